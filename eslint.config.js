@@ -3,7 +3,7 @@ import { fileLength } from './lint/file-length.js';
 import { importCircles } from './lint/import-circles.js';
 import { retiredWords } from './lint/retired-words.js';
 
-// Who may import whom (docs/ARCHITECTURE.md): the programs meet in .proto files, not in each other's code.
+// Import boundaries (docs/ARCHITECTURE.md): the programs share .proto files and do not import each other's code.
 const forbid = (files, group, message, ignores = []) => ({
   files,
   ignores,
@@ -12,24 +12,6 @@ const forbid = (files, group, message, ignores = []) => ({
 
 const programs = ['**/daemonset/**', '**/control/**', '**/native/**'];
 const anywhereAbove = ['../**'];
-
-// Retired words that names still have. Nothing is to be added here.
-const stillInUse = [
-  'around',
-  'away',
-  'carried',
-  'carries',
-  'disown*',
-  'enrol',
-  'facts',
-  'judge*',
-  'take in',
-  'tell',
-  'tells',
-  'told',
-  'trouble*',
-  'withdrawn',
-];
 
 export default tseslint.config(
   {
@@ -63,11 +45,11 @@ export default tseslint.config(
     rules: {
       'weft/file-length': ['error', { max: 500 }],
       'weft/import-circles': 'error',
-      'weft/retired-words': ['error', { allow: stillInUse }],
+      'weft/retired-words': 'error',
     },
   },
-  forbid(['src/**/*.ts'], programs, 'src is shared code: it imports no program and no addon'),
-  forbid(['src/base/**/*.ts'], anywhereAbove, 'src/base imports nothing of ours'),
+  forbid(['src/**/*.ts'], programs, 'src is shared code: it must not import a program or the addon'),
+  forbid(['src/base/**/*.ts'], anywhereAbove, 'src/base must not import other folders of this project'),
   forbid(
     ['src/model/**/*.ts'],
     [
@@ -81,12 +63,12 @@ export default tseslint.config(
         '!../discovery/gen/**',
       ],
     ],
-    'src/model holds parsed values only, in types of its own or generated ones',
+    'src/model holds only parsed values: it may import src/base and the generated types',
   ),
   forbid(
     ['daemonset/**/*.ts'],
     ['**/control/**', '**/native/**'],
-    'only daemonset/datapath, daemonset/maps and daemonset/pod touch the addon, and nobody the control plane',
+    'only daemonset/datapath, daemonset/maps and daemonset/pod may import the addon, and no file may import the control plane',
     ['daemonset/datapath/**', 'daemonset/maps/**', 'daemonset/pod/**'],
   ),
   {
@@ -96,12 +78,15 @@ export default tseslint.config(
         'error',
         {
           patterns: [
-            { group: ['**/control/**'], message: 'the agent and the control plane meet in .proto files' },
-            { group: ['**/kernel/**'], message: 'who loads programs and opens sockets decides nothing' },
+            { group: ['**/control/**'], message: 'the agent and the control plane share only .proto files' },
+            {
+              group: ['**/kernel/**'],
+              message: 'code that loads programs or opens sockets must not import code that decides',
+            },
             {
               group: ['**/native/**'],
               importNames: ['BpfMap', 'BpfRing'],
-              message: 'rows of kernel maps are read and written by daemonset/maps',
+              message: 'only daemonset/maps reads and writes rows of kernel maps',
             },
           ],
         },
@@ -111,17 +96,17 @@ export default tseslint.config(
   forbid(
     ['daemonset/maps/**/*.ts'],
     ['**/control/**', '**/datapath/**', '**/kernel/**', '**/pod/**'],
-    'rows of the kernel maps: who loads the programs and who decides calls this, not the other way',
+    'daemonset/maps reads and writes map rows: loaders and deciders import it, and it must not import them',
   ),
   forbid(
     ['control/**/*.ts'],
     ['**/daemonset/**', '**/native/**', '**/src/hbone/**', '**/src/cli/**', '**/src/waypoint/**'],
-    'the control plane holds no proxy code',
+    'the control plane must not import the agent or proxy code',
   ),
   forbid(
     ['native/**/*.ts'],
     ['**/src/**', '**/daemonset/**', '**/control/**'],
-    'the addon knows nothing of the mesh',
+    'the addon must not import mesh code',
   ),
   {
     files: [

@@ -17,7 +17,7 @@ import { runSecured } from './waypoint/secured.js';
 import { printWaypoint } from './waypoint/plain-report.js';
 import { runWaypoint } from './waypoint/suite.js';
 
-/** Says what is missing and ends, or begins a run that a signal can end in order. */
+/** Ends with a message if a requirement is missing, else starts a run that a signal can end cleanly. */
 function begin(): { onProgress: (text: string) => void; interrupted: () => boolean } {
   const what = missing();
   if (what !== undefined) {
@@ -37,17 +37,17 @@ program
   .description(
     'round trips, throughput and new connections, direct and through the mesh, on one node and across two',
   )
-  .option('--rounds <n>', 'how often all is measured', within(1, 1000, true), 5)
-  .option('--seconds <s>', 'how long each measurement takes', within(0.1, 300, false), 2)
+  .option('--rounds <n>', 'number of rounds', within(1, 1000, true), 5)
+  .option('--seconds <s>', 'duration of each measurement', within(0.1, 300, false), 2)
   .option('--at-once <n>', 'connections in flight while new ones are counted', within(1, 1024, true), 8)
   .option(
     '--workers <n>',
-    "data path threads of each agent; the agent's own default where absent",
+    'data path threads of each agent (default: the default of the agent)',
     within(1, 256, true),
   )
   .option('--json <file>', 'write ratios and all rounds')
-  .option('--against <file>', 'print the ratios of an earlier run beside (a file that --json wrote)')
-  .option('--state <dir>', 'where the testbed is written down', '/run/weft/bench')
+  .option('--against <file>', 'also print the ratios of an earlier run (a file that --json wrote)')
+  .option('--state <dir>', 'state directory of the testbed', '/run/weft/bench')
   .action(
     async (options: {
       rounds: number;
@@ -71,13 +71,11 @@ program
 
 program
   .command('kernel')
-  .description(
-    "what the kernel's path costs beside its data: first connections, cuts, connect() itself, memory",
-  )
-  .option('--rounds <n>', 'how often all is measured', within(1, 1000, true), 5)
-  .option('--seconds <s>', 'how long connect() is measured', within(0.1, 300, false), 1)
+  .description('costs of the kernel path besides data transfer: first connections, cuts, connect(), memory')
+  .option('--rounds <n>', 'number of rounds', within(1, 1000, true), 5)
+  .option('--seconds <s>', 'duration of the connect() measurement', within(0.1, 300, false), 1)
   .option('--json <file>', 'write medians and all rounds')
-  .option('--state <dir>', 'where the testbed is written down', '/run/weft/bench')
+  .option('--state <dir>', 'state directory of the testbed', '/run/weft/bench')
   .action(async (options: { rounds: number; seconds: number; json?: string; state: string }) => {
     const report = await runKernel({ ...options, ...begin() });
     if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
@@ -86,14 +84,12 @@ program
 
 program
   .command('control')
-  .description(
-    'the control plane at scale: how soon nodes know of a change, what it takes to start and to come back',
-  )
+  .description('the control plane at scale: delay of a change, cold start, reconnection')
   .option('--pods <n>', 'pods', within(1, 200_000, true), 10_000)
   .option('--services <n>', 'services', within(1, 50_000, true), 1_000)
-  .option('--nodes <n>', 'nodes, each with a stream of its own', within(1, 2_000, true), 200)
-  .option('--rate <n>', 'changes a second', within(1, 1_000, true), 20)
-  .option('--seconds <s>', 'how long', within(1, 3_600, true), 30)
+  .option('--nodes <n>', 'nodes, each with its own stream', within(1, 2_000, true), 200)
+  .option('--rate <n>', 'changes per second', within(1, 1_000, true), 20)
+  .option('--seconds <s>', 'duration in seconds', within(1, 3_600, true), 30)
   .option('--json <file>', 'write the result')
   .action(
     async (options: {
@@ -112,18 +108,18 @@ program
 
 program
   .command('waypoint')
-  .description("the waypoint's proxy beside one Envoy that does the same between the same endpoints")
-  .option('--rounds <n>', 'how often all is measured', within(1, 1000, true), 5)
-  .option('--seconds <s>', 'how long each measurement takes', within(1, 300, true), 3)
-  .option('--quick', 'two short rounds, for a look')
-  .option('--tls', 'with mutual TLS on both sides, in place of plain connections')
+  .description('the proxy of the waypoint beside an Envoy with the same job')
+  .option('--rounds <n>', 'number of rounds', within(1, 1000, true), 5)
+  .option('--seconds <s>', 'duration of each measurement', within(1, 300, true), 3)
+  .option('--quick', 'two short rounds, for a first impression')
+  .option('--tls', 'mutual TLS on both sides instead of plain connections')
   .option(
     '--per-second <n>',
-    'requests a second of the open loop, with --tls; found by trial where absent',
+    'requests per second of the open loop, with --tls (default: found by trial)',
     within(100, 100_000, true),
   )
-  .option('--envoy <file>', 'a binary of Envoy instead of the one that is fetched')
-  .option('--node-flag <flag...>', "for the process of Weft's proxy", [])
+  .option('--envoy <file>', 'Envoy binary to use instead of a download')
+  .option('--node-flag <flag...>', "Node.js flags for the process of Weft's proxy", [])
   .option('--json <file>', 'write ratios and all rounds')
   .action(
     async (options: {

@@ -32,7 +32,7 @@ spec:
   rules: [{ to: [{ paths: [/private/*] }] }]
 `;
 
-test('with manifests, problems.json names objects in full, Services that their waypoint does not admit, and policies that nobody enforces', async () => {
+test('with manifests, problems.json names objects in full, Services that their waypoint does not admit, and policies that are not enforced', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-control-'));
   const state = join(dir, 'state');
   writeFileSync(join(dir, 'a.yaml'), manifests);

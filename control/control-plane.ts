@@ -48,6 +48,7 @@ export interface ControlOptions {
   /** With manifests, the namespace whose policies apply to the whole mesh; on Kubernetes it is the control plane's own namespace. */
   readonly rootNamespace?: string;
   /** Remove every pod from the mesh. */
+  // eslint-disable-next-line weft/retired-words -- The name of the CLI flag, which users have.
   readonly enrolNone?: boolean;
   /** Lifetime of workload certificates in seconds; absent: the lifetime that the node requests. */
   readonly certTtlS?: number;

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Removal } from './compile/settings.js';
 import { RemovalStages, untunneledMs } from './removal.js';
 
-test('nobody is dialed by tunnel for a while before the release, and each stage comes once', (t) => {
+test('the stage without tunnels precedes the release, and each stage begins once', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   const seen: Removal[] = [];
   const stages = new RemovalStages(() => seen.push(stages.stage));
@@ -15,13 +15,13 @@ test('nobody is dialed by tunnel for a while before the release, and each stage 
   assert.deepEqual(seen, ['untunneled']);
   t.mock.timers.tick(untunneledMs);
   assert.deepEqual(seen, ['untunneled', 'release']);
-  // A replica that starts late reads the same moment.
+  // A replica that starts late reads the same release time.
   stages.releaseAt(Date.now() - 1);
   t.mock.timers.tick(60_000);
   assert.deepEqual(seen, ['untunneled', 'release']);
 });
 
-test('a later moment takes the place of the earlier one', (t) => {
+test('a later release time replaces an earlier one', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   const seen: Removal[] = [];
   const stages = new RemovalStages(() => seen.push(stages.stage));
@@ -33,7 +33,7 @@ test('a later moment takes the place of the earlier one', (t) => {
   assert.deepEqual(seen, ['untunneled', 'release']);
 });
 
-test('a moment that is over releases at once, by both stages', (t) => {
+test('a release time in the past releases at once, through both stages', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   const seen: Removal[] = [];
   const stages = new RemovalStages(() => seen.push(stages.stage));
@@ -43,7 +43,7 @@ test('a moment that is over releases at once, by both stages', (t) => {
   assert.equal(stages.stage, 'release');
 });
 
-test('a moment that is further away than a timer holds is waited for', (t) => {
+test('a release time beyond the longest timer is waited for', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   const seen: Removal[] = [];
   const stages = new RemovalStages(() => seen.push(stages.stage));

@@ -1,15 +1,15 @@
 /**
- * ESLint rule: one word per concept, the field's (docs/glossary.md). It checks the names that a file declares (variables,
- * parameters, functions, types, members) and the names of the file and its folders, each split into its words. Names from
- * libraries and keys of object literals are not checked. In comments it checks only words that have no other meaning.
+ * ESLint rule: one word per concept, the word of the field (docs/glossary.md). The rule checks the names that a file declares
+ * (variables, parameters, functions, types, members) and the names of the file and its folders, each split into its words. It
+ * does not check names from libraries or keys of object literals. In comments it checks only words that have no other meaning.
  *
- * A name that users already have, such as a field of JSON output, keeps its word:
+ * A name that users already know, such as a field of JSON output, keeps its word:
  * `// eslint-disable-next-line weft/retired-words -- REASON`.
  */
 import path from 'node:path';
 
 /**
- * `*` at the end stands for every ending. `folders`: only there has the word the retired meaning; everywhere where absent.
+ * `*` at the end matches every ending. `folders`: the word is retired only in these folders; without it, everywhere.
  * @type {readonly { words: string, instead: string, folders?: readonly string[] }[]}
  */
 const names = [
@@ -37,12 +37,12 @@ const names = [
   },
 ];
 
-/** `word`: its name in the option `allow`. */
 const comments = [
-  { word: 'enrol', pattern: /\benrol(s|ments?)?\b/i, instead: 'enroll' },
-  { word: 'disown*', pattern: /\bdisown\w*/i, instead: 'unassign' },
-  { word: 'upkeep', pattern: /\bupkeep\b/i, instead: 'status writer' },
-  { word: 'kept body', pattern: /\bkept bod(y|ies)\b/i, instead: 'replay buffer' },
+  // The CLI flag --enrol-none keeps its spelling.
+  { pattern: /(?<!--)\benrol(s|ments?)?\b/i, instead: 'enroll' },
+  { pattern: /\bdisown\w*/i, instead: 'unassign' },
+  { pattern: /\bupkeep\b/i, instead: 'status writer' },
+  { pattern: /\bkept bod(y|ies)\b/i, instead: 'replay buffer' },
 ];
 
 /** The words of a name in camelCase, kebab-case or CAPITALS, between spaces: ` weft bed exists `. */
@@ -60,7 +60,7 @@ const retired = names.flatMap(({ words, instead, folders }) =>
   })),
 );
 
-/** A name that comes from elsewhere (`import { a }`, `const { a } = b`) is checked where it is declared. */
+/** False for a name that another file declares (`import { a }`, `const { a } = b`): it is checked there. */
 const isOurs = ({ name, type }) => {
   if (name?.type !== 'Identifier') return false;
   const { parent } = name;
@@ -73,22 +73,13 @@ const isOurs = ({ name, type }) => {
 export const retiredWords = {
   meta: {
     type: 'suggestion',
-    schema: [
-      {
-        type: 'object',
-        // Words of the table that are not refused.
-        properties: { allow: { type: 'array', items: { type: 'string' } } },
-        additionalProperties: false,
-      },
-    ],
+    schema: [],
     messages: { retired: '"{{word}}" in {{where}} is a retired word: write {{instead}}' },
   },
   create(context) {
-    const allow = context.options[0]?.allow ?? [];
     const file = path.relative(context.cwd, context.filename).split(path.sep).join('/');
     const here = retired.filter(
-      ({ word, folders }) =>
-        !allow.includes(word) && (!folders || folders.some((folder) => file.startsWith(`${folder}/`))),
+      ({ folders }) => !folders || folders.some((folder) => file.startsWith(`${folder}/`)),
     );
     const check = (node, name, loc = node.loc) => {
       const words = wordsOf(name);
@@ -108,9 +99,9 @@ export const retiredWords = {
       Program(node) {
         check(node, file.replace(/\.\w+$/, ''), { line: 1, column: 0 });
         for (const comment of context.sourceCode.getAllComments())
-          for (const { word, pattern, instead } of comments) {
+          for (const { pattern, instead } of comments) {
             const [written] = pattern.exec(comment.value) ?? [];
-            if (written === undefined || allow.includes(word)) continue;
+            if (written === undefined) continue;
             const data = { word: written, where: 'a comment', instead };
             context.report({ loc: comment.loc, messageId: 'retired', data });
           }

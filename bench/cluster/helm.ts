@@ -23,7 +23,7 @@ function helm(args: readonly string[], input: string, timeoutMs: number): Promis
       .setEncoding('utf8')
       .on('data', (text: string) => (said = (said + text).slice(-saidBytesMax)));
     child.on('error', (cause) =>
-      reject(new WeftError('WEFT_HELM', 'helm could not be run: install it (https://helm.sh)', { cause })),
+      reject(new WeftError('WEFT_HELM', 'cannot run helm: install it (https://helm.sh)', { cause })),
     );
     child.on('exit', (code) => {
       if (code === 0) resolve();

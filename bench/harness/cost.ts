@@ -1,10 +1,10 @@
-/** What processes and the machine spent, from /proc. */
+/** CPU and memory of processes and of the machine, from /proc. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
 const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
 
-/** CPU seconds, user and system, of a process with all its threads since it began. Throws when it is gone. */
+/** User and system CPU seconds of a process with all its threads since its start. Throws if it has ended. */
 export function processCpuSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
@@ -18,7 +18,7 @@ export function endedChildrenCpuSeconds(): number {
   return (Number(fields[13]) + Number(fields[14])) / ticksPerSecond;
 }
 
-/** CPU seconds that all CPUs together were not idle since boot; time stolen by the host is not counted. */
+/** Non-idle CPU seconds of all CPUs together since boot, without time stolen by the host. */
 export function machineCpuSeconds(): number {
   const [line = ''] = readFileSync('/proc/stat', 'utf8').split('\n', 1);
   const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = line
@@ -29,7 +29,7 @@ export function machineCpuSeconds(): number {
   return (user + nice + system + irq + softirq) / ticksPerSecond;
 }
 
-/** The share of time, 0 to 1, that a CPU was not idle while `work` ran, and its result. */
+/** Runs `work`. Returns its result and the share of time, 0 to 1, in which the CPU was not idle. */
 export async function busyWhile<T>(cpu: number, work: () => Promise<T>): Promise<[T, number]> {
   const read = (): { readonly all: number; readonly idle: number } => {
     const line = readFileSync('/proc/stat', 'utf8')
@@ -44,19 +44,19 @@ export async function busyWhile<T>(cpu: number, work: () => Promise<T>): Promise
   return [result, 1 - (after.idle - before.idle) / (after.all - before.all)];
 }
 
-/** Resident bytes of a process now. */
+/** Resident bytes of a process. */
 export function residentBytes(pid: number): number {
   const found = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
   return Number(found?.[1] ?? 0) * 1024;
 }
 
 export interface Spent {
-  /** Of the processes asked about, together. */
+  /** CPU seconds of these processes together. */
   readonly processSeconds: number;
   readonly machineSeconds: number;
 }
 
-/** Runs `work` and tells what it cost beside its result. */
+/** Runs `work`. Returns its result and its cost. */
 export async function spentBy<T>(pids: readonly number[], work: () => Promise<T>): Promise<[T, Spent]> {
   const processes = (): number => pids.reduce((sum, pid) => sum + processCpuSeconds(pid), 0);
   const before = { process: processes(), machine: machineCpuSeconds() };
@@ -67,7 +67,7 @@ export async function spentBy<T>(pids: readonly number[], work: () => Promise<T>
   ];
 }
 
-/** CPU seconds so far of those of this process's children that run now and have such a name. */
+/** CPU seconds of the running children of this process that have this name. */
 export function childrenCpuSeconds(names: ReadonlySet<string>): number {
   let sum = 0;
   for (const pid of readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ')) {
@@ -75,7 +75,7 @@ export function childrenCpuSeconds(names: ReadonlySet<string>): number {
       if (pid !== '' && names.has(readFileSync(`/proc/${pid}/comm`, 'utf8').trim()))
         sum += processCpuSeconds(Number(pid));
     } catch {
-      // It has ended meanwhile.
+      // The process has ended meanwhile.
     }
   }
   return sum;

@@ -1,7 +1,7 @@
-/** Rounds: in each, for every path and task, all variants one right after the other, in an order that changes by round. */
+/** Rounds of a suite. A round measures, for each path and task, all variants one right after the other, in an order that changes by round. */
 import { orderOf, type Sample } from './statistics.js';
 
-/** One thing that is measured. `values`: metric -> number. */
+/** One measurement. `values`: metric -> number. */
 export interface Task<Path, Variant> {
   readonly name: string;
   measure(path: Path, variant: Variant): Promise<Readonly<Record<string, number>>>;
@@ -16,8 +16,8 @@ export interface Plan<Path extends { readonly name: string }, Variant extends { 
 }
 
 /**
- * Measures the whole plan. What the tasks of one round, path and variant gave stands in one sample.
- * An error of a task ends the run: a table with holes would be read as if it had none.
+ * Measures the whole plan. One sample has the values of all tasks of a round, path and variant.
+ * An error of a task ends the run, because a table with gaps would be misread as complete.
  */
 export async function interleave<
   Path extends { readonly name: string },

@@ -1,4 +1,4 @@
-/** The load programs: compiled when they are needed, run inside network namespaces. */
+/** Compiles the load programs on demand and runs them in network namespaces. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
@@ -24,7 +24,7 @@ export type LoadProgram =
 const sources = join(dirname(distRoot), 'bench', 'load');
 const built = join(distRoot, 'bench', 'load');
 
-/** Path of a compiled program of bench/load. Throws WEFT_COMMAND with the compiler's words. */
+/** Path of a compiled program of bench/load. Throws WEFT_COMMAND with the output of the compiler. */
 export function loadProgram(name: LoadProgram): string {
   const source = join(sources, `${name}.c`);
   const target = join(built, name);
@@ -43,12 +43,12 @@ export function loadProgram(name: LoadProgram): string {
 }
 
 /**
- * CPUs for the two ends: placement alone moves latency threefold, so all variants get the same. -1 (as the scheduler
- * likes) where there is but one.
+ * CPUs of the two ends. Placement alone changes latency threefold, so all variants use the same CPUs. -1 (the scheduler decides)
+ * on a machine with one CPU.
  */
 export const cpuOf = availableParallelism() > 1 ? { client: 0, server: 1 } : { client: -1, server: -1 };
 
-/** A command line that runs in a namespace; undefined: the one this process is in. */
+/** Command line that runs in a network namespace. Default: the namespace of this process. */
 const within = (
   netns: string | undefined,
   command: string,
@@ -56,13 +56,13 @@ const within = (
 ): [string, readonly string[]] =>
   netns === undefined ? [command, args] : ['nsenter', [`--net=/run/netns/${netns}`, '--', command, ...args]];
 
-/** One JSON object over many lines, or on the last of several. */
+/** Parses output that is one JSON object, or whose last line is one. */
 function lastObject(text: string): unknown {
   const whole = text.trim();
   return JSON.parse(whole.startsWith('{') ? whole : (whole.split('\n').at(-1) ?? ''));
 }
 
-/** Runs a program in a namespace to its end and reads the JSON object that it printed. Throws WEFT_COMMAND. */
+/** Runs a program in a network namespace to its end and parses the JSON object that it prints. Throws WEFT_COMMAND. */
 export function runJson(
   netns: string | undefined,
   command: string,
@@ -92,7 +92,7 @@ export function runJson(
   });
 }
 
-/** A number out of a program's JSON. Throws WEFT_COMMAND naming the field where it is none. */
+/** A number in the JSON of a program. Throws WEFT_COMMAND with the field if it is not a number. */
 export function numberAt(value: unknown, ...path: readonly string[]): number {
   let at: unknown = value;
   for (const key of path) at = typeof at === 'object' && at !== null ? Reflect.get(at, key) : undefined;
@@ -102,11 +102,11 @@ export function numberAt(value: unknown, ...path: readonly string[]): number {
   return at;
 }
 
-/** Servers of one run, ended together. */
+/** The servers of a run, which end together. */
 export class Servers {
   readonly #children: ChildProcess[] = [];
 
-  /** Starts a server in a namespace and waits until it listens on `port`, at most 5 s. Returns its process id. */
+  /** Starts a server in a network namespace and waits at most 5 s until it listens on `port`. Returns its process id. */
   async start(
     netns: string | undefined,
     port: number,
@@ -130,7 +130,7 @@ export class Servers {
     });
   }
 
-  /** Ends one of them ahead of the others. */
+  /** Ends one server before the others. */
   async end(pid: number): Promise<void> {
     const at = this.#children.findIndex((child) => child.pid === pid);
     await Promise.all((at < 0 ? [] : this.#children.splice(at, 1)).map(ended));
@@ -148,7 +148,7 @@ async function ended(child: ChildProcess): Promise<void> {
   await gone;
 }
 
-/** Whether a TCP socket listens on `port`, v4 or v6, in the namespace that the process is in. */
+/** True if a TCP socket listens on `port`, IPv4 or IPv6, in the network namespace of the process. */
 function listens(pid: number, port: number): boolean {
   const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
   return ['tcp', 'tcp6'].some((table) =>

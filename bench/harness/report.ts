@@ -1,10 +1,10 @@
-/** What a run says: a table for people, one JSON object for later runs. */
+/** The report of a run: a table for people, and one JSON object for later runs. */
 import { readFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { WeftError } from '../../src/base/errors.js';
 import type { Sample, Spread } from './statistics.js';
 
-/** The file that `--json` writes. `ratios` is what later runs are held against; the rest says what it is worth. */
+/** The file that `--json` writes. Later runs are compared with `ratios`. The other fields describe the run. */
 export interface Report {
   readonly suite: string;
   readonly settings: Readonly<Record<string, number | string>>;
@@ -17,7 +17,7 @@ export interface Report {
   /** `<path>.<metric>` -> mesh divided by direct, median over rounds */
   readonly ratios: Readonly<Record<string, number>>;
   readonly spread: Readonly<Record<string, Spread>>;
-  /** The same for direct divided by direct: a ratio within it says nothing. */
+  /** Direct divided by direct. A ratio within this spread is noise. */
   readonly noise: Readonly<Record<string, Spread>>;
   /** `<path>.<variant>.<metric>` -> median over rounds, in the metric's unit */
   readonly medians: Readonly<Record<string, number>>;
@@ -31,7 +31,7 @@ export const machine = (): Report['machine'] => ({
   node: process.version,
 });
 
-/** Columns as wide as they must be; the first to the left, the others to the right. */
+/** Columns with their minimum width. The first one is aligned left, the others right. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((title, at) => Math.max(title.length, ...rows.map((row) => row[at]?.length ?? 0)));
   const line = (row: readonly string[]): string =>
@@ -42,14 +42,14 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return [line(head), widths.map((width) => '-'.repeat(width)).join('  '), ...rows.map(line)].join('\n');
 }
 
-/** Three digits that matter. */
+/** Three significant digits. */
 export function figure(value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return '';
   const size = Math.abs(value);
   return value.toFixed(size >= 100 || size === 0 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
 }
 
-/** The ratios of an earlier run's file. Throws WEFT_BENCH_FILE where it is none. */
+/** The ratios in the file of an earlier run. Throws WEFT_BENCH_FILE for any other file. */
 export function readRatios(path: string): Readonly<Record<string, number>> {
   try {
     const { ratios } = JSON.parse(readFileSync(path, 'utf8')) as { ratios?: unknown };

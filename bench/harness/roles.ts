@@ -1,6 +1,6 @@
 /**
- * Who spent the CPU: a cgroup for each role (the client, the server, each kind of proxy), read from the scheduler's own sums,
- * so that threads and processes that have ended count too.
+ * CPU by role (the client, the server, each kind of proxy). Each role has a cgroup, whose CPU time the scheduler sums. So threads
+ * and processes that have ended are counted too.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { sleep } from '../../src/base/wait.js';
 import { cgroupRoot } from '../../daemonset/datapath/loader.js';
 import { machineCpuSeconds } from './cost.js';
 
-/** CPU seconds. `kernel`: what the machine did beside these and the bench itself: soft interrupts, kernel threads. */
+/** CPU seconds. `kernel`: CPU of the machine besides the roles and the bench itself: soft interrupts, kernel threads. */
 export interface CpuSpent {
   readonly proxy: number;
   readonly application: number;
@@ -18,7 +18,7 @@ export interface CpuSpent {
 
 const prefix = 'weft-bench-';
 
-/** Of a run that was killed. What still has a process the kernel does not remove. */
+/** Removes cgroups of a run that was killed. The kernel keeps a cgroup that still has a process. */
 function removeUnused(dir: string): void {
   if (existsSync(join('/proc', dir.slice(dir.lastIndexOf('-') + 1)))) return;
   try {
@@ -33,7 +33,7 @@ function removeUnused(dir: string): void {
 export class Roles {
   readonly #dir: string;
 
-  /** Throws WEFT_START where cgroups cannot be made. */
+  /** Throws WEFT_START if cgroups cannot be created. */
   constructor() {
     const root = cgroupRoot();
     this.#dir = join(root, `${prefix}${process.pid}`);
@@ -41,7 +41,7 @@ export class Roles {
     try {
       mkdirSync(this.#dir);
     } catch (error) {
-      throw new WeftError('WEFT_START', `no cgroup can be made for measuring CPU: ${errorText(error)}`, {
+      throw new WeftError('WEFT_START', `cannot create a cgroup to measure CPU: ${errorText(error)}`, {
         cause: error,
       });
     }
@@ -58,7 +58,7 @@ export class Roles {
     writeFileSync(join(this.#of(role), 'cgroup.procs'), String(pid));
   }
 
-  /** A command line that begins in the role, so that nothing it starts is missed, with as many open files as it may have. */
+  /** Command line that starts in the role, so that all its children are counted, with the largest allowed number of open files. */
   command(role: string, command: string, args: readonly string[]): [string, string[]] {
     return [
       '/bin/sh',
@@ -78,7 +78,7 @@ export class Roles {
     return Number(/^usage_usec (\d+)$/m.exec(text)?.[1] ?? 0) / 1e6;
   }
 
-  /** Ids of the processes that run in a role now. */
+  /** Ids of the processes that run in a role. */
   pids(role: string): number[] {
     return readFileSync(join(this.#of(role), 'cgroup.procs'), 'utf8')
       .trim()
@@ -87,7 +87,7 @@ export class Roles {
       .map(Number);
   }
 
-  /** Runs `work` and tells what it cost. */
+  /** Runs `work` and returns its CPU cost. */
   async spentBy<T>(
     proxies: readonly string[],
     applications: readonly string[],
@@ -114,7 +114,7 @@ export class Roles {
     ];
   }
 
-  /** After their processes have ended; waits a second for the last of them. */
+  /** Removes the cgroups after their processes have ended. Waits a second for the last process. */
   async remove(): Promise<void> {
     for (let tries = 0; ; tries++) {
       try {

@@ -1,6 +1,6 @@
 /**
- * Rounds of a comparison: in each, for every workload and point, all variants one right after the other, in an order that
- * changes by round. What goes wrong costs one figure of one round, not the run.
+ * Rounds of a comparison. A round measures, for each workload and point, all variants one right after the other, in an order that
+ * changes by round. A failed measurement loses one sample, not the run.
  */
 import { errorText } from '../../src/base/errors.js';
 import type { BenchResult, Placement, Sample, Workload } from '../result/result.js';
@@ -17,7 +17,7 @@ export interface Step<C extends Cell> {
   readonly workload: Workload;
   readonly point: string;
   readonly cells: readonly C[];
-  /** Requests a second that are asked for, where the workload has a rate. */
+  /** Requested requests per second, if the workload has a rate. */
   readonly perSecond?: (cell: C) => number;
   measure(cell: C): Promise<Measured>;
 }
@@ -26,7 +26,7 @@ export interface RoundsPlan<C extends Cell> {
   readonly rounds: number;
   readonly steps: readonly Step<C>[];
   readonly onStep: (text: string) => void;
-  /** Asked before and after each measurement. */
+  /** Called before and after each measurement. */
   readonly interrupted: () => boolean;
 }
 
@@ -35,7 +35,7 @@ export type RoundsResult = Pick<BenchResult, 'samples' | 'failures' | 'interrupt
 export const measurementsOf = <C extends Cell>({ rounds, steps }: RoundsPlan<C>): number =>
   rounds * steps.reduce((sum, { cells }) => sum + cells.length, 0);
 
-/** Never throws for a measurement. Of an interrupted run the rounds that were complete are kept. */
+/** Does not throw for a failed measurement. Keeps the complete rounds of an interrupted run. */
 export async function runRounds<C extends Cell>(plan: RoundsPlan<C>): Promise<RoundsResult> {
   const samples: Sample[] = [];
   const failures: BenchResult['failures'][number][] = [];
@@ -61,7 +61,7 @@ export async function runRounds<C extends Cell>(plan: RoundsPlan<C>): Promise<Ro
           } catch (error) {
             failures.push({ ...at, why: errorText(error) });
           }
-          // What a signal ended is no failure of the variant, and half a round is none.
+          // A measurement that a signal ended is not a failure of the variant, and a partial round is dropped.
           if (plan.interrupted()) {
             samples.length = before.samples;
             failures.length = before.failures;

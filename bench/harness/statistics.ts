@@ -1,4 +1,4 @@
-/** What is made of samples: pairs within a round, medians over rounds. Pure. */
+/** Statistics of samples: pairs within a round, medians over rounds. Pure. */
 
 /** One measurement. `values`: metric -> number, in the unit that the suite states for the metric. */
 export interface Sample {
@@ -8,7 +8,7 @@ export interface Sample {
   readonly values: Readonly<Record<string, number>>;
 }
 
-/** Throws a RangeError for an empty list: there is no median of nothing. */
+/** Throws a RangeError for an empty list, which has no median. */
 export function median(values: readonly number[]): number {
   if (values.length === 0) throw new RangeError('no median of no values');
   const sorted = [...values].sort((a, b) => a - b);
@@ -18,8 +18,8 @@ export function median(values: readonly number[]): number {
 }
 
 /**
- * The order of a round's variants. Each round begins with the next variant, and every second turn of all goes backwards, so
- * that none always follows the same other one.
+ * The order of the variants in a round. Each round starts with the next variant, and every second cycle is reversed, so that no
+ * variant always follows the same other variant.
  */
 export function orderOf<T>(variants: readonly T[], round: number): T[] {
   const start = round % variants.length;
@@ -27,7 +27,7 @@ export function orderOf<T>(variants: readonly T[], round: number): T[] {
   return Math.floor(round / variants.length) % 2 === 0 ? turned : turned.reverse();
 }
 
-/** `variant` divided by `base`, round by round; rounds that lack either are left out. */
+/** `variant` divided by `base` for each round that has both. */
 export function ratiosByRound(
   samples: readonly Sample[],
   path: string,

@@ -1,4 +1,4 @@
-/** `npm run bench`: the comparison, what it costs beside traffic, and the goals of the other suites, as one result. */
+/** `npm run bench`: the comparison, the costs besides traffic, and the goals of the other suites, as one result. */
 import type { Command } from 'commander';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { writeOutputs, type Outputs } from '../report/commands.js';
@@ -33,10 +33,10 @@ interface Begun {
 type NumberWithin = (min: number, max: number, whole: boolean) => (text: string) => number;
 
 const nothing: CostResult = { samples: [], failures: [], missing: [] };
-/** Each makes beds of its own: fewer rounds say as much of memory and of starts. */
+/** Each cost creates its own testbeds. Memory and start times vary little, so fewer rounds suffice. */
 const costRoundsMax = 3;
 
-/** One after the other; what was done by an interruption is kept. */
+/** Measures the costs one after the other. An interruption keeps the completed ones. */
 async function runCosts(options: MeshOptions, { names, envoy, fortio }: Peers): Promise<CostResult> {
   const { quick, seconds, state, note, interrupted } = options;
   const parts: CostResult[] = [];
@@ -68,7 +68,7 @@ async function runCosts(options: MeshOptions, { names, envoy, fortio }: Peers): 
   };
 }
 
-/** What a signal ended with something to show: as a shell reports it. */
+/** Exit code of a run that a signal ended with a result, as a shell reports it. */
 const interruptedExitCode = 130;
 
 export async function compareVariants(
@@ -110,14 +110,14 @@ export async function compareVariants(
     if (interrupted())
       throw new WeftError(
         'WEFT_INTERRUPTED',
-        'interrupted before the first round was done: nothing is written',
+        'interrupted before the end of the first round: no result is written',
       );
     throw new WeftError(
       'WEFT_BENCH_NOT_CARRIED',
-      `nothing could be measured: ${part.failures[0]?.why ?? 'a run with these options has no such workload'}`,
+      `no measurement succeeded: ${part.failures[0]?.why ?? 'no workload fits these options'}`,
     );
   }
-  // Who asks for some of it wants those, soon.
+  // A run with selected variants or workloads skips costs and goals, so that it ends soon.
   const whole = given.variants === undefined && given.workloads === undefined && !target;
   const beside = given.costs && whole && !interrupted() ? await runCosts(options, peers) : nothing;
   const goals =
@@ -144,34 +144,37 @@ export async function compareVariants(
   });
 }
 
-/** The command that runs where none is named. */
+/** The default command. */
 export function registerMesh(program: Command, begin: () => Begun, within: NumberWithin): void {
   program
     .command('mesh', { isDefault: true })
-    .description('no mesh, sidecars and Weft side by side; what runs where no suite is named')
-    .option('--quick', 'two short rounds and fewer points: some minutes, for a look')
-    .option('--rounds <n>', 'how often all is measured (5)', within(1, 1000, true))
-    .option('--seconds <s>', 'how long each measurement takes (1)', within(0.1, 300, false))
+    .description('no mesh, sidecars and Weft side by side; the default suite')
+    .option('--quick', 'two short rounds and fewer points, for a first impression in some minutes')
+    .option('--rounds <n>', 'number of rounds (5)', within(1, 1000, true))
+    .option('--seconds <s>', 'duration of each measurement (1)', within(0.1, 300, false))
     .option(
       '--variants <name...>',
-      'some variants alone, without what is no traffic and without goals; no mesh is always there',
+      'only these variants, without costs besides traffic and without goals; no mesh is always included',
     )
     .option(
       '--workloads <name...>',
-      'some workloads between pods alone, without what is no traffic and without goals',
+      'only these workloads between pods, without costs besides traffic and without goals',
     )
-    .option('--envoy <file>', 'a binary of Envoy instead of the one that is fetched')
-    .option('--target <url>', 'your own application, wherever this machine reaches it, behind every variant')
-    .option('--target-command <command>', 'the same, started in each place with PORT in its environment')
-    .option('--target-path <path>', 'what --target-command is asked for', '/')
-    .option('--no-costs', 'without what is no traffic: memory, rules, starts, call graphs')
-    .option('--no-goals', 'without the suites that measure the other goals')
-    .option('--control', 'with the goals of the control plane: builds Kubernetes where none is built')
+    .option('--envoy <file>', 'Envoy binary to use instead of a download')
+    .option('--target <url>', 'your own application, reachable from this machine, behind every variant')
+    .option(
+      '--target-command <command>',
+      'your own application, started in each pod with PORT in its environment',
+    )
+    .option('--target-path <path>', 'path of requests to --target-command', '/')
+    .option('--no-costs', 'skip the costs besides traffic: memory, rules, starts, call graphs')
+    .option('--no-goals', 'skip the suites that measure the other goals')
+    .option('--control', 'also measure the goals of the control plane; builds Kubernetes if needed')
     .option('--json <file>', 'write the result: bench/result/schema.ts')
-    .option('--html <file>', 'one page with plots, that needs nothing else')
-    .option('--plots <dir>', 'each plot as SVG, light and dark')
-    .option('--smp <file>', 'in the format of Service Mesh Performance')
-    .option('--state <dir>', 'where the testbed is written down', '/run/weft/bench')
+    .option('--html <file>', 'write one self-contained page with plots')
+    .option('--plots <dir>', 'write each plot as SVG, light and dark')
+    .option('--smp <file>', 'write the result in the format of Service Mesh Performance')
+    .option('--state <dir>', 'state directory of the testbed', '/run/weft/bench')
     .action(async (given: Given) => {
       const result = await compareVariants(given, begin());
       writeOutputs(result, given);

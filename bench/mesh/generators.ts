@@ -1,4 +1,4 @@
-/** The load generators by themselves: against a server beside them, over loopback, with nothing between. */
+/** Measures the load generators alone: against a local server over loopback, without a proxy. */
 import { WeftError } from '../../src/base/errors.js';
 import { sh } from '../../src/cli/run.js';
 import { httpPort } from '../load/fortio.js';
@@ -10,7 +10,7 @@ import type { MeshCell } from './variants.js';
 const baselineRate = 1000;
 const baselineSeconds = 1;
 
-/** `cell`: one whose client's pod has the servers too. */
+/** `cell`: a cell whose client pod also runs the servers. */
 export async function baselines(given: Workbench, cell: MeshCell, version: string): Promise<Generator[]> {
   const own: MeshCell = { ...cell, client: cell.server, ip: '127.0.0.1', proxies: [] };
   const bench: Workbench = { ...given, seconds: Math.max(baselineSeconds, given.seconds) };
@@ -18,7 +18,7 @@ export async function baselines(given: Workbench, cell: MeshCell, version: strin
   const full = await measureCapacity(bench, own, 'http1');
   const ping = await measurePingPong(bench, own, 128);
   const bulk = await measureBulk(bench, own, 1);
-  // Another generator with the same work: two that agree are believed.
+  // A second generator with the same work: results that agree are credible.
   const other = await runJson(
     own.client,
     loadProgram('requests'),

@@ -1,4 +1,4 @@
-/** The goals that other suites measure: they run after the comparison, and their figures are kept with its. */
+/** Goals that other suites measure. The suites run after the comparison, and the result contains their figures. */
 import { errorText } from '../../src/base/errors.js';
 import { runControl } from '../control/suite.js';
 import { ratiosByRound } from '../harness/statistics.js';
@@ -11,7 +11,7 @@ import { runWaypoint } from '../waypoint/suite.js';
 export interface GoalsOptions {
   readonly rounds: number;
   readonly state: string;
-  /** Needs a built Kubernetes, or a quarter of an hour to build it. */
+  /** Needs a built Kubernetes. A build takes a quarter of an hour. */
   readonly control: boolean;
   readonly onProgress: (text: string) => void;
   readonly interrupted: () => boolean;
@@ -51,7 +51,7 @@ async function kernel({ rounds, state, onProgress, interrupted }: GoalsOptions):
   ];
 }
 
-/** Bulk between sockets that do not block, which are spliced. */
+/** Bulk transfer between non-blocking sockets, which are spliced. */
 async function l4({ rounds, state, onProgress, interrupted }: GoalsOptions): Promise<Goal[]> {
   const report = await runL4({ rounds, seconds: 1, atOnce: 8, state, onProgress, interrupted });
   const goal = (what: string, limit: number, metric: string): Goal =>
@@ -108,7 +108,7 @@ async function control({ onProgress }: GoalsOptions): Promise<Goal[]> {
   ];
 }
 
-/** Runs each suite; one that cannot run leaves its reason. */
+/** Runs each suite. The reason why a suite cannot run becomes part of the result. */
 export async function runGoals(options: GoalsOptions): Promise<GoalsResult> {
   const goals: Goal[] = [];
   const missing: BenchResult['missing'][number][] = [];

@@ -1,4 +1,4 @@
-/** Which pods there are: nodes, namespaces and Services as manifests for the testbed. Pure. */
+/** Nodes, pods, namespaces and Services of a scene, as manifests for the testbed. Pure. */
 import { stringify } from 'yaml';
 
 export type NodeName = 'bench-a' | 'bench-b' | 'bench-c' | 'bench-d';
@@ -15,17 +15,17 @@ export interface PodPlan {
 }
 export interface ServicePlan {
   readonly namespace: string;
-  /** Also that of its only pod. */
+  /** Name of the Service and of its only pod. */
   readonly name: string;
   readonly labels?: Readonly<Record<string, string>>;
-  /** Port -> its name, which tells the protocol. */
+  /** Port -> name of the port, which states the protocol. */
   readonly ports: Readonly<Record<number, string>>;
 }
 export interface ScenePlan {
   readonly namespaces: readonly NamespacePlan[];
   readonly pods: readonly PodPlan[];
   readonly services: readonly ServicePlan[];
-  /** Further objects as they stand. */
+  /** Further objects, written unchanged. */
   readonly further?: readonly object[];
 }
 
@@ -43,22 +43,22 @@ const agentNodes: readonly BenchNode[] = [
   { name: 'bench-a', ip: '10.89.0.1', block: '10.245.1' },
   { name: 'bench-b', ip: '10.89.0.2', block: '10.245.2' },
 ];
-/** For pods that are in the mesh by somebody else's proxy: an agent would take them in. */
+/** Nodes without an agent, for pods that reach the mesh by another proxy than the agent, which would enroll them. */
 const otherNodes: readonly BenchNode[] = [
   { name: 'bench-c', ip: '10.89.0.3', block: '10.245.3' },
   { name: 'bench-d', ip: '10.89.0.4', block: '10.245.4' },
 ];
 const nodes = [...agentNodes, ...otherNodes];
 
-/** Those that an agent runs on. */
+/** Nodes that run an agent. */
 export const agentNodeNames: readonly NodeName[] = agentNodes.map(({ name }) => name);
-/** Hosts from 2: 1 is the gateway, those from 200 are waypoints'. */
+/** Pod addresses start at host 2: host 1 is the gateway, and hosts from 200 are waypoints. */
 export const podsPerNodeMax = 198;
 
 export const netnsOf = ({ namespace, name }: Pick<PodPlan, 'namespace' | 'name'>): string =>
   `weft-bench-${namespace}-${name}`;
 
-/** Every pod with its address. Throws a RangeError where a node has more than `podsPerNodeMax`. */
+/** Every pod with its address. Throws a RangeError if a node has more than `podsPerNodeMax` pods. */
 export function placePods(plan: Pick<ScenePlan, 'pods'>): PlacedPod[] {
   const used = new Map<NodeName, number>();
   return plan.pods.map((pod) => {
@@ -70,7 +70,7 @@ export function placePods(plan: Pick<ScenePlan, 'pods'>): PlacedPod[] {
   });
 }
 
-/** Cluster addresses of the Services, in their order. */
+/** Cluster addresses of the Services, in order. */
 export const serviceIps = (plan: Pick<ScenePlan, 'services'>): string[] =>
   plan.services.map((_, at) => `10.97.${at >> 8}.${(at & 255) + 1}`);
 

@@ -1,4 +1,4 @@
-/** That a variant is what it says, by the counters of those who carry it; before anything is measured, and again as evidence. */
+/** Proves by the counters of the proxies that traffic takes the path of its variant: before the measurements, and again as evidence. */
 import { WeftError } from '../../src/base/errors.js';
 import { until } from '../../src/base/wait.js';
 import { adminGet } from '../../src/cli/admin.js';
@@ -11,7 +11,7 @@ import { kinds, type MeshCell } from './variants.js';
 
 const seenMsMax = 10_000;
 
-/** Sum of the samples of a Prometheus text whose name and labels are these. Pure. */
+/** Sum of the samples in a Prometheus text that have this name and these labels. Pure. */
 export function sumOf(text: string, name: string, labels: Readonly<Record<string, string>>): number {
   const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
   return text
@@ -22,7 +22,7 @@ export function sumOf(text: string, name: string, labels: Readonly<Record<string
 
 const destinationOf = ({ placement }: MeshCell): string => (placement === 'same-node' ? 'near' : 'far');
 
-/** What those on the way have counted of a cell by now. */
+/** Counters of the proxies on the path of a cell. */
 export async function evidenceOf(scene: Scene, cell: MeshCell): Promise<Evidence[]> {
   const { variant } = cell;
   const namespace = kinds.find(({ name }) => name === variant)?.namespace ?? '';
@@ -65,9 +65,9 @@ export async function evidenceOf(scene: Scene, cell: MeshCell): Promise<Evidence
   return [...evidence, of('the waypoint, istio_requests_total', requests)];
 }
 
-/** Throws WEFT_BENCH_NOT_CARRIED where requests do not arrive, or not on the way that the variant says. */
+/** Throws WEFT_BENCH_NOT_CARRIED if requests do not arrive, or do not take the path of the variant. */
 export async function prove(scene: Scene, cell: MeshCell, httpPort: number, path: string): Promise<void> {
-  await until(`an answer to ${cell.variant}`, seenMsMax, () =>
+  await until(`a response to ${cell.variant}`, seenMsMax, () =>
     scene.get(cell.client, `http://${cell.ip}:${httpPort}${path}`).then(
       () => true,
       () => false,
@@ -82,7 +82,7 @@ export async function prove(scene: Scene, cell: MeshCell, httpPort: number, path
   await until(`evidence of ${cell.variant}`, seenMsMax, good).catch(() => {
     throw new WeftError(
       'WEFT_BENCH_NOT_CARRIED',
-      `${cell.variant} is not what it says: ${seen.map(({ what, value }) => `${what} ${value}`).join('; ')}`,
+      `traffic of ${cell.variant} does not take its path: ${seen.map(({ what, value }) => `${what} ${value}`).join('; ')}`,
     );
   });
 }

@@ -1,4 +1,4 @@
-/** The testbed of the comparison: pods, agents, applications, sidecars, waypoint, each in the role that its CPU is counted under. */
+/** The testbed of the comparison: pods, agents, applications, sidecars and waypoint. Each process runs in the role that its CPU is counted for. */
 import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -45,7 +45,7 @@ export class Scene {
   readonly #dir: string;
   readonly #issue = issuer();
   readonly #programs: ProcessMark[] = [];
-  /** By process id. */
+  /** Programs by process id. */
   readonly #logs = new Map<number, string>();
   #count = 0;
 
@@ -55,9 +55,9 @@ export class Scene {
   ) {
     this.#dir = mkdtempSync(join(tmpdir(), 'weft-bench-'));
     this.pods = placePods(plan);
-    // Apart from what else is written: the control plane reads all that is in there.
+    // A directory of its own, because the control plane reads every file in it.
     mkdirSync(this.#manifests());
-    this.tell([]);
+    this.writeManifests([]);
     this.roles = new Roles();
     try {
       this.testbed = Testbed.create({ from: this.#manifests(), state });
@@ -72,7 +72,7 @@ export class Scene {
     return join(this.#dir, 'manifests');
   }
 
-  /** Makes namespaces and links; nothing runs yet. Throws as Testbed.create, and WEFT_START where there are no cgroups. */
+  /** Creates namespaces and links without programs. Throws as Testbed.create, and WEFT_START without cgroups. */
   static async create(plan: ScenePlan, state: string): Promise<Scene> {
     await tearDown(state);
     const scene = new Scene(plan, state);
@@ -85,7 +85,7 @@ export class Scene {
     return scene;
   }
 
-  /** The control plane and the agents, which are counted as `agents`; resolves when all pods are in. */
+  /** Starts the control plane and the agents, whose CPU is counted as `agents`. Resolves when all pods are enrolled. */
   async startMesh(): Promise<void> {
     await this.testbed.up(agentNodeNames);
     this.#countAgents();
@@ -95,7 +95,7 @@ export class Scene {
     for (const name of agentNodeNames) this.roles.add('agents', this.agentPid(name));
   }
 
-  /** Ends both agents and starts them anew: with the memory they begin with. */
+  /** Restarts both agents, so that they have the memory of a fresh start. */
   async restartAgents(): Promise<void> {
     for (const name of agentNodeNames) await this.testbed.stop(agentProcess(name));
     for (const name of agentNodeNames) this.testbed.startAgent(name);
@@ -115,15 +115,15 @@ export class Scene {
     return found;
   }
 
-  /** Replaces the manifests that the control plane watches: further objects beside those of the plan, or another plan of the same pods. */
-  tell(further: readonly object[], plan = this.plan): void {
+  /** Replaces the manifests that the control plane watches. `further`: objects beside those of the plan. `plan`: another plan for the same pods. */
+  writeManifests(further: readonly object[], plan = this.plan): void {
     const file = join(this.#manifests(), 'mesh.yaml');
-    // A file that is half written says that half of the pods are gone.
+    // Renamed into place: a partly written file would remove pods.
     writeFileSync(`${file}.new`, manifestsOf({ ...plan, further: [...(plan.further ?? []), ...further] }));
     renameSync(`${file}.new`, file);
   }
 
-  /** One more pod's namespace, plugged in; `tell` tells the mesh of it. */
+  /** Adds and links the network namespace of a pod. `writeManifests` then publishes the pod. */
   addPod(pod: PodPlan): PlacedPod {
     const plan = { ...this.plan, pods: [...this.plan.pods, pod] };
     const placed = placePods(plan).at(-1) as PlacedPod;
@@ -134,7 +134,7 @@ export class Scene {
     return placed;
   }
 
-  /** A server in a pod's namespace, counted as `role`; resolves with its process id once it listens on `port`. */
+  /** Starts a server in the namespace of a pod, counted as `role`. Resolves with its process id once it listens on `port`. */
   async serve(
     netns: string,
     port: number,
@@ -143,7 +143,7 @@ export class Scene {
     role = 'server',
   ): Promise<number> {
     const { mark, ended } = this.#start(netns, command, args, role);
-    // The namespace's own table: a relay has left it when it listens.
+    // Reads the sockets of the network namespace, because a relay has left it when it listens.
     const listens = new RegExp(`:${port.toString(16).toUpperCase().padStart(4, '0')} \\S+ 0A `);
     await until(`${command} listens on port ${port} in ${netns}`, startMsMax, async () => {
       ended();
@@ -152,7 +152,7 @@ export class Scene {
     return mark.pid;
   }
 
-  /** A program that goes on once it has said its first line; resolves with its process id then. */
+  /** Starts a long-running program. Resolves with its process id at its first line of output. */
   async keep(
     netns: string,
     command: string,
@@ -169,7 +169,7 @@ export class Scene {
     return mark.pid;
   }
 
-  /** `ended` throws WEFT_START where it has. */
+  /** `ended` throws WEFT_START if the program has ended. */
   #start(
     netns: string,
     command: string,
@@ -198,13 +198,13 @@ export class Scene {
     return log === undefined ? '' : (readFileSync(log, 'utf8').trim().split('\n').at(-1) ?? '');
   }
 
-  /** Ends one server ahead of the others. */
+  /** Ends one server before the others. */
   async end(pid: number): Promise<void> {
     const at = this.#programs.findIndex((mark) => mark.pid === pid);
     for (const mark of at < 0 ? [] : this.#programs.splice(at, 1)) await endProcess(mark, 3_000);
   }
 
-  /** Envoy beside a pod's application: redirection first, so that nothing passes before it is there. Returns its process id. */
+  /** Starts Envoy as the sidecar of a pod. Redirection is set up first, so that no connection bypasses Envoy. Returns its process id. */
   async startSidecar(
     pod: PlacedPod,
     envoy: string,
@@ -217,7 +217,7 @@ export class Scene {
     const file = join(this.#dir, `envoy-${pod.netns}.json`);
     const config = { credentials: svid, peers, httpPorts, ...(allowed ? { allowed } : {}) };
     writeFileSync(file, sidecarConfig(config), { mode: 0o600 });
-    // Flushed, so that one may take the place of another.
+    // Flushes the rules, so that a sidecar can replace another.
     sh('nsenter', [`--net=/run/netns/${pod.netns}`, 'iptables-restore'], redirectRules());
     const args = ['--regid', String(proxyGroup), '--clear-groups', envoy, ...sidecarArgs(file, concurrency)];
     const pid = await this.serve(pod.netns, 15006, 'setpriv', args, 'sidecars');
@@ -227,7 +227,7 @@ export class Scene {
     return pid;
   }
 
-  /** A ztunnel beside a pod's application, after redirection to it; the control plane serves it. Returns its process id. */
+  /** Sets up redirection and starts a ztunnel for a pod, served by Weft's control plane. Returns its process id. */
   async startZtunnel(pod: PlacedPod): Promise<number> {
     const control = this.testbed.controlState();
     const tokenFile = join(this.#dir, `token-${pod.node}`);
@@ -249,12 +249,12 @@ export class Scene {
         () => false,
       ),
     ).catch((error: unknown) => {
-      throw new WeftError('WEFT_START', `${errorText(error)}; it said last: ${this.#lastLine(pid)}`);
+      throw new WeftError('WEFT_START', `${errorText(error)}; its last output: ${this.#lastLine(pid)}`);
     });
     return pid;
   }
 
-  /** What agents that have ended said last. */
+  /** Last output of agents that have ended. */
   lastWords(): string {
     return agentNodeNames
       .filter((name) => {
@@ -265,7 +265,7 @@ export class Scene {
       .join('; ');
   }
 
-  /** Counted as `waypoint`. */
+  /** Starts a waypoint, counted as `waypoint`. */
   async startWaypoint(place: WaypointReplica): Promise<void> {
     await startWaypoint(this.testbed, place);
     const mark = this.testbed.mark(waypointProcess(place));
@@ -277,7 +277,7 @@ export class Scene {
     return this.roles.pids(role).reduce((sum, pid) => sum + residentBytes(pid), 0);
   }
 
-  /** A body by curl from a pod. Throws WEFT_BENCH_NOT_CARRIED. */
+  /** Fetches a URL from a pod with curl and returns the body. Throws WEFT_BENCH_NOT_CARRIED. */
   async get(netns: string, url: string): Promise<string> {
     const { code, stdout, stderr } = await run(netns, 'curl', [
       '-sS',
@@ -292,7 +292,7 @@ export class Scene {
     return stdout;
   }
 
-  /** Ends and removes all of it. */
+  /** Ends all programs and removes the testbed. */
   async down(): Promise<void> {
     for (const mark of this.#programs.splice(0).reverse()) await endProcess(mark, 3_000);
     await tearDown(this.state);
@@ -301,7 +301,7 @@ export class Scene {
   }
 }
 
-/** So many short connections use up the ports of one minute otherwise. */
+/** Widens the range of local ports: otherwise short connections use up the ports of one minute. */
 function widenPorts(netns: string): void {
   sh('nsenter', [
     `--net=/run/netns/${netns}`,
@@ -312,7 +312,7 @@ function widenPorts(netns: string): void {
   ]);
 }
 
-/** A process and all below it. */
+/** A process and all its descendants. */
 export function processTree(pid: number): number[] {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
     .trim()

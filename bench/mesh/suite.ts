@@ -1,6 +1,6 @@
 /**
- * The comparison: no mesh, sidecars, Weft in its ways, with the same applications under the same load between the same two
- * nodes. `runMesh` reads top to bottom: what there is to compare, the testbed, the proof, the rounds, the evidence.
+ * The comparison: no mesh, sidecars and the variants of Weft, with the same applications under the same load between the same two
+ * nodes. `runMesh` reads top to bottom: the variants, the testbed, the proof, the rounds, the evidence.
  */
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { errorText, WeftError } from '../../src/base/errors.js';
@@ -37,16 +37,16 @@ import {
 
 export interface MeshOptions {
   readonly rounds: number;
-  /** How long each single measurement takes, without what warms it up. */
+  /** Duration of each measurement in seconds, without the warm-up. */
   readonly seconds: number;
   readonly quick: boolean;
-  /** A binary instead of the one that is fetched. */
+  /** Envoy binary to use instead of a download. */
   readonly envoy?: string;
-  /** Names of variants; all where absent. `none` and `none-again` are always there. */
+  /** Names of variants. Default: all. `none` and `none-again` are always included. */
   readonly variants?: readonly string[];
-  /** Names of workloads; all where absent. */
+  /** Names of workloads. Default: all. */
   readonly workloads?: readonly string[];
-  /** In the place of the built-in applications. */
+  /** The user's application, which replaces the built-in ones. */
   readonly target?: Target;
   readonly state: string;
   readonly note: (text: string) => void;
@@ -54,7 +54,7 @@ export interface MeshOptions {
 }
 
 type Missing = BenchResult['missing'][number];
-/** All of a result that one part of a run gives. */
+/** The part of a result that one part of a run contributes. */
 export type Part = RoundsResult & Pick<BenchResult, 'evidence' | 'generators' | 'missing' | 'versions'>;
 
 const warmSeconds = 0.5;
@@ -69,7 +69,7 @@ export interface Peers {
   readonly versions: Readonly<Record<string, string>>;
 }
 
-/** Which variants there are, and what is missing of them. Throws WEFT_BENCH_VARIANT for a name that there is not. */
+/** The variants to compare, and those that are missing with the reason. Throws WEFT_BENCH_VARIANT for an unknown name. */
 export function findPeers(options: Pick<MeshOptions, 'variants' | 'envoy' | 'note'>): Peers {
   const missing: Missing[] = [];
   const versions: Record<string, string> = { weft: version, node: process.version };
@@ -115,12 +115,12 @@ async function startServers(scene: Scene, fortio: string | undefined): Promise<v
   }
 }
 
-/** Starts what stands between the ends, and leaves out, with its reason, what does not start or is not what it says. */
+/** Starts the proxies. Leaves out variants whose proxies do not start or fail the proof, and records the reason. */
 async function provenCells(
   scene: Scene,
   names: ReadonlySet<string>,
   envoy: string | undefined,
-  /** What is asked for as a proof; absent where nothing answers requests. */
+  /** Path of the proof requests. Undefined if no application responds to requests. */
   path: string | undefined,
 ): Promise<{ readonly cells: MeshCell[]; readonly missing: Missing[] }> {
   const missing: Missing[] = [];
@@ -157,7 +157,7 @@ async function provenCells(
   return { cells, missing };
 }
 
-/** Requests a second of each placement's slowest variant at full speed, which warms all of them up too. */
+/** Requests per second of the slowest variant of each placement at full speed. The measurement also warms up all variants. */
 async function slowestOf(
   bench: Workbench,
   cells: readonly MeshCell[],
@@ -167,12 +167,12 @@ async function slowestOf(
   const slowest = new Map<string, number>();
   for (const protocol of protocols) {
     for (const cell of cells) {
-      // One that fails here will fail in its rounds, and be said to.
+      // A variant that fails here also fails in its rounds, which record the reason.
       const measured = await measureCapacity({ ...bench, seconds: warmSeconds }, cell, protocol).catch(
         (error: unknown) => options.note(`${cell.variant}, ${cell.placement}: ${errorText(error)}`),
       );
       if (options.interrupted())
-        throw new WeftError('WEFT_INTERRUPTED', 'interrupted before the first round: nothing is written');
+        throw new WeftError('WEFT_INTERRUPTED', 'interrupted before the first round: no result is written');
       const key = `${protocol} ${cell.placement}`;
       slowest.set(key, Math.min(slowest.get(key) ?? Infinity, measured?.values['perSecond'] ?? Infinity));
     }
@@ -183,7 +183,7 @@ async function slowestOf(
   };
 }
 
-/** Makes the testbed, measures, removes the testbed. Throws where there is nothing to compare, or before the first round. */
+/** Creates the testbed, measures, and removes the testbed. Throws if there is nothing to compare, or for an error before the first round. */
 export async function runMesh(options: MeshOptions, peers: Peers): Promise<Part> {
   const { names, envoy, fortio, versions } = peers;
   const missing = [...peers.missing];
@@ -194,7 +194,7 @@ export async function runMesh(options: MeshOptions, peers: Peers): Promise<Part>
     await scene.startMesh();
     const { target } = options;
     if (target && fortio === undefined)
-      throw new WeftError('WEFT_BENCH_TARGET', 'nothing can be measured without fortio');
+      throw new WeftError('WEFT_BENCH_TARGET', 'fortio is missing, so your application cannot be measured');
     if (target) await startTarget(scene, target);
     else await startServers(scene, fortio);
     const asked = target?.path ?? echoPath;
@@ -262,7 +262,7 @@ const machine = (): BenchResult['machine'] => ({
   memoryMegabytes: Math.round(totalmem() / 1e6),
 });
 
-/** Parts to one result. */
+/** Combines the parts into one result. */
 export function resultOf(
   given: Part & Pick<BenchResult, 'where' | 'startedAt' | 'settings' | 'workloads' | 'goals'>,
 ): BenchResult {
@@ -289,7 +289,7 @@ export function resultOf(
     failures: given.failures,
     evidence: given.evidence,
     generators: given.generators,
-    // Few rounds say nothing of a goal.
+    // Few rounds cannot decide a goal.
     goals: rounds < goalRoundsMin ? [] : [...goalsOfRatios(given.samples), ...given.goals],
   };
 }

@@ -1,4 +1,4 @@
-/** The user's own application in the place of the built-in ones: behind every variant, under the same load. */
+/** The user's application replaces the built-in ones: behind every variant, under the same load. */
 import { lookup } from 'node:dns/promises';
 import { WeftError } from '../../src/base/errors.js';
 import { cpuOf, loadProgram } from '../harness/load.js';
@@ -6,7 +6,7 @@ import type { Scene } from './scene.js';
 import { ports } from './variants.js';
 
 export type Target =
-  /** It runs on this machine or is reached from it; a relay stands for it in each server's pod, the same for all variants. */
+  /** An application that this machine can reach. A relay in each server pod forwards to it, the same for all variants. */
   | {
       readonly kind: 'url';
       readonly ip: string;
@@ -14,13 +14,13 @@ export type Target =
       readonly path: string;
       readonly shown: string;
     }
-  /** Started in each server's pod by the shell, with PORT in its environment. */
+  /** Shell command that starts the application in each server pod, with PORT in its environment. */
   | { readonly kind: 'command'; readonly command: string; readonly path: string; readonly shown: string };
 
 const refuse = (text: string, why: string): WeftError =>
   new WeftError('WEFT_BENCH_TARGET', `--target ${text}: ${why}`);
 
-/** Throws WEFT_BENCH_TARGET where it is nothing that pods could call in the clear, or its name has no address. */
+/** Throws WEFT_BENCH_TARGET if pods cannot call the URL in plaintext, or if its name has no address. */
 export async function parseTarget(text: string): Promise<Target> {
   let url: URL;
   try {
@@ -56,7 +56,7 @@ export const commandTarget = (command: string, path: string): Target => ({
   shown: command,
 });
 
-/** In each server's pod, at the port that the load goes to. Throws WEFT_START with its last words where it does not listen. */
+/** Starts the application in each server pod, on the port of the load. Throws WEFT_START with its last output if it does not listen. */
 export async function startTarget(scene: Scene, target: Target): Promise<void> {
   for (const { name, netns } of scene.pods) {
     if (name === 'client') continue;

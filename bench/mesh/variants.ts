@@ -1,4 +1,4 @@
-/** What is compared: variants, the pods each is measured between, and how it proves that it is what it says. */
+/** The variants of the comparison, and the pods that each is measured between. */
 import type { Placement, Variant } from '../result/result.js';
 import type { Cell } from '../harness/rounds.js';
 import type { ScenePlan, PodPlan } from './plan.js';
@@ -8,7 +8,7 @@ import type { ProxyRole } from './scene.js';
 export const ports = { http: 8080, grpc: 8079, echo: 7000, bulk: 5201 } as const;
 
 interface Kind extends Variant {
-  /** Namespace of its pods. */
+  /** Namespace of the pods. */
   readonly namespace: string;
   readonly placements: readonly Placement[];
   readonly proxies: readonly ProxyRole[];
@@ -97,7 +97,7 @@ export const kinds: readonly Kind[] = [
 export interface MeshCell extends Cell {
   readonly client: string;
   readonly server: string;
-  /** What clients call: the pod's address; with a waypoint the Service's. */
+  /** Address that clients call: of the pod, or of the Service for a waypoint. */
   readonly ip: string;
   readonly proxies: readonly ProxyRole[];
 }
@@ -105,7 +105,7 @@ export interface MeshCell extends Cell {
 const meshed = { 'weft.dev/mesh': 'enabled', 'weft.dev/mode': 'strict' };
 const waypointName = 'waypoint';
 
-/** Pods for those variants: a client and a server on one node, and a server on the other. */
+/** Pods of these variants: a client and a server on one node, and a server on the other node. */
 export function planOf(names: ReadonlySet<string>): ScenePlan {
   const used = [...new Set(kinds.filter(({ name }) => names.has(name)).map(({ namespace }) => namespace))];
   const annotations: Readonly<Record<string, Readonly<Record<string, string>>>> = {

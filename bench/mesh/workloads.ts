@@ -1,4 +1,4 @@
-/** What is measured between two pods, one file's worth: each with the program that does it and what is read from it. */
+/** The workloads between two pods: each with its load program and the metrics that are read from its output. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,7 +18,7 @@ const mixedStreams = 15;
 const mixedBytes = 128;
 const writeBytes = 128 << 10;
 const slackMs = 30_000;
-/** Before what counts: connections, code and caches are warm. */
+/** Seconds of warm-up before the measurement, for connections, code and caches. */
 const warmSeconds = 0.3;
 
 const protocols: Readonly<Record<Protocol, string>> = { http1: 'HTTP/1.1', http2: 'HTTP/2', grpc: 'gRPC' };
@@ -72,9 +72,9 @@ export interface Workbench {
   readonly scene: Scene;
   readonly fortio: string;
   readonly seconds: number;
-  /** Path and query that are asked for. */
+  /** Path and query of requests. */
   readonly path: string;
-  /** The application runs elsewhere: what it spends cannot be told from what the kernel does. */
+  /** The application runs outside of the pods, so its CPU cannot be separated from the kernel's. */
   readonly elsewhere?: boolean;
 }
 
@@ -101,7 +101,7 @@ const spender =
   (cell, work) =>
     scene.roles.spentBy(cell.proxies, ['client', 'server'], work);
 
-/** Runs a load program in the client's pod, in its role, on its CPU. */
+/** Runs a load program in the client pod, in its role and on its CPU. */
 function load(bench: Workbench, cell: MeshCell, command: string, args: readonly string[]): Promise<unknown> {
   const pinned =
     cpuOf.client < 0 ? [command, ...args] : ['taskset', '-c', String(cpuOf.client), command, ...args];
@@ -116,7 +116,7 @@ const pingArgs = ({ ip }: MeshCell, bytes: number, seconds: number): string[] =>
   String(bytes),
   String(Math.round(seconds * 1000)),
 ];
-/** iperf3 takes whole seconds. */
+/** iperf3 accepts only whole seconds. */
 const bulkArgs = ({ ip }: MeshCell, streams: number, seconds: number): string[] => [
   ...['-c', ip, '-p', String(ports.bulk), '-t', String(Math.max(1, Math.round(seconds)))],
   ...['-P', String(streams), '-l', String(writeBytes), '-J', '--connect-timeout', '5000'],
@@ -242,15 +242,15 @@ export interface StepsGiven {
   readonly bench: Workbench;
   readonly cells: readonly MeshCell[];
   readonly quick: boolean;
-  /** Protocol -> requests a second of the slowest variant of a placement. */
+  /** Protocol -> requests per second of the slowest variant of a placement. */
   readonly slowest: (protocol: Protocol, placement: Placement) => number;
-  /** Those that the applications speak. */
+  /** Protocols of the applications. */
   readonly protocols: readonly Protocol[];
-  /** Whether applications take bytes too, not requests alone. */
+  /** True if applications also accept bytes, not only requests. */
   readonly bytes: boolean;
 }
 
-/** In the order in which they are measured. */
+/** The workloads, in the order of measurement. */
 export function stepsOf({ bench, cells, quick, slowest, protocols, bytes }: StepsGiven): Step<MeshCell>[] {
   const shares = quick ? [50] : [10, 30, 50, 70, 90];
   const sizes = quick ? ['128 B'] : ['64 B', '128 B', '1 KiB', '16 KiB', '64 KiB'];

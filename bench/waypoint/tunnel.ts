@@ -14,8 +14,8 @@ const { listen, service, mesh, routes, svid } = parseWeftConfig(
   readFileSync(process.argv[2] ?? '', 'utf8'),
 ) as TunnelConfig;
 runWorker();
-const tell = (message: ToWorker): void => void process.emit('message', message, undefined);
-tell({
+const send = (message: ToWorker): void => void process.emit('message', message, undefined);
+send({
   type: 'start',
   settings: {
     node: '',
@@ -31,6 +31,6 @@ tell({
     mergeSlashes: true,
   },
 });
-tell({ type: 'update', update: { mesh, routes } });
-tell({ type: 'svid', svid });
+send({ type: 'update', update: { mesh, routes } });
+send({ type: 'svid', svid });
 process.on('SIGTERM', () => process.exit(0));

@@ -15,7 +15,7 @@ import { RateLimiter } from '../../src/base/rate-limiter.js';
 
 const callLimits = {
   /** Calls whose token is being checked, per connection on which no call has presented a valid token yet. */
-  checkingPerStrangerMax: 8,
+  checkingPerUnauthenticatedMax: 8,
   /** The same, per connection on which a call has presented a valid token. */
   checkingPerConnectionMax: 64,
   /** Calls of all connections whose token is being checked. */
@@ -58,7 +58,7 @@ export interface AuthenticateOptions {
     caller: string,
   ) => boolean;
   /** Whether no call of the connection has presented a valid token yet. */
-  readonly isStranger: (address: string | undefined, port: number | undefined) => boolean;
+  readonly isUnauthenticated: (address: string | undefined, port: number | undefined) => boolean;
   readonly onRefused: (why: RefusedCall, peer: string, error?: string) => void;
 }
 
@@ -148,8 +148,8 @@ export class Authenticator {
     const { remoteAddress, remotePort } = call.getConnectionInfo();
     const connection = `${remoteAddress ?? ''} ${remotePort ?? 0}`;
     const already = this.#checking.get(connection) ?? 0;
-    const max = this.options.isStranger(remoteAddress, remotePort)
-      ? callLimits.checkingPerStrangerMax
+    const max = this.options.isUnauthenticated(remoteAddress, remotePort)
+      ? callLimits.checkingPerUnauthenticatedMax
       : callLimits.checkingPerConnectionMax;
     if (already >= max || this.#checkingAll >= callLimits.checkingMax)
       return refuse('checking', 'too many calls wait for their token to be checked: try again');

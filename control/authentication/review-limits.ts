@@ -16,7 +16,7 @@ const reviewLimits = {
   /** Per address. A node's agent needs one review a minute, and one more when its token is renewed. */
   perAddress: { perSecond: 2, burst: 20 },
   /** All addresses together that have presented no valid token recently. */
-  strangers: { perSecond: 20, burst: 100 },
+  unknownAddresses: { perSecond: 20, burst: 100 },
   underWayMax: 16,
   waitingMax: 256,
   /** For this long after presenting a valid token, an address does not share the rate of the others. */
@@ -74,7 +74,7 @@ export class ReviewLimits<T> {
   readonly #underWayByToken = new Map<string, Promise<T | undefined>>();
   readonly #known = new Recent<number>(reviewLimits.knownMax);
   readonly #perAddress = new RateLimiter(reviewLimits.perAddress);
-  readonly #strangers = new RateLimiter(reviewLimits.strangers);
+  readonly #unknownAddresses = new RateLimiter(reviewLimits.unknownAddresses);
   #underWay = 0;
   readonly #waiting: (() => void)[] = [];
 
@@ -96,7 +96,7 @@ export class ReviewLimits<T> {
     if (underWay) return underWay;
     const known = (this.#known.get(address) ?? 0) > performance.now();
     // The address's own rate is checked first: an address over its rate must not use up the shared rate.
-    if (!this.#perAddress.take(address) || (!known && !this.#strangers.take(''))) {
+    if (!this.#perAddress.take(address) || (!known && !this.#unknownAddresses.take(''))) {
       this.onLimit('token-review-rate');
       throw new WeftError(
         'WEFT_TOKEN_REVIEW_LIMIT',

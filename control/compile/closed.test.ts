@@ -19,7 +19,7 @@ const pod: MeshObject = {
 };
 const noRange = [{ from: [{ cidrs: ['10.0.0.0/99'] }] }];
 
-/** As it is in force. */
+/** The form of the object that is in force. */
 function taken(object: MeshObject): MeshObject {
   const read = readObject(object);
   assert.ok(read.problem, 'it was read');
@@ -28,9 +28,9 @@ function taken(object: MeshObject): MeshObject {
 }
 const compiledWith = (object: MeshObject): Compiler => compile([pod, taken(object)], settings);
 function policyIn(compiler: Compiler): AuthorizationPolicy {
-  const told = [...compiler.all()].find(({ kind }) => kind === 'policy');
-  assert.ok(told?.kind === 'policy');
-  return told.value;
+  const resource = [...compiler.all()].find(({ kind }) => kind === 'policy');
+  assert.ok(resource?.kind === 'policy');
+  return resource.value;
 }
 const asked = {
   identity: parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web'),
@@ -39,12 +39,12 @@ const asked = {
   destinationPort: 80,
 };
 function policiesOfPod(compiler: Compiler): readonly string[] {
-  const told = [...compiler.all()].find(({ kind }) => kind === 'workload');
-  assert.ok(told?.kind === 'workload');
-  return told.value.policies;
+  const resource = [...compiler.all()].find(({ kind }) => kind === 'workload');
+  assert.ok(resource?.kind === 'workload');
+  return resource.value.policies;
 }
 
-test('a policy that cannot be read denies everything to what it selects, whatever it was to do, and names itself', () => {
+test('the closed form of a policy denies everything to what it selects, regardless of its action, and keeps its name', () => {
   for (const action of ['ALLOW', 'DENY', 'REFUSE', undefined]) {
     const compiler = compiledWith(
       policy({ action, selector: { matchLabels: { app: 'a' } }, rules: noRange }),
@@ -54,21 +54,21 @@ test('a policy that cannot be read denies everything to what it selects, whateve
     assert.deepEqual(policiesOfPod(compiler), ['shop/p']);
     const verdict = authorize([closed], asked);
     assert.deepEqual([verdict.allowed, verdict.policy], [false, 'shop/p']);
-    // Nor does another policy open it.
+    // An ALLOW policy does not open it, either.
     const other = policyIn(compile([policy({ action: 'ALLOW', rules: [{}] }, 'shop', 'all')], settings));
     assert.equal(authorize([other], asked).allowed, true);
     assert.equal(authorize([other, closed], asked).allowed, false);
   }
 });
 
-test('a policy of Services that cannot be read closes those Services, at their waypoint', () => {
+test('the closed form of a policy that targets Services closes those Services at their waypoint', () => {
   const targetRefs = [{ group: '', kind: 'Service', name: 'api' }];
   const closed = policyIn(compiledWith(policy({ action: 'ALLOW', targetRefs, rules: noRange })));
   assert.deepEqual([closed.scope, closed.services], ['workload', ['shop/api.shop.svc.cluster.local']]);
   assert.equal(authorize([closed], asked).allowed, false);
 });
 
-test('where it cannot be read what a policy selects, its namespace is closed; in the root namespace, the mesh', () => {
+test('a policy whose selection cannot be read closes its namespace, and in the root namespace the mesh', () => {
   const unknown: unknown[] = [
     undefined,
     null,
@@ -94,14 +94,14 @@ test('where it cannot be read what a policy selects, its namespace is closed; in
   }
 });
 
-test('a policy that is to be recorded only stays so when it cannot be read', () => {
+test('the closed form of an audit policy stays in audit mode', () => {
   const closed = policyIn(compiledWith(policy({ action: 'DENY', mode: 'audit', rules: noRange })));
   const verdict = authorize([closed], asked);
   assert.deepEqual([verdict.allowed, verdict.audited], [true, ['shop/p']]);
   assert.equal(policyIn(compiledWith(policy({ action: 'DENY', mode: 'Audit', rules: [] }))).dryRun, false);
 });
 
-test("a policy that takes strict mode's name closes under another, so that strict mode stays", () => {
+test('the closed form of a policy with a reserved name gets another name, so that strict mode stays in force', () => {
   const compiler = compiledWith(
     policy(
       { action: 'DENY', selector: { matchLabels: { app: 'a' } }, rules: [] },
@@ -121,7 +121,7 @@ const settingsOf = (spec: unknown): unknown => {
   return object.spec;
 };
 
-test('settings that cannot be read have their strongest meaning, field by field', () => {
+test('unreadable settings have their strictest value, field by field', () => {
   assert.deepEqual(settingsOf({ mode: 'Strict', outboundUnknown: 'refuse' }), {
     mode: 'strict',
     outboundUnknown: 'refuse',
@@ -138,14 +138,14 @@ test('settings that cannot be read have their strongest meaning, field by field'
     assert.deepEqual(settingsOf(spec), all, JSON.stringify(spec));
 });
 
-test('settings with a block that cannot be read do not keep pods from being compiled', () => {
+test('settings with an unreadable CIDR do not prevent pods from being compiled', () => {
   const compiler = compiledWith(mesh({ excludeOutboundCidrs: ['1::2::3/64'] }));
-  const told = [...compiler.all()].find(({ kind }) => kind === 'nodePod');
-  assert.ok(told?.kind === 'nodePod');
-  assert.deepEqual(told.value.excludeOutboundCidrs, []);
+  const resource = [...compiler.all()].find(({ kind }) => kind === 'nodePod');
+  assert.ok(resource?.kind === 'nodePod');
+  assert.deepEqual(resource.value.excludeOutboundCidrs, []);
 });
 
-test('a route that cannot be read answers all requests to its parents with an error', () => {
+test('the closed form of a route responds to all requests to its parents with an error', () => {
   const service: MeshObject = {
     kind: 'Service',
     metadata: { name: 'api', namespace: 'shop' },
@@ -160,10 +160,10 @@ test('a route that cannot be read answers all requests to its parents with an er
     },
   } as unknown as MeshObject;
   const compiler = compile([service, taken(object)], settings);
-  const told = [...compiler.all()].find(({ kind }) => kind === 'route');
-  assert.ok(told?.kind === 'route');
-  assert.deepEqual(told.value.parents, [{ service: 'shop/api.shop.svc.cluster.local' }]);
-  assert.equal(told.value.rules.length, 1);
-  assert.equal(told.value.rules[0]?.backends[0]?.target.kind, 'invalid');
-  assert.deepEqual(told.value.rules[0]?.matches, []);
+  const resource = [...compiler.all()].find(({ kind }) => kind === 'route');
+  assert.ok(resource?.kind === 'route');
+  assert.deepEqual(resource.value.parents, [{ service: 'shop/api.shop.svc.cluster.local' }]);
+  assert.equal(resource.value.rules.length, 1);
+  assert.equal(resource.value.rules[0]?.backends[0]?.target.kind, 'invalid');
+  assert.deepEqual(resource.value.rules[0]?.matches, []);
 });

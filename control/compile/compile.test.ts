@@ -23,17 +23,17 @@ ${meshSettings && `---\napiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetad
 `,
   );
   assert.deepEqual(errors, []);
-  const told = [...compile(objects, settings).all()];
-  const service = told.find((one) => one.kind === 'service')?.value;
+  const resources = [...compile(objects, settings).all()];
+  const service = resources.find((one) => one.kind === 'service')?.value;
   assert.ok(service);
-  // What nodes are told is what was compiled.
+  // The encoded resource equals the compiled one.
   const decoded = decodeAddress(encodeService(service));
   assert.ok(decoded.ok && decoded.value.kind === 'service');
   assert.deepEqual(decoded.value.service, service);
   return service;
 }
 
-test('which endpoints of a Service are preferred, by its own fields and the settings of the mesh', () => {
+test("a Service's own fields, then the settings of the mesh, decide which endpoints are preferred", () => {
   const local = { preference: ['node'], mode: 'strict', allowUnhealthy: false };
   const preferred = { preference: ['node'], mode: 'failover', allowUnhealthy: false };
   assert.equal(serviceOf('').loadBalancing, undefined);
@@ -43,7 +43,7 @@ test('which endpoints of a Service are preferred, by its own fields and the sett
   assert.deepEqual(
     serviceOf('trafficDistribution: PreferClose', 'trafficDistribution: PreferSameNode').loadBalancing,
     { preference: ['region', 'zone'], mode: 'failover', allowUnhealthy: false },
-    'what the Service says comes first',
+    "the Service's own fields take precedence",
   );
   assert.deepEqual(serviceOf('publishNotReadyAddresses: true').loadBalancing, {
     preference: [],
@@ -52,13 +52,13 @@ test('which endpoints of a Service are preferred, by its own fields and the sett
   });
 });
 
-test('session affinity by the client address is told to the nodes', () => {
+test('session affinity by client address is part of the Service resource', () => {
   assert.equal(serviceOf('').sessionAffinity, undefined);
   assert.equal(serviceOf('sessionAffinity: None').sessionAffinity, undefined);
   assert.equal(serviceOf('sessionAffinity: ClientIP').sessionAffinity, 'client-ip');
 });
 
-test('a pod without an address yet: its node alone is told, and may ask for its certificate', () => {
+test('a pod without an address is sent only to its node, which may request its certificate', () => {
   const pod: MeshObject = {
     kind: 'Pod',
     metadata: { name: 'new', namespace: 'shop', uid: 'u', labels: { 'weft.dev/mesh': 'enabled' } },
@@ -70,21 +70,21 @@ test('a pod without an address yet: its node alone is told, and may ask for its 
   assert.ok(!compiler.mayRequestCertificate('n2', 'spiffe://cluster.local/ns/shop/sa/x'));
 });
 
-test('a pod that is not held has its reason', () => {
+test('a pod that is not enrolled has a reason', () => {
   const reasonOf = (
     labels: Record<string, string>,
     hostNetwork = false,
-    enrolNone = false,
+    enrollNone = false,
   ): string | undefined => {
     const pod: MeshObject = {
       kind: 'Pod',
       metadata: { name: 'p', namespace: 'shop', labels },
       spec: { nodeName: 'n1', hostNetwork },
     };
-    const told = [...compile([pod], enrolNone ? { ...settings, removal: 'release' } : settings).all()].find(
-      ({ kind }) => kind === 'uncaptured',
-    );
-    return told?.kind === 'uncaptured' ? told.value.reason : undefined;
+    const uncaptured = [
+      ...compile([pod], enrollNone ? { ...settings, removal: 'release' } : settings).all(),
+    ].find(({ kind }) => kind === 'uncaptured');
+    return uncaptured?.kind === 'uncaptured' ? uncaptured.value.reason : undefined;
   };
   const enabled = { 'weft.dev/mesh': 'enabled' };
   assert.equal(reasonOf({}), 'namespace-not-enrolled');
@@ -95,7 +95,7 @@ test('a pod that is not held has its reason', () => {
   assert.equal(reasonOf(enabled), undefined);
 });
 
-test('annotations that cannot be read exclude nothing, and cost nobody anything', () => {
+test('annotations that cannot be read exclude nothing, and do not affect other objects', () => {
   const { objects, errors } = parseManifests(
     'x',
     `kind: Namespace
@@ -108,19 +108,19 @@ status: { podIPs: [{ ip: 10.0.0.1 }] }
 `,
   );
   assert.deepEqual(errors, []);
-  const held = [...compile(objects, settings).all()].find(({ kind }) => kind === 'nodePod');
-  assert.ok(held?.kind === 'nodePod');
-  assert.deepEqual(held.value.excludeOutboundCidrs, [{ ip: '10.0.0.0', prefixLength: 8 }]);
-  assert.deepEqual(held.value.excludeInboundPorts, [8080]);
-  assert.equal(held.value.sameNode, 'encrypted');
+  const nodePod = [...compile(objects, settings).all()].find(({ kind }) => kind === 'nodePod');
+  assert.ok(nodePod?.kind === 'nodePod');
+  assert.deepEqual(nodePod.value.excludeOutboundCidrs, [{ ip: '10.0.0.0', prefixLength: 8 }]);
+  assert.deepEqual(nodePod.value.excludeInboundPorts, [8080]);
+  assert.equal(nodePod.value.sameNode, 'encrypted');
 });
 
 const view = (objects: readonly MeshObject[]): MeshState => {
   const state = new MeshState();
-  const told = [...compile(objects, settings).all()];
+  const resources = [...compile(objects, settings).all()];
   state.apply({
-    workloads: told.flatMap((one) => (one.kind === 'workload' ? [one.value] : [])),
-    services: told.flatMap((one) => (one.kind === 'service' ? [one.value] : [])),
+    workloads: resources.flatMap((one) => (one.kind === 'workload' ? [one.value] : [])),
+    services: resources.flatMap((one) => (one.kind === 'service' ? [one.value] : [])),
   });
   return state;
 };
@@ -133,7 +133,7 @@ const addressesOf = (state: MeshState, ip: string, node: string): string[] => {
     .sort();
 };
 
-test('a Service without a selector has the endpoints of its slices; one that is a pod of the mesh is that pod', () => {
+test('a Service without a selector has the endpoints of its slices; an endpoint that is a pod of the mesh is that pod', () => {
   const objects: MeshObject[] = [
     {
       kind: 'Service',
@@ -163,7 +163,7 @@ test('a Service without a selector has the endpoints of its slices; one that is 
   ]);
 });
 
-test('an ExternalService is known by its addresses, and its endpoints are balanced', () => {
+test('an ExternalService has its own addresses, and its endpoints are balanced', () => {
   const object: MeshObject = {
     kind: 'ExternalService',
     metadata: { name: 'pay', namespace: 'shop' },
@@ -182,7 +182,7 @@ test('an ExternalService is known by its addresses, and its endpoints are balanc
   assert.equal(state.serviceByAddress(parseIp('198.51.100.1'), 'shop')?.hostname, 'pay.example.com');
 });
 
-test('a Workload is held by the agent of its machine, under an identity of its namespace', () => {
+test('the agent of its machine enrolls a Workload, under an identity of its namespace', () => {
   const object: MeshObject = {
     kind: 'Workload',
     metadata: { name: 'legacy', namespace: 'shop', labels: { app: 'legacy' } },
@@ -194,9 +194,9 @@ test('a Workload is held by the agent of its machine, under an identity of its n
     spec: { clusterIP: '10.96.0.7', selector: { app: 'legacy' }, ports: [{ port: 80, targetPort: 8080 }] },
   };
   const compiler = compile([object, service], settings);
-  const held = [...compiler.all()].find(({ kind }) => kind === 'nodePod');
-  assert.ok(held?.kind === 'nodePod' && held.node === 'vm1');
-  assert.equal(held.value.netns, '/run/netns/legacy');
+  const nodePod = [...compiler.all()].find(({ kind }) => kind === 'nodePod');
+  assert.ok(nodePod?.kind === 'nodePod' && nodePod.node === 'vm1');
+  assert.equal(nodePod.value.netns, '/run/netns/legacy');
   assert.ok(compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/shop/sa/legacy'));
   assert.deepEqual(addressesOf(view([object, service]), '10.96.0.7', 'n1'), ['10.9.0.1:8080 hbone']);
 });
@@ -245,7 +245,7 @@ test('PreferSameZone: endpoints of the zone, then of the region, then any', () =
   assert.equal(addressesOf(view(objects), '10.96.0.1', 'n4').length, 2);
 });
 
-test("a policy cannot take strict mode's place", () => {
+test('a policy cannot take a reserved name of strict mode', () => {
   const { errors } = parseManifests(
     'x',
     'apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: weft-strict-namespace, namespace: a }\nspec: { action: ALLOW, rules: [{}] }\n',
@@ -253,7 +253,7 @@ test("a policy cannot take strict mode's place", () => {
   assert.match(errors[0]?.message ?? '', /reserved for strict mode/);
 });
 
-test('on its way off the cluster the mesh forbids nothing, then nobody is dialed by tunnel, then it holds nobody', () => {
+test('an uninstall first suspends policies, then dials no pod by tunnel, then releases all pods', () => {
   const objects: MeshObject[] = [
     {
       kind: 'Namespace',
@@ -273,13 +273,13 @@ test('on its way off the cluster the mesh forbids nothing, then nobody is dialed
     { kind: 'MeshSettings', metadata: { name: 'mesh' }, spec: { mode: 'strict' } },
   ];
   const kinds = (removal?: Removal): string[] => {
-    const told = [...compile(objects, removal ? { ...settings, removal } : settings).all()];
-    for (const one of told) {
+    const resources = [...compile(objects, removal ? { ...settings, removal } : settings).all()];
+    for (const one of resources) {
       if (one.kind !== 'workload' || !removal) continue;
       assert.deepEqual(one.value.policies, []);
       assert.equal(one.value.tunnel, removal === 'open' ? 'hbone' : 'none');
     }
-    return told.map(({ kind }) => kind).sort();
+    return resources.map(({ kind }) => kind).sort();
   };
   assert.deepEqual(kinds(), [
     'namespace',

@@ -7,7 +7,7 @@ import { compile } from './compile.js';
 import { kubeletPorts, targetPortOf } from './container-ports.js';
 import type { PodObject, ServiceObject } from '../objects/objects.js';
 
-/** As the API server gives it, through all that reads it. */
+/** The pod as the API server sends it, after validation and field picking. */
 function podOf(spec: object, podIPs: readonly string[] = ['10.0.0.9']): PodObject {
   const raw = {
     metadata: { name: 'web', namespace: 'shop', uid: 'u' },
@@ -45,21 +45,21 @@ const app = {
   lifecycle: { postStart: exec, preStop: { httpGet: { port: 'http' } } },
 };
 
-test('the ports that a kubelet connects to: probes and HTTP hooks of containers and native sidecars', () => {
+test('a kubelet connects to probes and HTTP hooks of containers and native sidecars', () => {
   assert.deepEqual(
     kubeletPorts(podOf({ containers: [app], initContainers: [setup, sidecar] })),
     [8080, 9901, 9902, 9903, 9904],
   );
 });
 
-test('an init container that ends opens nothing and names nothing', () => {
+test('an init container that ends opens no port, and its port names do not count', () => {
   const ended = { ...sidecar, restartPolicy: undefined };
   const pod = podOf({ containers: [app], initContainers: [ended, setup] });
   assert.deepEqual(kubeletPorts(pod), [8080]);
   assert.equal(targetPortOf(pod, { port: 80, targetPort: 'admin' }), 0);
 });
 
-test("the name of a Service's target port: an application's first, a sidecar's else, TCP alone", () => {
+test('a named target port is searched in application containers first, then in sidecars, and only among TCP ports', () => {
   const pod = podOf({ containers: [app], initContainers: [sidecar] });
   const targets = ['http', 'admin', 'dns', 'none', 81, undefined];
   assert.deepEqual(
@@ -68,7 +68,7 @@ test("the name of a Service's target port: an application's first, a sidecar's e
   );
 });
 
-test("a port by name is the container's own: another container's port of that name is not opened", () => {
+test("a named port belongs to the same container: another container's port of that name is not opened", () => {
   const other = { name: 'other', readinessProbe: { httpGet: { port: 'http' } } };
   const named = { name: 'named', ports: [{ name: 'http', containerPort: 8081 }] };
   assert.deepEqual(kubeletPorts(podOf({ containers: [named, other] })), []);
@@ -79,7 +79,7 @@ test("a port by name is the container's own: another container's port of that na
   );
 });
 
-test('a handler whose host is not the pod opens nothing, one that names the address of the pod does', () => {
+test('a handler opens a port only if its host is absent or an address of the pod', () => {
   const probed = (host: string): object => ({
     containers: [
       {
@@ -95,7 +95,7 @@ test('a handler whose host is not the pod opens nothing, one that names the addr
   assert.deepEqual(kubeletPorts(podOf(probed('10.0.0.9'))), [8081, 8082, 8083]);
 });
 
-test('what the kubelet does not run by network opens nothing', () => {
+test('handlers that the kubelet does not run over the network open no port', () => {
   const hooks = { postStart: exec, preStop: { tcpSocket: { port: 8085 }, sleep: { seconds: 1 } } };
   assert.deepEqual(
     kubeletPorts(podOf({ containers: [{ name: 'a', lifecycle: hooks, livenessProbe: exec }] })),
@@ -103,7 +103,7 @@ test('what the kubelet does not run by network opens nothing', () => {
   );
 });
 
-test('what nodes are told of a pod with a native sidecar: its ports for the kubelet, and the endpoint of a Service that names its port', () => {
+test("a pod with a native sidecar has the sidecar's kubelet ports, and is an endpoint of a Service that names its port", () => {
   const pod = podOf({ containers: [app], initContainers: [setup, sidecar] });
   const labeled = {
     ...pod,
@@ -114,10 +114,10 @@ test('what nodes are told of a pod with a native sidecar: its ports for the kube
     spec: { selector: { app: 'web' }, clusterIP: '10.96.0.1', ports: [{ port: 81, targetPort: 'admin' }] },
   }) as ServiceObject;
   const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
-  const told = [...compile([labeled, service], settings).all()];
-  const held = told.find((one) => one.kind === 'nodePod')?.value;
-  assert.deepEqual(held?.probePorts, [8080, 9901, 9902, 9903, 9904]);
-  const workload = told.find((one) => one.kind === 'workload')?.value;
+  const resources = [...compile([labeled, service], settings).all()];
+  const nodePod = resources.find((one) => one.kind === 'nodePod')?.value;
+  assert.deepEqual(nodePod?.probePorts, [8080, 9901, 9902, 9903, 9904]);
+  const workload = resources.find((one) => one.kind === 'workload')?.value;
   assert.deepEqual(
     [...(workload?.services.values() ?? [])].flat().map(({ targetPort }) => targetPort),
     [9901],

@@ -55,13 +55,13 @@ const meshStrict: MeshSettingsObject = {
   spec: { mode: 'strict' },
 };
 
-/** What nodes are told: names of policies, and how each pod is dialed. */
-function toldOf(...objects: readonly MeshObject[]): { policies: string[]; tunnels: Record<string, string> } {
-  const told = [...compile(objects, settings).all()];
+/** The resources that nodes are sent: names of policies, and how each pod is dialed. */
+function resourcesOf(...objects: readonly MeshObject[]): { policies: string[]; tunnels: Record<string, string> } {
+  const resources = [...compile(objects, settings).all()];
   return {
-    policies: told.flatMap((one) => (one.kind === 'policy' ? [one.value.key as string] : [])).sort(),
+    policies: resources.flatMap((one) => (one.kind === 'policy' ? [one.value.key as string] : [])).sort(),
     tunnels: Object.fromEntries(
-      told.flatMap((one) => (one.kind === 'workload' ? [[one.value.name, one.value.tunnel]] : [])),
+      resources.flatMap((one) => (one.kind === 'workload' ? [[one.value.name, one.value.tunnel]] : [])),
     ),
   };
 }
@@ -71,10 +71,10 @@ const policy: MeshObject = {
   spec: { action: 'ALLOW', rules: [{ from: [{ namespaces: ['shop'] }] }] },
 };
 
-test('in its first minute a namespace is permissive and its pods are dialed by tunnel once they are reported; policies are in force', () => {
+test('in its first enrollment a namespace is permissive and its pods are dialed by tunnel once reported; policies are in force', () => {
   const pods = [podOf('a', 'True'), podOf('bb', 'False'), podOf('ccc')];
   const own = podOf('dddd', undefined, { labels: strict });
-  assert.deepEqual(toldOf(namespaceOf(enrollingCondition()), ...pods, own, policy), {
+  assert.deepEqual(resourcesOf(namespaceOf(enrollingCondition()), ...pods, own, policy), {
     policies: ['shop/p'],
     tunnels: { a: 'hbone', bb: 'none', ccc: 'none', dddd: 'none' },
   });
@@ -82,10 +82,10 @@ test('in its first minute a namespace is permissive and its pods are dialed by t
     policies: ['shop/p', 'shop/weft-strict-namespace', 'shop/weft-strict-pod-dddd'],
     tunnels: { a: 'hbone', bb: 'hbone', ccc: 'hbone', dddd: 'hbone' },
   };
-  assert.deepEqual(toldOf(namespaceOf(done), ...pods, own, policy), all);
+  assert.deepEqual(resourcesOf(namespaceOf(done), ...pods, own, policy), all);
 });
 
-test('a condition that says anything else, or none, opens nothing', () => {
+test('a namespace with any other condition, or without one, follows its labels', () => {
   const open = enrollingCondition();
   for (const condition of [
     undefined,
@@ -96,27 +96,27 @@ test('a condition that says anything else, or none, opens nothing', () => {
     { ...open, type: 'Other' },
   ]) {
     assert.ok(!isEnrolling(namespaceOf(condition)), JSON.stringify(condition));
-    const { policies, tunnels } = toldOf(namespaceOf(condition), podOf('a'));
+    const { policies, tunnels } = resourcesOf(namespaceOf(condition), podOf('a'));
     assert.deepEqual([policies, tunnels], [['shop/weft-strict-namespace'], { a: 'hbone' }]);
   }
-  // Pods that are in the mesh by their own labels have no first minute.
+  // Pods that are in the mesh by their own labels have no first enrollment.
   const own = podOf('a', undefined, { labels: strict });
-  assert.deepEqual(toldOf(namespaceOf(open, { 'weft.dev/mode': 'strict' }), own).tunnels, { a: 'hbone' });
+  assert.deepEqual(resourcesOf(namespaceOf(open, { 'weft.dev/mode': 'strict' }), own).tunnels, { a: 'hbone' });
 });
 
-test('the strict mode of the mesh waits at the first install, and for no namespace that comes later', () => {
+test('the strict mode of the mesh waits at the first install, but not for later namespaces', () => {
   const first = namespaceOf(enrollingCondition());
-  assert.deepEqual(toldOf(meshStrict, first).policies, []);
+  assert.deepEqual(resourcesOf(meshStrict, first).policies, []);
   const other = (condition?: Condition): NamespaceObject => namespaceOf(condition, strict, {}, 'bank');
-  assert.deepEqual(toldOf(meshStrict, first, other(enrollingCondition())).policies, []);
+  assert.deepEqual(resourcesOf(meshStrict, first, other(enrollingCondition())).policies, []);
   for (const condition of [done, undefined])
-    assert.deepEqual(toldOf(meshStrict, first, other(condition)).policies, [
+    assert.deepEqual(resourcesOf(meshStrict, first, other(condition)).policies, [
       'bank/weft-strict-namespace',
       'weft-system/weft-strict-mesh',
     ]);
 });
 
-test('a first minute begins only where nobody was in the mesh', () => {
+test('the first enrollment begins only if no pod of the namespace was in the mesh before', () => {
   const may = (namespace: NamespaceObject, pods: readonly PodObject[] = [], mesh = false): boolean =>
     mayBeginEnrolling(namespace, {
       namespaces: [namespace, namespaceOf(done, strict, {}, 'bank')],
@@ -124,11 +124,17 @@ test('a first minute begins only where nobody was in the mesh', () => {
       settings: mesh ? [meshStrict] : [],
     });
   assert.ok(may(namespaceOf()));
-  assert.ok(may(namespaceOf(undefined, { 'weft.dev/mesh': 'enabled' })), 'its tunnels too come one by one');
+  assert.ok(
+    may(namespaceOf(undefined, { 'weft.dev/mesh': 'enabled' })),
+    'its pods are enrolled one by one as well',
+  );
   assert.ok(may(namespaceOf(), [podOf('a', 'False'), podOf('b')]));
   const elsewhere = podOf('a', 'True', { namespace: 'bank' });
   assert.ok(may(namespaceOf(), [elsewhere]));
-  assert.ok(!may(namespaceOf(), [podOf('a', 'True')]), 'one of an earlier version has no condition');
+  assert.ok(
+    !may(namespaceOf(), [podOf('a', 'True')]),
+    'a namespace enrolled by an earlier version has no condition',
+  );
   assert.ok(!may(namespaceOf(done)));
   assert.ok(!may(namespaceOf(enrollingCondition())));
   assert.ok(!may(namespaceOf(undefined, {})));
@@ -138,7 +144,7 @@ test('a first minute begins only where nobody was in the mesh', () => {
   assert.ok(may(namespaceOf(undefined, strict, { 'weft.dev/first-enrollment': 'available' })));
 });
 
-test('waited for are pods that run, are meant to be in the mesh, are older than its first minute and are not reported', () => {
+test('strict mode waits for running, unreported pods of the mesh that are older than the first enrollment', () => {
   const namespace = namespaceOf(enrollingCondition());
   const pods = [
     podOf('waits'),
@@ -162,9 +168,9 @@ test('waited for are pods that run, are meant to be in the mesh, are older than 
   assert.equal(startedBefore([podOf('unknown')], sinceMs).length, 1);
 });
 
-test('it ends once all pods have been reported for a while, or at its deadline; what it waits for is said', () => {
-  const facts = { unreported: [], settledMs: undefined, elapsedMs: 0 };
-  const said = (
+test('the first enrollment ends after all pods are reported, or at its deadline; its condition names the pods it waits for', () => {
+  const progress = { unreported: [], settledMs: undefined, elapsedMs: 0 };
+  const conditionWith = (
     more: Partial<EnrollmentProgress>,
     namespace = namespaceOf(enrollingCondition()),
   ): string[] => {
@@ -172,24 +178,24 @@ test('it ends once all pods have been reported for a while, or at its deadline; 
       status = '',
       reason = '',
       message = '',
-    } = enrolledConditionNow(namespace, { ...facts, ...more }) ?? {};
+    } = enrolledConditionNow(namespace, { ...progress, ...more }) ?? {};
     return [status, reason, message];
   };
   const waiting = [podOf('a'), podOf('bb'), { ...podOf('c'), spec: { nodeName: 'node-a' } }];
-  assert.deepEqual(said({ unreported: waiting }), [
+  assert.deepEqual(conditionWith({ unreported: waiting }), [
     'False',
     'Enrolling',
-    'strict mode is pending: it waits for 3 pods (2 on node-a, 1 on node-bb), for 60 s at most; until then plaintext is taken',
+    'strict mode is pending: it waits for 3 pods (2 on node-a, 1 on node-bb), for 60 s at most; until then plaintext is accepted',
   ]);
-  assert.equal(said({ settledMs: settleMs - 1 })[0], 'False');
+  assert.equal(conditionWith({ settledMs: settleMs - 1 })[0], 'False');
   const inForce = 'in the mesh: strict mode is in force';
-  assert.deepEqual(said({ settledMs: settleMs }), ['True', 'Enrolled', inForce]);
-  assert.deepEqual(said({ unreported: waiting, elapsedMs: enrollMsMax }), [
+  assert.deepEqual(conditionWith({ settledMs: settleMs }), ['True', 'Enrolled', inForce]);
+  assert.deepEqual(conditionWith({ unreported: waiting, elapsedMs: enrollMsMax }), [
     'True',
     'DeadlineExceeded',
     inForce,
   ]);
-  assert.deepEqual(said({ unreported: waiting }, namespaceOf(done)), ['True', 'Enrolled', inForce]);
-  assert.deepEqual(said({ unreported: waiting }, namespaceOf()), ['True', 'Enrolled', inForce]);
-  assert.equal(enrolledConditionNow(namespaceOf(done, {}), facts), undefined);
+  assert.deepEqual(conditionWith({ unreported: waiting }, namespaceOf(done)), ['True', 'Enrolled', inForce]);
+  assert.deepEqual(conditionWith({ unreported: waiting }, namespaceOf()), ['True', 'Enrolled', inForce]);
+  assert.equal(enrolledConditionNow(namespaceOf(done, {}), progress), undefined);
 });

@@ -138,5 +138,5 @@ function waitingText(namespace: NamespaceObject, pods: readonly PodObject[]): st
   const what = isStrict(labelsOf(namespace)) ? 'strict mode is pending: it' : 'it';
   return pods.length === 0
     ? `${what} begins in a moment: all pods are enrolled`
-    : `${what} waits for ${pods.length} pods (${where}${more}), for ${enrollMsMax / 1000} s at most; until then plaintext is taken`;
+    : `${what} waits for ${pods.length} pods (${where}${more}), for ${enrollMsMax / 1000} s at most; until then plaintext is accepted`;
 }

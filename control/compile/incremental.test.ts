@@ -1,4 +1,4 @@
-/** Change by change or all at once: the same compile. */
+/** Compiling change by change gives the same result as compiling all at once. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { typeUrls } from '../../src/discovery/types.js';
@@ -12,9 +12,9 @@ import { capturedCondition, type BackendRef, type MeshObject, type ParentRef } f
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 
-/** What nodes n1 and n2 would be told, by type and name, with versions. */
-function described(told: Iterable<CompiledResource>): string {
-  const resources = new Resources(told);
+/** The resources that nodes n1 and n2 would be sent, by type and name, with versions. */
+function described(compiled: Iterable<CompiledResource>): string {
+  const resources = new Resources(compiled);
   return describe(resources);
 }
 function describe(resources: Resources): string {
@@ -35,7 +35,7 @@ function randomObject(): MeshObject {
   const app = pick(['x', 'y']);
   const name = pick(['o1', 'o2', 'o3']);
   const creationTimestamp = pick(['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z']);
-  // So few that objects are in each other's way.
+  // Few names and addresses, so that objects conflict.
   const contested = (): string => pick(['10.0.0.1', '10.0.0.2', '10.96.0.1', '10.2.0.1', '10.3.0.1']);
   const labels: Record<string, string> = {
     ...pick([{}, { 'weft.dev/mesh': 'enabled' }, { 'weft.dev/mode': 'strict' }]),
@@ -189,7 +189,7 @@ function randomObject(): MeshObject {
   }
 }
 
-test('change by change or all at once: nodes are told the same, and every difference is named', () => {
+test('compiling change by change or all at once gives the same resources, and every difference is reported', () => {
   const compiler = new Compiler(settings);
   const resources = new Resources();
   let objects = new Map<string, MeshObject>();

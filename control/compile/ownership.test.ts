@@ -1,4 +1,4 @@
-/** Who has an address or a host name, as objects come and go, and what is said of those that lose. */
+/** The owners of addresses and host names as objects come and go, and the problems of objects that lose a claim. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIp } from '../../src/model/address.js';
@@ -16,7 +16,7 @@ const at = (second: number): string => `2026-01-01T00:00:0${second}Z`;
 
 const pod = (namespace: string, ip: string, more: Partial<PodObject['status']> = {}): PodObject => ({
   kind: 'Pod',
-  // Younger than what claims its address: a pod is not asked for its age.
+  // The pod is younger than the claimant of its address: the age of a pod does not matter.
   metadata: { name: 'p', namespace, creationTimestamp: at(9) },
   spec: { nodeName: 'n1' },
   status: { podIPs: [{ ip }], ...more },
@@ -62,18 +62,18 @@ const accepted = (compiler: Compiler, object: MeshObject): string => {
   const problem = compiler.problemOf(object);
   return problem ? `${problem.reason}: ${problem.message}` : 'accepted';
 };
-/** Addresses of an ExternalService as nodes are told them, and for whom they count. */
-const toldOf = (compiler: Compiler, key: string): string | undefined => {
+/** The addresses in the resource of an ExternalService, and the clients for which they count. */
+const addressesOf = (compiler: Compiler, key: string): string | undefined => {
   for (const one of compiler.all()) {
     if (one.kind !== 'service' || one.value.key !== key) continue;
     return `${one.value.addresses.map(({ ip }) => ip).join(' ')} for ${one.value.scope ?? 'all'}`;
   }
   return undefined;
 };
-const tells = (compiler: Compiler, kind: 'workload' | 'nodePod', name: string): boolean =>
+const hasResource = (compiler: Compiler, kind: 'workload' | 'nodePod', name: string): boolean =>
   [...compiler.all()].some((one) => one.kind === kind && one.value.name === name);
 
-test('a Workload at an address that somebody has is nobody: no endpoint, no pod of a machine, no certificate', () => {
+test('a Workload whose address belongs to another object has no endpoint, no enrollment and no certificate', () => {
   const evil = workload('evil', 'trap', '10.0.0.1');
   const owners: readonly (readonly [MeshObject, string])[] = [
     [pod('bank', '10.0.0.1'), 'a Pod'],
@@ -95,13 +95,13 @@ test('a Workload at an address that somebody has is nobody: no endpoint, no pod 
       accepted(compiler, evil),
       `AddressConflict: address 10.0.0.1 belongs to ${named}; nothing of this object is in force`,
     );
-    assert.ok(!tells(compiler, 'workload', 'trap') && !tells(compiler, 'nodePod', 'trap'), named);
+    assert.ok(!hasResource(compiler, 'workload', 'trap') && !hasResource(compiler, 'nodePod', 'trap'), named);
     assert.ok(!compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
-    // With the owner gone it is in force, and the other way about.
+    // The claimant is in force once the owner is deleted, and not once it returns.
     compiler.apply(new Map([[objectKey(owner), undefined]]));
     assert.equal(accepted(compiler, evil), 'accepted');
     assert.ok(
-      tells(compiler, 'nodePod', 'trap') &&
+      hasResource(compiler, 'nodePod', 'trap') &&
         compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'),
     );
     const { removed: withdrawn } = compiler.apply(new Map([[objectKey(owner), owner]]));
@@ -110,7 +110,7 @@ test('a Workload at an address that somebody has is nobody: no endpoint, no pod 
   }
 });
 
-test('a pod that has ended has given its address back', () => {
+test('a pod that has ended no longer owns its address', () => {
   const machine = workload('shop', 'vm', '10.0.0.1');
   const compiler = compile([machine, pod('bank', '10.0.0.1', { phase: 'Succeeded' })], settings);
   assert.equal(accepted(compiler, machine), 'accepted');
@@ -119,7 +119,7 @@ test('a pod that has ended has given its address back', () => {
   assert.match(accepted(compiler, machine), /AddressConflict/);
 });
 
-test('of two Workloads of one namespace the older has the address; those of two namespaces are not in each other’s way, on one machine either', () => {
+test('of two Workloads of one namespace the older has the address; Workloads of two namespaces do not conflict, even on one machine', () => {
   const [older, younger] = [workload('shop', 'z', '10.9.0.1', 1), workload('shop', 'a', '10.9.0.1', 2)];
   const compiler = compile(
     [younger, older, workload('bank', 'own', '10.9.0.1', 3, { node: 'vm2' })],
@@ -131,13 +131,13 @@ test('of two Workloads of one namespace the older has the address; those of two 
   assert.equal(accepted(compiler, own), 'accepted');
   const moved = workload('bank', 'own', '10.9.0.1', 3);
   compiler.apply(new Map([[objectKey(own), moved]]));
-  // Whose Workloads the machine takes, it says itself: who is not taken there must not keep others away.
+  // A machine that is not a Node decides by itself which Workloads it accepts: a refused Workload must not block others.
   assert.equal(accepted(compiler, moved), 'accepted');
   compiler.apply(new Map([[objectKey(older), undefined]]));
   assert.equal(accepted(compiler, younger), 'accepted');
 });
 
-test('of two ExternalServices of one namespace that claim an address or a host the older has it; when it goes, the other does', () => {
+test('of two ExternalServices of one namespace the older has a claimed address or host; after its deletion the other has it', () => {
   for (const order of [0, 1]) {
     const objects = [
       external('shop', 'z', ['198.51.100.1', '198.51.100.2'], 1, 'pay.example.com'),
@@ -157,64 +157,68 @@ test('of two ExternalServices of one namespace that claim an address or a host t
       accepted(compiler, byHost),
       /^HostConflict: host pay.example.com belongs to ExternalService shop\/z/,
     );
-    assert.equal(toldOf(compiler, 'shop/pay.example.com'), '198.51.100.1 198.51.100.2 for namespace');
-    assert.equal(toldOf(compiler, 'shop/other.example.com'), '198.51.100.3 for namespace');
+    assert.equal(addressesOf(compiler, 'shop/pay.example.com'), '198.51.100.1 198.51.100.2 for namespace');
+    assert.equal(addressesOf(compiler, 'shop/other.example.com'), '198.51.100.3 for namespace');
     compiler.apply(new Map([[objectKey(older), undefined]]));
     assert.equal(accepted(compiler, byAddress), 'accepted');
     assert.equal(accepted(compiler, byHost), 'accepted');
-    assert.equal(toldOf(compiler, 'shop/other.example.com'), '198.51.100.1 198.51.100.3 for namespace');
-    assert.equal(toldOf(compiler, 'shop/pay.example.com'), '198.51.100.4 for namespace');
+    assert.equal(addressesOf(compiler, 'shop/other.example.com'), '198.51.100.1 198.51.100.3 for namespace');
+    assert.equal(addressesOf(compiler, 'shop/pay.example.com'), '198.51.100.4 for namespace');
   }
 });
 
-test('an ExternalService has no address of a Node, a pod (in the mesh or not), a Service, or a Workload of its own namespace', () => {
+test('an ExternalService cannot take the address of a Node, a pod (in the mesh or not), a Service, or a Workload of its namespace', () => {
   const own = external('shop', 'x', ['10.0.0.1', '198.51.100.1'], 0);
   for (const owner of [node('10.0.0.1'), pod('bank', '10.0.0.1'), workload('shop', 'vm', '10.0.0.1', 9)]) {
     const compiler = compile([own, owner], settings);
     assert.match(accepted(compiler, own), /^AddressConflict: address 10.0.0.1 belongs to/, owner.kind);
-    assert.equal(toldOf(compiler, 'shop/x.shop.external'), '198.51.100.1 for namespace');
-    // Nor does a connection to the address that is left lead there.
+    assert.equal(addressesOf(compiler, 'shop/x.shop.external'), '198.51.100.1 for namespace');
+    // The remaining address has no such endpoint, either.
     const endpoints = [...compiler.all()].flatMap((one) =>
       one.kind === 'workload' && one.value.uid.includes('/ExternalService/') ? one.value.addresses : [],
     );
     assert.deepEqual(endpoints, [parseIp('198.51.100.1')]);
   }
   const compiler = compile([own, workload('evil', 'trap', '10.0.0.1', 0)], settings);
-  assert.equal(accepted(compiler, own), 'accepted', 'a Workload elsewhere takes nothing from it');
+  assert.equal(
+    accepted(compiler, own),
+    'accepted',
+    'a Workload in another namespace does not take its address',
+  );
 });
 
-test('an ExternalService counts for all only where its namespace may export; between two such the older has the address', () => {
+test('an ExternalService counts in all namespaces only if its namespace is exported; of two such the older has the address', () => {
   const exported = namespace('shop', { 'weft.dev/export': 'enabled' });
   const mine = external('shop', 'pay', ['198.51.100.1'], 2, 'pay.example.com');
   const root = external('weft-system', 'pay', ['198.51.100.1'], 1, 'pay.example.net');
   const compiler = compile([mine, root, external('bank', 'pay', ['198.51.100.1'], 0)], settings);
-  const told = (): unknown[] =>
+  const addresses = (): unknown[] =>
     ['shop/pay.example.com', 'weft-system/pay.example.net', 'bank/pay.bank.external'].map((key) =>
-      toldOf(compiler, key),
+      addressesOf(compiler, key),
     );
-  assert.deepEqual(told(), [
+  assert.deepEqual(addresses(), [
     '198.51.100.1 for namespace',
     '198.51.100.1 for all',
     '198.51.100.1 for namespace',
   ]);
   compiler.apply(new Map([[objectKey(exported), exported]]));
-  assert.deepEqual(told(), [' for all', '198.51.100.1 for all', '198.51.100.1 for namespace']);
+  assert.deepEqual(addresses(), [' for all', '198.51.100.1 for all', '198.51.100.1 for namespace']);
   assert.match(accepted(compiler, mine), /belongs to an ExternalService; only/);
   compiler.apply(new Map([[objectKey(root), undefined]]));
-  assert.deepEqual(told(), ['198.51.100.1 for all', undefined, '198.51.100.1 for namespace']);
+  assert.deepEqual(addresses(), ['198.51.100.1 for all', undefined, '198.51.100.1 for namespace']);
   assert.equal(accepted(compiler, mine), 'accepted');
   // The root namespace is a setting.
   compiler.configure({ ...settings, rootNamespace: 'bank' });
-  assert.equal(told()[2], '198.51.100.1 for all');
+  assert.equal(addresses()[2], '198.51.100.1 for all');
 });
 
-test('a Node of the cluster takes no Workload, unless the Node itself says of which namespaces', () => {
+test('a Node of the cluster accepts Workloads only of the namespaces that its annotation names', () => {
   const object = workload('shop', 'vm', '10.9.0.1', 1, { node: 'n1' });
   const compiler = compile([object, node('10.88.0.1')], settings);
   assert.match(accepted(compiler, object), /^NodeNotAllowed: n1 is a Node of the cluster, whose annotation/);
   assert.ok(
     !compiler.mayRequestCertificate('n1', 'spiffe://cluster.local/ns/shop/sa/vm') &&
-      !tells(compiler, 'nodePod', 'vm'),
+      !hasResource(compiler, 'nodePod', 'vm'),
   );
   const taking = (text: string): string => {
     const now = node('10.88.0.1', { 'weft.dev/workload-namespaces': text });
@@ -227,7 +231,7 @@ test('a Node of the cluster takes no Workload, unless the Node itself says of wh
   assert.equal(taking('*'), 'accepted');
   assert.ok(compiler.mayRequestCertificate('n1', 'spiffe://cluster.local/ns/shop/sa/vm'));
   assert.match(taking(''), /NodeNotAllowed/);
-  // One that is not taken has no address either.
+  // A Workload that is not accepted owns no address, either.
   const own = external('shop', 'x', ['10.9.0.1'], 5);
   compiler.apply(new Map([[objectKey(own), own]]));
   assert.equal(accepted(compiler, own), 'accepted');
@@ -235,7 +239,7 @@ test('a Node of the cluster takes no Workload, unless the Node itself says of wh
   assert.match(accepted(compiler, own), /belongs to Workload shop\/vm/);
 });
 
-test('where a network namespace is, a pod’s author does not say on Kubernetes; a Workload’s is a name or an absolute path', () => {
+test('on Kubernetes a pod’s author cannot choose its network namespace; a Workload’s is a name or an absolute path', () => {
   const raw = {
     metadata: {
       name: 'p',
@@ -247,13 +251,13 @@ test('where a network namespace is, a pod’s author does not say on Kubernetes;
   };
   const read = pickFields('Pod', raw);
   assert.deepEqual(read?.metadata.annotations, { 'weft.dev/splice': 'on' });
-  const said = (netns: string): number =>
+  const errorCount = (netns: string): number =>
     parseManifests(
       'x',
       `apiVersion: weft.dev/v1alpha1\nkind: Workload\nmetadata: { name: w, namespace: a }\nspec: { node: vm1, addresses: [10.9.0.1], netns: ${JSON.stringify(netns)} }\n`,
     ).errors.length;
   for (const good of ['vm', 'vm-1.a', '/run/netns/vm', '/proc/12/ns/net', '/var/run/docker/netns/0a1b'])
-    assert.equal(said(good), 0, good);
+    assert.equal(errorCount(good), 0, good);
   for (const bad of [
     '',
     '.',
@@ -268,15 +272,15 @@ test('where a network namespace is, a pod’s author does not say on Kubernetes;
     'a\n/b',
     'x'.repeat(1025),
   ])
-    assert.ok(said(bad) > 0, JSON.stringify(bad));
-  // Also where a schema did not see it.
+    assert.ok(errorCount(bad) > 0, JSON.stringify(bad));
+  // The compiler refuses it even if no schema was applied.
   assert.throws(
     () => compile([workload('a', 'w', '10.9.0.1', 1, { netns: '/a/../b' })], settings),
     /spec.netns/,
   );
 });
 
-test('who loses is told on the object, once', () => {
+test('an ownership conflict is reported on the losing object once', () => {
   const object = workload('evil', 'trap', '10.0.0.1');
   const compiler = compile([object, pod('bank', '10.0.0.1')], settings);
   const write = acceptedWrite(object, compiler.problemOf(object));
@@ -287,23 +291,25 @@ test('who loses is told on the object, once', () => {
     conditions[0]?.['message'],
     'address 10.0.0.1 belongs to a Pod; nothing of this object is in force',
   );
-  const said = { ...object, status: { conditions } } as unknown as MeshObject;
-  assert.equal(acceptedWrite(said, compiler.problemOf(object)), undefined);
-  // Status alone changes nothing of what is told.
-  assert.equal(changesFrom(compiler, [said, pod('bank', '10.0.0.1')]).size, 1);
-  compiler.apply(new Map([[objectKey(object), said]]));
+  const withStatus = { ...object, status: { conditions } } as unknown as MeshObject;
+  assert.equal(acceptedWrite(withStatus, compiler.problemOf(object)), undefined);
+  // A change of only the status changes no resource.
+  assert.equal(changesFrom(compiler, [withStatus, pod('bank', '10.0.0.1')]).size, 1);
+  compiler.apply(new Map([[objectKey(object), withStatus]]));
   assert.match(accepted(compiler, object), /AddressConflict/);
 });
 
-test('who claims what thousands of one namespace claim already is compiled alone, and its going too', () => {
+test('one more claim to an address that thousands of objects claim recompiles only that object, and so does its deletion', () => {
   const many = Array.from({ length: 3000 }, (_, i) => external('evil', `x-${i}`, ['198.51.100.1'], 2));
   const compiler = compile([...many, external('evil', 'first', ['198.51.100.1'], 1)], settings);
   const own = external('shop', 'pay', ['198.51.100.1'], 3, 'pay.example.com');
   const last = external('evil', 'last', ['198.51.100.1'], 4);
   for (const object of [own, last]) {
-    const { updated: told } = compiler.apply(new Map([[objectKey(object), object]]));
-    assert.ok(told.length <= 3, `${told.length} resources`);
-    assert.ok(told.every((one) => one.kind === 'service' || one.kind === 'workload' || one.kind === 'trust'));
+    const { updated } = compiler.apply(new Map([[objectKey(object), object]]));
+    assert.ok(updated.length <= 3, `${updated.length} resources`);
+    assert.ok(
+      updated.every((one) => one.kind === 'service' || one.kind === 'workload' || one.kind === 'trust'),
+    );
     const { updated: after } = compiler.apply(new Map([[objectKey(object), undefined]]));
     assert.ok(after.length <= 1, `${after.length} resources`);
   }

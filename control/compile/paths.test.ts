@@ -14,11 +14,11 @@ spec: { action: ${action}, rules: [{ to: [{ ${to} }] }] }`;
 function policyOf(action: string, to: string): AuthorizationPolicy {
   const { objects, errors } = parseManifests('x', manifest(action, to));
   assert.deepEqual(errors, [], to);
-  const [told] = [
+  const [resource] = [
     ...compile(objects, { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '' }).all(),
   ];
-  assert.ok(told?.kind === 'policy');
-  return told.value;
+  assert.ok(resource?.kind === 'policy');
+  return resource.value;
 }
 const allowed = (policy: AuthorizationPolicy, target: string): boolean =>
   authorize([policy], {
@@ -35,7 +35,7 @@ const allowed = (policy: AuthorizationPolicy, target: string): boolean =>
   }).allowed;
 const paths = (...values: string[]): string => `paths: ${JSON.stringify(values)}`;
 
-/** Configured, what it holds for, and what it does not hold for. */
+/** A configured path, the requests that it matches, and those that it does not match. */
 const table: [string, string[], string[]][] = [
   ['/caf%c3%a9/*', ['/caf%c3%a9/x', '/caf%C3%A9/x', '/%63af%C3%a9/x'], ['/cafe/x', '/caf%C3/x']],
   ['/thé/*', ['/th%C3%A9/x', '/th%c3%a9/x'], ['/the/x', '/th%E9/x']],
@@ -59,34 +59,34 @@ const table: [string, string[], string[]][] = [
   ['/a//{*}', ['/a/x', '/a//x'], ['/a/x/y']],
 ];
 
-test('a path that is configured in any spelling allows the requests that are asked in any spelling, and no others', () => {
-  for (const [given, held, others] of table) {
+test('an ALLOW path in any spelling matches requests for that path in any spelling, and no others', () => {
+  for (const [given, matched, others] of table) {
     const policy = policyOf('ALLOW', paths(given));
-    for (const target of held) assert.equal(allowed(policy, target), true, `${given} allows ${target}`);
+    for (const target of matched) assert.equal(allowed(policy, target), true, `${given} allows ${target}`);
     for (const target of others)
       assert.equal(allowed(policy, target), false, `${given} does not allow ${target}`);
   }
 });
 
-test('a path that is configured in any spelling denies the requests that are asked in any spelling, and no others', () => {
-  for (const [given, held, others] of table) {
+test('a DENY path in any spelling matches requests for that path in any spelling, and no others', () => {
+  for (const [given, matched, others] of table) {
     const policy = policyOf('DENY', paths(given));
-    for (const target of held) assert.equal(allowed(policy, target), false, `${given} denies ${target}`);
+    for (const target of matched) assert.equal(allowed(policy, target), false, `${given} denies ${target}`);
     for (const target of others.filter((one) => !one.includes('%25')))
       assert.equal(allowed(policy, target), true, `${given} does not deny ${target}`);
   }
 });
 
-test('notPaths are read as paths are', () => {
-  for (const [given, held, others] of table) {
+test('notPaths are normalized as paths are', () => {
+  for (const [given, matched, others] of table) {
     const policy = policyOf('ALLOW', `notPaths: ${JSON.stringify([given])}`);
-    for (const target of held) assert.equal(allowed(policy, target), false, `not ${given}: ${target}`);
+    for (const target of matched) assert.equal(allowed(policy, target), false, `not ${given}: ${target}`);
     for (const target of others.filter((one) => !one.includes('%25')))
       assert.equal(allowed(policy, target), true, `not ${given}: ${target}`);
   }
 });
 
-test('an ALLOW of an escaped path does not allow what an endpoint may read in another way', () => {
+test('an ALLOW of an escaped path does not allow a path that an endpoint may read differently', () => {
   const under = policyOf('ALLOW', paths('/a%20b/*'));
   for (const target of ['/a%20b/..%2Fadmin', '/a%20b%2F..%2F..%2Fadmin', '/a%20b/..;/admin', '/a%2520b/x'])
     assert.equal(allowed(under, target), false, target);
@@ -96,7 +96,7 @@ test('an ALLOW of an escaped path does not allow what an endpoint may read in an
     assert.equal(allowed(parameter, target), false, target);
 });
 
-test('a DENY of an escaped path denies what some endpoint reads as that path', () => {
+test('a DENY of an escaped path denies every path that some endpoint reads as that path', () => {
   const slash = policyOf('DENY', paths('/a%2Fb'));
   for (const target of ['/a/b', '/a%252Fb', '/a/x/..%2Fb'])
     assert.equal(allowed(slash, target), false, target);
@@ -123,7 +123,7 @@ test('a path that no request can have is refused with the reason', () => {
   }
 });
 
-/** A small generator, so that a failure can be repeated by its seed. */
+/** A small random generator: a failure can be reproduced by its seed. */
 function randomOf(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -132,7 +132,7 @@ function randomOf(seed: number): (below: number) => number {
   };
 }
 
-test('whatever escapes: an exact path holds for the request that is written as it is', () => {
+test('an exact path with any escapes matches a request with the same spelling', () => {
   const seed = 15;
   const random = randomOf(seed);
   const pieces = [

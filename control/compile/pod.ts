@@ -31,7 +31,7 @@ export interface PodLookup {
   /** Whether pods are dialed without a tunnel (an uninstall, before pods are released). */
   readonly untunneled: boolean;
   /** Whether no pod is in the mesh, regardless of labels (an uninstall). */
-  readonly enrolNone: boolean;
+  readonly enrollNone: boolean;
   readonly mesh: MeshSettingsObject['spec'];
   readonly namespace: NamespaceObject | undefined;
   readonly node: NodeObject | undefined;
@@ -85,7 +85,7 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
   ) as WorkloadUid;
   const podUid = pod.metadata.uid ?? '';
   const labels = labelsOf(pod);
-  const reason = lookup.enrolNone
+  const reason = lookup.enrollNone
     ? 'mesh-is-being-removed'
     : lookup.isWaypoint
       ? 'waypoint'

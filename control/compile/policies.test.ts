@@ -11,11 +11,11 @@ const manifest = (spec: string): string =>
 function policyOf(spec: string): AuthorizationPolicy {
   const { objects, errors } = parseManifests('x', manifest(spec));
   assert.deepEqual(errors, []);
-  const [told] = [
+  const [resource] = [
     ...compile(objects, { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '' }).all(),
   ];
-  assert.ok(told?.kind === 'policy');
-  return told.value;
+  assert.ok(resource?.kind === 'policy');
+  return resource.value;
 }
 function httpOf(to: string): PolicyMatch['http'] {
   return policyOf(`rules: [{ to: [{ ${to} }] }]`).rules[0]?.clauses[0]?.matches[0]?.http;
@@ -26,7 +26,7 @@ const refusal = (spec: string): string => {
   return errors[0].message;
 };
 
-test('a rule that says anyRequest of requests has no word of them', () => {
+test('a rule without HTTP conditions has no HTTP match', () => {
   assert.equal(httpOf('ports: [80]'), undefined);
 });
 
@@ -82,11 +82,11 @@ test('methods, hosts and headers', () => {
   assert.match(refusal('rules: [{ to: [{ methods: [get] }] }]'), /must be a method in upper case/);
   assert.match(refusal("rules: [{ to: [{ methods: ['*'] }] }]"), /without \*/);
   assert.match(refusal("rules: [{ to: [{ hosts: ['a:80'] }] }]"), /without its port/);
-  // An empty list would hold for all, where one is written to mean none.
+  // An empty list would match everything, although its author meant nothing.
   assert.match(refusal('rules: [{ to: [{ paths: [] }] }]'), /fewer than 1/);
 });
 
-test('a policy of Services is applied by no node, and names Services of its own namespace', () => {
+test('a policy that targets Services is not applied by nodes, and names Services of its own namespace', () => {
   const { scope, services } = policyOf("targetRefs: [{ group: '', kind: Service, name: api }], rules: []");
   assert.equal(scope, 'workload');
   assert.deepEqual(services, ['shop/api.shop.svc.cluster.local']);

@@ -6,7 +6,7 @@ import { headerMatch, hostMatch, identityMatch, namespaceMatch } from './policy-
 
 const exact = (value: string) => ({ kind: 'exact', value });
 
-test('identities: with or without the scheme, the trust domain in lower case; what is no SPIFFE ID is refused', () => {
+test('identities: the scheme is optional and the trust domain is lower-cased; values that no SPIFFE ID has are refused', () => {
   const of = (text: string) => identityMatch('identities', text);
   const web = exact('cluster.local/ns/shop/sa/web');
   for (const text of [
@@ -33,7 +33,7 @@ test('identities: with or without the scheme, the trust domain in lower case; wh
     assert.throws(() => of(text), /identities: /, text);
 });
 
-test('namespaces: those that no namespace can be called are refused', () => {
+test('namespaces: names that no namespace can have are refused', () => {
   const of = (text: string) => namespaceMatch('namespaces', text);
   assert.deepEqual(of('shop'), exact('shop'));
   assert.deepEqual(of('team-*'), { kind: 'prefix', value: 'team-' });
@@ -41,7 +41,7 @@ test('namespaces: those that no namespace can be called are refused', () => {
     assert.throws(() => of(text), /namespaces: .*no namespace/, text);
 });
 
-test('hosts: without case and final dot, in punycode as clients send them, an address of IPv6 in one form', () => {
+test('hosts: compared without case and final dot, in punycode as clients send them, IPv6 addresses in one form', () => {
   const of = (text: string) => hostMatch('hosts', text);
   assert.deepEqual(of('API.Test.'), exact('api.test'));
   assert.deepEqual(of('Bücher.example'), exact('xn--bcher-kva.example'));
@@ -52,7 +52,7 @@ test('hosts: without case and final dot, in punycode as clients send them, an ad
     assert.throws(() => of(text), /hosts: /, text);
 });
 
-test('header values: byte by byte, without the blanks around them', () => {
+test('header values: compared byte by byte, without surrounding whitespace', () => {
   const of = (text: string, name = 'x') => headerMatch('headers', name, text);
   assert.deepEqual(of('a b'), exact('a b'));
   assert.deepEqual(of('é'), exact('\xc3\xa9'));
@@ -60,7 +60,7 @@ test('header values: byte by byte, without the blanks around them', () => {
   for (const text of [' a', 'a ', ' a*', '*a ', 'a\nb']) assert.throws(() => of(text), /headers: /, text);
 });
 
-test('what has a wildcard at both ends or within is refused: it would be compared with an asterisk', () => {
+test('a value with a wildcard at both ends or inside is refused: the asterisk would be compared literally', () => {
   for (const text of ['*a*', '**', 'a*b', '*a*b']) {
     assert.throws(() => hostMatch('hosts', text), /one end/, text);
     assert.throws(() => headerMatch('headers', 'x', text), /one end/, text);
@@ -69,13 +69,13 @@ test('what has a wildcard at both ends or within is refused: it would be compare
   }
 });
 
-test('an address block whose address has further bits is the whole block, as everywhere else', () => {
+test('a CIDR whose address has further bits means the whole block', () => {
   const block = parseCidr('10.0.0.5/8');
   assert.equal(cidrContains(block, parseIp('10.200.0.1')), true);
   assert.equal(cidrContains(block, parseIp('11.0.0.5')), false);
 });
 
-test('what no connection or request can have is refused where a policy says it, with the field', () => {
+test('a value that no connection or request can have is refused with its field', () => {
   const refusal = (rule: string): string => {
     const text = `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: p, namespace: shop }
 spec: { action: DENY, rules: [${rule}] }`;
@@ -86,6 +86,6 @@ spec: { action: DENY, rules: [${rule}] }`;
   assert.match(refusal('{ from: [{ serviceAccounts: [a.b/x] }] }'), /serviceAccounts: "a.b"/);
   assert.match(refusal("{ to: [{ notHosts: ['a/b'] }] }"), /notHosts: "a\/b"/);
   assert.match(refusal("{ to: [{ headers: [{ name: x, values: [' a'] }] }] }"), /headers: " a"/);
-  assert.match(refusal("{ from: [{ notCidrs: ['::ffff:10.0.0.0/104'] }] }"), /notCidrs: .*no address block/);
+  assert.match(refusal("{ from: [{ notCidrs: ['::ffff:10.0.0.0/104'] }] }"), /notCidrs: .*not a CIDR block/);
   assert.match(refusal("{ to: [{ ports: ['80'] }] }"), /integer/);
 });

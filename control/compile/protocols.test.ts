@@ -7,45 +7,45 @@ import { compile } from './compile.js';
 import { appProtocol } from './protocols.js';
 
 const cases: readonly (readonly [name: string, port: Parameters<typeof appProtocol>[0], AppProtocol])[] = [
-  // The number counts where nothing else is said.
+  // The port number counts only without appProtocol and a known name.
   ['MySQL by its number', { port: 3306 }, 'tcp'],
   ['SMTP by its number', { port: 25 }, 'tcp'],
   ['submission by its number', { port: 587 }, 'tcp'],
-  ['a number under a name that says nothing', { port: 3306, name: 'db' }, 'tcp'],
-  ['a number that belongs to nobody', { port: 8080 }, 'unknown'],
+  ['a number with an unknown name', { port: 3306, name: 'db' }, 'tcp'],
+  ['a number without a known protocol', { port: 8080 }, 'unknown'],
   ['a number where the client speaks first', { port: 5432 }, 'unknown'],
-  ['a number against a name', { port: 3306, name: 'http' }, 'http1'],
-  ['a number against an appProtocol', { port: 25, appProtocol: 'http' }, 'http1'],
+  ['a name takes precedence over a number', { port: 3306, name: 'http' }, 'http1'],
+  ['an appProtocol takes precedence over a number', { port: 25, appProtocol: 'http' }, 'http1'],
   [
-    'a number against an appProtocol that nobody knows',
+    'an unknown appProtocol takes precedence over a number',
     { port: 25, appProtocol: 'example.com/x' },
     'unknown',
   ],
   // Names.
   ['MySQL by its name', { port: 33060, name: 'mysql' }, 'tcp'],
   ['MySQL by the first word of its name', { port: 33060, name: 'mysql-primary' }, 'tcp'],
-  ['a name that only begins so', { port: 33060, name: 'mysqlx' }, 'unknown'],
+  ['a name that only begins like a known one', { port: 33060, name: 'mysqlx' }, 'unknown'],
   ['MySQL by its appProtocol', { port: 33060, appProtocol: 'mysql' }, 'tcp'],
-  ['an appProtocol against a name', { port: 80, name: 'http', appProtocol: 'smtp' }, 'tcp'],
+  ['an appProtocol takes precedence over a name', { port: 80, name: 'http', appProtocol: 'smtp' }, 'tcp'],
   ['Redis', { port: 6379, name: 'redis' }, 'tcp'],
   ['Postgres', { port: 5432, appProtocol: 'postgresql' }, 'tcp'],
   ['SMTP under TLS', { port: 465, name: 'smtps' }, 'tls'],
   // HTTP.
   ['HTTP', { port: 80, name: 'http-web' }, 'http1'],
   ['gRPC', { port: 80, name: 'grpc-api' }, 'grpc'],
-  ['gRPC-Web is no gRPC', { port: 80, name: 'grpc-web' }, 'http1'],
+  ['gRPC-Web is not gRPC', { port: 80, name: 'grpc-web' }, 'http1'],
   ['gRPC-Web by the first words', { port: 80, name: 'grpc-web-api' }, 'http1'],
   ['gRPC-Web by appProtocol', { port: 80, appProtocol: 'grpc-web' }, 'http1'],
-  ['a gRPC port of a thing called website', { port: 80, name: 'grpc-website' }, 'grpc'],
+  ['a gRPC port whose name goes on with website', { port: 80, name: 'grpc-website' }, 'grpc'],
   ['HTTP/2', { port: 80, appProtocol: 'kubernetes.io/h2c' }, 'http2'],
   ['WebSocket', { port: 80, appProtocol: 'kubernetes.io/ws' }, 'http1'],
   ['WebSocket under TLS', { port: 443, appProtocol: 'kubernetes.io/wss' }, 'tls'],
-  ['no property of objects', { port: 80, name: 'constructor' }, 'unknown'],
+  ['a name that is a property of JavaScript objects', { port: 80, name: 'constructor' }, 'unknown'],
 ];
 for (const [name, port, expected] of cases)
   test(`protocol of a port: ${name}`, () => assert.equal(appProtocol(port), expected));
 
-test('Services, their pods and ExternalServices are told a server-first protocol', () => {
+test('resources of Services, their pods and ExternalServices have a server-first protocol', () => {
   const { objects, errors } = parseManifests(
     'x',
     `kind: Service
@@ -63,10 +63,10 @@ metadata: { name: mail, namespace: shop }
 spec: { addresses: [198.51.100.1], ports: [{ port: 25 }] }`,
   );
   assert.deepEqual(errors, []);
-  const told = [
+  const resources = [
     ...compile(objects, { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '' }).all(),
   ];
-  const said = told.flatMap((one) =>
+  const protocols = resources.flatMap((one) =>
     one.kind === 'service'
       ? one.value.ports.map(({ appProtocol: protocol }) => `${one.value.name} ${protocol}`)
       : one.kind === 'workload'
@@ -75,5 +75,5 @@ spec: { addresses: [198.51.100.1], ports: [{ port: 25 }] }`,
             .map(({ appProtocol: protocol }) => `${one.value.name} ${protocol}`)
         : [],
   );
-  assert.deepEqual(said.sort(), ['db tcp', 'db tcp', 'mail tcp', 'mail tcp']);
+  assert.deepEqual(protocols.sort(), ['db tcp', 'db tcp', 'mail tcp', 'mail tcp']);
 });

@@ -8,7 +8,7 @@ import { isRoute, type Condition } from '../objects/objects.js';
 import { routeParents } from '../status/route.js';
 
 const now = '2026-02-02T00:00:00Z';
-const around = `---
+const serviceAndGateway = `---
 kind: Service
 metadata: { name: api, namespace: shop, labels: { weft.dev/waypoint: wp } }
 spec: { clusterIP: 10.96.0.1, ports: [{ port: 80 }] }
@@ -25,7 +25,7 @@ function read(
 ): { readonly route: Route | undefined; readonly conditions: readonly Condition[] } {
   const { objects, errors } = parseManifests(
     'x',
-    `${around}---
+    `${serviceAndGateway}---
 apiVersion: gateway.networking.k8s.io/v1
 kind: ${kind}
 metadata: { name: r, namespace: shop, annotations: { ${annotations} } }
@@ -46,7 +46,7 @@ spec: { parentRefs: [{ group: '', kind: Service, name: api }], rules: [${rules}]
 }
 const backend = 'backendRefs: [{ name: api, port: 80 }]';
 
-test('idle clocks of a route hold for all of its rules, of HTTP and of gRPC', () => {
+test('idle timeouts of a route apply to all of its rules, for HTTP and gRPC', () => {
   const both = "weft.dev/stream-idle-timeout: '0s', weft.dev/request-body-idle-timeout: 2m";
   for (const kind of ['HTTPRoute', 'GRPCRoute']) {
     const { route, conditions } = read(kind, both, `{ ${backend} }, { ${backend} }`);
@@ -61,7 +61,7 @@ test('idle clocks of a route hold for all of its rules, of HTTP and of gRPC', ()
   assert.equal(read('HTTPRoute', '', `{ ${backend} }`).route?.rules[0]?.idleTimeouts, undefined);
 });
 
-test('one that cannot be read leaves the waypoint’s own in force, and the route says so', () => {
+test('an unreadable idle timeout leaves the waypoint’s own in force, and the route’s status reports it', () => {
   const { route, conditions } = read(
     'HTTPRoute',
     "weft.dev/stream-idle-timeout: '5 minutes'",

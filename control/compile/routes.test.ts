@@ -45,10 +45,10 @@ const refusal = (rule: string, kind = 'HTTPRoute'): string => {
   assert.ok(errors[0], 'it was accepted');
   return `${errors[0].field}: ${errors[0].message}`;
 };
-const troubleOf = (text: string, name = 'r'): string | undefined =>
+const problemOf = (text: string, name = 'r'): string | undefined =>
   compiled(text, name).parents[0]?.problem?.reason;
 
-test('a route without rules or matches is for all requests of its parent', () => {
+test('a route without rules or matches applies to all requests to its parent', () => {
   const all = [{ path: { kind: 'prefix', value: '/' }, headers: [], query: [] }];
   const route = routeOf(manifest('HTTPRoute', `{ ${parent()} }`));
   assert.equal(route.key, 'HTTPRoute/shop/r');
@@ -68,7 +68,7 @@ test('a route without rules or matches is for all requests of its parent', () =>
   });
 });
 
-test('matches: a prefix has no trailing slash, headers are in lower case, of a name twice the first holds', () => {
+test('matches: a prefix has no trailing slash, header names are in lower case, of two matches with one name the first counts', () => {
   const [match] = ruleOf(
     `matches: [{ path: { value: /v1/ }, method: GET,
       headers: [{ name: Host, value: a }, { name: X, value: b, type: RegularExpression }, { name: x, value: c }],
@@ -151,7 +151,7 @@ test('filters, with their defaults', () => {
   });
 });
 
-test('a timeout longer than a timer can wait is the longest that one can wait', () => {
+test('a timeout longer than a timer can wait is limited to the longest wait', () => {
   const rule = ruleOf(
     `timeouts: { request: 99999h, backendRequest: 9999h }, retry: { backoff: 9999h },
      sessionPersistence: { absoluteTimeout: 9999h }`,
@@ -189,7 +189,7 @@ test('timeouts, retries and sessions', () => {
 test('what the published CRDs refuse is refused in files', () => {
   const redirect = 'filters: [{ type: RequestRedirect, requestRedirect: {} }';
   assert.match(refusal(`${redirect}], backendRefs: [{ name: v2, port: 80 }]`), /must not have backendRefs/);
-  assert.match(refusal(`${redirect}, { type: URLRewrite, urlRewrite: {} }]`), /together/);
+  assert.match(refusal(`${redirect}, { type: URLRewrite, urlRewrite: {} }]`), /cannot be combined/);
   assert.match(refusal('filters: [{ type: URLRewrite }]'), /needs urlRewrite/);
   assert.match(refusal('filters: [{ type: Nonsense }]'), /allowed values/);
   assert.match(refusal('matches: [{ path: { value: a } }]'), /cannot occur in a request/);
@@ -204,7 +204,7 @@ test('what the published CRDs refuse is refused in files', () => {
   );
 });
 
-test('a backend that is none answers with an error, and says why', () => {
+test('an unresolved backend responds with an error, and its reason is reported', () => {
   const of = (ref: string): [unknown, string | undefined] => {
     const { route, unresolved } = compiled(
       manifest('HTTPRoute', `{ ${parent()}, rules: [{ backendRefs: [{ ${ref} }] }] }`) +
@@ -224,7 +224,7 @@ test('a backend that is none answers with an error, and says why', () => {
   assert.deepEqual(of('name: v2, kind: Bucket, group: x.test, port: 80'), ['invalid', 'InvalidKind']);
 });
 
-test('a filter that is not known stops what it was to guard', () => {
+test('an unsupported filter closes its rule or backend', () => {
   const invalid = { kind: 'invalid', reason: 'a filter of the rule is not supported' };
   const of = (rule: string): CompiledRoute =>
     compiled(manifest('HTTPRoute', `{ ${parent()}, rules: [{ ${rule} }] }`));
@@ -252,7 +252,7 @@ test('a filter that is not known stops what it was to guard', () => {
 
 test('parents: Services with an address of their own, by port', () => {
   const of = (more: string, extra = ''): string | undefined =>
-    troubleOf(manifest('HTTPRoute', `{ parentRefs: [{ group: '', kind: Service, ${more} }] }`) + extra);
+    problemOf(manifest('HTTPRoute', `{ parentRefs: [{ group: '', kind: Service, ${more} }] }`) + extra);
   assert.equal(of('name: api'), undefined);
   assert.equal(of('name: api, port: 81'), undefined);
   assert.equal(of('name: far, namespace: other'), undefined);
@@ -264,7 +264,7 @@ test('parents: Services with an address of their own, by port', () => {
   assert.equal(of('name: out', service('out', 'type: ExternalName')), 'NoMatchingParent');
 });
 
-test('sectionName of a Service parent is the name of one of its TCP ports; with port, both have to match', () => {
+test('sectionName of a Service parent is the name of one of its TCP ports; if port is given as well, both must match', () => {
   const ports = `---\nkind: Service\nmetadata: { name: named, namespace: shop }
 spec: { clusterIP: 10.96.0.7, ports: [{ name: http, port: 80 }, { name: admin, port: 81 }, { name: dns, port: 53, protocol: UDP }] }\n`;
   const of = (more: string, kind = 'HTTPRoute', name = 'r'): string =>
@@ -272,20 +272,20 @@ spec: { clusterIP: 10.96.0.7, ports: [{ name: http, port: 80 }, { name: admin, p
   const parentsOf = (more: string) => compiled(of(more)).route?.parents.map(({ port }) => port);
   assert.deepEqual(parentsOf(', sectionName: http'), [80]);
   assert.deepEqual(parentsOf(', sectionName: admin, port: 81'), [81]);
-  assert.equal(troubleOf(of(', sectionName: admin, port: 80')), 'NoMatchingParent');
-  assert.equal(troubleOf(of(', sectionName: dns')), 'NoMatchingParent');
+  assert.equal(problemOf(of(', sectionName: admin, port: 80')), 'NoMatchingParent');
+  assert.equal(problemOf(of(', sectionName: dns')), 'NoMatchingParent');
   const { message = '' } = compiled(of(', sectionName: https')).parents[0]?.problem ?? {};
   assert.match(message, /shop\/named has no TCP port with the name https/);
-  // A more specific kind takes the port by its name too.
+  // A more specific kind takes the port by its name as well.
   const both = of(', sectionName: http') + of(', sectionName: http', 'GRPCRoute', 'g');
-  assert.equal(troubleOf(both), 'Conflicted');
+  assert.equal(problemOf(both), 'Conflicted');
   assert.equal(
-    troubleOf(of(', sectionName: admin') + of(', sectionName: http', 'GRPCRoute', 'g')),
+    problemOf(of(', sectionName: admin') + of(', sectionName: http', 'GRPCRoute', 'g')),
     undefined,
   );
 });
 
-test('a parent that means a Service and names none says so: no other controller would', () => {
+test('a misspelled reference to a Service is reported, because no other controller reports it', () => {
   const of = (ref: string) =>
     compiled(manifest('HTTPRoute', `{ parentRefs: [{ name: api, ${ref} }], rules: [{}] }`));
   for (const [ref, message] of [
@@ -302,7 +302,7 @@ test('a parent that means a Service and names none says so: no other controller 
   assert.equal(of('group: core, kind: Service').route?.parents.length, 1, 'as other meshes spell it');
 });
 
-test('a Gateway as a parent is none of ours', () => {
+test('a Gateway as a parent is left to other controllers', () => {
   const { route, parents } = compiled(
     manifest('HTTPRoute', '{ parentRefs: [{ name: api }, { group: x.test, kind: Service, name: api }] }'),
   );
@@ -310,29 +310,29 @@ test('a Gateway as a parent is none of ours', () => {
   assert.deepEqual(parents, []);
 });
 
-test('of several types on a port of a Service the most specific holds, and the others say so', () => {
+test('of several kinds of routes on a port of a Service the most specific is in force, and the others report a conflict', () => {
   const both = (http: string, grpc: string): string =>
     manifest('HTTPRoute', `{ ${parent(http)} }`) +
     manifest('GRPCRoute', `{ ${parent(grpc)} }`, 'g') +
     manifest('TCPRoute', `{ ${parent()}, rules: [] }`, 't');
-  assert.equal(troubleOf(both('', '')), 'Conflicted');
-  assert.equal(troubleOf(both('', ''), 't'), 'Conflicted');
-  assert.equal(troubleOf(both('', ''), 'g'), undefined);
-  assert.equal(troubleOf(both(', port: 80', ', port: 81')), undefined);
+  assert.equal(problemOf(both('', '')), 'Conflicted');
+  assert.equal(problemOf(both('', ''), 't'), 'Conflicted');
+  assert.equal(problemOf(both('', ''), 'g'), undefined);
+  assert.equal(problemOf(both(', port: 80', ', port: 81')), undefined);
   const part = compiled(both('', ', port: 80'));
   assert.equal(part.parents[0]?.problem, undefined);
   assert.match(part.parents[0]?.remark ?? '', /port 80 belongs to GRPCRoute shop\/g/);
   assert.deepEqual(part.route?.parents, [{ service: 'shop/api.shop.svc.cluster.local', port: 81 }]);
 });
 
-test("routes of another namespace are another persona's: they take nothing from each other", () => {
+test('routes of different namespaces do not conflict', () => {
   const far = "parentRefs: [{ group: '', kind: Service, name: far, namespace: other }]";
   const texts =
     manifest('HTTPRoute', `{ ${far} }`) +
     manifest('GRPCRoute', `{ ${far} }`, 'producer', 'other') +
     manifest('GRPCRoute', `{ ${far} }`, 'consumer', 'third');
-  assert.equal(troubleOf(texts), undefined);
-  assert.equal(troubleOf(texts + manifest('GRPCRoute', `{ ${far} }`, 'same')), 'Conflicted');
+  assert.equal(problemOf(texts), undefined);
+  assert.equal(problemOf(texts + manifest('GRPCRoute', `{ ${far} }`, 'same')), 'Conflicted');
 });
 
 test('TLS and TCP routes go to their backends, by weight', () => {
@@ -354,7 +354,7 @@ test('TLS and TCP routes go to their backends, by weight', () => {
   }
 });
 
-test('Kubernetes manifests are taken as they are, kinds of other groups of the same name are not', () => {
+test('Kubernetes manifests are accepted as they are, except kinds of the same name in other groups', () => {
   const { objects, errors } = parseManifests(
     'x',
     `apiVersion: gateway.networking.k8s.io/v1
@@ -386,7 +386,7 @@ spec: { selector: {} }
   assert.equal(route?.createdMs, Date.parse('2026-01-01T00:00:00Z'));
 });
 
-test('paths of matches are compared in the form that requests have', () => {
+test('paths of matches are normalized as in requests', () => {
   const pathOf = (path: string): unknown => ruleOf(`matches: [{ path: { ${path} } }]`).matches[0]?.path;
   assert.deepEqual(pathOf("type: Exact, value: '/caf%c3%a9'"), { kind: 'exact', value: '/caf%C3%A9' });
   assert.deepEqual(pathOf("value: '/%7eroot/'"), { kind: 'prefix', value: '/~root' });
@@ -397,12 +397,12 @@ test('paths of matches are compared in the form that requests have', () => {
   assert.match(refusal(`filters: [${rewrite}]`), /rules\[0\]: urlRewrite.path: "\/a%"/);
 });
 
-test('a host of a header match is compared in the form that requests have', () => {
+test('a host in a header match is normalized as in requests', () => {
   const [match] = ruleOf("matches: [{ headers: [{ name: Host, value: 'API.Test.' }] }]").matches;
   assert.deepEqual(match?.headers, [{ kind: 'exact', name: 'host', value: 'api.test' }]);
 });
 
-/** Of one that a file would refuse, as the API server lets it in. */
+/** Compiles a route that a file would refuse, but that the API server admits. */
 function taken(kind: string, rules: string): CompiledRoute {
   const text = manifest(kind, `{ ${parent()}, rules: [${rules}] }`);
   const { objects } = parseManifests('x', services);
@@ -423,7 +423,7 @@ const invalidKinds: [kind: string, rule: string, field: RegExp][] = [
   ['GRPCRoute', 'method: { type: RegularExpression, service: "a(" }', /method\.service/],
   ['GRPCRoute', 'method: { type: RegularExpression, service: "a(", method: "b)" }', /method\.service/],
 ];
-test('a rule with a regular expression that is none refuses the requests that it might have been for', () => {
+test('a rule with an invalid regular expression refuses the requests that it might have matched', () => {
   for (const [kind, match, field] of invalidKinds) {
     const { route, invalid } = taken(
       kind,
@@ -439,7 +439,7 @@ test('a rule with a regular expression that is none refuses the requests that it
   }
 });
 
-test('of a route with one rule that cannot be read the others go on', () => {
+test('one unreadable rule of a route does not affect the others', () => {
   const { route, invalid } = taken(
     'HTTPRoute',
     `{ matches: [{ path: { type: RegularExpression, value: '/a(' }, method: GET }], filters: [{ type: RequestRedirect, requestRedirect: {} }] },

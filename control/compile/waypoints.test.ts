@@ -39,8 +39,8 @@ const pod = (labels: Labels, serviceAccountName = 'wp'): MeshObject => ({
 const ofWaypoint = { 'gateway.networking.k8s.io/gateway-name': 'wp' };
 
 function serviceOf(compiler: Compiler, name = 'api'): Service {
-  for (const told of compiler.all())
-    if (told.kind === 'service' && told.value.name === name) return told.value;
+  for (const resource of compiler.all())
+    if (resource.kind === 'service' && resource.value.name === name) return resource.value;
   throw new Error(`no Service ${name}`);
 }
 const waypointOf = (
@@ -52,7 +52,7 @@ const waypointOf = (
   return waypoint?.service;
 };
 const wp = 'shop/wp.shop.svc.cluster.local';
-/** A Gateway of another namespace. */
+/** A Gateway in another namespace. */
 const shared = (allowedRoutes?: AllowedRoutes): MeshObject => ({
   kind: 'Gateway',
   metadata: { name: 'wp', namespace: 'infra' },
@@ -69,7 +69,7 @@ const compiledReference = (objects: readonly MeshObject[]): WaypointRef => {
   return waypoint;
 };
 
-test("a Service's waypoint is by its label, else by its namespace's; Weft's own word comes before Istio's", () => {
+test("a Service's label, else its namespace's, names its waypoint; Weft's label takes precedence over Istio's", () => {
   const own = { 'weft.dev/waypoint': 'wp' };
   const istio = { 'istio.io/use-waypoint': 'wp' };
   assert.equal(waypointOf([service()]), undefined);
@@ -90,7 +90,7 @@ test("a Service's waypoint is by its label, else by its namespace's; Weft's own 
   );
 });
 
-test("another namespace's waypoint is used only where its Gateway admits the Service's namespace, else the Service is closed", () => {
+test("another namespace's waypoint is used only if its Gateway admits the Service's namespace, otherwise the Service is closed", () => {
   const named = service({ 'weft.dev/waypoint': 'wp', 'weft.dev/waypoint-namespace': 'infra' });
   const closed = 'not-allowed.weft.dev/wp.infra.not-allowed.invalid';
   const open = 'infra/wp.infra.svc.cluster.local';
@@ -105,14 +105,14 @@ test("another namespace's waypoint is used only where its Gateway admits the Ser
   assert.equal(refusedWaypointOf(compiledReference([named, shared()])), 'infra/wp');
 });
 
-test('consent that is given or taken back changes what its Services are told, and nothing else', () => {
+test('a change of the namespaces that a Gateway admits recompiles its Services, and nothing else', () => {
   const compiler = compile(
     [service({ 'weft.dev/waypoint': 'wp', 'weft.dev/waypoint-namespace': 'infra' }), service({}, 'other')],
     settings,
   );
   const change = (object: MeshObject, gone = false): string[] => {
-    const { updated: told } = compiler.apply(new Map([[objectKey(object), gone ? undefined : object]]));
-    return told.flatMap((one) =>
+    const { updated } = compiler.apply(new Map([[objectKey(object), gone ? undefined : object]]));
+    return updated.flatMap((one) =>
       one.kind === 'service' && one.value.waypoint?.kind === 'hostname'
         ? [`${one.value.name} ${refusedWaypointOf(one.value.waypoint) === undefined ? 'open' : 'closed'}`]
         : [],
@@ -125,20 +125,20 @@ test('consent that is given or taken back changes what its Services are told, an
   assert.deepEqual(change(namespace({ tier: 'web' })), ['api open']);
   assert.deepEqual(change(namespace({})), ['api closed']);
   assert.deepEqual(change(shared({ namespaces: { from: 'All' } })), ['api open']);
-  // A status that is written is no change of what it says.
+  // Writing its status does not change which namespaces the Gateway admits.
   const all = shared({ namespaces: { from: 'All' } });
   assert.deepEqual(change({ ...all, status: { addresses: [{ value: '10.0.0.1' }] } } as MeshObject), []);
   assert.deepEqual(change(all, true), ['api closed']);
 });
 
-test('a label that says nothing takes no waypoint away', () => {
+test('an empty label does not remove a waypoint', () => {
   const empty = { 'weft.dev/waypoint': '' };
   assert.equal(waypointOf([namespace({ 'weft.dev/waypoint': 'wp' }), service(empty)]), wp);
 });
 
-test('the reference is told with the port of tunnels, whether the waypoint is there or not', () => {
-  const told = serviceOf(compile([service({ 'weft.dev/waypoint': 'gone' })], settings));
-  const decoded = decodeAddress(encodeService(told));
+test('the waypoint reference has the HBONE port, whether the waypoint exists or not', () => {
+  const resource = serviceOf(compile([service({ 'weft.dev/waypoint': 'gone' })], settings));
+  const decoded = decodeAddress(encodeService(resource));
   assert.ok(decoded.ok && decoded.value.kind === 'service');
   assert.deepEqual(decoded.value.service.waypoint, {
     kind: 'hostname',
@@ -147,7 +147,7 @@ test('the reference is told with the port of tunnels, whether the waypoint is th
   });
 });
 
-test('a reference that is refused is told as any other, and names what no object can be', () => {
+test('a refused waypoint reference is sent like any other, and names an object that cannot exist', () => {
   const named = service({ 'weft.dev/waypoint': 'a.b', 'weft.dev/waypoint-namespace': 'infra' });
   const decoded = decodeAddress(encodeService(serviceOf(compile([named], settings))));
   assert.ok(decoded.ok && decoded.value.kind === 'service');
@@ -157,7 +157,7 @@ test('a reference that is refused is told as any other, and names what no object
   const [namespacePart = '', host = ''] = waypoint.service.split('/');
   assert.match(namespacePart, /\./, 'no namespace has a dot');
   assert.match(host, /\.invalid$/, 'RFC 2606');
-  // Whoever is named alike in the namespace of the Gateway or of the Service is not meant.
+  // An object of the same name in the namespace of the Gateway or of the Service is not meant.
   for (const key of ['infra/a.b.infra.svc.cluster.local', 'shop/wp.shop.svc.cluster.local'])
     assert.equal(
       refusedWaypointOf({ kind: 'hostname', service: key as ServiceKey, hbonePort: 15008 }),
@@ -165,17 +165,17 @@ test('a reference that is refused is told as any other, and names what no object
     );
 });
 
-test("a waypoint's own Service goes through none, not even another", () => {
+test("a waypoint's own Service uses no waypoint, not even another one", () => {
   const named = (name: string): MeshObject => namespace({ 'weft.dev/waypoint': name });
   const of = (objects: readonly MeshObject[]): unknown =>
     serviceOf(compile([...objects, service({}, 'wp')], settings), 'wp').waypoint;
   assert.equal(of([named('wp')]), undefined, 'before its Gateway is known');
   assert.equal(of([named('other'), gateway()]), undefined);
-  assert.ok(of([named('other')]), 'a Service of no Gateway is as others');
+  assert.ok(of([named('other')]), 'a Service without a Gateway is an ordinary Service');
   assert.ok(of([named('other'), gateway('nginx')]));
 });
 
-test('which Gateways are ours: by the controller of their class, or by its name where the class is not there', () => {
+test('a Gateway is a waypoint by the controller of its class, or by the class name if the class does not exist', () => {
   const name = { namespace: 'shop', name: 'wp' };
   const is = (...objects: MeshObject[]): boolean => compile(objects, settings).isWaypoint(name);
   assert.ok(is(gateway()));
@@ -185,33 +185,33 @@ test('which Gateways are ours: by the controller of their class, or by its name 
   assert.ok(!is());
 });
 
-test('a waypoint is held by nobody, and takes tunnels itself; pods of other Gateways are as all pods', () => {
+test('a waypoint is not enrolled and accepts tunnels itself; pods of other Gateways are ordinary pods', () => {
   const of = (...objects: MeshObject[]): [string, string, boolean] => {
-    const told = [...compile(objects, settings).all()];
-    const workload = told.find(({ kind }) => kind === 'workload');
+    const resources = [...compile(objects, settings).all()];
+    const workload = resources.find(({ kind }) => kind === 'workload');
     assert.ok(workload?.kind === 'workload');
-    const uncaptured = told.find(({ kind }) => kind === 'uncaptured');
+    const uncaptured = resources.find(({ kind }) => kind === 'uncaptured');
     const decoded = decodeAddress(encodeWorkload(workload.value));
     assert.ok(decoded.ok && decoded.value.kind === 'workload');
     return [
-      uncaptured?.kind === 'uncaptured' ? uncaptured.value.reason : 'held',
+      uncaptured?.kind === 'uncaptured' ? uncaptured.value.reason : 'enrolled',
       decoded.value.workload.tunnel,
       decoded.value.workload.nativeTunnel ?? false,
     ];
   };
   const waypoint = ['waypoint', 'hbone', true];
-  const held = ['held', 'hbone', false];
+  const enrolled = ['enrolled', 'hbone', false];
   assert.deepEqual(of(gateway(), pod(ofWaypoint)), waypoint);
-  // Under another account it is a pod with a label.
-  assert.deepEqual(of(gateway(), pod(ofWaypoint, 'default')), held);
+  // Under another service account it is an ordinary pod with a label.
+  assert.deepEqual(of(gateway(), pod(ofWaypoint, 'default')), enrolled);
   assert.deepEqual(of(pod(ofWaypoint)), waypoint, 'before its Gateway is known');
-  assert.deepEqual(of(pod(ofWaypoint, 'default')), held);
-  assert.deepEqual(of(gateway('nginx'), pod(ofWaypoint)), held);
-  assert.deepEqual(of(gateway(), pod({})), held);
+  assert.deepEqual(of(pod(ofWaypoint, 'default')), enrolled);
+  assert.deepEqual(of(gateway('nginx'), pod(ofWaypoint)), enrolled);
+  assert.deepEqual(of(gateway(), pod({})), enrolled);
   assert.deepEqual(of(gateway(), pod({ ...ofWaypoint, 'weft.dev/mesh': 'disabled' })), waypoint);
 });
 
-test('a waypoint may ask for its own identity alone, while its Gateway is there', () => {
+test('a waypoint may request only its own identity, while its Gateway exists', () => {
   const compiler = compile([gateway(), pod({}, 'web')], settings);
   const id = (path: string): string => `spiffe://cluster.local/ns/${path}`;
   assert.ok(compiler.mayRequestCertificate('waypoint:shop/wp', id('shop/sa/wp')));
@@ -225,13 +225,13 @@ test('a waypoint may ask for its own identity alone, while its Gateway is there'
   assert.ok(!compiler.mayRequestCertificate('waypoint:shop/wp', id('shop/sa/wp')));
 });
 
-test('on its way off the cluster no request goes through a waypoint any more', () => {
+test('during an uninstall no request goes through a waypoint', () => {
   const objects = [service({ 'weft.dev/waypoint': 'wp' })];
   assert.equal(waypointOf(objects, { removal: 'open' }), undefined);
   assert.equal(waypointOf(objects, { removal: 'release' }), undefined);
 });
 
-test('who fetches certificates by itself is told when what they rest on changes', () => {
+test('callers that fetch certificates themselves are sent an update when the roots change', () => {
   const compiler = new Compiler(settings);
   compiler.apply(new Map());
   const changed = compiler.configure({ ...settings, rootsVersion: '2' });

@@ -42,7 +42,7 @@ export function compileAsPod(
     rootsVersion: settings.rootsVersion,
     open: removal !== undefined,
     untunneled: removal === 'untunneled' || removal === 'release',
-    enrolNone: removal === 'release',
+    enrollNone: removal === 'release',
     mesh,
     namespace: registry.namespace(namespace),
     node: registry.node(pod.spec.nodeName),

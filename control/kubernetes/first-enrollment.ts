@@ -88,7 +88,7 @@ export class FirstEnrollment {
         this.#retryAtMs.delete(key);
         continue;
       }
-      const seen = this.#asItIs(key, object);
+      const seen = this.#effective(key, object);
       now.set(key, seen);
       // Before nodes are served, every namespace is compiled at once: a node that has enrolled pods already must not receive their removal.
       // A namespace that is in the mesh already is not held back.
@@ -173,7 +173,7 @@ export class FirstEnrollment {
   #release(key: ObjectKey, object: NamespaceObject): void {
     clearTimeout(this.#held.get(key)?.timer);
     this.#held.delete(key);
-    this.#options.take(new Map([[key, this.#asItIs(key, object)]]));
+    this.#options.take(new Map([[key, this.#effective(key, object)]]));
   }
 
   /**
@@ -181,7 +181,7 @@ export class FirstEnrollment {
    * the API server after all. A first minute that lasts too long is over, regardless of the leader and of failed writes, also for a
    * replica that starts later.
    */
-  #asItIs(key: ObjectKey, namespace: NamespaceObject): NamespaceObject {
+  #effective(key: ObjectKey, namespace: NamespaceObject): NamespaceObject {
     if (!isEnrolling(namespace)) {
       this.#since.delete(key);
       return namespace;
@@ -215,20 +215,24 @@ export class FirstEnrollment {
     const all = [...compiler.ofKind('Namespace')];
     for (const namespace of [...all.filter(isEnrolling), ...all.filter((one) => !isEnrolling(one))]) {
       const key = objectKey(namespace);
-      const seen = this.#asItIs(key, namespace);
+      const seen = this.#effective(key, namespace);
       if (seen !== namespace) take(new Map([[key, seen]]));
-      else if (leading()) this.#say(key, namespace, unreportedNow);
+      else if (leading()) this.#writeIfChanged(key, namespace, unreportedNow);
     }
   }
 
   /** Leader only: writes the condition if it differs from the wanted one. */
-  #say(key: ObjectKey, namespace: NamespaceObject, unreportedNow: () => readonly PodObject[]): void {
+  #writeIfChanged(
+    key: ObjectKey,
+    namespace: NamespaceObject,
+    unreportedNow: () => readonly PodObject[],
+  ): void {
     const { compiler, log } = this.#options;
     const { name } = namespace.metadata;
     const now = namespace.status?.conditions?.find(({ type }) => type === enrolledCondition);
     const wanted = compiler.removal === undefined ? this.#wanted(key, namespace, unreportedNow) : undefined;
-    const { lastTransitionTime: _, ...said } = now ?? {};
-    if (now ? isDeepStrictEqual(said, wanted) : wanted === undefined) return;
+    const { lastTransitionTime: _, ...current } = now ?? {};
+    if (now ? isDeepStrictEqual(current, wanted) : wanted === undefined) return;
     if (this.#writing.has(name) || this.#writing.size >= writesAtOnce) return;
     if (performance.now() < (this.#retryAtMs.get(key) ?? 0)) return;
     this.#writing.add(name);

@@ -42,7 +42,7 @@ export function rolledOut({ metadata, spec, status = {} }: Deployment): boolean 
 }
 
 /**
- * Rolls the control plane out with `--enrol-none`, which refuses no connection, then sets one moment at which all pods are unenrolled, and
+ * Rolls the control plane out with the flag for an uninstall, which refuses no connection, then sets one moment at which all pods are unenrolled, and
  * waits until the nodes have done so.
  * Errors: WEFT_RELEASE; ApiError.
  */

@@ -18,7 +18,7 @@ spec: { clusterIP: 10.96.0.1, selector: { app: api }, ports: [{ port: 80, target
 const policy = (spec: string): string =>
   `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: p, namespace: shop }\nspec: ${spec}`;
 
-test('manifests that are as they should be', () => {
+test('valid manifests give one finding that says so', () => {
   assert.deepEqual(
     check(
       mesh,
@@ -26,11 +26,11 @@ test('manifests that are as they should be', () => {
         '{ action: DENY, selector: { matchLabels: { app: api } }, rules: [{ to: [{ ports: [8080] }] }] }',
       ),
     ),
-    ['ok 4 objects of 2 files are as they should be'],
+    ['ok 4 objects of 2 files are valid'],
   );
 });
 
-test('what is found of a cluster is found of its files', () => {
+test('findings about a cluster are found in its files as well', () => {
   const deny = policy(
     '{ action: DENY, selector: { matchLabels: { app: api } }, rules: [{ to: [{ ports: [80] }] }] }',
   );
@@ -71,7 +71,7 @@ spec: { parentRefs: [{ kind: Service, name: api }] }`;
   );
 });
 
-test('what is found of files alone', () => {
+test('findings that only files can have', () => {
   one(check(mesh, policy('{ action: MAYBE, rules: [] }')), /^fail 1\.yaml:4: spec\.action: /);
   one(check(mesh, 'a: ['), /^fail 1\.yaml:1: /);
   one(
@@ -84,7 +84,7 @@ test('what is found of files alone', () => {
   );
 });
 
-test('annotations that nobody reads, on Gateways and routes', () => {
+test('annotations on Gateways and routes that have no effect', () => {
   const found = check(
     mesh,
     `apiVersion: gateway.networking.k8s.io/v1
@@ -105,7 +105,7 @@ const deployment = (labels: string): string =>
   `---\napiVersion: apps/v1\nkind: Deployment\nmetadata: { name: web, namespace: shop }
 spec: { selector: { matchLabels: { app: web } }, template: { metadata: { labels: { ${labels} } }, spec: { containers: [{ name: web, image: web, ports: [{ name: http, containerPort: 8081 }] }] } } }\n`;
 
-test('a Deployment is the pods that it would make', () => {
+test('a Deployment stands for the pods that it would create', () => {
   const namespace =
     'apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n';
   const allow = (ports: number): string =>
@@ -113,7 +113,7 @@ test('a Deployment is the pods that it would make', () => {
       `{ action: ALLOW, selector: { matchLabels: { app: web } }, rules: [{ to: [{ ports: [${ports}] }] }] }`,
     );
   assert.deepEqual(check(`${namespace}${deployment('app: web')}`, allow(8081)), [
-    'ok 3 objects of 2 files are as they should be',
+    'ok 3 objects of 2 files are valid',
   ]);
   one(check(`${namespace}${deployment('app: web')}`, allow(80)), /^warn AccessPolicy shop\/p: .*80/);
   one(
@@ -126,7 +126,7 @@ test('a Deployment is the pods that it would make', () => {
   );
 });
 
-test('a policy on requests is judged where a Service of the Deployment has a waypoint', () => {
+test('a policy on requests is enforced if a Service of the Deployment has a waypoint', () => {
   const files = (
     waypoint: string,
   ): string => `apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled${waypoint} } }
@@ -141,6 +141,6 @@ ${deployment('app: web')}`;
   one(check(files(''), get), /^warn AccessPolicy shop\/p: Service shop\/web has no waypoint/);
 });
 
-test('where no manifest is found, nothing is as it should be', () => {
+test('no manifest at all is a failure', () => {
   assert.deepEqual(check(), ['fail there is no manifest']);
 });

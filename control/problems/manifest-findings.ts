@@ -116,7 +116,7 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
   if (findings.every(({ level }) => level === 'ok'))
     findings.push({
       level: 'ok',
-      what: `${objects.length + ofTemplates.length} objects of ${texts.length} files are as they should be`,
+      what: `${objects.length + ofTemplates.length} objects of ${texts.length} files are valid`,
     });
   return findings;
 }

@@ -13,7 +13,7 @@ const pod = (name: string, mode: string): MeshObject => ({
 const change = (...objects: MeshObject[]): Map<ObjectKey, MeshObject> =>
   new Map(objects.map((object) => [objectKey(object), object]));
 
-test('what is wrong is told once, again where it is another thing, and ends with the value or the object', () => {
+test('a problem is reported once, again when it changes, and ends with the value or the object', () => {
   const problems = new SettingProblems(() => assert.fail('no limit'));
   assert.equal(problems.apply(change(pod('a', 'Strict'))).length, 1);
   assert.equal(problems.apply(change(pod('a', 'Strict'))).length, 0);
@@ -26,7 +26,7 @@ test('what is wrong is told once, again where it is another thing, and ends with
   assert.equal([...problems.all()].length, 0);
 });
 
-test('a namespace that says a lot that is wrong leaves room for others, and is counted', () => {
+test('a namespace with many problems leaves room for others, and the limit is counted', () => {
   let turnedAway = 0;
   const problems = new SettingProblems(() => turnedAway++);
   problems.apply(change(...Array.from({ length: 30 }, (_, i) => pod(`p${i}`, 'x'))));
@@ -38,7 +38,7 @@ test('a namespace that says a lot that is wrong leaves room for others, and is c
   assert.equal(problems.apply(change(other)).length, 1);
 });
 
-test('an event is about the object, under a name of its own for each message, and where events about namespaces are', () => {
+test('an event refers to the object, has a unique name per message, and is created where events about namespaces belong', () => {
   const problems = new SettingProblems(() => undefined);
   const namespace: MeshObject = {
     kind: 'Namespace',
@@ -55,7 +55,7 @@ test('an event is about the object, under a name of its own for each message, an
   assert.equal(settingEvent(first, '2026-01-01T00:00:01Z').path, write.path);
 });
 
-test('a line names the kind and the name, of a pod with its namespace', () => {
+test('a line names the kind and the name, for a pod with its namespace', () => {
   const problems = new SettingProblems(() => assert.fail('no limit'));
   const namespace: MeshObject = {
     kind: 'Namespace',
@@ -66,7 +66,7 @@ test('a line names the kind and the name, of a pod with its namespace', () => {
   assert.match(lines[1] ?? '', /^Namespace bank: label weft\.dev\/mesh: "yes"/);
 });
 
-test('a key by which nothing is protected leaves nobody unprotected', () => {
+test('a key that protects nothing leaves no object unprotected', () => {
   const keyed = (key: string): MeshObject => ({
     kind: 'Namespace',
     metadata: { name: 'shop', labels: { [key]: 'x' } },

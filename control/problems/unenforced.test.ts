@@ -22,7 +22,7 @@ function problemsOf(text: string): readonly string[] {
   return [...unenforced(compile(objects, settings))];
 }
 
-test('a route that is carried out is no problem; of other controllers it is none of ours', () => {
+test('a route that is enforced, or that belongs to other controllers, is no problem', () => {
   assert.deepEqual(problemsOf(service('weft.dev/waypoint: wp') + waypoint + route(own)), []);
   assert.deepEqual(problemsOf(service() + route('name: gw')), []);
 });

@@ -35,7 +35,10 @@ export class Connections {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   /** Unauthenticated connections, by peer address and port. */
-  readonly #strangers = new Map<string, { readonly socket: Socket; readonly known: () => void }>();
+  readonly #unauthenticated = new Map<
+    string,
+    { readonly socket: Socket; readonly authenticated: () => void }
+  >();
   readonly #ofCaller = new Map<string, number>();
   readonly #ofAddress = new Map<string, number>();
   /** Waiting connections by peer address, in the order of turns. */
@@ -68,27 +71,27 @@ export class Connections {
 
   /** Marks a connection as authenticated by a valid token of `caller`; false if the caller has reached its limit of connections. */
   authenticated(address: string | undefined, port: number | undefined, caller: string): boolean {
-    const stranger = this.#strangers.get(keyOf(address, port));
+    const connection = this.#unauthenticated.get(keyOf(address, port));
     // The connection's first call has counted it already.
-    if (!stranger) return true;
+    if (!connection) return true;
     const count = this.#ofCaller.get(caller) ?? 0;
     if (count >= this.#limits.perCallerMax) {
       this.options.onLimit('control-caller-connections');
       return false;
     }
     this.#ofCaller.set(caller, count + 1);
-    stranger.socket.once('close', () => {
+    connection.socket.once('close', () => {
       const left = (this.#ofCaller.get(caller) ?? 1) - 1;
       if (left > 0) this.#ofCaller.set(caller, left);
       else this.#ofCaller.delete(caller);
     });
-    stranger.known();
+    connection.authenticated();
     return true;
   }
 
   /** Whether the connection is unauthenticated. */
-  isStranger(address: string | undefined, port: number | undefined): boolean {
-    return this.#strangers.has(keyOf(address, port));
+  isUnauthenticated(address: string | undefined, port: number | undefined): boolean {
+    return this.#unauthenticated.has(keyOf(address, port));
   }
 
   #onSocket(socket: Socket): void {
@@ -110,7 +113,7 @@ export class Connections {
 
   #next(): void {
     for (const [address, queue] of this.#waiting) {
-      if (this.#strangers.size >= this.#limits.unauthenticatedMax) return;
+      if (this.#unauthenticated.size >= this.#limits.unauthenticatedMax) return;
       if ((this.#ofAddress.get(address) ?? 0) >= this.#limits.unauthenticatedPerAddressMax) continue;
       const socket = queue.shift();
       this.#waits--;
@@ -124,8 +127,8 @@ export class Connections {
   #begin(address: string, socket: Socket): void {
     const key = keyOf(address, socket.remotePort);
     this.#ofAddress.set(address, (this.#ofAddress.get(address) ?? 0) + 1);
-    const known = (): void => {
-      if (!this.#strangers.delete(key)) return;
+    const authenticated = (): void => {
+      if (!this.#unauthenticated.delete(key)) return;
       clearTimeout(timer);
       const count = (this.#ofAddress.get(address) ?? 1) - 1;
       if (count > 0) this.#ofAddress.set(address, count);
@@ -136,8 +139,8 @@ export class Connections {
       this.options.onLimit('control-authenticate-time');
       socket.destroy();
     }, this.#limits.authenticateMsMax);
-    this.#strangers.set(key, { socket, known });
-    socket.once('close', known);
+    this.#unauthenticated.set(key, { socket, authenticated });
+    socket.once('close', authenticated);
     this.options.onConnection(socket);
   }
 }

@@ -107,7 +107,7 @@ export class ControlServer {
     return new Authenticator({
       callerOfToken,
       onAuthenticated: (address, port, caller) => this.#connections.authenticated(address, port, caller),
-      isStranger: (address, port) => this.#connections.isStranger(address, port),
+      isUnauthenticated: (address, port) => this.#connections.isUnauthenticated(address, port),
       onRefused: (why, peer, error) => {
         onRefused?.(why);
         // Anyone can cause refused calls: all are counted, but the log is rate limited.

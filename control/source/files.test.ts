@@ -15,7 +15,7 @@ metadata: { name: p, namespace: shop }
 spec:
 ${spec}`;
 
-test('a bad file is told and its last good state stays; a removed file takes its objects along', async () => {
+test('a bad file is reported and its last valid state stays; a removed file removes its objects', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
   const seen: (readonly MeshObject[])[] = [];
   const errors: FileError[] = [];
@@ -47,7 +47,7 @@ test('a bad file is told and its last good state stays; a removed file takes its
   }
 });
 
-/** What a source of this directory says at its start. */
+/** Starts a source of this directory. */
 function atStart(files: Readonly<Record<string, string>>): { objects: MeshObject[]; errors: FileError[] } {
   const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
   for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), text);
@@ -70,7 +70,7 @@ const invalid = policy(
   '  action: ALLOW\n  selector: { matchLabels: { app: a } }\n  rules: [{ from: [{ cidrs: [10.0.0.0/99] }] }]',
 );
 
-test('a strict namespace is in the mesh and strict at the start, though a label of it is a number', () => {
+test('a strict namespace is in the mesh and strict at the start although one of its labels is a number', () => {
   const labels = '{ weft.dev/mesh: enabled, weft.dev/mode: strict, build: 5 }';
   const { objects, errors } = atStart({
     'a.yaml': `kind: Namespace\nmetadata: { name: shop, labels: ${labels} }`,
@@ -83,7 +83,7 @@ test('a strict namespace is in the mesh and strict at the start, though a label 
   assert.match(errors[0]?.message ?? '', /5 is a number in YAML, write "5"/);
 });
 
-test('of more files than are read, those that were read stay in force', async () => {
+test('beyond the limit of files, those that were read before stay in force', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
   for (let at = 0; at < 9_999; at++) writeFileSync(join(dir, `m${at}.yaml`), '');
   writeFileSync(join(dir, 'z.yaml'), 'kind: Namespace\nmetadata: { name: z }');
@@ -113,7 +113,7 @@ test('of more files than are read, those that were read stay in force', async ()
   }
 });
 
-test('a policy that never was well closes what it selects, and what else its file says is in force', () => {
+test('a policy that was never valid closes what it selects, and the rest of its file is in force', () => {
   const { objects, errors } = atStart({
     'a.yaml': `kind: Namespace\nmetadata: { name: a }\n---\n${invalid}`,
   });
@@ -127,7 +127,7 @@ test('a policy that never was well closes what it selects, and what else its fil
   assert.deepEqual(closed.spec, { action: 'DENY', selector: { matchLabels: { app: 'a' } }, rules: [{}] });
 });
 
-test('a file of which nobody knows what it closes keeps the control plane from starting, and says which', () => {
+test('an unreadable file prevents the control plane from starting, and the error names the file', () => {
   assert.throws(
     () => atStart({ 'a.yaml': 'kind: Pod\nmetadata: { name: [' }),
     /WEFT_SOURCE_UNREADABLE.*a\.yaml:2|a\.yaml:2/,
@@ -139,7 +139,7 @@ test('a file of which nobody knows what it closes keeps the control plane from s
   assert.throws(() => atStart({ 'a.yaml': 'metadata: { name: x }' }), /a\.yaml/);
 });
 
-test('a file that cannot be opened for another reason than that it is gone changes nothing', async () => {
+test('a file that exists but cannot be opened changes nothing', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
   const seen: (readonly MeshObject[])[] = [];
   const errors: FileError[] = [];
@@ -152,7 +152,7 @@ test('a file that cannot be opened for another reason than that it is gone chang
   });
   source.start();
   try {
-    // EISDIR stands for EMFILE and EACCES: root is refused nothing.
+    // EISDIR stands for EMFILE and EACCES, because root is never refused access.
     rmSync(join(dir, 'a.yaml'));
     mkdirSync(join(dir, 'a.yaml'));
     while (errors.length === 0) await sleep(20);
@@ -169,7 +169,7 @@ test('a file that cannot be opened for another reason than that it is gone chang
   }
 });
 
-test('an edit that cannot be read leaves what the file last said well, and a policy that is new in it closes what it selects', async () => {
+test('an unreadable edit leaves the last valid content in force, and a new policy in it closes what it selects', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
   let objects: readonly MeshObject[] = [];
   const errors: FileError[] = [];
@@ -194,18 +194,18 @@ test('an edit that cannot be read leaves what the file last said well, and a pol
   }
 });
 
-/** What a directory says, edit by edit. */
+/** A directory whose source is observed edit by edit. */
 class Directory {
   readonly dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
   objects: readonly MeshObject[] = [];
-  told = 0;
+  reports = 0;
   readonly errors: string[] = [];
   readonly unused: string[] = [];
   readonly source = new FileSource({
     dirs: [this.dir],
     onObjects: (all) => {
       this.objects = all;
-      this.told++;
+      this.reports++;
     },
     onErrors: (all) => this.errors.push(...all.map(fileErrorText)),
     onUnused: (file, unused) => this.unused.push(`${file}: ${unusedText(unused)}`),
@@ -222,7 +222,7 @@ class Directory {
   write(name: string, text: string): void {
     writeFileSync(join(this.dir, name), text);
   }
-  /** `KIND name action`, of what is in force: as the compiler takes it, the last of one name counts. */
+  /** `KIND name action` of the objects in force: as in the compiler, the last one of each name counts. */
   get inForce(): string[] {
     const last = new Map(this.objects.map((object) => [`${object.kind} ${object.metadata.name}`, object]));
     return [...last]
@@ -246,13 +246,13 @@ const allow = '  action: ALLOW\n  rules: []';
 const space = (name: string): string => `kind: Namespace\nmetadata: { name: ${name} }`;
 const stream = (...documents: readonly string[]): string => documents.join('\n---\n');
 
-test('an object that is wrong leaves the others of its file in force, as they are now', async (t) => {
+test('an invalid object does not affect the current content of other objects in its file', async (t) => {
   const d = new Directory(t, { 'a.yaml': stream(space('a'), named('p', deny), named('q', deny)) });
   assert.deepEqual(d.inForce, ['AccessPolicy p DENY', 'AccessPolicy q DENY', 'Namespace a']);
   const wrong = named('p', '  action: MAYBE\n  rules: []');
   d.write('a.yaml', stream(space('b'), wrong, named('q', allow), named('r', allow)));
-  await d.until(() => d.inForce.includes('Namespace b'), 'the others are taken');
-  // What it was is in force, and what is missing stays: it may be what cannot be read.
+  await d.until(() => d.inForce.includes('Namespace b'), 'the others are accepted');
+  // The invalid object's former content is in force, and the missing object stays: it may be the unreadable one.
   assert.deepEqual(d.inForce, [
     'AccessPolicy p DENY',
     'AccessPolicy q ALLOW',
@@ -262,71 +262,75 @@ test('an object that is wrong leaves the others of its file in force, as they ar
   ]);
   assert.match(d.errors[0] ?? '', /^a\.yaml:8: spec\.action: /);
   d.write('a.yaml', stream(space('b'), named('q', allow)));
-  await d.until(() => d.inForce.length === 2, 'without an error the file is the whole truth again');
+  await d.until(() => d.inForce.length === 2, 'without an error only the current content is in force');
   assert.deepEqual(d.source.problems, []);
 });
 
-test('a document that is no YAML takes nothing out of force, and the others are taken', async (t) => {
+test('a document that is not YAML removes nothing from force, and the other documents are accepted', async (t) => {
   const d = new Directory(t, { 'a.yaml': stream(named('p', deny), named('q', deny)) });
   d.write('a.yaml', stream('kind: AccessPolicy\nmetadata: { name: [', named('q', allow)));
-  await d.until(() => d.inForce.includes('AccessPolicy q ALLOW'), 'the other is taken');
+  await d.until(() => d.inForce.includes('AccessPolicy q ALLOW'), 'the other is accepted');
   assert.deepEqual(d.inForce, ['AccessPolicy p DENY', 'AccessPolicy q ALLOW']);
   d.write('a.yaml', 'kind: AccessPolicy\nmetadata: { name: [');
-  await d.until(() => d.source.problems.some(({ line }) => line === 2), 'the error is told');
-  assert.deepEqual(d.inForce, ['AccessPolicy p DENY', 'AccessPolicy q ALLOW'], 'whatever it has been');
+  await d.until(() => d.source.problems.some(({ line }) => line === 2), 'the error is reported');
+  assert.deepEqual(
+    d.inForce,
+    ['AccessPolicy p DENY', 'AccessPolicy q ALLOW'],
+    'the former objects stay in force',
+  );
 });
 
-test('a policy that gets another name and an error at once leaves nothing open', async (t) => {
+test('a policy that gets a new name and an error in one edit leaves nothing open', async (t) => {
   const d = new Directory(t, { 'a.yaml': named('p', deny) });
   d.write('a.yaml', named('q', '  action: MAYBE\n  rules: []'));
   await d.until(() => d.inForce.length === 2, 'the new one closes');
   assert.deepEqual(d.inForce, ['AccessPolicy p DENY', 'AccessPolicy q closed']);
 });
 
-test('an error that is gone with its object is gone from the status too', async (t) => {
+test('an error that disappears with its object disappears from the status, too', async (t) => {
   const d = new Directory(t, { 'a.yaml': stream(space('a'), 'kind: Pod\nmetadata: { name: x }\nspec: {}') });
   assert.equal(d.source.problems.length, 1);
   d.write('a.yaml', space('a'));
   await d.until(() => d.source.problems.length === 0, 'no problem is left');
 });
 
-test('an object that stands twice is named, and the last one is in force, whichever file came first', async (t) => {
+test('a duplicate object is reported, and the last definition is in force, regardless of which file was read first', async (t) => {
   const d = new Directory(t, { 'b.yaml': stream(space('a'), named('p', deny)) });
   d.write('a.yaml', stream(space('a'), named('p', allow)));
-  await d.until(() => d.errors.length > 0, 'it is told');
+  await d.until(() => d.errors.length > 0, 'the warning is reported');
   assert.deepEqual(d.errors, [
     'b.yaml:4: AccessPolicy shop/p is also defined in a.yaml:4 with other content: this definition is in force',
   ]);
   assert.ok(d.inForce.includes('AccessPolicy p DENY'), 'as after a restart');
   d.write('a.yaml', space('a'));
-  await d.until(() => d.source.problems.length === 0, 'it is told no more');
+  await d.until(() => d.source.problems.length === 0, 'the warning is gone');
   const twice = atStart({ 'a.yaml': stream(named('p', deny), named('p', allow)) });
   assert.match(twice.errors[0]?.message ?? '', /is also defined in a\.yaml:1 with/);
 });
 
-test('what a file has and Weft does not use is named once for each text of it', async (t) => {
+test('unused objects of a file are reported once for each version of its text', async (t) => {
   const other = 'apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: x }';
   const d = new Directory(t, { 'a.yaml': stream(space('a'), other, other) });
   assert.deepEqual(d.unused, ['a.yaml: 2 Deployment (apps/v1)']);
   d.write('a.yaml', stream(space('b'), other));
-  await d.until(() => d.unused.length === 2, 'it is named anew');
+  await d.until(() => d.unused.length === 2, 'it is reported again');
   assert.equal(d.unused[1], 'a.yaml: 1 Deployment (apps/v1)');
 });
 
-test('the errors of a file that is gone are gone too', async () => {
+test('the errors of a deleted file disappear', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
-  let told = 0;
+  let reports = 0;
   writeFileSync(join(dir, 'a.yaml'), 'kind: Namespace\nmetadata: { name: a }');
-  const source = new FileSource({ dirs: [dir], onObjects: () => undefined, onErrors: () => told++ });
+  const source = new FileSource({ dirs: [dir], onObjects: () => undefined, onErrors: () => reports++ });
   source.start();
   try {
     writeFileSync(join(dir, 'b.yaml'), 'metadata: [');
-    while (told === 0) await sleep(20);
+    while (reports === 0) await sleep(20);
     assert.ok(source.problems.length > 0);
     rmSync(join(dir, 'b.yaml'));
     const until = Date.now() + 3_000;
-    while (told === 1 && Date.now() < until) await sleep(20);
-    assert.equal(told, 2);
+    while (reports === 1 && Date.now() < until) await sleep(20);
+    assert.equal(reports, 2);
     assert.deepEqual(source.problems, []);
   } finally {
     source.stop();

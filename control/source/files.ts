@@ -64,8 +64,8 @@ export class FileSource {
   readonly #states = new Map<string, FileState>();
   /** Files in the order in which they are read: of an object that is defined twice, the last definition is in force. */
   #order: readonly string[] = [];
-  #twice: ReadonlyMap<ObjectKey, FileError> = new Map();
-  readonly #wrong = new Map<string, readonly FileError[]>();
+  #duplicates: ReadonlyMap<ObjectKey, FileError> = new Map();
+  readonly #errors = new Map<string, readonly FileError[]>();
   readonly #seen = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
   #soon: NodeJS.Timeout | undefined;
@@ -75,7 +75,7 @@ export class FileSource {
 
   /** All errors of the files as they are now. */
   get problems(): readonly FileError[] {
-    return [...[...this.#wrong.values()].flat(), ...this.#twice.values()];
+    return [...[...this.#errors.values()].flat(), ...this.#duplicates.values()];
   }
 
   /**
@@ -143,18 +143,18 @@ export class FileSource {
     files = listed.filter((file) => this.#states.has(file) || room-- > 0);
     const read = new Set(files);
     const excess = listed.find((file) => !read.has(file));
-    if (excess !== undefined && (first || !this.#wrong.has(excess))) {
+    if (excess !== undefined && (first || !this.#errors.has(excess))) {
       const problem = { file: excess, line: 0, field: '', message: `more than ${filesMax} files` };
-      this.#wrong.set(excess, [problem]);
+      this.#errors.set(excess, [problem]);
       unreadable(problem);
     }
     const present = new Set(excess === undefined ? files : [...files, excess]);
     this.#order = files;
     let hasFewerProblems = false;
-    for (const file of new Set([...this.#seen.keys(), ...this.#wrong.keys()])) {
+    for (const file of new Set([...this.#seen.keys(), ...this.#errors.keys()])) {
       if (present.has(file)) continue;
       this.#seen.delete(file);
-      if (this.#wrong.delete(file)) hasFewerProblems = true;
+      if (this.#errors.delete(file)) hasFewerProblems = true;
       if (this.#states.delete(file)) changed = true;
     }
     for (const file of files) {
@@ -165,8 +165,8 @@ export class FileSource {
         // ENOENT: the file was removed after the listing; the next scan handles it. Any other error leaves the file's objects in force.
         if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
         const problem = { file, line: 0, field: '', message: errorText(error) };
-        if (first || this.#wrong.get(file)?.[0]?.message !== problem.message) unreadable(problem);
-        this.#wrong.set(file, [problem]);
+        if (first || this.#errors.get(file)?.[0]?.message !== problem.message) unreadable(problem);
+        this.#errors.set(file, [problem]);
         this.#seen.delete(file);
         continue;
       }
@@ -176,15 +176,15 @@ export class FileSource {
       const parsed = parseManifests(file, text);
       if (parsed.unused.length > 0) this.options.onUnused?.(file, parsed.unused);
       if (parsed.unreadable) unreadable(parsed.unreadable);
-      if (parsed.errors.length > 0) this.#wrong.set(file, parsed.errors);
-      else if (this.#wrong.delete(file)) hasFewerProblems = true;
+      if (parsed.errors.length > 0) this.#errors.set(file, parsed.errors);
+      else if (this.#errors.delete(file)) hasFewerProblems = true;
       errors.push(...parsed.errors);
       const before = this.#states.get(file);
       const state = stateOf(parsed, before);
       if (!state) {
         const message = `more than ${keptMax} of its former objects are missing: its last state stays in force until it has no error`;
         const problem = { file, line: 0, field: '', message };
-        this.#wrong.set(file, [problem, ...parsed.errors]);
+        this.#errors.set(file, [problem, ...parsed.errors]);
         errors.push(problem);
         continue;
       }
@@ -213,8 +213,8 @@ export class FileSource {
   /** Finds objects that are defined twice. Returns the new warnings. */
   #compareAll(): FileError[] {
     const twice = duplicateObjects(this.#inOrder().map(([file, { lines }]) => [file, lines] as const));
-    const known = this.#twice;
-    this.#twice = twice;
+    const known = this.#duplicates;
+    this.#duplicates = twice;
     return [...twice]
       .filter(([key, { message }]) => known.get(key)?.message !== message)
       .map(([, one]) => one);

@@ -1,4 +1,4 @@
-/** The source against an API server that misbehaves; the client is the real one, over TLS. */
+/** The source against a misbehaving API server. The client is the real one, over TLS. */
 import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import { after, test } from 'node:test';
@@ -14,17 +14,17 @@ const namespace = (name: string, resourceVersion: number): object => ({
   metadata: { name, uid: name, resourceVersion: String(resourceVersion) },
 });
 
-/** Namespaces alone are there; every other kind is empty. */
+/** An API server that has only Namespaces. All other kinds are empty. */
 class FakeApi {
   mode: 'well' | 'errors' | 'silent' = 'well';
   version = 1;
   readonly namespaces = new Map<string, object>();
   readonly watches = new Set<ServerResponse>();
   readonly gatewayWatches: string[] = [];
-  /** As where the roles of an older release are in force. */
+  /** Kinds that are forbidden, as with the roles of an older release. */
   gatewayRights = true;
   watchesBegun = 0;
-  /** Of all kinds: paths of the watches that came. */
+  /** Paths of the watches of all kinds that were requested. */
   readonly kindsWatched = new Set<string>();
   refused = 0;
   readonly server = createApiServer((request, response) => {
@@ -35,7 +35,7 @@ class FakeApi {
       return void response.end('{"kind":"Status","message":"etcd is away"}');
     }
     if (url.pathname.startsWith('/apis/gateway.networking.k8s.io/')) {
-      // As a server of which somebody installed the kinds of an older release, without TLSRoute.
+      // As a server with the CRDs of an older release, without TLSRoute.
       const discovery = /\/(v1|v1alpha\d)$/.exec(url.pathname)?.[1];
       if (discovery === 'v1' || discovery === 'v1alpha2') {
         response.writeHead(200, { 'content-type': 'application/json' });
@@ -48,7 +48,7 @@ class FakeApi {
       }
       const served = ['v1/httproutes', 'v1alpha2/tcproutes'].some((path) => url.pathname.endsWith(path));
       if (!served) {
-        // As an API server answers where it has no such group and version at all.
+        // As an API server responds if it does not serve the group and version at all.
         response.writeHead(404, { 'content-type': 'text/plain' });
         return void response.end('404 page not found\n');
       }
@@ -63,7 +63,7 @@ class FakeApi {
       this.watches.add(response);
       response.on('close', () => this.watches.delete(response));
       const from = Number(url.searchParams.get('resourceVersion'));
-      // What happened since, as the watch cache gives it.
+      // Events since the requested version, as the watch cache sends them.
       for (const object of this.namespaces.values()) {
         const { resourceVersion } = (object as { metadata: { resourceVersion: string } }).metadata;
         if (Number(resourceVersion) > from) response.write(`${JSON.stringify({ type: 'ADDED', object })}\n`);
@@ -85,26 +85,26 @@ class FakeApi {
 
 async function setUp(
   silence?: WatchSilence,
-  prepare: (api: FakeApi, troubles: readonly string[]) => void = () => undefined,
-): Promise<{ api: FakeApi; known: Set<string>; told: string[]; troubles: string[] }> {
+  prepare: (api: FakeApi, errors: readonly string[]) => void = () => undefined,
+): Promise<{ api: FakeApi; known: Set<string>; changes: string[]; errors: string[] }> {
   const api = new FakeApi();
-  const troubles: string[] = [];
+  const errors: string[] = [];
   api.add('first');
-  prepare(api, troubles);
+  prepare(api, errors);
   const config = await listen(api.server);
   const known = new Set<string>();
-  const told: string[] = [];
+  const changes: string[] = [];
   const source = new KubernetesSource({
     config,
     onChanges: (changed) => {
       for (const [key, object] of changed) {
-        told.push(`${object ? '+' : '-'}${key}`);
+        changes.push(`${object ? '+' : '-'}${key}`);
         if (object) known.add(object.metadata.name);
         else known.delete(key.split('/')[1] ?? '');
       }
     },
     onRefused: () => undefined,
-    onWatchError: (kind, why) => troubles.push(`${kind}: ${why}`),
+    onWatchError: (kind, why) => errors.push(`${kind}: ${why}`),
     ...(silence === undefined ? {} : { silence }),
   });
   closers.push(() => {
@@ -113,26 +113,26 @@ async function setUp(
   });
   await source.start();
   assert.deepEqual([...known], ['first']);
-  return { api, known, told, troubles };
+  return { api, known, changes, errors };
 }
 
-test('an API server that answers 500 takes nothing away, is not asked in a rush, and is heard again once it is well', async () => {
-  const { api, known, told, troubles } = await setUp();
+test('while the API server responds with 500 the state stays, requests back off, and updates resume afterwards', async () => {
+  const { api, known, changes, errors } = await setUp();
   await until('it watches', 30_000, () => api.watches.size > 0);
   api.mode = 'errors';
   for (const watch of api.watches) watch.destroy();
-  await until('it was told of', 30_000, () => troubles.some((trouble) => trouble.startsWith('Namespace')));
+  await until('the error is reported', 30_000, () => errors.some((error) => error.startsWith('Namespace')));
   await new Promise((resolve) => setTimeout(resolve, 2_000));
   assert.ok(api.refused <= 10 * 6, `${api.refused} requests in two seconds`);
-  assert.deepEqual(told, ['+Namespace default/first']);
+  assert.deepEqual(changes, ['+Namespace default/first']);
   api.add('second');
   api.mode = 'well';
   await until('what came meanwhile is known', 30_000, () => known.has('second'));
-  assert.deepEqual(told, ['+Namespace default/first', '+Namespace default/second']);
+  assert.deepEqual(changes, ['+Namespace default/first', '+Namespace default/second']);
 });
 
-test('a watch that goes silent is taken up anew where it was: what was missed is told, nothing is listed again', async () => {
-  const { api, known, told } = await setUp(silenceAfter(500));
+test('a silent watch resumes at its last version: missed changes arrive without a new list', async () => {
+  const { api, known, changes } = await setUp(silenceAfter(500));
   await until('it watches', 30_000, () => api.watches.size > 0);
   const begun = api.watchesBegun;
   api.mode = 'silent';
@@ -140,10 +140,10 @@ test('a watch that goes silent is taken up anew where it was: what was missed is
   api.mode = 'well';
   await until('it is known', 30_000, () => known.has('missed'));
   assert.ok(api.watchesBegun > begun);
-  assert.deepEqual(told, ['+Namespace default/first', '+Namespace default/missed']);
+  assert.deepEqual(changes, ['+Namespace default/first', '+Namespace default/missed']);
 });
 
-test('an API server that takes watches and never answers them has one connection a kind at a time', async () => {
+test('an API server that accepts watches but never responds has at most one connection per kind', async () => {
   const waiting = new Set<() => void>();
   const { api } = await setUp((onSilent) => {
     waiting.add(onSilent);
@@ -151,7 +151,7 @@ test('an API server that takes watches and never answers them has one connection
   });
   const open = (): Promise<number> =>
     new Promise((resolve) => api.server.getConnections((_error, count) => resolve(count)));
-  // Each round ends all watches as silent once the server has taken one of them up again, whatever time that takes.
+  // Each round ends all watches as silent once the server has accepted one of them again, however long that takes.
   for (let round = 1; round <= 10; round++) {
     await until(`watch ${round} came`, 120_000, () => api.watchesBegun >= round);
     for (const onSilent of [...waiting]) onSilent();
@@ -161,7 +161,7 @@ test('an API server that takes watches and never answers them has one connection
     120_000,
     () => api.kindsWatched.size >= 10 && waiting.size >= api.kindsWatched.size,
   );
-  // A watch that kept its connection would leave ten a kind.
+  // If watches kept their connections, there would be ten per kind.
   let count = 0;
   await until('those of earlier watches are gone', 120_000, async () => {
     count = await open();
@@ -169,25 +169,25 @@ test('an API server that takes watches and never answers them has one connection
   }).catch(() => assert.fail(`${count} connections for ${api.kindsWatched.size} kinds`));
 });
 
-test('without the kinds of the Gateway API the mesh starts, and follows those that are there in the version that is', async () => {
-  const { api, troubles } = await setUp();
+test('the mesh starts without the kinds of the Gateway API, and watches those that exist in the served version', async () => {
+  const { api, errors } = await setUp();
   await until('they are watched', 30_000, () => api.gatewayWatches.length >= 2);
   assert.deepEqual(api.gatewayWatches.sort(), [
     '/apis/gateway.networking.k8s.io/v1/httproutes',
     '/apis/gateway.networking.k8s.io/v1alpha2/tcproutes',
   ]);
-  assert.deepEqual(troubles, []);
+  assert.deepEqual(errors, []);
 });
 
-test('kinds that may not be read hold the start up where the server has them, and only there', async () => {
-  const kindsOf = (troubles: readonly string[]): string[] =>
-    [...new Set(troubles.map((trouble) => trouble.split(':')[0] ?? ''))].sort();
-  const { api, troubles } = await setUp(undefined, (prepared, said) => {
+test('a kind that may not be read blocks the start only if the server serves it', async () => {
+  const kindsOf = (errors: readonly string[]): string[] =>
+    [...new Set(errors.map((error) => error.split(':')[0] ?? ''))].sort();
+  const { api, errors } = await setUp(undefined, (prepared, errors) => {
     prepared.gatewayRights = false;
-    void until('each has been refused', 30_000, () => kindsOf(said).length >= 2).then(
+    void until('each has been refused', 30_000, () => kindsOf(errors).length >= 2).then(
       () => (prepared.gatewayRights = true),
     );
   });
   await until('they are watched', 30_000, () => api.gatewayWatches.length >= 2);
-  assert.deepEqual(kindsOf(troubles), ['HTTPRoute', 'TCPRoute']);
+  assert.deepEqual(kindsOf(errors), ['HTTPRoute', 'TCPRoute']);
 });

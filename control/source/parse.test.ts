@@ -38,7 +38,7 @@ const cases: [name: string, text: string, line: number, field: RegExp, message: 
     /65535/,
   ],
   [
-    'an address that is none',
+    'an invalid address',
     policy('  action: DENY\n  rules:\n    - from:\n        - cidrs: [10.0.0.0/99]'),
     8,
     /cidrs.0$/,
@@ -49,15 +49,15 @@ const cases: [name: string, text: string, line: number, field: RegExp, message: 
     policy("  action: DENY\n  rules:\n    - from:\n        - cidrs: ['1::2::3/64']"),
     1,
     /AccessPolicy\/p/,
-    /cidrs: .*no IP address/,
+    /cidrs: .*not an IP address/,
   ],
   ['a pod without a node', 'kind: Pod\nmetadata: { name: x }\nspec: {}', 3, /^spec$/, /nodeName/],
   [
-    'a pod whose address is none',
+    'a pod with an invalid address',
     'kind: Pod\nmetadata: { name: x }\nspec: { nodeName: n }\nstatus: { podIPs: [{ ip: 1.2.3 }] }',
     1,
     /Pod\/x/,
-    /no IP/,
+    /not an IP/,
   ],
   [
     'a policy without a name',
@@ -79,7 +79,7 @@ for (const [name, text, line, field, message] of cases) {
   });
 }
 
-test('passes over kinds that it does not read', () => {
+test('kinds that Weft does not read are ignored', () => {
   const { objects, errors } = parseManifests('x.yaml', 'kind: ConfigMap\nmetadata: { name: x }');
   assert.deepEqual([objects, errors], [[], []]);
 });
@@ -87,7 +87,7 @@ test('passes over kinds that it does not read', () => {
 const deny = '  action: DENY\n  rules: []';
 const stream = (...documents: readonly string[]): string => documents.join('\n---\n');
 
-test('an object of Weft that is no kind of it is not passed over', () => {
+test("an unknown kind of Weft's group is not ignored", () => {
   const typo = policy('  action: DENY\n  rules: []').replace('AccessPolicy', 'AcessPolicy');
   const { errors, isUnreadable } = parseManifests('a.yaml', typo);
   assert.equal(isUnreadable, true);
@@ -96,7 +96,7 @@ test('an object of Weft that is no kind of it is not passed over', () => {
   assert.deepEqual(parseManifests('a.yaml', foreign).errors, []);
 });
 
-test('Lists are their items, and what is wrong with one is said at its line', () => {
+test("a List is read as its items, and an item's error has the item's line", () => {
   const list = (kind: string, items: string): string => `apiVersion: v1\nkind: ${kind}\nitems:\n${items}`;
   const items = `- { apiVersion: v1, kind: Namespace, metadata: { name: a } }
 - apiVersion: weft.dev/v1alpha1
@@ -118,7 +118,7 @@ test('Lists are their items, and what is wrong with one is said at its line', ()
   assert.deepEqual(parseManifests('a.yaml', 'kind: List\nitems: []').errors, []);
 });
 
-test("another group's kind of a name that Weft reads is not taken for it", () => {
+test('a kind of another group is not read although it has the name of one that Weft reads', () => {
   const knative = `apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: { name: web, namespace: app }
 spec: { template: { spec: { containers: [{ image: example }] } } }`;
   const core =
@@ -138,10 +138,20 @@ spec: { template: { spec: { containers: [{ image: example }] } } }`;
 });
 
 for (const [name, text, message, isUnreadable] of [
-  ['a policy of no group', policy(deny).replace('weft.dev/v1alpha1', 'v1'), /belongs to the group weft\.dev/, true],
-  ['a mistyped group', policy(deny).replace('weft.dev/', 'wetf.dev/'), /belongs to the group weft\.dev/, true],
   [
-    'a version that there is not',
+    'a policy without its group',
+    policy(deny).replace('weft.dev/v1alpha1', 'v1'),
+    /belongs to the group weft\.dev/,
+    true,
+  ],
+  [
+    'a mistyped group',
+    policy(deny).replace('weft.dev/', 'wetf.dev/'),
+    /belongs to the group weft\.dev/,
+    true,
+  ],
+  [
+    'a version that does not exist',
     policy(deny).replace('v1alpha1', 'v1'),
     /weft\.dev has no version v1; it has v1alpha1/,
     true,
@@ -165,7 +175,7 @@ for (const [name, text, message, isUnreadable] of [
     false,
   ],
   [
-    'an apiVersion that is no text',
+    'an apiVersion that is not a string',
     'apiVersion: 1\nkind: Pod\nmetadata: { name: s }',
     /must be string/,
     true,
@@ -178,7 +188,7 @@ for (const [name, text, message, isUnreadable] of [
     assert.equal(parsed.objects.length, 0);
   });
 
-test('kinds that are near to others only by chance are passed over', () => {
+test('kinds that resemble others only by chance are ignored', () => {
   for (const [apiVersion, kind] of [
     ['gateway.networking.k8s.io/v1alpha2', 'UDPRoute'],
     ['gateway.networking.k8s.io/v1beta1', 'ReferenceGrant'],
@@ -189,7 +199,7 @@ test('kinds that are near to others only by chance are passed over', () => {
     assert.deepEqual(parseManifests('a', `apiVersion: ${apiVersion}\nkind: ${kind}`).errors, [], kind);
 });
 
-test('what is null in a built-in kind is not there; in one of Weft it is a value that is wrong', () => {
+test('null counts as absent in a built-in kind; in a kind of Weft it is an invalid value', () => {
   const service = `apiVersion: v1\nkind: Service\nmetadata:\n  name: s\n  labels:\n  annotations: ~
 spec:\n  selector:\n  ports: [{ port: 80, name: null }]\nstatus: {}`;
   const { objects, errors } = parseManifests('a', service);
@@ -201,10 +211,10 @@ spec:\n  selector:\n  ports: [{ port: 80, name: null }]\nstatus: {}`;
   const all =
     'apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: p, labels: }\nspec:\n  action: DENY\n  selector:\n  rules: []';
   const [error] = parseManifests('a', all).errors;
-  assert.equal(error?.field, 'spec.selector', 'without its selector it would hold for the whole namespace');
+  assert.equal(error?.field, 'spec.selector', 'without its selector it would apply to the whole namespace');
 });
 
-test('a boolean or number where text belongs is refused with what to write, as the API server refuses it', () => {
+test('a boolean or number where text is required is refused with the correct spelling, as the API server refuses it', () => {
   for (const [label, message] of [
     ['yes', /must be string: yes is a boolean in YAML, write "yes"/],
     ['Off', /Off is a boolean in YAML, write "Off"/],
@@ -235,8 +245,8 @@ subsets: [{ addresses: [{ ip: 192.0.2.1 }], notReadyAddresses: [{ ip: 192.0.2.2 
   for (const text of [slice, endpoints]) {
     const { objects, errors } = parseManifests('a', stream(service, text));
     assert.deepEqual(errors, []);
-    const told = [...compile(objects, { trustDomain: parseTrustDomain('x'), rootsVersion: '' }).all()];
-    const workloads = told.flatMap((one) => (one.kind === 'workload' ? [one.value] : []));
+    const resources = [...compile(objects, { trustDomain: parseTrustDomain('x'), rootsVersion: '' }).all()];
+    const workloads = resources.flatMap((one) => (one.kind === 'workload' ? [one.value] : []));
     assert.deepEqual(
       workloads.map(({ addresses, healthy, services }) => [
         addresses[0],
@@ -262,7 +272,7 @@ test('an error without a field or a line is one sentence', () => {
   assert.equal(fileErrorText({ ...at, line: 0, field: '' }), 'a.yaml: wrong');
 });
 
-test('an EndpointSlice of the API server is taken in the form that it is compiled in', () => {
+test('an EndpointSlice of the API server is accepted in its picked form', () => {
   const slice = pickFields('EndpointSlice', {
     metadata: { name: 'db', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'db' } },
     addressType: 'IPv4',

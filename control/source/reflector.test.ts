@@ -10,7 +10,7 @@ const thing = (name: string, resourceVersion = '1'): object => ({
   metadata: { uid: name, name, resourceVersion },
 });
 
-/** An API server whose answers the test gives one by one. */
+/** An API server whose responses the test provides one by one. */
 class Server implements KindApi {
   readonly lists: ((answer: Page | Error) => void)[] = [];
   readonly listed: (string | undefined)[] = [];
@@ -45,12 +45,12 @@ function setUp(): {
   server: Server;
   reflector: Reflector<Thing>;
   names: () => string[];
-  troubles: string[];
-  told: string[];
+  errors: string[];
+  changes: string[];
 } {
   const server = new Server();
-  const troubles: string[] = [];
-  const told: string[] = [];
+  const errors: string[] = [];
+  const changes: string[] = [];
   const reflector = new Reflector<Thing>({
     kind: 'Thing',
     api: server,
@@ -58,9 +58,9 @@ function setUp(): {
       const { name } = (object as { metadata: Thing }).metadata;
       return name.startsWith('x') ? undefined : { name };
     },
-    onObject: (now, before) => told.push(`${now ? '+' : '-'}${(now ?? before)?.name}`),
+    onObject: (now, before) => changes.push(`${now ? '+' : '-'}${(now ?? before)?.name}`),
     onSynced: () => undefined,
-    onWatchError: (_kind, why) => troubles.push(why),
+    onWatchError: (_kind, why) => errors.push(why),
     isAbsent: (error) => error === absent,
     sleep: () => Promise.resolve(),
   });
@@ -69,8 +69,8 @@ function setUp(): {
     server,
     reflector,
     names: () => [...reflector.objects()].map(({ name }) => name).sort(),
-    troubles,
-    told,
+    errors,
+    changes,
   };
 }
 const settle = async (): Promise<void> => {
@@ -81,7 +81,7 @@ test('lists page by page, then follows what is added, changed and deleted', asyn
   const { server, reflector, names } = setUp();
   server.lists[0]?.(page([thing('a'), thing('x')], 'more'));
   await settle();
-  assert.equal(reflector.synced, false, 'half a list is none');
+  assert.equal(reflector.synced, false, 'half a list is not complete');
   assert.deepEqual(names(), []);
   server.lists[1]?.(page([thing('b')]));
   await settle();
@@ -97,7 +97,7 @@ test('lists page by page, then follows what is added, changed and deleted', asyn
   reflector.stop();
 });
 
-test('a watch that ends is taken up where it was, bookmarks counted', async () => {
+test('a watch that ends resumes at its last version, bookmarks included', async () => {
   const { server, reflector, names } = setUp();
   server.lists[0]?.(page([thing('a')]));
   await settle();
@@ -110,8 +110,8 @@ test('a watch that ends is taken up where it was, bookmarks counted', async () =
   reflector.stop();
 });
 
-test('where the history is gone (410), what is known stays until the new list is whole', async () => {
-  const { server, reflector, names, troubles, told } = setUp();
+test('after expired history (410) the state stays until the new list is complete', async () => {
+  const { server, reflector, names, errors, changes } = setUp();
   server.lists[0]?.(page([thing('a'), thing('b')]));
   await settle();
   server.watches[0]?.event('ERROR', { code: 410, message: 'too old resource version' });
@@ -120,14 +120,14 @@ test('where the history is gone (410), what is known stays until the new list is
   assert.deepEqual(names(), ['a', 'b']);
   server.lists[1]?.(page([thing('b')]));
   await settle();
-  assert.deepEqual(names(), ['b'], 'what was deleted meanwhile goes');
-  assert.deepEqual(told, ['+a', '+b', '-a'], 'what is as it was is not told again');
-  assert.deepEqual(troubles, []);
+  assert.deepEqual(names(), ['b'], 'objects deleted meanwhile are removed');
+  assert.deepEqual(changes, ['+a', '+b', '-a'], 'an unchanged object is not reported again');
+  assert.deepEqual(errors, []);
   reflector.stop();
 });
 
-test('an API server that answers errors is asked again, and nothing is forgotten', async () => {
-  const { server, reflector, names, troubles } = setUp();
+test('after errors of the API server requests are repeated, and the state is kept', async () => {
+  const { server, reflector, names, errors } = setUp();
   server.lists[0]?.(new Error('500'));
   await settle();
   assert.equal(reflector.synced, false);
@@ -136,13 +136,13 @@ test('an API server that answers errors is asked again, and nothing is forgotten
   server.watches[0]?.end(new Error('connection reset'));
   await settle();
   assert.deepEqual(names(), ['a']);
-  assert.equal(server.watches[1]?.from, '10', 'the watch goes on where it was');
-  assert.deepEqual(troubles, ['500', 'connection reset']);
+  assert.equal(server.watches[1]?.from, '10', 'the watch resumes at its last version');
+  assert.deepEqual(errors, ['500', 'connection reset']);
   reflector.stop();
 });
 
-test('a watch that fails is resumed where it was, not at its first version', async () => {
-  const { server, reflector, told } = setUp();
+test('a watch that fails resumes at its last version, not at its first one', async () => {
+  const { server, reflector, changes } = setUp();
   server.lists[0]?.(page([thing('p', '9')]));
   await settle();
   server.watches[0]?.event('DELETED', thing('p', '20'));
@@ -150,17 +150,17 @@ test('a watch that fails is resumed where it was, not at its first version', asy
   server.watches[0]?.end(new Error('connection reset'));
   await settle();
   assert.equal(server.watches[1]?.from, '21');
-  // An error event that is not 410 is no reason to forget where it was either.
+  // An error event other than 410 keeps the resource version as well.
   server.watches[1].event('ERROR', { code: 500, message: 'etcd is slow' });
   server.watches[1].end();
   await settle();
   assert.equal(server.watches[2]?.from, '21');
   assert.equal(server.listed.length, 1);
-  assert.deepEqual(told, ['+p', '-p', '+q']);
+  assert.deepEqual(changes, ['+p', '-p', '+q']);
   reflector.stop();
 });
 
-test('a watch that fails again and again at one version is given up for a list', async () => {
+test('a watch that fails repeatedly at one version is replaced by a list', async () => {
   const { server, reflector } = setUp();
   server.lists[0]?.(page([thing('a')]));
   for (let i = 0; i < 3; i++) {
@@ -173,8 +173,8 @@ test('a watch that fails again and again at one version is given up for a list',
   reflector.stop();
 });
 
-test('a list or an event of an older version than one that was seen changes nothing, and is reported', async () => {
-  const { server, reflector, names, troubles } = setUp();
+test('a list or an event with an older version than one seen before changes nothing, and is reported', async () => {
+  const { server, reflector, names, errors } = setUp();
   server.lists[0]?.({ items: [thing('old', '5')], resourceVersion: '50', next: undefined });
   await settle();
   server.watches[0]?.event('DELETED', thing('old', '60'));
@@ -184,11 +184,11 @@ test('a list or an event of an older version than one that was seen changes noth
   server.watches[0]?.event('ERROR', { code: 410 });
   server.watches[0]?.end();
   await settle();
-  // A server that lags behind, or was set back.
+  // The server lags behind, or was restored from a backup.
   server.lists[1]?.({ items: [thing('old', '5')], resourceVersion: '55', next: undefined });
   await settle();
   assert.deepEqual(names(), ['policy']);
-  assert.match(troubles.join(), /version 55, older than 61 seen before/);
+  assert.match(errors.join(), /version 55, older than 61 seen before/);
   server.lists[2]?.({ items: [thing('policy', '61')], resourceVersion: '70', next: undefined });
   await settle();
   assert.deepEqual(names(), ['policy']);
@@ -196,7 +196,7 @@ test('a list or an event of an older version than one that was seen changes noth
   reflector.stop();
 });
 
-test('silence of the API server is measured from what it said last', async () => {
+test('silence of the API server is measured from its last list or event', async () => {
   const { server, reflector } = setUp();
   server.lists[0]?.(page([thing('a')]));
   await settle();
@@ -208,7 +208,7 @@ test('silence of the API server is measured from what it said last', async () =>
   reflector.stop();
 });
 
-test('versions are compared as numbers, and what is none is never older', () => {
+test('versions are compared as numbers, and a version that is not a number is never older', () => {
   assert.ok(isOlder('9', '10'));
   assert.ok(!isOlder('10', '9'));
   assert.ok(!isOlder('10', '10'));
@@ -222,7 +222,7 @@ test('versions are compared as numbers, and what is none is never older', () => 
   assert.ok(!isOlder('1', undefined));
 });
 
-test('one that is stopped while it lists begins no watch', async () => {
+test('a reflector that is stopped during a list begins no watch', async () => {
   const { server, reflector } = setUp();
   reflector.stop();
   server.lists[0]?.(page([thing('a')]));
@@ -230,7 +230,7 @@ test('one that is stopped while it lists begins no watch', async () => {
   assert.equal(server.watches.length, 0);
 });
 
-test('an object that concerns us no more goes', async () => {
+test('an object that no longer concerns the mesh is removed', async () => {
   const { server, reflector, names } = setUp();
   server.lists[0]?.(page([thing('a')]));
   await settle();
@@ -239,8 +239,8 @@ test('an object that concerns us no more goes', async () => {
   reflector.stop();
 });
 
-test('a kind that the server does not have is empty and no trouble, and is there once it is installed', async () => {
-  const { server, reflector, names, troubles } = setUp();
+test('a kind that the server does not serve is empty without an error, and is read once it is installed', async () => {
+  const { server, reflector, names, errors } = setUp();
   assert.ok(!reflector.synced);
   server.lists[0]?.(absent);
   await settle();
@@ -248,12 +248,12 @@ test('a kind that the server does not have is empty and no trouble, and is there
   server.lists[1]?.(page([thing('a')]));
   await settle();
   assert.deepEqual(names(), ['a']);
-  assert.deepEqual(troubles, []);
+  assert.deepEqual(errors, []);
   reflector.stop();
 });
 
-test('a kind that was there is believed gone when the server has said so twice', async () => {
-  const { server, reflector, names, told } = setUp();
+test('objects of a kind are removed only after the server reported its absence twice', async () => {
+  const { server, reflector, names, changes } = setUp();
   server.lists[0]?.(page([thing('a')]));
   await settle();
   server.watches[0]?.event('ERROR', { code: 410 });
@@ -265,6 +265,6 @@ test('a kind that was there is believed gone when the server has said so twice',
   server.lists[2]?.(absent);
   await settle();
   assert.deepEqual(names(), []);
-  assert.deepEqual(told, ['+a', '-a']);
+  assert.deepEqual(changes, ['+a', '-a']);
   reflector.stop();
 });

@@ -23,7 +23,10 @@ test('the condition of a policy has the generation and the problem, and keeps it
   assert.equal(conditionOf(acceptedWrite(next, undefined))?.['lastTransitionTime'], since);
   const bad = conditionOf(acceptedWrite(next, 'cidrs: x'));
   assert.equal(bad?.['status'], 'False');
-  assert.match(String(bad?.['message']), /^cidrs: x; until it is corrected, all traffic to what it selects is denied$/);
+  assert.match(
+    String(bad?.['message']),
+    /^cidrs: x; until it is corrected, all traffic to what it selects is denied$/,
+  );
   assert.notEqual(bad?.['lastTransitionTime'], since);
 });
 

@@ -68,14 +68,14 @@ class FakeApi {
   put(path: string, object: Stored): void {
     const type = this.objects.has(path) ? 'MODIFIED' : 'ADDED';
     this.objects.set(path, object);
-    this.#tell(path, type, object);
+    this.#notify(path, type, object);
   }
   remove(path: string): void {
     const object = this.objects.get(path);
     this.objects.delete(path);
-    if (object) this.#tell(path, 'DELETED', object);
+    if (object) this.#notify(path, 'DELETED', object);
   }
-  #tell(path: string, type: string, object: Stored): void {
+  #notify(path: string, type: string, object: Stored): void {
     const list = path.replace(/\/namespaces\/[^/]+/, '').replace(/\/[^/]+$/, '');
     for (const watch of this.#watches.get(list) ?? []) watch.write(`${JSON.stringify({ type, object })}\n`);
   }
@@ -130,17 +130,17 @@ async function setUp(prepare: (api: FakeApi) => void = () => undefined, nowMs?: 
     reconciler.stop();
     close(api.server);
   });
-  const tell = (...objects: MeshObject[]): void => {
+  const applyObjects = (...objects: MeshObject[]): void => {
     compiler.apply(new Map(objects.map((object) => [objectKey(object), object])));
     reconciler.changed();
   };
-  return { api, compiler, reconciler, leader, warned, limits, tell };
+  return { api, compiler, reconciler, leader, warned, limits, applyObjects };
 }
 
 test("a Gateway's objects are applied once, the roots first, and only by the leader", async () => {
-  const { api, leader, reconciler, tell } = await setUp();
+  const { api, leader, reconciler, applyObjects } = await setUp();
   leader.leading = false;
-  tell(gateway());
+  applyObjects(gateway());
   await sleep(600);
   assert.deepEqual(api.calls, []);
   leader.leading = true;
@@ -161,8 +161,8 @@ test("a Gateway's objects are applied once, the roots first, and only by the lea
 });
 
 test('a manually deleted object is created again', async () => {
-  const { api, tell } = await setUp();
-  tell(gateway());
+  const { api, applyObjects } = await setUp();
+  applyObjects(gateway());
   await until('the waypoint is applied', 30_000, () => api.of('deployments'));
   await sleep(5_500);
   api.remove(path('services'));
@@ -171,10 +171,10 @@ test('a manually deleted object is created again', async () => {
 
 test("another owner's object of the name is left unchanged, and the Gateway's health has the problem", async () => {
   const theirs = { metadata: { name: 'wp', uid: 'theirs' }, spec: { theirs: true } };
-  const { api, reconciler, tell } = await setUp((prepared) => {
+  const { api, reconciler, applyObjects } = await setUp((prepared) => {
     prepared.objects.set(path('services'), theirs);
   });
-  tell(gateway());
+  applyObjects(gateway());
   const { message } = await until(
     'the problem is reported',
     30_000,
@@ -186,9 +186,9 @@ test("another owner's object of the name is left unchanged, and the Gateway's he
 });
 
 test('a waypoint that the API server refuses does not delay others; it is retried, and its health has the reason', async () => {
-  const { api, reconciler, tell } = await setUp();
+  const { api, reconciler, applyObjects } = await setUp();
   api.refusals.set('/serviceaccounts/bad', [500, 'etcd is away']);
-  tell(gateway({}, 'bad'), gateway());
+  applyObjects(gateway({}, 'bad'), gateway());
   await until('the other waypoint is applied', 30_000, () => api.of('deployments'));
   assert.match(reconciler.health(gateway({}, 'bad')).problem?.message ?? '', /etcd is away/);
   api.refusals.clear();
@@ -197,10 +197,10 @@ test('a waypoint that the API server refuses does not delay others; it is retrie
 });
 
 test('missing parameters leave the existing objects unchanged', async () => {
-  const { api, reconciler, tell } = await setUp();
-  tell(gateway());
+  const { api, reconciler, applyObjects } = await setUp();
+  applyObjects(gateway());
   await until('the waypoint is applied', 30_000, () => api.of('deployments'));
-  tell(withParameters);
+  applyObjects(withParameters);
   const missing = await until(
     'the problem is reported',
     30_000,
@@ -211,18 +211,18 @@ test('missing parameters leave the existing objects unchanged', async () => {
 });
 
 test("a Gateway's idle timeout annotation becomes a flag of its waypoint; an invalid one changes nothing", async () => {
-  const { api, reconciler, tell } = await setUp();
+  const { api, reconciler, applyObjects } = await setUp();
   const set = (text: string): GatewayObject => {
     const one = gateway();
     const annotations = { 'weft.dev/stream-idle-timeout': text };
     return { ...one, metadata: { ...one.metadata, annotations } };
   };
-  tell(gateway());
+  applyObjects(gateway());
   await until('the waypoint is applied', 5_000, () => api.of('deployments'));
   const shows = (flag: string): boolean => JSON.stringify(api.of('deployments')?.spec).includes(flag);
-  tell(set('90m'));
+  applyObjects(set('90m'));
   await until('the flag is set', 5_000, () => shows('"--stream-idle-timeout-ms=5400000"'));
-  tell(set('never'));
+  applyObjects(set('never'));
   const problem = await until('the problem is reported', 5_000, () => reconciler.health(gateway()).problem);
   assert.equal(problem.reason, 'InvalidParameters');
   assert.ok(shows('"--stream-idle-timeout-ms=5400000"'));
@@ -231,10 +231,10 @@ test("a Gateway's idle timeout annotation becomes a flag of its waypoint; an inv
 test('an autoscaler that the parameters no longer have is deleted', async () => {
   const parameters = (data: Record<string, string>): Stored =>
     ({ metadata: { name: 'cm' }, data }) as unknown as Stored;
-  const { api, reconciler, tell } = await setUp((prepared) => {
+  const { api, reconciler, applyObjects } = await setUp((prepared) => {
     prepared.objects.set(path('configmaps', 'cm'), parameters({ horizontalPodAutoscaler: '{}' }));
   });
-  tell(withParameters);
+  applyObjects(withParameters);
   await until('the waypoint is applied', 30_000, () => api.of('horizontalpodautoscalers'));
   assert.equal(api.of('deployments')?.spec?.['replicas'], undefined);
   api.objects.set(path('configmaps', 'cm'), parameters({}));
@@ -251,10 +251,10 @@ test('an autoscaler that the parameters no longer have is deleted', async () => 
 test('refused parameters leave a running waypoint unchanged; corrected ones apply without a restart', async () => {
   const parameters = (data: Record<string, string>): Stored =>
     ({ metadata: { name: 'cm' }, data }) as unknown as Stored;
-  const { api, reconciler, tell } = await setUp((prepared) => {
+  const { api, reconciler, applyObjects } = await setUp((prepared) => {
     prepared.objects.set(path('configmaps', 'cm'), parameters({ deployment: 'spec: { replicas: 3 }' }));
   });
-  tell(withParameters);
+  applyObjects(withParameters);
   await until('the waypoint is applied', 30_000, () => api.of('deployments')?.spec?.['replicas'] === 3);
   const before = JSON.stringify(api.of('deployments'));
   const evil = 'spec: { replicas: 1, template: { spec: { containers: [{ name: waypoint, image: evil }] } } }';
@@ -282,7 +282,7 @@ test('refused parameters leave a running waypoint unchanged; corrected ones appl
 
 test("parsing of one namespace's parameters is rate limited, and waypoints of other namespaces are not delayed", async () => {
   let nowMs = 0;
-  const { api, limits, reconciler, tell } = await setUp(
+  const { api, limits, reconciler, applyObjects } = await setUp(
     (prepared) => {
       for (let i = 0; i < 14; i++)
         prepared.objects.set(path('configmaps', `cm-${i}`), {
@@ -299,7 +299,7 @@ test("parsing of one namespace's parameters is rate limited, and waypoints of ot
     ),
   );
   const elsewhere = gateway({}, 'plain');
-  tell(...many, { ...elsewhere, metadata: { ...elsewhere.metadata, namespace: 'other' } });
+  applyObjects(...many, { ...elsewhere, metadata: { ...elsewhere.metadata, namespace: 'other' } });
   const made = (): number => many.filter(({ metadata }) => api.of('deployments', metadata.name)).length;
   await until('the other waypoint is applied', 30_000, () =>
     api.objects.has('/apis/apps/v1/namespaces/other/deployments/plain'),
@@ -313,9 +313,9 @@ test("parsing of one namespace's parameters is rate limited, and waypoints of ot
 });
 
 test('no objects are created for a Gateway that is being deleted or is of another class', async () => {
-  const { api, tell } = await setUp();
+  const { api, applyObjects } = await setUp();
   const deleted = gateway({}, 'deleted');
-  tell(
+  applyObjects(
     { ...deleted, metadata: { ...deleted.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } },
     gateway({ gatewayClassName: 'nginx' }, 'foreign'),
     gateway(),

@@ -149,13 +149,13 @@ test('a pod with a new sandbox at the same address is found in its new network n
 });
 
 test('an unreadable /proc, whole or in part, does not mean that a pod is gone', (t) => {
-  const troubleOf = (proc: string): string | undefined => {
+  const problemOf = (proc: string): string | undefined => {
     const namespaces = new NetnsFinder(proc);
     namespaces.refresh(new Set([uid]));
-    const { problem: trouble } = namespaces;
+    const { problem } = namespaces;
     assert.equal(namespaces.pathOf(uid), undefined);
     namespaces.refresh(new Set());
-    return trouble;
+    return problem;
   };
   const made: string[] = [];
   t.after(() => made.forEach((one) => rmSync(one, { recursive: true })));
@@ -163,21 +163,21 @@ test('an unreadable /proc, whole or in part, does not mean that a pod is gone', 
     made.push(procOf(processes));
     return made.at(-1) ?? '';
   };
-  assert.equal(troubleOf(proc({ 70: ['0::/', 'net:[1]'] })), undefined, 'it is not there');
-  assert.match(troubleOf(join(tmpdir(), 'weft-none')) ?? '', /ENOENT/);
-  assert.match(troubleOf(proc({})) ?? '', /shows no process/);
+  assert.equal(problemOf(proc({ 70: ['0::/', 'net:[1]'] })), undefined, 'it is not there');
+  assert.match(problemOf(join(tmpdir(), 'weft-none')) ?? '', /ENOENT/);
+  assert.match(problemOf(proc({})) ?? '', /shows no process/);
   const ended = proc({ 70: ['0::/', 'net:[1]'], 71: ['0::/', 'net:[1]'] });
   rmSync(join(ended, '71'), { recursive: true });
   mkdirSync(join(ended, '71'));
-  assert.equal(troubleOf(ended), undefined, 'a process that has ended meanwhile is not in the namespace');
+  assert.equal(problemOf(ended), undefined, 'a process that has ended meanwhile is not in the namespace');
   const unreadable = proc({ 70: ['0::/', 'net:[1]'] });
   rmSync(join(unreadable, '70', 'cgroup'));
   mkdirSync(join(unreadable, '70', 'cgroup'));
-  assert.match(troubleOf(unreadable) ?? '', /EISDIR/);
+  assert.match(problemOf(unreadable) ?? '', /EISDIR/);
   const hidden = proc({ 70: [`0::/kubepods/pod${uid}/a`, 'net:[7]'] });
   rmSync(join(hidden, '70', 'ns', 'net'));
   symlinkSync('net', join(hidden, '70', 'ns', 'net'));
-  assert.match(troubleOf(hidden) ?? '', /ELOOP/);
+  assert.match(problemOf(hidden) ?? '', /ELOOP/);
 });
 
 test('a network namespace is deserted if all processes were seen and none is in it', (t) => {

@@ -15,7 +15,7 @@ interface Member {
   readonly process: ChildProcess;
   readonly lines: string[];
   said(what: string): boolean;
-  tell(what: string): void;
+  send(what: string): void;
   end(signal?: NodeJS.Signals): Promise<void>;
 }
 const program = fileURLToPath(new URL('succession.child.js', import.meta.url));
@@ -54,7 +54,7 @@ function member(t: TestContext, dir: string, name: string, ...flags: string[]): 
     process: child,
     lines,
     said: (what) => lines.includes(what),
-    tell: (what) => void child.stdin.write(`${what}\n`),
+    send: (what) => void child.stdin.write(`${what}\n`),
     end: async (signal = 'SIGKILL') => {
       child.kill(signal);
       await ended;
@@ -90,7 +90,7 @@ test('an agent that has handed over and restarts does not take the node back unt
   const again = member(t, dir, 'a');
   await sees(again, 'refused: the current agent stays');
   assert.ok(!b.said('deactivates'));
-  b.tell('end');
+  b.send('end');
   await sees(again, 'active after b');
   await sees(b, 'is former');
 });
@@ -113,7 +113,7 @@ test('a successor gets the node only once it has every certificate of the curren
   await sees(a, 'active alone');
   const b = member(t, dir, 'b', 'spiffe://one');
   await sees(b, 'refused: the successor has no certificate for spiffe://two');
-  b.tell('certificate spiffe://two');
+  b.send('certificate spiffe://two');
   await sees(b, 'active after a');
 });
 
@@ -168,7 +168,7 @@ test('a successor without the control plane gets the node from a connected agent
   await sees(a, 'active alone');
   const b = member(t, dir, 'b', 'unheard');
   await sees(b, 'refused: the successor is not connected to the control plane: its policies may be outdated');
-  a.tell('end');
+  a.send('end');
   await sees(b, 'active after a');
 });
 
@@ -212,7 +212,7 @@ for (const step of ['after-yours', 'in-activate'] as const) {
     const c = member(t, dir, 'c');
     await sees(c, 'refused: a successor failed recently: the current agent waits before it hands over again');
     // An agent that is about to end needs a successor more than a pause.
-    a.tell('end');
+    a.send('end');
     await sees(c, 'active after a');
   });
 }
@@ -243,6 +243,6 @@ test('a new agent waits until an agent of a build without hand-over has ended', 
   const b = member(t, dir, 'b', 'former-build');
   await sees(b, 'waits for a former build');
   assert.ok(!b.lines.some((line) => line.startsWith('active')));
-  b.tell('former-build-ended');
+  b.send('former-build-ended');
   await sees(b, 'active alone');
 });

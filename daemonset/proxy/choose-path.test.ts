@@ -117,7 +117,7 @@ const outboundCases: [string, () => OutboundPlan, string, RegExp][] = [
         80,
       ),
     'refuse',
-    /not there/,
+    /no healthy replica/,
   ],
   [
     'a waypoint that connects to its service',

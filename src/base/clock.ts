@@ -1,11 +1,11 @@
-/** Time as a dependency, so that tests turn it by hand. Milliseconds since the epoch. */
+/** Time as a dependency, so that tests can control it. Milliseconds since the epoch. */
 export interface Clock {
   now(): number;
-  /** Calls once after `delayMs`; returns a cancel function. Never keeps the process alive. */
+  /** Runs `call` once after `delayMs`; returns a cancel function. The timer does not keep the process alive. */
   after(delayMs: number, call: () => void): () => void;
 }
 
-// setTimeout treats anything above 2^31-1 ms as 1 ms; a certificate of 60 days is above it.
+// setTimeout treats delays above 2^31-1 ms as 1 ms. The lifetime of a 60-day certificate exceeds that.
 const timeoutMsMax = 2_147_483_647;
 
 export const systemClock: Clock = {

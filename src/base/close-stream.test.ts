@@ -3,7 +3,7 @@ import type http2 from 'node:http2';
 import { test } from 'node:test';
 import { closeOnceSent } from './close-stream.js';
 
-test('streams whose responses nobody reads are looked after together, and end once the responses are on their way', async () => {
+test('streams with unread responses share one timer and close once the responses are sent', async () => {
   let looks = 0;
   let closed = 0;
   let outboundQueueSize = 1;

@@ -1,16 +1,16 @@
-/** Ends an HTTP/2 stream without losing the response on it. */
+/** Closes an HTTP/2 stream without losing its response. */
 import http2 from 'node:http2';
 
-/** Between two looks at whether a slow peer has taken the response, first and longest: Node.js has no event for that. */
+/** First and longest interval of polling whether the response has been sent to a slow peer: Node.js has no event for that. */
 const lookMsMin = 10;
 const lookMsMax = 320;
 
-/** Streams that wait, by session: a peer that reads nothing costs one timer, however many streams it opens. */
+/** Waiting streams by session: a peer that reads nothing costs one timer, however many streams it opens. */
 const waiting = new WeakMap<http2.Http2Session, Set<http2.ServerHttp2Stream>>();
 
 /**
- * Stops the peer's upload on a stream whose response is complete, by RST_STREAM with NO_ERROR (RFC 9113, section 8.1). It waits until the
- * response's frames are written: nghttp2 drops frames that are queued when a stream is reset, and the peer would see no response.
+ * Stops the peer's upload on a stream whose response is complete, with RST_STREAM and NO_ERROR (RFC 9113, section 8.1). The reset waits
+ * until the response's frames are written: nghttp2 drops queued frames when a stream is reset, and the peer would get no response.
  */
 export function closeOnceSent(stream: http2.ServerHttp2Stream): void {
   setImmediate(() => {

@@ -1,4 +1,4 @@
-/** Whether this machine or the peer is the source of a failed connect(), by its errno. */
+/** Classifies the source of a failed connect() by its errno: this machine or the peer. */
 import type { ErrorSource } from './errors.js';
 
 /** Errors that connect() and socket() give for a resource or permission of this machine (connect(2), socket(2)). */
@@ -13,6 +13,6 @@ const local: ReadonlySet<string> = new Set([
   'EPERM',
 ]);
 
-/** `internal` where descriptors, ports, memory or a permission of this machine were missing; else `upstream`. */
+/** `internal` if this machine lacked descriptors, ports, memory or a permission; otherwise `upstream`. */
 export const connectErrorSource = (error: unknown): ErrorSource =>
   local.has((error as NodeJS.ErrnoException | undefined)?.code ?? '') ? 'internal' : 'upstream';

@@ -1,16 +1,16 @@
-/** Where a failure arose, seen from the program that reports it. */
+/** The source of a failure, relative to the program that reports it. */
 export type ErrorSource = 'downstream' | 'upstream' | 'internal';
 
 interface WeftErrorOptions {
   readonly source?: ErrorSource;
-  /** True where doing the same again later can succeed. */
+  /** True if the same operation can succeed later. */
   readonly retryable?: boolean;
   readonly cause?: unknown;
 }
 
 /**
- * The one error class of Weft. `code` is stable (`WEFT_TUNNEL_IDENTITY`), `message` says what to do.
- * Codes are listed in docs/errors.md.
+ * Weft's error class. `code` is stable (for example `WEFT_TUNNEL_IDENTITY`) and documented in docs/errors.md; `message` states what
+ * failed and what to do.
  */
 export class WeftError extends Error {
   readonly code: string;
@@ -26,7 +26,7 @@ export class WeftError extends Error {
   }
 }
 
-/** The message of anything thrown, with its code where it has one. */
+/** The message of any thrown value, with its code if it has one. */
 export function errorText(error: unknown): string {
   if (error instanceof WeftError) return `${error.code}: ${error.message}`;
   if (error instanceof Error) {
@@ -36,6 +36,6 @@ export function errorText(error: unknown): string {
   return String(error);
 }
 
-/** What a decoder of bytes from outside returns: a value or the errors, never both, never a throw. */
+/** Result of decoding untrusted input: a value or errors, never both. Decoders with this result do not throw. */
 export type Decoded<T> =
   { readonly ok: true; readonly value: T } | { readonly ok: false; readonly errors: readonly string[] };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FairLimit } from './fair-limit.js';
 
-/** Takes as often as it may; how often that was. */
+/** Takes until refused and returns how often it succeeded. */
 function fill(limit: FairLimit, member: string, group?: string): number {
   let taken = 0;
   while (limit.take(member, group) === undefined) taken++;
@@ -17,7 +17,7 @@ test('one member gets half, one group two thirds, however many members it has', 
   assert.ok(taken >= 598 && taken <= 602, `${taken}`);
 });
 
-test('whatever one group takes, another is left a share, and a third', () => {
+test('however much one group takes, a second and a third group still get a share', () => {
   const limit = new FairLimit(1000);
   for (let i = 0; i < 50; i++) fill(limit, `evil-${i}`, 'evil');
   assert.ok(fill(limit, 'bank', 'bank') > 150);
@@ -25,7 +25,7 @@ test('whatever one group takes, another is left a share, and a third', () => {
   assert.ok(limit.size < limit.max);
 });
 
-test('what is released is free again, and nothing is kept of who has left', () => {
+test('a release frees its place, and members that released everything leave no state', () => {
   const limit = new FairLimit(10);
   assert.equal(fill(limit, 'a', 'x'), 5);
   assert.equal(limit.take('a', 'x'), 'share');

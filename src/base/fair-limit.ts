@@ -1,7 +1,8 @@
 /**
- * A limit of which nobody takes what others need. A member gets one more while it holds less than is free, its group while it holds less
- * than twice of what is free: alone a member gets half of the limit and a group two thirds; the more take part, the less each may hold,
- * and something is always left for who comes next (dynamic thresholds, as switches share their buffers: Choudhury and Hahne, 1998).
+ * A limit that is shared fairly. A member may take one more while it holds less than the free amount, its group while it holds less than
+ * twice the free amount. A single member therefore gets half of the limit and a single group two thirds. The more members take part, the
+ * less each may hold, and something always remains for newcomers (dynamic thresholds, as switches share buffers: Choudhury and Hahne,
+ * 1998).
  */
 export class FairLimit {
   readonly #members = new Map<string, number>();
@@ -14,7 +15,10 @@ export class FairLimit {
     return this.#size;
   }
 
-  /** Undefined: taken, to be released once by the same names. Else what was reached: all of the limit, or the caller's share. */
+  /**
+   * Takes one. Undefined: taken; the caller releases it once with the same names. Otherwise what is used up: the whole limit (`all`) or
+   * the share of the member or group (`share`).
+   */
   take(member: string, group = member): 'all' | 'share' | undefined {
     const free = this.max - this.#size;
     if (free <= 0) return 'all';

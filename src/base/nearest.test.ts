@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { editDistance, nearest } from './nearest.js';
 
-test('the distance of two words is the number of edits, as long as it is small', () => {
+test('the distance of two words is the number of edits, up to the maximum', () => {
   for (const [a, b, expected] of [
     ['mode', 'mode', 0],
     ['mdoe', 'mode', 1],
@@ -16,7 +16,7 @@ test('the distance of two words is the number of edits, as long as it is small',
     assert.equal(editDistance(a, b, 2), expected, `${a} ${b}`);
 });
 
-test('the nearest word is found in any case, and none where all are too far', () => {
+test('the nearest word is found ignoring case; none is found if all are too far', () => {
   const words = ['weft.dev/mesh', 'weft.dev/mode', 'weft.dev/waypoint'];
   assert.equal(nearest('weft.dev/mseh', words), 'weft.dev/mesh');
   assert.equal(nearest('weft.dev/Mode', words), 'weft.dev/mode');

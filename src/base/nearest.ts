@@ -1,8 +1,8 @@
-/** The known word that a mistyped one is nearest to. Pure. */
+/** Finds the known word that is closest to a mistyped word. Pure. */
 
 /**
- * Edit distance (optimal string alignment): insertions, deletions, substitutions and exchanges of neighbors that make `b` of `a`. Where it is
- * above `max`, any number above `max`.
+ * Edit distance (optimal string alignment): the number of insertions, deletions, substitutions and transpositions of neighbors that turn
+ * `a` into `b`. If the distance exceeds `max`, the result is any number above `max`.
  */
 export function editDistance(a: string, b: string, max: number): number {
   if (Math.abs(a.length - b.length) > max) return max + 1;
@@ -23,7 +23,7 @@ export function editDistance(a: string, b: string, max: number): number {
   return last[b.length] ?? 0;
 }
 
-/** The word that is at most `max` edits away, upper and lower case alike; undefined where there is none, or it is the word itself. */
+/** The closest word within `max` edits, ignoring case; undefined if there is none, or if `word` itself is among the words. */
 export function nearest(word: string, words: Iterable<string>, max = 2): string | undefined {
   let found: string | undefined;
   let least = max + 1;

@@ -1,8 +1,8 @@
-/** Token buckets, one per key (a peer's address, a caller, a pod, a namespace), in bounded memory. */
+/** Token buckets, one per key (for example a peer's address, a caller, a pod or a namespace), in bounded memory. */
 
 export interface Rate {
   readonly perSecond: number;
-  /** How many may come at once after a pause. */
+  /** Number of events that may arrive at once after a pause. */
   readonly burst: number;
 }
 interface Bucket {
@@ -15,33 +15,33 @@ export class RateLimiter {
 
   constructor(
     private readonly rate: Rate,
-    /** Keys that are kept; the one that was used least recently goes first. */
+    /** Number of keys that are kept; the least recently used key is dropped first. */
     private readonly keysMax = 8_192,
   ) {}
 
-  /** Keys of which something is kept. */
+  /** Number of keys that are kept. */
   get size(): number {
     return this.#buckets.size;
   }
 
-  /** True where one more is within the rate of `key`. A clock that jumps gives at most one burst, and takes nothing away. */
+  /** True if one more event is within the rate of `key`. A clock jump gives at most one burst and takes no tokens away. */
   take(key: string, nowMs = performance.now()): boolean {
     return this.takeOrWait(key, nowMs) === 0;
   }
 
-  /** As `take`: 0 where it is true. Else in how many ms it can be; infinite where the rate is 0. */
+  /** Like `take`: 0 if the event is within the rate, otherwise the ms until it can be; infinite if the rate is 0. */
   takeOrWait(key: string, nowMs = performance.now()): number {
     const { perSecond, burst } = this.rate;
     let bucket = this.#buckets.get(key);
     if (bucket) {
-      // To the end: the order is that of the last use.
+      // Set again below, which moves the key to the end: the map is ordered by last use.
       this.#buckets.delete(key);
       const seconds = Math.max(0, nowMs - bucket.atMs) / 1000;
       bucket.tokens = Math.min(burst, bucket.tokens + seconds * perSecond);
       bucket.atMs = nowMs;
     } else {
       if (this.#buckets.size >= this.keysMax) {
-        // A key that is forgotten comes back with a full bucket: the limit of all keys together is kept elsewhere.
+        // A dropped key returns with a full bucket. The limit of all keys together is enforced elsewhere.
         const [oldest] = this.#buckets.keys();
         if (oldest !== undefined) this.#buckets.delete(oldest);
       }

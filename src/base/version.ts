@@ -1,2 +1,2 @@
-/** Of this build; package.json and the chart say the same (test/lint/version.test.ts). */
+/** Version of this build. package.json and the chart have the same version (test/lint/version.test.ts). */
 export const version = '0.1.0';

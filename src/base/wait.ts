@@ -1,9 +1,9 @@
-/** Waiting by looking: for programs that are waited for, and for tests. */
+/** Waiting by polling, for programs and tests. */
 import { WeftError } from './errors.js';
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Polls until `check` gives something; throws WEFT_TIMEOUT naming `what`. */
+/** Polls until `check` returns a truthy value. Throws WEFT_TIMEOUT, with `what` in its message. */
 export async function until<T>(
   what: string,
   timeoutMs: number,

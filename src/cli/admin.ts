@@ -1,4 +1,4 @@
-/** An agent's HTTP endpoints, in this network namespace or in another. */
+/** Client of the admin endpoints of an agent, in this network namespace or in another one. */
 import { WeftError, errorText } from '../base/errors.js';
 import { run } from './run.js';
 
@@ -6,7 +6,7 @@ export const adminPort = 15000;
 
 const answerMsMax = 5_000;
 
-/** The body, whatever the status. Throws WEFT_ADMIN where no agent answers. `netns`: a name below /run/netns. */
+/** Returns the body for any status. Throws WEFT_ADMIN if no agent responds. `netns`: a name below /run/netns. */
 export async function adminGet(netns: string | undefined, port: number, path: string): Promise<string> {
   const url = `http://127.0.0.1:${port}${path}`;
   let why: string;
@@ -24,7 +24,7 @@ export async function adminGet(netns: string | undefined, port: number, path: st
   }
   throw new WeftError(
     'WEFT_ADMIN',
-    `no agent answers on ${url}${netns === undefined ? '' : ` in ${netns}`} (${why}): is it running, and is this its node?`,
+    `no agent answers on ${url}${netns === undefined ? '' : ` in ${netns}`} (${why}): check that the agent runs, and that this is its node`,
     { retryable: true },
   );
 }

@@ -15,7 +15,7 @@ const run = (...args: string[]): Promise<{ readonly code: number; readonly stdou
     );
   });
 
-test('weft check -f says what is wrong with manifests, and fails where something is', async (t) => {
+test('weft check -f lists the problems of manifests, and fails if there is one', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-check-'));
   t.after(() => rmSync(dir, { recursive: true }));
   const file = join(dir, 'a.yaml');

@@ -1,4 +1,4 @@
-/** What this machine must have; one line for what is missing, with what to do. native/prepare.sh checks the same. */
+/** Requirements of this machine: one line per missing requirement, with what to do. native/prepare.sh checks the same. */
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { programs, sh } from './run.js';
 const kernelFloor: readonly [number, number] = [6, 1];
 const nodeFloor: readonly [number, number] = [20, 12];
 
-/** Programs by the Debian package that has them. */
+/** Required programs by Debian package. */
 const testbedPrograms = { ip: 'iproute2', nsenter: 'util-linux', sysctl: 'procps', curl: 'curl' } as const;
 const demoPrograms = {
   ...testbedPrograms,
@@ -45,15 +45,16 @@ function missingPrograms(wanted: Readonly<Record<string, string>>): string | und
     : `programs are missing: apt-get install ${[...new Set(packages)].join(' ')} (or: bash native/prepare.sh)`;
 }
 
-/** One line, or undefined where all is there that the agent needs. */
+/** The first requirement of the agent that is missing, undefined if there is none. */
 export function missing(): string | undefined {
   if (process.platform !== 'linux') return `this is ${process.platform}: Weft needs Linux`;
-  if (process.getuid?.() !== 0) return 'not root: run it again as root (eBPF and network namespaces need it)';
+  if (process.getuid?.() !== 0)
+    return 'not root: run this command as root (eBPF and network namespaces need it)';
   if (below(release().split('.').map(Number.parseFloat), kernelFloor)) {
     return `kernel ${release()} is too old: Linux ${kernelFloor.join('.')} or later is needed`;
   }
   if (!existsSync('/sys/kernel/btf/vmlinux'))
-    return 'the kernel has no BTF: boot one built with CONFIG_DEBUG_INFO_BTF=y';
+    return 'the kernel has no BTF: boot a kernel built with CONFIG_DEBUG_INFO_BTF=y';
   const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n');
   if (!mounts.some((line) => line.split(' ')[2] === 'cgroup2')) {
     return 'no cgroup v2 is mounted: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified';
@@ -64,7 +65,7 @@ export function missing(): string | undefined {
   return undefined;
 }
 
-/** Ends this program with exit code 2 and one line on stderr where something is missing for `purpose`. */
+/** Ends this program with exit code 2 and one line on stderr if a requirement of `purpose` is missing. */
 export function needMachine(purpose: 'agent' | 'testbed' | 'demo'): void {
   const programs = { agent: {}, testbed: testbedPrograms, demo: demoPrograms }[purpose];
   const what = missing() ?? missingPrograms(programs);
@@ -79,7 +80,7 @@ interface CheckFlags extends ClusterFlags {
   readonly rootNamespace: string;
 }
 
-/** By the control plane's own program, which reads manifests. Errors: WEFT_COMMAND. */
+/** Runs the program of the control plane, which checks manifests. Errors: WEFT_COMMAND. */
 const checkManifests = (from: readonly string[], root: string): Finding[] =>
   JSON.parse(
     sh(process.execPath, [programs.control, 'check-manifests', '--root-namespace', root, '--from', ...from]),
@@ -88,13 +89,17 @@ const checkManifests = (from: readonly string[], root: string): Finding[] =>
 export function checkCommand(): Command {
   return new Command('check')
     .description(
-      'say what stands in the way: of the cluster that KUBECONFIG names, before and after Weft is installed, else of this machine; with -f, what is wrong with manifests',
+      'report problems and what to do: of the cluster of KUBECONFIG, before and after the installation, else of this machine; with -f, of manifests',
     )
     .option('-f, --from <path...>', 'manifests: files, or directories of them')
-    .option('--root-namespace <name>', 'with -f: whose policies apply to the whole mesh', systemNamespace)
-    .option('--kubernetes', 'the cluster, also without KUBECONFIG')
-    .option('--no-kubernetes', 'this machine, also with KUBECONFIG')
-    .option('-n, --namespace <name>', "where Weft's parts run", systemNamespace)
+    .option(
+      '--root-namespace <name>',
+      'with -f: namespace whose policies apply to the whole mesh',
+      systemNamespace,
+    )
+    .option('--kubernetes', 'check the cluster even without KUBECONFIG')
+    .option('--no-kubernetes', 'check this machine even with KUBECONFIG')
+    .option('-n, --namespace <name>', 'namespace of the installation', systemNamespace)
     .option('--json', 'print the findings as JSON')
     .action(async (options: CheckFlags) => {
       if (options.from)

@@ -3,10 +3,10 @@ import { adminGet, adminPort } from './admin.js';
 
 export function dumpCommand(): Command {
   return new Command('dump')
-    .description("a node agent's whole state, as JSON")
-    .option('--netns <name>', "the node's network namespace")
+    .description('print the state of a node agent as JSON')
+    .option('--netns <name>', 'network namespace of the node')
     .addOption(
-      new Option('--path <path>', 'what of it')
+      new Option('--path <path>', 'part of the state')
         .choices(['dump', 'connections', 'certificates'])
         .default('dump'),
     )

@@ -1,17 +1,17 @@
-/** Commands that are programs of their own: control plane, agent and cleanup, started as processes. */
+/** Commands that start a separate program: control plane, agent, waypoint and cleanup. */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Command } from 'commander';
 import { programs } from './run.js';
 
-/** Runs a program in this one's place: its output, signals and exit code. */
+/** Runs a program with the output, signals and exit code of this process. */
 function become(program: string, args: readonly string[]): void {
   const child = spawn(process.execPath, [program, ...args], { stdio: 'inherit' });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : (code ?? 1)));
 }
 
-/** Options are the program's own, `--help` too. */
+/** A command that passes all options to the program, `--help` too. */
 function passThrough(
   name: string,
   description: string,
@@ -29,13 +29,13 @@ function passThrough(
 export function programCommands(): Command[] {
   return [
     passThrough('control', 'run the control plane', programs.control),
-    passThrough('token', "print a node's join token", programs.control, ['token']),
+    passThrough('token', 'print a join token for a node', programs.control, ['token']),
     passThrough('revoke-token', 'revoke join tokens', programs.control, ['revoke-token']),
     passThrough('rotate-root', "replace the control plane's root certificate", programs.control, [
       'rotate-root',
     ]),
-    passThrough('agent', "run a node's agent", programs.agent),
+    passThrough('agent', 'run the agent of a node', programs.agent),
     passThrough('waypoint-proxy', 'run a waypoint', programs.waypoint),
-    passThrough('cleanup', 'remove what agents left in the kernel', programs.cleanup),
+    passThrough('cleanup', 'remove the pinned maps and programs of agents from the kernel', programs.cleanup),
   ];
 }

@@ -1,4 +1,4 @@
-/** Running other programs, and waiting for what they do. */
+/** Runs other programs and waits for them. */
 import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, openSync, closeSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { WeftError } from '../base/errors.js';
 import { sleep } from '../base/wait.js';
 
-/** The compiled project: where control/main.js and daemonset/main.js stand. */
+/** Root of the compiled project, with control/main.js and daemonset/main.js. */
 export const distRoot = ((): string => {
   let dir = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(dir, 'daemonset')) && dirname(dir) !== dir) dir = dirname(dir);
@@ -20,7 +20,7 @@ export const programs = {
   cleanup: join(distRoot, 'daemonset', 'cleanup.js'),
 } as const;
 
-/** Throws with what the program said on stderr. `env`: beside this program's own. */
+/** Throws an error with the stderr of the program. `env`: added to the environment of this program. */
 export function sh(
   command: string,
   args: readonly string[],
@@ -49,7 +49,7 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Never throws for the program's own exit code. `netns`: by nsenter, since ip netns exec would hide the cgroups. */
+/** Does not throw for an exit code other than 0. Enters `netns` with nsenter, because ip netns exec would hide the cgroups. */
 export function run(
   netns: string,
   command: string,
@@ -71,7 +71,7 @@ export function run(
 
 export interface ProcessMark {
   readonly pid: number;
-  /** Start time in clock ticks since boot: with it a pid is never mistaken for a later process. */
+  /** Start time in clock ticks since boot. It distinguishes the process from a later one with the same pid. */
   readonly start: string;
 }
 
@@ -89,7 +89,7 @@ export function isAlive(mark: ProcessMark): boolean {
   return markOf(mark.pid)?.start === mark.start;
 }
 
-/** Sends a signal to exactly that process. False where it is gone. */
+/** Sends a signal to exactly this process. False if it has ended. */
 export function signalProcess(mark: ProcessMark, signal: NodeJS.Signals): boolean {
   if (!isAlive(mark)) return false;
   try {
@@ -100,7 +100,7 @@ export function signalProcess(mark: ProcessMark, signal: NodeJS.Signals): boolea
   }
 }
 
-/** SIGTERM, and SIGKILL after `graceMs`; resolves when it is gone. */
+/** Sends SIGTERM, and SIGKILL after `graceMs`. Resolves when the process has ended. */
 export async function endProcess(mark: ProcessMark, graceMs: number): Promise<void> {
   if (!signalProcess(mark, 'SIGTERM')) return;
   const until = Date.now() + graceMs;
@@ -109,7 +109,7 @@ export async function endProcess(mark: ProcessMark, graceMs: number): Promise<vo
   while (isAlive(mark)) await sleep(10);
 }
 
-/** Starts a program that outlives this one, in a namespace, its output in a file. */
+/** Starts a program that outlives this one, in a network namespace, with its output in a file. */
 export function daemon(
   netns: string,
   logFile: string,

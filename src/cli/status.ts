@@ -1,4 +1,4 @@
-/** What runs, and which pods are in the mesh: of a testbed, or of the agent of this node. */
+/** `weft status` without a cluster: programs and enrolled pods of a testbed, or of the agent of this node. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -27,15 +27,15 @@ interface WaypointStatus {
 }
 interface Status {
   readonly ok: boolean;
-  /** Absent where no testbed stands: the control plane is elsewhere. */
+  /** State of the testbed's control plane. Undefined without a testbed. */
   readonly control?: 'running' | 'ended';
   readonly nodes: readonly NodeStatus[];
   readonly waypoints?: readonly WaypointStatus[];
-  /** Of a testbed: what of its manifests is not in force as it is written. */
+  /** Of a testbed: objects of its manifests that are not in force as written. */
   readonly configuration?: readonly string[];
 }
 
-/** Connected, or why not. */
+/** Connection to the control plane, or why there is none. */
 const controlText = ({ state, why }: NonNullable<AgentReadiness['control']>): string =>
   state === 'connected' || why === '' ? state : `${state} (${why})`;
 
@@ -57,7 +57,7 @@ async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
 }
 
 async function waypointStatus(gateway: string, netns: string, runs: boolean): Promise<WaypointStatus> {
-  if (!runs) return { gateway, netns, ready: false, why: 'it has ended: what it serves is closed' };
+  if (!runs) return { gateway, netns, ready: false, why: 'it has ended, so its Services are closed' };
   try {
     const report = JSON.parse(await adminGet(netns, adminPort, '/status')) as {
       ready: boolean;
@@ -74,13 +74,13 @@ async function waypointStatus(gateway: string, netns: string, runs: boolean): Pr
   }
 }
 
-/** As the control plane wrote them last; none where it has not started yet. */
+/** The problems that the control plane wrote last. Empty if it has not started yet. */
 function problemsOf(state: string): readonly string[] {
   try {
     return JSON.parse(readFileSync(join(state, 'control', 'problems.json'), 'utf8')) as string[];
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    return [`the control plane's word about manifests cannot be read: ${errorText(error)}`];
+    return [`cannot read the control plane's list of problems: ${errorText(error)}`];
   }
 }
 
@@ -124,7 +124,7 @@ function* lines(status: Status): Generator<string> {
     for (const [uid, reason] of Object.entries(waiting)) yield `  ${uid}: waiting, ${reason}`;
     if (ready && pods.length === 0) yield '  no pod of this node is in the mesh';
   }
-  for (const problem of status.configuration ?? []) yield `not in force as it is written: ${problem}`;
+  for (const problem of status.configuration ?? []) yield `not in force as written: ${problem}`;
   for (const { gateway, netns, ready, why } of status.waypoints ?? [])
     yield `waypoint ${gateway} (${netns}): ${ready ? 'ready' : `not ready, ${why}`}`;
 }
@@ -132,18 +132,18 @@ function* lines(status: Status): Generator<string> {
 export function statusCommand(): Command {
   return new Command('status')
     .description(
-      'what runs, and which pods are in the mesh: of a testbed, of the cluster that KUBECONFIG names, or of the agent of this node; exit code 1 where something is not ready',
+      'show programs and enrolled pods: of a testbed, of the cluster of KUBECONFIG, or of the agent of this node; exit code 1 if something is not ready',
     )
-    .option('--kubernetes', 'the cluster, also without KUBECONFIG')
-    .option('--no-kubernetes', 'not the cluster, also with KUBECONFIG')
-    .option('-n, --namespace <name>', "of a cluster: where Weft's parts run", systemNamespace)
-    .option('--all', 'of a cluster: pods that are not in the mesh too, and why')
+    .option('--kubernetes', 'show the cluster even without KUBECONFIG')
+    .option('--no-kubernetes', 'do not show the cluster even with KUBECONFIG')
+    .option('-n, --namespace <name>', 'of a cluster: namespace of the installation', systemNamespace)
+    .option('--all', 'of a cluster: also list pods that are not in the mesh, and why')
     .option(
       '--state <dir>',
-      "a testbed's state directory; without a testbed, the agent of this node",
+      'state directory of a testbed; without a testbed, the agent of this node is shown',
       stateDefault,
     )
-    .option('--json', 'print one JSON object only')
+    .option('--json', 'print one JSON object')
     .action(async (options: ClusterFlags & { state: string; kubernetes?: boolean }) => {
       if (!readLedger(options.state) && wantsCluster(options.kubernetes)) return printClusterStatus(options);
       const status = await statusOf(options.state);

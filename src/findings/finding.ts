@@ -1,8 +1,8 @@
-/** What `weft check` says, of a cluster, of this machine or of a directory of manifests. */
+/** A finding of `weft check` about a cluster, this machine or a directory of manifests. */
 export interface Finding {
-  /** `fail`: something does not hold that somebody relies on, or nothing works; `warn`: it may be meant so. */
+  /** `fail`: a protection that users rely on is not in force, or traffic fails. `warn`: it may be intended. */
   readonly level: 'ok' | 'warn' | 'fail';
   readonly what: string;
-  /** What to do. */
+  /** What to do about it. */
   readonly help?: string;
 }

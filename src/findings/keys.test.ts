@@ -24,7 +24,7 @@ for (const [name, kind, labels, annotations, expected] of [
     {},
     /^fail Namespace x: label weft\.dev\/mesh: "true" is unknown/,
   ],
-  // Where a protection is meant.
+  // Keys that are meant as a protection.
   [
     'mode, mistyped',
     'Namespace',
@@ -45,7 +45,7 @@ for (const [name, kind, labels, annotations, expected] of [
     'Namespace',
     {},
     { 'weft.dev/mode': 'strict' },
-    /^fail .*it is one of the labels/,
+    /^fail .*it is a label, not an annotation/,
   ],
   [
     'mode on a Service',
@@ -62,7 +62,7 @@ for (const [name, kind, labels, annotations, expected] of [
     {},
     /^fail .*no effect without weft\.dev\/waypoint/,
   ],
-  // Where nothing is at risk.
+  // Keys without a risk.
   [
     'a key of which nobody knows what it means',
     'Namespace',
@@ -84,7 +84,7 @@ for (const [name, kind, labels, annotations, expected] of [
     {},
     /^warn .*did you mean weft\.dev\/export\?/,
   ],
-  // Clocks of waypoints.
+  // Timeouts of waypoints.
   [
     "a Gateway's clocks",
     'Gateway',
@@ -119,7 +119,7 @@ for (const [name, kind, labels, annotations, expected] of [
     'Gateway',
     { 'weft.dev/stream-idle-timeout': '1h' },
     {},
-    /^warn .*label weft\.dev\/stream-idle-timeout is unknown: it is one of the annotations/,
+    /^warn .*label weft\.dev\/stream-idle-timeout is unknown: it is an annotation, not a label/,
   ],
   ['how a waypoint reads //', 'Gateway', {}, { 'weft.dev/merge-slashes': 'disabled' }, undefined],
   [
@@ -127,7 +127,7 @@ for (const [name, kind, labels, annotations, expected] of [
     'Gateway',
     {},
     { 'weft.dev/merge-slashes': 'off' },
-    /^fail Gateway shop\/x: .*"off" is unknown: it is enabled or disabled/,
+    /^fail Gateway shop\/x: .*"off" is unknown: expected enabled or disabled/,
   ],
   [
     'how a waypoint reads //, on a route',
@@ -137,21 +137,21 @@ for (const [name, kind, labels, annotations, expected] of [
     /^warn .*not read on an HTTPRoute/,
   ],
   [
-    "a Gateway's clock that is no duration",
+    "a Gateway's timeout that is not a duration",
     'Gateway',
     {},
     { 'weft.dev/request-head-timeout': 'x' },
     /^fail .*no duration/,
   ],
-  ['an annotation that nobody knows', 'Gateway', {}, { 'weft.dev/team': 'a' }, /^warn .*is unknown/],
-  // Istio's.
+  ['an unknown annotation', 'Gateway', {}, { 'weft.dev/team': 'a' }, /^warn .*is unknown/],
+  // Keys of Istio.
   ["Istio's mode", 'Namespace', { 'istio.io/dataplane-mode': 'ambient' }, {}, undefined],
   [
     "Istio's mode with an unknown value",
     'Namespace',
     { 'istio.io/dataplane-mode': 'ambiant' },
     {},
-    /^fail .*"ambiant" is unknown: it is ambient or none/,
+    /^fail .*"ambiant" is unknown: expected ambient or none/,
   ],
   [
     "Istio's mode, mistyped",
@@ -177,7 +177,7 @@ for (const [name, kind, labels, annotations, expected] of [
     assert.match(found[0] ?? '', expected);
   });
 
-test('pods that are copies of each other are one finding', () => {
+test('pods of a namespace with the same problem are one finding', () => {
   const pod = (name: string, namespace: string) => ({
     metadata: { name, namespace, labels: { 'weft.dev/mdoe': 'strict' } },
   });

@@ -1,4 +1,4 @@
-/** Labels and annotations without effect: mistyped, on a kind where Weft does not read them, or without the label that they need. Pure. */
+/** Finds labels and annotations without effect: mistyped, on a kind where Weft does not read them, or without a label they need. Pure. */
 import { nearest } from '../base/nearest.js';
 import { routeIdleKeys } from '../model/idle-settings.js';
 import { isProtection, settingProblems } from '../model/object-settings.js';
@@ -13,7 +13,7 @@ export type KeyedKind = MemberKind | AnnotatedKind;
 
 const weft = 'weft.dev/';
 const istio = 'istio.io/';
-/** Labels that Weft reads, by the kinds on which it does. */
+/** Labels that Weft reads, with the kinds on which it reads them. */
 const readOn: Readonly<Record<string, readonly MemberKind[]>> = {
   'weft.dev/mesh': ['Namespace', 'Pod'],
   'weft.dev/mode': ['Namespace', 'Pod'],
@@ -28,7 +28,7 @@ const waypointKeys = [
   ['istio.io/use-waypoint', 'istio.io/use-waypoint-namespace'],
 ] as const;
 
-/** Labels of Istio that mean the same to Weft, and others of it that are near to them. */
+/** Istio labels that Weft reads, and others with similar names, which must not be reported as typing errors. */
 const istioRead = ['istio.io/dataplane-mode', 'istio.io/use-waypoint', 'istio.io/use-waypoint-namespace'];
 const istioOthers: ReadonlySet<string> = new Set(['istio.io/ingress-use-waypoint', 'istio.io/waypoint-for']);
 const dataplaneMode = 'istio.io/dataplane-mode';
@@ -45,7 +45,7 @@ function misplaced(kind: MemberKind, labels: Labels): Problem[] {
     if (!kinds || kinds.includes(kind)) return [];
     return [
       {
-        // Istio reads its own on pods, for calls to a pod's address.
+        // Only a warning for Istio's labels: Istio also reads them on pods, for calls to a pod's address.
         level: isProtection(key) ? 'fail' : 'warn',
         what: `label ${key} is not read on a ${kind}: it has no effect there`,
         help: `put it on a ${kinds.join(' or a ')}`,
@@ -54,7 +54,7 @@ function misplaced(kind: MemberKind, labels: Labels): Problem[] {
   });
 }
 
-/** A namespace of a waypoint without its name. */
+/** Labels that give a waypoint's namespace without its name. */
 function alone(labels: Labels): Problem[] {
   return waypointKeys.flatMap(([name, namespace]): Problem[] =>
     labels[namespace] === undefined || labels[name] !== undefined
@@ -63,7 +63,7 @@ function alone(labels: Labels): Problem[] {
           {
             level: 'fail',
             what: `label ${namespace} has no effect without ${name}`,
-            help: `add ${name}=NAME, or take the label off`,
+            help: `add ${name}=NAME, or remove the label`,
           },
         ],
   );
@@ -75,7 +75,7 @@ function ofIstio(kind: MemberKind, labels: Labels): Problem[] {
   if (kind !== 'Service' && mode !== undefined && mode !== 'ambient' && mode !== 'none')
     problems.push({
       level: 'fail',
-      what: `label ${dataplaneMode}: ${JSON.stringify(mode.slice(0, 64))} is unknown: it is ambient or none; it is as if it were not there`,
+      what: `label ${dataplaneMode}: ${JSON.stringify(mode.slice(0, 64))} is unknown: expected ambient or none; the label is ignored`,
       help: 'correct it',
     });
   for (const key of Object.keys(labels)) {
@@ -91,7 +91,7 @@ function ofIstio(kind: MemberKind, labels: Labels): Problem[] {
   return problems;
 }
 
-/** Annotations that set a waypoint's clocks and how it reads paths, by the kinds on which they are read. */
+/** Annotations that set a waypoint's timeouts and path normalization, by the kinds on which they are read. */
 const annotationKeys: Readonly<Record<AnnotatedKind, readonly string[]>> = {
   Gateway: gatewayKeys,
   HTTPRoute: routeIdleKeys,
@@ -102,12 +102,12 @@ const annotationKeys: Readonly<Record<AnnotatedKind, readonly string[]>> = {
 const isAnnotated = (kind: KeyedKind): kind is AnnotatedKind => Object.hasOwn(annotationKeys, kind);
 const article = (kind: AnnotatedKind): string => (kind === 'HTTPRoute' ? 'an' : 'a');
 
-/** Values of routes that cannot be read are in the route's status. */
+/** Problems of keys, and of values on Gateways. Invalid values on routes are reported in the route's status. */
 function annotationProblems(kind: AnnotatedKind, labels: Labels, annotations: Annotations): Problem[] {
-  const problem = (what: string): Problem => ({ level: 'warn', what, help: 'correct it, or take it away' });
+  const problem = (what: string): Problem => ({ level: 'warn', what, help: 'correct it or remove it' });
   const ofLabels = Object.keys(labels)
     .filter((key) => gatewayKeys.includes(key))
-    .map((key) => problem(`label ${key} is unknown: it is one of the annotations; it has no effect`));
+    .map((key) => problem(`label ${key} is unknown: it is an annotation, not a label; it has no effect`));
   const ofAnnotations = Object.keys(annotations).flatMap((key): Problem[] => {
     if (!key.startsWith(weft) || annotationKeys[kind].includes(key)) return [];
     if (gatewayKeys.includes(key))
@@ -138,14 +138,14 @@ function problemsOf(kind: KeyedKind, { metadata }: Labeled): Problem[] {
       level: protects ? 'fail' : 'warn',
       what: message,
       help: protects
-        ? 'correct it: what it is to protect is not protected by it'
-        : 'correct it, or take it away',
+        ? 'correct it: the protection that it is meant to give is not in force'
+        : 'correct it or remove it',
     }),
   );
   return [...settings, ...elsewhere, ...alone(labels), ...ofIstio(kind, labels)];
 }
 
-/** One for each thing that is wrong: pods of one namespace are mostly copies of each other. */
+/** Findings of objects of one kind. Pods of a namespace with the same problem share one finding, as most are replicas of each other. */
 export function keyFindings(kind: KeyedKind, objects: readonly Labeled[]): Finding[] {
   const found = new Map<string, { readonly first: string; readonly problem: Problem; count: number }>();
   for (const object of objects)

@@ -1,4 +1,4 @@
-/** Objects as far as findings read them; what an API server and a file have is assignable. */
+/** The fields of objects that findings read. Objects from an API server and from files are assignable. */
 import type { AllowedRoutes } from '../kubernetes/allowed-routes.js';
 import { labelsOf, namespaceOf, type Annotations, type Labels } from '../model/labels.js';
 import { meshModeOf } from '../model/object-settings.js';
@@ -13,7 +13,7 @@ export interface Labeled {
   readonly metadata: CheckedMeta;
 }
 interface CheckedContainer {
-  /** Of an init container: `Always` makes it a sidecar. */
+  /** On an init container, `Always` makes it a sidecar. */
   readonly restartPolicy?: string;
   readonly ports?: readonly {
     readonly name?: string;
@@ -70,13 +70,13 @@ export const nameOf = (kind: string, object: Labeled): string =>
 export const isGone = ({ status }: CheckedPod): boolean =>
   status?.phase === 'Succeeded' || status?.phase === 'Failed';
 
-/** Those that run as long as the pod does: an init container that ends listens on nothing. */
+/** Containers that run as long as the pod: init containers that terminate are left out, as they serve no ports. */
 export const runningContainers = ({ spec }: CheckedPod): readonly CheckedContainer[] => [
   ...(spec.containers ?? []),
   ...(spec.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always'),
 ];
 
-/** Whether the labels of a pod and of its namespace take it into the mesh. */
+/** Whether the labels of a pod and of its namespace enroll the pod. */
 export const isEnrolled = (pod: CheckedPod, namespace: Labeled | undefined): boolean =>
   pod.spec.hostNetwork !== true &&
   (meshModeOf(labelsOf(pod)) ?? meshModeOf(labelsOf(namespace))) === 'enabled';

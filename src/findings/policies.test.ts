@@ -35,13 +35,13 @@ function one(found: readonly string[], expected: RegExp): void {
   assert.match(found[0] ?? '', expected);
 }
 
-test('a policy that selects pods of the mesh by ports that they declare is as it should be', () => {
+test('a policy for enrolled pods with ports that they declare gives no finding', () => {
   none(check(policy({ ...api, ...to({ ports: [8080] }) })));
   none(check(policy(to({ ports: [8080] }))));
   none(check(policy({ ...api, action: 'DENY', ...to({ notPorts: [8080] }) })));
 });
 
-test('a policy that selects nobody says what is there', () => {
+test('a finding for a policy that selects no pod suggests existing labels', () => {
   const select = (matchLabels: Record<string, string>) => policy({ selector: { matchLabels } });
   one(
     check(select({ app: 'apu' })),
@@ -73,7 +73,7 @@ test('a policy whose pods are not in the mesh is not enforced', () => {
   none(check(policy(api), { namespaces: plain, pods: [pod('api', {}, { 'weft.dev/mesh': 'enabled' })] }));
 });
 
-test("ports of a policy are the pods': a Service's that is another one is found, and what it leaves open fails", () => {
+test("a policy's ports are pod ports: a Service port that differs is found, and fails if it leaves something open", () => {
   const services = [service([{ port: 80, targetPort: 'web' }])];
   const of = (action: string, target: Parameters<typeof to>[0]): string[] =>
     check(policy({ ...api, action, ...to(target) }), { services });
@@ -82,10 +82,10 @@ test("ports of a policy are the pods': a Service's that is another one is found,
     /^warn .*ports 80 is the port of Service shop\/api, whose pods listen on 8080: it allows nothing there/,
   );
   one(of('DENY', { ports: [80] }), /^fail .*it denies nothing there/);
-  one(of('ALLOW', { notPorts: [80] }), /^fail .*it leaves out nothing there/);
+  one(of('ALLOW', { notPorts: [80] }), /^fail .*it excludes nothing there/);
   one(of('DENY', { notPorts: [80] }), /^warn /);
   none(of('DENY', { ports: [8080] }));
-  // Another namespace's Service says nothing of these pods.
+  // A Service of another namespace does not select these pods.
   const far = {
     ...services[0],
     metadata: { name: 'api', namespace: 'far' },
@@ -94,10 +94,10 @@ test("ports of a policy are the pods': a Service's that is another one is found,
   one(check(policy({ ...api, ...to({ ports: [80] }) }), { services: [far] }), /declares port 80/);
 });
 
-test('a port that no selected pod declares is named, unless a pod declares none', () => {
+test('a port that no selected pod declares is reported, unless a pod declares no ports', () => {
   one(
     check(policy({ ...api, ...to({ ports: [8080, 9090] }) })),
-    /^warn .*no pod that it selects declares port 9090 \(ports\); they have 8080$/,
+    /^warn .*none of the selected pods declares port 9090 \(ports\); known ports: 8080$/,
   );
   none(check(policy({ ...api, ...to({ ports: [9090] }) }), { pods: [pod('api', { containers: [{}] })] }));
   none(
@@ -108,14 +108,14 @@ test('a port that no selected pod declares is named, unless a pod declares none'
   const ports = [{ containerPort: 9090 }];
   const sidecar = pod('api', { initContainers: [{ restartPolicy: 'Always', ports }] });
   none(check(policy({ ...api, ...to({ ports: [9090] }) }), { pods: [sidecar] }));
-  // An init container that ends does not listen while the pod's applications run.
+  // An init container that terminates does not listen while the pod's applications run.
   const setup = pod('api', { initContainers: [{ ports }] });
   one(check(policy({ ...api, ...to({ ports: [9090] }) }), { pods: [setup] }), /declares port 9090/);
   const udp = pod('api', {
     containers: [{ ports: [{ containerPort: 8080 }, { containerPort: 9090, protocol: 'UDP' }] }],
   });
   one(check(policy({ ...api, ...to({ ports: [9090] }) }), { pods: [udp] }), /declares port 9090/);
-  // What it certainly is not is named all the same, and does not fail: the pod may listen on both.
+  // A Service port that differs is reported even so, but only as a warning: the pod may listen on both.
   one(
     check(policy({ ...api, action: 'DENY', ...to({ ports: [80] }) }), {
       pods: [pod('api', { containers: [{}] })],
@@ -125,12 +125,12 @@ test('a port that no selected pod declares is named, unless a pod declares none'
   );
 });
 
-test("ports of a policy with targetRefs are the Service's, and of a DENY the pods' too", () => {
+test('the ports of a policy with targetRefs are Service ports; for a DENY pod ports also count', () => {
   const services = [service([{ port: 80, targetPort: 8080 }])];
   const of = (action: string, port: number): string[] =>
     check(policy({ action, targetRefs: [{ name: 'api' }], ...to({ ports: [port] }) }), { services });
   none(of('ALLOW', 80));
   none(of('DENY', 8080));
-  one(of('ALLOW', 8080), /^warn .*none of the Services that it names has port 8080; they have 80$/);
+  one(of('ALLOW', 8080), /^warn .*none of its target Services has port 8080; known ports: 80$/);
   one(of('DENY', 81), /has port 81/);
 });

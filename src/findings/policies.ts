@@ -1,4 +1,4 @@
-/** Policies that are in force and probably do not do what their author expects, by the pods that they select and by their ports. Pure. */
+/** Finds valid policies that probably do not do what their author expects, by the pods that they select and by their ports. Pure. */
 import { nearest } from '../base/nearest.js';
 import { labelsOf, namespaceOf, selects, type Labels } from '../model/labels.js';
 import type { Finding } from './finding.js';
@@ -22,12 +22,12 @@ export interface PolicyObjects {
   readonly services: readonly CheckedService[];
 }
 
-/** What policies select: a pod, or what stands for one on another machine. */
+/** What policies select: a pod, or a Workload (a machine outside of the cluster). */
 interface Selectable {
   readonly namespace: string;
   readonly labels: Labels;
   readonly isEnrolled: boolean;
-  /** Undefined: it declares none, which is allowed. */
+  /** Declared ports; undefined if none is declared, which is allowed. */
   readonly ports: readonly { readonly name?: string; readonly containerPort: number }[] | undefined;
 }
 const shownMax = 5;
@@ -69,7 +69,7 @@ function selectableIn(objects: PolicyObjects): ReadonlyMap<string, Selectable[]>
   return all;
 }
 
-/** Of a pod by a Service's port; undefined where it has no such port. */
+/** The pod's port behind a Service's port; undefined if the pod declares no port of the name that the Service refers to. */
 function targetPortOf(
   { port, targetPort }: { readonly port: number; readonly targetPort?: number | string },
   pod: Selectable,
@@ -81,7 +81,7 @@ function targetPortOf(
 const portsOf = ({ spec }: CheckedPolicy, field: 'ports' | 'notPorts'): ReadonlySet<number> =>
   new Set((spec.rules ?? []).flatMap(({ to }) => (to ?? []).flatMap((target) => target[field] ?? [])));
 
-/** What a selector was meant to be: a value of the same label, or a label, that is there and near. */
+/** A hint for a selector that selects nothing: an existing value of the label or an existing label with a similar name. */
 function meantBy(selector: Labels, pods: readonly Selectable[]): string {
   for (const [key, value] of Object.entries(selector)) {
     const values = new Set(pods.flatMap(({ labels }) => labels[key] ?? []));
@@ -98,13 +98,13 @@ function meantBy(selector: Labels, pods: readonly Selectable[]): string {
   return '';
 }
 
-/** A Service's port behind which pods listen on another. */
+/** A Service's port whose pods listen on a different port. */
 interface Mapped {
   readonly service: string;
   readonly target: number;
 }
 
-/** Ports that pods listen on, as far as they and their Services say, and Services' ports that are others. */
+/** Ports that pods listen on according to their declarations and Services, and the Services' ports that map to different ports. */
 function portsOfPods(
   selected: readonly Selectable[],
   services: readonly CheckedService[],
@@ -126,7 +126,7 @@ function portsOfPods(
   return { listening, mapped };
 }
 
-/** By selector or namespace: ports are the pods'. */
+/** Port findings of a policy by selector or namespace: its ports are pod ports. */
 function selectorPortFindings(
   name: string,
   policy: CheckedPolicy,
@@ -138,7 +138,7 @@ function selectorPortFindings(
   );
   if (named.length === 0) return [];
   const { listening, mapped } = portsOfPods(selected, services);
-  // A pod need not declare its ports: then it may listen on any.
+  // A pod that declares no ports may listen on any port.
   const isKnown = selected.every(({ ports }) => ports !== undefined);
   const isDeny = policy.spec.action === 'DENY';
   return named.flatMap(({ field, port }): Finding[] => {
@@ -149,25 +149,25 @@ function selectorPortFindings(
         ? [
             {
               level: 'warn',
-              what: `${name}: no pod that it selects declares port ${port} (${field}); they have ${list([...listening].sort((a, b) => a - b))}`,
-              help: "ports of a policy are the pods' own, not a Service's: correct it, or declare the port as a containerPort",
+              what: `${name}: none of the selected pods declares port ${port} (${field}); known ports: ${list([...listening].sort((a, b) => a - b))}`,
+              help: "a policy's ports are pod ports, not Service ports: correct the port, or declare it as a containerPort",
             },
           ]
         : [];
-    // What was to be denied, or left out of what is allowed, is allowed.
+    // Traffic that the policy was meant to deny, or to exclude from what it allows, is allowed.
     const isOpen = field === 'ports' ? isDeny : !isDeny;
-    const effect = field === 'notPorts' ? 'leaves out nothing' : isDeny ? 'denies nothing' : 'allows nothing';
+    const effect = field === 'notPorts' ? 'excludes nothing' : isDeny ? 'denies nothing' : 'allows nothing';
     return [
       {
         level: isOpen && isKnown ? 'fail' : 'warn',
         what: `${name}: ${field} ${port} is the port of ${behind.service}, whose pods listen on ${behind.target}: it ${effect} there`,
-        help: `ports of a policy are the pods' own: write ${behind.target}, or name the Service by targetRefs`,
+        help: `a policy's ports are pod ports: use ${behind.target}, or target the Service with targetRefs`,
       },
     ];
   });
 }
 
-/** By `targetRefs`: ports are the Service's, and of a DENY the pods' too. */
+/** Port findings of a policy with `targetRefs`: its ports are Service ports; for a DENY pod ports also count. */
 function targetPortFindings(
   name: string,
   policy: CheckedPolicy,
@@ -191,12 +191,15 @@ function targetPortFindings(
     .filter((port) => !ports.has(port) && !(isDeny && behind.has(port)))
     .map((port) => ({
       level: 'warn',
-      what: `${name}: none of the Services that it names has port ${port}; they have ${list(ports)}`,
-      help: "ports of a policy with targetRefs are the Service's own: correct it",
+      what: `${name}: none of its target Services has port ${port}; known ports: ${list(ports)}`,
+      help: 'the ports of a policy with targetRefs are Service ports: correct the port',
     }));
 }
 
-/** @param root the namespace whose policies are the whole mesh's */
+/**
+ * Findings of all policies.
+ * @param root the namespace whose policies apply to the whole mesh
+ */
 export function policyFindings(objects: PolicyObjects, root: string): Finding[] {
   const all = selectableIn(objects);
   const servicesOf = (namespace: string): readonly CheckedService[] =>
@@ -217,12 +220,12 @@ export function policyFindings(objects: PolicyObjects, root: string): Finding[] 
             {
               level: 'warn',
               what: `${name} selects no pod${isMesh ? '' : ` of namespace ${namespace}`}${meantBy(selector, candidates)}`,
-              help: 'it has no effect: correct selector.matchLabels, or leave it for pods that are still to come',
+              help: 'it has no effect: correct selector.matchLabels, or keep it for future pods',
             },
           ]
         : [];
     const enrolled = selected.filter((one) => one.isEnrolled);
-    // Of the mesh's own policies pods outside of it are none of the business.
+    // A mesh-wide policy without a selector is not expected to cover pods outside of the mesh.
     if (enrolled.length === 0)
       return isMesh && !selector
         ? []
@@ -241,7 +244,7 @@ export function policyFindings(objects: PolicyObjects, root: string): Finding[] 
             {
               level: 'warn',
               what: `${name} is not enforced for ${outside} of the ${selected.length} pods that it selects: they are not in the mesh`,
-              help: 'they have weft.dev/mesh=disabled, or are on the host network: the policy does not guard them',
+              help: 'they have weft.dev/mesh=disabled, or are on the host network: the policy does not protect them',
             },
           ];
     return [...left, ...selectorPortFindings(name, policy, enrolled, places.flatMap(servicesOf))];

@@ -1,4 +1,4 @@
-/** Services and namespaces whose labels name a waypoint that does not serve them: they are closed. Pure. */
+/** Finds Services and namespaces whose labels name a waypoint that does not serve them: traffic to them is refused. Pure. */
 import { admitsNamespace } from '../kubernetes/allowed-routes.js';
 import type { Finding } from './finding.js';
 import { labelsOf, namespaceOf } from '../model/labels.js';
@@ -7,7 +7,7 @@ import type { CheckedClass, CheckedGateway, Labeled } from './objects.js';
 const controller = 'weft.dev/waypoint';
 const ownClass = 'weft-waypoint';
 
-/** `<namespace>/<name>` of the waypoint that labels name; the Istio labels mean the same where Weft's own say nothing. */
+/** `<namespace>/<name>` of the waypoint that the labels name. Istio's labels count if Weft's are absent. */
 export function waypointNamedBy(object: Labeled, own: string): string | undefined {
   const labels = labelsOf(object);
   const name = labels['weft.dev/waypoint'] || labels['istio.io/use-waypoint'];
@@ -17,7 +17,10 @@ export function waypointNamedBy(object: Labeled, own: string): string | undefine
 
 const byIstio = (object: Labeled): boolean => !labelsOf(object)['weft.dev/waypoint'];
 
-/** @param classes those that are known: of others the name decides */
+/**
+ * Findings of labels that name a waypoint.
+ * @param classes the known GatewayClasses; for others the class name decides whether it is Weft's
+ */
 export function waypointFindings(objects: {
   readonly gateways: readonly CheckedGateway[];
   readonly classes?: readonly CheckedClass[];
@@ -43,12 +46,12 @@ export function waypointFindings(objects: {
       {
         level: 'fail',
         what: `${said}, ${what}`,
-        help: `its clients are refused: ${help}, or take the label off`,
+        help: `its clients are refused: ${help}, or remove the label`,
       },
     ];
     const gateway = gateways.get(whom);
     if (!gateway)
-      return fail('and there is no Gateway of that name', 'make the waypoint (weft waypoint apply)');
+      return fail('and there is no Gateway of that name', 'create the waypoint (weft waypoint apply)');
     if (!isOurs(gateway))
       return fail(
         `whose Gateway is of class ${gateway.spec.gatewayClassName}, which is not Weft's`,
@@ -57,7 +60,7 @@ export function waypointFindings(objects: {
     if (admitsNamespace(namespaceOf(gateway), gateway.spec.listeners, own, labels.get(own) ?? {})) return [];
     return fail(
       'which does not admit it: allowedRoutes.namespaces of its HBONE listener',
-      'admit its namespace there',
+      'admit its namespace in allowedRoutes.namespaces',
     );
   };
   return [

@@ -9,7 +9,7 @@ const from = (value: string, selector?: object): AllowedRoutes => ({
   namespaces: { from: value, ...(selector ? { selector } : {}) },
 });
 
-test('a waypoint whose Gateway says nothing serves its own namespace alone', () => {
+test('a waypoint whose Gateway has no allowedRoutes serves only its own namespace', () => {
   for (const listeners of [
     undefined,
     [],
@@ -23,14 +23,14 @@ test('a waypoint whose Gateway says nothing serves its own namespace alone', () 
   }
 });
 
-test('All admits everybody; a word that nobody knows admits nobody, not even the own namespace', () => {
+test('All admits every namespace; an unknown value admits none, not even its own', () => {
   assert.equal(admitsNamespace('infra', hbone(from('All')), 'shop', {}), true);
   for (const word of ['all', 'None', '', 'Everyone'])
     for (const namespace of ['infra', 'shop'])
       assert.equal(admitsNamespace('infra', hbone(from(word)), namespace, {}), false, `${word} ${namespace}`);
 });
 
-test('a Selector goes by the labels of the Namespace, and by its name whatever a label claims', () => {
+test('a Selector uses the labels of the Namespace, and its real name whatever the name label claims', () => {
   const tier = hbone(from('Selector', { matchLabels: { tier: 'web' } }));
   assert.equal(admitsNamespace('infra', tier, 'shop', { tier: 'web' }), true);
   assert.equal(admitsNamespace('infra', tier, 'shop', { tier: 'db' }), false);
@@ -41,7 +41,7 @@ test('a Selector goes by the labels of the Namespace, and by its name whatever a
   assert.equal(admitsNamespace('infra', hbone(from('Selector')), 'shop', {}), false, 'no selector');
 });
 
-test('only HBONE listeners speak for a waypoint, and one of several is enough', () => {
+test('only HBONE listeners count for a waypoint, and one of several is enough', () => {
   const all = from('All');
   assert.equal(
     admitsNamespace('infra', [{ protocol: 'HTTP', allowedRoutes: all }, ...hbone()], 'shop', {}),
@@ -51,7 +51,7 @@ test('only HBONE listeners speak for a waypoint, and one of several is enough', 
   assert.equal(admitsNamespace('infra', [...hbone(), ...hbone(all)], 'shop', {}), true);
 });
 
-test('selectors: expressions hold as in Kubernetes, what is not known matches nothing', () => {
+test('selectors: expressions work as in Kubernetes, and unknown operators match nothing', () => {
   const labels = { a: '1' };
   const matches = (key: string, operator: string, ...values: string[]): boolean =>
     selectorMatches({ matchExpressions: [{ key, operator, values }] }, labels);

@@ -1,6 +1,6 @@
 /**
- * Which namespaces a Gateway's listeners admit (`allowedRoutes.namespaces` of the Gateway API). A waypoint serves Services of the namespaces
- * that its HBONE listeners admit, as Istio reads the field. Pure.
+ * Decides which namespaces a Gateway's listeners admit (`allowedRoutes.namespaces` of the Gateway API). A waypoint serves Services of the
+ * namespaces that its HBONE listeners admit, as Istio interprets the field. Pure.
  */
 type Labels = Readonly<Record<string, string>>;
 
@@ -21,10 +21,10 @@ interface Listener {
   readonly allowedRoutes?: AllowedRoutes;
 }
 
-/** The API server sets it on every Namespace to the Namespace's name. */
+/** The API server sets this label on every Namespace to the Namespace's name. */
 const nameLabel = 'kubernetes.io/metadata.name';
 
-/** An operator that is not known matches nothing, and so does a selector that is absent; an empty one matches all. */
+/** Whether labels match a selector. An absent selector and an unknown operator match nothing; an empty selector matches everything. */
 export function selectorMatches(selector: LabelSelector | undefined, labels: Labels): boolean {
   if (!selector) return false;
   const { matchLabels = {}, matchExpressions = [] } = selector;
@@ -49,9 +49,9 @@ export function selectorMatches(selector: LabelSelector | undefined, labels: Lab
 }
 
 /**
- * Whether a waypoint's Gateway admits Services of a namespace. Without an HBONE listener, and where a listener says nothing, the Gateway
- * admits its own namespace alone (`Same`, the Gateway API's default). A value of `from` that is not known admits nobody.
- * @param gatewayNamespace where the Gateway is
+ * Whether a waypoint's Gateway admits Services of a namespace. Without an HBONE listener, or if the listener has no `from`, the Gateway
+ * admits only its own namespace (`Same`, the Gateway API's default). An unknown value of `from` admits no namespace.
+ * @param gatewayNamespace the namespace of the Gateway
  * @param labels the labels of the Namespace object `namespace`
  */
 export function admitsNamespace(
@@ -70,7 +70,7 @@ export function admitsNamespace(
       case 'Same':
         return namespace === gatewayNamespace;
       case 'Selector':
-        // A file's Namespace may lack the label, or have another's name in it.
+        // A Namespace from a file may lack the label or claim another name with it.
         return selectorMatches(selector, { ...labels, [nameLabel]: namespace });
       default:
         return false;

@@ -1,11 +1,14 @@
-/** How to reach the API server: as the pod's own account, or as KUBECONFIG says. */
+/** Configuration of the Kubernetes client: the pod's own service account, or KUBECONFIG. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../base/errors.js';
 
-/** What the client makes up where nothing names a cluster. */
+/** The client library's fallback if no cluster is configured. */
 const fallback = { context: 'loaded-context', server: 'http://localhost:8080' };
 
-/** Throws WEFT_KUBERNETES_API where nothing names a cluster. Loaded when it is needed: without Kubernetes the control plane starts in a fraction of the time. */
+/**
+ * Loads the configuration. Throws WEFT_KUBERNETES_API if no cluster is configured. The library is imported lazily: without Kubernetes the
+ * control plane starts in a fraction of the time.
+ */
 export async function loadKubeConfig(): Promise<KubeConfig> {
   const client = await import('@kubernetes/client-node');
   const config = new client.KubeConfig();
@@ -13,7 +16,7 @@ export async function loadKubeConfig(): Promise<KubeConfig> {
   if (config.currentContext === fallback.context && config.getCurrentCluster()?.server === fallback.server)
     throw new WeftError(
       'WEFT_KUBERNETES_API',
-      'no cluster is named: set KUBECONFIG to the file that names it (there is no ~/.kube/config either, and this is no pod)',
+      'no cluster is configured: set KUBECONFIG to a kubeconfig file (there is no ~/.kube/config, and this process does not run in a pod)',
     );
   return config;
 }

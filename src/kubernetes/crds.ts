@@ -1,4 +1,4 @@
-/** Weft's own kinds in the API server. Helm puts them there once and never upgrades them. */
+/** Installs and upgrades Weft's CRDs: Helm installs CRDs once and never upgrades them. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
@@ -7,7 +7,7 @@ import { requestJson } from './request.js';
 
 export const crdPath = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 
-/** Applies each file of `dir`; returns the names. Errors: ApiError. */
+/** Applies each CRD file in `dir` and returns the CRD names. Errors: ApiError. */
 export async function applyCrds(config: KubeConfig, dir: string): Promise<string[]> {
   const applied: string[] = [];
   for (const file of readdirSync(dir).sort()) {

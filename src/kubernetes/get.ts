@@ -1,10 +1,10 @@
-/** Reads of objects that may not exist. */
+/** Reads Kubernetes objects that may not exist. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, requestJson } from './request.js';
 
 /**
- * What the API server has at a path; undefined where it has nothing. Errors: ApiError.
- * @param absentStatuses HTTP statuses that count as nothing; add 403 where a caller without the right is to go on without the object
+ * The object at a path of the API server; undefined if it does not exist. Errors: ApiError.
+ * @param absentStatuses HTTP statuses treated as nonexistent; add 403 if a caller without permission should continue without the object
  */
 export async function getOptional<T>(
   config: KubeConfig,

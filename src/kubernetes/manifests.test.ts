@@ -11,8 +11,8 @@ const namesOf = (text: string): unknown[] =>
   valuesOf(text).map((value) => (value as { metadata: { name: unknown } }).metadata.name);
 const pod = (name: string): string => `apiVersion: v1\nkind: Pod\nmetadata: { name: ${name} }\n`;
 
-test('scalars mean what they mean to kubectl', () => {
-  // As `kubectl annotate --local -o json` of version 1.32 shows them, but for the letter.
+test('scalars have the same meaning as in kubectl', () => {
+  // As shown by `kubectl annotate --local -o json` of version 1.32, except for the single letter.
   const [value] = valuesOf(
     '{a: yes, b: on, c: Off, d: y, e: 010, f: 0o10, g: 22:22, h: 2020-01-01, i: 1_000, j: 0x10, k: 1e3, l: "yes", m: ~, 5: x}',
   );
@@ -37,7 +37,7 @@ test('several documents, empty ones among them', () => {
   assert.deepEqual(valuesOf(''), []);
 });
 
-test('a document that is broken takes no other along, whatever it leaves open', () => {
+test('a broken document does not affect the others, whatever it leaves open', () => {
   for (const broken of ['a: [', 'a: "x', "a: 'x", 'a: b: c', 'a: *x', '\ta: b', 'a: 1\na: 2']) {
     const { manifests, errors } = readManifests(`${pod('a')}---\n${broken}\n---\n${pod('b')}`);
     assert.equal(manifests.length, 2, broken);
@@ -46,17 +46,17 @@ test('a document that is broken takes no other along, whatever it leaves open', 
   }
 });
 
-test('JSON, indented by tabs, and one object after the other', () => {
+test('JSON with tabs, and a sequence of JSON objects', () => {
   const json = (name: string) => JSON.stringify({ kind: 'Pod', metadata: { name } }, undefined, '\t');
   assert.deepEqual(namesOf(json('a{"')), ['a{"']);
   assert.deepEqual(namesOf(`${json('a')}${json('b')}\n\n${json('c')}\n`), ['a', 'b', 'c']);
   const { manifests } = readManifests(`${json('a')}\n${json('b')}\n`);
   assert.equal(manifests[1]?.lineOf(['metadata', 'name']), 10);
-  // Not JSON, although it begins so.
+  // Not JSON, although it begins like JSON.
   assert.deepEqual(namesOf(`{ kind: Pod, metadata: { name: a } }\n---\n${pod('b')}`), ['a', 'b']);
 });
 
-test('a List is its items, each with its lines; those of a typed one have its kind', () => {
+test('a List gives its items with their lines; items of a typed List have its kind', () => {
   const list = `apiVersion: v1\nkind: List\nitems:\n- kind: Pod\n  metadata: { name: a }\n- kind: Service\n  metadata:\n    name: b\n-\n`;
   const { manifests } = readManifests(list);
   assert.deepEqual(
@@ -73,7 +73,7 @@ test('a List is its items, each with its lines; those of a typed one have its ki
   assert.equal(readManifests('kind: List\nitems:\n').errors[0]?.message, 'List has no items');
 });
 
-test('aliases that would be written out without end are an error of their document', () => {
+test('aliases that expand beyond the limit are an error of their document', () => {
   const layers = Array.from(
     { length: 12 },
     (_, i) =>
@@ -85,14 +85,14 @@ test('aliases that would be written out without end are an error of their docume
   assert.equal(bomb.manifests.length, 2);
   assert.equal(bomb.errors.length, 1);
   const long = `a: &a "${'x'.repeat(1 << 20)}"\nb: [${Array(100).fill('*a').join(', ')}]`;
-  assert.match(readManifests(long).errors[0]?.message ?? '', /with its aliases written out/);
-  // What people write: one block of labels in many objects.
+  assert.match(readManifests(long).errors[0]?.message ?? '', /with its aliases expanded/);
+  // A common use: one block of labels in many objects.
   const many = `a: &a { app: x }\nb:\n${'- { <<: *a }\n'.repeat(500)}`;
   assert.deepEqual(readManifests(many).errors, []);
   assert.match(readManifests('x'.repeat(manifestBytesMax + 1)).errors[0]?.message ?? '', /larger than/);
 });
 
-test('an alias inside of what it names, and what is nested too deep, are errors of their document alone', () => {
+test('an alias inside of its own anchor, and too deep nesting, are errors of their document only', () => {
   const good = 'kind: Service\nmetadata: { name: good }\n';
   const nested = (depth: number): string =>
     `kind: ConfigMap\ndata: ${'['.repeat(depth)}${']'.repeat(depth)}\n`;
@@ -113,7 +113,7 @@ test('an alias inside of what it names, and what is nested too deep, are errors 
   assert.deepEqual(readManifests(nested(150)).errors, []);
 });
 
-test('a plain scalar is shown as it is written', () => {
+test('plainTextAt gives the source text of a plain scalar', () => {
   const [one] = readManifests('a: { b: yes, c: "no" }').manifests;
   assert.equal(one?.plainTextAt(['a', 'b']), 'yes');
   assert.equal(one?.plainTextAt(['a', 'c']), undefined);

@@ -1,22 +1,22 @@
 /**
- * Manifests as kubectl reads them: YAML 1.1 with merge keys, JSON, several documents in one file, Lists. Pure. kubectl's own reader
- * (sigs.k8s.io/yaml) is the source of what a scalar means: `yes` and `on` are booleans, `010` is 8, dates and `22:22` are text.
+ * Reads manifests as kubectl does: YAML 1.1 with merge keys, JSON, several documents in one file, Lists. Pure. kubectl's reader
+ * (sigs.k8s.io/yaml) defines the meaning of scalars: `yes` and `on` are booleans, `010` is 8, dates and `22:22` are text.
  */
 import { LineCounter, parseAllDocuments, type Document, type ScalarTag, type Tags } from 'yaml';
 import { errorText } from '../base/errors.js';
 
 export const manifestBytesMax = 8 << 20;
-/** Of one document with its aliases written out: characters of its text, and 8 for each value. */
+/** Limit of one document with its aliases expanded: the characters of its text, plus 8 for each value. */
 const expandedMax = 4 * manifestBytesMax;
-/** Uses of one anchor, those inside of other anchors multiplied. */
+/** Limit of uses of one anchor; uses inside of other anchors are multiplied. */
 const aliasesMax = 10_000;
-/** Of collections in each other. Whoever reads the document walks it by recursion. */
+/** Limit of nested collections: readers walk the document recursively. */
 const depthMax = 200;
-/** Names of files that are read. */
+/** Whether a file name is that of a manifest. */
 export const isManifest = (name: string): boolean => /\.(ya?ml|json)$/.test(name);
 
 interface ManifestError {
-  /** From 1. */
+  /** Line number, from 1. */
   readonly line: number;
   readonly message: string;
 }
@@ -24,14 +24,14 @@ export type Path = readonly (string | number)[];
 /** A document, or an item of a List. */
 export interface Manifest {
   readonly value: unknown;
-  /** Line of what is at this path, or of the nearest thing around it that is there. */
+  /** The line of the node at this path, or of its nearest existing ancestor. */
   readonly lineOf: (path: Path) => number;
-  /** As the scalar at this path is written; undefined where there is none, or it is in quotes. */
+  /** The source text of the scalar at this path; undefined if there is none or it is quoted. */
   readonly plainTextAt: (path: Path) => string | undefined;
 }
 interface Manifests {
   readonly manifests: readonly Manifest[];
-  /** Documents of which it is not known what they say. */
+  /** Errors of documents that could not be read. */
   readonly errors: readonly ManifestError[];
 }
 
@@ -42,7 +42,7 @@ const boolean = (value: boolean, test: RegExp): ScalarTag => ({
   test,
   resolve: () => value,
 });
-/** One letter is text, as for most readers: kubectl's alone takes `y` and `n` for booleans, where nobody means them. */
+/** A single letter is text, as in most readers. Only kubectl's reader treats `y` and `n` as booleans, which authors rarely mean. */
 const booleans = [
   boolean(true, /^(?:[Yy]es|YES|[Tt]rue|TRUE|[Oo]n|ON)$/),
   boolean(false, /^(?:[Nn]o|NO|[Ff]alse|FALSE|[Oo]ff|OFF)$/),
@@ -56,20 +56,20 @@ const octal: ScalarTag = {
     return text.startsWith('-') ? -value : value;
   },
 };
-/** What is read in another way than YAML 1.1 has it: dates and times of day stay text, other collections are what they look like. */
+/** YAML 1.1 tags that are not used: dates and times of day stay text, special collections stay plain maps and lists. */
 const others = new Set(
   ['bool', 'timestamp', 'binary', 'omap', 'pairs', 'set'].map((name) => `tag:yaml.org,2002:${name}`),
 );
 const isKept = (tag: Tags[number]): boolean =>
   typeof tag === 'string' || (!others.has(tag.tag) && !('format' in tag && tag.format === 'TIME'));
 
-/** A document begins at each line of `---`, whatever is open before it: so one that is broken takes no other along. */
+/** Splits at each line of `---`, whatever is open before it, so that a broken document does not affect the others. */
 function chunksOf(text: string): { readonly text: string; readonly offset: number }[] {
   const starts = [0, ...[...text.matchAll(/^---(?=\s|$)/gm)].map(({ index }) => index)];
   return [...new Set(starts)].map((offset, at, all) => ({ text: text.slice(offset, all[at + 1]), offset }));
 }
 
-/** JSON objects one after the other, as `jq` writes them; undefined where the text is something else. */
+/** Splits a sequence of JSON objects, as `jq` writes them; undefined if the text is anything else. */
 function jsonChunksOf(text: string): { readonly text: string; readonly offset: number }[] | undefined {
   if (!/^\s*\{/.test(text)) return undefined;
   const chunks: { text: string; offset: number }[] = [];
@@ -96,7 +96,7 @@ function jsonChunksOf(text: string): { readonly text: string; readonly offset: n
   return chunks;
 }
 
-/** Nothing but what may stand around documents: directives, comments, blank lines. */
+/** Whether the text has only directives, comments and blank lines. */
 const isEmpty = (text: string): boolean =>
   text
     .replace(/^---(?=\s|$)/, '')
@@ -104,18 +104,18 @@ const isEmpty = (text: string): boolean =>
     .every((line) => /^\s*(?:[%#].*)?$/.test(line));
 
 /**
- * Why a document is too much to be read; undefined where it is not. Stops at the limits: with aliases a short text can stand for any amount,
- * and an alias inside of what it names for something without an end.
+ * Why a document exceeds the limits; undefined if it does not. Stops at the limits: with aliases a short text can expand to any size, and
+ * an alias inside of its own anchor expands without end.
  */
 function excessOf(value: unknown): string | undefined {
   let left = expandedMax;
-  const tooLarge = `larger than ${expandedMax} bytes with its aliases written out`;
+  const tooLarge = `larger than ${expandedMax} bytes with its aliases expanded`;
   const look = (one: unknown, depth: number): string | undefined => {
     left -= 8 + (typeof one === 'string' ? one.length : 0);
     if (left < 0) return tooLarge;
     if (one === null || typeof one !== 'object') return undefined;
     if (depth >= depthMax)
-      return `nested deeper than ${depthMax} levels, or an alias stands inside of what it names`;
+      return `nested deeper than ${depthMax} levels, or an alias is inside of its own anchor`;
     for (const [key, item] of Object.entries(one)) {
       left -= key.length;
       const excess = look(item, depth + 1);
@@ -129,7 +129,7 @@ function excessOf(value: unknown): string | undefined {
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   value !== null && typeof value === 'object' && !Array.isArray(value);
 
-/** An item of a typed List may leave out what the List says. */
+/** An item of a typed List, with the kind and apiVersion that it may omit. */
 function itemOf(list: Readonly<Record<string, unknown>>, item: unknown): unknown {
   if (!isRecord(item) || list['kind'] === 'List') return item;
   const { kind = String(list['kind']).slice(0, -'List'.length), apiVersion = list['apiVersion'] } = item;
@@ -144,7 +144,7 @@ class Reader {
     const documents = parseAllDocuments(text, {
       version: '1.1',
       customTags: (tags) => [octal, ...booleans, ...tags.filter(isKept)],
-      // The characters of a message's excerpt are shown by nobody.
+      // Error excerpts are not displayed.
       prettyErrors: false,
     });
     const lineAt = (at: number): number => lines.linePos(offset + at).line;
@@ -177,7 +177,7 @@ class Reader {
     try {
       value = document.toJS({ maxAliasCount: aliasesMax });
     } catch (error) {
-      // An alias without its anchor, or more of them than the limit, shows only here.
+      // An alias without an anchor, or more aliases than the limit, is detected only here.
       this.errors.push({ line: lineOf([]), message: errorText(error) });
       return;
     }
@@ -208,7 +208,7 @@ class Reader {
   }
 }
 
-/** Never throws. A document that is empty, or only a comment, says nothing. */
+/** Reads all documents of a text. Never throws. Empty documents and documents with only comments are skipped. */
 export function readManifests(text: string): Manifests {
   if (Buffer.byteLength(text) > manifestBytesMax)
     return { manifests: [], errors: [{ line: 1, message: `larger than ${manifestBytesMax} bytes` }] };

@@ -1,4 +1,4 @@
-/** HTTP to a port of a pod that the API server forwards: nothing of it has to be open on the network. */
+/** HTTP to a port of a pod through the API server's port forwarding: the port need not be reachable on the network. */
 import { PassThrough, Writable } from 'node:stream';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../base/errors.js';
@@ -9,11 +9,11 @@ const responseBytesMax = 64 << 20;
 interface PodPort {
   readonly namespace: string;
   readonly pod: string;
-  /** On the pod's localhost. */
+  /** Port on the pod's localhost. */
   readonly port: number;
 }
 
-/** The body of an answer to GET. Throws an Error where there is none, or its status is not 200. */
+/** The body of a response to GET. Rejects with an Error if there is no response or its status is not 200. */
 export async function getThroughPortForward(
   config: KubeConfig,
   { namespace, pod, port }: PodPort,
@@ -32,17 +32,17 @@ export async function getThroughPortForward(
       const text = Buffer.concat(parts).toString('utf8');
       const at = text.indexOf('\r\n\r\n');
       if (at < 0 || !/^HTTP\/1\.[01] 200 /.test(text))
-        reject(new Error(text.split('\r\n')[0] || 'no answer'));
+        reject(new Error(text.split('\r\n')[0] || 'no response'));
       else resolve(text.slice(at + 4));
     };
     const late = setTimeout(
-      () => end(new Error(`no answer in ${responseTimeoutMsMax} ms`)),
+      () => end(new Error(`no response in ${responseTimeoutMsMax} ms`)),
       responseTimeoutMsMax,
     );
     const output = new Writable({
       write: (part: Buffer, _encoding, done) => {
         size += part.length;
-        if (size > responseBytesMax) end(new Error(`an answer of more than ${responseBytesMax} bytes`));
+        if (size > responseBytesMax) end(new Error(`the response has more than ${responseBytesMax} bytes`));
         else parts.push(part);
         done();
       },
@@ -51,7 +51,7 @@ export async function getThroughPortForward(
         done();
       },
     });
-    // HTTP/1.0: the answer ends with its connection, and comes in one piece.
+    // With HTTP/1.0 the response is not chunked and ends with the connection.
     input.write(`GET ${path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
     new PortForward(config, true)
       .portForward(namespace, pod, [port], output, null, input)

@@ -5,7 +5,7 @@ import { ApiError, requestJson } from './request.js';
 
 const config = new KubeConfig();
 config.loadFromOptions({
-  // Nobody listens there: a call that is made says so.
+  // No server listens there, so a request that is sent fails with a different error.
   clusters: [{ name: 'c', server: 'https://127.0.0.1:1' }],
   users: [{ name: 'u' }],
   contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
@@ -21,7 +21,7 @@ const why = async (path: string): Promise<string> => {
   throw new Error('nobody listens, and it was answered');
 };
 
-test('a path that leads elsewhere than it is written is not asked for', async () => {
+test('a path that would address something else is not requested', async () => {
   for (const path of [
     '/api/v1/namespaces/shop/configmaps/../../weft-system/secrets/weft-ca',
     '/api/v1/namespaces/shop/configmaps/..',
@@ -31,7 +31,7 @@ test('a path that leads elsewhere than it is written is not asked for', async ()
     '//evil.test/x',
     'https://evil.test/x',
   ])
-    assert.match(await why(path), /is no plain path/, path);
+    assert.match(await why(path), /is not a plain path/, path);
   for (const path of [
     '/api/v1/namespaces/shop/configmaps/a.b',
     '/api/v1/pods?labelSelector=app%3Dweft-agent&limit=1',

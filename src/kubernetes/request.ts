@@ -1,4 +1,4 @@
-/** One call of the Kubernetes API, JSON both ways. Errors: {@link ApiError}. */
+/** Single requests to the Kubernetes API with JSON bodies. Errors: {@link ApiError}. */
 import { request } from 'node:https';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../base/errors.js';
@@ -8,7 +8,7 @@ const responseBytesMax = 256 << 20;
 
 export class ApiError extends WeftError {
   constructor(
-    /** HTTP status; 0 where there was no answer. */
+    /** HTTP status; 0 if there was no response. */
     readonly status: number,
     message: string,
   ) {
@@ -16,6 +16,7 @@ export class ApiError extends WeftError {
   }
 }
 
+/** Sends a request and resolves with the parsed body of a 2xx response. PATCH is a server-side apply. Errors: ApiError. */
 export async function requestJson(
   config: KubeConfig,
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
@@ -25,9 +26,9 @@ export async function requestJson(
   const server = config.getCurrentCluster()?.server;
   if (server === undefined) throw new ApiError(0, 'no cluster is configured');
   const url = new URL(path, server);
-  // A name with `..` or `?` in it would lead to another object than the path was built for.
+  // An object name with `..` or `?` would address another object than intended.
   if (`${url.pathname}${url.search}` !== path || url.origin !== new URL(server).origin)
-    throw new ApiError(0, `${JSON.stringify(path)} is no plain path of the API server`);
+    throw new ApiError(0, `${JSON.stringify(path)} is not a plain path of the API server`);
   const options: Parameters<KubeConfig['applyToHTTPSOptions']>[0] = { method, timeout: timeoutMs };
   await config.applyToHTTPSOptions(options);
   const payload = body === undefined ? undefined : JSON.stringify(body);
@@ -50,7 +51,7 @@ export async function requestJson(
       response.on('data', (part: Buffer) => {
         size += part.length;
         if (size > responseBytesMax)
-          response.destroy(new Error(`an answer of more than ${responseBytesMax} bytes`));
+          response.destroy(new Error(`the response has more than ${responseBytesMax} bytes`));
         else parts.push(part);
       });
       response.on('end', () => {
@@ -60,7 +61,7 @@ export async function requestJson(
           body = JSON.parse(Buffer.concat(parts).toString('utf8'));
         } catch {
           const why = `${method} ${url.pathname}: status ${status} without JSON`;
-          // Of a group that it does not have the API server says so in plain text.
+          // For an unknown API group the API server responds in plain text.
           return reject(new ApiError(status >= 400 ? status : 0, why));
         }
         if (status >= 200 && status < 300) return resolve(body);
@@ -68,7 +69,7 @@ export async function requestJson(
         reject(new ApiError(status, `${method} ${url.pathname}: ${status} ${message}`.trim()));
       });
     });
-    call.on('timeout', () => call.destroy(new Error(`no answer in ${timeoutMs} ms`)));
+    call.on('timeout', () => call.destroy(new Error(`no response in ${timeoutMs} ms`)));
     call.on('error', (error) => fail(error.message));
     call.end(payload);
   });

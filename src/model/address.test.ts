@@ -18,11 +18,11 @@ const texts = [
   '1:2:3:4:5:6:7:8',
 ];
 
-test('an address has one text, whatever it was written as', () => {
+test('an address has one canonical text, however it was written', () => {
   for (const text of texts) assert.equal(parseIp(text), ipaddr.process(text).toString(), text);
 });
 
-test('bytes and text are the same address, also for v4 in its v6 form', () => {
+test('bytes and text give the same address, also for IPv4 in IPv6 form', () => {
   const all = texts.map(parseIp);
   for (let i = 0; i < 200; i++) all.push(ipFromBytes(randomBytes(i % 2 === 0 ? 4 : 16)));
   for (const ip of all) {
@@ -33,7 +33,7 @@ test('bytes and text are the same address, also for v4 in its v6 form', () => {
   }
 });
 
-test('what is no address is refused', () => {
+test('text that is not an address is refused', () => {
   for (const text of [
     '',
     '1.2.3',

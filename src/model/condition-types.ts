@@ -1,3 +1,3 @@
-/** Types of conditions of ours that the control plane writes and `weft check` and `weft status` read. */
+/** Types of Weft's conditions, which the control plane writes and `weft check` and `weft status` read. */
 export const enforcedType = 'weft.dev/Enforced';
 export const enrolledCondition = 'weft.dev/Enrolled';

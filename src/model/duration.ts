@@ -1,12 +1,12 @@
-/** Durations as the Gateway API writes them (GEP-2257): `90s`, `1h30m`, `0s`. Pure. */
+/** Durations in the Gateway API's format (GEP-2257): `90s`, `1h30m`, `0s`. Pure. */
 
-/** setTimeout takes 2^31 - 1 ms at most; what is longer it takes for 1 ms. */
+/** The longest delay of setTimeout: it treats anything above 2^31 - 1 ms as 1 ms. */
 export const timerMsMax = 2 ** 31 - 1;
 
 const pattern = /^([0-9]{1,5}(h|m|s|ms)){1,4}$/;
 const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
 
-/** Milliseconds; undefined where the text is no duration. */
+/** The duration in milliseconds; undefined if the text is not a duration. */
 export function durationMsOf(text: string): number | undefined {
   if (!pattern.test(text)) return undefined;
   let ms = 0;

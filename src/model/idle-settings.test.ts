@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gatewayIdleKeys, routeIdleKeys, routeIdleSettings, waypointIdleFlags } from './idle-settings.js';
 
-test('what a route’s annotations set, and what of them cannot be read', () => {
+test('annotations of a route set timeouts; invalid ones are problems', () => {
   assert.deepEqual(routeIdleSettings(undefined), { idleTimeouts: undefined, problems: [] });
   assert.deepEqual(routeIdleSettings({ 'weft.dev/stream-idle-timeout': '0s', other: 'x' }), {
     idleTimeouts: { streamIdleMs: 0 },
@@ -19,7 +19,7 @@ test('what a route’s annotations set, and what of them cannot be read', () => 
   assert.deepEqual([tooLong.idleTimeouts, tooLong.problems.length], [undefined, 1]);
 });
 
-test('what a Gateway’s annotations set becomes flags of its waypoint', () => {
+test('annotations of a Gateway become flags of its waypoint', () => {
   assert.deepEqual(waypointIdleFlags({}), { flags: [], problems: [] });
   assert.deepEqual(
     waypointIdleFlags({
@@ -32,7 +32,7 @@ test('what a Gateway’s annotations set becomes flags of its waypoint', () => {
   assert.equal(waypointIdleFlags({ 'weft.dev/request-head-timeout': 'x' }).problems.length, 1);
 });
 
-test('what a route may set, its waypoint may set for all', () => {
+test('a Gateway may set every timeout that a route may set', () => {
   for (const key of routeIdleKeys) {
     assert.ok(gatewayIdleKeys.includes(key));
     assert.equal(waypointIdleFlags({ [key]: '1s' }).flags.length, 1);

@@ -1,6 +1,6 @@
 /**
- * Annotations that set how long a waypoint waits: on an HTTPRoute or GRPCRoute for the requests of its rules, on a Gateway for all requests
- * of its waypoint. The Gateway API has no field for these clocks. Pure.
+ * Annotations that set idle timeouts of a waypoint: on an HTTPRoute or GRPCRoute for the requests of its rules, on a Gateway for all
+ * requests of its waypoint. The Gateway API has no field for these timeouts. Pure.
  */
 import { durationMsOf } from './duration.js';
 import type { Annotations } from './labels.js';
@@ -8,7 +8,7 @@ import type { RouteIdleTimeouts } from './route.js';
 
 const bodyKey = 'weft.dev/request-body-idle-timeout';
 const streamKey = 'weft.dev/stream-idle-timeout';
-/** Below `timerMsMax`, in whole hours. */
+/** The largest whole number of hours below `timerMsMax`. */
 const durationMsMax = 576 * 3_600_000;
 
 function read(
@@ -23,7 +23,7 @@ function read(
   if (ms === undefined || ms > durationMsMax) {
     const shown = JSON.stringify(text.slice(0, 64));
     problems.push(
-      `annotation ${key}: ${shown} is no duration: it is like 90s or 1h30m, 576h at most, and 0s switches the clock off; ${instead}`,
+      `annotation ${key}: ${shown} is no duration: expected for example 90s or 1h30m, at most 576h; 0s disables the timeout; ${instead}`,
     );
     return undefined;
   }
@@ -31,15 +31,16 @@ function read(
 }
 
 interface RouteIdleSettings {
-  /** Undefined where nothing is set. */
+  /** Undefined if no annotation sets a timeout. */
   readonly idleTimeouts: RouteIdleTimeouts | undefined;
-  /** What cannot be read: the waypoint's own holds there. */
+  /** Invalid annotations; the waypoint's own timeouts apply in their place. */
   readonly problems: readonly string[];
 }
 
+/** Idle timeouts from a route's annotations. */
 export function routeIdleSettings(annotations: Annotations = {}): RouteIdleSettings {
   const problems: string[] = [];
-  const instead = "the waypoint's own holds";
+  const instead = "the waypoint's own timeout applies";
   const bodyIdleMs = read(annotations, bodyKey, problems, instead);
   const streamIdleMs = read(annotations, streamKey, problems, instead);
   const isSet = bodyIdleMs !== undefined || streamIdleMs !== undefined;
@@ -57,7 +58,7 @@ export function routeIdleSettings(annotations: Annotations = {}): RouteIdleSetti
 /** The annotations that routes may have. */
 export const routeIdleKeys: readonly string[] = [bodyKey, streamKey];
 
-/** Flags of the waypoint's program, by the Gateway's annotation. */
+/** Flags of the waypoint's program by Gateway annotation. */
 const waypointFlags = {
   'weft.dev/request-head-timeout': '--request-head-timeout-ms',
   [bodyKey]: '--request-body-idle-timeout-ms',
@@ -68,14 +69,14 @@ const waypointFlags = {
 /** The annotations that Gateways may have. */
 export const gatewayIdleKeys: readonly string[] = Object.keys(waypointFlags);
 
-/** What a Gateway's annotations say, as flags of the waypoint's program. With problems nothing of it should be used. */
+/** Flags of the waypoint's program from a Gateway's annotations. If there are problems, the caller must not use the flags. */
 export function waypointIdleFlags(annotations: Annotations = {}): {
   readonly flags: readonly string[];
   readonly problems: readonly string[];
 } {
   const problems: string[] = [];
   const flags = Object.entries(waypointFlags).flatMap(([key, flag]) => {
-    const ms = read(annotations, key, problems, 'the waypoint stays as it is');
+    const ms = read(annotations, key, problems, 'the waypoint stays unchanged');
     return ms === undefined ? [] : [`${flag}=${ms}`];
   });
   return { flags, problems };

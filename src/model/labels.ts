@@ -5,7 +5,7 @@ export type Annotations = Readonly<Record<string, string>>;
 export const labelsOf = (object: { readonly metadata: { readonly labels?: Labels } } | undefined): Labels =>
   object?.metadata.labels ?? {};
 
-/** A manifest without a namespace means `default`. Cluster-scoped objects share that name in indexes. */
+/** The namespace of an object. Without one it is `default`; cluster-scoped objects share that name in indexes. */
 export const namespaceOf = (object: { readonly metadata: { readonly namespace?: string } }): string =>
   object.metadata.namespace ?? 'default';
 

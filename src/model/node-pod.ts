@@ -3,8 +3,8 @@ import type { SpiffeId } from './identity.js';
 import type { WorkloadUid } from './workload.js';
 
 /**
- * What one node's agent must know of a pod that it shall hold in the mesh: Weft's own resource
- * (weft.v1.NodePod, type.googleapis.com/weft.v1.NodePod), told to that node alone.
+ * A pod that the agent of its node must enroll, with the settings that the agent needs: Weft's own resource
+ * (weft.v1.NodePod, type.googleapis.com/weft.v1.NodePod), sent only to that node.
  */
 export interface NodePod {
   readonly uid: WorkloadUid;
@@ -12,38 +12,38 @@ export interface NodePod {
   readonly namespace: string;
   readonly identity: SpiffeId;
   readonly addresses: readonly IpAddress[];
-  /** Path of the network namespace (`/run/netns/x`), from the annotation `weft.dev/netns`; empty: find it. */
+  /** Path of the network namespace (`/run/netns/x`) from the annotation `weft.dev/netns`; empty: the agent searches for it. */
   readonly netns: string;
-  /** Kubernetes' pod UID, empty without Kubernetes. */
+  /** Kubernetes pod UID; empty without Kubernetes. */
   readonly podUid: string;
-  /** Ports that the node's own probes may reach in strict mode. */
+  /** Ports that probes from the node may reach in strict mode. */
   readonly probePorts: readonly number[];
-  /** Outbound connections to these leave uncaptured. */
+  /** Outbound connections to these ports are not captured. */
   readonly excludeOutboundPorts: readonly number[];
   readonly excludeOutboundCidrs: readonly Cidr[];
-  /** Inbound connections to these ports meet no capture. */
+  /** Inbound connections to these ports are not captured. */
   readonly excludeInboundPorts: readonly number[];
-  /** Traffic to destinations that the mesh does not know: as without a mesh, or refused. */
+  /** Traffic to destinations outside of the mesh: allowed as without a mesh, or refused. */
   readonly outboundUnknown: 'allow' | 'refuse';
-  /** What connect() meets while the agent is dead. */
+  /** How connect() behaves while the agent is down. */
   readonly agentDown: 'refuse' | 'plaintext';
-  /** On entering strict mode, cut connections made before enrollment. */
+  /** When strict mode begins, connections made before enrollment are cut. */
   readonly cutPreexisting: boolean;
-  /** How it is joined with pods of its own node: by the kernel where policy allows, or by mutual TLS there too. */
+  /** Connections with pods of the same node: as kernel flows where policy allows, or always with mutual TLS. */
   readonly sameNode: 'kernel' | 'encrypted';
-  /** Its connections with others that say so too may go past TCP where the kernel carries them. */
+  /** Kernel flows between pods that both set this may bypass TCP (splice). */
   readonly splice: boolean;
-  /** Connections to these ports of it stay on TCP where the kernel carries them. */
+  /** Kernel flows to these ports of the pod stay on TCP. */
   readonly unsplicedPorts: readonly number[];
-  /** Changes when the trusted roots do: certificates are then fetched anew. */
+  /** Changes when the trusted roots change. Certificates are then requested again. */
   readonly rootsVersion: string;
 }
 
-/** Why a pod is not held in the mesh. */
+/** Why a pod is not enrolled. */
 export type UncapturedReason =
   'host-network' | 'disabled-by-label' | 'namespace-not-enrolled' | 'mesh-is-being-removed' | 'waypoint';
 
-/** A pod of the node that is not to be held (weft.v1.UncapturedPod), told to that node alone. */
+/** A pod of the node that must not be enrolled (weft.v1.UncapturedPod), sent only to that node. */
 export interface UncapturedPod {
   readonly uid: WorkloadUid;
   readonly name: string;

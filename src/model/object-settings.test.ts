@@ -2,36 +2,36 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isStrict, meshModeOf, portList, settingProblems } from './object-settings.js';
 
-test('a mode that nobody knows is strict', () => {
+test('an unknown mode is treated as strict', () => {
   for (const value of ['strict', 'Strict', 'STRICT', 'on', ''])
     assert.equal(isStrict({ 'weft.dev/mode': value }), true);
   for (const labels of [{}, { 'weft.dev/mode': 'permissive' }]) assert.equal(isStrict(labels), false);
 });
 
-test('a word about the mesh that nobody knows is as if it were not there', () => {
+test('an unknown value of the mesh label is ignored', () => {
   assert.equal(meshModeOf({ 'weft.dev/mesh': 'true' }), undefined);
   assert.equal(meshModeOf({ 'weft.dev/mesh': 'true', 'istio.io/dataplane-mode': 'ambient' }), 'enabled');
   assert.equal(meshModeOf({ 'weft.dev/mesh': 'disabled', 'istio.io/dataplane-mode': 'ambient' }), 'disabled');
 });
 
-test('what cannot be read is named, with what is expected and what stands in its place', () => {
+test('an invalid value is reported with the expected values and what applies in its place', () => {
   const labels = (key: string, value: string): string[] =>
     settingProblems({ labels: { [`weft.dev/${key}`]: value } }).map(({ message }) => message);
   const messages = (key: string, value: string): string[] =>
     settingProblems({ annotations: { [`weft.dev/${key}`]: value } }).map(({ message }) => message);
   assert.match(
     labels('mesh', 'true')[0] ?? '',
-    /weft\.dev\/mesh: "true" is unknown: it is enabled or disabled; .*not there/,
+    /weft\.dev\/mesh: "true" is unknown: expected enabled or disabled; the label is ignored/,
   );
-  assert.match(labels('mode', 'Strict')[0] ?? '', /it is taken for strict/);
+  assert.match(labels('mode', 'Strict')[0] ?? '', /treated as strict/);
   for (const key of ['exclude-outbound-ports', 'exclude-inbound-ports', 'splice-off-ports'])
     assert.match(messages(key, '80, http,70000, 1e3')[0] ?? '', /"http", "70000", "1e3" is unknown/);
   assert.match(messages('exclude-outbound-cidrs', '10.0.0.0/8,10.0.0.0/99')[0] ?? '', /"10\.0\.0\.0\/99"/);
-  assert.match(messages('same-node', 'tls')[0] ?? '', /taken for encrypted/);
-  assert.match(messages('splice', 'true')[0] ?? '', /taken for off/);
+  assert.match(messages('same-node', 'tls')[0] ?? '', /treated as encrypted/);
+  assert.match(messages('splice', 'true')[0] ?? '', /treated as off/);
   assert.match(
     messages('first-enrollment', 'later')[0] ?? '',
-    /it is available or closed; it is taken for closed/,
+    /expected available or closed; treated as closed/,
   );
   for (const [key, value] of [
     ['exclude-outbound-ports', ' 80 , 443,'],
@@ -43,7 +43,7 @@ test('what cannot be read is named, with what is expected and what stands in its
   assert.deepEqual(portList('80, http, 1e3'), [80]);
 });
 
-test('a key of Weft that nobody knows, or that stands in the wrong place, is named', () => {
+test('an unknown or misplaced key of Weft is reported', () => {
   const found = settingProblems({
     labels: {
       app: 'a',
@@ -62,6 +62,9 @@ test('a key of Weft that nobody knows, or that stands in the wrong place, is nam
     found[0]?.message ?? '',
     /label weft\.dev\/mod is unknown: Weft has the labels weft\.dev\/mesh, /,
   );
-  assert.match(found[1]?.message ?? '', /it is one of the annotations; it has no effect/);
-  assert.match(found[2]?.message ?? '', /annotation weft\.dev\/mode is unknown: it is one of the labels/);
+  assert.match(found[1]?.message ?? '', /it is an annotation, not a label; it has no effect/);
+  assert.match(
+    found[2]?.message ?? '',
+    /annotation weft\.dev\/mode is unknown: it is a label, not an annotation/,
+  );
 });

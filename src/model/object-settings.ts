@@ -1,6 +1,6 @@
 /**
- * Labels and annotations by which namespaces and pods say how they take part in the mesh: which values they may have, and what one that
- * nobody knows is taken for. The API server refuses the same (daemonset/chart/templates/validation.yaml). Pure.
+ * Labels and annotations of namespaces and pods that configure the mesh: their valid values, and what applies in place of an invalid
+ * value. The API server rejects the same values (daemonset/chart/templates/validation.yaml). Pure.
  */
 import { nearest } from '../base/nearest.js';
 import { parseCidr, type Cidr } from './address.js';
@@ -11,12 +11,15 @@ const modeLabel = 'weft.dev/mode';
 const firstEnrollment = 'weft.dev/first-enrollment';
 
 export interface SettingProblem {
-  /** The label or annotation. */
+  /** Key of the label or annotation. */
   readonly key: string;
   readonly value: string;
-  /** Which values there are, and what stands in the place of this one. */
+  /** States the valid values and what applies in place of this one. */
   readonly message: string;
-  /** Whoever wrote it may rely on a protection that is not there: it stands for a key that takes into the mesh or makes it stricter. */
+  /**
+   * The author may rely on a protection that is not in force: the value is invalid, or an unknown key resembles one that enrolls pods or
+   * makes the mesh stricter.
+   */
   readonly isProtection: boolean;
 }
 
@@ -35,8 +38,9 @@ function cidrOf(item: string): Cidr | undefined {
   }
 }
 
-/** What cannot be read of a list of exclusions excludes nothing: more is captured, not less. */
+/** The valid ports of a comma-separated list. Invalid entries of exclusions exclude nothing: more is captured, not less. */
 export const portList = (text: string | undefined): number[] => items(text).filter(isPort).map(Number);
+/** The valid blocks of a comma-separated list. Invalid entries are left out, as in `portList`. */
 export const cidrList = (text: string | undefined): Cidr[] =>
   items(text).flatMap((item) => {
     const block = cidrOf(item);
@@ -46,20 +50,20 @@ export const cidrList = (text: string | undefined): Cidr[] =>
 interface Setting {
   readonly in: 'labels' | 'annotations';
   readonly key: string;
-  /** What of the value cannot be read. */
+  /** The invalid parts of the value. */
   readonly unreadable: (value: string) => readonly string[];
   readonly expects: string;
-  /** What stands in its place. */
+  /** What applies in place of the invalid parts. */
   readonly instead: string;
 }
 
 const oneOf = (...values: readonly string[]): Pick<Setting, 'unreadable' | 'expects'> => ({
   unreadable: (value) => (values.includes(value) ? [] : [value]),
-  expects: `it is ${values.join(' or ')}`,
+  expects: `expected ${values.join(' or ')}`,
 });
 const ports = {
   unreadable: (value: string) => items(value).filter((item) => !isPort(item)),
-  expects: 'it is a list of port numbers from 1 to 65535 (names are not known here)',
+  expects: 'expected a list of port numbers from 1 to 65535 (port names are not supported)',
 };
 const settings: readonly Setting[] = [
   {
@@ -67,41 +71,46 @@ const settings: readonly Setting[] = [
     key: meshLabel,
     ...oneOf('enabled', 'disabled'),
     instead:
-      'it is as if it were not there: a namespace is then outside of the mesh unless istio.io/dataplane-mode takes it in, a pod is as its namespace',
+      'the label is ignored: a namespace is then outside of the mesh unless it has istio.io/dataplane-mode=ambient, a pod follows its namespace',
   },
-  { in: 'labels', key: modeLabel, ...oneOf('strict', 'permissive'), instead: 'it is taken for strict' },
+  { in: 'labels', key: modeLabel, ...oneOf('strict', 'permissive'), instead: 'treated as strict' },
   {
     in: 'annotations',
     key: 'weft.dev/exclude-outbound-ports',
     ...ports,
-    instead: 'these are not excluded',
+    instead: 'these entries are not excluded',
   },
-  { in: 'annotations', key: 'weft.dev/exclude-inbound-ports', ...ports, instead: 'these are not excluded' },
-  { in: 'annotations', key: 'weft.dev/splice-off-ports', ...ports, instead: 'these are passed over' },
+  {
+    in: 'annotations',
+    key: 'weft.dev/exclude-inbound-ports',
+    ...ports,
+    instead: 'these entries are not excluded',
+  },
+  { in: 'annotations', key: 'weft.dev/splice-off-ports', ...ports, instead: 'these entries are ignored' },
   {
     in: 'annotations',
     key: 'weft.dev/exclude-outbound-cidrs',
     unreadable: (value) => items(value).filter((item) => !cidrOf(item)),
-    expects: 'it is a list of address blocks like 10.0.0.0/8',
-    instead: 'these are not excluded',
+    expects: 'expected a list of CIDR blocks, for example 10.0.0.0/8',
+    instead: 'these entries are not excluded',
   },
   {
     in: 'annotations',
     key: 'weft.dev/same-node',
     ...oneOf('kernel', 'encrypted'),
-    instead: 'it is taken for encrypted',
+    instead: 'treated as encrypted',
   },
-  { in: 'annotations', key: 'weft.dev/splice', ...oneOf('on', 'off'), instead: 'it is taken for off' },
+  { in: 'annotations', key: 'weft.dev/splice', ...oneOf('on', 'off'), instead: 'treated as off' },
   {
     in: 'annotations',
     key: firstEnrollment,
     ...oneOf('available', 'closed'),
-    instead: 'it is taken for closed',
+    instead: 'treated as closed',
   },
 ];
 
 const prefix = 'weft.dev/';
-/** What else there is of Weft on namespaces, pods and Services, and whose value is not looked at here. */
+/** Other keys of Weft on namespaces, pods and Services. Their values are not checked here. */
 const others: Readonly<Record<Setting['in'], readonly string[]>> = {
   labels: [`${prefix}waypoint`, `${prefix}waypoint-namespace`, `${prefix}export`, `${prefix}bench`],
   annotations: [`${prefix}netns`],
@@ -110,11 +119,11 @@ const keysIn = (where: Setting['in']): readonly string[] => [
   ...settings.filter((setting) => setting.in === where).map(({ key }) => key),
   ...others[where],
 ];
-/** The bench marks the namespaces that it makes. */
+/** The benchmark labels the namespaces that it creates; users are not offered that key. */
 const isForUsers = (key: string): boolean => key !== `${prefix}bench`;
 const known = { labels: new Set(keysIn('labels')), annotations: new Set(keysIn('annotations')) };
 const forUsers = new Set([...known.labels, ...known.annotations].filter(isForUsers));
-/** Without one of these a pod is not encrypted, or less is refused or read than its author believes. */
+/** Keys whose absence weakens a protection: traffic is not encrypted, or less is refused or read by a waypoint than intended. */
 const protections: ReadonlySet<string> = new Set([
   meshLabel,
   modeLabel,
@@ -124,7 +133,7 @@ const protections: ReadonlySet<string> = new Set([
 ]);
 export const isProtection = (key: string): boolean => protections.has(key);
 
-/** A mistyped key, or one in the wrong place, says nothing at all: whoever wrote it believes that it does. */
+/** Problems of mistyped keys and of labels written as annotations or the other way round. Such keys have no effect. */
 function unknownKeys(where: Setting['in'], texts: Labels | Annotations): SettingProblem[] {
   const [kind, elsewhere] =
     where === 'labels' ? ['label', 'annotations' as const] : ['annotation', 'labels' as const];
@@ -133,7 +142,7 @@ function unknownKeys(where: Setting['in'], texts: Labels | Annotations): Setting
     const isElsewhere = known[elsewhere].has(key);
     const meant = isElsewhere ? key : nearest(key, forUsers);
     const why = isElsewhere
-      ? `it is one of the ${elsewhere}`
+      ? `it is ${where === 'labels' ? 'an annotation, not a label' : 'a label, not an annotation'}`
       : `Weft has the ${where} ${keysIn(where).filter(isForUsers).join(', ')}${meant === undefined ? '' : ` (did you mean ${meant}?)`}`;
     return [
       {
@@ -146,7 +155,7 @@ function unknownKeys(where: Setting['in'], texts: Labels | Annotations): Setting
   });
 }
 
-/** What a namespace or pod says of itself that nobody can read. */
+/** Problems of the labels and annotations of a namespace or pod: invalid values and unknown keys. */
 export function settingProblems({
   labels = {},
   annotations = {},
@@ -173,7 +182,7 @@ export function settingProblems({
   return [...unread, ...unknownKeys('labels', labels), ...unknownKeys('annotations', annotations)];
 }
 
-/** Undefined where the labels say nothing that is known; the Istio label means the same where Weft's own says nothing. */
+/** Mesh membership stated by labels; undefined if they state none. Istio's label counts if Weft's label has no valid value. */
 export function meshModeOf(labels: Labels): 'enabled' | 'disabled' | undefined {
   const own = labels[meshLabel];
   if (own === 'enabled' || own === 'disabled') return own;
@@ -181,13 +190,13 @@ export function meshModeOf(labels: Labels): 'enabled' | 'disabled' | undefined {
   return istio === 'ambient' ? 'enabled' : istio === 'none' ? 'disabled' : undefined;
 }
 
-/** A value that nobody knows asks for the stronger of the two. */
+/** Whether labels ask for strict mode. An invalid value counts as strict. */
 export const isStrict = (labels: Labels): boolean =>
   labels[modeLabel] !== undefined && labels[modeLabel] !== 'permissive';
 
 /**
- * What a namespace's annotations say of strict mode while its pods are enrolled for the first time: that it waits for all of them, or is in
- * force from the first. Undefined: nothing.
+ * Strict mode of a namespace while its pods are enrolled for the first time: `available` defers it until all pods are enrolled, `closed`
+ * enforces it from the first pod on. Undefined: the annotation is absent.
  */
 export const firstEnrollmentOf = (annotations: Annotations): 'available' | 'closed' | undefined => {
   const value = annotations[firstEnrollment];

@@ -10,7 +10,7 @@ const claim = (rank: keyof typeof claimRanks, createdMs: number, name: string): 
   name,
 });
 
-test('an address is of the strongest claim, then of the oldest, then by namespace and name: one order, however it is asked', () => {
+test('an address belongs to the strongest claim, then the oldest, then by namespace and name: a total order', () => {
   const inOrder = [
     claim('node', 9, 'z'),
     claim('pod', 8, 'z'),
@@ -25,7 +25,7 @@ test('an address is of the strongest claim, then of the oldest, then by namespac
       assert.equal(Math.sign(compareClaims(one, other)), Math.sign(i - j), `${i} ${j}`);
 });
 
-test('what discovery names no pod and no Workload takes no address from anybody', () => {
+test('a workload that is neither a pod nor a Workload takes no address from others', () => {
   const ranks: Readonly<Record<string, keyof typeof claimRanks>> = {
     'Kubernetes//Pod/shop/web': 'pod',
     'other//Pod/shop/web': 'pod',
@@ -45,7 +45,7 @@ test('what discovery names no pod and no Workload takes no address from anybody'
     assert.equal(claimRankOf(uid as WorkloadUid), claimRanks[rank], uid);
 });
 
-test('a reference and a Workload that is not exported count for clients of their own namespace alone', () => {
+test('a reference and a Workload that is not exported are valid only for clients in their own namespace', () => {
   const of = (uid: string, scope?: 'namespace') => ({
     uid: uid as WorkloadUid,
     namespace: 'shop',

@@ -1,24 +1,24 @@
 /**
- * Who owns an address, and whose claims count for whom: the one rule of docs/ARCHITECTURE.md, "Who owns what". Compile, agents,
- * waypoints and the kernel's verdicts decide by it. Pure.
+ * Decides who owns an address and for which clients a claim is valid, as described in docs/ARCHITECTURE.md, "Who owns what". The control
+ * plane, agents, waypoints and the kernel's verdicts all use these rules. Pure.
  */
 import type { ServiceKey, Workload, WorkloadUid } from './workload.js';
 
-/** How strong a claim to an address is: the smaller number wins. A reference leads to an address and never owns it. */
+/** Strength of a claim to an address: the smaller number wins. A reference points to an address and never owns it. */
 export const claimRanks = { node: 0, pod: 1, service: 2, workload: 3, reference: 4 } as const;
 export type ClaimRank = (typeof claimRanks)[keyof typeof claimRanks];
 
 /** One object's claim to an address or a host name. */
 export interface Claim {
   readonly rank: ClaimRank;
-  /** `metadata.creationTimestamp` in ms since the epoch; 0 where nobody says (manifests in files). */
+  /** `metadata.creationTimestamp` in ms since the epoch; 0 if unknown (manifests in files). */
   readonly createdMs: number;
-  /** Empty for what is in no namespace. */
+  /** Empty for cluster-scoped objects. */
   readonly namespace: string;
   readonly name: string;
 }
 
-/** Sorts the owner first: by rank, then age, then `namespace/name`. */
+/** Orders claims with the owner first: by rank, then age (the older first), then `namespace/name`. */
 export function compareClaims(a: Claim, b: Claim): number {
   if (a.rank !== b.rank) return a.rank - b.rank;
   if (a.createdMs !== b.createdMs) return a.createdMs - b.createdMs;
@@ -27,8 +27,8 @@ export function compareClaims(a: Claim, b: Claim): number {
 }
 
 /**
- * Whether Services of a namespace stand before workloads of another: put a waypoint in front of them or have their policies applied
- * to them. Whoever else names a workload's address as an endpoint has only given it another name.
+ * Whether Services of one namespace may front workloads of another: their waypoint and their policies then apply to these workloads. A
+ * Service that may not front a workload but has its address as an endpoint only gives the address another name.
  */
 export const mayStandBefore = (serviceNamespace: string, workloadNamespace: string): boolean =>
   serviceNamespace === workloadNamespace;
@@ -37,12 +37,12 @@ export const mayStandBefore = (serviceNamespace: string, workloadNamespace: stri
 export const namespaceOfKey = (key: ServiceKey): string => key.slice(0, key.indexOf('/'));
 
 /**
- * By the UID that discovery gives a workload: `<cluster>//Pod/<namespace>/<name>` is a Pod, `<cluster>/<group>/Workload/...` and
- * `.../WorkloadEntry/...` are machines of their own. Everything else is a reference: EndpointSlices, endpoints of an ExternalService
- * or a ServiceEntry, and kinds that this version does not know, which therefore take nothing from anybody.
+ * The claim rank by the workload's discovery UID: `<cluster>//Pod/<namespace>/<name>` is a Pod, `<cluster>/<group>/Workload/...` and
+ * `.../WorkloadEntry/...` are machines outside of Kubernetes. All others are references: EndpointSlices, endpoints of an ExternalService
+ * or a ServiceEntry, and unknown kinds, which therefore take no address from anything.
  */
 export function claimRankOf(uid: WorkloadUid): ClaimRank {
-  // Most are pods, and every connection asks.
+  // Fast path: most workloads are pods, and every connection calls this.
   if (uid.startsWith('/Pod/', uid.indexOf('/') + 1)) return claimRanks.pod;
   const [, group, kind] = uid.split('/', 3);
   if (kind === 'WorkloadEntry' || (group === 'weft.dev' && kind === 'Workload')) return claimRanks.workload;
@@ -50,8 +50,8 @@ export function claimRankOf(uid: WorkloadUid): ClaimRank {
 }
 
 /**
- * Whether a workload's claim to its address counts for clients of a namespace that dial the address itself.
- * @param clientNamespace undefined: of no namespace in particular, so only what counts for everybody
+ * Whether a workload's claim to its address is valid for clients of a namespace that dial the address directly.
+ * @param clientNamespace undefined: no particular namespace, so only claims that are valid for all clients count
  */
 export function countsFor(
   workload: Pick<Workload, 'uid' | 'namespace' | 'scope'>,
@@ -67,7 +67,7 @@ export function countsFor(
   }
 }
 
-/** Label of a Namespace whose ExternalServices and Workloads count for clients of every namespace. */
+/** Label of a Namespace whose ExternalServices and Workloads are valid for clients of every namespace. */
 export const exportLabel = 'weft.dev/export';
-/** Annotation of a Node: namespaces, comma-separated, whose Workloads it takes; `*`: of all. */
+/** Annotation of a Node: comma-separated namespaces whose Workloads the Node accepts; `*`: all namespaces. */
 export const workloadNamespacesAnnotation = 'weft.dev/workload-namespaces';

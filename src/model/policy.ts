@@ -12,10 +12,10 @@ export type StringMatch =
 
 export type PolicyPath =
   | { readonly kind: 'exact' | 'prefix' | 'suffix'; readonly value: string }
-  /** Segment by segment: a text stands for itself, `*` for any one segment, `**` (the last) for all that follow. */
+  /** Matched segment by segment: `*` matches any one segment, `**` (only as the last) all that follow, other text itself. */
   | { readonly kind: 'template'; readonly segments: readonly string[] };
 
-/** What only who reads HTTP can tell. Values of one field OR, fields AND, as in PolicyMatch. */
+/** Conditions on an HTTP request. Values of one field are ORed, fields are ANDed, as in PolicyMatch. */
 export interface HttpMatch {
   readonly methods: readonly string[];
   readonly notMethods: readonly string[];
@@ -24,7 +24,7 @@ export interface HttpMatch {
   /** In lower case, without port. */
   readonly hosts: readonly StringMatch[];
   readonly notHosts: readonly StringMatch[];
-  /** Each has to hold: one of its values, or (negated) none of them. */
+  /** Each header must match: one of its values, or, if negated, none of them. */
   readonly headers: readonly {
     readonly name: string;
     readonly values: readonly StringMatch[];
@@ -32,7 +32,7 @@ export interface HttpMatch {
   }[];
 }
 
-/** Values of one field OR, fields AND; a `not` field holds where none of its values matches. Empty fields hold. */
+/** Values of one field are ORed, fields are ANDed. A `not` field matches if none of its values matches. Empty fields match. */
 export interface PolicyMatch {
   readonly namespaces: readonly StringMatch[];
   readonly notNamespaces: readonly StringMatch[];
@@ -47,11 +47,11 @@ export interface PolicyMatch {
   readonly notDestinationPorts: readonly number[];
   readonly serviceAccounts: readonly { readonly namespace: string; readonly serviceAccount: string }[];
   readonly notServiceAccounts: readonly { readonly namespace: string; readonly serviceAccount: string }[];
-  /** Judged by the waypoint; src/policy/authorize.ts says what holds where none has read the request. */
+  /** Evaluated by the waypoint. src/policy/authorize.ts defines the result if no waypoint has read the request. */
   readonly http?: HttpMatch;
 }
 
-/** A match without fields: by itself it holds for nothing (src/policy/authorize.ts). */
+/** A match without fields. It matches nothing (src/policy/authorize.ts). */
 export const emptyMatch: PolicyMatch = {
   namespaces: [],
   notNamespaces: [],
@@ -70,16 +70,16 @@ export const emptyMatch: PolicyMatch = {
 export const isEmptyMatch = (match: PolicyMatch): boolean =>
   Object.values(match).every((values: readonly unknown[] | undefined) => !values || values.length === 0);
 
-/** istio.security.Authorization, parsed. Rules OR; a rule's clauses AND; a clause's matches OR. */
+/** istio.security.Authorization, parsed. Rules are ORed, the clauses of a rule ANDed, the matches of a clause ORed. */
 export interface AuthorizationPolicy {
   readonly key: PolicyKey;
   readonly name: string;
   readonly namespace: string;
   readonly scope: 'global' | 'namespace' | 'workload';
-  /** Services (`<namespace>/<hostname>`) whose requests it judges, at their waypoint; none: by scope. */
+  /** Services (`<namespace>/<hostname>`) whose waypoints authorize requests with this policy; empty: the policy applies by scope. */
   readonly services: readonly string[];
   readonly action: 'allow' | 'deny';
   readonly rules: readonly { readonly clauses: readonly { readonly matches: readonly PolicyMatch[] }[] }[];
-  /** Recorded, never enforced. */
+  /** Audit mode: denials are recorded, never enforced. */
   readonly dryRun: boolean;
 }

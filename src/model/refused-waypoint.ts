@@ -1,13 +1,16 @@
 /**
- * Reference to a waypoint that does not admit a Service. It names what can never exist: no namespace has a dot (RFC 1123 label), and `.invalid`
- * is reserved (RFC 2606). Whoever follows a waypoint reference, proxies of others too, finds nobody there and refuses.
+ * Reference to a waypoint that does not admit a Service. The referenced name cannot exist: a namespace has no dot (RFC 1123 label), and
+ * `.invalid` is reserved (RFC 2606). Any proxy that follows the reference, including other implementations, finds no waypoint and refuses.
  */
 import type { ServiceKey, WaypointRef } from './workload.js';
 
 const namespacePart = 'not-allowed.weft.dev';
 const suffix = '.not-allowed.invalid';
 
-/** @param gateway the Gateway that was asked for */
+/**
+ * The reference for a Gateway that does not admit a Service.
+ * @param gateway the Gateway that the Service names
+ */
 export function refusedWaypoint(
   gateway: { readonly namespace: string; readonly name: string },
   hbonePort: number,
@@ -17,13 +20,13 @@ export function refusedWaypoint(
   return { kind: 'hostname', service, hbonePort };
 }
 
-/** `<namespace>/<name>` of the Gateway that does not admit the Service; undefined of any other reference. */
+/** `<namespace>/<name>` of the Gateway that does not admit the Service; undefined for any other reference. */
 export function refusedWaypointOf(reference: WaypointRef): string | undefined {
   if (reference.kind !== 'hostname') return undefined;
   const [namespace, host = ''] = reference.service.split('/');
   if (namespace !== namespacePart || !host.endsWith(suffix)) return undefined;
   const name = host.slice(0, -suffix.length);
-  // A Gateway's name may have dots, a namespace's has none.
+  // A Gateway's name may contain dots, a namespace's name may not.
   const at = name.lastIndexOf('.');
   return `${name.slice(at + 1)}/${name.slice(0, at)}`;
 }

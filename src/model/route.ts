@@ -1,6 +1,6 @@
 /**
- * What a waypoint knows of routing: Gateway API routes attached to Services, compiled by the control plane. Plain,
- * structured-cloneable data; src/waypoint/routes makes functions of it.
+ * Routes of waypoints: Gateway API routes attached to Services, compiled by the control plane. Plain, structured-cloneable data;
+ * src/waypoint/routes compiles it to functions.
  */
 import type { Brand } from '../base/brand.js';
 import type * as pb from '../discovery/gen/weft.js';
@@ -11,11 +11,11 @@ export type RouteKey = Brand<string, 'RouteKey'>;
 
 export type PathMatch =
   | { readonly kind: 'exact'; readonly value: string }
-  /** Whole segments: `/a` holds for `/a` and `/a/b`, not for `/ab`. Without a trailing slash, `/` apart. */
+  /** Matches whole segments: `/a` matches `/a` and `/a/b`, not `/ab`. The value has no trailing slash, except for `/`. */
   | { readonly kind: 'prefix'; readonly value: string }
-  /** RE2-like syntax without backreferences, held against the whole path. */
+  /** RE2-like syntax without backreferences, matched against the whole path. */
   | { readonly kind: 'regex'; readonly value: string }
-  /** A gRPC method of whatever service: `/Method`. */
+  /** A gRPC method of any service: `/Method`. */
   | { readonly kind: 'suffix'; readonly value: string };
 
 export interface ValueMatch {
@@ -25,7 +25,7 @@ export interface ValueMatch {
   readonly value: string;
 }
 
-/** All of it has to hold. */
+/** All conditions must match. */
 export interface RouteMatch {
   readonly path?: PathMatch;
   readonly method?: string;
@@ -38,12 +38,12 @@ export type HeaderPair = pb.HeaderPair;
 
 export type PathChange =
   | { readonly kind: 'full'; readonly value: string }
-  /** In place of the prefix that the rule's one match has. */
+  /** Replaces the path prefix of the rule's only match. */
   | { readonly kind: 'prefix'; readonly value: string };
 
 export type BackendTarget =
   | { readonly kind: 'service'; readonly service: ServiceKey; readonly port: number }
-  /** Answered by 500, as the specification says; `reason` for logs. */
+  /** Requests get 500, as the Gateway API specifies. `reason` is for logs. */
   | { readonly kind: 'invalid'; readonly reason: string };
 
 export type RouteFilter =
@@ -76,7 +76,7 @@ export type RouteRetry = pb.RouteRetry;
 export interface SessionPersistence {
   readonly kind: 'cookie' | 'header';
   readonly name: string;
-  /** Session cookies end with the client; permanent ones with the time. */
+  /** A session cookie ends with the client's session, a permanent cookie after this time. */
   readonly absoluteTimeoutMs?: number;
   readonly idleTimeoutMs?: number;
   readonly permanent: boolean;
@@ -86,11 +86,11 @@ export type RouteIdleTimeouts = pb.IdleTimeouts;
 
 export interface RouteRule extends Pick<pb.RouteRule, 'requestTimeoutMs' | 'backendRequestTimeoutMs'> {
   readonly name?: string;
-  /** One has to hold; none: all requests. */
+  /** At least one must match. Empty: the rule matches all requests. */
   readonly matches: readonly RouteMatch[];
   readonly filters: readonly RouteFilter[];
   readonly backends: readonly RouteBackend[];
-  /** In place of the waypoint's own; 0: none. */
+  /** Override the waypoint's own timeouts; 0: no timeout. */
   readonly idleTimeouts?: RouteIdleTimeouts;
   readonly retry?: RouteRetry;
   readonly sessionPersistence?: SessionPersistence;
@@ -103,8 +103,8 @@ export interface Route {
   readonly name: string;
   readonly createdMs: number;
   /**
-   * Services whose requests it routes, by port where one is named. A Service of another namespace than the route's: the
-   * requests of clients of the route's namespace alone (GEP-1294, consumer routes).
+   * Services whose requests the route handles, only on `port` if that is set. For a Service in another namespace than the route, only
+   * requests of clients in the route's namespace (GEP-1294, consumer routes).
    */
   readonly parents: readonly { readonly service: ServiceKey; readonly port?: number }[];
   readonly rules: readonly RouteRule[];

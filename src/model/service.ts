@@ -2,7 +2,7 @@ import type { IpAddress } from './address.js';
 import type { SpiffeId } from './identity.js';
 import type { PortMapping, ServiceKey, WaypointRef } from './workload.js';
 
-/** One service as discovery tells it (istio.workload.Service), parsed. */
+/** A service received from discovery (istio.workload.Service), parsed. */
 export interface Service {
   readonly key: ServiceKey;
   readonly name: string;
@@ -10,7 +10,7 @@ export interface Service {
   readonly hostname: string;
   readonly addresses: readonly { readonly network: string; readonly ip: IpAddress }[];
   readonly ports: readonly PortMapping[];
-  /** Further identities that an endpoint may show. */
+  /** Additional identities that an endpoint may present. */
   readonly subjectAltNames: readonly SpiffeId[];
   readonly waypoint?: WaypointRef;
   readonly loadBalancing?: {
@@ -18,8 +18,8 @@ export interface Service {
     readonly mode: 'unspecified' | 'strict' | 'failover' | 'passthrough';
     readonly allowUnhealthy: boolean;
   };
-  /** All connections of a client's address go to one endpoint for as long as that is one (src/state/affinity.ts). */
+  /** All connections from one client address go to the same endpoint while that endpoint exists (src/state/affinity.ts). */
   readonly sessionAffinity?: 'client-ip';
-  /** Its addresses count for clients of its own namespace alone (an ExternalService that is not exported). Absent: for everybody. */
+  /** Its addresses are valid only for clients in its own namespace (an ExternalService that is not exported). Absent: for all clients. */
   readonly scope?: 'namespace';
 }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { gatewayIdleKeys } from './idle-settings.js';
 import { gatewayKeys, waypointFlags } from './waypoint-settings.js';
 
-test('what a Gateway’s annotations set becomes flags of its waypoint', () => {
+test('annotations of a Gateway become flags of its waypoint', () => {
   assert.deepEqual(waypointFlags(), { flags: [], problems: [] });
   for (const value of ['enabled', 'disabled'])
     assert.deepEqual(
@@ -13,7 +13,7 @@ test('what a Gateway’s annotations set becomes flags of its waypoint', () => {
   for (const key of gatewayIdleKeys) assert.ok(gatewayKeys.includes(key));
 });
 
-test('a value that is unknown is a problem, and no flag', () => {
+test('an unknown value is a problem and sets no flag', () => {
   for (const value of ['', 'true', 'Disabled', ' enabled', 'x'.repeat(100)]) {
     const { flags, problems } = waypointFlags({ 'weft.dev/merge-slashes': value });
     assert.deepEqual(flags, []);

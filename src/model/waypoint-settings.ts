@@ -1,4 +1,4 @@
-/** Annotations of a Gateway that set what its waypoint does, as flags of the waypoint's program. Pure. */
+/** Converts annotations of a Gateway that configure its waypoint to flags of the waypoint's program. Pure. */
 import { gatewayIdleKeys, waypointIdleFlags } from './idle-settings.js';
 import type { Annotations } from './labels.js';
 
@@ -7,7 +7,7 @@ const mergeSlashesKey = 'weft.dev/merge-slashes';
 /** The annotations that Gateways may have. */
 export const gatewayKeys: readonly string[] = [...gatewayIdleKeys, mergeSlashesKey];
 
-/** With problems no flag should be used: the waypoint stays as it is. */
+/** Flags from a Gateway's annotations. If there are problems, the caller must not use the flags and leaves the waypoint unchanged. */
 export function waypointFlags(annotations: Annotations = {}): {
   readonly flags: readonly string[];
   readonly problems: readonly string[];
@@ -18,6 +18,6 @@ export function waypointFlags(annotations: Annotations = {}): {
   if (merge === 'enabled' || merge === 'disabled')
     return { flags: [...idle.flags, `--merge-slashes=${merge}`], problems: idle.problems };
   const shown = JSON.stringify(merge.slice(0, 64));
-  const problem = `annotation ${mergeSlashesKey}: ${shown} is unknown: it is enabled or disabled; the waypoint stays as it is`;
+  const problem = `annotation ${mergeSlashesKey}: ${shown} is unknown: expected enabled or disabled; the waypoint stays unchanged`;
   return { flags: idle.flags, problems: [...idle.problems, problem] };
 }

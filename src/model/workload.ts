@@ -15,7 +15,7 @@ export interface PortMapping {
   readonly appProtocol: AppProtocol;
 }
 
-/** A waypoint by service name or by address. */
+/** A reference to a waypoint by Service or by address. */
 export type WaypointRef =
   | { readonly kind: 'hostname'; readonly service: ServiceKey; readonly hbonePort: number }
   | {
@@ -31,7 +31,7 @@ export interface Locality {
   readonly subzone: string;
 }
 
-/** One endpoint of the mesh as discovery tells it (istio.workload.Workload), parsed. */
+/** A workload received from discovery (istio.workload.Workload), parsed. */
 export interface Workload {
   readonly uid: WorkloadUid;
   readonly name: string;
@@ -42,9 +42,9 @@ export interface Workload {
   readonly network: string;
   readonly node: string;
   readonly cluster: string;
-  /** 'hbone': enrolled, its node's agent takes tunnels on 15008. 'none': plain TCP only. */
+  /** `hbone`: enrolled, the node's agent accepts tunnels on port 15008. `none`: plain TCP only. */
   readonly tunnel: 'none' | 'hbone';
-  /** It takes its tunnels itself, as waypoints do: no agent stands before it. */
+  /** The workload terminates its tunnels itself, as waypoints do, without an agent in front of it. */
   readonly nativeTunnel?: boolean;
   readonly waypoint?: WaypointRef;
   /** Names `<namespace>/<name>` of the WORKLOAD_SELECTOR policies that apply to it. */
@@ -58,6 +58,6 @@ export interface Workload {
   readonly canonicalName: string;
   readonly canonicalRevision: string;
   readonly locality?: Locality;
-  /** Its address counts for clients of its own namespace alone; others reach it by a Service. Absent: for everybody. */
+  /** Its address is valid only for clients in its own namespace; others reach it through a Service. Absent: for all clients. */
   readonly scope?: 'namespace';
 }

@@ -27,7 +27,7 @@ const allowed = (
 ): boolean =>
   authorize([policy('p', action, { ...more, http: { ...anyRequest, ...http } })], attributes(of)).allowed;
 
-test('what asks for a request: judged by who read it, past by where it was judged, the worst where nobody has', () => {
+test('HTTP conditions: evaluated if the request was read, skipped if the waypoint authorized it, worst case if no proxy read it', () => {
   const get = { methods: ['GET'] };
   assert.equal(allowed('allow', get, asked()), true);
   assert.equal(allowed('allow', get, asked({ method: 'POST' })), false);
@@ -39,7 +39,7 @@ test('what asks for a request: judged by who read it, past by where it was judge
   assert.equal(allowed('deny', get, undefined), false);
 });
 
-test('what a rule says of the connection holds beside, whoever judged the request', () => {
+test('the layer 4 conditions of a rule apply as well, whoever authorized the request', () => {
   const web = { principals: [{ kind: 'exact', value: 'cluster.local/ns/shop/sa/web' }] };
   const other = { principals: [{ kind: 'exact', value: 'cluster.local/ns/shop/sa/other' }] };
   const get = { methods: ['GET'] };
@@ -52,7 +52,7 @@ test('what a rule says of the connection holds beside, whoever judged the reques
   assert.equal(allowed('deny', get, asked(), other), true);
 });
 
-test('a rule that denies holds if any reading of the path does; one that allows, if all do', () => {
+test('a DENY matches if any reading of the path matches, an ALLOW if all readings match', () => {
   const admin = { paths: [{ kind: 'prefix', value: '/admin' }] } as const;
   const notAdmin = { notPaths: [{ kind: 'prefix', value: '/admin' }] } as const;
   const both = asked({ paths: ['/x%2Fadmin', '/admin'] });
@@ -63,7 +63,7 @@ test('a rule that denies holds if any reading of the path does; one that allows,
   assert.equal(allowed('deny', notAdmin, asked({ paths: ['/admin', '/admin/'] })), true);
 });
 
-test('a method in another case is not what is allowed, and is what is denied', () => {
+test('a method in another case is not allowed by an ALLOW and is denied by a DENY', () => {
   const lower = asked({ method: 'delete' });
   assert.equal(allowed('deny', { methods: ['DELETE'] }, lower), false);
   assert.equal(allowed('allow', { methods: ['DELETE'] }, lower), false);
@@ -71,7 +71,7 @@ test('a method in another case is not what is allowed, and is what is denied', (
   assert.equal(allowed('deny', { notMethods: ['DELETE'] }, lower), false);
 });
 
-test('a repeated header denies by any of its values, and allows only as what it is altogether', () => {
+test('a repeated header matches a DENY by any of its values, an ALLOW only by all values together', () => {
   const role = (negated: boolean): Partial<HttpMatch> => ({
     headers: [{ name: 'x-role', values: [{ kind: 'exact', value: 'admin' }], negated }],
   });

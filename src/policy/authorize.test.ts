@@ -28,20 +28,20 @@ const account = (serviceAccount: string): PolicyMatch => ({
   serviceAccounts: [{ namespace: 'shop', serviceAccount }],
 });
 
-test('of many rules the last one decides, and is named', () => {
+test('the verdict names the matching rule, also if it is the last of many', () => {
   const others = Array.from({ length: 2000 }, (_, at) => [account(`nobody-${at}`)]);
   const verdict = authorize([policy('allow', ...others, [account('web')])], attributes);
   assert.deepEqual([verdict.allowed, verdict.rule], [true, 2000]);
   assert.equal(authorize([policy('allow', ...others)], attributes).allowed, false);
 });
 
-test('a match that asks for nothing holds for nobody, a clause without matches for all', () => {
+test('a match without fields matches no connection, a clause without matches every connection', () => {
   assert.equal(authorize([policy('allow', [emptyMatch])], attributes).allowed, false);
   assert.equal(authorize([policy('deny', [emptyMatch])], attributes).allowed, true);
   assert.equal(authorize([policy('deny', [])], attributes).allowed, false);
 });
 
-test('who has shown no identity matches no account, and every rule that only excludes one', () => {
+test('a client without an identity matches no account, but every rule that only excludes accounts', () => {
   const unknown = { ...attributes, identity: undefined };
   assert.equal(authorize([policy('allow', [account('web')])], unknown).allowed, false);
   const butWeb: PolicyMatch = {

@@ -1,6 +1,6 @@
 /**
- * The one decision about who may connect to whom, for every path. Any matching DENY denies; else, where at least one
- * ALLOW policy applies, one must match; else allowed. Semantics: istio.security.Authorization.
+ * Authorizes connections and requests; every path uses this function. Any matching DENY denies. Otherwise, if at least one ALLOW policy
+ * applies, one must match. Otherwise the connection is allowed. Semantics: istio.security.Authorization.
  */
 import { cidrContains, type IpAddress } from '../model/address.js';
 import { principalOf, workloadIdentityOf, type SpiffeId, type WorkloadIdentity } from '../model/identity.js';
@@ -14,29 +14,29 @@ import {
 } from '../model/policy.js';
 import { everyReaderMatches, someReaderMatches } from './path-match.js';
 
-/** A request, as who has read it tells it. */
+/** Attributes of an HTTP request, from the proxy that has read it. */
 export interface HttpAttributes {
   readonly method: string;
   /** In lower case, without port. */
   readonly host: string;
   /**
-   * The normalized path as each reader reads it (`readingsOf`), or one text where all read it alike: a rule that denies is held against
-   * each, one that allows has to hold for all.
+   * The readings of the normalized path (`readingsOf`), or a single text if all readers agree. A rule that denies is evaluated against
+   * each reading; a rule that allows must match all readings.
    */
   readonly paths: readonly string[];
-  /** All values of a name (lower case), joined by commas; undefined where it is absent. */
+  /** All values of a header (name in lower case), joined by commas; undefined if the header is absent. */
   readonly header: (name: string) => string | undefined;
 }
 
 export interface ConnectionAttributes {
-  /** Proven by TLS or by the kernel; undefined for plaintext from outside, which proves nothing. */
+  /** Proven by TLS or by the kernel; undefined for plaintext from outside of the mesh, which proves no identity. */
   readonly identity: SpiffeId | undefined;
   readonly sourceIp: IpAddress;
   readonly destinationIp: IpAddress;
   readonly destinationPort: number;
   /**
-   * The request; or that the destination's waypoint has judged it and let it pass; absent: nobody has read it. What asks for more
-   * than is known is then taken for the worst: it denies where it would deny some request, and allows nothing.
+   * The request's attributes, or that the destination's waypoint has authorized the request. Absent: no proxy has read the request. A
+   * match with HTTP conditions is then treated conservatively: it denies if it could deny some request, and it allows nothing.
    */
   readonly http?: HttpAttributes | 'authorized-by-waypoint';
 }
@@ -51,10 +51,11 @@ export interface Verdict {
   readonly audited: readonly string[];
 }
 
-/** For logs: why a connection or request is denied. */
+/** The reason for a denial, for logs. */
 export const denialReason = ({ reason, policy, rule }: Verdict): string =>
   reason === 'denied' ? `policy ${policy} rule ${rule} denies it` : `no rule of ${policy} allows it`;
 
+/** Authorizes a connection, or a request if its attributes are given, by all policies that apply to the destination. Pure. */
 export function authorize(
   policies: readonly AuthorizationPolicy[],
   attributes: ConnectionAttributes,
@@ -76,7 +77,7 @@ export function authorize(
     if (rule !== undefined) return { allowed: true, reason: 'allowed', policy: policy.key, rule, audited };
   }
   if (enforced.length > 0) {
-    // All of them together refuse it; name one, so that the reader has a place to look.
+    // No single policy denies, so the verdict names all enforced ALLOW policies.
     return {
       allowed: false,
       reason: 'no-allow-matched',
@@ -90,7 +91,7 @@ export function authorize(
   return { allowed: true, reason: 'no-policy', audited };
 }
 
-/** Attributes of a connection, its identity taken apart once for all rules. */
+/** Attributes of a connection with its identity parsed once for all rules. */
 interface ParsedAttributes extends ConnectionAttributes {
   readonly workload: WorkloadIdentity | undefined;
   readonly principal: string | undefined;
@@ -105,7 +106,7 @@ const parseAttributes = (attributes: ConnectionAttributes): ParsedAttributes => 
 function matchingRule(policy: AuthorizationPolicy, attributes: ParsedAttributes): number | undefined {
   const denies = policy.action === 'deny';
   const index = policy.rules.findIndex(({ clauses }) =>
-    // As peers do: a clause of no matches holds (an absent `from`), a match of no fields is skipped.
+    // As in other implementations: a clause without matches holds (an absent `from`); a match without fields is skipped.
     clauses.every(
       ({ matches }) =>
         matches.length === 0 || matches.some((match) => ruleMatchHolds(match, attributes, denies)),
@@ -129,22 +130,22 @@ function ruleMatchHolds(match: PolicyMatch, attributes: ParsedAttributes, denies
     ) &&
     field(match.destinationPorts, match.notDestinationPorts, (port) => port === attributes.destinationPort) &&
     field(match.serviceAccounts, match.notServiceAccounts, account) &&
-    // Last, since of thousands of rules hardly one comes to it.
+    // Evaluated last: hardly any of thousands of rules gets this far.
     (match.http ? httpHolds(match.http, attributes.http, denies) : !isEmptyMatch(match))
   );
 }
 
 function httpHolds(match: HttpMatch, http: ConnectionAttributes['http'], denies: boolean): boolean {
-  // What the waypoint judged it would have refused: here the rule holds for what it allows, and not for what it denies.
+  // The waypoint has evaluated the HTTP conditions and would have refused the request: here an ALLOW matches and a DENY does not.
   if (http === 'authorized-by-waypoint') return !denies;
   if (http === undefined) return denies;
   const [holdsFor, holdsForOther] = denies
     ? [someReaderMatches, everyReaderMatches]
     : [everyReaderMatches, someReaderMatches];
   const path = (one: PolicyPath): boolean => holdsFor(one, http.paths);
-  // Of `notPaths` the other way about: it takes requests away from what the rule holds for.
+  // Reversed for `notPaths`, which excludes requests from the rule.
   const notPath = (one: PolicyPath): boolean => holdsForOther(one, http.paths);
-  // Methods are told apart by case, but not by every endpoint: what denies holds for either reading.
+  // Methods are case-sensitive, but not every endpoint distinguishes case: a DENY covers both readings.
   const upper = http.method.toUpperCase();
   const method = (one: string): boolean => one === http.method || (denies && one === upper);
   const notMethod = (one: string): boolean => one === http.method || (!denies && one === upper);
@@ -156,7 +157,7 @@ function httpHolds(match: HttpMatch, http: ConnectionAttributes['http'], denies:
     field(match.hosts, match.notHosts, (host) => stringMatches(host, http.host)) &&
     match.headers.every(({ name, values, negated }) => {
       const value = http.header(name);
-      // Endpoints read a repeated header as a list, or one of its values: what takes away holds for any of these.
+      // Endpoints read a repeated header as a list or as one of its values: a condition that takes access away matches any of these.
       const parts = denies !== negated && value?.includes(',') ? value.split(',') : [];
       const holds = (one: StringMatch): boolean =>
         stringMatches(one, value) || parts.some((part) => stringMatches(one, part.trim()));

@@ -1,16 +1,16 @@
 /**
- * A configured path against the readings of a request's path. The same reader reads both: `/a%20b` is the path that an endpoint which
- * decodes it calls `/a b`, and an endpoint that ignores parameters takes `/a;v=1` for `/a` in the policy as in the request.
+ * Matches a configured path against the readings of a request's path. The same reader reads both: for an endpoint that decodes escapes,
+ * `/a%20b` is `/a b`; for an endpoint that ignores parameters, `/a;v=1` is `/a` both in the policy and in the request.
  */
 import type { PolicyPath } from '../model/policy.js';
 import { placeholders, readingsOf, readsAlike } from './path.js';
 
-/** A prefix whose last segment a reader has cut at its parameters ends where that segment does. */
+/** `segment-prefix`: a prefix from whose last segment a reader has removed parameters. It must end at a segment boundary. */
 type Form = PolicyPath | { readonly kind: 'segment-prefix'; readonly value: string };
 
 const known = new WeakMap<PolicyPath, readonly Form[]>();
 
-/** One form where all readers agree, else one per reader in the order of `readingsOf`. */
+/** The configured path as read by each reader, in the order of `readingsOf`; a single form if all readers agree. */
 function formsOf(path: PolicyPath): readonly Form[] {
   let forms = known.get(path);
   if (!forms) known.set(path, (forms = makeForms(path)));
@@ -47,13 +47,13 @@ function makeForms(path: PolicyPath): readonly Form[] {
   }
 }
 
-/** Whether some reader takes the request's path for one that is configured. `readings`: as `readingsOf` gives them. */
+/** Whether the configured path matches the request's path for at least one reader. `readings`: the result of `readingsOf`. */
 export function someReaderMatches(path: PolicyPath, readings: readonly string[]): boolean {
   const forms = formsOf(path);
   return readers(forms, readings).some((i) => matches(at(forms, i), at(readings, i)));
 }
 
-/** Whether every reader does. */
+/** Whether the configured path matches the request's path for every reader. */
 export function everyReaderMatches(path: PolicyPath, readings: readonly string[]): boolean {
   const forms = formsOf(path);
   return readers(forms, readings).every((i) => matches(at(forms, i), at(readings, i)));
@@ -62,7 +62,7 @@ export function everyReaderMatches(path: PolicyPath, readings: readonly string[]
 const at = <T>(list: readonly T[], i: number): T => list[list.length === 1 ? 0 : i] as T;
 
 const distinct = new WeakMap<readonly string[], readonly number[]>();
-/** Which of the readers to ask: where the configured path is read alike by all, one for each reading that differs. */
+/** Indexes of the readers to evaluate. If all readers agree on the configured path, one reader per distinct reading suffices. */
 function readers(forms: readonly Form[], readings: readonly string[]): readonly number[] {
   if (forms.length > 1) return forms.map((_, i) => i);
   if (readings.length === 1) return [0];

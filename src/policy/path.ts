@@ -1,14 +1,14 @@
 /**
- * Paths as policies, routes and requests are compared: one normalization for what is configured and for what is asked, and the ways in
- * which endpoints may read a path. RFC 3986, section 6.2.2.
+ * Normalizes paths, so that those of policies, routes and requests compare, and lists the ways in which endpoints may read a path.
+ * RFC 3986, section 6.2.2.
  */
 
-/** A request target, or a configured path, that no endpoint should ever see. */
+/** A request target or configured path that must not be forwarded to an endpoint. */
 export class TargetError extends Error {}
 
-/** Most paths: nothing in them means anything else. */
+/** Fast path for most paths: nothing in them needs normalization. */
 const plainPath = /^(?:\/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)*\/?(?:\?|$)/;
-/** Placeholders of patterns pass through unchanged: private code points, which no normalized path holds. */
+/** Placeholders of patterns: private code points, which no normalized path contains. Normalization leaves them unchanged. */
 export const placeholders = { segment: '\uE000', rest: '\uE001' } as const;
 const isPlaceholder = (character: string): boolean =>
   character === placeholders.segment || character === placeholders.rest;
@@ -17,10 +17,10 @@ const escapeOf = (character: string): string =>
   [...Buffer.from(character)].map((byte) => `%${byte.toString(16).padStart(2, '0').toUpperCase()}`).join('');
 
 /**
- * Percent-encoded unreserved characters are decoded, other escapes written in upper case, characters that a path cannot hold (those
- * beyond ASCII as UTF-8) escaped, dot segments removed, slashes that follow each other made one unless `mergeSlashes` is false. Escapes
- * of reserved characters (%2F among them) stay: they may mean something to the endpoint; `readingsOf` is for those who authorize. What
- * follows `?` stays as it is. Throws TargetError for what no endpoint should ever see.
+ * Normalizes a path: decodes percent-encoded unreserved characters, writes other escapes in upper case, escapes characters that a path
+ * cannot contain (those beyond ASCII as UTF-8), removes dot segments, and merges consecutive slashes unless `mergeSlashes` is false.
+ * Escapes of reserved characters (including %2F) stay, as they may have a meaning to the endpoint; authorization uses `readingsOf`. The
+ * query stays unchanged. Throws TargetError for a path that must not be forwarded.
  */
 export function normalizePath(target: string, mergeSlashes = true): string {
   if (plainPath.test(target)) return target;
@@ -56,7 +56,7 @@ function removeDots(path: string, mergeSlashes = true): string {
   return `/${out.join('/')}`;
 }
 
-/** Of path and query: the path. */
+/** The path without the query. */
 export function pathOf(path: string): string {
   const at = path.indexOf('?');
   return at < 0 ? path : path.slice(0, at);
@@ -68,11 +68,11 @@ const decodedOnce = (path: string): string =>
   path.replace(/%([0-9a-fA-F]{2})/g, (_escape, digits: string) => String.fromCharCode(parseInt(digits, 16)));
 const withoutParameters = (path: string): string => path.replace(/;[^/]*/g, '');
 
-/** Whether all readers read it alike. Slashes that follow each other are one to some endpoints, also where the waypoint keeps them. */
+/** Whether all readers agree on a path. Some endpoints merge consecutive slashes, also if the waypoint keeps them. */
 export const readsAlike = (path: string): boolean =>
   !path.includes('%') && !path.includes(';') && !path.includes('//');
 
-/** Five readers of one decoding: with dot segments and parameters removed in either order, slashes merged or not. */
+/** The results of five readers for one decoding: dot segments and parameters removed in either order, slashes merged or not. */
 function readOnce(text: string): readonly string[] {
   const slashes = text.replace(/\\/g, '/');
   const short = removeDots(slashes);
@@ -83,11 +83,11 @@ function readOnce(text: string): readonly string[] {
 }
 
 /**
- * The ways in which endpoints may read a normalized path: as it is; with its escapes decoded, also those that were escaped twice;
- * without the parameters (`;x=1`) of its segments, removed before the decoding or after it; dot segments removed after each decoding
- * or after the last; with slashes that follow each other made one or not, at each of these steps. One where all readers read it alike, else one per reader and
- * always in the same order: a configured path and a request are compared as the same reader reads both. Their number is bounded,
- * whatever the path.
+ * The ways in which endpoints may read a normalized path: unchanged; with its escapes decoded, including repeated escapes; without the
+ * parameters (`;x=1`) of its segments, removed before or after decoding; with dot segments removed after each decoding or after the last;
+ * at each of these steps with consecutive slashes merged or not. The result is a single reading if all readers agree, otherwise one
+ * reading per reader in a fixed order, because a configured path and a request are compared as read by the same reader. The number of
+ * readings is bounded for any path.
  */
 export function readingsOf(path: string): readonly string[] {
   if (readsAlike(path)) return [path];
@@ -107,7 +107,10 @@ const afterDecoding: readonly ((text: string) => string)[] = [
   (text) => removeDots(text, false),
 ];
 
-/** With dot segments removed after the last decoding, then with dot segments removed after each: with slashes merged, and not. */
+/**
+ * Readings after 0 to `decodingsMax` decodings: with dot segments removed only after the last decoding, then with dot segments removed
+ * after each, with slashes merged and without.
+ */
 function decodings(from: string): readonly string[] {
   const readings: string[] = [];
   for (const step of afterDecoding) {

@@ -1,17 +1,17 @@
 /**
- * Regular expressions of routes (RE2's syntax), whose authors and requests may be a tenant's: what one costs to compile and to match is
- * bounded, since whoever compiles or matches it serves other tenants as well.
+ * Regular expressions of routes (RE2 syntax). Their authors and the requests may belong to a tenant, so the cost of compiling and matching
+ * is bounded: the process that compiles or matches them serves other tenants as well.
  */
 import { RE2JS } from 're2js';
 
-/** Steps of a compiled program, of one expression; it costs some 10 us to compile each. */
+/** Limit of steps in the compiled program of one expression. Compiling costs some 10 us per step. */
 export const regexWeightMax = 1000;
-/** Of all expressions of one route. */
+/** Limit of steps of all expressions of one route. */
 export const routeRegexWeightMax = 8192;
-/** Steps of the program times characters of the text; each may cost some 250 ns at the worst. */
+/** Limit of program steps times characters of the text. Each may cost some 250 ns in the worst case. */
 export const matchStepsMax = 200_000;
 
-/** About as many steps as the compiled program has, at the least: told before it is compiled. Stops counting far above the limit. */
+/** Estimates, without compiling, a lower bound of the number of steps in the compiled program. Stops counting far above the limit. */
 export function regexWeight(source: string): number {
   const groups: { total: number; last: number }[] = [];
   let here = { total: 0, last: 0 };
@@ -26,7 +26,7 @@ export function regexWeight(source: string): number {
         add(1);
         break;
       case '[': {
-        // A bracket that stands first is a member of the class, and so is one that is escaped.
+        // A closing bracket in first position or escaped is a member of the class.
         let end = i + (source[i + 1] === '^' ? 2 : 1);
         if (source[end] === ']') end++;
         while (end < source.length && source[end] !== ']') end += source[end] === '\\' ? 2 : 1;
@@ -64,19 +64,21 @@ export function regexWeight(source: string): number {
   return groups.reduce((sum, { total }) => sum + total, here.total);
 }
 
-/** Throws for what is no expression of RE2, and for what would cost too much. */
+/** Compiles an expression. Throws if it is not valid RE2 syntax or too expensive. */
 export function compileRegex(source: string): RE2JS {
   if (regexWeight(source) > regexWeightMax)
-    throw new Error(`it has more than ${regexWeightMax} steps with its repetitions written out`);
+    throw new Error(`it has more than ${regexWeightMax} steps with its repetitions expanded`);
   const pattern = RE2JS.compile(source);
   if (pattern.programSize() > 4 * regexWeightMax)
-    throw new Error(`it has more than ${4 * regexWeightMax} steps when it is compiled`);
+    throw new Error(`it has more than ${4 * regexWeightMax} steps after compilation`);
   return pattern;
 }
 
 const checkedMax = 4096;
 const checked = new Map<string, string>();
-/** Why it cannot be used; empty where it can. Kept for the sources asked last: a route is compiled again when its Services change. */
+/**
+ * Why an expression cannot be used; empty if it can. Results are cached, because a route is compiled again whenever its Services change.
+ */
 export function regexProblem(source: string): string {
   const known = checked.get(source);
   if (known !== undefined) return known;
@@ -91,28 +93,28 @@ export function regexProblem(source: string): string {
   return problem;
 }
 
-/** A request cannot be decided within what its expression may cost. */
+/** A request cannot be matched within the cost limits of its expression. */
 export class RegexCost extends Error {}
 
-/** How long expressions may take for requests of one namespace's clients: then those that need them are refused until time has passed. */
+/** Time budget of expressions for the clients of one namespace. When it is used up, requests that need an expression are refused. */
 export class RegexTime {
   #leftMs: number;
   #atMs = performance.now();
   constructor(
     private readonly burstMs = 250,
-    /** Of each second. */
+    /** Fraction of time by which the budget is refilled. */
     private readonly share = 0.25,
   ) {
     this.#leftMs = burstMs;
   }
 
-  /** Throws RegexCost where nothing is left. */
+  /** Runs `work` and charges its time. Throws RegexCost if the budget is used up. */
   run<T>(work: () => T): T {
     const startMs = performance.now();
     this.#leftMs = Math.min(this.burstMs, this.#leftMs + (startMs - this.#atMs) * this.share);
     this.#atMs = startMs;
     if (this.#leftMs <= 0)
-      throw new RegexCost('requests of this namespace have used up the time of regular expressions');
+      throw new RegexCost('requests of this namespace have used up the time budget of regular expressions');
     try {
       return work();
     } finally {
@@ -121,7 +123,7 @@ export class RegexTime {
   }
 }
 
-/** Compiled when it is first needed, since a namespace may have any number that no request ever asks for. */
+/** An expression, compiled on first use: a namespace may have any number of expressions that no request needs. */
 export class Regex {
   #pattern: RE2JS | undefined;
   #isReadable = true;
@@ -130,12 +132,12 @@ export class Regex {
     private readonly time: RegexTime,
   ) {}
 
-  /** Whether it could be compiled; one of another version may know more than this program. */
+  /** False after a failed compilation: an expression from a newer control plane may use syntax that this program does not support. */
   get isReadable(): boolean {
     return this.#isReadable;
   }
 
-  /** Against the whole text. Of what cannot be compiled: any text. Throws RegexCost. */
+  /** Matches the whole text. An expression that cannot be compiled matches any text. Throws RegexCost. */
   test(text: string): boolean {
     return this.time.run(() => {
       if (!this.#isReadable) return true;

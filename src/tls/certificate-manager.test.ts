@@ -19,7 +19,7 @@ class FakeClock implements Clock {
     this.#due.push({ at: this.time + delayMs, call });
     return () => (this.#due = this.#due.filter((one) => one.call !== call));
   }
-  /** The wall clock alone. */
+  /** Moves only the wall clock. */
   jump(ms: number): void {
     this.time += ms;
     this.#due = this.#due.map(({ at, call }) => ({ at: at + ms, call }));
@@ -67,7 +67,7 @@ function testbed() {
   return { clock, manager, got, errors, state };
 }
 
-test('a clock that jumps forward makes due what was not by its timer', async () => {
+test('a certificate is renewed after a forward clock jump, before its timer fires', async () => {
   const { clock, manager, got, state } = testbed();
   manager.want(new Set([id]));
   await clock.turn(0);
@@ -89,7 +89,7 @@ test('a clock that jumps forward makes due what was not by its timer', async () 
   assert.equal(state.asked, 3);
 });
 
-test('renews at half life with a new key', async () => {
+test('a certificate is renewed at half of its life with a new key', async () => {
   const { clock, manager, got } = testbed();
   manager.want(new Set([id]));
   await clock.turn(0);
@@ -101,7 +101,7 @@ test('renews at half life with a new key', async () => {
   assert.equal(manager.get(id)?.serial, got[1]?.serial);
 });
 
-test('keeps the old certificate while the CA refuses renewal, and tries again with growing pauses up to the limit', async () => {
+test('the old certificate stays while the CA refuses renewal; retries back off up to the limit', async () => {
   const { clock, manager, got, errors, state } = testbed();
   manager.want(new Set([id]));
   await clock.turn(0);
@@ -116,7 +116,7 @@ test('keeps the old certificate while the CA refuses renewal, and tries again wi
   assert.equal(got.length, 2);
 });
 
-test('forgets, with its key, what is wanted no more, and takes no late answer for it', async () => {
+test('an unwanted certificate is dropped with its key, and a late response for it is ignored', async () => {
   const { clock, manager, got } = testbed();
   manager.want(new Set([id]));
   manager.want(new Set());
@@ -126,7 +126,7 @@ test('forgets, with its key, what is wanted no more, and takes no late answer fo
   assert.deepEqual(manager.state(), []);
 });
 
-test('state shows no key', async () => {
+test('state contains no key', async () => {
   const { clock, manager } = testbed();
   manager.want(new Set([id]));
   await clock.turn(0);

@@ -1,6 +1,6 @@
 /**
- * One certificate per identity in use: fetched when wanted, renewed at half life, kept while renewal fails. The one owner
- * of keys in this process.
+ * Manages one certificate per identity in use: requests it when it is wanted, renews it at half of its life, and keeps it while renewal
+ * fails. It is the only owner of workload keys in this process.
  */
 import { errorText } from '../base/errors.js';
 import type { Clock } from '../base/clock.js';
@@ -10,10 +10,10 @@ import { createCsr } from './csr.js';
 import type { Svid } from './svid.js';
 
 interface ManagerOptions {
-  /** The chain, its last element the root bundle. */
+  /** Requests a certificate. Resolves with the chain (PEM); its last element is the root bundle. */
   readonly issue: (csrPem: string, id: SpiffeId, ttlS: number) => Promise<readonly string[]>;
   readonly clock: Clock;
-  /** In [0, 1). */
+  /** Random number in [0, 1). */
   readonly random: () => number;
   readonly ttlS: number;
   readonly onSvid: (svid: Svid) => void;
@@ -29,9 +29,9 @@ interface Entry {
   failures: number;
   error: string | undefined;
   cancel: () => void;
-  /** When renewal is due by the wall clock; never, while one is under way or tried again. */
+  /** Wall-clock time at which renewal is due; infinite while a request is in progress or waits for its retry. */
   dueAtMs: number;
-  /** Raised whenever what is under way shall no longer count. */
+  /** Incremented to invalidate a request in progress. */
   turn: number;
 }
 
@@ -43,7 +43,7 @@ export class CertificateManager {
     this.#options = options;
   }
 
-  /** Fetches what is wanted and not there; forgets, with its key, what is wanted no more. */
+  /** Requests certificates for new identities and drops, with their keys, those of identities that are no longer wanted. */
   want(ids: ReadonlySet<SpiffeId>): void {
     for (const [id, entry] of this.#entries) {
       if (ids.has(id)) continue;
@@ -70,7 +70,7 @@ export class CertificateManager {
     return this.#entries.get(id)?.svid;
   }
 
-  /** Fetches all anew, since the roots changed; the present ones serve meanwhile. */
+  /** Requests all certificates again after the roots changed. The present certificates stay in use meanwhile. */
   refreshAll(): void {
     for (const [id, entry] of this.#entries) {
       entry.cancel();
@@ -80,8 +80,8 @@ export class CertificateManager {
   }
 
   /**
-   * Call now and then: timers do not move with the clock, which jumps forward where it is set, or the machine slept; certificates are
-   * then due, or have ended, long before their timer.
+   * Must be called periodically. Timers do not follow the wall clock, which jumps forward when it is set or the machine was suspended.
+   * Certificates are then due for renewal, or expired, long before their timer fires.
    */
   tick(): void {
     for (const [id, entry] of this.#entries) {
@@ -92,7 +92,7 @@ export class CertificateManager {
     }
   }
 
-  /** Without keys. */
+  /** State for display, without keys. */
   state(): { id: SpiffeId; serial?: string; notAfter?: string; error?: string }[] {
     return [...this.#entries].map(([id, { svid, error }]) => ({
       id,
@@ -116,9 +116,9 @@ export class CertificateManager {
       entry.svid = svid;
       entry.failures = 0;
       entry.error = undefined;
-      // Half of what is left: certificates are dated back for clocks that lag, and that part is no life.
+      // Half of the remaining life: certificates are backdated for lagging clocks, and the backdated part does not count.
       const lifeMs = svid.notAfterMs - clock.now();
-      // A tenth of jitter, so that the pods of a node do not renew in one moment.
+      // Jitter of a tenth of the life, so that the pods of a node do not renew at the same moment.
       const dueMs = lifeMs / 2 + (random() - 0.5) * lifeMs * 0.1;
       const renewInMs = Math.max(dueMs, retryMsMin);
       entry.cancel = clock.after(renewInMs, () => void this.#fetch(id, entry));

@@ -29,7 +29,7 @@ function issue(ttlS = 3600): { keyPem: string; leaf: string } {
   return { keyPem, leaf };
 }
 
-test('an issued SVID satisfies OpenSSL and has the extensions that SPIFFE demands', () => {
+test('an issued SVID passes OpenSSL and has the extensions that SPIFFE requires', () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-tls-'));
   try {
     writeFileSync(join(dir, 'root.pem'), root.certPem);
@@ -54,7 +54,7 @@ test('an issued SVID satisfies OpenSSL and has the extensions that SPIFFE demand
   }
 });
 
-test('reads the one URI that a request asks for, also of requests by OpenSSL', () => {
+test('parseCsr reads the requested URI, also from a CSR made by OpenSSL', () => {
   const own = parseCsr(createCsr(id).csrPem);
   assert.ok(own.ok);
   assert.equal(own.value.uri, id);
@@ -75,12 +75,12 @@ test('reads the one URI that a request asks for, also of requests by OpenSSL', (
   assert.equal(by('DNS:web.shop'), undefined);
 });
 
-test('never outlives its issuer', () => {
+test('a certificate never outlives its issuer', () => {
   const leaf = parseLeaf(issue(10 * 86_400).leaf);
   assert.ok(leaf.ok && leaf.value.notAfterMs <= Date.now() + 86_400_000);
 });
 
-test('refuses a request whose signature is not by its key, and garbage', () => {
+test('parseCsr rejects a request that is not signed by its key, and garbage', () => {
   const { csrPem } = createCsr(id);
   const broken = csrPem.replace(
     /([A-Za-z0-9+/])([A-Za-z0-9+/])(={0,2}\n-----END)/,
@@ -95,25 +95,25 @@ test('refuses a request whose signature is not by its key, and garbage', () => {
   assert.equal(parseCsr('-----BEGIN CERTIFICATE REQUEST-----\n'.padEnd(100_000, 'A')).ok, false);
 });
 
-test('refuses an answer for another identity, another key, or another root', () => {
+test('assembleSvid rejects a response for another identity, another key, or another root', () => {
   const { keyPem, leaf } = issue();
   assert.equal(assembleSvid(id, keyPem, [leaf, root.certPem]).id, id);
   const other = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/db');
-  assert.throws(() => assembleSvid(other, keyPem, [leaf, root.certPem]), /it is for spiffe/);
+  assert.throws(() => assembleSvid(other, keyPem, [leaf, root.certPem]), /the certificate is for spiffe/);
   assert.throws(() => assembleSvid(id, issue().keyPem, [leaf, root.certPem]), /another key/);
   const foreign = createRoot(parseTrustDomain('cluster.local'), 60);
-  assert.throws(() => assembleSvid(id, keyPem, [leaf, foreign.certPem]), /signed it/);
+  assert.throws(() => assembleSvid(id, keyPem, [leaf, foreign.certPem]), /has signed the leaf/);
   assert.throws(() => assembleSvid(id, keyPem, [leaf]), /fewer than two/);
 });
 
-test('a CA, two URI names or none are no leaf', () => {
+test('a CA, or a certificate with two URI names or none, is not a leaf', () => {
   assert.equal(parseLeaf(root.certPem).ok, false);
   assert.equal(spiffeIdOfNames('URI:spiffe://a/b, URI:spiffe://a/c').ok, false);
   assert.equal(spiffeIdOfNames('DNS:example.org').ok, false);
   assert.equal(spiffeIdOfNames(undefined).ok, false);
 });
 
-test('a DNS name that holds a comma and a SPIFFE ID gives nobody that identity', () => {
+test('a DNS name that contains a comma and a SPIFFE ID does not give that identity', () => {
   const stolen = 'spiffe://cluster.local/ns/bank/sa/teller';
   for (const name of [`evil, URI:${stolen}`, `evil, URI:${stolen}, DNS:x`, `evil", URI:${stolen}, DNS:"x`]) {
     const { certPem } = issueServerCert({
@@ -132,7 +132,7 @@ test('a DNS name that holds a comma and a SPIFFE ID gives nobody that identity',
   }
 });
 
-test('names that are not as Node writes them are read as none', () => {
+test('text that is not in Node’s form gives no names', () => {
   for (const text of [
     'URI:"spiffe://a/b',
     'URI:a"b',
@@ -146,7 +146,7 @@ test('names that are not as Node writes them are read as none', () => {
   assert.equal(uriNames(Array(17).fill('URI:a').join(', ')), undefined);
 });
 
-test('a serving certificate names its addresses', () => {
+test('a serving certificate contains its addresses', () => {
   const server = issueServerCert({
     caKeyPem: root.keyPem,
     caCertPem: root.certPem,

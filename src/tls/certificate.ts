@@ -1,4 +1,4 @@
-/** Reading certificates, and SPIFFE's checks on them. Source: SPIFFE X.509-SVID, sections 2 to 5. */
+/** Parses certificates and applies SPIFFE's checks. Source: SPIFFE X.509-SVID, sections 2 to 5. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { Decoded } from '../base/errors.js';
 import { errorText, WeftError } from '../base/errors.js';
@@ -7,7 +7,7 @@ import type { Svid } from './svid.js';
 
 const pemPattern = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
 const uriNamesMax = 16;
-/** A type, and a value that is a JSON string or holds neither quote nor comma. An address has no quotes, a directory name may have spaces. */
+/** A type and a value that is a JSON string or has neither a quote nor a comma. An address has no quotes; a directory name may have spaces. */
 const namePattern = /([A-Za-z][A-Za-z ]*):(?:("(?:[^"\\]|\\.)*")|([^",]*))(?:, (?=.)|$)/sy;
 
 export function splitPem(bundle: string): string[] {
@@ -15,17 +15,17 @@ export function splitPem(bundle: string): string[] {
 }
 
 /**
- * The URI names of a certificate, from Node's text of its names: `URI:spiffe://…, DNS:…`. Node writes a name that holds a comma, a
- * quote or a control character as a JSON string, its commas escaped (CVE-2021-44532); read by that form, no text is split within
- * a name, whatever a version of Node escapes.
- * Undefined where the text is not of that form. Pure.
+ * The URI names of a certificate, parsed from Node's text of its names: `URI:spiffe://…, DNS:…`. Node writes a name with a comma, a quote
+ * or a control character as a JSON string with escaped commas (CVE-2021-44532). Parsing that form never splits within a name, whatever
+ * characters a version of Node escapes.
+ * Undefined if the text does not have that form. Pure.
  */
 export function uriNames(subjectAltName: string | undefined): string[] | undefined {
   const text = subjectAltName ?? '';
   const uris: string[] = [];
   let at = 0;
   while (at < text.length) {
-    // The form of one name, then ", " or the end.
+    // One name, followed by ", " or the end.
     namePattern.lastIndex = at;
     const found = namePattern.exec(text);
     if (!found) return undefined;
@@ -45,10 +45,10 @@ export function uriNames(subjectAltName: string | undefined): string[] | undefin
   return uris;
 }
 
-/** The one SPIFFE ID of a peer's certificate, by its names alone (chain and dates are TLS's to check). */
+/** The SPIFFE ID of a peer's certificate. Only the names are checked; TLS verifies the chain and the dates. */
 export function spiffeIdOfNames(subjectAltName: string | undefined): Decoded<SpiffeId> {
   const uris = uriNames(subjectAltName);
-  if (!uris) return { ok: false, errors: ['the names of the certificate cannot be read'] };
+  if (!uris) return { ok: false, errors: ['the names of the certificate cannot be parsed'] };
   if (uris.length !== 1)
     return { ok: false, errors: [`certificate has ${uris.length} URI names, exactly one is allowed`] };
   try {
@@ -65,7 +65,7 @@ interface Leaf {
   readonly notAfterMs: number;
 }
 
-/** A leaf by SPIFFE's rules: one URI name with a path, no CA. */
+/** Parses a leaf certificate by SPIFFE's rules: exactly one URI name, which has a path, and not a CA. */
 export function parseLeaf(certificate: string | Buffer): Decoded<Leaf> {
   try {
     const parsed = new X509Certificate(certificate);
@@ -87,29 +87,30 @@ export function parseLeaf(certificate: string | Buffer): Decoded<Leaf> {
 }
 
 /**
- * What a CA answered, as an SVID. `chainPem`: leaf first, intermediates, the last element is the root bundle. Throws
- * WEFT_SVID_INVALID where the leaf names another identity, does not fit the key, or does not lead to the roots.
+ * Builds an SVID from a CA's response. `chain`: leaf first, then intermediates; the last element is the root bundle. Throws
+ * WEFT_SVID_INVALID if the leaf has another identity, does not match the key, or is not signed by a certificate of the chain.
  */
 export function assembleSvid(id: SpiffeId, keyPem: string, chain: readonly string[]): Svid {
   const refuse = (reason: string): never => {
-    throw new WeftError('WEFT_SVID_INVALID', `the CA's answer for ${id} is refused: ${reason}`, {
+    throw new WeftError('WEFT_SVID_INVALID', `the CA's response for ${id} is rejected: ${reason}`, {
       source: 'upstream',
       retryable: true,
     });
   };
-  if (chain.length < 2) refuse('fewer than two certificates');
+  if (chain.length < 2) refuse('it has fewer than two elements');
   const certificates = chain.slice(0, -1).flatMap(splitPem);
   const rootsPem = chain.at(-1) ?? '';
   const [leafPem] = certificates;
-  if (leafPem === undefined || splitPem(rootsPem).length === 0) return refuse('leaf or roots are missing');
+  if (leafPem === undefined || splitPem(rootsPem).length === 0)
+    return refuse('the leaf or the roots are missing');
   const leaf = parseLeaf(leafPem);
   if (!leaf.ok) return refuse(leaf.errors.join('; '));
-  if (leaf.value.id !== id) refuse(`it is for ${leaf.value.id}`);
+  if (leaf.value.id !== id) refuse(`the certificate is for ${leaf.value.id}`);
   const parsed = new X509Certificate(leafPem);
-  if (!parsed.checkPrivateKey(createPrivateKey(keyPem))) refuse('it is for another key');
+  if (!parsed.checkPrivateKey(createPrivateKey(keyPem))) refuse('the certificate is for another key');
   const issuers = [...certificates.slice(1), ...splitPem(rootsPem)].map((text) => new X509Certificate(text));
   if (!issuers.some((issuer) => parsed.checkIssued(issuer) && parsed.verify(issuer.publicKey))) {
-    refuse('no certificate of the answer signed it');
+    refuse('no certificate of the response has signed the leaf');
   }
   return {
     id,

@@ -1,4 +1,4 @@
-/** Certificate signing requests: made by whoever wants a certificate, read by the CA. Source: RFC 2986. */
+/** Certificate signing requests: created by clients, parsed by the CA. Source: RFC 2986. */
 import { createPublicKey, sign, verify } from 'node:crypto';
 import type { Decoded } from '../base/errors.js';
 import { errorText } from '../base/errors.js';
@@ -26,7 +26,7 @@ import { exportKey, newKey } from './keys.js';
 
 const csrBytesMax = 16 * 1024;
 
-/** A new P-256 key and a request for `id`: empty subject, one URI SAN. The key stays with the caller. */
+/** Creates a new P-256 key and a request for `id` with an empty subject and one URI SAN. Only the request is sent to the CA. */
 export function createCsr(id: SpiffeId): { readonly keyPem: string; readonly csrPem: string } {
   const { publicKey, privateKey } = newKey();
   const extensions = sequence(extension(oids.subjectAltName, true, sequence(context(6, false, id))));
@@ -61,31 +61,32 @@ function urisAsked(attributes: Node | undefined): string[] {
     .map((name) => name.value as string);
 }
 
-/** A request's public key, once its signature is checked. Whom a certificate is issued for, the CA decides, not the request. */
-export function parseCsr(
-  csrPem: string,
-): Decoded<{ readonly publicKeyPem: string; /** The one URI name it asks for. */ readonly uri?: string }> {
+/** Parses a request and verifies its signature. The CA, not the request, decides which identity the certificate gets. */
+export function parseCsr(csrPem: string): Decoded<{
+  readonly publicKeyPem: string;
+  /** The requested URI name, if there is exactly one. */ readonly uri?: string;
+}> {
   try {
     if (Buffer.byteLength(csrPem) > csrBytesMax)
-      return { ok: false, errors: [`request longer than ${csrBytesMax} bytes`] };
+      return { ok: false, errors: [`the request is longer than ${csrBytesMax} bytes`] };
     const match = /-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----([A-Za-z0-9+/=\s]+)-----END/.exec(csrPem);
-    if (!match?.[1]) return { ok: false, errors: ['no PEM certificate request'] };
+    if (!match?.[1]) return { ok: false, errors: ['the text is not a PEM certificate request'] };
     const [body, algorithm, signature] = parseDer(Buffer.from(match[1], 'base64')).value as Node[];
-    if (!body || !algorithm || !signature) return { ok: false, errors: ['request is incomplete'] };
+    if (!body || !algorithm || !signature) return { ok: false, errors: ['the request is incomplete'] };
     const algorithmOid = oidText((algorithm.value as Node[])[0]);
     if (algorithmOid !== oids.ecdsaWithSha256) {
       return { ok: false, errors: [`signature algorithm ${algorithmOid} is not ECDSA with SHA-256`] };
     }
     const keyNode = (body.value as Node[])[2];
-    if (!keyNode) return { ok: false, errors: ['request has no public key'] };
+    if (!keyNode) return { ok: false, errors: ['the request has no public key'] };
     const key = createPublicKey({ key: bytesOf(der(keyNode)), format: 'der', type: 'spki' });
     if (key.asymmetricKeyType !== 'ec' || key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') {
-      return { ok: false, errors: ['key is not ECDSA P-256'] };
+      return { ok: false, errors: ['the key is not ECDSA P-256'] };
     }
     const raw =
       (signature as Node & { bitStringContents?: string }).bitStringContents ?? (signature.value as string);
     if (!verify('sha256', bytesOf(der(body)), key, bytesOf(raw.slice(1)))) {
-      return { ok: false, errors: ['signature does not match the key'] };
+      return { ok: false, errors: ['the signature does not match the key'] };
     }
     const uris = urisAsked((body.value as Node[])[3]);
     return {

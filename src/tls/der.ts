@@ -1,4 +1,4 @@
-/** ASN.1 values in DER, as node-forge represents them: the building blocks of certificates and requests. Source: RFC 5280, X.690. */
+/** Helpers for ASN.1 values in DER with node-forge: the building blocks of certificates and requests. Source: RFC 5280, X.690. */
 import { createHash, type KeyObject } from 'node:crypto';
 import forge from 'node-forge';
 
@@ -27,7 +27,7 @@ export const universal = (type: number, constructed: boolean, value: string | No
 export const sequence = (...items: Node[]): Node => universal(Type.SEQUENCE, true, items);
 export const set = (...items: Node[]): Node => universal(Type.SET, true, items);
 export const oid = (dotted: string): Node => universal(Type.OID, false, asn1.oidToDer(dotted).getBytes());
-/** An object identifier in dotted form. Throws where the node holds none. */
+/** The dotted form of an object identifier. Throws if the node has none. */
 export const oidText = (node: Node | undefined): string => asn1.derToOid(node?.value as string);
 export const octets = (bytes: string): Node => universal(Type.OCTETSTRING, false, bytes);
 export const bits = (bytes: string, unused = 0): Node =>
@@ -35,7 +35,7 @@ export const bits = (bytes: string, unused = 0): Node =>
 export const bool = (): Node => universal(Type.BOOLEAN, false, '\xff');
 export const context = (tag: number, constructed: boolean, value: string | Node[]): Node =>
   asn1.create(Class.CONTEXT_SPECIFIC, tag, constructed, value);
-/** Encoded, as a binary string. */
+/** The DER encoding as a binary string. */
 export const der = (node: Node): string => asn1.toDer(node).getBytes();
 export const binary = (bytes: Uint8Array): string => Buffer.from(bytes).toString('binary');
 export const bytesOf = (text: string): Buffer => Buffer.from(text, 'binary');

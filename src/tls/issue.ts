@@ -1,5 +1,5 @@
 /**
- * Making certificates: node-forge builds the ASN.1, node:crypto makes keys and signatures (node-forge has no ECDSA).
+ * Issues certificates: node-forge builds the ASN.1, node:crypto creates keys and signatures (node-forge has no ECDSA).
  * Sources: RFC 5280, SPIFFE X.509-SVID.
  */
 import {
@@ -41,19 +41,22 @@ import { exportKey, newKey } from './keys.js';
 
 const backdateMs = 2 * 60_000;
 
-/** Our own CA's keys are P-256; one that comes by a Secret may be of another kind. Error: WEFT_CA_KEY. */
+/** The signature algorithm for a CA key. Keys of Weft's CA are P-256; a key from a Secret may be of another type. Error: WEFT_CA_KEY. */
 function signatureAlgorithm(key: KeyObject): Node {
   if (key.asymmetricKeyType === 'ec') return sequence(oid(oids.ecdsaWithSha256));
-  // RFC 4055, 5: its parameters are NULL.
+  // RFC 4055, section 5: the parameters are NULL.
   if (key.asymmetricKeyType === 'rsa')
     return sequence(oid(oids.rsaWithSha256), universal(Type.NULL, false, ''));
-  throw new WeftError('WEFT_CA_KEY', `a CA key of type ${key.asymmetricKeyType}: it has to be ECDSA or RSA`);
+  throw new WeftError(
+    'WEFT_CA_KEY',
+    `the CA key is of type ${key.asymmetricKeyType}: use an ECDSA or RSA key`,
+  );
 }
 
 interface Template {
   readonly issuer: Node;
   readonly issuerKey: KeyObject;
-  /** Absent where the issuer has none. */
+  /** Undefined if the issuer has no key identifier. */
   readonly authorityKeyId: string | undefined;
   readonly subject: Node;
   readonly publicKey: KeyObject;
@@ -65,7 +68,7 @@ interface Template {
 function certificate(template: Template): string {
   const algorithm = signatureAlgorithm(template.issuerKey);
   const serial = randomBytes(16);
-  // Positive, and never a leading zero byte that DER would forbid.
+  // The serial must be positive, without a leading zero byte, which DER forbids.
   serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
   const body = sequence(
     context(0, true, [universal(Type.INTEGER, false, '\x02')]),
@@ -95,7 +98,7 @@ function certificate(template: Template): string {
   return pem('CERTIFICATE', bytesOf(der(sequence(body, algorithm, bits(binary(signature))))));
 }
 
-// Bit 0 is the highest: digitalSignature 0x80, keyCertSign 0x04, cRLSign 0x02.
+// Bit 0 is the most significant: digitalSignature 0x80, keyCertSign 0x04, cRLSign 0x02.
 const usageOfCa = extension(oids.keyUsage, true, bits('\x06', 1));
 const usageOfLeaf = extension(oids.keyUsage, true, bits('\x80', 7));
 const extendedUsage = extension(
@@ -111,7 +114,7 @@ export interface KeyAndCertificate {
   readonly certPem: string;
 }
 
-/** A self-signed P-256 root whose SPIFFE ID is the trust domain's, without a path. */
+/** Creates a self-signed P-256 root with the SPIFFE ID of the trust domain, without a path. */
 export function createRoot(trustDomain: TrustDomain, ttlS: number, nowMs = Date.now()): KeyAndCertificate {
   const { publicKey, privateKey } = newKey();
   const name = distinguishedName([
@@ -137,7 +140,7 @@ export function createRoot(trustDomain: TrustDomain, ttlS: number, nowMs = Date.
 
 interface Issuer {
   readonly caKeyPem: string;
-  /** The signing certificate; the first where several are given. */
+  /** The signing certificate; if there are several, the first. */
   readonly caCertPem: string;
 }
 
@@ -148,7 +151,7 @@ interface Signer {
   readonly notAfterMs: number;
 }
 
-/** As the issuer's own certificate has it (RFC 5280, 4.2.1.1): how it was made is its maker's affair. */
+/** The subject key identifier copied from the issuer's certificate, not computed (RFC 5280, section 4.2.1.1): methods differ. */
 function subjectKeyIdOf(body: readonly Node[]): string | undefined {
   const tagged = body.find((node) => node.tagClass === Class.CONTEXT_SPECIFIC && (node.type as number) === 3);
   const extensions = ((tagged?.value as Node[] | undefined)?.[0]?.value ?? []) as Node[];
@@ -188,7 +191,7 @@ interface SvidRequest extends Issuer {
   readonly nowMs?: number;
 }
 
-/** An X.509-SVID: empty subject, critical SAN with exactly one URI, lifetime clamped to the issuer's. PEM. */
+/** Issues an X.509-SVID (PEM): empty subject, critical SAN with exactly one URI, lifetime limited to the issuer's. */
 export function issueSvid(request: SvidRequest): string {
   const signer = signerOf(request);
   const now = request.nowMs ?? Date.now();
@@ -215,7 +218,7 @@ interface ServerCertRequest extends Issuer {
   readonly ttlS: number;
 }
 
-/** The control plane's serving certificate, with a new key. */
+/** Issues the control plane's serving certificate with a new key. */
 export function issueServerCert(request: ServerCertRequest): KeyAndCertificate {
   const signer = signerOf(request);
   const { publicKey, privateKey } = newKey();

@@ -1,4 +1,4 @@
-/** Key pairs of certificates: P-256, in PEM outside of this folder. */
+/** P-256 key pairs of certificates. Outside of this folder keys are PEM. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 
 export function newKey(): { publicKey: KeyObject; privateKey: KeyObject } {

@@ -1,6 +1,6 @@
 import type { SpiffeId } from '../model/identity.js';
 
-/** An X.509-SVID with its key and the roots to check peers with. Plain data: it goes from the main thread to workers. */
+/** An X.509-SVID with its key and the roots that verify peers. Plain data: the main thread sends it to workers. */
 export interface Svid {
   readonly id: SpiffeId;
   /** PKCS#8 PEM. Never logged, never sent out of the process. */

@@ -21,15 +21,15 @@ import {
 
 const places = [1, 2] as const;
 
-interface Said {
+interface ClientResults {
   readonly good: number;
   readonly bad: number;
   readonly errors: readonly string[];
 }
-type All = Readonly<Record<string, Said>>;
+type ResultsByClient = Readonly<Record<string, ClientResults>>;
 
 /** Results so far by client and kind of connection. */
-async function said(): Promise<All> {
+async function clientResults(): Promise<ResultsByClient> {
   const each = await Promise.all(
     places.map(async (place) => {
       const text = await kubectl(
@@ -42,15 +42,17 @@ async function said(): Promise<All> {
         '-e',
         httpGet('http://localhost:9000/'),
       );
-      return Object.entries(JSON.parse(text) as All).map(([name, one]) => [`${place} ${name}`, one] as const);
+      return Object.entries(JSON.parse(text) as ResultsByClient).map(
+        ([name, one]) => [`${place} ${name}`, one] as const,
+      );
     }),
   );
   return Object.fromEntries(each.flat());
 }
 /** Waits until every client has `count` more responses than in `before`. Returns the failures since then. */
-async function failuresSince(before: All, count = 50): Promise<string[]> {
+async function failuresSince(before: ResultsByClient, count = 50): Promise<string[]> {
   const now = await until(`${count} more responses for each client`, 60_000, async () => {
-    const all = await said();
+    const all = await clientResults();
     return Object.entries(all).every(([name, { good }]) => good - (before[name]?.good ?? 0) >= count) && all;
   });
   return Object.entries(now).flatMap(([name, { bad, errors }]) => {
@@ -118,7 +120,7 @@ before(async () => {
       await kubectl('-n', 'handover', 'rollout', 'status', `deploy/${name}-${place}`, '--timeout=90s');
   // A client's first requests may come before its server is ready.
   await until('the clients are served', 60_000, async () => {
-    const first = await said();
+    const first = await clientResults();
     await sleep(500);
     return (await failuresSince(first, 20)).length === 0;
   });
@@ -136,7 +138,7 @@ const measured = async (t: TestContext, what: string, work: () => Promise<void>)
 
 test('a chart upgrade that changes the agents: no request fails', async (t) => {
   const former = await agents();
-  const start = await said();
+  const start = await clientResults();
   await measured(t, 'all agents replaced', async () => {
     await upgrade('--set', 'agent.extraArgs={--splice-bytes-max=1048576}');
     await allReplaced(former);
@@ -146,7 +148,7 @@ test('a chart upgrade that changes the agents: no request fails', async (t) => {
 
 test('deleted agent pods: their successors start beside them, and no request fails', async (t) => {
   const former = await agents();
-  const start = await said();
+  const start = await clientResults();
   await measured(t, 'both agents replaced', async () => {
     await system('delete', 'pod', '--wait=false', ...former.map(({ name }) => name));
     await allReplaced(former);
@@ -156,7 +158,7 @@ test('deleted agent pods: their successors start beside them, and no request fai
 
 test('a version that cannot start never becomes ready: the old agents keep running, and no request fails', async () => {
   const former = await agents();
-  const start = await said();
+  const start = await clientResults();
   await upgrade('--set', 'agent.extraArgs={--no-such-flag}', '--set', 'agent.maxSurge=100%');
   await until('the new agents keep restarting', 90_000, async () => {
     const broken = (await agents()).filter(({ name }) => !former.some((one) => one.name === name));

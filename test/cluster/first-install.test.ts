@@ -44,7 +44,7 @@ test('an image that cannot be pulled ends the installation with its name and the
   const { code, said, seconds } = await weft('install', '--image', missing, '--timeout', '10m');
   assert.equal(code, 1, said);
   assert.match(said, /^image {10}127\.0\.0\.1:1\/weft:missing$/m);
-  assert.match(said, /^namespace {6}weft-system was made$/m);
+  assert.match(said, /^namespace {6}weft-system created$/m);
   assert.match(said, /^control plane {2}0 of 2 ready$/m);
   assert.match(said, /^weft: WEFT_IMAGE_PULL: .*image 127\.0\.0\.1:1\/weft:missing cannot be pulled/m);
   assert.match(said, /What to do: .*weft install --image/);
@@ -112,7 +112,7 @@ test('a corrected installation reports each component as it becomes ready, and w
   // Values that are not given again are kept.
   const again = await weft('install');
   assert.equal(again.code, 0, again.said);
-  assert.match(again.said, /as before \(--image sets another\)/);
+  assert.match(again.said, /unchanged \(--image sets another\)/);
   assert.match(again.said, /^control plane {2}1 of 1 ready$/m);
 });
 

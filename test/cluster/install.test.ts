@@ -77,7 +77,7 @@ const ask = (agent, again) => {
 ask(false, 10); ask(false, 10);
 http.createServer((q, s) => s.end(JSON.stringify(said))).listen(9000, '::');`;
 
-interface Said {
+interface ClientResults {
   readonly good: number;
   readonly bad: number;
   readonly errors: readonly string[];
@@ -85,11 +85,11 @@ interface Said {
 const exec = (namespace: string, name: string, code: string): Promise<string> =>
   kubectl('-n', namespace, 'exec', name, '--', 'node', '-e', code);
 /** Results so far of the clients of a namespace. */
-async function said(namespace: string): Promise<Said> {
+async function clientResults(namespace: string): Promise<ClientResults> {
   const all = await Promise.all(
     nodes.map(async (node) => {
       const text = await exec(namespace, `web-${node}`, httpGet('http://localhost:9000/'));
-      return { node, ...(JSON.parse(text) as Said) };
+      return { node, ...(JSON.parse(text) as ClientResults) };
     }),
   );
   return {
@@ -116,14 +116,14 @@ async function followRefusals(): Promise<{ readonly lines: string[]; stop(): voi
 }
 
 /** Waits for `count` more responses than in `before`, and asserts that no request has failed. */
-async function noneFails(
+async function assertNoFailures(
   namespace: string,
-  before: Said,
+  before: ClientResults,
   why: readonly string[] = [],
   count = 200,
 ): Promise<void> {
   const now = await until(`${count} more responses`, 60_000, async () => {
-    const found = await said(namespace);
+    const found = await clientResults(namespace);
     return found.good - before.good >= count && found;
   });
   assert.equal(now.bad - before.bad, 0, [...now.errors, ...why.slice(-20)].join('\n'));
@@ -177,20 +177,20 @@ after(async () => {
 });
 
 test('helm install over a namespace that is labeled strict: no request fails, then plaintext is refused', async () => {
-  const start = await said('shop');
+  const start = await clientResults('shop');
   await installChart();
   await enrolled('shop');
-  await noneFails('shop', start);
+  await assertNoFailures('shop', start);
   await outsiderIsRefused('shop');
   const { reason, message } = await condition('shop');
   assert.deepEqual([reason, message], ['Enrolled', 'in the mesh: strict mode is in force']);
 });
 
 test('a namespace with pods on two nodes is labeled as enrolled and strict at once: no request fails', async () => {
-  const start = await said('late');
+  const start = await clientResults('late');
   await kubectl('label', 'namespace', 'late', 'weft.dev/mesh=enabled', 'weft.dev/mode=strict');
   await enrolled('late');
-  await noneFails('late', start);
+  await assertNoFailures('late', start);
   await outsiderIsRefused('late');
 });
 
@@ -254,30 +254,30 @@ spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, 
     '--timeout=30s',
   );
   const refusals = await followRefusals();
-  const start = { shop: await said('shop'), late: await said('late') };
+  const start = { shop: await clientResults('shop'), late: await clientResults('late') };
   await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--wait', '--timeout', '180s');
   refusals.stop();
-  await noneFails('shop', start.shop, refusals.lines);
-  await noneFails('late', start.late, refusals.lines);
+  await assertNoFailures('shop', start.shop, refusals.lines);
+  await assertNoFailures('late', start.late, refusals.lines);
   await assertGone();
-  await noneFails('shop', start.shop);
-  await noneFails('late', start.late);
+  await assertNoFailures('shop', start.shop);
+  await assertNoFailures('late', start.late);
 });
 
 test('the same with weft install and weft uninstall', async () => {
-  const start = { shop: await said('shop'), late: await said('late') };
+  const start = { shop: await clientResults('shop'), late: await clientResults('late') };
   // The exit code is that of weft status, and an agent may need a moment more to become ready.
   await weft('install', '--', '--set', `image.repository=${weftImage}`).catch(() => undefined);
   await system('rollout', 'status', 'ds/weft-agent', '--timeout=60s');
   await enrolled('shop');
   await enrolled('late');
-  await noneFails('shop', start.shop);
-  await noneFails('late', start.late);
+  await assertNoFailures('shop', start.shop);
+  await assertNoFailures('late', start.late);
   await outsiderIsRefused('shop');
   const refusals = await followRefusals();
   await weft('uninstall');
   refusals.stop();
-  await noneFails('shop', start.shop, refusals.lines);
-  await noneFails('late', start.late, refusals.lines);
+  await assertNoFailures('shop', start.shop, refusals.lines);
+  await assertNoFailures('late', start.late, refusals.lines);
   await assertGone();
 });

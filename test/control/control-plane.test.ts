@@ -164,27 +164,31 @@ test('every replica serves a node the certificates and resources of its own pods
     assert.ok((await ask(issuer(replica, token), 'web')).length >= 2);
     await assert.rejects(ask(issuer(replica, token), 'api'), /no pod with identity .* runs on node n1/);
   }
-  const told: string[] = [];
+  const received: string[] = [];
   const client = clientOf(token, [
     {
       typeUrl: typeUrls.nodePod,
       decode: (_name, bytes) => {
         const decoded = decodeNodePod(bytes);
         return decoded.ok
-          ? { ok: true, value: () => told.push(decoded.value.name) }
+          ? { ok: true, value: () => received.push(decoded.value.name) }
           : { ...decoded, closedForm: undefined };
       },
-      removed: (names) => told.push(...names.map((name) => `-${name}`)),
+      removed: (names) => received.push(...names.map((name) => `-${name}`)),
     },
   ]);
   client.start();
   try {
-    await until('the node receives its pod', 10_000, () => told.length > 0);
-    assert.deepEqual(told, ['web']);
+    await until('the node receives its pod', 10_000, () => received.length > 0);
+    assert.deepEqual(received, ['web']);
     await kubectl('-n', 'shop', 'label', 'pod', 'web', 'weft.dev/mesh=disabled');
-    await until('the pod is removed', 10_000, () => told.includes('-Kubernetes//Pod/shop/web'));
+    await until('the pod is removed', 10_000, () => received.includes('-Kubernetes//Pod/shop/web'));
     await kubectl('-n', 'shop', 'label', 'pod', 'web', 'weft.dev/mesh-');
-    await until('the pod is sent again', 10_000, () => told.filter((name) => name === 'web').length === 2);
+    await until(
+      'the pod is sent again',
+      10_000,
+      () => received.filter((name) => name === 'web').length === 2,
+    );
   } finally {
     client.stop();
   }
@@ -257,7 +261,7 @@ test('a condition tells whether a policy is in force; an invalid policy that the
 });
 
 test('a policy that never was valid is in force as one that denies everything, and an event has the reason', async () => {
-  const told = new Map<string, AuthorizationPolicy>();
+  const received = new Map<string, AuthorizationPolicy>();
   const token = await tokenOf('agent-1');
   const client = clientOf(token, [
     {
@@ -265,10 +269,10 @@ test('a policy that never was valid is in force as one that denies everything, a
       decode: (_name, bytes) => {
         const decoded = decodeAuthorization(bytes);
         return decoded.ok
-          ? { ok: true, value: () => told.set(decoded.value.key, decoded.value) }
+          ? { ok: true, value: () => received.set(decoded.value.key, decoded.value) }
           : { ...decoded, closedForm: undefined };
       },
-      removed: (names) => names.forEach((name) => told.delete(name)),
+      removed: (names) => names.forEach((name) => received.delete(name)),
     },
   ]);
   client.start();
@@ -277,7 +281,7 @@ test('a policy that never was valid is in force as one that denies everything, a
       `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: never, namespace: shop }
 spec: { action: ALLOW, selector: { matchLabels: { app: a } }, rules: [{ from: [{ notCidrs: ['1::2::3/64'] }] }] }\n`,
     );
-    const policy = await until('the node receives the policy', 15_000, () => told.get('shop/never'));
+    const policy = await until('the node receives the policy', 15_000, () => received.get('shop/never'));
     assert.deepEqual([policy.action, policy.scope, policy.rules], ['deny', 'workload', [{ clauses: [] }]]);
     const events = (): Promise<string> =>
       kubectl(
@@ -294,7 +298,7 @@ spec: { action: ALLOW, selector: { matchLabels: { app: a } }, rules: [{ from: [{
     await until('an event is written', 15_000, events);
     assert.match(await events(), /notCidrs: .*1::2::3.*all traffic to what it selects is denied/);
     await kubectl('-n', 'shop', 'delete', 'accesspolicy', 'never');
-    await until('the policy is removed', 15_000, () => !told.has('shop/never'));
+    await until('the policy is removed', 15_000, () => !received.has('shop/never'));
   } finally {
     client.stop();
   }
@@ -368,7 +372,7 @@ test('unknown label and annotation values are refused; an object that has one al
   const events = (): Promise<string> =>
     kubectl('get', 'events', '--field-selector', 'reason=UnknownValue', '-o', 'jsonpath={.items[*].message}');
   await until('an event names the value that applies', 15_000, events);
-  assert.match(await events(), /weft\.dev\/mode: "[Ss]trict.*" is unknown: .*taken for strict/);
+  assert.match(await events(), /weft\.dev\/mode: "[Ss]trict.*" is unknown: .*treated as strict/);
   await labels('weft.dev/mode-');
   await labels('team-');
 });

@@ -283,7 +283,7 @@ test('a pod whose network namespace ended while no agent was running does not bl
   await testbed.waitReady(undefined, ['node-a']);
   assert.match(
     testbed.log(agentProcess('node-a')).slice(before),
-    /its network namespace ended while no agent was there/,
+    /its network namespace ended while no agent was running/,
   );
   assert.equal(readdirSync(join(instanceDir, 'pods')).length, hooks - 1);
   const { stdout, stderr } = await dialling(cache, 9000);

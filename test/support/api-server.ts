@@ -1,4 +1,4 @@
-/** An API server of a test's own, on loopback and over TLS, for the real client. */
+/** A fake API server for tests, on loopback over TLS, for the real Kubernetes client. */
 import type { RequestListener } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -19,7 +19,7 @@ const served = issueServerCert({
 export const createApiServer = (onRequest: RequestListener): https.Server =>
   https.createServer({ key: served.keyPem, cert: served.certPem }, onRequest);
 
-/** Listens on a free port; a client's configuration for it. */
+/** Listens on a free port and returns a client configuration for it. */
 export async function listen(server: https.Server): Promise<KubeConfig> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
@@ -34,7 +34,7 @@ export async function listen(server: https.Server): Promise<KubeConfig> {
   return config;
 }
 
-/** With the connections that stand. */
+/** Closes the server and its open connections. */
 export function close(server: https.Server): void {
   server.close();
   server.closeAllConnections();

@@ -1,4 +1,4 @@
-/** The cluster of a test: the one that KUBECONFIG names, else one of this machine (test/cluster/up). */
+/** The cluster of a test: the cluster of KUBECONFIG, or else a cluster on this machine (test/cluster/up). */
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { projectRoot } from '../../native/index.js';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 
-/** A cluster that was given stays; one of this machine is taken down again. */
+/** A given cluster stays; a cluster on this machine is taken down after the test. */
 export const given = process.env['KUBECONFIG'];
 export const state = process.env['CLUSTER_STATE'] ?? '/var/lib/testcluster';
 export const here = join(projectRoot, 'test', 'cluster');
@@ -21,7 +21,7 @@ export const env = {
 };
 const exec = promisify(execFile);
 
-/** Its standard output, trimmed; rejects where it fails. */
+/** Resolves with the trimmed standard output; rejects if the program fails. */
 export async function run(command: string, ...args: string[]): Promise<string> {
   const { stdout } = await exec(command, args, { env, encoding: 'utf8', maxBuffer: 64 << 20 });
   return stdout.trim();
@@ -31,11 +31,11 @@ export const weft = (...args: string[]): Promise<string> =>
   run(process.execPath, join(projectRoot, 'dist/src/cli/weft.js'), ...args);
 
 export const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
-/** Of `helm install` and `helm upgrade`. */
+/** Flags of `helm install` and `helm upgrade`. */
 export const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${weftImage}`];
-/** Agents, and those that drain while their successors are there. */
+/** Labels of agents, including those that drain while their successors run. */
 export const eitherAgent = 'app in (weft-agent,weft-agent-draining)';
-/** A program for `node -e`: prints the response's body, or `refused:` and why there was none. */
+/** A program for `node -e`: prints the response's body, or `refused:` and why there was no response. */
 export const httpGet = (url: string): string =>
   `require('http').get('${url}', (a) => a.pipe(process.stdout)).on('error', (e) => console.log('refused:', e.message))`;
 
@@ -45,7 +45,7 @@ export async function takeCluster(nodes = 2): Promise<void> {
   await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
 }
 
-/** Uninstalls Weft and takes the cluster down; of one that was given it deletes the test's own `namespaces`. */
+/** Uninstalls Weft and takes the cluster down; in a given cluster it deletes only the test's own `namespaces`. */
 export async function releaseCluster(...namespaces: string[]): Promise<void> {
   await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
   if (given === undefined) await run(join(here, 'down'));
@@ -65,24 +65,24 @@ export async function installChart(...more: string[]): Promise<void> {
     '120s',
     ...more,
   );
-  // Helm is content with a DaemonSet as soon as no more than maxUnavailable of it is missing.
+  // Helm considers a DaemonSet ready as soon as at most maxUnavailable of its pods are missing.
   await system('rollout', 'status', 'ds/weft-agent', '--timeout=60s');
 }
 
-/** What the agents' logs have of the connections of the last seconds. */
+/** Connection lines of the last seconds from the agents' logs. */
 export async function connectionRecords(seconds: number): Promise<ConnectionRecord[]> {
   const pods = (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')).split('\n');
   const logs = await Promise.all(pods.map((pod) => system('logs', pod, `--since=${seconds}s`)));
   return (
     logs
       .flatMap((log) => log.split('\n'))
-      // The last may not be whole yet.
+      // The last line may be incomplete.
       .filter((line) => line.includes('"path":') && line.endsWith('}'))
       .map((line) => JSON.parse(line) as ConnectionRecord)
   );
 }
 
-/** The image of the tests' pods: node and what it needs, on every node of the cluster. */
+/** The image of the tests' pods, with node and its libraries, on every node of the cluster. */
 export async function packNodeImage(): Promise<void> {
   const root = mkdtempSync(join(tmpdir(), 'weft-image-'));
   try {
@@ -93,7 +93,7 @@ export async function packNodeImage(): Promise<void> {
   }
 }
 
-/** Manifests given as text; `as`: flags of kubectl before the rest (a user, a namespace). */
+/** Applies manifests given as text; `as`: leading flags of kubectl (a user, a namespace). */
 export async function applyText(text: string, ...as: string[]): Promise<string> {
   const dir = mkdtempSync(join(tmpdir(), 'weft-cluster-'));
   try {
@@ -105,7 +105,7 @@ export async function applyText(text: string, ...as: string[]): Promise<string> 
   }
 }
 
-/** The Gateway API's CRDs of a channel, in a module cache of the state directory: only what `go` has checked by its sums is there. */
+/** The Gateway API's CRDs of a channel, from a module cache in the state directory: `go` has verified its checksums. */
 export async function gatewayKinds(channel: 'standard' | 'experimental' = 'standard'): Promise<string> {
   const cache = join(state, 'gateway-api');
   mkdirSync(cache, { recursive: true });

@@ -1,4 +1,4 @@
-/** A testbed on a copy of the demo's manifests, which a test may change. Nothing of it is left after the test. */
+/** A testbed on a copy of the demo's manifests, which a test may change. It is removed after the test. */
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,19 +17,19 @@ export class DemoMesh {
   readonly state: string;
   readonly manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 
-  /** @param name of the test: its state is at /run/weft/test-NAME */
+  /** @param name name of the test; its state is at /run/weft/test-NAME */
   constructor(name: string) {
     this.state = `/run/weft/test-${name}`;
   }
 
-  /** Manifests are those of the demo, and the namespace `shop` is in the mesh. What a former run left is removed. */
+  /** Starts with the demo's manifests and the namespace `shop` enrolled. Leftovers of an earlier run are removed. */
   async prepare(): Promise<void> {
     await tearDown(this.state);
     cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), this.manifests, { recursive: true });
     this.namespace();
   }
 
-  /** Labels and annotations of `shop`, as YAML in braces. */
+  /** Sets labels and annotations of `shop`, given as YAML flow mappings. */
   namespace(labels = 'weft.dev/mesh: enabled', annotations?: string): void {
     const more = annotations === undefined ? '' : `, annotations: { ${annotations} }`;
     this.write('namespace.yaml', `kind: Namespace\nmetadata: { name: shop, labels: { ${labels} }${more} }\n`);
@@ -44,7 +44,7 @@ export class DemoMesh {
     writeFileSync(join(this.manifests, file), text);
   }
 
-  /** Fails where `text` is not in the file. */
+  /** Fails if `text` is not in the file. */
   replace(file: string, text: string, by: string): void {
     const before = readFileSync(join(this.manifests, file), 'utf8');
     assert.ok(before.includes(text), `${file} has no ${text}`);
@@ -61,7 +61,7 @@ export class DemoMesh {
   }
 }
 
-/** Resolves when somebody listens at the pod's loopback address, or at `ip` as seen from the pod. */
+/** Resolves when a server listens at the pod's loopback address, or at `ip` as seen from the pod. */
 export async function listening(netns: string, port: number, ip = '127.0.0.1'): Promise<void> {
   await until(`a server listens at ${ip} port ${port}`, 30_000, async () => {
     const { code } = await run(netns, 'bash', ['-c', `: >/dev/tcp/${ip}/${port}`]);

@@ -1,4 +1,4 @@
-/** Servers that answer before they have read the upload, and clients that see what a kernel's socket would let an application see. */
+/** Servers that respond before they have read the upload, and clients that read what an application could read from a kernel socket. */
 import { once } from 'node:events';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
@@ -10,10 +10,10 @@ export const repetitions = 40;
 export const early = (body = 'too large\n', more = 'Connection: close\r\n'): string =>
   `HTTP/1.1 413 Payload Too Large\r\nContent-Length: ${body.length}\r\n${more}\r\n${body}`;
 
-/** `at once`: closes behind its response, with or without bytes unread; `unread`: closes once the upload fills its receive queue. */
+/** `at once`: closes right after its response, with or without unread bytes; `unread`: closes once the upload fills its receive queue. */
 export type Close = 'at once' | 'unread';
 
-/** Answers once the end of a head is there, reads nothing more, and closes. */
+/** Responds once a request head is complete, reads nothing more, and closes. */
 export async function earlyServer(
   t: { after(call: () => void): void },
   close: Close,
@@ -47,7 +47,7 @@ export async function listening(
   return (server.address() as AddressInfo).port;
 }
 
-/** A connection to loopback as an agent makes it. */
+/** A connection to loopback with the socket options of the agent. */
 export const dialed = (port: number): Promise<net.Socket> =>
   new Promise((resolve, reject) => {
     const options = { port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true };
@@ -60,7 +60,7 @@ interface Uploaded {
   readonly ended: 'end' | 'reset';
 }
 
-/** Uploads so many bytes and reads until the connection ends, or the response `isWhole`. `readAfterMs`: it reads nothing before. */
+/** Uploads a number of bytes and reads until the connection ends or the response `isWhole`. `readAfterMs`: reading starts only then. */
 export function upload(
   port: number,
   bytes: number,
@@ -68,7 +68,7 @@ export function upload(
 ): Promise<Uploaded> {
   return new Promise((resolve) => {
     const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-    // What a kernel's socket lets an application read behind a write that failed, Node's alone does not.
+    // A kernel socket stays readable after a failed write; plain Node.js destroys the stream.
     const end = keepReadable(socket);
     let text = '';
     let isEnd = false;
@@ -103,7 +103,7 @@ export function upload(
   });
 }
 
-/** How often each outcome was seen. */
+/** Counts how often each outcome occurred. */
 export async function outcomes(
   times: number,
   once: () => Promise<string>,

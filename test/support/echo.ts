@@ -1,4 +1,4 @@
-/** A server for python3 that sends back what it gets, on the port that is its argument. */
+/** An echo server for python3; its argument is the port. */
 export const echo = `
 import socket, threading, sys
 s = socket.create_server(('::', int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)

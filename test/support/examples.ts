@@ -1,15 +1,15 @@
-/** Every manifest that users are shown: YAML in the Markdown files, and the files of docs/examples. */
+/** All manifests shown to users: YAML in the Markdown files, and the files of docs/examples. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { projectRoot } from '../../native/index.js';
 
 export interface Example {
-  /** File, and line of a block in it. */
+  /** File, and the line of the block in it. */
   readonly where: string;
   readonly text: string;
   readonly objects: readonly ExampleObject[];
-  /** It says that it needs the Gateway API's experimental channel. */
+  /** The example states that it needs the Gateway API's experimental channel. */
   readonly experimental: boolean;
 }
 interface ExampleObject {
@@ -21,13 +21,13 @@ interface ExampleObject {
 const fence = /^```(\S*)[^\n]*\n([\s\S]*?)^```$/gm;
 const heredoc = /<<-?'?(\w+)'?\n([\s\S]*?)\n\1$/gm;
 
-/** A block of `yaml fragment` is a part of an object, and none of these. */
+/** Blocks marked `yaml fragment` are parts of objects and are left out. */
 function* blocksOf(file: string, text: string): Generator<{ where: string; text: string }> {
   for (const match of text.matchAll(fence)) {
     const [whole, language = '', body = ''] = match;
     const where = `${file}:${text.slice(0, match.index).split('\n').length}`;
     if (language === 'yaml' && !/^```yaml fragment/.test(whole)) yield { where, text: body };
-    // What is applied from a shell's here-document.
+    // Manifests in a shell's here-document.
     if (language === 'sh')
       for (const [, , inner = ''] of body.matchAll(heredoc))
         if (/^kind: /m.test(inner)) yield { where, text: inner };

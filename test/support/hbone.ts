@@ -1,4 +1,4 @@
-/** Real tunnels on loopback: certificates of one root, servers and clients of HBONE in this process. */
+/** Real tunnels on loopback: certificates of one root, HBONE servers and clients in this process. */
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
@@ -10,7 +10,7 @@ import { createCsr, parseCsr } from '../../src/tls/csr.js';
 import type { Svid } from '../../src/tls/svid.js';
 import { domain } from './mesh.js';
 
-/** The CA of all certificates here, unless another one is given. */
+/** The CA of all certificates, unless another one is given. */
 export const root = createRoot(domain, 86_400);
 
 export function svidOf(id: SpiffeId, ttlS = 3600, ca: KeyAndCertificate = root, nowMs = Date.now()): Svid {

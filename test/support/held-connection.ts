@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { until } from '../../src/base/wait.js';
 
 export interface HeldConnection {
-  /** Sends a line; what came back, or the error's name. */
+  /** Sends a line; resolves with the reply, or with the name of the error. */
   ask(): Promise<string>;
   end(): void;
 }

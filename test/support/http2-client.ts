@@ -1,4 +1,4 @@
-/** A client of HTTP/2 by prior knowledge, and an endpoint of which the test writes every frame. */
+/** An HTTP/2 client with prior knowledge, and an endpoint whose frames are all written by the test. */
 import http2 from 'node:http2';
 import type { Socket } from 'node:net';
 import type { TestContext } from 'node:test';
@@ -18,7 +18,7 @@ interface Http2Response {
   readonly body: string;
   readonly trailers: http2.IncomingHttpHeaders | undefined;
 }
-/** Rejects where the stream was reset, with its code. */
+/** Rejects with the error code if the stream was reset. */
 export function ask2(
   session: http2.ClientHttp2Session,
   headers: http2.OutgoingHttpHeaders,
@@ -53,7 +53,7 @@ export function ask2(
     if (body !== undefined) stream.end(body);
   });
 }
-/** An upstream that answers each request with frames of the test's. */
+/** An upstream that responds to each request with frames from the test. */
 export function frameUpstream(
   t: TestContext,
   respond: (stream: number, socket: Socket) => Buffer,

@@ -1,4 +1,4 @@
-/** HTTP/2 frames written by hand, for what no library would send. */
+/** Hand-written HTTP/2 frames, for cases that no library would send. */
 export const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 export const frameType = {
   data: 0,
@@ -50,7 +50,7 @@ function integer(value: number, bits: number, first: number): Buffer {
     bytes.push((left % 128) | 128);
   }
 }
-/** HPACK: literals without indexing, which any decoder takes. */
+/** HPACK literals without indexing, which any decoder accepts. */
 export function block(...pairs: readonly (readonly [string, string])[]): Buffer {
   return Buffer.concat(
     pairs.flatMap(([name, value]) => [

@@ -1,6 +1,6 @@
 /**
- * A node whose pods of namespace `shop` are spliced, with servers in them and what a test of the kernel path asks: tests of one
- * subject each are test/netns/kernel-*.test.ts.
+ * A node whose pods of namespace `shop` are spliced, with servers in them, and helpers for tests of the kernel path
+ * (test/netns/kernel-*.test.ts).
  */
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -38,7 +38,7 @@ metadata: { name: plainly, namespace: shop, annotations: { weft.dev/netns: weft-
 spec: { nodeName: node-a, serviceAccountName: plainly }
 status: { podIPs: [{ ip: 10.244.1.21 }] }
 `;
-/** Echoes by sockets that do not block; on port 9002 by sockets that do. On 9001 it takes one byte and reads no more. */
+/** An echo server with non-blocking sockets; on port 9002 with blocking sockets. On port 9001 it reads one byte and then stops. */
 const server = `
 import socket, threading, sys, asyncio, resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
@@ -74,13 +74,13 @@ while True:
         held.append(c)
     else: threading.Thread(target=serve, args=(c, who), daemon=True).start()
 `;
-/** Runs Python in a pod; returns what it printed, or the last line of its error. */
+/** Runs Python in a pod; returns its output, or the last line of its error. */
 export async function client(netns: string, code: string, timeoutMs = 20_000): Promise<string> {
   const all = `import socket, struct, errno, select, time\n${code}`;
   const { code: status, stdout, stderr } = await run(netns, 'python3', ['-c', all], timeoutMs);
   return status === 0 ? stdout.trim() : (stderr.trim().split('\n').at(-1) ?? '');
 }
-/** Python of a client that is connected as `s`. */
+/** Python code of a client with a connected socket `s`. */
 export const exchange = "s.sendall(b'ping'); print(s.recv(10).decode())";
 export const dial = (ip: string, port = 9000): string =>
   `s = socket.create_connection(('${ip}', ${port}), 4)`;
@@ -97,7 +97,7 @@ export class KernelTestbed {
   readonly manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
   #testbed: Testbed | undefined;
 
-  /** `state`: a directory of this test's own. */
+  /** `state`: a directory that only this test uses. */
   constructor(private readonly state: string) {}
 
   get testbed(): Testbed {
@@ -138,7 +138,7 @@ export class KernelTestbed {
     rmSync(this.manifests, { recursive: true, force: true });
   }
 
-  /** A manifest of the node. */
+  /** Writes a manifest of the node. */
   write(file: string, text: string): void {
     writeFileSync(join(this.manifests, file), text);
   }
@@ -156,7 +156,7 @@ export class KernelTestbed {
     return JSON.parse(await adminGet('weft-node-a', adminPort, '/dump')) as T;
   }
 
-  /** Connects until the kernel carries this pair: a verdict is asked for by the first connection. */
+  /** Connects until this pair has kernel flows: the first connection requests the verdict. */
   async warm(netns: string, ip: string, port = 9000): Promise<void> {
     await until(`the kernel carries ${netns} to ${ip}`, 30_000, async () => {
       const before = await this.#allowedSoFar();

@@ -59,7 +59,7 @@ export const behind = (name: string, targetPort = 8080): Pick<Workload, 'service
 });
 /** The waypoint `wp`, as a Service names it. */
 export const waypointRef = { kind: 'hostname', service: key('wp'), hbonePort: 15008 } as const;
-/** A replica of the waypoint `wp`: it speaks tunnels itself, under the account that is named as it is. */
+/** A replica of the waypoint `wp`: it terminates tunnels itself, and its service account has the waypoint's name. */
 export const replica = (name: string, ip: string): Workload =>
   workload(name, ip, 'n2', {
     ...behind('wp', 15008),
@@ -88,7 +88,7 @@ export const pod = (name: string, ip: string, more: Partial<NodePod> = {}): Node
   rootsVersion: '',
   ...more,
 });
-/** Of what a policy says of requests: nothing. */
+/** An HTTP match without conditions. */
 export const anyRequest: HttpMatch = {
   methods: [],
   notMethods: [],

@@ -1,4 +1,4 @@
-/** Network namespaces that live as long as a test. */
+/** Network namespaces for the duration of a test. */
 import { sh } from '../../src/cli/run.js';
 
 export interface Pair {
@@ -15,7 +15,7 @@ export class Namespaces {
   readonly #made: string[] = [];
   #last = 0;
 
-  /** A namespace of its own, loopback up. Its name begins with weft-t- and this process's pid. */
+  /** Creates a namespace with loopback up. Its name begins with weft-t- and this process's pid. */
   make(): string {
     const name = `weft-t-${process.pid}-${++this.#last}`;
     sh('ip', ['netns', 'add', name]);
@@ -24,7 +24,7 @@ export class Namespaces {
     return name;
   }
 
-  /** Two namespaces joined by a veth pair, each end `eth0`, with v4 and v6 addresses. */
+  /** Creates two namespaces joined by a veth pair, each end named `eth0`, with IPv4 and IPv6 addresses. */
   pair(): Pair {
     const pair: Pair = {
       a: this.make(),
@@ -48,7 +48,7 @@ export class Namespaces {
     return pair;
   }
 
-  /** For after(): removes all that were made, with their links. Programs in them must have ended. */
+  /** For after(): removes all created namespaces with their links. Programs in them must have ended. */
   remove(): void {
     for (const name of this.#made.splice(0).reverse()) sh('ip', ['netns', 'del', name]);
   }

@@ -1,4 +1,4 @@
-/** A build of this source whose maps all have another layout: every struct begins with a field that ours has not. */
+/** A build of this source whose maps all have another layout: every struct begins with an additional field. */
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,7 +7,7 @@ import ts from 'typescript';
 import { projectRoot } from '../../native/index.js';
 import { sh } from '../../src/cli/run.js';
 
-/** An address is part of others; a trie's key begins with its length. */
+/** Structs without the additional field: an address is part of others, and the key of a trie must begin with its length. */
 const kept = new Set(['weft_ip', 'weft_bypass_ip_key']);
 
 export interface OtherBuild {
@@ -16,7 +16,7 @@ export interface OtherBuild {
   remove(): void;
 }
 
-/** `same`: structs that it has as we have them. */
+/** `same`: structs that keep the layout of this build. */
 export function otherBuild(same: readonly string[] = []): OtherBuild {
   const dir = mkdtempSync(join(tmpdir(), 'weft-other-'));
   for (const name of [
@@ -43,7 +43,7 @@ export function otherBuild(same: readonly string[] = []): OtherBuild {
   writeFileSync(abi, changed);
   sh('bash', [join(dir, 'bpf', 'build.sh')]);
 
-  // As native/build.sh of that build would: its rows are made from its own objects.
+  // As native/build.sh of that build does: the rows are generated from its own objects.
   const rows = sh('node', [
     join(projectRoot, 'native', 'generate-rows.mjs'),
     '--print',

@@ -23,7 +23,7 @@ export interface MeshExtra {
   readonly policies?: readonly AuthorizationPolicy[];
 }
 
-/** `web`, `far` and its Service at 10.96.0.2, and more; what comes later replaces what has the same name. */
+/** `web`, `far` and its Service at 10.96.0.2, and `more`; later objects replace earlier ones with the same name. */
 export function meshOf(...extras: readonly MeshExtra[]): MeshState {
   const state = new MeshState();
   state.apply({
@@ -38,7 +38,7 @@ export function meshOf(...extras: readonly MeshExtra[]): MeshState {
   return state;
 }
 
-/** `web` dials; all other pods are on other nodes. */
+/** Input for a connection that `web` dials; all other pods are on other nodes. */
 export const outboundTo = (
   state: MeshState,
   ip: string,
@@ -55,7 +55,7 @@ export const outboundTo = (
     ...more,
   });
 
-/** A tunnel of `web` to port 8080 of `far`. */
+/** Input for a tunnel of `web` to port 8080 of `far`. */
 export const tunnelTo = (state: MeshState, more: Partial<TunnelInput> = {}): InboundPlan =>
   planInboundTunnel(state, {
     pod: far,
@@ -66,7 +66,7 @@ export const tunnelTo = (state: MeshState, more: Partial<TunnelInput> = {}): Inb
     ...more,
   });
 
-/** Plaintext of `web` to `far`. */
+/** Input for a plaintext connection of `web` to `far`. */
 export const plainTo = (state: MeshState, port = 8080): InboundPlan =>
   planInboundPlain(state, {
     pod: far,

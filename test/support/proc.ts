@@ -1,11 +1,11 @@
-/** Programs that a test starts: each is known by its pid, and is gone when the test is over. */
+/** Programs that a test starts: each is tracked by its pid and ended after the test. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 
 export interface Program {
   readonly child: ChildProcess;
   readonly pid: number;
-  /** What it has written so far, at most the last 1 MiB of each. */
+  /** Output so far, at most the last 1 MiB of each stream. */
   stdout(): string;
   stderr(): string;
   /** Resolves to the exit code, or to the signal that ended it. */
@@ -19,7 +19,7 @@ export class Programs {
 
   /**
    * Starts a program; `netns`: a name below /run/netns, entered by nsenter (`ip netns exec` would hide the cgroups).
-   * Rejects where it cannot be started.
+   * Rejects if it cannot be started.
    */
   async start(
     command: string,

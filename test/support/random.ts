@@ -1,4 +1,4 @@
-/** A generator with a seed (mulberry32), so that a failure can be run again. */
+/** A seeded random generator (mulberry32), so that failures can be reproduced. */
 export function randomOf(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {

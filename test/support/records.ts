@@ -1,4 +1,4 @@
-/** The lines that an agent has written of its connections; none where it has not written yet. */
+/** The connection lines that an agent has written; empty if there are none yet. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';

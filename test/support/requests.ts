@@ -1,10 +1,10 @@
-/** Programs in a pod that send requests to an echo server all the while, and count what failed. */
+/** Programs in a pod that continuously send requests to an echo server and count failures. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 
 export interface Counts {
   readonly good: number;
-  /** Reason and how often. */
+  /** Number of failures by reason. */
   readonly bad: Readonly<Record<string, number>>;
 }
 export interface Requests {
@@ -13,7 +13,7 @@ export interface Requests {
 }
 
 /**
- * `perConnection`: requests that one connection carries, 10 ms apart; 1: a connection for each. Each byte that comes back is compared.
+ * `perConnection`: requests on one connection, 10 ms apart; 1: one connection per request. Every returned byte is compared.
  */
 const program = `
 import json, socket, sys, threading, time

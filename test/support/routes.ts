@@ -33,7 +33,7 @@ export interface Ask {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** One request by curl, as `from`. */
+/** Sends one request with curl from the pod `from`. */
 export async function ask(
   path: string,
   { from = 'weft-web', service = 'echo', port = 80, ...rest }: Ask = {},
@@ -72,7 +72,7 @@ export async function ask(
   };
 }
 
-/** An HTTPRoute of `echo`. Each has a rule of its own by which it is known to be in force: what it does else may be so by chance. */
+/** An HTTPRoute of `echo`. Each has a marker rule that shows that the route is in force, as its other effects may be coincidental. */
 export const httpRoute = (
   name: string,
   rules: string,
@@ -103,7 +103,7 @@ export interface Calls {
   };
   readonly counts: Readonly<Record<string, number>>;
 }
-/** `calls` calls of demo.Echo/Say, one stream of demo.Echo/Chat. */
+/** Makes `calls` calls of demo.Echo/Say and opens one stream of demo.Echo/Chat. */
 export async function grpc(calls = 1): Promise<Calls> {
   const args = [join(demo, 'grpc.js'), `${vips.echo}:7070`, String(calls)];
   return JSON.parse((await run('weft-web', process.execPath, args, 15_000)).stdout) as Calls;
@@ -154,7 +154,7 @@ spec:
     return this.#mesh.remove();
   }
 
-  /** Writes one route file, runs `check` once `ready` holds, and takes the file away. */
+  /** Writes one route file, runs `check` once `ready` holds, and deletes the file. */
   async withRoute(yaml: string, ready: () => Promise<unknown>, check: () => Promise<void>): Promise<void> {
     const file = `route-${++this.#routes}.yaml`;
     this.#mesh.write(file, yaml);
@@ -163,7 +163,7 @@ spec:
       await check();
     } finally {
       rmSync(join(this.#mesh.manifests, file));
-      // A Service without routes is as if nobody read its requests: each test begins there.
+      // A Service without routes behaves as if its requests were not read. Each test begins in that state.
       await until('it is gone', 30_000, async () => (await ask('/plain-again')).status === 200);
     }
   }

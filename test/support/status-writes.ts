@@ -1,4 +1,4 @@
-/** Status functions as the status writer calls them, for tests: the write to the API server that they cause. */
+/** Calls status functions as the status writer does and returns the resulting write to the API server, for tests. */
 import type { Compiler } from '../../control/compile/compile.js';
 import type { MeshObject, PodObject } from '../../control/objects/objects.js';
 import type { Write } from '../../control/kubernetes/apply-queue.js';
@@ -25,7 +25,7 @@ export const writeOf = <O extends MeshObject>(
 export const podWrite = (pod: PodObject, state: PodCapture | undefined): Write | undefined =>
   statusWrite(pod, podStatus(pod, state));
 
-/** Undefined for kinds that are not Weft's own. */
+/** Undefined for kinds that are not Weft's. */
 export const acceptedWrite = (
   object: MeshObject,
   problem: string | ConditionReason | undefined,
@@ -35,7 +35,7 @@ export const acceptedWrite = (
     ? statusWrite(object, acceptedUpdate(object, problem, rfc3339(Date.now()), enforced))
     : undefined;
 
-/** Of all objects, while Weft is uninstalled. */
+/** The writes for all objects while Weft is uninstalled. */
 export const removalWrites = (compiler: Compiler): Write[] =>
   [...compiler.keys()].flatMap((key) => {
     const object = compiler.object(key);

@@ -1,4 +1,4 @@
-/** HBONE tunnels between a client and a server of this process, with send buffers as the agent's sockets have them. */
+/** HBONE tunnels between a client and a server in this process, with the send buffer sizes of the agent's sockets. */
 import net from 'node:net';
 import { once } from 'node:events';
 import { after } from 'node:test';
@@ -71,7 +71,7 @@ export async function tunnelTestbed(
   };
 }
 
-/** As the agent's sockets are: see daemonset/pod/sockets.ts. */
+/** Socket options of the agent: see daemonset/pod/sockets.ts. */
 function roomy(socket: net.Socket): net.Socket {
   const { fd } = (socket as net.Socket & { _handle: { fd: number } })._handle;
   sendBuffer(fd, defaultLimits.connectionWindowBytes);
@@ -85,7 +85,7 @@ export const echo = (tunnel: InboundTunnel): void => {
 };
 
 export async function collect(stream: NodeJS.ReadableStream): Promise<Buffer> {
-  // Not by iteration: that destroys a half-open socket at its end.
+  // Not by async iteration, which destroys a half-open socket at its end.
   const chunks: Buffer[] = [];
   stream.on('data', (chunk: Buffer) => chunks.push(chunk));
   await once(stream, 'end');

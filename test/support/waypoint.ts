@@ -1,4 +1,4 @@
-/** The waypoint's proxy on plain loopback sockets, between clients and upstreams that are as real: what tunnels carry elsewhere. */
+/** The waypoint's proxy on plain loopback sockets in place of tunnels, between real clients and upstreams. */
 import http from 'node:http';
 import http2 from 'node:http2';
 import net from 'node:net';
@@ -31,7 +31,7 @@ export interface WaypointOptions {
   readonly routes?: readonly Route[];
   readonly policies?: readonly AuthorizationPolicy[];
   readonly limits?: Partial<WaypointLimits>;
-  /** As most are where it is absent. */
+  /** Default: true. */
   readonly mergeSlashes?: boolean;
   readonly identity?: SpiffeId;
   readonly dial?: (dial: Dial) => Dial;
@@ -42,14 +42,14 @@ export interface TestWaypoint {
   readonly context: ConnectionContext;
   readonly pool: UpstreamPool;
   readonly records: RequestRecord[];
-  /** Status and reason of what could not be read as a request. */
+  /** Status and reason for data that could not be parsed as a request. */
   readonly unreadable: string[];
   readonly limitsReached: string[];
-  /** What became of each copy of a request for a mirror. */
+  /** Outcome of each mirrored request. */
   readonly mirrored: string[];
-  /** Why connections that were carried as bytes were refused; undefined for those that were not. */
-  readonly carried: (string | undefined)[];
-  /** Returns how many connections and requests were decided again. */
+  /** Refusal reason of each TCP connection; undefined if it was not refused. */
+  readonly relayed: (string | undefined)[];
+  /** Returns the number of connections and requests that were authorized again. */
   apply(update: WaypointUpdate): number;
 }
 
@@ -57,7 +57,7 @@ const keep = <T>(into: T[], value: T): void => {
   if (into.length < 20_000) into.push(value);
 };
 
-/** The reference by which a Service says that the waypoint under test serves it. */
+/** The reference in a Service to the waypoint under test. */
 export const selfReference: WaypointRef = { kind: 'hostname', service: key('waypoint'), hbonePort: 15008 };
 
 export function meshOf(
@@ -89,7 +89,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   });
   const records: RequestRecord[] = [];
   const unreadable: string[] = [];
-  const carried: (string | undefined)[] = [];
+  const relayed: (string | undefined)[] = [];
   const limitsReached: string[] = [];
   const mirrored: string[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
@@ -110,12 +110,12 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
-    onRelay: (_client, _destination, _endpoint, refused) => keep(carried, refused),
+    onRelay: (_client, _destination, _endpoint, refused) => keep(relayed, refused),
   };
   const destination = state.view.service(key('api'));
   if (!destination) throw new Error('there is no Service api');
   const sockets = new Set<net.Socket>();
-  // Half-open as tunnels are: a client may end its half and wait.
+  // Half-open like tunnels: a client may end its half and wait for the response.
   const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
@@ -146,7 +146,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     unreadable,
     limitsReached,
     mirrored,
-    carried,
+    relayed,
     apply: (update) => {
       const change = state.apply(update);
       return change ? recheckAll(context, change) : 0;
@@ -162,7 +162,7 @@ function listening(server: net.Server): Promise<number> {
   });
 }
 
-/** A port at which nobody listens. */
+/** A port on which no server listens. */
 export async function deadPort(): Promise<number> {
   const server = net.createServer();
   const port = await listening(server);
@@ -207,7 +207,7 @@ export async function http2Upstream(
   return { port, server };
 }
 
-/** Says who it is, and what it was asked. */
+/** An upstream that responds with its name and the received request. */
 export const echoHandler =
   (name: string): http.RequestListener =>
   (request, response) => {
@@ -237,7 +237,7 @@ export interface EchoedRequest {
   readonly body: string;
 }
 
-/** An upstream of which the test writes every byte; `serve` has each connection. */
+/** An upstream whose bytes are all written by the test; `serve` gets each connection. */
 export async function rawUpstream(t: TestContext, serve: (socket: net.Socket) => void): Promise<number> {
   const sockets = new Set<net.Socket>();
   const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
@@ -254,7 +254,7 @@ export async function rawUpstream(t: TestContext, serve: (socket: net.Socket) =>
   return port;
 }
 
-/** Answers each request's head with the same bytes. */
+/** Responds to each request head with the same bytes. */
 export function rawResponder(
   t: TestContext,
   bytes: string,
@@ -273,10 +273,10 @@ export function rawResponder(
   });
 }
 
-/** A client of which the test writes every byte. */
+/** A client whose bytes are all written by the test. */
 export class RawClient {
   text = '';
-  /** Set once the connection is over: how. */
+  /** How the connection ended; undefined while it is open. */
   closed: 'end' | 'reset' | undefined;
   #changed: (() => void) | undefined;
 
@@ -342,7 +342,7 @@ export class RawClient {
   }
 }
 
-/** Writes it on a connection of its own and reads until that ends. */
+/** Writes data on a new connection and reads until the connection ends. */
 export async function converse(t: TestContext, port: number, text: string): Promise<string> {
   const client = await RawClient.open(port);
   t.after(() => client.socket.destroy());
@@ -367,7 +367,7 @@ export interface ClientRequest {
   readonly agent?: http.Agent;
 }
 
-/** Rejects where the answer did not come whole. */
+/** Rejects if the response is incomplete. */
 export function ask(
   port: number,
   { method, path, headers, body, agent }: ClientRequest = {},
@@ -387,7 +387,7 @@ export function ask(
         response.on('data', (bytes: Buffer) => parts.push(bytes));
         response.on('error', reject);
         response.on('end', () => {
-          if (!response.complete) return reject(new Error('the answer is not whole'));
+          if (!response.complete) return reject(new Error('the response is incomplete'));
           resolve({
             status: response.statusCode ?? 0,
             headers: response.headers,

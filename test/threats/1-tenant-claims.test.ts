@@ -169,17 +169,21 @@ for (const [attack, manifests] of Object.entries(attacks)) {
   test(`resources for proxies that ignore scopes contain no address of others: ${attack}`, () => {
     const owned = new Set(Object.values(targets).slice(0, 11));
     for (const ip of Object.values(targets)) {
-      for (const told of see(bank, ownWaypoint, manifests(ip)).compiler.all()) {
-        if (told.kind === 'service' && told.value.namespace === 'evil') {
-          const { type } = Address.decode(encodeService(told.value));
+      for (const resource of see(bank, ownWaypoint, manifests(ip)).compiler.all()) {
+        if (resource.kind === 'service' && resource.value.namespace === 'evil') {
+          const { type } = Address.decode(encodeService(resource.value));
           assert.ok(type?.$case === 'service');
           const addresses = type.value.addresses.map(({ address }) => String(ipFromBytes(address)));
-          if (!told.value.hostname.endsWith('.svc.cluster.local')) assert.deepEqual(addresses, []);
+          if (!resource.value.hostname.endsWith('.svc.cluster.local')) assert.deepEqual(addresses, []);
           assert.ok(!addresses.some((one) => owned.has(one)), `${ip}: ${addresses.join()}`);
         }
         // An endpoint from an EndpointSlice has no identity and accepts no tunnel, so it is harmless.
-        if (told.kind === 'workload' && told.value.namespace === 'evil' && told.value.tunnel === 'hbone') {
-          const { type } = Address.decode(encodeWorkload(told.value));
+        if (
+          resource.kind === 'workload' &&
+          resource.value.namespace === 'evil' &&
+          resource.value.tunnel === 'hbone'
+        ) {
+          const { type } = Address.decode(encodeWorkload(resource.value));
           assert.ok(type?.$case === 'workload');
           // The tenant's pods have their own addresses.
           for (const one of type.value.addresses)
@@ -240,9 +244,9 @@ test('an address that the API server accepts but the compiler cannot parse drops
   const compiler = see(bank, service('clusterIPs: [10.96.0.66]', 'app: x')).compiler;
   for (const ip of ['010.244.1.11', '1.2.3', 'fe80::1%eth0']) {
     const written = pickFields('EndpointSlice', parse(slice(ip))) as MeshObject;
-    const { updated: told } = compiler.apply(new Map([[objectKey(written), written]]));
+    const { updated } = compiler.apply(new Map([[objectKey(written), written]]));
     assert.deepEqual(
-      told.filter(({ kind }) => kind === 'workload'),
+      updated.filter(({ kind }) => kind === 'workload'),
       [],
       ip,
     );
@@ -282,7 +286,9 @@ test('a Workload gets no certificate of another namespace, and none on a Node of
   for (const node of ['n1', 'n2', 'vm1'])
     assert.ok(!compiler.mayRequestCertificate(node, 'spiffe://cluster.local/ns/evil/sa/teller'), node);
   assert.ok(!compiler.mayRequestCertificate('n2', 'spiffe://cluster.local/ns/bank/sa/teller'));
-  assert.ok(![...compiler.all()].some((told) => told.kind === 'nodePod' && told.value.name === 'trap'));
+  assert.ok(
+    ![...compiler.all()].some((resource) => resource.kind === 'nodePod' && resource.value.name === 'trap'),
+  );
 });
 
 test('the problem of an object that loses a conflict contains no names of objects of other namespaces', () => {

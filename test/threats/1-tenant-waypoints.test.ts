@@ -353,7 +353,7 @@ test('a pod labeled as a waypoint without a Gateway is not a waypoint for anothe
     rootsVersion: '1',
     open: false,
     untunneled: false,
-    enrolNone: false,
+    enrollNone: false,
     mesh: {},
     namespace: undefined,
     node: undefined,

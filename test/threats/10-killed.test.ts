@@ -18,7 +18,7 @@ const leaseMs = 2_000;
 const kills = 20;
 /** Log messages of the agent that takes over. */
 const handoverSteps = [
-  'this one prepares to take it over',
+  'this agent prepares to take it over',
   'this agent takes the node over',
   'pod enrolled',
   'agent started',

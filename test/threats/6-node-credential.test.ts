@@ -164,7 +164,7 @@ test('no state of pods elsewhere: a report is bounded and attributed to the node
   );
   await assert.rejects(
     sendNodeReport(of(await issueToken(control.state, 'waypoint:shop/wp', 60)), report()),
-    /only the agents/,
+    /only node agents/,
   );
   assert.deepEqual(reports, ['n1']);
   assert.ok(control.limits.includes('control-report'));

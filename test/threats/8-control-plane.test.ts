@@ -118,7 +118,7 @@ for (const action of ['allow', 'deny'] as const)
     const control = await startControl(closers, base);
     const one = await node(control);
     assert.ok(one.admits('shop', 'api'));
-    control.tell({ updated: [newer('strange', action)], removed: [] });
+    control.update({ updated: [newer('strange', action)], removed: [] });
     await until('closed', 30_000, () => !one.admits('shop', 'api'));
     assert.ok(one.admits('bank', 'ledger'), 'another namespace is as it was');
     assert.deepEqual(one.undecodable(), [
@@ -144,7 +144,7 @@ test('a known policy that is replaced by an unknown one does not stay in force',
   );
   const one = await node(control);
   assert.ok(one.admits('shop', 'api'));
-  control.tell({ updated: [newer('p', 'deny')], removed: [] });
+  control.update({ updated: [newer('p', 'deny')], removed: [] });
   await until('closed', 30_000, () => !one.admits('shop', 'api'));
 });
 
@@ -235,18 +235,18 @@ test('a starting control plane sends nothing until every kind has been listed, s
   const config = await apiServer((path) =>
     silent && path.endsWith('/accesspolicies') ? 'never' : { items: [], version: '10' },
   );
-  let told = 0;
+  let changes = 0;
   let ready = false;
   const source = new KubernetesSource({
     config,
-    onChanges: () => told++,
+    onChanges: () => changes++,
     onRefused: () => undefined,
     onWatchError: () => undefined,
   });
   closers.push(() => source.stop());
   void source.start().then(() => (ready = true));
   await sleep(1_000);
-  assert.deepEqual([ready, told], [false, 0]);
+  assert.deepEqual([ready, changes], [false, 0]);
   silent = false;
   source.stop();
 });

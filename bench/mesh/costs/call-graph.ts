@@ -1,4 +1,4 @@
-/** Requests that make others: ten services in a row, and one that asks ten at once. */
+/** Requests that cause further requests: a chain of ten services, and one service that calls ten at once. */
 import { orderOf } from '../../harness/statistics.js';
 import { bodyBytes, httpPort, serverArgs } from '../../load/fortio.js';
 import type { Workload } from '../../result/result.js';
@@ -7,7 +7,7 @@ import type { Scene } from '../scene.js';
 import {
   asServer,
   available,
-  carries,
+  waitReachable,
   inScene,
   inTurns,
   Journal,
@@ -20,7 +20,7 @@ import {
 } from './cost.js';
 
 const perSecond = 50;
-/** So many requests at least, that 99 % of them says something. */
+/** Minimum seconds, so that there are enough requests for a p99. */
 const secondsMin = 2;
 const connections = 4;
 const others = 10;
@@ -28,7 +28,7 @@ const placements = ['same-node', 'cross-node'] as const;
 type CallPlacement = (typeof placements)[number];
 const variants = ['none', 'none-again', 'sidecar', 'weft'] as const;
 
-/** Where a service passes requests on to the next, and where the first asks all others. */
+/** Ports at which a service calls the next one, and at which the first service calls all others. */
 export const deepPort = 8081;
 export const widePort = 8082;
 const points = { '10 deep': deepPort, '10 wide': widePort } as const;
@@ -49,7 +49,7 @@ const service = (at: number): string => `s${at}`;
 const all = Array.from({ length: others + 1 }, (_, at) => at);
 const nodeAt = (placement: CallPlacement, at: number): NodeName =>
   placement === 'cross-node' && at % 2 === 0 ? 'bench-b' : 'bench-a';
-/** Pods of both placements side by side: `none-same-node` and so on. */
+/** Pods of both placements side by side, named `none-same-node` and so on. */
 const namespaceOf = (variant: VariantName, placement: CallPlacement): string =>
   `${variant === 'none-again' ? 'none' : variant}-${placement}`;
 
@@ -71,8 +71,8 @@ export function callGraphPlan(of: readonly VariantName[]): ScenePlan {
 }
 
 /**
- * fortio's flags by which service `at` asks others. `hosts`: addresses of all, in their order. The row has ten services, so
- * its last is the last but one of all. Pure.
+ * The fortio flags with which service `at` calls others. `hosts`: addresses of all services, in order. The chain has ten services,
+ * so its last service is the last but one of all. Pure.
  */
 export function fanOut(at: number, hosts: readonly string[]): string[] {
   const next = at + 1;
@@ -134,7 +134,7 @@ async function measure(context: CostContext): ReturnType<Cost['measure']> {
       for (const variant of measured)
         for (const port of Object.values(points)) {
           const { netns, host } = ends(variant, placement);
-          await carries(scene, netns, `http://${host}:${port}/?size=1`);
+          await waitReachable(scene, netns, `http://${host}:${port}/?size=1`);
         }
     for (let round = 0; round < context.rounds; round++)
       for (const placement of placements)

@@ -1,4 +1,4 @@
-/** What all costs have in common: what they are given, what they give, and the variants. */
+/** Parts that all costs share: their input, their result, and the variants. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,15 +14,15 @@ import { Scene, type ProxyRole } from '../scene.js';
 
 export interface CostContext {
   readonly rounds: number;
-  /** How long a single measurement takes at most. */
+  /** Maximum duration of a measurement. */
   readonly seconds: number;
   readonly quick: boolean;
-  /** Path; absent: what sidecars cost is missing. */
+  /** Path of Envoy. Without it the costs of sidecars are missing. */
   readonly envoy?: string;
   readonly fortio?: string;
-  /** Where the testbed is written down. */
+  /** State directory of the testbed. */
   readonly state: string;
-  /** Throws when interrupted. */
+  /** Throws after an interruption. */
   readonly onProgress: (text: string) => void;
   readonly onSamples?: (samples: readonly Sample[]) => void;
 }
@@ -31,13 +31,13 @@ export type CostResult = Pick<BenchResult, 'samples' | 'missing' | 'failures'>;
 
 export interface Cost {
   readonly workload: Workload;
-  /** Throws where the testbed cannot be made, or what `onProgress` throws. */
+  /** Throws if the testbed cannot be created, and the errors of `onProgress`. */
   measure(context: CostContext): Promise<CostResult>;
 }
 
 export type VariantName = 'none' | 'none-again' | 'sidecar' | 'weft' | 'weft-encrypted';
 
-/** Namespaces are named by their variant; that of none measured again is none's. */
+/** Namespaces are named after their variant. The second measurement of no mesh uses the namespace of the first one. */
 export const namespaceOf = (variant: VariantName): string => (variant === 'none-again' ? 'none' : variant);
 
 export const namespacePlan = (name: string): NamespacePlan => ({
@@ -56,10 +56,10 @@ export const nodeOf: Readonly<Record<Exclude<Placement, 'own'>, NodeName>> = {
   'cross-node': 'bench-b',
 };
 
-/** As Istio starts them. */
+/** Number of Envoy threads, as Istio sets it. */
 export const sidecarThreads = 2;
 
-/** A command line on the CPU of servers. */
+/** Command line that runs on the CPU of servers. */
 export const asServer = (command: string, args: readonly string[]): [string, string[]] =>
   cpuOf.server < 0 ? [command, [...args]] : ['taskset', ['-c', String(cpuOf.server), command, ...args]];
 const asClient = (command: string, args: readonly string[]): [string, string[]] =>
@@ -71,7 +71,7 @@ export interface Measured {
   readonly short?: string;
 }
 
-/** What is found, and what is not. */
+/** Samples and failures of a cost. */
 export class Journal {
   readonly #samples: CostResult['samples'][number][] = [];
   readonly #missing: CostResult['missing'][number][] = [];
@@ -86,7 +86,7 @@ export class Journal {
     this.context.onProgress(`${this.workload}: ${text}`);
   }
 
-  /** For `inTurns`: says now and then how far it is. */
+  /** Progress callback for `inTurns`. */
   counting(what: string, of: number): (count: number) => void {
     return (count) => {
       if (count % 10 === 1) this.progress(`${what}, ${count} of ${of}`);
@@ -97,7 +97,7 @@ export class Journal {
     this.#missing.push({ what: `${this.workload}: ${what}`, why });
   }
 
-  /** Measures one sample. What goes wrong with it is written down, and the others are measured. */
+  /** Measures one sample. Records a failure, and lets the other samples be measured. */
   async take(
     at: Pick<Sample, 'round' | 'placement' | 'variant' | 'point'>,
     work: () => Promise<Measured>,
@@ -122,7 +122,7 @@ export class Journal {
   }
 }
 
-/** The variants of a list that can be measured; the others are said to be missing. */
+/** The variants of a list that can be measured. Records the others as missing. */
 export function available<T extends VariantName>(
   variants: readonly T[],
   { envoy }: CostContext,
@@ -133,7 +133,7 @@ export function available<T extends VariantName>(
   return variants.filter((variant) => variant !== 'sidecar');
 }
 
-/** Makes a testbed, works in it, and removes it whatever happens. */
+/** Creates a testbed, runs `work` in it, and removes it in any case. */
 export async function inScene<T>(
   { state }: CostContext,
   plan: ScenePlan,
@@ -148,7 +148,7 @@ export async function inScene<T>(
   }
 }
 
-/** At most `atOnce` of them under way, `onBegun` told how many have begun. The first error is thrown once none is. */
+/** Runs at most `atOnce` tasks at a time. `onBegun` gets the number of started tasks. Throws the first error once no task runs. */
 export async function inTurns<T>(
   items: readonly T[],
   atOnce: number,
@@ -170,10 +170,10 @@ export async function inTurns<T>(
   if (errors.length > 0) throw errors[0];
 }
 
-const carriesMsMax = 20_000;
+const reachableMsMax = 20_000;
 
-/** Waits until a URL answers from a pod. Throws WEFT_BENCH_NOT_CARRIED with what was wrong last. */
-export async function carries(scene: Scene, netns: string, url: string): Promise<void> {
+/** Waits until a pod gets a response from a URL. Throws WEFT_BENCH_NOT_CARRIED with the last failure. */
+export async function waitReachable(scene: Scene, netns: string, url: string): Promise<void> {
   let last: unknown;
   const answered = (): Promise<boolean> =>
     scene.get(netns, url).then(
@@ -183,14 +183,14 @@ export async function carries(scene: Scene, netns: string, url: string): Promise
         return false;
       },
     );
-  await until(url, carriesMsMax, answered).catch((error: unknown) => {
+  await until(url, reachableMsMax, answered).catch((error: unknown) => {
     throw last ?? error;
   });
 }
 
-/** Waits until nothing answers any more. Throws WEFT_TIMEOUT. */
+/** Waits until a pod gets no response from a URL. Throws WEFT_TIMEOUT. */
 export async function refuses(scene: Scene, netns: string, url: string): Promise<void> {
-  await until(`${url} is refused to ${netns}`, carriesMsMax, () =>
+  await until(`${url} is refused to ${netns}`, reachableMsMax, () =>
     scene.get(netns, url).then(
       () => false,
       () => true,
@@ -200,7 +200,7 @@ export async function refuses(scene: Scene, netns: string, url: string): Promise
 
 const proxyRoles: readonly ProxyRole[] = ['agents', 'sidecars', 'waypoint', 'others'];
 
-/** Runs `work` and tells what it cost. What other variants' proxies do meanwhile, which is to idle, is nobody's. */
+/** Runs `work` and returns its CPU cost. The idle work of the proxies of other variants is not counted. */
 export async function spentOn<T>(
   scene: Scene,
   variant: VariantName,
@@ -230,7 +230,7 @@ export interface OpenLoop {
 const warmSeconds = 0.5;
 const slackMs = 30_000;
 
-/** Requests over HTTP/1.1 at a fixed rate: latencies, and CPU per request of the variant. Throws WEFT_COMMAND. */
+/** Sends HTTP/1.1 requests at a fixed rate. Returns latencies, and CPU per request of the variant. Throws WEFT_COMMAND. */
 export async function openLoop(
   scene: Scene,
   variant: VariantName,

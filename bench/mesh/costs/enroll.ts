@@ -1,4 +1,4 @@
-/** How long it takes to take running pods into the mesh. */
+/** Time to enroll running pods. */
 import { until } from '../../../src/base/wait.js';
 import { cpuOf, loadProgram } from '../../harness/load.js';
 import type { Workload } from '../../result/result.js';
@@ -7,7 +7,7 @@ import type { Scene } from '../scene.js';
 import { inScene, inTurns, Journal, namespacePlan, type Cost, type CostContext } from './cost.js';
 
 const echoPort = 7000;
-const enrolMsMax = 90_000;
+const enrollMsMax = 90_000;
 const nodes: readonly NodeName[] = ['bench-a', 'bench-b'];
 
 const workload: Workload = {
@@ -22,7 +22,7 @@ const workload: Workload = {
 };
 
 /** Pure. */
-export function enrolPlan(pods: number, enabled: boolean): ScenePlan {
+export function enrollPlan(pods: number, enabled: boolean): ScenePlan {
   return {
     namespaces: [
       { ...namespacePlan(enabled ? 'weft' : 'none'), name: 'pods' },
@@ -43,7 +43,7 @@ export function enrolPlan(pods: number, enabled: boolean): ScenePlan {
 async function heldOn(scene: Scene, pods: number): Promise<void> {
   await until(
     `${pods} pods are held on each node`,
-    enrolMsMax,
+    enrollMsMax,
     () =>
       nodes.every((node) => {
         const state = scene.testbed.readyState(node);
@@ -58,8 +58,8 @@ async function heldOn(scene: Scene, pods: number): Promise<void> {
 async function measure(context: CostContext): ReturnType<Cost['measure']> {
   const journal = new Journal(workload.name, context);
   const pods = context.quick ? 20 : 200;
-  const outside = enrolPlan(pods, false);
-  const inside = enrolPlan(pods, true);
+  const outside = enrollPlan(pods, false);
+  const inside = enrollPlan(pods, true);
   await inScene(context, outside, async (scene) => {
     const running = scene.pods.filter(({ namespace }) => namespace === 'pods');
     await inTurns(
@@ -73,11 +73,11 @@ async function measure(context: CostContext): ReturnType<Cost['measure']> {
       const at = { round, placement: 'cross-node', variant: 'weft', point: String(pods) } as const;
       await journal.take(at, async () => {
         const began = performance.now();
-        scene.tell([], { ...scene.plan, namespaces: inside.namespaces });
+        scene.writeManifests([], { ...scene.plan, namespaces: inside.namespaces });
         await heldOn(scene, pods / nodes.length);
         return { values: { enrolMs: performance.now() - began } };
       });
-      scene.tell([], { ...scene.plan, namespaces: outside.namespaces });
+      scene.writeManifests([], { ...scene.plan, namespaces: outside.namespaces });
       await heldOn(scene, 0);
       await scene.restartAgents();
     }

@@ -1,4 +1,4 @@
-/** What a connection costs that is open and does nothing. */
+/** Memory of an open idle connection. */
 import { execFileSync } from 'node:child_process';
 import { sleep } from '../../../src/base/wait.js';
 import { cpuOf, loadProgram } from '../../harness/load.js';
@@ -18,10 +18,10 @@ import {
 import { bytesOf, mapBytes, processMemory } from './memory.js';
 
 const echoPort = 7000;
-/** Allocators and garbage collectors come to rest. */
+/** Time for allocators and garbage collectors to settle. */
 const settleMs = 2_000;
 const holdMsMax = 120_000;
-/** Descriptors of a proxy beside its connections. */
+/** File descriptors of a proxy besides its connections. */
 const filesBeside = 1_000;
 
 interface Case {
@@ -48,11 +48,11 @@ const workload: Workload = {
     `is in neither; a proxied connection has more of them. One round: it hardly varies.`,
 };
 
-/** The largest number of connections, at most `wanted`, for which a proxy may open files: two for each. Pure. */
+/** The largest number of connections, at most `wanted`, that fits the file limit of a proxy: two files per connection. Pure. */
 export const connectionsWithin = (wanted: number, filesMax: number): number =>
   Math.min(wanted, Math.max(0, Math.floor((filesMax - filesBeside) / 2 / 1000) * 1000));
 
-/** Namespaces of their own for each case: a sidecar holds the connections of one alone. Pure. */
+/** Each case has its own namespaces, so that a sidecar has the connections of only one case. Pure. */
 const namespaceOf = ({ variant, placement }: Case): string => `${variant}-${placement}`;
 
 /** Pure. */
@@ -67,7 +67,7 @@ export function idlePlan(of: readonly Case[]): ScenePlan {
   };
 }
 
-/** Puts new proxies on the way and tells how to read their memory. */
+/** Starts new proxies and returns a function that reads their memory. */
 async function freshProxies(
   scene: Scene,
   { envoy }: CostContext,
@@ -155,7 +155,7 @@ async function measure(context: CostContext): ReturnType<Cost['measure']> {
     for (const pod of scene.pods)
       if (pod.name === 'server')
         await scene.serve(pod.netns, echoPort, loadProgram('echo'), [String(echoPort), String(cpuOf.server)]);
-    // Opening so many takes its time, and what one kind of proxy holds is no matter to the other.
+    // Opening many connections is slow, and the proxies do not affect each other, so all kinds are measured at the same time.
     const kinds = [false, true].map((sidecar) =>
       measured.filter(({ variant }) => (variant === 'sidecar') === sidecar),
     );

@@ -1,4 +1,4 @@
-/** What a mesh costs beside the single request. */
+/** Costs of a mesh besides single requests. */
 import { callGraph } from './call-graph.js';
 import type { Cost } from './cost.js';
 import { enroll } from './enroll.js';

@@ -1,4 +1,4 @@
-/** What memory proxies take for each pod that does nothing. */
+/** Memory of proxies per idle pod. */
 import { readFileSync } from 'node:fs';
 import { sleep } from '../../../src/base/wait.js';
 import type { Workload } from '../../result/result.js';
@@ -16,7 +16,7 @@ import {
 import { bytesOf, mapBytes, processMemory, type ProcessMemory } from './memory.js';
 
 const settleMs = 2_000;
-/** An idle Envoy takes some 30 MB of its own. */
+/** An idle Envoy uses about 30 MB of its own. */
 const sidecarBytesMax = 64 << 20;
 const nodes: readonly NodeName[] = ['bench-a', 'bench-b'];
 
@@ -32,12 +32,12 @@ const workload: Workload = {
     `many. Weft: the agents of both nodes with their eBPF maps; of neither the control plane. One round: it hardly varies.`,
 };
 
-/** Pods of `variant` come in groups, so that each point takes in those that the one before lacked. Pure. */
+/** The pods of `variant` are in groups, so that each point enrolls the pods that the point before lacked. Pure. */
 const groupOf = (variant: string, point: number): string => `${variant}-to-${point}`;
 
 const variants = ['sidecar', 'weft'] as const;
 
-/** `enabled`: up to which point the pods are in Weft's mesh. Pure. */
+/** `enabled`: the pods of groups up to this point are enrolled in Weft. Pure. */
 export function memoryPlan(points: readonly number[], enabled: number): ScenePlan {
   return {
     namespaces: variants.flatMap((variant) =>
@@ -63,8 +63,8 @@ function availableBytes(): number {
   return Number(/^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0) * 1024;
 }
 
-/** Throws where they cannot be started. */
-async function takeIn(
+/** Enrolls the pods of a point. Throws if a sidecar cannot be started. */
+async function enrollPods(
   scene: Scene,
   { envoy }: CostContext,
   points: readonly number[],
@@ -72,7 +72,7 @@ async function takeIn(
   sidecars: ProcessMemoryOf[],
   journal: Journal,
 ): Promise<void> {
-  scene.tell([], { ...scene.plan, namespaces: memoryPlan(points, point).namespaces });
+  scene.writeManifests([], { ...scene.plan, namespaces: memoryPlan(points, point).namespaces });
   const pods = scene.pods.filter(({ namespace }) => namespace === groupOf('sidecar', point));
   if (envoy !== undefined)
     await inTurns(
@@ -109,7 +109,7 @@ async function measure(context: CostContext): ReturnType<Cost['measure']> {
         break;
       }
       journal.progress(`${point} pods`);
-      await takeIn(scene, context, points, point, sidecars, journal);
+      await enrollPods(scene, context, points, point, sidecars, journal);
       await sleep(settleMs);
       const at = { round: 0, placement: 'cross-node', point: String(point) } as const;
       if (context.envoy !== undefined)

@@ -1,18 +1,18 @@
-/** What memory proxies take: their own pages, and those of their program once per node. */
+/** Memory of proxies: their own pages, and the pages of their program once per node. */
 import { readdirSync, readFileSync } from 'node:fs';
 
 export interface ProcessMemory {
-  /** Processes of one node share their program's pages. */
+  /** Node of the process. Processes of one node share the pages of their program. */
   readonly node: string;
-  /** Of its own: heap, stacks, shared memory. Bytes. */
+  /** Private memory in bytes: heap, stacks, shared memory. */
   readonly own: number;
-  /** Of files: the program and its libraries. Bytes. */
+  /** File-backed memory in bytes: the program and its libraries. */
   readonly files: number;
 }
 
 /**
- * Bytes of processes of one kind. Resident sizes would count a program's pages for each of its processes, proportional ones
- * (PSS) would share them with whatever else runs on this machine, and between nodes that are in truth two machines. Pure.
+ * Bytes of processes of one kind. Resident sizes would count the pages of a program once per process. Proportional sizes (PSS)
+ * would divide them among all programs of this machine, also across nodes that would really be separate machines. Pure.
  */
 export function bytesOf(processes: readonly ProcessMemory[]): number {
   const files = new Map<string, number>();
@@ -27,7 +27,7 @@ export function readStatus(node: string, status: string): ProcessMemory {
   return { node, own: bytes('RssAnon') + bytes('RssShmem'), files: bytes('RssFile') };
 }
 
-/** Throws where the process is gone. */
+/** Throws if the process has ended. */
 export const processMemory = (node: string, pid: number): ProcessMemory =>
   readStatus(node, readFileSync(`/proc/${pid}/status`, 'utf8'));
 
@@ -40,7 +40,7 @@ export function mapBytes(pid: number): number {
       const [id, bytes] = readMapInfo(readFileSync(`${dir}/${fd}`, 'utf8')) ?? [];
       if (id !== undefined && bytes !== undefined) maps.set(id, bytes);
     } catch {
-      // Closed meanwhile.
+      // The descriptor was closed meanwhile.
     }
   }
   return [...maps.values()].reduce((sum, bytes) => sum + bytes, 0);

@@ -1,4 +1,4 @@
-/** How much later a pod serves because of the mesh. */
+/** Delay that a mesh adds to the start of a pod. */
 import { until } from '../../../src/base/wait.js';
 import { cpuOf, loadProgram, numberAt, runJson } from '../../harness/load.js';
 import { median, orderOf } from '../../harness/statistics.js';
@@ -46,14 +46,14 @@ export function podStartPlan(of: readonly VariantName[]): ScenePlan {
     namespaces: namespaces.map(namespacePlan),
     pods: [
       ...namespaces.map((namespace): PodPlan => ({ namespace, name: 'client', node: 'bench-a' })),
-      // A node without pods has no block of addresses that the other would know the way to.
+      // A node without pods has no address block, so the other node would have no route to it.
       { namespace: 'none', name: 'neighbour', node: 'bench-b' },
     ],
     services: [],
   };
 }
 
-/** What has to be before the application may start. */
+/** Steps that must complete before the application may start. */
 async function prepare(
   scene: Scene,
   { envoy }: CostContext,
@@ -62,7 +62,7 @@ async function prepare(
 ): Promise<void> {
   if (variant === 'sidecar') await scene.startSidecar(pod, envoy as string, [], sidecarThreads);
   if (variant !== 'weft') return;
-  scene.tell([]);
+  scene.writeManifests([]);
   await until(
     `the agent of ${pod.node} holds ${pod.netns}`,
     startMsMax,
@@ -98,7 +98,7 @@ async function startMs(
 async function measure(context: CostContext): ReturnType<Cost['measure']> {
   const journal = new Journal(workload.name, context);
   const measured = available(variants, context, journal);
-  // Compiled ahead: it is no part of any start.
+  // Compiled before, so that the compilation is not part of a start.
   for (const program of ['echo', 'answers'] as const) loadProgram(program);
   let pods = 0;
   const oneAfterTheOther = async (

@@ -1,4 +1,4 @@
-/** What rules cost that say who may connect. */
+/** Cost of access rules. */
 import { WeftError } from '../../../src/base/errors.js';
 import { cpuOf, loadProgram, numberAt, runJson } from '../../harness/load.js';
 import { orderOf } from '../../harness/statistics.js';
@@ -10,7 +10,7 @@ import type { Scene } from '../scene.js';
 import {
   asServer,
   available,
-  carries,
+  waitReachable,
   inScene,
   inTurns,
   Journal,
@@ -30,9 +30,9 @@ import {
 const perSecond = 200;
 const connections = 4;
 const echoPort = 7000;
-/** New connections in flight. */
+/** Number of new connections in flight. */
 const atOnce = 8;
-/** An AccessPolicy has no more. */
+/** Maximum number of rules of an AccessPolicy. */
 const rulesPerPolicy = 1000;
 const secondsMax = 1;
 const warmSeconds = 0.3;
@@ -54,11 +54,11 @@ const workload: Workload = {
 
 const serverName = (placement: string, rules: number): string => `${placement}-${rules}`;
 
-/** Service accounts in the order of their rules: the client comes last. Empty: no rules. Pure. */
+/** Service accounts in the order of their rules. The client is last. Empty: no rules. Pure. */
 export const allowedAccounts = (rules: number): string[] =>
   Array.from({ length: rules }, (_, at) => (at === rules - 1 ? 'client' : `nobody-${at}`));
 
-/** AccessPolicies of a server, in the order in which they are tried: that of their names. Pure. */
+/** AccessPolicies of a server, in order of evaluation, which is the order of their names. Pure. */
 export function accessPolicies(namespace: string, server: string, rules: number): object[] {
   const accounts = allowedAccounts(rules);
   return Array.from({ length: Math.ceil(rules / rulesPerPolicy) }, (_, at) => ({
@@ -75,7 +75,7 @@ export function accessPolicies(namespace: string, server: string, rules: number)
   }));
 }
 
-/** Servers of their own for each number of rules, so that nothing changes while it is measured. Pure. */
+/** Each number of rules has its own servers, so that no configuration changes during a measurement. Pure. */
 export function policiesPlan(of: readonly VariantName[], points: readonly number[]): ScenePlan {
   const namespaces = [...new Set(of.map(namespaceOf))];
   const servers = placements.flatMap((placement) =>
@@ -123,7 +123,7 @@ async function start(scene: Scene, context: CostContext, fortio: string, journal
   );
 }
 
-/** And warms up what it proves. */
+/** Proves that the rules are enforced. The requests also warm up the path. */
 async function prove(scene: Scene, variant: VariantName, points: readonly number[]): Promise<void> {
   const namespace = namespaceOf(variant);
   for (const placement of placements)
@@ -132,7 +132,7 @@ async function prove(scene: Scene, variant: VariantName, points: readonly number
       const url = `http://${ip}:${httpPort}/?size=1`;
       if (rules > 0 && variant !== 'none') await refuses(scene, scene.pod(namespace, 'intruder').netns, url);
       const { netns } = scene.pod(namespace, 'client');
-      await carries(scene, netns, url);
+      await waitReachable(scene, netns, url);
       await newConnections(netns, ip, warmSeconds);
     }
 }
@@ -144,7 +144,7 @@ async function newConnections(netns: string, ip: string, seconds: number): Promi
   return { values: { perSecond: numberAt(found, 'per_second') } };
 }
 
-/** Throws WEFT_COMMAND where the rate was not reached: a rate in this workload is one of connections. */
+/** Throws WEFT_COMMAND if the request rate was not reached, because `perSecond` of this workload is a rate of connections. */
 async function median(scene: Scene, variant: VariantName, fortio: string, loop: OpenLoop): Promise<Measured> {
   const { values, short } = await openLoop(scene, variant, fortio, loop);
   if (short !== undefined) throw new WeftError('WEFT_COMMAND', short);

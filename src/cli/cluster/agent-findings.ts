@@ -1,11 +1,11 @@
-/** What is wrong with agents, by their own reports. Pure. */
+/** Findings about agents, from their own reports. Pure. */
 import type { Finding } from '../../findings/finding.js';
 import type { Agent } from './agents.js';
 import type { NodeItem } from './node-findings.js';
 
 const skewMsMax = 10_000;
 
-/** `nowMs`: what the agents' clocks are compared with. */
+/** `nowMs`: time to compare the clocks of the agents with. */
 export function agentFindings(
   agents: readonly Agent[],
   nodes: readonly NodeItem[],
@@ -18,14 +18,14 @@ export function agentFindings(
     findings.push({
       level: 'fail',
       what: `node ${metadata.name} has no agent`,
-      help: 'its pods of the mesh are closed: see agent.nodeSelector and agent.tolerations, and events of the DaemonSet weft-agent',
+      help: 'its enrolled pods are closed: check agent.nodeSelector and agent.tolerations, and events of the DaemonSet weft-agent',
     });
   }
   for (const { node, pod, status, why, help, isPodUnready } of agents) {
     if (!status) {
       findings.push({
         level: 'fail',
-        what: `the agent of ${node} does not answer: ${why ?? ''}`,
+        what: `the agent of ${node} does not respond: ${why ?? ''}`,
         help: help ?? `see the log of ${pod}`,
       });
       continue;
@@ -34,8 +34,8 @@ export function agentFindings(
     if (ready && isPodUnready)
       findings.push({
         level: 'fail',
-        what: `node ${node}: the agent says that it is ready, and the kubelet does not find its pod ready`,
-        help: `an upgrade waits for it: events of ${pod} have the probe's own words (kubectl describe pod)`,
+        what: `node ${node}: the agent reports itself as ready, but the kubelet reports its pod as not ready`,
+        help: `an upgrade waits for it: the events of ${pod} show the error of the probe (kubectl describe pod)`,
       });
     else if (ready)
       findings.push({ level: 'ok', what: `node ${node}: ready, ${status.pods.length} pods in the mesh` });
@@ -43,25 +43,25 @@ export function agentFindings(
       findings.push({
         level: 'fail',
         what: `the agent of ${node} does not reach the control plane: ${control.why}`,
-        help: 'what it knows stays in force; see Deployment weft-control',
+        help: 'its last configuration stays in force: check the Deployment weft-control',
       });
     for (const [uid, reason] of Object.entries(waiting))
       findings.push({
         level: 'fail',
         what: `${uid} on ${node} is not in the mesh yet: ${reason}`,
-        help: `it is tried again each second; the log of ${pod} says more`,
+        help: `the agent retries every second: see the log of ${pod}`,
       });
     for (const [feature, reason] of Object.entries(missing))
       findings.push({
         level: 'warn',
         what: `the kernel of ${node} lacks ${feature}: ${reason}`,
-        help: 'what it would carry goes the longer way',
+        help: 'connections that need it go through the agent',
       });
     for (const { type, why: what } of status.undecodable ?? [])
       findings.push({
         level: 'fail',
-        what: `the agent of ${node} does not understand a resource (${type}): ${what}`,
-        help: 'what it concerns is closed: upgrade the agent, or take the new feature out of the object',
+        what: `the agent of ${node} cannot decode a resource (${type}): ${what}`,
+        help: 'the traffic that it affects is refused: upgrade the agent, or remove the new feature from the object',
       });
     if (cni !== 'in its place')
       findings.push({
@@ -81,7 +81,7 @@ export function agentFindings(
       findings.push({
         level: 'warn',
         what: `the clock of ${node} is ${Math.round(skewMs / 1000)} s off this one`,
-        help: 'certificates are dated: run a time service on every node',
+        help: 'certificates are valid for a period of time: run a time service on every node',
       });
   }
   return findings;

@@ -1,4 +1,4 @@
-/** The agents of a cluster, each asked for its status by a port that the API server forwards: nothing of it is open on the network. */
+/** Reads the status of each agent of a cluster by an API server port-forward. The status port is not reachable on the network. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../base/errors.js';
 import { getThroughPortForward } from '../../kubernetes/port-forward.js';
@@ -13,9 +13,9 @@ export interface AgentStatus {
   readonly waiting: Readonly<Record<string, string>>;
   readonly uncaptured: readonly { readonly uid: string; readonly reason: string }[];
   readonly control: { readonly state: string; readonly why: string };
-  /** What its kernel lacks, feature to reason. */
+  /** Missing kernel features, with the reason of each. */
   readonly missing: Readonly<Record<string, string>>;
-  /** Resources that it does not understand; absent from agents of before. */
+  /** Resources that the agent cannot decode. Older agents do not report them. */
   readonly undecodable?: readonly { readonly type: string; readonly why: string }[];
   readonly cni: string;
   readonly certificates: readonly {
@@ -29,11 +29,11 @@ export interface Agent {
   readonly node: string;
   readonly pod: string;
   readonly status?: AgentStatus;
-  /** The kubelet does not find its pod ready, whatever the agent says of itself. */
+  /** The kubelet reports the pod as not ready, even if the agent reports itself as ready. */
   readonly isPodUnready?: true;
-  /** Why it has none. */
+  /** Why there is no status. */
   readonly why?: string;
-  /** What to do, where its pod does not run. */
+  /** What to do when the pod does not run. */
   readonly help?: string;
 }
 
@@ -48,7 +48,7 @@ function problemOf(pod: PodItem): string | undefined {
   return phase === 'Running' ? undefined : `its pod is ${phase}`;
 }
 
-/** One per agent pod, by node. Errors: ApiError, where the API server does not say which there are. */
+/** One entry per agent pod, sorted by node. Error: ApiError if the agent pods cannot be listed. */
 export async function agentsOf(config: KubeConfig, namespace: string): Promise<Agent[]> {
   const query = `/api/v1/namespaces/${namespace}/pods?labelSelector=app%3Dweft-agent`;
   const { items } = (await requestJson(config, 'GET', query)) as { items: readonly PodItem[] };

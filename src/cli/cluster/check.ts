@@ -1,4 +1,4 @@
-/** What stands in the way of Weft on a cluster, before it is installed and after: each finding with what to do. */
+/** Problems of Weft on a cluster, before and after the installation. Each finding says what to do. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { getOptional } from '../../kubernetes/get.js';
 import { requestJson } from '../../kubernetes/request.js';
@@ -45,20 +45,20 @@ async function rightsFindings(config: KubeConfig): Promise<Finding[]> {
     if (review.status?.allowed !== true) refused.push(`${verb} ${resource}`);
   }
   return refused.length === 0
-    ? [{ level: 'ok', what: 'you may install it' }]
+    ? [{ level: 'ok', what: 'your account may install Weft' }]
     : [
         {
           level: 'fail',
-          what: `you may not ${refused.join(', ')}`,
-          help: 'ask for these rights, or have somebody install it who has them',
+          what: `your account may not ${refused.join(', ')}`,
+          help: 'get these rights, or use an account that has them',
         },
       ];
 }
 
-/** What this account cannot read is not checked. */
+/** Undefined for objects that this account may not read: they are not checked. */
 const find = (config: KubeConfig, path: string): Promise<unknown> => getOptional(config, path, [404, 403]);
 
-/** Other meshes and CNIs that change what Weft sees. */
+/** Other meshes and CNIs that change connections before Weft sees them. */
 async function neighbourFindings(
   config: KubeConfig,
   namespaces: readonly NamespaceItem[],
@@ -74,9 +74,9 @@ async function neighbourFindings(
         ? {
             level: 'warn',
             what: "Cilium's socket load balancing is on for pods: it may turn a Service's address into a pod's before Weft sees it",
-            help: 'set socketLB.hostNamespaceOnly=true in Cilium: policies of the pod apply either way, waypoints and balancing of the Service only then',
+            help: 'set socketLB.hostNamespaceOnly=true in Cilium: without it, policies of the pod apply, but waypoints and load balancing of the Service do not',
           }
-        : { level: 'ok', what: 'Cilium leaves connections of pods to others' },
+        : { level: 'ok', what: 'Cilium does not change the connections of pods' },
     );
   }
   for (const { metadata } of namespaces) {
@@ -85,7 +85,7 @@ async function neighbourFindings(
       findings.push({
         level: 'warn',
         what: 'namespace kube-system is in the mesh',
-        help: 'agents find the control plane by the cluster DNS, which would wait for an agent after a reboot of all nodes: label its pods weft.dev/mesh=disabled',
+        help: 'agents resolve the control plane by the cluster DNS, and after a reboot of all nodes the DNS pods would wait for an agent: label them weft.dev/mesh=disabled',
       });
     }
     if (
@@ -94,8 +94,8 @@ async function neighbourFindings(
     )
       findings.push({
         level: 'warn',
-        what: `namespace ${metadata.name} has sidecars injected too`,
-        help: 'traffic would be encrypted twice: take one of the labels away',
+        what: `namespace ${metadata.name} also has sidecar injection`,
+        help: 'traffic would be encrypted twice: remove one of the labels',
       });
   }
   return findings;
@@ -119,7 +119,7 @@ export function securityFindings(namespace: NamespaceItem | undefined, name: str
 export const isInstalled = async (config: KubeConfig, namespace: string): Promise<boolean> =>
   (await find(config, `/apis/apps/v1/namespaces/${namespace}/deployments/weft-control`)) !== undefined;
 
-/** All that can be said; where Weft is not installed yet, what it would meet. Errors: ApiError, where the cluster is not reached. */
+/** All findings. Before an installation: the problems that it would have. Error: ApiError if the cluster cannot be reached. */
 export async function checkCluster(config: KubeConfig, namespace: string): Promise<Finding[]> {
   const version = (await requestJson(config, 'GET', '/version')) as { gitVersion: string };
   const findings: Finding[] = [
@@ -162,8 +162,8 @@ export async function checkCluster(config: KubeConfig, namespace: string): Promi
   } catch (error) {
     findings.push({
       level: 'warn',
-      what: `the control plane and the agents could not be asked: ${errorText(error)}`,
-      help: `the right to list pods and to forward ports in ${namespace} is needed`,
+      what: `cannot read the status of the control plane and the agents: ${errorText(error)}`,
+      help: `your account needs the right to list pods and to forward ports in ${namespace}`,
     });
   }
   findings.push(...(await configurationFindings(config)));

@@ -13,7 +13,7 @@ const node = (name: string, kernelVersion: string, operatingSystem = 'linux') =>
 });
 const levels = (findings: readonly { level: string }[]): string[] => findings.map(({ level }) => level);
 
-test('a kernel that is too old fails the check; Windows nodes are left alone', () => {
+test('a kernel that is too old fails the check, and Windows nodes get no agent', () => {
   const findings = nodeFindings([
     node('a', '6.1.0-56-amd64'),
     node('b', '5.15.0'),
@@ -23,7 +23,7 @@ test('a kernel that is too old fails the check; Windows nodes are left alone', (
   assert.match(findings[1]?.what ?? '', /node b has kernel 5\.15\.0/);
 });
 
-test('NetworkPolicies of the mesh have to let tunnels through; others and those that close all are none of ours', () => {
+test('a NetworkPolicy of an enrolled namespace must allow tunnels; other policies and those that close all are ignored', () => {
   const policy = (namespace: string, ports: readonly object[] | undefined, more: object = {}) => ({
     metadata: { name: 'p', namespace },
     spec: { policyTypes: ['Ingress'], ingress: [{ ...(ports ? { ports } : {}) }], ...more },
@@ -40,7 +40,7 @@ test('NetworkPolicies of the mesh have to let tunnels through; others and those 
   assert.deepEqual(check(egress), ['fail']);
 });
 
-test('pod security that would keep the agent out is found before it is installed', () => {
+test('Pod Security that would refuse the agent is reported before the installation', () => {
   const namespace = (enforce: string) => ({
     metadata: { name: 'weft-system', labels: { 'pod-security.kubernetes.io/enforce': enforce } },
   });
@@ -68,7 +68,7 @@ const agent = (more: Partial<AgentStatus> = {}): Agent => ({
   status: { ...good, ...more },
 });
 
-test('each thing that is wrong with an agent is a finding with what to do', () => {
+test('each problem of an agent is a finding that says what to do', () => {
   const check = (given: Agent): string[] => levels(agentFindings([given], [node('a', '6.6')], now));
   assert.deepEqual(check(agent()), ['ok']);
   assert.deepEqual(check(agent({ waiting: { 'x//Pod/shop/b': 'no process yet' }, ready: false })), ['fail']);
@@ -89,7 +89,7 @@ test('each thing that is wrong with an agent is a finding with what to do', () =
   assert.ok([...findingLines(findings)].length > findings.length);
 });
 
-test('status is one screen: nodes, what is not as it should be, and on request who is not in the mesh', () => {
+test('status shows nodes and problems, and on request the pods outside of the mesh', () => {
   const status = {
     ok: false,
     control: { ready: 1, wanted: 2, image: 'weft:0.1.0' },

@@ -15,7 +15,7 @@ export interface ClusterFlags {
   readonly all?: boolean;
 }
 
-/** By a flag, or where KUBECONFIG says which cluster. */
+/** The flag if it is given, else whether KUBECONFIG names a cluster. */
 export const wantsCluster = (flag: boolean | undefined): boolean =>
   flag ?? (process.env['KUBECONFIG'] ?? '') !== '';
 
@@ -29,7 +29,7 @@ export async function printClusterStatus({ namespace, json, all }: ClusterFlags)
 
 const failed = (findings: readonly Finding[]): boolean => findings.some(({ level }) => level === 'fail');
 
-/** Exit code 1 where one fails. */
+/** Sets exit code 1 if a finding is a failure. */
 export function printFindings(findings: readonly Finding[], json: boolean | undefined): void {
   console.log(json === true ? JSON.stringify(findings) : [...findingLines(findings)].join('\n'));
   process.exitCode = failed(findings) ? 1 : 0;
@@ -43,9 +43,9 @@ export function clusterCommands(): Command[] {
   return [
     installCommand(),
     new Command('uninstall')
-      .description('take every pod out of the mesh, then Weft off the cluster')
-      .option('-n, --namespace <name>', 'where its parts run', systemNamespace)
-      .option('--crds', "delete Weft's kinds too, and with them every policy")
+      .description('unenroll every pod, then remove Weft from the cluster')
+      .option('-n, --namespace <name>', 'namespace of the installation', systemNamespace)
+      .option('--crds', 'delete the CRDs too, and with them every policy')
       .action(async (options: { namespace: string; crds?: boolean }) => {
         process.exitCode = await uninstall(await loadKubeConfig(), options.namespace, options.crds === true);
       }),

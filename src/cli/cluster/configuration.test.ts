@@ -9,7 +9,7 @@ const accepted = (status: string, observedGeneration: number) => ({
   ],
 });
 
-test('an object that is not in force as it is written is a failure with its reason', () => {
+test('an object that is not in force as written is a failure with its reason', () => {
   const of = (status: string, generation: number) =>
     acceptedFindings('AccessPolicy', [{ metadata, status: accepted(status, generation) }]);
   assert.deepEqual(of('True', 2), []);
@@ -19,7 +19,7 @@ test('an object that is not in force as it is written is a failure with its reas
   assert.equal(found?.what, 'AccessPolicy shop/p: cidrs: x; what it selects is closed');
 });
 
-test('a route is one where our own word says so, wholly or in part', () => {
+test('a route is a failure if a condition of Weft says that it is invalid, wholly or in part', () => {
   const of = (controllerName: string, type: string, status: string) =>
     routeFindings('HTTPRoute', [
       { metadata, status: { parents: [{ controllerName, conditions: [{ type, status, message: 'm' }] }] } },
@@ -32,7 +32,7 @@ test('a route is one where our own word says so, wholly or in part', () => {
   assert.equal(of('other.test/x', 'Accepted', 'False'), 0);
 });
 
-test('what no waypoint carries out is a warning: the policy is in force in its closed form', () => {
+test('a policy that no waypoint enforces is a warning: its closed form is in force', () => {
   const conditions = [
     { type: 'Accepted', status: 'True', observedGeneration: 2 },
     {
@@ -49,7 +49,7 @@ test('what no waypoint carries out is a warning: the policy is in force in its c
   );
 });
 
-test('a namespace that is new in the mesh is no failure, and says what it waits for', () => {
+test('a namespace in its first minute is a warning that names the pods it waits for', () => {
   const namespace = (status: string) => ({
     metadata: { name: 'shop' },
     status: { conditions: [{ type: 'weft.dev/Enrolled', status, message: 'waits for 1 pod (1 on n1)' }] },

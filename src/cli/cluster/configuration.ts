@@ -1,4 +1,4 @@
-/** Objects that are not in force as they are written: by their conditions, and by labels and annotations that nobody can read. */
+/** Findings about objects that are not in force as written: by their conditions, and by labels and annotations that cannot be parsed. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Finding } from '../../findings/finding.js';
 import { keyFindings } from '../../findings/keys.js';
@@ -28,7 +28,7 @@ export interface ConfiguredItem {
   };
 }
 
-/** `pending`: it comes into force by itself. */
+/** `pending`: the object comes into force without an action. */
 export interface ConfigurationFinding extends Finding {
   readonly pending?: true;
 }
@@ -36,9 +36,9 @@ export interface ConfigurationFinding extends Finding {
 const nameOf = (kind: string, { metadata }: ConfiguredItem): string =>
   `${kind} ${metadata.namespace === undefined ? '' : `${metadata.namespace}/`}${metadata.name}`;
 
-const unenforcedHelp = 'no waypoint carries it out as it is written';
+const unenforcedHelp = 'no waypoint enforces it as written';
 
-/** Of Weft's own kinds. Pure. */
+/** Findings about objects of Weft's own kinds. Pure. */
 export function acceptedFindings(kind: string, items: readonly ConfiguredItem[]): Finding[] {
   return items.flatMap((item): Finding[] => {
     const accepted = item.status?.conditions?.find(({ type }) => type === 'Accepted');
@@ -48,7 +48,7 @@ export function acceptedFindings(kind: string, items: readonly ConfiguredItem[])
         {
           level: 'fail',
           what: `${name}: ${accepted.message ?? ''}`,
-          help: 'it is not in force as it is written: correct it',
+          help: 'it is not in force as written: correct it',
         },
       ];
     const enforced = item.status?.conditions?.find(({ type }) => type === enforcedType);
@@ -56,12 +56,18 @@ export function acceptedFindings(kind: string, items: readonly ConfiguredItem[])
       return [{ level: 'warn', what: `${name}: ${enforced.message ?? ''}`, help: unenforcedHelp }];
     return accepted?.observedGeneration === item.metadata.generation
       ? []
-      : [{ level: 'warn', what: `${name} has not been looked at yet`, help: 'see Deployment weft-control' }];
+      : [
+          {
+            level: 'warn',
+            what: `the control plane has not read ${name} yet`,
+            help: 'check the Deployment weft-control',
+          },
+        ];
   });
 }
 
 const controllerName = 'weft.dev/waypoint';
-/** Of routes that are attached to Services. Pure. */
+/** Findings about routes that are attached to Services. Pure. */
 export function routeFindings(kind: string, items: readonly ConfiguredItem[]): Finding[] {
   return items.flatMap((item) => {
     const conditions = (item.status?.parents ?? [])
@@ -75,7 +81,7 @@ export function routeFindings(kind: string, items: readonly ConfiguredItem[]): F
       found.set(message, {
         level: isUnenforced ? 'warn' : 'fail',
         what: `${nameOf(kind, item)}: ${message}`,
-        help: isUnenforced ? unenforcedHelp : 'it is not in force as it is written: correct it',
+        help: isUnenforced ? unenforcedHelp : 'it is not in force as written: correct it',
       });
     }
     return [...found.values()];
@@ -83,13 +89,13 @@ export function routeFindings(kind: string, items: readonly ConfiguredItem[]): F
 }
 const wrongTypes: ReadonlySet<string> = new Set(['Accepted', 'ResolvedRefs', 'PartiallyInvalid']);
 
-/** Namespaces in their first minute in the mesh, by the condition that the control plane writes. Pure. */
+/** Findings about namespaces in their first minute in the mesh, by the condition that the control plane writes. Pure. */
 export function enrollmentFindings(items: readonly ConfiguredItem[]): ConfigurationFinding[] {
   return items.flatMap((item): ConfigurationFinding[] => {
     const enrolled = item.status?.conditions?.find(({ type }) => type === enrolledCondition);
     if (enrolled?.status !== 'False') return [];
     const what = `${nameOf('Namespace', item)}: ${enrolled.message ?? ''}`;
-    return [{ level: 'warn', what, help: 'if it lasts, look at the agents of these nodes', pending: true }];
+    return [{ level: 'warn', what, help: 'if it lasts, check the agents of these nodes', pending: true }];
   });
 }
 
@@ -107,7 +113,7 @@ const routes = {
 } as const;
 const routeKinds = Object.keys(routes) as (keyof typeof routes)[];
 
-// Of a large cluster, what is looked at is small: the rest of each object is let go page by page.
+// Keeps only these fields of each page of objects, so that a large cluster takes little memory.
 const list = (config: KubeConfig, path: string): Promise<ConfiguredItem[]> =>
   listAt<ConfiguredItem>(config, path, ({ metadata, status }) => ({
     metadata,

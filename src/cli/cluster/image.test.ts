@@ -4,7 +4,7 @@ import { imageValues, namesRegistry, parseImage } from './image.js';
 
 const digest = `sha256:${'0'.repeat(64)}`;
 
-test('an image is read as container runtimes read it: a registry’s port is no tag', () => {
+test('an image reference is parsed as container runtimes do: the port of a registry is not a tag', () => {
   assert.deepEqual(parseImage('r.example:5000/team/weft:1.2'), {
     repository: 'r.example:5000/team/weft',
     tag: '1.2',
@@ -26,10 +26,10 @@ test('an image is read as container runtimes read it: a registry’s port is no 
     'x:1:2',
     '/x',
   ])
-    assert.throws(() => parseImage(bad), /WEFT_IMAGE_NAME|names no image/, bad);
+    assert.throws(() => parseImage(bad), /WEFT_IMAGE_NAME|is not an image reference/, bad);
 });
 
-test('what an earlier release was given does not stay beside a new image', () => {
+test('a new image clears the tag and digest of an earlier release', () => {
   assert.deepEqual(imageValues(parseImage('r.example/weft:2')), [
     'image.repository=r.example/weft',
     'image.tag=2',
@@ -37,7 +37,7 @@ test('what an earlier release was given does not stay beside a new image', () =>
   ]);
 });
 
-test('a name without a registry is told from one with', () => {
+test('an image name with a registry is recognized', () => {
   assert.deepEqual(
     ['weft:0.1.0', 'team/weft:1', 'r.example/weft', 'localhost/weft', 'r:5000/weft'].map(namesRegistry),
     [false, false, true, true, true],

@@ -11,10 +11,10 @@ export interface ImageReference {
 const repositoryPattern =
   /^([a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]+)?\/)?[a-z0-9]+([._-]+[a-z0-9]+)*(\/[a-z0-9]+([._-]+[a-z0-9]+)*)*$/;
 
-/** Of `[REGISTRY[:PORT]/]NAME[:TAG][@DIGEST]`. Error: WEFT_IMAGE_NAME. */
+/** Parses `[REGISTRY[:PORT]/]NAME[:TAG][@DIGEST]`. Error: WEFT_IMAGE_NAME. */
 export function parseImage(text: string): ImageReference {
   const [, beforeDigest = '', digest] = /^([^@]*)(?:@(.*))?$/.exec(text) ?? [];
-  // A colon before a slash is the registry's port.
+  // A colon before a slash separates the port of the registry.
   const [, repository = '', tag] = /^(.*?)(?::([^/:]*))?$/.exec(beforeDigest) ?? [];
   if (
     !repositoryPattern.test(repository) ||
@@ -23,7 +23,7 @@ export function parseImage(text: string): ImageReference {
   )
     throw new WeftError(
       'WEFT_IMAGE_NAME',
-      `${JSON.stringify(text)} names no image: it is REGISTRY/NAME:TAG, or REGISTRY/NAME@sha256:...`,
+      `${JSON.stringify(text)} is not an image reference: write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:...`,
     );
   return {
     repository,
@@ -32,16 +32,16 @@ export function parseImage(text: string): ImageReference {
   };
 }
 
-/** Whether the name leads to a registry of its own, and not to the default one of the container runtime. */
+/** True if the name contains a registry. Without one, the container runtime uses its default registry. */
 export function namesRegistry(image: string): boolean {
   const [host = ''] = image.split('/');
   return image.includes('/') && (/[.:]/.test(host) || host === 'localhost');
 }
 
-/** As Helm takes them: the chart's values `image.*`. */
+/** The chart values `image.*` as helm arguments. */
 export const imageValues = ({ repository, tag, digest }: ImageReference): string[] => [
   `image.repository=${repository}`,
-  // What an earlier release was given does not stay beside it.
+  // Clears the tag or digest that an earlier release was given.
   `image.tag=${tag ?? ''}`,
   `image.digest=${digest ?? ''}`,
 ];

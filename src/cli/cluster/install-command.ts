@@ -10,10 +10,10 @@ import { systemNamespace } from './system-namespace.js';
 
 const timeoutDefault = '5m';
 
-/** Milliseconds of `90` (seconds), `90s`, `5m`, `1h30m`. Throws commander's InvalidArgumentError. */
+/** Parses `90` (seconds), `90s`, `5m` or `1h30m` into milliseconds. Throws commander's InvalidArgumentError. */
 function timeoutMs(text: string): number {
   const ms = /^[0-9]{1,5}$/.test(text) ? Number(text) * 1_000 : durationMsOf(text);
-  if (ms === undefined || ms === 0) throw new InvalidArgumentError('it is a duration like 90s, 5m or 1h30m');
+  if (ms === undefined || ms === 0) throw new InvalidArgumentError('give a duration like 90s, 5m or 1h30m');
   return ms;
 }
 
@@ -31,17 +31,17 @@ async function run(more: readonly string[], options: InstallFlags): Promise<void
   if (skipCheck !== true) {
     const findings = await checkCluster(config, namespace);
     const refusal = await podSecurityRefusal(config, namespace);
-    // Where the label of the namespace says so, the check has found it by itself.
+    // checkCluster already reports a namespace label that enforces Pod Security.
     if (refusal !== undefined && !findings.some(({ what }) => what.includes('enforces pod security')))
       findings.push({
         level: 'fail',
-        what: `the cluster enforces pod security in namespace ${namespace}: ${refusal}`,
+        what: `the cluster enforces Pod Security in namespace ${namespace}: ${refusal}`,
         help: `kubectl label namespace ${namespace} --overwrite pod-security.kubernetes.io/enforce=privileged`,
       });
     for (const line of findingLines(findings.filter(({ level }) => level !== 'ok'))) console.log(line);
-    // An upgrade may be about to mend what is wrong.
+    // Failed checks do not block an upgrade, which may fix them.
     if (findings.some(({ level }) => level === 'fail') && !(await isInstalled(config, namespace))) {
-      console.error('weft: not installed; --skip-check does it all the same');
+      console.error('weft: not installed, because checks failed; --skip-check installs without checks');
       process.exitCode = 1;
       return;
     }
@@ -66,20 +66,20 @@ async function run(more: readonly string[], options: InstallFlags): Promise<void
 
 export function installCommand(): Command {
   return new Command('install')
-    .description('put Weft on the cluster of KUBECONFIG, or bring what is there to this version')
-    .option('-n, --namespace <name>', 'where its parts run', systemNamespace)
+    .description('install Weft on the cluster of KUBECONFIG, or upgrade it to this version')
+    .option('-n, --namespace <name>', 'namespace of the installation', systemNamespace)
     .option(
       '--image <reference>',
-      'the image of all parts: REGISTRY/weft:TAG (npm run image builds and pushes it)',
+      'image of all programs: REGISTRY/weft:TAG (npm run image builds and pushes it)',
     )
     .option(
       '--set <key=value>',
-      'a value of the chart, like cni.enabled=false; may be given several times',
+      'set a chart value, like cni.enabled=false; repeatable',
       (value: string, before: readonly string[]) => [...before, value],
       [],
     )
-    .option('--timeout <duration>', 'how long it may take', timeoutMs, timeoutMs(timeoutDefault))
-    .option('--skip-check', 'do not look first for what stands in the way')
-    .argument('[helm arguments...]', 'after --: given to helm, like --values FILE or --dry-run')
+    .option('--timeout <duration>', 'time limit of the installation', timeoutMs, timeoutMs(timeoutDefault))
+    .option('--skip-check', 'skip the checks before the installation')
+    .argument('[helm arguments...]', 'after --: passed to helm, like --values FILE or --dry-run')
     .action(run);
 }

@@ -1,10 +1,10 @@
-/** The namespace of Weft's parts, which has to let the agent in where the cluster enforces Pod Security. */
+/** The namespace of the installation. Where the cluster enforces Pod Security, it must allow the privileged agent. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
 
 const enforceLabel = 'pod-security.kubernetes.io/enforce';
 
-/** What of the agent the stricter levels of Pod Security refuse; the image is never pulled. */
+/** A pod with the fields of the agent that stricter Pod Security levels refuse. Its image is never pulled. */
 const probe = {
   apiVersion: 'v1',
   kind: 'Pod',
@@ -25,7 +25,7 @@ const probe = {
   },
 } as const;
 
-/** Makes the namespace where it is not there, labeled so that Pod Security lets the agent in. True where it was made. Errors: ApiError. */
+/** Creates the namespace if it is missing, with the label that makes Pod Security allow the agent. True if it was created. Errors: ApiError. */
 export async function makeNamespace(config: KubeConfig, name: string): Promise<boolean> {
   try {
     await requestJson(config, 'POST', '/api/v1/namespaces', {
@@ -41,8 +41,8 @@ export async function makeNamespace(config: KubeConfig, name: string): Promise<b
 }
 
 /**
- * Whether Pod Security would refuse the agent in a namespace, by its label or by the cluster's default: a pod is asked for with
- * `dryRun`, so none is made. Its words where it would; undefined where it would not, and where that cannot be asked.
+ * The message with which Pod Security would refuse the agent in a namespace, by the label of the namespace or by the default of
+ * the cluster. Requests a pod with `dryRun`, which creates none. Undefined if Pod Security allows the agent or cannot be asked.
  */
 export async function podSecurityRefusal(config: KubeConfig, namespace: string): Promise<string | undefined> {
   try {

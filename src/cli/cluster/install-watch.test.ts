@@ -9,7 +9,7 @@ import { watchInstall } from './install-watch.js';
 import { settleMs } from './rollout.js';
 import { clusterLines, clusterStatus } from './status.js';
 
-/** What the API server has, by path without its query; a number is a status without an object. */
+/** Objects of the API server by path without query. A number is a status code without an object. */
 let objects: Record<string, unknown> = {};
 let server: https.Server;
 let config: KubeConfig;
@@ -81,7 +81,7 @@ interface Watched {
   readonly error?: WeftError;
   readonly tookMs: number;
 }
-/** Each look is a second of a clock of its own; `step` changes the cluster before a look. */
+/** Simulates a clock that advances one second per reading. `step` changes the cluster before each reading. */
 async function watch(step: (second: number) => number | undefined, limitMs = 60_000): Promise<Watched> {
   const said: string[] = [];
   let second = 0;
@@ -105,7 +105,7 @@ async function watch(step: (second: number) => number | undefined, limitMs = 60_
   }
 }
 
-test('each step is said once as it happens, and it ends when helm has ended and every part runs', async () => {
+test('each change is printed once, and the watch ends when helm has ended and all replicas are ready', async () => {
   const { said, code } = await watch((second) => {
     set(Math.min(2, Math.floor(second / 3)), Math.min(2, Math.floor(second / 5)));
     return second >= 4 ? 0 : undefined;
@@ -121,7 +121,7 @@ test('each step is said once as it happens, and it ends when helm has ended and 
   ]);
 });
 
-test('an image that cannot be pulled is said at once, and ends it long before the limit', async () => {
+test('a failed image pull is printed at once and ends the installation before the time limit', async () => {
   const { said, error, tookMs } = await watch((second) => {
     set(0, 0, [podWaits('weft-control-a', second % 2 ? 'ImagePullBackOff' : 'ErrImagePull', 'not found')]);
     return undefined;
@@ -133,7 +133,7 @@ test('an image that cannot be pulled is said at once, and ends it long before th
   assert.match(said.join('\n'), /^pod weft-control-a on n1: image r\.example\/weft:1 cannot be pulled/m);
 });
 
-test('a pull that succeeds at the second try ends nothing', async () => {
+test('a pull that succeeds at the second attempt does not end the installation', async () => {
   const { code } = await watch((second) => {
     if (second < 15) set(0, 0, [podWaits('weft-control-a', 'ErrImagePull', 'timeout')]);
     else set(2, 2);
@@ -142,7 +142,7 @@ test('a pull that succeeds at the second try ends nothing', async () => {
   assert.equal(code, 0);
 });
 
-test('pods that an admission refuses are said, by the events of now and not by those of before', async () => {
+test('pods that admission refuses are reported from new events, not from old ones', async () => {
   const event = (uid: string) => ({
     metadata: { uid, resourceVersion: '1' },
     involvedObject: { kind: 'DaemonSet', name: 'weft-agent' },
@@ -163,7 +163,7 @@ test('pods that an admission refuses are said, by the events of now and not by t
   assert.match(error.message, /DaemonSet weft-agent: .*violates PodSecurity.*enforce=privileged/);
 });
 
-test('no node that takes it is no end before the limit, and the reason at it', async () => {
+test('an unschedulable pod ends the installation only at the time limit, with the reason', async () => {
   const unschedulable = {
     metadata: { name: 'weft-control-a', labels: { app: 'weft-control' } },
     spec: {},
@@ -181,7 +181,7 @@ test('no node that takes it is no end before the limit, and the reason at it', a
   assert.equal(tookMs, 60_000);
 });
 
-test('at the limit it is said what is waited for, in the kubelet’s words', async () => {
+test('the timeout error names the pods that are not ready, with the message of the kubelet', async () => {
   const pod = podWaits('weft-agent-a', 'ContainerCreating', '');
   const event = {
     metadata: { uid: 'e', resourceVersion: '1' },
@@ -198,18 +198,18 @@ test('at the limit it is said what is waited for, in the kubelet’s words', asy
   assert.match(error.message, /weft-agent-a on n1 is not ready: FailedMount: configmap/);
 });
 
-test('an API server that does not answer for a moment ends nothing; helm that fails does, with the reason that is known', async () => {
+test('the watch survives a short outage of the API server, and ends when helm fails', async () => {
   const { code, said } = await watch((second) => {
     if (second < 3) objects = { [`${system}/events`]: { items: [] }, [`${system}/pods`]: 503 };
     else set(2, 2);
     return second >= 4 ? 0 : undefined;
   });
   assert.equal(code, 0);
-  assert.equal(said.filter((line) => line.includes('does not answer')).length, 1);
+  assert.equal(said.filter((line) => line.includes('does not respond')).length, 1);
   assert.equal((await watch((second) => (second > 1 ? 3 : undefined))).code, 3);
 });
 
-test('weft check names what keeps the control plane and the agents from running, with what to do', async () => {
+test('weft check reports why the control plane and the agents do not run, and what to do', async () => {
   set(0, 0, [
     podWaits('weft-control-a', 'ImagePullBackOff', 'denied'),
     podWaits('weft-agent-a', 'ErrImagePull', ''),
@@ -227,13 +227,13 @@ test('weft check names what keeps the control plane and the agents from running,
     [
       'no replica of the control plane is ready',
       'pod weft-control-a on n1: image r.example/weft:1 cannot be pulled: ImagePullBackOff: denied',
-      'the agent of n1 does not answer: image r.example/weft:1 cannot be pulled: ErrImagePull',
+      'the agent of n1 does not respond: image r.example/weft:1 cannot be pulled: ErrImagePull',
     ],
   );
   for (const { help } of failed.slice(1)) assert.match(help ?? '', /weft install --image/);
 });
 
-test('status keeps its table without the control plane, and says what is not known', async () => {
+test('weft status prints its table without a control plane, and lists what could not be read', async () => {
   objects = {
     '/api/v1/nodes': { items: [{ metadata: { name: 'n1' } }] },
     [`${system}/pods`]: {
@@ -265,10 +265,10 @@ test('status keeps its table without the control plane, and says what is not kno
   assert.doesNotMatch(text, /^other/m);
   assert.match(text, /^NOT KNOWN\nMeshSettings: .*403/m);
   objects[`${apps}/deployments/weft-control`] = deployment(0);
-  const away = [...clusterLines(await clusterStatus(config, 'weft-system'), false, 0)].join('\n');
+  const unavailable = [...clusterLines(await clusterStatus(config, 'weft-system'), false, 0)].join('\n');
   assert.match(
-    away,
-    /^control plane {2}0 of 2 ready, r\.example\/weft:1\n +away: nodes keep what they know/m,
+    unavailable,
+    /^control plane {2}0 of 2 ready, r\.example\/weft:1\n +unavailable: nodes keep their last configuration/m,
   );
-  assert.match(away, /^n1 +no answer/m);
+  assert.match(unavailable, /^n1 +no answer/m);
 });

@@ -1,4 +1,4 @@
-/** Follows an installation: a line as each thing happens, and an error with what is wrong as soon as it is known. */
+/** Follows an installation: prints a line per change, and throws as soon as a failure is known. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText, WeftError } from '../../base/errors.js';
 import { getOptional } from '../../kubernetes/get.js';
@@ -20,13 +20,13 @@ import {
 export interface WatchOptions {
   readonly config: KubeConfig;
   readonly namespace: string;
-  /** From the beginning of the watch. */
+  /** Measured from the start of the watch. */
   readonly limitMs: number;
-  /** The exit code of what changes the cluster meanwhile (helm); undefined while it runs. */
+  /** Exit code of the program that changes the cluster (helm), undefined while it runs. */
   readonly exitCode: () => number | undefined;
   readonly print: (line: string) => void;
   readonly nowMs: () => number;
-  /** Resolves when it is time to look again. */
+  /** Resolves when the cluster is to be read again. */
   readonly tick: () => Promise<void>;
 }
 
@@ -39,13 +39,13 @@ async function eventsOf(config: KubeConfig, namespace: string): Promise<readonly
     );
     return list?.items ?? [];
   } catch (error) {
-    // Whoever may not read events sees less, and installs all the same.
+    // An account without the right to read events can still install, with less detail.
     if (error instanceof ApiError && error.status === 403) return [];
     throw error;
   }
 }
 
-/** @param old keys of events of before: they say nothing about now. Errors: ApiError. */
+/** @param old keys of events from before the installation, which are ignored. Errors: ApiError. */
 export async function readRollout(
   config: KubeConfig,
   namespace: string,
@@ -67,7 +67,7 @@ export async function readRollout(
   };
 }
 
-/** Says each thing once, until it changes. */
+/** Prints a line only when the text for its key changes. */
 class Lines {
   readonly #printed = new Map<string, string>();
   constructor(private readonly output: (line: string) => void) {}
@@ -76,7 +76,7 @@ class Lines {
     this.#printed.set(key, line);
     this.output(line);
   }
-  /** Says it once, whatever it changes to. */
+  /** Prints the first text for its key and ignores later changes. */
   printOnce(key: string, line: string): void {
     if (!this.#printed.has(key)) this.print(key, line);
   }
@@ -90,14 +90,14 @@ const progressLine = (what: string, { ready, wanted }: Progress): string =>
 
 function printProgress(lines: Lines, { control, agents, failures }: Rollout): void {
   if (control) lines.print('control', progressLine('control plane', control));
-  // None are wanted until the controller has looked at the nodes.
+  // The wanted number is 0 until the DaemonSet controller has counted the nodes.
   if (agents && agents.wanted > 0) lines.print('agents', progressLine('agents', agents));
-  // The kubelet words the same failure in several ways.
+  // The kubelet describes the same failure with changing texts.
   for (const { code, subject, why } of failures.values())
     lines.printOnce(`${code} ${subject}`, `${subject}: ${why}`);
 }
 
-/** One error for all: with the code of the first, and each one's cause. */
+/** One error for all failures: the code of the first one, and the cause of each. */
 function failuresError(failures: readonly Failure[]): WeftError | undefined {
   const [first] = failures;
   if (!first) return undefined;
@@ -111,9 +111,9 @@ function failuresError(failures: readonly Failure[]): WeftError | undefined {
 }
 
 /**
- * Resolves with the exit code once that is known and not 0, or once everything runs. Errors: a failure that stood for 20 s
- * (`WEFT_IMAGE_PULL`, `WEFT_POD_CRASHES`, `WEFT_POD_NOT_STARTED`, `WEFT_POD_REFUSED`); at the limit the failure that there is, or
- * WEFT_INSTALL_TIMEOUT with what is still waited for.
+ * Resolves with the exit code of helm if it is not 0, and with 0 once everything runs. Errors: a failure that lasted for 20 s
+ * (`WEFT_IMAGE_PULL`, `WEFT_POD_CRASHES`, `WEFT_POD_NOT_STARTED`, `WEFT_POD_REFUSED`). At the time limit: the present failure, or
+ * WEFT_INSTALL_TIMEOUT with the pods that are not ready.
  */
 export async function watchInstall(options: WatchOptions): Promise<number> {
   const { config, namespace, limitMs, exitCode, print, nowMs, tick } = options;
@@ -142,7 +142,7 @@ export async function watchInstall(options: WatchOptions): Promise<number> {
       if (error) throw error;
     } catch (error) {
       if (!(error instanceof ApiError) || !error.retryable) throw error;
-      lines.print('api', `the API server does not answer, it is asked again: ${errorText(error)}`);
+      lines.print('api', `the API server does not respond, retrying: ${errorText(error)}`);
     }
     if (nowMs() - beganMs >= limitMs) {
       const error = failuresError(failures);
@@ -150,7 +150,7 @@ export async function watchInstall(options: WatchOptions): Promise<number> {
       const what = waitsFor.slice(0, 5).join('; ');
       throw new WeftError(
         'WEFT_INSTALL_TIMEOUT',
-        `not everything runs after ${Math.round(limitMs / 1000)} s${what === '' ? '' : `: ${what}`}. What is there stays: weft status shows how far it is, weft install --timeout gives it longer`,
+        `the installation is not complete after ${Math.round(limitMs / 1000)} s${what === '' ? '' : `: ${what}`}. Its objects are kept: weft status shows the progress, weft install --timeout sets a longer limit`,
       );
     }
     await tick();

@@ -1,4 +1,4 @@
-/** Putting Weft on a cluster and taking it off: helm does it, with the chart of this version; the CRDs, which helm never upgrades, are applied before. */
+/** Installs and uninstalls Weft with helm and the chart of this version. Helm never upgrades CRDs, so they are applied before. */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -14,10 +14,10 @@ import { makeNamespace } from './install-namespace.js';
 import { readRollout, watchInstall } from './install-watch.js';
 
 const lookMs = 1_000;
-/** How long helm may take to say that its release has failed. */
+/** Time that helm has to mark its release as failed. */
 const helmEndMs = 20_000;
 
-/** Beside the compiled code, or above it in a checkout. Error: WEFT_CHART. */
+/** Directory of the chart: beside the compiled code, or above it in a checkout. Error: WEFT_CHART. */
 function chartDir(): string {
   for (const root of [dirname(distRoot), distRoot]) {
     const dir = join(root, 'daemonset', 'chart');
@@ -25,7 +25,7 @@ function chartDir(): string {
   }
   throw new WeftError(
     'WEFT_CHART',
-    'the chart is not beside this program: run it from a checkout, or use helm',
+    'the chart is not beside this program: run weft from a checkout, or install the chart with helm',
   );
 }
 
@@ -34,14 +34,14 @@ interface Helm {
   readonly exitCode: () => number | undefined;
   /** The exit code. Error: WEFT_HELM. */
   readonly ended: Promise<number>;
-  /** Asks it to give up: it marks its release as failed. */
+  /** Stops helm, which then marks its release as failed. */
   readonly stop: () => Promise<void>;
 }
 
 const helmMissing = (cause: Error): WeftError =>
-  new WeftError('WEFT_HELM', `helm could not be run: install it (https://helm.sh)`, { cause });
+  new WeftError('WEFT_HELM', `cannot run helm: install it (https://helm.sh)`, { cause });
 
-/** `output`: whether what it says of its success is shown; errors always are. */
+/** `output`: show helm's standard output. Its errors are always shown. */
 function startHelm(args: readonly string[], output: boolean): Helm {
   const child = spawn('helm', args, { stdio: ['inherit', output ? 'inherit' : 'ignore', 'inherit'] });
   let exitCode: number | undefined;
@@ -49,7 +49,7 @@ function startHelm(args: readonly string[], output: boolean): Helm {
     child.on('error', (error) => reject(helmMissing(error)));
     child.on('exit', (code) => resolve((exitCode = code ?? 1)));
   });
-  // Whoever waits for something else meanwhile hears of it by `ended` all the same.
+  // Avoids an unhandled rejection while the caller waits for something else. `ended` still rejects for the caller.
   ended.catch(() => (exitCode = 1));
   return {
     exitCode: () => exitCode,
@@ -65,7 +65,7 @@ function startHelm(args: readonly string[], output: boolean): Helm {
 }
 const helm = (args: readonly string[]): Promise<number> => startHelm(args, true).ended;
 
-/** What helm says on its standard output; empty where it fails. Error: WEFT_HELM. */
+/** Standard output of helm, empty when it fails. Error: WEFT_HELM. */
 function helmOutput(args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn('helm', args, { stdio: ['ignore', 'pipe', 'ignore'] });
@@ -76,13 +76,13 @@ function helmOutput(args: readonly string[]): Promise<string> {
   });
 }
 
-/** The image that helm will put there, by the chart's values and what was given. Error: WEFT_HELM. */
+/** The image in the manifests that helm renders with these arguments. Error: WEFT_HELM. */
 const renderedImage = async (args: readonly string[]): Promise<string | undefined> =>
   /^\s*image: ["']?([^\s"']+)/m.exec(await helmOutput(args))?.[1];
 
 /**
- * Whether no agent of this release has ever run, so that no pod is in the mesh: the image of a first installation could not be pulled.
- * The job that lets pods go before an uninstall would wait for that image too. Errors: WEFT_HELM, ApiError.
+ * True if no agent of this release has ever run, because the image of a first installation could not be pulled. Then no pod is
+ * enrolled, and the job that unenrolls pods before an uninstall would wait for the same image. Errors: WEFT_HELM, ApiError.
  */
 async function neverRan(config: KubeConfig, namespace: string): Promise<boolean> {
   const history = await helmOutput(['history', 'weft', '-n', namespace, '-o', 'json']);
@@ -99,41 +99,41 @@ async function neverRan(config: KubeConfig, namespace: string): Promise<boolean>
     );
 }
 
-/** Whether arguments of helm ask what it would do, without doing it. */
+/** True if these helm arguments request a dry run. */
 export const isTrial = (more: readonly string[]): boolean => more.some((one) => /^--dry-run(=|$)/.test(one));
 
 export interface InstallOptions {
   readonly namespace: string;
-  /** `REGISTRY/NAME:TAG`; absent: as the release has it, or the chart. */
+  /** `REGISTRY/NAME:TAG`. Default: the image of the existing release, else of the chart. */
   readonly image?: string;
-  /** `KEY=VALUE` of the chart's values. */
+  /** Chart values as `KEY=VALUE`. */
   readonly set: readonly string[];
   readonly timeoutMs: number;
-  /** Given to helm as they are. */
+  /** Further helm arguments, passed unchanged. */
   readonly more: readonly string[];
   readonly print: (line: string) => void;
 }
 
 /**
- * Resolves with helm's exit code: 0 once the control plane and every agent run. Errors: WEFT_IMAGE_NAME, WEFT_CHART, WEFT_HELM, ApiError,
- * and those of watchInstall, after which what was installed so far stays.
+ * Resolves with helm's exit code: 0 once the control plane and every agent run. Errors: WEFT_IMAGE_NAME, WEFT_CHART, WEFT_HELM,
+ * ApiError, and the errors of watchInstall. After an error the objects that exist so far are kept.
  */
 export async function install(config: KubeConfig, options: InstallOptions): Promise<number> {
   const { namespace, image, timeoutMs, more, print } = options;
   const chart = chartDir();
   const values = [
-    // A tag may look like a number.
+    // A tag may look like a number, so image values are passed as strings.
     ...(image === undefined
       ? []
       : imageValues(parseImage(image)).flatMap((value) => ['--set-string', value])),
     ...options.set.flatMap((value) => ['--set', value]),
   ];
-  // An upgrade keeps what the release was given, also where it is not given again.
+  // An upgrade keeps the values of the release that are not given again.
   const kept = ['--skip-crds', '--reset-then-reuse-values'];
   const upgrade = ['upgrade', '--install', 'weft', chart, '-n', namespace, ...kept, ...values, ...more];
-  // Of a trial nothing is there to wait for.
+  // A dry run creates nothing to wait for.
   if (isTrial(more)) return helm(upgrade);
-  // Without it helm takes a version of its own, which the chart may refuse.
+  // Without it helm assumes a version of Kubernetes that the chart may refuse.
   const { gitVersion } = (await requestJson(config, 'GET', '/version')) as { gitVersion: string };
   const offline = ['--kube-version', gitVersion, '-s', 'templates/control.yaml'];
   await printImage(config, options, [
@@ -146,7 +146,7 @@ export async function install(config: KubeConfig, options: InstallOptions): Prom
     ...values,
     ...more,
   ]);
-  if (await makeNamespace(config, namespace)) print(`namespace      ${namespace} was made`);
+  if (await makeNamespace(config, namespace)) print(`namespace      ${namespace} created`);
   const kinds = await applyCrds(config, join(chart, 'crds'));
   print(`kinds          ${kinds.map((name) => name.split('.')[0]).join(', ')}`);
   const running = startHelm(
@@ -157,7 +157,7 @@ export async function install(config: KubeConfig, options: InstallOptions): Prom
     const code = await watchInstall({
       config,
       namespace,
-      // Helm has the same limit: what it waits for is said by us, in more words.
+      // Helm has the same time limit. watchInstall prints more detail, so helm's output is hidden.
       limitMs: Math.max(0, timeoutMs - 2 * lookMs),
       exitCode: running.exitCode,
       print,
@@ -171,7 +171,7 @@ export async function install(config: KubeConfig, options: InstallOptions): Prom
   }
 }
 
-/** Which image it will be: the one of a release that is there stays unless another is given. */
+/** Prints the image. The image of an existing release stays unless another one is given. */
 async function printImage(
   config: KubeConfig,
   { namespace, image, print }: InstallOptions,
@@ -180,14 +180,12 @@ async function printImage(
   const { deployment } = await readRollout(config, namespace);
   const before = deployment?.spec.template?.spec.containers[0]?.image;
   if (before !== undefined && image === undefined)
-    return print(`image          ${before}, as before (--image sets another)`);
+    return print(`image          ${before}, unchanged (--image sets another)`);
   const shown = await renderedImage(template);
   if (shown === undefined) return;
   print(`image          ${shown}`);
   if (!namesRegistry(shown))
-    print(
-      '               names no registry: it has to be on every node already, or give --image REGISTRY/weft:TAG',
-    );
+    print('               has no registry: load it on every node, or set --image REGISTRY/weft:TAG');
 }
 
 const crdNames = (): string[] =>
@@ -197,23 +195,23 @@ const crdNames = (): string[] =>
         .name,
   );
 
-/** `crds`: with them go all policies of the cluster. Errors: WEFT_NOT_INSTALLED, WEFT_HELM, ApiError. */
+/** `crds`: delete the CRDs too, and with them all policies of the cluster. Errors: WEFT_NOT_INSTALLED, WEFT_HELM, ApiError. */
 export async function uninstall(config: KubeConfig, namespace: string, crds: boolean): Promise<number> {
   const listed = await helmOutput(['list', '-n', namespace, '--all', '--filter', '^weft$', '-o', 'json']);
-  // Nothing is deleted then: Weft may run in another namespace.
+  // Nothing is deleted without a release: Weft may run in another namespace.
   if (listed.trim() === '[]')
     throw new WeftError(
       'WEFT_NOT_INSTALLED',
-      `there is no release weft in namespace ${namespace}: -n names another. Kinds that an uninstall left go, with every policy, by: kubectl delete crd ${crdNames().join(' ')}`,
+      `namespace ${namespace} has no release weft: name another namespace with -n. To delete the CRDs of an earlier installation, and with them every policy: kubectl delete crd ${crdNames().join(' ')}`,
     );
   const idle = await neverRan(config, namespace);
-  if (idle) console.log('no agent has run: no pod has to be let go');
+  if (idle) console.log('no agent has run: no pod has to be unenrolled');
   const code = await helm(['uninstall', 'weft', '-n', namespace, '--wait', ...(idle ? ['--no-hooks'] : [])]);
   if (code !== 0 || !crds) return code;
   for (const name of crdNames()) {
     try {
       await requestJson(config, 'DELETE', `${crdPath}/${name}`);
-      console.log(`deleted ${name}, and every object of it`);
+      console.log(`deleted CRD ${name} and all its objects`);
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 404) throw error;
     }

@@ -1,11 +1,11 @@
-/** Lists of the API server, page by page. */
+/** Lists objects of the API server, page by page. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
 
 const pageSize = 500;
 /**
- * Nothing where there is no such kind, or no right to read it. Errors: ApiError.
- * @param pick what is kept of each object
+ * Empty if the kind does not exist, or if this account may not read it. Errors: ApiError.
+ * @param pick returns the fields of an object to keep
  */
 export async function listAt<T>(config: KubeConfig, path: string, pick: (item: T) => T): Promise<T[]> {
   const items: T[] = [];

@@ -1,4 +1,4 @@
-/** How each namespace takes part in the mesh, as its labels say and as the agents see it. Pure. */
+/** The namespaces of the mesh, from their labels and the reports of agents. Pure. */
 import { waypointNamedBy } from '../../findings/waypoints.js';
 import { isStrict, meshModeOf } from '../../model/object-settings.js';
 import type { Agent } from './agents.js';
@@ -10,21 +10,21 @@ export interface NamespaceItem {
 
 export interface NamespaceStatus {
   readonly name: string;
-  /** By its label; `pods` where only labels of pods take some in. */
+  /** The label of the namespace, or `pods` if only labels of pods enroll some. */
   readonly mesh: 'enabled' | 'pods';
   readonly mode: 'strict' | 'permissive';
-  /** `<namespace>/<name>` of the waypoint that its labels name. */
+  /** Waypoint that the labels of the namespace name, as `<namespace>/<name>`. */
   readonly waypoint?: string;
-  /** Why that waypoint serves nothing; absent where it does, and where it is not known. */
+  /** Why this waypoint serves nothing. Undefined if it serves, or if this is unknown. */
   readonly waypointWhy?: string;
-  /** Pods that agents hold; those of nodes whose agent does not answer are not among them. */
+  /** Pods that agents have enrolled, without nodes whose agent does not respond. */
   readonly pods: number;
   readonly waiting: number;
 }
 
 export interface NamespaceInput {
   readonly namespaces: readonly NamespaceItem[];
-  /** Absent where they could not be read. */
+  /** Undefined if they could not be read. */
   readonly gateways?: readonly GatewayItem[];
   /** `spec.mode` of MeshSettings. */
   readonly meshMode: 'strict' | 'permissive';
@@ -34,7 +34,7 @@ export interface NamespaceInput {
 /** `<cluster>//Pod/<namespace>/<name>` */
 const namespaceOfPod = (uid: string): string => uid.split('//Pod/').at(1)?.split('/').at(0) ?? '';
 
-/** Namespaces that are in the mesh, and those of which pods are; by name. */
+/** Namespaces that are enrolled or have enrolled pods, sorted by name. */
 export function namespaceStatuses({
   namespaces,
   gateways,
@@ -59,7 +59,7 @@ export function namespaceStatuses({
     if (!gateway) return 'there is no such Gateway';
     const programmed = gateway.status?.conditions?.find(({ type }) => type === 'Programmed');
     if (programmed?.status === 'True') return undefined;
-    return programmed ? `${programmed.reason ?? 'not programmed'}` : 'not looked at yet';
+    return programmed ? `${programmed.reason ?? 'not programmed'}` : 'not read yet';
   };
   return namespaces
     .flatMap((item): NamespaceStatus[] => {
@@ -86,7 +86,7 @@ export function namespaceStatuses({
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** Rows of a table, its head first. `unknown`: some agents did not say which pods they hold. */
+/** Rows of a table, with its header first. `unknown`: some agents did not report their pods. */
 export function namespaceRows(statuses: readonly NamespaceStatus[], unknown: boolean): (readonly string[])[] {
   return [
     ['NAMESPACE', 'MESH', 'MODE', 'WAYPOINT', 'PODS'],

@@ -1,4 +1,4 @@
-/** NetworkPolicies that keep tunnels from pods of the mesh. Pure. */
+/** Findings about NetworkPolicies that block tunnels to enrolled pods. Pure. */
 import type { Finding } from '../../findings/finding.js';
 
 const hbonePort = 15008;
@@ -28,7 +28,7 @@ const admits = (ports: readonly PolicyPort[] | undefined, port: number): boolean
         (typeof from === 'number' && from <= port && port <= (endPort ?? from))),
   );
 
-/** Policies of the CNI that keep tunnels from pods of the mesh: what was plain on 8080 comes on 15008. Pure. */
+/** NetworkPolicies that block tunnels to enrolled pods: traffic that arrived in plaintext on 8080 arrives on 15008 instead. Pure. */
 export function networkPolicyFindings(
   policies: readonly NetworkPolicyItem[],
   isEnrolled: (namespace: string) => boolean,
@@ -42,12 +42,12 @@ export function networkPolicyFindings(
       ['Egress', spec.egress],
     ] as const) {
       if (!types.includes(type)) continue;
-      // Without any rule it closes its pods to everybody: that is what it is for.
+      // A policy without rules closes its pods to everybody on purpose.
       if (!rules || rules.length === 0 || rules.some(({ ports }) => admits(ports, hbonePort))) continue;
       findings.push({
         level: 'fail',
-        what: `NetworkPolicy ${metadata.namespace}/${metadata.name} lets no ${type.toLowerCase()} rule have TCP port ${hbonePort}`,
-        help: `connections between nodes of the mesh come on that port: add { port: ${hbonePort} } to a rule; AccessPolicy says who may reach which port of the application`,
+        what: `NetworkPolicy ${metadata.namespace}/${metadata.name} has no ${type.toLowerCase()} rule for TCP port ${hbonePort}`,
+        help: `tunnels between nodes use this port: add { port: ${hbonePort} } to a rule; restrict the ports of the application with an AccessPolicy`,
       });
     }
   }

@@ -1,4 +1,4 @@
-/** What nodes must have: a kernel that is new enough. Pure. */
+/** Findings about nodes: the kernel must be new enough. Pure. */
 import type { Finding } from '../../findings/finding.js';
 
 const kernelFloor: readonly [number, number] = [6, 1];
@@ -13,7 +13,7 @@ export interface NodeItem {
     };
   };
 }
-/** The first two numbers of a version. */
+/** Major and minor number of a version. */
 export const versionOf = (text: string): readonly [number, number] => {
   const [major = 0, minor = 0] = text.split('.').map((part) => Number.parseInt(part, 10));
   return [major, minor];
@@ -28,12 +28,12 @@ export function nodeFindings(nodes: readonly NodeItem[]): Finding[] {
   for (const { metadata, status } of nodes) {
     const { operatingSystem = 'linux', kernelVersion = '0' } = status?.nodeInfo ?? {};
     if (operatingSystem !== 'linux') {
-      findings.push({ level: 'ok', what: `node ${metadata.name} runs ${operatingSystem}: it is left alone` });
+      findings.push({ level: 'ok', what: `node ${metadata.name} runs ${operatingSystem}: it gets no agent` });
     } else if (below(versionOf(kernelVersion), kernelFloor)) {
       findings.push({
         level: 'fail',
         what: `node ${metadata.name} has kernel ${kernelVersion}`,
-        help: `Linux ${kernelFloor.join('.')} or later is needed: upgrade the node, or keep agents off it by agent.nodeSelector (its pods then stay outside of the mesh)`,
+        help: `Linux ${kernelFloor.join('.')} or later is needed: upgrade the node, or exclude it with agent.nodeSelector (its pods then stay outside of the mesh)`,
       });
     } else good.push(`${metadata.name} (${kernelVersion})`);
   }

@@ -20,7 +20,7 @@ const pod = (name: string) => ({
   status: { phase: 'Running' },
 });
 
-test('objects are read page by page, and a kind that the cluster does not have is none', async (t) => {
+test('objects are read page by page, and a kind that the cluster does not have is empty', async (t) => {
   const lists: Readonly<Record<string, readonly (readonly object[])[]>> = {
     '/api/v1/namespaces': [[{ metadata: { name: 'shop', labels: { 'weft.dev/mesh': 'enabled' } } }]],
     '/api/v1/pods': [[pod('a')], [pod('b')]],

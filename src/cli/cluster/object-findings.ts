@@ -1,4 +1,4 @@
-/** Findings about objects of a cluster that refer to each other: labels that name waypoints, policies that select pods. */
+/** Findings about references between objects of a cluster: labels that name waypoints, policies that select pods. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Finding } from '../../findings/finding.js';
 import type {
@@ -20,7 +20,7 @@ const metaOf = ({ metadata: { name, namespace, labels } }: Labeled): Labeled['me
   ...(labels ? { labels } : {}),
 });
 type Containers = NonNullable<CheckedPod['spec']['containers']>;
-/** Of a container its ports, and whether it is a sidecar: commands and environments are large. */
+/** Keeps only the ports of a container and whether it is a sidecar, because commands and environments are large. */
 const portsOf = (containers: Containers | undefined): Containers =>
   (containers ?? []).map(({ restartPolicy, ports }) => ({
     ...(restartPolicy === undefined ? {} : { restartPolicy }),
@@ -28,7 +28,7 @@ const portsOf = (containers: Containers | undefined): Containers =>
   }));
 
 /**
- * @param root the namespace of Weft's own parts: its policies are the whole mesh's
+ * @param root namespace of the installation, whose policies apply to the whole mesh
  * Errors: ApiError.
  */
 export async function objectFindings(config: KubeConfig, root: string): Promise<Finding[]> {

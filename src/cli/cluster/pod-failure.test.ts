@@ -16,7 +16,7 @@ const waiting = (reason: string, message?: string, more: object = {}): PodItem =
     ],
   });
 
-test('an image that cannot be pulled is named, with the reason and how to give another', () => {
+test('a failed image pull names the image, the reason and how to set another image', () => {
   for (const reason of ['ErrImagePull', 'ImagePullBackOff', 'ErrImageNeverPull', 'InvalidImageName']) {
     const failure = podFailure(waiting(reason, 'pull access denied'));
     assert.equal(failure?.code, 'WEFT_IMAGE_PULL');
@@ -26,7 +26,7 @@ test('an image that cannot be pulled is named, with the reason and how to give a
   }
 });
 
-test('a program that ends again and again is named with its last line, and an OOM kill as one', () => {
+test('a crash loop shows the exit code and the last line of the program, and an OOM kill is named', () => {
   const crash = podFailure(
     waiting('CrashLoopBackOff', 'back-off 10s', {
       restartCount: 3,
@@ -34,7 +34,7 @@ test('a program that ends again and again is named with its last line, and an OO
     }),
   );
   assert.equal(crash?.code, 'WEFT_POD_CRASHES');
-  assert.match(crash.why, /3 restarts\): it ended with exit code 1: WEFT_NO_CGROUP2: no cgroup$/);
+  assert.match(crash.why, /3 restarts\): exit code 1: WEFT_NO_CGROUP2: no cgroup$/);
   const memory = podFailure(
     waiting('CrashLoopBackOff', '', {
       restartCount: 1,
@@ -44,7 +44,7 @@ test('a program that ends again and again is named with its last line, and an OO
   assert.match(memory?.why ?? '', /OOMKilled/);
 });
 
-test('no node that takes it is named in the scheduler’s words, and may pass by itself', () => {
+test('an unschedulable pod shows the message of the scheduler, and may pass without an action', () => {
   const failure = podFailure(
     pod({
       phase: 'Pending',
@@ -63,7 +63,7 @@ test('no node that takes it is named in the scheduler’s words, and may pass by
   assert.equal(failure.mayPass, true);
 });
 
-test('what starts, runs or is being deleted is no failure; another reason of the kubelet is one', () => {
+test('a pod that starts, runs or is being deleted has no failure; an unknown waiting reason is one', () => {
   assert.equal(podFailure(waiting('ContainerCreating')), undefined);
   assert.equal(podFailure(waiting('PodInitializing')), undefined);
   assert.equal(
@@ -78,7 +78,7 @@ test('what starts, runs or is being deleted is no failure; another reason of the
   assert.equal(podFailure(waiting('CreateContainerConfigError', 'no secret'))?.code, 'WEFT_POD_NOT_STARTED');
 });
 
-test('a refusal says what to do about it: Pod Security, quota, a priority class, a webhook', () => {
+test('a refusal by Pod Security, quota, a priority class or a webhook says what to do', () => {
   const help = (message: string): string => refusalFailure('DaemonSet weft-agent', message, 'mesh').help;
   assert.match(
     help('pods "x" is forbidden: violates PodSecurity "baseline:latest": hostPath'),

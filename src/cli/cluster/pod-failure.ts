@@ -1,4 +1,4 @@
-/** Why a pod does not run, by its status as the kubelet and the scheduler write it: an error code, the cause in their words, what to do. Pure. */
+/** Why a pod does not run, read from the status that the kubelet and the scheduler write: an error code, their message, and what to do. Pure. */
 
 interface ContainerStatus {
   readonly name: string;
@@ -16,7 +16,7 @@ interface Terminated {
   readonly reason?: string;
   readonly message?: string;
 }
-/** A Pod of the core API: the fields that are looked at. */
+/** Fields of a core/v1 Pod that are read here. */
 export interface PodItem {
   readonly metadata: {
     readonly name: string;
@@ -52,22 +52,22 @@ type FailureCode =
   | 'WEFT_POD_UNSCHEDULABLE';
 export interface Failure {
   readonly code: FailureCode;
-  /** Of what: a pod, or the object whose pods are not made. */
+  /** The pod, or the object whose pods are not created. */
   readonly subject: string;
   readonly why: string;
   /** What to do. */
   readonly help: string;
-  /** It may pass without anybody doing something: a cluster may grow, an image may come. */
+  /** The failure may pass without an action: the cluster may grow, the image may arrive. */
   readonly mayPass?: true;
 }
 
 const whyCharsMax = 600;
 const lineOf = (text: string): string => text.replaceAll(/\s+/g, ' ').trim().slice(0, whyCharsMax);
-/** A program that fails says why in its last line. */
+/** Programs of Weft print the reason of a failure in their last line. */
 const lastLine = (text: string | undefined): string | undefined =>
   text?.trim().split('\n').at(-1)?.slice(0, whyCharsMax);
 
-/** Reasons of the kubelet for a container that waits for its image. */
+/** The kubelet's reasons for a container that waits for its image. */
 const imageReasons: ReadonlySet<string> = new Set([
   'ErrImagePull',
   'ImagePullBackOff',
@@ -77,10 +77,10 @@ const imageReasons: ReadonlySet<string> = new Set([
   'RegistryUnavailable',
   'SignatureValidationFailed',
 ]);
-/** Ordinary steps of a container that has not started yet. */
+/** Reasons of a container that starts normally. */
 const ordinary: ReadonlySet<string> = new Set(['ContainerCreating', 'PodInitializing']);
 
-/** Of an image that no node could pull. */
+/** Help for an image that cannot be pulled. */
 const imageHelp =
   'build the image and push it to a registry that the nodes can pull from (npm run image -- REGISTRY/weft:TAG --push), then weft install --image REGISTRY/weft:TAG; for a private registry add --set imagePullSecrets[0].name=SECRET';
 
@@ -88,8 +88,8 @@ function endOf(terminated: Terminated | undefined): string {
   const { exitCode, reason, message } = terminated ?? {};
   const how =
     reason === 'OOMKilled'
-      ? 'it was killed for the memory that it used (OOMKilled)'
-      : `it ended with exit code ${exitCode ?? 'unknown'}${reason === undefined || reason === 'Error' ? '' : ` (${reason})`}`;
+      ? 'killed: out of memory (OOMKilled)'
+      : `exit code ${exitCode ?? 'unknown'}${reason === undefined || reason === 'Error' ? '' : ` (${reason})`}`;
   const last = lastLine(message);
   return last === undefined || last === '' ? how : `${how}: ${last}`;
 }
@@ -100,7 +100,7 @@ function containerFailure(
   { name, image, state, lastState, restartCount = 0 }: ContainerStatus,
 ): Failure | undefined {
   const { reason = '', message = '' } = state?.waiting ?? {};
-  // Between two tries the kubelet puts words of its own before the failure's.
+  // Between two attempts the kubelet puts its own message before the error of the pull.
   const [, tried] = /: ErrImagePull: (.*)$/s.exec(message) ?? [];
   const [word, words] = tried === undefined ? [reason, message] : ['ErrImagePull', tried];
   if (imageReasons.has(reason)) {
@@ -122,19 +122,19 @@ function containerFailure(
     return {
       code: 'WEFT_POD_CRASHES',
       subject,
-      why: `container ${name} ends again and again (${restartCount} restarts): ${endOf(ended)}`,
-      help: `kubectl logs ${pod.metadata.name} --previous in its namespace says more`,
+      why: `container ${name} crashes (${restartCount} restarts): ${endOf(ended)}`,
+      help: `in its namespace: kubectl logs ${pod.metadata.name} --previous`,
     };
   if (reason === '' || ordinary.has(reason)) return undefined;
   return {
     code: 'WEFT_POD_NOT_STARTED',
     subject,
     why: `container ${name} does not start: ${reason}${message === '' ? '' : `: ${lineOf(message)}`}`,
-    help: `kubectl describe pod ${pod.metadata.name} in its namespace says more`,
+    help: `in its namespace: kubectl describe pod ${pod.metadata.name}`,
   };
 }
 
-/** Undefined where it runs, starts in the ordinary way, or is being deleted. */
+/** Undefined for a pod that runs, starts normally, or is being deleted. */
 export function podFailure(pod: PodItem): Failure | undefined {
   const { metadata, spec, status = {} } = pod;
   if (metadata.deletionTimestamp !== undefined) return undefined;
@@ -148,8 +148,8 @@ export function podFailure(pod: PodItem): Failure | undefined {
     return {
       code: 'WEFT_POD_CRASHES',
       subject,
-      why: ended ? endOf(ended) : lineOf(`${status.reason ?? 'it failed'}: ${status.message ?? ''}`),
-      help: `kubectl describe pod ${metadata.name} in its namespace says more`,
+      why: ended ? endOf(ended) : lineOf(`${status.reason ?? 'failed'}: ${status.message ?? ''}`),
+      help: `in its namespace: kubectl describe pod ${metadata.name}`,
     };
   }
   const scheduled = status.conditions?.find(({ type }) => type === 'PodScheduled');
@@ -157,16 +157,16 @@ export function podFailure(pod: PodItem): Failure | undefined {
     return {
       code: 'WEFT_POD_UNSCHEDULABLE',
       subject,
-      why: `no node takes it: ${lineOf(scheduled.message ?? scheduled.reason ?? '')}`,
-      help: 'add nodes, or see the chart values resources, nodeSelector, tolerations and affinity of control and agent',
+      why: `no node can run it: ${lineOf(scheduled.message ?? scheduled.reason ?? '')}`,
+      help: 'add nodes, or change the chart values resources, nodeSelector, tolerations and affinity of control and agent',
       mayPass: true,
     };
   return undefined;
 }
 
-/** Why a controller's pods are not made, by the API server's refusal of one. */
+/** Why a controller cannot create its pods, read from the API server's refusal of one. */
 export function refusalFailure(subject: string, message: string, namespace: string): Failure {
-  const why = `its pods are refused: ${lineOf(message)}`;
+  const why = `the API server refuses its pods: ${lineOf(message)}`;
   const code = 'WEFT_POD_REFUSED';
   if (/violates PodSecurity/i.test(message))
     return {
@@ -180,14 +180,14 @@ export function refusalFailure(subject: string, message: string, namespace: stri
       code,
       subject,
       why,
-      help: `the cluster limits system priority classes by quota: make a ResourceQuota in ${namespace} whose scopeSelector takes them (docs/kubernetes.md), or choose others by control.priorityClassName and agent.priorityClassName`,
+      help: `a quota limits system priority classes: create a ResourceQuota in ${namespace} whose scopeSelector includes them (docs/kubernetes.md), or set control.priorityClassName and agent.priorityClassName`,
     };
   if (/exceeded quota|failed quota|must specify (limits|requests)/i.test(message))
     return {
       code,
       subject,
       why,
-      help: `raise the ResourceQuota of namespace ${namespace}, or ask for less by control.resources and agent.resources`,
+      help: `raise the ResourceQuota of namespace ${namespace}, or lower control.resources and agent.resources`,
     };
-  return { code, subject, why, help: 'an admission policy or webhook refuses them: its message says which' };
+  return { code, subject, why, help: 'change the admission policy or webhook that the message names' };
 }

@@ -21,9 +21,9 @@ const before = stuck('weft-control-1', { app: 'weft-control' });
 const of = (...pods: readonly (typeof before | ReturnType<typeof hook>)[]) =>
   failuresNow({ pods, events: [], namespace: 'weft-system' });
 
-test('pods of before end no installation that has not come to them yet', () => {
+test('failures of the previous revision do not end an installation while its hook job runs', () => {
   const clock = new FailureClock();
-  // The hook pulls the new image, for longer than a failure has to stand.
+  // The hook job pulls the new image for longer than settleMs.
   for (let nowMs = 0; nowMs <= 3 * settleMs; nowMs += settleMs / 4)
     assert.deepEqual(clock.settled(of(before, hook('Pending')), nowMs), []);
   assert.deepEqual(clock.settled(of(before, hook('Succeeded')), 4 * settleMs), []);
@@ -33,7 +33,7 @@ test('pods of before end no installation that has not come to them yet', () => {
   );
 });
 
-test('a hook that cannot start ends it', () => {
+test('a hook job that cannot start is a failure', () => {
   const failures = [...of(before, stuck('weft-crds-1', { 'job-name': 'weft-crds' })).keys()];
   assert.deepEqual(failures, ['pod weft-crds-1']);
 });

@@ -1,4 +1,4 @@
-/** What an installation waits for: how far the control plane and the agents are, and what keeps them. Pure. */
+/** Progress of an installation: ready replicas of the control plane and agents, and the failures that block them. Pure. */
 import type { Finding } from '../../findings/finding.js';
 import { podFailure, refusalFailure, type Failure, type PodItem } from './pod-failure.js';
 
@@ -38,12 +38,12 @@ export interface EventItem {
   readonly message?: string;
   readonly type?: string;
 }
-/** Objects of the namespace in which Weft's parts run. */
+/** Objects in the namespace of the Weft installation. */
 export interface RolloutObjects {
   readonly deployment?: DeploymentItem;
   readonly daemonSet?: DaemonSetItem;
   readonly pods: readonly PodItem[];
-  /** Those that are newer than what is waited for. */
+  /** Events since the installation began. */
   readonly events: readonly EventItem[];
   readonly namespace: string;
 }
@@ -55,9 +55,9 @@ export interface Progress {
 export interface Rollout {
   readonly control?: Progress;
   readonly agents?: Progress;
-  /** By subject: one each. */
+  /** One failure per subject, keyed by subject. */
   readonly failures: ReadonlyMap<string, Failure>;
-  /** Everything that was asked for runs, as it was asked for last. */
+  /** All replicas run the latest generation of their objects. */
   readonly done: boolean;
 }
 
@@ -70,7 +70,7 @@ const isCurrent = ({
 }): boolean => (status?.observedGeneration ?? 0) >= (metadata.generation ?? 0);
 
 const jobLabels = ['batch.kubernetes.io/job-name', 'job-name'] as const;
-/** Of Weft itself: the control plane, agents, and the jobs of an upgrade. Waypoints are none of them. */
+/** True for pods of the control plane, agents, and upgrade jobs. False for waypoints. */
 function isOwn(pod: PodItem): boolean {
   const app = pod.metadata.labels?.['app'];
   return app === 'weft-control' || app === 'weft-agent' || isHook(pod);
@@ -106,7 +106,7 @@ export function rolloutOf({ deployment, daemonSet, pods, events, namespace }: Ro
       : 0,
     wanted: desiredNumberScheduled,
   };
-  // DaemonSets and Jobs have no condition for it.
+  // DaemonSets and Jobs have no condition for refused pods, so the FailedCreate events are read.
   for (const { involvedObject, reason, message = '' } of events) {
     const { kind = '', name = '' } = involvedObject ?? {};
     if (reason !== 'FailedCreate' || !name.startsWith('weft-')) continue;
@@ -132,7 +132,7 @@ export function rolloutOf({ deployment, daemonSet, pods, events, namespace }: Ro
   };
 }
 
-/** Why pods that are neither ready nor failing wait: the kubelet's last warning about each, such as a volume that is not there. */
+/** One line per pod that is neither ready nor failing, with the kubelet's last warning about it, such as a missing volume. */
 export function pendingReasons(objects: RolloutObjects): string[] {
   const reasons: string[] = [];
   for (const pod of objects.pods) {
@@ -152,8 +152,9 @@ export function pendingReasons(objects: RolloutObjects): string[] {
 }
 
 /**
- * Failures that what is being installed can have. While a hook's job runs (an upgrade has one before anything else is changed, and pulls its image
- * first) the other pods are still those of before: what keeps them is what this installation may be about to mend.
+ * Failures of the revision that is being installed. An upgrade runs a hook job, which pulls its image first, before it changes
+ * anything else. While the job runs, the other pods belong to the previous revision. Their failures are ignored, because this
+ * installation may fix them.
  */
 export function failuresNow(objects: RolloutObjects): ReadonlyMap<string, Failure> {
   const hooks = objects.pods.filter(isHook);
@@ -167,18 +168,18 @@ export function failuresNow(objects: RolloutObjects): ReadonlyMap<string, Failur
   return rolloutOf({ pods: hooks, events, namespace }).failures;
 }
 
-/** A failure ends the installation once it has stood for this long: a pull is tried twice meanwhile. */
+/** A failure that lasts this long ends the installation. The kubelet tries to pull an image twice in this time. */
 export const settleMs = 20_000;
 
 /**
- * Which failures have stood for long enough to be given up on. The clock is the caller's.
- * One instance follows one installation.
+ * Finds the failures that last long enough to end the installation. The caller supplies the clock.
+ * Each installation has its own instance.
  */
 export class FailureClock {
-  /** By subject and code: since when. */
+  /** Start of each failure in ms, by code and subject. */
   readonly #since = new Map<string, number>();
 
-  /** Failures that stood for `settleMs` and do not pass by themselves; the map's order. */
+  /** Failures that have lasted for `settleMs` and need an action, in the order of the map. */
   settled(failures: ReadonlyMap<string, Failure>, nowMs: number): Failure[] {
     const keyOf = ({ subject, code }: Failure): string => `${code} ${subject}`;
     const present = new Set([...failures.values()].map(keyOf));
@@ -191,7 +192,7 @@ export class FailureClock {
   }
 }
 
-/** Of the control plane, and of pods that are not made; agents' own pods are agents' findings. For `weft check`. */
+/** For `weft check`: findings about the control plane and about pods that could not be created. Agent pods are left to agentFindings. */
 export function rolloutFindings(objects: RolloutObjects): Finding[] {
   const { deployment, namespace } = objects;
   const findings: Finding[] = [];
@@ -204,13 +205,13 @@ export function rolloutFindings(objects: RolloutObjects): Finding[] {
             level: ready < wanted ? 'warn' : 'ok',
             what: `control plane: ${ready} of ${wanted} replicas are ready`,
             ...(ready < wanted
-              ? { help: `kubectl -n ${namespace} describe pods -l app=weft-control says why` }
+              ? { help: `kubectl -n ${namespace} describe pods -l app=weft-control shows the reason` }
               : {}),
           }
         : {
             level: 'fail',
             what: 'no replica of the control plane is ready',
-            help: `nodes keep what they know: kubectl -n ${namespace} describe pods -l app=weft-control`,
+            help: `nodes keep their last configuration. For the reason: kubectl -n ${namespace} describe pods -l app=weft-control`,
           },
     );
   }

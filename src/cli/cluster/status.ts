@@ -1,4 +1,4 @@
-/** One screen: the control plane, each node, the pods that should be in the mesh and are not, certificates, versions. */
+/** `weft status` of a cluster: the control plane, each node, pods that should be in the mesh but are not, certificates, versions. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../base/errors.js';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
@@ -10,7 +10,7 @@ import { rolloutOf, type RolloutObjects } from './rollout.js';
 import { table } from './table.js';
 import type { GatewayItem } from './waypoint-status.js';
 
-/** One screen. */
+/** Rows shown, so that the status fits on one screen. */
 const configurationLinesMax = 10;
 
 export interface ControlStatus {
@@ -20,19 +20,19 @@ export interface ControlStatus {
 }
 export interface ClusterStatus {
   readonly ok: boolean;
-  /** Absent where there is none, or where it is not known: `unknown` says which. */
+  /** Undefined if there is no control plane, or if it could not be read. `unknown` distinguishes the two. */
   readonly control?: ControlStatus;
-  /** Pods of Weft that do not run, and why. */
+  /** Pods of Weft that do not run, with the reason of each. */
   readonly failures: readonly string[];
-  /** What is not in force as it is written: object and why. */
+  /** Objects that are not in force as written, with the reason of each. */
   readonly configuration: readonly string[];
-  /** Namespaces that are new in the mesh, and what they wait for. */
+  /** Namespaces in their first minute in the mesh, with the pods that they wait for. */
   readonly pending: readonly string[];
-  /** Nodes with Linux, with and without an agent. */
+  /** Linux nodes, with and without an agent. */
   readonly nodes: readonly { readonly name: string; readonly agent?: Agent }[];
-  /** Those in the mesh. */
+  /** Namespaces in the mesh. */
   readonly namespaces: readonly NamespaceStatus[];
-  /** What could not be read, and why: nothing is said about it. */
+  /** Parts that could not be read, with the reason of each. The status omits them. */
   readonly unknown: readonly string[];
 }
 
@@ -45,10 +45,10 @@ interface MeshSettingsItem {
   readonly spec?: { readonly mode?: string };
 }
 
-/** A part that cannot be read leaves the others as they are. Errors: ApiError, where the API server does not answer at all. */
+/** Reads all parts. A part that cannot be read does not affect the others. Error: ApiError if the API server does not respond at all. */
 export async function clusterStatus(config: KubeConfig, namespace: string): Promise<ClusterStatus> {
   const unknown: string[] = [];
-  /** `absent`: what stands for a kind that the cluster does not have. */
+  /** `absent`: value for a kind that the cluster does not have. */
   const part = async <T>(what: string, read: Promise<unknown>, absent?: T): Promise<T | undefined> => {
     try {
       return (await read) as T;
@@ -85,7 +85,7 @@ export async function clusterStatus(config: KubeConfig, namespace: string): Prom
     image: deployment.spec.template?.spec.containers[0]?.image ?? '',
   };
   const failures = rollout ? [...rolloutOf(rollout).failures.values()] : [];
-  // Agents whose node is not known are shown too: somebody may not list nodes.
+  // Agents without a known node are shown too, because the account may not be allowed to list nodes.
   const names = nodes
     ? nodes.items
         .filter(({ status }) => (status?.nodeInfo?.operatingSystem ?? 'linux') === 'linux')
@@ -96,7 +96,7 @@ export async function clusterStatus(config: KubeConfig, namespace: string): Prom
     const agent = agents?.find(({ node }) => node === name);
     return { name, ...(agent ? { agent } : {}) };
   });
-  // What has not been looked at yet is no failure: it was written a moment ago.
+  // An object that the control plane has not read yet is not a failure, because it was just written.
   const configuration = (findings ?? []).filter(({ level }) => level === 'fail').map(({ what }) => what);
   const pending = (findings ?? []).filter((one) => one.pending).map(({ what }) => what);
   const mesh = settings?.items.find(({ metadata }) => metadata.name === 'mesh')?.spec?.mode;
@@ -154,12 +154,12 @@ function* controlLines({ control, unknown }: ClusterStatus): Generator<string> {
   if (control) {
     yield `control plane  ${control.ready} of ${control.wanted} ready, ${control.image}`;
     if (control.ready === 0)
-      yield '               away: nodes keep what they know; certificates are not renewed, and changes wait until one is ready';
+      yield '               unavailable: nodes keep their last configuration; certificates are not renewed, and changes wait until a replica is ready';
     return;
   }
   yield unknown.some((what) => what.startsWith('the control plane:'))
     ? 'control plane  not known (below)'
-    : 'control plane  none: weft install, or -n NAMESPACE where it runs elsewhere';
+    : 'control plane  none: run weft install, or name its namespace with -n';
 }
 
 export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number): Generator<string> {

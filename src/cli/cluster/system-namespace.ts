@@ -1,2 +1,2 @@
-/** Where Weft's parts run unless something else is said. */
+/** Default namespace of the installation. */
 export const systemNamespace = 'weft-system';

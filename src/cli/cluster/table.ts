@@ -1,4 +1,4 @@
-/** Lines of a table for a terminal: cells padded to their column's width. */
+/** Lines of a table for a terminal, with cells padded to the width of their column. */
 export function table(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = [];
   for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)));

@@ -26,7 +26,7 @@ const labelled = (name: string, labels: Record<string, string>, namespace?: stri
 const of = (gateways: readonly GatewayItem[], more: Partial<WaypointObjects> = {}) =>
   waypointStatuses({ gateways, deployments: [], namespaces: [], services: [], ...more });
 
-test('a waypoint is programmed by what was said of this generation alone', () => {
+test('a waypoint is programmed only by conditions of its present generation', () => {
   const [good] = of([gateway('wp', 'True')]);
   assert.equal(good?.programmed, true);
   assert.equal(good.why, undefined);
@@ -41,7 +41,7 @@ const admittingAll = {
   listeners: [{ protocol: 'HBONE', allowedRoutes: { namespaces: { from: 'All' } } }],
 };
 
-test('who names a waypoint that does not admit it is shown as closed, not as a user; weft check says what to do', () => {
+test('a user that the waypoint does not admit is shown as closed, and weft check says what to do', () => {
   const foreign = {
     services: [labelled('api', { 'weft.dev/waypoint': 'wp', 'weft.dev/waypoint-namespace': 'shop' }, 'far')],
     namespaces: [labelled('shop', { 'weft.dev/waypoint': 'wp' }), labelled('far', {})],
@@ -63,11 +63,11 @@ test('who names a waypoint that does not admit it is shown as closed, not as a u
   assert.equal(findings([]).length, 2);
 });
 
-test('Gateways of other classes are no waypoints', () => {
+test('Gateways of other classes are not waypoints', () => {
   assert.deepEqual(of([gateway('edge', 'True', { spec: { gatewayClassName: 'nginx' } })]), []);
 });
 
-test('who goes through a waypoint is read from labels, those of other namespaces and of Istio too', () => {
+test('users of a waypoint are read from labels, also those of other namespaces and of Istio', () => {
   const [status] = of([gateway('wp', 'True', { spec: admittingAll })], {
     deployments: [
       {
@@ -93,7 +93,7 @@ test('who goes through a waypoint is read from labels, those of other namespaces
   assert.match(text, /^used by +shop\n +other\n +Service far\/api$/m);
 });
 
-test('the list names those that are not programmed once more, with the reason', () => {
+test('the list repeats the waypoints that are not programmed, with the reason', () => {
   const text = [...listLines(of([gateway('b', 'False'), gateway('a', 'True')]))].join('\n');
   assert.match(text, /^shop +a +yes +10\.96\.0\.7 +0 of 0 +nobody$/m);
   assert.match(text, /^shop\/b +R: because of something$/m);

@@ -1,4 +1,4 @@
-/** What a waypoint's Gateway, its pods and those that name it say of it, as rows for people. Pure. */
+/** Status of a waypoint from its Gateway, its pods and the labels that name it, as table rows. Pure. */
 import { admitsNamespace, type AllowedRoutes } from '../../kubernetes/allowed-routes.js';
 import { waypointNamedBy } from '../../findings/waypoints.js';
 import { table } from './table.js';
@@ -40,14 +40,14 @@ export interface WaypointStatus {
   readonly namespace: string;
   readonly name: string;
   readonly programmed: boolean;
-  /** Why it is not; for people. */
+  /** Why it is not programmed, for people. */
   readonly why?: string;
   readonly addresses: readonly string[];
   readonly available: number;
   readonly wanted: number;
-  /** Namespaces and `Service <namespace>/<name>` whose labels name it and that it serves. */
+  /** Namespaces and Services (`Service <namespace>/<name>`) whose labels name the waypoint and that it serves. */
   readonly users: readonly string[];
-  /** Those whose labels name it and that its Gateway does not admit: they are closed. */
+  /** Namespaces and Services whose labels name the waypoint but which its Gateway does not admit. They are closed. */
   readonly refused: readonly string[];
 }
 
@@ -86,7 +86,7 @@ export function waypointStatuses(objects: WaypointObjects): WaypointStatus[] {
       const programmed = current && condition.status === 'True';
       const why = current
         ? `${condition.reason}: ${condition.message}`
-        : 'no control plane has said anything of it yet: weft status';
+        : 'no control plane has set its status yet: run weft status';
       return {
         namespace,
         name,

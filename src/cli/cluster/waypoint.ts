@@ -1,4 +1,4 @@
-/** `weft waypoint`: Gateways of class weft-waypoint on the cluster of KUBECONFIG, and who goes through them. */
+/** `weft waypoint`: Gateways of class weft-waypoint on the cluster of KUBECONFIG, and the namespaces and Services that use them. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { Command } from 'commander';
 import { WeftError } from '../../base/errors.js';
@@ -38,7 +38,7 @@ async function requireKinds(config: KubeConfig): Promise<void> {
   if (found?.resources?.some(({ name }) => name === 'gateways') === true) return;
   throw new WeftError(
     'WEFT_GATEWAY_API',
-    `the cluster does not have the kinds of the Gateway API: kubectl apply --server-side -f ${kindsUrl}`,
+    `the cluster does not have the CRDs of the Gateway API: kubectl apply --server-side -f ${kindsUrl}`,
   );
 }
 
@@ -46,7 +46,7 @@ async function itemsAt<T>(config: KubeConfig, path: string): Promise<readonly T[
   return ((await requestJson(config, 'GET', path)) as { items: readonly T[] }).items;
 }
 
-/** Of a namespace, or of all where none is given. Errors: WEFT_GATEWAY_API, ApiError. */
+/** Waypoints of a namespace. Default: of all namespaces. Errors: WEFT_GATEWAY_API, ApiError. */
 async function readWaypoints(config: KubeConfig, namespace?: string): Promise<WaypointStatus[]> {
   await requireKinds(config);
   const place = namespace === undefined ? '' : `/namespaces/${namespace}`;
@@ -56,28 +56,28 @@ async function readWaypoints(config: KubeConfig, namespace?: string): Promise<Wa
       config,
       `/apis/apps/v1${place}/deployments?labelSelector=${group}%2Fgateway-name`,
     ),
-    // Other namespaces' may name it too.
+    // Objects of other namespaces may name the waypoint too.
     itemsAt<Labelled>(config, '/api/v1/namespaces'),
     itemsAt<Labelled>(config, '/api/v1/services'),
   ]);
   return waypointStatuses({ gateways, deployments, namespaces, services });
 }
 
-/** Errors: WEFT_WAYPOINT_UNKNOWN, those of readWaypoints. */
+/** Errors: WEFT_WAYPOINT_UNKNOWN, and those of readWaypoints. */
 async function readWaypoint(config: KubeConfig, namespace: string, name: string): Promise<WaypointStatus> {
   const found = (await readWaypoints(config, namespace)).find((one) => one.name === name);
   if (found) return found;
   throw new WeftError(
     'WEFT_WAYPOINT_UNKNOWN',
-    `there is no waypoint ${namespace}/${name}: weft waypoint list`,
+    `there is no waypoint ${namespace}/${name}: weft waypoint list shows all`,
   );
 }
 
-/** With the fields that are given alone: others' stay. */
+/** Server-side apply with only these fields. Fields of other owners are kept. */
 const applyAt = (config: KubeConfig, path: string, body: object): Promise<unknown> =>
   requestJson(config, 'PATCH', `${path}?fieldManager=weft&force=true`, body);
 
-/** Whoever took the label on by other means owns it: it is set, not applied, so that it can be taken off again. */
+/** Replaces the object with changed labels. Server-side apply could not remove a label that another field manager owns. */
 async function setLabels(
   config: KubeConfig,
   path: string,
@@ -108,7 +108,7 @@ async function applyWaypoint(config: KubeConfig, flags: ApplyFlags): Promise<voi
   if (clash && flags.overwrite !== true) {
     throw new WeftError(
       'WEFT_WAYPOINT_LABEL',
-      `namespace ${namespace} goes through the waypoint ${other} already: give --overwrite`,
+      `namespace ${namespace} uses the waypoint ${other} already: --overwrite replaces it`,
     );
   }
   const path = gatewaysPath(namespace, name);
@@ -119,7 +119,7 @@ async function applyWaypoint(config: KubeConfig, flags: ApplyFlags): Promise<voi
       `Gateway ${namespace}/${name} is of class ${there.spec.gatewayClassName}: choose another name by --name`,
     );
   }
-  if (there) console.log(`Gateway ${namespace}/${name} is there`);
+  if (there) console.log(`Gateway ${namespace}/${name} exists`);
   else {
     await applyAt(config, path, {
       apiVersion: `${group}/v1`,
@@ -129,7 +129,7 @@ async function applyWaypoint(config: KubeConfig, flags: ApplyFlags): Promise<voi
     });
     console.log(`Gateway ${namespace}/${name} made`);
   }
-  // The namespace's requests are refused while its waypoint is not there: so the waypoint first.
+  // Requests to the namespace are refused until its waypoint is ready, so the waypoint is created before the label is set.
   if (flags.wait ?? flags.forNamespace === true)
     await waitForProgrammed(config, namespace, name, flags.timeoutS);
   if (flags.forNamespace !== true) return;
@@ -137,7 +137,9 @@ async function applyWaypoint(config: KubeConfig, flags: ApplyFlags): Promise<voi
     labels[label] = name;
     delete labels[namespaceLabel];
   });
-  console.log(`namespace ${namespace} labeled ${label}=${name}: its Services' requests go through it`);
+  console.log(
+    `namespace ${namespace} labeled ${label}=${name}: requests to its Services go through the waypoint`,
+  );
 }
 
 async function waitForProgrammed(
@@ -163,7 +165,7 @@ async function waitForProgrammed(
   }
 }
 
-/** Errors: WEFT_WAYPOINT_IN_USE, those of readWaypoint. */
+/** Errors: WEFT_WAYPOINT_IN_USE, and those of readWaypoint. */
 async function deleteWaypoint(
   config: KubeConfig,
   {
@@ -177,7 +179,7 @@ async function deleteWaypoint(
   if (users.length > 0 && unlabel !== true && force !== true) {
     throw new WeftError(
       'WEFT_WAYPOINT_IN_USE',
-      `${users.join(', ')}: what goes to them goes through ${namespace}/${name}, and would be refused without it; --unlabel takes the labels off first, --force deletes it all the same`,
+      `${users.join(', ')} use ${namespace}/${name}, and requests to them would be refused without it: --unlabel removes their labels first, --force deletes the waypoint anyway`,
     );
   }
   for (const user of unlabel === true ? users : []) {
@@ -188,31 +190,34 @@ async function deleteWaypoint(
       for (const key of [label, namespaceLabel, 'istio.io/use-waypoint', 'istio.io/use-waypoint-namespace'])
         delete labels[key];
     });
-    console.log(`${service === undefined ? `namespace ${user}` : user} goes through it no more`);
+    console.log(`${service === undefined ? `namespace ${user}` : user} does not use it any more`);
   }
   await requestJson(config, 'DELETE', gatewaysPath(namespace, name));
-  console.log(`Gateway ${namespace}/${name} deleted, and with it what was made for it`);
+  console.log(`Gateway ${namespace}/${name} and its objects deleted`);
 }
 
 export function waypointCommand(): Command {
-  const command = new Command('waypoint').description('waypoints on the cluster of KUBECONFIG');
+  const command = new Command('waypoint').description('manage waypoints on the cluster of KUBECONFIG');
   command
     .command('apply')
-    .description('make a waypoint: a Gateway of class weft-waypoint')
-    .option('-n, --namespace <name>', 'where it runs', 'default')
-    .option('--name <name>', 'of the Gateway', defaultName)
-    .option('--for-namespace', 'send the requests to all Services of the namespace through it')
-    .option('--overwrite', 'with --for-namespace: also where the namespace goes through another now')
-    .option('--wait', 'until it is ready; so it is with --for-namespace')
-    .option('--no-wait', 'label at once: requests are refused until it is ready')
-    .option('--timeout-s <seconds>', 'how long to wait', Number, 120)
+    .description('create a waypoint: a Gateway of class weft-waypoint')
+    .option('-n, --namespace <name>', 'namespace of the waypoint', 'default')
+    .option('--name <name>', 'name of the Gateway', defaultName)
+    .option(
+      '--for-namespace',
+      'label the namespace, so that requests to its Services go through the waypoint',
+    )
+    .option('--overwrite', 'with --for-namespace: replace another waypoint of the namespace')
+    .option('--wait', 'wait until it is ready (default with --for-namespace)')
+    .option('--no-wait', 'label the namespace at once: requests are refused until the waypoint is ready')
+    .option('--timeout-s <seconds>', 'time limit for --wait', Number, 120)
     .action(async (flags: ApplyFlags) => applyWaypoint(await loadKubeConfig(), flags));
   command
     .command('status')
-    .description('of one waypoint: exit code 1 where it is not programmed')
-    .argument('[name]', 'of the Gateway', defaultName)
-    .option('-n, --namespace <name>', 'where it runs', 'default')
-    .option('--json', 'for programs')
+    .description('show one waypoint; exit code 1 if it is not programmed')
+    .argument('[name]', 'name of the Gateway', defaultName)
+    .option('-n, --namespace <name>', 'namespace of the waypoint', 'default')
+    .option('--json', 'print JSON')
     .action(async (name: string, flags: { namespace: string; json?: boolean }) => {
       const status = await readWaypoint(await loadKubeConfig(), flags.namespace, name);
       console.log(flags.json === true ? JSON.stringify(status) : [...statusLines(status)].join('\n'));
@@ -220,21 +225,23 @@ export function waypointCommand(): Command {
     });
   command
     .command('list')
-    .description('of all namespaces, or of one')
-    .option('-n, --namespace <name>', 'of this one alone')
-    .option('--json', 'for programs')
+    .description('list waypoints')
+    .option('-n, --namespace <name>', 'only this namespace')
+    .option('--json', 'print JSON')
     .action(async ({ namespace, json }: { namespace?: string; json?: boolean }) => {
       const all = await readWaypoints(await loadKubeConfig(), namespace);
       if (json === true) return console.log(JSON.stringify(all));
-      console.log(all.length === 0 ? 'no waypoints: weft waypoint apply' : [...listLines(all)].join('\n'));
+      console.log(
+        all.length === 0 ? 'no waypoints: weft waypoint apply creates one' : [...listLines(all)].join('\n'),
+      );
     });
   command
     .command('delete')
-    .description('delete a waypoint that nobody goes through')
-    .argument('[name]', 'of the Gateway', defaultName)
-    .option('-n, --namespace <name>', 'where it runs', 'default')
-    .option('--unlabel', 'take the labels that name it off namespaces and Services first')
-    .option('--force', 'although requests that go through it are refused from then on')
+    .description('delete a waypoint that nothing uses')
+    .argument('[name]', 'name of the Gateway', defaultName)
+    .option('-n, --namespace <name>', 'namespace of the waypoint', 'default')
+    .option('--unlabel', 'first remove the labels that name it from namespaces and Services')
+    .option('--force', 'delete it even if it is used; requests to its users are then refused')
     .action(async (name: string, flags: { namespace: string; unlabel?: boolean; force?: boolean }) =>
       deleteWaypoint(await loadKubeConfig(), { ...flags, name }),
     );

@@ -4,14 +4,14 @@ import { runDemo } from './demo.js';
 
 export function demoCommand(): Command {
   return new Command('demo')
-    .description('see the mesh at work on two nodes made of network namespaces')
-    .option('--json', 'print one JSON object only')
+    .description('show the mesh on two nodes made of network namespaces')
+    .option('--json', 'print one JSON object')
     .action(async (options: { json?: boolean }) => {
       needMachine('demo');
       const result = await runDemo(options.json ? () => undefined : (line) => console.log(line));
       if (options.json) console.log(JSON.stringify(result));
       else console.log(result.ok ? '\nAll steps ok.' : '\nSome steps failed.');
-      // A step that was given up may still be waiting for something.
+      // A step that timed out may still hold timers, which would keep this process alive.
       process.exit(result.ok ? 0 : 1);
     });
 }

@@ -16,7 +16,7 @@ export interface StepResult {
 
 const state = '/run/weft/demo';
 
-/** Runs all steps on a testbed of its own and takes it away again. `say`: the narration. Never rejects. */
+/** Runs all steps on a new testbed and removes it. `say`: prints the narration. Never rejects. */
 export async function runDemo(say: (line: string) => void): Promise<{ ok: boolean; steps: StepResult[] }> {
   const results: StepResult[] = [];
   const fail = (name: string, error: unknown): void => {

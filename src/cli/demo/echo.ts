@@ -1,11 +1,11 @@
 /**
- * The demo's application: answers requests by HTTP/1.1, HTTP/2 and gRPC on one port, with what it saw.
+ * The application of the demo: responds to HTTP/1.1, HTTP/2 and gRPC on one port, and reports the request that it received.
  *
  *   node echo.js NAME PORT
  *
- * Paths: /status/503 answers so; /flaky/KEY/2 answers 503 twice per KEY, then 200; /slow/500 waits that many ms; /drip sends a
- * byte a second; anything else 200. gRPC: any method echoes its message, with the name in the trailer `served-by` and the header
- * `x-set` in `seen-x-set`.
+ * Paths: /status/503 responds with this status. /flaky/KEY/2 responds with 503 twice per KEY, then with 200. /slow/500 waits this
+ * many ms. /drip sends a byte per second. Every other path responds with 200. gRPC: every method echoes its message. The trailer
+ * `served-by` has the name, and `seen-x-set` has the request header `x-set`.
  */
 import http from 'node:http';
 import http2 from 'node:http2';
@@ -85,7 +85,7 @@ two.on('stream', (stream, headers) => {
         'seen-x-set': String(headers['x-set'] ?? ''),
       }),
     );
-    // Message by message, as it comes: a stream in both directions is answered while it lasts.
+    // Echoes each message as it arrives, so that a bidirectional stream gets responses while it is open.
     stream.on('data', (bytes: Buffer) => stream.write(bytes));
     stream.on('end', () => stream.end());
     return;
@@ -116,7 +116,7 @@ net
     socket.once('data', (first: Buffer) => {
       socket.pause();
       socket.unshift(first);
-      // HTTP/2 takes what was read already by itself.
+      // The HTTP/2 server reads the bytes that are already buffered in the socket.
       if (first.toString('latin1', 0, 3) === 'PRI') two.emit('connection', socket);
       else {
         one.emit('connection', socket);

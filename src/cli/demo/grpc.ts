@@ -1,6 +1,6 @@
 /**
- * A gRPC client: calls of a method, and one that streams in both directions, whose every message is awaited before the next is
- * sent.
+ * A gRPC client: unary calls of a method, and one bidirectional stream that waits for the response to each message before it
+ * sends the next one.
  *
  *   node grpc.js HOST:PORT [CALLS]
  */
@@ -16,7 +16,7 @@ const call = (): Promise<{ answer?: string | undefined; code: number; by: string
   new Promise((resolve) => {
     let by = '';
     const one = client.makeUnaryRequest('/demo.Echo/Say', bytes, text, 'hello', (error, answer) =>
-      // The trailer comes with the status, which is told after the answer.
+      // The trailers arrive with the status, after the response message.
       setImmediate(() => resolve({ answer, code: error?.code ?? 0, by })),
     );
     one.on('status', (status) => (by = trailerOf(status.metadata, 'served-by')));

@@ -1,6 +1,6 @@
 /**
- * An application that sends a request every few milliseconds over connections that it keeps, until its input ends. Its output has a dot
- * for each that was answered, as it is answered, and then one JSON line of how many were, and how the others failed.
+ * An application that sends a request every few milliseconds over persistent connections, until its input ends. It prints a dot
+ * per response, and at the end one JSON line with the number of responses and the errors of the other requests.
  *
  *   node load.js URL EVERY-MS
  */

@@ -1,6 +1,6 @@
 /**
- * An application that knows nothing of the mesh and says what it sees of its own connections, one JSON line per event.
- * `probe connect IP PORT`: what comes on stdin is sent. `probe listen PORT`: echoes.
+ * An application that does not know of the mesh. It prints the events of its connections, one JSON line per event.
+ * `probe connect IP PORT` sends its stdin. `probe listen PORT` echoes.
  */
 import net from 'node:net';
 
@@ -31,6 +31,6 @@ if (verb === 'listen') {
   socket.on('data', (bytes) => say({ event: 'data', text: bytes.toString() }));
   socket.on('end', () => say({ event: 'end' }));
   socket.on('error', (error: NodeJS.ErrnoException) => say({ event: 'error', code: error.code }));
-  // No exit(): what is said on a pipe would be lost with it.
+  // exit() would lose output that is still buffered for a pipe.
   socket.on('close', () => process.stdin.destroy());
 }

@@ -1,4 +1,4 @@
-/** What the demo's steps work with: the testbed, the applications, what they see and what agents say of it. */
+/** The environment of the demo steps: the testbed, the applications and their output, and the logs of the agents. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,10 +13,10 @@ import { underlayNetns } from '../standalone/topology.js';
 
 export interface Step {
   readonly name: string;
-  /** What a newcomer reads. */
+  /** Title for readers without prior knowledge. */
   readonly title: string;
   readonly run: (stage: Stage) => Promise<Record<string, unknown>>;
-  /** One sentence from the evidence. */
+  /** One sentence that summarizes the evidence. */
   readonly summary: (evidence: Record<string, unknown>) => string;
 }
 
@@ -30,7 +30,7 @@ export const id = (account: string): string => `spiffe://cluster.local/ns/shop/s
 /** The manifest of the demo's namespace. */
 export const namespace = (labels: string): string =>
   `apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { ${labels} }, annotations: { weft.dev/splice: 'on' } }\n`;
-/** Pods by node, once all are in the mesh. */
+/** Number of pods by node once all are enrolled. */
 export const enrolled = { 'node-a': 5, 'node-b': 2 };
 export const denyIntruder = `apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
@@ -42,9 +42,9 @@ spec:
 `;
 
 export const pong = '+PONG';
-/** What an application sees of a connection that the mesh refuses. */
+/** Errors that an application sees when the mesh refuses its connection. */
 export const turnedAway = ['ECONNREFUSED', 'ECONNRESET'];
-/** Where the demo's own programs stand. */
+/** Directory of the demo's own programs. */
 export const here = dirname(fileURLToPath(import.meta.url));
 const probePath = join(here, 'probe.js');
 
@@ -89,11 +89,11 @@ export class Live {
   send(line: string): void {
     this.#child.stdin?.write(line);
   }
-  /** Sends a line and waits for an answer. */
+  /** Sends a line and waits for the response. */
   async ask(line: string): Promise<string> {
     const before = this.events.length;
     this.send(line);
-    const answer = await until('an answer on the live connection', 5_000, () =>
+    const answer = await until('a response on the live connection', 5_000, () =>
       this.events.slice(before).find(({ event }) => event !== 'connected'),
     );
     assert.equal(answer.event, 'data', `the live connection saw ${answer.event} ${answer.code ?? ''}`);
@@ -107,9 +107,9 @@ export class Live {
   }
 }
 
-/** Requests one after the other over kept connections, from web; `stop` says what became of them. */
+/** Sequential requests from web over persistent connections. `stop` returns their results. */
 export function load(url: string): {
-  /** So far. */
+  /** Number of responses so far. */
   answered(): number;
   stop(): Promise<{ answered: number; failures: Record<string, number>; by: Record<string, number> }>;
 } {
@@ -138,12 +138,12 @@ export class Stage {
 
   constructor(
     readonly testbed: Testbed,
-    /** The manifests that the control plane watches. */
+    /** Directory of manifests that the control plane watches. */
     readonly manifests: string,
     readonly state: string,
   ) {}
 
-  /** Ends what the stage itself holds; the testbed ends the rest. */
+  /** Ends the connections of the stage. The testbed ends the programs. */
   end(): void {
     this.testbed.close();
     for (const live of this.lives) live.end();
@@ -152,7 +152,7 @@ export class Stage {
 
   #capture: ChildProcess | undefined;
 
-  /** What an application sees that connects and sends PING to a redis: its answer, or how it was turned away. */
+  /** Connects to a redis and sends PING. Returns the response, or the error that the application sees. */
   async ping(netns: string, ip: string, port: number): Promise<string> {
     const live = this.connect(netns, ip, port);
     live.send('PING\r\n');
@@ -201,7 +201,7 @@ export class Stage {
     );
   }
 
-  /** Captures the underlay while `action` runs; the packets' payloads as text. */
+  /** Captures the underlay network while `action` runs. Returns the payloads of the packets as text. */
   async wire(action: () => Promise<unknown>): Promise<string> {
     const file = join(this.state, 'wire.pcap');
     rmSync(file, { force: true });
@@ -237,7 +237,7 @@ export class Stage {
     return readFileSync(file, 'latin1');
   }
 
-  /** What the eBPF programs of a node have decided so far, by reason. */
+  /** Number of decisions of the eBPF programs of a node so far, by reason. */
   async counters(node: string): Promise<Record<string, number>> {
     const netns = this.testbed.topology.nodes.find(({ name }) => name === node)?.netns ?? '';
     const dump = JSON.parse(await adminGet(netns, adminPort, '/dump')) as { kernel: Record<string, number> };

@@ -1,4 +1,4 @@
-/** The demo's steps, in their order. Each measures what it claims, in this run; its evidence is what it found. */
+/** The steps of the demo, in order. Each step measures its claim in this run, and returns the measurements as evidence. */
 import type { Step } from './stage.js';
 import { enrollmentSteps, ipv6Step, unenrollStep } from './steps/enrollment.js';
 import { operationSteps } from './steps/operations.js';

@@ -1,6 +1,5 @@
 /**
- * Somebody with a certificate of the mesh who asks a node, or a waypoint, for a tunnel of his own: how he is answered, as one
- * JSON line.
+ * A peer with a certificate of the mesh that opens its own tunnel to a node or a waypoint. Prints the response as one JSON line.
  *
  *   node tunnel.js SVID.json EXPECTED IP AUTHORITY [CLAIMED-IDENTITY]
  */

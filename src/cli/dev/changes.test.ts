@@ -10,7 +10,7 @@ const restarted = (...paths: string[]): string[] =>
     .filter(([, reached]) => reached)
     .map(([name]) => name);
 
-test('a change restarts the programs that it reaches, and no other', () => {
+test('a change restarts the programs that use the file, and no other program', () => {
   assert.deepEqual(restarted('control/main.ts'), ['control']);
   assert.deepEqual(restarted('daemonset/proxy/plan.ts'), ['agents']);
   assert.deepEqual(restarted('src/waypoint/main.ts'), ['waypoints']);
@@ -24,7 +24,7 @@ test('tests and the CLI restart nothing', () => {
   assert.deepEqual(restarted('src/policy/path-match.test.ts', 'src/cli/weft.ts'), []);
 });
 
-test('files that are new, written or gone have changed; outputs of builds are not looked at', () => {
+test('new, written and removed files count as changed, and build outputs are ignored', () => {
   const root = mkdtempSync(join(tmpdir(), 'weft-changes-'));
   try {
     for (const dir of ['src/base', 'daemonset', 'control', 'native/build', 'bpf'])

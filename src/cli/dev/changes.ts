@@ -1,8 +1,8 @@
-/** What changed in the sources, and what has to be rebuilt and restarted for it. `restartsFor` is pure. */
+/** Finds changed source files, and decides what to rebuild and restart. `restartsFor` is pure. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Folders whose files make the programs. */
+/** Folders with the sources of the programs. */
 const watched = ['src', 'daemonset', 'control', 'native', 'bpf'] as const;
 const sources = /\.(ts|mjs|c|cc|h|sh|gyp|proto|ya?ml|json|html)$/;
 const outputs: ReadonlySet<string> = new Set(['build', 'node_modules']);
@@ -10,7 +10,7 @@ const outputs: ReadonlySet<string> = new Set(['build', 'node_modules']);
 /** Modification time in ms by path from the project's root. */
 export type Snapshot = ReadonlyMap<string, number>;
 
-/** Looks at all sources: some thousand, in a few milliseconds. Files that go meanwhile are left out. */
+/** Reads the modification times of all sources: some thousand files, in a few milliseconds. Skips files that vanish meanwhile. */
 export function takeSnapshot(root: string): Snapshot {
   const files = new Map<string, number>();
   const visit = (dir: string): void => {
@@ -28,21 +28,21 @@ export function takeSnapshot(root: string): Snapshot {
   return files;
 }
 
-/** Paths that are new, gone or written since; sorted. */
+/** Paths that were added, removed or written between the snapshots, sorted. */
 export function changedPaths(before: Snapshot, now: Snapshot): string[] {
   const paths = new Set([...before.keys(), ...now.keys()]);
   return [...paths].filter((path) => before.get(path) !== now.get(path)).sort();
 }
 
 export interface Restarts {
-  /** eBPF objects, the addon and the CNI plugin are built too. */
+  /** Also build the eBPF objects, the addon and the CNI plugin. */
   readonly native: boolean;
   readonly control: boolean;
   readonly agents: boolean;
   readonly waypoints: boolean;
 }
 
-/** Which programs a change of these files reaches. Tests and the CLI reach none; shared code reaches all. */
+/** Programs to restart when these files change: none for tests and the CLI, all for shared code. */
 export function restartsFor(paths: readonly string[]): Restarts {
   const reaching = paths.filter((path) => !path.endsWith('.test.ts') && !path.startsWith('src/cli/'));
   const shared = reaching.some((path) => path.startsWith('src/') && !path.startsWith('src/waypoint/'));

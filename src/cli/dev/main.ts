@@ -1,11 +1,11 @@
 /**
- * `npm run dev`: a testbed that follows the sources. At each change it builds what changed and replaces the programs that the
- * change reaches. Ctrl-C removes the testbed.
+ * `npm run dev`: a testbed that follows the sources. On each change it builds the project and replaces the programs that the
+ * change affects. Ctrl-C removes the testbed.
  *
  *   node dist/src/cli/dev/main.js [-f MANIFESTS] [--state DIR]
  *
- * Edits of the manifests are in force at once. Without `-f` they are a copy of the demo's in the state directory, with the demo's
- * applications, all of them in the mesh, and a waypoint for the Service `echo`.
+ * Edits of the manifests take effect at once. Without `-f` the manifests are a copy of the demo's in the state directory: the
+ * applications of the demo, all enrolled, and a waypoint for the Service `echo`.
  */
 import { spawn } from 'node:child_process';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -29,7 +29,7 @@ const lookEveryMs = 400;
 
 const print = (line: string): void => console.log(`dev: ${line}`);
 
-/** Resolves once the sources differ from `known`, and no longer change. */
+/** Resolves once the sources differ from `known` and have stopped changing. */
 async function nextChange(known: Snapshot): Promise<Snapshot> {
   let last = known;
   for (;;) {
@@ -41,13 +41,13 @@ async function nextChange(known: Snapshot): Promise<Snapshot> {
   }
 }
 
-/** False where the build failed; its output has said why. */
+/** False if the build failed. The build prints its errors. */
 function build(script: 'build' | 'build:ts', state: string): Promise<boolean> {
   return new Promise((done) => {
     const child = spawn('npm', ['run', '--silent', script], {
       cwd: projectRoot,
       stdio: 'inherit',
-      // A removal of the testbed ends the build with it.
+      // tearDown ends every program with this variable, and so the build.
       env: { ...process.env, [testbedVariable]: state },
     });
     child.on('error', () => done(false));
@@ -55,7 +55,7 @@ function build(script: 'build' | 'build:ts', state: string): Promise<boolean> {
   });
 }
 
-/** Never resolves. A build that fails changes nothing that runs. */
+/** Never resolves. A failed build leaves the running programs alone. */
 async function follow(programs: Programs, begin: Snapshot, state: string): Promise<never> {
   for (let known = begin; ;) {
     const now = await nextChange(known);
@@ -66,7 +66,7 @@ async function follow(programs: Programs, begin: Snapshot, state: string): Promi
     const restarts = restartsFor(paths);
     const beganMs = Date.now();
     if (!(await build(restarts.native ? 'build' : 'build:ts', state))) {
-      print('the build FAILED: what runs stays');
+      print('the build FAILED: running programs are not replaced');
       continue;
     }
     print(`built in ${((Date.now() - beganMs) / 1000).toFixed(1)} s`);
@@ -101,12 +101,12 @@ async function dev(options: { from?: string; state: string }): Promise<void> {
     await Promise.race([startPrograms(testbed), interrupted]);
     for (const node of testbed.topology.nodes)
       print(`node ${node.name} in ${node.netns}: pods in ${node.pods.map(({ netns }) => netns).join(', ')}`);
-    print('run a program in a pod by: nsenter --net=/run/netns/NETNS -- PROGRAM');
+    print('run a program in a pod with: nsenter --net=/run/netns/NETNS -- PROGRAM');
     print(`logs are in ${state}, manifests in ${from}`);
-    print('follows the sources; Ctrl-C removes the testbed');
+    print('watching the sources; Ctrl-C removes the testbed');
     await Promise.race([follow(new Programs(testbed, print), begin, state), interrupted]);
   } catch (error) {
-    // What stood here before is not ours to remove.
+    // An earlier testbed at this place must not be removed.
     if (error instanceof WeftError && error.code === 'WEFT_BED_EXISTS') throw error;
     testbed?.close();
     await tearDown(state);
@@ -118,13 +118,13 @@ async function dev(options: { from?: string; state: string }): Promise<void> {
 }
 
 new Command('dev')
-  .description('a testbed whose programs follow the sources')
-  .option('-f, --from <dir>', "manifests; a copy of the demo's where absent")
-  .option('--state <dir>', 'where the testbed is written down', '/run/weft/dev')
+  .description('run a testbed that rebuilds and restarts its programs when sources change')
+  .option('-f, --from <dir>', 'directory of manifests (default: a copy of the demo manifests)')
+  .option('--state <dir>', 'state directory of the testbed', '/run/weft/dev')
   .action(async (options: { from?: string; state: string }) => {
     needMachine(options.from === undefined ? 'demo' : 'testbed');
     await dev(options);
-    // A restart that was under way may still wait for something.
+    // A restart in progress may still hold timers, which would keep this process alive.
     process.exit(0);
   })
   .parseAsync()

@@ -1,6 +1,6 @@
 /**
- * Replaces the programs of a testbed by those that were just built, in the way in which an upgrade of the product does it: an
- * agent takes its node over from its predecessor, a waypoint gets another replica before the former one ends. Connections go on.
+ * Replaces the programs of a testbed with the new build, as an upgrade of Weft does. A new agent takes over the node from its
+ * predecessor. A waypoint gets a new replica before the former one ends. Connections survive.
  */
 import { errorText } from '../../base/errors.js';
 import { isAlive } from '../run.js';
@@ -14,10 +14,10 @@ import {
 } from '../standalone/waypoint.js';
 import type { Restarts } from './changes.js';
 
-/** Replicas of one Gateway take turns between two numbers, which are their addresses. */
+/** The replicas of a Gateway alternate between two numbers, which determine their addresses. */
 const otherReplica = 25;
 
-/** For how long an agent that was replaced relays the connections that it has. */
+/** Time for which a replaced agent still relays its connections. */
 export const drainMs = 600_000;
 
 export class Programs {
@@ -30,7 +30,7 @@ export class Programs {
     this.#replicas = testbed.topology.waypoints.map((gateway, replica) => ({ ...gateway, replica }));
   }
 
-  /** A program that does not come up is reported; the others are restarted all the same. Never rejects. */
+  /** Restarts these programs. A failed restart is printed and does not stop the others. Never rejects. */
   async restart({ control, agents, waypoints }: Restarts): Promise<void> {
     if (control) await this.#attempt('control plane', () => this.#restartControl());
     if (agents)
@@ -62,7 +62,7 @@ export class Programs {
     const mark = this.testbed.mark(agentProcess(node));
     if (mark && isAlive(mark)) {
       const former = await takeOver(this.testbed, node);
-      // It ends once its last connection has. The testbed may be removed before.
+      // The former agent ends after its last connection. The testbed may be removed before, so a failure is ignored.
       this.testbed.stop(former, 'SIGTERM', drainMs).catch(() => undefined);
       return;
     }

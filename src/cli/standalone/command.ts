@@ -7,13 +7,13 @@ import { waypointNetns } from './waypoint.js';
 
 export function standaloneCommand(): Command {
   const standalone = new Command('standalone').description(
-    'nodes and pods as network namespaces on this machine',
+    'run a testbed on this machine: nodes and pods as network namespaces',
   );
   standalone
     .command('up')
-    .description('make the namespaces, start a control plane and an agent per node')
+    .description('create the namespaces, start a control plane and an agent per node')
     .requiredOption('-f, --from <dir>', 'manifests')
-    .option('--state <dir>', 'where the testbed is written down', stateDefault)
+    .option('--state <dir>', 'state directory of the testbed', stateDefault)
     .action(async (options: { from: string; state: string }) => {
       needMachine('testbed');
       const { topology } = await up(options);
@@ -25,14 +25,14 @@ export function standaloneCommand(): Command {
         const netns = waypointNetns({ ...gateway, replica });
         console.log(`waypoint ${gateway.namespace}/${gateway.name} in ${netns}`);
       }
-      console.log('up; run programs in a pod by: nsenter --net=/run/netns/NETNS -- PROGRAM');
-      // Handles of what goes on running would keep this one.
+      console.log('up; run programs in a pod with: nsenter --net=/run/netns/NETNS -- PROGRAM');
+      // Handles of the programs that keep running would keep this process alive.
       process.exit(0);
     });
   standalone
     .command('down')
-    .description('remove all that up has made, whatever became of it')
-    .option('--state <dir>', 'where the testbed is written down', stateDefault)
+    .description('remove the testbed, in whatever state it is')
+    .option('--state <dir>', 'state directory of the testbed', stateDefault)
     .action(async (options: { state: string }) => {
       needMachine('testbed');
       console.log((await tearDown(options.state)) ? 'down' : `no testbed at ${options.state}`);

@@ -1,22 +1,22 @@
-/** Signals that ask a program with a testbed to end: the testbed is removed before the program ends. */
+/** Turns SIGINT and SIGTERM into an error, so that a program removes its testbed before it ends. */
 import { WeftError } from '../../base/errors.js';
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export interface Interruption {
-  /** Rejects with WEFT_INTERRUPTED at the first of these signals; later ones are ignored. */
+  /** Rejects with WEFT_INTERRUPTED at the first signal. Later signals are ignored. */
   readonly interrupted: Promise<never>;
-  /** From then on the signals have their usual effect. */
+  /** Restores the default effect of the signals. */
   release(): void;
 }
 
-/** @param effect what the error says after the signal's name. */
+/** @param effect text of the error after the name of the signal. */
 export function interruption(effect: string): Interruption {
   let onSignal: (signal: NodeJS.Signals) => void = () => undefined;
   const interrupted = new Promise<never>((_resolve, reject) => {
     onSignal = (signal) => reject(new WeftError('WEFT_INTERRUPTED', `${signal}: ${effect}`));
   });
-  // A signal may come while nobody awaits it.
+  // Avoids an unhandled rejection when a signal arrives while nothing awaits it.
   interrupted.catch(() => undefined);
   for (const signal of signals) process.on(signal, onSignal);
   return {

@@ -1,4 +1,4 @@
-/** What is written down of a testbed before it is made, so that `down` finds all of it, also after `up` was killed. */
+/** The ledger of a testbed. Each part is recorded before it is created, so that `down` finds all parts even if `up` was killed. */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, WeftError } from '../../base/errors.js';
@@ -7,37 +7,37 @@ import type { ProcessMark } from '../run.js';
 /** The state directory of `weft standalone`. */
 export const stateDefault = '/run/weft/standalone';
 
-/** What `down` needs to know of a testbed; testbed.json in its state directory. */
+/** Content of testbed.json in the state directory: the parts of a testbed that `down` removes. */
 export interface Ledger {
-  /** Who made it; a demo lives as long as its testbed, `standalone up` does not. */
+  /** Process that created the testbed. A demo runs as long as its testbed. `standalone up` ends earlier. */
   readonly owner: ProcessMark | undefined;
   readonly from: string;
   readonly nodes: readonly { readonly name: string; readonly netns: string }[];
   readonly netns: string[];
   readonly instances: readonly string[];
-  /** Those that are to run: `process` is a name in `processes`. */
+  /** Waypoints that should run. `process` is a name in `processes`. */
   readonly waypoints: { readonly gateway: string; readonly netns: string; readonly process: string }[];
   processes: Record<string, ProcessMark>;
 }
 
-/** Every program of a testbed carries this with the testbed's state directory, from before it is written down. */
+/** Environment variable of every program of a testbed: the state directory. It is set before the program is recorded. */
 export const testbedVariable = 'WEFT_BED';
 
 export const ledgerPath = (state: string): string => join(state, 'testbed.json');
 
-/** Undefined where no testbed stands at `state`. */
+/** Undefined if there is no testbed at `state`. */
 export function readLedger(state: string): Ledger | undefined {
   try {
     return JSON.parse(readFileSync(ledgerPath(state), 'utf8')) as Ledger;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new WeftError('WEFT_BED', `${ledgerPath(state)} is not readable: ${errorText(error)}`, {
+    throw new WeftError('WEFT_BED', `cannot read ${ledgerPath(state)}: ${errorText(error)}`, {
       cause: error,
     });
   }
 }
 
-/** Replaces the ledger of the testbed at `state` in one step. */
+/** Replaces the ledger of the testbed at `state` atomically. */
 export function writeLedger(state: string, ledger: Ledger): void {
   const path = ledgerPath(state);
   writeFileSync(`${path}.new`, JSON.stringify(ledger), { mode: 0o600 });

@@ -1,4 +1,4 @@
-/** The network of a testbed: a namespace per node and pod, and the links between them. */
+/** The network of a testbed: a network namespace per node and pod, and the links between them. */
 import { isV6 } from '../../model/address.js';
 import { sh } from '../run.js';
 import { blockOf, gatewayOf, lengthOf, underlayNetns, type TestbedPod, type Topology } from './topology.js';
@@ -11,7 +11,7 @@ export const netnsOf = ({ nodes }: Pick<Topology, 'nodes'>): string[] => [
   ...nodes.flatMap((node) => [node.netns, ...node.pods.map((pod) => pod.netns)]),
 ];
 
-/** Makes all namespaces of a topology and links them: nodes by one bridge, pods to their node. `env`: of each command. */
+/** Creates and links all namespaces of a topology: one bridge connects the nodes, and each pod is linked to its node. `env`: environment of each command. */
 export function makeNetwork({ nodes, controlIp }: Topology, env: Environment): void {
   for (const name of netnsOf({ nodes })) makeNetns(name, env);
   const batch = (netns: string, lines: string[]): void => runBatch(netns, lines, env);
@@ -33,7 +33,7 @@ export function makeNetwork({ nodes, controlIp }: Topology, env: Environment): v
       'link set eth0 up',
       ...node.addresses.map((ip) => `addr add ${ip}/${lengthOf(ip)} dev eth0${isV6(ip) ? ' nodad' : ''}`),
       'link add pods type bridge',
-      // Else it is the lowest of its ports' addresses, and a pod that goes would change it under its neighbours.
+      // A bridge without a fixed address takes the lowest address of its ports, which would change under its neighbors when a pod is removed.
       `link set pods address 02:77:65:66:74:${(index + 1).toString(16).padStart(2, '0')}`,
       'link set pods up',
       ...[...gateways].map(
@@ -42,7 +42,7 @@ export function makeNetwork({ nodes, controlIp }: Topology, env: Environment): v
     ]);
     node.pods.forEach((pod, at) => plug(node.netns, pod, `p${at}`, env));
   });
-  // The underlay too: the control plane answers waypoints, which are pods.
+  // The underlay needs routes to pods too, because the control plane responds to waypoints, which are pods.
   for (const from of [underlayNetns, ...nodes.map(({ netns }) => netns)]) {
     for (const other of nodes) {
       if (other.netns === from) continue;
@@ -61,7 +61,7 @@ export function makeNetwork({ nodes, controlIp }: Topology, env: Environment): v
   }
 }
 
-/** One more pod's namespace, linked to its node. `link`: the pod's, as its node sees it. */
+/** Creates the namespace of a pod and links it to its node. `link`: name of the link on the node. */
 export function addPodNetns(nodeNetns: string, pod: TestbedPod, link: string, env: Environment): void {
   makeNetns(pod.netns, env);
   plug(nodeNetns, pod, link, env);
@@ -86,7 +86,7 @@ function makeNetns(name: string, env: Environment): void {
   );
 }
 
-/** `link`: the pod's, as its node sees it. */
+/** `link`: name of the link on the node. */
 function plug(nodeNetns: string, pod: TestbedPod, link: string, env: Environment): void {
   runBatch(
     nodeNetns,

@@ -1,4 +1,4 @@
-/** An upgrade of a testbed's agent: two side by side, until the new one has the node. */
+/** Replaces the agent of a testbed node as an upgrade does: both agents run until the new one has taken over the node. */
 import { until } from '../../base/wait.js';
 import { programs } from '../run.js';
 import { agentProcess, type Testbed } from './testbed.js';
@@ -6,15 +6,15 @@ import { agentProcess, type Testbed } from './testbed.js';
 const takenMsMax = 60_000;
 
 export interface ReplaceOptions {
-  /** Another build's agent. */
+  /** Agent of another build. */
   readonly program?: string;
-  /** Called when the new agent has the node, before the former is asked to end. */
+  /** Called when the new agent has taken over, before the former one is stopped. */
   readonly onTaken?: () => Promise<void> | void;
 }
 
 /**
- * Starts a new agent beside the present one; resolves when it has the node, with the name of the former agent's process, which
- * still relays its connections. Errors: WEFT_START, WEFT_TIMEOUT; the new agent is ended then.
+ * Starts a new agent beside the present one. Resolves when the new agent has taken over the node, with the process name of the
+ * former agent, which still relays its connections. Errors: WEFT_START, WEFT_TIMEOUT. On an error the new agent is ended.
  */
 export async function takeOver(
   testbed: Testbed,
@@ -25,7 +25,7 @@ export async function takeOver(
   const successor = `${name}-next`;
   const { pid } = testbed.startAgent(node, program, successor);
   try {
-    await until(`the next agent of ${node} has it`, takenMsMax, () => {
+    await until(`the new agent of ${node} takes over`, takenMsMax, () => {
       testbed.died(successor);
       const state = testbed.readyState(node);
       return state.ready && state.pid === pid;
@@ -40,7 +40,7 @@ export async function takeOver(
   return former;
 }
 
-/** As `takeOver`; resolves when the former agent has ended. */
+/** Like `takeOver`, but also stops the former agent and resolves when it has ended. */
 export async function replaceAgent(
   testbed: Testbed,
   node: string,

@@ -11,7 +11,7 @@ import { tearDown } from './teardown.js';
 const asRoot = process.getuid?.() === 0 ? {} : { skip: 'needs root' };
 
 test(
-  'a testbed that is removed takes its unwritten programs with it, and none of a testbed of that name elsewhere',
+  'removing a testbed ends programs that its ledger does not list yet, and no program of a testbed in another mount namespace',
   asRoot,
   async () => {
     const state = mkdtempSync(join(tmpdir(), 'weft-t-'));

@@ -1,4 +1,4 @@
-/** Removes a testbed by its ledger, whatever became of who made it. */
+/** Removes a testbed by its ledger, even if the program that created it was killed. */
 import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, rmdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { sleep } from '../../base/wait.js';
@@ -10,8 +10,8 @@ import { readLedger, testbedVariable } from './ledger.js';
 const weftRun = '/run/weft';
 
 /**
- * Processes that carry the mark of the testbed at `state`, this one apart. In another mount namespace that path is another
- * directory, so another testbed.
+ * Processes whose environment names the testbed at `state`, without this process. In another mount namespace the same path is
+ * another directory, and so another testbed.
  */
 function markedProcesses(state: string): ProcessMark[] {
   const mounts = readlinkSync('/proc/self/ns/mnt');
@@ -30,8 +30,8 @@ function markedProcesses(state: string): ProcessMark[] {
 }
 
 /**
- * Removes a testbed by its ledger: programs, namespaces, what agents left in the kernel, files. False where there is none. What
- * fails does not keep the rest from being removed; the ledger then stays, so that it can be run again.
+ * Removes a testbed by its ledger: programs, namespaces, pinned maps of agents, files. False if there is no testbed. A failure does
+ * not stop the removal of the other parts. The ledger is then kept, so that the removal can be repeated.
  */
 export async function tearDown(stateDir: string): Promise<boolean> {
   const state = resolve(stateDir);
@@ -49,7 +49,7 @@ export async function tearDown(stateDir: string): Promise<boolean> {
     Promise.all(marks.map((mark) => attempt(() => endProcess(mark, 5_000))));
 
   await endAll(Object.values(ledger.processes));
-  // What was started but not yet written down, and setup commands that outlived their `up`.
+  // Programs that were started but not yet recorded, and setup commands that outlived their `up`.
   for (let rest = markedProcesses(state); rest.length > 0; rest = markedProcesses(state)) await endAll(rest);
   for (const instance of ledger.instances) {
     if (!existsSync(join(pinRoot, instance))) continue;
@@ -60,7 +60,7 @@ export async function tearDown(stateDir: string): Promise<boolean> {
   });
   for (const name of ledger.netns) {
     if (!existsSync(join('/run/netns', name))) continue;
-    // What a user started there by hand would keep the namespace alive without a name.
+    // A program that a user started there would keep the namespace alive without a name.
     await attempt(() =>
       endAll(
         sh('ip', ['netns', 'pids', name])
@@ -74,7 +74,7 @@ export async function tearDown(stateDir: string): Promise<boolean> {
   if (failures.length > 0) {
     throw new WeftError(
       'WEFT_BED_DOWN',
-      `${failures.map(errorText).join('; ')}: weft standalone down --state ${state} can be run again`,
+      `${failures.map(errorText).join('; ')}: repeat weft standalone down --state ${state}`,
       { cause: failures[0], retryable: true },
     );
   }
@@ -85,8 +85,8 @@ export async function tearDown(stateDir: string): Promise<boolean> {
 }
 
 /**
- * Removes the testbed at `state` that a killed program left. Throws WEFT_BED_EXISTS where its owner is alive; `running` says
- * what that is.
+ * Removes the testbed at `state` that a killed program left. Throws WEFT_BED_EXISTS if its owner is alive. `running`: text of the
+ * error that names the owner.
  */
 export async function removeAbandoned(state: string, running: string): Promise<void> {
   const owner = readLedger(state)?.owner;

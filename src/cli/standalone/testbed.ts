@@ -1,6 +1,6 @@
 /**
- * The testbed: nodes and pods as network namespaces, and Weft's own programs on them. What is made is written down before it
- * is made, so that `down` finds all of it, also after `up` was killed.
+ * The testbed: nodes and pods as network namespaces, with the programs of Weft. Each part is recorded in the ledger before it is
+ * created, so that `down` removes all parts even if `up` was killed.
  */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -25,17 +25,17 @@ export { agentProcess } from './agent.js';
 export { tearDown } from './teardown.js';
 
 export interface TestbedOptions {
-  /** Manifests; watched by the control plane. */
+  /** Directory of manifests that the control plane watches. */
   readonly from: string;
   readonly state: string;
   readonly certTtlS?: number;
   readonly workers?: number;
-  /** Further flags of each agent. */
+  /** Further flags for each agent. */
   readonly agentFlags?: readonly string[];
 }
 
 export const controlPort = 15012;
-/** Patient: an emulated machine with another load beside it takes a minute for what takes a second here. */
+/** An emulated machine under load needs a minute for steps that normally take a second. */
 const readyMsMax = 90_000;
 
 export class Testbed {
@@ -65,22 +65,22 @@ export class Testbed {
   }
 
   /**
-   * Makes namespaces and links; programs are started apart. Throws WEFT_BED_EXISTS where a testbed is there already, or
-   * anything by a name that it would use: what `down` removes must have been made here. After any other error, tearDown.
+   * Creates namespaces and links, and starts no programs. Throws WEFT_BED_EXISTS if a testbed, a network namespace or pinned maps
+   * with one of its names exist, because `down` must remove only what this function created. After any other error, call tearDown.
    */
   static create(options: TestbedOptions): Testbed {
     const testbed = new Testbed(options, readTopology(options.from));
     if (existsSync(ledgerPath(testbed.state))) {
       throw new WeftError(
         'WEFT_BED_EXISTS',
-        `a testbed stands at ${testbed.state}: weft standalone down --state ${testbed.state}`,
+        `a testbed exists at ${testbed.state}: weft standalone down --state ${testbed.state}`,
       );
     }
     for (const name of testbed.#ledger.netns) {
       if (existsSync(join('/run/netns', name))) {
         throw new WeftError(
           'WEFT_BED_EXISTS',
-          `network namespace ${name} is there already: take that testbed down first, or remove it by ip netns del ${name}`,
+          `network namespace ${name} exists already: take its testbed down first, or remove it with ip netns del ${name}`,
         );
       }
     }
@@ -88,7 +88,7 @@ export class Testbed {
       if (existsSync(join(pinRoot, name))) {
         throw new WeftError(
           'WEFT_BED_EXISTS',
-          `an agent's pins named ${name} are there already: end that agent, then weft cleanup --instance ${name}`,
+          `pinned maps of an agent named ${name} exist already: end that agent, then run weft cleanup --instance ${name}`,
         );
       }
     }
@@ -98,7 +98,7 @@ export class Testbed {
     return testbed;
   }
 
-  /** From now on nothing is started any more; for a tearDown while steps are still under way. */
+  /** Makes later starts fail, for a tearDown while other steps still run. */
   close(): void {
     this.#closed = true;
   }
@@ -107,7 +107,7 @@ export class Testbed {
     writeLedger(this.state, this.#ledger);
   }
 
-  /** For `weft status`: one that is taken away is no longer to run. */
+  /** Removes the waypoint from the list that `weft status` reports. */
   keepWaypoint(gateway: string, netns: string, process: string): void {
     this.dropWaypoint(process);
     this.#ledger.waypoints.push({ gateway, netns, process });
@@ -123,18 +123,18 @@ export class Testbed {
     return this.#ledger.netns.includes(name);
   }
 
-  /** One more pod's namespace, plugged into its node; what tells the mesh of it is its caller's. Throws as `create`. */
+  /** Adds the network namespace of a pod and links it to its node. The caller writes the manifest. Throws as `create`. */
   addPod(node: string, pod: TestbedPod): void {
     const found = this.topology.nodes.find(({ name }) => name === node);
     if (!found) throw new WeftError('WEFT_BED', `no node ${node}`);
     if (existsSync(join('/run/netns', pod.netns)))
-      throw new WeftError('WEFT_BED_EXISTS', `network namespace ${pod.netns} is there already`);
+      throw new WeftError('WEFT_BED_EXISTS', `network namespace ${pod.netns} exists already`);
     this.#ledger.netns.push(pod.netns);
     this.#save();
     addPodNetns(found.netns, pod, `x${this.#ledger.netns.length}`, this.#env);
   }
 
-  /** Starts a program in a namespace of the testbed, to be ended with it. */
+  /** Starts a program in a namespace of the testbed. tearDown ends it. */
   start(name: string, netns: string, command: string, args: readonly string[]): ProcessMark {
     if (this.#closed)
       throw new WeftError('WEFT_BED', `${name} is not started: the testbed is being taken down`);
@@ -170,7 +170,7 @@ export class Testbed {
   async startControl(): Promise<void> {
     const { from, certTtlS } = this.options;
     mkdirSync(this.controlState(), { recursive: true, mode: 0o700 });
-    // What the testbed adds by itself, for the control plane to read beside the user's own.
+    // Objects that the testbed renders. The control plane reads them beside the user's manifests.
     const rendered = join(this.state, 'rendered');
     mkdirSync(rendered, { recursive: true });
     const ttl = certTtlS === undefined ? [] : ['--cert-ttl-s', String(certTtlS)];
@@ -193,7 +193,7 @@ export class Testbed {
     );
   }
 
-  /** False; throws WEFT_START where the program has ended. */
+  /** Throws WEFT_START if the program has ended, else returns false. */
   died(name: string): false {
     const mark = this.#ledger.processes[name];
     if (mark && isAlive(mark)) return false;
@@ -204,7 +204,7 @@ export class Testbed {
     return runDirOf(this.state, node);
   }
 
-  /** `program`: another build's agent, as an upgrade brings it. */
+  /** `program`: the agent of another build, for tests of an upgrade. */
   startAgent(node: string, program = programs.agent, name = agentProcess(node)): ProcessMark {
     const found = this.topology.nodes.find(({ name }) => name === node);
     if (!found) throw new WeftError('WEFT_BED', `no node ${node}`);
@@ -214,7 +214,7 @@ export class Testbed {
       sh(process.execPath, [programs.control, 'token', '--state', this.controlState(), '--node', node]),
       { mode: 0o600 },
     );
-    // Beside another agent it has nothing to say yet.
+    // A second agent of a node reports its readiness only once it has taken over.
     if (name === agentProcess(node)) rmSync(join(this.runDir(node), 'ready'), { force: true });
     return this.start(name, found.netns, process.execPath, [
       program,
@@ -230,7 +230,7 @@ export class Testbed {
       token,
       '--run',
       this.runDir(node),
-      // All manifests of a testbed have one author.
+      // All manifests of a testbed have one author, so Workloads of every namespace are allowed.
       '--workload-namespaces',
       '*',
       '--drain-ms',
@@ -240,7 +240,7 @@ export class Testbed {
     ]);
   }
 
-  /** A process has another name from now on; the one that had it is forgotten. */
+  /** Renames a process in the ledger. A process that had the new name is forgotten. */
   rename(from: string, to: string): void {
     const mark = this.#ledger.processes[from];
     if (mark) this.#ledger.processes[to] = mark;
@@ -253,8 +253,8 @@ export class Testbed {
   }
 
   /**
-   * Waits until every agent holds exactly `pods` of its pods, with certificates; all that are there where absent. `nodes`: of
-   * those alone; of all where absent.
+   * Waits until each agent has enrolled as many pods as `pods` says, with certificates. Default: all pods that exist. `nodes`:
+   * wait only for the agents of these nodes. Default: all nodes.
    */
   async waitReady(pods?: Readonly<Record<string, number>>, nodes = this.#nodeNames()): Promise<void> {
     for (const name of nodes) {
@@ -279,7 +279,7 @@ export class Testbed {
     return this.topology.nodes.map(({ name }) => name);
   }
 
-  /** `nodes`: those that get an agent; all where absent. */
+  /** `nodes`: nodes that get an agent. Default: all. */
   async up(nodes = this.#nodeNames()): Promise<void> {
     await this.startControl();
     for (const name of nodes) this.startAgent(name);

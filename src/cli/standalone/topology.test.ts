@@ -18,7 +18,7 @@ const node = (name: string): string =>
   `{ apiVersion: v1, kind: Node, metadata: { name: ${name}, annotations: { weft.dev/netns: weft-${name} } },
     status: { addresses: [{ type: InternalIP, address: 192.168.90.1 }] } }`;
 
-test('a testbed is read as the control plane reads it: Lists, JSON, other groups left alone', () => {
+test('a testbed is read as the control plane reads it: Lists and JSON are read, other API groups are ignored', () => {
   const pod = {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -40,10 +40,10 @@ test('a testbed is read as the control plane reads it: Lists, JSON, other groups
   assert.deepEqual(waypoints, [{ namespace: 'default', name: 'wp' }]);
 });
 
-test('a manifest that cannot be read is named by file and line', () => {
+test('an error in a manifest names the file and the line', () => {
   assert.throws(
     () => topologyOf({ 'a.yaml': `${node('a')}\n---\nkind: [` }),
     /a\.yaml:\d+: .*weft check -f /,
   );
-  assert.throws(() => topologyOf({}), /names no Node .*docs\/standalone\.md/);
+  assert.throws(() => topologyOf({}), /has no Node .*docs\/standalone\.md/);
 });

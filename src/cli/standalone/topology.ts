@@ -1,4 +1,4 @@
-/** Which namespaces, links and routes a directory of manifests asks for. */
+/** Derives namespaces, links and routes from a directory of manifests. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { WeftError } from '../../base/errors.js';
@@ -34,11 +34,11 @@ export interface TestbedNode {
 }
 export interface Topology {
   readonly nodes: readonly TestbedNode[];
-  /** Gateways that ask for a waypoint. */
+  /** Gateways of the waypoint class. */
   readonly waypoints: readonly {
     readonly namespace: string;
     readonly name: string;
-    /** Of its program; absent where the Gateway sets none. */
+    /** Number of workers, undefined if the Gateway sets none. */
     readonly flags?: readonly string[];
   }[];
   /** The control plane's address on the underlay: host 254 of the first node's /24. */
@@ -52,7 +52,7 @@ function manifestsIn(dir: string): Manifest[] {
   try {
     names = readdirSync(dir);
   } catch (error) {
-    throw new WeftError('WEFT_BED', `${dir} is no directory of manifests`, { cause: error });
+    throw new WeftError('WEFT_BED', `${dir} is not a directory of manifests`, { cause: error });
   }
   return names
     .filter(isManifest)
@@ -63,14 +63,14 @@ function manifestsIn(dir: string): Manifest[] {
       if (error)
         throw new WeftError(
           'WEFT_BED',
-          `${join(dir, name)}:${error.line}: ${error.message}; weft check -f ${dir} says all that is wrong`,
+          `${join(dir, name)}:${error.line}: ${error.message}; weft check -f ${dir} lists all problems`,
         );
       return manifests.map(({ value }) => value as Manifest | string);
     })
     .filter((manifest): manifest is Manifest => typeof manifest === 'object');
 }
 
-/** Where it is not said, and nothing else is: other groups have kinds of these names too. */
+/** True for objects of this group, and for objects without apiVersion. Other groups have kinds of the same names. */
 const isOfGroup = ({ apiVersion }: Manifest, group: string): boolean =>
   apiVersion === undefined || (group === '' ? !apiVersion.includes('/') : apiVersion.startsWith(`${group}/`));
 
@@ -88,8 +88,8 @@ function netnsOf(manifest: Manifest): string {
 }
 
 /**
- * Reads the Nodes and Pods of a directory. Throws WEFT_BED where they make no testbed: a name of a namespace or an address twice,
- * a pod on no node, a block of pod addresses on two nodes.
+ * Reads the Nodes and Pods of a directory. Throws WEFT_BED if they do not form a testbed: a namespace name or an address is used
+ * twice, a pod has no node, or two nodes share a block of pod addresses.
  */
 export function readTopology(dir: string): Topology {
   const manifests = manifestsIn(dir);
@@ -117,7 +117,7 @@ export function readTopology(dir: string): Topology {
   }
   const once = (what: string, values: readonly string[]): void => {
     const twice = values.find((value, at) => values.indexOf(value) !== at);
-    if (twice !== undefined) throw new WeftError('WEFT_BED', `${what} ${twice} stands twice in ${dir}`);
+    if (twice !== undefined) throw new WeftError('WEFT_BED', `${what} ${twice} is used twice in ${dir}`);
   };
   const all = [...nodes, ...nodes.flatMap((node) => node.pods)];
   once('network namespace', [underlayNetns, ...all.map(({ netns }) => netns)]);
@@ -126,14 +126,14 @@ export function readTopology(dir: string): Topology {
     all.flatMap(({ addresses }) => addresses),
   );
   once(
-    'block of pod addresses (a node has its own)',
+    'block of pod addresses (each node needs its own)',
     nodes.flatMap((node) => [...new Set(node.pods.flatMap(({ addresses }) => addresses.map(blockOf)))]),
   );
   const first = nodes[0]?.addresses.find((ip) => !isV6(ip));
   if (!first)
     throw new WeftError(
       'WEFT_BED',
-      `${dir} names no Node with an IPv4 InternalIP: docs/standalone.md says what a Node and a Pod need without Kubernetes`,
+      `${dir} has no Node with an IPv4 InternalIP: docs/standalone.md lists what a Node and a Pod need without Kubernetes`,
     );
   const waypoints = manifests
     .filter((manifest) => isOfGroup(manifest, 'gateway.networking.k8s.io'))
@@ -148,10 +148,10 @@ export function readTopology(dir: string): Topology {
   return { nodes, waypoints, controlIp: parseIp(first.replace(/\d+$/, '254')) };
 }
 
-/** The block that an address is in: /24 or /64. */
+/** The block of an address: /24 or /64. */
 export const blockOf = (ip: IpAddress): string =>
   isV6(ip) ? `${expand64(ip)}::/64` : ip.replace(/\d+$/, '0/24');
-/** The node's own address in its pods' block. */
+/** The address of the node in its block of pod addresses. */
 export const gatewayOf = (ip: IpAddress): string =>
   isV6(ip) ? `${expand64(ip)}::fffe` : ip.replace(/\d+$/, '254');
 export const lengthOf = (ip: IpAddress): number => (isV6(ip) ? 64 : 24);

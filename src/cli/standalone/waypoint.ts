@@ -1,4 +1,4 @@
-/** Without Kubernetes: what its control plane renders for a Gateway, made by the testbed: a namespace, the program, the objects. */
+/** Waypoints of a testbed. On Kubernetes the control plane renders a waypoint for a Gateway. Here the testbed creates the namespace, the program and the objects. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -11,11 +11,11 @@ import { controlPort, type Testbed } from './testbed.js';
 
 export interface WaypointReplica {
   readonly namespace: string;
-  /** Of the Gateway. */
+  /** Name of the Gateway. */
   readonly name: string;
-  /** Where it runs; the first node where absent. */
+  /** Node of the replica. Default: the first node. */
   readonly node?: string;
-  /** Tells several of one Gateway apart. */
+  /** Number of the replica within its Gateway. */
   readonly replica?: number;
   readonly workers?: number;
   readonly flags?: readonly string[];
@@ -29,13 +29,13 @@ export const waypointProcess = ({ namespace, name, replica = 0 }: WaypointReplic
   `waypoint-${namespace}-${name}-${replica}`;
 export const waypointNetns = ({ name, replica = 0 }: WaypointReplica): string => `weft-wp-${name}-${replica}`;
 
-/** Host `200 + n` of the pods' blocks of its node: beds number their own pods from below. */
+/** Host `200 + n` of the pod blocks of the node. Testbeds number their own pods from below. */
 function addressesOf(testbed: Testbed, node: string, index: number): IpAddress[] {
   const like = testbed.topology.nodes.find(({ name }) => name === node)?.pods[0]?.addresses ?? [];
   if (like.length === 0)
     throw new WeftError(
       'WEFT_BED',
-      `node ${node} has no pod whose block of addresses a waypoint could be in`,
+      `node ${node} has no pod, so the testbed has no address block for its waypoint: add a Pod on this node`,
     );
   return like.map((ip) =>
     parseIp(
@@ -85,7 +85,7 @@ function serviceOf({ namespace, name }: WaypointReplica): string {
   });
 }
 
-/** Starts one and tells the mesh of it once it is ready. Throws as Testbed.start, and WEFT_TIMEOUT. */
+/** Starts a replica and publishes it as ready once it is. Throws as Testbed.start, and WEFT_TIMEOUT. */
 export async function startWaypoint(testbed: Testbed, place: WaypointReplica): Promise<void> {
   const node = place.node ?? testbed.topology.nodes[0]?.name ?? '';
   const netns = waypointNetns(place);
@@ -139,7 +139,7 @@ export async function startWaypoint(testbed: Testbed, place: WaypointReplica): P
 export const accessLogOf = (testbed: Testbed, place: WaypointReplica): string =>
   join(testbed.state, `${waypointProcess(place)}.requests.log`);
 
-/** As a rolling update does: no new connections are sent there, then it is told to end; resolves when it is gone. */
+/** Removes a replica as a rolling update does: first marks it as not ready, so that it gets no new connections, then ends it. Resolves when it has ended. */
 export async function stopWaypoint(
   testbed: Testbed,
   place: WaypointReplica,

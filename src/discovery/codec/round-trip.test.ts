@@ -172,8 +172,8 @@ const presence = [{ matchType: { $case: 'presence', value: {} } }];
 test('a policy is unchanged after encoding and decoding, with and without HTTP matches', () => {
   for (const action of ['allow', 'deny'] as const) {
     for (const match of [emptyMatch, { ...emptyMatch, destinationPorts: [80] }]) {
-      for (const told of [policy(action, match), policy(action, { ...match, http })])
-        assert.deepEqual(decodeAuthorization(encodeAuthorization(told)), { ok: true, value: told });
+      for (const sent of [policy(action, match), policy(action, { ...match, http })])
+        assert.deepEqual(decodeAuthorization(encodeAuthorization(sent)), { ok: true, value: sent });
     }
   }
 });
@@ -231,9 +231,9 @@ test('a Service and a Workload scoped to their namespace are unchanged after enc
   assert.ok(message.type?.$case === 'service');
   assert.deepEqual(message.type.value.addresses, []);
   const workload = workloadAt('legacy', '10.9.0.1', 'vm1', { scope: 'namespace' });
-  const told = Address.decode(encodeWorkload(workload));
-  assert.ok(told.type?.$case === 'workload');
-  assert.deepEqual(told.type.value.addresses, []);
+  const address = Address.decode(encodeWorkload(workload));
+  assert.ok(address.type?.$case === 'workload');
+  assert.deepEqual(address.type.value.addresses, []);
   const again = decodeAddress(encodeWorkload(workload));
   assert.ok(again.ok && again.value.kind === 'workload');
   assert.deepEqual(again.value.workload, workload);

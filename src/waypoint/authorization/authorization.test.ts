@@ -149,7 +149,7 @@ test('if two ports of a Service lead to one port of the pod, the port that was d
 test('the policies of a TCP route’s backend Service apply to connections, and an unknown backend gets none', async (t) => {
   const port = await rawUpstream(t, (socket) => socket.end('hello'));
   const tcp = (name: string) => route('r', [{ backends: [backend(name)] }], { kind: 'tcp' });
-  const text = async (name: string, policies: readonly AuthorizationPolicy[], away = false) => {
+  const text = async (name: string, policies: readonly AuthorizationPolicy[], isRemoved = false) => {
     const waypoint = await startWaypoint(t, {
       backends: { api: [port], other: [] },
       protocol: 'tcp',
@@ -161,21 +161,21 @@ test('the policies of a TCP route’s backend Service apply to connections, and 
     waypoint.apply({
       mesh: {
         workloads: [workload('slice', '127.0.0.1', 'node-1', { ...behind('other', port), tunnel: 'none' })],
-        ...(away ? { removed: [key('other')] } : {}),
+        ...(isRemoved ? { removed: [key('other')] } : {}),
       },
     });
     const client = await RawClient.open(waypoint.port);
     t.after(() => client.socket.destroy());
     await client.untilClosed();
-    return { text: client.text, why: waypoint.carried.at(-1) };
+    return { text: client.text, why: waypoint.relayed.at(-1) };
   };
   assert.equal((await text('other', [])).text, 'hello');
   const denied = await text('other', [policy('p', 'deny', from, by('other'))]);
   assert.equal(denied.text, '');
   assert.match(denied.why ?? '', /shop\/p/);
-  const away = await text('other', [], true);
-  assert.equal(away.text, '');
-  assert.match(away.why ?? '', /Service shop\/other\S* with port 80 is unknown/);
+  const removedService = await text('other', [], true);
+  assert.equal(removedService.text, '');
+  assert.match(removedService.why ?? '', /Service shop\/other\S* with port 80 is unknown/);
 });
 
 test('a mirror is a request to another Service, whose policies apply to the client', async (t) => {

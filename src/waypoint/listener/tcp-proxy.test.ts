@@ -37,11 +37,11 @@ test('bytes that are not HTTP are relayed as TCP if no protocol is declared', as
   await client.untilClosed();
   assert.match(client.text, /^HTTP\/1\.1 400 /);
   // A policy on HTTP attributes refuses the connection.
-  const judged = await startWaypoint(t, {
+  const withPolicy = await startWaypoint(t, {
     backends: { api: [port] },
     policies: [policy('p', 'deny', { http: http_({ methods: ['DELETE'] }) })],
   });
-  const refused = await RawClient.open(judged.port);
+  const refused = await RawClient.open(withPolicy.port);
   refused.write('EHLO X\r\n');
   await refused.untilClosed();
   assert.equal(refused.text, '');

@@ -77,7 +77,7 @@ export async function ask(who: string, url: string, more: Omit<Ask, 'url'> = {})
   return answer;
 }
 /** Sends requests until `isSo` accepts the response: an applied object takes a moment to be in force. */
-export async function asked(
+export async function askUntil(
   what: string,
   isSo: (answer: ClientResponse) => boolean,
   ...args: Parameters<typeof ask>

@@ -3,14 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { until } from '../../../src/base/wait.js';
 import { kubectl, weft } from '../../support/cluster.js';
-import { asked, viaWaypoint } from './client.js';
+import { askUntil, viaWaypoint } from './client.js';
 import { store } from './objects.js';
 
 test("a Service is served by another namespace's waypoint only once the waypoint's Gateway admits it; until then it is closed", async () => {
   await weft('waypoint', 'apply', '-n', 'outside', '--name', 'far', '--wait');
   const labels = ['weft.dev/waypoint=far', 'weft.dev/waypoint-namespace=outside'];
   await store('label', 'service', 'api-v2', ...labels);
-  await asked(
+  await askUntil(
     'the Service is closed',
     (answer) => answer.status === undefined,
     'other/client',
@@ -31,7 +31,7 @@ test("a Service is served by another namespace's waypoint only once the waypoint
     );
   await from('All');
   // Only by this Service's own address: its pods are behind the namespace's waypoint by the other Service.
-  await asked(
+  await askUntil(
     'the waypoint serves the Service',
     (answer) => answer.status === 200 && viaWaypoint(answer),
     'other/client',

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { until } from '../../../src/base/wait.js';
 import { gatewayKinds, installChart, kubectl, weft } from '../../support/cluster.js';
-import { ask, asked, viaWaypoint } from './client.js';
+import { ask, askUntil, viaWaypoint } from './client.js';
 import { read, rollout, conditionOf, store, type ObjectStatus } from './objects.js';
 
 test("without the Gateway API's CRDs the mesh starts, and the GatewayClass is applied once they are installed", async () => {
@@ -55,7 +55,7 @@ test('a Gateway becomes unprivileged pods, and is programmed with an address', a
 });
 
 test('without a route, requests to the Service and to a pod address go through the waypoint', async () => {
-  await asked('requests go through the waypoint', viaWaypoint, 'store/client', 'http://api/');
+  await askUntil('requests go through the waypoint', viaWaypoint, 'store/client', 'http://api/');
   const ip = await store('get', 'pod', '-l', 'app=api,version=v2', '-o', 'jsonpath={.items[0].status.podIP}');
   for (const url of ['http://api/', `http://${ip}:8080/`]) {
     const answer = await ask('store/client', url);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { applyText } from '../../support/cluster.js';
-import { ask, asked } from './client.js';
+import { ask, askUntil } from './client.js';
 import { conditionOf, store } from './objects.js';
 
 test('requests that a policy of methods and paths does not allow get 403, with targetRefs and with a selector', async () => {
@@ -21,7 +21,7 @@ spec:
     await applyText(policy(where));
     const { status } = await conditionOf(['accesspolicy', 'readers'], 'weft.dev/Enforced', 'Enforced');
     assert.equal(status, 'True');
-    await asked(
+    await askUntil(
       'a path that is not allowed is refused',
       (a) => a.status === 403,
       'store/client',
@@ -31,6 +31,6 @@ spec:
     assert.equal((await ask('store/client', 'http://api/open/1', { method: 'POST' })).status, 403, where);
     assert.equal((await ask('store/intruder', 'http://api/open/1')).status, 403, where);
     await store('delete', 'accesspolicy', 'readers');
-    await asked('the path is allowed again', (a) => a.status === 200, 'store/client', 'http://api/closed');
+    await askUntil('the path is allowed again', (a) => a.status === 200, 'store/client', 'http://api/closed');
   }
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sleep, until } from '../../../src/base/wait.js';
 import { applyText, weft } from '../../support/cluster.js';
-import { ask, askAll, asked, viaWaypoint } from './client.js';
+import { ask, askAll, askUntil, viaWaypoint } from './client.js';
 import { rollout, conditionOf, store } from './objects.js';
 
 test('a rollout of a waypoint: no request fails', async () => {
@@ -62,7 +62,12 @@ test('while a waypoint is scaled to zero, requests are refused and do not bypass
     assert.match(error.stdout, /^programmed +no: NoResources: .*scaled to zero/m);
     return true;
   });
-  await asked('requests are refused', (answer) => answer.status === undefined, 'store/client', 'http://api/');
+  await askUntil(
+    'requests are refused',
+    (answer) => answer.status === undefined,
+    'store/client',
+    'http://api/',
+  );
   const ip = await store('get', 'pod', '-l', 'app=api,version=v2', '-o', 'jsonpath={.items[0].status.podIP}');
   for (const [who, url] of [
     ['store/client', 'http://api/'],
@@ -77,7 +82,7 @@ test('while a waypoint is scaled to zero, requests are refused and do not bypass
   }
   await applyText(parameters(1));
   await conditionOf(['gateway', 'waypoint'], 'Programmed', 'Programmed');
-  await asked(
+  await askUntil(
     'the waypoint serves again',
     (answer) => answer.status === 200 && viaWaypoint(answer),
     'store/client',

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { until } from '../../../src/base/wait.js';
 import { system, weft } from '../../support/cluster.js';
-import { asked, viaWaypoint } from './client.js';
+import { askUntil, viaWaypoint } from './client.js';
 import { store } from './objects.js';
 
 test('the control plane has only the rights that it needs for waypoints', async () => {
@@ -36,7 +36,7 @@ test('deleting a waypoint deletes all its objects; a waypoint in use is not dele
     const selector = 'app.kubernetes.io/managed-by=weft-control';
     return (await store('get', 'deploy,service,serviceaccount,pod,hpa', '-l', selector, '-o', 'name')) === '';
   });
-  const answer = await asked(
+  const answer = await askUntil(
     'requests go without the waypoint',
     (one) => one.status === 200 && !viaWaypoint(one),
     'store/client',

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { until } from '../../../src/base/wait.js';
 import { applyText, kubectl } from '../../support/cluster.js';
-import { ask, askAll, asked, type ClientResponse } from './client.js';
+import { ask, askAll, askUntil, type ClientResponse } from './client.js';
 import { route, conditionOf, store, to } from './objects.js';
 
 test('a route selects a backend by header, and splits other requests 90 to 10', async () => {
@@ -35,17 +35,22 @@ test('requests to a missing backend get 500, and a condition with the current ge
   const { status, message } = await conditionOf(['httproute', 'api'], 'ResolvedRefs', 'BackendNotFound');
   assert.equal(status, 'False');
   assert.match(message, /gone/);
-  await asked('requests get 500', (answer) => answer.status === 500, 'store/client', 'http://api/');
+  await askUntil('requests get 500', (answer) => answer.status === 500, 'store/client', 'http://api/');
   await applyText(route('api', `[{ ${to('api-v1')} }]`));
   const again = await conditionOf(['httproute', 'api'], 'ResolvedRefs', 'ResolvedRefs');
   assert.equal(again.status, 'True');
-  await asked('requests are served again', (answer) => answer.status === 200, 'store/client', 'http://api/');
+  await askUntil(
+    'requests are served again',
+    (answer) => answer.status === 200,
+    'store/client',
+    'http://api/',
+  );
 });
 
 test('a request that exceeds the timeout of its route gets 504', async () => {
   await applyText(route('api', `[{ timeouts: { request: 500ms }, ${to('api-v1')} }]`));
   const slow = 'http://api/slow/3000';
-  await asked('the request gets 504', (answer) => answer.status === 504, 'store/client', slow);
+  await askUntil('the request gets 504', (answer) => answer.status === 504, 'store/client', slow);
   assert.equal((await ask('store/client', 'http://api/slow/10')).status, 200);
   await store('delete', 'httproute', 'api');
 });
@@ -53,7 +58,7 @@ test('a request that exceeds the timeout of its route gets 504', async () => {
 test('a route of another namespace applies to clients of that namespace only', async () => {
   const tagged = `[{ filters: [{ type: ResponseHeaderModifier, responseHeaderModifier: { set: [{ name: x-route, value: consumer }] } }], ${to('api-v2')} }]`;
   await applyText(route('mine', tagged, '', 'HTTPRoute', 'other'));
-  const own = await asked(
+  const own = await askUntil(
     "the consumer's route is in force",
     ({ headers }) => headers?.['x-route'] === 'consumer',
     'other/client',
@@ -86,7 +91,7 @@ test('a GRPCRoute selects backends by method', async () => {
   ];
   const goesTo = (version: string) => (answer: ClientResponse) =>
     answer.status === 0 && answer.pod?.startsWith(`api-${version}-`) === true;
-  await asked('calls of the named method go to v2', goesTo('v2'), ...call('Count'));
+  await askUntil('calls of the named method go to v2', goesTo('v2'), ...call('Count'));
   for (let i = 0; i < 5; i++) {
     const [other, named] = [await ask(...call('Other')), await ask(...call('Count'))];
     assert.ok(goesTo('v1')(other), JSON.stringify(other));

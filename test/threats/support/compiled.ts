@@ -30,10 +30,12 @@ export function updateOf(compiler: Compiler): MeshUpdate {
   const workloads: Workload[] = [];
   const services: Service[] = [];
   const policies: AuthorizationPolicy[] = [];
-  for (const told of compiler.all()) {
-    if (told.kind === 'policy') policies.push(taken(decodeAuthorization(encodeAuthorization(told.value))));
-    if (told.kind !== 'workload' && told.kind !== 'service') continue;
-    const bytes = told.kind === 'workload' ? encodeWorkload(told.value) : encodeService(told.value);
+  for (const resource of compiler.all()) {
+    if (resource.kind === 'policy')
+      policies.push(taken(decodeAuthorization(encodeAuthorization(resource.value))));
+    if (resource.kind !== 'workload' && resource.kind !== 'service') continue;
+    const bytes =
+      resource.kind === 'workload' ? encodeWorkload(resource.value) : encodeService(resource.value);
     const address = taken(decodeAddress(bytes));
     if (address.kind === 'workload') workloads.push(address.workload);
     else services.push(address.service);
@@ -41,8 +43,8 @@ export function updateOf(compiler: Compiler): MeshUpdate {
   return { workloads, services, policies };
 }
 export function routesOf(compiler: Compiler): Route[] {
-  return [...compiler.all()].flatMap((told) =>
-    told.kind === 'route' ? [taken(decodeRoute(encodeRoute(told.value)))] : [],
+  return [...compiler.all()].flatMap((resource) =>
+    resource.kind === 'route' ? [taken(decodeRoute(encodeRoute(resource.value)))] : [],
   );
 }
 function taken<T>(decoded: Decoded<T>): T {

@@ -32,7 +32,7 @@ export interface Control {
   /** Replaces the manifests. */
   change(manifests: string): void;
   /** Sends changes as from a compiler of another version. */
-  tell(changes: ResourceChanges): void;
+  update(changes: ResourceChanges): void;
 }
 
 export type Closers = (() => void)[];
@@ -77,7 +77,7 @@ export async function startControl(
   );
   const port = await server.start();
   closers.push(() => server.stop());
-  const tell = (changes: ResourceChanges): void => server.update(resources.apply(changes));
+  const update = (changes: ResourceChanges): void => server.update(resources.apply(changes));
   return {
     server,
     ca,
@@ -85,8 +85,8 @@ export async function startControl(
     target: `127.0.0.1:${port}`,
     warnings,
     limits,
-    tell,
-    change: (now) => tell(compiler.apply(changesFrom(compiler, objectsOf(now)))),
+    update,
+    change: (now) => update(compiler.apply(changesFrom(compiler, objectsOf(now)))),
   };
 }
 

@@ -87,7 +87,7 @@ export class TestMesh {
   /** Applies an update to all nodes and waypoints, also to those that start later. */
   apply(update: MeshUpdate): void {
     this.#updates.push(update);
-    for (const tell of this.#nodes) tell(update);
+    for (const updateNode of this.#nodes) updateNode(update);
     for (const { state, context } of this.#waypoints) {
       const change = state.apply({ mesh: update });
       if (change) recheckAll(context, change);
@@ -121,7 +121,7 @@ export class TestMesh {
     const changes = new ChangeTracker(view);
     const connections = new Connections(1000);
     const records: ConnectionRecord[] = [];
-    const tell = (update: MeshUpdate): void => {
+    const updateNode = (update: MeshUpdate): void => {
       const change = changes.of(update);
       view.apply(update);
       connections.recheck(touchedWorkloads(view, change));
@@ -146,8 +146,8 @@ export class TestMesh {
       closed: (record: ConnectionRecord) => void records.push(record),
     } as unknown as ProxyContext;
     await this.#serve(ip, one.identity, (tunnel) => void handleTunnel(context, local, tunnel));
-    for (const update of this.#updates) tell(update);
-    this.#nodes.push(tell);
+    for (const update of this.#updates) updateNode(update);
+    this.#nodes.push(updateNode);
     this.apply({ workloads: [one] });
     return { workload: one, port, records };
   }

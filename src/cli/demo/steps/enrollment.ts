@@ -1,4 +1,4 @@
-/** Into the mesh and out of it, and what is on the wire meanwhile. */
+/** Enrolls and unenrolls pods, and captures the traffic meanwhile. */
 import assert from 'node:assert/strict';
 import { until } from '../../../base/wait.js';
 import { apiIp, apiVip, apiVip6, enrolled, id, marker, namespace, pong, type Step } from '../stage.js';

@@ -1,4 +1,4 @@
-/** Certificates are rotated, and programs of the mesh are restarted or not there. */
+/** Rotates certificates, and restarts or stops programs of the mesh. */
 import assert from 'node:assert/strict';
 import { sleep, until } from '../../../base/wait.js';
 import { programs, sh } from '../../run.js';
@@ -19,7 +19,7 @@ export const operationSteps: readonly Step[] = [
       for (const phase of ['begin', 'switch', 'finish']) {
         const args = ['rotate-root', '--state', stage.testbed.controlState(), '--phase', phase];
         sh(process.execPath, [programs.control, ...args]);
-        // Both nodes have theirs before the next phase: that is what the phases are for.
+        // The phases are safe only if both nodes have their new certificates before the next phase.
         before = await until(`new certificates on both nodes after ${phase}`, 8_000, async () => {
           const now = await stage.serials();
           return [...now].every(([key, serial]) => serial !== '' && serial !== before.get(key)) && now;
@@ -50,7 +50,7 @@ export const operationSteps: readonly Step[] = [
       const reset = await live.wait('error');
       const outbound = await stage.ping('weft-web', apiIp, 6379);
       assert.equal(outbound, 'ECONNREFUSED', 'refused at once');
-      // Neither through a tunnel from the other node nor in clear from what is in no mesh.
+      // Refused both through a tunnel from the other node and in plaintext from a client outside of the mesh.
       const inboundTunnel = await stage.ping('weft-api', cacheIp, 6379);
       const inboundPlain = await stage.ping('weft-node-b', cacheIp, 6379);
       for (const seen of [inboundTunnel, inboundPlain]) {

@@ -1,4 +1,4 @@
-/** What the destination sees of its client, and who is refused. */
+/** The client address that the destination sees, and the clients that a policy refuses. */
 import assert from 'node:assert/strict';
 import { until } from '../../../base/wait.js';
 import { denyIntruder, apiVip, cacheVip, id, Live, pong, turnedAway, type Step } from '../stage.js';

@@ -1,4 +1,4 @@
-/** Two pods of one node: the agent decides first, then the kernel relays, and balances Services. */
+/** Two pods of one node: the agent decides the first connection, then the kernel connects the pods and balances Services. */
 import assert from 'node:assert/strict';
 import { sleep, until } from '../../../base/wait.js';
 import { agentProcess } from '../../standalone/testbed.js';
@@ -32,7 +32,7 @@ export const sameNodeSteps: readonly Step[] = [
     name: 'same-node-spliced',
     title: 'From then on the kernel carries it alone, past the agent and past TCP, identity and policy kept',
     run: async (stage) => {
-      // The service may have led to the other endpoint a moment ago: this pair's verdict is asked for by its first connection.
+      // The Service may have selected the other endpoint before. The first connection of this pair requests its verdict.
       await until('the kernel has the verdict', 5_000, async () => {
         const allowed = (await stage.counters('node-a'))['kernel-allowed'] ?? 0;
         assert.equal(await stage.ping('weft-web', cacheIp, 6379), pong);
@@ -56,7 +56,7 @@ export const sameNodeSteps: readonly Step[] = [
       const takenByAgent = (after['in-outbound'] ?? 0) - (before['in-outbound'] ?? 0);
       assert.equal(takenByAgent, 0, 'no connection went to the agent');
       assert.equal(record.bytesSent, written);
-      // The answer to ECHO is as long as the request.
+      // The response to ECHO is as long as the request.
       assert.equal(record.bytesReceived, written);
       assert.equal(record.bytesSpliced, record.bytesSent + record.bytesReceived);
       assert.equal(record.source.identity, id('web'));
@@ -81,7 +81,7 @@ export const sameNodeSteps: readonly Step[] = [
       'connect() itself picks among the endpoints of the service cache; no address is translated on the way',
     run: async (stage) => {
       const call = async (): Promise<string> => (await stage.ping('weft-web', cacheVip, 6379)).trim();
-      // One verdict per endpoint; the agent gives each at the first connection that asks for it.
+      // Each endpoint needs a verdict. The agent writes it at the first connection to the endpoint.
       await until('both endpoints are known to the kernel', 10_000, async () => {
         const a = stage.records('node-a').length;
         for (let i = 0; i < 6; i++) assert.equal(await call(), pong);
@@ -90,7 +90,7 @@ export const sameNodeSteps: readonly Step[] = [
           .records('node-a')
           .slice(a)
           .filter(({ dialled }) => dialled === `${cacheVip}:6379`);
-        // Six calls may all have met one of the two: that says nothing of the other.
+        // Six calls may all have reached the same endpoint, so this alone does not prove both verdicts.
         const endpoints = new Set(lines.map(({ destination }) => destination.pod));
         return endpoints.size === 2 && lines.every(({ path }) => path === 'kernel');
       });
@@ -141,7 +141,7 @@ export const sameNodeSteps: readonly Step[] = [
       for (const answer of Object.values(answers)) assert.equal(answer, pong);
       assert.equal(newWhileDead, pong, 'what was decided opens while the lease lasts');
       assert.equal(undecided, 'ECONNREFUSED', 'what was not decided is refused');
-      // The new agent owns it: a policy cuts it.
+      // The new agent manages the connection: a policy change cuts it.
       stage.write(
         'policy.yaml',
         denyIntruder.replace('no-intruder', 'no-web').replace('shop/intruder', 'shop/web'),

@@ -1,4 +1,4 @@
-/** What the steps about waypoints work with: requests, tunnels of one's own, and the waypoint's access log. */
+/** Helpers of the waypoint steps: requests, tunnels opened by a test client, and the access log of the waypoint. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -11,7 +11,7 @@ import { distRoot, run } from '../../run.js';
 import { accessLogOf, type WaypointReplica } from '../../standalone/waypoint.js';
 import { here, id, type Stage } from '../stage.js';
 
-/** The same files that docs/waypoint.md shows. */
+/** The example files of docs/waypoint.md. */
 const examples = join(dirname(distRoot), 'docs', 'examples', 'waypoint');
 export const waypointExample = (name: string): string => readFileSync(join(examples, `${name}.yaml`), 'utf8');
 
@@ -24,7 +24,7 @@ export const place: WaypointReplica = {
 export const second: WaypointReplica = { ...place, node: 'node-a', replica: 1 };
 export const vip = '10.96.0.20';
 export const vip6 = 'fd00:96::20';
-/** Of both versions: one on web's own node, one on the other. */
+/** Pods of both versions: one on the node of web, one on the other node. */
 export const pods = ['10.244.1.60', '10.244.2.60', '[fd00:244:1::60]', '[fd00:244:2::60]'];
 
 export interface Answer {
@@ -33,7 +33,7 @@ export interface Answer {
   readonly error: string;
 }
 
-/** curl's own limits end it; many requests at once take their time on an emulated machine. */
+/** curl has its own time limits. Many requests at once are slow on an emulated machine. */
 const askMsMax = 90_000;
 export async function ask(netns: string, url: string, ...more: readonly string[]): Promise<Answer> {
   const args = ['-sS', '-m', '6', '--noproxy', '*', '--path-as-is', '-w', '\n%{http_code}', ...more, url];
@@ -43,7 +43,7 @@ export async function ask(netns: string, url: string, ...more: readonly string[]
 }
 export const podOf = ({ body }: Answer): string => (JSON.parse(body) as { pod: string }).pod;
 
-/** Lines of the waypoint's access log. */
+/** Records of the waypoint's access log. */
 export function requests(stage: Stage, from = place): Record<string, unknown>[] {
   const path = accessLogOf(stage.testbed, from);
   if (!existsSync(path)) return [];
@@ -60,7 +60,7 @@ export function request(
   return until(`the waypoint has logged ${what}`, 5_000, () => requests(stage).findLast(find));
 }
 
-/** A certificate that the mesh's own CA gave: what somebody holds who has broken into a node. */
+/** A certificate from the CA of the mesh, as an attacker on a node would have. */
 export function certificateOf(stage: Stage, account: string): string {
   const identity = parseSpiffeId(id(account));
   const { keyPem, csrPem } = createCsr(identity);

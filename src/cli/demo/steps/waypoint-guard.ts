@@ -1,4 +1,4 @@
-/** There is no way around a waypoint, it is closed while it is not there, and another replica takes over without a failure. */
+/** A waypoint cannot be bypassed, its Service is closed while it is down, and a new replica takes over without failed requests. */
 import assert from 'node:assert/strict';
 import { sleep, until } from '../../../base/wait.js';
 import { startWaypoint, stopWaypoint, waypointProcess } from '../../standalone/waypoint.js';
@@ -26,14 +26,14 @@ export const waypointGuardSteps: readonly Step[] = [
         ways[way] = refusedStatus(answer);
         assert.ok(answer.status === 0 || answer.status === 403, `${way}: ${answer.status} ${answer.body}`);
       };
-      // By a pod's address, on the same node and on the other, v4 and v6: the waypoint's policy all the same.
+      // By the address of a pod, on the same node and on the other one, IPv4 and IPv6: the waypoint's policy applies.
       for (const pod of pods) {
         refuse(`intruder to ${pod}`, await ask('weft-intruder', `http://${pod}:8080/public/a`));
         refuse(`web's POST to ${pod}`, await ask('weft-web', `http://${pod}:8080/public/a`, '-d', 'x'));
       }
       const byAddress = await ask('weft-web', `http://${pods[0]}:8080/public/a`);
       assert.equal(byAddress.status, 200, 'what policy allows is allowed by address too');
-      // By another Service, that names no waypoint, and a headless one.
+      // By another Service without a waypoint, and by a headless Service.
       stage.write(
         'side.yaml',
         `kind: Service
@@ -51,10 +51,10 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       });
       refuse('by another Service', await ask('weft-intruder', 'http://10.96.0.29/public/a'));
       refuse('by another Service, POST', await ask('weft-web', 'http://10.96.0.29/public/a', '-d', 'x'));
-      // From what is in no mesh: the nodes themselves.
+      // From a client outside of the mesh: the nodes themselves.
       for (const node of ['weft-node-a', 'weft-node-b'])
         for (const pod of pods) refuse(`${node} to ${pod}`, await ask(node, `http://${pod}:8080/public/a`));
-      // With a certificate of the mesh, in a tunnel of one's own.
+      // With a certificate of the mesh, in a tunnel that the client opens itself.
       const svid = certificateOf(stage, 'web');
       const own = async (
         way: string,
@@ -69,7 +69,7 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       for (const pod of pods.map((text) => text.replace(/[[\]]/g, ''))) {
         const authority = pod.includes(':') ? `[${pod}]:8080` : `${pod}:8080`;
         await own(`an own tunnel to ${pod}`, 'weft-node-a', echo, pod, authority);
-        // Saying that it speaks for somebody makes nobody a waypoint.
+        // A claimed source identity does not make a peer a waypoint.
         await own(`the same, with a claim, ${pod}`, 'weft-node-a', echo, pod, authority, id('waypoint'));
       }
       await own(
@@ -79,7 +79,7 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
         '10.244.2.60',
         '10.244.2.60:8080',
       );
-      // The waypoint carries what it serves, and nothing else.
+      // The waypoint relays only to the Services that it serves.
       const waypointIp = '10.244.2.200';
       await own(
         'the waypoint as a way to others',
@@ -131,7 +131,7 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       const running = load(`http://${vip}/`);
       await sleep(1_000);
       await startWaypoint(stage.testbed, second);
-      // What every client's node knows of is what may be relied on: a rolling update waits likewise before it goes on.
+      // Waits until the node of every client knows the new replica. A rolling update waits in the same way.
       await until('the new one serves', 30_000, async () => {
         await ask('weft-web', `http://${vip}/`);
         return requests(stage, second).length > 0;

@@ -1,4 +1,4 @@
-/** A waypoint reads HTTP between the tunnels: routes, retries, gRPC and rights by request. */
+/** A waypoint reads HTTP between the tunnels: routes, retries, gRPC and policies on requests. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { until } from '../../../base/wait.js';
@@ -80,7 +80,7 @@ export const waypointRouteSteps: readonly Step[] = [
       });
       const line = await request(stage, 'it', ({ route }) => route === 'shop/echo-retry/flaky');
       assert.equal(line['attempts'], 3);
-      // One more failure than it may try again.
+      // One failure more than the number of retries allowed.
       const tooMany = await ask('weft-web', `http://${vip}/flaky/${key}-more/4`);
       assert.equal(tooMany.status, 503);
       const post = await ask('weft-web', `http://${vip}/flaky/${key}-post/1`, '-d', 'x');
