@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { acceptedStatus } from '../status/accepted.js';
+import { gatewayClassStatus } from '../status/gateway-class.js';
+import { gatewayStatus } from '../status/gateway.js';
+import { policyStatus } from '../status/policy.js';
+import { routeStatus } from '../status/route.js';
+import { serviceStatus } from '../status/service.js';
+import { statusPathOf } from '../status/write.js';
+import type { MeshObject } from '../objects/objects.js';
+import type { Kind } from './kind.js';
 import { kindNames, kinds, pickFields } from './kinds.js';
 
 const pod = {
@@ -74,21 +83,90 @@ test('EndpointSlices of the Kubernetes controller are left out; of others, only 
   assert.deepEqual(kept.ports, [{ port: 80 }]);
 });
 
+type KindName = MeshObject['kind'];
+/** Optional members of an entry, by kind. A member that is lost changes what the control plane does without an error of the compiler. */
+type OptionalMember = 'claims' | 'dependents' | 'compile' | 'status';
+const members: Readonly<Record<KindName, readonly OptionalMember[]>> = {
+  Namespace: ['dependents', 'compile'],
+  Node: ['claims', 'dependents'],
+  Pod: ['claims', 'compile'],
+  Service: ['claims', 'dependents', 'compile', 'status'],
+  EndpointSlice: ['compile'],
+  AccessPolicy: ['dependents', 'compile', 'status'],
+  MeshSettings: ['dependents', 'compile', 'status'],
+  ExternalService: ['claims', 'compile', 'status'],
+  Workload: ['claims', 'compile', 'status'],
+  GatewayClass: ['dependents', 'status'],
+  Gateway: ['dependents', 'status'],
+  HTTPRoute: ['dependents', 'compile', 'status'],
+  GRPCRoute: ['dependents', 'compile', 'status'],
+  TLSRoute: ['dependents', 'compile', 'status'],
+  TCPRoute: ['dependents', 'compile', 'status'],
+};
+
+test('each kind has the members that are stated here, and no others', () => {
+  const optional: readonly OptionalMember[] = ['claims', 'dependents', 'compile', 'status'];
+  for (const kind of kindNames)
+    assert.deepEqual(
+      optional.filter((member) => kinds[kind][member] !== undefined),
+      members[kind],
+      kind,
+    );
+});
+
 test('the table names a status function for every kind whose status the control plane writes', () => {
+  const statuses: Readonly<Record<KindName, unknown>> = {
+    // Written by first-enrollment.ts.
+    Namespace: undefined,
+    Node: undefined,
+    // Written from the reports of the pod's node.
+    Pod: undefined,
+    Service: serviceStatus,
+    EndpointSlice: undefined,
+    AccessPolicy: policyStatus,
+    MeshSettings: acceptedStatus,
+    ExternalService: acceptedStatus,
+    Workload: acceptedStatus,
+    GatewayClass: gatewayClassStatus,
+    Gateway: gatewayStatus,
+    HTTPRoute: routeStatus,
+    GRPCRoute: routeStatus,
+    TLSRoute: routeStatus,
+    TCPRoute: routeStatus,
+  };
+  for (const kind of kindNames) {
+    const { status }: { readonly status?: unknown } = kinds[kind];
+    assert.equal(status, statuses[kind], kind);
+    // A status without a path would be dropped at the write.
+    const object = { kind, metadata: { name: 'a' } } as MeshObject;
+    if (status) assert.notEqual(statusPathOf(object), undefined, kind);
+  }
+});
+
+test('the address of each kind in the API server', () => {
+  const gateway = 'gateway.networking.k8s.io';
+  const describe = ({ address }: Kind): string => {
+    const { group, versions, plural, clusterWide, optional } = address;
+    return `${group}/${versions.join(',')}/${plural}${clusterWide ? ' cluster-wide' : ''}${optional ? ' optional' : ''}`;
+  };
   assert.deepEqual(
-    kindNames.filter((kind) => kinds[kind].status),
+    kindNames.map((kind) => describe(kinds[kind])),
     [
-      'Service',
-      'AccessPolicy',
-      'MeshSettings',
-      'ExternalService',
-      'Workload',
-      'GatewayClass',
-      'Gateway',
-      'HTTPRoute',
-      'GRPCRoute',
-      'TLSRoute',
-      'TCPRoute',
+      '/v1/namespaces cluster-wide',
+      '/v1/nodes cluster-wide',
+      '/v1/pods',
+      '/v1/services',
+      'discovery.k8s.io/v1/endpointslices',
+      'weft.dev/v1alpha1/accesspolicies',
+      'weft.dev/v1alpha1/meshsettings cluster-wide',
+      'weft.dev/v1alpha1/externalservices',
+      'weft.dev/v1alpha1/workloads',
+      `${gateway}/v1/gatewayclasses cluster-wide optional`,
+      `${gateway}/v1/gateways optional`,
+      `${gateway}/v1/httproutes optional`,
+      `${gateway}/v1/grpcroutes optional`,
+      `${gateway}/v1,v1alpha3,v1alpha2/tlsroutes optional`,
+      `${gateway}/v1,v1alpha2/tcproutes optional`,
     ],
   );
 });

@@ -21,7 +21,7 @@ const eventsMax = 500;
 
 export interface StatusWriterOptions {
   readonly compiler: Compiler;
-  readonly queue: ApplyQueue;
+  readonly queue: Pick<ApplyQueue, 'set' | 'forget'>;
   /** Objects whose current version is not in force. */
   readonly refused: () => Iterable<ObjectProblem>;
   /** Objects with unknown values of labels and annotations. */
