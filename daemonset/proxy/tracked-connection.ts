@@ -95,7 +95,7 @@ export class TrackedConnection {
 
   #end(
     opening: Opening,
-    result: Pick<RelayResult, 'bytesSent' | 'bytesReceived'> & { ended: string; why?: string },
+    result: Pick<RelayResult, 'bytesSent' | 'bytesReceived' | 'reason'> & { ended: string },
   ): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -105,7 +105,7 @@ export class TrackedConnection {
       bytesSent: result.bytesSent,
       bytesReceived: result.bytesReceived,
       durationMs: Date.now() - this.#startedMs,
-      ended: result.why === undefined ? result.ended : `${result.ended}: ${result.why}`,
+      ended: result.reason === undefined ? result.ended : `${result.ended}: ${result.reason}`,
     });
   }
 
