@@ -9,7 +9,7 @@ import { cgroupRoot } from '../../daemonset/datapath/loader.js';
 const weft = join(projectRoot, 'dist', 'src', 'cli', 'weft.js');
 const names = [
   'plain-before-enrolment',
-  'enroll-keeps-live-connection',
+  'enrol-keeps-live-connection',
   'cross-node-mtls',
   'same-node',
   'same-node-spliced',

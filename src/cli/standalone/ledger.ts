@@ -7,7 +7,7 @@ import type { ProcessMark } from '../run.js';
 /** The state directory of `weft standalone`. */
 export const stateDefault = '/run/weft/standalone';
 
-/** Content of testbed.json in the state directory: the parts of a testbed that `down` removes. */
+/** Content of bed.json in the state directory: the parts of a testbed that `down` removes. */
 export interface Ledger {
   /** Process that created the testbed. A demo runs as long as its testbed. `standalone up` ends earlier. */
   readonly owner: ProcessMark | undefined;
@@ -23,7 +23,8 @@ export interface Ledger {
 /** Environment variable of every program of a testbed: the state directory. It is set before the program is recorded. */
 export const testbedVariable = 'WEFT_BED';
 
-export const ledgerPath = (state: string): string => join(state, 'testbed.json');
+/** The file keeps its name in every build: a testbed can be older than the program that removes it. */
+export const ledgerPath = (state: string): string => join(state, 'bed.json');
 
 /** Undefined if there is no testbed at `state`. */
 export function readLedger(state: string): Ledger | undefined {

@@ -24,7 +24,8 @@ test(
       waypoints: [],
       processes: {},
     };
-    writeFileSync(join(state, 'testbed.json'), JSON.stringify(ledger));
+    // The name that every build writes: a testbed can be older than the program that removes it.
+    writeFileSync(join(state, 'bed.json'), JSON.stringify(ledger));
     const start = (command: string, ...args: string[]): ChildProcess =>
       spawn(command, args, { env: { ...process.env, WEFT_BED: state }, stdio: ['ignore', 'pipe', 'ignore'] });
     const own = start('sleep', '60');

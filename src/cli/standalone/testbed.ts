@@ -107,12 +107,13 @@ export class Testbed {
     writeLedger(this.state, this.#ledger);
   }
 
-  /** Removes the waypoint from the list that `weft status` reports. */
+  /** Adds a waypoint to the list that `weft status` reports. */
   keepWaypoint(gateway: string, netns: string, process: string): void {
     this.dropWaypoint(process);
     this.#ledger.waypoints.push({ gateway, netns, process });
     this.#save();
   }
+  /** Removes the waypoint from that list: it should no longer run. */
   dropWaypoint(process: string): void {
     const at = this.#ledger.waypoints.findIndex((one) => one.process === process);
     if (at >= 0) this.#ledger.waypoints.splice(at, 1);

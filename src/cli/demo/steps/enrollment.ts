@@ -28,7 +28,7 @@ export const enrollmentSteps: readonly Step[] = [
     summary: () => 'the answer came, and a capture between the nodes holds it in clear',
   },
   {
-    name: 'enroll-keeps-live-connection',
+    name: 'enrol-keeps-live-connection',
     title: 'Label the namespace weft.dev/mesh=enabled: no restart, and a connection that was open stays open',
     run: async (stage) => {
       const started = Date.now();
