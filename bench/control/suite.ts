@@ -59,7 +59,7 @@ async function fill(call: Call, options: ControlOptions): Promise<void> {
     });
   for (const name of ['weft-system', ...Array.from({ length: namespaces }, (_, i) => `scale-${i}`)]) {
     const labels = name === 'weft-system' ? {} : { 'weft.dev/mesh': 'enabled' };
-    // Fake nodes report no pods: without it the first minute of the mesh would be measured.
+    // Fake nodes report no pods: without it the first enrollment of the mesh would be measured.
     const annotations = { 'weft.dev/first-enrollment': 'closed' };
     await tryCall('POST', '/api/v1/namespaces', { metadata: { name, labels, annotations } });
   }
