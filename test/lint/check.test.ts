@@ -62,7 +62,7 @@ test('only changed files are linted and formatted, and only their folders are te
     'ok lint of 1 files',
     'ok types',
   ]);
-  assert.match(stdout, /^check: 1 files have changed since HEAD$/m);
+  assert.match(stdout, /^check: 1 changed files \(since HEAD\)$/m);
   assert.match(stdout, /^check: passed after \d+ s$/m);
 });
 
@@ -102,6 +102,6 @@ test('given a reference, the check covers the changes of the branch since that r
   git('commit', '-q', '--no-verify', '-m', 'four');
   rmSync(join(repository, 'src/room/three.ts'));
   const { stdout } = check('main');
-  assert.match(stdout, /^check: 1 files have changed since main$/m);
+  assert.match(stdout, /^check: 1 changed files \(since main\)$/m);
   assert.equal(check('--what').status, 2);
 });
