@@ -61,7 +61,7 @@ static __always_inline enum outcome refuse(__u32 reason, __u64 cookie, const str
  * change can miss it. If the socket never sends a SYN, its entry is removed when it is closed (sockops.bpf.c).
  */
 static __always_inline int begin_kernel_flow(struct bpf_sock_addr *ctx, struct weft_sock *state, __u64 source,
-				 const struct target *to)
+					     const struct target *to)
 {
 	struct weft_local *local = allowed(source, to);
 	if (!local)

@@ -48,7 +48,7 @@ enum moment { BEGINS, ENDS };
  * pass.
  */
 static __always_inline int handoff_of(struct bpf_sock_ops *ctx, struct weft_note_key *key, struct weft_note *record,
-				    enum moment moment)
+				      enum moment moment)
 {
 	record->source = bpf_get_netns_cookie(ctx);
 	key->cookie = record->source;
@@ -139,7 +139,7 @@ static __always_inline int may_splice(const struct weft_live *live)
 
 /* One end of a kernel flow is established. `side`: 0 for the client's end, 1 for the server's. */
 static __always_inline void on_flow_established(struct bpf_sock_ops *ctx, __u64 id, __u32 flags, struct weft_note_key *key,
-				       int side)
+						int side)
 {
 	struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
 	if (!live)

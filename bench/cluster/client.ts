@@ -1,4 +1,4 @@
-/** The Job: runs all workloads from its pod and prints one report as its last line. Told by the variable BENCH_PLAN. */
+/** The program of the Job: runs the workloads of the plan in BENCH_PLAN from its pod, and prints one report as its last line. */
 import { execFile } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import { errorText, WeftError } from '../../src/base/errors.js';
@@ -31,7 +31,7 @@ type Values = Readonly<Record<string, number>>;
 interface Done {
   readonly values: Values;
   readonly short?: string;
-  /** What CPU is divided by. */
+  /** Divisor of the CPU time. */
   readonly requests?: number;
   readonly gigabytes?: number;
 }
@@ -42,7 +42,7 @@ interface Step {
   readonly run: () => Promise<Done>;
 }
 
-/** What a program prints. Throws WEFT_COMMAND with the end of what it said. */
+/** The standard output of a program. Throws WEFT_COMMAND with the end of its output. */
 function printed(command: string, args: readonly string[], timeoutMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     execFile(
@@ -165,8 +165,8 @@ async function atRateStep(plan: ClientPlan, protocol: Protocol, { perSecond }: R
   }
 }
 
-/** Pods may be ready before their mesh knows of them. */
-async function untilAllAnswers(plan: ClientPlan): Promise<void> {
+/** Waits until all servers respond: pods may be ready before their mesh has enrolled them. */
+async function untilAllRespond(plan: ClientPlan): Promise<void> {
   const endMs = Date.now() + answersMsMax;
   for (;;) {
     try {
@@ -175,7 +175,7 @@ async function untilAllAnswers(plan: ClientPlan): Promise<void> {
       return;
     } catch (error) {
       if (Date.now() > endMs)
-        throw new WeftError('WEFT_BENCH_JOB', `the server does not answer: ${errorText(error)}`, {
+        throw new WeftError('WEFT_BENCH_JOB', `the server does not respond: ${errorText(error)}`, {
           cause: error,
         });
       await sleep(250);
@@ -183,7 +183,7 @@ async function untilAllAnswers(plan: ClientPlan): Promise<void> {
   }
 }
 
-/** CPU per unit, of whom it is known. Clock ticks are 10 ms: less than that is not told from nothing. */
+/** Adds CPU per request or GB, of the processes that can be read. A clock tick is 10 ms: less cannot be distinguished from zero. */
 async function withCpu(plan: ClientPlan, run: () => Promise<Done>): Promise<Done> {
   const before = await secondsSoFar(plan);
   const done = await run();
@@ -206,7 +206,7 @@ async function withCpu(plan: ClientPlan, run: () => Promise<Done>): Promise<Done
   };
 }
 
-/** What is in the image. */
+/** Versions of the programs in the image. */
 async function versions(): Promise<Record<string, string>> {
   const found: Record<string, string> = { 'node in the image': process.version };
   for (const [program, args, pattern] of [
@@ -221,7 +221,7 @@ async function versions(): Promise<Record<string, string>> {
 }
 
 async function measure(plan: ClientPlan): Promise<ClientReport> {
-  await untilAllAnswers(plan);
+  await untilAllRespond(plan);
   const samples: Measured[] = [];
   const failures: { workload: string; point: string; why: string }[] = [];
   for (const { run, ...step } of stepsOf(plan)) {
@@ -241,7 +241,7 @@ async function measure(plan: ClientPlan): Promise<ClientReport> {
   };
 }
 
-// The first process of a container has no default for signals.
+// The first process of a container has no default handlers of signals.
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => process.exit(1));
 try {
   console.log(JSON.stringify(await measure(JSON.parse(process.env['BENCH_PLAN'] ?? '{}') as ClientPlan)));

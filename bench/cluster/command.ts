@@ -21,7 +21,7 @@ interface Options {
   readonly remove?: true;
 }
 
-/** What a shell says of a program that SIGINT ended. */
+/** Exit code of a program that SIGINT ended, as in a shell. */
 const interruptedCode = 130;
 
 async function run(options: Options): Promise<void> {

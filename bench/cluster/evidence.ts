@@ -1,4 +1,4 @@
-/** What proxies counted of a variant's connections: a variant of which none counted anything was not what it is called. */
+/** The proxies' counters for a variant's connections. If they stayed at zero, the traffic did not pass the variant's proxies. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { getThroughPortForward } from '../../src/kubernetes/port-forward.js';
 import { provingStats } from '../peers/sidecar.js';
@@ -9,7 +9,7 @@ import type { ClusterVariant } from './variants.js';
 
 const counters = ['istio_tcp_connections_opened_total', 'istio_requests_total'];
 
-/** Sums of a namespace's counters in Prometheus' text, by counter and by how it was secured. Pure. */
+/** Sums of a namespace's counters in Prometheus' text format, by counter and security policy. Pure. */
 export function countersOf(text: string, namespace: string): ReadonlyMap<string, number> {
   const sums = new Map<string, number>();
   for (const line of text.split('\n')) {
@@ -25,7 +25,7 @@ export function countersOf(text: string, namespace: string): ReadonlyMap<string,
   return sums;
 }
 
-/** Of Envoy, by the reports of its Jobs: the client's begin anew with each, the server's go on. Pure. */
+/** Envoy's counters from the reports of its Jobs. The client's start at zero in each Job; the server's continue. Pure. */
 export function sidecarEvidence(
   variant: string,
   reports: readonly { readonly placement: string; readonly report: ClientReport }[],
@@ -43,11 +43,11 @@ export function sidecarEvidence(
   return [...sums].map(([what, value]) => ({ variant, what, value }));
 }
 
-/** Whether what shows that a sidecar carries it has counted, at the server's side. Pure. */
+/** Whether the server's sidecar counted the traffic. Pure. */
 export const sidecarHandledTraffic = ({ counters }: ClientReport): boolean =>
   provingStats.every((name) => (counters[`server ${name}`] ?? 0) > 0);
 
-/** Of agents and waypoints. One that does not answer is left out. */
+/** Counters of agents or waypoints. A program that does not respond is left out. */
 export async function weftEvidence(config: KubeConfig, variant: ClusterVariant): Promise<Evidence[]> {
   const selectors = variant.waypoint
     ? [`/api/v1/namespaces/${variant.namespace}/pods?labelSelector=gateway.networking.k8s.io%2Fgateway-name`]

@@ -1,4 +1,4 @@
-/** The chart, by helm. */
+/** Installs and removes the bench chart with helm. */
 import { spawn } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
@@ -9,10 +9,10 @@ export const release = 'weft-bench';
 const saidBytesMax = 64 << 10;
 const installMsMax = 60_000;
 
-/** Throws WEFT_HELM where there is no helm, WEFT_COMMAND with its words where it fails. */
+/** Throws WEFT_HELM if helm is missing, and WEFT_COMMAND with its output if it fails. */
 function helm(args: readonly string[], input: string, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    // In a group of its own: Ctrl-C is for the bench, which has things put in order before it ends.
+    // In its own process group: Ctrl-C must reach only the bench, which cleans up before it ends.
     const child = spawn('helm', args, {
       stdio: ['pipe', 'ignore', 'pipe'],
       detached: true,
@@ -35,7 +35,7 @@ function helm(args: readonly string[], input: string, timeoutMs: number): Promis
   });
 }
 
-/** Does not wait for what it makes to run. Keys go by the standard input: no file has them. */
+/** Does not wait until the pods run. Values go through standard input, so that no file contains keys. */
 export const installChart = (namespace: string, values: object): Promise<void> =>
   helm(['install', release, chart, '-n', namespace, '-f', '-'], JSON.stringify(values), installMsMax);
 

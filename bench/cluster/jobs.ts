@@ -32,7 +32,7 @@ interface JobItem {
   };
 }
 
-/** The Job of a plan; it is deleted with the CronJob that it is made of. Pure. */
+/** The Job of a plan. It is deleted with the CronJob that is its template. Pure. */
 export function jobOf(from: CronJobItem, name: string, plan: ClientPlan, deadlineS: number): object {
   const { metadata, spec } = from.spec.jobTemplate;
   const [client, ...others] = spec.template.spec.containers;
@@ -78,7 +78,7 @@ export class Jobs {
   }
 
   /**
-   * Runs a Job to its end and takes it away. Throws WEFT_BENCH_JOB where it failed, WEFT_INTERRUPTED, ApiError.
+   * Runs a Job to its end and deletes it. Throws WEFT_BENCH_JOB if it failed, WEFT_INTERRUPTED, ApiError.
    */
   async run(namespace: string, name: string, plan: ClientPlan, deadlineS: number): Promise<ClientReport> {
     const jobs = `/apis/batch/v1/namespaces/${namespace}/jobs`;

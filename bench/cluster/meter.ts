@@ -1,4 +1,4 @@
-/** In a server's pod: answers with the CPU seconds of the pod's programs so far, and at /counters with those of its Envoy. */
+/** Runs in the server's pod: `/` returns the CPU seconds of the pod's programs so far, `/counters` the counters of its Envoy. */
 import { createServer } from 'node:http';
 import { errorText } from '../../src/base/errors.js';
 import { ports } from './plan.js';
@@ -20,5 +20,5 @@ server.headersTimeout = 5_000;
 server.requestTimeout = 5_000;
 server.maxConnections = 64;
 server.listen(ports.meter);
-// The first process of a container has no default for signals.
+// The first process of a container has no default handlers of signals.
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => process.exit(0));

@@ -1,4 +1,4 @@
-/** What the comparison reads of a cluster: nodes, what of Weft is there, pods and what keeps them from running. */
+/** Reads the objects of a cluster that the comparison needs: nodes, parts of Weft, pods and why they do not run. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
@@ -57,7 +57,7 @@ const orNone = (error: unknown): undefined => {
   if (error instanceof ApiError && error.status === 404) return undefined;
   throw error;
 };
-/** Undefined where there is none. Throws ApiError. */
+/** Undefined if the object does not exist. Throws ApiError. */
 export const find = async <T>(config: KubeConfig, path: string): Promise<T | undefined> =>
   (await requestJson(config, 'GET', path).catch(orNone)) as T | undefined;
 
@@ -73,8 +73,8 @@ const usable = ({ spec, status }: NodeItem): boolean =>
   (status?.conditions ?? []).some(({ type, status }) => type === 'Ready' && status === 'True');
 
 /**
- * The client's node and one for each placement: those that were asked for, else the first by name that take pods. With one
- * node there is no `cross-node`. Throws WEFT_BENCH_NODES. Pure.
+ * The node of the client, and the node of the server for each placement: the requested ones, otherwise the first by name that accept
+ * pods. With one node there is no `cross-node`. Throws WEFT_BENCH_NODES. Pure.
  */
 export function chooseNodes(
   items: readonly NodeItem[],
@@ -106,7 +106,7 @@ export function chooseNodes(
   };
 }
 
-/** Why the cluster cannot have the variant; undefined where it can. Throws ApiError. */
+/** Why the cluster cannot run the variant; undefined if it can. Throws ApiError. */
 export async function lacking(
   config: KubeConfig,
   { needs }: ClusterVariant,
@@ -115,7 +115,7 @@ export async function lacking(
   if (needs === 'nothing') return undefined;
   const kinds = await find(config, '/apis/weft.dev/v1alpha1');
   const agents = await itemsAt<PodItem>(config, '/api/v1/pods?labelSelector=app%3Dweft-agent');
-  // Its kinds may outlive it.
+  // The CRDs may exist without Weft.
   if (kinds === undefined || agents.length === 0)
     return 'Weft is not installed: npx weft install puts it on the cluster';
   const ready = new Set(agents.filter(isReady).map(({ spec }) => spec.nodeName));
@@ -133,7 +133,7 @@ export async function lacking(
 export const isReady = ({ status }: PodItem): boolean =>
   (status?.conditions ?? []).some(({ type, status }) => type === 'Ready' && status === 'True');
 
-/** What of a pod keeps it from running or ended it; empty where nothing does. Pure. */
+/** Why a pod does not run or has ended; empty if it runs. Pure. */
 export function problemOf({ metadata, status }: PodItem): string {
   const containers = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
   const said = containers.flatMap(({ name, state }) => {
@@ -166,17 +166,17 @@ interface DeploymentItem {
 
 export interface Serving {
   readonly serving: boolean;
-  /** What keeps pods from running, or from being made. */
+  /** Why pods do not run, or are not created. */
   readonly problem: string;
-  /** Waiting would not help. */
+  /** Waiting does not help. */
   readonly isFinal: boolean;
 }
 
-/** Waiting reasons of containers that stay until somebody changes something; an image may be slow, not absent. */
+/** Waiting reasons of containers that stay until somebody changes something. A slow pull of the image is not one of them. */
 const stayingReasons =
   /: (ErrImagePull|ImagePullBackOff|ErrImageNeverPull|InvalidImageName|CreateContainerConfigError) /;
 
-/** How far what was installed in a namespace is. Throws ApiError. */
+/** Progress of the installation in a namespace. Throws ApiError. */
 export async function servingIn(config: KubeConfig, namespace: string): Promise<Serving> {
   const [pods, deployments] = await Promise.all([
     itemsAt<PodItem>(config, `/api/v1/namespaces/${namespace}/pods`),

@@ -1,7 +1,7 @@
-/** What a Job is told to measure, and what its last line says. Both ends are programs of one build. */
+/** The plan that a Job gets, and the report that it prints as its last line. Both programs are of one build. */
 import { wholeRate, type Protocol } from '../load/fortio.js';
 
-/** Of the chart's Services; `meter` of the server's pod alone. */
+/** Ports of the chart's Services. `meter` is a port of the server's pod only. */
 export const ports = { echo: 7000, bulk: 5201, http1: 8080, http2: 8081, grpc: 8079, meter: 7070 } as const;
 export const weftMetricsPort = 15020;
 
@@ -9,7 +9,7 @@ export const protocols: readonly Protocol[] = ['http1', 'http2', 'grpc'];
 
 export interface Rate {
   readonly point: string;
-  /** Requests a second. */
+  /** Requests per second. */
   readonly perSecond: number;
 }
 
@@ -18,15 +18,15 @@ export interface ClientPlan {
   readonly seconds: number;
   /** Address of the server's Service. */
   readonly service: string;
-  /** Address of the server's pod: its meter is asked beside the mesh. */
+  /** Address of the server's pod. Its meter is read outside of the mesh. */
   readonly serverPod: string;
-  /** Addresses whose port 15020 tells what Weft's agents and waypoints spent. */
+  /** Addresses at whose port 15020 Weft's agents and waypoints report their CPU time. */
   readonly proxies: readonly string[];
-  /** Envoy is in the pods: asked for its counters, and its processes are the proxies. */
+  /** The pods have an Envoy: its counters are read, and its processes count as the proxies. */
   readonly sidecar: boolean;
   /** The open loops of each protocol. */
   readonly rates: Partial<Readonly<Record<Protocol, readonly Rate[]>>>;
-  /** `trial`: whether everything answers, and how much a full load is. */
+  /** `trial`: checks that all servers respond, and measures the maximum load. */
   readonly what: 'all' | 'trial';
 }
 
@@ -41,13 +41,13 @@ export interface Measured {
 export interface ClientReport {
   readonly samples: readonly Measured[];
   readonly failures: readonly { readonly workload: string; readonly point: string; readonly why: string }[];
-  /** Of both ends' Envoys: `client <counter>`, which begins anew with each Job, and `server <counter>`. */
+  /** Counters of both Envoys: `client <counter>`, which starts at zero in each Job, and `server <counter>`. */
   readonly counters: Readonly<Record<string, number>>;
-  /** Of programs in the image, in the trial. */
+  /** Versions of the programs in the image. Only in the trial. */
   readonly versions: Readonly<Record<string, string>>;
 }
 
-/** As bench/mesh/workloads.ts names them. */
+/** The names of bench/mesh/workloads.ts. */
 export const workloadNames = {
   pingPong: 'ping-pong',
   churn: 'churn',
@@ -60,14 +60,14 @@ export const messageBytes: Readonly<Record<string, number>> = { '128 B': 128, '1
 export const bulkStreams: Readonly<Record<string, number>> = { '1 stream': 1, '4 streams': 4 };
 export const connectionsAtOnce = 8;
 export const requestConnections = 16;
-/** Before what counts of an open loop: connections, code and caches are warm. */
+/** Warm-up of an open loop, which does not count: connections, code and caches. */
 export const warmSeconds = 0.3;
-/** Of what the slowest variant does at full speed. */
+/** Shares of the maximum load of the slowest variant. */
 const sharesPercent = [30, 70] as const;
-/** At least as many a second, so that every connection has some. */
+/** Minimum rate, so that every connection has requests. */
 const rateMin = requestConnections * 2;
 
-/** The open loops of a placement: at what was asked for, else at shares of what its slowest variant did in the trials. Pure. */
+/** The open loops of a placement: at the requested rate, otherwise at shares of the maximum of its slowest variant in the trials. Pure. */
 export function ratesOf(
   trials: readonly ClientReport[],
   given: number | undefined,

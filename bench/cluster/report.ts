@@ -1,4 +1,4 @@
-/** What a Job said. */
+/** Reads the report of a Job. */
 import { Ajv } from 'ajv';
 import { WeftError } from '../../src/base/errors.js';
 import type { ClientReport } from './plan.js';
@@ -38,14 +38,14 @@ const validate = new Ajv({ strict: false }).compile({
   },
 });
 
-/** The last line of a Job's log. Throws WEFT_BENCH_JOB with what it said where that is no report. */
+/** Parses the last line of a Job's log. Throws WEFT_BENCH_JOB with that line if it is not a report. */
 export function readReport(log: string): ClientReport {
   const last = log.trimEnd().split('\n').at(-1) ?? '';
   try {
     const value: unknown = JSON.parse(last);
     if (validate(value)) return value as ClientReport;
   } catch {
-    // Said below.
+    // Reported below.
   }
   throw new WeftError(
     'WEFT_BENCH_JOB',

@@ -1,4 +1,4 @@
-/** CPU seconds by role, as far as pods can see: processes of the two pods, and Weft's by their own metrics. */
+/** CPU seconds by role, as far as pods can read them: processes of the two pods, and Weft's programs by their own metrics. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { WeftError } from '../../src/base/errors.js';
 import { endedChildrenCpuSeconds, processCpuSeconds } from '../harness/cost.js';
@@ -8,10 +8,10 @@ import { ports, weftMetricsPort, type ClientPlan } from './plan.js';
 export type Numbers = Readonly<Record<string, number>>;
 
 const answerMsMax = 5_000;
-/** Names of processes; the meter itself is nobody's cost. */
+/** Names of the applications' processes. The meter itself does not count. */
 const applications = ['echo-server', 'iperf3', 'fortio'];
 const proxy = 'envoy';
-/** Handshakes, connections of bytes, requests; of the inbound side those that prove it. */
+/** The counters to read: the proving ones of the inbound side, and handshakes of the outbound side. */
 const counted = [...provingStats, ...['tcp', 'http'].map((name) => `cluster.outbound_${name}.ssl.handshake`)];
 
 /** Program -> CPU seconds so far, of all processes of this pod (its containers share their processes). */
@@ -22,13 +22,13 @@ export function cpuByProgram(): Numbers {
       const name = readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
       sums[name] = (sums[name] ?? 0) + processCpuSeconds(Number(pid));
     } catch {
-      // It ended in between.
+      // The process has ended meanwhile.
     }
   }
   return sums;
 }
 
-/** Of Weft's agents and waypoints; undefined where it is not in the text. Pure. */
+/** CPU seconds in the metrics of an agent or waypoint; undefined if the text has none. Pure. */
 export function processSecondsOf(metrics: string): number | undefined {
   const found = /^weft_process_cpu_seconds_total(?:\{[^}]*\})? (\S+)/m.exec(metrics);
   const seconds = Number(found?.[1]);
@@ -44,7 +44,7 @@ async function get(url: string): Promise<string> {
 
 export interface Seconds {
   readonly application: number;
-  /** Absent where there are none, or not all of them could be asked. */
+  /** Undefined if there are no proxies, or if one of them did not respond. */
   readonly proxy?: number;
 }
 
@@ -52,7 +52,7 @@ const sumOf = (of: Numbers, names: readonly string[]): number =>
   names.reduce((sum, name) => sum + (of[name] ?? 0), 0);
 const hostOf = (address: string): string => (address.includes(':') ? `[${address}]` : address);
 
-/** So far, of the client's and the server's side together. */
+/** CPU seconds so far, of the client's and the server's side together. */
 export async function secondsSoFar({ serverPod, proxies, sidecar }: ClientPlan): Promise<Seconds> {
   const there = JSON.parse(await get(`http://${hostOf(serverPod)}:${ports.meter}/`)) as Numbers;
   const application = sumOf(there, applications) + endedChildrenCpuSeconds();
@@ -63,18 +63,18 @@ export async function secondsSoFar({ serverPod, proxies, sidecar }: ClientPlan):
       get(`http://${hostOf(address)}:${weftMetricsPort}/metrics`).then(processSecondsOf, () => undefined),
     ),
   );
-  // Some of them alone would be less than what it costs.
+  // The sum of only some proxies would be too low.
   if (each.includes(undefined)) return { application };
   return { application, proxy: each.reduce<number>((sum, one) => sum + (one ?? 0), 0) };
 }
 
-/** What this pod's Envoy has counted, without what stayed at zero. */
+/** Counters of this pod's Envoy, without those at zero. */
 export async function envoyCounters(): Promise<Numbers> {
   const stats = readStats(await get(`http://127.0.0.1:${adminPort}/stats`));
   return Object.fromEntries([...stats].filter(([name, value]) => counted.includes(name) && value > 0));
 }
 
-/** Of both ends' Envoys; names begin with `client` and `server`. */
+/** Counters of both Envoys. Names begin with `client` and `server`. */
 export async function countersOfBoth({ serverPod, sidecar }: ClientPlan): Promise<Numbers> {
   if (!sidecar) return {};
   const ends = {

@@ -1,6 +1,6 @@
 /**
- * The comparison in the user's cluster: a release of bench/chart for each variant, Jobs one at a time, round by round, their
- * reports to samples; whatever happens, what was installed is taken away.
+ * The comparison in the user's cluster. It installs a release of bench/chart for each variant, runs Jobs one at a time, round by
+ * round, and turns their reports into samples. In the end it removes everything that it installed, also after an error.
  */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText, WeftError } from '../../src/base/errors.js';
@@ -36,40 +36,40 @@ export interface ClusterOptions {
   readonly image: string;
   readonly clientNode?: string;
   readonly serverNode?: string;
-  /** Of the open loops, all variants and protocols. */
+  /** Rate of the open loops, for all variants and protocols. */
   readonly perSecond?: number;
   readonly onProgress: (text: string) => void;
-  /** Asked again and again. */
+  /** Called repeatedly. */
   readonly interrupted: () => boolean;
 }
 
 type Placement = 'same-node' | 'cross-node';
 const placements: readonly Placement[] = ['same-node', 'cross-node'];
 const installMsMax = 180_000;
-/** Of pods that say that they cannot run: a registry may be away for a moment. */
+/** How long pods may report a final problem: a registry may be unreachable for a moment. */
 const hopelessMsMax = 20_000;
 const lookMs = 300;
 const removeSMax = 120;
 const proofMsMax = 20_000;
-/** Starting a pod, waiting until all answers, and each of the steps' own beginning and end. */
+/** Time of a Job besides its measurements: start of the pod, waiting for all servers, begin and end of each step. */
 const jobSecondsBeside = 180;
 const stepsMax = 20;
 
-/** Placements whose server has a node, in their order. */
+/** Placements whose server has a node, in order. */
 const placementsOf = (nodes: Nodes, variant?: ClusterVariant): Placement[] =>
   placements.filter(
     (name) => name in nodes.servers && (variant === undefined || variant.placements.includes(name)),
   );
 
-/** One entry per namespace: two variants may be the same pods. */
+/** One variant per namespace: two variants may use the same pods. */
 const perNamespace = (all: readonly ClusterVariant[]): ClusterVariant[] => [
   ...new Map([...all].reverse().map((one) => [one.namespace, one])).values(),
 ];
 
 /**
- * Installs, measures, removes. Ended by a signal, it gives the rounds that were done. Throws WEFT_INTERRUPTED before the first
- * was, WEFT_BENCH_CLUSTER_BUSY where an earlier run's namespaces are there, WEFT_BENCH_NODES, WEFT_BENCH_VARIANT,
- * WEFT_BENCH_INSTALL, ApiError.
+ * Installs, measures, removes. If a signal ends the run, the result has the rounds that were complete. Throws WEFT_INTERRUPTED if none
+ * was, WEFT_BENCH_CLUSTER_BUSY if namespaces of an earlier run exist, WEFT_BENCH_NODES, WEFT_BENCH_VARIANT, WEFT_BENCH_INSTALL,
+ * ApiError.
  */
 export async function runCluster(options: ClusterOptions): Promise<BenchResult> {
   const startedAt = new Date().toISOString();
@@ -99,7 +99,7 @@ export async function runCluster(options: ClusterOptions): Promise<BenchResult> 
   }
 }
 
-/** Takes away what an earlier run left: every namespace with the bench's label. Returns their names. */
+/** Removes what an earlier run left: every namespace with the bench's label. Returns their names. */
 export async function removeLeft(config: KubeConfig): Promise<string[]> {
   const left = (
     await itemsAt<{ metadata: { name: string } }>(
@@ -111,7 +111,7 @@ export async function removeLeft(config: KubeConfig): Promise<string[]> {
   return left;
 }
 
-/** Releases, then namespaces, which take along what helm could not. Throws WEFT_BENCH_LEFT. */
+/** Removes releases, then namespaces with everything that helm did not remove. Throws WEFT_BENCH_LEFT. */
 async function removeAll(config: KubeConfig, namespaces: readonly string[]): Promise<void> {
   const failed: string[] = [];
   const remove = async (name: string): Promise<void> => {
@@ -139,7 +139,7 @@ async function removeAll(config: KubeConfig, namespaces: readonly string[]): Pro
 }
 
 class ClusterRun {
-  /** Namespaces of this run, no other's. */
+  /** Namespaces that this run created. */
   readonly made: string[] = [];
   readonly #samples: Sample[] = [];
   readonly #failures: BenchResult['failures'][number][] = [];
@@ -160,7 +160,7 @@ class ClusterRun {
     readonly config: KubeConfig,
     readonly options: ClusterOptions,
     readonly nodes: Nodes,
-    /** Those that can be measured; fewer as it turns out that they cannot. */
+    /** Variants to measure. Variants that turn out not to work are removed from it. */
     private variants: readonly ClusterVariant[],
     readonly missing: { what: string; why: string }[],
   ) {}
@@ -175,7 +175,7 @@ class ClusterRun {
     this.variants = this.variants.filter((one) => !of.includes(one));
   }
 
-  /** Namespaces first: which were there before is known before anything is made. */
+  /** Checks all namespaces before it creates any, so that a conflict leaves nothing behind. */
   async install(): Promise<void> {
     const all = perNamespace(this.variants);
     for (const { namespace } of all) {
@@ -195,7 +195,7 @@ class ClusterRun {
       this.made.push(variant.namespace);
     }
     this.options.onProgress(`installing ${all.map(({ name }) => name).join(', ')}`);
-    // All of them end before anything is taken away again.
+    // All installations end before anything is removed.
     const ended = await Promise.allSettled(all.map((variant) => this.#installOne(variant)));
     this.#check();
     for (const [at, end] of ended.entries()) {
@@ -213,10 +213,10 @@ class ClusterRun {
         `its servers did not start: ${why}`,
       );
     }
-    for (const variant of this.variants) await this.#learn(variant);
+    for (const variant of this.variants) await this.#readAddresses(variant);
   }
 
-  /** Why it could not be; undefined where it is there. */
+  /** Undefined if the variant is installed; otherwise the reason. */
   async #installOne(variant: ClusterVariant): Promise<string | undefined> {
     const { namespace } = variant;
     try {
@@ -258,8 +258,8 @@ class ClusterRun {
     });
   }
 
-  /** Addresses of a variant's servers, and of those who carry it. */
-  async #learn(variant: ClusterVariant): Promise<void> {
+  /** Reads the addresses of a variant's servers and proxies. */
+  async #readAddresses(variant: ClusterVariant): Promise<void> {
     const { namespace } = variant;
     const pods = `/api/v1/namespaces/${namespace}/pods?labelSelector=`;
     for (const placement of placementsOf(this.nodes)) {
@@ -317,7 +317,7 @@ class ClusterRun {
     return report;
   }
 
-  /** Whether each variant is what it is called, and how much a full load is. One that is not is listed as missing. */
+  /** Checks that each variant's proxies handle its traffic, and measures the maximum load. A variant that fails is listed as missing. */
   async try(): Promise<void> {
     const jobs = await Jobs.create(this.config, this.options.interrupted);
     const trials: { readonly placement: Placement; readonly report: ClientReport }[] = [];
@@ -368,7 +368,7 @@ class ClusterRun {
     }
   }
 
-  /** All rounds, or those until a signal. */
+  /** Measures all rounds, or those before a signal. */
   async measure(): Promise<void> {
     const jobs = await Jobs.create(this.config, this.options.interrupted);
     for (let round = 0; round < this.options.rounds; round++) {
@@ -384,7 +384,7 @@ class ClusterRun {
     }
   }
 
-  /** Undefined where a signal ended it: half a round cannot be compared. */
+  /** Undefined if a signal ended the round: a partial round cannot be compared. */
   async #round(
     jobs: Jobs,
     round: number,
@@ -411,7 +411,7 @@ class ClusterRun {
     return { samples, failures };
   }
 
-  /** While what counted is still there. */
+  /** Reads the counters of the proxies. Call before the removal. */
   async gather(): Promise<void> {
     for (const variant of this.variants) {
       if (variant.sidecar)

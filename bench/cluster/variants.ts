@@ -1,4 +1,4 @@
-/** What is compared on a cluster: for each variant the values of its release of bench/chart. */
+/** The variants on a cluster, and the values of bench/chart for each. */
 import { WeftError } from '../../src/base/errors.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import { issuer } from '../peers/issuer.js';
@@ -8,7 +8,7 @@ import type { Placement, Variant } from '../result/result.js';
 import { ports, weftMetricsPort } from './plan.js';
 
 export interface ClusterVariant extends Variant {
-  /** The release is in it. Two variants of one namespace are the same pods measured twice. */
+  /** Namespace of the release. Two variants with the same namespace are the same pods measured twice. */
   readonly namespace: string;
   readonly placements: readonly Placement[];
   readonly needs: 'nothing' | 'weft' | 'waypoints';
@@ -19,7 +19,7 @@ export interface ClusterVariant extends Variant {
 }
 
 export const namespacePrefix = 'weft-bench-';
-/** On each of the namespaces; by it an earlier run's are known. */
+/** Label of all namespaces of the bench. It identifies those that an earlier run left. */
 export const namespaceLabel = 'weft.dev/bench';
 
 const outside = {
@@ -34,7 +34,7 @@ const inside = {
   labels: { 'weft.dev/mesh': 'enabled', 'sidecar.istio.io/inject': 'false' },
   annotations: {
     'linkerd.io/inject': 'disabled',
-    // What measures is not measured.
+    // The meter must not be part of the measured traffic.
     'weft.dev/exclude-inbound-ports': String(ports.meter),
     'weft.dev/exclude-outbound-ports': `${ports.meter},${weftMetricsPort}`,
   },
@@ -43,7 +43,7 @@ const inside = {
 const splicedAnnotation = { 'weft.dev/splice': 'on' };
 const encryptedAnnotation = { 'weft.dev/same-node': 'encrypted' };
 
-/** Those of one machine that the chart can make, and what is different of them from `inside` or `outside`. */
+/** The variants of one machine that the chart can install, with their differences from `inside` or `outside`. */
 const particular: Readonly<Record<string, Partial<ClusterVariant>>> = {
   none: {},
   'none-again': { namespace: `${namespacePrefix}none` },
@@ -54,7 +54,7 @@ const particular: Readonly<Record<string, Partial<ClusterVariant>>> = {
   'weft-waypoint': { waypoint: true, needs: 'waypoints' },
 };
 
-/** Others' proxies are not among them: under their name plain pods would be measured. */
+/** Proxies of other meshes are left out: the chart cannot install them, and plain pods would be measured under their name. */
 export const variants: readonly ClusterVariant[] = kinds
   .filter(({ name }) => name in particular)
   .map(({ name, title, kind, about, placements }): ClusterVariant => ({
@@ -70,12 +70,12 @@ export const variants: readonly ClusterVariant[] = kinds
     ...particular[name],
   }));
 
-/** Variants of one machine that no release of the chart is. */
+/** Variants of one machine that the chart cannot install. */
 export const notOnClusters: readonly string[] = kinds
   .map(({ name }) => name)
   .filter((name) => !(name in particular));
 
-/** The variants of these names, in the order above, with no mesh twice: all is divided by it, and compared with its noise. Throws WEFT_BENCH_VARIANT. */
+/** The variants with these names, in the order above, and no mesh twice, as divisor and as noise. Throws WEFT_BENCH_VARIANT. */
 export function chosenVariants(names: readonly string[] | undefined): readonly ClusterVariant[] {
   const unknown = names?.find((name) => !variants.some((one) => one.name === name));
   if (unknown !== undefined) {
@@ -135,7 +135,7 @@ export function chartValues(
   };
 }
 
-/** Of the variant's namespace: in the mesh nothing is taken in plain text, as a sidecar takes none. */
+/** Labels of the variant's namespace. Weft runs in strict mode, since the sidecars accept no plaintext either. */
 export const namespaceLabels = (variant: ClusterVariant): Readonly<Record<string, string>> => ({
   [namespaceLabel]: variant.name,
   'app.kubernetes.io/part-of': 'weft-bench',
@@ -143,5 +143,5 @@ export const namespaceLabels = (variant: ClusterVariant): Readonly<Record<string
   ...(variant.kind === 'weft' ? { 'weft.dev/mode': 'strict' } : {}),
 });
 
-/** The strictest Pod Security level that the variant's pods pass: redirection takes a capability that others do without. */
+/** The strictest Pod Security level that admits the variant's pods. Redirection for a sidecar needs a capability. */
 const podSecurityOf = ({ sidecar }: ClusterVariant): string => (sidecar ? 'privileged' : 'restricted');

@@ -25,17 +25,17 @@ export interface ControlOptions {
 }
 
 export interface ControlReport extends Omit<ControlOptions, 'onProgress'> {
-  /** From the write to a node's having it; over all nodes and changes. */
+  /** Time from the write until a node has the change, over all nodes and changes. */
   readonly changeMs: { readonly p50: number; readonly p99: number; readonly max: number };
-  /** Of rate x seconds x nodes. */
+  /** Delivered changes, of rate x seconds x nodes. */
   readonly delivered: number;
   readonly changesPerSecond: number;
-  /** The control plane's process begins, until the last node has everything. */
+  /** Time from the start of the control plane's process until the last node has everything. */
   readonly coldStartMs: number;
-  /** All nodes lose their streams at once, until the last has everything again. */
+  /** Time from the reconnection of all nodes at once until the last one has everything again. */
   readonly reconnectMs: number;
   readonly residentBytes: { readonly settled: number; readonly peak: number; readonly reconnectPeak: number };
-  /** While changes went on. */
+  /** CPUs that the control plane used during the changes. */
   readonly cpu: number;
 }
 
@@ -59,7 +59,7 @@ async function fill(call: Call, options: ControlOptions): Promise<void> {
     });
   for (const name of ['weft-system', ...Array.from({ length: namespaces }, (_, i) => `scale-${i}`)]) {
     const labels = name === 'weft-system' ? {} : { 'weft.dev/mesh': 'enabled' };
-    // Fake nodes report no pods: without it the first minute of the mesh would be measured.
+    // Fake nodes report no pods: without it the first enrollment of the mesh would be measured.
     const annotations = { 'weft.dev/first-enrollment': 'closed' };
     await tryCall('POST', '/api/v1/namespaces', { metadata: { name, labels, annotations } });
   }
@@ -209,7 +209,7 @@ export async function runControl(options: ControlOptions): Promise<ControlReport
       started.push(child);
       return child;
     };
-    // Once to make the keys, so that the start that is measured has none to make.
+    // A first start creates the keys, so that the measured start does not.
     const first = begin();
     await until(
       'the control plane serves',

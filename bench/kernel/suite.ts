@@ -1,4 +1,4 @@
-/** What the kernel's path costs beside its data: first connections, cuts, connect() itself, and memory. */
+/** Costs of kernel flows besides data transfer: first connections, cuts, connect() itself, and memory. */
 import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -46,7 +46,7 @@ metadata: { name: closed, namespace: bench }
 spec: { action: DENY, rules: [{ to: [{ ports: [${port}] }] }] }
 `;
 
-/** Metric, its unit, and the goal it is held against. */
+/** Metrics with unit and goal. */
 const metrics = {
   'first connection direct p50': ['us', ''],
   'first connection p50': ['us', ''],
@@ -91,7 +91,7 @@ async function connectNs(action: () => Promise<unknown>): Promise<number> {
 const percentile = (values: readonly number[], share: number): number =>
   [...values].sort((a, b) => a - b)[Math.max(0, Math.ceil(values.length * share) - 1)] ?? NaN;
 
-/** Makes the testbed, measures, removes the testbed. */
+/** Creates the testbed, measures, removes the testbed. */
 export async function runKernel(options: KernelOptions): Promise<Report> {
   await tearDown(options.state);
   const servers = new Servers();
@@ -224,7 +224,7 @@ async function connects(seconds: number): Promise<Partial<Record<Metric, number>
     'connect() of a pod not enrolled': outside,
     'connect() carried, small tables': small,
     'connect() carried, 100000 verdicts, 5000 services, 50000 endpoints': full,
-    // Both nodes of the testbed have theirs.
+    // The sum is that of both nodes of the testbed.
     'maps of a node': bytes / 2 / 1e6,
   };
 }
@@ -258,7 +258,7 @@ async function filled<T>(action: () => Promise<T>): Promise<T> {
           [key, ServiceRow.encode({ id: ids[i] ?? 0, count: fill.endpointsEach, flags: 0 })] as const,
       ),
     );
-    // Filling an LRU may have pushed out the one that counts.
+    // Filling the LRU map may have evicted the verdict that is measured.
     await once('weft-bench-client', near);
     await sleep(300);
     return await action();

@@ -1,6 +1,6 @@
 /**
- * What the mesh costs at L4: the same load programs between two pods that are in it and two beside them that are not, on
- * one node and across two, interleaved in one run.
+ * The cost of the mesh at L4. The same load programs run between two pods in the mesh and between two pods outside of it, on one node
+ * and across two, interleaved in one run.
  */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -28,10 +28,10 @@ export interface L4Options {
   /** Connections in flight while new ones are counted. */
   readonly atOnce: number;
   readonly workers?: number;
-  /** Where the testbed is written down. */
+  /** State directory of the testbed. */
   readonly state: string;
   readonly onProgress: (text: string) => void;
-  /** Asked between measurements. */
+  /** Called between measurements. */
   readonly interrupted: () => boolean;
 }
 
@@ -50,7 +50,7 @@ const messageBytes = 128;
 const echoPort = 7000;
 const sinkPort = 7001;
 const writeBytes = 128 << 10;
-/** Beside one connection of requests. */
+/** Number of bulk streams that run besides one connection of requests. */
 const mixedBulkStreams = 15;
 const slackMs = 30_000;
 const manifests = join(dirname(dirname(fileURLToPath(import.meta.url))), 'manifests', 'l4');
@@ -76,7 +76,7 @@ export const comparedMetrics = {
   throughputMixed: 'Gbit/s',
 } as const;
 
-/** Metrics that stand for themselves. */
+/** Metrics without a ratio to direct. */
 const costMetrics = {
   agentUsPerTrip: 'agents: CPU us per round trip',
   agentUsPerConnection: 'agents: CPU us per connection',
@@ -88,7 +88,7 @@ const costMetrics = {
 const netnsOf = (variant: Variant, pod: string): string =>
   variant.namespace === 'direct' ? `weft-bench-direct-${pod}` : `weft-bench-${pod}`;
 
-/** Makes the testbed, measures, removes the testbed. Throws where a measurement fails or the run is interrupted. */
+/** Creates the testbed, measures, removes the testbed. Throws if a measurement fails or the run is interrupted. */
 export async function runL4(options: L4Options): Promise<Report> {
   await tearDown(options.state);
   const servers = new Servers();
@@ -222,7 +222,7 @@ function tasksOf(
       ],
       timeoutMs,
     );
-  /** What agents spend while others are measured is idle work, not a cost of these. */
+  /** CPU of the agents counts for the mesh only: during measurements of direct connections it is idle work. */
   const ofMesh = (variant: Variant, values: Record<string, number>): Record<string, number> =>
     variant.namespace === mesh.namespace ? values : {};
   return [

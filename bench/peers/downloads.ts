@@ -1,4 +1,4 @@
-/** Programs that the bench alone needs, kept between runs. */
+/** Downloads programs that only the bench needs. They stay between runs. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -8,7 +8,7 @@ export const downloadDir = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(),
 
 const fetchMsMax = 300_000;
 
-/** Puts a package of PyPI at `dir`, whole or not at all. `wanted`: `name==version`. Throws what pip said. */
+/** Installs a package of PyPI in `dir`, completely or not at all. `wanted`: `name==version`. Throws with the output of pip. */
 export function fetchPackage(wanted: string, dir: string): void {
   mkdirSync(dirname(dir), { recursive: true });
   const unfinished = `${dir}.${process.pid}`;

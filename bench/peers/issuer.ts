@@ -1,4 +1,4 @@
-/** Certificates for peers that no control plane of Weft's hands any: a root of its own for each run. */
+/** Certificates for peers that get none from Weft's control plane. Each run has its own root. */
 import { WeftError } from '../../src/base/errors.js';
 import type { SpiffeId, TrustDomain } from '../../src/model/identity.js';
 import { assembleSvid } from '../../src/tls/certificate.js';
@@ -9,7 +9,7 @@ import type { Svid } from '../../src/tls/svid.js';
 export const trustDomain = 'cluster.local' as TrustDomain;
 const ttlS = 24 * 3600;
 
-/** Issues under one root. */
+/** Returns a function that issues certificates under one new root. */
 export function issuer(): (id: SpiffeId) => Svid {
   const root = createRoot(trustDomain, ttlS);
   return (id) => {

@@ -1,6 +1,6 @@
 /**
- * A sidecar: Envoy in the pod's own namespace, traffic redirected to it by iptables as Istio's init container does, mutual TLS
- * between two of them. No further filters: no mesh's sidecar does less, so what it costs here is a lower bound.
+ * A sidecar: Envoy in the pod's network namespace. iptables redirects traffic to it as Istio's init container does. Two sidecars
+ * use mutual TLS. There are no further filters: no mesh's sidecar does less, so the measured cost is a lower bound.
  */
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { Svid } from '../../src/tls/svid.js';
@@ -8,12 +8,12 @@ import type { Svid } from '../../src/tls/svid.js';
 export const outboundPort = 15001;
 export const inboundPort = 15006;
 export const adminPort = 15000;
-/** Connections of this group are Envoy's own and not redirected. */
+/** Group of the Envoy process. Its connections are not redirected. */
 export const proxyGroup = 1337;
-/** From it Envoy reaches the application beside it; never redirected. */
+/** Source address of connections from Envoy to its application. They are not redirected. */
 const inboundSource = '127.0.0.6';
 
-/** Lines for `iptables-restore --noflush`. `further`: ports that the proxy takes itself. */
+/** Rules for `iptables-restore --noflush`. `further`: ports on which the proxy itself listens. */
 export const redirectRules = (group = proxyGroup, further: readonly number[] = []): string =>
   [
     '*nat',
@@ -40,7 +40,7 @@ type Typed = { readonly '@type': string };
 const type = (name: string): Typed => ({ '@type': `type.googleapis.com/${name}` });
 const many = 1_000_000;
 
-/** Where a file is better than text in the configuration: in a pod, keys are mounted. */
+/** Credentials as PEM text, or as files: in a pod, keys are mounted. */
 export type Credentials =
   | Pick<Svid, 'chainPem' | 'keyPem' | 'rootsPem'>
   | { readonly chainFile: string; readonly keyFile: string; readonly rootsFile: string };
@@ -48,7 +48,7 @@ export type Credentials =
 const source = (given: { inline?: string; file?: string }): object =>
   given.file === undefined ? { inline_string: given.inline } : { filename: given.file };
 
-/** TLS 1.3 with client certificates, as all of the comparison. `peers`: identities that may be at the other end. */
+/** TLS 1.3 with client certificates, as in the whole comparison. `peers`: accepted identities of the other end. */
 function tlsContext(of: Credentials, peers: string): object {
   const files = 'chainFile' in of;
   return {
@@ -90,7 +90,7 @@ const cluster = (name: string, further: object): object => ({
   ...further,
 });
 
-/** HTTP/1.1 stays HTTP/1.1 and HTTP/2 HTTP/2. */
+/** The upstream uses the HTTP version of the downstream. */
 const sameProtocol = {
   typed_extension_protocol_options: {
     'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
@@ -154,8 +154,8 @@ const http = (name: string, to: string, further: object): Chain => ({
 });
 
 /**
- * Who dials the listener itself was redirected by nobody: what it dialled would be the listener again, until no file
- * descriptor is left. It has no endpoint to go to.
+ * A client that dials the listener's own port was not redirected: its original destination is the listener itself, and Envoy would
+ * connect to itself until no file descriptor is left. This cluster has no endpoint, so such connections end.
  */
 const nowhere = 'nowhere';
 
@@ -175,15 +175,15 @@ const listener = (name: string, port: number, chains: readonly object[], fallbac
 
 export interface SidecarOptions {
   readonly credentials: Credentials;
-  /** Identities that begin with it may be at the other end. */
+  /** Prefix of accepted identities of the other end. */
   readonly peers: `${SpiffeId}` | string;
-  /** Destination ports at which requests are read; bytes at all others. */
+  /** Destination ports at which Envoy reads HTTP requests. At all other ports it relays bytes. */
   readonly httpPorts: readonly number[];
-  /** Identities that may connect, a rule for each, tried in this order; all peers where absent. */
+  /** Identities that may connect: one rule for each, evaluated in this order. Absent: all peers may. */
   readonly allowed?: readonly string[];
 }
 
-/** Envoy tries policies by their names' order. */
+/** Envoy evaluates policies in the order of their names. */
 const accessRules = (allowed: readonly string[]): object => ({
   name: 'envoy.filters.network.rbac',
   typed_config: {

@@ -1,12 +1,12 @@
-/** Ticks of an axis, and values as axes show them. */
+/** Ticks and labels of axes. */
 
-/** Three significant digits, thousands as `k` from 10 000 on: `12k`. */
+/** Three significant digits. From 10 000 on in thousands: `12k`. */
 export const counted = (value: number): string => {
   const text = Number(value.toPrecision(3));
   return text >= 10_000 ? `${Number((text / 1000).toPrecision(3))}k` : String(text);
 };
 
-/** A value with its unit, as axes have it: `250 µs`, `1 ms`, `12k`. */
+/** Label of a value with its unit: `250 µs`, `1 ms`, `12k`. */
 export function valueText(value: number, unit: string): string {
   if (unit === 'x') return `${Number(value.toPrecision(2))}×`;
   if (unit === 'us') {
@@ -18,7 +18,7 @@ export function valueText(value: number, unit: string): string {
   return unit === '1/s' ? counted(value) : `${counted(value)} ${unit}`;
 }
 
-/** Where an axis has its lines: 1, 2 and 5 of each power of ten within, at most 8 of them. */
+/** Ticks of a logarithmic axis: 1, 2 and 5 times powers of ten, at most 8. */
 export function logTicks(from: number, to: number): number[] {
   const all = (of: readonly number[]): number[] => {
     const ticks: number[] = [];
@@ -33,7 +33,7 @@ export function logTicks(from: number, to: number): number[] {
   return [[1, 2, 5], [1, 3], [1]].map(all).find((ticks) => ticks.length <= 8) ?? all([1]);
 }
 
-/** From zero, in steps of 1, 2 or 5, to just above. */
+/** Ticks of a linear axis: from zero, in steps of 1, 2 or 5 times a power of ten, to just above the maximum. */
 export function linearTicks(to: number, count = 5): number[] {
   if (!(to > 0)) return [0, 1];
   const raw = to / count;

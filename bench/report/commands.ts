@@ -1,4 +1,4 @@
-/** What is made of results that are there: a page, and a comparison of two. */
+/** The commands that read results: `report` (table, page, plots, export) and `compare`. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -18,7 +18,7 @@ export interface Outputs {
   readonly smp?: string;
 }
 
-/** Throws WEFT_BENCH_FILE where a file cannot be written. */
+/** Throws WEFT_BENCH_FILE if a file cannot be written. */
 export function writeOutputs(result: BenchResult, { json, html, plots, smp }: Outputs): void {
   const write = (path: string, text: () => string): void => {
     try {
@@ -29,7 +29,7 @@ export function writeOutputs(result: BenchResult, { json, html, plots, smp }: Ou
       });
     }
   };
-  // The rounds first: what is drawn of them can be drawn again.
+  // The result is written first: the other files can be made from it again.
   if (json !== undefined) write(json, () => `${JSON.stringify(result, null, 1)}\n`);
   if (html !== undefined) write(html, () => htmlReport(result));
   if (smp !== undefined) write(smp, () => smpExport(result));
@@ -39,7 +39,7 @@ export function writeOutputs(result: BenchResult, { json, html, plots, smp }: Ou
   }
 }
 
-/** Of a file that cannot be read; 1 says that something got slower. */
+/** Exit code for a file that cannot be read. Exit code 1 means that something got slower. */
 const unreadableExitCode = 2;
 
 function reading<T>(work: () => T): T | undefined {

@@ -1,4 +1,4 @@
-/** Two results side by side: what got slower, what got faster, and what cannot be told. Pure. */
+/** Compares two results: what got slower, what got faster, and what cannot be decided. Pure. */
 import { table } from '../harness/report.js';
 import { median } from '../harness/statistics.js';
 import { noiseFactor } from '../result/figures.js';
@@ -17,30 +17,30 @@ export interface Change {
   readonly point: string;
   readonly metric: string;
   readonly variant: string;
-  /** What is compared: ratios to no mesh of the same round, or the values where no mesh has no such metric. */
+  /** Whether ratios to no mesh are compared, or values, because no mesh has no such metric. */
   readonly of: 'ratio' | 'value';
   readonly before: number;
   readonly after: number;
-  /** after / before, above 1 where it got worse, whichever way the metric goes. */
+  /** after / before, or its inverse if higher is better: above 1 means worse. */
   readonly worse: number;
-  /** That chance alone makes any of all figures differ as much as this one. */
+  /** Probability that chance alone makes any figure differ as much as this one. */
   readonly p: number;
   readonly verdict: Verdict;
 }
 
 export interface Comparison {
   readonly changes: readonly Change[];
-  /** What is in one of them alone. */
+  /** Figures that only one of the results has. */
   readonly alone: readonly string[];
-  /** Of machine, settings and versions. */
+  /** Differences of machine, settings and versions. */
   readonly differences: readonly string[];
   readonly slower: boolean;
 }
 
-/** What comes out by chance less often than this is no chance. */
+/** A change with a smaller `p` counts as more than chance. */
 const significance = 0.05;
 const dealsMax = 1_000;
-/** Tails of tails and what applications spend are too noisy to be judged by, and are in the files for who wants them. */
+/** These metrics are too noisy to compare. The files contain them. */
 const notCompared = new Set([
   'p90',
   'p999',
@@ -53,7 +53,7 @@ const notCompared = new Set([
 const keyOf = ({ placement, workload, point, metric, variant }: Figure): string =>
   [placement, workload, point, metric, variant].join('\n');
 
-/** Per round: the metric divided by no mesh's of the same round, or itself where no mesh has none. */
+/** The metric of each round: its ratio to no mesh of the same round, or the value itself if no mesh has no such metric. */
 function seriesOf(result: BenchResult, figure: Figure, of: Change['of']): number[] {
   const none = result.variants.find(({ kind }) => kind === 'none')?.name;
   const values = (variant: string | undefined): Map<number, number> =>
@@ -85,7 +85,7 @@ const choose = (n: number, k: number): number => {
   return Math.round(all);
 };
 
-/** Ways to choose `size` of `all` places: each once, or where those are too many as many as `dealsMax`, evenly spread. */
+/** Ways to choose `size` of `all` places: each way once, or `dealsMax` pseudorandom ones if there are more. */
 function dealsOf(all: number, size: number): Uint8Array[] {
   const deals: Uint8Array[] = [];
   if (choose(all, size) <= dealsMax) {
@@ -100,14 +100,14 @@ function dealsOf(all: number, size: number): Uint8Array[] {
     deal(0, size, new Uint8Array(all));
     return deals;
   }
-  // A fixed sequence, from the high bits, which are the good ones: the same files give the same answer.
+  // A fixed seed: the same files give the same result. The high bits of this generator are the best ones.
   let state = 1;
   const below = (limit: number): number => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     return Math.floor((state / 2 ** 32) * limit);
   };
   const places = Array.from({ length: all }, (_, at) => at);
-  // What was seen is one of them.
+  // The measured assignment is one of them.
   deals.push(Uint8Array.from(places, (at) => (at < size ? 1 : 0)));
   while (deals.length < dealsMax) {
     const taken = new Uint8Array(all);
@@ -145,10 +145,10 @@ function apart(values: readonly number[], taken: Uint8Array): readonly [number, 
 }
 
 /**
- * For each pair of series the chance that any of all pairs would be as far apart, were there no difference anywhere (the
- * permutation test of the largest statistic, Westfall and Young 1993): rounds are dealt out to the two files in all ways, for all
- * pairs alike. The statistic is t with the median standard error added to each, so that a series that happens to be very
- * still does not decide. All `a` must be of one length, and all `b`.
+ * For each pair of series, the probability that any pair would be as far apart if there were no difference at all: the
+ * permutation test of the largest statistic (Westfall and Young 1993). It assigns rounds to the two files in all ways, in the same
+ * way for all pairs. The statistic is t with the median standard error added to each error, so that a series that happens to vary
+ * little does not decide. All `a` must have the same length, and so must all `b`.
  */
 export function familyP(pairs: readonly Pair[]): number[] {
   const [first] = pairs;
@@ -179,7 +179,7 @@ function verdictOf(
 ): Verdict {
   const size = Math.max(worse, 1 / worse);
   if (size < 1 + threshold || size <= floor) return 'same';
-  // Even groups that do not touch could be chance.
+  // With so few rounds, even groups that do not overlap could be chance.
   if (2 / choose(rounds[0] + rounds[1], rounds[0]) > significance) return 'too few rounds';
   if (p > significance) return 'same';
   return worse > 1 ? 'slower' : 'faster';
@@ -195,10 +195,10 @@ const differing = (
     .map((key) => `${what}: ${key} ${String(a[key] ?? 'none')}, then ${String(b[key] ?? 'none')}`);
 
 /**
- * Each figure of a variant in both files is compared by its ratios to no mesh, paired within the rounds of its own file, so that a
- * machine that was slower as a whole changes nothing. A change counts where all of this holds: the medians are apart by
- * the threshold; by more than both files' own noise; and a permutation test of the logarithms over all figures at once
- * (familyP) says that chance makes any of these hundreds differ as much in less than 5 of 100 comparisons.
+ * Compares each figure that both files have by its ratios to no mesh. The ratios are taken within the rounds of one file, so a
+ * machine that is slower as a whole changes nothing. A change counts if all of this holds: the medians differ by the threshold; they
+ * differ by more than the noise of both files; and in a permutation test of the logarithms over all figures at once (familyP),
+ * chance makes any figure differ as much in less than 5 of 100 comparisons.
  */
 export function compareResults(a: BenchResult, b: BenchResult, options: CompareOptions): Comparison {
   const baseline = new Set(
@@ -223,7 +223,7 @@ export function compareResults(a: BenchResult, b: BenchResult, options: CompareO
     const pair = { a: seriesOf(a, was, of), b: seriesOf(b, is, of) };
     return pair.a.length === 0 || pair.b.length === 0 ? [] : [{ was, is, of, pair }];
   });
-  // Dealt out together are those that have the same rounds.
+  // The permutation test covers figures with the same numbers of rounds together.
   const groups = new Map<string, typeof compared>();
   for (const one of compared) {
     const key = `${one.pair.a.length} ${one.pair.b.length}`;

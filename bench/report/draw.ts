@@ -1,4 +1,4 @@
-/** A plot as SVG: Apache ECharts draws on the server's side, no browser is needed. */
+/** Draws a plot as SVG with Apache ECharts, on the server's side: no browser is needed. */
 import { CustomChart, LineChart } from 'echarts/charts';
 import { GridComponent } from 'echarts/components';
 import { init, use, type EChartsCoreOption } from 'echarts/core';
@@ -23,7 +23,7 @@ const smallWidth = 480;
 
 type ToPixel = (at: number, value: number) => [number, number];
 
-/** Plots are drawn as shapes over ECharts' axes: whiskers and the noise then stand exactly where their bar or dot is. */
+/** Plots are drawn as shapes over the axes of ECharts, so that whiskers and noise align exactly with their bar or dot. */
 export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): string {
   const ink = inks[theme];
   const of = (name: string): string => ink[name] ?? '';
@@ -54,7 +54,7 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
   const positionsTo = plot.x.names || plot.shape === 'rows' ? names.length - 0.5 : Math.max(...ats, 1) * 1.04;
   const positionsFrom = plot.x.names || plot.shape === 'rows' ? -0.5 : 0;
 
-  // Room.
+  // Margins.
   const legendItems = plot.parts
     ? plot.parts.map(({ title }) => title)
     : plot.shape === 'rows'
@@ -201,7 +201,7 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
   const dodge = (index: number): number => (count < 2 ? 0 : index / (count - 1) - 0.5);
   const placed = (series: Series): { at: number; median: number; min: number; max: number }[] =>
     series.dots
-      // A logarithmic axis has no place for 0: the data's table has it.
+      // A logarithmic axis cannot show 0. The data table has the value.
       .filter(({ value }) => value.median > 0 || !plot.y.log)
       .map(({ at, value }) => ({ at, ...value, min: plot.y.log ? Math.max(value.min, lowest) : value.min }));
 
@@ -378,7 +378,7 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
 
 const partOpacity: readonly number[] = [1, 0.55, 0.25];
 
-/** Without classes and rules for a pointer: nothing reacts to one. */
+/** Removes classes and rules for pointers: the plot is not interactive. */
 const tidy = (svg: string): string =>
   svg
     .replace(/<style ?>[\s\S]*?<\/style>\s*/g, '')

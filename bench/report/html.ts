@@ -1,4 +1,4 @@
-/** A result as one HTML file that loads nothing: text, tables, plots, and light or dark as the reader has it. */
+/** A result as one HTML file that loads nothing else: text, tables and plots, in the light or dark theme of the reader. */
 import { createHash } from 'node:crypto';
 import { figure as digits } from '../harness/report.js';
 import type { Spread } from '../harness/statistics.js';
@@ -29,17 +29,17 @@ const entities: Readonly<Record<string, string>> = {
   '"': '&quot;',
   "'": '&#39;',
 };
-/** For text and for values of attributes in quotes. */
+/** Escapes text, and values of attributes in quotes. */
 export const escaped = (text: string): string =>
   text
-    // Neither markup nor an order of reading comes from the text.
+    // The text can contain neither markup nor characters that change the direction of reading.
     .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, ' ')
     .replace(/[&<>"']/g, (one) => entities[one] ?? '');
 
 const wideWidth = 620;
 const narrowWidth = 380;
 
-/** An SVG of the light theme with the page's variables for its colors; without addresses of namespaces, which HTML needs not. */
+/** An SVG of the light theme, with the variables of the page as colors. XML namespaces are removed: HTML does not need them. */
 export function inlineSvg(svg: string, title: string, about: string, id: string): string {
   let inside = svg.replace(/ xmlns(?::\w+)?="[^"]*"/g, '');
   for (const { name, light } of variables) inside = inside.replaceAll(`="${light}"`, `="var(--${name})"`);
@@ -87,7 +87,7 @@ const legend = (result: BenchResult): string =>
       '',
     )}<div><dt><span class="swatch band"></span>noise</dt><dd>no mesh against no mesh: a difference within it is none</dd></div></dl>`;
 
-/** Not in the table at the top: CPU has plots of its own, and the other percentiles stand in theirs. */
+/** Metrics that the table at the top leaves out. CPU and the other percentiles have plots of their own. */
 const beside: ReadonlySet<string> = new Set([
   'p90',
   'p999',
@@ -118,7 +118,7 @@ function headline(result: BenchResult, placement: Placement): string {
         : `<span class="${found.difference}">${found.difference === 'better' ? '▲' : '▼'} ${digits(found.ratio.median)}×</span>`;
     return `<td${spread}>${escaped(value)}<br>${ratio}</td>`;
   };
-  // What it costs beside traffic has plots of its own, further down.
+  // Costs other than traffic have plots of their own further down.
   const traffic = result.workloads.filter(({ kind }) => kind !== 'cost');
   const rows = traffic.flatMap((workload) => {
     const points = headlinePoints(result, placement, workload);
@@ -152,7 +152,7 @@ function headline(result: BenchResult, placement: Placement): string {
 <p class="weak small">Medians over rounds and the ratio to no mesh of the same round; <span class="better">▲ better</span>, <span class="worse">▼ worse</span>, <span class="none">= no mesh</span> where the difference is within the noise. Point at a cell for its spread.</p>`;
 }
 
-/** Of one series, for the table under a plot. */
+/** Rows of one series, for the table under a plot. */
 function seriesRows(plot: Plot, series: Series): string[] {
   const nameOf = (at: number): string =>
     plot.shape === 'rows' ? '' : (plot.x.names?.[at] ?? withUnit(at, '1/s'));
@@ -390,7 +390,7 @@ ${warnings.map((one) => `<p class="warning" role="note">${escaped(one)}</p>`).jo
 <section class="card method"><h2>Method</h2><p>${method.join(' ')}</p></section></header>`;
 }
 
-// The reader's choice is kept nowhere: a file opened from disk has no place for it.
+// The reader's choice of theme is not stored: a file opened from disk has no place for it.
 const script = `document.getElementById('theme').addEventListener('click',function(){var r=document.documentElement,d=r.dataset.theme||(matchMedia('(prefers-color-scheme: dark)').matches?'dark':'light');r.dataset.theme=d==='dark'?'light':'dark'});`;
 
 const themeCss = (theme: 'light' | 'dark'): string =>
@@ -470,7 +470,7 @@ section>ul{max-width:100ch;padding-left:20px}
 
 const hashOf = (text: string): string => createHash('sha256').update(text).digest('base64');
 
-/** The whole report. What the result says is text in it, never markup. */
+/** The whole report. Contents of the result appear as text, never as markup. */
 export function htmlReport(result: BenchResult): string {
   const plots = plotsIn(result);
   const placements = placementsOf(result);

@@ -4,7 +4,7 @@ import { drawPlot } from './draw.js';
 import { plotsIn } from './plots.js';
 import type { Theme } from './theme.js';
 
-/** As files for documents: each plot light and dark, `<name>.svg` and `<name>-dark.svg`. */
+/** Files for documents: each plot light and dark, `<name>.svg` and `<name>-dark.svg`. */
 export function plotFiles(result: BenchResult): { readonly name: string; readonly svg: string }[] {
   const taken = new Set<string>();
   return plotsIn(result).flatMap((plot) => {

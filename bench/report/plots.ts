@@ -1,4 +1,4 @@
-/** Which plots a result has, and what is in each: values, spreads, noise, words. Pure; draw.ts draws them, plot-files.ts names their files. */
+/** Chooses the plots of a result and their contents: values, spreads, noise, texts. Pure. draw.ts draws them, plot-files.ts names the files. */
 import { spreadOf, type Spread } from '../harness/statistics.js';
 import { noiseFactor } from '../result/figures.js';
 import { metrics, type BenchResult, type Figure, type Placement, type Workload } from '../result/result.js';
@@ -25,7 +25,7 @@ const noiseBand = (none: number, noise: Spread): { from: number; to: number } =>
   to: none * noiseFactor(noise),
 });
 
-/** Where one of the two was 0 there is no floor that could be drawn. */
+/** If one of the two measurements was 0, there is no floor to draw. */
 const isBounded = ({ from, to }: Plot['noise'][number]): boolean =>
   Number.isFinite(from) && Number.isFinite(to);
 
@@ -39,13 +39,13 @@ const slug = (text: string): string =>
 interface Column {
   readonly at: number;
   readonly cell: Omit<Cell, 'variant'>;
-  /** Variants whose value is none there. */
+  /** Variants without a value there. */
   readonly short?: ReadonlySet<string>;
 }
 
 type Find = (cell: Cell) => Figure | undefined;
 
-/** The figures in these columns, variant by variant, with the noise. Variants without any are left out. */
+/** The figures of these columns by variant, and the noise. Variants without figures are left out. */
 function seriesOf(
   result: BenchResult,
   find: Find,
@@ -71,7 +71,7 @@ function seriesOf(
 
 const hasDots = ({ series }: Plot): boolean => series.some(({ dots }) => dots.length > 0);
 
-/** Of the crosses in these columns: what they are, and why. */
+/** Texts that explain the crosses in these columns. */
 function missedRateNotes(result: BenchResult, columns: readonly Column[]): string[] {
   const crossed = columns.filter(({ short }) => short && short.size > 0).map(({ cell }) => cell);
   const noted = result.workloads.flatMap((workload) =>
@@ -207,7 +207,7 @@ function plotsOf(result: BenchResult, placement: Placement, find: Find): Plot[] 
   }
 
   for (const workload of [...loads, ...scales]) {
-    // A rate that was asked for says nothing of what could be had.
+    // A requested rate says nothing about the maximum.
     const points = pointsOf(result, placement, workload.name).filter(
       ({ perSecond }) => perSecond === undefined,
     );
@@ -299,7 +299,7 @@ function plotsOf(result: BenchResult, placement: Placement, find: Find): Plot[] 
   return plots.filter(hasDots);
 }
 
-/** Ratios to no mesh of all that has one, turned so that more is worse. */
+/** All ratios to no mesh, inverted where higher is better, so that more is worse. */
 function overviewOf(result: BenchResult, placement: Placement, find: Find): Plot[] {
   const rows = result.workloads.flatMap((workload) =>
     headlinePoints(result, placement, workload)
@@ -372,7 +372,7 @@ function stackOf(
     parts.some((metric) => find({ ...cell, metric, variant: name })),
   );
   const series = known.map(({ name, title }): Series => {
-    // Summed within a round: the sum of medians is the median of no sum.
+    // Summed within each round: a sum of medians is not the median of the sums.
     const sums = result.samples.flatMap((one) => {
       const at = one.placement === placement && one.workload === workload.name && one.point === point.point;
       const values = parts.flatMap((metric) => one.values[metric] ?? []);

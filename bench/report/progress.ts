@@ -1,4 +1,4 @@
-/** How far a run is, on stderr: one line that is redrawn on a terminal, a line now and then elsewhere. */
+/** Shows the progress of a run on stderr: on a terminal one line that is redrawn, elsewhere an occasional line. */
 import { plain } from './view.js';
 
 export interface Stream {
@@ -10,13 +10,13 @@ export interface Stream {
 export interface Estimate {
   /** 0 to 1. */
   readonly share: number;
-  /** Absent until a step has ended. */
+  /** Undefined until a step has ended. */
   readonly leftMs?: number;
 }
 
 /**
- * Steps that are done against all of them; what is left is taken to last as long a step as what was done. The step that goes on
- * counts by its time, at most as a whole one.
+ * The share of steps that are done, and the time left, if further steps take as long as the finished ones. The current step counts
+ * by its time so far, at most as one step.
  */
 export function estimate(stepsAll: number, stepsDone: number, doneMs: number, currentMs = 0): Estimate {
   if (stepsAll <= 0) return { share: 1, leftMs: 0 };
@@ -43,12 +43,12 @@ export function progressLine({ share, leftMs }: Estimate, text: string, columns:
   const full = Math.round(share * barWidth);
   const left = leftMs === undefined ? '' : `, ${duration(leftMs)} left`;
   const line = `[${'#'.repeat(full)}${'.'.repeat(barWidth - full)}] ${String(Math.floor(share * 100)).padStart(3)} %${left}  ${plain(text)}`;
-  // A line that wraps could not be redrawn.
+  // A line that wraps cannot be redrawn.
   return [...line].slice(0, Math.max(columns - 1, 10)).join('');
 }
 
 const redrawMs = 1000;
-/** Elsewhere than on a terminal: a line at each twentieth, and after that long. */
+/** Not on a terminal: a line at each twentieth of the run, and after this time without one. */
 const lineShare = 0.05;
 const lineMs = 60_000;
 
@@ -75,7 +75,7 @@ export class Progress {
     this.#startMs = this.#stepMs = now();
   }
 
-  /** Before a step: all before it are done. */
+  /** Call before each step: all steps before it are done. */
   step(text: string): void {
     this.#begun++;
     this.#stepMs = this.#now();
@@ -92,7 +92,7 @@ export class Progress {
     this.#stream.write(`${Math.floor(share * 100)} %${left}: ${plain(text)}\n`);
   }
 
-  /** A line that stays. */
+  /** Prints a line that is not redrawn. */
   note(text: string): void {
     this.#clear();
     this.#stream.write(`${plain(text)}\n`);

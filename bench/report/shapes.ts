@@ -1,8 +1,8 @@
-/** Shapes that plots are drawn with, in the form in which a custom series of ECharts returns them, and where labels go. */
+/** Shapes of plots, in the form that a custom series of ECharts returns, and positions of labels. */
 import type { Symbol } from './theme.js';
 import { plain } from './view.js';
 
-/** Of text of this size, in pixels; good enough to leave room. */
+/** Estimated width of a text in pixels, to reserve space. */
 export const textWidth = (text: string, size = 12): number => [...text].length * size * 0.56;
 
 export const font = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
@@ -127,7 +127,7 @@ export const label = (
   },
 });
 
-/** Labels that would lie on each other are moved apart, in order, within the bounds. */
+/** Moves overlapping labels apart, in their order, within the bounds. */
 export function spreadOut(wanted: readonly number[], gap: number, from: number, to: number): number[] {
   const order = wanted.map((y, at) => ({ y, at })).sort((a, b) => a.y - b.y);
   let last = from - gap;

@@ -1,10 +1,10 @@
-/** A result in the Service Mesh Performance format, for tools that read it. Pure. */
+/** Exports a result in the Service Mesh Performance format. Pure. */
 import { Document } from 'yaml';
 import type { BenchResult, Placement, Variant, Workload } from '../result/result.js';
 import { finderOf, placementsOf, pointsOf, shortsOf, type Cell, type Point } from './view.js';
 
 const smpVersion = 'v0.6.1';
-/** Percentiles of the specification; the others of a result have no field there. */
+/** Percentiles of the specification. It has no field for the others. */
 const percentiles = ['p50', 'p90', 'p99'] as const;
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -23,7 +23,7 @@ const meshId = (variant: string, placement: Placement): string => id(variant, pl
 const environmentId = 'environment';
 
 const milliseconds = (us: number): number => Number((us / 1000).toPrecision(6));
-/** Settings and machine of a result, as labels have it. */
+/** Settings and machine of a result, as labels. */
 const labelsOf = (of: Readonly<Record<string, string | number | boolean>>): Labels =>
   Object.fromEntries(Object.entries(of).map(([name, value]) => [name, String(value)]));
 const numberIn = (of: BenchResult['machine'], ...names: readonly string[]): number | undefined =>
@@ -34,7 +34,7 @@ function protocolOf({ title, about }: Workload): string | undefined {
   return /\bHTTP\//.test(`${title} ${about}`) ? 'PROTOCOL_HTTP' : undefined;
 }
 
-/** Points with a rate, of those workloads that have one. */
+/** Points of workloads with a rate. */
 const placesOf = (result: BenchResult): Place[] =>
   placementsOf(result).flatMap((placement) =>
     result.workloads.flatMap((workload) =>
@@ -71,7 +71,7 @@ function testOf(result: BenchResult, place: Place): Fields {
   };
 }
 
-/** Whether what passes between the ends is encrypted; undefined where the variant is none that this version knows. */
+/** Whether the traffic is encrypted. Undefined for a variant that this version does not know. */
 function encrypted({ name, kind }: Variant, placement: Placement): boolean | undefined {
   if (kind === 'none' || kind === 'noise' || name === 'weft-spliced') return false;
   if (kind === 'sidecar' || ['ztunnel', 'weft-encrypted', 'weft-waypoint'].includes(name)) return true;
@@ -91,7 +91,7 @@ function meshOf({ versions }: BenchResult, variant: Variant, placement: Placemen
     ...(tls === undefined ? {} : { mtls_enabled: tls }),
     ...(kind === 'weft' && version !== undefined ? { mesh_build: version } : {}),
     ...(proxy !== '' && version !== undefined ? { proxy_build: `${proxy} ${version}` } : {}),
-    // Proxies alone are no mesh with a version.
+    // Proxies without their mesh have no mesh version.
     mesh_type: { ...(kind === 'weft' && version !== undefined ? { version } : {}), labels: { name: title } },
   };
 }
@@ -162,7 +162,7 @@ function environmentOf({ machine, versions, where, settings }: BenchResult): Fie
     id: environmentId,
     labels: {
       where,
-      // Elsewhere than on a cluster they share one machine: it is the one entry of `nodes`.
+      // Without a cluster all nodes share one machine, the only entry of `nodes`.
       ...(where === 'cluster' ? {} : { placed: 'nodes and pods are network namespaces of one machine' }),
       ...labelsOf(machine),
       ...Object.fromEntries(Object.entries(versions).map(([name, value]) => [`version ${name}`, value])),
@@ -178,15 +178,15 @@ const head = ` Service Mesh Performance ${smpVersion}. The specification has mes
  PerformanceTestResults, which name the others by id. Only what was measured at a fixed rate is here.`;
 
 /**
- * YAML after protos/service_mesh_performance.proto of github.com/service-mesh-performance/service-mesh-performance, v0.6.1:
- * fields by the names that the file gives them, enumerations by their values' names. One result for each variant, placement,
- * workload and point with a rate: medians over rounds, latencies in milliseconds; p99.9 is a label, since it has no field.
+ * YAML in the form of protos/service_mesh_performance.proto of github.com/service-mesh-performance/service-mesh-performance,
+ * v0.6.1, with its names of fields and enumeration values. One entry for each variant, placement, workload and point with a rate:
+ * medians over rounds, latencies in milliseconds. p99.9 is a label, since it has no field.
  *
- * Left out, since a result does not have it: least, average and greatest latency; `actual_qps` of a rate that was reached
- * where it was not written down; times of a single point (those of the run stand there); the type in `mesh_type`, which has
- * no value for Weft, for no mesh, or for proxies without their mesh; counts, CPU and memory of sidecars and of control planes
- * (a result has them per request and point, the specification per mesh, in thousandths of a CPU); cores and memory of a
- * cluster's nodes. Where a rate was not reached there are no latencies.
+ * Left out, because a result does not have it: minimum, average and maximum latency; `actual_qps` of a reached rate that was not
+ * recorded; times of a single point (the entry has those of the run); the type in `mesh_type`, which has no value for Weft, for no
+ * mesh, or for proxies without their mesh; counts, CPU and memory of sidecars and control planes (a result has them per request and
+ * point, the specification per mesh, in thousandths of a CPU); cores and memory of a cluster's nodes. A rate that was not reached
+ * has no latencies.
  */
 export function smpExport(result: BenchResult): string {
   const places = placesOf(result);

@@ -1,4 +1,4 @@
-/** Results for tests, of a model with noise whose generator is seeded: the same seed gives the same result. */
+/** Generates results for tests from a model with seeded noise: the same seed gives the same result. */
 import { figuresOf } from '../result/figures.js';
 import type { BenchResult, Placement, Sample, Variant, Workload } from '../result/result.js';
 import { schemaName } from '../result/schema.js';
@@ -54,9 +54,9 @@ export interface Made {
   readonly placements?: readonly Placement[];
   readonly variants?: readonly Variant[];
   readonly workloads?: readonly Workload[];
-  /** What a value is multiplied by: a planted change. */
+  /** Factor for a value: a planted change. */
   readonly change?: (sample: Omit<Sample, 'values'>, metric: string) => number;
-  /** Over the model's samples, before figures are taken. */
+  /** Changes the samples of the model before figures are computed. */
   readonly edit?: (samples: Sample[]) => Sample[];
   readonly over?: Partial<BenchResult>;
 }
@@ -120,7 +120,7 @@ export function made(options: Made = {}): BenchResult {
     for (const placement of placements) {
       for (const workload of with_.workloads) {
         pointsOf(workload).forEach((point, at) => {
-          // What a round has of its own is all variants' alike.
+          // The noise of a round is the same for all variants.
           const slow = Math.exp(0.1 * normal(random));
           for (const { name, kind } of with_.variants) {
             if (placement === 'cross-node' && name === 'kernel') continue;
@@ -168,7 +168,7 @@ export function made(options: Made = {}): BenchResult {
   };
 }
 
-/** The last point of HTTP/1.1, that sidecars did not carry. */
+/** The last point of HTTP/1.1: sidecars did not reach its rate. */
 export const shortOfSidecars = (samples: Sample[]): Sample[] =>
   samples.map((sample) =>
     sample.variant === 'sidecars' && sample.workload === 'http1' && sample.point === '90 %'

@@ -22,9 +22,9 @@ import {
 } from './view.js';
 
 export interface PrintOptions {
-  /** Every point and metric, with spread, noise and rounds. */
+  /** Show every point and metric, with spread, noise and rounds. */
   readonly all?: boolean;
-  /** Columns of the terminal. */
+  /** Width of the terminal. */
   readonly width?: number;
 }
 
@@ -32,7 +32,7 @@ const narrowest = 60;
 const widest = 400;
 const headWidth = 12;
 
-/** Lines of at most `width`; the second and later ones are indented. A longer word stands by itself. */
+/** Breaks text into lines of at most `width`, indented from the second on. A longer word gets its own line. */
 export function wrapped(text: string, width: number, indent = ''): string[] {
   const lines: string[] = [];
   let line = '';
@@ -45,7 +45,7 @@ export function wrapped(text: string, width: number, indent = ''): string[] {
   return line === '' ? lines : [...lines, line];
 }
 
-/** Columns as wide as they must be, heads wrapped; the first to the left, the others to the right. */
+/** Formats columns with minimum widths and wrapped heads. The first column is aligned left, the others right. */
 export function columns(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const heads = head.map((title) => wrapped(title, headWidth));
   const height = Math.max(1, ...heads.map((lines) => lines.length));
@@ -56,7 +56,7 @@ export function columns(head: readonly string[], rows: readonly (readonly string
     Math.max(...[...above, ...rows.filter((row) => row.length > 1)].map((row) => row[at]?.length ?? 0)),
   );
   const line = (row: readonly string[]): string =>
-    // A row of one cell is a title and may stand out.
+    // A row of one cell is a title and may be wider.
     row.length === 1
       ? (row[0] ?? '')
       : widths
@@ -66,7 +66,7 @@ export function columns(head: readonly string[], rows: readonly (readonly string
   return [...above.map(line), widths.map((width) => '-'.repeat(width)).join('  '), ...rows.map(line)];
 }
 
-/** As `columns`; where that is wider than the terminal, as several tables that begin with the same `fixed` columns. */
+/** As `columns`. If that is wider than the terminal: several tables that begin with the same `fixed` columns. */
 function fitted(
   head: readonly string[],
   rows: readonly (readonly string[])[],
@@ -79,7 +79,7 @@ function fitted(
     return columns(of(head), rows.map(of));
   };
   const lines: string[] = [];
-  // The last column (noise, rounds) does not stand in a table of its own.
+  // The last column (noise, rounds) does not get a table of its own.
   for (let from = fixed; from < head.length;) {
     let count = head.length - from;
     while (count > 1 && pick(count, from).some((line) => line.length > width)) count--;
@@ -90,7 +90,7 @@ function fitted(
   return lines;
 }
 
-/** `+-3.1 %`: what a difference has to exceed. */
+/** `+-3.1 %`: the noise floor. */
 export const noiseText = (noise: Spread | undefined): string =>
   !noise
     ? ''
@@ -100,7 +100,7 @@ export const noiseText = (noise: Spread | undefined): string =>
 
 const marks: Readonly<Record<Figure['difference'], string>> = { none: '=', better: '+', worse: '-' };
 
-/** `198 3.07x -`; a difference within the noise is `=`. */
+/** `198 3.07x -`. A difference within the noise is `=`. */
 export function cellText(found: Figure | undefined, times: number): string {
   if (!found) return '';
   const value = digits(found.values.median * times);
@@ -110,7 +110,7 @@ export function cellText(found: Figure | undefined, times: number): string {
     : `${value} ${digits(found.ratio.median)}x ${marks[found.difference]}`;
 }
 
-/** Where titles are too long for a row. */
+/** Short titles for rows. */
 const rowTitles: Readonly<Record<string, readonly [title: string, unit: string]>> = {
   proxyUs: ['CPU, proxies', 'us/req'],
   applicationUs: ['CPU, applications', 'us/req'],
@@ -146,7 +146,7 @@ interface Row {
   readonly metric: string;
 }
 
-/** Of a workload: what it is about at the points that stand for it, or what it costs there. */
+/** Rows of a workload at its headline points: its main metrics, or its costs. */
 function rowsOf(result: BenchResult, placement: Placement, ofCosts: boolean): Row[] {
   const has = new Set(
     result.figures
@@ -155,13 +155,13 @@ function rowsOf(result: BenchResult, placement: Placement, ofCosts: boolean): Ro
   );
   return result.workloads.flatMap((workload) => {
     const points = headlinePoints(result, placement, workload);
-    // Beside a scale, costs are given at its end alone.
+    // For a scale, costs are shown only at its last point.
     return (ofCosts && workload.kind === 'scale' ? points.slice(-1) : points).flatMap((point) =>
       Object.keys(metrics)
         .filter((metric) => {
           if (!has.has([workload.name, point.point, metric].join('\n'))) return false;
           if ((workload.kind === 'cost' || isCost(metric)) !== ofCosts) return false;
-          // At a rate that was asked for, the rate says nothing.
+          // With a requested rate, the reached rate says nothing.
           if (metric === 'perSecond' && point.perSecond !== undefined) return false;
           return metric !== 'p90' && metric !== 'p999';
         })
@@ -188,7 +188,7 @@ function tableOf(result: BenchResult, placement: Placement, rows: readonly Row[]
         `  ${rowTitle(point, workload, metric)}`,
         unit,
         ...found.map((one, of) => {
-          // Also where other rounds reached it: those alone are the better ones.
+          // Also if other rounds reached the rate: those alone would look too good.
           const short = point.short.has(variants[of]?.name ?? '');
           return short && (!one || latencies.includes(metric)) ? 'short' : cellText(one, times);
         }),
@@ -257,7 +257,7 @@ function everything(result: BenchResult, placement: Placement, width: number): s
 const section = (title: string, lines: readonly string[]): string[] =>
   lines.length === 0 ? [] : [title, ...lines, ''];
 
-/** The result for people; lines are at most as wide as the terminal where their words allow it. */
+/** The result as text. Lines are at most as wide as the terminal, except for longer words. */
 export function printResult(result: BenchResult, options: PrintOptions = {}): string {
   const width = Math.min(widest, Math.max(narrowest, options.width ?? 120));
   const item = (text: string): string[] => wrapped(`- ${text}`, width, '  ');

@@ -3,7 +3,7 @@ import type { Variant } from '../result/result.js';
 
 export type Theme = 'light' | 'dark';
 
-/** Of a plot and of the page. Each light color is there once: the page puts its variables in their place. */
+/** Colors of plots and of the page. Each light color is unique, because the page replaces it by a variable. */
 export const inks: Readonly<Record<Theme, Readonly<Record<string, string>>>> = {
   light: {
     ink: '#1b1f27',
@@ -23,7 +23,7 @@ export const inks: Readonly<Record<Theme, Readonly<Record<string, string>>>> = {
   },
 };
 
-/** Told apart by people who see fewer colors, too (after Okabe and Ito), in this order; no mesh has the last. */
+/** Colors that people with color blindness can distinguish too (after Okabe and Ito), in this order. No mesh has the last one. */
 const colors: Readonly<Record<Theme, readonly string[]>> = {
   light: ['#d55e00', '#0072b2', '#009e73', '#b9579a', '#a67c00', '#4ba3d6', '#5d6675'],
   dark: ['#f58a3c', '#4aa8e8', '#2cc79a', '#e08cc2', '#e3b53c', '#8fd0f5', '#b4bdcb'],
@@ -36,7 +36,7 @@ export interface Look {
   readonly symbol: Symbol;
 }
 
-/** The same for a variant in every plot. */
+/** Color and symbol of a variant, the same in every plot. */
 export function lookOf(variants: readonly Variant[], name: string, theme: Theme): Look {
   const palette = colors[theme];
   const at = variants
@@ -48,7 +48,7 @@ export function lookOf(variants: readonly Variant[], name: string, theme: Theme)
     : { color: pick(at % (palette.length - 1)), symbol: symbols[at % symbols.length] ?? 'circle' };
 }
 
-/** Each color of the light theme, with the name of the variable that stands for it in a page. */
+/** Each color of the light theme, with the name of its variable in a page. */
 export const variables: readonly { readonly name: string; readonly light: string; readonly dark: string }[] =
   [
     ...Object.entries(inks.light).map(([name, light]) => ({ name, light, dark: inks.dark[name] ?? light })),

@@ -1,4 +1,4 @@
-/** What every output asks of a result: its points, what stands for a workload, and how a number is written. Pure. */
+/** Functions that all outputs use: the points of a result, the headline points of a workload, and formats of numbers. Pure. */
 import { median } from '../harness/statistics.js';
 import type { BenchResult, Figure, Placement, Variant, Workload } from '../result/result.js';
 
@@ -9,7 +9,7 @@ export const placementTitles: Readonly<Record<Placement, string>> = {
 };
 
 export const latencies: readonly string[] = ['p50', 'p90', 'p99', 'p999'];
-/** Parts of one whole, in the order in which they are stacked. */
+/** Parts of a sum, in the order in which plots stack them. */
 export const cpuPerRequest: readonly string[] = ['proxyUs', 'applicationUs', 'kernelUs'];
 export const cpuPerGb: readonly string[] = [
   'proxySecondsPerGb',
@@ -18,7 +18,7 @@ export const cpuPerGb: readonly string[] = [
 ];
 const costs = new Set([...cpuPerRequest, ...cpuPerGb, 'proxyMegabytes']);
 
-/** CPU and memory, which a workload has beside what it is about. */
+/** CPU and memory, which a workload has besides its main metrics. */
 export const isCost = (metric: string): boolean => costs.has(metric);
 
 export const placementsOf = ({ samples }: Pick<BenchResult, 'samples'>): Placement[] => [
@@ -27,13 +27,13 @@ export const placementsOf = ({ samples }: Pick<BenchResult, 'samples'>): Placeme
 
 export interface Point {
   readonly point: string;
-  /** Requests a second that were asked for; the median where rounds differ. */
+  /** Requested requests per second; the median if rounds differ. */
   readonly perSecond?: number;
-  /** Variants that in some round did not reach it. */
+  /** Variants that did not reach the rate in some round. */
   readonly short: ReadonlySet<string>;
 }
 
-/** In the order of the samples. */
+/** Points in the order of the samples. */
 export function pointsOf(result: BenchResult, placement: Placement, workload: string): Point[] {
   const all = result.samples.filter((one) => one.placement === placement && one.workload === workload);
   return [...new Set(all.map(({ point }) => point))].map((point) => {
@@ -48,8 +48,8 @@ export function pointsOf(result: BenchResult, placement: Placement, workload: st
 }
 
 /**
- * Points that stand for a workload where there is no room for all. Of a load: the middle one of those that every variant
- * reached (the lowest where there is none). Else up to three: the first, the middle, the last.
+ * The points to show if there is no room for all. For a load: the middle one of those that every variant reached, or the lowest if
+ * there is none. Otherwise up to three: the first, the middle, the last.
  */
 export function headlinePoints(result: BenchResult, placement: Placement, workload: Workload): Point[] {
   const points = pointsOf(result, placement, workload.name);
@@ -68,14 +68,14 @@ export interface Short {
   readonly point: string;
   readonly variant: string;
   readonly perSecondWanted?: number;
-  /** Median of the rounds in which it was short. */
+  /** Median of the rounds that did not reach the rate. */
   readonly perSecond?: number;
   readonly rounds: number;
   readonly roundsAll: number;
   readonly why: string;
 }
 
-/** Where the generator did not reach its rate, over all rounds. */
+/** Points at which the generator did not reach its rate, over all rounds. */
 export function shortsOf({ samples }: Pick<BenchResult, 'samples'>): Short[] {
   const key = (one: BenchResult['samples'][number]): string =>
     [one.placement, one.workload, one.point, one.variant].join('\n');
@@ -111,13 +111,13 @@ export type Cell = Pick<Figure, 'placement' | 'workload' | 'point' | 'metric' | 
 const keyOf = ({ placement, workload, point, metric, variant }: Cell): string =>
   [placement, workload, point, metric, variant].join('\n');
 
-/** Looks figures up. */
+/** Returns a function that finds figures. */
 export function finderOf(figures: readonly Figure[]): (cell: Cell) => Figure | undefined {
   const byKey = new Map(figures.map((figure) => [keyOf(figure), figure]));
   return (cell) => byKey.get(keyOf(cell));
 }
 
-/** Variants that are shown for themselves: no mesh once more is shown as the noise. */
+/** Variants with their own column. The second measurement of no mesh is shown as the noise. */
 export const shown = ({ variants }: Pick<BenchResult, 'variants'>): Variant[] =>
   variants.filter(({ kind }) => kind !== 'noise');
 
@@ -126,7 +126,7 @@ export const titleOf = (
   name: string,
 ): string => of.find((one) => one.name === name)?.title ?? name;
 
-/** `4 streams`, `50 %, 10000/s`; empty where a workload has but one point. */
+/** `4 streams`, `50 %, 10000/s`. Empty if the workload has one point. */
 export function pointTitle(
   { point, perSecond }: Pick<Point, 'point' | 'perSecond'>,
   workload: Workload,
@@ -142,7 +142,7 @@ export interface Unit {
   readonly times: number;
 }
 
-/** The unit in which values of this size are read best. */
+/** A readable unit for values of this size. */
 export function unitFor(unit: string, value: number): Unit {
   if (unit === 'us' && value >= 10_000) return { unit: 'ms', times: 1e-3 };
   if (unit === 'ms' && value >= 10_000) return { unit: 's', times: 1e-3 };
@@ -156,6 +156,6 @@ export function percentOf(ratio: number): string {
   return `${percent >= 0 ? '+' : ''}${percent.toFixed(digits)} %`;
 }
 
-/** Text of a file as one line: what would move a terminal's cursor or hide a row is left out. */
+/** Text from a file as one line, without characters that move a terminal's cursor or hide text. */
 export const plain = (text: string): string =>
   text.replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+/g, ' ').trim();

@@ -1,4 +1,4 @@
-/** Samples to figures: medians over rounds, ratios to no mesh of the same round, and what of them is more than noise. Pure. */
+/** Computes figures from samples: medians over rounds, ratios to no mesh of the same round, and which ratios exceed the noise. Pure. */
 import { spreadOf, type Spread } from '../harness/statistics.js';
 import { metrics, type BenchResult, type Figure, type Sample } from './result.js';
 
@@ -29,7 +29,7 @@ function ratios(top: ReadonlyMap<number, number>, bottom: ReadonlyMap<number, nu
   );
 }
 
-/** In the order of the samples; metrics that are not known are left out, they belong to a later version. */
+/** Figures in the order of the samples. Unknown metrics, which a later version wrote, are left out. */
 export function figuresOf({ variants, samples }: Given): Figure[] {
   const none = variants.find(({ kind }) => kind === 'none')?.name;
   const again = variants.find(({ kind }) => kind === 'noise')?.name;
@@ -72,8 +72,8 @@ export function figuresOf({ variants, samples }: Given): Figure[] {
 }
 
 /**
- * What a ratio has to exceed, or fall below the inverse of, to be more than noise; 1 where none was measured. No mesh against
- * itself is as often above 1 as below: the floor is as wide on either side as it was seen on one.
+ * The noise floor: a ratio between its inverse and it counts as noise. 1 if no noise was measured. The ratio of no mesh to itself is
+ * as often above 1 as below, so the floor is equally wide on both sides.
  */
 export const noiseFactor = (noise: Spread | undefined): number =>
   noise ? Math.max(noise.max, 1 / noise.min, 1) : 1;

@@ -1,8 +1,8 @@
-/** What Weft set itself, held against what a run found. Pure. */
+/** Compares the goals of Weft with the measurements of a run. Pure. */
 import { spreadOf, type Spread } from '../harness/statistics.js';
 import type { BenchResult, Goal, Placement } from './result.js';
 
-/** Reached means in every round; the state says so where the median alone is on the right side. */
+/** A goal is reached if every round reaches it. If only the median does, the state says so. */
 export function stateOf(found: Spread | undefined, holds: (value: number) => boolean): Goal['state'] {
   if (!found) return 'not measured';
   if (!holds(found.median)) return 'not reached';
@@ -24,7 +24,7 @@ interface Wanted {
 const spliced = { placement: 'same-node', variant: 'weft-spliced', base: 'none' } as const;
 const trips = { ...spliced, workload: 'ping-pong', point: '128 B' } as const;
 
-/** Ratios that the comparison itself measures. Those of bulk are not among them: iperf3's sockets block, and such are not spliced. */
+/** Goals for ratios that the comparison measures. Bulk is left out: the sockets of iperf3 block, and blocking sockets are not spliced. */
 const wantedRatios: readonly Wanted[] = [
   { ...trips, what: 'same node, spliced / no mesh: 128-byte round trip, p50', metric: 'p50', atMost: 0.8 },
   { ...trips, what: 'same node, spliced / no mesh: 128-byte round trip, p99', metric: 'p99', atMost: 1 },
@@ -81,7 +81,7 @@ export function goalsOfRatios(samples: BenchResult['samples']): Goal[] {
   });
 }
 
-/** A ratio of another suite that has to reach a limit. */
+/** A goal of another suite: a ratio of at least `limit`. */
 export function goalAtLeast(what: string, limit: number, from: string, values: readonly number[]): Goal {
   const found = spreadOf(values.filter(Number.isFinite));
   return {
@@ -94,7 +94,7 @@ export function goalAtLeast(what: string, limit: number, from: string, values: r
   };
 }
 
-/** A figure of another suite that has to stay below a limit. */
+/** A goal of another suite: a figure of at most `limit`. */
 export function goalBelow(
   what: string,
   limit: number,

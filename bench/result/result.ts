@@ -1,20 +1,20 @@
-/** What a run of the comparison gives, and the file that `--json` writes: everything that is shown is computed from it. */
+/** The result of a comparison, and the file that `--json` writes. All outputs are computed from it. */
 import { readFileSync } from 'node:fs';
 import { Ajv } from 'ajv';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import type { Spread } from '../harness/statistics.js';
 import { resultSchema, schemaName } from './schema.js';
 
-/** Both ends of the load on one node, or one on each of two; `own`: wherever the user's own application is. */
+/** Client and server on one node, or on two. `own`: the user's own application, wherever it runs. */
 export type Placement = 'same-node' | 'cross-node' | 'own';
 
 export interface Variant {
   readonly name: string;
   /** For people. */
   readonly title: string;
-  /** `none`: what all are divided by; `noise`: the same once more, which tells how much of a difference is chance. */
+  /** `none`: no mesh, the divisor of all ratios. `noise`: no mesh, measured a second time, which shows how much varies by chance. */
   readonly kind: 'none' | 'noise' | 'sidecar' | 'weft' | 'other';
-  /** The way that bytes take. */
+  /** The path of the bytes. */
   readonly about: string;
 }
 
@@ -22,30 +22,30 @@ export interface Workload {
   readonly name: string;
   readonly title: string;
   /**
-   * `load`: points are requests a second, and latency is drawn over them. `scale`: points are sizes or counts, in their order.
-   * `cost`: what it takes beside the traffic.
+   * `load`: points are requests per second, and plots show latency over them. `scale`: points are ordered sizes or counts.
+   * `cost`: a cost other than that of traffic, such as memory or start time.
    */
   readonly kind: 'load' | 'scale' | 'cost';
-  /** What a point is: `message`, `streams`, `pods`; empty where there is but one. */
+  /** The meaning of a point: `message`, `streams`, `pods`. Empty if the workload has one point. */
   readonly pointTitle: string;
-  /** How it is measured, with which program. */
+  /** How the workload is measured, and with which program. */
   readonly about: string;
 }
 
 /** One measurement of one variant. */
 export interface Sample {
-  /** From 0; samples of one round were taken one right after the other, and only they are divided by each other. */
+  /** From 0. Samples of one round were taken one right after the other. Ratios are taken only within a round. */
   readonly round: number;
   readonly placement: Placement;
   readonly variant: string;
   readonly workload: string;
-  /** `64 B`, `4 streams`, `30 %`; empty where there is but one. */
+  /** `64 B`, `4 streams`, `30 %`. Empty if the workload has one point. */
   readonly point: string;
-  /** Requests a second that were asked for. */
+  /** Requested requests per second. */
   readonly perSecondWanted?: number;
-  /** Metric -> number; names, units and directions in `metrics`. */
+  /** Metric -> number. `metrics` has names, units and directions. */
   readonly values: Readonly<Record<string, number>>;
-  /** Why this is no latency at that rate: the generator did not reach it. Values hold the rate that was reached alone. */
+  /** Why the generator did not reach the rate. Then `values` holds only the reached rate, and no latency. */
   readonly short?: string;
 }
 
@@ -55,7 +55,7 @@ export interface Metric {
   readonly better: 'lower' | 'higher';
 }
 
-/** All metrics that samples may hold. CPU is of the scheduler's accounting. */
+/** All metrics of samples. CPU times are those of the scheduler's accounting. */
 export const metrics: Readonly<Record<string, Metric>> = {
   p50: { title: 'latency p50', unit: 'us', better: 'lower' },
   p90: { title: 'latency p90', unit: 'us', better: 'lower' },
@@ -76,10 +76,10 @@ export const metrics: Readonly<Record<string, Metric>> = {
   enrolMs: { title: 'time until all pods are in the mesh', unit: 'ms', better: 'lower' },
 };
 
-/** What ran beside the comparison, or another suite's report. */
+/** A counter of a proxy: it proves that the variant handled the traffic. */
 export interface Evidence {
   readonly variant: string;
-  /** Whose counter, and its name. */
+  /** The owner and the name of the counter. */
   readonly what: string;
   readonly value: number;
 }
@@ -87,7 +87,7 @@ export interface Evidence {
 export interface Generator {
   readonly name: string;
   readonly version: string;
-  /** Metric -> number, on an idle machine against a server on loopback with nothing between. */
+  /** Metric -> number, on an idle machine against a server on loopback, without a proxy. */
   readonly baseline: Readonly<Record<string, number>>;
 }
 
@@ -95,11 +95,11 @@ export interface Goal {
   readonly what: string;
   readonly wanted: string;
   readonly found?: Spread;
-  /** `by the median alone`: not in every round. */
+  /** `by the median alone`: the median reaches the goal, but not every round does. */
   readonly state: 'reached' | 'by the median alone' | 'not reached' | 'not measured';
   /** The unit of `found`: `x` for ratios. */
   readonly unit: string;
-  /** Of the suite or workload that measured it. */
+  /** The suite or workload that measured it. */
   readonly from: string;
 }
 
@@ -112,9 +112,9 @@ export interface Figure {
   readonly variant: string;
   readonly values: Spread;
   readonly rounds: number;
-  /** To no mesh, round by round. Absent for no mesh itself and where it has no such metric (proxies' CPU). */
+  /** Ratio to no mesh, round by round. Absent for no mesh itself, and if no mesh has no such metric (CPU of proxies). */
   readonly ratio?: Spread;
-  /** No mesh to no mesh. */
+  /** Ratio of the two measurements of no mesh. */
   readonly noise?: Spread;
   /** `none`: the ratio's median is within the noise, or there is no ratio. */
   readonly difference: 'none' | 'better' | 'worse';
@@ -125,7 +125,7 @@ export interface BenchResult {
   readonly where: 'standalone' | 'cluster' | 'own';
   readonly startedAt: string;
   readonly endedAt: string;
-  /** Ended by a signal: the rounds that were done by then. */
+  /** A signal ended the run: the result has the rounds that were complete by then. */
   readonly interrupted: boolean;
   readonly settings: Readonly<Record<string, number | string | boolean>>;
   readonly machine: Readonly<Record<string, number | string>>;
@@ -135,9 +135,9 @@ export interface BenchResult {
   readonly workloads: readonly Workload[];
   readonly samples: readonly Sample[];
   readonly figures: readonly Figure[];
-  /** Variants, workloads or tools that are not in it, each with the reason. */
+  /** Variants, workloads or tools that the result lacks, each with the reason. */
   readonly missing: readonly { readonly what: string; readonly why: string }[];
-  /** Measurements that went wrong: the figure has that many rounds less. */
+  /** Failed measurements. The figure of each has fewer rounds. */
   readonly failures: readonly {
     readonly round: number;
     readonly placement: Placement;
@@ -153,7 +153,7 @@ export interface BenchResult {
 
 const validate = new Ajv({ allErrors: false, strict: false }).compile(resultSchema);
 
-/** Reads a file that `--json` wrote. Throws WEFT_BENCH_FILE saying what to do: not readable, of another schema, or damaged. */
+/** Reads a file that `--json` wrote. Throws WEFT_BENCH_FILE if it cannot be read, has another schema, or is damaged. */
 export function readResult(path: string): BenchResult {
   let value: unknown;
   try {

@@ -1,6 +1,6 @@
 /**
- * What stands at both sides of a proxy whose wire is secured: the client's end takes plain connections and secures them, the
- * server's end takes secured ones and carries them to the backends. Of the same making for every proxy. A bench program.
+ * The two ends of a proxy with secured connections. The client's end accepts plaintext connections and secures them. The server's end
+ * accepts secured connections and relays them to the backends. All proxies have the same ends. A bench program.
  *
  *   node dist/bench/waypoint/ends.js CONFIG.json
  */
@@ -28,10 +28,10 @@ export type EndConfig =
       readonly wire: Wire;
       readonly svid: Svid;
       readonly listen: SocketAddress;
-      /** Where the secured connections go, and who answers there. */
+      /** Destination of the secured connections; `expected` is its identity. */
       readonly destination: SocketAddress;
       readonly expected: Svid['id'];
-      /** hbone: what the tunnel leads to. */
+      /** hbone: destination of the tunnel. */
       readonly authority: SocketAddress;
     }
   | {
@@ -45,13 +45,13 @@ export type EndConfig =
 const connectTimeoutMs = 5_000;
 const refused = (why: unknown): void =>
   console.error(`refused: ${typeof why === 'string' ? why : errorText(why)}`);
-// All proxies with the same suite.
+// All proxies use the same cipher suite.
 const optionsOf = (svid: Svid): tls.SecureContextOptions => ({
   ...contextOptions(svid),
   ciphers: 'TLS_AES_256_GCM_SHA384',
 });
 
-/** relay() resets sockets, which those of TLS refuse: these are closed. */
+/** relay() resets sockets. TLS sockets cannot be reset, so they are closed. */
 function tunnelSocket(socket: tls.TLSSocket): tls.TLSSocket {
   socket.resetAndDestroy = () => socket.destroy();
   return socket;

@@ -1,4 +1,4 @@
-/** One measurement each, of whatever is asked: the same for every comparison of proxies. */
+/** The measurements of a target. All comparisons of proxies use them. */
 import { dirname, join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { WeftError } from '../../src/base/errors.js';
@@ -11,7 +11,7 @@ import { cpuOf, loadProgram, numberAt, runJson, type Servers } from '../harness/
 export interface Path {
   readonly name: string;
 }
-/** Something that is asked: a proxy, or the backends themselves. */
+/** Receiver of the requests: a proxy, or the backends themselves. */
 export interface Target {
   readonly name: string;
   readonly port: number;
@@ -23,11 +23,11 @@ export const closedLoops = [1, 16, 64];
 export const openConnections = 64;
 export const openWarmMs = 300;
 export const manyConnections = 1000;
-/** Of the proxy's CPU: beyond it the run is said to be disturbed. */
+/** Share of the proxy's CPU that other programs may use. Beyond it the report calls the run disturbed. */
 export const othersMax = 0.05;
 const slackMs = 30_000;
 
-/** As fast as answers come. */
+/** Each connection sends its next request when the response has arrived. */
 export async function closedLoop(
   { name, port }: Target,
   connections: number,
@@ -54,7 +54,7 @@ export async function closedLoop(
   return { requests, perSecond: (requests * 1e6) / numberAt(result, 'us') };
 }
 
-/** At times fixed beforehand. */
+/** Sends requests at fixed times. */
 export const openLoop = (
   { port }: Target,
   perSecond: number,

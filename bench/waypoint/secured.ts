@@ -46,7 +46,7 @@ export interface SecuredOptions extends WaypointOptions {
   readonly perSecond?: number;
 }
 
-/** The proxy and all that makes its requests. */
+/** The proxy, and the programs that send it requests. */
 interface SecuredTarget extends Target {
   readonly name: Variant;
   /** The ends and the backends. */
@@ -66,14 +66,14 @@ interface ServerEnd {
 
 const here = parseIp('127.0.0.1');
 const hbonePort = 15008 as Port;
-/** Of CPU 0, and of the proxy's own, in the open loop. */
+/** Maximum utilization of CPU 0 and of the proxy's CPU in the open loop. */
 const busyMax = 0.75;
 const loads: ReadonlySet<string> = new Set(['wrk', 'requests']);
 const manyPerSecond = 300;
 const manySecondsMin = 4;
-/** Until connections stand, handshakes and all. */
+/** Time for connections and handshakes. */
 const warmMs = 1_500;
-/** The load runs on for so long after the last look at what it cost. */
+/** How long the load continues after the last measurement of its cost. */
 const tailSeconds = 0.2;
 
 /** Two addresses of the loopback network at whose port 15008 nobody else is likely to listen. */
@@ -249,7 +249,7 @@ interface Cost {
   /** Shares of time: the proxy of its CPU; ends, backends and load of theirs. */
   readonly own: number;
   readonly around: number;
-  /** The whole CPU of each, whoever took it. */
+  /** Utilization of each CPU by all programs. */
   readonly proxyBusy: number;
   readonly loadBusy: number;
 }

@@ -18,7 +18,7 @@ export const has = (command: string): boolean => {
   }
 };
 
-/** Installs what is not there. Throws WEFT_COMMAND naming what could not be. */
+/** Installs missing programs. Throws WEFT_COMMAND if that fails. */
 export function needTools(packages: readonly string[], onProgress: (text: string) => void): void {
   const missing = packages.filter((name) => !has(name));
   if (missing.length === 0) return;

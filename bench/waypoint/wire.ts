@@ -76,7 +76,7 @@ const suites: Readonly<Record<number, string>> = {
   0x1303: 'TLS_CHACHA20_POLY1305_SHA256',
 };
 
-/** The suite that a server chose, by its first message (RFC 8446, 4.1.3); undefined where it is none of TLS 1.3. */
+/** The suite that a server chose, by its first message (RFC 8446, 4.1.3); undefined if it is not a suite of TLS 1.3. */
 export function suiteOf(bytes: Buffer): string | undefined {
   const handshake = 22;
   const serverHello = 2;
@@ -86,16 +86,16 @@ export function suiteOf(bytes: Buffer): string | undefined {
   return at + 2 <= bytes.length ? suites[bytes.readUInt16BE(at)] : undefined;
 }
 
-/** Where a proxy's connections run. */
+/** One side of a proxy's connections. */
 export interface Leg {
   readonly name: string;
-  /** Who listens. */
+  /** Addresses that listen. */
   readonly at: readonly SocketAddress[];
 }
 
 const clear = ['GET /', 'HTTP/1.1', 'x-backend', 'x'.repeat(32)];
 
-/** What a leg's bytes show. Throws where they are not all secured, or there are none. Returns the suites. */
+/** Checks that all bytes of a leg are secured. Throws if not, or if there are none. Returns the cipher suites. */
 export function secureLeg(name: string, { name: leg, at }: Leg, flows: Flows, marker: string): string[] {
   const fail = (why: string): never => {
     throw new WeftError('WEFT_BENCH_NOT_SECURED', `${name}, ${leg}: ${why}`);
@@ -131,7 +131,7 @@ const answerOf = (socket: net.Socket): Promise<string> =>
     socket.once('close', () => finish(''));
   });
 
-/** Who has no certificate of the mesh gets no answer. */
+/** Proves that a client without a certificate of the mesh gets no response. */
 async function proveClosed(name: string, { ip, port }: SocketAddress): Promise<void> {
   const request = 'GET / HTTP/1.1\r\nhost: main.d.svc\r\n\r\n';
   const plain = net.connect({ host: ip, port });

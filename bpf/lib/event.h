@@ -23,7 +23,7 @@ static __always_inline int share_take_event(__u64 cookie)
 
 /* `cookie`: the pod whose connect() was refused, or for which the connection was dropped. */
 static __always_inline void report_event(__u32 reason, __u64 cookie, const struct weft_ip *saddr, __u16 sport,
-				 const struct weft_ip *daddr, __u16 dport)
+					 const struct weft_ip *daddr, __u16 dport)
 {
 	count(reason);
 	if (!share_take_event(cookie)) {

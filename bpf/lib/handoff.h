@@ -48,7 +48,7 @@ static __always_inline int handoff_counts(const struct weft_note *record)
  * already counted.
  */
 static __always_inline void handoff_write(struct bpf_sock_ops *ctx, const struct weft_note_key *key,
-				       const struct weft_note *record)
+					  const struct weft_note *record)
 {
 	int counted = handoff_counts(record);
 	__u32 reason = WEFT_NOTES_SHARE;

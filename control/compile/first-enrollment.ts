@@ -40,7 +40,7 @@ export function isEnrolling(namespace: NamespaceObject | undefined): boolean {
 export const isCaptured = ({ status }: PodObject): boolean =>
   status?.conditions?.some((one) => one.type === capturedCondition && one.status === 'True') ?? false;
 
-export interface Registry {
+export interface EnrollmentLookup {
   readonly namespaces: Iterable<NamespaceObject>;
   readonly pods: Iterable<PodObject>;
   readonly settings: Iterable<MeshSettingsObject>;
@@ -50,7 +50,7 @@ export interface Registry {
  * Whether the first enrollment of a namespace may begin. It may not if the namespace was in the mesh before: one that has the condition, or
  * a captured pod, stays as strict as it is. In a strict mesh only the very first namespaces have a first enrollment.
  */
-export function mayBeginEnrolling(namespace: NamespaceObject, registry: Registry): boolean {
+export function mayBeginEnrolling(namespace: NamespaceObject, registry: EnrollmentLookup): boolean {
   if (!isEnrolled(namespace) || conditionOf(namespace)) return false;
   if (firstEnrollmentOf(namespace.metadata.annotations ?? {}) === 'closed') return false;
   const { name } = namespace.metadata;

@@ -1,4 +1,4 @@
-/** First minutes against a stub API server that checks resource versions as the real one does. The client is the real one, over TLS. */
+/** First enrollments against a stub API server that checks resource versions as the real one does. The client is the real one, over TLS. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { pino } from 'pino';
@@ -98,7 +98,7 @@ const podOf = (captured?: string): MeshObject => ({
   },
 });
 
-test('a namespace labeled before Weft is installed: its first minute is written before any node is served', async (t) => {
+test('a namespace labeled before Weft is installed: its first enrollment is written before any node is served', async (t) => {
   const { set, replica, conditionOf } = await cluster(t);
   const a = replica(false);
   a.hear(set('shop', strict), podOf());
@@ -108,7 +108,7 @@ test('a namespace labeled before Weft is installed: its first minute is written 
   assert.equal(a.history.at(-1), false);
 });
 
-test('two replicas start at once: one starts the first minute, the other reads it from the watch', async (t) => {
+test('two replicas start at once: one starts the first enrollment, the other reads it from the watch', async (t) => {
   const { set, read, replica, stored } = await cluster(t);
   const shop = set('shop', strict);
   const [a, b] = [replica(false), replica(false)];
@@ -120,7 +120,7 @@ test('two replicas start at once: one starts the first minute, the other reads i
   assert.ok(a.enrolling('shop') && b.enrolling('shop'));
 });
 
-test('a namespace labeled later is not in the mesh until its first minute is written', async (t) => {
+test('a namespace labeled later is not in the mesh until its first enrollment is written', async (t) => {
   const { set, replica, gate } = await cluster(t);
   const a = replica(false);
   a.hear(set('shop', {}), podOf());
@@ -135,7 +135,7 @@ test('a namespace labeled later is not in the mesh until its first minute is wri
   assert.ok(!a.history.includes(true), 'strict mode was never in force before');
 });
 
-test('if the condition cannot be written, no first minute starts: the namespace is strict from the start and stays strict', async (t) => {
+test('if the condition cannot be written, no first enrollment starts: the namespace is strict from the start and stays strict', async (t) => {
   const { set, read, replica, gate, stored } = await cluster(t);
   const a = replica(false);
   a.hear(set('shop', {}), podOf());
@@ -170,7 +170,7 @@ test('a label on a namespace that is already in the mesh does not open it, with 
   assert.equal(conditionOf('shop'), undefined);
 });
 
-test('the leader reports the unreported pods and ends the first minute for good once all pods are reported', async (t) => {
+test('the leader reports the unreported pods and ends the first enrollment for good once all pods are reported', async (t) => {
   const { set, read, replica, conditionOf } = await cluster(t);
   const a = replica(true);
   a.hear(set('shop', strict), podOf());
@@ -199,7 +199,7 @@ test('the leader reports the unreported pods and ends the first minute for good 
   assert.equal(b.history.at(-1), true);
 });
 
-test('a restarted control plane does not resume an expired first minute whose end was never written', async (t) => {
+test('a restarted control plane does not resume an expired first enrollment whose end was never written', async (t) => {
   const { set, read, replica, stored } = await cluster(t);
   set('shop', strict);
   const shop = stored.get('shop');

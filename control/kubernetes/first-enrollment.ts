@@ -1,5 +1,5 @@
 /**
- * The first minute of a namespace in the mesh (control/compile/first-enrollment.ts), on Kubernetes. The condition `weft.dev/Enrolled` of the
+ * The first enrollment of a namespace in the mesh (control/compile/first-enrollment.ts), on Kubernetes. The condition `weft.dev/Enrolled` of the
  * Namespace stores its start, the pods that it waits for, and its end; every replica watches the condition. Any replica may start the first
  * minute, with the resource version of the Namespace that it has read. The leader ends it. If the condition cannot be written, no first
  * minute starts.
@@ -40,7 +40,7 @@ const startAtOnce = 16;
 /** Concurrent writes of the leader. */
 const writesAtOnce = 32;
 const retryMs = 30_000;
-/** After this time, a replica treats a first minute that the leader has not ended as over, whatever the API server returns. */
+/** After this time, a replica treats a first enrollment that the leader has not ended as over, whatever the API server returns. */
 const localMsMax = enrollMsMax + 30_000;
 
 type Changed = ReadonlyMap<ObjectKey, MeshObject | undefined>;
@@ -56,12 +56,12 @@ export interface FirstEnrollmentOptions {
   readonly log: ControlLog;
 }
 
-/** Sole owner of the held-back Namespaces and of the duration of first minutes. */
+/** Sole owner of the held-back Namespaces and of the duration of first enrollments. */
 export class FirstEnrollment {
   readonly #options: FirstEnrollmentOptions;
-  /** Namespaces held back until the start of their first minute is written, by key. */
+  /** Namespaces held back until the start of their first enrollment is written, by key. */
   readonly #held = new Map<ObjectKey, { readonly object: NamespaceObject; readonly timer: NodeJS.Timeout }>();
-  /** Monotonic times: when this replica first observed a first minute, and since when no pod is unreported. */
+  /** Monotonic times: when this replica first observed a first enrollment, and since when no pod is unreported. */
   readonly #since = new Map<string, { readonly atMs: number; settledAtMs?: number }>();
   readonly #writing = new Set<string>();
   /** Namespaces whose condition could not be written, with the time of the next attempt. */
@@ -74,7 +74,7 @@ export class FirstEnrollment {
   }
 
   /**
-   * Returns the changes to compile now. A namespace that is new in the mesh keeps its former state until the start of its first minute is
+   * Returns the changes to compile now. A namespace that is new in the mesh keeps its former state until the start of its first enrollment is
    * written.
    */
   admit(changed: Changed): Changed {
@@ -106,7 +106,7 @@ export class FirstEnrollment {
     return now;
   }
 
-  /** Resolves when the first minutes of all namespaces that are new in the mesh are written. No node may be served before that. */
+  /** Resolves when the first enrollments of all namespaces that are new in the mesh are written. No node may be served before that. */
   async start(): Promise<void> {
     const { compiler, take } = this.#options;
     const fresh = [...compiler.ofKind('Namespace')].filter((one) => this.#mayBegin(one));
@@ -147,7 +147,7 @@ export class FirstEnrollment {
   }
 
   /**
-   * Writes the start of the first minute. Returns the written Namespace; `changed` if the Namespace has changed since it was read (the watch
+   * Writes the start of the first enrollment. Returns the written Namespace; `changed` if the Namespace has changed since it was read (the watch
    * delivers the change); `failed` if the labels apply at once.
    */
   async #begin(namespace: NamespaceObject): Promise<NamespaceObject | 'changed' | 'failed'> {
@@ -178,7 +178,7 @@ export class FirstEnrollment {
 
   /**
    * The namespace as this replica treats it. Strict mode that was in force stays in force, even if a write that had been given up has reached
-   * the API server after all. A first minute that lasts too long is over, regardless of the leader and of failed writes, also for a
+   * the API server after all. A first enrollment that lasts too long is over, regardless of the leader and of failed writes, also for a
    * replica that starts later.
    */
   #effective(key: ObjectKey, namespace: NamespaceObject): NamespaceObject {
@@ -195,7 +195,7 @@ export class FirstEnrollment {
       const localMs = since ? performance.now() - since.atMs : 0;
       if (Math.max(localMs, sinceTransitionMs(namespace)) < localMsMax) return namespace;
     }
-    // The condition stays, so that no first minute starts again. It has no message: the leader sees the difference and writes the condition.
+    // The condition stays, so that no first enrollment starts again. It has no message: the leader sees the difference and writes the condition.
     const ended: Condition = {
       type: enrolledCondition,
       status: 'True',
@@ -211,7 +211,7 @@ export class FirstEnrollment {
     let left: readonly PodObject[] | undefined;
     const unreportedNow = (): readonly PodObject[] =>
       (left ??= unreported(compiler.ofKind('Pod'), (name) => compiler.namespace(name)));
-    // Namespaces in their first minute come first: strict mode waits for them.
+    // Namespaces in their first enrollment come first: strict mode waits for them.
     const all = [...compiler.ofKind('Namespace')];
     for (const namespace of [...all.filter(isEnrolling), ...all.filter((one) => !isEnrolling(one))]) {
       const key = objectKey(namespace);
@@ -286,7 +286,7 @@ export class FirstEnrollment {
     const written = await requestJson(this.#options.config, 'PATCH', path, {
       apiVersion: 'v1',
       kind: 'Namespace',
-      // The resource version lets only one of two concurrent replicas write, and keeps an ended first minute from being started again.
+      // The resource version lets only one of two concurrent replicas write, and keeps an ended first enrollment from being started again.
       metadata: { name, ...(uid ? { uid } : {}), ...(resourceVersion ? { resourceVersion } : {}) },
       status: { conditions: condition ? [{ ...condition, lastTransitionTime }] : [] },
     });
@@ -300,7 +300,7 @@ function transitionMsOf({ status }: NamespaceObject): number {
   return Date.parse(condition?.lastTransitionTime ?? '');
 }
 
-/** Milliseconds by the wall clock, as an absolute value: a clock that was set back must not extend the first minute. */
+/** Milliseconds by the wall clock, as an absolute value: a clock that was set back must not extend the first enrollment. */
 function sinceTransitionMs(namespace: NamespaceObject): number {
   const byWall = Math.abs(Date.now() - transitionMsOf(namespace));
   return Number.isNaN(byWall) ? 0 : byWall;

@@ -97,7 +97,7 @@ after(async () => {
 
 test('in strict mode a pod with a native sidecar becomes ready: its probes and lifecycle hooks succeed', async () => {
   await applyText(pod);
-  // The pods become ready in the namespace's first minute, too.
+  // The pods become ready in the namespace's first enrollment, too.
   await sides('wait', 'pod', '--all', '--for=condition=Ready', '--timeout=90s');
   await until('strict mode is in force', 30_000, async () => {
     const said = await kubectl('get', 'namespace', 'sides', '-o', 'jsonpath={.status.conditions[*].status}');

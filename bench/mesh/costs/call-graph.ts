@@ -39,10 +39,11 @@ const workload: Workload = {
   kind: 'scale',
   pointTitle: 'shape',
   about:
-    `Ten services in a row, each asking the next, and one that asks ten others at once and waits for all; HTTP/1.1, kept alive, ` +
-    `${bodyBytes} bytes from each, ${perSecond} requests a second to the first. All services are fortio, as its multi proxy ` +
-    `where they ask others. cross-node: the services alternate between two nodes, so each call of the row is across, and half ` +
-    `of those at once. CPU is per request to the first service, over all that it makes. p99 is of a few hundred requests at most.`,
+    `A chain of ten services, each calling the next, and a fan-out: one service calls ten others at once and waits for all. ` +
+    `HTTP/1.1 with keep-alive, ${bodyBytes} bytes from each service, ${perSecond} requests per second to the first. All services ` +
+    `are fortio; those that call others run its multi proxy. cross-node: the services alternate between two nodes, so each call ` +
+    `of the chain crosses nodes, and half of the fan-out. CPU is per request to the first service, for all calls that follow ` +
+    `from it. p99 is of a few hundred requests at most.`,
 };
 
 const service = (at: number): string => `s${at}`;

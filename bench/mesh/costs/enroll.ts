@@ -16,9 +16,9 @@ const workload: Workload = {
   kind: 'cost',
   pointTitle: 'pods',
   about:
-    `The label of a namespace flips while its pods run, half of them on each of two nodes, each with an identity of its own; until ` +
-    `the agents hold all of them with certificates. Agents begin anew each time, so that no certificate is there. Sidecars have no ` +
-    `counterpart: each pod is started anew, at a pace that its owner sets; what one start costs is pod-start.`,
+    `Time from the label on a namespace with running pods until the agents have enrolled all of them with certificates. Half of ` +
+    `the pods run on each of two nodes, each with its own identity. Agents are restarted each time, so that they have no ` +
+    `certificates. Sidecars have no counterpart: each pod is restarted, as fast as its owner chooses; pod-start measures one start.`,
 };
 
 /** Pure. */

@@ -32,11 +32,11 @@ const workload: Workload = {
   kind: 'cost',
   pointTitle: '',
   about:
-    `From when a pod's network is there until its application (bench/load/echo.c, which starts in a moment) answers a pod that ran ` +
-    `before; median of ${podsEach} pods one after the other in each round. Nothing of Kubernetes is in it: no scheduler, image, ` +
-    `API server. Sidecar: certificate, redirection, Envoy, and the application once Envoy is ready, as holdApplicationUntilProxyStarts ` +
-    `has it. Weft: the control plane is told of the pod, and the application starts once the agent holds it with a certificate, ` +
-    `as the CNI plugin has it. Strict mode: the answer came through the mesh.`,
+    `Time from the creation of a pod's network until its application (bench/load/echo.c, which starts at once) responds to a pod ` +
+    `that already runs; median of ${podsEach} pods one after the other in each round. Kubernetes is not included: no scheduler, ` +
+    `image or API server. Sidecar: certificate, redirection, Envoy, then the application once Envoy is ready, as with ` +
+    `holdApplicationUntilProxyStarts. Weft: the control plane reads the pod, and the application starts once the agent has enrolled ` +
+    `the pod and has its certificate, as with the CNI plugin. Strict mode is on, so the response came through the mesh.`,
 };
 
 /** Pure. */

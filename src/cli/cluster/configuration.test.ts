@@ -49,7 +49,7 @@ test('a policy that no waypoint enforces is a warning: its closed form is in for
   );
 });
 
-test('a namespace in its first minute is a warning that names the pods it waits for', () => {
+test('a namespace in its first enrollment is a warning that names the pods it waits for', () => {
   const namespace = (status: string) => ({
     metadata: { name: 'shop' },
     status: { conditions: [{ type: 'weft.dev/Enrolled', status, message: 'waits for 1 pod (1 on n1)' }] },

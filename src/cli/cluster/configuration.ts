@@ -89,7 +89,7 @@ export function routeFindings(kind: string, items: readonly ConfiguredItem[]): F
 }
 const wrongTypes: ReadonlySet<string> = new Set(['Accepted', 'ResolvedRefs', 'PartiallyInvalid']);
 
-/** Findings about namespaces in their first minute in the mesh, by the condition that the control plane writes. Pure. */
+/** Findings about namespaces in their first enrollment in the mesh, by the condition that the control plane writes. Pure. */
 export function enrollmentFindings(items: readonly ConfiguredItem[]): ConfigurationFinding[] {
   return items.flatMap((item): ConfigurationFinding[] => {
     const enrolled = item.status?.conditions?.find(({ type }) => type === enrolledCondition);

@@ -26,7 +26,7 @@ export interface ClusterStatus {
   readonly failures: readonly string[];
   /** Objects that are not in force as written, with the reason of each. */
   readonly configuration: readonly string[];
-  /** Namespaces in their first minute in the mesh, with the pods that they wait for. */
+  /** Namespaces in their first enrollment in the mesh, with the pods that they wait for. */
   readonly pending: readonly string[];
   /** Linux nodes, with and without an agent. */
   readonly nodes: readonly { readonly name: string; readonly agent?: Agent }[];

@@ -12,10 +12,10 @@ const restarted = (...paths: string[]): string[] =>
 
 test('a change restarts the programs that use the file, and no other program', () => {
   assert.deepEqual(restarted('control/main.ts'), ['control']);
-  assert.deepEqual(restarted('daemonset/proxy/plan.ts'), ['agents']);
+  assert.deepEqual(restarted('daemonset/proxy/choose-path.ts'), ['agents']);
   assert.deepEqual(restarted('src/waypoint/main.ts'), ['waypoints']);
   assert.deepEqual(restarted('src/policy/path-match.ts'), ['control', 'agents', 'waypoints']);
-  assert.deepEqual(restarted('bpf/connect.c'), ['native', 'agents']);
+  assert.deepEqual(restarted('bpf/connect.bpf.c'), ['native', 'agents']);
   assert.deepEqual(restarted('native/index.ts'), ['agents']);
   assert.deepEqual(restarted('native/src/map.cc', 'control/main.ts'), ['native', 'control', 'agents']);
 });

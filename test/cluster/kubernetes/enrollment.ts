@@ -17,7 +17,7 @@ test('a label enrolls running pods under load: no request fails, and their conne
   });
   const { bad, errors } = await since(before);
   assert.equal(bad, 0, errors.join('\n'));
-  // In the namespace's first minute, connections to pods that the other node has not enrolled yet are in plaintext.
+  // In the namespace's first enrollment, connections to pods that the other node has not enrolled yet are in plaintext.
   await shopIsEnrolled();
   await until('no connection is in plaintext', 20_000, async () => {
     const seen = (await connectionRecords(2)).filter(ofWeb);

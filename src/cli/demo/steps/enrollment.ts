@@ -6,7 +6,7 @@ import { apiIp, apiVip, apiVip6, enrolled, id, marker, namespace, pong, type Ste
 export const enrollmentSteps: readonly Step[] = [
   {
     name: 'plain-before-enrolment',
-    title: 'Two nodes, no mesh yet: web calls api, and anyone on the wire can read it',
+    title: 'Two nodes, no mesh yet: web calls api, and a capture on the wire shows the payload',
     run: async (stage) => {
       let body = '';
       const wire = await stage.wire(async () => {
@@ -25,11 +25,11 @@ export const enrollmentSteps: readonly Step[] = [
       const answer = await stage.live.ask('PING\r\n');
       return { body, payloadOnWire, capturedBytes: wire.length, liveConnection: answer.trim() };
     },
-    summary: () => 'the answer came, and a capture between the nodes holds it in clear',
+    summary: () => 'api responded; a capture between the nodes contains the payload in plaintext',
   },
   {
     name: 'enrol-keeps-live-connection',
-    title: 'Label the namespace weft.dev/mesh=enabled: no restart, and a connection that was open stays open',
+    title: 'Label the namespace weft.dev/mesh=enabled: no pod restarts, and an open connection stays open',
     run: async (stage) => {
       const started = Date.now();
       stage.write('namespace.yaml', namespace('weft.dev/mesh: enabled'));
@@ -44,12 +44,12 @@ export const enrollmentSteps: readonly Step[] = [
       return { podsEnrolled: pods.length, pods, tookMs, liveConnectionAnswers: answer };
     },
     summary: (e) =>
-      `${String(e['podsEnrolled'])} pods in the mesh after ${String(e['tookMs'])} ms; redis still answers ${String(e['liveConnectionAnswers'])} on the old connection`,
+      `${String(e['podsEnrolled'])} pods enrolled after ${String(e['tookMs'])} ms; redis still answers ${String(e['liveConnectionAnswers'])} on the old connection`,
   },
   {
     name: 'cross-node-mtls',
     title:
-      'web calls the service api on the other node: mutual TLS by workload identity, and the wire shows nothing',
+      'web calls the Service api on the other node: mutual TLS by workload identity, no payload in the capture',
     run: async (stage) => {
       const [a, b] = [stage.records('node-a').length, stage.records('node-b').length];
       let body = '';
@@ -75,13 +75,13 @@ export const enrollmentSteps: readonly Step[] = [
       };
     },
     summary: (e) =>
-      `${String(e['sourceIdentity'])} -> ${String(e['destinationIdentity'])}; ${String(e['capturedBytes'])} bytes captured, no payload among them`,
+      `${String(e['sourceIdentity'])} -> ${String(e['destinationIdentity'])}; ${String(e['capturedBytes'])} bytes captured, without the payload`,
   },
 ];
 
 export const ipv6Step: Step = {
   name: 'ipv6',
-  title: 'The same by IPv6',
+  title: 'IPv6: web calls the Service api through the tunnel, no payload in the capture',
   run: async (stage) => {
     const [a, b] = [stage.records('node-a').length, stage.records('node-b').length];
     let body = '';
@@ -117,7 +117,7 @@ export const ipv6Step: Step = {
 
 export const unenrollStep: Step = {
   name: 'unenrol',
-  title: 'Take the label away: traffic is as it was, and an open connection is not cut',
+  title: 'Remove the label: traffic is plaintext again, and an open connection stays open',
   run: async (stage) => {
     const live = stage.connect('weft-web', apiVip, 6379);
     await live.wait('connected');
@@ -132,9 +132,9 @@ export const unenrollStep: Step = {
     });
     assert.equal(body, marker);
     const payloadOnWire = wire.includes(marker);
-    assert.ok(payloadOnWire, 'in clear again');
+    assert.ok(payloadOnWire, 'plaintext again');
     live.end();
     return { liveConnectionAnswers: liveAnswers, payloadOnWire };
   },
-  summary: () => 'in clear again, and the tunnelled connection still answers',
+  summary: () => 'plaintext again; the connection opened through the tunnel still works',
 };

@@ -8,7 +8,7 @@ import { denyIntruder, apiIp, apiVip, cacheIp, enrolled, id, pong, turnedAway, t
 export const operationSteps: readonly Step[] = [
   {
     name: 'certificate-rotation',
-    title: 'The root is replaced in three phases; certificates change, connections do not notice',
+    title: 'The root is replaced in three phases: certificates change, connections stay open',
     run: async (stage) => {
       const live = stage.connect('weft-web', apiVip, 6379);
       await live.wait('connected');
@@ -36,12 +36,11 @@ export const operationSteps: readonly Step[] = [
       return { serials, phases };
     },
     summary: (e) =>
-      `web had ${(e['serials'] as string[]).length} certificates under two roots; one connection lived through all of them`,
+      `web had ${(e['serials'] as string[]).length} certificates under two roots; one connection stayed open throughout`,
   },
   {
     name: 'agent-restart',
-    title:
-      'kill -9 of an agent: its proxied connections reset, new ones are refused, nothing slips by in clear',
+    title: 'kill -9 of an agent: relayed connections are reset, new ones are refused, none bypasses the mesh',
     run: async (stage) => {
       const live = stage.connect('weft-web', apiVip, 6379);
       await live.wait('connected');
@@ -71,11 +70,11 @@ export const operationSteps: readonly Step[] = [
       };
     },
     summary: (e) =>
-      `live: ${String(e['liveConnectionSaw'])}; new while dead: ${String(e['newConnectionWhileDead'])}; after the restart all works`,
+      `open connection: ${String(e['liveConnectionSaw'])}; new one without the agent: ${String(e['newConnectionWhileDead'])}; after the restart: ${String(e['afterRestart'])}`,
   },
   {
     name: 'control-plane-away',
-    title: 'The control plane is gone: everything goes on; what changed meanwhile is caught up',
+    title: 'The control plane is down: connections work; a change made meanwhile is applied once it is back',
     run: async (stage) => {
       await stage.testbed.stop('control', 'SIGKILL');
       const during = await stage.ping('weft-web', apiVip, 6379);
@@ -105,6 +104,6 @@ export const operationSteps: readonly Step[] = [
       };
     },
     summary: (e) =>
-      `new connections worked without it; a policy written meanwhile held ${String(e['caughtUpAfterMs'])} ms after its return`,
+      `new connections worked; a policy written meanwhile was in force ${String(e['caughtUpAfterMs'])} ms after the control plane was back`,
   },
 ];

@@ -6,7 +6,7 @@ import { denyIntruder, apiVip, cacheVip, id, Live, pong, turnedAway, type Step }
 export const policySteps: readonly Step[] = [
   {
     name: 'addresses-preserved',
-    title: 'Neither side can tell: the client sees the address it dialled, the server sees the client',
+    title: 'Addresses are kept: the client sees the address that it dialed, the server sees the client',
     run: async (stage) => {
       const server = new Live('weft-api', ['listen', '9000']);
       stage.lives.push(server);
@@ -31,7 +31,7 @@ export const policySteps: readonly Step[] = [
   },
   {
     name: 'deny-by-identity',
-    title: 'A policy denies the identity of intruder, wherever it calls from',
+    title: 'A policy denies the identity of intruder, and no other',
     run: async (stage) => {
       const before = await stage.ping('weft-intruder', apiVip, 6379);
       assert.equal(before, pong, 'intruder is allowed before');
@@ -61,11 +61,11 @@ export const policySteps: readonly Step[] = [
         why: record.why,
       };
     },
-    summary: (e) => `${String(e['sourceIdentity'])} refused: ${String(e['why'])}; web is still served`,
+    summary: (e) => `${String(e['sourceIdentity'])} refused: ${String(e['why'])}; web is still allowed`,
   },
   {
     name: 'policy-change-cuts-only-forbidden',
-    title: 'The same policy applied under live traffic cuts what it forbids, and nothing else',
+    title: 'The same policy applied under live traffic resets the connections that it forbids, and no others',
     run: async (stage) => {
       stage.remove('policy.yaml');
       await until(
@@ -100,6 +100,6 @@ export const policySteps: readonly Step[] = [
       };
     },
     summary: (e) =>
-      `intruder's connections saw ${String(e['forbiddenSaw'])} ${String(e['cutAfterMs'])} ms after the change; web's went on`,
+      `intruder's connections saw ${String(e['forbiddenSaw'])} ${String(e['cutAfterMs'])} ms after the change; web's stayed open`,
   },
 ];

@@ -7,8 +7,7 @@ import { denyIntruder, cacheIp, cacheVip, enrolled, id, pong, type Step } from '
 export const sameNodeSteps: readonly Step[] = [
   {
     name: 'same-node',
-    title:
-      'web calls cache on its own node for the first time: the agent decides and joins them, without TLS',
+    title: 'web calls cache on its own node for the first time: the agent decides and relays, without TLS',
     run: async (stage) => {
       const a = stage.records('node-a').length;
       const live = stage.connect('weft-web', cacheVip, 6379);
@@ -30,7 +29,8 @@ export const sameNodeSteps: readonly Step[] = [
   },
   {
     name: 'same-node-spliced',
-    title: 'From then on the kernel carries it alone, past the agent and past TCP, identity and policy kept',
+    title:
+      'The next connection is a kernel flow: it bypasses the agent and TCP, under the same identity and policy',
     run: async (stage) => {
       // The Service may have selected the other endpoint before. The first connection of this pair requests its verdict.
       await until('the kernel has the verdict', 5_000, async () => {
@@ -73,12 +73,11 @@ export const sameNodeSteps: readonly Step[] = [
       };
     },
     summary: (e) =>
-      `${String(e['bytesCountedByPrograms'])} bytes, ${String(e['bytesPastTcp'])} of them past TCP; the agent took ${String(e['connectionsTakenByAgent'])} connections`,
+      `${String(e['bytesCountedByPrograms'])} bytes, ${String(e['bytesPastTcp'])} of them past TCP; ${String(e['connectionsTakenByAgent'])} connections went to the agent`,
   },
   {
     name: 'kernel-service-balancing',
-    title:
-      'connect() itself picks among the endpoints of the service cache; no address is translated on the way',
+    title: 'The kernel balances the Service cache in connect(); no address is translated in packets',
     run: async (stage) => {
       const call = async (): Promise<string> => (await stage.ping('weft-web', cacheVip, 6379)).trim();
       // Each endpoint needs a verdict. The agent writes it at the first connection to the endpoint.
@@ -126,7 +125,7 @@ export const sameNodeSteps: readonly Step[] = [
   },
   {
     name: 'same-node-survives-agent-kill',
-    title: 'kill -9 of the agent and its restart: connections that the kernel carries notice nothing',
+    title: 'kill -9 of the agent, then a restart: kernel flows are not interrupted',
     run: async (stage) => {
       const live = stage.connect('weft-web', cacheIp, 6379);
       await live.wait('connected');
@@ -161,6 +160,6 @@ export const sameNodeSteps: readonly Step[] = [
       };
     },
     summary: (e) =>
-      `it answered before, while dead and after; new while dead: ${String(e['newWhileDead'])}; a policy of the new agent then cut it (${String(e['policyAfterRestart'])})`,
+      `an open flow worked before, during and after; a new one without the agent: ${String(e['newWhileDead'])}; the new agent then enforced a policy on the open flow (${String(e['policyAfterRestart'])})`,
   },
 ];

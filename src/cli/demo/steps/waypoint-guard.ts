@@ -19,7 +19,8 @@ import {
 export const waypointGuardSteps: readonly Step[] = [
   {
     name: 'waypoint-no-bypass',
-    title: 'Every way around the waypoint: by address, another Service, an own tunnel, from outside, by IPv6',
+    title:
+      'No bypass of the waypoint: by pod address, another Service, a hand-made tunnel, from outside, over IPv6',
     run: async (stage) => {
       const ways: Record<string, string> = {};
       const refuse = (way: string, answer: Answer): void => {
@@ -91,11 +92,11 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       stage.remove('side.yaml');
       return { ways: Object.keys(ways).length, ...ways };
     },
-    summary: (e) => `${String(e['ways'])} ways tried, each refused`,
+    summary: (e) => `${String(e['ways'])} attempts, each refused`,
   },
   {
     name: 'waypoint-fail-closed',
-    title: 'kill -9 of the waypoint: its Service is closed, with a reason, and opens when it is back',
+    title: 'kill -9 of the waypoint: its Service is refused, with a reason, until the waypoint is back',
     run: async (stage) => {
       stage.remove('access.yaml');
       await until(
@@ -122,7 +123,7 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       );
       return { dead, code: record.code, why: record.why, others };
     },
-    summary: (e) => `refused by every address: ${String(e['code'])}, "${String(e['why'])}"`,
+    summary: (e) => `refused at every address: ${String(e['code'])}, "${String(e['why'])}"`,
   },
   {
     name: 'waypoint-rolling-update',

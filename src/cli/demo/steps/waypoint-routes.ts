@@ -10,7 +10,7 @@ import { ask, place, podOf, request, vip, vip6, waypointExample } from './waypoi
 export const waypointRouteSteps: readonly Step[] = [
   {
     name: 'waypoint-split',
-    title: 'A waypoint for the Service echo: nine of ten requests to v1, the tenth to v2',
+    title: 'A waypoint for the Service echo: 90 % of requests go to v1, 10 % to v2',
     run: async (stage) => {
       const before = await ask('weft-web', `http://${vip}/`);
       assert.equal(before.status, 0, 'a Service that names a waypoint is closed until that is there');
@@ -40,11 +40,11 @@ export const waypointRouteSteps: readonly Step[] = [
       };
     },
     summary: (e) =>
-      `${String(e['echo-v1'])} and ${String(e['echo-v2'])} of 500; before it was there: ${String(e['beforeItWasThere'])}`,
+      `of 500 requests, ${String(e['echo-v1'])} to v1 and ${String(e['echo-v2'])} to v2; before the waypoint was ready: ${String(e['beforeItWasThere'])}`,
   },
   {
     name: 'waypoint-header-route',
-    title: 'Who sends x-canary: yes always gets v2',
+    title: 'A route by header: requests with x-canary: yes go to v2',
     run: async (stage) => {
       const canaries = new Set<string>();
       for (let i = 0; i < 20; i++)
@@ -66,11 +66,11 @@ export const waypointRouteSteps: readonly Step[] = [
         source: line['source'],
       };
     },
-    summary: (e) => `20 of 20, by HTTP/2 and IPv6 alike; the log names rule ${String(e['route'])}`,
+    summary: (e) => `20 of 20, also over HTTP/2 and IPv6; the access log names rule ${String(e['route'])}`,
   },
   {
     name: 'waypoint-retry-and-timeout',
-    title: 'What fails is tried again, what takes too long is given up, as the route says',
+    title: 'Retries and timeouts of a route: a failed request is retried, a slow one ends with 504',
     run: async (stage) => {
       stage.write('retry.yaml', waypointExample('retry'));
       const key = `k${Date.now()}`;
@@ -101,11 +101,11 @@ export const waypointRouteSteps: readonly Step[] = [
       };
     },
     summary: (e) =>
-      `two 503 and then 200 are one 200 to the client; 3 s became ${String(e['slow'])} after ${String(e['gaveUpAfterMs'])} ms`,
+      `two 503 and then 200: the client got ${String(e['status'])}; a response due after 3 s: ${String(e['slow'])} after ${String(e['gaveUpAfterMs'])} ms`,
   },
   {
     name: 'waypoint-grpc',
-    title: 'gRPC by method: Say goes to v2, a stream in both directions to v1',
+    title: 'A route by gRPC method: Say goes to v2, a bidirectional stream to v1',
     run: async (stage) => {
       stage.write('grpc.yaml', waypointExample('grpc'));
       return until('calls go where the route says', 15_000, async () => {
@@ -131,11 +131,12 @@ export const waypointRouteSteps: readonly Step[] = [
         return { unary, stream, route: line['route'], grpcStatus: line['grpcStatus'] };
       });
     },
-    summary: () => 'answers, trailers and statuses came through; messages one by one as they were sent',
+    summary: () => 'responses, trailers and statuses arrived; stream messages arrived one by one',
   },
   {
     name: 'waypoint-authorization',
-    title: 'Of web only GET below /public, of intruder nothing: 403, and the log says why',
+    title:
+      'A policy on requests: web may only GET below /public, intruder nothing; the access log has the reason',
     run: async (stage) => {
       stage.write('access.yaml', waypointExample('access'));
       await until('the policy is in force', 10_000, async () => {
@@ -177,6 +178,6 @@ export const waypointRouteSteps: readonly Step[] = [
       };
     },
     summary: (e) =>
-      `intruder: ${String(e['intruder'])}, "${String(e['why'])}"; ${Object.keys(e['refused'] as object).length} tricks with paths refused`,
+      `intruder: ${String(e['intruder'])}, "${String(e['why'])}"; ${Object.keys(e['refused'] as object).length} other requests of web refused (other methods, disguised paths)`,
   },
 ];
