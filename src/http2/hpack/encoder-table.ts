@@ -24,12 +24,12 @@ export interface NameState {
   /** How many more entries may be made of values that were not seen before. An entry that is used gives credit back. */
   credit: number;
   /** The value of the last field that was not in the table. */
-  last: string;
+  last: string | undefined;
 }
 
 /**
  * Which fields get an entry. Entries that are not used again push out those that are.
- * `index`: usually repeated. `repeat`: only if the same value came before. `literal`: never repeated, or shorter than its entry is worth.
+ * `index`: usually repeated. `repeat`: only if the same value came before. `literal`: rarely repeated, or shorter than its entry is worth.
  * `never`: secret, so that nobody on the way may index it either (RFC 7541, section 7.1.3).
  */
 type Rule = 'index' | 'repeat' | 'literal' | 'never';
@@ -45,13 +45,13 @@ for (const [rule, names] of [
     ':authority :method :scheme :status :path content-type user-agent te accept accept-encoding accept-language grpc-encoding ' +
       'grpc-accept-encoding grpc-status server via cache-control vary x-forwarded-proto x-powered-by',
   ],
-  ['repeat', 'date grpc-timeout cookie referer last-modified x-forwarded-for'],
+  ['repeat', 'date grpc-timeout grpc-message cookie referer last-modified x-forwarded-for'],
   [
     'literal',
     'age content-length content-range etag expires if-match if-modified-since if-none-match if-range if-unmodified-since location ' +
       'range set-cookie x-request-id traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid uber-trace-id ' +
       'x-envoy-upstream-service-time x-envoy-expected-rq-timeout-ms x-amzn-trace-id x-cloud-trace-context grpc-trace-bin grpc-tags-bin ' +
-      'grpc-message grpc-status-details-bin',
+      'grpc-status-details-bin',
   ],
   ['never', 'authorization proxy-authorization x-api-key x-auth-token x-csrf-token x-xsrf-token'],
 ] as const) {
@@ -126,9 +126,11 @@ export class EncoderTable {
 
   /** Whether a field that is not in the table is to get an entry. */
   isWorthEntry(state: NameState, value: string): boolean {
-    if (state.rule === 'literal') return false;
     const bytes = fieldBytes(state.name, value);
     if (bytes > this.bytesMax / 4) return false;
+    // One entry, so that the name is not sent again.
+    if (state.staticIndex === 0 && state.newest === undefined) return true;
+    if (state.rule === 'literal') return false;
     if (state.name === ':path' && (value.length > pathBytesMax || value.includes('?'))) return false;
     if (state.last === value) return true;
     if (value.length <= lastBytesMax) state.last = value;
@@ -186,7 +188,7 @@ export class EncoderTable {
       newest: undefined,
       oldest: undefined,
       credit: rule === undefined ? unknownCredit : creditOf[rule],
-      last: '',
+      last: undefined,
     };
     if (rule === undefined) {
       if (name.length > indexedNameBytesMax) return state;

@@ -5,7 +5,7 @@ import type { Encoder, OutputBuffer } from './hpack.js';
 /** The largest table that is used, whatever the peer allows: the peer's memory and ours. */
 const tableBytesCap = 4096;
 /** From this length on, a native call is faster than a loop. */
-const nativeBytesMin = 40;
+const nativeBytesMin = 24;
 /** Bytes of a prefix and of the integers of one field, at most. */
 const overheadBytesMax = 16;
 
