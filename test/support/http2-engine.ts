@@ -1,5 +1,5 @@
 /** Servers and clients of the HTTP/2 engine, with limits of tests. */
-import net from 'node:net';
+import type net from 'node:net';
 import { Duplex } from 'node:stream';
 import { createConnection } from '../../src/http2/connection.js';
 import type { ConnectionListener, ConnectionOptions, Http2Connection } from '../../src/http2/http2.js';
