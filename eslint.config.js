@@ -54,6 +54,7 @@ export default tseslint.config(
     ['src/http2/**/*.ts'],
     [...anywhereAbove, '!../base', '!../base/**', '!../http2.js', '!../http2'],
     'src/http2 must import only src/base',
+    ['src/http2/**/*.test.ts'],
   ),
   forbid(
     ['src/model/**/*.ts'],
