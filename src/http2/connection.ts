@@ -17,6 +17,7 @@ import type {
   Transport,
   TransportListener,
 } from './http2.js';
+import { methodOf } from './message-length.js';
 import { Receiver, type ReceiverOwner } from './receiver.js';
 import { schedule, type Flushable } from './scheduler.js';
 import { Sender } from './sender.js';
@@ -117,6 +118,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     this.#nextId += 2;
     const stream = new Stream(this, id, this.peer.initialWindowBytes, this.#receiver.window.ofStreams);
     this.streams.set(id, stream);
+    stream.method = methodOf(fields);
     stream.isEnding = endStream;
     this.sendHead(stream, fields, endStream);
     return stream;
@@ -325,7 +327,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   onSettings(): void {
     if (this.#deadline.isArmed('settings')) this.#deadline.disarm();
     this.sender.frameBytesMax = this.peer.frameBytesMax;
-    if (this.peer.headerTableBytes !== undefined) this.#encoder.setTableBytesMax(this.peer.headerTableBytes);
+    for (const bytes of this.peer.headerTableSizes) this.#encoder.setTableBytesMax(bytes);
     this.listener.onSettings();
   }
 

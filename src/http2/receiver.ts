@@ -29,6 +29,7 @@ import { dependencyOf, fragmentOf, HeaderBlocks } from './header-blocks.js';
 import { HpackDecoder } from './hpack/decoder.js';
 import type { ConnectionEnd, ConnectionListener, ConnectionOptions, Fields, StreamReset } from './http2.js';
 import { ReceiveWindow } from './receive-window.js';
+import { anyLength, badLength, requestLength, responseLength } from './message-length.js';
 import type { Sender } from './sender.js';
 import type { PeerSettings } from './settings.js';
 import { Stream, type StreamOwner } from './stream.js';
@@ -248,6 +249,10 @@ export class Receiver implements FrameSink {
   onDataPart(bytes: Buffer): void {
     const stream = this.#dataStream;
     if (stream === undefined || stream.isClosed || stream.isDiscarding) return this.#credit(bytes.length);
+    if (stream.bodyLeft !== anyLength && (stream.bodyLeft -= bytes.length) < 0) {
+      this.#credit(bytes.length);
+      return this.#invalid(stream, errorCode.protocol, 'more DATA than the message may have');
+    }
     if (stream.isPaused || stream.kept !== undefined) {
       this.owner.keep(stream, bytes);
       if (this.window.keep(bytes.length)) this.owner.schedule();
@@ -273,6 +278,8 @@ export class Receiver implements FrameSink {
 
   /** The peer's direction is complete. */
   #endRemote(stream: Stream, trailers: Fields | undefined): void {
+    if (stream.bodyLeft > 0 && !stream.isDiscarding)
+      return this.#invalid(stream, errorCode.protocol, 'less DATA than content-length');
     stream.isRemoteEnded = true;
     if (!stream.isDiscarding) {
       if (stream.isPaused || stream.kept !== undefined) {
@@ -334,6 +341,11 @@ export class Receiver implements FrameSink {
       if (isEnd) return this.#invalid(stream, errorCode.protocol, 'an interim response with END_STREAM');
       return stream.listener?.onInterim(fields);
     }
+    const length = responseLength(fields, stream.method);
+    // What ends with its head has no body, whatever content-length says of a response to HEAD; any other length is a wrong one.
+    if (length === badLength || (isEnd && length > 0))
+      return this.#invalid(stream, errorCode.protocol, 'content-length is invalid');
+    stream.bodyLeft = length;
     stream.hasHead = true;
     stream.isRemoteEnded = stream.isEndDelivered = isEnd;
     stream.listener?.onHead(fields, isEnd);
@@ -351,13 +363,16 @@ export class Receiver implements FrameSink {
       owner.sender.output.rst(id, errorCode.refusedStream);
       return owner.onControlFrame();
     }
-    fault ??= requestFault(fields);
+    const length = requestLength(fields);
+    fault ??=
+      length === badLength || (isEnd && length > 0) ? 'content-length is invalid' : requestFault(fields);
     if (fault !== undefined) {
       if (!this.floods.resets.take()) return void this.#flood('streams that were reset');
       owner.sender.output.rst(id, code);
       return owner.onControlFrame();
     }
     const stream = new Stream(owner, id, owner.peer.initialWindowBytes, this.window.ofStreams);
+    stream.bodyLeft = length;
     stream.hasHead = true;
     stream.isRemoteEnded = stream.isEndDelivered = isEnd;
     owner.streams.set(id, stream);

@@ -1,4 +1,5 @@
 import type { ByteQueue } from './byte-queue.js';
+import { anyLength } from './message-length.js';
 import type { Fields, Http2Stream, StreamListener, StreamReset } from './http2.js';
 
 /** What a stream asks of its connection. */
@@ -39,6 +40,10 @@ export class Stream implements Http2Stream {
   keptTrailers: Fields | undefined = undefined;
   /** The reset that follows what is kept. */
   keptReset: StreamReset | undefined = undefined;
+  /** Bytes of DATA that the peer's message still has to have; negative: any number. */
+  bodyLeft = anyLength;
+  /** Client: the request's method, on which the length of the response depends. */
+  method = '';
   /** Bytes that were consumed and are not in a WINDOW_UPDATE yet. */
   consumed = 0;
   /** The next stream of the ring of streams that have data to send. */

@@ -182,7 +182,7 @@ export class ScriptWriter {
     if (id === undefined) return;
     this.open = this.open.filter((other) => other !== id);
     this.ended = this.ended.filter((other) => other !== id);
-    this.frames.push(frame(frameType.rst, 0, id, u32(random(14))));
+    this.frames.push(frame(frameType.rst, 0, id, u32(1 + random(13))));
   }
 
   private window(): void {
