@@ -119,6 +119,11 @@ export interface ConnectionOptions {
   readonly maxConcurrentStreams: number;
   readonly streamWindowBytes: number;
   readonly connectionWindowBytes: number;
+  /**
+   * Bytes kept for paused streams that do not count against the connection's window. Beyond them a connection's streams wait for each
+   * other. Without it: one window of the connection.
+   */
+  readonly keptBytesMax?: number;
   readonly frameBytesMax: number;
   /** Limits of one received header block, decoded as RFC 9113, section 6.5.2 counts; beyond it the stream is reset and the connection goes on. */
   readonly headerListBytesMax: number;

@@ -91,6 +91,7 @@ export class Receiver implements FrameSink {
       owner.sender.output,
       options.connectionWindowBytes,
       options.streamWindowBytes,
+      options.keptBytesMax,
     );
   }
 
