@@ -3,12 +3,9 @@
  * sent before it reset the stream can still be read; only then does the stream end.
  */
 import { Duplex } from 'node:stream';
+import { errorCode } from './codes.js';
 import type { Fields, Http2Stream, StreamListener, StreamReset } from './http2.js';
 import { deliveryMsMax, type UnreadBytes } from './unread-bytes.js';
-
-/** Error codes (RFC 9113, section 7). */
-const noError = 0x0;
-const cancel = 0x8;
 
 /** So many bytes may be written before `write` returns false: several reads of a socket. */
 const writableHighWaterMark = 256 << 10;
@@ -24,6 +21,10 @@ export interface DetachedStream {
   readonly isEnded: boolean;
   /** The stream was reset: nothing follows `received`. */
   readonly reset: StreamReset | undefined;
+  /** The own end was sent, or follows what is queued. */
+  readonly isWritableEnded: boolean;
+  /** Of the stream's connection. */
+  readonly unread: UnreadBytes;
 }
 
 /**
@@ -33,25 +34,30 @@ export interface DetachedStream {
 export class StreamDuplex extends Duplex implements StreamListener {
   readonly #stream: Http2Stream;
   readonly #unread: UnreadBytes;
-  #isEnded: boolean;
+  /** The peer's end was received, after all data that precedes it. */
+  #isEnded = false;
   #reset: StreamReset | undefined;
   #isDetached = false;
+  /** `end` of the stream was called. */
+  #isEnding = false;
   /** Callback of the write that waits for the stream's backlog. */
   #written: Done | undefined;
   #ended: Done | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param unread shared by the streams of one connection */
-  constructor(stream: Http2Stream, unread: UnreadBytes) {
+  /**
+   * @param unread shared by the streams of one connection
+   * @param endStream the peer's direction was complete with its head
+   */
+  constructor(stream: Http2Stream, unread: UnreadBytes, endStream = false) {
     super({ writableHighWaterMark });
     this.#stream = stream;
     this.#unread = unread;
-    this.#isEnded = stream.isRemoteEnded;
     stream.listener = this;
     // The owner adds its own listener if it wants the error. Without any, an error would end the process.
     this.on('error', ignore);
     if (stream.isClosed) this.destroy();
-    else if (this.#isEnded) this.push(null);
+    else if (endStream) this.onEnd(undefined);
   }
 
   /** The peer reset the stream before its end: a following 'end' event is not an orderly end by the peer. */
@@ -81,19 +87,28 @@ export class StreamDuplex extends Duplex implements StreamListener {
     else this.once(this.writableEnded ? 'finish' : 'drain', () => this.whenFlushed(call));
   }
 
-  /** Takes the stream out. The Duplex must not be used afterwards; nothing may be waiting to be written. */
+  /** Takes the stream out, with what was received and not read. The Duplex must not be used afterwards. */
   detach(): DetachedStream {
     this.#isDetached = true;
-    clearTimeout(this.#timer);
     const stream = this.#stream;
+    const { writableEnded: isWritableEnded } = this;
     if (!stream.isClosed) stream.pause();
     stream.listener = undefined;
-    this.pause();
+    this.removeAllListeners('data').pause();
     const received: Buffer[] = [];
     for (let bytes = this.read() as Buffer | null; bytes; bytes = this.read() as Buffer | null)
       received.push(bytes);
+    // Node.js calls `_final` in a later turn.
+    if (isWritableEnded && !this.#isEnding) stream.end();
     this.destroy();
-    return { stream, received, isEnded: this.#isEnded, reset: this.#reset };
+    return {
+      stream,
+      received,
+      isEnded: this.#isEnded,
+      reset: this.#reset,
+      isWritableEnded,
+      unread: this.#unread,
+    };
   }
 
   onInterim(): void {
@@ -163,13 +178,14 @@ export class StreamDuplex extends Duplex implements StreamListener {
   override _final(done: Done): void {
     if (this.#reset) return done();
     this.#ended = done;
+    this.#isEnding = true;
     this.#stream.end();
     this.#stream.whenFlushed(() => this.#onEnded());
   }
 
   override _destroy(error: Error | null, done: Done): void {
     clearTimeout(this.#timer);
-    if (!this.#isDetached && !this.#stream.isClosed) this.#stream.reset(cancel);
+    if (!this.#isDetached && !this.#stream.isClosed) this.#stream.reset(errorCode.cancel);
     this.onDrain();
     done(error);
   }
@@ -177,4 +193,4 @@ export class StreamDuplex extends Duplex implements StreamListener {
 
 const ignore = (): void => undefined;
 
-const isQuiet = ({ code }: StreamReset): boolean => code === noError || code === cancel;
+const isQuiet = ({ code }: StreamReset): boolean => code === errorCode.none || code === errorCode.cancel;

@@ -1,4 +1,5 @@
 /** A stream as the transport of an inner connection: bytes pass without a Node.js stream between the two connections. */
+import { errorCode } from './codes.js';
 import type {
   Fields,
   Http2Stream,
@@ -8,9 +9,6 @@ import type {
   TransportListener,
 } from './http2.js';
 import type { DetachedStream } from './stream-duplex.js';
-
-/** Error code (RFC 9113, section 7). */
-const cancel = 0x8;
 
 export class StreamTransport implements Transport, StreamListener {
   listener: TransportListener | undefined;
@@ -29,6 +27,7 @@ export class StreamTransport implements Transport, StreamListener {
   ) {
     this.#stream = detached.stream;
     this.#first = detached;
+    this.#isEnded = detached.isWritableEnded;
     if (!detached.stream.isClosed) detached.stream.listener = this;
     // Not at once: the owner sets its listener first.
     process.nextTick(() => this.#begin());
@@ -55,7 +54,7 @@ export class StreamTransport implements Transport, StreamListener {
   destroy(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    if (!this.#stream.isClosed) this.#stream.reset(cancel);
+    if (!this.#stream.isClosed) this.#stream.reset(errorCode.cancel);
     process.nextTick(() => this.listener?.onClose('the stream was reset by its owner'));
   }
 
