@@ -1,5 +1,7 @@
+// Over 500 lines: the state of a connection; its halves move out next.
 import { ByteQueue } from './byte-queue.js';
-import { errorCode, initialWindowBytes, streamIdMax } from './codes.js';
+import { errorCode, streamIdMax } from './codes.js';
+import { Deadline } from './deadline.js';
 import { listBytes } from './fields.js';
 import { queuedBytesMax, queuedControlFramesMax } from './floods.js';
 import { preface } from './frame-reader.js';
@@ -56,8 +58,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   #isLingering = false;
   #isTransportClosed = false;
   #lingerTimer: NodeJS.Timeout | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #timerKind: 'settings' | 'block' = 'settings';
+  readonly #deadline = new Deadline((kind) => this.#onLate(kind));
   #drainTimer: NodeJS.Timeout | undefined;
   #closed: Stream[] = [];
   #resuming: Stream[] = [];
@@ -77,14 +78,12 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     this.depth = transport.depth;
     this.peer = new PeerSettings(options.role);
     this.sender = new Sender(options.backlogBytesMax, (stream) => this.#finish(stream));
-    this.#receiver = new Receiver(this, options);
     const { output } = this.sender;
     if (options.role === 'client') output.raw(preface);
     output.settings(localSettings(options));
-    const more = options.connectionWindowBytes - initialWindowBytes;
-    if (more > 0) output.windowUpdate(0, more);
+    this.#receiver = new Receiver(this, options);
     transport.listener = this;
-    if (options.settingsTimeoutMsMax > 0) this.#arm('settings', options.settingsTimeoutMsMax);
+    this.#deadline.arm('settings', options.settingsTimeoutMsMax);
     schedule(this);
   }
 
@@ -116,7 +115,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     if (!this.canOpen || this.options.role !== 'client') return undefined;
     const id = this.#nextId;
     this.#nextId += 2;
-    const stream = new Stream(this, id, this.peer.initialWindowBytes, this.#receiver.streamWindow);
+    const stream = new Stream(this, id, this.peer.initialWindowBytes, this.#receiver.window.ofStreams);
     this.streams.set(id, stream);
     stream.isEnding = endStream;
     this.sendHead(stream, fields, endStream);
@@ -264,7 +263,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     const { kept } = stream;
     stream.kept = undefined;
     stream.keptTrailers = undefined;
-    if (kept) this.#receiver.unkeep(kept.bytes);
+    if (kept) this.#receiver.window.unkeep(kept.bytes);
   }
 
   /** The stream ends for a reason that its owner does not know. */
@@ -299,9 +298,9 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
       const { kept } = stream;
       const chunk = kept.shift(windowChunkMax);
       if (kept.bytes === 0) stream.kept = undefined;
-      this.#receiver.unkeep(chunk.length);
+      this.#receiver.window.unkeep(chunk.length);
       stream.listener?.onData(chunk);
-      this.#receiver.creditStream(stream, chunk.length);
+      this.#receiver.window.creditStream(stream, chunk.length);
     }
     if (stream.isPaused || stream.isClosed || !stream.isRemoteEnded || stream.isEndDelivered) return;
     stream.isEndDelivered = true;
@@ -324,7 +323,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   }
 
   onSettings(): void {
-    if (this.#timerKind === 'settings') this.#disarm();
+    if (this.#deadline.isArmed('settings')) this.#deadline.disarm();
     this.sender.frameBytesMax = this.peer.frameBytesMax;
     if (this.peer.headerTableBytes !== undefined) this.#encoder.setTableBytesMax(this.peer.headerTableBytes);
     this.listener.onSettings();
@@ -365,10 +364,14 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   onData(bytes: Buffer): void {
     if (this.#end) return;
     this.#receiver.read(bytes);
-    if (this.#end || this.options.headerBlockTimeoutMsMax === 0) return;
-    if (this.#receiver.isInBlock) {
-      if (!this.#timer) this.#arm('block', this.options.headerBlockTimeoutMsMax);
-    } else if (this.#timer && this.#timerKind === 'block') this.#disarm();
+    if (this.#end) return;
+    if (this.#receiver.isInBlock) this.#deadline.arm('block', this.options.headerBlockTimeoutMsMax);
+    else if (this.#deadline.isArmed('block')) this.#deadline.disarm();
+  }
+
+  #onLate(kind: 'settings' | 'block'): void {
+    if (kind === 'settings') this.fail('timeout', errorCode.settingsTimeout, 'no SETTINGS frame in time');
+    else this.fail('timeout', errorCode.enhanceYourCalm, 'a header block did not arrive in time');
   }
 
   onDrain(): void {
@@ -424,7 +427,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
       this.#goAway(this.#receiver.lastId, end.code, end.why);
     this.#end = end;
     this.#receiver.stop();
-    this.#disarm();
+    this.#deadline.disarm();
     clearTimeout(this.#drainTimer);
     this.#pings = [];
     if (!this.#isTransportClosed) {
@@ -517,22 +520,6 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     this.#sentId = this.#nextId - 2;
     this.#controlFrames = 0;
     if (!this.transport.write(output.take())) sender.isBlocked = true;
-  }
-
-  // ---- one timer
-
-  #arm(kind: 'settings' | 'block', ms: number): void {
-    this.#timerKind = kind;
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      const why = kind === 'settings' ? 'no SETTINGS frame in time' : 'a header block did not arrive in time';
-      this.fail('timeout', kind === 'settings' ? errorCode.settingsTimeout : errorCode.enhanceYourCalm, why);
-    }, ms);
-  }
-
-  #disarm(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
   }
 }
 

@@ -67,27 +67,27 @@ export class Floods {
   readonly #emptyData = new Bucket(floodRates.emptyData);
   readonly #windowUpdates = new Bucket(floodRates.windowUpdates);
   /** HEADERS and DATA with bytes that arrived. */
-  carried = 0;
-  #carriedPings = 0;
-  #carriedUseless = 0;
-  #carriedEmpty = 0;
+  work = 0;
+  #workPings = 0;
+  #workUseless = 0;
+  #workEmpty = 0;
   #sentSeen = 0;
 
   ping(): boolean {
-    this.#pings.earn(this.carried - this.#carriedPings);
-    this.#carriedPings = this.carried;
+    this.#pings.earn(this.work - this.#workPings);
+    this.#workPings = this.work;
     return this.#pings.take();
   }
 
   useless(): boolean {
-    this.#useless.earn(this.carried - this.#carriedUseless);
-    this.#carriedUseless = this.carried;
+    this.#useless.earn(this.work - this.#workUseless);
+    this.#workUseless = this.work;
     return this.#useless.take();
   }
 
   emptyData(): boolean {
-    this.#emptyData.earn(this.carried - this.#carriedEmpty);
-    this.#carriedEmpty = this.carried;
+    this.#emptyData.earn(this.work - this.#workEmpty);
+    this.#workEmpty = this.work;
     return this.#emptyData.take();
   }
 

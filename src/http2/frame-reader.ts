@@ -149,7 +149,9 @@ export class FrameReader {
   #collect(bytes: Buffer, at: number, part: number): void {
     const needed = this.#wholeBytes + part;
     if (!this.#whole || this.#whole.length < needed) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(2 * needed, needed + this.#left - part)));
+      const larger = Buffer.allocUnsafeSlow(
+        Math.max(needed, Math.min(2 * needed, needed + this.#left - part)),
+      );
       if (this.#whole) larger.set(this.#whole.subarray(0, this.#wholeBytes));
       this.#whole = larger;
     }
@@ -158,8 +160,7 @@ export class FrameReader {
   }
 
   #begin(head: Uint8Array, at: number): void {
-    const length =
-      ((head[at] as number) << 16) | ((head[at + 1] as number) << 8) | (head[at + 2] as number);
+    const length = ((head[at] as number) << 16) | ((head[at + 1] as number) << 8) | (head[at + 2] as number);
     const type = (this.#type = head[at + 3] as number);
     const flags = (this.#flags = head[at + 4] as number);
     const id = (this.#id =

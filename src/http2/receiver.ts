@@ -13,7 +13,6 @@ import {
   frameRst,
   frameSettings,
   frameWindowUpdate,
-  initialWindowBytes,
   windowBytesMax,
 } from './codes.js';
 import { requestFault, responseFault, trailersFault } from './fields.js';
@@ -29,6 +28,7 @@ import {
 import { dependencyOf, fragmentOf, HeaderBlocks } from './header-blocks.js';
 import { HpackDecoder } from './hpack/decoder.js';
 import type { ConnectionEnd, ConnectionListener, ConnectionOptions, Fields, StreamReset } from './http2.js';
+import { ReceiveWindow } from './receive-window.js';
 import type { Sender } from './sender.js';
 import type { PeerSettings } from './settings.js';
 import { Stream, type StreamOwner } from './stream.js';
@@ -64,23 +64,17 @@ const headerTableBytes = 4096;
 
 /** The receiving half: frames, stream states, the peer's flow control. */
 export class Receiver implements FrameSink {
-  /** Server: the last stream that the peer has opened. */
+  /** Server: the last stream that was accepted or refused; GOAWAY states it. */
   lastId = 0;
-  /** The window of new streams as the peer may still see it. */
-  streamWindow: number;
+  /** Server: the last stream that the peer has opened, also after GOAWAY. */
+  #openedId = 0;
+  readonly window: ReceiveWindow;
   readonly floods = new Floods();
   readonly #reader: FrameReader;
   readonly #decoder = new HpackDecoder(headerTableBytes);
   readonly #blocks: HeaderBlocks;
   readonly #isServer: boolean;
-  readonly #windowMax: number;
-  /** Bytes that the peer may send on the connection. */
-  #window = initialWindowBytes;
-  #consumed = 0;
-  /** Bytes kept for paused streams. Those beyond the connection's window are not credited until they are consumed. */
-  #kept = 0;
   #hasSettings = false;
-  #isAcknowledged = false;
   /** The stream of the DATA frame that is being read; undefined: its bytes are dropped. */
   #dataStream: Stream | undefined;
   readonly #endedIds = new Int32Array(endedIdsMax);
@@ -93,10 +87,11 @@ export class Receiver implements FrameSink {
     this.#isServer = options.role === 'server';
     this.#reader = new FrameReader(this, this.#isServer);
     this.#blocks = new HeaderBlocks(options);
-    this.#windowMax = Math.max(initialWindowBytes, options.connectionWindowBytes);
-    this.#window = this.#windowMax;
-    // Until the peer has acknowledged SETTINGS it may use the protocol's initial window.
-    this.streamWindow = Math.max(initialWindowBytes, options.streamWindowBytes);
+    this.window = new ReceiveWindow(
+      owner.sender.output,
+      options.connectionWindowBytes,
+      options.streamWindowBytes,
+    );
   }
 
   read(bytes: Buffer): void {
@@ -151,7 +146,8 @@ export class Receiver implements FrameSink {
       case frameRst:
       case frameWindowUpdate:
         if (length !== 4) return this.#fault(errorCode.frameSize, `the length of frame type ${type}`);
-        if (type === frameRst && id === 0) return this.#fault(errorCode.protocol, 'RST_STREAM without a stream');
+        if (type === frameRst && id === 0)
+          return this.#fault(errorCode.protocol, 'RST_STREAM without a stream');
         if (id !== 0 && this.#isIdle(id)) return this.#fault(errorCode.protocol, 'a frame on an idle stream');
         return payloadWhole;
       case framePriority:
@@ -204,7 +200,7 @@ export class Receiver implements FrameSink {
 
   /** The peer may not have sent anything on this stream yet. */
   #isIdle(id: number): boolean {
-    return this.#isServer ? (id & 1) === 0 || id > this.lastId : !this.owner.isKnownClient(id);
+    return this.#isServer ? (id & 1) === 0 || id > this.#openedId : !this.owner.isKnownClient(id);
   }
 
   #wasEnded(id: number): boolean {
@@ -221,9 +217,8 @@ export class Receiver implements FrameSink {
 
   #onDataFrame(flags: number, id: number, length: number): number {
     if (id === 0) return this.#fault(errorCode.protocol, 'DATA without a stream');
-    if (length > this.#window)
+    if (!this.window.take(length))
       return this.#fault(errorCode.flowControl, "DATA beyond the connection's window");
-    this.#window -= length;
     const stream = this.owner.streams.get(id);
     this.#dataStream = undefined;
     if (stream === undefined) {
@@ -244,7 +239,7 @@ export class Receiver implements FrameSink {
       return payloadData;
     } else {
       stream.receiveWindow -= length;
-      this.floods.carried++;
+      this.floods.work++;
     }
     this.#dataStream = stream;
     return payloadData;
@@ -255,11 +250,12 @@ export class Receiver implements FrameSink {
     if (stream === undefined || stream.isClosed || stream.isDiscarding) return this.#credit(bytes.length);
     if (stream.isPaused || stream.kept !== undefined) {
       this.owner.keep(stream, bytes);
-      return this.#keep(bytes.length);
+      if (this.window.keep(bytes.length)) this.owner.schedule();
+      return;
     }
     stream.listener?.onData(bytes);
     this.#credit(bytes.length);
-    this.creditStream(stream, bytes.length);
+    if (this.window.creditStream(stream, bytes.length)) this.owner.schedule();
   }
 
   onDataEnd(flags: number, padding: number): void {
@@ -267,51 +263,12 @@ export class Receiver implements FrameSink {
     this.#dataStream = undefined;
     if (padding > 0) this.#credit(padding);
     if (stream === undefined || stream.isClosed) return;
-    if (padding > 0) this.creditStream(stream, padding);
+    if (padding > 0) this.window.creditStream(stream, padding);
     if ((flags & flagEndStream) !== 0) this.#endRemote(stream, undefined);
   }
 
-  /** Opens the connection's window again, at least half of it at a time. */
   #credit(bytes: number): void {
-    this.#consumed += bytes;
-    if (this.#consumed < this.#windowMax >> 1) return;
-    this.owner.sender.output.windowUpdate(0, this.#consumed);
-    this.#window += this.#consumed;
-    this.#consumed = 0;
-    this.owner.schedule();
-  }
-
-  /** The owner has consumed bytes of a stream. */
-  creditStream(stream: Stream, bytes: number): void {
-    if (stream.isRemoteEnded || stream.isClosed || stream.isDiscarding) return;
-    stream.consumed += bytes;
-    if (stream.consumed < this.options.streamWindowBytes >> 1) return;
-    // A window that is above the announced one (before the acknowledgement) is not opened again.
-    this.owner.sender.output.windowUpdate(stream.id, stream.consumed);
-    stream.receiveWindow += stream.consumed;
-    stream.consumed = 0;
-    this.owner.schedule();
-  }
-
-  /**
-   * A paused stream's bytes. Up to one window of the connection they are credited at once: otherwise a few paused streams would stop all
-   * others. Beyond that they are credited when they are consumed: a connection keeps at most twice its window.
-   */
-  #keep(bytes: number): void {
-    const before = this.#uncredited();
-    this.#kept += bytes;
-    this.#credit(bytes - (this.#uncredited() - before));
-  }
-
-  unkeep(bytes: number): void {
-    const before = this.#uncredited();
-    this.#kept -= bytes;
-    const released = before - this.#uncredited();
-    if (released > 0) this.#credit(released);
-  }
-
-  #uncredited(): number {
-    return Math.max(0, this.#kept - this.#windowMax);
+    if (this.window.credit(bytes)) this.owner.schedule();
   }
 
   /** The peer's direction is complete. */
@@ -353,14 +310,13 @@ export class Receiver implements FrameSink {
   #onBlock(id: number, isEnd: boolean, block: Buffer): void {
     const fields: Fields = [];
     const result = this.#decoder.decode(block, fields, this.options);
-    if (result === 'compressionError')
-      return void this.#fault(errorCode.compression, this.#decoder.why);
-    this.floods.carried++;
+    if (result === 'compressionError') return void this.#fault(errorCode.compression, this.#decoder.why);
+    this.floods.work++;
     const fault = result === 'ok' ? undefined : this.#decoder.why;
     const code = result === 'tooLarge' ? errorCode.enhanceYourCalm : errorCode.protocol;
     const stream = this.owner.streams.get(id);
     if (stream === undefined) {
-      if (this.#isServer && id > this.lastId) this.#onRequest(id, isEnd, fields, fault, code);
+      if (this.#isServer && id > this.#openedId) this.#onRequest(id, isEnd, fields, fault, code);
       // Another stream of a peer that did not know yet that it was closed.
       else if (!this.floods.useless()) this.#flood('frames on closed streams');
       return;
@@ -387,6 +343,7 @@ export class Receiver implements FrameSink {
   #onRequest(id: number, isEnd: boolean, fields: Fields, fault: string | undefined, code: number): void {
     const { owner } = this;
     // After the last GOAWAY: the client opens it again elsewhere.
+    this.#openedId = id;
     if (id > owner.goAwayId) return;
     this.lastId = id;
     if (owner.streams.size >= this.options.maxConcurrentStreams) {
@@ -400,7 +357,7 @@ export class Receiver implements FrameSink {
       owner.sender.output.rst(id, code);
       return owner.onControlFrame();
     }
-    const stream = new Stream(owner, id, owner.peer.initialWindowBytes, this.streamWindow);
+    const stream = new Stream(owner, id, owner.peer.initialWindowBytes, this.window.ofStreams);
     stream.hasHead = true;
     stream.isRemoteEnded = stream.isEndDelivered = isEnd;
     owner.streams.set(id, stream);
@@ -448,15 +405,9 @@ export class Receiver implements FrameSink {
   }
 
   #onSettings(flags: number, payload: Buffer): void {
-    const { owner, options } = this;
+    const { owner } = this;
     if ((flags & flagAck) !== 0) {
-      if (this.#isAcknowledged) return;
-      this.#isAcknowledged = true;
-      const less = this.streamWindow - options.streamWindowBytes;
-      if (less === 0) return;
-      this.streamWindow -= less;
-      for (const stream of owner.streams.values()) stream.receiveWindow -= less;
-      return;
+      return this.window.onAcknowledged(owner.streams.values());
     }
     this.#hasSettings = true;
     if (!this.floods.settings.take()) return void this.#flood('SETTINGS frames');

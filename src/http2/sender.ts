@@ -17,7 +17,7 @@ export class Sender {
   frameBytesMax = frameBytesMin;
   /** The transport has refused more. */
   isBlocked = false;
-  /** DATA frames since the last WINDOW_UPDATE of the peer. */
+  /** DATA frames that were sent. */
   dataFrames = 0;
   #first: Stream | undefined;
   #last: Stream | undefined;

@@ -1,4 +1,4 @@
-import { ByteQueue } from './byte-queue.js';
+import type { ByteQueue } from './byte-queue.js';
 import type { Fields, Http2Stream, StreamListener, StreamReset } from './http2.js';
 
 /** What a stream asks of its connection. */
