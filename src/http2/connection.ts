@@ -271,16 +271,28 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   /** The stream ends for a reason that its owner does not know. */
   resetStream(stream: Stream, reset: StreamReset): void {
     if (stream.isClosed) return;
-    if (stream.isRemoteEnded && !stream.isEndDelivered && !stream.isDiscarding) {
-      // The peer's direction is complete: what is kept of it comes first.
-      stream.keptReset = reset;
-      stream.queue?.clear();
-      stream.isEnding = stream.isLocalEnded = true;
-      stream.trailers = undefined;
-      return;
-    }
+    this.#deliverBeforeReset(stream);
+    if (stream.isClosed) return;
     this.closeStream(stream);
+    // Nothing is missing.
+    if (stream.isEndDelivered && stream.isLocalEnded) return;
     stream.listener?.onReset(reset);
+  }
+
+  /** What was received before a reset is the owner's, even if it is paused: nothing reports the end of a stream that nobody resumes. */
+  #deliverBeforeReset(stream: Stream): void {
+    if (stream.isDiscarding || stream.isEndDelivered) return;
+    const { kept, keptTrailers } = stream;
+    stream.kept = undefined;
+    stream.keptTrailers = undefined;
+    while (kept && kept.bytes > 0 && !stream.isClosed) {
+      const chunk = kept.shift(windowChunkMax);
+      this.#receiver.window.unkeep(chunk.length);
+      stream.listener?.onData(chunk);
+    }
+    if (stream.isClosed || !stream.isRemoteEnded) return;
+    stream.isEndDelivered = true;
+    stream.listener?.onEnd(keptTrailers);
   }
 
   /** The peer's frames on a stream are invalid. */
@@ -306,14 +318,10 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     }
     if (stream.isPaused || stream.isClosed || !stream.isRemoteEnded || stream.isEndDelivered) return;
     stream.isEndDelivered = true;
-    const { keptTrailers, keptReset } = stream;
+    const { keptTrailers } = stream;
     stream.keptTrailers = undefined;
     stream.listener?.onEnd(keptTrailers);
-    if (stream.isClosed) return;
-    if (keptReset) {
-      this.closeStream(stream);
-      stream.listener?.onReset(keptReset);
-    } else if (stream.isLocalEnded) this.closeStream(stream);
+    if (!stream.isClosed && stream.isLocalEnded) this.closeStream(stream);
   }
 
   // ---- what the receiver found
@@ -487,6 +495,11 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
       this.sender.drained = [];
       for (const stream of drained) if (!stream.isClosed && !stream.isEnding) stream.listener?.onDrain();
     }
+    const { flushed } = this.sender;
+    if (flushed.length > 0) {
+      this.sender.flushed = [];
+      for (const stream of flushed) this.#deliverFlushed(stream);
+    }
     if (this.#lateResets.length > 0) {
       const late = this.#lateResets;
       this.#lateResets = [];
@@ -500,6 +513,13 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
       return this.#close({ kind, code: this.#goAwayCode, why }, false);
     }
     if (this.sender.canPump) schedule(this);
+  }
+
+  #deliverFlushed(stream: Stream): void {
+    const { flushCalls } = stream;
+    if (!flushCalls || !stream.isFlushed || (stream.isClosed && !stream.isLocalEnded)) return;
+    stream.flushCalls = undefined;
+    for (const call of flushCalls) call();
   }
 
   #deliverClosed(): void {

@@ -92,6 +92,7 @@ export class Receiver implements FrameSink {
       owner.sender.output,
       options.connectionWindowBytes,
       options.streamWindowBytes,
+      options.keptBytesMax,
     );
   }
 

@@ -23,6 +23,8 @@ export class Sender {
   #last: Stream | undefined;
   /** Streams whose owners wait for `onDrain`. */
   drained: Stream[] = [];
+  /** Streams whose owners wait until everything is in the output. */
+  flushed: Stream[] = [];
 
   constructor(
     private readonly backlogBytesMax: number,
@@ -93,8 +95,12 @@ export class Sender {
         stream.needsDrain = false;
         this.drained.push(stream);
       }
-      if (queue.bytes > 0) this.enqueue(stream);
-      else if (stream.isEnding) this.onQueueEnd(stream);
+      if (queue.bytes > 0) {
+        this.enqueue(stream);
+        continue;
+      }
+      if (stream.isEnding) this.onQueueEnd(stream);
+      if (stream.flushCalls) this.flushed.push(stream);
     }
   }
 }
