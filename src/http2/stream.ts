@@ -46,8 +46,9 @@ export class Stream implements Http2Stream {
   method = '';
   /** Bytes that were consumed and are not in a WINDOW_UPDATE yet. */
   consumed = 0;
-  /** The next stream of the ring of streams that have data to send. */
+  /** Neighbors among the streams that have data to send (sender.ts). */
   next: Stream | undefined = undefined;
+  previous: Stream | undefined = undefined;
 
   constructor(
     private readonly owner: StreamOwner,
