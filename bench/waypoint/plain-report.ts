@@ -3,12 +3,15 @@ import { cpuOf } from '../harness/load.js';
 import { figure, table, type Report } from '../harness/report.js';
 import { ratiosByRound, spreadOf, valuesOf, type Sample, type Spread } from '../harness/statistics.js';
 import { closedLoops, manyConnections, openConnections, othersMax, type Path } from './measure.js';
+import { stateOf } from '../result/goals.js';
 import {
+  goalTable,
   noiseOf,
   reportHead,
   spanText,
   systemCallRows,
   type EnvoyFound,
+  type Goal,
   type ReportedOptions,
   type SystemCalls,
 } from './report.js';
@@ -18,14 +21,6 @@ export interface WaypointReport extends Report {
   readonly missing?: string;
   readonly systemCalls: SystemCalls;
   readonly goals: readonly Goal[];
-}
-
-export interface Goal {
-  readonly what: string;
-  readonly wanted: string;
-  readonly found: Spread | undefined;
-  /** `by the median alone`: not in every round. */
-  readonly state: 'reached' | 'by the median alone' | 'not reached' | 'not measured';
 }
 
 /** Of the slower proxy's capacity. */
@@ -90,18 +85,11 @@ export function reportOf(
   compare('routes.envoy', routed, 'requests16', 'envoy', 'envoy-routes');
   const goal = (what: string, wanted: string, key: string, holds: (ratio: number) => boolean): Goal => {
     const found = spread[key];
-    const state = !found
-      ? 'not measured'
-      : !holds(found.median)
-        ? 'not reached'
-        : holds(found.min) && holds(found.max)
-          ? 'reached'
-          : 'by the median alone';
-    return { what, wanted, found, state };
+    return { what, wanted, found, state: stateOf(found, holds) };
   };
   return {
     suite: 'waypoint',
-    ...reportHead(options, samples, perSecond, envoy),
+    ...reportHead(options, samples, { openPerSecond: perSecond, openConnections }, envoy),
     ratios,
     spread,
     noise,
@@ -194,15 +182,6 @@ export function printWaypoint(report: WaypointReport): string {
     '',
     table(['system calls per request, traced, 16 connections', 'all', 'which'], calls),
     '',
-    table(
-      ['goal', 'wanted', 'found', 'over rounds', ''],
-      goals.map(({ what, wanted, found, state }) => [
-        what,
-        wanted,
-        figure(found?.median),
-        spanText(found),
-        state,
-      ]),
-    ),
+    goalTable(goals),
   ].join('\n');
 }
