@@ -18,6 +18,7 @@ import { http2Parts, printHttp2 } from './waypoint/http2-report.js';
 import { runHttp2 } from './waypoint/http2.js';
 import { mergedReport } from './waypoint/report.js';
 import { printWaypoint } from './waypoint/plain-report.js';
+import { printUpdates, runUpdates } from './waypoint/updates.js';
 import { runWaypoint } from './waypoint/suite.js';
 
 /** Ends with a message if a requirement is missing, else starts a run that a signal can end cleanly. */
@@ -116,7 +117,9 @@ program
   .option('--seconds <s>', 'duration of each measurement', within(1, 300, true), 3)
   .option('--quick', 'two short rounds, for a first impression')
   .option('--tls', 'HBONE (and mutual TLS) on both sides instead of plain connections')
-  .addOption(new Option('--only <part...>', 'some of what is measured').choices(['http1', ...http2Parts]))
+  .addOption(
+    new Option('--only <part...>', 'some of what is measured').choices(['http1', ...http2Parts, 'updates']),
+  )
   .option(
     '--per-second <n>',
     'requests per second of the open loop, with --tls (default: found by trial)',
@@ -155,6 +158,7 @@ program
         else add(await runWaypoint(given), printWaypoint);
       if (parts.length > 0)
         add(await runHttp2({ ...given, parts, wire: options.tls ? 'hbone' : 'plain' }), printHttp2);
+      if (options.only?.includes('updates') ?? options.tls) add(await runUpdates(given), printUpdates);
       if (options.json !== undefined)
         writeFileSync(options.json, `${JSON.stringify(mergedReport(reports), null, 2)}\n`);
     },

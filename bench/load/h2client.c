@@ -3,8 +3,8 @@
  * h2client IP PORT CPU KIND CONNECTIONS STREAMS MESSAGE_BYTES PER_SECOND MILLISECONDS WARM_MILLISECONDS: HTTP/2 with prior knowledge, at most
  * STREAMS requests at a time on each of CONNECTIONS. KIND http: GET. KIND grpc: unary calls that send one message. KIND echo: each of the
  * streams is one gRPC call to a path that ends in /Echo, and its next message is sent once the one before has come back; each counts as a
- * request.
- * PER_SECOND 0: a closed loop, each stream's next request follows the response. Else requests (not KIND echo) are sent at times that stand
+ * request. KIND hold: the same, but each stays open after its first message.
+ * PER_SECOND 0: a closed loop, each stream's next request follows the response. Else requests (KIND http, grpc) are sent at times that stand
  * before the run begins (exponential gaps, always the same ones), whatever the responses do; what is due while all streams wait is sent by
  * the first that is free, and its clock runs from when it was due. Prints {"requests":N,"us":..,"mean_us":..,"p50_us":..,"p90_us":..,
  * "p99_us":..,"p999_us":..,"max_us":..,"waited":N} (waited: found no free stream). What was sent during the warm-up is not counted.
@@ -20,7 +20,8 @@
 #define FIELDS_MAX 10
 #define STUCK_NS 10000000000ull
 
-enum kind { KIND_HTTP, KIND_GRPC, KIND_ECHO };
+enum kind { KIND_HTTP, KIND_GRPC, KIND_ECHO, KIND_HOLD };
+static const char *const kinds[] = {"http", "grpc", "echo", "hold"};
 
 static struct connection {
 	nghttp2_session *session;
@@ -37,7 +38,8 @@ static struct slot {
 	size_t received, messages_received;
 } * slots;
 static size_t *idle, idle_from, idle_count, slot_count, connection_count;
-static enum kind kind;
+static enum kind kind = KIND_HTTP;
+static int is_both_ways;
 static uint8_t message[GRPC_PREFIX_BYTES + MESSAGE_BYTES_MAX];
 static size_t message_bytes;
 static nghttp2_nv fields[KINDS][FIELDS_MAX];
@@ -70,7 +72,7 @@ static ssize_t read_message(nghttp2_session *session, int32_t id, uint8_t *into,
 	(void)session, (void)id, (void)user;
 	struct slot *slot = source->ptr;
 	size_t left = message_bytes - slot->sent, now = left < room ? left : room;
-	if (!left && kind == KIND_ECHO)
+	if (!left && is_both_ways)
 		return NGHTTP2_ERR_DEFERRED;
 	memcpy(into, message + slot->sent, now);
 	slot->sent += now;
@@ -125,10 +127,10 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		return 0;
 	size_t ended = messages_in(&slot->messages, bytes, size);
 	slot->messages_received += ended;
-	if (kind == KIND_ECHO && ended) {
+	if (is_both_ways && ended) {
 		finish(slot);
 		slot->due = slot->free_since;
-		if (slot->due < end) {
+		if (kind == KIND_ECHO && slot->due < end) {
 			slot->sent = 0;
 			sent++;
 			nghttp2_session_resume_data(session, id);
@@ -144,7 +146,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *u
 	char why[160];
 	snprintf(why, sizeof(why), "a request ended with error code %u, status %d, grpc-status %d, %zu bytes, %zu messages", code,
 		 slot ? slot->status : 0, slot ? slot->grpc_status : 0, slot ? slot->received : 0, slot ? slot->messages_received : 0);
-	if (!slot || code || slot->status != 200 || kind == KIND_ECHO ||
+	if (!slot || code || slot->status != 200 || is_both_ways ||
 	    (kind == KIND_GRPC && (slot->grpc_status != 0 || slot->messages_received != 1)) || !slot->received)
 		give_up(why);
 	finish(slot);
@@ -237,15 +239,16 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	pin(number(argv[3], -1, 1023, "CPU"));
-	kind = !strcmp(argv[4], "http") ? KIND_HTTP : !strcmp(argv[4], "grpc") ? KIND_GRPC : KIND_ECHO;
-	if (kind == KIND_ECHO && strcmp(argv[4], "echo"))
-		give_up("KIND must be http, grpc or echo");
+	while (strcmp(argv[4], kinds[kind]))
+		if (++kind > KIND_HOLD)
+			give_up("KIND must be http, grpc, echo or hold");
+	is_both_ways = kind == KIND_ECHO || kind == KIND_HOLD;
 	connection_count = (size_t)number(argv[5], 1, SLOTS_MAX, "CONNECTIONS");
 	size_t streams = (size_t)number(argv[6], 1, (long)(SLOTS_MAX / connection_count), "STREAMS");
 	message_bytes = (size_t)number(argv[7], 0, MESSAGE_BYTES_MAX, "MESSAGE_BYTES");
 	put_message(message, message_bytes);
 	message_bytes += GRPC_PREFIX_BYTES;
-	long per_second = number(argv[8], 0, kind == KIND_ECHO ? 0 : 1000000, "PER_SECOND");
+	long per_second = number(argv[8], 0, is_both_ways ? 0 : 1000000, "PER_SECOND");
 	uint64_t for_ns = (uint64_t)number(argv[9], 1, 600000, "MILLISECONDS") * 1000000ull;
 	uint64_t warm_ns = (uint64_t)number(argv[10], 0, 600000, "WARM_MILLISECONDS") * 1000000ull;
 	/* The default slack of 50 us would be half the latency that is measured. */

@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { distRoot } from '../../src/cli/run.js';
 import { parseIp, type IpAddress, type Port, type SocketAddress } from '../../src/model/address.js';
+import type { MeshUpdate } from '../../src/state/store.js';
 import { cpuOf, loadProgram, type Servers } from '../harness/load.js';
 import type { FoundEnvoy } from '../peers/envoy.js';
 import { counterIn, type CountedTarget } from './cost-within.js';
@@ -57,6 +58,8 @@ export interface SecuredTargetsOptions {
   readonly servers: Servers;
   readonly dir: string;
   readonly onProgress: (text: string) => void;
+  /** For Weft's proxy: see TunnelConfig. */
+  readonly updates?: readonly MeshUpdate[];
 }
 
 export interface SecuredTargets {
@@ -69,7 +72,7 @@ export interface SecuredTargets {
 
 /** Starts backends, ends and proxies, and checks each proxy's wire. `proveRouted` checks that it routes. */
 export async function startSecured(
-  { protocol, names, envoy, nodeFlags, servers, dir, onProgress }: SecuredTargetsOptions,
+  { protocol, names, envoy, nodeFlags, servers, dir, onProgress, updates }: SecuredTargetsOptions,
   proveRouted: (name: string, port: number) => Promise<void>,
 ): Promise<SecuredTargets> {
   const identities = makeIdentities();
@@ -118,7 +121,7 @@ export async function startSecured(
     const server = identities.server.id;
     const config =
       name === 'weft'
-        ? weftTunnelConfig(scene, own, hosts)
+        ? weftTunnelConfig(scene, own, hosts, updates)
         : name === 'envoy-tls'
           ? envoyTlsConfig({ ...scene, a: listens[0]?.port ?? 0, b: listens[1]?.port ?? 0 }, own, server)
           : envoyHboneConfig(scene, own, server, hosts);

@@ -4,6 +4,7 @@ import { parseSpiffeId } from '../../src/model/identity.js';
 import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/route.js';
 import type { Service } from '../../src/model/service.js';
 import type { PortMapping, ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
+import type { MeshUpdate } from '../../src/state/store.js';
 import type { Svid } from '../../src/tls/svid.js';
 import { writeWeftConfig, type PlainConfig, type TunnelConfig } from './config.js';
 import { namespace, trustDomain } from './identities.js';
@@ -19,8 +20,10 @@ const portTo = (targetPort: number, appProtocol: Protocol): PortMapping => ({
   appProtocol,
 });
 
+const uidOf = (name: string): WorkloadUid => `Kubernetes//Pod/${namespace}/${name}` as WorkloadUid;
+
 const workload = (name: 'a' | 'b', port: number, protocol: Protocol, tunnel?: IpAddress): Workload => ({
-  uid: `Kubernetes//Pod/${namespace}/${name}` as WorkloadUid,
+  uid: uidOf(name),
   name,
   namespace,
   identity,
@@ -49,6 +52,14 @@ const service = (name: string, ip: string, port: number, protocol: Protocol): Se
   ports: [portTo(port, protocol)],
   subjectAltNames: [],
 });
+
+const other: Workload = {
+  ...workload('a', 1, 'http2'),
+  uid: uidOf('other'),
+  name: 'other',
+  addresses: [parseIp('10.9.0.1')],
+  services: new Map(),
+};
 
 const backend = (name: 'a' | 'b', weight: number): RouteBackend => ({
   weight,
@@ -114,11 +125,25 @@ export function weftConfig({ listen, a, b, routes, protocol }: Scene): string {
   return writeWeftConfig(config);
 }
 
+/** Changes of one pod: of one that no Service has, and of a further endpoint of a Service of the route. */
+export const podUpdates = {
+  pod: [1, 2].map((at): MeshUpdate => ({ workloads: [{ ...other, addresses: [parseIp(`10.9.0.${at}`)] }] })),
+  endpoint: [
+    {
+      workloads: [
+        { ...other, name: 'a2', uid: uidOf('a2'), services: new Map([[keyOf('a'), [portTo(1, 'http2')]]]) },
+      ],
+    },
+    { removed: [uidOf('a2')] },
+  ],
+} as const satisfies Record<string, readonly MeshUpdate[]>;
+
 /** For tunnel.ts. `hosts`: addresses at whose port 15008 the backends' tunnels end. */
 export function weftTunnelConfig(
   { listen, a, b, routes, protocol }: Scene,
   svid: Svid,
   hosts: { readonly a: IpAddress; readonly b: IpAddress },
+  updates: readonly MeshUpdate[] = [],
 ): string {
   const self = keyOf('waypoint');
   const config: TunnelConfig = {
@@ -137,6 +162,7 @@ export function weftTunnelConfig(
     },
     routes: routesOf(routes),
     svid,
+    updates,
   };
   return writeWeftConfig(config);
 }
