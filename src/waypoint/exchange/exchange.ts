@@ -6,6 +6,7 @@ import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { formatSocketAddress } from '../../model/address.js';
 import type { BackendTarget, RouteFilter } from '../../model/route.js';
+import { EndpointUse } from '../authorization/policy-use.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { RequestFilters } from '../filters/request-filters.js';
@@ -32,7 +33,6 @@ import {
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import { RouteSelection } from '../routes/route-selection.js';
-import type { ChangeImpact } from '../state/change-impact.js';
 import { RequestInfo } from '../telemetry/request-info.js';
 import { Attempts, type Next } from '../upstream/attempts.js';
 import type { Endpoint } from '../upstream/endpoint.js';
@@ -51,6 +51,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
   readonly #authorization: RequestAuthorization;
   readonly #route: RouteSelection;
   readonly #attempts = new Attempts();
+  readonly #use = new EndpointUse(this);
   /** The reply for the last failed attempt, sent if no other endpoint is left. */
   #lastFailure: LocalReply | undefined;
   #requestTimer: NodeJS.Timeout | undefined;
@@ -71,7 +72,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
   constructor(
     private readonly context: RequestContext,
     private readonly client: Client,
-    private readonly destination: Destination,
+    readonly destination: Destination,
     private readonly downstream: Downstream,
   ) {
     this.#head = downstream.head;
@@ -176,6 +177,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     const { context, downstream } = this;
     const attempts = this.#attempts;
     const attempt = attempts.begin(endpoint);
+    this.#use.begin(context.state.policies, endpoint, this.#route.sent);
     // Until there is a connection, further bytes would have to be buffered without bound.
     if (downstream.hasBody && !this.#requestEnded) downstream.pause();
     const timeoutMs = this.#route.rule?.backendRequestTimeoutMs;
@@ -210,21 +212,9 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
 
   // --- mesh updates --------------------------------------------------------------------------------------------------------
 
-  /** Whether a mesh update affects this request's authorization or routing. */
-  isAffected(impact: ChangeImpact): boolean {
-    const { destination } = this;
-    const { endpoint } = this.#attempts;
-    return (
-      impact.destination(destination) ||
-      (endpoint !== undefined && impact.endpoint(endpoint, this.#route.sent)) ||
-      this.#mirrors?.isAffected(impact) === true
-    );
-  }
-
   /** Authorizes the request again after a mesh update, and ends it if it is no longer allowed. */
   recheck(): void {
     if (this.#over) return;
-    this.#mirrors?.recheck();
     const refusal = this.#authorization.recheck(
       this.#attempts.endpoint,
       this.#route.sent,
@@ -478,6 +468,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     this.downstream.listener = undefined;
     const { context } = this;
     context.exchanges.delete(this);
+    this.#use.end();
     if (this.#hasShare) context.requestShares.release(this.client.name, this.client.group);
     const info = this.#info;
     info.attempts = attempts.count;
