@@ -13,7 +13,7 @@ import type { Service } from '../../model/service.js';
 import type { ServiceKey, Workload } from '../../model/workload.js';
 import { candidatesOf, type Candidate } from '../../state/resolve.js';
 import type { MeshView } from '../../state/store.js';
-import type { Endpoint } from '../upstream/endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 
 /** Policies that are evaluated together: any matching DENY denies; if there are ALLOW policies, one of them has to match. */
 export interface PolicyGroup {

@@ -4,7 +4,7 @@ import { touchedWorkloads, type MeshChange } from '../../state/change.js';
 import type { Destination } from '../listener/destination.js';
 import type { ServicePort } from '../authorization/policy-groups.js';
 import type { WaypointState } from './waypoint-state.js';
-import type { Endpoint } from '../upstream/endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 
 export class ChangeImpact {
   readonly #workload: ReturnType<typeof touchedWorkloads>;

@@ -1,19 +1,16 @@
 /** A worker's state: the mesh and the routes. One writer applies updates. Derived values are cached until the next update. */
-import type { SocketAddress } from '../../model/address.js';
-import { formatSocketAddress } from '../../model/address.js';
 import { namespaceOfKey } from '../../model/ownership.js';
 import type { Route, RouteKey } from '../../model/route.js';
 import type { Service } from '../../model/service.js';
-import type { AppProtocol, PortMapping, ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
+import type { ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
 import { RegexTime } from '../../policy/regex.js';
-import { candidatesOf, waypointsOf } from '../../state/resolve.js';
+import { waypointsOf } from '../../state/resolve.js';
 import { ChangeTracker, type MeshChange } from '../../state/change.js';
 import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js';
+import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
 import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
 import { compileRoutes, type Matcher } from '../routes/compile.js';
-import type { Endpoint } from '../upstream/endpoint.js';
-import { newHealth } from '../upstream/endpoint-health.js';
 
 export interface WaypointUpdate {
   readonly mesh?: MeshUpdate;
@@ -29,25 +26,23 @@ interface Routing {
 
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
-const sweepEndpointsMin = 16_384;
-
 const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
 
 export class WaypointState {
   readonly #mesh = new MeshState();
   readonly #changes = new ChangeTracker(this.#mesh);
   readonly #routes = new Map<RouteKey, Route>();
-  readonly #known = new Map<string, Endpoint>();
-  #sweepAt = sweepEndpointsMin;
   /** Keyed by Service and the route's namespace: a lookup never scans the routes of other namespaces. */
   readonly #attached = new Map<string, Map<RouteKey, Route>>();
   readonly #routings = new Map<string, Routing | undefined>();
-  /** For routings made of consumer routes, by the key of `#routings`. `endpoints`: the value of `#endpoints` at the last comparison. */
+  /** For routings made of consumer routes, by the key of `#routings`. `version`: the state's at the last comparison. */
   readonly #consumers = new Map<
     string,
-    { readonly routes: readonly Route[]; readonly plain: string; endpoints: object }
+    { readonly routes: readonly Route[]; readonly plain: string; version: number }
   >();
-  #endpoints = new Map<string, readonly Endpoint[]>();
+  /** By Service and port. */
+  readonly #assignments = new Map<ServiceKey, Map<number, Assignment>>();
+  #version = 0;
   /**
    * Regex time by the client's namespace: one namespace cannot use up the time of the others. Kept over updates, so that a changed route
    * does not reset it.
@@ -66,6 +61,11 @@ export class WaypointState {
 
   get view(): MeshView {
     return this.#mesh;
+  }
+
+  /** Incremented by each update of the mesh. */
+  get version(): number {
+    return this.#version;
   }
 
   /** Returns what changed in the mesh; undefined for an update of routes alone. */
@@ -88,9 +88,9 @@ export class WaypointState {
     }
     if (attached.size > 0) this.#forgetRoutings(attached);
     if (mesh) {
-      this.#endpoints = new Map();
+      this.#version++;
+      this.#assignments.clear();
       this.policies.clear();
-      this.#forgetEndpoints();
     }
     return change;
   }
@@ -117,7 +117,7 @@ export class WaypointState {
     const ofConsumer = consumer === undefined ? [] : attached(consumer);
     if (ofConsumer.length > 0) {
       const plain = plainBackendsOf(ofConsumer, this.#isPlain);
-      this.#consumers.set(key, { routes: ofConsumer, plain, endpoints: this.#endpoints });
+      this.#consumers.set(key, { routes: ofConsumer, plain, version: this.#version });
     } else this.#consumers.delete(key);
     const group =
       ofConsumer.length > 0
@@ -144,17 +144,16 @@ export class WaypointState {
   /** False: a mesh update changed which backends of the consumer routes are plain, so the routing has to be compiled again. */
   #isCurrent(key: string): boolean {
     const known = this.#consumers.get(key);
-    if (!known || known.endpoints === this.#endpoints) return true;
-    known.endpoints = this.#endpoints;
+    if (!known || known.version === this.#version) return true;
+    known.version = this.#version;
     return plainBackendsOf(known.routes, this.#isPlain) === known.plain;
   }
 
   readonly #isPlain: IsPlain = ({ service: key, port }) => {
     const waypoint = this.#mesh.service(key)?.waypoint;
     if (waypoint && this.isSelf(waypoint)) return false;
-    return (
-      this.endpoints(key, port)?.some(({ workload, via }) => !via && workload.tunnel === 'none') ?? false
-    );
+    const nearest = this.assignment(key, port)?.[0] ?? [];
+    return nearest.some(({ workload, via }) => !via && workload.tunnel === 'none');
   };
 
   #detach(key: RouteKey, attached: Set<string>): void {
@@ -184,32 +183,16 @@ export class WaypointState {
     }
   }
 
-  /** The endpoints of a Service's port; undefined if the Service is unknown or has no such port. */
-  endpoints(key: ServiceKey, port: number): readonly Endpoint[] | undefined {
+  /** The endpoints of a Service's port; undefined if the Service is unknown or has no such port. The same object while nothing changed. */
+  assignment(key: ServiceKey, port: number): Assignment | undefined {
     const service = this.#mesh.service(key);
     const mapping = service?.ports.find(({ servicePort }) => servicePort === port);
     if (!service || !mapping) return undefined;
-    const name = `${key} ${port}`;
-    const known = this.#endpoints.get(name);
-    if (known) return known;
-    const found = this.#endpointsOf(service, mapping);
-    this.#endpoints.set(name, found);
+    let ports = this.#assignments.get(key);
+    if (!ports) this.#assignments.set(key, (ports = new Map()));
+    let found = ports.get(port);
+    if (!found) ports.set(port, (found = assignmentOfService(this, service, mapping)));
     return found;
-  }
-
-  #endpointsOf(service: Service, { servicePort: port, appProtocol }: PortMapping): readonly Endpoint[] {
-    const { key, waypoint } = service;
-    const like = service.addresses[0]?.ip ?? this.#mesh.endpointsOf(key)[0]?.addresses[0];
-    if (!like) return [];
-    const candidates = candidatesOf(this.#mesh, service, { ip: like, port }, this.node);
-    const via = waypoint && !this.isSelf(waypoint) ? waypoint : undefined;
-    if (!via)
-      return candidates.map(({ workload, target }) => this.#endpointOf(workload, target, appProtocol));
-    // The Service's own waypoint chooses the endpoint, so the policies of all candidates count (policy-groups.ts).
-    const [first] = candidates;
-    const vip = service.addresses[0]?.ip;
-    if (!first || !vip) return [];
-    return [this.#endpointOf(first.workload, { ip: vip, port }, appProtocol, via)];
   }
 
   isSelf(waypoint: WaypointRef): boolean {
@@ -220,50 +203,5 @@ export class WaypointState {
   serves(service: Service | undefined, workload: Workload | undefined, port: number): boolean {
     if (service) return service.waypoint !== undefined && this.isSelf(service.waypoint);
     return workload !== undefined && waypointsOf(this.#mesh, workload, port).some((one) => this.isSelf(one));
-  }
-
-  /** The endpoint of a workload that the client dialed by the workload's own address. */
-  endpointAt(workload: Workload, target: SocketAddress): Endpoint {
-    const declared = new Set<AppProtocol>();
-    for (const ports of workload.services.values()) {
-      for (const port of ports) if (port.targetPort === target.port) declared.add(port.appProtocol);
-    }
-    // If the workload's Services declare different protocols, the protocol is unknown.
-    const [protocol = 'unknown'] = declared;
-    return this.#endpointOf(workload, target, declared.size === 1 ? protocol : 'unknown');
-  }
-
-  #endpointOf(workload: Workload, target: SocketAddress, protocol: AppProtocol, via?: WaypointRef): Endpoint {
-    const key = `${workload.uid} ${formatSocketAddress(target)} ${protocol}${via ? ' via' : ''}`;
-    let endpoint = this.#known.get(key);
-    if (!endpoint) {
-      if (this.#known.size >= this.#sweepAt) this.#forgetUnlisted();
-      endpoint = { key, workload, target, protocol, via, active: 0, health: newHealth() };
-      this.#known.set(key, endpoint);
-    }
-    endpoint.workload = workload;
-    return endpoint;
-  }
-
-  /**
-   * Removes endpoints that are neither in use nor listed for a Service. Clients may dial a workload that names this waypoint at any port,
-   * so clients choose how many endpoints there are.
-   */
-  #forgetUnlisted(): void {
-    const listed = new Set([...this.#endpoints.values()].flat());
-    for (const [key, endpoint] of this.#known)
-      if (endpoint.active === 0 && !listed.has(endpoint)) this.#known.delete(key);
-    this.#sweepAt = Math.max(sweepEndpointsMin, 2 * this.#known.size);
-  }
-
-  /** Number of endpoints in memory. */
-  get endpointsKnown(): number {
-    return this.#known.size;
-  }
-
-  #forgetEndpoints(): void {
-    for (const [key, endpoint] of this.#known) {
-      if (endpoint.active === 0 && !this.#mesh.workload(endpoint.workload.uid)) this.#known.delete(key);
-    }
   }
 }

@@ -6,7 +6,7 @@ import type { Destination } from '../listener/destination.js';
 import type { IntrusiveSet } from '../exchange/intrusive-set.js';
 import type { RequestRecord } from '../telemetry/request-record.js';
 import type { Tracing } from '../telemetry/tracing.js';
-import type { Endpoint } from '../upstream/endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
 
 /** Authorized again after each mesh update that affects it. */
