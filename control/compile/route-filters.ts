@@ -1,4 +1,5 @@
 /** Compiles filters of routes to the form in which waypoints apply them. Pure. */
+import { encodeTarget } from '../../src/discovery/codec/backend-target.js';
 import type { BackendTarget, HeaderPair, PathChange, RouteFilter } from '../../src/model/route.js';
 import type { BackendRef, PathModifier, RouteFilterObject } from '../objects/objects.js';
 import { rewrittenPath } from './paths.js';
@@ -23,27 +24,25 @@ export function compileFilter(
 ): RouteFilter | undefined {
   switch (filter.type) {
     case 'RequestHeaderModifier':
-      return { kind: 'request-headers', ...headerChange(part(filter, 'requestHeaderModifier')) };
+      return { $case: 'requestHeaders', value: headerChange(part(filter, 'requestHeaderModifier')) };
     case 'ResponseHeaderModifier':
-      return { kind: 'response-headers', ...headerChange(part(filter, 'responseHeaderModifier')) };
+      return { $case: 'responseHeaders', value: headerChange(part(filter, 'responseHeaderModifier')) };
     case 'RequestRedirect': {
-      const { scheme, hostname, port, path, statusCode = 302 } = part(filter, 'requestRedirect');
+      const {
+        scheme = '',
+        hostname = '',
+        port = 0,
+        path,
+        statusCode = 302,
+      } = part(filter, 'requestRedirect');
       return {
-        kind: 'redirect',
-        ...(scheme === undefined ? {} : { scheme }),
-        ...(hostname === undefined ? {} : { hostname }),
-        ...(port === undefined ? {} : { port }),
-        ...(path ? { path: pathChange(path) } : {}),
-        statusCode,
+        $case: 'redirect',
+        value: { scheme, hostname, port, path: path && pathChange(path), statusCode },
       };
     }
     case 'URLRewrite': {
-      const { hostname, path } = part(filter, 'urlRewrite');
-      return {
-        kind: 'rewrite',
-        ...(hostname === undefined ? {} : { hostname }),
-        ...(path ? { path: rewritten(pathChange(path)) } : {}),
-      };
+      const { hostname = '', path } = part(filter, 'urlRewrite');
+      return { $case: 'rewrite', value: { hostname, path: path && rewritten(pathChange(path)) } };
     }
     case 'RequestMirror': {
       const { backendRef, percent, fraction } = part(filter, 'requestMirror');
@@ -52,18 +51,23 @@ export function compileFilter(
       const { numerator = percent ?? 100, denominator = 100 } = fraction ?? {};
       if (numerator > denominator)
         throw new Error(`requestMirror.fraction: ${numerator} is more than ${denominator}`);
-      return { kind: 'mirror', backend: targetOf(backendRef), numerator, denominator };
+      return {
+        $case: 'mirror',
+        value: { backend: encodeTarget(targetOf(backendRef)), numerator, denominator },
+      };
     }
     case 'CORS': {
       const cors = part(filter, 'cors');
       return {
-        kind: 'cors',
-        allowOrigins: cors.allowOrigins ?? [],
-        allowMethods: cors.allowMethods ?? [],
-        allowHeaders: cors.allowHeaders ?? [],
-        exposeHeaders: cors.exposeHeaders ?? [],
-        allowCredentials: cors.allowCredentials ?? false,
-        maxAgeS: cors.maxAge ?? 5,
+        $case: 'cors',
+        value: {
+          allowOrigins: cors.allowOrigins ?? [],
+          allowMethods: cors.allowMethods ?? [],
+          allowHeaders: cors.allowHeaders ?? [],
+          exposeHeaders: cors.exposeHeaders ?? [],
+          allowCredentials: cors.allowCredentials ?? false,
+          maxAgeS: cors.maxAge ?? 5,
+        },
       };
     }
     case 'ExtensionRef': {
