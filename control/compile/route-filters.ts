@@ -1,5 +1,6 @@
 /** Compiles filters of routes to the form in which waypoints apply them. Pure. */
 import { encodeTarget } from '../../src/discovery/codec/backend-target.js';
+import type { Annotations } from '../../src/model/labels.js';
 import type { BackendTarget, HeaderPair, PathChange, RouteFilter } from '../../src/model/route.js';
 import type { BackendRef, PathModifier, RouteFilterObject } from '../objects/objects.js';
 import { rewrittenPath } from './paths.js';
@@ -85,6 +86,14 @@ export function compileFilter(
       };
       return undefined;
   }
+}
+
+/** Filters that a route's annotations turn on, for all of its rules, and the annotations that cannot be read. */
+export function annotationFilters(_annotations: Annotations): {
+  readonly filters: readonly RouteFilter[];
+  readonly problems: readonly string[];
+} {
+  return { filters: [], problems: [] };
 }
 
 function part<K extends Exclude<keyof RouteFilterObject, 'type'>>(

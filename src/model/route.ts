@@ -46,13 +46,6 @@ export type BackendTarget =
 
 /** A filter as the control plane sends it. src/waypoint/filters has a file for each kind. */
 export type RouteFilter = NonNullable<pb.RouteFilter['filter']>;
-export type {
-  CorsFilter,
-  HeaderFilter,
-  MirrorFilter,
-  RedirectFilter,
-  RewriteFilter,
-} from '../discovery/gen/weft.js';
 
 export interface RouteBackend {
   readonly target: BackendTarget;

@@ -1,5 +1,5 @@
 /** CORS: responses to preflights, and headers of responses to requests from other origins (Gateway API, HTTPCORSFilter). */
-import type { CorsFilter } from '../../model/route.js';
+import type { CorsFilter } from '../../discovery/gen/weft.js';
 import { headerOf, removeHeader, type Headers } from '../http/headers.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
 import { isFieldValue } from './config-values.js';

@@ -1,5 +1,6 @@
 /** Sets, adds and removes header fields, of a request or of a response (Gateway API, HTTPHeaderFilter). */
-import type { HeaderFilter, HeaderPair } from '../../model/route.js';
+import type { HeaderFilter } from '../../discovery/gen/weft.js';
+import type { HeaderPair } from '../../model/route.js';
 import { removeHeader, setHeader, type Headers } from '../http/headers.js';
 import { isFieldValue, isSettable } from './config-values.js';
 

@@ -1,6 +1,6 @@
 /** Sends a copy of a share of the requests to another backend (Gateway API, HTTPRequestMirrorFilter). */
 import { decodeTarget, encodeTarget } from '../../discovery/codec/backend-target.js';
-import type { MirrorFilter } from '../../model/route.js';
+import type { MirrorFilter } from '../../discovery/gen/weft.js';
 import type { FilterKind } from './filter.js';
 
 export const mirror: FilterKind<MirrorFilter> = {

@@ -1,5 +1,5 @@
 /** Responds with a redirect (Gateway API, HTTPRequestRedirectFilter). */
-import type { RedirectFilter } from '../../model/route.js';
+import type { RedirectFilter } from '../../discovery/gen/weft.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
 import { isHost } from './config-values.js';
 import type { FilterKind } from './filter.js';

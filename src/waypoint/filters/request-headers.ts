@@ -1,5 +1,5 @@
 /** Changes header fields of requests (Gateway API, RequestHeaderModifier). */
-import type { HeaderFilter } from '../../model/route.js';
+import type { HeaderFilter } from '../../discovery/gen/weft.js';
 import { removeHeader } from '../http/headers.js';
 import { isHost } from './config-values.js';
 import type { FilterKind } from './filter.js';

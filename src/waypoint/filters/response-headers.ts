@@ -1,5 +1,5 @@
 /** Changes header fields of responses (Gateway API, ResponseHeaderModifier). */
-import type { HeaderFilter } from '../../model/route.js';
+import type { HeaderFilter } from '../../discovery/gen/weft.js';
 import type { FilterKind } from './filter.js';
 import { changeHeaders, safeChange } from './header-mutation.js';
 

@@ -1,6 +1,7 @@
 /** Rewrites a request's host and path (Gateway API, HTTPURLRewriteFilter). */
 import { errorText } from '../../base/errors.js';
-import type { PathChange, RewriteFilter } from '../../model/route.js';
+import type { RewriteFilter } from '../../discovery/gen/weft.js';
+import type { PathChange } from '../../model/route.js';
 import { normalizePath } from '../../policy/path.js';
 import type { RequestHead } from '../http/http-stream.js';
 import { invalidBackend } from '../http/local-reply.js';
