@@ -1,6 +1,7 @@
 /** Compiles filters of routes to the form in which waypoints apply them. Pure. */
 import { encodeTarget } from '../../src/discovery/codec/backend-target.js';
 import type { Annotations } from '../../src/model/labels.js';
+import { viaKey, viaPattern } from '../../src/model/route-annotations.js';
 import type { BackendTarget, HeaderPair, PathChange, RouteFilter } from '../../src/model/route.js';
 import type { BackendRef, PathModifier, RouteFilterObject } from '../objects/objects.js';
 import { rewrittenPath } from './paths.js';
@@ -89,11 +90,16 @@ export function compileFilter(
 }
 
 /** Filters that a route's annotations turn on, for all of its rules, and the annotations that cannot be read. */
-export function annotationFilters(_annotations: Annotations): {
+export function annotationFilters(annotations: Annotations): {
   readonly filters: readonly RouteFilter[];
   readonly problems: readonly string[];
 } {
-  return { filters: [], problems: [] };
+  const pseudonym = annotations[viaKey];
+  if (pseudonym === undefined) return { filters: [], problems: [] };
+  if (viaPattern.test(pseudonym)) return { filters: [{ $case: 'via', value: { pseudonym } }], problems: [] };
+  const shown = JSON.stringify(pseudonym.slice(0, 64));
+  const problem = `annotation ${viaKey}: ${shown} is no name: expected a token such as api.shop, at most 64 characters; no Via field is added`;
+  return { filters: [], problems: [problem] };
 }
 
 function part<K extends Exclude<keyof RouteFilterObject, 'type'>>(

@@ -146,6 +146,26 @@ test('filters, with their defaults', () => {
   );
 });
 
+test('an annotation adds the Via filter ahead of all others; a value that is no name is reported', () => {
+  const annotated = (value: string): CompiledRoute =>
+    compiled(
+      manifest(
+        'HTTPRoute',
+        `{ ${parent()}, rules: [{ filters: [{ type: RequestRedirect, requestRedirect: {} }] }, {}] }`,
+      ).replace('metadata: {', `metadata: { annotations: { weft.dev/via: '${value}' },`),
+    );
+  const via = filter('via', { pseudonym: 'api.shop:80' });
+  assert.deepEqual(
+    annotated('api.shop:80').route?.rules.map((rule) => rule.filters),
+    [[via, filter('redirect', { statusCode: 302 })], [via]],
+  );
+  for (const value of ['', 'a b', 'a, 1.1 b', 'é', 'x'.repeat(65)]) {
+    const { route, unread } = annotated(value);
+    assert.match(unread ?? '', /weft\.dev\/via: .* is no name/);
+    assert.deepEqual(route?.rules[1]?.filters, []);
+  }
+});
+
 test('a timeout longer than a timer can wait is limited to the longest wait', () => {
   const rule = ruleOf(
     `timeouts: { request: 99999h, backendRequest: 9999h }, retry: { backoff: 9999h },

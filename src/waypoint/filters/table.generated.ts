@@ -5,5 +5,6 @@ import { redirect } from './redirect.js';
 import { rewrite } from './rewrite.js';
 import { mirror } from './mirror.js';
 import { cors } from './cors.js';
+import { via } from './via.js';
 
-export const filterKinds = { requestHeaders, responseHeaders, redirect, rewrite, mirror, cors };
+export const filterKinds = { requestHeaders, responseHeaders, redirect, rewrite, mirror, cors, via };
