@@ -104,7 +104,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.info.route = matched.label;
     const { requestTimeoutMs } = matched.rule;
     if (requestTimeoutMs) {
-      // The time in which filters were pending counts. 0 would be read as 1 ms by the timer, too.
+      // The time in which filters were pending counts.
       const leftMs = Math.max(0, requestTimeoutMs - (performance.now() - this.#startedMs));
       this.#requestTimer = setTimeout(() => this.#timeout('request timeout'), Math.ceil(leftMs));
     }
