@@ -27,7 +27,10 @@ export interface PoolContext {
   readonly pools: Set<ClientPool>;
   /** No connection is to stay idle. */
   isDraining: boolean;
-  onLimitReached(limit: PoolLimit): void;
+  /** A request to this endpoint was refused because of a limit. `cluster`: the name of the endpoint's cluster. */
+  onOverflow(limit: PoolLimit, cluster: string, endpoint: Endpoint): void;
+  /** Nothing is left of a removed endpoint. */
+  onForgotten(endpoint: Endpoint): void;
 }
 
 /** The pools of one client at one endpoint, by HTTP version. */
@@ -42,6 +45,8 @@ export class ConnectionPool {
   readonly #shares: FairLimit;
 
   constructor(
+    /** The name of the cluster. */
+    private readonly cluster: string,
     private readonly context: PoolContext,
     pendingRequestsMax: number,
     private readonly report: (endpoint: Endpoint, outcome: Outcome, latencyMs: number) => void,
@@ -137,7 +142,7 @@ export class ConnectionPool {
       forget: () => this.#forget(endpoint, client, version),
       onOverflow: (limit) => {
         this.report(endpoint, 'overflow', 0);
-        this.context.onLimitReached(limit);
+        this.context.onOverflow(limit, this.cluster, endpoint);
       },
     };
   }

@@ -22,7 +22,6 @@ import { localReplyHead, noRoute, requestLimitReply, type LocalReply } from '../
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import { RouteSelection } from '../routes/route-selection.js';
-import type { ChangeImpact } from '../state/change-impact.js';
 import { RequestInfo } from '../telemetry/request-info.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
@@ -51,7 +50,7 @@ export class Exchange implements DownstreamListener, RoutedRequest, ActiveReques
   constructor(
     readonly context: RequestContext,
     readonly client: Client,
-    private readonly destination: Destination,
+    readonly destination: Destination,
     readonly downstream: Downstream,
   ) {
     this.#head = downstream.head;
@@ -133,20 +132,9 @@ export class Exchange implements DownstreamListener, RoutedRequest, ActiveReques
 
   // --- mesh updates --------------------------------------------------------------------------------------------------------
 
-  /** Whether a mesh update affects this request's authorization or routing. */
-  isAffected(impact: ChangeImpact): boolean {
-    const { endpoint } = this.#router;
-    return (
-      impact.destination(this.destination) ||
-      (endpoint !== undefined && impact.endpoint(endpoint, this.route.sent)) ||
-      this.mirrors?.isAffected(impact) === true
-    );
-  }
-
   /** Authorizes the request again after a mesh update, and ends it if it is no longer allowed. */
   recheck(): void {
     if (this.#over) return;
-    this.mirrors?.recheck();
     const { endpoint } = this.#router;
     const refusal = this.authorization.recheck(endpoint, this.route.sent, this.#responseStarted);
     if (refusal) this.onFailed(refusal);

@@ -3,6 +3,8 @@
  * connection, sends the head and the body, and retries. The request's lifecycle is exchange.ts.
  */
 import { performance } from 'node:perf_hooks';
+import type { Rechecked } from '../authorization/endpoint-policies.js';
+import { EndpointUse } from '../authorization/policy-use.js';
 import type { RequestAuthorization } from '../authorization/request-authorization.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead, UpstreamFailure, UpstreamListener } from '../http/http-stream.js';
@@ -21,7 +23,7 @@ import type { IdleClock } from './idle-timeouts.js';
 import { ReplayBuffer } from './replay-buffer.js';
 
 /** The request, as its router needs it, and what the router reports to it. */
-export interface RoutedRequest {
+export interface RoutedRequest extends Rechecked {
   readonly context: RequestContext;
   readonly client: Client;
   readonly downstream: Downstream;
@@ -44,6 +46,7 @@ export interface RoutedRequest {
 
 export class Router implements UpstreamListener {
   readonly #attempts = new Attempts();
+  readonly #use: EndpointUse;
   readonly #replay: ReplayBuffer;
   /** The reply for the last failed attempt, sent if no other endpoint is left. */
   #lastFailure: LocalReply | undefined;
@@ -55,6 +58,7 @@ export class Router implements UpstreamListener {
   #over = false;
 
   constructor(private readonly request: RoutedRequest) {
+    this.#use = new EndpointUse(request);
     this.#requestEnded = !request.downstream.hasBody;
     this.#replay = new ReplayBuffer(request.context.limits.retryBufferBytesMax);
   }
@@ -98,6 +102,7 @@ export class Router implements UpstreamListener {
     // After a complete response, only a request that is still being sent has to be canceled.
     if (upstream && (!whole || !this.#requestEnded)) upstream.cancel();
     attempts.end();
+    this.#use.end();
     this.#replay.clear();
   }
 
@@ -161,6 +166,7 @@ export class Router implements UpstreamListener {
         localReplyOf({ kind: 'overflow', why: 'limit of requests to this Service reached' }),
       );
     }
+    this.#use.begin(request.context.state.policies, endpoint, request.route.sent);
     // Until there is a connection, further bytes would have to be buffered without bound.
     if (downstream.hasBody && !this.#requestEnded) downstream.pause();
     const timeoutMs = request.route.rule?.backendRequestTimeoutMs;

@@ -20,7 +20,10 @@ export class Http2ClientConnection {
   readonly #transport: Duplex;
   #closing = false;
   #end: ConnectionEnd = {};
-  #hasResponded = false;
+  /** The connection was used for an earlier response. */
+  hasResponded = false;
+  /** The endpoint's SETTINGS have arrived. */
+  isSettled = false;
   streams = 0;
   idleSinceMs = Date.now();
 
@@ -28,7 +31,7 @@ export class Http2ClientConnection {
     stream: Duplex,
     private readonly limits: WaypointLimits,
     private readonly events: {
-      /** A stream has ended, so that another one may be opened. */
+      /** The connection may accept further streams: one has ended, or the endpoint's SETTINGS have arrived. */
       onFree(): void;
       onClosed(): void;
     },
@@ -45,6 +48,10 @@ export class Http2ClientConnection {
       // The endpoint's own GOAWAY has another code: this one means bytes that the library cannot parse.
       if (error.code === 'ERR_HTTP2_ERROR') this.#end = { ...this.#end, unreadable: errorText(error) };
     });
+    session.on('remoteSettings', () => {
+      this.isSettled = true;
+      this.events.onFree();
+    });
     session.once('connect', () => session.setLocalWindowSize(8 * windowBytes));
     session.on('goaway', (_code: number, lastStreamId: number) => {
       this.#closing = true;
@@ -58,7 +65,8 @@ export class Http2ClientConnection {
 
   /** Whether the connection accepts another stream. */
   get isOpen(): boolean {
-    const most = this.#session.remoteSettings?.maxConcurrentStreams ?? 100;
+    // The endpoint's SETTINGS say how many streams it accepts. One is sent ahead of them.
+    const most = this.isSettled ? (this.#session.remoteSettings?.maxConcurrentStreams ?? 100) : 1;
     const session = this.#session;
     return !this.#closing && !session.closed && !session.destroyed && !this.#isCut && this.streams < most;
   }
@@ -71,9 +79,9 @@ export class Http2ClientConnection {
 
   request(): Upstream {
     this.streams++;
-    const used = this.#hasResponded;
+    const used = this.hasResponded;
     return new Http2Upstream(this.#session, this.limits, used, {
-      onResponse: () => (this.#hasResponded = true),
+      onResponse: () => (this.hasResponded = true),
       onReleased: () => {
         this.streams--;
         this.events.onFree();

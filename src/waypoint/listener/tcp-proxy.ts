@@ -5,7 +5,8 @@
 import { relay as relayBytes } from '../../hbone/relay.js';
 import { denialReason } from '../../policy/authorize.js';
 import { authorizeClient } from '../authorization/authorize.js';
-import type { ServicePort } from '../authorization/policy-groups.js';
+import { EndpointUse } from '../authorization/policy-use.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { chooseBackend } from '../routes/weighted-backend.js';
@@ -23,17 +24,18 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
   stream.pause();
   let relay: ReturnType<typeof relayBytes> | undefined;
   let current: Target | undefined;
+  const use = new EndpointUse(connection);
   connection.handOver({
     // The connection has no requests between which it could end, so a drain waits for its own end.
     drain: () => undefined,
     destroy: () => (relay ? relay.cut('the waypoint ends') : stream.destroy()),
     relay: {
-      isAffected: (impact) => current !== undefined && impact.endpoint(current.endpoint, current.sent),
       forbidden: () => current && forbidden(connection, current),
       cut: (why) => (relay ? relay.cut(why) : stream.destroy(new Error('reset'))),
     },
   });
   const refuse = (why: string, endpoint?: Endpoint): void => {
+    use.end();
     connection.closed();
     context.onRelay(client, destination, endpoint, why);
     stream.destroy(new Error('reset'));
@@ -50,10 +52,12 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
       context.onLimitReached('cluster-requests');
       return refuse('limit of connections to this Service reached', endpoint);
     }
+    use.begin(context.state.policies, endpoint, target.sent);
     try {
       const peer = await cluster.dial(endpoint, client);
       // Policies may have changed while the endpoint was dialed, and the recheck may have cut the connection.
       if (stream.destroyed) {
+        use.end();
         connection.closed();
         return void peer.destroy();
       }
@@ -69,6 +73,7 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
       relay = relayBytes(stream, peer);
       const { lingered } = await relay.done;
       if (lingered === true) context.onLimitReached('linger');
+      use.end();
       connection.closed();
       return;
     } catch (error) {

@@ -1,5 +1,5 @@
 /** A worker's state: the mesh and the routes. One writer applies updates. Derived values are cached until the next update. */
-import { namespaceOfKey } from '../../model/ownership.js';
+import { claimRankOf, claimRanks, namespaceOfKey } from '../../model/ownership.js';
 import type { Route, RouteKey } from '../../model/route.js';
 import type { Service } from '../../model/service.js';
 import type { ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
@@ -7,15 +7,24 @@ import { RegexTime } from '../../policy/regex.js';
 import { waypointsOf } from '../../state/resolve.js';
 import { ChangeTracker, type MeshChange } from '../../state/change.js';
 import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js';
-import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
+import type { EndpointPolicies } from '../authorization/endpoint-policies.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
+import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
 import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
 import { compileRoutes, type Matcher } from '../routes/compile.js';
+import { ChangeImpact } from './change-impact.js';
 
 export interface WaypointUpdate {
   readonly mesh?: MeshUpdate;
   readonly routes?: readonly Route[];
   readonly removedRoutes?: readonly string[];
+}
+
+/** What an update of the mesh affects. */
+export interface AppliedChange {
+  readonly impact: ChangeImpact;
+  /** Affected policies of endpoints, each with the requests and connections that they allowed. */
+  readonly inUse: readonly EndpointPolicies[];
 }
 
 type RouteKind = Route['kind'];
@@ -42,6 +51,10 @@ export class WaypointState {
   >();
   /** By Service and port. */
   readonly #assignments = new Map<ServiceKey, Map<number, Assignment>>();
+  /** Services of `#assignments` with an endpoint that is no pod: another workload may become the owner of its address at any update. */
+  readonly #ownedElsewhere = new Set<ServiceKey>();
+  /** The locality of the waypoint's node, by which endpoints are preferred. */
+  #locality: string | undefined;
   #version = 0;
   /**
    * Regex time by the client's namespace: one namespace cannot use up the time of the others. Kept over updates, so that a changed route
@@ -68,8 +81,8 @@ export class WaypointState {
     return this.#version;
   }
 
-  /** Returns what changed in the mesh; undefined for an update of routes alone. */
-  apply({ mesh, routes = [], removedRoutes = [] }: WaypointUpdate): MeshChange | undefined {
+  /** Returns what the update affects; undefined for an update of routes alone. */
+  apply({ mesh, routes = [], removedRoutes = [] }: WaypointUpdate): AppliedChange | undefined {
     const change = mesh && this.#changes.of(mesh);
     if (mesh) this.#mesh.apply(mesh);
     /** Keys of `#attached` (Service and route namespace) whose routes changed. */
@@ -87,12 +100,26 @@ export class WaypointState {
       }
     }
     if (attached.size > 0) this.#forgetRoutings(attached);
-    if (mesh) {
-      this.#version++;
+    if (!change) return undefined;
+    this.#version++;
+    this.#forgetAssignments(change);
+    const impact = new ChangeImpact(this.#mesh, this.node, change);
+    const inUse = this.policies.forget(impact);
+    return { impact, inUse };
+  }
+
+  /** Drops the endpoints of the Services whose endpoints may differ after a mesh update. */
+  #forgetAssignments(change: MeshChange): void {
+    const locality = JSON.stringify(this.#mesh.localityOf(this.node));
+    if (locality !== this.#locality) {
+      this.#locality = locality;
       this.#assignments.clear();
-      this.policies.clear();
+      this.#ownedElsewhere.clear();
+      return;
     }
-    return change;
+    for (const keys of [change.services, change.endpointsOf, this.#ownedElsewhere])
+      for (const key of keys) this.#assignments.delete(key);
+    this.#ownedElsewhere.clear();
   }
 
   /** The whole state as one update, for a worker that starts later. */
@@ -189,7 +216,11 @@ export class WaypointState {
     const mapping = service?.ports.find(({ servicePort }) => servicePort === port);
     if (!service || !mapping) return undefined;
     let ports = this.#assignments.get(key);
-    if (!ports) this.#assignments.set(key, (ports = new Map()));
+    if (!ports) {
+      this.#assignments.set(key, (ports = new Map()));
+      if (this.#mesh.endpointsOf(key).some(({ uid }) => claimRankOf(uid) !== claimRanks.pod))
+        this.#ownedElsewhere.add(key);
+    }
     let found = ports.get(port);
     if (!found) ports.set(port, (found = assignmentOfService(this, service, mapping)));
     return found;

@@ -16,11 +16,11 @@ import type { Pending } from '../cluster/pending-queue.js';
 import type { Client } from '../listener/client.js';
 import { unknownService } from '../listener/destination.js';
 import { authorizeClient } from '../authorization/authorize.js';
+import { EndpointUse } from '../authorization/policy-use.js';
 import type { RequestHead, ResponseHead, Upstream, UpstreamListener } from '../http/http-stream.js';
 import type { Headers } from '../http/headers.js';
 import { MirrorBuffer } from './mirror-buffer.js';
 import type { Endpoint } from '../cluster/endpoint.js';
-import type { ChangeImpact } from '../state/change-impact.js';
 
 /**
  * The result of a copy. `complete`: the mirror received all of it and responded. `early-response`: the mirror responded before the request's
@@ -63,6 +63,7 @@ interface MirroredRequest {
 
 export class Mirror implements UpstreamListener {
   #endpoint: Endpoint | undefined;
+  readonly #use = new EndpointUse(this);
   #copy: RequestHead | undefined;
   #upstream: Upstream | undefined;
   /** The cluster that counts the copy as a request under way. */
@@ -104,13 +105,6 @@ export class Mirror implements UpstreamListener {
     );
   }
 
-  isAffected(touched: ChangeImpact): boolean {
-    const { backend } = this;
-    return (
-      backend.kind === 'service' && this.#endpoint !== undefined && touched.endpoint(this.#endpoint, backend)
-    );
-  }
-
   /** Authorizes the mirror again after a mesh update. */
   recheck(): void {
     if (!this.#over && this.#endpoint && !this.#isAllowed()) this.#cut('denied');
@@ -131,12 +125,13 @@ export class Mirror implements UpstreamListener {
     if (!cluster || typeof endpoint === 'string') return this.#cut('no-endpoint');
     this.#endpoint = endpoint;
     const copy: RequestHead = (this.#copy = { ...head, headers: [...head.headers] });
-    if (!this.#isAllowed()) return this.#cut('denied');
+    if (!this.#isAllowed() || backend.kind !== 'service') return this.#cut('denied');
     if (!cluster.admit(endpoint)) {
       context.onLimitReached('cluster-requests');
       return this.#cut('limit');
     }
     this.#cluster = cluster;
+    this.#use.begin(context.state.policies, endpoint, backend);
     this.#await();
     const version = versionOf(endpoint, request.isHttp2, request.isGrpc);
     this.#pending = cluster.acquire(endpoint, this.client, version, false, (upstream) => {
@@ -214,6 +209,7 @@ export class Mirror implements UpstreamListener {
   #finish(result: MirrorResult): void {
     if (this.#over) return;
     this.#over = true;
+    this.#use.end();
     clearTimeout(this.#timer);
     this.#pending?.cancel();
     if (this.#endpoint) this.#cluster?.release(this.#endpoint);
@@ -267,11 +263,5 @@ export class Mirrors {
   }
   cancel(): void {
     for (const mirror of this.#all) mirror.cancel();
-  }
-  isAffected(touched: ChangeImpact): boolean {
-    return this.#all.some((mirror) => mirror.isAffected(touched));
-  }
-  recheck(): void {
-    for (const mirror of this.#all) mirror.recheck();
   }
 }
