@@ -8,6 +8,7 @@ import { errorText, WeftError } from '../../base/errors.js';
 import { isEndpointFailure } from '../../hbone/endpoint-failure.js';
 import { Http1ClientConnection } from '../http1/client.js';
 import { Http2ClientConnection } from '../http2/client.js';
+import { transportOf } from '../http2/transport.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Upstream, UpstreamFailure } from '../http/http-stream.js';
 import type { Client } from '../listener/client.js';
@@ -146,7 +147,7 @@ export class UpstreamPool {
     if (found) return done(found.request(), undefined);
     if (!entry.opening2) {
       const opening = this.dial(endpoint, client).then((stream) => {
-        const connection = new Http2ClientConnection(stream, this.limits, (closed) => {
+        const connection = new Http2ClientConnection(transportOf(stream), this.limits, (closed) => {
           const at = entry.http2.indexOf(closed);
           if (at >= 0) entry.http2.splice(at, 1);
         });
