@@ -1,5 +1,3 @@
-// Over 500 lines: the state of a connection; its halves move out next.
-import { ByteQueue } from './byte-queue.js';
 import { errorCode, streamIdMax } from './codes.js';
 import { Deadline } from './deadline.js';
 import { listBytes } from './fields.js';
@@ -17,10 +15,12 @@ import type {
   Transport,
   TransportListener,
 } from './http2.js';
+import { methodOf } from './message-length.js';
 import { Receiver, type ReceiverOwner } from './receiver.js';
 import { schedule, type Flushable } from './scheduler.js';
 import { Sender } from './sender.js';
 import { localSettings, PeerSettings } from './settings.js';
+import { StreamEvents } from './stream-events.js';
 import { Stream, type StreamOwner } from './stream.js';
 
 /** Time for the peer to close a transport after its end; then it is destroyed. */
@@ -58,17 +58,18 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   #isLingering = false;
   #isTransportClosed = false;
   #lingerTimer: NodeJS.Timeout | undefined;
+  /** Completed header blocks when the deadline of a block began. */
+  #blocksSeen = 0;
   readonly #deadline = new Deadline((kind) => this.#onLate(kind));
   #drainTimer: NodeJS.Timeout | undefined;
-  #closed: Stream[] = [];
-  #resuming: Stream[] = [];
-  /** Resets that wait for the flush, because an owner's call caused them. */
-  #lateResets: { stream: Stream; reset: StreamReset }[] = [];
+  /** Callbacks of the pings that wait for their acknowledgements, and the number of those that came. */
   #pings: (() => void)[] = [];
+  #pingAcks = 0;
   /** Control frames in the output since the last write to the transport. */
   #controlFrames = 0;
   readonly #encoder = new HpackEncoder();
   readonly #receiver: Receiver;
+  readonly #events: StreamEvents;
 
   constructor(
     readonly transport: Transport,
@@ -82,8 +83,13 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     if (options.role === 'client') output.raw(preface);
     output.settings(localSettings(options));
     this.#receiver = new Receiver(this, options);
+    this.#events = new StreamEvents(this, this.#receiver.window);
     transport.listener = this;
     this.#deadline.arm('settings', options.settingsTimeoutMsMax);
+    if (!transport.isOpen) {
+      this.#isTransportClosed = true;
+      this.#peerClosed('the connection was closed');
+    }
     schedule(this);
   }
 
@@ -117,6 +123,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     this.#nextId += 2;
     const stream = new Stream(this, id, this.peer.initialWindowBytes, this.#receiver.window.ofStreams);
     this.streams.set(id, stream);
+    stream.method = methodOf(fields);
     stream.isEnding = endStream;
     this.sendHead(stream, fields, endStream);
     return stream;
@@ -126,7 +133,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     if (this.#end) return;
     this.#pings.push(onAck);
     const opaque = Buffer.alloc(8);
-    opaque.writeUInt32BE(this.#pings.length, 4);
+    opaque.writeUInt32BE(this.#pingAcks + this.#pings.length, 4);
     this.sender.output.ping(false, opaque);
     schedule(this);
   }
@@ -147,7 +154,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   #drained(): void {
     clearTimeout(this.#drainTimer);
     if (this.#hasSentGoAway || this.#end) return;
-    this.#goAway(this.#receiver.lastId, errorCode.none, '');
+    this.#goAway(this.#receiver.heads.lastId, errorCode.none, '');
     schedule(this);
   }
 
@@ -173,12 +180,8 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   #failLate(stream: Stream, why: string): void {
     const isNew = this.options.role === 'client' && !stream.hasHead;
     if (!isNew) this.sender.output.rst(stream.id, errorCode.internal);
-    this.closeStream(stream);
-    this.#lateResets.push({
-      stream,
-      reset: { code: errorCode.internal, by: 'protocol', isUnprocessed: isNew, why },
-    });
-    schedule(this);
+    const code = errorCode.internal;
+    this.#events.resetLater(stream, { code, by: 'protocol', isUnprocessed: isNew, why });
   }
 
   sendData(stream: Stream, bytes: Buffer): boolean {
@@ -208,113 +211,68 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
 
   endLocal(stream: Stream): void {
     stream.isLocalEnded = true;
-    if (stream.isEndDelivered) this.closeStream(stream);
+    if (stream.isEndDelivered) this.#events.close(stream);
     else if (stream.isDiscarding) this.#endDiscarded(stream);
   }
 
   sendReset(stream: Stream, code: number): void {
-    this.#writeReset(stream, code);
-    this.closeStream(stream);
+    this.#writeReset(stream.id, code);
+    this.#events.close(stream);
   }
 
-  #writeReset(stream: Stream, code: number): void {
-    this.sender.output.rst(stream.id, code);
-    this.#controlFrames++;
-    schedule(this);
+  #writeReset(id: number, code: number): void {
+    this.sender.output.rst(id, code);
+    this.onControlFrame();
   }
 
   discardInput(stream: Stream): void {
-    this.#dropKept(stream);
+    this.#events.dropKept(stream);
     if (stream.isRemoteEnded) stream.isEndDelivered = true;
     if (stream.isLocalEnded) this.#endDiscarded(stream);
   }
 
   /** The response is complete, and the rest of the request is not wanted (RFC 9113, section 8.1). */
   #endDiscarded(stream: Stream): void {
-    if (!stream.isRemoteEnded) this.#writeReset(stream, errorCode.none);
-    this.closeStream(stream);
+    if (!stream.isRemoteEnded) this.#writeReset(stream.id, errorCode.none);
+    this.#events.close(stream);
   }
 
   resumeInput(stream: Stream): void {
-    if (stream.isResuming || (!stream.kept && !stream.isRemoteEnded)) return;
-    if (stream.isEndDelivered) return;
-    stream.isResuming = true;
-    this.#resuming.push(stream);
-    schedule(this);
+    this.#events.resume(stream);
   }
 
-  // ---- ends of streams
+  // ---- what the receiver found
 
-  /** Both directions are complete, or it was reset. */
   closeStream(stream: Stream): void {
-    if (stream.isClosed) return;
-    stream.isClosed = true;
-    stream.queue?.clear();
-    stream.queue = undefined;
-    stream.trailers = undefined;
-    this.#dropKept(stream);
-    this.streams.delete(stream.id);
-    this.#receiver.onStreamClosed(stream);
-    this.#closed.push(stream);
-    schedule(this);
+    this.#events.close(stream);
   }
 
-  #dropKept(stream: Stream): void {
-    const { kept } = stream;
-    stream.kept = undefined;
-    stream.keptTrailers = undefined;
-    if (kept) this.#receiver.window.unkeep(kept.bytes);
-  }
-
-  /** The stream ends for a reason that its owner does not know. */
   resetStream(stream: Stream, reset: StreamReset): void {
-    if (stream.isClosed) return;
-    if (stream.isRemoteEnded && !stream.isEndDelivered && !stream.isDiscarding) {
-      // The peer's direction is complete: what is kept of it comes first.
-      stream.keptReset = reset;
-      stream.queue?.clear();
-      stream.isEnding = stream.isLocalEnded = true;
-      stream.trailers = undefined;
-      return;
-    }
-    this.closeStream(stream);
-    stream.listener?.onReset(reset);
+    this.#events.reset(stream, reset);
   }
 
   /** The peer's frames on a stream are invalid. */
   resetInvalid(stream: Stream, code: number, why: string): void {
-    this.#writeReset(stream, code);
-    this.closeStream(stream);
+    this.#writeReset(stream.id, code);
+    this.#events.close(stream);
     stream.listener?.onReset({ code, by: 'protocol', isUnprocessed: false, why });
   }
 
+  refuse(id: number, code: number): void {
+    this.#writeReset(id, code);
+  }
+
   keep(stream: Stream, bytes: Buffer): void {
-    (stream.kept ??= new ByteQueue()).push(bytes);
+    this.#events.keep(stream, bytes);
   }
 
-  #deliverKept(stream: Stream): void {
-    stream.isResuming = false;
-    while (!stream.isPaused && !stream.isClosed && stream.kept) {
-      const { kept } = stream;
-      const chunk = kept.shift(windowChunkMax);
-      if (kept.bytes === 0) stream.kept = undefined;
-      this.#receiver.window.unkeep(chunk.length);
-      stream.listener?.onData(chunk);
-      this.#receiver.window.creditStream(stream, chunk.length);
-    }
-    if (stream.isPaused || stream.isClosed || !stream.isRemoteEnded || stream.isEndDelivered) return;
-    stream.isEndDelivered = true;
-    const { keptTrailers, keptReset } = stream;
-    stream.keptTrailers = undefined;
-    stream.listener?.onEnd(keptTrailers);
-    if (stream.isClosed) return;
-    if (keptReset) {
-      this.closeStream(stream);
-      stream.listener?.onReset(keptReset);
-    } else if (stream.isLocalEnded) this.closeStream(stream);
+  onRemoteEnded(id: number): void {
+    this.#receiver.onRemoteEnded(id);
   }
 
-  // ---- what the receiver found
+  onStreamClosed(stream: Stream): void {
+    this.listener.onStreamClosed(stream);
+  }
 
   /** A control frame of this side was written; floods of them are bounded while the peer does not read. */
   onControlFrame(): void {
@@ -325,12 +283,15 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   onSettings(): void {
     if (this.#deadline.isArmed('settings')) this.#deadline.disarm();
     this.sender.frameBytesMax = this.peer.frameBytesMax;
-    if (this.peer.headerTableBytes !== undefined) this.#encoder.setTableBytesMax(this.peer.headerTableBytes);
+    for (const bytes of this.peer.headerTableSizes) this.#encoder.setTableBytesMax(bytes);
     this.listener.onSettings();
   }
 
-  onPingAck(): void {
+  onPingAck(opaque: Buffer): boolean {
+    if (this.#pings.length === 0 || opaque.readUInt32BE(4) !== this.#pingAcks + 1) return false;
+    this.#pingAcks++;
     this.#pings.shift()?.();
+    return true;
   }
 
   onGoAway(lastId: number, code: number, debug: string): void {
@@ -365,13 +326,21 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     if (this.#end) return;
     this.#receiver.read(bytes);
     if (this.#end) return;
-    if (this.#receiver.isInBlock) this.#deadline.arm('block', this.options.headerBlockTimeoutMsMax);
-    else if (this.#deadline.isArmed('block')) this.#deadline.disarm();
+    if (this.#receiver.isInBlock) {
+      if (this.#deadline.arm('block', this.options.headerBlockTimeoutMsMax))
+        this.#blocksSeen = this.#receiver.heads.completed;
+    } else if (this.#deadline.isArmed('block')) this.#deadline.disarm();
   }
 
   #onLate(kind: 'settings' | 'block'): void {
-    if (kind === 'settings') this.fail('timeout', errorCode.settingsTimeout, 'no SETTINGS frame in time');
-    else this.fail('timeout', errorCode.enhanceYourCalm, 'a header block did not arrive in time');
+    if (kind === 'settings')
+      return this.fail('timeout', errorCode.settingsTimeout, 'no SETTINGS frame in time');
+    // Every read of a busy connection may end within a block: it is another one than that for which the timer was started.
+    const { completed } = this.#receiver.heads;
+    if (completed !== this.#blocksSeen) {
+      this.#blocksSeen = completed;
+      if (this.#receiver.isInBlock) this.#deadline.arm('block', this.options.headerBlockTimeoutMsMax);
+    } else this.fail('timeout', errorCode.enhanceYourCalm, 'a header block did not arrive in time');
   }
 
   onDrain(): void {
@@ -424,7 +393,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     }
     const isQuiet = this.#isTransportClosed || end.kind === 'peer';
     if (!isQuiet && !(end.kind === 'closed' && this.#hasSentGoAway))
-      this.#goAway(this.#receiver.lastId, end.code, end.why);
+      this.#goAway(this.#receiver.heads.lastId, end.code, end.why);
     this.#end = end;
     this.#receiver.stop();
     this.#deadline.disarm();
@@ -457,12 +426,12 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
       const isUnsent = this.options.role === 'client' && stream.id > this.#sentId;
       this.resetStream(stream, {
         code: end.code === 0 ? errorCode.cancel : end.code,
-        by: 'connection',
+        by: end.kind === 'protocol' || end.kind === 'flood' ? 'protocol' : 'connection',
         isUnprocessed: isUnsent,
         why: end.why,
       });
     }
-    this.#deliverClosed();
+    this.#events.deliverClosed();
     if (this.streams.size > 0 || this.#isLingering || this.#isEndDelivered) return;
     this.#isEndDelivered = true;
     this.listener.onClose(end);
@@ -471,26 +440,12 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   // ---- the flush
 
   flush(): void {
-    if (this.#resuming.length > 0) {
-      const resuming = this.#resuming;
-      this.#resuming = [];
-      for (const stream of resuming) this.#deliverKept(stream);
-    }
+    this.#events.deliverKept();
     if (!this.#end) {
       this.sender.pump();
       this.#writeOut();
     }
-    const { drained } = this.sender;
-    if (drained.length > 0) {
-      this.sender.drained = [];
-      for (const stream of drained) if (!stream.isClosed && !stream.isEnding) stream.listener?.onDrain();
-    }
-    if (this.#lateResets.length > 0) {
-      const late = this.#lateResets;
-      this.#lateResets = [];
-      for (const { stream, reset } of late) stream.listener?.onReset(reset);
-    }
-    this.#deliverClosed();
+    this.#events.deliver();
     if (this.#end) return this.#deliverEnd(this.#end);
     if (this.streams.size === 0 && (this.#hasSentGoAway || this.#hasGoAway)) {
       const why = this.#hasGoAway ? 'the peer sent GOAWAY' : 'drained';
@@ -498,14 +453,6 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
       return this.#close({ kind, code: this.#goAwayCode, why }, false);
     }
     if (this.sender.canPump) schedule(this);
-  }
-
-  #deliverClosed(): void {
-    while (this.#closed.length > 0) {
-      const closed = this.#closed;
-      this.#closed = [];
-      for (const stream of closed) this.listener.onStreamClosed(stream);
-    }
   }
 
   #writeOut(): void {
@@ -524,4 +471,3 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
 }
 
 const noBytes = Buffer.alloc(0);
-const windowChunkMax = 0x7fff_ffff;

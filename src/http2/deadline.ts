@@ -11,14 +11,15 @@ export class Deadline {
     return this.#timer !== undefined && this.#kind === kind;
   }
 
-  /** A timer of the other kind goes on instead: SETTINGS come first. */
-  arm(kind: Kind, ms: number): void {
-    if (ms === 0 || this.#timer) return;
+  /** False: without a limit, or a timer is running; SETTINGS come first. */
+  arm(kind: Kind, ms: number): boolean {
+    if (ms === 0 || this.#timer) return false;
     this.#kind = kind;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.onLate(kind);
     }, ms);
+    return true;
   }
 
   disarm(): void {

@@ -57,7 +57,7 @@ export class Bucket {
   }
 }
 
-/** What one peer has sent that carries nothing. */
+/** What one peer has sent that does no work. */
 export class Floods {
   readonly resets = new Bucket(floodRates.resets);
   readonly refused = new Bucket(floodRates.refused);
@@ -66,35 +66,41 @@ export class Floods {
   readonly #useless = new Bucket(floodRates.useless);
   readonly #emptyData = new Bucket(floodRates.emptyData);
   readonly #windowUpdates = new Bucket(floodRates.windowUpdates);
-  /** HEADERS and DATA with bytes that arrived. */
+  /** HEADERS that arrived, and DATA with bytes. */
   work = 0;
-  #workPings = 0;
-  #workUseless = 0;
-  #workEmpty = 0;
-  #sentSeen = 0;
+  #pingsEarned = 0;
+  #uselessEarned = 0;
+  #emptyEarned = 0;
+  #windowsEarned = 0;
+
+  constructor(
+    /** DATA frames of this side. */
+    private readonly sent: { readonly dataFrames: number },
+  ) {}
 
   ping(): boolean {
-    this.#pings.earn(this.work - this.#workPings);
-    this.#workPings = this.work;
+    const earned = this.work + this.sent.dataFrames;
+    this.#pings.earn(earned - this.#pingsEarned);
+    this.#pingsEarned = earned;
     return this.#pings.take();
   }
 
   useless(): boolean {
-    this.#useless.earn(this.work - this.#workUseless);
-    this.#workUseless = this.work;
+    this.#useless.earn(this.work - this.#uselessEarned);
+    this.#uselessEarned = this.work;
     return this.#useless.take();
   }
 
   emptyData(): boolean {
-    this.#emptyData.earn(this.work - this.#workEmpty);
-    this.#workEmpty = this.work;
+    this.#emptyData.earn(this.work - this.#emptyEarned);
+    this.#emptyEarned = this.work;
     return this.#emptyData.take();
   }
 
-  /** @param sent DATA frames that were sent so far */
-  windowUpdate(sent: number): boolean {
-    this.#windowUpdates.earn((sent - this.#sentSeen) * windowUpdatesPerData);
-    this.#sentSeen = sent;
+  windowUpdate(): boolean {
+    const earned = this.sent.dataFrames * windowUpdatesPerData;
+    this.#windowUpdates.earn(earned - this.#windowsEarned);
+    this.#windowsEarned = earned;
     return this.#windowUpdates.take();
   }
 }

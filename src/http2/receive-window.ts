@@ -5,8 +5,9 @@ import type { Stream } from './stream.js';
 /**
  * What the peer may send. Windows are opened again, at least half of a window at a time, for bytes that the owner has consumed.
  *
- * A paused stream gives no credit of its own. On the connection, kept bytes are credited at once up to one window: otherwise a few paused
- * streams would stop all others. Beyond that they are credited when they are consumed. So a connection keeps at most twice its window.
+ * A paused stream gives no credit of its own. On the connection, kept bytes are credited at once up to a limit: otherwise a few paused
+ * streams would stop all others. Beyond that they are credited when they are consumed. So a connection keeps at most the limit and its
+ * window.
  */
 export class ReceiveWindow {
   /** The window of new streams. Until the peer has acknowledged SETTINGS it may use the protocol's initial window. */
@@ -18,14 +19,17 @@ export class ReceiveWindow {
   #left: number;
   #consumed = 0;
   #kept = 0;
+  readonly #keptMax: number;
 
   constructor(
     private readonly output: Output,
     connectionBytes: number,
     private readonly streamBytes: number,
+    keptBytesMax?: number,
   ) {
     this.#max = Math.max(initialWindowBytes, connectionBytes);
     this.#left = this.#max;
+    this.#keptMax = keptBytesMax ?? this.#max;
     this.#creditBytes = this.#max >> 1;
     this.#streamCreditBytes = streamBytes >> 1;
     this.ofStreams = Math.max(initialWindowBytes, streamBytes);
@@ -83,6 +87,6 @@ export class ReceiveWindow {
   }
 
   #uncredited(): number {
-    return Math.max(0, this.#kept - this.#max);
+    return Math.max(0, this.#kept - this.#keptMax);
   }
 }

@@ -23,6 +23,8 @@ export class Sender {
   #last: Stream | undefined;
   /** Streams whose owners wait for `onDrain`. */
   drained: Stream[] = [];
+  /** Streams whose owners wait until everything is in the output. */
+  flushed: Stream[] = [];
 
   constructor(
     private readonly backlogBytesMax: number,
@@ -65,10 +67,22 @@ export class Sender {
   enqueue(stream: Stream): void {
     if (stream.isInRing || stream.sendWindow <= 0 || !stream.queue || stream.queue.bytes === 0) return;
     stream.isInRing = true;
-    stream.next = undefined;
+    stream.previous = this.#last;
     if (this.#last) this.#last.next = stream;
     else this.#first = stream;
     this.#last = stream;
+  }
+
+  /** The stream has no more turns. */
+  remove(stream: Stream): void {
+    if (!stream.isInRing) return;
+    const { next, previous } = stream;
+    if (previous) previous.next = next;
+    else this.#first = next;
+    if (next) next.previous = previous;
+    else this.#last = previous;
+    stream.next = stream.previous = undefined;
+    stream.isInRing = false;
   }
 
   /** Writes frames in turns, until the windows, the flush or the queues are exhausted. */
@@ -77,12 +91,9 @@ export class Sender {
     while (this.window > 0 && !this.isBlocked && output.pending < flushBytesMax) {
       const stream = this.#first;
       if (!stream) return;
-      this.#first = stream.next;
-      if (!this.#first) this.#last = undefined;
-      stream.next = undefined;
-      stream.isInRing = false;
+      this.remove(stream);
       const { queue } = stream;
-      // A stream that was reset stays in the ring until its turn.
+      // A smaller SETTINGS_INITIAL_WINDOW_SIZE closed its window.
       if (!queue || queue.bytes === 0 || stream.sendWindow <= 0) continue;
       const chunk = queue.shift(Math.min(turnBytesMax, this.window, stream.sendWindow));
       stream.sendWindow -= chunk.length;
@@ -93,8 +104,12 @@ export class Sender {
         stream.needsDrain = false;
         this.drained.push(stream);
       }
-      if (queue.bytes > 0) this.enqueue(stream);
-      else if (stream.isEnding) this.onQueueEnd(stream);
+      if (queue.bytes > 0) {
+        this.enqueue(stream);
+        continue;
+      }
+      if (stream.isEnding) this.onQueueEnd(stream);
+      if (stream.flushCalls) this.flushed.push(stream);
     }
   }
 }

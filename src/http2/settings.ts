@@ -38,8 +38,8 @@ export class PeerSettings {
   frameBytesMax = frameBytesMin;
   /** Undefined: the peer has not announced a limit. */
   headerListBytesMax: number | undefined = undefined;
-  /** Undefined: not in the last frame. */
-  headerTableBytes: number | undefined = undefined;
+  /** Of the last frame, all of them: a table that was smaller in between has lost its entries. */
+  headerTableSizes: number[] = [];
   hasArrived = false;
 
   constructor(private readonly role: ConnectionOptions['role']) {}
@@ -50,12 +50,12 @@ export class PeerSettings {
       this.hasArrived = true;
       this.maxConcurrentStreams = 0xffff_ffff;
     }
-    this.headerTableBytes = undefined;
+    this.headerTableSizes = [];
     for (let at = 0; at + 6 <= payload.length; at += 6) {
       const value = payload.readUInt32BE(at + 2);
       switch (payload.readUInt16BE(at)) {
         case settingHeaderTableSize:
-          this.headerTableBytes = value;
+          this.headerTableSizes.push(value);
           break;
         case settingEnablePush:
           // A server must not announce 1 (RFC 9113, section 6.5.2).

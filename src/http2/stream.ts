@@ -1,5 +1,6 @@
 import type { ByteQueue } from './byte-queue.js';
-import type { Fields, Http2Stream, StreamListener, StreamReset } from './http2.js';
+import type { Fields, Http2Stream, StreamListener } from './http2.js';
+import { anyLength } from './message-length.js';
 
 /** What a stream asks of its connection. */
 export interface StreamOwner {
@@ -29,6 +30,8 @@ export class Stream implements Http2Stream {
   isDiscarding = false;
   /** `write` has returned false. */
   needsDrain = false;
+  /** Calls of `whenFlushed` that wait. */
+  flushCalls: (() => void)[] | undefined = undefined;
   isInRing = false;
   isResuming = false;
   /** Trailers that follow the queued bytes. */
@@ -37,12 +40,15 @@ export class Stream implements Http2Stream {
   /** Received while paused. */
   kept: ByteQueue | undefined = undefined;
   keptTrailers: Fields | undefined = undefined;
-  /** The reset that follows what is kept. */
-  keptReset: StreamReset | undefined = undefined;
+  /** Bytes of DATA that the peer's message still has to have; negative: any number. */
+  bodyLeft = anyLength;
+  /** Client: the request's method, on which the length of the response depends. */
+  method = '';
   /** Bytes that were consumed and are not in a WINDOW_UPDATE yet. */
   consumed = 0;
-  /** The next stream of the ring of streams that have data to send. */
+  /** Neighbors among the streams that have data to send (sender.ts). */
   next: Stream | undefined = undefined;
+  previous: Stream | undefined = undefined;
 
   constructor(
     private readonly owner: StreamOwner,
@@ -74,6 +80,17 @@ export class Stream implements Http2Stream {
     if (this.isClosed || this.isEnding) return;
     this.isEnding = true;
     this.owner.sendEnd(this, trailers);
+  }
+
+  /** Everything that was written is in the output. */
+  get isFlushed(): boolean {
+    return (this.queue === undefined || this.queue.bytes === 0) && (!this.isEnding || this.isLocalEnded);
+  }
+
+  whenFlushed(call: () => void): void {
+    if (this.isClosed && !this.isLocalEnded) return;
+    if (this.isClosed || this.isFlushed) return call();
+    (this.flushCalls ??= []).push(call);
   }
 
   discard(): void {

@@ -1,6 +1,6 @@
-/** Bits of each symbol's code, the last one is EOS (RFC 7541, appendix B). The code is canonical, so that the lengths define it. */
+/** Bits of each octet's code; the last one is EOS (RFC 7541, appendix B). The code is canonical, so that the lengths define it. */
 // prettier-ignore
-const codeBits = [
+export const huffmanBits = [
   13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28,
   6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12, 10,
   13, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 7, 8, 13, 19, 13, 14, 6,
@@ -21,11 +21,11 @@ const short = new Uint16Array(256);
 const codeEnd = new Int32Array(bitsMax + 1);
 const codeShift = new Int32Array(bitsMax + 1);
 /** Symbols in the order of their codes. */
-const ordered = new Uint16Array(codeBits.length);
+const ordered = new Uint16Array(huffmanBits.length);
 
 for (let bits = bitsMin, code = 0, place = 0; bits <= bitsMax; bits++, code <<= 1) {
   codeShift[bits] = place - code;
-  codeBits.forEach((length, symbol) => {
+  huffmanBits.forEach((length, symbol) => {
     if (length !== bits) return;
     ordered[place++] = symbol;
     if (bits <= 8) short.fill((bits << 8) | symbol, code << (8 - bits), (code + 1) << (8 - bits));

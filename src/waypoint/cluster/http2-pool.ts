@@ -5,6 +5,7 @@
 import type { Duplex } from 'node:stream';
 import { performance } from 'node:perf_hooks';
 import { Http2ClientConnection } from '../http2/client.js';
+import { transportOf } from '../http2/transport.js';
 import type { UpstreamFailure } from '../http/http-stream.js';
 import { ClientPool } from './client-pool.js';
 import type { Acquired, Pending } from './pending-queue.js';
@@ -47,7 +48,7 @@ export class Http2Pool extends ClientPool {
   }
 
   protected onOpen(stream: Duplex): void {
-    const connection = new Http2ClientConnection(stream, this.options.limits, {
+    const connection = new Http2ClientConnection(transportOf(stream), this.options.limits, {
       onFree: () => this.#onFree(connection),
       onClosed: () => this.#onClosed(connection),
     });
