@@ -25,7 +25,7 @@ import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import { RouteSelection } from '../routes/route-selection.js';
 import { RequestInfo } from '../telemetry/request-info.js';
-import type { HttpVersion } from '../upstream/http-version.js';
+import type { HttpVersion } from '../cluster/http-version.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
 import { FilterRun, type FilteredExchange } from './filter-run.js';
@@ -62,7 +62,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.#head = downstream.head;
     this.info = new RequestInfo(client, destination, downstream, this.#startedMs);
     this.authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
-    this.route = new RouteSelection(context.state, client, destination, downstream.head);
+    this.route = new RouteSelection(context.state, context.clusters, client, destination, downstream.head);
     this.#port = context.state.portChain;
     this.#router = new Router(this);
     downstream.listener = this;
