@@ -12,6 +12,7 @@ import {
 } from '../../src/discovery/codec/node-pod.js';
 import { encodeAuthorization } from '../../src/discovery/codec/policy.js';
 import { encodeRoute } from '../../src/discovery/codec/route.js';
+import { encodeServicePolicy } from '../../src/discovery/codec/service-policy.js';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { DeltaDiscoveryResponse, Resource as ResourceMessage } from '../../src/discovery/gen/discovery.js';
 import { typeUrls } from '../../src/discovery/types.js';
@@ -35,13 +36,14 @@ const typeUrlOf: Readonly<Record<CompiledResource['kind'], string>> = {
   service: typeUrls.address,
   policy: typeUrls.authorization,
   route: typeUrls.route,
+  servicePolicy: typeUrls.servicePolicy,
   nodePod: typeUrls.nodePod,
   uncaptured: typeUrls.uncapturedPod,
   namespace: typeUrls.enrolledNamespace,
   trust: typeUrls.trust,
 };
 const served = new Set(Object.values(typeUrlOf));
-const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured]);
+const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured, typeUrlOf.servicePolicy]);
 
 /** Encodes a resource in the form that nodes decode (src/discovery/codec). */
 export function encodeResource(resource: CompiledResource): Uint8Array {
@@ -54,6 +56,8 @@ export function encodeResource(resource: CompiledResource): Uint8Array {
       return encodeAuthorization(resource.value);
     case 'route':
       return encodeRoute(resource.value);
+    case 'servicePolicy':
+      return encodeServicePolicy(resource.value);
     case 'nodePod':
       return encodeNodePod(resource.value);
     case 'uncaptured':

@@ -17,6 +17,7 @@ import { closedWaypoint, readAddress } from '../codec/address.js';
 import { decodeNodePod } from '../codec/node-pod.js';
 import { readAuthorization, encodeAuthorization } from '../codec/policy.js';
 import { readRoute, encodeRoute } from '../codec/route.js';
+import { encodeServicePolicy, readServicePolicy } from '../codec/service-policy.js';
 import { ignorableFrom, unknownFields } from '../codec/unknown-fields.js';
 import type { Mutable } from '../../../test/support/mutable.js';
 import * as pbAuth from '../gen/authorization.js';
@@ -265,6 +266,25 @@ test('a route of an unknown kind closes its parents until it is removed by name'
   assert.ok(isClosed(value?.rules[0]));
   const whole = readRoute('HTTPRoute/shop/api', withField(encodeRoute(route), 90));
   assert.ok(whole.value?.rules.every(isClosed), 'a field of the route itself');
+});
+
+test('an unknown setting of a Service port closes the port; unknown balancing and information do not', () => {
+  const bytes = encodeServicePolicy({ service: api, port: 80, origins: [], loadBalancing: 'random' });
+  const name = `${api}:80`;
+  const unknown = readServicePolicy(name, withField(bytes, 50));
+  assert.deepEqual(unknown.problems, ['field 50 is not known']);
+  assert.equal(unknown.value?.closed, 'field 50 is not known');
+  assert.equal(unknown.value.loadBalancing, 'random');
+  const balancing = inside(bytes, [2003], () => withField(Buffer.alloc(0), ignorableFrom + 99));
+  const { value, problems } = readServicePolicy(name, balancing);
+  assert.deepEqual([value, problems], [{ service: api, port: 80, origins: [] }, []]);
+  assert.equal(readServicePolicy(name, withField(bytes, ignorableFrom + 99)).value?.closed, undefined);
+  // What cannot be read at all closes the port that the resource name states.
+  const torn = readServicePolicy(name, bytes.subarray(0, 5));
+  assert.deepEqual([torn.value?.service, torn.value?.port], [api, 80]);
+  assert.ok(torn.value?.closed);
+  for (const other of ['', 'x', `${api}:0`, `${api}:70000`, ':80'])
+    assert.equal(readServicePolicy(other, bytes.subarray(0, 5)).value, undefined);
 });
 
 const podIp = Buffer.from([10, 0, 0, 2]);

@@ -77,4 +77,16 @@ export const routeRetryShape: Shape = { 1: true, 2: true, 3: true };
 
 export const sessionPersistenceShape: Shape = { 1: true, 2: true, 3: true, 4: true, 5: true };
 
+export const servicePolicyShape: Shape = { 1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 2000: () => settingOriginShape, 2001: true, 2002: true, 2003: () => loadBalancingShape };
+
+export const settingOriginShape: Shape = { 1: true, 2: true };
+
+export const loadBalancingShape: Shape = { 2000: () => roundRobinShape, 2001: () => leastRequestShape, 2002: () => randomShape };
+
+export const roundRobinShape: Shape = {  };
+
+export const leastRequestShape: Shape = {  };
+
+export const randomShape: Shape = {  };
+
 export const trustShape: Shape = { 1: true };

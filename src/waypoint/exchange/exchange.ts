@@ -425,7 +425,8 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     const hasBegun = this.#responseStarted;
     const { isPaused } = this.downstream;
     const phase = { awaitsBody: !this.#requestEnded && !hasBegun, isPaused, hasBegun, isGrpc: this.#isGrpc };
-    const timeouts = idleTimeoutsOf(this.context.limits, this.#route.rule, this.#route.isConsumerRoute);
+    const { rule, isConsumerRoute } = this.#route;
+    const timeouts = idleTimeoutsOf(this.context.limits, this.#route.policy(), rule, isConsumerRoute);
     const overdue = this.#idle.overdue(nowMs, phase, timeouts);
     if (overdue === 'body') this.onGone('late', "idle timeout of the request's body");
     else if (overdue === 'stream') this.#timeout('idle timeout of the stream');

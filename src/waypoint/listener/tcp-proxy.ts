@@ -119,7 +119,7 @@ function targetFor(
     sent = target;
   }
   const endpoints = state.endpoints(sent.service, sent.port);
-  if (!endpoints) return `Service ${sent.service} with port ${sent.port} is unknown`;
+  if (!endpoints) return state.noEndpointsBecause(sent.service, sent.port);
   const endpoint = chooseEndpoint(
     endpoints,
     { endpoints: tried, mayRepeat: false },

@@ -206,7 +206,7 @@ function valueOf({ kind, value }: ValueMatch, made: MakeRegex): (text: string) =
 }
 
 /** The rule with an invalid backend: requests that it might match get an error, because it may be meant to keep them from the next rule. */
-const refusing = (rule: RouteRule, reason: string): RouteRule => ({
+export const refusing = (rule: RouteRule, reason: string): RouteRule => ({
   ...(rule.name === undefined ? {} : { name: rule.name }),
   matches: rule.matches,
   filters: [],

@@ -3,6 +3,7 @@ import type { SocketAddress } from '../../model/address.js';
 import { formatSocketAddress } from '../../model/address.js';
 import { namespaceOfKey } from '../../model/ownership.js';
 import type { Route, RouteKey } from '../../model/route.js';
+import { servicePolicyName, type ServicePolicy } from '../../model/service-policy.js';
 import type { Service } from '../../model/service.js';
 import type { AppProtocol, PortMapping, ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
 import { RegexTime } from '../../policy/regex.js';
@@ -11,7 +12,7 @@ import { ChangeTracker, type MeshChange } from '../../state/change.js';
 import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
 import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
-import { compileRoutes, type Matcher } from '../routes/compile.js';
+import { compileRoutes, refusing, type Matcher } from '../routes/compile.js';
 import type { Endpoint } from '../upstream/endpoint.js';
 import { newHealth } from '../upstream/endpoint-health.js';
 
@@ -19,6 +20,9 @@ export interface WaypointUpdate {
   readonly mesh?: MeshUpdate;
   readonly routes?: readonly Route[];
   readonly removedRoutes?: readonly string[];
+  readonly servicePolicies?: readonly ServicePolicy[];
+  /** Resource names. */
+  readonly removedServicePolicies?: readonly string[];
 }
 
 type RouteKind = Route['kind'];
@@ -31,6 +35,9 @@ const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
 const sweepEndpointsMin = 16_384;
 
+const notUnderstood = (reason: string): string =>
+  `the settings of the port are of a newer version: not understood: ${reason}`;
+
 const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
 
 export class WaypointState {
@@ -41,6 +48,8 @@ export class WaypointState {
   #sweepAt = sweepEndpointsMin;
   /** Keyed by Service and the route's namespace: a lookup never scans the routes of other namespaces. */
   readonly #attached = new Map<string, Map<RouteKey, Route>>();
+  /** By resource name. */
+  readonly #servicePolicies = new Map<string, ServicePolicy>();
   readonly #routings = new Map<string, Routing | undefined>();
   /** For routings made of consumer routes, by the key of `#routings`. `endpoints`: the value of `#endpoints` at the last comparison. */
   readonly #consumers = new Map<
@@ -68,8 +77,12 @@ export class WaypointState {
     return this.#mesh;
   }
 
-  /** Returns what changed in the mesh; undefined for an update of routes alone. */
-  apply({ mesh, routes = [], removedRoutes = [] }: WaypointUpdate): MeshChange | undefined {
+  /** Returns what changed in the mesh; undefined for an update of routes and Services' settings alone. */
+  apply(update: WaypointUpdate): MeshChange | undefined {
+    const { mesh, routes = [], removedRoutes = [] } = update;
+    for (const name of update.removedServicePolicies ?? []) this.#servicePolicies.delete(name);
+    for (const policy of update.servicePolicies ?? [])
+      this.#servicePolicies.set(servicePolicyName(policy), policy);
     const change = mesh && this.#changes.of(mesh);
     if (mesh) this.#mesh.apply(mesh);
     /** Keys of `#attached` (Service and route namespace) whose routes changed. */
@@ -97,15 +110,41 @@ export class WaypointState {
 
   /** The whole state as one update, for a worker that starts later. */
   full(): WaypointUpdate {
-    return { mesh: this.#mesh.full(), routes: [...this.#routes.values()] };
+    return {
+      mesh: this.#mesh.full(),
+      routes: [...this.#routes.values()],
+      servicePolicies: [...this.#servicePolicies.values()],
+    };
   }
 
   dump(): object {
-    return { ...this.#mesh.dump(), routes: [...this.#routes.values()] };
+    return {
+      ...this.#mesh.dump(),
+      routes: [...this.#routes.values()],
+      servicePolicies: [...this.#servicePolicies.values()],
+    };
+  }
+
+  /** The settings of a Service's port; undefined: the waypoint's own apply. */
+  policyOf(service: ServiceKey, port: number): ServicePolicy | undefined {
+    return this.#servicePolicies.size === 0
+      ? undefined
+      : this.#servicePolicies.get(servicePolicyName({ service, port }));
   }
 
   /** The routes for a client's requests to a Service's port; undefined if no route applies. */
   routing(service: Service, port: number, clientNamespace: string | undefined): Routing | undefined {
+    const routing = this.#routingOf(service, port, clientNamespace);
+    const closed = this.policyOf(service.key, port)?.closed;
+    if (!routing || closed === undefined) return routing;
+    const match: Matcher = (head) => {
+      const matched = routing.match(head);
+      return matched && { ...matched, rule: refusing(matched.rule, notUnderstood(closed)) };
+    };
+    return { kind: routing.kind, match };
+  }
+
+  #routingOf(service: Service, port: number, clientNamespace: string | undefined): Routing | undefined {
     // Consumer routes are in the client's namespace and replace the Service's own routes (GEP-1294).
     const consumer = clientNamespace === service.namespace ? undefined : clientNamespace;
     const key = `${service.key} ${port} ${consumer ?? ''}`;
@@ -184,8 +223,17 @@ export class WaypointState {
     }
   }
 
-  /** The endpoints of a Service's port; undefined if the Service is unknown or has no such port. */
+  /** Why `endpoints` of a Service's port are undefined. */
+  noEndpointsBecause(service: ServiceKey, port: number): string {
+    const closed = this.policyOf(service, port)?.closed;
+    return closed === undefined
+      ? `Service ${service} with port ${port} is unknown`
+      : `Service ${service}: ${notUnderstood(closed)}`;
+  }
+
+  /** The endpoints of a Service's port; undefined if the Service is unknown, has no such port, or its settings are not understood. */
   endpoints(key: ServiceKey, port: number): readonly Endpoint[] | undefined {
+    if (this.policyOf(key, port)?.closed !== undefined) return undefined;
     const service = this.#mesh.service(key);
     const mapping = service?.ports.find(({ servicePort }) => servicePort === port);
     if (!service || !mapping) return undefined;
