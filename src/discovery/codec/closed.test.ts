@@ -18,7 +18,7 @@ import { decodeNodePod } from '../codec/node-pod.js';
 import { readAuthorization, encodeAuthorization } from '../codec/policy.js';
 import { readRoute, encodeRoute } from '../codec/route.js';
 import { encodeServicePolicy, readServicePolicy } from '../codec/service-policy.js';
-import { ignorableFrom, unknownFields } from '../codec/unknown-fields.js';
+import { ignorableFrom, unknownFields, type Shape } from '../codec/unknown-fields.js';
 import type { Mutable } from '../../../test/support/mutable.js';
 import * as pbAuth from '../gen/authorization.js';
 import * as pb from '../gen/workload.js';
@@ -191,12 +191,13 @@ test('an unreadable policy denies in the namespace of its resource name and is r
 test('unknown fields with numbers for information only are ignored', () => {
   const bytes = withField(encodeAuthorization(policy('allow', web)), ignorableFrom);
   assert.deepEqual(read(bytes), { value: policy('allow', web), problems: [] });
-  assert.deepEqual(unknownFields(withField(bytes, ignorableFrom - 1), { 5: true }).sort(), [
-    '1',
-    '1999',
-    '2',
-    '3',
-  ]);
+  const shape: Shape = { name: 'Some', fields: { 5: ['rules'] } };
+  assert.deepEqual(
+    unknownFields(withField(bytes, ignorableFrom - 1), shape)
+      .map(({ path }) => path)
+      .sort(),
+    ['1', '1999', '2', '3'],
+  );
 });
 
 const api = 'shop/api.shop.svc.cluster.local' as ServiceKey;
@@ -230,25 +231,27 @@ test('an unknown filter, match or field closes only its rule, which responds 500
     edit(message.rules[0]);
     return pbWeft.Route.encode(message).finish();
   };
-  const cases: readonly (readonly [Uint8Array, object])[] = [
-    [change((rule) => (rule.filters = [{ filter: undefined }])), { path: { kind: 'prefix', value: '/v1' } }],
+  const v1 = { path: { kind: 'prefix', value: '/v1' } };
+  const cases: readonly (readonly [Uint8Array, object, RegExp])[] = [
+    [change((rule) => (rule.filters = [{ filter: undefined }])), v1, /filter of unknown kind/],
+    [inside(encodeRoute(route), [6, 3], (part) => withField(part, 50)), v1, /RouteFilter\.50/],
+    [inside(encodeRoute(route), [6], (part) => withField(part, 50)), v1, /RouteRule\.50/],
     [
-      inside(encodeRoute(route), [6, 3], (part) => withField(part, 50)),
-      { path: { kind: 'prefix', value: '/v1' } },
+      change((rule) => Object.assign(rule.matches[0] ?? {}, { pathKind: 'glob' })),
+      { unreadable: true },
+      /path match of unknown kind "glob"/,
     ],
-    [
-      inside(encodeRoute(route), [6], (part) => withField(part, 50)),
-      { path: { kind: 'prefix', value: '/v1' } },
-    ],
-    [change((rule) => Object.assign(rule.matches[0] ?? {}, { pathKind: 'glob' })), {}],
     [
       inside(encodeRoute(route), [6, 2], (part) => withField(part, 50)),
-      { path: { kind: 'prefix', value: '/v1' } },
+      { ...v1, unreadable: true },
+      /RouteMatch\.50/,
     ],
   ];
-  for (const [bytes, path] of cases) {
+  for (const [bytes, path, why] of cases) {
     const { value, problems } = readRoute('HTTPRoute/shop/api', bytes);
     assert.ok(isClosed(value?.rules[0]), problems.join());
+    const target = value?.rules[0]?.backends[0]?.target;
+    assert.match(target?.kind === 'invalid' ? target.reason : '', why);
     assert.deepEqual(value?.rules[0]?.matches, [{ ...path, method: 'GET', headers: [], query: [] }]);
     assert.deepEqual(value?.rules[1], route.rules[1]);
     assert.equal(value?.key, route.key);
@@ -272,8 +275,8 @@ test('an unknown setting of a Service port closes the port; unknown balancing an
   const bytes = encodeServicePolicy({ service: api, port: 80, origins: [], loadBalancing: 'random' });
   const name = `${api}:80`;
   const unknown = readServicePolicy(name, withField(bytes, 50));
-  assert.deepEqual(unknown.problems, ['field 50 is not known']);
-  assert.equal(unknown.value?.closed, 'field 50 is not known');
+  assert.deepEqual(unknown.problems, ['ServicePolicy: field 50 is not known']);
+  assert.equal(unknown.value?.closed, 'ServicePolicy: field 50 is not known');
   assert.equal(unknown.value.loadBalancing, 'random');
   const balancing = inside(bytes, [2003], () => withField(Buffer.alloc(0), ignorableFrom + 99));
   const { value, problems } = readServicePolicy(name, balancing);

@@ -8,7 +8,7 @@ import type { ServiceKey } from '../../model/workload.js';
 import { servicePolicyShape } from '../gen/shapes.js';
 import * as pb from '../gen/weft.js';
 import { need, portNumber, type ReadResult } from './decoding.js';
-import { unknownFields } from './unknown-fields.js';
+import { unknownFields, unknownText } from './unknown-fields.js';
 
 type Member = NonNullable<pb.LoadBalancing['kind']>;
 const members: Readonly<Record<LoadBalancing, Member>> = {
@@ -32,7 +32,7 @@ export const encodeServicePolicy = ({ loadBalancing, ...policy }: ServicePolicy)
 export function readServicePolicy(name: string, bytes: Uint8Array): ReadResult<ServicePolicy> {
   try {
     const { service, port, loadBalancing, ...message } = pb.ServicePolicy.decode(bytes);
-    const problems = unknownFields(bytes, servicePolicyShape).map((path) => `field ${path} is not known`);
+    const problems = unknownFields(bytes, servicePolicyShape).map(unknownText);
     const balancing = loadBalancing?.kind && kindOf(loadBalancing.kind);
     const value: ServicePolicy = {
       ...message,

@@ -19,7 +19,11 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
-/** Weft's own discovery resources and its service for node reports. */
+/**
+ * Weft's own discovery resources and its service for node reports. A string field whose name ends in `kind` has a fixed set of values.
+ * Fields, and values of such fields, are features that a waypoint states (capabilities.ts). An alternative is a member of a oneof, never a
+ * value of an enum.
+ */
 
 /** The configuration of a Service's extension weft.dev/session-affinity. */
 export interface SessionAffinity {
@@ -142,6 +146,11 @@ export interface RouteMatch {
   readonly method: string;
   readonly headers: readonly ValueMatch[];
   readonly query: readonly ValueMatch[];
+  /**
+   * The match has a further condition that the control plane could not read. The rule is closed. The match precedes others of its path, and
+   * without a path all except exact ones, because the condition may give it that rank.
+   */
+  readonly unreadable: boolean;
 }
 
 export interface ValueMatch {
@@ -1563,7 +1572,7 @@ export const IdleTimeouts: MessageFns<IdleTimeouts> = {
 };
 
 function createBaseRouteMatch(): RouteMatch {
-  return { pathKind: "", path: "", method: "", headers: [], query: [] };
+  return { pathKind: "", path: "", method: "", headers: [], query: [], unreadable: false };
 }
 
 export const RouteMatch: MessageFns<RouteMatch> = {
@@ -1582,6 +1591,9 @@ export const RouteMatch: MessageFns<RouteMatch> = {
     }
     for (const v of message.query) {
       ValueMatch.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.unreadable !== false) {
+      writer.uint32(48).bool(message.unreadable);
     }
     return writer;
   },
@@ -1639,6 +1651,14 @@ export const RouteMatch: MessageFns<RouteMatch> = {
             message.query.push(ValueMatch.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.unreadable = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1661,6 +1681,7 @@ export const RouteMatch: MessageFns<RouteMatch> = {
     message.method = object.method ?? "";
     message.headers = object.headers?.map((e) => ValueMatch.fromPartial(e)) || [];
     message.query = object.query?.map((e) => ValueMatch.fromPartial(e)) || [];
+    message.unreadable = object.unreadable ?? false;
     return message;
   },
 };
