@@ -51,6 +51,12 @@ export default tseslint.config(
   forbid(['src/**/*.ts'], programs, 'src is shared code: it must not import a program or the addon'),
   forbid(['src/base/**/*.ts'], anywhereAbove, 'src/base must not import other folders of this project'),
   forbid(
+    ['src/http2/**/*.ts'],
+    [...anywhereAbove, '!../base', '!../base/**', '!../http2.js', '!../http2'],
+    'src/http2 must import only src/base',
+    ['src/http2/**/*.test.ts'],
+  ),
+  forbid(
     ['src/model/**/*.ts'],
     [
       ...anywhereAbove,

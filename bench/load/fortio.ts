@@ -45,8 +45,8 @@ function build(path: string, onProgress: (text: string) => void): void {
   }
 }
 
-/** One on PATH that is new enough, or the one that PyPI has. */
-function findGo(onProgress: (text: string) => void): string {
+/** A Go that is new enough: the one on PATH, or the one that PyPI has. */
+export function findGo(onProgress: (text: string) => void): string {
   try {
     const said = execFileSync('go', ['version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
     const [, minor = '0'] = /go1\.(\d+)/.exec(said) ?? [];

@@ -14,7 +14,7 @@ import type { ConnectionContext } from '../../src/waypoint/worker/context.js';
 import { connect } from '../../src/waypoint/upstream/dial.js';
 import { defaultLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
-import { IntrusiveSet } from '../../src/waypoint/exchange/intrusive-set.js';
+import { ByDestination } from '../../src/waypoint/worker/by-destination.js';
 import { WaypointState } from '../../src/waypoint/state/waypoint-state.js';
 import { WaypointMetrics } from '../../src/waypoint/telemetry/metrics.js';
 import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/connection-pool.js';
@@ -35,8 +35,8 @@ const context: ConnectionContext = {
   pool: new UpstreamPool(dial, defaultLimits, () => undefined),
   limits: defaultLimits,
   mergeSlashes: true,
-  exchanges: new IntrusiveSet(),
-  connections: new Set(),
+  exchanges: new ByDestination(),
+  connections: new ByDestination(),
   // One client asks for all of it here.
   connectionShares: new FairLimit(4 * defaultLimits.connectionsMax),
   requestShares: new FairLimit(4 * defaultLimits.requestsMax),

@@ -179,6 +179,8 @@ async function reach(
           baggage: `k8s.namespace.name=${local.pod.namespace},k8s.pod.name=${local.pod.name}`,
         },
         connect: () => context.sockets.dial(local.netns, plan.next, undefined, 'tunnel'),
+        // A waypoint has several workers, a pod's node serves all of its tunnels by one.
+        spread: plan.viaWaypoint,
       });
       return stream;
     }

@@ -1,17 +1,26 @@
-import type http2 from 'node:http2';
+import type { Http2Connection } from '../http2/http2.js';
 import type { HboneLimits } from './limits.js';
 
-/** Pings an HTTP/2 session; calls `onDead` once when a PING acknowledgment is overdue. Stops with the session. */
-export function keepAlive(session: http2.Http2Session, limits: HboneLimits, onDead: () => void): void {
+/** Pings a connection; calls `onDead` once when a PING acknowledgment is overdue. Returns the function that stops it. */
+export function keepAlive(connection: Http2Connection, limits: HboneLimits, onDead: () => void): () => void {
+  let overdue: NodeJS.Timeout | undefined;
+  const stop = (): void => {
+    clearInterval(interval);
+    clearTimeout(overdue);
+  };
   const interval = setInterval(() => {
-    const overdue = setTimeout(() => {
-      clearInterval(interval);
+    // The former PING is not acknowledged yet: its time runs on.
+    if (overdue || connection.isClosed) return;
+    overdue = setTimeout(() => {
+      stop();
       onDead();
     }, limits.pingTimeoutMsMax);
     overdue.unref();
-    const sent = !session.destroyed && session.ping(() => clearTimeout(overdue));
-    if (!sent) clearTimeout(overdue);
+    connection.ping(() => {
+      clearTimeout(overdue);
+      overdue = undefined;
+    });
   }, limits.pingIntervalMs);
   interval.unref();
-  session.once('close', () => clearInterval(interval));
+  return stop;
 }

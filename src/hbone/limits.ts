@@ -1,3 +1,5 @@
+import type { ConnectionOptions } from '../http2/http2.js';
+
 /** Limits of both sides of HBONE, chosen like those of peers (ztunnel's source). Each is documented in docs/limits.md. */
 export interface HboneLimits {
   readonly streamsPerConnectionServerMax: number;
@@ -17,6 +19,16 @@ export interface HboneLimits {
   /** From the CONNECT request to the peer's response. The peer itself waits 10 s for its application. */
   readonly responseTimeoutMsMax: number;
   readonly idleConnectionMsMax: number;
+  /** Of a request that may spread (`TunnelRequest.spread`): tunnels on one connection before another one is opened. */
+  readonly spreadTunnelsMin: number;
+  /** Connections that such requests spread over. Beyond them, a connection is opened only if all have `streamsPerConnectionClientMax`. */
+  readonly spreadConnectionsMax: number;
+  /** How long a tunnel waits for such a further connection before it uses one that is open. */
+  readonly spreadWaitMsMax: number;
+  /** After a further connection failed, the time until the next one is tried. */
+  readonly spreadRetryMs: number;
+  /** Idle time of a connection that is not the pool entry's first. */
+  readonly idleSurplusMsMax: number;
   readonly pingIntervalMs: number;
   readonly pingTimeoutMsMax: number;
   /** Tunnels of a connection whose certificate was replaced end this long after the replacement, not before. */
@@ -35,7 +47,34 @@ export const defaultLimits: HboneLimits = {
   sessionsMax: 8192,
   responseTimeoutMsMax: 15_000,
   idleConnectionMsMax: 300_000,
+  spreadTunnelsMin: 8,
+  spreadConnectionsMax: 4,
+  spreadWaitMsMax: 250,
+  spreadRetryMs: 60_000,
+  idleSurplusMsMax: 30_000,
   pingIntervalMs: 10_000,
   pingTimeoutMsMax: 20_000,
   oldCertificateMsMax: 24 * 3600_000,
 };
+
+/** Header fields of a request or response: a tunnel needs few. */
+const headerFieldsMax = 32;
+
+/** Bytes of one tunnel that may be queued, beyond the buffers of its Duplex, before its writer has to wait. */
+const backlogBytesMax = 256 << 10;
+
+/** The options of an HTTP/2 connection that both sides of HBONE share. */
+export const connectionOptions = (
+  limits: HboneLimits,
+): Omit<ConnectionOptions, 'role' | 'maxConcurrentStreams' | 'settingsTimeoutMsMax'> => ({
+  streamWindowBytes: limits.streamWindowBytes,
+  connectionWindowBytes: limits.connectionWindowBytes,
+  frameBytesMax: limits.frameBytesMax,
+  headerListBytesMax: limits.headerListBytesMax,
+  // A client may open many tunnels and read one after the other: paused tunnels do not stop those that it reads.
+  keptBytesMax: limits.streamWindowBytes * limits.streamsPerConnectionServerMax,
+  headerFieldsMax,
+  backlogBytesMax,
+  // A peer that does not finish a header block cannot answer a PING either.
+  headerBlockTimeoutMsMax: 0,
+});

@@ -1,21 +1,30 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { connected, startHbone, svidOf } from '../../test/support/hbone.js';
 import { id } from '../../test/support/mesh.js';
 import { deadPort, eventually } from '../../test/support/waypoint.js';
+import { FairLimit } from '../base/fair-limit.js';
 import { parseIp } from '../model/address.js';
+import type { HboneLimits } from './limits.js';
 import { TunnelPool, type TunnelRequest } from './pool.js';
 import type { InboundTunnel } from './server.js';
 
 const web = svidOf(id('web'));
 
-async function testbed(t: TestContext) {
-  const server = await startHbone(t, id('api'), (tunnel) => {
+async function testbed(
+  t: TestContext,
+  limits: Partial<HboneLimits> = {},
+  more: Parameters<typeof startHbone>[3] = {},
+) {
+  const echo = (tunnel: InboundTunnel): void => {
     const stream = tunnel.accept();
     stream.on('error', () => undefined);
     stream.pipe(stream);
-  });
-  const pool = new TunnelPool();
+  };
+  const server = await startHbone(t, id('api'), echo, more);
+  const pool = new TunnelPool(limits);
   t.after(() => pool.close());
   const request = (more: Partial<TunnelRequest> = {}): TunnelRequest => ({
     svid: web,
@@ -185,3 +194,62 @@ for (const direction of ['to the peer', 'from the peer']) {
     assert.equal((await stream.toArray()).join(''), 'hello');
   });
 }
+
+test('many tunnels spread over several connections; a quiet client keeps one, surplus connections close when idle', async (t) => {
+  const { server, pool, request } = await testbed(t, { idleSurplusMsMax: 100 });
+  const open = (): ReturnType<TunnelPool['open']> => pool.open(request({ spread: true }));
+  const first = await Promise.all(Array.from({ length: 8 }, open));
+  assert.equal(server.server.sessions, 1);
+  const more = await Promise.all(Array.from({ length: 56 }, open));
+  assert.equal(server.server.sessions, 4);
+  assert.equal(pool.size, 4);
+  for (const { stream } of [...first.slice(1), ...more]) stream.destroy();
+  await eventually(() => pool.size === 1, 'the surplus connections close');
+  const again = await Promise.all(Array.from({ length: 7 }, open));
+  assert.equal(server.server.sessions, 1);
+  first[0]?.stream.end('still there');
+  assert.equal((await first[0]?.stream.toArray())?.join(''), 'still there');
+  for (const { stream } of again) stream.destroy();
+});
+
+test('a request that does not ask for it does not spread', async (t) => {
+  const { server, pool, request } = await testbed(t);
+  await Promise.all(Array.from({ length: 64 }, () => pool.open(request())));
+  assert.equal(server.server.sessions, 1);
+});
+
+test('no tunnel fails if the peer has no room for a further connection: the first one takes all', async (t) => {
+  const sessions = new FairLimit(3);
+  const { server, pool, request } = await testbed(
+    t,
+    {},
+    { admit: (peer) => (sessions.take(peer) === undefined ? () => sessions.release(peer) : undefined) },
+  );
+  const open = (): ReturnType<TunnelPool['open']> => pool.open(request({ spread: true }));
+  for (let i = 0; i < 3; i++) await Promise.all(Array.from({ length: 20 }, open));
+  assert.equal(server.server.sessions, 2);
+  // The refused connection is not tried again at once.
+  assert.equal(server.refused.length, 1);
+  const tunnels = await Promise.all(Array.from({ length: 20 }, open));
+  for (const { stream } of tunnels) stream.end('x');
+  for (const { stream } of tunnels) assert.equal((await stream.toArray()).join(''), 'x');
+});
+
+test('a peer that accepts a further connection and says nothing delays no tunnel for long', async (t) => {
+  const { server, pool, request } = await testbed(t);
+  const mute = net.createServer(() => undefined);
+  mute.listen(0, '127.0.0.1');
+  await once(mute, 'listening');
+  t.after(() => mute.close());
+  let connections = 0;
+  const connect = (): Promise<net.Socket> =>
+    connected(connections++ === 0 ? server.port : (mute.address() as net.AddressInfo).port);
+  const startMs = performance.now();
+  const tunnels = await Promise.all(
+    Array.from({ length: 40 }, () => pool.open(request({ spread: true, connect }))),
+  );
+  await pool.open(request({ spread: true, connect }));
+  assert.ok(performance.now() - startMs < 3_000);
+  assert.equal(connections, 2);
+  for (const { stream } of tunnels) stream.destroy();
+});

@@ -2,22 +2,17 @@
  * The client side of HBONE: tunnels are streams of pooled connections. There is one pool entry per (source, source identity, expected
  * identities, destination).
  */
-import http2 from 'node:http2';
 import type net from 'node:net';
-import type { Duplex } from 'node:stream';
 import type tls from 'node:tls';
 import { connectErrorSource } from '../base/connect-error.js';
 import { errorText, WeftError } from '../base/errors.js';
-import { sessionMegabytesMax } from '../base/session-memory.js';
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
 import { contextOf } from '../tls/contexts.js';
 import type { Svid } from '../tls/svid.js';
-import { TunnelRefused } from './endpoint-failure.js';
 import { secure } from './handshake.js';
-import { keepAlive } from './keepalive.js';
 import { defaultLimits, type HboneLimits } from './limits.js';
-import { keepReadable } from './stream-end.js';
+import { PoolConnection, UnprocessedError, type Tunnel } from './pool-connection.js';
 
 export interface TunnelRequest {
   readonly svid: Svid;
@@ -31,35 +26,27 @@ export interface TunnelRequest {
   readonly headers: Readonly<Record<string, string>>;
   /** Opens a TCP connection to `destination` from within the source pod's network namespace. */
   readonly connect: () => Promise<net.Socket>;
-}
-
-interface Tunnel {
-  readonly stream: Duplex;
-  readonly peer: SpiffeId;
-  readonly reused: boolean;
-}
-
-interface Connection {
-  readonly serial: string;
-  readonly session: http2.ClientHttp2Session;
-  readonly peer: SpiffeId;
-  streams: number;
-  /** Takes no new streams: GOAWAY was received, or the certificate was replaced. */
-  draining: boolean;
-  idle: NodeJS.Timeout | undefined;
+  /**
+   * The destination serves each connection by one of several workers: many tunnels spread over several connections, so that one busy
+   * client is not bound to one core.
+   */
+  readonly spread?: boolean;
 }
 
 interface Entry {
   readonly source: string;
-  readonly connections: Connection[];
-  opening: Promise<Connection> | undefined;
+  readonly connections: PoolConnection[];
+  opening: Promise<PoolConnection> | undefined;
+  /** A further connection to spread over is being opened. Never rejects. */
+  spreading: Promise<void> | undefined;
+  spreadingSinceMs: number;
+  /** No further connection to spread over before this time (`performance.now()`): the last one failed. */
+  noSpreadUntilMs: number;
+  isForgotten: boolean;
 }
 
 /** Maximum number of repeated CONNECT requests after a connection ended before the peer processed the request. */
 const unprocessedMax = 2;
-
-/** The peer did not process the CONNECT request. No client data was sent yet, so the request can be repeated. */
-class UnprocessedError extends WeftError {}
 
 export class TunnelPool {
   readonly #entries = new Map<string, Entry>();
@@ -67,6 +54,7 @@ export class TunnelPool {
   readonly #orphans = new Set<Entry>();
   readonly #contexts = new Map<string, tls.SecureContext>();
   readonly #limits: HboneLimits;
+  #isClosed = false;
 
   constructor(limits: Partial<HboneLimits> = {}) {
     this.#limits = { ...defaultLimits, ...limits };
@@ -88,22 +76,21 @@ export class TunnelPool {
     for (let unprocessed = 0; ;) {
       // The entry is looked up in each iteration: a concurrent call may have removed it when it became empty, and connections added to a
       // removed entry would never be found.
-      let entry = this.#entries.get(key);
-      if (!entry)
-        this.#entries.set(key, (entry = { source: request.source, connections: [], opening: undefined }));
-      const free = entry.connections.find(
-        (c) =>
-          !c.draining &&
-          !c.session.closed &&
-          !c.session.destroyed &&
-          c.serial === request.svid.serial &&
-          c.streams < this.#limits.streamsPerConnectionClientMax,
-      );
+      const entry = this.#entry(key, request.source);
+      const free = this.#choose(entry, request);
+      if (free && request.spread === true && this.#maySpread(entry, free, request)) {
+        entry.spreading ??= this.#spread(key, entry, request);
+        const waitMs = entry.spreadingSinceMs + this.#limits.spreadWaitMsMax - performance.now();
+        if (waitMs > 0) {
+          await within(entry.spreading, waitMs);
+          continue;
+        }
+      }
       try {
-        if (free) return await this.#stream(free, request, true);
+        if (free) return await free.open(request.authority, request.headers, true);
         if (!entry.opening) {
-          const { opening } = this.#open(key, entry, request);
-          return await this.#stream(await opening, request, false);
+          const connection = await this.#open(key, entry, request);
+          return await connection.open(request.authority, request.headers, false);
         }
       } catch (error) {
         if (!(error instanceof UnprocessedError) || ++unprocessed > unprocessedMax) throw error;
@@ -114,29 +101,96 @@ export class TunnelPool {
     }
   }
 
-  #open(key: string, entry: Entry, request: TunnelRequest): { readonly opening: Promise<Connection> } {
-    const opening = this.#connect(key, entry, request);
+  #entry(key: string, source: string): Entry {
+    let entry = this.#entries.get(key);
+    if (!entry) {
+      entry = {
+        source,
+        connections: [],
+        opening: undefined,
+        spreading: undefined,
+        spreadingSinceMs: 0,
+        noSpreadUntilMs: 0,
+        isForgotten: false,
+      };
+      this.#entries.set(key, entry);
+    }
+    return entry;
+  }
+
+  /**
+   * The connection for the next tunnel. Of a spreading request: the oldest one with few tunnels, so that surplus connections become idle
+   * when the load falls, else the one with the fewest.
+   */
+  #choose(entry: Entry, { svid, spread }: TunnelRequest): PoolConnection | undefined {
+    let fewest: PoolConnection | undefined;
+    for (const connection of entry.connections) {
+      if (!connection.isFree || connection.serial !== svid.serial) continue;
+      if (spread !== true || connection.tunnels < this.#limits.spreadTunnelsMin) return connection;
+      if (!fewest || connection.tunnels < fewest.tunnels) fewest = connection;
+    }
+    return fewest;
+  }
+
+  /** Whether a further connection should be opened before a tunnel goes to this one, which has the fewest. */
+  #maySpread(entry: Entry, { tunnels }: PoolConnection, { svid }: TunnelRequest): boolean {
+    const { spreadTunnelsMin, spreadConnectionsMax } = this.#limits;
+    if (tunnels < spreadTunnelsMin) return false;
+    if (entry.spreading) return true;
+    if (entry.isForgotten || performance.now() < entry.noSpreadUntilMs) return false;
+    const open = entry.connections.filter(({ isInUse, serial }) => isInUse && serial === svid.serial);
+    return open.length < spreadConnectionsMax;
+  }
+
+  /**
+   * Opens a further connection. It joins the others once the peer has sent its SETTINGS: a peer that has no room for it ends it, and no
+   * tunnel fails.
+   */
+  async #spread(key: string, entry: Entry, request: TunnelRequest): Promise<void> {
+    entry.spreadingSinceMs = performance.now();
+    let isAccepted = false;
+    try {
+      const connection = await this.#connect(key, entry, request);
+      isAccepted = await connection.accepted();
+      if (isAccepted && !this.#isClosed) {
+        entry.connections.push(connection);
+        if (entry.isForgotten) connection.retire();
+        else connection.startIdle();
+      } else connection.destroy();
+    } catch {
+      // The tunnels use the connections that are open.
+    }
+    if (!isAccepted) entry.noSpreadUntilMs = performance.now() + this.#limits.spreadRetryMs;
+    entry.spreading = undefined;
+    this.#forgetEmpty(key, entry);
+  }
+
+  #open(key: string, entry: Entry, request: TunnelRequest): Promise<PoolConnection> {
+    const opening = this.#connect(key, entry, request).then((connection) => {
+      entry.connections.push(connection);
+      return connection;
+    });
     entry.opening = opening;
     const clear = (): void => {
       if (entry.opening === opening) entry.opening = undefined;
       this.#forgetEmpty(key, entry);
     };
     opening.then(clear, clear);
-    return { opening };
+    return opening;
   }
 
   /** Removes an empty entry. Clients can name any number of unreachable destinations, so these must leave nothing behind. */
   #forgetEmpty(key: string, entry: Entry): void {
-    if (entry.connections.length === 0 && !entry.opening && this.#entries.get(key) === entry)
-      this.#entries.delete(key);
+    if (entry.connections.length > 0 || entry.opening || entry.spreading) return;
+    if (this.#entries.get(key) === entry) this.#entries.delete(key);
+    this.#orphans.delete(entry);
   }
 
   /** Connections of this identity with another certificate take no new streams. They are destroyed after `oldCertificateMsMax`. */
   update(svid: Svid): void {
     for (const [key, entry] of this.#entries) {
       if (key.split(' ')[1] !== svid.id) continue;
-      for (const connection of entry.connections)
-        if (connection.serial !== svid.serial) this.#retire(connection);
+      for (const connection of entry.connections) if (connection.serial !== svid.serial) connection.retire();
     }
   }
 
@@ -149,24 +203,25 @@ export class TunnelPool {
       if (entry.source !== source) continue;
       // Later requests under this source key get a new entry.
       this.#entries.delete(key);
-      for (const connection of entry.connections) this.#retire(connection);
       this.#orphans.add(entry);
+      entry.isForgotten = true;
       const settle = (): void => {
-        for (const connection of entry.connections) this.#retire(connection);
-        if (entry.connections.length === 0) this.#orphans.delete(entry);
+        for (const connection of entry.connections) connection.retire();
+        this.#forgetEmpty(key, entry);
       };
-      if (entry.opening) entry.opening.then(settle, settle);
-      else settle();
+      settle();
+      entry.opening?.then(settle, settle);
     }
   }
 
   /** Retires all connections: no new streams; live streams continue. */
   drain(): void {
-    for (const entry of this.#all()) for (const connection of entry.connections) this.#retire(connection);
+    for (const entry of this.#all()) for (const connection of entry.connections) connection.retire();
   }
 
   close(): void {
-    for (const entry of this.#all()) for (const connection of entry.connections) connection.session.destroy();
+    this.#isClosed = true;
+    for (const entry of this.#all()) for (const connection of [...entry.connections]) connection.destroy();
   }
 
   /** Number of connections, including draining ones. */
@@ -197,7 +252,7 @@ export class TunnelPool {
     return context;
   }
 
-  async #connect(key: string, entry: Entry, request: TunnelRequest): Promise<Connection> {
+  async #connect(key: string, entry: Entry, request: TunnelRequest): Promise<PoolConnection> {
     const where = formatSocketAddress(request.destination);
     let raw: net.Socket;
     try {
@@ -216,120 +271,28 @@ export class TunnelPool {
       destination: where,
       timeoutMs: limits.handshakeTimeoutMsMax,
     });
-    const session = http2.connect('https://hbone', {
-      createConnection: () => socket,
-      maxSessionMemory: sessionMegabytesMax,
-      settings: {
-        initialWindowSize: limits.streamWindowBytes,
-        maxFrameSize: limits.frameBytesMax,
-        maxHeaderListSize: limits.headerListBytesMax,
-        enablePush: false,
+    return new PoolConnection(socket, {
+      serial: request.svid.serial,
+      peer,
+      limits,
+      idleMsMax: (connection) =>
+        entry.connections[0] === connection ? limits.idleConnectionMsMax : limits.idleSurplusMsMax,
+      onClosed: (connection) => {
+        const at = entry.connections.indexOf(connection);
+        if (at >= 0) entry.connections.splice(at, 1);
+        this.#forgetEmpty(key, entry);
       },
     });
-    const connection: Connection = {
-      serial: request.svid.serial,
-      session,
-      peer,
-      streams: 0,
-      draining: false,
-      idle: undefined,
-    };
-    session.on('error', () => undefined);
-    session.once('connect', () => session.setLocalWindowSize(limits.connectionWindowBytes));
-    session.once('goaway', () => this.#retire(connection));
-    session.once('close', () => {
-      clearTimeout(connection.idle);
-      connection.draining = true;
-      const at = entry.connections.indexOf(connection);
-      if (at >= 0) entry.connections.splice(at, 1);
-      this.#forgetEmpty(key, entry);
-      if (entry.connections.length === 0 && !entry.opening) this.#orphans.delete(entry);
-    });
-    keepAlive(session, limits, () => session.destroy());
-    entry.connections.push(connection);
-    return connection;
-  }
-
-  #stream(connection: Connection, request: TunnelRequest, reused: boolean): Promise<Tunnel> {
-    clearTimeout(connection.idle);
-    connection.streams++;
-    const stream = connection.session.request(
-      { ':method': 'CONNECT', ':authority': request.authority, ...request.headers },
-      { endStream: false },
-    );
-    keepReadable(stream);
-    stream.once('close', () => {
-      if (--connection.streams > 0) return;
-      if (connection.draining) connection.session.close();
-      else {
-        connection.idle = setTimeout(() => connection.session.close(), this.#limits.idleConnectionMsMax);
-        connection.idle.unref();
-      }
-    });
-    return new Promise((resolve, reject) => {
-      const fail = (code: string, message: string, cause?: unknown, Kind = WeftError): void => {
-        clearTimeout(timer);
-        if (!stream.destroyed) stream.close(http2.constants.NGHTTP2_CANCEL);
-        reject(
-          new Kind(code, message, {
-            source: 'upstream',
-            retryable: code !== 'WEFT_TUNNEL_REFUSED',
-            cause,
-          }),
-        );
-      };
-      const timer = setTimeout(
-        () =>
-          fail(
-            'WEFT_TUNNEL_TIMEOUT',
-            `no response to CONNECT ${request.authority} in ${this.#limits.responseTimeoutMsMax} ms`,
-          ),
-        this.#limits.responseTimeoutMsMax,
-      );
-      let failure: Error | undefined;
-      stream.on('error', (error) => (failure = error));
-      const onClose = (): void =>
-        fail(
-          'WEFT_TUNNEL_RESET',
-          `the tunnel to ${request.authority} was reset: ${failure ? errorText(failure) : 'closed'}`,
-          failure,
-          isUnprocessed(stream, connection, reused) ? UnprocessedError : WeftError,
-        );
-      stream.once('close', onClose);
-      stream.once('response', (headers) => {
-        stream.removeListener('close', onClose);
-        const status = headers[':status'];
-        clearTimeout(timer);
-        if (status !== 200) {
-          if (!stream.destroyed) stream.close(http2.constants.NGHTTP2_CANCEL);
-          return reject(new TunnelRefused(Number(status), request.authority));
-        }
-        resolve({ stream, peer: connection.peer, reused });
-      });
-    });
-  }
-
-  #retire(connection: Connection): void {
-    if (connection.draining) return;
-    connection.draining = true;
-    if (connection.streams === 0) return void connection.session.close();
-    const timer = setTimeout(() => connection.session.destroy(), this.#limits.oldCertificateMsMax);
-    timer.unref();
-    connection.session.once('close', () => clearTimeout(timer));
   }
 }
 
-/**
- * Whether the peer did not process a stream that closed before any response: the peer stated so (RFC 9113, sections 6.8 and 8.7), or the
- * whole connection has ended. Only the CONNECT is repeated then; the client's first byte was not sent yet.
- */
-function isUnprocessed(
-  stream: http2.ClientHttp2Stream,
-  { draining, session }: Connection,
-  reused: boolean,
-): boolean {
-  // If the connection ends with its first stream, the peer rejects the connection: repeating would not help.
-  if (!reused) return false;
-  const { NGHTTP2_REFUSED_STREAM } = http2.constants;
-  return stream.rstCode === NGHTTP2_REFUSED_STREAM || draining || session.closed || session.destroyed;
+/** Resolves with `work`, or after this time. */
+function within(work: Promise<void>, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    void work.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }

@@ -2,17 +2,17 @@
  * Relays bytes between a pod's socket and a tunnel's stream (or another pod's socket). No other code touches the payload, so a native
  * relay can replace this file. Half closes and resets pass in both directions.
  */
-import net from 'node:net';
 import type { Duplex } from 'node:stream';
-import { keepReadable, deliveryMsMax } from './stream-end.js';
+import { deliveryMsMax } from '../http2/unread-bytes.js';
+import { relayEndOf, type RelayEnd } from './relay-ends.js';
 
-type RelayEnd = 'finished' | 'pod-reset' | 'peer-reset' | 'cut';
+type Ended = 'finished' | 'pod-reset' | 'peer-reset' | 'cut';
 
 export interface RelayResult {
   /** From the pod to the peer. */
   readonly bytesSent: number;
   readonly bytesReceived: number;
-  readonly ended: RelayEnd;
+  readonly ended: Ended;
   /** Reason given to `cut`. */
   readonly reason?: string;
   /** One side was reset, and the other side did not accept the first side's data within `deliveryMsMax`. */
@@ -28,81 +28,65 @@ export interface Relay {
   counts(): { readonly bytesSent: number; readonly bytesReceived: number };
 }
 
-function reset(stream: Duplex): void {
-  if (stream.destroyed) return;
-  if (stream instanceof net.Socket) stream.resetAndDestroy();
-  // Not close(code): Node sends END_STREAM before its RST_STREAM, and the peer would take the reset for an orderly end.
-  else keepReadable(stream).destroy(new Error('reset'));
-}
-
 /**
- * Resets a stream once all pending data is written, or after `deliveryMsMax`. Data received meanwhile is discarded: an application that
+ * Resets an end once all pending data is written, or after `deliveryMsMax`. Data received meanwhile is discarded: an application that
  * blocks on writing would otherwise never get to read.
  */
-function resetOnceFlushed(stream: Duplex, onExpired: () => void): void {
-  if (stream.destroyed) return;
+function resetOnceFlushed(end: RelayEnd, onExpired: () => void): NodeJS.Timeout | undefined {
+  if (end.isClosed) return undefined;
   const timer = setTimeout(() => {
     onExpired();
-    reset(stream);
+    end.reset();
   }, deliveryMsMax);
   timer.unref();
-  stream.once('close', () => clearTimeout(timer));
-  stream.resume();
-  keepReadable(stream).whenFlushed(() => reset(stream));
+  end.resume();
+  end.whenFlushed(() => end.reset());
+  return timer;
 }
 
 /** Starts a relay between two streams. Both are passed paused or unread; the relay owns them from the call on. */
 export function relay(pod: Duplex, peer: Duplex): Relay {
+  const ends = { pod: relayEndOf(pod), peer: relayEndOf(peer) };
   let bytesSent = 0;
   let bytesReceived = 0;
-  let ended: RelayEnd | undefined;
+  let ended: Ended | undefined;
   let cutReason: string | undefined;
   let lingered = false;
+  const timers: NodeJS.Timeout[] = [];
 
   const done = new Promise<RelayResult>((resolve) => {
     let open = 2;
-    const closed = (from: Duplex, to: Duplex, name: RelayEnd) => () => {
-      if (!keepReadable(from).inOrder) {
-        ended ??= name;
-        resetOnceFlushed(to, () => (lingered = true));
-      }
-      if (--open === 0) {
-        resolve({
-          bytesSent,
-          bytesReceived,
-          ended: ended ?? 'finished',
-          ...(lingered ? { lingered } : {}),
-          ...(cutReason === undefined ? {} : { reason: cutReason }),
-        });
-      }
-    };
-    const pump = (from: Duplex, to: Duplex, name: RelayEnd, count: (bytes: number) => void): void => {
-      const source = keepReadable(from);
-      const target = keepReadable(to);
-      from.on('data', (chunk: Buffer) => {
-        if (target.discardsWrites) return;
-        count(chunk.length);
-        // Reading pauses until the target's 'drain', so that at most one chunk queues beyond the target's buffer.
-        if (!to.write(chunk)) from.pause();
+    const pump = (from: RelayEnd, to: RelayEnd, name: Ended, count: (bytes: number) => void): void =>
+      from.start({
+        onData: (bytes) => {
+          if (to.discardsWrites) return;
+          count(bytes.length);
+          // Reading pauses until the target's drain, so that at most one chunk queues beyond the target's buffer.
+          if (!to.write(bytes)) from.pause();
+        },
+        onDrain: () => to.resume(),
+        onEnd: () => to.end(),
+        onClosed: (inOrder) => {
+          if (!inOrder) {
+            ended ??= name;
+            const timer = resetOnceFlushed(to, () => (lingered = true));
+            if (timer) timers.push(timer);
+          }
+          if (--open > 0) return;
+          for (const timer of timers) clearTimeout(timer);
+          from.release?.();
+          to.release?.();
+          resolve({
+            bytesSent,
+            bytesReceived,
+            ended: ended ?? 'finished',
+            ...(lingered ? { lingered } : {}),
+            ...(cutReason === undefined ? {} : { reason: cutReason }),
+          });
+        },
       });
-      to.on('drain', () => from.resume());
-      const end = (): void => {
-        // A reset stream also emits 'end', before the 'close' that reports the reset. No FIN may be sent to the other side in between.
-        if (!source.wasReset && !to.destroyed && !to.writableEnded) to.end();
-      };
-      // If the end comes from a reset, a pending write fails within this turn of the event loop.
-      from.once('end', () => (from.writableLength > 0 ? setImmediate(end) : end()));
-      // The following 'close' handles the failure. An error without a listener would end the process.
-      from.on('error', () => undefined);
-      if (from.destroyed) setImmediate(closed(from, to, name));
-      else from.once('close', closed(from, to, name));
-    };
-    // Each direction ends separately, whichever side opened the socket.
-    for (const end of [pod, peer]) if (end instanceof net.Socket) end.allowHalfOpen = true;
-    pump(pod, peer, 'pod-reset', (bytes) => (bytesSent += bytes));
-    pump(peer, pod, 'peer-reset', (bytes) => (bytesReceived += bytes));
-    pod.resume();
-    peer.resume();
+    pump(ends.pod, ends.peer, 'pod-reset', (bytes) => (bytesSent += bytes));
+    pump(ends.peer, ends.pod, 'peer-reset', (bytes) => (bytesReceived += bytes));
   });
 
   return {
@@ -110,8 +94,8 @@ export function relay(pod: Duplex, peer: Duplex): Relay {
     cut: (reason) => {
       ended ??= 'cut';
       cutReason ??= reason;
-      reset(pod);
-      reset(peer);
+      ends.pod.reset();
+      ends.peer.reset();
     },
     counts: () => ({ bytesSent, bytesReceived }),
   };

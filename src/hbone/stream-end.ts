@@ -5,15 +5,9 @@
  */
 import type http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
+import { StreamDuplex } from '../http2/stream-duplex.js';
+import { deliveryMsMax, unreadBytesMax } from '../http2/unread-bytes.js';
 
-/** After one side was reset: how long data waits for a slow reader on the other side before it is dropped. */
-export const deliveryMsMax = 30_000;
-
-/**
- * Bytes that the reset streams of one session may hold together. A reset stream no longer counts against the session's concurrent
- * streams, so nothing else bounds this memory. Data beyond the limit is lost, as in plain Node.js.
- */
-export const heldBytesMax = 16 << 20;
 const heldBytes = new WeakMap<http2.Http2Session, number>();
 
 type Write = NonNullable<Duplex['_write']>;
@@ -23,17 +17,35 @@ type Done = (error?: Error | null) => void;
 const nothing = Buffer.alloc(0);
 const ends = new WeakMap<Duplex, StreamEnd>();
 
+/** How a stream ends. A StreamDuplex of an HTTP/2 stream knows it itself. */
+export interface StreamEnd {
+  /** The peer reset the stream: a following 'end' event is not an orderly end by the peer. */
+  readonly wasReset: boolean;
+  /** Writes no longer reach the peer. */
+  readonly discardsWrites: boolean;
+  /** All data up to the peer's end was read, and all data was written. */
+  readonly inOrder: boolean;
+  /** Destroys the stream at once and drops unread data. */
+  destroy(error?: Error): void;
+  /**
+   * Runs `call` when all written data is flushed, including the end; at once if nothing is pending. `call` does not run if the stream
+   * closes first.
+   */
+  whenFlushed(call: () => void): void;
+}
+
 /**
  * From this call on, a failed write or a reset ends the stream only after all received data was read. Idempotent: one StreamEnd per
  * stream.
  */
 export function keepReadable(stream: Duplex): StreamEnd {
+  if (stream instanceof StreamDuplex) return stream;
   let end = ends.get(stream);
-  if (!end) ends.set(stream, (end = new StreamEnd(stream)));
+  if (!end) ends.set(stream, (end = new KeptStreamEnd(stream)));
   return end;
 }
 
-export class StreamEnd {
+class KeptStreamEnd implements StreamEnd {
   readonly #stream: Duplex;
   readonly #destroy: Duplex['destroy'];
   readonly #http2: http2.Http2Stream | undefined;
@@ -204,7 +216,7 @@ export class StreamEnd {
     const session = this.#http2?.session;
     if (!session) return true;
     const sum = (heldBytes.get(session) ?? 0) + bytes;
-    if (sum > heldBytesMax) return false;
+    if (sum > unreadBytesMax) return false;
     heldBytes.set(session, sum);
     this.#stream.once('close', () => heldBytes.set(session, (heldBytes.get(session) ?? bytes) - bytes));
     return true;

@@ -54,7 +54,10 @@ export interface StreamListener {
   onEnd(trailers: Fields | undefined): void;
   /** After a `write` that returned false. */
   onDrain(): void;
-  /** At most once, and the last event. Not called for the owner's own `reset`. */
+  /**
+   * At most once, and the last event. Not called for the owner's own `reset`. Data that was kept while the stream was paused comes before
+   * it, paused or not, and so does `onEnd` if the end was received: a peer may respond, end and reset at once.
+   */
   onReset(reset: StreamReset): void;
 }
 
@@ -77,6 +80,11 @@ export interface Http2Stream {
   end(trailers?: Fields): void;
   /** Server: the response is complete or will be; the rest of the request is discarded, and RST_STREAM (NO_ERROR) follows the response's end (RFC 9113, section 8.1). */
   discard(): void;
+  /**
+   * Calls back once everything that was written, the end included, was handed to the transport; at once if nothing waits. Not called if
+   * the stream is reset before.
+   */
+  whenFlushed(call: () => void): void;
   /** Sends RST_STREAM. Queued bytes are dropped. No event follows. */
   reset(code: number): void;
   /** While paused, received data is kept (at most the stream's window) and its window is not opened again. */
@@ -111,6 +119,11 @@ export interface ConnectionOptions {
   readonly maxConcurrentStreams: number;
   readonly streamWindowBytes: number;
   readonly connectionWindowBytes: number;
+  /**
+   * Bytes kept for paused streams that do not count against the connection's window. Beyond them a connection's streams wait for each
+   * other. Without it: one window of the connection.
+   */
+  readonly keptBytesMax?: number;
   readonly frameBytesMax: number;
   /** Limits of one received header block, decoded as RFC 9113, section 6.5.2 counts; beyond it the stream is reset and the connection goes on. */
   readonly headerListBytesMax: number;

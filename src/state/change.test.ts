@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { behind, key, policy, service, uid, workload } from '../../test/support/mesh.js';
-import { parseIp } from '../model/address.js';
+import { key, policy, workload } from '../../test/support/mesh.js';
+import { dice, randomUpdate } from '../../test/support/random-mesh.js';
 import type { AuthorizationPolicy } from '../model/policy.js';
-import type { WaypointRef, Workload } from '../model/workload.js';
+import type { Workload } from '../model/workload.js';
 import { ChangeTracker, touchedWorkloads, touchesWorkload } from './change.js';
 import { identitiesOf, waypointsOf } from './resolve.js';
 import { MeshState, type MeshUpdate } from './store.js';
@@ -23,72 +23,6 @@ function restsOn(view: MeshState, { uid: name }: Workload): string {
       return [waypoints, waypoints.map((waypoint) => identitiesOf(view, waypoint).sort())];
     }),
   ]);
-}
-
-/** A deterministic generator of numbers in [0, n) for a seed. */
-function dice(seed: number): (n: number) => number {
-  let state = seed;
-  return (n) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * n);
-  };
-}
-
-const names = ['a', 'b', 'c', 'd', 'e', 'f'];
-
-function randomUpdate(roll: (n: number) => number): MeshUpdate {
-  const pick = <T>(all: readonly T[]): T => all[roll(all.length)] as T;
-  const reference = (): WaypointRef | undefined =>
-    pick([
-      undefined,
-      { kind: 'hostname', service: key(pick(names)), hbonePort: 15008 },
-      { kind: 'address', network: '', ip: parseIp(`10.0.0.${roll(6)}`), hbonePort: 15008 },
-    ]);
-  switch (roll(6)) {
-    case 5: {
-      const namespace = pick(['shop', 'other']);
-      const ip = `10.0.0.${roll(6)}`;
-      const at = `Kubernetes/discovery.k8s.io/EndpointSlice/${namespace}/s/${ip}` as Workload['uid'];
-      if (roll(2)) return { removed: [at] };
-      return { workloads: [workload('s', ip, '', { uid: at, namespace, ...behind(pick(names)) })] };
-    }
-    case 0: {
-      const name = pick(names);
-      const waypoint = reference();
-      return {
-        workloads: [
-          workload(name, `10.0.0.${roll(6)}`, 'node-1', {
-            ...(roll(2) ? behind(pick(names)) : {}),
-            namespace: pick(['shop', 'other']),
-            policies: roll(2) ? [`shop/${pick(names)}`] : [],
-            healthy: roll(3) > 0,
-            nativeTunnel: roll(2) > 0,
-            ...(waypoint && roll(4) === 0 ? { waypoint } : {}),
-          }),
-        ],
-      };
-    }
-    case 1: {
-      const waypoint = reference();
-      return {
-        services: [service(pick(names), `10.0.0.${roll(8)}`, pick([80, 8080]), waypoint ? { waypoint } : {})],
-      };
-    }
-    case 2:
-      return { removed: [pick([uid, key])(pick(names))] };
-    case 3: {
-      const scope: AuthorizationPolicy['scope'] = pick(['global', 'namespace', 'workload', 'workload']);
-      const services = roll(2) ? [key(pick(names))] : [];
-      const namespace = pick(['shop', 'other']);
-      return {
-        policies: [
-          policy(pick(names), 'deny', { destinationPorts: [roll(9)] }, { scope, services, namespace }),
-        ],
-      };
-    }
-    default:
-      return { removedPolicies: [`shop/${pick(names)}`] };
-  }
 }
 
 test('a change to anything that a decision about a workload depends on touches that workload', () => {

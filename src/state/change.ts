@@ -102,17 +102,28 @@ export class ChangeTracker {
 
 /** Whether a decision about connections to the workload may differ now. `view`: the state after the update. */
 export function touchesWorkload(view: MeshView, change: MeshChange, workload: Workload): boolean {
+  if (touchesOwn(view, change, workload)) return true;
+  if (workload.waypoint && touchesWaypoint(view, change, workload.waypoint)) return true;
+  for (const key of view.servicesOf(workload).keys()) {
+    const waypoint = view.service(key)?.waypoint;
+    if (waypoint && touchesWaypoint(view, change, waypoint)) return true;
+  }
+  return false;
+}
+
+/**
+ * `touchesWorkload` without the replicas of its waypoints: whether the workload, its Services or the policies for it may differ now. A
+ * waypoint decides by these alone, so a change of its own replicas does not concern its requests.
+ */
+export function touchesOwn(view: MeshView, change: MeshChange, workload: Workload): boolean {
   if (change.all || change.workloads.has(workload.uid) || change.namespaces.has(workload.namespace))
     return true;
   if (workload.addresses.some((ip) => change.addresses.has(ip))) return true;
   if (workload.addresses.some((ip) => change.references.has(`${workload.namespace} ${ip}`))) return true;
   if (workload.policies.some((key) => change.policies.has(key))) return true;
-  if (workload.waypoint && touchesWaypoint(view, change, workload.waypoint)) return true;
-  for (const key of view.servicesOf(workload).keys()) {
+  if (change.services.size === 0 && change.policyServices.size === 0) return false;
+  for (const key of view.servicesOf(workload).keys())
     if (change.services.has(key) || change.policyServices.has(key)) return true;
-    const waypoint = view.service(key)?.waypoint;
-    if (waypoint && touchesWaypoint(view, change, waypoint)) return true;
-  }
   return false;
 }
 

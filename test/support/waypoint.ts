@@ -12,14 +12,14 @@ import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/r
 import type { AppProtocol, WaypointRef } from '../../src/model/workload.js';
 import { clientOf } from '../../src/waypoint/listener/client.js';
 import { serveConnection } from '../../src/waypoint/listener/connection.js';
-import { recheckAll } from '../../src/waypoint/worker/recheck.js';
+import { ByDestination } from '../../src/waypoint/worker/by-destination.js';
+import { recheck } from '../../src/waypoint/worker/recheck.js';
 import type { ConnectionContext } from '../../src/waypoint/worker/context.js';
 import { connect } from '../../src/waypoint/upstream/dial.js';
 import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
-import { IntrusiveSet } from '../../src/waypoint/exchange/intrusive-set.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/connection-pool.js';
 import { key, service, workload } from './mesh.js';
@@ -100,8 +100,8 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     pool,
     limits,
     mergeSlashes: options.mergeSlashes ?? true,
-    exchanges: new IntrusiveSet(),
-    connections: new Set(),
+    exchanges: new ByDestination(),
+    connections: new ByDestination(),
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
     mirrorShares: new FairLimit(limits.mirrorsMax),
@@ -149,7 +149,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     relayed,
     apply: (update) => {
       const change = state.apply(update);
-      return change ? recheckAll(context, change) : 0;
+      return change ? recheck(context, change) : 0;
     },
   };
 }

@@ -2,7 +2,7 @@
 import type { SocketAddress } from '../../model/address.js';
 import { authorize, type HttpAttributes, type Verdict } from '../../policy/authorize.js';
 import type { Client } from '../listener/client.js';
-import type { PolicyGroup } from './policy-groups.js';
+import type { PolicyGroup } from './endpoint-policies.js';
 
 /** Every group has to allow the client. `http` is undefined for a connection that is not HTTP. */
 export function authorizeClient(

@@ -11,61 +11,55 @@ import { isV6 } from '../../model/address.js';
 import { emptyMatch, type AuthorizationPolicy } from '../../model/policy.js';
 import type { Service } from '../../model/service.js';
 import type { ServiceKey, Workload } from '../../model/workload.js';
-import { candidatesOf, type Candidate } from '../../state/resolve.js';
+import type { Candidate } from '../../state/resolve.js';
 import type { MeshView } from '../../state/store.js';
+import type { ChangeImpact } from '../state/change-impact.js';
 import type { Endpoint } from '../upstream/endpoint.js';
-
-/** Policies that are evaluated together: any matching DENY denies; if there are ALLOW policies, one of them has to match. */
-export interface PolicyGroup {
-  readonly policies: readonly AuthorizationPolicy[];
-  /** The address and port that the group's policies are written for. */
-  readonly destination: SocketAddress;
-  /** DENY policies that name an address or a port. They are also evaluated with `others`. */
-  readonly named: readonly AuthorizationPolicy[];
-  /** The destination's other addresses and ports. */
-  readonly others: readonly SocketAddress[];
-}
-
-/** The Service port that a request is sent to: the one that the client dialed, or a route's backend. */
-export interface ServicePort {
-  readonly service: ServiceKey;
-  readonly port: number;
-}
-
-interface Known {
-  readonly sent: ServicePort | undefined;
-  readonly groups: readonly PolicyGroup[];
-}
+import { EndpointPolicyCache, type EndpointPolicies, type PolicyGroup } from './endpoint-policies.js';
+import { reachableBy, type ServicePort } from './reachable.js';
 
 export class PolicyGroups {
-  #byEndpoint = new Map<Endpoint, Known[]>();
-  #byService = new Map<string, readonly PolicyGroup[]>();
-  #ofWorkload = new Map<string, readonly AuthorizationPolicy[]>();
-  #ofService = new Map<string, readonly AuthorizationPolicy[]>();
+  readonly #endpoints = new EndpointPolicyCache();
+  readonly #byService = new Map<ServiceKey, Map<string, readonly PolicyGroup[]>>();
+  readonly #ofWorkload = new Map<string, readonly AuthorizationPolicy[]>();
+  readonly #ofService = new Map<string, readonly AuthorizationPolicy[]>();
 
   constructor(
     private readonly view: MeshView,
     private readonly node: string,
   ) {}
 
-  /** Drops all cached groups. Called after each mesh update. */
-  clear(): void {
-    this.#byEndpoint = new Map();
-    this.#byService = new Map();
-    this.#ofWorkload = new Map();
-    this.#ofService = new Map();
+  /**
+   * Drops the groups that a mesh update affects, and no others: deriving those of a large mesh again takes tens of milliseconds. Returns the
+   * endpoints' policies that are affected and in use. Called after each mesh update.
+   */
+  forget(impact: ChangeImpact): EndpointPolicies[] {
+    for (const key of impact.services()) {
+      this.#byService.delete(key);
+      this.#ofService.delete(key);
+    }
+    if (impact.isWide) this.#ofWorkload.clear();
+    else for (const uid of impact.workloads()) this.#ofWorkload.delete(uid);
+    return this.#endpoints.forget(impact);
+  }
+
+  /** Drops the policies of an endpoint, except those in use. */
+  forgetEndpoint(endpoint: Endpoint): void {
+    this.#endpoints.forgetEndpoint(endpoint);
   }
 
   /** The policies of the Service that the client dialed. `dialed`: the Service address that the client used. */
   ofService({ service: key, port }: ServicePort, dialed: IpAddress): readonly PolicyGroup[] {
     const policies = this.#policiesForService(key);
     if (policies.length === 0) return none;
-    const name = `${key} ${port} ${dialed}`;
-    let found = this.#byService.get(name);
+    let all = this.#byService.get(key);
+    if (!all) this.#byService.set(key, (all = new Map()));
+    const name = `${port} ${dialed}`;
+    let found = all.get(name);
     if (!found) {
       const targetPort = this.view.service(key)?.ports.find((one) => one.servicePort === port)?.targetPort;
       found = groupsOf(policies, { ip: dialed, port }, [], targetPort ? [targetPort] : []);
-      this.#byService.set(name, found);
+      all.set(name, found);
     }
     return found;
   }
@@ -77,30 +71,17 @@ export class PolicyGroups {
    * workload that it may choose apply here.
    */
   ofEndpoint(endpoint: Endpoint, sent: ServicePort | undefined): readonly PolicyGroup[] {
-    let list = this.#byEndpoint.get(endpoint);
-    if (!list) this.#byEndpoint.set(endpoint, (list = []));
-    for (const known of list)
-      if (known.sent?.service === sent?.service && known.sent?.port === sent?.port) return known.groups;
-    const groups = distinct(
-      this.candidates(endpoint, sent).flatMap((candidate) => this.#ofCandidate(candidate, sent)),
-    );
-    list.push({ sent, groups });
-    return groups;
+    const one = this.at(endpoint, sent);
+    return (one.groups ??= distinct(
+      reachableBy(this.view, this.node, endpoint, sent).flatMap((candidate) =>
+        this.#ofCandidate(candidate, sent),
+      ),
+    ));
   }
 
-  /** The workloads that a request to this endpoint may reach. */
-  candidates(endpoint: Endpoint, sent: ServicePort | undefined): readonly Candidate[] {
-    // The current workload: the endpoint's copy may be older than a policy that selects the workload.
-    const workload = this.view.workload(endpoint.workload.uid) ?? endpoint.workload;
-    if (!endpoint.via || !sent) return [{ workload, target: endpoint.target }];
-    const service = this.view.service(sent.service);
-    if (!service) return [{ workload, target: endpoint.target }];
-    // The other waypoint prefers endpoints by its own node, and health may differ when the request arrives there: take every endpoint.
-    const all: Service = {
-      ...service,
-      loadBalancing: { preference: [], mode: 'unspecified', allowUnhealthy: true },
-    };
-    return candidatesOf(this.view, all, { ip: endpoint.target.ip, port: sent.port }, this.node);
+  /** The policies of an endpoint, to be used by a request that is sent there. */
+  at(endpoint: Endpoint, sent: ServicePort | undefined): EndpointPolicies {
+    return this.#endpoints.at(endpoint, sent);
   }
 
   #ofCandidate({ workload, target }: Candidate, sent: ServicePort | undefined): readonly PolicyGroup[] {

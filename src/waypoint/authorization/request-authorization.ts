@@ -7,7 +7,7 @@ import { authorizeClient } from './authorize.js';
 import type { RequestHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import { joinedHeader, type Headers } from '../http/headers.js';
-import type { ServicePort } from './policy-groups.js';
+import type { ServicePort } from './reachable.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 import type { Endpoint } from '../upstream/endpoint.js';
 

@@ -1,6 +1,5 @@
 /** A client's connection from its start: it is counted, drained and destroyed even before its protocol is known. */
 import type { Duplex } from 'node:stream';
-import type { ChangeImpact } from '../state/change-impact.js';
 import type { ActiveConnection, ConnectionContext } from '../worker/context.js';
 import type { Client } from './client.js';
 import { notServed, type Destination } from './destination.js';
@@ -11,7 +10,6 @@ interface ConnectionHandler {
   destroy(): void;
   /** Of the TCP proxy: authorizes the relayed connection again, and ends it. */
   readonly relay?: {
-    isAffected(impact: ChangeImpact): boolean;
     /** Why the connection is no longer allowed; undefined if it is. */
     forbidden(): string | undefined;
     cut(why: string): void;
@@ -22,6 +20,8 @@ export class ClientConnection implements ActiveConnection {
   #handler: ConnectionHandler | undefined;
   #draining = false;
   #closed = false;
+  /** Its index in the context's connections (IntrusiveSet). */
+  slot = -1;
 
   constructor(
     readonly context: ConnectionContext,
@@ -53,10 +53,6 @@ export class ClientConnection implements ActiveConnection {
   destroy(): void {
     if (this.#handler) this.#handler.destroy();
     else this.stream.destroy();
-  }
-
-  isAffected(impact: ChangeImpact): boolean {
-    return impact.destination(this.destination) || this.#handler?.relay?.isAffected(impact) === true;
   }
 
   recheck(): void {

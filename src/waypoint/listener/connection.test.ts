@@ -11,7 +11,7 @@ import {
   startWaypoint,
   echoHandler,
 } from '../../../test/support/waypoint.js';
-import { deliveryMsMax } from '../../hbone/stream-end.js';
+import { deliveryMsMax } from '../../http2/unread-bytes.js';
 
 test('a connection without any bytes yet is counted, drained and ended', async (t) => {
   const server = await httpUpstream(t, echoHandler('api'));

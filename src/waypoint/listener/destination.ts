@@ -2,7 +2,7 @@
 import type { SocketAddress } from '../../model/address.js';
 import type { Service } from '../../model/service.js';
 import type { Workload } from '../../model/workload.js';
-import type { ServicePort } from '../authorization/policy-groups.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 
 /** A Service's port, or a workload's own address. `dialed`: the address that the client connected to. */

@@ -6,7 +6,8 @@ import { performance } from 'node:perf_hooks';
 import { relay as relayBytes } from '../../hbone/relay.js';
 import { denialReason } from '../../policy/authorize.js';
 import { authorizeClient } from '../authorization/authorize.js';
-import type { ServicePort } from '../authorization/policy-groups.js';
+import { EndpointUse } from '../authorization/policy-use.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import type { Endpoint } from '../upstream/endpoint.js';
 import { chooseBackend, chooseEndpoint } from '../upstream/load-balancer.js';
 import type { ClientConnection } from './client-connection.js';
@@ -23,17 +24,18 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
   stream.pause();
   let relay: ReturnType<typeof relayBytes> | undefined;
   let current: Target | undefined;
+  const use = new EndpointUse(connection);
   connection.handOver({
     // The connection has no requests between which it could end, so a drain waits for its own end.
     drain: () => undefined,
     destroy: () => (relay ? relay.cut('the waypoint ends') : stream.destroy()),
     relay: {
-      isAffected: (impact) => current !== undefined && impact.endpoint(current.endpoint, current.sent),
       forbidden: () => current && forbidden(connection, current),
       cut: (why) => (relay ? relay.cut(why) : stream.destroy(new Error('reset'))),
     },
   });
   const refuse = (why: string, endpoint?: Endpoint): void => {
+    use.end();
     connection.closed();
     context.onRelay(client, destination, endpoint, why);
     stream.destroy(new Error('reset'));
@@ -46,10 +48,12 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
     const { endpoint } = target;
     const why = forbidden(connection, target);
     if (why !== undefined) return refuse(why, endpoint);
+    use.begin(context.state.policies, endpoint, target.sent);
     try {
       const peer = await context.pool.dial(endpoint, client);
       // Policies may have changed while the endpoint was dialed, and the recheck may have cut the connection.
       if (stream.destroyed) {
+        use.end();
         connection.closed();
         return void peer.destroy();
       }
@@ -67,6 +71,7 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
       const { lingered } = await relay.done;
       if (lingered === true) context.onLimitReached('linger');
       endpoint.active--;
+      use.end();
       connection.closed();
       return;
     } catch (error) {

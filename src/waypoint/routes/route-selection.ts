@@ -1,7 +1,7 @@
 /** The routing of one request: the rule, its backend, the backend's Service port, and the session that names an endpoint. */
 import type { RouteBackend, RouteRule } from '../../model/route.js';
 import type { ServicePolicy } from '../../model/service-policy.js';
-import type { ServicePort } from '../authorization/policy-groups.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
 import type { Client } from '../listener/client.js';
 import { servicePortOf, type Destination } from '../listener/destination.js';

@@ -1,40 +1,94 @@
 /** Which of a waypoint's decisions a mesh update affects. All other requests and connections are not authorized again. */
-import type { ServiceKey } from '../../model/workload.js';
-import { touchedWorkloads, type MeshChange } from '../../state/change.js';
-import type { Destination } from '../listener/destination.js';
-import type { ServicePort } from '../authorization/policy-groups.js';
-import type { WaypointState } from './waypoint-state.js';
+import { claimRankOf, claimRanks } from '../../model/ownership.js';
+import type { IpAddress } from '../../model/address.js';
+import type { ServiceKey, WorkloadUid } from '../../model/workload.js';
+import { touchesOwn, type MeshChange } from '../../state/change.js';
+import type { MeshView } from '../../state/store.js';
+import { reachableBy, type ServicePort } from '../authorization/reachable.js';
 import type { Endpoint } from '../upstream/endpoint.js';
 
+/**
+ * The impact of one change. A question about a pod that the change does not concern is one lookup: `nearPods` holds all pods whose decisions may
+ * differ, and is computed from the change alone, however many pods, requests and connections there are.
+ */
 export class ChangeImpact {
-  readonly #workload: ReturnType<typeof touchedWorkloads>;
+  /** The change concerns workloads by their namespace or policies, so any workload may be affected. */
+  readonly isWide: boolean;
+  /** All pods that may be affected, and others; empty if the change is wide. */
+  readonly nearPods: ReadonlySet<WorkloadUid>;
+  readonly #workloads = new Map<WorkloadUid, boolean>();
+  readonly #viaServices = new Map<string, boolean>();
 
+  /** @param view the state after the update */
   constructor(
-    private readonly state: WaypointState,
+    private readonly view: MeshView,
+    private readonly node: string,
     private readonly change: MeshChange,
   ) {
-    this.#workload = touchedWorkloads(state.view, change);
+    this.isWide = change.all || change.namespaces.size > 0 || change.policies.size > 0;
+    this.nearPods = this.isWide ? new Set() : nearPodsOf(view, change);
   }
 
-  /** True: the update may change whether the waypoint serves this destination, or the Service's own policies. */
-  destination(destination: Destination): boolean {
-    return destination.kind === 'service'
-      ? this.#service(destination.service.key)
-      : this.#workload(destination.workload.uid);
+  /** Workloads that were added, changed or removed. */
+  workloads(): Iterable<WorkloadUid> {
+    return this.change.workloads;
+  }
+
+  /** Services that were added, changed or removed, or whose own policies changed. */
+  *services(): Iterable<ServiceKey> {
+    yield* this.change.services;
+    yield* this.change.policyServices;
+  }
+
+  /** True: the update may change which policies apply to this workload, or whether the waypoint serves it. */
+  workload(uid: WorkloadUid): boolean {
+    if (!this.isWide && !this.nearPods.has(uid) && claimRankOf(uid) === claimRanks.pod) return false;
+    let found = this.#workloads.get(uid);
+    if (found === undefined) {
+      const workload = this.view.workload(uid);
+      found = workload ? touchesOwn(this.view, this.change, workload) : this.change.workloads.has(uid);
+      this.#workloads.set(uid, found);
+    }
+    return found;
   }
 
   /** True: the update affects the Service that the request was sent to, or a workload that the endpoint may lead to. */
   endpoint(endpoint: Endpoint, sent: ServicePort | undefined): boolean {
-    if (sent && this.#service(sent.service)) return true;
-    if (this.#workload(endpoint.workload.uid)) return true;
+    const { change } = this;
+    if (sent && (change.services.has(sent.service) || change.policyServices.has(sent.service))) return true;
+    if (this.workload(endpoint.workload.uid)) return true;
     if (!endpoint.via || !sent) return false;
-    if (this.change.endpointsOf.has(sent.service)) return true;
-    return this.state.policies
-      .candidates(endpoint, sent)
-      .some(({ workload }) => this.#workload(workload.uid));
+    if (change.endpointsOf.has(sent.service)) return true;
+    const name = `${sent.service} ${sent.port} ${endpoint.target.ip}`;
+    let found = this.#viaServices.get(name);
+    if (found === undefined) {
+      found = reachableBy(this.view, this.node, endpoint, sent).some(({ workload }) =>
+        this.workload(workload.uid),
+      );
+      this.#viaServices.set(name, found);
+    }
+    return found;
   }
+}
 
-  #service(key: ServiceKey): boolean {
-    return this.change.services.has(key) || this.change.policyServices.has(key);
+/**
+ * A superset of the pods that a change touches by their name, their address, or a Service that fronts them (src/state/change.ts): all pods at
+ * the address of anything that changed, and at the address of any endpoint of a Service that changed.
+ */
+function nearPodsOf(view: MeshView, change: MeshChange): Set<WorkloadUid> {
+  const near = new Set(change.workloads);
+  const at = (ip: IpAddress): void => {
+    for (const { uid } of view.claimantsOf(ip)) near.add(uid);
+  };
+  for (const ip of change.addresses) at(ip);
+  for (const reference of change.references) at(reference.slice(reference.indexOf(' ') + 1) as IpAddress);
+  for (const services of [change.services, change.policyServices]) {
+    for (const key of services) {
+      for (const { uid, addresses } of view.endpointsOf(key)) {
+        near.add(uid);
+        for (const ip of addresses) at(ip);
+      }
+    }
   }
+  return near;
 }

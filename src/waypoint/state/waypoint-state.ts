@@ -1,20 +1,29 @@
 /** A worker's state: the mesh and the routes. One writer applies updates. Derived values are cached until the next update. */
 import type { SocketAddress } from '../../model/address.js';
 import { formatSocketAddress } from '../../model/address.js';
-import { namespaceOfKey } from '../../model/ownership.js';
+import { claimRankOf, claimRanks, namespaceOfKey } from '../../model/ownership.js';
 import type { Route, RouteKey } from '../../model/route.js';
 import { servicePolicyName, type ServicePolicy } from '../../model/service-policy.js';
 import type { Service } from '../../model/service.js';
-import type { AppProtocol, PortMapping, ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
+import type {
+  AppProtocol,
+  PortMapping,
+  ServiceKey,
+  WaypointRef,
+  Workload,
+  WorkloadUid,
+} from '../../model/workload.js';
 import { RegexTime } from '../../policy/regex.js';
 import { candidatesOf, waypointsOf } from '../../state/resolve.js';
 import { ChangeTracker, type MeshChange } from '../../state/change.js';
 import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js';
+import type { EndpointPolicies } from '../authorization/endpoint-policies.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
 import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
 import { compileRoutes, refusing, type Matcher } from '../routes/compile.js';
 import type { Endpoint } from '../upstream/endpoint.js';
 import { newHealth } from '../upstream/endpoint-health.js';
+import { ChangeImpact } from './change-impact.js';
 
 export interface WaypointUpdate {
   readonly mesh?: MeshUpdate;
@@ -23,6 +32,13 @@ export interface WaypointUpdate {
   readonly servicePolicies?: readonly ServicePolicy[];
   /** Resource names. */
   readonly removedServicePolicies?: readonly string[];
+}
+
+/** What an update of the mesh affects. */
+export interface AppliedChange {
+  readonly impact: ChangeImpact;
+  /** Affected policies of endpoints, each with the requests and connections that they allowed. */
+  readonly inUse: readonly EndpointPolicies[];
 }
 
 type RouteKind = Route['kind'];
@@ -45,18 +61,28 @@ export class WaypointState {
   readonly #changes = new ChangeTracker(this.#mesh);
   readonly #routes = new Map<RouteKey, Route>();
   readonly #known = new Map<string, Endpoint>();
+  /** The same endpoints by workload. */
+  readonly #ofWorkload = new Map<WorkloadUid, Set<Endpoint>>();
+  /** Workloads that were changed or removed while one of their endpoints was in use. */
+  readonly #removed = new Set<WorkloadUid>();
   #sweepAt = sweepEndpointsMin;
   /** Keyed by Service and the route's namespace: a lookup never scans the routes of other namespaces. */
   readonly #attached = new Map<string, Map<RouteKey, Route>>();
   /** By resource name. */
   readonly #servicePolicies = new Map<string, ServicePolicy>();
   readonly #routings = new Map<string, Routing | undefined>();
-  /** For routings made of consumer routes, by the key of `#routings`. `endpoints`: the value of `#endpoints` at the last comparison. */
+  /** For routings made of consumer routes, by the key of `#routings`. `meshVersion`: the state's at the last comparison. */
   readonly #consumers = new Map<
     string,
-    { readonly routes: readonly Route[]; readonly plain: string; endpoints: object }
+    { readonly routes: readonly Route[]; readonly plain: string; meshVersion: number }
   >();
-  #endpoints = new Map<string, readonly Endpoint[]>();
+  /** Endpoints by Service and port. */
+  readonly #endpoints = new Map<ServiceKey, Map<number, readonly Endpoint[]>>();
+  /** Services of `#endpoints` with an endpoint that is no pod: another workload may become the owner of its address at any update. */
+  readonly #ownedElsewhere = new Set<ServiceKey>();
+  /** The locality of the waypoint's node, by which endpoints are preferred. */
+  #locality: string | undefined;
+  #meshVersion = 0;
   /**
    * Regex time by the client's namespace: one namespace cannot use up the time of the others. Kept over updates, so that a changed route
    * does not reset it.
@@ -77,8 +103,8 @@ export class WaypointState {
     return this.#mesh;
   }
 
-  /** Returns what changed in the mesh; undefined for an update of routes and Services' settings alone. */
-  apply(update: WaypointUpdate): MeshChange | undefined {
+  /** Returns what the update affects; undefined for an update of routes and Services' settings alone. */
+  apply(update: WaypointUpdate): AppliedChange | undefined {
     const { mesh, routes = [], removedRoutes = [] } = update;
     for (const name of update.removedServicePolicies ?? []) this.#servicePolicies.delete(name);
     for (const policy of update.servicePolicies ?? [])
@@ -100,12 +126,27 @@ export class WaypointState {
       }
     }
     if (attached.size > 0) this.#forgetRoutings(attached);
-    if (mesh) {
-      this.#endpoints = new Map();
-      this.policies.clear();
-      this.#forgetEndpoints();
+    if (!change) return undefined;
+    this.#meshVersion++;
+    this.#forgetLists(change);
+    const impact = new ChangeImpact(this.#mesh, this.node, change);
+    const inUse = this.policies.forget(impact);
+    this.#forgetRemoved(change);
+    return { impact, inUse };
+  }
+
+  /** Drops the endpoints of the Services whose endpoints may differ after a mesh update. */
+  #forgetLists(change: MeshChange): void {
+    const locality = JSON.stringify(this.#mesh.localityOf(this.node));
+    if (locality !== this.#locality) {
+      this.#locality = locality;
+      this.#endpoints.clear();
+      this.#ownedElsewhere.clear();
+      return;
     }
-    return change;
+    for (const keys of [change.services, change.endpointsOf, this.#ownedElsewhere])
+      for (const key of keys) this.#endpoints.delete(key);
+    this.#ownedElsewhere.clear();
   }
 
   /** The whole state as one update, for a worker that starts later. */
@@ -156,7 +197,7 @@ export class WaypointState {
     const ofConsumer = consumer === undefined ? [] : attached(consumer);
     if (ofConsumer.length > 0) {
       const plain = plainBackendsOf(ofConsumer, this.#isPlain);
-      this.#consumers.set(key, { routes: ofConsumer, plain, endpoints: this.#endpoints });
+      this.#consumers.set(key, { routes: ofConsumer, plain, meshVersion: this.#meshVersion });
     } else this.#consumers.delete(key);
     const group =
       ofConsumer.length > 0
@@ -183,8 +224,8 @@ export class WaypointState {
   /** False: a mesh update changed which backends of the consumer routes are plain, so the routing has to be compiled again. */
   #isCurrent(key: string): boolean {
     const known = this.#consumers.get(key);
-    if (!known || known.endpoints === this.#endpoints) return true;
-    known.endpoints = this.#endpoints;
+    if (!known || known.meshVersion === this.#meshVersion) return true;
+    known.meshVersion = this.#meshVersion;
     return plainBackendsOf(known.routes, this.#isPlain) === known.plain;
   }
 
@@ -237,11 +278,14 @@ export class WaypointState {
     const service = this.#mesh.service(key);
     const mapping = service?.ports.find(({ servicePort }) => servicePort === port);
     if (!service || !mapping) return undefined;
-    const name = `${key} ${port}`;
-    const known = this.#endpoints.get(name);
-    if (known) return known;
-    const found = this.#endpointsOf(service, mapping);
-    this.#endpoints.set(name, found);
+    let lists = this.#endpoints.get(key);
+    if (!lists) {
+      this.#endpoints.set(key, (lists = new Map()));
+      if (this.#mesh.endpointsOf(key).some(({ uid }) => claimRankOf(uid) !== claimRanks.pod))
+        this.#ownedElsewhere.add(key);
+    }
+    let found = lists.get(port);
+    if (!found) lists.set(port, (found = this.#endpointsOf(service, mapping)));
     return found;
   }
 
@@ -282,12 +326,16 @@ export class WaypointState {
   }
 
   #endpointOf(workload: Workload, target: SocketAddress, protocol: AppProtocol, via?: WaypointRef): Endpoint {
-    const key = `${workload.uid} ${formatSocketAddress(target)} ${protocol}${via ? ' via' : ''}`;
+    // Connections are pooled by the key: if the Service changes its waypoint, its requests take another connection.
+    const key = `${workload.uid} ${formatSocketAddress(target)} ${protocol}${via ? ` via ${via.kind === 'hostname' ? via.service : via.ip} ${via.hbonePort}` : ''}`;
     let endpoint = this.#known.get(key);
     if (!endpoint) {
       if (this.#known.size >= this.#sweepAt) this.#forgetUnlisted();
       endpoint = { key, workload, target, protocol, via, active: 0, health: newHealth() };
       this.#known.set(key, endpoint);
+      let others = this.#ofWorkload.get(workload.uid);
+      if (!others) this.#ofWorkload.set(workload.uid, (others = new Set()));
+      others.add(endpoint);
     }
     endpoint.workload = workload;
     return endpoint;
@@ -298,9 +346,11 @@ export class WaypointState {
    * so clients choose how many endpoints there are.
    */
   #forgetUnlisted(): void {
-    const listed = new Set([...this.#endpoints.values()].flat());
-    for (const [key, endpoint] of this.#known)
-      if (endpoint.active === 0 && !listed.has(endpoint)) this.#known.delete(key);
+    const listed = new Set<Endpoint>();
+    for (const lists of this.#endpoints.values())
+      for (const list of lists.values()) for (const endpoint of list) listed.add(endpoint);
+    for (const endpoint of this.#known.values())
+      if (endpoint.active === 0 && !listed.has(endpoint)) this.#forgetEndpoint(endpoint);
     this.#sweepAt = Math.max(sweepEndpointsMin, 2 * this.#known.size);
   }
 
@@ -309,9 +359,23 @@ export class WaypointState {
     return this.#known.size;
   }
 
-  #forgetEndpoints(): void {
-    for (const [key, endpoint] of this.#known) {
-      if (endpoint.active === 0 && !this.#mesh.workload(endpoint.workload.uid)) this.#known.delete(key);
+  /** Removes the endpoints of removed workloads; those in use at a later update, when they are not. */
+  #forgetRemoved(change: MeshChange): void {
+    for (const uid of change.workloads) if (this.#ofWorkload.has(uid)) this.#removed.add(uid);
+    for (const uid of this.#removed) {
+      if (!this.#mesh.workload(uid))
+        for (const endpoint of this.#ofWorkload.get(uid) ?? [])
+          if (endpoint.active === 0) this.#forgetEndpoint(endpoint);
+      if (this.#mesh.workload(uid) || !this.#ofWorkload.has(uid)) this.#removed.delete(uid);
     }
+  }
+
+  #forgetEndpoint(endpoint: Endpoint): void {
+    this.#known.delete(endpoint.key);
+    this.policies.forgetEndpoint(endpoint);
+    const { uid } = endpoint.workload;
+    const others = this.#ofWorkload.get(uid);
+    others?.delete(endpoint);
+    if (others?.size === 0) this.#ofWorkload.delete(uid);
   }
 }

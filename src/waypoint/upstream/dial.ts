@@ -36,7 +36,7 @@ export function createDial(
     const own = svid();
     if (!own)
       throw new WeftError('WEFT_NO_CERTIFICATE', 'this waypoint has no certificate yet', { retryable: true });
-    const through = async (next: SocketAddress, expected: SpiffeId): Promise<Duplex> => {
+    const through = async (next: SocketAddress, expected: SpiffeId, spread = false): Promise<Duplex> => {
       const { stream } = await pool.open({
         svid: own,
         expected: [expected],
@@ -49,6 +49,7 @@ export function createDial(
           ...(client.identity === undefined || via ? {} : { [sourceIdentityHeader]: client.identity }),
         },
         connect: () => reach(next, limits.connectTimeoutMsMax),
+        spread,
       });
       return stream;
     };
@@ -60,7 +61,7 @@ export function createDial(
       const found = resolveWaypoint(state.view, via, Math.random(), avoid);
       if (!found) break;
       try {
-        return await through(found.address, found.workload.identity);
+        return await through(found.address, found.workload.identity, true);
       } catch (error) {
         if (!isEndpointFailure(error)) throw error;
         last = error;

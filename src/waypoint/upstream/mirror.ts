@@ -16,11 +16,11 @@ import type { UpstreamPool } from './connection-pool.js';
 import type { Client } from '../listener/client.js';
 import { unknownService } from '../listener/destination.js';
 import { authorizeClient } from '../authorization/authorize.js';
+import { EndpointUse } from '../authorization/policy-use.js';
 import type { RequestHead, ResponseHead, Upstream, UpstreamListener } from '../http/http-stream.js';
 import type { Headers } from '../http/headers.js';
 import { MirrorBuffer } from './mirror-buffer.js';
 import type { Endpoint } from './endpoint.js';
-import type { ChangeImpact } from '../state/change-impact.js';
 
 /**
  * The result of a copy. `complete`: the mirror received all of it and responded. `early-response`: the mirror responded before the request's
@@ -63,6 +63,7 @@ interface MirroredRequest {
 
 export class Mirror implements UpstreamListener {
   #endpoint: Endpoint | undefined;
+  readonly #use = new EndpointUse(this);
   #copy: RequestHead | undefined;
   #upstream: Upstream | undefined;
   readonly #buffer: MirrorBuffer;
@@ -100,13 +101,6 @@ export class Mirror implements UpstreamListener {
     );
   }
 
-  isAffected(touched: ChangeImpact): boolean {
-    const { backend } = this;
-    return (
-      backend.kind === 'service' && this.#endpoint !== undefined && touched.endpoint(this.#endpoint, backend)
-    );
-  }
-
   /** Authorizes the mirror again after a mesh update. */
   recheck(): void {
     if (!this.#over && this.#endpoint && !this.#isAllowed()) this.#cut('denied');
@@ -127,7 +121,8 @@ export class Mirror implements UpstreamListener {
     if (!endpoint) return this.#cut('no-endpoint');
     this.#endpoint = endpoint;
     const copy: RequestHead = (this.#copy = { ...head, headers: [...head.headers] });
-    if (!this.#isAllowed()) return this.#cut('denied');
+    if (!this.#isAllowed() || backend.kind !== 'service') return this.#cut('denied');
+    this.#use.begin(context.state.policies, endpoint, backend);
     this.#await();
     const version = versionOf(endpoint, request.isHttp2, request.isGrpc);
     context.pool.acquire(endpoint, this.client, version, false, (upstream) => {
@@ -205,6 +200,7 @@ export class Mirror implements UpstreamListener {
   #finish(result: MirrorResult): void {
     if (this.#over) return;
     this.#over = true;
+    this.#use.end();
     clearTimeout(this.#timer);
     this.#buffer.clear();
     this.#upstream = undefined;
@@ -256,11 +252,5 @@ export class Mirrors {
   }
   cancel(): void {
     for (const mirror of this.#all) mirror.cancel();
-  }
-  isAffected(touched: ChangeImpact): boolean {
-    return this.#all.some((mirror) => mirror.isAffected(touched));
-  }
-  recheck(): void {
-    for (const mirror of this.#all) mirror.recheck();
   }
 }

@@ -1,31 +1,28 @@
 /** State that the connections and requests of one worker share. */
 import type { FairLimit } from '../../base/fair-limit.js';
-import type { ChangeImpact } from '../state/change-impact.js';
+import type { Rechecked } from '../authorization/endpoint-policies.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
-import type { IntrusiveSet } from '../exchange/intrusive-set.js';
 import type { RequestRecord } from '../telemetry/request-record.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../upstream/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
-
-/** Authorized again after each mesh update that affects it. */
-interface Rechecked {
-  isAffected(impact: ChangeImpact): boolean;
-  /** Ends the connection or request if it is no longer allowed. */
-  recheck(): void;
-}
+import type { ByDestination } from './by-destination.js';
 
 /** A request under way (exchange/exchange.ts). */
 export interface ActiveRequest extends Rechecked {
   /** Its index in the set of requests (IntrusiveSet). */
   slot: number;
+  readonly destination: Destination;
   /** Ends the request if an idle timeout has expired. `nowMs`: by the monotonic clock. */
   checkIdle(nowMs: number): void;
 }
 
 /** A client's connection (listener/connection.ts). */
 export interface ActiveConnection extends Rechecked {
+  /** Its index in the set of connections (IntrusiveSet). */
+  slot: number;
+  readonly destination: Destination;
   /** Accepts no further requests; those under way go on. */
   drain(): void;
   destroy(): void;
@@ -37,13 +34,13 @@ export interface RequestContext extends MirrorContext {
   /** Undefined: no spans are made. */
   readonly tracing?: Tracing | undefined;
   /** Requests under way, for drains, idle timeouts and rechecks. */
-  readonly exchanges: IntrusiveSet<ActiveRequest>;
+  readonly exchanges: ByDestination<ActiveRequest>;
   readonly requestShares: FairLimit;
   onRequestEnd(record: RequestRecord): void;
 }
 
 export interface ConnectionContext extends RequestContext {
-  readonly connections: Set<ActiveConnection>;
+  readonly connections: ByDestination<ActiveConnection>;
   readonly connectionShares: FairLimit;
   /** Called for bytes that are no valid request. `status`: the response to the client. */
   onUnreadable(status: number, why: string, client: Client): void;

@@ -1,21 +1,19 @@
 /** Authorizes connections and requests again after a mesh update. */
-import type { MeshChange } from '../../state/change.js';
-import { ChangeImpact } from '../state/change-impact.js';
+import type { Rechecked } from '../authorization/endpoint-policies.js';
+import type { AppliedChange } from '../state/waypoint-state.js';
 import type { ConnectionContext } from './context.js';
 
 /**
- * Ends connections and requests that a mesh update no longer allows. Those that the update does not affect are not rechecked. Returns how
- * many were rechecked.
+ * Ends connections and requests that a mesh update no longer allows. Only those are visited whose destination or endpoint the update affects.
+ * Returns how many were rechecked.
  */
-export function recheckAll({ state, connections, exchanges }: ConnectionContext, change: MeshChange): number {
-  const impact = new ChangeImpact(state, change);
-  let rechecked = 0;
-  for (const list of [connections, exchanges]) {
-    for (const one of [...list]) {
-      if (!one.isAffected(impact)) continue;
-      rechecked++;
-      one.recheck();
-    }
-  }
-  return rechecked;
+export function recheck(
+  { connections, exchanges }: ConnectionContext,
+  { impact, inUse }: AppliedChange,
+): number {
+  const affected = new Set<Rechecked>(connections.affected(impact));
+  for (const request of exchanges.affected(impact)) affected.add(request);
+  for (const { uses } of inUse) for (const { owner } of uses) affected.add(owner);
+  for (const one of affected) one.recheck();
+  return affected.size;
 }

@@ -11,14 +11,14 @@ import { workloadIdentityOf, type SpiffeId, type TrustDomain } from '../../model
 import type { ServiceKey } from '../../model/workload.js';
 import type { Svid } from '../../tls/svid.js';
 import { clientOf } from '../listener/client.js';
-import { recheckAll } from './recheck.js';
+import { recheck } from './recheck.js';
+import { ByDestination } from './by-destination.js';
 import type { ActiveConnection, ActiveRequest, ConnectionContext } from './context.js';
 import { createDial } from '../upstream/dial.js';
 import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
-import { IntrusiveSet } from '../exchange/intrusive-set.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
@@ -72,7 +72,7 @@ class Worker {
     const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
     this.#pool = new UpstreamPool(dial, limits, limitReached);
-    const exchanges = new IntrusiveSet<ActiveRequest>();
+    const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
       tracing,
@@ -81,7 +81,7 @@ class Worker {
       limits,
       mergeSlashes: settings.mergeSlashes,
       exchanges,
-      connections: new Set<ActiveConnection>(),
+      connections: new ByDestination<ActiveConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
       mirrorShares: new FairLimit(limits.mirrorsMax),
@@ -158,7 +158,7 @@ class Worker {
 
   #apply(update: WaypointUpdate): void {
     const change = this.#state.apply(update);
-    if (change) recheckAll(this.#context, change);
+    if (change) recheck(this.#context, change);
   }
 
   #certificate(svid: Svid): void {
@@ -218,7 +218,7 @@ class Worker {
     void this.#hbone?.drain();
     while ((connections.size > 0 || exchanges.size > 0) && Date.now() < end) await sleep(50);
     const left = connections.size;
-    for (const connection of [...connections]) connection.destroy();
+    for (const connection of connections) connection.destroy();
     this.#pool.drain();
     this.#tunnels.close();
     this.#hbone?.close();

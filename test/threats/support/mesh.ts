@@ -21,13 +21,13 @@ import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../../../sr
 import { ChangeTracker, touchedWorkloads } from '../../../src/state/change.js';
 import { MeshState, type MeshUpdate } from '../../../src/state/store.js';
 import type { ConnectionRecord } from '../../../src/telemetry/connection-record.js';
-import { recheckAll } from '../../../src/waypoint/worker/recheck.js';
+import { ByDestination } from '../../../src/waypoint/worker/by-destination.js';
+import { recheck } from '../../../src/waypoint/worker/recheck.js';
 import type { ConnectionContext } from '../../../src/waypoint/worker/context.js';
 import { connect, createDial } from '../../../src/waypoint/upstream/dial.js';
 import { mirrorBlockBytes } from '../../../src/waypoint/upstream/mirror-buffer.js';
 import { defaultLimits, type WaypointLimits } from '../../../src/waypoint/limits.js';
 import type { RequestRecord } from '../../../src/waypoint/telemetry/request-record.js';
-import { IntrusiveSet } from '../../../src/waypoint/exchange/intrusive-set.js';
 import { WaypointState } from '../../../src/waypoint/state/waypoint-state.js';
 import { serveTunnel } from '../../../src/waypoint/listener/tunnel.js';
 import { UpstreamPool } from '../../../src/waypoint/upstream/connection-pool.js';
@@ -90,7 +90,7 @@ export class TestMesh {
     for (const updateNode of this.#nodes) updateNode(update);
     for (const { state, context } of this.#waypoints) {
       const change = state.apply({ mesh: update });
-      if (change) recheckAll(context, change);
+      if (change) recheck(context, change);
     }
   }
 
@@ -181,8 +181,8 @@ export class TestMesh {
       pool,
       limits: all,
       mergeSlashes: true,
-      exchanges: new IntrusiveSet(),
-      connections: new Set(),
+      exchanges: new ByDestination(),
+      connections: new ByDestination(),
       connectionShares: new FairLimit(all.connectionsMax),
       requestShares: new FairLimit(all.requestsMax),
       mirrorShares: new FairLimit(all.mirrorsMax),

@@ -1,0 +1,126 @@
+/**
+ * The policies of endpoints, each with the requests that they allowed. Indexed by what they rest on, so that a mesh update visits only what it
+ * affects, however many endpoints and requests there are.
+ */
+import type { SocketAddress } from '../../model/address.js';
+import { claimRankOf, claimRanks } from '../../model/ownership.js';
+import type { AuthorizationPolicy } from '../../model/policy.js';
+import type { ServiceKey, WorkloadUid } from '../../model/workload.js';
+import { IntrusiveSet } from '../exchange/intrusive-set.js';
+import type { ChangeImpact } from '../state/change-impact.js';
+import type { Endpoint } from '../upstream/endpoint.js';
+import type { ServicePort } from './reachable.js';
+
+/** Policies that are evaluated together: any matching DENY denies; if there are ALLOW policies, one of them has to match. */
+export interface PolicyGroup {
+  readonly policies: readonly AuthorizationPolicy[];
+  /** The address and port that the group's policies are written for. */
+  readonly destination: SocketAddress;
+  /** DENY policies that name an address or a port. They are also evaluated with `others`. */
+  readonly named: readonly AuthorizationPolicy[];
+  /** The destination's other addresses and ports. */
+  readonly others: readonly SocketAddress[];
+}
+
+/** Authorized again after each mesh update that affects it. */
+export interface Rechecked {
+  /** Ends the connection, request or mirror if it is no longer allowed. */
+  recheck(): void;
+}
+
+/** A live request, mirror or relayed connection whose authorization rests on the policies of an endpoint. */
+export interface PolicyUse {
+  /** Its index in `EndpointPolicies.uses` (IntrusiveSet). */
+  slot: number;
+  readonly owner: Rechecked;
+}
+
+/** The policies of one endpoint for requests sent to one Service port, and who was authorized by them. */
+export interface EndpointPolicies {
+  readonly endpoint: Endpoint;
+  readonly sent: ServicePort | undefined;
+  /** Undefined: a mesh update affects them; they are derived again at the next use. */
+  groups: readonly PolicyGroup[] | undefined;
+  readonly uses: IntrusiveSet<PolicyUse>;
+}
+
+export class EndpointPolicyCache {
+  readonly #all = new Map<Endpoint, EndpointPolicies[]>();
+  readonly #byWorkload = new Map<WorkloadUid, EndpointPolicies[]>();
+  readonly #byService = new Map<ServiceKey, Set<EndpointPolicies>>();
+  /** Those that rest on more than one pod: the endpoint is no pod, so that another workload may own its address, or is behind a waypoint. */
+  readonly #ofMany = new Set<EndpointPolicies>();
+
+  at(endpoint: Endpoint, sent: ServicePort | undefined): EndpointPolicies {
+    const list = this.#all.get(endpoint);
+    if (list)
+      for (const known of list)
+        if (known.sent?.service === sent?.service && known.sent?.port === sent?.port) return known;
+    return this.#add({ endpoint, sent, groups: undefined, uses: new IntrusiveSet() });
+  }
+
+  #add(one: EndpointPolicies): EndpointPolicies {
+    const { endpoint, sent } = one;
+    const { uid } = endpoint.workload;
+    push(this.#all, endpoint, one);
+    push(this.#byWorkload, uid, one);
+    if (endpoint.via || claimRankOf(uid) !== claimRanks.pod) this.#ofMany.add(one);
+    if (sent) {
+      let all = this.#byService.get(sent.service);
+      if (!all) this.#byService.set(sent.service, (all = new Set()));
+      all.add(one);
+    }
+    return one;
+  }
+
+  /** Drops the groups that a mesh update affects. Returns those that are in use. */
+  forget(impact: ChangeImpact): EndpointPolicies[] {
+    const inUse: EndpointPolicies[] = [];
+    for (const one of this.#near(impact)) {
+      if (!impact.endpoint(one.endpoint, one.sent)) continue;
+      one.groups = undefined;
+      if (one.uses.size > 0) inUse.push(one);
+      else this.#delete(one);
+    }
+    return inUse;
+  }
+
+  /** A superset of what the update affects. */
+  #near(impact: ChangeImpact): Iterable<EndpointPolicies> {
+    if (impact.isWide) return [...this.#all.values()].flat();
+    const near = new Set<EndpointPolicies>(this.#ofMany);
+    for (const uid of impact.nearPods) for (const one of this.#byWorkload.get(uid) ?? []) near.add(one);
+    for (const key of impact.services()) for (const one of this.#byService.get(key) ?? []) near.add(one);
+    return near;
+  }
+
+  /** Drops the policies of an endpoint, except those in use. */
+  forgetEndpoint(endpoint: Endpoint): void {
+    for (const one of [...(this.#all.get(endpoint) ?? [])]) if (one.uses.size === 0) this.#delete(one);
+  }
+
+  #delete(one: EndpointPolicies): void {
+    const { endpoint, sent } = one;
+    remove(this.#all, endpoint, one);
+    remove(this.#byWorkload, endpoint.workload.uid, one);
+    this.#ofMany.delete(one);
+    if (!sent) return;
+    const all = this.#byService.get(sent.service);
+    all?.delete(one);
+    if (all?.size === 0) this.#byService.delete(sent.service);
+  }
+}
+
+function push<K, T>(lists: Map<K, T[]>, key: K, one: T): void {
+  const list = lists.get(key);
+  if (list) list.push(one);
+  else lists.set(key, [one]);
+}
+
+function remove<K, T>(lists: Map<K, T[]>, key: K, one: T): void {
+  const list = lists.get(key);
+  const at = list?.indexOf(one) ?? -1;
+  if (!list || at < 0) return;
+  list.splice(at, 1);
+  if (list.length === 0) lists.delete(key);
+}

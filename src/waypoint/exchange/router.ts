@@ -1,0 +1,305 @@
+/**
+ * Sends a request to endpoints until one of them responds (Envoy: router filter): chooses an endpoint, authorizes the request for it, acquires a
+ * connection, sends the head and the body, and retries. The request's lifecycle is exchange.ts.
+ */
+import { performance } from 'node:perf_hooks';
+import type { Rechecked } from '../authorization/endpoint-policies.js';
+import { EndpointUse } from '../authorization/policy-use.js';
+import type { RequestAuthorization } from '../authorization/request-authorization.js';
+import type { Headers } from '../http/headers.js';
+import type { Downstream, ResponseHead, UpstreamFailure, UpstreamListener } from '../http/http-stream.js';
+import { invalidBackend, localReplyOf, noHealthyEndpoint, type LocalReply } from '../http/local-reply.js';
+import type { Client } from '../listener/client.js';
+import type { RouteSelection } from '../routes/route-selection.js';
+import type { RequestInfo } from '../telemetry/request-info.js';
+import { Attempts, type Next } from '../upstream/attempts.js';
+import type { Endpoint } from '../upstream/endpoint.js';
+import { versionOf, type HttpVersion } from '../upstream/http-version.js';
+import type { Mirrors } from '../upstream/mirror.js';
+import { executionOf, type FailedAttempt } from '../upstream/retry-policy.js';
+import type { RequestContext } from '../worker/context.js';
+import type { IdleClock } from './idle-timeouts.js';
+import { ReplayBuffer } from './replay-buffer.js';
+
+/** The request, as its router needs it, and what the router reports to it. */
+export interface RoutedRequest extends Rechecked {
+  readonly context: RequestContext;
+  readonly client: Client;
+  readonly downstream: Downstream;
+  readonly authorization: RequestAuthorization;
+  readonly route: RouteSelection;
+  readonly info: RequestInfo;
+  readonly idle: IdleClock;
+  readonly isGrpc: boolean;
+  /** Copies of the request; undefined if there are none. */
+  readonly mirrors: Mirrors | undefined;
+  onInterim(head: ResponseHead): void;
+  /** The endpoint's response begins. No retry follows. */
+  onResponse(head: ResponseHead, hasBody: boolean): void;
+  onUpgraded(head: ResponseHead): void;
+  onResponseData(bytes: Buffer): void;
+  onResponseEnd(trailers: Headers | undefined): void;
+  /** No further attempt follows: the request ends with this reply, or is aborted if its response has begun. */
+  onFailed(reply: LocalReply): void;
+}
+
+export class Router implements UpstreamListener {
+  readonly #attempts = new Attempts();
+  readonly #use: EndpointUse;
+  readonly #replay: ReplayBuffer;
+  /** The reply for the last failed attempt, sent if no other endpoint is left. */
+  #lastFailure: LocalReply | undefined;
+  #requestEnded: boolean;
+  #requestTrailers: Headers | undefined;
+  /** The head of an endpoint's response was passed on. */
+  #responded = false;
+  #upgraded = false;
+  #over = false;
+
+  constructor(private readonly request: RoutedRequest) {
+    this.#use = new EndpointUse(request);
+    this.#requestEnded = !request.downstream.hasBody;
+    this.#replay = new ReplayBuffer(request.context.limits.retryBufferBytesMax);
+  }
+
+  /** The endpoint of the attempt under way. */
+  get endpoint(): Endpoint | undefined {
+    return this.#attempts.endpoint;
+  }
+
+  /** Number of attempts so far. */
+  get attempts(): number {
+    return this.#attempts.count;
+  }
+
+  /** The client has sent its whole request. After an upgrade: the client's direction has ended. */
+  get requestEnded(): boolean {
+    return this.#requestEnded;
+  }
+
+  get isUpgraded(): boolean {
+    return this.#upgraded;
+  }
+
+  /** Starts the first attempt. The route and its backend are chosen. */
+  start(): void {
+    this.#attempts.retry = this.request.route.rule?.retry;
+    this.#next();
+  }
+
+  /** Cancels the attempt under way: the rest of the endpoint's response is discarded. */
+  cancel(): void {
+    this.#attempts.cancelUpstream();
+  }
+
+  /** Ends the request. `whole`: its response is complete. */
+  finish(whole: boolean): void {
+    this.#over = true;
+    const attempts = this.#attempts;
+    attempts.clearTimers();
+    const { upstream } = attempts;
+    attempts.upstream = undefined;
+    // After a complete response, only a request that is still being sent has to be canceled.
+    if (upstream && (!whole || !this.#requestEnded)) upstream.cancel();
+    attempts.leaveEndpoint();
+    this.#use.end();
+    this.#replay.clear();
+  }
+
+  // --- the request's body ----------------------------------------------------------------------------------------------
+
+  write(bytes: Buffer): void {
+    const { upstream } = this.#attempts;
+    if (!this.#upgraded && !this.#responded) this.#replay.add(bytes, upstream !== undefined);
+    if (upstream && !upstream.write(bytes)) this.request.downstream.pause();
+  }
+
+  end(trailers: Headers | undefined): void {
+    this.#requestEnded = true;
+    this.#requestTrailers = trailers;
+    if (!this.#over) this.#attempts.upstream?.end(trailers);
+  }
+
+  /** The client accepts further bytes of the response. */
+  resume(): void {
+    this.#attempts.upstream?.resume();
+  }
+
+  /** The client does not accept further bytes of the response for now. */
+  pause(): void {
+    this.#attempts.upstream?.pause();
+  }
+
+  // --- attempts --------------------------------------------------------------------------------------------------------
+
+  /** Starts an attempt at the endpoint that is best now. */
+  #next(): void {
+    const { request } = this;
+    const endpoints = this.#candidates();
+    if (!endpoints) return;
+    const endpoint =
+      (this.#attempts.isFirst ? request.route.sessionEndpoint() : undefined) ??
+      this.#attempts.choose(endpoints);
+    const { sent } = request.route;
+    if (!endpoint)
+      return request.onFailed(this.#lastFailure ?? noHealthyEndpoint(sent?.service ?? 'the workload'));
+    const refusal = request.authorization.ofEndpoint(endpoint, sent);
+    if (refusal) return request.onFailed(refusal);
+    this.#connect(endpoint);
+  }
+
+  /** The endpoints that the request may go to. Undefined: there is no such backend, and the request has ended. */
+  #candidates(): readonly Endpoint[] | undefined {
+    const endpoints = this.request.route.endpoints();
+    if (typeof endpoints !== 'string') return endpoints;
+    this.request.onFailed(invalidBackend(endpoints));
+    return undefined;
+  }
+
+  #connect(endpoint: Endpoint, fresh = false): void {
+    const { request } = this;
+    const { context, downstream } = request;
+    const attempts = this.#attempts;
+    const attempt = attempts.begin(endpoint);
+    this.#use.begin(context.state.policies, endpoint, request.route.sent);
+    // Until there is a connection, further bytes would have to be buffered without bound.
+    if (downstream.hasBody && !this.#requestEnded) downstream.pause();
+    const timeoutMs = request.route.rule?.backendRequestTimeoutMs;
+    if (timeoutMs) {
+      attempts.limit(timeoutMs, () =>
+        this.onError({ kind: 'timeout', why: "timeout of the endpoint's response" }),
+      );
+    }
+    context.pool.acquire(endpoint, request.client, this.#versionOf(endpoint), fresh, (upstream, failure) => {
+      if (this.#over || !attempts.isCurrent(attempt)) return void upstream?.cancel();
+      if (!upstream) return this.onError(failure ?? { kind: 'connect', why: 'no connection' });
+      attempts.upstream = upstream;
+      upstream.listener = this;
+      const { head, hasBody } = downstream;
+      upstream.send(head, hasBody, downstream.upgrade);
+      request.mirrors?.begin(head, hasBody);
+      if (!hasBody) return;
+      for (const bytes of this.#replay.buffers) upstream.write(bytes);
+      if (this.#requestEnded) upstream.end(this.#requestTrailers);
+      else downstream.resume();
+    });
+  }
+
+  #versionOf(endpoint: Endpoint): HttpVersion {
+    const { downstream, isGrpc } = this.request;
+    if (downstream.upgrade !== undefined) return 'http1';
+    return versionOf(endpoint, downstream.version === 'HTTP/2', isGrpc);
+  }
+
+  // --- the endpoint's response -----------------------------------------------------------------------------------------
+
+  onInterim(head: ResponseHead): void {
+    // The client may have waited for this response (100) before it sent its body.
+    this.request.idle.bodyMoved(performance.now());
+    if (!this.#over && !this.#responded) this.request.onInterim(head);
+  }
+
+  onHead(head: ResponseHead, hasBody: boolean): void {
+    this.request.idle.moved(performance.now());
+    if (this.#over) return;
+    // The attempt's timeout keeps running: it bounds the whole response (GEP-1742).
+    if (this.#retryForStatus(head.status, hasBody)) return;
+    this.#replay.clear();
+    this.#responded = true;
+    this.request.onResponse(head, hasBody);
+  }
+
+  onUpgraded(head: ResponseHead): void {
+    this.request.idle.moved(performance.now());
+    if (this.#over) return;
+    this.#attempts.clearLimit();
+    this.#upgraded = true;
+    // The client's direction now has its own end.
+    this.#requestEnded = false;
+    this.#responded = true;
+    this.request.onUpgraded(head);
+  }
+
+  onResponseData(bytes: Buffer): void {
+    this.request.idle.moved(performance.now());
+    if (!this.#over) this.request.onResponseData(bytes);
+  }
+
+  onResponseEnd(trailers: Headers | undefined): void {
+    if (!this.#over) this.request.onResponseEnd(trailers);
+  }
+
+  onUpstreamDrain(): void {
+    this.request.idle.moved(performance.now());
+    if (!this.#over) this.request.downstream.resume();
+  }
+
+  onError(failure: UpstreamFailure): void {
+    if (this.#over) return;
+    this.#attempts.clearLimit();
+    const reply = localReplyOf(failure);
+    if (this.#responded) return this.request.onFailed(reply);
+    this.#lastFailure = reply;
+    const execution = executionOf(failure, this.#attempts.upstream !== undefined);
+    this.#attempts.cancelUpstream();
+    const ofConnection = failure.kind === 'refused' || failure.kind === 'stale';
+    const next = this.#after({ method: this.request.downstream.head.method, execution }, ofConnection);
+    if (this.#over || this.#goesOn(next)) return;
+    this.request.onFailed(next.kind === 'none' && next.usedUp ? { ...reply, flag: 'URX' } : reply);
+  }
+
+  // --- retries ---------------------------------------------------------------------------------------------------------
+
+  #after(failed: FailedAttempt, ofConnection: boolean): Next {
+    const { endpoint } = this.#attempts;
+    const endpoints = endpoint && this.#candidates();
+    return endpoints
+      ? this.#attempts.after(failed, endpoint, ofConnection, endpoints)
+      : { kind: 'none', usedUp: false };
+  }
+
+  /** True: another attempt has started or is scheduled. */
+  #goesOn(next: Next): boolean {
+    const { endpoint } = this.#attempts;
+    if (next.kind === 'none' || !endpoint || !this.#canReplay()) return false;
+    if (next.kind === 'fresh') this.#connect(endpoint, true);
+    else this.#again(next.inMs);
+    return true;
+  }
+
+  #retryForStatus(status: number, hasBody: boolean): boolean {
+    const attempts = this.#attempts;
+    if (attempts.retry?.codes.includes(status) !== true) return false;
+    const { method } = this.request.downstream.head;
+    const next = this.#after({ method, execution: 'responded', status }, false);
+    if (this.#over) return true;
+    if (next.kind === 'none') {
+      if (next.usedUp) this.request.info.flag = 'URX';
+      return false;
+    }
+    if (!this.#canReplay()) return false;
+    attempts.clearLimit();
+    const { upstream } = attempts;
+    attempts.upstream = undefined;
+    if (upstream) {
+      // After a response without a body the connection can serve further requests.
+      if (hasBody || !this.#requestEnded) upstream.cancel();
+      else upstream.listener = undefined;
+    }
+    return this.#goesOn(next);
+  }
+
+  /** Whether the body so far is in the replay buffer. Called only if nothing else prevents a retry, because it counts the reached limit. */
+  #canReplay(): boolean {
+    if (!this.#replay.isWhole) this.request.context.onLimitReached('retry-buffer');
+    return this.#replay.isWhole;
+  }
+
+  #again(inMs: number): void {
+    this.#attempts.leave();
+    if (inMs === 0) return this.#next();
+    // There is no upstream during the backoff: all that the client sends would have to be buffered.
+    if (!this.#requestEnded) this.request.downstream.pause();
+    this.#attempts.backOff(inMs, () => this.#next());
+  }
+}

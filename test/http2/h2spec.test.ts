@@ -1,0 +1,59 @@
+/** The engine must pass every test of h2spec that node:http2 passes. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import http2 from 'node:http2';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import type { ConnectionListener } from '../../src/http2/http2.js';
+import { engineOn, listen } from '../support/http2-engine.js';
+import { buildH2spec, runH2spec } from './h2spec.js';
+
+const reports = mkdtempSync(join(tmpdir(), 'weft-h2spec-'));
+after(() => rmSync(reports, { recursive: true, force: true }));
+
+const body = Buffer.from('hello');
+
+/** Both servers respond as soon as the head is there, and accept 100 streams. */
+function nodeServer(): net.Server {
+  const server = http2.createServer({ settings: { maxConcurrentStreams: 100 } });
+  server.on('stream', (stream) => {
+    stream.on('error', () => {});
+    stream.respond({ ':status': 200, 'content-type': 'text/plain' });
+    stream.end(body);
+  });
+  server.on('sessionError', () => {});
+  return server;
+}
+function engineServer(): net.Server {
+  const listener: ConnectionListener = {
+    onStream(stream) {
+      stream.respond([':status', '200', 'content-type', 'text/plain'], false);
+      stream.write(body);
+      stream.end();
+    },
+    onSettings() {},
+    onGoAway() {},
+    onStreamClosed() {},
+    onClose() {},
+  };
+  return net.createServer((socket) => void engineOn(socket, listener, 'server'));
+}
+
+test('h2spec has no failure on the engine that it does not have on node:http2', async () => {
+  const h2spec = buildH2spec();
+  const servers = [nodeServer(), engineServer()] as const;
+  try {
+    const [node, engine] = await Promise.all([
+      runH2spec(h2spec, await listen(servers[0]), join(reports, 'node.xml')),
+      runH2spec(h2spec, await listen(servers[1]), join(reports, 'engine.xml')),
+    ]);
+    assert.ok(node.passed > 130, `only ${node.passed} tests passed on node:http2: is the report read?`);
+    const more = [...engine.failed].filter(([name]) => !node.failed.has(name));
+    assert.deepEqual(Object.fromEntries(more), {});
+    assert.ok(engine.passed >= node.passed, `${engine.passed} passed, ${node.passed} on node:http2`);
+  } finally {
+    for (const server of servers) server.close();
+  }
+});
