@@ -160,7 +160,7 @@ test('an invalid value is reported, and the next less specific value applies', (
     [lb]: 'fastest',
     'weft.dev/pending-requests-max': '-1',
     'weft.dev/retry-budget-percent': '101',
-    'weft.dev/endpoint-connections-max': '0',
+    'weft.dev/requests-max': '0',
     [`${idle}.80`]: 'soon',
     [`${idle}.metrics`]: '1s',
   });
@@ -173,7 +173,7 @@ test('an invalid value is reported, and the next less specific value applies', (
     /load-balancing: "fastest" is unknown: expected round-robin, least-request, random/,
     /pending-requests-max: "-1" .* from 0 to 1000000/,
     /retry-budget-percent: "101"/,
-    /endpoint-connections-max: "0"/,
+    /requests-max: "0"/,
     /stream-idle-timeout\.80: "soon"/,
     /stream-idle-timeout\.metrics has no effect: the Service has no port metrics/,
   ])

@@ -15,10 +15,10 @@ export interface ServiceSettings extends Pick<
   pb.ServicePolicy,
   | 'bodyIdleMs'
   | 'streamIdleMs'
-  | 'endpointConnectionsMax'
+  | 'requestsMax'
   | 'pendingRequestsMax'
   | 'retryBudgetPercent'
-  | 'retryBudgetMinPerSecond'
+  | 'retryBudgetMin'
 > {
   readonly loadBalancing?: LoadBalancing;
 }
@@ -66,10 +66,10 @@ const readers: Readonly<Record<string, Reader>> = {
   },
   'weft.dev/stream-idle-timeout': duration('streamIdleMs'),
   'weft.dev/request-body-idle-timeout': duration('bodyIdleMs'),
-  'weft.dev/endpoint-connections-max': whole('endpointConnectionsMax', 1, 1_000_000),
+  'weft.dev/requests-max': whole('requestsMax', 1, 1_000_000),
   'weft.dev/pending-requests-max': whole('pendingRequestsMax', 0, 1_000_000),
   'weft.dev/retry-budget-percent': whole('retryBudgetPercent', 0, 100),
-  'weft.dev/retry-budget-min-per-second': whole('retryBudgetMinPerSecond', 0, 1_000_000),
+  'weft.dev/retry-budget-min': whole('retryBudgetMin', 0, 1_000_000),
 };
 
 /** The annotations that set a Service's policy, on MeshSettings, Gateways, Namespaces and Services. */

@@ -108,10 +108,10 @@ test('the settings of a Service port are unchanged after encoding and decoding',
     origins,
     bodyIdleMs: 0,
     streamIdleMs: 5,
-    endpointConnectionsMax: 1,
+    requestsMax: 1,
     pendingRequestsMax: 0,
     retryBudgetPercent: 20,
-    retryBudgetMinPerSecond: 0,
+    retryBudgetMin: 0,
   };
   const all = [full, { service: api, port: 1, origins: [] }];
   for (const loadBalancing of loadBalancingKinds) all.push({ ...full, loadBalancing });

@@ -77,7 +77,7 @@ export const routeRetryShape: Shape = { name: 'RouteRetry', fields: { 1: ['codes
 
 export const sessionPersistenceShape: Shape = { name: 'SessionPersistence', fields: { 1: ['kind', 'values'], 2: ['name'], 3: ['absolute_timeout_ms'], 4: ['idle_timeout_ms'], 5: ['permanent'] } };
 
-export const servicePolicyShape: Shape = { name: 'ServicePolicy', fields: { 1: ['service'], 2: ['port'], 3: ['endpoint_connections_max'], 4: ['pending_requests_max'], 5: ['retry_budget_percent'], 6: ['retry_budget_min_per_second'], 2000: ['origins', () => settingOriginShape], 2001: ['body_idle_ms'], 2002: ['stream_idle_ms'], 2003: ['load_balancing', () => loadBalancingShape] } };
+export const servicePolicyShape: Shape = { name: 'ServicePolicy', fields: { 1: ['service'], 2: ['port'], 3: ['requests_max'], 4: ['pending_requests_max'], 5: ['retry_budget_percent'], 6: ['retry_budget_min'], 2000: ['origins', () => settingOriginShape], 2001: ['body_idle_ms'], 2002: ['stream_idle_ms'], 2003: ['load_balancing', () => loadBalancingShape] } };
 
 export const settingOriginShape: Shape = { name: 'SettingOrigin', fields: { 1: ['setting'], 2: ['object'] } };
 

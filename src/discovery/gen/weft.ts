@@ -252,8 +252,8 @@ export interface ServicePolicy {
   /** <namespace>/<hostname> */
   readonly service: string;
   readonly port: number;
-  /** Connections of one worker to one endpoint. */
-  readonly endpointConnectionsMax?:
+  /** Requests of one worker that are under way. */
+  readonly requestsMax?:
     | number
     | undefined;
   /** Requests of one worker that wait for a connection. */
@@ -264,8 +264,8 @@ export interface ServicePolicy {
   readonly retryBudgetPercent?:
     | number
     | undefined;
-  /** Retries per second that the budget always allows. */
-  readonly retryBudgetMinPerSecond?:
+  /** Retries under way that the budget always allows. */
+  readonly retryBudgetMin?:
     | number
     | undefined;
   /** The object that set each field, for explanations. */
@@ -2872,8 +2872,8 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     if (message.port !== 0) {
       writer.uint32(16).uint32(message.port);
     }
-    if (message.endpointConnectionsMax !== undefined) {
-      writer.uint32(24).uint32(message.endpointConnectionsMax);
+    if (message.requestsMax !== undefined) {
+      writer.uint32(24).uint32(message.requestsMax);
     }
     if (message.pendingRequestsMax !== undefined) {
       writer.uint32(32).uint32(message.pendingRequestsMax);
@@ -2881,8 +2881,8 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     if (message.retryBudgetPercent !== undefined) {
       writer.uint32(40).uint32(message.retryBudgetPercent);
     }
-    if (message.retryBudgetMinPerSecond !== undefined) {
-      writer.uint32(48).uint32(message.retryBudgetMinPerSecond);
+    if (message.retryBudgetMin !== undefined) {
+      writer.uint32(48).uint32(message.retryBudgetMin);
     }
     for (const v of message.origins) {
       SettingOrigin.encode(v!, writer.uint32(16002).fork()).join();
@@ -2933,7 +2933,7 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
               break;
             }
 
-            message.endpointConnectionsMax = reader.uint32();
+            message.requestsMax = reader.uint32();
             continue;
           }
           case 4: {
@@ -2957,7 +2957,7 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
               break;
             }
 
-            message.retryBudgetMinPerSecond = reader.uint32();
+            message.retryBudgetMin = reader.uint32();
             continue;
           }
           case 2000: {
@@ -3011,10 +3011,10 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     const message = createBaseServicePolicy() as any;
     message.service = object.service ?? "";
     message.port = object.port ?? 0;
-    message.endpointConnectionsMax = object.endpointConnectionsMax ?? undefined;
+    message.requestsMax = object.requestsMax ?? undefined;
     message.pendingRequestsMax = object.pendingRequestsMax ?? undefined;
     message.retryBudgetPercent = object.retryBudgetPercent ?? undefined;
-    message.retryBudgetMinPerSecond = object.retryBudgetMinPerSecond ?? undefined;
+    message.retryBudgetMin = object.retryBudgetMin ?? undefined;
     message.origins = object.origins?.map((e) => SettingOrigin.fromPartial(e)) || [];
     message.bodyIdleMs = object.bodyIdleMs ?? undefined;
     message.streamIdleMs = object.streamIdleMs ?? undefined;

@@ -27,7 +27,11 @@ export class Http2ClientConnection {
   constructor(
     stream: Duplex,
     private readonly limits: WaypointLimits,
-    onClosed: (connection: Http2ClientConnection) => void,
+    private readonly events: {
+      /** A stream has ended, so that another one may be opened. */
+      onFree(): void;
+      onClosed(): void;
+    },
   ) {
     this.#transport = stream;
     this.#session = http2.connect('http://endpoint', {
@@ -48,7 +52,7 @@ export class Http2ClientConnection {
     });
     session.once('close', () => {
       this.#closing = true;
-      onClosed(this);
+      this.events.onClosed();
     });
   }
 
@@ -71,7 +75,9 @@ export class Http2ClientConnection {
     return new Http2Upstream(this.#session, this.limits, used, {
       onResponse: () => (this.#hasResponded = true),
       onReleased: () => {
-        if (--this.streams > 0) return;
+        this.streams--;
+        this.events.onFree();
+        if (this.streams > 0) return;
         this.idleSinceMs = Date.now();
         if (this.#closing) this.#session.close();
       },
