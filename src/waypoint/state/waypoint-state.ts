@@ -107,11 +107,10 @@ export class WaypointState {
     this.#version++;
     this.#forgetAssignments(change);
     const impact = new ChangeImpact(this.#mesh, this.node, change);
-    const inUse = this.policies.forget(impact);
-    return { impact, inUse };
+    return { impact, inUse: this.policies.forget(impact) };
   }
 
-  /** Drops the endpoints of the Services whose endpoints may differ after a mesh update. */
+  /** Drops the assignments of the Services whose endpoints may differ after a mesh update. */
   #forgetAssignments(change: MeshChange): void {
     const locality = JSON.stringify(this.#mesh.localityOf(this.node));
     if (locality !== this.#locality) {

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
-import { clustersOf } from '../../../test/support/clusters.js';
 import { mirrorTo } from '../../../test/support/filters.js';
 import { behind, id, key, policy, service, uid, workload } from '../../../test/support/mesh.js';
 import { dice, names, randomUpdate } from '../../../test/support/random-mesh.js';
 import { backend, route } from '../../../test/support/waypoint.js';
 import type { PolicyGroup } from '../authorization/endpoint-policies.js';
+import { Cluster } from '../cluster/cluster.js';
+import { ClusterManager } from '../cluster/cluster-manager.js';
 import { FairLimit } from '../../base/fair-limit.js';
 import { parseIp } from '../../model/address.js';
 import { Exchange } from '../exchange/exchange.js';
@@ -14,7 +15,6 @@ import { clientOf } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import { defaultLimits } from '../limits.js';
 import { WaypointState } from '../state/waypoint-state.js';
-import { ConnectionPool } from '../cluster/connection-pool.js';
 import { Mirror } from '../upstream/mirror.js';
 import { ByDestination } from './by-destination.js';
 import type { ConnectionContext } from './context.js';
@@ -32,21 +32,19 @@ const upstream = (): Upstream => ({
   pause: nothing,
   resume: nothing,
 });
-mock.method(
-  ConnectionPool.prototype,
-  'acquire',
-  (...[, , , , done]: Parameters<ConnectionPool['acquire']>): undefined => {
-    done(upstream(), undefined);
-  },
+mock.method(Cluster.prototype, 'acquire', (...[, , , , done]: Parameters<Cluster['acquire']>) =>
+  done(upstream(), undefined),
 );
 
 /** A worker whose endpoints never respond. `ended` counts requests, `mirrorsEnded` mirrors. */
 function worker() {
   const state = new WaypointState('node-1', key('waypoint'));
   const counts = { ended: 0, mirrorsEnded: 0 };
+  const dial = (): Promise<never> => Promise.reject(new Error('there is no network'));
+  const clusters = new ClusterManager(state, dial, defaultLimits, nothing);
   const context: ConnectionContext = {
     state,
-    clusters: clustersOf(state),
+    clusters,
     limits: defaultLimits,
     mergeSlashes: true,
     exchanges: new ByDestination(),
@@ -102,7 +100,7 @@ const asLists = ({ policies, destination, named, others }: PolicyGroup): unknown
 ];
 
 /** What the state derives from the mesh, as text. */
-function derived({ state, clusters }: ConnectionContext): string {
+function derived({ state, clusters }: Pick<ConnectionContext, 'state' | 'clusters'>): string {
   const all = names.map((name) => {
     const sent = { service: key(name), port: 80 };
     const endpoints = clusters.ofService(sent.service, sent.port)?.endpoints;
@@ -170,8 +168,8 @@ test('a recheck that visits only what a change affects ends what a recheck of ev
       assert.deepEqual(counts, before, `seed ${seed} step ${step}`);
       const fresh = worker();
       fresh.state.apply(state.full());
-      fresh.context.clusters.drain();
       assert.equal(derived(context), derived(fresh.context), `seed ${seed} step ${step}`);
+      fresh.context.clusters.drain();
     }
     context.clusters.drain();
     ended += counts.ended;
