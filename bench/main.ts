@@ -1,20 +1,24 @@
 #!/usr/bin/env node
 /** `npm run bench [-- SUITE]`. */
 import { writeFileSync } from 'node:fs';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { errorText } from '../src/base/errors.js';
 import { missing } from '../src/cli/check.js';
 import { clusterCommand } from './cluster/command.js';
 import { printControl, runControl } from './control/suite.js';
 import { within } from './harness/options.js';
-import { readRatios } from './harness/report.js';
+import { readRatios, type Report } from './harness/report.js';
 import { printKernel, runKernel } from './kernel/suite.js';
 import { printL4, runL4 } from './l4/suite.js';
 import { registerMesh } from './mesh/command.js';
 import { registerReport } from './report/commands.js';
 import { printSecured } from './waypoint/secured-report.js';
 import { runSecured } from './waypoint/secured.js';
+import { http2Parts, printHttp2 } from './waypoint/http2-report.js';
+import { runHttp2 } from './waypoint/http2.js';
+import { mergedReport } from './waypoint/report.js';
 import { printWaypoint } from './waypoint/plain-report.js';
+import { printUpdates, runUpdates } from './waypoint/updates.js';
 import { runWaypoint } from './waypoint/suite.js';
 
 /** Ends with a message if a requirement is missing, else starts a run that a signal can end cleanly. */
@@ -112,7 +116,10 @@ program
   .option('--rounds <n>', 'number of rounds', within(1, 1000, true), 5)
   .option('--seconds <s>', 'duration of each measurement', within(1, 300, true), 3)
   .option('--quick', 'two short rounds, for a first impression')
-  .option('--tls', 'mutual TLS on both sides instead of plain connections')
+  .option('--tls', 'HBONE (and mutual TLS) on both sides instead of plain connections')
+  .addOption(
+    new Option('--only <part...>', 'some of what is measured').choices(['http1', ...http2Parts, 'updates']),
+  )
   .option(
     '--per-second <n>',
     'requests per second of the open loop, with --tls (default: found by trial)',
@@ -128,6 +135,7 @@ program
       quick?: true;
       envoy?: string;
       tls?: true;
+      only?: readonly string[];
       perSecond?: number;
       nodeFlag: readonly string[];
       json?: string;
@@ -138,18 +146,21 @@ program
         nodeFlags: options.nodeFlag,
         ...begin(),
       };
-      const write = (report: object): void => {
-        if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+      const wanted = (part: string): boolean => options.only?.includes(part) ?? true;
+      const parts = http2Parts.filter(wanted);
+      const reports: Report[] = [];
+      const add = <R extends Report>(report: R, print: (of: R) => string): void => {
+        reports.push(report);
+        console.log(`${print(report)}\n`);
       };
-      if (options.tls) {
-        const report = await runSecured(given);
-        write(report);
-        console.log(printSecured(report));
-        return;
-      }
-      const report = await runWaypoint(given);
-      write(report);
-      console.log(printWaypoint(report));
+      if (wanted('http1'))
+        if (options.tls) add(await runSecured(given), printSecured);
+        else add(await runWaypoint(given), printWaypoint);
+      if (parts.length > 0)
+        add(await runHttp2({ ...given, parts, wire: options.tls ? 'hbone' : 'plain' }), printHttp2);
+      if (options.only?.includes('updates') ?? options.tls) add(await runUpdates(given), printUpdates);
+      if (options.json !== undefined)
+        writeFileSync(options.json, `${JSON.stringify(mergedReport(reports), null, 2)}\n`);
     },
   );
 

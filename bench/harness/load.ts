@@ -19,7 +19,15 @@ export type LoadProgram =
   | 'responder'
   | 'requests'
   | 'relay'
-  | 'answers';
+  | 'answers'
+  | 'h2client'
+  | 'h2server';
+
+/** Those that link a library. */
+const libraries: Partial<Record<LoadProgram, readonly string[]>> = {
+  h2client: ['-lnghttp2'],
+  h2server: ['-lnghttp2'],
+};
 
 const sources = join(dirname(distRoot), 'bench', 'load');
 const built = join(distRoot, 'bench', 'load');
@@ -36,7 +44,16 @@ export function loadProgram(name: LoadProgram): string {
   const age = statSync(target, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (age < newest) {
     mkdirSync(built, { recursive: true });
-    sh('cc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', `${target}.new`, source]);
+    sh('cc', [
+      '-O2',
+      '-Wall',
+      '-Wextra',
+      '-Werror',
+      '-o',
+      `${target}.new`,
+      source,
+      ...(libraries[name] ?? []),
+    ]);
     renameSync(`${target}.new`, target);
   }
   return target;

@@ -8,12 +8,12 @@
  * connection). The requests of the warm-up are sent and not counted. Ends with an error on any answer that is not a 200.
  */
 #include "common.h"
+#include "times.h"
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
 #define CONNECTIONS_MAX 16384
-#define REQUESTS_MAX 8388608ul
 #define KINDS 20
 #define HEAD_BYTES_MAX 8192
 #define STUCK_NS 10000000000ull
@@ -27,47 +27,12 @@ static struct connection {
 	int in_body;
 	char head[HEAD_BYTES_MAX];
 } * all;
-static uint32_t *took;
-static size_t counted, answered, waited;
+static size_t answered, waited;
 static uint64_t count_from;
 /* Connections that wait for a request, longest first. */
 static size_t *idle, idle_from, idle_count, connections;
 static char requests[KINDS][512];
 static size_t request_size[KINDS];
-
-static int by_size(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-	return (x > y) - (x < y);
-}
-
-static double rank_us(double share)
-{
-	size_t rank = (size_t)(share * (double)counted + 0.999999);
-	return (double)took[rank < 1 ? 0 : rank > counted ? counted - 1 : rank - 1] / 1000;
-}
-
-/* xorshift64*: the same gaps in every run. */
-static double uniform(void)
-{
-	static uint64_t state = 88172645463325252ull;
-	state ^= state >> 12;
-	state ^= state << 25;
-	state ^= state >> 27;
-	return ((double)((state * 2685821657736338717ull) >> 11) + 0.5) / 9007199254740992.0;
-}
-
-/* ln of a value in (0, 1), without libm. */
-static double natural_log(double value)
-{
-	int halvings = 0;
-	for (; value < 0.70710678; halvings++)
-		value *= 2;
-	double y = (value - 1) / (value + 1), square = y * y, term = y, sum = 0;
-	for (int k = 1; k < 30; k += 2, term *= square)
-		sum += term / k;
-	return 2 * sum - halvings * 0.69314718055994531;
-}
 
 static void put_idle(size_t at)
 {
@@ -132,8 +97,7 @@ int main(int argc, char **argv)
 	prctl(PR_SET_TIMERSLACK, 1);
 	all = calloc(connections, sizeof(*all));
 	idle = calloc(connections, sizeof(*idle));
-	took = malloc(REQUESTS_MAX * sizeof(*took));
-	if (!all || !idle || !took)
+	if (!all || !idle)
 		die("memory");
 	/* As bench/waypoint/load.lua has them. */
 	for (size_t i = 0; i < KINDS; i++) {
@@ -169,7 +133,7 @@ int main(int argc, char **argv)
 			idle_from = (idle_from + 1) % connections;
 			idle_count--;
 			send_on(at, (uint64_t)due, sent++ % KINDS);
-			due -= natural_log(uniform()) * gap_ns;
+			due += gap_ns * exponential();
 		}
 		struct timespec wait = {.tv_sec = 1};
 		if (due < (double)end && idle_count) {
@@ -198,27 +162,21 @@ int main(int argc, char **argv)
 			if (!take(c, bytes, (size_t)got))
 				continue;
 			c->free_since = now_ns();
-			uint64_t latency = c->free_since - c->due;
 			answered++;
-			if (c->due >= count_from && counted < REQUESTS_MAX)
-				took[counted++] = latency > UINT32_MAX ? UINT32_MAX : (uint32_t)latency;
+			if (c->due >= count_from)
+				keep_time(c->free_since - c->due);
 			c->have = 0;
 			c->in_body = 0;
 			put_idle(at);
 		}
 		now = now_ns();
 	}
-	if (counted == 0) {
+	if (times_count == 0) {
 		fprintf(stderr, "no request ended in time\n");
 		return 1;
 	}
-	double sum = 0;
-	for (size_t i = 0; i < counted; i++)
-		sum += took[i];
-	qsort(took, counted, sizeof(*took), by_size);
-	printf("{\"requests\":%zu,\"per_second\":%.1f,\"mean_us\":%.3f,\"p50_us\":%.3f,\"p90_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,"
-	       "\"max_us\":%.3f,\"waited\":%zu}\n",
-	       counted, (double)counted / ((double)for_ns / 1e9), sum / (double)counted / 1000, rank_us(0.5), rank_us(0.9), rank_us(0.99),
-	       rank_us(0.999), (double)took[counted - 1] / 1000, waited);
+	printf("{\"requests\":%zu,\"per_second\":%.1f,", times_count, (double)times_count / ((double)for_ns / 1e9));
+	print_times();
+	printf(",\"waited\":%zu}\n", waited);
 	return 0;
 }

@@ -6,6 +6,8 @@ import { runKernel } from '../kernel/suite.js';
 import { runL4 } from '../l4/suite.js';
 import { goalAtLeast, goalBelow } from '../result/goals.js';
 import type { BenchResult, Goal } from '../result/result.js';
+import { http2Parts } from '../waypoint/http2-report.js';
+import { runHttp2 } from '../waypoint/http2.js';
 import { runWaypoint } from '../waypoint/suite.js';
 
 export interface GoalsOptions {
@@ -69,22 +71,30 @@ async function l4({ rounds, state, onProgress, interrupted }: GoalsOptions): Pro
 }
 
 async function waypoint({ rounds, onProgress, interrupted }: GoalsOptions): Promise<Goal[]> {
-  const report = await runWaypoint({
-    rounds,
-    seconds: 1,
-    longSeconds: 2,
-    nodeFlags: [],
-    onProgress,
-    interrupted,
-  });
-  return report.goals.map(({ what, wanted, found, state }) => ({
-    what: `waypoint: ${what}`,
-    wanted,
-    ...(found ? { found } : {}),
-    state,
-    unit: 'x',
-    from: 'npm run bench -- waypoint',
-  }));
+  const options = { rounds, seconds: 1, longSeconds: 2, nodeFlags: [], onProgress, interrupted };
+  const reports = [
+    { goals: (await runWaypoint(options)).goals, title: 'waypoint', flags: '' },
+    {
+      goals: (await runHttp2({ ...options, wire: 'plain', parts: http2Parts })).goals,
+      title: 'waypoint',
+      flags: '',
+    },
+    {
+      goals: (await runHttp2({ ...options, wire: 'hbone', parts: http2Parts })).goals,
+      title: 'waypoint, HBONE on both sides',
+      flags: ' --tls',
+    },
+  ];
+  return reports.flatMap(({ goals, title, flags }) =>
+    goals.map(({ what, wanted, found, state }) => ({
+      what: `${title}: ${what}`,
+      wanted,
+      ...(found ? { found } : {}),
+      state,
+      unit: 'x',
+      from: `npm run bench -- waypoint${flags}`,
+    })),
+  );
 }
 
 async function control({ onProgress }: GoalsOptions): Promise<Goal[]> {

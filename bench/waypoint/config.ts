@@ -16,6 +16,8 @@ export interface PlainConfig {
 export interface TunnelConfig extends Omit<PlainConfig, 'servicePort'> {
   /** Of the waypoint. */
   readonly svid: Svid;
+  /** Applied one after the other, and then from the beginning, one for each SIGUSR2. */
+  readonly updates: readonly MeshUpdate[];
 }
 
 /** The text of a configuration file; a Map is written as `{"$map": entries}`. */

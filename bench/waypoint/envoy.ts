@@ -2,7 +2,7 @@
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { Svid } from '../../src/tls/svid.js';
 import { trustDomain } from './identities.js';
-import { canary, routePath, shares, type Scene } from './scene.js';
+import { canary, routePath, shares, type Protocol, type Scene } from './scene.js';
 
 /** One worker, nothing shared with another process. */
 export const envoyArgs = (configFile: string): string[] => [
@@ -36,6 +36,17 @@ const cluster = (name: string, to: object): object => ({
   load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint: to }] }] },
   ...breakers,
 });
+
+/** Of a cluster whose endpoints speak HTTP/2. */
+const http2Cluster = (options: object): object => ({
+  typed_extension_protocol_options: {
+    'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+      ...type('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
+      explicit_http_config: { http2_protocol_options: options },
+    },
+  },
+});
+const spoken = (protocol: Protocol): object => (protocol === 'http2' ? http2Cluster({}) : {});
 
 const split = {
   weighted_clusters: {
@@ -99,7 +110,7 @@ const manager = (routes: number, further: object): object => ({
  * JSON. Beside routing it does what Weft's does: x-forwarded-for, x-forwarded-proto and x-request-id, a normalized path,
  * statistics. No access log, no tracing, no headers of its own on answers. Connections to endpoints are kept, as by default.
  */
-export function envoyConfig({ listen, a, b, routes }: Scene): string {
+export function envoyConfig({ listen, a, b, routes, protocol }: Scene): string {
   return JSON.stringify({
     static_resources: {
       listeners: [
@@ -109,7 +120,10 @@ export function envoyConfig({ listen, a, b, routes }: Scene): string {
           filter_chains: [chain(manager(routes, { use_remote_address: true }))],
         },
       ],
-      clusters: [cluster('a', endpoint(a)), cluster('b', endpoint(b))],
+      clusters: [
+        { ...cluster('a', endpoint(a)), ...spoken(protocol) },
+        { ...cluster('b', endpoint(b)), ...spoken(protocol) },
+      ],
     },
   });
 }
@@ -155,7 +169,11 @@ function secured(svid: Svid, server: SpiffeId, alpn: readonly string[]): { down:
 }
 
 /** The same with mutual TLS in and out, HTTP/1.1 within, as sidecars have it. `a`, `b`: ports of the server's end. */
-export function envoyTlsConfig({ listen, a, b, routes }: Scene, svid: Svid, server: SpiffeId): string {
+export function envoyTlsConfig(
+  { listen, a, b, routes, protocol }: Scene,
+  svid: Svid,
+  server: SpiffeId,
+): string {
   const { down, up } = secured(svid, server, []);
   return JSON.stringify({
     static_resources: {
@@ -178,8 +196,8 @@ export function envoyTlsConfig({ listen, a, b, routes }: Scene, svid: Svid, serv
         },
       ],
       clusters: [
-        { ...cluster('a', endpoint(a)), ...up },
-        { ...cluster('b', endpoint(b)), ...up },
+        { ...cluster('a', endpoint(a)), ...spoken(protocol), ...up },
+        { ...cluster('b', endpoint(b)), ...spoken(protocol), ...up },
       ],
     },
   });
@@ -213,7 +231,7 @@ const metadataFormat = (object_key: string, format: string): object => ({
  * for each way out, where Istio has one for all. `hosts`: addresses at whose port 15008 the backends' tunnels end.
  */
 export function envoyHboneConfig(
-  { listen, a, b, routes }: Scene,
+  { listen, a, b, routes, protocol }: Scene,
   svid: Svid,
   server: SpiffeId,
   hosts: { readonly a: string; readonly b: string },
@@ -236,17 +254,12 @@ export function envoyHboneConfig(
       ],
     },
     clusters: [
-      { ...cluster(name, inside(`connect_originate_${name}`)), ...passedOn },
+      { ...cluster(name, inside(`connect_originate_${name}`)), ...spoken(protocol), ...passedOn },
       {
         ...cluster(`tunnel_${name}`, {
           address: { socket_address: { address: hosts[name], port_value: 15008 } },
         }),
-        typed_extension_protocol_options: {
-          'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-            ...type('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
-            explicit_http_config: { http2_protocol_options: { allow_connect: true } },
-          },
-        },
+        ...http2Cluster({ allow_connect: true }),
         ...up,
       },
     ],

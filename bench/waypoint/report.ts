@@ -1,7 +1,6 @@
 /** Parts that the reports of both waypoint suites share: settings, medians, noise, rows of tables. */
-import { figure, machine, type Report } from '../harness/report.js';
+import { figure, machine, table, type Report } from '../harness/report.js';
 import { median, spreadOf, valuesOf, type Sample, type Spread } from '../harness/statistics.js';
-import { openConnections } from './measure.js';
 import { bodyBytes } from './scene.js';
 
 /** Proxy -> system call -> calls per request, from one run under a tracer. */
@@ -9,6 +8,14 @@ export type SystemCalls = Readonly<Record<string, Readonly<Record<string, number
 
 /** Envoy's version, or why there is no Envoy. */
 export type EnvoyFound = { readonly version: string } | { readonly missing: string };
+
+export interface Goal {
+  readonly what: string;
+  readonly wanted: string;
+  readonly found: Spread | undefined;
+  /** `by the median alone`: not in every round. */
+  readonly state: 'reached' | 'by the median alone' | 'not reached' | 'not measured';
+}
 
 /** The options that a report repeats. */
 export interface ReportedOptions {
@@ -18,11 +25,11 @@ export interface ReportedOptions {
   readonly nodeFlags: readonly string[];
 }
 
-/** The head of a report: how it was measured, on which machine, and the samples themselves. */
+/** The head of a report: how it was measured, on which machine, and the samples themselves. `open`: the settings of open loops. */
 export const reportHead = (
   { rounds, seconds, longSeconds, nodeFlags }: ReportedOptions,
   samples: readonly Sample[],
-  perSecond: number,
+  open: Readonly<Record<string, number>>,
   envoy: EnvoyFound,
 ): Pick<Report, 'settings' | 'machine' | 'medians' | 'rounds'> & { readonly missing?: string } => ({
   settings: {
@@ -30,8 +37,7 @@ export const reportHead = (
     seconds,
     longSeconds,
     bodyBytes,
-    openPerSecond: perSecond,
-    openConnections,
+    ...open,
     nodeFlags: nodeFlags.join(' '),
     envoy: 'version' in envoy ? envoy.version : 'missing',
   },
@@ -72,3 +78,36 @@ export const systemCallRows = (systemCalls: SystemCalls, titleOf: (name: string)
       .map(([call, count]) => `${call} ${count.toFixed(2)}`)
       .join(', '),
   ]);
+
+/** Rows of a table of goals, with its head. */
+export const goalTable = (goals: readonly Goal[]): string =>
+  table(
+    ['goal', 'wanted', 'found', 'over rounds', ''],
+    goals.map(({ what, wanted, found, state }) => [
+      what,
+      wanted,
+      figure(found?.median),
+      spanText(found),
+      state,
+    ]),
+  );
+
+/** One file for all reports of a run: their figures have different paths. */
+export const mergedReport = (reports: readonly (Report & { readonly goals?: readonly Goal[] })[]): Report => {
+  const [first] = reports;
+  if (!first) throw new RangeError('no report');
+  const merged = <Key extends 'settings' | 'ratios' | 'spread' | 'noise' | 'medians'>(
+    key: Key,
+  ): Report[Key] => Object.assign({}, ...reports.map((report) => report[key])) as Report[Key];
+  const goals = reports.flatMap((report) => report.goals ?? []);
+  return {
+    ...(Object.assign({}, ...[...reports].reverse()) as Report),
+    settings: merged('settings'),
+    ratios: merged('ratios'),
+    spread: merged('spread'),
+    noise: merged('noise'),
+    medians: merged('medians'),
+    rounds: reports.flatMap(({ rounds }) => rounds),
+    ...(goals.length > 0 ? { goals } : {}),
+  };
+};

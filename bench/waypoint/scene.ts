@@ -11,7 +11,11 @@ export interface Scene {
   readonly b: number;
   /** One for all requests, the others for a path each, which all lead to the same two backends. */
   readonly routes: number;
+  /** Of the backends; the clients' too. */
+  readonly protocol: Protocol;
 }
+
+export type Protocol = 'http1' | 'http2';
 
 /** Requests with this header go to backend b. */
 export const canary = { name: 'x-canary', value: 'yes' } as const;
@@ -48,10 +52,35 @@ const proofs = 1000;
 /** Far beyond what chance does with that many requests (some 1 %). */
 const shareOff = 0.05;
 
+/** Sends a request with this header and returns the name of the backend that answered. Rejects where the response is not a backend's. */
+export type Ask = (path: string, headers: Readonly<Record<string, string>>) => Promise<string>;
+
 /** Refuses to measure a proxy that does another job. `paths`: of other routes, which go before the header's. */
+export async function proveShares(name: string, ask: Ask, paths: readonly string[]): Promise<void> {
+  const tag = randomBytes(4).toString('hex');
+  const of = (value: string, count: number, asked: readonly string[]): Promise<string[]> =>
+    Promise.all(
+      Array.from({ length: count }, (_, at) =>
+        ask(`${asked[at % asked.length]}?${tag}${at}`, { [canary.name]: value }),
+      ),
+    );
+  const marked = await of(canary.value, 20, ['/item']);
+  const others = await of('no', proofs, ['/item', ...paths]);
+  const share = others.filter((backend) => backend === 'b').length / proofs;
+  const wrong = marked.filter((backend) => backend !== 'b').length;
+  const wanted = shares.b / (shares.a + shares.b);
+  if (wrong > 0 || !(Math.abs(share - wanted) < shareOff)) {
+    throw new WeftError(
+      'WEFT_BENCH_NOT_CARRIED',
+      `${name} sent ${wrong} of ${marked.length} marked requests elsewhere than to b, and ${share * 100} % of the others to b`,
+    );
+  }
+}
+
+/** HTTP/1.1: {@link proveShares}. */
 export async function proveRouted(name: string, port: number, paths: readonly string[] = []): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-  const ask = (path: string, headers: Record<string, string>): Promise<string> =>
+  const ask: Ask = (path, headers) =>
     new Promise((resolve, reject) => {
       get({ host: '127.0.0.1', port, path, agent, headers, timeout: 5_000 }, (answer) => {
         let bytes = 0;
@@ -68,25 +97,8 @@ export async function proveRouted(name: string, port: number, paths: readonly st
         );
       }).on('error', reject);
     });
-  const tag = randomBytes(4).toString('hex');
   try {
-    const of = (value: string, count: number, asked: readonly string[]): Promise<string[]> =>
-      Promise.all(
-        Array.from({ length: count }, (_, at) =>
-          ask(`${asked[at % asked.length]}?${tag}${at}`, { [canary.name]: value }),
-        ),
-      );
-    const marked = await of(canary.value, 20, ['/item']);
-    const others = await of('no', proofs, ['/item', ...paths]);
-    const share = others.filter((backend) => backend === 'b').length / proofs;
-    const wrong = marked.filter((backend) => backend !== 'b').length;
-    const wanted = shares.b / (shares.a + shares.b);
-    if (wrong > 0 || !(Math.abs(share - wanted) < shareOff)) {
-      throw new WeftError(
-        'WEFT_BENCH_NOT_CARRIED',
-        `${name} sent ${wrong} of ${marked.length} marked requests elsewhere than to b, and ${share * 100} % of the others to b`,
-      );
-    }
+    await proveShares(name, ask, paths);
   } finally {
     agent.destroy();
   }

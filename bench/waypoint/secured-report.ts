@@ -2,8 +2,7 @@
 import { cpuOf } from '../harness/load.js';
 import { figure, table, type Report } from '../harness/report.js';
 import { ratiosByRound, spreadOf, valuesOf, type Sample, type Spread } from '../harness/statistics.js';
-import type { Wire } from './ends.js';
-import { closedLoops, manyConnections, othersMax, type Path } from './measure.js';
+import { closedLoops, manyConnections, openConnections, othersMax, type Path } from './measure.js';
 import {
   noiseOf,
   reportHead,
@@ -13,6 +12,7 @@ import {
   type ReportedOptions,
   type SystemCalls,
 } from './report.js';
+import { variants, type Variant } from './secured-targets.js';
 
 export interface SecuredReport extends Report {
   readonly missing?: string;
@@ -21,14 +21,6 @@ export interface SecuredReport extends Report {
   readonly systemCalls: SystemCalls;
 }
 
-/** What is measured, and its wire on both sides. */
-export const variants = {
-  none: { wire: 'hbone', what: 'ends alone' },
-  'envoy-tls': { wire: 'tls', what: 'Envoy, mTLS' },
-  'envoy-hbone': { wire: 'hbone', what: 'Envoy, HBONE' },
-  weft: { wire: 'hbone', what: 'Weft, HBONE' },
-} as const satisfies Record<string, { wire: Wire; what: string }>;
-export type Variant = keyof typeof variants;
 const bases = ['envoy-tls', 'envoy-hbone'] as const satisfies readonly Variant[];
 
 export const securedPath: Path = { name: 'secured' };
@@ -74,7 +66,7 @@ export function securedReportOf(
   envoy: EnvoyFound,
   proofs: SecuredReport['proofs'],
 ): SecuredReport {
-  const head = reportHead(options, samples, perSecond, envoy);
+  const head = reportHead(options, samples, { openPerSecond: perSecond, openConnections }, envoy);
   const { medians } = head;
   const ratios: Record<string, number> = {};
   const spread: Record<string, Spread> = {};

@@ -2,16 +2,14 @@
  * Weft's waypoint beside one Envoy that does the same between the same endpoints, on plain connections: a route by header,
  * a 90/10 split, answers of 1 KB. The proxy has CPU 1 for itself; the load and the backends share CPU 0.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
-import { distRoot } from '../../src/cli/run.js';
 import { residentBytes, spentBy } from '../harness/cost.js';
 import { interleave, type Task } from '../harness/interleave.js';
 import { cpuOf, loadProgram, numberAt, Servers } from '../harness/load.js';
 import { findEnvoy } from '../peers/envoy.js';
-import { envoyArgs, envoyConfig } from './envoy.js';
 import {
   closedLoop,
   closedLoops,
@@ -23,10 +21,10 @@ import {
   type Path,
   type Target,
 } from './measure.js';
-import { bodyBytes, freePorts, proveRouted, routePath, type Scene } from './scene.js';
+import { bodyBytes, freePorts, proveRouted, routePath } from './scene.js';
+import { plainTarget } from './plain-targets.js';
 import { main, manyRoutes, openShare, reportOf, routed, type WaypointReport } from './plain-report.js';
 import { needTools, systemCallsPerRequest } from './tools.js';
-import { weftConfig } from './weft.js';
 
 export interface WaypointOptions {
   readonly rounds: number;
@@ -68,18 +66,14 @@ export async function runWaypoint(options: WaypointOptions): Promise<WaypointRep
       String(b),
     ]);
     const none: Target = { name: 'none', port: a };
-    const targetOf = (name: string, kind: 'weft' | 'envoy', routes: number): Target => {
-      const scene: Scene = { listen: ports.pop() ?? 0, a, b, routes };
-      const file = join(dir, `${name}.json`);
-      writeFileSync(file, kind === 'weft' ? weftConfig(scene) : envoyConfig(scene));
-      const command =
-        kind === 'weft'
-          ? [process.execPath, ...options.nodeFlags, join(distRoot, 'bench', 'waypoint', 'plain.js'), file]
-          : ['path' in envoy ? envoy.path : '', ...envoyArgs(file)];
-      const start = (): Promise<number> =>
-        servers.start(undefined, scene.listen, 'taskset', ['-c', String(cpuOf.server), ...command]);
-      return { name, port: scene.listen, start };
-    };
+    const targetOf = (name: string, kind: 'weft' | 'envoy', routes: number): Target =>
+      plainTarget({ ...options, servers, dir, envoy }, name, kind, {
+        listen: ports.pop() ?? 0,
+        a,
+        b,
+        routes,
+        protocol: 'http1',
+      });
     const proxies = [
       ...('path' in envoy
         ? [targetOf('envoy', 'envoy', 1), targetOf('envoy-routes', 'envoy', manyRoutes)]

@@ -20,7 +20,22 @@ export const has = (command: string): boolean => {
 
 /** Installs missing programs. Throws WEFT_COMMAND if that fails. */
 export function needTools(packages: readonly string[], onProgress: (text: string) => void): void {
-  const missing = packages.filter((name) => !has(name));
+  install(
+    packages.filter((name) => !has(name)),
+    onProgress,
+  );
+}
+
+/** Installs the package of a library's header, unless the compiler finds the header. Throws WEFT_COMMAND if that fails. */
+export function needHeader(header: string, packageName: string, onProgress: (text: string) => void): void {
+  try {
+    execFileSync('cc', ['-E', '-include', header, '-x', 'c', '/dev/null'], { stdio: 'ignore' });
+  } catch {
+    install([packageName], onProgress);
+  }
+}
+
+function install(missing: readonly string[], onProgress: (text: string) => void): void {
   if (missing.length === 0) return;
   onProgress(`installing ${missing.join(', ')}`);
   if (!has('apt-get'))

@@ -10,7 +10,7 @@ import { runWorker } from '../../src/waypoint/worker/worker.js';
 import { parseWeftConfig, type TunnelConfig } from './config.js';
 import { trustDomain } from './identities.js';
 
-const { listen, service, mesh, routes, svid } = parseWeftConfig(
+const { listen, service, mesh, routes, svid, updates } = parseWeftConfig(
   readFileSync(process.argv[2] ?? '', 'utf8'),
 ) as TunnelConfig;
 runWorker();
@@ -34,3 +34,8 @@ send({
 send({ type: 'update', update: { mesh, routes } });
 send({ type: 'svid', svid });
 process.on('SIGTERM', () => process.exit(0));
+let applied = 0;
+process.on('SIGUSR2', () => {
+  const next = updates[applied++ % updates.length];
+  if (next) send({ type: 'update', update: { mesh: next } });
+});

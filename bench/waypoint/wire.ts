@@ -10,7 +10,8 @@ import { WeftError } from '../../src/base/errors.js';
 import { sleep, until } from '../../src/base/wait.js';
 import type { SocketAddress } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
-import { bodyBytes } from './scene.js';
+import { Http2Client } from './http2-client.js';
+import { bodyBytes, type Protocol } from './scene.js';
 
 /** `<ip>:<port> <ip>:<port>`, from and to -> the bytes that went that way. */
 export type Flows = ReadonlyMap<string, Buffer>;
@@ -145,6 +146,33 @@ async function proveClosed(name: string, { ip, port }: SocketAddress): Promise<v
     throw new WeftError('WEFT_BENCH_NOT_SECURED', `${name} answers clients without a certificate: ${said}`);
 }
 
+/** Sends a request that pretends to come from somebody else. Returns the client's identity as the backend saw it. */
+type AskIdentity = (path: string, headers: Readonly<Record<string, string>>) => Promise<string | undefined>;
+
+const identityHeader = 'x-forwarded-client-cert';
+
+/** HTTP/1.1. What backends see is in the capture. */
+const askHttp1 =
+  (name: string, port: number): AskIdentity =>
+  (path, headers) =>
+    new Promise((resolve, reject) => {
+      const sent = { ...headers, connection: 'close' };
+      get({ host: '127.0.0.1', port, path, headers: sent, timeout: stuckMs }, (answer) => {
+        let bytes = 0;
+        answer.on('data', (chunk: Buffer) => (bytes += chunk.length));
+        answer.on('end', () =>
+          answer.statusCode === 200 && bytes === bodyBytes
+            ? resolve(undefined)
+            : reject(
+                new WeftError(
+                  'WEFT_BENCH_NOT_CARRIED',
+                  `${name} answers ${answer.statusCode} with ${bytes} bytes`,
+                ),
+              ),
+        );
+      }).on('error', reject);
+    });
+
 /**
  * Refuses to measure a proxy whose wire can be read, or that does not tell endpoints who the client is. Has to be asked before
  * any other request: handshakes are looked at. Returns what was found, for the report.
@@ -155,62 +183,57 @@ export async function proveSecured(
     readonly dir: string;
     /** The client's end. */
     readonly port: number;
+    readonly protocol: Protocol;
     readonly legs: readonly Leg[];
     readonly backends: readonly SocketAddress[];
     /** Whom endpoints should hear of; undefined where there is no proxy to tell. */
     readonly client: SpiffeId | undefined;
   },
 ): Promise<string> {
-  const { legs, backends, client } = options;
+  const { legs, backends, client, protocol, port } = options;
   const marker = `proof-${process.pid}-${Date.now()}`;
   const pretended = 'URI=spiffe://cluster.local/ns/bench/sa/somebody-else';
-  const ask = (): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const headers = { 'x-forwarded-client-cert': pretended, connection: 'close' };
-      get(
-        { host: '127.0.0.1', port: options.port, path: `/${marker}`, headers, timeout: stuckMs },
-        (answer) => {
-          let bytes = 0;
-          answer.on('data', (chunk: Buffer) => (bytes += chunk.length));
-          answer.on('end', () =>
-            answer.statusCode === 200 && bytes === bodyBytes
-              ? resolve()
-              : reject(
-                  new WeftError(
-                    'WEFT_BENCH_NOT_CARRIED',
-                    `${name} answers ${answer.statusCode} with ${bytes} bytes`,
-                  ),
-                ),
-          );
-        },
-      ).on('error', reject);
-    });
   const requests = 50;
+  let seen: (string | undefined)[] = [];
   const flows = await captured([...legs.flatMap(({ at }) => at), ...backends], options.dir, async () => {
-    for (let i = 0; i < requests; i++) await ask();
+    const session = protocol === 'http2' ? new Http2Client(name, port) : undefined;
+    const ask: AskIdentity = session
+      ? async (path, headers) => (await session.ask(path, headers)).client
+      : askHttp1(name, port);
+    try {
+      for (let i = 0; i < requests; i++) seen.push(await ask(`/${marker}`, { [identityHeader]: pretended }));
+    } finally {
+      session?.close();
+    }
   });
-  const asked = [...flows]
-    .filter(([key]) => backends.some(({ ip, port }) => key.endsWith(` ${ip}:${port}`)))
-    .map(([, bytes]) => bytes.toString('latin1'))
-    .join('')
-    .split('\r\n\r\n')
-    .filter((head) => head.includes(marker));
-  if (asked.length !== requests)
+  if (protocol === 'http1') seen = identitiesIn(flows, backends, marker);
+  if (seen.length !== requests)
     throw new WeftError(
       'WEFT_BENCH_NOT_CARRIED',
-      `${name}: backends saw ${asked.length} of ${requests} requests`,
+      `${name}: backends saw ${seen.length} of ${requests} requests`,
     );
-  if (client !== undefined) {
-    for (const head of asked) {
-      const said = /^x-forwarded-client-cert: (.*)$/im.exec(head)?.[1]?.trim();
+  if (client !== undefined)
+    for (const said of seen)
       if (said === undefined || !said.split(/[;,]/).includes(`URI=${client}`) || said.includes(pretended))
         throw new WeftError(
           'WEFT_BENCH_NOT_SECURED',
           `${name} tells endpoints of "${said}", not of ${client}`,
         );
-    }
-  }
   const found = legs.map((leg) => `${leg.name} ${secureLeg(name, leg, flows, marker).join(', ')}`);
   for (const { at } of legs) for (const address of at) await proveClosed(name, address);
   return found.join('; ');
 }
+
+/** The clients' identities in the HTTP/1.1 requests that the backends received. */
+const identitiesIn = (
+  flows: Flows,
+  backends: readonly SocketAddress[],
+  marker: string,
+): (string | undefined)[] =>
+  [...flows]
+    .filter(([key]) => backends.some(({ ip, port }) => key.endsWith(` ${ip}:${port}`)))
+    .map(([, bytes]) => bytes.toString('latin1'))
+    .join('')
+    .split('\r\n\r\n')
+    .filter((head) => head.includes(marker))
+    .map((head) => new RegExp(`^${identityHeader}: (.*)$`, 'im').exec(head)?.[1]?.trim());

@@ -53,6 +53,9 @@ export function requestFault(fields: Fields): string | undefined {
     if (authority === undefined || authority === '') return 'CONNECT without :authority';
   } else if (scheme === undefined || scheme === '') return ':scheme is missing';
   else if (path === undefined || path === '') return ':path is missing';
+  // RFC 9113, section 8.3.1. Without the slash, a path could become a part of the authority in HTTP/1.
+  else if (path.charCodeAt(0) !== 0x2f && !(path === '*' && method === 'OPTIONS') && /^https?$/i.test(scheme))
+    return ':path does not begin with /';
   return faultOf(fields, i);
 }
 

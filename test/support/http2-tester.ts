@@ -22,6 +22,7 @@ export class Tester {
   private readonly decoder = new HpackDecoder(4096);
   private rest: Buffer = Buffer.alloc(0);
   private block: Buffer[] = [];
+  private quietTurns = 0;
 
   /** `prefaceBytes`: of the other end, which is a client then. */
   constructor(
@@ -41,15 +42,25 @@ export class Tester {
     if (!this.isClosed && !this.socket.destroyed && this.socket.writable) this.socket.write(bytes);
   }
 
-  /** Until the other end has read everything, or has closed. */
-  async settle(name: string): Promise<void> {
-    this.send(frame(frameType.ping, 0, 0, Buffer.from(name.padEnd(8).slice(0, 8))));
-    for (let i = 0; i < 2000 && !this.isClosed && !this.pings.includes(name.padEnd(8).slice(0, 8)); i++)
-      await turns(1);
-    await turns(12);
+  /** Until the other end has read everything, and says no more; or has closed. */
+  async settle(): Promise<void> {
+    this.send(frame(frameType.ping, 0, 0, Buffer.from('the end.')));
+    for (let i = 0; i < 500 && !this.isEnded && !this.pings.includes('the end.'); i++) await turns(1);
+    await this.quiet(20);
+  }
+
+  /** Until nothing has arrived for this many turns. */
+  async quiet(count: number): Promise<void> {
+    for (this.quietTurns = 0; this.quietTurns < count; this.quietTurns++) await turns(1);
+  }
+
+  /** The connection is over: closed, or GOAWAY with an error. */
+  get isEnded(): boolean {
+    return this.isClosed || (this.goAway ?? 0) > 0;
   }
 
   private read(bytes: Buffer): void {
+    this.quietTurns = 0;
     bytes = this.rest.length > 0 ? Buffer.concat([this.rest, bytes]) : bytes;
     if (this.prefaceBytes > 0) {
       if (bytes.length < this.prefaceBytes) {

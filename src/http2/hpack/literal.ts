@@ -2,19 +2,28 @@
 export const badName = 1;
 export const badValue = 2;
 
-/** By byte. 1: not in a name. 2: not in a value. 4: not in the value of a pseudo-header. */
+/** Bits of `classes`: where the byte must not occur. */
 const notInName = 1;
 const notInValue = 2;
-const notInPseudo = 4;
+const notInPath = 4;
+const notInAuthority = 8;
+const notInMethod = 16;
+const notInScheme = 32;
+const notInStatus = 64;
+/** RFC 9113, sections 8.2.1 and 8.3; RFC 9110, section 5.6.2; RFC 3986, section 3.2. nghttp2 has the same sets. */
+const allowed: readonly (readonly [number, RegExp])[] = [
+  [notInName, /[-!#$%&'*+.^_`|~0-9a-z]/],
+  [notInValue, /[\t\x20-\x7e\x80-\xff]/],
+  [notInPath, /[\x21-\x7e\x80-\xff]/],
+  [notInAuthority, /[-!$%&'()*+,.0-9:;=@A-Z[\]_a-z~]/],
+  [notInMethod, /[-!#$%&'*+.^_`|~0-9a-zA-Z]/],
+  [notInScheme, /[-+.0-9a-zA-Z]/],
+  [notInStatus, /[0-9]/],
+];
 const classes = new Uint8Array(256);
 for (let byte = 0; byte < 256; byte++) {
-  const char = String.fromCharCode(byte);
-  // RFC 9113, section 8.2.1, and the characters of a token (RFC 9110, section 5.6.2). nghttp2 has the same sets.
-  const isControl = byte < 0x20 || byte === 0x7f;
-  classes[byte] =
-    (/[-!#$%&'*+.^_`|~0-9a-z]/.test(char) ? 0 : notInName) |
-    (isControl && byte !== 9 ? notInValue : 0) |
-    (isControl || byte === 0x20 ? notInPseudo : 0);
+  for (const [bit, chars] of allowed)
+    if (!chars.test(String.fromCharCode(byte))) classes[byte] = (classes[byte] ?? 0) | bit;
 }
 
 /** Strings that were read lately, by a hash of their bytes. Strings that occur again are not made again, and their hash codes stay. */
@@ -54,8 +63,15 @@ function read(bytes: Buffer, start: number, end: number, isKept: boolean): strin
 /** What was wrong with the string that was read last: 0, `badName` or `badValue`. */
 export let literalFault = 0;
 
-/** Pseudo-headers that exist. Those of the wrong kind of message are the connection's affair. */
-const pseudoNames = new Set([':method', ':scheme', ':authority', ':path', ':protocol', ':status']);
+/** The pseudo-headers that exist, and what their values must not contain. Those of the wrong kind of message are the connection's affair. */
+const pseudoNames = new Map([
+  [':method', notInMethod],
+  [':scheme', notInScheme],
+  [':authority', notInAuthority],
+  [':path', notInPath],
+  [':protocol', notInMethod],
+  [':status', notInStatus],
+]);
 /** Fields of HTTP/1 connections make a message malformed (RFC 9113, section 8.2.2). */
 const connectionNames = new Set([
   'connection',
@@ -79,20 +95,13 @@ export function readName(bytes: Buffer, start: number, end: number): string {
 /** Reads the value of a field of this name, and checks it. A value that is not kept is not remembered for later fields. */
 export function readValue(name: string, bytes: Buffer, start: number, end: number, isKept: boolean): string {
   const value = read(bytes, start, end, isKept);
-  literalFault = 0;
-  if (end === start) return value;
   const first = bytes[start] as number;
   const last = bytes[end - 1] as number;
-  if (
-    (seen & notInValue) !== 0 ||
-    first === 0x20 ||
-    last === 0x20 ||
-    first === 9 ||
-    last === 9 ||
-    ((seen & notInPseudo) !== 0 && name.charCodeAt(0) === 0x3a) ||
-    (name === 'te' && value.toLowerCase() !== 'trailers')
-  ) {
-    literalFault = badValue;
-  }
+  let isBad = (seen & notInValue) !== 0;
+  if (end > start && (first === 0x20 || last === 0x20 || first === 9 || last === 9)) isBad = true;
+  else if (name.charCodeAt(0) === 0x3a) isBad = (seen & (pseudoNames.get(name) ?? 0)) !== 0;
+  else if (name === 'host') isBad = (seen & notInAuthority) !== 0;
+  else if (name === 'te') isBad = value.toLowerCase() !== 'trailers';
+  literalFault = isBad ? badValue : 0;
   return value;
 }

@@ -9,7 +9,7 @@ import type { LocalReply } from '../http/local-reply.js';
 import { joinedHeader, type Headers } from '../http/headers.js';
 import type { ServicePort } from './reachable.js';
 import type { WaypointState } from '../state/waypoint-state.js';
-import type { Endpoint } from '../upstream/endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 
 export class RequestAuthorization {
   /** The authority that the client sent, before any rule's changes. */

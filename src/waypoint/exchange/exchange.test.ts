@@ -261,12 +261,13 @@ test('a request is canceled when its client disconnects, at any point', async (t
       : (['resetAndDestroy'] as const)) {
       const client = await RawClient.open(waypoint.port);
       client.write(text);
-      await eventually(() => waypoint.pool.size === 1, 'it is under way');
+      await eventually(() => waypoint.clusters.connections === 1, 'it is under way');
       await sleep(20);
       client.socket[how]();
       expected++;
       await eventually(
-        () => closed === expected && waypoint.pool.size === 0 && waypoint.context.exchanges.size === 0,
+        () =>
+          closed === expected && waypoint.clusters.connections === 0 && waypoint.context.exchanges.size === 0,
         `${how} ${text.slice(0, 12)}`,
       );
       assert.equal(waypoint.records.at(-1)?.flag, 'DC');
@@ -282,7 +283,7 @@ test('a response before the request’s end ends the request', async (t) => {
   assert.equal(await client.untilClosed(), 'end');
   assert.match(client.text, /^HTTP\/1\.1 413 [^]*no$/);
   await eventually(
-    () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
+    () => waypoint.context.exchanges.size === 0 && waypoint.clusters.connections === 0,
     'no exchange is left',
   );
 });

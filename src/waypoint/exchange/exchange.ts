@@ -56,7 +56,7 @@ export class Exchange implements DownstreamListener, RoutedRequest, ActiveReques
     this.#head = downstream.head;
     this.info = new RequestInfo(client, destination, downstream, this.#startedMs);
     this.authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
-    this.route = new RouteSelection(context.state, client, destination, downstream.head);
+    this.route = new RouteSelection(context.state, context.clusters, client, destination, downstream.head);
     this.#router = new Router(this);
     downstream.listener = this;
   }

@@ -149,7 +149,7 @@ test('a client that ends within its request is disconnected, and its upstream is
     const client = await RawClient.open(waypoint.port);
     client.write(text);
     await eventually(
-      () => waypoint.context.exchanges.size === 1 && waypoint.pool.size === 1,
+      () => waypoint.context.exchanges.size === 1 && waypoint.clusters.connections === 1,
       'it is under way',
     );
     await new Promise((resolve) => setTimeout(resolve, 30));
@@ -157,7 +157,7 @@ test('a client that ends within its request is disconnected, and its upstream is
     await client.untilClosed();
     assert.deepEqual(statuses(client.text), []);
     await eventually(
-      () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
+      () => waypoint.context.exchanges.size === 0 && waypoint.clusters.connections === 0,
       'nothing is left open',
     );
   }
@@ -284,7 +284,7 @@ test('a malformed body gets 400 if no response has begun, and never looks comple
     assert.equal(text.match(/connection: close/g)?.length, 1);
   }
   assert.equal(whole, 0);
-  await eventually(() => waypoint.pool.size === 0, 'no connection is reused');
+  await eventually(() => waypoint.clusters.connections === 0, 'no connection is reused');
 });
 
 test('neither clients nor routes can split a response or a request', async (t) => {

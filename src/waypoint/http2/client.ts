@@ -21,7 +21,6 @@ const cancelCode = 8;
 
 export class Http2ClientConnection implements ConnectionListener {
   readonly #connection: Http2Connection;
-  readonly #onClosed: (connection: Http2ClientConnection) => void;
   /** Requests that have not ended, also those that are not sent yet. */
   streams = 0;
   idleSinceMs = Date.now();
@@ -31,9 +30,12 @@ export class Http2ClientConnection implements ConnectionListener {
   constructor(
     transport: Transport,
     readonly limits: WaypointLimits,
-    onClosed: (connection: Http2ClientConnection) => void,
+    private readonly events: {
+      /** A stream has ended, so that another one may be opened. */
+      onFree(): void;
+      onClosed(): void;
+    },
   ) {
-    this.#onClosed = onClosed;
     this.#connection = createConnection(transport, clientOptions(limits), this);
   }
 
@@ -56,6 +58,7 @@ export class Http2ClientConnection implements ConnectionListener {
 
   release(): void {
     if (--this.streams === 0) this.idleSinceMs = Date.now();
+    this.events.onFree();
   }
 
   /** Closes the connection after its open streams. */
@@ -67,7 +70,8 @@ export class Http2ClientConnection implements ConnectionListener {
     // Of clients' connections only.
   }
   onSettings(): void {
-    // `canOpen` follows them.
+    // The endpoint may accept more streams now.
+    this.events.onFree();
   }
   onGoAway(): void {
     // `canOpen` follows it, and the connection closes after its last stream.
@@ -76,7 +80,7 @@ export class Http2ClientConnection implements ConnectionListener {
     this.release();
   }
   onClose(): void {
-    this.#onClosed(this);
+    this.events.onClosed();
   }
 }
 

@@ -26,12 +26,12 @@ export function serveConnection(
   const stream = open();
   stream.on('error', () => undefined);
   const connection = new ClientConnection(context, stream, client, destination);
-  const { state } = context;
+  const { state, clusters } = context;
   const declared =
     destination.kind === 'service'
       ? (destination.service.ports.find(({ servicePort }) => servicePort === destination.port)?.appProtocol ??
         'unknown')
-      : state.endpointAt(destination.workload, destination.dialed).protocol;
+      : (clusters.ofWorkload(destination.workload, destination.dialed).endpoints[0]?.protocol ?? 'unknown');
   const routing =
     destination.kind === 'service'
       ? state.routing(destination.service, destination.port, client.namespace)?.kind

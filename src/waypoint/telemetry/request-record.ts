@@ -1,6 +1,6 @@
 /** The record of a request that has ended. Metrics and the access log are made from it. */
 import type { Client } from '../listener/client.js';
-import type { Endpoint } from '../upstream/endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 
 /**
  * Why the waypoint responded itself or aborted a response. The letters are Envoy's response flags. NR: no route matches. NC: no such backend.

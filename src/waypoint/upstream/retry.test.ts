@@ -50,7 +50,7 @@ test('a POST on a reused connection that closes is not retried, whatever its rul
     });
     const post = { method: 'POST', body: 'order' };
     assert.equal((await ask(waypoint.port, post)).status, 200);
-    await eventually(() => waypoint.pool.size === 1, 'the connection is kept');
+    await eventually(() => waypoint.clusters.connections === 1, 'the connection is kept');
     assert.equal((await ask(waypoint.port, post)).status, 503);
     assert.equal(upstream.seen(), 2, JSON.stringify(rule));
     assert.equal(waypoint.records.at(-1)?.attempts, 1);

@@ -6,18 +6,19 @@ import { parseIp } from '../../model/address.js';
 import { clientOf } from '../listener/client.js';
 
 test('acquiring again from within a failure does not deepen the stack', async (t) => {
-  const { pool, context } = await startWaypoint(t, {
+  const { clusters } = await startWaypoint(t, {
     backends: { api: [8080] },
     limits: { connectionsPerEndpointMax: 0 },
   });
-  const [endpoint] = context.state.endpoints(key('api'), 80) ?? [];
-  assert.ok(endpoint);
+  const cluster = clusters.ofService(key('api'), 80);
+  const endpoint = cluster?.endpoints[0];
+  assert.ok(cluster && endpoint);
   const client = clientOf(undefined, { ip: parseIp('127.0.0.1'), port: 1 });
   let left = 20_000;
   await new Promise<void>((resolve) => {
     const again = (): void => {
       if (left-- === 0) return resolve();
-      pool.acquire(endpoint, client, 'http1', false, (_upstream, failure) => {
+      cluster.acquire(endpoint, client, 'http1', false, (_upstream, failure) => {
         assert.equal(failure?.kind, 'overflow');
         again();
       });
