@@ -49,7 +49,7 @@ export class Http2Pool extends ClientPool {
 
   protected onOpen(stream: Duplex): void {
     const connection = new Http2ClientConnection(transportOf(stream), this.options.limits, {
-      onFree: () => this.#serve(connection, true),
+      onFree: () => this.#onFree(connection),
       onClosed: () => this.#onClosed(connection),
     });
     this.#connections.push(connection);
@@ -74,7 +74,9 @@ export class Http2Pool extends ClientPool {
   }
 
   #openMore(): void {
-    if (this.pending.size > 0 && this.opening === 0 && !this.#isFull) this.open();
+    if (this.pending.size === 0 || this.opening > 0 || this.#isFull) return;
+    // It is unknown yet how many streams a new connection accepts.
+    if (this.#connections.every(({ isSettled }) => isSettled)) this.open();
   }
 
   #leastBusy(): Http2ClientConnection | undefined {
@@ -88,6 +90,12 @@ export class Http2Pool extends ClientPool {
   #spread(): void {
     if (this.opening > 0 || this.size >= spreadConnectionsMax || this.draining || this.#isFull) return;
     if (performance.now() >= this.#spreadAfterMs) this.open();
+  }
+
+  #onFree(connection: Http2ClientConnection): void {
+    if (this.pending.size === 0) return;
+    this.#serve(connection, connection.hasResponded);
+    this.#openMore();
   }
 
   #serve(connection: Http2ClientConnection, used: boolean): void {

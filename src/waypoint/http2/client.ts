@@ -26,12 +26,14 @@ export class Http2ClientConnection implements ConnectionListener {
   idleSinceMs = Date.now();
   /** The connection was used for an earlier response. */
   hasResponded = false;
+  /** The endpoint's SETTINGS have arrived. */
+  isSettled = false;
 
   constructor(
     transport: Transport,
     readonly limits: WaypointLimits,
     private readonly events: {
-      /** A stream has ended, so that another one may be opened. */
+      /** The connection may accept further streams: one has ended, or the endpoint's SETTINGS have arrived. */
       onFree(): void;
       onClosed(): void;
     },
@@ -41,7 +43,8 @@ export class Http2ClientConnection implements ConnectionListener {
 
   /** Whether the connection accepts another stream. */
   get isOpen(): boolean {
-    return this.#connection.canOpen;
+    // The endpoint's SETTINGS say how many streams it accepts. One is sent ahead of them.
+    return this.#connection.canOpen && (this.isSettled || this.streams === 0);
   }
 
   request(): Upstream {
@@ -70,6 +73,7 @@ export class Http2ClientConnection implements ConnectionListener {
     // Of clients' connections only.
   }
   onSettings(): void {
+    this.isSettled = true;
     // The endpoint may accept more streams now.
     this.events.onFree();
   }

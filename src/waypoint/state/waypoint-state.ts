@@ -10,6 +10,7 @@ import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js'
 import type { EndpointPolicies } from '../authorization/endpoint-policies.js';
 import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
+import { portChainOf, type PortChain } from '../filters/chain.js';
 import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
 import { compileRoutes, type Matcher } from '../routes/compile.js';
 import { ChangeImpact } from './change-impact.js';
@@ -68,6 +69,8 @@ export class WaypointState {
     readonly node: string,
     /** The waypoint's own Service, by which clients reach it. */
     readonly self: ServiceKey,
+    /** The filters of each Service port. */
+    readonly portChain: PortChain = portChainOf(),
   ) {
     this.policies = new PolicyGroups(this.#mesh, node);
   }
@@ -155,6 +158,7 @@ export class WaypointState {
       compileRoutes(
         group.filter((route) => route.kind === kind),
         this.#regexTimeOf(consumer ?? service.namespace),
+        this.portChain,
       );
     const routing = kind && match ? { kind, match } : undefined;
     this.#routings.set(key, routing);
