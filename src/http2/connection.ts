@@ -84,7 +84,7 @@ class Connection implements Http2Connection, ReceiverOwner, Flushable, Transport
     this.#deadline.arm('settings', options.settingsTimeoutMsMax);
     if (!transport.isOpen) {
       this.#isTransportClosed = true;
-      this.#peerClosed('the connection was closed');
+      this.#peerClosed(undefined);
     }
     schedule(this);
   }
@@ -234,27 +234,33 @@ class Connection implements Http2Connection, ReceiverOwner, Flushable, Transport
       if (this.#isLingering) this.transport.destroy();
       return;
     }
-    this.#peerClosed('the peer closed the connection');
+    this.#peerClosed(undefined);
   }
 
   onClose(why: string | undefined): void {
     this.#isTransportClosed = true;
     clearTimeout(this.#lingerTimer);
-    if (!this.#end) this.#peerClosed(why ?? 'the connection was closed');
+    if (!this.#end) this.#peerClosed(why);
     else if (this.#isLingering) {
       this.#isLingering = false;
       schedule(this);
     }
   }
 
-  #peerClosed(why: string): void {
+  /** @param why undefined: in order */
+  #peerClosed(why: string | undefined): void {
     const code = this.#goAwayCode;
-    const isInOrder = code === 0 && (this.streams.size === 0 || this.#isOnlyKept());
-    this.#close({ kind: isInOrder ? 'closed' : 'peer', code, why }, false);
+    const isInOrder = code === 0 && why === undefined && this.#isComplete();
+    this.#close(
+      { kind: isInOrder ? 'closed' : 'peer', code, why: why ?? 'the peer closed the connection' },
+      false,
+    );
   }
 
-  #isOnlyKept(): boolean {
-    for (const stream of this.streams.values()) if (!stream.isRemoteEnded) return false;
+  /** All that streams wait for is that their owners read. */
+  #isComplete(): boolean {
+    for (const stream of this.streams.values())
+      if (!stream.isRemoteEnded || !stream.isLocalEnded) return false;
     return true;
   }
 
