@@ -64,9 +64,14 @@ export class Heads {
       if ((id & 1) === 0) return of.fault(errorCode.protocol, 'HEADERS on an even stream');
     } else if (of.isIdle(id)) return of.fault(errorCode.protocol, 'HEADERS on an idle stream');
     const stream = of.owner.streams.get(id);
-    if (stream === undefined ? of.wasEnded(id) : stream.isRemoteEnded)
+    if (stream === undefined ? this.#wasEnded(id) : stream.isRemoteEnded)
       return of.fault(errorCode.streamClosed, 'HEADERS after the end of the stream');
     return this.blocks.admit(length) ? payloadWhole : of.flood(this.blocks.why);
+  }
+
+  /** A server's new streams, which are the usual case, are not looked up. */
+  #wasEnded(id: number): boolean {
+    return (!this.#isServer || id <= this.openedId) && this.of.wasEnded(id);
   }
 
   onContinuationFrame(length: number): number {
