@@ -16,7 +16,7 @@ import { HboneServer } from '../../src/hbone/server.js';
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
 import { checkClientPeer, checkServerPeer, contextOptions } from '../../src/tls/contexts.js';
 import type { Svid } from '../../src/tls/svid.js';
-import { connect } from '../../src/waypoint/upstream/dial.js';
+import { connect } from '../../src/waypoint/cluster/dial.js';
 import { trustDomain } from './identities.js';
 
 /** `hbone`: CONNECT over HTTP/2 over mutual TLS, many tunnels on one connection. `tls`: mutual TLS, a connection for each. */

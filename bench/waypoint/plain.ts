@@ -11,13 +11,14 @@ import type { SocketAddress } from '../../src/model/address.js';
 import { clientOf } from '../../src/waypoint/listener/client.js';
 import { serveConnection } from '../../src/waypoint/listener/connection.js';
 import type { ConnectionContext } from '../../src/waypoint/worker/context.js';
-import { connect } from '../../src/waypoint/upstream/dial.js';
+import { connect } from '../../src/waypoint/cluster/dial.js';
 import { defaultLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
 import { ByDestination } from '../../src/waypoint/worker/by-destination.js';
 import { WaypointState } from '../../src/waypoint/state/waypoint-state.js';
 import { WaypointMetrics } from '../../src/waypoint/telemetry/metrics.js';
-import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/connection-pool.js';
+import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
+import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import { parseWeftConfig, type PlainConfig } from './config.js';
 
 const config = parseWeftConfig(readFileSync(process.argv[2] ?? '', 'utf8')) as PlainConfig;
@@ -32,7 +33,7 @@ const metrics = new WaypointMetrics(() => state.view);
 const dial: Dial = ({ target }) => connect(target, defaultLimits.connectTimeoutMsMax);
 const context: ConnectionContext = {
   state,
-  pool: new UpstreamPool(dial, defaultLimits, () => undefined),
+  clusters: new ClusterManager(state, dial, defaultLimits, () => undefined),
   limits: defaultLimits,
   mergeSlashes: true,
   exchanges: new ByDestination(),

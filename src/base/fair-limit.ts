@@ -9,7 +9,7 @@ export class FairLimit {
   readonly #groups = new Map<string, number>();
   #size = 0;
 
-  constructor(readonly max: number) {}
+  constructor(public max: number) {}
 
   get size(): number {
     return this.#size;

@@ -33,12 +33,23 @@ export interface Candidate {
  * Endpoints eligible for a connection to `destination`, an address of the service. With a routing preference only the endpoints nearest
  * to this node are eligible.
  */
-export function candidatesOf(
+export const candidatesOf = (
   view: MeshView,
   service: Service,
   destination: SocketAddress,
   node: string,
-): readonly Candidate[] {
+): readonly Candidate[] => prioritiesOf(view, service, destination, node)[0] ?? [];
+
+/**
+ * The endpoints of a Service's port by priority, the nearest to this node first (Envoy: priority levels). No level is empty. Without a
+ * routing preference there is one level; a strict preference has the nearest level alone.
+ */
+export function prioritiesOf(
+  view: MeshView,
+  service: Service,
+  destination: SocketAddress,
+  node: string,
+): readonly (readonly Candidate[])[] {
   const port = service.ports.find(({ servicePort }) => servicePort === destination.port);
   if (!port) return [];
   const candidates: Candidate[] = [];
@@ -54,12 +65,16 @@ export function candidatesOf(
     if (!workload.healthy && service.loadBalancing?.allowUnhealthy !== true) continue;
     candidates.push({ workload, target: { ip, port: targetPort } });
   }
+  if (candidates.length === 0) return [];
   const { preference = [], mode = 'unspecified' } = service.loadBalancing ?? {};
-  if (preference.length === 0 || mode === 'passthrough') return candidates;
+  if (preference.length === 0 || mode === 'passthrough') return [candidates];
   const here = { node, locality: view.localityOf(node) };
-  const nearness = candidates.map(({ workload }) => sharedScopes(preference, workload, here));
-  const nearest = mode === 'strict' ? preference.length : Math.max(0, ...nearness);
-  return candidates.filter((_, i) => nearness[i] === nearest);
+  /** Index: the number of leading scopes that the level's workloads share with this node. */
+  const levels: Candidate[][] = Array.from({ length: preference.length + 1 }, () => []);
+  for (const candidate of candidates)
+    levels[sharedScopes(preference, candidate.workload, here)]?.push(candidate);
+  const eligible = mode === 'strict' ? levels.slice(-1) : levels.reverse();
+  return eligible.filter((level) => level.length > 0);
 }
 
 /**

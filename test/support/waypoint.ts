@@ -15,13 +15,14 @@ import { serveConnection } from '../../src/waypoint/listener/connection.js';
 import { ByDestination } from '../../src/waypoint/worker/by-destination.js';
 import { recheck } from '../../src/waypoint/worker/recheck.js';
 import type { ConnectionContext } from '../../src/waypoint/worker/context.js';
-import { connect } from '../../src/waypoint/upstream/dial.js';
+import { connect } from '../../src/waypoint/cluster/dial.js';
 import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
-import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/connection-pool.js';
+import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
+import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import { key, service, workload } from './mesh.js';
 
 export interface WaypointOptions {
@@ -40,7 +41,7 @@ export interface WaypointOptions {
 export interface TestWaypoint {
   readonly port: number;
   readonly context: ConnectionContext;
-  readonly pool: UpstreamPool;
+  readonly clusters: ClusterManager;
   readonly records: RequestRecord[];
   /** Status and reason for data that could not be parsed as a request. */
   readonly unreadable: string[];
@@ -94,10 +95,10 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const mirrored: string[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
-  const pool = new UpstreamPool(dial, limits, (limit) => keep(limitsReached, limit));
+  const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit));
   const context: ConnectionContext = {
     state,
-    pool,
+    clusters,
     limits,
     mergeSlashes: options.mergeSlashes ?? true,
     exchanges: new ByDestination(),
@@ -136,12 +137,12 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     endWatch();
     server.close();
     for (const socket of sockets) socket.destroy();
-    pool.drain();
+    clusters.drain();
   });
   return {
     port,
     context,
-    pool,
+    clusters,
     records,
     unreadable,
     limitsReached,

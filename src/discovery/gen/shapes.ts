@@ -59,7 +59,7 @@ export const pathChangeShape: Shape = { 1: true, 2: true };
 
 export const backendTargetShape: Shape = { 1: true, 2: true, 3: true };
 
-export const routeFilterShape: Shape = { 1: () => headerFilterShape, 2: () => headerFilterShape, 3: () => redirectFilterShape, 4: () => rewriteFilterShape, 5: () => mirrorFilterShape, 6: () => corsFilterShape };
+export const routeFilterShape: Shape = { 1: () => headerFilterShape, 2: () => headerFilterShape, 3: () => redirectFilterShape, 4: () => rewriteFilterShape, 5: () => mirrorFilterShape, 6: () => corsFilterShape, 7: () => viaFilterShape };
 
 export const headerFilterShape: Shape = { 1: () => headerPairShape, 2: () => headerPairShape, 3: true };
 
@@ -70,6 +70,8 @@ export const rewriteFilterShape: Shape = { 1: true, 2: () => pathChangeShape };
 export const mirrorFilterShape: Shape = { 1: () => backendTargetShape, 2: true, 3: true };
 
 export const corsFilterShape: Shape = { 1: true, 2: true, 3: true, 4: true, 5: true, 6: true };
+
+export const viaFilterShape: Shape = { 1: true };
 
 export const routeBackendShape: Shape = { 1: () => backendTargetShape, 2: true, 3: () => routeFilterShape };
 

@@ -8,7 +8,7 @@ import type { AuthorizationPolicy } from '../../model/policy.js';
 import type { ServiceKey, WorkloadUid } from '../../model/workload.js';
 import { IntrusiveSet } from '../exchange/intrusive-set.js';
 import type { ChangeImpact } from '../state/change-impact.js';
-import type { Endpoint } from '../upstream/endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 import type { ServicePort } from './reachable.js';
 
 /** Policies that are evaluated together: any matching DENY denies; if there are ALLOW policies, one of them has to match. */

@@ -1,5 +1,5 @@
 /** Attaches a request, mirror or relayed connection to the endpoint's policies by which it was authorized, so that a change of them finds it. */
-import type { Endpoint } from '../upstream/endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 import type { EndpointPolicies, PolicyUse, Rechecked } from './endpoint-policies.js';
 import type { PolicyGroups } from './policy-groups.js';
 import type { ServicePort } from './reachable.js';

@@ -3,7 +3,7 @@ import type { Service } from '../../model/service.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { candidatesOf, type Candidate } from '../../state/resolve.js';
 import type { MeshView } from '../../state/store.js';
-import type { Endpoint } from '../upstream/endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 
 /** The Service port that a request is sent to: the one that the client dialed, or a route's backend. */
 export interface ServicePort {

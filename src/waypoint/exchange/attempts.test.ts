@@ -174,7 +174,7 @@ test('a request on a stale connection is retried; one that may have been execute
   });
   const waypoint = await startWaypoint(t, { backends: { api: [port] } });
   assert.equal((await ask(waypoint.port)).status, 200);
-  await eventually(() => waypoint.pool.size === 1, 'a connection is kept');
+  await eventually(() => waypoint.clusters.connections === 1, 'a connection is kept');
   assert.equal((await ask(waypoint.port)).status, 200, 'a GET is retried over a new connection');
   assert.equal(seen, 3);
   seen = 0;

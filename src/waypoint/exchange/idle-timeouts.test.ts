@@ -180,7 +180,10 @@ test('a rule’s timeouts replace the waypoint’s', async (t) => {
     later(waypoint, ms);
     const status = waypoint.records[done]?.status;
     client.socket.resetAndDestroy();
-    await eventually(() => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0, 'it is over');
+    await eventually(
+      () => waypoint.context.exchanges.size === 0 && waypoint.clusters.connections === 0,
+      'it is over',
+    );
     return status;
   };
   const [body, none] = ['Content-Length: 5', 'Content-Length: 0'];

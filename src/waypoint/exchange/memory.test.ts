@@ -58,7 +58,7 @@ test('a client that does not read a response of 200 MB costs no memory', async (
   assert.ok(rss() - before < 80 << 20, `${(rss() - before) >> 20} MB are held`);
   client.socket.resetAndDestroy();
   await eventually(
-    () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
+    () => waypoint.context.exchanges.size === 0 && waypoint.clusters.connections === 0,
     'nothing is left open',
   );
 });
@@ -90,7 +90,7 @@ test('an endpoint that does not read an upload of 200 MB costs no memory', async
   // While reading is paused, a disconnect is not seen until something is written.
   for (const connection of waypoint.context.connections) connection.destroy();
   await eventually(
-    () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
+    () => waypoint.context.exchanges.size === 0 && waypoint.clusters.connections === 0,
     'nothing is left open',
   );
 });
@@ -172,7 +172,7 @@ test('thousands of requests of all kinds leave nothing behind', async (t) => {
     .map(({ endpoint }) => endpoint)
     .filter((endpoint) => endpoint !== undefined);
   assert.equal(endpoints[0]?.active, 0);
-  await eventually(() => waypoint.pool.size <= 64, 'idle connections');
-  waypoint.pool.drain();
-  await eventually(() => waypoint.pool.size === 0, 'no connection to endpoints');
+  await eventually(() => waypoint.clusters.connections <= 64, 'idle connections');
+  waypoint.clusters.drain();
+  await eventually(() => waypoint.clusters.connections === 0, 'no connection to endpoints');
 });

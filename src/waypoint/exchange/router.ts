@@ -13,8 +13,9 @@ import type { Client } from '../listener/client.js';
 import type { RouteSelection } from '../routes/route-selection.js';
 import type { RequestInfo } from '../telemetry/request-info.js';
 import { Attempts, type Next } from '../upstream/attempts.js';
-import type { Endpoint } from '../upstream/endpoint.js';
-import { versionOf, type HttpVersion } from '../upstream/http-version.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { Endpoint } from '../cluster/endpoint.js';
+import { versionOf, type HttpVersion } from '../cluster/http-version.js';
 import type { Mirrors } from '../upstream/mirror.js';
 import { executionOf, type FailedAttempt } from '../upstream/retry-policy.js';
 import type { RequestContext } from '../worker/context.js';
@@ -72,6 +73,12 @@ export class Router implements UpstreamListener {
     return this.#attempts.count;
   }
 
+  /** The HTTP version of the endpoint's response; undefined if no response was passed on. */
+  get responseVersion(): HttpVersion | undefined {
+    const { endpoint } = this.#attempts;
+    return this.#responded && endpoint ? this.#versionOf(endpoint) : undefined;
+  }
+
   /** The client has sent its whole request. After an upgrade: the client's direction has ended. */
   get requestEnded(): boolean {
     return this.#requestEnded;
@@ -96,12 +103,11 @@ export class Router implements UpstreamListener {
   finish(whole: boolean): void {
     this.#over = true;
     const attempts = this.#attempts;
-    attempts.clearTimers();
     const { upstream } = attempts;
     attempts.upstream = undefined;
     // After a complete response, only a request that is still being sent has to be canceled.
     if (upstream && (!whole || !this.#requestEnded)) upstream.cancel();
-    attempts.leaveEndpoint();
+    attempts.end();
     this.#use.end();
     this.#replay.clear();
   }
@@ -135,33 +141,38 @@ export class Router implements UpstreamListener {
   /** Starts an attempt at the endpoint that is best now. */
   #next(): void {
     const { request } = this;
-    const endpoints = this.#candidates();
-    if (!endpoints) return;
+    const cluster = this.#cluster();
+    if (!cluster) return;
     const endpoint =
-      (this.#attempts.isFirst ? request.route.sessionEndpoint() : undefined) ??
-      this.#attempts.choose(endpoints);
+      (this.#attempts.isFirst ? request.route.sessionEndpoint() : undefined) ?? this.#attempts.pick(cluster);
     const { sent } = request.route;
-    if (!endpoint)
+    if (typeof endpoint === 'string')
       return request.onFailed(this.#lastFailure ?? noHealthyEndpoint(sent?.service ?? 'the workload'));
     const refusal = request.authorization.ofEndpoint(endpoint, sent);
     if (refusal) return request.onFailed(refusal);
-    this.#connect(endpoint);
+    this.#connect(cluster, endpoint);
   }
 
-  /** The endpoints that the request may go to. Undefined: there is no such backend, and the request has ended. */
-  #candidates(): readonly Endpoint[] | undefined {
-    const endpoints = this.request.route.endpoints();
-    if (typeof endpoints !== 'string') return endpoints;
-    this.request.onFailed(invalidBackend(endpoints));
+  /** The cluster that the request goes to. Undefined: there is no such backend, and the request has ended. */
+  #cluster(): Cluster | undefined {
+    const cluster = this.request.route.cluster();
+    if (typeof cluster !== 'string') return cluster;
+    this.request.onFailed(invalidBackend(cluster));
     return undefined;
   }
 
-  #connect(endpoint: Endpoint, fresh = false): void {
+  #connect(cluster: Cluster, endpoint: Endpoint, fresh = false): void {
     const { request } = this;
-    const { context, downstream } = request;
+    const { downstream } = request;
     const attempts = this.#attempts;
-    const attempt = attempts.begin(endpoint);
-    this.#use.begin(context.state.policies, endpoint, request.route.sent);
+    const attempt = attempts.begin(cluster, endpoint);
+    if (attempt === undefined) {
+      request.context.onLimitReached('cluster-requests');
+      return request.onFailed(
+        localReplyOf({ kind: 'overflow', why: 'limit of requests to this Service reached' }),
+      );
+    }
+    this.#use.begin(request.context.state.policies, endpoint, request.route.sent);
     // Until there is a connection, further bytes would have to be buffered without bound.
     if (downstream.hasBody && !this.#requestEnded) downstream.pause();
     const timeoutMs = request.route.rule?.backendRequestTimeoutMs;
@@ -170,19 +181,26 @@ export class Router implements UpstreamListener {
         this.onError({ kind: 'timeout', why: "timeout of the endpoint's response" }),
       );
     }
-    context.pool.acquire(endpoint, request.client, this.#versionOf(endpoint), fresh, (upstream, failure) => {
-      if (this.#over || !attempts.isCurrent(attempt)) return void upstream?.cancel();
-      if (!upstream) return this.onError(failure ?? { kind: 'connect', why: 'no connection' });
-      attempts.upstream = upstream;
-      upstream.listener = this;
-      const { head, hasBody } = downstream;
-      upstream.send(head, hasBody, downstream.upgrade);
-      request.mirrors?.begin(head, hasBody);
-      if (!hasBody) return;
-      for (const bytes of this.#replay.buffers) upstream.write(bytes);
-      if (this.#requestEnded) upstream.end(this.#requestTrailers);
-      else downstream.resume();
-    });
+    attempts.pending = cluster.acquire(
+      endpoint,
+      request.client,
+      this.#versionOf(endpoint),
+      fresh,
+      (upstream, failure) => {
+        if (this.#over || !attempts.isCurrent(attempt)) return void upstream?.cancel();
+        if (!upstream) return this.onError(failure ?? { kind: 'connect', why: 'no connection' });
+        attempts.pending = undefined;
+        attempts.upstream = upstream;
+        upstream.listener = this;
+        const { head, hasBody } = downstream;
+        upstream.send(head, hasBody, downstream.upgrade);
+        request.mirrors?.begin(head, hasBody);
+        if (!hasBody) return;
+        for (const bytes of this.#replay.buffers) upstream.write(bytes);
+        if (this.#requestEnded) upstream.end(this.#requestTrailers);
+        else downstream.resume();
+      },
+    );
   }
 
   #versionOf(endpoint: Endpoint): HttpVersion {
@@ -200,8 +218,10 @@ export class Router implements UpstreamListener {
   }
 
   onHead(head: ResponseHead, hasBody: boolean): void {
-    this.request.idle.moved(performance.now());
+    const nowMs = performance.now();
+    this.request.idle.moved(nowMs);
     if (this.#over) return;
+    this.#attempts.report(head.status, nowMs);
     // The attempt's timeout keeps running: it bounds the whole response (GEP-1742).
     if (this.#retryForStatus(head.status, hasBody)) return;
     this.#replay.clear();
@@ -210,8 +230,10 @@ export class Router implements UpstreamListener {
   }
 
   onUpgraded(head: ResponseHead): void {
-    this.request.idle.moved(performance.now());
+    const nowMs = performance.now();
+    this.request.idle.moved(nowMs);
     if (this.#over) return;
+    this.#attempts.report(head.status, nowMs);
     this.#attempts.clearLimit();
     this.#upgraded = true;
     // The client's direction now has its own end.
@@ -237,6 +259,7 @@ export class Router implements UpstreamListener {
   onError(failure: UpstreamFailure): void {
     if (this.#over) return;
     this.#attempts.clearLimit();
+    this.#report(failure);
     const reply = localReplyOf(failure);
     if (this.#responded) return this.request.onFailed(reply);
     this.#lastFailure = reply;
@@ -245,25 +268,35 @@ export class Router implements UpstreamListener {
     const ofConnection = failure.kind === 'refused' || failure.kind === 'stale';
     const next = this.#after({ method: this.request.downstream.head.method, execution }, ofConnection);
     if (this.#over || this.#goesOn(next)) return;
-    this.request.onFailed(next.kind === 'none' && next.usedUp ? { ...reply, flag: 'URX' } : reply);
+    this.request.onFailed(next.kind === 'none' && next.flag ? { ...reply, flag: next.flag } : reply);
+  }
+
+  /** Failures of connections, and limits, are reported by the cluster itself. */
+  #report({ kind }: UpstreamFailure): void {
+    if (kind === 'connect' || kind === 'overflow') return;
+    this.#attempts.report(kind === 'timeout' ? 'timeout' : 'reset', performance.now());
   }
 
   // --- retries ---------------------------------------------------------------------------------------------------------
 
   #after(failed: FailedAttempt, ofConnection: boolean): Next {
     const { endpoint } = this.#attempts;
-    const endpoints = endpoint && this.#candidates();
-    return endpoints
-      ? this.#attempts.after(failed, endpoint, ofConnection, endpoints)
-      : { kind: 'none', usedUp: false };
+    const cluster = endpoint && this.#cluster();
+    if (!cluster) return { kind: 'none', flag: undefined };
+    const next = this.#attempts.after(failed, endpoint, ofConnection, cluster);
+    if (next.kind === 'none' && next.flag === 'UO') this.request.context.onLimitReached('retry-budget');
+    return next;
   }
 
   /** True: another attempt has started or is scheduled. */
   #goesOn(next: Next): boolean {
     const { endpoint } = this.#attempts;
     if (next.kind === 'none' || !endpoint || !this.#canReplay()) return false;
-    if (next.kind === 'fresh') this.#connect(endpoint, true);
-    else this.#again(next.inMs);
+    if (next.kind === 'again') this.#again(next.inMs);
+    else {
+      const cluster = this.#cluster();
+      if (cluster) this.#connect(cluster, endpoint, true);
+    }
     return true;
   }
 
@@ -274,7 +307,7 @@ export class Router implements UpstreamListener {
     const next = this.#after({ method, execution: 'responded', status }, false);
     if (this.#over) return true;
     if (next.kind === 'none') {
-      if (next.usedUp) this.request.info.flag = 'URX';
+      if (next.flag) this.request.info.flag = next.flag;
       return false;
     }
     if (!this.#canReplay()) return false;

@@ -41,7 +41,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   #interim = 0;
   #received = false;
   #closed = false;
-  /** The connection was used for an earlier request: a close before any response may be the endpoint's close of an idle connection. */
+  /** The connection was used for an earlier request, or was idle: a close before any response may be the endpoint's close of an idle connection. */
   #used = false;
 
   constructor(stream: Duplex, options: Http1ClientOptions) {
@@ -115,6 +115,11 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   cancel(): void {
     this.listener = undefined;
     this.#end.destroy();
+  }
+
+  /** The connection was opened, and waits for its first request: from now on the endpoint may close it as an idle one. */
+  keepIdle(): void {
+    this.#used = true;
   }
 
   pause(): void {

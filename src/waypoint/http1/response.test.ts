@@ -122,7 +122,10 @@ test('a response that the upstream aborts is visibly incomplete to the client', 
       })(),
       name,
     );
-    await eventually(() => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0, name);
+    await eventually(
+      () => waypoint.context.exchanges.size === 0 && waypoint.clusters.connections === 0,
+      name,
+    );
     client.socket.destroy();
   }
 });
@@ -157,5 +160,5 @@ test('responses that end with their connection are forwarded completely', async 
   const waypoint = await startWaypoint(t, { backends: { api: [port] } });
   const { status, body } = await ask(waypoint.port);
   assert.deepEqual([status, body], [200, 'abcdef']);
-  await eventually(() => waypoint.pool.size === 0, 'the connection is gone');
+  await eventually(() => waypoint.clusters.connections === 0, 'the connection is gone');
 });

@@ -50,7 +50,7 @@ test('an upgraded connection relays bytes both ways, and each direction ends by 
   assert.equal(await client.untilClosed(), 'end');
   assert.ok(client.text.endsWith(':closed'), 'bytes after the client’s end');
   await eventually(
-    () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
+    () => waypoint.context.exchanges.size === 0 && waypoint.clusters.connections === 0,
     'nothing is left open',
   );
   // The upstream ends first: later bytes of the client still reach it.
@@ -61,7 +61,7 @@ test('an upgraded connection relays bytes both ways, and each direction ends by 
   await other.untilClosed();
   other.socket.end('still');
   await eventually(
-    () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
+    () => waypoint.context.exchanges.size === 0 && waypoint.clusters.connections === 0,
     'nothing is left open',
   );
 });

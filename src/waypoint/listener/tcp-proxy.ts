@@ -2,14 +2,14 @@
  * Relays connections of protocols other than HTTP. Policies are evaluated by connection attributes: an ALLOW rule on HTTP attributes never
  * matches.
  */
-import { performance } from 'node:perf_hooks';
 import { relay as relayBytes } from '../../hbone/relay.js';
 import { denialReason } from '../../policy/authorize.js';
 import { authorizeClient } from '../authorization/authorize.js';
 import { EndpointUse } from '../authorization/policy-use.js';
 import type { ServicePort } from '../authorization/reachable.js';
-import type { Endpoint } from '../upstream/endpoint.js';
-import { chooseBackend, chooseEndpoint } from '../upstream/load-balancer.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { Endpoint } from '../cluster/endpoint.js';
+import { chooseBackend } from '../routes/weighted-backend.js';
 import type { ClientConnection } from './client-connection.js';
 import { notServed, servicePortOf, unknownService } from './destination.js';
 
@@ -45,12 +45,16 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
     const target = targetFor(connection, tried);
     if (typeof target === 'string') return refuse(target);
     current = target;
-    const { endpoint } = target;
+    const { cluster, endpoint } = target;
     const why = forbidden(connection, target);
     if (why !== undefined) return refuse(why, endpoint);
+    if (!cluster.admit(endpoint)) {
+      context.onLimitReached('cluster-requests');
+      return refuse('limit of connections to this Service reached', endpoint);
+    }
     use.begin(context.state.policies, endpoint, target.sent);
     try {
-      const peer = await context.pool.dial(endpoint, client);
+      const peer = await cluster.dial(endpoint, client);
       // Policies may have changed while the endpoint was dialed, and the recheck may have cut the connection.
       if (stream.destroyed) {
         use.end();
@@ -62,7 +66,6 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
         peer.destroy();
         return refuse(now, endpoint);
       }
-      endpoint.active++;
       context.onRelay(client, destination, endpoint, undefined);
       if (first && first.length > 0) peer.write(first);
       // The client may have sent its bytes and its end during protocol detection: the stream does not emit `end` again.
@@ -70,7 +73,6 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
       relay = relayBytes(stream, peer);
       const { lingered } = await relay.done;
       if (lingered === true) context.onLimitReached('linger');
-      endpoint.active--;
       use.end();
       connection.closed();
       return;
@@ -78,11 +80,14 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
       tried.add(endpoint);
       if (tried.size > otherEndpointsMax || stream.destroyed)
         return refuse(error instanceof Error ? error.message : 'no connection', endpoint);
+    } finally {
+      cluster.release(endpoint);
     }
   }
 }
 
 interface Target {
+  readonly cluster: Cluster;
   readonly endpoint: Endpoint;
   readonly sent: ServicePort | undefined;
 }
@@ -107,12 +112,15 @@ function forbidden(
 }
 
 function targetFor(
-  { context: { state }, client, destination }: ClientConnection,
+  { context: { state, clusters }, client, destination }: ClientConnection,
   tried: ReadonlySet<Endpoint>,
 ): Target | string {
   if (destination.kind === 'workload') {
-    const only = state.endpointAt(destination.workload, destination.dialed);
-    return tried.has(only) ? 'the workload is unreachable' : { endpoint: only, sent: undefined };
+    const cluster = clusters.ofWorkload(destination.workload, destination.dialed);
+    const only = cluster.pick({ excluded: { endpoints: tried, mayRepeat: false } });
+    return typeof only === 'string'
+      ? 'the workload is unreachable'
+      : { cluster, endpoint: only, sent: undefined };
   }
   let sent: ServicePort = { service: destination.service.key, port: destination.port };
   const routing = state.routing(destination.service, destination.port, client.namespace);
@@ -123,13 +131,10 @@ function targetFor(
       return target?.reason ?? 'no route rule has a backend for this connection';
     sent = target;
   }
-  const endpoints = state.endpoints(sent.service, sent.port);
-  if (!endpoints) return `Service ${sent.service} with port ${sent.port} is unknown`;
-  const endpoint = chooseEndpoint(
-    endpoints,
-    { endpoints: tried, mayRepeat: false },
-    performance.now(),
-    Math.random,
-  );
-  return endpoint ? { endpoint, sent } : `${sent.service} has no usable endpoint`;
+  const cluster = clusters.ofService(sent.service, sent.port);
+  if (!cluster) return `Service ${sent.service} with port ${sent.port} is unknown`;
+  const endpoint = cluster.pick({ excluded: { endpoints: tried, mayRepeat: false } });
+  return typeof endpoint === 'string'
+    ? `${sent.service} has no usable endpoint`
+    : { cluster, endpoint, sent };
 }

@@ -5,10 +5,12 @@ import type { RequestHead, ResponseHead } from '../http/http-stream.js';
 import type { Client } from '../listener/client.js';
 import { servicePortOf, type Destination } from '../listener/destination.js';
 import type { WaypointState } from '../state/waypoint-state.js';
-import type { Endpoint } from '../upstream/endpoint.js';
-import { chooseBackend } from '../upstream/load-balancer.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { ClusterManager } from '../cluster/cluster-manager.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 import { addSessionToken, findSession, type Session } from '../upstream/session-persistence.js';
 import type { Matched } from './compile.js';
+import { chooseBackend } from './weighted-backend.js';
 
 export class RouteSelection {
   /** The matched rule; undefined if no routes apply to the request. */
@@ -20,6 +22,7 @@ export class RouteSelection {
 
   constructor(
     private readonly state: WaypointState,
+    private readonly clusters: ClusterManager,
     private readonly client: Client,
     private readonly destination: Destination,
     private readonly head: RequestHead,
@@ -51,9 +54,9 @@ export class RouteSelection {
     return (this.backend = this.#persisted(rule)?.backend ?? chooseBackend(rule.backends, Math.random()));
   }
 
-  /** The current endpoints of the request; a string is the reason why there is no such backend. */
-  endpoints(): readonly Endpoint[] | string {
-    const { state, destination, rule } = this;
+  /** The cluster that the request is sent to, as it is now; a string is the reason why there is no such backend. */
+  cluster(): Cluster | string {
+    const { clusters, destination, rule } = this;
     let sent = servicePortOf(destination);
     if (rule) {
       const target = this.backend?.target;
@@ -63,9 +66,9 @@ export class RouteSelection {
     }
     this.sent = sent;
     if (destination.kind === 'workload' && !rule)
-      return [state.endpointAt(destination.workload, destination.dialed)];
-    const endpoints = sent && state.endpoints(sent.service, sent.port);
-    return endpoints ?? `Service ${sent?.service ?? ''} with port ${sent?.port ?? ''} is unknown`;
+      return clusters.ofWorkload(destination.workload, destination.dialed);
+    const cluster = sent && clusters.ofService(sent.service, sent.port);
+    return cluster ?? `Service ${sent?.service ?? ''} with port ${sent?.port ?? ''} is unknown`;
   }
 
   /** The endpoint that the client's session names, if the rule still leads to it. */
@@ -91,6 +94,6 @@ export class RouteSelection {
 
   /** The request's session. Cached once found: if its endpoint is removed, the backend still does not change within one request. */
   #persisted(rule: RouteRule): Session | undefined {
-    return (this.#session ??= findSession(this.state, rule, this.head.headers, Date.now()));
+    return (this.#session ??= findSession(this.clusters, rule, this.head.headers, Date.now()));
   }
 }

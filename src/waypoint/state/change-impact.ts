@@ -5,7 +5,7 @@ import type { ServiceKey, WorkloadUid } from '../../model/workload.js';
 import { touchesOwn, type MeshChange } from '../../state/change.js';
 import type { MeshView } from '../../state/store.js';
 import { reachableBy, type ServicePort } from '../authorization/reachable.js';
-import type { Endpoint } from '../upstream/endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 
 /**
  * The impact of one change. A question about a pod that the change does not concern is one lookup: `nearPods` holds all pods whose decisions may

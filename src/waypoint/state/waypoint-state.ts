@@ -1,27 +1,18 @@
 /** A worker's state: the mesh and the routes. One writer applies updates. Derived values are cached until the next update. */
-import type { SocketAddress } from '../../model/address.js';
-import { formatSocketAddress } from '../../model/address.js';
 import { claimRankOf, claimRanks, namespaceOfKey } from '../../model/ownership.js';
 import type { Route, RouteKey } from '../../model/route.js';
 import type { Service } from '../../model/service.js';
-import type {
-  AppProtocol,
-  PortMapping,
-  ServiceKey,
-  WaypointRef,
-  Workload,
-  WorkloadUid,
-} from '../../model/workload.js';
+import type { ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
 import { RegexTime } from '../../policy/regex.js';
-import { candidatesOf, waypointsOf } from '../../state/resolve.js';
+import { waypointsOf } from '../../state/resolve.js';
 import { ChangeTracker, type MeshChange } from '../../state/change.js';
 import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js';
 import type { EndpointPolicies } from '../authorization/endpoint-policies.js';
+import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
+import { portChainOf, type PortChain } from '../filters/chain.js';
 import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
 import { compileRoutes, type Matcher } from '../routes/compile.js';
-import type { Endpoint } from '../upstream/endpoint.js';
-import { newHealth } from '../upstream/endpoint-health.js';
 import { ChangeImpact } from './change-impact.js';
 
 export interface WaypointUpdate {
@@ -45,35 +36,27 @@ interface Routing {
 
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
-const sweepEndpointsMin = 16_384;
-
 const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
 
 export class WaypointState {
   readonly #mesh = new MeshState();
   readonly #changes = new ChangeTracker(this.#mesh);
   readonly #routes = new Map<RouteKey, Route>();
-  readonly #known = new Map<string, Endpoint>();
-  /** The same endpoints by workload. */
-  readonly #ofWorkload = new Map<WorkloadUid, Set<Endpoint>>();
-  /** Workloads that were changed or removed while one of their endpoints was in use. */
-  readonly #removed = new Set<WorkloadUid>();
-  #sweepAt = sweepEndpointsMin;
   /** Keyed by Service and the route's namespace: a lookup never scans the routes of other namespaces. */
   readonly #attached = new Map<string, Map<RouteKey, Route>>();
   readonly #routings = new Map<string, Routing | undefined>();
-  /** For routings made of consumer routes, by the key of `#routings`. `meshVersion`: the state's at the last comparison. */
+  /** For routings made of consumer routes, by the key of `#routings`. `version`: the state's at the last comparison. */
   readonly #consumers = new Map<
     string,
-    { readonly routes: readonly Route[]; readonly plain: string; meshVersion: number }
+    { readonly routes: readonly Route[]; readonly plain: string; version: number }
   >();
-  /** Endpoints by Service and port. */
-  readonly #endpoints = new Map<ServiceKey, Map<number, readonly Endpoint[]>>();
-  /** Services of `#endpoints` with an endpoint that is no pod: another workload may become the owner of its address at any update. */
+  /** By Service and port. */
+  readonly #assignments = new Map<ServiceKey, Map<number, Assignment>>();
+  /** Services of `#assignments` with an endpoint that is no pod: another workload may become the owner of its address at any update. */
   readonly #ownedElsewhere = new Set<ServiceKey>();
   /** The locality of the waypoint's node, by which endpoints are preferred. */
   #locality: string | undefined;
-  #meshVersion = 0;
+  #version = 0;
   /**
    * Regex time by the client's namespace: one namespace cannot use up the time of the others. Kept over updates, so that a changed route
    * does not reset it.
@@ -86,12 +69,19 @@ export class WaypointState {
     readonly node: string,
     /** The waypoint's own Service, by which clients reach it. */
     readonly self: ServiceKey,
+    /** The filters of each Service port. */
+    readonly portChain: PortChain = portChainOf(),
   ) {
     this.policies = new PolicyGroups(this.#mesh, node);
   }
 
   get view(): MeshView {
     return this.#mesh;
+  }
+
+  /** Incremented by each update of the mesh. */
+  get version(): number {
+    return this.#version;
   }
 
   /** Returns what the update affects; undefined for an update of routes alone. */
@@ -114,25 +104,23 @@ export class WaypointState {
     }
     if (attached.size > 0) this.#forgetRoutings(attached);
     if (!change) return undefined;
-    this.#meshVersion++;
-    this.#forgetLists(change);
+    this.#version++;
+    this.#forgetAssignments(change);
     const impact = new ChangeImpact(this.#mesh, this.node, change);
-    const inUse = this.policies.forget(impact);
-    this.#forgetRemoved(change);
-    return { impact, inUse };
+    return { impact, inUse: this.policies.forget(impact) };
   }
 
-  /** Drops the endpoints of the Services whose endpoints may differ after a mesh update. */
-  #forgetLists(change: MeshChange): void {
+  /** Drops the assignments of the Services whose endpoints may differ after a mesh update. */
+  #forgetAssignments(change: MeshChange): void {
     const locality = JSON.stringify(this.#mesh.localityOf(this.node));
     if (locality !== this.#locality) {
       this.#locality = locality;
-      this.#endpoints.clear();
+      this.#assignments.clear();
       this.#ownedElsewhere.clear();
       return;
     }
     for (const keys of [change.services, change.endpointsOf, this.#ownedElsewhere])
-      for (const key of keys) this.#endpoints.delete(key);
+      for (const key of keys) this.#assignments.delete(key);
     this.#ownedElsewhere.clear();
   }
 
@@ -158,7 +146,7 @@ export class WaypointState {
     const ofConsumer = consumer === undefined ? [] : attached(consumer);
     if (ofConsumer.length > 0) {
       const plain = plainBackendsOf(ofConsumer, this.#isPlain);
-      this.#consumers.set(key, { routes: ofConsumer, plain, meshVersion: this.#meshVersion });
+      this.#consumers.set(key, { routes: ofConsumer, plain, version: this.#version });
     } else this.#consumers.delete(key);
     const group =
       ofConsumer.length > 0
@@ -170,6 +158,7 @@ export class WaypointState {
       compileRoutes(
         group.filter((route) => route.kind === kind),
         this.#regexTimeOf(consumer ?? service.namespace),
+        this.portChain,
       );
     const routing = kind && match ? { kind, match } : undefined;
     this.#routings.set(key, routing);
@@ -185,17 +174,16 @@ export class WaypointState {
   /** False: a mesh update changed which backends of the consumer routes are plain, so the routing has to be compiled again. */
   #isCurrent(key: string): boolean {
     const known = this.#consumers.get(key);
-    if (!known || known.meshVersion === this.#meshVersion) return true;
-    known.meshVersion = this.#meshVersion;
+    if (!known || known.version === this.#version) return true;
+    known.version = this.#version;
     return plainBackendsOf(known.routes, this.#isPlain) === known.plain;
   }
 
   readonly #isPlain: IsPlain = ({ service: key, port }) => {
     const waypoint = this.#mesh.service(key)?.waypoint;
     if (waypoint && this.isSelf(waypoint)) return false;
-    return (
-      this.endpoints(key, port)?.some(({ workload, via }) => !via && workload.tunnel === 'none') ?? false
-    );
+    const nearest = this.assignment(key, port)?.[0] ?? [];
+    return nearest.some(({ workload, via }) => !via && workload.tunnel === 'none');
   };
 
   #detach(key: RouteKey, attached: Set<string>): void {
@@ -225,35 +213,20 @@ export class WaypointState {
     }
   }
 
-  /** The endpoints of a Service's port; undefined if the Service is unknown or has no such port. */
-  endpoints(key: ServiceKey, port: number): readonly Endpoint[] | undefined {
+  /** The endpoints of a Service's port; undefined if the Service is unknown or has no such port. The same object while nothing changed. */
+  assignment(key: ServiceKey, port: number): Assignment | undefined {
     const service = this.#mesh.service(key);
     const mapping = service?.ports.find(({ servicePort }) => servicePort === port);
     if (!service || !mapping) return undefined;
-    let lists = this.#endpoints.get(key);
-    if (!lists) {
-      this.#endpoints.set(key, (lists = new Map()));
+    let ports = this.#assignments.get(key);
+    if (!ports) {
+      this.#assignments.set(key, (ports = new Map()));
       if (this.#mesh.endpointsOf(key).some(({ uid }) => claimRankOf(uid) !== claimRanks.pod))
         this.#ownedElsewhere.add(key);
     }
-    let found = lists.get(port);
-    if (!found) lists.set(port, (found = this.#endpointsOf(service, mapping)));
+    let found = ports.get(port);
+    if (!found) ports.set(port, (found = assignmentOfService(this, service, mapping)));
     return found;
-  }
-
-  #endpointsOf(service: Service, { servicePort: port, appProtocol }: PortMapping): readonly Endpoint[] {
-    const { key, waypoint } = service;
-    const like = service.addresses[0]?.ip ?? this.#mesh.endpointsOf(key)[0]?.addresses[0];
-    if (!like) return [];
-    const candidates = candidatesOf(this.#mesh, service, { ip: like, port }, this.node);
-    const via = waypoint && !this.isSelf(waypoint) ? waypoint : undefined;
-    if (!via)
-      return candidates.map(({ workload, target }) => this.#endpointOf(workload, target, appProtocol));
-    // The Service's own waypoint chooses the endpoint, so the policies of all candidates count (policy-groups.ts).
-    const [first] = candidates;
-    const vip = service.addresses[0]?.ip;
-    if (!first || !vip) return [];
-    return [this.#endpointOf(first.workload, { ip: vip, port }, appProtocol, via)];
   }
 
   isSelf(waypoint: WaypointRef): boolean {
@@ -264,70 +237,5 @@ export class WaypointState {
   serves(service: Service | undefined, workload: Workload | undefined, port: number): boolean {
     if (service) return service.waypoint !== undefined && this.isSelf(service.waypoint);
     return workload !== undefined && waypointsOf(this.#mesh, workload, port).some((one) => this.isSelf(one));
-  }
-
-  /** The endpoint of a workload that the client dialed by the workload's own address. */
-  endpointAt(workload: Workload, target: SocketAddress): Endpoint {
-    const declared = new Set<AppProtocol>();
-    for (const ports of workload.services.values()) {
-      for (const port of ports) if (port.targetPort === target.port) declared.add(port.appProtocol);
-    }
-    // If the workload's Services declare different protocols, the protocol is unknown.
-    const [protocol = 'unknown'] = declared;
-    return this.#endpointOf(workload, target, declared.size === 1 ? protocol : 'unknown');
-  }
-
-  #endpointOf(workload: Workload, target: SocketAddress, protocol: AppProtocol, via?: WaypointRef): Endpoint {
-    // Connections are pooled by the key: if the Service changes its waypoint, its requests take another connection.
-    const key = `${workload.uid} ${formatSocketAddress(target)} ${protocol}${via ? ` via ${via.kind === 'hostname' ? via.service : via.ip} ${via.hbonePort}` : ''}`;
-    let endpoint = this.#known.get(key);
-    if (!endpoint) {
-      if (this.#known.size >= this.#sweepAt) this.#forgetUnlisted();
-      endpoint = { key, workload, target, protocol, via, active: 0, health: newHealth() };
-      this.#known.set(key, endpoint);
-      let others = this.#ofWorkload.get(workload.uid);
-      if (!others) this.#ofWorkload.set(workload.uid, (others = new Set()));
-      others.add(endpoint);
-    }
-    endpoint.workload = workload;
-    return endpoint;
-  }
-
-  /**
-   * Removes endpoints that are neither in use nor listed for a Service. Clients may dial a workload that names this waypoint at any port,
-   * so clients choose how many endpoints there are.
-   */
-  #forgetUnlisted(): void {
-    const listed = new Set<Endpoint>();
-    for (const lists of this.#endpoints.values())
-      for (const list of lists.values()) for (const endpoint of list) listed.add(endpoint);
-    for (const endpoint of this.#known.values())
-      if (endpoint.active === 0 && !listed.has(endpoint)) this.#forgetEndpoint(endpoint);
-    this.#sweepAt = Math.max(sweepEndpointsMin, 2 * this.#known.size);
-  }
-
-  /** Number of endpoints in memory. */
-  get endpointsKnown(): number {
-    return this.#known.size;
-  }
-
-  /** Removes the endpoints of removed workloads; those in use at a later update, when they are not. */
-  #forgetRemoved(change: MeshChange): void {
-    for (const uid of change.workloads) if (this.#ofWorkload.has(uid)) this.#removed.add(uid);
-    for (const uid of this.#removed) {
-      if (!this.#mesh.workload(uid))
-        for (const endpoint of this.#ofWorkload.get(uid) ?? [])
-          if (endpoint.active === 0) this.#forgetEndpoint(endpoint);
-      if (this.#mesh.workload(uid) || !this.#ofWorkload.has(uid)) this.#removed.delete(uid);
-    }
-  }
-
-  #forgetEndpoint(endpoint: Endpoint): void {
-    this.#known.delete(endpoint.key);
-    this.policies.forgetEndpoint(endpoint);
-    const { uid } = endpoint.workload;
-    const others = this.#ofWorkload.get(uid);
-    others?.delete(endpoint);
-    if (others?.size === 0) this.#ofWorkload.delete(uid);
   }
 }

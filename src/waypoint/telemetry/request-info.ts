@@ -6,7 +6,7 @@ import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { Downstream } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
-import type { Endpoint } from '../upstream/endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 import type { RequestRecord, ResponseFlag } from './request-record.js';
 
 export class RequestInfo implements RequestRecord {

@@ -4,14 +4,16 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { RouteRetry } from '../../model/route.js';
-import type { Upstream } from '../http/http-stream.js';
-import { chooseEndpoint } from './load-balancer.js';
+import type { Cluster, Excluded, NoEndpoint } from '../cluster/cluster.js';
 import { backoffMs, retryLimitsOf, retriesOfRule, type FailedAttempt } from './retry-policy.js';
-import type { Endpoint } from './endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
+import type { Outcome } from '../cluster/outcome.js';
+import type { Pending } from '../cluster/pending-queue.js';
+import type { Upstream } from '../http/http-stream.js';
 
 export type Next =
-  /** No further attempt. `usedUp`: the retry limit is reached. */
-  | { readonly kind: 'none'; readonly usedUp: boolean }
+  /** No further attempt. `flag`: the retry limit is reached (URX), or the cluster's retry budget is used up (UO). */
+  | { readonly kind: 'none'; readonly flag: 'URX' | 'UO' | undefined }
   /** Retry at the same endpoint, by a new connection. */
   | { readonly kind: 'fresh' }
   /** Retry in `inMs` at the endpoint that `choose` returns. */
@@ -24,12 +26,19 @@ export class Attempts {
   endpoint: Endpoint | undefined;
   /** The upstream of the attempt under way; undefined while there is no connection. */
   upstream: Upstream | undefined;
+  /** The attempt waits for a connection. */
+  pending: Pending | undefined;
   /** Number of attempts so far. */
   count = 0;
   /** Incremented at each attempt's begin and end: events of an earlier attempt are ignored. */
   #serial = 0;
   #tried: Set<Endpoint> | undefined;
   #retries = 0;
+  /** The cluster of the attempt under way. */
+  #cluster: Cluster | undefined;
+  /** The cluster in whose retry budget this request has a place. */
+  #retriedAt: Cluster | undefined;
+  #beganMs = 0;
   #timeout: NodeJS.Timeout | undefined;
   #backoff: NodeJS.Timeout | undefined;
 
@@ -38,47 +47,54 @@ export class Attempts {
     return this.#tried === undefined;
   }
 
-  choose(endpoints: readonly Endpoint[]): Endpoint | undefined {
-    const mayRepeat = this.#retries <= retriesOfRule(this.retry);
-    const tried = this.#tried && { endpoints: this.#tried, mayRepeat };
-    return chooseEndpoint(endpoints, tried, performance.now(), Math.random);
+  pick(cluster: Cluster): Endpoint | NoEndpoint {
+    return this.#tried ? cluster.pick({ excluded: this.#excluding(this.#tried) }) : cluster.pick();
+  }
+
+  #excluding(tried: ReadonlySet<Endpoint>): Excluded {
+    return { endpoints: tried, mayRepeat: this.#retries <= retriesOfRule(this.retry) };
   }
 
   /**
    * Decides what follows a failed attempt, and counts the retry that it allows.
    * @param endpoint the endpoint of the failed attempt
    * @param ofConnection a reused connection failed, which says nothing about the endpoint
-   * @param endpoints the current endpoints
+   * @param cluster the cluster that the request is sent to now
    */
-  after(
-    failed: FailedAttempt,
-    endpoint: Endpoint,
-    ofConnection: boolean,
-    endpoints: readonly Endpoint[],
-  ): Next {
+  after(failed: FailedAttempt, endpoint: Endpoint, ofConnection: boolean, cluster: Cluster): Next {
     const { elsewhere, anywhere } = retryLimitsOf(failed, this.retry);
-    if (this.#retries >= elsewhere) return { kind: 'none', usedUp: this.#retries > 0 };
+    if (this.#retries >= elsewhere) return { kind: 'none', flag: this.#retries > 0 ? 'URX' : undefined };
+    // The retry that has failed no longer counts.
+    this.#releaseRetry();
+    if (!cluster.takeRetry()) return { kind: 'none', flag: 'UO' };
+    this.#retriedAt = cluster;
     this.#retries++;
     if (ofConnection && this.#retries === 1) return { kind: 'fresh' };
     const tried = (this.#tried ??= new Set());
     tried.add(endpoint);
     // A request that was not executed goes at once to an endpoint that has not failed: the backoff protects endpoints that have.
     if (failed.execution === 'none' || failed.execution === 'unlikely') {
-      const next = this.choose(endpoints);
-      if (next && !tried.has(next)) return { kind: 'again', inMs: 0 };
+      if (cluster.hasOther(this.#excluding(tried))) return { kind: 'again', inMs: 0 };
     }
     return this.#retries <= anywhere
       ? { kind: 'again', inMs: backoffMs(this.retry?.backoffMs, this.#retries, Math.random()) }
-      : { kind: 'none', usedUp: anywhere > 0 };
+      : { kind: 'none', flag: anywhere > 0 ? 'URX' : undefined };
   }
 
-  /** An attempt at `endpoint` begins. Returns its number, for `isCurrent`. */
-  begin(endpoint: Endpoint): number {
+  /** An attempt at `endpoint` begins. Returns its number, for `isCurrent`. Undefined: the cluster's limit of requests is reached. */
+  begin(cluster: Cluster, endpoint: Endpoint): number | undefined {
     this.leaveEndpoint();
+    if (!cluster.admit(endpoint)) return undefined;
+    this.#cluster = cluster;
     this.endpoint = endpoint;
-    endpoint.active++;
+    this.#beganMs = performance.now();
     this.count++;
     return ++this.#serial;
+  }
+
+  /** Reports to the cluster how the attempt under way ended. `nowMs`: by the monotonic clock. */
+  report(outcome: Outcome, nowMs: number): void {
+    if (this.endpoint) this.#cluster?.report(this.endpoint, outcome, nowMs - this.#beganMs);
   }
 
   isCurrent(serial: number): boolean {
@@ -104,21 +120,35 @@ export class Attempts {
     this.#backoff = setTimeout(next, ms);
   }
 
-  /** Cancels the upstream: the rest of the endpoint's response is discarded. */
+  /** Cancels the upstream: the rest of the endpoint's response is discarded. An attempt that waits for a connection no longer waits. */
   cancelUpstream(): void {
     const { upstream } = this;
     this.upstream = undefined;
+    this.#cancelPending();
     upstream?.cancel();
   }
 
   leaveEndpoint(): void {
-    if (this.endpoint) this.endpoint.active--;
-    this.endpoint = undefined;
+    this.#cancelPending();
+    if (this.endpoint) this.#cluster?.release(this.endpoint);
+    this.endpoint = this.#cluster = undefined;
   }
 
-  /** Clears the timeout and the backoff. No attempt follows. */
-  clearTimers(): void {
+  /** The request ends: no attempt follows. */
+  end(): void {
     clearTimeout(this.#timeout);
     clearTimeout(this.#backoff);
+    this.leaveEndpoint();
+    this.#releaseRetry();
+  }
+
+  #cancelPending(): void {
+    this.pending?.cancel();
+    this.pending = undefined;
+  }
+
+  #releaseRetry(): void {
+    this.#retriedAt?.releaseRetry();
+    this.#retriedAt = undefined;
   }
 }

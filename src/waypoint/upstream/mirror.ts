@@ -3,16 +3,16 @@
  * the client sends it. Bytes that the mirror does not accept at that speed wait in a bounded buffer; if the buffer is full, the mirror is
  * canceled and counted.
  */
-import { performance } from 'node:perf_hooks';
 import type { FairLimit } from '../../base/fair-limit.js';
 import type { BackendTarget } from '../../model/route.js';
 import type { HttpAttributes } from '../../policy/authorize.js';
 import { attributesOf } from '../authorization/request-attributes.js';
-import { versionOf } from './http-version.js';
-import { chooseEndpoint } from './load-balancer.js';
+import { versionOf } from '../cluster/http-version.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { WaypointState } from '../state/waypoint-state.js';
-import type { UpstreamPool } from './connection-pool.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { ClusterManager } from '../cluster/cluster-manager.js';
+import type { Pending } from '../cluster/pending-queue.js';
 import type { Client } from '../listener/client.js';
 import { unknownService } from '../listener/destination.js';
 import { authorizeClient } from '../authorization/authorize.js';
@@ -20,7 +20,7 @@ import { EndpointUse } from '../authorization/policy-use.js';
 import type { RequestHead, ResponseHead, Upstream, UpstreamListener } from '../http/http-stream.js';
 import type { Headers } from '../http/headers.js';
 import { MirrorBuffer } from './mirror-buffer.js';
-import type { Endpoint } from './endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 
 /**
  * The result of a copy. `complete`: the mirror received all of it and responded. `early-response`: the mirror responded before the request's
@@ -43,7 +43,7 @@ type MirrorResult =
 /** State that all mirrors of a worker share. */
 export interface MirrorContext {
   readonly state: WaypointState;
-  readonly pool: UpstreamPool;
+  readonly clusters: ClusterManager;
   readonly limits: WaypointLimits;
   /** Shares of the limit of mirrors under way. A mirror may outlive its request. */
   readonly mirrorShares: FairLimit;
@@ -66,6 +66,10 @@ export class Mirror implements UpstreamListener {
   readonly #use = new EndpointUse(this);
   #copy: RequestHead | undefined;
   #upstream: Upstream | undefined;
+  /** The cluster that counts the copy as a request under way. */
+  #cluster: Cluster | undefined;
+  /** The copy waits for a connection. */
+  #pending: Pending | undefined;
   readonly #buffer: MirrorBuffer;
   /** The mirror's connection is full: further bytes go to the buffer. */
   #isFull = false;
@@ -115,17 +119,22 @@ export class Mirror implements UpstreamListener {
       return this.#cut('limit');
     }
     this.#hasPlace = true;
-    const endpoints =
-      backend.kind === 'service' ? context.state.endpoints(backend.service, backend.port) : undefined;
-    const endpoint = chooseEndpoint(endpoints ?? [], undefined, performance.now(), Math.random);
-    if (!endpoint) return this.#cut('no-endpoint');
+    const cluster =
+      backend.kind === 'service' ? context.clusters.ofService(backend.service, backend.port) : undefined;
+    const endpoint = cluster?.pick() ?? 'none';
+    if (!cluster || typeof endpoint === 'string') return this.#cut('no-endpoint');
     this.#endpoint = endpoint;
     const copy: RequestHead = (this.#copy = { ...head, headers: [...head.headers] });
     if (!this.#isAllowed() || backend.kind !== 'service') return this.#cut('denied');
+    if (!cluster.admit(endpoint)) {
+      context.onLimitReached('cluster-requests');
+      return this.#cut('limit');
+    }
+    this.#cluster = cluster;
     this.#use.begin(context.state.policies, endpoint, backend);
     this.#await();
     const version = versionOf(endpoint, request.isHttp2, request.isGrpc);
-    context.pool.acquire(endpoint, this.client, version, false, (upstream) => {
+    this.#pending = cluster.acquire(endpoint, this.client, version, false, (upstream) => {
       if (this.#over) return void upstream?.cancel();
       if (!upstream) return this.#finish('failed');
       this.#upstream = upstream;
@@ -202,6 +211,8 @@ export class Mirror implements UpstreamListener {
     this.#over = true;
     this.#use.end();
     clearTimeout(this.#timer);
+    this.#pending?.cancel();
+    if (this.#endpoint) this.#cluster?.release(this.#endpoint);
     this.#buffer.clear();
     this.#upstream = undefined;
     if (this.#hasPlace) this.context.mirrorShares.release(this.client.name, this.client.group);

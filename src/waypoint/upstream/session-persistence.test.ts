@@ -16,6 +16,7 @@ import {
 import type { RouteRule, SessionPersistence } from '../../model/route.js';
 import type { Headers } from '../http/headers.js';
 import { addSessionToken, findSession } from './session-persistence.js';
+import { clustersOf } from '../../../test/support/clusters.js';
 import { WaypointState } from '../state/waypoint-state.js';
 
 const hourMs = 3_600_000;
@@ -32,7 +33,8 @@ function sessions(persistence: Partial<SessionPersistence>, more: Partial<RouteR
     sessionPersistence: { kind: 'cookie', name: 'S', permanent: false, ...persistence },
     ...more,
   };
-  const endpoints = state.endpoints(key('api'), 80) ?? [];
+  const clusters = clustersOf(state);
+  const endpoints = clusters.ofService(key('api'), 80)?.endpoints ?? [];
   const [endpoint, other] = endpoints;
   assert.ok(endpoint && other);
   const isHeader = rule.sessionPersistence?.kind === 'header';
@@ -40,11 +42,11 @@ function sessions(persistence: Partial<SessionPersistence>, more: Partial<RouteR
   return {
     endpoint,
     other,
-    read: (headers: Headers, nowMs: number) => findSession(state, rule, headers, nowMs),
+    read: (headers: Headers, nowMs: number) => findSession(clusters, rule, headers, nowMs),
     /** Token and attributes of the cookie in a response of `endpoint` to a request with these headers; undefined without one. */
     respond(headers: Headers, nowMs: number, { status = 200, from = endpoint } = {}) {
       const response = { status, headers: [] as Headers };
-      addSessionToken(response, rule, from, findSession(state, rule, headers, nowMs), nowMs);
+      addSessionToken(response, rule, from, findSession(clusters, rule, headers, nowMs), nowMs);
       const [name, value] = response.headers;
       if (value === undefined) return undefined;
       assert.equal(name, isHeader ? 's' : 'set-cookie');

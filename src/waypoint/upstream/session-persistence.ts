@@ -3,11 +3,11 @@
  * no state: the token contains when the session began and when it was last used. The token is not signed, because it grants nothing: a client
  * that changes it only chooses among the rule's endpoints for its own requests.
  */
+import { createHash } from 'node:crypto';
 import type { RouteBackend, RouteRule, SessionPersistence } from '../../model/route.js';
-import { sessionToken } from './load-balancer.js';
 import type { Headers } from '../http/headers.js';
-import type { WaypointState } from '../state/waypoint-state.js';
-import type { Endpoint } from './endpoint.js';
+import type { ClusterManager } from '../cluster/cluster-manager.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 
 export interface Session {
   readonly backend: RouteBackend;
@@ -50,7 +50,7 @@ function isLive({ issuedMs, usedMs }: Token, persistence: SessionPersistence, no
 
 /** The session of a request. Undefined: the request names no endpoint that the rule still leads to, or its session has expired. */
 export function findSession(
-  state: WaypointState,
+  clusters: ClusterManager,
   rule: RouteRule,
   headers: Headers,
   nowMs: number,
@@ -64,8 +64,8 @@ export function findSession(
     if (++tokens > tokensMax) return undefined;
     for (const backend of rule.backends) {
       if (backend.target.kind !== 'service') continue;
-      const endpoints = state.endpoints(backend.target.service, backend.target.port) ?? [];
-      const endpoint = endpoints.find((one) => sessionToken(one) === token.endpoint);
+      const cluster = clusters.ofService(backend.target.service, backend.target.port);
+      const endpoint = cluster?.endpoints.find((one) => sessionToken(one) === token.endpoint);
       if (endpoint) return { backend, endpoint, issuedMs: token.issuedMs };
     }
   }
@@ -125,3 +125,14 @@ function* valuesOf(headers: Headers, { kind, name }: SessionPersistence): Iterab
     }
   }
 }
+
+/** An opaque name of an endpoint for its clients: it reveals nothing about the endpoint. */
+function sessionToken(endpoint: Endpoint): string {
+  let token = tokens.get(endpoint);
+  if (token === undefined) {
+    token = createHash('sha256').update(endpoint.key).digest('base64url').slice(0, 22);
+    tokens.set(endpoint, token);
+  }
+  return token;
+}
+const tokens = new WeakMap<Endpoint, string>();

@@ -5,7 +5,7 @@ import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { RequestRecord } from '../telemetry/request-record.js';
 import type { Tracing } from '../telemetry/tracing.js';
-import type { Endpoint } from '../upstream/endpoint.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
 import type { ByDestination } from './by-destination.js';
 

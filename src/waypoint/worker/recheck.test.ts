@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
+import { mirrorTo } from '../../../test/support/filters.js';
 import { behind, id, key, policy, service, uid, workload } from '../../../test/support/mesh.js';
 import { dice, names, randomUpdate } from '../../../test/support/random-mesh.js';
 import { backend, route } from '../../../test/support/waypoint.js';
 import type { PolicyGroup } from '../authorization/endpoint-policies.js';
+import { Cluster } from '../cluster/cluster.js';
+import { ClusterManager } from '../cluster/cluster-manager.js';
 import { FairLimit } from '../../base/fair-limit.js';
 import { parseIp } from '../../model/address.js';
 import { Exchange } from '../exchange/exchange.js';
@@ -12,7 +15,6 @@ import { clientOf } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import { defaultLimits } from '../limits.js';
 import { WaypointState } from '../state/waypoint-state.js';
-import type { UpstreamPool } from '../upstream/connection-pool.js';
 import { Mirror } from '../upstream/mirror.js';
 import { ByDestination } from './by-destination.js';
 import type { ConnectionContext } from './context.js';
@@ -21,25 +23,28 @@ import { recheck } from './recheck.js';
 const client = clientOf(id('web'), { ip: parseIp('10.9.9.9'), port: 1 });
 const nothing = (): void => undefined;
 
+const upstream = (): Upstream => ({
+  listener: undefined,
+  send: nothing,
+  cancel: nothing,
+  write: () => true,
+  end: nothing,
+  pause: nothing,
+  resume: nothing,
+});
+mock.method(Cluster.prototype, 'acquire', (...[, , , , done]: Parameters<Cluster['acquire']>) =>
+  done(upstream(), undefined),
+);
+
 /** A worker whose endpoints never respond. `ended` counts requests, `mirrorsEnded` mirrors. */
 function worker() {
   const state = new WaypointState('node-1', key('waypoint'));
   const counts = { ended: 0, mirrorsEnded: 0 };
-  const upstream = (): Upstream => ({
-    listener: undefined,
-    send: nothing,
-    cancel: nothing,
-    write: () => true,
-    end: nothing,
-    pause: nothing,
-    resume: nothing,
-  });
-  const pool: Pick<UpstreamPool, 'acquire'> = {
-    acquire: (_endpoint, _client, _version, _fresh, done) => done(upstream(), undefined),
-  };
+  const dial = (): Promise<never> => Promise.reject(new Error('there is no network'));
+  const clusters = new ClusterManager(state, dial, defaultLimits, nothing);
   const context: ConnectionContext = {
     state,
-    pool: pool as UpstreamPool,
+    clusters,
     limits: defaultLimits,
     mergeSlashes: true,
     exchanges: new ByDestination(),
@@ -95,10 +100,10 @@ const asLists = ({ policies, destination, named, others }: PolicyGroup): unknown
 ];
 
 /** What the state derives from the mesh, as text. */
-function derived(state: WaypointState): string {
+function derived({ state, clusters }: Pick<ConnectionContext, 'state' | 'clusters'>): string {
   const all = names.map((name) => {
     const sent = { service: key(name), port: 80 };
-    const endpoints = state.endpoints(sent.service, sent.port);
+    const endpoints = clusters.ofService(sent.service, sent.port)?.endpoints;
     return [
       state.policies.ofService(sent, parseIp('10.0.0.1')).map(asLists),
       endpoints?.map(({ key: endpointKey, workload, via }) => [
@@ -134,14 +139,7 @@ test('a recheck that visits only what a change affects ends what a recheck of ev
           [
             {
               backends: [backend(names[i + 1] ?? 'a'), backend(name)],
-              filters: [
-                {
-                  kind: 'mirror',
-                  backend: { kind: 'service', service: key(names[i + 3] ?? 'a'), port: 80 },
-                  numerator: 1,
-                  denominator: 1,
-                },
-              ],
+              filters: [mirrorTo({ kind: 'service', service: key(names[i + 3] ?? 'a'), port: 80 })],
             },
           ],
           { parents: [{ service: key(name) }] },
@@ -170,8 +168,10 @@ test('a recheck that visits only what a change affects ends what a recheck of ev
       assert.deepEqual(counts, before, `seed ${seed} step ${step}`);
       const fresh = worker();
       fresh.state.apply(state.full());
-      assert.equal(derived(state), derived(fresh.state), `seed ${seed} step ${step}`);
+      assert.equal(derived(context), derived(fresh.context), `seed ${seed} step ${step}`);
+      fresh.context.clusters.drain();
     }
+    context.clusters.drain();
     ended += counts.ended;
     mirrorsEnded += counts.mirrorsEnded;
   }

@@ -14,7 +14,7 @@ import { clientOf } from '../listener/client.js';
 import { recheck } from './recheck.js';
 import { ByDestination } from './by-destination.js';
 import type { ActiveConnection, ActiveRequest, ConnectionContext } from './context.js';
-import { createDial } from '../upstream/dial.js';
+import { createDial } from '../cluster/dial.js';
 import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
@@ -24,7 +24,7 @@ import { AccessLog } from '../telemetry/access-log.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
-import { UpstreamPool } from '../upstream/connection-pool.js';
+import { ClusterManager } from '../cluster/cluster-manager.js';
 
 const idleCheckMs = 1_000;
 
@@ -36,7 +36,7 @@ class Worker {
   readonly #metrics: WaypointMetrics;
   readonly #accessLog: AccessLog;
   readonly #tunnels = new TunnelPool();
-  readonly #pool: UpstreamPool;
+  readonly #clusters: ClusterManager;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
@@ -71,13 +71,17 @@ class Worker {
     const limits = { ...defaultLimits, ...settings.limits };
     const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
-    this.#pool = new UpstreamPool(dial, limits, limitReached);
+    this.#clusters = new ClusterManager(this.#state, dial, limits, (limit, cluster, { workload }) => {
+      limitReached(limit);
+      this.#metrics.pendingOverflow(cluster, workload.namespace);
+    });
+    this.#metrics.watchClusters(() => this.#clusters.waiting());
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
       tracing,
       state: this.#state,
-      pool: this.#pool,
+      clusters: this.#clusters,
       limits,
       mergeSlashes: settings.mergeSlashes,
       exchanges,
@@ -146,11 +150,13 @@ class Worker {
       case 'metrics':
         void this.#metrics
           .read(message.names)
-          .then((metrics) => send({ type: 'metrics', call: message.call, metrics }))
+          .then((metrics) => send({ type: 'reply', call: message.call, values: metrics }))
           .catch((error: unknown) =>
             send({ type: 'log', level: 'error', fields: { error: errorText(error) }, text: 'no metrics' }),
           );
         return;
+      case 'clusters':
+        return send({ type: 'reply', call: message.call, values: this.#clusters.dump() });
       case 'drain':
         void this.#drain(message.timeoutMs).then((cut) => send({ type: 'drained', cut }));
     }
@@ -219,7 +225,7 @@ class Worker {
     while ((connections.size > 0 || exchanges.size > 0) && Date.now() < end) await sleep(50);
     const left = connections.size;
     for (const connection of connections) connection.destroy();
-    this.#pool.drain();
+    this.#clusters.drain();
     this.#tunnels.close();
     this.#hbone?.close();
     this.#accessLog.close();

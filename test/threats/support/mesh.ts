@@ -24,13 +24,13 @@ import type { ConnectionRecord } from '../../../src/telemetry/connection-record.
 import { ByDestination } from '../../../src/waypoint/worker/by-destination.js';
 import { recheck } from '../../../src/waypoint/worker/recheck.js';
 import type { ConnectionContext } from '../../../src/waypoint/worker/context.js';
-import { connect, createDial } from '../../../src/waypoint/upstream/dial.js';
+import { connect, createDial } from '../../../src/waypoint/cluster/dial.js';
 import { mirrorBlockBytes } from '../../../src/waypoint/upstream/mirror-buffer.js';
 import { defaultLimits, type WaypointLimits } from '../../../src/waypoint/limits.js';
 import type { RequestRecord } from '../../../src/waypoint/telemetry/request-record.js';
 import { WaypointState } from '../../../src/waypoint/state/waypoint-state.js';
 import { serveTunnel } from '../../../src/waypoint/listener/tunnel.js';
-import { UpstreamPool } from '../../../src/waypoint/upstream/connection-pool.js';
+import { ClusterManager } from '../../../src/waypoint/cluster/cluster-manager.js';
 import { svidOf } from '../../support/hbone.js';
 import { domain, identity, pod as podOf, service, workload } from '../../support/mesh.js';
 
@@ -172,13 +172,13 @@ export class TestMesh {
       all,
       (to, timeoutMs) => connect(this.#mapped(to), timeoutMs, ip),
     );
-    const pool = new UpstreamPool(dial, all, () => undefined);
-    this.t.after(() => pool.drain());
+    const clusters = new ClusterManager(state, dial, all, () => undefined);
+    this.t.after(() => clusters.drain());
     const records: RequestRecord[] = [];
     const refused: string[] = [];
     const context: ConnectionContext = {
       state,
-      pool,
+      clusters,
       limits: all,
       mergeSlashes: true,
       exchanges: new ByDestination(),

@@ -18,11 +18,11 @@ import type { UpstreamFailure } from '../http/http-stream.js';
 import { localReplyOf } from '../http/local-reply.js';
 import { WaypointState } from '../state/waypoint-state.js';
 import type { Endpoint } from './endpoint.js';
-import { UpstreamPool } from './connection-pool.js';
+import { ClusterManager } from './cluster-manager.js';
 
 const client = clientOf(id('web'), { ip: parseIp('10.0.0.9'), port: 1 });
 
-/** The pool's result of dialing an endpoint whose node listens at `nodePort`. */
+/** A cluster's result of dialing an endpoint whose node listens at `nodePort`. */
 async function attempt(
   t: TestContext,
   nodePort: number,
@@ -48,12 +48,13 @@ async function attempt(
     defaultLimits,
     (_to, timeoutMs) => connect({ ip: parseIp('127.0.0.1'), port: nodePort }, timeoutMs),
   );
-  const pool = new UpstreamPool(dial, defaultLimits, () => undefined);
-  t.after(() => pool.drain());
-  const endpoint = state.endpoints(key('api'), 80)?.[0];
-  assert.ok(endpoint);
+  const clusters = new ClusterManager(state, dial, defaultLimits, () => undefined);
+  t.after(() => clusters.drain());
+  const cluster = clusters.ofService(key('api'), 80);
+  const endpoint = cluster?.endpoints[0];
+  assert.ok(cluster && endpoint);
   const failure = await new Promise<UpstreamFailure>((resolve, reject) =>
-    pool.acquire(endpoint, client, 'http1', false, (_upstream, why) =>
+    cluster.acquire(endpoint, client, 'http1', false, (_upstream, why) =>
       why ? resolve(why) : reject(new Error('it is connected')),
     ),
   );
@@ -118,7 +119,9 @@ test('an unreachable replica of another waypoint is skipped', async (t) => {
       return connect({ ip: parseIp('127.0.0.1'), port }, timeoutMs);
     },
   );
-  const endpoint = state.endpoints(key('api'), 80)?.[0];
+  const clusters = new ClusterManager(state, dial, defaultLimits, () => undefined);
+  t.after(() => clusters.drain());
+  const endpoint = clusters.ofService(key('api'), 80)?.endpoints[0];
   assert.ok(endpoint?.via);
   for (let i = 0; i < 40; i++) {
     const stream = await dial(endpoint, client);

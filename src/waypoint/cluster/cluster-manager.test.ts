@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { clustersOf } from '../../../test/support/clusters.js';
+import { behind, key, service, workload } from '../../../test/support/mesh.js';
+import { meshOf, selfReference } from '../../../test/support/waypoint.js';
+import { parseIp } from '../../model/address.js';
+import type { ServiceKey } from '../../model/workload.js';
+import { WaypointState } from '../state/waypoint-state.js';
+import type { Cluster } from './cluster.js';
+
+const stateOf = (mesh: ReturnType<typeof meshOf>): WaypointState => {
+  const state = new WaypointState('node-1', key('waypoint'));
+  state.apply({ mesh });
+  return state;
+};
+
+test('the number of clusters stays bounded when clients dial every port of every pod', () => {
+  const pods = ['a', 'b'].map((name, i) =>
+    workload(name, `10.0.0.${i + 1}`, 'node-1', { ...behind('api'), waypoint: selfReference }),
+  );
+  const state = stateOf({
+    workloads: pods,
+    services: [service('api', '10.96.0.1', 8080, { waypoint: selfReference })],
+  });
+  const clusters = clustersOf(state);
+  const listed = clusters.ofService(key('api'), 80);
+  assert.ok(listed?.endpoints[0]);
+  const at = (pod: (typeof pods)[number], port: number): Cluster =>
+    clusters.ofWorkload(pod, { ip: pod.addresses[0] ?? parseIp('10.0.0.1'), port });
+  const [first] = pods;
+  assert.ok(first);
+  const inUse = at(first, 9090);
+  const [endpoint] = inUse.endpoints;
+  assert.ok(endpoint && inUse.admit(endpoint));
+  for (const pod of pods) for (let port = 1; port < 65_536; port++) at(pod, port);
+  assert.ok(clusters.size <= 16_385, `${clusters.size}`);
+  // Clusters in use and clusters of Services keep their identity.
+  assert.equal(at(first, 9090), inUse);
+  assert.equal(clusters.ofService(key('api'), 80), listed);
+});
+
+test('a cluster and its endpoints survive updates; they end with the Service’s port', () => {
+  const state = stateOf(meshOf({ api: [8080, 8081] }));
+  const clusters = clustersOf(state);
+  const cluster = clusters.ofService(key('api'), 80);
+  const [kept, removed] = cluster?.endpoints ?? [];
+  assert.ok(cluster && kept && removed);
+  assert.ok(cluster.admit(kept));
+  cluster.report(kept, 'connect-failed', 0);
+  cluster.report(kept, 503, 1);
+  const { workloads = [], services = [] } = meshOf({ api: [8080, 8082] });
+  state.apply({ mesh: { workloads } });
+  assert.equal(clusters.ofService(key('api'), 80), cluster);
+  assert.deepEqual(
+    cluster.endpoints.map(({ target }) => target.port),
+    [8080, 8082],
+  );
+  assert.equal(cluster.endpoints[0], kept);
+  assert.deepEqual([kept.active, kept.health.failures, kept.counts.error], [1, 1, 1]);
+  assert.ok(removed.isDraining);
+  state.apply({
+    mesh: {
+      services: services.map((one) => ({
+        ...one,
+        ports: [{ servicePort: 81, targetPort: 8080, appProtocol: 'unknown' }],
+      })),
+    },
+  });
+  assert.equal(clusters.ofService(key('api'), 80), undefined);
+  assert.equal(clusters.size, 1, 'its request is still under way');
+  assert.ok(kept.isDraining);
+  assert.ok(clusters.ofService(key('api'), 81));
+});
+
+test('an endpoint to which the way has changed is another one: its connections are not used any more', () => {
+  const state = stateOf(meshOf({ api: [8080] }));
+  const clusters = clustersOf(state);
+  const cluster = clusters.ofService(key('api'), 80);
+  const seen = new Set<unknown>(cluster?.endpoints);
+  const { workloads = [], services = [] } = meshOf({ api: [8080] });
+  const other = { ...selfReference, service: key('other') };
+  for (const mesh of [
+    { workloads: workloads.map((one) => ({ ...one, tunnel: 'none' as const })) },
+    { services: services.map((one) => ({ ...one, waypoint: other })) },
+    { services: services.map((one) => ({ ...one, waypoint: { ...other, service: key('third') } })) },
+  ]) {
+    state.apply({ mesh });
+    assert.equal(clusters.ofService(key('api'), 80), cluster);
+    const [endpoint] = cluster?.endpoints ?? [];
+    assert.ok(endpoint && !seen.has(endpoint));
+    seen.add(endpoint);
+  }
+});
+
+test('10000 clusters come and go, used or not, and nothing of them stays', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval', 'Date'] });
+  const state = new WaypointState('node-1', key('waypoint'));
+  const clusters = clustersOf(state);
+  const many = 10_000;
+  const names = Array.from({ length: many }, (_, i) => `s${i}`);
+  state.apply({
+    mesh: {
+      services: names.map((name, i) => service(name, `10.${96 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`)),
+      workloads: names.map((name, i) => workload(name, `10.1.${i >> 8}.${i & 255}`, 'node-1', behind(name))),
+    },
+  });
+  for (const name of names) assert.equal(clusters.ofService(key(name), 80)?.endpoints.length, 1, name);
+  assert.equal(clusters.size, many);
+  const removed: ServiceKey[] = names.map((name) => key(name));
+  state.apply({ mesh: { removed } });
+  // Some are asked for again; the sweep finds the others.
+  for (const name of names.slice(0, 100)) assert.equal(clusters.ofService(key(name), 80), undefined);
+  t.mock.timers.tick(1_000);
+  for (let turn = 0; clusters.size > 0 && turn < many; turn++)
+    await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(clusters.size, 0);
+  assert.equal(clusters.connections, 0);
+});
+
+test('the cluster of a dialed workload is forgotten when it was idle for a minute, or its workload is gone', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval', 'Date'] });
+  const pods = ['a', 'b'].map((name, i) => workload(name, `10.0.0.${i + 1}`, 'node-1'));
+  const state = stateOf({ workloads: pods, services: [] });
+  const clusters = clustersOf(state);
+  const [a, b] = pods;
+  const [ofA, ofB] = pods.map((pod) =>
+    clusters.ofWorkload(pod, { ip: pod.addresses[0] ?? parseIp('::'), port: 80 }),
+  );
+  const [endpoint] = ofA?.endpoints ?? [];
+  assert.ok(a && b && ofA && ofB && endpoint && ofA.admit(endpoint));
+  t.mock.timers.tick(1_000);
+  assert.equal(clusters.size, 2);
+  t.mock.timers.tick(120_000);
+  assert.equal(clusters.size, 1, 'the one in use stays');
+  state.apply({ mesh: { removed: [a.uid] } });
+  t.mock.timers.tick(1_000);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(clusters.size, 1, 'it drains');
+  ofA.release(endpoint);
+  t.mock.timers.tick(1_000);
+  assert.equal(clusters.size, 0);
+});

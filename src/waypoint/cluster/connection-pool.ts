@@ -1,0 +1,159 @@
+/**
+ * A cluster's connections to its endpoints. A connection is reused for the same client only, because the destination's policies and logs
+ * see the client's identity.
+ */
+import type { Duplex } from 'node:stream';
+import { performance } from 'node:perf_hooks';
+import { FairLimit } from '../../base/fair-limit.js';
+import { isEndpointFailure } from '../../hbone/endpoint-failure.js';
+import type { WaypointLimits } from '../limits.js';
+import type { Client } from '../listener/client.js';
+import type { ClientPool, ClientPoolOptions, PoolLimit } from './client-pool.js';
+import type { Endpoint } from './endpoint.js';
+import { Http1Pool } from './http1-pool.js';
+import { Http2Pool } from './http2-pool.js';
+import type { HttpVersion } from './http-version.js';
+import type { Outcome } from './outcome.js';
+import type { Acquired, Pending } from './pending-queue.js';
+
+/** Opens a connection to an endpoint on behalf of a client. Rejects within the connect timeout. */
+export type Dial = (endpoint: Endpoint, client: Client) => Promise<Duplex>;
+
+/** What the connection pools of a worker share. */
+export interface PoolContext {
+  readonly dial: Dial;
+  readonly limits: WaypointLimits;
+  /** All pools that have connections, for the periodic search for idle ones. */
+  readonly pools: Set<ClientPool>;
+  /** No connection is to stay idle. */
+  isDraining: boolean;
+  /** A request to this endpoint was refused because of a limit. `cluster`: the name of the endpoint's cluster. */
+  onOverflow(limit: PoolLimit, cluster: string, endpoint: Endpoint): void;
+  /** Nothing is left of a removed endpoint. */
+  onForgotten(endpoint: Endpoint): void;
+}
+
+/** The pools of one client at one endpoint, by HTTP version. */
+interface ClientPools {
+  http1: Http1Pool | undefined;
+  http2: Http2Pool | undefined;
+}
+
+export class ConnectionPool {
+  readonly #byEndpoint = new Map<Endpoint, Map<Client['key'], ClientPools>>();
+  /** Shares of the limit of requests that wait for a connection. */
+  readonly #shares: FairLimit;
+
+  constructor(
+    /** The name of the cluster. */
+    private readonly cluster: string,
+    private readonly context: PoolContext,
+    pendingRequestsMax: number,
+    private readonly report: (endpoint: Endpoint, outcome: Outcome, latencyMs: number) => void,
+  ) {
+    this.#shares = new FairLimit(pendingRequestsMax);
+  }
+
+  set pendingRequestsMax(max: number) {
+    this.#shares.max = max;
+  }
+
+  /** Requests that wait for a connection. */
+  get waiting(): number {
+    return this.#shares.size;
+  }
+
+  /** Connections to an endpoint: open, or being opened. */
+  connections(endpoint: Endpoint): number {
+    let count = 0;
+    for (const pool of this.#poolsOf(endpoint)) count += pool.size;
+    return count;
+  }
+
+  /**
+   * Opens a connection that only the caller uses. The result counts once for the endpoint's health, however many requests wait for the
+   * connection. Errors: those of the worker's `Dial`.
+   */
+  async dial(endpoint: Endpoint, client: Client): Promise<Duplex> {
+    const beganMs = performance.now();
+    try {
+      const stream = await this.context.dial(endpoint, client);
+      this.report(endpoint, 'connected', performance.now() - beganMs);
+      return stream;
+    } catch (error) {
+      if (isEndpointFailure(error)) this.report(endpoint, 'connect-failed', performance.now() - beganMs);
+      throw error;
+    }
+  }
+
+  /** Gets a connection for one request (ClientPool.acquire). */
+  acquire(
+    endpoint: Endpoint,
+    client: Client,
+    version: HttpVersion,
+    fresh: boolean,
+    done: Acquired,
+  ): Pending | undefined {
+    let clients = this.#byEndpoint.get(endpoint);
+    if (!clients) this.#byEndpoint.set(endpoint, (clients = new Map()));
+    let pools = clients.get(client.key);
+    if (!pools) clients.set(client.key, (pools = { http1: undefined, http2: undefined }));
+    let pool = version === 'http2' ? pools.http2 : pools.http1;
+    if (!pool) {
+      const options = this.#optionsOf(endpoint, client, version);
+      if (version === 'http2') pool = pools.http2 = new Http2Pool(options);
+      else pool = pools.http1 = new Http1Pool(options);
+      if (endpoint.isDraining || this.context.isDraining) pool.drain();
+      this.context.pools.add(pool);
+    }
+    return pool.acquire(fresh, done);
+  }
+
+  /** Closes the connections to an endpoint after their requests. */
+  drain(endpoint: Endpoint): void {
+    for (const pool of this.#poolsOf(endpoint)) pool.drain();
+  }
+
+  /** The endpoint is used again. */
+  undrain(endpoint: Endpoint): void {
+    for (const pool of this.#poolsOf(endpoint)) pool.undrain();
+  }
+
+  /** Nothing is left of the endpoint here: no connection, and no request that waits for one. */
+  isEmpty(endpoint: Endpoint): boolean {
+    return !this.#byEndpoint.has(endpoint);
+  }
+
+  *#poolsOf(endpoint: Endpoint): Iterable<ClientPool> {
+    for (const { http1, http2 } of this.#byEndpoint.get(endpoint)?.values() ?? []) {
+      if (http1) yield http1;
+      if (http2) yield http2;
+    }
+  }
+
+  #optionsOf(endpoint: Endpoint, client: Client, version: HttpVersion): ClientPoolOptions {
+    const { name, group } = client;
+    const shares = this.#shares;
+    return {
+      limits: this.context.limits,
+      dial: () => this.dial(endpoint, client),
+      takePlace: () => shares.take(name, group) === undefined,
+      releasePlace: () => shares.release(name, group),
+      forget: () => this.#forget(endpoint, client, version),
+      onOverflow: (limit) => {
+        this.report(endpoint, 'overflow', 0);
+        this.context.onOverflow(limit, this.cluster, endpoint);
+      },
+    };
+  }
+
+  #forget(endpoint: Endpoint, { key }: Client, version: HttpVersion): void {
+    const clients = this.#byEndpoint.get(endpoint);
+    const pools = clients?.get(key);
+    if (!clients || !pools) return;
+    pools[version] = undefined;
+    if (pools.http1 || pools.http2) return;
+    clients.delete(key);
+    if (clients.size === 0) this.#byEndpoint.delete(endpoint);
+  }
+}
