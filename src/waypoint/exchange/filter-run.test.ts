@@ -1,5 +1,6 @@
 /** Requests whose filters take time, respond, fail, or are still at work when the request ends. */
 import assert from 'node:assert/strict';
+import http2 from 'node:http2';
 import { test, type TestContext } from 'node:test';
 import { filter } from '../../../test/support/filters.js';
 import { anyRequest, id, key, policy } from '../../../test/support/mesh.js';
@@ -285,6 +286,23 @@ test('the body is not read while a filter is pending, and no byte is lost', asyn
   );
   assert.equal(waypoint.records.length, 0);
   gate.waiting[0]?.resolve();
+  await eventually(() => waypoint.records.length === 1, 'the response');
+  const { status, bytesReceived } = waypoint.records[0] ?? {};
+  assert.deepEqual([status, bytesReceived], [200, total]);
+});
+
+test('an HTTP/2 body is not read beyond its window while a filter is pending', async (t) => {
+  const { waypoint, gate } = await scene(t, 'authentication', { protocol: 'http1' });
+  const session = http2.connect(`http://127.0.0.1:${waypoint.port}`);
+  t.after(() => session.destroy());
+  const request = session.request({ ':method': 'PUT', ':path': '/', ':authority': 'api' });
+  const total = 8 << 20;
+  request.end(Buffer.alloc(total, 'x'));
+  await isWaiting(gate);
+  await sleep(200);
+  assert.ok(request.writableLength > total / 2, `${request.writableLength} bytes wait at the client`);
+  gate.waiting[0]?.resolve();
+  request.resume();
   await eventually(() => waypoint.records.length === 1, 'the response');
   const { status, bytesReceived } = waypoint.records[0] ?? {};
   assert.deepEqual([status, bytesReceived], [200, total]);
