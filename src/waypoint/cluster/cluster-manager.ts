@@ -12,6 +12,7 @@ import { assignmentOfWorkload, type Assignment } from './assignment.js';
 import type { ClientPool, PoolLimit } from './client-pool.js';
 import { Cluster } from './cluster.js';
 import type { Dial, PoolContext } from './connection-pool.js';
+import { clusterPolicyOf } from './policy.js';
 
 const sweepMs = 1_000;
 /** Clusters of dialed workloads from which idle ones are forgotten at once. Clients choose how many there are. */
@@ -117,6 +118,8 @@ export class ClusterManager {
       ports.set(port, cluster);
     }
     this.#update(cluster, assignment);
+    const policy = this.state.policyOf(key, port);
+    if (cluster.settings !== policy) cluster.configure(clusterPolicyOf(policy), policy);
     return cluster;
   }
 
