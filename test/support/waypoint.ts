@@ -10,6 +10,8 @@ import type { SpiffeId } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/route.js';
 import type { AppProtocol, WaypointRef } from '../../src/model/workload.js';
+import { portChainOf } from '../../src/waypoint/filters/chain.js';
+import type { StagedFilter } from '../../src/waypoint/filters/filter.js';
 import { clientOf } from '../../src/waypoint/listener/client.js';
 import { serveConnection } from '../../src/waypoint/listener/connection.js';
 import { ByDestination } from '../../src/waypoint/worker/by-destination.js';
@@ -39,6 +41,8 @@ export interface WaypointOptions {
   readonly dial?: (dial: Dial) => Dial;
   /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
   readonly podPort?: number;
+  /** Filters of each Service port. */
+  readonly filters?: readonly StagedFilter[];
 }
 
 export interface TestWaypoint {
@@ -88,7 +92,7 @@ export function meshOf(
 
 export async function startWaypoint(t: TestContext, options: WaypointOptions): Promise<TestWaypoint> {
   const limits = { ...defaultLimits, ...options.limits };
-  const state = new WaypointState('node-1', key('waypoint'));
+  const state = new WaypointState('node-1', key('waypoint'), portChainOf(options.filters));
   state.apply({
     mesh: { ...meshOf(options.backends, options.protocol), policies: options.policies ?? [] },
     routes: options.routes ?? [],

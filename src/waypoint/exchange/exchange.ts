@@ -105,7 +105,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const { requestTimeoutMs } = matched.rule;
     if (requestTimeoutMs) {
       // The time in which filters were pending counts.
-      const leftMs = Math.max(0, requestTimeoutMs - (performance.now() - this.#startedMs));
+      const leftMs = requestTimeoutMs - (performance.now() - this.#startedMs);
+      if (leftMs <= 0) return this.#timeout('request timeout');
       this.#requestTimer = setTimeout(() => this.#timeout('request timeout'), Math.ceil(leftMs));
     }
     this.#filters.enter(matched.chain.list);

@@ -93,8 +93,9 @@ function serveHttp1(connection: ClientConnection, first: Buffer): void {
     onClosed: connection.closed,
   });
   connection.handOver(codec);
-  if (first.length > 0) codec.first(first);
+  // In this order: the first bytes may begin a request that pauses the stream.
   stream.resume();
+  if (first.length > 0) codec.first(first);
 }
 
 function serveHttp2(connection: ClientConnection, first: Buffer): void {
