@@ -355,6 +355,26 @@ test('metrics have the names that dashboards use, summed over all workers', asyn
   assert.match(text, /istio_request_duration_milliseconds_bucket\{.*le="\+Inf"/);
 });
 
+test('the clusters of all workers are at the admin address', async () => {
+  await status(`http://${vip}/`);
+  const workers = JSON.parse(await adminGet(waypointNetns(place), adminPort, '/clusters')) as {
+    readonly worker: number;
+    readonly clusters: readonly {
+      readonly name: string;
+      readonly endpoints: readonly {
+        readonly state: string;
+        readonly counts: { readonly success: number };
+      }[];
+    }[];
+  }[];
+  assert.equal(workers.length, 2);
+  const endpoints = workers
+    .flatMap(({ clusters }) => clusters)
+    .filter(({ name }) => name === 'outbound|80||echo.shop.svc.cluster.local')
+    .flatMap((cluster) => cluster.endpoints);
+  assert.ok(endpoints.some(({ state, counts }) => state === 'healthy' && counts.success > 0));
+});
+
 test('at SIGTERM requests in flight get their responses, and no new ones arrive', async () => {
   const slow = status(`http://${vip}/slow/1500`);
   await sleep(300);

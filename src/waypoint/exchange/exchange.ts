@@ -252,6 +252,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   #timeout(why: string): void {
     if (this.#over) return;
+    this.#router.reportTimeout();
     this.info.flag = 'UT';
     if (this.#responseStarted) {
       this.info.why = why;

@@ -271,6 +271,11 @@ export class Router implements UpstreamListener {
     this.request.onFailed(next.kind === 'none' && next.flag ? { ...reply, flag: next.flag } : reply);
   }
 
+  /** The request's time is up while an attempt is under way. */
+  reportTimeout(): void {
+    this.#attempts.report('timeout', performance.now());
+  }
+
   /** Failures of connections, and limits, are reported by the cluster itself. */
   #report({ kind }: UpstreamFailure): void {
     if (kind === 'connect' || kind === 'overflow') return;

@@ -212,3 +212,16 @@ test('requests beyond the limit of the cluster are refused at once, and those th
   responses[2]?.end();
   assert.equal((await next).status, 200);
 });
+
+test('a request without a response in time counts as a timeout of its endpoint, whichever timeout it was', async (t) => {
+  const upstream = await httpUpstream(t, () => undefined);
+  for (const rule of [{ requestTimeoutMs: 60 }, { backendRequestTimeoutMs: 60 }]) {
+    const waypoint = await startWaypoint(t, {
+      backends: { api: [upstream.port] },
+      routes: [route('r', [rule])],
+    });
+    assert.equal((await ask(waypoint.port)).status, 504);
+    const { counts, active } = waypoint.clusters.ofService(key('api'), 80)?.endpoints[0] ?? {};
+    assert.deepEqual([counts?.timeout, counts?.reset, active], [1, 0, 0]);
+  }
+});
