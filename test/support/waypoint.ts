@@ -55,6 +55,8 @@ export interface TestWaypoint {
   readonly limitsReached: string[];
   /** Outcome of each mirrored request. */
   readonly mirrored: string[];
+  /** What its clients dial. */
+  readonly destination: Destination;
   /** Results of protocol detection. */
   readonly detected: string[];
   /** Refusal reason of each TCP connection; undefined if it was not refused. */
@@ -158,6 +160,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     limitsReached,
     mirrored,
     detected,
+    destination,
     relayed,
     apply: (update) => {
       const change = state.apply(update);

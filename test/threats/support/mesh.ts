@@ -192,7 +192,7 @@ export class TestMesh {
       onLimitReached: () => undefined,
       onUnreadable: () => undefined,
       onDetected: () => undefined,
-    onRelay: () => undefined,
+      onRelay: () => undefined,
     };
     for (const mesh of this.#updates) state.apply({ mesh });
     state.apply({ routes: this.#routes });
