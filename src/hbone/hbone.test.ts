@@ -217,3 +217,25 @@ test('a draining server accepts no new tunnels and lets live ones finish', async
   assert.equal((await collect(live.stream)).toString(), 'finish');
   await drained;
 });
+
+test('tunnels whose reader has stopped do not stop the other tunnels of their connection', async () => {
+  const bytes = 4 << 20;
+  const { request, server } = await tunnelTestbed((tunnel) => {
+    const stream = tunnel.accept();
+    if (tunnel.authority.port === 80) stream.pipe(stream);
+    // More than the stream's window: the reader holds the whole window back.
+    else stream.write(Buffer.alloc(2 * bytes));
+  });
+  const tunnels = pool();
+  // Together more than twice the connection's window.
+  const stopped = await Promise.all(
+    Array.from({ length: 12 }, () => tunnels.open(request({ authority: '10.0.0.1:81' }))),
+  );
+  await sleep(300);
+  const { stream, reused } = await tunnels.open(request());
+  assert.equal(reused, true);
+  stream.end(Buffer.alloc(bytes));
+  assert.equal((await collect(stream)).length, bytes);
+  assert.equal(server.sessions, 1);
+  for (const one of stopped) one.stream.destroy();
+});
