@@ -136,6 +136,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       mayRequestCertificate: (caller, identity) => compiler.mayRequestCertificate(caller, identity),
       certTtlS: options.certTtlS,
       onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
+      onVersions: () => leaderTasks?.changed(),
       onReport: (node, report) => leaderTasks?.onReport(node, report),
       stale: () => {
         const kind = source instanceof KubernetesSource ? source.staleKind() : undefined;
@@ -180,6 +181,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       compiler,
       refused: () => source.refused(),
       settings: () => publisher.settingProblems.all(),
+      olderVersions: (waypoint) => server.olderVersions(waypoint),
       roots: () => ca.roots,
       ...(kubernetes.waypoint
         ? {

@@ -9,6 +9,7 @@ import {
   type RouteObject,
   isRoute,
 } from '../objects/objects.js';
+import { withClosedRules, type RuleErrors } from './closed-rules.js';
 import type { Labels } from '../../src/model/labels.js';
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
@@ -110,15 +111,18 @@ export function closedRoute(object: RouteObject, why: string): RouteObject {
 /**
  * The closed form of an object; undefined for kinds without one, whose last valid version, if any, stays in force.
  * @param wrong top-level fields of `spec` that cannot be read; undefined: unknown
+ * @param rules errors of a route's rules, if there are no other errors: only these rules are closed
  */
 export function closedForm(
   object: MeshObject,
   why: string,
   wrong: ReadonlySet<string> | undefined,
+  rules?: RuleErrors,
 ): MeshObject | undefined {
   if (object.kind === 'AccessPolicy') return closedPolicy(object, why);
   if (object.kind === 'MeshSettings') return closedSettings(object, why, wrong);
-  return isRoute(object) ? closedRoute(object, why) : undefined;
+  if (!isRoute(object)) return undefined;
+  return rules ? withClosedRules(object, rules) : closedRoute(object, why);
 }
 
 /** What is in force instead of the object, as the end of a message to its author. */

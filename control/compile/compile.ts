@@ -7,13 +7,7 @@ import { affectedBy } from '../dependencies.js';
 import type { CompileContext, Compiled } from '../kinds/kind.js';
 import { kinds } from '../kinds/kinds.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
-import type {
-  AccessPolicyObject,
-  MeshObject,
-  MeshSettingsObject,
-  RouteObject,
-  ServiceObject,
-} from '../objects/objects.js';
+import type { AccessPolicyObject, MeshObject, RouteObject, ServiceObject } from '../objects/objects.js';
 import type { Problem } from '../registry/claims.js';
 import { Registry } from '../registry/registry.js';
 import { isEnrolled } from './enrollment.js';
@@ -145,7 +139,7 @@ export class Compiler extends Registry {
     return {
       settings: this.#settings,
       registry: this,
-      mesh: this.#meshSettings(),
+      mesh: this.meshSettings?.spec ?? {},
       sorted: (namespace) => {
         let sorted = byNamespace.get(namespace);
         if (!sorted) {
@@ -169,14 +163,6 @@ export class Compiler extends Registry {
     for (const namespace of this.indexes.Namespace.all())
       if (isEnrolled(namespace)) names.add(namespace.metadata.name);
     return names;
-  }
-
-  /** The MeshSettings in force: of several objects the first by namespace and name. */
-  #meshSettings(): MeshSettingsObject['spec'] {
-    const [first] = [...this.indexes.MeshSettings.all()].sort((a, b) =>
-      objectKey(a) < objectKey(b) ? -1 : 1,
-    );
-    return first?.spec ?? {};
   }
 
   #count(resource: CompiledResource, by: 1 | -1): void {

@@ -20,7 +20,7 @@ function described(compiled: Iterable<CompiledResource>): string {
 function describe(resources: Resources): string {
   const lines: string[] = [];
   for (const typeUrl of Object.values(typeUrls)) {
-    for (const node of ['n1', 'n2']) {
+    for (const node of ['n1', 'n2', 'waypoint:a/o1', 'waypoint:a/o2', 'waypoint:b/o1', 'waypoint:b/o2']) {
       for (const [name, { version }] of resources.of(typeUrl, node) ?? [])
         lines.push(`${typeUrl} ${node} ${name} ${version}`);
     }
@@ -41,6 +41,16 @@ function randomObject(): MeshObject {
     ...pick([{}, { 'weft.dev/mesh': 'enabled' }, { 'weft.dev/mode': 'strict' }]),
     ...pick([{}, {}, { 'weft.dev/waypoint': pick(['o1', 'o2', 'none']) }]),
   };
+  const annotated = pick([
+    {},
+    {},
+    {
+      annotations: {
+        'weft.dev/load-balancing': pick(['random', 'round-robin', 'hash']),
+        [`weft.dev/stream-idle-timeout${pick(['', '.80'])}`]: pick(['1s', '2s']),
+      },
+    },
+  ]);
   const ref = (): ParentRef & BackendRef => ({
     group: '',
     kind: 'Service',
@@ -72,7 +82,11 @@ function randomObject(): MeshObject {
     case 'Namespace':
       return {
         kind: 'Namespace',
-        metadata: { name: namespace, labels: { ...labels, ...pick([{}, { 'weft.dev/export': 'enabled' }]) } },
+        metadata: {
+          ...annotated,
+          name: namespace,
+          labels: { ...labels, ...pick([{}, { 'weft.dev/export': 'enabled' }]) },
+        },
         ...pick([{}, { status: { conditions: [enrollingCondition()] } }]),
       };
     case 'Node':
@@ -134,7 +148,7 @@ function randomObject(): MeshObject {
     case 'Service':
       return {
         kind: 'Service',
-        metadata: { name, namespace, labels },
+        metadata: { name, namespace, labels, ...annotated },
         spec: {
           selector: pick([{ app }, { app }, {}]),
           clusterIP: pick(['10.96.0.1', '10.96.0.1', 'None']),
@@ -150,7 +164,7 @@ function randomObject(): MeshObject {
     case 'Gateway':
       return {
         kind: 'Gateway',
-        metadata: { name: pick(['o1', 'x']), namespace },
+        metadata: { name: pick(['o1', 'x']), namespace, ...annotated },
         spec: { gatewayClassName: pick(['weft-waypoint', 'weft-waypoint', 'other']) },
       };
     case 'HTTPRoute':
@@ -183,7 +197,7 @@ function randomObject(): MeshObject {
     case 'MeshSettings':
       return {
         kind: 'MeshSettings',
-        metadata: { name, namespace: 'weft-system' },
+        metadata: { name, namespace: 'weft-system', ...annotated },
         spec: { mode: pick(['strict', 'permissive'] as const) },
       };
   }

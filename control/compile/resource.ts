@@ -2,6 +2,7 @@
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route } from '../../src/model/route.js';
+import { servicePolicyName, type ServicePolicy } from '../../src/model/service-policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
 
@@ -11,6 +12,8 @@ export type CompiledResource =
   | { readonly kind: 'service'; readonly value: Service }
   | { readonly kind: 'policy'; readonly value: AuthorizationPolicy }
   | { readonly kind: 'route'; readonly value: Route }
+  /** Sent only to the waypoint that serves the Service. `node`: the waypoint's name as a caller (waypoints.ts). */
+  | { readonly kind: 'servicePolicy'; readonly node: string; readonly value: ServicePolicy }
   /** `nodePod` and `uncaptured` are sent only to their node. */
   | { readonly kind: 'nodePod'; readonly node: string; readonly value: NodePod }
   | { readonly kind: 'uncaptured'; readonly node: string; readonly value: UncapturedPod }
@@ -31,6 +34,8 @@ export function resourceName(resource: CompiledResource): string {
     case 'policy':
     case 'route':
       return resource.value.key;
+    case 'servicePolicy':
+      return servicePolicyName(resource.value);
     case 'namespace':
       return resource.value;
     case 'trust':

@@ -35,20 +35,26 @@ export class MatchReader {
     return this.#problems;
   }
 
-  http({ path, method, headers, queryParams }: HttpRouteMatch, index: number): RouteMatch {
+  http({ path, method, headers, queryParams, unreadable }: HttpRouteMatch, index: number): RouteMatch {
     const field = `${this.rule}.matches[${index}]`;
     return {
-      path: this.#httpPath(path, `${field}.path.value`),
+      ...(unreadable ? { unreadable: true } : {}),
+      ...(unreadable === 'path' && !path ? {} : { path: this.#httpPath(path, `${field}.path.value`) }),
       ...(method === undefined ? {} : { method }),
       headers: this.#headers(headers, `${field}.headers`),
       query: this.#values(queryParams, `${field}.queryParams`, (name) => name),
     };
   }
 
-  grpc({ method, headers }: GrpcRouteMatch, index: number): RouteMatch {
+  grpc({ method, headers, unreadable }: GrpcRouteMatch, index: number): RouteMatch {
     const field = `${this.rule}.matches[${index}]`;
     const path = this.#grpcPath(method, `${field}.method`);
-    return { ...(path ? { path } : {}), headers: this.#headers(headers, `${field}.headers`), query: [] };
+    return {
+      ...(unreadable ? { unreadable: true } : {}),
+      ...(path ? { path } : unreadable === 'other' ? { path: { kind: 'prefix', value: '/' } } : {}),
+      headers: this.#headers(headers, `${field}.headers`),
+      query: [],
+    };
   }
 
   #problem(field: string, why: string): void {

@@ -137,13 +137,13 @@ class RouteCompiler {
    */
   #readable(
     index: number,
-    name: string | undefined,
+    { name, invalid }: { readonly name?: string; readonly invalid?: string },
     readMatches: (reader: MatchReader) => RouteMatch[],
     make: (matches: readonly RouteMatch[]) => RouteRule,
   ): RouteRule {
     const reader = new MatchReader(`rules[${index}]`, this.#regexBudget);
     const matches = readMatches(reader);
-    let [why] = reader.problems;
+    let why = invalid ?? reader.problems[0];
     try {
       if (why === undefined) return make(matches);
     } catch (error) {
@@ -164,7 +164,7 @@ class RouteCompiler {
         return (object.spec.rules ?? [{}]).map((rule, index) =>
           this.#readable(
             index,
-            rule.name,
+            rule,
             (reader) => (rule.matches?.length ? rule.matches : [{}]).map((one, i) => reader.http(one, i)),
             (matches) => this.#http(rule, index, matches),
           ),
@@ -173,15 +173,20 @@ class RouteCompiler {
         return (object.spec.rules ?? []).map((rule, index) =>
           this.#readable(
             index,
-            rule.name,
+            rule,
             (reader) => (rule.matches ?? []).map((one, i) => reader.grpc(one, i)),
             (matches) => this.#grpc(rule, index, matches),
           ),
         );
       case 'TLSRoute':
       case 'TCPRoute':
-        return (object.spec.rules ?? []).map(({ name, backendRefs }) =>
-          this.rule(name, [], backendRefs, undefined, {}),
+        return (object.spec.rules ?? []).map((rule, index) =>
+          this.#readable(
+            index,
+            rule,
+            () => [],
+            () => this.rule(rule.name, [], rule.backendRefs, undefined, {}),
+          ),
         );
     }
   }

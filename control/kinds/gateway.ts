@@ -1,8 +1,12 @@
+import { serviceSettingsOf } from '../../src/model/service-policy.js';
 import { consentOf } from '../compile/waypoints.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
 import { gatewayStatus } from '../status/gateway.js';
 import type { Kind } from './kind.js';
 import { withGeneration, type Raw } from './metadata.js';
+
+const settingsOf = (gateway: GatewayObject | undefined): string =>
+  JSON.stringify(serviceSettingsOf(gateway?.metadata.annotations).settings);
 
 export const gatewayKind: Kind<GatewayObject> = {
   address: { group: gatewayGroup, versions: ['v1'], plural: 'gateways', optional: true },
@@ -29,8 +33,9 @@ export const gatewayKind: Kind<GatewayObject> = {
   },
   dependents({ before, now, namespace, name }, registry, recompile) {
     recompile.objects(registry.waypointDependents(namespace, name));
-    // The Gateway may admit other namespaces than before.
-    if (consentOf(before) !== consentOf(now)) recompile.servicesThrough({ namespace, name });
+    // The Gateway may admit other namespaces than before, and its annotations are defaults of the Services that it serves.
+    if (consentOf(before) !== consentOf(now) || settingsOf(before) !== settingsOf(now))
+      recompile.servicesThrough({ namespace, name });
   },
   status: gatewayStatus,
 };

@@ -2,11 +2,14 @@ import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
 import { serviceNameLabel } from '../compile/endpoint-slice.js';
+import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';
-import { hbonePort, waypointReference } from '../compile/waypoints.js';
+import { servicePolicies } from '../compile/service-policy.js';
+import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
 import { objectKey } from '../objects/object-key.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
+import type { Registry } from '../registry/registry.js';
 import { serviceStatus } from '../status/service.js';
 import type { Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
@@ -32,18 +35,27 @@ export const serviceKind: Kind<ServiceObject> = {
   compile(object, { settings, registry, mesh }) {
     // During an uninstall waypoints enforce no policy, so pods must stop accepting the Service's ports only from the waypoint in the same step.
     const waypoint = settings.removal !== undefined ? undefined : registry.waypointOf(object);
-    const reference =
-      waypoint &&
-      (registry.admits(waypoint, namespaceOf(object))
-        ? waypointReference(waypoint)
-        : refusedWaypoint(waypoint, hbonePort));
+    const served = waypoint && registry.admits(waypoint, namespaceOf(object)) ? waypoint : undefined;
+    const reference = waypoint && (served ? waypointReference(served) : refusedWaypoint(waypoint, hbonePort));
     const service = compileService(object, mesh, reference);
     const key = objectKey(object);
     const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));
-    return { resources: [{ kind: 'service', value: { ...service, addresses } }] };
+    return {
+      resources: [
+        { kind: 'service', value: { ...service, addresses } },
+        ...(served ? policiesOf(object, served, registry) : []),
+      ],
+    };
   },
   status: serviceStatus,
 };
+
+const policiesOf = (service: ServiceObject, waypoint: WaypointName, registry: Registry): CompiledResource[] =>
+  servicePolicies(service, waypoint, registry).map((value) => ({
+    kind: 'servicePolicy',
+    node: waypointCaller(waypoint),
+    value,
+  }));
 
 function pickService(raw: Raw<ServiceObject>): ServiceObject | undefined {
   // An ExternalName Service is an alias that only DNS resolves.

@@ -14,6 +14,7 @@ import type { MeshObject } from '../objects/objects.js';
 import type { ObjectProblems } from '../problems/setting-problems.js';
 import type { ControlLog } from '../log.js';
 import type { ObjectProblem } from '../source/kubernetes.js';
+import type { StatusLookup } from '../status/status.js';
 import { StatusWriter } from '../status/writer.js';
 import { WaypointReconciler } from '../waypoint/reconciler.js';
 import type { RenderSettings } from '../waypoint/render.js';
@@ -36,6 +37,7 @@ export interface LeaderTasksOptions {
   readonly refused: () => Iterable<ObjectProblem>;
   /** Objects with unknown values of labels and annotations. */
   readonly settings: () => Iterable<ObjectProblems>;
+  readonly olderVersions: NonNullable<StatusLookup['olderVersions']>;
   readonly roots: () => string;
   readonly log: ControlLog;
   /** A limit of docs/limits.md was reached. */
@@ -105,6 +107,7 @@ export class LeaderTasks {
       queue: this.#queue,
       refused: options.refused,
       settings: options.settings,
+      olderVersions: options.olderVersions,
       waypointHealth: (gateway) => this.#waypoints?.health(gateway),
       onLimit,
     });

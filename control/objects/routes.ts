@@ -62,7 +62,14 @@ export interface NamedMatch {
   readonly name: string;
   readonly value: string;
 }
-export interface HttpRouteMatch {
+/**
+ * A match of a closed rule of which a condition cannot be read, perhaps one of the path (compile/closed-rules.ts). No object has this field
+ * as written.
+ */
+interface ReadMatch {
+  readonly unreadable?: 'path' | 'other';
+}
+export interface HttpRouteMatch extends ReadMatch {
   readonly path?: {
     readonly type?: 'Exact' | 'PathPrefix' | 'RegularExpression';
     readonly value?: string;
@@ -71,7 +78,7 @@ export interface HttpRouteMatch {
   readonly queryParams?: readonly NamedMatch[];
   readonly method?: string;
 }
-export interface GrpcRouteMatch {
+export interface GrpcRouteMatch extends ReadMatch {
   readonly method?: {
     readonly type?: 'Exact' | 'RegularExpression';
     readonly service?: string;
@@ -89,7 +96,15 @@ export interface SessionPersistenceObject {
   readonly cookieConfig?: { readonly lifetimeType?: 'Permanent' | 'Session' };
   readonly header?: { readonly name?: string };
 }
+/** The closed form of a rule that cannot be read (compile/closed-rules.ts). */
+export interface ClosedRule {
+  readonly name?: string;
+  /** Why the rule cannot be read. No rule has this field as written. */
+  readonly invalid: string;
+  readonly matches: readonly object[];
+}
 interface PlainRouteRule {
+  readonly invalid?: string;
   readonly name?: string;
   readonly backendRefs?: readonly RouteBackendRef[];
 }

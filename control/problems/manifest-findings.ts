@@ -80,6 +80,7 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
     ...keyFindings('Namespace', namespaces),
     ...keyFindings('Pod', pods),
     ...keyFindings('Service', services),
+    ...keyFindings('MeshSettings', [...compiler.ofKind('MeshSettings')]),
     ...(['Gateway', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const).flatMap((kind) =>
       keyFindings(kind, [...compiler.ofKind(kind)]),
     ),

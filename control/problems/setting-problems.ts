@@ -1,11 +1,23 @@
 /** Unknown values of Weft's labels and annotations, by object. Sole owner of this list. */
-import { settingProblems, type SettingProblem } from '../../src/model/object-settings.js';
+import {
+  gatewayPolicyProblems,
+  servicePolicyProblems,
+  settingProblems,
+  type SettingProblem,
+} from '../../src/model/object-settings.js';
 import type { ObjectKey } from '../objects/object-key.js';
 import { namespaceOf } from '../../src/model/labels.js';
-import type { MeshObject, NamespaceObject, PodObject } from '../objects/objects.js';
+import type {
+  GatewayObject,
+  MeshObject,
+  MeshSettingsObject,
+  NamespaceObject,
+  PodObject,
+  ServiceObject,
+} from '../objects/objects.js';
 
 export interface ObjectProblems {
-  readonly object: NamespaceObject | PodObject;
+  readonly object: NamespaceObject | PodObject | ServiceObject | GatewayObject | MeshSettingsObject;
   readonly problems: readonly SettingProblem[];
 }
 
@@ -27,9 +39,8 @@ export class SettingProblems {
   apply(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): readonly ObjectProblems[] {
     const fresh: ObjectProblems[] = [];
     for (const [key, object] of changed) {
-      const isGone = !object || (object.kind !== 'Namespace' && object.kind !== 'Pod');
-      const problems = isGone ? [] : settingProblems(object.metadata);
-      if (isGone || problems.length === 0) {
+      const problems = problemsOf(object);
+      if (!object || !isChecked(object) || problems.length === 0) {
         this.#forget(key);
         continue;
       }
@@ -64,6 +75,26 @@ export class SettingProblems {
   }
 }
 
+const isChecked = (object: MeshObject): object is ObjectProblems['object'] =>
+  ['Namespace', 'Pod', 'Service', 'Gateway', 'MeshSettings'].includes(object.kind);
+
+function problemsOf(object: MeshObject | undefined): readonly SettingProblem[] {
+  switch (object?.kind) {
+    case 'Namespace':
+    case 'Pod':
+      return settingProblems(object.metadata);
+    // Other keys of these kinds are reported by `weft check`.
+    case 'Service':
+      return servicePolicyProblems(object.metadata.annotations, object.spec.ports ?? []);
+    case 'MeshSettings':
+      return servicePolicyProblems(object.metadata.annotations);
+    case 'Gateway':
+      return gatewayPolicyProblems(object.metadata.annotations);
+    default:
+      return [];
+  }
+}
+
 const textOf = (problems: readonly SettingProblem[]): string =>
   problems.map(({ message }) => message).join('\n');
 
@@ -76,7 +107,9 @@ export const problemText = ({ problems }: ObjectProblems): string =>
   problems.map(({ message }) => message).join('; ');
 
 const nameOf = (object: ObjectProblems['object']): string =>
-  object.kind === 'Namespace' ? object.metadata.name : `${namespaceOf(object)}/${object.metadata.name}`;
+  object.kind === 'Namespace' || object.kind === 'MeshSettings'
+    ? object.metadata.name
+    : `${namespaceOf(object)}/${object.metadata.name}`;
 
 /** The problems with the object's kind and name, for the log and `weft status`. */
 export const problemLine = (found: ObjectProblems): string =>

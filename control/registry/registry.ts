@@ -11,7 +11,7 @@ import {
   waypointOf,
   type WaypointName,
 } from '../compile/waypoints.js';
-import type { ObjectKey } from '../objects/object-key.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import {
   isRoute,
   type AccessPolicyObject,
@@ -119,6 +119,16 @@ export class Registry {
   node(name: string): NodeObject | undefined {
     return this.indexes.Node.get(clusterWide, name);
   }
+  /** The MeshSettings in force: of several objects the first by namespace and name. */
+  get meshSettings(): MeshSettingsObject | undefined {
+    const [first] = [...this.indexes.MeshSettings.all()].sort((a, b) =>
+      objectKey(a) < objectKey(b) ? -1 : 1,
+    );
+    return first;
+  }
+  gateway({ namespace, name }: WaypointName): GatewayObject | undefined {
+    return this.indexes.Gateway.get(namespace, name);
+  }
   gatewayClass(name: string): GatewayClassObject | undefined {
     return this.indexes.GatewayClass.get(clusterWide, name);
   }
@@ -176,8 +186,7 @@ export class Registry {
   }
   /** Whether a waypoint's Gateway admits Services of this namespace. */
   admits(waypoint: WaypointName, namespace: string): boolean {
-    const gateway = this.indexes.Gateway.get(waypoint.namespace, waypoint.name);
-    return admits(waypoint, gateway, namespace, this.namespace(namespace));
+    return admits(waypoint, this.gateway(waypoint), namespace, this.namespace(namespace));
   }
   /** Objects whose compiled form depends on whether this Gateway is a waypoint. */
   waypointDependents(namespace: string, name: string): readonly MeshObject[] {

@@ -4,9 +4,10 @@
  */
 import { status, Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 import { errorText } from '../../src/base/errors.js';
+import { readCapabilities, type Capabilities } from '../../src/discovery/capabilities.js';
 import type { DeltaDiscoveryRequest } from '../../src/discovery/gen/discovery.js';
 import type { Caller } from '../authentication/authenticator.js';
-import { waypointOfCaller } from '../compile/waypoints.js';
+import { waypointCaller, waypointOfCaller, type WaypointName } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
 import { FullResponseTurns } from './full-response-turns.js';
 import { responseOf, type ChangedNames, type Resources } from './resources.js';
@@ -27,6 +28,8 @@ export interface DeltaStreamsOptions {
   readonly waitingNamesMax?: number | undefined;
   /** Why the resources may be older than those that other replicas have sent; undefined: they are not. */
   readonly stale?: (() => string | undefined) | undefined;
+  /** A waypoint's stream with a version that lacks features was opened or has ended. */
+  readonly onVersions?: (() => void) | undefined;
   /** A limit of docs/limits.md was reached. */
   readonly onLimit?: ((limit: string) => void) | undefined;
   readonly log: ControlLog;
@@ -51,7 +54,11 @@ interface DeltaStream {
   /** Whether a message is in flight. Only one is at a time: a slow node delays no other node and receives only the latest state. */
   sending: boolean;
   nonces: number;
+  /** What the waypoint's version can do, from its first request; undefined for nodes. */
+  capabilities: Capabilities | undefined;
 }
+
+const lacksOf = ({ capabilities }: DeltaStream): readonly string[] => capabilities?.lacks ?? [];
 
 /** Sole owner of the streams and their subscriptions. */
 export class DeltaStreams {
@@ -90,10 +97,13 @@ export class DeltaStreams {
       pending: new Map(),
       sending: false,
       nonces: 0,
+      capabilities: undefined,
     };
     this.#endOldest(node);
     this.#streams.add(stream);
-    const close = (): void => void this.#streams.delete(stream);
+    const close = (): void => {
+      if (this.#streams.delete(stream)) this.#onVersion(stream);
+    };
     call.on('error', () => undefined);
     call.on('cancelled', close);
     call.on('close', close);
@@ -110,7 +120,8 @@ export class DeltaStreams {
   /** Sends changed names to the streams that have subscribed to their type. */
   update(changed: readonly ChangedNames[]): void {
     for (const { typeUrl, node, names } of changed) {
-      let block: Buffer | undefined;
+      /** Encoded once for all streams, and once for each set of features that waypoints lack. */
+      const blocks = new Map<string, Buffer>();
       for (const stream of this.#streams) {
         if (node !== undefined && stream.node !== node) continue;
         const subscription = stream.subscriptions.get(typeUrl);
@@ -119,11 +130,32 @@ export class DeltaStreams {
           for (const name of names) subscription.changed.add(name);
           continue;
         }
-        // Encoded once for all streams.
-        block ??= this.#resources.block(typeUrl, stream.node, names);
+        const lacks = lacksOf(stream);
+        const key = lacks.join();
+        let block = blocks.get(key);
+        if (!block) blocks.set(key, (block = this.#resources.block(typeUrl, stream.node, names, lacks)));
         this.#send(stream, typeUrl, subscription, block);
       }
     }
+  }
+
+  /** The versions of a waypoint's open streams that lack features. */
+  olderVersions({ namespace, name }: WaypointName): readonly Capabilities[] {
+    const caller = waypointCaller({ namespace, name });
+    return [...this.#streams].flatMap(({ node, capabilities }) =>
+      node === caller && capabilities && capabilities.lacks.length > 0 ? [capabilities] : [],
+    );
+  }
+
+  #onVersion({ node, capabilities }: DeltaStream): void {
+    if (!capabilities || capabilities.lacks.length === 0) return;
+    const { version, lacks } = capabilities;
+    this.#options.log.info({ node, version, lacks }, 'a waypoint of another version lacks features');
+    this.#options.onVersions?.();
+  }
+
+  #block(stream: DeltaStream, typeUrl: string, names: ReadonlySet<string>): Buffer {
+    return this.#resources.block(typeUrl, stream.node, names, lacksOf(stream));
   }
 
   /** Ends the streams whose token is no longer valid. If a token cannot be checked, its stream stays open. */
@@ -146,6 +178,10 @@ export class DeltaStreams {
     const { log, stale, onLimit, waitingNamesMax = waitingNamesMaxDefault } = this.#options;
     const { node } = stream;
     const { typeUrl } = request;
+    if (!stream.capabilities && waypointOfCaller(node)) {
+      stream.capabilities = readCapabilities(request.node?.metadata);
+      this.#onVersion(stream);
+    }
     const subscription = stream.subscriptions.get(typeUrl);
     if (subscription) {
       // An unchanged resource would be refused again, so it is not sent again until it changes.
@@ -198,7 +234,7 @@ export class DeltaStreams {
       const { changed } = subscription;
       if (changed.size === 0) continue;
       subscription.changed = new Set();
-      this.#send(stream, typeUrl, subscription, this.#resources.block(typeUrl, stream.node, changed));
+      this.#send(stream, typeUrl, subscription, this.#block(stream, typeUrl, changed));
       return;
     }
   }
@@ -206,7 +242,7 @@ export class DeltaStreams {
   #sendFull(stream: DeltaStream, typeUrl: string, versions: Readonly<Record<string, string>>): void {
     stream.pending.delete(typeUrl);
     const subscription = { changed: new Set<string>(), nonce: '' };
-    const block = this.#resources.difference(typeUrl, stream.node, versions);
+    const block = this.#resources.difference(typeUrl, stream.node, versions, lacksOf(stream));
     // A type that is not served gets an empty response: clients wait for the first response of each type.
     if (block) stream.subscriptions.set(typeUrl, subscription);
     const endTurn = this.#turns.begin(stream.node);
@@ -275,7 +311,7 @@ export class DeltaStreams {
   }
 
   #end(stream: DeltaStream, code: status, details: string): void {
-    this.#streams.delete(stream);
+    if (this.#streams.delete(stream)) this.#onVersion(stream);
     stream.call.emit('error', { code, details });
   }
 }

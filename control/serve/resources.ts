@@ -10,8 +10,10 @@ import {
   encodeTrust,
   encodeUncapturedPod,
 } from '../../src/discovery/codec/node-pod.js';
+import { featuresOfRoute, routeWithout } from '../../src/discovery/capabilities.js';
 import { encodeAuthorization } from '../../src/discovery/codec/policy.js';
 import { encodeRoute } from '../../src/discovery/codec/route.js';
+import { encodeServicePolicy } from '../../src/discovery/codec/service-policy.js';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { DeltaDiscoveryResponse, Resource as ResourceMessage } from '../../src/discovery/gen/discovery.js';
 import { typeUrls } from '../../src/discovery/types.js';
@@ -21,6 +23,8 @@ export interface EncodedResource {
   readonly version: string;
   /** envoy.service.discovery.v3.Resource, encoded once for all nodes. */
   readonly message: Uint8Array;
+  /** Features that a waypoint may lack (capabilities.ts); absent: none. */
+  readonly features?: readonly string[];
 }
 
 /** Names of changed resources of one type, for all nodes or for one node. */
@@ -35,13 +39,14 @@ const typeUrlOf: Readonly<Record<CompiledResource['kind'], string>> = {
   service: typeUrls.address,
   policy: typeUrls.authorization,
   route: typeUrls.route,
+  servicePolicy: typeUrls.servicePolicy,
   nodePod: typeUrls.nodePod,
   uncaptured: typeUrls.uncapturedPod,
   namespace: typeUrls.enrolledNamespace,
   trust: typeUrls.trust,
 };
 const served = new Set(Object.values(typeUrlOf));
-const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured]);
+const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured, typeUrlOf.servicePolicy]);
 
 /** Encodes a resource in the form that nodes decode (src/discovery/codec). */
 export function encodeResource(resource: CompiledResource): Uint8Array {
@@ -54,6 +59,8 @@ export function encodeResource(resource: CompiledResource): Uint8Array {
       return encodeAuthorization(resource.value);
     case 'route':
       return encodeRoute(resource.value);
+    case 'servicePolicy':
+      return encodeServicePolicy(resource.value);
     case 'nodePod':
       return encodeNodePod(resource.value);
     case 'uncaptured':
@@ -66,7 +73,13 @@ export function encodeResource(resource: CompiledResource): Uint8Array {
 }
 
 function encoded(resource: CompiledResource, typeUrl: string, name: string): EncodedResource {
-  const value = Buffer.from(encodeResource(resource));
+  const bytes = encodeResource(resource);
+  const features = resource.kind === 'route' ? featuresOfRoute(bytes) : [];
+  return { ...messageOf(typeUrl, name, bytes), ...(features.length > 0 ? { features } : {}) };
+}
+
+function messageOf(typeUrl: string, name: string, bytes: Uint8Array): EncodedResource {
+  const value = Buffer.from(bytes);
   const version = createHash('sha256').update(value).digest('base64url').slice(0, 16);
   const message = ResourceMessage.encode({
     name,
@@ -75,6 +88,13 @@ function encoded(resource: CompiledResource, typeUrl: string, name: string): Enc
     resource: { typeUrl, value },
   }).finish();
   return { version, message };
+}
+
+/** The resource as a waypoint receives it that lacks features: its rules that use them are closed. */
+function formWithout(lacks: readonly string[], given: EncodedResource): EncodedResource {
+  if (!given.features?.some((feature) => lacks.includes(feature))) return given;
+  const { name, resource } = ResourceMessage.decode(given.message);
+  return resource ? messageOf(resource.typeUrl, name, routeWithout(name, resource.value, lacks)) : given;
 }
 
 const resourcesTag = (2 << 3) | 2;
@@ -144,24 +164,33 @@ export class Resources {
     return [...changed.values()];
   }
 
-  /** The current resources of these names, or their removal. */
-  block(typeUrl: string, node: string, names: ReadonlySet<string>): Buffer {
+  /**
+   * The current resources of these names, or their removal.
+   * @param lacks features that the reader lacks
+   */
+  block(typeUrl: string, node: string, names: ReadonlySet<string>, lacks: readonly string[] = []): Buffer {
     const set = this.of(typeUrl, node) ?? nothing;
     const there: EncodedResource[] = [];
     const removed: string[] = [];
     for (const name of names) {
       const found = set.get(name);
-      if (found) there.push(found);
+      if (found) there.push(formWithout(lacks, found));
       else removed.push(name);
     }
     return blockOf(there, removed);
   }
 
-  /** The difference that `node` lacks, which has these versions; undefined for types that are not served. */
-  difference(typeUrl: string, node: string, has: Readonly<Record<string, string>>): Buffer | undefined {
+  /** The difference between what `node` has and the current resources; undefined for types that are not served. */
+  difference(
+    typeUrl: string,
+    node: string,
+    has: Readonly<Record<string, string>>,
+    lacks: readonly string[] = [],
+  ): Buffer | undefined {
     const set = this.of(typeUrl, node);
     if (!set) return undefined;
     const known = new Map(Object.entries(has));
+    if (known.size === 0 && lacks.length > 0) return this.block(typeUrl, node, new Set(set.keys()), lacks);
     if (known.size === 0) {
       const key = setKey(typeUrl, ofOneNode.has(typeUrl) ? node : undefined);
       let full = this.#full.get(key);
@@ -172,9 +201,9 @@ export class Resources {
       return full;
     }
     const names = new Set<string>();
-    for (const [name, { version }] of set) if (known.get(name) !== version) names.add(name);
+    for (const [name, one] of set) if (known.get(name) !== formWithout(lacks, one).version) names.add(name);
     for (const name of known.keys()) if (!set.has(name)) names.add(name);
-    return this.block(typeUrl, node, names);
+    return this.block(typeUrl, node, names, lacks);
   }
 
   isServed(typeUrl: string): boolean {

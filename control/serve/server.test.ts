@@ -12,6 +12,7 @@ import { systemClock } from '../../src/base/clock.js';
 import { DiscoveryClient, type Subscription } from '../../src/discovery/client.js';
 import { decodeAddress } from '../../src/discovery/codec/address.js';
 import { decodeNodePod } from '../../src/discovery/codec/node-pod.js';
+import { features, featuresKey, versionKey } from '../../src/discovery/capabilities.js';
 import { decodeRoute } from '../../src/discovery/codec/route.js';
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from '../../src/discovery/gen/discovery.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
@@ -24,8 +25,9 @@ import { assembleSvid, parseLeaf } from '../../src/tls/certificate.js';
 import { createCsr, parseCsr } from '../../src/tls/csr.js';
 import { Compiler } from '../compile/compile.js';
 import { changesFrom } from '../registry/difference.js';
-import type { MeshObject } from '../objects/objects.js';
+import type { MeshObject, RouteObject } from '../objects/objects.js';
 import { parseManifests } from '../source/parse.js';
+import { readObject } from '../source/validate.js';
 import { CertificateAuthority } from '../certificates/ca.js';
 import { Resources } from './resources.js';
 import { ControlServer } from './server.js';
@@ -390,3 +392,96 @@ for (const kind of ['ec', 'rsa'])
     });
     assert.equal(said, 'seen');
   });
+
+/** A waypoint's routes by rule: `ok`, or why a rule is closed. @param lacks features that it does not state */
+async function waypoint(target: string, name: string, lacks: readonly string[] | undefined) {
+  const token = await issueToken(state, `waypoint:shop/${name}`, 60);
+  const rules = new Map<string, string[]>();
+  const client = new DiscoveryClient({
+    target,
+    rootPem: () => ca.roots,
+    token: () => token,
+    nodeId: `waypoint~shop/${name}~x`,
+    nodeName: 'n1',
+    ...(lacks
+      ? {
+          capabilities: {
+            [versionKey]: `without ${lacks.join()}`,
+            [featuresKey]: [...features].filter((feature) => !lacks.includes(feature)),
+          },
+        }
+      : {}),
+    subscriptions: [
+      {
+        typeUrl: typeUrls.route,
+        decode: (_name, bytes) => {
+          const read = decodeRoute(bytes);
+          if (!read.ok) return { ...read, closedForm: undefined };
+          const said = read.value.rules.map(({ backends: [first] }) =>
+            first?.target.kind === 'invalid' ? first.target.reason : 'ok',
+          );
+          return { ok: true, value: () => rules.set(read.value.key, said) };
+        },
+        removed: (names) => names.forEach((one) => rules.delete(one)),
+      },
+    ],
+    onChange: () => undefined,
+    onSynced: () => undefined,
+    onState: () => undefined,
+    onRefused: (_type, errors) => warnings.push(...errors),
+    clock: systemClock,
+  });
+  closers.push(() => client.stop());
+  client.start();
+  return { rules, stop: () => client.stop() };
+}
+
+/** A closed rule whose match could not be read uses a feature that 0.1.0 does not have. */
+const unreadable = (kind: string): RouteObject =>
+  ({
+    kind: 'HTTPRoute',
+    metadata: { name: 'r', namespace: 'shop' },
+    spec: {
+      parentRefs: [{ group: '', kind: 'Service', name: 'api' }],
+      rules: [
+        { matches: [{ path: { type: kind, value: '/v1' } }], backendRefs: [{ name: 'api', port: 80 }] },
+        { matches: [{ path: { value: '/v2' } }], backendRefs: [{ name: 'api', port: 80 }] },
+      ],
+    },
+  }) as unknown as RouteObject;
+
+test('two waypoints of different versions get the routes that each understands, at first and after a change', async () => {
+  const service = `---\nkind: Service\nmetadata: { name: api, namespace: shop }
+spec: { clusterIP: 10.96.0.1, ports: [{ port: 80 }] }\n`;
+  const { objects, errors } = parseManifests('x', `${gateway}${service}`);
+  assert.deepEqual(errors, []);
+  const all = (kind: string): readonly MeshObject[] => {
+    const { object } = readObject(unreadable(kind));
+    assert.ok(object);
+    return [...objects, object];
+  };
+  const { server, target, change } = await serve(all('Glob'));
+  const current = await waypoint(target, 'wp', []);
+  const old = await waypoint(target, 'old', undefined);
+  const partial = await waypoint(target, 'partial', ['RouteMatch.unreadable']);
+  const of = ({ rules }: typeof current): string => rules.get('HTTPRoute/shop/r')?.join(' | ') ?? '';
+  await until(() => [current, old, partial].every((one) => of(one) !== ''));
+  assert.match(of(current), /rules.*must be equal to one of the allowed values.* \| ok$/);
+  assert.match(of(old), /not understood: RouteMatch.unreadable \| ok$/);
+  assert.equal(of(partial), of(old));
+  const versions = (name: string) => server.olderVersions({ namespace: 'shop', name });
+  assert.deepEqual(versions('wp'), []);
+  assert.deepEqual(
+    versions('partial').map(({ version, lacks }) => [version, lacks]),
+    [['without RouteMatch.unreadable', ['RouteMatch.unreadable']]],
+  );
+  assert.equal(versions('old')[0]?.version, '0.1.0');
+  change(all('Exact'));
+  await until(() => [current, old, partial].every((one) => of(one) === 'ok | ok'));
+  change(all('Glob'));
+  await until(() => of(old) !== 'ok | ok' && of(current) !== 'ok | ok');
+  assert.match(of(old), /not understood/);
+  assert.doesNotMatch(of(current), /not understood/);
+  old.stop();
+  await until(() => versions('old').length === 0);
+});

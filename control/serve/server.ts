@@ -5,6 +5,7 @@ import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { IstioCertificateServiceService } from '../../src/discovery/gen/ca.js';
 import { AggregatedDiscoveryServiceService } from '../../src/discovery/gen/discovery.js';
 import { NodeReportsService } from '../../src/discovery/gen/weft.js';
+import type { Capabilities } from '../../src/discovery/capabilities.js';
 import { grpcLimits } from '../../src/discovery/types.js';
 import type { KeyAndCertificate } from '../../src/tls/issue.js';
 import {
@@ -15,6 +16,7 @@ import {
 } from '../authentication/authenticator.js';
 import { certificateService, type CertificateServiceOptions } from '../certificates/service.js';
 import { ServingCertificate } from '../certificates/serving-certificate.js';
+import type { WaypointName } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
 import { Connections, type connectionLimits } from './connections.js';
 import { DeltaStreams, type DeltaCall, type DeltaStreamsOptions } from './delta-streams.js';
@@ -151,6 +153,11 @@ export class ControlServer {
   /** Names of the nodes that have a stream. Waypoints are not among them. */
   get nodes(): ReadonlySet<string> {
     return this.#streams.nodes;
+  }
+
+  /** The versions of a waypoint's open streams that lack features of this version. */
+  olderVersions(waypoint: WaypointName): readonly Capabilities[] {
+    return this.#streams.olderVersions(waypoint);
   }
 
   /** Sends changed resources to the nodes and waypoints that have subscribed to them. */

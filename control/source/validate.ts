@@ -8,6 +8,7 @@ import { errorText, WeftError } from '../../src/base/errors.js';
 import { parseCidr } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { closedForm } from '../compile/closed.js';
+import type { RuleErrors } from '../compile/closed-rules.js';
 import { compile } from '../compile/compile.js';
 import type { Kind } from '../kinds/kind.js';
 import { kindNames, kinds } from '../kinds/kinds.js';
@@ -127,7 +128,7 @@ export function readObject(object: MeshObject): Read {
   if (validate && !validate(object)) {
     const errors = validate.errors ?? [];
     const problem = errors.map((e) => `${e.instancePath.slice(1)} ${messageOf(e)}`).join('; ');
-    const closed = closedForm(object, problem, fieldsOf(errors));
+    const closed = closedForm(object, problem, fieldsOf(errors), ruleErrorsOf(errors));
     return { ...(closed ? { object: closed } : {}), problem };
   }
   const problem = compileErrorOf(object);
@@ -135,6 +136,22 @@ export function readObject(object: MeshObject): Read {
   // Unreadable rules of a route are closed one by one when it is compiled.
   const taken = isRoute(object) ? object : closedForm(object, problem, new Set(['excludeOutboundCidrs']));
   return { ...(taken ? { object: taken } : {}), problem };
+}
+
+/** Errors of a route's rules, by the rule's index; undefined if an error concerns anything else. */
+function ruleErrorsOf(errors: readonly ErrorObject[]): RuleErrors | undefined {
+  const found = new Map<number, { readonly path: readonly string[]; readonly message: string }[]>();
+  for (const error of errors) {
+    const [, spec, rules, index, ...path] = error.instancePath.split('/');
+    if (spec !== 'spec' || rules !== 'rules' || index === undefined) return undefined;
+    const known = found.get(Number(index)) ?? [];
+    found.set(Number(index), known);
+    const field = path.reduce((text, part) => text + (/^\d+$/.test(part) ? `[${part}]` : `.${part}`), '');
+    const { additionalProperty } = error.params as { additionalProperty?: string };
+    const extra = additionalProperty === undefined ? '' : `: ${additionalProperty.slice(0, 64)}`;
+    known.push({ path, message: `rules[${index}]${field} ${messageOf(error)}${extra}` });
+  }
+  return found;
 }
 
 /** The text of a schema error. For a pattern, the title of its schema is shown instead. Descriptions are for `kubectl explain`. */

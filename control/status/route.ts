@@ -1,7 +1,8 @@
 /** The status of routes: one entry per Service that a route is attached to, in the Gateway API's conditions. Pure. */
 import { isDeepStrictEqual } from 'node:util';
 import { namespaceOf } from '../../src/model/labels.js';
-import { enforcedType, type ParentStatus, type RouteObject } from '../objects/objects.js';
+import { unsupportedRules } from '../../src/discovery/capabilities.js';
+import { enforcedType, type ParentStatus, type RouteObject, type ServiceObject } from '../objects/objects.js';
 import type { ParentVerdict } from '../compile/route-parents.js';
 import type { CompiledRoute } from '../compile/routes.js';
 import { waypointController } from '../compile/waypoints.js';
@@ -15,8 +16,18 @@ import {
 import type { StatusLookup, StatusUpdate } from './status.js';
 import { unenforcedBecause, type WaypointLookup } from './waypoint-binding.js';
 
-export function routeStatus(route: RouteObject, { mesh, timestamp }: StatusLookup): StatusUpdate | undefined {
-  const parents = routeParents(route, mesh.route(route), mesh, timestamp);
+type RouteStatusLookup = WaypointLookup & Pick<StatusLookup, 'olderVersions'>;
+
+/** The registry's lookups are methods. */
+const lookupOf = (mesh: WaypointLookup): WaypointLookup => ({
+  waypointOf: (service) => mesh.waypointOf(service),
+  isWaypoint: (name) => mesh.isWaypoint(name),
+  admits: (waypoint, namespace) => mesh.admits(waypoint, namespace),
+});
+
+export function routeStatus(route: RouteObject, lookup: StatusLookup): StatusUpdate | undefined {
+  const { mesh, timestamp, olderVersions } = lookup;
+  const parents = routeParents(route, mesh.route(route), { ...lookupOf(mesh), olderVersions }, timestamp);
   if (isDeepStrictEqual(parents, route.status?.parents ?? [])) return undefined;
   // Several controllers write the list, each as a whole: the resource version makes a write fail after another controller's write.
   return { boundTo: ['resourceVersion'], status: { parents } };
@@ -26,7 +37,7 @@ export function routeStatus(route: RouteObject, { mesh, timestamp }: StatusLooku
 export function routeParents(
   route: RouteObject,
   compiled: CompiledRoute,
-  lookup: WaypointLookup,
+  lookup: RouteStatusLookup,
   timestamp: string,
 ): readonly ParentStatus[] {
   const { generation } = route.metadata;
@@ -52,23 +63,61 @@ export function routeParents(
   return [...present, ...added];
 }
 
+interface Dropped {
+  readonly everyRule: boolean;
+  readonly message: string;
+}
+
+/** Rules that replicas of the Service's waypoint cannot apply, because their version lacks a feature. */
+function droppedByVersions(
+  service: ServiceObject,
+  { route }: CompiledRoute,
+  lookup: RouteStatusLookup,
+): readonly Dropped[] {
+  const waypoint = lookup.waypointOf(service);
+  if (!waypoint || !route || !lookup.olderVersions) return [];
+  const found = new Map<string, Dropped>();
+  for (const { version, lacks } of lookup.olderVersions(waypoint)) {
+    const rules = [...unsupportedRules(route, lacks)];
+    if (rules.length === 0) continue;
+    const whole = rules.some(([index]) => index === undefined);
+    const what = rules
+      .map(([index, feature]) => `${index === undefined ? 'the route' : `rules[${index}]`} needs ${feature}`)
+      .join(', ');
+    found.set(version, {
+      everyRule: whole || rules.length === route.rules.length,
+      message: `${what}, which waypoint ${waypoint.namespace}/${waypoint.name} of version ${version} does not support`,
+    });
+  }
+  return [...found.values()];
+}
+
 function parentConditions(
   { service, problem, remark }: ParentVerdict,
-  { unsupported, unresolved, invalid, unread }: CompiledRoute,
-  lookup: WaypointLookup,
+  compiled: CompiledRoute,
+  lookup: RouteStatusLookup,
 ): readonly ConditionUpdate[] {
-  const closed: ConditionReason | undefined = invalid && {
-    reason: 'UnsupportedValue',
-    message: `${invalid.message}; requests that ${invalid.everyRule ? 'it' : 'such a rule'} might match are answered with 500`,
-  };
-  const unaccepted = problem ?? unsupported ?? (invalid?.everyRule ? closed : undefined);
+  const { unsupported, unresolved, unread } = compiled;
+  const dropped = [
+    ...(compiled.invalid ? [compiled.invalid] : []),
+    ...(service && !problem ? droppedByVersions(service, compiled, lookup) : []),
+  ];
+  const everyRule = dropped.some((one) => one.everyRule);
+  const closed: ConditionReason | undefined =
+    dropped.length === 0
+      ? undefined
+      : {
+          reason: 'UnsupportedValue',
+          message: `${dropped.map(({ message }) => message).join('; ')}; requests that ${everyRule ? 'it' : 'such a rule'} might match are answered with 500`,
+        };
+  const unaccepted = problem ?? unsupported ?? (everyRule ? closed : undefined);
   const settings = unread === undefined ? undefined : { reason: 'UnsupportedValue', message: unread };
   const unenforced = service && !problem ? (unenforcedBecause(service, lookup) ?? settings) : undefined;
   return [
     trueUnless('Accepted', unaccepted, remark ?? 'attached to the Service'),
     trueUnless('ResolvedRefs', unresolved, 'all references are resolved'),
     // The Gateway API specifies the prefix of the message.
-    ...(closed && !invalid?.everyRule && !problem
+    ...(closed && !everyRule && !problem
       ? [condition('PartiallyInvalid', 'True', closed.reason, `Dropped Rule: ${closed.message}`)]
       : []),
     ...(unenforced ? [condition(enforcedType, 'False', unenforced.reason, unenforced.message)] : []),

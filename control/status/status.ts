@@ -7,6 +7,7 @@ import type {
   RouteObject,
   ServiceObject,
 } from '../objects/objects.js';
+import type { Capabilities } from '../../src/discovery/capabilities.js';
 import type { CompiledRoute } from '../compile/routes.js';
 import type { WaypointName } from '../compile/waypoints.js';
 
@@ -53,6 +54,8 @@ export interface StatusLookup {
   };
   /** Health of a Gateway's waypoint; undefined: this control plane does not create waypoints. */
   readonly waypointHealth?: (gateway: GatewayObject) => WaypointHealth | undefined;
+  /** Versions of a waypoint's replicas that lack features. Only those connected to this replica of the control plane are known. */
+  readonly olderVersions?: ((waypoint: WaypointName) => readonly Capabilities[]) | undefined;
   /** RFC 3339; the transition time of conditions that change. */
   readonly timestamp: string;
 }

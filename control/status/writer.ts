@@ -12,7 +12,7 @@ import { rfc3339 } from './conditions.js';
 import { refusedEvent, settingEvent } from './events.js';
 import { podStatuses } from './pod.js';
 import { removalStatus } from './removal.js';
-import { isOwn, type StatusUpdate, type WaypointHealth } from './status.js';
+import { isOwn, type StatusLookup, type StatusUpdate, type WaypointHealth } from './status.js';
 import { TransitionLog } from './transition-log.js';
 import { statusPathOf, statusWrite } from './write.js';
 
@@ -28,6 +28,7 @@ export interface StatusWriterOptions {
   readonly settings: () => Iterable<ObjectProblems>;
   /** Health of a Gateway's waypoint; undefined: this control plane does not create waypoints. */
   readonly waypointHealth: (gateway: GatewayObject) => WaypointHealth | undefined;
+  readonly olderVersions?: StatusLookup['olderVersions'];
   /** A limit of docs/limits.md was reached. */
   readonly onLimit: (limit: string) => void;
 }
@@ -55,8 +56,8 @@ export class StatusWriter {
 
   /** One turn: writes the status of every object whose status differs from the wanted one. */
   write(): void {
-    const { compiler, waypointHealth, refused } = this.#options;
-    const lookup = { mesh: compiler, waypointHealth, timestamp: rfc3339(Date.now()) };
+    const { compiler, waypointHealth, olderVersions, refused } = this.#options;
+    const lookup = { mesh: compiler, waypointHealth, olderVersions, timestamp: rfc3339(Date.now()) };
     if (compiler.removal !== undefined) {
       for (const object of this.#objects()) this.#set(object, removalStatus(object, lookup));
       return;

@@ -49,6 +49,8 @@ export interface DiscoveryOptions {
   readonly nodeId: string;
   readonly nodeName: string;
   readonly subscriptions: readonly Subscription[];
+  /** What the program says of itself in the first request of each stream (capabilities.ts); absent: nothing. */
+  readonly capabilities?: Readonly<Record<string, unknown>>;
   /** Called after each response, when all its changes are applied. */
   readonly onChange: (typeUrl: TypeUrl) => void;
   /** Called once, when every type has had a response. */
@@ -116,14 +118,10 @@ export class DiscoveryClient {
     stream.on('metadata', unwatch);
     stream.on('error', (error) => end(errorText(error)));
     stream.on('end', () => end('the control plane ended the stream'));
-    for (const { typeUrl } of this.#options.subscriptions) {
-      stream.write(
-        this.#request({
-          typeUrl,
-          initialResourceVersions: Object.fromEntries(this.#versions.get(typeUrl) ?? []),
-        }),
-      );
-    }
+    this.#options.subscriptions.forEach(({ typeUrl }, index) => {
+      const initialResourceVersions = Object.fromEntries(this.#versions.get(typeUrl) ?? []);
+      stream.write(this.#request({ typeUrl, initialResourceVersions }, index === 0));
+    });
   }
 
   stop(): void {
@@ -145,10 +143,11 @@ export class DiscoveryClient {
     );
   }
 
-  #request(part: Partial<DeltaDiscoveryRequest>): DeltaDiscoveryRequest {
-    const { nodeId, nodeName } = this.#options;
+  #request(part: Partial<DeltaDiscoveryRequest>, isFirst = false): DeltaDiscoveryRequest {
+    const { nodeId, nodeName, capabilities } = this.#options;
+    const own = { NODE_NAME: nodeName, CLUSTER_ID: 'Kubernetes' };
     return DeltaDiscoveryRequest.fromPartial({
-      node: { id: nodeId, cluster: '', metadata: { NODE_NAME: nodeName, CLUSTER_ID: 'Kubernetes' } },
+      node: { id: nodeId, cluster: '', metadata: isFirst ? { ...own, ...capabilities } : own },
       ...part,
     });
   }

@@ -6,6 +6,7 @@ export const typeUrls = {
   uncapturedPod: 'type.googleapis.com/weft.v1.UncapturedPod',
   enrolledNamespace: 'type.googleapis.com/weft.v1.EnrolledNamespace',
   route: 'type.googleapis.com/weft.v1.Route',
+  servicePolicy: 'type.googleapis.com/weft.v1.ServicePolicy',
   trust: 'type.googleapis.com/weft.v1.Trust',
 } as const;
 /** Extension of istio.workload.Service for session affinity; other implementations ignore it. */

@@ -2,15 +2,24 @@
 import { nearest } from '../base/nearest.js';
 import { routeIdleKeys } from '../model/idle-settings.js';
 import { routeFilterKeys } from '../model/route-annotations.js';
-import { isProtection, settingProblems } from '../model/object-settings.js';
+import {
+  gatewayPolicyProblems,
+  isProtection,
+  servicePolicyProblems,
+  settingProblems,
+} from '../model/object-settings.js';
 import { gatewayKeys, waypointFlags } from '../model/waypoint-settings.js';
+import { portOfKey, servicePolicyKeys } from '../model/service-policy.js';
 import type { Finding } from './finding.js';
 import { namespaceOf, type Annotations, type Labels } from '../model/labels.js';
 import { nameOf, type Labeled } from './objects.js';
 
 type MemberKind = 'Namespace' | 'Pod' | 'Service';
 type AnnotatedKind = 'Gateway' | 'HTTPRoute' | 'GRPCRoute' | 'TLSRoute' | 'TCPRoute';
-export type KeyedKind = MemberKind | AnnotatedKind;
+export type KeyedKind = MemberKind | AnnotatedKind | 'MeshSettings';
+/** `spec.ports` is read of Services. */
+type Keyed = Labeled & { readonly spec?: unknown };
+type Ports = Parameters<typeof servicePolicyProblems>[1];
 
 const weft = 'weft.dev/';
 const istio = 'istio.io/';
@@ -54,6 +63,16 @@ function misplaced(kind: MemberKind, labels: Labels): Problem[] {
     ];
   });
 }
+
+/** Settings of Services, which a pod does not have. */
+const policyOnPod = (annotations: Annotations): Problem[] =>
+  Object.keys(annotations)
+    .filter((key) => servicePolicyKeys.includes(portOfKey(key).key))
+    .map((key) => ({
+      level: 'warn',
+      what: `annotation ${key} is not read on a Pod: it has no effect there`,
+      help: 'put it on the Service, its Namespace, or the Gateway of its waypoint',
+    }));
 
 /** Labels that give a waypoint's namespace without its name. */
 function alone(labels: Labels): Problem[] {
@@ -120,7 +139,13 @@ function annotationProblems(kind: AnnotatedKind, labels: Labels, annotations: An
       ),
     ];
   });
-  const values = kind === 'Gateway' ? waypointFlags(annotations).problems : [];
+  const values =
+    kind === 'Gateway'
+      ? [
+          ...waypointFlags(annotations).problems,
+          ...gatewayPolicyProblems(annotations).map(({ message }) => message),
+        ]
+      : [];
   return [
     ...values.map((what): Problem => ({ level: 'fail', what, help: 'correct it' })),
     ...ofLabels,
@@ -128,26 +153,33 @@ function annotationProblems(kind: AnnotatedKind, labels: Labels, annotations: An
   ];
 }
 
-function problemsOf(kind: KeyedKind, { metadata }: Labeled): Problem[] {
+function problemsOf(kind: KeyedKind, { metadata, spec }: Keyed): Problem[] {
   const { labels = {}, annotations = {} } = metadata;
+  if (kind === 'MeshSettings')
+    return servicePolicyProblems(annotations).map(({ message }) => ({
+      level: 'fail',
+      what: message,
+      help: 'correct it',
+    }));
   if (isAnnotated(kind)) return annotationProblems(kind, labels, annotations);
   const own = Object.keys(labels).concat(Object.keys(annotations));
   if (!own.some((key) => key.startsWith(weft) || key.startsWith(istio))) return [];
-  const elsewhere = misplaced(kind, labels);
-  const settings = settingProblems({ labels, annotations }).map(
-    ({ message, isProtection: protects }): Problem => ({
-      level: protects ? 'fail' : 'warn',
-      what: message,
-      help: protects
-        ? 'correct it: the protection that it is meant to give is not in force'
-        : 'correct it or remove it',
-    }),
-  );
+  const elsewhere = [...misplaced(kind, labels), ...(kind === 'Pod' ? policyOnPod(annotations) : [])];
+  const settings = settingProblems(
+    { labels, annotations },
+    kind === 'Service' ? ((spec as { ports?: Ports } | undefined)?.ports ?? []) : undefined,
+  ).map(({ message, isProtection: protects }): Problem => ({
+    level: protects ? 'fail' : 'warn',
+    what: message,
+    help: protects
+      ? 'correct it: the protection that it is meant to give is not in force'
+      : 'correct it or remove it',
+  }));
   return [...settings, ...elsewhere, ...alone(labels), ...ofIstio(kind, labels)];
 }
 
 /** Findings of objects of one kind. Pods of a namespace with the same problem share one finding, as most are replicas of each other. */
-export function keyFindings(kind: KeyedKind, objects: readonly Labeled[]): Finding[] {
+export function keyFindings(kind: KeyedKind, objects: readonly Keyed[]): Finding[] {
   const found = new Map<string, { readonly first: string; readonly problem: Problem; count: number }>();
   for (const object of objects)
     for (const problem of problemsOf(kind, object)) {

@@ -3,6 +3,9 @@
 /** The longest delay of setTimeout: it treats anything above 2^31 - 1 ms as 1 ms. */
 export const timerMsMax = 2 ** 31 - 1;
 
+/** The largest idle timeout of annotations: the largest whole number of hours below `timerMsMax`. */
+export const idleMsMax = 576 * 3_600_000;
+
 const pattern = /^([0-9]{1,5}(h|m|s|ms)){1,4}$/;
 const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
 

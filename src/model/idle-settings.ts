@@ -2,14 +2,12 @@
  * Annotations that set idle timeouts of a waypoint: on an HTTPRoute or GRPCRoute for the requests of its rules, on a Gateway for all
  * requests of its waypoint. The Gateway API has no field for these timeouts. Pure.
  */
-import { durationMsOf } from './duration.js';
+import { durationMsOf, idleMsMax } from './duration.js';
 import type { Annotations } from './labels.js';
 import type { RouteIdleTimeouts } from './route.js';
 
 const bodyKey = 'weft.dev/request-body-idle-timeout';
 const streamKey = 'weft.dev/stream-idle-timeout';
-/** The largest whole number of hours below `timerMsMax`. */
-const durationMsMax = 576 * 3_600_000;
 
 function read(
   annotations: Annotations,
@@ -20,7 +18,7 @@ function read(
   const text = annotations[key];
   if (text === undefined) return undefined;
   const ms = durationMsOf(text);
-  if (ms === undefined || ms > durationMsMax) {
+  if (ms === undefined || ms > idleMsMax) {
     const shown = JSON.stringify(text.slice(0, 64));
     problems.push(
       `annotation ${key}: ${shown} is no duration: expected for example 90s or 1h30m, at most 576h; 0s disables the timeout; ${instead}`,

@@ -4,7 +4,9 @@
  */
 import { nearest } from '../base/nearest.js';
 import { parseCidr, type Cidr } from './address.js';
+import { gatewayIdleKeys } from './idle-settings.js';
 import type { Annotations, Labels } from './labels.js';
+import { portKeyProblems, portOfKey, servicePolicyKeys, serviceSettingsOf } from './service-policy.js';
 
 const meshLabel = 'weft.dev/mesh';
 const modeLabel = 'weft.dev/mode';
@@ -110,10 +112,10 @@ const settings: readonly Setting[] = [
 ];
 
 const prefix = 'weft.dev/';
-/** Other keys of Weft on namespaces, pods and Services. Their values are not checked here. */
+/** Other keys of Weft on namespaces, pods and Services. The values of those that set a Service's policy are checked by service-policy.ts. */
 const others: Readonly<Record<Setting['in'], readonly string[]>> = {
   labels: [`${prefix}waypoint`, `${prefix}waypoint-namespace`, `${prefix}export`, `${prefix}bench`],
-  annotations: [`${prefix}netns`],
+  annotations: [`${prefix}netns`, ...servicePolicyKeys],
 };
 const keysIn = (where: Setting['in']): readonly string[] => [
   ...settings.filter((setting) => setting.in === where).map(({ key }) => key),
@@ -121,6 +123,9 @@ const keysIn = (where: Setting['in']): readonly string[] => [
 ];
 /** The benchmark labels the namespaces that it creates; users are not offered that key. */
 const isForUsers = (key: string): boolean => key !== `${prefix}bench`;
+/** The key as written in `known`: a Service's setting may be for one port. */
+const withoutPort = (key: string): string =>
+  servicePolicyKeys.includes(portOfKey(key).key) ? portOfKey(key).key : key;
 const known = { labels: new Set(keysIn('labels')), annotations: new Set(keysIn('annotations')) };
 const forUsers = new Set([...known.labels, ...known.annotations].filter(isForUsers));
 /** Keys whose absence weakens a protection: traffic is not encrypted, or less is refused or read by a waypoint than intended. */
@@ -138,7 +143,7 @@ function unknownKeys(where: Setting['in'], texts: Labels | Annotations): Setting
   const [kind, elsewhere] =
     where === 'labels' ? ['label', 'annotations' as const] : ['annotation', 'labels' as const];
   return Object.entries(texts).flatMap(([key, value]) => {
-    if (!key.startsWith(prefix) || known[where].has(key)) return [];
+    if (!key.startsWith(prefix) || known[where].has(withoutPort(key))) return [];
     const isElsewhere = known[elsewhere].has(key);
     const meant = isElsewhere ? key : nearest(key, forUsers);
     const why = isElsewhere
@@ -155,14 +160,30 @@ function unknownKeys(where: Setting['in'], texts: Labels | Annotations): Setting
   });
 }
 
-/** Problems of the labels and annotations of a namespace or pod: invalid values and unknown keys. */
-export function settingProblems({
-  labels = {},
-  annotations = {},
-}: {
-  readonly labels?: Labels;
-  readonly annotations?: Annotations;
-}): SettingProblem[] {
+type Ports = Parameters<typeof portKeyProblems>[1];
+
+/** Problems of the annotations that set a Service's policy. @param ports the Service's ports; undefined: the object is no Service */
+export const servicePolicyProblems = (annotations: Annotations = {}, ports?: Ports): SettingProblem[] =>
+  [...serviceSettingsOf(annotations).problems, ...portKeyProblems(annotations, ports)].map((problem) => ({
+    ...problem,
+    isProtection: true,
+  }));
+
+/** The same for a Gateway. The annotations that are flags of its waypoint are reported in its status. */
+export const gatewayPolicyProblems = (annotations: Annotations | undefined): SettingProblem[] =>
+  servicePolicyProblems(annotations).filter(({ key }) => !gatewayIdleKeys.includes(key));
+
+/** Problems of the labels and annotations of a namespace, pod or Service: invalid values and unknown keys. @param ports of a Service */
+export function settingProblems(
+  {
+    labels = {},
+    annotations = {},
+  }: {
+    readonly labels?: Labels;
+    readonly annotations?: Annotations;
+  },
+  ports?: Ports,
+): SettingProblem[] {
   const unread = settings.flatMap(({ in: where, key, unreadable, expects, instead }) => {
     const value = (where === 'labels' ? labels : annotations)[key];
     if (value === undefined) return [];
@@ -179,7 +200,12 @@ export function settingProblems({
       },
     ];
   });
-  return [...unread, ...unknownKeys('labels', labels), ...unknownKeys('annotations', annotations)];
+  return [
+    ...unread,
+    ...servicePolicyProblems(annotations, ports),
+    ...unknownKeys('labels', labels),
+    ...unknownKeys('annotations', annotations),
+  ];
 }
 
 /** Mesh membership stated by labels; undefined if they state none. Istio's label counts if Weft's label has no valid value. */

@@ -31,6 +31,11 @@ export interface RouteMatch {
   readonly method?: string;
   readonly headers: readonly ValueMatch[];
   readonly query: readonly ValueMatch[];
+  /**
+   * A further condition could not be read; the rule is closed. The match precedes others of its path, and without a path all except exact
+   * ones: the condition may give it that rank.
+   */
+  readonly unreadable?: true;
 }
 
 /** Names are in lower case. */
@@ -38,6 +43,7 @@ export type HeaderPair = pb.HeaderPair;
 
 /** `kind`: `full` replaces the whole path, `prefix` the path prefix of the rule's only match. */
 export type PathChange = pb.PathChange;
+export const pathChangeKinds: readonly string[] = ['full', 'prefix'];
 
 export type BackendTarget =
   | { readonly kind: 'service'; readonly service: ServiceKey; readonly port: number }

@@ -1,11 +1,14 @@
 /** Converts annotations of a Gateway that configure its waypoint to flags of the waypoint's program. Pure. */
 import { gatewayIdleKeys, waypointIdleFlags } from './idle-settings.js';
 import type { Annotations } from './labels.js';
+import { servicePolicyKeys } from './service-policy.js';
 
 const mergeSlashesKey = 'weft.dev/merge-slashes';
 
 /** The annotations that Gateways may have. */
-export const gatewayKeys: readonly string[] = [...gatewayIdleKeys, mergeSlashesKey];
+export const gatewayKeys: readonly string[] = [
+  ...new Set([...gatewayIdleKeys, mergeSlashesKey, ...servicePolicyKeys]),
+];
 
 /** Flags from a Gateway's annotations. If there are problems, the caller must not use the flags and leaves the waypoint unchanged. */
 export function waypointFlags(annotations: Annotations = {}): {

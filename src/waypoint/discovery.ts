@@ -1,6 +1,7 @@
 import type { Subscription } from '../discovery/client.js';
 import { typeUrls } from '../discovery/types.js';
 import type { Route } from '../model/route.js';
+import type { ServicePolicy } from '../model/service-policy.js';
 import type { MeshUpdate } from '../state/store.js';
 import { filterProblem } from './filters/chain.js';
 import type { WaypointUpdate } from './state/waypoint-state.js';
@@ -9,6 +10,7 @@ import { readAddress } from '../discovery/codec/address.js';
 import { readAuthorization } from '../discovery/codec/policy.js';
 import type { ReadResult } from '../discovery/codec/decoding.js';
 import { readRoute } from '../discovery/codec/route.js';
+import { readServicePolicy } from '../discovery/codec/service-policy.js';
 import { keepOr, subscribe } from '../discovery/subscription.js';
 
 type PendingMesh = { -readonly [K in keyof Required<MeshUpdate>]: NonNullable<MeshUpdate[K]>[number][] };
@@ -33,9 +35,11 @@ export class PendingUpdate {
   #mesh = emptyMesh();
   #routes: Route[] = [];
   #removedRoutes: string[] = [];
+  #policies: ServicePolicy[] = [];
+  #removedPolicies: string[] = [];
 
   /**
-   * The subscriptions of a waypoint: addresses, policies, routes, trust.
+   * The subscriptions of a waypoint: addresses, policies, routes, Services' settings, trust.
    * @param rootNamespace the namespace whose policies apply to the whole mesh
    * @param onTrustChange called when the mesh's root certificates change
    */
@@ -64,6 +68,12 @@ export class PendingUpdate {
         (names) => void this.#removedRoutes.push(...names),
       ),
       subscribe(
+        typeUrls.servicePolicy,
+        readServicePolicy,
+        (policy) => this.#policies.push(policy),
+        (names) => void this.#removedPolicies.push(...names),
+      ),
+      subscribe(
         typeUrls.trust,
         keepOr(decodeTrust),
         (version) => {
@@ -82,10 +92,14 @@ export class PendingUpdate {
       ...(hasMesh ? { mesh: this.#mesh } : {}),
       ...(this.#routes.length > 0 ? { routes: this.#routes } : {}),
       ...(this.#removedRoutes.length > 0 ? { removedRoutes: this.#removedRoutes } : {}),
+      ...(this.#policies.length > 0 ? { servicePolicies: this.#policies } : {}),
+      ...(this.#removedPolicies.length > 0 ? { removedServicePolicies: this.#removedPolicies } : {}),
     };
     this.#mesh = emptyMesh();
     this.#routes = [];
     this.#removedRoutes = [];
+    this.#policies = [];
+    this.#removedPolicies = [];
     return Object.keys(update).length === 0 ? undefined : update;
   }
 }

@@ -9,6 +9,8 @@ import { pino } from 'pino';
 import { systemClock } from '../base/clock.js';
 import { errorText, WeftError } from '../base/errors.js';
 import { sleep } from '../base/wait.js';
+import { version } from '../base/version.js';
+import { capabilitiesOf } from '../discovery/capabilities.js';
 import { DiscoveryClient } from '../discovery/client.js';
 import { parseTrustDomain, spiffeIdOf } from '../model/identity.js';
 import type { ServiceKey } from '../model/workload.js';
@@ -68,6 +70,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
     token,
     nodeId: `waypoint~${options.gateway}~${hostname()}`,
     nodeName: options.node,
+    capabilities: capabilitiesOf(version),
     subscriptions: pending.subscriptions(options.rootNamespace, () => certificates.refreshAll()),
     onChange: () => {
       const update = pending.take();

@@ -15,6 +15,7 @@ import {
   encodeAuthorization,
 } from '../../src/discovery/codec/policy.js';
 import { decodeRoute, readRoute } from '../../src/discovery/codec/route.js';
+import { readServicePolicy } from '../../src/discovery/codec/service-policy.js';
 import { isPlausible } from '../../control/authentication/review-limits.js';
 import { parseRevocations } from '../../control/authentication/revocations.js';
 import { WeftError } from '../../src/base/errors.js';
@@ -77,7 +78,7 @@ spec: { nodeName: n1, hostNetwork: true }
 ---
 apiVersion: v1
 kind: Service
-metadata: { name: api, namespace: shop }
+metadata: { name: api, namespace: shop, labels: { weft.dev/waypoint: wp }, annotations: { weft.dev/load-balancing: random, weft.dev/stream-idle-timeout: 9s } }
 spec: { selector: { app: api }, clusterIP: 10.96.0.1, ports: [{ name: http, port: 80, targetPort: 8080 }] }
 ---
 apiVersion: weft.dev/v1alpha1
@@ -111,7 +112,7 @@ const compiled = compile(parsed.objects, {
 test('discovery decoders return a value or errors for every byte string', () => {
   assert.deepEqual(parsed.errors, []);
   const seeds = [...compiled.all()].map(encodeResource);
-  assert.equal(seeds.length, 8);
+  assert.equal(seeds.length, 9);
   const rounds = fuzz(seeds, (bytes) => {
     for (const decode of [
       decodeAddress,
@@ -125,6 +126,9 @@ test('discovery decoders return a value or errors for every byte string', () => 
       const result = decode(bytes);
       if (!result.ok) assert.ok(result.errors.length > 0);
     }
+    const policy = readServicePolicy('shop/api.shop.svc.cluster.local:80', bytes);
+    assert.ok(policy.value, 'a policy with a name always has a form in force');
+    if (policy.problems.length > 0) assert.ok(policy.value.closed, 'what is not understood is closed');
   });
   assert.ok(rounds > 1000);
 });

@@ -1,11 +1,37 @@
 /** A waypoint's timeouts, from the annotations of a Gateway and a route to streams through real tunnels. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
+import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { run } from '../../src/cli/run.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
-import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
+import type { ServicePolicy } from '../../src/model/service-policy.js';
+import { startWaypoint, waypointNetns, waypointProcess } from '../../src/cli/standalone/waypoint.js';
 import { DemoMesh } from '../support/demo-mesh.js';
+
+/** A client of a Service without routes: the time until its stream, on which nothing moves, is ended; 5000 if it stays open. */
+const patient = `import http2 from 'node:http2';
+const session = http2.connect('http://10.96.0.41:8481');
+session.on('error', () => process.exit(1));
+const stream = session.request({ ':method': 'POST', ':path': '/shop.Clock/Quiet', 'content-type': 'application/grpc', te: 'trailers' }, { endStream: false });
+stream.on('error', () => undefined);
+stream.write('word');
+stream.once('data', () => {
+  const since = performance.now();
+  const done = (ms) => { console.log(Math.round(ms)); process.exit(0); };
+  stream.once('close', () => done(performance.now() - since));
+  setTimeout(() => done(5000), 5000);
+});`;
+/** A Service whose own annotation is in force instead of its Gateway's, which is 2 s. */
+const own = (annotations: string): string => `kind: Service
+metadata: { name: own, namespace: shop, labels: { weft.dev/waypoint: waypoint }, annotations: { ${annotations} } }
+spec:
+  selector: { app: echo }
+  clusterIPs: [10.96.0.41]
+  ports: [{ name: grpc, port: 8481 }]
+`;
 
 const mesh = new DemoMesh('clocks');
 let testbed: Testbed;
@@ -84,6 +110,7 @@ spec:
       backendRefs: [{ name: clock, port: 8481 }]
 `,
   );
+  mesh.write('own.yaml', own("weft.dev/stream-idle-timeout: '0s'"));
   testbed = mesh.create();
   for (const version of ['v1', 'v2']) {
     testbed.start(`clock-${version}`, `weft-echo-${version}`, process.execPath, [
@@ -106,4 +133,44 @@ test('a stream with traffic in one direction stays open, an idle one ends after 
     return stdout === '' ? undefined : stdout;
   });
   assert.deepEqual(JSON.parse(said), { quiet: 2, listener: false, kept: false });
+});
+
+test('an annotation on a Service replaces the Gateway’s timeout, a change takes effect without a restart, and an invalid value is reported', async () => {
+  const lasts = async (): Promise<number | undefined> => {
+    const { stdout } = await run(
+      'weft-web',
+      process.execPath,
+      ['--input-type=module', '-e', patient],
+      20_000,
+    );
+    return stdout === '' ? undefined : Number(stdout);
+  };
+  const [place] = testbed.topology.waypoints;
+  assert.ok(place);
+  const started = testbed.mark(waypointProcess(place));
+  assert.equal(await until('a stream of the Service', 30_000, lasts), 5000);
+  mesh.write(
+    'own.yaml',
+    own(
+      "weft.dev/stream-idle-timeout: 9s, weft.dev/stream-idle-timeout.grpc: 1s, weft.dev/load-balancing: 'fastest'",
+    ),
+  );
+  const ms = await until('the port’s own timeout is in force', 30_000, async () => {
+    const found = await lasts();
+    return found !== undefined && found < 1_990 ? found : undefined;
+  });
+  assert.ok(ms >= 900, `${ms} ms`);
+  assert.deepEqual(testbed.mark(waypointProcess(place)), started);
+  const { servicePolicies } = JSON.parse(await adminGet(waypointNetns(place), adminPort, '/dump')) as {
+    servicePolicies: readonly ServicePolicy[];
+  };
+  assert.deepEqual(servicePolicies.find(({ service }) => service.includes('/own.'))?.origins, [
+    { setting: 'bodyIdleMs', object: 'Gateway shop/waypoint' },
+    { setting: 'streamIdleMs', object: 'Service shop/own port 8481' },
+  ]);
+  const problems = JSON.parse(readFileSync(join(mesh.state, 'control', 'problems.json'), 'utf8')) as string[];
+  assert.ok(
+    problems.some((text) => /^Service shop\/own: .*load-balancing: "fastest" is unknown/.test(text)),
+    problems.join('\n'),
+  );
 });

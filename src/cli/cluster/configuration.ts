@@ -19,6 +19,8 @@ export interface ConfiguredItem {
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
   };
+  /** Ports of a Service. */
+  readonly spec?: { readonly ports?: readonly { readonly name?: string; readonly port: number }[] };
   readonly status?: {
     readonly conditions?: readonly Condition[];
     readonly parents?: readonly {
@@ -115,16 +117,20 @@ const routeKinds = Object.keys(routes) as (keyof typeof routes)[];
 
 // Keeps only these fields of each page of objects, so that a large cluster takes little memory.
 const list = (config: KubeConfig, path: string): Promise<ConfiguredItem[]> =>
-  listAt<ConfiguredItem>(config, path, ({ metadata, status }) => ({
+  listAt<ConfiguredItem>(config, path, ({ metadata, spec, status }) => ({
     metadata,
+    ...(spec?.ports ? { spec: { ports: spec.ports } } : {}),
     ...(status ? { status } : {}),
   }));
 
 /** Errors: ApiError. */
 export async function configurationFindings(config: KubeConfig): Promise<ConfigurationFinding[]> {
   const findings: ConfigurationFinding[] = [];
-  for (const [kind, plural] of Object.entries(own))
-    findings.push(...acceptedFindings(kind, await list(config, `/apis/weft.dev/v1alpha1/${plural}`)));
+  for (const [kind, plural] of Object.entries(own)) {
+    const items = await list(config, `/apis/weft.dev/v1alpha1/${plural}`);
+    findings.push(...acceptedFindings(kind, items));
+    if (kind === 'MeshSettings') findings.push(...keyFindings(kind, items));
+  }
   for (const kind of routeKinds) {
     const items = await list(config, `/apis/gateway.networking.k8s.io/${routes[kind]}`);
     findings.push(...routeFindings(kind, items), ...keyFindings(kind, items));

@@ -18,7 +18,8 @@ import { closedWaypoint, readAddress } from '../codec/address.js';
 import { decodeNodePod } from '../codec/node-pod.js';
 import { readAuthorization, encodeAuthorization } from '../codec/policy.js';
 import { readRoute, encodeRoute } from '../codec/route.js';
-import { ignorableFrom, unknownFields } from '../codec/unknown-fields.js';
+import { encodeServicePolicy, readServicePolicy } from '../codec/service-policy.js';
+import { ignorableFrom, unknownFields, type Shape } from '../codec/unknown-fields.js';
 import type { Mutable } from '../../../test/support/mutable.js';
 import * as pbAuth from '../gen/authorization.js';
 import * as pb from '../gen/workload.js';
@@ -191,12 +192,13 @@ test('an unreadable policy denies in the namespace of its resource name and is r
 test('unknown fields with numbers for information only are ignored', () => {
   const bytes = withField(encodeAuthorization(policy('allow', web)), ignorableFrom);
   assert.deepEqual(read(bytes), { value: policy('allow', web), problems: [] });
-  assert.deepEqual(unknownFields(withField(bytes, ignorableFrom - 1), { 5: true }).sort(), [
-    '1',
-    '1999',
-    '2',
-    '3',
-  ]);
+  const shape: Shape = { name: 'Some', fields: { 5: ['rules'] } };
+  assert.deepEqual(
+    unknownFields(withField(bytes, ignorableFrom - 1), shape)
+      .map(({ path }) => path)
+      .sort(),
+    ['1', '1999', '2', '3'],
+  );
 });
 
 const api = 'shop/api.shop.svc.cluster.local' as ServiceKey;
@@ -230,25 +232,27 @@ test('an unknown filter, match or field closes only its rule, which responds 500
     edit(message.rules[0]);
     return pbWeft.Route.encode(message).finish();
   };
-  const cases: readonly (readonly [Uint8Array, object])[] = [
-    [change((rule) => (rule.filters = [{ filter: undefined }])), { path: { kind: 'prefix', value: '/v1' } }],
+  const v1 = { path: { kind: 'prefix', value: '/v1' } };
+  const cases: readonly (readonly [Uint8Array, object, RegExp])[] = [
+    [change((rule) => (rule.filters = [{ filter: undefined }])), v1, /filter of unknown kind/],
+    [inside(encodeRoute(route), [6, 3], (part) => withField(part, 50)), v1, /RouteFilter\.50/],
+    [inside(encodeRoute(route), [6], (part) => withField(part, 50)), v1, /RouteRule\.50/],
     [
-      inside(encodeRoute(route), [6, 3], (part) => withField(part, 50)),
-      { path: { kind: 'prefix', value: '/v1' } },
+      change((rule) => Object.assign(rule.matches[0] ?? {}, { pathKind: 'glob' })),
+      { unreadable: true },
+      /path match of unknown kind "glob"/,
     ],
-    [
-      inside(encodeRoute(route), [6], (part) => withField(part, 50)),
-      { path: { kind: 'prefix', value: '/v1' } },
-    ],
-    [change((rule) => Object.assign(rule.matches[0] ?? {}, { pathKind: 'glob' })), {}],
     [
       inside(encodeRoute(route), [6, 2], (part) => withField(part, 50)),
-      { path: { kind: 'prefix', value: '/v1' } },
+      { ...v1, unreadable: true },
+      /RouteMatch\.50/,
     ],
   ];
-  for (const [bytes, path] of cases) {
+  for (const [bytes, path, why] of cases) {
     const { value, problems } = readRoute('HTTPRoute/shop/api', bytes);
     assert.ok(isClosed(value?.rules[0]), problems.join());
+    const target = value?.rules[0]?.backends[0]?.target;
+    assert.match(target?.kind === 'invalid' ? target.reason : '', why);
     assert.deepEqual(value?.rules[0]?.matches, [{ ...path, method: 'GET', headers: [], query: [] }]);
     assert.deepEqual(value?.rules[1], route.rules[1]);
     assert.equal(value?.key, route.key);
@@ -266,6 +270,25 @@ test('a route of an unknown kind closes its parents until it is removed by name'
   assert.ok(isClosed(value?.rules[0]));
   const whole = readRoute('HTTPRoute/shop/api', withField(encodeRoute(route), 90));
   assert.ok(whole.value?.rules.every(isClosed), 'a field of the route itself');
+});
+
+test('an unknown setting of a Service port closes the port; unknown balancing and information do not', () => {
+  const bytes = encodeServicePolicy({ service: api, port: 80, origins: [], loadBalancing: 'random' });
+  const name = `${api}:80`;
+  const unknown = readServicePolicy(name, withField(bytes, 50));
+  assert.deepEqual(unknown.problems, ['ServicePolicy: field 50 is not known']);
+  assert.equal(unknown.value?.closed, 'ServicePolicy: field 50 is not known');
+  assert.equal(unknown.value.loadBalancing, 'random');
+  const balancing = inside(bytes, [2003], () => withField(Buffer.alloc(0), ignorableFrom + 99));
+  const { value, problems } = readServicePolicy(name, balancing);
+  assert.deepEqual([value, problems], [{ service: api, port: 80, origins: [] }, []]);
+  assert.equal(readServicePolicy(name, withField(bytes, ignorableFrom + 99)).value?.closed, undefined);
+  // What cannot be read at all closes the port that the resource name states.
+  const torn = readServicePolicy(name, bytes.subarray(0, 5));
+  assert.deepEqual([torn.value?.service, torn.value?.port], [api, 80]);
+  assert.ok(torn.value?.closed);
+  for (const other of ['', 'x', `${api}:0`, `${api}:70000`, ':80'])
+    assert.equal(readServicePolicy(other, bytes.subarray(0, 5)).value, undefined);
 });
 
 const podIp = Buffer.from([10, 0, 0, 2]);

@@ -10,7 +10,7 @@ import type { WorkloadUid } from '../../model/workload.js';
 import { nodePodShape } from '../gen/shapes.js';
 import * as pb from '../gen/weft.js';
 import { attempt, bytesOf, need } from './decoding.js';
-import { unknownFields } from './unknown-fields.js';
+import { unknownFields, unknownText } from './unknown-fields.js';
 
 export function encodeNodePod(pod: NodePod): Uint8Array {
   return pb.NodePod.encode({
@@ -29,7 +29,7 @@ export function decodeNodePod(bytes: Uint8Array): Decoded<NodePod> {
       pb.NodePod.decode(bytes);
     // An unknown field may restrict the pod. The pod therefore keeps its previous version, and a new pod waits.
     const [unknown] = unknownFields(bytes, nodePodShape);
-    if (unknown !== undefined) throw new Error(`field ${unknown} is not known`);
+    if (unknown !== undefined) throw new Error(unknownText(unknown));
     return {
       ...message,
       uid: need(message.uid, 'uid') as WorkloadUid,

@@ -17,7 +17,7 @@ import {
 import * as pb from '../gen/authorization.js';
 import { authorizationShape } from '../gen/shapes.js';
 import { bytesOf, namesOf, need, strict, type ReadResult } from './decoding.js';
-import { unknownFields } from './unknown-fields.js';
+import { unknownFields, unknownText, type UnknownField } from './unknown-fields.js';
 
 type Scope = AuthorizationPolicy['scope'];
 type Action = AuthorizationPolicy['action'];
@@ -212,10 +212,10 @@ export function readAuthorization(
   const slash = name.indexOf('/');
   const named = { namespace: name.slice(0, Math.max(slash, 0)), name: name.slice(slash + 1) };
   let message: pb.Authorization;
-  let unknown: readonly string[] = [];
+  let unknownParts: readonly UnknownField[] = [];
   try {
     message = pb.Authorization.decode(bytes);
-    unknown = unknownFields(bytes, authorizationShape);
+    unknownParts = unknownFields(bytes, authorizationShape);
   } catch (error) {
     if (named.name === '') return { value: undefined, problems: [errorText(error)] };
     problem(errorText(error));
@@ -232,7 +232,8 @@ export function readAuthorization(
     if (named.name === '') return { value: undefined, problems };
     message = { ...message, ...named };
   }
-  for (const path of unknown) problem(`field ${path} is not known`);
+  for (const part of unknownParts) problem(unknownText(part));
+  const unknown = unknownParts.map(({ path }) => path);
   let scope = scopeNames.get(message.scope);
   if (!scope) {
     problem('scope of an unknown kind');

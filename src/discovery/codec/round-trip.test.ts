@@ -8,11 +8,13 @@ import {
   type PolicyMatch,
 } from '../../model/policy.js';
 import type { Route, RouteKey } from '../../model/route.js';
+import { loadBalancingKinds, type ServicePolicy } from '../../model/service-policy.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { service as serviceAt, workload as workloadAt } from '../../../test/support/mesh.js';
 import { decodeAddress, encodeService, encodeWorkload } from '../codec/address.js';
 import { decodeAuthorization, encodeAuthorization } from '../codec/policy.js';
 import { decodeRoute, encodeRoute } from '../codec/route.js';
+import { encodeServicePolicy, readServicePolicy } from '../codec/service-policy.js';
 import * as pbAuth from '../gen/authorization.js';
 import * as pbWeft from '../gen/weft.js';
 import { Address } from '../gen/workload.js';
@@ -90,6 +92,25 @@ const route: Route = {
 
 test('a route is unchanged after encoding and decoding', () => {
   assert.deepEqual(decodeRoute(encodeRoute(route)), { ok: true, value: route });
+});
+
+test('the settings of a Service port are unchanged after encoding and decoding', () => {
+  const origins = [{ setting: 'streamIdleMs', object: 'Namespace shop' }];
+  const full: ServicePolicy = {
+    service: api,
+    port: 80,
+    origins,
+    bodyIdleMs: 0,
+    streamIdleMs: 5,
+    requestsMax: 1,
+    pendingRequestsMax: 0,
+    retryBudgetPercent: 20,
+    retryBudgetMin: 0,
+  };
+  const all = [full, { service: api, port: 1, origins: [] }];
+  for (const loadBalancing of loadBalancingKinds) all.push({ ...full, loadBalancing });
+  for (const value of all)
+    assert.deepEqual(readServicePolicy('', encodeServicePolicy(value)), { value, problems: [] });
 });
 
 test('an unknown part of a route is an error, never ignored', () => {

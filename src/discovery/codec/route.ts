@@ -3,22 +3,23 @@
  * request that it may match; the other rules stay.
  */
 import { errorText, type Decoded } from '../../base/errors.js';
-import type {
-  PathMatch,
-  Route,
-  RouteFilter,
-  RouteKey,
-  RouteMatch,
-  RouteRule,
-  SessionPersistence,
-  ValueMatch,
+import {
+  pathChangeKinds,
+  type PathMatch,
+  type Route,
+  type RouteFilter,
+  type RouteKey,
+  type RouteMatch,
+  type RouteRule,
+  type SessionPersistence,
+  type ValueMatch,
 } from '../../model/route.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { routeShape } from '../gen/shapes.js';
 import * as pb from '../gen/weft.js';
 import { decodeTarget, encodeTarget } from './backend-target.js';
 import { need, oneOf, portNumber, present, readable, strict, type ReadResult } from './decoding.js';
-import { unknownFields } from './unknown-fields.js';
+import { unknownFields, unknownText, type UnknownField } from './unknown-fields.js';
 
 const objectKinds = { http: 'HTTPRoute', grpc: 'GRPCRoute', tls: 'TLSRoute', tcp: 'TCPRoute' } as const;
 const routeKinds = Object.keys(objectKinds) as readonly Route['kind'][];
@@ -29,8 +30,8 @@ const sessionKinds: readonly SessionPersistence['kind'][] = ['cookie', 'header']
 const encodeRule = (rule: RouteRule): pb.RouteRule => ({
   ...rule,
   name: rule.name ?? '',
-  matches: rule.matches.map(({ path, method = '', headers, query }) => ({
-    ...{ pathKind: path?.kind ?? '', path: path?.value ?? '', method, headers, query },
+  matches: rule.matches.map(({ path, method = '', headers, query, unreadable = false }) => ({
+    ...{ pathKind: path?.kind ?? '', path: path?.value ?? '', method, headers, query, unreadable },
   })),
   filters: rule.filters.map((filter) => ({ filter })),
   backends: rule.backends.map((backend) => ({
@@ -77,7 +78,8 @@ function decodeRule({ name, matches, filters, backends, ...message }: pb.RouteRu
   const { idleTimeouts, retry, sessionPersistence, ...timeouts } = message;
   return {
     ...present({ name }),
-    matches: matches.map(({ pathKind, path, method, headers, query }) => ({
+    matches: matches.map(({ pathKind, path, method, headers, query, unreadable }) => ({
+      ...(unreadable ? { unreadable } : {}),
       ...(pathKind === '' ? {} : { path: { kind: oneOf(pathKinds, pathKind, 'path match'), value: path } }),
       ...present({ method }),
       headers: headers.map(decodeValueMatch),
@@ -96,22 +98,45 @@ function decodeRule({ name, matches, filters, backends, ...message }: pb.RouteRu
   };
 }
 
-/** The decodable conditions of a match. Without the others it matches at least the same requests. */
-const knownConditions = ({ pathKind, path: value, method, headers, query }: pb.RouteMatch): RouteMatch => {
-  const kind = pathKinds.find((one) => one === pathKind);
-  return {
+/** Whether the field at this path is unknown. With a slash at the end: any field in the message; with `/*`: a field of the message itself. */
+type IsUnknown = (path: string) => boolean;
+
+/** The decodable conditions of a match: it matches at least the requests of the original, and takes precedence where that may have. */
+function knownConditions(message: pb.RouteMatch, at: string, isUnknown: IsUnknown): RouteMatch {
+  const { pathKind, path: value, method, headers, query } = message;
+  const kind = pathKinds.find((one) => one === pathKind && !isUnknown(`${at}1`));
+  const known = (list: readonly pb.ValueMatch[], field: number): ValueMatch[] =>
+    readable(
+      list.filter((_, index) => !isUnknown(`${at}${field}.${index}/`)),
+      decodeValueMatch,
+    );
+  const match = {
     ...(kind === undefined ? {} : { path: { kind, value } }),
     ...present({ method }),
-    headers: readable(headers, decodeValueMatch),
-    query: readable(query, decodeValueMatch),
+    headers: known(headers, 4),
+    query: known(query, 5),
   };
-};
+  const isWhole =
+    !isUnknown(at) &&
+    (kind !== undefined || pathKind === '') &&
+    match.headers.length === headers.length &&
+    match.query.length === query.length;
+  if (isWhole && !message.unreadable) return match;
+  // Without an unknown field of its own the match is known to have no path.
+  const isEveryPath = pathKind === '' && !message.unreadable && !isUnknown(`${at}*`);
+  return { ...match, ...(isEveryPath ? { path: { kind: 'prefix', value: '/' } } : {}), unreadable: true };
+}
 
-/** A rule that responds 500 to every request that the original rule may match. */
-function closedRule({ name, matches }: Pick<pb.RouteRule, 'name' | 'matches'>, reason: string): RouteRule {
+/** A rule that responds 500 to every request that the original rule may match. `at`: the path of the rule's fields. */
+function closedRule(
+  { name, matches }: Pick<pb.RouteRule, 'name' | 'matches'>,
+  reason: string,
+  at: string,
+  isUnknown: IsUnknown,
+): RouteRule {
   return {
     ...present({ name }),
-    matches: matches.map(knownConditions),
+    matches: matches.map((one, index) => knownConditions(one, `${at}2.${index}/`, isUnknown)),
     filters: [],
     backends: [{ target: { kind: 'invalid', reason: `not understood: ${reason}` }, weight: 1, filters: [] }],
   };
@@ -122,25 +147,40 @@ function closedRule({ name, matches }: Pick<pb.RouteRule, 'name' | 'matches'>, r
  * unknown field of the route itself closes all its rules. A route of an unknown kind refuses those connections to its parents' ports that
  * no other route handles.
  * @param name the resource name, `<Kind>/<namespace>/<name>`
+ * @param features the features of an older waypoint, for which the route is closed as that waypoint would do it; undefined: this version's
  */
-export function readRoute(name: string, bytes: Uint8Array): ReadResult<Route> {
+export function readRoute(
+  name: string,
+  bytes: Uint8Array,
+  features?: ReadonlySet<string>,
+): ReadResult<Route> {
   let message: pb.Route;
-  let unknown: readonly string[];
+  let unknown: readonly UnknownField[];
   try {
     message = pb.Route.decode(bytes);
-    unknown = unknownFields(bytes, routeShape);
+    unknown = unknownFields(bytes, routeShape, features);
   } catch (error) {
     // The parents of the route are unknown, so nothing can be closed.
     return { value: undefined, problems: [errorText(error)] };
   }
-  const problems = unknown.map((path) => `field ${path} is not known`);
+  const problems = unknown.map(unknownText);
+  const isUnknown: IsUnknown = (at) =>
+    unknown.some(({ path }) =>
+      at.endsWith('/*')
+        ? path.startsWith(at.slice(0, -1)) && !path.slice(at.length - 1).includes('/')
+        : at.endsWith('/')
+          ? path.startsWith(at)
+          : path === at,
+    );
   const problem = (error: unknown): string => {
     const text = errorText(error);
     if (!problems.includes(text)) problems.push(text);
     return text;
   };
   const [, namedNamespace = '', namedName = ''] = name.split('/');
-  let whole: string | undefined = unknown.some((path) => !path.startsWith('6.')) ? problems[0] : undefined;
+  let whole: string | undefined = unknown.some(({ path }) => !path.startsWith('6.'))
+    ? problems[0]
+    : undefined;
   const kind = routeKinds.find((one) => one === message.kind);
   if (!kind) whole = problem(`route of unknown kind ${JSON.stringify(message.kind.slice(0, 64))}`);
   for (const field of ['namespace', 'name'] as const)
@@ -161,13 +201,14 @@ export function readRoute(name: string, bytes: Uint8Array): ReadResult<Route> {
     }
   });
   const rules = message.rules.map((one, i) => {
-    if (whole !== undefined) return closedRule(one, whole);
-    const inside = unknown.find((path) => path.startsWith(`6.${i}/`));
-    if (inside !== undefined) return closedRule(one, `field ${inside}`);
+    const at = `6.${i}/`;
+    if (whole !== undefined) return closedRule(one, whole, at, isUnknown);
+    const inside = unknown.find(({ path }) => path.startsWith(at));
+    if (inside !== undefined) return closedRule(one, inside.feature, at, isUnknown);
     try {
       return decodeRule(one);
     } catch (error) {
-      return closedRule(one, problem(error));
+      return closedRule(one, problem(error), at, isUnknown);
     }
   });
   const value: Route = {
@@ -178,10 +219,19 @@ export function readRoute(name: string, bytes: Uint8Array): ReadResult<Route> {
     createdMs: message.createdMs,
     parents,
     // The rules of a route of an unknown kind have an unknown meaning, too.
-    rules: kind ? rules : [closedRule({ name: '', matches: [] }, whole ?? 'its kind')],
+    rules: kind ? rules : [closedRule({ name: '', matches: [] }, whole ?? 'its kind', '', () => false)],
   };
   return { value, problems };
 }
+
+/** Values of the fields of `weft.v1.Route` and its parts that have a fixed set of values. */
+export const routeValues: Readonly<Record<string, readonly string[]>> = {
+  'Route.kind': routeKinds,
+  'RouteMatch.path_kind': pathKinds,
+  'ValueMatch.kind': valueKinds,
+  'PathChange.kind': pathChangeKinds,
+  'SessionPersistence.kind': sessionKinds,
+};
 
 /** Decodes a route; any unknown part is an error. */
 export function decodeRoute(bytes: Uint8Array): Decoded<Route> {

@@ -19,7 +19,11 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
-/** Weft's own discovery resources and its service for node reports. */
+/**
+ * Weft's own discovery resources and its service for node reports. A string field whose name ends in `kind` has a fixed set of values.
+ * Fields, and values of such fields, are features that a waypoint states (capabilities.ts). An alternative is a member of a oneof, never a
+ * value of an enum.
+ */
 
 /** The configuration of a Service's extension weft.dev/session-affinity. */
 export interface SessionAffinity {
@@ -142,6 +146,11 @@ export interface RouteMatch {
   readonly method: string;
   readonly headers: readonly ValueMatch[];
   readonly query: readonly ValueMatch[];
+  /**
+   * The match has a further condition that the control plane could not read. The rule is closed. The match precedes others of its path, and
+   * without a path all except exact ones, because the condition may give it that rank.
+   */
+  readonly unreadable: boolean;
 }
 
 export interface ValueMatch {
@@ -238,6 +247,63 @@ export interface SessionPersistence {
   readonly absoluteTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly permanent: boolean;
+}
+
+/**
+ * The settings of one Service port, merged by the control plane from all objects that set them (src/model/service-policy.ts). Sent to the
+ * waypoint that serves the Service. An absent field leaves the waypoint's own value. A waypoint that does not know a field below 2000
+ * refuses the port's requests; it ignores other unknown fields.
+ */
+export interface ServicePolicy {
+  /** <namespace>/<hostname> */
+  readonly service: string;
+  readonly port: number;
+  /** Requests of one worker that are under way. */
+  readonly requestsMax?:
+    | number
+    | undefined;
+  /** Requests of one worker that wait for a connection. */
+  readonly pendingRequestsMax?:
+    | number
+    | undefined;
+  /** Retries under way, in percent of the requests under way. */
+  readonly retryBudgetPercent?:
+    | number
+    | undefined;
+  /** Retries under way that the budget always allows. */
+  readonly retryBudgetMin?:
+    | number
+    | undefined;
+  /** The object that set each field, for explanations. */
+  readonly origins: readonly SettingOrigin[];
+  /** 0: no timeout. The same for the next field. */
+  readonly bodyIdleMs?: number | undefined;
+  readonly streamIdleMs?: number | undefined;
+  readonly loadBalancing: LoadBalancing | undefined;
+}
+
+export interface SettingOrigin {
+  readonly setting: string;
+  /** <Kind> <namespace>/<name> */
+  readonly object: string;
+}
+
+/** A waypoint that knows none of the members balances by its default. Later members have numbers from 2000 on as well. */
+export interface LoadBalancing {
+  readonly kind:
+    | { readonly $case: "roundRobin"; readonly value: RoundRobin }
+    | { readonly $case: "leastRequest"; readonly value: LeastRequest }
+    | { readonly $case: "random"; readonly value: Random }
+    | undefined;
+}
+
+export interface RoundRobin {
+}
+
+export interface LeastRequest {
+}
+
+export interface Random {
 }
 
 /** Version of the trusted roots. Certificates are requested again when it changes. Agents get it with each of their pods. */
@@ -1512,7 +1578,7 @@ export const IdleTimeouts: MessageFns<IdleTimeouts> = {
 };
 
 function createBaseRouteMatch(): RouteMatch {
-  return { pathKind: "", path: "", method: "", headers: [], query: [] };
+  return { pathKind: "", path: "", method: "", headers: [], query: [], unreadable: false };
 }
 
 export const RouteMatch: MessageFns<RouteMatch> = {
@@ -1531,6 +1597,9 @@ export const RouteMatch: MessageFns<RouteMatch> = {
     }
     for (const v of message.query) {
       ValueMatch.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.unreadable !== false) {
+      writer.uint32(48).bool(message.unreadable);
     }
     return writer;
   },
@@ -1588,6 +1657,14 @@ export const RouteMatch: MessageFns<RouteMatch> = {
             message.query.push(ValueMatch.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.unreadable = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1610,6 +1687,7 @@ export const RouteMatch: MessageFns<RouteMatch> = {
     message.method = object.method ?? "";
     message.headers = object.headers?.map((e) => ValueMatch.fromPartial(e)) || [];
     message.query = object.query?.map((e) => ValueMatch.fromPartial(e)) || [];
+    message.unreadable = object.unreadable ?? false;
     return message;
   },
 };
@@ -2856,6 +2934,465 @@ export const SessionPersistence: MessageFns<SessionPersistence> = {
     message.absoluteTimeoutMs = object.absoluteTimeoutMs ?? 0;
     message.idleTimeoutMs = object.idleTimeoutMs ?? 0;
     message.permanent = object.permanent ?? false;
+    return message;
+  },
+};
+
+function createBaseServicePolicy(): ServicePolicy {
+  return { service: "", port: 0, origins: [], loadBalancing: undefined };
+}
+
+export const ServicePolicy: MessageFns<ServicePolicy> = {
+  encode(message: ServicePolicy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.service !== "") {
+      writer.uint32(10).string(message.service);
+    }
+    if (message.port !== 0) {
+      writer.uint32(16).uint32(message.port);
+    }
+    if (message.requestsMax !== undefined) {
+      writer.uint32(24).uint32(message.requestsMax);
+    }
+    if (message.pendingRequestsMax !== undefined) {
+      writer.uint32(32).uint32(message.pendingRequestsMax);
+    }
+    if (message.retryBudgetPercent !== undefined) {
+      writer.uint32(40).uint32(message.retryBudgetPercent);
+    }
+    if (message.retryBudgetMin !== undefined) {
+      writer.uint32(48).uint32(message.retryBudgetMin);
+    }
+    for (const v of message.origins) {
+      SettingOrigin.encode(v!, writer.uint32(16002).fork()).join();
+    }
+    if (message.bodyIdleMs !== undefined) {
+      writer.uint32(16008).uint64(message.bodyIdleMs);
+    }
+    if (message.streamIdleMs !== undefined) {
+      writer.uint32(16016).uint64(message.streamIdleMs);
+    }
+    if (message.loadBalancing !== undefined) {
+      LoadBalancing.encode(message.loadBalancing, writer.uint32(16026).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ServicePolicy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseServicePolicy() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.requestsMax = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.pendingRequestsMax = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.retryBudgetPercent = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.retryBudgetMin = reader.uint32();
+            continue;
+          }
+          case 2000: {
+            if (tag !== 16002) {
+              break;
+            }
+
+            message.origins.push(SettingOrigin.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2001: {
+            if (tag !== 16008) {
+              break;
+            }
+
+            message.bodyIdleMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2002: {
+            if (tag !== 16016) {
+              break;
+            }
+
+            message.streamIdleMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2003: {
+            if (tag !== 16026) {
+              break;
+            }
+
+            message.loadBalancing = LoadBalancing.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ServicePolicy>): ServicePolicy {
+    return ServicePolicy.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ServicePolicy>): ServicePolicy {
+    const message = createBaseServicePolicy() as any;
+    message.service = object.service ?? "";
+    message.port = object.port ?? 0;
+    message.requestsMax = object.requestsMax ?? undefined;
+    message.pendingRequestsMax = object.pendingRequestsMax ?? undefined;
+    message.retryBudgetPercent = object.retryBudgetPercent ?? undefined;
+    message.retryBudgetMin = object.retryBudgetMin ?? undefined;
+    message.origins = object.origins?.map((e) => SettingOrigin.fromPartial(e)) || [];
+    message.bodyIdleMs = object.bodyIdleMs ?? undefined;
+    message.streamIdleMs = object.streamIdleMs ?? undefined;
+    message.loadBalancing = (object.loadBalancing !== undefined && object.loadBalancing !== null)
+      ? LoadBalancing.fromPartial(object.loadBalancing)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseSettingOrigin(): SettingOrigin {
+  return { setting: "", object: "" };
+}
+
+export const SettingOrigin: MessageFns<SettingOrigin> = {
+  encode(message: SettingOrigin, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.setting !== "") {
+      writer.uint32(10).string(message.setting);
+    }
+    if (message.object !== "") {
+      writer.uint32(18).string(message.object);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettingOrigin {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettingOrigin() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.setting = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.object = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SettingOrigin>): SettingOrigin {
+    return SettingOrigin.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SettingOrigin>): SettingOrigin {
+    const message = createBaseSettingOrigin() as any;
+    message.setting = object.setting ?? "";
+    message.object = object.object ?? "";
+    return message;
+  },
+};
+
+function createBaseLoadBalancing(): LoadBalancing {
+  return { kind: undefined };
+}
+
+export const LoadBalancing: MessageFns<LoadBalancing> = {
+  encode(message: LoadBalancing, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.kind?.$case) {
+      case "roundRobin":
+        RoundRobin.encode(message.kind.value, writer.uint32(16002).fork()).join();
+        break;
+      case "leastRequest":
+        LeastRequest.encode(message.kind.value, writer.uint32(16010).fork()).join();
+        break;
+      case "random":
+        Random.encode(message.kind.value, writer.uint32(16018).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LoadBalancing {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLoadBalancing() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 2000: {
+            if (tag !== 16002) {
+              break;
+            }
+
+            message.kind = { $case: "roundRobin", value: RoundRobin.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2001: {
+            if (tag !== 16010) {
+              break;
+            }
+
+            message.kind = { $case: "leastRequest", value: LeastRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2002: {
+            if (tag !== 16018) {
+              break;
+            }
+
+            message.kind = { $case: "random", value: Random.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LoadBalancing>): LoadBalancing {
+    return LoadBalancing.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LoadBalancing>): LoadBalancing {
+    const message = createBaseLoadBalancing() as any;
+    switch (object.kind?.$case) {
+      case "roundRobin": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "roundRobin", value: RoundRobin.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "leastRequest": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "leastRequest", value: LeastRequest.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "random": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "random", value: Random.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseRoundRobin(): RoundRobin {
+  return {};
+}
+
+export const RoundRobin: MessageFns<RoundRobin> = {
+  encode(_: RoundRobin, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RoundRobin {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRoundRobin() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RoundRobin>): RoundRobin {
+    return RoundRobin.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<RoundRobin>): RoundRobin {
+    const message = createBaseRoundRobin() as any;
+    return message;
+  },
+};
+
+function createBaseLeastRequest(): LeastRequest {
+  return {};
+}
+
+export const LeastRequest: MessageFns<LeastRequest> = {
+  encode(_: LeastRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LeastRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLeastRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LeastRequest>): LeastRequest {
+    return LeastRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<LeastRequest>): LeastRequest {
+    const message = createBaseLeastRequest() as any;
+    return message;
+  },
+};
+
+function createBaseRandom(): Random {
+  return {};
+}
+
+export const Random: MessageFns<Random> = {
+  encode(_: Random, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Random {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRandom() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Random>): Random {
+    return Random.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<Random>): Random {
+    const message = createBaseRandom() as any;
     return message;
   },
 };

@@ -4,6 +4,7 @@ import { clustersOf } from '../../../test/support/clusters.js';
 import { behind, key, service, workload } from '../../../test/support/mesh.js';
 import { meshOf, selfReference } from '../../../test/support/waypoint.js';
 import { parseIp } from '../../model/address.js';
+import type { ServicePolicy } from '../../model/service-policy.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { WaypointState } from '../state/waypoint-state.js';
 import type { Cluster } from './cluster.js';
@@ -139,4 +140,55 @@ test('the cluster of a dialed workload is forgotten when it was idle for a minut
   ofA.release(endpoint);
   t.mock.timers.tick(1_000);
   assert.equal(clusters.size, 0);
+});
+
+test('settings of a Service’s port apply to its cluster, which stays the same object, at once and until they are removed', () => {
+  const services = [service('api', '10.96.0.1', 8080, { waypoint: selfReference })];
+  const state = stateOf({ workloads: [workload('a', '10.0.0.1', 'node-1', behind('api'))], services });
+  const clusters = clustersOf(state);
+  const cluster = clusters.ofService(key('api'), 80);
+  const [endpoint] = cluster?.endpoints ?? [];
+  assert.ok(cluster && endpoint);
+  const policy = (more: Partial<ServicePolicy>): ServicePolicy => ({
+    service: key('api'),
+    port: 80,
+    origins: [],
+    ...more,
+  });
+  const applied = (): unknown => (clusters.ofService(key('api'), 80)?.dump() as { policy: unknown }).policy;
+  const before = applied();
+  state.apply({
+    servicePolicies: [
+      policy({ loadBalancing: 'random', requestsMax: 1, pendingRequestsMax: 7, retryBudgetMin: 1 }),
+    ],
+  });
+  assert.deepEqual(applied(), {
+    balancer: 'random',
+    pendingRequestsMax: 7,
+    requestsMax: 1,
+    retryBudget: { percent: 20, retriesMin: 1 },
+  });
+  assert.equal(clusters.ofService(key('api'), 80), cluster);
+  assert.equal(cluster.admit(endpoint), true);
+  assert.equal(cluster.admit(endpoint), false);
+  // Settings of another port and another Service.
+  state.apply({
+    servicePolicies: [policy({ port: 81, requestsMax: 9 }), { ...policy({}), service: key('web') }],
+  });
+  assert.equal((applied() as { requestsMax: number }).requestsMax, 1);
+  state.apply({ removedServicePolicies: [`${key('api')}:80`] });
+  assert.deepEqual(applied(), before);
+  assert.equal(cluster.admit(endpoint), true);
+});
+
+test('a port whose settings are not understood has no cluster until they are', () => {
+  const services = [service('api', '10.96.0.1', 8080, { waypoint: selfReference })];
+  const state = stateOf({ workloads: [workload('a', '10.0.0.1', 'node-1', behind('api'))], services });
+  const clusters = clustersOf(state);
+  assert.ok(clusters.ofService(key('api'), 80));
+  const closed = { service: key('api'), port: 80, origins: [], closed: 'field 50' };
+  state.apply({ servicePolicies: [closed] });
+  assert.equal(clusters.ofService(key('api'), 80), undefined);
+  state.apply({ servicePolicies: [{ service: key('api'), port: 80, origins: [] }] });
+  assert.ok(clusters.ofService(key('api'), 80));
 });

@@ -13,6 +13,7 @@ import type { ClientPool } from './client-pool.js';
 import { Cluster } from './cluster.js';
 import type { Dial, PoolContext } from './connection-pool.js';
 import type { Endpoint } from './endpoint.js';
+import { clusterPolicyOf } from './policy.js';
 
 const sweepMs = 1_000;
 /** Clusters of dialed workloads from which idle ones are forgotten at once. Clients choose how many there are. */
@@ -110,6 +111,8 @@ export class ClusterManager {
       ports.set(port, cluster);
     }
     this.#update(cluster, assignment);
+    const policy = this.state.policyOf(key, port);
+    if (cluster.settings !== policy) cluster.configure(clusterPolicyOf(policy), policy);
     return cluster;
   }
 

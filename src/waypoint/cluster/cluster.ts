@@ -4,6 +4,7 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
+import type { ServicePolicy } from '../../model/service-policy.js';
 import type { Client } from '../listener/client.js';
 import type { Assignment } from './assignment.js';
 import { newBalancer, type Balancer } from './balancer.js';
@@ -53,6 +54,8 @@ export class Cluster {
   /** The mesh state by which the endpoints were assigned (ClusterManager). */
   version = -1;
   isClosed = false;
+  /** The settings of the Service's port that are applied; undefined: none. */
+  settings: ServicePolicy | undefined;
   /** When the cluster was last asked for, by the manager's count of sweeps. */
   usedAt = 0;
 
@@ -118,8 +121,9 @@ export class Cluster {
     this.forgetDrained();
   }
 
-  /** Applies another policy. Counts and connections stay. */
-  configure(policy: ClusterPolicy): void {
+  /** Applies another policy. Counts and connections stay. @param settings the Service's settings that it was made of */
+  configure(policy: ClusterPolicy, settings?: ServicePolicy): void {
+    this.settings = settings;
     if (policy.balancer !== this.#policy.balancer) this.#balancer = newBalancer(policy.balancer);
     if (this.#connections) this.#connections.pendingRequestsMax = policy.pendingRequestsMax;
     this.#retries = this.#retries.with(policy.retryBudget);

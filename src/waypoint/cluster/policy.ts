@@ -1,4 +1,5 @@
 /** The effective configuration of a cluster: what the policies of its Service's port come to. */
+import type { ServicePolicy } from '../../model/service-policy.js';
 import type { BalancerKind } from './balancer.js';
 import type { RetryBudgetConfig } from './retry-budget.js';
 
@@ -18,3 +19,24 @@ export const defaultPolicy: ClusterPolicy = {
   requestsMax: Infinity,
   retryBudget: undefined,
 };
+
+/** As Envoy's, where only one of the two fields is set. */
+const budgetDefault: RetryBudgetConfig = { percent: 20, retriesMin: 3 };
+
+/** The policy of a cluster, from the settings of its Service's port. */
+export function clusterPolicyOf(settings: ServicePolicy | undefined): ClusterPolicy {
+  const { loadBalancing, pendingRequestsMax, requestsMax, retryBudgetPercent, retryBudgetMin } =
+    settings ?? {};
+  const hasBudget = retryBudgetPercent !== undefined || retryBudgetMin !== undefined;
+  return {
+    balancer: loadBalancing ?? defaultPolicy.balancer,
+    pendingRequestsMax: pendingRequestsMax ?? defaultPolicy.pendingRequestsMax,
+    requestsMax: requestsMax ?? defaultPolicy.requestsMax,
+    retryBudget: hasBudget
+      ? {
+          percent: retryBudgetPercent ?? budgetDefault.percent,
+          retriesMin: retryBudgetMin ?? budgetDefault.retriesMin,
+        }
+      : defaultPolicy.retryBudget,
+  };
+}

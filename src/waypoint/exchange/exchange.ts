@@ -266,7 +266,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const hasBegun = this.#responseStarted;
     const awaitsBody = !this.#router.requestEnded && !hasBegun;
     const phase = { awaitsBody, isPaused: this.downstream.isPaused, hasBegun, isGrpc: this.isGrpc };
-    const timeouts = idleTimeoutsOf(this.context.limits, this.route.rule, this.route.isConsumerRoute);
+    const { rule, isConsumerRoute } = this.route;
+    const timeouts = idleTimeoutsOf(this.context.limits, this.route.policy(), rule, isConsumerRoute);
     const overdue = this.idle.overdue(nowMs, phase, timeouts);
     if (overdue === 'body') this.onGone('late', "idle timeout of the request's body");
     else if (overdue === 'stream') this.#timeout('idle timeout of the stream');

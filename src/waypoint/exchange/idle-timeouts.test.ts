@@ -44,7 +44,7 @@ test('which timeout applies, by the phase of the request', () => {
     new IdleClock(0).overdue(
       ms,
       { ...sending, ...phase },
-      idleTimeoutsOf(limits, { matches: [], filters: [], backends: [], ...rule }, false),
+      idleTimeoutsOf(limits, undefined, { matches: [], filters: [], backends: [], ...rule }, false),
     );
   assert.equal(at(60_000, {}), undefined);
   assert.equal(at(60_001, {}), 'body');
@@ -67,7 +67,7 @@ test('which timeout applies, by the phase of the request', () => {
     assert.equal(at(1e12, phase, rule(0, 0)), undefined, '0 switches a clock off');
 
   const clock = new IdleClock(0);
-  const timeouts = idleTimeoutsOf(limits, undefined, false);
+  const timeouts = idleTimeoutsOf(limits, undefined, undefined, false);
   clock.moved(50_000);
   assert.equal(clock.overdue(60_001, sending, timeouts), 'body', 'what the endpoint sends is no body');
   clock.bodyMoved(60_001);
@@ -250,6 +250,7 @@ test('a rule in another namespace than the Service’s shortens the waypoint’s
   const asked = (streamIdleMs: number, bodyIdleMs: number) =>
     idleTimeoutsOf(
       waypoint,
+      undefined,
       { matches: [], filters: [], backends: [], idleTimeouts: { streamIdleMs, bodyIdleMs } },
       true,
     );
@@ -257,4 +258,22 @@ test('a rule in another namespace than the Service’s shortens the waypoint’s
   assert.deepEqual(asked(0, 0), own);
   assert.deepEqual(asked(300_001, 60_001), { ...own, openIdleMs: 300_001 });
   assert.deepEqual(asked(1_000, 2_000), { bodyIdleMs: 2_000, streamIdleMs: 1_000, openIdleMs: 1_000 });
+});
+
+test('settings of a Service’s port replace the waypoint’s timeouts, and a rule’s replace both', () => {
+  const limits = { ...defaultLimits, bodyIdleMsMax: 60_000, streamIdleMsMax: 300_000, openIdleMsMax: 0 };
+  const rule = { matches: [], filters: [], backends: [], idleTimeouts: { streamIdleMs: 7 } };
+  const policy = { streamIdleMs: 5, bodyIdleMs: 0 };
+  assert.deepEqual(idleTimeoutsOf(limits, policy, undefined, false), {
+    bodyIdleMs: 0,
+    streamIdleMs: 5,
+    openIdleMs: 5,
+  });
+  assert.deepEqual(idleTimeoutsOf(limits, policy, rule, false), {
+    bodyIdleMs: 0,
+    streamIdleMs: 7,
+    openIdleMs: 7,
+  });
+  // A consumer's rule does not lengthen what the Service's owner has set.
+  assert.equal(idleTimeoutsOf(limits, policy, rule, true).streamIdleMs, 5);
 });

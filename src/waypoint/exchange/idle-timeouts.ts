@@ -3,6 +3,7 @@
  * byte or the response's first. The stream timeout covers both directions for the whole request. Pure, except for the timer of `watchIdle`.
  */
 import type { RouteRule } from '../../model/route.js';
+import type { ServicePolicy } from '../../model/service-policy.js';
 import type { WaypointLimits } from '../limits.js';
 
 /** Milliseconds; 0: no limit. */
@@ -25,21 +26,23 @@ export interface RequestPhase {
 }
 
 /**
- * The rule's timeouts, else the waypoint's.
- * @param ofConsumer the rule is in another namespace than the Service: it may shorten the waypoint's timeouts, but not lengthen them
+ * The rule's timeouts, else those of the Service's port, else the waypoint's.
+ * @param policy the settings of the Service port that the client dialed
+ * @param ofConsumer the rule is in another namespace than the Service: it may shorten the Service's timeouts, but not lengthen them
  */
 export function idleTimeoutsOf(
   limits: WaypointLimits,
+  policy: Pick<ServicePolicy, 'bodyIdleMs' | 'streamIdleMs'> | undefined,
   rule: RouteRule | undefined,
   ofConsumer: boolean,
 ): IdleTimeouts {
   const { streamIdleMs, bodyIdleMs } = rule?.idleTimeouts ?? {};
-  const either = (ofRule: number | undefined, ofWaypoint: number): number =>
-    ofRule === undefined || (ofConsumer && isLonger(ofRule, ofWaypoint)) ? ofWaypoint : ofRule;
+  const either = (ofRule: number | undefined, ofService: number): number =>
+    ofRule === undefined || (ofConsumer && isLonger(ofRule, ofService)) ? ofService : ofRule;
   return {
-    bodyIdleMs: either(bodyIdleMs, limits.bodyIdleMsMax),
-    streamIdleMs: either(streamIdleMs, limits.streamIdleMsMax),
-    openIdleMs: either(streamIdleMs, limits.openIdleMsMax),
+    bodyIdleMs: either(bodyIdleMs, policy?.bodyIdleMs ?? limits.bodyIdleMsMax),
+    streamIdleMs: either(streamIdleMs, policy?.streamIdleMs ?? limits.streamIdleMsMax),
+    openIdleMs: either(streamIdleMs, policy?.streamIdleMs ?? limits.openIdleMsMax),
   };
 }
 

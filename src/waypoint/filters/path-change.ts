@@ -1,13 +1,11 @@
 /** Changes a request's path for a rewrite or a redirect. */
-import type { PathChange } from '../../model/route.js';
-
-const changeKinds: readonly string[] = ['full', 'prefix'];
+import { pathChangeKinds, type PathChange } from '../../model/route.js';
 
 /** The change with characters escaped that a request line cannot contain. Error: the kind of change is unknown. */
 export function safePathChange(change: PathChange | undefined): PathChange | undefined {
   if (!change) return undefined;
   const { kind, value } = change;
-  if (!changeKinds.includes(kind))
+  if (!pathChangeKinds.includes(kind))
     throw new Error(`path change of unknown kind ${JSON.stringify(kind.slice(0, 64))}`);
   const escaped = value.replace(/[^\x21-\x7e]|#/gu, (character) =>
     [...Buffer.from(character)]

@@ -132,7 +132,7 @@ function targetFor(
     sent = target;
   }
   const cluster = clusters.ofService(sent.service, sent.port);
-  if (!cluster) return `Service ${sent.service} with port ${sent.port} is unknown`;
+  if (!cluster) return state.noEndpointsBecause(sent.service, sent.port);
   const endpoint = cluster.pick({ excluded: { endpoints: tried, mayRepeat: false } });
   return typeof endpoint === 'string'
     ? `${sent.service} has no usable endpoint`

@@ -36,6 +36,9 @@ const any: RouteMatch = { headers: [], query: [] };
 /** The prefix `/` matches every path, so it ranks below the name of a gRPC method (suffix). */
 const rankOf = ({ kind, value }: PathMatch): number =>
   kind === 'exact' ? 0 : kind === 'regex' ? 1 : kind === 'suffix' ? 3 : value === '/' ? 4 : 2;
+/** The path may be of a kind that this version does not know. It may precede all kinds except exact paths, which precede all others. */
+const isAnyPath = ({ unreadable, path }: RouteMatch): boolean => unreadable === true && !path;
+const anyPathRank = 0.5;
 
 /**
  * Compiles routes. Undefined if there are none.
@@ -78,7 +81,7 @@ export function compileRoutes(
           regexes,
           order: orderOf(route, index, match, path),
         };
-        if (path.kind === 'regex') regex.push(entry);
+        if (path.kind === 'regex' || isAnyPath(match)) regex.push(entry);
         else listOf({ exact, prefix, suffix }[path.kind], path.value).push(entry);
       }
     });
@@ -138,8 +141,9 @@ function listOf(table: Map<string, Entry[]>, key: string): Entry[] {
 
 function orderOf(route: Route, index: number, match: RouteMatch, path: PathMatch): (number | string)[] {
   return [
-    rankOf(path),
+    isAnyPath(match) ? anyPathRank : rankOf(path),
     -path.value.length,
+    match.unreadable ? 0 : 1,
     match.method === undefined ? 1 : 0,
     -match.headers.length,
     -match.query.length,
@@ -240,7 +244,7 @@ function refusedRule(rule: RouteRule, port: PortChain, reason: string): Pick<Mat
 }
 
 /** The match with a rule that responds with an error. */
-const refused = (matched: Matched, port: PortChain, reason: string): Matched => ({
+export const refused = (matched: Matched, port: PortChain, reason: string): Matched => ({
   ...matched,
   ...refusedRule(matched.rule, port, reason),
 });

@@ -1,5 +1,6 @@
 /** The routing of one request: the rule, its backend, the backend's Service port, and the session that names an endpoint. */
 import type { RouteBackend, RouteRule } from '../../model/route.js';
+import type { ServicePolicy } from '../../model/service-policy.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
 import type { Client } from '../listener/client.js';
@@ -67,8 +68,16 @@ export class RouteSelection {
     this.sent = sent;
     if (destination.kind === 'workload' && !rule)
       return clusters.ofWorkload(destination.workload, destination.dialed);
-    const cluster = sent && clusters.ofService(sent.service, sent.port);
-    return cluster ?? `Service ${sent?.service ?? ''} with port ${sent?.port ?? ''} is unknown`;
+    if (!sent) return 'the destination has no Service';
+    return (
+      clusters.ofService(sent.service, sent.port) ?? this.state.noEndpointsBecause(sent.service, sent.port)
+    );
+  }
+
+  /** The settings of the Service port that the client dialed. */
+  policy(): ServicePolicy | undefined {
+    const asked = servicePortOf(this.destination);
+    return asked && this.state.policyOf(asked.service, asked.port);
   }
 
   /** The endpoint that the client's session names, if the rule still leads to it. */

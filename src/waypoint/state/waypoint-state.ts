@@ -1,6 +1,7 @@
 /** A worker's state: the mesh and the routes. One writer applies updates. Derived values are cached until the next update. */
 import { claimRankOf, claimRanks, namespaceOfKey } from '../../model/ownership.js';
 import type { Route, RouteKey } from '../../model/route.js';
+import { servicePolicyName, type ServicePolicy } from '../../model/service-policy.js';
 import type { Service } from '../../model/service.js';
 import type { ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
 import { RegexTime } from '../../policy/regex.js';
@@ -12,13 +13,16 @@ import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
 import { portChainOf, type PortChain } from '../filters/chain.js';
 import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
-import { compileRoutes, type Matcher } from '../routes/compile.js';
+import { compileRoutes, refused, type Matcher } from '../routes/compile.js';
 import { ChangeImpact } from './change-impact.js';
 
 export interface WaypointUpdate {
   readonly mesh?: MeshUpdate;
   readonly routes?: readonly Route[];
   readonly removedRoutes?: readonly string[];
+  readonly servicePolicies?: readonly ServicePolicy[];
+  /** Resource names. */
+  readonly removedServicePolicies?: readonly string[];
 }
 
 /** What an update of the mesh affects. */
@@ -36,6 +40,9 @@ interface Routing {
 
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
+const notUnderstood = (reason: string): string =>
+  `the settings of the port are of a newer version: not understood: ${reason}`;
+
 const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
 
 export class WaypointState {
@@ -44,6 +51,8 @@ export class WaypointState {
   readonly #routes = new Map<RouteKey, Route>();
   /** Keyed by Service and the route's namespace: a lookup never scans the routes of other namespaces. */
   readonly #attached = new Map<string, Map<RouteKey, Route>>();
+  /** By resource name. */
+  readonly #servicePolicies = new Map<string, ServicePolicy>();
   readonly #routings = new Map<string, Routing | undefined>();
   /** For routings made of consumer routes, by the key of `#routings`. `version`: the state's at the last comparison. */
   readonly #consumers = new Map<
@@ -79,13 +88,24 @@ export class WaypointState {
     return this.#mesh;
   }
 
-  /** Incremented by each update of the mesh. */
+  /** Incremented by each update of the mesh and of Services' settings. */
   get version(): number {
     return this.#version;
   }
 
-  /** Returns what the update affects; undefined for an update of routes alone. */
-  apply({ mesh, routes = [], removedRoutes = [] }: WaypointUpdate): AppliedChange | undefined {
+  /** Returns what the update affects; undefined for an update of routes and Services' settings alone. */
+  apply(update: WaypointUpdate): AppliedChange | undefined {
+    const {
+      mesh,
+      routes = [],
+      removedRoutes = [],
+      servicePolicies = [],
+      removedServicePolicies = [],
+    } = update;
+    for (const name of removedServicePolicies) this.#servicePolicies.delete(name);
+    for (const policy of servicePolicies) this.#servicePolicies.set(servicePolicyName(policy), policy);
+    // Clusters apply the settings as they apply a mesh update.
+    if (servicePolicies.length > 0 || removedServicePolicies.length > 0) this.#version++;
     const change = mesh && this.#changes.of(mesh);
     if (mesh) this.#mesh.apply(mesh);
     /** Keys of `#attached` (Service and route namespace) whose routes changed. */
@@ -126,15 +146,41 @@ export class WaypointState {
 
   /** The whole state as one update, for a worker that starts later. */
   full(): WaypointUpdate {
-    return { mesh: this.#mesh.full(), routes: [...this.#routes.values()] };
+    return {
+      mesh: this.#mesh.full(),
+      routes: [...this.#routes.values()],
+      servicePolicies: [...this.#servicePolicies.values()],
+    };
   }
 
   dump(): object {
-    return { ...this.#mesh.dump(), routes: [...this.#routes.values()] };
+    return {
+      ...this.#mesh.dump(),
+      routes: [...this.#routes.values()],
+      servicePolicies: [...this.#servicePolicies.values()],
+    };
+  }
+
+  /** The settings of a Service's port; undefined: the waypoint's own apply. */
+  policyOf(service: ServiceKey, port: number): ServicePolicy | undefined {
+    return this.#servicePolicies.size === 0
+      ? undefined
+      : this.#servicePolicies.get(servicePolicyName({ service, port }));
   }
 
   /** The routes for a client's requests to a Service's port; undefined if no route applies. */
   routing(service: Service, port: number, clientNamespace: string | undefined): Routing | undefined {
+    const routing = this.#routingOf(service, port, clientNamespace);
+    const closed = this.policyOf(service.key, port)?.closed;
+    if (!routing || closed === undefined) return routing;
+    const match: Matcher = (head) => {
+      const matched = routing.match(head);
+      return matched && refused(matched, this.portChain, notUnderstood(closed));
+    };
+    return { kind: routing.kind, match };
+  }
+
+  #routingOf(service: Service, port: number, clientNamespace: string | undefined): Routing | undefined {
     // Consumer routes are in the client's namespace and replace the Service's own routes (GEP-1294).
     const consumer = clientNamespace === service.namespace ? undefined : clientNamespace;
     const key = `${service.key} ${port} ${consumer ?? ''}`;
@@ -213,8 +259,20 @@ export class WaypointState {
     }
   }
 
-  /** The endpoints of a Service's port; undefined if the Service is unknown or has no such port. The same object while nothing changed. */
+  /** Why the `assignment` of a Service's port is undefined. */
+  noEndpointsBecause(service: ServiceKey, port: number): string {
+    const closed = this.policyOf(service, port)?.closed;
+    return closed === undefined
+      ? `Service ${service} with port ${port} is unknown`
+      : `Service ${service}: ${notUnderstood(closed)}`;
+  }
+
+  /**
+   * The endpoints of a Service's port; undefined if the Service is unknown, has no such port, or its settings are not understood. The same
+   * object while nothing changed.
+   */
   assignment(key: ServiceKey, port: number): Assignment | undefined {
+    if (this.policyOf(key, port)?.closed !== undefined) return undefined;
     const service = this.#mesh.service(key);
     const mapping = service?.ports.find(({ servicePort }) => servicePort === port);
     if (!service || !mapping) return undefined;
