@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { distRoot } from '../../src/cli/run.js';
 import { cpuOf, type Servers } from '../harness/load.js';
+import { workerNodeFlags } from '../../src/waypoint/worker/node-flags.js';
 import type { FoundEnvoy } from '../peers/envoy.js';
 import { envoyArgs, envoyConfig } from './envoy.js';
 import type { Target } from './measure.js';
@@ -27,7 +28,13 @@ export function plainTarget(
   writeFileSync(file, kind === 'weft' ? weftConfig(scene) : envoyConfig(scene));
   const command =
     kind === 'weft'
-      ? [process.execPath, ...nodeFlags, join(distRoot, 'bench', 'waypoint', 'plain.js'), file]
+      ? [
+          process.execPath,
+          ...workerNodeFlags,
+          ...nodeFlags,
+          join(distRoot, 'bench', 'waypoint', 'plain.js'),
+          file,
+        ]
       : ['path' in envoy ? envoy.path : '', ...envoyArgs(file)];
   const start = (): Promise<number> =>
     servers.start(undefined, scene.listen, 'taskset', ['-c', String(cpuOf.server), ...command]);

@@ -6,6 +6,7 @@ import { distRoot } from '../../src/cli/run.js';
 import { parseIp, type IpAddress, type Port, type SocketAddress } from '../../src/model/address.js';
 import type { MeshUpdate } from '../../src/state/store.js';
 import { cpuOf, loadProgram, type Servers } from '../harness/load.js';
+import { workerNodeFlags } from '../../src/waypoint/worker/node-flags.js';
 import type { FoundEnvoy } from '../peers/envoy.js';
 import { counterIn, type CountedTarget } from './cost-within.js';
 import type { EndConfig, Wire } from './ends.js';
@@ -127,7 +128,13 @@ export async function startSecured(
           : envoyHboneConfig(scene, own, server, hosts);
     writeFileSync(file, config, { mode: 0o600 });
     return name === 'weft'
-      ? [process.execPath, ...nodeFlags, join(distRoot, 'bench', 'waypoint', 'tunnel.js'), file]
+      ? [
+          process.execPath,
+          ...workerNodeFlags,
+          ...nodeFlags,
+          join(distRoot, 'bench', 'waypoint', 'tunnel.js'),
+          file,
+        ]
       : ['path' in envoy ? envoy.path : '', ...envoyArgs(file)];
   };
   const made = async (

@@ -3,6 +3,7 @@ import cluster, { type Worker } from 'node:cluster';
 import type { Logger } from 'pino';
 import { errorText } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
+import { workerNodeFlags } from './node-flags.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 
 const replyWaitMsMax = 2_000;
@@ -35,7 +36,10 @@ export class WorkerPool {
     // All workers share one listening socket: the kernel gives each connection to a worker that waits in accept.
     cluster.schedulingPolicy = cluster.SCHED_NONE;
     // Messages contain maps, which JSON cannot hold.
-    cluster.setupPrimary({ serialization: 'advanced' });
+    cluster.setupPrimary({
+      serialization: 'advanced',
+      execArgv: [...workerNodeFlags, ...process.execArgv],
+    });
   }
 
   start(count: number): void {
