@@ -1,4 +1,7 @@
 /** Compiles filters of routes to the form in which waypoints apply them. Pure. */
+import { encodeTarget } from '../../src/discovery/codec/backend-target.js';
+import type { Annotations } from '../../src/model/labels.js';
+import { viaKey, viaPattern } from '../../src/model/route-annotations.js';
 import type { BackendTarget, HeaderPair, PathChange, RouteFilter } from '../../src/model/route.js';
 import type { BackendRef, PathModifier, RouteFilterObject } from '../objects/objects.js';
 import { rewrittenPath } from './paths.js';
@@ -23,27 +26,25 @@ export function compileFilter(
 ): RouteFilter | undefined {
   switch (filter.type) {
     case 'RequestHeaderModifier':
-      return { kind: 'request-headers', ...headerChange(part(filter, 'requestHeaderModifier')) };
+      return { $case: 'requestHeaders', value: headerChange(part(filter, 'requestHeaderModifier')) };
     case 'ResponseHeaderModifier':
-      return { kind: 'response-headers', ...headerChange(part(filter, 'responseHeaderModifier')) };
+      return { $case: 'responseHeaders', value: headerChange(part(filter, 'responseHeaderModifier')) };
     case 'RequestRedirect': {
-      const { scheme, hostname, port, path, statusCode = 302 } = part(filter, 'requestRedirect');
+      const {
+        scheme = '',
+        hostname = '',
+        port = 0,
+        path,
+        statusCode = 302,
+      } = part(filter, 'requestRedirect');
       return {
-        kind: 'redirect',
-        ...(scheme === undefined ? {} : { scheme }),
-        ...(hostname === undefined ? {} : { hostname }),
-        ...(port === undefined ? {} : { port }),
-        ...(path ? { path: pathChange(path) } : {}),
-        statusCode,
+        $case: 'redirect',
+        value: { scheme, hostname, port, path: path && pathChange(path), statusCode },
       };
     }
     case 'URLRewrite': {
-      const { hostname, path } = part(filter, 'urlRewrite');
-      return {
-        kind: 'rewrite',
-        ...(hostname === undefined ? {} : { hostname }),
-        ...(path ? { path: rewritten(pathChange(path)) } : {}),
-      };
+      const { hostname = '', path } = part(filter, 'urlRewrite');
+      return { $case: 'rewrite', value: { hostname, path: path && rewritten(pathChange(path)) } };
     }
     case 'RequestMirror': {
       const { backendRef, percent, fraction } = part(filter, 'requestMirror');
@@ -52,18 +53,23 @@ export function compileFilter(
       const { numerator = percent ?? 100, denominator = 100 } = fraction ?? {};
       if (numerator > denominator)
         throw new Error(`requestMirror.fraction: ${numerator} is more than ${denominator}`);
-      return { kind: 'mirror', backend: targetOf(backendRef), numerator, denominator };
+      return {
+        $case: 'mirror',
+        value: { backend: encodeTarget(targetOf(backendRef)), numerator, denominator },
+      };
     }
     case 'CORS': {
       const cors = part(filter, 'cors');
       return {
-        kind: 'cors',
-        allowOrigins: cors.allowOrigins ?? [],
-        allowMethods: cors.allowMethods ?? [],
-        allowHeaders: cors.allowHeaders ?? [],
-        exposeHeaders: cors.exposeHeaders ?? [],
-        allowCredentials: cors.allowCredentials ?? false,
-        maxAgeS: cors.maxAge ?? 5,
+        $case: 'cors',
+        value: {
+          allowOrigins: cors.allowOrigins ?? [],
+          allowMethods: cors.allowMethods ?? [],
+          allowHeaders: cors.allowHeaders ?? [],
+          exposeHeaders: cors.exposeHeaders ?? [],
+          allowCredentials: cors.allowCredentials ?? false,
+          maxAgeS: cors.maxAge ?? 5,
+        },
       };
     }
     case 'ExtensionRef': {
@@ -81,6 +87,19 @@ export function compileFilter(
       };
       return undefined;
   }
+}
+
+/** Filters that a route's annotations turn on, for all of its rules, and the annotations that cannot be read. */
+export function annotationFilters(annotations: Annotations): {
+  readonly filters: readonly RouteFilter[];
+  readonly problems: readonly string[];
+} {
+  const pseudonym = annotations[viaKey];
+  if (pseudonym === undefined) return { filters: [], problems: [] };
+  if (viaPattern.test(pseudonym)) return { filters: [{ $case: 'via', value: { pseudonym } }], problems: [] };
+  const shown = JSON.stringify(pseudonym.slice(0, 64));
+  const problem = `annotation ${viaKey}: ${shown} is no name: expected a token such as api.shop, at most 64 characters; no Via field is added`;
+  return { filters: [], problems: [problem] };
 }
 
 function part<K extends Exclude<keyof RouteFilterObject, 'type'>>(

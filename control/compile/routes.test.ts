@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { filter, mirrorTo } from '../../test/support/filters.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Route, RouteRule } from '../../src/model/route.js';
+import type { ServiceKey } from '../../src/model/workload.js';
 import { parseManifests } from '../source/parse.js';
 import { compile, type Compiler } from './compile.js';
 import { isRoute, type RouteObject } from '../objects/objects.js';
@@ -114,41 +116,54 @@ test('gRPC methods are paths', () => {
 test('filters, with their defaults', () => {
   const filterOf = (filter: string, matches = ''): unknown =>
     ruleOf(`${matches} filters: [{ ${filter} }]`).filters[0];
-  assert.deepEqual(filterOf('type: RequestRedirect, requestRedirect: { scheme: https }'), {
-    kind: 'redirect',
-    scheme: 'https',
-    statusCode: 302,
-  });
+  assert.deepEqual(
+    filterOf('type: RequestRedirect, requestRedirect: { scheme: https }'),
+    filter('redirect', { scheme: 'https', statusCode: 302 }),
+  );
   assert.deepEqual(
     filterOf(
       'type: RequestHeaderModifier, requestHeaderModifier: { add: [{ name: A, value: B }], remove: [C] }',
     ),
-    { kind: 'request-headers', set: [], add: [{ name: 'a', value: 'B' }], remove: ['c'] },
+    filter('requestHeaders', { add: [{ name: 'a', value: 'B' }], remove: ['c'] }),
   );
   assert.deepEqual(
     filterOf('type: URLRewrite, urlRewrite: { path: { type: ReplacePrefixMatch, replacePrefixMatch: "" } }'),
-    { kind: 'rewrite', path: { kind: 'prefix', value: '' } },
+    filter('rewrite', { path: { kind: 'prefix', value: '' } }),
   );
-  const backend = { kind: 'service', service: 'shop/v2.shop.svc.cluster.local', port: 80 };
+  const backend = {
+    kind: 'service',
+    service: 'shop/v2.shop.svc.cluster.local' as ServiceKey,
+    port: 80,
+  } as const;
   const mirror = (more: string): unknown =>
     filterOf(`type: RequestMirror, requestMirror: { backendRef: { name: v2, port: 80 }${more} }`);
-  assert.deepEqual(mirror(''), { kind: 'mirror', backend, numerator: 100, denominator: 100 });
-  assert.deepEqual(mirror(', percent: 5'), { kind: 'mirror', backend, numerator: 5, denominator: 100 });
-  assert.deepEqual(mirror(', fraction: { numerator: 1, denominator: 1000 }'), {
-    kind: 'mirror',
-    backend,
-    numerator: 1,
-    denominator: 1000,
-  });
-  assert.deepEqual(filterOf('type: CORS, cors: { allowOrigins: ["*"] }'), {
-    kind: 'cors',
-    allowOrigins: ['*'],
-    allowMethods: [],
-    allowHeaders: [],
-    exposeHeaders: [],
-    allowCredentials: false,
-    maxAgeS: 5,
-  });
+  assert.deepEqual(mirror(''), mirrorTo(backend, 100, 100));
+  assert.deepEqual(mirror(', percent: 5'), mirrorTo(backend, 5, 100));
+  assert.deepEqual(mirror(', fraction: { numerator: 1, denominator: 1000 }'), mirrorTo(backend, 1, 1000));
+  assert.deepEqual(
+    filterOf('type: CORS, cors: { allowOrigins: ["*"] }'),
+    filter('cors', { allowOrigins: ['*'], maxAgeS: 5 }),
+  );
+});
+
+test('an annotation adds the Via filter ahead of all others; a value that is no name is reported', () => {
+  const annotated = (value: string): CompiledRoute =>
+    compiled(
+      manifest(
+        'HTTPRoute',
+        `{ ${parent()}, rules: [{ filters: [{ type: RequestRedirect, requestRedirect: {} }] }, {}] }`,
+      ).replace('metadata: {', `metadata: { annotations: { weft.dev/via: '${value}' },`),
+    );
+  const via = filter('via', { pseudonym: 'api.shop:80' });
+  assert.deepEqual(
+    annotated('api.shop:80').route?.rules.map((rule) => rule.filters),
+    [[via, filter('redirect', { statusCode: 302 })], [via]],
+  );
+  for (const value of ['', 'a b', 'a, 1.1 b', 'é', 'x'.repeat(65)]) {
+    const { route, unread } = annotated(value);
+    assert.match(unread ?? '', /weft\.dev\/via: .* is no name/);
+    assert.deepEqual(route?.rules[1]?.filters, []);
+  }
 });
 
 test('a timeout longer than a timer can wait is limited to the longest wait', () => {

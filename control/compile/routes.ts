@@ -24,7 +24,7 @@ import type {
   RouteObject,
   SessionPersistenceObject,
 } from '../objects/objects.js';
-import { compileFilter, RouteProblems } from './route-filters.js';
+import { annotationFilters, compileFilter, RouteProblems } from './route-filters.js';
 import { MatchReader } from './route-matches.js';
 import {
   attach,
@@ -285,8 +285,16 @@ function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRo
 export function compileRoute(object: RouteObject, lookup: RouteLookup): CompiledRoute {
   const compiler = new RouteCompiler(object, lookup);
   const isHttp = object.kind === 'HTTPRoute' || object.kind === 'GRPCRoute';
-  const { idleTimeouts, problems: unread } = routeIdleSettings(isHttp ? object.metadata.annotations : {});
-  const rules = compiler.rules().map((rule) => (idleTimeouts ? { ...rule, idleTimeouts } : rule));
+  const annotations = (isHttp ? object.metadata.annotations : undefined) ?? {};
+  const { idleTimeouts, problems } = routeIdleSettings(annotations);
+  const added = annotationFilters(annotations);
+  const unread = [...problems, ...added.problems];
+  const rules = compiler.rules().map((rule) => ({
+    ...rule,
+    ...(idleTimeouts && { idleTimeouts }),
+    // Ahead of the rule's own filters, which may respond themselves.
+    filters: [...added.filters, ...rule.filters],
+  }));
   const attached = (object.spec.parentRefs ?? [])
     .map((ref) => attach(object, ref, lookup))
     .filter((one) => one !== undefined);

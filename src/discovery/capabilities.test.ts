@@ -85,10 +85,12 @@ const route: Route = {
       matches: [{ path: { kind: 'prefix', value: '/v1' }, headers: [], query: [] }],
       filters: [
         {
-          kind: 'mirror',
-          backend: { kind: 'service', service: api, port: 81 },
-          numerator: 1,
-          denominator: 2,
+          $case: 'mirror',
+          value: {
+            backend: { service: api, port: 81, invalid: '' },
+            numerator: 1,
+            denominator: 2,
+          },
         },
       ],
       backends,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Generates src/discovery/gen from the .proto files. Requires Debian's protobuf-compiler and libprotobuf-dev.
+# Generates src/discovery/gen and the table of filters from the .proto files. Requires Debian's protobuf-compiler and libprotobuf-dev.
 set -euo pipefail
 cd "$(dirname "$0")"
 rm -rf gen && mkdir gen
@@ -8,3 +8,5 @@ protoc --plugin=../../node_modules/.bin/protoc-gen-ts_proto --proto_path=proto -
   proto/*.proto
 protoc --proto_path=proto --proto_path=/usr/include --descriptor_set_out=/dev/stdout proto/authorization.proto proto/weft.proto |
   node shapes.mjs >gen/shapes.ts
+protoc --proto_path=proto --proto_path=/usr/include --descriptor_set_out=/dev/stdout proto/weft.proto |
+  node filter-table.mjs >../waypoint/filters/table.generated.ts

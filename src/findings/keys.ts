@@ -1,6 +1,7 @@
 /** Finds labels and annotations without effect: mistyped, on a kind where Weft does not read them, or without a label they need. Pure. */
 import { nearest } from '../base/nearest.js';
 import { routeIdleKeys } from '../model/idle-settings.js';
+import { routeFilterKeys } from '../model/route-annotations.js';
 import {
   gatewayPolicyProblems,
   isProtection,
@@ -110,11 +111,11 @@ function ofIstio(kind: MemberKind, labels: Labels): Problem[] {
   return problems;
 }
 
-/** Annotations that set a waypoint's timeouts and path normalization, by the kinds on which they are read. */
+/** Annotations that set a waypoint's timeouts, path normalization and filters, by the kinds on which they are read. */
 const annotationKeys: Readonly<Record<AnnotatedKind, readonly string[]>> = {
   Gateway: gatewayKeys,
-  HTTPRoute: routeIdleKeys,
-  GRPCRoute: routeIdleKeys,
+  HTTPRoute: [...routeIdleKeys, ...routeFilterKeys],
+  GRPCRoute: [...routeIdleKeys, ...routeFilterKeys],
   TLSRoute: [],
   TCPRoute: [],
 };

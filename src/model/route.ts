@@ -41,34 +41,17 @@ export interface RouteMatch {
 /** Names are in lower case. */
 export type HeaderPair = pb.HeaderPair;
 
-export type PathChange =
-  | { readonly kind: 'full'; readonly value: string }
-  /** Replaces the path prefix of the rule's only match. */
-  | { readonly kind: 'prefix'; readonly value: string };
+export const pathChangeKinds: readonly string[] = ['full', 'prefix'];
+/** `kind`: `full` replaces the whole path, `prefix` the path prefix of the rule's only match. */
+export type PathChange = pb.PathChange;
 
 export type BackendTarget =
   | { readonly kind: 'service'; readonly service: ServiceKey; readonly port: number }
   /** Requests get 500, as the Gateway API specifies. `reason` is for logs. */
   | { readonly kind: 'invalid'; readonly reason: string };
 
-export type RouteFilter =
-  | ({ readonly kind: 'request-headers' | 'response-headers' } & pb.HeaderFilter)
-  | {
-      readonly kind: 'redirect';
-      readonly scheme?: string;
-      readonly hostname?: string;
-      readonly port?: number;
-      readonly path?: PathChange;
-      readonly statusCode: number;
-    }
-  | { readonly kind: 'rewrite'; readonly hostname?: string; readonly path?: PathChange }
-  | {
-      readonly kind: 'mirror';
-      readonly backend: BackendTarget;
-      readonly numerator: number;
-      readonly denominator: number;
-    }
-  | ({ readonly kind: 'cors' } & pb.CorsFilter);
+/** A filter as the control plane sends it. src/waypoint/filters has a file for each kind. */
+export type RouteFilter = NonNullable<pb.RouteFilter['filter']>;
 
 export interface RouteBackend {
   readonly target: BackendTarget;

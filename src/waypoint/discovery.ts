@@ -3,10 +3,12 @@ import { typeUrls } from '../discovery/types.js';
 import type { Route } from '../model/route.js';
 import type { ServicePolicy } from '../model/service-policy.js';
 import type { MeshUpdate } from '../state/store.js';
+import { filterProblem } from './filters/chain.js';
 import type { WaypointUpdate } from './state/waypoint-state.js';
 import { decodeTrust } from '../discovery/codec/node-pod.js';
 import { readAddress } from '../discovery/codec/address.js';
 import { readAuthorization } from '../discovery/codec/policy.js';
+import type { ReadResult } from '../discovery/codec/decoding.js';
 import { readRoute } from '../discovery/codec/route.js';
 import { readServicePolicy } from '../discovery/codec/service-policy.js';
 import { keepOr, subscribe } from '../discovery/subscription.js';
@@ -20,6 +22,13 @@ const emptyMesh = (): PendingMesh => ({
   policies: [],
   removedPolicies: [],
 });
+
+/** Reads a route. Filters that this waypoint cannot compile are problems: their rules respond with an error (routes/compile.ts). */
+function readRouteWithFilters(name: string, bytes: Uint8Array): ReadResult<Route> {
+  const { value, problems } = readRoute(name, bytes);
+  const ofFilters = (value?.rules ?? []).map(filterProblem).filter((one) => one !== undefined);
+  return { value, problems: [...problems, ...ofFilters] };
+}
 
 /** Collects the resources of one control plane message into one update. */
 export class PendingUpdate {
@@ -54,7 +63,7 @@ export class PendingUpdate {
       ),
       subscribe(
         typeUrls.route,
-        readRoute,
+        readRouteWithFilters,
         (route) => this.#routes.push(route),
         (names) => void this.#removedRoutes.push(...names),
       ),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import { Duplex } from 'node:stream';
 import { test } from 'node:test';
+import { filter } from '../support/filters.js';
 import { Http1Parser, HttpSyntaxError, type MessageHead } from '../../src/waypoint/http1/parser.js';
 import { defaultLimits } from '../../src/waypoint/limits.js';
 import { detectBytes } from '../../src/waypoint/listener/protocol-detection.js';
@@ -291,11 +292,10 @@ test(`routes with any content compile, and matching does not throw (seed ${seed}
                 : [{ kind: pick(['exact', 'regex'] as const), name: text(), value: text() }],
           })),
           filters: [
-            {
-              kind: 'rewrite' as const,
+            filter('rewrite', {
               hostname: text(),
               path: { kind: pick(['full', 'prefix'] as const), value: text() },
-            },
+            }),
           ],
         })),
       ),

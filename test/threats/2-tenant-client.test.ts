@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import type net from 'node:net';
 import { test, type TestContext } from 'node:test';
+import { filter, mirrorTo } from '../support/filters.js';
 import type { Route, RouteKey, RouteRule } from '../../src/model/route.js';
 import type { HttpMatch } from '../../src/model/policy.js';
 import { anyRequest, policy } from '../support/mesh.js';
@@ -88,12 +89,7 @@ test('a consumer route does not change where the requests of others go', async (
 
 test('a consumer route does not mirror the requests of others to the tenant', async (t) => {
   const { mesh, ask, stolen } = await scene(t);
-  const mirror = {
-    kind: 'mirror' as const,
-    backend: to('tenant', 'sink').target,
-    numerator: 1,
-    denominator: 1,
-  };
+  const mirror = mirrorTo(to('tenant', 'sink').target);
   mesh.route(consumer({ filters: [mirror] }));
   assert.match(await ask(other, '/secret', ['authorization: Bearer token']), /api got/);
   // The tenant's own requests are mirrored. Mirrored requests of others would have arrived before them.
@@ -109,7 +105,7 @@ test('a consumer route does not refuse, redirect or slow the requests of others'
   mesh.route(
     consumer({
       matches: [{ path: { kind: 'exact', value: '/only' }, headers: [], query: [] }],
-      filters: [{ kind: 'redirect', hostname: 'evil.example', statusCode: 302 }],
+      filters: [filter('redirect', { hostname: 'evil.example', statusCode: 302 })],
       requestTimeoutMs: 1,
     }),
   );
@@ -132,10 +128,10 @@ test("a consumer route does not weaken the Service's policies: the original and 
     ],
   });
   const rewrite = (value: string): RouteRule['filters'] => [
-    { kind: 'rewrite', path: { kind: 'full', value } },
+    filter('rewrite', { path: { kind: 'full', value } }),
   ];
   const header = (more: object): RouteRule['filters'] => [
-    { kind: 'request-headers', set: [], add: [], remove: [], ...more },
+    filter('requestHeaders', { set: [], add: [], remove: [], ...more }),
   ];
   assert.equal(status(await ask(tenant, '/public')), 200);
   mesh.route(consumer({ filters: rewrite('/admin') }));
@@ -183,7 +179,9 @@ test('a consumer route cannot change the headers by which the endpoint identifie
     { name: 'x-forwarded-client-cert', value: 'URI=spiffe://cluster.local/ns/bank/sa/teller' },
   ];
   for (const change of [{ set: lies }, { add: lies }, { remove: lies.map(({ name }) => name) }]) {
-    mesh.route(consumer({ filters: [{ kind: 'request-headers', set: [], add: [], remove: [], ...change }] }));
+    mesh.route(
+      consumer({ filters: [filter('requestHeaders', { set: [], add: [], remove: [], ...change })] }),
+    );
     const answer = await ask(tenant, '/', [`forwarded: for=192.0.2.1`]);
     const last = (name: string): string | undefined =>
       new RegExp(`^${name}: (.*)$`, 'm').exec(answer)?.[1]?.trim().split(', ').at(-1);

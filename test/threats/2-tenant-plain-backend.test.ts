@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test, type TestContext } from 'node:test';
+import { mirrorTo } from '../support/filters.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { RouteRule } from '../../src/model/route.js';
 import { key, service, workload } from '../support/mesh.js';
@@ -70,12 +71,7 @@ test("a consumer route cannot make the producer's waypoint connect to an address
 
 test("a consumer route cannot make the producer's waypoint mirror requests to an address without a tunnel", async (t) => {
   const { waypoint, enroll, inside, to } = await setUp(t, 'evil');
-  const mirror = {
-    kind: 'mirror' as const,
-    backend: { kind: 'service' as const, service: key('inside'), port: 80 },
-    numerator: 1,
-    denominator: 1,
-  };
+  const mirror = mirrorTo({ kind: 'service' as const, service: key('inside'), port: 80 });
   waypoint.apply({ routes: [to({ filters: [mirror] })] });
   assert.equal((await ask(waypoint.port)).headers['x-upstream'], 'api');
   // A mirrored request that is allowed arrives. A forbidden one would have arrived before it.

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { filter } from '../../../test/support/filters.js';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { parseIp } from '../../model/address.js';
 import { parseSpiffeId } from '../../model/identity.js';
@@ -211,7 +212,7 @@ const route: Route = {
   rules: [
     {
       matches: [{ path: { kind: 'prefix', value: '/v1' }, method: 'GET', headers: [], query: [] }],
-      filters: [{ kind: 'rewrite', hostname: 'x' }],
+      filters: [filter('rewrite', { hostname: 'x' })],
       backends: [{ target: { kind: 'service', service: api, port: 80 }, weight: 1, filters: [] }],
     },
     {

@@ -3,21 +3,21 @@
  * request that it may match; the other rules stay.
  */
 import { errorText, type Decoded } from '../../base/errors.js';
-import type {
-  BackendTarget,
-  PathChange,
-  PathMatch,
-  Route,
-  RouteFilter,
-  RouteKey,
-  RouteMatch,
-  RouteRule,
-  SessionPersistence,
-  ValueMatch,
+import {
+  pathChangeKinds,
+  type PathMatch,
+  type Route,
+  type RouteFilter,
+  type RouteKey,
+  type RouteMatch,
+  type RouteRule,
+  type SessionPersistence,
+  type ValueMatch,
 } from '../../model/route.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { routeShape } from '../gen/shapes.js';
 import * as pb from '../gen/weft.js';
+import { decodeTarget, encodeTarget } from './backend-target.js';
 import { need, oneOf, portNumber, present, readable, strict, type ReadResult } from './decoding.js';
 import { unknownFields, unknownText, type UnknownField } from './unknown-fields.js';
 
@@ -25,30 +25,7 @@ const objectKinds = { http: 'HTTPRoute', grpc: 'GRPCRoute', tls: 'TLSRoute', tcp
 const routeKinds = Object.keys(objectKinds) as readonly Route['kind'][];
 const pathKinds: readonly PathMatch['kind'][] = ['exact', 'prefix', 'regex', 'suffix'];
 const valueKinds: readonly ValueMatch['kind'][] = ['exact', 'regex'];
-const changeKinds: readonly PathChange['kind'][] = ['full', 'prefix'];
 const sessionKinds: readonly SessionPersistence['kind'][] = ['cookie', 'header'];
-
-const encodeTarget = (target: BackendTarget): pb.BackendTarget =>
-  target.kind === 'service'
-    ? { service: target.service, port: target.port, invalid: '' }
-    : { service: '', port: 0, invalid: target.reason || 'invalid' };
-
-function encodeFilter(filter: RouteFilter): pb.RouteFilter {
-  switch (filter.kind) {
-    case 'request-headers':
-      return { filter: { $case: 'requestHeaders', value: filter } };
-    case 'response-headers':
-      return { filter: { $case: 'responseHeaders', value: filter } };
-    case 'redirect':
-      return { filter: { $case: 'redirect', value: pb.RedirectFilter.fromPartial(filter) } };
-    case 'rewrite':
-      return { filter: { $case: 'rewrite', value: pb.RewriteFilter.fromPartial(filter) } };
-    case 'mirror':
-      return { filter: { $case: 'mirror', value: { ...filter, backend: encodeTarget(filter.backend) } } };
-    case 'cors':
-      return { filter: { $case: 'cors', value: filter } };
-  }
-}
 
 const encodeRule = (rule: RouteRule): pb.RouteRule => ({
   ...rule,
@@ -56,11 +33,11 @@ const encodeRule = (rule: RouteRule): pb.RouteRule => ({
   matches: rule.matches.map(({ path, method = '', headers, query, unreadable = false }) => ({
     ...{ pathKind: path?.kind ?? '', path: path?.value ?? '', method, headers, query, unreadable },
   })),
-  filters: rule.filters.map(encodeFilter),
+  filters: rule.filters.map((filter) => ({ filter })),
   backends: rule.backends.map((backend) => ({
     ...backend,
     target: encodeTarget(backend.target),
-    filters: backend.filters.map(encodeFilter),
+    filters: backend.filters.map((filter) => ({ filter })),
   })),
   idleTimeouts: rule.idleTimeouts,
   retry: rule.retry,
@@ -81,45 +58,10 @@ const decodeValueMatch = (message: pb.ValueMatch): ValueMatch => ({
   value: message.value,
 });
 
-function decodeTarget(message: pb.BackendTarget | undefined): BackendTarget {
-  if (!message) throw new Error('backend without target');
-  if (message.invalid !== '') return { kind: 'invalid', reason: message.invalid };
-  return {
-    kind: 'service',
-    service: need(message.service, 'service of a backend') as ServiceKey,
-    port: portNumber(message.port),
-  };
-}
-
-const decodeChange = (message: pb.PathChange | undefined): { readonly path?: PathChange } =>
-  message ? { path: { kind: oneOf(changeKinds, message.kind, 'path change'), value: message.value } } : {};
-
+/** What a kind of filter needs of its configuration is checked where waypoints compile it (src/waypoint/filters). */
 function decodeFilter({ filter }: pb.RouteFilter): RouteFilter {
-  switch (filter?.$case) {
-    case undefined:
-      throw new Error('filter of unknown kind');
-    case 'requestHeaders':
-      return { kind: 'request-headers', ...filter.value };
-    case 'responseHeaders':
-      return { kind: 'response-headers', ...filter.value };
-    case 'redirect': {
-      const { scheme, hostname, port, path, statusCode } = filter.value;
-      if (statusCode < 300 || statusCode > 399) throw new Error(`redirect with status ${statusCode}`);
-      if (port !== 0) portNumber(port);
-      return { kind: 'redirect', ...present({ scheme, hostname, port }), ...decodeChange(path), statusCode };
-    }
-    case 'rewrite': {
-      const { hostname, path } = filter.value;
-      return { kind: 'rewrite', ...present({ hostname }), ...decodeChange(path) };
-    }
-    case 'mirror': {
-      const { backend, numerator, denominator } = filter.value;
-      if (denominator === 0) throw new Error('mirror of a fraction without denominator');
-      return { kind: 'mirror', backend: decodeTarget(backend), numerator, denominator };
-    }
-    case 'cors':
-      return { kind: 'cors', ...filter.value };
-  }
+  if (!filter) throw new Error('filter of unknown kind');
+  return filter;
 }
 
 const decodeSession = (message: pb.SessionPersistence): SessionPersistence => {
@@ -287,7 +229,7 @@ export const routeValues: Readonly<Record<string, readonly string[]>> = {
   'Route.kind': routeKinds,
   'RouteMatch.path_kind': pathKinds,
   'ValueMatch.kind': valueKinds,
-  'PathChange.kind': changeKinds,
+  'PathChange.kind': pathChangeKinds,
   'SessionPersistence.kind': sessionKinds,
 };
 

@@ -59,7 +59,7 @@ export const pathChangeShape: Shape = { name: 'PathChange', fields: { 1: ['kind'
 
 export const backendTargetShape: Shape = { name: 'BackendTarget', fields: { 1: ['service'], 2: ['port'], 3: ['invalid'] } };
 
-export const routeFilterShape: Shape = { name: 'RouteFilter', fields: { 1: ['request_headers', () => headerFilterShape], 2: ['response_headers', () => headerFilterShape], 3: ['redirect', () => redirectFilterShape], 4: ['rewrite', () => rewriteFilterShape], 5: ['mirror', () => mirrorFilterShape], 6: ['cors', () => corsFilterShape] } };
+export const routeFilterShape: Shape = { name: 'RouteFilter', fields: { 1: ['request_headers', () => headerFilterShape], 2: ['response_headers', () => headerFilterShape], 3: ['redirect', () => redirectFilterShape], 4: ['rewrite', () => rewriteFilterShape], 5: ['mirror', () => mirrorFilterShape], 6: ['cors', () => corsFilterShape], 7: ['via', () => viaFilterShape] } };
 
 export const headerFilterShape: Shape = { name: 'HeaderFilter', fields: { 1: ['set', () => headerPairShape], 2: ['add', () => headerPairShape], 3: ['remove'] } };
 
@@ -70,6 +70,8 @@ export const rewriteFilterShape: Shape = { name: 'RewriteFilter', fields: { 1: [
 export const mirrorFilterShape: Shape = { name: 'MirrorFilter', fields: { 1: ['backend', () => backendTargetShape], 2: ['numerator'], 3: ['denominator'] } };
 
 export const corsFilterShape: Shape = { name: 'CorsFilter', fields: { 1: ['allow_origins'], 2: ['allow_methods'], 3: ['allow_headers'], 4: ['expose_headers'], 5: ['allow_credentials'], 6: ['max_age_s'] } };
+
+export const viaFilterShape: Shape = { name: 'ViaFilter', fields: { 1: ['pseudonym'] } };
 
 export const routeBackendShape: Shape = { name: 'RouteBackend', fields: { 1: ['target', () => backendTargetShape], 2: ['weight'], 3: ['filters', () => routeFilterShape] } };
 

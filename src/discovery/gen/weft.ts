@@ -184,6 +184,7 @@ export interface RouteFilter {
     | { readonly $case: "rewrite"; readonly value: RewriteFilter }
     | { readonly $case: "mirror"; readonly value: MirrorFilter }
     | { readonly $case: "cors"; readonly value: CorsFilter }
+    | { readonly $case: "via"; readonly value: ViaFilter }
     | undefined;
 }
 
@@ -220,6 +221,11 @@ export interface CorsFilter {
   readonly exposeHeaders: readonly string[];
   readonly allowCredentials: boolean;
   readonly maxAgeS: number;
+}
+
+export interface ViaFilter {
+  /** The name of the waypoint in Via fields: a token, or host[:port]. */
+  readonly pseudonym: string;
 }
 
 export interface RouteBackend {
@@ -2003,6 +2009,9 @@ export const RouteFilter: MessageFns<RouteFilter> = {
       case "cors":
         CorsFilter.encode(message.filter.value, writer.uint32(50).fork()).join();
         break;
+      case "via":
+        ViaFilter.encode(message.filter.value, writer.uint32(58).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2068,6 +2077,14 @@ export const RouteFilter: MessageFns<RouteFilter> = {
             message.filter = { $case: "cors", value: CorsFilter.decode(reader, reader.uint32()) };
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.filter = { $case: "via", value: ViaFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2119,6 +2136,12 @@ export const RouteFilter: MessageFns<RouteFilter> = {
       case "cors": {
         if (object.filter?.value !== undefined && object.filter?.value !== null) {
           message.filter = { $case: "cors", value: CorsFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "via": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "via", value: ViaFilter.fromPartial(object.filter.value) };
         }
         break;
       }
@@ -2579,6 +2602,61 @@ export const CorsFilter: MessageFns<CorsFilter> = {
     message.exposeHeaders = object.exposeHeaders?.map((e) => e) || [];
     message.allowCredentials = object.allowCredentials ?? false;
     message.maxAgeS = object.maxAgeS ?? 0;
+    return message;
+  },
+};
+
+function createBaseViaFilter(): ViaFilter {
+  return { pseudonym: "" };
+}
+
+export const ViaFilter: MessageFns<ViaFilter> = {
+  encode(message: ViaFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pseudonym !== "") {
+      writer.uint32(10).string(message.pseudonym);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ViaFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseViaFilter() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pseudonym = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ViaFilter>): ViaFilter {
+    return ViaFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ViaFilter>): ViaFilter {
+    const message = createBaseViaFilter() as any;
+    message.pseudonym = object.pseudonym ?? "";
     return message;
   },
 };

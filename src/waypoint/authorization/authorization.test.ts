@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { test, type TestContext } from 'node:test';
+import { mirrorTo } from '../../../test/support/filters.js';
 import { behind, id, key, policy, service, workload } from '../../../test/support/mesh.js';
 import {
   ask,
@@ -186,7 +187,7 @@ test('a mirror is a request to another Service, whose policies apply to the clie
     response.end();
   });
   const mirror = {
-    filters: [{ kind: 'mirror' as const, backend: backend('copy').target, numerator: 1, denominator: 1 }],
+    filters: [mirrorTo(backend('copy').target)],
   };
   const waypoint = await startWaypoint(t, {
     backends: { api: [api.port], copy: [copy.port] },

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { test } from 'node:test';
+import { filter } from '../../../test/support/filters.js';
 import { id, key, policy, anyRequest } from '../../../test/support/mesh.js';
 import {
   ask,
@@ -29,8 +30,8 @@ test('policies authorize the request as the client sent it, before a rule’s ch
   const rewriting = route('r', [
     {
       filters: [
-        { kind: 'request-headers', set: [{ name: 'x-role', value: 'user' }], add: [], remove: ['x-bad'] },
-        { kind: 'rewrite', hostname: 'inner', path: { kind: 'prefix', value: '/inner' } },
+        filter('requestHeaders', { set: [{ name: 'x-role', value: 'user' }], add: [], remove: ['x-bad'] }),
+        filter('rewrite', { hostname: 'inner', path: { kind: 'prefix', value: '/inner' } }),
       ],
     },
   ]);
@@ -106,7 +107,7 @@ test('the request as changed by a rule is authorized too: the rule’s author ma
     [
       {
         matches: prefix('/public'),
-        filters: [{ kind: 'rewrite', path: { kind: 'prefix', value: '/admin' } }],
+        filters: [filter('rewrite', { path: { kind: 'prefix', value: '/admin' } })],
       },
     ],
     { namespace: 'evil' },
@@ -144,12 +145,11 @@ test('only the waypoint names the client: neither a rule nor a trailer can', asy
       route('r', [
         {
           filters: [
-            {
-              kind: 'request-headers',
+            filter('requestHeaders', {
               set: [{ name: 'x-forwarded-client-cert', value: 'URI=spiffe://evil' }],
               add: [{ name: 'x-forwarded-client-cert', value: 'URI=spiffe://worse' }],
               remove: [],
-            },
+            }),
           ],
         },
       ]),

@@ -19,6 +19,8 @@ export class RequestAuthorization {
   #headers: Headers | undefined;
   #original: HttpAttributes | undefined;
   #verdict: Verdict | undefined;
+  /** The Service's policies were evaluated, so a recheck may evaluate them: earlier stages add what the policies match. */
+  #isAuthorized = false;
 
   constructor(
     private readonly state: WaypointState,
@@ -35,6 +37,11 @@ export class RequestAuthorization {
     this.#headers ??= [...this.head.headers];
   }
 
+  /** The headers that the client sent, before any rule's changes. */
+  get originalHeaders(): Headers {
+    return this.#headers ?? this.head.headers;
+  }
+
   /** The attributes of the request as the client sent it, before any rule's changes. */
   originalAttributes(): HttpAttributes {
     const readings = readingsOnDemand(this.path);
@@ -44,8 +51,7 @@ export class RequestAuthorization {
       get paths() {
         return readings();
       },
-      header: (name) =>
-        name === 'host' ? this.authority : joinedHeader(this.#headers ?? this.head.headers, name),
+      header: (name) => (name === 'host' ? this.authority : joinedHeader(this.originalHeaders, name)),
     });
   }
 
@@ -61,6 +67,7 @@ export class RequestAuthorization {
   ofService(): LocalReply | undefined {
     const lost = notServed(this.state, this.destination);
     if (lost !== undefined) return notServedReply(lost);
+    this.#isAuthorized = true;
     const verdict = this.#serviceVerdict();
     if (verdict === undefined) return undefined;
     this.#verdict = verdict;
@@ -86,7 +93,7 @@ export class RequestAuthorization {
   ): LocalReply | undefined {
     const lost = notServed(this.state, this.destination);
     if (lost !== undefined) return notServedReply(lost);
-    const ofService = this.#serviceVerdict();
+    const ofService = this.#isAuthorized ? this.#serviceVerdict() : undefined;
     if (ofService?.allowed === false) return this.#forbidden(ofService, hasBegun);
     if (!endpoint) return undefined;
     const unknown = unknownService(this.state, sent);

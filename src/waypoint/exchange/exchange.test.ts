@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { test } from 'node:test';
+import { filter, mirrorTo } from '../../../test/support/filters.js';
 import { id } from '../../../test/support/mesh.js';
 import {
   rawResponder,
@@ -92,15 +93,15 @@ test('filters of the rule and of the backend change the request and the response
     response.setHeader('set-cookie', ['a=1', 'b=2']);
     echoHandler('a')(request, response);
   });
-  const change = (kind: 'request-headers' | 'response-headers', name: string) => ({
-    kind,
-    set: [{ name, value: 'set' }],
-    add: [
-      { name: 'x-list', value: name },
-      { name: 'set-cookie', value: `${name}=1` },
-    ],
-    remove: ['x-old'],
-  });
+  const change = (kind: 'requestHeaders' | 'responseHeaders', name: string) =>
+    filter(kind, {
+      set: [{ name, value: 'set' }],
+      add: [
+        { name: 'x-list', value: name },
+        { name: 'set-cookie', value: `${name}=1` },
+      ],
+      remove: ['x-old'],
+    });
   const waypoint = await startWaypoint(t, {
     backends: { api: [upstream.port] },
     routes: [
@@ -108,19 +109,19 @@ test('filters of the rule and of the backend change the request and the response
         {
           matches: prefix('/a'),
           filters: [
-            change('request-headers', 'x-rule'),
-            change('response-headers', 'x-rule'),
-            { kind: 'rewrite', hostname: 'other.test', path: { kind: 'prefix', value: '/b' } },
+            change('requestHeaders', 'x-rule'),
+            change('responseHeaders', 'x-rule'),
+            filter('rewrite', { hostname: 'other.test', path: { kind: 'prefix', value: '/b' } }),
           ],
           backends: [
             backend('api', 1, {
-              filters: [change('request-headers', 'x-backend'), change('response-headers', 'x-backend')],
+              filters: [change('requestHeaders', 'x-backend'), change('responseHeaders', 'x-backend')],
             }),
           ],
         },
         {
           matches: prefix('/moved'),
-          filters: [{ kind: 'redirect', hostname: 'x.test', statusCode: 308 }],
+          filters: [filter('redirect', { hostname: 'x.test', statusCode: 308 })],
           backends: [],
         },
       ]),
@@ -154,8 +155,7 @@ test('a mirror gets a copy with its body, and does not delay the request', async
     // The mirror never responds.
     request.on('end', () => seen.push(`${request.method} ${request.url} ${Buffer.concat(parts).toString()}`));
   });
-  const mirror = (numerator: number, name = 'copy') =>
-    ({ kind: 'mirror', backend: backend(name).target, numerator, denominator: 100 }) as const;
+  const mirror = (numerator: number, name = 'copy') => mirrorTo(backend(name).target, numerator, 100);
   const dead = await deadPort();
   const waypoint = await startWaypoint(t, {
     backends: { api: [main.port], copy: [copy.port], dead: [dead], flaky: [dead, main.port] },

@@ -1,14 +1,16 @@
 /**
- * One request, from its head to the end of its response. Read the file from `start` downwards: limits, the Service's policies, the route's
- * rule, filters; then the router (router.ts) sends the request to an endpoint. Below that: events of the client, the response, and the end.
+ * One request, from its head to the end of its response. Read the file from `start` downwards: the filters of the Service port, the route's
+ * rule and its filters, the backend and its filters; then the router (router.ts) sends the request to an endpoint. Below that: events of the
+ * client, the response, and the end.
  */
 import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { formatSocketAddress } from '../../model/address.js';
-import type { BackendTarget, RouteFilter } from '../../model/route.js';
+import type { BackendTarget } from '../../model/route.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
+import type { FilterList, PortChain } from '../filters/chain.js';
+import type { FilterResponse } from '../filters/filter.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
-import { RequestFilters } from '../filters/request-filters.js';
 import { isGrpcType } from '../http/grpc.js';
 import { headerOf, type Headers } from '../http/headers.js';
 import type {
@@ -18,30 +20,34 @@ import type {
   RequestHead,
   ResponseHead,
 } from '../http/http-stream.js';
-import { localReplyHead, noRoute, requestLimitReply, type LocalReply } from '../http/local-reply.js';
+import { localReplyHead, noRoute, type LocalReply } from '../http/local-reply.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import { RouteSelection } from '../routes/route-selection.js';
 import { RequestInfo } from '../telemetry/request-info.js';
+import type { HttpVersion } from '../cluster/http-version.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
+import { FilterRun, type FilteredExchange } from './filter-run.js';
 import { IdleClock, idleTimeoutsOf } from './idle-timeouts.js';
 import { Router, type RoutedRequest } from './router.js';
 
-export class Exchange implements DownstreamListener, RoutedRequest, ActiveRequest {
+export class Exchange implements DownstreamListener, FilteredExchange, RoutedRequest, ActiveRequest {
   readonly #startedMs = performance.now();
   readonly idle = new IdleClock(this.#startedMs);
   readonly info: RequestInfo;
   readonly authorization: RequestAuthorization;
   readonly route: RouteSelection;
   mirrors: Mirrors | undefined;
+  slots: unknown[] | undefined;
   readonly #head: RequestHead;
+  /** The filters of the Service port, as they were when the request arrived. */
+  readonly #port: PortChain;
+  readonly #filters = new FilterRun(this);
   readonly #router: Router;
   #requestTimer: NodeJS.Timeout | undefined;
-  #filters: RequestFilters | undefined;
   /** The index in the context's exchanges (IntrusiveSet). */
   slot = -1;
-  #hasShare = false;
   #responseStarted = false;
   #responseEnded = false;
   #over = false;
@@ -57,20 +63,27 @@ export class Exchange implements DownstreamListener, RoutedRequest, ActiveReques
     this.info = new RequestInfo(client, destination, downstream, this.#startedMs);
     this.authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
     this.route = new RouteSelection(context.state, context.clusters, client, destination, downstream.head);
+    this.#port = context.state.portChain;
     this.#router = new Router(this);
     downstream.listener = this;
   }
 
   start(): void {
+    this.context.exchanges.add(this);
+    this.#filters.enter(this.#port.shedding);
+  }
+
+  /** All filters of a list have let the request go on: its next step. */
+  onPassed(list: FilterList): void {
+    if (list === this.#port.shedding) return this.#admitted();
+    if (list === this.#port.list) return this.#matchRoute();
+    if (list === this.route.matched?.chain.list) return this.#chooseBackend();
+    this.#router.start();
+  }
+
+  #admitted(): void {
     const { context, downstream, destination } = this;
     const head = this.#head;
-    const reached = context.requestShares.take(this.client.name, this.client.group);
-    if (reached !== undefined) {
-      context.onLimitReached(reached === 'all' ? 'requests' : 'requests-per-client');
-      return this.#refuse(requestLimitReply(reached, context.limits.requestsMax));
-    }
-    this.#hasShare = true;
-    context.exchanges.add(this);
     if (downstream.hasBody) downstream.pause();
     if (head.authority === '') {
       head.authority =
@@ -81,49 +94,61 @@ export class Exchange implements DownstreamListener, RoutedRequest, ActiveReques
     this.authorization.authority = this.info.authority = head.authority;
     addForwarding(head.headers, this.client);
     this.#span = context.tracing?.begin(head);
+    this.#filters.enter(this.#port.list);
+  }
 
-    const refusal = this.authorization.ofService();
-    if (refusal) return this.#refuse(refusal);
+  #matchRoute(): void {
     if (!this.route.match()) return this.#refuse(noRoute);
-    const { rule } = this.route;
-    if (!rule) return this.#router.start();
-    this.info.route = this.route.matched?.label;
-    this.#filters = this.#newFilters();
-    if (!this.#filterRequest(rule.filters)) return;
-    if (rule.requestTimeoutMs) {
-      this.#requestTimer = setTimeout(() => this.#timeout('request timeout'), rule.requestTimeoutMs);
+    const { matched } = this.route;
+    if (!matched) return this.#filters.enter(this.#port.withoutRoute);
+    this.info.route = matched.label;
+    const { requestTimeoutMs } = matched.rule;
+    if (requestTimeoutMs) {
+      // The time in which filters were pending counts.
+      const leftMs = Math.max(0, requestTimeoutMs - (performance.now() - this.#startedMs));
+      this.#requestTimer = setTimeout(() => this.#timeout('request timeout'), Math.ceil(leftMs));
     }
+    this.#filters.enter(matched.chain.list);
+  }
+
+  #chooseBackend(): void {
     const backend = this.route.chooseBackend();
-    if (backend && backend.filters.length > 0 && !this.#filterRequest(backend.filters)) return;
-    this.#router.start();
+    const list = backend && this.route.matched?.chain.backends.get(backend);
+    if (list) this.#filters.enter(list);
+    else this.#router.start();
   }
 
-  #newFilters(): RequestFilters {
-    const { destination } = this;
-    return new RequestFilters({
-      head: this.#head,
-      client: this.client,
-      authorization: this.authorization,
-      port: destination.kind === 'service' ? destination.port : destination.dialed.port,
-      mergeSlashes: this.context.mergeSlashes,
-      mirror: (backend) => (this.mirrors ??= new Mirrors()).add(this.#mirror(backend)),
-    });
+  /** A filter responds in the endpoint's place. */
+  onFilterResponse(response: FilterResponse): void {
+    if (response.kind === 'reply') this.#refuse(response.reply);
+    else this.#respond(response.head, response.body);
   }
 
-  /** Applies filters to the request. False: a filter responded. */
-  #filterRequest(filters: readonly RouteFilter[]): boolean {
-    const response = this.#filters?.apply(filters, this.route.matched?.prefix);
-    if (response?.kind === 'respond') this.#respond(response.head);
-    else if (response) this.#refuse(response.refusal);
-    return !response;
+  /** A filter's promise is pending: further bytes of the body would have to be buffered without bound. */
+  onSuspended(): void {
+    if (this.downstream.hasBody && !this.#router.requestEnded) this.downstream.pause();
   }
 
-  #mirror(backend: BackendTarget): Mirror {
-    return new Mirror(this.context, this.client, backend, {
+  mirror(target: BackendTarget): void {
+    const mirror = new Mirror(this.context, this.client, target, {
       isHttp2: this.downstream.version === 'HTTP/2',
       isGrpc: this.isGrpc,
       asked: () => this.authorization.originalAttributes(),
     });
+    (this.mirrors ??= new Mirrors()).add(mirror);
+  }
+
+  get dialedPort(): number {
+    const { destination } = this;
+    return destination.kind === 'service' ? destination.port : destination.dialed.port;
+  }
+
+  get matchedPrefix(): string | undefined {
+    return this.route.matched?.prefix;
+  }
+
+  get upstreamVersion(): HttpVersion | undefined {
+    return this.#router.responseVersion;
   }
 
   get isGrpc(): boolean {
@@ -181,7 +206,7 @@ export class Exchange implements DownstreamListener, RoutedRequest, ActiveReques
   }
 
   onResponse(head: ResponseHead, hasBody: boolean): void {
-    this.#filterResponse(head);
+    this.#filters.onResponse(head);
     this.#addSession(head);
     this.#responseStarted = true;
     this.info.status = head.status;
@@ -195,7 +220,7 @@ export class Exchange implements DownstreamListener, RoutedRequest, ActiveReques
     clearTimeout(this.#requestTimer);
     this.#responseStarted = true;
     this.info.status = 101;
-    this.#filterResponse(head);
+    this.#filters.onResponse(head);
     this.#addSession(head);
     this.downstream.respond(head, false);
     this.downstream.upgraded();
@@ -250,11 +275,6 @@ export class Exchange implements DownstreamListener, RoutedRequest, ActiveReques
 
   // --- the end ---------------------------------------------------------------------------------------------------------
 
-  #filterResponse(head: ResponseHead): void {
-    const { rule, backend } = this.route;
-    if (rule) this.#filters?.applyToResponse(head, backend?.filters ?? none, rule.filters);
-  }
-
   #addSession(head: ResponseHead): void {
     const { endpoint } = this.#router;
     if (endpoint) this.route.addSession(head, endpoint);
@@ -269,12 +289,17 @@ export class Exchange implements DownstreamListener, RoutedRequest, ActiveReques
     this.#respond(head);
   }
 
-  #respond(head: ResponseHead): void {
+  #respond(head: ResponseHead, body?: Buffer): void {
     this.#router.cancel();
-    this.#filterResponse(head);
+    this.#filters.onResponse(head);
     this.#responseStarted = true;
     this.info.status = head.status;
-    this.downstream.respond(head, false);
+    this.downstream.respond(head, body !== undefined);
+    if (body) {
+      this.info.bytesSent += body.length;
+      this.downstream.write(body);
+      this.downstream.end();
+    }
     this.#finish();
   }
 
@@ -289,12 +314,10 @@ export class Exchange implements DownstreamListener, RoutedRequest, ActiveReques
     this.downstream.listener = undefined;
     const { context, info } = this;
     context.exchanges.delete(this);
-    if (this.#hasShare) context.requestShares.release(this.client.name, this.client.group);
+    this.#filters.end();
     info.attempts = attempts;
     info.end(endpoint, this.authorization.verdict, this.isGrpc, performance.now() - this.#startedMs);
     if (this.#span) context.tracing?.end(this.#span, info);
     context.onRequestEnd(info);
   }
 }
-
-const none: readonly never[] = [];

@@ -73,6 +73,12 @@ export class Router implements UpstreamListener {
     return this.#attempts.count;
   }
 
+  /** The HTTP version of the endpoint's response; undefined if no response was passed on. */
+  get responseVersion(): HttpVersion | undefined {
+    const { endpoint } = this.#attempts;
+    return this.#responded && endpoint ? this.#versionOf(endpoint) : undefined;
+  }
+
   /** The client has sent its whole request. After an upgrade: the client's direction has ended. */
   get requestEnded(): boolean {
     return this.#requestEnded;

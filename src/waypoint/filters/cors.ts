@@ -1,9 +1,39 @@
-/** CORS: responses to preflights, and headers of responses to requests from other origins. */
-import type { RouteFilter } from '../../model/route.js';
+/** CORS: responses to preflights, and headers of responses to requests from other origins (Gateway API, HTTPCORSFilter). */
+import type { CorsFilter } from '../../discovery/gen/weft.js';
 import { headerOf, removeHeader, type Headers } from '../http/headers.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
+import { isFieldValue } from './config-values.js';
+import { Slot, type FilterKind } from './filter.js';
 
-export type CorsFilter = Extract<RouteFilter, { kind: 'cors' }>;
+/** The CORS filter that decides about the response: the last one, whose rule or backend is closer to the endpoint. */
+const decisive = new Slot<CorsFilter>();
+
+export const cors: FilterKind<CorsFilter> = {
+  stage: 'route',
+  // The endpoint's own CORS headers, and those that other filters set, are replaced.
+  respondsLast: true,
+  compile(config) {
+    const filter: CorsFilter = {
+      ...config,
+      allowOrigins: config.allowOrigins.filter(isFieldValue),
+      allowMethods: config.allowMethods.filter(isFieldValue),
+      allowHeaders: config.allowHeaders.filter(isFieldValue),
+      exposeHeaders: config.exposeHeaders.filter(isFieldValue),
+    };
+    return {
+      onRequest(request) {
+        const head = preflightOf(request.downstream.head, filter);
+        // The response to a preflight is complete: no CORS headers are added to it later.
+        decisive.set(request, head ? undefined : filter);
+        return head && { kind: 'response', head };
+      },
+      onResponse(request, { headers }) {
+        if (decisive.get(request) !== filter) return;
+        addCorsHeaders(headers, headerOf(request.authorization.originalHeaders, 'origin'), filter);
+      },
+    };
+  },
+};
 
 function originAllowed(filter: CorsFilter, origin: string): boolean {
   return filter.allowOrigins.some((allowed) => {

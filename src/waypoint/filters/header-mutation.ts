@@ -1,10 +1,17 @@
-/** Filters that set, add or remove header fields. */
-import type { RouteFilter } from '../../model/route.js';
+/** Sets, adds and removes header fields, of a request or of a response (Gateway API, HTTPHeaderFilter). */
+import type { HeaderFilter } from '../../discovery/gen/weft.js';
+import type { HeaderPair } from '../../model/route.js';
 import { removeHeader, setHeader, type Headers } from '../http/headers.js';
+import { isFieldValue, isSettable } from './config-values.js';
 
-export type HeaderFilter = Extract<RouteFilter, { readonly kind: 'request-headers' | 'response-headers' }>;
+/** The filter without the fields that no rule may set. `host` is one of them, unless `isHostValue` allows its value. */
+export function safeChange(filter: HeaderFilter, isHostValue: (value: string) => boolean): HeaderFilter {
+  const isSafe = ({ name, value }: HeaderPair): boolean =>
+    isSettable(name) && isFieldValue(value) && (name !== 'host' || isHostValue(value));
+  return { ...filter, set: filter.set.filter(isSafe), add: filter.add.filter(isSafe) };
+}
 
-/** Gateway API, HTTPHeaderFilter, in place: `set` replaces all values, `add` appends a value, `remove` removes all values. */
+/** In place: `set` replaces all values, `add` appends a value, `remove` removes all values. */
 export function changeHeaders(headers: Headers, filter: HeaderFilter): void {
   for (const { name, value } of filter.set) setHeader(headers, name, value);
   for (const { name, value } of filter.add) {

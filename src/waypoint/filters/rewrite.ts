@@ -1,16 +1,40 @@
-/** Changes a request's path for a rewrite or a redirect. */
+/** Rewrites a request's host and path (Gateway API, HTTPURLRewriteFilter). */
+import { errorText } from '../../base/errors.js';
+import type { RewriteFilter } from '../../discovery/gen/weft.js';
 import type { PathChange } from '../../model/route.js';
+import { normalizePath } from '../../policy/path.js';
+import type { RequestHead } from '../http/http-stream.js';
+import { invalidBackend } from '../http/local-reply.js';
+import { isHost } from './config-values.js';
+import type { FilterKind, FilterResponse } from './filter.js';
+import { changePath, safePathChange } from './path-change.js';
 
-/** Returns the changed path. `path` includes the query; `prefix`: the path prefix that the rule matched by. */
-export function changePath(path: string, change: PathChange, prefix: string | undefined): string {
-  const at = path.indexOf('?');
-  const [bare, query] = at < 0 ? [path, ''] : [path.slice(0, at), path.slice(at)];
-  if (change.kind === 'full')
-    return (change.value.startsWith('/') ? change.value : `/${change.value}`) + query;
-  const matched = prefix === undefined || prefix === '/' ? '' : prefix;
-  const rest = bare.slice(matched.length);
-  const base = change.value.endsWith('/') ? change.value.slice(0, -1) : change.value;
-  // Exactly one slash between both parts.
-  const joined = rest === '' ? base || '/' : `${base}${rest.startsWith('/') ? '' : '/'}${rest}`;
-  return (joined.startsWith('/') ? joined : `/${joined}`) + query;
+export const rewrite: FilterKind<RewriteFilter> = {
+  stage: 'route',
+  compile(config) {
+    const hostname = isHost(config.hostname) ? config.hostname : undefined;
+    const path = safePathChange(config.path);
+    return {
+      onRequest({ downstream: { head }, context, matchedPrefix }) {
+        if (hostname !== undefined) head.authority = hostname;
+        return path && rewritePath(head, path, matchedPrefix, context.mergeSlashes);
+      },
+    };
+  },
+};
+
+/** Rewrites the path. The result is normalized as a client's path is. */
+function rewritePath(
+  head: RequestHead,
+  change: PathChange,
+  prefix: string | undefined,
+  mergeSlashes: boolean,
+): FilterResponse | undefined {
+  try {
+    head.path = normalizePath(changePath(head.path, change, prefix), mergeSlashes);
+    return undefined;
+  } catch (error) {
+    const why = `the rule's rewrite results in an invalid path: ${errorText(error)}`;
+    return { kind: 'reply', reply: invalidBackend(why) };
+  }
 }

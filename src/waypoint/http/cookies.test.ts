@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
 import { test } from 'node:test';
+import { filter } from '../../../test/support/filters.js';
 import {
   converse,
   http2Upstream,
@@ -49,7 +50,7 @@ test('two cookie lines are joined for HTTP/1 and HTTP/2 endpoints', async (t) =>
       route('r', [
         {
           filters: [
-            { kind: 'request-headers', set: [], add: [{ name: 'cookie', value: 'd=4' }], remove: [] },
+            filter('requestHeaders', { set: [], add: [{ name: 'cookie', value: 'd=4' }], remove: [] }),
           ],
           backends: [backend('api')],
         },

@@ -1,4 +1,5 @@
 /** The waypoint's own responses (Envoy: local replies): status, flag, code and reason of each. */
+import type { Headers } from './headers.js';
 import type { ResponseHead, UpstreamFailure } from './http-stream.js';
 import type { ResponseFlag } from '../telemetry/request-record.js';
 
@@ -7,6 +8,8 @@ export interface LocalReply {
   readonly flag: ResponseFlag;
   readonly code: string;
   readonly why: string;
+  /** Header fields of the response, for instance when to try again. */
+  readonly headers?: Headers;
 }
 
 /** The reply if a request limit is reached. `reached`: the limit of all clients together, or this client's share of it. */
@@ -32,6 +35,14 @@ export const invalidBackend = (why: string): LocalReply => ({
   flag: 'NC',
   code: 'WEFT_BACKEND_INVALID',
   why,
+});
+
+/** The reply if a filter failed: it is unknown whether the request may go on. */
+export const filterFailed = (why: string): LocalReply => ({
+  status: 500,
+  flag: 'LR',
+  code: 'WEFT_FILTER_FAILED',
+  why: `a filter failed: ${why}`,
 });
 
 export const noHealthyEndpoint = (service: string): LocalReply => ({
@@ -80,7 +91,7 @@ function grpcStatusOf(status: number): number {
 }
 
 /** The response head of a local reply. The client learns at most the flag, never the reason. */
-export function localReplyHead({ status, flag }: LocalReply, isGrpc: boolean): ResponseHead {
+export function localReplyHead({ status, flag, headers = [] }: LocalReply, isGrpc: boolean): ResponseHead {
   return isGrpc
     ? {
         status: 200,
@@ -91,7 +102,8 @@ export function localReplyHead({ status, flag }: LocalReply, isGrpc: boolean): R
           String(grpcStatusOf(status)),
           'grpc-message',
           flag,
+          ...headers,
         ],
       }
-    : { status, headers: [] };
+    : { status, headers: [...headers] };
 }

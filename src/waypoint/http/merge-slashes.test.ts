@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
 import { test, type TestContext } from 'node:test';
+import { filter } from '../../../test/support/filters.js';
 import { anyRequest, policy } from '../../../test/support/mesh.js';
 import {
   ask,
@@ -78,7 +79,7 @@ test('with slashes kept, routes match the path as it is, and a rewrite keeps the
     route('r', [
       {
         matches: [{ path: { kind: 'prefix', value: '/v1' }, headers: [], query: [] }],
-        filters: [{ kind: 'rewrite', path: { kind: 'prefix', value: '/' } }],
+        filters: [filter('rewrite', { path: { kind: 'prefix', value: '/' } })],
       },
     ]),
   ];

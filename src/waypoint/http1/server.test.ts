@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type http from 'node:http';
 import { test } from 'node:test';
+import { filter } from '../../../test/support/filters.js';
 import {
   ask,
   backend,
@@ -297,19 +298,17 @@ test('neither clients nor routes can split a response or a request', async (t) =
         {
           matches: [{ path: { kind: 'prefix', value: '/redirect' }, headers: [], query: [] }],
           filters: [
-            {
-              kind: 'redirect',
+            filter('redirect', {
               hostname: evil,
               scheme: evil,
               path: { kind: 'full', value: `/${evil}` },
               statusCode: 302,
-            },
+            }),
           ],
         },
         {
           filters: [
-            {
-              kind: 'request-headers',
+            filter('requestHeaders', {
               set: [
                 { name: 'x-good', value: 'y' },
                 { name: 'x-evil', value: evil },
@@ -319,10 +318,9 @@ test('neither clients nor routes can split a response or a request', async (t) =
               ],
               add: [{ name: `x-name\r\n${evil}`, value: 'a' }],
               remove: [],
-            },
-            { kind: 'rewrite', hostname: evil, path: { kind: 'prefix', value: `/p ${evil}` } },
-            {
-              kind: 'response-headers',
+            }),
+            filter('rewrite', { hostname: evil, path: { kind: 'prefix', value: `/p ${evil}` } }),
+            filter('responseHeaders', {
               set: [
                 { name: 'x-evil', value: evil },
                 { name: 'content-length', value: '1' },
@@ -330,16 +328,15 @@ test('neither clients nor routes can split a response or a request', async (t) =
               ],
               add: [{ name: 'set-cookie', value: `a=b\n${evil}` }],
               remove: [],
-            },
-            {
-              kind: 'cors',
+            }),
+            filter('cors', {
               allowOrigins: ['*'],
               allowMethods: [evil],
               allowHeaders: [evil],
               exposeHeaders: [evil],
               allowCredentials: false,
               maxAgeS: 5,
-            },
+            }),
           ],
           sessionPersistence: { kind: 'cookie', name: evil, permanent: false },
         },

@@ -35,7 +35,10 @@ const randomMatch = (): RouteMatch => ({
 const randomRule = (name: string): RouteRule => ({
   name,
   matches: Array.from({ length: randomInt(1, 3) }, randomMatch),
-  filters: pick([[], [{ kind: 'rewrite', hostname: 'x' }]]),
+  filters: pick([
+    [],
+    [{ $case: 'rewrite' as const, value: pb.RewriteFilter.fromPartial({ hostname: 'x' }) }],
+  ]),
   backends: [{ target: { kind: 'service', service: api, port: 80 }, weight: 1, filters: [] }],
 });
 const randomRoute = (): Route => ({

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { filter } from '../../../test/support/filters.js';
 import { route } from '../../../test/support/waypoint.js';
 import type { ServiceKey } from '../../model/workload.js';
 import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
@@ -265,7 +266,7 @@ test('the compiled matcher of five thousand routes chooses as one that tries the
 test('a rule with a regular expression that is invalid here refuses all requests that it might match, and no other rule matches them', () => {
   const target = { kind: 'service', service: 'shop/api' as ServiceKey, port: 80 } as const;
   const backends = [{ target, weight: 1, filters: [] }];
-  const filters = [{ kind: 'redirect', statusCode: 302 }] as const;
+  const filters = [filter('redirect', { statusCode: 302 })] as const;
   for (const guard of [
     match(regex('/admin(')),
     match(prefix('/admin'), { query: [is('q', '(', 'regex')] }),

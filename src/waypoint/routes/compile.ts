@@ -2,11 +2,13 @@
  * Compiles the routes of one Service port into one function from a request to its rule: compiled once per configuration, called once per
  * request. The precedence is the Gateway API's (HTTPRouteRule.matches); a regular expression ranks between exact paths and prefixes.
  */
+import { errorText } from '../../base/errors.js';
 import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
 import { Regex, RegexCost, RegexTime } from '../../policy/regex.js';
 import type { RequestHead } from '../http/http-stream.js';
 import { headerOf, joinedHeader } from '../http/headers.js';
-import { sanitizeRule } from '../filters/sanitize.js';
+import { portChainOf, ruleChainOf, type PortChain, type RuleChain } from '../filters/chain.js';
+import { isToken } from '../filters/config-values.js';
 import { pathOf } from '../../policy/path.js';
 
 export interface Matched {
@@ -16,12 +18,15 @@ export interface Matched {
   readonly label: string;
   /** The path prefix that matched, for rewrites. */
   readonly prefix: string | undefined;
+  /** The rule's filters, composed with those of the Service port. */
+  readonly chain: RuleChain;
 }
 
 export type Matcher = (head: RequestHead) => Matched | undefined;
 
 interface Entry {
   readonly matched: Matched;
+  readonly port: PortChain;
   readonly holds: ((head: RequestHead, path: string) => boolean) | undefined;
   readonly regexes: readonly Regex[];
   readonly order: readonly (number | string)[];
@@ -39,10 +44,12 @@ const anyPathRank = 0.5;
  * Compiles routes. Undefined if there are none.
  * @param routes of one kind, and only those that apply to the client
  * @param time the time budget of their regular expressions
+ * @param port the filters of the Service port
  */
 export function compileRoutes(
   routes: readonly Route[],
   time: RegexTime = new RegexTime(),
+  port: PortChain = portChainOf(),
 ): Matcher | undefined {
   if (routes.length === 0) return undefined;
   const exact = new Map<string, Entry[]>();
@@ -51,7 +58,7 @@ export function compileRoutes(
   const regex: Entry[] = [];
   for (const route of routes) {
     route.rules.forEach((given, index) => {
-      const rule = sanitizeRule(given);
+      const { rule, chain } = compileRule(given, port);
       const matches = rule.matches.length > 0 ? rule.matches : [any];
       for (const match of matches) {
         const path = match.path ?? { kind: 'prefix', value: '/' };
@@ -67,7 +74,9 @@ export function compileRoutes(
             rule,
             label: `${route.namespace}/${route.name}/${rule.name ?? index}`,
             prefix: path.kind === 'prefix' ? path.value : undefined,
+            chain,
           },
+          port,
           holds: conditionOf(match, path, made),
           regexes,
           order: orderOf(route, index, match, path),
@@ -108,18 +117,18 @@ export function compileRoutes(
 function first(list: readonly Entry[] | undefined, head: RequestHead, path: string): Matched | undefined {
   if (!list) return undefined;
   for (const entry of list) {
-    const { holds, matched, regexes } = entry;
+    const { holds, matched, port, regexes } = entry;
     try {
       if (holds && !holds(head, path)) continue;
     } catch (error) {
       if (!(error instanceof RegexCost)) throw error;
       // It is unknown whether the rule matches, so no other rule may apply in its place.
-      return { ...matched, rule: refusing(matched.rule, error.message) };
+      return refused(matched, port, error.message);
     }
     // The control plane sends only regular expressions that it can compile, but one of another version may accept more than this waypoint.
     return regexes.every(({ isReadable }) => isReadable)
       ? matched
-      : { ...matched, rule: refusing(matched.rule, 'a regular expression of the rule is invalid') };
+      : refused(matched, port, 'a regular expression of the rule is invalid');
   }
   return undefined;
 }
@@ -209,16 +218,33 @@ function valueOf({ kind, value }: ValueMatch, made: MakeRegex): (text: string) =
   return (text) => pattern.test(text);
 }
 
+/** Compiles a rule's filters. A rule whose filters cannot be compiled responds with an error. */
+function compileRule(given: RouteRule, port: PortChain): Pick<Matched, 'rule' | 'chain'> {
+  const { sessionPersistence: persistence, ...rest } = given;
+  const rule = {
+    ...rest,
+    ...(persistence && isToken(persistence.name) ? { sessionPersistence: persistence } : {}),
+  };
+  try {
+    return { rule, chain: ruleChainOf(rule, port) };
+  } catch (error) {
+    return refusedRule(rule, port, errorText(error));
+  }
+}
+
 /** The rule with an invalid backend: requests that it might match get an error, because it may be meant to keep them from the next rule. */
-export const refusing = (rule: RouteRule, reason: string): RouteRule => ({
-  ...(rule.name === undefined ? {} : { name: rule.name }),
-  matches: rule.matches,
-  filters: [],
-  backends: [
-    {
-      target: { kind: 'invalid', reason },
-      weight: 1,
-      filters: [],
-    },
-  ],
+function refusedRule(rule: RouteRule, port: PortChain, reason: string): Pick<Matched, 'rule' | 'chain'> {
+  const refusing: RouteRule = {
+    ...(rule.name === undefined ? {} : { name: rule.name }),
+    matches: rule.matches,
+    filters: [],
+    backends: [{ target: { kind: 'invalid', reason }, weight: 1, filters: [] }],
+  };
+  return { rule: refusing, chain: ruleChainOf(refusing, port) };
+}
+
+/** The match with a rule that responds with an error. */
+export const refused = (matched: Matched, port: PortChain, reason: string): Matched => ({
+  ...matched,
+  ...refusedRule(matched.rule, port, reason),
 });

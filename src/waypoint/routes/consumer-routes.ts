@@ -5,6 +5,7 @@
  */
 import type { BackendTarget, Route, RouteFilter } from '../../model/route.js';
 import type { ServiceKey } from '../../model/workload.js';
+import { mapFilterBackends } from '../filters/chain.js';
 
 type ServiceTarget = Extract<BackendTarget, { readonly kind: 'service' }>;
 /** True: the waypoint would connect to the backend without a tunnel, and it does not serve the backend. */
@@ -19,9 +20,7 @@ const checked = (target: BackendTarget, isPlain: IsPlain): BackendTarget =>
     : target;
 
 const filtersOf = (filters: readonly RouteFilter[], isPlain: IsPlain): readonly RouteFilter[] =>
-  filters.map((filter) =>
-    filter.kind === 'mirror' ? { ...filter, backend: checked(filter.backend, isPlain) } : filter,
-  );
+  filters.map((filter) => mapFilterBackends(filter, (target) => checked(target, isPlain)));
 
 /** The route with its plain backends, also those of mirrors, replaced by an error. */
 export const withoutPlainBackends = (route: Route, isPlain: IsPlain): Route => ({

@@ -11,8 +11,9 @@ import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js'
 import type { EndpointPolicies } from '../authorization/endpoint-policies.js';
 import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
+import { portChainOf, type PortChain } from '../filters/chain.js';
 import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
-import { compileRoutes, refusing, type Matcher } from '../routes/compile.js';
+import { compileRoutes, refused, type Matcher } from '../routes/compile.js';
 import { ChangeImpact } from './change-impact.js';
 
 export interface WaypointUpdate {
@@ -77,6 +78,8 @@ export class WaypointState {
     readonly node: string,
     /** The waypoint's own Service, by which clients reach it. */
     readonly self: ServiceKey,
+    /** The filters of each Service port. */
+    readonly portChain: PortChain = portChainOf(),
   ) {
     this.policies = new PolicyGroups(this.#mesh, node);
   }
@@ -172,7 +175,7 @@ export class WaypointState {
     if (!routing || closed === undefined) return routing;
     const match: Matcher = (head) => {
       const matched = routing.match(head);
-      return matched && { ...matched, rule: refusing(matched.rule, notUnderstood(closed)) };
+      return matched && refused(matched, this.portChain, notUnderstood(closed));
     };
     return { kind: routing.kind, match };
   }
@@ -201,6 +204,7 @@ export class WaypointState {
       compileRoutes(
         group.filter((route) => route.kind === kind),
         this.#regexTimeOf(consumer ?? service.namespace),
+        this.portChain,
       );
     const routing = kind && match ? { kind, match } : undefined;
     this.#routings.set(key, routing);

@@ -6,10 +6,10 @@ import type { Endpoint } from '../cluster/endpoint.js';
  * Why the waypoint responded itself or aborted a response. The letters are Envoy's response flags. NR: no route matches. NC: no such backend.
  * UH: no healthy endpoint. UF: connecting to an endpoint failed. UC: the endpoint closed the connection. UT: timeout. URX: retry limit
  * reached. UPE: the endpoint violated the protocol. DC: the client disconnected. DPE: the client violated the protocol. UO: a limit was
- * reached. RBAC: denied by a policy.
+ * reached. RBAC: denied by a policy. LR: the waypoint itself ended the request, because a filter failed or the request is in a loop.
  */
 export type ResponseFlag =
-  'NR' | 'NC' | 'UH' | 'UF' | 'UC' | 'UT' | 'URX' | 'UPE' | 'DC' | 'DPE' | 'UO' | 'RBAC';
+  'NR' | 'NC' | 'UH' | 'UF' | 'UC' | 'UT' | 'URX' | 'UPE' | 'DC' | 'DPE' | 'UO' | 'RBAC' | 'LR';
 
 export interface RequestRecord {
   readonly client: Client;

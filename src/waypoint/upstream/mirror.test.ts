@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type http from 'node:http';
 import http2 from 'node:http2';
 import { test, type TestContext } from 'node:test';
+import { mirrorTo } from '../../../test/support/filters.js';
 import {
   ask,
   backend,
@@ -22,11 +23,7 @@ import { mirrorBlockBytes } from './mirror-buffer.js';
 const digest = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 const body = (bytes: number): Buffer => Buffer.from(Array.from({ length: bytes }, (_, i) => (i * 31) % 251));
 const mirrored = (more: Partial<WaypointOptions> = {}): Pick<WaypointOptions, 'routes'> & typeof more => ({
-  routes: [
-    route('r', [
-      { filters: [{ kind: 'mirror', backend: backend('copy').target, numerator: 1, denominator: 1 }] },
-    ]),
-  ],
+  routes: [route('r', [{ filters: [mirrorTo(backend('copy').target)] }])],
   ...more,
 });
 

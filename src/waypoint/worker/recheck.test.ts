@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
+import { mirrorTo } from '../../../test/support/filters.js';
 import { behind, id, key, policy, service, uid, workload } from '../../../test/support/mesh.js';
 import { dice, names, randomUpdate } from '../../../test/support/random-mesh.js';
 import { backend, route } from '../../../test/support/waypoint.js';
@@ -138,14 +139,7 @@ test('a recheck that visits only what a change affects ends what a recheck of ev
           [
             {
               backends: [backend(names[i + 1] ?? 'a'), backend(name)],
-              filters: [
-                {
-                  kind: 'mirror',
-                  backend: { kind: 'service', service: key(names[i + 3] ?? 'a'), port: 80 },
-                  numerator: 1,
-                  denominator: 1,
-                },
-              ],
+              filters: [mirrorTo({ kind: 'service', service: key(names[i + 3] ?? 'a'), port: 80 })],
             },
           ],
           { parents: [{ service: key(name) }] },

@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RequestHead } from '../http/http-stream.js';
-import { addCorsHeaders, preflightOf, type CorsFilter } from './cors.js';
-import { redirectOf, type RedirectFilter } from './redirect.js';
-import { changePath } from './rewrite.js';
+import { filter, mirrorTo } from '../../../test/support/filters.js';
+import { backend, route } from '../../../test/support/waypoint.js';
+import type { CorsFilter, RedirectFilter } from '../../discovery/gen/weft.js';
+import type { RouteFilter, RouteRule } from '../../model/route.js';
+import { compileRoutes } from '../routes/compile.js';
+import { filterProblem } from './chain.js';
+import { addCorsHeaders, preflightOf } from './cors.js';
+import { redirectOf } from './redirect.js';
+import { changePath } from './path-change.js';
 import { changeHeaders } from './header-mutation.js';
 
 const head = (path: string, more: Partial<RequestHead> = {}): RequestHead => ({
@@ -18,7 +24,7 @@ const head = (path: string, more: Partial<RequestHead> = {}): RequestHead => ({
 test('headers: set replaces all values, add appends, remove removes all; cookies stay separate', () => {
   const change = (headers: string[], set: string[][], add: string[][], remove: string[]): string[] => {
     const pairs = (of: string[][]) => of.map(([name = '', value = '']) => ({ name, value }));
-    changeHeaders(headers, { kind: 'request-headers', set: pairs(set), add: pairs(add), remove });
+    changeHeaders(headers, { set: pairs(set), add: pairs(add), remove });
     return headers;
   };
   assert.deepEqual(change(['a', '1', 'b', '2', 'a', '3'], [['a', '4']], [], []), ['a', '4', 'b', '2']);
@@ -61,8 +67,8 @@ test('a prefix is replaced as in the Gateway API’s table', () => {
 });
 
 test('a redirect has scheme, host and port as in the Gateway API', () => {
-  const to = (filter: Partial<RedirectFilter>, port = 80, path = '/a?b'): string | undefined =>
-    redirectOf(head(path), { kind: 'redirect', statusCode: 302, ...filter }, '/a', port).headers[1];
+  const to = (fields: Partial<RedirectFilter>, port = 80, path = '/a?b'): string | undefined =>
+    redirectOf(head(path), filter('redirect', { statusCode: 302, ...fields }).value, '/a', port).headers[1];
   assert.equal(to({}), 'http://api.shop/a?b');
   assert.equal(to({}, 8080), 'http://api.shop:8080/a?b');
   assert.equal(to({ scheme: 'https' }, 8080), 'https://api.shop/a?b');
@@ -75,11 +81,13 @@ test('a redirect has scheme, host and port as in the Gateway API', () => {
   assert.equal(to({ path: { kind: 'full', value: '/x' } }), 'http://api.shop/x?b');
   assert.equal(to({ path: { kind: 'prefix', value: '/x' } }, 80, '/a/c'), 'http://api.shop/x/c');
   for (const statusCode of [301, 302, 303, 307, 308])
-    assert.equal(redirectOf(head('/'), { kind: 'redirect', statusCode }, undefined, 80).status, statusCode);
+    assert.equal(
+      redirectOf(head('/'), filter('redirect', { statusCode }).value, undefined, 80).status,
+      statusCode,
+    );
 });
 
 const cors = (more: Partial<CorsFilter> = {}): CorsFilter => ({
-  kind: 'cors',
   allowOrigins: ['https://a.test', 'https://*.b.test', 'http://c.test:8080'],
   allowMethods: ['GET', 'PUT'],
   allowHeaders: ['x-a'],
@@ -160,4 +168,27 @@ test('CORS: a response has the rule’s headers, not the endpoint’s', () => {
   const evil = ['access-control-allow-origin', '*', 'access-control-allow-credentials', 'true'];
   addCorsHeaders(evil, 'https://evil', cors());
   assert.deepEqual(evil, []);
+});
+
+test('a filter that cannot be applied closes its rule, and is a problem of its route', () => {
+  const table: [RouteFilter, RegExp][] = [
+    [filter('rewrite', { path: { kind: 'suffix', value: '' } }), /path change of unknown kind "suffix"/],
+    [filter('redirect', { statusCode: 302, path: { kind: '', value: '' } }), /path change of unknown kind/],
+    [filter('redirect', { statusCode: 200 }), /redirect with status 200/],
+    [filter('redirect', { statusCode: 302, port: 70_000 }), /out of range/],
+    [mirrorTo(backend('api').target, 1, 0), /without denominator/],
+    [filter('mirror', { numerator: 1, denominator: 1 }), /backend without target/],
+  ];
+  for (const [one, why] of table) {
+    for (const rule of [{ filters: [one] }, { backends: [backend('api', 1, { filters: [one] })] }]) {
+      const asked = route('r', [rule]);
+      assert.match(filterProblem(asked.rules[0] as RouteRule) ?? '', why);
+      const matched = compileRoutes([asked])?.(head('/'));
+      assert.deepEqual(
+        matched?.rule.backends.map(({ target }) => target.kind),
+        ['invalid'],
+      );
+      assert.deepEqual(matched?.chain.list.request, []);
+    }
+  }
 });

@@ -1,0 +1,119 @@
+/**
+ * What a filter is. A filter reads or changes a request and its response, or responds in the endpoint's place. It is compiled from
+ * configuration once and is stateless: what it needs to remember about a request is in a slot of that request.
+ */
+import type { FairLimit } from '../../base/fair-limit.js';
+import type { BackendTarget, RouteFilter } from '../../model/route.js';
+import type { Headers } from '../http/headers.js';
+import type { Downstream, ResponseHead } from '../http/http-stream.js';
+import type { LocalReply } from '../http/local-reply.js';
+import type { WaypointLimit, WaypointLimits } from '../limits.js';
+import type { Client } from '../listener/client.js';
+
+/**
+ * The stages of a request, in their order. A filter's stage decides when it sees the request; filters of one stage keep the order of their
+ * configuration. The stages up to `rbac` come before the route is matched: a client that may not send the request learns nothing about
+ * routes, and costs no regular expression.
+ */
+export const stages = [
+  /** Nothing has been done for the request yet: a refusal here is as cheap as possible. */
+  'load-shedding',
+  'authentication',
+  'external-authorization',
+  'rbac',
+  'local-rate-limit',
+  'global-rate-limit',
+  'fault-injection',
+  /** Filters of the route's rule, then those of the chosen backend. */
+  'route',
+] as const;
+export type Stage = (typeof stages)[number];
+
+/** A response that a filter gives in the endpoint's place. The request is not forwarded, and later filters do not see it. */
+export type FilterResponse =
+  | { readonly kind: 'reply'; readonly reply: LocalReply }
+  | { readonly kind: 'response'; readonly head: ResponseHead; readonly body?: Buffer };
+
+/** Undefined: the request goes on. A promise suspends the request: its body is not read meanwhile. */
+export type FilterResult = FilterResponse | undefined | Promise<FilterResponse | undefined>;
+
+export interface Filter {
+  onRequest?(request: FilteredRequest): FilterResult;
+  /**
+   * Changes the head of the response, from an endpoint or from the waypoint itself. Called even if an earlier filter responded, because the
+   * headers of a rule are meant for all of its responses.
+   */
+  onResponse?(request: FilteredRequest, head: ResponseHead): void;
+  /** The request has ended. Called once, if `onRequest` let the request go on. */
+  onEnd?(request: FilteredRequest): void;
+  /** The request has ended while the promise of `onRequest` is pending. Its result is ignored. */
+  onCancel?(request: FilteredRequest): void;
+}
+
+/** A filter with its place among the others. */
+export interface StagedFilter {
+  readonly stage: Stage;
+  readonly filter: Filter;
+  /** `onResponse` is called after that of all other filters. */
+  readonly respondsLast?: boolean;
+}
+
+/** A kind of filter: src/waypoint/filters has one file for each. */
+export interface FilterKind<Config> {
+  readonly stage: Stage;
+  readonly respondsLast?: boolean;
+  /** Compiles one filter. Error: the configuration cannot be applied, so the rule responds with 500. */
+  compile(config: Config): Filter;
+  /** Replaces the backends that the filter itself sends requests to. */
+  mapBackends?(config: Config, map: (target: BackendTarget) => BackendTarget): Config;
+}
+
+type ConfigOf<Kind extends RouteFilter['$case']> = Extract<RouteFilter, { readonly $case: Kind }>['value'];
+/** One kind of filter for each member of RouteFilter in weft.proto. */
+export type FilterKinds = { readonly [Kind in RouteFilter['$case']]: FilterKind<ConfigOf<Kind>> };
+
+/** The request, as filters see it. They change `downstream.head` in place. */
+export interface FilteredRequest {
+  readonly context: {
+    readonly limits: WaypointLimits;
+    readonly requestShares: FairLimit;
+    /** False: `//` in a path is not merged. */
+    readonly mergeSlashes: boolean;
+    onLimitReached(limit: WaypointLimit): void;
+  };
+  readonly client: Client;
+  readonly downstream: Pick<Downstream, 'head' | 'version'>;
+  readonly authorization: {
+    /** Copies the request's headers once. Called before each change of them. */
+    saveHeaders(): void;
+    /** The headers that the client sent, before any rule's changes. */
+    readonly originalHeaders: Headers;
+    /** Evaluates the policies of the Service. Undefined: the request may go on. */
+    ofService(): LocalReply | undefined;
+  };
+  /** The port that the client dialed. */
+  readonly dialedPort: number;
+  /** The path prefix that the rule matched by. */
+  readonly matchedPrefix: string | undefined;
+  /** The HTTP version of the endpoint's response; undefined for the waypoint's own responses. */
+  readonly upstreamVersion: 'http1' | 'http2' | undefined;
+  /** Values of `Slot`. */
+  slots: unknown[] | undefined;
+  /** Sends a copy of the request to another backend. */
+  mirror(target: BackendTarget): void;
+}
+
+let slotsMade = 0;
+
+/** A typed value of each request, for what a filter remembers between its calls. Made once, when the filter's file is loaded. */
+export class Slot<T> {
+  readonly #index = slotsMade++;
+
+  get(request: Pick<FilteredRequest, 'slots'>): T | undefined {
+    return request.slots?.[this.#index] as T | undefined;
+  }
+
+  set(request: Pick<FilteredRequest, 'slots'>, value: T | undefined): void {
+    (request.slots ??= [])[this.#index] = value;
+  }
+}
