@@ -426,7 +426,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
       const isUnsent = this.options.role === 'client' && stream.id > this.#sentId;
       this.resetStream(stream, {
         code: end.code === 0 ? errorCode.cancel : end.code,
-        by: 'connection',
+        by: end.kind === 'protocol' || end.kind === 'flood' ? 'protocol' : 'connection',
         isUnprocessed: isUnsent,
         why: end.why,
       });

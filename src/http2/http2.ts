@@ -37,7 +37,7 @@ export interface Transport {
 export interface StreamReset {
   /** The error code (RFC 9113, section 7). */
   readonly code: number;
-  /** `peer`: RST_STREAM arrived. `protocol`: the peer's frames on this stream were invalid and the engine reset it. `connection`: the connection ended. */
+  /** `peer`: RST_STREAM arrived. `protocol`: the peer's frames on this stream were invalid and the engine reset it, or the connection ended because the peer violated the protocol. `connection`: the connection ended otherwise. */
   readonly by: 'peer' | 'protocol' | 'connection';
   /** The peer stated, or it follows from the protocol, that the request was not processed: REFUSED_STREAM, above the last stream of GOAWAY, or never sent. */
   readonly isUnprocessed: boolean;

@@ -201,7 +201,6 @@ export class Receiver implements FrameSink {
   }
 
   onRemoteEnded(id: number): void {
-    if (this.wasEnded(id)) return;
     this.#endedIds[this.#endedAt] = id;
     this.#endedAt = (this.#endedAt + 1) % endedIdsMax;
   }

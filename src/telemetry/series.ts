@@ -98,7 +98,7 @@ export interface Value {
  */
 export function registerMetric(
   registry: Registry,
-  metric: { readonly name: string; readonly help: string; readonly type: 'counter' | 'histogram' },
+  metric: { readonly name: string; readonly help: string; readonly type: 'counter' | 'gauge' | 'histogram' },
   values: () => Value[],
 ): void {
   const { name, help, type } = metric;

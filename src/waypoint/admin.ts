@@ -66,6 +66,7 @@ export async function serveAdmin(options: AdminOptions): Promise<{ close(): Prom
   );
   const adminServer = await serveAt(options.adminListen, {
     '/status': { contentType: json, read: status },
+    '/clusters': { contentType: json, read: async () => JSON.stringify(await workers.readClusters()) },
     '/dump': { contentType: json, read: () => JSON.stringify(state.dump()) },
   });
   return {

@@ -112,6 +112,7 @@ export type WaypointLimit =
   | 'mirrors'
   | 'mirror-buffer'
   | 'linger'
+  | 'http2-flood'
   | 'metric-series'
   | 'access-log'
   | 'log-lines';

@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import type { Duplex } from 'node:stream';
 import { after, test } from 'node:test';
+import { fragmentOf } from '../../src/http2/header-blocks.js';
+import { HpackDecoder } from '../../src/http2/hpack/decoder.js';
 import type { Fields } from '../../src/http2/http2.js';
-import { duplexPair } from '../support/http2-engine.js';
-import { preface } from '../support/http2-frames.js';
+import { duplexPair, turns } from '../support/http2-engine.js';
+import { endHeaders, frameType, framesOf, preface } from '../support/http2-frames.js';
 import { mutate, ScriptWriter } from '../support/http2-scripts.js';
 import { Tester } from '../support/http2-tester.js';
 import {
@@ -25,10 +27,14 @@ const requests: readonly Fields[] = [1, 2, 3, 4, 5, 6].map((n) => [
   ...[':method', n === 3 ? 'HEAD' : 'GET', ':scheme', 'http', ':path', `/${n}`, ':authority', 'a.test'],
 ]);
 
+/** What both ends of a connection saw. */
 interface Outcome {
-  readonly application: Application;
-  readonly tester: Tester;
+  readonly seen: ReadonlyMap<string, string>;
+  readonly isEnded: boolean;
+  readonly why: string;
+  readonly faults: readonly string[];
 }
+
 async function run(
   role: Role,
   on: (socket: Duplex) => Application,
@@ -45,12 +51,17 @@ async function run(
     tester.send(piece);
   }
   await tester.settle();
-  return { application, tester };
+  const { isEnded, faults } = tester;
+  const outcome = { seen: seenBy(application, tester), isEnded, why: application.why, faults };
+  // In this order: node:http2 20 aborts the process if it has to free a session whose socket went first.
+  application.destroy();
+  await turns(4);
+  tester.socket.destroy();
+  return outcome;
 }
 
-/** What both ends saw, by name. */
-function seenBy({ application, tester }: Outcome): Map<string, string> {
-  const seen = new Map<string, string>([['connection: ended', String(tester.isEnded)]]);
+function seenBy(application: Application, tester: Tester): Map<string, string> {
+  const seen = new Map([['connection: ended', String(tester.isEnded)]]);
   const write = (where: string, values: object): void => {
     for (const [name, value] of Object.entries(values)) seen.set(`${where}: ${name}`, JSON.stringify(value));
   };
@@ -63,18 +74,6 @@ function seenBy({ application, tester }: Outcome): Map<string, string> {
   return seen;
 }
 
-function differences(engine: Outcome, node: Outcome): string[] {
-  const [a, b] = [seenBy(engine), seenBy(node)];
-  const short = (text: string | undefined): string =>
-    text === undefined || text.length < 300 ? String(text) : `${text.length} characters`;
-  // What was under way when both have ended the connection depends on what had been handed on.
-  const isLate = engine.tester.isEnded && node.tester.isEnded;
-  return [...new Set([...a.keys(), ...b.keys()])]
-    .filter((name) => !isLate || (/^application.*: head$/.test(name) && a.has(name) && b.has(name)))
-    .filter((name) => a.get(name) !== b.get(name))
-    .map((name) => `${name}: ${short(a.get(name))}, node:http2: ${short(b.get(name))}`);
-}
-
 async function both(
   role: Role,
   pieces: readonly Buffer[],
@@ -84,12 +83,60 @@ async function both(
     run(role, server ? engineServerOn : (socket) => engineClientOn(socket, requests), pieces),
     run(role, server ? nodeServerOn : (socket) => nodeClientOn(socket, requests), pieces),
   ]);
-  const differ = differences(engine, node);
-  for (const { tester, application } of [engine, node]) {
-    application.destroy();
-    tester.socket.destroy();
-  }
+  const [a, b] = [engine.seen, node.seen];
+  const short = (text = 'nothing'): string => (text.length < 200 ? text : `${text.length} characters`);
+  // What was under way when both have ended the connection depends on what had been handed on.
+  const isOver = engine.isEnded && node.isEnded;
+  const differ = [...new Set([...a.keys(), ...b.keys()])]
+    .filter((name) => !isOver || (/^application.*: head$/.test(name) && a.has(name) && b.has(name)))
+    .filter((name) => a.get(name) !== b.get(name))
+    .map((name) => `${name}: ${short(a.get(name))}, node:http2: ${short(b.get(name))}`);
   return { engine, node, differ };
+}
+
+/** Streams with a header block whose fields are invalid. */
+function malformedStreams(frames: readonly Buffer[]): Set<string> {
+  const ids = new Set<string>();
+  const decoder = new HpackDecoder(4096);
+  let block: Buffer[] = [];
+  for (const { type, flags, stream, payload } of framesOf(Buffer.concat(frames))) {
+    if (type !== frameType.headers && type !== frameType.continuation) continue;
+    block.push(type === frameType.headers ? (fragmentOf(flags, payload) ?? Buffer.alloc(0)) : payload);
+    if ((flags & endHeaders) === 0) continue;
+    const result = decoder.decode(Buffer.concat(block), [], {
+      headerListBytesMax: 1e6,
+      headerFieldsMax: 1e3,
+    });
+    if (result === 'malformed') ids.add(String(stream));
+    block = [];
+  }
+  return ids;
+}
+
+/** The differences that are not deliberate. */
+function unexpected(
+  role: Role,
+  frames: readonly Buffer[],
+  { engine, node, differ }: { engine: Outcome; node: Outcome; differ: readonly string[] },
+): readonly string[] {
+  if (differ.length === 0) return differ;
+  const endsHere = engine.isEnded && !node.isEnded;
+  const endsThere = node.isEnded && !engine.isEnded;
+  const has = (matches: (type: number, flags: number) => boolean): boolean =>
+    framesOf(Buffer.concat(frames)).some(({ type, flags }) => matches(type, flags));
+  // RFC 9113, section 5.1, wants an error of type STREAM_CLOSED. node:http2 ignores such frames.
+  if (endsHere && /protocol 5: (DATA|HEADERS) after/.test(engine.why)) return [];
+  // node:http2 ends the connection at an acknowledgement of no PING; there is no harm in one.
+  if (endsThere && has((type, flags) => type === frameType.ping && (flags & 1) !== 0)) return [];
+  // ALTSVC and ORIGIN are known to node:http2, which checks them; other endpoints ignore them.
+  if (endsThere && has((type) => type === 10 || type === 12)) return [];
+  // After GOAWAY with an error, streams that the peer has accepted may still complete; node:http2 ends them.
+  if (endsThere && has((type) => type === frameType.goaway)) return [];
+  // A stream error (RFC 9113, section 8.1.1); node:http2 ends the connection.
+  if (endsThere && role === 'to-client' && /DATA before HEADERS/.test(engine.why)) return [];
+  // nghttp2 drops fields with invalid characters; such a message is malformed (RFC 9113, section 8.2.1), and is not passed on.
+  const malformed = malformedStreams(frames);
+  return differ.filter((one) => !malformed.has(/^\w+ (\d+):/.exec(one)?.[1] ?? ''));
 }
 
 for (const role of ['to-server', 'to-client'] as const) {
@@ -100,13 +147,10 @@ for (const role of ['to-server', 'to-client'] as const) {
       const random = randomOf(seed + rounds);
       const frames = new ScriptWriter(random, role, requests.length).write(5 + random(40));
       const { engine, node, differ } = await both(role, frames);
-      assert.deepEqual(
-        differ,
-        [],
-        `FUZZ_SEED=${seed + rounds}: ${engine.application.why}; node:http2: ${node.application.why}`,
-      );
-      assert.deepEqual(engine.tester.faults, []);
-      assert.equal(engine.tester.isClosed, false, engine.application.why);
+      const what = `FUZZ_SEED=${seed + rounds}; engine: ${engine.why}; node:http2: ${node.why}`;
+      assert.deepEqual(differ, [], what);
+      assert.deepEqual(engine.faults, [], what);
+      assert.equal(engine.isEnded, false, what);
     }
     assert.ok(rounds > 10);
   });
@@ -118,11 +162,10 @@ for (const role of ['to-server', 'to-client'] as const) {
       const random = randomOf(seed + round);
       const frames = new ScriptWriter(random, role, requests.length).write(5 + random(40));
       const change = mutate(frames, random);
-      const { engine, node, differ } = await both(role, frames);
-      if (differ.length > 0)
-        console.log(
-          `${role} ${seed + round} ${change} | ${engine.tester.isClosed} ${engine.tester.goAway} ${engine.application.why} | ${node.tester.isClosed} ${node.tester.goAway} ${node.application.why} | ${differ.join(' ; ')}`,
-        );
+      const outcome = await both(role, frames);
+      const what = `FUZZ_SEED=${seed + round}: ${change}; engine: ${outcome.engine.why}; node:http2: ${outcome.node.why}`;
+      assert.deepEqual(unexpected(role, frames, outcome), [], what);
+      assert.deepEqual(outcome.engine.faults, [], what);
     }
   });
 }

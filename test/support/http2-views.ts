@@ -19,7 +19,7 @@ export interface Application {
   readonly streams: Map<number, StreamView>;
   readonly openStreams: number;
   readonly isClosed: boolean;
-  /** Why the connection ended. */
+  /** Why the connection and streams ended, in words. */
   readonly why: string;
   destroy(): void;
 }
@@ -65,6 +65,7 @@ const asObject = (fields: readonly string[]): http2.OutgoingHttpHeaders => {
 export function engineServerOn(socket: Duplex): Application {
   const streams = new Map<number, StreamView>();
   let why = '';
+  const note = (more: string): void => void (why += `${more}; `);
   const connection: Http2Connection = engineOn(
     socket,
     {
@@ -79,7 +80,7 @@ export function engineServerOn(socket: Duplex): Application {
           stream.write(bodyOf(plan.bytes));
           stream.end(plan.hasTrailers ? [...responseTrailers] : undefined);
         };
-        stream.listener = recorder(seen, respond, plan.isNow);
+        stream.listener = recorder(seen, respond, plan.isNow, note);
         seen.isEnded = endStream;
         if (plan.isNow || endStream) respond();
       },
@@ -87,7 +88,7 @@ export function engineServerOn(socket: Duplex): Application {
       onGoAway() {},
       onStreamClosed() {},
       onClose(end) {
-        why = `${end.kind} ${end.code}: ${end.why}`;
+        note(`${end.kind} ${end.code}: ${end.why}`);
       },
     },
     'server',
@@ -107,7 +108,12 @@ export function engineServerOn(socket: Duplex): Application {
   };
 }
 
-function recorder(seen: StreamView, respond: () => void, isNow: boolean): StreamListener {
+function recorder(
+  seen: StreamView,
+  respond: () => void,
+  isNow: boolean,
+  note: (why: string) => void,
+): StreamListener {
   return {
     onInterim: (fields) => void seen.interim.push(text(fields)),
     onHead(fields, endStream) {
@@ -121,7 +127,10 @@ function recorder(seen: StreamView, respond: () => void, isNow: boolean): Stream
       if (!isNow) respond();
     },
     onDrain() {},
-    onReset: (reset) => void (seen.reset = reset.code),
+    onReset(reset) {
+      seen.reset = reset.code;
+      note(`stream reset, ${reset.why}`);
+    },
   };
 }
 
@@ -196,6 +205,7 @@ export function nodeServerOn(socket: Duplex): Application {
 export function engineClientOn(socket: Duplex, requests: readonly Fields[]): Application {
   const streams = new Map<number, StreamView>();
   let why = '';
+  const note = (more: string): void => void (why += `${more}; `);
   const connection = engineOn(
     socket,
     {
@@ -204,7 +214,7 @@ export function engineClientOn(socket: Duplex, requests: readonly Fields[]): App
       onGoAway() {},
       onStreamClosed() {},
       onClose(end) {
-        why = `${end.kind} ${end.code}: ${end.why}`;
+        note(`${end.kind} ${end.code}: ${end.why}`);
       },
     },
     'client',
@@ -213,7 +223,7 @@ export function engineClientOn(socket: Duplex, requests: readonly Fields[]): App
     const stream = connection.request([...fields], true) as Http2Stream;
     const seen = view();
     streams.set(stream.id, seen);
-    stream.listener = recorder(seen, () => {}, true);
+    stream.listener = recorder(seen, () => {}, true, note);
   }
   return {
     streams,

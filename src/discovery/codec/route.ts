@@ -3,17 +3,17 @@
  * request that it may match; the other rules stay.
  */
 import { errorText, type Decoded } from '../../base/errors.js';
-import type {
-  PathMatch,
-  Route,
-  RouteFilter,
-  RouteKey,
-  RouteMatch,
-  RouteRule,
-  SessionPersistence,
-  ValueMatch,
+import {
+  pathChangeKinds,
+  type PathMatch,
+  type Route,
+  type RouteFilter,
+  type RouteKey,
+  type RouteMatch,
+  type RouteRule,
+  type SessionPersistence,
+  type ValueMatch,
 } from '../../model/route.js';
-import { pathChangeKinds } from '../../model/route.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { routeShape } from '../gen/shapes.js';
 import * as pb from '../gen/weft.js';

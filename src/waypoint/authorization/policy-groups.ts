@@ -13,8 +13,8 @@ import type { Service } from '../../model/service.js';
 import type { ServiceKey, Workload } from '../../model/workload.js';
 import type { Candidate } from '../../state/resolve.js';
 import type { MeshView } from '../../state/store.js';
-import type { Endpoint } from '../cluster/endpoint.js';
 import type { ChangeImpact } from '../state/change-impact.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 import { EndpointPolicyCache, type EndpointPolicies, type PolicyGroup } from './endpoint-policies.js';
 import { reachableBy, type ServicePort } from './reachable.js';
 

@@ -51,10 +51,6 @@ export abstract class ClientPool {
   /** Closes idle connections, and those in use after their requests. */
   protected abstract closeIdle(): void;
 
-  get waiting(): number {
-    return this.pending.size;
-  }
-
   /** Closes connections that have been idle since before this time (Date.now). False: nothing is left of the pool. */
   sweep(beforeMs: number): boolean {
     this.closeIdleSince(beforeMs);

@@ -9,9 +9,10 @@ import type { ServiceKey, Workload, WorkloadUid } from '../../model/workload.js'
 import type { WaypointLimits } from '../limits.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 import { assignmentOfWorkload, type Assignment } from './assignment.js';
-import type { ClientPool, PoolLimit } from './client-pool.js';
+import type { ClientPool } from './client-pool.js';
 import { Cluster } from './cluster.js';
 import type { Dial, PoolContext } from './connection-pool.js';
+import type { Endpoint } from './endpoint.js';
 import { clusterPolicyOf } from './policy.js';
 
 const sweepMs = 1_000;
@@ -42,16 +43,10 @@ export class ClusterManager {
     private readonly state: WaypointState,
     dial: Dial,
     private readonly limits: WaypointLimits,
-    onLimitReached: (limit: PoolLimit) => void,
+    onOverflow: PoolContext['onOverflow'],
   ) {
-    this.#context = {
-      dial,
-      limits,
-      pools: this.#pools,
-      isDraining: false,
-      onLimitReached,
-      onForgotten: (endpoint) => state.policies.forgetEndpoint(endpoint),
-    };
+    const onForgotten = (endpoint: Endpoint): void => state.policies.forgetEndpoint(endpoint);
+    this.#context = { dial, limits, pools: this.#pools, isDraining: false, onOverflow, onForgotten };
     this.#timer = setInterval(() => this.#sweep(), sweepMs);
     this.#timer.unref();
   }
@@ -78,11 +73,9 @@ export class ClusterManager {
     return count;
   }
 
-  /** Number of requests that wait for a connection. */
-  get waiting(): number {
-    let count = 0;
-    for (const pool of this.#pools) count += pool.waiting;
-    return count;
+  /** The clusters in which a request waits for a connection. */
+  waiting(): Cluster[] {
+    return [...this.#all()].filter(({ waiting }) => waiting > 0);
   }
 
   /** Number of clusters in memory. */
@@ -176,6 +169,7 @@ export class ClusterManager {
   }
 
   #close(cluster: Cluster): void {
+    if (cluster.isIdle) return cluster.forget();
     cluster.close();
     if (cluster.hasDraining) this.#draining.add(cluster);
   }

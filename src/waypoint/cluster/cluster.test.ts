@@ -22,7 +22,7 @@ function clusterOf(...levels: string[]) {
     limits: defaultLimits,
     pools: new Set(),
     isDraining: false,
-    onLimitReached: () => undefined,
+    onOverflow: () => undefined,
     onForgotten: () => undefined,
   });
   const assign = (...now: string[]): void =>

@@ -5,7 +5,6 @@
 import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
 import type { ServicePolicy } from '../../model/service-policy.js';
-import type { WaypointRef } from '../../model/workload.js';
 import type { Client } from '../listener/client.js';
 import type { Assignment } from './assignment.js';
 import { newBalancer, type Balancer } from './balancer.js';
@@ -43,7 +42,8 @@ export class Cluster {
   #levels: readonly (readonly Endpoint[])[] = [];
   /** Removed endpoints that still have requests or connections. */
   readonly #draining = new Set<Endpoint>();
-  readonly #pool: ConnectionPool;
+  /** Made with the first connection: clients can make a cluster of each port of each pod, and most of them stay unused. */
+  #connections: ConnectionPool | undefined;
   #policy: ClusterPolicy = defaultPolicy;
   #balancer: Balancer = newBalancer(defaultPolicy.balancer);
   #retries = new RetryBudget(defaultPolicy.retryBudget);
@@ -63,10 +63,19 @@ export class Cluster {
     /** `outbound|PORT||HOST`, as Istio names clusters. */
     readonly name: string,
     private readonly context: PoolContext,
-  ) {
-    this.#pool = new ConnectionPool(context, defaultPolicy.pendingRequestsMax, (...outcome) =>
-      this.report(...outcome),
-    );
+  ) {}
+
+  get #pool(): ConnectionPool {
+    return (this.#connections ??= new ConnectionPool(
+      this.name,
+      this.context,
+      this.#policy.pendingRequestsMax,
+      (...outcome) => this.report(...outcome),
+    ));
+  }
+
+  #hasConnections(endpoint: Endpoint): boolean {
+    return this.#connections?.isEmpty(endpoint) === false;
   }
 
   /** The endpoints that requests go to now: those of the nearest level. */
@@ -81,12 +90,11 @@ export class Cluster {
 
   /** Requests that wait for a connection. */
   get waiting(): number {
-    return this.#pool.waiting;
+    return this.#connections?.waiting ?? 0;
   }
 
   /** Replaces the endpoints. Those that stay keep their state; those that are gone drain. */
   update(assignment: Assignment): void {
-    // The mesh state keeps the assignment of a Service that a mesh update does not concern.
     if (assignment === this.#assignment) return;
     this.#assignment = assignment;
     const before = this.#byKey;
@@ -117,7 +125,7 @@ export class Cluster {
   configure(policy: ClusterPolicy, settings?: ServicePolicy): void {
     this.settings = settings;
     if (policy.balancer !== this.#policy.balancer) this.#balancer = newBalancer(policy.balancer);
-    this.#pool.pendingRequestsMax = policy.pendingRequestsMax;
+    if (this.#connections) this.#connections.pendingRequestsMax = policy.pendingRequestsMax;
     this.#retries = this.#retries.with(policy.retryBudget);
     this.#policy = policy;
   }
@@ -210,20 +218,26 @@ export class Cluster {
     this.update([]);
   }
 
+  /** The cluster is idle and is dropped. */
+  forget(): void {
+    for (const endpoint of this.#byKey.values()) this.context.onForgotten(endpoint);
+  }
+
   /** Nothing is under way or open, so nothing but counts is lost with the cluster. */
   get isIdle(): boolean {
     if (this.#active > 0 || this.waiting > 0 || this.#draining.size > 0) return false;
-    for (const endpoint of this.#byKey.values()) if (!this.#pool.isEmpty(endpoint)) return false;
+    for (const endpoint of this.#byKey.values()) if (this.#hasConnections(endpoint)) return false;
     return true;
   }
 
   /** Forgets removed endpoints that have neither requests nor connections left. */
   forgetDrained(): void {
-    for (const endpoint of this.#draining)
-      if (endpoint.active === 0 && this.#pool.isEmpty(endpoint)) {
+    for (const endpoint of this.#draining) {
+      if (endpoint.active === 0 && !this.#hasConnections(endpoint)) {
         this.#draining.delete(endpoint);
         this.context.onForgotten(endpoint);
       }
+    }
   }
 
   get hasDraining(): boolean {
@@ -251,7 +265,7 @@ export class Cluster {
         state: stateOf(endpoint, nowMs),
         failures: endpoint.health.failures,
         active: endpoint.active,
-        connections: this.#pool.connections(endpoint),
+        connections: this.#connections?.connections(endpoint) ?? 0,
         counts: endpoint.counts,
       })),
     };
@@ -277,7 +291,7 @@ export class Cluster {
       if (endpoint.key !== key || !isSame(endpoint, config)) continue;
       this.#draining.delete(endpoint);
       endpoint.isDraining = false;
-      this.#pool.undrain(endpoint);
+      this.#connections?.undrain(endpoint);
       return endpoint;
     }
     return new Endpoint(config);
@@ -286,7 +300,7 @@ export class Cluster {
   #drain(endpoint: Endpoint): void {
     endpoint.isDraining = true;
     this.#draining.add(endpoint);
-    this.#pool.drain(endpoint);
+    this.#connections?.drain(endpoint);
   }
 }
 
@@ -301,19 +315,8 @@ function stateOf(endpoint: Endpoint, nowMs: number): string {
 }
 
 /** Connections that were opened to the one may be used for the other: the peer and the way to it are the same. */
-function isSame(endpoint: Endpoint, { workload, via }: EndpointConfig): boolean {
-  const before = endpoint.workload;
-  return (
-    before.identity === workload.identity &&
-    before.tunnel === workload.tunnel &&
-    isSameWaypoint(endpoint.via, via)
-  );
-}
-
-function isSameWaypoint(a: WaypointRef | undefined, b: WaypointRef | undefined): boolean {
-  if (a === undefined || b === undefined || a.hbonePort !== b.hbonePort) return a === b;
-  if (a.kind === 'hostname') return b.kind === 'hostname' && a.service === b.service;
-  return b.kind === 'address' && a.ip === b.ip && a.network === b.network;
+function isSame({ workload: before }: Endpoint, { workload }: EndpointConfig): boolean {
+  return before.identity === workload.identity && before.tunnel === workload.tunnel;
 }
 
 /** The endpoints of the best rank. */

@@ -27,8 +27,9 @@ export interface PoolContext {
   readonly pools: Set<ClientPool>;
   /** No connection is to stay idle. */
   isDraining: boolean;
-  onLimitReached(limit: PoolLimit): void;
-  /** Called for a removed endpoint that has neither requests nor connections left. */
+  /** A request to this endpoint was refused because of a limit. `cluster`: the name of the endpoint's cluster. */
+  onOverflow(limit: PoolLimit, cluster: string, endpoint: Endpoint): void;
+  /** Nothing is left of a removed endpoint. */
   onForgotten(endpoint: Endpoint): void;
 }
 
@@ -44,6 +45,8 @@ export class ConnectionPool {
   readonly #shares: FairLimit;
 
   constructor(
+    /** The name of the cluster. */
+    private readonly cluster: string,
     private readonly context: PoolContext,
     pendingRequestsMax: number,
     private readonly report: (endpoint: Endpoint, outcome: Outcome, latencyMs: number) => void,
@@ -139,7 +142,7 @@ export class ConnectionPool {
       forget: () => this.#forget(endpoint, client, version),
       onOverflow: (limit) => {
         this.report(endpoint, 'overflow', 0);
-        this.context.onLimitReached(limit);
+        this.context.onOverflow(limit, this.cluster, endpoint);
       },
     };
   }

@@ -61,6 +61,8 @@ export class Endpoint {
   }
 }
 
-/** Equal for configurations of the same endpoint. */
-export const endpointKey = ({ workload, target, protocol, via }: EndpointConfig): string =>
-  `${workload.uid} ${formatSocketAddress(target)} ${protocol}${via ? ' via' : ''}`;
+/** Equal for configurations of the same endpoint. If the Service changes its waypoint, its requests take other connections. */
+export function endpointKey({ workload, target, protocol, via }: EndpointConfig): string {
+  const name = `${workload.uid} ${formatSocketAddress(target)} ${protocol}`;
+  return via ? `${name} via ${via.kind === 'hostname' ? via.service : via.ip} ${via.hbonePort}` : name;
+}

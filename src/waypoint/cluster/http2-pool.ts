@@ -5,6 +5,7 @@
 import type { Duplex } from 'node:stream';
 import { performance } from 'node:perf_hooks';
 import { Http2ClientConnection } from '../http2/client.js';
+import { transportOf } from '../http2/transport.js';
 import type { UpstreamFailure } from '../http/http-stream.js';
 import { ClientPool } from './client-pool.js';
 import type { Acquired, Pending } from './pending-queue.js';
@@ -47,8 +48,8 @@ export class Http2Pool extends ClientPool {
   }
 
   protected onOpen(stream: Duplex): void {
-    const connection = new Http2ClientConnection(stream, this.options.limits, {
-      onFree: () => this.#serve(connection, true),
+    const connection = new Http2ClientConnection(transportOf(stream), this.options.limits, {
+      onFree: () => this.#onFree(connection),
       onClosed: () => this.#onClosed(connection),
     });
     this.#connections.push(connection);
@@ -73,7 +74,9 @@ export class Http2Pool extends ClientPool {
   }
 
   #openMore(): void {
-    if (this.pending.size > 0 && this.opening === 0 && !this.#isFull) this.open();
+    if (this.pending.size === 0 || this.opening > 0 || this.#isFull) return;
+    // It is unknown yet how many streams a new connection accepts.
+    if (this.#connections.every(({ isSettled }) => isSettled)) this.open();
   }
 
   #leastBusy(): Http2ClientConnection | undefined {
@@ -87,6 +90,12 @@ export class Http2Pool extends ClientPool {
   #spread(): void {
     if (this.opening > 0 || this.size >= spreadConnectionsMax || this.draining || this.#isFull) return;
     if (performance.now() >= this.#spreadAfterMs) this.open();
+  }
+
+  #onFree(connection: Http2ClientConnection): void {
+    if (this.pending.size === 0) return;
+    this.#serve(connection, connection.hasResponded);
+    this.#openMore();
   }
 
   #serve(connection: Http2ClientConnection, used: boolean): void {

@@ -11,7 +11,7 @@ import {
   startWaypoint,
   echoHandler,
 } from '../../../test/support/waypoint.js';
-import { blockFault } from './block-limits.js';
+import { blockFault } from './head.js';
 import { defaultLimits } from '../limits.js';
 
 /** An endpoint whose own limits are higher than the waypoint's. */
@@ -118,6 +118,8 @@ test('request trailers beyond the limits end only that request', async (t) => {
   const upstream = await http2Upstream(t, (stream) => {
     stream.on('data', () => undefined);
     stream.on('end', () => {
+      // Node.js reports a reset as an end, too.
+      if (stream.destroyed) return;
       stream.respond({ ':status': 200 });
       stream.end('ok');
     });

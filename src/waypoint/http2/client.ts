@@ -1,195 +1,190 @@
 /** An HTTP/2 connection to an endpoint, by prior knowledge: each request is a stream. */
-import http2 from 'node:http2';
-import type { Duplex } from 'node:stream';
-import { errorText } from '../../base/errors.js';
-import { sessionMegabytesMax } from '../../base/session-memory.js';
-import { keepReadable } from '../../hbone/stream-end.js';
+import { createConnection } from '../../http2/connection.js';
+import type {
+  ConnectionListener,
+  Fields,
+  Http2Connection,
+  Http2Stream,
+  StreamListener,
+  StreamReset,
+  Transport,
+} from '../../http2/http2.js';
 import { isGrpcType } from '../http/grpc.js';
-import type { WaypointLimits } from '../limits.js';
+import { headerOf, type Headers } from '../http/headers.js';
 import type { RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../http/http-stream.js';
-import type { Headers } from '../http/headers.js';
-import { headerOf } from '../http/headers.js';
-import { blockFault, blockOptions, blockSettings } from './block-limits.js';
-import { failureOf, type ConnectionEnd } from './failure.js';
-import { flatten, toHttp2, trailersOf } from './headers.js';
+import type { WaypointLimits } from '../limits.js';
+import { failureOf } from './failure.js';
+import { appendFields, blockFault, readFraming, trailersOf } from './head.js';
+import { clientOptions } from './options.js';
 
-const windowBytes = 1 << 20;
+const cancelCode = 8;
 
-export class Http2ClientConnection {
-  readonly #session: http2.ClientHttp2Session;
-  readonly #transport: Duplex;
-  #closing = false;
-  #end: ConnectionEnd = {};
-  #hasResponded = false;
+export class Http2ClientConnection implements ConnectionListener {
+  readonly #connection: Http2Connection;
+  /** Requests that have not ended, also those that are not sent yet. */
   streams = 0;
   idleSinceMs = Date.now();
+  /** The connection was used for an earlier response. */
+  hasResponded = false;
+  /** The endpoint's SETTINGS have arrived. */
+  isSettled = false;
 
   constructor(
-    stream: Duplex,
-    private readonly limits: WaypointLimits,
+    transport: Transport,
+    readonly limits: WaypointLimits,
     private readonly events: {
-      /** A stream has ended, so that another one may be opened. */
+      /** The connection may accept further streams: one has ended, or the endpoint's SETTINGS have arrived. */
       onFree(): void;
       onClosed(): void;
     },
   ) {
-    this.#transport = stream;
-    this.#session = http2.connect('http://endpoint', {
-      createConnection: () => stream,
-      maxSessionMemory: sessionMegabytesMax,
-      ...blockOptions,
-      settings: { ...blockSettings, initialWindowSize: windowBytes, enablePush: false },
-    });
-    const session = this.#session;
-    session.on('error', (error: NodeJS.ErrnoException) => {
-      // The endpoint's own GOAWAY has another code: this one means bytes that the library cannot parse.
-      if (error.code === 'ERR_HTTP2_ERROR') this.#end = { ...this.#end, unreadable: errorText(error) };
-    });
-    session.once('connect', () => session.setLocalWindowSize(8 * windowBytes));
-    session.on('goaway', (_code: number, lastStreamId: number) => {
-      this.#closing = true;
-      this.#end = { ...this.#end, lastStreamId };
-    });
-    session.once('close', () => {
-      this.#closing = true;
-      this.events.onClosed();
-    });
+    this.#connection = createConnection(transport, clientOptions(limits), this);
   }
 
   /** Whether the connection accepts another stream. */
   get isOpen(): boolean {
-    const most = this.#session.remoteSettings?.maxConcurrentStreams ?? 100;
-    const session = this.#session;
-    return !this.#closing && !session.closed && !session.destroyed && !this.#isCut && this.streams < most;
-  }
-
-  /** The transport has ended, even if the session does not know it yet. */
-  get #isCut(): boolean {
-    const { destroyed, readable, writable } = this.#transport;
-    return destroyed || !readable || !writable;
+    // The endpoint's SETTINGS say how many streams it accepts. One is sent ahead of them.
+    return this.#connection.canOpen && (this.isSettled || this.streams === 0);
   }
 
   request(): Upstream {
     this.streams++;
-    const used = this.#hasResponded;
-    return new Http2Upstream(this.#session, this.limits, used, {
-      onResponse: () => (this.#hasResponded = true),
-      onReleased: () => {
-        this.streams--;
-        this.events.onFree();
-        if (this.streams > 0) return;
-        this.idleSinceMs = Date.now();
-        if (this.#closing) this.#session.close();
-      },
-      end: () => ({ ...this.#end, isCut: this.#isCut || this.#session.destroyed }),
-    });
+    return new Http2Upstream(this, this.hasResponded);
+  }
+
+  /** Opens the stream of a request. Undefined: the connection accepts none any more. */
+  open(fields: Fields, endStream: boolean): Http2Stream | undefined {
+    const stream = this.#connection.request(fields, endStream);
+    if (!stream) this.release();
+    return stream;
+  }
+
+  release(): void {
+    if (--this.streams === 0) this.idleSinceMs = Date.now();
+    this.events.onFree();
   }
 
   /** Closes the connection after its open streams. */
   close(): void {
-    this.#closing = true;
-    this.#session.close();
+    this.#connection.drain();
+  }
+
+  onStream(): void {
+    // Of clients' connections only.
+  }
+  onSettings(): void {
+    this.isSettled = true;
+    this.events.onFree();
+  }
+  onGoAway(): void {
+    // `canOpen` follows it, and the connection closes after its last stream.
+  }
+  onStreamClosed(): void {
+    this.release();
+  }
+  onClose(): void {
+    this.events.onClosed();
   }
 }
 
-interface Connection {
-  onResponse(): void;
-  onReleased(): void;
-  end(): ConnectionEnd;
-}
-
-class Http2Upstream implements Upstream {
-  listener: UpstreamListener | undefined;
-  #stream: http2.ClientHttp2Stream | undefined;
-  #trailers: Headers | undefined;
-  #gotTrailers: Headers | undefined;
-  #headReceived = false;
+class Http2Upstream implements Upstream, StreamListener {
+  listener: UpstreamListener | undefined = undefined;
+  #stream: Http2Stream | undefined = undefined;
+  #isHeadRequest = false;
+  #isSent = false;
+  #hasHead = false;
   #interim = 0;
-  #released = false;
-  #isHead = false;
-  /** Bytes of content-length that have not arrived yet; undefined without content-length. */
-  #due: number | undefined;
+  /** Bytes of content-length that have not arrived yet; -1: unknown. */
+  #due = -1;
 
   constructor(
-    private readonly session: http2.ClientHttp2Session,
-    private readonly limits: WaypointLimits,
+    private readonly connection: Http2ClientConnection,
     /** The connection was used for an earlier response. */
     private readonly used: boolean,
-    private readonly connection: Connection,
   ) {}
 
   send({ method, path, authority, scheme, headers }: RequestHead, hasBody: boolean): void {
-    this.#isHead = method === 'HEAD';
-    let stream: http2.ClientHttp2Stream;
-    try {
-      const pseudo = { ':method': method, ':path': path, ':authority': authority, ':scheme': scheme };
-      // RFC 9113, section 8.2.2: `trailers` is the only allowed value of te; gRPC servers require it.
-      const trailers = headerOf(headers, 'te') !== undefined || isGrpcType(headerOf(headers, 'content-type'));
-      stream = this.session.request(
-        toHttp2(headers, { ...pseudo, ...(trailers ? { te: 'trailers' } : {}) }),
-        {
-          endStream: !hasBody,
-          waitForTrailers: hasBody,
-        },
-      );
-    } catch (error) {
-      // The session closed after it was chosen.
-      this.#release();
-      setImmediate(() => this.listener?.onError({ kind: 'refused', why: errorText(error) }));
+    this.#isHeadRequest = method === 'HEAD';
+    this.#isSent = true;
+    const fields = [':method', method, ':scheme', scheme, ':authority', authority, ':path', path];
+    appendFields(fields, headers);
+    // RFC 9113, section 8.2.2: `trailers` is the only allowed value of te; gRPC servers require it.
+    if (headerOf(headers, 'te') !== undefined || isGrpcType(headerOf(headers, 'content-type')))
+      fields.push('te', 'trailers');
+    const stream = this.connection.open(fields, !hasBody);
+    if (stream) {
+      stream.listener = this;
+      this.#stream = stream;
       return;
     }
-    this.#stream = stream;
-    const end = keepReadable(stream);
-    stream.on('error', () => undefined);
-    stream.on('headers', (given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
-      const status = Number(given[':status']);
-      if (++this.#interim > this.limits.interimMax)
-        return this.#fail({ kind: 'protocol', why: 'too many interim responses' });
-      if (this.#isTooLarge(raw)) return;
-      this.listener?.onInterim({ status, headers: flatten(raw) });
-    });
-    stream.on('response', (given: http2.IncomingHttpHeaders, flags: number, raw: string[]) => {
-      this.connection.onResponse();
-      if (this.#isTooLarge(raw)) return;
-      const isEnd = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
-      // Registered here, not before: over a tunnel Node reports data that arrived together with its head before that head.
-      stream.on('data', (bytes: Buffer) => {
-        if (this.#due !== undefined && (this.#due -= bytes.length) < 0) return this.#mismatched();
-        this.listener?.onResponseData(bytes);
-      });
-      const head = { status: Number(given[':status']), headers: flatten(raw) };
-      if (!(head.status >= 200 && head.status <= 599))
-        return this.#fail({ kind: 'protocol', why: `the response's status is ${head.status}` });
-      this.#headReceived = true;
-      const length = headerOf(head.headers, 'content-length');
-      if (length !== undefined && !isEnd && !this.#isHead && head.status !== 304) this.#due = Number(length);
-      this.listener?.onHead(head, !isEnd);
-      if (isEnd) this.listener = undefined;
-    });
-    stream.on('trailers', (_given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
-      if (!this.#isTooLarge(raw)) this.#gotTrailers = trailersOf(raw);
-    });
-    stream.on('drain', () => this.listener?.onUpstreamDrain());
-    stream.on('end', () => {
-      // A response that has ended is complete, even if the endpoint does not want the rest of the request (RFC 9113, section 8.1).
-      if (end.wasReset || !this.#headReceived) return;
-      if (this.#due !== undefined && this.#due !== 0) return this.#mismatched();
-      const { listener } = this;
-      this.listener = undefined;
-      listener?.onResponseEnd(this.#gotTrailers);
-    });
-    stream.on('close', () => {
-      this.#release();
-      const seen = { isQuiet: !this.#headReceived && this.#interim === 0, used: this.used };
-      this.#fail(failureOf(stream.rstCode ?? 0, stream.id, this.connection.end(), seen));
-    });
-    stream.on('wantTrailers', () => stream.sendTrailers(toHttp2(this.#trailers ?? [], {})));
+    // The connection closed after it was chosen.
+    const why = 'the connection ended before the request was sent';
+    setImmediate(() => this.listener?.onError({ kind: 'refused', why }));
+  }
+
+  onInterim(fields: Fields): void {
+    const { limits } = this.connection;
+    if (++this.#interim > limits.interimMax)
+      return this.#fail({ kind: 'protocol', why: 'too many interim responses' });
+    if (this.#isTooLarge(fields)) return;
+    const headers = fields.slice(2);
+    if (!this.#isMalformed(readFraming(headers).fault))
+      this.listener?.onInterim({ status: Number(fields[1]), headers });
+  }
+
+  onHead(fields: Fields, endStream: boolean): void {
+    this.connection.hasResponded = true;
+    if (this.#isTooLarge(fields)) return;
+    const status = Number(fields[1]);
+    if (!(status >= 200 && status <= 599))
+      return this.#fail({ kind: 'protocol', why: `the response's status is ${status}` });
+    const headers = fields.slice(2);
+    const { fault, bodyBytes } = readFraming(headers);
+    if (this.#isMalformed(fault)) return;
+    this.#hasHead = true;
+    if (!this.#isHeadRequest && status !== 304) {
+      if (bodyBytes > 0 && (endStream || status === 204)) return this.#mismatched();
+      this.#due = bodyBytes;
+    }
+    const { listener } = this;
+    if (endStream) this.listener = undefined;
+    listener?.onHead({ status, headers }, !endStream);
+  }
+
+  onData(bytes: Buffer): void {
+    if (this.#due >= 0) {
+      if (bytes.length > this.#due) return this.#mismatched();
+      this.#due -= bytes.length;
+    }
+    this.listener?.onResponseData(bytes);
+  }
+
+  onEnd(trailers: Fields | undefined): void {
+    if (this.#due > 0) return this.#mismatched();
+    if (trailers !== undefined && this.#isTooLarge(trailers)) return;
+    const { listener } = this;
+    this.listener = undefined;
+    listener?.onResponseEnd(trailers && trailersOf(trailers));
+  }
+
+  onDrain(): void {
+    this.listener?.onUpstreamDrain();
+  }
+
+  onReset(reset: StreamReset): void {
+    const isQuiet = !this.#hasHead && this.#interim === 0;
+    this.#fail(failureOf(reset, { isQuiet, used: this.used }));
   }
 
   /** True: the header block is too large, and this request failed. Other streams go on. */
-  #isTooLarge(raw: readonly string[]): boolean {
-    const fault = blockFault(raw, this.limits);
+  #isTooLarge(fields: Fields): boolean {
+    const fault = blockFault(fields, this.connection.limits);
     if (fault !== undefined) this.#fail({ kind: 'protocol', why: `the response contains ${fault}` });
+    return fault !== undefined;
+  }
+
+  #isMalformed(fault: string | undefined): boolean {
+    if (fault !== undefined) this.#fail({ kind: 'protocol', why: `the response's ${fault}` });
     return fault !== undefined;
   }
 
@@ -198,33 +193,26 @@ class Http2Upstream implements Upstream {
     this.#fail({ kind: 'protocol', why: "the response's body does not match its content-length" });
   }
 
-  #release(): void {
-    if (this.#released) return;
-    this.#released = true;
-    this.connection.onReleased();
-  }
-
   #fail(failure: UpstreamFailure): void {
     const { listener } = this;
     this.listener = undefined;
-    if (this.#stream && !this.#stream.closed) this.#stream.close(http2.constants.NGHTTP2_CANCEL);
+    this.#stream?.reset(cancelCode);
     listener?.onError(failure);
   }
 
   write(bytes: Buffer): boolean {
-    const stream = this.#stream;
-    return !stream || stream.destroyed || stream.writableEnded || stream.write(bytes);
+    return this.#stream?.write(bytes) ?? true;
   }
   end(trailers?: Headers): void {
-    this.#trailers = trailers;
-    if (this.#stream && !this.#stream.destroyed) this.#stream.end();
+    this.#stream?.end(trailers && appendFields([], trailers));
   }
   cancel(): void {
     this.listener = undefined;
-    if (!this.#stream) this.#release();
-    else if (!this.#stream.closed) this.#stream.close(http2.constants.NGHTTP2_CANCEL);
-    // The endpoint has reset the stream: discard what it sent before.
-    else keepReadable(this.#stream).destroy();
+    if (this.#stream) this.#stream.reset(cancelCode);
+    else if (!this.#isSent) {
+      this.#isSent = true;
+      this.connection.release();
+    }
   }
   pause(): void {
     this.#stream?.pause();

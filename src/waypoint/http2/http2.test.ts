@@ -232,7 +232,8 @@ test('a drain sends GOAWAY; open streams go on', async (t) => {
   const answer = ask2(session, { ':path': '/' });
   await eventually(() => held.length === 1, 'the request is under way');
   for (const connection of waypoint.context.connections) connection.drain();
-  await eventually(() => goaway === 1, 'GOAWAY');
+  // The first one accepts requests that are under way; another one with the last stream may follow (RFC 9113, section 6.8).
+  await eventually(() => goaway >= 1, 'GOAWAY');
   held[0]?.end('b');
   assert.equal((await answer).body, 'ab');
   await eventually(() => waypoint.context.connections.size === 0, 'the connection ends with its last stream');

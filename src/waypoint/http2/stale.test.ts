@@ -12,24 +12,21 @@ const goaway = (lastStream: number, code: number): Buffer =>
 
 test('the failure of a stream that was closed early', () => {
   const quiet = { isQuiet: true, used: true };
-  assert.equal(failureOf(8, undefined, {}, quiet).kind, 'refused', 'the request was never sent');
-  assert.equal(failureOf(7, 5, {}, quiet).kind, 'refused', 'REFUSED_STREAM');
+  const cut = { code: 8, by: 'connection', isUnprocessed: false, why: 'closed' } as const;
+  const reset = { ...cut, code: 5, by: 'peer' } as const;
+  const refused = { ...reset, code: 7, isUnprocessed: true } as const;
   assert.equal(
-    failureOf(2, 5, { lastStreamId: 3 }, quiet).kind,
+    failureOf({ ...cut, isUnprocessed: true }, quiet).kind,
     'refused',
-    'above the last stream of GOAWAY',
+    'never sent, or above GOAWAY',
   );
-  assert.equal(
-    failureOf(2, 5, { lastStreamId: 5 }, quiet).kind,
-    'reset',
-    'the request may have been processed',
-  );
-  assert.equal(failureOf(2, 5, { lastStreamId: 3 }, { isQuiet: false, used: true }).kind, 'reset');
-  assert.equal(failureOf(8, 5, { isCut: true }, quiet).kind, 'stale');
-  assert.equal(failureOf(8, 5, { isCut: true }, { isQuiet: true, used: false }).kind, 'reset');
-  assert.equal(failureOf(8, 5, { isCut: true }, { isQuiet: false, used: true }).kind, 'reset');
-  assert.equal(failureOf(8, 5, {}, quiet).kind, 'reset', 'the endpoint reset the stream, not the connection');
-  assert.equal(failureOf(8, 5, { isCut: true, unreadable: 'x' }, quiet).kind, 'protocol');
+  assert.equal(failureOf(refused, quiet).kind, 'refused', 'REFUSED_STREAM');
+  assert.equal(failureOf({ ...cut, isUnprocessed: true }, { ...quiet, isQuiet: false }).kind, 'reset');
+  assert.equal(failureOf(cut, quiet).kind, 'stale');
+  assert.equal(failureOf(cut, { isQuiet: true, used: false }).kind, 'reset');
+  assert.equal(failureOf(cut, { isQuiet: false, used: true }).kind, 'reset');
+  assert.equal(failureOf(reset, quiet).kind, 'reset', 'the endpoint reset the stream, not the connection');
+  assert.equal(failureOf({ ...cut, by: 'protocol' }, quiet).kind, 'protocol');
 });
 
 test('a request on a reused connection that ends is retried, unless it may have been executed', async (t) => {

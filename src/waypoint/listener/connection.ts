@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { Exchange } from '../exchange/exchange.js';
 import { Http1ServerConnection } from '../http1/server.js';
 import { Http2ServerConnection } from '../http2/server.js';
+import { transportOf } from '../http2/transport.js';
 import type { ConnectionContext } from '../worker/context.js';
 import type { Client } from './client.js';
 import { ClientConnection } from './client-connection.js';
@@ -87,11 +88,12 @@ function serveHttp2(connection: ClientConnection, first: Buffer): void {
   const { context, client, destination, stream } = connection;
   if (first.length > 0) stream.unshift(first);
   connection.handOver(
-    new Http2ServerConnection(stream, {
+    new Http2ServerConnection(transportOf(stream), {
       limits: context.limits,
       mergeSlashes: context.mergeSlashes,
       onRequest: (request) => new Exchange(context, client, destination, request).start(),
       onRefused: (status, why) => context.onUnreadable(status, why, client),
+      onFlood: () => context.onLimitReached('http2-flood'),
       onClosed: connection.closed,
     }),
   );

@@ -42,6 +42,11 @@ function count(into: Buckets, bounds: readonly number[], value: number): void {
   into.sum += value;
 }
 
+interface WaitingCluster {
+  readonly name: string;
+  readonly waiting: number;
+}
+
 export class WaypointMetrics {
   readonly registry = new Registry();
   readonly limitReached = new Counter({
@@ -79,6 +84,11 @@ export class WaypointMetrics {
     'Requests that a policy in audit mode would have refused',
     ['policy'],
   );
+  readonly #pendingOverflow = this.#counter(
+    'envoy_cluster_upstream_rq_pending_overflow',
+    'Requests refused because no connection became free, or too many requests waited for one',
+    ['envoy_cluster_name'],
+  );
   readonly #series: SeriesTable<Requests>;
   readonly #other: Requests = requests();
   #shortcuts = new Map<string, Series<Requests>>();
@@ -101,6 +111,22 @@ export class WaypointMetrics {
     );
     this.#histogram('istio_request_bytes', 'Bytes received from the client', sizeBounds, (s) => s.received);
     this.#histogram('istio_response_bytes', 'Bytes sent to the client', sizeBounds, (s) => s.sent);
+  }
+
+  /** Registers the gauge of requests that wait for a connection. `waiting`: the clusters in which any does. */
+  watchClusters(waiting: () => readonly WaitingCluster[]): void {
+    const name = 'envoy_cluster_upstream_rq_pending_active';
+    const help = 'Requests that wait for a connection';
+    registerMetric(this.registry, { name, help, type: 'gauge' }, () =>
+      waiting()
+        .slice(0, seriesMax)
+        .map((cluster) => ({ labels: { envoy_cluster_name: cluster.name }, value: cluster.waiting })),
+    );
+  }
+
+  /** A request found no connection in time. `namespace`: of the endpoint. */
+  pendingOverflow(cluster: string, namespace: string): void {
+    this.#pendingOverflow.inc(namespace, { envoy_cluster_name: cluster });
   }
 
   record(record: RequestRecord): void {

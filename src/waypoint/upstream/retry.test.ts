@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type http from 'node:http';
 import net from 'node:net';
 import { test, type TestContext } from 'node:test';
 import {
@@ -13,7 +14,9 @@ import {
   echoHandler,
   askEcho,
 } from '../../../test/support/waypoint.js';
+import { key } from '../../../test/support/mesh.js';
 import type { RouteRule } from '../../model/route.js';
+import { defaultPolicy } from '../cluster/policy.js';
 
 const matching = (method: string): RouteRule['matches'] => [{ method, headers: [], query: [] }];
 
@@ -161,4 +164,51 @@ test('failures of one outage eject an endpoint once, also if HTTP/2 requests sha
     assert.ok(endpoint.health.ejectedUntilMs - performance.now() <= 500);
     isDown = false;
   }
+});
+
+test('a retry beyond the budget of the cluster is not sent; the failed attempt’s response is the client’s', async (t) => {
+  let seen = 0;
+  const upstream = await httpUpstream(t, (_request, response) => {
+    seen++;
+    response.writeHead(503).end('overloaded');
+  });
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [upstream.port] },
+    routes: [route('r', [{ retry: { codes: [503], attempts: 2, backoffMs: 1 } }])],
+  });
+  const cluster = waypoint.clusters.ofService(key('api'), 80);
+  const asked = async (): Promise<unknown[]> => {
+    seen = 0;
+    const { status, body } = await ask(waypoint.port);
+    return [status, body, seen, waypoint.records.at(-1)?.flag];
+  };
+  assert.deepEqual(await asked(), [503, 'overloaded', 3, 'URX']);
+  cluster?.configure({ ...defaultPolicy, retryBudget: { percent: 20, retriesMin: 0 } });
+  assert.deepEqual(await asked(), [503, 'overloaded', 1, 'UO']);
+  cluster?.configure({ ...defaultPolicy, retryBudget: { percent: 100, retriesMin: 0 } });
+  assert.deepEqual(await asked(), [503, 'overloaded', 3, 'URX'], 'one at a time is within the budget');
+  assert.deepEqual(waypoint.limitsReached, ['retry-budget']);
+  const counts = cluster?.endpoints[0]?.counts;
+  assert.deepEqual([counts?.error, counts?.success], [7, 0]);
+});
+
+test('requests beyond the limit of the cluster are refused at once, and those that end make room', async (t) => {
+  const responses: http.ServerResponse[] = [];
+  const upstream = await httpUpstream(t, (_request, response) => void responses.push(response));
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  const cluster = waypoint.clusters.ofService(key('api'), 80);
+  cluster?.configure({ ...defaultPolicy, requestsMax: 2 });
+  const two = [ask(waypoint.port), ask(waypoint.port)];
+  await eventually(() => responses.length === 2, 'two are under way');
+  assert.equal((await ask(waypoint.port)).status, 503);
+  const { flag, code } = waypoint.records.at(-1) ?? {};
+  assert.deepEqual([flag, code], ['UO', 'WEFT_REQUESTS_FULL']);
+  assert.deepEqual(waypoint.limitsReached, ['cluster-requests']);
+  for (const response of responses) response.end();
+  await Promise.all(two);
+  assert.equal(cluster?.active, 0);
+  const next = ask(waypoint.port);
+  await eventually(() => responses.length === 3, 'there is room again');
+  responses[2]?.end();
+  assert.equal((await next).status, 200);
 });

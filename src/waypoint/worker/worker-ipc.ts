@@ -27,13 +27,16 @@ export type ToWorker =
   | { readonly type: 'svid'; readonly svid: Svid }
   /** `names` false: only metrics whose labels name no pod, principal, policy or route. */
   | { readonly type: 'metrics'; readonly call: number; readonly names: boolean }
+  /** Reply with the state of all clusters. */
+  | { readonly type: 'clusters'; readonly call: number }
   /** Accept no new connections; requests under way have up to `timeoutMs` to end. */
   | { readonly type: 'drain'; readonly timeoutMs: number };
 
 export type FromWorker =
   | { readonly type: 'up' }
   | { readonly type: 'listening' }
-  | { readonly type: 'metrics'; readonly call: number; readonly metrics: object[] }
+  /** To a call for metrics or clusters. */
+  | { readonly type: 'reply'; readonly call: number; readonly values: object[] }
   | { readonly type: 'drained'; readonly cut: number }
   | {
       readonly type: 'log';

@@ -5,7 +5,7 @@ import { errorText } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 
-const metricsWaitMsMax = 2_000;
+const replyWaitMsMax = 2_000;
 const respawnMs = 200;
 /** Time for a worker to end after the drain timeout of its requests. */
 const drainGraceMs = 2_000;
@@ -15,7 +15,7 @@ interface LiveWorker {
   /** The process listens to messages. Messages sent before that are lost. */
   up: boolean;
   listening: boolean;
-  readonly metricCalls: Map<number, (metrics: object[]) => void>;
+  readonly calls: Map<number, (values: object[]) => void>;
   drained: ((cut: number) => void) | undefined;
 }
 
@@ -60,20 +60,31 @@ export class WorkerPool {
    * principal, policy or route.
    */
   readMetrics(names: boolean): Promise<object[][]> {
+    return Promise.all(this.#ask((call) => ({ type: 'metrics', call, names })));
+  }
+
+  /** The clusters of each worker, by process id; an empty list for a worker that does not reply within 2 s. */
+  async readClusters(): Promise<{ readonly worker: number | undefined; readonly clusters: object[] }[]> {
+    const workers = [...this.#live].map(({ worker }) => worker.process.pid);
+    const lists = await Promise.all(this.#ask((call) => ({ type: 'clusters', call })));
+    return lists.map((clusters, i) => ({ worker: workers[i], clusters }));
+  }
+
+  /** Sends a message to each worker. Resolves with its reply, or with an empty list if none comes in time. */
+  #ask(message: (call: number) => ToWorker): Promise<object[]>[] {
     const call = ++this.#calls;
-    return Promise.all(
-      [...this.#live].map(
-        (one) =>
-          new Promise<object[]>((resolve) => {
-            const timer = setTimeout(() => resolve([]), metricsWaitMsMax);
-            one.metricCalls.set(call, (metrics) => {
-              clearTimeout(timer);
-              one.metricCalls.delete(call);
-              resolve(metrics);
-            });
-            send(one, { type: 'metrics', call, names });
-          }),
-      ),
+    return [...this.#live].map(
+      (one) =>
+        new Promise<object[]>((resolve) => {
+          const done = (values: object[]): void => {
+            clearTimeout(timer);
+            one.calls.delete(call);
+            resolve(values);
+          };
+          const timer = setTimeout(done, replyWaitMsMax, []);
+          one.calls.set(call, done);
+          send(one, message(call));
+        }),
     );
   }
 
@@ -107,7 +118,7 @@ export class WorkerPool {
       worker,
       up: false,
       listening: false,
-      metricCalls: new Map(),
+      calls: new Map(),
       drained: undefined,
     };
     this.#live.add(one);
@@ -137,8 +148,8 @@ export class WorkerPool {
       case 'listening':
         one.listening = true;
         return;
-      case 'metrics':
-        return one.metricCalls.get(message.call)?.(message.metrics);
+      case 'reply':
+        return one.calls.get(message.call)?.(message.values);
       case 'drained':
         return one.drained?.(message.cut);
       case 'log':

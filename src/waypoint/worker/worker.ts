@@ -71,7 +71,11 @@ class Worker {
     const limits = { ...defaultLimits, ...settings.limits };
     const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
-    this.#clusters = new ClusterManager(this.#state, dial, limits, limitReached);
+    this.#clusters = new ClusterManager(this.#state, dial, limits, (limit, cluster, { workload }) => {
+      limitReached(limit);
+      this.#metrics.pendingOverflow(cluster, workload.namespace);
+    });
+    this.#metrics.watchClusters(() => this.#clusters.waiting());
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -146,11 +150,13 @@ class Worker {
       case 'metrics':
         void this.#metrics
           .read(message.names)
-          .then((metrics) => send({ type: 'metrics', call: message.call, metrics }))
+          .then((metrics) => send({ type: 'reply', call: message.call, values: metrics }))
           .catch((error: unknown) =>
             send({ type: 'log', level: 'error', fields: { error: errorText(error) }, text: 'no metrics' }),
           );
         return;
+      case 'clusters':
+        return send({ type: 'reply', call: message.call, values: this.#clusters.dump() });
       case 'drain':
         void this.#drain(message.timeoutMs).then((cut) => send({ type: 'drained', cut }));
     }
