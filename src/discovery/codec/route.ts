@@ -14,7 +14,6 @@ import {
   type SessionPersistence,
   type ValueMatch,
 } from '../../model/route.js';
-import { pathChangeKinds } from '../../model/route.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { routeShape } from '../gen/shapes.js';
 import * as pb from '../gen/weft.js';
