@@ -47,6 +47,7 @@ const context: ConnectionContext = {
   onRequestEnd: (record) => metrics.record(record),
   onLimitReached: () => undefined,
   onUnreadable: () => undefined,
+  onDetected: () => undefined,
   onRelay: () => undefined,
 };
 const service = state.view.service(config.service);

@@ -46,7 +46,8 @@ async function captured(
 ): Promise<Flows> {
   const file = join(dir, 'capture.pcap');
   const filter = addresses.map(({ ip, port }) => `(host ${ip} and tcp port ${port})`).join(' or ');
-  const args = ['-i', 'lo', '-s', '0', '-B', '16384', '--immediate-mode', '-U', '-Z', 'root', '-w', file];
+  // In immediate mode each packet takes the space of the largest: room for a thousand, of the loopback interface's 64 KiB.
+  const args = ['-i', 'lo', '-s', '66000', '-B', '66000', '--immediate-mode', '-U', '-Z', 'root', '-w', file];
   const program = spawn('tcpdump', [...args, filter], { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   program.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));

@@ -1,4 +1,5 @@
 /** The application protocol of a Service port, as its author declares it. Pure. */
+import { serverFirstPorts } from '../../src/model/server-first-ports.js';
 import type { AppProtocol } from '../../src/model/workload.js';
 
 /** Values of `appProtocol` and first words of port names: those of Kubernetes, of Istio and of the IANA service name registry. */
@@ -31,14 +32,6 @@ const opaque: ReadonlySet<string> = new Set(
 );
 /** Such protocols inside of TLS from the first byte on. */
 const secured: ReadonlySet<string> = new Set(['ftps', 'imaps', 'ldaps', 'pop3s', 'smtps', 'submissions']);
-
-/**
- * Port numbers on which the server speaks first: FTP, SSH, Telnet, SMTP (25, 587), POP3, NNTP, IMAP, MySQL and its cluster replication
- * (Galera). With other protocols than HTTP the client speaks first, and its first bytes show that it is not HTTP.
- */
-const serverFirstPorts: ReadonlySet<number> = new Set([
-  21, 22, 23, 25, 110, 119, 143, 587, 3306, 4444, 4567, 4568,
-]);
 
 function protocolOf(name: string): AppProtocol | undefined {
   if (Object.hasOwn(declared, name)) return declared[name];

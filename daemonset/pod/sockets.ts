@@ -77,8 +77,8 @@ function resetOnDeath(socket: net.Socket): void {
 }
 
 /**
- * Node.js does not read from an HTTP/2 connection while a write to it is pending: with bulk data in both directions, two full send
- * buffers would deadlock. The send buffer holds a whole connection window, so no write is ever pending.
+ * The send buffer holds a whole connection window: what the windows of a connection's tunnels allow leaves the process at once, and the
+ * kernel sends it while the worker serves other connections.
  */
 function neverWait(fd: number): void {
   sendBuffer(fd, defaultLimits.connectionWindowBytes);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { mirrorTo } from '../../test/support/filters.js';
 import type { Route, RouteKey } from '../model/route.js';
 import type { ServiceKey } from '../model/workload.js';
 import {
@@ -83,16 +84,7 @@ const route: Route = {
     {
       name: 'mirrored',
       matches: [{ path: { kind: 'prefix', value: '/v1' }, headers: [], query: [] }],
-      filters: [
-        {
-          $case: 'mirror',
-          value: {
-            backend: { service: api, port: 81, invalid: '' },
-            numerator: 1,
-            denominator: 2,
-          },
-        },
-      ],
+      filters: [mirrorTo({ kind: 'service', service: api, port: 81 }, 1, 2)],
       backends,
     },
     {

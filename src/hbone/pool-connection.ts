@@ -47,10 +47,13 @@ export class PoolConnection implements ConnectionListener {
   #isRetired = false;
   /** Ends an idle or a retired connection. */
   #timer: NodeJS.Timeout | undefined;
-  #onSettled: ((isAccepted: boolean) => void) | undefined;
+  /** The peer's SETTINGS have arrived, or the connection has ended before. */
+  readonly accepted: Promise<boolean>;
+  #onSettled: (isAccepted: boolean) => void = () => undefined;
 
   constructor(socket: tls.TLSSocket, options: PoolConnectionOptions) {
     this.#options = options;
+    this.accepted = new Promise((resolve) => (this.#onSettled = resolve));
     const { limits } = options;
     this.#http2 = createConnection(
       new SocketTransport(socket),
@@ -80,11 +83,6 @@ export class PoolConnection implements ConnectionListener {
   /** Takes new tunnels, now or after some have ended. */
   get isInUse(): boolean {
     return !this.#isRetired && !this.#http2.isDraining;
-  }
-
-  /** Resolves once the peer's SETTINGS have arrived: true; or once the connection has ended before: false. Call it once, at the start. */
-  accepted(): Promise<boolean> {
-    return new Promise((resolve) => (this.#onSettled = resolve));
   }
 
   /** Takes no new tunnels and closes after the last one, or after `oldCertificateMsMax`. */
@@ -138,8 +136,7 @@ export class PoolConnection implements ConnectionListener {
   }
 
   onSettings(): void {
-    this.#onSettled?.(true);
-    this.#onSettled = undefined;
+    this.#onSettled(true);
   }
 
   onGoAway(): void {
@@ -156,7 +153,7 @@ export class PoolConnection implements ConnectionListener {
     this.#stopPings();
     clearTimeout(this.#timer);
     this.#isRetired = true;
-    this.#onSettled?.(false);
+    this.#onSettled(false);
     this.#options.onClosed(this);
   }
 

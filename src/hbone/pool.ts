@@ -151,7 +151,7 @@ export class TunnelPool {
     let isAccepted = false;
     try {
       const connection = await this.#connect(key, entry, request);
-      isAccepted = await connection.accepted();
+      isAccepted = await connection.accepted;
       if (isAccepted && !this.#isClosed) {
         entry.connections.push(connection);
         if (entry.isForgotten) connection.retire();
@@ -276,7 +276,9 @@ export class TunnelPool {
       peer,
       limits,
       idleMsMax: (connection) =>
-        entry.connections[0] === connection ? limits.idleConnectionMsMax : limits.idleSurplusMsMax,
+        entry.connections.find(({ isInUse }) => isInUse) === connection
+          ? limits.idleConnectionMsMax
+          : limits.idleSurplusMsMax,
       onClosed: (connection) => {
         const at = entry.connections.indexOf(connection);
         if (at >= 0) entry.connections.splice(at, 1);

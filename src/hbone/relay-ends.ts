@@ -39,9 +39,16 @@ export interface RelayEnd {
 export const relayEndOf = (stream: Duplex): RelayEnd =>
   stream instanceof StreamDuplex ? new TunnelEnd(stream.detach()) : new DuplexEnd(stream);
 
+/** Bytes in a socket's own buffer from which reading from the other end pauses. Above any high-water mark of Node.js, so that `drain` follows. */
+const backlogBytesMax = 128 << 10;
+/** Writes of this size wait for the end of the event loop's turn: one read of a tunnel's socket has several of them. */
+const bulkBytesMin = 8 << 10;
+
 class DuplexEnd implements RelayEnd {
   readonly #stream: Duplex;
   readonly #kept: StreamEnd;
+  #isPaused = false;
+  #isCorked = false;
 
   constructor(stream: Duplex) {
     this.#stream = stream;
@@ -76,15 +83,28 @@ class DuplexEnd implements RelayEnd {
   }
 
   write(bytes: Buffer): boolean {
-    return this.#stream.write(bytes);
+    const stream = this.#stream;
+    if (bytes.length >= bulkBytesMin && !this.#isCorked) {
+      this.#isCorked = true;
+      stream.cork();
+      setImmediate(() => {
+        this.#isCorked = false;
+        stream.uncork();
+      });
+    }
+    stream.write(bytes);
+    return stream.writableLength < backlogBytesMax;
   }
   end(): void {
     if (!this.#stream.destroyed && !this.#stream.writableEnded) this.#stream.end();
   }
   pause(): void {
+    this.#isPaused = true;
     this.#stream.pause();
   }
   resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
     this.#stream.resume();
   }
   reset(): void {

@@ -1,14 +1,11 @@
 /**
- * Keeps data readable that the peer sent before it reset the connection, as in a kernel socket's receive queue. A server that responds
- * before it has read the upload and then closes resets the connection right after its response. Plain Node.js loses that response in two
- * ways: a failed write destroys the stream, and so does a reset, together with all data received and not yet read.
+ * Keeps data readable that the peer of a socket sent before it reset the connection, as in a kernel socket's receive queue. A server that
+ * responds before it has read the upload and then closes resets the connection right after its response. Plain Node.js loses that response
+ * in two ways: a failed write destroys the stream, and so does a reset, together with all data received and not yet read.
  */
-import type http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { StreamDuplex } from '../http2/stream-duplex.js';
-import { deliveryMsMax, unreadBytesMax } from '../http2/unread-bytes.js';
-
-const heldBytes = new WeakMap<http2.Http2Session, number>();
+import { deliveryMsMax } from '../http2/unread-bytes.js';
 
 type Write = NonNullable<Duplex['_write']>;
 type Writev = NonNullable<Duplex['_writev']>;
@@ -41,21 +38,18 @@ export interface StreamEnd {
 export function keepReadable(stream: Duplex): StreamEnd {
   if (stream instanceof StreamDuplex) return stream;
   let end = ends.get(stream);
-  if (!end) ends.set(stream, (end = new KeptStreamEnd(stream)));
+  if (!end) ends.set(stream, (end = new SocketEnd(stream)));
   return end;
 }
 
-class KeptStreamEnd implements StreamEnd {
+/** Of a socket. A Duplex of another kind ends as its owner says. */
+class SocketEnd implements StreamEnd {
   readonly #stream: Duplex;
   readonly #destroy: Duplex['destroy'];
-  readonly #http2: http2.Http2Stream | undefined;
   /** Writes are discarded because the peer accepts no more data. */
   #failed = false;
   /** The peer reset the stream. */
   #reset = false;
-  /** HTTP/2: END_STREAM was received. A later reset does not undo it. */
-  #endCame = false;
-  #closedHere = false;
   #holding = false;
   #timer: NodeJS.Timeout | undefined;
   #onFlushed: (() => void) | undefined;
@@ -63,46 +57,29 @@ class KeptStreamEnd implements StreamEnd {
   constructor(stream: Duplex) {
     this.#stream = stream;
     this.#destroy = stream.destroy.bind(stream) as Duplex['destroy'];
-    this.#http2 = 'rstCode' in stream ? (stream as http2.Http2Stream) : undefined;
     this.#keepWrites();
     stream.destroy = (error?: Error) => this.#onDestroy(error);
-    if (this.#http2) this.#watch(this.#http2);
-    else stream.once('end', () => this.#probe());
+    stream.once('end', () => this.#probe());
     stream.once('close', () => clearTimeout(this.#timer));
   }
 
-  /** The peer reset the stream: a following 'end' event is not an orderly end by the peer. */
   get wasReset(): boolean {
-    if (this.#http2) return this.#http2.closed && !this.#endCame && !this.#closedHere;
     return this.#reset;
   }
 
-  /** Writes no longer reach the peer. */
   get discardsWrites(): boolean {
     return this.#failed || this.#stream.destroyed || this.#stream.writableEnded;
   }
 
-  /**
-   * All data up to the peer's end was read, and all data was written. Residual risk: if an HTTP/2 peer sends END_STREAM and then
-   * RST_STREAM with NO_ERROR while our last bytes and END_STREAM are in flight, this is reported as an orderly end.
-   */
   get inOrder(): boolean {
     const stream = this.#stream;
-    if (!stream.readableEnded || this.#failed || this.wasReset) return false;
-    // Node may run the callback of the write with our END_STREAM only after it closed the stream, so writableFinished is not checked.
-    if (this.#http2) return this.#http2.rstCode === 0 && !this.#http2.aborted;
-    return stream.writableFinished;
+    return stream.readableEnded && stream.writableFinished && !this.#failed && !this.#reset;
   }
 
-  /** Destroys the stream at once and drops unread data. */
   destroy(error?: Error): void {
     this.#destroy(error);
   }
 
-  /**
-   * Runs `call` when all written data is flushed, including END_STREAM or FIN; at once if nothing is pending. `call` does not run if the
-   * stream closes first.
-   */
   whenFlushed(call: () => void): void {
     if (this.#isFlushed()) return call();
     this.#onFlushed = call;
@@ -147,8 +124,6 @@ class KeptStreamEnd implements StreamEnd {
   #onWriteFailed(error: Error): void {
     if (this.#failed) return;
     this.#failed = true;
-    // A session whose connection broke ends its streams itself, after it has read the received data.
-    if (this.#http2) return;
     // Linux: EPIPE means that the reset followed the peer's FIN, so the end was orderly. A reset without a FIN is reported once as
     // ECONNRESET; reads return an end afterwards.
     if ((error as NodeJS.ErrnoException).code !== 'EPIPE') this.#reset = true;
@@ -167,42 +142,14 @@ class KeptStreamEnd implements StreamEnd {
     if (!stream.destroyed && !stream.writableEnded && stream.writableLength === 0) stream.write(nothing);
   }
 
-  #watch(stream: http2.Http2Stream): void {
-    const push = stream.push.bind(stream);
-    stream.push = (chunk: unknown, encoding?: BufferEncoding) => {
-      // Node also pushes null after a reset without END_STREAM, but then the stream is already closed.
-      if (chunk === null && !stream.closed && !stream.destroyed) this.#endCame = true;
-      return push(chunk, encoding);
-    };
-    // After a reset without an error Node keeps waiting for writes that the peer will never accept.
-    stream.once('end', () =>
-      setImmediate(() => {
-        if (stream.closed && !stream.destroyed) this.#destroy();
-      }),
-    );
-    const close = stream.close.bind(stream);
-    stream.close = (code, callback) => {
-      this.#closedHere = true;
-      close(code, callback);
-    };
-  }
-
   /** Replaces `destroy`, which Node calls for events from the peer as well as on behalf of the owner. Only the former are deferred. */
   #onDestroy(error?: Error): Duplex {
     const stream = this.#stream;
     if (this.#holding || stream.destroyed) return this.#destroy(error);
-    const failed = (error as NodeJS.ErrnoException | undefined)?.syscall;
-    if (this.#http2 && failed === 'write') {
-      this.#onWriteFailed(error as Error);
-      return stream;
-    }
-    const byPeer = this.#http2
-      ? this.#http2.closed && !this.#closedHere && this.#http2.rstCode !== 0
-      : failed === 'read';
-    if (!byPeer) return this.#destroy(error);
+    if ((error as NodeJS.ErrnoException | undefined)?.syscall !== 'read') return this.#destroy(error);
     this.#failed = true;
     this.#reset = true;
-    if (stream.readableLength === 0 || !this.#mayHold(stream.readableLength)) return this.#destroy(error);
+    if (stream.readableLength === 0) return this.#destroy(error);
     this.#holding = true;
     stream.once('end', () => this.#destroy(error));
     // The owner may stay paused forever by a reader that stopped reading.
@@ -210,15 +157,5 @@ class KeptStreamEnd implements StreamEnd {
     this.#timer.unref();
     stream.push(null);
     return stream;
-  }
-
-  #mayHold(bytes: number): boolean {
-    const session = this.#http2?.session;
-    if (!session) return true;
-    const sum = (heldBytes.get(session) ?? 0) + bytes;
-    if (sum > unreadBytesMax) return false;
-    heldBytes.set(session, sum);
-    this.#stream.once('close', () => heldBytes.set(session, (heldBytes.get(session) ?? bytes) - bytes));
-    return true;
   }
 }

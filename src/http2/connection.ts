@@ -1,9 +1,7 @@
 import { errorCode, streamIdMax } from './codes.js';
 import { Deadline } from './deadline.js';
-import { listBytes } from './fields.js';
 import { queuedBytesMax, queuedControlFramesMax } from './floods.js';
 import { preface } from './frame-reader.js';
-import { HpackEncoder } from './hpack/encoder.js';
 import type {
   ConnectionEnd,
   ConnectionListener,
@@ -11,17 +9,18 @@ import type {
   Fields,
   Http2Connection,
   Http2Stream,
-  StreamReset,
   Transport,
   TransportListener,
 } from './http2.js';
 import { methodOf } from './message-length.js';
+import { Pings } from './pings.js';
 import { Receiver, type ReceiverOwner } from './receiver.js';
 import { schedule, type Flushable } from './scheduler.js';
 import { Sender } from './sender.js';
 import { localSettings, PeerSettings } from './settings.js';
 import { StreamEvents } from './stream-events.js';
-import { Stream, type StreamOwner } from './stream.js';
+import { StreamWriter } from './stream-writer.js';
+import { Stream } from './stream.js';
 
 /** Time for the peer to close a transport after its end; then it is destroyed. */
 const lingerMs = 1_000;
@@ -37,7 +36,7 @@ export function createConnection(
   return new Connection(transport, options, listener);
 }
 
-class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushable, TransportListener {
+class Connection implements Http2Connection, ReceiverOwner, Flushable, TransportListener {
   isScheduled = false;
   readonly depth: number;
   readonly streams = new Map<number, Stream>();
@@ -62,14 +61,10 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   #blocksSeen = 0;
   readonly #deadline = new Deadline((kind) => this.#onLate(kind));
   #drainTimer: NodeJS.Timeout | undefined;
-  /** Callbacks of the pings that wait for their acknowledgements, and the number of those that came. */
-  #pings: (() => void)[] = [];
-  #pingAcks = 0;
-  /** Control frames in the output since the last write to the transport. */
-  #controlFrames = 0;
-  readonly #encoder = new HpackEncoder();
+  readonly #pings = new Pings();
   readonly #receiver: Receiver;
-  readonly #events: StreamEvents;
+  readonly events: StreamEvents;
+  readonly writer: StreamWriter;
 
   constructor(
     readonly transport: Transport,
@@ -78,17 +73,18 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   ) {
     this.depth = transport.depth;
     this.peer = new PeerSettings(options.role);
-    this.sender = new Sender(options.backlogBytesMax, (stream) => this.#finish(stream));
+    this.sender = new Sender(options.backlogBytesMax, (stream) => this.writer.finish(stream));
     const { output } = this.sender;
     if (options.role === 'client') output.raw(preface);
     output.settings(localSettings(options));
     this.#receiver = new Receiver(this, options);
-    this.#events = new StreamEvents(this, this.#receiver.window);
+    this.events = new StreamEvents(this, this.#receiver.window);
+    this.writer = new StreamWriter(this, options.role === 'client');
     transport.listener = this;
     this.#deadline.arm('settings', options.settingsTimeoutMsMax);
     if (!transport.isOpen) {
       this.#isTransportClosed = true;
-      this.#peerClosed('the connection was closed');
+      this.#peerClosed(undefined);
     }
     schedule(this);
   }
@@ -121,20 +117,17 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     if (!this.canOpen || this.options.role !== 'client') return undefined;
     const id = this.#nextId;
     this.#nextId += 2;
-    const stream = new Stream(this, id, this.peer.initialWindowBytes, this.#receiver.window.ofStreams);
+    const stream = new Stream(this.writer, id, this.peer.initialWindowBytes, this.#receiver.window.ofStreams);
     this.streams.set(id, stream);
     stream.method = methodOf(fields);
     stream.isEnding = endStream;
-    this.sendHead(stream, fields, endStream);
+    this.writer.sendHead(stream, fields, endStream);
     return stream;
   }
 
   ping(onAck: () => void): void {
     if (this.#end) return;
-    this.#pings.push(onAck);
-    const opaque = Buffer.alloc(8);
-    opaque.writeUInt32BE(this.#pingAcks + this.#pings.length, 4);
-    this.sender.output.ping(false, opaque);
+    this.sender.output.ping(false, this.#pings.add(onAck));
     schedule(this);
   }
 
@@ -162,109 +155,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     this.#close({ kind: 'local', code, why: 'destroyed' }, true);
   }
 
-  // ---- streams' calls
-
-  sendHead(stream: Stream, fields: Fields, endStream: boolean): void {
-    const { headerListBytesMax } = this.peer;
-    if (headerListBytesMax !== undefined && listBytes(fields) > headerListBytesMax)
-      return this.#failLate(stream, `the peer accepts at most ${headerListBytesMax} bytes of header fields`);
-    const { output } = this.sender;
-    output.beginHeaders();
-    this.#encoder.encode(fields, output);
-    output.finishHeaders(stream.id, endStream, this.sender.frameBytesMax);
-    if (endStream) this.endLocal(stream);
-    schedule(this);
-  }
-
-  /** The head cannot be sent. Later blocks and windows do not depend on it. */
-  #failLate(stream: Stream, why: string): void {
-    const isNew = this.options.role === 'client' && !stream.hasHead;
-    if (!isNew) this.sender.output.rst(stream.id, errorCode.internal);
-    const code = errorCode.internal;
-    this.#events.resetLater(stream, { code, by: 'protocol', isUnprocessed: isNew, why });
-  }
-
-  sendData(stream: Stream, bytes: Buffer): boolean {
-    schedule(this);
-    return this.sender.write(stream, bytes);
-  }
-
-  sendEnd(stream: Stream, trailers: Fields | undefined): void {
-    stream.trailers = trailers && trailers.length > 0 ? trailers : undefined;
-    if (stream.queue && stream.queue.bytes > 0) return;
-    this.#finish(stream);
-    schedule(this);
-  }
-
-  /** Everything before END_STREAM is in the output. */
-  #finish(stream: Stream): void {
-    const { trailers } = stream;
-    if (trailers) {
-      stream.trailers = undefined;
-      this.sendHead(stream, trailers, true);
-      return;
-    }
-    const { output } = this.sender;
-    if (!output.endLast(stream.id)) output.data(stream.id, noBytes, true);
-    this.endLocal(stream);
-  }
-
-  endLocal(stream: Stream): void {
-    stream.isLocalEnded = true;
-    if (stream.isEndDelivered) this.#events.close(stream);
-    else if (stream.isDiscarding) this.#endDiscarded(stream);
-  }
-
-  sendReset(stream: Stream, code: number): void {
-    this.#writeReset(stream.id, code);
-    this.#events.close(stream);
-  }
-
-  #writeReset(id: number, code: number): void {
-    this.sender.output.rst(id, code);
-    this.onControlFrame();
-  }
-
-  discardInput(stream: Stream): void {
-    this.#events.dropKept(stream);
-    if (stream.isRemoteEnded) stream.isEndDelivered = true;
-    if (stream.isLocalEnded) this.#endDiscarded(stream);
-  }
-
-  /** The response is complete, and the rest of the request is not wanted (RFC 9113, section 8.1). */
-  #endDiscarded(stream: Stream): void {
-    if (!stream.isRemoteEnded) this.#writeReset(stream.id, errorCode.none);
-    this.#events.close(stream);
-  }
-
-  resumeInput(stream: Stream): void {
-    this.#events.resume(stream);
-  }
-
   // ---- what the receiver found
-
-  closeStream(stream: Stream): void {
-    this.#events.close(stream);
-  }
-
-  resetStream(stream: Stream, reset: StreamReset): void {
-    this.#events.reset(stream, reset);
-  }
-
-  /** The peer's frames on a stream are invalid. */
-  resetInvalid(stream: Stream, code: number, why: string): void {
-    this.#writeReset(stream.id, code);
-    this.#events.close(stream);
-    stream.listener?.onReset({ code, by: 'protocol', isUnprocessed: false, why });
-  }
-
-  refuse(id: number, code: number): void {
-    this.#writeReset(id, code);
-  }
-
-  keep(stream: Stream, bytes: Buffer): void {
-    this.#events.keep(stream, bytes);
-  }
 
   onRemoteEnded(id: number): void {
     this.#receiver.onRemoteEnded(id);
@@ -274,24 +165,14 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     this.listener.onStreamClosed(stream);
   }
 
-  /** A control frame of this side was written; floods of them are bounded while the peer does not read. */
-  onControlFrame(): void {
-    this.#controlFrames++;
-    schedule(this);
-  }
-
   onSettings(): void {
     if (this.#deadline.isArmed('settings')) this.#deadline.disarm();
-    this.sender.frameBytesMax = this.peer.frameBytesMax;
-    for (const bytes of this.peer.headerTableSizes) this.#encoder.setTableBytesMax(bytes);
+    this.writer.applySettings();
     this.listener.onSettings();
   }
 
   onPingAck(opaque: Buffer): boolean {
-    if (this.#pings.length === 0 || opaque.readUInt32BE(4) !== this.#pingAcks + 1) return false;
-    this.#pingAcks++;
-    this.#pings.shift()?.();
-    return true;
+    return this.#pings.onAck(opaque);
   }
 
   onGoAway(lastId: number, code: number, debug: string): void {
@@ -300,7 +181,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     if (this.options.role === 'client')
       for (const stream of [...this.streams.values()])
         if (stream.id > lastId)
-          this.resetStream(stream, {
+          this.events.reset(stream, {
             code: errorCode.refusedStream,
             by: 'connection',
             isUnprocessed: true,
@@ -353,27 +234,33 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
       if (this.#isLingering) this.transport.destroy();
       return;
     }
-    this.#peerClosed('the peer closed the connection');
+    this.#peerClosed(undefined);
   }
 
   onClose(why: string | undefined): void {
     this.#isTransportClosed = true;
     clearTimeout(this.#lingerTimer);
-    if (!this.#end) this.#peerClosed(why ?? 'the connection was closed');
+    if (!this.#end) this.#peerClosed(why);
     else if (this.#isLingering) {
       this.#isLingering = false;
       schedule(this);
     }
   }
 
-  #peerClosed(why: string): void {
+  /** @param why undefined: in order */
+  #peerClosed(why: string | undefined): void {
     const code = this.#goAwayCode;
-    const isInOrder = code === 0 && (this.streams.size === 0 || this.#isOnlyKept());
-    this.#close({ kind: isInOrder ? 'closed' : 'peer', code, why }, false);
+    const isInOrder = code === 0 && why === undefined && this.#isComplete();
+    this.#close(
+      { kind: isInOrder ? 'closed' : 'peer', code, why: why ?? 'the peer closed the connection' },
+      false,
+    );
   }
 
-  #isOnlyKept(): boolean {
-    for (const stream of this.streams.values()) if (!stream.isRemoteEnded) return false;
+  /** All that streams wait for is that their owners read. */
+  #isComplete(): boolean {
+    for (const stream of this.streams.values())
+      if (!stream.isRemoteEnded || !stream.isLocalEnded) return false;
     return true;
   }
 
@@ -398,7 +285,7 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     this.#receiver.stop();
     this.#deadline.disarm();
     clearTimeout(this.#drainTimer);
-    this.#pings = [];
+    this.#pings.clear();
     if (!this.#isTransportClosed) {
       this.#writeOut();
       if (isNow || end.kind === 'peer') this.transport.destroy();
@@ -424,14 +311,14 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     for (const stream of [...this.streams.values()]) {
       if (isByOwner) stream.isDiscarding = true;
       const isUnsent = this.options.role === 'client' && stream.id > this.#sentId;
-      this.resetStream(stream, {
+      this.events.reset(stream, {
         code: end.code === 0 ? errorCode.cancel : end.code,
         by: end.kind === 'protocol' || end.kind === 'flood' ? 'protocol' : 'connection',
         isUnprocessed: isUnsent,
         why: end.why,
       });
     }
-    this.#events.deliverClosed();
+    this.events.deliverClosed();
     if (this.streams.size > 0 || this.#isLingering || this.#isEndDelivered) return;
     this.#isEndDelivered = true;
     this.listener.onClose(end);
@@ -440,12 +327,12 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
   // ---- the flush
 
   flush(): void {
-    this.#events.deliverKept();
+    this.events.deliverKept();
     if (!this.#end) {
       this.sender.pump();
       this.#writeOut();
     }
-    this.#events.deliver();
+    this.events.deliver();
     if (this.#end) return this.#deliverEnd(this.#end);
     if (this.streams.size === 0 && (this.#hasSentGoAway || this.#hasGoAway)) {
       const why = this.#hasGoAway ? 'the peer sent GOAWAY' : 'drained';
@@ -460,14 +347,12 @@ class Connection implements Http2Connection, StreamOwner, ReceiverOwner, Flushab
     const { output } = sender;
     if (output.pending === 0) return;
     if (sender.isBlocked && !this.#end) {
-      if (this.#controlFrames > queuedControlFramesMax || output.pending > queuedBytesMax)
+      if (this.writer.controlFrames > queuedControlFramesMax || output.pending > queuedBytesMax)
         this.fail('flood', errorCode.enhanceYourCalm, 'frames are queued and the peer does not read');
       return;
     }
     this.#sentId = this.#nextId - 2;
-    this.#controlFrames = 0;
+    this.writer.controlFrames = 0;
     if (!this.transport.write(output.take())) sender.isBlocked = true;
   }
 }
-
-const noBytes = Buffer.alloc(0);

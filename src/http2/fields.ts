@@ -56,7 +56,20 @@ export function requestFault(fields: Fields): string | undefined {
   // RFC 9113, section 8.3.1. Without the slash, a path could become a part of the authority in HTTP/1.
   else if (path.charCodeAt(0) !== 0x2f && !(path === '*' && method === 'OPTIONS') && /^https?$/i.test(scheme))
     return ':path does not begin with /';
-  return faultOf(fields, i);
+  return hostFault(fields, i, authority) ?? faultOf(fields, i);
+}
+
+/** A request names one authority: nghttp2 has the same rules. What it is if both differ is the owner's decision. */
+function hostFault(fields: Fields, from: number, authority: string | undefined): string | undefined {
+  let host: string | undefined;
+  for (let i = from; i < fields.length; i += 2) {
+    if (fields[i] !== 'host') continue;
+    if (host !== undefined || fields[i + 1] === '') return 'host is empty or repeated';
+    host = fields[i + 1] as string;
+  }
+  return authority === '' || (authority === undefined && host === undefined)
+    ? ':authority is missing'
+    : undefined;
 }
 
 /** Why a response's head is malformed (RFC 9113, section 8.3.2); undefined: it is not. Pure. */

@@ -8,21 +8,23 @@ import type { ConnectionListener, ConnectionOptions, Fields } from './http2.js';
 import { badLength, requestLength, responseLength } from './message-length.js';
 import type { ReceiveWindow } from './receive-window.js';
 import type { PeerSettings } from './settings.js';
-import { Stream, type StreamOwner } from './stream.js';
+import type { StreamEvents } from './stream-events.js';
+import type { StreamWriter } from './stream-writer.js';
+import { Stream } from './stream.js';
 
 /** HPACK's table: the protocol's default, which is not announced. */
 const headerTableBytes = 4096;
 
 /** What the heads ask of their connection and of the receiver. */
 interface HeadsOwner {
-  readonly owner: StreamOwner & {
+  readonly owner: {
     readonly streams: Map<number, Stream>;
     readonly peer: PeerSettings;
     readonly listener: ConnectionListener;
     /** Streams above it are ignored. */
     readonly goAwayId: number;
-    closeStream(stream: Stream): void;
-    refuse(id: number, code: number): void;
+    readonly events: StreamEvents;
+    readonly writer: StreamWriter;
   };
   readonly floods: Floods;
   readonly window: ReceiveWindow;
@@ -62,9 +64,14 @@ export class Heads {
       if ((id & 1) === 0) return of.fault(errorCode.protocol, 'HEADERS on an even stream');
     } else if (of.isIdle(id)) return of.fault(errorCode.protocol, 'HEADERS on an idle stream');
     const stream = of.owner.streams.get(id);
-    if (stream === undefined ? of.wasEnded(id) : stream.isRemoteEnded)
+    if (stream === undefined ? this.#wasEnded(id) : stream.isRemoteEnded)
       return of.fault(errorCode.streamClosed, 'HEADERS after the end of the stream');
     return this.blocks.admit(length) ? payloadWhole : of.flood(this.blocks.why);
+  }
+
+  /** A server's new streams, which are the usual case, are not looked up. */
+  #wasEnded(id: number): boolean {
+    return (!this.#isServer || id <= this.openedId) && this.of.wasEnded(id);
   }
 
   onContinuationFrame(length: number): number {
@@ -131,7 +138,7 @@ export class Heads {
     stream.hasHead = true;
     stream.isRemoteEnded = stream.isEndDelivered = isEnd;
     stream.listener?.onHead(fields, isEnd);
-    if (isEnd && stream.isLocalEnded) of.owner.closeStream(stream);
+    if (isEnd && stream.isLocalEnded) of.owner.events.close(stream);
   }
 
   #onRequest(id: number, isEnd: boolean, fields: Fields, invalid: string | undefined, code: number): void {
@@ -141,7 +148,7 @@ export class Heads {
     if (id > owner.goAwayId) return;
     this.lastId = id;
     if (this.#isFull()) {
-      if (floods.refused.take()) owner.refuse(id, errorCode.refusedStream);
+      if (floods.refused.take()) owner.writer.reset(id, errorCode.refusedStream);
       else this.of.flood('streams beyond the announced maximum');
       return;
     }
@@ -149,11 +156,11 @@ export class Heads {
     const length = requestLength(fields);
     if (length === badLength || (isEnd && length > 0)) fault ??= 'content-length is invalid';
     if (fault !== undefined) {
-      if (floods.resets.take()) owner.refuse(id, code);
+      if (floods.resets.take()) owner.writer.reset(id, code);
       else this.of.flood('streams that were reset');
       return;
     }
-    const stream = new Stream(owner, id, owner.peer.initialWindowBytes, window.ofStreams);
+    const stream = new Stream(owner.writer, id, owner.peer.initialWindowBytes, window.ofStreams);
     stream.bodyLeft = length;
     stream.hasHead = true;
     stream.isRemoteEnded = stream.isEndDelivered = isEnd;

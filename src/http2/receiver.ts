@@ -24,30 +24,26 @@ import {
   type FrameSink,
 } from './frame-reader.js';
 import { Heads } from './heads.js';
-import type { ConnectionEnd, ConnectionListener, ConnectionOptions, Fields, StreamReset } from './http2.js';
+import type { ConnectionEnd, ConnectionListener, ConnectionOptions, Fields } from './http2.js';
 import { ReceiveWindow } from './receive-window.js';
 import { anyLength } from './message-length.js';
 import type { Sender } from './sender.js';
 import type { PeerSettings } from './settings.js';
-import type { Stream, StreamOwner } from './stream.js';
+import type { StreamEvents } from './stream-events.js';
+import type { StreamWriter } from './stream-writer.js';
+import type { Stream } from './stream.js';
 
 /** What the receiver asks of its connection. */
-export interface ReceiverOwner extends StreamOwner {
+export interface ReceiverOwner {
   readonly streams: Map<number, Stream>;
   readonly sender: Sender;
   readonly peer: PeerSettings;
   readonly listener: ConnectionListener;
   /** Streams above it are ignored. */
   readonly goAwayId: number;
+  readonly events: StreamEvents;
+  readonly writer: StreamWriter;
   schedule(): void;
-  closeStream(stream: Stream): void;
-  resetStream(stream: Stream, reset: StreamReset): void;
-  resetInvalid(stream: Stream, code: number, why: string): void;
-  /** A request that gets no stream. */
-  refuse(id: number, code: number): void;
-  keep(stream: Stream, bytes: Buffer): void;
-  /** An acknowledgement or a reset was written. */
-  onControlFrame(): void;
   onSettings(): void;
   /** False: it acknowledges nothing. */
   onPingAck(opaque: Buffer): boolean;
@@ -173,7 +169,8 @@ export class Receiver implements FrameSink {
         }
         if (!this.floods.ping()) return void this.flood('PING frames');
         this.owner.sender.output.ping(true, payload);
-        return this.owner.onControlFrame();
+        this.owner.writer.controlFrames++;
+        return this.owner.schedule();
       case frameRst:
         return this.#onRst(id, payload.readUInt32BE(0));
       case frameWindowUpdate:
@@ -245,7 +242,7 @@ export class Receiver implements FrameSink {
       return this.invalid(stream, errorCode.protocol, 'more DATA than the message may have');
     }
     if (stream.isPaused || stream.kept !== undefined) {
-      return this.owner.keep(stream, bytes);
+      return this.owner.events.keep(stream, bytes);
     }
     stream.listener?.onData(bytes);
     this.#credit(bytes.length);
@@ -278,7 +275,7 @@ export class Receiver implements FrameSink {
       stream.isEndDelivered = true;
       stream.listener?.onEnd(trailers);
     } else stream.isEndDelivered = true;
-    if (stream.isLocalEnded) this.owner.closeStream(stream);
+    if (stream.isLocalEnded) this.owner.events.close(stream);
   }
 
   // ---- the others
@@ -291,7 +288,7 @@ export class Receiver implements FrameSink {
     }
     // Of a server the resets are bounded by this side's requests.
     if (this.#isServer && !this.floods.resets.take()) return void this.flood('streams that were reset');
-    this.owner.resetStream(stream, {
+    this.owner.events.reset(stream, {
       code,
       by: 'peer',
       isUnprocessed: code === errorCode.refusedStream && !stream.hasHead,
@@ -343,7 +340,8 @@ export class Receiver implements FrameSink {
         sender.enqueue(stream);
       }
     sender.output.settingsAck();
-    owner.onControlFrame();
+    owner.writer.controlFrames++;
+    owner.schedule();
     owner.onSettings();
   }
 
@@ -352,7 +350,10 @@ export class Receiver implements FrameSink {
   /** A stream's frame is invalid: the stream is reset, and the connection goes on until there are too many. */
   invalid(stream: Stream, code: number, why: string): void {
     if (!this.floods.resets.take()) return void this.flood('streams that were reset');
-    this.owner.resetInvalid(stream, code, why);
+    const { events, writer } = this.owner;
+    writer.reset(stream.id, code);
+    events.close(stream);
+    stream.listener?.onReset({ code, by: 'protocol', isUnprocessed: false, why });
   }
 
   fault(code: number, why: string): number {

@@ -2,8 +2,11 @@ import type { Duplex } from 'node:stream';
 import { errorText } from '../base/errors.js';
 import type { Transport, TransportListener } from './http2.js';
 
-/** Bytes in the socket's own buffer from which `write` returns false. Larger than the high-water mark of any Node version, so that `drain` follows. */
-const backlogBytesMax = 256 << 10;
+/**
+ * Bytes in the socket's own buffer from which `write` returns false, at least; the socket's high-water mark (16 or 64 KiB by default) would
+ * stop every larger write although the kernel has taken it. `drain` follows, since it is above that mark.
+ */
+const backlogBytesMin = 256 << 10;
 
 /** A socket (net.Socket, tls.TLSSocket or any Duplex of bytes) as a transport. The socket belongs to it from now on. */
 export class SocketTransport implements Transport {
@@ -39,7 +42,7 @@ export class SocketTransport implements Transport {
       for (let i = 0; i < buffers.length; i++) socket.write(buffers[i] as Buffer);
       socket.uncork();
     }
-    return socket.writableLength < backlogBytesMax;
+    return socket.writableLength < Math.max(backlogBytesMin, socket.writableHighWaterMark);
   }
 
   end(): void {

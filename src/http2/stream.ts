@@ -19,6 +19,8 @@ export class Stream implements Http2Stream {
   isPaused = false;
   /** Client: a final response has arrived. Server: the request has. */
   hasHead = false;
+  /** A head of this side is in the output. */
+  isHeadSent = false;
   /** Server: a final response was sent. */
   hasResponded = false;
   /** `end` was called, or the head had END_STREAM. */

@@ -41,9 +41,9 @@ export interface RouteMatch {
 /** Names are in lower case. */
 export type HeaderPair = pb.HeaderPair;
 
-export const pathChangeKinds: readonly string[] = ['full', 'prefix'];
 /** `kind`: `full` replaces the whole path, `prefix` the path prefix of the rule's only match. */
 export type PathChange = pb.PathChange;
+export const pathChangeKinds: readonly string[] = ['full', 'prefix'];
 
 export type BackendTarget =
   | { readonly kind: 'service'; readonly service: ServiceKey; readonly port: number }

@@ -26,6 +26,9 @@ const extraFields = [
   ['x-empty', ''],
 ] as const;
 
+/** To a client: the stream of a HEAD request. */
+export const headId = 5;
+
 /** Writes valid scripts; the receiver of what it writes is a server, or a client that has sent requests. */
 export class ScriptWriter {
   readonly frames: Buffer[] = [];
@@ -118,7 +121,8 @@ export class ScriptWriter {
     }
     for (let i = random(4); i > 0; i--)
       fields.push(...(extraFields[random(extraFields.length)] as readonly string[]));
-    const ends = random(3) === 0;
+    // A response to HEAD has no body.
+    const ends = random(3) === 0 || (this.role === 'to-client' && id === headId);
     this.headers(id, fields, ends);
     (ends ? this.ended : this.open).push(id);
   }

@@ -23,7 +23,8 @@ import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
-import { key, service, workload } from './mesh.js';
+import type { Destination } from '../../src/waypoint/listener/destination.js';
+import { key, service, uid, workload } from './mesh.js';
 
 export interface WaypointOptions {
   /** Ports of the endpoints of each Service; requests go to the Service `api`. */
@@ -36,6 +37,8 @@ export interface WaypointOptions {
   readonly mergeSlashes?: boolean;
   readonly identity?: SpiffeId;
   readonly dial?: (dial: Dial) => Dial;
+  /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
+  readonly podPort?: number;
 }
 
 export interface TestWaypoint {
@@ -48,6 +51,8 @@ export interface TestWaypoint {
   readonly limitsReached: string[];
   /** Outcome of each mirrored request. */
   readonly mirrored: string[];
+  /** Results of protocol detection. */
+  readonly detected: string[];
   /** Refusal reason of each TCP connection; undefined if it was not refused. */
   readonly relayed: (string | undefined)[];
   /** Returns the number of connections and requests that were authorized again. */
@@ -93,6 +98,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const relayed: (string | undefined)[] = [];
   const limitsReached: string[] = [];
   const mirrored: string[] = [];
+  const detected: string[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
   const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit));
@@ -111,10 +117,10 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
+    onDetected: (result) => keep(detected, result),
     onRelay: (_client, _destination, _endpoint, refused) => keep(relayed, refused),
   };
-  const destination = state.view.service(key('api'));
-  if (!destination) throw new Error('there is no Service api');
+  const destination = destinationOf(state, options.podPort);
   const sockets = new Set<net.Socket>();
   // Half-open like tunnels: a client may end its half and wait for the response.
   const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
@@ -127,7 +133,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
         ip: parseIp(socket.remoteAddress ?? '127.0.0.1'),
         port: socket.remotePort ?? 0,
       }),
-      { kind: 'service', service: destination, port: 80, dialed: { ip: parseIp('10.96.0.1'), port: 80 } },
+      destination,
     );
     if (!served) socket.destroy();
   });
@@ -147,12 +153,25 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     unreadable,
     limitsReached,
     mirrored,
+    detected,
     relayed,
     apply: (update) => {
       const change = state.apply(update);
       return change ? recheck(context, change) : 0;
     },
   };
+}
+
+function destinationOf(state: WaypointState, podPort: number | undefined): Destination {
+  const service = state.view.service(key('api'));
+  const pod = state.view.workload(uid('api-0'));
+  if (podPort !== undefined && pod) {
+    const waypoint = { ...pod, waypoint: selfReference };
+    state.apply({ mesh: { workloads: [waypoint] } });
+    return { kind: 'workload', workload: waypoint, dialed: { ip: parseIp('127.0.0.1'), port: podPort } };
+  }
+  if (!service) throw new Error('there is no Service api');
+  return { kind: 'service', service, port: 80, dialed: { ip: parseIp('10.96.0.1'), port: 80 } };
 }
 
 function listening(server: net.Server): Promise<number> {

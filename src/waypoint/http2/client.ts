@@ -74,6 +74,7 @@ export class Http2ClientConnection implements ConnectionListener {
   }
   onSettings(): void {
     this.isSettled = true;
+    // The endpoint may accept more streams now.
     this.events.onFree();
   }
   onGoAway(): void {

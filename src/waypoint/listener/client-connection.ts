@@ -20,6 +20,8 @@ export class ClientConnection implements ActiveConnection {
   #handler: ConnectionHandler | undefined;
   #draining = false;
   #closed = false;
+  /** Ends the connection if its client stays silent while the waypoint drains. */
+  #silent: NodeJS.Timeout | undefined;
   /** Its index in the context's connections (IntrusiveSet). */
   slot = -1;
 
@@ -34,6 +36,7 @@ export class ClientConnection implements ActiveConnection {
 
   handOver(handler: ConnectionHandler): void {
     this.#handler = handler;
+    clearTimeout(this.#silent);
     if (this.#draining) handler.drain();
   }
 
@@ -41,13 +44,16 @@ export class ClientConnection implements ActiveConnection {
   readonly closed = (): void => {
     if (this.#closed) return;
     this.#closed = true;
+    clearTimeout(this.#silent);
     this.context.connections.delete(this);
     this.context.connectionShares.release(this.client.name, this.client.group);
   };
 
+  /** A client that has not sent anything yet gets as long as between two requests. */
   drain(): void {
     this.#draining = true;
-    this.#handler?.drain();
+    if (this.#handler) this.#handler.drain();
+    else this.#silent ??= setTimeout(() => this.destroy(), this.context.limits.drainIdleMs);
   }
 
   destroy(): void {

@@ -1,5 +1,6 @@
 /** Chooses the codec or the TCP proxy for a client's connection. */
 import type { Duplex } from 'node:stream';
+import { serverFirstPorts } from '../../model/server-first-ports.js';
 import { Exchange } from '../exchange/exchange.js';
 import { Http1ServerConnection } from '../http1/server.js';
 import { Http2ServerConnection } from '../http2/server.js';
@@ -36,28 +37,41 @@ export function serveConnection(
     destination.kind === 'service'
       ? state.routing(destination.service, destination.port, client.namespace)?.kind
       : undefined;
-  if (declared === 'tcp' || declared === 'tls' || routing === 'tcp' || routing === 'tls') {
+  const isBytes = declared === 'tcp' || declared === 'tls' || routing === 'tcp' || routing === 'tls';
+  if (isBytes || isServerFirst(destination)) {
     void proxyTcp(connection);
     return true;
   }
   const isHttp = declared !== 'unknown' || routing !== undefined;
   void detect(stream, isHttp ? context.limits.headTimeoutMsMax : context.limits.detectTimeoutMsMax).then(
-    ({ protocol, bytes }) => {
+    ({ protocol, bytes, isLate }) => {
+      // The connection was drained or destroyed meanwhile.
       if (stream.destroyed) return connection.closed();
+      context.onDetected(isLate ? 'timeout' : protocol);
       if (protocol === 'http2') return serveHttp2(connection, bytes);
       // A port that is declared as HTTP is parsed as HTTP: the parser refuses other bytes.
       if (protocol === 'http1' || (isHttp && bytes.length > 0)) return serveHttp1(connection, bytes);
-      if (isHttp) {
-        connection.closed();
-        return void stream.destroy();
-      }
-      void proxyTcp(connection, bytes);
+      if (!isHttp) return void proxyTcp(connection, bytes);
+      connection.closed();
+      stream.destroy();
     },
     () => {
+      context.onDetected('closed');
       connection.closed();
       stream.destroy();
     },
   );
+  return true;
+}
+
+/**
+ * A workload's own port that no Service declares, where servers are known to speak first. The control plane decides the same for the ports
+ * of Services (control/compile/protocols.ts).
+ */
+function isServerFirst(destination: Destination): boolean {
+  if (destination.kind === 'service' || !serverFirstPorts.has(destination.dialed.port)) return false;
+  for (const ports of destination.workload.services.values())
+    if (ports.some(({ targetPort }) => targetPort === destination.dialed.port)) return false;
   return true;
 }
 

@@ -3,6 +3,17 @@ import type { Duplex } from 'node:stream';
 
 type Detected = 'http1' | 'http2' | 'other';
 
+/** Values of the label `result` of weft_waypoint_protocol_detections_total. */
+export type DetectionResult = Detected | 'timeout' | 'closed';
+
+interface Detection {
+  readonly protocol: Detected;
+  /** The bytes that were read: at most those that decided, and what arrived together with them. */
+  readonly bytes: Buffer;
+  /** The bytes did not decide in time. */
+  readonly isLate: boolean;
+}
+
 const preface = 'PRI * HTTP/2.0\r\n';
 const methodBytesMax = 24;
 
@@ -23,16 +34,16 @@ export function detectBytes(bytes: Buffer): Detected | 'more' {
  * time. Rejects if the client closed the connection.
  * @param timeoutMs 0: no limit
  */
-export function detect(stream: Duplex, timeoutMs: number): Promise<{ protocol: Detected; bytes: Buffer }> {
+export function detect(stream: Duplex, timeoutMs: number): Promise<Detection> {
   return new Promise((resolve, reject) => {
     let all: Buffer = Buffer.alloc(0);
-    const finish = (protocol: Detected): void => {
+    const finish = (protocol: Detected, isLate = false): void => {
       clearTimeout(timer);
       stream.removeListener('data', onData);
       stream.removeListener('end', onEnd);
       stream.removeListener('close', onClose);
       stream.pause();
-      resolve({ protocol, bytes: all });
+      resolve({ protocol, bytes: all, isLate });
     };
     const onData = (bytes: Buffer): void => {
       all = all.length === 0 ? bytes : Buffer.concat([all, bytes]);
@@ -44,7 +55,7 @@ export function detect(stream: Duplex, timeoutMs: number): Promise<{ protocol: D
       clearTimeout(timer);
       reject(new Error('the client closed the connection'));
     };
-    const timer = timeoutMs > 0 ? setTimeout(() => finish('other'), timeoutMs) : undefined;
+    const timer = timeoutMs > 0 ? setTimeout(() => finish('other', true), timeoutMs) : undefined;
     timer?.unref();
     stream.on('data', onData);
     stream.once('end', onEnd);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
+import { filter } from '../../../test/support/filters.js';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { encodeRoute, readRoute } from '../../discovery/codec/route.js';
 import * as pb from '../../discovery/gen/weft.js';
@@ -35,10 +36,7 @@ const randomMatch = (): RouteMatch => ({
 const randomRule = (name: string): RouteRule => ({
   name,
   matches: Array.from({ length: randomInt(1, 3) }, randomMatch),
-  filters: pick([
-    [],
-    [{ $case: 'rewrite' as const, value: pb.RewriteFilter.fromPartial({ hostname: 'x' }) }],
-  ]),
+  filters: pick([[], [filter('rewrite', { hostname: 'x' })]]),
   backends: [{ target: { kind: 'service', service: api, port: 80 }, weight: 1, filters: [] }],
 });
 const randomRoute = (): Route => ({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { filter } from '../../../test/support/filters.js';
 import { behind, key, service, workload } from '../../../test/support/mesh.js';
-import { RedirectFilter } from '../../discovery/gen/weft.js';
 import type { Route, RouteKey } from '../../model/route.js';
 import { WaypointState } from './waypoint-state.js';
 
@@ -29,13 +29,7 @@ test('a port whose settings are not understood has no endpoints, and its routes 
     createdMs: 0,
     parents: [{ service: api.key }],
     // A redirect needs no endpoint.
-    rules: [
-      {
-        matches: [],
-        filters: [{ $case: 'redirect', value: RedirectFilter.fromPartial({ statusCode: 302 }) }],
-        backends: [],
-      },
-    ],
+    rules: [{ matches: [], filters: [filter('redirect', { statusCode: 302 })], backends: [] }],
   };
   state.apply({
     mesh: { workloads: [workload('a', '10.0.0.1', 'n', behind('api'))], services: [api] },

@@ -61,6 +61,12 @@ export class WaypointMetrics {
     labelNames: ['status'] as const,
     registers: [this.registry],
   });
+  readonly detections = new Counter({
+    name: 'weft_waypoint_protocol_detections_total',
+    help: 'Connections whose protocol had to be detected, by result',
+    labelNames: ['result'] as const,
+    registers: [this.registry],
+  });
   readonly mirrored = new Counter({
     name: 'weft_waypoint_mirrored_requests_total',
     help: 'Mirrored requests, by result (docs/waypoint.md)',

@@ -3,6 +3,7 @@ import type { FairLimit } from '../../base/fair-limit.js';
 import type { Rechecked } from '../authorization/endpoint-policies.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
+import type { DetectionResult } from '../listener/protocol-detection.js';
 import type { RequestRecord } from '../telemetry/request-record.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -44,6 +45,8 @@ export interface ConnectionContext extends RequestContext {
   readonly connectionShares: FairLimit;
   /** Called for bytes that are no valid request. `status`: the response to the client. */
   onUnreadable(status: number, why: string, client: Client): void;
+  /** Called for each connection whose protocol its first bytes had to show. */
+  onDetected(result: DetectionResult): void;
   /** Called for a connection that is relayed as TCP, or was refused. `refused`: the reason. */
   onRelay(
     client: Client,

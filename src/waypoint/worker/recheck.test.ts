@@ -57,6 +57,7 @@ function worker() {
     onRequestEnd: () => counts.ended++,
     onLimitReached: nothing,
     onUnreadable: nothing,
+    onDetected: nothing,
     onRelay: nothing,
   };
   return { state, context, counts };

@@ -109,6 +109,7 @@ class Worker {
           text: 'malformed request',
         });
       },
+      onDetected: (result) => this.#metrics.detections.inc({ result }),
       onRelay: (client, destination, endpoint, refused) =>
         this.#logOf(client.group, {
           level: refused === undefined ? 'info' : 'warn',

@@ -191,7 +191,8 @@ export class TestMesh {
       onRequestEnd: (record) => records.push(record),
       onLimitReached: () => undefined,
       onUnreadable: () => undefined,
-      onRelay: () => undefined,
+      onDetected: () => undefined,
+    onRelay: () => undefined,
     };
     for (const mesh of this.#updates) state.apply({ mesh });
     state.apply({ routes: this.#routes });
