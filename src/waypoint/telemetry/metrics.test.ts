@@ -82,6 +82,7 @@ test('without names no label reveals a client, a Service, a policy or a route', 
   );
   metrics.limitReached.inc({ limit: 'requests' });
   metrics.refusedHeads.inc({ status: '400' });
+  metrics.detections.inc({ result: 'http1' });
   metrics.mirrored.inc({ result: 'buffer' });
   assert.match(JSON.stringify(await metrics.read()), /spiffe/);
   const exposed = (await metrics.read(false)) as Exposed[];
@@ -90,6 +91,7 @@ test('without names no label reveals a client, a Service, a policy or a route', 
     [
       ['weft_limit_reached_total', 1],
       ['weft_waypoint_unreadable_requests_total', 1],
+      ['weft_waypoint_protocol_detections_total', 1],
       ['weft_waypoint_mirrored_requests_total', 1],
     ],
   );
