@@ -37,6 +37,7 @@ export const queuedBytesMax = 4 << 20;
 
 export const settingsEntriesMax = 32;
 
+/** A token bucket: `burst` frames at once, `perS` frames a second. */
 export class Bucket {
   #used = 0;
   #sinceMs = 0;
@@ -57,7 +58,7 @@ export class Bucket {
   }
 }
 
-/** What one peer has sent that does no work. */
+/** Counts the frames of one peer that carry nothing. */
 export class Floods {
   readonly resets = new Bucket(floodRates.resets);
   readonly refused = new Bucket(floodRates.refused);

@@ -36,6 +36,7 @@ export function responseLength(fields: Fields, method: string): number {
   return method === 'HEAD' || status === '304' ? 0 : length;
 }
 
+/** The value of `:method`; empty if there is none. */
 export function methodOf(fields: Fields): string {
   for (let i = 0; i < fields.length; i += 2) if (fields[i] === ':method') return fields[i + 1] as string;
   return '';

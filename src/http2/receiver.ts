@@ -80,7 +80,7 @@ export class Receiver implements FrameSink {
       owner.sender.output,
       options.connectionWindowBytes,
       options.streamWindowBytes,
-      options.keptBytesMax,
+      options.bufferedBytesMax,
     );
     this.heads = new Heads(this, options);
   }
@@ -241,8 +241,8 @@ export class Receiver implements FrameSink {
       this.#credit(bytes.length);
       return this.invalid(stream, errorCode.protocol, 'more DATA than the message may have');
     }
-    if (stream.isPaused || stream.kept !== undefined) {
-      return this.owner.events.keep(stream, bytes);
+    if (stream.isPaused || stream.buffered !== undefined) {
+      return this.owner.events.buffer(stream, bytes);
     }
     stream.listener?.onData(bytes);
     this.#credit(bytes.length);
@@ -268,8 +268,8 @@ export class Receiver implements FrameSink {
       return this.invalid(stream, errorCode.protocol, 'less DATA than content-length');
     stream.isRemoteEnded = true;
     if (!stream.isDiscarding) {
-      if (stream.isPaused || stream.kept !== undefined) {
-        stream.keptTrailers = trailers;
+      if (stream.isPaused || stream.buffered !== undefined) {
+        stream.bufferedTrailers = trailers;
         return;
       }
       stream.isEndDelivered = true;

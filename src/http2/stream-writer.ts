@@ -92,6 +92,7 @@ export class StreamWriter implements StreamOwner {
     this.owner.events.close(stream);
   }
 
+  /** Writes RST_STREAM. The stream's own state does not change. */
   reset(id: number, code: number): void {
     this.owner.sender.output.rst(id, code);
     this.controlFrames++;
@@ -99,7 +100,7 @@ export class StreamWriter implements StreamOwner {
   }
 
   discardInput(stream: Stream): void {
-    this.owner.events.dropKept(stream);
+    this.owner.events.dropBuffered(stream);
     if (stream.isRemoteEnded) stream.isEndDelivered = true;
     if (stream.isLocalEnded) this.#endDiscarded(stream);
   }
