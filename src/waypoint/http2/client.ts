@@ -1,4 +1,5 @@
 /** An HTTP/2 connection to an endpoint, by prior knowledge: each request is a stream. */
+import { errorCode } from '../../http2/codes.js';
 import { createConnection } from '../../http2/connection.js';
 import type {
   ConnectionListener,
@@ -16,8 +17,6 @@ import type { WaypointLimits } from '../limits.js';
 import { failureOf } from './failure.js';
 import { appendFields, blockFault, readFraming, trailersOf } from './head.js';
 import { clientOptions } from './options.js';
-
-const cancelCode = 8;
 
 export class Http2ClientConnection implements ConnectionListener {
   readonly #connection: Http2Connection;
@@ -70,7 +69,7 @@ export class Http2ClientConnection implements ConnectionListener {
   }
 
   onStream(): void {
-    // Of clients' connections only.
+    // Only a client opens streams: server push is disabled.
   }
   onSettings(): void {
     this.isSettled = true;
@@ -197,7 +196,7 @@ class Http2Upstream implements Upstream, StreamListener {
   #fail(failure: UpstreamFailure): void {
     const { listener } = this;
     this.listener = undefined;
-    this.#stream?.reset(cancelCode);
+    this.#stream?.reset(errorCode.cancel);
     listener?.onError(failure);
   }
 
@@ -209,7 +208,7 @@ class Http2Upstream implements Upstream, StreamListener {
   }
   cancel(): void {
     this.listener = undefined;
-    if (this.#stream) this.#stream.reset(cancelCode);
+    if (this.#stream) this.#stream.reset(errorCode.cancel);
     else if (!this.#isSent) {
       this.#isSent = true;
       this.connection.release();

@@ -1,4 +1,5 @@
 /** A request of a client's HTTP/2 connection. */
+import { errorCode } from '../../http2/codes.js';
 import type { Fields, Http2Stream, StreamListener } from '../../http2/http2.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, DownstreamListener, RequestHead, ResponseHead } from '../http/http-stream.js';
@@ -49,10 +50,10 @@ export class Http2Request implements Downstream, StreamListener {
   }
 
   onInterim(): void {
-    // Of clients' connections only.
+    // Only a client's streams have responses.
   }
   onHead(): void {
-    // Of clients' connections only.
+    // See onInterim.
   }
 
   /** For an HTTP/1 endpoint content-length decides where the next request begins, so a wrong one is refused. */
@@ -95,7 +96,7 @@ export class Http2Request implements Downstream, StreamListener {
   }
 
   abort(): void {
-    this.stream.reset(internalError);
+    this.stream.reset(errorCode.internal);
   }
 
   get isPaused(): boolean {
@@ -108,5 +109,3 @@ export class Http2Request implements Downstream, StreamListener {
     this.stream.resume();
   }
 }
-
-const internalError = 2;

@@ -1,4 +1,5 @@
 /** A client's HTTP/2 connection, by prior knowledge: each stream is a request. */
+import { errorCode } from '../../http2/codes.js';
 import { createConnection } from '../../http2/connection.js';
 import { Bucket, floodRates } from '../../http2/floods.js';
 import type {
@@ -93,7 +94,7 @@ export class Http2ServerConnection implements ConnectionListener {
     this.#isFlooded = true;
     this.#options.onRefused(400, 'too many streams were reset');
     this.#options.onFlood();
-    this.#connection.destroy(enhanceYourCalm);
+    this.#connection.destroy(errorCode.enhanceYourCalm);
   }
 
   onSettings(): void {
@@ -111,14 +112,12 @@ export class Http2ServerConnection implements ConnectionListener {
     clearTimeout(this.#idleTimer);
     const { onRefused, onFlood, onClosed } = this.#options;
     if (kind === 'timeout')
-      onRefused(408, code === enhanceYourCalm ? "a request's head did not arrive in time" : why);
+      onRefused(408, code === errorCode.enhanceYourCalm ? "a request's head did not arrive in time" : why);
     else if (kind === 'protocol' || kind === 'flood') onRefused(400, why);
     if (kind === 'flood') onFlood();
     onClosed();
   }
 }
-
-const enhanceYourCalm = 11;
 
 const methodPattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const targetPattern = /^(?:\/[\x21\x22\x24-\x7e]*|\*)$/;
