@@ -75,6 +75,6 @@ export const connectionOptions = (
   bufferedBytesMax: limits.streamWindowBytes * limits.streamsPerConnectionServerMax,
   headerFieldsMax,
   backlogBytesMax,
-  // A peer that does not finish a header block cannot answer a PING either.
+  // A peer that does not finish a header block cannot acknowledge a PING either, which ends the connection (keepalive.ts).
   headerBlockTimeoutMsMax: 0,
 });

@@ -31,7 +31,7 @@ export const blockBytesPerListByte = 2;
 export const blockBytesMin = 64 << 10;
 export const blockFramesMin = 16;
 
-/** Frames other than DATA that wait for a peer that does not read: acknowledgements, resets, window updates; and their bytes, heads included. */
+/** Frames other than DATA that wait for a peer that does not read: acknowledgments, resets, window updates; and their bytes, heads included. */
 export const queuedControlFramesMax = 1000;
 export const queuedBytesMax = 4 << 20;
 

@@ -164,7 +164,7 @@ export class Receiver implements FrameSink {
         return this.#onSettings(flags, payload);
       case framePing:
         if ((flags & flagAck) !== 0) {
-          if (!this.owner.onPingAck(payload) && !this.floods.useless()) this.flood('PING acknowledgements');
+          if (!this.owner.onPingAck(payload) && !this.floods.useless()) this.flood('PING acknowledgments');
           return;
         }
         if (!this.floods.ping()) return void this.flood('PING frames');
@@ -322,7 +322,7 @@ export class Receiver implements FrameSink {
     const { owner } = this;
     if ((flags & flagAck) !== 0) {
       this.window.onAcknowledged(owner.streams.values());
-      if (!this.floods.useless()) this.flood('SETTINGS acknowledgements');
+      if (!this.floods.useless()) this.flood('SETTINGS acknowledgments');
       return;
     }
     this.#hasSettings = true;

@@ -19,7 +19,7 @@ interface WriterOwner {
 
 /** Writes what the owners of streams send, and ends streams whose two directions are complete. */
 export class StreamWriter implements StreamOwner {
-  /** Acknowledgements and resets in the output since the last write to the transport. */
+  /** Acknowledgments and resets in the output since the last write to the transport. */
   controlFrames = 0;
   readonly #encoder = new HpackEncoder();
 
