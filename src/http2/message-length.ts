@@ -23,8 +23,8 @@ export function requestLength(fields: Fields): number {
 }
 
 /**
- * The same for a response. Whoever sends the message on in HTTP/1 relies on it: a body where none is allowed would be read as the next
- * response. Pure.
+ * The same for a response. The waypoint's codecs rely on both: with a wrong length, an HTTP/1 peer would read a part of the body as the next
+ * message. Pure.
  */
 export function responseLength(fields: Fields, method: string): number {
   const status = fields[1] as string;

@@ -15,8 +15,6 @@ export class Http2Request implements Downstream, StreamListener {
     private readonly stream: Http2Stream,
     readonly head: RequestHead,
     readonly hasBody: boolean,
-    /** Bytes of content-length that have not arrived yet; -1: without content-length. */
-    private due: number,
     private readonly limits: WaypointLimits,
     private readonly connection: { onMalformed(): void },
   ) {
@@ -24,15 +22,10 @@ export class Http2Request implements Downstream, StreamListener {
   }
 
   onData(bytes: Buffer): void {
-    if (this.due >= 0) {
-      if (bytes.length > this.due) return this.#mismatched();
-      this.due -= bytes.length;
-    }
     this.listener?.onData(bytes);
   }
 
   onEnd(trailers: Fields | undefined): void {
-    if (this.due > 0) return this.#mismatched();
     if (trailers === undefined) return this.listener?.onEnd(undefined);
     const tooLarge = blockFault(trailers, this.limits);
     if (tooLarge !== undefined) return this.#malformed(`the request's trailers contain ${tooLarge}`);
@@ -54,11 +47,6 @@ export class Http2Request implements Downstream, StreamListener {
   }
   onHead(): void {
     // See onInterim.
-  }
-
-  /** For an HTTP/1 endpoint content-length decides where the next request begins, so a wrong one is refused. */
-  #mismatched(): void {
-    this.#malformed("the request's body does not match its content-length");
   }
 
   #malformed(why: string): void {
