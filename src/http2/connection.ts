@@ -51,7 +51,7 @@ class Connection implements Http2Connection, ReceiverOwner, Flushable, Transport
   #hasSentGoAway = false;
   #hasGoAway = false;
   /** The error code of the peer's GOAWAY. */
-  #goAwayCode = errorCode.none as number;
+  #goAwayCode: number = errorCode.none;
   #isDraining = false;
   #end: ConnectionEnd | undefined;
   #isEndDelivered = false;

@@ -57,6 +57,7 @@ export class Heads {
     this.#isServer = options.role === 'server';
   }
 
+  /** A HEADERS frame begins. Returns what is to be done with its payload (frame-reader.ts). */
   onFrame(id: number, length: number): number {
     const { receiver } = this;
     if (id === 0) return receiver.fault(errorCode.protocol, 'HEADERS without a stream');
@@ -74,11 +75,13 @@ export class Heads {
     return (!this.#isServer || id <= this.openedId) && this.receiver.wasEnded(id);
   }
 
+  /** A CONTINUATION frame begins. */
   onContinuationFrame(length: number): number {
     if (this.blocks.id === 0) return this.receiver.fault(errorCode.protocol, 'CONTINUATION without HEADERS');
     return this.blocks.admit(length) ? payloadWhole : this.receiver.flood(this.blocks.why);
   }
 
+  /** The payload of a HEADERS frame. */
   onHeaders(flags: number, id: number, payload: Buffer): void {
     const { receiver } = this;
     const fragment = fragmentOf(flags, payload);
@@ -89,6 +92,7 @@ export class Heads {
     this.#onBlock(id, (flags & flagEndStream) !== 0, fragment);
   }
 
+  /** The payload of a CONTINUATION frame. */
   onContinuation(flags: number, id: number, payload: Buffer): void {
     const { blocks } = this;
     blocks.append(payload);

@@ -85,10 +85,12 @@ export class Receiver implements FrameSink {
     this.heads = new Heads(this, options);
   }
 
+  /** Reads what the transport has received. */
   read(bytes: Buffer): void {
     this.#reader.read(bytes);
   }
 
+  /** Reads nothing more: the connection has ended. */
   stop(): void {
     this.#reader.isStopped = true;
   }
@@ -193,6 +195,7 @@ export class Receiver implements FrameSink {
     return this.#isServer ? (id & 1) === 0 || id > this.heads.openedId : !this.owner.isKnownClient(id);
   }
 
+  /** The peer has ended this stream, and it is one of the last `endedIdsMax` such streams. */
   wasEnded(id: number): boolean {
     return this.#endedIds.includes(id);
   }
@@ -356,12 +359,14 @@ export class Receiver implements FrameSink {
     stream.listener?.onReset({ code, by: 'protocol', isUnprocessed: false, why });
   }
 
+  /** The peer violated the protocol: the connection ends with this error code. */
   fault(code: number, why: string): number {
     this.stop();
     this.owner.fail('protocol', code, why);
     return payloadStop;
   }
 
+  /** The peer exceeded a limit: the connection ends with ENHANCE_YOUR_CALM. */
   flood(why: string): number {
     this.stop();
     this.owner.fail('flood', errorCode.enhanceYourCalm, `too many ${why}`);

@@ -78,11 +78,13 @@ export class StreamEvents {
     stream.listener?.onEnd(bufferedTrailers);
   }
 
+  /** Data for a paused stream, or for one with buffered data that is not delivered yet. */
   buffer(stream: Stream, bytes: Buffer): void {
     (stream.buffered ??= new ByteQueue()).push(bytes);
     if (this.window.addBuffered(bytes.length)) this.owner.schedule();
   }
 
+  /** Drops buffered data that nobody will read. */
   dropBuffered(stream: Stream): void {
     const { buffered } = stream;
     stream.buffered = undefined;
@@ -145,6 +147,7 @@ export class StreamEvents {
     this.deliverClosed();
   }
 
+  /** Reports closed streams to the connection's owner. */
   deliverClosed(): void {
     while (this.#closed.length > 0) {
       const closed = this.#closed;

@@ -85,7 +85,7 @@ test('names in a Via list: comments, quoted characters and missing parts are no 
   assert.ok(!listsPseudonym(long, 'a'));
 });
 
-test('Max-Forwards: 0 is answered by the waypoint, larger values are decremented, for OPTIONS and TRACE', async (t) => {
+test('Max-Forwards: the waypoint responds to 0, larger values are decremented, for OPTIONS and TRACE', async (t) => {
   const { port, records } = await start(t);
   const forwarded = async (value: string, method = 'OPTIONS') =>
     (await askEcho(port, { method, headers: { 'max-forwards': value } })).headers['max-forwards'];
