@@ -7,11 +7,11 @@ import { busyWhile, childrenCpuSeconds, processCpuSeconds } from '../harness/cos
 import { cpuOf } from '../harness/load.js';
 import type { Target } from './measure.js';
 
-/** A target, and the programs that send it requests and answer them. */
+/** A target, and the programs that send it requests and respond to them. */
 export interface CountedTarget extends Target {
   /** The ends and the backends. */
   readonly around: readonly number[];
-  /** Requests that the backends have answered so far. */
+  /** Requests to which the backends have responded so far. */
   readonly count: () => number;
 }
 
@@ -61,7 +61,7 @@ export async function costWithin<T>(
   );
   const result = await load;
   if (!before || !after || after.requests <= before.requests)
-    throw new WeftError('WEFT_COMMAND', 'no request was answered while they were counted');
+    throw new WeftError('WEFT_COMMAND', 'no response while requests were counted');
   const passed = (after.ms - before.ms) / 1000;
   const requests = after.requests - before.requests;
   const own = after.proxy - before.proxy;

@@ -3,8 +3,8 @@ import { connect, type ClientHttp2Session } from 'node:http2';
 import { WeftError } from '../../src/base/errors.js';
 import { bodyBytes, proveShares } from './scene.js';
 
-/** What h2server (bench/load/h2server.c) answered. */
-interface Answer {
+/** A response of h2server (bench/load/h2server.c). */
+interface BackendResponse {
   readonly backend: string;
   /** The client's identity as the backend saw it, if the path begins with `/proof-`. */
   readonly client: string | undefined;
@@ -29,7 +29,7 @@ export class Http2Client {
   }
 
   /** A GET, or a unary gRPC call with an empty message. Rejects where the response is not h2server's. */
-  ask(path: string, headers: Readonly<Record<string, string>>, isGrpc = false): Promise<Answer> {
+  ask(path: string, headers: Readonly<Record<string, string>>, isGrpc = false): Promise<BackendResponse> {
     return new Promise((resolve, reject) => {
       const stream = this.#session.request({
         ':path': path,
@@ -37,20 +37,20 @@ export class Http2Client {
         ...(isGrpc ? { ':method': 'POST', 'content-type': 'application/grpc', te: 'trailers' } : {}),
       });
       let status: unknown;
-      let answer: Answer = { backend: '', client: undefined };
+      let found: BackendResponse = { backend: '', client: undefined };
       let grpcStatus: unknown;
       let bytes = 0;
       stream.setTimeout(stuckMs, () => stream.destroy(new Error('no response in time')));
       stream.on('response', (fields) => {
         status = fields[':status'];
-        answer = { backend: String(fields['x-backend']), client: fields['x-client'] as string | undefined };
+        found = { backend: String(fields['x-backend']), client: fields['x-client'] as string | undefined };
       });
       stream.on('trailers', (fields) => (grpcStatus = fields['grpc-status']));
       stream.on('data', (chunk: Buffer) => (bytes += chunk.length));
       stream.on('error', reject);
       stream.on('close', () => {
         const isComplete = bytes === bodyBytes + (isGrpc ? grpcPrefixBytes : 0);
-        if (status === 200 && isComplete && (!isGrpc || grpcStatus === '0')) resolve(answer);
+        if (status === 200 && isComplete && (!isGrpc || grpcStatus === '0')) resolve(found);
         else
           reject(
             new WeftError(

@@ -25,7 +25,7 @@ const sample = (path: string, variant: string, round: number, values: Sample['va
   values,
 });
 
-test('goals are judged by the median of paired rounds', () => {
+test('goals are evaluated by the median of paired rounds', () => {
   const samples = [0, 1].flatMap((round) => [
     sample('main', 'none', round, { requests16: 100, p50: 1 }),
     sample('main', 'envoy', round, { requests16: 10 * (round + 1), p50: 20 }),

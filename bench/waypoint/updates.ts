@@ -116,7 +116,7 @@ async function spentMs(pid: number, step: () => void): Promise<number> {
 }
 
 /** Pure but for what it says of the machine. */
-export function updatesReportOf(options: WaypointOptions, samples: readonly Sample[]): UpdatesReport {
+function updatesReportOf(options: WaypointOptions, samples: readonly Sample[]): UpdatesReport {
   return {
     suite: 'waypoint-updates',
     ...reportHead(options, samples, { liveStreams }, { version: 'not compared' }),

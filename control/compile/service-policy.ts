@@ -18,7 +18,7 @@ export interface Layer {
   readonly settings: ServiceSettings;
 }
 
-export interface Merged {
+interface Merged {
   readonly settings: ServiceSettings;
   /** The origin of each field that is set. */
   readonly origins: ServicePolicy['origins'];

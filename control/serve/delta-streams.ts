@@ -189,7 +189,7 @@ export class DeltaStreams {
         log.warn({ node, typeUrl, error: request.errorDetail.message }, 'node refused a resource');
       return;
     }
-    // A request with a nonce is an acknowledgement of a type that is not served.
+    // A request with a nonce is an acknowledgment of a type that is not served.
     if (request.responseNonce !== '' || stream.pending.size >= typesMax || !this.#streams.has(stream)) return;
     const why = stale?.();
     if (why !== undefined && Object.keys(request.initialResourceVersions).length > 0) {

@@ -18,7 +18,7 @@ import { unenforcedBecause, type WaypointLookup } from './waypoint-binding.js';
 
 type RouteStatusLookup = WaypointLookup & Pick<StatusLookup, 'olderVersions'>;
 
-/** The registry's lookups are methods. */
+/** The lookups as properties: a spread of the registry would lose its methods. */
 const lookupOf = (mesh: WaypointLookup): WaypointLookup => ({
   waypointOf: (service) => mesh.waypointOf(service),
   isWaypoint: (name) => mesh.isWaypoint(name),

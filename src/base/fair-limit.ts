@@ -9,8 +9,12 @@ export class FairLimit {
   readonly #groups = new Map<string, number>();
   #size = 0;
 
-  constructor(public max: number) {}
+  constructor(
+    /** The limit. A lower one takes nothing back: no one takes more until enough was released. */
+    public max: number,
+  ) {}
 
+  /** How many are taken. */
   get size(): number {
     return this.#size;
   }

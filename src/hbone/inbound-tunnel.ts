@@ -1,5 +1,6 @@
 /** A peer's CONNECT request, and what the server knows about it. */
 import { errorText } from '../base/errors.js';
+import { listBytes } from '../http2/fields.js';
 import type { Fields, Http2Stream, StreamListener } from '../http2/http2.js';
 import { StreamDuplex } from '../http2/stream-duplex.js';
 import type { UnreadBytes } from '../http2/unread-bytes.js';
@@ -37,16 +38,14 @@ interface ConnectRequest {
 
 /** Reads a request's head. A string: why the request is not a valid tunnel request. */
 export function readConnect(fields: Fields, headerListBytesMax: number): ConnectRequest | string {
-  let bytes = 0;
   const found = new Map<string, string>();
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] ?? '';
     const value = fields[i + 1] ?? '';
-    bytes += name.length + value.length + 32;
     if (!found.has(name)) found.set(name, value);
   }
   if (found.get(':method') !== 'CONNECT') return 'the method is not CONNECT';
-  if (bytes > headerListBytesMax) return `the header list exceeds ${headerListBytesMax} bytes`;
+  if (listBytes(fields) > headerListBytesMax) return `the header list exceeds ${headerListBytesMax} bytes`;
   // HBONE uses plain CONNECT. The extended CONNECT of RFC 8441 has a :protocol and a :path.
   if (found.has(':protocol') || found.has(':path'))
     return 'extended CONNECT (:path or :protocol) is not supported';
@@ -79,13 +78,14 @@ export function respond(stream: Http2Stream, status: number): void {
   stream.discard();
 }
 
-/** One end of a tunnel's TLS connection, and the identity that it has proven. */
-interface Ends {
+/** A tunnel's TLS connection: the peer's proven identity, and both addresses. */
+interface PeerAddresses {
   readonly peer: SpiffeId;
   readonly remote: SocketAddress;
   readonly local: SocketAddress;
 }
 
+/** A CONNECT request that the owner has not accepted or refused yet. */
 export class PendingTunnel implements InboundTunnel, StreamListener {
   readonly authority: SocketAddress;
   readonly headers: TunnelHeaders;
@@ -98,7 +98,7 @@ export class PendingTunnel implements InboundTunnel, StreamListener {
   constructor(
     private readonly stream: Http2Stream,
     { authority, headers }: ConnectRequest,
-    { peer, remote, local }: Ends,
+    { peer, remote, local }: PeerAddresses,
     private readonly unread: UnreadBytes,
     private readonly endStream: boolean,
   ) {

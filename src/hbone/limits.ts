@@ -72,9 +72,9 @@ export const connectionOptions = (
   frameBytesMax: limits.frameBytesMax,
   headerListBytesMax: limits.headerListBytesMax,
   // A client may open many tunnels and read one after the other: paused tunnels do not stop those that it reads.
-  keptBytesMax: limits.streamWindowBytes * limits.streamsPerConnectionServerMax,
+  bufferedBytesMax: limits.streamWindowBytes * limits.streamsPerConnectionServerMax,
   headerFieldsMax,
   backlogBytesMax,
-  // A peer that does not finish a header block cannot answer a PING either.
+  // A peer that does not finish a header block cannot acknowledge a PING either, which ends the connection (keepalive.ts).
   headerBlockTimeoutMsMax: 0,
 });

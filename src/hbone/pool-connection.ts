@@ -80,7 +80,7 @@ export class PoolConnection implements ConnectionListener {
     );
   }
 
-  /** Takes new tunnels, now or after some have ended. */
+  /** The connection takes new tunnels, now or after some have ended. */
   get isInUse(): boolean {
     return !this.#isRetired && !this.#http2.isDraining;
   }

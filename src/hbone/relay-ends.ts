@@ -44,21 +44,22 @@ const backlogBytesMax = 128 << 10;
 /** Writes of this size wait for the end of the event loop's turn: one read of a tunnel's socket has several of them. */
 const bulkBytesMin = 8 << 10;
 
+/** A socket, or another Duplex. */
 class DuplexEnd implements RelayEnd {
   readonly #stream: Duplex;
-  readonly #kept: StreamEnd;
+  readonly #end: StreamEnd;
   #isPaused = false;
   #isCorked = false;
 
   constructor(stream: Duplex) {
     this.#stream = stream;
-    this.#kept = keepReadable(stream);
+    this.#end = keepReadable(stream);
     // Each direction ends separately, whichever side opened the socket.
     if (stream instanceof net.Socket) stream.allowHalfOpen = true;
   }
 
   get discardsWrites(): boolean {
-    return this.#kept.discardsWrites;
+    return this.#end.discardsWrites;
   }
   get isClosed(): boolean {
     return this.#stream.destroyed;
@@ -70,13 +71,13 @@ class DuplexEnd implements RelayEnd {
     stream.on('drain', () => listener.onDrain());
     // A reset stream also emits 'end', before the 'close' that reports the reset. No FIN may be sent to the other side in between.
     const end = (): void => {
-      if (!this.#kept.wasReset) listener.onEnd();
+      if (!this.#end.wasReset) listener.onEnd();
     };
     // If the end comes from a reset, a pending write fails within this turn of the event loop.
     stream.once('end', () => (stream.writableLength > 0 ? setImmediate(end) : end()));
     // The following 'close' handles the failure. An error without a listener would end the process.
     stream.on('error', () => undefined);
-    const closed = (): void => listener.onClosed(this.#kept.inOrder);
+    const closed = (): void => listener.onClosed(this.#end.inOrder);
     if (stream.destroyed) setImmediate(closed);
     else stream.once('close', closed);
     stream.resume();
@@ -110,13 +111,14 @@ class DuplexEnd implements RelayEnd {
   reset(): void {
     if (this.#stream.destroyed) return;
     if (this.#stream instanceof net.Socket) this.#stream.resetAndDestroy();
-    else this.#kept.destroy(new Error('reset'));
+    else this.#end.destroy(new Error('reset'));
   }
   whenFlushed(call: () => void): void {
-    this.#kept.whenFlushed(call);
+    this.#end.whenFlushed(call);
   }
 }
 
+/** The stream of a tunnel. */
 class TunnelEnd implements RelayEnd, StreamListener {
   readonly #stream: Http2Stream;
   #first: DetachedStream | undefined;
@@ -213,7 +215,7 @@ class TunnelEnd implements RelayEnd, StreamListener {
   onData(bytes: Buffer): void {
     if (this.#first) this.#passFirst();
     if (this.#isPaused) {
-      // The stream was reset: this is what it kept. It waits in the other end's buffer.
+      // The stream was reset, and this data was buffered before. It waits in the other end's buffer.
       if (!this.#unread.take(bytes.length)) return;
       this.#left += bytes.length;
     }

@@ -14,7 +14,7 @@ type Done = (error?: Error | null) => void;
 const nothing = Buffer.alloc(0);
 const ends = new WeakMap<Duplex, StreamEnd>();
 
-/** How a stream ends. A StreamDuplex of an HTTP/2 stream knows it itself. */
+/** How a stream ends. A StreamDuplex implements it itself. */
 export interface StreamEnd {
   /** The peer reset the stream: a following 'end' event is not an orderly end by the peer. */
   readonly wasReset: boolean;
@@ -42,7 +42,7 @@ export function keepReadable(stream: Duplex): StreamEnd {
   return end;
 }
 
-/** Of a socket. A Duplex of another kind ends as its owner says. */
+/** The end of a socket or of another Duplex. */
 class SocketEnd implements StreamEnd {
   readonly #stream: Duplex;
   readonly #destroy: Duplex['destroy'];

@@ -2,8 +2,9 @@
 const smallBytes = 1024;
 const joinedBytes = 8 << 10;
 
-/** A queue of bytes. Large chunks are kept by reference. */
+/** A queue of bytes. Large chunks are queued by reference. */
 export class ByteQueue {
+  /** Length of the queue in bytes. */
   bytes = 0;
   #chunks: Buffer[] = [];
   #head = 0;

@@ -139,7 +139,7 @@ test('the server does not want the rest of a request', async () => {
   assert.equal(peer.connection.openStreams, 0);
 });
 
-test('pings call back in their order, and a wrong acknowledgement calls nothing', async () => {
+test('pings call back in their order, and a wrong acknowledgment calls nothing', async () => {
   const peer = new RawPeer();
   const calls: string[] = [];
   peer.connection.ping(() => calls.push('a'));

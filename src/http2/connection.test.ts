@@ -58,7 +58,7 @@ async function echoServer(): Promise<{ port: number; ends: ConnectionEnd[]; clos
   return { port: (server.address() as net.AddressInfo).port, ends, close: () => server.close() };
 }
 
-test('a server answers the library: bodies, trailers, many streams', async () => {
+test('a server with a client of node:http2: bodies, trailers, many streams', async () => {
   const { port, ends, close } = await echoServer();
   const client = http2.connect(`http://127.0.0.1:${port}`, { maxSessionMemory: 500 });
   const body = Buffer.alloc(3 << 20, 'abcdefg');
@@ -89,7 +89,7 @@ test('a server answers the library: bodies, trailers, many streams', async () =>
   );
 });
 
-test('a client asks the library: bodies, trailers, interim responses', async () => {
+test('a client with a server of node:http2: bodies, trailers, interim responses', async () => {
   const server = http2.createServer();
   server.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => {
     stream.additionalHeaders({ ':status': 103, link: '</a>' });

@@ -50,6 +50,8 @@ class Connection implements Http2Connection, ReceiverOwner, Flushable, Transport
   goAwayId = streamIdMax;
   #hasSentGoAway = false;
   #hasGoAway = false;
+  /** The error code of the peer's GOAWAY. */
+  #goAwayCode: number = errorCode.none;
   #isDraining = false;
   #end: ConnectionEnd | undefined;
   #isEndDelivered = false;
@@ -117,7 +119,12 @@ class Connection implements Http2Connection, ReceiverOwner, Flushable, Transport
     if (!this.canOpen || this.options.role !== 'client') return undefined;
     const id = this.#nextId;
     this.#nextId += 2;
-    const stream = new Stream(this.writer, id, this.peer.initialWindowBytes, this.#receiver.window.ofStreams);
+    const stream = new Stream(
+      this.writer,
+      id,
+      this.peer.initialWindowBytes,
+      this.#receiver.window.newStreamBytes,
+    );
     this.streams.set(id, stream);
     stream.method = methodOf(fields);
     stream.isEnding = endStream;
@@ -191,7 +198,6 @@ class Connection implements Http2Connection, ReceiverOwner, Flushable, Transport
     this.listener.onGoAway(lastId, code);
     schedule(this);
   }
-  #goAwayCode = 0;
 
   isKnownClient(id: number): boolean {
     return (id & 1) === 1 && id < this.#nextId;
@@ -327,7 +333,7 @@ class Connection implements Http2Connection, ReceiverOwner, Flushable, Transport
   // ---- the flush
 
   flush(): void {
-    this.events.deliverKept();
+    this.events.deliverBuffered();
     if (!this.#end) {
       this.sender.pump();
       this.#writeOut();

@@ -1,7 +1,8 @@
 import type { Fields } from './http2.js';
 
 /**
- * Whether a header field belongs to a connection, so that HTTP/2 forbids it (RFC 9113, section 8.2.2). Characters are the decoder's business.
+ * Whether a header field is connection-specific, which HTTP/2 forbids (RFC 9113, section 8.2.2). The decoder has refused such names, and
+ * invalid characters, in literals; `transfer-encoding` is also an entry of HPACK's static table.
  */
 function isForbidden(name: string, value: string): boolean {
   switch (name.length) {
@@ -87,7 +88,7 @@ export function trailersFault(fields: Fields): string | undefined {
   return faultOf(fields, 0);
 }
 
-/** RFC 9113, section 6.5.2. */
+/** The size of a header list: 32 bytes for each field besides its name and value (RFC 9113, section 6.5.2). */
 export function listBytes(fields: Fields): number {
   let bytes = 16 * fields.length;
   for (let i = 0; i < fields.length; i++) bytes += (fields[i] as string).length;

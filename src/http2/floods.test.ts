@@ -55,10 +55,10 @@ const floods: [string, number, RegExp, (i: number) => Buffer, ...Buffer[]][] = [
   ],
   ['SETTINGS', floodRates.settings.burst, /SETTINGS/, () => settings],
   ['window toggles', floodRates.settings.burst, /SETTINGS/, (i) => setting(4, i % 2)],
-  ['SETTINGS acknowledgements', floodRates.useless.burst, /SETTINGS/, () => settingsAck],
+  ['SETTINGS acknowledgments', floodRates.useless.burst, /SETTINGS/, () => settingsAck],
   ['PING', floodRates.pings.burst, /PING/, () => ping],
   [
-    'PING acknowledgements',
+    'PING acknowledgments',
     floodRates.useless.burst,
     /PING/,
     () => frame(frameType.ping, 1, 0, Buffer.alloc(8)),

@@ -31,12 +31,13 @@ export const blockBytesPerListByte = 2;
 export const blockBytesMin = 64 << 10;
 export const blockFramesMin = 16;
 
-/** Frames other than DATA that wait for a peer that does not read: acknowledgements, resets, window updates; and their bytes, heads included. */
+/** Frames other than DATA that wait for a peer that does not read: acknowledgments, resets, window updates; and their bytes, heads included. */
 export const queuedControlFramesMax = 1000;
 export const queuedBytesMax = 4 << 20;
 
 export const settingsEntriesMax = 32;
 
+/** A token bucket: `burst` frames at once, `perS` frames a second. */
 export class Bucket {
   #used = 0;
   #sinceMs = 0;
@@ -57,7 +58,7 @@ export class Bucket {
   }
 }
 
-/** What one peer has sent that does no work. */
+/** Counts the frames of one peer that carry nothing. */
 export class Floods {
   readonly resets = new Bucket(floodRates.resets);
   readonly refused = new Bucket(floodRates.refused);

@@ -32,7 +32,7 @@ test('a consumed window is opened again at its half, for the stream and the conn
   assert.deepEqual(await peer.frames(), ['window 0 33384', 'window 1 33384']);
 });
 
-test('a paused stream keeps its data and gives no credit; resumed, it gets data and end in order', async () => {
+test('a paused stream buffers its data and its window stays closed; resumed, it gets data and end in order', async () => {
   const peer = await opened(new RawPeer('server', { connectionWindowBytes: 1 << 20 }), post(1));
   const { stream, events } = first(peer);
   stream.pause();
@@ -47,7 +47,7 @@ test('a paused stream keeps its data and gives no credit; resumed, it gets data 
   assert.deepEqual(events, ['data 16384', 'data 16384', 'data 16384', 'data 100', 'data 16000', 'end']);
 });
 
-test('small chunks of a paused stream are kept in buffers of their own', async () => {
+test('small chunks of a paused stream are copied into buffers of their own', async () => {
   const peer = await opened(new RawPeer(), post(1));
   const { stream, events } = first(peer);
   stream.pause();
@@ -70,7 +70,7 @@ test('DATA beyond a window ends the stream, or the connection', async () => {
   assert.deepEqual(first(peer).events.at(-1), 'reset 3 protocol');
   assert.equal(peer.connection.isClosed, false);
   const other = await opened(
-    new RawPeer('server', { connectionWindowBytes: 65_535, streamWindowBytes: 1 << 20, keptBytesMax: 0 }),
+    new RawPeer('server', { connectionWindowBytes: 65_535, streamWindowBytes: 1 << 20, bufferedBytesMax: 0 }),
     post(1),
   );
   first(other).stream.pause();
@@ -80,7 +80,11 @@ test('DATA beyond a window ends the stream, or the connection', async () => {
 
 test('paused streams do not stop the others before their limit', async () => {
   const peer = await opened(
-    new RawPeer('server', { connectionWindowBytes: 65_535, streamWindowBytes: 65_535, keptBytesMax: 65_535 }),
+    new RawPeer('server', {
+      connectionWindowBytes: 65_535,
+      streamWindowBytes: 65_535,
+      bufferedBytesMax: 65_535,
+    }),
     post(1),
     post(3),
     post(5),

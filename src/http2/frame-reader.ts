@@ -1,5 +1,6 @@
 import { flagPadded, frameData, frameHeadBytes } from './codes.js';
 
+/** The client's connection preface (RFC 9113, section 3.4). */
 export const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 
 /** What is to be done with a frame's payload. */

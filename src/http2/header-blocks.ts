@@ -31,12 +31,14 @@ export class HeaderBlocks {
     return false;
   }
 
+  /** Begins a block whose HEADERS frame has no END_HEADERS. */
   begin(id: number, flags: number, fragment: Buffer): void {
     this.id = id;
     this.flags = flags;
     this.append(fragment);
   }
 
+  /** Appends the fragment of a CONTINUATION frame. */
   append(fragment: Buffer): void {
     this.#frames++;
     this.#bytes += fragment.length;
@@ -44,6 +46,7 @@ export class HeaderBlocks {
     if (fragment.length > 0) this.#parts.push(Buffer.from(fragment));
   }
 
+  /** Ends the block and returns it. */
   take(): Buffer {
     const block = Buffer.concat(this.#parts);
     this.id = 0;

@@ -50,45 +50,49 @@ export class Heads {
   readonly #isServer: boolean;
 
   constructor(
-    private readonly of: HeadsOwner,
+    private readonly receiver: HeadsOwner,
     private readonly options: ConnectionOptions,
   ) {
     this.blocks = new HeaderBlocks(options);
     this.#isServer = options.role === 'server';
   }
 
+  /** A HEADERS frame begins. Returns what is to be done with its payload (frame-reader.ts). */
   onFrame(id: number, length: number): number {
-    const { of } = this;
-    if (id === 0) return of.fault(errorCode.protocol, 'HEADERS without a stream');
+    const { receiver } = this;
+    if (id === 0) return receiver.fault(errorCode.protocol, 'HEADERS without a stream');
     if (this.#isServer) {
-      if ((id & 1) === 0) return of.fault(errorCode.protocol, 'HEADERS on an even stream');
-    } else if (of.isIdle(id)) return of.fault(errorCode.protocol, 'HEADERS on an idle stream');
-    const stream = of.owner.streams.get(id);
+      if ((id & 1) === 0) return receiver.fault(errorCode.protocol, 'HEADERS on an even stream');
+    } else if (receiver.isIdle(id)) return receiver.fault(errorCode.protocol, 'HEADERS on an idle stream');
+    const stream = receiver.owner.streams.get(id);
     if (stream === undefined ? this.#wasEnded(id) : stream.isRemoteEnded)
-      return of.fault(errorCode.streamClosed, 'HEADERS after the end of the stream');
-    return this.blocks.admit(length) ? payloadWhole : of.flood(this.blocks.why);
+      return receiver.fault(errorCode.streamClosed, 'HEADERS after the end of the stream');
+    return this.blocks.admit(length) ? payloadWhole : receiver.flood(this.blocks.why);
   }
 
   /** A server's new streams, which are the usual case, are not looked up. */
   #wasEnded(id: number): boolean {
-    return (!this.#isServer || id <= this.openedId) && this.of.wasEnded(id);
+    return (!this.#isServer || id <= this.openedId) && this.receiver.wasEnded(id);
   }
 
+  /** A CONTINUATION frame begins. */
   onContinuationFrame(length: number): number {
-    if (this.blocks.id === 0) return this.of.fault(errorCode.protocol, 'CONTINUATION without HEADERS');
-    return this.blocks.admit(length) ? payloadWhole : this.of.flood(this.blocks.why);
+    if (this.blocks.id === 0) return this.receiver.fault(errorCode.protocol, 'CONTINUATION without HEADERS');
+    return this.blocks.admit(length) ? payloadWhole : this.receiver.flood(this.blocks.why);
   }
 
+  /** The payload of a HEADERS frame. */
   onHeaders(flags: number, id: number, payload: Buffer): void {
-    const { of } = this;
+    const { receiver } = this;
     const fragment = fragmentOf(flags, payload);
-    if (fragment === undefined) return void of.fault(errorCode.protocol, 'padding exceeds the frame');
+    if (fragment === undefined) return void receiver.fault(errorCode.protocol, 'padding exceeds the frame');
     if (dependencyOf(flags, payload) === id)
-      return void of.fault(errorCode.protocol, 'a stream that depends on itself');
+      return void receiver.fault(errorCode.protocol, 'a stream that depends on itself');
     if ((flags & flagEndHeaders) === 0) return this.blocks.begin(id, flags, fragment);
     this.#onBlock(id, (flags & flagEndStream) !== 0, fragment);
   }
 
+  /** The payload of a CONTINUATION frame. */
   onContinuation(flags: number, id: number, payload: Buffer): void {
     const { blocks } = this;
     blocks.append(payload);
@@ -98,58 +102,58 @@ export class Heads {
   }
 
   #onBlock(id: number, isEnd: boolean, block: Buffer): void {
-    const { of } = this;
+    const { receiver } = this;
     const fields: Fields = [];
     this.completed++;
     const result = this.#decoder.decode(block, fields, this.options);
-    if (result === 'compressionError') return void of.fault(errorCode.compression, this.#decoder.why);
-    of.floods.work++;
+    if (result === 'compressionError') return void receiver.fault(errorCode.compression, this.#decoder.why);
+    receiver.floods.work++;
     const fault = result === 'ok' ? undefined : this.#decoder.why;
     const code = result === 'tooLarge' ? errorCode.enhanceYourCalm : errorCode.protocol;
-    const stream = of.owner.streams.get(id);
+    const stream = receiver.owner.streams.get(id);
     if (stream === undefined) {
       if (this.#isServer && id > this.openedId) this.#onRequest(id, isEnd, fields, fault, code);
       // The peer did not know yet that the stream was reset.
-      else if (!of.floods.useless()) of.flood('frames on closed streams');
-    } else if (fault !== undefined) of.invalid(stream, code, fault);
+      else if (!receiver.floods.useless()) receiver.flood('frames on closed streams');
+    } else if (fault !== undefined) receiver.invalid(stream, code, fault);
     else if (stream.hasHead) this.#onTrailers(stream, isEnd, fields);
     else this.#onResponse(stream, isEnd, fields);
   }
 
   #onTrailers(stream: Stream, isEnd: boolean, fields: Fields): void {
     const fault = isEnd ? trailersFault(fields) : 'trailers without END_STREAM';
-    if (fault !== undefined) this.of.invalid(stream, errorCode.protocol, fault);
-    else this.of.endRemote(stream, fields);
+    if (fault !== undefined) this.receiver.invalid(stream, errorCode.protocol, fault);
+    else this.receiver.endRemote(stream, fields);
   }
 
   #onResponse(stream: Stream, isEnd: boolean, fields: Fields): void {
-    const { of } = this;
+    const { receiver } = this;
     const fault = responseFault(fields);
-    if (fault !== undefined) return of.invalid(stream, errorCode.protocol, fault);
+    if (fault !== undefined) return receiver.invalid(stream, errorCode.protocol, fault);
     if ((fields[1] as string).charCodeAt(0) === 0x31) {
-      if (isEnd) return of.invalid(stream, errorCode.protocol, 'an interim response with END_STREAM');
+      if (isEnd) return receiver.invalid(stream, errorCode.protocol, 'an interim response with END_STREAM');
       return stream.listener?.onInterim(fields);
     }
     const length = responseLength(fields, stream.method);
     // What ends with its head has no body, whatever content-length says of a response to HEAD; any other length is a wrong one.
     if (length === badLength || (isEnd && length > 0))
-      return of.invalid(stream, errorCode.protocol, 'content-length is invalid');
+      return receiver.invalid(stream, errorCode.protocol, 'content-length is invalid');
     stream.bodyLeft = length;
     stream.hasHead = true;
     stream.isRemoteEnded = stream.isEndDelivered = isEnd;
     stream.listener?.onHead(fields, isEnd);
-    if (isEnd && stream.isLocalEnded) of.owner.events.close(stream);
+    if (isEnd && stream.isLocalEnded) receiver.owner.events.close(stream);
   }
 
   #onRequest(id: number, isEnd: boolean, fields: Fields, invalid: string | undefined, code: number): void {
-    const { floods, owner, window } = this.of;
+    const { floods, owner, window } = this.receiver;
     this.openedId = id;
     // After the last GOAWAY: the client opens it again elsewhere.
     if (id > owner.goAwayId) return;
     this.lastId = id;
     if (this.#isFull()) {
       if (floods.refused.take()) owner.writer.reset(id, errorCode.refusedStream);
-      else this.of.flood('streams beyond the announced maximum');
+      else this.receiver.flood('streams beyond the announced maximum');
       return;
     }
     let fault = invalid ?? requestFault(fields);
@@ -157,10 +161,10 @@ export class Heads {
     if (length === badLength || (isEnd && length > 0)) fault ??= 'content-length is invalid';
     if (fault !== undefined) {
       if (floods.resets.take()) owner.writer.reset(id, code);
-      else this.of.flood('streams that were reset');
+      else this.receiver.flood('streams that were reset');
       return;
     }
-    const stream = new Stream(owner.writer, id, owner.peer.initialWindowBytes, window.ofStreams);
+    const stream = new Stream(owner.writer, id, owner.peer.initialWindowBytes, window.newStreamBytes);
     stream.bodyLeft = length;
     stream.hasHead = true;
     stream.isRemoteEnded = stream.isEndDelivered = isEnd;
@@ -173,7 +177,7 @@ export class Heads {
    * they do not count, up to as many again.
    */
   #isFull(): boolean {
-    const { streams } = this.of.owner;
+    const { streams } = this.receiver.owner;
     const { maxConcurrentStreams } = this.options;
     if (streams.size < maxConcurrentStreams) return false;
     if (streams.size >= 2 * maxConcurrentStreams) return true;

@@ -55,8 +55,8 @@ export interface StreamListener {
   /** After a `write` that returned false. */
   onDrain(): void;
   /**
-   * At most once, and the last event. Not called for the owner's own `reset`. Data that was kept while the stream was paused comes before
-   * it, paused or not, and so does `onEnd` if the end was received: a peer may respond, end and reset at once.
+   * At most once, and the last event. Not called for the owner's own `reset`. Data that was buffered while the stream was paused comes
+   * before it, paused or not, and so does `onEnd` if the end was received: a peer may respond, end and reset at once.
    */
   onReset(reset: StreamReset): void;
 }
@@ -87,7 +87,7 @@ export interface Http2Stream {
   whenFlushed(call: () => void): void;
   /** Sends RST_STREAM. Queued bytes are dropped. No event follows. */
   reset(code: number): void;
-  /** While paused, received data is kept (at most the stream's window) and its window is not opened again. */
+  /** While paused, received data is buffered (at most the stream's window), and no WINDOW_UPDATE is sent for the stream. */
   pause(): void;
   resume(): void;
 }
@@ -115,15 +115,15 @@ export interface ConnectionListener {
 
 export interface ConnectionOptions {
   readonly role: 'client' | 'server';
-  /** Announced by SETTINGS. */
+  /** Announced by SETTINGS; the first only by a server. A client sets it to 0: it disables push. */
   readonly maxConcurrentStreams: number;
   readonly streamWindowBytes: number;
   readonly connectionWindowBytes: number;
   /**
-   * Bytes kept for paused streams that do not count against the connection's window. Beyond them a connection's streams wait for each
-   * other. Without it: one window of the connection.
+   * Bytes buffered for paused streams that do not count against the connection's window. Beyond them, paused streams block the other
+   * streams of the connection. Default: one window of the connection.
    */
-  readonly keptBytesMax?: number;
+  readonly bufferedBytesMax?: number;
   readonly frameBytesMax: number;
   /** Limits of one received header block, decoded as RFC 9113, section 6.5.2 counts; beyond it the stream is reset and the connection goes on. */
   readonly headerListBytesMax: number;

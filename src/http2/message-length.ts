@@ -23,8 +23,8 @@ export function requestLength(fields: Fields): number {
 }
 
 /**
- * The same for a response. Whoever sends the message on in HTTP/1 relies on it: a body where none is allowed would be read as the next
- * response. Pure.
+ * The same for a response. The waypoint's codecs rely on both: with a wrong length, an HTTP/1 peer would read a part of the body as the next
+ * message. Pure.
  */
 export function responseLength(fields: Fields, method: string): number {
   const status = fields[1] as string;
@@ -36,6 +36,7 @@ export function responseLength(fields: Fields, method: string): number {
   return method === 'HEAD' || status === '304' ? 0 : length;
 }
 
+/** The value of `:method`; empty if there is none. */
 export function methodOf(fields: Fields): string {
   for (let i = 0; i < fields.length; i += 2) if (fields[i] === ':method') return fields[i + 1] as string;
   return '';

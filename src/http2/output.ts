@@ -15,9 +15,11 @@ import {
 } from './codes.js';
 import type { OutputBuffer } from './hpack/hpack.js';
 
+/** Frames are written into slabs of this size. */
 const slabBytes = 32 << 10;
 /** A slab with less room is left to the garbage collector. */
 const slabRoomMin = 1 << 10;
+/** Slabs of a process that wait for the next writer. */
 const freeSlabsMax = 16;
 /** Payloads of this size or more are passed by reference, smaller ones are copied. */
 const referenceBytesMin = 8 << 10;
@@ -127,6 +129,7 @@ export class Output implements OutputBuffer {
     this.length = at + 4;
   }
 
+  /** Writes a DATA frame. A large payload is passed by reference: it must not change afterwards. */
   data(id: number, payload: Buffer, endStream: boolean): void {
     const { length } = payload;
     const isCopied = length < referenceBytesMin;
@@ -160,6 +163,7 @@ export class Output implements OutputBuffer {
     this.length += frameHeadBytes;
   }
 
+  /** Completes the frame that `beginHeaders` began. A block that exceeds the frame size is divided into CONTINUATION frames. */
   finishHeaders(id: number, endStream: boolean, frameBytesMax: number): void {
     const mark = this.#mark;
     this.#mark = -1;
@@ -231,6 +235,7 @@ export class Output implements OutputBuffer {
     this.#head(0, frameSettings, flagAck, 0);
   }
 
+  /** @param why sent as debug data, unless the code is NO_ERROR: at most 200 bytes */
   goAway(lastStreamId: number, code: number, why: string): void {
     const debug = code === errorCode.none ? noBytes : Buffer.from(why.slice(0, 200), 'latin1');
     this.reserve(frameHeadBytes + 8 + debug.length);
@@ -241,6 +246,7 @@ export class Output implements OutputBuffer {
     this.length += debug.length;
   }
 
+  /** Writes bytes that are no frame: the client's preface. */
   raw(bytes: Buffer): void {
     this.reserve(bytes.length);
     this.bytes.set(bytes, this.length);

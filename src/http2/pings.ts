@@ -1,9 +1,9 @@
-/** The pings that wait for their acknowledgements. */
+/** PING frames that were sent and are not acknowledged yet. */
 export class Pings {
   #calls: (() => void)[] = [];
   #acknowledged = 0;
 
-  /** Returns the payload. */
+  /** Registers a PING. Returns its payload: a serial number of 8 bytes. */
   add(onAck: () => void): Buffer {
     this.#calls.push(onAck);
     const opaque = Buffer.alloc(8);

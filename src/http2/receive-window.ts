@@ -3,44 +3,44 @@ import type { Output } from './output.js';
 import type { Stream } from './stream.js';
 
 /**
- * What the peer may send. Windows are opened again, at least half of a window at a time, for bytes that the owner has consumed.
+ * Flow control of received data (RFC 9113, section 5.2). WINDOW_UPDATE is sent once half of a window is consumed.
  *
- * A paused stream gives no credit of its own. On the connection, kept bytes are credited at once up to a limit: otherwise a few paused
- * streams would stop all others. Beyond that they are credited when they are consumed. So a connection keeps at most the limit and its
- * window.
+ * The window of a paused stream is not opened. The connection's window is opened at once for bytes that are buffered for paused streams, up
+ * to a limit: otherwise a few paused streams would block all others. Beyond the limit it is opened when the bytes are consumed. So a
+ * connection buffers at most the limit and one window.
  */
 export class ReceiveWindow {
   /** The window of new streams. Until the peer has acknowledged SETTINGS it may use the protocol's initial window. */
-  ofStreams: number;
+  newStreamBytes: number;
   readonly #max: number;
   readonly #creditBytes: number;
   readonly #streamCreditBytes: number;
   /** Bytes that the peer may send on the connection. */
   #left: number;
   #consumed = 0;
-  #kept = 0;
-  readonly #keptMax: number;
+  #buffered = 0;
+  readonly #bufferedMax: number;
 
   constructor(
     private readonly output: Output,
     connectionBytes: number,
     private readonly streamBytes: number,
-    keptBytesMax?: number,
+    bufferedBytesMax?: number,
   ) {
     this.#max = Math.max(initialWindowBytes, connectionBytes);
     this.#left = this.#max;
-    this.#keptMax = keptBytesMax ?? this.#max;
+    this.#bufferedMax = bufferedBytesMax ?? this.#max;
     this.#creditBytes = this.#max >> 1;
     this.#streamCreditBytes = streamBytes >> 1;
-    this.ofStreams = Math.max(initialWindowBytes, streamBytes);
+    this.newStreamBytes = Math.max(initialWindowBytes, streamBytes);
     if (this.#max > initialWindowBytes) output.windowUpdate(0, this.#max - initialWindowBytes);
   }
 
   /** The peer has acknowledged SETTINGS. */
   onAcknowledged(streams: Iterable<Stream>): void {
-    const less = this.ofStreams - this.streamBytes;
+    const less = this.newStreamBytes - this.streamBytes;
     if (less === 0) return;
-    this.ofStreams = this.streamBytes;
+    this.newStreamBytes = this.streamBytes;
     for (const stream of streams) stream.receiveWindow -= less;
   }
 
@@ -50,7 +50,7 @@ export class ReceiveWindow {
     return this.#left >= 0;
   }
 
-  /** True: a WINDOW_UPDATE was written. */
+  /** Bytes of the connection were consumed. True: a WINDOW_UPDATE was written. */
   credit(bytes: number): boolean {
     this.#consumed += bytes;
     if (this.#consumed < this.#creditBytes) return false;
@@ -71,22 +71,22 @@ export class ReceiveWindow {
     return true;
   }
 
-  /** Bytes are kept for a paused stream. */
-  keep(bytes: number): boolean {
+  /** Bytes were buffered for a paused stream. True: a WINDOW_UPDATE was written. */
+  addBuffered(bytes: number): boolean {
     const before = this.#uncredited();
-    this.#kept += bytes;
+    this.#buffered += bytes;
     return this.credit(bytes - (this.#uncredited() - before));
   }
 
-  /** Kept bytes were consumed or dropped. */
-  unkeep(bytes: number): boolean {
+  /** Buffered bytes were consumed or dropped. True: a WINDOW_UPDATE was written. */
+  removeBuffered(bytes: number): boolean {
     const before = this.#uncredited();
-    this.#kept -= bytes;
+    this.#buffered -= bytes;
     const released = before - this.#uncredited();
     return released > 0 && this.credit(released);
   }
 
   #uncredited(): number {
-    return Math.max(0, this.#kept - this.#keptMax);
+    return Math.max(0, this.#buffered - this.#bufferedMax);
   }
 }

@@ -80,15 +80,17 @@ export class Receiver implements FrameSink {
       owner.sender.output,
       options.connectionWindowBytes,
       options.streamWindowBytes,
-      options.keptBytesMax,
+      options.bufferedBytesMax,
     );
     this.heads = new Heads(this, options);
   }
 
+  /** Reads what the transport has received. */
   read(bytes: Buffer): void {
     this.#reader.read(bytes);
   }
 
+  /** Reads nothing more: the connection has ended. */
   stop(): void {
     this.#reader.isStopped = true;
   }
@@ -164,7 +166,7 @@ export class Receiver implements FrameSink {
         return this.#onSettings(flags, payload);
       case framePing:
         if ((flags & flagAck) !== 0) {
-          if (!this.owner.onPingAck(payload) && !this.floods.useless()) this.flood('PING acknowledgements');
+          if (!this.owner.onPingAck(payload) && !this.floods.useless()) this.flood('PING acknowledgments');
           return;
         }
         if (!this.floods.ping()) return void this.flood('PING frames');
@@ -193,6 +195,7 @@ export class Receiver implements FrameSink {
     return this.#isServer ? (id & 1) === 0 || id > this.heads.openedId : !this.owner.isKnownClient(id);
   }
 
+  /** The peer has ended this stream, and it is one of the last `endedIdsMax` such streams. */
   wasEnded(id: number): boolean {
     return this.#endedIds.includes(id);
   }
@@ -241,8 +244,8 @@ export class Receiver implements FrameSink {
       this.#credit(bytes.length);
       return this.invalid(stream, errorCode.protocol, 'more DATA than the message may have');
     }
-    if (stream.isPaused || stream.kept !== undefined) {
-      return this.owner.events.keep(stream, bytes);
+    if (stream.isPaused || stream.buffered !== undefined) {
+      return this.owner.events.buffer(stream, bytes);
     }
     stream.listener?.onData(bytes);
     this.#credit(bytes.length);
@@ -268,8 +271,8 @@ export class Receiver implements FrameSink {
       return this.invalid(stream, errorCode.protocol, 'less DATA than content-length');
     stream.isRemoteEnded = true;
     if (!stream.isDiscarding) {
-      if (stream.isPaused || stream.kept !== undefined) {
-        stream.keptTrailers = trailers;
+      if (stream.isPaused || stream.buffered !== undefined) {
+        stream.bufferedTrailers = trailers;
         return;
       }
       stream.isEndDelivered = true;
@@ -322,7 +325,7 @@ export class Receiver implements FrameSink {
     const { owner } = this;
     if ((flags & flagAck) !== 0) {
       this.window.onAcknowledged(owner.streams.values());
-      if (!this.floods.useless()) this.flood('SETTINGS acknowledgements');
+      if (!this.floods.useless()) this.flood('SETTINGS acknowledgments');
       return;
     }
     this.#hasSettings = true;
@@ -356,12 +359,14 @@ export class Receiver implements FrameSink {
     stream.listener?.onReset({ code, by: 'protocol', isUnprocessed: false, why });
   }
 
+  /** The peer violated the protocol: the connection ends with this error code. */
   fault(code: number, why: string): number {
     this.stop();
     this.owner.fail('protocol', code, why);
     return payloadStop;
   }
 
+  /** The peer exceeded a limit: the connection ends with ENHANCE_YOUR_CALM. */
   flood(why: string): number {
     this.stop();
     this.owner.fail('flood', errorCode.enhanceYourCalm, `too many ${why}`);

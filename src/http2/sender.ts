@@ -3,12 +3,12 @@ import { frameBytesMin, initialWindowBytes } from './codes.js';
 import { Output } from './output.js';
 import type { Stream } from './stream.js';
 
-/** Bytes that one flush hands to the transport, roughly. The rest waits in the streams' queues, where the windows and the order are fair. */
-export const flushBytesMax = 256 << 10;
-/** DATA of one stream before the next stream's turn. */
+/** Bytes after which a flush writes no further DATA. The rest waits in the streams' queues, so that other streams get their turn. */
+const flushBytesMax = 256 << 10;
+/** DATA that one stream sends in its turn of the round robin: one frame of the size that every peer accepts (RFC 9113, section 4.2). */
 const turnBytesMax = 16 << 10;
 
-/** The sending half's flow control: queued bytes of all streams, in turns. */
+/** The sending half's flow control. Streams with queued data send by round robin. */
 export class Sender {
   readonly output = new Output();
   /** The connection's window. */
@@ -63,29 +63,29 @@ export class Sender {
     return false;
   }
 
-  /** The stream gets its turns if it has data and a window. */
+  /** Adds the stream to the round robin, if it has data and a window. */
   enqueue(stream: Stream): void {
-    if (stream.isInRing || stream.sendWindow <= 0 || !stream.queue || stream.queue.bytes === 0) return;
-    stream.isInRing = true;
+    if (stream.isQueued || stream.sendWindow <= 0 || !stream.queue || stream.queue.bytes === 0) return;
+    stream.isQueued = true;
     stream.previous = this.#last;
     if (this.#last) this.#last.next = stream;
     else this.#first = stream;
     this.#last = stream;
   }
 
-  /** The stream has no more turns. */
+  /** Removes the stream from the round robin. */
   remove(stream: Stream): void {
-    if (!stream.isInRing) return;
+    if (!stream.isQueued) return;
     const { next, previous } = stream;
     if (previous) previous.next = next;
     else this.#first = next;
     if (next) next.previous = previous;
     else this.#last = previous;
     stream.next = stream.previous = undefined;
-    stream.isInRing = false;
+    stream.isQueued = false;
   }
 
-  /** Writes frames in turns, until the windows, the flush or the queues are exhausted. */
+  /** Writes DATA frames by round robin, until the windows, the flush or the queues are exhausted. */
   pump(): void {
     const { output } = this;
     while (this.window > 0 && !this.isBlocked && output.pending < flushBytesMax) {

@@ -1,4 +1,5 @@
 import {
+  errorCode,
   frameBytesLimit,
   frameBytesMin,
   initialWindowBytes,
@@ -10,13 +11,14 @@ import {
   settingMaxHeaderListSize,
   windowBytesMax,
 } from './codes.js';
-import { errorCode } from './codes.js';
 import type { ConnectionOptions } from './http2.js';
 
 /** Streams that a client may open before the peer's SETTINGS have arrived; nghttp2 assumes the same. */
 const streamsBeforeSettings = 100;
+/** SETTINGS_MAX_CONCURRENT_STREAMS of a peer that does not announce it: no limit (RFC 9113, section 6.5.2). */
+const streamsUnlimited = 0xffff_ffff;
 
-/** What is announced to the peer: identifier, value ... */
+/** This side's SETTINGS, flat: identifier, value, identifier, value ... */
 export function localSettings(options: ConnectionOptions): number[] {
   const entries = [
     settingInitialWindowSize,
@@ -40,15 +42,15 @@ export class PeerSettings {
   headerListBytesMax: number | undefined = undefined;
   /** Of the last frame, all of them: a table that was smaller in between has lost its entries. */
   headerTableSizes: number[] = [];
-  hasArrived = false;
+  #hasArrived = false;
 
   constructor(private readonly role: ConnectionOptions['role']) {}
 
   /** Applies a SETTINGS frame. Returns the error code for an invalid value; 0: it is valid. */
   apply(payload: Buffer): number {
-    if (!this.hasArrived) {
-      this.hasArrived = true;
-      this.maxConcurrentStreams = 0xffff_ffff;
+    if (!this.#hasArrived) {
+      this.#hasArrived = true;
+      this.maxConcurrentStreams = streamsUnlimited;
     }
     this.headerTableSizes = [];
     for (let at = 0; at + 6 <= payload.length; at += 6) {

@@ -4,7 +4,7 @@ import type { ReceiveWindow } from './receive-window.js';
 import type { Sender } from './sender.js';
 import type { Stream } from './stream.js';
 
-/** Kept bytes that were joined are passed on in chunks of this size at most. */
+/** Buffered bytes are passed on in chunks of this size at most. */
 const chunkBytesMax = 64 << 10;
 
 /** What the events ask of the connection. */
@@ -39,7 +39,7 @@ export class StreamEvents {
     owner.sender.remove(stream);
     stream.queue = undefined;
     stream.trailers = undefined;
-    this.dropKept(stream);
+    this.dropBuffered(stream);
     owner.streams.delete(stream.id);
     if (stream.isRemoteEnded) owner.onRemoteEnded(stream.id);
     this.#closed.push(stream);
@@ -67,60 +67,63 @@ export class StreamEvents {
   /** What was received before a reset is the owner's, even if it is paused: nothing reports the end of a stream that nobody resumes. */
   #deliverBeforeReset(stream: Stream): void {
     if (stream.isDiscarding || stream.isEndDelivered) return;
-    const { kept, keptTrailers } = stream;
-    stream.kept = undefined;
-    stream.keptTrailers = undefined;
-    if (kept) this.window.unkeep(kept.bytes);
-    while (kept && kept.bytes > 0 && !stream.isClosed) stream.listener?.onData(kept.shift(chunkBytesMax));
+    const { buffered, bufferedTrailers } = stream;
+    stream.buffered = undefined;
+    stream.bufferedTrailers = undefined;
+    if (buffered) this.window.removeBuffered(buffered.bytes);
+    while (buffered && buffered.bytes > 0 && !stream.isClosed)
+      stream.listener?.onData(buffered.shift(chunkBytesMax));
     if (stream.isClosed || !stream.isRemoteEnded) return;
     stream.isEndDelivered = true;
-    stream.listener?.onEnd(keptTrailers);
+    stream.listener?.onEnd(bufferedTrailers);
   }
 
-  keep(stream: Stream, bytes: Buffer): void {
-    (stream.kept ??= new ByteQueue()).push(bytes);
-    if (this.window.keep(bytes.length)) this.owner.schedule();
+  /** Data for a paused stream, or for one with buffered data that is not delivered yet. */
+  buffer(stream: Stream, bytes: Buffer): void {
+    (stream.buffered ??= new ByteQueue()).push(bytes);
+    if (this.window.addBuffered(bytes.length)) this.owner.schedule();
   }
 
-  dropKept(stream: Stream): void {
-    const { kept } = stream;
-    stream.kept = undefined;
-    stream.keptTrailers = undefined;
-    if (kept && this.window.unkeep(kept.bytes)) this.owner.schedule();
+  /** Drops buffered data that nobody will read. */
+  dropBuffered(stream: Stream): void {
+    const { buffered } = stream;
+    stream.buffered = undefined;
+    stream.bufferedTrailers = undefined;
+    if (buffered && this.window.removeBuffered(buffered.bytes)) this.owner.schedule();
   }
 
-  /** What is kept follows with the flush. */
+  /** Buffered data is delivered by the next flush. */
   resume(stream: Stream): void {
-    if (stream.isResuming || stream.isEndDelivered || (!stream.kept && !stream.isRemoteEnded)) return;
+    if (stream.isResuming || stream.isEndDelivered || (!stream.buffered && !stream.isRemoteEnded)) return;
     stream.isResuming = true;
     this.#resuming.push(stream);
     this.owner.schedule();
   }
 
   /** Before the flush writes. */
-  deliverKept(): void {
+  deliverBuffered(): void {
     if (this.#resuming.length === 0) return;
     const resuming = this.#resuming;
     this.#resuming = [];
-    for (const stream of resuming) this.#deliverKeptOf(stream);
+    for (const stream of resuming) this.#deliverBufferedOf(stream);
   }
 
-  #deliverKeptOf(stream: Stream): void {
+  #deliverBufferedOf(stream: Stream): void {
     stream.isResuming = false;
     const { window } = this;
-    while (!stream.isPaused && !stream.isClosed && stream.kept) {
-      const { kept } = stream;
-      const chunk = kept.shift(chunkBytesMax);
-      if (kept.bytes === 0) stream.kept = undefined;
-      window.unkeep(chunk.length);
+    while (!stream.isPaused && !stream.isClosed && stream.buffered) {
+      const { buffered } = stream;
+      const chunk = buffered.shift(chunkBytesMax);
+      if (buffered.bytes === 0) stream.buffered = undefined;
+      window.removeBuffered(chunk.length);
       stream.listener?.onData(chunk);
       window.creditStream(stream, chunk.length);
     }
     if (stream.isPaused || stream.isClosed || !stream.isRemoteEnded || stream.isEndDelivered) return;
     stream.isEndDelivered = true;
-    const { keptTrailers } = stream;
-    stream.keptTrailers = undefined;
-    stream.listener?.onEnd(keptTrailers);
+    const { bufferedTrailers } = stream;
+    stream.bufferedTrailers = undefined;
+    stream.listener?.onEnd(bufferedTrailers);
     if (stream.isLocalEnded) this.close(stream);
   }
 
@@ -144,6 +147,7 @@ export class StreamEvents {
     this.deliverClosed();
   }
 
+  /** Reports closed streams to the connection's owner. */
   deliverClosed(): void {
     while (this.#closed.length > 0) {
       const closed = this.#closed;

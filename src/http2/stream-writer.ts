@@ -19,7 +19,7 @@ interface WriterOwner {
 
 /** Writes what the owners of streams send, and ends streams whose two directions are complete. */
 export class StreamWriter implements StreamOwner {
-  /** Acknowledgements and resets in the output since the last write to the transport. */
+  /** Acknowledgments and resets in the output since the last write to the transport. */
   controlFrames = 0;
   readonly #encoder = new HpackEncoder();
 
@@ -92,6 +92,7 @@ export class StreamWriter implements StreamOwner {
     this.owner.events.close(stream);
   }
 
+  /** Writes RST_STREAM. The stream's own state does not change. */
   reset(id: number, code: number): void {
     this.owner.sender.output.rst(id, code);
     this.controlFrames++;
@@ -99,7 +100,7 @@ export class StreamWriter implements StreamOwner {
   }
 
   discardInput(stream: Stream): void {
-    this.owner.events.dropKept(stream);
+    this.owner.events.dropBuffered(stream);
     if (stream.isRemoteEnded) stream.isEndDelivered = true;
     if (stream.isLocalEnded) this.#endDiscarded(stream);
   }

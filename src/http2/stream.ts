@@ -12,6 +12,7 @@ export interface StreamOwner {
   resumeInput(stream: Stream): void;
 }
 
+/** The state of one stream. Its connection's receiver and writer change it; the owner sees `Http2Stream`. */
 export class Stream implements Http2Stream {
   listener: StreamListener | undefined = undefined;
   isClosed = false;
@@ -34,21 +35,22 @@ export class Stream implements Http2Stream {
   needsDrain = false;
   /** Calls of `whenFlushed` that wait. */
   flushCalls: (() => void)[] | undefined = undefined;
-  isInRing = false;
+  /** In the sender's list of streams that have data and a window (sender.ts). */
+  isQueued = false;
   isResuming = false;
   /** Trailers that follow the queued bytes. */
   trailers: Fields | undefined = undefined;
   queue: ByteQueue | undefined = undefined;
-  /** Received while paused. */
-  kept: ByteQueue | undefined = undefined;
-  keptTrailers: Fields | undefined = undefined;
+  /** Data received while paused. */
+  buffered: ByteQueue | undefined = undefined;
+  bufferedTrailers: Fields | undefined = undefined;
   /** Bytes of DATA that the peer's message still has to have; negative: any number. */
   bodyLeft = anyLength;
   /** Client: the request's method, on which the length of the response depends. */
   method = '';
   /** Bytes that were consumed and are not in a WINDOW_UPDATE yet. */
   consumed = 0;
-  /** Neighbors among the streams that have data to send (sender.ts). */
+  /** Neighbors in the sender's list. */
   next: Stream | undefined = undefined;
   previous: Stream | undefined = undefined;
 

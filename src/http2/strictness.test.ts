@@ -57,7 +57,7 @@ const connectionErrors: [string, number, ...Buffer[]][] = [
   ['a window above 2^31-1', 3, windowUpdate(0, 0x7fff_ffff)],
   ['SETTINGS on a stream', 1, frame(frameType.settings, 0, 1)],
   ['SETTINGS of 5 bytes', 6, frame(frameType.settings, 0, 0, Buffer.alloc(5))],
-  ['an acknowledgement with a payload', 6, frame(frameType.settings, 1, 0, Buffer.alloc(6))],
+  ['an acknowledgment with a payload', 6, frame(frameType.settings, 1, 0, Buffer.alloc(6))],
   ['SETTINGS_ENABLE_PUSH 2', 1, setting(2, 2)],
   ['SETTINGS_INITIAL_WINDOW_SIZE above 2^31-1', 3, setting(4, 0x8000_0000)],
   ['SETTINGS_MAX_FRAME_SIZE below 16384', 1, setting(5, 16_383)],

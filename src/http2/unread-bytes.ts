@@ -20,6 +20,7 @@ export class UnreadBytes {
     return true;
   }
 
+  /** The bytes were read or dropped. */
   release(bytes: number): void {
     this.#bytes -= bytes;
   }

@@ -52,7 +52,7 @@ async function run(
   const [near, far] = duplexPair();
   const application = on(near);
   const tester = new Tester(far, role === 'to-client' ? preface.length : 0);
-  // Before anything is read, so that no acknowledgement is ahead of the first SETTINGS.
+  // Before anything is read, so that no acknowledgment is ahead of the first SETTINGS.
   tester.send(Buffer.concat([role === 'to-server' ? preface : Buffer.alloc(0), pieces[0] as Buffer]));
   for (const piece of pieces.slice(1)) {
     await tester.quiet(6);
@@ -145,7 +145,7 @@ function unexpected(
     framesOf(Buffer.concat(frames)).some(({ type, flags }) => matches(type, flags));
   // RFC 9113, section 5.1, wants an error of type STREAM_CLOSED. node:http2 ignores such frames.
   if (endsHere && /protocol 5: (DATA|HEADERS) after/.test(engine.why)) return [];
-  // node:http2 ends the connection at an acknowledgement of nothing; there is no harm in one.
+  // node:http2 ends the connection at an acknowledgment of nothing; there is no harm in one.
   const acknowledged: number[] = [frameType.ping, frameType.settings];
   if (endsThere && has((type, flags) => acknowledged.includes(type) && (flags & 1) !== 0)) return [];
   // ALTSVC and ORIGIN are known to node:http2, which checks them; other endpoints ignore them.

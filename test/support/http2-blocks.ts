@@ -22,7 +22,7 @@ export function huffmanEncode(bytes: Buffer): Buffer {
   return Buffer.from(all.toString(16).padStart(length * 2, '0'), 'hex').subarray(0, length);
 }
 
-export function hpackInteger(value: number, prefixBits: number, first: number): Buffer {
+function hpackInteger(value: number, prefixBits: number, first: number): Buffer {
   const most = (1 << prefixBits) - 1;
   if (value < most) return Buffer.from([first | value]);
   const bytes = [first | most];

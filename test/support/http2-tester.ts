@@ -15,7 +15,7 @@ export class Tester {
   readonly streams = new Map<number, ReceivedStream>();
   goAway: number | undefined;
   isClosed = false;
-  /** Payloads of PING acknowledgements. */
+  /** Payloads of PING acknowledgments. */
   readonly pings: string[] = [];
   /** What the peer did that a peer must not do. */
   readonly faults: string[] = [];

@@ -59,7 +59,7 @@ export type Exchanges = Map<number, Exchange>;
 
 const digest = (bytes: Buffer): string =>
   `${bytes.length} ${createHash('sha1').update(bytes).digest('base64')}`;
-export const messageBody = (bytes: number, id: number): Buffer =>
+const messageBody = (bytes: number, id: number): Buffer =>
   Buffer.alloc(bytes, `${id}.abcdefghijklmnopqrstuvwxyz`);
 const cancel = 8;
 

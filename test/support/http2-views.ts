@@ -48,7 +48,7 @@ export function planOf(path: string): {
     hasInterim: more === '2',
   };
 }
-export const bodyOf = (bytes: number): Buffer => Buffer.alloc(bytes, 'abcdefghijklmnopqrstuvwxyz');
+const bodyOf = (bytes: number): Buffer => Buffer.alloc(bytes, 'abcdefghijklmnopqrstuvwxyz');
 const responseHead = (bytes: number): Fields => [
   ...[':status', '200', 'content-type', 'text/plain', 'x-bytes', String(bytes), 'date', 'never'],
 ];

@@ -1,6 +1,6 @@
 import type { Fields } from '../http2.js';
 import { DecoderTable } from './decoder-table.js';
-import type { Decoder, DecodeResult, HeaderLimits } from './hpack.js';
+import type { DecodeResult, HeaderLimits } from './hpack.js';
 import { huffmanBytesMax, huffmanDecode } from './huffman.js';
 import { badName, literalFault, readName, readValue } from './literal.js';
 import { addSensitive } from './sensitive-names.js';
@@ -14,8 +14,9 @@ const integerMax = 2 ** 28;
 /** Where strings are Huffman decoded. Shared, because nothing in it outlives a call. */
 let scratch = Buffer.allocUnsafe(4096);
 
-/** Decodes the header blocks of one connection. */
-export class HpackDecoder implements Decoder {
+/** Decodes the header blocks of one connection, in their order (RFC 7541). */
+export class HpackDecoder {
+  /** Why the last block was not `ok`. */
   why = '';
   private readonly table = new DecoderTable(initialTableBytes);
   /** Where `integer` and `string` ended. */
@@ -28,6 +29,7 @@ export class HpackDecoder implements Decoder {
   /** `tableBytesMax`: the announced SETTINGS_HEADER_TABLE_SIZE, at least the initial 4096. */
   constructor(private readonly tableBytesMax: number) {}
 
+  /** Appends the fields of one whole block to `sink`. Never throws. */
   decode(block: Buffer, sink: Fields, limits: HeaderLimits): DecodeResult {
     const table = this.table;
     const first = sink.length;

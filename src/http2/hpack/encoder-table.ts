@@ -63,7 +63,7 @@ const cookieBytesMin = 20;
 const pathBytesMax = 128;
 /** How many entries of one name are searched. */
 const searchedMax = 16;
-/** How many names are kept that have no rule, and how long a value is kept to be compared. */
+/** Names without a rule that one encoder remembers, and the longest value that is remembered to find repeated ones. */
 const unknownNamesMax = 256;
 const lastBytesMax = 256;
 

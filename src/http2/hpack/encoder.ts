@@ -1,6 +1,6 @@
 import type { Fields } from '../http2.js';
 import { EncoderTable, type NameState } from './encoder-table.js';
-import type { Encoder, OutputBuffer } from './hpack.js';
+import type { OutputBuffer } from './hpack.js';
 
 /** The largest table that is used, whatever the peer allows: the peer's memory and ours. */
 const tableBytesCap = 4096;
@@ -9,8 +9,8 @@ const nativeBytesMin = 24;
 /** Bytes of a prefix and of the integers of one field, at most. */
 const overheadBytesMax = 16;
 
-/** Encodes the header blocks of one connection. Names are in lower case; characters are of Latin-1. */
-export class HpackEncoder implements Encoder {
+/** Encodes the header blocks of one connection, in their order (RFC 7541). Names are in lower case; characters are of Latin-1. */
+export class HpackEncoder {
   private readonly table = new EncoderTable(tableBytesCap);
   private tableBytesMax = tableBytesCap;
   /** The smallest size since the last block; undefined: the size has not changed. */
@@ -18,6 +18,7 @@ export class HpackEncoder implements Encoder {
   private bytes: Buffer = Buffer.alloc(0);
   private at = 0;
 
+  /** Applies the peer's SETTINGS_HEADER_TABLE_SIZE. */
   setTableBytesMax(bytes: number): void {
     const size = Math.min(bytes, tableBytesCap);
     if (size === this.tableBytesMax && this.smallest === undefined) return;
@@ -26,6 +27,7 @@ export class HpackEncoder implements Encoder {
     this.table.resize(size);
   }
 
+  /** Appends one whole block. It may be longer than a frame: the frame writer divides it. */
   encode(fields: Fields, into: OutputBuffer): void {
     const table = this.table;
     table.refreshSensitive();

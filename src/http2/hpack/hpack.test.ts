@@ -376,7 +376,7 @@ test('random lists of fields and sizes pass through both tables unchanged', () =
   }
 });
 
-test('random octets never throw, and what is kept is bounded', () => {
+test('random octets never throw, and the memory of the decoder is bounded', () => {
   const random = randomOf(Number(process.env['FUZZ_SEED'] ?? 8));
   const before = process.memoryUsage().heapUsed;
   for (let round = 0; round < 2000; round++) {

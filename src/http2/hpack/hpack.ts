@@ -1,4 +1,4 @@
-import type { Fields } from '../http2.js';
+/** Types that the HPACK decoder and encoder share with the connection. */
 
 /**
  * What a header block was.
@@ -17,14 +17,6 @@ export interface HeaderLimits {
   readonly headerFieldsMax: number;
 }
 
-/** Decodes the header blocks of one connection, in their order. */
-export interface Decoder {
-  /** Why the last block was not `ok`. */
-  readonly why: string;
-  /** Appends the fields of one whole block to `sink`. Never throws. */
-  decode(block: Buffer, sink: Fields, limits: HeaderLimits): DecodeResult;
-}
-
 /** Where encoded bytes go. The frame writer owns it. */
 export interface OutputBuffer {
   /** `reserve` may replace it. */
@@ -33,12 +25,4 @@ export interface OutputBuffer {
   length: number;
   /** Makes room for this many bytes behind `length`. */
   reserve(bytesMin: number): void;
-}
-
-/** Encodes the header blocks of one connection, in their order. */
-export interface Encoder {
-  /** The peer's SETTINGS_HEADER_TABLE_SIZE. */
-  setTableBytesMax(bytes: number): void;
-  /** Appends one whole block. It may be longer than a frame: the frame writer divides it. */
-  encode(fields: Fields, into: OutputBuffer): void;
 }

@@ -1,4 +1,4 @@
-/** What is wrong with a field. `name` and `value`: never in a message. */
+/** Bits of a field's fault: its name, or its value, is not allowed in any message. */
 export const badName = 1;
 export const badValue = 2;
 
@@ -26,14 +26,14 @@ for (let byte = 0; byte < 256; byte++) {
     if (!chars.test(String.fromCharCode(byte))) classes[byte] = (classes[byte] ?? 0) | bit;
 }
 
-/** Strings that were read lately, by a hash of their bytes. Strings that occur again are not made again, and their hash codes stay. */
+/** A cache of strings by a hash of their bytes. A repeated string is not created again, and its hash code in V8 is computed once. */
 const recent: string[] = new Array<string>(1024).fill('');
 const recentBytesMax = 64;
 
-/** The classes of the bytes of the last string. */
+/** The classes of the bytes of the last string that `read` returned. */
 let seen = 0;
 
-function read(bytes: Buffer, start: number, end: number, isKept: boolean): string {
+function read(bytes: Buffer, start: number, end: number, isCached: boolean): string {
   const length = end - start;
   if (length > recentBytesMax) {
     seen = 0;
@@ -56,14 +56,14 @@ function read(bytes: Buffer, start: number, end: number, isKept: boolean): strin
     if (at === length) return known;
   }
   const made = bytes.toString('latin1', start, end);
-  if (isKept) recent[slot] = made;
+  if (isCached) recent[slot] = made;
   return made;
 }
 
 /** What was wrong with the string that was read last: 0, `badName` or `badValue`. */
 export let literalFault = 0;
 
-/** The pseudo-headers that exist, and what their values must not contain. Those of the wrong kind of message are the connection's affair. */
+/** The pseudo-headers that exist, and what their values must not contain. The connection checks whether they fit the kind of message (fields.ts). */
 const pseudoNames = new Map([
   [':method', notInMethod],
   [':scheme', notInScheme],
@@ -92,9 +92,15 @@ export function readName(bytes: Buffer, start: number, end: number): string {
   return name;
 }
 
-/** Reads the value of a field of this name, and checks it. A value that is not kept is not remembered for later fields. */
-export function readValue(name: string, bytes: Buffer, start: number, end: number, isKept: boolean): string {
-  const value = read(bytes, start, end, isKept);
+/** Reads the value of a field of this name, and checks it. @param isCached the string may be cached: not the value of a secret */
+export function readValue(
+  name: string,
+  bytes: Buffer,
+  start: number,
+  end: number,
+  isCached: boolean,
+): string {
+  const value = read(bytes, start, end, isCached);
   const first = bytes[start] as number;
   const last = bytes[end - 1] as number;
   let isBad = (seen & notInValue) !== 0;

@@ -1,6 +1,6 @@
 /**
- * The policies of endpoints, each with the requests that they allowed. Indexed by what they rest on, so that a mesh update visits only what it
- * affects, however many endpoints and requests there are.
+ * The policies of endpoints, each with the requests that they allowed. They are indexed by workload and Service, so that a mesh update visits
+ * only those that it affects, however many endpoints and requests there are.
  */
 import type { SocketAddress } from '../../model/address.js';
 import { claimRankOf, claimRanks } from '../../model/ownership.js';
@@ -28,7 +28,7 @@ export interface Rechecked {
   recheck(): void;
 }
 
-/** A live request, mirror or relayed connection whose authorization rests on the policies of an endpoint. */
+/** A live request, mirror or relayed connection whose authorization depends on the policies of an endpoint. */
 export interface PolicyUse {
   /** Its index in `EndpointPolicies.uses` (IntrusiveSet). */
   slot: number;
@@ -44,13 +44,15 @@ export interface EndpointPolicies {
   readonly uses: IntrusiveSet<PolicyUse>;
 }
 
+/** All `EndpointPolicies` of a worker. */
 export class EndpointPolicyCache {
   readonly #all = new Map<Endpoint, EndpointPolicies[]>();
   readonly #byWorkload = new Map<WorkloadUid, EndpointPolicies[]>();
   readonly #byService = new Map<ServiceKey, Set<EndpointPolicies>>();
-  /** Those that rest on more than one pod: the endpoint is no pod, so that another workload may own its address, or is behind a waypoint. */
-  readonly #ofMany = new Set<EndpointPolicies>();
+  /** Those that may depend on several workloads: the endpoint is no pod, so that another workload may own its address, or it is behind a waypoint. */
+  readonly #ofSeveralPods = new Set<EndpointPolicies>();
 
+  /** The policies of an endpoint; added if they are not there yet. */
   at(endpoint: Endpoint, sent: ServicePort | undefined): EndpointPolicies {
     const list = this.#all.get(endpoint);
     if (list)
@@ -64,7 +66,7 @@ export class EndpointPolicyCache {
     const { uid } = endpoint.workload;
     push(this.#all, endpoint, one);
     push(this.#byWorkload, uid, one);
-    if (endpoint.via || claimRankOf(uid) !== claimRanks.pod) this.#ofMany.add(one);
+    if (endpoint.via || claimRankOf(uid) !== claimRanks.pod) this.#ofSeveralPods.add(one);
     if (sent) {
       let all = this.#byService.get(sent.service);
       if (!all) this.#byService.set(sent.service, (all = new Set()));
@@ -76,7 +78,7 @@ export class EndpointPolicyCache {
   /** Drops the groups that a mesh update affects. Returns those that are in use. */
   forget(impact: ChangeImpact): EndpointPolicies[] {
     const inUse: EndpointPolicies[] = [];
-    for (const one of this.#near(impact)) {
+    for (const one of this.#candidates(impact)) {
       if (!impact.endpoint(one.endpoint, one.sent)) continue;
       one.groups = undefined;
       if (one.uses.size > 0) inUse.push(one);
@@ -86,12 +88,14 @@ export class EndpointPolicyCache {
   }
 
   /** A superset of what the update affects. */
-  #near(impact: ChangeImpact): Iterable<EndpointPolicies> {
-    if (impact.isWide) return [...this.#all.values()].flat();
-    const near = new Set<EndpointPolicies>(this.#ofMany);
-    for (const uid of impact.nearPods) for (const one of this.#byWorkload.get(uid) ?? []) near.add(one);
-    for (const key of impact.services()) for (const one of this.#byService.get(key) ?? []) near.add(one);
-    return near;
+  #candidates(impact: ChangeImpact): Iterable<EndpointPolicies> {
+    if (impact.mayAffectAll) return [...this.#all.values()].flat();
+    const candidates = new Set<EndpointPolicies>(this.#ofSeveralPods);
+    for (const uid of impact.candidatePods)
+      for (const one of this.#byWorkload.get(uid) ?? []) candidates.add(one);
+    for (const key of impact.services())
+      for (const one of this.#byService.get(key) ?? []) candidates.add(one);
+    return candidates;
   }
 
   /** Drops the policies of an endpoint, except those in use. */
@@ -103,7 +107,7 @@ export class EndpointPolicyCache {
     const { endpoint, sent } = one;
     remove(this.#all, endpoint, one);
     remove(this.#byWorkload, endpoint.workload.uid, one);
-    this.#ofMany.delete(one);
+    this.#ofSeveralPods.delete(one);
     if (!sent) return;
     const all = this.#byService.get(sent.service);
     all?.delete(one);

@@ -38,7 +38,7 @@ export class PolicyGroups {
       this.#byService.delete(key);
       this.#ofService.delete(key);
     }
-    if (impact.isWide) this.#ofWorkload.clear();
+    if (impact.mayAffectAll) this.#ofWorkload.clear();
     else for (const uid of impact.workloads()) this.#ofWorkload.delete(uid);
     return this.#endpoints.forget(impact);
   }

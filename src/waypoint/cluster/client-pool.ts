@@ -12,9 +12,9 @@ export interface ClientPoolOptions {
   readonly limits: WaypointLimits;
   /** Opens a connection. Rejects within the connect timeout. */
   dial(): Promise<Duplex>;
-  /** Takes the client's share of the limit of pending requests. False: it is used up. */
-  takePlace(): boolean;
-  releasePlace(): void;
+  /** Takes one of the client's share of the limit of pending requests. False: the share is used up. */
+  takeShare(): boolean;
+  releaseShare(): void;
   /** Nothing is left of the pool: drop it. */
   forget(): void;
   /** A request was refused because of a limit. */
@@ -30,7 +30,7 @@ export abstract class ClientPool {
   constructor(protected readonly options: ClientPoolOptions) {
     this.pending = new PendingQueue({
       waitMsMax: options.limits.connectTimeoutMsMax,
-      onLeave: () => options.releasePlace(),
+      onLeave: () => options.releaseShare(),
       onExpired: () => this.#expire(),
     });
   }
@@ -72,7 +72,7 @@ export abstract class ClientPool {
 
   /** Queues a request. The caller opens a connection if one may be opened. Undefined: the limit of pending requests is reached. */
   protected wait(fresh: boolean, done: Acquired): Pending | undefined {
-    if (this.options.takePlace()) return this.pending.add(done, fresh);
+    if (this.options.takeShare()) return this.pending.add(done, fresh);
     this.overflow(done, 'pending-requests', pendingFull);
     return undefined;
   }

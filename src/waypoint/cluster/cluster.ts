@@ -162,7 +162,7 @@ export class Cluster {
     endpoint.active--;
   }
 
-  /** Takes a place for a retry, from the decision to the end of its attempt. False: the retry budget is used up. */
+  /** Counts a retry, from the decision to the end of its attempt. False: the retry budget is used up, and nothing was counted. */
   takeRetry(): boolean {
     return this.#retries.take(this.#active);
   }

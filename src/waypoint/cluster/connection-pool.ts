@@ -137,8 +137,8 @@ export class ConnectionPool {
     return {
       limits: this.context.limits,
       dial: () => this.dial(endpoint, client),
-      takePlace: () => shares.take(name, group) === undefined,
-      releasePlace: () => shares.release(name, group),
+      takeShare: () => shares.take(name, group) === undefined,
+      releaseShare: () => shares.release(name, group),
       forget: () => this.#forget(endpoint, client, version),
       onOverflow: (limit) => {
         this.report(endpoint, 'overflow', 0);

@@ -1,6 +1,6 @@
 /**
- * An endpoint's health by its connection attempts: whether it is ejected, and for how long. Only the pool writes it, because it opens the
- * connections (connection-pool.ts).
+ * An endpoint's health by its connection attempts: whether it is ejected, and for how long. Only the cluster writes it, by
+ * the results that its connection pool reports (cluster.ts).
  */
 
 export interface EndpointHealth {

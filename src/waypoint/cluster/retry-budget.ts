@@ -23,7 +23,7 @@ export class RetryBudget {
     return next;
   }
 
-  /** Takes a place for a retry. False: the budget is used up. `requests`: all requests under way, retries included. */
+  /** Counts a retry, until `release`. False: the budget is used up, and nothing was counted. `requests`: all requests under way, retries included. */
   take(requests: number): boolean {
     if (this.config && this.active >= this.#max(this.config, requests)) return false;
     this.active++;

@@ -4,7 +4,7 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { Rechecked } from '../authorization/endpoint-policies.js';
-import { EndpointUse } from '../authorization/policy-use.js';
+import { EndpointUse } from '../authorization/endpoint-use.js';
 import type { RequestAuthorization } from '../authorization/request-authorization.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead, UpstreamFailure, UpstreamListener } from '../http/http-stream.js';

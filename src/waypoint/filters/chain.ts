@@ -53,6 +53,7 @@ export interface PortChain {
   readonly withoutRoute: FilterList;
 }
 
+/** The first stage of the filters that are called after the route is matched. */
 const afterRoute = stages.indexOf('rbac') + 1;
 
 /** Composes the filters of a Service port. The request limit and the policies are always among them. */

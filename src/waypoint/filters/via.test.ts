@@ -14,7 +14,7 @@ import {
   type TestWaypoint,
   type WaypointOptions,
 } from '../../../test/support/waypoint.js';
-import { isIn } from './via.js';
+import { listsPseudonym } from './via.js';
 
 async function start(t: TestContext, more: Partial<WaypointOptions> = {}): Promise<TestWaypoint> {
   const upstream = await httpUpstream(t, echoHandler('api'));
@@ -68,7 +68,7 @@ test('names in a Via list: comments, quoted characters and missing parts are no 
     '1.1 (c) a',
     ' , 1.1 a',
   ])
-    assert.ok(isIn(list, 'a'), list);
+    assert.ok(listsPseudonym(list, 'a'), list);
   for (const list of [
     '',
     'a',
@@ -80,12 +80,12 @@ test('names in a Via list: comments, quoted characters and missing parts are no 
     ')',
     '1.1 b a',
   ])
-    assert.ok(!isIn(list, 'a'), list);
+    assert.ok(!listsPseudonym(list, 'a'), list);
   const long = '1.1 b ('.repeat(8_000);
-  assert.ok(!isIn(long, 'a'));
+  assert.ok(!listsPseudonym(long, 'a'));
 });
 
-test('Max-Forwards: 0 is answered by the waypoint, larger values are decremented, for OPTIONS and TRACE', async (t) => {
+test('Max-Forwards: the waypoint responds to 0, larger values are decremented, for OPTIONS and TRACE', async (t) => {
   const { port, records } = await start(t);
   const forwarded = async (value: string, method = 'OPTIONS') =>
     (await askEcho(port, { method, headers: { 'max-forwards': value } })).headers['max-forwards'];

@@ -21,7 +21,7 @@ export const via: FilterKind<ViaFilter> = {
     return {
       onRequest({ downstream: { head, version }, authorization }) {
         const passed = joinedHeader(head.headers, 'via');
-        if (passed !== undefined && isIn(passed, pseudonym)) return loopReply(pseudonym);
+        if (passed !== undefined && listsPseudonym(passed, pseudonym)) return loopReply(pseudonym);
         // Policies match the headers that the client sent.
         authorization.saveHeaders();
         const response = countForward(head);
@@ -42,7 +42,7 @@ function append(headers: Headers, version: string, pseudonym: string): void {
 }
 
 /** Whether the Via list has an element of this name. Comments are no part of a name, and may contain commas. */
-export function isIn(list: string, pseudonym: string): boolean {
+export function listsPseudonym(list: string, pseudonym: string): boolean {
   const name = pseudonym.toLowerCase();
   return withoutComments(list)
     .split(',')
@@ -72,7 +72,7 @@ function withoutComments(text: string): string {
 
 /**
  * Counts this hop of a TRACE or OPTIONS request that limits its hops. At 0 the waypoint is the final recipient: the only method that it
- * answers is OPTIONS. A TRACE response would repeat the request, and so show what hops before this one have added, credentials for instance.
+ * supports is OPTIONS. A TRACE response would repeat the request, and so show what hops before this one have added, credentials for instance.
  */
 function countForward({ method, headers }: RequestHead): FilterResponse | undefined {
   if (method !== 'TRACE' && method !== 'OPTIONS') return undefined;

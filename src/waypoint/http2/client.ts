@@ -1,4 +1,5 @@
 /** An HTTP/2 connection to an endpoint, by prior knowledge: each request is a stream. */
+import { errorCode } from '../../http2/codes.js';
 import { createConnection } from '../../http2/connection.js';
 import type {
   ConnectionListener,
@@ -16,8 +17,6 @@ import type { WaypointLimits } from '../limits.js';
 import { failureOf } from './failure.js';
 import { appendFields, blockFault, readFraming, trailersOf } from './head.js';
 import { clientOptions } from './options.js';
-
-const cancelCode = 8;
 
 export class Http2ClientConnection implements ConnectionListener {
   readonly #connection: Http2Connection;
@@ -70,7 +69,7 @@ export class Http2ClientConnection implements ConnectionListener {
   }
 
   onStream(): void {
-    // Of clients' connections only.
+    // Only a client opens streams: server push is disabled.
   }
   onSettings(): void {
     this.isSettled = true;
@@ -91,12 +90,9 @@ export class Http2ClientConnection implements ConnectionListener {
 class Http2Upstream implements Upstream, StreamListener {
   listener: UpstreamListener | undefined = undefined;
   #stream: Http2Stream | undefined = undefined;
-  #isHeadRequest = false;
   #isSent = false;
   #hasHead = false;
   #interim = 0;
-  /** Bytes of content-length that have not arrived yet; -1: unknown. */
-  #due = -1;
 
   constructor(
     private readonly connection: Http2ClientConnection,
@@ -105,7 +101,6 @@ class Http2Upstream implements Upstream, StreamListener {
   ) {}
 
   send({ method, path, authority, scheme, headers }: RequestHead, hasBody: boolean): void {
-    this.#isHeadRequest = method === 'HEAD';
     this.#isSent = true;
     const fields = [':method', method, ':scheme', scheme, ':authority', authority, ':path', path];
     appendFields(fields, headers);
@@ -140,28 +135,18 @@ class Http2Upstream implements Upstream, StreamListener {
     if (!(status >= 200 && status <= 599))
       return this.#fail({ kind: 'protocol', why: `the response's status is ${status}` });
     const headers = fields.slice(2);
-    const { fault, bodyBytes } = readFraming(headers);
-    if (this.#isMalformed(fault)) return;
+    if (this.#isMalformed(readFraming(headers).fault)) return;
     this.#hasHead = true;
-    if (!this.#isHeadRequest && status !== 304) {
-      if (bodyBytes > 0 && (endStream || status === 204)) return this.#mismatched();
-      this.#due = bodyBytes;
-    }
     const { listener } = this;
     if (endStream) this.listener = undefined;
     listener?.onHead({ status, headers }, !endStream);
   }
 
   onData(bytes: Buffer): void {
-    if (this.#due >= 0) {
-      if (bytes.length > this.#due) return this.#mismatched();
-      this.#due -= bytes.length;
-    }
     this.listener?.onResponseData(bytes);
   }
 
   onEnd(trailers: Fields | undefined): void {
-    if (this.#due > 0) return this.#mismatched();
     if (trailers !== undefined && this.#isTooLarge(trailers)) return;
     const { listener } = this;
     this.listener = undefined;
@@ -189,15 +174,10 @@ class Http2Upstream implements Upstream, StreamListener {
     return fault !== undefined;
   }
 
-  /** For an HTTP/1 client content-length decides where the next response begins, so a wrong one is an error. */
-  #mismatched(): void {
-    this.#fail({ kind: 'protocol', why: "the response's body does not match its content-length" });
-  }
-
   #fail(failure: UpstreamFailure): void {
     const { listener } = this;
     this.listener = undefined;
-    this.#stream?.reset(cancelCode);
+    this.#stream?.reset(errorCode.cancel);
     listener?.onError(failure);
   }
 
@@ -209,7 +189,7 @@ class Http2Upstream implements Upstream, StreamListener {
   }
   cancel(): void {
     this.listener = undefined;
-    if (this.#stream) this.#stream.reset(cancelCode);
+    if (this.#stream) this.#stream.reset(errorCode.cancel);
     else if (!this.#isSent) {
       this.#isSent = true;
       this.connection.release();

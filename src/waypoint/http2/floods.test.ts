@@ -270,7 +270,7 @@ test('a client that does not read bounds what is read for it', async (t) => {
   assert.ok(waypoint.records.filter(({ flag }) => flag === 'UT').length === 20, 'each is counted');
 });
 
-test('acknowledgements for a client that does not read are bounded', async (t) => {
+test('acknowledgments for a client that does not read are bounded', async (t) => {
   const attacked = await underAttack(t);
   const { waypoint } = attacked;
   const client = await attacked.attack(

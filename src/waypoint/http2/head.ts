@@ -6,12 +6,11 @@ import { removeHeader, type Headers } from '../http/headers.js';
 import { fieldsNotInHttp2, fieldsNotInTrailers } from '../http/restricted-fields.js';
 import type { WaypointLimits } from '../limits.js';
 
-/** What a message's fields say about its framing. */
-export interface Framing {
+/** What was found in a message's fields. */
+interface Framing {
   /** Why the message is malformed; undefined: it is not. */
   readonly fault: string | undefined;
-  /** content-length; -1: none. */
-  readonly bodyBytes: number;
+  /** The value of `host`, which is removed from the fields. */
   readonly host: string | undefined;
 }
 
@@ -28,9 +27,12 @@ export function blockFault(fields: Fields, limits: WaypointLimits): string | und
   return undefined;
 }
 
-/** Reads what frames the message, joins its cookies, and removes `host`. `headers`: without pseudo-headers; changed in place. */
+/**
+ * Checks the fields, joins the cookies, and removes `host`. The engine compares content-length with the body (src/http2/message-length.ts), except
+ * that of interim responses, which have none. @param headers without pseudo-headers; changed in place
+ */
 export function readFraming(headers: Headers): Framing {
-  let bodyBytes = -1;
+  let hasLength = false;
   let host: string | undefined;
   let cookies = 0;
   let fault: string | undefined;
@@ -40,8 +42,8 @@ export function readFraming(headers: Headers): Framing {
     if (length === 14 && name === 'content-length') {
       const value = headers[i + 1] as string;
       // Two lengths, or one that is no number, would be read in different ways behind an HTTP/1 connection.
-      if (bodyBytes >= 0 || !/^[0-9]{1,15}$/.test(value)) fault = 'content-length is invalid';
-      else bodyBytes = Number(value);
+      if (hasLength || !/^[0-9]{1,15}$/.test(value)) fault = 'content-length is invalid';
+      hasLength = true;
     } else if (length === 4 && name === 'host') {
       if (host !== undefined) fault = 'host occurs twice';
       host = headers[i + 1] as string;
@@ -49,7 +51,7 @@ export function readFraming(headers: Headers): Framing {
   }
   if (host !== undefined) removeHeader(headers, 'host');
   if (cookies > 1) joinCookies(headers);
-  return { fault, bodyBytes, host };
+  return { fault, host };
 }
 
 /** The trailers without fields that are not allowed there (RFC 9110, section 6.5.1). */

@@ -1,4 +1,5 @@
 /** A request of a client's HTTP/2 connection. */
+import { errorCode } from '../../http2/codes.js';
 import type { Fields, Http2Stream, StreamListener } from '../../http2/http2.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, DownstreamListener, RequestHead, ResponseHead } from '../http/http-stream.js';
@@ -14,8 +15,6 @@ export class Http2Request implements Downstream, StreamListener {
     private readonly stream: Http2Stream,
     readonly head: RequestHead,
     readonly hasBody: boolean,
-    /** Bytes of content-length that have not arrived yet; -1: without content-length. */
-    private due: number,
     private readonly limits: WaypointLimits,
     private readonly connection: { onMalformed(): void },
   ) {
@@ -23,15 +22,10 @@ export class Http2Request implements Downstream, StreamListener {
   }
 
   onData(bytes: Buffer): void {
-    if (this.due >= 0) {
-      if (bytes.length > this.due) return this.#mismatched();
-      this.due -= bytes.length;
-    }
     this.listener?.onData(bytes);
   }
 
   onEnd(trailers: Fields | undefined): void {
-    if (this.due > 0) return this.#mismatched();
     if (trailers === undefined) return this.listener?.onEnd(undefined);
     const tooLarge = blockFault(trailers, this.limits);
     if (tooLarge !== undefined) return this.#malformed(`the request's trailers contain ${tooLarge}`);
@@ -49,15 +43,10 @@ export class Http2Request implements Downstream, StreamListener {
   }
 
   onInterim(): void {
-    // Of clients' connections only.
+    // Only a client's streams have responses.
   }
   onHead(): void {
-    // Of clients' connections only.
-  }
-
-  /** For an HTTP/1 endpoint content-length decides where the next request begins, so a wrong one is refused. */
-  #mismatched(): void {
-    this.#malformed("the request's body does not match its content-length");
+    // See onInterim.
   }
 
   #malformed(why: string): void {
@@ -95,7 +84,7 @@ export class Http2Request implements Downstream, StreamListener {
   }
 
   abort(): void {
-    this.stream.reset(internalError);
+    this.stream.reset(errorCode.internal);
   }
 
   get isPaused(): boolean {
@@ -108,5 +97,3 @@ export class Http2Request implements Downstream, StreamListener {
     this.stream.resume();
   }
 }
-
-const internalError = 2;

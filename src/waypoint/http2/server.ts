@@ -1,4 +1,5 @@
 /** A client's HTTP/2 connection, by prior knowledge: each stream is a request. */
+import { errorCode } from '../../http2/codes.js';
 import { createConnection } from '../../http2/connection.js';
 import { Bucket, floodRates } from '../../http2/floods.js';
 import type {
@@ -71,14 +72,14 @@ export class Http2ServerConnection implements ConnectionListener {
     const { limits, mergeSlashes, onRequest } = this.#options;
     const tooLarge = blockFault(fields, limits);
     if (tooLarge !== undefined) return this.#refuse(stream, 431, tooLarge);
-    let request: ParsedRequest;
+    let head: RequestHead;
     try {
-      request = parseRequest(fields, endStream, mergeSlashes);
+      head = parseRequest(fields, mergeSlashes);
     } catch (error) {
       if (!(error instanceof TargetError)) throw error;
       return this.#refuse(stream, 400, error.message);
     }
-    onRequest(new Http2Request(stream, request.head, !endStream, request.bodyBytes, limits, this));
+    onRequest(new Http2Request(stream, head, !endStream, limits, this));
   }
 
   #refuse(stream: Http2Stream, status: number, why: string): void {
@@ -93,7 +94,7 @@ export class Http2ServerConnection implements ConnectionListener {
     this.#isFlooded = true;
     this.#options.onRefused(400, 'too many streams were reset');
     this.#options.onFlood();
-    this.#connection.destroy(enhanceYourCalm);
+    this.#connection.destroy(errorCode.enhanceYourCalm);
   }
 
   onSettings(): void {
@@ -111,26 +112,21 @@ export class Http2ServerConnection implements ConnectionListener {
     clearTimeout(this.#idleTimer);
     const { onRefused, onFlood, onClosed } = this.#options;
     if (kind === 'timeout')
-      onRefused(408, code === enhanceYourCalm ? "a request's head did not arrive in time" : why);
+      onRefused(408, code === errorCode.enhanceYourCalm ? "a request's head did not arrive in time" : why);
     else if (kind === 'protocol' || kind === 'flood') onRefused(400, why);
     if (kind === 'flood') onFlood();
     onClosed();
   }
 }
 
-const enhanceYourCalm = 11;
-
 const methodPattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const targetPattern = /^(?:\/[\x21\x22\x24-\x7e]*|\*)$/;
 
-interface ParsedRequest {
-  readonly head: RequestHead;
-  /** content-length; -1: none. */
-  readonly bodyBytes: number;
-}
-
-/** Throws TargetError. The connection has checked that pseudo-headers come first, and that each occurs once. */
-function parseRequest(fields: Fields, endStream: boolean, mergeSlashes: boolean): ParsedRequest {
+/**
+ * Throws TargetError. The connection has checked that pseudo-headers come first, that each occurs once, and content-length
+ * (src/http2/message-length.ts).
+ */
+function parseRequest(fields: Fields, mergeSlashes: boolean): RequestHead {
   let method = '';
   let target = '';
   let named: string | undefined;
@@ -147,12 +143,11 @@ function parseRequest(fields: Fields, endStream: boolean, mergeSlashes: boolean)
   if (!methodPattern.test(method)) throw new TargetError('the method is not a token');
   if (!targetPattern.test(target)) throw new TargetError('the path is invalid');
   const headers = fields.slice(from);
-  const { fault, bodyBytes, host } = readFraming(headers);
+  const { fault, host } = readFraming(headers);
   if (fault !== undefined) throw new TargetError(fault);
-  if (endStream && bodyBytes > 0) throw new TargetError('content-length without a body');
   const { authority, path } = parseTarget(method, target, named ?? host, mergeSlashes);
   // RFC 9113, section 8.3.1: with two different names, one could be authorized and the other one routed by.
   if (host !== undefined && normalizeAuthority(host) !== authority)
     throw new TargetError(':authority and host differ');
-  return { head: { method, path, authority, scheme: 'http', headers }, bodyBytes };
+  return { method, path, authority, scheme: 'http', headers };
 }

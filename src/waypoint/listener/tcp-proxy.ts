@@ -5,7 +5,7 @@
 import { relay as relayBytes } from '../../hbone/relay.js';
 import { denialReason } from '../../policy/authorize.js';
 import { authorizeClient } from '../authorization/authorize.js';
-import { EndpointUse } from '../authorization/policy-use.js';
+import { EndpointUse } from '../authorization/endpoint-use.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';

@@ -8,14 +8,14 @@ import { reachableBy, type ServicePort } from '../authorization/reachable.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 
 /**
- * The impact of one change. A question about a pod that the change does not concern is one lookup: `nearPods` holds all pods whose decisions may
- * differ, and is computed from the change alone, however many pods, requests and connections there are.
+ * The impact of one change. For a pod that the change does not concern, each method is one lookup in `candidatePods`. That set is computed from the
+ * change alone, so its cost does not depend on the number of pods, requests and connections.
  */
 export class ChangeImpact {
   /** The change concerns workloads by their namespace or policies, so any workload may be affected. */
-  readonly isWide: boolean;
-  /** All pods that may be affected, and others; empty if the change is wide. */
-  readonly nearPods: ReadonlySet<WorkloadUid>;
+  readonly mayAffectAll: boolean;
+  /** A superset of the affected pods; empty if `mayAffectAll`. */
+  readonly candidatePods: ReadonlySet<WorkloadUid>;
   readonly #workloads = new Map<WorkloadUid, boolean>();
   readonly #viaServices = new Map<string, boolean>();
 
@@ -25,8 +25,8 @@ export class ChangeImpact {
     private readonly node: string,
     private readonly change: MeshChange,
   ) {
-    this.isWide = change.all || change.namespaces.size > 0 || change.policies.size > 0;
-    this.nearPods = this.isWide ? new Set() : nearPodsOf(view, change);
+    this.mayAffectAll = change.all || change.namespaces.size > 0 || change.policies.size > 0;
+    this.candidatePods = this.mayAffectAll ? new Set() : candidatePodsOf(view, change);
   }
 
   /** Workloads that were added, changed or removed. */
@@ -42,7 +42,8 @@ export class ChangeImpact {
 
   /** True: the update may change which policies apply to this workload, or whether the waypoint serves it. */
   workload(uid: WorkloadUid): boolean {
-    if (!this.isWide && !this.nearPods.has(uid) && claimRankOf(uid) === claimRanks.pod) return false;
+    if (!this.mayAffectAll && !this.candidatePods.has(uid) && claimRankOf(uid) === claimRanks.pod)
+      return false;
     let found = this.#workloads.get(uid);
     if (found === undefined) {
       const workload = this.view.workload(uid);
@@ -75,20 +76,20 @@ export class ChangeImpact {
  * A superset of the pods that a change touches by their name, their address, or a Service that fronts them (src/state/change.ts): all pods at
  * the address of anything that changed, and at the address of any endpoint of a Service that changed.
  */
-function nearPodsOf(view: MeshView, change: MeshChange): Set<WorkloadUid> {
-  const near = new Set(change.workloads);
+function candidatePodsOf(view: MeshView, change: MeshChange): Set<WorkloadUid> {
+  const candidates = new Set(change.workloads);
   const at = (ip: IpAddress): void => {
-    for (const { uid } of view.claimantsOf(ip)) near.add(uid);
+    for (const { uid } of view.claimantsOf(ip)) candidates.add(uid);
   };
   for (const ip of change.addresses) at(ip);
   for (const reference of change.references) at(reference.slice(reference.indexOf(' ') + 1) as IpAddress);
   for (const services of [change.services, change.policyServices]) {
     for (const key of services) {
       for (const { uid, addresses } of view.endpointsOf(key)) {
-        near.add(uid);
+        candidates.add(uid);
         for (const ip of addresses) at(ip);
       }
     }
   }
-  return near;
+  return candidates;
 }

@@ -16,7 +16,7 @@ export type Next =
   | { readonly kind: 'none'; readonly flag: 'URX' | 'UO' | undefined }
   /** Retry at the same endpoint, by a new connection. */
   | { readonly kind: 'fresh' }
-  /** Retry in `inMs` at the endpoint that `choose` returns. */
+  /** Retry in `inMs` at the endpoint that `pick` returns. */
   | { readonly kind: 'again'; readonly inMs: number };
 
 export class Attempts {
@@ -36,7 +36,7 @@ export class Attempts {
   #retries = 0;
   /** The cluster of the attempt under way. */
   #cluster: Cluster | undefined;
-  /** The cluster in whose retry budget this request has a place. */
+  /** The cluster whose retry budget counts this request. */
   #retriedAt: Cluster | undefined;
   #beganMs = 0;
   #timeout: NodeJS.Timeout | undefined;

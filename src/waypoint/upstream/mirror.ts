@@ -16,7 +16,7 @@ import type { Pending } from '../cluster/pending-queue.js';
 import type { Client } from '../listener/client.js';
 import { unknownService } from '../listener/destination.js';
 import { authorizeClient } from '../authorization/authorize.js';
-import { EndpointUse } from '../authorization/policy-use.js';
+import { EndpointUse } from '../authorization/endpoint-use.js';
 import type { RequestHead, ResponseHead, Upstream, UpstreamListener } from '../http/http-stream.js';
 import type { Headers } from '../http/headers.js';
 import { MirrorBuffer } from './mirror-buffer.js';
@@ -77,7 +77,7 @@ export class Mirror implements UpstreamListener {
   #endSent = false;
   #trailers: Headers | undefined;
   #over = false;
-  #hasPlace = false;
+  #hasShare = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -118,7 +118,7 @@ export class Mirror implements UpstreamListener {
       context.onLimitReached('mirrors');
       return this.#cut('limit');
     }
-    this.#hasPlace = true;
+    this.#hasShare = true;
     const cluster =
       backend.kind === 'service' ? context.clusters.ofService(backend.service, backend.port) : undefined;
     const endpoint = cluster?.pick() ?? 'none';
@@ -215,7 +215,7 @@ export class Mirror implements UpstreamListener {
     if (this.#endpoint) this.#cluster?.release(this.#endpoint);
     this.#buffer.clear();
     this.#upstream = undefined;
-    if (this.#hasPlace) this.context.mirrorShares.release(this.client.name, this.client.group);
+    if (this.#hasShare) this.context.mirrorShares.release(this.client.name, this.client.group);
     this.context.onMirrorEnd(result);
   }
 
