@@ -48,7 +48,10 @@ export class EndpointPolicyCache {
   readonly #all = new Map<Endpoint, EndpointPolicies[]>();
   readonly #byWorkload = new Map<WorkloadUid, EndpointPolicies[]>();
   readonly #byService = new Map<ServiceKey, Set<EndpointPolicies>>();
-  /** Those that rest on more than one pod: the endpoint is no pod, so that another workload may own its address, or is behind a waypoint. */
+  /**
+   * Those that rest on more than one pod: the endpoint is no pod, so that another workload may own its address, or is behind a waypoint. Also
+   * those in use of pods that are gone: a change does not lead to these by the state.
+   */
   readonly #ofMany = new Set<EndpointPolicies>();
 
   at(endpoint: Endpoint, sent: ServicePort | undefined): EndpointPolicies {
@@ -79,8 +82,10 @@ export class EndpointPolicyCache {
     for (const one of this.#near(impact)) {
       if (!impact.endpoint(one.endpoint, one.sent)) continue;
       one.groups = undefined;
-      if (one.uses.size > 0) inUse.push(one);
-      else this.#delete(one);
+      if (one.uses.size > 0) {
+        inUse.push(one);
+        if (impact.isGone(one.endpoint.workload.uid)) this.#ofMany.add(one);
+      } else this.#delete(one);
     }
     return inUse;
   }
