@@ -159,3 +159,21 @@ test('routes that every version understands need no other form', () => {
   const marked = { ...first, matches: [{ headers: [], query: [], unreadable: true as const }] };
   assert.deepEqual(featuresOfRoute(encodeRoute({ ...route, rules: [marked] })), ['RouteMatch.unreadable']);
 });
+
+test('an older waypoint, which knows no closed match, gets none of the rules that requests of one could reach', () => {
+  const marked: Route = {
+    ...route,
+    rules: [
+      { matches: [{ headers: [], query: [], unreadable: true }], filters: [], backends },
+      ...route.rules,
+    ],
+  };
+  const lacks = ['RouteMatch.unreadable'];
+  const found = decodeRoute(routeWithout(name, encodeRoute(marked), lacks));
+  assert.ok(found.ok);
+  assert.equal(found.value.rules.length, marked.rules.length);
+  for (const { backends: ends, filters } of found.value.rules)
+    assert.deepEqual([ends.map(({ target }) => target.kind), filters], [['invalid'], []]);
+  assert.ok(unsupportedRules(marked, lacks).has(undefined));
+  assert.equal(unsupportedRules(route, lacks).size, 0);
+});

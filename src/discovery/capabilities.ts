@@ -3,7 +3,7 @@
  * or a value of a field with a fixed set of values. A waypoint states its features when it subscribes; the control plane closes for it the
  * rules that need others. Adding a field to weft.proto adds the feature: there is no list to extend.
  */
-import type { Route } from '../model/route.js';
+import type { Route, RouteRule } from '../model/route.js';
 import { encodeRoute, readRoute, routeValues } from './codec/route.js';
 import { unknownFields, type Shape } from './codec/unknown-fields.js';
 import { routeShape, servicePolicyShape } from './gen/shapes.js';
@@ -88,19 +88,31 @@ export const featuresOfRoute = (bytes: Uint8Array): readonly string[] => [
   ...new Set(unknownFields(bytes, routeShape, firstFeatures).map(({ feature }) => feature)),
 ];
 
-/** An encoded route for a waypoint that lacks features: the rules that use them are closed. */
+const unreadableFlag = 'RouteMatch.unreadable';
+const isUnreadable = ({ matches }: RouteRule): boolean =>
+  matches.some(({ unreadable }) => unreadable === true);
+
+/**
+ * An encoded route for a waypoint that lacks features: the rules that use them are closed. A waypoint that does not know the mark of a match
+ * that cannot be read would prefer other rules of the route for its requests, so all rules are closed then.
+ */
 export function routeWithout(name: string, bytes: Uint8Array, lacks: readonly string[]): Uint8Array {
   const { value: route } = readRoute(name, bytes, without(lacks));
   if (!route) return bytes;
-  const isFlagKnown = !lacks.includes('RouteMatch.unreadable');
-  const rules = route.rules.map((rule) => ({
-    ...rule,
-    matches: rule.matches.map(({ unreadable, ...match }) =>
-      unreadable && isFlagKnown ? { ...match, unreadable } : match,
-    ),
+  if (!lacks.includes(unreadableFlag) || !route.rules.some(isUnreadable)) return encodeRoute(route);
+  const closed = closedBackends(`not understood: ${unreadableFlag}`);
+  const rules = route.rules.map(({ name: own, matches, backends }) => ({
+    ...(own === undefined ? {} : { name: own }),
+    matches: matches.map(({ unreadable: _, ...match }) => match),
+    filters: [],
+    backends: backends.some(({ target }) => target.kind === 'invalid') ? backends : closed,
   }));
   return encodeRoute({ ...route, rules });
 }
+
+const closedBackends = (reason: string): RouteRule['backends'] => [
+  { target: { kind: 'invalid', reason }, weight: 1, filters: [] },
+];
 
 /** Rules of a route, by index, that a waypoint cannot apply, with the first feature that it lacks. `undefined` as index: the whole route. */
 export function unsupportedRules(
@@ -109,7 +121,10 @@ export function unsupportedRules(
 ): ReadonlyMap<number | undefined, string> {
   const found = new Map<number | undefined, string>();
   if (lacks.length === 0) return found;
-  for (const { path, feature } of unknownFields(encodeRoute(route), routeShape, without(lacks))) {
+  const bytes = encodeRoute(route);
+  if (lacks.includes(unreadableFlag) && readRoute('', bytes, without(lacks)).value?.rules.some(isUnreadable))
+    found.set(undefined, unreadableFlag);
+  for (const { path, feature } of unknownFields(bytes, routeShape, without(lacks))) {
     const rule = /^6\.(\d+)\//.exec(path)?.[1];
     const index = rule === undefined ? undefined : Number(rule);
     if (!found.has(index)) found.set(index, feature);

@@ -49,7 +49,10 @@ export class EndpointPolicyCache {
   readonly #all = new Map<Endpoint, EndpointPolicies[]>();
   readonly #byWorkload = new Map<WorkloadUid, EndpointPolicies[]>();
   readonly #byService = new Map<ServiceKey, Set<EndpointPolicies>>();
-  /** Those that may depend on several workloads: the endpoint is no pod, so that another workload may own its address, or it is behind a waypoint. */
+  /**
+   * Those that may depend on several workloads: the endpoint is no pod, so that another workload may own its address, or it is behind a
+   * waypoint. Also those in use of pods that are gone: a change does not lead to these by the state.
+   */
   readonly #ofSeveralPods = new Set<EndpointPolicies>();
 
   /** The policies of an endpoint; added if they are not there yet. */
@@ -81,8 +84,10 @@ export class EndpointPolicyCache {
     for (const one of this.#candidates(impact)) {
       if (!impact.endpoint(one.endpoint, one.sent)) continue;
       one.groups = undefined;
-      if (one.uses.size > 0) inUse.push(one);
-      else this.#delete(one);
+      if (one.uses.size > 0) {
+        inUse.push(one);
+        if (impact.isGone(one.endpoint.workload.uid)) this.#ofSeveralPods.add(one);
+      } else this.#delete(one);
     }
     return inUse;
   }

@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { clustersOf } from '../../../test/support/clusters.js';
-import { behind, key, service, workload } from '../../../test/support/mesh.js';
+import { behind, id, key, service, workload } from '../../../test/support/mesh.js';
 import { meshOf, selfReference } from '../../../test/support/waypoint.js';
 import { parseIp } from '../../model/address.js';
+import { defaultLimits } from '../limits.js';
+import { clientOf } from '../listener/client.js';
+import { notServed } from '../listener/destination.js';
 import type { ServicePolicy } from '../../model/service-policy.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { WaypointState } from '../state/waypoint-state.js';
 import type { Cluster } from './cluster.js';
+import { ClusterManager } from './cluster-manager.js';
+import type { Dial } from './connection-pool.js';
 
 const stateOf = (mesh: ReturnType<typeof meshOf>): WaypointState => {
   const state = new WaypointState('node-1', key('waypoint'));
@@ -192,3 +197,59 @@ test('a port whose settings are not understood has no cluster until they are', (
   state.apply({ servicePolicies: [{ service: key('api'), port: 80, origins: [] }] });
   assert.ok(clusters.ofService(key('api'), 80));
 });
+
+test('a connection older than a change of its workload does not take the workload’s cluster back to what it was', () => {
+  const before = workload('a', '10.0.0.1', 'node-1', { tunnel: 'none', waypoint: selfReference });
+  const state = stateOf({ workloads: [before], services: [] });
+  const clusters = clustersOf(state);
+  const target = { ip: parseIp('10.0.0.1'), port: 80 };
+  clusters.ofWorkload(before, target);
+  state.apply({ mesh: { workloads: [{ ...before, tunnel: 'hbone', identity: id('b') }] } });
+  const [endpoint] = clusters.ofWorkload(before, target).endpoints;
+  assert.deepEqual([endpoint?.workload.tunnel, endpoint?.workload.identity], ['hbone', id('b')]);
+});
+
+test('a connection to the address that a workload no longer has is not served', () => {
+  const before = workload('a', '10.0.0.1', 'node-1', { waypoint: selfReference });
+  const state = stateOf({ workloads: [before], services: [] });
+  const dialed = { ip: parseIp('10.0.0.1'), port: 80 };
+  const destination = { kind: 'workload', workload: before, dialed } as const;
+  assert.equal(notServed(state, destination), undefined);
+  state.apply({ mesh: { workloads: [{ ...before, addresses: [parseIp('10.0.0.2')] }] } });
+  assert.match(notServed(state, destination) ?? '', /no longer has the address 10\.0\.0\.1/);
+});
+
+for (const version of ['http1', 'http2'] as const) {
+  test(`${version}: no connection is opened to an endpoint that an update removed, for requests that wait or are repeated`, async () => {
+    const state = stateOf(meshOf({ api: [8080] }));
+    const dials: { readonly fail: (error: Error) => void }[] = [];
+    const dial: Dial = () => new Promise((_, fail) => dials.push({ fail }));
+    const clusters = new ClusterManager(
+      state,
+      dial,
+      { ...defaultLimits, connectionsPerEndpointMax: 1 },
+      () => undefined,
+    );
+    const cluster = clusters.ofService(key('api'), 80);
+    const [endpoint] = cluster?.endpoints ?? [];
+    assert.ok(cluster && endpoint);
+    const client = clientOf(id('web'), { ip: parseIp('10.9.9.9'), port: 1 });
+    const failed: (string | undefined)[] = [];
+    const acquire = (fresh: boolean): void =>
+      void cluster.acquire(endpoint, client, version, fresh, (_, failure) => failed.push(failure?.kind));
+    acquire(false);
+    acquire(false);
+    assert.equal(dials.length, 1);
+    // The address may belong to a workload of somebody else from here on.
+    state.apply({ mesh: { workloads: meshOf({ api: [8081] }).workloads ?? [] } });
+    dials[0]?.fail(new Error('unreachable'));
+    await new Promise((resolve) => setImmediate(resolve));
+    acquire(true);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(dials.length, 1);
+    assert.deepEqual(failed, ['connect', 'connect', 'connect']);
+    await assert.rejects(cluster.dial(endpoint, client), /removed/);
+    assert.equal(clusters.connections, 0);
+    clusters.drain();
+  });
+}

@@ -58,7 +58,9 @@ export class ClusterManager {
   }
 
   /** The cluster of a workload that the client dialed by the workload's own address. Its one endpoint is that address. */
-  ofWorkload(workload: Workload, { ip, port }: SocketAddress): Cluster {
+  ofWorkload(dialed: Workload, { ip, port }: SocketAddress): Cluster {
+    // A connection may be older than a change of the workload, and the cluster is also that of others.
+    const workload = this.state.view.workload(dialed.uid) ?? dialed;
     const known = this.#workloads.get(workload.uid)?.get(ip)?.get(port);
     if (!known) return this.#addWorkload(workload, { ip, port });
     known.usedAt = this.#sweeps;
@@ -104,7 +106,8 @@ export class ClusterManager {
       return undefined;
     }
     const hostname = key.slice(key.indexOf('/') + 1);
-    const cluster = known ?? new Cluster(`outbound|${port}||${hostname}`, this.#context);
+    const cluster =
+      known ?? new Cluster(`outbound|${port}||${hostname}`, this.#context, () => this.ofService(key, port));
     if (!known) {
       let ports = this.#services.get(key);
       if (!ports) this.#services.set(key, (ports = new Map()));
@@ -136,7 +139,10 @@ export class ClusterManager {
   #addWorkload(workload: Workload, target: SocketAddress): Cluster {
     if (this.#workloadCount >= this.#sweepWorkloadsAt) this.#forgetWorkloads(0);
     const { ip, port } = target;
-    const cluster = new Cluster(`outbound|${port}||${ip}`, this.#context);
+    const { uid } = workload;
+    const cluster: Cluster = new Cluster(`outbound|${port}||${ip}`, this.#context, () =>
+      this.#refreshWorkload(uid, target, cluster),
+    );
     let ips = this.#workloads.get(workload.uid);
     if (!ips) this.#workloads.set(workload.uid, (ips = new Map()));
     let ports = ips.get(ip);
@@ -212,9 +218,14 @@ export class ClusterManager {
           if (cluster.version !== version) yield () => this.#checkWorkload(uid, { ip, port }, cluster);
   }
 
+  #refreshWorkload(uid: WorkloadUid, target: SocketAddress, cluster: Cluster): void {
+    if (cluster.version !== this.state.version && !cluster.isClosed)
+      this.#checkWorkload(uid, target, cluster);
+  }
+
   #checkWorkload(uid: WorkloadUid, target: SocketAddress, cluster: Cluster): void {
     const workload = this.state.view.workload(uid);
-    if (workload) this.#compareWorkload(cluster, workload, target);
+    if (workload?.addresses.includes(target.ip)) this.#compareWorkload(cluster, workload, target);
     else this.#removeWorkload(uid, target.ip, target.port, cluster);
   }
 

@@ -63,6 +63,8 @@ export class Cluster {
     /** `outbound|PORT||HOST`, as Istio names clusters. */
     readonly name: string,
     private readonly context: PoolContext,
+    /** Compares the endpoints with the mesh state. */
+    private readonly refresh: () => unknown = () => undefined,
   ) {}
 
   get #pool(): ConnectionPool {
@@ -71,6 +73,7 @@ export class Cluster {
       this.context,
       this.#policy.pendingRequestsMax,
       (...outcome) => this.report(...outcome),
+      () => this.refresh(),
     ));
   }
 

@@ -4,8 +4,10 @@
  */
 import type { Duplex } from 'node:stream';
 import { performance } from 'node:perf_hooks';
+import { WeftError } from '../../base/errors.js';
 import { FairLimit } from '../../base/fair-limit.js';
 import { isEndpointFailure } from '../../hbone/endpoint-failure.js';
+import { formatSocketAddress } from '../../model/address.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
 import type { ClientPool, ClientPoolOptions, PoolLimit } from './client-pool.js';
@@ -50,6 +52,8 @@ export class ConnectionPool {
     private readonly context: PoolContext,
     pendingRequestsMax: number,
     private readonly report: (endpoint: Endpoint, outcome: Outcome, latencyMs: number) => void,
+    /** Compares the endpoints with the mesh state. */
+    private readonly refresh: () => void,
   ) {
     this.#shares = new FairLimit(pendingRequestsMax);
   }
@@ -72,18 +76,34 @@ export class ConnectionPool {
 
   /**
    * Opens a connection that only the caller uses. The result counts once for the endpoint's health, however many requests wait for the
-   * connection. Errors: those of the worker's `Dial`.
+   * connection. Errors: those of the worker's `Dial`; WEFT_UPSTREAM_CONNECT if the endpoint was removed, for requests that have waited or are
+   * repeated: its address may belong to somebody else by now.
    */
   async dial(endpoint: Endpoint, client: Client): Promise<Duplex> {
+    this.#checkUse(endpoint);
     const beganMs = performance.now();
     try {
       const stream = await this.context.dial(endpoint, client);
       this.report(endpoint, 'connected', performance.now() - beganMs);
+      // Without a certificate nothing says whose connection it is.
+      if (!endpoint.via && endpoint.workload.tunnel === 'none') this.#checkUse(endpoint, stream);
       return stream;
     } catch (error) {
       if (isEndpointFailure(error)) this.report(endpoint, 'connect-failed', performance.now() - beganMs);
       throw error;
     }
+  }
+
+  /** Throws if an update has removed the endpoint. */
+  #checkUse(endpoint: Endpoint, stream?: Duplex): void {
+    this.refresh();
+    if (!endpoint.isDraining) return;
+    stream?.destroy();
+    throw new WeftError(
+      'WEFT_UPSTREAM_CONNECT',
+      `the endpoint ${formatSocketAddress(endpoint.target)} was removed`,
+      { retryable: true },
+    );
   }
 
   /** Gets a connection for one request (ClientPool.acquire). */

@@ -41,8 +41,10 @@ export function notServed(state: WaypointState, destination: Destination): strin
       : `Service ${key} no longer has port ${destination.port}`;
   }
   const { uid } = destination.workload;
+  const { ip, port } = destination.dialed;
   const workload = state.view.workload(uid);
-  return workload && state.serves(undefined, workload, destination.dialed.port)
-    ? undefined
-    : `${uid} is no longer served by this waypoint`;
+  if (!workload || !state.serves(undefined, workload, port))
+    return `${uid} is no longer served by this waypoint`;
+  // The address may belong to another workload by now, whose policies are other ones.
+  return workload.addresses.includes(ip) ? undefined : `${uid} no longer has the address ${ip}`;
 }

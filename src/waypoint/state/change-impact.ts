@@ -53,11 +53,17 @@ export class ChangeImpact {
     return found;
   }
 
+  /** True: the workload is gone, so the policies for it are those of its last state. */
+  isGone(uid: WorkloadUid): boolean {
+    return this.view.workload(uid) === undefined;
+  }
+
   /** True: the update affects the Service that the request was sent to, or a workload that the endpoint may lead to. */
   endpoint(endpoint: Endpoint, sent: ServicePort | undefined): boolean {
     const { change } = this;
     if (sent && (change.services.has(sent.service) || change.policyServices.has(sent.service))) return true;
     if (this.workload(endpoint.workload.uid)) return true;
+    if (this.isGone(endpoint.workload.uid) && touchesOwn(this.view, change, endpoint.workload)) return true;
     if (!endpoint.via || !sent) return false;
     if (change.endpointsOf.has(sent.service)) return true;
     const name = `${sent.service} ${sent.port} ${endpoint.target.ip}`;

@@ -206,3 +206,43 @@ test('a policy of a Service ends requests at a pod that is no endpoint of it any
   assert.ok(denied && recheck(context, denied) === 1);
   assert.equal(counts.ended, 1);
 });
+
+test('a policy of the mesh, of a namespace or of a pod’s other Service ends requests at a pod that is gone', () => {
+  const self = { kind: 'hostname', service: key('waypoint'), hbonePort: 15008 } as const;
+  const pod = workload('pod', '10.0.0.1', 'node-1', {
+    services: new Map([...behind('api').services, ...behind('also').services]),
+  });
+  const any = { destinationPorts: [80, 8080] };
+  for (const denies of [
+    policy('p', 'deny', any, { scope: 'global' }),
+    policy('p', 'deny', any, { scope: 'namespace' }),
+    policy('p', 'deny', any, { services: [key('also')] }),
+  ]) {
+    const { state, context, counts } = worker();
+    state.apply({
+      mesh: {
+        workloads: [pod],
+        services: [
+          service('api', '10.96.0.1', 8080, { waypoint: self }),
+          service('also', '10.96.0.2', 8080, { waypoint: self }),
+        ],
+      },
+    });
+    const api = state.view.service(key('api'));
+    assert.ok(api);
+    start(context, {
+      kind: 'service',
+      service: api,
+      port: 80,
+      dialed: { ip: parseIp('10.96.0.1'), port: 80 },
+    });
+    const removed = state.apply({ mesh: { removed: [pod.uid] } });
+    assert.ok(removed);
+    recheck(context, removed);
+    assert.equal(counts.ended, 0, 'a removed endpoint completes its requests');
+    const denied = state.apply({ mesh: { policies: [denies] } });
+    assert.ok(denied);
+    recheck(context, denied);
+    assert.equal(counts.ended, 1, `${denies.scope} ${denies.services.join(' ')}`);
+  }
+});
