@@ -6,6 +6,10 @@ import { test } from 'node:test';
 import { parse } from 'yaml';
 import { projectRoot } from '../../native/index.js';
 import { steps } from '../../src/cli/demo/steps.js';
+import { routeIdleKeys } from '../../src/model/idle-settings.js';
+import { routeFilterKeys } from '../../src/model/route-annotations.js';
+import { servicePolicyKeys } from '../../src/model/service-policy.js';
+import { gatewayKeys } from '../../src/model/waypoint-settings.js';
 
 const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
 /** Folders created by the build or by npm. */
@@ -159,6 +163,15 @@ function rowsBelow(page: string, heading: string): string[] {
     [...cell.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name),
   );
 }
+
+test('docs/configuration.md lists every annotation of routes, Gateways and settings of a Service', () => {
+  const listed = new Set(rowsBelow('docs/configuration.md', '## Annotations'));
+  const keys = [...servicePolicyKeys, ...routeFilterKeys, ...routeIdleKeys, ...gatewayKeys];
+  assert.deepEqual(
+    keys.filter((key) => !listed.has(key)),
+    [],
+  );
+});
 
 test('docs/configuration.md lists every value of the chart, and no other', () => {
   const leaves = (value: unknown, path: string): string[] =>
