@@ -94,12 +94,19 @@ export function annotationFilters(annotations: Annotations): {
   readonly filters: readonly RouteFilter[];
   readonly problems: readonly string[];
 } {
+  const filters: RouteFilter[] = [];
+  const problems: string[] = [];
   const pseudonym = annotations[viaKey];
-  if (pseudonym === undefined) return { filters: [], problems: [] };
-  if (viaPattern.test(pseudonym)) return { filters: [{ $case: 'via', value: { pseudonym } }], problems: [] };
-  const shown = JSON.stringify(pseudonym.slice(0, 64));
-  const problem = `annotation ${viaKey}: ${shown} is no name: expected a token such as api.shop, at most 64 characters; no Via field is added`;
-  return { filters: [], problems: [problem] };
+  if (pseudonym !== undefined) {
+    if (viaPattern.test(pseudonym)) filters.push({ $case: 'via', value: { pseudonym } });
+    else {
+      const shown = JSON.stringify(pseudonym.slice(0, 64));
+      problems.push(
+        `annotation ${viaKey}: ${shown} is no name: expected a token such as api.shop, at most 64 characters; no Via field is added`,
+      );
+    }
+  }
+  return { filters, problems };
 }
 
 function part<K extends Exclude<keyof RouteFilterObject, 'type'>>(

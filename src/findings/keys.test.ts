@@ -177,6 +177,23 @@ for (const [name, kind, labels, annotations, expected] of [
     assert.match(found[0] ?? '', expected);
   });
 
+test('a setting of a Service that is not in force is not called a protection', () => {
+  const found = keyFindings('Service', [
+    {
+      metadata: {
+        name: 'x',
+        namespace: 'shop',
+        annotations: { 'weft.dev/load-balancing': 'maglev', 'weft.dev/requests-max.http': '0' },
+      },
+      spec: { ports: [{ name: 'http', port: 80 }] },
+    },
+  ]);
+  assert.deepEqual(
+    found.map(({ level, help }) => [level, help]),
+    [1, 2].map(() => ['fail', 'correct it: the setting is not in force']),
+  );
+});
+
 test('pods of a namespace with the same problem are one finding', () => {
   const pod = (name: string, namespace: string) => ({
     metadata: { name, namespace, labels: { 'weft.dev/mdoe': 'strict' } },

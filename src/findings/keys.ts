@@ -168,12 +168,14 @@ function problemsOf(kind: KeyedKind, { metadata, spec }: Keyed): Problem[] {
   const settings = settingProblems(
     { labels, annotations },
     kind === 'Service' ? ((spec as { ports?: Ports } | undefined)?.ports ?? []) : undefined,
-  ).map(({ message, isProtection: protects }): Problem => ({
+  ).map(({ key, message, isProtection: protects }): Problem => ({
     level: protects ? 'fail' : 'warn',
     what: message,
-    help: protects
-      ? 'correct it: the protection that it is meant to give is not in force'
-      : 'correct it or remove it',
+    help: !protects
+      ? 'correct it or remove it'
+      : servicePolicyKeys.includes(portOfKey(key).key)
+        ? 'correct it: the setting is not in force'
+        : 'correct it: the protection that it is meant to give is not in force',
   }));
   return [...settings, ...elsewhere, ...alone(labels), ...ofIstio(kind, labels)];
 }

@@ -6,6 +6,10 @@ import { test } from 'node:test';
 import { parse } from 'yaml';
 import { projectRoot } from '../../native/index.js';
 import { steps } from '../../src/cli/demo/steps.js';
+import { routeIdleKeys } from '../../src/model/idle-settings.js';
+import { routeFilterKeys } from '../../src/model/route-annotations.js';
+import { servicePolicyKeys } from '../../src/model/service-policy.js';
+import { gatewayKeys } from '../../src/model/waypoint-settings.js';
 
 const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
 /** Folders created by the build or by npm. */
@@ -124,13 +128,28 @@ test('docs/metrics.md lists every metric, and no other', () => {
   for (const file of sources) {
     const text = read(file);
     if (!/prom-client|registerMetric/.test(text)) continue;
-    for (const [, name = ''] of text.matchAll(/'((?:weft|istio)_[a-z0-9_]+[a-z0-9])'/g)) made.add(name);
+    for (const [, name = ''] of text.matchAll(
+      /'((?:weft|istio|envoy_cluster_upstream)_[a-z0-9_]+[a-z0-9])'/g,
+    ))
+      made.add(name);
   }
   assert.ok(made.size > 20, `${made.size} metrics were found in the source`);
-  const listed = [...read('docs/metrics.md').matchAll(/^\| `((?:weft|istio)_\w+)`/gm)].map(
+  const listed = [...read('docs/metrics.md').matchAll(/^\| `((?:weft|istio|envoy)_\w+)`/gm)].map(
     ([, name]) => name,
   );
   assert.deepEqual([...new Set(listed)].sort(), [...made].sort());
+});
+
+test('the pages document every limit of a waypoint', () => {
+  const source = read('src/waypoint/limits.ts');
+  const limits = /export type WaypointLimit =([^;]+);/.exec(source)?.[1] ?? '';
+  const documented = ['waypoint', 'limits', 'traffic'].map((page) => read(`docs/${page}.md`)).join('\n');
+  const names = [...limits.matchAll(/'([\w-]+)'/g)].map(([, name = '']) => name);
+  assert.ok(names.length > 10, 'the names were found');
+  assert.deepEqual(
+    names.filter((name) => !documented.includes(`limit="${name}"`)),
+    [],
+  );
 });
 
 /** Names in backticks in the first cell of each row of the table below a heading. */
@@ -144,6 +163,15 @@ function rowsBelow(page: string, heading: string): string[] {
     [...cell.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name),
   );
 }
+
+test('docs/configuration.md lists every annotation of routes, Gateways and settings of a Service', () => {
+  const listed = new Set(rowsBelow('docs/configuration.md', '## Annotations'));
+  const keys = [...servicePolicyKeys, ...routeFilterKeys, ...routeIdleKeys, ...gatewayKeys];
+  assert.deepEqual(
+    keys.filter((key) => !listed.has(key)),
+    [],
+  );
+});
 
 test('docs/configuration.md lists every value of the chart, and no other', () => {
   const leaves = (value: unknown, path: string): string[] =>

@@ -207,7 +207,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   }
 
   onResponse(head: ResponseHead, hasBody: boolean): void {
-    this.#filters.onResponse(head);
+    const failed = this.#filters.onResponse(head);
+    if (failed) return this.#refuse(failed);
     this.#addSession(head);
     this.#responseStarted = true;
     this.info.status = head.status;
@@ -219,9 +220,10 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   onUpgraded(head: ResponseHead): void {
     // The rule's timeout is for the request; an upgraded connection has none.
     clearTimeout(this.#requestTimer);
+    const failed = this.#filters.onResponse(head);
+    if (failed) return this.#refuse(failed);
     this.#responseStarted = true;
     this.info.status = 101;
-    this.#filters.onResponse(head);
     this.#addSession(head);
     this.downstream.respond(head, false);
     this.downstream.upgraded();
@@ -293,7 +295,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   #respond(head: ResponseHead, body?: Buffer): void {
     this.#router.cancel();
-    this.#filters.onResponse(head);
+    const failed = this.#filters.onResponse(head);
+    if (failed) return this.#refuse(failed);
     this.#responseStarted = true;
     this.info.status = head.status;
     this.downstream.respond(head, body !== undefined);
@@ -316,7 +319,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.downstream.listener = undefined;
     const { context, info } = this;
     context.exchanges.delete(this);
-    this.#filters.end();
+    const failed = this.#filters.end();
+    if (failed && info.flag === undefined) info.fail(failed);
     info.attempts = attempts;
     info.end(endpoint, this.authorization.verdict, this.isGrpc, performance.now() - this.#startedMs);
     if (this.#span) context.tracing?.end(this.#span, info);

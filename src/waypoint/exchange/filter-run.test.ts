@@ -1,6 +1,7 @@
 /** Requests whose filters take time, respond, fail, or are still at work when the request ends. */
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
+import type net from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { filter } from '../../../test/support/filters.js';
 import { anyRequest, id, key, policy } from '../../../test/support/mesh.js';
@@ -74,6 +75,10 @@ async function scene(
   const upstream = await httpUpstream(t, (request, response) => {
     arrived.push(request.url ?? '');
     echo(request, response);
+  });
+  upstream.server.on('upgrade', (_request, socket: net.Socket) => {
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n');
+    socket.on('error', () => undefined);
   });
   const gate = new Gate();
   const waypoint = await startWaypoint(t, {
@@ -167,6 +172,48 @@ test('a promised response is sent in the endpoint’s place, with its body and t
   await isEmpty(waypoint);
   assert.deepEqual(gate.calls, ['request', 'request'], 'a filter that responded itself needs no end');
   assert.deepEqual(arrived, []);
+});
+
+test('a filter that fails at the response, an upgrade, the end or a cancellation costs its request alone', async (t) => {
+  const fail = (): never => {
+    throw new Error('boom');
+  };
+  const atResponse: StagedFilter = { stage: 'route', filter: { onResponse: fail } };
+  const secret = filter('responseHeaders', { set: [{ name: 'x-rule', value: '1' }] });
+  const broken = await scene(t, 'route', {
+    filters: [atResponse],
+    routes: [route('r', [{ filters: [secret] }])],
+  });
+  for (const options of [
+    {},
+    { method: 'POST', body: 'x'.repeat(100_000) },
+    { path: '/upgrade', headers: { connection: 'upgrade', upgrade: 'x' } },
+  ]) {
+    const { status, body } = await ask(broken.waypoint.port, options);
+    assert.deepEqual([status, body], [500, ''], 'the endpoint’s response is not passed on');
+    const { code, why, flag } = broken.waypoint.records.at(-1) ?? {};
+    assert.deepEqual([code, why, flag], ['WEFT_FILTER_FAILED', 'a filter failed: boom', 'LR']);
+  }
+  await isEmpty(broken.waypoint);
+
+  const ended: string[] = [];
+  const atEnd: StagedFilter = { stage: 'route', filter: { onRequest: () => undefined, onEnd: fail } };
+  const after: StagedFilter = { stage: 'route', filter: { onEnd: () => void ended.push('after') } };
+  const { waypoint } = await scene(t, 'route', { filters: [atEnd, after] });
+  assert.equal((await ask(waypoint.port)).status, 200, 'the response was complete before');
+  await isEmpty(waypoint);
+  assert.deepEqual(ended, ['after']);
+  assert.equal(waypoint.records.at(-1)?.code, 'WEFT_FILTER_FAILED', 'the log has a line');
+
+  const gate = new Gate();
+  gate.onCancel = fail;
+  const canceled = await scene(t, 'route', { filters: [gate.at('route'), after] });
+  const client = await RawClient.open(canceled.waypoint.port);
+  client.socket.write('GET / HTTP/1.1\r\nhost: api.shop\r\n\r\n');
+  await isWaiting(gate);
+  client.socket.resetAndDestroy();
+  await isEmpty(canceled.waypoint);
+  assert.equal(canceled.waypoint.records.at(-1)?.flag, 'DC', 'why the request ended remains');
 });
 
 test('a filter that fails closes the request: by a rejection at any time, or by an exception', async (t) => {

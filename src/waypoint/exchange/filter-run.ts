@@ -6,7 +6,7 @@ import { errorText } from '../../base/errors.js';
 import type { FilterList } from '../filters/chain.js';
 import type { Filter, FilteredRequest, FilterResponse, FilterResult } from '../filters/filter.js';
 import type { ResponseHead } from '../http/http-stream.js';
-import { filterFailed } from '../http/local-reply.js';
+import { filterFailed, type LocalReply } from '../http/local-reply.js';
 
 export interface FilteredExchange extends FilteredRequest {
   /** All filters of the list have let the request go on. */
@@ -21,6 +21,8 @@ export class FilterRun {
   /** The number of filters of the list that have let the request go on. */
   #passed = 0;
   #pending: Filter | undefined;
+  /** A filter failed at the response. */
+  #hasFailed = false;
 
   constructor(private readonly exchange: FilteredExchange) {}
 
@@ -64,28 +66,48 @@ export class FilterRun {
     promise.then(settle, (error: unknown) => settle(failure(error)));
   }
 
-  /** Calls the filters of all lists that the request has entered, from the endpoint's side outwards. */
-  onResponse(head: ResponseHead): void {
+  /**
+   * Calls the filters of all lists that the request has entered, from the endpoint's side outwards. Returns the reply in place of the
+   * response if a filter fails, because the response may lack its changes. That reply passes no filter.
+   */
+  onResponse(head: ResponseHead): LocalReply | undefined {
+    if (this.#hasFailed) return undefined;
     const { exchange } = this;
-    for (let list = this.#list; list; list = list.outer)
-      for (const filter of list.response) filter.onResponse(exchange, head);
-    for (let list = this.#list; list; list = list.outer)
-      for (const filter of list.responseLast) filter.onResponse(exchange, head);
+    try {
+      for (let list = this.#list; list; list = list.outer)
+        for (const filter of list.response) filter.onResponse(exchange, head);
+      for (let list = this.#list; list; list = list.outer)
+        for (const filter of list.responseLast) filter.onResponse(exchange, head);
+      return undefined;
+    } catch (error) {
+      this.#hasFailed = true;
+      return replyFor(error);
+    }
   }
 
-  /** The request has ended. */
-  end(): void {
+  /** The request has ended. Returns a failure of a filter, for the log: the response is complete or given up. */
+  end(): LocalReply | undefined {
     const { exchange } = this;
     const pending = this.#pending;
     this.#pending = undefined;
-    pending?.onCancel?.(exchange);
+    let failed: LocalReply | undefined;
+    try {
+      pending?.onCancel?.(exchange);
+    } catch (error) {
+      failed = replyFor(error);
+    }
     for (let list = this.#list; list; list = list.outer)
-      for (const { filter, after } of list.end)
-        if (list !== this.#list || this.#passed >= after) filter.onEnd(exchange);
+      for (const { filter, after } of list.end) {
+        if (list === this.#list && this.#passed < after) continue;
+        try {
+          filter.onEnd(exchange);
+        } catch (error) {
+          failed ??= replyFor(error);
+        }
+      }
+    return failed;
   }
 }
 
-const failure = (error: unknown): FilterResponse => ({
-  kind: 'reply',
-  reply: filterFailed(errorText(error)),
-});
+const replyFor = (error: unknown): LocalReply => filterFailed(errorText(error));
+const failure = (error: unknown): FilterResponse => ({ kind: 'reply', reply: replyFor(error) });

@@ -44,6 +44,8 @@ export interface RoutedRequest extends Rechecked {
   onFailed(reply: LocalReply): void;
 }
 
+const budgetUsedUp = 'not sent again: retry budget used up';
+
 export class Router implements UpstreamListener {
   readonly #attempts = new Attempts();
   readonly #use: EndpointUse;
@@ -268,7 +270,9 @@ export class Router implements UpstreamListener {
     const ofConnection = failure.kind === 'refused' || failure.kind === 'stale';
     const next = this.#after({ method: this.request.downstream.head.method, execution }, ofConnection);
     if (this.#over || this.#goesOn(next)) return;
-    this.request.onFailed(next.kind === 'none' && next.flag ? { ...reply, flag: next.flag } : reply);
+    if (next.kind !== 'none' || !next.flag) return this.request.onFailed(reply);
+    const why = next.flag === 'UO' ? `${reply.why}; ${budgetUsedUp}` : reply.why;
+    this.request.onFailed({ ...reply, flag: next.flag, why });
   }
 
   /** The request's time is up while an attempt is under way. */
@@ -313,6 +317,7 @@ export class Router implements UpstreamListener {
     if (this.#over) return true;
     if (next.kind === 'none') {
       if (next.flag) this.request.info.flag = next.flag;
+      if (next.flag === 'UO') this.request.info.why = budgetUsedUp;
       return false;
     }
     if (!this.#canReplay()) return false;

@@ -41,7 +41,7 @@ export interface Filter {
   onRequest?(request: FilteredRequest): FilterResult;
   /**
    * Changes the head of the response, from an endpoint or from the waypoint itself. Called even if an earlier filter responded, because the
-   * headers of a rule are meant for all of its responses.
+   * headers of a rule are meant for all of its responses. An exception replaces the response by 500.
    */
   onResponse?(request: FilteredRequest, head: ResponseHead): void;
   /** The request has ended. Called once, if `onRequest` let the request go on. */
@@ -58,8 +58,9 @@ export interface StagedFilter {
   readonly respondsLast?: boolean;
 }
 
-/** A kind of filter: src/waypoint/filters has one file for each. */
+/** A kind of filter of routes: src/waypoint/filters has one file for each. */
 export interface FilterKind<Config> {
+  /** Orders the filter among those of its rule. The rule is matched already, so a stage up to `rbac` comes no earlier than that. */
   readonly stage: Stage;
   readonly respondsLast?: boolean;
   /** Compiles one filter. Error: the configuration cannot be applied, so the rule responds with 500. */

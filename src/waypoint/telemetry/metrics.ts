@@ -69,7 +69,7 @@ export class WaypointMetrics {
   });
   readonly mirrored = new Counter({
     name: 'weft_waypoint_mirrored_requests_total',
-    help: 'Mirrored requests, by result (docs/waypoint.md)',
+    help: 'Mirrored requests, by result (docs/traffic.md)',
     labelNames: ['result'] as const,
     registers: [this.registry],
   });

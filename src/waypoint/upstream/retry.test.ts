@@ -180,13 +180,18 @@ test('a retry beyond the budget of the cluster is not sent; the failed attemptâ€
   const asked = async (): Promise<unknown[]> => {
     seen = 0;
     const { status, body } = await ask(waypoint.port);
-    return [status, body, seen, waypoint.records.at(-1)?.flag];
+    const { flag, why } = waypoint.records.at(-1) ?? {};
+    return [status, body, seen, flag, why];
   };
-  assert.deepEqual(await asked(), [503, 'overloaded', 3, 'URX']);
+  assert.deepEqual(await asked(), [503, 'overloaded', 3, 'URX', undefined]);
   cluster?.configure({ ...defaultPolicy, retryBudget: { percent: 20, retriesMin: 0 } });
-  assert.deepEqual(await asked(), [503, 'overloaded', 1, 'UO']);
+  assert.deepEqual(await asked(), [503, 'overloaded', 1, 'UO', 'not sent again: retry budget used up']);
   cluster?.configure({ ...defaultPolicy, retryBudget: { percent: 100, retriesMin: 0 } });
-  assert.deepEqual(await asked(), [503, 'overloaded', 3, 'URX'], 'one at a time is within the budget');
+  assert.deepEqual(
+    await asked(),
+    [503, 'overloaded', 3, 'URX', undefined],
+    'one at a time is within the budget',
+  );
   assert.deepEqual(waypoint.limitsReached, ['retry-budget']);
   const counts = cluster?.endpoints[0]?.counts;
   assert.deepEqual([counts?.error, counts?.success], [7, 0]);
