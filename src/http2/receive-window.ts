@@ -1,4 +1,5 @@
 import { initialWindowBytes } from './codes.js';
+import { keptBytes, type KeptBytesHolder } from './kept-bytes.js';
 import type { Output } from './output.js';
 import type { Stream } from './stream.js';
 
@@ -7,9 +8,9 @@ import type { Stream } from './stream.js';
  *
  * A paused stream gives no credit of its own. On the connection, kept bytes are credited at once up to a limit: otherwise a few paused
  * streams would stop all others. Beyond that they are credited when they are consumed. So a connection keeps at most the limit and its
- * window.
+ * window. What the limit allows beyond one window is shared by all connections of the process (kept-bytes.ts).
  */
-export class ReceiveWindow {
+export class ReceiveWindow implements KeptBytesHolder {
   /** The window of new streams. Until the peer has acknowledged SETTINGS it may use the protocol's initial window. */
   ofStreams: number;
   readonly #max: number;
@@ -18,14 +19,17 @@ export class ReceiveWindow {
   /** Bytes that the peer may send on the connection. */
   #left: number;
   #consumed = 0;
-  #kept = 0;
+  kept = 0;
+  /** Kept bytes that were credited. */
+  #credited = 0;
   readonly #keptMax: number;
 
   constructor(
     private readonly output: Output,
     connectionBytes: number,
     private readonly streamBytes: number,
-    keptBytesMax?: number,
+    keptBytesMax: number | undefined,
+    readonly shed: () => void,
   ) {
     this.#max = Math.max(initialWindowBytes, connectionBytes);
     this.#left = this.#max;
@@ -71,22 +75,35 @@ export class ReceiveWindow {
     return true;
   }
 
-  /** Bytes are kept for a paused stream. */
+  /** Bytes are kept for a paused stream, which may be closed then. */
   keep(bytes: number): boolean {
-    const before = this.#uncredited();
-    this.#kept += bytes;
-    return this.credit(bytes - (this.#uncredited() - before));
+    this.kept += bytes;
+    const ownRoom = Math.max(0, this.#max - this.#credited);
+    const room = Math.min(this.#keptMax - this.#credited, ownRoom + keptBytes.room(this.#shared));
+    const credited = Math.min(bytes, Math.max(0, room));
+    this.#setCredited(this.#credited + credited);
+    const isWritten = this.credit(credited);
+    keptBytes.add(this, bytes);
+    return isWritten;
   }
 
   /** Kept bytes were consumed or dropped. */
   unkeep(bytes: number): boolean {
-    const before = this.#uncredited();
-    this.#kept -= bytes;
-    const released = before - this.#uncredited();
+    const released = Math.min(bytes, this.kept - this.#credited);
+    this.kept -= bytes;
+    this.#setCredited(this.#credited - (bytes - released));
+    keptBytes.remove(this, bytes);
     return released > 0 && this.credit(released);
   }
 
-  #uncredited(): number {
-    return Math.max(0, this.#kept - this.#keptMax);
+  /** Credited bytes beyond one window. */
+  get #shared(): number {
+    return Math.max(0, this.#credited - this.#max);
+  }
+
+  #setCredited(bytes: number): void {
+    const before = this.#shared;
+    this.#credited = bytes;
+    keptBytes.share(this.#shared - before);
   }
 }

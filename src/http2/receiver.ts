@@ -81,6 +81,7 @@ export class Receiver implements FrameSink {
       options.connectionWindowBytes,
       options.streamWindowBytes,
       options.keptBytesMax,
+      () => this.#shedKept(),
     );
     this.heads = new Heads(this, options);
   }
@@ -343,6 +344,19 @@ export class Receiver implements FrameSink {
     owner.writer.controlFrames++;
     owner.schedule();
     owner.onSettings();
+  }
+
+  /** The process keeps too much: the stream that keeps most is reset. */
+  #shedKept(): void {
+    const { events, streams, writer } = this.owner;
+    let most: Stream | undefined;
+    for (const stream of streams.values())
+      if ((stream.kept?.bytes ?? 0) > (most?.kept?.bytes ?? 0)) most = stream;
+    if (!most) return;
+    const code = errorCode.enhanceYourCalm;
+    if (!most.isRemoteEnded || !most.isLocalEnded) writer.reset(most.id, code);
+    const why = 'too much is kept for streams whose reader is slow';
+    events.resetLater(most, { code, by: 'connection', isUnprocessed: false, why });
   }
 
   // ---- faults
