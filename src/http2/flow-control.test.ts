@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { until } from '../base/wait.js';
 import { turns } from '../../test/support/http2-engine.js';
 import {
   block,
@@ -137,7 +138,13 @@ test('connections share what is credited for paused streams, and each leaves roo
     // Two windows of its own, and half of what the connections before it have left.
     for (const [i, share] of [200_000, 100_000, 50_000].entries())
       assert.ok(Math.abs((sent[i] as number) - 131_070 - share) < 66_000, sent.join());
+    const [last] = peers.splice(2) as [RawPeer];
     for (const peer of peers) peer.connection.destroy();
+    // It gets the room that the others have left, although its own streams stay paused.
+    await until('credit for the last one', 5_000, async () =>
+      (await last.frames()).some((one) => one.startsWith('window 0')),
+    );
+    last.connection.destroy();
     await turns(3);
     const again = new RawPeer('server', options);
     assert.equal(await sendAll(again, ids, 65_535), sent[0]);

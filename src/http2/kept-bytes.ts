@@ -6,12 +6,19 @@ export interface KeptBytesHolder {
   readonly kept: number;
   /** Resets the stream that keeps most. */
   shed(): void;
+  /** There may be room again for what was not credited. */
+  offer(): void;
 }
+
+/** How often connections that wait for shared room are asked. */
+const offerMs = 500;
 
 export class KeptBytes {
   #bytes = 0;
   #shared = 0;
   readonly #holders = new Set<KeptBytesHolder>();
+  readonly #waiting = new Set<KeptBytesHolder>();
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(
     /** Bytes that were credited although they are kept, beyond one window of each connection. */
@@ -29,11 +36,24 @@ export class KeptBytes {
    * so there is always room for the next one.
    */
   room(shared: number): number {
-    return Math.max(0, this.sharedMax - this.#shared - shared);
+    return Math.max(0, (this.sharedMax - this.#shared - shared) >> 1);
   }
 
   share(bytes: number): void {
     this.#shared += bytes;
+  }
+
+  /** Kept bytes of the holder were not credited: its other streams wait until they are. */
+  wait(holder: KeptBytesHolder): void {
+    this.#waiting.add(holder);
+    this.#timer ??= setTimeout(() => this.#offer(), offerMs).unref();
+  }
+
+  #offer(): void {
+    this.#timer = undefined;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const holder of waiting) holder.offer();
   }
 
   add(holder: KeptBytesHolder, bytes: number): void {
@@ -48,7 +68,9 @@ export class KeptBytes {
 
   remove(holder: KeptBytesHolder, bytes: number): void {
     this.#bytes -= bytes;
-    if (holder.kept === 0) this.#holders.delete(holder);
+    if (holder.kept > 0) return;
+    this.#holders.delete(holder);
+    this.#waiting.delete(holder);
   }
 
   #most(): KeptBytesHolder | undefined {

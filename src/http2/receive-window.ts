@@ -30,6 +30,7 @@ export class ReceiveWindow implements KeptBytesHolder {
     private readonly streamBytes: number,
     keptBytesMax: number | undefined,
     readonly shed: () => void,
+    private readonly schedule: () => void,
   ) {
     this.#max = Math.max(initialWindowBytes, connectionBytes);
     this.#left = this.#max;
@@ -78,13 +79,24 @@ export class ReceiveWindow implements KeptBytesHolder {
   /** Bytes are kept for a paused stream, which may be closed then. */
   keep(bytes: number): boolean {
     this.kept += bytes;
-    const ownRoom = Math.max(0, this.#max - this.#credited);
-    const room = Math.min(this.#keptMax - this.#credited, ownRoom + keptBytes.room(this.#shared));
-    const credited = Math.min(bytes, Math.max(0, room));
-    this.#setCredited(this.#credited + credited);
-    const isWritten = this.credit(credited);
+    const isWritten = this.#creditKept(bytes);
     keptBytes.add(this, bytes);
     return isWritten;
+  }
+
+  /** Credits as many kept bytes as there is room for, at most this many. */
+  #creditKept(bytes: number): boolean {
+    const ownRoom = Math.max(0, this.#max - this.#credited);
+    const allowed = this.#keptMax - this.#credited;
+    const room = Math.min(allowed, ownRoom + keptBytes.room(this.#shared));
+    const credited = Math.min(bytes, Math.max(0, room));
+    this.#setCredited(this.#credited + credited);
+    if (credited < bytes && credited < allowed) keptBytes.wait(this);
+    return this.credit(credited);
+  }
+
+  offer(): void {
+    if (this.#creditKept(this.kept - this.#credited)) this.schedule();
   }
 
   /** Kept bytes were consumed or dropped. */

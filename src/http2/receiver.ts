@@ -82,6 +82,7 @@ export class Receiver implements FrameSink {
       options.streamWindowBytes,
       options.keptBytesMax,
       () => this.#shedKept(),
+      () => owner.schedule(),
     );
     this.heads = new Heads(this, options);
   }
