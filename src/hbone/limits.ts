@@ -71,7 +71,8 @@ export const connectionOptions = (
   connectionWindowBytes: limits.connectionWindowBytes,
   frameBytesMax: limits.frameBytesMax,
   headerListBytesMax: limits.headerListBytesMax,
-  // A client may open many tunnels and read one after the other: paused tunnels do not stop those that it reads.
+  // A client may open many tunnels and read one after the other: paused tunnels do not stop those that it reads. The process has a limit of
+  // its own (http2/buffered-bytes.ts).
   bufferedBytesMax: limits.streamWindowBytes * limits.streamsPerConnectionServerMax,
   headerFieldsMax,
   backlogBytesMax,

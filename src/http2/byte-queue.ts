@@ -1,6 +1,17 @@
 /** Chunks below this are copied together: a queue of one-byte chunks must not cost an object and a read buffer for each. */
 const smallBytes = 1024;
 const joinedBytes = 8 << 10;
+/**
+ * A chunk is kept by reference if it is at least this part of the memory that the reference holds. A peer chooses what a read of its socket
+ * contains: a small part for this queue and a large one that nobody keeps would let a few queued bytes hold many times as many.
+ */
+const referencePartMin = 1 / 4;
+
+function copyOf(chunk: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(chunk.length);
+  copy.set(chunk);
+  return copy;
+}
 
 /** A queue of bytes. Large chunks are queued by reference. */
 export class ByteQueue {
@@ -17,7 +28,7 @@ export class ByteQueue {
     this.bytes += length;
     if (length >= smallBytes) {
       this.#close();
-      this.#chunks.push(chunk);
+      this.#chunks.push(length < chunk.buffer.byteLength * referencePartMin ? copyOf(chunk) : chunk);
       return;
     }
     if (this.#joined && this.#joined.length - this.#used < length) this.#close();

@@ -196,6 +196,19 @@ test('busy peers are no flood: a PING and WINDOW_UPDATEs for each DATA frame, ca
   assert.equal(peer.connection.isClosed, false);
 });
 
+test('a peer that consumes in small reads is no flood: Go sends WINDOW_UPDATEs for each 4 KiB', async () => {
+  const peer = new RawPeer();
+  peer.send(windowUpdate(0, 1 << 30), setting(4, 1 << 30), ask(1));
+  const stream = peer.streams[0]?.stream;
+  stream?.respond([':status', '200'], false);
+  for (let i = 0; i < 2_000; i++) {
+    stream?.write(Buffer.alloc(16 << 10));
+    for (let k = 0; k < 4; k++) peer.send(windowUpdate(0, 4096), windowUpdate(1, 4096));
+    if (i % 10 === 0) await peer.frames();
+  }
+  assert.equal(peer.connection.isClosed, false, peer.end?.why);
+});
+
 test('a rate is a burst and what comes back with time', () => {
   const bucket = new Bucket({ burst: 3, perS: 0 });
   assert.deepEqual([bucket.take(), bucket.take(), bucket.take(), bucket.take()], [true, true, true, false]);

@@ -25,6 +25,8 @@ export const floodRates = {
 
 /** WINDOW_UPDATE frames that one DATA frame of ours earns: one for the stream, one for the connection, and the same for a small peer. */
 const windowUpdatesPerData = 4;
+/** Bytes of DATA that earn one more: Go sends two WINDOW_UPDATEs for each 4 KiB that its application reads, whatever the frames' size. */
+const bytesPerWindowUpdate = 1024;
 
 /** One header block: its compressed bytes relative to the decoded limit, and the frames that it may come in beyond what its bytes need. */
 export const blockBytesPerListByte = 2;
@@ -75,8 +77,8 @@ export class Floods {
   #windowsEarned = 0;
 
   constructor(
-    /** DATA frames of this side. */
-    private readonly sent: { readonly dataFrames: number },
+    /** DATA of this side. */
+    private readonly sent: { readonly dataFrames: number; readonly dataBytes: number },
   ) {}
 
   ping(): boolean {
@@ -99,7 +101,8 @@ export class Floods {
   }
 
   windowUpdate(): boolean {
-    const earned = this.sent.dataFrames * windowUpdatesPerData;
+    const { dataFrames, dataBytes } = this.sent;
+    const earned = dataFrames * windowUpdatesPerData + Math.floor(dataBytes / bytesPerWindowUpdate);
     this.#windowUpdates.earn(earned - this.#windowsEarned);
     this.#windowsEarned = earned;
     return this.#windowUpdates.take();

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { until } from '../base/wait.js';
 import { turns } from '../../test/support/http2-engine.js';
 import {
   block,
@@ -11,6 +12,7 @@ import {
   rst,
 } from '../../test/support/http2-frames.js';
 import { data, RawPeer, setting, windowUpdate, type SeenStream } from '../../test/support/http2-raw.js';
+import { bufferedBytes } from './buffered-bytes.js';
 
 /** A POST whose body follows. */
 const post = (id: number): Buffer => frame(frameType.headers, endHeaders, id, block(...pseudo('/', 'POST')));
@@ -99,6 +101,91 @@ test('paused streams do not stop the others before their limit', async () => {
   first(peer).stream.reset(8);
   assert.deepEqual(await peer.frames(), ['rst 1 8', 'window 0 65532']);
 });
+
+/** With other limits of the process. Nothing is buffered before and after. */
+async function withBufferLimits(
+  sharedMax: number,
+  bytesMax: number,
+  run: () => Promise<void>,
+): Promise<void> {
+  const { sharedMax: formerShared, bytesMax: formerBytes } = bufferedBytes;
+  Object.assign(bufferedBytes, { sharedMax, bytesMax });
+  const before = bufferedBytes.bytes;
+  try {
+    await run();
+    assert.equal(bufferedBytes.bytes, before);
+  } finally {
+    Object.assign(bufferedBytes, { sharedMax: formerShared, bytesMax: formerBytes });
+  }
+}
+
+/** Of a connection whose streams are paused: how much its peer can send. */
+async function sendAll(peer: RawPeer, ids: readonly number[], window = 1 << 20): Promise<number> {
+  await opened(peer, ...ids.map(post));
+  for (const { stream } of peer.streams) stream.pause();
+  let sent = 0;
+  for (const id of ids)
+    for (let i = 0; i < 4; i++) {
+      if (window < 16_383) return sent;
+      peer.send(data(id, 16_383));
+      sent += 16_383;
+      window -= 16_383;
+      for (const one of await peer.frames())
+        if (one.startsWith('window 0')) window += Number(one.split(' ')[2]);
+    }
+  return sent;
+}
+
+test('connections share what is credited for paused streams, and each leaves room for the next', () =>
+  withBufferLimits(bufferedBytes.bytes + 400_000, 1 << 30, async () => {
+    const options = { connectionWindowBytes: 65_535, streamWindowBytes: 65_535, bufferedBytesMax: 1 << 30 };
+    const ids = Array.from({ length: 50 }, (_, i) => 2 * i + 1);
+    const peers = [1, 2, 3].map(() => new RawPeer('server', options));
+    const sent: number[] = [];
+    for (const peer of peers) sent.push(await sendAll(peer, ids, 65_535));
+    // Two windows of its own, and half of what the connections before it have left.
+    for (const [i, share] of [200_000, 100_000, 50_000].entries())
+      assert.ok(Math.abs((sent[i] as number) - 131_070 - share) < 66_000, sent.join());
+    const [last] = peers.splice(2) as [RawPeer];
+    for (const peer of peers) peer.connection.destroy();
+    // It gets the room that the others have left, although its own streams stay paused.
+    await until('credit for the last one', 5_000, async () =>
+      (await last.frames()).some((one) => one.startsWith('window 0')),
+    );
+    last.connection.destroy();
+    await turns(3);
+    const again = new RawPeer('server', options);
+    assert.equal(await sendAll(again, ids, 65_535), sent[0]);
+    again.connection.destroy();
+    await turns(3);
+  }));
+
+test('beyond the limit of the process, streams of the connection that buffers most are reset', () =>
+  withBufferLimits(1 << 30, bufferedBytes.bytes + 300_000, async () => {
+    const small = new RawPeer();
+    const large = new RawPeer();
+    await sendAll(small, [1]);
+    await sendAll(large, [1, 3]);
+    assert.deepEqual(
+      large.events.filter((event) => event.includes('reset')),
+      [],
+    );
+    await sendAll(small, [3]);
+    large.send(post(5));
+    large.streams[2]?.stream.pause();
+    for (let i = 0; i < 4; i++) large.send(data(5, 16_383));
+    assert.deepEqual(await large.frames(), ['rst 1 11']);
+    assert.deepEqual(large.streams[0]?.events, ['reset 11 connection']);
+    assert.deepEqual(
+      small.events.filter((event) => event.includes('reset')),
+      [],
+    );
+    large.streams[1]?.stream.resume();
+    await turns(2);
+    assert.equal(large.streams[1]?.events.length, 4, 'the others go on');
+    for (const peer of [small, large]) peer.connection.destroy();
+    await turns(3);
+  }));
 
 test('a window of the peer bounds what is sent, and negative windows are waited out', async () => {
   const peer = await opened(new RawPeer(), setting(4, 100), ask(1));

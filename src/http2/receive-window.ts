@@ -1,15 +1,16 @@
 import { initialWindowBytes } from './codes.js';
+import { bufferedBytes, type BufferedBytesHolder } from './buffered-bytes.js';
 import type { Output } from './output.js';
 import type { Stream } from './stream.js';
 
 /**
  * Flow control of received data (RFC 9113, section 5.2). WINDOW_UPDATE is sent once half of a window is consumed.
  *
- * The window of a paused stream is not opened. The connection's window is opened at once for bytes that are buffered for paused streams, up
- * to a limit: otherwise a few paused streams would block all others. Beyond the limit it is opened when the bytes are consumed. So a
- * connection buffers at most the limit and one window.
+ * A paused stream gives no credit of its own. On the connection, buffered bytes are credited at once up to a limit: otherwise a few paused
+ * streams would stop all others. Beyond that they are credited when they are consumed. So a connection buffers at most the limit and its
+ * window. What the limit allows beyond one window is shared by all connections of the process (buffered-bytes.ts).
  */
-export class ReceiveWindow {
+export class ReceiveWindow implements BufferedBytesHolder {
   /** The window of new streams. Until the peer has acknowledged SETTINGS it may use the protocol's initial window. */
   newStreamBytes: number;
   readonly #max: number;
@@ -18,14 +19,18 @@ export class ReceiveWindow {
   /** Bytes that the peer may send on the connection. */
   #left: number;
   #consumed = 0;
-  #buffered = 0;
+  buffered = 0;
+  /** Buffered bytes that were credited. */
+  #credited = 0;
   readonly #bufferedMax: number;
 
   constructor(
     private readonly output: Output,
     connectionBytes: number,
     private readonly streamBytes: number,
-    bufferedBytesMax?: number,
+    bufferedBytesMax: number | undefined,
+    readonly shed: () => void,
+    private readonly schedule: () => void,
   ) {
     this.#max = Math.max(initialWindowBytes, connectionBytes);
     this.#left = this.#max;
@@ -71,22 +76,46 @@ export class ReceiveWindow {
     return true;
   }
 
-  /** Bytes were buffered for a paused stream. True: a WINDOW_UPDATE was written. */
+  /** Bytes are buffered for a paused stream, which may be closed then. */
   addBuffered(bytes: number): boolean {
-    const before = this.#uncredited();
-    this.#buffered += bytes;
-    return this.credit(bytes - (this.#uncredited() - before));
+    this.buffered += bytes;
+    const isWritten = this.#creditBuffered(bytes);
+    bufferedBytes.add(this, bytes);
+    return isWritten;
   }
 
-  /** Buffered bytes were consumed or dropped. True: a WINDOW_UPDATE was written. */
+  /** Credits as many buffered bytes as there is room for, at most this many. */
+  #creditBuffered(bytes: number): boolean {
+    const ownRoom = Math.max(0, this.#max - this.#credited);
+    const allowed = this.#bufferedMax - this.#credited;
+    const room = Math.min(allowed, ownRoom + bufferedBytes.room(this.#shared));
+    const credited = Math.min(bytes, Math.max(0, room));
+    this.#setCredited(this.#credited + credited);
+    if (credited < bytes && credited < allowed) bufferedBytes.wait(this);
+    return this.credit(credited);
+  }
+
+  offer(): void {
+    if (this.#creditBuffered(this.buffered - this.#credited)) this.schedule();
+  }
+
+  /** Buffered bytes were consumed or dropped. */
   removeBuffered(bytes: number): boolean {
-    const before = this.#uncredited();
-    this.#buffered -= bytes;
-    const released = before - this.#uncredited();
+    const released = Math.min(bytes, this.buffered - this.#credited);
+    this.buffered -= bytes;
+    this.#setCredited(this.#credited - (bytes - released));
+    bufferedBytes.remove(this, bytes);
     return released > 0 && this.credit(released);
   }
 
-  #uncredited(): number {
-    return Math.max(0, this.#buffered - this.#bufferedMax);
+  /** Credited bytes beyond one window. */
+  get #shared(): number {
+    return Math.max(0, this.#credited - this.#max);
+  }
+
+  #setCredited(bytes: number): void {
+    const before = this.#shared;
+    this.#credited = bytes;
+    bufferedBytes.share(this.#shared - before);
   }
 }

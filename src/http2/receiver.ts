@@ -81,6 +81,8 @@ export class Receiver implements FrameSink {
       options.connectionWindowBytes,
       options.streamWindowBytes,
       options.bufferedBytesMax,
+      () => this.#shedBuffered(),
+      () => owner.schedule(),
     );
     this.heads = new Heads(this, options);
   }
@@ -346,6 +348,19 @@ export class Receiver implements FrameSink {
     owner.writer.controlFrames++;
     owner.schedule();
     owner.onSettings();
+  }
+
+  /** The process buffers too much: the stream that buffers most is reset. */
+  #shedBuffered(): void {
+    const { events, streams, writer } = this.owner;
+    let most: Stream | undefined;
+    for (const stream of streams.values())
+      if ((stream.buffered?.bytes ?? 0) > (most?.buffered?.bytes ?? 0)) most = stream;
+    if (!most) return;
+    const code = errorCode.enhanceYourCalm;
+    if (!most.isRemoteEnded || !most.isLocalEnded) writer.reset(most.id, code);
+    const why = 'too much is buffered for streams whose reader is slow';
+    events.resetLater(most, { code, by: 'connection', isUnprocessed: false, why });
   }
 
   // ---- faults

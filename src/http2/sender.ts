@@ -19,6 +19,8 @@ export class Sender {
   isBlocked = false;
   /** DATA frames that were sent. */
   dataFrames = 0;
+  /** Bytes of DATA that were sent. */
+  dataBytes = 0;
   #first: Stream | undefined;
   #last: Stream | undefined;
   /** Streams whose owners wait for `onDrain`. */
@@ -52,6 +54,7 @@ export class Sender {
       stream.sendWindow -= length;
       this.window -= length;
       this.dataFrames++;
+      this.dataBytes += length;
       this.output.data(stream.id, bytes, false);
       return true;
     }
@@ -99,6 +102,7 @@ export class Sender {
       stream.sendWindow -= chunk.length;
       this.window -= chunk.length;
       this.dataFrames++;
+      this.dataBytes += chunk.length;
       output.data(stream.id, chunk, false);
       if (stream.needsDrain && queue.bytes <= this.backlogBytesMax >> 1) {
         stream.needsDrain = false;

@@ -221,6 +221,25 @@ test('a stream that is reset while a transport is paused passes on its bytes bef
   assert.equal(transport.isOpen, false);
 });
 
+test('a transport of a stream that was reset before anybody listened closes', async (t) => {
+  const { open } = await pair(t);
+  const { near, far } = await open();
+  const { stream, unread } = far.detach();
+  near.destroy();
+  await until('the reset', 5_000, () => stream.isClosed);
+  const transport = new StreamTransport(new StreamDuplex(stream, unread).detach());
+  const why = await new Promise<string | undefined>((resolve) => {
+    transport.listener = {
+      onData: () => undefined,
+      onDrain: () => undefined,
+      onEnd: () => undefined,
+      onClose: resolve,
+    };
+  });
+  assert.equal(why, 'the stream was reset');
+  assert.equal(transport.isOpen, false);
+});
+
 test('a connection within a stream serves requests, and its end ends the stream', async (t) => {
   const { client, open } = await pair(t);
   const { near, far } = await open();

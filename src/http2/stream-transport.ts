@@ -81,6 +81,8 @@ export class StreamTransport implements Transport, StreamListener {
     for (const bytes of first.received) this.listener?.onData(bytes);
     if (first.isEnded) this.onEnd();
     if (first.reset) this.onReset(first.reset);
+    // Reset before the Duplex or this transport was its listener: no event follows.
+    else if (this.#stream.isClosed && !first.isEnded) this.#close('the stream was reset');
     else if (this.isOpen && !this.#isPaused) this.#stream.resume();
   }
 

@@ -89,7 +89,7 @@ export class HpackDecoder {
         const fieldFault = nameFault | literalFault;
         fault |= fieldFault;
         if (isIndexed) table.insert(name, value, fieldFault);
-        else if (isNever) addSensitive(name);
+        else if (isNever) addSensitive(name, value);
       }
       fields++;
       // Beyond a limit, the rest is decoded only for the table: a few bytes could stand for very many.

@@ -1,5 +1,12 @@
 import { fieldBytes, staticEntries, staticNames, staticValues } from './static-table.js';
-import { indexedNameBytesMax, isSensitive, sensitiveVersion } from './sensitive-names.js';
+import {
+  indexedNameBytesMax,
+  indexedPathBytesMax,
+  isSensitive,
+  isSensitivePath,
+  publicNames,
+  sensitiveVersion,
+} from './sensitive-names.js';
 
 /** An entry of the dynamic table. */
 interface Entry {
@@ -40,11 +47,7 @@ const unknownCredit = 2;
 
 const rules = new Map<string, Rule>();
 for (const [rule, names] of [
-  [
-    'index',
-    ':authority :method :scheme :status :path content-type user-agent te accept accept-encoding accept-language grpc-encoding ' +
-      'grpc-accept-encoding grpc-status server via cache-control vary x-forwarded-proto x-powered-by',
-  ],
+  ['index', `:path ${publicNames.join(' ')}`],
   ['repeat', 'date grpc-timeout grpc-message cookie referer last-modified x-forwarded-for'],
   [
     'literal',
@@ -60,7 +63,6 @@ for (const [rule, names] of [
 
 /** Cookies below this length can be guessed byte by byte if they are indexed. nghttp2 has the same limit. */
 const cookieBytesMin = 20;
-const pathBytesMax = 128;
 /** How many entries of one name are searched. */
 const searchedMax = 16;
 /** Names without a rule that one encoder remembers, and the longest value that is remembered to find repeated ones. */
@@ -100,7 +102,7 @@ export class EncoderTable {
 
   /** The index of an entry of the static or the dynamic table. 0: none. */
   find(state: NameState, value: string): number {
-    if (state.isNever) return 0;
+    if (state.isNever || (state.name === ':path' && isSensitivePath(value))) return 0;
     let index = state.staticIndex;
     if (index > 0) {
       for (; staticNames[index] === state.name; index++) if (staticValues[index] === value) return index;
@@ -121,7 +123,10 @@ export class EncoderTable {
   }
 
   isNever(state: NameState, value: string): boolean {
-    return state.isNever || (state.name === 'cookie' && value.length < cookieBytesMin);
+    if (state.isNever) return true;
+    return state.name === 'cookie'
+      ? value.length < cookieBytesMin
+      : state.name === ':path' && isSensitivePath(value);
   }
 
   /** Whether a field that is not in the table is to get an entry. */
@@ -131,7 +136,7 @@ export class EncoderTable {
     // One entry, so that the name is not sent again.
     if (state.staticIndex === 0 && state.newest === undefined) return true;
     if (state.rule === 'literal') return false;
-    if (state.name === ':path' && (value.length > pathBytesMax || value.includes('?'))) return false;
+    if (state.name === ':path' && (value.length > indexedPathBytesMax || value.includes('?'))) return false;
     if (state.last === value) return true;
     if (value.length <= lastBytesMax) state.last = value;
     if (state.credit === 0) return false;

@@ -313,6 +313,21 @@ test('secrets are never indexed, and what was received as never indexed is sent 
   assert.ok(isNever('n'.repeat(65), 'x'));
 });
 
+test('a peer that marks common fields as never indexed does not lengthen the heads of others', () => {
+  const encoder = new HpackEncoder();
+  const fields = [
+    ...[':method', 'POST', ':scheme', 'http', ':path', '/a.B/Get', ':authority', 'b.shop:80'],
+    ...['content-type', 'application/grpc', 'te', 'trailers', 'user-agent', 'grpc-go/1'],
+  ];
+  for (let i = 0; i < 3; i++) encoded(encoder, fields);
+  for (let i = 0; i < fields.length; i += 2)
+    last(literal('10', fields[i] as string, fields[i] === ':path' ? '/secret' : (fields[i + 1] as string)));
+  assert.equal(encoded(encoder, fields).length, 7);
+  // The marked path itself is sent as it was received.
+  for (let i = 0; i < 3; i++)
+    assert.equal((encoded(encoder, [':path', '/secret'])[0] as number) & 0xf0, 0x10);
+});
+
 test('values that do not repeat leave the table to those that do', () => {
   const encoder = new HpackEncoder();
   const fields = (i: number): string[] => [
