@@ -85,7 +85,7 @@ export class PeerConnection implements ConnectionListener {
   }
 
   onSettings(): void {
-    // Peers may announce what they like; the engine obeys.
+    // The engine applies them.
   }
 
   onGoAway(): void {

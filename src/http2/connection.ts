@@ -162,7 +162,7 @@ class Connection implements Http2Connection, ReceiverOwner, Flushable, Transport
     this.#close({ kind: 'local', code, why: 'destroyed' }, true);
   }
 
-  // ---- what the receiver found
+  // ---- the receiver's calls
 
   onRemoteEnded(id: number): void {
     this.#receiver.onRemoteEnded(id);

@@ -60,7 +60,7 @@ export function requestFault(fields: Fields): string | undefined {
   return hostFault(fields, i, authority) ?? faultOf(fields, i);
 }
 
-/** A request names one authority: nghttp2 has the same rules. What it is if both differ is the owner's decision. */
+/** A request names one authority; nghttp2 has the same rules. The owner compares :authority with host. */
 function hostFault(fields: Fields, from: number, authority: string | undefined): string | undefined {
   let host: string | undefined;
   for (let i = from; i < fields.length; i += 2) {

@@ -146,7 +146,7 @@ export class FrameReader {
     }
   }
 
-  /** Grows with what arrives, not with what the frame's head announces. */
+  /** Collects a payload in parts. The buffer grows with the received bytes, not to the announced length: a frame's head must not reserve memory. */
   #collect(bytes: Buffer, at: number, part: number): void {
     const needed = this.#wholeBytes + part;
     if (!this.#whole || this.#whole.length < needed) {

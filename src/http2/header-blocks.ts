@@ -42,7 +42,7 @@ export class HeaderBlocks {
   append(fragment: Buffer): void {
     this.#frames++;
     this.#bytes += fragment.length;
-    // A copy: an incomplete block must not keep what was read with it.
+    // A copy: a subarray would hold the whole read buffer in memory while the block is incomplete.
     if (fragment.length > 0) this.#parts.push(Buffer.from(fragment));
   }
 

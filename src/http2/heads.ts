@@ -15,7 +15,7 @@ import { Stream } from './stream.js';
 /** HPACK's table: the protocol's default, which is not announced. */
 const headerTableBytes = 4096;
 
-/** What the heads ask of their connection and of the receiver. */
+/** The part of the receiver and of its connection that `Heads` uses. */
 interface HeadsOwner {
   readonly owner: {
     readonly streams: Map<number, Stream>;
@@ -135,7 +135,7 @@ export class Heads {
       return stream.listener?.onInterim(fields);
     }
     const length = responseLength(fields, stream.method);
-    // What ends with its head has no body, whatever content-length says of a response to HEAD; any other length is a wrong one.
+    // END_STREAM with the head: the message has no body. `length` is 0 for a response to HEAD, so a larger one is wrong.
     if (length === badLength || (isEnd && length > 0))
       return receiver.invalid(stream, errorCode.protocol, 'content-length is invalid');
     stream.bodyLeft = length;

@@ -25,8 +25,8 @@ const freeSlabsMax = 16;
 const referenceBytesMin = 8 << 10;
 
 /**
- * Bytes of a slab are written once: what a transport holds is never overwritten, so no one has to know when a write completes. The rest of a
- * slab goes to whoever writes next, so an idle connection holds none.
+ * Bytes of a slab are written once. Bytes that a transport holds are never overwritten, so the completion of writes is not tracked. The next
+ * writer of any connection uses the rest of a slab, so an idle connection holds none.
  */
 class Slab {
   used = 0;

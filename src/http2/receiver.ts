@@ -33,7 +33,7 @@ import type { StreamEvents } from './stream-events.js';
 import type { StreamWriter } from './stream-writer.js';
 import type { Stream } from './stream.js';
 
-/** What the receiver asks of its connection. */
+/** The part of the connection that the receiver uses. */
 export interface ReceiverOwner {
   readonly streams: Map<number, Stream>;
   readonly sender: Sender;

@@ -21,7 +21,7 @@ export interface DetachedStream {
   readonly isEnded: boolean;
   /** The stream was reset: nothing follows `received`. */
   readonly reset: StreamReset | undefined;
-  /** The own end was sent, or follows what is queued. */
+  /** `end` was called: END_STREAM was sent, or follows the queued bytes. */
   readonly isWritableEnded: boolean;
   /** Of the stream's connection. */
   readonly unread: UnreadBytes;
@@ -137,7 +137,7 @@ export class StreamDuplex extends Duplex implements StreamListener {
   onReset(reset: StreamReset): void {
     if (this.#isDetached || this.destroyed) return;
     this.#reset = reset;
-    // What is written from now on is discarded, and so is what waits.
+    // Writes are discarded from now on, pending ones too.
     this.onDrain();
     this.#onEnded();
     const error = isQuiet(reset) ? undefined : new Error(reset.why);

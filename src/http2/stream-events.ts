@@ -7,7 +7,7 @@ import type { Stream } from './stream.js';
 /** Buffered bytes are passed on in chunks of this size at most. */
 const chunkBytesMax = 64 << 10;
 
-/** What the events ask of the connection. */
+/** The part of the connection that stream events use. */
 interface EventsOwner {
   readonly streams: Map<number, Stream>;
   readonly sender: Sender;
@@ -64,7 +64,7 @@ export class StreamEvents {
     this.#resets.push({ stream, reset });
   }
 
-  /** What was received before a reset is the owner's, even if it is paused: nothing reports the end of a stream that nobody resumes. */
+  /** Delivers data that was received before a reset, even if the stream is paused: a reset that waited for `resume` might never be reported. */
   #deliverBeforeReset(stream: Stream): void {
     if (stream.isDiscarding || stream.isEndDelivered) return;
     const { buffered, bufferedTrailers } = stream;

@@ -9,7 +9,7 @@ import type { Stream, StreamOwner } from './stream.js';
 
 const noBytes = Buffer.alloc(0);
 
-/** What the writer asks of the connection. */
+/** The part of the connection that the writer uses. */
 interface WriterOwner {
   readonly sender: Sender;
   readonly peer: PeerSettings;

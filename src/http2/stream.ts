@@ -2,7 +2,7 @@ import type { ByteQueue } from './byte-queue.js';
 import type { Fields, Http2Stream, StreamListener } from './http2.js';
 import { anyLength } from './message-length.js';
 
-/** What a stream asks of its connection. */
+/** The part of a connection that a stream uses. */
 export interface StreamOwner {
   sendHead(stream: Stream, fields: Fields, endStream: boolean): void;
   sendData(stream: Stream, bytes: Buffer): boolean;

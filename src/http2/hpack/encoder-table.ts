@@ -73,7 +73,7 @@ const lastBytesMax = 256;
 const staticIndexes = new Map<string, number>();
 for (let index = staticEntries; index > 0; index--) staticIndexes.set(staticNames[index] as string, index);
 
-/** The dynamic table of an encoder, and the choice of what is put into it. */
+/** The dynamic table of an encoder, and the decision which fields are indexed. */
 export class EncoderTable {
   private readonly names = new Map<string, NameState>();
   /** Without a rule. */

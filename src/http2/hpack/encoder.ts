@@ -2,7 +2,7 @@ import type { Fields } from '../http2.js';
 import { EncoderTable, type NameState } from './encoder-table.js';
 import type { OutputBuffer } from './hpack.js';
 
-/** The largest table that is used, whatever the peer allows: the peer's memory and ours. */
+/** The largest dynamic table that the encoder uses, even if the peer allows more: it takes memory on both sides. */
 const tableBytesCap = 4096;
 /** From this length on, a native call is faster than a loop. */
 const nativeBytesMin = 24;

@@ -35,7 +35,7 @@ export interface PolicyUse {
   readonly owner: Rechecked;
 }
 
-/** The policies of one endpoint for requests sent to one Service port, and who was authorized by them. */
+/** The policies of one endpoint for requests sent to one Service port, and the requests and connections that they allowed. */
 export interface EndpointPolicies {
   readonly endpoint: Endpoint;
   readonly sent: ServicePort | undefined;

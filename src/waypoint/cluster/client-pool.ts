@@ -1,4 +1,4 @@
-/** What the pools of HTTP/1 and HTTP/2 connections have in common. Each holds the connections to one endpoint for one client. */
+/** The common part of the HTTP/1 and HTTP/2 pools. A pool holds the connections to one endpoint for one client. */
 import type { Duplex } from 'node:stream';
 import { errorText, WeftError } from '../../base/errors.js';
 import { isEndpointFailure } from '../../hbone/endpoint-failure.js';

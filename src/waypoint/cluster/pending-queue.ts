@@ -35,7 +35,7 @@ interface PendingQueueOptions {
   readonly waitMsMax: number;
   /** Called for each request that leaves the queue, for whatever reason, before its `Acquired`. */
   onLeave(): void;
-  /** Called when the oldest request has waited too long: `expired` removes it and says why, or leaves it if it is about to be served. */
+  /** Called when the oldest request has waited too long. The callee fails it, or leaves it if its connection is being opened. */
   onExpired(): void;
 }
 

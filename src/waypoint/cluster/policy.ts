@@ -1,4 +1,4 @@
-/** The effective configuration of a cluster: what the policies of its Service's port come to. */
+/** The effective configuration of a cluster, made of the settings of its Service's port. */
 import type { ServicePolicy } from '../../model/service-policy.js';
 import type { BalancerKind } from './balancer.js';
 import type { RetryBudgetConfig } from './retry-budget.js';

@@ -101,7 +101,7 @@ export class Http2ServerConnection implements ConnectionListener {
     // The connection applies them.
   }
   onGoAway(): void {
-    // A client that leaves: its open streams go on.
+    // The client opens no more streams; the open ones go on.
   }
 
   onStreamClosed(): void {

@@ -9,7 +9,7 @@ import { StreamTransport } from '../../http2/stream-transport.js';
 export function transportOf(stream: Duplex): Transport {
   if (stream instanceof StreamDuplex) return new StreamTransport(stream.detach());
   const transport = new SocketTransport(stream);
-  // Whoever looked at the first bytes has paused the stream.
+  // Protocol detection has paused the stream.
   transport.resume();
   return transport;
 }

@@ -1,4 +1,4 @@
-/** Live connections or requests, by what their clients dialed, so that a change of a Service visits its own alone. */
+/** Live connections or requests, indexed by the dialed Service or workload: a change of a Service visits only those of that Service. */
 import type { ServiceKey, WorkloadUid } from '../../model/workload.js';
 import { IntrusiveSet } from '../exchange/intrusive-set.js';
 import type { Destination } from '../listener/destination.js';
