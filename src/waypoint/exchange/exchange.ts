@@ -315,7 +315,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     clearTimeout(this.#requestTimer);
     const { endpoint, attempts, requestEnded, isUpgraded } = this.#router;
     this.#router.finish(whole);
-    if (!requestEnded && !isUpgraded) this.mirrors?.cancel();
+    this.mirrors?.requestOver(requestEnded || isUpgraded);
     this.downstream.listener = undefined;
     const { context, info } = this;
     context.exchanges.delete(this);

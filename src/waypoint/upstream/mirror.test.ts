@@ -7,6 +7,7 @@ import { mirrorTo } from '../../../test/support/filters.js';
 import {
   ask,
   backend,
+  deadPort,
   eventually,
   http2Upstream,
   httpUpstream,
@@ -239,4 +240,19 @@ test('mirrors that outlive their requests are limited in number', async (t) => {
     Array.from({ length: 20 }, () => 'limit'),
   );
   assert.ok(waypoint.limitsReached.every((limit) => limit === 'mirrors'));
+});
+
+test('a request that reaches no endpoint keeps no bytes for its mirror, which never begins', async (t) => {
+  const copy = await httpUpstream(t, noting([]));
+  const waypoint = await startWaypoint(t, {
+    ...mirrored(),
+    backends: { api: [await deadPort()], copy: [copy.port] },
+  });
+  // The body comes with the head, so it is there although the client is not read.
+  const text = 'POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc';
+  const client = (await RawClient.open(waypoint.port)).write(text);
+  await client.until((all) => all.includes(' 503 '));
+  client.socket.destroy();
+  await eventually(() => waypoint.context.connections.size === 0, 'the client has left');
+  assert.equal(waypoint.context.mirrorBufferShares.size, 0);
 });

@@ -261,7 +261,11 @@ export class Mirrors {
   end(trailers: Headers | undefined): void {
     for (const mirror of this.#all) mirror.end(trailers);
   }
-  cancel(): void {
+  /**
+   * The request has ended. Copies that have begun go on if it was sent whole; others never begin, and would keep the bytes that wait for them.
+   */
+  requestOver(whole: boolean): void {
+    if (whole && this.#hasBegun) return;
     for (const mirror of this.#all) mirror.cancel();
   }
 }
