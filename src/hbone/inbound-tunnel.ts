@@ -43,7 +43,9 @@ export function readConnect(fields: Fields, headerListBytesMax: number): Connect
     const name = fields[i] ?? '';
     const value = fields[i + 1] ?? '';
     bytes += name.length + value.length + 32;
-    if (!found.has(name)) found.set(name, value);
+    const before = found.get(name);
+    // Values of a repeated field are one list (RFC 9110, section 5.3). Two identities are none.
+    found.set(name, before === undefined ? value : `${before}, ${value}`);
   }
   if (found.get(':method') !== 'CONNECT') return 'the method is not CONNECT';
   if (bytes > headerListBytesMax) return `the header list exceeds ${headerListBytesMax} bytes`;
