@@ -24,6 +24,8 @@ import {
 } from '../../test/support/http2-frames.js';
 import { domain, id } from '../../test/support/mesh.js';
 import { collect, echo, pool, tunnelTestbed } from '../../test/support/tunnels.js';
+import { sourceIdentityHeader, sourceIdentityOf } from './headers.js';
+import { readConnect } from './inbound-tunnel.js';
 import type { InboundTunnel } from './server.js';
 
 const web = id('web');
@@ -238,4 +240,17 @@ test('tunnels whose reader has stopped do not stop the other tunnels of their co
   assert.equal((await collect(stream)).length, bytes);
   assert.equal(server.sessions, 1);
   for (const one of stopped) one.stream.destroy();
+});
+
+test('values of a repeated field of a CONNECT request are one list, and two identities are none', () => {
+  const request = readConnect(
+    [
+      [':method', 'CONNECT', ':authority', '10.0.0.1:80', 'baggage', 'a=1', 'baggage', 'b=2'],
+      [sourceIdentityHeader, id('web'), sourceIdentityHeader, id('db')],
+    ].flat(),
+    1 << 14,
+  );
+  assert.ok(typeof request !== 'string');
+  assert.equal(request.headers.baggage, 'a=1, b=2');
+  assert.equal(sourceIdentityOf(request.headers.sourceIdentity), undefined);
 });

@@ -42,7 +42,9 @@ export function readConnect(fields: Fields, headerListBytesMax: number): Connect
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] ?? '';
     const value = fields[i + 1] ?? '';
-    if (!found.has(name)) found.set(name, value);
+    const before = found.get(name);
+    // Values of a repeated field are one list (RFC 9110, section 5.3). Two identities are none.
+    found.set(name, before === undefined ? value : `${before}, ${value}`);
   }
   if (found.get(':method') !== 'CONNECT') return 'the method is not CONNECT';
   if (listBytes(fields) > headerListBytesMax) return `the header list exceeds ${headerListBytesMax} bytes`;

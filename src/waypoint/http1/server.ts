@@ -249,7 +249,11 @@ export class Http1ServerConnection implements ParserEvents {
     this.#current = undefined;
     // resetAndDestroy() ends the socket first, and an HTTP/1.0 client takes that end as the response's. These are its effects without the end.
     if (this.#stream instanceof Socket) Object.assign(this.#stream, { resetAndClosing: true }).destroy();
-    else this.#stream.destroy(new Error('reset'));
+    else {
+      // What the endpoint sent ahead of its failure may have arrived in this turn of the event loop, and is not written yet.
+      this.out.flush();
+      this.#stream.destroy(new Error('reset'));
+    }
   }
 
   get isPaused(): boolean {

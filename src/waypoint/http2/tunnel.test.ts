@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import http2 from 'node:http2';
 import { test } from 'node:test';
 import { svidOf } from '../../../test/support/hbone.js';
-import { ask2 } from '../../../test/support/http2-client.js';
+import { ask2, frameUpstream } from '../../../test/support/http2-client.js';
+import { block, endHeaders, frame, frameType, u32 } from '../../../test/support/http2-frames.js';
 import { id } from '../../../test/support/mesh.js';
 import { pool, tunnelTestbed } from '../../../test/support/tunnels.js';
 import { eventually, startWaypoint } from '../../../test/support/waypoint.js';
@@ -67,4 +68,34 @@ test('requests over tunnels: bodies, trailers, the end of the tunnel', async (t)
   session.destroy();
   await eventually(() => waypoint.context.connections.size === 0, 'the connection ends');
   assert.equal(waypoint.context.connectionShares.size, 0);
+});
+
+test('what an endpoint sends ahead of a reset reaches a client of HTTP/1.1, also if both arrive at once', async (t) => {
+  const port = await frameUpstream(t, (stream) =>
+    Buffer.concat([
+      frame(frameType.headers, endHeaders, stream, block([':status', '200'])),
+      frame(frameType.data, 0, stream, Buffer.from('part')),
+      frame(frameType.rst, 0, stream, u32(2)),
+    ]),
+  );
+  const waypoint = await startWaypoint(t, { backends: { api: [port] }, protocol: 'http2' });
+  const front = await tunnelTestbed(
+    (tunnel) =>
+      void serveConnection(
+        waypoint.context,
+        () => tunnel.accept(),
+        clientOf(tunnel.peer, tunnel.remote),
+        waypoint.destination,
+      ),
+    {},
+    svidOf(id('db')),
+  );
+  const { stream } = await pool().open(front.request());
+  let text = '';
+  stream.on('data', (bytes: Buffer) => (text += bytes.toString()));
+  stream.on('error', () => undefined);
+  const closed = new Promise((resolve) => stream.once('close', resolve));
+  stream.write('GET / HTTP/1.1\r\nHost: api.shop\r\n\r\n');
+  await closed;
+  assert.equal(text, 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n');
 });
