@@ -194,6 +194,15 @@ test('a setting of a Service that is not in force is not called a protection', (
   );
 });
 
+test('an object without a namespace is named by its name alone', () => {
+  const metadata = { name: 'mesh', annotations: { 'weft.dev/requests-max': 'lots' } };
+  const [finding] = keyFindings('MeshSettings', [{ metadata }]);
+  assert.match(
+    finding?.what ?? '',
+    /^MeshSettings mesh: annotation weft\.dev\/requests-max: "lots" is unknown/,
+  );
+});
+
 test('pods of a namespace with the same problem are one finding', () => {
   const pod = (name: string, namespace: string) => ({
     metadata: { name, namespace, labels: { 'weft.dev/mdoe': 'strict' } },

@@ -63,8 +63,8 @@ export interface CheckedClass extends Labeled {
 }
 
 export const nameOf = (kind: string, object: Labeled): string =>
-  kind === 'Namespace'
-    ? `Namespace ${object.metadata.name}`
+  kind === 'Namespace' || kind === 'MeshSettings'
+    ? `${kind} ${object.metadata.name}`
     : `${kind} ${namespaceOf(object)}/${object.metadata.name}`;
 
 export const isGone = ({ status }: CheckedPod): boolean =>
