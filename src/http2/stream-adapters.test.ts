@@ -167,6 +167,8 @@ test('a lost connection ends its streams without an unhandled error', async (t) 
   const { client, open } = await pair(t);
   const { near, far } = await open();
   near.write('x');
+  // Unread bytes would be held for their reader.
+  far.resume();
   client.destroy(errorCode.internal);
   await Promise.all([closed(near), closed(far)]);
   near.write('y');

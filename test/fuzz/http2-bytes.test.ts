@@ -10,7 +10,7 @@ import { randomOf } from '../support/random.js';
 
 /** FUZZ_SEED=n repeats a failed run, FUZZ_MS=n sets the duration of each test. */
 const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 1e9);
-const msMax = Number(process.env['FUZZ_MS'] ?? 3_000);
+const msMax = Number(process.env['FUZZ_MS'] ?? 1_500);
 
 /** A transport that takes everything, and counts. */
 class Sink implements Transport {
