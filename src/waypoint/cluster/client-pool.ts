@@ -48,6 +48,8 @@ export abstract class ClientPool {
   protected abstract onOpen(stream: Duplex): void;
   /** No connection could be opened. Fails the requests that waited for it. */
   protected abstract onOpenFailed(failure: UpstreamFailure): void;
+  /** Opens connections for the requests that wait, as far as they may be opened. */
+  protected abstract openMore(): void;
   /** Closes idle connections, and those in use after their requests. */
   protected abstract closeIdle(): void;
 
@@ -70,20 +72,33 @@ export abstract class ClientPool {
     this.draining = false;
   }
 
-  /** Queues a request. The caller opens a connection if one may be opened. Undefined: the limit of pending requests is reached. */
+  /** Queues a request, and opens a connection if one may be opened. Undefined: a limit is reached, and `done` is called with the failure. */
   protected wait(fresh: boolean, done: Acquired): Pending | undefined {
-    if (this.options.takeShare()) return this.pending.add(done, fresh);
-    this.overflow(done, 'pending-requests', pendingFull);
-    return undefined;
+    // Without a connection there is nothing to wait for.
+    if (this.isFull && this.size === 0) {
+      this.#overflow(done, 'upstream-connections', this.#connectionsFull);
+      return undefined;
+    }
+    if (!this.options.takeShare()) {
+      this.#overflow(done, 'pending-requests', pendingFull);
+      return undefined;
+    }
+    const pending = this.pending.add(done, fresh);
+    this.openMore();
+    return pending;
   }
 
-  protected overflow(done: Acquired, limit: PoolLimit, why: string): void {
+  protected get isFull(): boolean {
+    return this.size >= this.options.limits.connectionsPerEndpointMax;
+  }
+
+  #overflow(done: Acquired, limit: PoolLimit, why: string): void {
     this.options.onOverflow(limit);
     // Not synchronously: the caller may acquire again from within `done`, for each of many endpoints.
     setImmediate(done, undefined, { kind: 'overflow', why });
   }
 
-  protected get connectionsFull(): string {
+  get #connectionsFull(): string {
     return `limit of connections to this endpoint reached (${this.options.limits.connectionsPerEndpointMax})`;
   }
 
@@ -105,7 +120,7 @@ export abstract class ClientPool {
   #expire(): void {
     while (this.pending.isOverdue && this.pending.size > this.opening) {
       this.options.onOverflow('upstream-connections');
-      this.pending.fail({ kind: 'overflow', why: this.connectionsFull });
+      this.pending.fail({ kind: 'overflow', why: this.#connectionsFull });
     }
   }
 }

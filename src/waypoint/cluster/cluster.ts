@@ -258,7 +258,7 @@ export class Cluster {
       pending: this.waiting,
       retries: this.#retries.active,
       endpoints: endpoints.map((endpoint) => ({
-        address: `${endpoint.target.ip}`,
+        address: endpoint.target.ip,
         port: endpoint.target.port,
         workload: endpoint.workload.uid,
         ...(endpoint.via ? { via: endpoint.via } : {}),

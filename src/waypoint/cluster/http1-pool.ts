@@ -28,14 +28,7 @@ export class Http1Pool extends ClientPool {
         return undefined;
       }
     }
-    // Without a connection there is nothing to wait for.
-    if (this.#isFull && this.size === 0) {
-      this.overflow(done, 'upstream-connections', this.connectionsFull);
-      return undefined;
-    }
-    const pending = this.wait(fresh, done);
-    this.#openMore();
-    return pending;
+    return this.wait(fresh, done);
   }
 
   protected closeIdleSince(beforeMs: number): void {
@@ -59,20 +52,16 @@ export class Http1Pool extends ClientPool {
   /** Each connection was opened for one request, so one that nothing else can serve fails with it. */
   protected onOpenFailed(failure: UpstreamFailure): void {
     if (this.pending.size > this.opening) this.pending.fail(failure);
-    this.#openMore();
+    this.openMore();
   }
 
   protected closeIdle(): void {
     for (const { connection } of this.#idle.splice(0)) connection.cancel();
   }
 
-  get #isFull(): boolean {
-    return this.size >= this.options.limits.connectionsPerEndpointMax;
-  }
-
   /** One connection for each request that waits, up to the limit. */
-  #openMore(): void {
-    while (this.pending.size > this.opening && !this.#isFull) this.open();
+  protected openMore(): void {
+    while (this.pending.size > this.opening && !this.isFull) this.open();
   }
 
   #onFree(connection: Http1ClientConnection): void {
@@ -92,6 +81,6 @@ export class Http1Pool extends ClientPool {
     this.#open--;
     const at = this.#idle.findIndex(({ connection }) => connection === closed);
     if (at >= 0) this.#idle.splice(at, 1);
-    this.#openMore();
+    this.openMore();
   }
 }

@@ -33,13 +33,7 @@ export class Http2Pool extends ClientPool {
       done(found.request(), undefined);
       return undefined;
     }
-    if (this.#isFull && this.size === 0) {
-      this.overflow(done, 'upstream-connections', this.connectionsFull);
-      return undefined;
-    }
-    const pending = this.wait(needsFresh, done);
-    this.#openMore();
-    return pending;
+    return this.wait(needsFresh, done);
   }
 
   protected closeIdleSince(beforeMs: number): void {
@@ -55,7 +49,7 @@ export class Http2Pool extends ClientPool {
     this.#connections.push(connection);
     this.#serve(connection, false);
     if (this.draining) connection.close();
-    this.#openMore();
+    this.openMore();
   }
 
   /** All requests that wait share the connection, and its failure. */
@@ -69,12 +63,8 @@ export class Http2Pool extends ClientPool {
     for (const connection of [...this.#connections]) connection.close();
   }
 
-  get #isFull(): boolean {
-    return this.size >= this.options.limits.connectionsPerEndpointMax;
-  }
-
-  #openMore(): void {
-    if (this.pending.size === 0 || this.opening > 0 || this.#isFull) return;
+  protected openMore(): void {
+    if (this.pending.size === 0 || this.opening > 0 || this.isFull) return;
     // It is unknown yet how many streams a new connection accepts.
     if (this.#connections.every(({ isSettled }) => isSettled)) this.open();
   }
@@ -88,14 +78,14 @@ export class Http2Pool extends ClientPool {
   }
 
   #spread(): void {
-    if (this.opening > 0 || this.size >= spreadConnectionsMax || this.draining || this.#isFull) return;
+    if (this.opening > 0 || this.size >= spreadConnectionsMax || this.draining || this.isFull) return;
     if (performance.now() >= this.#spreadAfterMs) this.open();
   }
 
   #onFree(connection: Http2ClientConnection): void {
     if (this.pending.size === 0) return;
     this.#serve(connection, connection.hasResponded);
-    this.#openMore();
+    this.openMore();
   }
 
   #serve(connection: Http2ClientConnection, used: boolean): void {
@@ -109,6 +99,6 @@ export class Http2Pool extends ClientPool {
   #onClosed(connection: Http2ClientConnection): void {
     const at = this.#connections.indexOf(connection);
     if (at >= 0) this.#connections.splice(at, 1);
-    this.#openMore();
+    this.openMore();
   }
 }
