@@ -11,15 +11,12 @@ import {
   frameType,
   preface,
   pseudo,
-  request,
   rst,
   settings,
 } from '../../test/support/http2-frames.js';
-import { data, get, goAway, RawPeer } from '../../test/support/http2-raw.js';
+import { ask, post, data, get, goAway, RawPeer } from '../../test/support/http2-raw.js';
 import type { ConnectionEnd, Http2Stream } from './http2.js';
 
-const ask = (id: number): Buffer => request(id, ...pseudo());
-const post = (id: number): Buffer => frame(frameType.headers, endHeaders, id, block(...pseudo('/', 'POST')));
 const response = (id: number, flags = endHeaders | endStream): Buffer =>
   frame(frameType.headers, flags, id, block([':status', '200']));
 const pingAck = (number: number): Buffer =>

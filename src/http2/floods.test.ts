@@ -13,11 +13,9 @@ import {
   settings,
   settingsAck,
 } from '../../test/support/http2-frames.js';
-import { data, goAway, RawPeer, setting, windowUpdate } from '../../test/support/http2-raw.js';
+import { ask, post, data, goAway, RawPeer, setting, windowUpdate } from '../../test/support/http2-raw.js';
 import { Bucket, floodRates, queuedControlFramesMax } from './floods.js';
 
-const ask = (id: number): Buffer => request(id, ...pseudo());
-const post = (id: number): Buffer => frame(frameType.headers, endHeaders, id, block(...pseudo('/', 'POST')));
 const ping = frame(frameType.ping, 0, 0, Buffer.alloc(8));
 const priority = frame(frameType.priority, 0, 9, Buffer.alloc(5));
 const malformed = (id: number): Buffer => request(id, [':path', '/']);

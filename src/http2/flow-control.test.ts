@@ -2,22 +2,20 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { until } from '../base/wait.js';
 import { turns } from '../../test/support/http2-engine.js';
+import { rst } from '../../test/support/http2-frames.js';
 import {
-  block,
-  endHeaders,
-  frame,
-  frameType,
-  pseudo,
-  request,
-  rst,
-} from '../../test/support/http2-frames.js';
-import { data, RawPeer, setting, windowUpdate, type SeenStream } from '../../test/support/http2-raw.js';
+  ask,
+  post,
+  data,
+  RawPeer,
+  setting,
+  windowUpdate,
+  type SeenStream,
+} from '../../test/support/http2-raw.js';
 import { bufferedBytes } from './buffered-bytes.js';
 
 /** A POST whose body follows. */
-const post = (id: number): Buffer => frame(frameType.headers, endHeaders, id, block(...pseudo('/', 'POST')));
 /** A request without a body. */
-const ask = (id: number): Buffer => request(id, ...pseudo());
 const first = (peer: RawPeer): SeenStream => peer.streams[0] as SeenStream;
 
 async function opened(peer: RawPeer, ...frames: readonly Buffer[]): Promise<RawPeer> {

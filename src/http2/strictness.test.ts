@@ -8,14 +8,11 @@ import {
   frameType,
   preface,
   pseudo,
-  request,
   rst,
   settings,
 } from '../../test/support/http2-frames.js';
-import { data, get, RawPeer, setting, windowUpdate } from '../../test/support/http2-raw.js';
+import { ask, post, data, get, RawPeer, setting, windowUpdate } from '../../test/support/http2-raw.js';
 
-const ask = (id: number): Buffer => request(id, ...pseudo());
-const post = (id: number): Buffer => frame(frameType.headers, endHeaders, id, block(...pseudo('/', 'POST')));
 const head = (id: number, flags: number, ...pairs: [string, string][]): Buffer =>
   frame(frameType.headers, flags, id, block(...pairs));
 const both = endHeaders | endStream;

@@ -11,7 +11,18 @@ import type {
   TransportListener,
 } from '../../src/http2/http2.js';
 import { engineOptions, turns } from './http2-engine.js';
-import { frame, framesOf, frameType, preface, settings, u32 } from './http2-frames.js';
+import {
+  block,
+  endHeaders,
+  frame,
+  framesOf,
+  frameType,
+  preface,
+  pseudo,
+  request,
+  settings,
+  u32,
+} from './http2-frames.js';
 
 class MemoryTransport implements Transport {
   listener: TransportListener | undefined;
@@ -127,6 +138,10 @@ export class RawPeer {
 
 export const get: Fields = [':method', 'GET', ':scheme', 'http', ':path', '/', ':authority', 'a'];
 
+/** A GET request without a body, and the head of a POST request whose body follows. */
+export const ask = (id: number): Buffer => request(id, ...pseudo());
+export const post = (id: number): Buffer =>
+  frame(frameType.headers, endHeaders, id, block(...pseudo('/', 'POST')));
 export const data = (id: number, length: number, isEnd = false): Buffer =>
   frame(frameType.data, isEnd ? 1 : 0, id, Buffer.alloc(length, 'd'));
 export const windowUpdate = (id: number, bytes: number): Buffer => frame(frameType.window, 0, id, u32(bytes));
