@@ -36,6 +36,12 @@ export interface ServicePolicy extends ServiceSettings {
 export const servicePolicyName = ({ service, port }: Pick<ServicePolicy, 'service' | 'port'>): string =>
   `${service}:${port}`;
 
+/** The Service and port of a resource name: `servicePolicyName` made it. */
+export function parseServicePolicyName(name: string): Pick<ServicePolicy, 'service' | 'port'> {
+  const colon = name.lastIndexOf(':');
+  return { service: name.slice(0, colon) as ServiceKey, port: Number(name.slice(colon + 1)) };
+}
+
 interface Reader {
   readonly expects: string;
   readonly read: (text: string) => Partial<ServiceSettings> | undefined;

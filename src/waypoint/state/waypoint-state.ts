@@ -1,7 +1,7 @@
 /** A worker's state: the mesh and the routes. One writer applies updates. Derived values are cached until the next update. */
 import { claimRankOf, claimRanks, namespaceOfKey } from '../../model/ownership.js';
 import type { Route, RouteKey } from '../../model/route.js';
-import { servicePolicyName, type ServicePolicy } from '../../model/service-policy.js';
+import { parseServicePolicyName, type ServicePolicy } from '../../model/service-policy.js';
 import type { Service } from '../../model/service.js';
 import type { ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
 import { RegexTime } from '../../policy/regex.js';
@@ -51,8 +51,8 @@ export class WaypointState {
   readonly #routes = new Map<RouteKey, Route>();
   /** Keyed by Service and the route's namespace: a lookup never scans the routes of other namespaces. */
   readonly #attached = new Map<string, Map<RouteKey, Route>>();
-  /** By resource name. */
-  readonly #servicePolicies = new Map<string, ServicePolicy>();
+  /** By Service and port: requests look them up, and must not put a name together. */
+  readonly #servicePolicies = new Map<ServiceKey, Map<number, ServicePolicy>>();
   readonly #routings = new Map<string, Routing | undefined>();
   /** For routings made of consumer routes, by the key of `#routings`. `version`: the state's at the last comparison. */
   readonly #consumers = new Map<
@@ -102,8 +102,8 @@ export class WaypointState {
       servicePolicies = [],
       removedServicePolicies = [],
     } = update;
-    for (const name of removedServicePolicies) this.#servicePolicies.delete(name);
-    for (const policy of servicePolicies) this.#servicePolicies.set(servicePolicyName(policy), policy);
+    for (const name of removedServicePolicies) this.#removePolicy(name);
+    for (const policy of servicePolicies) this.#setPolicy(policy);
     // Clusters apply the settings as they apply a mesh update.
     if (servicePolicies.length > 0 || removedServicePolicies.length > 0) this.#version++;
     const change = mesh && this.#changes.of(mesh);
@@ -149,7 +149,7 @@ export class WaypointState {
     return {
       mesh: this.#mesh.full(),
       routes: [...this.#routes.values()],
-      servicePolicies: [...this.#servicePolicies.values()],
+      servicePolicies: this.#allPolicies(),
     };
   }
 
@@ -157,15 +157,30 @@ export class WaypointState {
     return {
       ...this.#mesh.dump(),
       routes: [...this.#routes.values()],
-      servicePolicies: [...this.#servicePolicies.values()],
+      servicePolicies: this.#allPolicies(),
     };
   }
 
   /** The settings of a Service's port; undefined: the waypoint's own apply. */
   policyOf(service: ServiceKey, port: number): ServicePolicy | undefined {
-    return this.#servicePolicies.size === 0
-      ? undefined
-      : this.#servicePolicies.get(servicePolicyName({ service, port }));
+    return this.#servicePolicies.get(service)?.get(port);
+  }
+
+  #setPolicy(policy: ServicePolicy): void {
+    let ports = this.#servicePolicies.get(policy.service);
+    if (!ports) this.#servicePolicies.set(policy.service, (ports = new Map()));
+    ports.set(policy.port, policy);
+  }
+
+  #removePolicy(name: string): void {
+    const { service, port } = parseServicePolicyName(name);
+    const ports = this.#servicePolicies.get(service);
+    ports?.delete(port);
+    if (ports?.size === 0) this.#servicePolicies.delete(service);
+  }
+
+  #allPolicies(): ServicePolicy[] {
+    return [...this.#servicePolicies.values()].flatMap((ports) => [...ports.values()]);
   }
 
   /** The routes for a client's requests to a Service's port; undefined if no route applies. */
