@@ -49,6 +49,7 @@ const context: ConnectionContext = {
   onUnreadable: () => undefined,
   onDetected: () => undefined,
   onRelay: () => undefined,
+  onAction: () => undefined,
 };
 const service = state.view.service(config.service);
 if (!service) throw new Error(`${config.service} is not in the configuration`);

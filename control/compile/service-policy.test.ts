@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
+import type { LoadBalancing } from '../../src/discovery/gen/weft.js';
 import type { ServicePolicy } from '../../src/model/service-policy.js';
 import type { MeshObject, ServiceObject } from '../objects/objects.js';
 import { objectKey } from '../objects/object-key.js';
@@ -15,27 +16,30 @@ const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion:
 const lb = 'weft.dev/load-balancing';
 const idle = 'weft.dev/stream-idle-timeout';
 
+const random: LoadBalancing = { kind: { $case: 'random', value: {} }, slowStart: undefined };
+const roundRobin: LoadBalancing = { kind: { $case: 'roundRobin', value: {} }, slowStart: undefined };
+
 test('merging takes each field from the most specific layer that sets it, and names that layer', () => {
   const mesh: Layer = {
     origin: 'mesh',
-    settings: { loadBalancing: 'random', streamIdleMs: 1, bodyIdleMs: 1 },
+    settings: { loadBalancing: random, streamIdleMs: 1, bodyIdleMs: 1 },
   };
   const gateway: Layer = { origin: 'gateway', settings: { streamIdleMs: 2, retryBudgetPercent: 20 } };
   const namespace: Layer = { origin: 'namespace', settings: {} };
   const service: Layer = { origin: 'service', settings: { streamIdleMs: 0 } };
-  const port: Layer = { origin: 'port', settings: { loadBalancing: 'round-robin' } };
+  const port: Layer = { origin: 'port', settings: { loadBalancing: roundRobin } };
   const cases: readonly (readonly [readonly Layer[], object, string])[] = [
     [[], {}, ''],
     [[namespace], {}, ''],
     [[mesh], mesh.settings, 'bodyIdleMs=mesh loadBalancing=mesh streamIdleMs=mesh'],
     [
       [mesh, gateway, namespace],
-      { loadBalancing: 'random', streamIdleMs: 2, bodyIdleMs: 1, retryBudgetPercent: 20 },
+      { loadBalancing: random, streamIdleMs: 2, bodyIdleMs: 1, retryBudgetPercent: 20 },
       'bodyIdleMs=mesh loadBalancing=mesh retryBudgetPercent=gateway streamIdleMs=gateway',
     ],
     [
       [mesh, gateway, namespace, service, port],
-      { loadBalancing: 'round-robin', streamIdleMs: 0, bodyIdleMs: 1, retryBudgetPercent: 20 },
+      { loadBalancing: roundRobin, streamIdleMs: 0, bodyIdleMs: 1, retryBudgetPercent: 20 },
       'bodyIdleMs=mesh loadBalancing=port retryBudgetPercent=gateway streamIdleMs=service',
     ],
     [[port, mesh], mesh.settings, 'bodyIdleMs=mesh loadBalancing=mesh streamIdleMs=mesh'],
@@ -88,7 +92,8 @@ const policies = (compiler: Compiler): readonly { readonly node: string; readonl
   [...compiler.all()].flatMap((one) => (one.kind === 'servicePolicy' ? [one] : []));
 const described = (compiler: Compiler): string[] =>
   policies(compiler).map(
-    ({ node, value }) => `${node} ${value.port} ${value.loadBalancing ?? '-'} ${value.streamIdleMs ?? '-'}`,
+    ({ node, value }) =>
+      `${node} ${value.port} ${value.loadBalancing?.kind?.$case ?? '-'} ${value.streamIdleMs ?? '-'}`,
   );
 
 test('a Service with a waypoint has one policy per TCP port, merged from mesh, Gateway, Namespace, Service and port', () => {
@@ -101,7 +106,7 @@ test('a Service with a waypoint has one policy per TCP port, merged from mesh, G
     ],
     settings,
   );
-  assert.deepEqual(described(all), ['waypoint:shop/wp 80 round-robin 3000', 'waypoint:shop/wp 81 random 0']);
+  assert.deepEqual(described(all), ['waypoint:shop/wp 80 roundRobin 3000', 'waypoint:shop/wp 81 random 0']);
   assert.deepEqual(policies(all)[0]?.value.origins, [
     { setting: 'loadBalancing', object: 'Service shop/api port 80' },
     { setting: 'streamIdleMs', object: 'Namespace shop' },

@@ -5,33 +5,62 @@
 import type * as pb from '../discovery/gen/weft.js';
 import { durationMsOf, idleMsMax } from './duration.js';
 import type { Annotations } from './labels.js';
+import type { RouteFilter } from './route.js';
 import type { ServiceKey } from './workload.js';
 
+/** The balancers that an annotation can choose. A TrafficPolicy can choose any. */
 export const loadBalancingKinds = ['round-robin', 'least-request', 'random'] as const;
-export type LoadBalancing = (typeof loadBalancingKinds)[number];
+const annotated: Readonly<Record<(typeof loadBalancingKinds)[number], pb.LoadBalancing>> = {
+  'round-robin': { kind: { $case: 'roundRobin', value: {} }, slowStart: undefined },
+  'least-request': { kind: { $case: 'leastRequest', value: { choices: 2 } }, slowStart: undefined },
+  random: { kind: { $case: 'random', value: {} }, slowStart: undefined },
+};
+
+/** The parts of a request that rate limits count by. */
+export const rateLimitKeyKinds = [
+  'client-identity',
+  'client-namespace',
+  'client-address',
+  'header',
+  'cookie',
+  'query',
+  'path',
+  'method',
+  'route',
+] as const;
+/** The parts of a request that a balancer hashes. */
+export const hashKeyKinds = ['header', 'cookie', 'query', 'client-identity', 'client-address'] as const;
+/** Conditions of Envoy's `retry_on` without a list of their own. */
+export const retryConditionKinds = [
+  '5xx',
+  'gateway-error',
+  'reset',
+  'connect-failure',
+  'refused-stream',
+] as const;
+
+/** Settings of some clients, merged with the port's own. */
+export interface ClientPolicy extends Omit<pb.ClientPolicy, 'filters'> {
+  readonly filters: readonly RouteFilter[];
+}
 
 /** Each field is set by one object. An absent field leaves the value of a less specific object, at last the waypoint's own. */
-export interface ServiceSettings extends Pick<
-  pb.ServicePolicy,
-  | 'bodyIdleMs'
-  | 'streamIdleMs'
-  | 'requestsMax'
-  | 'pendingRequestsMax'
-  | 'retryBudgetPercent'
-  | 'retryBudgetMin'
-> {
-  readonly loadBalancing?: LoadBalancing;
-}
+export type ServiceSettings = Partial<
+  Omit<pb.ServicePolicy, 'service' | 'port' | 'origins' | 'filters' | 'clients'>
+> & {
+  readonly filters?: readonly RouteFilter[];
+  readonly clients?: readonly ClientPolicy[];
+};
 export type SettingName = keyof ServiceSettings;
 
-export interface ServicePolicy extends ServiceSettings {
+export type ServicePolicy = ServiceSettings & {
   readonly service: ServiceKey;
   readonly port: number;
   /** The object that set each field, as `<Kind> <namespace>/<name>`. */
   readonly origins: readonly pb.SettingOrigin[];
   /** Why requests to the port are refused: the policy has a part that this version does not know. */
   readonly closed?: string;
-}
+};
 
 export const servicePolicyName = ({ service, port }: Pick<ServicePolicy, 'service' | 'port'>): string =>
   `${service}:${port}`;
@@ -47,7 +76,9 @@ interface Reader {
   readonly read: (text: string) => Partial<ServiceSettings> | undefined;
 }
 
-type NumberName = Exclude<SettingName, 'loadBalancing'>;
+type NumberName = {
+  [Name in SettingName]: ServiceSettings[Name] extends number | undefined ? Name : never;
+}[SettingName];
 const whole = (name: NumberName, min: number, max: number): Reader => ({
   expects: `expected a whole number from ${min} to ${max}`,
   read: (text) => {
@@ -66,8 +97,8 @@ const readers: Readonly<Record<string, Reader>> = {
   'weft.dev/load-balancing': {
     expects: `expected ${loadBalancingKinds.join(', ')}`,
     read: (text) => {
-      const loadBalancing = loadBalancingKinds.find((kind) => kind === text);
-      return loadBalancing && { loadBalancing };
+      const kind = loadBalancingKinds.find((one) => one === text);
+      return kind && { loadBalancing: annotated[kind] };
     },
   },
   'weft.dev/stream-idle-timeout': duration('streamIdleMs'),

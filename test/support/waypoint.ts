@@ -10,7 +10,6 @@ import type { SpiffeId } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/route.js';
 import type { AppProtocol, WaypointRef } from '../../src/model/workload.js';
-import { portChainOf } from '../../src/waypoint/filters/chain.js';
 import type { StagedFilter } from '../../src/waypoint/filters/filter.js';
 import { clientOf } from '../../src/waypoint/listener/client.js';
 import { serveConnection } from '../../src/waypoint/listener/connection.js';
@@ -59,6 +58,8 @@ export interface TestWaypoint {
   readonly destination: Destination;
   /** Results of protocol detection. */
   readonly detected: string[];
+  /** `<feature> <mode> <policy>` */
+  readonly actions: string[];
   /** Refusal reason of each TCP connection; undefined if it was not refused. */
   readonly relayed: (string | undefined)[];
   /** Returns the number of connections and requests that were authorized again. */
@@ -94,7 +95,7 @@ export function meshOf(
 
 export async function startWaypoint(t: TestContext, options: WaypointOptions): Promise<TestWaypoint> {
   const limits = { ...defaultLimits, ...options.limits };
-  const state = new WaypointState('node-1', key('waypoint'), portChainOf(options.filters));
+  const state = new WaypointState('node-1', key('waypoint'), options.filters);
   state.apply({
     mesh: { ...meshOf(options.backends, options.protocol), policies: options.policies ?? [] },
     routes: options.routes ?? [],
@@ -105,6 +106,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const limitsReached: string[] = [];
   const mirrored: string[] = [];
   const detected: string[] = [];
+  const actions: string[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
   const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit));
@@ -122,6 +124,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onMirrorEnd: (result) => keep(mirrored, result),
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
+    onAction: ({ feature, mode, policy }) => keep(actions, `${feature} ${mode} ${policy}`),
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
     onDetected: (result) => keep(detected, result),
     onRelay: (_client, _destination, _endpoint, refused) => keep(relayed, refused),
@@ -160,6 +163,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     limitsReached,
     mirrored,
     detected,
+    actions,
     destination,
     relayed,
     apply: (update) => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { LoadBalancing } from '../gen/weft.js';
 import { filter } from '../../../test/support/filters.js';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { parseIp } from '../../model/address.js';
@@ -99,6 +100,8 @@ const read = (
 };
 const allowed = (value: AuthorizationPolicy, account: string): boolean =>
   authorize([value], attributes(account)).allowed;
+
+const random: LoadBalancing = { kind: { $case: 'random', value: {} }, slowStart: undefined };
 
 test('ALLOW: a match with a restriction of a newer version allows nothing; the other matches allow', () => {
   for (const path of [[5, 1, 2], [5, 1, 2, 11], [5, 1], [5]]) {
@@ -273,12 +276,12 @@ test('a route of an unknown kind closes its parents until it is removed by name'
 });
 
 test('an unknown setting of a Service port closes the port; unknown balancing and information do not', () => {
-  const bytes = encodeServicePolicy({ service: api, port: 80, origins: [], loadBalancing: 'random' });
+  const bytes = encodeServicePolicy({ service: api, port: 80, origins: [], loadBalancing: random });
   const name = `${api}:80`;
   const unknown = readServicePolicy(name, withField(bytes, 50));
   assert.deepEqual(unknown.problems, ['ServicePolicy: field 50 is not known']);
   assert.equal(unknown.value?.closed, 'ServicePolicy: field 50 is not known');
-  assert.equal(unknown.value.loadBalancing, 'random');
+  assert.deepEqual(unknown.value.loadBalancing, random);
   const balancing = inside(bytes, [2003], () => withField(Buffer.alloc(0), ignorableFrom + 99));
   const { value, problems } = readServicePolicy(name, balancing);
   assert.deepEqual([value, problems], [{ service: api, port: 80, origins: [] }, []]);

@@ -14,6 +14,7 @@ import {
   type SessionPersistence,
   type ValueMatch,
 } from '../../model/route.js';
+import { hashKeyKinds, rateLimitKeyKinds, retryConditionKinds } from '../../model/service-policy.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { routeShape } from '../gen/shapes.js';
 import * as pb from '../gen/weft.js';
@@ -224,13 +225,16 @@ export function readRoute(
   return { value, problems };
 }
 
-/** Values of the fields of `weft.v1.Route` and its parts that have a fixed set of values. */
+/** Values of the fields of `weft.v1.Route`, `weft.v1.ServicePolicy` and their parts that have a fixed set of values. */
 export const routeValues: Readonly<Record<string, readonly string[]>> = {
   'Route.kind': routeKinds,
   'RouteMatch.path_kind': pathKinds,
   'ValueMatch.kind': valueKinds,
   'PathChange.kind': pathChangeKinds,
   'SessionPersistence.kind': sessionKinds,
+  'RateLimitKey.kind': rateLimitKeyKinds,
+  'HashKey.kind': hashKeyKinds,
+  'RetryPolicy.condition_kind': retryConditionKinds,
 };
 
 /** Decodes a route; any unknown part is an error. */

@@ -3,27 +3,38 @@
  * cannot be decoded closes its port: the part may be a limit or a check.
  */
 import { errorText } from '../../base/errors.js';
-import type { LoadBalancing, ServicePolicy } from '../../model/service-policy.js';
+import type { RouteFilter } from '../../model/route.js';
+import type { ServicePolicy } from '../../model/service-policy.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { servicePolicyShape } from '../gen/shapes.js';
 import * as pb from '../gen/weft.js';
 import { need, portNumber, type ReadResult } from './decoding.js';
 import { unknownFields, unknownText } from './unknown-fields.js';
 
-type Member = NonNullable<pb.LoadBalancing['kind']>;
-const members: Readonly<Record<LoadBalancing, Member>> = {
-  'round-robin': { $case: 'roundRobin', value: {} },
-  'least-request': { $case: 'leastRequest', value: {} },
-  random: { $case: 'random', value: {} },
-};
-const kindOf = (member: Member): LoadBalancing | undefined =>
-  (Object.keys(members) as LoadBalancing[]).find((kind) => members[kind].$case === member.$case);
+/** Fields that the generated encoder wants named. */
+const absent = pb.ServicePolicy.fromPartial({});
 
-export const encodeServicePolicy = ({ loadBalancing, ...policy }: ServicePolicy): Uint8Array =>
-  pb.ServicePolicy.encode({
-    ...policy,
-    loadBalancing: loadBalancing && { kind: members[loadBalancing] },
+const encodeFilters = (filters: readonly RouteFilter[]): pb.RouteFilter[] =>
+  filters.map((filter) => ({ filter }));
+
+export function encodeServicePolicy(policy: ServicePolicy): Uint8Array {
+  const { filters = [], clients = [], healthChecks = [], closed: _, ...fields } = policy;
+  return pb.ServicePolicy.encode({
+    ...absent,
+    ...fields,
+    filters: encodeFilters(filters),
+    clients: clients.map((client) => ({ ...client, filters: encodeFilters(client.filters) })),
+    healthChecks,
   }).finish();
+}
+
+/** A filter without a member that this version knows has an unknown field, which closes the port. */
+const decodeFilters = (filters: readonly pb.RouteFilter[]): RouteFilter[] =>
+  filters.flatMap(({ filter }) => (filter ? [filter] : []));
+
+/** Without the fields that were not sent. */
+const defined = <T extends object>(fields: T): T =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as T;
 
 /**
  * Reads a policy. An unknown part closes the port, whose name the resource name states if it cannot be read elsewhere.
@@ -31,14 +42,20 @@ export const encodeServicePolicy = ({ loadBalancing, ...policy }: ServicePolicy)
  */
 export function readServicePolicy(name: string, bytes: Uint8Array): ReadResult<ServicePolicy> {
   try {
-    const { service, port, loadBalancing, ...message } = pb.ServicePolicy.decode(bytes);
+    const { service, port, origins, filters, clients, healthChecks, loadBalancing, ...message } =
+      pb.ServicePolicy.decode(bytes);
     const problems = unknownFields(bytes, servicePolicyShape).map(unknownText);
-    const balancing = loadBalancing?.kind && kindOf(loadBalancing.kind);
     const value: ServicePolicy = {
-      ...message,
+      ...defined(message),
+      origins,
+      ...(loadBalancing?.kind ? { loadBalancing } : {}),
       service: need(service, 'service') as ServiceKey,
       port: portNumber(port),
-      ...(balancing ? { loadBalancing: balancing } : {}),
+      ...(filters.length > 0 ? { filters: decodeFilters(filters) } : {}),
+      ...(clients.length > 0
+        ? { clients: clients.map((client) => ({ ...client, filters: decodeFilters(client.filters) })) }
+        : {}),
+      ...(healthChecks.length > 0 ? { healthChecks } : {}),
       ...(problems[0] === undefined ? {} : { closed: problems[0] }),
     };
     return { value, problems };

@@ -59,7 +59,7 @@ export const pathChangeShape: Shape = { name: 'PathChange', fields: { 1: ['kind'
 
 export const backendTargetShape: Shape = { name: 'BackendTarget', fields: { 1: ['service'], 2: ['port'], 3: ['invalid'] } };
 
-export const routeFilterShape: Shape = { name: 'RouteFilter', fields: { 1: ['request_headers', () => headerFilterShape], 2: ['response_headers', () => headerFilterShape], 3: ['redirect', () => redirectFilterShape], 4: ['rewrite', () => rewriteFilterShape], 5: ['mirror', () => mirrorFilterShape], 6: ['cors', () => corsFilterShape], 7: ['via', () => viaFilterShape] } };
+export const routeFilterShape: Shape = { name: 'RouteFilter', fields: { 1: ['request_headers', () => headerFilterShape], 2: ['response_headers', () => headerFilterShape], 3: ['redirect', () => redirectFilterShape], 4: ['rewrite', () => rewriteFilterShape], 5: ['mirror', () => mirrorFilterShape], 6: ['cors', () => corsFilterShape], 7: ['via', () => viaFilterShape], 8: ['load_shedding', () => loadSheddingFilterShape], 9: ['local_rate_limit', () => localRateLimitFilterShape], 10: ['global_rate_limit', () => globalRateLimitFilterShape], 11: ['fault', () => faultFilterShape] } };
 
 export const headerFilterShape: Shape = { name: 'HeaderFilter', fields: { 1: ['set', () => headerPairShape], 2: ['add', () => headerPairShape], 3: ['remove'] } };
 
@@ -73,22 +73,70 @@ export const corsFilterShape: Shape = { name: 'CorsFilter', fields: { 1: ['allow
 
 export const viaFilterShape: Shape = { name: 'ViaFilter', fields: { 1: ['pseudonym'] } };
 
+export const loadSheddingFilterShape: Shape = { name: 'LoadSheddingFilter', fields: { 1: ['name'], 2: ['adaptive_concurrency', () => adaptiveConcurrencyShape], 3: ['event_loop_delay_ms_max'], 4: ['memory_bytes_max'], 5: ['priority_matches', () => routeMatchShape], 6: ['priority_clients', () => clientMatchShape], 7: ['dry_run'] } };
+
+export const adaptiveConcurrencyShape: Shape = { name: 'AdaptiveConcurrency', fields: { 1: ['sample_percentile'], 2: ['update_interval_ms'], 3: ['min_rtt_interval_ms'], 4: ['min_rtt_requests'], 5: ['min_concurrency'], 6: ['concurrency_max'], 7: ['buffer_percent'], 8: ['jitter_percent'] } };
+
+export const rateLimitKeyShape: Shape = { name: 'RateLimitKey', fields: { 1: ['kind', 'values'], 2: ['name'] } };
+
+export const localRateLimitFilterShape: Shape = { name: 'LocalRateLimitFilter', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['keys', () => rateLimitKeyShape], 4: ['requests'], 5: ['per_ms'], 6: ['burst'], 7: ['dry_run'] } };
+
+export const globalRateLimitFilterShape: Shape = { name: 'GlobalRateLimitFilter', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['keys', () => rateLimitKeyShape], 4: ['requests'], 5: ['per_ms'], 6: ['dry_run'], 7: ['fail_closed'], 8: ['timeout_ms'], 9: ['service', () => rateLimitServiceShape] } };
+
+export const rateLimitServiceShape: Shape = { name: 'RateLimitService', fields: { 1: ['target', () => backendTargetShape], 2: ['domain'] } };
+
+export const faultFilterShape: Shape = { name: 'FaultFilter', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['delay_ms'], 4: ['delay_ppm'], 5: ['http_status'], 6: ['grpc_status'], 7: ['reset'], 8: ['abort_ppm'], 9: ['until_ms'], 10: ['active_max'], 11: ['dry_run'] } };
+
 export const routeBackendShape: Shape = { name: 'RouteBackend', fields: { 1: ['target', () => backendTargetShape], 2: ['weight'], 3: ['filters', () => routeFilterShape] } };
 
 export const routeRetryShape: Shape = { name: 'RouteRetry', fields: { 1: ['codes'], 2: ['attempts'], 3: ['backoff_ms'] } };
 
 export const sessionPersistenceShape: Shape = { name: 'SessionPersistence', fields: { 1: ['kind', 'values'], 2: ['name'], 3: ['absolute_timeout_ms'], 4: ['idle_timeout_ms'], 5: ['permanent'] } };
 
-export const servicePolicyShape: Shape = { name: 'ServicePolicy', fields: { 1: ['service'], 2: ['port'], 3: ['requests_max'], 4: ['pending_requests_max'], 5: ['retry_budget_percent'], 6: ['retry_budget_min'], 2000: ['origins', () => settingOriginShape], 2001: ['body_idle_ms'], 2002: ['stream_idle_ms'], 2003: ['load_balancing', () => loadBalancingShape] } };
+export const servicePolicyShape: Shape = { name: 'ServicePolicy', fields: { 1: ['service'], 2: ['port'], 3: ['requests_max'], 4: ['pending_requests_max'], 5: ['retry_budget_percent'], 6: ['retry_budget_min'], 7: ['filters', () => routeFilterShape], 8: ['clients', () => clientPolicyShape], 9: ['connections_max'], 10: ['requests_per_connection_max'], 11: ['pending_timeout_ms'], 12: ['client_connections_max'], 13: ['client_requests_max'], 14: ['client_pending_requests_max'], 15: ['circuit_breaker_dry_run'], 16: ['endpoint_tls', () => endpointTlsShape], 2000: ['origins', () => settingOriginShape], 2001: ['body_idle_ms'], 2002: ['stream_idle_ms'], 2003: ['load_balancing', () => loadBalancingShape], 2004: ['locality', () => localityPolicyShape], 2005: ['outlier_detection', () => outlierDetectionShape], 2006: ['health_checks', () => healthCheckShape], 2007: ['retry', () => retryPolicyShape], 2008: ['timeouts', () => timeoutsShape] } };
+
+export const clientMatchShape: Shape = { name: 'ClientMatch', fields: { 1: ['namespace'], 2: ['service_account'] } };
+
+export const clientPolicyShape: Shape = { name: 'ClientPolicy', fields: { 1: ['from', () => clientMatchShape], 2: ['filters', () => routeFilterShape], 2000: ['retry', () => retryPolicyShape], 2001: ['timeouts', () => timeoutsShape], 2002: ['origins', () => settingOriginShape] } };
+
+export const endpointTlsShape: Shape = { name: 'EndpointTls', fields: { 1: ['hostname'], 2: ['ca_certificates'], 3: ['dns_names'], 4: ['uris'] } };
+
+export const localityPolicyShape: Shape = { name: 'LocalityPolicy', fields: { 1: ['preference'], 2: ['overprovisioning_percent'], 3: ['panic_percent'], 4: ['min_endpoints'] } };
+
+export const outlierDetectionShape: Shape = { name: 'OutlierDetection', fields: { 1: ['consecutive_5xx'], 2: ['consecutive_gateway_errors'], 3: ['consecutive_local_failures'], 4: ['interval_ms'], 5: ['base_ejection_ms'], 6: ['ejection_ms_max'], 7: ['ejection_jitter_ms'], 8: ['ejected_percent_max'], 9: ['always_eject_one'], 10: ['success_rate_hosts_min'], 11: ['success_rate_requests_min'], 12: ['success_rate_stdev_factor'], 13: ['failure_percent'], 14: ['failure_percent_hosts_min'], 15: ['failure_percent_requests_min'], 16: ['dry_run'] } };
+
+export const healthCheckShape: Shape = { name: 'HealthCheck', fields: { 1: ['http', () => httpCheckShape], 2: ['grpc', () => grpcCheckShape], 3: ['tcp', () => tcpCheckShape], 4: ['port'], 5: ['interval_ms'], 6: ['timeout_ms'], 7: ['jitter_percent'], 8: ['healthy_threshold'], 9: ['unhealthy_threshold'], 10: ['dry_run'] } };
+
+export const httpCheckShape: Shape = { name: 'HttpCheck', fields: { 1: ['path'], 2: ['host'], 3: ['method'], 4: ['statuses', () => statusRangeShape], 5: ['headers', () => headerPairShape] } };
+
+export const statusRangeShape: Shape = { name: 'StatusRange', fields: { 1: ['first'], 2: ['last'] } };
+
+export const grpcCheckShape: Shape = { name: 'GrpcCheck', fields: { 1: ['service'] } };
+
+export const tcpCheckShape: Shape = { name: 'TcpCheck', fields: { 1: ['send'], 2: ['receive'] } };
+
+export const retryPolicyShape: Shape = { name: 'RetryPolicy', fields: { 1: ['condition_kind', 'values'], 2: ['codes'], 3: ['grpc_codes'], 4: ['attempts'], 5: ['per_try_timeout_ms'], 6: ['backoff_base_ms'], 7: ['backoff_ms_max'], 8: ['retry_after_ms_max'], 9: ['unsafe_methods'], 10: ['hedge'], 11: ['dry_run'] } };
+
+export const timeoutsShape: Shape = { name: 'Timeouts', fields: { 1: ['request_ms'], 2: ['connect_ms'], 3: ['connection_idle_ms'], 4: ['stream_ms_max'], 5: ['tcp_idle_ms'] } };
 
 export const settingOriginShape: Shape = { name: 'SettingOrigin', fields: { 1: ['setting'], 2: ['object'] } };
 
-export const loadBalancingShape: Shape = { name: 'LoadBalancing', fields: { 2000: ['round_robin', () => roundRobinShape], 2001: ['least_request', () => leastRequestShape], 2002: ['random', () => randomShape] } };
+export const loadBalancingShape: Shape = { name: 'LoadBalancing', fields: { 2000: ['round_robin', () => roundRobinShape], 2001: ['least_request', () => leastRequestShape], 2002: ['random', () => randomShape], 2003: ['ring_hash', () => ringHashShape], 2004: ['maglev', () => maglevShape], 2005: ['peak_ewma', () => peakEwmaShape], 2006: ['slow_start', () => slowStartShape] } };
 
 export const roundRobinShape: Shape = { name: 'RoundRobin', fields: {  } };
 
-export const leastRequestShape: Shape = { name: 'LeastRequest', fields: {  } };
+export const leastRequestShape: Shape = { name: 'LeastRequest', fields: { 1: ['choices'] } };
 
 export const randomShape: Shape = { name: 'Random', fields: {  } };
+
+export const ringHashShape: Shape = { name: 'RingHash', fields: { 1: ['keys', () => hashKeyShape], 2: ['ring_size_min'], 3: ['ring_size_max'] } };
+
+export const maglevShape: Shape = { name: 'Maglev', fields: { 1: ['keys', () => hashKeyShape], 2: ['table_size'] } };
+
+export const hashKeyShape: Shape = { name: 'HashKey', fields: { 1: ['kind', 'values'], 2: ['name'], 3: ['cookie_ttl_ms'], 4: ['cookie_path'] } };
+
+export const peakEwmaShape: Shape = { name: 'PeakEwma', fields: { 1: ['decay_ms'] } };
+
+export const slowStartShape: Shape = { name: 'SlowStart', fields: { 1: ['window_ms'], 2: ['aggression'], 3: ['min_weight_percent'] } };
 
 export const trustShape: Shape = { name: 'Trust', fields: { 1: ['version'] } };

@@ -185,6 +185,10 @@ export interface RouteFilter {
     | { readonly $case: "mirror"; readonly value: MirrorFilter }
     | { readonly $case: "cors"; readonly value: CorsFilter }
     | { readonly $case: "via"; readonly value: ViaFilter }
+    | { readonly $case: "loadShedding"; readonly value: LoadSheddingFilter }
+    | { readonly $case: "localRateLimit"; readonly value: LocalRateLimitFilter }
+    | { readonly $case: "globalRateLimit"; readonly value: GlobalRateLimitFilter }
+    | { readonly $case: "fault"; readonly value: FaultFilter }
     | undefined;
 }
 
@@ -226,6 +230,98 @@ export interface CorsFilter {
 export interface ViaFilter {
   /** The name of the waypoint in Via fields: a token, or host[:port]. */
   readonly pseudonym: string;
+}
+
+/** Refuses requests with 503 (flag OM) while the waypoint or the endpoints have too much to do. */
+export interface LoadSheddingFilter {
+  /** The policy and its part, for logs and metrics. */
+  readonly name: string;
+  readonly adaptiveConcurrency:
+    | AdaptiveConcurrency
+    | undefined;
+  /** 0: no limit. The same for the next field. */
+  readonly eventLoopDelayMsMax: number;
+  /** Of the worker's process. */
+  readonly memoryBytesMax: number;
+  /** Requests that pass. Health checks pass by being matched here. */
+  readonly priorityMatches: readonly RouteMatch[];
+  readonly priorityClients: readonly ClientMatch[];
+  readonly dryRun: boolean;
+}
+
+/** Envoy's gradient controller. Its fields have Envoy's meanings and defaults; the control plane fills them in. */
+export interface AdaptiveConcurrency {
+  readonly samplePercentile: number;
+  readonly updateIntervalMs: number;
+  readonly minRttIntervalMs: number;
+  readonly minRttRequests: number;
+  readonly minConcurrency: number;
+  readonly concurrencyMax: number;
+  readonly bufferPercent: number;
+  readonly jitterPercent: number;
+}
+
+export interface RateLimitKey {
+  readonly kind: string;
+  /** Of a header, query parameter or cookie. */
+  readonly name: string;
+}
+
+/** A token bucket for each combination of the keys' values. A request that lacks a header of the keys is not limited. */
+export interface LocalRateLimitFilter {
+  /** The policy and its part. Buckets belong to it, so they survive changes of the limit. */
+  readonly name: string;
+  readonly matches: readonly RouteMatch[];
+  readonly keys: readonly RateLimitKey[];
+  readonly requests: number;
+  readonly perMs: number;
+  /** The bucket's size, at least 1. */
+  readonly burst: number;
+  readonly dryRun: boolean;
+}
+
+/** A limit that all replicas share, counted by a rate limit service (Envoy's rate limit API v3). */
+export interface GlobalRateLimitFilter {
+  readonly name: string;
+  readonly matches: readonly RouteMatch[];
+  readonly keys: readonly RateLimitKey[];
+  readonly requests: number;
+  /** One second, minute, hour or day, as the API allows. */
+  readonly perMs: number;
+  readonly dryRun: boolean;
+  /** What happens to requests while the service gives no answer: they pass, or they get 503. */
+  readonly failClosed: boolean;
+  readonly timeoutMs: number;
+  /** Absent: Weft's own service. Present: a service of the mesh that speaks the API. */
+  readonly service: RateLimitService | undefined;
+}
+
+export interface RateLimitService {
+  readonly target:
+    | BackendTarget
+    | undefined;
+  /** The domain of the API. */
+  readonly domain: string;
+}
+
+/** Injects faults into requests. All percentages are in parts per million. */
+export interface FaultFilter {
+  readonly name: string;
+  readonly matches: readonly RouteMatch[];
+  readonly delayMs: number;
+  readonly delayPpm: number;
+  /** The abort: one of an HTTP status, a gRPC status, or a reset of the connection. */
+  readonly abort:
+    | { readonly $case: "httpStatus"; readonly value: number }
+    | { readonly $case: "grpcStatus"; readonly value: number }
+    | { readonly $case: "reset"; readonly value: boolean }
+    | undefined;
+  readonly abortPpm: number;
+  /** Milliseconds since the epoch, after which no fault is injected. 0: no limit. */
+  readonly untilMs: number;
+  /** Requests that are delayed at the same time, in one worker. */
+  readonly activeMax: number;
+  readonly dryRun: boolean;
 }
 
 export interface RouteBackend {
@@ -274,12 +370,187 @@ export interface ServicePolicy {
   readonly retryBudgetMin?:
     | number
     | undefined;
+  /** Filters of all requests to the port. Stages order them. The same for the filters of `clients`. */
+  readonly filters: readonly RouteFilter[];
+  /**
+   * Settings for some clients in place of those above. The first whose `from` matches the client applies. The control plane has merged
+   * them with the port's own: what is absent there is absent.
+   */
+  readonly clients: readonly ClientPolicy[];
+  /** Limits across the workers of a waypoint, each absent for none. Connections to endpoints, and requests of one connection. */
+  readonly connectionsMax?: number | undefined;
+  readonly requestsPerConnectionMax?:
+    | number
+    | undefined;
+  /** How long a request waits for a connection. */
+  readonly pendingTimeoutMs?:
+    | number
+    | undefined;
+  /** The limits of one client identity. */
+  readonly clientConnectionsMax?: number | undefined;
+  readonly clientRequestsMax?: number | undefined;
+  readonly clientPendingRequestsMax?:
+    | number
+    | undefined;
+  /** The limits of the circuit breaker are counted and not enforced. */
+  readonly circuitBreakerDryRun?: boolean | undefined;
+  readonly endpointTls:
+    | EndpointTls
+    | undefined;
   /** The object that set each field, for explanations. */
   readonly origins: readonly SettingOrigin[];
   /** 0: no timeout. The same for the next field. */
   readonly bodyIdleMs?: number | undefined;
   readonly streamIdleMs?: number | undefined;
   readonly loadBalancing: LoadBalancing | undefined;
+  readonly locality: LocalityPolicy | undefined;
+  readonly outlierDetection: OutlierDetection | undefined;
+  readonly healthChecks: readonly HealthCheck[];
+  readonly retry: RetryPolicy | undefined;
+  readonly timeouts: Timeouts | undefined;
+}
+
+export interface ClientMatch {
+  readonly namespace: string;
+  /** Empty: every service account of the namespace. */
+  readonly serviceAccount: string;
+}
+
+export interface ClientPolicy {
+  readonly from: readonly ClientMatch[];
+  readonly filters: readonly RouteFilter[];
+  readonly retry: RetryPolicy | undefined;
+  readonly timeouts: Timeouts | undefined;
+  readonly origins: readonly SettingOrigin[];
+}
+
+/** TLS inside of the tunnel, to endpoints that speak it (BackendTLSPolicy). */
+export interface EndpointTls {
+  /** The name that the endpoint's certificate must have, and that is sent as SNI. */
+  readonly hostname: string;
+  /** PEM. Empty: the roots of the system. */
+  readonly caCertificates: string;
+  /** Names of which the certificate must have one, in place of the hostname. */
+  readonly dnsNames: readonly string[];
+  readonly uris: readonly string[];
+}
+
+/** Preference of near endpoints, and when requests go to others. */
+export interface LocalityPolicy {
+  /** Scopes from the widest to the narrowest: region, zone, node. Empty: the Service's own preference. */
+  readonly preference: readonly string[];
+  /** A level keeps its requests while its share of healthy endpoints times this is at least 100 (Envoy: 140). */
+  readonly overprovisioningPercent: number;
+  /** Below this share of healthy endpoints in all levels, all endpoints count as healthy (Envoy: 50). 0: never. */
+  readonly panicPercent: number;
+  /** With fewer healthy endpoints in a level than this, its requests go on to the next. 0: no minimum. */
+  readonly minEndpoints: number;
+}
+
+/** Envoy's outlier detection. The control plane fills in Envoy's defaults. A count of 0 switches its detector off. */
+export interface OutlierDetection {
+  readonly consecutive5xx: number;
+  readonly consecutiveGatewayErrors: number;
+  readonly consecutiveLocalFailures: number;
+  readonly intervalMs: number;
+  readonly baseEjectionMs: number;
+  readonly ejectionMsMax: number;
+  readonly ejectionJitterMs: number;
+  readonly ejectedPercentMax: number;
+  /** One endpoint may be ejected whatever the percentage. */
+  readonly alwaysEjectOne: boolean;
+  /** 0: off. The next fields are of this detector. */
+  readonly successRateHostsMin: number;
+  readonly successRateRequestsMin: number;
+  /** In thousandths of a standard deviation (Envoy: 1900). */
+  readonly successRateStdevFactor: number;
+  /** 0: off. The next fields are of this detector. */
+  readonly failurePercent: number;
+  readonly failurePercentHostsMin: number;
+  readonly failurePercentRequestsMin: number;
+  readonly dryRun: boolean;
+}
+
+export interface HealthCheck {
+  readonly kind:
+    | { readonly $case: "http"; readonly value: HttpCheck }
+    | { readonly $case: "grpc"; readonly value: GrpcCheck }
+    | { readonly $case: "tcp"; readonly value: TcpCheck }
+    | undefined;
+  /** 0: the endpoint's own port. */
+  readonly port: number;
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  readonly jitterPercent: number;
+  readonly healthyThreshold: number;
+  readonly unhealthyThreshold: number;
+  readonly dryRun: boolean;
+}
+
+export interface HttpCheck {
+  readonly path: string;
+  readonly host: string;
+  readonly method: string;
+  /** Empty: 200. */
+  readonly statuses: readonly StatusRange[];
+  readonly headers: readonly HeaderPair[];
+}
+
+export interface StatusRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+export interface GrpcCheck {
+  /** The service of grpc.health.v1; empty: the whole server. */
+  readonly service: string;
+}
+
+export interface TcpCheck {
+  /** Sent after connecting; empty: connecting is enough. */
+  readonly send: Buffer;
+  /** Must appear in what is received, in this order. */
+  readonly receive: readonly Buffer[];
+}
+
+/** What is sent again, beyond what a route's rule says (RouteRetry), which takes precedence. */
+export interface RetryPolicy {
+  /** Envoy's conditions: 5xx, gateway-error, reset, connect-failure, refused-stream. */
+  readonly conditionKind: readonly string[];
+  readonly codes: readonly number[];
+  /** gRPC statuses in headers or trailers of a response without messages. */
+  readonly grpcCodes: readonly number[];
+  /** Attempts after the first. */
+  readonly attempts: number;
+  /** 0: none. */
+  readonly perTryTimeoutMs: number;
+  readonly backoffBaseMs: number;
+  readonly backoffMsMax: number;
+  /** Waits as Retry-After or RateLimit say, at most this long. 0: these headers are not read. */
+  readonly retryAfterMsMax: number;
+  /** Methods that are not idempotent and are sent again nonetheless. */
+  readonly unsafeMethods: readonly string[];
+  /** A further attempt starts at the per-try timeout while the first goes on; the first response wins. */
+  readonly hedge: boolean;
+  readonly dryRun: boolean;
+}
+
+/** 0: no timeout. Absent: the waypoint's own. */
+export interface Timeouts {
+  readonly requestMs?: number | undefined;
+  readonly connectMs?:
+    | number
+    | undefined;
+  /** Time without a request on a connection to an endpoint. */
+  readonly connectionIdleMs?:
+    | number
+    | undefined;
+  /** From the begin of a request to its last byte, whatever moves. */
+  readonly streamMsMax?:
+    | number
+    | undefined;
+  /** TCP: time without a byte. */
+  readonly tcpIdleMs?: number | undefined;
 }
 
 export interface SettingOrigin {
@@ -294,16 +565,57 @@ export interface LoadBalancing {
     | { readonly $case: "roundRobin"; readonly value: RoundRobin }
     | { readonly $case: "leastRequest"; readonly value: LeastRequest }
     | { readonly $case: "random"; readonly value: Random }
+    | { readonly $case: "ringHash"; readonly value: RingHash }
+    | { readonly $case: "maglev"; readonly value: Maglev }
+    | { readonly $case: "peakEwma"; readonly value: PeakEwma }
     | undefined;
+  readonly slowStart: SlowStart | undefined;
 }
 
 export interface RoundRobin {
 }
 
 export interface LeastRequest {
+  /** 0: 2. */
+  readonly choices: number;
 }
 
 export interface Random {
+}
+
+export interface RingHash {
+  readonly keys: readonly HashKey[];
+  readonly ringSizeMin: number;
+  readonly ringSizeMax: number;
+}
+
+export interface Maglev {
+  readonly keys: readonly HashKey[];
+  /** A prime number. */
+  readonly tableSize: number;
+}
+
+/** The first key that the request has decides; without one the endpoint is random. */
+export interface HashKey {
+  readonly kind: string;
+  /** Of a header, cookie or query parameter. */
+  readonly name: string;
+  /** A cookie that the request lacks is set, if this is not 0. */
+  readonly cookieTtlMs: number;
+  readonly cookiePath: string;
+}
+
+export interface PeakEwma {
+  /** Time after which a latency counts 1/e. */
+  readonly decayMs: number;
+}
+
+/** Envoy's slow start: an endpoint's share grows over the window. */
+export interface SlowStart {
+  readonly windowMs: number;
+  /** In thousandths (Envoy: 1000). */
+  readonly aggression: number;
+  readonly minWeightPercent: number;
 }
 
 /** Version of the trusted roots. Certificates are requested again when it changes. Agents get it with each of their pods. */
@@ -2012,6 +2324,18 @@ export const RouteFilter: MessageFns<RouteFilter> = {
       case "via":
         ViaFilter.encode(message.filter.value, writer.uint32(58).fork()).join();
         break;
+      case "loadShedding":
+        LoadSheddingFilter.encode(message.filter.value, writer.uint32(66).fork()).join();
+        break;
+      case "localRateLimit":
+        LocalRateLimitFilter.encode(message.filter.value, writer.uint32(74).fork()).join();
+        break;
+      case "globalRateLimit":
+        GlobalRateLimitFilter.encode(message.filter.value, writer.uint32(82).fork()).join();
+        break;
+      case "fault":
+        FaultFilter.encode(message.filter.value, writer.uint32(90).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2085,6 +2409,38 @@ export const RouteFilter: MessageFns<RouteFilter> = {
             message.filter = { $case: "via", value: ViaFilter.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.filter = { $case: "loadShedding", value: LoadSheddingFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.filter = { $case: "localRateLimit", value: LocalRateLimitFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.filter = { $case: "globalRateLimit", value: GlobalRateLimitFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.filter = { $case: "fault", value: FaultFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2142,6 +2498,30 @@ export const RouteFilter: MessageFns<RouteFilter> = {
       case "via": {
         if (object.filter?.value !== undefined && object.filter?.value !== null) {
           message.filter = { $case: "via", value: ViaFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "loadShedding": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "loadShedding", value: LoadSheddingFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "localRateLimit": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "localRateLimit", value: LocalRateLimitFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "globalRateLimit": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "globalRateLimit", value: GlobalRateLimitFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "fault": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "fault", value: FaultFilter.fromPartial(object.filter.value) };
         }
         break;
       }
@@ -2661,6 +3041,921 @@ export const ViaFilter: MessageFns<ViaFilter> = {
   },
 };
 
+function createBaseLoadSheddingFilter(): LoadSheddingFilter {
+  return {
+    name: "",
+    adaptiveConcurrency: undefined,
+    eventLoopDelayMsMax: 0,
+    memoryBytesMax: 0,
+    priorityMatches: [],
+    priorityClients: [],
+    dryRun: false,
+  };
+}
+
+export const LoadSheddingFilter: MessageFns<LoadSheddingFilter> = {
+  encode(message: LoadSheddingFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.adaptiveConcurrency !== undefined) {
+      AdaptiveConcurrency.encode(message.adaptiveConcurrency, writer.uint32(18).fork()).join();
+    }
+    if (message.eventLoopDelayMsMax !== 0) {
+      writer.uint32(24).uint64(message.eventLoopDelayMsMax);
+    }
+    if (message.memoryBytesMax !== 0) {
+      writer.uint32(32).uint64(message.memoryBytesMax);
+    }
+    for (const v of message.priorityMatches) {
+      RouteMatch.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.priorityClients) {
+      ClientMatch.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(56).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LoadSheddingFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLoadSheddingFilter() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.adaptiveConcurrency = AdaptiveConcurrency.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.eventLoopDelayMsMax = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.memoryBytesMax = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.priorityMatches.push(RouteMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.priorityClients.push(ClientMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LoadSheddingFilter>): LoadSheddingFilter {
+    return LoadSheddingFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LoadSheddingFilter>): LoadSheddingFilter {
+    const message = createBaseLoadSheddingFilter() as any;
+    message.name = object.name ?? "";
+    message.adaptiveConcurrency = (object.adaptiveConcurrency !== undefined && object.adaptiveConcurrency !== null)
+      ? AdaptiveConcurrency.fromPartial(object.adaptiveConcurrency)
+      : undefined;
+    message.eventLoopDelayMsMax = object.eventLoopDelayMsMax ?? 0;
+    message.memoryBytesMax = object.memoryBytesMax ?? 0;
+    message.priorityMatches = object.priorityMatches?.map((e) => RouteMatch.fromPartial(e)) || [];
+    message.priorityClients = object.priorityClients?.map((e) => ClientMatch.fromPartial(e)) || [];
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseAdaptiveConcurrency(): AdaptiveConcurrency {
+  return {
+    samplePercentile: 0,
+    updateIntervalMs: 0,
+    minRttIntervalMs: 0,
+    minRttRequests: 0,
+    minConcurrency: 0,
+    concurrencyMax: 0,
+    bufferPercent: 0,
+    jitterPercent: 0,
+  };
+}
+
+export const AdaptiveConcurrency: MessageFns<AdaptiveConcurrency> = {
+  encode(message: AdaptiveConcurrency, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.samplePercentile !== 0) {
+      writer.uint32(8).uint32(message.samplePercentile);
+    }
+    if (message.updateIntervalMs !== 0) {
+      writer.uint32(16).uint64(message.updateIntervalMs);
+    }
+    if (message.minRttIntervalMs !== 0) {
+      writer.uint32(24).uint64(message.minRttIntervalMs);
+    }
+    if (message.minRttRequests !== 0) {
+      writer.uint32(32).uint32(message.minRttRequests);
+    }
+    if (message.minConcurrency !== 0) {
+      writer.uint32(40).uint32(message.minConcurrency);
+    }
+    if (message.concurrencyMax !== 0) {
+      writer.uint32(48).uint32(message.concurrencyMax);
+    }
+    if (message.bufferPercent !== 0) {
+      writer.uint32(56).uint32(message.bufferPercent);
+    }
+    if (message.jitterPercent !== 0) {
+      writer.uint32(64).uint32(message.jitterPercent);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdaptiveConcurrency {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdaptiveConcurrency() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.samplePercentile = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.updateIntervalMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.minRttIntervalMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.minRttRequests = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.minConcurrency = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.concurrencyMax = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.bufferPercent = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.jitterPercent = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AdaptiveConcurrency>): AdaptiveConcurrency {
+    return AdaptiveConcurrency.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AdaptiveConcurrency>): AdaptiveConcurrency {
+    const message = createBaseAdaptiveConcurrency() as any;
+    message.samplePercentile = object.samplePercentile ?? 0;
+    message.updateIntervalMs = object.updateIntervalMs ?? 0;
+    message.minRttIntervalMs = object.minRttIntervalMs ?? 0;
+    message.minRttRequests = object.minRttRequests ?? 0;
+    message.minConcurrency = object.minConcurrency ?? 0;
+    message.concurrencyMax = object.concurrencyMax ?? 0;
+    message.bufferPercent = object.bufferPercent ?? 0;
+    message.jitterPercent = object.jitterPercent ?? 0;
+    return message;
+  },
+};
+
+function createBaseRateLimitKey(): RateLimitKey {
+  return { kind: "", name: "" };
+}
+
+export const RateLimitKey: MessageFns<RateLimitKey> = {
+  encode(message: RateLimitKey, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RateLimitKey {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRateLimitKey() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RateLimitKey>): RateLimitKey {
+    return RateLimitKey.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RateLimitKey>): RateLimitKey {
+    const message = createBaseRateLimitKey() as any;
+    message.kind = object.kind ?? "";
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseLocalRateLimitFilter(): LocalRateLimitFilter {
+  return { name: "", matches: [], keys: [], requests: 0, perMs: 0, burst: 0, dryRun: false };
+}
+
+export const LocalRateLimitFilter: MessageFns<LocalRateLimitFilter> = {
+  encode(message: LocalRateLimitFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    for (const v of message.matches) {
+      RouteMatch.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.keys) {
+      RateLimitKey.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.requests !== 0) {
+      writer.uint32(32).uint32(message.requests);
+    }
+    if (message.perMs !== 0) {
+      writer.uint32(40).uint64(message.perMs);
+    }
+    if (message.burst !== 0) {
+      writer.uint32(48).uint32(message.burst);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(56).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LocalRateLimitFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLocalRateLimitFilter() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.matches.push(RouteMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keys.push(RateLimitKey.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.requests = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.perMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.burst = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LocalRateLimitFilter>): LocalRateLimitFilter {
+    return LocalRateLimitFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LocalRateLimitFilter>): LocalRateLimitFilter {
+    const message = createBaseLocalRateLimitFilter() as any;
+    message.name = object.name ?? "";
+    message.matches = object.matches?.map((e) => RouteMatch.fromPartial(e)) || [];
+    message.keys = object.keys?.map((e) => RateLimitKey.fromPartial(e)) || [];
+    message.requests = object.requests ?? 0;
+    message.perMs = object.perMs ?? 0;
+    message.burst = object.burst ?? 0;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseGlobalRateLimitFilter(): GlobalRateLimitFilter {
+  return {
+    name: "",
+    matches: [],
+    keys: [],
+    requests: 0,
+    perMs: 0,
+    dryRun: false,
+    failClosed: false,
+    timeoutMs: 0,
+    service: undefined,
+  };
+}
+
+export const GlobalRateLimitFilter: MessageFns<GlobalRateLimitFilter> = {
+  encode(message: GlobalRateLimitFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    for (const v of message.matches) {
+      RouteMatch.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.keys) {
+      RateLimitKey.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.requests !== 0) {
+      writer.uint32(32).uint32(message.requests);
+    }
+    if (message.perMs !== 0) {
+      writer.uint32(40).uint64(message.perMs);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(48).bool(message.dryRun);
+    }
+    if (message.failClosed !== false) {
+      writer.uint32(56).bool(message.failClosed);
+    }
+    if (message.timeoutMs !== 0) {
+      writer.uint32(64).uint64(message.timeoutMs);
+    }
+    if (message.service !== undefined) {
+      RateLimitService.encode(message.service, writer.uint32(74).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GlobalRateLimitFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGlobalRateLimitFilter() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.matches.push(RouteMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keys.push(RateLimitKey.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.requests = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.perMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.failClosed = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.timeoutMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.service = RateLimitService.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GlobalRateLimitFilter>): GlobalRateLimitFilter {
+    return GlobalRateLimitFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GlobalRateLimitFilter>): GlobalRateLimitFilter {
+    const message = createBaseGlobalRateLimitFilter() as any;
+    message.name = object.name ?? "";
+    message.matches = object.matches?.map((e) => RouteMatch.fromPartial(e)) || [];
+    message.keys = object.keys?.map((e) => RateLimitKey.fromPartial(e)) || [];
+    message.requests = object.requests ?? 0;
+    message.perMs = object.perMs ?? 0;
+    message.dryRun = object.dryRun ?? false;
+    message.failClosed = object.failClosed ?? false;
+    message.timeoutMs = object.timeoutMs ?? 0;
+    message.service = (object.service !== undefined && object.service !== null)
+      ? RateLimitService.fromPartial(object.service)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseRateLimitService(): RateLimitService {
+  return { target: undefined, domain: "" };
+}
+
+export const RateLimitService: MessageFns<RateLimitService> = {
+  encode(message: RateLimitService, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.target !== undefined) {
+      BackendTarget.encode(message.target, writer.uint32(10).fork()).join();
+    }
+    if (message.domain !== "") {
+      writer.uint32(18).string(message.domain);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RateLimitService {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRateLimitService() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.target = BackendTarget.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.domain = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RateLimitService>): RateLimitService {
+    return RateLimitService.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RateLimitService>): RateLimitService {
+    const message = createBaseRateLimitService() as any;
+    message.target = (object.target !== undefined && object.target !== null)
+      ? BackendTarget.fromPartial(object.target)
+      : undefined;
+    message.domain = object.domain ?? "";
+    return message;
+  },
+};
+
+function createBaseFaultFilter(): FaultFilter {
+  return {
+    name: "",
+    matches: [],
+    delayMs: 0,
+    delayPpm: 0,
+    abort: undefined,
+    abortPpm: 0,
+    untilMs: 0,
+    activeMax: 0,
+    dryRun: false,
+  };
+}
+
+export const FaultFilter: MessageFns<FaultFilter> = {
+  encode(message: FaultFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    for (const v of message.matches) {
+      RouteMatch.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.delayMs !== 0) {
+      writer.uint32(24).uint64(message.delayMs);
+    }
+    if (message.delayPpm !== 0) {
+      writer.uint32(32).uint32(message.delayPpm);
+    }
+    switch (message.abort?.$case) {
+      case "httpStatus":
+        writer.uint32(40).uint32(message.abort.value);
+        break;
+      case "grpcStatus":
+        writer.uint32(48).uint32(message.abort.value);
+        break;
+      case "reset":
+        writer.uint32(56).bool(message.abort.value);
+        break;
+    }
+    if (message.abortPpm !== 0) {
+      writer.uint32(64).uint32(message.abortPpm);
+    }
+    if (message.untilMs !== 0) {
+      writer.uint32(72).uint64(message.untilMs);
+    }
+    if (message.activeMax !== 0) {
+      writer.uint32(80).uint32(message.activeMax);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(88).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FaultFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFaultFilter() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.matches.push(RouteMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.delayMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.delayPpm = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.abort = { $case: "httpStatus", value: reader.uint32() };
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.abort = { $case: "grpcStatus", value: reader.uint32() };
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.abort = { $case: "reset", value: reader.bool() };
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.abortPpm = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.untilMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.activeMax = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FaultFilter>): FaultFilter {
+    return FaultFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FaultFilter>): FaultFilter {
+    const message = createBaseFaultFilter() as any;
+    message.name = object.name ?? "";
+    message.matches = object.matches?.map((e) => RouteMatch.fromPartial(e)) || [];
+    message.delayMs = object.delayMs ?? 0;
+    message.delayPpm = object.delayPpm ?? 0;
+    switch (object.abort?.$case) {
+      case "httpStatus": {
+        if (object.abort?.value !== undefined && object.abort?.value !== null) {
+          message.abort = { $case: "httpStatus", value: object.abort.value };
+        }
+        break;
+      }
+      case "grpcStatus": {
+        if (object.abort?.value !== undefined && object.abort?.value !== null) {
+          message.abort = { $case: "grpcStatus", value: object.abort.value };
+        }
+        break;
+      }
+      case "reset": {
+        if (object.abort?.value !== undefined && object.abort?.value !== null) {
+          message.abort = { $case: "reset", value: object.abort.value };
+        }
+        break;
+      }
+    }
+    message.abortPpm = object.abortPpm ?? 0;
+    message.untilMs = object.untilMs ?? 0;
+    message.activeMax = object.activeMax ?? 0;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
 function createBaseRouteBackend(): RouteBackend {
   return { target: undefined, weight: 0, filters: [] };
 }
@@ -2939,7 +4234,20 @@ export const SessionPersistence: MessageFns<SessionPersistence> = {
 };
 
 function createBaseServicePolicy(): ServicePolicy {
-  return { service: "", port: 0, origins: [], loadBalancing: undefined };
+  return {
+    service: "",
+    port: 0,
+    filters: [],
+    clients: [],
+    endpointTls: undefined,
+    origins: [],
+    loadBalancing: undefined,
+    locality: undefined,
+    outlierDetection: undefined,
+    healthChecks: [],
+    retry: undefined,
+    timeouts: undefined,
+  };
 }
 
 export const ServicePolicy: MessageFns<ServicePolicy> = {
@@ -2962,6 +4270,36 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     if (message.retryBudgetMin !== undefined) {
       writer.uint32(48).uint32(message.retryBudgetMin);
     }
+    for (const v of message.filters) {
+      RouteFilter.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.clients) {
+      ClientPolicy.encode(v!, writer.uint32(66).fork()).join();
+    }
+    if (message.connectionsMax !== undefined) {
+      writer.uint32(72).uint32(message.connectionsMax);
+    }
+    if (message.requestsPerConnectionMax !== undefined) {
+      writer.uint32(80).uint32(message.requestsPerConnectionMax);
+    }
+    if (message.pendingTimeoutMs !== undefined) {
+      writer.uint32(88).uint64(message.pendingTimeoutMs);
+    }
+    if (message.clientConnectionsMax !== undefined) {
+      writer.uint32(96).uint32(message.clientConnectionsMax);
+    }
+    if (message.clientRequestsMax !== undefined) {
+      writer.uint32(104).uint32(message.clientRequestsMax);
+    }
+    if (message.clientPendingRequestsMax !== undefined) {
+      writer.uint32(112).uint32(message.clientPendingRequestsMax);
+    }
+    if (message.circuitBreakerDryRun !== undefined) {
+      writer.uint32(120).bool(message.circuitBreakerDryRun);
+    }
+    if (message.endpointTls !== undefined) {
+      EndpointTls.encode(message.endpointTls, writer.uint32(130).fork()).join();
+    }
     for (const v of message.origins) {
       SettingOrigin.encode(v!, writer.uint32(16002).fork()).join();
     }
@@ -2973,6 +4311,21 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     }
     if (message.loadBalancing !== undefined) {
       LoadBalancing.encode(message.loadBalancing, writer.uint32(16026).fork()).join();
+    }
+    if (message.locality !== undefined) {
+      LocalityPolicy.encode(message.locality, writer.uint32(16034).fork()).join();
+    }
+    if (message.outlierDetection !== undefined) {
+      OutlierDetection.encode(message.outlierDetection, writer.uint32(16042).fork()).join();
+    }
+    for (const v of message.healthChecks) {
+      HealthCheck.encode(v!, writer.uint32(16050).fork()).join();
+    }
+    if (message.retry !== undefined) {
+      RetryPolicy.encode(message.retry, writer.uint32(16058).fork()).join();
+    }
+    if (message.timeouts !== undefined) {
+      Timeouts.encode(message.timeouts, writer.uint32(16066).fork()).join();
     }
     return writer;
   },
@@ -3038,6 +4391,86 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
             message.retryBudgetMin = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.filters.push(RouteFilter.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.clients.push(ClientPolicy.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.connectionsMax = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.requestsPerConnectionMax = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.pendingTimeoutMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.clientConnectionsMax = reader.uint32();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.clientRequestsMax = reader.uint32();
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.clientPendingRequestsMax = reader.uint32();
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.circuitBreakerDryRun = reader.bool();
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.endpointTls = EndpointTls.decode(reader, reader.uint32());
+            continue;
+          }
           case 2000: {
             if (tag !== 16002) {
               break;
@@ -3070,6 +4503,46 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
             message.loadBalancing = LoadBalancing.decode(reader, reader.uint32());
             continue;
           }
+          case 2004: {
+            if (tag !== 16034) {
+              break;
+            }
+
+            message.locality = LocalityPolicy.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2005: {
+            if (tag !== 16042) {
+              break;
+            }
+
+            message.outlierDetection = OutlierDetection.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2006: {
+            if (tag !== 16050) {
+              break;
+            }
+
+            message.healthChecks.push(HealthCheck.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2007: {
+            if (tag !== 16058) {
+              break;
+            }
+
+            message.retry = RetryPolicy.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2008: {
+            if (tag !== 16066) {
+              break;
+            }
+
+            message.timeouts = Timeouts.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3093,12 +4566,1446 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     message.pendingRequestsMax = object.pendingRequestsMax ?? undefined;
     message.retryBudgetPercent = object.retryBudgetPercent ?? undefined;
     message.retryBudgetMin = object.retryBudgetMin ?? undefined;
+    message.filters = object.filters?.map((e) => RouteFilter.fromPartial(e)) || [];
+    message.clients = object.clients?.map((e) => ClientPolicy.fromPartial(e)) || [];
+    message.connectionsMax = object.connectionsMax ?? undefined;
+    message.requestsPerConnectionMax = object.requestsPerConnectionMax ?? undefined;
+    message.pendingTimeoutMs = object.pendingTimeoutMs ?? undefined;
+    message.clientConnectionsMax = object.clientConnectionsMax ?? undefined;
+    message.clientRequestsMax = object.clientRequestsMax ?? undefined;
+    message.clientPendingRequestsMax = object.clientPendingRequestsMax ?? undefined;
+    message.circuitBreakerDryRun = object.circuitBreakerDryRun ?? undefined;
+    message.endpointTls = (object.endpointTls !== undefined && object.endpointTls !== null)
+      ? EndpointTls.fromPartial(object.endpointTls)
+      : undefined;
     message.origins = object.origins?.map((e) => SettingOrigin.fromPartial(e)) || [];
     message.bodyIdleMs = object.bodyIdleMs ?? undefined;
     message.streamIdleMs = object.streamIdleMs ?? undefined;
     message.loadBalancing = (object.loadBalancing !== undefined && object.loadBalancing !== null)
       ? LoadBalancing.fromPartial(object.loadBalancing)
       : undefined;
+    message.locality = (object.locality !== undefined && object.locality !== null)
+      ? LocalityPolicy.fromPartial(object.locality)
+      : undefined;
+    message.outlierDetection = (object.outlierDetection !== undefined && object.outlierDetection !== null)
+      ? OutlierDetection.fromPartial(object.outlierDetection)
+      : undefined;
+    message.healthChecks = object.healthChecks?.map((e) => HealthCheck.fromPartial(e)) || [];
+    message.retry = (object.retry !== undefined && object.retry !== null)
+      ? RetryPolicy.fromPartial(object.retry)
+      : undefined;
+    message.timeouts = (object.timeouts !== undefined && object.timeouts !== null)
+      ? Timeouts.fromPartial(object.timeouts)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseClientMatch(): ClientMatch {
+  return { namespace: "", serviceAccount: "" };
+}
+
+export const ClientMatch: MessageFns<ClientMatch> = {
+  encode(message: ClientMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.serviceAccount !== "") {
+      writer.uint32(18).string(message.serviceAccount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClientMatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClientMatch() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.serviceAccount = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ClientMatch>): ClientMatch {
+    return ClientMatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ClientMatch>): ClientMatch {
+    const message = createBaseClientMatch() as any;
+    message.namespace = object.namespace ?? "";
+    message.serviceAccount = object.serviceAccount ?? "";
+    return message;
+  },
+};
+
+function createBaseClientPolicy(): ClientPolicy {
+  return { from: [], filters: [], retry: undefined, timeouts: undefined, origins: [] };
+}
+
+export const ClientPolicy: MessageFns<ClientPolicy> = {
+  encode(message: ClientPolicy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.from) {
+      ClientMatch.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.filters) {
+      RouteFilter.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.retry !== undefined) {
+      RetryPolicy.encode(message.retry, writer.uint32(16002).fork()).join();
+    }
+    if (message.timeouts !== undefined) {
+      Timeouts.encode(message.timeouts, writer.uint32(16010).fork()).join();
+    }
+    for (const v of message.origins) {
+      SettingOrigin.encode(v!, writer.uint32(16018).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClientPolicy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClientPolicy() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.from.push(ClientMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.filters.push(RouteFilter.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2000: {
+            if (tag !== 16002) {
+              break;
+            }
+
+            message.retry = RetryPolicy.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2001: {
+            if (tag !== 16010) {
+              break;
+            }
+
+            message.timeouts = Timeouts.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2002: {
+            if (tag !== 16018) {
+              break;
+            }
+
+            message.origins.push(SettingOrigin.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ClientPolicy>): ClientPolicy {
+    return ClientPolicy.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ClientPolicy>): ClientPolicy {
+    const message = createBaseClientPolicy() as any;
+    message.from = object.from?.map((e) => ClientMatch.fromPartial(e)) || [];
+    message.filters = object.filters?.map((e) => RouteFilter.fromPartial(e)) || [];
+    message.retry = (object.retry !== undefined && object.retry !== null)
+      ? RetryPolicy.fromPartial(object.retry)
+      : undefined;
+    message.timeouts = (object.timeouts !== undefined && object.timeouts !== null)
+      ? Timeouts.fromPartial(object.timeouts)
+      : undefined;
+    message.origins = object.origins?.map((e) => SettingOrigin.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseEndpointTls(): EndpointTls {
+  return { hostname: "", caCertificates: "", dnsNames: [], uris: [] };
+}
+
+export const EndpointTls: MessageFns<EndpointTls> = {
+  encode(message: EndpointTls, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hostname !== "") {
+      writer.uint32(10).string(message.hostname);
+    }
+    if (message.caCertificates !== "") {
+      writer.uint32(18).string(message.caCertificates);
+    }
+    for (const v of message.dnsNames) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.uris) {
+      writer.uint32(34).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EndpointTls {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEndpointTls() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hostname = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.caCertificates = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.dnsNames.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.uris.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EndpointTls>): EndpointTls {
+    return EndpointTls.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EndpointTls>): EndpointTls {
+    const message = createBaseEndpointTls() as any;
+    message.hostname = object.hostname ?? "";
+    message.caCertificates = object.caCertificates ?? "";
+    message.dnsNames = object.dnsNames?.map((e) => e) || [];
+    message.uris = object.uris?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseLocalityPolicy(): LocalityPolicy {
+  return { preference: [], overprovisioningPercent: 0, panicPercent: 0, minEndpoints: 0 };
+}
+
+export const LocalityPolicy: MessageFns<LocalityPolicy> = {
+  encode(message: LocalityPolicy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.preference) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.overprovisioningPercent !== 0) {
+      writer.uint32(16).uint32(message.overprovisioningPercent);
+    }
+    if (message.panicPercent !== 0) {
+      writer.uint32(24).uint32(message.panicPercent);
+    }
+    if (message.minEndpoints !== 0) {
+      writer.uint32(32).uint32(message.minEndpoints);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LocalityPolicy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLocalityPolicy() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.preference.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.overprovisioningPercent = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.panicPercent = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.minEndpoints = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LocalityPolicy>): LocalityPolicy {
+    return LocalityPolicy.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LocalityPolicy>): LocalityPolicy {
+    const message = createBaseLocalityPolicy() as any;
+    message.preference = object.preference?.map((e) => e) || [];
+    message.overprovisioningPercent = object.overprovisioningPercent ?? 0;
+    message.panicPercent = object.panicPercent ?? 0;
+    message.minEndpoints = object.minEndpoints ?? 0;
+    return message;
+  },
+};
+
+function createBaseOutlierDetection(): OutlierDetection {
+  return {
+    consecutive5xx: 0,
+    consecutiveGatewayErrors: 0,
+    consecutiveLocalFailures: 0,
+    intervalMs: 0,
+    baseEjectionMs: 0,
+    ejectionMsMax: 0,
+    ejectionJitterMs: 0,
+    ejectedPercentMax: 0,
+    alwaysEjectOne: false,
+    successRateHostsMin: 0,
+    successRateRequestsMin: 0,
+    successRateStdevFactor: 0,
+    failurePercent: 0,
+    failurePercentHostsMin: 0,
+    failurePercentRequestsMin: 0,
+    dryRun: false,
+  };
+}
+
+export const OutlierDetection: MessageFns<OutlierDetection> = {
+  encode(message: OutlierDetection, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.consecutive5xx !== 0) {
+      writer.uint32(8).uint32(message.consecutive5xx);
+    }
+    if (message.consecutiveGatewayErrors !== 0) {
+      writer.uint32(16).uint32(message.consecutiveGatewayErrors);
+    }
+    if (message.consecutiveLocalFailures !== 0) {
+      writer.uint32(24).uint32(message.consecutiveLocalFailures);
+    }
+    if (message.intervalMs !== 0) {
+      writer.uint32(32).uint64(message.intervalMs);
+    }
+    if (message.baseEjectionMs !== 0) {
+      writer.uint32(40).uint64(message.baseEjectionMs);
+    }
+    if (message.ejectionMsMax !== 0) {
+      writer.uint32(48).uint64(message.ejectionMsMax);
+    }
+    if (message.ejectionJitterMs !== 0) {
+      writer.uint32(56).uint64(message.ejectionJitterMs);
+    }
+    if (message.ejectedPercentMax !== 0) {
+      writer.uint32(64).uint32(message.ejectedPercentMax);
+    }
+    if (message.alwaysEjectOne !== false) {
+      writer.uint32(72).bool(message.alwaysEjectOne);
+    }
+    if (message.successRateHostsMin !== 0) {
+      writer.uint32(80).uint32(message.successRateHostsMin);
+    }
+    if (message.successRateRequestsMin !== 0) {
+      writer.uint32(88).uint32(message.successRateRequestsMin);
+    }
+    if (message.successRateStdevFactor !== 0) {
+      writer.uint32(96).uint32(message.successRateStdevFactor);
+    }
+    if (message.failurePercent !== 0) {
+      writer.uint32(104).uint32(message.failurePercent);
+    }
+    if (message.failurePercentHostsMin !== 0) {
+      writer.uint32(112).uint32(message.failurePercentHostsMin);
+    }
+    if (message.failurePercentRequestsMin !== 0) {
+      writer.uint32(120).uint32(message.failurePercentRequestsMin);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(128).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OutlierDetection {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOutlierDetection() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.consecutive5xx = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.consecutiveGatewayErrors = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.consecutiveLocalFailures = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.intervalMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.baseEjectionMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.ejectionMsMax = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.ejectionJitterMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.ejectedPercentMax = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.alwaysEjectOne = reader.bool();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.successRateHostsMin = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.successRateRequestsMin = reader.uint32();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.successRateStdevFactor = reader.uint32();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.failurePercent = reader.uint32();
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.failurePercentHostsMin = reader.uint32();
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.failurePercentRequestsMin = reader.uint32();
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<OutlierDetection>): OutlierDetection {
+    return OutlierDetection.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OutlierDetection>): OutlierDetection {
+    const message = createBaseOutlierDetection() as any;
+    message.consecutive5xx = object.consecutive5xx ?? 0;
+    message.consecutiveGatewayErrors = object.consecutiveGatewayErrors ?? 0;
+    message.consecutiveLocalFailures = object.consecutiveLocalFailures ?? 0;
+    message.intervalMs = object.intervalMs ?? 0;
+    message.baseEjectionMs = object.baseEjectionMs ?? 0;
+    message.ejectionMsMax = object.ejectionMsMax ?? 0;
+    message.ejectionJitterMs = object.ejectionJitterMs ?? 0;
+    message.ejectedPercentMax = object.ejectedPercentMax ?? 0;
+    message.alwaysEjectOne = object.alwaysEjectOne ?? false;
+    message.successRateHostsMin = object.successRateHostsMin ?? 0;
+    message.successRateRequestsMin = object.successRateRequestsMin ?? 0;
+    message.successRateStdevFactor = object.successRateStdevFactor ?? 0;
+    message.failurePercent = object.failurePercent ?? 0;
+    message.failurePercentHostsMin = object.failurePercentHostsMin ?? 0;
+    message.failurePercentRequestsMin = object.failurePercentRequestsMin ?? 0;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseHealthCheck(): HealthCheck {
+  return {
+    kind: undefined,
+    port: 0,
+    intervalMs: 0,
+    timeoutMs: 0,
+    jitterPercent: 0,
+    healthyThreshold: 0,
+    unhealthyThreshold: 0,
+    dryRun: false,
+  };
+}
+
+export const HealthCheck: MessageFns<HealthCheck> = {
+  encode(message: HealthCheck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.kind?.$case) {
+      case "http":
+        HttpCheck.encode(message.kind.value, writer.uint32(10).fork()).join();
+        break;
+      case "grpc":
+        GrpcCheck.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+      case "tcp":
+        TcpCheck.encode(message.kind.value, writer.uint32(26).fork()).join();
+        break;
+    }
+    if (message.port !== 0) {
+      writer.uint32(32).uint32(message.port);
+    }
+    if (message.intervalMs !== 0) {
+      writer.uint32(40).uint64(message.intervalMs);
+    }
+    if (message.timeoutMs !== 0) {
+      writer.uint32(48).uint64(message.timeoutMs);
+    }
+    if (message.jitterPercent !== 0) {
+      writer.uint32(56).uint32(message.jitterPercent);
+    }
+    if (message.healthyThreshold !== 0) {
+      writer.uint32(64).uint32(message.healthyThreshold);
+    }
+    if (message.unhealthyThreshold !== 0) {
+      writer.uint32(72).uint32(message.unhealthyThreshold);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(80).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HealthCheck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHealthCheck() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = { $case: "http", value: HttpCheck.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "grpc", value: GrpcCheck.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = { $case: "tcp", value: TcpCheck.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.intervalMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.timeoutMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.jitterPercent = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.healthyThreshold = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.unhealthyThreshold = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HealthCheck>): HealthCheck {
+    return HealthCheck.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HealthCheck>): HealthCheck {
+    const message = createBaseHealthCheck() as any;
+    switch (object.kind?.$case) {
+      case "http": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "http", value: HttpCheck.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "grpc": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "grpc", value: GrpcCheck.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "tcp": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "tcp", value: TcpCheck.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+    }
+    message.port = object.port ?? 0;
+    message.intervalMs = object.intervalMs ?? 0;
+    message.timeoutMs = object.timeoutMs ?? 0;
+    message.jitterPercent = object.jitterPercent ?? 0;
+    message.healthyThreshold = object.healthyThreshold ?? 0;
+    message.unhealthyThreshold = object.unhealthyThreshold ?? 0;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseHttpCheck(): HttpCheck {
+  return { path: "", host: "", method: "", statuses: [], headers: [] };
+}
+
+export const HttpCheck: MessageFns<HttpCheck> = {
+  encode(message: HttpCheck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.host !== "") {
+      writer.uint32(18).string(message.host);
+    }
+    if (message.method !== "") {
+      writer.uint32(26).string(message.method);
+    }
+    for (const v of message.statuses) {
+      StatusRange.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.headers) {
+      HeaderPair.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HttpCheck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHttpCheck() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.method = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.statuses.push(StatusRange.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.headers.push(HeaderPair.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HttpCheck>): HttpCheck {
+    return HttpCheck.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HttpCheck>): HttpCheck {
+    const message = createBaseHttpCheck() as any;
+    message.path = object.path ?? "";
+    message.host = object.host ?? "";
+    message.method = object.method ?? "";
+    message.statuses = object.statuses?.map((e) => StatusRange.fromPartial(e)) || [];
+    message.headers = object.headers?.map((e) => HeaderPair.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseStatusRange(): StatusRange {
+  return { first: 0, last: 0 };
+}
+
+export const StatusRange: MessageFns<StatusRange> = {
+  encode(message: StatusRange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.first !== 0) {
+      writer.uint32(8).uint32(message.first);
+    }
+    if (message.last !== 0) {
+      writer.uint32(16).uint32(message.last);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StatusRange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStatusRange() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.first = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.last = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StatusRange>): StatusRange {
+    return StatusRange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StatusRange>): StatusRange {
+    const message = createBaseStatusRange() as any;
+    message.first = object.first ?? 0;
+    message.last = object.last ?? 0;
+    return message;
+  },
+};
+
+function createBaseGrpcCheck(): GrpcCheck {
+  return { service: "" };
+}
+
+export const GrpcCheck: MessageFns<GrpcCheck> = {
+  encode(message: GrpcCheck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.service !== "") {
+      writer.uint32(10).string(message.service);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GrpcCheck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGrpcCheck() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GrpcCheck>): GrpcCheck {
+    return GrpcCheck.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GrpcCheck>): GrpcCheck {
+    const message = createBaseGrpcCheck() as any;
+    message.service = object.service ?? "";
+    return message;
+  },
+};
+
+function createBaseTcpCheck(): TcpCheck {
+  return { send: Buffer.alloc(0), receive: [] };
+}
+
+export const TcpCheck: MessageFns<TcpCheck> = {
+  encode(message: TcpCheck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.send.length !== 0) {
+      writer.uint32(10).bytes(message.send);
+    }
+    for (const v of message.receive) {
+      writer.uint32(18).bytes(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TcpCheck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTcpCheck() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.send = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.receive.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TcpCheck>): TcpCheck {
+    return TcpCheck.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TcpCheck>): TcpCheck {
+    const message = createBaseTcpCheck() as any;
+    message.send = object.send ?? Buffer.alloc(0);
+    message.receive = object.receive?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRetryPolicy(): RetryPolicy {
+  return {
+    conditionKind: [],
+    codes: [],
+    grpcCodes: [],
+    attempts: 0,
+    perTryTimeoutMs: 0,
+    backoffBaseMs: 0,
+    backoffMsMax: 0,
+    retryAfterMsMax: 0,
+    unsafeMethods: [],
+    hedge: false,
+    dryRun: false,
+  };
+}
+
+export const RetryPolicy: MessageFns<RetryPolicy> = {
+  encode(message: RetryPolicy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.conditionKind) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.codes.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.codes) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.grpcCodes.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.grpcCodes) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.attempts !== 0) {
+      writer.uint32(32).uint32(message.attempts);
+    }
+    if (message.perTryTimeoutMs !== 0) {
+      writer.uint32(40).uint64(message.perTryTimeoutMs);
+    }
+    if (message.backoffBaseMs !== 0) {
+      writer.uint32(48).uint64(message.backoffBaseMs);
+    }
+    if (message.backoffMsMax !== 0) {
+      writer.uint32(56).uint64(message.backoffMsMax);
+    }
+    if (message.retryAfterMsMax !== 0) {
+      writer.uint32(64).uint64(message.retryAfterMsMax);
+    }
+    for (const v of message.unsafeMethods) {
+      writer.uint32(74).string(v!);
+    }
+    if (message.hedge !== false) {
+      writer.uint32(80).bool(message.hedge);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(88).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetryPolicy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetryPolicy() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.conditionKind.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.codes.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.codes.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag === 24) {
+              message.grpcCodes.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.grpcCodes.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.attempts = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.perTryTimeoutMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.backoffBaseMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.backoffMsMax = longToNumber(reader.uint64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.retryAfterMsMax = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.unsafeMethods.push(reader.string());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.hedge = reader.bool();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RetryPolicy>): RetryPolicy {
+    return RetryPolicy.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RetryPolicy>): RetryPolicy {
+    const message = createBaseRetryPolicy() as any;
+    message.conditionKind = object.conditionKind?.map((e) => e) || [];
+    message.codes = object.codes?.map((e) => e) || [];
+    message.grpcCodes = object.grpcCodes?.map((e) => e) || [];
+    message.attempts = object.attempts ?? 0;
+    message.perTryTimeoutMs = object.perTryTimeoutMs ?? 0;
+    message.backoffBaseMs = object.backoffBaseMs ?? 0;
+    message.backoffMsMax = object.backoffMsMax ?? 0;
+    message.retryAfterMsMax = object.retryAfterMsMax ?? 0;
+    message.unsafeMethods = object.unsafeMethods?.map((e) => e) || [];
+    message.hedge = object.hedge ?? false;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseTimeouts(): Timeouts {
+  return {};
+}
+
+export const Timeouts: MessageFns<Timeouts> = {
+  encode(message: Timeouts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestMs !== undefined) {
+      writer.uint32(8).uint64(message.requestMs);
+    }
+    if (message.connectMs !== undefined) {
+      writer.uint32(16).uint64(message.connectMs);
+    }
+    if (message.connectionIdleMs !== undefined) {
+      writer.uint32(24).uint64(message.connectionIdleMs);
+    }
+    if (message.streamMsMax !== undefined) {
+      writer.uint32(32).uint64(message.streamMsMax);
+    }
+    if (message.tcpIdleMs !== undefined) {
+      writer.uint32(40).uint64(message.tcpIdleMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Timeouts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTimeouts() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.requestMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.connectMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.connectionIdleMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.streamMsMax = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.tcpIdleMs = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Timeouts>): Timeouts {
+    return Timeouts.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Timeouts>): Timeouts {
+    const message = createBaseTimeouts() as any;
+    message.requestMs = object.requestMs ?? undefined;
+    message.connectMs = object.connectMs ?? undefined;
+    message.connectionIdleMs = object.connectionIdleMs ?? undefined;
+    message.streamMsMax = object.streamMsMax ?? undefined;
+    message.tcpIdleMs = object.tcpIdleMs ?? undefined;
     return message;
   },
 };
@@ -3171,7 +6078,7 @@ export const SettingOrigin: MessageFns<SettingOrigin> = {
 };
 
 function createBaseLoadBalancing(): LoadBalancing {
-  return { kind: undefined };
+  return { kind: undefined, slowStart: undefined };
 }
 
 export const LoadBalancing: MessageFns<LoadBalancing> = {
@@ -3186,6 +6093,18 @@ export const LoadBalancing: MessageFns<LoadBalancing> = {
       case "random":
         Random.encode(message.kind.value, writer.uint32(16018).fork()).join();
         break;
+      case "ringHash":
+        RingHash.encode(message.kind.value, writer.uint32(16026).fork()).join();
+        break;
+      case "maglev":
+        Maglev.encode(message.kind.value, writer.uint32(16034).fork()).join();
+        break;
+      case "peakEwma":
+        PeakEwma.encode(message.kind.value, writer.uint32(16042).fork()).join();
+        break;
+    }
+    if (message.slowStart !== undefined) {
+      SlowStart.encode(message.slowStart, writer.uint32(16050).fork()).join();
     }
     return writer;
   },
@@ -3227,6 +6146,38 @@ export const LoadBalancing: MessageFns<LoadBalancing> = {
             message.kind = { $case: "random", value: Random.decode(reader, reader.uint32()) };
             continue;
           }
+          case 2003: {
+            if (tag !== 16026) {
+              break;
+            }
+
+            message.kind = { $case: "ringHash", value: RingHash.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2004: {
+            if (tag !== 16034) {
+              break;
+            }
+
+            message.kind = { $case: "maglev", value: Maglev.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2005: {
+            if (tag !== 16042) {
+              break;
+            }
+
+            message.kind = { $case: "peakEwma", value: PeakEwma.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2006: {
+            if (tag !== 16050) {
+              break;
+            }
+
+            message.slowStart = SlowStart.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3263,7 +6214,28 @@ export const LoadBalancing: MessageFns<LoadBalancing> = {
         }
         break;
       }
+      case "ringHash": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "ringHash", value: RingHash.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "maglev": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "maglev", value: Maglev.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "peakEwma": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "peakEwma", value: PeakEwma.fromPartial(object.kind.value) };
+        }
+        break;
+      }
     }
+    message.slowStart = (object.slowStart !== undefined && object.slowStart !== null)
+      ? SlowStart.fromPartial(object.slowStart)
+      : undefined;
     return message;
   },
 };
@@ -3312,11 +6284,14 @@ export const RoundRobin: MessageFns<RoundRobin> = {
 };
 
 function createBaseLeastRequest(): LeastRequest {
-  return {};
+  return { choices: 0 };
 }
 
 export const LeastRequest: MessageFns<LeastRequest> = {
-  encode(_: LeastRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: LeastRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.choices !== 0) {
+      writer.uint32(8).uint32(message.choices);
+    }
     return writer;
   },
 
@@ -3333,6 +6308,14 @@ export const LeastRequest: MessageFns<LeastRequest> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.choices = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3348,8 +6331,9 @@ export const LeastRequest: MessageFns<LeastRequest> = {
   create(base?: DeepPartial<LeastRequest>): LeastRequest {
     return LeastRequest.fromPartial(base ?? {});
   },
-  fromPartial(_: DeepPartial<LeastRequest>): LeastRequest {
+  fromPartial(object: DeepPartial<LeastRequest>): LeastRequest {
     const message = createBaseLeastRequest() as any;
+    message.choices = object.choices ?? 0;
     return message;
   },
 };
@@ -3393,6 +6377,377 @@ export const Random: MessageFns<Random> = {
   },
   fromPartial(_: DeepPartial<Random>): Random {
     const message = createBaseRandom() as any;
+    return message;
+  },
+};
+
+function createBaseRingHash(): RingHash {
+  return { keys: [], ringSizeMin: 0, ringSizeMax: 0 };
+}
+
+export const RingHash: MessageFns<RingHash> = {
+  encode(message: RingHash, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.keys) {
+      HashKey.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.ringSizeMin !== 0) {
+      writer.uint32(16).uint32(message.ringSizeMin);
+    }
+    if (message.ringSizeMax !== 0) {
+      writer.uint32(24).uint32(message.ringSizeMax);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RingHash {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRingHash() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keys.push(HashKey.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.ringSizeMin = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.ringSizeMax = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RingHash>): RingHash {
+    return RingHash.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RingHash>): RingHash {
+    const message = createBaseRingHash() as any;
+    message.keys = object.keys?.map((e) => HashKey.fromPartial(e)) || [];
+    message.ringSizeMin = object.ringSizeMin ?? 0;
+    message.ringSizeMax = object.ringSizeMax ?? 0;
+    return message;
+  },
+};
+
+function createBaseMaglev(): Maglev {
+  return { keys: [], tableSize: 0 };
+}
+
+export const Maglev: MessageFns<Maglev> = {
+  encode(message: Maglev, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.keys) {
+      HashKey.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.tableSize !== 0) {
+      writer.uint32(16).uint32(message.tableSize);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Maglev {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMaglev() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keys.push(HashKey.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.tableSize = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Maglev>): Maglev {
+    return Maglev.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Maglev>): Maglev {
+    const message = createBaseMaglev() as any;
+    message.keys = object.keys?.map((e) => HashKey.fromPartial(e)) || [];
+    message.tableSize = object.tableSize ?? 0;
+    return message;
+  },
+};
+
+function createBaseHashKey(): HashKey {
+  return { kind: "", name: "", cookieTtlMs: 0, cookiePath: "" };
+}
+
+export const HashKey: MessageFns<HashKey> = {
+  encode(message: HashKey, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.cookieTtlMs !== 0) {
+      writer.uint32(24).uint64(message.cookieTtlMs);
+    }
+    if (message.cookiePath !== "") {
+      writer.uint32(34).string(message.cookiePath);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HashKey {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHashKey() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.cookieTtlMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.cookiePath = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HashKey>): HashKey {
+    return HashKey.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HashKey>): HashKey {
+    const message = createBaseHashKey() as any;
+    message.kind = object.kind ?? "";
+    message.name = object.name ?? "";
+    message.cookieTtlMs = object.cookieTtlMs ?? 0;
+    message.cookiePath = object.cookiePath ?? "";
+    return message;
+  },
+};
+
+function createBasePeakEwma(): PeakEwma {
+  return { decayMs: 0 };
+}
+
+export const PeakEwma: MessageFns<PeakEwma> = {
+  encode(message: PeakEwma, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.decayMs !== 0) {
+      writer.uint32(8).uint64(message.decayMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PeakEwma {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePeakEwma() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.decayMs = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PeakEwma>): PeakEwma {
+    return PeakEwma.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PeakEwma>): PeakEwma {
+    const message = createBasePeakEwma() as any;
+    message.decayMs = object.decayMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseSlowStart(): SlowStart {
+  return { windowMs: 0, aggression: 0, minWeightPercent: 0 };
+}
+
+export const SlowStart: MessageFns<SlowStart> = {
+  encode(message: SlowStart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.windowMs !== 0) {
+      writer.uint32(8).uint64(message.windowMs);
+    }
+    if (message.aggression !== 0) {
+      writer.uint32(16).uint32(message.aggression);
+    }
+    if (message.minWeightPercent !== 0) {
+      writer.uint32(24).uint32(message.minWeightPercent);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SlowStart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSlowStart() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.windowMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.aggression = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.minWeightPercent = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SlowStart>): SlowStart {
+    return SlowStart.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SlowStart>): SlowStart {
+    const message = createBaseSlowStart() as any;
+    message.windowMs = object.windowMs ?? 0;
+    message.aggression = object.aggression ?? 0;
+    message.minWeightPercent = object.minWeightPercent ?? 0;
     return message;
   },
 };

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { LoadBalancing } from '../../discovery/gen/weft.js';
 import { clustersOf } from '../../../test/support/clusters.js';
 import { behind, id, key, service, workload } from '../../../test/support/mesh.js';
 import { meshOf, selfReference } from '../../../test/support/waypoint.js';
@@ -19,6 +20,8 @@ const stateOf = (mesh: ReturnType<typeof meshOf>): WaypointState => {
   state.apply({ mesh });
   return state;
 };
+
+const random: LoadBalancing = { kind: { $case: 'random', value: {} }, slowStart: undefined };
 
 test('the number of clusters stays bounded when clients dial every port of every pod', () => {
   const pods = ['a', 'b'].map((name, i) =>
@@ -164,7 +167,7 @@ test('settings of a Service’s port apply to its cluster, which stays the same 
   const before = applied();
   state.apply({
     servicePolicies: [
-      policy({ loadBalancing: 'random', requestsMax: 1, pendingRequestsMax: 7, retryBudgetMin: 1 }),
+      policy({ loadBalancing: random, requestsMax: 1, pendingRequestsMax: 7, retryBudgetMin: 1 }),
     ],
   });
   assert.deepEqual(applied(), {

@@ -23,13 +23,19 @@ export const defaultPolicy: ClusterPolicy = {
 /** As Envoy's, where only one of the two fields is set. */
 const budgetDefault: RetryBudgetConfig = { percent: 20, retriesMin: 3 };
 
+const balancers: Readonly<Record<string, BalancerKind>> = {
+  roundRobin: 'round-robin',
+  leastRequest: 'least-request',
+  random: 'random',
+};
+
 /** The policy of a cluster, from the settings of its Service's port. */
 export function clusterPolicyOf(settings: ServicePolicy | undefined): ClusterPolicy {
   const { loadBalancing, pendingRequestsMax, requestsMax, retryBudgetPercent, retryBudgetMin } =
     settings ?? {};
   const hasBudget = retryBudgetPercent !== undefined || retryBudgetMin !== undefined;
   return {
-    balancer: loadBalancing ?? defaultPolicy.balancer,
+    balancer: balancers[loadBalancing?.kind?.$case ?? 'leastRequest'] ?? defaultPolicy.balancer,
     pendingRequestsMax: pendingRequestsMax ?? defaultPolicy.pendingRequestsMax,
     requestsMax: requestsMax ?? defaultPolicy.requestsMax,
     retryBudget: hasBudget

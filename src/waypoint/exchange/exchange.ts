@@ -22,9 +22,11 @@ import type {
 } from '../http/http-stream.js';
 import { localReplyHead, noRoute, type LocalReply } from '../http/local-reply.js';
 import type { Client } from '../listener/client.js';
-import type { Destination } from '../listener/destination.js';
+import { servicePortOf, type Destination } from '../listener/destination.js';
 import { RouteSelection } from '../routes/route-selection.js';
+import type { RequestSettings } from '../state/request-settings.js';
 import { RequestInfo } from '../telemetry/request-info.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import type { HttpVersion } from '../cluster/http-version.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
@@ -41,7 +43,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   mirrors: Mirrors | undefined;
   slots: unknown[] | undefined;
   readonly #head: RequestHead;
-  /** The filters of the Service port, as they were when the request arrived. */
+  /** The settings of the Service port, as they were when the request arrived. */
+  readonly settings: RequestSettings;
   readonly #port: PortChain;
   readonly #filters = new FilterRun(this);
   readonly #router: Router;
@@ -62,8 +65,13 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.#head = downstream.head;
     this.info = new RequestInfo(client, destination, downstream, this.#startedMs);
     this.authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
-    this.route = new RouteSelection(context.state, context.clusters, client, destination, downstream.head);
-    this.#port = context.state.portChain;
+    const { state, clusters } = context;
+    const asked = servicePortOf(destination);
+    this.settings = asked
+      ? state.requestSettings(asked.service, asked.port, client)
+      : state.settingsWithoutService;
+    this.route = new RouteSelection(state, clusters, client, destination, downstream.head, this.settings);
+    this.#port = this.settings.chain;
     this.#router = new Router(this);
     downstream.listener = this;
   }
@@ -128,6 +136,11 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   /** A filter's promise is pending: further bytes of the body would have to be buffered without bound. */
   onSuspended(): void {
     if (this.downstream.hasBody && !this.#router.requestEnded) this.downstream.pause();
+  }
+
+  act(action: TrafficAction): void {
+    this.info.act(action);
+    this.context.onAction(action, this.info.serviceNamespace);
   }
 
   mirror(target: BackendTarget): void {

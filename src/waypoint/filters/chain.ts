@@ -79,7 +79,8 @@ const kindOf = (filter: RouteFilter): FilterKind<RouteFilter['value']> => {
   return kinds[filter.$case] as FilterKind<RouteFilter['value']>;
 };
 
-function compileFilter(filter: RouteFilter): StagedFilter {
+/** Compiles one filter. Error: its configuration cannot be applied. */
+export function compileFilter(filter: RouteFilter): StagedFilter {
   const { stage, respondsLast = false, ...kind } = kindOf(filter);
   return { stage, respondsLast, filter: kind.compile(filter.value) };
 }

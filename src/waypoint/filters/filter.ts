@@ -9,6 +9,7 @@ import type { Downstream, ResponseHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 
 /**
  * The stages of a request, in their order. A filter's stage decides when it sees the request; filters of one stage keep the order of their
@@ -100,6 +101,8 @@ export interface FilteredRequest {
   readonly upstreamVersion: 'http1' | 'http2' | undefined;
   /** Values of `Slot`. */
   slots: unknown[] | undefined;
+  /** Counts and logs what a traffic policy did to the request. */
+  act(action: TrafficAction): void;
   /** Sends a copy of the request to another backend. */
   mirror(target: BackendTarget): void;
 }

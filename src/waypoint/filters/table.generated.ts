@@ -6,5 +6,9 @@ import { rewrite } from './rewrite.js';
 import { mirror } from './mirror.js';
 import { cors } from './cors.js';
 import { via } from './via.js';
+import { loadShedding } from './load-shedding.js';
+import { localRateLimit } from './local-rate-limit.js';
+import { globalRateLimit } from './global-rate-limit.js';
+import { fault } from './fault.js';
 
-export const filterKinds = { requestHeaders, responseHeaders, redirect, rewrite, mirror, cors, via };
+export const filterKinds = { requestHeaders, responseHeaders, redirect, rewrite, mirror, cors, via, loadShedding, localRateLimit, globalRateLimit, fault };

@@ -5,6 +5,7 @@ import type { ServicePort } from '../authorization/reachable.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
 import type { Client } from '../listener/client.js';
 import { servicePortOf, type Destination } from '../listener/destination.js';
+import type { RequestSettings } from '../state/request-settings.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { ClusterManager } from '../cluster/cluster-manager.js';
@@ -27,6 +28,7 @@ export class RouteSelection {
     private readonly client: Client,
     private readonly destination: Destination,
     private readonly head: RequestHead,
+    private readonly settings: RequestSettings,
   ) {}
 
   get rule(): RouteRule | undefined {
@@ -38,7 +40,7 @@ export class RouteSelection {
     const { destination } = this;
     const routing =
       destination.kind === 'service'
-        ? this.state.routing(destination.service, destination.port, this.client.namespace)
+        ? this.state.routing(destination.service, destination.port, this.client.namespace, this.settings)
         : undefined;
     if (routing === undefined || (routing.kind !== 'http' && routing.kind !== 'grpc')) return true;
     this.matched = routing.match(this.head);

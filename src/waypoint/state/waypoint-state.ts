@@ -11,10 +11,12 @@ import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js'
 import type { EndpointPolicies } from '../authorization/endpoint-policies.js';
 import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
-import { portChainOf, type PortChain } from '../filters/chain.js';
+import type { StagedFilter } from '../filters/filter.js';
+import type { Client } from '../listener/client.js';
 import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
 import { compileRoutes, refused, type Matcher } from '../routes/compile.js';
 import { ChangeImpact } from './change-impact.js';
+import { PortSettings, settingsWithout, type RequestSettings } from './request-settings.js';
 
 export interface WaypointUpdate {
   readonly mesh?: MeshUpdate;
@@ -53,6 +55,8 @@ export class WaypointState {
   readonly #attached = new Map<string, Map<RouteKey, Route>>();
   /** By Service and port: requests look them up, and must not put a name together. */
   readonly #servicePolicies = new Map<ServiceKey, Map<number, ServicePolicy>>();
+  readonly #portSettings = new WeakMap<ServicePolicy, PortSettings>();
+  readonly #withoutPolicy: RequestSettings;
   readonly #routings = new Map<string, Routing | undefined>();
   /** For routings made of consumer routes, by the key of `#routings`. `version`: the state's at the last comparison. */
   readonly #consumers = new Map<
@@ -78,9 +82,10 @@ export class WaypointState {
     readonly node: string,
     /** The waypoint's own Service, by which clients reach it. */
     readonly self: ServiceKey,
-    /** The filters of each Service port. */
-    readonly portChain: PortChain = portChainOf(),
+    /** Filters of all Service ports, besides those of their settings. */
+    private readonly filters: readonly StagedFilter[] = [],
   ) {
+    this.#withoutPolicy = settingsWithout(filters);
     this.policies = new PolicyGroups(this.#mesh, node);
   }
 
@@ -166,7 +171,22 @@ export class WaypointState {
     return this.#servicePolicies.get(service)?.get(port);
   }
 
+  /** What the settings of a Service's port say about a client's requests. The same object until the settings change. */
+  requestSettings(service: ServiceKey, port: number, client: Client): RequestSettings {
+    const policy = this.policyOf(service, port);
+    if (!policy) return this.#withoutPolicy;
+    let settings = this.#portSettings.get(policy);
+    if (!settings) this.#portSettings.set(policy, (settings = new PortSettings(policy, this.filters)));
+    return settings.of(client);
+  }
+
+  /** Settings of requests to a workload's own address. */
+  get settingsWithoutService(): RequestSettings {
+    return this.#withoutPolicy;
+  }
+
   #setPolicy(policy: ServicePolicy): void {
+    this.#forgetRoutingsOf(policy.service, policy.port);
     let ports = this.#servicePolicies.get(policy.service);
     if (!ports) this.#servicePolicies.set(policy.service, (ports = new Map()));
     ports.set(policy.port, policy);
@@ -174,6 +194,7 @@ export class WaypointState {
 
   #removePolicy(name: string): void {
     const { service, port } = parseServicePolicyName(name);
+    this.#forgetRoutingsOf(service, port);
     const ports = this.#servicePolicies.get(service);
     ports?.delete(port);
     if (ports?.size === 0) this.#servicePolicies.delete(service);
@@ -183,22 +204,35 @@ export class WaypointState {
     return [...this.#servicePolicies.values()].flatMap((ports) => [...ports.values()]);
   }
 
-  /** The routes for a client's requests to a Service's port; undefined if no route applies. */
-  routing(service: Service, port: number, clientNamespace: string | undefined): Routing | undefined {
-    const routing = this.#routingOf(service, port, clientNamespace);
+  /**
+   * The routes for a client's requests to a Service's port; undefined if no route applies.
+   * @param settings the settings whose filters the rules are composed with
+   */
+  routing(
+    service: Service,
+    port: number,
+    clientNamespace: string | undefined,
+    settings: RequestSettings = this.#withoutPolicy,
+  ): Routing | undefined {
+    const routing = this.#routingOf(service, port, clientNamespace, settings);
     const closed = this.policyOf(service.key, port)?.closed;
     if (!routing || closed === undefined) return routing;
     const match: Matcher = (head) => {
       const matched = routing.match(head);
-      return matched && refused(matched, this.portChain, notUnderstood(closed));
+      return matched && refused(matched, settings.chain, notUnderstood(closed));
     };
     return { kind: routing.kind, match };
   }
 
-  #routingOf(service: Service, port: number, clientNamespace: string | undefined): Routing | undefined {
+  #routingOf(
+    service: Service,
+    port: number,
+    clientNamespace: string | undefined,
+    settings: RequestSettings,
+  ): Routing | undefined {
     // Consumer routes are in the client's namespace and replace the Service's own routes (GEP-1294).
     const consumer = clientNamespace === service.namespace ? undefined : clientNamespace;
-    const key = `${service.key} ${port} ${consumer ?? ''}`;
+    const key = `${service.key} ${port} ${consumer ?? ''} ${settings.serial}`;
     if (this.#routings.has(key) && this.#isCurrent(key)) return this.#routings.get(key);
     const attached = (namespace: string): readonly Route[] =>
       [...(this.#attached.get(attachedAt(service.key, namespace))?.values() ?? [])].filter(({ parents }) =>
@@ -219,7 +253,7 @@ export class WaypointState {
       compileRoutes(
         group.filter((route) => route.kind === kind),
         this.#regexTimeOf(consumer ?? service.namespace),
-        this.portChain,
+        settings.chain,
       );
     const routing = kind && match ? { kind, match } : undefined;
     this.#routings.set(key, routing);
@@ -257,6 +291,15 @@ export class WaypointState {
       const there = this.#attached.get(at);
       there?.delete(key);
       if (there?.size === 0) this.#attached.delete(at);
+    }
+  }
+
+  /** The filters of the port's settings are part of its compiled routes. */
+  #forgetRoutingsOf(service: ServiceKey, port: number): void {
+    for (const key of this.#routings.keys()) {
+      if (!key.startsWith(`${service} ${port} `)) continue;
+      this.#routings.delete(key);
+      this.#consumers.delete(key);
     }
   }
 

@@ -1,7 +1,7 @@
 /** Writes requests to the access log. One instance per worker. */
 import { pino } from 'pino';
 import { formatSocketAddress } from '../../model/address.js';
-import type { RequestRecord } from './request-record.js';
+import type { RequestRecord, TrafficAction } from './request-record.js';
 
 export type AccessLogMode = 'none' | 'errors' | 'all';
 
@@ -40,6 +40,9 @@ export class AccessLog {
   }
 }
 
+const actionText = ({ feature, mode, policy }: TrafficAction): string =>
+  `${feature}${mode === 'would' ? ' (dry run)' : ''} by ${policy}`;
+
 /** The fields of a request's line. */
 export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>> {
   const { client, endpoint } = record;
@@ -64,6 +67,7 @@ export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>>
     ...(record.policy === undefined ? {} : { policy: record.policy }),
     ...(record.rule === undefined ? {} : { rule: record.rule }),
     ...(record.audited.length > 0 ? { audited: record.audited } : {}),
+    ...(record.actions.length > 0 ? { actions: record.actions.map(actionText) } : {}),
     bytesReceived: record.bytesReceived,
     bytesSent: record.bytesSent,
     durationMs: Math.round(record.durationMs * 1000) / 1000,

@@ -33,6 +33,7 @@ const requestOf = (namespace: string, account: string, more: Partial<RequestReco
   policy: undefined,
   rule: undefined,
   audited: [],
+  actions: [],
   bytesReceived: 1,
   bytesSent: 2,
   startedMs: 0,

@@ -11,7 +11,7 @@ import {
   type Series,
   type Value,
 } from '../../telemetry/series.js';
-import type { RequestRecord } from './request-record.js';
+import type { RequestRecord, TrafficAction } from './request-record.js';
 
 const durationBoundsMs = [0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000];
 const sizeBounds = [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
@@ -95,6 +95,11 @@ export class WaypointMetrics {
     'Requests refused because no connection became free, or too many requests waited for one',
     ['envoy_cluster_name'],
   );
+  readonly #actions = this.#counter(
+    'weft_waypoint_traffic_policy_actions_total',
+    'What parts of traffic policies did (mode did), or would have done without dry run (mode would)',
+    ['feature', 'mode', 'policy'],
+  );
   readonly #series: SeriesTable<Requests>;
   readonly #other: Requests = requests();
   #shortcuts = new Map<string, Series<Requests>>();
@@ -128,6 +133,11 @@ export class WaypointMetrics {
         .slice(0, seriesMax)
         .map((cluster) => ({ labels: { envoy_cluster_name: cluster.name }, value: cluster.waiting })),
     );
+  }
+
+  /** A traffic policy acted. `namespace`: of the Service. */
+  acted({ feature, mode, policy }: TrafficAction, namespace: string): void {
+    this.#actions.inc(namespace, { feature, mode, policy });
   }
 
   /** A request found no connection in time. `namespace`: of the endpoint. */

@@ -7,7 +7,7 @@ import type { Destination } from '../listener/destination.js';
 import type { Downstream } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { Endpoint } from '../cluster/endpoint.js';
-import type { RequestRecord, ResponseFlag } from './request-record.js';
+import type { RequestRecord, ResponseFlag, TrafficAction } from './request-record.js';
 
 export class RequestInfo implements RequestRecord {
   readonly service: string;
@@ -31,6 +31,7 @@ export class RequestInfo implements RequestRecord {
   policy: string | undefined;
   rule: number | undefined;
   audited: readonly string[] = none;
+  actions: TrafficAction[] | readonly never[] = none;
   bytesReceived = 0;
   bytesSent = 0;
   readonly startedMs: number;
@@ -60,6 +61,13 @@ export class RequestInfo implements RequestRecord {
     this.why = why;
   }
 
+  /** Records what a traffic policy did. At most `actionsMax` are kept. */
+  act(action: TrafficAction): void {
+    if (this.actions.length >= actionsMax) return;
+    if (this.actions === none) this.actions = [action];
+    else (this.actions as TrafficAction[]).push(action);
+  }
+
   /** Completes the record with the last endpoint that was tried and the last verdict. */
   end(
     endpoint: Endpoint | undefined,
@@ -79,3 +87,4 @@ export class RequestInfo implements RequestRecord {
 }
 
 const none: readonly never[] = [];
+const actionsMax = 16;

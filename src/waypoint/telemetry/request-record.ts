@@ -6,10 +6,54 @@ import type { Endpoint } from '../cluster/endpoint.js';
  * Why the waypoint responded itself or aborted a response. The letters are Envoy's response flags. NR: no route matches. NC: no such backend.
  * UH: no healthy endpoint. UF: connecting to an endpoint failed. UC: the endpoint closed the connection. UT: timeout. URX: retry limit
  * reached. UPE: the endpoint violated the protocol. DC: the client disconnected. DPE: the client violated the protocol. UO: a limit was
- * reached. RBAC: denied by a policy. LR: the waypoint itself ended the request, because a filter failed or the request is in a loop.
+ * reached. RBAC: denied by a policy. LR: the waypoint itself ended the request, because a filter failed or the request is in a loop. RL: rate
+ * limited. RLSE: the rate limit service failed. OM: load shedding. FI, DI: an abort or a delay was injected. DT: the request took longer than
+ * its greatest duration.
  */
 export type ResponseFlag =
-  'NR' | 'NC' | 'UH' | 'UF' | 'UC' | 'UT' | 'URX' | 'UPE' | 'DC' | 'DPE' | 'UO' | 'RBAC' | 'LR';
+  | 'NR'
+  | 'NC'
+  | 'UH'
+  | 'UF'
+  | 'UC'
+  | 'UT'
+  | 'URX'
+  | 'UPE'
+  | 'DC'
+  | 'DPE'
+  | 'UO'
+  | 'RBAC'
+  | 'LR'
+  | 'RL'
+  | 'RLSE'
+  | 'OM'
+  | 'FI'
+  | 'DI'
+  | 'DT';
+
+/** The parts of a TrafficPolicy that act on requests and connections, as metrics name them. */
+export type TrafficFeature =
+  | 'circuit-breaker'
+  | 'outlier-detection'
+  | 'health-check'
+  | 'retry'
+  | 'hedge'
+  | 'timeout'
+  | 'local-rate-limit'
+  | 'global-rate-limit'
+  | 'fault-delay'
+  | 'fault-abort'
+  | 'load-shedding'
+  | 'panic'
+  | 'failover';
+
+/** What a part of a policy did. `would`: it is in dry run, so it did nothing. */
+export interface TrafficAction {
+  readonly feature: TrafficFeature;
+  readonly mode: 'did' | 'would';
+  /** The object, and the name of its part if there are several: `TrafficPolicy shop/limits`, `TrafficPolicy shop/limits per-client`. */
+  readonly policy: string;
+}
 
 export interface RequestRecord {
   readonly client: Client;
@@ -34,6 +78,8 @@ export interface RequestRecord {
   readonly policy: string | undefined;
   readonly rule: number | undefined;
   readonly audited: readonly string[];
+  /** What traffic policies did to the request, in order. */
+  readonly actions: readonly TrafficAction[];
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly startedMs: number;

@@ -58,6 +58,7 @@ function worker() {
     onLimitReached: nothing,
     onUnreadable: nothing,
     onDetected: nothing,
+    onAction: () => undefined,
     onRelay: nothing,
   };
   return { state, context, counts };

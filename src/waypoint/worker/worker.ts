@@ -96,6 +96,7 @@ class Worker {
         this.#metrics.record(record);
         this.#accessLog.write(record);
       },
+      onAction: (action, namespace) => this.#metrics.acted(action, namespace),
       onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {

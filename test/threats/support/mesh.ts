@@ -192,6 +192,7 @@ export class TestMesh {
       onLimitReached: () => undefined,
       onUnreadable: () => undefined,
       onDetected: () => undefined,
+      onAction: () => undefined,
       onRelay: () => undefined,
     };
     for (const mesh of this.#updates) state.apply({ mesh });

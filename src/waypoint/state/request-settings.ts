@@ -1,0 +1,86 @@
+/** What a Service port's settings say about one client's requests, compiled once per settings. Pure. */
+import { errorText } from '../../base/errors.js';
+import type { RetryPolicy, SettingOrigin, Timeouts } from '../../discovery/gen/weft.js';
+import { workloadIdentityOf } from '../../model/identity.js';
+import type { RouteFilter } from '../../model/route.js';
+import type { ClientPolicy, ServicePolicy } from '../../model/service-policy.js';
+import { compileFilter, portChainOf, type PortChain } from '../filters/chain.js';
+import type { StagedFilter } from '../filters/filter.js';
+import { filterFailed } from '../http/local-reply.js';
+import type { Client } from '../listener/client.js';
+
+export interface RequestSettings {
+  /** Unique: compiled routes are kept by it. */
+  readonly serial: number;
+  readonly chain: PortChain;
+  readonly retry: RetryPolicy | undefined;
+  readonly timeouts: Timeouts | undefined;
+  /** The object that set each field. */
+  readonly origins: readonly SettingOrigin[];
+}
+
+let made = 0;
+
+/** Settings of ports without a policy. @param filters those of every port */
+export const settingsWithout = (filters: readonly StagedFilter[] = []): RequestSettings => ({
+  serial: made++,
+  chain: portChainOf(filters),
+  retry: undefined,
+  timeouts: undefined,
+  origins: [],
+});
+
+/** Compiles the settings of a port, and of its clients, when they are first needed. */
+export class PortSettings {
+  #own: RequestSettings | undefined;
+  readonly #ofClients = new Map<ClientPolicy, RequestSettings>();
+
+  constructor(
+    private readonly policy: ServicePolicy,
+    private readonly filters: readonly StagedFilter[],
+  ) {}
+
+  /** The settings for a client: those of the first ClientPolicy that names it, else the port's own. */
+  of(client: Client): RequestSettings {
+    const { clients } = this.policy;
+    const policy = clients?.find((one) => isFrom(client, one.from));
+    if (!policy) return (this.#own ??= this.#compile(this.policy.filters, this.policy, this.policy.origins));
+    let settings = this.#ofClients.get(policy);
+    if (!settings)
+      this.#ofClients.set(policy, (settings = this.#compile(policy.filters, policy, policy.origins)));
+    return settings;
+  }
+
+  #compile(
+    filters: readonly RouteFilter[] = [],
+    {
+      retry,
+      timeouts,
+    }: { readonly retry?: RetryPolicy | undefined; readonly timeouts?: Timeouts | undefined },
+    origins: readonly SettingOrigin[],
+  ): RequestSettings {
+    const compiled = filters.map(compileOrRefuse);
+    return { serial: made++, chain: portChainOf([...this.filters, ...compiled]), retry, timeouts, origins };
+  }
+}
+
+/** A filter that cannot be applied may be a restriction, so all requests are refused in its place. */
+function compileOrRefuse(filter: RouteFilter): StagedFilter {
+  try {
+    return compileFilter(filter);
+  } catch (error) {
+    const reply = filterFailed(errorText(error));
+    return { stage: 'load-shedding', filter: { onRequest: () => ({ kind: 'reply', reply }) } };
+  }
+}
+
+export function isFrom({ identity }: Pick<Client, 'identity'>, from: ClientPolicy['from']): boolean {
+  const own = identity && workloadIdentityOf(identity);
+  return (
+    own !== undefined &&
+    from.some(
+      ({ namespace, serviceAccount }) =>
+        namespace === own.namespace && (serviceAccount === '' || serviceAccount === own.serviceAccount),
+    )
+  );
+}
