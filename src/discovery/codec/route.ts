@@ -28,12 +28,15 @@ const pathKinds: readonly PathMatch['kind'][] = ['exact', 'prefix', 'regex', 'su
 const valueKinds: readonly ValueMatch['kind'][] = ['exact', 'regex'];
 const sessionKinds: readonly SessionPersistence['kind'][] = ['cookie', 'header'];
 
+export const encodeMatch = (match: RouteMatch): pb.RouteMatch => {
+  const { path, method = '', headers, query, unreadable = false } = match;
+  return { pathKind: path?.kind ?? '', path: path?.value ?? '', method, headers, query, unreadable };
+};
+
 const encodeRule = (rule: RouteRule): pb.RouteRule => ({
   ...rule,
   name: rule.name ?? '',
-  matches: rule.matches.map(({ path, method = '', headers, query, unreadable = false }) => ({
-    ...{ pathKind: path?.kind ?? '', path: path?.value ?? '', method, headers, query, unreadable },
-  })),
+  matches: rule.matches.map(encodeMatch),
   filters: rule.filters.map((filter) => ({ filter })),
   backends: rule.backends.map((backend) => ({
     ...backend,
