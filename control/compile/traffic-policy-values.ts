@@ -46,7 +46,7 @@ const unitBytes: Readonly<Record<string, number>> = {
 };
 /** A quantity of memory above 0, in bytes. */
 export function quantityBytes(at: string, text: string): number {
-  const [, count = '', unit = ''] = /^([0-9]{1,9})(Ki|Mi|Gi|Ti|k|M|G|T)?$/.exec(text) ?? [];
+  const [, count = '', unit = ''] = /^0*([1-9][0-9]{0,8})(Ki|Mi|Gi|Ti|k|M|G|T)?$/.exec(text) ?? [];
   const bytes = Number(count) * (unitBytes[unit] ?? 0);
   if (!(bytes > 0) || !Number.isSafeInteger(bytes))
     throw wrong(at, text, 'a quantity above 0, such as 400Mi');

@@ -180,13 +180,13 @@ const full: Readonly<Record<string, string>> = {
   outlierDetection:
     "outlierDetection: { consecutiveGatewayErrors: 3, successRate: { stdevFactor: '2' }, failurePercentage: { threshold: 50 } }",
   healthChecks:
-    "healthChecks: [{ http: { path: /, statuses: ['200', '300-399'], headers: [{ name: X, value: y }] }, port: 8080 }, { grpc: { service: s } }, { tcp: { send: a, receive: [b] } }]",
+    "healthChecks: [{ http: { path: /, statuses: ['200', '300-399'], headers: [{ name: X, value: v }] }, port: 8080 }, { grpc: { service: s } }, { tcp: { send: a, receive: [b] } }]",
   retry:
     'retry: { conditions: [reset, retriable-status-codes, internal], statusCodes: [429], perTryTimeout: 1s, hedge: true, retryAfterMax: 5s, unsafeMethods: [POST], budget: { percent: 0, minRetries: 0 } }',
   timeouts:
     'timeouts: { request: 1s, connect: 2s, streamIdle: 3s, connectionIdle: 4s, maxDuration: 5s, tcpIdle: 6s }',
   rateLimits:
-    'rateLimits: [{ name: a, matches: [{ path: { type: RegularExpression, value: /a.* }, method: GET, headers: [{ name: X, value: y }], queryParams: [{ name: q, value: z }] }], keys: [{ clientIdentity: {} }, { clientNamespace: {} }, { clientAddress: {} }, { header: X }, { cookie: c }, { query: q }, { path: {} }, { method: {} }], requests: 5, per: 90s, burst: 7 }, { name: b, keys: [{ route: {} }], requests: 1, per: 24h, global: { failClosed: true, service: { name: l, namespace: infra, port: 81, domain: d } } }]',
+    'rateLimits: [{ name: a, matches: [{ path: { type: RegularExpression, value: /a.* }, method: GET, headers: [{ name: X, value: v }], queryParams: [{ name: q, value: z }] }], keys: [{ clientIdentity: {} }, { clientNamespace: {} }, { clientAddress: {} }, { header: X }, { cookie: c }, { query: q }, { path: {} }, { method: {} }], requests: 5, per: 90s, burst: 7 }, { name: b, keys: [{ route: {} }], requests: 1, per: 24h, global: { failClosed: true, service: { name: l, namespace: infra, port: 81, domain: d } } }]',
   faults:
     "faults: [{ name: a, delay: { duration: 1s, percent: '1' }, abort: { httpStatus: 503, percent: '2' }, until: 2026-12-01T00:00:00Z }, { name: b, abort: { grpcStatus: 14, percent: '3' } }, { name: c, abort: { reset: {}, percent: '100' } }]",
   loadShedding:
@@ -275,7 +275,7 @@ test('what the rules of the CRD refuse is refused in files as well, with the fie
       /is not a time/,
     ],
     ['loadShedding: {}', /give adaptiveConcurrency/],
-    ['loadShedding: { memoryMax: 0Mi }', /not a quantity above 0/],
+    ['loadShedding: { memoryMax: 0Mi }', /a quantity above 0/],
     [
       'circuitBreaker: { requestsMax: 1 }',
       /only rateLimits, faults, retry and timeouts/,
