@@ -258,7 +258,7 @@ export class WaypointState {
       kind &&
       compileRoutes(
         group.filter((route) => route.kind === kind),
-        this.#regexTimeOf(consumer ?? service.namespace),
+        this.regexTime(consumer ?? service.namespace),
         settings.chain,
       );
     const routing = kind && match ? { kind, match } : undefined;
@@ -266,7 +266,8 @@ export class WaypointState {
     return routing;
   }
 
-  #regexTimeOf(clientNamespace: string): RegexTime {
+  /** The time budget of regular expressions for a client's requests. */
+  regexTime(clientNamespace: string): RegexTime {
     let time = this.#regexTimes.get(clientNamespace);
     if (!time) this.#regexTimes.set(clientNamespace, (time = new RegexTime()));
     return time;
