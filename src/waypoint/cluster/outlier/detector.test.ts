@@ -1,33 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { OutlierDetection } from '../../../discovery/gen/weft.js';
+import { outlierDefaults } from '../../../../test/support/outliers.js';
 import { OutlierDetector } from './detector.js';
 import { belowMean } from './success-rate.js';
-
-/** Envoy's defaults. */
-const defaults: OutlierDetection = {
-  consecutive5xx: 5,
-  consecutiveGatewayErrors: 0,
-  consecutiveLocalFailures: 5,
-  intervalMs: 10_000,
-  baseEjectionMs: 30_000,
-  ejectionMsMax: 300_000,
-  ejectionJitterMs: 0,
-  ejectedPercentMax: 10,
-  alwaysEjectOne: true,
-  successRateHostsMin: 0,
-  successRateRequestsMin: 100,
-  successRateStdevFactor: 1_900,
-  failurePercent: 0,
-  failurePercentHostsMin: 5,
-  failurePercentRequestsMin: 50,
-  dryRun: false,
-};
 
 function detectorOf(names: string, more: Partial<OutlierDetection> = {}, random = 0) {
   const log: string[] = [];
   const detector = new OutlierDetector<string>(
-    { ...defaults, ...more },
+    { ...outlierDefaults, ...more },
     {
       onDetected: (kind) => log.push(`detected ${kind}`),
       onOverflow: (name, kind) => log.push(`${name} stays ${kind}`),
@@ -77,10 +58,9 @@ test('a request without a response counts as a local failure, a gateway error an
   const mixed = detectorOf('abc', { consecutiveLocalFailures: 3 });
   mixed.detector.failed('a', 503, 0);
   mixed.detector.failed('a', 503, 0);
-  mixed.detector.connected('a');
-  mixed.detector.failed('a', 503, 0);
   mixed.respond('a', 500);
-  assert.equal(mixed.events(), '', 'a connection ends a series of local failures');
+  mixed.detector.failed('a', 503, 0);
+  assert.equal(mixed.events(), '', 'a response ends a series of local failures');
   mixed.detector.failed('a', 504, 0);
   assert.match(mixed.events(), /a ejected consecutive_5xx/, 'and not one of 5xx');
   const gateway = detectorOf('abc', { consecutiveGatewayErrors: 2 });
@@ -149,7 +129,7 @@ test('a changed configuration applies to ejections under way', () => {
   const { detector, fail, events } = detectorOf('ab');
   fail('a', 5);
   events();
-  detector.config = { ...defaults, baseEjectionMs: 1_000 };
+  detector.config = { ...outlierDefaults, baseEjectionMs: 1_000 };
   detector.tick(1_000);
   assert.equal(events(), 'a returned');
 });

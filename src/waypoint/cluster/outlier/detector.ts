@@ -64,15 +64,10 @@ export class OutlierDetector<E> {
     return this.#count(endpoint, monitor, status, nowMs);
   }
 
-  /** A connection to an endpoint was opened, on which a request follows. */
-  connected(endpoint: E): void {
-    const monitor = this.#monitors.get(endpoint);
-    if (monitor) monitor.localFailures = 0;
-  }
-
   /**
    * A request to an endpoint ended without a response. It counts as a failure of its own kind, and as a 503 or 504 too (Envoy without
-   * split_external_local_origin_errors).
+   * split_external_local_origin_errors). Only a response ends a series: an endpoint may accept connections and never respond. In Envoy a
+   * connection ends it.
    */
   failed(endpoint: E, as: LocalFailure, nowMs: number): EjectionKind | undefined {
     const monitor = this.#monitors.get(endpoint);
