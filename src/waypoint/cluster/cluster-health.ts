@@ -65,16 +65,14 @@ export class ClusterHealth implements PeriodicWork {
   #settings: ServicePolicy | undefined;
   #at: HealthPlace | undefined;
   #endpoints: ReadonlyMap<string, Endpoint> = new Map();
-  /** By the waypoint's own rule no endpoint is ejected from this time on. */
-  #ejectionsEndMs = 0;
-  /** Endpoints that fail a health check. */
-  #failing = 0;
   /** The current interval of outlier detection has begun. */
   #tickedMs = 0;
 
   constructor(
     private readonly cluster: string,
     private readonly context: HealthContext,
+    /** Called when an endpoint may have become usable, or unusable. */
+    private readonly changed: () => void,
     private readonly random: () => number = Math.random,
   ) {}
 
@@ -97,6 +95,7 @@ export class ClusterHealth implements PeriodicWork {
       this.context.timer.add(this);
     }
     this.#readChecks();
+    this.changed();
   }
 
   /** The endpoints of the cluster. Those that were ejected, removed and added again are still ejected. */
@@ -110,15 +109,7 @@ export class ClusterHealth implements PeriodicWork {
         if (!detector.monitors.has(endpoint)) this.#watch(detector, endpoint);
     }
     this.#readChecks();
-  }
-
-  /** Some endpoint is ejected or fails a health check. Most of the time none is, and then nothing is searched. */
-  get hasUnhealthy(): boolean {
-    return (
-      (this.#detector !== undefined && this.#detector.ejected > 0) ||
-      this.#failing > 0 ||
-      (this.#ejectionsEndMs > 0 && this.#ejectionsEndMs > performance.now())
-    );
+    this.changed();
   }
 
   /** Number of ejections that this worker decided and that are enforced now. */
@@ -136,8 +127,9 @@ export class ClusterHealth implements PeriodicWork {
     if (!this.#detector && !isOfConnection) return undefined;
     const nowMs = performance.now();
     if (isOfConnection && (!this.#detector || this.#isDryRun)) {
+      const { failures } = endpoint.health;
       observeConnect(endpoint.health, outcome === 'connected', nowMs - latencyMs, nowMs);
-      this.#ejectionsEndMs = Math.max(this.#ejectionsEndMs, endpoint.health.ejectedUntilMs);
+      if (endpoint.health.failures !== failures) this.changed();
     }
     const kind = this.#detector && this.#detect(this.#detector, endpoint, outcome, nowMs);
     return kind && this.#action;
@@ -227,6 +219,7 @@ export class ClusterHealth implements PeriodicWork {
         onEjected: (endpoint, kind, forMs, monitor) => this.#onEjected(endpoint, kind, forMs, monitor),
         onReturned: (endpoint, { ejected, isEjectedElsewhere }) => {
           endpoint.health.isOutlier = false;
+          this.changed();
           if (this.#at && ejected && !isEjectedElsewhere)
             events.onReturned(this.#at, endpoint, ejected, this.#isDryRun);
         },
@@ -269,6 +262,7 @@ export class ClusterHealth implements PeriodicWork {
     // From now on the policy decides, not the waypoint's own rule.
     health.failures = 0;
     health.ejectedUntilMs = 0;
+    this.changed();
   }
 
   /** Applies a change between dry run and enforcement to the ejections under way. */
@@ -317,17 +311,15 @@ export class ClusterHealth implements PeriodicWork {
   /** Applies the results of health checks, made by one worker of the waypoint. */
   #readChecks(): void {
     const hasChecks = this.#settings?.healthChecks?.some(({ dryRun }) => !dryRun) === true;
-    this.#failing = 0;
     for (const endpoint of this.#endpoints.values()) {
       const of = hasChecks ? this.#sharedName(endpoint) : undefined;
       endpoint.health.checkFailure = of && this.context.shared.failure(of);
-      if (endpoint.health.checkFailure !== undefined) this.#failing++;
     }
   }
 
   #setFailure({ health }: Endpoint, failure: string | undefined): void {
-    this.#failing += Number(failure !== undefined) - Number(health.checkFailure !== undefined);
     health.checkFailure = failure;
+    this.changed();
   }
 }
 
