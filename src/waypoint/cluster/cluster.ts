@@ -6,13 +6,15 @@ import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
 import type { ServicePolicy } from '../../model/service-policy.js';
 import type { Client } from '../listener/client.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import type { Assignment } from './assignment.js';
 import { newBalancer, type Balancer } from './balancer.js';
 import { ConnectionPool, type PoolContext } from './connection-pool.js';
 import { Endpoint, endpointKey, type EndpointConfig } from './endpoint.js';
-import { isEjected, observeConnect } from './endpoint-health.js';
+import { ClusterHealth } from './cluster-health.js';
+import { isEjected } from './endpoint-health.js';
 import type { HttpVersion } from './http-version.js';
-import type { Outcome } from './outcome.js';
+import { countOutcome, type Outcome } from './outcome.js';
 import type { Acquired, Pending } from './pending-queue.js';
 import { defaultPolicy, type ClusterPolicy } from './policy.js';
 import { RetryBudget } from './retry-budget.js';
@@ -49,8 +51,6 @@ export class Cluster {
   #retries = new RetryBudget(defaultPolicy.retryBudget);
   /** Requests and relayed connections under way, of all endpoints. */
   #active = 0;
-  /** No endpoint is ejected from this time on. */
-  #ejectionsEndMs = 0;
   /** The mesh state by which the endpoints were assigned (ClusterManager). */
   version = -1;
   isClosed = false;
@@ -58,6 +58,7 @@ export class Cluster {
   settings: ServicePolicy | undefined;
   /** When the cluster was last asked for, by the manager's count of sweeps. */
   usedAt = 0;
+  readonly health: ClusterHealth;
 
   constructor(
     /** `outbound|PORT||HOST`, as Istio names clusters. */
@@ -65,7 +66,9 @@ export class Cluster {
     private readonly context: PoolContext,
     /** Compares the endpoints with the mesh state. */
     private readonly refresh: () => unknown = () => undefined,
-  ) {}
+  ) {
+    this.health = new ClusterHealth(name, context.health);
+  }
 
   get #pool(): ConnectionPool {
     return (this.#connections ??= new ConnectionPool(
@@ -120,6 +123,7 @@ export class Cluster {
     }
     this.#byKey = after;
     this.#levels = levels;
+    this.health.update(after);
     for (const [key, endpoint] of before) if (after.get(key) !== endpoint) this.#drain(endpoint);
     this.forgetDrained();
   }
@@ -130,6 +134,7 @@ export class Cluster {
     if (policy.balancer !== this.#policy.balancer) this.#balancer = newBalancer(policy.balancer);
     if (this.#connections) this.#connections.pendingRequestsMax = policy.pendingRequestsMax;
     this.#retries = this.#retries.with(policy.retryBudget);
+    this.health.configure(settings);
     this.#policy = policy;
   }
 
@@ -174,29 +179,10 @@ export class Cluster {
     this.#retries.release();
   }
 
-  /** Reports how an attempt ended. `latencyMs`: from its begin to its outcome. */
-  report(endpoint: Endpoint, outcome: Outcome, latencyMs: number): void {
-    const { counts } = endpoint;
-    switch (outcome) {
-      case 'connected':
-        counts.connected++;
-        return this.#observe(endpoint, true, latencyMs);
-      case 'connect-failed':
-        counts.connectFailed++;
-        return this.#observe(endpoint, false, latencyMs);
-      case 'overflow':
-        counts.overflow++;
-        return;
-      case 'reset':
-        counts.reset++;
-        return;
-      case 'timeout':
-        counts.timeout++;
-        return;
-      default:
-        if (outcome < 500) counts.success++;
-        else counts.error++;
-    }
+  /** Reports how an attempt ended. `latencyMs`: from its begin to its outcome. Returns what outlier detection did about it. */
+  report(endpoint: Endpoint, outcome: Outcome, latencyMs: number): TrafficAction | undefined {
+    countOutcome(endpoint.counts, outcome);
+    return this.health.report(endpoint, outcome, latencyMs);
   }
 
   /** Gets a connection for one request (ClientPool.acquire). */
@@ -211,18 +197,22 @@ export class Cluster {
   }
 
   /** Opens a connection that only the caller uses (ConnectionPool.dial). */
-  dial(endpoint: Endpoint, client: Client): Promise<Duplex> {
-    return this.#pool.dial(endpoint, client);
+  async dial(endpoint: Endpoint, client: Client): Promise<Duplex> {
+    const stream = await this.#pool.dial(endpoint, client);
+    this.report(endpoint, 'relayed', 0);
+    return stream;
   }
 
   /** The cluster gets no more requests: its endpoints drain. */
   close(): void {
     this.isClosed = true;
+    this.health.close();
     this.update([]);
   }
 
   /** The cluster is idle and is dropped. */
   forget(): void {
+    this.health.close();
     for (const endpoint of this.#byKey.values()) this.context.onForgotten(endpoint);
   }
 
@@ -265,8 +255,7 @@ export class Cluster {
         ...(endpoint.workload.locality ? { locality: endpoint.workload.locality } : {}),
         protocol: endpoint.protocol,
         priority: endpoint.priority,
-        state: stateOf(endpoint, nowMs),
-        failures: endpoint.health.failures,
+        ...this.health.describe(endpoint, nowMs),
         active: endpoint.active,
         connections: this.#connections?.connections(endpoint) ?? 0,
         counts: endpoint.counts,
@@ -277,15 +266,9 @@ export class Cluster {
   #eligible(excluded: Excluded | undefined): readonly Endpoint[] {
     const { endpoints } = this;
     // Most of the time no endpoint is ejected, and then nothing is searched.
-    const hasEjected = this.#ejectionsEndMs > 0 && this.#ejectionsEndMs > performance.now();
-    if (!hasEjected && excluded === undefined) return endpoints;
-    return best(endpoints, excluded, hasEjected ? performance.now() : Infinity);
-  }
-
-  #observe(endpoint: Endpoint, connected: boolean, latencyMs: number): void {
-    const nowMs = performance.now();
-    observeConnect(endpoint.health, connected, nowMs - latencyMs, nowMs);
-    this.#ejectionsEndMs = Math.max(this.#ejectionsEndMs, endpoint.health.ejectedUntilMs);
+    const { hasUnhealthy } = this.health;
+    if (!hasUnhealthy && excluded === undefined) return endpoints;
+    return best(endpoints, excluded, hasUnhealthy ? performance.now() : undefined);
   }
 
   /** A removed endpoint that comes back before it has drained keeps its state and its connections. */
@@ -312,25 +295,25 @@ const none: readonly Endpoint[] = [];
 /** JSON has no infinity. */
 const finite = (limit: number): number | null => (Number.isFinite(limit) ? limit : null);
 
-function stateOf(endpoint: Endpoint, nowMs: number): string {
-  if (endpoint.isDraining) return 'draining';
-  return isEjected(endpoint.health, nowMs) ? 'ejected' : 'healthy';
-}
-
 /** Connections that were opened to the one may be used for the other: the peer and the way to it are the same. */
 function isSame({ workload: before }: Endpoint, { workload }: EndpointConfig): boolean {
   return before.identity === workload.identity && before.tunnel === workload.tunnel;
 }
 
-/** The endpoints of the best rank. */
-function best(endpoints: readonly Endpoint[], excluded: Excluded | undefined, nowMs: number): Endpoint[] {
+/** The endpoints of the best rank. `nowMs` undefined: none is unhealthy. */
+function best(
+  endpoints: readonly Endpoint[],
+  excluded: Excluded | undefined,
+  nowMs: number | undefined,
+): Endpoint[] {
   let found: Endpoint[] = [];
   let lowest = Infinity;
   for (const endpoint of endpoints) {
     const isTried = excluded?.endpoints.has(endpoint) === true;
     if (isTried && !excluded.mayRepeat) continue;
     const { health } = endpoint;
-    const rank = (isEjected(health, nowMs) ? 2 * health.failures : 0) + (isTried ? 1 : 0);
+    const isUnhealthy = nowMs !== undefined && isEjected(health, nowMs);
+    const rank = (isUnhealthy ? 2 * Math.max(1, health.failures) : 0) + (isTried ? 1 : 0);
     if (rank > lowest) continue;
     if (rank < lowest) found = [];
     lowest = rank;
