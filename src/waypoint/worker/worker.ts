@@ -3,6 +3,7 @@ import net from 'node:net';
 import { errorText } from '../../base/errors.js';
 import { RateLimiter } from '../../base/rate-limiter.js';
 import { FairLimit } from '../../base/fair-limit.js';
+import { RateLimits } from '../rate-limit/rate-limits.js';
 import { sleep } from '../../base/wait.js';
 import { TunnelPool } from '../../hbone/pool.js';
 import { HboneServer, type InboundTunnel } from '../../hbone/server.js';
@@ -22,11 +23,13 @@ import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
+import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
 
 const idleCheckMs = 1_000;
+const rateLimitSweepMs = 1_000;
 
 const groupOf = (peer: SpiffeId): string => workloadIdentityOf(peer)?.namespace ?? '';
 const send = (message: FromWorker): void => void process.send?.(message);
@@ -36,6 +39,7 @@ class Worker {
   readonly #metrics: WaypointMetrics;
   readonly #accessLog: AccessLog;
   readonly #tunnels = new TunnelPool();
+  readonly #rateLimits: RateLimits;
   readonly #clusters: ClusterManager;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
@@ -76,6 +80,10 @@ class Worker {
       this.#metrics.pendingOverflow(cluster, workload.namespace);
     });
     this.#metrics.watchClusters(() => this.#clusters.waiting());
+    this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
+    registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
+    const rateLimitSweeps = setInterval(() => this.#rateLimits.sweep(), rateLimitSweepMs);
+    rateLimitSweeps.unref();
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -88,6 +96,7 @@ class Worker {
       connections: new ByDestination<ActiveConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
+      rateLimits: this.#rateLimits,
       mirrorShares: new FairLimit(limits.mirrorsMax),
       mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: (result) => this.#metrics.mirrored.inc({ result }),
