@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { FairLimit } from '../../src/base/fair-limit.js';
+import { InjectedFaults } from '../../src/waypoint/filters/injected-faults.js';
 import { RateLimits } from '../../src/waypoint/rate-limit/rate-limits.js';
 import type { SocketAddress } from '../../src/model/address.js';
 import { clientOf } from '../../src/waypoint/listener/client.js';
@@ -43,6 +44,7 @@ const context: ConnectionContext = {
   connectionShares: new FairLimit(4 * defaultLimits.connectionsMax),
   requestShares: new FairLimit(4 * defaultLimits.requestsMax),
   rateLimits: RateLimits.inMemory(),
+  faults: new InjectedFaults(),
   mirrorShares: new FairLimit(defaultLimits.mirrorsMax),
   mirrorBufferShares: new FairLimit(defaultLimits.mirrorBuffersBytesMax / mirrorBlockBytes),
   onMirrorEnd: (result) => metrics.mirrored.inc({ result }),

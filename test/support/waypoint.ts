@@ -5,6 +5,7 @@ import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { FairLimit } from '../../src/base/fair-limit.js';
+import { InjectedFaults } from '../../src/waypoint/filters/injected-faults.js';
 import { RateLimits } from '../../src/waypoint/rate-limit/rate-limits.js';
 import { parseIp } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
@@ -122,6 +123,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
     rateLimits: options.rateLimits ?? RateLimits.inMemory(),
+    faults: new InjectedFaults(),
     mirrorShares: new FairLimit(limits.mirrorsMax),
     mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
     onMirrorEnd: (result) => keep(mirrored, result),

@@ -132,6 +132,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   /** A filter responds in the endpoint's place. */
   onFilterResponse(response: FilterResponse): void {
     if (response.kind === 'reply') this.#refuse(response.reply);
+    else if (response.kind === 'reset') this.#reset(response.reply);
     else this.#respond(response.head, response.body);
   }
 
@@ -310,6 +311,14 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const head = localReplyHead(reply, this.isGrpc);
     this.info.grpcStatus = headerOf(head.headers, 'grpc-status');
     this.#respond(head);
+  }
+
+  /** Ends the request without a response. */
+  #reset(reply: LocalReply): void {
+    if (this.#over) return;
+    this.info.fail(reply);
+    this.downstream.abort();
+    this.#finish();
   }
 
   #respond(head: ResponseHead, body?: Buffer): void {
