@@ -298,7 +298,9 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   #addSession(head: ResponseHead): void {
     const { endpoint } = this.#router;
-    if (endpoint) this.route.addSession(head, endpoint);
+    if (!endpoint) return;
+    this.route.addSession(head, endpoint);
+    this.#router.addCookie(head);
   }
 
   /** Sends the waypoint's own response. The client does not learn the reason. */
