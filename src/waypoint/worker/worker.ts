@@ -21,6 +21,7 @@ import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
+import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
@@ -76,6 +77,7 @@ class Worker {
       this.#metrics.pendingOverflow(cluster, workload.namespace);
     });
     this.#metrics.watchClusters(() => this.#clusters.waiting());
+    registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
