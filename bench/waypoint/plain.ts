@@ -20,6 +20,7 @@ import { WaypointMetrics } from '../../src/waypoint/telemetry/metrics.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import { parseWeftConfig, type PlainConfig } from './config.js';
+import { Shedding } from '../../src/waypoint/shedding/shedding.js';
 
 const config = parseWeftConfig(readFileSync(process.argv[2] ?? '', 'utf8')) as PlainConfig;
 const state = new WaypointState('', config.service);
@@ -41,6 +42,7 @@ const context: ConnectionContext = {
   // One client asks for all of it here.
   connectionShares: new FairLimit(4 * defaultLimits.connectionsMax),
   requestShares: new FairLimit(4 * defaultLimits.requestsMax),
+  shedding: new Shedding(),
   mirrorShares: new FairLimit(defaultLimits.mirrorsMax),
   mirrorBufferShares: new FairLimit(defaultLimits.mirrorBuffersBytesMax / mirrorBlockBytes),
   onMirrorEnd: (result) => metrics.mirrored.inc({ result }),

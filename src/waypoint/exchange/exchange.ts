@@ -8,6 +8,7 @@ import type { Span } from '@opentelemetry/api';
 import { formatSocketAddress } from '../../model/address.js';
 import type { BackendTarget } from '../../model/route.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import type { FilterList, PortChain } from '../filters/chain.js';
 import type { FilterResponse } from '../filters/filter.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
@@ -26,7 +27,7 @@ import { servicePortOf, type Destination } from '../listener/destination.js';
 import { RouteSelection } from '../routes/route-selection.js';
 import type { RequestSettings } from '../state/request-settings.js';
 import { RequestInfo } from '../telemetry/request-info.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
+import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js';
 import type { HttpVersion } from '../cluster/http-version.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
@@ -40,6 +41,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   readonly info: RequestInfo;
   readonly authorization: RequestAuthorization;
   readonly route: RouteSelection;
+  readonly servicePort: ServicePort | undefined;
   mirrors: Mirrors | undefined;
   slots: unknown[] | undefined;
   readonly #head: RequestHead;
@@ -66,7 +68,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.info = new RequestInfo(client, destination, downstream, this.#startedMs);
     this.authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
     const { state, clusters } = context;
-    const asked = servicePortOf(destination);
+    const asked = (this.servicePort = servicePortOf(destination));
     this.settings = asked
       ? state.requestSettings(asked.service, asked.port, client)
       : state.settingsWithoutService;
@@ -167,6 +169,10 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   get upstreamVersion(): HttpVersion | undefined {
     return this.#router.responseVersion;
+  }
+
+  get flag(): ResponseFlag | undefined {
+    return this.info.flag;
   }
 
   get isGrpc(): boolean {

@@ -5,12 +5,14 @@
 import type { FairLimit } from '../../base/fair-limit.js';
 import type { BackendTarget, RouteFilter } from '../../model/route.js';
 import type { RegexTime } from '../../policy/regex.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
+import type { Shedding } from '../shedding/shedding.js';
+import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js';
 
 /**
  * The stages of a request, in their order. A filter's stage decides when it sees the request; filters of one stage keep the order of their
@@ -84,6 +86,7 @@ export interface FilteredRequest {
     };
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
+    readonly shedding: Shedding;
     /** False: `//` in a path is not merged. */
     readonly mergeSlashes: boolean;
     onLimitReached(limit: WaypointLimit): void;
@@ -98,6 +101,8 @@ export interface FilteredRequest {
     /** Evaluates the policies of the Service. Undefined: the request may go on. */
     ofService(): LocalReply | undefined;
   };
+  /** The Service port that the client dialed; undefined if it dialed a workload's own address. */
+  readonly servicePort: ServicePort | undefined;
   /** The port that the client dialed. */
   readonly dialedPort: number;
   /** The label of the rule that matched, `<namespace>/<route>/<rule>`; undefined before the route is matched, and without routes. */
@@ -106,6 +111,8 @@ export interface FilteredRequest {
   readonly matchedPrefix: string | undefined;
   /** The HTTP version of the endpoint's response; undefined for the waypoint's own responses. */
   readonly upstreamVersion: 'http1' | 'http2' | undefined;
+  /** Why the waypoint responded itself or the response was not completed; undefined if it was, or if the request has not ended. */
+  readonly flag: ResponseFlag | undefined;
   /** Values of `Slot`. */
   slots: unknown[] | undefined;
   /** Counts and logs what a traffic policy did to the request. */

@@ -1,4 +1,5 @@
 /** A client: the identity of the tunnel's certificate, and the source address that the client's node reports. */
+import type { ClientMatch } from '../../discovery/gen/weft.js';
 import type { SocketAddress } from '../../model/address.js';
 import { workloadIdentityOf, type SpiffeId } from '../../model/identity.js';
 
@@ -23,4 +24,17 @@ export function clientOf(identity: SpiffeId | undefined, address: SocketAddress)
     group: namespace ?? '',
     key: `${identity ?? ''} ${address.ip}`,
   };
+}
+
+/** Whether one of the matches names the client's identity. A client without an identity is nobody's. */
+export function isFrom({ identity }: Pick<Client, 'identity'>, from: readonly ClientMatch[]): boolean {
+  if (from.length === 0) return false;
+  const own = identity && workloadIdentityOf(identity);
+  return (
+    own !== undefined &&
+    from.some(
+      ({ namespace, serviceAccount }) =>
+        namespace === own.namespace && (serviceAccount === '' || serviceAccount === own.serviceAccount),
+    )
+  );
 }

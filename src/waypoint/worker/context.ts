@@ -8,6 +8,7 @@ import type { RequestRecord, TrafficAction } from '../telemetry/request-record.j
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
+import type { Shedding } from '../shedding/shedding.js';
 import type { ByDestination } from './by-destination.js';
 
 /** A request under way (exchange/exchange.ts). */
@@ -37,6 +38,7 @@ export interface RequestContext extends MirrorContext {
   /** Requests under way, for drains, idle timeouts and rechecks. */
   readonly exchanges: ByDestination<ActiveRequest>;
   readonly requestShares: FairLimit;
+  readonly shedding: Shedding;
   onRequestEnd(record: RequestRecord): void;
   /** Called for each action of a traffic policy. `namespace`: of the Service. */
   onAction(action: TrafficAction, namespace: string): void;

@@ -21,6 +21,8 @@ import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
+import { Shedding } from '../shedding/shedding.js';
+import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
 import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import type { Tracing } from '../telemetry/tracing.js';
@@ -78,6 +80,8 @@ class Worker {
     });
     this.#metrics.watchClusters(() => this.#clusters.waiting());
     registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
+    const shedding = new Shedding();
+    registerSheddingMetrics(this.#metrics.registry, shedding);
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -90,6 +94,7 @@ class Worker {
       connections: new ByDestination<ActiveConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
+      shedding,
       mirrorShares: new FairLimit(limits.mirrorsMax),
       mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: (result) => this.#metrics.mirrored.inc({ result }),
