@@ -17,12 +17,14 @@ import type { ActiveConnection, ActiveRequest, ConnectionContext } from './conte
 import { createDial } from '../cluster/dial.js';
 import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
+import { WorkerHealth } from './worker-health.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
@@ -41,6 +43,7 @@ class Worker {
   readonly #tunnels = new TunnelPool();
   readonly #memory: SharedMemory;
   readonly #clusters: ClusterManager;
+  readonly #health: WorkerHealth;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
@@ -80,10 +83,30 @@ class Worker {
       ? SharedMemory.open(memory, index, limitReached)
       : SharedMemory.inMemory(limitReached);
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
-    this.#clusters = new ClusterManager(this.#state, dial, limits, (limit, cluster, { workload }) => {
-      limitReached(limit);
-      this.#metrics.pendingOverflow(cluster, workload.namespace);
+    const onAction = (action: TrafficAction, namespace: string): void =>
+      this.#metrics.acted(action, namespace);
+    const health = new WorkerHealth({
+      metrics: this.#metrics.registry,
+      clusters: () => this.#clusters.health(),
+      makesChecks: index === 0,
+      dial,
+      limits,
+      log: (line) => send({ type: 'log', ...line }),
+      onAction,
+      onLimitReached: limitReached,
+      send: (changes) => send({ type: 'health', changes }),
     });
+    this.#health = health;
+    this.#clusters = new ClusterManager(
+      this.#state,
+      dial,
+      limits,
+      (limit, cluster, { workload }) => {
+        limitReached(limit);
+        this.#metrics.pendingOverflow(cluster, workload.namespace);
+      },
+      health.context,
+    );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
@@ -105,7 +128,7 @@ class Worker {
         this.#metrics.record(record);
         this.#accessLog.write(record);
       },
-      onAction: (action, namespace) => this.#metrics.acted(action, namespace),
+      onAction,
       onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {
@@ -158,6 +181,9 @@ class Worker {
         return;
       case 'svid':
         return this.#certificate(message.svid);
+      case 'health':
+        for (const change of message.changes) this.#clusters.applyHealth(change);
+        return;
       case 'metrics':
         void this.#metrics
           .read(message.names)
@@ -204,6 +230,7 @@ class Worker {
     });
     // Without a certificate the waypoint cannot authenticate itself, so it does not listen before it has one.
     this.listen();
+    this.#health.start(this.#clusters);
   }
 
   #onTunnel(tunnel: InboundTunnel): void {
@@ -236,6 +263,7 @@ class Worker {
     while ((connections.size > 0 || exchanges.size > 0) && Date.now() < end) await sleep(50);
     const left = connections.size;
     for (const connection of connections) connection.destroy();
+    this.#health.stop();
     this.#clusters.drain();
     this.#tunnels.close();
     this.#hbone?.close();
