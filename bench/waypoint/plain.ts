@@ -50,6 +50,7 @@ const context: ConnectionContext = {
   onDetected: () => undefined,
   onRelay: () => undefined,
   onAction: () => undefined,
+  onUpstreamEvent: () => undefined,
 };
 const service = state.view.service(config.service);
 if (!service) throw new Error(`${config.service} is not in the configuration`);

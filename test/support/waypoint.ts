@@ -21,6 +21,7 @@ import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
+import type { UpstreamEvent } from '../../src/waypoint/telemetry/upstream-events.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
@@ -60,6 +61,7 @@ export interface TestWaypoint {
   readonly detected: string[];
   /** `<feature> <mode> <policy>` */
   readonly actions: string[];
+  readonly upstreamEvents: UpstreamEvent[];
   /** Refusal reason of each TCP connection; undefined if it was not refused. */
   readonly relayed: (string | undefined)[];
   /** Returns the number of connections and requests that were authorized again. */
@@ -107,6 +109,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const mirrored: string[] = [];
   const detected: string[] = [];
   const actions: string[] = [];
+  const upstreamEvents: UpstreamEvent[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
   const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit));
@@ -124,6 +127,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onMirrorEnd: (result) => keep(mirrored, result),
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
+    onUpstreamEvent: (event) => keep(upstreamEvents, event),
     onAction: ({ feature, mode, policy }) => keep(actions, `${feature} ${mode} ${policy}`),
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
     onDetected: (result) => keep(detected, result),
@@ -164,6 +168,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     mirrored,
     detected,
     actions,
+    upstreamEvents,
     destination,
     relayed,
     apply: (update) => {

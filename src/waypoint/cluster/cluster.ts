@@ -46,7 +46,7 @@ export class Cluster {
   #connections: ConnectionPool | undefined;
   #policy: ClusterPolicy = defaultPolicy;
   #balancer: Balancer = newBalancer(defaultPolicy.balancer);
-  #retries = new RetryBudget(defaultPolicy.retryBudget);
+  readonly #retries = new RetryBudget(defaultPolicy.retryBudget, performance.now());
   /** Requests and relayed connections under way, of all endpoints. */
   #active = 0;
   /** No endpoint is ejected from this time on. */
@@ -129,7 +129,7 @@ export class Cluster {
     this.settings = settings;
     if (policy.balancer !== this.#policy.balancer) this.#balancer = newBalancer(policy.balancer);
     if (this.#connections) this.#connections.pendingRequestsMax = policy.pendingRequestsMax;
-    this.#retries = this.#retries.with(policy.retryBudget);
+    this.#retries.configure(policy.retryBudget);
     this.#policy = policy;
   }
 
@@ -165,9 +165,14 @@ export class Cluster {
     endpoint.active--;
   }
 
+  /** Counts a request for the retry budget, once however many attempts it has. */
+  countRequest(): void {
+    this.#retries.requests++;
+  }
+
   /** Counts a retry, from the decision to the end of its attempt. False: the retry budget is used up, and nothing was counted. */
   takeRetry(): boolean {
-    return this.#retries.take(this.#active);
+    return this.#retries.take(this.#active, performance.now());
   }
 
   releaseRetry(): void {

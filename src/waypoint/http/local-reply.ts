@@ -10,6 +10,8 @@ export interface LocalReply {
   readonly why: string;
   /** Header fields of the response, for instance when to try again. */
   readonly headers?: Headers;
+  /** The status for clients of gRPC, if it is not that of gRPC's table for `status`. */
+  readonly grpcStatus?: number;
 }
 
 /** The reply if a request limit is reached. `reached`: the limit of all clients together, or this client's share of it. */
@@ -52,6 +54,27 @@ export const noHealthyEndpoint = (service: string): LocalReply => ({
   why: `${service} has no usable endpoint`,
 });
 
+export const timeoutReply = (why: string): LocalReply => ({
+  status: 504,
+  flag: 'UT',
+  code: 'WEFT_REQUEST_TIMEOUT',
+  why,
+});
+/** DEADLINE_EXCEEDED of gRPC. */
+const deadlineExceeded = 4;
+
+/** The replies if a request's time is up, by whose time it was. */
+export const deadlineReplies: Readonly<Record<'rule' | 'policy' | 'grpc' | 'duration', LocalReply>> = {
+  rule: timeoutReply('request timeout'),
+  policy: timeoutReply('request timeout'),
+  grpc: { ...timeoutReply("the client's grpc-timeout has expired"), grpcStatus: deadlineExceeded },
+  duration: {
+    ...timeoutReply('greatest duration of a request reached'),
+    flag: 'DT',
+    grpcStatus: deadlineExceeded,
+  },
+};
+
 export function localReplyOf({ kind, why, code }: UpstreamFailure): LocalReply {
   switch (kind) {
     case 'connect':
@@ -91,7 +114,10 @@ function grpcStatusOf(status: number): number {
 }
 
 /** The response head of a local reply. The client learns at most the flag, never the reason. */
-export function localReplyHead({ status, flag, headers = [] }: LocalReply, isGrpc: boolean): ResponseHead {
+export function localReplyHead(
+  { status, flag, grpcStatus, headers = [] }: LocalReply,
+  isGrpc: boolean,
+): ResponseHead {
   return isGrpc
     ? {
         status: 200,
@@ -99,7 +125,7 @@ export function localReplyHead({ status, flag, headers = [] }: LocalReply, isGrp
           'content-type',
           'application/grpc',
           'grpc-status',
-          String(grpcStatusOf(status)),
+          String(grpcStatus ?? grpcStatusOf(status)),
           'grpc-message',
           flag,
           ...headers,

@@ -22,6 +22,7 @@ import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
+import { UpstreamEvents } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
@@ -76,6 +77,7 @@ class Worker {
       this.#metrics.pendingOverflow(cluster, workload.namespace);
     });
     this.#metrics.watchClusters(() => this.#clusters.waiting());
+    const events = new UpstreamEvents(this.#metrics.registry, () => limitReached('metric-series'));
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -97,6 +99,7 @@ class Worker {
         this.#accessLog.write(record);
       },
       onAction: (action, namespace) => this.#metrics.acted(action, namespace),
+      onUpstreamEvent: (event, cluster, namespace) => events.count(event, cluster, namespace),
       onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {
