@@ -107,6 +107,8 @@ export type WaypointLimit =
   | 'upstream-connections'
   | 'pending-requests'
   | 'cluster-requests'
+  | 'shared-counts'
+  | 'rate-limit-buckets'
   | 'retry-budget'
   | 'retry-buffer'
   | 'mirrors'

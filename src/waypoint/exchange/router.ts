@@ -3,12 +3,14 @@
  * connection, sends the head and the body, retries and hedges. The request's lifecycle is exchange.ts.
  */
 import { performance } from 'node:perf_hooks';
+import { statusOfGrpcHead } from '../http/grpc.js';
 import { headerOf, type Headers } from '../http/headers.js';
 import type { RequestHead, ResponseHead, UpstreamFailure } from '../http/http-stream.js';
 import { invalidBackend, localReplyOf, noHealthyEndpoint, type LocalReply } from '../http/local-reply.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { versionOf, type HttpVersion } from '../cluster/http-version.js';
+import type { Outcome } from '../cluster/outcome.js';
 import { Attempt, type AttemptOwner } from '../upstream/attempt.js';
 import { Attempts } from '../upstream/attempts.js';
 import { headOfAttempt } from '../upstream/attempt-head.js';
@@ -234,7 +236,7 @@ export class Router implements AttemptOwner {
   onHead(attempt: Attempt, head: ResponseHead, hasBody: boolean): void {
     const nowMs = performance.now();
     this.request.idle.moved(nowMs);
-    attempt.report(head.status, nowMs);
+    this.#reportOutcome(attempt, this.request.isGrpc ? statusOfGrpcHead(head) : head.status, nowMs);
     if (this.#retryForStatus(attempt, head, hasBody)) return;
     this.#responded = true;
     this.#attempts.choose(attempt);
@@ -246,7 +248,7 @@ export class Router implements AttemptOwner {
   onUpgraded(attempt: Attempt, head: ResponseHead): void {
     const nowMs = performance.now();
     this.request.idle.moved(nowMs);
-    attempt.report(head.status, nowMs);
+    this.#reportOutcome(attempt, head.status, nowMs);
     attempt.clearLimit();
     this.#responded = true;
     this.#attempts.choose(attempt);
@@ -271,9 +273,7 @@ export class Router implements AttemptOwner {
   }
 
   onError(attempt: Attempt, failure: UpstreamFailure): void {
-    // Failures of connections, and limits, are reported by the cluster itself.
-    if (failure.kind !== 'connect' && failure.kind !== 'overflow')
-      attempt.report(failure.kind === 'timeout' ? 'timeout' : 'reset', performance.now());
+    this.#reportFailure(attempt, failure);
     const reply = localReplyOf(failure);
     if (this.#responded) return this.request.onFailed(reply);
     this.#lastFailure = reply;
@@ -328,7 +328,25 @@ export class Router implements AttemptOwner {
   /** The request's time is up while an attempt is under way. */
   reportTimeout(): void {
     const { last } = this.#attempts;
-    if (last?.isOver === false) last.report('timeout', performance.now());
+    if (last?.isOver === false) this.#reportOutcome(last, this.#timeoutOutcome, performance.now());
+  }
+
+  /** The client, not the endpoint, may be slow while it still sends its request, and once the response has begun. */
+  get #timeoutOutcome(): Outcome {
+    return this.#requestEnded && !this.#responded ? 'timeout' : 'abandoned';
+  }
+
+  /** Failures of connections, and limits, are reported by the cluster itself. */
+  #reportFailure(attempt: Attempt, { kind, action }: UpstreamFailure): void {
+    if (action) this.request.info.act(action);
+    if (kind === 'connect' || kind === 'overflow') return;
+    const outcome = kind === 'timeout' ? this.#timeoutOutcome : kind === 'stale' ? 'stale' : 'reset';
+    this.#reportOutcome(attempt, outcome, performance.now());
+  }
+
+  #reportOutcome(attempt: Attempt, outcome: Outcome, nowMs: number): void {
+    const action = attempt.report(outcome, nowMs);
+    if (action) this.request.info.act(action);
   }
 
   // --- retries ---------------------------------------------------------------------------------------------------------
@@ -419,7 +437,8 @@ export class Router implements AttemptOwner {
   #hedge(attempt: Attempt): void {
     const { request } = this;
     const { downstream, route, authorization } = request;
-    attempt.report('timeout', performance.now());
+    const action = attempt.reportSlow(performance.now());
+    if (action) request.info.act(action);
     const cluster = route.cluster();
     if (typeof cluster === 'string' || downstream.upgrade !== undefined) return;
     if (!mayRepeat(downstream.head.method, this.#rules) || !this.#canReplay()) return;

@@ -1,5 +1,6 @@
 /** Interfaces between the client's side and the upstream's side of a request, independent of the HTTP version of either. */
 
+import type { TrafficAction } from '../telemetry/request-record.js';
 import type { Headers } from './headers.js';
 
 export interface RequestHead {
@@ -93,4 +94,6 @@ export interface UpstreamFailure {
   readonly code?: string;
   /** Of `overflow`: the limit is one of this endpoint alone, so that another endpoint may have room. */
   readonly isOfEndpoint?: boolean;
+  /** What a traffic policy did because of it. */
+  readonly action?: TrafficAction;
 }

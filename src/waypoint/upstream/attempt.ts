@@ -9,6 +9,7 @@ import type { Endpoint } from '../cluster/endpoint.js';
 import type { Outcome } from '../cluster/outcome.js';
 import type { Pending } from '../cluster/pending-queue.js';
 import type { Headers } from '../http/headers.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import type { ResponseHead, Upstream, UpstreamFailure, UpstreamListener } from '../http/http-stream.js';
 
 /** The router of the request. Nothing is called once the attempt is over. */
@@ -32,7 +33,7 @@ export class Attempt implements UpstreamListener {
   #pending: Pending | undefined;
   readonly #use: EndpointUse;
   readonly #beganMs = performance.now();
-  #isReported = false;
+  #isSlow = false;
   /** Bounds the attempt with its whole response. */
   #limit: NodeJS.Timeout | undefined;
   /** Bounds the time until the response begins. */
@@ -86,11 +87,18 @@ export class Attempt implements UpstreamListener {
     clearTimeout(this.#tryTimeout);
   }
 
-  /** Reports to the cluster how the attempt ended, once. `nowMs`: by the monotonic clock. */
-  report(outcome: Outcome, nowMs: number): void {
-    if (this.#isReported) return;
-    this.#isReported = true;
-    this.cluster.report(this.endpoint, outcome, nowMs - this.#beganMs);
+  /**
+   * Reports to the cluster how the attempt ended. Returns what outlier detection did about it. `nowMs`: by the monotonic clock.
+   */
+  report(outcome: Outcome, nowMs: number): TrafficAction | undefined {
+    return this.#isSlow ? undefined : this.cluster.report(this.endpoint, outcome, nowMs - this.#beganMs);
+  }
+
+  /** Reports a timeout of an attempt that goes on. What comes of it is not reported any more. */
+  reportSlow(nowMs: number): TrafficAction | undefined {
+    const action = this.report('timeout', nowMs);
+    this.#isSlow = true;
+    return action;
   }
 
   /** Cancels the upstream: the rest of the response is discarded. An attempt that waits for a connection no longer waits. */
