@@ -118,12 +118,13 @@ export class Router implements AttemptOwner {
   }
 
   end(trailers: Headers | undefined): void {
+    const wasEnded = this.#requestEnded;
     this.#requestEnded = true;
     this.#requestTrailers = trailers;
     const { last } = this.#attempts;
     if (this.#over || !last || last.isOver) return;
     last.upstream?.end(trailers);
-    if (!this.#responded) this.#limitTry(last);
+    if (!wasEnded && !this.#responded) this.#limitTry(last);
   }
 
   /** The client accepts further bytes of the response. */
