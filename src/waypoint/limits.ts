@@ -107,6 +107,7 @@ export type WaypointLimit =
   | 'upstream-connections'
   | 'pending-requests'
   | 'cluster-requests'
+  | 'cluster-connections'
   | 'shared-counts'
   | 'rate-limit-buckets'
   | 'retry-budget'

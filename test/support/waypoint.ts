@@ -20,7 +20,8 @@ import { connect } from '../../src/waypoint/cluster/dial.js';
 import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
-import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
+import { SharedCounters } from '../../src/waypoint/shared/shared-counters.js';
+import type { RequestRecord, TrafficAction } from '../../src/waypoint/telemetry/request-record.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
@@ -40,6 +41,8 @@ export interface WaypointOptions {
   readonly dial?: (dial: Dial) => Dial;
   /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
   readonly podPort?: number;
+  /** Counts that several waypoints of one test share, as the workers of one waypoint do. */
+  readonly counters?: SharedCounters;
   /** Filters of each Service port. */
   readonly filters?: readonly StagedFilter[];
 }
@@ -109,7 +112,17 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const actions: string[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
-  const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit));
+  const onAction = ({ feature, mode, policy }: TrafficAction): void =>
+    keep(actions, `${feature} ${mode} ${policy}`);
+  const counters = options.counters ?? SharedCounters.inMemory();
+  const clusters = new ClusterManager(
+    state,
+    dial,
+    limits,
+    (limit) => keep(limitsReached, limit),
+    counters,
+    onAction,
+  );
   const context: ConnectionContext = {
     state,
     clusters,
@@ -124,7 +137,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onMirrorEnd: (result) => keep(mirrored, result),
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
-    onAction: ({ feature, mode, policy }) => keep(actions, `${feature} ${mode} ${policy}`),
+    onAction,
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
     onDetected: (result) => keep(detected, result),
     onRelay: (_client, _destination, _endpoint, refused) => keep(relayed, refused),

@@ -1,22 +1,19 @@
 /** The effective configuration of a cluster, made of the settings of its Service's port. */
 import type { ServicePolicy } from '../../model/service-policy.js';
+import { breakerLimitsOf, noLimits, type BreakerLimits } from './breaker/limits.js';
 import type { BalancerKind } from './balancer.js';
 import type { RetryBudgetConfig } from './retry-budget.js';
 
 export interface ClusterPolicy {
   readonly balancer: BalancerKind;
-  /** Requests that wait for a connection, in one worker. */
-  readonly pendingRequestsMax: number;
-  /** Requests under way, in one worker. Infinity: only the waypoint's own limit applies. */
-  readonly requestsMax: number;
+  readonly breaker: BreakerLimits;
   /** Undefined: retries have no limit but that of their rule. */
   readonly retryBudget: RetryBudgetConfig | undefined;
 }
 
 export const defaultPolicy: ClusterPolicy = {
   balancer: 'least-request',
-  pendingRequestsMax: 20_000,
-  requestsMax: Infinity,
+  breaker: noLimits,
   retryBudget: undefined,
 };
 
@@ -31,13 +28,11 @@ const balancers: Readonly<Record<string, BalancerKind>> = {
 
 /** The policy of a cluster, from the settings of its Service's port. */
 export function clusterPolicyOf(settings: ServicePolicy | undefined): ClusterPolicy {
-  const { loadBalancing, pendingRequestsMax, requestsMax, retryBudgetPercent, retryBudgetMin } =
-    settings ?? {};
+  const { loadBalancing, retryBudgetPercent, retryBudgetMin } = settings ?? {};
   const hasBudget = retryBudgetPercent !== undefined || retryBudgetMin !== undefined;
   return {
     balancer: balancers[loadBalancing?.kind?.$case ?? 'leastRequest'] ?? defaultPolicy.balancer,
-    pendingRequestsMax: pendingRequestsMax ?? defaultPolicy.pendingRequestsMax,
-    requestsMax: requestsMax ?? defaultPolicy.requestsMax,
+    breaker: settings ? breakerLimitsOf(settings) : noLimits,
     retryBudget: hasBudget
       ? {
           percent: retryBudgetPercent ?? budgetDefault.percent,

@@ -12,6 +12,7 @@ import { invalidBackend, localReplyOf, noHealthyEndpoint, type LocalReply } from
 import type { Client } from '../listener/client.js';
 import type { RouteSelection } from '../routes/route-selection.js';
 import type { RequestInfo } from '../telemetry/request-info.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import { Attempts, type Next } from '../upstream/attempts.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -34,6 +35,8 @@ export interface RoutedRequest extends Rechecked {
   readonly isGrpc: boolean;
   /** Copies of the request; undefined if there are none. */
   readonly mirrors: Mirrors | undefined;
+  /** A traffic policy acted on the request. */
+  act(action: TrafficAction): void;
   onInterim(head: ResponseHead): void;
   /** The endpoint's response begins. No retry follows. */
   onResponse(head: ResponseHead, hasBody: boolean): void;
@@ -167,13 +170,8 @@ export class Router implements UpstreamListener {
     const { request } = this;
     const { downstream } = request;
     const attempts = this.#attempts;
-    const attempt = attempts.begin(cluster, endpoint);
-    if (attempt === undefined) {
-      request.context.onLimitReached('cluster-requests');
-      return request.onFailed(
-        localReplyOf({ kind: 'overflow', why: 'limit of requests to this Service reached' }),
-      );
-    }
+    const attempt = attempts.begin(cluster, endpoint, request.client, this.#act);
+    if (attempt === undefined) return this.#overflow(cluster.overflow);
     this.#use.begin(request.context.state.policies, endpoint, request.route.sent);
     // Until there is a connection, further bytes would have to be buffered without bound.
     if (downstream.hasBody && !this.#requestEnded) downstream.pause();
@@ -203,6 +201,14 @@ export class Router implements UpstreamListener {
         else downstream.resume();
       },
     );
+  }
+
+  readonly #act = (action: TrafficAction): void => this.request.act(action);
+
+  /** A limit of the cluster is reached. As in Envoy, the request is not tried again: all endpoints have the limit in common. */
+  #overflow(failure: UpstreamFailure): void {
+    if (failure.action) this.request.act(failure.action);
+    this.request.onFailed(localReplyOf(failure));
   }
 
   #versionOf(endpoint: Endpoint): HttpVersion {
@@ -262,6 +268,7 @@ export class Router implements UpstreamListener {
     if (this.#over) return;
     this.#attempts.clearLimit();
     this.#report(failure);
+    if (failure.action) return this.#overflow(failure);
     const reply = localReplyOf(failure);
     if (this.#responded) return this.request.onFailed(reply);
     this.#lastFailure = reply;

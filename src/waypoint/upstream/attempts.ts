@@ -6,10 +6,13 @@ import { performance } from 'node:perf_hooks';
 import type { RouteRetry } from '../../model/route.js';
 import type { Cluster, Excluded, NoEndpoint } from '../cluster/cluster.js';
 import { backoffMs, retryLimitsOf, retriesOfRule, type FailedAttempt } from './retry-policy.js';
+import type { Reservation } from '../cluster/breaker/circuit-breaker.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { Outcome } from '../cluster/outcome.js';
 import type { Pending } from '../cluster/pending-queue.js';
 import type { Upstream } from '../http/http-stream.js';
+import type { Client } from '../listener/client.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 
 export type Next =
   /** No further attempt. `flag`: the retry limit is reached (URX), or the cluster's retry budget is used up (UO). */
@@ -36,6 +39,8 @@ export class Attempts {
   #retries = 0;
   /** The cluster of the attempt under way. */
   #cluster: Cluster | undefined;
+  /** What it counts of the attempt. */
+  #held: Reservation | undefined;
   /** The cluster whose retry budget counts this request. */
   #retriedAt: Cluster | undefined;
   #beganMs = 0;
@@ -81,10 +86,20 @@ export class Attempts {
       : { kind: 'none', flag: anywhere > 0 ? 'URX' : undefined };
   }
 
-  /** An attempt at `endpoint` begins. Returns its number, for `isCurrent`. Undefined: the cluster's limit of requests is reached. */
-  begin(cluster: Cluster, endpoint: Endpoint): number | undefined {
+  /**
+   * An attempt at `endpoint` begins. Returns its number, for `isCurrent`. Undefined: the cluster's limit of requests is reached
+   * (Cluster.overflow).
+   */
+  begin(
+    cluster: Cluster,
+    endpoint: Endpoint,
+    client: Client,
+    onDryRun: (action: TrafficAction) => void,
+  ): number | undefined {
     this.leaveEndpoint();
-    if (!cluster.admit(endpoint)) return undefined;
+    const held = cluster.admit(endpoint, client, onDryRun);
+    if (!held) return undefined;
+    this.#held = held;
     this.#cluster = cluster;
     this.endpoint = endpoint;
     this.#beganMs = performance.now();
@@ -130,8 +145,8 @@ export class Attempts {
 
   leaveEndpoint(): void {
     this.#cancelPending();
-    if (this.endpoint) this.#cluster?.release(this.endpoint);
-    this.endpoint = this.#cluster = undefined;
+    if (this.endpoint && this.#held) this.#cluster?.release(this.endpoint, this.#held);
+    this.endpoint = this.#cluster = this.#held = undefined;
   }
 
   /** The request ends: no attempt follows. */

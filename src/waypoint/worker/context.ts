@@ -4,7 +4,7 @@ import type { Rechecked } from '../authorization/endpoint-policies.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { DetectionResult } from '../listener/protocol-detection.js';
-import type { RequestRecord, TrafficAction } from '../telemetry/request-record.js';
+import type { RequestRecord } from '../telemetry/request-record.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
@@ -38,8 +38,6 @@ export interface RequestContext extends MirrorContext {
   readonly exchanges: ByDestination<ActiveRequest>;
   readonly requestShares: FairLimit;
   onRequestEnd(record: RequestRecord): void;
-  /** Called for each action of a traffic policy. `namespace`: of the Service. */
-  onAction(action: TrafficAction, namespace: string): void;
 }
 
 export interface ConnectionContext extends RequestContext {
@@ -49,11 +47,12 @@ export interface ConnectionContext extends RequestContext {
   onUnreadable(status: number, why: string, client: Client): void;
   /** Called for each connection whose protocol its first bytes had to show. */
   onDetected(result: DetectionResult): void;
-  /** Called for a connection that is relayed as TCP, or was refused. `refused`: the reason. */
+  /** Called for a connection that is relayed as TCP, or was refused. `refused`: the reason. `code`: a stable one (WEFT_...), if there is one. */
   onRelay(
     client: Client,
     destination: Destination,
     endpoint: Endpoint | undefined,
     refused: string | undefined,
+    code?: string,
   ): void;
 }

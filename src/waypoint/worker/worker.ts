@@ -22,6 +22,7 @@ import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
@@ -80,11 +81,21 @@ class Worker {
       ? SharedMemory.open(memory, index, limitReached)
       : SharedMemory.inMemory(limitReached);
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
-    this.#clusters = new ClusterManager(this.#state, dial, limits, (limit, cluster, { workload }) => {
-      limitReached(limit);
-      this.#metrics.pendingOverflow(cluster, workload.namespace);
-    });
+    const onAction = (action: TrafficAction, namespace: string): void =>
+      this.#metrics.acted(action, namespace);
+    this.#clusters = new ClusterManager(
+      this.#state,
+      dial,
+      limits,
+      (limit, cluster, { workload }) => {
+        limitReached(limit);
+        this.#metrics.breakers.overflow(limit, cluster, workload.namespace);
+      },
+      this.#memory.counters,
+      onAction,
+    );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
+    this.#metrics.breakers.watch(() => this.#clusters.limited());
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -105,7 +116,7 @@ class Worker {
         this.#metrics.record(record);
         this.#accessLog.write(record);
       },
-      onAction: (action, namespace) => this.#metrics.acted(action, namespace),
+      onAction,
       onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {
@@ -120,7 +131,7 @@ class Worker {
         });
       },
       onDetected: (result) => this.#metrics.detections.inc({ result }),
-      onRelay: (client, destination, endpoint, refused) =>
+      onRelay: (client, destination, endpoint, refused, code) =>
         this.#logOf(client.group, {
           level: refused === undefined ? 'info' : 'warn',
           fields: {
@@ -129,6 +140,7 @@ class Worker {
             dialled: formatSocketAddress(destination.dialed),
             endpoint: endpoint && formatSocketAddress(endpoint.target),
             ...(refused === undefined ? {} : { why: refused }),
+            ...(code === undefined ? {} : { code }),
           },
           text: refused === undefined ? 'connection relayed' : 'connection refused',
         }),
