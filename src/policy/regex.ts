@@ -129,7 +129,7 @@ export class Regex {
   #isReadable = true;
   constructor(
     private readonly source: string,
-    private readonly time: RegexTime,
+    private readonly time: Pick<RegexTime, 'run'>,
   ) {}
 
   /** False after a failed compilation: an expression from a newer control plane may use syntax that this program does not support. */

@@ -5,7 +5,6 @@
 import { errorText, type Decoded } from '../../base/errors.js';
 import {
   pathChangeKinds,
-  type PathMatch,
   type Route,
   type RouteFilter,
   type RouteKey,
@@ -20,20 +19,17 @@ import { routeShape } from '../gen/shapes.js';
 import * as pb from '../gen/weft.js';
 import { decodeTarget, encodeTarget } from './backend-target.js';
 import { need, oneOf, portNumber, present, readable, strict, type ReadResult } from './decoding.js';
+import { decodeMatch, decodeValueMatch, encodeMatch, pathKinds, valueKinds } from './route-match.js';
 import { unknownFields, unknownText, type UnknownField } from './unknown-fields.js';
 
 const objectKinds = { http: 'HTTPRoute', grpc: 'GRPCRoute', tls: 'TLSRoute', tcp: 'TCPRoute' } as const;
 const routeKinds = Object.keys(objectKinds) as readonly Route['kind'][];
-const pathKinds: readonly PathMatch['kind'][] = ['exact', 'prefix', 'regex', 'suffix'];
-const valueKinds: readonly ValueMatch['kind'][] = ['exact', 'regex'];
 const sessionKinds: readonly SessionPersistence['kind'][] = ['cookie', 'header'];
 
 const encodeRule = (rule: RouteRule): pb.RouteRule => ({
   ...rule,
   name: rule.name ?? '',
-  matches: rule.matches.map(({ path, method = '', headers, query, unreadable = false }) => ({
-    ...{ pathKind: path?.kind ?? '', path: path?.value ?? '', method, headers, query, unreadable },
-  })),
+  matches: rule.matches.map(encodeMatch),
   filters: rule.filters.map((filter) => ({ filter })),
   backends: rule.backends.map((backend) => ({
     ...backend,
@@ -52,12 +48,6 @@ export function encodeRoute(route: Route): Uint8Array {
     rules: route.rules.map(encodeRule),
   }).finish();
 }
-
-const decodeValueMatch = (message: pb.ValueMatch): ValueMatch => ({
-  kind: oneOf(valueKinds, message.kind, 'value match'),
-  name: need(message.name, 'name of a value match'),
-  value: message.value,
-});
 
 /** What a kind of filter needs of its configuration is checked where waypoints compile it (src/waypoint/filters). */
 function decodeFilter({ filter }: pb.RouteFilter): RouteFilter {
@@ -79,13 +69,7 @@ function decodeRule({ name, matches, filters, backends, ...message }: pb.RouteRu
   const { idleTimeouts, retry, sessionPersistence, ...timeouts } = message;
   return {
     ...present({ name }),
-    matches: matches.map(({ pathKind, path, method, headers, query, unreadable }) => ({
-      ...(unreadable ? { unreadable } : {}),
-      ...(pathKind === '' ? {} : { path: { kind: oneOf(pathKinds, pathKind, 'path match'), value: path } }),
-      ...present({ method }),
-      headers: headers.map(decodeValueMatch),
-      query: query.map(decodeValueMatch),
-    })),
+    matches: matches.map(decodeMatch),
     filters: filters.map(decodeFilter),
     backends: backends.map((backend) => ({
       target: decodeTarget(backend.target),

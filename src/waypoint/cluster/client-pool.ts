@@ -7,6 +7,7 @@ import type { WaypointLimits } from '../limits.js';
 import type { Reservation } from './breaker/circuit-breaker.js';
 import type { BlockedPool } from './breaker/connection-gate.js';
 import type { PoolLimits } from './breaker/pool-limits.js';
+import { causedAction } from './caused-action.js';
 import { PendingQueue, type Acquired, type Pending } from './pending-queue.js';
 
 export type PoolLimit =
@@ -156,7 +157,8 @@ export abstract class ClientPool implements BlockedPool {
 /** A failure that the endpoint did not cause keeps its own code in the request's record. */
 function connectFailure(error: unknown): UpstreamFailure {
   const why = errorText(error);
-  return error instanceof WeftError && !isEndpointFailure(error)
-    ? { kind: 'connect', why, code: error.code }
-    : { kind: 'connect', why };
+  if (error instanceof WeftError && !isEndpointFailure(error))
+    return { kind: 'connect', why, code: error.code };
+  const action = causedAction(error);
+  return { kind: 'connect', why, ...(action ? { action } : {}) };
 }

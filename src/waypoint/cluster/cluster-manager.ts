@@ -14,9 +14,11 @@ import { assignmentOfWorkload, type Assignment } from './assignment.js';
 import type { ClientPool } from './client-pool.js';
 import { CircuitBreaker } from './breaker/circuit-breaker.js';
 import { Cluster } from './cluster.js';
+import { standaloneHealth, type HealthContext } from './cluster-health.js';
 import type { Dial, PoolContext } from './connection-pool.js';
 import type { Endpoint } from './endpoint.js';
 import { clusterPolicyOf } from './policy.js';
+import type { HealthChange } from './shared-health.js';
 
 const sweepMs = 1_000;
 /** Clusters of dialed workloads from which idle ones are forgotten at once. Clients choose how many there are. */
@@ -49,13 +51,12 @@ export class ClusterManager {
     dial: Dial,
     private readonly limits: WaypointLimits,
     onOverflow: PoolContext['onOverflow'],
+    private readonly health: HealthContext = standaloneHealth(),
     /** Counts that other workers see. Undefined: there is no other worker. */
     private readonly counters?: SharedCounters,
-    onAction?: PoolContext['onAction'],
   ) {
     const onForgotten = (endpoint: Endpoint): void => state.policies.forgetEndpoint(endpoint);
-    this.#context = { dial, limits, pools: this.#pools, isDraining: false, onOverflow, onForgotten };
-    if (onAction) this.#context.onAction = onAction;
+    this.#context = { dial, limits, pools: this.#pools, isDraining: false, onOverflow, onForgotten, health };
     this.#timer = setInterval(() => this.#sweep(), sweepMs);
     this.#timer.unref();
   }
@@ -75,6 +76,12 @@ export class ClusterManager {
     known.usedAt = this.#sweeps;
     if (known.version !== this.state.version) this.#compareWorkload(known, workload, { ip, port });
     return known;
+  }
+
+  /** Another worker of the waypoint changed its mind about an endpoint. */
+  applyHealth(change: HealthChange): void {
+    this.health.shared.apply(change);
+    this.#services.get(change.service)?.get(change.port)?.health.apply(change);
   }
 
   /** Number of connections to endpoints: open, or being opened. */
@@ -112,6 +119,7 @@ export class ClusterManager {
   /** Closes idle connections, also those that requests leave from now on. */
   drain(): void {
     clearInterval(this.#timer);
+    this.health.timer.close();
     this.#context.isDraining = true;
     for (const pool of this.#pools) pool.drain();
   }

@@ -16,6 +16,8 @@ import type { CircuitBreaker, Reservation } from './breaker/circuit-breaker.js';
 import { ConnectionGate } from './breaker/connection-gate.js';
 import { pendingRequestsDefault } from './breaker/limits.js';
 import { PoolLimits } from './breaker/pool-limits.js';
+import { setCausedAction } from './caused-action.js';
+import type { HealthContext } from './cluster-health.js';
 import type { ClientPool, ClientPoolOptions, PoolLimit } from './client-pool.js';
 import type { Endpoint } from './endpoint.js';
 import { Http1Pool } from './http1-pool.js';
@@ -40,10 +42,9 @@ export interface PoolContext {
    * endpoint's cluster.
    */
   onOverflow(limit: PoolLimit, cluster: string, endpoint: Endpoint): void;
-  /** A traffic policy acted, or would have. `namespace`: of the endpoint. */
-  onAction?(action: TrafficAction, namespace: string): void;
   /** Nothing is left of a removed endpoint. */
   onForgotten(endpoint: Endpoint): void;
+  readonly health: HealthContext;
 }
 
 /** The pools of one client at one endpoint, by HTTP version. */
@@ -65,7 +66,11 @@ export class ConnectionPool {
     private readonly cluster: string,
     private readonly context: PoolContext,
     private readonly breaker: CircuitBreaker,
-    private readonly report: (endpoint: Endpoint, outcome: Outcome, latencyMs: number) => void,
+    private readonly report: (
+      endpoint: Endpoint,
+      outcome: Outcome,
+      latencyMs: number,
+    ) => TrafficAction | undefined,
     /** Compares the endpoints with the mesh state. */
     private readonly refresh: () => void,
   ) {
@@ -108,7 +113,8 @@ export class ConnectionPool {
       if (!endpoint.via && endpoint.workload.tunnel === 'none') this.#checkUse(endpoint, stream);
       return stream;
     } catch (error) {
-      if (isEndpointFailure(error)) this.report(endpoint, 'connect-failed', performance.now() - beganMs);
+      if (isEndpointFailure(error))
+        setCausedAction(error, this.report(endpoint, 'connect-failed', performance.now() - beganMs));
       throw error;
     }
   }
@@ -188,7 +194,7 @@ export class ConnectionPool {
   }
 
   #acted(action: TrafficAction, { workload }: Endpoint): void {
-    this.context.onAction?.(action, workload.namespace);
+    this.context.health.events.onAction(action, workload.namespace);
   }
 
   /** Closes an idle connection of a client, or of any. */

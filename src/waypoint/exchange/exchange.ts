@@ -157,6 +157,10 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     return destination.kind === 'service' ? destination.port : destination.dialed.port;
   }
 
+  get routeLabel(): string | undefined {
+    return this.route.matched?.label;
+  }
+
   get matchedPrefix(): string | undefined {
     return this.route.matched?.prefix;
   }

@@ -4,6 +4,7 @@
  */
 import type { FairLimit } from '../../base/fair-limit.js';
 import type { BackendTarget, RouteFilter } from '../../model/route.js';
+import type { RegexTime } from '../../policy/regex.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
@@ -77,6 +78,10 @@ export type FilterKinds = { readonly [Kind in RouteFilter['$case']]: FilterKind<
 /** The request, as filters see it. They change `downstream.head` in place. */
 export interface FilteredRequest {
   readonly context: {
+    readonly state: {
+      /** The time budget of regular expressions for a client's requests. */
+      regexTime(clientNamespace: string): RegexTime;
+    };
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
     /** False: `//` in a path is not merged. */
@@ -95,6 +100,8 @@ export interface FilteredRequest {
   };
   /** The port that the client dialed. */
   readonly dialedPort: number;
+  /** The label of the rule that matched, `<namespace>/<route>/<rule>`; undefined before the route is matched, and without routes. */
+  readonly routeLabel: string | undefined;
   /** The path prefix that the rule matched by. */
   readonly matchedPrefix: string | undefined;
   /** The HTTP version of the endpoint's response; undefined for the waypoint's own responses. */

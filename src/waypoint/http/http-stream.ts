@@ -92,6 +92,6 @@ export interface UpstreamFailure {
   readonly why: string;
   /** A stable code (WEFT_...) if the endpoint did not cause the failure. */
   readonly code?: string;
-  /** The policy whose limit was reached. */
+  /** What a traffic policy did because of it. */
   readonly action?: TrafficAction;
 }

@@ -35,7 +35,7 @@ export function serveConnection(
       : (clusters.ofWorkload(destination.workload, destination.dialed).endpoints[0]?.protocol ?? 'unknown');
   const routing =
     destination.kind === 'service'
-      ? state.routing(destination.service, destination.port, client.namespace)?.kind
+      ? state.routingOf(destination.service, destination.port, client)?.kind
       : undefined;
   const isBytes = declared === 'tcp' || declared === 'tls' || routing === 'tcp' || routing === 'tls';
   if (isBytes || isServerFirst(destination)) {

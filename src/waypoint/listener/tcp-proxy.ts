@@ -128,7 +128,7 @@ function targetFor(
       : { cluster, endpoint: only, sent: undefined };
   }
   let sent: ServicePort = { service: destination.service.key, port: destination.port };
-  const routing = state.routing(destination.service, destination.port, client.namespace);
+  const routing = state.routingOf(destination.service, destination.port, client);
   if (routing?.kind === 'tcp' || routing?.kind === 'tls') {
     const matched = routing.match({ method: '', path: '/', authority: '', scheme: '', headers: [] });
     const target = matched && chooseBackend(matched.rule.backends, Math.random())?.target;

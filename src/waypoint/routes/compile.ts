@@ -3,13 +3,13 @@
  * request. The precedence is the Gateway API's (HTTPRouteRule.matches); a regular expression ranks between exact paths and prefixes.
  */
 import { errorText } from '../../base/errors.js';
-import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
+import type { PathMatch, Route, RouteMatch, RouteRule } from '../../model/route.js';
 import { Regex, RegexCost, RegexTime } from '../../policy/regex.js';
 import type { RequestHead } from '../http/http-stream.js';
-import { headerOf, joinedHeader } from '../http/headers.js';
 import { portChainOf, ruleChainOf, type PortChain, type RuleChain } from '../filters/chain.js';
 import { isToken } from '../filters/config-values.js';
 import { pathOf } from '../../policy/path.js';
+import { conditionOf, type Condition } from './match-condition.js';
 
 export interface Matched {
   readonly route: Route;
@@ -27,7 +27,7 @@ export type Matcher = (head: RequestHead) => Matched | undefined;
 interface Entry {
   readonly matched: Matched;
   readonly port: PortChain;
-  readonly holds: ((head: RequestHead, path: string) => boolean) | undefined;
+  readonly holds: Condition | undefined;
   readonly regexes: readonly Regex[];
   readonly order: readonly (number | string)[];
 }
@@ -160,62 +160,6 @@ function byOrder(a: Entry, b: Entry): number {
     if (x > y) return 1;
   }
   return 0;
-}
-
-type MakeRegex = (source: string) => Regex;
-
-function conditionOf(match: RouteMatch, path: PathMatch, made: MakeRegex): Entry['holds'] {
-  const { method } = match;
-  const conditions: ((head: RequestHead, path: string) => boolean)[] = [];
-  if (path.kind === 'regex') {
-    const pattern = made(path.value);
-    conditions.push((_head, text) => pattern.test(text));
-  }
-  if (method !== undefined) conditions.push((head) => head.method === method);
-  for (const header of match.headers) conditions.push(headerCondition(header, made));
-  if (match.query.length > 0) {
-    const queries = match.query.map((one) => ({ name: one.name, holds: valueOf(one, made) }));
-    conditions.push((head) => {
-      const at = head.path.indexOf('?');
-      const parameters = new URLSearchParams(at < 0 ? '' : head.path.slice(at + 1));
-      return queries.every(({ name, holds }) => {
-        const value = parameters.get(name);
-        return value !== null && holds(value);
-      });
-    });
-  }
-  if (conditions.length === 0) return undefined;
-  if (conditions.length === 1) return conditions[0];
-  return (head, text) => {
-    for (const condition of conditions) if (!condition(head, text)) return false;
-    return true;
-  };
-}
-
-function headerCondition(match: ValueMatch, made: MakeRegex): (head: RequestHead) => boolean {
-  const { name } = match;
-  const holds = valueOf(match, made);
-  if (name === 'host') {
-    const exact = match.value.toLowerCase();
-    return ({ authority }) => {
-      const bare = authority.replace(/:\d*$/, '');
-      return match.kind === 'exact' ? authority === exact || bare === exact : holds(authority) || holds(bare);
-    };
-  }
-  return ({ headers }) => {
-    const value = headerOf(headers, name);
-    if (value === undefined) return false;
-    if (holds(value)) return true;
-    // Repeated fields form one list (RFC 9110, section 5.3).
-    const joined = joinedHeader(headers, name);
-    return joined !== undefined && joined !== value && holds(joined);
-  };
-}
-
-function valueOf({ kind, value }: ValueMatch, made: MakeRegex): (text: string) => boolean {
-  if (kind === 'exact') return (text) => text === value;
-  const pattern = made(value);
-  return (text) => pattern.test(text);
 }
 
 /** Compiles a rule's filters. A rule whose filters cannot be compiled responds with an error. */

@@ -214,7 +214,7 @@ export class WaypointState {
     clientNamespace: string | undefined,
     settings: RequestSettings = this.#withoutPolicy,
   ): Routing | undefined {
-    const routing = this.#routingOf(service, port, clientNamespace, settings);
+    const routing = this.#findRouting(service, port, clientNamespace, settings);
     const closed = this.policyOf(service.key, port)?.closed;
     if (!routing || closed === undefined) return routing;
     const match: Matcher = (head) => {
@@ -224,7 +224,13 @@ export class WaypointState {
     return { kind: routing.kind, match };
   }
 
-  #routingOf(
+  /** The routes for a client's requests, composed with the filters that the port's settings have for the client now. */
+  routingOf(service: Service, port: number, client: Client): Routing | undefined {
+    const settings = this.requestSettings(service.key, port, client);
+    return this.routing(service, port, client.namespace, settings);
+  }
+
+  #findRouting(
     service: Service,
     port: number,
     clientNamespace: string | undefined,
@@ -252,7 +258,7 @@ export class WaypointState {
       kind &&
       compileRoutes(
         group.filter((route) => route.kind === kind),
-        this.#regexTimeOf(consumer ?? service.namespace),
+        this.regexTime(consumer ?? service.namespace),
         settings.chain,
       );
     const routing = kind && match ? { kind, match } : undefined;
@@ -260,7 +266,8 @@ export class WaypointState {
     return routing;
   }
 
-  #regexTimeOf(clientNamespace: string): RegexTime {
+  /** The time budget of regular expressions for a client's requests. */
+  regexTime(clientNamespace: string): RegexTime {
     let time = this.#regexTimes.get(clientNamespace);
     if (!time) this.#regexTimes.set(clientNamespace, (time = new RegexTime()));
     return time;

@@ -15,9 +15,24 @@ interface LimitedCluster {
 
 /** Envoy's names of the limits. */
 const gauges = [
-  ['cx', connections, 'connections'],
-  ['rq_pending', pending, 'requests that wait for a connection'],
-  ['rq', requests, 'requests under way'],
+  {
+    kind: connections,
+    open: 'envoy_cluster_circuit_breakers_default_cx_open',
+    remaining: 'envoy_cluster_circuit_breakers_default_remaining_cx',
+    what: 'connections',
+  },
+  {
+    kind: pending,
+    open: 'envoy_cluster_circuit_breakers_default_rq_pending_open',
+    remaining: 'envoy_cluster_circuit_breakers_default_remaining_pending',
+    what: 'requests that wait for a connection',
+  },
+  {
+    kind: requests,
+    open: 'envoy_cluster_circuit_breakers_default_rq_open',
+    remaining: 'envoy_cluster_circuit_breakers_default_remaining_rq',
+    what: 'requests under way',
+  },
 ] as const;
 
 export class BreakerMetrics {
@@ -55,7 +70,7 @@ export class BreakerMetrics {
 
   /** Registers the gauges of limits. `limited`: the clusters with limits. */
   watch(limited: () => readonly LimitedCluster[]): void {
-    for (const [name, kind, what] of gauges) {
+    for (const { kind, open, remaining, what } of gauges) {
       const values = (of: (max: number, total: number) => number) => (): Value[] =>
         limited()
           .filter(({ breaker }) => breaker.isLimited(kind))
@@ -64,25 +79,14 @@ export class BreakerMetrics {
             labels: { envoy_cluster_name: cluster },
             value: of(breaker.limits.all[kind].max, breaker.all.total(kind)),
           }));
-      const prefix = 'envoy_cluster_circuit_breakers_default_';
       registerMetric(
         this.registry,
-        {
-          name: `${prefix}${name}_open`,
-          help: `1: the limit of ${what} is reached`,
-          type: 'gauge',
-          aggregator: 'max',
-        },
+        { name: open, help: `1: the limit of ${what} is reached`, type: 'gauge', aggregator: 'max' },
         values((max, total) => (total >= max ? 1 : 0)),
       );
       registerMetric(
         this.registry,
-        {
-          name: `${prefix}remaining_${name}`,
-          help: `How many more ${what} the limit allows`,
-          type: 'gauge',
-          aggregator: 'min',
-        },
+        { name: remaining, help: `How many more ${what} the limit allows`, type: 'gauge', aggregator: 'min' },
         values((max, total) => Math.max(0, max - total)),
       );
     }

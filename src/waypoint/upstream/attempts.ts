@@ -107,9 +107,11 @@ export class Attempts {
     return ++this.#serial;
   }
 
-  /** Reports to the cluster how the attempt under way ended. `nowMs`: by the monotonic clock. */
-  report(outcome: Outcome, nowMs: number): void {
-    if (this.endpoint) this.#cluster?.report(this.endpoint, outcome, nowMs - this.#beganMs);
+  /**
+   * Reports to the cluster how the attempt under way ended. Returns what outlier detection did about it. `nowMs`: by the monotonic clock.
+   */
+  report(outcome: Outcome, nowMs: number): TrafficAction | undefined {
+    return this.endpoint && this.#cluster?.report(this.endpoint, outcome, nowMs - this.#beganMs);
   }
 
   isCurrent(serial: number): boolean {

@@ -26,6 +26,7 @@ import type { TrafficAction } from '../telemetry/request-record.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
+import { standaloneHealth } from '../cluster/cluster-health.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
 
 const idleCheckMs = 1_000;
@@ -91,8 +92,8 @@ class Worker {
         limitReached(limit);
         this.#metrics.breakers.overflow(limit, cluster, workload.namespace);
       },
+      standaloneHealth({ onAction }),
       this.#memory.counters,
-      onAction,
     );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
     this.#metrics.breakers.watch(() => this.#clusters.limited());
