@@ -108,6 +108,7 @@ export type WaypointLimit =
   | 'pending-requests'
   | 'cluster-requests'
   | 'cluster-connections'
+  | 'rate-limit-keys'
   | 'shared-counts'
   | 'rate-limit-buckets'
   | 'retry-budget'

@@ -5,6 +5,8 @@ import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { FairLimit } from '../../src/base/fair-limit.js';
+import { InjectedFaults } from '../../src/waypoint/filters/injected-faults.js';
+import { RateLimits } from '../../src/waypoint/rate-limit/rate-limits.js';
 import { parseIp } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
@@ -44,6 +46,7 @@ export interface WaypointOptions {
   readonly podPort?: number;
   /** Counts that several waypoints of one test share, as the workers of one waypoint do. */
   readonly counters?: SharedCounters;
+  readonly rateLimits?: RateLimits;
   /** Filters of each Service port. */
   readonly filters?: readonly StagedFilter[];
 }
@@ -140,6 +143,8 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     connections: new ByDestination(),
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
+    rateLimits: options.rateLimits ?? RateLimits.inMemory(),
+    faults: new InjectedFaults(),
     mirrorShares: new FairLimit(limits.mirrorsMax),
     mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
     onMirrorEnd: (result) => keep(mirrored, result),

@@ -42,8 +42,7 @@ interface Routing {
 
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
-const notUnderstood = (reason: string): string =>
-  `the settings of the port are of a newer version: not understood: ${reason}`;
+const notUnderstood = (reason: string): string => `the settings of the port are not understood: ${reason}`;
 
 const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
 
