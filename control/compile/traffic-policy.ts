@@ -111,15 +111,18 @@ const compilers: { readonly [K in SectionName]-?: Section<K> } = {
       },
     };
   },
-  timeouts: (spec, at, context) => {
+  timeouts: (spec, at, { dryRun: isDryRun }) => {
     const { streamIdle, ...others } = spec;
-    return acting(
-      {
-        ...(Object.keys(others).length > 0 ? { timeouts: timeouts(others, at) } : {}),
-        ...(streamIdle === undefined ? {} : { streamIdleMs: durationMs(`${at}.streamIdle`, streamIdle) }),
+    return {
+      isDryRun,
+      settings: {
+        ...(Object.keys(others).length > 0 ? { timeouts: timeouts(others, at, isDryRun) } : {}),
+        // The idle timeout of streams cannot be counted without acting.
+        ...(streamIdle === undefined || isDryRun
+          ? {}
+          : { streamIdleMs: durationMs(`${at}.streamIdle`, streamIdle) }),
       },
-      context,
-    );
+    };
   },
   rateLimits: (list, at, context) => {
     unique(list, at);

@@ -103,7 +103,7 @@ export function registerMetric(
     readonly help: string;
     readonly type: 'counter' | 'gauge' | 'histogram';
     /** How the values of several processes become one. Default: their sum. */
-    readonly aggregator?: 'sum' | 'max' | 'min';
+    readonly aggregator?: 'sum' | 'max' | 'min' | 'average';
   },
   values: () => Value[],
 ): void {

@@ -25,6 +25,9 @@ import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
+import { Shedding } from '../shedding/shedding.js';
+import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
+import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
@@ -109,6 +112,9 @@ class Worker {
     registerFaultMetrics(this.#metrics.registry, this.#faults);
     const rateLimitSweeps = setInterval(() => this.#rateLimits.sweep(), rateLimitSweepMs);
     rateLimitSweeps.unref();
+    registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
+    const shedding = new Shedding();
+    registerSheddingMetrics(this.#metrics.registry, shedding);
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -123,6 +129,7 @@ class Worker {
       requestShares: new FairLimit(limits.requestsMax),
       rateLimits: this.#rateLimits,
       faults: this.#faults,
+      shedding,
       mirrorShares: new FairLimit(limits.mirrorsMax),
       mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: (result) => this.#metrics.mirrored.inc({ result }),
