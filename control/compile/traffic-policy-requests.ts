@@ -3,7 +3,7 @@
  * otherwise. Errors name the field. Pure.
  */
 import { encodeTarget } from '../../src/discovery/codec/backend-target.js';
-import { encodeMatch } from '../../src/discovery/codec/route.js';
+import { encodeMatch } from '../../src/discovery/codec/route-match.js';
 import type {
   AdaptiveConcurrency,
   ClientMatch,
@@ -96,8 +96,8 @@ export function retry(spec: RetrySpec, at: string, dryRun: boolean): RetryPolicy
 }
 
 /** The timeouts that are one setting. The idle timeout of streams is a setting of its own, which annotations set as well. */
-export function timeouts(spec: TimeoutsSpec, at: string): Timeouts {
-  const of = (field: Exclude<keyof TimeoutsSpec, 'streamIdle'>, name: keyof Timeouts): Timeouts => {
+export function timeouts(spec: TimeoutsSpec, at: string, dryRun: boolean): Timeouts {
+  const of = (field: Exclude<keyof TimeoutsSpec, 'streamIdle' | 'dryRun'>, name: keyof Timeouts) => {
     const text = spec[field];
     return text === undefined ? {} : { [name]: durationMs(`${at}.${field}`, text) };
   };
@@ -107,6 +107,7 @@ export function timeouts(spec: TimeoutsSpec, at: string): Timeouts {
     ...of('connectionIdle', 'connectionIdleMs'),
     ...of('maxDuration', 'streamMsMax'),
     ...of('tcpIdle', 'tcpIdleMs'),
+    dryRun,
   };
 }
 

@@ -112,14 +112,27 @@ const compilers: { readonly [K in SectionName]-?: Section<K> } = {
     };
   },
   timeouts: (spec, at, context) => {
-    const { streamIdle, ...others } = spec;
-    return acting(
-      {
-        ...(Object.keys(others).length > 0 ? { timeouts: timeouts(others, at) } : {}),
-        ...(streamIdle === undefined ? {} : { streamIdleMs: durationMs(`${at}.streamIdle`, streamIdle) }),
+    const { streamIdle, dryRun, request, maxDuration } = spec;
+    const isDryRun = context.dryRun || dryRun === true;
+    const idle = streamIdle === undefined ? {} : { streamIdleMs: durationMs(`${at}.streamIdle`, streamIdle) };
+    const all = timeouts(spec, at, isDryRun);
+    if (!isDryRun) {
+      const hasOthers = Object.keys(spec).some((name) => name !== 'streamIdle' && name !== 'dryRun');
+      return { isDryRun, settings: { ...(hasOthers ? { timeouts: all } : {}), ...idle } };
+    }
+    // Timeouts of connections cannot be counted without being enforced.
+    if (request === undefined && maxDuration === undefined) return undefined;
+    const { requestMs, streamMsMax } = all;
+    return {
+      isDryRun,
+      settings: {
+        timeouts: {
+          ...(requestMs === undefined ? {} : { requestMs }),
+          ...(streamMsMax === undefined ? {} : { streamMsMax }),
+          dryRun: true,
+        },
       },
-      context,
-    );
+    };
   },
   rateLimits: (list, at, context) => {
     unique(list, at);

@@ -26,11 +26,6 @@ const objectKinds = { http: 'HTTPRoute', grpc: 'GRPCRoute', tls: 'TLSRoute', tcp
 const routeKinds = Object.keys(objectKinds) as readonly Route['kind'][];
 const sessionKinds: readonly SessionPersistence['kind'][] = ['cookie', 'header'];
 
-export const encodeMatch = (match: RouteMatch): pb.RouteMatch => {
-  const { path, method = '', headers, query, unreadable = false } = match;
-  return { pathKind: path?.kind ?? '', path: path?.value ?? '', method, headers, query, unreadable };
-};
-
 const encodeRule = (rule: RouteRule): pb.RouteRule => ({
   ...rule,
   name: rule.name ?? '',

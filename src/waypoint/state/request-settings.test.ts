@@ -38,6 +38,7 @@ const client = (of: ClientPolicy['from'], attempts: number): ClientPolicy => ({
   filters: [],
   retry: retry(attempts),
   timeouts: undefined,
+  closed: '',
   origins: [],
 });
 
