@@ -7,6 +7,8 @@
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { FairLimit } from '../../src/base/fair-limit.js';
+import { InjectedFaults } from '../../src/waypoint/filters/injected-faults.js';
+import { RateLimits } from '../../src/waypoint/rate-limit/rate-limits.js';
 import type { SocketAddress } from '../../src/model/address.js';
 import { parseSpiffeId, type SpiffeId } from '../../src/model/identity.js';
 import { clientOf } from '../../src/waypoint/listener/client.js';
@@ -47,6 +49,8 @@ const context: ConnectionContext = {
   // One client asks for all of it here.
   connectionShares: new FairLimit(4 * defaultLimits.connectionsMax),
   requestShares: new FairLimit(4 * defaultLimits.requestsMax),
+  rateLimits: RateLimits.inMemory(),
+  faults: new InjectedFaults(),
   mirrorShares: new FairLimit(defaultLimits.mirrorsMax),
   mirrorBufferShares: new FairLimit(defaultLimits.mirrorBuffersBytesMax / mirrorBlockBytes),
   onMirrorEnd: (result) => metrics.mirrored.inc({ result }),

@@ -7,6 +7,7 @@ import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { formatSocketAddress } from '../../model/address.js';
 import type { BackendTarget } from '../../model/route.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
 import type { FilterList, PortChain } from '../filters/chain.js';
 import type { FilterResponse } from '../filters/filter.js';
@@ -43,6 +44,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   mirrors: Mirrors | undefined;
   slots: unknown[] | undefined;
   readonly #head: RequestHead;
+  readonly servicePort: ServicePort | undefined;
   /** The settings of the Service port, as they were when the request arrived. */
   readonly settings: RequestSettings;
   readonly #port: PortChain;
@@ -66,7 +68,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.info = new RequestInfo(client, destination, downstream, this.#startedMs);
     this.authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
     const { state, clusters } = context;
-    const asked = servicePortOf(destination);
+    const asked = (this.servicePort = servicePortOf(destination));
     this.settings = asked
       ? state.requestSettings(asked.service, asked.port, client)
       : state.settingsWithoutService;
@@ -130,6 +132,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   /** A filter responds in the endpoint's place. */
   onFilterResponse(response: FilterResponse): void {
     if (response.kind === 'reply') this.#refuse(response.reply);
+    else if (response.kind === 'reset') this.#reset(response.reply);
     else this.#respond(response.head, response.body);
   }
 
@@ -308,6 +311,14 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const head = localReplyHead(reply, this.isGrpc);
     this.info.grpcStatus = headerOf(head.headers, 'grpc-status');
     this.#respond(head);
+  }
+
+  /** Ends the request without a response. */
+  #reset(reply: LocalReply): void {
+    if (this.#over) return;
+    this.info.fail(reply);
+    this.downstream.abort();
+    this.#finish();
   }
 
   #respond(head: ResponseHead, body?: Buffer): void {

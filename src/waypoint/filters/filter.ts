@@ -5,11 +5,14 @@
 import type { FairLimit } from '../../base/fair-limit.js';
 import type { BackendTarget, RouteFilter } from '../../model/route.js';
 import type { RegexTime } from '../../policy/regex.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
+import type { InjectedFaults } from './injected-faults.js';
+import type { RateLimits } from '../rate-limit/rate-limits.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 
 /**
@@ -34,6 +37,8 @@ export type Stage = (typeof stages)[number];
 /** A response that a filter gives in the endpoint's place. The request is not forwarded, and later filters do not see it. */
 export type FilterResponse =
   | { readonly kind: 'reply'; readonly reply: LocalReply }
+  /** The request is aborted without a response. `reply`: why, for the log. */
+  | { readonly kind: 'reset'; readonly reply: LocalReply }
   | { readonly kind: 'response'; readonly head: ResponseHead; readonly body?: Buffer };
 
 /** Undefined: the request goes on. A promise suspends the request: its body is not read meanwhile. */
@@ -82,6 +87,8 @@ export interface FilteredRequest {
       /** The time budget of regular expressions for a client's requests. */
       regexTime(clientNamespace: string): RegexTime;
     };
+    readonly rateLimits: RateLimits;
+    readonly faults: InjectedFaults;
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
     /** False: `//` in a path is not merged. */
@@ -98,6 +105,8 @@ export interface FilteredRequest {
     /** Evaluates the policies of the Service. Undefined: the request may go on. */
     ofService(): LocalReply | undefined;
   };
+  /** The Service port that the client dialed; undefined if it dialed a workload's own address. */
+  readonly servicePort: ServicePort | undefined;
   /** The port that the client dialed. */
   readonly dialedPort: number;
   /** The label of the rule that matched, `<namespace>/<route>/<rule>`; undefined before the route is matched, and without routes. */
