@@ -1,13 +1,12 @@
 /** What a Service port's settings say about one client's requests, compiled once per settings. Pure. */
 import { errorText } from '../../base/errors.js';
 import type { RetryPolicy, SettingOrigin, Timeouts } from '../../discovery/gen/weft.js';
-import { workloadIdentityOf } from '../../model/identity.js';
 import type { RouteFilter } from '../../model/route.js';
 import type { ClientPolicy, ServicePolicy } from '../../model/service-policy.js';
 import { compileFilter, portChainOf, type PortChain } from '../filters/chain.js';
 import type { StagedFilter } from '../filters/filter.js';
 import { filterFailed } from '../http/local-reply.js';
-import type { Client } from '../listener/client.js';
+import { isFrom, type Client } from '../listener/client.js';
 
 export interface RequestSettings {
   /** Unique: compiled routes are kept by it. */
@@ -82,15 +81,4 @@ function compileOrRefuse(filter: RouteFilter): StagedFilter {
 function refusing(why: string): StagedFilter {
   const reply = filterFailed(why);
   return { stage: 'load-shedding', filter: { onRequest: () => ({ kind: 'reply', reply }) } };
-}
-
-export function isFrom({ identity }: Pick<Client, 'identity'>, from: ClientPolicy['from']): boolean {
-  const own = identity && workloadIdentityOf(identity);
-  return (
-    own !== undefined &&
-    from.some(
-      ({ namespace, serviceAccount }) =>
-        namespace === own.namespace && (serviceAccount === '' || serviceAccount === own.serviceAccount),
-    )
-  );
 }

@@ -10,6 +10,7 @@ import type { RequestRecord, TrafficAction } from '../telemetry/request-record.j
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
+import type { Shedding } from '../shedding/shedding.js';
 import type { ByDestination } from './by-destination.js';
 
 /** A request under way (exchange/exchange.ts). */
@@ -41,6 +42,7 @@ export interface RequestContext extends MirrorContext {
   readonly requestShares: FairLimit;
   readonly rateLimits: RateLimits;
   readonly faults: InjectedFaults;
+  readonly shedding: Shedding;
   onRequestEnd(record: RequestRecord): void;
   /** Called for each action of a traffic policy. `namespace`: of the Service. */
   onAction(action: TrafficAction, namespace: string): void;
