@@ -5,6 +5,8 @@ import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { FairLimit } from '../../src/base/fair-limit.js';
+import { InjectedFaults } from '../../src/waypoint/filters/injected-faults.js';
+import { RateLimits } from '../../src/waypoint/rate-limit/rate-limits.js';
 import { parseIp } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
@@ -27,6 +29,7 @@ import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import type { Destination } from '../../src/waypoint/listener/destination.js';
 import { key, service, uid, workload } from './mesh.js';
+import { recordHealth } from './outliers.js';
 
 export interface WaypointOptions {
   /** Ports of the endpoints of each Service; requests go to the Service `api`. */
@@ -41,6 +44,7 @@ export interface WaypointOptions {
   readonly dial?: (dial: Dial) => Dial;
   /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
   readonly podPort?: number;
+  readonly rateLimits?: RateLimits;
   /** Filters of each Service port. */
   readonly filters?: readonly StagedFilter[];
 }
@@ -61,6 +65,10 @@ export interface TestWaypoint {
   readonly detected: string[];
   /** `<feature> <mode> <policy>` */
   readonly actions: string[];
+  /** What outlier detection did: `<port of the endpoint> <result> <kind>`, or `<port> returned`. */
+  readonly outliers: string[];
+  /** Changes of endpoints' health by health checks: `<port of the endpoint> <failure>`, or `<port> healthy`. */
+  readonly checked: string[];
   /** Refusal reason of each TCP connection; undefined if it was not refused. */
   readonly relayed: (string | undefined)[];
   /** Returns the number of connections and requests that were authorized again. */
@@ -110,7 +118,12 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const actions: string[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
-  const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit));
+  const onAction: ConnectionContext['onAction'] = ({ feature, mode, policy }) =>
+    keep(actions, `${feature} ${mode} ${policy}`);
+  const { health, checker, outliers, checked } = recordHealth(dial, limits, onAction, (limit) =>
+    keep(limitsReached, limit),
+  );
+  const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit), health);
   const context: ConnectionContext = {
     state,
     clusters,
@@ -120,17 +133,20 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     connections: new ByDestination(),
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
+    rateLimits: options.rateLimits ?? RateLimits.inMemory(),
+    faults: new InjectedFaults(),
     shedding: new Shedding(),
     mirrorShares: new FairLimit(limits.mirrorsMax),
     mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
     onMirrorEnd: (result) => keep(mirrored, result),
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
-    onAction: ({ feature, mode, policy }) => keep(actions, `${feature} ${mode} ${policy}`),
+    onAction,
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
     onDetected: (result) => keep(detected, result),
     onRelay: (_client, _destination, _endpoint, refused) => keep(relayed, refused),
   };
+  checker.start([]);
   const destination = destinationOf(state, options.podPort);
   const sockets = new Set<net.Socket>();
   // Half-open like tunnels: a client may end its half and wait for the response.
@@ -154,6 +170,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     endWatch();
     server.close();
     for (const socket of sockets) socket.destroy();
+    checker.stop();
     clusters.drain();
   });
   return {
@@ -166,6 +183,8 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     mirrored,
     detected,
     actions,
+    outliers,
+    checked,
     destination,
     relayed,
     apply: (update) => {

@@ -93,11 +93,11 @@ export const routeRetryShape: Shape = { name: 'RouteRetry', fields: { 1: ['codes
 
 export const sessionPersistenceShape: Shape = { name: 'SessionPersistence', fields: { 1: ['kind', 'values'], 2: ['name'], 3: ['absolute_timeout_ms'], 4: ['idle_timeout_ms'], 5: ['permanent'] } };
 
-export const servicePolicyShape: Shape = { name: 'ServicePolicy', fields: { 1: ['service'], 2: ['port'], 3: ['requests_max'], 4: ['pending_requests_max'], 5: ['retry_budget_percent'], 6: ['retry_budget_min'], 7: ['filters', () => routeFilterShape], 8: ['clients', () => clientPolicyShape], 9: ['connections_max'], 10: ['requests_per_connection_max'], 11: ['pending_timeout_ms'], 12: ['client_connections_max'], 13: ['client_requests_max'], 14: ['client_pending_requests_max'], 15: ['circuit_breaker_dry_run'], 16: ['endpoint_tls', () => endpointTlsShape], 2000: ['origins', () => settingOriginShape], 2001: ['body_idle_ms'], 2002: ['stream_idle_ms'], 2003: ['load_balancing', () => loadBalancingShape], 2004: ['locality', () => localityPolicyShape], 2005: ['outlier_detection', () => outlierDetectionShape], 2006: ['health_checks', () => healthCheckShape], 2007: ['retry', () => retryPolicyShape], 2008: ['timeouts', () => timeoutsShape] } };
+export const servicePolicyShape: Shape = { name: 'ServicePolicy', fields: { 1: ['service'], 2: ['port'], 3: ['requests_max'], 4: ['pending_requests_max'], 5: ['retry_budget_percent'], 6: ['retry_budget_min'], 7: ['filters', () => routeFilterShape], 8: ['clients', () => clientPolicyShape], 9: ['connections_max'], 10: ['requests_per_connection_max'], 11: ['pending_timeout_ms'], 12: ['client_connections_max'], 13: ['client_requests_max'], 14: ['client_pending_requests_max'], 15: ['circuit_breaker_dry_run'], 16: ['endpoint_tls', () => endpointTlsShape], 17: ['closed'], 2000: ['origins', () => settingOriginShape], 2001: ['body_idle_ms'], 2002: ['stream_idle_ms'], 2003: ['load_balancing', () => loadBalancingShape], 2004: ['locality', () => localityPolicyShape], 2005: ['outlier_detection', () => outlierDetectionShape], 2006: ['health_checks', () => healthCheckShape], 2007: ['retry', () => retryPolicyShape], 2008: ['timeouts', () => timeoutsShape] } };
 
 export const clientMatchShape: Shape = { name: 'ClientMatch', fields: { 1: ['namespace'], 2: ['service_account'] } };
 
-export const clientPolicyShape: Shape = { name: 'ClientPolicy', fields: { 1: ['from', () => clientMatchShape], 2: ['filters', () => routeFilterShape], 2000: ['retry', () => retryPolicyShape], 2001: ['timeouts', () => timeoutsShape], 2002: ['origins', () => settingOriginShape] } };
+export const clientPolicyShape: Shape = { name: 'ClientPolicy', fields: { 1: ['from', () => clientMatchShape], 2: ['filters', () => routeFilterShape], 3: ['closed'], 2000: ['retry', () => retryPolicyShape], 2001: ['timeouts', () => timeoutsShape], 2002: ['origins', () => settingOriginShape] } };
 
 export const endpointTlsShape: Shape = { name: 'EndpointTls', fields: { 1: ['hostname'], 2: ['ca_certificates'], 3: ['dns_names'], 4: ['uris'] } };
 
@@ -117,7 +117,7 @@ export const tcpCheckShape: Shape = { name: 'TcpCheck', fields: { 1: ['send'], 2
 
 export const retryPolicyShape: Shape = { name: 'RetryPolicy', fields: { 1: ['condition_kind', 'values'], 2: ['codes'], 3: ['grpc_codes'], 4: ['attempts'], 5: ['per_try_timeout_ms'], 6: ['backoff_base_ms'], 7: ['backoff_ms_max'], 8: ['retry_after_ms_max'], 9: ['unsafe_methods'], 10: ['hedge'], 11: ['dry_run'] } };
 
-export const timeoutsShape: Shape = { name: 'Timeouts', fields: { 1: ['request_ms'], 2: ['connect_ms'], 3: ['connection_idle_ms'], 4: ['stream_ms_max'], 5: ['tcp_idle_ms'] } };
+export const timeoutsShape: Shape = { name: 'Timeouts', fields: { 1: ['request_ms'], 2: ['connect_ms'], 3: ['connection_idle_ms'], 4: ['stream_ms_max'], 5: ['tcp_idle_ms'], 6: ['dry_run'] } };
 
 export const settingOriginShape: Shape = { name: 'SettingOrigin', fields: { 1: ['setting'], 2: ['object'] } };
 

@@ -397,6 +397,8 @@ export interface ServicePolicy {
   readonly endpointTls:
     | EndpointTls
     | undefined;
+  /** If set: why requests and connections to the port are refused. A policy that restricts them cannot be read. */
+  readonly closed: string;
   /** The object that set each field, for explanations. */
   readonly origins: readonly SettingOrigin[];
   /** 0: no timeout. The same for the next field. */
@@ -419,6 +421,8 @@ export interface ClientMatch {
 export interface ClientPolicy {
   readonly from: readonly ClientMatch[];
   readonly filters: readonly RouteFilter[];
+  /** If set: why requests of these clients are refused. */
+  readonly closed: string;
   readonly retry: RetryPolicy | undefined;
   readonly timeouts: Timeouts | undefined;
   readonly origins: readonly SettingOrigin[];
@@ -550,7 +554,11 @@ export interface Timeouts {
     | number
     | undefined;
   /** TCP: time without a byte. */
-  readonly tcpIdleMs?: number | undefined;
+  readonly tcpIdleMs?:
+    | number
+    | undefined;
+  /** Timeouts of requests are counted and not enforced. Those of connections are left out by the control plane. */
+  readonly dryRun: boolean;
 }
 
 export interface SettingOrigin {
@@ -4240,6 +4248,7 @@ function createBaseServicePolicy(): ServicePolicy {
     filters: [],
     clients: [],
     endpointTls: undefined,
+    closed: "",
     origins: [],
     loadBalancing: undefined,
     locality: undefined,
@@ -4299,6 +4308,9 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     }
     if (message.endpointTls !== undefined) {
       EndpointTls.encode(message.endpointTls, writer.uint32(130).fork()).join();
+    }
+    if (message.closed !== "") {
+      writer.uint32(138).string(message.closed);
     }
     for (const v of message.origins) {
       SettingOrigin.encode(v!, writer.uint32(16002).fork()).join();
@@ -4471,6 +4483,14 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
             message.endpointTls = EndpointTls.decode(reader, reader.uint32());
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.closed = reader.string();
+            continue;
+          }
           case 2000: {
             if (tag !== 16002) {
               break;
@@ -4578,6 +4598,7 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     message.endpointTls = (object.endpointTls !== undefined && object.endpointTls !== null)
       ? EndpointTls.fromPartial(object.endpointTls)
       : undefined;
+    message.closed = object.closed ?? "";
     message.origins = object.origins?.map((e) => SettingOrigin.fromPartial(e)) || [];
     message.bodyIdleMs = object.bodyIdleMs ?? undefined;
     message.streamIdleMs = object.streamIdleMs ?? undefined;
@@ -4669,7 +4690,7 @@ export const ClientMatch: MessageFns<ClientMatch> = {
 };
 
 function createBaseClientPolicy(): ClientPolicy {
-  return { from: [], filters: [], retry: undefined, timeouts: undefined, origins: [] };
+  return { from: [], filters: [], closed: "", retry: undefined, timeouts: undefined, origins: [] };
 }
 
 export const ClientPolicy: MessageFns<ClientPolicy> = {
@@ -4679,6 +4700,9 @@ export const ClientPolicy: MessageFns<ClientPolicy> = {
     }
     for (const v of message.filters) {
       RouteFilter.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.closed !== "") {
+      writer.uint32(26).string(message.closed);
     }
     if (message.retry !== undefined) {
       RetryPolicy.encode(message.retry, writer.uint32(16002).fork()).join();
@@ -4719,6 +4743,14 @@ export const ClientPolicy: MessageFns<ClientPolicy> = {
             }
 
             message.filters.push(RouteFilter.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.closed = reader.string();
             continue;
           }
           case 2000: {
@@ -4764,6 +4796,7 @@ export const ClientPolicy: MessageFns<ClientPolicy> = {
     const message = createBaseClientPolicy() as any;
     message.from = object.from?.map((e) => ClientMatch.fromPartial(e)) || [];
     message.filters = object.filters?.map((e) => RouteFilter.fromPartial(e)) || [];
+    message.closed = object.closed ?? "";
     message.retry = (object.retry !== undefined && object.retry !== null)
       ? RetryPolicy.fromPartial(object.retry)
       : undefined;
@@ -5908,7 +5941,7 @@ export const RetryPolicy: MessageFns<RetryPolicy> = {
 };
 
 function createBaseTimeouts(): Timeouts {
-  return {};
+  return { dryRun: false };
 }
 
 export const Timeouts: MessageFns<Timeouts> = {
@@ -5927,6 +5960,9 @@ export const Timeouts: MessageFns<Timeouts> = {
     }
     if (message.tcpIdleMs !== undefined) {
       writer.uint32(40).uint64(message.tcpIdleMs);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(48).bool(message.dryRun);
     }
     return writer;
   },
@@ -5984,6 +6020,14 @@ export const Timeouts: MessageFns<Timeouts> = {
             message.tcpIdleMs = longToNumber(reader.uint64());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6006,6 +6050,7 @@ export const Timeouts: MessageFns<Timeouts> = {
     message.connectionIdleMs = object.connectionIdleMs ?? undefined;
     message.streamMsMax = object.streamMsMax ?? undefined;
     message.tcpIdleMs = object.tcpIdleMs ?? undefined;
+    message.dryRun = object.dryRun ?? false;
     return message;
   },
 };

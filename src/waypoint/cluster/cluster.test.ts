@@ -6,6 +6,7 @@ import { defaultLimits } from '../limits.js';
 import type { Assignment } from './assignment.js';
 import { balancersOf } from './balancer/new-balancer.js';
 import { Cluster, type Excluded } from './cluster.js';
+import { standaloneHealth } from './cluster-health.js';
 import type { Endpoint, EndpointConfig } from './endpoint.js';
 import { defaultPolicy } from './policy.js';
 
@@ -24,6 +25,7 @@ function clusterOf(...levels: string[]) {
     isDraining: false,
     onOverflow: () => undefined,
     onForgotten: () => undefined,
+    health: standaloneHealth(),
   });
   const assign = (...now: string[]): void =>
     cluster.update(now.map((names) => [...names].map(configOf)) satisfies Assignment);

@@ -10,10 +10,10 @@ import type { TrafficAction } from '../telemetry/request-record.js';
 import type { Assignment } from './assignment.js';
 import { ConnectionPool, type PoolContext } from './connection-pool.js';
 import { Endpoint, endpointKey, type EndpointConfig } from './endpoint.js';
-import { isEjected, observeConnect } from './endpoint-health.js';
+import { ClusterHealth } from './cluster-health.js';
 import type { HttpVersion } from './http-version.js';
+import { countOutcome, type Outcome } from './outcome.js';
 import { Levels, type Excluded } from './levels.js';
-import type { Outcome } from './outcome.js';
 import type { Acquired, Pending } from './pending-queue.js';
 import { defaultPolicy, type ClusterPolicy } from './policy.js';
 import type { RequestHash } from './request-hash.js';
@@ -60,6 +60,7 @@ export class Cluster {
   settings: ServicePolicy | undefined;
   /** When the cluster was last asked for, by the manager's count of sweeps. */
   usedAt = 0;
+  readonly health: ClusterHealth;
 
   constructor(
     /** `outbound|PORT||HOST`, as Istio names clusters. */
@@ -67,7 +68,9 @@ export class Cluster {
     private readonly context: PoolContext,
     /** Compares the endpoints with the mesh state. */
     private readonly refresh: () => unknown = () => undefined,
-  ) {}
+  ) {
+    this.health = new ClusterHealth(name, context.health, () => this.#levels.changed());
+  }
 
   get #pool(): ConnectionPool {
     return (this.#connections ??= new ConnectionPool(
@@ -125,6 +128,7 @@ export class Cluster {
     }
     this.#byKey = after;
     this.#levels.update(levels);
+    this.health.update(after);
     for (const [key, endpoint] of before) if (after.get(key) !== endpoint) this.#drain(endpoint);
     this.forgetDrained();
   }
@@ -135,6 +139,7 @@ export class Cluster {
     this.#levels.configure(policy.balancers, policy.failover);
     if (this.#connections) this.#connections.pendingRequestsMax = policy.pendingRequestsMax;
     this.#retries = this.#retries.with(policy.retryBudget);
+    this.health.configure(settings);
     this.#policy = policy;
   }
 
@@ -202,30 +207,11 @@ export class Cluster {
     this.#retries.release();
   }
 
-  /** Reports how an attempt ended. `latencyMs`: from its begin to its outcome. */
-  report(endpoint: Endpoint, outcome: Outcome, latencyMs: number): void {
-    const { counts } = endpoint;
+  /** Reports how an attempt ended. `latencyMs`: from its begin to its outcome. Returns what outlier detection did about it. */
+  report(endpoint: Endpoint, outcome: Outcome, latencyMs: number): TrafficAction | undefined {
     this.#policy.balancers.observe?.(endpoint, outcome, latencyMs);
-    switch (outcome) {
-      case 'connected':
-        counts.connected++;
-        return this.#observe(endpoint, true, latencyMs);
-      case 'connect-failed':
-        counts.connectFailed++;
-        return this.#observe(endpoint, false, latencyMs);
-      case 'overflow':
-        counts.overflow++;
-        return;
-      case 'reset':
-        counts.reset++;
-        return;
-      case 'timeout':
-        counts.timeout++;
-        return;
-      default:
-        if (outcome < 500) counts.success++;
-        else counts.error++;
-    }
+    countOutcome(endpoint.counts, outcome);
+    return this.health.report(endpoint, outcome, latencyMs);
   }
 
   /** Gets a connection for one request (ClientPool.acquire). */
@@ -240,18 +226,22 @@ export class Cluster {
   }
 
   /** Opens a connection that only the caller uses (ConnectionPool.dial). */
-  dial(endpoint: Endpoint, client: Client): Promise<Duplex> {
-    return this.#pool.dial(endpoint, client);
+  async dial(endpoint: Endpoint, client: Client): Promise<Duplex> {
+    const stream = await this.#pool.dial(endpoint, client);
+    this.report(endpoint, 'relayed', 0);
+    return stream;
   }
 
   /** The cluster gets no more requests: its endpoints drain. */
   close(): void {
     this.isClosed = true;
+    this.health.close();
     this.update([]);
   }
 
   /** The cluster is idle and is dropped. */
   forget(): void {
+    this.health.close();
     for (const endpoint of this.#byKey.values()) this.context.onForgotten(endpoint);
   }
 
@@ -316,20 +306,12 @@ export class Cluster {
         protocol: endpoint.protocol,
         priority: endpoint.priority,
         weight: endpoint.weight,
-        state: stateOf(endpoint, nowMs),
-        failures: endpoint.health.failures,
+        ...this.health.describe(endpoint, nowMs),
         active: endpoint.active,
         connections: this.#connections?.connections(endpoint) ?? 0,
         counts: endpoint.counts,
       })),
     };
-  }
-
-  #observe(endpoint: Endpoint, connected: boolean, latencyMs: number): void {
-    const nowMs = performance.now();
-    const { failures } = endpoint.health;
-    observeConnect(endpoint.health, connected, nowMs - latencyMs, nowMs);
-    if (endpoint.health.failures !== failures) this.#levels.changed();
   }
 
   /** A removed endpoint that comes back before it has drained keeps its state and its connections. */
@@ -353,11 +335,6 @@ export class Cluster {
 
 /** JSON has no infinity. */
 const finite = (limit: number): number | null => (Number.isFinite(limit) ? limit : null);
-
-function stateOf(endpoint: Endpoint, nowMs: number): string {
-  if (endpoint.isDraining) return 'draining';
-  return isEjected(endpoint.health, nowMs) ? 'ejected' : 'healthy';
-}
 
 /** Connections that were opened to the one may be used for the other: the peer and the way to it are the same. */
 function isSame({ workload: before }: Endpoint, { workload }: EndpointConfig): boolean {

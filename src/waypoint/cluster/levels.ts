@@ -159,7 +159,7 @@ export class Levels {
     members.forEach((endpoint, i) => {
       if (isUsable(endpoint, nowMs)) return void healthy?.push(endpoint);
       healthy ??= members.slice(0, i);
-      // The ejection ends at a known time, or by an event.
+      // Other ends of ejections, and health checks, are reported by `changed`.
       const { ejectedUntilMs } = endpoint.health;
       if (ejectedUntilMs > nowMs) this.#validUntilMs = Math.min(this.#validUntilMs, ejectedUntilMs);
     });
@@ -210,7 +210,8 @@ function best(endpoints: readonly Endpoint[], excluded: Excluded | undefined, no
   for (const endpoint of endpoints) {
     const isTried = excluded?.endpoints.has(endpoint) === true;
     if (isTried && !excluded.mayRepeat) continue;
-    const rank = (isUsable(endpoint, nowMs) ? 0 : 2 * endpoint.health.failures) + (isTried ? 1 : 0);
+    const rank =
+      (isUsable(endpoint, nowMs) ? 0 : 2 * Math.max(1, endpoint.health.failures)) + (isTried ? 1 : 0);
     if (rank > lowest) continue;
     if (rank < lowest) found = [];
     lowest = rank;

@@ -7,8 +7,8 @@ import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { formatSocketAddress } from '../../model/address.js';
 import type { BackendTarget } from '../../model/route.js';
-import { RequestAuthorization } from '../authorization/request-authorization.js';
 import type { ServicePort } from '../authorization/reachable.js';
+import { RequestAuthorization } from '../authorization/request-authorization.js';
 import type { FilterList, PortChain } from '../filters/chain.js';
 import type { FilterResponse } from '../filters/filter.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
@@ -132,6 +132,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   /** A filter responds in the endpoint's place. */
   onFilterResponse(response: FilterResponse): void {
     if (response.kind === 'reply') this.#refuse(response.reply);
+    else if (response.kind === 'reset') this.#reset(response.reply);
     else this.#respond(response.head, response.body);
   }
 
@@ -316,6 +317,14 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const head = localReplyHead(reply, this.isGrpc);
     this.info.grpcStatus = headerOf(head.headers, 'grpc-status');
     this.#respond(head);
+  }
+
+  /** Ends the request without a response. */
+  #reset(reply: LocalReply): void {
+    if (this.#over) return;
+    this.info.fail(reply);
+    this.downstream.abort();
+    this.#finish();
   }
 
   #respond(head: ResponseHead, body?: Buffer): void {

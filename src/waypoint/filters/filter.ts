@@ -11,6 +11,8 @@ import type { Downstream, ResponseHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
+import type { InjectedFaults } from './injected-faults.js';
+import type { RateLimits } from '../rate-limit/rate-limits.js';
 import type { Shedding } from '../shedding/shedding.js';
 import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js';
 
@@ -36,6 +38,8 @@ export type Stage = (typeof stages)[number];
 /** A response that a filter gives in the endpoint's place. The request is not forwarded, and later filters do not see it. */
 export type FilterResponse =
   | { readonly kind: 'reply'; readonly reply: LocalReply }
+  /** The request is aborted without a response. `reply`: why, for the log. */
+  | { readonly kind: 'reset'; readonly reply: LocalReply }
   | { readonly kind: 'response'; readonly head: ResponseHead; readonly body?: Buffer };
 
 /** Undefined: the request goes on. A promise suspends the request: its body is not read meanwhile. */
@@ -84,6 +88,8 @@ export interface FilteredRequest {
       /** The time budget of regular expressions for a client's requests. */
       regexTime(clientNamespace: string): RegexTime;
     };
+    readonly rateLimits: RateLimits;
+    readonly faults: InjectedFaults;
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
     readonly shedding: Shedding;

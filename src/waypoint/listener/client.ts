@@ -1,6 +1,6 @@
 /** A client: the identity of the tunnel's certificate, and the source address that the client's node reports. */
 import type { ClientMatch } from '../../discovery/gen/weft.js';
-import type { SocketAddress } from '../../model/address.js';
+import { parseIp, type SocketAddress } from '../../model/address.js';
 import { workloadIdentityOf, type SpiffeId } from '../../model/identity.js';
 
 export interface Client {
@@ -25,6 +25,13 @@ export function clientOf(identity: SpiffeId | undefined, address: SocketAddress)
     key: `${identity ?? ''} ${address.ip}`,
   };
 }
+
+/** The waypoint itself, as the client of requests of its own: endpoints see the waypoint's certificate and address. */
+export const waypointClient: Client = {
+  ...clientOf(undefined, { ip: parseIp('0.0.0.0'), port: 0 }),
+  key: 'waypoint',
+  name: 'waypoint',
+};
 
 /** Whether one of the matches names the client's identity. A client without an identity is nobody's. */
 export function isFrom({ identity }: Pick<Client, 'identity'>, from: readonly ClientMatch[]): boolean {

@@ -46,7 +46,10 @@ export class PortSettings {
     if (!policy) return (this.#own ??= this.#compile(this.policy.filters, this.policy, this.policy.origins));
     let settings = this.#ofClients.get(policy);
     if (!settings)
-      this.#ofClients.set(policy, (settings = this.#compile(policy.filters, policy, policy.origins)));
+      this.#ofClients.set(
+        policy,
+        (settings = this.#compile(policy.filters, policy, policy.origins, policy.closed)),
+      );
     return settings;
   }
 
@@ -57,8 +60,10 @@ export class PortSettings {
       timeouts,
     }: { readonly retry?: RetryPolicy | undefined; readonly timeouts?: Timeouts | undefined },
     origins: readonly SettingOrigin[],
+    closed = '',
   ): RequestSettings {
     const compiled = filters.map(compileOrRefuse);
+    if (closed !== '') compiled.push(refusing(closed));
     return { serial: made++, chain: portChainOf([...this.filters, ...compiled]), retry, timeouts, origins };
   }
 }
@@ -68,7 +73,12 @@ function compileOrRefuse(filter: RouteFilter): StagedFilter {
   try {
     return compileFilter(filter);
   } catch (error) {
-    const reply = filterFailed(errorText(error));
-    return { stage: 'load-shedding', filter: { onRequest: () => ({ kind: 'reply', reply }) } };
+    return refusing(errorText(error));
   }
+}
+
+/** @param why for the access log */
+function refusing(why: string): StagedFilter {
+  const reply = filterFailed(why);
+  return { stage: 'load-shedding', filter: { onRequest: () => ({ kind: 'reply', reply }) } };
 }

@@ -43,8 +43,7 @@ interface Routing {
 
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
-const notUnderstood = (reason: string): string =>
-  `the settings of the port are of a newer version: not understood: ${reason}`;
+const notUnderstood = (reason: string): string => `the settings of the port are not understood: ${reason}`;
 
 const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
 
@@ -155,7 +154,7 @@ export class WaypointState {
     return {
       mesh: this.#mesh.full(),
       routes: [...this.#routes.values()],
-      servicePolicies: this.#allPolicies(),
+      servicePolicies: this.allPolicies(),
     };
   }
 
@@ -163,7 +162,7 @@ export class WaypointState {
     return {
       ...this.#mesh.dump(),
       routes: [...this.#routes.values()],
-      servicePolicies: this.#allPolicies(),
+      servicePolicies: this.allPolicies(),
     };
   }
 
@@ -210,7 +209,8 @@ export class WaypointState {
       this.#assignments.get(service)?.delete(port);
   }
 
-  #allPolicies(): ServicePolicy[] {
+  /** The settings of all Services' ports. */
+  allPolicies(): ServicePolicy[] {
     return [...this.#servicePolicies.values()].flatMap((ports) => [...ports.values()]);
   }
 

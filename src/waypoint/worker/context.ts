@@ -4,6 +4,8 @@ import type { Rechecked } from '../authorization/endpoint-policies.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { DetectionResult } from '../listener/protocol-detection.js';
+import type { InjectedFaults } from '../filters/injected-faults.js';
+import type { RateLimits } from '../rate-limit/rate-limits.js';
 import type { RequestRecord, TrafficAction } from '../telemetry/request-record.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -38,6 +40,8 @@ export interface RequestContext extends MirrorContext {
   /** Requests under way, for drains, idle timeouts and rechecks. */
   readonly exchanges: ByDestination<ActiveRequest>;
   readonly requestShares: FairLimit;
+  readonly rateLimits: RateLimits;
+  readonly faults: InjectedFaults;
   readonly shedding: Shedding;
   onRequestEnd(record: RequestRecord): void;
   /** Called for each action of a traffic policy. `namespace`: of the Service. */

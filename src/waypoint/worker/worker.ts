@@ -3,6 +3,8 @@ import net from 'node:net';
 import { errorText } from '../../base/errors.js';
 import { RateLimiter } from '../../base/rate-limiter.js';
 import { FairLimit } from '../../base/fair-limit.js';
+import { InjectedFaults } from '../filters/injected-faults.js';
+import { RateLimits } from '../rate-limit/rate-limits.js';
 import { sleep } from '../../base/wait.js';
 import { TunnelPool } from '../../hbone/pool.js';
 import { HboneServer, type InboundTunnel } from '../../hbone/server.js';
@@ -17,7 +19,9 @@ import type { ActiveConnection, ActiveRequest, ConnectionContext } from './conte
 import { createDial } from '../cluster/dial.js';
 import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
+import { WorkerHealth } from './worker-health.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
+import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
@@ -25,11 +29,17 @@ import { Shedding } from '../shedding/shedding.js';
 import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
 import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
+import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
+import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
 
 const idleCheckMs = 1_000;
+const rateLimitSweepMs = 1_000;
+
+type Start = Extract<ToWorker, { type: 'start' }>;
 
 const groupOf = (peer: SpiffeId): string => workloadIdentityOf(peer)?.namespace ?? '';
 const send = (message: FromWorker): void => void process.send?.(message);
@@ -39,7 +49,11 @@ class Worker {
   readonly #metrics: WaypointMetrics;
   readonly #accessLog: AccessLog;
   readonly #tunnels = new TunnelPool();
+  readonly #memory: SharedMemory;
+  readonly #rateLimits: RateLimits;
+  readonly #faults = new InjectedFaults();
   readonly #clusters: ClusterManager;
+  readonly #health: WorkerHealth;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
@@ -52,16 +66,18 @@ class Worker {
   /** Connections of peers that have presented their certificate; each carries many tunnels. */
   readonly #sessions = new FairLimit(defaultLimits.connectionsMax);
 
-  static async create(settings: WorkerSettings): Promise<Worker> {
+  static async create({ settings, memory, index }: Start): Promise<Worker> {
     // Loaded only if it is used: tracing takes half as much memory as everything else together.
     const tracing =
       settings.tracing && new (await import('../telemetry/tracing.js')).Tracing(settings.tracing);
-    return new Worker(settings, tracing);
+    return new Worker(settings, tracing, memory, index);
   }
 
   private constructor(
     private readonly settings: WorkerSettings,
     tracing: Tracing | undefined,
+    memory: SharedMemorySettings | undefined,
+    index: number,
   ) {
     this.#state = new WaypointState(settings.node, settings.self as ServiceKey);
     this.#metrics = new WaypointMetrics(() => this.#state.view);
@@ -73,12 +89,40 @@ class Worker {
     );
     const limits = { ...defaultLimits, ...settings.limits };
     const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
+    this.#memory = memory
+      ? SharedMemory.open(memory, index, limitReached)
+      : SharedMemory.inMemory(limitReached);
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
-    this.#clusters = new ClusterManager(this.#state, dial, limits, (limit, cluster, { workload }) => {
-      limitReached(limit);
-      this.#metrics.pendingOverflow(cluster, workload.namespace);
+    const onAction = (action: TrafficAction, namespace: string): void =>
+      this.#metrics.acted(action, namespace);
+    const health = new WorkerHealth({
+      metrics: this.#metrics.registry,
+      clusters: () => this.#clusters.health(),
+      makesChecks: index === 0,
+      dial,
+      limits,
+      log: (line) => send({ type: 'log', ...line }),
+      onAction,
+      onLimitReached: limitReached,
+      send: (changes) => send({ type: 'health', changes }),
     });
+    this.#health = health;
+    this.#clusters = new ClusterManager(
+      this.#state,
+      dial,
+      limits,
+      (limit, cluster, { workload }) => {
+        limitReached(limit);
+        this.#metrics.pendingOverflow(cluster, workload.namespace);
+      },
+      health.context,
+    );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
+    this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
+    registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
+    registerFaultMetrics(this.#metrics.registry, this.#faults);
+    const rateLimitSweeps = setInterval(() => this.#rateLimits.sweep(), rateLimitSweepMs);
+    rateLimitSweeps.unref();
     registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
     const shedding = new Shedding();
     registerSheddingMetrics(this.#metrics.registry, shedding);
@@ -94,6 +138,8 @@ class Worker {
       connections: new ByDestination<ActiveConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
+      rateLimits: this.#rateLimits,
+      faults: this.#faults,
       shedding,
       mirrorShares: new FairLimit(limits.mirrorsMax),
       mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
@@ -103,7 +149,7 @@ class Worker {
         this.#metrics.record(record);
         this.#accessLog.write(record);
       },
-      onAction: (action, namespace) => this.#metrics.acted(action, namespace),
+      onAction,
       onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {
@@ -156,6 +202,9 @@ class Worker {
         return;
       case 'svid':
         return this.#certificate(message.svid);
+      case 'health':
+        for (const change of message.changes) this.#clusters.applyHealth(change);
+        return;
       case 'metrics':
         void this.#metrics
           .read(message.names)
@@ -202,6 +251,7 @@ class Worker {
     });
     // Without a certificate the waypoint cannot authenticate itself, so it does not listen before it has one.
     this.listen();
+    this.#health.start(this.#clusters);
   }
 
   #onTunnel(tunnel: InboundTunnel): void {
@@ -234,6 +284,7 @@ class Worker {
     while ((connections.size > 0 || exchanges.size > 0) && Date.now() < end) await sleep(50);
     const left = connections.size;
     for (const connection of connections) connection.destroy();
+    this.#health.stop();
     this.#clusters.drain();
     this.#tunnels.close();
     this.#hbone?.close();
@@ -247,7 +298,7 @@ class Worker {
 export function runWorker(): void {
   let worker: Promise<Worker> | undefined;
   process.on('message', (message: ToWorker) => {
-    if (message.type === 'start') worker = Worker.create(message.settings);
+    if (message.type === 'start') worker = Worker.create(message);
     else void worker?.then((made) => made.handle(message));
   });
   // The main process is gone: without its updates the state may be outdated, so nothing may be served by it.

@@ -11,6 +11,8 @@ import { Connections } from '../../../daemonset/proxy/connections.js';
 import type { ProxyContext } from '../../../daemonset/proxy/context.js';
 import { handleTunnel } from '../../../daemonset/proxy/inbound.js';
 import { FairLimit } from '../../../src/base/fair-limit.js';
+import { InjectedFaults } from '../../../src/waypoint/filters/injected-faults.js';
+import { RateLimits } from '../../../src/waypoint/rate-limit/rate-limits.js';
 import { TunnelPool } from '../../../src/hbone/pool.js';
 import { HboneServer, type InboundTunnel } from '../../../src/hbone/server.js';
 import { parseIp, type SocketAddress } from '../../../src/model/address.js';
@@ -186,6 +188,8 @@ export class TestMesh {
       connections: new ByDestination(),
       connectionShares: new FairLimit(all.connectionsMax),
       requestShares: new FairLimit(all.requestsMax),
+      rateLimits: RateLimits.inMemory(),
+      faults: new InjectedFaults(),
       shedding: new Shedding(),
       mirrorShares: new FairLimit(all.mirrorsMax),
       mirrorBufferShares: new FairLimit(all.mirrorBuffersBytesMax / mirrorBlockBytes),
