@@ -23,7 +23,9 @@ import { Shedding } from '../../src/waypoint/shedding/shedding.js';
 import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
+import { SharedCounters } from '../../src/waypoint/shared/shared-counters.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
+import type { UpstreamEvent } from '../../src/waypoint/telemetry/upstream-events.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
@@ -44,6 +46,8 @@ export interface WaypointOptions {
   readonly dial?: (dial: Dial) => Dial;
   /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
   readonly podPort?: number;
+  /** Counts that several waypoints of one test share, as the workers of one waypoint do. */
+  readonly counters?: SharedCounters;
   readonly rateLimits?: RateLimits;
   /** Filters of each Service port. */
   readonly filters?: readonly StagedFilter[];
@@ -65,6 +69,7 @@ export interface TestWaypoint {
   readonly detected: string[];
   /** `<feature> <mode> <policy>` */
   readonly actions: string[];
+  readonly upstreamEvents: UpstreamEvent[];
   /** What outlier detection did: `<port of the endpoint> <result> <kind>`, or `<port> returned`. */
   readonly outliers: string[];
   /** Changes of endpoints' health by health checks: `<port of the endpoint> <failure>`, or `<port> healthy`. */
@@ -116,6 +121,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const mirrored: string[] = [];
   const detected: string[] = [];
   const actions: string[] = [];
+  const upstreamEvents: UpstreamEvent[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
   const onAction: ConnectionContext['onAction'] = ({ feature, mode, policy }) =>
@@ -123,7 +129,14 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const { health, checker, outliers, checked } = recordHealth(dial, limits, onAction, (limit) =>
     keep(limitsReached, limit),
   );
-  const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit), health);
+  const clusters = new ClusterManager(
+    state,
+    dial,
+    limits,
+    (limit) => keep(limitsReached, limit),
+    health,
+    options.counters ?? SharedCounters.inMemory(),
+  );
   const context: ConnectionContext = {
     state,
     clusters,
@@ -141,6 +154,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onMirrorEnd: (result) => keep(mirrored, result),
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
+    onUpstreamEvent: (event) => keep(upstreamEvents, event),
     onAction,
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
     onDetected: (result) => keep(detected, result),
@@ -183,6 +197,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     mirrored,
     detected,
     actions,
+    upstreamEvents,
     outliers,
     checked,
     destination,

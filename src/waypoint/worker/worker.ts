@@ -32,6 +32,7 @@ import { WaypointMetrics } from '../telemetry/metrics.js';
 import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
+import { UpstreamEvents } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
@@ -113,11 +114,13 @@ class Worker {
       limits,
       (limit, cluster, { workload }) => {
         limitReached(limit);
-        this.#metrics.pendingOverflow(cluster, workload.namespace);
+        this.#metrics.breakers.overflow(limit, cluster, workload.namespace);
       },
       health.context,
+      this.#memory.counters,
     );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
+    this.#metrics.breakers.watch(() => this.#clusters.limited());
     this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
     registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
     registerFaultMetrics(this.#metrics.registry, this.#faults);
@@ -126,6 +129,7 @@ class Worker {
     registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
     const shedding = new Shedding();
     registerSheddingMetrics(this.#metrics.registry, shedding);
+    const events = new UpstreamEvents(this.#metrics.registry, () => limitReached('metric-series'));
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -150,6 +154,7 @@ class Worker {
         this.#accessLog.write(record);
       },
       onAction,
+      onUpstreamEvent: (event, cluster, namespace) => events.count(event, cluster, namespace),
       onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {
@@ -164,7 +169,7 @@ class Worker {
         });
       },
       onDetected: (result) => this.#metrics.detections.inc({ result }),
-      onRelay: (client, destination, endpoint, refused) =>
+      onRelay: (client, destination, endpoint, refused, code) =>
         this.#logOf(client.group, {
           level: refused === undefined ? 'info' : 'warn',
           fields: {
@@ -173,6 +178,7 @@ class Worker {
             dialled: formatSocketAddress(destination.dialed),
             endpoint: endpoint && formatSocketAddress(endpoint.target),
             ...(refused === undefined ? {} : { why: refused }),
+            ...(code === undefined ? {} : { code }),
           },
           text: refused === undefined ? 'connection relayed' : 'connection refused',
         }),
