@@ -76,10 +76,6 @@ export class ClusterHealth implements PeriodicWork {
   #settings: ServicePolicy | undefined;
   #at: HealthPlace | undefined;
   #endpoints: ReadonlyMap<string, Endpoint> = new Map();
-  /** By the waypoint's own rule no endpoint is ejected from this time on. */
-  #ejectionsEndMs = 0;
-  /** Endpoints that fail a health check. */
-  #failing = 0;
   /** A request was sent to an endpoint, by any worker of the waypoint. */
   isUsed = false;
   #isUseShared = false;
@@ -90,6 +86,8 @@ export class ClusterHealth implements PeriodicWork {
     /** The cluster's. */
     readonly name: string,
     private readonly context: HealthContext,
+    /** Called when an endpoint may have become usable, or unusable. */
+    private readonly changed: () => void,
     private readonly random: () => number = Math.random,
   ) {}
 
@@ -129,6 +127,7 @@ export class ClusterHealth implements PeriodicWork {
     this.#readChecks();
     if (this.isUsed) this.#shareUse();
     this.context.checker?.sync(this);
+    this.changed();
   }
 
   /** The endpoints of the cluster. Those that were ejected, removed and added again are still ejected. */
@@ -145,15 +144,7 @@ export class ClusterHealth implements PeriodicWork {
       this.#readChecks();
       this.context.checker?.sync(this);
     }
-  }
-
-  /** Some endpoint is ejected or fails a health check. Most of the time none is, and then nothing is searched. */
-  get hasUnhealthy(): boolean {
-    return (
-      (this.#detector !== undefined && this.#detector.ejected > 0) ||
-      this.#failing > 0 ||
-      (this.#ejectionsEndMs > 0 && this.#ejectionsEndMs > performance.now())
-    );
+    this.changed();
   }
 
   /** Number of ejections that this worker decided and that are enforced now. */
@@ -175,8 +166,9 @@ export class ClusterHealth implements PeriodicWork {
     if (!this.#detector && !isOfConnection) return undefined;
     const nowMs = performance.now();
     if (isOfConnection && (!this.#detector || this.#isDryRun)) {
+      const { failures } = endpoint.health;
       observeConnect(endpoint.health, outcome === 'connected', nowMs - latencyMs, nowMs);
-      this.#ejectionsEndMs = Math.max(this.#ejectionsEndMs, endpoint.health.ejectedUntilMs);
+      if (endpoint.health.failures !== failures) this.changed();
     }
     const kind = this.#detector && this.#detect(this.#detector, endpoint, outcome, nowMs);
     return kind && this.#action;
@@ -275,6 +267,7 @@ export class ClusterHealth implements PeriodicWork {
         onEjected: (endpoint, kind, forMs, monitor) => this.#onEjected(endpoint, kind, forMs, monitor),
         onReturned: (endpoint, { ejected, isEjectedElsewhere }) => {
           endpoint.health.isOutlier = false;
+          this.changed();
           if (this.#at && ejected && !isEjectedElsewhere)
             events.onReturned(this.#at, endpoint, ejected, this.#isDryRun);
         },
@@ -317,6 +310,7 @@ export class ClusterHealth implements PeriodicWork {
     // From now on the policy decides, not the waypoint's own rule.
     health.failures = 0;
     health.ejectedUntilMs = 0;
+    this.changed();
   }
 
   /** Applies a change between dry run and enforcement to the ejections under way. */
@@ -386,24 +380,21 @@ export class ClusterHealth implements PeriodicWork {
     if (isEnforced(this.#settings)) {
       for (const endpoint of this.#endpoints.values()) {
         const of = this.#sharedName(endpoint.key);
-        this.#setFailure(endpoint, of && this.context.shared.failure(of));
+        endpoint.health.checkFailure = of && this.context.shared.failure(of);
       }
     }
-    this.#failing = 0;
-    for (const { health } of this.#endpoints.values()) if (health.checkFailure !== undefined) this.#failing++;
     const used = this.#sharedName('');
     if (used && this.context.shared.isUsed(used)) this.#onUsedElsewhere();
   }
 
   #forgetChecks(): void {
-    if (this.#failing === 0) return;
+    if (!isEnforced(this.#settings)) return;
     for (const endpoint of this.#endpoints.values()) this.setChecked(endpoint, undefined);
-    this.#failing = 0;
   }
 
   #setFailure({ health }: Endpoint, failure: string | undefined): void {
-    this.#failing += Number(failure !== undefined) - Number(health.checkFailure !== undefined);
     health.checkFailure = failure;
+    this.changed();
   }
 }
 
