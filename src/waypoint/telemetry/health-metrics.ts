@@ -15,9 +15,7 @@ export interface ClusterHealthFigures {
   readonly name: string;
   /** Ejections that this worker decided; undefined: the cluster has no outlier detection. */
   readonly ejected: number | undefined;
-  /** Of the worker that makes the health checks. Endpoints in all, those that get requests, and those that pass their health checks. */
-  readonly members: number | undefined;
-  readonly healthyMembers: number | undefined;
+  /** Endpoints that pass their health checks, of the worker that makes them. */
   readonly passing: number | undefined;
 }
 
@@ -90,18 +88,6 @@ export class HealthMetrics {
       'Endpoints that pass their health checks',
       figures,
       ({ passing }) => passing,
-    );
-    this.#gauge(
-      'envoy_cluster_membership_total',
-      'Endpoints of clusters with outlier detection or health checks',
-      figures,
-      ({ members }) => members,
-    );
-    this.#gauge(
-      'envoy_cluster_membership_healthy',
-      'Those of them that are neither ejected nor unhealthy',
-      figures,
-      ({ healthyMembers }) => healthyMembers,
     );
   }
 

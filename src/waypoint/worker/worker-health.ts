@@ -1,12 +1,10 @@
 /** What a worker does about events of outlier detection and health checks: metrics, log lines, and messages to the other workers. */
-import { performance } from 'node:perf_hooks';
 import type { Registry } from 'prom-client';
 import { RateLimiter } from '../../base/rate-limiter.js';
 import { formatSocketAddress } from '../../model/address.js';
 import type { ClusterHealth, HealthContext, HealthEvents, HealthPlace } from '../cluster/cluster-health.js';
 import type { ClusterManager } from '../cluster/cluster-manager.js';
 import type { Dial } from '../cluster/connection-pool.js';
-import { isEjected } from '../cluster/endpoint-health.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { HealthChecker, type CheckEvents } from '../cluster/health-check/health-checker.js';
 import { IntervalTimer } from '../cluster/interval-timer.js';
@@ -55,7 +53,7 @@ export class WorkerHealth implements HealthEvents, CheckEvents {
     this.#metrics = new HealthMetrics(
       metrics,
       () => options.onLimitReached('metric-series'),
-      () => figuresOf(clusters(), checker, performance.now()),
+      () => figuresOf(clusters(), checker),
     );
     this.context = {
       timer: new IntervalTimer(),
@@ -145,18 +143,12 @@ export class WorkerHealth implements HealthEvents, CheckEvents {
 function* figuresOf(
   clusters: Iterable<ClusterHealth>,
   checker: HealthChecker | undefined,
-  nowMs: number,
 ): Iterable<ClusterHealthFigures> {
   for (const cluster of clusters) {
     if (!cluster.isWatched) continue;
-    let healthyMembers = 0;
-    if (checker)
-      for (const { health } of cluster.endpoints.values()) if (!isEjected(health, nowMs)) healthyMembers++;
     yield {
       name: cluster.name,
       ejected: cluster.settings?.outlierDetection ? cluster.ejectedHere : undefined,
-      members: checker && cluster.endpoints.size,
-      healthyMembers: checker && healthyMembers,
       passing: checker?.healthyOf(cluster),
     };
   }
