@@ -24,6 +24,7 @@ import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
+import type { UpstreamEvent } from '../../src/waypoint/telemetry/upstream-events.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
@@ -65,6 +66,7 @@ export interface TestWaypoint {
   readonly detected: string[];
   /** `<feature> <mode> <policy>` */
   readonly actions: string[];
+  readonly upstreamEvents: UpstreamEvent[];
   /** What outlier detection did: `<port of the endpoint> <result> <kind>`, or `<port> returned`. */
   readonly outliers: string[];
   /** Changes of endpoints' health by health checks: `<port of the endpoint> <failure>`, or `<port> healthy`. */
@@ -116,6 +118,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const mirrored: string[] = [];
   const detected: string[] = [];
   const actions: string[] = [];
+  const upstreamEvents: UpstreamEvent[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
   const onAction: ConnectionContext['onAction'] = ({ feature, mode, policy }) =>
@@ -141,6 +144,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onMirrorEnd: (result) => keep(mirrored, result),
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
+    onUpstreamEvent: (event) => keep(upstreamEvents, event),
     onAction,
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
     onDetected: (result) => keep(detected, result),
@@ -183,6 +187,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     mirrored,
     detected,
     actions,
+    upstreamEvents,
     outliers,
     checked,
     destination,

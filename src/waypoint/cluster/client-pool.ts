@@ -96,7 +96,8 @@ export abstract class ClientPool {
   #overflow(done: Acquired, limit: PoolLimit, why: string): void {
     this.options.onOverflow(limit);
     // Not synchronously: the caller may acquire again from within `done`, for each of many endpoints.
-    setImmediate(done, undefined, { kind: 'overflow', why });
+    const isOfEndpoint = limit === 'upstream-connections';
+    setImmediate(done, undefined, { kind: 'overflow', why, isOfEndpoint });
   }
 
   get #connectionsFull(): string {
@@ -121,7 +122,7 @@ export abstract class ClientPool {
   #expire(): void {
     while (this.pending.isOverdue && this.pending.size > this.opening) {
       this.options.onOverflow('upstream-connections');
-      this.pending.fail({ kind: 'overflow', why: this.#connectionsFull });
+      this.pending.fail({ kind: 'overflow', why: this.#connectionsFull, isOfEndpoint: true });
     }
   }
 }

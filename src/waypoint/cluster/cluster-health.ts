@@ -125,9 +125,9 @@ export class ClusterHealth implements PeriodicWork {
       this.context.timer.add(this);
     }
     this.#readChecks();
+    this.changed();
     if (this.isUsed) this.#shareUse();
     this.context.checker?.sync(this);
-    this.changed();
   }
 
   /** The endpoints of the cluster. Those that were ejected, removed and added again are still ejected. */

@@ -50,7 +50,7 @@ export class Cluster {
   /** Made with the first connection: clients can make a cluster of each port of each pod, and most of them stay unused. */
   #connections: ConnectionPool | undefined;
   #policy: ClusterPolicy = defaultPolicy;
-  #retries = new RetryBudget(defaultPolicy.retryBudget);
+  readonly #retries = new RetryBudget(defaultPolicy.retryBudget, performance.now());
   /** Requests and relayed connections under way, of all endpoints. */
   #active = 0;
   /** The mesh state by which the endpoints were assigned (ClusterManager). */
@@ -138,7 +138,7 @@ export class Cluster {
     this.settings = settings;
     this.#levels.configure(policy.balancers, policy.failover);
     if (this.#connections) this.#connections.pendingRequestsMax = policy.pendingRequestsMax;
-    this.#retries = this.#retries.with(policy.retryBudget);
+    this.#retries.configure(policy.retryBudget);
     this.health.configure(settings);
     this.#policy = policy;
   }
@@ -198,9 +198,14 @@ export class Cluster {
     endpoint.active--;
   }
 
+  /** Counts a request for the retry budget, once however many attempts it has. */
+  countRequest(): void {
+    this.#retries.requests++;
+  }
+
   /** Counts a retry, from the decision to the end of its attempt. False: the retry budget is used up, and nothing was counted. */
   takeRetry(): boolean {
-    return this.#retries.take(this.#active);
+    return this.#retries.take(this.#active, performance.now());
   }
 
   releaseRetry(): void {

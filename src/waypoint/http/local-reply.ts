@@ -54,6 +54,27 @@ export const noHealthyEndpoint = (service: string): LocalReply => ({
   why: `${service} has no usable endpoint`,
 });
 
+export const timeoutReply = (why: string): LocalReply => ({
+  status: 504,
+  flag: 'UT',
+  code: 'WEFT_REQUEST_TIMEOUT',
+  why,
+});
+/** DEADLINE_EXCEEDED of gRPC. */
+const deadlineExceeded = 4;
+
+/** The replies if a request's time is up, by whose time it was. */
+export const deadlineReplies: Readonly<Record<'rule' | 'policy' | 'grpc' | 'duration', LocalReply>> = {
+  rule: timeoutReply('request timeout'),
+  policy: timeoutReply('request timeout'),
+  grpc: { ...timeoutReply("the client's grpc-timeout has expired"), grpcStatus: deadlineExceeded },
+  duration: {
+    ...timeoutReply('greatest duration of a request reached'),
+    flag: 'DT',
+    grpcStatus: deadlineExceeded,
+  },
+};
+
 export function localReplyOf({ kind, why, code }: UpstreamFailure): LocalReply {
   switch (kind) {
     case 'connect':

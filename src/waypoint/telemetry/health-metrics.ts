@@ -15,7 +15,7 @@ export interface ClusterHealthFigures {
   readonly name: string;
   /** Ejections that this worker decided; undefined: the cluster has no outlier detection. */
   readonly ejected: number | undefined;
-  /** Endpoints that pass their health checks, of the worker that makes them. */
+  /** Of the worker that makes the health checks: endpoints that pass them. */
   readonly passing: number | undefined;
 }
 

@@ -29,9 +29,10 @@ import { Shedding } from '../shedding/shedding.js';
 import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
 import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
 import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
+import { UpstreamEvents } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
@@ -126,6 +127,7 @@ class Worker {
     registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
     const shedding = new Shedding();
     registerSheddingMetrics(this.#metrics.registry, shedding);
+    const events = new UpstreamEvents(this.#metrics.registry, () => limitReached('metric-series'));
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -150,6 +152,7 @@ class Worker {
         this.#accessLog.write(record);
       },
       onAction,
+      onUpstreamEvent: (event, cluster, namespace) => events.count(event, cluster, namespace),
       onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {
