@@ -7,6 +7,7 @@ import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { formatSocketAddress } from '../../model/address.js';
 import type { BackendTarget } from '../../model/route.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
 import type { FilterList, PortChain } from '../filters/chain.js';
 import type { FilterResponse } from '../filters/filter.js';
@@ -33,7 +34,7 @@ import { servicePortOf, type Destination } from '../listener/destination.js';
 import { RouteSelection } from '../routes/route-selection.js';
 import { originOf, type RequestSettings } from '../state/request-settings.js';
 import { RequestInfo } from '../telemetry/request-info.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
+import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js';
 import type { HttpVersion } from '../cluster/http-version.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
@@ -50,6 +51,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   readonly info: RequestInfo;
   readonly authorization: RequestAuthorization;
   readonly route: RouteSelection;
+  readonly servicePort: ServicePort | undefined;
   mirrors: Mirrors | undefined;
   slots: unknown[] | undefined;
   readonly #head: RequestHead;
@@ -79,7 +81,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.info = new RequestInfo(client, destination, downstream, this.#startedMs);
     this.authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
     const { state, clusters } = context;
-    const asked = servicePortOf(destination);
+    const asked = (this.servicePort = servicePortOf(destination));
     this.settings = asked
       ? state.requestSettings(asked.service, asked.port, client)
       : state.settingsWithoutService;
@@ -133,7 +135,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const { timeouts, retry } = this.settings;
     if (!rule?.requestTimeoutMs && !timeouts && !retry) return;
     // Without a policy the field is passed on as it is: the client itself ends the request.
-    if ((timeouts ?? retry) && this.isGrpc) {
+    if ((retry !== undefined || timeouts?.dryRun === false) && this.isGrpc) {
       const asked = headerOf(this.#head.headers, 'grpc-timeout');
       this.#grpcMs = asked === undefined ? undefined : grpcTimeoutMs(asked);
     }
@@ -153,6 +155,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   /** A filter responds in the endpoint's place. */
   onFilterResponse(response: FilterResponse): void {
     if (response.kind === 'reply') this.#refuse(response.reply);
+    else if (response.kind === 'reset') this.#reset(response.reply);
     else this.#respond(response.head, response.body);
   }
 
@@ -190,6 +193,10 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   get upstreamVersion(): HttpVersion | undefined {
     return this.#router.responseVersion;
+  }
+
+  get flag(): ResponseFlag | undefined {
+    return this.info.flag;
   }
 
   get isGrpc(): boolean {
@@ -341,7 +348,9 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   #addSession(head: ResponseHead): void {
     const endpoint = this.#router.attempt?.endpoint;
-    if (endpoint) this.route.addSession(head, endpoint);
+    if (!endpoint) return;
+    this.route.addSession(head, endpoint);
+    this.#router.addCookie(head);
   }
 
   /** Sends the waypoint's own response. The client does not learn the reason. */
@@ -351,6 +360,14 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const head = localReplyHead(reply, this.isGrpc);
     this.info.grpcStatus = headerOf(head.headers, 'grpc-status');
     this.#respond(head);
+  }
+
+  /** Ends the request without a response. */
+  #reset(reply: LocalReply): void {
+    if (this.#over) return;
+    this.info.fail(reply);
+    this.downstream.abort();
+    this.#finish();
   }
 
   #respond(head: ResponseHead, body?: Buffer): void {

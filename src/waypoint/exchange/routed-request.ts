@@ -1,6 +1,7 @@
 /** The request, as its router needs it, and what the router reports to it. */
 import type { Rechecked } from '../authorization/endpoint-policies.js';
 import type { RequestAuthorization } from '../authorization/request-authorization.js';
+import type { KeyedRequest } from '../filters/request-keys.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
@@ -13,7 +14,7 @@ import type { Mirrors } from '../upstream/mirror.js';
 import type { RequestContext } from '../worker/context.js';
 import type { IdleClock } from './idle-timeouts.js';
 
-export interface RoutedRequest extends Rechecked {
+export interface RoutedRequest extends Rechecked, KeyedRequest {
   readonly context: RequestContext;
   readonly client: Client;
   readonly downstream: Downstream;
@@ -29,6 +30,7 @@ export interface RoutedRequest extends Rechecked {
   leftMs(nowMs: number): number;
   /** What is left of the client's grpc-timeout; undefined: the field is passed on as it is. */
   grpcLeftMs(nowMs: number): number | undefined;
+  /** Counts and logs what a traffic policy did to the request. */
   act(action: TrafficAction): void;
   onInterim(head: ResponseHead): void;
   /** The endpoint's response begins. No retry follows. */

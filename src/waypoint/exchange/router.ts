@@ -7,7 +7,7 @@ import { statusOfGrpcHead } from '../http/grpc.js';
 import { headerOf, type Headers } from '../http/headers.js';
 import type { RequestHead, ResponseHead, UpstreamFailure } from '../http/http-stream.js';
 import { invalidBackend, localReplyOf, noHealthyEndpoint, type LocalReply } from '../http/local-reply.js';
-import type { Cluster } from '../cluster/cluster.js';
+import type { Cluster, Excluded, NoEndpoint } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { versionOf, type HttpVersion } from '../cluster/http-version.js';
 import type { Outcome } from '../cluster/outcome.js';
@@ -43,6 +43,9 @@ export class Router implements AttemptOwner {
   #responded = false;
   #upgraded = false;
   #over = false;
+  #isHashed = false;
+  #hash: number | undefined;
+  #cookie: string | undefined;
 
   constructor(private readonly request: RoutedRequest) {
     this.#requestEnded = !request.downstream.hasBody;
@@ -145,15 +148,35 @@ export class Router implements AttemptOwner {
     const cluster = this.#cluster();
     if (!cluster) return;
     const { retries } = this.#attempts;
-    const endpoint = retries
-      ? cluster.pick({ excluded: retries.excluded })
-      : (request.route.sessionEndpoint() ?? cluster.pick());
+    const endpoint =
+      (retries ? undefined : request.route.sessionEndpoint()) ?? this.#pick(cluster, retries?.excluded);
     const { sent } = request.route;
     if (typeof endpoint === 'string')
       return this.#fail(this.#lastFailure ?? noHealthyEndpoint(sent?.service ?? 'the workload'));
     const refusal = request.authorization.ofEndpoint(endpoint, sent);
     if (refusal) return this.#fail(refusal);
+    const action = cluster.localityAction(endpoint);
+    if (action) request.act(action);
     this.#connect(cluster, endpoint);
+  }
+
+  #pick(cluster: Cluster, excluded: Excluded | undefined): Endpoint | NoEndpoint {
+    const hash = this.#hashFor(cluster);
+    return excluded || hash !== undefined ? cluster.pick({ excluded, hash }) : cluster.pick();
+  }
+
+  /** The hash that a cluster balances the request by. Computed once per request. */
+  #hashFor({ requestHash }: Cluster): number | undefined {
+    if (requestHash && !this.#isHashed) {
+      this.#isHashed = true;
+      this.#hash = requestHash.hash(this.request, (cookie) => (this.#cookie = cookie));
+    }
+    return this.#hash;
+  }
+
+  /** Adds the cookie that later requests are balanced by to an endpoint's response. */
+  addCookie({ headers }: ResponseHead): void {
+    if (this.#cookie !== undefined) headers.push('set-cookie', this.#cookie);
   }
 
   /** The cluster that the request goes to. Undefined: there is no such backend, and the request has ended. */
@@ -446,7 +469,7 @@ export class Router implements AttemptOwner {
     const retries = (this.#attempts.retries ??= new RetryState(this.#rules));
     const excluded = retries.hedge(attempt.endpoint);
     if (!excluded) return report(request, 'retryLimitExceeded', attempt);
-    const endpoint = cluster.pick({ excluded });
+    const endpoint = this.#pick(cluster, excluded);
     if (typeof endpoint === 'string' || !authorization.allowsEndpoint(endpoint, route.sent)) return;
     if (!retries.take(cluster)) return reportNext(request, attempt, { kind: 'none', flag: 'UO' });
     authorization.ofEndpoint(endpoint, route.sent);

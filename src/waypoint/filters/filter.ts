@@ -5,12 +5,16 @@
 import type { FairLimit } from '../../base/fair-limit.js';
 import type { BackendTarget, RouteFilter } from '../../model/route.js';
 import type { RegexTime } from '../../policy/regex.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
+import type { InjectedFaults } from './injected-faults.js';
+import type { RateLimits } from '../rate-limit/rate-limits.js';
+import type { Shedding } from '../shedding/shedding.js';
+import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js';
 
 /**
  * The stages of a request, in their order. A filter's stage decides when it sees the request; filters of one stage keep the order of their
@@ -34,6 +38,8 @@ export type Stage = (typeof stages)[number];
 /** A response that a filter gives in the endpoint's place. The request is not forwarded, and later filters do not see it. */
 export type FilterResponse =
   | { readonly kind: 'reply'; readonly reply: LocalReply }
+  /** The request is aborted without a response. `reply`: why, for the log. */
+  | { readonly kind: 'reset'; readonly reply: LocalReply }
   | { readonly kind: 'response'; readonly head: ResponseHead; readonly body?: Buffer };
 
 /** Undefined: the request goes on. A promise suspends the request: its body is not read meanwhile. */
@@ -82,8 +88,11 @@ export interface FilteredRequest {
       /** The time budget of regular expressions for a client's requests. */
       regexTime(clientNamespace: string): RegexTime;
     };
+    readonly rateLimits: RateLimits;
+    readonly faults: InjectedFaults;
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
+    readonly shedding: Shedding;
     /** False: `//` in a path is not merged. */
     readonly mergeSlashes: boolean;
     onLimitReached(limit: WaypointLimit): void;
@@ -98,6 +107,8 @@ export interface FilteredRequest {
     /** Evaluates the policies of the Service. Undefined: the request may go on. */
     ofService(): LocalReply | undefined;
   };
+  /** The Service port that the client dialed; undefined if it dialed a workload's own address. */
+  readonly servicePort: ServicePort | undefined;
   /** The port that the client dialed. */
   readonly dialedPort: number;
   /** The label of the rule that matched, `<namespace>/<route>/<rule>`; undefined before the route is matched, and without routes. */
@@ -106,6 +117,8 @@ export interface FilteredRequest {
   readonly matchedPrefix: string | undefined;
   /** The HTTP version of the endpoint's response; undefined for the waypoint's own responses. */
   readonly upstreamVersion: 'http1' | 'http2' | undefined;
+  /** Why the waypoint responded itself or the response was not completed; undefined if it was, or if the request has not ended. */
+  readonly flag: ResponseFlag | undefined;
   /** Values of `Slot`. */
   slots: unknown[] | undefined;
   /** Counts and logs what a traffic policy did to the request. */

@@ -8,10 +8,10 @@ export interface LocalReply {
   readonly flag: ResponseFlag;
   readonly code: string;
   readonly why: string;
+  /** The status for gRPC clients, if it is not the one that gRPC maps the HTTP status to. */
+  readonly grpcStatus?: number;
   /** Header fields of the response, for instance when to try again. */
   readonly headers?: Headers;
-  /** The status for clients of gRPC, if it is not that of gRPC's table for `status`. */
-  readonly grpcStatus?: number;
 }
 
 /** The reply if a request limit is reached. `reached`: the limit of all clients together, or this client's share of it. */
@@ -115,7 +115,7 @@ function grpcStatusOf(status: number): number {
 
 /** The response head of a local reply. The client learns at most the flag, never the reason. */
 export function localReplyHead(
-  { status, flag, grpcStatus, headers = [] }: LocalReply,
+  { status, flag, grpcStatus = grpcStatusOf(status), headers = [] }: LocalReply,
   isGrpc: boolean,
 ): ResponseHead {
   return isGrpc
@@ -125,7 +125,7 @@ export function localReplyHead(
           'content-type',
           'application/grpc',
           'grpc-status',
-          String(grpcStatus ?? grpcStatusOf(status)),
+          String(grpcStatus),
           'grpc-message',
           flag,
           ...headers,

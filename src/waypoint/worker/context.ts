@@ -4,11 +4,14 @@ import type { Rechecked } from '../authorization/endpoint-policies.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { DetectionResult } from '../listener/protocol-detection.js';
+import type { InjectedFaults } from '../filters/injected-faults.js';
+import type { RateLimits } from '../rate-limit/rate-limits.js';
 import type { RequestRecord, TrafficAction } from '../telemetry/request-record.js';
 import type { UpstreamEvent } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
+import type { Shedding } from '../shedding/shedding.js';
 import type { ByDestination } from './by-destination.js';
 
 /** A request under way (exchange/exchange.ts). */
@@ -38,6 +41,9 @@ export interface RequestContext extends MirrorContext {
   /** Requests under way, for drains, idle timeouts and rechecks. */
   readonly exchanges: ByDestination<ActiveRequest>;
   readonly requestShares: FairLimit;
+  readonly rateLimits: RateLimits;
+  readonly faults: InjectedFaults;
+  readonly shedding: Shedding;
   onRequestEnd(record: RequestRecord): void;
   /** Called for each action of a traffic policy. `namespace`: of the Service. */
   onAction(action: TrafficAction, namespace: string): void;

@@ -3,6 +3,8 @@ import net from 'node:net';
 import { errorText } from '../../base/errors.js';
 import { RateLimiter } from '../../base/rate-limiter.js';
 import { FairLimit } from '../../base/fair-limit.js';
+import { InjectedFaults } from '../filters/injected-faults.js';
+import { RateLimits } from '../rate-limit/rate-limits.js';
 import { sleep } from '../../base/wait.js';
 import { TunnelPool } from '../../hbone/pool.js';
 import { HboneServer, type InboundTunnel } from '../../hbone/server.js';
@@ -22,13 +24,19 @@ import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
+import { Shedding } from '../shedding/shedding.js';
+import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
+import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import { UpstreamEvents } from '../telemetry/upstream-events.js';
+import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
+import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
 
 const idleCheckMs = 1_000;
+const rateLimitSweepMs = 1_000;
 
 type Start = Extract<ToWorker, { type: 'start' }>;
 
@@ -41,6 +49,8 @@ class Worker {
   readonly #accessLog: AccessLog;
   readonly #tunnels = new TunnelPool();
   readonly #memory: SharedMemory;
+  readonly #rateLimits: RateLimits;
+  readonly #faults = new InjectedFaults();
   readonly #clusters: ClusterManager;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
@@ -87,6 +97,14 @@ class Worker {
     });
     this.#metrics.watchClusters(() => this.#clusters.waiting());
     const events = new UpstreamEvents(this.#metrics.registry, () => limitReached('metric-series'));
+    this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
+    registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
+    registerFaultMetrics(this.#metrics.registry, this.#faults);
+    const rateLimitSweeps = setInterval(() => this.#rateLimits.sweep(), rateLimitSweepMs);
+    rateLimitSweeps.unref();
+    registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
+    const shedding = new Shedding();
+    registerSheddingMetrics(this.#metrics.registry, shedding);
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -99,6 +117,9 @@ class Worker {
       connections: new ByDestination<ActiveConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
+      rateLimits: this.#rateLimits,
+      faults: this.#faults,
+      shedding,
       mirrorShares: new FairLimit(limits.mirrorsMax),
       mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: (result) => this.#metrics.mirrored.inc({ result }),
