@@ -27,10 +27,10 @@ import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.
 import type { UpstreamEvent } from '../../src/waypoint/telemetry/upstream-events.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
-import { standaloneHealth } from '../../src/waypoint/cluster/cluster-health.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import type { Destination } from '../../src/waypoint/listener/destination.js';
 import { key, service, uid, workload } from './mesh.js';
+import { recordHealth } from './outliers.js';
 
 export interface WaypointOptions {
   /** Ports of the endpoints of each Service; requests go to the Service `api`. */
@@ -69,6 +69,8 @@ export interface TestWaypoint {
   readonly upstreamEvents: UpstreamEvent[];
   /** What outlier detection did: `<port of the endpoint> <result> <kind>`, or `<port> returned`. */
   readonly outliers: string[];
+  /** Changes of endpoints' health by health checks: `<port of the endpoint> <failure>`, or `<port> healthy`. */
+  readonly checked: string[];
   /** Refusal reason of each TCP connection; undefined if it was not refused. */
   readonly relayed: (string | undefined)[];
   /** Returns the number of connections and requests that were authorized again. */
@@ -119,12 +121,11 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const upstreamEvents: UpstreamEvent[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
-  const outliers: string[] = [];
-  const health = standaloneHealth({
-    onDetected: (_at, { target }, kind, result) => keep(outliers, `${target.port} ${result} ${kind}`),
-    onReturned: (_at, { target }) => keep(outliers, `${target.port} returned`),
-    onAction: ({ feature, mode, policy }) => keep(actions, `${feature} ${mode} ${policy}`),
-  });
+  const onAction: ConnectionContext['onAction'] = ({ feature, mode, policy }) =>
+    keep(actions, `${feature} ${mode} ${policy}`);
+  const { health, checker, outliers, checked } = recordHealth(dial, limits, onAction, (limit) =>
+    keep(limitsReached, limit),
+  );
   const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit), health);
   const context: ConnectionContext = {
     state,
@@ -144,11 +145,12 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
     onUpstreamEvent: (event) => keep(upstreamEvents, event),
-    onAction: ({ feature, mode, policy }) => keep(actions, `${feature} ${mode} ${policy}`),
+    onAction,
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
     onDetected: (result) => keep(detected, result),
     onRelay: (_client, _destination, _endpoint, refused) => keep(relayed, refused),
   };
+  checker.start([]);
   const destination = destinationOf(state, options.podPort);
   const sockets = new Set<net.Socket>();
   // Half-open like tunnels: a client may end its half and wait for the response.
@@ -172,6 +174,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     endWatch();
     server.close();
     for (const socket of sockets) socket.destroy();
+    checker.stop();
     clusters.drain();
   });
   return {
@@ -186,6 +189,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     actions,
     upstreamEvents,
     outliers,
+    checked,
     destination,
     relayed,
     apply: (update) => {
