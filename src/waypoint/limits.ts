@@ -115,6 +115,7 @@ export type WaypointLimit =
   | 'retry-buffer'
   | 'mirrors'
   | 'mirror-buffer'
+  | 'health-checks'
   | 'linger'
   | 'http2-flood'
   | 'metric-series'

@@ -110,6 +110,7 @@ export abstract class ClientPool implements BlockedPool {
     return {
       kind: 'overflow',
       why: `limit of connections to this endpoint reached (${connectionsPerEndpointMax})`,
+      isOfEndpoint: true,
     };
   }
 

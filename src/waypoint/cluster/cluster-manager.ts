@@ -14,7 +14,7 @@ import { assignmentOfWorkload, type Assignment } from './assignment.js';
 import type { ClientPool } from './client-pool.js';
 import { CircuitBreaker } from './breaker/circuit-breaker.js';
 import { Cluster } from './cluster.js';
-import { standaloneHealth, type HealthContext } from './cluster-health.js';
+import { isWatched, standaloneHealth, type ClusterHealth, type HealthContext } from './cluster-health.js';
 import type { Dial, PoolContext } from './connection-pool.js';
 import type { Endpoint } from './endpoint.js';
 import { clusterPolicyOf } from './policy.js';
@@ -45,18 +45,28 @@ export class ClusterManager {
   /** The version of the mesh state with which all clusters were compared. */
   #comparedVersion = 0;
   #isComparing = false;
+  #watchesAll = false;
+  #watchedVersion = -1;
 
   constructor(
     private readonly state: WaypointState,
     dial: Dial,
     private readonly limits: WaypointLimits,
     onOverflow: PoolContext['onOverflow'],
-    private readonly health: HealthContext = standaloneHealth(),
+    private readonly healthContext: HealthContext = standaloneHealth(),
     /** Counts that other workers see. Undefined: there is no other worker. */
     private readonly counters?: SharedCounters,
   ) {
     const onForgotten = (endpoint: Endpoint): void => state.policies.forgetEndpoint(endpoint);
-    this.#context = { dial, limits, pools: this.#pools, isDraining: false, onOverflow, onForgotten, health };
+    this.#context = {
+      dial,
+      limits,
+      pools: this.#pools,
+      isDraining: false,
+      onOverflow,
+      onForgotten,
+      health: healthContext,
+    };
     this.#timer = setInterval(() => this.#sweep(), sweepMs);
     this.#timer.unref();
   }
@@ -80,8 +90,26 @@ export class ClusterManager {
 
   /** Another worker of the waypoint changed its mind about an endpoint. */
   applyHealth(change: HealthChange): void {
-    this.health.shared.apply(change);
+    this.healthContext.shared.apply(change);
     this.#services.get(change.service)?.get(change.port)?.health.apply(change);
+  }
+
+  /** The health of all clusters. */
+  *health(): Iterable<ClusterHealth> {
+    for (const cluster of this.#all()) yield cluster.health;
+  }
+
+  /** From now on, clusters whose settings ask for health checks or outlier detection exist without a request. */
+  watchAll(): void {
+    this.#watchesAll = true;
+    this.#watch();
+  }
+
+  #watch(): void {
+    if (!this.#watchesAll || this.#watchedVersion === this.state.version) return;
+    this.#watchedVersion = this.state.version;
+    for (const policy of this.state.allPolicies())
+      if (isWatched(policy)) this.ofService(policy.service, policy.port);
   }
 
   /** Number of connections to endpoints: open, or being opened. */
@@ -124,7 +152,7 @@ export class ClusterManager {
   /** Closes idle connections, also those that requests leave from now on. */
   drain(): void {
     clearInterval(this.#timer);
-    this.health.timer.close();
+    this.healthContext.timer.close();
     this.#context.isDraining = true;
     for (const pool of this.#pools) pool.drain();
   }
@@ -235,6 +263,7 @@ export class ClusterManager {
     for (const ports of this.#services.values()) for (const cluster of ports.values()) cluster.sweep();
     if (this.#sweeps % workloadIdleSweeps === 0) this.#forgetWorkloads(workloadIdleSweeps);
     this.#compareAll();
+    this.#watch();
   }
 
   /** Compares the clusters that were not used since the last update, a few in each turn of the event loop. */

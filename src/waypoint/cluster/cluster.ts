@@ -54,7 +54,7 @@ export class Cluster {
   /** Made with the first connection: clients can make a cluster of each port of each pod, and most of them stay unused. */
   #connections: ConnectionPool | undefined;
   #policy: ClusterPolicy = defaultPolicy;
-  #retries = new RetryBudget(defaultPolicy.retryBudget);
+  readonly #retries = new RetryBudget(defaultPolicy.retryBudget, performance.now());
   /** The mesh state by which the endpoints were assigned (ClusterManager). */
   version = -1;
   isClosed = false;
@@ -143,7 +143,7 @@ export class Cluster {
     this.#levels.configure(policy.balancers, policy.failover);
     this.breaker.configure(policy.breaker);
     this.#connections?.configure();
-    this.#retries = this.#retries.with(policy.retryBudget);
+    this.#retries.configure(policy.retryBudget);
     this.health.configure(settings);
     this.#policy = policy;
   }
@@ -228,9 +228,14 @@ export class Cluster {
     this.#pool.releaseConnection(held);
   }
 
+  /** Counts a request for the retry budget, once however many attempts it has. */
+  countRequest(): void {
+    this.#retries.requests++;
+  }
+
   /** Counts a retry, from the decision to the end of its attempt. False: the retry budget is used up, and nothing was counted. */
   takeRetry(): boolean {
-    return this.#retries.take(this.active);
+    return this.#retries.take(this.active, performance.now());
   }
 
   releaseRetry(): void {

@@ -57,6 +57,27 @@ export const noHealthyEndpoint = (service: string): LocalReply => ({
 /** Envoy's: a limit that a policy sets was reached. */
 const overloaded: Headers = ['x-envoy-overloaded', 'true'];
 
+export const timeoutReply = (why: string): LocalReply => ({
+  status: 504,
+  flag: 'UT',
+  code: 'WEFT_REQUEST_TIMEOUT',
+  why,
+});
+/** DEADLINE_EXCEEDED of gRPC. */
+const deadlineExceeded = 4;
+
+/** The replies if a request's time is up, by whose time it was. */
+export const deadlineReplies: Readonly<Record<'rule' | 'policy' | 'grpc' | 'duration', LocalReply>> = {
+  rule: timeoutReply('request timeout'),
+  policy: timeoutReply('request timeout'),
+  grpc: { ...timeoutReply("the client's grpc-timeout has expired"), grpcStatus: deadlineExceeded },
+  duration: {
+    ...timeoutReply('greatest duration of a request reached'),
+    flag: 'DT',
+    grpcStatus: deadlineExceeded,
+  },
+};
+
 export function localReplyOf({ kind, why, code, action }: UpstreamFailure): LocalReply {
   switch (kind) {
     case 'connect':

@@ -19,18 +19,20 @@ import type { ActiveConnection, ActiveRequest, ConnectionContext } from './conte
 import { createDial } from '../cluster/dial.js';
 import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
+import { WorkerHealth } from './worker-health.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
 import { Shedding } from '../shedding/shedding.js';
 import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
 import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
+import { UpstreamEvents } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { standaloneHealth } from '../cluster/cluster-health.js';
@@ -53,6 +55,7 @@ class Worker {
   readonly #rateLimits: RateLimits;
   readonly #faults = new InjectedFaults();
   readonly #clusters: ClusterManager;
+  readonly #health: WorkerHealth;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
@@ -94,6 +97,18 @@ class Worker {
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
     const onAction = (action: TrafficAction, namespace: string): void =>
       this.#metrics.acted(action, namespace);
+    const health = new WorkerHealth({
+      metrics: this.#metrics.registry,
+      clusters: () => this.#clusters.health(),
+      makesChecks: index === 0,
+      dial,
+      limits,
+      log: (line) => send({ type: 'log', ...line }),
+      onAction,
+      onLimitReached: limitReached,
+      send: (changes) => send({ type: 'health', changes }),
+    });
+    this.#health = health;
     this.#clusters = new ClusterManager(
       this.#state,
       dial,
@@ -102,7 +117,7 @@ class Worker {
         limitReached(limit);
         this.#metrics.breakers.overflow(limit, cluster, workload.namespace);
       },
-      standaloneHealth({ onAction }),
+      health.context,
       this.#memory.counters,
     );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
@@ -115,6 +130,7 @@ class Worker {
     registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
     const shedding = new Shedding();
     registerSheddingMetrics(this.#metrics.registry, shedding);
+    const events = new UpstreamEvents(this.#metrics.registry, () => limitReached('metric-series'));
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -139,6 +155,7 @@ class Worker {
         this.#accessLog.write(record);
       },
       onAction,
+      onUpstreamEvent: (event, cluster, namespace) => events.count(event, cluster, namespace),
       onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {
@@ -192,6 +209,9 @@ class Worker {
         return;
       case 'svid':
         return this.#certificate(message.svid);
+      case 'health':
+        for (const change of message.changes) this.#clusters.applyHealth(change);
+        return;
       case 'metrics':
         void this.#metrics
           .read(message.names)
@@ -238,6 +258,7 @@ class Worker {
     });
     // Without a certificate the waypoint cannot authenticate itself, so it does not listen before it has one.
     this.listen();
+    this.#health.start(this.#clusters);
   }
 
   #onTunnel(tunnel: InboundTunnel): void {
@@ -270,6 +291,7 @@ class Worker {
     while ((connections.size > 0 || exchanges.size > 0) && Date.now() < end) await sleep(50);
     const left = connections.size;
     for (const connection of connections) connection.destroy();
+    this.#health.stop();
     this.#clusters.drain();
     this.#tunnels.close();
     this.#hbone?.close();
