@@ -328,7 +328,7 @@ test('the settings of a client are in place of the port’s', async (t) => {
   const { retry } = settingsOfApi('r', { retry: all });
   const from = (namespace: string) => [{ namespace, serviceAccount: '' }];
   apply(waypoint, {
-    clients: [{ from: from('elsewhere'), filters: [], retry, timeouts: undefined, origins: [] }],
+    clients: [{ from: from('elsewhere'), filters: [], retry, timeouts: undefined, origins: [], closed: '' }],
   });
   await ask(waypoint.port);
   assert.equal(seen, 1, 'this client has no identity');
