@@ -213,6 +213,11 @@ export class Cluster {
     endpoint.active--;
   }
 
+  /** Counts a request for the retry budget, once however many attempts it has. */
+  countRequest(): void {
+    this.#retries.requests++;
+  }
+
   /** Counts a connection that the caller dials (ConnectionPool.takeConnection). */
   takeConnection(
     endpoint: Endpoint,
@@ -226,11 +231,6 @@ export class Cluster {
 
   releaseConnection(held: Reservation): void {
     this.#pool.releaseConnection(held);
-  }
-
-  /** Counts a request for the retry budget, once however many attempts it has. */
-  countRequest(): void {
-    this.#retries.requests++;
   }
 
   /** Counts a retry, from the decision to the end of its attempt. False: the retry budget is used up, and nothing was counted. */

@@ -193,11 +193,9 @@ export class Router implements AttemptOwner {
     const held = cluster.admit(endpoint, request.client, this.#act);
     if (!held) {
       retryOf?.releaseRetry();
-      const { overflow } = cluster;
-      if (overflow.action) request.act(overflow.action);
-      return this.#fail(localReplyOf(overflow));
+      return this.#overflow(cluster.overflow);
     }
-    const attempt = new Attempt(this, request, { cluster, endpoint, held }, retryOf);
+    const attempt = new Attempt(this, request, cluster, endpoint, held, retryOf);
     attempts.begin(attempt);
     attempt.use(context.state.policies, route.sent);
     const { count } = attempts;
@@ -230,8 +228,6 @@ export class Router implements AttemptOwner {
     );
   }
 
-  readonly #act = (action: TrafficAction): void => this.request.act(action);
-
   /** The head of an attempt. Without a TrafficPolicy it is the request's own. */
   #headOf(count: number): RequestHead {
     const { downstream, settings } = this.request;
@@ -243,6 +239,14 @@ export class Router implements AttemptOwner {
       count: settings.retry && count,
       grpcLeftMs: leftMs !== undefined && tryMs > 0 ? Math.min(leftMs, tryMs) : leftMs,
     });
+  }
+
+  readonly #act = (action: TrafficAction): void => this.request.act(action);
+
+  /** A limit of the cluster is reached. As in Envoy, the request is not tried again: all endpoints have the limit in common. */
+  #overflow(failure: UpstreamFailure): void {
+    if (failure.action) this.request.act(failure.action);
+    this.#fail(localReplyOf(failure));
   }
 
   #versionOf(endpoint: Endpoint): HttpVersion {

@@ -54,9 +54,6 @@ export const noHealthyEndpoint = (service: string): LocalReply => ({
   why: `${service} has no usable endpoint`,
 });
 
-/** Envoy's: a limit that a policy sets was reached. */
-const overloaded: Headers = ['x-envoy-overloaded', 'true'];
-
 export const timeoutReply = (why: string): LocalReply => ({
   status: 504,
   flag: 'UT',
@@ -77,6 +74,9 @@ export const deadlineReplies: Readonly<Record<'rule' | 'policy' | 'grpc' | 'dura
     grpcStatus: deadlineExceeded,
   },
 };
+
+/** Envoy's: a limit that a policy sets was reached. */
+const overloaded: Headers = ['x-envoy-overloaded', 'true'];
 
 export function localReplyOf({ kind, why, code, action }: UpstreamFailure): LocalReply {
   switch (kind) {

@@ -40,23 +40,19 @@ export class Attempt implements UpstreamListener {
   /** Bounds the time until the response begins. */
   #tryTimeout: NodeJS.Timeout | undefined;
 
-  readonly cluster: Cluster;
-  readonly endpoint: Endpoint;
-  readonly #held: Reservation;
-
   /**
-   * @param admitted the cluster has admitted the request to the endpoint, and counts it as `held`
+   * The cluster has admitted the request to the endpoint.
+   * @param held what the cluster counts of the request
    * @param retryOf the cluster whose retry budget counts the attempt
    */
   constructor(
     private readonly owner: AttemptOwner,
     request: Rechecked,
-    admitted: { readonly cluster: Cluster; readonly endpoint: Endpoint; readonly held: Reservation },
+    readonly cluster: Cluster,
+    readonly endpoint: Endpoint,
+    private readonly held: Reservation,
     private retryOf: Cluster | undefined,
   ) {
-    this.cluster = admitted.cluster;
-    this.endpoint = admitted.endpoint;
-    this.#held = admitted.held;
     this.#use = new EndpointUse(request);
   }
 
@@ -137,7 +133,7 @@ export class Attempt implements UpstreamListener {
     this.clearTryTimeout();
     this.#pending?.cancel();
     this.#use.end();
-    this.cluster.release(this.endpoint, this.#held);
+    this.cluster.release(this.endpoint, this.held);
     this.releaseRetry();
   }
 

@@ -6,7 +6,7 @@ import type { Destination } from '../listener/destination.js';
 import type { DetectionResult } from '../listener/protocol-detection.js';
 import type { InjectedFaults } from '../filters/injected-faults.js';
 import type { RateLimits } from '../rate-limit/rate-limits.js';
-import type { RequestRecord } from '../telemetry/request-record.js';
+import type { RequestRecord, TrafficAction } from '../telemetry/request-record.js';
 import type { UpstreamEvent } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -45,6 +45,8 @@ export interface RequestContext extends MirrorContext {
   readonly faults: InjectedFaults;
   readonly shedding: Shedding;
   onRequestEnd(record: RequestRecord): void;
+  /** Called for each action of a traffic policy. `namespace`: of the Service. */
+  onAction(action: TrafficAction, namespace: string): void;
   /** Called for what happens to attempts. `namespace`: of the endpoint's workload. */
   onUpstreamEvent(event: UpstreamEvent, cluster: string, namespace: string): void;
 }

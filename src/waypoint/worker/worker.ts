@@ -35,7 +35,6 @@ import type { TrafficAction } from '../telemetry/request-record.js';
 import { UpstreamEvents } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
-import { standaloneHealth } from '../cluster/cluster-health.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
 
 const idleCheckMs = 1_000;
