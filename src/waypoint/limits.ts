@@ -112,6 +112,8 @@ export type WaypointLimit =
   | 'mirrors'
   | 'mirror-buffer'
   | 'linger'
+  | 'rate-limit-leases'
+  | 'rate-limit-waiting'
   | 'http2-flood'
   | 'metric-series'
   | 'access-log'

@@ -21,6 +21,7 @@ import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
+import type { GlobalLimits } from '../../src/waypoint/rate-limit/global/global-limits.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
@@ -40,6 +41,7 @@ export interface WaypointOptions {
   readonly dial?: (dial: Dial) => Dial;
   /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
   readonly podPort?: number;
+  readonly globalRateLimits?: GlobalLimits;
   /** Filters of each Service port. */
   readonly filters?: readonly StagedFilter[];
 }
@@ -119,6 +121,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     connections: new ByDestination(),
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
+    globalRateLimits: options.globalRateLimits,
     mirrorShares: new FairLimit(limits.mirrorsMax),
     mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
     onMirrorEnd: (result) => keep(mirrored, result),

@@ -7,6 +7,7 @@ import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { formatSocketAddress } from '../../model/address.js';
 import type { BackendTarget } from '../../model/route.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
 import type { FilterList, PortChain } from '../filters/chain.js';
 import type { FilterResponse } from '../filters/filter.js';
@@ -43,6 +44,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   mirrors: Mirrors | undefined;
   slots: unknown[] | undefined;
   readonly #head: RequestHead;
+  readonly servicePort: ServicePort | undefined;
   /** The settings of the Service port, as they were when the request arrived. */
   readonly settings: RequestSettings;
   readonly #port: PortChain;
@@ -66,7 +68,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.info = new RequestInfo(client, destination, downstream, this.#startedMs);
     this.authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
     const { state, clusters } = context;
-    const asked = servicePortOf(destination);
+    const asked = (this.servicePort = servicePortOf(destination));
     this.settings = asked
       ? state.requestSettings(asked.service, asked.port, client)
       : state.settingsWithoutService;

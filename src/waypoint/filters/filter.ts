@@ -5,11 +5,13 @@
 import type { FairLimit } from '../../base/fair-limit.js';
 import type { BackendTarget, RouteFilter } from '../../model/route.js';
 import type { RegexTime } from '../../policy/regex.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
+import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 
 /**
@@ -84,6 +86,7 @@ export interface FilteredRequest {
     };
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
+    readonly globalRateLimits?: GlobalLimits | undefined;
     /** False: `//` in a path is not merged. */
     readonly mergeSlashes: boolean;
     onLimitReached(limit: WaypointLimit): void;
@@ -98,6 +101,8 @@ export interface FilteredRequest {
     /** Evaluates the policies of the Service. Undefined: the request may go on. */
     ofService(): LocalReply | undefined;
   };
+  /** The Service port that the client dialed; undefined if it dialed a workload's own address. */
+  readonly servicePort: ServicePort | undefined;
   /** The port that the client dialed. */
   readonly dialedPort: number;
   /** The label of the rule that matched, `<namespace>/<route>/<rule>`; undefined before the route is matched, and without routes. */

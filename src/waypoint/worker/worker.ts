@@ -20,13 +20,18 @@ import { defaultLimits, type WaypointLimit } from '../limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
+import { GlobalLimits } from '../rate-limit/global/global-limits.js';
+import { meshService } from '../rate-limit/global/mesh-service.js';
+import { OwnService } from '../rate-limit/global/own-service.js';
 import { AccessLog } from '../telemetry/access-log.js';
+import { watchGlobalRateLimits } from '../telemetry/global-rate-limit-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
 
 const idleCheckMs = 1_000;
+const rateLimitSweepMs = 1_000;
 
 const groupOf = (peer: SpiffeId): string => workloadIdentityOf(peer)?.namespace ?? '';
 const send = (message: FromWorker): void => void process.send?.(message);
@@ -37,6 +42,7 @@ class Worker {
   readonly #accessLog: AccessLog;
   readonly #tunnels = new TunnelPool();
   readonly #clusters: ClusterManager;
+  readonly #globalRateLimits: GlobalLimits;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
@@ -76,6 +82,7 @@ class Worker {
       this.#metrics.pendingOverflow(cluster, workload.namespace);
     });
     this.#metrics.watchClusters(() => this.#clusters.waiting());
+    this.#globalRateLimits = this.#createGlobalRateLimits();
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -88,6 +95,7 @@ class Worker {
       connections: new ByDestination<ActiveConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
+      globalRateLimits: this.#globalRateLimits,
       mirrorShares: new FairLimit(limits.mirrorsMax),
       mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: (result) => this.#metrics.mirrored.inc({ result }),
@@ -131,6 +139,25 @@ class Worker {
     });
     this.#listener.maxConnections = limits.connectionsMax;
     this.#listener.on('drop', () => limitReached('connections'));
+  }
+
+  #createGlobalRateLimits(): GlobalLimits {
+    const { rateLimiter } = this.settings;
+    const limits = new GlobalLimits({
+      own: rateLimiter && (() => new OwnService({ ...rateLimiter, svid: () => this.#svid })),
+      ofMesh: (target) => meshService(() => this.#context, target),
+      onLimitReached: (limit) => this.#metrics.limitReached.inc({ limit }),
+      onService: (service, error) =>
+        this.#logOf(
+          '',
+          error === undefined
+            ? { level: 'info', fields: { service }, text: 'the rate limit service responds again' }
+            : { level: 'warn', fields: { service, error }, text: 'the rate limit service does not respond' },
+        ),
+    });
+    watchGlobalRateLimits(this.#metrics.registry, limits);
+    setInterval(() => limits.sweep(), rateLimitSweepMs).unref();
+    return limits;
   }
 
   listen(): void {
@@ -227,6 +254,7 @@ class Worker {
     while ((connections.size > 0 || exchanges.size > 0) && Date.now() < end) await sleep(50);
     const left = connections.size;
     for (const connection of connections) connection.destroy();
+    this.#globalRateLimits.close();
     this.#clusters.drain();
     this.#tunnels.close();
     this.#hbone?.close();
