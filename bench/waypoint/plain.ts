@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { FairLimit } from '../../src/base/fair-limit.js';
+import { RateLimits } from '../../src/waypoint/rate-limit/rate-limits.js';
 import type { SocketAddress } from '../../src/model/address.js';
 import { clientOf } from '../../src/waypoint/listener/client.js';
 import { serveConnection } from '../../src/waypoint/listener/connection.js';
@@ -41,6 +42,7 @@ const context: ConnectionContext = {
   // One client asks for all of it here.
   connectionShares: new FairLimit(4 * defaultLimits.connectionsMax),
   requestShares: new FairLimit(4 * defaultLimits.requestsMax),
+  rateLimits: RateLimits.inMemory(),
   mirrorShares: new FairLimit(defaultLimits.mirrorsMax),
   mirrorBufferShares: new FairLimit(defaultLimits.mirrorBuffersBytesMax / mirrorBlockBytes),
   onMirrorEnd: (result) => metrics.mirrored.inc({ result }),

@@ -107,6 +107,7 @@ export type WaypointLimit =
   | 'upstream-connections'
   | 'pending-requests'
   | 'cluster-requests'
+  | 'rate-limit-keys'
   | 'retry-budget'
   | 'retry-buffer'
   | 'mirrors'

@@ -5,6 +5,7 @@ import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { FairLimit } from '../../src/base/fair-limit.js';
+import { RateLimits } from '../../src/waypoint/rate-limit/rate-limits.js';
 import { parseIp } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
@@ -42,6 +43,7 @@ export interface WaypointOptions {
   /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
   readonly podPort?: number;
   readonly globalRateLimits?: GlobalLimits;
+  readonly rateLimits?: RateLimits;
   /** Filters of each Service port. */
   readonly filters?: readonly StagedFilter[];
 }
@@ -122,6 +124,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
     globalRateLimits: options.globalRateLimits,
+    rateLimits: options.rateLimits ?? RateLimits.inMemory(),
     mirrorShares: new FairLimit(limits.mirrorsMax),
     mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
     onMirrorEnd: (result) => keep(mirrored, result),

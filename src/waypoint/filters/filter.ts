@@ -12,6 +12,7 @@ import type { LocalReply } from '../http/local-reply.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
 import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
+import type { RateLimits } from '../rate-limit/rate-limits.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 
 /**
@@ -84,6 +85,7 @@ export interface FilteredRequest {
       /** The time budget of regular expressions for a client's requests. */
       regexTime(clientNamespace: string): RegexTime;
     };
+    readonly rateLimits: RateLimits;
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
     readonly globalRateLimits?: GlobalLimits | undefined;

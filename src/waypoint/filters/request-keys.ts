@@ -20,7 +20,7 @@ type KeyKind = (typeof rateLimitKeyKinds)[number] | (typeof hashKeyKinds)[number
 /** The value of one key; undefined if the request has none. */
 export type ReadKey = (request: KeyedRequest) => string | undefined;
 
-/** Characters of a key's value. A longer value is replaced by its digest. */
+/** Characters of a key's value, and of several values together. A longer value is replaced by its digest. */
 export const keyLengthMax = 256;
 
 /**
@@ -130,7 +130,7 @@ export function requestKey(keys: readonly pb.RateLimitKey[]): (request: KeyedReq
       if (value === undefined) return undefined;
       text += `${value.length}:${value}`;
     }
-    return text;
+    return text.length <= keyLengthMax ? text : digestOf(text);
   };
 }
 

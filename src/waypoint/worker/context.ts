@@ -5,6 +5,7 @@ import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { DetectionResult } from '../listener/protocol-detection.js';
 import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
+import type { RateLimits } from '../rate-limit/rate-limits.js';
 import type { RequestRecord, TrafficAction } from '../telemetry/request-record.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -39,6 +40,7 @@ export interface RequestContext extends MirrorContext {
   readonly exchanges: ByDestination<ActiveRequest>;
   readonly requestShares: FairLimit;
   readonly globalRateLimits?: GlobalLimits | undefined;
+  readonly rateLimits: RateLimits;
   onRequestEnd(record: RequestRecord): void;
   /** Called for each action of a traffic policy. `namespace`: of the Service. */
   onAction(action: TrafficAction, namespace: string): void;

@@ -8,6 +8,7 @@ import type { PolicyGroup } from '../authorization/endpoint-policies.js';
 import { Cluster } from '../cluster/cluster.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
 import { FairLimit } from '../../base/fair-limit.js';
+import { RateLimits } from '../rate-limit/rate-limits.js';
 import { parseIp } from '../../model/address.js';
 import { Exchange } from '../exchange/exchange.js';
 import type { Downstream, Upstream } from '../http/http-stream.js';
@@ -51,6 +52,7 @@ function worker() {
     connections: new ByDestination(),
     connectionShares: new FairLimit(1e6),
     requestShares: new FairLimit(1e6),
+    rateLimits: RateLimits.inMemory(),
     mirrorShares: new FairLimit(1e6),
     mirrorBufferShares: new FairLimit(1e6),
     onMirrorEnd: () => counts.mirrorsEnded++,

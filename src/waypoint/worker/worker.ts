@@ -3,6 +3,7 @@ import net from 'node:net';
 import { errorText } from '../../base/errors.js';
 import { RateLimiter } from '../../base/rate-limiter.js';
 import { FairLimit } from '../../base/fair-limit.js';
+import { RateLimits } from '../rate-limit/rate-limits.js';
 import { sleep } from '../../base/wait.js';
 import { TunnelPool } from '../../hbone/pool.js';
 import { HboneServer, type InboundTunnel } from '../../hbone/server.js';
@@ -26,6 +27,7 @@ import { OwnService } from '../rate-limit/global/own-service.js';
 import { AccessLog } from '../telemetry/access-log.js';
 import { watchGlobalRateLimits } from '../telemetry/global-rate-limit-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
+import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
@@ -41,6 +43,7 @@ class Worker {
   readonly #metrics: WaypointMetrics;
   readonly #accessLog: AccessLog;
   readonly #tunnels = new TunnelPool();
+  readonly #rateLimits: RateLimits;
   readonly #clusters: ClusterManager;
   readonly #globalRateLimits: GlobalLimits;
   readonly #tracing: Tracing | undefined;
@@ -83,6 +86,10 @@ class Worker {
     });
     this.#metrics.watchClusters(() => this.#clusters.waiting());
     this.#globalRateLimits = this.#createGlobalRateLimits();
+    this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
+    registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
+    const rateLimitSweeps = setInterval(() => this.#rateLimits.sweep(), rateLimitSweepMs);
+    rateLimitSweeps.unref();
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -96,6 +103,7 @@ class Worker {
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
       globalRateLimits: this.#globalRateLimits,
+      rateLimits: this.#rateLimits,
       mirrorShares: new FairLimit(limits.mirrorsMax),
       mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: (result) => this.#metrics.mirrored.inc({ result }),

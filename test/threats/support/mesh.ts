@@ -11,6 +11,7 @@ import { Connections } from '../../../daemonset/proxy/connections.js';
 import type { ProxyContext } from '../../../daemonset/proxy/context.js';
 import { handleTunnel } from '../../../daemonset/proxy/inbound.js';
 import { FairLimit } from '../../../src/base/fair-limit.js';
+import { RateLimits } from '../../../src/waypoint/rate-limit/rate-limits.js';
 import { TunnelPool } from '../../../src/hbone/pool.js';
 import { HboneServer, type InboundTunnel } from '../../../src/hbone/server.js';
 import { parseIp, type SocketAddress } from '../../../src/model/address.js';
@@ -185,6 +186,7 @@ export class TestMesh {
       connections: new ByDestination(),
       connectionShares: new FairLimit(all.connectionsMax),
       requestShares: new FairLimit(all.requestsMax),
+      rateLimits: RateLimits.inMemory(),
       mirrorShares: new FairLimit(all.mirrorsMax),
       mirrorBufferShares: new FairLimit(all.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: () => undefined,

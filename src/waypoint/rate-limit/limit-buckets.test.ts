@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { FairLimit } from '../../base/fair-limit.js';
+import { ownRow, type BucketRow, type BucketRows } from './bucket-rows.js';
+import { rateOf } from './gcra.js';
+import { bucketsPerLimitMax, LimitBuckets } from './limit-buckets.js';
+
+const s = 1e9;
+const client = (name: string, group = 'shop') => ({ name, group });
+
+/** Rows that two processes share. */
+class SharedRows implements BucketRows {
+  readonly rows = new Map<string, BucketRow>();
+  readonly held = new Map<BucketRow, number>();
+  max = Infinity;
+
+  hold(name: string): BucketRow | undefined {
+    let row = this.rows.get(name);
+    if (!row) {
+      if (this.rows.size >= this.max) return undefined;
+      this.rows.set(name, (row = ownRow()));
+    }
+    this.held.set(row, (this.held.get(row) ?? 0) + 1);
+    return row;
+  }
+  release(row: BucketRow): void {
+    const left = (this.held.get(row) ?? 0) - 1;
+    assert.ok(left >= 0, 'released once');
+    if (left === 0) this.held.delete(row);
+    else this.held.set(row, left);
+  }
+}
+
+function limit({ rows = new SharedRows(), max = 1_000, all = 100_000 } = {}) {
+  const refused = { shares: 0 };
+  const shares = new FairLimit(all);
+  const buckets = new LimitBuckets(
+    { rows, shares, onShareUsed: () => refused.shares++ },
+    'limit',
+    'shop',
+    max,
+  );
+  return { buckets, rows, shares, refused };
+}
+
+test('each key has a bucket of its own', () => {
+  const { buckets } = limit();
+  const rate = rateOf(1, 1_000, 2);
+  for (const key of ['a', 'b', ''])
+    assert.deepEqual(
+      [0, 0, 0].map(() => buckets.take(key, client('x'), rate, s) === 0),
+      [true, true, false],
+    );
+});
+
+test('two workers share the buckets', () => {
+  const rows = new SharedRows();
+  const [one, two] = [limit({ rows }).buckets, limit({ rows }).buckets];
+  const rate = rateOf(1, 1_000, 10);
+  let allowed = 0;
+  for (let i = 0; i < 20; i++) if ((i % 2 ? one : two).take('a', client('x'), rate, s) === 0) allowed++;
+  assert.equal(allowed, 10);
+});
+
+test('a client that invents values gets one further bucket for all of them, and others keep theirs', () => {
+  const { buckets, refused, rows } = limit({ max: 1_000 });
+  const rate = rateOf(1, 3_600_000, 1);
+  assert.equal(buckets.take('victim', client('ann', 'a'), rate, s), 0);
+  let allowed = 0;
+  for (let i = 0; i < 10_000; i++)
+    if (buckets.take(`invented-${i}`, client('mallory', 'm'), rate, s) === 0) allowed++;
+  assert.ok(allowed <= 501, `half of the buckets and one: ${allowed}`);
+  assert.ok(refused.shares > 9_000);
+  assert.ok(rows.rows.size <= 502);
+  assert.notEqual(buckets.take('victim', client('ann', 'a'), rate, s), 0, 'still empty');
+  assert.equal(buckets.take('another', client('ann', 'a'), rate, s), 0, 'others get new buckets');
+  assert.equal(buckets.take('x', client('bob', 'b'), rate, s), 0);
+  // Many identities of one namespace.
+  for (let i = 0; i < 10_000; i++) buckets.take(`more-${i}`, client(`m-${i}`, 'm'), rate, s);
+  assert.ok(buckets.size < 1_000 + 4_200);
+  assert.equal(buckets.take('y', client('bob', 'b'), rate, s), 0);
+});
+
+test('at its limit a client gets room by buckets that are full again', () => {
+  const { buckets, refused } = limit({ max: 100 });
+  const rate = rateOf(1, 1_000, 1);
+  for (let i = 0; i < 5_000; i++) assert.equal(buckets.take(`key-${i}`, client('x'), rate, i * s), 0);
+  assert.equal(refused.shares, 0);
+  assert.ok(buckets.size <= 100);
+});
+
+test('sweeping drops what is full for long, and nothing else', () => {
+  const { buckets, rows, shares } = limit();
+  const rate = rateOf(1, 60_000, 1);
+  for (let i = 0; i < 50; i++) buckets.take(`key-${i}`, client('x'), rate, 0);
+  buckets.sweep(65 * s, 1_000);
+  assert.equal(buckets.size, 50, 'full for 5 s');
+  buckets.take('key-7', client('x'), rate, 65 * s);
+  buckets.sweep(71 * s, 10);
+  assert.ok(buckets.size >= 40, 'in steps');
+  buckets.sweep(72 * s, 1_000);
+  assert.equal(buckets.size, 1);
+  assert.equal(rows.held.size, 1);
+  assert.notEqual(buckets.take('key-7', client('x'), rate, 73 * s), 0);
+  buckets.forget(73 * s);
+  assert.deepEqual([buckets.size, rows.held.size, shares.size, buckets.isForgotten], [0, 0, 0, true]);
+});
+
+test('without room in the shared memory a bucket is of this worker alone', () => {
+  const rows = new SharedRows();
+  rows.max = 0;
+  const { buckets } = limit({ rows });
+  const rate = rateOf(1, 1_000, 1);
+  assert.equal(buckets.take('a', client('x'), rate, s), 0);
+  assert.notEqual(buckets.take('a', client('x'), rate, s), 0);
+  buckets.forget(s);
+});
+
+test('a limit leaves room for the limits of other namespaces', () => {
+  const shares = new FairLimit(1_000);
+  const all = { rows: new SharedRows(), shares, onShareUsed: () => undefined };
+  const rate = rateOf(1, 3_600_000, 1);
+  for (let n = 0; n < 16; n++) {
+    const mine = new LimitBuckets(all, `mine-${n}`, 'mallory');
+    for (let i = 0; i < 1_000; i++) mine.take(`k-${i}`, client('x'), rate, s);
+  }
+  assert.ok(shares.size < 700);
+  const other = new LimitBuckets(all, 'other', 'shop');
+  for (let i = 0; i < 100; i++) assert.equal(other.take(`k-${i}`, client('x'), rate, s), 0);
+});
+
+test('one client has room for 10 000 keys', () => {
+  const { buckets, refused } = limit({ max: bucketsPerLimitMax });
+  const rate = rateOf(1, 3_600_000, 1);
+  for (let i = 0; i < 10_000; i++) assert.equal(buckets.take(`user-${i}`, client('gateway'), rate, s), 0);
+  assert.equal(refused.shares, 0);
+});

@@ -1,0 +1,148 @@
+/**
+ * The buckets of one limit in one worker: one for each combination of key values. Clients choose values, so their number is bounded, and each
+ * client has a share. A client beyond its share has one bucket for all further values: it takes no bucket from others, and gets no more
+ * tokens by inventing values.
+ */
+import { FairLimit } from '../../base/fair-limit.js';
+import type { Client } from '../listener/client.js';
+import { ownRow, type BucketRow, type BucketRows } from './bucket-rows.js';
+import { BucketTime, type Rate } from './gcra.js';
+
+type Owner = Pick<Client, 'name' | 'group'>;
+
+/** Buckets of one limit in one worker. One client has at most half of them, one namespace two thirds. */
+export const bucketsPerLimitMax = 32_768;
+/** Clients beyond their shares that have a bucket of their own. The others share one. */
+const overflowsMax = 4_096;
+/** A full bucket means the same as none. It is kept this long, because its next request would make it again. */
+const fullNsMax = 10e9;
+/** Buckets that are looked at to make room for one. */
+const stepsPerBucket = 2;
+const stepsAtLimit = 16;
+
+interface Bucket {
+  /** Undefined: a row of this process alone. */
+  readonly row: BucketRow | undefined;
+  readonly time: BucketTime;
+  /** Whose share it takes; undefined: nobody's. */
+  readonly owner: Owner | undefined;
+}
+
+/** Shares of all buckets of a worker. */
+export interface AllBuckets {
+  readonly rows: BucketRows;
+  /** By limit, and by the namespace of its Service. */
+  readonly shares: FairLimit;
+  /** A client is beyond its share. */
+  onShareUsed(): void;
+}
+
+export class LimitBuckets {
+  /** Requests, as Envoy counts them. */
+  readonly counts = { enabled: 0, ok: 0, rateLimited: 0, enforced: 0 };
+  /** The limit was not used for long, and its buckets are gone: look it up again. */
+  isForgotten = false;
+  /** When it was last used. */
+  usedNs = 0;
+  /** Ordered by the time at which they were made or last looked at. */
+  readonly #buckets = new Map<string, Bucket>();
+  readonly #overflows = new Map<string, Bucket>();
+  readonly #clients: FairLimit;
+
+  constructor(
+    private readonly all: AllBuckets,
+    /** Unique, and the same in all workers. */
+    private readonly name: string,
+    /** The namespace of the Service. */
+    private readonly namespace: string,
+    bucketsMax = bucketsPerLimitMax,
+  ) {
+    this.#clients = new FairLimit(bucketsMax);
+  }
+
+  get size(): number {
+    return this.#buckets.size + this.#overflows.size;
+  }
+
+  /** Takes a token of the key's bucket. 0: taken. Otherwise the nanoseconds until there is one. */
+  take(key: string, client: Owner, rate: Rate, nowNs: number): number {
+    this.usedNs = nowNs;
+    const bucket = this.#buckets.get(key) ?? this.#make(key, client, nowNs);
+    return bucket.time.take(nowNs, rate);
+  }
+
+  /** Drops buckets that have been full for long. Looks at `steps` of them. */
+  sweep(nowNs: number, steps: number): void {
+    this.#dropFull(nowNs - fullNsMax, steps);
+    if (this.#overflows.size === 0) return;
+    for (const [key, bucket] of this.#overflows)
+      if (bucket.time.fullNs <= nowNs - fullNsMax) {
+        this.#overflows.delete(key);
+        this.#release(bucket, nowNs);
+      }
+  }
+
+  /** Releases all buckets. Those that are not full are kept for other workers, and for a limit of the same name. */
+  forget(nowNs: number): void {
+    this.isForgotten = true;
+    for (const buckets of [this.#buckets, this.#overflows]) {
+      for (const bucket of buckets.values()) this.#release(bucket, nowNs);
+      buckets.clear();
+    }
+  }
+
+  #make(key: string, client: Owner, nowNs: number): Bucket {
+    this.#dropFull(nowNs - fullNsMax, stepsPerBucket);
+    if (!this.#takeShare(client)) {
+      this.#dropFull(nowNs, stepsAtLimit);
+      if (!this.#takeShare(client)) return this.#overflow(client);
+    }
+    const { name, group } = client;
+    const text = detached(key);
+    const bucket = this.#bucket(`${this.name} =${text}`, { name, group });
+    this.#buckets.set(text, bucket);
+    return bucket;
+  }
+
+  #overflow({ name }: Owner): Bucket {
+    this.all.onShareUsed();
+    const key = this.#overflows.size < overflowsMax || this.#overflows.has(name) ? name : '';
+    let bucket = this.#overflows.get(key);
+    if (!bucket) this.#overflows.set(key, (bucket = this.#bucket(`${this.name} +${key}`, undefined)));
+    return bucket;
+  }
+
+  #bucket(name: string, owner: Owner | undefined): Bucket {
+    const row = this.all.rows.hold(name);
+    const { words, at } = row ?? ownRow();
+    return { row, time: new BucketTime(words, at), owner };
+  }
+
+  #takeShare({ name, group }: Owner): boolean {
+    if (this.#clients.take(name, group) !== undefined) return false;
+    if (this.all.shares.take(this.name, this.namespace) === undefined) return true;
+    this.#clients.release(name, group);
+    return false;
+  }
+
+  /** Drops those of the oldest buckets that were full at a time. The others go to the end of the order. */
+  #dropFull(beforeNs: number, steps: number): void {
+    let left = Math.min(steps, this.#buckets.size);
+    for (const [key, bucket] of this.#buckets) {
+      if (left-- <= 0) return;
+      this.#buckets.delete(key);
+      if (bucket.time.fullNs <= beforeNs) this.#release(bucket, beforeNs);
+      else this.#buckets.set(key, bucket);
+    }
+  }
+
+  #release({ row, time, owner }: Bucket, nowNs: number): void {
+    if (row) this.all.rows.release(row, Math.max(0, Math.ceil((time.fullNs - nowNs) / 1e6)));
+    if (!owner) return;
+    this.#clients.release(owner.name, owner.group);
+    this.all.shares.release(this.name, this.namespace);
+  }
+}
+
+/** A copy: a key that is part of a request's head would keep all of it in memory. */
+const detached = (text: string): string => Buffer.from(text).toString();
