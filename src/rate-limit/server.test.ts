@@ -43,7 +43,10 @@ test('a waypoint is granted what is left, and another waypoint has counts of its
   );
   const over = await first.call('d', [descriptor('a'), descriptor('c')], 5_000);
   assert.equal(over.overallCode, Code.OVER_LIMIT);
-  assert.deepEqual(over.statuses.map(({ code }) => code), [Code.OVER_LIMIT, Code.OK]);
+  assert.deepEqual(
+    over.statuses.map(({ code }) => code),
+    [Code.OVER_LIMIT, Code.OK],
+  );
   assert.ok((over.statuses[0]?.durationUntilReset?.seconds ?? 0) <= 3_600);
   const elsewhere = await second.call('d', [descriptor('a', 7)], 5_000);
   assert.equal(elsewhere.statuses[0]?.quota?.requests, 7);
@@ -67,7 +70,10 @@ test('only waypoints of the mesh are served', async (t) => {
   await assert.rejects(client.call('d', [descriptor('a')], 2_000));
   assert.deepEqual(refused, ['not-a-waypoint'], 'a certificate of another root does not reach the service');
   const ofAnotherDomain = 'spiffe://other.domain/ns/shop/sa/waypoint' as typeof shop;
-  await assert.rejects(clientOf(t, port, ofAnotherDomain).call('d', [descriptor('a')], 5_000), /UNAUTHENTICATED/);
+  await assert.rejects(
+    clientOf(t, port, ofAnotherDomain).call('d', [descriptor('a')], 5_000),
+    /UNAUTHENTICATED/,
+  );
 });
 
 test('a waypoint accepts only the rate limit service as a server', async (t) => {
@@ -100,7 +106,10 @@ test('a caller has a share of the calls under way', async (t) => {
   await eventually(() => refused.length >= 10, 'the flood is refused');
   const late = await second.call('d', [descriptor('a')], 300).catch((error: Error) => error.message);
   assert.match(String(late), /DEADLINE_EXCEEDED/, 'another caller is not refused');
-  assert.equal((await Promise.all(flood)).filter((text) => /RESOURCE_EXHAUSTED/.test(String(text))).length, 10);
+  assert.equal(
+    (await Promise.all(flood)).filter((text) => /RESOURCE_EXHAUSTED/.test(String(text))).length,
+    10,
+  );
 });
 
 test('requests that cannot be counted', async (t) => {

@@ -23,7 +23,7 @@ import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { GlobalLimits } from '../rate-limit/global/global-limits.js';
-import { meshService } from '../rate-limit/global/mesh-service.js';
+import { MeshRateLimitService } from '../rate-limit/global/mesh-service.js';
 import { OwnService } from '../rate-limit/global/own-service.js';
 import { AccessLog } from '../telemetry/access-log.js';
 import { watchGlobalRateLimits } from '../telemetry/global-rate-limit-metrics.js';
@@ -162,7 +162,7 @@ class Worker {
     const { rateLimiter } = this.settings;
     const limits = new GlobalLimits({
       own: rateLimiter && (() => new OwnService({ ...rateLimiter, svid: () => this.#svid })),
-      ofMesh: (target) => meshService(() => this.#context, target),
+      ofMesh: (target) => new MeshRateLimitService(() => this.#context, target),
       onLimitReached: (limit) => this.#metrics.limitReached.inc({ limit }),
       onService: (service, error) =>
         this.#logOf(
@@ -209,6 +209,9 @@ class Worker {
   }
 
   #apply(update: WaypointUpdate): void {
+    for (const { filters, clients = [] } of update.servicePolicies ?? [])
+      for (const list of [filters, ...clients.map((one) => one.filters)])
+        this.#globalRateLimits.prepare(list ?? []);
     const change = this.#state.apply(update);
     if (change) recheck(this.#context, change);
   }

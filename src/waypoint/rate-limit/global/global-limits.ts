@@ -5,7 +5,7 @@
 import { performance } from 'node:perf_hooks';
 import { FairLimit } from '../../../base/fair-limit.js';
 import type { RateLimitDescriptor_Entry as DescriptorEntry } from '../../../discovery/gen/ratelimit.js';
-import type { BackendTarget } from '../../../model/route.js';
+import type { BackendTarget, RouteFilter } from '../../../model/route.js';
 import type { ServicePort } from '../../authorization/reachable.js';
 import type { Client } from '../../listener/client.js';
 import type { WaypointLimit } from '../../limits.js';
@@ -19,6 +19,8 @@ export const globalLimits = {
   /** Requests that wait for a lease. */
   waitingMax: 8_192,
 } as const;
+/** Name of Weft's own service in the log. */
+const ownName = 'rate-limiter';
 /** A limit or a lease that no request has used for this long is forgotten. Longer than Prometheus' lookback, since counts go with it. */
 const idleMsMax = 15 * 60_000;
 const leaseIdleMsMax = 60_000;
@@ -74,7 +76,7 @@ export class GlobalLimit {
   ) {}
 }
 
-/** A request that waits. `cancel` gives up its place. */
+/** A request that waits. `cancel` gives up its place; the promise is not settled then. */
 export interface Waiting {
   readonly result: Promise<LeaseResult>;
   cancel(): void;
@@ -95,6 +97,12 @@ export class GlobalLimits {
   /** The limits, for metrics. */
   [Symbol.iterator](): Iterator<GlobalLimit> {
     return this.#limits.values();
+  }
+
+  /** Connects to Weft's own service, if filters of a Service port need it. */
+  prepare(filters: readonly RouteFilter[]): void {
+    if (filters.some((one) => one.$case === 'globalRateLimit' && !one.value.service))
+      this.#shieldOf(undefined)?.connect();
   }
 
   get leases(): number {
@@ -156,15 +164,21 @@ export class GlobalLimits {
     }
     let cancel = (): void => undefined;
     const result = new Promise<LeaseResult>((resolve) => {
-      const end: Waiter = (how) => {
+      const leave = (): void => {
         clearTimeout(timer);
         lease.waiters.delete(end);
         this.#waiting.release(name, group);
+      };
+      const end: Waiter = (how) => {
+        leave();
         resolve(how);
       };
-      const timer = setTimeout(end, timeoutMs, 'failed');
+      const timer = setTimeout(() => {
+        shield.onTimeout(timeoutMs);
+        end('failed');
+      }, timeoutMs);
       cancel = () => {
-        if (lease.waiters.has(end)) end('failed');
+        if (lease.waiters.has(end)) leave();
       };
       lease.waiters.add(end);
       shield.ask(lease);
@@ -184,6 +198,11 @@ export class GlobalLimits {
     }
     const used = new Set([...this.#limits.values()].map(({ shield }) => shield));
     for (const [name, shield] of this.#shields) {
+      if (name === ownName) {
+        // With the waypoint's first certificate, or a renewed one.
+        shield.connect();
+        continue;
+      }
       if (used.has(shield)) continue;
       shield.close();
       this.#shields.delete(name);
@@ -212,4 +231,4 @@ export class GlobalLimits {
 }
 
 const shieldName = (by: MeshService | undefined): string =>
-  by ? `${by.target.service}:${by.target.port}` : 'rate-limiter';
+  by ? `${by.target.service}:${by.target.port}` : ownName;

@@ -1,5 +1,5 @@
 /** Weft's own rate limit service: gRPC with the waypoint's certificate, to a server that proves to be that service. */
-import { Client, credentials, Metadata } from '@grpc/grpc-js';
+import { Client, connectivityState, credentials, Metadata } from '@grpc/grpc-js';
 import {
   RateLimitRequest,
   RateLimitResponse,
@@ -42,7 +42,8 @@ export class OwnService implements RateLimitService {
         { domain, descriptors, hitsAddend: 0 },
         new Metadata(),
         { deadline: Date.now() + timeoutMs },
-        (error, response) => (response === undefined ? reject(error ?? new Error('no response')) : resolve(response)),
+        (error, response) =>
+          response === undefined ? reject(error ?? new Error('no response')) : resolve(response),
       );
     });
   }
@@ -55,6 +56,11 @@ export class OwnService implements RateLimitService {
 
   close(): void {
     this.reset();
+  }
+
+  /** Connects now: the first request would wait for the handshake. */
+  connect(): void {
+    this.#connected();
   }
 
   /** The client for the waypoint's present certificate. Calls of a replaced client go on. */
@@ -85,6 +91,17 @@ export class OwnService implements RateLimitService {
       'grpc.enable_retries': 0,
     });
     this.#client = { client, serial: svid.serial };
+    keepConnected(client);
     return client;
   }
+}
+
+/** Connects, and connects again after a connection ends: a call would wait for the handshake. */
+function keepConnected(client: Client): void {
+  const channel = client.getChannel();
+  const state = channel.getConnectivityState(true);
+  if (state === connectivityState.SHUTDOWN) return;
+  channel.watchConnectivityState(state, Infinity, (error) => {
+    if (!error) keepConnected(client);
+  });
 }

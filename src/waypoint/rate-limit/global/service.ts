@@ -16,6 +16,8 @@ export interface RateLimitService {
     descriptors: readonly RateLimitDescriptor[],
     timeoutMs: number,
   ): Promise<RateLimitResponse>;
+  /** Connects, so that the first call does not have to; absent: nothing is to be done. */
+  connect?(): void;
   /** The calls hang: the next one should use another connection. */
   reset(): void;
   close(): void;

@@ -30,8 +30,8 @@ export class Shield {
   /** Leases to ask for, in the order of their first request. */
   readonly #queue = new Set<Lease>();
   #isScheduled = false;
-  /** When each call under way began, the oldest first. */
-  readonly #calls = new Set<{ readonly beganMs: number }>();
+  /** When each call under way began, and how long a request has waited for it in vain; the oldest first. */
+  readonly #calls = new Set<{ readonly beganMs: number; waitedMs: number }>();
   /** `paused`: the last call failed. `probing`: one call tries whether the service responds again. */
   #state: 'responding' | 'paused' | 'probing' = 'responding';
   #failures = 0;
@@ -44,6 +44,10 @@ export class Shield {
     private readonly events: ShieldEvents,
     private readonly now: () => number = () => performance.now(),
   ) {}
+
+  connect(): void {
+    this.service.connect?.();
+  }
 
   /** Asks for a lease, unless it is asked for already. Its waiters get the result. */
   ask(lease: Lease): void {
@@ -62,8 +66,16 @@ export class Shield {
   /** Whether a request would probably wait in vain: the last call failed, or one is under way for longer than the request may wait. */
   isLate(nowMs: number, timeoutMs: number): boolean {
     if (this.#state !== 'responding') return (this.#isNeeded = true);
-    for (const { beganMs } of this.#calls) return nowMs - beganMs > timeoutMs;
+    for (const { beganMs, waitedMs } of this.#calls)
+      return waitedMs >= timeoutMs || nowMs - beganMs > timeoutMs;
     return false;
+  }
+
+  /** A request has waited this long in vain. */
+  onTimeout(timeoutMs: number): void {
+    const nowMs = this.now();
+    for (const call of this.#calls)
+      if (nowMs - call.beganMs > timeoutMs / 2) call.waitedMs = Math.max(call.waitedMs, timeoutMs);
   }
 
   close(): void {
@@ -92,7 +104,7 @@ export class Shield {
 
   async #call(batch: readonly Lease[]): Promise<void> {
     const { service } = this;
-    const call = { beganMs: this.now() };
+    const call = { beganMs: this.now(), waitedMs: 0 };
     this.#calls.add(call);
     const asked = batch.map((lease) => lease.ask(call.beganMs, service.grantsParts));
     const descriptors = batch.map(({ entries, config }, i) => ({
