@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { FairLimit } from '../../src/base/fair-limit.js';
+import { InjectedFaults } from '../../src/waypoint/filters/injected-faults.js';
 import { RateLimits } from '../../src/waypoint/rate-limit/rate-limits.js';
 import type { SocketAddress } from '../../src/model/address.js';
 import { parseSpiffeId, type SpiffeId } from '../../src/model/identity.js';
@@ -23,6 +24,7 @@ import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import { namespace, trustDomain } from './identities.js';
 import { parseWeftConfig, type PlainConfig } from './config.js';
+import { Shedding } from '../../src/waypoint/shedding/shedding.js';
 
 const config = parseWeftConfig(readFileSync(process.argv[2] ?? '', 'utf8')) as PlainConfig;
 const state = new WaypointState('', config.service);
@@ -49,6 +51,8 @@ const context: ConnectionContext = {
   connectionShares: new FairLimit(4 * defaultLimits.connectionsMax),
   requestShares: new FairLimit(4 * defaultLimits.requestsMax),
   rateLimits: RateLimits.inMemory(),
+  faults: new InjectedFaults(),
+  shedding: new Shedding(),
   mirrorShares: new FairLimit(defaultLimits.mirrorsMax),
   mirrorBufferShares: new FairLimit(defaultLimits.mirrorBuffersBytesMax / mirrorBlockBytes),
   onMirrorEnd: (result) => metrics.mirrored.inc({ result }),

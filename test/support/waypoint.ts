@@ -5,6 +5,7 @@ import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { FairLimit } from '../../src/base/fair-limit.js';
+import { InjectedFaults } from '../../src/waypoint/filters/injected-faults.js';
 import { RateLimits } from '../../src/waypoint/rate-limit/rate-limits.js';
 import { parseIp } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
@@ -18,6 +19,7 @@ import { ByDestination } from '../../src/waypoint/worker/by-destination.js';
 import { recheck } from '../../src/waypoint/worker/recheck.js';
 import type { ConnectionContext } from '../../src/waypoint/worker/context.js';
 import { connect } from '../../src/waypoint/cluster/dial.js';
+import { Shedding } from '../../src/waypoint/shedding/shedding.js';
 import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
@@ -134,6 +136,8 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     requestShares: new FairLimit(limits.requestsMax),
     globalRateLimits: options.globalRateLimits,
     rateLimits: options.rateLimits ?? RateLimits.inMemory(),
+    faults: new InjectedFaults(),
+    shedding: new Shedding(),
     mirrorShares: new FairLimit(limits.mirrorsMax),
     mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
     onMirrorEnd: (result) => keep(mirrored, result),

@@ -403,6 +403,8 @@ export interface ServicePolicy {
   readonly endpointTls:
     | EndpointTls
     | undefined;
+  /** If set: why requests and connections to the port are refused. A policy that restricts them cannot be read. */
+  readonly closed: string;
   /** The object that set each field, for explanations. */
   readonly origins: readonly SettingOrigin[];
   /** 0: no timeout. The same for the next field. */
@@ -425,6 +427,8 @@ export interface ClientMatch {
 export interface ClientPolicy {
   readonly from: readonly ClientMatch[];
   readonly filters: readonly RouteFilter[];
+  /** If set: why requests of these clients are refused. */
+  readonly closed: string;
   readonly retry: RetryPolicy | undefined;
   readonly timeouts: Timeouts | undefined;
   readonly origins: readonly SettingOrigin[];
@@ -4317,6 +4321,7 @@ function createBaseServicePolicy(): ServicePolicy {
     filters: [],
     clients: [],
     endpointTls: undefined,
+    closed: "",
     origins: [],
     loadBalancing: undefined,
     locality: undefined,
@@ -4376,6 +4381,9 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     }
     if (message.endpointTls !== undefined) {
       EndpointTls.encode(message.endpointTls, writer.uint32(130).fork()).join();
+    }
+    if (message.closed !== "") {
+      writer.uint32(138).string(message.closed);
     }
     for (const v of message.origins) {
       SettingOrigin.encode(v!, writer.uint32(16002).fork()).join();
@@ -4548,6 +4556,14 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
             message.endpointTls = EndpointTls.decode(reader, reader.uint32());
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.closed = reader.string();
+            continue;
+          }
           case 2000: {
             if (tag !== 16002) {
               break;
@@ -4655,6 +4671,7 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     message.endpointTls = (object.endpointTls !== undefined && object.endpointTls !== null)
       ? EndpointTls.fromPartial(object.endpointTls)
       : undefined;
+    message.closed = object.closed ?? "";
     message.origins = object.origins?.map((e) => SettingOrigin.fromPartial(e)) || [];
     message.bodyIdleMs = object.bodyIdleMs ?? undefined;
     message.streamIdleMs = object.streamIdleMs ?? undefined;
@@ -4746,7 +4763,7 @@ export const ClientMatch: MessageFns<ClientMatch> = {
 };
 
 function createBaseClientPolicy(): ClientPolicy {
-  return { from: [], filters: [], retry: undefined, timeouts: undefined, origins: [] };
+  return { from: [], filters: [], closed: "", retry: undefined, timeouts: undefined, origins: [] };
 }
 
 export const ClientPolicy: MessageFns<ClientPolicy> = {
@@ -4756,6 +4773,9 @@ export const ClientPolicy: MessageFns<ClientPolicy> = {
     }
     for (const v of message.filters) {
       RouteFilter.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.closed !== "") {
+      writer.uint32(26).string(message.closed);
     }
     if (message.retry !== undefined) {
       RetryPolicy.encode(message.retry, writer.uint32(16002).fork()).join();
@@ -4796,6 +4816,14 @@ export const ClientPolicy: MessageFns<ClientPolicy> = {
             }
 
             message.filters.push(RouteFilter.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.closed = reader.string();
             continue;
           }
           case 2000: {
@@ -4841,6 +4869,7 @@ export const ClientPolicy: MessageFns<ClientPolicy> = {
     const message = createBaseClientPolicy() as any;
     message.from = object.from?.map((e) => ClientMatch.fromPartial(e)) || [];
     message.filters = object.filters?.map((e) => RouteFilter.fromPartial(e)) || [];
+    message.closed = object.closed ?? "";
     message.retry = (object.retry !== undefined && object.retry !== null)
       ? RetryPolicy.fromPartial(object.retry)
       : undefined;

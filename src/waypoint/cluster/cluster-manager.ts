@@ -84,6 +84,11 @@ export class ClusterManager {
     return count;
   }
 
+  /** The clusters of Service ports. */
+  *ofServices(): Iterable<Cluster> {
+    for (const ports of this.#services.values()) yield* ports.values();
+  }
+
   /** The clusters in which a request waits for a connection. */
   waiting(): Cluster[] {
     return [...this.#all()].filter(({ waiting }) => waiting > 0);
@@ -240,7 +245,7 @@ export class ClusterManager {
   }
 
   *#all(): Iterable<Cluster> {
-    for (const ports of this.#services.values()) yield* ports.values();
+    yield* this.ofServices();
     for (const ips of this.#workloads.values()) for (const ports of ips.values()) yield* ports.values();
     for (const cluster of this.#draining) if (cluster.isClosed) yield cluster;
   }

@@ -17,6 +17,7 @@ import { countOutcome, type Outcome } from './outcome.js';
 import { Levels, type Excluded } from './levels.js';
 import type { Acquired, Pending } from './pending-queue.js';
 import { defaultPolicy, type ClusterPolicy } from './policy.js';
+import type { RequestHash } from './request-hash.js';
 import { RetryBudget } from './retry-budget.js';
 
 export type { Excluded } from './levels.js';
@@ -25,6 +26,15 @@ export interface PickOptions {
   readonly excluded?: Excluded | undefined;
   /** For a balancer that chooses by a property of the request. */
   readonly hash?: number | undefined;
+}
+
+export interface Balancing {
+  readonly total: number;
+  readonly healthy: number;
+  readonly panic: number;
+  readonly nearest: number;
+  readonly further: number;
+  readonly hasLocality: boolean;
 }
 
 /** Why no endpoint was picked. `none`: the cluster has no usable endpoint. `excluded`: the request has tried all of them. */
@@ -143,6 +153,31 @@ export class Cluster {
     return endpoint ?? (excluded && this.endpoints.length > 0 ? 'excluded' : 'none');
   }
 
+  /** What requests are balanced by; undefined: by nothing of them. */
+  get requestHash(): RequestHash | undefined {
+    return this.#policy.requestHash;
+  }
+
+  /** What the locality policy did to send a request to this endpoint; undefined: nothing, or there is no such policy. */
+  localityAction(endpoint: Endpoint): TrafficAction | undefined {
+    const { failover, failoverActions } = this.#policy;
+    if (!failover) return undefined;
+    const reason = this.#levels.reasonFor(endpoint);
+    return reason && failoverActions[reason];
+  }
+
+  /** The numbers of endpoints, and of picks, for metrics. */
+  get balancing(): Balancing {
+    this.#levels.refresh();
+    let total = 0;
+    let healthy = 0;
+    for (const level of this.#levels.all) {
+      total += level.members.length;
+      healthy += level.healthy;
+    }
+    return { ...this.#levels.counts, total, healthy, hasLocality: this.#policy.failover !== undefined };
+  }
+
   /** Whether `pick` would return an endpoint that the request has not tried. */
   hasOther(excluded: Excluded): boolean {
     return this.#levels.hasOther(excluded);
@@ -238,7 +273,14 @@ export class Cluster {
     this.#levels.refresh();
     const levels = this.#levels.all;
     const endpoints = [...levels.flatMap(({ members }) => members), ...this.#draining];
-    const { balancers, failover, requestsMax, ...policy } = this.#policy;
+    const {
+      balancers,
+      failover,
+      failoverActions: _a,
+      requestHash: _h,
+      requestsMax,
+      ...policy
+    } = this.#policy;
     return {
       name: this.name,
       policy: {

@@ -1,13 +1,19 @@
 /** The effective configuration of a cluster, made of the settings of its Service's port. */
-import type { ServicePolicy } from '../../model/service-policy.js';
+import type { ServicePolicy, SettingName } from '../../model/service-policy.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import { balancersOf, type Balancers } from './balancer/new-balancer.js';
 import type { FailoverConfig } from './priority-load.js';
+import { requestHashOf, type RequestHash } from './request-hash.js';
 import type { RetryBudgetConfig } from './retry-budget.js';
 
 export interface ClusterPolicy {
   readonly balancers: Balancers;
   /** Undefined: requests go to the nearest level, whatever its health. */
   readonly failover: FailoverConfig | undefined;
+  /** How requests to other levels, and in panic, are logged. */
+  readonly failoverActions: Readonly<Record<'panic' | 'failover', TrafficAction>>;
+  /** Undefined: the balancer does not look at requests. */
+  readonly requestHash: RequestHash | undefined;
   /** Requests that wait for a connection, in one worker. */
   readonly pendingRequestsMax: number;
   /** Requests under way, in one worker. Infinity: only the waypoint's own limit applies. */
@@ -16,9 +22,22 @@ export interface ClusterPolicy {
   readonly retryBudget: RetryBudgetConfig | undefined;
 }
 
+function actionsOf(policy: string): ClusterPolicy['failoverActions'] {
+  return {
+    panic: { feature: 'panic', mode: 'did', policy },
+    failover: { feature: 'failover', mode: 'did', policy },
+  };
+}
+
+/** The object that set a field. */
+const originOf = (settings: ServicePolicy | undefined, name: SettingName): string =>
+  settings?.origins.find(({ setting }) => setting === name)?.object ?? name;
+
 export const defaultPolicy: ClusterPolicy = {
   balancers: balancersOf(),
   failover: undefined,
+  failoverActions: actionsOf('locality'),
+  requestHash: undefined,
   pendingRequestsMax: 20_000,
   requestsMax: Infinity,
   retryBudget: undefined,
@@ -35,6 +54,8 @@ export function clusterPolicyOf(settings: ServicePolicy | undefined): ClusterPol
   return {
     balancers: loadBalancing ? balancersOf(loadBalancing) : defaultPolicy.balancers,
     failover: locality,
+    failoverActions: locality ? actionsOf(originOf(settings, 'locality')) : defaultPolicy.failoverActions,
+    requestHash: requestHashOf(loadBalancing),
     pendingRequestsMax: pendingRequestsMax ?? defaultPolicy.pendingRequestsMax,
     requestsMax: requestsMax ?? defaultPolicy.requestsMax,
     retryBudget: hasBudget

@@ -27,7 +27,7 @@ import { servicePortOf, type Destination } from '../listener/destination.js';
 import { RouteSelection } from '../routes/route-selection.js';
 import type { RequestSettings } from '../state/request-settings.js';
 import { RequestInfo } from '../telemetry/request-info.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
+import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js';
 import type { HttpVersion } from '../cluster/http-version.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
@@ -41,10 +41,10 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   readonly info: RequestInfo;
   readonly authorization: RequestAuthorization;
   readonly route: RouteSelection;
+  readonly servicePort: ServicePort | undefined;
   mirrors: Mirrors | undefined;
   slots: unknown[] | undefined;
   readonly #head: RequestHead;
-  readonly servicePort: ServicePort | undefined;
   /** The settings of the Service port, as they were when the request arrived. */
   readonly settings: RequestSettings;
   readonly #port: PortChain;
@@ -132,6 +132,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   /** A filter responds in the endpoint's place. */
   onFilterResponse(response: FilterResponse): void {
     if (response.kind === 'reply') this.#refuse(response.reply);
+    else if (response.kind === 'reset') this.#reset(response.reply);
     else this.#respond(response.head, response.body);
   }
 
@@ -169,6 +170,10 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   get upstreamVersion(): HttpVersion | undefined {
     return this.#router.responseVersion;
+  }
+
+  get flag(): ResponseFlag | undefined {
+    return this.info.flag;
   }
 
   get isGrpc(): boolean {
@@ -300,7 +305,9 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   #addSession(head: ResponseHead): void {
     const { endpoint } = this.#router;
-    if (endpoint) this.route.addSession(head, endpoint);
+    if (!endpoint) return;
+    this.route.addSession(head, endpoint);
+    this.#router.addCookie(head);
   }
 
   /** Sends the waypoint's own response. The client does not learn the reason. */
@@ -310,6 +317,14 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const head = localReplyHead(reply, this.isGrpc);
     this.info.grpcStatus = headerOf(head.headers, 'grpc-status');
     this.#respond(head);
+  }
+
+  /** Ends the request without a response. */
+  #reset(reply: LocalReply): void {
+    if (this.#over) return;
+    this.info.fail(reply);
+    this.downstream.abort();
+    this.#finish();
   }
 
   #respond(head: ResponseHead, body?: Buffer): void {

@@ -6,12 +6,14 @@ import { performance } from 'node:perf_hooks';
 import type { Rechecked } from '../authorization/endpoint-policies.js';
 import { EndpointUse } from '../authorization/endpoint-use.js';
 import type { RequestAuthorization } from '../authorization/request-authorization.js';
+import type { KeyedRequest } from '../filters/request-keys.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead, UpstreamFailure, UpstreamListener } from '../http/http-stream.js';
 import { invalidBackend, localReplyOf, noHealthyEndpoint, type LocalReply } from '../http/local-reply.js';
 import type { Client } from '../listener/client.js';
 import type { RouteSelection } from '../routes/route-selection.js';
 import type { RequestInfo } from '../telemetry/request-info.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import { Attempts, type Next } from '../upstream/attempts.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -25,7 +27,7 @@ import type { IdleClock } from './idle-timeouts.js';
 import { ReplayBuffer } from './replay-buffer.js';
 
 /** The request, as its router needs it, and what the router reports to it. */
-export interface RoutedRequest extends Rechecked {
+export interface RoutedRequest extends Rechecked, KeyedRequest {
   readonly context: RequestContext;
   readonly client: Client;
   readonly downstream: Downstream;
@@ -36,6 +38,8 @@ export interface RoutedRequest extends Rechecked {
   readonly isGrpc: boolean;
   /** Copies of the request; undefined if there are none. */
   readonly mirrors: Mirrors | undefined;
+  /** Counts and logs what a traffic policy did to the request. */
+  act(action: TrafficAction): void;
   onInterim(head: ResponseHead): void;
   /** The endpoint's response begins. No retry follows. */
   onResponse(head: ResponseHead, hasBody: boolean): void;
@@ -60,6 +64,9 @@ export class Router implements UpstreamListener {
   #responded = false;
   #upgraded = false;
   #over = false;
+  #isHashed = false;
+  #hash: number | undefined;
+  #cookie: string | undefined;
 
   constructor(private readonly request: RoutedRequest) {
     this.#use = new EndpointUse(request);
@@ -148,13 +155,30 @@ export class Router implements UpstreamListener {
     const cluster = this.#cluster();
     if (!cluster) return;
     const endpoint =
-      (this.#attempts.isFirst ? request.route.sessionEndpoint() : undefined) ?? this.#attempts.pick(cluster);
+      (this.#attempts.isFirst ? request.route.sessionEndpoint() : undefined) ??
+      this.#attempts.pick(cluster, this.#hashFor(cluster));
     const { sent } = request.route;
     if (typeof endpoint === 'string')
       return request.onFailed(this.#lastFailure ?? noHealthyEndpoint(sent?.service ?? 'the workload'));
     const refusal = request.authorization.ofEndpoint(endpoint, sent);
     if (refusal) return request.onFailed(refusal);
+    const action = cluster.localityAction(endpoint);
+    if (action) request.act(action);
     this.#connect(cluster, endpoint);
+  }
+
+  /** The hash that a cluster balances the request by. Computed once per request. */
+  #hashFor({ requestHash }: Cluster): number | undefined {
+    if (requestHash && !this.#isHashed) {
+      this.#isHashed = true;
+      this.#hash = requestHash.hash(this.request, (cookie) => (this.#cookie = cookie));
+    }
+    return this.#hash;
+  }
+
+  /** Adds the cookie that later requests are balanced by to an endpoint's response. */
+  addCookie({ headers }: ResponseHead): void {
+    if (this.#cookie !== undefined) headers.push('set-cookie', this.#cookie);
   }
 
   /** The cluster that the request goes to. Undefined: there is no such backend, and the request has ended. */

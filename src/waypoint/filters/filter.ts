@@ -12,8 +12,10 @@ import type { LocalReply } from '../http/local-reply.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
 import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
+import type { InjectedFaults } from './injected-faults.js';
 import type { RateLimits } from '../rate-limit/rate-limits.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
+import type { Shedding } from '../shedding/shedding.js';
+import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js';
 
 /**
  * The stages of a request, in their order. A filter's stage decides when it sees the request; filters of one stage keep the order of their
@@ -37,6 +39,8 @@ export type Stage = (typeof stages)[number];
 /** A response that a filter gives in the endpoint's place. The request is not forwarded, and later filters do not see it. */
 export type FilterResponse =
   | { readonly kind: 'reply'; readonly reply: LocalReply }
+  /** The request is aborted without a response. `reply`: why, for the log. */
+  | { readonly kind: 'reset'; readonly reply: LocalReply }
   | { readonly kind: 'response'; readonly head: ResponseHead; readonly body?: Buffer };
 
 /** Undefined: the request goes on. A promise suspends the request: its body is not read meanwhile. */
@@ -86,9 +90,11 @@ export interface FilteredRequest {
       regexTime(clientNamespace: string): RegexTime;
     };
     readonly rateLimits: RateLimits;
+    readonly faults: InjectedFaults;
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
     readonly globalRateLimits?: GlobalLimits | undefined;
+    readonly shedding: Shedding;
     /** False: `//` in a path is not merged. */
     readonly mergeSlashes: boolean;
     onLimitReached(limit: WaypointLimit): void;
@@ -113,6 +119,8 @@ export interface FilteredRequest {
   readonly matchedPrefix: string | undefined;
   /** The HTTP version of the endpoint's response; undefined for the waypoint's own responses. */
   readonly upstreamVersion: 'http1' | 'http2' | undefined;
+  /** Why the waypoint responded itself or the response was not completed; undefined if it was, or if the request has not ended. */
+  readonly flag: ResponseFlag | undefined;
   /** Values of `Slot`. */
   slots: unknown[] | undefined;
   /** Counts and logs what a traffic policy did to the request. */

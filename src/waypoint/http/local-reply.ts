@@ -8,6 +8,8 @@ export interface LocalReply {
   readonly flag: ResponseFlag;
   readonly code: string;
   readonly why: string;
+  /** The status for gRPC clients, if it is not the one that gRPC maps the HTTP status to. */
+  readonly grpcStatus?: number;
   /** Header fields of the response, for instance when to try again. */
   readonly headers?: Headers;
 }
@@ -91,7 +93,10 @@ function grpcStatusOf(status: number): number {
 }
 
 /** The response head of a local reply. The client learns at most the flag, never the reason. */
-export function localReplyHead({ status, flag, headers = [] }: LocalReply, isGrpc: boolean): ResponseHead {
+export function localReplyHead(
+  { status, flag, grpcStatus = grpcStatusOf(status), headers = [] }: LocalReply,
+  isGrpc: boolean,
+): ResponseHead {
   return isGrpc
     ? {
         status: 200,
@@ -99,7 +104,7 @@ export function localReplyHead({ status, flag, headers = [] }: LocalReply, isGrp
           'content-type',
           'application/grpc',
           'grpc-status',
-          String(grpcStatusOf(status)),
+          String(grpcStatus),
           'grpc-message',
           flag,
           ...headers,

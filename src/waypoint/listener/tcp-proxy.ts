@@ -133,7 +133,8 @@ function targetFor(
   }
   const cluster = clusters.ofService(sent.service, sent.port);
   if (!cluster) return state.noEndpointsBecause(sent.service, sent.port);
-  const endpoint = cluster.pick({ excluded: { endpoints: tried, mayRepeat: false } });
+  const hash = cluster.requestHash?.hashOfConnection(client);
+  const endpoint = cluster.pick({ excluded: { endpoints: tried, mayRepeat: false }, hash });
   return typeof endpoint === 'string'
     ? `${sent.service} has no usable endpoint`
     : { cluster, endpoint, sent };

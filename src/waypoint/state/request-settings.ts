@@ -1,13 +1,12 @@
 /** What a Service port's settings say about one client's requests, compiled once per settings. Pure. */
 import { errorText } from '../../base/errors.js';
 import type { RetryPolicy, SettingOrigin, Timeouts } from '../../discovery/gen/weft.js';
-import { workloadIdentityOf } from '../../model/identity.js';
 import type { RouteFilter } from '../../model/route.js';
 import type { ClientPolicy, ServicePolicy } from '../../model/service-policy.js';
 import { compileFilter, portChainOf, type PortChain } from '../filters/chain.js';
 import type { StagedFilter } from '../filters/filter.js';
 import { filterFailed } from '../http/local-reply.js';
-import type { Client } from '../listener/client.js';
+import { isFrom, type Client } from '../listener/client.js';
 
 export interface RequestSettings {
   /** Unique: compiled routes are kept by it. */
@@ -47,7 +46,10 @@ export class PortSettings {
     if (!policy) return (this.#own ??= this.#compile(this.policy.filters, this.policy, this.policy.origins));
     let settings = this.#ofClients.get(policy);
     if (!settings)
-      this.#ofClients.set(policy, (settings = this.#compile(policy.filters, policy, policy.origins)));
+      this.#ofClients.set(
+        policy,
+        (settings = this.#compile(policy.filters, policy, policy.origins, policy.closed)),
+      );
     return settings;
   }
 
@@ -58,8 +60,10 @@ export class PortSettings {
       timeouts,
     }: { readonly retry?: RetryPolicy | undefined; readonly timeouts?: Timeouts | undefined },
     origins: readonly SettingOrigin[],
+    closed = '',
   ): RequestSettings {
     const compiled = filters.map(compileOrRefuse);
+    if (closed !== '') compiled.push(refusing(closed));
     return { serial: made++, chain: portChainOf([...this.filters, ...compiled]), retry, timeouts, origins };
   }
 }
@@ -69,18 +73,12 @@ function compileOrRefuse(filter: RouteFilter): StagedFilter {
   try {
     return compileFilter(filter);
   } catch (error) {
-    const reply = filterFailed(errorText(error));
-    return { stage: 'load-shedding', filter: { onRequest: () => ({ kind: 'reply', reply }) } };
+    return refusing(errorText(error));
   }
 }
 
-export function isFrom({ identity }: Pick<Client, 'identity'>, from: ClientPolicy['from']): boolean {
-  const own = identity && workloadIdentityOf(identity);
-  return (
-    own !== undefined &&
-    from.some(
-      ({ namespace, serviceAccount }) =>
-        namespace === own.namespace && (serviceAccount === '' || serviceAccount === own.serviceAccount),
-    )
-  );
+/** @param why for the access log */
+function refusing(why: string): StagedFilter {
+  const reply = filterFailed(why);
+  return { stage: 'load-shedding', filter: { onRequest: () => ({ kind: 'reply', reply }) } };
 }

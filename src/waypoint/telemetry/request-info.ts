@@ -63,6 +63,8 @@ export class RequestInfo implements RequestRecord {
 
   /** Records what a traffic policy did. At most `actionsMax` are kept. */
   act(action: TrafficAction): void {
+    // The response may be the endpoint's own, whose request was delayed nonetheless.
+    if (action.feature === 'fault-delay' && action.mode === 'did') this.flag ??= 'DI';
     if (this.actions.length >= actionsMax) return;
     if (this.actions === none) this.actions = [action];
     else (this.actions as TrafficAction[]).push(action);

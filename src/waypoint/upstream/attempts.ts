@@ -48,8 +48,10 @@ export class Attempts {
     return this.#tried === undefined;
   }
 
-  pick(cluster: Cluster): Endpoint | NoEndpoint {
-    return this.#tried ? cluster.pick({ excluded: this.#excluding(this.#tried) }) : cluster.pick();
+  /** @param hash what the request is balanced by */
+  pick(cluster: Cluster, hash: number | undefined): Endpoint | NoEndpoint {
+    if (this.#tried) return cluster.pick({ excluded: this.#excluding(this.#tried), hash });
+    return hash === undefined ? cluster.pick() : cluster.pick({ hash });
   }
 
   #excluding(tried: ReadonlySet<Endpoint>): Excluded {

@@ -121,10 +121,11 @@ export class Mirror implements UpstreamListener {
     this.#hasShare = true;
     const cluster =
       backend.kind === 'service' ? context.clusters.ofService(backend.service, backend.port) : undefined;
-    const endpoint = cluster?.pick() ?? 'none';
+    const copy: RequestHead = (this.#copy = { ...head, headers: [...head.headers] });
+    const keyed = { client: this.client, downstream: { head: copy }, routeLabel: undefined };
+    const endpoint = cluster?.pick({ hash: cluster.requestHash?.hash(keyed) }) ?? 'none';
     if (!cluster || typeof endpoint === 'string') return this.#cut('no-endpoint');
     this.#endpoint = endpoint;
-    const copy: RequestHead = (this.#copy = { ...head, headers: [...head.headers] });
     if (!this.#isAllowed() || backend.kind !== 'service') return this.#cut('denied');
     if (!cluster.admit(endpoint)) {
       context.onLimitReached('cluster-requests');

@@ -5,11 +5,13 @@ import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { DetectionResult } from '../listener/protocol-detection.js';
 import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
+import type { InjectedFaults } from '../filters/injected-faults.js';
 import type { RateLimits } from '../rate-limit/rate-limits.js';
 import type { RequestRecord, TrafficAction } from '../telemetry/request-record.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
+import type { Shedding } from '../shedding/shedding.js';
 import type { ByDestination } from './by-destination.js';
 
 /** A request under way (exchange/exchange.ts). */
@@ -41,6 +43,8 @@ export interface RequestContext extends MirrorContext {
   readonly requestShares: FairLimit;
   readonly globalRateLimits?: GlobalLimits | undefined;
   readonly rateLimits: RateLimits;
+  readonly faults: InjectedFaults;
+  readonly shedding: Shedding;
   onRequestEnd(record: RequestRecord): void;
   /** Called for each action of a traffic policy. `namespace`: of the Service. */
   onAction(action: TrafficAction, namespace: string): void;

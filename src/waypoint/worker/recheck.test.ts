@@ -8,6 +8,7 @@ import type { PolicyGroup } from '../authorization/endpoint-policies.js';
 import { Cluster } from '../cluster/cluster.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
 import { FairLimit } from '../../base/fair-limit.js';
+import { InjectedFaults } from '../filters/injected-faults.js';
 import { RateLimits } from '../rate-limit/rate-limits.js';
 import { parseIp } from '../../model/address.js';
 import { Exchange } from '../exchange/exchange.js';
@@ -20,6 +21,7 @@ import { Mirror } from '../upstream/mirror.js';
 import { ByDestination } from './by-destination.js';
 import type { ConnectionContext } from './context.js';
 import { recheck } from './recheck.js';
+import { Shedding } from '../shedding/shedding.js';
 
 const client = clientOf(id('web'), { ip: parseIp('10.9.9.9'), port: 1 });
 const nothing = (): void => undefined;
@@ -53,6 +55,8 @@ function worker() {
     connectionShares: new FairLimit(1e6),
     requestShares: new FairLimit(1e6),
     rateLimits: RateLimits.inMemory(),
+    faults: new InjectedFaults(),
+    shedding: new Shedding(),
     mirrorShares: new FairLimit(1e6),
     mirrorBufferShares: new FairLimit(1e6),
     onMirrorEnd: () => counts.mirrorsEnded++,

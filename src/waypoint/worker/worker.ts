@@ -3,6 +3,7 @@ import net from 'node:net';
 import { errorText } from '../../base/errors.js';
 import { RateLimiter } from '../../base/rate-limiter.js';
 import { FairLimit } from '../../base/fair-limit.js';
+import { InjectedFaults } from '../filters/injected-faults.js';
 import { RateLimits } from '../rate-limit/rate-limits.js';
 import { sleep } from '../../base/wait.js';
 import { TunnelPool } from '../../hbone/pool.js';
@@ -27,7 +28,11 @@ import { MeshRateLimitService } from '../rate-limit/global/mesh-service.js';
 import { OwnService } from '../rate-limit/global/own-service.js';
 import { AccessLog } from '../telemetry/access-log.js';
 import { watchGlobalRateLimits } from '../telemetry/global-rate-limit-metrics.js';
+import { Shedding } from '../shedding/shedding.js';
+import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
+import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
+import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
@@ -48,6 +53,7 @@ class Worker {
   readonly #tunnels = new TunnelPool();
   readonly #rateLimits: RateLimits;
   readonly #memory: SharedMemory;
+  readonly #faults = new InjectedFaults();
   readonly #clusters: ClusterManager;
   readonly #globalRateLimits: GlobalLimits;
   readonly #tracing: Tracing | undefined;
@@ -97,8 +103,12 @@ class Worker {
     this.#globalRateLimits = this.#createGlobalRateLimits();
     this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
     registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
+    registerFaultMetrics(this.#metrics.registry, this.#faults);
     const rateLimitSweeps = setInterval(() => this.#rateLimits.sweep(), rateLimitSweepMs);
     rateLimitSweeps.unref();
+    registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
+    const shedding = new Shedding();
+    registerSheddingMetrics(this.#metrics.registry, shedding);
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -113,6 +123,8 @@ class Worker {
       requestShares: new FairLimit(limits.requestsMax),
       globalRateLimits: this.#globalRateLimits,
       rateLimits: this.#rateLimits,
+      faults: this.#faults,
+      shedding,
       mirrorShares: new FairLimit(limits.mirrorsMax),
       mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: (result) => this.#metrics.mirrored.inc({ result }),

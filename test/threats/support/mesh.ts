@@ -11,6 +11,7 @@ import { Connections } from '../../../daemonset/proxy/connections.js';
 import type { ProxyContext } from '../../../daemonset/proxy/context.js';
 import { handleTunnel } from '../../../daemonset/proxy/inbound.js';
 import { FairLimit } from '../../../src/base/fair-limit.js';
+import { InjectedFaults } from '../../../src/waypoint/filters/injected-faults.js';
 import { RateLimits } from '../../../src/waypoint/rate-limit/rate-limits.js';
 import { TunnelPool } from '../../../src/hbone/pool.js';
 import { HboneServer, type InboundTunnel } from '../../../src/hbone/server.js';
@@ -34,6 +35,7 @@ import { serveTunnel } from '../../../src/waypoint/listener/tunnel.js';
 import { ClusterManager } from '../../../src/waypoint/cluster/cluster-manager.js';
 import { svidOf } from '../../support/hbone.js';
 import { domain, identity, pod as podOf, service, workload } from '../../support/mesh.js';
+import { Shedding } from '../../../src/waypoint/shedding/shedding.js';
 
 export { identity };
 export const serviceKey = (namespace: string, name: string): ServiceKey =>
@@ -187,6 +189,8 @@ export class TestMesh {
       connectionShares: new FairLimit(all.connectionsMax),
       requestShares: new FairLimit(all.requestsMax),
       rateLimits: RateLimits.inMemory(),
+      faults: new InjectedFaults(),
+      shedding: new Shedding(),
       mirrorShares: new FairLimit(all.mirrorsMax),
       mirrorBufferShares: new FairLimit(all.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: () => undefined,
