@@ -107,6 +107,7 @@ export type WaypointLimit =
   | 'upstream-connections'
   | 'pending-requests'
   | 'cluster-requests'
+  | 'cluster-connections'
   | 'rate-limit-keys'
   | 'shared-counts'
   | 'rate-limit-buckets'

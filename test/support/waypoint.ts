@@ -23,6 +23,7 @@ import { Shedding } from '../../src/waypoint/shedding/shedding.js';
 import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
+import { SharedCounters } from '../../src/waypoint/shared/shared-counters.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
 import type { UpstreamEvent } from '../../src/waypoint/telemetry/upstream-events.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
@@ -45,6 +46,8 @@ export interface WaypointOptions {
   readonly dial?: (dial: Dial) => Dial;
   /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
   readonly podPort?: number;
+  /** Counts that several waypoints of one test share, as the workers of one waypoint do. */
+  readonly counters?: SharedCounters;
   readonly rateLimits?: RateLimits;
   /** Filters of each Service port. */
   readonly filters?: readonly StagedFilter[];
@@ -126,7 +129,14 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const { health, checker, outliers, checked } = recordHealth(dial, limits, onAction, (limit) =>
     keep(limitsReached, limit),
   );
-  const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit), health);
+  const clusters = new ClusterManager(
+    state,
+    dial,
+    limits,
+    (limit) => keep(limitsReached, limit),
+    health,
+    options.counters ?? SharedCounters.inMemory(),
+  );
   const context: ConnectionContext = {
     state,
     clusters,

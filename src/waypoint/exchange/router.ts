@@ -11,6 +11,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { versionOf, type HttpVersion } from '../cluster/http-version.js';
 import type { Outcome } from '../cluster/outcome.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import { Attempt, type AttemptOwner } from '../upstream/attempt.js';
 import { Attempts } from '../upstream/attempts.js';
 import { headOfAttempt } from '../upstream/attempt-head.js';
@@ -189,12 +190,12 @@ export class Router implements AttemptOwner {
     const { downstream, route, context } = request;
     const attempts = this.#attempts;
     const retryOf = attempts.retries?.handOver();
-    if (!cluster.admit(endpoint)) {
+    const held = cluster.admit(endpoint, request.client, this.#act);
+    if (!held) {
       retryOf?.releaseRetry();
-      context.onLimitReached('cluster-requests');
-      return this.#fail(localReplyOf({ kind: 'overflow', why: 'limit of requests to this Service reached' }));
+      return this.#overflow(cluster.overflow);
     }
-    const attempt = new Attempt(this, request, cluster, endpoint, retryOf);
+    const attempt = new Attempt(this, request, cluster, endpoint, held, retryOf);
     attempts.begin(attempt);
     attempt.use(context.state.policies, route.sent);
     const { count } = attempts;
@@ -238,6 +239,14 @@ export class Router implements AttemptOwner {
       count: settings.retry && count,
       grpcLeftMs: leftMs !== undefined && tryMs > 0 ? Math.min(leftMs, tryMs) : leftMs,
     });
+  }
+
+  readonly #act = (action: TrafficAction): void => this.request.act(action);
+
+  /** A limit of the cluster is reached. As in Envoy, the request is not tried again: all endpoints have the limit in common. */
+  #overflow(failure: UpstreamFailure): void {
+    if (failure.action) this.request.act(failure.action);
+    this.#fail(localReplyOf(failure));
   }
 
   #versionOf(endpoint: Endpoint): HttpVersion {
@@ -295,6 +304,7 @@ export class Router implements AttemptOwner {
 
   onError(attempt: Attempt, failure: UpstreamFailure): void {
     this.#reportFailure(attempt, failure);
+    if (failure.action) this.request.act(failure.action);
     const reply = localReplyOf(failure);
     if (this.#responded) return this.request.onFailed(reply);
     this.#lastFailure = reply;

@@ -58,11 +58,12 @@ export interface ConnectionContext extends RequestContext {
   onUnreadable(status: number, why: string, client: Client): void;
   /** Called for each connection whose protocol its first bytes had to show. */
   onDetected(result: DetectionResult): void;
-  /** Called for a connection that is relayed as TCP, or was refused. `refused`: the reason. */
+  /** Called for a connection that is relayed as TCP, or was refused. `refused`: the reason. `code`: a stable one (WEFT_...), if there is one. */
   onRelay(
     client: Client,
     destination: Destination,
     endpoint: Endpoint | undefined,
     refused: string | undefined,
+    code?: string,
   ): void;
 }

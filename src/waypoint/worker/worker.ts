@@ -114,11 +114,13 @@ class Worker {
       limits,
       (limit, cluster, { workload }) => {
         limitReached(limit);
-        this.#metrics.pendingOverflow(cluster, workload.namespace);
+        this.#metrics.breakers.overflow(limit, cluster, workload.namespace);
       },
       health.context,
+      this.#memory.counters,
     );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
+    this.#metrics.breakers.watch(() => this.#clusters.limited());
     this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
     registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
     registerFaultMetrics(this.#metrics.registry, this.#faults);
@@ -167,7 +169,7 @@ class Worker {
         });
       },
       onDetected: (result) => this.#metrics.detections.inc({ result }),
-      onRelay: (client, destination, endpoint, refused) =>
+      onRelay: (client, destination, endpoint, refused, code) =>
         this.#logOf(client.group, {
           level: refused === undefined ? 'info' : 'warn',
           fields: {
@@ -176,6 +178,7 @@ class Worker {
             dialled: formatSocketAddress(destination.dialed),
             endpoint: endpoint && formatSocketAddress(endpoint.target),
             ...(refused === undefined ? {} : { why: refused }),
+            ...(code === undefined ? {} : { code }),
           },
           text: refused === undefined ? 'connection relayed' : 'connection refused',
         }),
