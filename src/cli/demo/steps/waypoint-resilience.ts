@@ -112,7 +112,8 @@ export const waypointResilienceSteps: readonly Step[] = [
   },
   {
     name: 'waypoint-load-balancing',
-    title: 'Ring hash by a header: when an endpoint leaves, its users move, and nearly all others keep theirs',
+    title:
+      'Ring hash by a header: when an endpoint leaves, its users move, and nearly all others keep theirs',
     run: async (stage) => {
       await applyPolicy(
         stage,
