@@ -48,7 +48,10 @@ export default tseslint.config(
       'weft/retired-words': 'error',
     },
   },
-  forbid(['src/**/*.ts'], programs, 'src is shared code: it must not import a program or the addon'),
+  forbid(['src/**/*.ts'], programs, 'src is shared code: it must not import a program or the addon', [
+    // Workers of a waypoint share memory.
+    'src/waypoint/shared/**/*.ts',
+  ]),
   forbid(['src/base/**/*.ts'], anywhereAbove, 'src/base must not import other folders of this project'),
   forbid(
     ['src/http2/**/*.ts'],

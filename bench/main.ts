@@ -16,6 +16,8 @@ import { printSecured } from './waypoint/secured-report.js';
 import { runSecured } from './waypoint/secured.js';
 import { http2Parts, printHttp2 } from './waypoint/http2-report.js';
 import { runHttp2 } from './waypoint/http2.js';
+import { printResilience } from './waypoint/resilience/report.js';
+import { runResilience } from './waypoint/resilience/suite.js';
 import { mergedReport } from './waypoint/report.js';
 import { printWaypoint } from './waypoint/plain-report.js';
 import { printUpdates, runUpdates } from './waypoint/updates.js';
@@ -118,7 +120,12 @@ program
   .option('--quick', 'two short rounds, for a first impression')
   .option('--tls', 'HBONE (and mutual TLS) on both sides instead of plain connections')
   .addOption(
-    new Option('--only <part...>', 'some of what is measured').choices(['http1', ...http2Parts, 'updates']),
+    new Option('--only <part...>', 'some of what is measured').choices([
+      'http1',
+      ...http2Parts,
+      'updates',
+      'resilience',
+    ]),
   )
   .option(
     '--per-second <n>',
@@ -159,6 +166,7 @@ program
       if (parts.length > 0)
         add(await runHttp2({ ...given, parts, wire: options.tls ? 'hbone' : 'plain' }), printHttp2);
       if (options.only?.includes('updates') ?? options.tls) add(await runUpdates(given), printUpdates);
+      if (options.only?.includes('resilience')) add(await runResilience(given), printResilience);
       if (options.json !== undefined)
         writeFileSync(options.json, `${JSON.stringify(mergedReport(reports), null, 2)}\n`);
     },

@@ -56,6 +56,11 @@ interface RawAddon {
   Ring: new (pin: string) => RawRing;
 }
 
+interface RawMemoryAddon {
+  create(bytes: number): number;
+  map(fd: number): ArrayBuffer;
+}
+
 /**
  * A program of the object, its target, and the path at which its link is pinned. For `sockmap`, `target` is the name of a map of
  * the object; the map holds the program as long as the map exists, and `pin` is not used.
@@ -151,13 +156,20 @@ export const projectRoot = ((): string => {
   return dir;
 })();
 
-let loaded: RawAddon | undefined;
-export function addon(): RawAddon {
-  if (loaded) return loaded;
-  const path = join(projectRoot, 'native', 'build', 'Release', 'weft.node');
+const loaded = new Map<string, unknown>();
+function load(name: string): unknown {
+  const known = loaded.get(name);
+  if (known !== undefined) return known;
+  const path = join(projectRoot, 'native', 'build', 'Release', name);
   if (!existsSync(path)) {
     throw new NativeError('NATIVE_NOT_BUILT', `${path} is missing: run npm run build`, 0, '');
   }
-  loaded = createRequire(import.meta.url)(path) as RawAddon;
-  return loaded;
+  const made: unknown = createRequire(import.meta.url)(path);
+  loaded.set(name, made);
+  return made;
 }
+
+/** What the agent needs: it links against libbpf. */
+export const addon = (): RawAddon => load('weft.node') as RawAddon;
+/** What a waypoint needs. */
+export const memoryAddon = (): RawMemoryAddon => load('memory.node') as RawMemoryAddon;

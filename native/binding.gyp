@@ -11,6 +11,15 @@
       "defines!": [],
       "libraries": ["-lbpf", "-lelf", "-lz"],
       "conditions": [["OS=='linux'", { "defines": ["NAPI_CPP_EXCEPTIONS"] }]]
+    },
+    {
+      "target_name": "memory",
+      "sources": ["src/memory.cc"],
+      "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")"],
+      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NAPI_CPP_EXCEPTIONS"],
+      "cflags_cc": ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-cast-function-type", "-fvisibility=hidden"],
+      "cflags!": ["-fno-exceptions"],
+      "cflags_cc!": ["-fno-exceptions"]
     }
   ]
 }

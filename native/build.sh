@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
-# Builds the eBPF objects (bpf/build.sh), the addon (native/build), the CNI plugin (native/cni/build) and the readiness probe
+# Builds the eBPF objects (bpf/build.sh), the addons (native/build), the CNI plugin (native/cni/build) and the readiness probe
 # (native/ready/build). A target is rebuilt only if a source is newer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash bpf/build.sh
-# Every distribution of Node.js has its headers beside the binary; without nodedir, node-gyp would download them. The addon uses
-# N-API: built under one version of Node.js, it loads in all.
+# Every distribution of Node.js has its headers beside the binary; without nodedir, node-gyp would download them. The addons use
+# N-API: built under one version of Node.js, they load in all.
 home=$(node -p 'require("node:path").resolve(process.execPath, "../..")')
 [ ! -r "$home/include/node/common.gypi" ] || export npm_config_nodedir=$home
-addon=native/build/Release/weft.node
-newest=$(ls -t native/src/* native/binding.gyp "$addon" 2>/dev/null | head -1 || true)
-if [ "$newest" != "$addon" ]; then
+addons=(native/build/Release/weft.node native/build/Release/memory.node)
+is_current() {
+  local addon
+  for addon in "${addons[@]}"; do
+    [ -e "$addon" ] && [ -z "$(find native/src native/binding.gyp -type f -newer "$addon" -print -quit)" ] || return 1
+  done
+}
+if ! is_current; then
   log=$(mktemp)
   if ! npx --no-install node-gyp rebuild --directory native >"$log" 2>&1; then
     cat "$log" >&2

@@ -8,5 +8,6 @@ export * from './btf.js';
 export type * from './layout.js';
 export * from './lock.js';
 export * from './map.js';
+export * from './memory.js';
 export * from './netns.js';
 export * from './object.js';

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * requests IP PORT CPU PER_SECOND CONNECTIONS MILLISECONDS WARM_MILLISECONDS: HTTP/1.1 requests as independent clients send
+ * requests [-s SOURCES FIRST] [-r] IP PORT CPU PER_SECOND CONNECTIONS MILLISECONDS WARM_MILLISECONDS: HTTP/1.1 requests as independent clients send
  * them: at times that stand before the run begins (exponential gaps, always the same ones), whatever the answers do. What is
  * due while all connections wait for an answer is sent by the first that is free, and its clock runs from when it was due, so
  * that a server that stops is charged for what it held up. Prints {"requests":N,"per_second":R,"mean_us":..,"p50_us":..,
  * "p90_us":..,"p99_us":..,"p999_us":..,"max_us":..,"waited":N} (exact percentiles, nearest rank; waited: found no free
  * connection). The requests of the warm-up are sent and not counted. Ends with an error on any answer that is not a 200.
+ * -s: connections are from SOURCES addresses in turn, 127.1.0.0 + FIRST and those that follow. -r: answers of 429 and 503 are no error;
+ * "refused" says how many came.
  */
 #include "common.h"
 #include "times.h"
@@ -27,7 +29,8 @@ static struct connection {
 	int in_body;
 	char head[HEAD_BYTES_MAX];
 } * all;
-static size_t answered, waited;
+static size_t answered, waited, refused;
+static int may_refuse;
 static uint64_t count_from;
 /* Connections that wait for a request, longest first. */
 static size_t *idle, idle_from, idle_count, connections;
@@ -61,7 +64,9 @@ static int take(struct connection *c, const char *bytes, size_t size)
 			continue;
 		c->head[c->have] = 0;
 		const char *length = strcasestr(c->head, "\r\ncontent-length:");
-		if (strncmp(c->head, "HTTP/1.1 200", 12) || !length) {
+		int is_refusal = may_refuse && (!strncmp(c->head, "HTTP/1.1 429", 12) || !strncmp(c->head, "HTTP/1.1 503", 12));
+		refused += is_refusal && c->due >= count_from;
+		if ((strncmp(c->head, "HTTP/1.1 200", 12) && !is_refusal) || !length) {
 			fprintf(stderr, "not a 200 with a length: %s\n", c->head);
 			exit(1);
 		}
@@ -78,8 +83,20 @@ static int take(struct connection *c, const char *bytes, size_t size)
 
 int main(int argc, char **argv)
 {
+	uint32_t sources = 0, first = 0;
+	if (argc > 3 && !strcmp(argv[1], "-s")) {
+		sources = (uint32_t)number(argv[2], 1, 65536, "SOURCES");
+		first = (uint32_t)number(argv[3], 1, 65536, "FIRST");
+		argv += 3;
+		argc -= 3;
+	}
+	if (argc > 1 && !strcmp(argv[1], "-r")) {
+		may_refuse = 1;
+		argv++;
+		argc--;
+	}
 	if (argc != 8) {
-		fprintf(stderr, "usage: requests IP PORT CPU PER_SECOND CONNECTIONS MILLISECONDS WARM_MILLISECONDS\n");
+		fprintf(stderr, "usage: requests [-s SOURCES FIRST] [-r] IP PORT CPU PER_SECOND CONNECTIONS MILLISECONDS WARM_MILLISECONDS\n");
 		return 2;
 	}
 	struct sockaddr_storage to;
@@ -112,6 +129,9 @@ int main(int argc, char **argv)
 		die("epoll");
 	for (size_t i = 0; i < connections; i++) {
 		all[i].fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f010000 + first + (sources ? (uint32_t)i % sources : 0))};
+		if (sources && bind(all[i].fd, (struct sockaddr *)&from, sizeof(from)))
+			die("bind connection %zu", i);
 		if (all[i].fd < 0 || connect(all[i].fd, (struct sockaddr *)&to, to_length))
 			die("connection %zu to %s port %s", i, argv[1], argv[2]);
 		no_delay(all[i].fd);
@@ -177,6 +197,6 @@ int main(int argc, char **argv)
 	}
 	printf("{\"requests\":%zu,\"per_second\":%.1f,", times_count, (double)times_count / ((double)for_ns / 1e9));
 	print_times();
-	printf(",\"waited\":%zu}\n", waited);
+	printf(",\"waited\":%zu,\"refused\":%zu}\n", waited, refused);
 	return 0;
 }

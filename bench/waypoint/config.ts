@@ -1,6 +1,7 @@
 /** Configuration files of the two bench programs that run Weft's proxy: plain.ts and tunnel.ts. */
 import type { SocketAddress } from '../../src/model/address.js';
 import type { Route } from '../../src/model/route.js';
+import type { ServicePolicy } from '../../src/model/service-policy.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import type { MeshUpdate } from '../../src/state/store.js';
 import type { Svid } from '../../src/tls/svid.js';
@@ -11,9 +12,12 @@ export interface PlainConfig {
   readonly servicePort: number;
   readonly mesh: MeshUpdate;
   readonly routes: readonly Route[];
+  readonly servicePolicies?: readonly ServicePolicy[];
+  /** Each source address is a client with an identity of its own. Otherwise clients have none. */
+  readonly identities?: true;
 }
 
-export interface TunnelConfig extends Omit<PlainConfig, 'servicePort'> {
+export interface TunnelConfig extends Omit<PlainConfig, 'servicePort' | 'servicePolicies' | 'identities'> {
   /** Of the waypoint. */
   readonly svid: Svid;
   /** Applied one after the other, and then from the beginning, one for each SIGUSR2. */

@@ -15,8 +15,10 @@ export const envoyArgs = (configFile: string): string[] => [
   'warning',
 ];
 
-const type = (name: string): { readonly '@type': string } => ({ '@type': `type.googleapis.com/${name}` });
-const endpoint = (port: number): object => ({
+export const type = (name: string): { readonly '@type': string } => ({
+  '@type': `type.googleapis.com/${name}`,
+});
+export const endpoint = (port: number): object => ({
   address: { socket_address: { address: '127.0.0.1', port_value: port } },
 });
 const many = 1_000_000;
@@ -29,7 +31,7 @@ const breakers = {
     ],
   },
 };
-const cluster = (name: string, to: object): object => ({
+export const cluster = (name: string, to: object): object => ({
   name,
   type: 'STATIC',
   connect_timeout: '5s',
@@ -83,15 +85,17 @@ const routeConfig = (routes: number): object => ({
   ],
 });
 
-const router = {
+export const router = {
   name: 'envoy.filters.http.router',
   typed_config: {
     ...type('envoy.extensions.filters.http.router.v3.Router'),
     suppress_envoy_headers: true,
   },
 };
-const managerType = type('envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager');
-const chain = (typed: object, name = 'http_connection_manager'): object => ({
+export const managerType = type(
+  'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
+);
+export const chain = (typed: object, name = 'http_connection_manager'): object => ({
   filters: [{ name: `envoy.filters.network.${name}`, typed_config: typed }],
 });
 const manager = (routes: number, further: object): object => ({

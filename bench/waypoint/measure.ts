@@ -27,11 +27,12 @@ export const manyConnections = 1000;
 export const othersMax = 0.05;
 const slackMs = 30_000;
 
-/** Each connection sends its next request when the response has arrived. */
+/** Each connection sends its next request when the response has arrived. `keys`: values of x-user, which the requests have in turn. */
 export async function closedLoop(
   { name, port }: Target,
   connections: number,
   seconds: number,
+  keys?: number,
 ): Promise<{ readonly requests: number; readonly perSecond: number }> {
   const result = await runJson(
     undefined,
@@ -45,6 +46,7 @@ export async function closedLoop(
       `-d${seconds}s`,
       `-s${join(dirname(distRoot), 'bench', 'waypoint', 'load.lua')}`,
       `http://127.0.0.1:${port}/`,
+      ...(keys === undefined ? [] : ['--', String(keys)]),
     ],
     seconds * 1000 + slackMs,
   );
@@ -54,18 +56,20 @@ export async function closedLoop(
   return { requests, perSecond: (requests * 1e6) / numberAt(result, 'us') };
 }
 
-/** Sends requests at fixed times. */
+/** Sends requests at fixed times. `flags`: of bench/load/requests.c. */
 export const openLoop = (
   { port }: Target,
   perSecond: number,
   connections: number,
   seconds: number,
   warmMs = openWarmMs,
+  flags: readonly string[] = [],
 ): Promise<unknown> =>
   runJson(
     undefined,
     loadProgram('requests'),
     [
+      ...flags,
       '127.0.0.1',
       String(port),
       String(cpuOf.client),
@@ -77,14 +81,14 @@ export const openLoop = (
     seconds * 1000 + warmMs + slackMs,
   );
 
-export function closedTask(connections: number, seconds: number): Task<Path, Target> {
+export function closedTask(connections: number, seconds: number, keys?: number): Task<Path, Target> {
   return {
     name: `${connections} connections`,
     measure: async (_path, target) => {
       const pids = target.pid === undefined ? [] : [target.pid];
       const beganMs = performance.now();
       const [[[{ requests, perSecond }, spent], busy], loadBusy] = await busyWhile(cpuOf.client, () =>
-        busyWhile(cpuOf.server, () => spentBy(pids, () => closedLoop(target, connections, seconds))),
+        busyWhile(cpuOf.server, () => spentBy(pids, () => closedLoop(target, connections, seconds, keys))),
       );
       const own = (spent.processSeconds * 1000) / (performance.now() - beganMs);
       return {

@@ -17,15 +17,33 @@ export interface PlainTargetOptions {
   readonly nodeFlags: readonly string[];
 }
 
+export type ProxyKind = 'weft' | 'envoy';
+
 /** A proxy that is not started yet. */
-export function plainTarget(
+export const plainTarget = (
+  options: PlainTargetOptions,
+  name: string,
+  kind: ProxyKind,
+  scene: Scene,
+): Target =>
+  configuredTarget(
+    options,
+    name,
+    kind,
+    scene.listen,
+    kind === 'weft' ? weftConfig(scene) : envoyConfig(scene),
+  );
+
+/** The same with the text of its configuration file. @param listen the port that it says */
+export function configuredTarget(
   { servers, dir, envoy, nodeFlags }: PlainTargetOptions,
   name: string,
-  kind: 'weft' | 'envoy',
-  scene: Scene,
+  kind: ProxyKind,
+  listen: number,
+  config: string,
 ): Target {
   const file = join(dir, `${name}.json`);
-  writeFileSync(file, kind === 'weft' ? weftConfig(scene) : envoyConfig(scene));
+  writeFileSync(file, config);
   const command =
     kind === 'weft'
       ? [
@@ -37,6 +55,6 @@ export function plainTarget(
         ]
       : ['path' in envoy ? envoy.path : '', ...envoyArgs(file)];
   const start = (): Promise<number> =>
-    servers.start(undefined, scene.listen, 'taskset', ['-c', String(cpuOf.server), ...command]);
-  return { name, port: scene.listen, start };
+    servers.start(undefined, listen, 'taskset', ['-c', String(cpuOf.server), ...command]);
+  return { name, port: listen, start };
 }

@@ -10,6 +10,7 @@ import { FairLimit } from '../../src/base/fair-limit.js';
 import { InjectedFaults } from '../../src/waypoint/filters/injected-faults.js';
 import { RateLimits } from '../../src/waypoint/rate-limit/rate-limits.js';
 import type { SocketAddress } from '../../src/model/address.js';
+import { parseSpiffeId, type SpiffeId } from '../../src/model/identity.js';
 import { clientOf } from '../../src/waypoint/listener/client.js';
 import { serveConnection } from '../../src/waypoint/listener/connection.js';
 import type { ConnectionContext } from '../../src/waypoint/worker/context.js';
@@ -21,6 +22,7 @@ import { WaypointState } from '../../src/waypoint/state/waypoint-state.js';
 import { WaypointMetrics } from '../../src/waypoint/telemetry/metrics.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
+import { namespace, trustDomain } from './identities.js';
 import { parseWeftConfig, type PlainConfig } from './config.js';
 
 const config = parseWeftConfig(readFileSync(process.argv[2] ?? '', 'utf8')) as PlainConfig;
@@ -30,7 +32,11 @@ const waypoint = { kind: 'hostname', service: config.service, hbonePort: 15008 }
 const services = (config.mesh.services ?? []).map((one) =>
   one.key === config.service ? { ...one, waypoint } : one,
 );
-state.apply({ mesh: { ...config.mesh, services }, routes: config.routes });
+state.apply({
+  mesh: { ...config.mesh, services },
+  routes: config.routes,
+  servicePolicies: config.servicePolicies ?? [],
+});
 const metrics = new WaypointMetrics(() => state.view);
 const dial: Dial = ({ target }) => connect(target, defaultLimits.connectTimeoutMsMax);
 const context: ConnectionContext = {
@@ -55,12 +61,15 @@ const context: ConnectionContext = {
   onRelay: () => undefined,
   onAction: () => undefined,
 };
+/** The identity of the client at an address: how limits of one client find it without certificates. */
+const identityOf = (ip: string): SpiffeId | undefined =>
+  config.identities && parseSpiffeId(`spiffe://${trustDomain}/ns/${namespace}/sa/at-${ip}`);
 const service = state.view.service(config.service);
 if (!service) throw new Error(`${config.service} is not in the configuration`);
 net
   .createServer({ noDelay: true }, (socket) => {
     const address = { ip: socket.remoteAddress as SocketAddress['ip'], port: socket.remotePort ?? 0 };
-    const served = serveConnection(context, () => socket, clientOf(undefined, address), {
+    const served = serveConnection(context, () => socket, clientOf(identityOf(address.ip), address), {
       kind: 'service',
       service,
       port: config.servicePort,

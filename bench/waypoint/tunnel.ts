@@ -30,6 +30,8 @@ send({
     limits: {},
     mergeSlashes: true,
   },
+  memory: undefined,
+  index: 0,
 });
 send({ type: 'update', update: { mesh, routes } });
 send({ type: 'svid', svid });

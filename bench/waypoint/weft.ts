@@ -11,9 +11,9 @@ import { namespace, trustDomain } from './identities.js';
 import { canary, routePath, shares, type Protocol, type Scene } from './scene.js';
 
 const identity = parseSpiffeId(`spiffe://${trustDomain}/ns/${namespace}/sa/server`);
-const here = parseIp('127.0.0.1');
-const servicePort = 80 as Port;
-const keyOf = (name: string): ServiceKey => `${namespace}/${name}` as ServiceKey;
+export const here = parseIp('127.0.0.1');
+export const servicePort = 80 as Port;
+export const keyOf = (name: string): ServiceKey => `${namespace}/${name}` as ServiceKey;
 const portTo = (targetPort: number, appProtocol: Protocol): PortMapping => ({
   servicePort,
   targetPort: targetPort as Port,
@@ -22,7 +22,14 @@ const portTo = (targetPort: number, appProtocol: Protocol): PortMapping => ({
 
 const uidOf = (name: string): WorkloadUid => `Kubernetes//Pod/${namespace}/${name}` as WorkloadUid;
 
-const workload = (name: 'a' | 'b', port: number, protocol: Protocol, tunnel?: IpAddress): Workload => ({
+/** @param of the Service that has it */
+export const workload = (
+  name: string,
+  port: number,
+  protocol: Protocol,
+  tunnel?: IpAddress,
+  of = name,
+): Workload => ({
   uid: uidOf(name),
   name,
   namespace,
@@ -36,14 +43,14 @@ const workload = (name: 'a' | 'b', port: number, protocol: Protocol, tunnel?: Ip
   policies: [],
   healthy: true,
   hostNetwork: false,
-  services: new Map([[keyOf(name), [portTo(port, protocol)]]]),
+  services: new Map([[keyOf(of), [portTo(port, protocol)]]]),
   workloadName: name,
   workloadType: 'deployment',
   canonicalName: name,
   canonicalRevision: 'v1',
 });
 
-const service = (name: string, ip: string, port: number, protocol: Protocol): Service => ({
+export const service = (name: string, ip: string, port: number, protocol: Protocol): Service => ({
   key: keyOf(name),
   name,
   namespace,

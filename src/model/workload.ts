@@ -58,6 +58,8 @@ export interface Workload {
   readonly canonicalName: string;
   readonly canonicalRevision: string;
   readonly locality?: Locality;
+  /** Share of a Service's requests that it can take, relative to other endpoints (istio.workload.Workload.capacity). Absent: 1. */
+  readonly weight?: number;
   /** Its address is valid only for clients in its own namespace; others reach it through a Service. Absent: for all clients. */
   readonly scope?: 'namespace';
 }

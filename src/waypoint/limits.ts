@@ -108,6 +108,8 @@ export type WaypointLimit =
   | 'pending-requests'
   | 'cluster-requests'
   | 'rate-limit-keys'
+  | 'shared-counts'
+  | 'rate-limit-buckets'
   | 'retry-budget'
   | 'retry-buffer'
   | 'mirrors'

@@ -45,6 +45,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
 
   const workers = new WorkerPool({
     settings: settingsOf(options, trustDomain, self, namespace, name),
+    count: options.workers,
     log,
     // Before the mesh is synced no worker may listen: it would refuse destinations that it serves.
     initial: (): readonly ToWorker[] =>
@@ -106,7 +107,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
     },
   });
 
-  workers.start(options.workers);
+  workers.start();
   certificates.want(new Set([identity]));
   const ticks = setInterval(() => certificates.tick(), certificateTickMs);
   discovery.start();

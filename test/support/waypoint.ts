@@ -25,6 +25,7 @@ import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
+import { standaloneHealth } from '../../src/waypoint/cluster/cluster-health.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import type { Destination } from '../../src/waypoint/listener/destination.js';
 import { key, service, uid, workload } from './mesh.js';
@@ -63,6 +64,8 @@ export interface TestWaypoint {
   readonly detected: string[];
   /** `<feature> <mode> <policy>` */
   readonly actions: string[];
+  /** What outlier detection did: `<port of the endpoint> <result> <kind>`, or `<port> returned`. */
+  readonly outliers: string[];
   /** Refusal reason of each TCP connection; undefined if it was not refused. */
   readonly relayed: (string | undefined)[];
   /** Returns the number of connections and requests that were authorized again. */
@@ -112,7 +115,13 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const actions: string[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
-  const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit));
+  const outliers: string[] = [];
+  const health = standaloneHealth({
+    onDetected: (_at, { target }, kind, result) => keep(outliers, `${target.port} ${result} ${kind}`),
+    onReturned: (_at, { target }) => keep(outliers, `${target.port} returned`),
+    onAction: ({ feature, mode, policy }) => keep(actions, `${feature} ${mode} ${policy}`),
+  });
+  const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit), health);
   const context: ConnectionContext = {
     state,
     clusters,
@@ -169,6 +178,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     mirrored,
     detected,
     actions,
+    outliers,
     destination,
     relayed,
     apply: (update) => {

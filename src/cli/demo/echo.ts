@@ -4,7 +4,8 @@
  *   node echo.js NAME PORT
  *
  * Paths: /status/503 responds with this status. /flaky/KEY/2 responds with 503 twice per KEY, then with 200. /slow/500 waits this
- * many ms. /drip sends a byte per second. Every other path responds with 200. gRPC: every method echoes its message. The trailer
+ * many ms. /drip sends a byte per second. /fail-at/NAME responds with 500 if the application has this name. /seen responds with the number of
+ * requests so far, by path. Every other path responds with 200. gRPC: every method echoes its message. The trailer
  * `served-by` has the name, and `seen-x-set` has the request header `x-set`.
  */
 import http from 'node:http';
@@ -13,6 +14,9 @@ import net from 'node:net';
 
 const [name = 'echo', port = '8080'] = process.argv.slice(2);
 const failures = new Map<string, number>();
+/** Requests so far, by path without its query. */
+const counts = new Map<string, number>();
+const countsMax = 1_000;
 
 interface Seen {
   readonly method: string;
@@ -24,7 +28,13 @@ interface Seen {
 type Answer = (status: number, body: string) => void;
 
 function answer({ method, path, headers, version, peer }: Seen, body: string, reply: Answer): void {
-  const [, word, first = '', second = ''] = (path.split('?')[0] ?? '').split('/');
+  const [plain = ''] = path.split('?');
+  const [, word, first = '', second = ''] = plain.split('/');
+  if (word === 'seen') {
+    reply(200, `${JSON.stringify(Object.fromEntries(counts))}\n`);
+    return;
+  }
+  if (counts.size < countsMax || counts.has(plain)) counts.set(plain, (counts.get(plain) ?? 0) + 1);
   const shown = Object.fromEntries(Object.entries(headers).filter(([key]) => !key.startsWith(':')));
   const text = `${JSON.stringify({ pod: name, method, path, version, peer, headers: shown, body: body.slice(0, 4096) })}\n`;
   if (word === 'status') reply(Number(first) || 200, text);
@@ -33,6 +43,7 @@ function answer({ method, path, headers, version, peer }: Seen, body: string, re
     failures.set(first, before + 1);
     reply(before < Number(second) ? 503 : 200, text);
   } else if (word === 'slow') setTimeout(() => reply(200, text), Number(first)).unref();
+  else if (word === 'fail-at') reply(first === name ? 500 : 200, text);
   else reply(200, text);
 }
 

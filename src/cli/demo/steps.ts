@@ -4,7 +4,7 @@ import { enrollmentSteps, ipv6Step, unenrollStep } from './steps/enrollment.js';
 import { operationSteps } from './steps/operations.js';
 import { policySteps } from './steps/policy.js';
 import { sameNodeSteps } from './steps/same-node.js';
-import { waypointGuardSteps } from './steps/waypoint-guard.js';
+import { waypointGuardSteps, waypointUpdateStep } from './steps/waypoint-guard.js';
 import { waypointRouteSteps } from './steps/waypoint-routes.js';
 
 export const steps: readonly Step[] = [
@@ -15,5 +15,6 @@ export const steps: readonly Step[] = [
   ipv6Step,
   ...waypointRouteSteps,
   ...waypointGuardSteps,
+  waypointUpdateStep,
   unenrollStep,
 ];

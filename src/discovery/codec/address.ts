@@ -145,6 +145,7 @@ export function encodeWorkload(w: Workload): Uint8Array {
       [...w.services].map(([key, ports]) => [key, { ports: ports.map(encodePort) }]),
     ),
     networkMode: w.hostNetwork ? pb.NetworkMode.HOST_NETWORK : pb.NetworkMode.STANDARD,
+    capacity: w.weight,
     extensions: isScoped ? [encodeScope(w.addresses)] : [],
   });
   return pb.Address.encode({ type: { $case: 'workload', value } }).finish();
@@ -161,6 +162,10 @@ function decodeHostNetwork(mode: pb.NetworkMode): boolean {
   if (mode === pb.NetworkMode.STANDARD) return false;
   throw new Error(`network mode ${mode} is not known`);
 }
+
+/** Balancers need weights of a bounded ratio. An endpoint without requests is no endpoint, so 0 counts as 1. */
+const weightMax = 1000;
+const weightOf = (capacity: number): number => Math.min(weightMax, Math.max(1, capacity));
 
 function decodeWorkload(message: pb.Workload): Workload {
   const scope = decodeScope(message.extensions);
@@ -186,6 +191,7 @@ function decodeWorkload(message: pb.Workload): Workload {
     workloadName: message.workloadName || name,
     workloadType: workloadTypeNames.get(message.workloadType) ?? 'pod',
     ...(message.locality ? { locality: message.locality } : {}),
+    ...(message.capacity === undefined ? {} : { weight: weightOf(message.capacity) }),
     ...(scope?.namespaceOnly ? { scope: 'namespace' as const } : {}),
   };
 }

@@ -117,7 +117,7 @@ export const tcpCheckShape: Shape = { name: 'TcpCheck', fields: { 1: ['send'], 2
 
 export const retryPolicyShape: Shape = { name: 'RetryPolicy', fields: { 1: ['condition_kind', 'values'], 2: ['codes'], 3: ['grpc_codes'], 4: ['attempts'], 5: ['per_try_timeout_ms'], 6: ['backoff_base_ms'], 7: ['backoff_ms_max'], 8: ['retry_after_ms_max'], 9: ['unsafe_methods'], 10: ['hedge'], 11: ['dry_run'] } };
 
-export const timeoutsShape: Shape = { name: 'Timeouts', fields: { 1: ['request_ms'], 2: ['connect_ms'], 3: ['connection_idle_ms'], 4: ['stream_ms_max'], 5: ['tcp_idle_ms'] } };
+export const timeoutsShape: Shape = { name: 'Timeouts', fields: { 1: ['request_ms'], 2: ['connect_ms'], 3: ['connection_idle_ms'], 4: ['stream_ms_max'], 5: ['tcp_idle_ms'], 6: ['dry_run'] } };
 
 export const settingOriginShape: Shape = { name: 'SettingOrigin', fields: { 1: ['setting'], 2: ['object'] } };
 

@@ -550,7 +550,11 @@ export interface Timeouts {
     | number
     | undefined;
   /** TCP: time without a byte. */
-  readonly tcpIdleMs?: number | undefined;
+  readonly tcpIdleMs?:
+    | number
+    | undefined;
+  /** Timeouts of requests are counted and not enforced. Those of connections are left out by the control plane. */
+  readonly dryRun: boolean;
 }
 
 export interface SettingOrigin {
@@ -5908,7 +5912,7 @@ export const RetryPolicy: MessageFns<RetryPolicy> = {
 };
 
 function createBaseTimeouts(): Timeouts {
-  return {};
+  return { dryRun: false };
 }
 
 export const Timeouts: MessageFns<Timeouts> = {
@@ -5927,6 +5931,9 @@ export const Timeouts: MessageFns<Timeouts> = {
     }
     if (message.tcpIdleMs !== undefined) {
       writer.uint32(40).uint64(message.tcpIdleMs);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(48).bool(message.dryRun);
     }
     return writer;
   },
@@ -5984,6 +5991,14 @@ export const Timeouts: MessageFns<Timeouts> = {
             message.tcpIdleMs = longToNumber(reader.uint64());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6006,6 +6021,7 @@ export const Timeouts: MessageFns<Timeouts> = {
     message.connectionIdleMs = object.connectionIdleMs ?? undefined;
     message.streamMsMax = object.streamMsMax ?? undefined;
     message.tcpIdleMs = object.tcpIdleMs ?? undefined;
+    message.dryRun = object.dryRun ?? false;
     return message;
   },
 };

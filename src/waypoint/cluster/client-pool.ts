@@ -4,6 +4,7 @@ import { errorText, WeftError } from '../../base/errors.js';
 import { isEndpointFailure } from '../../hbone/endpoint-failure.js';
 import type { UpstreamFailure } from '../http/http-stream.js';
 import type { WaypointLimits } from '../limits.js';
+import { causedAction } from './caused-action.js';
 import { PendingQueue, type Acquired, type Pending } from './pending-queue.js';
 
 export type PoolLimit = 'pending-requests' | 'upstream-connections';
@@ -130,7 +131,8 @@ const pendingFull = 'limit of requests that wait for a connection reached';
 /** A failure that the endpoint did not cause keeps its own code in the request's record. */
 function connectFailure(error: unknown): UpstreamFailure {
   const why = errorText(error);
-  return error instanceof WeftError && !isEndpointFailure(error)
-    ? { kind: 'connect', why, code: error.code }
-    : { kind: 'connect', why };
+  if (error instanceof WeftError && !isEndpointFailure(error))
+    return { kind: 'connect', why, code: error.code };
+  const action = causedAction(error);
+  return { kind: 'connect', why, ...(action ? { action } : {}) };
 }

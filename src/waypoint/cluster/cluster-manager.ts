@@ -11,9 +11,11 @@ import type { WaypointState } from '../state/waypoint-state.js';
 import { assignmentOfWorkload, type Assignment } from './assignment.js';
 import type { ClientPool } from './client-pool.js';
 import { Cluster } from './cluster.js';
+import { standaloneHealth, type HealthContext } from './cluster-health.js';
 import type { Dial, PoolContext } from './connection-pool.js';
 import type { Endpoint } from './endpoint.js';
 import { clusterPolicyOf } from './policy.js';
+import type { HealthChange } from './shared-health.js';
 
 const sweepMs = 1_000;
 /** Clusters of dialed workloads from which idle ones are forgotten at once. Clients choose how many there are. */
@@ -44,9 +46,10 @@ export class ClusterManager {
     dial: Dial,
     private readonly limits: WaypointLimits,
     onOverflow: PoolContext['onOverflow'],
+    private readonly health: HealthContext = standaloneHealth(),
   ) {
     const onForgotten = (endpoint: Endpoint): void => state.policies.forgetEndpoint(endpoint);
-    this.#context = { dial, limits, pools: this.#pools, isDraining: false, onOverflow, onForgotten };
+    this.#context = { dial, limits, pools: this.#pools, isDraining: false, onOverflow, onForgotten, health };
     this.#timer = setInterval(() => this.#sweep(), sweepMs);
     this.#timer.unref();
   }
@@ -66,6 +69,12 @@ export class ClusterManager {
     known.usedAt = this.#sweeps;
     if (known.version !== this.state.version) this.#compareWorkload(known, workload, { ip, port });
     return known;
+  }
+
+  /** Another worker of the waypoint changed its mind about an endpoint. */
+  applyHealth(change: HealthChange): void {
+    this.health.shared.apply(change);
+    this.#services.get(change.service)?.get(change.port)?.health.apply(change);
   }
 
   /** Number of connections to endpoints: open, or being opened. */
@@ -95,6 +104,7 @@ export class ClusterManager {
   /** Closes idle connections, also those that requests leave from now on. */
   drain(): void {
     clearInterval(this.#timer);
+    this.health.timer.close();
     this.#context.isDraining = true;
     for (const pool of this.#pools) pool.drain();
   }

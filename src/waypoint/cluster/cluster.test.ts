@@ -4,9 +4,10 @@ import { workload } from '../../../test/support/mesh.js';
 import { parseIp } from '../../model/address.js';
 import { defaultLimits } from '../limits.js';
 import type { Assignment } from './assignment.js';
-import { LeastRequest, Random, RoundRobin, type Balancer } from './balancer.js';
+import { balancersOf } from './balancer/new-balancer.js';
 import { Cluster, type Excluded } from './cluster.js';
-import { Endpoint, type EndpointConfig } from './endpoint.js';
+import { standaloneHealth } from './cluster-health.js';
+import type { Endpoint, EndpointConfig } from './endpoint.js';
 import { defaultPolicy } from './policy.js';
 
 const configOf = (name: string): EndpointConfig => ({
@@ -24,6 +25,7 @@ function clusterOf(...levels: string[]) {
     isDraining: false,
     onOverflow: () => undefined,
     onForgotten: () => undefined,
+    health: standaloneHealth(),
   });
   const assign = (...now: string[]): void =>
     cluster.update(now.map((names) => [...names].map(configOf)) satisfies Assignment);
@@ -196,49 +198,12 @@ test('outcomes are counted by endpoint', () => {
   assert.equal(at('b').counts.success, 0);
 });
 
-/** How often each of the endpoints is chosen. `weigh`: changes their requests under way. */
-function shares(
-  balancer: Balancer,
-  names: string,
-  turns: number,
-  weigh?: (all: Endpoint[]) => void,
-): number[] {
-  const all = [...names].map((name) => new Endpoint(configOf(name)));
-  weigh?.(all);
-  const counts = new Map<Endpoint, number>();
-  for (let i = 0; i < turns; i++) {
-    const one = balancer.choose(all, undefined);
-    assert.ok(one);
-    counts.set(one, (counts.get(one) ?? 0) + 1);
-  }
-  assert.equal(balancer.choose([], undefined), undefined);
-  return all.map((one) => counts.get(one) ?? 0);
-}
-
-test('balancers: round robin takes turns, random and least request are even, least request avoids the busy', () => {
-  assert.deepEqual(shares(new RoundRobin(), 'abc', 300), [100, 100, 100]);
-  for (const balancer of [new Random(), new LeastRequest()])
-    for (const share of shares(balancer, 'abcd', 40_000))
-      assert.ok(Math.abs(share - 10_000) < 600, `${share}`);
-  const [busy = 0, ...others] = shares(new LeastRequest(), 'abcd', 16_000, ([first]) => {
-    if (first) first.active = 9;
-  });
-  // It is chosen only if both choices are this endpoint: 1 of 16.
-  assert.ok(Math.abs(busy - 1_000) < 200, `${busy}`);
-  for (const share of others) assert.ok(Math.abs(share - 5_000) < 400, `${share}`);
-  let turn = 0;
-  const fixed = new LeastRequest(() => [0, 0.9][turn++ % 2] ?? 0);
-  assert.deepEqual(
-    shares(fixed, 'ab', 5, ([first]) => {
-      if (first) first.active = 9;
-    }),
-    [0, 5],
-  );
-});
-
 test('another balancer is used from the next pick on', () => {
   const { cluster } = clusterOf('abc');
-  cluster.configure({ ...defaultPolicy, balancer: 'round-robin' });
+  cluster.configure({
+    ...defaultPolicy,
+    balancers: balancersOf({ kind: { $case: 'roundRobin', value: {} } }),
+  });
   const picks = Array.from({ length: 6 }, () => cluster.pick());
   assert.equal(new Set(picks.slice(0, 3)).size, 3);
   assert.deepEqual(picks.slice(3), picks.slice(0, 3));

@@ -6,23 +6,20 @@ import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
 import type { ServicePolicy } from '../../model/service-policy.js';
 import type { Client } from '../listener/client.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import type { Assignment } from './assignment.js';
-import { newBalancer, type Balancer } from './balancer.js';
 import { ConnectionPool, type PoolContext } from './connection-pool.js';
 import { Endpoint, endpointKey, type EndpointConfig } from './endpoint.js';
-import { isEjected, observeConnect } from './endpoint-health.js';
+import { ClusterHealth } from './cluster-health.js';
+import { isEjected } from './endpoint-health.js';
 import type { HttpVersion } from './http-version.js';
-import type { Outcome } from './outcome.js';
+import { countOutcome, type Outcome } from './outcome.js';
+import { Levels, type Excluded } from './levels.js';
 import type { Acquired, Pending } from './pending-queue.js';
 import { defaultPolicy, type ClusterPolicy } from './policy.js';
 import { RetryBudget } from './retry-budget.js';
 
-/** Endpoints that a request has tried. */
-export interface Excluded {
-  readonly endpoints: ReadonlySet<Endpoint>;
-  /** Whether one of these may be picked if there is no other endpoint. */
-  readonly mayRepeat: boolean;
-}
+export type { Excluded } from './levels.js';
 
 export interface PickOptions {
   readonly excluded?: Excluded | undefined;
@@ -30,7 +27,7 @@ export interface PickOptions {
   readonly hash?: number | undefined;
 }
 
-/** Why no endpoint was picked. `none`: the cluster has no endpoint. `excluded`: the request has tried all of them. */
+/** Why no endpoint was picked. `none`: the cluster has no usable endpoint. `excluded`: the request has tried all of them. */
 export type NoEndpoint = 'none' | 'excluded';
 
 const nothingExcluded: PickOptions = {};
@@ -38,19 +35,15 @@ const nothingExcluded: PickOptions = {};
 export class Cluster {
   #assignment: Assignment | undefined;
   #byKey = new Map<string, Endpoint>();
-  /** By priority: the nearest first. No level is empty. */
-  #levels: readonly (readonly Endpoint[])[] = [];
+  readonly #levels = new Levels(defaultPolicy.balancers);
   /** Removed endpoints that still have requests or connections. */
   readonly #draining = new Set<Endpoint>();
   /** Made with the first connection: clients can make a cluster of each port of each pod, and most of them stay unused. */
   #connections: ConnectionPool | undefined;
   #policy: ClusterPolicy = defaultPolicy;
-  #balancer: Balancer = newBalancer(defaultPolicy.balancer);
   #retries = new RetryBudget(defaultPolicy.retryBudget);
   /** Requests and relayed connections under way, of all endpoints. */
   #active = 0;
-  /** No endpoint is ejected from this time on. */
-  #ejectionsEndMs = 0;
   /** The mesh state by which the endpoints were assigned (ClusterManager). */
   version = -1;
   isClosed = false;
@@ -58,6 +51,7 @@ export class Cluster {
   settings: ServicePolicy | undefined;
   /** When the cluster was last asked for, by the manager's count of sweeps. */
   usedAt = 0;
+  readonly health: ClusterHealth;
 
   constructor(
     /** `outbound|PORT||HOST`, as Istio names clusters. */
@@ -65,7 +59,9 @@ export class Cluster {
     private readonly context: PoolContext,
     /** Compares the endpoints with the mesh state. */
     private readonly refresh: () => unknown = () => undefined,
-  ) {}
+  ) {
+    this.health = new ClusterHealth(name, context.health, () => this.#levels.changed());
+  }
 
   get #pool(): ConnectionPool {
     return (this.#connections ??= new ConnectionPool(
@@ -81,9 +77,9 @@ export class Cluster {
     return this.#connections?.isEmpty(endpoint) === false;
   }
 
-  /** The endpoints that requests go to now: those of the nearest level. */
+  /** The endpoints that requests may go to (Levels.reachable). */
   get endpoints(): readonly Endpoint[] {
-    return this.#levels[0] ?? none;
+    return this.#levels.reachable;
   }
 
   /** Requests and relayed connections under way. */
@@ -113,13 +109,17 @@ export class Cluster {
         const endpoint = known && isSame(known, config) ? known : this.#revive(key, config);
         endpoint.workload = config.workload;
         endpoint.priority = priority;
+        endpoint.weight = config.workload.weight ?? 1;
+        // The endpoints that the cluster begins with are no newer than others.
+        if (endpoint !== known && before.size > 0) endpoint.warmingSinceMs = performance.now();
         after.set(key, endpoint);
         level.push(endpoint);
       }
       if (level.length > 0) levels.push(level);
     }
     this.#byKey = after;
-    this.#levels = levels;
+    this.#levels.update(levels);
+    this.health.update(after);
     for (const [key, endpoint] of before) if (after.get(key) !== endpoint) this.#drain(endpoint);
     this.forgetDrained();
   }
@@ -127,26 +127,25 @@ export class Cluster {
   /** Applies another policy. Counts and connections stay. @param settings the Service's settings that it was made of */
   configure(policy: ClusterPolicy, settings?: ServicePolicy): void {
     this.settings = settings;
-    if (policy.balancer !== this.#policy.balancer) this.#balancer = newBalancer(policy.balancer);
+    this.#levels.configure(policy.balancers, policy.failover);
     if (this.#connections) this.#connections.pendingRequestsMax = policy.pendingRequestsMax;
     this.#retries = this.#retries.with(policy.retryBudget);
+    this.health.configure(settings);
     this.#policy = policy;
   }
 
   /**
-   * Picks the endpoint for an attempt, among the best that there are: endpoints that are not ejected and were not tried; those that were
-   * tried; those that are ejected. If all are ejected, those with the fewest failures are picked from: the last endpoint stays.
+   * Picks the endpoint for an attempt: one that may be used and was not tried, if there is any. If all are ejected, those with the fewest
+   * failures are picked from: the last endpoint stays. With a locality policy, see Levels.
    */
   pick({ excluded, hash }: PickOptions = nothingExcluded): Endpoint | NoEndpoint {
-    const eligible = this.#eligible(excluded);
-    return this.#balancer.choose(eligible, hash) ?? (this.endpoints.length > 0 ? 'excluded' : 'none');
+    const endpoint = this.#levels.pick(hash, excluded);
+    return endpoint ?? (excluded && this.endpoints.length > 0 ? 'excluded' : 'none');
   }
 
   /** Whether `pick` would return an endpoint that the request has not tried. */
   hasOther(excluded: Excluded): boolean {
-    // All eligible endpoints have the same rank, so either all of them were tried, or none.
-    const [first] = this.#eligible(excluded);
-    return first !== undefined && !excluded.endpoints.has(first);
+    return this.#levels.hasOther(excluded);
   }
 
   /**
@@ -174,29 +173,11 @@ export class Cluster {
     this.#retries.release();
   }
 
-  /** Reports how an attempt ended. `latencyMs`: from its begin to its outcome. */
-  report(endpoint: Endpoint, outcome: Outcome, latencyMs: number): void {
-    const { counts } = endpoint;
-    switch (outcome) {
-      case 'connected':
-        counts.connected++;
-        return this.#observe(endpoint, true, latencyMs);
-      case 'connect-failed':
-        counts.connectFailed++;
-        return this.#observe(endpoint, false, latencyMs);
-      case 'overflow':
-        counts.overflow++;
-        return;
-      case 'reset':
-        counts.reset++;
-        return;
-      case 'timeout':
-        counts.timeout++;
-        return;
-      default:
-        if (outcome < 500) counts.success++;
-        else counts.error++;
-    }
+  /** Reports how an attempt ended. `latencyMs`: from its begin to its outcome. Returns what outlier detection did about it. */
+  report(endpoint: Endpoint, outcome: Outcome, latencyMs: number): TrafficAction | undefined {
+    this.#policy.balancers.observe?.(endpoint, outcome, latencyMs);
+    countOutcome(endpoint.counts, outcome);
+    return this.health.report(endpoint, outcome, latencyMs);
   }
 
   /** Gets a connection for one request (ClientPool.acquire). */
@@ -211,18 +192,22 @@ export class Cluster {
   }
 
   /** Opens a connection that only the caller uses (ConnectionPool.dial). */
-  dial(endpoint: Endpoint, client: Client): Promise<Duplex> {
-    return this.#pool.dial(endpoint, client);
+  async dial(endpoint: Endpoint, client: Client): Promise<Duplex> {
+    const stream = await this.#pool.dial(endpoint, client);
+    this.report(endpoint, 'relayed', 0);
+    return stream;
   }
 
   /** The cluster gets no more requests: its endpoints drain. */
   close(): void {
     this.isClosed = true;
+    this.health.close();
     this.update([]);
   }
 
   /** The cluster is idle and is dropped. */
   forget(): void {
+    this.health.close();
     for (const endpoint of this.#byKey.values()) this.context.onForgotten(endpoint);
   }
 
@@ -250,13 +235,27 @@ export class Cluster {
   /** The cluster's state, for people: as JSON. */
   dump(): object {
     const nowMs = performance.now();
-    const endpoints = [...this.#levels.flat(), ...this.#draining];
+    this.#levels.refresh();
+    const levels = this.#levels.all;
+    const endpoints = [...levels.flatMap(({ members }) => members), ...this.#draining];
+    const { balancers, failover, requestsMax, ...policy } = this.#policy;
     return {
       name: this.name,
-      policy: { ...this.#policy, requestsMax: finite(this.#policy.requestsMax) },
+      policy: {
+        ...policy,
+        balancer: balancers.kind,
+        ...(failover && { failover }),
+        requestsMax: finite(requestsMax),
+      },
       active: this.#active,
       pending: this.waiting,
       retries: this.#retries.active,
+      levels: levels.map(({ members, healthy, load, isPanicking }) => ({
+        endpoints: members.length,
+        healthy,
+        loadPercent: load,
+        panic: isPanicking,
+      })),
       endpoints: endpoints.map((endpoint) => ({
         address: endpoint.target.ip,
         port: endpoint.target.port,
@@ -265,27 +264,13 @@ export class Cluster {
         ...(endpoint.workload.locality ? { locality: endpoint.workload.locality } : {}),
         protocol: endpoint.protocol,
         priority: endpoint.priority,
-        state: stateOf(endpoint, nowMs),
-        failures: endpoint.health.failures,
+        weight: endpoint.weight,
+        ...this.health.describe(endpoint, nowMs),
         active: endpoint.active,
         connections: this.#connections?.connections(endpoint) ?? 0,
         counts: endpoint.counts,
       })),
     };
-  }
-
-  #eligible(excluded: Excluded | undefined): readonly Endpoint[] {
-    const { endpoints } = this;
-    // Most of the time no endpoint is ejected, and then nothing is searched.
-    const hasEjected = this.#ejectionsEndMs > 0 && this.#ejectionsEndMs > performance.now();
-    if (!hasEjected && excluded === undefined) return endpoints;
-    return best(endpoints, excluded, hasEjected ? performance.now() : Infinity);
-  }
-
-  #observe(endpoint: Endpoint, connected: boolean, latencyMs: number): void {
-    const nowMs = performance.now();
-    observeConnect(endpoint.health, connected, nowMs - latencyMs, nowMs);
-    this.#ejectionsEndMs = Math.max(this.#ejectionsEndMs, endpoint.health.ejectedUntilMs);
   }
 
   /** A removed endpoint that comes back before it has drained keeps its state and its connections. */
@@ -307,34 +292,10 @@ export class Cluster {
   }
 }
 
-const none: readonly Endpoint[] = [];
-
 /** JSON has no infinity. */
 const finite = (limit: number): number | null => (Number.isFinite(limit) ? limit : null);
-
-function stateOf(endpoint: Endpoint, nowMs: number): string {
-  if (endpoint.isDraining) return 'draining';
-  return isEjected(endpoint.health, nowMs) ? 'ejected' : 'healthy';
-}
 
 /** Connections that were opened to the one may be used for the other: the peer and the way to it are the same. */
 function isSame({ workload: before }: Endpoint, { workload }: EndpointConfig): boolean {
   return before.identity === workload.identity && before.tunnel === workload.tunnel;
-}
-
-/** The endpoints of the best rank. */
-function best(endpoints: readonly Endpoint[], excluded: Excluded | undefined, nowMs: number): Endpoint[] {
-  let found: Endpoint[] = [];
-  let lowest = Infinity;
-  for (const endpoint of endpoints) {
-    const isTried = excluded?.endpoints.has(endpoint) === true;
-    if (isTried && !excluded.mayRepeat) continue;
-    const { health } = endpoint;
-    const rank = (isEjected(health, nowMs) ? 2 * health.failures : 0) + (isTried ? 1 : 0);
-    if (rank > lowest) continue;
-    if (rank < lowest) found = [];
-    lowest = rank;
-    found.push(endpoint);
-  }
-  return found;
 }

@@ -10,6 +10,9 @@ import { isEndpointFailure } from '../../hbone/endpoint-failure.js';
 import { formatSocketAddress } from '../../model/address.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
+import type { HealthContext } from './cluster-health.js';
+import { setCausedAction } from './caused-action.js';
 import type { ClientPool, ClientPoolOptions, PoolLimit } from './client-pool.js';
 import type { Endpoint } from './endpoint.js';
 import { Http1Pool } from './http1-pool.js';
@@ -33,6 +36,7 @@ export interface PoolContext {
   onOverflow(limit: PoolLimit, cluster: string, endpoint: Endpoint): void;
   /** Nothing is left of a removed endpoint. */
   onForgotten(endpoint: Endpoint): void;
+  readonly health: HealthContext;
 }
 
 /** The pools of one client at one endpoint, by HTTP version. */
@@ -51,7 +55,11 @@ export class ConnectionPool {
     private readonly cluster: string,
     private readonly context: PoolContext,
     pendingRequestsMax: number,
-    private readonly report: (endpoint: Endpoint, outcome: Outcome, latencyMs: number) => void,
+    private readonly report: (
+      endpoint: Endpoint,
+      outcome: Outcome,
+      latencyMs: number,
+    ) => TrafficAction | undefined,
     /** Compares the endpoints with the mesh state. */
     private readonly refresh: () => void,
   ) {
@@ -89,7 +97,8 @@ export class ConnectionPool {
       if (!endpoint.via && endpoint.workload.tunnel === 'none') this.#checkUse(endpoint, stream);
       return stream;
     } catch (error) {
-      if (isEndpointFailure(error)) this.report(endpoint, 'connect-failed', performance.now() - beganMs);
+      if (isEndpointFailure(error))
+        setCausedAction(error, this.report(endpoint, 'connect-failed', performance.now() - beganMs));
       throw error;
     }
   }

@@ -11,6 +11,7 @@ import type { SpiffeId } from '../../model/identity.js';
 import { resolveWaypoint, waypointMissing } from '../../state/resolve.js';
 import type { Svid } from '../../tls/svid.js';
 import type { WaypointLimits } from '../limits.js';
+import { waypointClient } from '../listener/client.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 import type { Dial } from './connection-pool.js';
 
@@ -44,7 +45,8 @@ export function createDial(
         authority: formatSocketAddress(target),
         source: 'waypoint',
         headers: {
-          forwarded: `for="${formatSocketAddress(client.address)}"`,
+          // For requests of the waypoint itself the endpoint's node sees this waypoint's identity and address.
+          ...(client === waypointClient ? {} : { forwarded: `for="${formatSocketAddress(client.address)}"` }),
           // Another waypoint authorizes this waypoint's identity and ignores the client that this one acts for.
           ...(client.identity === undefined || via ? {} : { [sourceIdentityHeader]: client.identity }),
         },

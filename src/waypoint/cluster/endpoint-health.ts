@@ -1,6 +1,6 @@
 /**
- * An endpoint's health by its connection attempts: whether it is ejected, and for how long. Only the cluster writes it, by
- * the results that its connection pool reports (cluster.ts).
+ * An endpoint's health: whether it is ejected, and for how long. Only its cluster writes it (cluster-health.ts). Without a policy for
+ * outlier detection it is ejected by its connection attempts, by the rule below.
  */
 
 export interface EndpointHealth {
@@ -10,12 +10,22 @@ export interface EndpointHealth {
   ejectedUntilMs: number;
   /** Time of the last successful connection. */
   connectedMs: number;
+  /** Outlier detection has ejected it. */
+  isOutlier: boolean;
+  /** The health check that it fails; undefined: none. */
+  checkFailure: string | undefined;
 }
 
 const ejectionMsMin = 500;
 const ejectionMsMax = 30_000;
 
-export const newHealth = (): EndpointHealth => ({ failures: 0, ejectedUntilMs: 0, connectedMs: -Infinity });
+export const newHealth = (): EndpointHealth => ({
+  failures: 0,
+  ejectedUntilMs: 0,
+  connectedMs: -Infinity,
+  isOutlier: false,
+  checkFailure: undefined,
+});
 
 /**
  * Records the result of a connection attempt. A failed attempt that began during the ejection belongs to the outage that was already counted;
@@ -39,4 +49,6 @@ export function observeConnect(
   health.ejectedUntilMs = nowMs + Math.min(ejectionMsMax, ejectionMsMin * 2 ** (health.failures - 1));
 }
 
-export const isEjected = (health: EndpointHealth, nowMs: number): boolean => health.ejectedUntilMs > nowMs;
+/** The endpoint is not to get requests while others are healthy. */
+export const isEjected = (health: EndpointHealth, nowMs: number): boolean =>
+  health.isOutlier || health.checkFailure !== undefined || health.ejectedUntilMs > nowMs;

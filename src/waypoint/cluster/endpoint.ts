@@ -36,6 +36,13 @@ export class Endpoint {
   readonly via: WaypointRef | undefined;
   /** 0 is the nearest level (src/state/resolve.ts). */
   priority = 0;
+  /** Share of the requests, in proportion to other endpoints. */
+  weight = 1;
+  /** When slow start began, by the monotonic clock: the endpoint was added to a cluster that had endpoints, or has become healthy. */
+  warmingSinceMs = -Infinity;
+  /** Moving average of its latency, and when it last changed. Only for balancers that observe it. */
+  latencyMs = 0;
+  latencyAtMs = 0;
   /** Requests and relayed connections under way. */
   active = 0;
   /** Removed by an update: its connections are closed after their requests, and no request is sent to it. */

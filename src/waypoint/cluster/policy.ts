@@ -1,10 +1,13 @@
 /** The effective configuration of a cluster, made of the settings of its Service's port. */
 import type { ServicePolicy } from '../../model/service-policy.js';
-import type { BalancerKind } from './balancer.js';
+import { balancersOf, type Balancers } from './balancer/new-balancer.js';
+import type { FailoverConfig } from './priority-load.js';
 import type { RetryBudgetConfig } from './retry-budget.js';
 
 export interface ClusterPolicy {
-  readonly balancer: BalancerKind;
+  readonly balancers: Balancers;
+  /** Undefined: requests go to the nearest level, whatever its health. */
+  readonly failover: FailoverConfig | undefined;
   /** Requests that wait for a connection, in one worker. */
   readonly pendingRequestsMax: number;
   /** Requests under way, in one worker. Infinity: only the waypoint's own limit applies. */
@@ -14,7 +17,8 @@ export interface ClusterPolicy {
 }
 
 export const defaultPolicy: ClusterPolicy = {
-  balancer: 'least-request',
+  balancers: balancersOf(),
+  failover: undefined,
   pendingRequestsMax: 20_000,
   requestsMax: Infinity,
   retryBudget: undefined,
@@ -23,19 +27,14 @@ export const defaultPolicy: ClusterPolicy = {
 /** As Envoy's, where only one of the two fields is set. */
 const budgetDefault: RetryBudgetConfig = { percent: 20, retriesMin: 3 };
 
-const balancers: Readonly<Record<string, BalancerKind>> = {
-  roundRobin: 'round-robin',
-  leastRequest: 'least-request',
-  random: 'random',
-};
-
 /** The policy of a cluster, from the settings of its Service's port. */
 export function clusterPolicyOf(settings: ServicePolicy | undefined): ClusterPolicy {
-  const { loadBalancing, pendingRequestsMax, requestsMax, retryBudgetPercent, retryBudgetMin } =
+  const { loadBalancing, locality, pendingRequestsMax, requestsMax, retryBudgetPercent, retryBudgetMin } =
     settings ?? {};
   const hasBudget = retryBudgetPercent !== undefined || retryBudgetMin !== undefined;
   return {
-    balancer: balancers[loadBalancing?.kind?.$case ?? 'leastRequest'] ?? defaultPolicy.balancer,
+    balancers: loadBalancing ? balancersOf(loadBalancing) : defaultPolicy.balancers,
+    failover: locality,
     pendingRequestsMax: pendingRequestsMax ?? defaultPolicy.pendingRequestsMax,
     requestsMax: requestsMax ?? defaultPolicy.requestsMax,
     retryBudget: hasBudget

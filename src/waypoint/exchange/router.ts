@@ -16,6 +16,8 @@ import { Attempts, type Next } from '../upstream/attempts.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { versionOf, type HttpVersion } from '../cluster/http-version.js';
+import type { Outcome } from '../cluster/outcome.js';
+import { statusOfGrpcHead } from '../http/grpc.js';
 import type { Mirrors } from '../upstream/mirror.js';
 import { executionOf, type FailedAttempt } from '../upstream/retry-policy.js';
 import type { RequestContext } from '../worker/context.js';
@@ -223,7 +225,7 @@ export class Router implements UpstreamListener {
     const nowMs = performance.now();
     this.request.idle.moved(nowMs);
     if (this.#over) return;
-    this.#attempts.report(head.status, nowMs);
+    this.#reportOutcome(this.request.isGrpc ? statusOfGrpcHead(head) : head.status, nowMs);
     // The attempt's timeout keeps running: it bounds the whole response (GEP-1742).
     if (this.#retryForStatus(head.status, hasBody)) return;
     this.#replay.clear();
@@ -235,7 +237,7 @@ export class Router implements UpstreamListener {
     const nowMs = performance.now();
     this.request.idle.moved(nowMs);
     if (this.#over) return;
-    this.#attempts.report(head.status, nowMs);
+    this.#reportOutcome(head.status, nowMs);
     this.#attempts.clearLimit();
     this.#upgraded = true;
     // The client's direction now has its own end.
@@ -277,13 +279,25 @@ export class Router implements UpstreamListener {
 
   /** The request's time is up while an attempt is under way. */
   reportTimeout(): void {
-    this.#attempts.report('timeout', performance.now());
+    this.#reportOutcome(this.#timeoutOutcome, performance.now());
+  }
+
+  /** The client, not the endpoint, may be slow while it still sends its request, and once the response has begun. */
+  get #timeoutOutcome(): Outcome {
+    return this.#requestEnded && !this.#responded ? 'timeout' : 'abandoned';
   }
 
   /** Failures of connections, and limits, are reported by the cluster itself. */
-  #report({ kind }: UpstreamFailure): void {
+  #report({ kind, action }: UpstreamFailure): void {
+    if (action) this.request.info.act(action);
     if (kind === 'connect' || kind === 'overflow') return;
-    this.#attempts.report(kind === 'timeout' ? 'timeout' : 'reset', performance.now());
+    const outcome = kind === 'timeout' ? this.#timeoutOutcome : kind === 'stale' ? 'stale' : 'reset';
+    this.#reportOutcome(outcome, performance.now());
+  }
+
+  #reportOutcome(outcome: Outcome, nowMs: number): void {
+    const action = this.#attempts.report(outcome, nowMs);
+    if (action) this.request.info.act(action);
   }
 
   // --- retries ---------------------------------------------------------------------------------------------------------

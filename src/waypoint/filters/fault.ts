@@ -4,7 +4,7 @@
  * them.
  */
 import type { FaultFilter } from '../../discovery/gen/weft.js';
-import { httpStatusOf } from '../http/grpc.js';
+import { httpStatusOfGrpc } from '../http/grpc.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import { Slot, type FilteredRequest, type FilterKind, type FilterResponse } from './filter.js';
@@ -86,7 +86,10 @@ function abortOf({ name, abort }: FaultFilter): FilterResponse | undefined {
       return { kind: 'reply', reply: reply(abort.value) };
     case 'grpcStatus':
       if (abort.value > 16) throw new Error(`${abort.value} is no status of gRPC`);
-      return { kind: 'reply', reply: { ...reply(httpStatusOf(abort.value)), grpcStatus: abort.value } };
+      return {
+        kind: 'reply',
+        reply: { ...reply(httpStatusOfGrpc(String(abort.value))), grpcStatus: abort.value },
+      };
     case 'reset':
       return abort.value ? { kind: 'reset', reply: reply(0) } : undefined;
   }

@@ -1,4 +1,6 @@
-/** gRPC over HTTP: its content type, and the HTTP statuses of its statuses. */
+/** Detects gRPC by the content type, and reads its statuses. */
+import { headerOf } from './headers.js';
+import type { ResponseHead } from './http-stream.js';
 
 /**
  * True for `application/grpc`: alone, with a message format (`+proto`), or with parameters. gRPC-Web (`application/grpc-web`, `-web-text`) is
@@ -9,13 +11,20 @@ export function isGrpcType(contentType: string | undefined): boolean {
   return contentType !== undefined && /^application\/grpc(?:$|[+; \t])/i.test(contentType);
 }
 
-/**
- * The HTTP status that says the same as a gRPC status, for clients that do not speak gRPC. Source: google/rpc/code.proto, as in Envoy.
- */
-export function httpStatusOf(grpcStatus: number): number {
-  return httpStatuses[grpcStatus] ?? 500;
-}
-const httpStatuses = [
-  ...[200, 499, 500, 400, 504, 404, 409, 403, 429],
-  ...[400, 409, 400, 501, 500, 503, 500, 401],
+/** HTTP statuses that stand for the gRPC statuses 0 to 16, as Envoy counts them (source/common/grpc/status.cc, grpcToHttpStatus). */
+const httpStatuses: readonly number[] = [
+  200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401,
 ];
+
+export function httpStatusOfGrpc(grpcStatus: string): number {
+  return /^[0-9]{1,2}$/.test(grpcStatus) ? (httpStatuses[Number(grpcStatus)] ?? 500) : 500;
+}
+
+/**
+ * The status by which a gRPC response counts for its endpoint: that of its gRPC status, if the head has one. A status in trailers does not
+ * count, as in Envoy.
+ */
+export function statusOfGrpcHead({ status, headers }: ResponseHead): number {
+  const grpcStatus = headerOf(headers, 'grpc-status');
+  return grpcStatus === undefined ? status : httpStatusOfGrpc(grpcStatus);
+}

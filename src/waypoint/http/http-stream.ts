@@ -1,5 +1,6 @@
 /** Interfaces between the client's side and the upstream's side of a request, independent of the HTTP version of either. */
 
+import type { TrafficAction } from '../telemetry/request-record.js';
 import type { Headers } from './headers.js';
 
 export interface RequestHead {
@@ -91,4 +92,6 @@ export interface UpstreamFailure {
   readonly why: string;
   /** A stable code (WEFT_...) if the endpoint did not cause the failure. */
   readonly code?: string;
+  /** What a traffic policy did because of it. */
+  readonly action?: TrafficAction;
 }

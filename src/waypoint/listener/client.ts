@@ -1,5 +1,5 @@
 /** A client: the identity of the tunnel's certificate, and the source address that the client's node reports. */
-import type { SocketAddress } from '../../model/address.js';
+import { parseIp, type SocketAddress } from '../../model/address.js';
 import { workloadIdentityOf, type SpiffeId } from '../../model/identity.js';
 
 export interface Client {
@@ -24,3 +24,10 @@ export function clientOf(identity: SpiffeId | undefined, address: SocketAddress)
     key: `${identity ?? ''} ${address.ip}`,
   };
 }
+
+/** The waypoint itself, as the client of requests of its own: endpoints see the waypoint's certificate and address. */
+export const waypointClient: Client = {
+  ...clientOf(undefined, { ip: parseIp('0.0.0.0'), port: 0 }),
+  key: 'waypoint',
+  name: 'waypoint',
+};

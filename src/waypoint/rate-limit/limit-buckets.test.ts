@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { key } from '../../../test/support/mesh.js';
 import { FairLimit } from '../../base/fair-limit.js';
 import { ownRow, type BucketRow, type BucketRows } from './bucket-rows.js';
 import { rateOf } from './gcra.js';
-import { bucketsPerLimitMax, LimitBuckets } from './limit-buckets.js';
+import { LimitBuckets } from './limit-buckets.js';
+import { bucketsMax, RateLimits } from './rate-limits.js';
 
 const s = 1e9;
 const client = (name: string, group = 'shop') => ({ name, group });
@@ -14,9 +16,10 @@ class SharedRows implements BucketRows {
   readonly held = new Map<BucketRow, number>();
   max = Infinity;
 
-  hold(name: string): BucketRow | undefined {
+  hold(name: string, create = true): BucketRow | undefined {
     let row = this.rows.get(name);
     if (!row) {
+      if (!create) return undefined;
       if (this.rows.size >= this.max) return undefined;
       this.rows.set(name, (row = ownRow()));
     }
@@ -121,17 +124,47 @@ test('a limit leaves room for the limits of other namespaces', () => {
   const all = { rows: new SharedRows(), shares, onShareUsed: () => undefined };
   const rate = rateOf(1, 3_600_000, 1);
   for (let n = 0; n < 16; n++) {
-    const mine = new LimitBuckets(all, `mine-${n}`, 'mallory');
+    const mine = new LimitBuckets(all, `mine-${n}`, 'mallory', 1_000);
     for (let i = 0; i < 1_000; i++) mine.take(`k-${i}`, client('x'), rate, s);
   }
   assert.ok(shares.size < 700);
-  const other = new LimitBuckets(all, 'other', 'shop');
+  const other = new LimitBuckets(all, 'other', 'shop', 1_000);
   for (let i = 0; i < 100; i++) assert.equal(other.take(`k-${i}`, client('x'), rate, s), 0);
 });
 
 test('one client has room for 10 000 keys', () => {
-  const { buckets, refused } = limit({ max: bucketsPerLimitMax });
+  const { buckets, refused } = limit({ max: bucketsMax / 2, all: bucketsMax });
   const rate = rateOf(1, 3_600_000, 1);
   for (let i = 0; i < 10_000; i++) assert.equal(buckets.take(`user-${i}`, client('gateway'), rate, s), 0);
   assert.equal(refused.shares, 0);
+});
+
+test('workers together make no more buckets than one alone, and all use those that any of them made', () => {
+  const rows = new SharedRows();
+  const refused = [0, 0];
+  const workers = refused.map(
+    (_, i) =>
+      new RateLimits(
+        rows,
+        2,
+        () => s,
+        () => refused[i]!++,
+        4_000,
+      ),
+  );
+  const rate = rateOf(1, 3_600_000, 1);
+  const port = { service: key('api'), port: 80 };
+  const [one, two] = workers.map((worker) => worker.of(port, 'p', 'k')) as [LimitBuckets, LimitBuckets];
+  const mallory = client('mallory', 'm');
+  for (let i = 0; i < 5_000; i++) {
+    one.take(`a-${i}`, mallory, rate, s);
+    two.take(`b-${i}`, mallory, rate, s);
+  }
+  // Half of half of the buckets, and one for all further values.
+  assert.ok(rows.rows.size <= 1_002, `${rows.rows.size}`);
+  assert.ok(refused[0]! > 4_000);
+  const size = rows.rows.size;
+  for (let i = 0; i < 500; i++)
+    assert.notEqual(two.take(`a-${i}`, mallory, rate, s), 0, 'known to the other worker');
+  assert.equal(rows.rows.size, size);
 });

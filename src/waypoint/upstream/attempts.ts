@@ -10,6 +10,7 @@ import type { Endpoint } from '../cluster/endpoint.js';
 import type { Outcome } from '../cluster/outcome.js';
 import type { Pending } from '../cluster/pending-queue.js';
 import type { Upstream } from '../http/http-stream.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 
 export type Next =
   /** No further attempt. `flag`: the retry limit is reached (URX), or the cluster's retry budget is used up (UO). */
@@ -92,9 +93,11 @@ export class Attempts {
     return ++this.#serial;
   }
 
-  /** Reports to the cluster how the attempt under way ended. `nowMs`: by the monotonic clock. */
-  report(outcome: Outcome, nowMs: number): void {
-    if (this.endpoint) this.#cluster?.report(this.endpoint, outcome, nowMs - this.#beganMs);
+  /**
+   * Reports to the cluster how the attempt under way ended. Returns what outlier detection did about it. `nowMs`: by the monotonic clock.
+   */
+  report(outcome: Outcome, nowMs: number): TrafficAction | undefined {
+    return this.endpoint && this.#cluster?.report(this.endpoint, outcome, nowMs - this.#beganMs);
   }
 
   isCurrent(serial: number): boolean {

@@ -1,5 +1,6 @@
 /** Messages between the main process and its workers: plain, structured-cloneable data. */
 import type { Svid } from '../../tls/svid.js';
+import type { SharedMemorySettings } from '../shared/shared-memory.js';
 import type { WaypointUpdate } from '../state/waypoint-state.js';
 import type { WaypointLimits } from '../limits.js';
 import type { AccessLogMode } from '../telemetry/access-log.js';
@@ -22,7 +23,16 @@ export interface WorkerSettings {
 }
 
 export type ToWorker =
-  | { readonly type: 'start'; readonly settings: WorkerSettings }
+  /**
+   * `memory`: what the workers share; undefined: there is no other worker. `index`: the worker's own among `memory.workers`. A worker that
+   * replaces a dead one gets its index.
+   */
+  | {
+      readonly type: 'start';
+      readonly settings: WorkerSettings;
+      readonly memory: SharedMemorySettings | undefined;
+      readonly index: number;
+    }
   | { readonly type: 'update'; readonly update: WaypointUpdate }
   | { readonly type: 'svid'; readonly svid: Svid }
   /** `names` false: only metrics whose labels name no pod, principal, policy or route. */

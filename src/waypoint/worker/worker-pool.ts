@@ -3,6 +3,7 @@ import cluster, { type Worker } from 'node:cluster';
 import type { Logger } from 'pino';
 import { errorText } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
+import { sharedMemoryFd, SharedMemory } from '../shared/shared-memory.js';
 import { workerNodeFlags } from './node-flags.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 
@@ -11,8 +12,11 @@ const respawnMs = 200;
 /** Time for a worker to end after the drain timeout of its requests. */
 const drainGraceMs = 2_000;
 
+const reclaimMs = 1_000;
+
 interface LiveWorker {
   readonly worker: Worker;
+  readonly index: number;
   /** The process listens to messages. Messages sent before that are lost. */
   up: boolean;
   listening: boolean;
@@ -22,6 +26,8 @@ interface LiveWorker {
 
 interface WorkerPoolOptions {
   readonly settings: WorkerSettings;
+  /** Number of workers. */
+  readonly count: number;
   readonly log: Logger;
   /** Messages to a new worker after its settings, in order. */
   readonly initial: () => readonly ToWorker[];
@@ -31,19 +37,26 @@ export class WorkerPool {
   readonly #live = new Set<LiveWorker>();
   #stopping = false;
   #calls = 0;
+  readonly #memory: ReturnType<typeof SharedMemory.create>;
 
+  /** Errors: those of SharedMemory.create. */
   constructor(private readonly options: WorkerPoolOptions) {
     // All workers share one listening socket: the kernel gives each connection to a worker that waits in accept.
     cluster.schedulingPolicy = cluster.SCHED_NONE;
+    this.#memory = SharedMemory.create(options.count);
+    const stdio: ('inherit' | 'ipc' | number)[] = ['inherit', 'inherit', 'inherit', 'ipc'];
+    stdio[sharedMemoryFd] = this.#memory.fd;
     // Messages contain maps, which JSON cannot hold.
     cluster.setupPrimary({
+      stdio,
       serialization: 'advanced',
       execArgv: [...workerNodeFlags, ...process.execArgv],
     });
   }
 
-  start(count: number): void {
-    for (let i = 0; i < count; i++) this.#spawn();
+  start(): void {
+    for (let index = 0; index < this.options.count; index++) this.#spawn(index);
+    setInterval(() => this.#memory.reclaim(), reclaimMs).unref();
   }
 
   get size(): number {
@@ -115,11 +128,12 @@ export class WorkerPool {
     for (const { worker } of this.#live) worker.kill('SIGKILL');
   }
 
-  #spawn(): void {
+  #spawn(index: number): void {
     const { log } = this.options;
     const worker = cluster.fork();
     const one: LiveWorker = {
       worker,
+      index,
       up: false,
       listening: false,
       calls: new Map(),
@@ -132,11 +146,12 @@ export class WorkerPool {
     );
     worker.once('exit', (code, signal) => {
       this.#live.delete(one);
+      this.#memory.forgetWorker(index);
       one.drained?.(0);
       if (this.#stopping) return;
       log.error({ code, signal }, 'a worker exited; starting another');
       setTimeout(() => {
-        if (!this.#stopping) this.#spawn();
+        if (!this.#stopping) this.#spawn(index);
       }, respawnMs);
     });
   }
@@ -146,7 +161,7 @@ export class WorkerPool {
     switch (message.type) {
       case 'up':
         one.up = true;
-        send(one, { type: 'start', settings });
+        send(one, { type: 'start', settings, memory: this.#memory.settings, index: one.index });
         for (const next of initial()) send(one, next);
         return;
       case 'listening':

@@ -20,6 +20,8 @@ import { createDial } from '../cluster/dial.js';
 import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
+import { monotonicMs } from '../shared/monotonic.js';
+import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
@@ -32,6 +34,9 @@ import { ClusterManager } from '../cluster/cluster-manager.js';
 
 const idleCheckMs = 1_000;
 const rateLimitSweepMs = 1_000;
+const monotonicNs = (): number => monotonicMs() * 1e6;
+
+type Start = Extract<ToWorker, { type: 'start' }>;
 
 const groupOf = (peer: SpiffeId): string => workloadIdentityOf(peer)?.namespace ?? '';
 const send = (message: FromWorker): void => void process.send?.(message);
@@ -41,6 +46,7 @@ class Worker {
   readonly #metrics: WaypointMetrics;
   readonly #accessLog: AccessLog;
   readonly #tunnels = new TunnelPool();
+  readonly #memory: SharedMemory;
   readonly #rateLimits: RateLimits;
   readonly #faults = new InjectedFaults();
   readonly #clusters: ClusterManager;
@@ -56,16 +62,18 @@ class Worker {
   /** Connections of peers that have presented their certificate; each carries many tunnels. */
   readonly #sessions = new FairLimit(defaultLimits.connectionsMax);
 
-  static async create(settings: WorkerSettings): Promise<Worker> {
+  static async create({ settings, memory, index }: Start): Promise<Worker> {
     // Loaded only if it is used: tracing takes half as much memory as everything else together.
     const tracing =
       settings.tracing && new (await import('../telemetry/tracing.js')).Tracing(settings.tracing);
-    return new Worker(settings, tracing);
+    return new Worker(settings, tracing, memory, index);
   }
 
   private constructor(
     private readonly settings: WorkerSettings,
     tracing: Tracing | undefined,
+    memory: SharedMemorySettings | undefined,
+    index: number,
   ) {
     this.#state = new WaypointState(settings.node, settings.self as ServiceKey);
     this.#metrics = new WaypointMetrics(() => this.#state.view);
@@ -77,13 +85,21 @@ class Worker {
     );
     const limits = { ...defaultLimits, ...settings.limits };
     const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
+    this.#memory = memory
+      ? SharedMemory.open(memory, index, limitReached)
+      : SharedMemory.inMemory(limitReached);
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
     this.#clusters = new ClusterManager(this.#state, dial, limits, (limit, cluster, { workload }) => {
       limitReached(limit);
       this.#metrics.pendingOverflow(cluster, workload.namespace);
     });
     this.#metrics.watchClusters(() => this.#clusters.waiting());
-    this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
+    this.#rateLimits = new RateLimits(
+      this.#memory.buckets,
+      this.#memory.buckets.layout.workers,
+      monotonicNs,
+      () => limitReached('rate-limit-keys'),
+    );
     registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
     registerFaultMetrics(this.#metrics.registry, this.#faults);
     const rateLimitSweeps = setInterval(() => this.#rateLimits.sweep(), rateLimitSweepMs);
@@ -254,7 +270,7 @@ class Worker {
 export function runWorker(): void {
   let worker: Promise<Worker> | undefined;
   process.on('message', (message: ToWorker) => {
-    if (message.type === 'start') worker = Worker.create(message.settings);
+    if (message.type === 'start') worker = Worker.create(message);
     else void worker?.then((made) => made.handle(message));
   });
   // The main process is gone: without its updates the state may be outdated, so nothing may be served by it.

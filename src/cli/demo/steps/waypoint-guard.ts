@@ -125,31 +125,32 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
     },
     summary: (e) => `refused at every address: ${String(e['code'])}, "${String(e['why'])}"`,
   },
-  {
-    name: 'waypoint-rolling-update',
-    title: 'Another replica takes over under load: no request fails',
-    run: async (stage) => {
-      const running = load(`http://${vip}/`);
-      await sleep(1_000);
-      await startWaypoint(stage.testbed, second);
-      // Waits until the node of every client knows the new replica. A rolling update waits in the same way.
-      await until('the new one serves', 30_000, async () => {
-        await ask('weft-web', `http://${vip}/`);
-        return requests(stage, second).length > 0;
-      });
-      await stopWaypoint(stage.testbed, place);
-      await sleep(1_000);
-      const { answered, failures, by } = await running.stop();
-      assert.deepEqual(failures, {});
-      assert.ok(answered > 100, `${answered} answered`);
-      const served = requests(stage, second).length;
-      assert.ok(served > 0, 'the new one has served');
-      assert.equal(stage.testbed.mark(waypointProcess(place)), undefined);
-      for (const file of ['gateway', 'split', 'retry', 'grpc']) stage.remove(`${file}.yaml`);
-      await stopWaypoint(stage.testbed, second);
-      return { answered, failures, by, servedByTheNewOne: served };
-    },
-    summary: (e) =>
-      `${String(e['answered'])} answered, none failed; ${String(e['servedByTheNewOne'])} by the new one`,
-  },
 ];
+
+export const waypointUpdateStep: Step = {
+  name: 'waypoint-rolling-update',
+  title: 'Another replica takes over under load: no request fails',
+  run: async (stage) => {
+    const running = load(`http://${vip}/`);
+    await sleep(1_000);
+    await startWaypoint(stage.testbed, second);
+    // Waits until the node of every client knows the new replica. A rolling update waits in the same way.
+    await until('the new one serves', 30_000, async () => {
+      await ask('weft-web', `http://${vip}/`);
+      return requests(stage, second).length > 0;
+    });
+    await stopWaypoint(stage.testbed, place);
+    await sleep(1_000);
+    const { answered, failures, by } = await running.stop();
+    assert.deepEqual(failures, {});
+    assert.ok(answered > 100, `${answered} answered`);
+    const served = requests(stage, second).length;
+    assert.ok(served > 0, 'the new one has served');
+    assert.equal(stage.testbed.mark(waypointProcess(place)), undefined);
+    for (const file of ['gateway', 'split', 'retry', 'grpc']) stage.remove(`${file}.yaml`);
+    await stopWaypoint(stage.testbed, second);
+    return { answered, failures, by, servedByTheNewOne: served };
+  },
+  summary: (e) =>
+    `${String(e['answered'])} answered, none failed; ${String(e['servedByTheNewOne'])} by the new one`,
+};

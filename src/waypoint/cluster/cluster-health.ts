@@ -1,0 +1,330 @@
+/**
+ * The health of a cluster's endpoints: ejections by their failures, and results of health checks. Without a policy for outlier detection
+ * the waypoint's own rule applies: an endpoint is ejected while connections to it fail (endpoint-health.ts).
+ */
+import { performance } from 'node:perf_hooks';
+import { namespaceOfKey } from '../../model/ownership.js';
+import type { ServicePolicy } from '../../model/service-policy.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
+import { isEjected, observeConnect } from './endpoint-health.js';
+import type { Endpoint } from './endpoint.js';
+import { IntervalTimer, type PeriodicWork } from './interval-timer.js';
+import type { Outcome } from './outcome.js';
+import { OutlierDetector } from './outlier/detector.js';
+import type { EjectionKind, OutlierMonitor } from './outlier/monitor.js';
+import { SharedHealth, type HealthChange } from './shared-health.js';
+
+/** Shorter intervals are raised to this. */
+const intervalMsMin = 100;
+
+/** The cluster that an event is about. */
+export interface HealthPlace {
+  readonly cluster: string;
+  /** Of the Service. */
+  readonly namespace: string;
+  /** `TrafficPolicy shop/api` */
+  readonly policy: string;
+}
+
+/** What outlier detection did. `would`: it is in dry run. `overflow`: too many endpoints are ejected already. */
+export type DetectionResult = 'ejected' | 'would' | 'overflow';
+
+export interface HealthEvents {
+  onDetected(at: HealthPlace, endpoint: Endpoint, kind: EjectionKind, result: DetectionResult): void;
+  /** After `ejected` and `would`. `forMs`: until the endpoint returns. */
+  onEjected(at: HealthPlace, endpoint: Endpoint, kind: EjectionKind, forMs: number, dryRun: boolean): void;
+  onReturned(at: HealthPlace, endpoint: Endpoint, kind: EjectionKind, dryRun: boolean): void;
+  onAction(action: TrafficAction, namespace: string): void;
+  /** Passes a change on to the other workers. */
+  share(change: HealthChange): void;
+}
+
+/** What the clusters of a worker share. */
+export interface HealthContext {
+  readonly timer: IntervalTimer;
+  readonly shared: SharedHealth;
+  readonly events: HealthEvents;
+}
+
+/** Of a worker without others, whose events nobody reads. */
+export const standaloneHealth = (events: Partial<HealthEvents> = {}): HealthContext => ({
+  timer: new IntervalTimer(),
+  shared: new SharedHealth(),
+  events: {
+    onDetected: () => undefined,
+    onEjected: () => undefined,
+    onReturned: () => undefined,
+    onAction: () => undefined,
+    share: () => undefined,
+    ...events,
+  },
+});
+
+export class ClusterHealth implements PeriodicWork {
+  #detector: OutlierDetector<Endpoint> | undefined;
+  #settings: ServicePolicy | undefined;
+  #at: HealthPlace | undefined;
+  #endpoints: ReadonlyMap<string, Endpoint> = new Map();
+  /** The current interval of outlier detection has begun. */
+  #tickedMs = 0;
+
+  constructor(
+    private readonly cluster: string,
+    private readonly context: HealthContext,
+    /** Called when an endpoint may have become usable, or unusable. */
+    private readonly changed: () => void,
+    private readonly random: () => number = Math.random,
+  ) {}
+
+  /** Applies the settings of the Service's port. Ejections and counts stay. */
+  configure(settings: ServicePolicy | undefined): void {
+    this.#settings = settings;
+    const config = settings?.outlierDetection;
+    if (!settings || !config) this.#stop();
+    else {
+      this.#at = {
+        cluster: this.cluster,
+        namespace: namespaceOfKey(settings.service),
+        policy:
+          settings.origins.find(({ setting }) => setting === 'outlierDetection')?.object ?? 'TrafficPolicy',
+      };
+      if (this.#detector) this.#detector.config = config;
+      else this.#start(config);
+      this.#project();
+      // The timer notices a shorter interval. The interval does not begin again, however often the configuration changes.
+      this.context.timer.add(this);
+    }
+    this.#readChecks();
+    this.changed();
+  }
+
+  /** The endpoints of the cluster. Those that were ejected, removed and added again are still ejected. */
+  update(endpoints: ReadonlyMap<string, Endpoint>): void {
+    this.#endpoints = endpoints;
+    const detector = this.#detector;
+    if (detector) {
+      for (const endpoint of detector.monitors.keys())
+        if (endpoints.get(endpoint.key) !== endpoint) detector.remove(endpoint);
+      for (const endpoint of endpoints.values())
+        if (!detector.monitors.has(endpoint)) this.#watch(detector, endpoint);
+    }
+    this.#readChecks();
+    this.changed();
+  }
+
+  /** Number of ejections that this worker decided and that are enforced now. */
+  get ejectedHere(): number {
+    if (!this.#detector || this.#isDryRun) return 0;
+    let count = 0;
+    for (const { ejected, isEjectedElsewhere } of this.#detector.monitors.values())
+      if (ejected && !isEjectedElsewhere) count++;
+    return count;
+  }
+
+  /** Reports how an attempt ended. Returns what outlier detection did about it, for the access log. */
+  report(endpoint: Endpoint, outcome: Outcome, latencyMs: number): TrafficAction | undefined {
+    const isOfConnection = outcome === 'connected' || outcome === 'connect-failed';
+    if (!this.#detector && !isOfConnection) return undefined;
+    const nowMs = performance.now();
+    if (isOfConnection && (!this.#detector || this.#isDryRun)) {
+      const { failures } = endpoint.health;
+      observeConnect(endpoint.health, outcome === 'connected', nowMs - latencyMs, nowMs);
+      if (endpoint.health.failures !== failures) this.changed();
+    }
+    const kind = this.#detector && this.#detect(this.#detector, endpoint, outcome, nowMs);
+    return kind && this.#action;
+  }
+
+  /** The next tick of outlier detection. */
+  get dueMs(): number {
+    return this.#tickedMs + Math.max(intervalMsMin, this.#detector?.config.intervalMs ?? Infinity);
+  }
+
+  run(nowMs: number): void {
+    this.#tickedMs = nowMs;
+    this.#detector?.tick(nowMs);
+  }
+
+  /** Another worker changed its mind about an endpoint. */
+  apply({ endpoint: key, change }: HealthChange): void {
+    const endpoint = this.#endpoints.get(key);
+    if (!endpoint) return;
+    if (change.what === 'checked') return this.#setFailure(endpoint, change.failure);
+    if (change.what === 'ejected')
+      this.#detector?.ejectedElsewhere(endpoint, change.kind, change, performance.now());
+    else this.#detector?.return(endpoint, performance.now());
+  }
+
+  /** A health check of an endpoint succeeded: it returns at once (Envoy: successful_active_health_check_uneject_host). */
+  onCheckSucceeded(endpoint: Endpoint): void {
+    if (endpoint.health.checkFailure !== undefined || this.#isDryRun) return;
+    const monitor = this.#detector?.monitors.get(endpoint);
+    if (!monitor?.ejected) return;
+    this.#detector?.return(endpoint, performance.now());
+    this.#share(endpoint, { what: 'returned' });
+  }
+
+  /** What people are shown of an endpoint. */
+  describe(endpoint: Endpoint, nowMs: number): object {
+    const { health } = endpoint;
+    const monitor = this.#detector?.monitors.get(endpoint);
+    const ejectedForMs = monitor?.ejected
+      ? (this.#detector?.endsMs(monitor) ?? 0) - nowMs
+      : health.ejectedUntilMs - nowMs;
+    return {
+      state: stateOf(endpoint, nowMs),
+      failures: health.failures,
+      ...(health.checkFailure === undefined ? {} : { failedCheck: health.checkFailure }),
+      ...(ejectedForMs > 0 || monitor?.ejected
+        ? { ejectedBecause: monitor?.ejected ?? 'connect_failure', ejectedForMs: Math.round(ejectedForMs) }
+        : {}),
+      ...(monitor?.ejected && this.#isDryRun ? { dryRun: true } : {}),
+      ...(monitor
+        ? {
+            consecutive: {
+              errors: monitor.errors,
+              gatewayErrors: monitor.gatewayErrors,
+              localFailures: monitor.localFailures,
+            },
+          }
+        : {}),
+    };
+  }
+
+  close(): void {
+    this.context.timer.remove(this);
+  }
+
+  get #isDryRun(): boolean {
+    return this.#detector?.config.dryRun === true;
+  }
+
+  get #action(): TrafficAction {
+    return {
+      feature: 'outlier-detection',
+      mode: this.#isDryRun ? 'would' : 'did',
+      policy: this.#at?.policy ?? '',
+    };
+  }
+
+  #start(config: NonNullable<ServicePolicy['outlierDetection']>): void {
+    const { events } = this.context;
+    const detector = (this.#detector = new OutlierDetector<Endpoint>(
+      config,
+      {
+        onDetected: () => undefined,
+        onOverflow: (endpoint, kind) => {
+          if (this.#at) events.onDetected(this.#at, endpoint, kind, 'overflow');
+        },
+        onEjected: (endpoint, kind, forMs, monitor) => this.#onEjected(endpoint, kind, forMs, monitor),
+        onReturned: (endpoint, { ejected, isEjectedElsewhere }) => {
+          endpoint.health.isOutlier = false;
+          this.changed();
+          if (this.#at && ejected && !isEjectedElsewhere)
+            events.onReturned(this.#at, endpoint, ejected, this.#isDryRun);
+        },
+      },
+      this.random,
+    ));
+    this.#tickedMs = performance.now();
+    for (const endpoint of this.#endpoints.values()) this.#watch(detector, endpoint);
+  }
+
+  #stop(): void {
+    if (!this.#detector) return;
+    for (const { health } of this.#detector.monitors.keys()) health.isOutlier = false;
+    this.#detector = this.#at = undefined;
+    this.context.timer.remove(this);
+  }
+
+  #watch(detector: OutlierDetector<Endpoint>, endpoint: Endpoint): void {
+    detector.add(endpoint);
+    const of = this.#sharedName(endpoint);
+    const ejection = of && this.context.shared.ejection(of);
+    if (ejection) detector.ejectedElsewhere(endpoint, ejection.kind, ejection, performance.now());
+    else endpoint.health.isOutlier = false;
+  }
+
+  #onEjected(endpoint: Endpoint, kind: EjectionKind, forMs: number, monitor: OutlierMonitor): void {
+    const isDryRun = this.#isDryRun;
+    if (!isDryRun) this.#eject(endpoint);
+    if (monitor.isEjectedElsewhere || !this.#at) return;
+    const { events } = this.context;
+    events.onDetected(this.#at, endpoint, kind, isDryRun ? 'would' : 'ejected');
+    events.onEjected(this.#at, endpoint, kind, forMs, isDryRun);
+    events.onAction(this.#action, this.#at.namespace);
+    const { factor, jitterMs } = monitor;
+    this.#share(endpoint, { what: 'ejected', kind, factor, jitterMs, agoMs: 0, leftMs: forMs });
+  }
+
+  #eject({ health }: Endpoint): void {
+    health.isOutlier = true;
+    // From now on the policy decides, not the waypoint's own rule.
+    health.failures = 0;
+    health.ejectedUntilMs = 0;
+    this.changed();
+  }
+
+  /** Applies a change between dry run and enforcement to the ejections under way. */
+  #project(): void {
+    for (const [endpoint, { ejected }] of this.#detector?.monitors ?? []) {
+      if (ejected && !this.#isDryRun) this.#eject(endpoint);
+      else endpoint.health.isOutlier = false;
+    }
+  }
+
+  #detect(
+    detector: OutlierDetector<Endpoint>,
+    endpoint: Endpoint,
+    outcome: Outcome,
+    nowMs: number,
+  ): EjectionKind | undefined {
+    switch (outcome) {
+      case 'relayed':
+        return detector.responded(endpoint, 200, nowMs);
+      case 'connect-failed':
+      case 'reset':
+        return detector.failed(endpoint, 503, nowMs);
+      case 'timeout':
+        return detector.failed(endpoint, 504, nowMs);
+      case 'connected':
+      case 'overflow':
+      case 'stale':
+      case 'abandoned':
+        return undefined;
+      default:
+        return detector.responded(endpoint, outcome, nowMs);
+    }
+  }
+
+  #sharedName({ key }: Endpoint): Omit<HealthChange, 'change'> | undefined {
+    return this.#settings && { service: this.#settings.service, port: this.#settings.port, endpoint: key };
+  }
+
+  #share(endpoint: Endpoint, change: HealthChange['change']): void {
+    const of = this.#sharedName(endpoint);
+    if (!of) return;
+    this.context.shared.apply({ ...of, change });
+    this.context.events.share({ ...of, change });
+  }
+
+  /** Applies the results of health checks, made by one worker of the waypoint. */
+  #readChecks(): void {
+    const hasChecks = this.#settings?.healthChecks?.some(({ dryRun }) => !dryRun) === true;
+    for (const endpoint of this.#endpoints.values()) {
+      const of = hasChecks ? this.#sharedName(endpoint) : undefined;
+      endpoint.health.checkFailure = of && this.context.shared.failure(of);
+    }
+  }
+
+  #setFailure({ health }: Endpoint, failure: string | undefined): void {
+    health.checkFailure = failure;
+    this.changed();
+  }
+}
+
+function stateOf(endpoint: Endpoint, nowMs: number): string {
+  if (endpoint.isDraining) return 'draining';
+  if (endpoint.health.checkFailure !== undefined) return 'unhealthy';
+  return isEjected(endpoint.health, nowMs) ? 'ejected' : 'healthy';
+}
