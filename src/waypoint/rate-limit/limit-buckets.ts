@@ -29,6 +29,8 @@ interface Bucket {
 /** Shares of the buckets that this worker makes. */
 export interface AllBuckets {
   readonly rows: BucketRows;
+  /** A monotonic clock that all workers share. */
+  nowNs(): number;
   /** By limit, and by the namespace of its Service. */
   readonly shares: FairLimit;
   /** A client is beyond its share. */
@@ -40,8 +42,10 @@ export class LimitBuckets {
   readonly counts = { enabled: 0, ok: 0, rateLimited: 0, enforced: 0 };
   /** The limit was not used for long, and its buckets are gone: look it up again. */
   isForgotten = false;
-  /** When it was last used. */
-  usedNs = 0;
+  /** It was used since the last sweep. */
+  isUsed = true;
+  /** The last sweep that found it used. */
+  idleSinceNs = 0;
   /** Ordered by the time at which they were made or last looked at. */
   readonly #buckets = new Map<string, Bucket>();
   readonly #overflows = new Map<string, Bucket>();
@@ -64,9 +68,10 @@ export class LimitBuckets {
   }
 
   /** Takes a token of the key's bucket. 0: taken. Otherwise the nanoseconds until there is one. */
-  take(key: string, client: Owner, rate: Rate, nowNs: number): number {
-    this.usedNs = nowNs;
-    const bucket = this.#buckets.get(key) ?? this.#make(key, client, nowNs);
+  take(key: string, client: Owner, rate: Rate): number {
+    const { nowNs } = this.all;
+    const bucket = this.#buckets.get(key) ?? this.#make(key, client, nowNs());
+    this.isUsed = true;
     return bucket.time.take(nowNs, rate);
   }
 

@@ -47,16 +47,12 @@ export class RateLimits {
     max = bucketsMax,
   ) {
     this.#max = Math.floor(max / workers);
-    this.#all = { rows, shares: new FairLimit(this.#max), onShareUsed };
+    this.#all = { rows, nowNs, shares: new FairLimit(this.#max), onShareUsed };
   }
 
   /** The limits by policy, for metrics. */
   *[Symbol.iterator](): Iterator<{ readonly policy: string; readonly buckets: LimitBuckets }> {
     for (const [name, buckets] of this.#limits) yield { policy: policyOf(name), buckets };
-  }
-
-  now(): number {
-    return this.nowNs();
   }
 
   /**
@@ -69,7 +65,7 @@ export class RateLimits {
     let limit = this.#limits.get(name);
     if (!limit) {
       limit = new LimitBuckets(this.#all, digestOf(name), namespaceOfKey(service), this.#max / 2);
-      limit.usedNs = this.nowNs();
+      limit.idleSinceNs = this.nowNs();
       this.#limits.set(name, limit);
     }
     return limit;
@@ -80,7 +76,9 @@ export class RateLimits {
     const nowNs = this.nowNs();
     for (const [name, limit] of this.#limits) {
       limit.sweep(nowNs, sweepSteps);
-      if (nowNs - limit.usedNs < idleNsMax) continue;
+      if (limit.isUsed) limit.idleSinceNs = nowNs;
+      limit.isUsed = false;
+      if (nowNs - limit.idleSinceNs < idleNsMax) continue;
       limit.forget(nowNs);
       this.#limits.delete(name);
     }
