@@ -24,6 +24,7 @@ import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import { namespace, trustDomain } from './identities.js';
 import { parseWeftConfig, type PlainConfig } from './config.js';
+import { Shedding } from '../../src/waypoint/shedding/shedding.js';
 
 const config = parseWeftConfig(readFileSync(process.argv[2] ?? '', 'utf8')) as PlainConfig;
 const state = new WaypointState('', config.service);
@@ -51,6 +52,7 @@ const context: ConnectionContext = {
   requestShares: new FairLimit(4 * defaultLimits.requestsMax),
   rateLimits: RateLimits.inMemory(),
   faults: new InjectedFaults(),
+  shedding: new Shedding(),
   mirrorShares: new FairLimit(defaultLimits.mirrorsMax),
   mirrorBufferShares: new FairLimit(defaultLimits.mirrorBuffersBytesMax / mirrorBlockBytes),
   onMirrorEnd: (result) => metrics.mirrored.inc({ result }),
@@ -60,6 +62,7 @@ const context: ConnectionContext = {
   onDetected: () => undefined,
   onRelay: () => undefined,
   onAction: () => undefined,
+  onUpstreamEvent: () => undefined,
 };
 /** The identity of the client at an address: how limits of one client find it without certificates. */
 const identityOf = (ip: string): SpiffeId | undefined =>

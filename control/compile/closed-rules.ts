@@ -10,7 +10,7 @@ export type RuleErrors = ReadonlyMap<
   readonly { readonly path: readonly string[]; readonly message: string }[]
 >;
 
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+export const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** Fields of a match, of HTTPRoutes and GRPCRoutes. */

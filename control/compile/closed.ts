@@ -9,11 +9,9 @@ import {
   type RouteObject,
   isRoute,
 } from '../objects/objects.js';
-import { withClosedRules, type RuleErrors } from './closed-rules.js';
+import { isRecord, withClosedRules, type RuleErrors } from './closed-rules.js';
+import { closedTrafficPolicy } from './closed-traffic-policy.js';
 import type { Labels } from '../../src/model/labels.js';
-
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 
 function selectorOf(value: unknown): { readonly matchLabels: Labels } | undefined {
   const labels = isRecord(value) ? value['matchLabels'] : undefined;
@@ -121,6 +119,7 @@ export function closedForm(
 ): MeshObject | undefined {
   if (object.kind === 'AccessPolicy') return closedPolicy(object, why);
   if (object.kind === 'MeshSettings') return closedSettings(object, why, wrong);
+  if (object.kind === 'TrafficPolicy') return closedTrafficPolicy(object, why, wrong);
   if (!isRoute(object)) return undefined;
   return rules ? withClosedRules(object, rules) : closedRoute(object, why);
 }
@@ -131,6 +130,8 @@ export const closedMeans = (kind: MeshObject['kind']): string =>
     ? 'until it is corrected, all traffic to what it selects is denied'
     : kind === 'MeshSettings'
       ? 'until it is corrected, its unreadable fields have their strictest values (strict, refuse, no exclusions)'
-      : kind.endsWith('Route')
-        ? 'until it is corrected, requests that it might match are answered with 500'
-        : 'its last valid content, if any, stays in force';
+      : kind === 'TrafficPolicy'
+        ? 'until it is corrected, its unreadable sections are not in force; if a rate limit, a circuit breaker or load shedding is among them, requests to its targets are refused'
+        : kind.endsWith('Route')
+          ? 'until it is corrected, requests that it might match are answered with 500'
+          : 'its last valid content, if any, stays in force';

@@ -8,7 +8,13 @@ import { compile, Compiler } from './compile.js';
 import type { CompiledResource } from './resource.js';
 import { changesFrom } from '../registry/difference.js';
 import { enrollingCondition } from './first-enrollment.js';
-import { capturedCondition, type BackendRef, type MeshObject, type ParentRef } from '../objects/objects.js';
+import {
+  capturedCondition,
+  type BackendRef,
+  type MeshObject,
+  type ParentRef,
+  type TargetRef,
+} from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 
@@ -58,6 +64,16 @@ function randomObject(): MeshObject {
     ...pick([{}, { port: 80 }, { port: 81 }]),
     ...pick([{}, { namespace: pick(['a', 'b']) }]),
   });
+  const target = (): TargetRef =>
+    pick([
+      {
+        group: '',
+        kind: 'Service',
+        name: pick(['o1', 'o2']),
+        ...pick([{}, { sectionName: pick(['80', '81']) }]),
+      },
+      { group: 'gateway.networking.k8s.io', kind: 'Gateway', name: pick(['o1', 'o2']) },
+    ]);
   switch (
     pick([
       'Namespace',
@@ -69,6 +85,8 @@ function randomObject(): MeshObject {
       'ExternalService',
       'Workload',
       'AccessPolicy',
+      'TrafficPolicy',
+      'TrafficPolicy',
       'MeshSettings',
       'Node',
       'GatewayClass',
@@ -193,6 +211,21 @@ function randomObject(): MeshObject {
         kind: 'AccessPolicy',
         metadata: { name, namespace },
         spec: { action: 'DENY', ...pick([{}, { selector: { matchLabels: { app } } }]), rules: [] },
+      };
+    case 'TrafficPolicy':
+      return {
+        kind: 'TrafficPolicy',
+        metadata: { name, namespace, creationTimestamp },
+        ...pick([{}, {}, { invalid: 'x', unread: ['rateLimits'], closes: true as const }]),
+        spec: {
+          targetRefs: pick([[target()], [target(), target()]]),
+          ...pick([{}, { from: [pick([{ namespace: 'a' }, { serviceAccount: app }])] }]),
+          ...pick([{}, { dryRun: true }]),
+          ...pick([
+            { timeouts: { request: pick(['1s', '2s']) } },
+            { rateLimits: [{ name: app, requests: pick([1, 2]), per: '1s' }] },
+          ]),
+        },
       };
     case 'MeshSettings':
       return {

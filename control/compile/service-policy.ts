@@ -1,66 +1,196 @@
 /** Merges the settings of a Service's ports from the objects that may set them. Pure. */
+import type { ClientMatch, SettingOrigin } from '../../src/discovery/gen/weft.js';
 import { namespaceOf } from '../../src/model/labels.js';
+import type { RouteFilter } from '../../src/model/route.js';
 import {
   serviceSettingsOf,
+  type ClientPolicy,
   type ReadSettings,
   type ServicePolicy,
-  type ServiceSettings,
-  type SettingName,
 } from '../../src/model/service-policy.js';
 import type { MeshObject, ServiceObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
+import { policiesAt, policiesInForce } from './traffic-policy-targets.js';
+import { breakerSettings, type CompiledTrafficPolicy, type TrafficSettings } from './traffic-policy.js';
 import type { WaypointName } from './waypoints.js';
 
 /** Settings with their object, as `<Kind> <namespace>/<name>`. */
 export interface Layer {
   readonly origin: string;
-  readonly settings: ServiceSettings;
+  readonly settings: TrafficSettings;
+  /** The settings only count. */
+  readonly isDryRun?: boolean;
+  /** Absent: all clients. */
+  readonly client?: ClientMatch;
 }
 
+type Name = keyof TrafficSettings;
 interface Merged {
-  readonly settings: ServiceSettings;
+  readonly settings: TrafficSettings;
   /** The origin of each field that is set. */
-  readonly origins: ServicePolicy['origins'];
+  readonly origins: readonly SettingOrigin[];
 }
 
-/** Merges settings field by field. @param layers the least specific first; the last that sets a field wins */
+/** Sections that may be in force and in dry run at the same time: both are filters of the chain. */
+const filterSections = ['loadShedding', 'rateLimits', 'faults'] as const satisfies readonly Name[];
+
+/**
+ * Merges settings field by field. A dry run never takes away what acts: its filters are added to those of less specific layers, and its
+ * other settings count only where no layer sets the same.
+ * @param layers the least specific first; the last that sets a field wins
+ */
 export function mergeSettings(layers: readonly Layer[]): Merged {
-  const settings = Object.assign({}, ...layers.map((layer) => layer.settings)) as ServiceSettings;
-  const origins = (Object.keys(settings) as SettingName[]).sort().map((setting) => ({
-    setting,
-    object: layers.findLast((layer) => layer.settings[setting] !== undefined)?.origin ?? '',
-  }));
-  return { settings, origins };
+  const acting = layers.filter(({ isDryRun }) => !isDryRun);
+  const dry = layers.filter(({ isDryRun }) => isDryRun);
+  const settings: Record<string, unknown> = Object.assign({}, ...acting.map((layer) => layer.settings));
+  const setBy = (list: readonly Layer[], name: Name): Layer | undefined =>
+    list.findLast((layer) => layer.settings[name] !== undefined);
+  const origins = new Map(
+    Object.keys(settings).map((name) => [name, setBy(acting, name as Name)?.origin ?? '']),
+  );
+  const hasBreaker = breakerSettings.some((name) => settings[name] !== undefined);
+  for (const name of new Set(dry.flatMap((layer) => Object.keys(layer.settings) as Name[]))) {
+    const layer = setBy(dry, name);
+    const present = setBy(acting, name);
+    if (!layer || (hasBreaker && (breakerSettings as readonly string[]).includes(name))) continue;
+    const isFilter = (filterSections as readonly string[]).includes(name);
+    const isAdded = present && isFilter && layers.indexOf(layer) > layers.indexOf(present);
+    if (present && !isAdded) continue;
+    const value = layer.settings[name];
+    settings[name] = isAdded ? [...(settings[name] as RouteFilter[]), ...(value as RouteFilter[])] : value;
+    if (!present) origins.set(name, layer.origin);
+  }
+  if (!hasBreaker && breakerSettings.some((name) => settings[name] !== undefined))
+    settings['circuitBreakerDryRun'] = true;
+  return {
+    settings,
+    origins: [...origins]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([setting, object]) => ({ setting, object })),
+  };
 }
 
 /**
  * The policies of a Service's TCP ports. A port without settings has none. The layers, the least specific first: MeshSettings, the
- * waypoint's Gateway, the Service's Namespace, the Service, its port. No other object changes the policy.
+ * waypoint's Gateway, the TrafficPolicies of the Gateway, the Service's Namespace, the Service, its TrafficPolicies, its port, and the
+ * TrafficPolicies of the port. No other object changes the policy.
  * @param waypoint the waypoint, whose Gateway admits the Service
  */
 export function servicePolicies(
   service: ServiceObject,
   waypoint: WaypointName,
-  registry: Pick<Registry, 'meshSettings' | 'gateway' | 'namespace'>,
+  registry: Pick<Registry, 'meshSettings' | 'gateway' | 'namespace' | 'policiesTargeting'>,
 ): ServicePolicy[] {
   const own = readOf(service);
-  const shared = [registry.meshSettings, registry.gateway(waypoint), registry.namespace(namespaceOf(service))]
-    .filter((object) => object !== undefined)
-    .map((object) => layerOf(object, readOf(object).settings));
-  const layers = [...shared, layerOf(service, own.settings)];
-  return tcpPorts(service).flatMap(({ name, port }) => {
+  const namespace = namespaceOf(service);
+  const annotated = (object: MeshObject | undefined): Layer[] =>
+    object ? [layerOf(object, readOf(object).settings)] : [];
+  const gateway = registry.gateway(waypoint);
+  const ofGateway = gateway ? registry.policiesTargeting('Gateway', waypoint.namespace, waypoint.name) : [];
+  const targeting = registry.policiesTargeting('Service', namespace, service.metadata.name);
+  const layers = [
+    ...annotated(registry.meshSettings),
+    ...annotated(gateway),
+    ...layersOf(policiesInForce(ofGateway).inForce),
+    ...annotated(registry.namespace(namespace)),
+    layerOf(service, own.settings),
+    ...layersOf(policiesInForce(policiesAt(targeting, service, undefined)).inForce),
+  ];
+  return tcpPorts(service).flatMap(({ name, port }): ServicePolicy[] => {
     const ofPort = { ...own.ports.get(String(port)), ...(name === undefined ? {} : own.ports.get(name)) };
-    const { settings, origins } = mergeSettings([
+    const all: Layer[] = [
       ...layers,
       { origin: `${nameOf(service)} port ${port}`, settings: ofPort },
-    ]);
-    return origins.length === 0 ? [] : [{ service: serviceKeyOf(service), port, origins, ...settings }];
+      ...layersOf(policiesInForce(policiesAt(targeting, service, port)).inForce),
+    ];
+    const { filters, origins, ...settings } = portSettings(all.filter(({ client }) => !client));
+    const clients = clientPolicies(all);
+    if (origins.length === 0 && clients.length === 0) return [];
+    return [
+      {
+        service: serviceKeyOf(service),
+        port,
+        origins,
+        ...settings,
+        ...(filters.length > 0 ? { filters } : {}),
+        ...(clients.length > 0 ? { clients } : {}),
+      },
+    ];
   });
 }
 
+function portSettings(layers: readonly Layer[]) {
+  const { settings, origins } = mergeSettings(layers);
+  const { loadShedding = [], rateLimits = [], faults = [], ...others } = settings;
+  return { ...others, origins, filters: [...loadShedding, ...rateLimits, ...faults] };
+}
+
+const clientKey = ({ namespace, serviceAccount }: ClientMatch): string => `${namespace}/${serviceAccount}`;
+const isFor = (layer: Layer, { namespace, serviceAccount }: ClientMatch): boolean =>
+  !layer.client ||
+  (layer.client.namespace === namespace && ['', serviceAccount].includes(layer.client.serviceAccount));
+
+/** The names of what is in a ClientPolicy: what is not there is the same for all clients. */
+const ofClients: ReadonlySet<string> = new Set(['retry', 'timeouts', ...filterSections]);
+
+/**
+ * The settings of each client that a policy names: service accounts first, since the first entry that matches a client applies. Those of a
+ * service account contain what is said about its whole namespace.
+ */
+function clientPolicies(layers: readonly Layer[]): ClientPolicy[] {
+  const named = new Map(layers.flatMap(({ client }) => (client ? [[clientKey(client), client]] : [])));
+  return [...named.values()]
+    .sort((a, b) =>
+      (a.serviceAccount === '') === (b.serviceAccount === '')
+        ? clientKey(a) < clientKey(b)
+          ? -1
+          : 1
+        : a.serviceAccount === ''
+          ? 1
+          : -1,
+    )
+    .map((client) => {
+      const { filters, retry, timeouts, closed, origins } = portSettings(
+        layers.filter((layer) => isFor(layer, client)),
+      );
+      return {
+        from: [client],
+        filters,
+        retry,
+        timeouts,
+        closed: closed ?? '',
+        origins: origins.filter(({ setting }) => ofClients.has(setting)),
+      };
+    });
+}
+
+/**
+ * The layers of the policies of one target. What is for some clients is more specific than what is for all, and a service account more than
+ * its namespace; a dry run comes last.
+ */
+function layersOf(policies: readonly CompiledTrafficPolicy[]): Layer[] {
+  const layers = policies.flatMap(({ origin, sections, from, closed }): Layer[] => {
+    const [acting, dry] = [false, true].map(
+      (isDryRun) =>
+        Object.assign(
+          {},
+          ...sections.flatMap((one) => (one.isDryRun === isDryRun ? [one.settings] : [])),
+        ) as TrafficSettings,
+    );
+    const made: Layer[] = [
+      { origin, settings: { ...acting, ...(closed === undefined ? {} : { closed }) } },
+      { origin, settings: dry ?? {}, isDryRun: true },
+    ].filter(({ settings }) => Object.keys(settings).length > 0);
+    return from.length === 0 ? made : made.flatMap((layer) => from.map((client) => ({ ...layer, client })));
+  });
+  const rank = ({ client, isDryRun }: Layer): number =>
+    (client ? (client.serviceAccount === '' ? 2 : 4) : 0) + (isDryRun ? 1 : 0);
+  return layers.sort((a, b) => rank(a) - rank(b));
+}
+
 const readOf = (object: MeshObject): ReadSettings => serviceSettingsOf(object.metadata.annotations);
-const layerOf = (object: MeshObject, settings: ServiceSettings): Layer => ({
+const layerOf = (object: MeshObject, settings: TrafficSettings): Layer => ({
   origin: nameOf(object),
   settings,
 });

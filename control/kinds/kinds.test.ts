@@ -6,6 +6,7 @@ import { gatewayStatus } from '../status/gateway.js';
 import { policyStatus } from '../status/policy.js';
 import { routeStatus } from '../status/route.js';
 import { serviceStatus } from '../status/service.js';
+import { trafficPolicyStatus } from '../status/traffic-policy.js';
 import { statusPathOf } from '../status/write.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { Kind } from './kind.js';
@@ -93,6 +94,7 @@ const members: Readonly<Record<KindName, readonly OptionalMember[]>> = {
   Service: ['claims', 'dependents', 'compile', 'status'],
   EndpointSlice: ['compile'],
   AccessPolicy: ['dependents', 'compile', 'status'],
+  TrafficPolicy: ['dependents', 'compile', 'status'],
   MeshSettings: ['dependents', 'compile', 'status'],
   ExternalService: ['claims', 'compile', 'status'],
   Workload: ['claims', 'compile', 'status'],
@@ -124,6 +126,7 @@ test('the table names a status function for every kind whose status the control 
     Service: serviceStatus,
     EndpointSlice: undefined,
     AccessPolicy: policyStatus,
+    TrafficPolicy: trafficPolicyStatus,
     MeshSettings: acceptedStatus,
     ExternalService: acceptedStatus,
     Workload: acceptedStatus,
@@ -158,6 +161,7 @@ test('the address of each kind in the API server', () => {
       '/v1/services',
       'discovery.k8s.io/v1/endpointslices',
       'weft.dev/v1alpha1/accesspolicies',
+      'weft.dev/v1alpha1/trafficpolicies',
       'weft.dev/v1alpha1/meshsettings cluster-wide',
       'weft.dev/v1alpha1/externalservices',
       'weft.dev/v1alpha1/workloads',

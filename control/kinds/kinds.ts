@@ -15,6 +15,7 @@ import { podKind } from './pod.js';
 import { serviceKind } from './service.js';
 import { tcpRouteKind } from './tcp-route.js';
 import { tlsRouteKind } from './tls-route.js';
+import { trafficPolicyKind } from './traffic-policy.js';
 import { workloadKind } from './workload.js';
 
 type KindName = MeshObject['kind'];
@@ -26,6 +27,7 @@ const table: { readonly [K in KindName]: Kind<Extract<MeshObject, { kind: K }>> 
   Service: serviceKind,
   EndpointSlice: endpointSliceKind,
   AccessPolicy: accessPolicyKind,
+  TrafficPolicy: trafficPolicyKind,
   MeshSettings: meshSettingsKind,
   ExternalService: externalServiceKind,
   Workload: workloadKind,

@@ -2,6 +2,7 @@
 import type { EndpointSliceObject, NamespaceObject, NodeObject, PodObject, ServiceObject } from './core.js';
 import type { GatewayClassObject, GatewayObject } from './gateway-api.js';
 import type { RouteObject } from './routes.js';
+import type { TrafficPolicyObject } from './traffic-policy.js';
 import type {
   AccessPolicyObject,
   ExternalServiceObject,
@@ -13,6 +14,7 @@ export * from './core.js';
 export * from './gateway-api.js';
 export * from './metadata.js';
 export * from './routes.js';
+export * from './traffic-policy.js';
 export * from './weft.js';
 
 export const routeKinds = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'TCPRoute'] as const;
@@ -26,6 +28,7 @@ export type MeshObject =
   | ServiceObject
   | EndpointSliceObject
   | AccessPolicyObject
+  | TrafficPolicyObject
   | MeshSettingsObject
   | ExternalServiceObject
   | WorkloadObject

@@ -1,8 +1,16 @@
 /** Objects that are not enforced, for a registry of files, whose objects have no conditions. Pure. */
 import type { Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../../src/model/labels.js';
-import { enforcedType, routeKinds, type MeshObject, type RouteObject } from '../objects/objects.js';
+import {
+  enforcedType,
+  routeKinds,
+  type MeshObject,
+  type RouteObject,
+  type TrafficPolicyObject,
+} from '../objects/objects.js';
+import type { ConditionUpdate } from '../status/conditions.js';
 import { policyEnforcement } from '../status/policy.js';
+import { policyConditions, targetConditions } from '../status/traffic-policy.js';
 import { routeParents } from '../status/route.js';
 import { waypointBound } from '../status/service.js';
 
@@ -27,6 +35,13 @@ function routeProblems(route: RouteObject, compiler: Compiler): ReadonlyMap<stri
   return problems;
 }
 
+/** The conditions of a policy. A policy that cannot be read is reported as an error of its file. */
+const trafficPolicyProblems = (
+  policy: TrafficPolicyObject,
+  compiler: Compiler,
+): readonly ConditionUpdate[] =>
+  policy.invalid === undefined ? policyConditions(policy, targetConditions(policy, compiler)) : [];
+
 /** Services that no client reaches because their waypoint does not serve them. One sentence each. */
 function* unboundServices(compiler: Compiler): Generator<string> {
   for (const service of compiler.ofKind('Service')) {
@@ -35,13 +50,17 @@ function* unboundServices(compiler: Compiler): Generator<string> {
   }
 }
 
-/** Policies about requests that no waypoint enforces, and routes without an accepted parent, without a backend, or without a waypoint. */
+/** Policies about requests that no waypoint enforces, TrafficPolicies that are not in force at a target, and routes without an accepted parent, without a backend, or without a waypoint. */
 export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
   for (const policy of compiler.ofKind('AccessPolicy')) {
     const condition = policyEnforcement(policy, compiler);
     if (condition?.status === 'False')
       yield { what: `${nameOf(policy)}: ${condition.message}`, isAccepted: true };
   }
+  for (const policy of compiler.ofKind('TrafficPolicy'))
+    for (const { type, status, message } of trafficPolicyProblems(policy, compiler))
+      if (status === 'False')
+        yield { what: `${nameOf(policy)}: ${message}`, isAccepted: type === enforcedType };
   for (const kind of routeKinds)
     for (const route of compiler.ofKind(kind))
       for (const [message, type] of routeProblems(route, compiler))

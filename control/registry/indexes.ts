@@ -2,7 +2,7 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import { servicesOf } from '../compile/route-references.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
-import type { MeshObject, RouteObject } from '../objects/objects.js';
+import type { MeshObject, RouteObject, TrafficPolicyObject } from '../objects/objects.js';
 
 /** Objects of a kind by namespace and name. Cluster-scoped ones share a namespace. */
 export class NamespaceIndex<T extends MeshObject> {
@@ -71,3 +71,27 @@ function slotsOf(route: RouteObject): string[] {
   const { all, parents } = servicesOf(route);
   return [...all, ...[...parents].map((service) => attachedSlot(service, namespaceOf(route)))];
 }
+
+/** Policies by the objects of their namespace that they target. */
+export class TargetIndex<T extends TrafficPolicyObject> {
+  readonly #all = new Map<string, Map<ObjectKey, T>>();
+  set(policy: T): void {
+    for (const slot of targetSlots(policy)) {
+      let of = this.#all.get(slot);
+      if (!of) this.#all.set(slot, (of = new Map()));
+      of.set(objectKey(policy), policy);
+    }
+  }
+  delete(policy: T): void {
+    for (const slot of targetSlots(policy)) {
+      const of = this.#all.get(slot);
+      of?.delete(objectKey(policy));
+      if (of?.size === 0) this.#all.delete(slot);
+    }
+  }
+  of(kind: string, namespace: string, name: string): readonly T[] {
+    return [...(this.#all.get(`${kind} ${namespace}/${name}`)?.values() ?? [])];
+  }
+}
+const targetSlots = (policy: TrafficPolicyObject): ReadonlySet<string> =>
+  new Set(policy.spec.targetRefs.map(({ kind, name }) => `${kind} ${namespaceOf(policy)}/${name}`));

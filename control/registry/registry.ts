@@ -26,10 +26,11 @@ import {
   type PodObject,
   type RouteObject,
   type ServiceObject,
+  type TrafficPolicyObject,
   type WorkloadObject,
 } from '../objects/objects.js';
 import { ClaimIndex, type Claims } from './claims.js';
-import { NamespaceIndex, RouteIndex } from './indexes.js';
+import { NamespaceIndex, RouteIndex, TargetIndex } from './indexes.js';
 
 /** One object before and after a change: `before` is undefined for a new object, `now` for a deleted one. */
 export interface ObjectChange<T extends MeshObject = MeshObject> {
@@ -61,6 +62,7 @@ export class Registry {
     Gateway: new NamespaceIndex<GatewayObject>(),
   } as const;
   readonly #routes = new RouteIndex();
+  readonly #policies = new TargetIndex<TrafficPolicyObject>();
   readonly claims: ClaimIndex;
 
   /**
@@ -211,6 +213,15 @@ export class Registry {
     return this.#routes.attached(`${namespace}/${name}`, routeNamespace);
   }
 
+  /** TrafficPolicies of a namespace that target an object of this namespace. */
+  policiesTargeting(
+    kind: 'Service' | 'Gateway',
+    namespace: string,
+    name: string,
+  ): readonly TrafficPolicyObject[] {
+    return this.#policies.of(kind, namespace, name);
+  }
+
   #add(key: ObjectKey, object: MeshObject): void {
     this.#objects.set(key, object);
     this.#indexOf(object)?.set(object);
@@ -220,6 +231,7 @@ export class Registry {
     this.#indexOf(object)?.delete(object);
   }
   #indexOf(object: MeshObject): Index | undefined {
+    if (object.kind === 'TrafficPolicy') return this.#policies as Index;
     return isRoute(object)
       ? (this.#routes as Index)
       : (this.indexes as Partial<Record<MeshObject['kind'], Index>>)[object.kind];

@@ -9,6 +9,7 @@ import type {
 } from '../objects/objects.js';
 import type { Capabilities } from '../../src/discovery/capabilities.js';
 import type { CompiledRoute } from '../compile/routes.js';
+import type { TargetLookup } from '../compile/traffic-policy-targets.js';
 import type { WaypointName } from '../compile/waypoints.js';
 
 /** What status functions look up in the registry. */
@@ -44,14 +45,15 @@ export interface WaypointHealth {
 
 /** Input of the status functions besides the object. */
 export interface StatusLookup {
-  readonly mesh: MeshLookup & {
-    /** The current compiled form of a route. */
-    readonly route: (route: RouteObject) => CompiledRoute;
-    /** The ownership conflict of an object. */
-    readonly problemOf: (
-      object: MeshObject,
-    ) => { readonly reason: string; readonly message: string } | undefined;
-  };
+  readonly mesh: MeshLookup &
+    TargetLookup & {
+      /** The current compiled form of a route. */
+      readonly route: (route: RouteObject) => CompiledRoute;
+      /** The ownership conflict of an object. */
+      readonly problemOf: (
+        object: MeshObject,
+      ) => { readonly reason: string; readonly message: string } | undefined;
+    };
   /** Health of a Gateway's waypoint; undefined: this control plane does not create waypoints. */
   readonly waypointHealth?: (gateway: GatewayObject) => WaypointHealth | undefined;
   /** Versions of a waypoint's replicas that lack features. Only those connected to this replica of the control plane are known. */
@@ -75,6 +77,12 @@ export type StatusOf<O extends MeshObject = MeshObject> = (
 
 /** Weft's own kinds, which have the condition `Accepted`. */
 export type OwnObject = Extract<MeshObject, { kind: (typeof ownKinds)[number] }>;
-export const ownKinds = ['AccessPolicy', 'MeshSettings', 'ExternalService', 'Workload'] as const;
+export const ownKinds = [
+  'AccessPolicy',
+  'TrafficPolicy',
+  'MeshSettings',
+  'ExternalService',
+  'Workload',
+] as const;
 export const isOwn = (object: MeshObject): object is OwnObject =>
   (ownKinds as readonly string[]).includes(object.kind);

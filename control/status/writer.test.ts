@@ -25,6 +25,7 @@ const objects: readonly MeshObject[] = [
   },
   { kind: 'EndpointSlice', metadata, endpoints: [], ports: [] },
   { kind: 'AccessPolicy', metadata, spec: { action: 'DENY', rules: [] } },
+  { kind: 'TrafficPolicy', metadata, spec: { targetRefs: [service], timeouts: { request: '1s' } } },
   { kind: 'MeshSettings', metadata: { name: 'a', generation: 1 }, spec: {} },
   { kind: 'ExternalService', metadata, spec: { addresses: ['10.1.0.1'], ports: [{ port: 443 }] } },
   { kind: 'Workload', metadata, spec: { node: 'vm', addresses: ['10.2.0.1'], netns: 'vm' } },
@@ -41,7 +42,7 @@ const objects: readonly MeshObject[] = [
     status: { parents: [{ parentRef: service, controllerName: 'weft.dev/waypoint' }] },
   })),
 ];
-const ownKinds = ['AccessPolicy', 'ExternalService', 'MeshSettings', 'Workload'];
+const ownKinds = ['AccessPolicy', 'ExternalService', 'MeshSettings', 'TrafficPolicy', 'Workload'];
 const statusKinds = [
   ...ownKinds,
   ...['GRPCRoute', 'Gateway', 'GatewayClass', 'HTTPRoute', 'Service', 'TCPRoute', 'TLSRoute'],

@@ -46,7 +46,7 @@ export interface ClientPolicy extends Omit<pb.ClientPolicy, 'filters'> {
 
 /** Each field is set by one object. An absent field leaves the value of a less specific object, at last the waypoint's own. */
 export type ServiceSettings = Partial<
-  Omit<pb.ServicePolicy, 'service' | 'port' | 'origins' | 'filters' | 'clients'>
+  Omit<pb.ServicePolicy, 'service' | 'port' | 'origins' | 'filters' | 'clients' | 'closed'>
 > & {
   readonly filters?: readonly RouteFilter[];
   readonly clients?: readonly ClientPolicy[];
@@ -58,7 +58,7 @@ export type ServicePolicy = ServiceSettings & {
   readonly port: number;
   /** The object that set each field, as `<Kind> <namespace>/<name>`. */
   readonly origins: readonly pb.SettingOrigin[];
-  /** Why requests to the port are refused: the policy has a part that this version does not know. */
+  /** Why requests to the port are refused: the policy has a part that the control plane or this version cannot read. */
   readonly closed?: string;
 };
 

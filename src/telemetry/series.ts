@@ -98,15 +98,21 @@ export interface Value {
  */
 export function registerMetric(
   registry: Registry,
-  metric: { readonly name: string; readonly help: string; readonly type: 'counter' | 'gauge' | 'histogram' },
+  metric: {
+    readonly name: string;
+    readonly help: string;
+    readonly type: 'counter' | 'gauge' | 'histogram';
+    /** How the values of several processes become one. Default: their sum. */
+    readonly aggregator?: 'sum' | 'max' | 'min' | 'average';
+  },
   values: () => Value[],
 ): void {
-  const { name, help, type } = metric;
+  const { name, help, type, aggregator = 'sum' } = metric;
   registry.registerMetric({
     name,
     help,
-    aggregator: 'sum',
-    get: () => Promise.resolve({ name, help, type, aggregator: 'sum', values: values() }),
+    aggregator,
+    get: () => Promise.resolve({ name, help, type, aggregator, values: values() }),
     reset: () => undefined,
   } as unknown as Metric);
 }

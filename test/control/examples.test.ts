@@ -116,6 +116,7 @@ test('kubectl explain describes fields, and the kinds have short names and a cat
     assert.match(await fresh('explain', `accesspolicy.${field}`), /DESCRIPTION:\n +\S.{9}/, field);
   for (const [short, kind] of [
     ['accpol', 'accesspolicies'],
+    ['trafpol', 'trafficpolicies'],
     ['extsvc', 'externalservices'],
     ['wload', 'workloads'],
     ['meshset', 'meshsettings'],

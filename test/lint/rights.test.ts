@@ -54,7 +54,7 @@ function rightsOf(kind: string, name: string): Record<string, string> {
 
 const gateway = 'gateway.networking.k8s.io';
 const gatewayKinds = ['gateways', 'httproutes', 'grpcroutes', 'tlsroutes', 'tcproutes'];
-const weftKinds = ['accesspolicies', 'externalservices', 'meshsettings', 'workloads'];
+const weftKinds = ['accesspolicies', 'externalservices', 'meshsettings', 'trafficpolicies', 'workloads'];
 const of = (keys: readonly string[], verbs: string): Record<string, string> =>
   Object.fromEntries(keys.map((key) => [key, verbs]));
 
@@ -113,6 +113,7 @@ test('the control plane writes secrets, leases and pods only in its own namespac
 test('editors of a namespace may write its policies, but no kinds that claim addresses or configure the whole mesh', () => {
   assert.deepEqual(rightsOf('ClusterRole', 'weft-edit'), {
     'weft.dev/accesspolicies': 'create delete patch update',
+    'weft.dev/trafficpolicies': 'create delete patch update',
   });
   assert.deepEqual(
     rightsOf('ClusterRole', 'weft-view'),

@@ -103,6 +103,7 @@ export function enrollmentFindings(items: readonly ConfiguredItem[]): Configurat
 
 const own = {
   AccessPolicy: 'accesspolicies',
+  TrafficPolicy: 'trafficpolicies',
   MeshSettings: 'meshsettings',
   ExternalService: 'externalservices',
   Workload: 'workloads',

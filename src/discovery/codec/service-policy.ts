@@ -18,13 +18,14 @@ const encodeFilters = (filters: readonly RouteFilter[]): pb.RouteFilter[] =>
   filters.map((filter) => ({ filter }));
 
 export function encodeServicePolicy(policy: ServicePolicy): Uint8Array {
-  const { filters = [], clients = [], healthChecks = [], closed: _, ...fields } = policy;
+  const { filters = [], clients = [], healthChecks = [], closed = '', ...fields } = policy;
   return pb.ServicePolicy.encode({
     ...absent,
     ...fields,
     filters: encodeFilters(filters),
     clients: clients.map((client) => ({ ...client, filters: encodeFilters(client.filters) })),
     healthChecks,
+    closed,
   }).finish();
 }
 
@@ -42,9 +43,10 @@ const defined = <T extends object>(fields: T): T =>
  */
 export function readServicePolicy(name: string, bytes: Uint8Array): ReadResult<ServicePolicy> {
   try {
-    const { service, port, origins, filters, clients, healthChecks, loadBalancing, ...message } =
+    const { service, port, origins, filters, clients, healthChecks, loadBalancing, closed, ...message } =
       pb.ServicePolicy.decode(bytes);
     const problems = unknownFields(bytes, servicePolicyShape).map(unknownText);
+    const refused = problems[0] ?? closed;
     const value: ServicePolicy = {
       ...defined(message),
       origins,
@@ -56,7 +58,7 @@ export function readServicePolicy(name: string, bytes: Uint8Array): ReadResult<S
         ? { clients: clients.map((client) => ({ ...client, filters: decodeFilters(client.filters) })) }
         : {}),
       ...(healthChecks.length > 0 ? { healthChecks } : {}),
-      ...(problems[0] === undefined ? {} : { closed: problems[0] }),
+      ...(refused === '' ? {} : { closed: refused }),
     };
     return { value, problems };
   } catch (error) {

@@ -354,11 +354,11 @@ export interface ServicePolicy {
   /** <namespace>/<hostname> */
   readonly service: string;
   readonly port: number;
-  /** Requests of one worker that are under way. */
+  /** Requests under way, of all workers of a waypoint. */
   readonly requestsMax?:
     | number
     | undefined;
-  /** Requests of one worker that wait for a connection. */
+  /** Requests that wait for a connection, of all workers of a waypoint. */
   readonly pendingRequestsMax?:
     | number
     | undefined;
@@ -397,6 +397,8 @@ export interface ServicePolicy {
   readonly endpointTls:
     | EndpointTls
     | undefined;
+  /** If set: why requests and connections to the port are refused. A policy that restricts them cannot be read. */
+  readonly closed: string;
   /** The object that set each field, for explanations. */
   readonly origins: readonly SettingOrigin[];
   /** 0: no timeout. The same for the next field. */
@@ -419,6 +421,8 @@ export interface ClientMatch {
 export interface ClientPolicy {
   readonly from: readonly ClientMatch[];
   readonly filters: readonly RouteFilter[];
+  /** If set: why requests of these clients are refused. */
+  readonly closed: string;
   readonly retry: RetryPolicy | undefined;
   readonly timeouts: Timeouts | undefined;
   readonly origins: readonly SettingOrigin[];
@@ -4244,6 +4248,7 @@ function createBaseServicePolicy(): ServicePolicy {
     filters: [],
     clients: [],
     endpointTls: undefined,
+    closed: "",
     origins: [],
     loadBalancing: undefined,
     locality: undefined,
@@ -4303,6 +4308,9 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     }
     if (message.endpointTls !== undefined) {
       EndpointTls.encode(message.endpointTls, writer.uint32(130).fork()).join();
+    }
+    if (message.closed !== "") {
+      writer.uint32(138).string(message.closed);
     }
     for (const v of message.origins) {
       SettingOrigin.encode(v!, writer.uint32(16002).fork()).join();
@@ -4475,6 +4483,14 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
             message.endpointTls = EndpointTls.decode(reader, reader.uint32());
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.closed = reader.string();
+            continue;
+          }
           case 2000: {
             if (tag !== 16002) {
               break;
@@ -4582,6 +4598,7 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     message.endpointTls = (object.endpointTls !== undefined && object.endpointTls !== null)
       ? EndpointTls.fromPartial(object.endpointTls)
       : undefined;
+    message.closed = object.closed ?? "";
     message.origins = object.origins?.map((e) => SettingOrigin.fromPartial(e)) || [];
     message.bodyIdleMs = object.bodyIdleMs ?? undefined;
     message.streamIdleMs = object.streamIdleMs ?? undefined;
@@ -4673,7 +4690,7 @@ export const ClientMatch: MessageFns<ClientMatch> = {
 };
 
 function createBaseClientPolicy(): ClientPolicy {
-  return { from: [], filters: [], retry: undefined, timeouts: undefined, origins: [] };
+  return { from: [], filters: [], closed: "", retry: undefined, timeouts: undefined, origins: [] };
 }
 
 export const ClientPolicy: MessageFns<ClientPolicy> = {
@@ -4683,6 +4700,9 @@ export const ClientPolicy: MessageFns<ClientPolicy> = {
     }
     for (const v of message.filters) {
       RouteFilter.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.closed !== "") {
+      writer.uint32(26).string(message.closed);
     }
     if (message.retry !== undefined) {
       RetryPolicy.encode(message.retry, writer.uint32(16002).fork()).join();
@@ -4723,6 +4743,14 @@ export const ClientPolicy: MessageFns<ClientPolicy> = {
             }
 
             message.filters.push(RouteFilter.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.closed = reader.string();
             continue;
           }
           case 2000: {
@@ -4768,6 +4796,7 @@ export const ClientPolicy: MessageFns<ClientPolicy> = {
     const message = createBaseClientPolicy() as any;
     message.from = object.from?.map((e) => ClientMatch.fromPartial(e)) || [];
     message.filters = object.filters?.map((e) => RouteFilter.fromPartial(e)) || [];
+    message.closed = object.closed ?? "";
     message.retry = (object.retry !== undefined && object.retry !== null)
       ? RetryPolicy.fromPartial(object.retry)
       : undefined;

@@ -1,4 +1,5 @@
 /** The endpoints that the mesh state assigns to a cluster (Envoy: ClusterLoadAssignment). Pure. */
+import type { LocalityPolicy } from '../../discovery/gen/weft.js';
 import type { SocketAddress } from '../../model/address.js';
 import type { Service } from '../../model/service.js';
 import type { AppProtocol, PortMapping, WaypointRef, Workload } from '../../model/workload.js';
@@ -17,17 +18,18 @@ export interface WaypointView {
   isSelf(waypoint: WaypointRef): boolean;
 }
 
-/** The endpoints of a Service's port. */
+/** The endpoints of a Service's port. @param locality the preference of the port's settings, in place of the Service's own */
 export function assignmentOfService(
   waypointView: WaypointView,
   service: Service,
   { servicePort: port, appProtocol: protocol }: PortMapping,
+  locality?: LocalityPolicy,
 ): Assignment {
   const { view, node } = waypointView;
   const { key, waypoint } = service;
   const like = service.addresses[0]?.ip ?? view.endpointsOf(key)[0]?.addresses[0];
   if (!like) return [];
-  const levels = prioritiesOf(view, service, { ip: like, port }, node);
+  const levels = prioritiesOf(view, preferring(service, locality), { ip: like, port }, node);
   const via = waypoint && !waypointView.isSelf(waypoint) ? waypoint : undefined;
   if (!via)
     return levels.map((level) =>
@@ -38,6 +40,17 @@ export function assignmentOfService(
   const vip = service.addresses[0]?.ip;
   if (!first || !vip) return [];
   return [[{ workload: first.workload, target: { ip: vip, port }, protocol, via }]];
+}
+
+const scopes = ['region', 'zone', 'node'] as const;
+
+/** The Service with the preference of a locality policy; its own, if the policy states none. */
+function preferring(service: Service, locality: LocalityPolicy | undefined): Service {
+  const wanted = locality?.preference ?? [];
+  const preference = scopes.filter((scope) => wanted.includes(scope));
+  if (preference.length === 0) return service;
+  const { allowUnhealthy = false } = service.loadBalancing ?? {};
+  return { ...service, loadBalancing: { preference, mode: 'failover', allowUnhealthy } };
 }
 
 /** The endpoint of a workload that the client dialed by the workload's own address. */

@@ -39,6 +39,8 @@ export class Levels {
   /** Until when `usable` and `load` hold: an ejection ends then. */
   #validUntilMs = 0;
   #reachable: readonly Endpoint[] = none;
+  /** Picks: in a level that panics; in the nearest level, and in others. */
+  readonly counts = { panic: 0, nearest: 0, further: 0 };
 
   constructor(private balancers: Balancers) {}
 
@@ -51,8 +53,10 @@ export class Levels {
     return this.#reachable;
   }
 
-  get failover(): FailoverConfig | undefined {
-    return this.#failover;
+  /** Why an endpoint is used that would not be if all were healthy; undefined: it would be. */
+  reasonFor({ priority }: Endpoint): 'panic' | 'failover' | undefined {
+    if (this.#levels[priority]?.isPanicking === true) return 'panic';
+    return priority > 0 ? 'failover' : undefined;
   }
 
   update(levels: readonly (readonly Endpoint[])[]): void {
@@ -97,7 +101,7 @@ export class Levels {
   pick(hash: number | undefined, excluded: Excluded | undefined): Endpoint | undefined {
     const level = this.choose(hash);
     if (!level) return undefined;
-    if (!excluded) return level.balancer.choose(level.usable, hash, level.members);
+    if (!excluded) return this.#choose(level, level.usable, hash);
     let found = this.#without(level, excluded);
     let from = level;
     if (this.#failover && !this.#isUntried(found, excluded)) {
@@ -110,7 +114,14 @@ export class Levels {
         break;
       }
     }
-    return from.balancer.choose(found, hash, from.members);
+    return this.#choose(from, found, hash);
+  }
+
+  #choose(level: Level, from: readonly Endpoint[], hash: number | undefined): Endpoint | undefined {
+    if (level.isPanicking) this.counts.panic++;
+    if (level === this.#levels[0]) this.counts.nearest++;
+    else this.counts.further++;
+    return level.balancer.choose(from, hash, level.members);
   }
 
   /** Whether `pick` would return an endpoint that was not tried. */

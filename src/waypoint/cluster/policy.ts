@@ -1,26 +1,42 @@
 /** The effective configuration of a cluster, made of the settings of its Service's port. */
-import type { ServicePolicy } from '../../model/service-policy.js';
+import type { ServicePolicy, SettingName } from '../../model/service-policy.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import { balancersOf, type Balancers } from './balancer/new-balancer.js';
+import { breakerLimitsOf, noLimits, type BreakerLimits } from './breaker/limits.js';
 import type { FailoverConfig } from './priority-load.js';
+import { requestHashOf, type RequestHash } from './request-hash.js';
 import type { RetryBudgetConfig } from './retry-budget.js';
 
 export interface ClusterPolicy {
   readonly balancers: Balancers;
   /** Undefined: requests go to the nearest level, whatever its health. */
   readonly failover: FailoverConfig | undefined;
-  /** Requests that wait for a connection, in one worker. */
-  readonly pendingRequestsMax: number;
-  /** Requests under way, in one worker. Infinity: only the waypoint's own limit applies. */
-  readonly requestsMax: number;
+  readonly breaker: BreakerLimits;
+  /** How requests to other levels, and in panic, are logged. */
+  readonly failoverActions: Readonly<Record<'panic' | 'failover', TrafficAction>>;
+  /** Undefined: the balancer does not look at requests. */
+  readonly requestHash: RequestHash | undefined;
   /** Undefined: retries have no limit but that of their rule. */
   readonly retryBudget: RetryBudgetConfig | undefined;
 }
 
+function actionsOf(policy: string): ClusterPolicy['failoverActions'] {
+  return {
+    panic: { feature: 'panic', mode: 'did', policy },
+    failover: { feature: 'failover', mode: 'did', policy },
+  };
+}
+
+/** The object that set a field. */
+const originOf = (settings: ServicePolicy | undefined, name: SettingName): string =>
+  settings?.origins.find(({ setting }) => setting === name)?.object ?? name;
+
 export const defaultPolicy: ClusterPolicy = {
   balancers: balancersOf(),
   failover: undefined,
-  pendingRequestsMax: 20_000,
-  requestsMax: Infinity,
+  breaker: noLimits,
+  failoverActions: actionsOf('locality'),
+  requestHash: undefined,
   retryBudget: undefined,
 };
 
@@ -29,14 +45,14 @@ const budgetDefault: RetryBudgetConfig = { percent: 20, retriesMin: 3 };
 
 /** The policy of a cluster, from the settings of its Service's port. */
 export function clusterPolicyOf(settings: ServicePolicy | undefined): ClusterPolicy {
-  const { loadBalancing, locality, pendingRequestsMax, requestsMax, retryBudgetPercent, retryBudgetMin } =
-    settings ?? {};
+  const { loadBalancing, locality, retryBudgetPercent, retryBudgetMin } = settings ?? {};
   const hasBudget = retryBudgetPercent !== undefined || retryBudgetMin !== undefined;
   return {
     balancers: loadBalancing ? balancersOf(loadBalancing) : defaultPolicy.balancers,
     failover: locality,
-    pendingRequestsMax: pendingRequestsMax ?? defaultPolicy.pendingRequestsMax,
-    requestsMax: requestsMax ?? defaultPolicy.requestsMax,
+    breaker: settings ? breakerLimitsOf(settings) : noLimits,
+    failoverActions: locality ? actionsOf(originOf(settings, 'locality')) : defaultPolicy.failoverActions,
+    requestHash: requestHashOf(loadBalancing),
     retryBudget: hasBudget
       ? {
           percent: retryBudgetPercent ?? budgetDefault.percent,

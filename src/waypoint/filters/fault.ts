@@ -86,10 +86,7 @@ function abortOf({ name, abort }: FaultFilter): FilterResponse | undefined {
       return { kind: 'reply', reply: reply(abort.value) };
     case 'grpcStatus':
       if (abort.value > 16) throw new Error(`${abort.value} is no status of gRPC`);
-      return {
-        kind: 'reply',
-        reply: { ...reply(httpStatusOfGrpc(String(abort.value))), grpcStatus: abort.value },
-      };
+      return { kind: 'reply', reply: { ...reply(httpStatusOfGrpc(abort.value)), grpcStatus: abort.value } };
     case 'reset':
       return abort.value ? { kind: 'reset', reply: reply(0) } : undefined;
   }

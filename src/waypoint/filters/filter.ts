@@ -13,7 +13,8 @@ import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
 import type { InjectedFaults } from './injected-faults.js';
 import type { RateLimits } from '../rate-limit/rate-limits.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
+import type { Shedding } from '../shedding/shedding.js';
+import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js';
 
 /**
  * The stages of a request, in their order. A filter's stage decides when it sees the request; filters of one stage keep the order of their
@@ -91,6 +92,7 @@ export interface FilteredRequest {
     readonly faults: InjectedFaults;
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
+    readonly shedding: Shedding;
     /** False: `//` in a path is not merged. */
     readonly mergeSlashes: boolean;
     onLimitReached(limit: WaypointLimit): void;
@@ -115,6 +117,8 @@ export interface FilteredRequest {
   readonly matchedPrefix: string | undefined;
   /** The HTTP version of the endpoint's response; undefined for the waypoint's own responses. */
   readonly upstreamVersion: 'http1' | 'http2' | undefined;
+  /** Why the waypoint responded itself or the response was not completed; undefined if it was, or if the request has not ended. */
+  readonly flag: ResponseFlag | undefined;
   /** Values of `Slot`. */
   slots: unknown[] | undefined;
   /** Counts and logs what a traffic policy did to the request. */

@@ -16,9 +16,8 @@ const httpStatuses: readonly number[] = [
   200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401,
 ];
 
-export function httpStatusOfGrpc(grpcStatus: string): number {
-  return /^[0-9]{1,2}$/.test(grpcStatus) ? (httpStatuses[Number(grpcStatus)] ?? 500) : 500;
-}
+/** The HTTP status that says the same as a gRPC status. */
+export const httpStatusOfGrpc = (grpcStatus: number): number => httpStatuses[grpcStatus] ?? 500;
 
 /**
  * The status by which a gRPC response counts for its endpoint: that of its gRPC status, if the head has one. A status in trailers does not
@@ -26,5 +25,6 @@ export function httpStatusOfGrpc(grpcStatus: string): number {
  */
 export function statusOfGrpcHead({ status, headers }: ResponseHead): number {
   const grpcStatus = headerOf(headers, 'grpc-status');
-  return grpcStatus === undefined ? status : httpStatusOfGrpc(grpcStatus);
+  if (grpcStatus === undefined) return status;
+  return /^[0-9]{1,2}$/.test(grpcStatus) ? httpStatusOfGrpc(Number(grpcStatus)) : 500;
 }

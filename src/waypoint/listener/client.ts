@@ -1,4 +1,5 @@
 /** A client: the identity of the tunnel's certificate, and the source address that the client's node reports. */
+import type { ClientMatch } from '../../discovery/gen/weft.js';
 import { parseIp, type SocketAddress } from '../../model/address.js';
 import { workloadIdentityOf, type SpiffeId } from '../../model/identity.js';
 
@@ -31,3 +32,16 @@ export const waypointClient: Client = {
   key: 'waypoint',
   name: 'waypoint',
 };
+
+/** Whether one of the matches names the client's identity. A client without an identity is nobody's. */
+export function isFrom({ identity }: Pick<Client, 'identity'>, from: readonly ClientMatch[]): boolean {
+  if (from.length === 0) return false;
+  const own = identity && workloadIdentityOf(identity);
+  return (
+    own !== undefined &&
+    from.some(
+      ({ namespace, serviceAccount }) =>
+        namespace === own.namespace && (serviceAccount === '' || serviceAccount === own.serviceAccount),
+    )
+  );
+}

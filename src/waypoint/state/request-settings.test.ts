@@ -39,6 +39,7 @@ const client = (of: ClientPolicy['from'], attempts: number): ClientPolicy => ({
   retry: retry(attempts),
   timeouts: undefined,
   origins: [],
+  closed: '',
 });
 
 test('a client has the settings of the first entry that names it, else those of the port', () => {

@@ -1,19 +1,22 @@
 /** What a Service port's settings say about one client's requests, compiled once per settings. Pure. */
 import { errorText } from '../../base/errors.js';
 import type { RetryPolicy, SettingOrigin, Timeouts } from '../../discovery/gen/weft.js';
-import { workloadIdentityOf } from '../../model/identity.js';
 import type { RouteFilter } from '../../model/route.js';
-import type { ClientPolicy, ServicePolicy } from '../../model/service-policy.js';
+import type { ClientPolicy, ServicePolicy, SettingName } from '../../model/service-policy.js';
 import { compileFilter, portChainOf, type PortChain } from '../filters/chain.js';
 import type { StagedFilter } from '../filters/filter.js';
 import { filterFailed } from '../http/local-reply.js';
-import type { Client } from '../listener/client.js';
+import { isFrom, type Client } from '../listener/client.js';
+import { rulesOfPolicy, type RetryRules } from '../upstream/retry-policy.js';
 
 export interface RequestSettings {
   /** Unique: compiled routes are kept by it. */
   readonly serial: number;
   readonly chain: PortChain;
-  readonly retry: RetryPolicy | undefined;
+  /** The policy's retries; undefined: none. */
+  readonly retry: RetryRules | undefined;
+  /** Retries in dry run: they are counted and not done. */
+  readonly retryDryRun: RetryRules | undefined;
   readonly timeouts: Timeouts | undefined;
   /** The object that set each field. */
   readonly origins: readonly SettingOrigin[];
@@ -26,6 +29,7 @@ export const settingsWithout = (filters: readonly StagedFilter[] = []): RequestS
   serial: made++,
   chain: portChainOf(filters),
   retry: undefined,
+  retryDryRun: undefined,
   timeouts: undefined,
   origins: [],
 });
@@ -47,7 +51,10 @@ export class PortSettings {
     if (!policy) return (this.#own ??= this.#compile(this.policy.filters, this.policy, this.policy.origins));
     let settings = this.#ofClients.get(policy);
     if (!settings)
-      this.#ofClients.set(policy, (settings = this.#compile(policy.filters, policy, policy.origins)));
+      this.#ofClients.set(
+        policy,
+        (settings = this.#compile(policy.filters, policy, policy.origins, policy.closed)),
+      );
     return settings;
   }
 
@@ -58,29 +65,37 @@ export class PortSettings {
       timeouts,
     }: { readonly retry?: RetryPolicy | undefined; readonly timeouts?: Timeouts | undefined },
     origins: readonly SettingOrigin[],
+    closed = '',
   ): RequestSettings {
     const compiled = filters.map(compileOrRefuse);
-    return { serial: made++, chain: portChainOf([...this.filters, ...compiled]), retry, timeouts, origins };
+    if (closed !== '') compiled.push(refusing(closed));
+    const rules = retry && rulesOfPolicy(retry);
+    return {
+      serial: made++,
+      chain: portChainOf([...this.filters, ...compiled]),
+      retry: retry?.dryRun === true ? undefined : rules,
+      retryDryRun: retry?.dryRun === true ? rules : undefined,
+      timeouts,
+      origins,
+    };
   }
 }
+
+/** The object that set a setting, for logs and metrics. */
+export const originOf = ({ origins }: Pick<RequestSettings, 'origins'>, setting: SettingName): string =>
+  origins.find((origin) => origin.setting === setting)?.object ?? 'TrafficPolicy';
 
 /** A filter that cannot be applied may be a restriction, so all requests are refused in its place. */
 function compileOrRefuse(filter: RouteFilter): StagedFilter {
   try {
     return compileFilter(filter);
   } catch (error) {
-    const reply = filterFailed(errorText(error));
-    return { stage: 'load-shedding', filter: { onRequest: () => ({ kind: 'reply', reply }) } };
+    return refusing(errorText(error));
   }
 }
 
-export function isFrom({ identity }: Pick<Client, 'identity'>, from: ClientPolicy['from']): boolean {
-  const own = identity && workloadIdentityOf(identity);
-  return (
-    own !== undefined &&
-    from.some(
-      ({ namespace, serviceAccount }) =>
-        namespace === own.namespace && (serviceAccount === '' || serviceAccount === own.serviceAccount),
-    )
-  );
+/** @param why for the access log */
+function refusing(why: string): StagedFilter {
+  const reply = filterFailed(why);
+  return { stage: 'load-shedding', filter: { onRequest: () => ({ kind: 'reply', reply }) } };
 }

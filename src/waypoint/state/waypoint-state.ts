@@ -9,6 +9,7 @@ import { waypointsOf } from '../../state/resolve.js';
 import { ChangeTracker, type MeshChange } from '../../state/change.js';
 import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js';
 import type { EndpointPolicies } from '../authorization/endpoint-policies.js';
+import type { ServicePort } from '../authorization/reachable.js';
 import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
 import type { StagedFilter } from '../filters/filter.js';
@@ -42,8 +43,7 @@ interface Routing {
 
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
-const notUnderstood = (reason: string): string =>
-  `the settings of the port are of a newer version: not understood: ${reason}`;
+const notUnderstood = (reason: string): string => `the settings of the port are not understood: ${reason}`;
 
 const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
 
@@ -154,7 +154,7 @@ export class WaypointState {
     return {
       mesh: this.#mesh.full(),
       routes: [...this.#routes.values()],
-      servicePolicies: this.#allPolicies(),
+      servicePolicies: this.allPolicies(),
     };
   }
 
@@ -162,7 +162,7 @@ export class WaypointState {
     return {
       ...this.#mesh.dump(),
       routes: [...this.#routes.values()],
-      servicePolicies: this.#allPolicies(),
+      servicePolicies: this.allPolicies(),
     };
   }
 
@@ -186,6 +186,7 @@ export class WaypointState {
   }
 
   #setPolicy(policy: ServicePolicy): void {
+    this.#forgetAssignment(policy);
     this.#forgetRoutingsOf(policy.service, policy.port);
     let ports = this.#servicePolicies.get(policy.service);
     if (!ports) this.#servicePolicies.set(policy.service, (ports = new Map()));
@@ -194,13 +195,22 @@ export class WaypointState {
 
   #removePolicy(name: string): void {
     const { service, port } = parseServicePolicyName(name);
+    this.#forgetAssignment({ service, port });
     this.#forgetRoutingsOf(service, port);
     const ports = this.#servicePolicies.get(service);
     ports?.delete(port);
     if (ports?.size === 0) this.#servicePolicies.delete(service);
   }
 
-  #allPolicies(): ServicePolicy[] {
+  /** The settings of a port may state which endpoints are near. */
+  #forgetAssignment({ service, port, locality }: Partial<ServicePolicy> & ServicePort): void {
+    const before = this.policyOf(service, port)?.locality;
+    if (before?.preference.join() !== locality?.preference.join())
+      this.#assignments.get(service)?.delete(port);
+  }
+
+  /** The settings of all Services' ports. */
+  allPolicies(): ServicePolicy[] {
     return [...this.#servicePolicies.values()].flatMap((ports) => [...ports.values()]);
   }
 
@@ -284,8 +294,10 @@ export class WaypointState {
   readonly #isPlain: IsPlain = ({ service: key, port }) => {
     const waypoint = this.#mesh.service(key)?.waypoint;
     if (waypoint && this.isSelf(waypoint)) return false;
-    const nearest = this.assignment(key, port)?.[0] ?? [];
-    return nearest.some(({ workload, via }) => !via && workload.tunnel === 'none');
+    const levels = this.assignment(key, port) ?? [];
+    // With a locality policy requests go on to all levels.
+    const used = this.policyOf(key, port)?.locality ? levels : levels.slice(0, 1);
+    return used.some((level) => level.some(({ workload, via }) => !via && workload.tunnel === 'none'));
   };
 
   #detach(key: RouteKey, attached: Set<string>): void {
@@ -348,7 +360,11 @@ export class WaypointState {
         this.#ownedElsewhere.add(key);
     }
     let found = ports.get(port);
-    if (!found) ports.set(port, (found = assignmentOfService(this, service, mapping)));
+    if (!found)
+      ports.set(
+        port,
+        (found = assignmentOfService(this, service, mapping, this.policyOf(key, port)?.locality)),
+      );
     return found;
   }
 

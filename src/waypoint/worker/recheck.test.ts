@@ -21,6 +21,7 @@ import { Mirror } from '../upstream/mirror.js';
 import { ByDestination } from './by-destination.js';
 import type { ConnectionContext } from './context.js';
 import { recheck } from './recheck.js';
+import { Shedding } from '../shedding/shedding.js';
 
 const client = clientOf(id('web'), { ip: parseIp('10.9.9.9'), port: 1 });
 const nothing = (): void => undefined;
@@ -55,6 +56,7 @@ function worker() {
     requestShares: new FairLimit(1e6),
     rateLimits: RateLimits.inMemory(),
     faults: new InjectedFaults(),
+    shedding: new Shedding(),
     mirrorShares: new FairLimit(1e6),
     mirrorBufferShares: new FairLimit(1e6),
     onMirrorEnd: () => counts.mirrorsEnded++,
@@ -63,6 +65,7 @@ function worker() {
     onUnreadable: nothing,
     onDetected: nothing,
     onAction: () => undefined,
+    onUpstreamEvent: () => undefined,
     onRelay: nothing,
   };
   return { state, context, counts };

@@ -19,15 +19,21 @@ import type { ActiveConnection, ActiveRequest, ConnectionContext } from './conte
 import { createDial } from '../cluster/dial.js';
 import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
+import { WorkerHealth } from './worker-health.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 import { monotonicMs } from '../shared/monotonic.js';
 import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
+import { Shedding } from '../shedding/shedding.js';
+import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
+import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
+import { UpstreamEvents } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
@@ -50,6 +56,7 @@ class Worker {
   readonly #rateLimits: RateLimits;
   readonly #faults = new InjectedFaults();
   readonly #clusters: ClusterManager;
+  readonly #health: WorkerHealth;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
@@ -89,11 +96,33 @@ class Worker {
       ? SharedMemory.open(memory, index, limitReached)
       : SharedMemory.inMemory(limitReached);
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
-    this.#clusters = new ClusterManager(this.#state, dial, limits, (limit, cluster, { workload }) => {
-      limitReached(limit);
-      this.#metrics.pendingOverflow(cluster, workload.namespace);
+    const onAction = (action: TrafficAction, namespace: string): void =>
+      this.#metrics.acted(action, namespace);
+    const health = new WorkerHealth({
+      metrics: this.#metrics.registry,
+      clusters: () => this.#clusters.health(),
+      makesChecks: index === 0,
+      dial,
+      limits,
+      log: (line) => send({ type: 'log', ...line }),
+      onAction,
+      onLimitReached: limitReached,
+      send: (changes) => send({ type: 'health', changes }),
     });
+    this.#health = health;
+    this.#clusters = new ClusterManager(
+      this.#state,
+      dial,
+      limits,
+      (limit, cluster, { workload }) => {
+        limitReached(limit);
+        this.#metrics.breakers.overflow(limit, cluster, workload.namespace);
+      },
+      health.context,
+      this.#memory.counters,
+    );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
+    this.#metrics.breakers.watch(() => this.#clusters.limited());
     this.#rateLimits = new RateLimits(
       this.#memory.buckets,
       this.#memory.buckets.layout.workers,
@@ -104,6 +133,10 @@ class Worker {
     registerFaultMetrics(this.#metrics.registry, this.#faults);
     const rateLimitSweeps = setInterval(() => this.#rateLimits.sweep(), rateLimitSweepMs);
     rateLimitSweeps.unref();
+    registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
+    const shedding = new Shedding();
+    registerSheddingMetrics(this.#metrics.registry, shedding);
+    const events = new UpstreamEvents(this.#metrics.registry, () => limitReached('metric-series'));
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -118,6 +151,7 @@ class Worker {
       requestShares: new FairLimit(limits.requestsMax),
       rateLimits: this.#rateLimits,
       faults: this.#faults,
+      shedding,
       mirrorShares: new FairLimit(limits.mirrorsMax),
       mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: (result) => this.#metrics.mirrored.inc({ result }),
@@ -126,7 +160,8 @@ class Worker {
         this.#metrics.record(record);
         this.#accessLog.write(record);
       },
-      onAction: (action, namespace) => this.#metrics.acted(action, namespace),
+      onAction,
+      onUpstreamEvent: (event, cluster, namespace) => events.count(event, cluster, namespace),
       onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {
@@ -141,7 +176,7 @@ class Worker {
         });
       },
       onDetected: (result) => this.#metrics.detections.inc({ result }),
-      onRelay: (client, destination, endpoint, refused) =>
+      onRelay: (client, destination, endpoint, refused, code) =>
         this.#logOf(client.group, {
           level: refused === undefined ? 'info' : 'warn',
           fields: {
@@ -150,6 +185,7 @@ class Worker {
             dialled: formatSocketAddress(destination.dialed),
             endpoint: endpoint && formatSocketAddress(endpoint.target),
             ...(refused === undefined ? {} : { why: refused }),
+            ...(code === undefined ? {} : { code }),
           },
           text: refused === undefined ? 'connection relayed' : 'connection refused',
         }),
@@ -179,6 +215,9 @@ class Worker {
         return;
       case 'svid':
         return this.#certificate(message.svid);
+      case 'health':
+        for (const change of message.changes) this.#clusters.applyHealth(change);
+        return;
       case 'metrics':
         void this.#metrics
           .read(message.names)
@@ -225,6 +264,7 @@ class Worker {
     });
     // Without a certificate the waypoint cannot authenticate itself, so it does not listen before it has one.
     this.listen();
+    this.#health.start(this.#clusters);
   }
 
   #onTunnel(tunnel: InboundTunnel): void {
@@ -257,6 +297,7 @@ class Worker {
     while ((connections.size > 0 || exchanges.size > 0) && Date.now() < end) await sleep(50);
     const left = connections.size;
     for (const connection of connections) connection.destroy();
+    this.#health.stop();
     this.#clusters.drain();
     this.#tunnels.close();
     this.#hbone?.close();

@@ -35,6 +35,7 @@ import { serveTunnel } from '../../../src/waypoint/listener/tunnel.js';
 import { ClusterManager } from '../../../src/waypoint/cluster/cluster-manager.js';
 import { svidOf } from '../../support/hbone.js';
 import { domain, identity, pod as podOf, service, workload } from '../../support/mesh.js';
+import { Shedding } from '../../../src/waypoint/shedding/shedding.js';
 
 export { identity };
 export const serviceKey = (namespace: string, name: string): ServiceKey =>
@@ -189,6 +190,7 @@ export class TestMesh {
       requestShares: new FairLimit(all.requestsMax),
       rateLimits: RateLimits.inMemory(),
       faults: new InjectedFaults(),
+      shedding: new Shedding(),
       mirrorShares: new FairLimit(all.mirrorsMax),
       mirrorBufferShares: new FairLimit(all.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: () => undefined,
@@ -197,6 +199,7 @@ export class TestMesh {
       onUnreadable: () => undefined,
       onDetected: () => undefined,
       onAction: () => undefined,
+      onUpstreamEvent: () => undefined,
       onRelay: () => undefined,
     };
     for (const mesh of this.#updates) state.apply({ mesh });

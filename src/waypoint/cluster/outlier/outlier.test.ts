@@ -1,6 +1,6 @@
 /** Outlier detection through a waypoint, between real clients and endpoints that fail. */
 import assert from 'node:assert/strict';
-import http from 'node:http';
+import type http from 'node:http';
 import type net from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { outlierPolicy } from '../../../../test/support/outliers.js';
@@ -21,7 +21,7 @@ import {
 } from '../../../../test/support/waypoint.js';
 import { key, uid } from '../../../../test/support/mesh.js';
 import type { OutlierDetection } from '../../../discovery/gen/weft.js';
-import { httpStatusOfGrpc } from '../../http/grpc.js';
+import { statusOfGrpcHead } from '../../http/grpc.js';
 
 type Respond = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 const ok: Respond = (_request, response) => void response.end('ok');
@@ -145,7 +145,9 @@ test('what the waypoint or a client caused never counts', async (t) => {
 
 test('gRPC statuses in the head count by the HTTP statuses that stand for them; those in trailers do not', async (t) => {
   assert.deepEqual(
-    ['0', '2', '5', '13', '14', '4', '99', 'x'].map(httpStatusOfGrpc),
+    ['0', '2', '5', '13', '14', '4', '99', 'x'].map((text) =>
+      statusOfGrpcHead({ status: 200, headers: ['grpc-status', text] }),
+    ),
     [200, 500, 404, 500, 503, 504, 500, 500],
   );
   const status = { value: '5' };

@@ -1,0 +1,137 @@
+/**
+ * Which TrafficPolicies are in force at a target, a Service, one of its ports or a Gateway. Of two policies of one target that set the same
+ * for the same clients, the older one is in force there, then the one whose name comes first. Pure.
+ */
+import { namespaceOf } from '../../src/model/labels.js';
+import type { ServiceObject, TargetRef, TrafficPolicyObject } from '../objects/objects.js';
+import { tcpPorts } from './service.js';
+import { compileTrafficPolicy, type CompiledTrafficPolicy } from './traffic-policy.js';
+
+/** Clients that the policies of one target may name. Each is a further variant of the port's settings. */
+const clientsMax = 128;
+
+/** The kinds of policies that set traffic settings. */
+export type PolicyObject = TrafficPolicyObject;
+
+/** Why a policy is not in force at a target. */
+export interface TargetProblem {
+  readonly reason: 'Conflicted' | 'TargetNotFound' | 'Invalid';
+  readonly message: string;
+}
+
+export interface TargetPolicies {
+  readonly inForce: readonly CompiledTrafficPolicy[];
+  readonly problems: ReadonlyMap<PolicyObject, TargetProblem>;
+}
+
+export const compilePolicyObject = (object: PolicyObject): CompiledTrafficPolicy =>
+  compileTrafficPolicy(object);
+
+const createdMs = ({ metadata }: PolicyObject): number => Date.parse(metadata.creationTimestamp ?? '') || 0;
+const byAge = (a: PolicyObject, b: PolicyObject): number =>
+  createdMs(a) - createdMs(b) || (nameOf(a) < nameOf(b) ? -1 : 1);
+const nameOf = ({ kind, metadata }: PolicyObject): string =>
+  `${namespaceOf({ metadata })}/${metadata.name} ${kind}`;
+
+/** What a policy sets, each with the clients: two policies of one target must not set the same. */
+function claimsOf({ sections, from, unread }: CompiledTrafficPolicy): string[] {
+  const clients = from.length === 0 ? ['*'] : from.map((one) => `${one.namespace}/${one.serviceAccount}`);
+  const settings = [
+    ...sections.flatMap((one) =>
+      Object.keys(one.settings).map((name) => `${name}${one.isDryRun ? ' (dry run)' : ''}`),
+    ),
+    ...unread,
+  ];
+  return clients.flatMap((client) => settings.map((setting) => `${client} ${setting}`));
+}
+
+/** @param policies policies of one target */
+export function policiesInForce(policies: readonly PolicyObject[]): TargetPolicies {
+  const claimed = new Map<string, string>();
+  const clients = new Set<string>();
+  const inForce: CompiledTrafficPolicy[] = [];
+  const problems = new Map<PolicyObject, TargetProblem>();
+  for (const object of [...policies].sort(byAge)) {
+    const compiled = compilePolicyObject(object);
+    const claims = claimsOf(compiled);
+    const taken = claims.find((claim) => claimed.has(claim));
+    if (taken !== undefined) {
+      const setting = taken.slice(taken.indexOf(' ') + 1);
+      const message = `${claimed.get(taken)} sets ${setting} for the same target as well and is older: the whole policy is not in force there`;
+      problems.set(object, { reason: 'Conflicted', message });
+      continue;
+    }
+    const named = new Set([
+      ...clients,
+      ...compiled.from.map((one) => `${one.namespace}/${one.serviceAccount}`),
+    ]);
+    if (named.size > clientsMax) {
+      const message = `the policies of the target name more than ${clientsMax} clients in from`;
+      problems.set(object, { reason: 'Invalid', message });
+      continue;
+    }
+    for (const one of named) clients.add(one);
+    for (const claim of claims) claimed.set(claim, compiled.origin);
+    inForce.push(compiled);
+  }
+  return { inForce, problems };
+}
+
+/** The number of the port that a target names; undefined: no TCP port of the Service has this name or number. */
+export function portOfTarget(service: ServiceObject, section: string): number | undefined {
+  const ports = tcpPorts(service);
+  // A name of a port is never a number.
+  return ports.find(({ name, port }) => name === section || String(port) === section)?.port;
+}
+
+const isTarget = (ref: TargetRef, kind: string, name: string): boolean =>
+  ref.kind === kind && ref.name === name;
+
+/** The policies of a list that target the whole Service, or one of its ports. @param port absent: the whole Service */
+export const policiesAt = (
+  policies: readonly PolicyObject[],
+  service: ServiceObject,
+  port: number | undefined,
+): readonly PolicyObject[] =>
+  policies.filter(({ spec }) =>
+    spec.targetRefs.some(
+      (ref) =>
+        isTarget(ref, 'Service', service.metadata.name) &&
+        (ref.sectionName === undefined
+          ? port === undefined
+          : port !== undefined && portOfTarget(service, ref.sectionName) === port),
+    ),
+  );
+
+export interface TargetLookup {
+  readonly service: (namespace: string, name: string) => ServiceObject | undefined;
+  readonly isWaypoint: (name: { readonly namespace: string; readonly name: string }) => boolean;
+  /** Policies of a namespace that target an object of that namespace. */
+  readonly policiesTargeting: (
+    kind: 'Service' | 'Gateway',
+    namespace: string,
+    name: string,
+  ) => readonly PolicyObject[];
+}
+
+/** Why a policy is not in force at one of its targets; undefined: it is. */
+export function targetProblem(
+  object: PolicyObject,
+  ref: TargetRef,
+  lookup: TargetLookup,
+): TargetProblem | undefined {
+  const namespace = namespaceOf(object);
+  const notFound = (message: string): TargetProblem => ({ reason: 'TargetNotFound', message });
+  if (ref.kind === 'Gateway') {
+    if (!lookup.isWaypoint({ namespace, name: ref.name }))
+      return notFound(`there is no Gateway ${namespace}/${ref.name} of class weft-waypoint`);
+    return policiesInForce(lookup.policiesTargeting('Gateway', namespace, ref.name)).problems.get(object);
+  }
+  const service = lookup.service(namespace, ref.name);
+  if (!service) return notFound(`there is no Service ${namespace}/${ref.name}`);
+  const port = ref.sectionName === undefined ? undefined : portOfTarget(service, ref.sectionName);
+  if (ref.sectionName !== undefined && port === undefined)
+    return notFound(`Service ${namespace}/${ref.name} has no TCP port ${ref.sectionName}`);
+  const all = lookup.policiesTargeting('Service', namespace, ref.name);
+  return policiesInForce(policiesAt(all, service, port)).problems.get(object);
+}

@@ -1,0 +1,232 @@
+/**
+ * Compiles a TrafficPolicy to settings of the ports that it targets, section by section. Pure. What the validation rules (CEL) of the CRD
+ * refuse is refused here as well, because files pass no API server.
+ */
+import { namespaceOf } from '../../src/model/labels.js';
+import type { ClientMatch } from '../../src/discovery/gen/weft.js';
+import type { RouteFilter } from '../../src/model/route.js';
+import type { ServiceSettings } from '../../src/model/service-policy.js';
+import type { ClientRef, TrafficPolicyObject, TrafficSections } from '../objects/objects.js';
+import {
+  circuitBreaker,
+  healthCheck,
+  loadBalancing,
+  locality,
+  outlierDetection,
+} from './traffic-policy-cluster.js';
+import {
+  clientMatch,
+  fault,
+  loadShedding,
+  rateLimit,
+  retry,
+  timeouts,
+  type PolicyContext,
+} from './traffic-policy-requests.js';
+import { durationMs } from './traffic-policy-values.js';
+
+/** Settings by section: filters of different sections are merged apart from each other. */
+export type TrafficSettings = Omit<ServiceSettings, 'filters' | 'clients'> & {
+  readonly rateLimits?: readonly RouteFilter[];
+  readonly faults?: readonly RouteFilter[];
+  readonly loadShedding?: readonly RouteFilter[];
+  /** Why requests are refused: a policy that restricts them cannot be read. */
+  readonly closed?: string;
+};
+
+export type SectionName = keyof TrafficSections;
+
+export interface CompiledSection {
+  readonly name: SectionName;
+  /** Nothing of the section acts: it only counts. */
+  readonly isDryRun: boolean;
+  readonly settings: TrafficSettings;
+}
+export interface CompiledTrafficPolicy {
+  readonly origin: string;
+  readonly sections: readonly CompiledSection[];
+  /** Empty: all clients. */
+  readonly from: readonly ClientMatch[];
+  /** Settings of sections that cannot be read. */
+  readonly unread: readonly string[];
+  readonly closed?: string;
+}
+
+type Section<K extends SectionName> = (
+  spec: NonNullable<TrafficSections[K]>,
+  at: string,
+  context: PolicyContext,
+) => Omit<CompiledSection, 'name'> | undefined;
+
+const each = <T, U>(list: readonly T[], at: string, compile: (one: T, at: string) => U): U[] =>
+  list.map((one, index) => compile(one, `${at}[${index}]`));
+
+/** Names are part of metrics, and buckets belong to them. */
+function unique(list: readonly { readonly name: string }[], at: string): void {
+  const names = new Set<string>();
+  for (const { name } of list) {
+    if (names.has(name)) throw new Error(`${at}: the name ${name} occurs twice`);
+    names.add(name);
+  }
+}
+
+/** A list is a dry run if each of its entries is: one that acts takes the place of a less specific list. */
+const allDry = (list: readonly { readonly dryRun?: boolean }[], { dryRun }: PolicyContext): boolean =>
+  dryRun || list.every((one) => one.dryRun === true);
+
+/** A section that can only act: with `dryRun` of the whole policy it has no effect. */
+const acting = (settings: TrafficSettings, { dryRun }: PolicyContext) =>
+  dryRun ? undefined : { isDryRun: false, settings };
+
+const compilers: { readonly [K in SectionName]-?: Section<K> } = {
+  loadBalancing: (spec, at, context) => acting({ loadBalancing: loadBalancing(spec, at) }, context),
+  locality: (spec, at, context) => acting({ locality: locality(spec, at) }, context),
+  circuitBreaker: (spec, at, context) => ({
+    isDryRun: context.dryRun || spec.dryRun === true,
+    settings: circuitBreaker(spec, at),
+  }),
+  outlierDetection: (spec, at, context) => {
+    const isDryRun = context.dryRun || spec.dryRun === true;
+    return { isDryRun, settings: { outlierDetection: outlierDetection(spec, at, isDryRun) } };
+  },
+  healthChecks: (list, at, context) => ({
+    isDryRun: allDry(list, context),
+    settings: {
+      healthChecks: each(list, at, (one, where) =>
+        healthCheck(one, where, context.dryRun || one.dryRun === true),
+      ),
+    },
+  }),
+  retry: (spec, at, context) => {
+    const isDryRun = context.dryRun || spec.dryRun === true;
+    const policy = retry(spec, at, isDryRun);
+    const { percent, minRetries } = spec.budget ?? {};
+    return {
+      isDryRun,
+      settings: {
+        ...(policy ? { retry: policy } : {}),
+        // A budget acts on retries of routes as well, so a dry run has none.
+        ...(percent === undefined || isDryRun ? {} : { retryBudgetPercent: percent }),
+        ...(minRetries === undefined || isDryRun ? {} : { retryBudgetMin: minRetries }),
+      },
+    };
+  },
+  timeouts: (spec, at, { dryRun: isDryRun }) => {
+    const { streamIdle, ...others } = spec;
+    return {
+      isDryRun,
+      settings: {
+        ...(Object.keys(others).length > 0 ? { timeouts: timeouts(others, at, isDryRun) } : {}),
+        // The idle timeout of streams cannot be counted without acting.
+        ...(streamIdle === undefined || isDryRun
+          ? {}
+          : { streamIdleMs: durationMs(`${at}.streamIdle`, streamIdle) }),
+      },
+    };
+  },
+  rateLimits: (list, at, context) => {
+    unique(list, at);
+    return {
+      isDryRun: allDry(list, context),
+      settings: { rateLimits: each(list, at, (one, where) => rateLimit(one, where, context)) },
+    };
+  },
+  faults: (list, at, context) => {
+    unique(list, at);
+    return {
+      isDryRun: allDry(list, context),
+      settings: { faults: each(list, at, (one, where) => fault(one, where, context)) },
+    };
+  },
+  loadShedding: (spec, at, context) => ({
+    isDryRun: context.dryRun || spec.dryRun === true,
+    settings: { loadShedding: [loadShedding(spec, at, context)] },
+  }),
+};
+
+/** The settings of a circuit breaker, which are merged one by one. */
+export const breakerSettings = [
+  'connectionsMax',
+  'pendingRequestsMax',
+  'pendingTimeoutMs',
+  'requestsMax',
+  'requestsPerConnectionMax',
+  'clientConnectionsMax',
+  'clientPendingRequestsMax',
+  'clientRequestsMax',
+] as const satisfies readonly (keyof TrafficSettings)[];
+
+export const sectionNames = Object.keys(compilers) as readonly SectionName[];
+/** Sections that can be for some clients. */
+export const clientSections: ReadonlySet<SectionName> = new Set([
+  'rateLimits',
+  'faults',
+  'retry',
+  'timeouts',
+]);
+
+const contextOf = ({ metadata, spec }: TrafficPolicyObject): PolicyContext => {
+  const namespace = namespaceOf({ metadata });
+  return {
+    namespace,
+    origin: `TrafficPolicy ${namespace}/${metadata.name}`,
+    dryRun: spec.dryRun === true,
+    regexBudget: { weight: 0 },
+  };
+};
+
+/** Compiles one section, independently of the others. Undefined if it has no effect. Error: the field that cannot be read. */
+export function compileSection<K extends SectionName>(
+  policy: TrafficPolicyObject,
+  name: K,
+): CompiledSection | undefined {
+  const spec = policy.spec[name] as NonNullable<TrafficSections[K]> | undefined;
+  if (spec === undefined) return undefined;
+  const made = (compilers[name] as unknown as Section<K>)(spec, name, contextOf(policy));
+  return made && { name, ...made };
+}
+
+/** What the CRD's rules refuse about the whole spec. */
+function checkWhole({ spec }: TrafficPolicyObject): void {
+  const given = sectionNames.filter((name) => spec[name] !== undefined);
+  if (given.length === 0) throw new Error('spec: a policy needs at least one section, for example retry');
+  for (const { group, kind, name, sectionName } of spec.targetRefs) {
+    if ((group === '') !== (kind === 'Service'))
+      throw new Error(
+        `targetRefs: ${name}: a Service has the group '', a Gateway the group gateway.networking.k8s.io`,
+      );
+    if (kind === 'Gateway' && sectionName !== undefined)
+      throw new Error(`targetRefs: ${name}: only a Service has sections: its ports`);
+  }
+  if (!spec.from) return;
+  if (given.some((name) => !clientSections.has(name)))
+    throw new Error('from: only rateLimits, faults, retry and timeouts can be for some clients');
+  if (spec.retry?.budget) throw new Error('from: a retry budget is for all clients of a port');
+  if (spec.timeouts?.streamIdle !== undefined)
+    throw new Error('from: timeouts.streamIdle is for all clients of a port');
+}
+
+const clientsOf = (from: readonly ClientRef[] | undefined, own: string): ClientMatch[] =>
+  (from ?? []).map((client) => clientMatch(client, own));
+
+/** Objects are replaced and never changed, so one object is compiled once. */
+const known = new WeakMap<TrafficPolicyObject, CompiledTrafficPolicy>();
+
+/** Compiles a policy. Error: the field that cannot be read. The closed form of a policy (compile/closed-traffic-policy.ts) has no error. */
+export function compileTrafficPolicy(policy: TrafficPolicyObject): CompiledTrafficPolicy {
+  let compiled = known.get(policy);
+  if (!compiled) known.set(policy, (compiled = compileAll(policy)));
+  return compiled;
+}
+
+function compileAll(policy: TrafficPolicyObject): CompiledTrafficPolicy {
+  if (policy.invalid === undefined) checkWhole(policy);
+  const context = contextOf(policy);
+  return {
+    origin: context.origin,
+    sections: sectionNames.flatMap((name) => compileSection(policy, name) ?? []),
+    from: clientsOf(policy.spec.from, context.namespace),
+    unread: (policy.unread ?? []).flatMap((name) => (name === 'circuitBreaker' ? breakerSettings : [name])),
+    ...(policy.closes ? { closed: `${context.origin} cannot be read: ${policy.invalid ?? ''}` } : {}),
+  };
+}

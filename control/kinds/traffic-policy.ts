@@ -1,0 +1,33 @@
+import { compileTrafficPolicy } from '../compile/traffic-policy.js';
+import type { TrafficPolicyObject } from '../objects/objects.js';
+import { trafficPolicyStatus } from '../status/traffic-policy.js';
+import type { Kind } from './kind.js';
+import { pickOwn, type Raw } from './metadata.js';
+
+export const trafficPolicyKind: Kind<TrafficPolicyObject> = {
+  address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'trafficpolicies' },
+  schema: 'crd',
+  pickFields(raw) {
+    const policy = raw as Raw<TrafficPolicyObject>;
+    const { status, ...own } = pickOwn(policy);
+    const ancestors = policy.status?.ancestors;
+    return {
+      kind: 'TrafficPolicy',
+      ...own,
+      ...(status || ancestors ? { status: { ...status, ...(ancestors ? { ancestors } : {}) } } : {}),
+    };
+  },
+  dependents({ before, now, namespace }, registry, recompile) {
+    for (const { kind, name } of [before, now].flatMap((policy) => policy?.spec.targetRefs ?? [])) {
+      if (kind === 'Gateway') recompile.servicesThrough({ namespace, name });
+      const service = kind === 'Service' ? registry.service(namespace, name) : undefined;
+      if (service) recompile.objects([service]);
+    }
+  },
+  // The settings of its targets are compiled with their Services. What cannot be read is an error here (source/validate.ts).
+  compile(object) {
+    compileTrafficPolicy(object);
+    return { resources: [] };
+  },
+  status: trafficPolicyStatus,
+};
