@@ -31,6 +31,8 @@ import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import type { Destination } from '../../src/waypoint/listener/destination.js';
 import { key, service, uid, workload } from './mesh.js';
+
+export { eventually } from './eventually.js';
 import { recordHealth } from './outliers.js';
 
 export interface WaypointOptions {
@@ -494,11 +496,3 @@ export const backend = (name: string, weight = 1, more: Partial<RouteBackend> = 
   filters: [],
   ...more,
 });
-
-export async function eventually(holds: () => boolean, what: string, ms = 5_000): Promise<void> {
-  const end = Date.now() + ms;
-  while (!holds()) {
-    if (Date.now() > end) throw new Error(`${what} did not come to hold`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
