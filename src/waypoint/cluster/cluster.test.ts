@@ -5,6 +5,7 @@ import { parseIp } from '../../model/address.js';
 import { defaultLimits } from '../limits.js';
 import type { Assignment } from './assignment.js';
 import { balancersOf } from './balancer/new-balancer.js';
+import { breakerLimitsOf } from './breaker/limits.js';
 import { Cluster, type Excluded } from './cluster.js';
 import { standaloneHealth } from './cluster-health.js';
 import type { Endpoint, EndpointConfig } from './endpoint.js';
@@ -141,7 +142,7 @@ test('a cluster admits requests up to its limit, also over a change of its polic
   const { cluster, at } = clusterOf('ab');
   const [a, b] = [at('a'), at('b')];
   for (let i = 0; i < 3; i++) assert.ok(cluster.admit(a), 'there is no limit by default');
-  cluster.configure({ ...defaultPolicy, requestsMax: 4 });
+  cluster.configure({ ...defaultPolicy, breaker: breakerLimitsOf({ requestsMax: 4 }) });
   assert.ok(cluster.admit(b));
   assert.ok(!cluster.admit(b));
   assert.deepEqual([a.active, b.active], [3, 1]);

@@ -7,10 +7,11 @@ import { statusOfGrpcHead } from '../http/grpc.js';
 import { headerOf, type Headers } from '../http/headers.js';
 import type { RequestHead, ResponseHead, UpstreamFailure } from '../http/http-stream.js';
 import { invalidBackend, localReplyOf, noHealthyEndpoint, type LocalReply } from '../http/local-reply.js';
-import type { Cluster } from '../cluster/cluster.js';
+import type { Cluster, Excluded, NoEndpoint } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { versionOf, type HttpVersion } from '../cluster/http-version.js';
 import type { Outcome } from '../cluster/outcome.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import { Attempt, type AttemptOwner } from '../upstream/attempt.js';
 import { Attempts } from '../upstream/attempts.js';
 import { headOfAttempt } from '../upstream/attempt-head.js';
@@ -148,10 +149,8 @@ export class Router implements AttemptOwner {
     const cluster = this.#cluster();
     if (!cluster) return;
     const { retries } = this.#attempts;
-    const hash = this.#hashFor(cluster);
-    const endpoint = retries
-      ? cluster.pick({ excluded: retries.excluded, hash })
-      : (request.route.sessionEndpoint() ?? (hash === undefined ? cluster.pick() : cluster.pick({ hash })));
+    const endpoint =
+      (retries ? undefined : request.route.sessionEndpoint()) ?? this.#pick(cluster, retries?.excluded);
     const { sent } = request.route;
     if (typeof endpoint === 'string')
       return this.#fail(this.#lastFailure ?? noHealthyEndpoint(sent?.service ?? 'the workload'));
@@ -160,6 +159,11 @@ export class Router implements AttemptOwner {
     const action = cluster.localityAction(endpoint);
     if (action) request.act(action);
     this.#connect(cluster, endpoint);
+  }
+
+  #pick(cluster: Cluster, excluded: Excluded | undefined): Endpoint | NoEndpoint {
+    const hash = this.#hashFor(cluster);
+    return excluded || hash !== undefined ? cluster.pick({ excluded, hash }) : cluster.pick();
   }
 
   /** The hash that a cluster balances the request by. Computed once per request. */
@@ -189,12 +193,12 @@ export class Router implements AttemptOwner {
     const { downstream, route, context } = request;
     const attempts = this.#attempts;
     const retryOf = attempts.retries?.handOver();
-    if (!cluster.admit(endpoint)) {
+    const held = cluster.admit(endpoint, request.client, this.#act);
+    if (!held) {
       retryOf?.releaseRetry();
-      context.onLimitReached('cluster-requests');
-      return this.#fail(localReplyOf({ kind: 'overflow', why: 'limit of requests to this Service reached' }));
+      return this.#overflow(cluster.overflow);
     }
-    const attempt = new Attempt(this, request, cluster, endpoint, retryOf);
+    const attempt = new Attempt(this, request, cluster, endpoint, held, retryOf);
     attempts.begin(attempt);
     attempt.use(context.state.policies, route.sent);
     const { count } = attempts;
@@ -238,6 +242,14 @@ export class Router implements AttemptOwner {
       count: settings.retry && count,
       grpcLeftMs: leftMs !== undefined && tryMs > 0 ? Math.min(leftMs, tryMs) : leftMs,
     });
+  }
+
+  readonly #act = (action: TrafficAction): void => this.request.act(action);
+
+  /** A limit of the cluster is reached. As in Envoy, the request is not tried again: all endpoints have the limit in common. */
+  #overflow(failure: UpstreamFailure): void {
+    if (failure.action) this.request.act(failure.action);
+    this.#fail(localReplyOf(failure));
   }
 
   #versionOf(endpoint: Endpoint): HttpVersion {
@@ -359,7 +371,9 @@ export class Router implements AttemptOwner {
 
   /** Failures of connections, and limits, are reported by the cluster itself. */
   #reportFailure(attempt: Attempt, { kind, action }: UpstreamFailure): void {
-    if (action) this.request.info.act(action);
+    // Outlier detection has counted its actions; limits have not.
+    if (action && kind === 'overflow') this.request.act(action);
+    else if (action) this.request.info.act(action);
     if (kind === 'connect' || kind === 'overflow') return;
     const outcome = kind === 'timeout' ? this.#timeoutOutcome : kind === 'stale' ? 'stale' : 'reset';
     this.#reportOutcome(attempt, outcome, performance.now());
@@ -466,7 +480,7 @@ export class Router implements AttemptOwner {
     const retries = (this.#attempts.retries ??= new RetryState(this.#rules));
     const excluded = retries.hedge(attempt.endpoint);
     if (!excluded) return report(request, 'retryLimitExceeded', attempt);
-    const endpoint = cluster.pick({ excluded });
+    const endpoint = this.#pick(cluster, excluded);
     if (typeof endpoint === 'string' || !authorization.allowsEndpoint(endpoint, route.sent)) return;
     if (!retries.take(cluster)) return reportNext(request, attempt, { kind: 'none', flag: 'UO' });
     authorization.ofEndpoint(endpoint, route.sent);

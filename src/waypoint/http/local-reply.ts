@@ -75,12 +75,21 @@ export const deadlineReplies: Readonly<Record<'rule' | 'policy' | 'grpc' | 'dura
   },
 };
 
-export function localReplyOf({ kind, why, code }: UpstreamFailure): LocalReply {
+/** Envoy's: a limit that a policy sets was reached. */
+const overloaded: Headers = ['x-envoy-overloaded', 'true'];
+
+export function localReplyOf({ kind, why, code, action }: UpstreamFailure): LocalReply {
   switch (kind) {
     case 'connect':
       return { status: 503, flag: 'UF', code: code ?? 'WEFT_UPSTREAM_CONNECT', why };
     case 'overflow':
-      return { status: 503, flag: 'UO', code: 'WEFT_REQUESTS_FULL', why };
+      return {
+        status: 503,
+        flag: 'UO',
+        code: 'WEFT_REQUESTS_FULL',
+        why,
+        ...(action ? { headers: overloaded } : {}),
+      };
     case 'refused':
     case 'stale':
     case 'reset':

@@ -4,6 +4,7 @@ import { EndpointUse } from '../authorization/endpoint-use.js';
 import type { Rechecked } from '../authorization/endpoint-policies.js';
 import type { PolicyGroups } from '../authorization/policy-groups.js';
 import type { ServicePort } from '../authorization/reachable.js';
+import type { Reservation } from '../cluster/breaker/circuit-breaker.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { Outcome } from '../cluster/outcome.js';
@@ -41,6 +42,7 @@ export class Attempt implements UpstreamListener {
 
   /**
    * The cluster has admitted the request to the endpoint.
+   * @param held what the cluster counts of the request
    * @param retryOf the cluster whose retry budget counts the attempt
    */
   constructor(
@@ -48,6 +50,7 @@ export class Attempt implements UpstreamListener {
     request: Rechecked,
     readonly cluster: Cluster,
     readonly endpoint: Endpoint,
+    private readonly held: Reservation,
     private retryOf: Cluster | undefined,
   ) {
     this.#use = new EndpointUse(request);
@@ -130,7 +133,7 @@ export class Attempt implements UpstreamListener {
     this.clearTryTimeout();
     this.#pending?.cancel();
     this.#use.end();
-    this.cluster.release(this.endpoint);
+    this.cluster.release(this.endpoint, this.held);
     this.releaseRetry();
   }
 

@@ -4,6 +4,7 @@ import type { Rechecked } from '../authorization/endpoint-policies.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { DetectionResult } from '../listener/protocol-detection.js';
+import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
 import type { InjectedFaults } from '../filters/injected-faults.js';
 import type { RateLimits } from '../rate-limit/rate-limits.js';
 import type { RequestRecord, TrafficAction } from '../telemetry/request-record.js';
@@ -41,6 +42,7 @@ export interface RequestContext extends MirrorContext {
   /** Requests under way, for drains, idle timeouts and rechecks. */
   readonly exchanges: ByDestination<ActiveRequest>;
   readonly requestShares: FairLimit;
+  readonly globalRateLimits?: GlobalLimits | undefined;
   readonly rateLimits: RateLimits;
   readonly faults: InjectedFaults;
   readonly shedding: Shedding;
@@ -58,11 +60,12 @@ export interface ConnectionContext extends RequestContext {
   onUnreadable(status: number, why: string, client: Client): void;
   /** Called for each connection whose protocol its first bytes had to show. */
   onDetected(result: DetectionResult): void;
-  /** Called for a connection that is relayed as TCP, or was refused. `refused`: the reason. */
+  /** Called for a connection that is relayed as TCP, or was refused. `refused`: the reason. `code`: a stable one (WEFT_...), if there is one. */
   onRelay(
     client: Client,
     destination: Destination,
     endpoint: Endpoint | undefined,
     refused: string | undefined,
+    code?: string,
   ): void;
 }
