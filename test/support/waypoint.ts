@@ -23,12 +23,18 @@ import { Shedding } from '../../src/waypoint/shedding/shedding.js';
 import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
+import { SharedCounters } from '../../src/waypoint/shared/shared-counters.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
+import type { UpstreamEvent } from '../../src/waypoint/telemetry/upstream-events.js';
+import type { GlobalLimits } from '../../src/waypoint/rate-limit/global/global-limits.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import type { Destination } from '../../src/waypoint/listener/destination.js';
 import { key, service, uid, workload } from './mesh.js';
+
+export { eventually } from './eventually.js';
+export { converse, RawClient } from './raw-client.js';
 import { recordHealth } from './outliers.js';
 
 export interface WaypointOptions {
@@ -44,6 +50,9 @@ export interface WaypointOptions {
   readonly dial?: (dial: Dial) => Dial;
   /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
   readonly podPort?: number;
+  /** Counts that several waypoints of one test share, as the workers of one waypoint do. */
+  readonly counters?: SharedCounters;
+  readonly globalRateLimits?: GlobalLimits;
   readonly rateLimits?: RateLimits;
   /** Filters of each Service port. */
   readonly filters?: readonly StagedFilter[];
@@ -65,6 +74,7 @@ export interface TestWaypoint {
   readonly detected: string[];
   /** `<feature> <mode> <policy>` */
   readonly actions: string[];
+  readonly upstreamEvents: UpstreamEvent[];
   /** What outlier detection did: `<port of the endpoint> <result> <kind>`, or `<port> returned`. */
   readonly outliers: string[];
   /** Changes of endpoints' health by health checks: `<port of the endpoint> <failure>`, or `<port> healthy`. */
@@ -116,6 +126,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const mirrored: string[] = [];
   const detected: string[] = [];
   const actions: string[] = [];
+  const upstreamEvents: UpstreamEvent[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
   const onAction: ConnectionContext['onAction'] = ({ feature, mode, policy }) =>
@@ -123,7 +134,14 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const { health, checker, outliers, checked } = recordHealth(dial, limits, onAction, (limit) =>
     keep(limitsReached, limit),
   );
-  const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit), health);
+  const clusters = new ClusterManager(
+    state,
+    dial,
+    limits,
+    (limit) => keep(limitsReached, limit),
+    health,
+    options.counters ?? SharedCounters.inMemory(),
+  );
   const context: ConnectionContext = {
     state,
     clusters,
@@ -133,6 +151,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     connections: new ByDestination(),
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
+    globalRateLimits: options.globalRateLimits,
     rateLimits: options.rateLimits ?? RateLimits.inMemory(),
     faults: new InjectedFaults(),
     shedding: new Shedding(),
@@ -141,6 +160,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onMirrorEnd: (result) => keep(mirrored, result),
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
+    onUpstreamEvent: (event) => keep(upstreamEvents, event),
     onAction,
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
     onDetected: (result) => keep(detected, result),
@@ -183,6 +203,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     mirrored,
     detected,
     actions,
+    upstreamEvents,
     outliers,
     checked,
     destination,
@@ -325,85 +346,6 @@ export function rawResponder(
   });
 }
 
-/** A client whose bytes are all written by the test. */
-export class RawClient {
-  text = '';
-  /** How the connection ended; undefined while it is open. */
-  closed: 'end' | 'reset' | undefined;
-  #changed: (() => void) | undefined;
-
-  private constructor(readonly socket: net.Socket) {
-    socket.on('data', (bytes: Buffer) => {
-      this.text += bytes.toString('latin1');
-      this.#changed?.();
-    });
-    socket.on('end', () => {
-      this.closed ??= 'end';
-      this.#changed?.();
-    });
-    socket.on('error', () => {
-      this.closed = 'reset';
-      this.#changed?.();
-    });
-  }
-
-  static open(port: number): Promise<RawClient> {
-    return new Promise((resolve, reject) => {
-      const socket = net.connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
-      socket.once('error', reject);
-      socket.once('connect', () => {
-        socket.removeListener('error', reject);
-        resolve(new RawClient(socket));
-      });
-    });
-  }
-
-  write(text: string | Buffer): this {
-    this.socket.write(typeof text === 'string' ? Buffer.from(text, 'latin1') : text);
-    return this;
-  }
-
-  async until(holds: (text: string) => boolean, what = 'what was awaited'): Promise<string> {
-    const end = Date.now() + 10_000;
-    while (!holds(this.text)) {
-      if (this.closed !== undefined)
-        throw new Error(`closed (${this.closed}) ahead of ${what}; so far: ${this.text.slice(0, 500)}`);
-      if (Date.now() > end) throw new Error(`${what} did not come; so far: ${this.text.slice(0, 500)}`);
-      await this.#change();
-    }
-    return this.text;
-  }
-
-  async untilClosed(what = 'it'): Promise<'end' | 'reset'> {
-    const end = Date.now() + 10_000;
-    while (this.closed === undefined) {
-      if (Date.now() > end) throw new Error(`${what} was not closed; so far: ${this.text.slice(0, 500)}`);
-      await this.#change();
-    }
-    return this.closed;
-  }
-
-  #change(): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, 50);
-      this.#changed = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-}
-
-/** Writes data on a new connection and reads until the connection ends. */
-export async function converse(t: TestContext, port: number, text: string): Promise<string> {
-  const client = await RawClient.open(port);
-  t.after(() => client.socket.destroy());
-  client.write(text);
-  await client.untilClosed();
-  client.socket.destroy();
-  return client.text;
-}
-
 export interface ClientResponse {
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
@@ -479,11 +421,3 @@ export const backend = (name: string, weight = 1, more: Partial<RouteBackend> = 
   filters: [],
   ...more,
 });
-
-export async function eventually(holds: () => boolean, what: string, ms = 5_000): Promise<void> {
-  const end = Date.now() + ms;
-  while (!holds()) {
-    if (Date.now() > end) throw new Error(`${what} did not come to hold`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}

@@ -4,12 +4,15 @@
  * connections to removed endpoints do not stay.
  */
 import { performance } from 'node:perf_hooks';
+import { FairLimit } from '../../base/fair-limit.js';
 import type { IpAddress, SocketAddress } from '../../model/address.js';
 import type { ServiceKey, Workload, WorkloadUid } from '../../model/workload.js';
 import type { WaypointLimits } from '../limits.js';
+import { sharedNamesMax, type SharedCounters } from '../shared/shared-counters.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 import { assignmentOfWorkload, type Assignment } from './assignment.js';
 import type { ClientPool } from './client-pool.js';
+import { CircuitBreaker } from './breaker/circuit-breaker.js';
 import { Cluster } from './cluster.js';
 import { isWatched, standaloneHealth, type ClusterHealth, type HealthContext } from './cluster-health.js';
 import type { Dial, PoolContext } from './connection-pool.js';
@@ -34,6 +37,8 @@ export class ClusterManager {
   /** Clusters with removed endpoints that still have requests or connections. */
   readonly #draining = new Set<Cluster>();
   readonly #pools = new Set<ClientPool>();
+  /** Shares of the names with counts in shared memory, by namespace. */
+  readonly #places = new FairLimit(sharedNamesMax);
   readonly #context: PoolContext;
   readonly #timer: NodeJS.Timeout;
   #sweeps = 0;
@@ -49,6 +54,8 @@ export class ClusterManager {
     private readonly limits: WaypointLimits,
     onOverflow: PoolContext['onOverflow'],
     private readonly healthContext: HealthContext = standaloneHealth(),
+    /** Counts that other workers see. Undefined: there is no other worker. */
+    private readonly counters?: SharedCounters,
   ) {
     const onForgotten = (endpoint: Endpoint): void => state.policies.forgetEndpoint(endpoint);
     this.#context = {
@@ -122,6 +129,14 @@ export class ClusterManager {
     return [...this.#all()].filter(({ waiting }) => waiting > 0);
   }
 
+  /** The clusters of Service ports whose policy limits what is under way. */
+  limited(): Cluster[] {
+    const found: Cluster[] = [];
+    for (const ports of this.#services.values())
+      for (const cluster of ports.values()) if (cluster.breaker.hasLimits) found.push(cluster);
+    return found;
+  }
+
   /** Number of clusters in memory. */
   get size(): number {
     let count = this.#workloadCount;
@@ -148,9 +163,7 @@ export class ClusterManager {
       if (known) this.#removeService(key, port, known);
       return undefined;
     }
-    const hostname = key.slice(key.indexOf('/') + 1);
-    const cluster =
-      known ?? new Cluster(`outbound|${port}||${hostname}`, this.#context, () => this.ofService(key, port));
+    const cluster = known ?? this.#newService(key, port);
     if (!known) {
       let ports = this.#services.get(key);
       if (!ports) this.#services.set(key, (ports = new Map()));
@@ -160,6 +173,19 @@ export class ClusterManager {
     const policy = this.state.policyOf(key, port);
     if (cluster.settings !== policy) cluster.configure(clusterPolicyOf(policy), policy);
     return cluster;
+  }
+
+  #newService(key: ServiceKey, port: number): Cluster {
+    const slash = key.indexOf('/');
+    const namespace = key.slice(0, slash);
+    const { counters } = this;
+    const scope = counters && { counters, places: this.#places, name: `${key}:${port}`, namespace };
+    return new Cluster(
+      `outbound|${port}||${key.slice(slash + 1)}`,
+      this.#context,
+      () => this.ofService(key, port),
+      new CircuitBreaker(scope),
+    );
   }
 
   #removeService(key: ServiceKey, port: number, cluster: Cluster): void {
@@ -221,6 +247,7 @@ export class ClusterManager {
     if (cluster.isIdle) return cluster.forget();
     cluster.close();
     if (cluster.hasDraining) this.#draining.add(cluster);
+    else cluster.forget();
   }
 
   #sweep(): void {
@@ -229,8 +256,11 @@ export class ClusterManager {
     for (const pool of this.#pools) if (!pool.sweep(before)) this.#pools.delete(pool);
     for (const cluster of this.#draining) {
       cluster.forgetDrained();
-      if (!cluster.hasDraining) this.#draining.delete(cluster);
+      if (cluster.hasDraining) continue;
+      this.#draining.delete(cluster);
+      if (cluster.isClosed) cluster.forget();
     }
+    for (const ports of this.#services.values()) for (const cluster of ports.values()) cluster.sweep();
     if (this.#sweeps % workloadIdleSweeps === 0) this.#forgetWorkloads(workloadIdleSweeps);
     this.#compareAll();
     this.#watch();

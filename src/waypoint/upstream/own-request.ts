@@ -58,15 +58,13 @@ export class OwnRequestError extends Error {
  * Rejects with an OwnRequestError.
  */
 export function sendOwn(
-  context: Pick<MirrorContext, 'onLimitReached'>,
+  _context: Pick<MirrorContext, 'onLimitReached'>,
   cluster: Cluster,
   endpoint: Endpoint,
   request: OwnRequest,
 ): Promise<OwnResponse> {
-  if (!cluster.admit(endpoint)) {
-    context.onLimitReached('cluster-requests');
-    return Promise.reject(new OwnRequestError('overflow', 'limit of requests to the called Service reached'));
-  }
+  const held = cluster.admit(endpoint);
+  if (!held) return Promise.reject(new OwnRequestError('overflow', cluster.overflow.why));
   const beganMs = performance.now();
   const report = (outcome: Outcome): void => {
     cluster.report(endpoint, outcome, performance.now() - beganMs);
@@ -81,7 +79,7 @@ export function sendOwn(
         : exchange.onError(failure ?? { kind: 'connect', why: 'no connection' }),
     );
     exchange.onCancel = () => pending?.cancel();
-  }).finally(() => cluster.release(endpoint));
+  }).finally(() => cluster.release(endpoint, held));
 }
 
 /** Sends a request on a connection of its own, which is closed afterwards. Rejects with an OwnRequestError. */

@@ -1,5 +1,4 @@
 /** What a worker does about events of outlier detection and health checks: metrics, log lines, and messages to the other workers. */
-import { performance } from 'node:perf_hooks';
 import type { Registry } from 'prom-client';
 import { RateLimiter } from '../../base/rate-limiter.js';
 import { formatSocketAddress } from '../../model/address.js';

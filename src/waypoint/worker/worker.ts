@@ -21,10 +21,15 @@ import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
 import { WorkerHealth } from './worker-health.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
+import { monotonicMs } from '../shared/monotonic.js';
 import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
+import { GlobalLimits } from '../rate-limit/global/global-limits.js';
+import { MeshRateLimitService } from '../rate-limit/global/mesh-service.js';
+import { OwnService } from '../rate-limit/global/own-service.js';
 import { AccessLog } from '../telemetry/access-log.js';
+import { watchGlobalRateLimits } from '../telemetry/global-rate-limit-metrics.js';
 import { Shedding } from '../shedding/shedding.js';
 import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
 import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
@@ -32,12 +37,14 @@ import { WaypointMetrics } from '../telemetry/metrics.js';
 import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
+import { UpstreamEvents } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
 
 const idleCheckMs = 1_000;
 const rateLimitSweepMs = 1_000;
+const monotonicNs = (): number => monotonicMs() * 1e6;
 
 type Start = Extract<ToWorker, { type: 'start' }>;
 
@@ -49,11 +56,12 @@ class Worker {
   readonly #metrics: WaypointMetrics;
   readonly #accessLog: AccessLog;
   readonly #tunnels = new TunnelPool();
-  readonly #memory: SharedMemory;
   readonly #rateLimits: RateLimits;
+  readonly #memory: SharedMemory;
   readonly #faults = new InjectedFaults();
   readonly #clusters: ClusterManager;
   readonly #health: WorkerHealth;
+  readonly #globalRateLimits: GlobalLimits;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
@@ -113,12 +121,20 @@ class Worker {
       limits,
       (limit, cluster, { workload }) => {
         limitReached(limit);
-        this.#metrics.pendingOverflow(cluster, workload.namespace);
+        this.#metrics.breakers.overflow(limit, cluster, workload.namespace);
       },
       health.context,
+      this.#memory.counters,
     );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
-    this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
+    this.#metrics.breakers.watch(() => this.#clusters.limited());
+    this.#globalRateLimits = this.#createGlobalRateLimits();
+    this.#rateLimits = new RateLimits(
+      this.#memory.buckets,
+      this.#memory.buckets.layout.workers,
+      monotonicNs,
+      () => limitReached('rate-limit-keys'),
+    );
     registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
     registerFaultMetrics(this.#metrics.registry, this.#faults);
     const rateLimitSweeps = setInterval(() => this.#rateLimits.sweep(), rateLimitSweepMs);
@@ -126,6 +142,7 @@ class Worker {
     registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
     const shedding = new Shedding();
     registerSheddingMetrics(this.#metrics.registry, shedding);
+    const events = new UpstreamEvents(this.#metrics.registry, () => limitReached('metric-series'));
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -138,6 +155,7 @@ class Worker {
       connections: new ByDestination<ActiveConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
+      globalRateLimits: this.#globalRateLimits,
       rateLimits: this.#rateLimits,
       faults: this.#faults,
       shedding,
@@ -150,6 +168,7 @@ class Worker {
         this.#accessLog.write(record);
       },
       onAction,
+      onUpstreamEvent: (event, cluster, namespace) => events.count(event, cluster, namespace),
       onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {
@@ -164,7 +183,7 @@ class Worker {
         });
       },
       onDetected: (result) => this.#metrics.detections.inc({ result }),
-      onRelay: (client, destination, endpoint, refused) =>
+      onRelay: (client, destination, endpoint, refused, code) =>
         this.#logOf(client.group, {
           level: refused === undefined ? 'info' : 'warn',
           fields: {
@@ -173,6 +192,7 @@ class Worker {
             dialled: formatSocketAddress(destination.dialed),
             endpoint: endpoint && formatSocketAddress(endpoint.target),
             ...(refused === undefined ? {} : { why: refused }),
+            ...(code === undefined ? {} : { code }),
           },
           text: refused === undefined ? 'connection relayed' : 'connection refused',
         }),
@@ -184,6 +204,25 @@ class Worker {
     });
     this.#listener.maxConnections = limits.connectionsMax;
     this.#listener.on('drop', () => limitReached('connections'));
+  }
+
+  #createGlobalRateLimits(): GlobalLimits {
+    const { rateLimiter } = this.settings;
+    const limits = new GlobalLimits({
+      own: rateLimiter && (() => new OwnService({ ...rateLimiter, svid: () => this.#svid })),
+      ofMesh: (target) => new MeshRateLimitService(() => this.#context, target),
+      onLimitReached: (limit) => this.#metrics.limitReached.inc({ limit }),
+      onService: (service, error) =>
+        this.#logOf(
+          '',
+          error === undefined
+            ? { level: 'info', fields: { service }, text: 'the rate limit service responds again' }
+            : { level: 'warn', fields: { service, error }, text: 'the rate limit service does not respond' },
+        ),
+    });
+    watchGlobalRateLimits(this.#metrics.registry, limits);
+    setInterval(() => limits.sweep(), rateLimitSweepMs).unref();
+    return limits;
   }
 
   listen(): void {
@@ -221,6 +260,9 @@ class Worker {
   }
 
   #apply(update: WaypointUpdate): void {
+    for (const { filters, clients = [] } of update.servicePolicies ?? [])
+      for (const list of [filters, ...clients.map((one) => one.filters)])
+        this.#globalRateLimits.prepare(list ?? []);
     const change = this.#state.apply(update);
     if (change) recheck(this.#context, change);
   }
@@ -285,6 +327,7 @@ class Worker {
     const left = connections.size;
     for (const connection of connections) connection.destroy();
     this.#health.stop();
+    this.#globalRateLimits.close();
     this.#clusters.drain();
     this.#tunnels.close();
     this.#hbone?.close();
