@@ -14,13 +14,14 @@ import type { WaypointLimits } from '../limits.js';
 import { waypointClient } from '../listener/client.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 import type { Dial } from './connection-pool.js';
+import { startTls } from './endpoint-tls.js';
 
 const hbonePort = 15008;
 /** Replicas of another waypoint that are tried after the first one failed. */
 const otherReplicasMax = 2;
 
 /**
- * The `Dial` of a worker. Its errors: WEFT_UPSTREAM_CONNECT, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING, WEFT_WAYPOINT_NOT_ALLOWED, and
+ * The `Dial` of a worker. Its errors: WEFT_UPSTREAM_CONNECT, WEFT_UPSTREAM_TLS, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING, WEFT_WAYPOINT_NOT_ALLOWED, and
  * those of TunnelPool.open.
  */
 export function createDial(
@@ -31,7 +32,7 @@ export function createDial(
   /** Opens TCP connections. */
   reach: typeof connect = connect,
 ): Dial {
-  return async (endpoint, client): Promise<Duplex> => {
+  const open: Dial = async (endpoint, client): Promise<Duplex> => {
     const { workload, target, via } = endpoint;
     if (!via && workload.tunnel === 'none') return reach(target, limits.connectTimeoutMsMax);
     const own = svid();
@@ -74,7 +75,16 @@ export function createDial(
     const { code, why } = waypointMissing(workload.uid, via);
     throw new WeftError(code, why);
   };
+  return withTls(open, limits);
 }
+
+/** Connections to endpoints that speak TLS themselves, inside of what `open` opens. Error: WEFT_UPSTREAM_TLS, and those of `open`. */
+export const withTls =
+  (open: Dial, { connectTimeoutMsMax }: Pick<WaypointLimits, 'connectTimeoutMsMax'>): Dial =>
+  async (endpoint, client) => {
+    const stream = await open(endpoint, client);
+    return endpoint.tls ? startTls(stream, endpoint, endpoint.tls, connectTimeoutMsMax) : stream;
+  };
 
 /** Opens a TCP connection. Error: WEFT_UPSTREAM_CONNECT. `from`: the local address, if the machine has several. */
 export function connect({ ip, port }: SocketAddress, timeoutMs: number, from?: string): Promise<net.Socket> {
