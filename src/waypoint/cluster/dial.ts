@@ -14,6 +14,7 @@ import type { WaypointLimits } from '../limits.js';
 import { waypointClient } from '../listener/client.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 import type { Dial } from './connection-pool.js';
+import { tcpConnectMs } from './connection-timeouts.js';
 
 const hbonePort = 15008;
 /** Replicas of another waypoint that are tried after the first one failed. */
@@ -31,9 +32,10 @@ export function createDial(
   /** Opens TCP connections. */
   reach: typeof connect = connect,
 ): Dial {
-  return async (endpoint, client): Promise<Duplex> => {
+  return async (endpoint, client, connectMs): Promise<Duplex> => {
+    const tcpMs = tcpConnectMs(connectMs, limits);
     const { workload, target, via } = endpoint;
-    if (!via && workload.tunnel === 'none') return reach(target, limits.connectTimeoutMsMax);
+    if (!via && workload.tunnel === 'none') return reach(target, tcpMs);
     const own = svid();
     if (!own)
       throw new WeftError('WEFT_NO_CERTIFICATE', 'this waypoint has no certificate yet', { retryable: true });
@@ -50,7 +52,7 @@ export function createDial(
           // Another waypoint authorizes this waypoint's identity and ignores the client that this one acts for.
           ...(client.identity === undefined || via ? {} : { [sourceIdentityHeader]: client.identity }),
         },
-        connect: () => reach(next, limits.connectTimeoutMsMax),
+        connect: () => reach(next, tcpMs),
         spread,
       });
       return stream;
