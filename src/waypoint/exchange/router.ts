@@ -307,7 +307,6 @@ export class Router implements AttemptOwner {
 
   onError(attempt: Attempt, failure: UpstreamFailure): void {
     this.#reportFailure(attempt, failure);
-    if (failure.action) this.request.act(failure.action);
     const reply = localReplyOf(failure);
     if (this.#responded) return this.request.onFailed(reply);
     this.#lastFailure = reply;
@@ -372,7 +371,9 @@ export class Router implements AttemptOwner {
 
   /** Failures of connections, and limits, are reported by the cluster itself. */
   #reportFailure(attempt: Attempt, { kind, action }: UpstreamFailure): void {
-    if (action) this.request.info.act(action);
+    // Outlier detection has counted its actions; limits have not.
+    if (action && kind === 'overflow') this.request.act(action);
+    else if (action) this.request.info.act(action);
     if (kind === 'connect' || kind === 'overflow') return;
     const outcome = kind === 'timeout' ? this.#timeoutOutcome : kind === 'stale' ? 'stale' : 'reset';
     this.#reportOutcome(attempt, outcome, performance.now());
