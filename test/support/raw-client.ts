@@ -1,5 +1,6 @@
-/** A client of HTTP/1 for tests of what is on the wire. */
+/** A client of a test that writes its own bytes. */
 import net from 'node:net';
+import type { TestContext } from 'node:test';
 
 /** A client whose bytes are all written by the test. */
 export class RawClient {
@@ -68,4 +69,14 @@ export class RawClient {
       };
     });
   }
+}
+
+/** Writes data on a new connection and reads until the connection ends. */
+export async function converse(t: TestContext, port: number, text: string): Promise<string> {
+  const client = await RawClient.open(port);
+  t.after(() => client.socket.destroy());
+  client.write(text);
+  await client.untilClosed();
+  client.socket.destroy();
+  return client.text;
 }

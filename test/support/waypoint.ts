@@ -32,11 +32,9 @@ import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import type { Destination } from '../../src/waypoint/listener/destination.js';
 import { key, service, uid, workload } from './mesh.js';
-import { RawClient } from './raw-client.js';
-
-export { RawClient };
 
 export { eventually } from './eventually.js';
+export { converse, RawClient } from './raw-client.js';
 import { recordHealth } from './outliers.js';
 
 export interface WaypointOptions {
@@ -346,16 +344,6 @@ export function rawResponder(
       }
     });
   });
-}
-
-/** Writes data on a new connection and reads until the connection ends. */
-export async function converse(t: TestContext, port: number, text: string): Promise<string> {
-  const client = await RawClient.open(port);
-  t.after(() => client.socket.destroy());
-  client.write(text);
-  await client.untilClosed();
-  client.socket.destroy();
-  return client.text;
 }
 
 export interface ClientResponse {
