@@ -100,7 +100,7 @@ const members: Readonly<Record<KindName, readonly OptionalMember[]>> = {
   ExternalService: ['claims', 'compile', 'status'],
   Workload: ['claims', 'compile', 'status'],
   GatewayClass: ['dependents', 'status'],
-  Gateway: ['dependents', 'status'],
+  Gateway: ['dependents', 'compile', 'status'],
   HTTPRoute: ['dependents', 'compile', 'status'],
   GRPCRoute: ['dependents', 'compile', 'status'],
   TLSRoute: ['dependents', 'compile', 'status'],
