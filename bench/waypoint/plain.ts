@@ -62,6 +62,7 @@ const context: ConnectionContext = {
   onDetected: () => undefined,
   onRelay: () => undefined,
   onAction: () => undefined,
+  onUpstreamEvent: () => undefined,
 };
 /** The identity of the client at an address: how limits of one client find it without certificates. */
 const identityOf = (ip: string): SpiffeId | undefined =>

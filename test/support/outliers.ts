@@ -1,6 +1,10 @@
-/** Policies for outlier detection and health checks, as the control plane sends them. */
+/** Policies for outlier detection and health checks, as the control plane sends them, and what a waypoint did by them. */
 import type { HealthCheck, OutlierDetection } from '../../src/discovery/gen/weft.js';
 import type { ServicePolicy } from '../../src/model/service-policy.js';
+import { standaloneHealth, type HealthContext } from '../../src/waypoint/cluster/cluster-health.js';
+import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
+import { HealthChecker, type CheckEvents } from '../../src/waypoint/cluster/health-check/health-checker.js';
+import type { WaypointLimit, WaypointLimits } from '../../src/waypoint/limits.js';
 import { key } from './mesh.js';
 
 /** The defaults of a TrafficPolicy, which are Envoy's. */
@@ -55,3 +59,35 @@ export const checkPolicy = (
   })),
   ...settings,
 });
+
+/** The health of a waypoint's clusters, with a record of its events. */
+export function recordHealth(
+  dial: Dial,
+  limits: WaypointLimits,
+  onAction: CheckEvents['onAction'],
+  onLimitReached: (limit: WaypointLimit) => void,
+) {
+  const outliers: string[] = [];
+  const checked: string[] = [];
+  const checker = new HealthChecker({
+    dial,
+    limits,
+    events: {
+      onChecked: () => undefined,
+      onHealthChanged: (_at, { target }, failure, dryRun) =>
+        checked.push(`${target.port}${dryRun ? ' (dry run)' : ''} ${failure ?? 'healthy'}`),
+      onImpossible: (_at, { target }, why) => checked.push(`${target.port} impossible ${why}`),
+      onAction,
+      onLimitReached,
+    },
+  });
+  const health: HealthContext = {
+    ...standaloneHealth({
+      onDetected: (_at, { target }, kind, result) => outliers.push(`${target.port} ${result} ${kind}`),
+      onReturned: (_at, { target }) => outliers.push(`${target.port} returned`),
+      onAction,
+    }),
+    checker,
+  };
+  return { health, checker, outliers, checked };
+}

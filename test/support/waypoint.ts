@@ -1,8 +1,7 @@
 /** The waypoint's proxy on plain loopback sockets in place of tunnels, between real clients and upstreams. */
 import http from 'node:http';
 import http2 from 'node:http2';
-import net from 'node:net';
-import type { AddressInfo } from 'node:net';
+import net, { type AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { FairLimit } from '../../src/base/fair-limit.js';
 import { InjectedFaults } from '../../src/waypoint/filters/injected-faults.js';
@@ -23,14 +22,18 @@ import { Shedding } from '../../src/waypoint/shedding/shedding.js';
 import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
+import { SharedCounters } from '../../src/waypoint/shared/shared-counters.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
 import type { GlobalLimits } from '../../src/waypoint/rate-limit/global/global-limits.js';
+import type { UpstreamEvent } from '../../src/waypoint/telemetry/upstream-events.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
-import { standaloneHealth } from '../../src/waypoint/cluster/cluster-health.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import type { Destination } from '../../src/waypoint/listener/destination.js';
 import { key, service, uid, workload } from './mesh.js';
+
+export { eventually } from './eventually.js';
+import { recordHealth } from './outliers.js';
 
 export interface WaypointOptions {
   /** Ports of the endpoints of each Service; requests go to the Service `api`. */
@@ -46,6 +49,8 @@ export interface WaypointOptions {
   /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
   readonly podPort?: number;
   readonly globalRateLimits?: GlobalLimits;
+  /** Counts that several waypoints of one test share, as the workers of one waypoint do. */
+  readonly counters?: SharedCounters;
   readonly rateLimits?: RateLimits;
   /** Filters of each Service port. */
   readonly filters?: readonly StagedFilter[];
@@ -67,8 +72,11 @@ export interface TestWaypoint {
   readonly detected: string[];
   /** `<feature> <mode> <policy>` */
   readonly actions: string[];
+  readonly upstreamEvents: UpstreamEvent[];
   /** What outlier detection did: `<port of the endpoint> <result> <kind>`, or `<port> returned`. */
   readonly outliers: string[];
+  /** Changes of endpoints' health by health checks: `<port of the endpoint> <failure>`, or `<port> healthy`. */
+  readonly checked: string[];
   /** Refusal reason of each TCP connection; undefined if it was not refused. */
   readonly relayed: (string | undefined)[];
   /** Returns the number of connections and requests that were authorized again. */
@@ -116,15 +124,22 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const mirrored: string[] = [];
   const detected: string[] = [];
   const actions: string[] = [];
+  const upstreamEvents: UpstreamEvent[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
-  const outliers: string[] = [];
-  const health = standaloneHealth({
-    onDetected: (_at, { target }, kind, result) => keep(outliers, `${target.port} ${result} ${kind}`),
-    onReturned: (_at, { target }) => keep(outliers, `${target.port} returned`),
-    onAction: ({ feature, mode, policy }) => keep(actions, `${feature} ${mode} ${policy}`),
-  });
-  const clusters = new ClusterManager(state, dial, limits, (limit) => keep(limitsReached, limit), health);
+  const onAction: ConnectionContext['onAction'] = ({ feature, mode, policy }) =>
+    keep(actions, `${feature} ${mode} ${policy}`);
+  const { health, checker, outliers, checked } = recordHealth(dial, limits, onAction, (limit) =>
+    keep(limitsReached, limit),
+  );
+  const clusters = new ClusterManager(
+    state,
+    dial,
+    limits,
+    (limit) => keep(limitsReached, limit),
+    health,
+    options.counters ?? SharedCounters.inMemory(),
+  );
   const context: ConnectionContext = {
     state,
     clusters,
@@ -143,11 +158,13 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onMirrorEnd: (result) => keep(mirrored, result),
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
-    onAction: ({ feature, mode, policy }) => keep(actions, `${feature} ${mode} ${policy}`),
+    onUpstreamEvent: (event) => keep(upstreamEvents, event),
+    onAction,
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
     onDetected: (result) => keep(detected, result),
     onRelay: (_client, _destination, _endpoint, refused) => keep(relayed, refused),
   };
+  checker.start([]);
   const destination = destinationOf(state, options.podPort);
   const sockets = new Set<net.Socket>();
   // Half-open like tunnels: a client may end its half and wait for the response.
@@ -171,6 +188,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     endWatch();
     server.close();
     for (const socket of sockets) socket.destroy();
+    checker.stop();
     clusters.drain();
   });
   return {
@@ -183,7 +201,9 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     mirrored,
     detected,
     actions,
+    upstreamEvents,
     outliers,
+    checked,
     destination,
     relayed,
     apply: (update) => {
@@ -478,11 +498,3 @@ export const backend = (name: string, weight = 1, more: Partial<RouteBackend> = 
   filters: [],
   ...more,
 });
-
-export async function eventually(holds: () => boolean, what: string, ms = 5_000): Promise<void> {
-  const end = Date.now() + ms;
-  while (!holds()) {
-    if (Date.now() > end) throw new Error(`${what} did not come to hold`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}

@@ -360,11 +360,11 @@ export interface ServicePolicy {
   /** <namespace>/<hostname> */
   readonly service: string;
   readonly port: number;
-  /** Requests of one worker that are under way. */
+  /** Requests under way, of all workers of a waypoint. */
   readonly requestsMax?:
     | number
     | undefined;
-  /** Requests of one worker that wait for a connection. */
+  /** Requests that wait for a connection, of all workers of a waypoint. */
   readonly pendingRequestsMax?:
     | number
     | undefined;

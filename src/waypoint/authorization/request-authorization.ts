@@ -81,6 +81,11 @@ export class RequestAuthorization {
     return verdict.allowed ? undefined : denied(denialReason(verdict));
   }
 
+  /** Whether `ofEndpoint` would let the request go on. The verdict of the attempt under way stays. */
+  allowsEndpoint(endpoint: Endpoint, sent: ServicePort | undefined): boolean {
+    return (this.#endpointVerdict(endpoint, sent) ?? this.#verdict ?? noPolicy).allowed;
+  }
+
   /**
    * Authorizes the request again after a mesh update. Undefined: the request may go on.
    * @param endpoint the endpoint of the attempt under way, if there is one

@@ -4,34 +4,36 @@ import { errorText, WeftError } from '../../base/errors.js';
 import { isEndpointFailure } from '../../hbone/endpoint-failure.js';
 import type { UpstreamFailure } from '../http/http-stream.js';
 import type { WaypointLimits } from '../limits.js';
+import type { Reservation } from './breaker/circuit-breaker.js';
+import type { BlockedPool } from './breaker/connection-gate.js';
+import type { PoolLimits } from './breaker/pool-limits.js';
 import { causedAction } from './caused-action.js';
 import { PendingQueue, type Acquired, type Pending } from './pending-queue.js';
 
-export type PoolLimit = 'pending-requests' | 'upstream-connections';
+export type PoolLimit =
+  'pending-requests' | 'upstream-connections' | 'cluster-connections' | 'cluster-requests';
 
 export interface ClientPoolOptions {
+  readonly cluster: PoolLimits;
   readonly limits: WaypointLimits;
   /** Opens a connection. Rejects within the connect timeout. */
   dial(): Promise<Duplex>;
-  /** Takes one of the client's share of the limit of pending requests. False: the share is used up. */
-  takeShare(): boolean;
-  releaseShare(): void;
   /** Nothing is left of the pool: drop it. */
   forget(): void;
   /** A request was refused because of a limit. */
   onOverflow(limit: PoolLimit): void;
 }
 
-export abstract class ClientPool {
-  protected readonly pending: PendingQueue;
+export abstract class ClientPool implements BlockedPool {
+  protected readonly pending: PendingQueue<Reservation>;
   /** Connections that are being opened. */
   protected opening = 0;
   protected draining = false;
 
   constructor(protected readonly options: ClientPoolOptions) {
     this.pending = new PendingQueue({
-      waitMsMax: options.limits.connectTimeoutMsMax,
-      onLeave: () => options.releaseShare(),
+      waitMsMax: () => options.cluster.pendingTimeoutMs ?? options.limits.connectTimeoutMsMax,
+      onLeave: (held) => options.cluster.releasePending(held),
       onExpired: () => this.#expire(),
     });
   }
@@ -53,6 +55,8 @@ export abstract class ClientPool {
   protected abstract openMore(): void;
   /** Closes idle connections, and those in use after their requests. */
   protected abstract closeIdle(): void;
+  /** Closes one idle connection. False: there is none. */
+  abstract closeOneIdle(): boolean;
 
   /** Closes connections that have been idle since before this time (Date.now). False: nothing is left of the pool. */
   sweep(beforeMs: number): boolean {
@@ -80,11 +84,13 @@ export abstract class ClientPool {
       this.#overflow(done, 'upstream-connections', this.#connectionsFull);
       return undefined;
     }
-    if (!this.options.takeShare()) {
-      this.#overflow(done, 'pending-requests', pendingFull);
+    const { cluster } = this.options;
+    const held = cluster.takePending();
+    if ('kind' in held) {
+      this.#overflow(done, 'pending-requests', held);
       return undefined;
     }
-    const pending = this.pending.add(done, fresh);
+    const pending = this.pending.add(done, fresh, held);
     this.openMore();
     return pending;
   }
@@ -93,40 +99,61 @@ export abstract class ClientPool {
     return this.size >= this.options.limits.connectionsPerEndpointMax;
   }
 
-  #overflow(done: Acquired, limit: PoolLimit, why: string): void {
+  #overflow(done: Acquired, limit: PoolLimit, failure: UpstreamFailure): void {
     this.options.onOverflow(limit);
     // Not synchronously: the caller may acquire again from within `done`, for each of many endpoints.
-    setImmediate(done, undefined, { kind: 'overflow', why });
+    setImmediate(done, undefined, failure);
   }
 
-  get #connectionsFull(): string {
-    return `limit of connections to this endpoint reached (${this.options.limits.connectionsPerEndpointMax})`;
+  get #connectionsFull(): UpstreamFailure {
+    const { connectionsPerEndpointMax } = this.options.limits;
+    return {
+      kind: 'overflow',
+      why: `limit of connections to this endpoint reached (${connectionsPerEndpointMax})`,
+      isOfEndpoint: true,
+    };
   }
 
-  protected open(): void {
+  /** Opens a connection. False: the cluster's limits do not allow it now. `isNeeded`: requests wait for it. */
+  protected open(isNeeded = true): boolean {
+    const { cluster } = this.options;
+    const held = cluster.takeConnection(isNeeded ? this : undefined);
+    if (!held) return false;
     this.opening++;
     this.options.dial().then(
       (stream) => {
         this.opening--;
+        const release = (): void => cluster.releaseConnection(held);
+        if (stream.closed) release();
+        else stream.once('close', release);
         this.onOpen(stream);
       },
       (error: unknown) => {
         this.opening--;
+        cluster.releaseConnection(held);
         this.onOpenFailed(connectFailure(error));
       },
     );
+    return true;
   }
 
-  /** Requests for which a connection is being opened stay: their connection, or its failure, comes. */
+  openBlocked(): void {
+    if (this.pending.size > 0) this.openMore();
+  }
+
+  /**
+   * Requests for which a connection is being opened stay: their connection, or its failure, comes. If a policy says how long they may wait, they
+   * do not stay.
+   */
   #expire(): void {
-    while (this.pending.isOverdue && this.pending.size > this.opening) {
+    const { cluster } = this.options;
+    const isStrict = cluster.pendingTimeoutMs !== undefined;
+    while (this.pending.isOverdue && (isStrict || this.pending.size > this.opening)) {
       this.options.onOverflow('upstream-connections');
-      this.pending.fail({ kind: 'overflow', why: this.#connectionsFull });
+      this.pending.fail(this.isFull ? this.#connectionsFull : cluster.connectionFailure(this));
     }
   }
 }
-
-const pendingFull = 'limit of requests that wait for a connection reached';
 
 /** A failure that the endpoint did not cause keeps its own code in the request's record. */
 function connectFailure(error: unknown): UpstreamFailure {

@@ -39,8 +39,19 @@ export interface HealthEvents {
   share(change: HealthChange): void;
 }
 
+/** Makes the health checks, if this worker is the one that does. */
+export interface ClusterChecker {
+  /** The endpoints or the settings of a cluster may have changed. */
+  sync(cluster: ClusterHealth): void;
+  /** A cluster got its first request. */
+  onUsed(cluster: ClusterHealth): void;
+  /** A cluster is gone. */
+  forget(cluster: ClusterHealth): void;
+}
+
 /** What the clusters of a worker share. */
 export interface HealthContext {
+  readonly checker?: ClusterChecker;
   readonly timer: IntervalTimer;
   readonly shared: SharedHealth;
   readonly events: HealthEvents;
@@ -65,29 +76,48 @@ export class ClusterHealth implements PeriodicWork {
   #settings: ServicePolicy | undefined;
   #at: HealthPlace | undefined;
   #endpoints: ReadonlyMap<string, Endpoint> = new Map();
+  /** A request was sent to an endpoint, by any worker of the waypoint. */
+  isUsed = false;
+  #isUseShared = false;
   /** The current interval of outlier detection has begun. */
   #tickedMs = 0;
 
   constructor(
-    private readonly cluster: string,
+    /** The cluster's. */
+    readonly name: string,
     private readonly context: HealthContext,
     /** Called when an endpoint may have become usable, or unusable. */
     private readonly changed: () => void,
     private readonly random: () => number = Math.random,
   ) {}
 
+  get settings(): ServicePolicy | undefined {
+    return this.#settings;
+  }
+
+  /** The settings ask for work that does not depend on requests. */
+  get isWatched(): boolean {
+    return this.#settings !== undefined && isWatched(this.#settings);
+  }
+
+  get endpoints(): ReadonlyMap<string, Endpoint> {
+    return this.#endpoints;
+  }
+
+  /** Where an event happens. `setting`: the one whose origin is named. */
+  placeOf({ service, origins }: ServicePolicy, setting: 'outlierDetection' | 'healthChecks'): HealthPlace {
+    const policy = origins.find((one) => one.setting === setting)?.object ?? 'TrafficPolicy';
+    return { cluster: this.name, namespace: namespaceOfKey(service), policy };
+  }
+
   /** Applies the settings of the Service's port. Ejections and counts stay. */
   configure(settings: ServicePolicy | undefined): void {
+    if (!isEnforced(settings)) this.#forgetChecks();
     this.#settings = settings;
     const config = settings?.outlierDetection;
     if (!settings || !config) this.#stop();
     else {
-      this.#at = {
-        cluster: this.cluster,
-        namespace: namespaceOfKey(settings.service),
-        policy:
-          settings.origins.find(({ setting }) => setting === 'outlierDetection')?.object ?? 'TrafficPolicy',
-      };
+      this.#at = this.placeOf(settings, 'outlierDetection');
       if (this.#detector) this.#detector.config = config;
       else this.#start(config);
       this.#project();
@@ -96,6 +126,8 @@ export class ClusterHealth implements PeriodicWork {
     }
     this.#readChecks();
     this.changed();
+    if (this.isUsed) this.#shareUse();
+    this.context.checker?.sync(this);
   }
 
   /** The endpoints of the cluster. Those that were ejected, removed and added again are still ejected. */
@@ -108,7 +140,10 @@ export class ClusterHealth implements PeriodicWork {
       for (const endpoint of endpoints.values())
         if (!detector.monitors.has(endpoint)) this.#watch(detector, endpoint);
     }
-    this.#readChecks();
+    if (this.#hasChecks) {
+      this.#readChecks();
+      this.context.checker?.sync(this);
+    }
     this.changed();
   }
 
@@ -123,6 +158,10 @@ export class ClusterHealth implements PeriodicWork {
 
   /** Reports how an attempt ended. Returns what outlier detection did about it, for the access log. */
   report(endpoint: Endpoint, outcome: Outcome, latencyMs: number): TrafficAction | undefined {
+    if (!this.isUsed) {
+      this.isUsed = true;
+      this.#shareUse();
+    }
     const isOfConnection = outcome === 'connected' || outcome === 'connect-failed';
     if (!this.#detector && !isOfConnection) return undefined;
     const nowMs = performance.now();
@@ -147,6 +186,7 @@ export class ClusterHealth implements PeriodicWork {
 
   /** Another worker changed its mind about an endpoint. */
   apply({ endpoint: key, change }: HealthChange): void {
+    if (change.what === 'used') return this.#onUsedElsewhere();
     const endpoint = this.#endpoints.get(key);
     if (!endpoint) return;
     if (change.what === 'checked') return this.#setFailure(endpoint, change.failure);
@@ -155,13 +195,20 @@ export class ClusterHealth implements PeriodicWork {
     else this.#detector?.return(endpoint, performance.now());
   }
 
+  /** This worker has checked an endpoint. `failure`: the check that fails; undefined: none does. */
+  setChecked(endpoint: Endpoint, failure: string | undefined): void {
+    if (endpoint.health.checkFailure === failure) return;
+    this.#setFailure(endpoint, failure);
+    this.#share(endpoint.key, { what: 'checked', failure });
+  }
+
   /** A health check of an endpoint succeeded: it returns at once (Envoy: successful_active_health_check_uneject_host). */
   onCheckSucceeded(endpoint: Endpoint): void {
     if (endpoint.health.checkFailure !== undefined || this.#isDryRun) return;
     const monitor = this.#detector?.monitors.get(endpoint);
     if (!monitor?.ejected) return;
     this.#detector?.return(endpoint, performance.now());
-    this.#share(endpoint, { what: 'returned' });
+    this.#share(endpoint.key, { what: 'returned' });
   }
 
   /** What people are shown of an endpoint. */
@@ -193,6 +240,7 @@ export class ClusterHealth implements PeriodicWork {
 
   close(): void {
     this.context.timer.remove(this);
+    this.context.checker?.forget(this);
   }
 
   get #isDryRun(): boolean {
@@ -239,7 +287,7 @@ export class ClusterHealth implements PeriodicWork {
 
   #watch(detector: OutlierDetector<Endpoint>, endpoint: Endpoint): void {
     detector.add(endpoint);
-    const of = this.#sharedName(endpoint);
+    const of = this.#sharedName(endpoint.key);
     const ejection = of && this.context.shared.ejection(of);
     if (ejection) detector.ejectedElsewhere(endpoint, ejection.kind, ejection, performance.now());
     else endpoint.health.isOutlier = false;
@@ -254,7 +302,7 @@ export class ClusterHealth implements PeriodicWork {
     events.onEjected(this.#at, endpoint, kind, forMs, isDryRun);
     events.onAction(this.#action, this.#at.namespace);
     const { factor, jitterMs } = monitor;
-    this.#share(endpoint, { what: 'ejected', kind, factor, jitterMs, agoMs: 0, leftMs: forMs });
+    this.#share(endpoint.key, { what: 'ejected', kind, factor, jitterMs, agoMs: 0, leftMs: forMs });
   }
 
   #eject({ health }: Endpoint): void {
@@ -297,24 +345,51 @@ export class ClusterHealth implements PeriodicWork {
     }
   }
 
-  #sharedName({ key }: Endpoint): Omit<HealthChange, 'change'> | undefined {
-    return this.#settings && { service: this.#settings.service, port: this.#settings.port, endpoint: key };
+  #sharedName(endpoint: string): Omit<HealthChange, 'change'> | undefined {
+    return this.#settings && { service: this.#settings.service, port: this.#settings.port, endpoint };
   }
 
-  #share(endpoint: Endpoint, change: HealthChange['change']): void {
+  #share(endpoint: string, change: HealthChange['change']): void {
     const of = this.#sharedName(endpoint);
     if (!of) return;
     this.context.shared.apply({ ...of, change });
     this.context.events.share({ ...of, change });
   }
 
+  /** Tells the worker that makes the checks that the Service is used. */
+  #shareUse(): void {
+    if (this.#isUseShared || !this.#hasChecks) return;
+    this.#isUseShared = true;
+    this.#share('', { what: 'used' });
+    this.context.checker?.onUsed(this);
+  }
+
+  #onUsedElsewhere(): void {
+    if (this.isUsed) return;
+    this.isUsed = this.#isUseShared = true;
+    this.context.checker?.onUsed(this);
+  }
+
+  get #hasChecks(): boolean {
+    return (this.#settings?.healthChecks?.length ?? 0) > 0;
+  }
+
   /** Applies the results of health checks, made by one worker of the waypoint. */
   #readChecks(): void {
-    const hasChecks = this.#settings?.healthChecks?.some(({ dryRun }) => !dryRun) === true;
-    for (const endpoint of this.#endpoints.values()) {
-      const of = hasChecks ? this.#sharedName(endpoint) : undefined;
-      endpoint.health.checkFailure = of && this.context.shared.failure(of);
+    if (!this.#hasChecks) return;
+    if (isEnforced(this.#settings)) {
+      for (const endpoint of this.#endpoints.values()) {
+        const of = this.#sharedName(endpoint.key);
+        endpoint.health.checkFailure = of && this.context.shared.failure(of);
+      }
     }
+    const used = this.#sharedName('');
+    if (used && this.context.shared.isUsed(used)) this.#onUsedElsewhere();
+  }
+
+  #forgetChecks(): void {
+    if (!isEnforced(this.#settings)) return;
+    for (const endpoint of this.#endpoints.values()) this.setChecked(endpoint, undefined);
   }
 
   #setFailure({ health }: Endpoint, failure: string | undefined): void {
@@ -322,6 +397,12 @@ export class ClusterHealth implements PeriodicWork {
     this.changed();
   }
 }
+
+export const isWatched = ({ healthChecks, outlierDetection }: ServicePolicy): boolean =>
+  outlierDetection !== undefined || (healthChecks?.length ?? 0) > 0;
+
+const isEnforced = (settings: ServicePolicy | undefined): boolean =>
+  settings?.healthChecks?.some(({ dryRun }) => !dryRun) === true;
 
 function stateOf(endpoint: Endpoint, nowMs: number): string {
   if (endpoint.isDraining) return 'draining';

@@ -177,8 +177,8 @@ test('settings of a Service’s port apply to its cluster, which stays the same 
     retryBudget: { percent: 20, retriesMin: 1 },
   });
   assert.equal(clusters.ofService(key('api'), 80), cluster);
-  assert.equal(cluster.admit(endpoint), true);
-  assert.equal(cluster.admit(endpoint), false);
+  assert.ok(cluster.admit(endpoint));
+  assert.ok(!cluster.admit(endpoint));
   // Settings of another port and another Service.
   state.apply({
     servicePolicies: [policy({ port: 81, requestsMax: 9 }), { ...policy({}), service: key('web') }],
@@ -186,7 +186,7 @@ test('settings of a Service’s port apply to its cluster, which stays the same 
   assert.equal((applied() as { requestsMax: number }).requestsMax, 1);
   state.apply({ removedServicePolicies: [`${key('api')}:80`] });
   assert.deepEqual(applied(), before);
-  assert.equal(cluster.admit(endpoint), true);
+  assert.ok(cluster.admit(endpoint));
 });
 
 test('a port whose settings are not understood has no cluster until they are', () => {

@@ -4,14 +4,17 @@
  * connections to removed endpoints do not stay.
  */
 import { performance } from 'node:perf_hooks';
+import { FairLimit } from '../../base/fair-limit.js';
 import type { IpAddress, SocketAddress } from '../../model/address.js';
 import type { ServiceKey, Workload, WorkloadUid } from '../../model/workload.js';
 import type { WaypointLimits } from '../limits.js';
+import { sharedNamesMax, type SharedCounters } from '../shared/shared-counters.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 import { assignmentOfWorkload, type Assignment } from './assignment.js';
 import type { ClientPool } from './client-pool.js';
+import { CircuitBreaker } from './breaker/circuit-breaker.js';
 import { Cluster } from './cluster.js';
-import { standaloneHealth, type HealthContext } from './cluster-health.js';
+import { isWatched, standaloneHealth, type ClusterHealth, type HealthContext } from './cluster-health.js';
 import type { Dial, PoolContext } from './connection-pool.js';
 import type { Endpoint } from './endpoint.js';
 import { clusterPolicyOf } from './policy.js';
@@ -34,22 +37,36 @@ export class ClusterManager {
   /** Clusters with removed endpoints that still have requests or connections. */
   readonly #draining = new Set<Cluster>();
   readonly #pools = new Set<ClientPool>();
+  /** Shares of the names with counts in shared memory, by namespace. */
+  readonly #places = new FairLimit(sharedNamesMax);
   readonly #context: PoolContext;
   readonly #timer: NodeJS.Timeout;
   #sweeps = 0;
   /** The version of the mesh state with which all clusters were compared. */
   #comparedVersion = 0;
   #isComparing = false;
+  #watchesAll = false;
+  #watchedVersion = -1;
 
   constructor(
     private readonly state: WaypointState,
     dial: Dial,
     private readonly limits: WaypointLimits,
     onOverflow: PoolContext['onOverflow'],
-    private readonly health: HealthContext = standaloneHealth(),
+    private readonly healthContext: HealthContext = standaloneHealth(),
+    /** Counts that other workers see. Undefined: there is no other worker. */
+    private readonly counters?: SharedCounters,
   ) {
     const onForgotten = (endpoint: Endpoint): void => state.policies.forgetEndpoint(endpoint);
-    this.#context = { dial, limits, pools: this.#pools, isDraining: false, onOverflow, onForgotten, health };
+    this.#context = {
+      dial,
+      limits,
+      pools: this.#pools,
+      isDraining: false,
+      onOverflow,
+      onForgotten,
+      health: healthContext,
+    };
     this.#timer = setInterval(() => this.#sweep(), sweepMs);
     this.#timer.unref();
   }
@@ -73,8 +90,26 @@ export class ClusterManager {
 
   /** Another worker of the waypoint changed its mind about an endpoint. */
   applyHealth(change: HealthChange): void {
-    this.health.shared.apply(change);
+    this.healthContext.shared.apply(change);
     this.#services.get(change.service)?.get(change.port)?.health.apply(change);
+  }
+
+  /** The health of all clusters. */
+  *health(): Iterable<ClusterHealth> {
+    for (const cluster of this.#all()) yield cluster.health;
+  }
+
+  /** From now on, clusters whose settings ask for health checks or outlier detection exist without a request. */
+  watchAll(): void {
+    this.#watchesAll = true;
+    this.#watch();
+  }
+
+  #watch(): void {
+    if (!this.#watchesAll || this.#watchedVersion === this.state.version) return;
+    this.#watchedVersion = this.state.version;
+    for (const policy of this.state.allPolicies())
+      if (isWatched(policy)) this.ofService(policy.service, policy.port);
   }
 
   /** Number of connections to endpoints: open, or being opened. */
@@ -94,6 +129,14 @@ export class ClusterManager {
     return [...this.#all()].filter(({ waiting }) => waiting > 0);
   }
 
+  /** The clusters of Service ports whose policy limits what is under way. */
+  limited(): Cluster[] {
+    const found: Cluster[] = [];
+    for (const ports of this.#services.values())
+      for (const cluster of ports.values()) if (cluster.breaker.hasLimits) found.push(cluster);
+    return found;
+  }
+
   /** Number of clusters in memory. */
   get size(): number {
     let count = this.#workloadCount;
@@ -109,7 +152,7 @@ export class ClusterManager {
   /** Closes idle connections, also those that requests leave from now on. */
   drain(): void {
     clearInterval(this.#timer);
-    this.health.timer.close();
+    this.healthContext.timer.close();
     this.#context.isDraining = true;
     for (const pool of this.#pools) pool.drain();
   }
@@ -120,9 +163,7 @@ export class ClusterManager {
       if (known) this.#removeService(key, port, known);
       return undefined;
     }
-    const hostname = key.slice(key.indexOf('/') + 1);
-    const cluster =
-      known ?? new Cluster(`outbound|${port}||${hostname}`, this.#context, () => this.ofService(key, port));
+    const cluster = known ?? this.#newService(key, port);
     if (!known) {
       let ports = this.#services.get(key);
       if (!ports) this.#services.set(key, (ports = new Map()));
@@ -132,6 +173,19 @@ export class ClusterManager {
     const policy = this.state.policyOf(key, port);
     if (cluster.settings !== policy) cluster.configure(clusterPolicyOf(policy), policy);
     return cluster;
+  }
+
+  #newService(key: ServiceKey, port: number): Cluster {
+    const slash = key.indexOf('/');
+    const namespace = key.slice(0, slash);
+    const { counters } = this;
+    const scope = counters && { counters, places: this.#places, name: `${key}:${port}`, namespace };
+    return new Cluster(
+      `outbound|${port}||${key.slice(slash + 1)}`,
+      this.#context,
+      () => this.ofService(key, port),
+      new CircuitBreaker(scope),
+    );
   }
 
   #removeService(key: ServiceKey, port: number, cluster: Cluster): void {
@@ -193,6 +247,7 @@ export class ClusterManager {
     if (cluster.isIdle) return cluster.forget();
     cluster.close();
     if (cluster.hasDraining) this.#draining.add(cluster);
+    else cluster.forget();
   }
 
   #sweep(): void {
@@ -201,10 +256,14 @@ export class ClusterManager {
     for (const pool of this.#pools) if (!pool.sweep(before)) this.#pools.delete(pool);
     for (const cluster of this.#draining) {
       cluster.forgetDrained();
-      if (!cluster.hasDraining) this.#draining.delete(cluster);
+      if (cluster.hasDraining) continue;
+      this.#draining.delete(cluster);
+      if (cluster.isClosed) cluster.forget();
     }
+    for (const ports of this.#services.values()) for (const cluster of ports.values()) cluster.sweep();
     if (this.#sweeps % workloadIdleSweeps === 0) this.#forgetWorkloads(workloadIdleSweeps);
     this.#compareAll();
+    this.#watch();
   }
 
   /** Compares the clusters that were not used since the last update, a few in each turn of the event loop. */

@@ -5,6 +5,7 @@ import { parseIp } from '../../model/address.js';
 import { defaultLimits } from '../limits.js';
 import type { Assignment } from './assignment.js';
 import { balancersOf } from './balancer/new-balancer.js';
+import { breakerLimitsOf } from './breaker/limits.js';
 import { Cluster, type Excluded } from './cluster.js';
 import { standaloneHealth } from './cluster-health.js';
 import type { Endpoint, EndpointConfig } from './endpoint.js';
@@ -141,7 +142,7 @@ test('a cluster admits requests up to its limit, also over a change of its polic
   const { cluster, at } = clusterOf('ab');
   const [a, b] = [at('a'), at('b')];
   for (let i = 0; i < 3; i++) assert.ok(cluster.admit(a), 'there is no limit by default');
-  cluster.configure({ ...defaultPolicy, requestsMax: 4 });
+  cluster.configure({ ...defaultPolicy, breaker: breakerLimitsOf({ requestsMax: 4 }) });
   assert.ok(cluster.admit(b));
   assert.ok(!cluster.admit(b));
   assert.deepEqual([a.active, b.active], [3, 1]);
@@ -153,6 +154,8 @@ test('retries are limited to a share of the requests under way, plus a minimum; 
   const { cluster, at } = clusterOf('a');
   const a = at('a');
   for (let i = 0; i < 50; i++) assert.ok(cluster.takeRetry());
+  // Enough for the share over time, which retry-budget.test.ts is about.
+  for (let i = 0; i < 1_000; i++) cluster.countRequest();
   cluster.configure({ ...defaultPolicy, retryBudget: { percent: 20, retriesMin: 3 } });
   assert.ok(!cluster.takeRetry(), 'those under way count');
   for (let i = 0; i < 50; i++) cluster.releaseRetry();

@@ -5,13 +5,16 @@
 import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
 import type { ServicePolicy } from '../../model/service-policy.js';
+import type { UpstreamFailure } from '../http/http-stream.js';
 import type { Client } from '../listener/client.js';
+import { pending, requests } from '../shared/shared-counters.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import type { Assignment } from './assignment.js';
+import { allClients, CircuitBreaker, type Reservation } from './breaker/circuit-breaker.js';
+import { overflowOf } from './breaker/pool-limits.js';
 import { ConnectionPool, type PoolContext } from './connection-pool.js';
 import { Endpoint, endpointKey, type EndpointConfig } from './endpoint.js';
 import { ClusterHealth } from './cluster-health.js';
-import { isEjected } from './endpoint-health.js';
 import type { HttpVersion } from './http-version.js';
 import { countOutcome, type Outcome } from './outcome.js';
 import { Levels, type Excluded } from './levels.js';
@@ -51,9 +54,7 @@ export class Cluster {
   /** Made with the first connection: clients can make a cluster of each port of each pod, and most of them stay unused. */
   #connections: ConnectionPool | undefined;
   #policy: ClusterPolicy = defaultPolicy;
-  #retries = new RetryBudget(defaultPolicy.retryBudget);
-  /** Requests and relayed connections under way, of all endpoints. */
-  #active = 0;
+  readonly #retries = new RetryBudget(defaultPolicy.retryBudget, performance.now());
   /** The mesh state by which the endpoints were assigned (ClusterManager). */
   version = -1;
   isClosed = false;
@@ -69,6 +70,8 @@ export class Cluster {
     private readonly context: PoolContext,
     /** Compares the endpoints with the mesh state. */
     private readonly refresh: () => unknown = () => undefined,
+    /** Limits what is under way, and counts it. */
+    readonly breaker = new CircuitBreaker(),
   ) {
     this.health = new ClusterHealth(name, context.health, () => this.#levels.changed());
   }
@@ -77,7 +80,7 @@ export class Cluster {
     return (this.#connections ??= new ConnectionPool(
       this.name,
       this.context,
-      this.#policy.pendingRequestsMax,
+      this.breaker,
       (...outcome) => this.report(...outcome),
       () => this.refresh(),
     ));
@@ -94,7 +97,7 @@ export class Cluster {
 
   /** Requests and relayed connections under way. */
   get active(): number {
-    return this.#active;
+    return this.breaker.all.own(requests);
   }
 
   /** Requests that wait for a connection. */
@@ -138,8 +141,9 @@ export class Cluster {
   configure(policy: ClusterPolicy, settings?: ServicePolicy): void {
     this.settings = settings;
     this.#levels.configure(policy.balancers, policy.failover);
-    if (this.#connections) this.#connections.pendingRequestsMax = policy.pendingRequestsMax;
-    this.#retries = this.#retries.with(policy.retryBudget);
+    this.breaker.configure(policy.breaker);
+    this.#connections?.configure();
+    this.#retries.configure(policy.retryBudget);
     this.health.configure(settings);
     this.#policy = policy;
   }
@@ -184,24 +188,54 @@ export class Cluster {
   }
 
   /**
-   * Counts a request to an endpoint, before its connection is acquired. False: the cluster's limit of requests is reached, and nothing was
-   * counted. The caller releases it once.
+   * Counts a request to an endpoint, before its connection is acquired. Undefined: a limit of requests is reached (`overflow`), and nothing was
+   * counted. The caller releases the result once, with the same endpoint.
+   * @param onDryRun called for each limit in dry run that is reached
    */
-  admit(endpoint: Endpoint): boolean {
-    if (this.#active >= this.#policy.requestsMax) return false;
-    this.#active++;
-    endpoint.active++;
-    return true;
+  admit(
+    endpoint: Endpoint,
+    client?: Client,
+    onDryRun: (action: TrafficAction) => void = ignored,
+  ): Reservation | undefined {
+    const held = this.breaker.take(requests, client, onDryRun);
+    if (held) endpoint.active++;
+    else this.context.onOverflow('cluster-requests', this.name, endpoint);
+    return held;
   }
 
-  release(endpoint: Endpoint): void {
-    this.#active--;
+  /** Why `admit` has just refused a request. */
+  get overflow(): UpstreamFailure {
+    return overflowOf(this.breaker.refused ?? this.breaker.limits.all[requests]);
+  }
+
+  release(endpoint: Endpoint, held: Reservation = allClients): void {
+    this.breaker.release(requests, held);
     endpoint.active--;
+  }
+
+  /** Counts a request for the retry budget, once however many attempts it has. */
+  countRequest(): void {
+    this.#retries.requests++;
+  }
+
+  /** Counts a connection that the caller dials (ConnectionPool.takeConnection). */
+  takeConnection(
+    endpoint: Endpoint,
+    client: Client,
+    onDryRun: (action: TrafficAction) => void,
+  ): Reservation | undefined {
+    const held = this.#pool.takeConnection(client, onDryRun);
+    if (!held) this.context.onOverflow('cluster-connections', this.name, endpoint);
+    return held;
+  }
+
+  releaseConnection(held: Reservation): void {
+    this.#pool.releaseConnection(held);
   }
 
   /** Counts a retry, from the decision to the end of its attempt. False: the retry budget is used up, and nothing was counted. */
   takeRetry(): boolean {
-    return this.#retries.take(this.#active);
+    return this.#retries.take(this.active, performance.now());
   }
 
   releaseRetry(): void {
@@ -240,17 +274,25 @@ export class Cluster {
     this.update([]);
   }
 
-  /** The cluster is idle and is dropped. */
+  /** Nothing of the cluster is under way, and it is dropped. */
   forget(): void {
+    this.#connections?.close();
+    this.breaker.close();
     this.health.close();
     for (const endpoint of this.#byKey.values()) this.context.onForgotten(endpoint);
   }
 
   /** Nothing is under way or open, so nothing but counts is lost with the cluster. */
   get isIdle(): boolean {
-    if (this.#active > 0 || this.waiting > 0 || this.#draining.size > 0) return false;
+    if (this.active > 0 || this.waiting > 0 || this.#draining.size > 0) return false;
     for (const endpoint of this.#byKey.values()) if (this.#hasConnections(endpoint)) return false;
     return true;
+  }
+
+  /** What the limits need periodically. */
+  sweep(): void {
+    this.#connections?.sweep();
+    this.breaker.sweep();
   }
 
   /** Forgets removed endpoints that have neither requests nor connections left. */
@@ -273,23 +315,18 @@ export class Cluster {
     this.#levels.refresh();
     const levels = this.#levels.all;
     const endpoints = [...levels.flatMap(({ members }) => members), ...this.#draining];
-    const {
-      balancers,
-      failover,
-      failoverActions: _a,
-      requestHash: _h,
-      requestsMax,
-      ...policy
-    } = this.#policy;
+    const { balancers, failover, failoverActions: _a, requestHash: _h, breaker, ...policy } = this.#policy;
     return {
       name: this.name,
       policy: {
         ...policy,
         balancer: balancers.kind,
         ...(failover && { failover }),
-        requestsMax: finite(requestsMax),
+        pendingRequestsMax: finite(breaker.all[pending].max),
+        requestsMax: finite(breaker.all[requests].max),
       },
-      active: this.#active,
+      circuitBreaker: this.breaker.dump(),
+      active: this.active,
       pending: this.waiting,
       retries: this.#retries.active,
       levels: levels.map(({ members, healthy, load, isPanicking }) => ({
@@ -333,6 +370,8 @@ export class Cluster {
     this.#connections?.drain(endpoint);
   }
 }
+
+const ignored = (): void => undefined;
 
 /** JSON has no infinity. */
 const finite = (limit: number): number | null => (Number.isFinite(limit) ? limit : null);

@@ -16,6 +16,7 @@ import {
 import { parseIp } from '../../model/address.js';
 import type { WaypointLimits } from '../limits.js';
 import { clientOf, type Client } from '../listener/client.js';
+import { breakerLimitsOf } from './breaker/limits.js';
 import type { Dial } from './connection-pool.js';
 import { defaultPolicy } from './policy.js';
 
@@ -148,7 +149,7 @@ test('the limit of pending requests is shared by clients: one of them does not u
   const { waypoint, cluster, requests } = await held(t, { connectionsPerEndpointMax: 1 });
   const [endpoint] = cluster.endpoints;
   assert.ok(endpoint);
-  cluster.configure({ ...defaultPolicy, pendingRequestsMax: 8 });
+  cluster.configure({ ...defaultPolicy, breaker: breakerLimitsOf({ pendingRequestsMax: 8 }) });
   const [greedy, modest] = ['greedy', 'modest'].map((name) =>
     clientOf(id(name), { ip: parseIp('127.0.0.1'), port: 1 }),
   );

@@ -10,9 +10,14 @@ import { isEndpointFailure } from '../../hbone/endpoint-failure.js';
 import { formatSocketAddress } from '../../model/address.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
+import { connections, pending } from '../shared/shared-counters.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
-import type { HealthContext } from './cluster-health.js';
+import type { CircuitBreaker, Reservation } from './breaker/circuit-breaker.js';
+import { ConnectionGate } from './breaker/connection-gate.js';
+import { pendingRequestsDefault } from './breaker/limits.js';
+import { PoolLimits } from './breaker/pool-limits.js';
 import { setCausedAction } from './caused-action.js';
+import type { HealthContext } from './cluster-health.js';
 import type { ClientPool, ClientPoolOptions, PoolLimit } from './client-pool.js';
 import type { Endpoint } from './endpoint.js';
 import { Http1Pool } from './http1-pool.js';
@@ -32,7 +37,10 @@ export interface PoolContext {
   readonly pools: Set<ClientPool>;
   /** No connection is to stay idle. */
   isDraining: boolean;
-  /** A request to this endpoint was refused because of a limit. `cluster`: the name of the endpoint's cluster. */
+  /**
+   * A request to this endpoint was refused, or waits for a connection (`cluster-connections`), because of a limit. `cluster`: the name of the
+   * endpoint's cluster.
+   */
   onOverflow(limit: PoolLimit, cluster: string, endpoint: Endpoint): void;
   /** Nothing is left of a removed endpoint. */
   onForgotten(endpoint: Endpoint): void;
@@ -41,20 +49,23 @@ export interface PoolContext {
 
 /** The pools of one client at one endpoint, by HTTP version. */
 interface ClientPools {
+  /** The client's identity. */
+  readonly name: Client['name'];
   http1: Http1Pool | undefined;
   http2: Http2Pool | undefined;
 }
 
 export class ConnectionPool {
   readonly #byEndpoint = new Map<Endpoint, Map<Client['key'], ClientPools>>();
-  /** Shares of the limit of requests that wait for a connection. */
-  readonly #shares: FairLimit;
+  /** Clients' shares of the requests of this worker that wait for a connection. */
+  readonly #shares = new FairLimit(pendingRequestsDefault);
+  readonly #gate: ConnectionGate;
 
   constructor(
     /** The name of the cluster. */
     private readonly cluster: string,
     private readonly context: PoolContext,
-    pendingRequestsMax: number,
+    private readonly breaker: CircuitBreaker,
     private readonly report: (
       endpoint: Endpoint,
       outcome: Outcome,
@@ -63,11 +74,16 @@ export class ConnectionPool {
     /** Compares the endpoints with the mesh state. */
     private readonly refresh: () => void,
   ) {
-    this.#shares = new FairLimit(pendingRequestsMax);
+    this.#gate = new ConnectionGate(breaker, (client) => this.#closeIdle(client));
+    this.configure();
   }
 
-  set pendingRequestsMax(max: number) {
-    this.#shares.max = max;
+  /** The breaker has other limits. */
+  configure(): void {
+    const { hasFairShares, all } = this.breaker.limits;
+    this.#shares.max = hasFairShares
+      ? Math.min(pendingRequestsDefault, all[pending].max)
+      : pendingRequestsDefault;
   }
 
   /** Requests that wait for a connection. */
@@ -126,7 +142,7 @@ export class ConnectionPool {
     let clients = this.#byEndpoint.get(endpoint);
     if (!clients) this.#byEndpoint.set(endpoint, (clients = new Map()));
     let pools = clients.get(client.key);
-    if (!pools) clients.set(client.key, (pools = { http1: undefined, http2: undefined }));
+    if (!pools) clients.set(client.key, (pools = { name: client.name, http1: undefined, http2: undefined }));
     let pool = version === 'http2' ? pools.http2 : pools.http1;
     if (!pool) {
       const options = this.#optionsOf(endpoint, client, version);
@@ -161,19 +177,58 @@ export class ConnectionPool {
   }
 
   #optionsOf(endpoint: Endpoint, client: Client, version: HttpVersion): ClientPoolOptions {
-    const { name, group } = client;
-    const shares = this.#shares;
+    const onOverflow = (limit: PoolLimit): void => {
+      this.report(endpoint, 'overflow', 0);
+      this.context.onOverflow(limit, this.cluster, endpoint);
+    };
     return {
       limits: this.context.limits,
+      cluster: new PoolLimits({ breaker: this.breaker, gate: this.#gate, shares: this.#shares }, client, {
+        onBlocked: () => onOverflow('cluster-connections'),
+        onDryRun: (action) => this.#acted(action, endpoint),
+      }),
       dial: () => this.dial(endpoint, client),
-      takeShare: () => shares.take(name, group) === undefined,
-      releaseShare: () => shares.release(name, group),
       forget: () => this.#forget(endpoint, client, version),
-      onOverflow: (limit) => {
-        this.report(endpoint, 'overflow', 0);
-        this.context.onOverflow(limit, this.cluster, endpoint);
-      },
+      onOverflow,
     };
+  }
+
+  #acted(action: TrafficAction, { workload }: Endpoint): void {
+    this.context.health.events.onAction(action, workload.namespace);
+  }
+
+  /** Closes an idle connection of a client, or of any. */
+  #closeIdle(client: Client['name'] | undefined): void {
+    for (const clients of this.#byEndpoint.values())
+      for (const { http1, http2, name } of clients.values())
+        if (
+          (client === undefined || client === name) &&
+          (http1?.closeOneIdle() === true || http2?.closeOneIdle() === true)
+        )
+          return;
+  }
+
+  /**
+   * Counts a connection that the caller opens for itself and does not wait for. Undefined: a limit is reached. The caller releases it once.
+   * @param onDryRun called for each limit in dry run that is reached
+   */
+  takeConnection(client: Client, onDryRun: (action: TrafficAction) => void): Reservation | undefined {
+    return this.breaker.take(connections, client, onDryRun);
+  }
+
+  releaseConnection(held: Reservation): void {
+    this.#gate.release(held);
+  }
+
+  /** Closes an idle connection if a pool of another worker waits for one. Call it periodically. */
+  sweep(): void {
+    if (Number.isFinite(this.breaker.limits.all[connections].max) && this.#gate.isWanted)
+      this.#closeIdle(undefined);
+  }
+
+  /** Nothing is left of the cluster. */
+  close(): void {
+    this.#gate.close();
   }
 
   #forget(endpoint: Endpoint, { key }: Client, version: HttpVersion): void {

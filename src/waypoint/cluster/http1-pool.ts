@@ -24,6 +24,7 @@ export class Http1Pool extends ClientPool {
     while (!fresh && this.#idle.length > 0) {
       const found = this.#idle.pop();
       if (found?.connection.isOpen === true) {
+        found.connection.requests++;
         done(found.connection, undefined);
         return undefined;
       }
@@ -43,7 +44,10 @@ export class Http1Pool extends ClientPool {
       onClosed: (closed) => this.#onClosed(closed),
     });
     const done = this.pending.take(false);
-    if (done) return done(connection, undefined);
+    if (done) {
+      connection.requests++;
+      return done(connection, undefined);
+    }
     // The request that it was opened for was served by another connection, or has ended.
     connection.keepIdle();
     this.#keep(connection);
@@ -55,25 +59,37 @@ export class Http1Pool extends ClientPool {
     this.openMore();
   }
 
+  closeOneIdle(): boolean {
+    const oldest = this.#idle.shift();
+    oldest?.connection.cancel();
+    return oldest !== undefined;
+  }
+
   protected closeIdle(): void {
     for (const { connection } of this.#idle.splice(0)) connection.cancel();
   }
 
   /** One connection for each request that waits, up to the limit. */
   protected openMore(): void {
-    while (this.pending.size > this.opening && !this.isFull) this.open();
+    while (this.pending.size > this.opening && !this.isFull) if (!this.open()) return;
   }
 
   #onFree(connection: Http1ClientConnection): void {
+    const { cluster } = this.options;
+    if (connection.requests >= cluster.requestsPerConnectionMax) return connection.cancel();
+    if (this.pending.size > 0 && cluster.shouldYield()) return connection.cancel();
     const done = this.pending.take(true);
-    if (done) return done(connection, undefined);
+    if (done) {
+      connection.requests++;
+      return done(connection, undefined);
+    }
     // At the limit, requests that need a fresh connection take the place of one that has served requests.
     if (this.pending.size > this.opening) connection.cancel();
     else this.#keep(connection);
   }
 
   #keep(connection: Http1ClientConnection): void {
-    if (this.draining) connection.cancel();
+    if (this.draining || this.options.cluster.isWanted) connection.cancel();
     else this.#idle.push({ connection, sinceMs: Date.now() });
   }
 

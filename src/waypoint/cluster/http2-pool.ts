@@ -59,6 +59,12 @@ export class Http2Pool extends ClientPool {
     for (let left = this.pending.size; left > 0; left--) this.pending.fail(failure);
   }
 
+  closeOneIdle(): boolean {
+    const idle = this.#connections.find(({ streams, isOpen }) => streams === 0 && isOpen);
+    idle?.close();
+    return idle !== undefined;
+  }
+
   protected closeIdle(): void {
     for (const connection of [...this.#connections]) connection.close();
   }
@@ -72,24 +78,35 @@ export class Http2Pool extends ClientPool {
   #leastBusy(): Http2ClientConnection | undefined {
     let found: Http2ClientConnection | undefined;
     for (const connection of this.#connections) {
-      if (connection.isOpen && (!found || connection.streams < found.streams)) found = connection;
+      if (this.#accepts(connection) && (!found || connection.streams < found.streams)) found = connection;
     }
     return found;
   }
 
+  #accepts(connection: Http2ClientConnection): boolean {
+    return connection.isOpen && connection.requests < this.options.cluster.requestsPerConnectionMax;
+  }
+
   #spread(): void {
     if (this.opening > 0 || this.size >= spreadConnectionsMax || this.draining || this.isFull) return;
-    if (performance.now() >= this.#spreadAfterMs) this.open();
+    if (performance.now() >= this.#spreadAfterMs) this.open(false);
   }
 
   #onFree(connection: Http2ClientConnection): void {
+    const { cluster } = this.options;
+    if (connection.streams === 0) {
+      const isUsedUp = connection.requests >= cluster.requestsPerConnectionMax;
+      if (isUsedUp || (this.pending.size === 0 && connection.requests > 0 && cluster.isWanted))
+        connection.close();
+    }
     if (this.pending.size === 0) return;
+    if (connection.isOpen && cluster.shouldYield()) connection.close();
     this.#serve(connection, connection.hasResponded);
     this.openMore();
   }
 
   #serve(connection: Http2ClientConnection, used: boolean): void {
-    while (this.pending.size > 0 && connection.isOpen) {
+    while (this.pending.size > 0 && this.#accepts(connection)) {
       const done = this.pending.take(used);
       if (!done) return;
       done(connection.request(), undefined);

@@ -14,16 +14,17 @@ export interface Pending {
   cancel(): void;
 }
 
-class Waiter implements Pending {
-  previous: Waiter | undefined;
-  next: Waiter | undefined;
-  queue: PendingQueue | undefined;
+class Waiter<T> implements Pending {
+  previous: Waiter<T> | undefined;
+  next: Waiter<T> | undefined;
+  queue: PendingQueue<T> | undefined;
 
   constructor(
     readonly done: Acquired,
     /** The request needs a connection that has not served another request. */
     readonly fresh: boolean,
-    readonly deadlineMs: number,
+    readonly sinceMs: number,
+    readonly held: T,
   ) {}
 
   cancel(): void {
@@ -31,24 +32,26 @@ class Waiter implements Pending {
   }
 }
 
-interface PendingQueueOptions {
-  readonly waitMsMax: number;
-  /** Called for each request that leaves the queue, for whatever reason, before its `Acquired`. */
-  onLeave(): void;
+interface PendingQueueOptions<T> {
+  /** How long a request may wait. A change applies to requests that wait already. */
+  waitMsMax(): number;
+  /** Called for each request that leaves the queue, for whatever reason, before its `Acquired`. `held`: what was given to `add`. */
+  onLeave(held: T): void;
   /** Called when the oldest request has waited too long. The callee fails it, or leaves it if its connection is being opened. */
   onExpired(): void;
 }
 
-export class PendingQueue {
-  #first: Waiter | undefined;
-  #last: Waiter | undefined;
+export class PendingQueue<T> {
+  #first: Waiter<T> | undefined;
+  #last: Waiter<T> | undefined;
   #timer: NodeJS.Timeout | undefined;
   size = 0;
 
-  constructor(private readonly options: PendingQueueOptions) {}
+  constructor(private readonly options: PendingQueueOptions<T>) {}
 
-  add(done: Acquired, fresh: boolean): Pending {
-    const waiter = new Waiter(done, fresh, performance.now() + this.options.waitMsMax);
+  /** @param held what the request holds while it waits */
+  add(done: Acquired, fresh: boolean, held: T): Pending {
+    const waiter = new Waiter(done, fresh, performance.now(), held);
     waiter.queue = this;
     waiter.previous = this.#last;
     if (this.#last) this.#last.next = waiter;
@@ -78,10 +81,14 @@ export class PendingQueue {
 
   /** The oldest request has waited too long. */
   get isOverdue(): boolean {
-    return this.#first !== undefined && this.#first.deadlineMs <= performance.now();
+    return this.#first !== undefined && this.#deadlineOf(this.#first) <= performance.now();
   }
 
-  remove(waiter: Waiter): void {
+  #deadlineOf({ sinceMs }: Waiter<T>): number {
+    return sinceMs + this.options.waitMsMax();
+  }
+
+  remove(waiter: Waiter<T>): void {
     if (waiter.queue !== this) return;
     waiter.queue = undefined;
     if (waiter.previous) waiter.previous.next = waiter.next;
@@ -91,12 +98,13 @@ export class PendingQueue {
     waiter.previous = waiter.next = undefined;
     this.size--;
     if (this.size === 0) this.#disarm();
-    this.options.onLeave();
+    this.options.onLeave(waiter.held);
   }
 
   #arm(): void {
     const first = this.#first;
     if (this.#timer || !first) return;
+    const leftMs = this.#deadlineOf(first) - performance.now();
     this.#timer = setTimeout(
       () => {
         this.#timer = undefined;
@@ -104,7 +112,7 @@ export class PendingQueue {
         this.#arm();
       },
       // A request that was overdue and stayed is looked at again later.
-      Math.max(first.deadlineMs - performance.now(), recheckMsMin),
+      leftMs > 0 ? Math.min(leftMs, recheckMsMax) : recheckMsMin,
     );
   }
 
@@ -115,3 +123,5 @@ export class PendingQueue {
 }
 
 const recheckMsMin = 100;
+/** The time that requests may wait can change. */
+const recheckMsMax = 1_000;

@@ -2,6 +2,7 @@
 import type { ServicePolicy, SettingName } from '../../model/service-policy.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import { balancersOf, type Balancers } from './balancer/new-balancer.js';
+import { breakerLimitsOf, noLimits, type BreakerLimits } from './breaker/limits.js';
 import type { FailoverConfig } from './priority-load.js';
 import { requestHashOf, type RequestHash } from './request-hash.js';
 import type { RetryBudgetConfig } from './retry-budget.js';
@@ -10,14 +11,11 @@ export interface ClusterPolicy {
   readonly balancers: Balancers;
   /** Undefined: requests go to the nearest level, whatever its health. */
   readonly failover: FailoverConfig | undefined;
+  readonly breaker: BreakerLimits;
   /** How requests to other levels, and in panic, are logged. */
   readonly failoverActions: Readonly<Record<'panic' | 'failover', TrafficAction>>;
   /** Undefined: the balancer does not look at requests. */
   readonly requestHash: RequestHash | undefined;
-  /** Requests that wait for a connection, in one worker. */
-  readonly pendingRequestsMax: number;
-  /** Requests under way, in one worker. Infinity: only the waypoint's own limit applies. */
-  readonly requestsMax: number;
   /** Undefined: retries have no limit but that of their rule. */
   readonly retryBudget: RetryBudgetConfig | undefined;
 }
@@ -36,10 +34,9 @@ const originOf = (settings: ServicePolicy | undefined, name: SettingName): strin
 export const defaultPolicy: ClusterPolicy = {
   balancers: balancersOf(),
   failover: undefined,
+  breaker: noLimits,
   failoverActions: actionsOf('locality'),
   requestHash: undefined,
-  pendingRequestsMax: 20_000,
-  requestsMax: Infinity,
   retryBudget: undefined,
 };
 
@@ -48,16 +45,14 @@ const budgetDefault: RetryBudgetConfig = { percent: 20, retriesMin: 3 };
 
 /** The policy of a cluster, from the settings of its Service's port. */
 export function clusterPolicyOf(settings: ServicePolicy | undefined): ClusterPolicy {
-  const { loadBalancing, locality, pendingRequestsMax, requestsMax, retryBudgetPercent, retryBudgetMin } =
-    settings ?? {};
+  const { loadBalancing, locality, retryBudgetPercent, retryBudgetMin } = settings ?? {};
   const hasBudget = retryBudgetPercent !== undefined || retryBudgetMin !== undefined;
   return {
     balancers: loadBalancing ? balancersOf(loadBalancing) : defaultPolicy.balancers,
     failover: locality,
+    breaker: settings ? breakerLimitsOf(settings) : noLimits,
     failoverActions: locality ? actionsOf(originOf(settings, 'locality')) : defaultPolicy.failoverActions,
     requestHash: requestHashOf(loadBalancing),
-    pendingRequestsMax: pendingRequestsMax ?? defaultPolicy.pendingRequestsMax,
-    requestsMax: requestsMax ?? defaultPolicy.requestsMax,
     retryBudget: hasBudget
       ? {
           percent: retryBudgetPercent ?? budgetDefault.percent,

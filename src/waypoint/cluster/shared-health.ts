@@ -1,5 +1,5 @@
 /**
- * What the workers of a waypoint tell each other about endpoints: ejections, and failed health checks. Each process has a copy; the main
+ * What the workers of a waypoint tell each other about endpoints: ejections, failed health checks, and that a Service is used. Each process has a copy; the main
  * process passes changes on, and gives them to new workers. Bounded.
  */
 import { performance } from 'node:perf_hooks';
@@ -20,12 +20,14 @@ interface Ejected extends SharedEjection {
 export interface HealthChange {
   readonly service: ServiceKey;
   readonly port: number;
-  /** Its key (`endpointKey`). */
+  /** Its key (`endpointKey`); empty: the Service's port itself. */
   readonly endpoint: string;
   readonly change:
     | Ejected
     | { readonly what: 'returned' }
-    | { readonly what: 'checked'; readonly failure: string | undefined };
+    | { readonly what: 'checked'; readonly failure: string | undefined }
+    /** Of no endpoint: the Service got its first request. */
+    | { readonly what: 'used' };
 }
 
 /** What is kept about one endpoint. */
@@ -36,6 +38,7 @@ interface Known {
   ejectionEndsMs: number;
   /** The health check that fails; undefined: none does. */
   failure: string | undefined;
+  isUsed: boolean;
 }
 
 export class SharedHealth {
@@ -58,6 +61,7 @@ export class SharedHealth {
       ejectedMs: 0,
       ejectionEndsMs: 0,
       failure: undefined,
+      isUsed: false,
     };
     if (change.what === 'ejected') {
       const { leftMs, agoMs, ...ejected } = change;
@@ -65,9 +69,10 @@ export class SharedHealth {
       known.ejectedMs = this.now() - agoMs;
       known.ejectionEndsMs = this.now() + leftMs;
     } else if (change.what === 'returned') known.ejected = undefined;
+    else if (change.what === 'used') known.isUsed = true;
     else known.failure = change.failure;
     this.#known.delete(name);
-    if (!known.ejected && known.failure === undefined) return;
+    if (!known.ejected && known.failure === undefined && !known.isUsed) return;
     if (this.#known.size >= this.max) this.#makeRoom();
     this.#known.set(name, known);
   }
@@ -83,6 +88,11 @@ export class SharedHealth {
     return this.#known.get(nameOf(of))?.failure;
   }
 
+  /** A Service's port has got a request. */
+  isUsed(of: Omit<HealthChange, 'change'>): boolean {
+    return this.#known.get(nameOf(of))?.isUsed === true;
+  }
+
   /** All that is known, for a new worker. */
   full(): HealthChange[] {
     return [...this.#known.values()].flatMap((known) => {
@@ -90,6 +100,7 @@ export class SharedHealth {
       const ejected = this.#ejectionOf(known);
       if (ejected) changes.push(ejected);
       if (known.failure !== undefined) changes.push({ what: 'checked', failure: known.failure });
+      if (known.isUsed) changes.push({ what: 'used' });
       return changes.map((change) => ({ ...known.of, change }));
     });
   }
@@ -103,7 +114,7 @@ export class SharedHealth {
   /** Forgets ejections that are over, else the oldest entry. */
   #makeRoom(): void {
     for (const [name, known] of this.#known)
-      if (known.failure === undefined && !this.#ejectionOf(known)) this.#known.delete(name);
+      if (known.failure === undefined && !known.isUsed && !this.#ejectionOf(known)) this.#known.delete(name);
     if (this.#known.size < this.max) return;
     const [oldest] = this.#known.keys();
     if (oldest !== undefined) this.#known.delete(oldest);

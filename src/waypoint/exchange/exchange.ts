@@ -13,6 +13,7 @@ import type { FilterList, PortChain } from '../filters/chain.js';
 import type { FilterResponse } from '../filters/filter.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { isGrpcType } from '../http/grpc.js';
+import { grpcTimeoutMs } from '../http/grpc-timeout.js';
 import { headerOf, type Headers } from '../http/headers.js';
 import type {
   ClientEnd,
@@ -21,19 +22,28 @@ import type {
   RequestHead,
   ResponseHead,
 } from '../http/http-stream.js';
-import { localReplyHead, noRoute, type LocalReply } from '../http/local-reply.js';
+import {
+  deadlineReplies,
+  localReplyHead,
+  noRoute,
+  timeoutReply,
+  type LocalReply,
+} from '../http/local-reply.js';
 import type { Client } from '../listener/client.js';
 import { servicePortOf, type Destination } from '../listener/destination.js';
 import { RouteSelection } from '../routes/route-selection.js';
-import type { RequestSettings } from '../state/request-settings.js';
+import { originOf, type RequestSettings } from '../state/request-settings.js';
 import { RequestInfo } from '../telemetry/request-info.js';
 import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js';
 import type { HttpVersion } from '../cluster/http-version.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
+import { Deadlines, deadlinesOf, type Deadline } from './deadlines.js';
 import { FilterRun, type FilteredExchange } from './filter-run.js';
 import { IdleClock, idleTimeoutsOf } from './idle-timeouts.js';
-import { Router, type RoutedRequest } from './router.js';
+import { report } from './retry-report.js';
+import type { RoutedRequest } from './routed-request.js';
+import { Router } from './router.js';
 
 export class Exchange implements DownstreamListener, FilteredExchange, RoutedRequest, ActiveRequest {
   readonly #startedMs = performance.now();
@@ -50,7 +60,10 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   readonly #port: PortChain;
   readonly #filters = new FilterRun(this);
   readonly #router: Router;
-  #requestTimer: NodeJS.Timeout | undefined;
+  /** Undefined: no timeout applies to the request. */
+  #deadlines: Deadlines | undefined;
+  /** The client's grpc-timeout, if the waypoint acts on it. */
+  #grpcMs: number | undefined;
   /** The index in the context's exchanges (IntrusiveSet). */
   slot = -1;
   #responseStarted = false;
@@ -110,16 +123,26 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   #matchRoute(): void {
     if (!this.route.match()) return this.#refuse(noRoute);
     const { matched } = this.route;
-    if (!matched) return this.#filters.enter(this.#port.withoutRoute);
-    this.info.route = matched.label;
-    const { requestTimeoutMs } = matched.rule;
-    if (requestTimeoutMs) {
-      // The time in which filters were pending counts.
-      const leftMs = requestTimeoutMs - (performance.now() - this.#startedMs);
-      if (leftMs <= 0) return this.#timeout('request timeout');
-      this.#requestTimer = setTimeout(() => this.#timeout('request timeout'), Math.ceil(leftMs));
+    this.info.route = matched?.label;
+    this.#startDeadlines();
+    if (this.#over) return;
+    this.#filters.enter(matched ? matched.chain.list : this.#port.withoutRoute);
+  }
+
+  /** The time in which filters were pending counts. */
+  #startDeadlines(): void {
+    const { rule, isConsumerRoute } = this.route;
+    const { timeouts, retry } = this.settings;
+    if (!rule?.requestTimeoutMs && !timeouts && !retry) return;
+    // Without a policy the field is passed on as it is: the client itself ends the request.
+    if ((retry !== undefined || timeouts?.dryRun === false) && this.isGrpc) {
+      const asked = headerOf(this.#head.headers, 'grpc-timeout');
+      this.#grpcMs = asked === undefined ? undefined : grpcTimeoutMs(asked);
     }
-    this.#filters.enter(matched.chain.list);
+    const all = deadlinesOf({ rule, ofConsumer: isConsumerRoute, timeouts, grpcMs: this.#grpcMs });
+    if (all.length === 0) return;
+    this.#deadlines = new Deadlines(all, this.#startedMs, (deadline) => this.#onDeadline(deadline));
+    this.#deadlines.start();
   }
 
   #chooseBackend(): void {
@@ -185,8 +208,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   /** Authorizes the request again after a mesh update, and ends it if it is no longer allowed. */
   recheck(): void {
     if (this.#over) return;
-    const { endpoint } = this.#router;
-    const refusal = this.authorization.recheck(endpoint, this.route.sent, this.#responseStarted);
+    const refusal = this.#router.recheck();
     if (refusal) this.onFailed(refusal);
   }
 
@@ -243,7 +265,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   onUpgraded(head: ResponseHead): void {
     // The rule's timeout is for the request; an upgraded connection has none.
-    clearTimeout(this.#requestTimer);
+    this.#deadlines?.upgraded();
+    if (this.#over) return;
     const failed = this.#filters.onResponse(head);
     if (failed) return this.#refuse(failed);
     this.#responseStarted = true;
@@ -276,16 +299,36 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   // --- timeouts ----------------------------------------------------------------------------------------------------------
 
-  #timeout(why: string): void {
+  leftMs(nowMs: number): number {
+    return this.#deadlines?.leftMs(nowMs) ?? Infinity;
+  }
+
+  grpcLeftMs(nowMs: number): number | undefined {
+    return this.#grpcMs === undefined ? undefined : this.leftMs(nowMs);
+  }
+
+  #onDeadline({ kind, isDryRun }: Deadline): void {
+    if (this.#over) return;
+    if (kind === 'policy' || kind === 'duration') {
+      const policy = originOf(this.settings, 'timeouts');
+      this.act({ feature: 'timeout', mode: isDryRun ? 'would' : 'did', policy });
+    }
+    if (isDryRun) return;
+    const { attempt } = this.#router;
+    if (attempt) report(this, kind === 'duration' ? 'maxDurationReached' : 'timeout', attempt);
+    this.#timeout(deadlineReplies[kind]);
+  }
+
+  #timeout(reply: LocalReply): void {
     if (this.#over) return;
     this.#router.reportTimeout();
-    this.info.flag = 'UT';
+    this.info.flag = reply.flag;
     if (this.#responseStarted) {
-      this.info.why = why;
+      this.info.why = reply.why;
       this.downstream.abort();
       return this.#finish();
     }
-    this.#refuse({ status: 504, flag: 'UT', code: 'WEFT_REQUEST_TIMEOUT', why });
+    this.#refuse(reply);
   }
 
   /** Ends the request if an idle timeout has expired. Called periodically. `nowMs`: by the monotonic clock. */
@@ -298,13 +341,13 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const timeouts = idleTimeoutsOf(this.context.limits, this.route.policy(), rule, isConsumerRoute);
     const overdue = this.idle.overdue(nowMs, phase, timeouts);
     if (overdue === 'body') this.onGone('late', "idle timeout of the request's body");
-    else if (overdue === 'stream') this.#timeout('idle timeout of the stream');
+    else if (overdue === 'stream') this.#timeout(timeoutReply('idle timeout of the stream'));
   }
 
   // --- the end ---------------------------------------------------------------------------------------------------------
 
   #addSession(head: ResponseHead): void {
-    const { endpoint } = this.#router;
+    const endpoint = this.#router.attempt?.endpoint;
     if (!endpoint) return;
     this.route.addSession(head, endpoint);
     this.#router.addCookie(head);
@@ -346,8 +389,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   #finish(whole = false): void {
     if (this.#over) return;
     this.#over = true;
-    clearTimeout(this.#requestTimer);
-    const { endpoint, attempts, requestEnded, isUpgraded } = this.#router;
+    this.#deadlines?.end();
+    const { attempt, attempts, requestEnded, isUpgraded } = this.#router;
     this.#router.finish(whole);
     this.mirrors?.requestOver(requestEnded || isUpgraded);
     this.downstream.listener = undefined;
@@ -356,7 +399,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const failed = this.#filters.end();
     if (failed && info.flag === undefined) info.fail(failed);
     info.attempts = attempts;
-    info.end(endpoint, this.authorization.verdict, this.isGrpc, performance.now() - this.#startedMs);
+    info.end(attempt?.endpoint, this.authorization.verdict, this.isGrpc, performance.now() - this.#startedMs);
     if (this.#span) context.tracing?.end(this.#span, info);
     context.onRequestEnd(info);
   }

@@ -1,61 +1,41 @@
 /**
  * Sends a request to endpoints until one of them responds (Envoy: router filter): chooses an endpoint, authorizes the request for it, acquires a
- * connection, sends the head and the body, and retries. The request's lifecycle is exchange.ts.
+ * connection, sends the head and the body, retries and hedges. The request's lifecycle is exchange.ts.
  */
 import { performance } from 'node:perf_hooks';
-import type { Rechecked } from '../authorization/endpoint-policies.js';
-import { EndpointUse } from '../authorization/endpoint-use.js';
-import type { RequestAuthorization } from '../authorization/request-authorization.js';
-import type { KeyedRequest } from '../filters/request-keys.js';
-import type { Headers } from '../http/headers.js';
-import type { Downstream, ResponseHead, UpstreamFailure, UpstreamListener } from '../http/http-stream.js';
+import { statusOfGrpcHead } from '../http/grpc.js';
+import { headerOf, type Headers } from '../http/headers.js';
+import type { RequestHead, ResponseHead, UpstreamFailure } from '../http/http-stream.js';
 import { invalidBackend, localReplyOf, noHealthyEndpoint, type LocalReply } from '../http/local-reply.js';
-import type { Client } from '../listener/client.js';
-import type { RouteSelection } from '../routes/route-selection.js';
-import type { RequestInfo } from '../telemetry/request-info.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
-import { Attempts, type Next } from '../upstream/attempts.js';
-import type { Cluster } from '../cluster/cluster.js';
+import type { Cluster, Excluded, NoEndpoint } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { versionOf, type HttpVersion } from '../cluster/http-version.js';
 import type { Outcome } from '../cluster/outcome.js';
-import { statusOfGrpcHead } from '../http/grpc.js';
-import type { Mirrors } from '../upstream/mirror.js';
-import { executionOf, type FailedAttempt } from '../upstream/retry-policy.js';
-import type { RequestContext } from '../worker/context.js';
-import type { IdleClock } from './idle-timeouts.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
+import { Attempt, type AttemptOwner } from '../upstream/attempt.js';
+import { Attempts } from '../upstream/attempts.js';
+import { headOfAttempt } from '../upstream/attempt-head.js';
+import { retryAfterMs } from '../upstream/retry-after.js';
+import {
+  executionOf,
+  isRetriedStatus,
+  mayRepeat,
+  rulesOfRule,
+  type FailedAttempt,
+  type RetryRules,
+} from '../upstream/retry-policy.js';
+import { RetryState, type Next } from '../upstream/retry-state.js';
 import { ReplayBuffer } from './replay-buffer.js';
-
-/** The request, as its router needs it, and what the router reports to it. */
-export interface RoutedRequest extends Rechecked, KeyedRequest {
-  readonly context: RequestContext;
-  readonly client: Client;
-  readonly downstream: Downstream;
-  readonly authorization: RequestAuthorization;
-  readonly route: RouteSelection;
-  readonly info: RequestInfo;
-  readonly idle: IdleClock;
-  readonly isGrpc: boolean;
-  /** Copies of the request; undefined if there are none. */
-  readonly mirrors: Mirrors | undefined;
-  /** Counts and logs what a traffic policy did to the request. */
-  act(action: TrafficAction): void;
-  onInterim(head: ResponseHead): void;
-  /** The endpoint's response begins. No retry follows. */
-  onResponse(head: ResponseHead, hasBody: boolean): void;
-  onUpgraded(head: ResponseHead): void;
-  onResponseData(bytes: Buffer): void;
-  onResponseEnd(trailers: Headers | undefined): void;
-  /** No further attempt follows: the request ends with this reply, or is aborted if its response has begun. */
-  onFailed(reply: LocalReply): void;
-}
+import { report, reportAction, reportDryRun, reportNext, reportStacked } from './retry-report.js';
+import type { RoutedRequest } from './routed-request.js';
 
 const budgetUsedUp = 'not sent again: retry budget used up';
 
-export class Router implements UpstreamListener {
+export class Router implements AttemptOwner {
   readonly #attempts = new Attempts();
-  readonly #use: EndpointUse;
-  readonly #replay: ReplayBuffer;
+  #rules: RetryRules | undefined;
+  /** Undefined: the request has no body. */
+  readonly #replay: ReplayBuffer | undefined;
   /** The reply for the last failed attempt, sent if no other endpoint is left. */
   #lastFailure: LocalReply | undefined;
   #requestEnded: boolean;
@@ -69,14 +49,13 @@ export class Router implements UpstreamListener {
   #cookie: string | undefined;
 
   constructor(private readonly request: RoutedRequest) {
-    this.#use = new EndpointUse(request);
     this.#requestEnded = !request.downstream.hasBody;
-    this.#replay = new ReplayBuffer(request.context.limits.retryBufferBytesMax);
+    if (!this.#requestEnded) this.#replay = new ReplayBuffer(request.context.limits.retryBufferBytesMax);
   }
 
-  /** The endpoint of the attempt under way. */
-  get endpoint(): Endpoint | undefined {
-    return this.#attempts.endpoint;
+  /** The last attempt, or the one whose response is the client's. Its endpoint is known also after its end. */
+  get attempt(): Attempt | undefined {
+    return this.#attempts.last;
   }
 
   /** Number of attempts so far. */
@@ -86,8 +65,8 @@ export class Router implements UpstreamListener {
 
   /** The HTTP version of the endpoint's response; undefined if no response was passed on. */
   get responseVersion(): HttpVersion | undefined {
-    const { endpoint } = this.#attempts;
-    return this.#responded && endpoint ? this.#versionOf(endpoint) : undefined;
+    const { last } = this.#attempts;
+    return this.#responded && last ? this.#versionOf(last.endpoint) : undefined;
   }
 
   /** The client has sent its whole request. After an upgrade: the client's direction has ended. */
@@ -101,50 +80,65 @@ export class Router implements UpstreamListener {
 
   /** Starts the first attempt. The route and its backend are chosen. */
   start(): void {
-    this.#attempts.retry = this.request.route.rule?.retry;
+    const { route, settings } = this.request;
+    const retry = route.rule?.retry;
+    this.#rules = retry ? rulesOfRule(retry, settings.retry) : settings.retry;
     this.#next();
   }
 
-  /** Cancels the attempt under way: the rest of the endpoint's response is discarded. */
+  /** Cancels the attempts under way: the rest of the endpoint's response is discarded. */
   cancel(): void {
-    this.#attempts.cancelUpstream();
+    this.#attempts.cancel();
   }
 
   /** Ends the request. `whole`: its response is complete. */
   finish(whole: boolean): void {
     this.#over = true;
-    const attempts = this.#attempts;
-    const { upstream } = attempts;
-    attempts.upstream = undefined;
     // After a complete response, only a request that is still being sent has to be canceled.
-    if (upstream && (!whole || !this.#requestEnded)) upstream.cancel();
-    attempts.end();
-    this.#use.end();
-    this.#replay.clear();
+    this.#attempts.end(whole && this.#requestEnded);
+    this.#replay?.clear();
+  }
+
+  /** Authorizes the attempts under way again after a mesh update, and ends those that are not allowed. Undefined: the request may go on. */
+  recheck(): LocalReply | undefined {
+    const { authorization, route } = this.request;
+    const attempts = this.#attempts;
+    const check = ({ isOver, endpoint }: Attempt): LocalReply | undefined =>
+      authorization.recheck(isOver ? undefined : endpoint, route.sent, this.#responded);
+    for (const attempt of attempts.hedged) if (check(attempt)) attempts.drop(attempt);
+    const { last } = attempts;
+    const refusal = last ? check(last) : authorization.recheck(undefined, route.sent, this.#responded);
+    if (!refusal || !last || attempts.hedged.every((one) => one === last)) return refusal;
+    attempts.drop(last);
+    return undefined;
   }
 
   // --- the request's body ----------------------------------------------------------------------------------------------
 
   write(bytes: Buffer): void {
-    const { upstream } = this.#attempts;
-    if (!this.#upgraded && !this.#responded) this.#replay.add(bytes, upstream !== undefined);
+    const upstream = this.#attempts.last?.upstream;
+    if (!this.#upgraded && !this.#responded) this.#replay?.add(bytes, upstream !== undefined);
     if (upstream && !upstream.write(bytes)) this.request.downstream.pause();
   }
 
   end(trailers: Headers | undefined): void {
+    const wasEnded = this.#requestEnded;
     this.#requestEnded = true;
     this.#requestTrailers = trailers;
-    if (!this.#over) this.#attempts.upstream?.end(trailers);
+    const { last } = this.#attempts;
+    if (this.#over || !last || last.isOver) return;
+    last.upstream?.end(trailers);
+    if (!wasEnded && !this.#responded) this.#limitTry(last);
   }
 
   /** The client accepts further bytes of the response. */
   resume(): void {
-    this.#attempts.upstream?.resume();
+    this.#attempts.last?.upstream?.resume();
   }
 
   /** The client does not accept further bytes of the response for now. */
   pause(): void {
-    this.#attempts.upstream?.pause();
+    this.#attempts.last?.upstream?.pause();
   }
 
   // --- attempts --------------------------------------------------------------------------------------------------------
@@ -154,17 +148,22 @@ export class Router implements UpstreamListener {
     const { request } = this;
     const cluster = this.#cluster();
     if (!cluster) return;
+    const { retries } = this.#attempts;
     const endpoint =
-      (this.#attempts.isFirst ? request.route.sessionEndpoint() : undefined) ??
-      this.#attempts.pick(cluster, this.#hashFor(cluster));
+      (retries ? undefined : request.route.sessionEndpoint()) ?? this.#pick(cluster, retries?.excluded);
     const { sent } = request.route;
     if (typeof endpoint === 'string')
-      return request.onFailed(this.#lastFailure ?? noHealthyEndpoint(sent?.service ?? 'the workload'));
+      return this.#fail(this.#lastFailure ?? noHealthyEndpoint(sent?.service ?? 'the workload'));
     const refusal = request.authorization.ofEndpoint(endpoint, sent);
-    if (refusal) return request.onFailed(refusal);
+    if (refusal) return this.#fail(refusal);
     const action = cluster.localityAction(endpoint);
     if (action) request.act(action);
     this.#connect(cluster, endpoint);
+  }
+
+  #pick(cluster: Cluster, excluded: Excluded | undefined): Endpoint | NoEndpoint {
+    const hash = this.#hashFor(cluster);
+    return excluded || hash !== undefined ? cluster.pick({ excluded, hash }) : cluster.pick();
   }
 
   /** The hash that a cluster balances the request by. Computed once per request. */
@@ -191,44 +190,66 @@ export class Router implements UpstreamListener {
 
   #connect(cluster: Cluster, endpoint: Endpoint, fresh = false): void {
     const { request } = this;
-    const { downstream } = request;
+    const { downstream, route, context } = request;
     const attempts = this.#attempts;
-    const attempt = attempts.begin(cluster, endpoint);
-    if (attempt === undefined) {
-      request.context.onLimitReached('cluster-requests');
-      return request.onFailed(
-        localReplyOf({ kind: 'overflow', why: 'limit of requests to this Service reached' }),
-      );
+    const retryOf = attempts.retries?.handOver();
+    const held = cluster.admit(endpoint, request.client, this.#act);
+    if (!held) {
+      retryOf?.releaseRetry();
+      return this.#overflow(cluster.overflow);
     }
-    this.#use.begin(request.context.state.policies, endpoint, request.route.sent);
+    const attempt = new Attempt(this, request, cluster, endpoint, held, retryOf);
+    attempts.begin(attempt);
+    attempt.use(context.state.policies, route.sent);
+    const { count } = attempts;
+    if (count === 1) {
+      cluster.countRequest();
+      if (this.#rules) reportStacked(request, attempt);
+    }
     // Until there is a connection, further bytes would have to be buffered without bound.
     if (downstream.hasBody && !this.#requestEnded) downstream.pause();
-    const timeoutMs = request.route.rule?.backendRequestTimeoutMs;
-    if (timeoutMs) {
-      attempts.limit(timeoutMs, () =>
-        this.onError({ kind: 'timeout', why: "timeout of the endpoint's response" }),
-      );
-    }
-    attempts.pending = cluster.acquire(
+    const timeoutMs = route.rule?.backendRequestTimeoutMs;
+    if (timeoutMs) attempt.limit(timeoutMs, () => this.#onTimeout(attempt));
+    if (this.#requestEnded) this.#limitTry(attempt);
+    attempt.pending = cluster.acquire(
       endpoint,
       request.client,
       this.#versionOf(endpoint),
       fresh,
       (upstream, failure) => {
-        if (this.#over || !attempts.isCurrent(attempt)) return void upstream?.cancel();
-        if (!upstream) return this.onError(failure ?? { kind: 'connect', why: 'no connection' });
-        attempts.pending = undefined;
-        attempts.upstream = upstream;
-        upstream.listener = this;
+        if (attempt.isOver) return void upstream?.cancel();
+        if (!upstream) return this.onError(attempt, failure ?? { kind: 'connect', why: 'no connection' });
+        attempt.connected(upstream);
         const { head, hasBody } = downstream;
-        upstream.send(head, hasBody, downstream.upgrade);
+        upstream.send(this.#headOf(count), hasBody, downstream.upgrade);
         request.mirrors?.begin(head, hasBody);
         if (!hasBody) return;
-        for (const bytes of this.#replay.buffers) upstream.write(bytes);
+        for (const bytes of this.#replay?.buffers ?? []) upstream.write(bytes);
         if (this.#requestEnded) upstream.end(this.#requestTrailers);
         else downstream.resume();
       },
     );
+  }
+
+  /** The head of an attempt. Without a TrafficPolicy it is the request's own. */
+  #headOf(count: number): RequestHead {
+    const { downstream, settings } = this.request;
+    const leftMs = this.request.grpcLeftMs(performance.now());
+    if (!settings.retry && leftMs === undefined) return downstream.head;
+    // The endpoint need not work longer than the attempt goes on.
+    const tryMs = this.#rules?.hedges === true ? 0 : this.#tryMs;
+    return headOfAttempt(downstream.head, {
+      count: settings.retry && count,
+      grpcLeftMs: leftMs !== undefined && tryMs > 0 ? Math.min(leftMs, tryMs) : leftMs,
+    });
+  }
+
+  readonly #act = (action: TrafficAction): void => this.request.act(action);
+
+  /** A limit of the cluster is reached. As in Envoy, the request is not tried again: all endpoints have the limit in common. */
+  #overflow(failure: UpstreamFailure): void {
+    if (failure.action) this.request.act(failure.action);
+    this.#fail(localReplyOf(failure));
   }
 
   #versionOf(endpoint: Endpoint): HttpVersion {
@@ -242,68 +263,105 @@ export class Router implements UpstreamListener {
   onInterim(head: ResponseHead): void {
     // The client may have waited for this response (100) before it sent its body.
     this.request.idle.bodyMoved(performance.now());
-    if (!this.#over && !this.#responded) this.request.onInterim(head);
+    if (!this.#responded) this.request.onInterim(head);
   }
 
-  onHead(head: ResponseHead, hasBody: boolean): void {
+  onHead(attempt: Attempt, head: ResponseHead, hasBody: boolean): void {
     const nowMs = performance.now();
     this.request.idle.moved(nowMs);
-    if (this.#over) return;
-    this.#reportOutcome(this.request.isGrpc ? statusOfGrpcHead(head) : head.status, nowMs);
-    // The attempt's timeout keeps running: it bounds the whole response (GEP-1742).
-    if (this.#retryForStatus(head.status, hasBody)) return;
-    this.#replay.clear();
+    this.#reportOutcome(attempt, this.request.isGrpc ? statusOfGrpcHead(head) : head.status, nowMs);
+    if (this.#retryForStatus(attempt, head, hasBody)) return;
     this.#responded = true;
+    this.#attempts.choose(attempt);
+    this.#replay?.clear();
+    // The attempt's timeout keeps running: it bounds the whole response (GEP-1742).
     this.request.onResponse(head, hasBody);
   }
 
-  onUpgraded(head: ResponseHead): void {
+  onUpgraded(attempt: Attempt, head: ResponseHead): void {
     const nowMs = performance.now();
     this.request.idle.moved(nowMs);
-    if (this.#over) return;
-    this.#reportOutcome(head.status, nowMs);
-    this.#attempts.clearLimit();
+    this.#reportOutcome(attempt, head.status, nowMs);
+    attempt.clearLimit();
+    this.#responded = true;
+    this.#attempts.choose(attempt);
     this.#upgraded = true;
     // The client's direction now has its own end.
     this.#requestEnded = false;
-    this.#responded = true;
     this.request.onUpgraded(head);
   }
 
   onResponseData(bytes: Buffer): void {
     this.request.idle.moved(performance.now());
-    if (!this.#over) this.request.onResponseData(bytes);
+    this.request.onResponseData(bytes);
   }
 
   onResponseEnd(trailers: Headers | undefined): void {
-    if (!this.#over) this.request.onResponseEnd(trailers);
+    this.request.onResponseEnd(trailers);
   }
 
   onUpstreamDrain(): void {
     this.request.idle.moved(performance.now());
-    if (!this.#over) this.request.downstream.resume();
+    this.request.downstream.resume();
   }
 
-  onError(failure: UpstreamFailure): void {
-    if (this.#over) return;
-    this.#attempts.clearLimit();
-    this.#report(failure);
+  onError(attempt: Attempt, failure: UpstreamFailure): void {
+    this.#reportFailure(attempt, failure);
     const reply = localReplyOf(failure);
     if (this.#responded) return this.request.onFailed(reply);
     this.#lastFailure = reply;
-    const execution = executionOf(failure, this.#attempts.upstream !== undefined);
-    this.#attempts.cancelUpstream();
-    const ofConnection = failure.kind === 'refused' || failure.kind === 'stale';
-    const next = this.#after({ method: this.request.downstream.head.method, execution }, ofConnection);
-    if (this.#over || this.#goesOn(next)) return;
-    if (next.kind !== 'none' || !next.flag) return this.request.onFailed(reply);
-    const why = next.flag === 'UO' ? `${reply.why}; ${budgetUsedUp}` : reply.why;
-    this.request.onFailed({ ...reply, flag: next.flag, why });
+    const execution = executionOf(failure, attempt.upstream !== undefined);
+    attempt.cancel();
+    if (attempt.isHedged) return this.#fail(reply, attempt);
+    const { method } = this.request.downstream.head;
+    const next = this.#after(attempt, { method, execution, failure });
+    if (this.#over || this.#goesOn(attempt, next)) return;
+    const flag = next.kind === 'none' ? next.flag : undefined;
+    if (!flag) return this.#fail(reply, attempt);
+    this.#fail({ ...reply, flag, why: flag === 'UO' ? `${reply.why}; ${budgetUsedUp}` : reply.why }, attempt);
+  }
+
+  /** No attempt follows. The request fails, unless an attempt besides this one is under way. */
+  #fail(reply: LocalReply, attempt?: Attempt): void {
+    if (!this.#attempts.hasOther(attempt)) return this.request.onFailed(reply);
+    if (attempt) this.#attempts.drop(attempt);
+  }
+
+  // --- timeouts of attempts --------------------------------------------------------------------------------------------
+
+  /** The time of a try by the policy; 0: none. The timeout of an attempt in a rule replaces it, except as the time of a hedge. */
+  get #tryMs(): number {
+    const rules = this.#rules;
+    if (!rules || (!rules.hedges && this.request.route.rule?.backendRequestTimeoutMs !== undefined)) return 0;
+    return rules.perTryTimeoutMs;
+  }
+
+  /** The request was sent whole: from now on the attempt has the time of a try (Envoy: per_try_timeout). */
+  #limitTry(attempt: Attempt): void {
+    const tryMs = this.#tryMs;
+    const dryRun = this.request.settings.retryDryRun;
+    if (tryMs > 0) attempt.limitTry(tryMs, () => this.#onTryTimeout(attempt));
+    else if (dryRun && dryRun.perTryTimeoutMs > 0) {
+      const feature = dryRun.hedges ? 'hedge' : 'timeout';
+      attempt.limitTry(dryRun.perTryTimeoutMs, () => reportAction(this.request, feature, 'would'));
+    }
+  }
+
+  #onTryTimeout(attempt: Attempt): void {
+    if (this.#rules?.hedges === true) return this.#hedge(attempt);
+    reportAction(this.request, 'timeout');
+    this.#onTimeout(attempt);
+  }
+
+  #onTimeout(attempt: Attempt): void {
+    report(this.request, 'perTryTimeout', attempt);
+    this.onError(attempt, { kind: 'timeout', why: "timeout of the endpoint's response" });
   }
 
   /** The request's time is up while an attempt is under way. */
   reportTimeout(): void {
-    this.#reportOutcome(this.#timeoutOutcome, performance.now());
+    const { last } = this.#attempts;
+    if (last?.isOver === false) this.#reportOutcome(last, this.#timeoutOutcome, performance.now());
   }
 
   /** The client, not the endpoint, may be slow while it still sends its request, and once the response has begun. */
@@ -312,75 +370,123 @@ export class Router implements UpstreamListener {
   }
 
   /** Failures of connections, and limits, are reported by the cluster itself. */
-  #report({ kind, action }: UpstreamFailure): void {
-    if (action) this.request.info.act(action);
+  #reportFailure(attempt: Attempt, { kind, action }: UpstreamFailure): void {
+    // Outlier detection has counted its actions; limits have not.
+    if (action && kind === 'overflow') this.request.act(action);
+    else if (action) this.request.info.act(action);
     if (kind === 'connect' || kind === 'overflow') return;
     const outcome = kind === 'timeout' ? this.#timeoutOutcome : kind === 'stale' ? 'stale' : 'reset';
-    this.#reportOutcome(outcome, performance.now());
+    this.#reportOutcome(attempt, outcome, performance.now());
   }
 
-  #reportOutcome(outcome: Outcome, nowMs: number): void {
-    const action = this.#attempts.report(outcome, nowMs);
+  #reportOutcome(attempt: Attempt, outcome: Outcome, nowMs: number): void {
+    const action = attempt.report(outcome, nowMs);
     if (action) this.request.info.act(action);
   }
 
   // --- retries ---------------------------------------------------------------------------------------------------------
 
-  #after(failed: FailedAttempt, ofConnection: boolean): Next {
-    const { endpoint } = this.#attempts;
-    const cluster = endpoint && this.#cluster();
+  /** Decides what follows a failed attempt. @param headers of its response */
+  #after(attempt: Attempt, failed: FailedAttempt, headers?: Headers): Next {
+    const { request } = this;
+    const cluster = this.#cluster();
     if (!cluster) return { kind: 'none', flag: undefined };
-    const next = this.#attempts.after(failed, endpoint, ofConnection, cluster);
-    if (next.kind === 'none' && next.flag === 'UO') this.request.context.onLimitReached('retry-budget');
+    attempt.releaseRetry();
+    const waitMsMax = this.#rules?.retryAfterMsMax ?? 0;
+    const askedMs = headers && waitMsMax > 0 ? retryAfterMs(headers, Date.now(), waitMsMax) : undefined;
+    const retries = (this.#attempts.retries ??= new RetryState(this.#rules));
+    const next = retries.after(failed, attempt.endpoint, {
+      cluster,
+      askedMs,
+      leftMs: request.leftMs(performance.now()),
+      canReplay: () => this.#canReplay(),
+    });
+    reportNext(request, attempt, next, this.#rules);
+    if (next.kind === 'none') reportDryRun(request, failed, this.#attempts.count);
     return next;
   }
 
   /** True: another attempt has started or is scheduled. */
-  #goesOn(next: Next): boolean {
-    const { endpoint } = this.#attempts;
-    if (next.kind === 'none' || !endpoint || !this.#canReplay()) return false;
+  #goesOn(attempt: Attempt, next: Next): boolean {
+    if (next.kind === 'none') return false;
+    attempt.end();
     if (next.kind === 'again') this.#again(next.inMs);
     else {
       const cluster = this.#cluster();
-      if (cluster) this.#connect(cluster, endpoint, true);
+      if (cluster) this.#connect(cluster, attempt.endpoint, true);
     }
     return true;
   }
 
-  #retryForStatus(status: number, hasBody: boolean): boolean {
+  /** True: the response is not the client's, because another attempt follows or is under way. */
+  #retryForStatus(attempt: Attempt, { status, headers }: ResponseHead, hasBody: boolean): boolean {
+    const { request } = this;
+    const rules = this.#rules;
     const attempts = this.#attempts;
-    if (attempts.retry?.codes.includes(status) !== true) return false;
-    const { method } = this.request.downstream.head;
-    const next = this.#after({ method, execution: 'responded', status }, false);
-    if (this.#over) return true;
-    if (next.kind === 'none') {
-      if (next.flag) this.request.info.flag = next.flag;
-      if (next.flag === 'UO') this.request.info.why = budgetUsedUp;
+    if (!rules && !attempts.retries && !request.settings.retryDryRun) return false;
+    const { method } = request.downstream.head;
+    const grpcStatus = headerOf(headers, 'grpc-status');
+    const failed = { method, execution: 'responded', status, grpcStatus } as const;
+    if (!rules || !isRetriedStatus(failed, rules)) {
+      if (attempts.count > 1) report(request, 'retrySuccess', attempt);
+      reportDryRun(request, failed, attempts.count);
       return false;
     }
-    if (!this.#canReplay()) return false;
-    attempts.clearLimit();
-    const { upstream } = attempts;
-    attempts.upstream = undefined;
-    if (upstream) {
-      // After a response without a body the connection can serve further requests.
-      if (hasBody || !this.#requestEnded) upstream.cancel();
-      else upstream.listener = undefined;
+    const next = attempt.isHedged ? undefined : this.#after(attempt, failed, headers);
+    if (this.#over) return true;
+    if (next && next.kind !== 'none') {
+      this.#leave(attempt, hasBody);
+      return this.#goesOn(attempt, next);
     }
-    return this.#goesOn(next);
+    if (attempts.hasOther(attempt)) {
+      this.#leave(attempt, hasBody);
+      attempts.drop(attempt);
+      return true;
+    }
+    if (next?.flag) request.info.flag = next.flag;
+    if (next?.flag === 'UO') request.info.why = budgetUsedUp;
+    return false;
+  }
+
+  /** After a response without a body the connection can serve further requests. */
+  #leave(attempt: Attempt, hasBody: boolean): void {
+    if (hasBody || !this.#requestEnded) attempt.cancel();
+    else attempt.leave();
   }
 
   /** Whether the body so far is in the replay buffer. Called only if nothing else prevents a retry, because it counts the reached limit. */
   #canReplay(): boolean {
-    if (!this.#replay.isWhole) this.request.context.onLimitReached('retry-buffer');
-    return this.#replay.isWhole;
+    const isWhole = this.#replay?.isWhole !== false;
+    if (!isWhole) this.request.context.onLimitReached('retry-buffer');
+    return isWhole;
   }
 
   #again(inMs: number): void {
-    this.#attempts.leave();
     if (inMs === 0) return this.#next();
     // There is no upstream during the backoff: all that the client sends would have to be buffered.
     if (!this.#requestEnded) this.request.downstream.pause();
-    this.#attempts.backOff(inMs, () => this.#next());
+    this.#attempts.retries?.backOff(inMs, () => this.#next());
+  }
+
+  /** Starts a further attempt at another endpoint while this one goes on (Envoy: hedge_on_per_try_timeout). */
+  #hedge(attempt: Attempt): void {
+    const { request } = this;
+    const { downstream, route, authorization } = request;
+    const action = attempt.reportSlow(performance.now());
+    if (action) request.info.act(action);
+    const cluster = route.cluster();
+    if (typeof cluster === 'string' || downstream.upgrade !== undefined) return;
+    if (!mayRepeat(downstream.head.method, this.#rules) || !this.#canReplay()) return;
+    const retries = (this.#attempts.retries ??= new RetryState(this.#rules));
+    const excluded = retries.hedge(attempt.endpoint);
+    if (!excluded) return report(request, 'retryLimitExceeded', attempt);
+    const endpoint = this.#pick(cluster, excluded);
+    if (typeof endpoint === 'string' || !authorization.allowsEndpoint(endpoint, route.sent)) return;
+    if (!retries.take(cluster)) return reportNext(request, attempt, { kind: 'none', flag: 'UO' });
+    authorization.ofEndpoint(endpoint, route.sent);
+    report(request, 'retry', attempt);
+    reportAction(request, 'hedge');
+    this.#attempts.hedge(attempt);
+    this.#connect(cluster, endpoint);
   }
 }

@@ -92,6 +92,8 @@ export interface UpstreamFailure {
   readonly why: string;
   /** A stable code (WEFT_...) if the endpoint did not cause the failure. */
   readonly code?: string;
+  /** Of `overflow`: the limit is one of this endpoint alone, so that another endpoint may have room. */
+  readonly isOfEndpoint?: boolean;
   /** What a traffic policy did because of it. */
   readonly action?: TrafficAction;
 }

@@ -54,12 +54,42 @@ export const noHealthyEndpoint = (service: string): LocalReply => ({
   why: `${service} has no usable endpoint`,
 });
 
-export function localReplyOf({ kind, why, code }: UpstreamFailure): LocalReply {
+export const timeoutReply = (why: string): LocalReply => ({
+  status: 504,
+  flag: 'UT',
+  code: 'WEFT_REQUEST_TIMEOUT',
+  why,
+});
+/** DEADLINE_EXCEEDED of gRPC. */
+const deadlineExceeded = 4;
+
+/** The replies if a request's time is up, by whose time it was. */
+export const deadlineReplies: Readonly<Record<'rule' | 'policy' | 'grpc' | 'duration', LocalReply>> = {
+  rule: timeoutReply('request timeout'),
+  policy: timeoutReply('request timeout'),
+  grpc: { ...timeoutReply("the client's grpc-timeout has expired"), grpcStatus: deadlineExceeded },
+  duration: {
+    ...timeoutReply('greatest duration of a request reached'),
+    flag: 'DT',
+    grpcStatus: deadlineExceeded,
+  },
+};
+
+/** Envoy's: a limit that a policy sets was reached. */
+const overloaded: Headers = ['x-envoy-overloaded', 'true'];
+
+export function localReplyOf({ kind, why, code, action }: UpstreamFailure): LocalReply {
   switch (kind) {
     case 'connect':
       return { status: 503, flag: 'UF', code: code ?? 'WEFT_UPSTREAM_CONNECT', why };
     case 'overflow':
-      return { status: 503, flag: 'UO', code: 'WEFT_REQUESTS_FULL', why };
+      return {
+        status: 503,
+        flag: 'UO',
+        code: 'WEFT_REQUESTS_FULL',
+        why,
+        ...(action ? { headers: overloaded } : {}),
+      };
     case 'refused':
     case 'stale':
     case 'reset':

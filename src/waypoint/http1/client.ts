@@ -30,6 +30,8 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   readonly #parser: Http1Parser;
   readonly #out: Outbox;
   listener: UpstreamListener | undefined;
+  /** Requests so far. Counted by the pool. */
+  requests = 0;
   #method = '';
   #upgrade: string | undefined;
   #raw = false;

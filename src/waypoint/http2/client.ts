@@ -22,6 +22,8 @@ export class Http2ClientConnection implements ConnectionListener {
   readonly #connection: Http2Connection;
   /** Requests that have not ended, also those that are not sent yet. */
   streams = 0;
+  /** Requests so far. */
+  requests = 0;
   idleSinceMs = Date.now();
   /** The connection was used for an earlier response. */
   hasResponded = false;
@@ -48,6 +50,7 @@ export class Http2ClientConnection implements ConnectionListener {
 
   request(): Upstream {
     this.streams++;
+    this.requests++;
     return new Http2Upstream(this, this.hasResponded);
   }
 

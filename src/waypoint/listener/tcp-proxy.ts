@@ -11,6 +11,8 @@ import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { chooseBackend } from '../routes/weighted-backend.js';
 import type { ClientConnection } from './client-connection.js';
+import { CountedConnection } from './counted-connection.js';
+import { watchIdleRelay } from './idle-relay.js';
 import { notServed, servicePortOf, unknownService } from './destination.js';
 
 const otherEndpointsMax = 2;
@@ -34,10 +36,10 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
       cut: (why) => (relay ? relay.cut(why) : stream.destroy(new Error('reset'))),
     },
   });
-  const refuse = (why: string, endpoint?: Endpoint): void => {
+  const refuse = (why: string, endpoint?: Endpoint, code?: string): void => {
     use.end();
     connection.closed();
-    context.onRelay(client, destination, endpoint, why);
+    context.onRelay(client, destination, endpoint, why, code);
     stream.destroy(new Error('reset'));
   };
   const tried = new Set<Endpoint>();
@@ -48,10 +50,11 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
     const { cluster, endpoint } = target;
     const why = forbidden(connection, target);
     if (why !== undefined) return refuse(why, endpoint);
-    if (!cluster.admit(endpoint)) {
-      context.onLimitReached('cluster-requests');
-      return refuse('limit of connections to this Service reached', endpoint);
-    }
+    const counted = new CountedConnection(cluster, endpoint, client, (action) =>
+      context.onAction(action, endpoint.workload.namespace),
+    );
+    const full = counted.take();
+    if (full !== undefined) return refuse(full, endpoint, 'WEFT_CONNECTIONS_FULL');
     use.begin(context.state.policies, endpoint, target.sent);
     try {
       const peer = await cluster.dial(endpoint, client);
@@ -71,7 +74,9 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
       // The client may have sent its bytes and its end during protocol detection: the stream does not emit `end` again.
       if (stream.readableEnded) peer.end();
       relay = relayBytes(stream, peer);
+      const endWatch = watchIdleRelay(connection, relay);
       const { lingered } = await relay.done;
+      endWatch();
       if (lingered === true) context.onLimitReached('linger');
       use.end();
       connection.closed();
@@ -81,7 +86,7 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
       if (tried.size > otherEndpointsMax || stream.destroyed)
         return refuse(error instanceof Error ? error.message : 'no connection', endpoint);
     } finally {
-      cluster.release(endpoint);
+      counted.release();
     }
   }
 }

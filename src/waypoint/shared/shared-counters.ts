@@ -5,16 +5,19 @@
 import { SharedTable, type SharedRow, type TableLayout } from './shared-table.js';
 
 /** The counts of a row: words of each, one per worker. */
-export const countKinds = ['connections', 'pending', 'requests', 'retries'] as const;
-export type CountKind = (typeof countKinds)[number];
+export const countKinds = ['connections', 'pending', 'requests', 'retries', 'blocked'] as const;
 /** The index of each count. */
 export const connections = 0;
 export const pending = 1;
 export const requests = 2;
 export const retries = 3;
+/** Workers in which a request waits for a connection that the limit of connections does not allow. */
+export const blocked = 4;
 
 /** Places for names with counts, of which about half are filled before a name finds none. */
 const slots = 131_072;
+/** Names that a worker counts in shared memory. */
+export const sharedNamesMax = slots / 2;
 
 export const counterLayout = (workers: number): TableLayout => ({
   slots,
@@ -47,13 +50,13 @@ export class Counts {
     return false;
   }
 
-  /** Counts one more, whatever the limit. */
-  add(kind: number): void {
-    Atomics.add(this.words, this.at + kind * this.workers + this.worker, 1);
+  /** Counts `by` more, whatever the limit. */
+  add(kind: number, by = 1): void {
+    Atomics.add(this.words, this.at + kind * this.workers + this.worker, by);
   }
 
   release(kind: number): void {
-    Atomics.sub(this.words, this.at + kind * this.workers + this.worker, 1);
+    this.add(kind, -1);
   }
 
   /** The sum of all workers. */
@@ -69,6 +72,9 @@ export class Counts {
     return Atomics.load(this.words, this.at + kind * this.workers + this.worker);
   }
 }
+
+/** Counts of this worker alone. */
+export const countsAlone = (): Counts => new Counts(new Int32Array(countKinds.length), 0, 1, 0, undefined);
 
 export class SharedCounters {
   constructor(
@@ -89,7 +95,7 @@ export class SharedCounters {
   /** The counts of a name, until `close`. If the table is full, they are of this worker alone. */
   open(name: string): Counts {
     const row = this.table.hold(name);
-    if (!row) return new Counts(new Int32Array(countKinds.length), 0, 1, 0, undefined);
+    if (!row) return countsAlone();
     return new Counts(row.words, row.at, this.table.layout.workers, this.worker, row);
   }
 

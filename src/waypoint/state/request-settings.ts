@@ -2,17 +2,21 @@
 import { errorText } from '../../base/errors.js';
 import type { RetryPolicy, SettingOrigin, Timeouts } from '../../discovery/gen/weft.js';
 import type { RouteFilter } from '../../model/route.js';
-import type { ClientPolicy, ServicePolicy } from '../../model/service-policy.js';
+import type { ClientPolicy, ServicePolicy, SettingName } from '../../model/service-policy.js';
 import { compileFilter, portChainOf, type PortChain } from '../filters/chain.js';
 import type { StagedFilter } from '../filters/filter.js';
 import { filterFailed } from '../http/local-reply.js';
 import { isFrom, type Client } from '../listener/client.js';
+import { rulesOfPolicy, type RetryRules } from '../upstream/retry-policy.js';
 
 export interface RequestSettings {
   /** Unique: compiled routes are kept by it. */
   readonly serial: number;
   readonly chain: PortChain;
-  readonly retry: RetryPolicy | undefined;
+  /** The policy's retries; undefined: none. */
+  readonly retry: RetryRules | undefined;
+  /** Retries in dry run: they are counted and not done. */
+  readonly retryDryRun: RetryRules | undefined;
   readonly timeouts: Timeouts | undefined;
   /** The object that set each field. */
   readonly origins: readonly SettingOrigin[];
@@ -25,6 +29,7 @@ export const settingsWithout = (filters: readonly StagedFilter[] = []): RequestS
   serial: made++,
   chain: portChainOf(filters),
   retry: undefined,
+  retryDryRun: undefined,
   timeouts: undefined,
   origins: [],
 });
@@ -64,9 +69,21 @@ export class PortSettings {
   ): RequestSettings {
     const compiled = filters.map(compileOrRefuse);
     if (closed !== '') compiled.push(refusing(closed));
-    return { serial: made++, chain: portChainOf([...this.filters, ...compiled]), retry, timeouts, origins };
+    const rules = retry && rulesOfPolicy(retry);
+    return {
+      serial: made++,
+      chain: portChainOf([...this.filters, ...compiled]),
+      retry: retry?.dryRun === true ? undefined : rules,
+      retryDryRun: retry?.dryRun === true ? rules : undefined,
+      timeouts,
+      origins,
+    };
   }
 }
+
+/** The object that set a setting, for logs and metrics. */
+export const originOf = ({ origins }: Pick<RequestSettings, 'origins'>, setting: SettingName): string =>
+  origins.find((origin) => origin.setting === setting)?.object ?? 'TrafficPolicy';
 
 /** A filter that cannot be applied may be a restriction, so all requests are refused in its place. */
 function compileOrRefuse(filter: RouteFilter): StagedFilter {

@@ -154,7 +154,7 @@ export class WaypointState {
     return {
       mesh: this.#mesh.full(),
       routes: [...this.#routes.values()],
-      servicePolicies: this.#allPolicies(),
+      servicePolicies: this.allPolicies(),
     };
   }
 
@@ -162,7 +162,7 @@ export class WaypointState {
     return {
       ...this.#mesh.dump(),
       routes: [...this.#routes.values()],
-      servicePolicies: this.#allPolicies(),
+      servicePolicies: this.allPolicies(),
     };
   }
 
@@ -209,7 +209,8 @@ export class WaypointState {
       this.#assignments.get(service)?.delete(port);
   }
 
-  #allPolicies(): ServicePolicy[] {
+  /** The settings of all Services' ports. */
+  allPolicies(): ServicePolicy[] {
     return [...this.#servicePolicies.values()].flatMap((ports) => [...ports.values()]);
   }
 

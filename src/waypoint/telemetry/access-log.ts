@@ -64,6 +64,7 @@ export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>>
     destination: endpoint?.workload.identity ?? 'unknown',
     pod: endpoint?.workload.name ?? '-',
     attempts: record.attempts,
+    ...(record.attemptsBefore > 0 ? { attemptsBefore: record.attemptsBefore } : {}),
     ...(record.policy === undefined ? {} : { policy: record.policy }),
     ...(record.rule === undefined ? {} : { rule: record.rule }),
     ...(record.audited.length > 0 ? { audited: record.audited } : {}),

@@ -30,6 +30,7 @@ const requestOf = (namespace: string, account: string, more: Partial<RequestReco
   route: undefined,
   endpoint: undefined,
   attempts: 1,
+  attemptsBefore: 0,
   policy: undefined,
   rule: undefined,
   audited: [],

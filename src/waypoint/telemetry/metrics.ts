@@ -11,6 +11,7 @@ import {
   type Series,
   type Value,
 } from '../../telemetry/series.js';
+import { BreakerMetrics } from './breaker-metrics.js';
 import type { RequestRecord, TrafficAction } from './request-record.js';
 
 const durationBoundsMs = [0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000];
@@ -90,11 +91,7 @@ export class WaypointMetrics {
     'Requests that a policy in audit mode would have refused',
     ['policy'],
   );
-  readonly #pendingOverflow = this.#counter(
-    'envoy_cluster_upstream_rq_pending_overflow',
-    'Requests refused because no connection became free, or too many requests waited for one',
-    ['envoy_cluster_name'],
-  );
+  readonly breakers = new BreakerMetrics(this.registry, this.#overflow, () => this.now());
   readonly #actions = this.#counter(
     'weft_waypoint_traffic_policy_actions_total',
     'What parts of traffic policies did (mode did), or would have done without dry run (mode would)',
@@ -138,11 +135,6 @@ export class WaypointMetrics {
   /** A traffic policy acted. `namespace`: of the Service. */
   acted({ feature, mode, policy }: TrafficAction, namespace: string): void {
     this.#actions.inc(namespace, { feature, mode, policy });
-  }
-
-  /** A request found no connection in time. `namespace`: of the endpoint. */
-  pendingOverflow(cluster: string, namespace: string): void {
-    this.#pendingOverflow.inc(namespace, { envoy_cluster_name: cluster });
   }
 
   record(record: RequestRecord): void {

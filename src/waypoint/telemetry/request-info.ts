@@ -28,6 +28,7 @@ export class RequestInfo implements RequestRecord {
   route: string | undefined;
   endpoint: Endpoint | undefined;
   attempts = 0;
+  attemptsBefore = 0;
   policy: string | undefined;
   rule: number | undefined;
   audited: readonly string[] = none;

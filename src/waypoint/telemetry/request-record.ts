@@ -75,6 +75,8 @@ export interface RequestRecord {
   readonly route: string | undefined;
   readonly endpoint: Endpoint | undefined;
   readonly attempts: number;
+  /** How often the request was sent before it reached the waypoint, as the client says. Read only where the waypoint retries as well. */
+  readonly attemptsBefore: number;
   readonly policy: string | undefined;
   readonly rule: number | undefined;
   readonly audited: readonly string[];

@@ -10,7 +10,9 @@ import { attributesOf } from '../authorization/request-attributes.js';
 import { versionOf } from '../cluster/http-version.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { WaypointState } from '../state/waypoint-state.js';
+import type { Reservation } from '../cluster/breaker/circuit-breaker.js';
 import type { Cluster } from '../cluster/cluster.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
 import type { ClusterManager } from '../cluster/cluster-manager.js';
 import type { Pending } from '../cluster/pending-queue.js';
 import type { Client } from '../listener/client.js';
@@ -52,6 +54,8 @@ export interface MirrorContext {
   /** Called with the result of each copy. */
   onMirrorEnd(result: MirrorResult): void;
   onLimitReached(limit: WaypointLimit): void;
+  /** Called for each action of a traffic policy. `namespace`: of the Service. */
+  onAction(action: TrafficAction, namespace: string): void;
 }
 
 interface MirroredRequest {
@@ -68,6 +72,7 @@ export class Mirror implements UpstreamListener {
   #upstream: Upstream | undefined;
   /** The cluster that counts the copy as a request under way. */
   #cluster: Cluster | undefined;
+  #held: Reservation | undefined;
   /** The copy waits for a connection. */
   #pending: Pending | undefined;
   readonly #buffer: MirrorBuffer;
@@ -127,8 +132,11 @@ export class Mirror implements UpstreamListener {
     if (!cluster || typeof endpoint === 'string') return this.#cut('no-endpoint');
     this.#endpoint = endpoint;
     if (!this.#isAllowed() || backend.kind !== 'service') return this.#cut('denied');
-    if (!cluster.admit(endpoint)) {
-      context.onLimitReached('cluster-requests');
+    const onAction = (action: TrafficAction): void => context.onAction(action, endpoint.workload.namespace);
+    this.#held = cluster.admit(endpoint, this.client, onAction);
+    if (!this.#held) {
+      const { action } = cluster.overflow;
+      if (action) onAction(action);
       return this.#cut('limit');
     }
     this.#cluster = cluster;
@@ -213,7 +221,7 @@ export class Mirror implements UpstreamListener {
     this.#use.end();
     clearTimeout(this.#timer);
     this.#pending?.cancel();
-    if (this.#endpoint) this.#cluster?.release(this.#endpoint);
+    if (this.#endpoint && this.#held) this.#cluster?.release(this.#endpoint, this.#held);
     this.#buffer.clear();
     this.#upstream = undefined;
     if (this.#hasShare) this.context.mirrorShares.release(this.client.name, this.client.group);

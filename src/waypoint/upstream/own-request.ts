@@ -3,6 +3,7 @@
  * own identity. The whole response is collected, up to a limit.
  */
 import { performance } from 'node:perf_hooks';
+import type { Duplex } from 'node:stream';
 import { errorText } from '../../base/errors.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -11,6 +12,10 @@ import type { Outcome } from '../cluster/outcome.js';
 import { isGrpcType } from '../http/grpc.js';
 import { headerOf, type Headers } from '../http/headers.js';
 import type { ResponseHead, Upstream, UpstreamFailure, UpstreamListener } from '../http/http-stream.js';
+import { Http1ClientConnection } from '../http1/client.js';
+import { Http2ClientConnection } from '../http2/client.js';
+import { transportOf } from '../http2/transport.js';
+import type { WaypointLimits } from '../limits.js';
 import { waypointClient } from '../listener/client.js';
 import type { MirrorContext } from './mirror.js';
 
@@ -41,8 +46,9 @@ export class OwnRequestError extends Error {
   constructor(
     readonly kind: UpstreamFailure['kind'] | 'too-large' | 'aborted',
     why: string,
+    cause?: unknown,
   ) {
-    super(why);
+    super(why, cause === undefined ? undefined : { cause });
     this.name = 'OwnRequestError';
   }
 }
@@ -52,15 +58,13 @@ export class OwnRequestError extends Error {
  * Rejects with an OwnRequestError.
  */
 export function sendOwn(
-  context: Pick<MirrorContext, 'onLimitReached'>,
+  _context: Pick<MirrorContext, 'onLimitReached'>,
   cluster: Cluster,
   endpoint: Endpoint,
   request: OwnRequest,
 ): Promise<OwnResponse> {
-  if (!cluster.admit(endpoint)) {
-    context.onLimitReached('cluster-requests');
-    return Promise.reject(new OwnRequestError('overflow', 'limit of requests to the called Service reached'));
-  }
+  const held = cluster.admit(endpoint);
+  if (!held) return Promise.reject(new OwnRequestError('overflow', cluster.overflow.why));
   const beganMs = performance.now();
   const report = (outcome: Outcome): void => {
     cluster.report(endpoint, outcome, performance.now() - beganMs);
@@ -75,18 +79,55 @@ export function sendOwn(
         : exchange.onError(failure ?? { kind: 'connect', why: 'no connection' }),
     );
     exchange.onCancel = () => pending?.cancel();
-  }).finally(() => cluster.release(endpoint));
+  }).finally(() => cluster.release(endpoint, held));
 }
 
-/** Sends a request on a connection that only the caller uses. Rejects with an OwnRequestError. */
-export function sendOwnOn(open: Promise<Upstream>, request: OwnRequest): Promise<OwnResponse> {
-  return new Promise((resolve, reject) => {
+/** Sends a request on a connection of its own, which is closed afterwards. Rejects with an OwnRequestError. */
+export function sendOwnOn(
+  dial: () => Promise<Duplex>,
+  version: HttpVersion,
+  limits: WaypointLimits,
+  request: OwnRequest,
+): Promise<OwnResponse> {
+  let close: (() => void) | undefined;
+  let isOver = false;
+  return new Promise<OwnResponse>((resolve, reject) => {
     const exchange = new OwnExchange(request, () => undefined, resolve, reject);
-    open.then(
-      (upstream) => exchange.begin(upstream),
-      (error: unknown) => exchange.onError({ kind: 'connect', why: errorText(error) }),
+    dial().then(
+      (stream) => {
+        const opened = version === 'http2' ? openHttp2(stream, limits) : openHttp1(stream, limits);
+        close = opened.close;
+        exchange.begin(opened.upstream);
+        if (isOver) close();
+      },
+      (error: unknown) => exchange.onConnectFailed(error),
     );
+  }).finally(() => {
+    isOver = true;
+    close?.();
   });
+}
+
+interface Opened {
+  readonly upstream: Upstream;
+  readonly close: () => void;
+}
+
+function openHttp1(stream: Duplex, limits: WaypointLimits): Opened {
+  const upstream: Http1ClientConnection = new Http1ClientConnection(stream, {
+    limits,
+    onFree: () => upstream.cancel(),
+    onClosed: () => undefined,
+  });
+  return { upstream, close: () => upstream.cancel() };
+}
+
+function openHttp2(stream: Duplex, limits: WaypointLimits): Opened {
+  const connection = new Http2ClientConnection(transportOf(stream), limits, {
+    onFree: () => undefined,
+    onClosed: () => undefined,
+  });
+  return { upstream: connection.request(), close: () => connection.close() };
 }
 
 class OwnExchange implements UpstreamListener {
@@ -168,6 +209,10 @@ class OwnExchange implements UpstreamListener {
     if (kind !== 'connect' && kind !== 'overflow') this.report('reset');
     this.#upstream = undefined;
     this.#fail(new OwnRequestError(kind, why));
+  }
+
+  onConnectFailed(error: unknown): void {
+    this.#fail(new OwnRequestError('connect', errorText(error), error));
   }
 
   #late(): void {

@@ -16,6 +16,7 @@ import {
 } from '../../../test/support/waypoint.js';
 import { key } from '../../../test/support/mesh.js';
 import type { RouteRule } from '../../model/route.js';
+import { breakerLimitsOf } from '../cluster/breaker/limits.js';
 import { defaultPolicy } from '../cluster/policy.js';
 
 const matching = (method: string): RouteRule['matches'] => [{ method, headers: [], query: [] }];
@@ -202,7 +203,7 @@ test('requests beyond the limit of the cluster are refused at once, and those th
   const upstream = await httpUpstream(t, (_request, response) => void responses.push(response));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
   const cluster = waypoint.clusters.ofService(key('api'), 80);
-  cluster?.configure({ ...defaultPolicy, requestsMax: 2 });
+  cluster?.configure({ ...defaultPolicy, breaker: breakerLimitsOf({ requestsMax: 2 }) });
   const two = [ask(waypoint.port), ask(waypoint.port)];
   await eventually(() => responses.length === 2, 'two are under way');
   assert.equal((await ask(waypoint.port)).status, 503);

@@ -8,6 +8,7 @@ import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
 import type { InjectedFaults } from '../filters/injected-faults.js';
 import type { RateLimits } from '../rate-limit/rate-limits.js';
 import type { RequestRecord, TrafficAction } from '../telemetry/request-record.js';
+import type { UpstreamEvent } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
@@ -48,6 +49,8 @@ export interface RequestContext extends MirrorContext {
   onRequestEnd(record: RequestRecord): void;
   /** Called for each action of a traffic policy. `namespace`: of the Service. */
   onAction(action: TrafficAction, namespace: string): void;
+  /** Called for what happens to attempts. `namespace`: of the endpoint's workload. */
+  onUpstreamEvent(event: UpstreamEvent, cluster: string, namespace: string): void;
 }
 
 export interface ConnectionContext extends RequestContext {
@@ -57,11 +60,12 @@ export interface ConnectionContext extends RequestContext {
   onUnreadable(status: number, why: string, client: Client): void;
   /** Called for each connection whose protocol its first bytes had to show. */
   onDetected(result: DetectionResult): void;
-  /** Called for a connection that is relayed as TCP, or was refused. `refused`: the reason. */
+  /** Called for a connection that is relayed as TCP, or was refused. `refused`: the reason. `code`: a stable one (WEFT_...), if there is one. */
   onRelay(
     client: Client,
     destination: Destination,
     endpoint: Endpoint | undefined,
     refused: string | undefined,
+    code?: string,
   ): void;
 }

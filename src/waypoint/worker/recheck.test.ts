@@ -65,6 +65,7 @@ function worker() {
     onUnreadable: nothing,
     onDetected: nothing,
     onAction: () => undefined,
+    onUpstreamEvent: () => undefined,
     onRelay: nothing,
   };
   return { state, context, counts };

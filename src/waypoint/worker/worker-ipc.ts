@@ -3,6 +3,7 @@ import type { SpiffeId } from '../../model/identity.js';
 import type { Svid } from '../../tls/svid.js';
 import type { SharedMemorySettings } from '../shared/shared-memory.js';
 import type { WaypointUpdate } from '../state/waypoint-state.js';
+import type { HealthChange } from '../cluster/shared-health.js';
 import type { WaypointLimits } from '../limits.js';
 import type { AccessLogMode } from '../telemetry/access-log.js';
 import type { TracingOptions } from '../telemetry/tracing.js';
@@ -38,6 +39,8 @@ export type ToWorker =
     }
   | { readonly type: 'update'; readonly update: WaypointUpdate }
   | { readonly type: 'svid'; readonly svid: Svid }
+  /** What other workers found out about endpoints. */
+  | { readonly type: 'health'; readonly changes: readonly HealthChange[] }
   /** `names` false: only metrics whose labels name no pod, principal, policy or route. */
   | { readonly type: 'metrics'; readonly call: number; readonly names: boolean }
   /** Reply with the state of all clusters. */
@@ -51,6 +54,7 @@ export type FromWorker =
   /** To a call for metrics or clusters. */
   | { readonly type: 'reply'; readonly call: number; readonly values: object[] }
   | { readonly type: 'drained'; readonly cut: number }
+  | { readonly type: 'health'; readonly changes: readonly HealthChange[] }
   | {
       readonly type: 'log';
       readonly level: 'info' | 'warn' | 'error';

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { errorText } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
 import { sharedMemoryFd, SharedMemory } from '../shared/shared-memory.js';
+import { SharedHealth } from '../cluster/shared-health.js';
 import { workerNodeFlags } from './node-flags.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 
@@ -37,6 +38,8 @@ export class WorkerPool {
   readonly #live = new Set<LiveWorker>();
   #stopping = false;
   #calls = 0;
+  /** What the workers know about endpoints, for a new worker. */
+  readonly #health = new SharedHealth();
   readonly #memory: ReturnType<typeof SharedMemory.create>;
 
   /** Errors: those of SharedMemory.create. */
@@ -162,7 +165,12 @@ export class WorkerPool {
       case 'up':
         one.up = true;
         send(one, { type: 'start', settings, memory: this.#memory.settings, index: one.index });
+        send(one, { type: 'health', changes: this.#health.full() });
         for (const next of initial()) send(one, next);
+        return;
+      case 'health':
+        for (const change of message.changes) this.#health.apply(change);
+        for (const other of this.#live) if (other !== one) send(other, message);
         return;
       case 'listening':
         one.listening = true;

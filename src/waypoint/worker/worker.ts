@@ -19,6 +19,7 @@ import type { ActiveConnection, ActiveRequest, ConnectionContext } from './conte
 import { createDial } from '../cluster/dial.js';
 import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
+import { WorkerHealth } from './worker-health.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
@@ -34,6 +35,8 @@ import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
+import { UpstreamEvents } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
@@ -56,6 +59,7 @@ class Worker {
   readonly #faults = new InjectedFaults();
   readonly #clusters: ClusterManager;
   readonly #globalRateLimits: GlobalLimits;
+  readonly #health: WorkerHealth;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
@@ -95,12 +99,34 @@ class Worker {
       ? SharedMemory.open(memory, index, limitReached)
       : SharedMemory.inMemory(limitReached);
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
-    this.#clusters = new ClusterManager(this.#state, dial, limits, (limit, cluster, { workload }) => {
-      limitReached(limit);
-      this.#metrics.pendingOverflow(cluster, workload.namespace);
+    const onAction = (action: TrafficAction, namespace: string): void =>
+      this.#metrics.acted(action, namespace);
+    const health = new WorkerHealth({
+      metrics: this.#metrics.registry,
+      clusters: () => this.#clusters.health(),
+      makesChecks: index === 0,
+      dial,
+      limits,
+      log: (line) => send({ type: 'log', ...line }),
+      onAction,
+      onLimitReached: limitReached,
+      send: (changes) => send({ type: 'health', changes }),
     });
+    this.#health = health;
+    this.#clusters = new ClusterManager(
+      this.#state,
+      dial,
+      limits,
+      (limit, cluster, { workload }) => {
+        limitReached(limit);
+        this.#metrics.breakers.overflow(limit, cluster, workload.namespace);
+      },
+      health.context,
+      this.#memory.counters,
+    );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
     this.#globalRateLimits = this.#createGlobalRateLimits();
+    this.#metrics.breakers.watch(() => this.#clusters.limited());
     this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
     registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
     registerFaultMetrics(this.#metrics.registry, this.#faults);
@@ -109,6 +135,7 @@ class Worker {
     registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
     const shedding = new Shedding();
     registerSheddingMetrics(this.#metrics.registry, shedding);
+    const events = new UpstreamEvents(this.#metrics.registry, () => limitReached('metric-series'));
     const exchanges = new ByDestination<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
@@ -133,7 +160,8 @@ class Worker {
         this.#metrics.record(record);
         this.#accessLog.write(record);
       },
-      onAction: (action, namespace) => this.#metrics.acted(action, namespace),
+      onAction,
+      onUpstreamEvent: (event, cluster, namespace) => events.count(event, cluster, namespace),
       onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {
@@ -148,7 +176,7 @@ class Worker {
         });
       },
       onDetected: (result) => this.#metrics.detections.inc({ result }),
-      onRelay: (client, destination, endpoint, refused) =>
+      onRelay: (client, destination, endpoint, refused, code) =>
         this.#logOf(client.group, {
           level: refused === undefined ? 'info' : 'warn',
           fields: {
@@ -157,6 +185,7 @@ class Worker {
             dialled: formatSocketAddress(destination.dialed),
             endpoint: endpoint && formatSocketAddress(endpoint.target),
             ...(refused === undefined ? {} : { why: refused }),
+            ...(code === undefined ? {} : { code }),
           },
           text: refused === undefined ? 'connection relayed' : 'connection refused',
         }),
@@ -205,6 +234,9 @@ class Worker {
         return;
       case 'svid':
         return this.#certificate(message.svid);
+      case 'health':
+        for (const change of message.changes) this.#clusters.applyHealth(change);
+        return;
       case 'metrics':
         void this.#metrics
           .read(message.names)
@@ -254,6 +286,7 @@ class Worker {
     });
     // Without a certificate the waypoint cannot authenticate itself, so it does not listen before it has one.
     this.listen();
+    this.#health.start(this.#clusters);
   }
 
   #onTunnel(tunnel: InboundTunnel): void {
@@ -287,6 +320,7 @@ class Worker {
     const left = connections.size;
     for (const connection of connections) connection.destroy();
     this.#globalRateLimits.close();
+    this.#health.stop();
     this.#clusters.drain();
     this.#tunnels.close();
     this.#hbone?.close();

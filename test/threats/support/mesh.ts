@@ -199,6 +199,7 @@ export class TestMesh {
       onUnreadable: () => undefined,
       onDetected: () => undefined,
       onAction: () => undefined,
+      onUpstreamEvent: () => undefined,
       onRelay: () => undefined,
     };
     for (const mesh of this.#updates) state.apply({ mesh });

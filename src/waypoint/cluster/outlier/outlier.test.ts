@@ -1,6 +1,6 @@
 /** Outlier detection through a waypoint, between real clients and endpoints that fail. */
 import assert from 'node:assert/strict';
-import http from 'node:http';
+import type http from 'node:http';
 import type net from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { outlierPolicy } from '../../../../test/support/outliers.js';

@@ -1,0 +1,133 @@
+/**
+ * Opens connections of a cluster as far as its limit of connections allows, and wakes the pools that wait for one. A pool belongs to one client
+ * at one endpoint, so a connection that becomes free in one pool does not serve another: it is closed if another pool waits, in this worker or in
+ * another one.
+ */
+import { performance } from 'node:perf_hooks';
+import type { Client } from '../../listener/client.js';
+import { blocked, connections } from '../../shared/shared-counters.js';
+import type { TrafficAction } from '../../telemetry/request-record.js';
+import type { CircuitBreaker, Reservation } from './circuit-breaker.js';
+import type { Limit } from './limits.js';
+
+/** A pool that waits until it may open a connection. */
+export interface BlockedPool {
+  /** Tries again, and waits again if it still may not. */
+  openBlocked(): void;
+}
+
+/** How often blocked pools try: other workers do not say that they have closed a connection. */
+const retryMs = 20;
+/** Time between two connections that are closed after a request although a request of their own pool waits. */
+const yieldMsMin = 20;
+
+export class ConnectionGate {
+  /** Pools that wait, whoever has waited longest first, with the limit that each has reached. */
+  readonly #blocked = new Map<BlockedPool, Limit | undefined>();
+  #timer: NodeJS.Timeout | undefined;
+  #isWaking = false;
+  #yieldedMs = 0;
+  /** The pool that tries again now. */
+  #retrying: BlockedPool | undefined;
+
+  constructor(
+    private readonly breaker: CircuitBreaker,
+    /** Closes an idle connection of the cluster; of this client only, if it is given. */
+    private readonly closeIdle: (client: Client['name'] | undefined) => void,
+  ) {}
+
+  /** Counts a connection. Undefined: the limit is reached, and the pool, if any, is woken later. The caller releases it once. */
+  take(
+    client: Client,
+    pool: BlockedPool | undefined,
+    events: { onBlocked(): void; onDryRun(action: TrafficAction): void },
+  ): Reservation | undefined {
+    const held = this.breaker.take(connections, client, events.onDryRun);
+    if (held || !pool) return held;
+    const { refused, limits } = this.breaker;
+    // A pool that tries again is not counted again, and has had an idle connection closed for it.
+    const isNew = !this.#blocked.has(pool) && this.#retrying !== pool;
+    this.#blocked.set(pool, refused);
+    if (isNew) {
+      events.onBlocked();
+      this.closeIdle(refused === limits.all[connections] ? undefined : client.name);
+    }
+    this.#arm();
+    return undefined;
+  }
+
+  release(held: Reservation): void {
+    this.breaker.release(connections, held);
+    if (this.#blocked.size > 0) this.#wakeSoon();
+  }
+
+  /** The limit because of which a pool waits; undefined if it does not. */
+  reachedBy(pool: BlockedPool): Limit | undefined {
+    return this.#blocked.get(pool);
+  }
+
+  /** A pool waits, here or in another worker: a connection that becomes idle is to be closed. */
+  get isWanted(): boolean {
+    if (!Number.isFinite(this.breaker.limits.all[connections].max)) return this.#blocked.size > 0;
+    this.breaker.all.share(blocked);
+    return this.#blocked.size > 0 || this.breaker.all.total(blocked) > 0;
+  }
+
+  /**
+   * A connection is free, and a request of its own pool waits for it. True: the pool closes it, because otherwise pools without a connection would
+   * wait as long as that pool has requests.
+   */
+  shouldYield(): boolean {
+    const nowMs = performance.now();
+    if (nowMs - this.#yieldedMs < yieldMsMin || !this.isWanted) return false;
+    this.#yieldedMs = nowMs;
+    return true;
+  }
+
+  /** Ends the timer. */
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#blocked.clear();
+    this.#mark();
+  }
+
+  #arm(): void {
+    this.#mark();
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#wake();
+    }, retryMs);
+  }
+
+  #wakeSoon(): void {
+    if (this.#isWaking) return;
+    this.#isWaking = true;
+    setImmediate(() => {
+      this.#isWaking = false;
+      this.#wake();
+    });
+  }
+
+  /** Each pool tries once, whoever has waited longest first. Those that are blocked again come last. */
+  #wake(): void {
+    for (const pool of [...this.#blocked.keys()]) {
+      if (!this.#blocked.delete(pool)) continue;
+      this.#retrying = pool;
+      pool.openBlocked();
+      this.#retrying = undefined;
+    }
+    this.#mark();
+    if (this.#blocked.size > 0) this.#arm();
+  }
+
+  /** Tells the other workers whether a pool waits here. */
+  #mark(): void {
+    const { all, limits } = this.breaker;
+    if (Number.isFinite(limits.all[connections].max)) all.share(blocked);
+    const isMarked = all.own(blocked) > 0;
+    if (isMarked === this.#blocked.size > 0) return;
+    if (isMarked) all.release(blocked);
+    else all.add(blocked);
+  }
+}

@@ -1,0 +1,38 @@
+/** A relayed connection, as the limits of its cluster count it: as a request under way and as a connection. */
+import type { Reservation } from '../cluster/breaker/circuit-breaker.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { Endpoint } from '../cluster/endpoint.js';
+import type { TrafficAction } from '../telemetry/request-record.js';
+import type { Client } from './client.js';
+
+export class CountedConnection {
+  #request: Reservation | undefined;
+  #connection: Reservation | undefined;
+
+  constructor(
+    private readonly cluster: Cluster,
+    private readonly endpoint: Endpoint,
+    private readonly client: Client,
+    /** Called for each policy whose limit is reached, in dry run or not. */
+    private readonly onAction: (action: TrafficAction) => void,
+  ) {}
+
+  /** Counts the connection. If a limit is reached, nothing is counted, and the result is the reason. */
+  take(): string | undefined {
+    const { cluster, endpoint, client, onAction } = this;
+    this.#request = cluster.admit(endpoint, client, onAction);
+    if (this.#request) this.#connection = cluster.takeConnection(endpoint, client, onAction);
+    if (this.#connection) return undefined;
+    const { why, action } = cluster.overflow;
+    if (action) onAction(action);
+    this.release();
+    return why;
+  }
+
+  /** Further calls do nothing. */
+  release(): void {
+    if (this.#connection) this.cluster.releaseConnection(this.#connection);
+    if (this.#request) this.cluster.release(this.endpoint, this.#request);
+    this.#connection = this.#request = undefined;
+  }
+}
