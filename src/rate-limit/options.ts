@@ -22,20 +22,16 @@ export interface RateLimiterOptions {
   readonly metricsToken?: string;
 }
 
-/** Names of environment variables, which Kubernetes fills from a Secret. */
-export const urlVariable = 'WEFT_REDIS_URL';
-export const passwordVariable = 'WEFT_REDIS_PASSWORD';
-
 /** Parses the command line. An invalid argument ends the process, as commander does it. */
 export function parseOptions(): RateLimiterOptions {
   const program = new Command('weft rate-limiter')
     .description('run the rate limit service, on Redis or Valkey')
     .option(
       '--redis <url>',
-      `redis://HOST:PORT, or rediss:// for TLS. Give a password by ${passwordVariable} or --redis-password-file`,
+      'redis://HOST:PORT, or rediss:// for TLS. Give a password by WEFT_REDIS_PASSWORD or --redis-password-file',
       'redis://127.0.0.1:6379',
     )
-    .option('--redis-url-file <file>', `file with the URL; it and ${urlVariable} go before --redis`)
+    .option('--redis-url-file <file>', 'file with the URL; it and WEFT_REDIS_URL go before --redis')
     .option('--redis-user <name>', 'user of an ACL')
     .option('--redis-user-file <file>', 'file with the user; one that does not exist is none')
     .option(
@@ -64,14 +60,14 @@ export function parseOptions(): RateLimiterOptions {
 /** The URL of Redis. Errors: those of reading the file. */
 export function redisUrlOf({ redisUrlFile, redis }: RateLimiterOptions): string {
   if (redisUrlFile !== undefined) return readFileSync(redisUrlFile, 'utf8').trim();
-  return process.env[urlVariable] || redis;
+  return process.env['WEFT_REDIS_URL'] || redis;
 }
 
 /** User, password and roots of Redis, read at each connection. Undefined: the URL's own, or none. Errors: those of reading a file. */
 export const redisUserOf = ({ redisUser, redisUserFile }: RateLimiterOptions): string | undefined =>
   redisUser ?? contentOf(redisUserFile);
 export const redisPasswordOf = ({ redisPasswordFile }: RateLimiterOptions): string | undefined =>
-  contentOf(redisPasswordFile) ?? (process.env[passwordVariable] || undefined);
+  contentOf(redisPasswordFile) ?? (process.env['WEFT_REDIS_PASSWORD'] || undefined);
 export const redisRootsOf = ({ redisCa }: RateLimiterOptions): string | undefined => contentOf(redisCa);
 
 /** The keys of a Secret are files, and some keys are optional. */
