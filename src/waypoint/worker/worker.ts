@@ -21,6 +21,7 @@ import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
 import { WorkerHealth } from './worker-health.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
+import { monotonicMs } from '../shared/monotonic.js';
 import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
@@ -43,6 +44,7 @@ import { ClusterManager } from '../cluster/cluster-manager.js';
 
 const idleCheckMs = 1_000;
 const rateLimitSweepMs = 1_000;
+const monotonicNs = (): number => monotonicMs() * 1e6;
 
 type Start = Extract<ToWorker, { type: 'start' }>;
 
@@ -58,8 +60,8 @@ class Worker {
   readonly #memory: SharedMemory;
   readonly #faults = new InjectedFaults();
   readonly #clusters: ClusterManager;
-  readonly #globalRateLimits: GlobalLimits;
   readonly #health: WorkerHealth;
+  readonly #globalRateLimits: GlobalLimits;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
@@ -125,9 +127,14 @@ class Worker {
       this.#memory.counters,
     );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
-    this.#globalRateLimits = this.#createGlobalRateLimits();
     this.#metrics.breakers.watch(() => this.#clusters.limited());
-    this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
+    this.#globalRateLimits = this.#createGlobalRateLimits();
+    this.#rateLimits = new RateLimits(
+      this.#memory.buckets,
+      this.#memory.buckets.layout.workers,
+      monotonicNs,
+      () => limitReached('rate-limit-keys'),
+    );
     registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
     registerFaultMetrics(this.#metrics.registry, this.#faults);
     const rateLimitSweeps = setInterval(() => this.#rateLimits.sweep(), rateLimitSweepMs);
@@ -319,8 +326,8 @@ class Worker {
     while ((connections.size > 0 || exchanges.size > 0) && Date.now() < end) await sleep(50);
     const left = connections.size;
     for (const connection of connections) connection.destroy();
-    this.#globalRateLimits.close();
     this.#health.stop();
+    this.#globalRateLimits.close();
     this.#clusters.drain();
     this.#tunnels.close();
     this.#hbone?.close();

@@ -92,7 +92,7 @@ export const waypointResilienceSteps: readonly Step[] = [
     run: async (stage) => {
       const sent = 200;
       const storm = async (name: string, budget: string): Promise<number> => {
-        await applyPolicy(stage, name, `\n  retry: { on: [5xx], attempts: 3, budget: ${budget} }\n`);
+        await applyPolicy(stage, name, `\n  retry: { conditions: [5xx], attempts: 3, budget: ${budget} }\n`);
         const { statuses } = await burst('weft-web', `/status/503/${name}`, sent, 40);
         assert.deepEqual(statuses, { 503: sent });
         const seen = total(await seenAt(`/status/503/${name}`));
@@ -112,7 +112,8 @@ export const waypointResilienceSteps: readonly Step[] = [
   },
   {
     name: 'waypoint-load-balancing',
-    title: 'Ring hash by a header: users keep their endpoint when another endpoint leaves',
+    title:
+      'Ring hash by a header: when an endpoint leaves, its users move, and nearly all others keep theirs',
     run: async (stage) => {
       await applyPolicy(
         stage,
@@ -135,7 +136,8 @@ export const waypointResilienceSteps: readonly Step[] = [
       });
       const kept = before.filter((name, user) => name !== 'orders-3' && after[user] === name).length;
       const others = users - share(before, 'orders-3');
-      assert.equal(kept, others, 'only users of the endpoint that left have another one');
+      // The endpoints that stay get more points on the ring, as in Envoy, which moves a few users. Without consistent hashing half would move.
+      assert.ok(kept >= 0.8 * others, `${kept} of ${others} kept theirs`);
       setEndpoints(stage, all);
       await until('the endpoint is back', 15_000, async () => share(await places(), 'orders-3') > 0);
       assert.deepEqual(await places(), before, 'and users have their old endpoints when it is back');
