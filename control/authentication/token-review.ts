@@ -1,5 +1,7 @@
 /** Authenticates projected service account tokens by the API server's TokenReview. Results are cached for a short time. */
 import type { KubeConfig } from '@kubernetes/client-node';
+import { rateLimiterAccount } from '../../src/model/rate-limit.js';
+import { rateLimiterCaller } from '../compile/rate-limiter.js';
 import { waypointCaller, type WaypointName } from '../compile/waypoints.js';
 import type { Caller } from './authenticator.js';
 import { tokenAudience } from './join-tokens.js';
@@ -37,7 +39,7 @@ export function accountOfReview(review: Review): Reviewed | undefined {
 
 /**
  * The caller's name: the node's name for an agent, `waypoint:<namespace>/<name>` for a waypoint, whose account has the name of its Gateway.
- * Undefined for any other account. Pure.
+ * Undefined for any other account. The rate limit service's account is in the namespace of the agents' account. Pure.
  * @param agents the agents' account
  */
 export function callerOf(
@@ -46,6 +48,8 @@ export function callerOf(
   isWaypoint: (name: WaypointName) => boolean,
 ): string | undefined {
   if (account === agents) return node;
+  if (account === `${agents.slice(0, agents.lastIndexOf(':'))}:${rateLimiterAccount}`)
+    return rateLimiterCaller;
   const [, namespace, name] = /^system:serviceaccount:([^:/]+):([^:/]+)$/.exec(account) ?? [];
   if (namespace === undefined || name === undefined) return undefined;
   return isWaypoint({ namespace, name }) ? waypointCaller({ namespace, name }) : undefined;

@@ -1,5 +1,9 @@
-/** Authorizes certificate requests: an agent may request the identities of its node's pods, a waypoint its own identity. */
+/**
+ * Authorizes certificate requests: an agent may request the identities of its node's pods, a waypoint and the rate limit service their own
+ * identity.
+ */
 import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
+import { isRateLimiter, mayHave } from '../compile/rate-limiter.js';
 import { waypointOfCaller, type WaypointName } from '../compile/waypoints.js';
 import type { Placement } from '../kinds/kind.js';
 import type { ObjectKey } from '../objects/object-key.js';
@@ -39,6 +43,7 @@ export class NodeIdentities {
 
 export interface CertificateLookup {
   readonly trustDomain: TrustDomain;
+  readonly rootNamespace: string;
   readonly identities: NodeIdentities;
   /** Whether a Gateway of this name and of Weft's class exists. */
   readonly isWaypoint: (name: WaypointName) => boolean;
@@ -46,9 +51,10 @@ export interface CertificateLookup {
 
 /**
  * Whether a caller may have a certificate for an identity.
- * @param caller the authenticated name: a node's, or `waypoint:<namespace>/<name>`
+ * @param caller the authenticated name: a node's, `waypoint:<namespace>/<name>`, or the rate limit service's
  */
 export function mayRequestCertificate(caller: string, identity: string, lookup: CertificateLookup): boolean {
+  if (isRateLimiter(caller)) return mayHave(identity, lookup.trustDomain, lookup.rootNamespace);
   const waypoint = waypointOfCaller(caller);
   if (!waypoint) return lookup.identities.has(caller, identity);
   const { namespace, name: serviceAccount } = waypoint;

@@ -5,6 +5,7 @@ import type { IstioCertificateRequest, IstioCertificateResponse } from '../../sr
 import { parseSpiffeId, workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 import { parseCsr } from '../../src/tls/csr.js';
 import type { Caller } from '../authentication/authenticator.js';
+import { isRateLimiter } from '../compile/rate-limiter.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
 import type { CertificateAuthority } from './ca.js';
@@ -67,8 +68,8 @@ export function certificateService({
       if (!mayRequestCertificate(node, identity)) {
         return refuse(
           status.UNAUTHENTICATED,
-          waypointOfCaller(node)
-            ? `${identity.slice(0, 256)} is not the identity of ${node}, or its Gateway does not exist`
+          waypointOfCaller(node) || isRateLimiter(node)
+            ? `${identity.slice(0, 256)} is not the identity of ${node}${isRateLimiter(node) ? '' : ', or its Gateway does not exist'}`
             : `no pod with identity ${identity.slice(0, 256)} runs on node ${node}`,
           { node },
         );

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { decodeJwt } from 'jose';
 import { WeftError } from '../../src/base/errors.js';
+import { rateLimiterCaller } from '../compile/rate-limiter.js';
 import { waypointCaller, waypointOfCaller } from '../compile/waypoints.js';
 import { revoke } from '../authentication/revocations.js';
 import { makeToken, tokenTtlSDefault } from '../authentication/join-tokens.js';
@@ -11,17 +12,27 @@ import { seconds } from './seconds.js';
 interface Subject {
   readonly node?: string;
   readonly waypoint?: string;
+  readonly rateLimiter?: boolean;
 }
 
-/** The subject of a node's or waypoint's token. Error: WEFT_TOKEN_SUBJECT. */
-function tokenSubject({ node, waypoint }: Subject): string {
+/** The subject of a token of a node, a waypoint or the rate limit service. Error: WEFT_TOKEN_SUBJECT. */
+function tokenSubject({ node, waypoint, rateLimiter }: Subject): string {
+  if (rateLimiter === true && node === undefined && waypoint === undefined) return rateLimiterCaller;
   // A node name with a colon could be read as a waypoint's subject.
-  if (node !== undefined && waypoint === undefined && node !== '' && !node.includes(':')) return node;
-  const name = node === undefined ? waypointOfCaller(`waypoint:${waypoint ?? ''}`) : undefined;
+  if (
+    rateLimiter !== true &&
+    node !== undefined &&
+    waypoint === undefined &&
+    node !== '' &&
+    !node.includes(':')
+  )
+    return node;
+  const name =
+    node === undefined && rateLimiter !== true ? waypointOfCaller(`waypoint:${waypoint ?? ''}`) : undefined;
   if (name) return waypointCaller(name);
   throw new WeftError(
     'WEFT_TOKEN_SUBJECT',
-    'give either --node, a name without colons, or --waypoint NAMESPACE/NAME',
+    'give one of --node, a name without colons, --waypoint NAMESPACE/NAME, or --rate-limiter',
   );
 }
 
@@ -42,10 +53,13 @@ function revocationOf({
 export function tokenCommands(program: Command): void {
   program
     .command('token')
-    .description('print a join token for a node or a waypoint; the id of the token goes to standard error')
+    .description(
+      'print a join token for a node, a waypoint or the rate limit service; the id of the token goes to standard error',
+    )
     .requiredOption('--state <dir>', "the control plane's state directory")
     .option('--node <name>', 'node of the token, which may request certificates for its pods')
     .option('--waypoint <namespace/name>', 'Gateway of the waypoint')
+    .option('--rate-limiter', 'the token is for the rate limit service')
     .option('--namespaces <names...>', 'restrict the token to identities of these namespaces')
     .option('--ttl-s <seconds>', 'lifetime', seconds, tokenTtlSDefault)
     .action(async (options: Subject & { state: string; namespaces?: string[]; ttlS: number }) => {
@@ -63,6 +77,7 @@ export function tokenCommands(program: Command): void {
     .option('--token <file>', 'file with the token')
     .option('--node <name>', 'all tokens of this node')
     .option('--waypoint <namespace/name>', 'all tokens of this waypoint')
+    .option('--rate-limiter', 'all tokens of the rate limit service')
     .action((options: Subject & { state: string; id?: string; token?: string }) => {
       const revocation = revocationOf(options);
       revoke(options.state, revocation);

@@ -59,6 +59,7 @@ export class Compiler extends Registry {
   mayRequestCertificate(caller: string, identity: string): boolean {
     return mayRequestCertificate(caller, identity, {
       trustDomain: this.#settings.trustDomain,
+      rootNamespace: this.rootNamespace,
       identities: this.#identities,
       isWaypoint: (name) => this.isWaypoint(name),
     });

@@ -2,7 +2,7 @@
 import { parseCidr, parseIp, type IpAddress } from '../../src/model/address.js';
 import { spiffeIdOf, type SpiffeId, type TrustDomain } from '../../src/model/identity.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
-import { cidrList, isStrict, portList } from '../../src/model/object-settings.js';
+import { cidrList, endpointWeight, isStrict, portList, weightKey } from '../../src/model/object-settings.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
 import { kubeletPorts, targetPortOf } from './container-ports.js';
@@ -66,6 +66,11 @@ function localityOf(node: NodeObject | undefined): { locality?: Locality } {
   const region = labels['topology.kubernetes.io/region'] ?? '';
   const zone = labels['topology.kubernetes.io/zone'] ?? '';
   return region === '' && zone === '' ? {} : { locality: { region, zone, subzone: '' } };
+}
+
+function weightOf({ metadata }: PodObject): { weight?: number } {
+  const weight = endpointWeight(metadata.annotations?.[weightKey] ?? '');
+  return weight === undefined ? {} : { weight };
 }
 
 /** Compiles a pod. Undefined if it has ended: it is neither enrolled nor reachable. */
@@ -138,6 +143,7 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
     canonicalName: labels['app.kubernetes.io/name'] ?? labels['app'] ?? name,
     canonicalRevision: labels['app.kubernetes.io/version'] ?? labels['version'] ?? 'latest',
     ...localityOf(lookup.node),
+    ...weightOf(pod),
   };
   const compiled = {
     node,

@@ -5,6 +5,7 @@ import type { Route } from '../../src/model/route.js';
 import { servicePolicyName, type ServicePolicy } from '../../src/model/service-policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
+import type { WaypointName } from './waypoints.js';
 
 /** One resource. Its name is unique within its kind (and within its node, if it has one). */
 export type CompiledResource =
@@ -17,6 +18,8 @@ export type CompiledResource =
   /** `nodePod` and `uncaptured` are sent only to their node. */
   | { readonly kind: 'nodePod'; readonly node: string; readonly value: NodePod }
   | { readonly kind: 'uncaptured'; readonly node: string; readonly value: UncapturedPod }
+  /** A Gateway of Weft's class. Sent only to the rate limit service, which `node` names. */
+  | { readonly kind: 'waypoint'; readonly node: string; readonly value: WaypointName }
   | { readonly kind: 'namespace'; readonly value: string }
   /** The version of the trusted roots. */
   | { readonly kind: 'trust'; readonly value: string };
@@ -36,6 +39,8 @@ export function resourceName(resource: CompiledResource): string {
       return resource.value.key;
     case 'servicePolicy':
       return servicePolicyName(resource.value);
+    case 'waypoint':
+      return `${resource.value.namespace}/${resource.value.name}`;
     case 'namespace':
       return resource.value;
     case 'trust':

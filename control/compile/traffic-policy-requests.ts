@@ -97,7 +97,7 @@ export function retry(spec: RetrySpec, at: string, dryRun: boolean): RetryPolicy
 
 /** The timeouts that are one setting. The idle timeout of streams is a setting of its own, which annotations set as well. */
 export function timeouts(spec: TimeoutsSpec, at: string, dryRun: boolean): Timeouts {
-  const of = (field: Exclude<keyof TimeoutsSpec, 'streamIdle'>, name: keyof Timeouts): Partial<Timeouts> => {
+  const of = (field: Exclude<keyof TimeoutsSpec, 'streamIdle' | 'dryRun'>, name: keyof Timeouts) => {
     const text = spec[field];
     return text === undefined ? {} : { [name]: durationMs(`${at}.${field}`, text) };
   };

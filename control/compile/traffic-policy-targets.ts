@@ -3,7 +3,14 @@
  * for the same clients, the older one is in force there, then the one whose name comes first. Pure.
  */
 import { namespaceOf } from '../../src/model/labels.js';
-import type { ServiceObject, TargetRef, TrafficPolicyObject } from '../objects/objects.js';
+import type {
+  BackendTrafficPolicyObject,
+  ServiceObject,
+  TargetRef,
+  TrafficPolicyObject,
+} from '../objects/objects.js';
+import { compileBackendTrafficPolicy } from './backend-traffic-policy.js';
+import { isCoreGroup } from './route-parents.js';
 import { tcpPorts } from './service.js';
 import { compileTrafficPolicy, type CompiledTrafficPolicy } from './traffic-policy.js';
 
@@ -11,7 +18,7 @@ import { compileTrafficPolicy, type CompiledTrafficPolicy } from './traffic-poli
 const clientsMax = 128;
 
 /** The kinds of policies that set traffic settings. */
-export type PolicyObject = TrafficPolicyObject;
+export type PolicyObject = TrafficPolicyObject | BackendTrafficPolicyObject;
 
 /** Why a policy is not in force at a target. */
 export interface TargetProblem {
@@ -25,7 +32,7 @@ export interface TargetPolicies {
 }
 
 export const compilePolicyObject = (object: PolicyObject): CompiledTrafficPolicy =>
-  compileTrafficPolicy(object);
+  object.kind === 'TrafficPolicy' ? compileTrafficPolicy(object) : compileBackendTrafficPolicy(object);
 
 const createdMs = ({ metadata }: PolicyObject): number => Date.parse(metadata.creationTimestamp ?? '') || 0;
 const byAge = (a: PolicyObject, b: PolicyObject): number =>
@@ -121,6 +128,8 @@ export function targetProblem(
   lookup: TargetLookup,
 ): TargetProblem | undefined {
   const namespace = namespaceOf(object);
+  if (object.kind === 'XBackendTrafficPolicy' && !(isCoreGroup(ref.group) && ref.kind === 'Service'))
+    return { reason: 'Invalid', message: `${ref.kind} ${ref.name}: only Services are supported` };
   const notFound = (message: string): TargetProblem => ({ reason: 'TargetNotFound', message });
   if (ref.kind === 'Gateway') {
     if (!lookup.isWaypoint({ namespace, name: ref.name }))

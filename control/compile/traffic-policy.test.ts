@@ -114,7 +114,7 @@ test('an empty section has the default values, which are those of Envoy where it
   });
   assert.deepEqual(settings('retry: { budget: { percent: 5 } }'), { retryBudgetPercent: 5 });
   assert.deepEqual(settings('timeouts: { request: 0s, maxDuration: 1h, streamIdle: 5m }'), {
-    timeouts: { requestMs: 0, streamMsMax: 3_600_000 },
+    timeouts: { requestMs: 0, streamMsMax: 3_600_000, dryRun: false },
     streamIdleMs: 300_000,
   });
   assert.deepEqual(settings('rateLimits: [{ name: a, requests: 10, per: 1s }]').rateLimits, [
@@ -304,7 +304,7 @@ test('with dryRun of the policy, sections that can count are dry runs, and the o
   const { sections } = compileTrafficPolicy(objects[0] as TrafficPolicyObject);
   assert.deepEqual(
     sections.map(({ name }) => name),
-    sectionNames.filter((name) => !['loadBalancing', 'locality', 'timeouts'].includes(name)),
+    sectionNames.filter((name) => !['loadBalancing', 'locality'].includes(name)),
   );
   assert.ok(sections.every(({ isDryRun }) => isDryRun));
   const flags = JSON.stringify(sections).match(/"dryRun":(true|false)/g) ?? [];
@@ -312,6 +312,8 @@ test('with dryRun of the policy, sections that can count are dry runs, and the o
   assert.deepEqual(new Set(flags), new Set(['"dryRun":true']));
   const retry = sections.find(({ name }) => name === 'retry');
   assert.deepEqual(Object.keys(retry?.settings ?? {}), ['retry'], 'no budget');
+  const timeouts = sections.find(({ name }) => name === 'timeouts');
+  assert.deepEqual(timeouts?.settings, { timeouts: { requestMs: 1000, streamMsMax: 5000, dryRun: true } });
 });
 
 /** The closed form of a policy that cannot be read. */
@@ -342,7 +344,7 @@ test('a section that cannot be read is left out; if it may restrict, requests ar
     const compiled = compileTrafficPolicy(object);
     assert.equal(compiled.closed !== undefined, closes, spec);
     const kept = compiled.sections.map(({ name }) => name);
-    assert.deepEqual(kept, more ? [] : ['timeouts'], spec);
+    assert.deepEqual(kept, ['timeouts'], spec);
     assert.deepEqual(object.spec.targetRefs, [{ group: '', kind: 'Service', name: 'api' }]);
   }
   const clients = closed(`${full['rateLimits']}\n${good}`, '  from: [5]');

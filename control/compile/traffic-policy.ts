@@ -111,16 +111,26 @@ const compilers: { readonly [K in SectionName]-?: Section<K> } = {
       },
     };
   },
-  timeouts: (spec, at, { dryRun: isDryRun }) => {
-    const { streamIdle, ...others } = spec;
+  timeouts: (spec, at, context) => {
+    const { streamIdle, dryRun, request, maxDuration } = spec;
+    const isDryRun = context.dryRun || dryRun === true;
+    const idle = streamIdle === undefined ? {} : { streamIdleMs: durationMs(`${at}.streamIdle`, streamIdle) };
+    const all = timeouts(spec, at, isDryRun);
+    if (!isDryRun) {
+      const hasOthers = Object.keys(spec).some((name) => name !== 'streamIdle' && name !== 'dryRun');
+      return { isDryRun, settings: { ...(hasOthers ? { timeouts: all } : {}), ...idle } };
+    }
+    // Timeouts of connections cannot be counted without being enforced.
+    if (request === undefined && maxDuration === undefined) return undefined;
+    const { requestMs, streamMsMax } = all;
     return {
       isDryRun,
       settings: {
-        ...(Object.keys(others).length > 0 ? { timeouts: timeouts(others, at, isDryRun) } : {}),
-        // The idle timeout of streams cannot be counted without acting.
-        ...(streamIdle === undefined || isDryRun
-          ? {}
-          : { streamIdleMs: durationMs(`${at}.streamIdle`, streamIdle) }),
+        timeouts: {
+          ...(requestMs === undefined ? {} : { requestMs }),
+          ...(streamMsMax === undefined ? {} : { streamMsMax }),
+          dryRun: true,
+        },
       },
     };
   },

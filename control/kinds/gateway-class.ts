@@ -26,7 +26,10 @@ export const gatewayClassKind: Kind<GatewayClassObject> = {
   dependents({ name }, registry, recompile) {
     for (const gateway of registry.indexes.Gateway.all())
       if (gateway.spec.gatewayClassName === name)
-        recompile.objects(registry.waypointDependents(namespaceOf(gateway), gateway.metadata.name));
+        recompile.objects([
+          gateway,
+          ...registry.waypointDependents(namespaceOf(gateway), gateway.metadata.name),
+        ]);
   },
   status: gatewayClassStatus,
 };

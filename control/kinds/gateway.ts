@@ -1,4 +1,5 @@
 import { serviceSettingsOf } from '../../src/model/service-policy.js';
+import { rateLimiterCaller } from '../compile/rate-limiter.js';
 import { consentOf } from '../compile/waypoints.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
 import { gatewayStatus } from '../status/gateway.js';
@@ -36,6 +37,14 @@ export const gatewayKind: Kind<GatewayObject> = {
     // The Gateway may admit other namespaces than before, and its annotations are defaults of the Services that it serves.
     if (consentOf(before) !== consentOf(now) || settingsOf(before) !== settingsOf(now))
       recompile.servicesThrough({ namespace, name });
+  },
+  compile({ metadata }, { registry }) {
+    const waypoint = { namespace: metadata.namespace ?? 'default', name: metadata.name };
+    return {
+      resources: registry.isWaypoint(waypoint)
+        ? [{ kind: 'waypoint', node: rateLimiterCaller, value: waypoint }]
+        : [],
+    };
   },
   status: gatewayStatus,
 };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { acceptedStatus } from '../status/accepted.js';
+import { backendPolicyStatus } from '../status/backend-policy.js';
 import { gatewayClassStatus } from '../status/gateway-class.js';
 import { gatewayStatus } from '../status/gateway.js';
 import { policyStatus } from '../status/policy.js';
@@ -99,11 +100,12 @@ const members: Readonly<Record<KindName, readonly OptionalMember[]>> = {
   ExternalService: ['claims', 'compile', 'status'],
   Workload: ['claims', 'compile', 'status'],
   GatewayClass: ['dependents', 'status'],
-  Gateway: ['dependents', 'status'],
+  Gateway: ['dependents', 'compile', 'status'],
   HTTPRoute: ['dependents', 'compile', 'status'],
   GRPCRoute: ['dependents', 'compile', 'status'],
   TLSRoute: ['dependents', 'compile', 'status'],
   TCPRoute: ['dependents', 'compile', 'status'],
+  XBackendTrafficPolicy: ['dependents', 'compile', 'status'],
 };
 
 test('each kind has the members that are stated here, and no others', () => {
@@ -136,6 +138,7 @@ test('the table names a status function for every kind whose status the control 
     GRPCRoute: routeStatus,
     TLSRoute: routeStatus,
     TCPRoute: routeStatus,
+    XBackendTrafficPolicy: backendPolicyStatus,
   };
   for (const kind of kindNames) {
     const { status }: { readonly status?: unknown } = kinds[kind];
@@ -171,6 +174,7 @@ test('the address of each kind in the API server', () => {
       `${gateway}/v1/grpcroutes optional`,
       `${gateway}/v1,v1alpha3,v1alpha2/tlsroutes optional`,
       `${gateway}/v1,v1alpha2/tcproutes optional`,
+      'gateway.networking.x-k8s.io/v1alpha1/xbackendtrafficpolicies optional',
     ],
   );
 });

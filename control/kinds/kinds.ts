@@ -1,6 +1,7 @@
 /** The table of kinds: one line per kind, in the order in which the kinds are listed from the API server. */
 import type { MeshObject } from '../objects/objects.js';
 import { accessPolicyKind } from './access-policy.js';
+import { backendTrafficPolicyKind } from './backend-traffic-policy.js';
 import { endpointSliceKind } from './endpoint-slice.js';
 import { externalServiceKind } from './external-service.js';
 import { gatewayClassKind } from './gateway-class.js';
@@ -37,6 +38,7 @@ const table: { readonly [K in KindName]: Kind<Extract<MeshObject, { kind: K }>> 
   GRPCRoute: grpcRouteKind,
   TLSRoute: tlsRouteKind,
   TCPRoute: tcpRouteKind,
+  XBackendTrafficPolicy: backendTrafficPolicyKind,
 };
 
 /** Entries by kind. An entry accepts only objects of its own kind, which `kinds[object.kind]` ensures. */

@@ -63,3 +63,20 @@ export function pickOwn<Spec>({
     spec,
   };
 }
+
+/** Picks the fields of a policy of the Gateway API, whose status other controllers write as well. */
+export function pickBackendPolicy<Spec, Ancestor>({
+  metadata,
+  spec,
+  status,
+}: {
+  readonly metadata: RawMeta;
+  readonly spec: Spec;
+  readonly status?: { readonly ancestors?: readonly Ancestor[] };
+}): { metadata: Meta; spec: Spec; status?: { readonly ancestors: readonly Ancestor[] } } {
+  return {
+    metadata: { ...withGeneration(metadata), ...withVersion(metadata) },
+    spec,
+    ...(status?.ancestors ? { status: { ancestors: status.ancestors } } : {}),
+  };
+}

@@ -3,6 +3,7 @@ import type { TrafficPolicyObject } from '../objects/objects.js';
 import { trafficPolicyStatus } from '../status/traffic-policy.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
+import { recompileTargets } from './targets.js';
 
 export const trafficPolicyKind: Kind<TrafficPolicyObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'trafficpolicies' },
@@ -17,13 +18,7 @@ export const trafficPolicyKind: Kind<TrafficPolicyObject> = {
       ...(status || ancestors ? { status: { ...status, ...(ancestors ? { ancestors } : {}) } } : {}),
     };
   },
-  dependents({ before, now, namespace }, registry, recompile) {
-    for (const { kind, name } of [before, now].flatMap((policy) => policy?.spec.targetRefs ?? [])) {
-      if (kind === 'Gateway') recompile.servicesThrough({ namespace, name });
-      const service = kind === 'Service' ? registry.service(namespace, name) : undefined;
-      if (service) recompile.objects([service]);
-    }
-  },
+  dependents: recompileTargets,
   // The settings of its targets are compiled with their Services. What cannot be read is an error here (source/validate.ts).
   compile(object) {
     compileTrafficPolicy(object);

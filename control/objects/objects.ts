@@ -1,6 +1,7 @@
 /** Kubernetes objects, with the fields that Weft reads. They have been validated against their schemas. */
 import type { EndpointSliceObject, NamespaceObject, NodeObject, PodObject, ServiceObject } from './core.js';
 import type { GatewayClassObject, GatewayObject } from './gateway-api.js';
+import type { BackendTrafficPolicyObject } from './backend-policies.js';
 import type { RouteObject } from './routes.js';
 import type { TrafficPolicyObject } from './traffic-policy.js';
 import type {
@@ -10,6 +11,7 @@ import type {
   WorkloadObject,
 } from './weft.js';
 
+export * from './backend-policies.js';
 export * from './core.js';
 export * from './gateway-api.js';
 export * from './metadata.js';
@@ -29,6 +31,7 @@ export type MeshObject =
   | EndpointSliceObject
   | AccessPolicyObject
   | TrafficPolicyObject
+  | BackendTrafficPolicyObject
   | MeshSettingsObject
   | ExternalServiceObject
   | WorkloadObject

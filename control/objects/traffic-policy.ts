@@ -114,6 +114,7 @@ export interface TimeoutsSpec {
   readonly connectionIdle?: string;
   readonly maxDuration?: string;
   readonly tcpIdle?: string;
+  readonly dryRun?: boolean;
 }
 export type RequestMatchSpec = Pick<HttpRouteMatch, 'path' | 'method' | 'headers' | 'queryParams'>;
 export interface RateLimitSpec {

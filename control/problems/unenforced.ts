@@ -9,6 +9,7 @@ import {
   type TrafficPolicyObject,
 } from '../objects/objects.js';
 import type { ConditionUpdate } from '../status/conditions.js';
+import { backendConditions, type BackendPolicyObject } from '../status/backend-policy.js';
 import { policyEnforcement } from '../status/policy.js';
 import { policyConditions, targetConditions } from '../status/traffic-policy.js';
 import { routeParents } from '../status/route.js';
@@ -42,6 +43,11 @@ const trafficPolicyProblems = (
 ): readonly ConditionUpdate[] =>
   policy.invalid === undefined ? policyConditions(policy, targetConditions(policy, compiler)) : [];
 
+const backendProblems = (policy: BackendPolicyObject, compiler: Compiler): readonly ConditionUpdate[] =>
+  policy.invalid === undefined
+    ? policy.spec.targetRefs.flatMap((ref) => backendConditions(policy, ref, compiler) ?? [])
+    : [];
+
 /** Services that no client reaches because their waypoint does not serve them. One sentence each. */
 function* unboundServices(compiler: Compiler): Generator<string> {
   for (const service of compiler.ofKind('Service')) {
@@ -59,6 +65,10 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
   }
   for (const policy of compiler.ofKind('TrafficPolicy'))
     for (const { type, status, message } of trafficPolicyProblems(policy, compiler))
+      if (status === 'False')
+        yield { what: `${nameOf(policy)}: ${message}`, isAccepted: type === enforcedType };
+  for (const policy of compiler.ofKind('XBackendTrafficPolicy'))
+    for (const { type, status, message } of backendProblems(policy, compiler))
       if (status === 'False')
         yield { what: `${nameOf(policy)}: ${message}`, isAccepted: type === enforcedType };
   for (const kind of routeKinds)

@@ -2,7 +2,9 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import { servicesOf } from '../compile/route-references.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
-import type { MeshObject, RouteObject, TrafficPolicyObject } from '../objects/objects.js';
+import type { PolicyObject } from '../compile/traffic-policy-targets.js';
+import { isCoreGroup } from '../compile/route-parents.js';
+import type { MeshObject, RouteObject } from '../objects/objects.js';
 
 /** Objects of a kind by namespace and name. Cluster-scoped ones share a namespace. */
 export class NamespaceIndex<T extends MeshObject> {
@@ -73,7 +75,7 @@ function slotsOf(route: RouteObject): string[] {
 }
 
 /** Policies by the objects of their namespace that they target. */
-export class TargetIndex<T extends TrafficPolicyObject> {
+export class TargetIndex<T extends PolicyObject> {
   readonly #all = new Map<string, Map<ObjectKey, T>>();
   set(policy: T): void {
     for (const slot of targetSlots(policy)) {
@@ -93,5 +95,12 @@ export class TargetIndex<T extends TrafficPolicyObject> {
     return [...(this.#all.get(`${kind} ${namespace}/${name}`)?.values() ?? [])];
   }
 }
-const targetSlots = (policy: TrafficPolicyObject): ReadonlySet<string> =>
-  new Set(policy.spec.targetRefs.map(({ kind, name }) => `${kind} ${namespaceOf(policy)}/${name}`));
+/** Services, and Gateways of a TrafficPolicy. */
+const targetSlots = (policy: PolicyObject): ReadonlySet<string> =>
+  new Set(
+    policy.spec.targetRefs
+      .filter(({ group, kind }) =>
+        kind === 'Service' ? isCoreGroup(group) : kind === 'Gateway' && policy.kind === 'TrafficPolicy',
+      )
+      .map(({ kind, name }) => `${kind} ${namespaceOf(policy)}/${name}`),
+  );

@@ -11,6 +11,7 @@ import {
   waypointOf,
   type WaypointName,
 } from '../compile/waypoints.js';
+import type { PolicyObject } from '../compile/traffic-policy-targets.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import {
   isRoute,
@@ -26,7 +27,6 @@ import {
   type PodObject,
   type RouteObject,
   type ServiceObject,
-  type TrafficPolicyObject,
   type WorkloadObject,
 } from '../objects/objects.js';
 import { ClaimIndex, type Claims } from './claims.js';
@@ -62,7 +62,7 @@ export class Registry {
     Gateway: new NamespaceIndex<GatewayObject>(),
   } as const;
   readonly #routes = new RouteIndex();
-  readonly #policies = new TargetIndex<TrafficPolicyObject>();
+  readonly #policies = new TargetIndex<PolicyObject>();
   readonly claims: ClaimIndex;
 
   /**
@@ -213,12 +213,8 @@ export class Registry {
     return this.#routes.attached(`${namespace}/${name}`, routeNamespace);
   }
 
-  /** TrafficPolicies of a namespace that target an object of this namespace. */
-  policiesTargeting(
-    kind: 'Service' | 'Gateway',
-    namespace: string,
-    name: string,
-  ): readonly TrafficPolicyObject[] {
+  /** TrafficPolicies and XBackendTrafficPolicies of a namespace that target an object of this namespace. */
+  policiesTargeting(kind: 'Service' | 'Gateway', namespace: string, name: string): readonly PolicyObject[] {
     return this.#policies.of(kind, namespace, name);
   }
 
@@ -231,7 +227,8 @@ export class Registry {
     this.#indexOf(object)?.delete(object);
   }
   #indexOf(object: MeshObject): Index | undefined {
-    if (object.kind === 'TrafficPolicy') return this.#policies as Index;
+    if (object.kind === 'TrafficPolicy' || object.kind === 'XBackendTrafficPolicy')
+      return this.#policies as Index;
     return isRoute(object)
       ? (this.#routes as Index)
       : (this.indexes as Partial<Record<MeshObject['kind'], Index>>)[object.kind];

@@ -7,6 +7,7 @@ import { errorText } from '../../src/base/errors.js';
 import { readCapabilities, type Capabilities } from '../../src/discovery/capabilities.js';
 import type { DeltaDiscoveryRequest } from '../../src/discovery/gen/discovery.js';
 import type { Caller } from '../authentication/authenticator.js';
+import { isRateLimiter, mayReceive } from '../compile/rate-limiter.js';
 import { waypointCaller, waypointOfCaller, type WaypointName } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
 import { FullResponseTurns } from './full-response-turns.js';
@@ -77,9 +78,13 @@ export class DeltaStreams {
     return this.#streams.size;
   }
 
-  /** Names of the nodes that have a stream. Waypoints are not among them. */
+  /** Names of the nodes that have a stream. Waypoints and the rate limit service are not among them. */
   get nodes(): ReadonlySet<string> {
-    return new Set([...this.#streams].map(({ node }) => node).filter((name) => !waypointOfCaller(name)));
+    return new Set(
+      [...this.#streams]
+        .map(({ node }) => node)
+        .filter((name) => !waypointOfCaller(name) && !isRateLimiter(name)),
+    );
   }
 
   clear(): void {
@@ -166,7 +171,8 @@ export class DeltaStreams {
   /** Ends the oldest streams of a caller that reaches its limit: after a lost connection, the newest stream is the live one. */
   #endOldest(node: string): void {
     const own = [...this.#streams].filter((stream) => stream.node === node);
-    const max = waypointOfCaller(node) ? streamsPerCallerMax.waypoint : streamsPerCallerMax.node;
+    const max =
+      waypointOfCaller(node) || isRateLimiter(node) ? streamsPerCallerMax.waypoint : streamsPerCallerMax.node;
     for (const stream of own.slice(0, Math.max(0, own.length - max + 1))) {
       this.#options.onLimit?.('control-streams');
       this.#options.log.warn({ node, max }, 'caller has too many discovery streams: oldest stream ended');
@@ -242,8 +248,10 @@ export class DeltaStreams {
   #sendFull(stream: DeltaStream, typeUrl: string, versions: Readonly<Record<string, string>>): void {
     stream.pending.delete(typeUrl);
     const subscription = { changed: new Set<string>(), nonce: '' };
-    const block = this.#resources.difference(typeUrl, stream.node, versions, lacksOf(stream));
-    // A type that is not served gets an empty response: clients wait for the first response of each type.
+    const block = mayReceive(stream.node, typeUrl)
+      ? this.#resources.difference(typeUrl, stream.node, versions, lacksOf(stream))
+      : undefined;
+    // A type that is not served, or not to this caller, gets an empty response: clients wait for the first response of each type.
     if (block) stream.subscriptions.set(typeUrl, subscription);
     const endTurn = this.#turns.begin(stream.node);
     let over = false;

@@ -9,6 +9,7 @@ import {
   encodeNodePod,
   encodeTrust,
   encodeUncapturedPod,
+  encodeWaypoint,
 } from '../../src/discovery/codec/node-pod.js';
 import { featuresOfRoute, routeWithout } from '../../src/discovery/capabilities.js';
 import { encodeAuthorization } from '../../src/discovery/codec/policy.js';
@@ -42,11 +43,17 @@ const typeUrlOf: Readonly<Record<CompiledResource['kind'], string>> = {
   servicePolicy: typeUrls.servicePolicy,
   nodePod: typeUrls.nodePod,
   uncaptured: typeUrls.uncapturedPod,
+  waypoint: typeUrls.waypoint,
   namespace: typeUrls.enrolledNamespace,
   trust: typeUrls.trust,
 };
 const served = new Set(Object.values(typeUrlOf));
-const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured, typeUrlOf.servicePolicy]);
+const ofOneNode = new Set([
+  typeUrlOf.nodePod,
+  typeUrlOf.uncaptured,
+  typeUrlOf.servicePolicy,
+  typeUrlOf.waypoint,
+]);
 
 /** Encodes a resource in the form that nodes decode (src/discovery/codec). */
 export function encodeResource(resource: CompiledResource): Uint8Array {
@@ -65,6 +72,8 @@ export function encodeResource(resource: CompiledResource): Uint8Array {
       return encodeNodePod(resource.value);
     case 'uncaptured':
       return encodeUncapturedPod(resource.value);
+    case 'waypoint':
+      return encodeWaypoint(resource.value);
     case 'namespace':
       return encodeEnrolledNamespace(resource.value);
     case 'trust':

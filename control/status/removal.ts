@@ -11,6 +11,7 @@ import {
 } from '../objects/objects.js';
 import { waypointController } from '../compile/waypoints.js';
 import { acceptedUpdate } from './accepted.js';
+import type { BackendPolicyObject } from './backend-policy.js';
 import { hasConditions, withTransitionTimes, type ConditionUpdate } from './conditions.js';
 import { isOwn, type StatusLookup, type StatusUpdate } from './status.js';
 
@@ -41,6 +42,8 @@ export function removalStatus(object: MeshObject, lookup: StatusLookup): StatusU
       return gatewayStatus(object, lookup);
     case 'GatewayClass':
       return gatewayClassStatus(object, lookup);
+    case 'XBackendTrafficPolicy':
+      return backendPolicyRemoval(object);
     default:
       return undefined;
   }
@@ -51,6 +54,13 @@ function routeStatus(route: RouteObject): StatusUpdate | undefined {
   const present = route.status?.parents ?? [];
   const parents = present.filter(({ controllerName }) => controllerName !== waypointController);
   return parents.length === present.length ? undefined : { boundTo, status: { parents } };
+}
+
+/** The same for the policies of the Gateway API. */
+function backendPolicyRemoval(policy: BackendPolicyObject): StatusUpdate | undefined {
+  const present = policy.status?.ancestors ?? [];
+  const ancestors = present.filter(({ controllerName }) => controllerName !== waypointController);
+  return ancestors.length === present.length ? undefined : { boundTo, status: { ancestors } };
 }
 
 /** Removes Weft's condition: no other condition of a Service is read. */

@@ -10,7 +10,7 @@ import {
   type TrafficPolicyObject,
 } from '../objects/objects.js';
 import { closedMeans } from '../compile/closed.js';
-import { targetProblem, type TargetLookup } from '../compile/traffic-policy-targets.js';
+import { targetProblem, type PolicyObject, type TargetLookup } from '../compile/traffic-policy-targets.js';
 import { compileTrafficPolicy, type CompiledTrafficPolicy } from '../compile/traffic-policy.js';
 import { waypointController, type WaypointName } from '../compile/waypoints.js';
 import { condition, withTransitionTimes, type ConditionReason, type ConditionUpdate } from './conditions.js';
@@ -163,7 +163,7 @@ export function trafficPolicyStatus(
 }
 
 export const ancestorOf = (
-  policy: TrafficPolicyObject,
+  policy: PolicyObject,
   { group, kind, name, sectionName }: TargetRef,
 ): ParentRef => ({
   group,

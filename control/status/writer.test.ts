@@ -41,11 +41,26 @@ const objects: readonly MeshObject[] = [
     spec: route,
     status: { parents: [{ parentRef: service, controllerName: 'weft.dev/waypoint' }] },
   })),
+  {
+    kind: 'XBackendTrafficPolicy',
+    metadata,
+    spec: { targetRefs: [service], retryConstraint: {} },
+    status: { ancestors: [{ ancestorRef: service, controllerName: 'weft.dev/waypoint' }] },
+  },
 ];
 const ownKinds = ['AccessPolicy', 'ExternalService', 'MeshSettings', 'TrafficPolicy', 'Workload'];
 const statusKinds = [
   ...ownKinds,
-  ...['GRPCRoute', 'Gateway', 'GatewayClass', 'HTTPRoute', 'Service', 'TCPRoute', 'TLSRoute'],
+  ...[
+    'GRPCRoute',
+    'Gateway',
+    'GatewayClass',
+    'HTTPRoute',
+    'Service',
+    'TCPRoute',
+    'TLSRoute',
+    'XBackendTrafficPolicy',
+  ],
 ].sort();
 
 const registryOf = (removal?: Removal): Compiler =>

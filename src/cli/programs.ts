@@ -1,4 +1,4 @@
-/** Commands that start a separate program: control plane, agent, waypoint and cleanup. */
+/** Commands that start a separate program: control plane, agent, waypoint, rate limit service and cleanup. */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Command } from 'commander';
@@ -36,6 +36,7 @@ export function programCommands(): Command[] {
     ]),
     passThrough('agent', 'run the agent of a node', programs.agent),
     passThrough('waypoint-proxy', 'run a waypoint', programs.waypoint),
+    passThrough('rate-limiter', 'run the rate limit service', programs.rateLimiter),
     passThrough('cleanup', 'remove the pinned maps and programs of agents from the kernel', programs.cleanup),
   ];
 }

@@ -17,6 +17,7 @@ export const programs = {
   control: join(distRoot, 'control', 'main.js'),
   agent: join(distRoot, 'daemonset', 'main.js'),
   waypoint: join(distRoot, 'src', 'waypoint', 'main.js'),
+  rateLimiter: join(distRoot, 'src', 'rate-limit', 'main.js'),
   cleanup: join(distRoot, 'daemonset', 'cleanup.js'),
 } as const;
 

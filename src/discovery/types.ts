@@ -7,6 +7,7 @@ export const typeUrls = {
   enrolledNamespace: 'type.googleapis.com/weft.v1.EnrolledNamespace',
   route: 'type.googleapis.com/weft.v1.Route',
   servicePolicy: 'type.googleapis.com/weft.v1.ServicePolicy',
+  waypoint: 'type.googleapis.com/weft.v1.Waypoint',
   trust: 'type.googleapis.com/weft.v1.Trust',
 } as const;
 /** Extension of istio.workload.Service for session affinity; other implementations ignore it. */

@@ -49,6 +49,14 @@ export const cidrList = (text: string | undefined): Cidr[] =>
     return block ? [block] : [];
   });
 
+export const weightKey = 'weft.dev/weight';
+const weightMax = 1000;
+/** The weight of a pod as an endpoint of its Services; undefined: invalid. */
+export function endpointWeight(text: string): number | undefined {
+  const weight = /^[1-9][0-9]{0,3}$/.test(text) ? Number(text) : 0;
+  return weight >= 1 && weight <= weightMax ? weight : undefined;
+}
+
 interface Setting {
   readonly in: 'labels' | 'annotations';
   readonly key: string;
@@ -101,6 +109,13 @@ const settings: readonly Setting[] = [
     key: 'weft.dev/same-node',
     ...oneOf('kernel', 'encrypted'),
     instead: 'treated as encrypted',
+  },
+  {
+    in: 'annotations',
+    key: weightKey,
+    unreadable: (value) => (endpointWeight(value) === undefined ? [value] : []),
+    expects: `expected a whole number from 1 to ${weightMax}`,
+    instead: 'treated as 1',
   },
   { in: 'annotations', key: 'weft.dev/splice', ...oneOf('on', 'off'), instead: 'treated as off' },
   {

@@ -117,6 +117,8 @@ export type WaypointLimit =
   | 'mirror-buffer'
   | 'health-checks'
   | 'linger'
+  | 'rate-limit-leases'
+  | 'rate-limit-waiting'
   | 'http2-flood'
   | 'metric-series'
   | 'access-log'

@@ -2,6 +2,8 @@
 import { availableParallelism } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { timerMsMax } from '../model/duration.js';
+import { parseTrustDomain } from '../model/identity.js';
+import { rateLimiterIdentity } from '../model/rate-limit.js';
 import { clocksOf } from './limits.js';
 import type { AccessLogMode } from './telemetry/access-log.js';
 import type { WorkerSettings } from './worker/worker-ipc.js';
@@ -27,6 +29,8 @@ export interface WaypointOptions {
   readonly accessLog: string;
   readonly accessLogMode: AccessLogMode;
   readonly accessLogTemplate?: string;
+  /** `host:port` of Weft's rate limit service; absent: there is none. */
+  readonly rateLimiter?: string;
   /** URL of an OTLP/HTTP collector for spans; absent: no spans are made. */
   readonly otlpEndpoint?: string;
   readonly traceSampling: number;
@@ -75,6 +79,7 @@ export function parseOptions(): WaypointOptions {
         .default('errors'),
     )
     .option('--access-log-template <text>', 'format of a line, with %FIELD% for fields (default: JSON)')
+    .option('--rate-limiter <addr:port>', "address of Weft's rate limit service (default: there is none)")
     .option(
       '--otlp-endpoint <url>',
       'OTLP/HTTP collector for spans, such as http://collector:4318/v1/traces (default: no spans)',
@@ -133,6 +138,13 @@ export function settingsOf(
     accessLog: options.accessLog,
     accessLogMode: options.accessLogMode,
     accessLogTemplate: options.accessLogTemplate,
+    rateLimiter:
+      options.rateLimiter === undefined
+        ? undefined
+        : {
+            target: options.rateLimiter,
+            identity: rateLimiterIdentity(parseTrustDomain(trustDomain), options.rootNamespace),
+          },
     tracing: endpoint === undefined ? undefined : { endpoint, sampling, serviceName: name, namespace },
     limits: clocksOf(options),
     mergeSlashes: options.mergeSlashes !== 'disabled',

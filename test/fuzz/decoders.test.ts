@@ -86,6 +86,29 @@ kind: AccessPolicy
 metadata: { name: p, namespace: shop }
 spec: { action: DENY, rules: [{ from: [{ identities: ['*/sa/x'], cidrs: [10.0.0.0/8] }], to: [{ ports: [80], paths: ['/a/{*}'], headers: [{ name: x }] }] }] }
 ---
+apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: { name: t, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Service, name: api }]
+  loadBalancing: { type: Maglev, hashOn: [{ cookie: { name: s, ttl: 1h } }] }
+  circuitBreaker: { requestsMax: 9, perClient: { requestsMax: 1 } }
+  outlierDetection: { successRate: {} }
+  healthChecks: [{ http: { path: /, statuses: ['200-299'] } }, { tcp: { send: a, receive: [b] } }]
+  retry: { conditions: [5xx, unavailable], perTryTimeout: 1s, hedge: true }
+  timeouts: { request: 1s }
+  rateLimits: [{ name: a, keys: [{ header: x }], requests: 1, per: 1s }, { name: b, requests: 1, per: 1m, global: {} }]
+  faults: [{ name: c, matches: [{ path: { value: /v1 } }], abort: { reset: {}, percent: '1' } }]
+  loadShedding: { adaptiveConcurrency: {}, priority: [{ from: [{ namespace: m }] }] }
+---
+apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: { name: u, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Service, name: api, sectionName: http }]
+  from: [{ serviceAccount: web }]
+  faults: [{ name: c, delay: { duration: 1s, percent: '1' } }]
+---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: { name: r, namespace: shop }

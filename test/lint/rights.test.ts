@@ -53,6 +53,7 @@ function rightsOf(kind: string, name: string): Record<string, string> {
 }
 
 const gateway = 'gateway.networking.k8s.io';
+const experimental = 'gateway.networking.x-k8s.io';
 const gatewayKinds = ['gateways', 'httproutes', 'grpcroutes', 'tlsroutes', 'tcproutes'];
 const weftKinds = ['accesspolicies', 'externalservices', 'meshsettings', 'trafficpolicies', 'workloads'];
 const of = (keys: readonly string[], verbs: string): Record<string, string> =>
@@ -82,6 +83,9 @@ test("the control plane's cluster-wide rights are those with a purpose in this l
       [...gatewayKinds, 'gatewayclasses'].map((kind) => `${gateway}/${kind}/status`),
       'patch',
     ),
+    // Retry budgets of the experimental channel.
+    [`${experimental}/xbackendtrafficpolicies`]: 'list watch',
+    [`${experimental}/xbackendtrafficpolicies/status`]: 'patch',
     // The ConfigMap of the root certificates, and parameters of Gateways.
     'core/configmaps': 'create get',
     'core/configmaps/weft-ca-root-cert': 'delete patch',

@@ -26,11 +26,14 @@ import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
 import { SharedCounters } from '../../src/waypoint/shared/shared-counters.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
 import type { UpstreamEvent } from '../../src/waypoint/telemetry/upstream-events.js';
+import type { GlobalLimits } from '../../src/waypoint/rate-limit/global/global-limits.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import type { Destination } from '../../src/waypoint/listener/destination.js';
 import { key, service, uid, workload } from './mesh.js';
+
+export { eventually } from './eventually.js';
 import { recordHealth } from './outliers.js';
 
 export interface WaypointOptions {
@@ -48,6 +51,7 @@ export interface WaypointOptions {
   readonly podPort?: number;
   /** Counts that several waypoints of one test share, as the workers of one waypoint do. */
   readonly counters?: SharedCounters;
+  readonly globalRateLimits?: GlobalLimits;
   readonly rateLimits?: RateLimits;
   /** Filters of each Service port. */
   readonly filters?: readonly StagedFilter[];
@@ -146,6 +150,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     connections: new ByDestination(),
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
+    globalRateLimits: options.globalRateLimits,
     rateLimits: options.rateLimits ?? RateLimits.inMemory(),
     faults: new InjectedFaults(),
     shedding: new Shedding(),
@@ -494,11 +499,3 @@ export const backend = (name: string, weight = 1, more: Partial<RouteBackend> = 
   filters: [],
   ...more,
 });
-
-export async function eventually(holds: () => boolean, what: string, ms = 5_000): Promise<void> {
-  const end = Date.now() + ms;
-  while (!holds()) {
-    if (Date.now() > end) throw new Error(`${what} did not come to hold`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}

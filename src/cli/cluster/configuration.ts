@@ -11,6 +11,10 @@ interface Condition {
   readonly message?: string;
   readonly observedGeneration?: number;
 }
+interface ControllerStatus {
+  readonly controllerName: string;
+  readonly conditions?: readonly Condition[];
+}
 export interface ConfiguredItem {
   readonly metadata: {
     readonly name: string;
@@ -23,10 +27,9 @@ export interface ConfiguredItem {
   readonly spec?: { readonly ports?: readonly { readonly name?: string; readonly port: number }[] };
   readonly status?: {
     readonly conditions?: readonly Condition[];
-    readonly parents?: readonly {
-      readonly controllerName: string;
-      readonly conditions?: readonly Condition[];
-    }[];
+    readonly parents?: readonly ControllerStatus[];
+    /** As `parents`, of a policy. */
+    readonly ancestors?: readonly ControllerStatus[];
   };
 }
 
@@ -69,10 +72,10 @@ export function acceptedFindings(kind: string, items: readonly ConfiguredItem[])
 }
 
 const controllerName = 'weft.dev/waypoint';
-/** Findings about routes that are attached to Services. Pure. */
+/** Findings about routes that are attached to Services, and about policies of the Gateway API. Pure. */
 export function routeFindings(kind: string, items: readonly ConfiguredItem[]): Finding[] {
   return items.flatMap((item) => {
-    const conditions = (item.status?.parents ?? [])
+    const conditions = (item.status?.parents ?? item.status?.ancestors ?? [])
       .filter((parent) => parent.controllerName === controllerName)
       .flatMap((parent) => parent.conditions ?? []);
     const found = new Map<string, Finding>();
@@ -136,6 +139,8 @@ export async function configurationFindings(config: KubeConfig): Promise<Configu
     const items = await list(config, `/apis/gateway.networking.k8s.io/${routes[kind]}`);
     findings.push(...routeFindings(kind, items), ...keyFindings(kind, items));
   }
+  const budgets = '/apis/gateway.networking.x-k8s.io/v1alpha1/xbackendtrafficpolicies';
+  findings.push(...routeFindings('XBackendTrafficPolicy', await list(config, budgets)));
   const gateways = await list(config, '/apis/gateway.networking.k8s.io/v1/gateways');
   findings.push(...keyFindings('Gateway', gateways));
   const namespaces = await list(config, '/api/v1/namespaces');

@@ -71,6 +71,19 @@ export function decodeEnrolledNamespace(bytes: Uint8Array): Decoded<string> {
   return attempt(() => need(pb.EnrolledNamespace.decode(bytes).name, 'name'));
 }
 
+/** Names a waypoint to the rate limit service. */
+export function encodeWaypoint(waypoint: { readonly namespace: string; readonly name: string }): Uint8Array {
+  return pb.Waypoint.encode(waypoint).finish();
+}
+
+/** `<namespace>/<name>` */
+export function decodeWaypoint(bytes: Uint8Array): Decoded<string> {
+  return attempt(() => {
+    const { namespace, name } = pb.Waypoint.decode(bytes);
+    return `${need(namespace, 'namespace')}/${need(name, 'name')}`;
+  });
+}
+
 /** @param version of the trusted roots */
 export function encodeTrust(version: string): Uint8Array {
   return pb.Trust.encode({ version }).finish();

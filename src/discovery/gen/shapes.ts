@@ -35,6 +35,8 @@ export const uncapturedPodShape: Shape = { name: 'UncapturedPod', fields: { 1: [
 
 export const enrolledNamespaceShape: Shape = { name: 'EnrolledNamespace', fields: { 1: ['name'] } };
 
+export const waypointShape: Shape = { name: 'Waypoint', fields: { 1: ['namespace'], 2: ['name'] } };
+
 export const nodeReportShape: Shape = { name: 'NodeReport', fields: { 1: ['version'], 2: ['pods', () => podStateShape], 3: ['missing'], 4: ['cni_problem'] } };
 
 export const podStateShape: Shape = { name: 'PodState', fields: { 1: ['uid'], 2: ['pod_uid'], 3: ['captured'], 4: ['since_ms'], 5: ['why'] } };

@@ -74,6 +74,12 @@ export interface EnrolledNamespace {
   readonly name: string;
 }
 
+/** A Gateway of Weft's class, sent to the rate limit service: it serves only waypoints. */
+export interface Waypoint {
+  readonly namespace: string;
+  readonly name: string;
+}
+
 /** State of a node's agent, reported at each change and once a minute. */
 export interface NodeReport {
   readonly version: string;
@@ -1241,6 +1247,73 @@ export const EnrolledNamespace: MessageFns<EnrolledNamespace> = {
   },
   fromPartial(object: DeepPartial<EnrolledNamespace>): EnrolledNamespace {
     const message = createBaseEnrolledNamespace() as any;
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseWaypoint(): Waypoint {
+  return { namespace: "", name: "" };
+}
+
+export const Waypoint: MessageFns<Waypoint> = {
+  encode(message: Waypoint, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Waypoint {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWaypoint() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Waypoint>): Waypoint {
+    return Waypoint.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Waypoint>): Waypoint {
+    const message = createBaseWaypoint() as any;
+    message.namespace = object.namespace ?? "";
     message.name = object.name ?? "";
     return message;
   },

@@ -380,7 +380,7 @@ export class ClusterHealth implements PeriodicWork {
     if (isEnforced(this.#settings)) {
       for (const endpoint of this.#endpoints.values()) {
         const of = this.#sharedName(endpoint.key);
-        this.#setFailure(endpoint, of && this.context.shared.failure(of));
+        endpoint.health.checkFailure = of && this.context.shared.failure(of);
       }
     }
     const used = this.#sharedName('');
@@ -388,6 +388,7 @@ export class ClusterHealth implements PeriodicWork {
   }
 
   #forgetChecks(): void {
+    if (!isEnforced(this.#settings)) return;
     for (const endpoint of this.#endpoints.values()) this.setChecked(endpoint, undefined);
   }
 

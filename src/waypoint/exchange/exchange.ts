@@ -135,7 +135,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const { timeouts, retry } = this.settings;
     if (!rule?.requestTimeoutMs && !timeouts && !retry) return;
     // Without a policy the field is passed on as it is: the client itself ends the request.
-    if ((timeouts ?? retry) && this.isGrpc) {
+    if ((retry !== undefined || timeouts?.dryRun === false) && this.isGrpc) {
       const asked = headerOf(this.#head.headers, 'grpc-timeout');
       this.#grpcMs = asked === undefined ? undefined : grpcTimeoutMs(asked);
     }

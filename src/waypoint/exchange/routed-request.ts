@@ -30,6 +30,7 @@ export interface RoutedRequest extends Rechecked, KeyedRequest {
   leftMs(nowMs: number): number;
   /** What is left of the client's grpc-timeout; undefined: the field is passed on as it is. */
   grpcLeftMs(nowMs: number): number | undefined;
+  /** Counts and logs what a traffic policy did to the request. */
   act(action: TrafficAction): void;
   onInterim(head: ResponseHead): void;
   /** The endpoint's response begins. No retry follows. */

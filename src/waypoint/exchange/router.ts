@@ -7,7 +7,7 @@ import { statusOfGrpcHead } from '../http/grpc.js';
 import { headerOf, type Headers } from '../http/headers.js';
 import type { RequestHead, ResponseHead, UpstreamFailure } from '../http/http-stream.js';
 import { invalidBackend, localReplyOf, noHealthyEndpoint, type LocalReply } from '../http/local-reply.js';
-import type { Cluster } from '../cluster/cluster.js';
+import type { Cluster, Excluded, NoEndpoint } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { versionOf, type HttpVersion } from '../cluster/http-version.js';
 import type { Outcome } from '../cluster/outcome.js';
@@ -149,10 +149,8 @@ export class Router implements AttemptOwner {
     const cluster = this.#cluster();
     if (!cluster) return;
     const { retries } = this.#attempts;
-    const hash = this.#hashFor(cluster);
-    const endpoint = retries
-      ? cluster.pick({ excluded: retries.excluded, hash })
-      : (request.route.sessionEndpoint() ?? (hash === undefined ? cluster.pick() : cluster.pick({ hash })));
+    const endpoint =
+      (retries ? undefined : request.route.sessionEndpoint()) ?? this.#pick(cluster, retries?.excluded);
     const { sent } = request.route;
     if (typeof endpoint === 'string')
       return this.#fail(this.#lastFailure ?? noHealthyEndpoint(sent?.service ?? 'the workload'));
@@ -161,6 +159,11 @@ export class Router implements AttemptOwner {
     const action = cluster.localityAction(endpoint);
     if (action) request.act(action);
     this.#connect(cluster, endpoint);
+  }
+
+  #pick(cluster: Cluster, excluded: Excluded | undefined): Endpoint | NoEndpoint {
+    const hash = this.#hashFor(cluster);
+    return excluded || hash !== undefined ? cluster.pick({ excluded, hash }) : cluster.pick();
   }
 
   /** The hash that a cluster balances the request by. Computed once per request. */
@@ -304,7 +307,6 @@ export class Router implements AttemptOwner {
 
   onError(attempt: Attempt, failure: UpstreamFailure): void {
     this.#reportFailure(attempt, failure);
-    if (failure.action) this.request.act(failure.action);
     const reply = localReplyOf(failure);
     if (this.#responded) return this.request.onFailed(reply);
     this.#lastFailure = reply;
@@ -369,7 +371,9 @@ export class Router implements AttemptOwner {
 
   /** Failures of connections, and limits, are reported by the cluster itself. */
   #reportFailure(attempt: Attempt, { kind, action }: UpstreamFailure): void {
-    if (action) this.request.info.act(action);
+    // Outlier detection has counted its actions; limits have not.
+    if (action && kind === 'overflow') this.request.act(action);
+    else if (action) this.request.info.act(action);
     if (kind === 'connect' || kind === 'overflow') return;
     const outcome = kind === 'timeout' ? this.#timeoutOutcome : kind === 'stale' ? 'stale' : 'reset';
     this.#reportOutcome(attempt, outcome, performance.now());
@@ -476,7 +480,7 @@ export class Router implements AttemptOwner {
     const retries = (this.#attempts.retries ??= new RetryState(this.#rules));
     const excluded = retries.hedge(attempt.endpoint);
     if (!excluded) return report(request, 'retryLimitExceeded', attempt);
-    const endpoint = cluster.pick({ excluded });
+    const endpoint = this.#pick(cluster, excluded);
     if (typeof endpoint === 'string' || !authorization.allowsEndpoint(endpoint, route.sent)) return;
     if (!retries.take(cluster)) return reportNext(request, attempt, { kind: 'none', flag: 'UO' });
     authorization.ofEndpoint(endpoint, route.sent);

@@ -11,6 +11,7 @@ import type { Downstream, ResponseHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
+import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
 import type { InjectedFaults } from './injected-faults.js';
 import type { RateLimits } from '../rate-limit/rate-limits.js';
 import type { Shedding } from '../shedding/shedding.js';
@@ -92,6 +93,7 @@ export interface FilteredRequest {
     readonly faults: InjectedFaults;
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
+    readonly globalRateLimits?: GlobalLimits | undefined;
     readonly shedding: Shedding;
     /** False: `//` in a path is not merged. */
     readonly mergeSlashes: boolean;

@@ -38,8 +38,8 @@ const client = (of: ClientPolicy['from'], attempts: number): ClientPolicy => ({
   filters: [],
   retry: retry(attempts),
   timeouts: undefined,
-  origins: [],
   closed: '',
+  origins: [],
 });
 
 test('a client has the settings of the first entry that names it, else those of the port', () => {

@@ -4,7 +4,6 @@ import { registerMetric, type Value } from '../../telemetry/series.js';
 import type { ControllerState } from '../shedding/gradient-controller.js';
 import type { Shedding } from '../shedding/shedding.js';
 
-const prefix = 'envoy_http_adaptive_concurrency_gradient_controller_';
 /** Service ports of one worker that are shown. */
 const portsMax = 2000;
 
@@ -36,24 +35,53 @@ export function registerSheddingMetrics(
     type: 'gauge' | 'counter',
     aggregator: 'sum' | 'max' | 'average',
     read: (state: ControllerState) => number,
-  ): void =>
-    registerMetric(registry, { name: `${prefix}${name}`, help, type, aggregator }, () => valuesOf(read));
+  ): void => registerMetric(registry, { name, help, type, aggregator }, () => valuesOf(read));
 
   // A limit is a worker's own, so the workers' limits add up.
-  register('concurrency_limit', 'Requests that may be under way', 'gauge', 'sum', ({ limit }) => limit);
   register(
-    'rq_blocked',
+    'envoy_http_adaptive_concurrency_gradient_controller_concurrency_limit',
+    'Requests that may be under way',
+    'gauge',
+    'sum',
+    ({ limit }) => limit,
+  );
+  register(
+    'envoy_http_adaptive_concurrency_gradient_controller_rq_blocked',
     'Requests beyond the limit of adaptive concurrency',
     'counter',
     'sum',
     (s) => s.blocked,
   );
-  register('burst_queue_size', 'Headroom of the limit', 'gauge', 'sum', ({ headroom }) => headroom);
-  register('gradient', 'Latency without load, divided by the latency', 'gauge', 'average', (s) => s.gradient);
-  register('min_rtt_msecs', 'Latency without load', 'gauge', 'average', ({ minRttMs }) => minRttMs);
-  register('sample_rtt_msecs', 'Latency in the last window', 'gauge', 'average', (s) => s.sampleRttMs);
   register(
-    'min_rtt_calculation_active',
+    'envoy_http_adaptive_concurrency_gradient_controller_burst_queue_size',
+    'Headroom of the limit',
+    'gauge',
+    'sum',
+    ({ headroom }) => headroom,
+  );
+  register(
+    'envoy_http_adaptive_concurrency_gradient_controller_gradient',
+    'Latency without load, divided by the latency',
+    'gauge',
+    'average',
+    (s) => s.gradient,
+  );
+  register(
+    'envoy_http_adaptive_concurrency_gradient_controller_min_rtt_msecs',
+    'Latency without load',
+    'gauge',
+    'average',
+    ({ minRttMs }) => minRttMs,
+  );
+  register(
+    'envoy_http_adaptive_concurrency_gradient_controller_sample_rtt_msecs',
+    'Latency in the last window',
+    'gauge',
+    'average',
+    (s) => s.sampleRttMs,
+  );
+  register(
+    'envoy_http_adaptive_concurrency_gradient_controller_min_rtt_calculation_active',
     'Workers that are measuring the latency without load',
     'gauge',
     'sum',

@@ -4,6 +4,7 @@ import type { Rechecked } from '../authorization/endpoint-policies.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { DetectionResult } from '../listener/protocol-detection.js';
+import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
 import type { InjectedFaults } from '../filters/injected-faults.js';
 import type { RateLimits } from '../rate-limit/rate-limits.js';
 import type { RequestRecord, TrafficAction } from '../telemetry/request-record.js';
@@ -41,6 +42,7 @@ export interface RequestContext extends MirrorContext {
   /** Requests under way, for drains, idle timeouts and rechecks. */
   readonly exchanges: ByDestination<ActiveRequest>;
   readonly requestShares: FairLimit;
+  readonly globalRateLimits?: GlobalLimits | undefined;
   readonly rateLimits: RateLimits;
   readonly faults: InjectedFaults;
   readonly shedding: Shedding;

@@ -1,4 +1,5 @@
 /** Messages between the main process and its workers: plain, structured-cloneable data. */
+import type { SpiffeId } from '../../model/identity.js';
 import type { Svid } from '../../tls/svid.js';
 import type { SharedMemorySettings } from '../shared/shared-memory.js';
 import type { WaypointUpdate } from '../state/waypoint-state.js';
@@ -17,6 +18,8 @@ export interface WorkerSettings {
   readonly accessLog: string;
   readonly accessLogMode: AccessLogMode;
   readonly accessLogTemplate: string | undefined;
+  /** Weft's rate limit service: its address, and its identity. */
+  readonly rateLimiter?: { readonly target: string; readonly identity: SpiffeId } | undefined;
   readonly tracing: TracingOptions | undefined;
   /** Limits that replace the defaults. */
   readonly limits: Partial<WaypointLimits>;

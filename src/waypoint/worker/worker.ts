@@ -24,7 +24,11 @@ import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
+import { GlobalLimits } from '../rate-limit/global/global-limits.js';
+import { MeshRateLimitService } from '../rate-limit/global/mesh-service.js';
+import { OwnService } from '../rate-limit/global/own-service.js';
 import { AccessLog } from '../telemetry/access-log.js';
+import { watchGlobalRateLimits } from '../telemetry/global-rate-limit-metrics.js';
 import { Shedding } from '../shedding/shedding.js';
 import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
 import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
@@ -50,11 +54,12 @@ class Worker {
   readonly #metrics: WaypointMetrics;
   readonly #accessLog: AccessLog;
   readonly #tunnels = new TunnelPool();
-  readonly #memory: SharedMemory;
   readonly #rateLimits: RateLimits;
+  readonly #memory: SharedMemory;
   readonly #faults = new InjectedFaults();
   readonly #clusters: ClusterManager;
   readonly #health: WorkerHealth;
+  readonly #globalRateLimits: GlobalLimits;
   readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
@@ -121,6 +126,7 @@ class Worker {
     );
     this.#metrics.watchClusters(() => this.#clusters.waiting());
     this.#metrics.breakers.watch(() => this.#clusters.limited());
+    this.#globalRateLimits = this.#createGlobalRateLimits();
     this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
     registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
     registerFaultMetrics(this.#metrics.registry, this.#faults);
@@ -142,6 +148,7 @@ class Worker {
       connections: new ByDestination<ActiveConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
+      globalRateLimits: this.#globalRateLimits,
       rateLimits: this.#rateLimits,
       faults: this.#faults,
       shedding,
@@ -192,6 +199,25 @@ class Worker {
     this.#listener.on('drop', () => limitReached('connections'));
   }
 
+  #createGlobalRateLimits(): GlobalLimits {
+    const { rateLimiter } = this.settings;
+    const limits = new GlobalLimits({
+      own: rateLimiter && (() => new OwnService({ ...rateLimiter, svid: () => this.#svid })),
+      ofMesh: (target) => new MeshRateLimitService(() => this.#context, target),
+      onLimitReached: (limit) => this.#metrics.limitReached.inc({ limit }),
+      onService: (service, error) =>
+        this.#logOf(
+          '',
+          error === undefined
+            ? { level: 'info', fields: { service }, text: 'the rate limit service responds again' }
+            : { level: 'warn', fields: { service, error }, text: 'the rate limit service does not respond' },
+        ),
+    });
+    watchGlobalRateLimits(this.#metrics.registry, limits);
+    setInterval(() => limits.sweep(), rateLimitSweepMs).unref();
+    return limits;
+  }
+
   listen(): void {
     const { host, port } = this.settings;
     this.#listener.listen({ port, ...(host === undefined ? {} : { host }) }, () =>
@@ -227,6 +253,9 @@ class Worker {
   }
 
   #apply(update: WaypointUpdate): void {
+    for (const { filters, clients = [] } of update.servicePolicies ?? [])
+      for (const list of [filters, ...clients.map((one) => one.filters)])
+        this.#globalRateLimits.prepare(list ?? []);
     const change = this.#state.apply(update);
     if (change) recheck(this.#context, change);
   }
@@ -291,6 +320,7 @@ class Worker {
     const left = connections.size;
     for (const connection of connections) connection.destroy();
     this.#health.stop();
+    this.#globalRateLimits.close();
     this.#clusters.drain();
     this.#tunnels.close();
     this.#hbone?.close();

@@ -44,13 +44,22 @@ export class RingHash extends HashTable {
     const points = new Float64Array(Math.ceil(scale) + all.length);
     let size = 0;
     let target = 0;
-    all.forEach(({ endpoint, hash }, index) => {
+    for (let index = 0; index < all.length; index++) {
+      const { endpoint, hash } = all[index] as Named;
       target += (scale * endpoint.weight) / sum;
       for (let i = 1; size < target; i++) points[size++] = mix32(hash ^ mix32(i)) * pointRange + index;
-    });
+    }
     const sorted = points.subarray(0, size).sort();
-    this.#positions = Uint32Array.from(sorted, (point) => Math.floor(point / pointRange));
-    this.#endpoints = Array.from(sorted, (point) => (all[point % pointRange] as Named).endpoint);
+    const positions = new Uint32Array(size);
+    const endpoints = new Array<Endpoint>(size);
+    for (let i = 0; i < size; i++) {
+      const point = sorted[i] as number;
+      const position = Math.floor(point / pointRange);
+      positions[i] = position;
+      endpoints[i] = (all[point - position * pointRange] as Named).endpoint;
+    }
+    this.#positions = positions;
+    this.#endpoints = endpoints;
   }
 
   protected at(hash: number, place: number): Endpoint | undefined {

@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { RedisConnection } from './redis.js';
+import { Counters, type Counted } from './counters.js';
+import { eventually } from '../../test/support/waypoint.js';
+import { startRedis } from '../../test/support/redis.js';
+
+const web = { namespace: 'shop', serviceAccount: 'web' };
+const other = { namespace: 'other', serviceAccount: 'web' };
+const asked = (key: string, hits: number, limit = 10, unitMs = 3_600_000) => ({ key, hits, limit, unitMs });
+const grantedOf = (counted: Counted): number | string =>
+  counted.kind === 'counted' ? counted.granted : counted.kind;
+
+test('two replicas share a counter: what both are granted together is the limit', async (t) => {
+  const redis = await startRedis(t);
+  const [first, second] = [redis.counters(t), redis.counters(t)];
+  await eventually(() => first.connection.isUp && second.connection.isUp, 'both are connected');
+  const granted = await Promise.all(
+    Array.from({ length: 40 }, (_, i) =>
+      (i % 2 === 0 ? first : second).counters.count(web, asked('a', 3, 50)).then(grantedOf),
+    ),
+  );
+  assert.equal(
+    granted.reduce<number>((sum, one) => sum + Number(one), 0),
+    50,
+  );
+  assert.deepEqual(
+    granted.filter((one) => one === 2).length,
+    1,
+    'the last grant is a part of what was asked',
+  );
+  // All that was asked in one turn went in one call.
+  assert.deepEqual(first.batches, [20]);
+  assert.equal(
+    grantedOf(await first.counters.count(other, asked('a', 3, 50))),
+    3,
+    'another caller has its own counter',
+  );
+});
+
+test('a window ends by the clock of Redis', async (t) => {
+  const redis = await startRedis(t);
+  const { counters, connection } = redis.counters(t);
+  await eventually(() => connection.isUp, 'connected');
+  let seen = await counters.count(web, asked('a', 5, 5, 1_000));
+  assert.ok(seen.kind === 'counted' && seen.resetMs > 0 && seen.resetMs <= 1_000);
+  if (seen.granted < 5 || seen.resetMs < 200) {
+    await new Promise((resolve) => setTimeout(resolve, seen.kind === 'counted' ? seen.resetMs + 20 : 0));
+    seen = await counters.count(web, asked('a', 5, 5, 1_000));
+  }
+  assert.equal(grantedOf(await counters.count(web, asked('a', 1, 5, 1_000))), 0);
+  await new Promise((resolve) => setTimeout(resolve, 1_020));
+  assert.equal(grantedOf(await counters.count(web, asked('a', 9, 5, 1_000))), 5);
+});
+
+test('a caller has a bounded number of counters, and does not use up those of others', async (t) => {
+  const redis = await startRedis(t);
+  const { counters, connection } = redis.counters(t, { countersPerCallerMax: 3 });
+  await eventually(() => connection.isUp, 'connected');
+  const many = await Promise.all(
+    ['a', 'b', 'c', 'd', 'a'].map((key) => counters.count(web, asked(key, 1)).then(grantedOf)),
+  );
+  assert.deepEqual(many, [1, 1, 1, 'full', 1]);
+  assert.equal(grantedOf(await counters.count(other, asked('a', 1))), 1);
+});
+
+test('callers take turns in a batch, and each has a share of what waits', async () => {
+  const calls: string[][] = [];
+  let reply = (_: unknown): void => undefined;
+  const counters = new Counters({
+    call: (command) => {
+      calls.push([...command]);
+      return new Promise((resolve) => (reply = resolve));
+    },
+    limits: { batchKeysMax: 4, waitingKeysMax: 16 },
+  });
+  const results: string[] = [];
+  const send = (owner: typeof web, key: string): void =>
+    void counters.count(owner, asked(key, 1)).then(({ kind }) => results.push(`${owner.namespace} ${kind}`));
+  for (let i = 0; i < 12; i++) send(web, `k${i}`);
+  for (let i = 0; i < 2; i++) send(other, `k${i}`);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(results.filter((one) => one === 'shop full').length, 4, 'one caller gets half of the limit');
+  const owners = calls[0]
+    ?.slice(3, 11)
+    .filter((_, i) => i % 2 === 0)
+    .map((key) => key.split(':')[1]);
+  assert.deepEqual(owners, ['shop/web', 'other/web', 'shop/web', 'other/web']);
+  reply([1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 'x']);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.ok(results.includes('other failed'), 'a reply of another form counts nothing');
+});
+
+test('Redis stopped, restarted and with another password: calls fail in time, and counting goes on afterwards', async (t) => {
+  const redis = await startRedis(t, { password: 'secret' });
+  const { counters, connection, states } = redis.counters(t, {}, { password: 'secret' });
+  await eventually(() => connection.isUp, 'connected');
+  assert.equal(grantedOf(await counters.count(web, asked('a', 1))), 1);
+  redis.signal('SIGSTOP');
+  const began = performance.now();
+  assert.equal(grantedOf(await counters.count(web, asked('a', 1))), 'failed');
+  assert.ok(performance.now() - began < 1_000);
+  const again = performance.now();
+  assert.equal(grantedOf(await counters.count(web, asked('a', 1))), 'failed');
+  assert.ok(performance.now() - again < 50, 'calls do not wait while there is no connection');
+  redis.signal('SIGCONT');
+  await eventually(() => connection.isUp, 'connected again', 10_000);
+  // What was counted before counts on.
+  assert.equal(grantedOf(await counters.count(web, asked('a', 10))), 8);
+  await redis.restart();
+  await eventually(() => connection.isUp, 'connected after the restart', 10_000);
+  assert.equal(grantedOf(await counters.count(web, asked('a', 10))), 10, 'the counters are lost');
+  const wrong = redis.counters(t, {}, { password: 'wrong' });
+  await eventually(() => wrong.states.length > 0, 'refused');
+  assert.match(wrong.states[0] ?? '', /^false .*WRONGPASS/);
+  assert.equal(grantedOf(await wrong.counters.count(web, asked('a', 1))), 'failed');
+  assert.ok([...states, ...wrong.states].every((text) => !text.includes('secret') && !/ wrong/.test(text)));
+});
+
+test('a connection is opened again after a server that was not there', async (t) => {
+  const states: string[] = [];
+  const connection = new RedisConnection({
+    url: 'redis://127.0.0.1:1',
+    replyMsMax: 100,
+    onState: (isUp, why) => states.push(`${isUp} ${why}`),
+  });
+  t.after(() => connection.stop());
+  await eventually(() => states.length >= 2, 'two attempts');
+  assert.match(states[0] ?? '', /ECONNREFUSED/);
+});

@@ -1,0 +1,66 @@
+/** The command line of the rate limit service. */
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { rateLimiterPort } from '../model/rate-limit.js';
+
+export interface RateLimiterOptions {
+  /** File with the URL of Redis; absent: the environment variable WEFT_REDIS_URL, then `redis`. */
+  readonly redisUrlFile?: string;
+  readonly redis: string;
+  readonly redisUser?: string;
+  readonly redisPasswordFile?: string;
+  readonly redisCa?: string;
+  readonly redisTimeoutMs: number;
+  readonly control: string;
+  readonly root: string;
+  readonly token: string;
+  readonly trustDomain: string;
+  readonly rootNamespace: string;
+  readonly listen: string;
+  readonly metricsListen: string;
+  readonly metricsToken?: string;
+}
+
+/** Names of environment variables, which Kubernetes fills from a Secret. */
+export const urlVariable = 'WEFT_REDIS_URL';
+export const passwordVariable = 'WEFT_REDIS_PASSWORD';
+
+/** Parses the command line. An invalid argument ends the process, as commander does it. */
+export function parseOptions(): RateLimiterOptions {
+  const program = new Command('weft rate-limiter')
+    .description('run the rate limit service, on Redis or Valkey')
+    .option(
+      '--redis <url>',
+      `redis://HOST:PORT, or rediss:// for TLS. Give a password by ${passwordVariable} or --redis-password-file`,
+      'redis://127.0.0.1:6379',
+    )
+    .option('--redis-url-file <file>', `file with the URL; it and ${urlVariable} go before --redis`)
+    .option('--redis-user <name>', 'user of an ACL')
+    .option('--redis-password-file <file>', 'file with the password, read at each connection')
+    .option('--redis-ca <file>', 'certificates that verify the server of a rediss:// URL (PEM)')
+    .option('--redis-timeout-ms <ms>', 'time for a reply of Redis', Number, 250)
+    .requiredOption('--control <addr:port>', 'address of the control plane')
+    .requiredOption('--root <file>', 'root certificates of the control plane (PEM)')
+    .requiredOption('--token <file>', 'file of the service account token for the control plane')
+    .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .option('--root-namespace <name>', 'namespace of the control plane and of this service', 'weft-system')
+    .option('--listen <addr:port>', 'address for waypoints', `0.0.0.0:${rateLimiterPort}`)
+    .option('--metrics-listen <addr:port>', 'address for Prometheus and readiness', '0.0.0.0:15020')
+    .option(
+      '--metrics-token <file>',
+      'file of a bearer token: clients outside this pod need it for metrics with names',
+    );
+  return program.parse().opts<RateLimiterOptions>();
+}
+
+/** The URL of Redis. Errors: those of reading the file. */
+export function redisUrlOf({ redisUrlFile, redis }: RateLimiterOptions): string {
+  if (redisUrlFile !== undefined) return readFileSync(redisUrlFile, 'utf8').trim();
+  return process.env[urlVariable] || redis;
+}
+
+/** The password of Redis; undefined: the URL's own, or none. Errors: those of reading the file. */
+export function redisPasswordOf({ redisPasswordFile }: RateLimiterOptions): string | undefined {
+  if (redisPasswordFile !== undefined) return readFileSync(redisPasswordFile, 'utf8').trim();
+  return process.env[passwordVariable] || undefined;
+}

@@ -1,0 +1,98 @@
+/** A redis-server of a test, on loopback, without files. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { Counters, type counterLimits } from '../../src/rate-limit/counters.js';
+import { RedisConnection, type RedisOptions } from '../../src/rate-limit/redis.js';
+import { deadPort } from './waypoint.js';
+
+export interface TestRedis {
+  readonly url: string;
+  signal(name: NodeJS.Signals): void;
+  /** Kills it and starts it again on the same port. Its data is lost. */
+  restart(): Promise<void>;
+  /** Ends it. */
+  stop(): Promise<void>;
+  counters(
+    t: TestContext,
+    limits?: Partial<Record<keyof typeof counterLimits, number>>,
+    given?: { readonly password?: string },
+  ): {
+    readonly counters: Counters;
+    readonly connection: RedisConnection;
+    readonly states: string[];
+    /** Keys of each call. */
+    readonly batches: number[];
+  };
+}
+
+export async function startRedis(
+  t: TestContext,
+  { password }: { readonly password?: string } = {},
+): Promise<TestRedis> {
+  const port = await deadPort();
+  const dir = mkdtempSync(join(tmpdir(), 'weft-redis-'));
+  let child: ChildProcess | undefined;
+  const start = async (): Promise<void> => {
+    const flags = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', dir];
+    child = spawn(
+      'redis-server',
+      [...flags, ...(password === undefined ? [] : ['--requirepass', password])],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
+    const made = child;
+    await new Promise<void>((resolve, reject) => {
+      made.once('error', reject);
+      made.once('exit', (code) => reject(new Error(`redis-server ended with ${code}`)));
+      made.stdout?.on('data', (bytes: Buffer) => {
+        if (bytes.toString().includes('Ready to accept connections')) resolve();
+      });
+    });
+  };
+  const stop = async (): Promise<void> => {
+    const ended = child;
+    child = undefined;
+    if (!ended || ended.exitCode !== null) return;
+    await new Promise((resolve) => {
+      ended.once('exit', resolve);
+      ended.kill('SIGKILL');
+    });
+  };
+  await start();
+  t.after(async () => {
+    await stop();
+    rmSync(dir, { recursive: true, force: true });
+  });
+  const url = `redis://127.0.0.1:${port}`;
+  return {
+    url,
+    signal: (name) => void child?.kill(name),
+    restart: async () => {
+      await stop();
+      await start();
+    },
+    stop,
+    counters: (test, limits = {}, given = {}) => {
+      const states: string[] = [];
+      const batches: number[] = [];
+      const options: RedisOptions = {
+        url,
+        password: () => given.password,
+        replyMsMax: 300,
+        onState: (isUp, why) => states.push(`${isUp} ${why}`),
+      };
+      const connection = new RedisConnection(options);
+      test.after(() => connection.stop());
+      const counters = new Counters({
+        call: (command) => connection.call(command),
+        onBatch: (keys) => batches.push(keys),
+        limits,
+      });
+      return { counters, connection, states, batches };
+    },
+  };
+}
