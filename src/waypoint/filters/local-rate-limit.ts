@@ -29,7 +29,7 @@ export const localRateLimit: FilterKind<LocalRateLimitFilter> = {
     let known: LimitBuckets | undefined;
     return {
       onRequest(request) {
-        const { context, servicePort, client } = request;
+        const { servicePort, client } = request;
         if (!servicePort || !isMatched(request)) return undefined;
         const key = keyOf(request);
         if (key === undefined) return undefined;
@@ -37,7 +37,7 @@ export const localRateLimit: FilterKind<LocalRateLimitFilter> = {
         if (!limit) return undefined;
         const { counts } = limit;
         counts.enabled++;
-        const waitNs = limit.take(key, client, rate, context.rateLimits.now());
+        const waitNs = limit.take(key, client, rate);
         if (waitNs === 0) {
           counts.ok++;
           return undefined;

@@ -7,8 +7,11 @@ export interface BucketRow {
 }
 
 export interface BucketRows<Row extends BucketRow = BucketRow> {
-  /** Holds the row of a name until `release`. A new row is all zeros. Undefined: there is no room. */
-  hold(name: string): Row | undefined;
+  /**
+   * Holds the row of a name until `release`. A new row is all zeros. Undefined: there is no room.
+   * @param create false: undefined if no process has made the row
+   */
+  hold(name: string, create?: boolean): Row | undefined;
   release(row: Row, keepMs?: number): void;
 }
 

@@ -2,11 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { randomOf } from '../../../test/support/random.js';
 import { ownRow } from './bucket-rows.js';
-import { BucketTime, rateOf, waitNs } from './gcra.js';
+import { BucketTime, rateOf, waitNs, type Rate } from './gcra.js';
 
-const bucket = (): BucketTime => {
+const bucket = () => {
   const { words, at } = ownRow();
-  return new BucketTime(words, at);
+  const time = new BucketTime(words, at);
+  return {
+    take: (nowNs: number, rate: Rate): number => time.take(() => nowNs, rate),
+    time,
+  };
 };
 const s = 1e9;
 /** Some weeks after the machine's start. */
@@ -93,7 +97,7 @@ test('a changed limit keeps what was used, and a slower limit before does not bl
   for (let i = 0; i < 10; i++) one.take(start, slow);
   assert.notEqual(one.take(start, slow), 0);
   assert.notEqual(one.take(start, fast), 0, 'empty by the new limit as well');
-  assert.ok(waitNs(one.fullNs, start, fast) <= fast.intervalNs);
+  assert.ok(waitNs(one.time.fullNs, start, fast) <= fast.intervalNs);
   assert.equal(one.take(start + s / 10 + 1, fast), 0);
   const other = bucket();
   for (let i = 0; i < 10; i++) other.take(start, fast);
@@ -113,6 +117,17 @@ test('the time of a bucket fits its row, whatever the limit', () => {
   const rate = rateOf(1, 86_400_000, 4_294_967_295);
   const one = bucket();
   for (let i = 0; i < 1_000; i++) assert.equal(one.take(start, rate), 0);
-  assert.ok(one.fullNs > start);
+  assert.ok(one.time.fullNs > start);
   assert.throws(() => new BucketTime(new Int32Array(4), 1), /aligned/);
+});
+
+test('a process that loses its turn after it read the clock gives back nothing that others took meanwhile', () => {
+  const rate = rateOf(1_000, 1_000, 10);
+  const one = bucket();
+  const late = [start, start + 50e6];
+  const take = (): number => one.time.take(() => late.shift() ?? start + 50e6, rate);
+  for (let i = 0; i < 10; i++) assert.equal(one.take(start + 50e6, rate), 0);
+  const { fullNs } = one.time;
+  assert.notEqual(take(), 0);
+  assert.equal(one.time.fullNs, fullNs);
 });

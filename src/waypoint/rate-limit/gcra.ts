@@ -62,10 +62,13 @@ export class BucketTime {
     return Number(Atomics.load(this.#times, this.#at));
   }
 
-  /** Takes a token. 0: taken. Otherwise the nanoseconds until there is one. */
-  take(nowNs: number, rate: Rate): number {
+  /** Takes a token. 0: taken. Otherwise the nanoseconds until there is one. `clock`: all processes that share the bucket have the same. */
+  take(clock: () => number, rate: Rate): number {
     let known = Atomics.load(this.#times, this.#at);
+    let nowNs = clock();
     for (;;) {
+      // The clock was read before another process changed the bucket: this process lost its turn in between.
+      if (Number(known) > nowNs + rate.fillNs) nowNs = clock();
       const fullNs = boundedFull(Number(known), nowNs, rate.fillNs);
       const next = afterTake(fullNs, nowNs, rate);
       const wait = next === undefined ? Math.max(1, waitNs(fullNs, nowNs, rate)) : 0;

@@ -10,8 +10,6 @@ import { BucketTime, type Rate } from './gcra.js';
 
 type Owner = Pick<Client, 'name' | 'group'>;
 
-/** Buckets of one limit in one worker. One client has at most half of them, one namespace two thirds. */
-export const bucketsPerLimitMax = 32_768;
 /** Clients beyond their shares that have a bucket of their own. The others share one. */
 const overflowsMax = 4_096;
 /** A full bucket means the same as none. It is kept this long, because its next request would make it again. */
@@ -24,13 +22,15 @@ interface Bucket {
   /** Undefined: a row of this process alone. */
   readonly row: BucketRow | undefined;
   readonly time: BucketTime;
-  /** Whose share it takes; undefined: nobody's. */
+  /** Whose share it takes; undefined: nobody's, since another worker made the bucket. */
   readonly owner: Owner | undefined;
 }
 
-/** Shares of all buckets of a worker. */
+/** Shares of the buckets that this worker makes. */
 export interface AllBuckets {
   readonly rows: BucketRows;
+  /** A monotonic clock that all workers share. */
+  nowNs(): number;
   /** By limit, and by the namespace of its Service. */
   readonly shares: FairLimit;
   /** A client is beyond its share. */
@@ -42,8 +42,10 @@ export class LimitBuckets {
   readonly counts = { enabled: 0, ok: 0, rateLimited: 0, enforced: 0 };
   /** The limit was not used for long, and its buckets are gone: look it up again. */
   isForgotten = false;
-  /** When it was last used. */
-  usedNs = 0;
+  /** It was used since the last sweep. */
+  isUsed = true;
+  /** The last sweep that found it used. */
+  idleSinceNs = 0;
   /** Ordered by the time at which they were made or last looked at. */
   readonly #buckets = new Map<string, Bucket>();
   readonly #overflows = new Map<string, Bucket>();
@@ -55,7 +57,8 @@ export class LimitBuckets {
     private readonly name: string,
     /** The namespace of the Service. */
     private readonly namespace: string,
-    bucketsMax = bucketsPerLimitMax,
+    /** Buckets that this worker makes. One client makes at most half of them, one namespace two thirds. */
+    bucketsMax: number,
   ) {
     this.#clients = new FairLimit(bucketsMax);
   }
@@ -65,9 +68,10 @@ export class LimitBuckets {
   }
 
   /** Takes a token of the key's bucket. 0: taken. Otherwise the nanoseconds until there is one. */
-  take(key: string, client: Owner, rate: Rate, nowNs: number): number {
-    this.usedNs = nowNs;
-    const bucket = this.#buckets.get(key) ?? this.#make(key, client, nowNs);
+  take(key: string, client: Owner, rate: Rate): number {
+    const { nowNs } = this.all;
+    const bucket = this.#buckets.get(key) ?? this.#make(key, client, nowNs());
+    this.isUsed = true;
     return bucket.time.take(nowNs, rate);
   }
 
@@ -93,13 +97,20 @@ export class LimitBuckets {
 
   #make(key: string, client: Owner, nowNs: number): Bucket {
     this.#dropFull(nowNs - fullNsMax, stepsPerBucket);
-    if (!this.#takeShare(client)) {
+    let hasShare = this.#takeShare(client);
+    if (!hasShare) {
       this.#dropFull(nowNs, stepsAtLimit);
-      if (!this.#takeShare(client)) return this.#overflow(client);
+      hasShare = this.#takeShare(client);
     }
-    const { name, group } = client;
     const text = detached(key);
-    const bucket = this.#bucket(`${this.name} =${text}`, { name, group });
+    const row = this.all.rows.hold(`${this.name} =${text}`, hasShare);
+    if (!row && !hasShare) return this.#overflow(client);
+    const time = timeOf(row);
+    const { name, group } = client;
+    // If another worker made the bucket, that worker's share counts.
+    const isNew = time.fullNs === 0;
+    if (hasShare && !isNew) this.#releaseShare(client);
+    const bucket: Bucket = { row, time, owner: hasShare && isNew ? { name, group } : undefined };
     this.#buckets.set(text, bucket);
     return bucket;
   }
@@ -108,14 +119,11 @@ export class LimitBuckets {
     this.all.onShareUsed();
     const key = this.#overflows.size < overflowsMax || this.#overflows.has(name) ? name : '';
     let bucket = this.#overflows.get(key);
-    if (!bucket) this.#overflows.set(key, (bucket = this.#bucket(`${this.name} +${key}`, undefined)));
+    if (!bucket) {
+      const row = this.all.rows.hold(`${this.name} +${key}`);
+      this.#overflows.set(key, (bucket = { row, time: timeOf(row), owner: undefined }));
+    }
     return bucket;
-  }
-
-  #bucket(name: string, owner: Owner | undefined): Bucket {
-    const row = this.all.rows.hold(name);
-    const { words, at } = row ?? ownRow();
-    return { row, time: new BucketTime(words, at), owner };
   }
 
   #takeShare({ name, group }: Owner): boolean {
@@ -138,10 +146,18 @@ export class LimitBuckets {
 
   #release({ row, time, owner }: Bucket, nowNs: number): void {
     if (row) this.all.rows.release(row, Math.max(0, Math.ceil((time.fullNs - nowNs) / 1e6)));
-    if (!owner) return;
-    this.#clients.release(owner.name, owner.group);
+    if (owner) this.#releaseShare(owner);
+  }
+
+  #releaseShare({ name, group }: Owner): void {
+    this.#clients.release(name, group);
     this.all.shares.release(this.name, this.namespace);
   }
+}
+
+function timeOf(row: BucketRow | undefined): BucketTime {
+  const { words, at } = row ?? ownRow();
+  return new BucketTime(words, at);
 }
 
 /** A copy: a key that is part of a request's head would keep all of it in memory. */

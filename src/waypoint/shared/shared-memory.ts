@@ -5,16 +5,12 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
 import { createSharedMemory, mapSharedMemory } from '../../../native/memory.js';
+import { bucketLayout } from './bucket-layout.js';
 import { counterLayout, SharedCounters } from './shared-counters.js';
-import { mainProcess, SharedTable, type TableLayout } from './shared-table.js';
+import { mainProcess, SharedTable } from './shared-table.js';
 
 /** Where workers find the descriptor: after the standard streams and the channel to the main process. */
 export const sharedMemoryFd = 4;
-
-/** Words of a bucket. */
-export const bucketWords = 4;
-/** Places for buckets of all rate limits of a waypoint, of which about half are filled before a bucket finds none. */
-const bucketSlots = 131_072;
 
 /** What the main process tells its workers with their start. */
 export interface SharedMemorySettings {
@@ -24,12 +20,6 @@ export interface SharedMemorySettings {
 }
 
 type Full = (table: 'shared-counts' | 'rate-limit-buckets') => void;
-
-const bucketLayout = (workers: number): TableLayout => ({
-  slots: bucketSlots,
-  wordsPerRow: bucketWords,
-  workers,
-});
 
 const bytesOf = ({ workers }: SharedMemorySettings): number =>
   SharedTable.bytesOf(counterLayout(workers)) + SharedTable.bytesOf(bucketLayout(workers));

@@ -96,16 +96,17 @@ export class SharedTable {
   /**
    * Holds the row of a name, until as many calls of `release`. A new row is all zeros. Undefined: the table is full. Callers keep the row: the
    * first call for a name hashes it and locks a bucket.
+   * @param create false: undefined if no process has made the row
    */
-  hold(name: string): SharedRow | undefined {
+  hold(name: string, create = true): SharedRow | undefined {
     const known = this.#held.get(name);
     if (known) {
       known.uses++;
       return known;
     }
-    const slot = this.#takeSlot(name);
+    const slot = this.#takeSlot(name, create);
     if (slot === undefined) {
-      this.onRefused();
+      if (create) this.onRefused();
       return undefined;
     }
     const at = this.#rowsAt + slot * this.layout.wordsPerRow;
@@ -163,14 +164,14 @@ export class SharedTable {
   }
 
   /** Finds or takes the slot of a name, and holds it. Undefined: there is none. */
-  #takeSlot(name: string): number | undefined {
+  #takeSlot(name: string, create: boolean): number | undefined {
     const digest = hash('sha256', `${this.secret} ${name}`, 'buffer');
     // All zeros is a free slot.
     const low = digest.readInt32LE(0) || 1;
     const high = digest.readInt32LE(4);
     const bucket = digest.readUInt32LE(8) % this.#buckets;
     if (!this.#lock(bucket)) return undefined;
-    const slot = this.#find(bucket, low, high) ?? this.#insert(bucket, low, high);
+    const slot = this.#find(bucket, low, high) ?? (create ? this.#insert(bucket, low, high) : undefined);
     if (slot !== undefined)
       Atomics.or(this.words, this.#slotAt(slot) + holders + (this.worker >> 5), 1 << (this.worker & 31));
     this.#unlock(bucket);

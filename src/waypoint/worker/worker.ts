@@ -21,6 +21,7 @@ import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
 import { WorkerHealth } from './worker-health.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
+import { monotonicMs } from '../shared/monotonic.js';
 import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
@@ -43,6 +44,7 @@ import { ClusterManager } from '../cluster/cluster-manager.js';
 
 const idleCheckMs = 1_000;
 const rateLimitSweepMs = 1_000;
+const monotonicNs = (): number => monotonicMs() * 1e6;
 
 type Start = Extract<ToWorker, { type: 'start' }>;
 
@@ -127,7 +129,12 @@ class Worker {
     this.#metrics.watchClusters(() => this.#clusters.waiting());
     this.#metrics.breakers.watch(() => this.#clusters.limited());
     this.#globalRateLimits = this.#createGlobalRateLimits();
-    this.#rateLimits = RateLimits.inMemory(undefined, () => limitReached('rate-limit-keys'));
+    this.#rateLimits = new RateLimits(
+      this.#memory.buckets,
+      this.#memory.buckets.layout.workers,
+      monotonicNs,
+      () => limitReached('rate-limit-keys'),
+    );
     registerRateLimitMetrics(this.#metrics.registry, this.#rateLimits);
     registerFaultMetrics(this.#metrics.registry, this.#faults);
     const rateLimitSweeps = setInterval(() => this.#rateLimits.sweep(), rateLimitSweepMs);
