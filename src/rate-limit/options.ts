@@ -8,6 +8,7 @@ export interface RateLimiterOptions {
   readonly redisUrlFile?: string;
   readonly redis: string;
   readonly redisUser?: string;
+  readonly redisUserFile?: string;
   readonly redisPasswordFile?: string;
   readonly redisCa?: string;
   readonly redisTimeoutMs: number;
@@ -36,8 +37,15 @@ export function parseOptions(): RateLimiterOptions {
     )
     .option('--redis-url-file <file>', `file with the URL; it and ${urlVariable} go before --redis`)
     .option('--redis-user <name>', 'user of an ACL')
-    .option('--redis-password-file <file>', 'file with the password, read at each connection')
-    .option('--redis-ca <file>', 'certificates that verify the server of a rediss:// URL (PEM)')
+    .option('--redis-user-file <file>', 'file with the user; one that does not exist is none')
+    .option(
+      '--redis-password-file <file>',
+      'file with the password, read at each connection; one that does not exist is none',
+    )
+    .option(
+      '--redis-ca <file>',
+      'certificates that verify the server of a rediss:// URL (PEM); a file that does not exist is none',
+    )
     .option('--redis-timeout-ms <ms>', 'time for a reply of Redis', Number, 250)
     .requiredOption('--control <addr:port>', 'address of the control plane')
     .requiredOption('--root <file>', 'root certificates of the control plane (PEM)')
@@ -59,8 +67,20 @@ export function redisUrlOf({ redisUrlFile, redis }: RateLimiterOptions): string 
   return process.env[urlVariable] || redis;
 }
 
-/** The password of Redis; undefined: the URL's own, or none. Errors: those of reading the file. */
-export function redisPasswordOf({ redisPasswordFile }: RateLimiterOptions): string | undefined {
-  if (redisPasswordFile !== undefined) return readFileSync(redisPasswordFile, 'utf8').trim();
-  return process.env[passwordVariable] || undefined;
+/** User, password and roots of Redis, read at each connection. Undefined: the URL's own, or none. Errors: those of reading a file. */
+export const redisUserOf = ({ redisUser, redisUserFile }: RateLimiterOptions): string | undefined =>
+  redisUser ?? contentOf(redisUserFile);
+export const redisPasswordOf = ({ redisPasswordFile }: RateLimiterOptions): string | undefined =>
+  contentOf(redisPasswordFile) ?? (process.env[passwordVariable] || undefined);
+export const redisRootsOf = ({ redisCa }: RateLimiterOptions): string | undefined => contentOf(redisCa);
+
+/** The keys of a Secret are files, and some keys are optional. */
+function contentOf(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  try {
+    return readFileSync(file, 'utf8').trim() || undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }

@@ -1,8 +1,7 @@
 /** The waypoint's proxy on plain loopback sockets in place of tunnels, between real clients and upstreams. */
 import http from 'node:http';
 import http2 from 'node:http2';
-import net from 'node:net';
-import type { AddressInfo } from 'node:net';
+import net, { type AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { FairLimit } from '../../src/base/fair-limit.js';
 import { InjectedFaults } from '../../src/waypoint/filters/injected-faults.js';
