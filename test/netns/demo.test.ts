@@ -34,6 +34,7 @@ const names = [
   'waypoint-retry-budget',
   'waypoint-load-balancing',
   'waypoint-rate-limit',
+  'waypoint-global-rate-limit',
   'waypoint-fault-injection',
   'waypoint-rolling-update',
   'unenrol',

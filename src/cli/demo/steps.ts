@@ -18,7 +18,7 @@ export const steps: readonly Step[] = [
   ...waypointRouteSteps,
   ...waypointGuardSteps,
   ...waypointResilienceSteps,
-  ...waypointLimitSteps.filter(({ name }) => name !== 'waypoint-global-rate-limit'),
+  ...waypointLimitSteps,
   waypointUpdateStep,
   unenrollStep,
 ];
