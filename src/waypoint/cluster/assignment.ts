@@ -1,5 +1,5 @@
 /** The endpoints that the mesh state assigns to a cluster (Envoy: ClusterLoadAssignment). Pure. */
-import type { LocalityPolicy } from '../../discovery/gen/weft.js';
+import type { EndpointTls, LocalityPolicy } from '../../discovery/gen/weft.js';
 import type { SocketAddress } from '../../model/address.js';
 import type { Service } from '../../model/service.js';
 import type { AppProtocol, Locality, PortMapping, WaypointRef, Workload } from '../../model/workload.js';
@@ -18,12 +18,19 @@ export interface WaypointView {
   isSelf(waypoint: WaypointRef): boolean;
 }
 
-/** The endpoints of a Service's port. @param locality the preference of the port's settings, in place of the Service's own */
+/**
+ * The endpoints of a Service's port.
+ * @param locality the preference of the port's settings, in place of the Service's own
+ * @param tls that the endpoints speak themselves
+ */
 export function assignmentOfService(
   waypointView: WaypointView,
   service: Service,
   { servicePort: port, appProtocol: protocol }: PortMapping,
-  locality?: LocalityPolicy,
+  {
+    locality,
+    tls,
+  }: { readonly locality?: LocalityPolicy | undefined; readonly tls?: EndpointTls | undefined } = {},
 ): Assignment {
   const { view, node } = waypointView;
   const { key, waypoint } = service;
@@ -38,7 +45,7 @@ export function assignmentOfService(
   const via = waypoint && !waypointView.isSelf(waypoint) ? waypoint : undefined;
   if (!via)
     return levels.map((level) =>
-      level.map(({ workload, target }) => ({ workload, target, protocol, via: undefined })),
+      level.map(({ workload, target }) => ({ workload, target, protocol, via: undefined, tls })),
     );
   // The Service's own waypoint chooses the endpoint, so the policies of all candidates count (policy-groups.ts).
   const first = levels[0]?.[0];
