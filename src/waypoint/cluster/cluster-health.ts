@@ -238,8 +238,10 @@ export class ClusterHealth implements PeriodicWork {
     };
   }
 
+  /** The cluster is gone. Updates that follow begin nothing. */
   close(): void {
-    this.context.timer.remove(this);
+    this.#stop();
+    this.#settings = undefined;
     this.context.checker?.forget(this);
   }
 
