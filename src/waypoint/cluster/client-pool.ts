@@ -33,7 +33,10 @@ export abstract class ClientPool implements BlockedPool {
   constructor(protected readonly options: ClientPoolOptions) {
     this.pending = new PendingQueue({
       waitMsMax: () => options.cluster.pendingTimeoutMs ?? options.limits.connectTimeoutMsMax,
-      onLeave: (held) => options.cluster.releasePending(held),
+      onLeave: (held) => {
+        options.cluster.releasePending(held);
+        if (this.pending.size === 0) options.cluster.leave(this);
+      },
       onExpired: () => this.#expire(),
     });
   }
