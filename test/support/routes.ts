@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
+import type { Testbed } from '../../src/cli/standalone/testbed.js';
+import { startWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
 import { DemoMesh } from './demo-mesh.js';
 
 const demo = join(projectRoot, 'dist', 'src', 'cli', 'demo');
@@ -113,8 +114,31 @@ export class RouteMesh {
   readonly #mesh: DemoMesh;
   #routes = 0;
 
-  constructor(name: string) {
+  #testbed: Testbed | undefined;
+
+  /** @param workers of the waypoint */
+  constructor(
+    name: string,
+    private readonly workers = 1,
+  ) {
     this.#mesh = new DemoMesh(name);
+  }
+
+  get testbed(): Testbed {
+    if (!this.#testbed) throw new Error('the testbed is not up');
+    return this.#testbed;
+  }
+
+  get waypoint(): WaypointReplica {
+    return { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: this.workers };
+  }
+
+  startApplication(version: 'v1' | 'v2'): void {
+    this.testbed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [
+      join(demo, 'echo.js'),
+      `echo-${version}`,
+      '8080',
+    ]);
   }
 
   async up(): Promise<void> {
@@ -138,15 +162,11 @@ spec:
   ports: [{ name: http, port: 80, targetPort: 8080 }, { name: http-alt, port: 8081, targetPort: 8080 }]
 `,
     );
-    const testbed = this.#mesh.create();
-    for (const version of ['v1', 'v2'])
-      testbed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [
-        join(demo, 'echo.js'),
-        `echo-${version}`,
-        '8080',
-      ]);
+    const testbed = (this.#testbed = this.#mesh.create());
+    this.startApplication('v1');
+    this.startApplication('v2');
     await testbed.up();
-    await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-b' });
+    await startWaypoint(testbed, this.waypoint);
     await until('echo responds', 30_000, async () => (await ask('/')).status === 200);
   }
 
