@@ -18,6 +18,8 @@ export interface ClientPoolOptions {
   readonly limits: WaypointLimits;
   /** Opens a connection. Rejects within the connect timeout. */
   dial(): Promise<Duplex>;
+  /** Time of a connection without a request. */
+  idleMsMax(): number;
   /** Nothing is left of the pool: drop it. */
   forget(): void;
   /** A request was refused because of a limit. */
@@ -61,9 +63,9 @@ export abstract class ClientPool implements BlockedPool {
   /** Closes one idle connection. False: there is none. */
   abstract closeOneIdle(): boolean;
 
-  /** Closes connections that have been idle since before this time (Date.now). False: nothing is left of the pool. */
-  sweep(beforeMs: number): boolean {
-    this.closeIdleSince(beforeMs);
+  /** Closes connections that have been idle for too long. `nowMs`: by Date.now. False: nothing is left of the pool. */
+  sweep(nowMs: number): boolean {
+    this.closeIdleSince(nowMs - this.options.idleMsMax());
     if (this.size > 0 || this.pending.size > 0) return true;
     this.options.forget();
     return false;
@@ -158,10 +160,10 @@ export abstract class ClientPool implements BlockedPool {
   }
 }
 
-/** A failure that the endpoint did not cause keeps its own code in the request's record. */
+/** A failure that the endpoint did not cause, or of its TLS, keeps its own code in the request's record. */
 function connectFailure(error: unknown): UpstreamFailure {
   const why = errorText(error);
-  if (error instanceof WeftError && !isEndpointFailure(error))
+  if (error instanceof WeftError && (!isEndpointFailure(error) || error.code === 'WEFT_UPSTREAM_TLS'))
     return { kind: 'connect', why, code: error.code };
   const action = causedAction(error);
   return { kind: 'connect', why, ...(action ? { action } : {}) };

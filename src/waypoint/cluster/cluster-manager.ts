@@ -252,8 +252,8 @@ export class ClusterManager {
 
   #sweep(): void {
     this.#sweeps++;
-    const before = Date.now() - this.limits.idleUpstreamMsMax;
-    for (const pool of this.#pools) if (!pool.sweep(before)) this.#pools.delete(pool);
+    const nowMs = Date.now();
+    for (const pool of this.#pools) if (!pool.sweep(nowMs)) this.#pools.delete(pool);
     for (const cluster of this.#draining) {
       cluster.forgetDrained();
       if (cluster.hasDraining) continue;

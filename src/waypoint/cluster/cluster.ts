@@ -13,6 +13,7 @@ import type { Assignment } from './assignment.js';
 import { allClients, CircuitBreaker, type Reservation } from './breaker/circuit-breaker.js';
 import { overflowOf } from './breaker/pool-limits.js';
 import { ConnectionPool, type PoolContext } from './connection-pool.js';
+import { noConnectionTimeouts } from './connection-timeouts.js';
 import { Endpoint, endpointKey, type EndpointConfig } from './endpoint.js';
 import { ClusterHealth } from './cluster-health.js';
 import type { HttpVersion } from './http-version.js';
@@ -83,6 +84,7 @@ export class Cluster {
       this.breaker,
       (...outcome) => this.report(...outcome),
       () => this.refresh(),
+      () => this.#policy.connections,
     ));
   }
 
@@ -315,13 +317,22 @@ export class Cluster {
     this.#levels.refresh();
     const levels = this.#levels.all;
     const endpoints = [...levels.flatMap(({ members }) => members), ...this.#draining];
-    const { balancers, failover, failoverActions: _a, requestHash: _h, breaker, ...policy } = this.#policy;
+    const {
+      balancers,
+      failover,
+      failoverActions: _a,
+      requestHash: _h,
+      breaker,
+      connections,
+      ...policy
+    } = this.#policy;
     return {
       name: this.name,
       policy: {
         ...policy,
         balancer: balancers.kind,
         ...(failover && { failover }),
+        ...(connections === noConnectionTimeouts ? {} : { connections }),
         pendingRequestsMax: finite(breaker.all[pending].max),
         requestsMax: finite(breaker.all[requests].max),
       },

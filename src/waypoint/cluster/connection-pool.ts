@@ -19,6 +19,11 @@ import { PoolLimits } from './breaker/pool-limits.js';
 import { setCausedAction } from './caused-action.js';
 import type { HealthContext } from './cluster-health.js';
 import type { ClientPool, ClientPoolOptions, PoolLimit } from './client-pool.js';
+import {
+  noConnectionTimeouts,
+  withinConnectTimeout,
+  type ConnectionTimeouts,
+} from './connection-timeouts.js';
 import type { Endpoint } from './endpoint.js';
 import { Http1Pool } from './http1-pool.js';
 import { Http2Pool } from './http2-pool.js';
@@ -26,8 +31,11 @@ import type { HttpVersion } from './http-version.js';
 import type { Outcome } from './outcome.js';
 import type { Acquired, Pending } from './pending-queue.js';
 
-/** Opens a connection to an endpoint on behalf of a client. Rejects within the connect timeout. */
-export type Dial = (endpoint: Endpoint, client: Client) => Promise<Duplex>;
+/**
+ * Opens a connection to an endpoint on behalf of a client. Rejects within the connect timeout, or within `connectMs` if that is longer: the
+ * caller waits no longer than that.
+ */
+export type Dial = (endpoint: Endpoint, client: Client, connectMs?: number) => Promise<Duplex>;
 
 /** What the connection pools of a worker share. */
 export interface PoolContext {
@@ -73,6 +81,7 @@ export class ConnectionPool {
     ) => TrafficAction | undefined,
     /** Compares the endpoints with the mesh state. */
     private readonly refresh: () => void,
+    private readonly timeouts: () => ConnectionTimeouts = () => noConnectionTimeouts,
   ) {
     this.#gate = new ConnectionGate(breaker, (client) => this.#closeIdle(client));
     this.configure();
@@ -107,7 +116,9 @@ export class ConnectionPool {
     this.#checkUse(endpoint);
     const beganMs = performance.now();
     try {
-      const stream = await this.context.dial(endpoint, client);
+      const { connectMs } = this.timeouts();
+      const dialed = this.context.dial(endpoint, client, connectMs);
+      const stream = await withinConnectTimeout(endpoint, dialed, connectMs);
       this.report(endpoint, 'connected', performance.now() - beganMs);
       // Without a certificate nothing says whose connection it is.
       if (!endpoint.via && endpoint.workload.tunnel === 'none') this.#checkUse(endpoint, stream);
@@ -188,6 +199,7 @@ export class ConnectionPool {
         onDryRun: (action) => this.#acted(action, endpoint),
       }),
       dial: () => this.dial(endpoint, client),
+      idleMsMax: () => this.timeouts().idleMs ?? this.context.limits.idleUpstreamMsMax,
       forget: () => this.#forget(endpoint, client, version),
       onOverflow,
     };

@@ -3,6 +3,11 @@ import type { ServicePolicy, SettingName } from '../../model/service-policy.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import { balancersOf, type Balancers } from './balancer/new-balancer.js';
 import { breakerLimitsOf, noLimits, type BreakerLimits } from './breaker/limits.js';
+import {
+  connectionTimeoutsOf,
+  noConnectionTimeouts,
+  type ConnectionTimeouts,
+} from './connection-timeouts.js';
 import type { FailoverConfig } from './priority-load.js';
 import { requestHashOf, type RequestHash } from './request-hash.js';
 import type { RetryBudgetConfig } from './retry-budget.js';
@@ -16,6 +21,7 @@ export interface ClusterPolicy {
   readonly failoverActions: Readonly<Record<'panic' | 'failover', TrafficAction>>;
   /** Undefined: the balancer does not look at requests. */
   readonly requestHash: RequestHash | undefined;
+  readonly connections: ConnectionTimeouts;
   /** Undefined: retries have no limit but that of their rule. */
   readonly retryBudget: RetryBudgetConfig | undefined;
 }
@@ -37,6 +43,7 @@ export const defaultPolicy: ClusterPolicy = {
   breaker: noLimits,
   failoverActions: actionsOf('locality'),
   requestHash: undefined,
+  connections: noConnectionTimeouts,
   retryBudget: undefined,
 };
 
@@ -53,6 +60,7 @@ export function clusterPolicyOf(settings: ServicePolicy | undefined): ClusterPol
     breaker: settings ? breakerLimitsOf(settings) : noLimits,
     failoverActions: locality ? actionsOf(originOf(settings, 'locality')) : defaultPolicy.failoverActions,
     requestHash: requestHashOf(loadBalancing),
+    connections: connectionTimeoutsOf(settings?.timeouts),
     retryBudget: hasBudget
       ? {
           percent: retryBudgetPercent ?? budgetDefault.percent,

@@ -25,7 +25,11 @@ export function watchIdleRelay(connection: ClientConnection, relay: Relay): () =
     if (quietMs < idleMs) return;
     const policy = origins.find(({ setting }) => setting === 'timeouts')?.object;
     if (policy !== undefined)
-      context.onAction({ feature: 'timeout', mode: 'did', policy }, service.namespace);
+      context.onAction(
+        { feature: 'timeout', mode: timeouts.dryRun ? 'would' : 'did', policy },
+        service.namespace,
+      );
+    if (timeouts.dryRun) return clearInterval(timer);
     relay.cut('idle timeout of the connection');
   }, lookMs);
   timer.unref();
