@@ -9,7 +9,7 @@ import {
   type RouteObject,
   isRoute,
 } from '../objects/objects.js';
-import { closedBackendTrafficPolicy } from './closed-backend-policy.js';
+import { closedBackendTlsPolicy, closedBackendTrafficPolicy } from './closed-backend-policy.js';
 import { isRecord, withClosedRules, type RuleErrors } from './closed-rules.js';
 import { closedTrafficPolicy } from './closed-traffic-policy.js';
 import type { Labels } from '../../src/model/labels.js';
@@ -120,6 +120,7 @@ export function closedForm(
 ): MeshObject | undefined {
   if (object.kind === 'AccessPolicy') return closedPolicy(object, why);
   if (object.kind === 'MeshSettings') return closedSettings(object, why, wrong);
+  if (object.kind === 'BackendTLSPolicy') return closedBackendTlsPolicy(object, why);
   if (object.kind === 'XBackendTrafficPolicy') return closedBackendTrafficPolicy(object, why);
   if (object.kind === 'TrafficPolicy') return closedTrafficPolicy(object, why, wrong);
   if (!isRoute(object)) return undefined;

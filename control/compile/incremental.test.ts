@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
+import { createRoot } from '../../src/tls/issue.js';
 import { Resources } from '../serve/resources.js';
 import { compile, Compiler } from './compile.js';
 import type { CompiledResource } from './resource.js';
@@ -16,6 +17,7 @@ import {
   type TargetRef,
 } from '../objects/objects.js';
 
+const root = createRoot(parseTrustDomain('x.test'), 86_400).certPem;
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 
 /** The resources that nodes n1 and n2 would be sent, by type and name, with versions. */
@@ -87,6 +89,9 @@ function randomObject(): MeshObject {
       'AccessPolicy',
       'TrafficPolicy',
       'TrafficPolicy',
+      'XBackendTrafficPolicy',
+      'BackendTLSPolicy',
+      'ConfigMap',
       'MeshSettings',
       'Node',
       'GatewayClass',
@@ -227,6 +232,23 @@ function randomObject(): MeshObject {
           ]),
         },
       };
+    case 'XBackendTrafficPolicy':
+      return {
+        kind: 'XBackendTrafficPolicy',
+        metadata: { name, namespace, creationTimestamp },
+        spec: { targetRefs: [target()], retryConstraint: { budget: { percent: pick([1, 2]) } } },
+      };
+    case 'BackendTLSPolicy': {
+      const caCertificateRefs = [{ group: '', kind: 'ConfigMap', name: pick(['o1', 'o2']) }];
+      const certificates = pick([{ caCertificateRefs }, { wellKnownCACertificates: 'System' }]);
+      return {
+        kind: 'BackendTLSPolicy',
+        metadata: { name, namespace, creationTimestamp },
+        spec: { targetRefs: [target()], validation: { hostname: 'x.test', ...certificates } },
+      };
+    }
+    case 'ConfigMap':
+      return { kind: 'ConfigMap', metadata: { name, namespace }, data: { 'ca.crt': pick([root, '']) } };
     case 'MeshSettings':
       return {
         kind: 'MeshSettings',

@@ -10,6 +10,7 @@ import {
 } from '../../src/model/service-policy.js';
 import type { MeshObject, ServiceObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
+import { compileBackendTls } from './backend-tls-policy.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 import { policiesAt, policiesInForce } from './traffic-policy-targets.js';
 import { breakerSettings, type CompiledTrafficPolicy, type TrafficSettings } from './traffic-policy.js';
@@ -80,7 +81,7 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
 export function servicePolicies(
   service: ServiceObject,
   waypoint: WaypointName,
-  registry: Pick<Registry, 'meshSettings' | 'gateway' | 'namespace' | 'policiesTargeting'>,
+  registry: Pick<Registry, 'meshSettings' | 'gateway' | 'namespace' | 'policiesTargeting' | 'configMap'>,
 ): ServicePolicy[] {
   const own = readOf(service);
   const namespace = namespaceOf(service);
@@ -89,20 +90,23 @@ export function servicePolicies(
   const gateway = registry.gateway(waypoint);
   const ofGateway = gateway ? registry.policiesTargeting('Gateway', waypoint.namespace, waypoint.name) : [];
   const targeting = registry.policiesTargeting('Service', namespace, service.metadata.name);
+  const ofService = policiesInForce(policiesAt(targeting, service, undefined)).inForce;
   const layers = [
     ...annotated(registry.meshSettings),
     ...annotated(gateway),
     ...layersOf(policiesInForce(ofGateway).inForce),
     ...annotated(registry.namespace(namespace)),
     layerOf(service, own.settings),
-    ...layersOf(policiesInForce(policiesAt(targeting, service, undefined)).inForce),
+    ...layersOf(ofService),
   ];
   return tcpPorts(service).flatMap(({ name, port }): ServicePolicy[] => {
     const ofPort = { ...own.ports.get(String(port)), ...(name === undefined ? {} : own.ports.get(name)) };
+    const ofThisPort = policiesInForce(policiesAt(targeting, service, port)).inForce;
     const all: Layer[] = [
       ...layers,
+      ...tlsLayer([...ofThisPort, ...ofService], registry),
       { origin: `${nameOf(service)} port ${port}`, settings: ofPort },
-      ...layersOf(policiesInForce(policiesAt(targeting, service, port)).inForce),
+      ...layersOf(ofThisPort),
     ];
     const { filters, origins, ...settings } = portSettings(all.filter(({ client }) => !client));
     const clients = clientPolicies(all);
@@ -118,6 +122,21 @@ export function servicePolicies(
       },
     ];
   });
+}
+
+/** The layer of the first policy about TLS. If it cannot be applied, the port is closed: it must not be plain. */
+function tlsLayer(
+  policies: readonly CompiledTrafficPolicy[],
+  registry: Pick<Registry, 'configMap'>,
+): readonly Layer[] {
+  const found = policies.find(({ tls }) => tls !== undefined);
+  if (!found?.tls) return [];
+  const compiled = compileBackendTls(found.tls, (namespace, name) => registry.configMap(namespace, name));
+  const settings =
+    'tls' in compiled
+      ? { endpointTls: compiled.tls }
+      : { closed: `${found.origin}: ${compiled.problem.message}` };
+  return [{ origin: found.origin, settings }];
 }
 
 function portSettings(layers: readonly Layer[]) {

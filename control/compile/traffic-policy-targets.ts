@@ -4,6 +4,7 @@
  */
 import { namespaceOf } from '../../src/model/labels.js';
 import type {
+  BackendTlsPolicyObject,
   BackendTrafficPolicyObject,
   ServiceObject,
   TargetRef,
@@ -18,7 +19,7 @@ import { compileTrafficPolicy, type CompiledTrafficPolicy } from './traffic-poli
 const clientsMax = 128;
 
 /** The kinds of policies that set traffic settings. */
-export type PolicyObject = TrafficPolicyObject | BackendTrafficPolicyObject;
+export type PolicyObject = TrafficPolicyObject | BackendTrafficPolicyObject | BackendTlsPolicyObject;
 
 /** Why a policy is not in force at a target. */
 export interface TargetProblem {
@@ -31,8 +32,18 @@ export interface TargetPolicies {
   readonly problems: ReadonlyMap<PolicyObject, TargetProblem>;
 }
 
-export const compilePolicyObject = (object: PolicyObject): CompiledTrafficPolicy =>
-  object.kind === 'TrafficPolicy' ? compileTrafficPolicy(object) : compileBackendTrafficPolicy(object);
+function compilePolicyObject(object: PolicyObject): CompiledTrafficPolicy {
+  switch (object.kind) {
+    case 'TrafficPolicy':
+      return compileTrafficPolicy(object);
+    case 'XBackendTrafficPolicy':
+      return compileBackendTrafficPolicy(object);
+    case 'BackendTLSPolicy': {
+      const origin = `BackendTLSPolicy ${namespaceOf(object)}/${object.metadata.name}`;
+      return { origin, sections: [], from: [], unread: ['endpointTls'], tls: object };
+    }
+  }
+}
 
 const createdMs = ({ metadata }: PolicyObject): number => Date.parse(metadata.creationTimestamp ?? '') || 0;
 const byAge = (a: PolicyObject, b: PolicyObject): number =>
@@ -128,7 +139,7 @@ export function targetProblem(
   lookup: TargetLookup,
 ): TargetProblem | undefined {
   const namespace = namespaceOf(object);
-  if (object.kind === 'XBackendTrafficPolicy' && !(isCoreGroup(ref.group) && ref.kind === 'Service'))
+  if (object.kind !== 'TrafficPolicy' && !(isCoreGroup(ref.group) && ref.kind === 'Service'))
     return { reason: 'Invalid', message: `${ref.kind} ${ref.name}: only Services are supported` };
   const notFound = (message: string): TargetProblem => ({ reason: 'TargetNotFound', message });
   if (ref.kind === 'Gateway') {

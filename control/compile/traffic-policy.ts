@@ -6,7 +6,12 @@ import { namespaceOf } from '../../src/model/labels.js';
 import type { ClientMatch } from '../../src/discovery/gen/weft.js';
 import type { RouteFilter } from '../../src/model/route.js';
 import type { ServiceSettings } from '../../src/model/service-policy.js';
-import type { ClientRef, TrafficPolicyObject, TrafficSections } from '../objects/objects.js';
+import type {
+  BackendTlsPolicyObject,
+  ClientRef,
+  TrafficPolicyObject,
+  TrafficSections,
+} from '../objects/objects.js';
 import {
   circuitBreaker,
   healthCheck,
@@ -49,6 +54,8 @@ export interface CompiledTrafficPolicy {
   readonly from: readonly ClientMatch[];
   /** Settings of sections that cannot be read. */
   readonly unread: readonly string[];
+  /** The policy itself, if it is about TLS (compile/backend-tls-policy.ts). */
+  readonly tls?: BackendTlsPolicyObject;
   readonly closed?: string;
 }
 

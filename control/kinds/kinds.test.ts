@@ -106,6 +106,8 @@ const members: Readonly<Record<KindName, readonly OptionalMember[]>> = {
   TLSRoute: ['dependents', 'compile', 'status'],
   TCPRoute: ['dependents', 'compile', 'status'],
   XBackendTrafficPolicy: ['dependents', 'compile', 'status'],
+  BackendTLSPolicy: ['dependents', 'status'],
+  ConfigMap: ['dependents'],
 };
 
 test('each kind has the members that are stated here, and no others', () => {
@@ -139,6 +141,8 @@ test('the table names a status function for every kind whose status the control 
     TLSRoute: routeStatus,
     TCPRoute: routeStatus,
     XBackendTrafficPolicy: backendPolicyStatus,
+    BackendTLSPolicy: backendPolicyStatus,
+    ConfigMap: undefined,
   };
   for (const kind of kindNames) {
     const { status }: { readonly status?: unknown } = kinds[kind];
@@ -163,6 +167,7 @@ test('the address of each kind in the API server', () => {
       '/v1/pods',
       '/v1/services',
       'discovery.k8s.io/v1/endpointslices',
+      '/v1/configmaps',
       'weft.dev/v1alpha1/accesspolicies',
       'weft.dev/v1alpha1/trafficpolicies',
       'weft.dev/v1alpha1/meshsettings cluster-wide',
@@ -175,6 +180,7 @@ test('the address of each kind in the API server', () => {
       `${gateway}/v1,v1alpha3,v1alpha2/tlsroutes optional`,
       `${gateway}/v1,v1alpha2/tcproutes optional`,
       'gateway.networking.x-k8s.io/v1alpha1/xbackendtrafficpolicies optional',
+      `${gateway}/v1/backendtlspolicies optional`,
     ],
   );
 });

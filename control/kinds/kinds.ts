@@ -1,6 +1,8 @@
 /** The table of kinds: one line per kind, in the order in which the kinds are listed from the API server. */
 import type { MeshObject } from '../objects/objects.js';
 import { accessPolicyKind } from './access-policy.js';
+import { backendTlsPolicyKind } from './backend-tls-policy.js';
+import { configMapKind } from './config-map.js';
 import { backendTrafficPolicyKind } from './backend-traffic-policy.js';
 import { endpointSliceKind } from './endpoint-slice.js';
 import { externalServiceKind } from './external-service.js';
@@ -27,6 +29,7 @@ const table: { readonly [K in KindName]: Kind<Extract<MeshObject, { kind: K }>> 
   Pod: podKind,
   Service: serviceKind,
   EndpointSlice: endpointSliceKind,
+  ConfigMap: configMapKind,
   AccessPolicy: accessPolicyKind,
   TrafficPolicy: trafficPolicyKind,
   MeshSettings: meshSettingsKind,
@@ -39,6 +42,7 @@ const table: { readonly [K in KindName]: Kind<Extract<MeshObject, { kind: K }>> 
   TLSRoute: tlsRouteKind,
   TCPRoute: tcpRouteKind,
   XBackendTrafficPolicy: backendTrafficPolicyKind,
+  BackendTLSPolicy: backendTlsPolicyKind,
 };
 
 /** Entries by kind. An entry accepts only objects of its own kind, which `kinds[object.kind]` ensures. */

@@ -4,7 +4,7 @@ import type { Recompile } from './kind.js';
 
 /** Recompiles the Services that a policy targets, before and after the change, and those behind a Gateway that it targets. */
 export function recompileTargets(
-  { before, now, namespace }: ObjectChange<PolicyObject>,
+  { before, now, namespace }: Pick<ObjectChange<PolicyObject>, 'before' | 'now' | 'namespace'>,
   registry: Registry,
   recompile: Recompile,
 ): void {

@@ -24,3 +24,32 @@ export type BackendTrafficPolicyObject = PolicyOf<
     readonly sessionPersistence?: SessionPersistenceObject;
   }
 >;
+/** TLS of the connections to a Service's endpoints. */
+export type BackendTlsPolicyObject = PolicyOf<
+  'BackendTLSPolicy',
+  {
+    readonly validation: {
+      readonly hostname: string;
+      readonly caCertificateRefs?: readonly {
+        readonly group: string;
+        readonly kind: string;
+        readonly name: string;
+      }[];
+      readonly wellKnownCACertificates?: string;
+      readonly subjectAltNames?: readonly {
+        readonly type: 'Hostname' | 'URI';
+        readonly hostname?: string;
+        readonly uri?: string;
+      }[];
+    };
+    readonly options?: Readonly<Record<string, string>>;
+  }
+>;
+/** A ConfigMap with certificates. Others are not kept. */
+export interface ConfigMapObject {
+  readonly kind: 'ConfigMap';
+  readonly metadata: Meta;
+  readonly data: Readonly<Record<string, string>>;
+}
+/** The key of a ConfigMap with certificates. */
+export const certificatesKey = 'ca.crt';

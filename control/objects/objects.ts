@@ -1,7 +1,11 @@
 /** Kubernetes objects, with the fields that Weft reads. They have been validated against their schemas. */
 import type { EndpointSliceObject, NamespaceObject, NodeObject, PodObject, ServiceObject } from './core.js';
 import type { GatewayClassObject, GatewayObject } from './gateway-api.js';
-import type { BackendTrafficPolicyObject } from './backend-policies.js';
+import type {
+  BackendTlsPolicyObject,
+  BackendTrafficPolicyObject,
+  ConfigMapObject,
+} from './backend-policies.js';
 import type { RouteObject } from './routes.js';
 import type { TrafficPolicyObject } from './traffic-policy.js';
 import type {
@@ -32,6 +36,8 @@ export type MeshObject =
   | AccessPolicyObject
   | TrafficPolicyObject
   | BackendTrafficPolicyObject
+  | BackendTlsPolicyObject
+  | ConfigMapObject
   | MeshSettingsObject
   | ExternalServiceObject
   | WorkloadObject

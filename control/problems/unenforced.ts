@@ -67,10 +67,11 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
     for (const { type, status, message } of trafficPolicyProblems(policy, compiler))
       if (status === 'False')
         yield { what: `${nameOf(policy)}: ${message}`, isAccepted: type === enforcedType };
-  for (const policy of compiler.ofKind('XBackendTrafficPolicy'))
-    for (const { type, status, message } of backendProblems(policy, compiler))
-      if (status === 'False')
-        yield { what: `${nameOf(policy)}: ${message}`, isAccepted: type === enforcedType };
+  for (const kind of ['XBackendTrafficPolicy', 'BackendTLSPolicy'] as const)
+    for (const policy of compiler.ofKind(kind))
+      for (const { type, status, message } of backendProblems(policy, compiler))
+        if (status === 'False' && type !== 'ResolvedRefs')
+          yield { what: `${nameOf(policy)}: ${message}`, isAccepted: type === enforcedType };
   for (const kind of routeKinds)
     for (const route of compiler.ofKind(kind))
       for (const [message, type] of routeProblems(route, compiler))

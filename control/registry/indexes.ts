@@ -91,16 +91,23 @@ export class TargetIndex<T extends PolicyObject> {
       if (of?.size === 0) this.#all.delete(slot);
     }
   }
+  /** Policies that name a ConfigMap of their namespace. */
+  naming(namespace: string, configMap: string): readonly T[] {
+    return this.of('ConfigMap', namespace, configMap);
+  }
   of(kind: string, namespace: string, name: string): readonly T[] {
     return [...(this.#all.get(`${kind} ${namespace}/${name}`)?.values() ?? [])];
   }
 }
-/** Services, and Gateways of a TrafficPolicy. */
-const targetSlots = (policy: PolicyObject): ReadonlySet<string> =>
-  new Set(
-    policy.spec.targetRefs
-      .filter(({ group, kind }) =>
-        kind === 'Service' ? isCoreGroup(group) : kind === 'Gateway' && policy.kind === 'TrafficPolicy',
-      )
-      .map(({ kind, name }) => `${kind} ${namespaceOf(policy)}/${name}`),
+/** Services, Gateways of a TrafficPolicy, and ConfigMaps of a BackendTLSPolicy. */
+function targetSlots(policy: PolicyObject): ReadonlySet<string> {
+  const targets = policy.spec.targetRefs.filter(({ group, kind }) =>
+    kind === 'Service' ? isCoreGroup(group) : kind === 'Gateway' && policy.kind === 'TrafficPolicy',
   );
+  const configMaps =
+    policy.kind === 'BackendTLSPolicy' ? (policy.spec.validation.caCertificateRefs ?? []) : [];
+  return new Set([
+    ...targets.map(({ kind, name }) => `${kind} ${namespaceOf(policy)}/${name}`),
+    ...configMaps.map(({ name }) => `ConfigMap ${namespaceOf(policy)}/${name}`),
+  ]);
+}

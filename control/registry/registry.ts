@@ -16,6 +16,7 @@ import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import {
   isRoute,
   type AccessPolicyObject,
+  type ConfigMapObject,
   type EndpointSliceObject,
   type ExternalServiceObject,
   type GatewayClassObject,
@@ -45,6 +46,13 @@ export interface ObjectChange<T extends MeshObject = MeshObject> {
 /** Cluster-scoped objects are indexed under the namespace of a manifest without one. */
 const clusterWide = namespaceOf({ metadata: {} });
 
+/** Kinds of policies with targets. */
+const policyKinds: ReadonlySet<string> = new Set<PolicyObject['kind']>([
+  'TrafficPolicy',
+  'XBackendTrafficPolicy',
+  'BackendTLSPolicy',
+]);
+
 /** Sole owner of the objects and their indexes. */
 export class Registry {
   readonly #objects = new Map<ObjectKey, MeshObject>();
@@ -60,6 +68,7 @@ export class Registry {
     AccessPolicy: new NamespaceIndex<AccessPolicyObject>(),
     GatewayClass: new NamespaceIndex<GatewayClassObject>(),
     Gateway: new NamespaceIndex<GatewayObject>(),
+    ConfigMap: new NamespaceIndex<ConfigMapObject>(),
   } as const;
   readonly #routes = new RouteIndex();
   readonly #policies = new TargetIndex<PolicyObject>();
@@ -213,9 +222,17 @@ export class Registry {
     return this.#routes.attached(`${namespace}/${name}`, routeNamespace);
   }
 
-  /** TrafficPolicies and XBackendTrafficPolicies of a namespace that target an object of this namespace. */
+  /** Policies of a namespace that target an object of this namespace. */
   policiesTargeting(kind: 'Service' | 'Gateway', namespace: string, name: string): readonly PolicyObject[] {
     return this.#policies.of(kind, namespace, name);
+  }
+
+  /** BackendTLSPolicies whose certificates are in a ConfigMap of their namespace. */
+  policiesNaming(namespace: string, configMap: string): readonly PolicyObject[] {
+    return this.#policies.naming(namespace, configMap);
+  }
+  configMap(namespace: string, name: string): ConfigMapObject | undefined {
+    return this.indexes.ConfigMap.get(namespace, name);
   }
 
   #add(key: ObjectKey, object: MeshObject): void {
@@ -227,8 +244,7 @@ export class Registry {
     this.#indexOf(object)?.delete(object);
   }
   #indexOf(object: MeshObject): Index | undefined {
-    if (object.kind === 'TrafficPolicy' || object.kind === 'XBackendTrafficPolicy')
-      return this.#policies as Index;
+    if (policyKinds.has(object.kind)) return this.#policies as Index;
     return isRoute(object)
       ? (this.#routes as Index)
       : (this.indexes as Partial<Record<MeshObject['kind'], Index>>)[object.kind];

@@ -1,7 +1,7 @@
 /** Parses one manifest file into objects and errors. Each object is accepted or refused by itself, as with kubectl. Pure. */
 import type { ErrorObject } from 'ajv';
 import { readManifests, type Manifest, type Path } from '../../src/kubernetes/manifests.js';
-import type { MeshObject } from '../objects/objects.js';
+import { certificatesKey, type MeshObject } from '../objects/objects.js';
 import { slicesOf, type EndpointsManifest } from './endpoints.js';
 import { kinds, pickFields } from '../kinds/kinds.js';
 import { recognize, type FileKind } from './recognize.js';
@@ -125,6 +125,16 @@ class Parser implements Parsed {
       this.unused.push({ kind: found.kind, apiVersion: found.apiVersion, line: lineOf([]) });
       return;
     }
+    // Only ConfigMaps with certificates concern the mesh.
+    if (found.as === 'read' && found.kind === 'ConfigMap' && !hasCertificates(value)) {
+      const { apiVersion } = value as { apiVersion?: unknown };
+      this.unused.push({
+        kind: found.kind,
+        apiVersion: typeof apiVersion === 'string' ? apiVersion : '',
+        line: lineOf([]),
+      });
+      return;
+    }
     if (found.as === 'read') {
       this.#read(found.kind, asServed(found.kind, value as Readonly<Record<string, unknown>>), manifest);
       return;
@@ -208,6 +218,11 @@ function objectsOf(kind: FileKind, value: Readonly<Record<string, unknown>>): Me
   if (!slices) return [value as unknown as MeshObject];
   return slices.flatMap((slice) => pickFields('EndpointSlice', slice) ?? []);
 }
+
+const hasCertificates = (value: unknown): boolean => {
+  const data = isRecord(value) ? value['data'] : undefined;
+  return isRecord(data) && certificatesKey in data;
+};
 
 const isNamed = (value: object): boolean => {
   const { metadata } = value as { metadata?: { name?: unknown; namespace?: unknown } | null };

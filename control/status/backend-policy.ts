@@ -5,51 +5,79 @@ import {
   acceptedType,
   enforcedType,
   type AncestorStatus,
+  type BackendTlsPolicyObject,
   type BackendTrafficPolicyObject,
   type TargetRef,
 } from '../objects/objects.js';
+import { compileBackendTls } from '../compile/backend-tls-policy.js';
 import { isCoreGroup } from '../compile/route-parents.js';
 import { targetProblem } from '../compile/traffic-policy-targets.js';
 import { waypointController } from '../compile/waypoints.js';
-import { condition, withTransitionTimes, type ConditionReason, type ConditionUpdate } from './conditions.js';
+import {
+  condition,
+  trueUnless,
+  withTransitionTimes,
+  type ConditionReason,
+  type ConditionUpdate,
+} from './conditions.js';
 import type { StatusLookup, StatusUpdate } from './status.js';
 import { ancestorOf, type PolicyLookup } from './traffic-policy.js';
 import { unenforcedBecause } from './waypoint-binding.js';
 
-export type BackendPolicyObject = BackendTrafficPolicyObject;
+export type BackendPolicyObject = BackendTrafficPolicyObject | BackendTlsPolicyObject;
+type BackendLookup = PolicyLookup & Pick<StatusLookup['mesh'], 'configMap'>;
 
 /** Most entries that the API server accepts. */
 const ancestorsMax = 16;
 
-const closedMeans = 'until it is corrected, its Services have the smallest retry budget';
+const closedMeans: Readonly<Record<BackendPolicyObject['kind'], string>> = {
+  XBackendTrafficPolicy: 'until it is corrected, its Services have the smallest retry budget',
+  BackendTLSPolicy: 'until it is corrected, connections to its Services are refused',
+};
 
 /** The first part of the policy that has no effect. */
-const unsupported = ({ spec }: BackendPolicyObject): ConditionReason | undefined =>
-  spec.sessionPersistence
+const unsupported = (policy: BackendPolicyObject): ConditionReason | undefined =>
+  policy.kind === 'XBackendTrafficPolicy' && policy.spec.sessionPersistence
     ? {
         reason: 'UnsupportedValue',
         message: 'sessionPersistence has no effect here: set it in the rule of an HTTPRoute or GRPCRoute',
       }
     : undefined;
 
-/** The conditions at one target. Undefined if the target is another controller's: no Service, or a Service without a waypoint of Weft. */
+/** Why the TLS of a policy cannot be spoken, as the reason of Accepted, and of ResolvedRefs if it is a reference. */
+function tlsProblem(
+  policy: BackendPolicyObject,
+  lookup: BackendLookup,
+): { readonly accepted: ConditionReason; readonly resolved?: ConditionReason } | undefined {
+  if (policy.kind !== 'BackendTLSPolicy' || policy.invalid !== undefined) return undefined;
+  const compiled = compileBackendTls(policy, (namespace, name) => lookup.configMap(namespace, name));
+  if (!('problem' in compiled)) return undefined;
+  const { reason, message: why } = compiled.problem;
+  const message = `${why}; ${closedMeans.BackendTLSPolicy}`;
+  if (reason === 'Invalid') return { accepted: { reason, message } };
+  return { accepted: { reason: 'NoValidCACertificate', message }, resolved: { reason, message: why } };
+}
+
+/** The conditions at one target. Undefined if the target is no Service: it is another controller's. */
 export function backendConditions(
   policy: BackendPolicyObject,
   ref: TargetRef,
-  lookup: PolicyLookup,
+  lookup: BackendLookup,
 ): readonly ConditionUpdate[] | undefined {
   if (!isCoreGroup(ref.group) || ref.kind !== 'Service') return undefined;
   const service = lookup.service(namespaceOf(policy), ref.name);
+  const tls = tlsProblem(policy, lookup);
   const problem =
     targetProblem(policy, ref, lookup) ??
     (policy.invalid === undefined
-      ? undefined
-      : { reason: 'Invalid', message: `${policy.invalid}; ${closedMeans}` });
+      ? tls?.accepted
+      : { reason: 'Invalid', message: `${policy.invalid}; ${closedMeans[policy.kind]}` });
   const missing = service && (unenforcedBecause(service, lookup) ?? unsupported(policy));
   return [
-    problem
-      ? condition(acceptedType, 'False', problem.reason, problem.message)
-      : condition(acceptedType, 'True', 'Accepted', 'in force'),
+    trueUnless(acceptedType, problem, 'in force'),
+    ...(policy.kind === 'BackendTLSPolicy'
+      ? [trueUnless('ResolvedRefs', tls?.resolved, 'all references are resolved')]
+      : []),
     ...(missing && !problem ? [condition(enforcedType, 'False', missing.reason, missing.message)] : []),
   ];
 }

@@ -43,6 +43,7 @@ export function removalStatus(object: MeshObject, lookup: StatusLookup): StatusU
     case 'GatewayClass':
       return gatewayClassStatus(object, lookup);
     case 'XBackendTrafficPolicy':
+    case 'BackendTLSPolicy':
       return backendPolicyRemoval(object);
     default:
       return undefined;

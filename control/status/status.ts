@@ -1,6 +1,7 @@
 /** Types of the status functions. Each kind has its own file in this folder; `writer.ts` calls the functions. */
 import type {
   Condition,
+  ConfigMapObject,
   GatewayObject,
   MeshObject,
   Meta,
@@ -49,6 +50,8 @@ export interface StatusLookup {
     TargetLookup & {
       /** The current compiled form of a route. */
       readonly route: (route: RouteObject) => CompiledRoute;
+      /** A ConfigMap with certificates. */
+      readonly configMap: (namespace: string, name: string) => ConfigMapObject | undefined;
       /** The ownership conflict of an object. */
       readonly problemOf: (
         object: MeshObject,

@@ -7,7 +7,13 @@ import { kinds } from '../kinds/kinds.js';
 import type { StatusUpdate } from './status.js';
 
 /** Kinds whose status other controllers write. The condition of a Namespace is first-enrollment.ts's. */
-const writtenByOthers: ReadonlySet<MeshObject['kind']> = new Set(['Namespace', 'Node', 'EndpointSlice']);
+const writtenByOthers: ReadonlySet<MeshObject['kind']> = new Set([
+  'Namespace',
+  'Node',
+  'EndpointSlice',
+  // It has no status.
+  'ConfigMap',
+]);
 
 /** Encodes a name as one path segment: a name must not address another object. */
 const segment = encodeURIComponent;

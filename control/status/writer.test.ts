@@ -47,6 +47,13 @@ const objects: readonly MeshObject[] = [
     spec: { targetRefs: [service], retryConstraint: {} },
     status: { ancestors: [{ ancestorRef: service, controllerName: 'weft.dev/waypoint' }] },
   },
+  {
+    kind: 'BackendTLSPolicy',
+    metadata,
+    spec: { targetRefs: [service], validation: { hostname: 'a.test', wellKnownCACertificates: 'System' } },
+    status: { ancestors: [{ ancestorRef: service, controllerName: 'weft.dev/waypoint' }] },
+  },
+  { kind: 'ConfigMap', metadata, data: {} },
 ];
 const ownKinds = ['AccessPolicy', 'ExternalService', 'MeshSettings', 'TrafficPolicy', 'Workload'];
 const statusKinds = [
@@ -60,6 +67,7 @@ const statusKinds = [
     'TCPRoute',
     'TLSRoute',
     'XBackendTrafficPolicy',
+    'BackendTLSPolicy',
   ],
 ].sort();
 

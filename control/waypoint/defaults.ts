@@ -17,6 +17,8 @@ export interface WaypointDefaults {
    * names. Empty: no client may.
    */
   readonly metricsTokenSecret: string;
+  /** HOST:PORT of the rate limit service. Empty: there is none. */
+  readonly rateLimiter: string;
   /** Prefixes of labels and annotations that Gateways may set on their waypoints' objects, in addition to those that are always allowed. */
   readonly metadataPrefixes: readonly string[];
 }
@@ -34,6 +36,7 @@ const schema = {
     resources: { type: 'object', default: {} },
     extraArgs: { type: 'array', items: { type: 'string' }, default: [] },
     metricsTokenSecret: { type: 'string', default: '' },
+    rateLimiter: { type: 'string', default: '' },
     metadataPrefixes: {
       type: 'array',
       // Label prefixes are DNS names.

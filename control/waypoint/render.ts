@@ -279,6 +279,7 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
           `--trust-domain=${settings.trustDomain}`,
           `--workers=${settings.workers}`,
           `--drain-ms=${drainS * 1000}`,
+          ...(settings.rateLimiter === '' ? [] : [`--rate-limiter=${settings.rateLimiter}`]),
           ...(metricsToken ? [`--metrics-token=${metricsToken.mountPath}/token`] : []),
           ...settings.extraArgs,
           // If a flag is given twice, the last value applies: annotations override the chart.

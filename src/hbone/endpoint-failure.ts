@@ -19,6 +19,7 @@ const unreachable: ReadonlySet<string> = new Set([
   'WEFT_DIAL',
   'WEFT_DIAL_TIMEOUT',
   'WEFT_UPSTREAM_CONNECT',
+  'WEFT_UPSTREAM_TLS',
   'WEFT_TUNNEL_CONNECT',
   'WEFT_TUNNEL_IDENTITY',
   'WEFT_TUNNEL_TIMEOUT',

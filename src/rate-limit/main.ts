@@ -21,8 +21,16 @@ import { CertificateManager } from '../tls/certificate-manager.js';
 import type { Svid } from '../tls/svid.js';
 import { Counters } from './counters.js';
 import { RateLimiterMetrics } from './metrics.js';
-import { parseOptions, redisPasswordOf, redisUrlOf, type RateLimiterOptions } from './options.js';
-import { checkRedisUrl, redisAddress, RedisConnection } from './redis.js';
+import {
+  parseOptions,
+  redisPasswordOf,
+  redisRootsOf,
+  redisUrlOf,
+  redisUserOf,
+  type RateLimiterOptions,
+} from './options.js';
+import { RedisConnection } from './redis.js';
+import { checkRedisUrl, redisAddress } from './redis-url.js';
 import { RateLimitServer } from './server.js';
 
 const certificateTtlS = 86_400;
@@ -40,12 +48,11 @@ async function runRateLimiter(options: RateLimiterOptions): Promise<{ stop(): Pr
   const metrics = new RateLimiterMetrics();
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
 
-  const { redisCa } = options;
   const redis = new RedisConnection({
     url,
-    username: options.redisUser,
+    username: () => redisUserOf(options),
     password: () => redisPasswordOf(options),
-    ca: () => (redisCa === undefined ? undefined : readFileSync(redisCa, 'utf8')),
+    ca: () => redisRootsOf(options),
     replyMsMax: options.redisTimeoutMs,
     onState: (isUp, why) => {
       metrics.redisUp.set(isUp ? 1 : 0);

@@ -8,6 +8,7 @@ export interface RateLimiterOptions {
   readonly redisUrlFile?: string;
   readonly redis: string;
   readonly redisUser?: string;
+  readonly redisUserFile?: string;
   readonly redisPasswordFile?: string;
   readonly redisCa?: string;
   readonly redisTimeoutMs: number;
@@ -21,23 +22,26 @@ export interface RateLimiterOptions {
   readonly metricsToken?: string;
 }
 
-/** Names of environment variables, which Kubernetes fills from a Secret. */
-export const urlVariable = 'WEFT_REDIS_URL';
-export const passwordVariable = 'WEFT_REDIS_PASSWORD';
-
 /** Parses the command line. An invalid argument ends the process, as commander does it. */
 export function parseOptions(): RateLimiterOptions {
   const program = new Command('weft rate-limiter')
     .description('run the rate limit service, on Redis or Valkey')
     .option(
       '--redis <url>',
-      `redis://HOST:PORT, or rediss:// for TLS. Give a password by ${passwordVariable} or --redis-password-file`,
+      'redis://HOST:PORT, or rediss:// for TLS. Give a password by WEFT_REDIS_PASSWORD or --redis-password-file',
       'redis://127.0.0.1:6379',
     )
-    .option('--redis-url-file <file>', `file with the URL; it and ${urlVariable} go before --redis`)
+    .option('--redis-url-file <file>', 'file with the URL; it and WEFT_REDIS_URL go before --redis')
     .option('--redis-user <name>', 'user of an ACL')
-    .option('--redis-password-file <file>', 'file with the password, read at each connection')
-    .option('--redis-ca <file>', 'certificates that verify the server of a rediss:// URL (PEM)')
+    .option('--redis-user-file <file>', 'file with the user; one that does not exist is none')
+    .option(
+      '--redis-password-file <file>',
+      'file with the password, read at each connection; one that does not exist is none',
+    )
+    .option(
+      '--redis-ca <file>',
+      'certificates that verify the server of a rediss:// URL (PEM); a file that does not exist is none',
+    )
     .option('--redis-timeout-ms <ms>', 'time for a reply of Redis', Number, 250)
     .requiredOption('--control <addr:port>', 'address of the control plane')
     .requiredOption('--root <file>', 'root certificates of the control plane (PEM)')
@@ -56,11 +60,23 @@ export function parseOptions(): RateLimiterOptions {
 /** The URL of Redis. Errors: those of reading the file. */
 export function redisUrlOf({ redisUrlFile, redis }: RateLimiterOptions): string {
   if (redisUrlFile !== undefined) return readFileSync(redisUrlFile, 'utf8').trim();
-  return process.env[urlVariable] || redis;
+  return process.env['WEFT_REDIS_URL'] || redis;
 }
 
-/** The password of Redis; undefined: the URL's own, or none. Errors: those of reading the file. */
-export function redisPasswordOf({ redisPasswordFile }: RateLimiterOptions): string | undefined {
-  if (redisPasswordFile !== undefined) return readFileSync(redisPasswordFile, 'utf8').trim();
-  return process.env[passwordVariable] || undefined;
+/** User, password and roots of Redis, read at each connection. Undefined: the URL's own, or none. Errors: those of reading a file. */
+export const redisUserOf = ({ redisUser, redisUserFile }: RateLimiterOptions): string | undefined =>
+  redisUser ?? contentOf(redisUserFile);
+export const redisPasswordOf = ({ redisPasswordFile }: RateLimiterOptions): string | undefined =>
+  contentOf(redisPasswordFile) ?? (process.env['WEFT_REDIS_PASSWORD'] || undefined);
+export const redisRootsOf = ({ redisCa }: RateLimiterOptions): string | undefined => contentOf(redisCa);
+
+/** The keys of a Secret are files, and some keys are optional. */
+function contentOf(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  try {
+    return readFileSync(file, 'utf8').trim() || undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }

@@ -3,7 +3,7 @@
  * pause that grows. While there is none, calls fail at once.
  */
 import { createClient } from '@redis/client';
-import { errorText, WeftError } from '../base/errors.js';
+import { errorText } from '../base/errors.js';
 import { sleep } from '../base/wait.js';
 
 const connectMsMax = 2_000;
@@ -12,10 +12,10 @@ const backoffMs = { min: 50, max: 2_000 } as const;
 export interface RedisOptions {
   /** `redis://` or `rediss://` (TLS). A password in it is never logged. */
   readonly url: string;
-  /** Read at each connection, because passwords are replaced. It goes before that of the URL. */
+  /** Both are read at each connection, because passwords are replaced. They go before those of the URL. */
+  readonly username?: (() => string | undefined) | undefined;
   readonly password?: (() => string | undefined) | undefined;
-  readonly username?: string | undefined;
-  /** Certificates that verify the server of a `rediss://` URL (PEM); absent: those of Node.js. */
+  /** Certificates that verify the server of a `rediss://` URL (PEM); undefined: those of Node.js. They count for no other URL. */
   readonly ca?: (() => string | undefined) | undefined;
   /** Time for the reply to a call. */
   readonly replyMsMax: number;
@@ -26,14 +26,15 @@ export interface RedisOptions {
 type Client = ReturnType<typeof connectionOf>;
 
 const connectionOf = ({ url, username, password, ca }: RedisOptions) => {
+  const user = username?.();
   const given = password?.();
-  const roots = ca?.();
+  const roots = url.startsWith('rediss:') ? ca?.() : undefined;
   return createClient({
     url,
     RESP: 2,
     name: 'weft-rate-limiter',
     disableOfflineQueue: true,
-    ...(username === undefined ? {} : { username }),
+    ...(user === undefined ? {} : { username: user }),
     ...(given === undefined ? {} : { password: given }),
     socket: {
       connectTimeout: connectMsMax,
@@ -42,31 +43,6 @@ const connectionOf = ({ url, username, password, ca }: RedisOptions) => {
     },
   });
 };
-
-/** `redis://host:port`, without user and password. */
-export function redisAddress(url: string): string {
-  try {
-    const { protocol, host } = new URL(url);
-    return `${protocol}//${host}`;
-  } catch {
-    return 'an invalid URL';
-  }
-}
-
-/** Checks a URL. Error: WEFT_RATE_LIMIT_REDIS_URL. */
-export function checkRedisUrl(url: string): void {
-  let protocol = '';
-  try {
-    ({ protocol } = new URL(url));
-  } catch {
-    // The message must not repeat the URL: it may have a password.
-  }
-  if (protocol !== 'redis:' && protocol !== 'rediss:')
-    throw new WeftError(
-      'WEFT_RATE_LIMIT_REDIS_URL',
-      'the URL of Redis is not redis://HOST:PORT or rediss://HOST:PORT',
-    );
-}
 
 export class RedisConnection {
   #client: Client | undefined;
@@ -111,18 +87,19 @@ export class RedisConnection {
 
   async #open(): Promise<void> {
     while (!this.#stopped) {
-      const client = connectionOf(this.options);
-      // The first error of a connection comes with its rejection or its end.
-      client.on('error', (error: unknown) => this.#lose(client, errorText(error)));
+      let client: Client | undefined;
       try {
+        const made = (client = connectionOf(this.options));
+        // The first error of a connection comes with its rejection or its end.
+        made.on('error', (error: unknown) => this.#lose(made, errorText(error)));
         await connected(client);
         if (this.#stopped) return end(client);
         this.#client = client;
         this.#failures = 0;
-        client.once('end', () => this.#lose(client, 'the connection was closed'));
+        made.once('end', () => this.#lose(made, 'the connection was closed'));
         return this.options.onState(true, 'connected');
       } catch (error) {
-        end(client);
+        if (client) end(client);
         this.options.onState(false, errorText(error));
         const ms = Math.min(backoffMs.max, backoffMs.min * 2 ** this.#failures++);
         await sleep(ms * (0.5 + Math.random() / 2));

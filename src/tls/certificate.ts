@@ -7,6 +7,7 @@ import type { Svid } from './svid.js';
 
 const pemPattern = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
 const uriNamesMax = 16;
+const dnsNamesMax = 256;
 /** A type and a value that is a JSON string or has neither a quote nor a comma. An address has no quotes; a directory name may have spaces. */
 const namePattern = /([A-Za-z][A-Za-z ]*):(?:("(?:[^"\\]|\\.)*")|([^",]*))(?:, (?=.)|$)/sy;
 
@@ -20,9 +21,20 @@ export function splitPem(bundle: string): string[] {
  * characters a version of Node escapes.
  * Undefined if the text does not have that form. Pure.
  */
-export function uriNames(subjectAltName: string | undefined): string[] | undefined {
+export const uriNames = (subjectAltName: string | undefined): string[] | undefined =>
+  namesOf('URI', subjectAltName, uriNamesMax);
+
+/** The DNS names of a certificate, as `uriNames`. */
+export const dnsNames = (subjectAltName: string | undefined): string[] | undefined =>
+  namesOf('DNS', subjectAltName, dnsNamesMax);
+
+function namesOf(
+  wanted: 'URI' | 'DNS',
+  subjectAltName: string | undefined,
+  max: number,
+): string[] | undefined {
   const text = subjectAltName ?? '';
-  const uris: string[] = [];
+  const names: string[] = [];
   let at = 0;
   while (at < text.length) {
     // One name, followed by ", " or the end.
@@ -31,18 +43,18 @@ export function uriNames(subjectAltName: string | undefined): string[] | undefin
     if (!found) return undefined;
     const [all, type, quoted, plain = ''] = found;
     at += all.length;
-    if (type !== 'URI') continue;
-    if (quoted === undefined) uris.push(plain);
+    if (type !== wanted) continue;
+    if (quoted === undefined) names.push(plain);
     else {
       try {
-        uris.push(JSON.parse(quoted) as string);
+        names.push(JSON.parse(quoted) as string);
       } catch {
         return undefined;
       }
     }
-    if (uris.length > uriNamesMax) return undefined;
+    if (names.length > max) return undefined;
   }
-  return uris;
+  return names;
 }
 
 /** The SPIFFE ID of a peer's certificate. Only the names are checked; TLS verifies the chain and the dates. */

@@ -190,6 +190,7 @@ for (const [heading, folder] of [
   ['## Flags of the agent', 'daemonset/'],
   ['## Flags of the control plane', 'control/'],
   ['## Flags of a waypoint', 'src/waypoint/'],
+  ['## Flags of the rate limit service', 'src/rate-limit/'],
 ] as const) {
   test(`docs/configuration.md lists every flag below "${heading}", and no other`, () => {
     const flags = new Set<string>();

@@ -54,7 +54,7 @@ function rightsOf(kind: string, name: string): Record<string, string> {
 
 const gateway = 'gateway.networking.k8s.io';
 const experimental = 'gateway.networking.x-k8s.io';
-const gatewayKinds = ['gateways', 'httproutes', 'grpcroutes', 'tlsroutes', 'tcproutes'];
+const gatewayKinds = ['backendtlspolicies', 'gateways', 'httproutes', 'grpcroutes', 'tlsroutes', 'tcproutes'];
 const weftKinds = ['accesspolicies', 'externalservices', 'meshsettings', 'trafficpolicies', 'workloads'];
 const of = (keys: readonly string[], verbs: string): Record<string, string> =>
   Object.fromEntries(keys.map((key) => [key, verbs]));
@@ -86,8 +86,8 @@ test("the control plane's cluster-wide rights are those with a purpose in this l
     // Retry budgets of the experimental channel.
     [`${experimental}/xbackendtrafficpolicies`]: 'list watch',
     [`${experimental}/xbackendtrafficpolicies/status`]: 'patch',
-    // The ConfigMap of the root certificates, and parameters of Gateways.
-    'core/configmaps': 'create get',
+    // The ConfigMap of the root certificates, parameters of Gateways, and certificates for BackendTLSPolicies.
+    'core/configmaps': 'create get list watch',
     'core/configmaps/weft-ca-root-cert': 'delete patch',
     // The GatewayClass of waypoints, and objects created for waypoints.
     [`${gateway}/gatewayclasses`]: 'create list watch',

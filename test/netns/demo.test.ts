@@ -29,6 +29,13 @@ const names = [
   'waypoint-authorization',
   'waypoint-no-bypass',
   'waypoint-fail-closed',
+  'waypoint-circuit-breaker',
+  'waypoint-outlier-ejection',
+  'waypoint-retry-budget',
+  'waypoint-load-balancing',
+  'waypoint-rate-limit',
+  'waypoint-global-rate-limit',
+  'waypoint-fault-injection',
   'waypoint-rolling-update',
   'unenrol',
 ];

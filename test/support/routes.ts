@@ -187,4 +187,9 @@ spec:
       await until('it is gone', 30_000, async () => (await ask('/plain-again')).status === 200);
     }
   }
+
+  /** Changes the file that `withRoute` wrote. */
+  rewrite(yaml: string): void {
+    this.#mesh.write(`route-${this.#routes}.yaml`, yaml);
+  }
 }

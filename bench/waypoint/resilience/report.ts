@@ -16,6 +16,7 @@ import {
 } from '../report.js';
 import { cost, costConnections, keyed } from './cost.js';
 import { flood, floodPerSecond, quietPerSecond } from './flood.js';
+import { global, globalKeys, overload, sharedLimit } from './global.js';
 import { ejected, reaction } from './reaction.js';
 import { intervalMs, keysMax } from './scene.js';
 
@@ -29,6 +30,8 @@ const cpu = `cpu${costConnections}`;
 const costRatioMax = 1.05;
 const keysRatioMax = 1.2;
 const floodRatioMax = 2;
+const decisionsMin = 50_000;
+const passedShareMax = 1.02;
 
 /** Ratios of one proxy's variants: title, path, metric, variant above and below. */
 const compared: readonly (readonly [string, string, string, string, string])[] = [
@@ -55,6 +58,13 @@ const measured: readonly (readonly [string, string, string, string, string])[] =
   ['p99 of 999 clients, one more floods', 'us', flood.name, 'p99', '-fair'],
   ['the same / quiet', 'x', flood.name, 'ratio', '-fair'],
   ['share of the flood that is refused', '', flood.name, 'refusedShare', '-fair'],
+  ['global limit, one key: decisions per CPU second', '1/s', global.name, 'decisions', ''],
+  ['calls of the service', '1/s', global.name, 'calls', ''],
+  [`global limit, ${globalKeys} keys: decisions per CPU second`, '1/s', global.name, 'decisionsMany', ''],
+  ['calls of the service', '1/s', global.name, 'callsMany', ''],
+  [`two replicas, ${sharedLimit} a second: requests`, '1/s', global.name, 'asked', ''],
+  ['passed / limit', 'x', global.name, 'passedShare', ''],
+  ['calls of Redis / calls of the service', 'x', global.name, 'roundTrips', ''],
 ];
 
 const keyOf = (path: string, metric: string, variant: string): string => `${path}.${metric}.${variant}`;
@@ -116,6 +126,18 @@ export function resilienceReportOf(
         p99Noise?.max ?? 1,
         spread[keyOf(ejected.name, 'p99', 'weft-ejected')],
         `within noise (${figure(p99Noise?.max)})`,
+      ),
+      {
+        what: 'global limit, one key: decisions per CPU second, Weft',
+        wanted: `at least ${decisionsMin}`,
+        found: of(global.name, 'decisions', 'weft'),
+        state: stateOf(of(global.name, 'decisions', 'weft'), (value) => value >= decisionsMin),
+      },
+      goal('calls of Redis for each batch of requests, Weft', 1, of(global.name, 'roundTrips', 'weft')),
+      goal(
+        `passed at ${overload} times a global limit over two replicas / limit, Weft`,
+        passedShareMax,
+        of(global.name, 'passedShare', 'weft'),
       ),
       medianGoal(
         'p99 of 999 clients while another floods / quiet, Weft',

@@ -11,6 +11,7 @@ import type { WaypointOptions } from '../suite.js';
 import { needTools } from '../tools.js';
 import { measureCost, measureKeys } from './cost.js';
 import { measureFlood } from './flood.js';
+import { measureGlobal } from './global.js';
 import type { ResilienceBench } from './proxies.js';
 import { measureEjected, measureReaction } from './reaction.js';
 import { resilienceReportOf, type ResilienceReport } from './report.js';
@@ -19,7 +20,7 @@ import { resilienceReportOf, type ResilienceReport } from './report.js';
 export async function runResilience(options: WaypointOptions): Promise<ResilienceReport> {
   if (availableParallelism() < 2)
     throw new WeftError('WEFT_START', 'one CPU is not enough: the proxy needs one for itself');
-  needTools(['wrk'], options.onProgress);
+  needTools(['wrk', 'redis-server'], options.onProgress);
   const envoy = findEnvoy(options.envoy, options.onProgress);
   const dir = mkdtempSync(join(tmpdir(), 'weft-bench-'));
   const servers = new Servers();
@@ -46,8 +47,8 @@ export async function runResilience(options: WaypointOptions): Promise<Resilienc
       onProgress,
     };
     const samples: Sample[] = [];
-    for (const measure of [measureCost, measureKeys, measureReaction, measureEjected, measureFlood])
-      samples.push(...(await measure(bench)));
+    const parts = [measureCost, measureKeys, measureReaction, measureEjected, measureFlood, measureGlobal];
+    for (const measure of parts) samples.push(...(await measure(bench)));
     return resilienceReportOf(options, samples, envoy);
   } finally {
     await servers.stop();

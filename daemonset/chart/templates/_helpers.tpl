@@ -12,6 +12,6 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- end }}
 {{- define "weft.waypoint" -}}
-{{- $image := dict "image" (include "weft.image" .) "imagePullPolicy" .Values.image.pullPolicy "imagePullSecrets" .Values.imagePullSecrets "metricsTokenSecret" .Values.monitoring.tokenSecret -}}
+{{- $image := dict "image" (include "weft.image" .) "imagePullPolicy" .Values.image.pullPolicy "imagePullSecrets" .Values.imagePullSecrets "metricsTokenSecret" .Values.monitoring.tokenSecret "rateLimiter" (ternary (printf "weft-rate-limiter.%s.svc:15013" .Release.Namespace) "" .Values.rateLimiter.enabled) -}}
 {{ merge $image .Values.waypoint | toJson }}
 {{- end }}

@@ -141,6 +141,8 @@ export async function configurationFindings(config: KubeConfig): Promise<Configu
   }
   const budgets = '/apis/gateway.networking.x-k8s.io/v1alpha1/xbackendtrafficpolicies';
   findings.push(...routeFindings('XBackendTrafficPolicy', await list(config, budgets)));
+  const tls = await list(config, '/apis/gateway.networking.k8s.io/v1/backendtlspolicies');
+  findings.push(...routeFindings('BackendTLSPolicy', tls));
   const gateways = await list(config, '/apis/gateway.networking.k8s.io/v1/gateways');
   findings.push(...keyFindings('Gateway', gateways));
   const namespaces = await list(config, '/api/v1/namespaces');

@@ -5,6 +5,8 @@ import { operationSteps } from './steps/operations.js';
 import { policySteps } from './steps/policy.js';
 import { sameNodeSteps } from './steps/same-node.js';
 import { waypointGuardSteps, waypointUpdateStep } from './steps/waypoint-guard.js';
+import { waypointLimitSteps } from './steps/waypoint-limits.js';
+import { waypointResilienceSteps } from './steps/waypoint-resilience.js';
 import { waypointRouteSteps } from './steps/waypoint-routes.js';
 
 export const steps: readonly Step[] = [
@@ -15,6 +17,8 @@ export const steps: readonly Step[] = [
   ipv6Step,
   ...waypointRouteSteps,
   ...waypointGuardSteps,
+  ...waypointResilienceSteps,
+  ...waypointLimitSteps,
   waypointUpdateStep,
   unenrollStep,
 ];

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { checkRedisUrl } from '../../rate-limit/redis-url.js';
 import { needMachine } from '../check.js';
 import { stateDefault } from './ledger.js';
 import { tearDown } from './teardown.js';
@@ -14,8 +15,13 @@ export function standaloneCommand(): Command {
     .description('create the namespaces, start a control plane and an agent per node')
     .requiredOption('-f, --from <dir>', 'manifests')
     .option('--state <dir>', 'state directory of the testbed', stateDefault)
-    .action(async (options: { from: string; state: string }) => {
+    .option(
+      '--redis <url>',
+      'Redis of the rate limit service (default: a redis-server of its own, if a TrafficPolicy has a global limit)',
+    )
+    .action(async (options: { from: string; state: string; redis?: string }) => {
       needMachine('testbed');
+      if (options.redis !== undefined) checkRedisUrl(options.redis);
       const { topology } = await up(options);
       for (const node of topology.nodes) {
         const pods = node.pods.map(({ name, netns }) => `${name} (${netns})`);

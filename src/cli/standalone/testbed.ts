@@ -30,6 +30,8 @@ export interface TestbedOptions {
   readonly state: string;
   readonly certTtlS?: number;
   readonly workers?: number;
+  /** URL of a Redis for the rate limit service, which then runs. Absent: it runs on one of its own if a TrafficPolicy needs it. */
+  readonly redis?: string;
   /** Further flags for each agent. */
   readonly agentFlags?: readonly string[];
 }

@@ -14,7 +14,11 @@ interface Manifest {
     readonly namespace?: string;
     readonly annotations?: Record<string, string>;
   };
-  readonly spec?: { readonly nodeName?: string; readonly gatewayClassName?: string };
+  readonly spec?: {
+    readonly nodeName?: string;
+    readonly gatewayClassName?: string;
+    readonly rateLimits?: readonly { readonly global?: { readonly service?: unknown } }[];
+  };
   readonly status?: {
     readonly addresses?: { type: string; address: string }[];
     readonly podIPs?: { ip: string }[];
@@ -41,6 +45,8 @@ export interface Topology {
     /** Number of workers, undefined if the Gateway sets none. */
     readonly flags?: readonly string[];
   }[];
+  /** A TrafficPolicy has a limit that Weft's rate limit service counts. */
+  readonly hasGlobalLimits: boolean;
   /** The control plane's address on the underlay: host 254 of the first node's /24. */
   readonly controlIp: IpAddress;
 }
@@ -145,7 +151,10 @@ export function readTopology(dir: string): Topology {
         throw new WeftError('WEFT_BED', `Gateway ${namespace}/${name}: ${problems.join('; ')}`);
       return { namespace, name, ...(flags.length > 0 ? { flags } : {}) };
     });
-  return { nodes, waypoints, controlIp: parseIp(first.replace(/\d+$/, '254')) };
+  const hasGlobalLimits = manifests
+    .filter((manifest) => manifest.kind === 'TrafficPolicy' && isOfGroup(manifest, 'weft.dev'))
+    .some(({ spec }) => spec?.rateLimits?.some(({ global }) => global && !global.service));
+  return { nodes, waypoints, hasGlobalLimits, controlIp: parseIp(first.replace(/\d+$/, '254')) };
 }
 
 /** The block of an address: /24 or /64. */

@@ -1,13 +1,20 @@
 /** Starts a testbed with all its programs. */
 import { WeftError } from '../../base/errors.js';
 import { interruption } from './interruption.js';
+import { startRateLimiter } from './rate-limiter.js';
 import { tearDown } from './teardown.js';
 import { Testbed, type TestbedOptions } from './testbed.js';
 import { startWaypoint } from './waypoint.js';
 
-/** Starts the control plane, an agent per node, then a waypoint per Gateway. Services of a waypoint are closed until it is ready. */
+/**
+ * Starts the control plane, an agent per node, the rate limit service if it is needed, then a waypoint per Gateway. Services of a waypoint are
+ * closed until it is ready.
+ */
 export async function startPrograms(testbed: Testbed): Promise<void> {
   await testbed.up();
+  const { redis } = testbed.options;
+  if (redis !== undefined || testbed.topology.hasGlobalLimits)
+    await startRateLimiter(testbed, redis === undefined ? {} : { redis });
   for (const [replica, gateway] of testbed.topology.waypoints.entries())
     await startWaypoint(testbed, { ...gateway, replica });
 }

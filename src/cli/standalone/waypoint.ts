@@ -5,6 +5,7 @@ import { stringify } from 'yaml';
 import { WeftError } from '../../base/errors.js';
 import { until } from '../../base/wait.js';
 import { isV6, parseIp, type IpAddress } from '../../model/address.js';
+import { rateLimiterPort } from '../../model/rate-limit.js';
 import { adminGet, adminPort } from '../admin.js';
 import { programs, sh } from '../run.js';
 import { controlPort, type Testbed } from './testbed.js';
@@ -119,6 +120,9 @@ export async function startWaypoint(testbed: Testbed, place: WaypointReplica): P
     join(testbed.controlState(), 'root-cert.pem'),
     '--token',
     token,
+    // The service may be started later, or never: nothing connects to it before a policy needs it.
+    '--rate-limiter',
+    `${testbed.topology.controlIp}:${rateLimiterPort}`,
     '--workers',
     String(place.workers ?? 1),
     '--access-log',

@@ -1,8 +1,8 @@
 /** The endpoints that the mesh state assigns to a cluster (Envoy: ClusterLoadAssignment). Pure. */
-import type { LocalityPolicy } from '../../discovery/gen/weft.js';
+import type { EndpointTls, LocalityPolicy } from '../../discovery/gen/weft.js';
 import type { SocketAddress } from '../../model/address.js';
 import type { Service } from '../../model/service.js';
-import type { AppProtocol, PortMapping, WaypointRef, Workload } from '../../model/workload.js';
+import type { AppProtocol, Locality, PortMapping, WaypointRef, Workload } from '../../model/workload.js';
 import { prioritiesOf } from '../../state/resolve.js';
 import type { MeshView } from '../../state/store.js';
 import type { EndpointConfig } from './endpoint.js';
@@ -18,22 +18,34 @@ export interface WaypointView {
   isSelf(waypoint: WaypointRef): boolean;
 }
 
-/** The endpoints of a Service's port. @param locality the preference of the port's settings, in place of the Service's own */
+/**
+ * The endpoints of a Service's port.
+ * @param locality the preference of the port's settings, in place of the Service's own
+ * @param tls that the endpoints speak themselves
+ */
 export function assignmentOfService(
   waypointView: WaypointView,
   service: Service,
   { servicePort: port, appProtocol: protocol }: PortMapping,
-  locality?: LocalityPolicy,
+  {
+    locality,
+    tls,
+  }: { readonly locality?: LocalityPolicy | undefined; readonly tls?: EndpointTls | undefined } = {},
 ): Assignment {
   const { view, node } = waypointView;
   const { key, waypoint } = service;
   const like = service.addresses[0]?.ip ?? view.endpointsOf(key)[0]?.addresses[0];
   if (!like) return [];
-  const levels = prioritiesOf(view, preferring(service, locality), { ip: like, port }, node);
+  const levels = prioritiesOf(
+    view,
+    preferring(service, locality, view.localityOf(node)),
+    { ip: like, port },
+    node,
+  );
   const via = waypoint && !waypointView.isSelf(waypoint) ? waypoint : undefined;
   if (!via)
     return levels.map((level) =>
-      level.map(({ workload, target }) => ({ workload, target, protocol, via: undefined })),
+      level.map(({ workload, target }) => ({ workload, target, protocol, via: undefined, tls })),
     );
   // The Service's own waypoint chooses the endpoint, so the policies of all candidates count (policy-groups.ts).
   const first = levels[0]?.[0];
@@ -44,11 +56,20 @@ export function assignmentOfService(
 
 const scopes = ['region', 'zone', 'node'] as const;
 
-/** The Service with the preference of a locality policy; its own, if the policy states none. */
-function preferring(service: Service, locality: LocalityPolicy | undefined): Service {
+/**
+ * The Service with the preference of a locality policy; its own, if the policy states none. A scope that this node has no label for is left
+ * out: nothing would be near, not even what runs on the same node.
+ */
+function preferring(
+  service: Service,
+  locality: LocalityPolicy | undefined,
+  here: Locality | undefined,
+): Service {
   const wanted = locality?.preference ?? [];
-  const preference = scopes.filter((scope) => wanted.includes(scope));
-  if (preference.length === 0) return service;
+  if (wanted.length === 0) return service;
+  const preference = scopes.filter(
+    (scope) => wanted.includes(scope) && (scope === 'node' || (here?.[scope] ?? '') !== ''),
+  );
   const { allowUnhealthy = false } = service.loadBalancing ?? {};
   return { ...service, loadBalancing: { preference, mode: 'failover', allowUnhealthy } };
 }

@@ -35,7 +35,10 @@ export abstract class ClientPool implements BlockedPool {
   constructor(protected readonly options: ClientPoolOptions) {
     this.pending = new PendingQueue({
       waitMsMax: () => options.cluster.pendingTimeoutMs ?? options.limits.connectTimeoutMsMax,
-      onLeave: (held) => options.cluster.releasePending(held),
+      onLeave: (held) => {
+        options.cluster.releasePending(held);
+        if (this.pending.size === 0) options.cluster.leave(this);
+      },
       onExpired: () => this.#expire(),
     });
   }
@@ -157,10 +160,10 @@ export abstract class ClientPool implements BlockedPool {
   }
 }
 
-/** A failure that the endpoint did not cause keeps its own code in the request's record. */
+/** A failure that the endpoint did not cause, or of its TLS, keeps its own code in the request's record. */
 function connectFailure(error: unknown): UpstreamFailure {
   const why = errorText(error);
-  if (error instanceof WeftError && !isEndpointFailure(error))
+  if (error instanceof WeftError && (!isEndpointFailure(error) || error.code === 'WEFT_UPSTREAM_TLS'))
     return { kind: 'connect', why, code: error.code };
   const action = causedAction(error);
   return { kind: 'connect', why, ...(action ? { action } : {}) };

@@ -234,7 +234,7 @@ export class ConnectionPool {
 
   /** Closes an idle connection if a pool of another worker waits for one. Call it periodically. */
   sweep(): void {
-    if (Number.isFinite(this.breaker.limits.all[connections].max) && this.#gate.isWanted)
+    if (Number.isFinite(this.breaker.limits.all[connections].max) && this.#gate.isWanted())
       this.#closeIdle(undefined);
   }
 

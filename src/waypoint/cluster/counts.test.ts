@@ -82,6 +82,12 @@ for (const protocol of ['http1', 'http2'] as const) {
                 requestsMax: 1 + roll(20),
                 pendingRequestsMax: roll(6),
                 retryBudgetPercent: roll(50),
+                ...(roll(2) === 0 ? { connectionsMax: 1 + roll(4), requestsPerConnectionMax: roll(4) } : {}),
+                ...(roll(2) === 0
+                  ? { clientConnectionsMax: 1 + roll(4), clientRequestsMax: 1 + roll(9) }
+                  : {}),
+                ...(roll(2) === 0 ? { clientPendingRequestsMax: roll(5), pendingTimeoutMs: 50 } : {}),
+                circuitBreakerDryRun: roll(4) === 0,
                 // The rule's own retry stays; it is hedged, also for POST.
                 retry: { perTryTimeoutMs: 5 + roll(40), hedge: roll(3) > 0, unsafeMethods: ['POST'] },
                 timeouts: { streamMsMax: 50 + roll(400) },
@@ -121,6 +127,11 @@ for (const protocol of ['http1', 'http2'] as const) {
       if (roll(3) === 0) await sleep(roll(10));
     }
     assert.ok(waypoint.limitsReached.length > 0);
+    // With its limits everything is counted in shared memory as well.
+    const limits = { requestsMax: 9, connectionsMax: 9, clientRequestsMax: 9, clientConnectionsMax: 9 };
+    waypoint.apply({ mesh: meshOf(given, protocol) });
+    waypoint.apply({ servicePolicies: [{ service: key('api'), port: 80, origins: [], ...limits }] });
+    const { breaker } = clusters.ofService(key('api'), 80) ?? assert.fail();
     session.destroy();
     const left = (): unknown => ({
       requests: [context.exchanges.size, context.requestShares.size],
@@ -135,12 +146,19 @@ for (const protocol of ['http1', 'http2'] as const) {
         .filter(
           (one) => one.active || one.pending || one.retries || one.endpoints.some(({ active }) => active),
         ),
+      counted: [0, 1, 2].map((kind) => breaker.all.total(kind)),
     });
-    const nothing = { requests: [0, 0], connections: [0, 0], mirrors: [0, 0], clusters: [] };
+    const nothing = {
+      requests: [0, 0],
+      connections: [0, 0],
+      mirrors: [0, 0],
+      clusters: [],
+      counted: [0, 0, 0],
+    };
     await eventually(
       () => JSON.stringify(left()) === JSON.stringify(nothing),
       'everything is released',
-      4_000,
+      8_000,
     ).catch(() => assert.deepEqual(left(), nothing));
   });
 }

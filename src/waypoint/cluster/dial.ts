@@ -14,6 +14,7 @@ import type { WaypointLimits } from '../limits.js';
 import { waypointClient } from '../listener/client.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 import type { Dial } from './connection-pool.js';
+import { startTls } from './endpoint-tls.js';
 import { tcpConnectMs } from './connection-timeouts.js';
 
 const hbonePort = 15008;
@@ -21,7 +22,7 @@ const hbonePort = 15008;
 const otherReplicasMax = 2;
 
 /**
- * The `Dial` of a worker. Its errors: WEFT_UPSTREAM_CONNECT, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING, WEFT_WAYPOINT_NOT_ALLOWED, and
+ * The `Dial` of a worker. Its errors: WEFT_UPSTREAM_CONNECT, WEFT_UPSTREAM_TLS, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING, WEFT_WAYPOINT_NOT_ALLOWED, and
  * those of TunnelPool.open.
  */
 export function createDial(
@@ -32,7 +33,7 @@ export function createDial(
   /** Opens TCP connections. */
   reach: typeof connect = connect,
 ): Dial {
-  return async (endpoint, client, connectMs): Promise<Duplex> => {
+  const open: Dial = async (endpoint, client, connectMs): Promise<Duplex> => {
     const tcpMs = tcpConnectMs(connectMs, limits);
     const { workload, target, via } = endpoint;
     if (!via && workload.tunnel === 'none') return reach(target, tcpMs);
@@ -76,7 +77,16 @@ export function createDial(
     const { code, why } = waypointMissing(workload.uid, via);
     throw new WeftError(code, why);
   };
+  return withTls(open, limits);
 }
+
+/** Connections to endpoints that speak TLS themselves, inside of what `open` opens. Error: WEFT_UPSTREAM_TLS, and those of `open`. */
+export const withTls =
+  (open: Dial, limits: Pick<WaypointLimits, 'connectTimeoutMsMax'>): Dial =>
+  async (endpoint, client, connectMs) => {
+    const stream = await open(endpoint, client, connectMs);
+    return endpoint.tls ? startTls(stream, endpoint, endpoint.tls, tcpConnectMs(connectMs, limits)) : stream;
+  };
 
 /** Opens a TCP connection. Error: WEFT_UPSTREAM_CONNECT. `from`: the local address, if the machine has several. */
 export function connect({ ip, port }: SocketAddress, timeoutMs: number, from?: string): Promise<net.Socket> {

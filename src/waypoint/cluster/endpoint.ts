@@ -1,6 +1,8 @@
 /** An address that requests can be sent to (Envoy: host). */
 import { formatSocketAddress, type SocketAddress } from '../../model/address.js';
+import type { EndpointTls } from '../../discovery/gen/weft.js';
 import type { AppProtocol, WaypointRef, Workload } from '../../model/workload.js';
+import { digestOf } from './endpoint-tls.js';
 import { newHealth, type EndpointHealth } from './endpoint-health.js';
 
 /** What a configuration says about one endpoint. */
@@ -10,6 +12,8 @@ export interface EndpointConfig {
   readonly protocol: AppProtocol;
   /** The other waypoint that the endpoint is behind, which the request is sent to; undefined for a direct endpoint. */
   readonly via: WaypointRef | undefined;
+  /** TLS that the endpoint speaks itself; absent: none. Another waypoint speaks it for the endpoints behind it. */
+  readonly tls?: EndpointTls | undefined;
 }
 
 /** Counts since the object exists, as Envoy counts them per host. */
@@ -34,6 +38,7 @@ export class Endpoint {
   readonly target: SocketAddress;
   readonly protocol: AppProtocol;
   readonly via: WaypointRef | undefined;
+  readonly tls: EndpointTls | undefined;
   /** 0 is the nearest level (src/state/resolve.ts). */
   priority = 0;
   /** Share of the requests, in proportion to other endpoints. */
@@ -65,11 +70,12 @@ export class Endpoint {
     this.target = config.target;
     this.protocol = config.protocol;
     this.via = config.via;
+    this.tls = config.tls;
   }
 }
 
-/** Equal for configurations of the same endpoint. If the Service changes its waypoint, its requests take other connections. */
-export function endpointKey({ workload, target, protocol, via }: EndpointConfig): string {
-  const name = `${workload.uid} ${formatSocketAddress(target)} ${protocol}`;
+/** Equal for configurations of the same endpoint. If the Service changes its waypoint or TLS, its requests take other connections. */
+export function endpointKey({ workload, target, protocol, via, tls }: EndpointConfig): string {
+  const name = `${workload.uid} ${formatSocketAddress(target)} ${protocol}${tls ? ` tls ${digestOf(tls)}` : ''}`;
   return via ? `${name} via ${via.kind === 'hostname' ? via.service : via.ip} ${via.hbonePort}` : name;
 }

@@ -4,7 +4,9 @@ import type { Endpoint } from './endpoint.js';
 export type HttpVersion = 'http1' | 'http2';
 
 /** `isHttp2` and `isGrpc`: of the client's request. */
-export function versionOf({ protocol }: Endpoint, isHttp2: boolean, isGrpc: boolean): HttpVersion {
+export function versionOf({ protocol, tls }: Endpoint, isHttp2: boolean, isGrpc: boolean): HttpVersion {
+  // With TLS the version was agreed on before the request (endpoint-tls.ts).
+  if (tls) return protocol === 'http2' || protocol === 'grpc' ? 'http2' : 'http1';
   switch (protocol) {
     case 'http1':
       return isGrpc ? 'http2' : 'http1';

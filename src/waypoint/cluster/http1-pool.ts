@@ -77,7 +77,7 @@ export class Http1Pool extends ClientPool {
   #onFree(connection: Http1ClientConnection): void {
     const { cluster } = this.options;
     if (connection.requests >= cluster.requestsPerConnectionMax) return connection.cancel();
-    if (this.pending.size > 0 && cluster.shouldYield()) return connection.cancel();
+    if (this.pending.size > 0 && cluster.shouldYield(this)) return connection.cancel();
     const done = this.pending.take(true);
     if (done) {
       connection.requests++;
@@ -89,7 +89,7 @@ export class Http1Pool extends ClientPool {
   }
 
   #keep(connection: Http1ClientConnection): void {
-    if (this.draining || this.options.cluster.isWanted) connection.cancel();
+    if (this.draining || this.options.cluster.isWanted(this)) connection.cancel();
     else this.#idle.push({ connection, sinceMs: Date.now() });
   }
 

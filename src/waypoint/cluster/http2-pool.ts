@@ -96,11 +96,11 @@ export class Http2Pool extends ClientPool {
     const { cluster } = this.options;
     if (connection.streams === 0) {
       const isUsedUp = connection.requests >= cluster.requestsPerConnectionMax;
-      if (isUsedUp || (this.pending.size === 0 && connection.requests > 0 && cluster.isWanted))
+      if (isUsedUp || (this.pending.size === 0 && connection.requests > 0 && cluster.isWanted(this)))
         connection.close();
     }
     if (this.pending.size === 0) return;
-    if (connection.isOpen && cluster.shouldYield()) connection.close();
+    if (connection.isOpen && cluster.shouldYield(this)) connection.close();
     this.#serve(connection, connection.hasResponded);
     this.openMore();
   }

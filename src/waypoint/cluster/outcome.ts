@@ -5,7 +5,7 @@ import type { EndpointCounts } from './endpoint.js';
  * `connected` and `connect-failed`: of a connection, reported once however many requests wait for it. `relayed`: a TCP connection was opened
  * for a client's. `overflow`: a limit of the waypoint refused the request. `reset`: it ended without a complete response. `stale`: the same,
  * because the endpoint had closed an idle connection, which says nothing about its health. `timeout`: its response did not come in time.
- * `abandoned`: its time was up, which the client may have caused: its request was incomplete, or it was slow to read the response. A number is
+ * `abandoned`: its time was up, which the client may have caused: it set a short deadline, its request was incomplete, or it was slow to read. A number is
  * the response's status; for gRPC the one that stands for the gRPC status in its head (httpStatusOfGrpc).
  */
 export type Outcome =

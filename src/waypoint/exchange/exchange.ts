@@ -316,12 +316,12 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     if (isDryRun) return;
     const { attempt } = this.#router;
     if (attempt) report(this, kind === 'duration' ? 'maxDurationReached' : 'timeout', attempt);
-    this.#timeout(deadlineReplies[kind]);
+    this.#timeout(deadlineReplies[kind], kind === 'grpc');
   }
 
-  #timeout(reply: LocalReply): void {
+  #timeout(reply: LocalReply, ofClient = false): void {
     if (this.#over) return;
-    this.#router.reportTimeout();
+    this.#router.reportTimeout(ofClient);
     this.info.flag = reply.flag;
     if (this.#responseStarted) {
       this.info.why = reply.why;

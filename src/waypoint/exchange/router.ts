@@ -3,7 +3,7 @@
  * connection, sends the head and the body, retries and hedges. The request's lifecycle is exchange.ts.
  */
 import { performance } from 'node:perf_hooks';
-import { statusOfGrpcHead } from '../http/grpc.js';
+import { outcomeOf } from '../upstream/response-outcome.js';
 import { headerOf, type Headers } from '../http/headers.js';
 import type { ResponseHead, UpstreamFailure } from '../http/http-stream.js';
 import { invalidBackend, localReplyOf, noHealthyEndpoint, type LocalReply } from '../http/local-reply.js';
@@ -256,7 +256,7 @@ export class Router implements AttemptOwner {
   onHead(attempt: Attempt, head: ResponseHead, hasBody: boolean): void {
     const nowMs = performance.now();
     this.request.idle.moved(nowMs);
-    this.#reportOutcome(attempt, this.request.isGrpc ? statusOfGrpcHead(head) : head.status, nowMs);
+    this.#reportOutcome(attempt, outcomeOf(this.request, head), nowMs);
     if (this.#retryForStatus(attempt, head, hasBody)) return;
     this.#responded = true;
     this.#attempts.choose(attempt);
@@ -338,10 +338,11 @@ export class Router implements AttemptOwner {
     this.onError(attempt, { kind: 'timeout', why: "timeout of the endpoint's response" });
   }
 
-  /** The request's time is up while an attempt is under way. */
-  reportTimeout(): void {
+  /** The request's time is up while an attempt is under way. `ofClient`: by a deadline that the client set. */
+  reportTimeout(ofClient: boolean): void {
     const { last } = this.#attempts;
-    if (last?.isOver === false) this.#reportOutcome(last, this.#timeoutOutcome, performance.now());
+    if (last?.isOver !== false) return;
+    this.#reportOutcome(last, ofClient ? 'abandoned' : this.#timeoutOutcome, performance.now());
   }
 
   /** The client, not the endpoint, may be slow while it still sends its request, and once the response has begun. */

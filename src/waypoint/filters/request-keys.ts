@@ -133,27 +133,3 @@ export function requestKey(keys: readonly pb.RateLimitKey[]): (request: KeyedReq
     return text.length <= keyLengthMax ? text : digestOf(text);
   };
 }
-
-/**
- * A hash of 53 bits, the same in all workers, replicas and versions, because balancers of different processes must agree on it. It has no
- * secret: a client that chooses the text can aim at a hash.
- */
-export function hashKey(text: string): number {
-  let low = 0x9e3779b1;
-  let high = 0x85ebca6b;
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    low = Math.imul(low ^ unit, 0x9e3779b1);
-    high = Math.imul(high ^ unit, 0x5f356495);
-  }
-  low = mix(low ^ (high >>> 16));
-  high = mix(high ^ low);
-  return (high & 0x1fffff) * 0x1_0000_0000 + (low >>> 0);
-}
-
-/** The finalizer of MurmurHash3: each bit of the input changes about half of the output. */
-function mix(word: number): number {
-  word = Math.imul(word ^ (word >>> 16), 0x85ebca6b);
-  word = Math.imul(word ^ (word >>> 13), 0xc2b2ae35);
-  return word ^ (word >>> 16);
-}

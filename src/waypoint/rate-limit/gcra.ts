@@ -62,6 +62,17 @@ export class BucketTime {
     return Number(Atomics.load(this.#times, this.#at));
   }
 
+  /** The bucket is full at this time at the earliest: some of its tokens were taken elsewhere. */
+  raise(fullNs: number): void {
+    const least = BigInt(Math.round(fullNs));
+    let known = Atomics.load(this.#times, this.#at);
+    while (known < least) {
+      const found = Atomics.compareExchange(this.#times, this.#at, known, least);
+      if (found === known) return;
+      known = found;
+    }
+  }
+
   /** Takes a token. 0: taken. Otherwise the nanoseconds until there is one. `clock`: all processes that share the bucket have the same. */
   take(clock: () => number, rate: Rate): number {
     let known = Atomics.load(this.#times, this.#at);

@@ -126,6 +126,23 @@ test('without room in the shared memory a bucket is of this worker alone', () =>
   buckets.forget(s);
 });
 
+test('a bucket of this worker alone joins the one that another worker makes later', () => {
+  const rows = new SharedRows();
+  const [one, two] = [limit({ rows }).buckets, limit({ rows }).buckets];
+  const rate = rateOf(1, 3_600_000, 4);
+  rows.max = 0;
+  for (let i = 0; i < 3; i++) assert.equal(one.take('a', client('x'), rate), 0);
+  rows.max = Infinity;
+  assert.equal(two.take('a', client('x'), rate), 0);
+  one.sweep(s, 10);
+  assert.equal(one.take('a', client('x'), rate), 0, 'the fourth');
+  assert.notEqual(one.take('a', client('x'), rate), 0);
+  assert.notEqual(two.take('a', client('x'), rate), 0, 'they have one bucket');
+  one.forget(s);
+  two.forget(s);
+  assert.equal(rows.held.size, 0);
+});
+
 test('a limit leaves room for the limits of other namespaces', () => {
   const shares = new FairLimit(1_000);
   const all = { rows: new SharedRows(), shares, nowNs: () => s, onShareUsed: () => undefined };

@@ -140,8 +140,18 @@ export class LimitBuckets {
       if (left-- <= 0) return;
       this.#buckets.delete(key);
       if (bucket.time.fullNs <= beforeNs) this.#release(bucket, beforeNs);
-      else this.#buckets.set(key, bucket);
+      else this.#buckets.set(key, bucket.row ? bucket : this.#shared(key, bucket));
     }
+  }
+
+  /** A bucket that found no room, or waited in vain for its place, joins the one that another worker has made since. */
+  #shared(key: string, { time, owner }: Bucket): Bucket {
+    const row = this.all.rows.hold(`${this.name} =${key}`, false);
+    if (!row) return { row, time, owner };
+    const shared = timeOf(row);
+    shared.raise(time.fullNs);
+    if (owner) this.#releaseShare(owner);
+    return { row, time: shared, owner: undefined };
   }
 
   #release({ row, time, owner }: Bucket, nowNs: number): void {

@@ -24,7 +24,7 @@ test('a Service port and a policy have one controller; those without requests ar
   assert.equal(of('api', 80, 'a', 1), api);
   for (const other of [of('api', 81, 'a', 1), of('api', 80, 'b', 1), of('web', 80, 'a', 1)])
     assert.notEqual(other, api);
-  assert.equal([...shedding.states()].length, 4);
+  assert.equal([...shedding.states()].length, 3, 'one for each Service port');
   of('web', 80, 'a', 1).begin();
   of('new', 80, 'a', 700_000);
   assert.deepEqual(

@@ -51,15 +51,18 @@ export class Shedding {
     return known.controller;
   }
 
-  /** The states of all controllers. */
+  /** The states of the controllers. Of a Service port whose policy was replaced, only the one in use: both have the same labels in metrics. */
   *states(): Iterable<{
     readonly service: ServiceKey;
     readonly port: number;
     readonly state: ControllerState;
   }> {
     for (const [service, ports] of this.#services)
-      for (const [port, names] of ports)
-        for (const { controller } of names.values()) yield { service, port, state: controller.state };
+      for (const [port, names] of ports) {
+        let last: Entry | undefined;
+        for (const entry of names.values()) if (!last || entry.usedMs > last.usedMs) last = entry;
+        if (last) yield { service, port, state: last.controller.state };
+      }
   }
 
   #add(

@@ -11,6 +11,7 @@ import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js'
 import type { EndpointPolicies } from '../authorization/endpoint-policies.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
+import { digestOf } from '../cluster/endpoint-tls.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
 import type { StagedFilter } from '../filters/filter.js';
 import type { Client } from '../listener/client.js';
@@ -202,11 +203,13 @@ export class WaypointState {
     if (ports?.size === 0) this.#servicePolicies.delete(service);
   }
 
-  /** The settings of a port may state which endpoints are near. */
-  #forgetAssignment({ service, port, locality }: Partial<ServicePolicy> & ServicePort): void {
-    const before = this.policyOf(service, port)?.locality;
-    if (before?.preference.join() !== locality?.preference.join())
-      this.#assignments.get(service)?.delete(port);
+  /** The settings of a port may state which endpoints are near, and how endpoints speak TLS. */
+  #forgetAssignment({ service, port, locality, endpointTls }: Partial<ServicePolicy> & ServicePort): void {
+    const before = this.policyOf(service, port);
+    const isSame =
+      before?.locality?.preference.join() === locality?.preference.join() &&
+      (before?.endpointTls && digestOf(before.endpointTls)) === (endpointTls && digestOf(endpointTls));
+    if (!isSame) this.#assignments.get(service)?.delete(port);
   }
 
   /** The settings of all Services' ports. */
@@ -360,11 +363,10 @@ export class WaypointState {
         this.#ownedElsewhere.add(key);
     }
     let found = ports.get(port);
-    if (!found)
-      ports.set(
-        port,
-        (found = assignmentOfService(this, service, mapping, this.policyOf(key, port)?.locality)),
-      );
+    if (!found) {
+      const { locality, endpointTls: tls } = this.policyOf(key, port) ?? {};
+      ports.set(port, (found = assignmentOfService(this, service, mapping, { locality, tls })));
+    }
     return found;
   }
 

@@ -1,6 +1,7 @@
 /** Traffic policies that refuse, delay or fail requests: rate limits, per waypoint and shared by its replicas, and faults. */
 import assert from 'node:assert/strict';
 import { until } from '../../../base/wait.js';
+import { rateLimiterProcess, redisProcess, startRateLimiter } from '../../standalone/rate-limiter.js';
 import { startWaypoint, stopWaypoint } from '../../standalone/waypoint.js';
 import type { Step } from '../stage.js';
 import {
@@ -74,6 +75,7 @@ export const waypointLimitSteps: readonly Step[] = [
     title: 'A global rate limit: two replicas of the waypoint share 40 requests an hour through Redis',
     run: async (stage) => {
       const replicas = [place, second];
+      await startRateLimiter(stage.testbed);
       await startWaypoint(stage.testbed, second);
       const policy = await applyPolicy(
         stage,
@@ -84,12 +86,12 @@ export const waypointLimitSteps: readonly Step[] = [
       matches: [{ path: { type: PathPrefix, value: /shared } }]
       requests: 40
       per: 1h
-      global: { failClosed: true }
+      global: { failClosed: true, timeout: 5s }
 `,
         replicas,
       );
       const before = replicas.map((replica) => requests(stage, replica).length);
-      const { statuses } = await burst('weft-web', '/shared', 200, 10);
+      const { statuses } = await burst('weft-web', '/shared', 200, 20);
       assert.deepEqual(statuses, { 200: 40, 429: 160 });
       assert.equal(total(await seenAt('/shared')), 40);
       const byReplica = await until('both have logged their requests', 5_000, () => {
@@ -104,6 +106,7 @@ export const waypointLimitSteps: readonly Step[] = [
       assert.equal(line['flags'], 'RL');
       await removePolicy(stage, 'shared', replicas);
       await stopWaypoint(stage.testbed, second);
+      for (const name of [rateLimiterProcess, redisProcess]) await stage.testbed.stop(name);
       return { statuses, requestsByReplica: byReplica, flag: line['flags'] };
     },
     summary: (e) =>

@@ -66,20 +66,28 @@ export class ConnectionGate {
     return this.#blocked.get(pool);
   }
 
-  /** A pool waits, here or in another worker: a connection that becomes idle is to be closed. */
-  get isWanted(): boolean {
-    if (!Number.isFinite(this.breaker.limits.all[connections].max)) return this.#blocked.size > 0;
-    this.breaker.all.share(blocked);
-    return this.#blocked.size > 0 || this.breaker.all.total(blocked) > 0;
+  /** The pool no longer waits. */
+  leave(pool: BlockedPool): void {
+    if (this.#blocked.size > 0 && this.#blocked.delete(pool)) this.#mark();
+  }
+
+  /** Another pool than this one waits, here or in another worker: a connection that becomes idle is to be closed. */
+  isWanted(pool?: BlockedPool): boolean {
+    const { all, limits } = this.breaker;
+    const own = pool && this.#blocked.has(pool) ? 1 : 0;
+    if (this.#blocked.size > own) return true;
+    if (!Number.isFinite(limits.all[connections].max)) return false;
+    all.share(blocked);
+    return all.total(blocked) > all.own(blocked);
   }
 
   /**
-   * A connection is free, and a request of its own pool waits for it. True: the pool closes it, because otherwise pools without a connection would
-   * wait as long as that pool has requests.
+   * A connection of the pool is free, and a request of the pool waits for it. True: the pool closes it, because otherwise pools without a
+   * connection would wait as long as this pool has requests.
    */
-  shouldYield(): boolean {
+  shouldYield(pool: BlockedPool): boolean {
     const nowMs = performance.now();
-    if (nowMs - this.#yieldedMs < yieldMsMin || !this.isWanted) return false;
+    if (nowMs - this.#yieldedMs < yieldMsMin || !this.isWanted(pool)) return false;
     this.#yieldedMs = nowMs;
     return true;
   }

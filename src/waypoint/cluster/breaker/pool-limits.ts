@@ -71,14 +71,19 @@ export class PoolLimits {
     return this.cluster.breaker.limits.requestsPerConnectionMax;
   }
 
-  /** Another pool of the cluster may not open a connection, so one that becomes idle is to be closed. */
-  get isWanted(): boolean {
-    return this.cluster.gate.isWanted;
+  /** No request of the pool waits any more. */
+  leave(pool: BlockedPool): void {
+    this.cluster.gate.leave(pool);
+  }
+
+  /** Another pool of the cluster may not open a connection, so one of this pool that becomes idle is to be closed. */
+  isWanted(pool: BlockedPool): boolean {
+    return this.cluster.gate.isWanted(pool);
   }
 
   /** The same of a connection for which a request of this pool waits. */
-  shouldYield(): boolean {
-    return this.cluster.gate.shouldYield();
+  shouldYield(pool: BlockedPool): boolean {
+    return this.cluster.gate.shouldYield(pool);
   }
 }
 

@@ -167,13 +167,14 @@ test('gRPC statuses in the head count by the HTTP statuses that stand for them; 
   const { connect } = await import('node:http2');
   const session = connect(`http://127.0.0.1:${waypoint.port}`);
   t.after(() => session.destroy());
-  const call = (path: string): Promise<void> =>
+  const call = (path: string, more: Readonly<Record<string, string>> = {}): Promise<void> =>
     new Promise((resolve, reject) => {
       const stream = session.request({
         ':method': 'POST',
         ':path': path,
         'content-type': 'application/grpc',
         te: 'trailers',
+        ...more,
       });
       stream.on('error', reject);
       stream.resume().on('close', resolve);
@@ -181,7 +182,9 @@ test('gRPC statuses in the head count by the HTTP statuses that stand for them; 
     });
   for (let i = 0; i < 4; i++) await call('/head');
   for (let i = 0; i < 4; i++) await call('/trailers');
-  assert.deepEqual(waypoint.outliers, []);
+  status.value = '4';
+  for (let i = 0; i < 4; i++) await call('/head', { 'grpc-timeout': '1S' });
+  assert.deepEqual(waypoint.outliers, [], 'the client has set the deadline');
   status.value = '14';
   for (let i = 0; i < 2; i++) await call('/head');
   assert.deepEqual(waypoint.outliers, [`${upstream.port} ejected consecutive_5xx`]);
