@@ -29,6 +29,8 @@ test('an invalid value is reported with the expected values and what applies in 
   assert.match(messages('exclude-outbound-cidrs', '10.0.0.0/8,10.0.0.0/99')[0] ?? '', /"10\.0\.0\.0\/99"/);
   assert.match(messages('same-node', 'tls')[0] ?? '', /treated as encrypted/);
   assert.match(messages('splice', 'true')[0] ?? '', /treated as off/);
+  for (const weight of ['0', '1001', '1.5', '-1', '01', 'many'])
+    assert.match(messages('weight', weight)[0] ?? '', /from 1 to 1000; treated as 1/);
   assert.match(
     messages('first-enrollment', 'later')[0] ?? '',
     /expected available or closed; treated as closed/,
@@ -37,6 +39,7 @@ test('an invalid value is reported with the expected values and what applies in 
     ['exclude-outbound-ports', ' 80 , 443,'],
     ['exclude-outbound-cidrs', '10.0.0.0/8, fd00::/8 ,192.0.2.1'],
     ['same-node', 'kernel'],
+    ['weight', '1000'],
   ] as const)
     assert.deepEqual(messages(key, value), []);
   assert.deepEqual(labels('mesh', 'enabled'), []);

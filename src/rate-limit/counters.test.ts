@@ -53,6 +53,23 @@ test('a window ends by the clock of Redis', async (t) => {
   assert.equal(grantedOf(await counters.count(web, asked('a', 9, 5, 1_000))), 5);
 });
 
+test('a clock of Redis that was set back or forward begins a new window, and keeps no former one', async (t) => {
+  const redis = await startRedis(t);
+  const { counters, connection } = redis.counters(t);
+  await eventually(() => connection.isUp, 'connected');
+  for (const hours of [-1, 1, 10_000]) {
+    assert.equal(grantedOf(await counters.count(web, asked(`k${hours}`, 10))), 10);
+    assert.equal(grantedOf(await counters.count(web, asked(`k${hours}`, 1))), 0);
+    // The counters are now of a window that begins that much later or earlier than the present one.
+    for (const name of (await connection.call(['KEYS', '*'])) as string[]) {
+      const [window = '', count = ''] = String(await connection.call(['GET', name])).split(':');
+      await connection.call(['SET', name, `${Number(window) + hours}:${count}`]);
+    }
+    assert.equal(grantedOf(await counters.count(web, asked(`k${hours}`, 10))), 10, `${hours} hours`);
+    await connection.call(['FLUSHALL']);
+  }
+});
+
 test('a caller has a bounded number of counters, and does not use up those of others', async (t) => {
   const redis = await startRedis(t);
   const { counters, connection } = redis.counters(t, { countersPerCallerMax: 3 });

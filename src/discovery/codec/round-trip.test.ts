@@ -245,6 +245,15 @@ test('a Service and a Workload scoped to their namespace are unchanged after enc
   assert.deepEqual(again.value.workload, workload);
 });
 
+test('the weight of a workload is its capacity; one out of bounds is raised or lowered', () => {
+  const of = (weight: number): number | undefined => {
+    const again = decodeAddress(encodeWorkload({ ...workloadAt('a', '10.0.0.1', 'n1'), weight }));
+    assert.ok(again.ok && again.value.kind === 'workload');
+    return again.value.workload.weight;
+  };
+  assert.deepEqual([0, 1, 7, 4_000_000_000].map(of), [1, 1, 7, 1000]);
+});
+
 test('a Service with an unreadable scope is rejected: its addresses could become valid for all clients', () => {
   const message = Address.decode(
     encodeService(serviceAt('pay', '198.51.100.1', 443, { scope: 'namespace' })),

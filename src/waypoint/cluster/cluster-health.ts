@@ -238,8 +238,10 @@ export class ClusterHealth implements PeriodicWork {
     };
   }
 
+  /** The cluster is gone. Updates that follow begin nothing. */
   close(): void {
-    this.context.timer.remove(this);
+    this.#stop();
+    this.#settings = undefined;
     this.context.checker?.forget(this);
   }
 
@@ -392,7 +394,11 @@ export class ClusterHealth implements PeriodicWork {
     for (const endpoint of this.#endpoints.values()) this.setChecked(endpoint, undefined);
   }
 
-  #setFailure({ health }: Endpoint, failure: string | undefined): void {
+  #setFailure(endpoint: Endpoint, failure: string | undefined): void {
+    const { health } = endpoint;
+    // As in Envoy, slow start begins again when an endpoint passes its health check.
+    if (failure === undefined && health.checkFailure !== undefined)
+      endpoint.warmingSinceMs = performance.now();
     health.checkFailure = failure;
     this.changed();
   }

@@ -30,8 +30,10 @@ export function connectionTimeoutsOf(timeouts: Timeouts | undefined): Connection
  * The time to open the TCP connection. Never shorter than the waypoint's own: several Services may wait for the same connection of a tunnel,
  * whose other users must not get a shorter time.
  */
-export const tcpConnectMs = (connectMs: number | undefined, limits: WaypointLimits): number =>
-  Math.max(connectMs ?? 0, limits.connectTimeoutMsMax);
+export const tcpConnectMs = (
+  connectMs: number | undefined,
+  limits: Pick<WaypointLimits, 'connectTimeoutMsMax'>,
+): number => Math.max(connectMs ?? 0, limits.connectTimeoutMsMax);
 
 /** The connection, or a failure to connect after `ms`; a connection that comes later is closed. */
 export function withinConnectTimeout(

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { connect } from '../../../test/support/http2-client.js';
 import { mirrorTo } from '../../../test/support/filters.js';
 import { key } from '../../../test/support/mesh.js';
+import { settingsOfApi } from '../../../test/support/retry-policies.js';
 import { dice } from '../../../test/support/random-mesh.js';
 import {
   backend,
@@ -77,8 +78,7 @@ for (const protocol of ['http1', 'http2'] as const) {
         case 2:
           return void waypoint.apply({
             servicePolicies: [
-              {
-                ...port,
+              settingsOfApi('p', {
                 requestsMax: 1 + roll(20),
                 pendingRequestsMax: roll(6),
                 retryBudgetPercent: roll(50),
@@ -88,7 +88,10 @@ for (const protocol of ['http1', 'http2'] as const) {
                   : {}),
                 ...(roll(2) === 0 ? { clientPendingRequestsMax: roll(5), pendingTimeoutMs: 50 } : {}),
                 circuitBreakerDryRun: roll(4) === 0,
-              },
+                // The rule's own retry stays; it is hedged, also for POST.
+                retry: { perTryTimeoutMs: 5 + roll(40), hedge: roll(3) > 0, unsafeMethods: ['POST'] },
+                timeouts: { streamMsMax: 50 + roll(400) },
+              }),
             ],
           });
         case 3:

@@ -5,7 +5,7 @@
 import { performance } from 'node:perf_hooks';
 import { outcomeOf } from '../upstream/response-outcome.js';
 import { headerOf, type Headers } from '../http/headers.js';
-import type { RequestHead, ResponseHead, UpstreamFailure } from '../http/http-stream.js';
+import type { ResponseHead, UpstreamFailure } from '../http/http-stream.js';
 import { invalidBackend, localReplyOf, noHealthyEndpoint, type LocalReply } from '../http/local-reply.js';
 import type { Cluster, Excluded, NoEndpoint } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -14,7 +14,6 @@ import type { Outcome } from '../cluster/outcome.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import { Attempt, type AttemptOwner } from '../upstream/attempt.js';
 import { Attempts } from '../upstream/attempts.js';
-import { headOfAttempt } from '../upstream/attempt-head.js';
 import { retryAfterMs } from '../upstream/retry-after.js';
 import {
   executionOf,
@@ -28,6 +27,7 @@ import { RetryState, type Next } from '../upstream/retry-state.js';
 import { ReplayBuffer } from './replay-buffer.js';
 import { report, reportAction, reportDryRun, reportNext, reportStacked } from './retry-report.js';
 import type { RoutedRequest } from './routed-request.js';
+import { headOfTry, tryMsOf } from './try.js';
 
 const budgetUsedUp = 'not sent again: retry budget used up';
 
@@ -221,7 +221,7 @@ export class Router implements AttemptOwner {
         if (!upstream) return this.onError(attempt, failure ?? { kind: 'connect', why: 'no connection' });
         attempt.connected(upstream);
         const { head, hasBody } = downstream;
-        upstream.send(this.#headOf(count), hasBody, downstream.upgrade);
+        upstream.send(headOfTry(request, this.#rules, count), hasBody, downstream.upgrade);
         request.mirrors?.begin(head, hasBody);
         if (!hasBody) return;
         for (const bytes of this.#replay?.buffers ?? []) upstream.write(bytes);
@@ -229,19 +229,6 @@ export class Router implements AttemptOwner {
         else downstream.resume();
       },
     );
-  }
-
-  /** The head of an attempt. Without a TrafficPolicy it is the request's own. */
-  #headOf(count: number): RequestHead {
-    const { downstream, settings } = this.request;
-    const leftMs = this.request.grpcLeftMs(performance.now());
-    if (!settings.retry && leftMs === undefined) return downstream.head;
-    // The endpoint need not work longer than the attempt goes on.
-    const tryMs = this.#rules?.hedges === true ? 0 : this.#tryMs;
-    return headOfAttempt(downstream.head, {
-      count: settings.retry && count,
-      grpcLeftMs: leftMs !== undefined && tryMs > 0 ? Math.min(leftMs, tryMs) : leftMs,
-    });
   }
 
   readonly #act = (action: TrafficAction): void => this.request.act(action);
@@ -329,16 +316,9 @@ export class Router implements AttemptOwner {
 
   // --- timeouts of attempts --------------------------------------------------------------------------------------------
 
-  /** The time of a try by the policy; 0: none. The timeout of an attempt in a rule replaces it, except as the time of a hedge. */
-  get #tryMs(): number {
-    const rules = this.#rules;
-    if (!rules || (!rules.hedges && this.request.route.rule?.backendRequestTimeoutMs !== undefined)) return 0;
-    return rules.perTryTimeoutMs;
-  }
-
   /** The request was sent whole: from now on the attempt has the time of a try (Envoy: per_try_timeout). */
   #limitTry(attempt: Attempt): void {
-    const tryMs = this.#tryMs;
+    const tryMs = tryMsOf(this.request, this.#rules);
     const dryRun = this.request.settings.retryDryRun;
     if (tryMs > 0) attempt.limitTry(tryMs, () => this.#onTryTimeout(attempt));
     else if (dryRun && dryRun.perTryTimeoutMs > 0) {

@@ -58,8 +58,11 @@ export function breakerLimitsOf(settings: Partial<ServicePolicy> = {}): BreakerL
   const limit = (name: SettingName, without = Infinity): Limit => {
     const max = settings[name];
     const object = originOf(name);
-    // An annotation's limit stays in force beside a policy in dry run.
-    const isDryRun = settings.circuitBreakerDryRun === true && object === dryRunBy && max !== undefined;
+    // Another object's limit stays in force beside a policy in dry run.
+    const isDryRun =
+      settings.circuitBreakerDryRun === true &&
+      max !== undefined &&
+      (dryRunBy === undefined || object === dryRunBy);
     return limitOf(name, typeof max === 'number' ? max : without, object, isDryRun);
   };
   const ofClient: LimitSet = [

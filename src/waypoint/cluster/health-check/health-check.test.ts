@@ -266,6 +266,22 @@ test('a Service without requests is checked once a minute, and at its interval f
   await eventually(() => checks >= 4, 'it is checked often');
 });
 
+test('checks end with the Service', async (t) => {
+  let checks = 0;
+  const upstream = await httpUpstream(t, (_request, response) => {
+    checks++;
+    response.end();
+  });
+  const waypoint = await checking(t, [upstream.port], [{ kind: http1() }]);
+  await eventually(() => checks >= 2, 'checks are made');
+  waypoint.apply({ mesh: { removed: [key('api')] } });
+  assert.equal(waypoint.clusters.ofService(key('api'), 80), undefined);
+  const before = checks;
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  assert.ok(checks <= before + 1, 'at most the one under way');
+  assert.deepEqual(waypoint.clusters.dump(), []);
+});
+
 test('endpoints of other namespaces are not checked', async (t) => {
   const upstream = await rawUpstream(t, () => assert.fail('the waypoint connects'));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream] } });
