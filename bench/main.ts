@@ -166,7 +166,8 @@ program
       if (parts.length > 0)
         add(await runHttp2({ ...given, parts, wire: options.tls ? 'hbone' : 'plain' }), printHttp2);
       if (options.only?.includes('updates') ?? options.tls) add(await runUpdates(given), printUpdates);
-      if (options.only?.includes('resilience')) add(await runResilience(given), printResilience);
+      if (options.only?.includes('resilience') ?? !options.tls)
+        add(await runResilience(given), printResilience);
       if (options.json !== undefined)
         writeFileSync(options.json, `${JSON.stringify(mergedReport(reports), null, 2)}\n`);
     },

@@ -183,6 +183,26 @@ test("the user's own application is measured behind every variant", async () => 
   }
 });
 
+test('a quick run of the features of traffic policies measures each of them, for Weft and for Envoy', () => {
+  const file = join(dir, 'resilience.json');
+  const args = ['waypoint', '--only', 'resilience', '--quick', '--json', file];
+  const { status, stderr } = spawnSync(process.execPath, [bench, ...args], {
+    encoding: 'utf8',
+    timeout: 600_000,
+  });
+  assert.equal(status, 0, stderr);
+  const { goals, medians } = JSON.parse(readFileSync(file, 'utf8')) as {
+    goals: { what: string; state: string }[];
+    medians: Record<string, number>;
+  };
+  assert.deepEqual(
+    goals.filter(({ state }) => state === 'not measured'),
+    [],
+  );
+  for (const name of ['envoy', 'weft']) assert.equal(medians[`resilience-reaction.${name}.past`], 0);
+  assert.equal(medians['resilience-reaction.weft.recovered'], 1);
+});
+
 test('what cannot be measured is refused with the way out, before anything is made', () => {
   const refused = (...args: string[]): string => {
     const { status, stderr } = run('refused', ...args);
