@@ -42,13 +42,16 @@ async function statuses(path: string, count: number): Promise<number[]> {
   );
   return stdout.trim().split('\n').map(Number);
 }
-const states = async (): Promise<string> =>
-  (await shownBy(mesh.waypoint, cluster, 'echo-v1')).map(({ state }) => state).join();
+/** The state of the endpoint in each worker that has the cluster: all connections of a client may be those of one worker. */
+const states = async (): Promise<string> => {
+  const all = new Set((await shownBy(mesh.waypoint, cluster, 'echo-v1')).map(({ state }) => state));
+  return [...all].sort().join();
+};
 /** The policy is applied by all workers that are used. */
 const applied = async (): Promise<boolean> => {
   await statuses('/', 4);
   const shown = await shownBy(mesh.waypoint, cluster, 'echo-v1');
-  return shown.length === 2 && shown.every((one) => 'consecutive' in one);
+  return shown.length > 0 && shown.every((one) => 'consecutive' in one);
 };
 
 /** Runs `check` under a policy, once the one of the test before is gone from all workers. */
@@ -66,7 +69,7 @@ test('an endpoint that responds 500 is ejected in all workers, and returns', () 
     const failures = (await statuses('/fail-at/echo-v1', 100)).filter((status) => status === 500).length;
     // Each worker counts by itself: at least five failures, and fewer than ten.
     assert.ok(failures >= 5 && failures <= 9, `${failures} failures`);
-    assert.equal(await states(), 'ejected,ejected');
+    assert.equal(await states(), 'ejected');
     assert.equal(
       await metricOf(mesh.waypoint, 'envoy_cluster_outlier_detection_ejections_active', cluster),
       1,
@@ -80,7 +83,7 @@ test('an endpoint that responds 500 is ejected in all workers, and returns', () 
       1,
     );
     assert.ok((await statuses('/fail-at/echo-v1', 20)).every((status) => status === 200));
-    await until('it returns', 20_000, async () => (await states()) === 'healthy,healthy');
+    await until('it returns', 20_000, async () => (await states()) === 'healthy');
     const pods = new Set<string | undefined>();
     for (let i = 0; i < 30; i++) pods.add((await ask('/')).pod);
     assert.deepEqual([...pods].sort(), ['echo-v1', 'echo-v2']);
@@ -96,13 +99,13 @@ test('an endpoint that refuses connections is ejected', () =>
     await mesh.testbed.stop('echo-v1', 'SIGKILL');
     try {
       await statuses('/', 60);
-      await until('it is ejected', 10_000, async () => (await states()) === 'ejected,ejected');
+      await until('it is ejected', 10_000, async () => (await states()) === 'ejected');
     } finally {
       mesh.startApplication('v1');
     }
     await until('it returns', 30_000, async () => {
       await statuses('/', 4);
-      return (await states()) === 'healthy,healthy';
+      return (await states()) === 'healthy';
     });
   }));
 
@@ -113,5 +116,5 @@ test('dry run counts and ejects nothing', () =>
     const failures = (await statuses('/fail-at/echo-v1', 100)).filter((status) => status === 500).length;
     assert.ok(failures > 25, `${failures} failures`);
     assert.ok((await metricOf(mesh.waypoint, name, cluster)) > before);
-    assert.equal(await states(), 'healthy,healthy');
+    assert.equal(await states(), 'healthy');
   }));
