@@ -157,14 +157,14 @@ export class ClusterHealth implements PeriodicWork {
   }
 
   /** Reports how an attempt ended. Returns what outlier detection did about it, for the access log. */
-  report(endpoint: Endpoint, outcome: Outcome, latencyMs: number): TrafficAction | undefined {
+  report(endpoint: Endpoint, outcome: Outcome, latencyMs: number, nowMs?: number): TrafficAction | undefined {
     if (!this.isUsed) {
       this.isUsed = true;
       this.#shareUse();
     }
     const isOfConnection = outcome === 'connected' || outcome === 'connect-failed';
     if (!this.#detector && !isOfConnection) return undefined;
-    const nowMs = performance.now();
+    nowMs ??= performance.now();
     if (isOfConnection && (!this.#detector || this.#isDryRun)) {
       const { failures } = endpoint.health;
       observeConnect(endpoint.health, outcome === 'connected', nowMs - latencyMs, nowMs);

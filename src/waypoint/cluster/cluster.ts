@@ -244,11 +244,12 @@ export class Cluster {
     this.#retries.release();
   }
 
-  /** Reports how an attempt ended. `latencyMs`: from its begin to its outcome. Returns what outlier detection did about it. */
-  report(endpoint: Endpoint, outcome: Outcome, latencyMs: number): TrafficAction | undefined {
+  /** Reports how an attempt ended. `latencyMs`: from its begin to its outcome. `nowMs`: the monotonic clock, if the caller
+   * has read it. Returns what outlier detection did about it. */
+  report(endpoint: Endpoint, outcome: Outcome, latencyMs: number, nowMs?: number): TrafficAction | undefined {
     this.#policy.balancers.observe?.(endpoint, outcome, latencyMs);
     countOutcome(endpoint.counts, outcome);
-    return this.health.report(endpoint, outcome, latencyMs);
+    return this.health.report(endpoint, outcome, latencyMs, nowMs);
   }
 
   /** Gets a connection for one request (ClientPool.acquire). */

@@ -25,7 +25,9 @@ interface DeadlineInputs {
 }
 
 /** The deadlines of a request, the earliest first. A rule's timeout replaces that of the policy; 0 is none. Pure. */
-export function deadlinesOf({ rule, ofConsumer, timeouts, grpcMs }: DeadlineInputs): Deadline[] {
+export function deadlinesOf({ rule, ofConsumer, timeouts, grpcMs }: DeadlineInputs): readonly Deadline[] {
+  // Most requests have none.
+  if (!rule?.requestTimeoutMs && !timeouts && grpcMs === undefined) return none;
   const all: Deadline[] = [];
   const add = (kind: DeadlineKind, ms: number | undefined, isDryRun = false): void => {
     if (ms !== undefined && ms > 0) all.push({ kind, ms: Math.min(ms, timerMsMax), isDryRun });
@@ -37,6 +39,8 @@ export function deadlinesOf({ rule, ofConsumer, timeouts, grpcMs }: DeadlineInpu
   if (grpcMs !== undefined) all.push({ kind: 'grpc', ms: Math.min(grpcMs, timerMsMax), isDryRun: false });
   return all.length > 1 ? all.sort((a, b) => a.ms - b.ms) : all;
 }
+
+const none: readonly Deadline[] = [];
 
 /** Runs the deadlines of one request with one timer. */
 export class Deadlines {

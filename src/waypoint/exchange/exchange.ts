@@ -303,6 +303,10 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     return this.#deadlines?.leftMs(nowMs) ?? Infinity;
   }
 
+  get hasGrpcDeadline(): boolean {
+    return this.#grpcMs !== undefined;
+  }
+
   grpcLeftMs(nowMs: number): number | undefined {
     return this.#grpcMs === undefined ? undefined : this.leftMs(nowMs);
   }

@@ -28,6 +28,8 @@ export interface RoutedRequest extends Rechecked, KeyedRequest {
   readonly mirrors: Mirrors | undefined;
   /** Time until the request's timeout; Infinity without one. `nowMs`: by the monotonic clock. */
   leftMs(nowMs: number): number;
+  /** `grpcLeftMs` is defined. */
+  readonly hasGrpcDeadline: boolean;
   /** What is left of the client's grpc-timeout; undefined: the field is passed on as it is. */
   grpcLeftMs(nowMs: number): number | undefined;
   /** Counts and logs what a traffic policy did to the request. */

@@ -14,8 +14,8 @@ export function tryMsOf({ route }: RoutedRequest, rules: RetryRules | undefined)
 /** The head of an attempt that is sent now. Without a TrafficPolicy it is the request's own. @param count number of the attempt, from 1 */
 export function headOfTry(request: RoutedRequest, rules: RetryRules | undefined, count: number): RequestHead {
   const { downstream, settings } = request;
-  const leftMs = request.grpcLeftMs(performance.now());
-  if (!settings.retry && leftMs === undefined) return downstream.head;
+  if (!settings.retry && !request.hasGrpcDeadline) return downstream.head;
+  const leftMs = request.hasGrpcDeadline ? request.grpcLeftMs(performance.now()) : undefined;
   // The endpoint need not work longer than the attempt goes on.
   const tryMs = rules?.hedges === true ? 0 : tryMsOf(request, rules);
   return headOfAttempt(downstream.head, {

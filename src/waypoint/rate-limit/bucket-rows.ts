@@ -15,5 +15,16 @@ export interface BucketRows<Row extends BucketRow = BucketRow> {
   release(row: Row, keepMs?: number): void;
 }
 
-/** A row of this process alone, for a bucket that finds no room in the shared memory. */
-export const ownRow = (): BucketRow => ({ words: new Int32Array(2), at: 0 });
+/** Few, because a row keeps all rows of its memory. A memory of its own would cost a row more than these take. */
+const rowsPerMemory = 32;
+let words = new Int32Array(2 * rowsPerMemory);
+let next = 0;
+
+/** A row of this process alone, for a bucket that finds no room in the shared memory. Rows are not used again. */
+export function ownRow(): BucketRow {
+  if (next === rowsPerMemory) {
+    words = new Int32Array(2 * rowsPerMemory);
+    next = 0;
+  }
+  return { words, at: 2 * next++ };
+}

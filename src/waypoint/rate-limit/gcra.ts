@@ -13,7 +13,7 @@ export interface Rate {
   readonly slackNs: number;
 }
 
-/** Times are 64-bit integers. */
+/** Longer times make no difference, and lose nanoseconds. */
 const fillNsMax = 2 ** 61;
 
 /** @param burst tokens of a full bucket */
@@ -45,7 +45,10 @@ export function waitNs(fullNs: number, nowNs: number, { intervalNs, fillNs }: Ra
 const boundedFull = (fullNs: number, nowNs: number, fillNs: number): number =>
   Math.min(fullNs, nowNs + fillNs);
 
-/** A place for the time of one bucket: two words of a row, aligned to 8 bytes. Zeros are a full bucket. */
+/**
+ * A place for the time of one bucket: two words of a row, aligned to 8 bytes. Zeros are a full bucket. The time is a 64-bit floating-point
+ * number. Compare-and-swap knows integers only, so it gets the number's bits, which are ordered as the numbers are (none is negative).
+ */
 export class BucketTime {
   readonly #times: BigInt64Array;
   readonly #at: number;
@@ -59,12 +62,12 @@ export class BucketTime {
 
   /** When the bucket is full, by the clock of `take`. */
   get fullNs(): number {
-    return Number(Atomics.load(this.#times, this.#at));
+    return numberOf(Atomics.load(this.#times, this.#at));
   }
 
   /** The bucket is full at this time at the earliest: some of its tokens were taken elsewhere. */
   raise(fullNs: number): void {
-    const least = BigInt(Math.round(fullNs));
+    const least = bitsOf(fullNs);
     let known = Atomics.load(this.#times, this.#at);
     while (known < least) {
       const found = Atomics.compareExchange(this.#times, this.#at, known, least);
@@ -79,17 +82,30 @@ export class BucketTime {
     let nowNs = clock();
     for (;;) {
       // The clock was read before another process changed the bucket: this process lost its turn in between.
-      if (Number(known) > nowNs + rate.fillNs) nowNs = clock();
-      const fullNs = boundedFull(Number(known), nowNs, rate.fillNs);
+      const knownNs = numberOf(known);
+      if (knownNs > nowNs + rate.fillNs) nowNs = clock();
+      const fullNs = boundedFull(knownNs, nowNs, rate.fillNs);
       const next = afterTake(fullNs, nowNs, rate);
       const wait = next === undefined ? Math.max(1, waitNs(fullNs, nowNs, rate)) : 0;
-      if (next === undefined && fullNs === Number(known)) return wait;
+      if (next === undefined && fullNs === knownNs) return wait;
       // A failed exchange means that another process changed the bucket: look again.
-      const found = Atomics.compareExchange(this.#times, this.#at, known, BigInt(Math.round(next ?? fullNs)));
+      const found = Atomics.compareExchange(this.#times, this.#at, known, bitsOf(next ?? fullNs));
       if (found === known) return wait;
       known = found;
     }
   }
+}
+
+/** Conversions through memory cost far less than `BigInt(number)`. */
+const numbers = new Float64Array(1);
+const bits = new BigInt64Array(numbers.buffer);
+function bitsOf(number: number): bigint {
+  numbers[0] = number;
+  return bits[0] ?? 0n;
+}
+function numberOf(of: bigint): number {
+  bits[0] = of;
+  return numbers[0] ?? 0;
 }
 
 /** One view of each memory. */

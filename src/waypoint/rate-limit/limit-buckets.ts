@@ -18,12 +18,18 @@ const fullNsMax = 10e9;
 const stepsPerBucket = 2;
 const stepsAtLimit = 16;
 
-interface Bucket {
-  /** Undefined: a row of this process alone. */
-  readonly row: BucketRow | undefined;
-  readonly time: BucketTime;
+/** One object with its time: with many keys each further object is a miss of the CPU's cache. */
+class Bucket extends BucketTime {
   /** Whose share it takes; undefined: nobody's, since another worker made the bucket. */
-  readonly owner: Owner | undefined;
+  owner: Owner | undefined;
+
+  constructor(
+    /** Undefined: a row of this process alone. */
+    readonly row: BucketRow | undefined,
+  ) {
+    const { words, at } = row ?? ownRow();
+    super(words, at);
+  }
 }
 
 /** Shares of the buckets that this worker makes. */
@@ -72,7 +78,7 @@ export class LimitBuckets {
     const { nowNs } = this.all;
     const bucket = this.#buckets.get(key) ?? this.#make(key, client, nowNs());
     this.isUsed = true;
-    return bucket.time.take(nowNs, rate);
+    return bucket.take(nowNs, rate);
   }
 
   /** Drops buckets that have been full for long. Looks at `steps` of them. */
@@ -80,7 +86,7 @@ export class LimitBuckets {
     this.#dropFull(nowNs - fullNsMax, steps);
     if (this.#overflows.size === 0) return;
     for (const [key, bucket] of this.#overflows)
-      if (bucket.time.fullNs <= nowNs - fullNsMax) {
+      if (bucket.fullNs <= nowNs - fullNsMax) {
         this.#overflows.delete(key);
         this.#release(bucket, nowNs);
       }
@@ -105,12 +111,12 @@ export class LimitBuckets {
     const text = detached(key);
     const row = this.all.rows.hold(`${this.name} =${text}`, hasShare);
     if (!row && !hasShare) return this.#overflow(client);
-    const time = timeOf(row);
+    const bucket = new Bucket(row);
     const { name, group } = client;
     // If another worker made the bucket, that worker's share counts.
-    const isNew = time.fullNs === 0;
+    const isNew = bucket.fullNs === 0;
     if (hasShare && !isNew) this.#releaseShare(client);
-    const bucket: Bucket = { row, time, owner: hasShare && isNew ? { name, group } : undefined };
+    if (hasShare && isNew) bucket.owner = { name, group };
     this.#buckets.set(text, bucket);
     return bucket;
   }
@@ -121,7 +127,7 @@ export class LimitBuckets {
     let bucket = this.#overflows.get(key);
     if (!bucket) {
       const row = this.all.rows.hold(`${this.name} +${key}`);
-      this.#overflows.set(key, (bucket = { row, time: timeOf(row), owner: undefined }));
+      this.#overflows.set(key, (bucket = new Bucket(row)));
     }
     return bucket;
   }
@@ -139,23 +145,23 @@ export class LimitBuckets {
     for (const [key, bucket] of this.#buckets) {
       if (left-- <= 0) return;
       this.#buckets.delete(key);
-      if (bucket.time.fullNs <= beforeNs) this.#release(bucket, beforeNs);
+      if (bucket.fullNs <= beforeNs) this.#release(bucket, beforeNs);
       else this.#buckets.set(key, bucket.row ? bucket : this.#shared(key, bucket));
     }
   }
 
   /** A bucket that found no room, or waited in vain for its place, joins the one that another worker has made since. */
-  #shared(key: string, { time, owner }: Bucket): Bucket {
+  #shared(key: string, own: Bucket): Bucket {
     const row = this.all.rows.hold(`${this.name} =${key}`, false);
-    if (!row) return { row, time, owner };
-    const shared = timeOf(row);
-    shared.raise(time.fullNs);
-    if (owner) this.#releaseShare(owner);
-    return { row, time: shared, owner: undefined };
+    if (!row) return own;
+    const shared = new Bucket(row);
+    shared.raise(own.fullNs);
+    if (own.owner) this.#releaseShare(own.owner);
+    return shared;
   }
 
-  #release({ row, time, owner }: Bucket, nowNs: number): void {
-    if (row) this.all.rows.release(row, Math.max(0, Math.ceil((time.fullNs - nowNs) / 1e6)));
+  #release({ row, fullNs, owner }: Bucket, nowNs: number): void {
+    if (row) this.all.rows.release(row, Math.max(0, Math.ceil((fullNs - nowNs) / 1e6)));
     if (owner) this.#releaseShare(owner);
   }
 
@@ -163,11 +169,6 @@ export class LimitBuckets {
     this.#clients.release(name, group);
     this.all.shares.release(this.name, this.namespace);
   }
-}
-
-function timeOf(row: BucketRow | undefined): BucketTime {
-  const { words, at } = row ?? ownRow();
-  return new BucketTime(words, at);
 }
 
 /** A copy: a key that is part of a request's head would keep all of it in memory. */

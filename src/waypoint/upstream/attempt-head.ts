@@ -18,11 +18,20 @@ interface AttemptFields {
 /** The head of one attempt. The request's own head, by which the request is authorized, stays as it is. */
 export function headOfAttempt(head: RequestHead, { count, grpcLeftMs }: AttemptFields): RequestHead {
   if (count === undefined && grpcLeftMs === undefined) return head;
-  const headers = [...head.headers];
-  if (count !== undefined) setHeader(headers, attemptCountField, String(count));
+  const headers = withCount(head.headers, count);
   if (grpcLeftMs !== undefined) setHeader(headers, grpcTimeoutField, grpcTimeoutText(grpcLeftMs));
   const { method, path, authority, scheme } = head;
   return { method, path, authority, scheme, headers };
+}
+
+/** A copy of the headers. Most clients do not send the field: it is appended as part of the copy, which then need not grow. */
+function withCount(headers: Headers, count: number | undefined): Headers {
+  if (count === undefined) return headers.slice();
+  if (headerOf(headers, attemptCountField) === undefined)
+    return headers.concat(attemptCountField, String(count));
+  const copy = headers.slice();
+  setHeader(copy, attemptCountField, String(count));
+  return copy;
 }
 
 /**

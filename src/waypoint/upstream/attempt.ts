@@ -94,7 +94,8 @@ export class Attempt implements UpstreamListener {
    * Reports to the cluster how the attempt ended. Returns what outlier detection did about it. `nowMs`: by the monotonic clock.
    */
   report(outcome: Outcome, nowMs: number): TrafficAction | undefined {
-    return this.#isSlow ? undefined : this.cluster.report(this.endpoint, outcome, nowMs - this.#beganMs);
+    if (this.#isSlow) return undefined;
+    return this.cluster.report(this.endpoint, outcome, nowMs - this.#beganMs, nowMs);
   }
 
   /** Reports a timeout of an attempt that goes on. What comes of it is not reported any more. */

@@ -98,6 +98,8 @@ export function rulesOfPolicy(policy: RetryPolicy): RetryRules {
   // Envoy counts a connection error as a response with 502 to 504, which is also 5xx.
   const any = has('5xx') || has('gateway-error') || has('reset');
   const { codes } = policy;
+  // Asked for each response.
+  const [of5xx, ofGateway] = [has('5xx'), has('gateway-error')];
   const baseMs = policy.backoffBaseMs || backoffMsMin;
   return {
     attempts: policy.attempts,
@@ -106,8 +108,8 @@ export function rulesOfPolicy(policy: RetryPolicy): RetryRules {
     reset: any,
     codes: [],
     retriesStatus: (status) =>
-      (has('5xx') && status >= 500 && status <= 599) ||
-      (has('gateway-error') && status >= 502 && status <= 504) ||
+      (of5xx && status >= 500 && status <= 599) ||
+      (ofGateway && status >= 502 && status <= 504) ||
       codes.includes(status),
     grpcStatuses: policy.grpcCodes.map(String),
     unsafeMethods: policy.unsafeMethods,
