@@ -5,7 +5,7 @@
 import { decodeTarget, encodeTarget } from '../../discovery/codec/backend-target.js';
 import type { GlobalRateLimitFilter, RateLimitKey } from '../../discovery/gen/weft.js';
 import type { RateLimitDescriptor_Entry as DescriptorEntry } from '../../discovery/gen/ratelimit.js';
-import { unitOf } from '../../model/rate-limit.js';
+import { clientEntryKeys, unitOf } from '../../model/rate-limit.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { GlobalLimit, LimitOptions, MeshService } from '../rate-limit/global/global-limits.js';
 import type { LeaseResult } from '../rate-limit/global/lease.js';
@@ -128,7 +128,12 @@ function entryReader({ name, keys, service }: GlobalRateLimitFilter): ReadEntrie
   if (!service) {
     const limit = { key: 'limit', value: name };
     const kinds = keys.map(entryKey).join(',');
-    return (_request, value) => [limit, { key: `key ${kinds}`, value }];
+    return ({ client: { name, group } }, value) => [
+      limit,
+      { key: `key ${kinds}`, value },
+      { key: clientEntryKeys.client, value: name },
+      { key: clientEntryKeys.group, value: group },
+    ];
   }
   const valuesOf = requestValues(keys);
   const names = keys.map(entryKey);
