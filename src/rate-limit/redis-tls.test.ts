@@ -1,10 +1,7 @@
 /** `rediss://` and a user of Redis' ACL, with a real server. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { projectRoot } from '../../native/index.js';
-import { startRedis } from '../../test/support/redis.js';
+import { documentedRights, startRedis } from '../../test/support/redis.js';
 import { eventually } from '../../test/support/waypoint.js';
 import { parseIp } from '../model/address.js';
 import { parseTrustDomain } from '../model/identity.js';
@@ -58,10 +55,7 @@ test('rediss:// refuses a server whose certificate names another host', async (t
 });
 
 test('a user with the rights that the docs name counts, and can do nothing else', async (t) => {
-  const page = readFileSync(join(projectRoot, 'docs', 'global-rate-limits.md'), 'utf8');
-  const rule = /ACL SETUSER weft (.+)/.exec(page)?.[1];
-  assert.ok(rule, 'the page has the rule');
-  const flags = ['--user', 'weft', ...rule.split(' '), '--user', 'default', 'off'];
+  const flags = ['--user', 'weft', ...documentedRights(), '--user', 'default', 'off'];
   const redis = await startRedis(t, { flags });
   const user = { username: () => 'weft', password: 'PASSWORD' };
   const { counters, connection, states } = redis.counters(t, { countersPerCallerMax: 2 }, user);

@@ -1,9 +1,10 @@
 /** A redis-server of a test, on loopback, without files. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { projectRoot } from '../../native/index.js';
 import { Counters, type counterLimits } from '../../src/rate-limit/counters.js';
 import { RedisConnection, type RedisOptions } from '../../src/rate-limit/redis.js';
 import { deadPort } from './waypoint.js';
@@ -110,4 +111,12 @@ export async function startRedis(
       return { counters, connection, states, batches };
     },
   };
+}
+
+/** The rights of a Redis user that docs/global-rate-limits.md names; the password is PASSWORD. */
+export function documentedRights(): string[] {
+  const page = readFileSync(join(projectRoot, 'docs', 'global-rate-limits.md'), 'utf8');
+  const rights = /ACL SETUSER weft (.+)/.exec(page)?.[1];
+  if (rights === undefined) throw new Error('docs/global-rate-limits.md has no ACL SETUSER');
+  return rights.split(' ');
 }
