@@ -13,7 +13,7 @@ import type { TrafficAction } from '../telemetry/request-record.js';
 import { Slot, type FilteredRequest, type FilterKind, type FilterResponse } from './filter.js';
 import { rateLimitedReply } from './rate-limited.js';
 import { requestKey, requestValues } from './request-keys.js';
-import { requestMatch } from './request-match.js';
+import { limitMatch } from './request-match.js';
 
 /** Gives up the place of a request that waits for the service. */
 const waiting = new Slot<() => void>();
@@ -27,7 +27,7 @@ export const globalRateLimit: FilterKind<GlobalRateLimitFilter> = {
       throw new Error('requests and timeout of a rate limit must be at least 1');
     if (unit === undefined)
       throw new Error(`the time of a global rate limit is one second, minute, hour or day, not ${perMs} ms`);
-    const isMatched = requestMatch(config.matches);
+    const isMatched = limitMatch(config.matches);
     const keyOf = requestKey(config.keys);
     const entriesOf = entryReader(config);
     const options: LimitOptions = {
