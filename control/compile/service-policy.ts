@@ -12,7 +12,7 @@ import type { MeshObject, ServiceObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
 import { compileBackendTls } from './backend-tls-policy.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
-import { policiesAt, policiesInForce } from './traffic-policy-targets.js';
+import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import { breakerSettings, type CompiledTrafficPolicy, type TrafficSettings } from './traffic-policy.js';
 import type { WaypointName } from './waypoints.js';
 
@@ -90,18 +90,18 @@ export function servicePolicies(
   const gateway = registry.gateway(waypoint);
   const ofGateway = gateway ? registry.policiesTargeting('Gateway', waypoint.namespace, waypoint.name) : [];
   const targeting = registry.policiesTargeting('Service', namespace, service.metadata.name);
-  const ofService = policiesInForce(policiesAt(targeting, service, undefined)).inForce;
+  const ofService = policiesOfService(targeting, service, undefined).inForce;
   const layers = [
     ...annotated(registry.meshSettings),
     ...annotated(gateway),
-    ...layersOf(policiesInForce(ofGateway).inForce),
+    ...layersOf(policiesOfGateway(ofGateway).inForce),
     ...annotated(registry.namespace(namespace)),
     layerOf(service, own.settings),
     ...layersOf(ofService),
   ];
   return tcpPorts(service).flatMap(({ name, port }): ServicePolicy[] => {
     const ofPort = { ...own.ports.get(String(port)), ...(name === undefined ? {} : own.ports.get(name)) };
-    const ofThisPort = policiesInForce(policiesAt(targeting, service, port)).inForce;
+    const ofThisPort = policiesOfService(targeting, service, port).inForce;
     const all: Layer[] = [
       ...layers,
       ...tlsLayer([...ofThisPort, ...ofService], registry),

@@ -63,8 +63,43 @@ function claimsOf({ sections, from, unread }: CompiledTrafficPolicy): string[] {
   return clients.flatMap((client) => settings.map((setting) => `${client} ${setting}`));
 }
 
+/**
+ * Lists of the registry stay the same until their content changes. Each policy's status asks for the policies of its targets: without the
+ * cache, the cost of many policies of one target would grow with the square of their number.
+ */
+const ofGateways = new WeakMap<readonly PolicyObject[], TargetPolicies>();
+const ofServices = new WeakMap<
+  readonly PolicyObject[],
+  WeakMap<ServiceObject, Map<number | undefined, TargetPolicies>>
+>();
+
+/** @param policies policies that target one Gateway, as the registry has them */
+export function policiesOfGateway(policies: readonly PolicyObject[]): TargetPolicies {
+  let known = ofGateways.get(policies);
+  if (!known) ofGateways.set(policies, (known = policiesInForce(policies)));
+  return known;
+}
+
+/**
+ * @param policies policies that target the Service or its ports, as the registry has them
+ * @param port undefined: the whole Service
+ */
+export function policiesOfService(
+  policies: readonly PolicyObject[],
+  service: ServiceObject,
+  port: number | undefined,
+): TargetPolicies {
+  let services = ofServices.get(policies);
+  if (!services) ofServices.set(policies, (services = new WeakMap()));
+  let ports = services.get(service);
+  if (!ports) services.set(service, (ports = new Map()));
+  let known = ports.get(port);
+  if (!known) ports.set(port, (known = policiesInForce(policiesAt(policies, service, port))));
+  return known;
+}
+
 /** @param policies policies of one target */
-export function policiesInForce(policies: readonly PolicyObject[]): TargetPolicies {
+function policiesInForce(policies: readonly PolicyObject[]): TargetPolicies {
   const claimed = new Map<string, string>();
   const clients = new Set<string>();
   const inForce: CompiledTrafficPolicy[] = [];
@@ -106,7 +141,7 @@ const isTarget = (ref: TargetRef, kind: string, name: string): boolean =>
   ref.kind === kind && ref.name === name;
 
 /** The policies of a list that target the whole Service, or one of its ports. @param port absent: the whole Service */
-export const policiesAt = (
+const policiesAt = (
   policies: readonly PolicyObject[],
   service: ServiceObject,
   port: number | undefined,
@@ -145,7 +180,7 @@ export function targetProblem(
   if (ref.kind === 'Gateway') {
     if (!lookup.isWaypoint({ namespace, name: ref.name }))
       return notFound(`there is no Gateway ${namespace}/${ref.name} of class weft-waypoint`);
-    return policiesInForce(lookup.policiesTargeting('Gateway', namespace, ref.name)).problems.get(object);
+    return policiesOfGateway(lookup.policiesTargeting('Gateway', namespace, ref.name)).problems.get(object);
   }
   const service = lookup.service(namespace, ref.name);
   if (!service) return notFound(`there is no Service ${namespace}/${ref.name}`);
@@ -153,5 +188,5 @@ export function targetProblem(
   if (ref.sectionName !== undefined && port === undefined)
     return notFound(`Service ${namespace}/${ref.name} has no TCP port ${ref.sectionName}`);
   const all = lookup.policiesTargeting('Service', namespace, ref.name);
-  return policiesInForce(policiesAt(all, service, port)).problems.get(object);
+  return policiesOfService(all, service, port).problems.get(object);
 }

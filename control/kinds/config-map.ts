@@ -4,6 +4,12 @@ import type { Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
 import { recompileTargets } from './targets.js';
 
+/**
+ * Stands for larger certificates, which are refused: their length is enough to see it. A slice of them would keep the whole text in memory, and
+ * every tenant may create ConfigMaps of 1 MiB.
+ */
+const tooLarge = ' '.repeat(certificatesBytesMax + 1);
+
 /** ConfigMaps with certificates, to which BackendTLSPolicies refer. */
 export const configMapKind: Kind<ConfigMapObject> = {
   address: { group: '', versions: ['v1'], plural: 'configmaps' },
@@ -13,8 +19,7 @@ export const configMapKind: Kind<ConfigMapObject> = {
     const certificates = data?.[certificatesKey];
     if (certificates === undefined) return undefined;
     const { name, namespace } = pickMeta(metadata);
-    // Larger certificates are refused: one byte more than the limit is enough to see it.
-    const kept = certificates.slice(0, certificatesBytesMax + 1);
+    const kept = certificates.length > certificatesBytesMax ? tooLarge : certificates;
     return {
       kind: 'ConfigMap',
       metadata: { name, ...(namespace === undefined ? {} : { namespace }) },

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { acceptedStatus } from '../status/accepted.js';
 import { backendPolicyStatus } from '../status/backend-policy.js';
 import { gatewayClassStatus } from '../status/gateway-class.js';
@@ -40,6 +42,9 @@ const pod = {
     conditions: [{ type: 'Ready', status: 'True', reason: 'x' }],
   },
 };
+
+setFlagsFromString('--expose-gc');
+const gc = runInNewContext('gc') as () => void;
 
 test('only the fields of a pod that are compiled are kept; its annotation for a network namespace is dropped', () => {
   assert.deepEqual(pickFields('Pod', pod), {
@@ -183,4 +188,21 @@ test('the address of each kind in the API server', () => {
       `${gateway}/v1/backendtlspolicies optional`,
     ],
   );
+});
+
+test('of a ConfigMap only certificates are kept, and of too large ones nothing', () => {
+  const pick = (data: Record<string, string>): unknown =>
+    kinds.ConfigMap.pickFields({ kind: 'ConfigMap', metadata: { name: 'a', namespace: 'b' }, data });
+  assert.equal(pick({ password: 'secret' }), undefined);
+  const picked = pick({ password: 'secret', 'ca.crt': 'pem' }) as { readonly data: unknown };
+  assert.deepEqual(picked.data, { 'ca.crt': 'pem' });
+  // Texts of 1 MiB, as many tenants may create: none of them stays in memory.
+  const before = process.memoryUsage().heapUsed;
+  const large = Array.from({ length: 200 }, (_, i) =>
+    pick({ 'ca.crt': `${i}${'x'.repeat(1 << 20)}`.toUpperCase() }),
+  );
+  gc();
+  assert.equal(large.length, 200);
+  const grownBytes = process.memoryUsage().heapUsed - before;
+  assert.ok(grownBytes < 20 << 20, `${grownBytes} bytes`);
 });

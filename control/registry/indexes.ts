@@ -77,11 +77,14 @@ function slotsOf(route: RouteObject): string[] {
 /** Policies by the objects of their namespace that they target. */
 export class TargetIndex<T extends PolicyObject> {
   readonly #all = new Map<string, Map<ObjectKey, T>>();
+  /** A list stays the same array until its content changes: traffic-policy-targets.ts uses it as a cache key. */
+  readonly #lists = new Map<string, readonly T[]>();
   set(policy: T): void {
     for (const slot of targetSlots(policy)) {
       let of = this.#all.get(slot);
       if (!of) this.#all.set(slot, (of = new Map()));
       of.set(objectKey(policy), policy);
+      this.#lists.delete(slot);
     }
   }
   delete(policy: T): void {
@@ -89,6 +92,7 @@ export class TargetIndex<T extends PolicyObject> {
       const of = this.#all.get(slot);
       of?.delete(objectKey(policy));
       if (of?.size === 0) this.#all.delete(slot);
+      this.#lists.delete(slot);
     }
   }
   /** Policies that name a ConfigMap of their namespace. */
@@ -96,7 +100,13 @@ export class TargetIndex<T extends PolicyObject> {
     return this.of('ConfigMap', namespace, configMap);
   }
   of(kind: string, namespace: string, name: string): readonly T[] {
-    return [...(this.#all.get(`${kind} ${namespace}/${name}`)?.values() ?? [])];
+    const slot = `${kind} ${namespace}/${name}`;
+    let list = this.#lists.get(slot);
+    if (!list) {
+      list = [...(this.#all.get(slot)?.values() ?? [])];
+      if (list.length > 0) this.#lists.set(slot, list);
+    }
+    return list;
   }
 }
 /** Services, Gateways of a TrafficPolicy, and ConfigMaps of a BackendTLSPolicy. */

@@ -19,3 +19,8 @@ export const rateLimiterPort = 15013;
 
 export const rateLimiterIdentity = (trustDomain: TrustDomain, rootNamespace: string): SpiffeId =>
   spiffeIdOf({ trustDomain, namespace: rootNamespace, serviceAccount: rateLimiterAccount });
+
+/** Entries of a descriptor to Weft's own service that name the client whose request is counted. They are no part of the counter's key. */
+export const clientEntryKeys = { client: 'client', group: 'client group' } as const;
+/** Name of the limit in a response, if the client is beyond its share of counters: what is counted are all its further values. */
+export const restCounterName = 'client-rest';

@@ -7,7 +7,15 @@ import { startRedis } from '../../test/support/redis.js';
 
 const web = { namespace: 'shop', serviceAccount: 'web' };
 const other = { namespace: 'other', serviceAccount: 'web' };
-const asked = (key: string, hits: number, limit = 10, unitMs = 3_600_000) => ({ key, hits, limit, unitMs });
+const asked = (key: string, hits: number, limit = 10, unitMs = 3_600_000, client = 'a', group = client) => ({
+  key,
+  hits,
+  limit,
+  unitMs,
+  client,
+  group,
+  limitKey: 'limit',
+});
 const grantedOf = (counted: Counted): number | string =>
   counted.kind === 'counted' ? counted.granted : counted.kind;
 
@@ -74,11 +82,43 @@ test('a caller has a bounded number of counters, and does not use up those of ot
   const redis = await startRedis(t);
   const { counters, connection } = redis.counters(t, { countersPerCallerMax: 3 });
   await eventually(() => connection.isUp, 'connected');
-  const many = await Promise.all(
-    ['a', 'b', 'c', 'd', 'a'].map((key) => counters.count(web, asked(key, 1)).then(grantedOf)),
+  const many = await Promise.all(['a', 'b', 'c', 'd', 'a'].map((key) => counters.count(web, asked(key, 1))));
+  assert.deepEqual(
+    many.map((one) => one.kind === 'counted' && one.isRest),
+    [false, false, true, true, false],
   );
-  assert.deepEqual(many, [1, 1, 1, 'full', 1]);
   assert.equal(grantedOf(await counters.count(other, asked('a', 1))), 1);
+});
+
+test('clients of one caller share its counters: one that invents values leaves those of others', async (t) => {
+  const redis = await startRedis(t);
+  const { counters, connection } = redis.counters(t, { countersPerCallerMax: 64 });
+  await eventually(() => connection.isUp, 'connected');
+  const hour = 3_600_000;
+  const of = (client: string, key: string, group = client) =>
+    counters.count(web, asked(key, 1, 10, hour, client, group));
+  const flood = await Promise.all(Array.from({ length: 100 }, (_, i) => of('flood', `f${i}`)));
+  const own = flood.filter((one) => one.kind === 'counted' && !one.isRest);
+  assert.equal(own.length, 32, 'half of the counters');
+  const rest = flood.filter((one) => one.kind === 'counted' && one.isRest);
+  assert.equal(rest.length, 68);
+  assert.equal(
+    rest.reduce((sum, one) => sum + Number(grantedOf(one)), 0),
+    10,
+    'all further values have one limit together, so inventing values evades nothing',
+  );
+  // Identities of one namespace have two thirds together.
+  for (let i = 0; i < 40; i++) for (let n = 0; n < 20; n++) await of(`flood${i}`, `f${i}-${n}`, 'hostile');
+  const others = await Promise.all(Array.from({ length: 4 }, (_, i) => of('good', `g${i}`)));
+  assert.ok(
+    others.every((one) => one.kind === 'counted' && one.granted === 1 && !one.isRest),
+    'another client still has counters of its own',
+  );
+  // What exists is shared.
+  const shared = await of('flood', 'g0');
+  assert.ok(shared.kind === 'counted' && !shared.isRest && shared.left === 8);
+  const names = (await connection.call(['KEYS', '*'])) as string[];
+  assert.ok(names.length < 64 * 3 + 20, `${names.length} keys in Redis`);
 });
 
 test('callers take turns in a batch, and each has a share of what waits', async () => {
@@ -103,7 +143,7 @@ test('callers take turns in a batch, and each has a share of what waits', async 
     .filter((_, i) => i % 2 === 0)
     .map((key) => key.split(':')[1]);
   assert.deepEqual(owners, ['shop/web', 'other/web', 'shop/web', 'other/web']);
-  reply([1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 'x']);
+  reply([...Array<number>(15).fill(1), 'x']);
   await new Promise((resolve) => setTimeout(resolve, 5));
   assert.ok(results.includes('other failed'), 'a reply of another form counts nothing');
 });

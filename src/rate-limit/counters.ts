@@ -12,7 +12,10 @@ export const counterLimits = {
   batchKeysMax: 512,
   /** Keys that wait or are under way, of all callers. */
   waitingKeysMax: 65_536,
-  /** Counters that one caller may make within one window, so that it does not fill Redis' memory. */
+  /**
+   * Counters that one caller may make within one window, so that it does not fill Redis' memory. Its clients share them fairly. A sixteenth of
+   * this number is added for clients beyond their shares, which have one counter for all further values of a limit.
+   */
   countersPerCallerMax: 100_000,
 } as const;
 
@@ -28,11 +31,23 @@ export interface Asked {
   readonly limit: number;
   readonly hits: number;
   readonly unitMs: number;
+  /** The client whose request needs the counter, and its namespace. They have shares of the owner's counters. */
+  readonly client: string;
+  readonly group: string;
+  /** Identifies the limit among those of the owner. */
+  readonly limitKey: string;
 }
 
 /** `full`: the caller has as many counters, or as many keys that wait, as it may have. */
 export type Counted =
-  | { readonly kind: 'counted'; readonly granted: number; readonly left: number; readonly resetMs: number }
+  | {
+      readonly kind: 'counted';
+      readonly granted: number;
+      readonly left: number;
+      readonly resetMs: number;
+      /** The client is beyond its share: this is the counter of all its further values. */
+      readonly isRest: boolean;
+    }
   | { readonly kind: 'full'; readonly limit: 'rate-limit-counters' | 'rate-limit-waiting' }
   | { readonly kind: 'failed'; readonly why: string };
 
@@ -126,9 +141,21 @@ export class Counters {
     const keys: string[] = [];
     const values: string[] = [];
     const max = String(this.#limits.countersPerCallerMax);
-    for (const { owner, key, limit, hits, unitMs } of batch) {
-      keys.push(counterKey(owner, key, unitMs), `${keyPrefix}:${owner}:counters:${unitMs}`);
+    // Many keys of a batch have the same client and limit.
+    const known = new Map<string, string>();
+    const digestOnce = (text: string): string => {
+      let digest = known.get(text);
+      if (digest === undefined) known.set(text, (digest = digestOf(text)));
+      return digest;
+    };
+    for (const { owner, key, limit, hits, unitMs, client, group, limitKey } of batch) {
+      keys.push(
+        `${keyPrefix}:${owner}:${unitMs}:${digestOf(key)}`,
+        `${keyPrefix}:${owner}:counters:${unitMs}`,
+      );
+      const rest = digestOnce(JSON.stringify([limitKey, client]));
       values.push(String(limit), String(hits), String(unitMs), max);
+      values.push(digestOnce(client), digestOnce(group), rest);
     }
     const rest = [String(keys.length), ...keys, ...values];
     try {
@@ -142,20 +169,17 @@ export class Counters {
 }
 
 /** The key is a digest: Redis does not learn the values of headers, and their length does not matter. */
-function counterKey(owner: string, key: string, unitMs: number): string {
-  const digest = createHash('sha256').update(key).digest('base64url').slice(0, 22);
-  return `${keyPrefix}:${owner}:${unitMs}:${digest}`;
-}
+const digestOf = (key: string): string => createHash('sha256').update(key).digest('base64url').slice(0, 22);
 
 /** Reads the script's reply. Error: it has another form. */
 function readCounted(reply: unknown, count: number): Counted[] {
-  if (!Array.isArray(reply) || reply.length !== 3 * count || !reply.every(Number.isFinite))
+  if (!Array.isArray(reply) || reply.length !== 4 * count || !reply.every(Number.isFinite))
     throw new Error('Redis sent a reply of an unknown form');
   const numbers = reply as number[];
   return Array.from({ length: count }, (_, i) => {
-    const [granted = 0, left = 0, resetMs = 0] = numbers.slice(3 * i, 3 * i + 3);
+    const [granted = 0, left = 0, resetMs = 0, isRest = 0] = numbers.slice(4 * i, 4 * i + 4);
     return granted < 0
       ? { kind: 'full', limit: 'rate-limit-counters' }
-      : { kind: 'counted', granted, left, resetMs };
+      : { kind: 'counted', granted, left, resetMs, isRest: isRest === 1 };
   });
 }

@@ -34,6 +34,8 @@ const connectionOf = ({ url, username, password, ca }: RedisOptions) => {
     RESP: 2,
     name: 'weft-rate-limiter',
     disableOfflineQueue: true,
+    // A command that Redis 6 does not know, and that the service's user has no right to.
+    disableClientInfo: true,
     ...(user === undefined ? {} : { username: user }),
     ...(given === undefined ? {} : { password: given }),
     socket: {

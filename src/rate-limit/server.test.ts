@@ -22,7 +22,8 @@ const descriptor = (value: string, hits = 1, limit = 10, unit = hour): RateLimit
 });
 /** Grants everything. */
 const generous: Pick<Counters, 'count'> = {
-  count: (_owner, { hits }) => Promise.resolve({ kind: 'counted', granted: hits, left: 5, resetMs: 1_500 }),
+  count: (_owner, { hits }) =>
+    Promise.resolve({ kind: 'counted', granted: hits, left: 5, resetMs: 1_500, isRest: false }),
 };
 
 test('a waypoint is granted what is left, and another waypoint has counts of its own', async (t) => {

@@ -15,10 +15,10 @@ import {
   type RateLimitResponse_DescriptorStatus as DescriptorStatus,
 } from '../discovery/gen/ratelimit.js';
 import { workloadIdentityOf, type TrustDomain, type WorkloadIdentity } from '../model/identity.js';
-import { unitMs } from '../model/rate-limit.js';
+import { clientEntryKeys, restCounterName, unitMs } from '../model/rate-limit.js';
 import { checkClientPeer } from '../tls/contexts.js';
 import type { Svid } from '../tls/svid.js';
-import type { Counted, Counters } from './counters.js';
+import type { Asked, Counted, Counters } from './counters.js';
 
 export const serverLimits = {
   connectionsMax: 4_096,
@@ -235,6 +235,8 @@ export class RateLimitServer {
         const hits = hitsOf(request, descriptor);
         const counted = await this.options.counters.count(owner, {
           key: keyOf(request.domain, descriptor),
+          ...clientIn(descriptor),
+          limitKey: limitKeyOf(request.domain, descriptor),
           limit: requestsPerUnit,
           hits,
           unitMs: unitMs(unit) ?? 0,
@@ -253,7 +255,7 @@ export class RateLimitServer {
 
   #statusOf(counted: Counted, { limit }: RateLimitDescriptor): DescriptorStatus {
     const { onCounted, onLimit } = this.options;
-    const currentLimit = limit && { ...limit };
+    const currentLimit = limit && { ...limit, name: '' };
     if (counted.kind !== 'counted') {
       if (counted.kind === 'full') onLimit(counted.limit);
       onCounted('error', 1);
@@ -265,7 +267,11 @@ export class RateLimitServer {
         quota: undefined,
       };
     }
-    const { granted, left, resetMs } = counted;
+    const { granted, left, resetMs, isRest } = counted;
+    if (isRest) {
+      onLimit('rate-limit-counters');
+      if (currentLimit) currentLimit.name = restCounterName;
+    }
     onCounted(granted > 0 ? 'granted' : 'over-limit', 1);
     return {
       code: granted > 0 ? Code.OK : Code.OVER_LIMIT,
@@ -280,9 +286,27 @@ export class RateLimitServer {
 const hitsOf = ({ hitsAddend }: RateLimitRequest, descriptor: RateLimitDescriptor): number =>
   descriptor.hitsAddend ?? (hitsAddend || 1);
 
-/** Two descriptors have one counter if domain, entries and unit are the same. A limit that changes keeps its counter. */
+/**
+ * Two descriptors have one counter if domain, entries and unit are the same. A limit that changes keeps its counter. The client is no part of
+ * it: clients share the counter of a value.
+ */
 const keyOf = (domain: string, { entries, limit }: RateLimitDescriptor): string =>
-  JSON.stringify([domain, limit?.unit, ...entries.map(({ key, value }) => [key, value])]);
+  JSON.stringify([
+    domain,
+    limit?.unit,
+    ...entries.filter(({ key }) => !isClientKey(key)).map(({ key, value }) => [key, value]),
+  ]);
+
+/** The limit without its values. Its name is the first entry. */
+const limitKeyOf = (domain: string, { entries: [first], limit }: RateLimitDescriptor): string =>
+  JSON.stringify([domain, limit?.unit, first?.key, first?.value]);
+
+const isClientKey = (key: string): boolean => key === clientEntryKeys.client || key === clientEntryKeys.group;
+
+function clientIn({ entries }: RateLimitDescriptor): Pick<Asked, 'client' | 'group'> {
+  const valueOf = (name: string): string => entries.find(({ key }) => key === name)?.value ?? '';
+  return { client: valueOf(clientEntryKeys.client), group: valueOf(clientEntryKeys.group) };
+}
 
 /** Why a request is refused; undefined where it is accepted. Pure. */
 export function problemOf(request: RateLimitRequest): string | undefined {

@@ -1,9 +1,10 @@
 /** A redis-server of a test, on loopback, without files. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { projectRoot } from '../../native/index.js';
 import { Counters, type counterLimits } from '../../src/rate-limit/counters.js';
 import { RedisConnection, type RedisOptions } from '../../src/rate-limit/redis.js';
 import { deadPort } from './waypoint.js';
@@ -18,7 +19,7 @@ export interface TestRedis {
   counters(
     t: TestContext,
     limits?: Partial<Record<keyof typeof counterLimits, number>>,
-    given?: { readonly password?: string },
+    given?: Partial<Pick<RedisOptions, 'url' | 'username' | 'ca'>> & { readonly password?: string },
   ): {
     readonly counters: Counters;
     readonly connection: RedisConnection;
@@ -28,15 +29,29 @@ export interface TestRedis {
   };
 }
 
+interface RedisServer {
+  readonly password?: string;
+  /** Accepts TLS only, with this certificate. */
+  readonly tls?: { readonly certPem: string; readonly keyPem: string };
+  readonly flags?: readonly string[];
+}
+
 export async function startRedis(
   t: TestContext,
-  { password }: { readonly password?: string } = {},
+  { password, tls, flags: more = [] }: RedisServer = {},
 ): Promise<TestRedis> {
   const port = await deadPort();
   const dir = mkdtempSync(join(tmpdir(), 'weft-redis-'));
   let child: ChildProcess | undefined;
   const start = async (): Promise<void> => {
-    const flags = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', dir];
+    const flags = ['--bind', '127.0.0.1', '--save', '', '--dir', dir, ...more];
+    if (tls) {
+      const [cert, key] = [join(dir, 'cert.pem'), join(dir, 'key.pem')];
+      writeFileSync(cert, tls.certPem);
+      writeFileSync(key, tls.keyPem, { mode: 0o600 });
+      flags.push('--port', '0', '--tls-port', String(port), '--tls-auth-clients', 'no');
+      flags.push('--tls-cert-file', cert, '--tls-key-file', key);
+    } else flags.push('--port', String(port));
     child = spawn(
       'redis-server',
       [...flags, ...(password === undefined ? [] : ['--requirepass', password])],
@@ -67,7 +82,7 @@ export async function startRedis(
     await stop();
     rmSync(dir, { recursive: true, force: true });
   });
-  const url = `redis://127.0.0.1:${port}`;
+  const url = `${tls ? 'rediss' : 'redis'}://127.0.0.1:${port}`;
   return {
     url,
     signal: (name) => void child?.kill(name),
@@ -81,6 +96,7 @@ export async function startRedis(
       const batches: number[] = [];
       const options: RedisOptions = {
         url,
+        ...given,
         password: () => given.password,
         replyMsMax: 300,
         onState: (isUp, why) => states.push(`${isUp} ${why}`),
@@ -95,4 +111,12 @@ export async function startRedis(
       return { counters, connection, states, batches };
     },
   };
+}
+
+/** The rights of a Redis user that docs/global-rate-limits.md names; the password is PASSWORD. */
+export function documentedRights(): string[] {
+  const page = readFileSync(join(projectRoot, 'docs', 'global-rate-limits.md'), 'utf8');
+  const rights = /ACL SETUSER weft (.+)/.exec(page)?.[1];
+  if (rights === undefined) throw new Error('docs/global-rate-limits.md has no ACL SETUSER');
+  return rights.split(' ');
 }

@@ -4,6 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseManifests } from '../../control/source/parse.js';
+import { trafficPolicyStatus } from '../../control/status/traffic-policy.js';
 import { compile } from '../../control/compile/compile.js';
 import { objectKey } from '../../control/objects/object-key.js';
 import type { MeshObject, RouteObject } from '../../control/objects/objects.js';
@@ -78,6 +80,40 @@ test('with thousands of routes of one Service, a change of one does not take tim
   of(100);
   const [few, many] = [of(300), of(1500)];
   assert.ok(many < 12 * few + 200, `${few} ms, ${many} ms`);
+});
+
+test('with thousands of TrafficPolicies of the same Services, their conditions do not take time quadratic in their number', () => {
+  const names = Array.from({ length: 16 }, (_, i) => `api${i}`);
+  const text = names.map(
+    (name) => `
+apiVersion: v1
+kind: Service
+metadata: { name: ${name}, namespace: shop }
+spec: { ports: [{ name: http, port: 80 }] }
+---`,
+  );
+  const targets = names.map((name) => `{ group: '', kind: Service, name: ${name} }`).join(', ');
+  for (let i = 0; i < 1_000; i++)
+    text.push(`
+apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: { name: p${i}, namespace: shop }
+spec: { targetRefs: [${targets}], rateLimits: [{ name: one, requests: 1, per: 1h }] }
+---`);
+  const { objects } = parseManifests('x', text.join('').replace(/---$/, ''));
+  const mesh = compile(objects, settings);
+  const policies = objects.filter((one) => one.kind === 'TrafficPolicy');
+  assert.equal(policies.length, 1_000);
+  const reasons = new Set<string | undefined>();
+  const ms = spent(() => {
+    for (const one of policies) {
+      const { status } = trafficPolicyStatus(one, { mesh, timestamp: '2026-01-01T00:00:00Z' }) ?? {};
+      reasons.add((status as typeof one.status)?.conditions?.[0]?.reason);
+    }
+  });
+  assert.deepEqual([...reasons], ['Accepted', 'Conflicted']);
+  // It took 50 s.
+  assert.ok(ms < 3_000, `${ms} ms`);
 });
 
 const path = (value: string): Partial<RouteRule> => ({

@@ -77,6 +77,8 @@ export enum RateLimitResponse_Code {
 export interface RateLimitResponse_RateLimit {
   readonly requestsPerUnit: number;
   readonly unit: RateLimitUnit;
+  /** Weft's own service names the counter here if it is not that of the descriptor: the client has used up its share of counters. */
+  readonly name: string;
 }
 
 /**
@@ -457,7 +459,7 @@ export const RateLimitResponse: MessageFns<RateLimitResponse> = {
 };
 
 function createBaseRateLimitResponse_RateLimit(): RateLimitResponse_RateLimit {
-  return { requestsPerUnit: 0, unit: 0 };
+  return { requestsPerUnit: 0, unit: 0, name: "" };
 }
 
 export const RateLimitResponse_RateLimit: MessageFns<RateLimitResponse_RateLimit> = {
@@ -467,6 +469,9 @@ export const RateLimitResponse_RateLimit: MessageFns<RateLimitResponse_RateLimit
     }
     if (message.unit !== 0) {
       writer.uint32(16).int32(message.unit);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
     }
     return writer;
   },
@@ -500,6 +505,14 @@ export const RateLimitResponse_RateLimit: MessageFns<RateLimitResponse_RateLimit
             message.unit = reader.int32() as any;
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -519,6 +532,7 @@ export const RateLimitResponse_RateLimit: MessageFns<RateLimitResponse_RateLimit
     const message = createBaseRateLimitResponse_RateLimit() as any;
     message.requestsPerUnit = object.requestsPerUnit ?? 0;
     message.unit = object.unit ?? 0;
+    message.name = object.name ?? "";
     return message;
   },
 };

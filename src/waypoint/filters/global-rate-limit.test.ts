@@ -103,7 +103,7 @@ async function fakeService(t: TestContext, limit: number): Promise<FakeService> 
       const code = now <= limit ? Code.OK : Code.OVER_LIMIT;
       const status = {
         code,
-        currentLimit: { requestsPerUnit: limit, unit: 3 },
+        currentLimit: { requestsPerUnit: limit, unit: 3, name: '' },
         limitRemaining: Math.max(0, limit - now),
         durationUntilReset: { seconds: 600, nanos: 0 },
         quota: undefined,

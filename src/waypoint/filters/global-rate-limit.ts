@@ -5,7 +5,7 @@
 import { decodeTarget, encodeTarget } from '../../discovery/codec/backend-target.js';
 import type { GlobalRateLimitFilter, RateLimitKey } from '../../discovery/gen/weft.js';
 import type { RateLimitDescriptor_Entry as DescriptorEntry } from '../../discovery/gen/ratelimit.js';
-import { unitOf } from '../../model/rate-limit.js';
+import { clientEntryKeys, unitOf } from '../../model/rate-limit.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { GlobalLimit, LimitOptions, MeshService } from '../rate-limit/global/global-limits.js';
 import type { LeaseResult } from '../rate-limit/global/lease.js';
@@ -13,7 +13,7 @@ import type { TrafficAction } from '../telemetry/request-record.js';
 import { Slot, type FilteredRequest, type FilterKind, type FilterResponse } from './filter.js';
 import { rateLimitedReply } from './rate-limited.js';
 import { requestKey, requestValues } from './request-keys.js';
-import { requestMatch } from './request-match.js';
+import { limitMatch } from './request-match.js';
 
 /** Gives up the place of a request that waits for the service. */
 const waiting = new Slot<() => void>();
@@ -27,7 +27,7 @@ export const globalRateLimit: FilterKind<GlobalRateLimitFilter> = {
       throw new Error('requests and timeout of a rate limit must be at least 1');
     if (unit === undefined)
       throw new Error(`the time of a global rate limit is one second, minute, hour or day, not ${perMs} ms`);
-    const isMatched = requestMatch(config.matches);
+    const isMatched = limitMatch(config.matches);
     const keyOf = requestKey(config.keys);
     const entriesOf = entryReader(config);
     const options: LimitOptions = {
@@ -128,7 +128,12 @@ function entryReader({ name, keys, service }: GlobalRateLimitFilter): ReadEntrie
   if (!service) {
     const limit = { key: 'limit', value: name };
     const kinds = keys.map(entryKey).join(',');
-    return (_request, value) => [limit, { key: `key ${kinds}`, value }];
+    return ({ client: { name, group } }, value) => [
+      limit,
+      { key: `key ${kinds}`, value },
+      { key: clientEntryKeys.client, value: name },
+      { key: clientEntryKeys.group, value: group },
+    ];
   }
   const valuesOf = requestValues(keys);
   const names = keys.map(entryKey);

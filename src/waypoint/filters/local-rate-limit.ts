@@ -9,14 +9,14 @@ import type { LimitBuckets } from '../rate-limit/limit-buckets.js';
 import type { FilteredRequest, FilterKind } from './filter.js';
 import { rateLimitedReply } from './rate-limited.js';
 import { requestKey } from './request-keys.js';
-import { requestMatch } from './request-match.js';
+import { limitMatch } from './request-match.js';
 
 export const localRateLimit: FilterKind<LocalRateLimitFilter> = {
   stage: 'local-rate-limit',
   compile({ name, matches, keys, requests, perMs, burst, dryRun }) {
     if (requests < 1 || perMs < 1 || burst < 1)
       throw new Error('requests, time and burst of a rate limit must be at least 1');
-    const isMatched = requestMatch(matches);
+    const isMatched = limitMatch(matches);
     const keyOf = requestKey(keys);
     const kinds = keys.map((key) => `${key.kind}:${key.name}`).join(',');
     const rate = rateOf(requests, perMs, burst);

@@ -6,7 +6,7 @@ import { route } from '../../../test/support/waypoint.js';
 import { decodeMatch } from '../../discovery/codec/route-match.js';
 import type { RequestHead } from '../http/http-stream.js';
 import { compileRoutes } from '../routes/compile.js';
-import { requestMatch, type MatchableRequest } from './request-match.js';
+import { limitMatch, requestMatch, type MatchableRequest } from './request-match.js';
 
 const match = (fields: Partial<pb.RouteMatch>): pb.RouteMatch => pb.RouteMatch.fromPartial(fields);
 const headOf = (path: string, more: Partial<RequestHead> = {}): RequestHead => ({
@@ -113,4 +113,12 @@ test('regular expressions take the time budget of the client’s namespace', () 
   const used = new RegexTime(0);
   assert.throws(() => matches(request(headOf('/a'), 'shop', used)), RegexCost);
   assert.ok(matches(request(headOf('/a'), 'other')));
+});
+
+test('a limit counts a request if an endpoint may read its path as the one that is limited', () => {
+  const orders = [match({ pathKind: 'prefix', path: '/orders' })];
+  for (const path of ['/orders', '/orders;x=1', '/orders;/1', '//orders', '/%2forders', '/a;/..;/orders'])
+    assert.ok(limitMatch(orders)(request(headOf(path))), path);
+  assert.ok(!limitMatch(orders)(request(headOf('/other;x=/orders1'))));
+  assert.ok(!requestMatch(orders)(request(headOf('/orders;x=1'))), 'other filters take the path as it is');
 });

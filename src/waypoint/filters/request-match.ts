@@ -5,7 +5,7 @@
 import { decodeMatch } from '../../discovery/codec/route-match.js';
 import type * as pb from '../../discovery/gen/weft.js';
 import type { PathMatch } from '../../model/route.js';
-import { pathOf } from '../../policy/path.js';
+import { pathOf, readingsOf } from '../../policy/path.js';
 import { Regex, regexWeight, regexWeightMax, type RegexTime } from '../../policy/regex.js';
 import { conditionOf, type Condition, type MakeRegex } from '../routes/match-condition.js';
 import type { FilteredRequest } from './filter.js';
@@ -21,10 +21,23 @@ export interface MatchableRequest {
 export type RequestMatch = (request: MatchableRequest) => boolean;
 
 /**
+ * Compiles matches of a limit. Endpoints read some paths differently: `/orders;x=1` may be served as `/orders`. A limit counts a request if one
+ * of the readings matches, so that no spelling evades it.
+ */
+export const limitMatch = (matches: readonly pb.RouteMatch[]): RequestMatch =>
+  compileMatch(matches, readingsOf);
+
+/**
  * Compiles matches. A request matches if at least one of them holds; without any, every request matches. Throws if a match is not
  * understood: it is unknown which requests it was meant for.
  */
-export function requestMatch(matches: readonly pb.RouteMatch[]): RequestMatch {
+export const requestMatch = (matches: readonly pb.RouteMatch[]): RequestMatch =>
+  compileMatch(matches, undefined);
+
+function compileMatch(
+  matches: readonly pb.RouteMatch[],
+  readings: ((path: string) => readonly string[]) | undefined,
+): RequestMatch {
   if (matches.length === 0) return () => true;
   const clock = new CurrentTime();
   const conditions: Condition[] = [];
@@ -43,8 +56,11 @@ export function requestMatch(matches: readonly pb.RouteMatch[]): RequestMatch {
   return ({ context, client, downstream: { head } }) => {
     if (clock.isUsed) clock.time = context.state.regexTime(client.group);
     const path = pathOf(head.path);
-    for (const holds of conditions) if (holds(head, path)) return true;
-    return false;
+    const matchesPath = (text: string): boolean => conditions.some((holds) => holds(head, text));
+    if (matchesPath(path)) return true;
+    if (!readings) return false;
+    const others = readings(path);
+    return others.length > 1 && [...new Set(others)].some(matchesPath);
   };
 }
 

@@ -141,7 +141,7 @@ export class GlobalLimits {
     const { shield, options } = limit;
     if (!shield) return 'failed';
     let lease = limit.leases.get(key);
-    if (!lease) {
+    if (!lease || (lease.isOfOwner && lease.owner !== client.name)) {
       const { service, port } = limit.servicePort;
       // A domain of its own for each port: a key of one port is no key of another.
       const domain = options.service?.domain ?? `${service}:${port}`;

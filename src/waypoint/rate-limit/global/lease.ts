@@ -58,6 +58,8 @@ export class Lease {
   limit: number;
   usedAtMs = 0;
   readonly waiters = new Set<Waiter>();
+  /** The owner is beyond its share of counters: the hits are those of all its further values, and count for no other client. */
+  isOfOwner = false;
   /** A call with this key is under way, or is about to begin. */
   isAsking = false;
 

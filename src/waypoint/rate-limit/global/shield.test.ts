@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RateLimitDescriptor, RateLimitResponse } from '../../../discovery/gen/ratelimit.js';
 import { RateLimitResponse_Code as Code } from '../../../discovery/gen/ratelimit.js';
+import { restCounterName } from '../../../model/rate-limit.js';
 import { clientOf as waypointClient } from '../../listener/client.js';
 import { parseIp } from '../../../model/address.js';
 import { id, key } from '../../../../test/support/mesh.js';
@@ -34,6 +35,8 @@ class Fake implements RateLimitService {
   readonly calls: { readonly key: string; readonly hits: number }[][] = [];
   readonly used = new Map<string, number>();
   mode: 'respond' | 'hang' | 'refuse' = 'respond';
+  /** Clients are beyond their shares of counters. */
+  isRest = false;
   resets = 0;
   resetMs = 3_600_000;
 
@@ -63,7 +66,7 @@ class Fake implements RateLimitService {
       this.used.set(of, used + (this.grantsParts ? granted : hitsAddend));
       return {
         code: granted > 0 ? Code.OK : Code.OVER_LIMIT,
-        currentLimit: limit,
+        currentLimit: limit && { ...limit, name: this.isRest ? restCounterName : '' },
         limitRemaining: Math.max(0, left - granted),
         durationUntilReset: { seconds: Math.floor(this.resetMs / 1000), nanos: (this.resetMs % 1000) * 1e6 },
         quota: this.grantsParts ? { requests: granted } : undefined,
@@ -211,6 +214,35 @@ test('keys that a client makes up push out its own leases first', async (t) => {
   assert.ok(limits.leases <= 65_536);
   assert.equal(limit.leases.get('good'), lease);
   assert.ok(reached.includes('rate-limit-leases'));
+});
+
+test('clients take turns in calls: one that asks for many keys delays only itself', async (t) => {
+  const service = new Fake(true);
+  const { limits } = globalLimitsOf(t, () => service);
+  const limit = limits.of(port, options());
+  const other = waypointClient(id('other'), client.address);
+  const flood = Array.from({ length: 3_000 }, (_, i) => check(limits, limit, `k${i}`));
+  const good = check(limits, limit, 'good', other);
+  assert.equal(await wait(good), 'ok');
+  assert.ok(
+    service.calls[0]?.some((one) => one.key === 'good'),
+    'the other client is in the first call',
+  );
+  await Promise.all(flood.map(wait));
+});
+
+test('what a client beyond its share of counters gets counts for no other client', async (t) => {
+  const service = new Fake(true);
+  const { limits } = globalLimitsOf(t, () => service);
+  const limit = limits.of(port, options({ requests: 1 }));
+  const other = waypointClient(id('other'), client.address);
+  service.isRest = true;
+  assert.equal(await wait(check(limits, limit, 'victim')), 'ok');
+  assert.equal(await wait(check(limits, limit, 'victim')), 'over');
+  service.isRest = false;
+  service.used.clear();
+  assert.equal(await wait(check(limits, limit, 'victim', other)), 'ok');
+  assert.equal(await wait(check(limits, limit, 'victim', other)), 'over');
 });
 
 test('without a service every decision fails', (t) => {

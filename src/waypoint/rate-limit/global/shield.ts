@@ -8,6 +8,7 @@ import {
   RateLimitResponse_Code as Code,
   type RateLimitResponse_DescriptorStatus as DescriptorStatus,
 } from '../../../discovery/gen/ratelimit.js';
+import { restCounterName } from '../../../model/rate-limit.js';
 import type { Lease } from './lease.js';
 import type { RateLimitService } from './service.js';
 
@@ -27,8 +28,8 @@ export interface ShieldEvents {
 }
 
 export class Shield {
-  /** Leases to ask for, in the order of their first request. */
-  readonly #queue = new Set<Lease>();
+  /** Leases to ask for, by their owners, which take turns: a client that asks for many delays only itself. */
+  readonly #queues = new Map<string, Set<Lease>>();
   #isScheduled = false;
   /** When each call under way began, and how long a request has waited for it in vain; the oldest first. */
   readonly #calls = new Set<{ readonly beganMs: number; waitedMs: number }>();
@@ -53,7 +54,9 @@ export class Shield {
   ask(lease: Lease): void {
     if (lease.isAsking || this.#state !== 'responding') return;
     lease.isAsking = true;
-    this.#queue.add(lease);
+    const queue = this.#queues.get(lease.owner);
+    if (queue) queue.add(lease);
+    else this.#queues.set(lease.owner, new Set([lease]));
     if (this.#isScheduled) return;
     this.#isScheduled = true;
     // Keys of one turn of the event loop go in one call.
@@ -81,24 +84,38 @@ export class Shield {
   close(): void {
     clearTimeout(this.#timer);
     this.service.close();
-    for (const lease of this.#queue) lease.failed();
-    this.#queue.clear();
+    for (const queue of this.#queues.values()) for (const lease of queue) lease.failed();
+    this.#queues.clear();
   }
 
   #run(): void {
-    while (this.#queue.size > 0 && this.#calls.size < this.service.callsMax && this.#state === 'responding')
+    while (this.#queues.size > 0 && this.#calls.size < this.service.callsMax && this.#state === 'responding')
       void this.#call(this.#take());
   }
 
-  /** Takes leases of one domain. */
+  /** Takes leases of one domain: one of each owner in turn. */
   #take(): Lease[] {
     const batch: Lease[] = [];
-    for (const lease of this.#queue) {
-      if (batch.length >= this.service.descriptorsMax) break;
-      if (batch[0] && batch[0].domain !== lease.domain) continue;
-      this.#queue.delete(lease);
-      batch.push(lease);
-    }
+    const { descriptorsMax } = this.service;
+    let domain: string | undefined;
+    // Each owner's leases are looked at once.
+    const turns = new Map([...this.#queues].map(([owner, queue]) => [owner, queue.values()]));
+    while (turns.size > 0 && batch.length < descriptorsMax)
+      for (const [owner, leases] of turns) {
+        if (batch.length >= descriptorsMax) break;
+        const lease = nextOf(leases, domain);
+        if (!lease) {
+          turns.delete(owner);
+          continue;
+        }
+        domain ??= lease.domain;
+        batch.push(lease);
+        const queue = this.#queues.get(owner);
+        queue?.delete(lease);
+        // The owner moves to the end, so that the next batch begins with another one.
+        this.#queues.delete(owner);
+        if (queue && queue.size > 0) this.#queues.set(owner, queue);
+      }
     return batch;
   }
 
@@ -134,6 +151,7 @@ export class Shield {
     const { code, currentLimit, limitRemaining, durationUntilReset: reset, quota } = status;
     if (currentLimit) lease.limit = currentLimit.requestsPerUnit;
     const isPartial = this.service.grantsParts;
+    lease.isOfOwner = isPartial && currentLimit?.name === restCounterName;
     const most = isPartial ? (quota?.requests ?? 0) : asked;
     lease.apply({
       asked,
@@ -156,11 +174,12 @@ export class Shield {
   }
 
   #failed(batch: readonly Lease[], why: string): void {
-    for (const lease of [...batch, ...this.#queue]) {
-      lease.isAsking = false;
-      lease.failed();
-    }
-    this.#queue.clear();
+    for (const leases of [batch, ...this.#queues.values()])
+      for (const lease of leases) {
+        lease.isAsking = false;
+        lease.failed();
+      }
+    this.#queues.clear();
     // Calls that began before the pause fail, too.
     if (this.#state === 'paused') return;
     this.events.onFailure(why);
@@ -182,3 +201,12 @@ export class Shield {
 }
 
 const hasResult = ({ code }: DescriptorStatus): boolean => code === Code.OK || code === Code.OVER_LIMIT;
+
+/** The next lease of the domain; undefined domain: of any. */
+function nextOf(leases: Iterator<Lease>, domain: string | undefined): Lease | undefined {
+  for (;;) {
+    const next = leases.next();
+    if (next.done === true) return undefined;
+    if (domain === undefined || next.value.domain === domain) return next.value;
+  }
+}
