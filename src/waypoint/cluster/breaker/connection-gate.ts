@@ -32,7 +32,7 @@ export class ConnectionGate {
   /** Pools that wait, whoever has waited longest first, with the limit that each has reached. */
   readonly #blocked = new Map<BlockedPool, Waiting>();
   /** Clients of whom the other workers know that requests wait here because of the client's own limit. */
-  readonly #clients = new Map<Client['name'], Reservation>();
+  readonly #clients = new Map<Client['name'], { pools: number; readonly held: Reservation }>();
   #timer: NodeJS.Timeout | undefined;
   #isWaking = false;
   #yieldedMs = 0;
@@ -57,7 +57,7 @@ export class ConnectionGate {
     // A pool that tries again is not counted again, and has had an idle connection closed for it.
     const isNew = !this.#blocked.has(pool) && this.#retrying !== pool;
     const waiting = { limit: refused, client: refused === limits.all[connections] ? undefined : client.name };
-    this.#blocked.set(pool, waiting);
+    this.#add(pool, waiting);
     if (isNew) {
       events.onBlocked();
       this.closeIdle(waiting.client);
@@ -78,7 +78,7 @@ export class ConnectionGate {
 
   /** The pool no longer waits. */
   leave(pool: BlockedPool): void {
-    if (this.#blocked.size > 0 && this.#blocked.delete(pool)) this.#mark();
+    if (this.#delete(pool)) this.#mark();
   }
 
   /** Another pool than this one waits, here or in another worker: a connection that becomes idle is to be closed. */
@@ -107,7 +107,7 @@ export class ConnectionGate {
   close(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#blocked.clear();
+    for (const pool of [...this.#blocked.keys()]) this.#delete(pool);
     this.#mark();
   }
 
@@ -131,7 +131,7 @@ export class ConnectionGate {
   /** Each pool tries once, whoever has waited longest first. Those that are blocked again come last. */
   #wake(): void {
     for (const pool of [...this.#blocked.keys()]) {
-      if (!this.#blocked.delete(pool)) continue;
+      if (!this.#delete(pool)) continue;
       this.#retrying = pool;
       pool.openBlocked();
       this.#retrying = undefined;
@@ -144,22 +144,34 @@ export class ConnectionGate {
   #mark(): void {
     const { all, limits } = this.breaker;
     if (Number.isFinite(limits.all[connections].max)) all.share(blocked);
-    this.#markClients();
     const isMarked = all.own(blocked) > 0;
     if (isMarked === this.#blocked.size > 0) return;
     if (isMarked) all.release(blocked);
     else all.add(blocked);
   }
 
-  #markClients(): void {
-    const waiting = new Set<Client['name']>();
-    for (const { client } of this.#blocked.values()) if (client !== undefined) waiting.add(client);
-    for (const name of waiting)
-      if (!this.#clients.has(name)) this.#clients.set(name, this.breaker.markBlocked(name));
-    for (const [name, tally] of this.#clients) {
-      if (waiting.has(name)) continue;
-      tally.release(blocked);
-      this.#clients.delete(name);
-    }
+  #add(pool: BlockedPool, waiting: Waiting): void {
+    const { client } = waiting;
+    const before = this.#blocked.get(pool);
+    if (before && before.client !== client) this.#delete(pool);
+    // A pool that waits already keeps its place in the order.
+    this.#blocked.set(pool, waiting);
+    if (client === undefined || before?.client === client) return;
+    const known = this.#clients.get(client);
+    if (known) known.pools++;
+    else this.#clients.set(client, { pools: 1, held: this.breaker.markBlocked(client) });
+  }
+
+  /** False: the pool does not wait. */
+  #delete(pool: BlockedPool): boolean {
+    const waiting = this.#blocked.get(pool);
+    if (!waiting) return false;
+    this.#blocked.delete(pool);
+    const { client } = waiting;
+    const known = client === undefined ? undefined : this.#clients.get(client);
+    if (client === undefined || !known || --known.pools > 0) return true;
+    known.held.release(blocked);
+    this.#clients.delete(client);
+    return true;
   }
 }
