@@ -69,6 +69,13 @@ test('deadlines expire in their order; dry ones end nothing', async () => {
   assert.deepEqual(expired, ['policy', 'duration', 'grpc']);
 });
 
+test('deadlines that are over when the process comes to them expire in their order', () => {
+  const expired: string[] = [];
+  const all = (['policy', 'duration', 'grpc'] as const).map((kind, i) => ({ kind, ms: i, isDryRun: i < 2 }));
+  new Deadlines(all, performance.now() - 100, ({ kind }) => void expired.push(kind)).start();
+  assert.deepEqual(expired, ['policy', 'duration', 'grpc']);
+});
+
 test('the policy’s request timeout ends the request, and says so', async (t) => {
   let canceled = 0;
   const upstream = await httpUpstream(t, (request, response) => {
