@@ -229,8 +229,8 @@ test('a successful check ends an ejection', async (t) => {
     { outlierDetection: { ...outlierDefaults, consecutive5xx: 2 } },
   );
   for (let i = 0; i < 2; i++) await ask(waypoint.port);
-  assert.equal(waypoint.outliers.length, 1);
-  await eventually(() => waypoint.outliers.length === 2, 'it returns');
+  await eventually(() => waypoint.outliers.length === 2, 'it is ejected, and returns');
+  assert.match(waypoint.outliers[0] ?? '', / ejected consecutive_5xx$/);
   assert.equal(waypoint.outliers[1], `${upstream.port} returned`);
 });
 

@@ -109,10 +109,11 @@ test('endpoints that refuse, hang, or reset in the head or in the body are eject
   const partial = await waypointWith(t, [inBody], {
     failurePercent: 50,
     failurePercentHostsMin: 1,
-    failurePercentRequestsMin: 10,
-    intervalMs: 100,
+    failurePercentRequestsMin: 4,
+    intervalMs: 400,
   });
-  await statuses(partial.port, 60);
+  // On a busy machine few requests fall into one interval.
+  for (let i = 0; i < 10 && partial.outliers.length === 0; i++) await statuses(partial.port, 60);
   await eventually(() => partial.outliers.length > 0, 'the endpoint that resets in bodies is ejected');
   assert.deepEqual(partial.outliers, [`${inBody} ejected failure_percentage`]);
 });
