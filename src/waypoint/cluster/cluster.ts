@@ -159,6 +159,11 @@ export class Cluster {
     return endpoint ?? (excluded && this.endpoints.length > 0 ? 'excluded' : 'none');
   }
 
+  /** Whether a session may go on at an endpoint: it is not ejected, or too few are healthy. */
+  mayUse(endpoint: Endpoint): boolean {
+    return this.#levels.mayUse(endpoint);
+  }
+
   /** What requests are balanced by; undefined: by nothing of them. */
   get requestHash(): RequestHash | undefined {
     return this.#policy.requestHash;

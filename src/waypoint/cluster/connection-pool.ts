@@ -232,10 +232,11 @@ export class ConnectionPool {
     this.#gate.release(held);
   }
 
-  /** Closes an idle connection if a pool of another worker waits for one. Call it periodically. */
+  /** Closes idle connections for which pools of other workers wait. Call it periodically. */
   sweep(): void {
     if (Number.isFinite(this.breaker.limits.all[connections].max) && this.#gate.isWanted())
       this.#closeIdle(undefined);
+    for (const client of this.breaker.clientsWanted()) this.#closeIdle(client);
   }
 
   /** Nothing is left of the cluster. */

@@ -56,10 +56,10 @@ test('with a locality policy, requests go on to the next level by the share of h
 
 test('requests return when an ejection ends, without an event', async () => {
   const { levels, eject, shares } = levelsOf([2, 2]);
-  eject(0, 2, 30);
+  eject(0, 2, 300);
   assert.deepEqual(shares(), [0, 100]);
   assert.equal(levels.all[0]?.healthy, 0);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await new Promise((resolve) => setTimeout(resolve, 350));
   assert.deepEqual(shares(), [100, 0]);
 });
 

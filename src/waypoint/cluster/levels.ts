@@ -59,6 +59,12 @@ export class Levels {
     return priority > 0 ? 'failover' : undefined;
   }
 
+  /** Whether requests for this endpoint in particular may go to it: it is healthy, or too few of its level are. */
+  mayUse(endpoint: Endpoint): boolean {
+    this.refresh();
+    return isUsable(endpoint, performance.now()) || this.#levels[endpoint.priority]?.isPanicking === true;
+  }
+
   update(levels: readonly (readonly Endpoint[])[]): void {
     const before = this.#levels;
     this.#levels = levels.map((members, i) => levelOf(members, before[i]?.balancer ?? this.balancers.make()));

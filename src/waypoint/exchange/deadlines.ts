@@ -84,7 +84,8 @@ export class Deadlines {
 
   #expire(deadline: Deadline): void {
     this.all = this.all.filter((one) => one !== deadline);
-    if (deadline.isDryRun) this.start();
     this.onExpired(deadline);
+    // Afterwards: the next deadline may be over as well, and end the request.
+    if (deadline.isDryRun) this.start();
   }
 }

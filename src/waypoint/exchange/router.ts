@@ -150,7 +150,7 @@ export class Router implements AttemptOwner {
     if (!cluster) return;
     const { retries } = this.#attempts;
     const endpoint =
-      (retries ? undefined : request.route.sessionEndpoint()) ?? this.#pick(cluster, retries?.excluded);
+      (retries ? undefined : this.#sessionEndpoint(cluster)) ?? this.#pick(cluster, retries?.excluded);
     const { sent } = request.route;
     if (typeof endpoint === 'string')
       return this.#fail(this.#lastFailure ?? noHealthyEndpoint(sent?.service ?? 'the workload'));
@@ -159,6 +159,12 @@ export class Router implements AttemptOwner {
     const action = cluster.localityAction(endpoint);
     if (action) request.act(action);
     this.#connect(cluster, endpoint);
+  }
+
+  /** As in Envoy, the session of an ejected endpoint goes on at another one. */
+  #sessionEndpoint(cluster: Cluster): Endpoint | undefined {
+    const endpoint = this.request.route.sessionEndpoint();
+    return endpoint && cluster.mayUse(endpoint) ? endpoint : undefined;
   }
 
   #pick(cluster: Cluster, excluded: Excluded | undefined): Endpoint | NoEndpoint {

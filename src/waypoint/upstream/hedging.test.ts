@@ -76,7 +76,9 @@ test('the other endpoint’s response wins, and the slow attempt is canceled', a
   assert.deepEqual(actions, [{ feature: 'hedge', mode: 'did', policy: 'TrafficPolicy shop/h' }]);
   assert.deepEqual([attempts, flag], [2, undefined]);
   assert.equal(endpoint?.workload.name, `api-${hedge.at}`);
-  assert.deepEqual(waypoint.upstreamEvents, ['retry', 'retrySuccess']);
+  // On a busy machine the time of the second try is over, too.
+  const events = waypoint.upstreamEvents.filter((event) => event !== 'retryLimitExceeded');
+  assert.deepEqual(events, ['retry', 'retrySuccess']);
   await assertIdle();
 });
 
@@ -179,7 +181,8 @@ test('the budget bounds hedges, and without another endpoint there is none', asy
   const { waypoint, held, assertIdle } = await start(t);
   apply(waypoint, { retry, retryBudgetPercent: 0, retryBudgetMin: 0 });
   const response = ask(waypoint.port);
-  await sleep(150);
+  await eventually(() => waypoint.limitsReached.length > 0, 'the hedge is refused');
+  await sleep(30);
   assert.equal(held.length, 1);
   held[0]?.response.end('slow');
   assert.equal((await response).body, 'slow');
@@ -187,6 +190,7 @@ test('the budget bounds hedges, and without another endpoint there is none', asy
   await assertIdle();
   const one = await start(t, 1);
   const alone = ask(one.waypoint.port);
+  await eventually(() => one.held.length > 0, 'the request');
   await sleep(150);
   assert.equal(one.held.length, 1);
   one.held[0]?.response.end();
@@ -204,7 +208,7 @@ test('a client that leaves ends both attempts, and so does the request’s timeo
   await eventually(() => held.every(({ isGone }) => isGone()), 'both are canceled');
   await assertIdle();
   held.length = 0;
-  apply(waypoint, { retry, timeouts: { requestMs: 150 } });
+  apply(waypoint, { retry, timeouts: { requestMs: 600 } });
   assert.equal((await ask(waypoint.port)).status, 504);
   await eventually(() => held.length === 2 && held.every(({ isGone }) => isGone()), 'both are canceled');
   await assertIdle();
@@ -228,6 +232,9 @@ test('an endpoint that a policy forbids gets no hedge; a policy that comes later
   for (let i = 0; i < 6; i++) {
     held.length = 0;
     const asked = ask(waypoint.port);
+    let isOver = false;
+    void asked.finally(() => (isOver = true));
+    await eventually(() => isOver || held.length > 0, 'it is refused, or at the endpoint');
     await sleep(110);
     for (const { response: one } of held) one.end();
     const { status } = await asked;

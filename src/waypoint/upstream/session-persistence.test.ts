@@ -3,6 +3,7 @@ import type http from 'node:http';
 import http2 from 'node:http2';
 import { test } from 'node:test';
 import { key } from '../../../test/support/mesh.js';
+import { outlierPolicy } from '../../../test/support/outliers.js';
 import {
   ask,
   backend,
@@ -219,4 +220,40 @@ test('only a few tokens of a request are looked up', () => {
   assert.equal(read(['cookie', `${unknown(2_000)}; S=${token}`], startMs), undefined);
   // Values that are no tokens are skipped.
   assert.equal(read(['cookie', `${'S=a; '.repeat(100)}S=${token}`], startMs)?.endpoint, endpoint);
+});
+
+test('the session of an ejected endpoint goes on at another one, unless all are ejected', async (t) => {
+  const failing = new Set<number>();
+  const serve = async (): Promise<number> => {
+    const { port } = await httpUpstream(t, (_request, response) => {
+      response.writeHead(failing.has(port) ? 500 : 200).end(`${port}`);
+    });
+    return port;
+  };
+  const ports = [await serve(), await serve()];
+  const waypoint = await startWaypoint(t, {
+    backends: { api: ports },
+    routes: [
+      route('r', [
+        { backends: [backend('api')], sessionPersistence: { kind: 'header', name: 's', permanent: false } },
+      ]),
+    ],
+  });
+  waypoint.apply({ servicePolicies: [outlierPolicy({ consecutive5xx: 1, ejectedPercentMax: 100 })] });
+  const first = await ask(waypoint.port);
+  const [at, headers] = [Number(first.body), { s: String(first.headers['s']) }];
+  assert.equal((await ask(waypoint.port, { headers })).body, `${at}`);
+  failing.add(at);
+  assert.equal((await ask(waypoint.port, { headers })).status, 500);
+  assert.equal(waypoint.outliers.length, 1, 'it is ejected');
+  const other = ports.find((port) => port !== at);
+  for (let i = 0; i < 5; i++) {
+    const { body, headers: got } = await ask(waypoint.port, { headers });
+    assert.equal(body, `${other}`);
+    assert.notEqual(got['s'], headers.s, 'the response names its endpoint');
+  }
+  failing.add(other ?? 0);
+  assert.equal((await ask(waypoint.port, { headers })).status, 500);
+  assert.equal(waypoint.outliers.length, 2, 'all are ejected');
+  assert.equal((await ask(waypoint.port, { headers })).body, `${at}`);
 });

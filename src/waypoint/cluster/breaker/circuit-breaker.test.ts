@@ -106,6 +106,29 @@ test('there are never more connections than the limit of all workers; requests w
   for (const { limitsReached } of workers) assert.ok(limitsReached.includes('cluster-connections'));
 });
 
+test('a client at its own limit of connections gets the idle connection of another worker closed', async (t) => {
+  const { workers, release, connectionsMax } = await workersWith(t, 2, { clientConnectionsMax: 1 });
+  const [first, second] = workers;
+  assert.ok(first && second);
+  const startMs = performance.now();
+  for (const worker of [first, second, first]) {
+    assert.deepEqual(await ended([ask(worker.port)], release), { 200: 1 });
+    await eventually(() => totals(clusterOf(worker))[2] === 0, 'the connection is idle');
+  }
+  // While the other worker is busy, too.
+  const busy = Array.from({ length: 20 }, () => ask(first.port));
+  assert.deepEqual(await ended([...busy, ask(second.port)], release), { 200: 21 });
+  assert.equal(connectionsMax(), 1);
+  assert.ok(
+    performance.now() - startMs < 4_900,
+    'no request waits until the connection has been idle for too long',
+  );
+  await eventually(
+    () => [first, second].every((one) => clusterOf(one).breaker.clientsWanted().length === 0),
+    'no worker waits',
+  );
+});
+
 test('one client cannot take all: another one is served at once', async (t) => {
   const settings = { requestsMax: 10, clientRequestsMax: 4 };
   const names = ['greedy', 'greedy', 'modest'].map((name) => id(name));

@@ -5,6 +5,7 @@
 import type { FairLimit } from '../../../base/fair-limit.js';
 import type { Client } from '../../listener/client.js';
 import {
+  blocked,
   connections,
   countsAlone,
   pending,
@@ -96,6 +97,33 @@ export class CircuitBreaker {
     this.#all.release(kind);
   }
 
+  /**
+   * Counts that requests of a client wait here because of its limit of connections, for `clientsWanted` of the other workers. The caller releases
+   * it once, with `blocked`.
+   */
+  markBlocked(client: string): Tally {
+    const tally = this.#tallyOf(client);
+    tally.share(blocked);
+    tally.add(blocked);
+    return tally;
+  }
+
+  /** Requests of the client wait in another worker because of the client's limit of connections. */
+  isWantedBy(client: string): boolean {
+    const tally = this.#hasClientConnectionsMax ? this.#clients.get(client) : undefined;
+    return tally !== undefined && isWantedElsewhere(tally);
+  }
+
+  /** The clients with connections here of whom requests wait in another worker because of the client's limit of connections. */
+  clientsWanted(): string[] {
+    if (!this.#hasClientConnectionsMax) return [];
+    return [...this.#clients].filter(([, tally]) => isWantedElsewhere(tally)).map(([name]) => name);
+  }
+
+  get #hasClientConnectionsMax(): boolean {
+    return Number.isFinite(this.#limits.ofClient?.[connections].max ?? Infinity);
+  }
+
   /** Forgets clients of which nothing is under way. Call it periodically. */
   sweep(): void {
     this.#sweeps++;
@@ -179,6 +207,12 @@ export class CircuitBreaker {
       },
     };
   }
+}
+
+function isWantedElsewhere(tally: Tally): boolean {
+  if (tally.own(connections) === 0) return false;
+  tally.share(blocked);
+  return tally.total(blocked) > tally.own(blocked);
 }
 
 const unlimited: Pick<Limit, 'max' | 'action'> = { max: Infinity, action: undefined };

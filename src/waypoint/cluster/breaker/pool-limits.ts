@@ -78,12 +78,12 @@ export class PoolLimits {
 
   /** Another pool of the cluster may not open a connection, so one of this pool that becomes idle is to be closed. */
   isWanted(pool: BlockedPool): boolean {
-    return this.cluster.gate.isWanted(pool);
+    return this.cluster.gate.isWanted(pool, this.client.name);
   }
 
   /** The same of a connection for which a request of this pool waits. */
   shouldYield(pool: BlockedPool): boolean {
-    return this.cluster.gate.shouldYield(pool);
+    return this.cluster.gate.shouldYield(pool, this.client.name);
   }
 }
 

@@ -18,6 +18,7 @@ import { key } from '../../../../test/support/mesh.js';
 import { WeftError } from '../../../base/errors.js';
 import type { HealthCheck, HttpCheck } from '../../../discovery/gen/weft.js';
 import { HealthCheckRequest, HealthCheckResponse } from '../../../discovery/gen/health.js';
+import { timerMsMax } from '../../../model/duration.js';
 import type { ServicePolicy } from '../../../model/service-policy.js';
 import { containsInOrder } from './check.js';
 
@@ -228,8 +229,8 @@ test('a successful check ends an ejection', async (t) => {
     { outlierDetection: { ...outlierDefaults, consecutive5xx: 2 } },
   );
   for (let i = 0; i < 2; i++) await ask(waypoint.port);
-  assert.equal(waypoint.outliers.length, 1);
-  await eventually(() => waypoint.outliers.length === 2, 'it returns');
+  await eventually(() => waypoint.outliers.length === 2, 'it is ejected, and returns');
+  assert.match(waypoint.outliers[0] ?? '', / ejected consecutive_5xx$/);
   assert.equal(waypoint.outliers[1], `${upstream.port} returned`);
 });
 
@@ -297,4 +298,33 @@ test('endpoints of other namespaces are not checked', async (t) => {
   waypoint.apply({ mesh: { workloads: [foreign] }, servicePolicies: [checkPolicy([{ kind: tcp() }])] });
   assert.equal(waypoint.clusters.ofService(key('api'), 80)?.endpoints[0]?.workload.uid, uid('api-0'));
   await new Promise((resolve) => setTimeout(resolve, 300));
+});
+
+test('the longest interval with jitter is within what a timer can wait: the endpoint is not checked all the time', async (t) => {
+  let checks = 0;
+  const { port } = await httpUpstream(t, (_request, response) => {
+    checks++;
+    response.end();
+  });
+  await checking(t, [port], [{ kind: http1(), intervalMs: timerMsMax, jitterPercent: 100 }]);
+  await eventually(() => checks > 0, 'the first check');
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assert.equal(checks, 1);
+});
+
+test('a check that was under way when another thing is to be checked decides nothing', async (t) => {
+  const old: http.ServerResponse[] = [];
+  let passed = 0;
+  const { port } = await httpUpstream(t, (request, response) => {
+    if (request.url === '/old') return void old.push(response);
+    passed++;
+    response.end();
+  });
+  const waypoint = await checking(t, [port], [{ kind: http1({ path: '/old' }) }]);
+  await eventually(() => old.length === 1, 'the first check');
+  waypoint.apply({ servicePolicies: [checkPolicy([{ kind: http1({ path: '/new' }) }])] });
+  assert.ok(waypoint.clusters.ofService(key('api'), 80), 'the policy is in force');
+  old[0]?.writeHead(500).end();
+  await eventually(() => passed > 2, 'the other checks');
+  assert.deepEqual([states(waypoint), waypoint.checked], [['healthy'], []]);
 });

@@ -5,6 +5,7 @@
 import type { Duplex } from 'node:stream';
 import { FairLimit } from '../../../base/fair-limit.js';
 import type { HealthCheck } from '../../../discovery/gen/weft.js';
+import { timerMsMax } from '../../../model/duration.js';
 import { namespaceOfKey } from '../../../model/ownership.js';
 import type { ServiceKey } from '../../../model/workload.js';
 import { waypointClient } from '../../listener/client.js';
@@ -180,7 +181,7 @@ class Target {
       ? this.check.intervalMs
       : Math.max(idleIntervalMs, this.check.intervalMs);
     const jitter = (base * this.check.jitterPercent * Math.random()) / 100;
-    return Math.max(intervalMsMin, base + jitter);
+    return Math.min(timerMsMax, Math.max(intervalMsMin, base + jitter));
   }
 
   #schedule(inMs: number): void {
@@ -208,8 +209,8 @@ class Target {
     });
     this.#isRunning = false;
     checker.shares.release(namespace);
-    // The check may have ended after the endpoint was removed.
-    if (!this.#isStopped) this.#onResult(result);
+    // The check may have ended after the endpoint was removed, or after the policy was changed to check another thing.
+    if (!this.#isStopped && nameOfCheck(check) === nameOfCheck(this.check)) this.#onResult(result);
     this.#schedule(this.#intervalMs);
   }
 
