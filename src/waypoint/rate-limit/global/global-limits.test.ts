@@ -12,7 +12,9 @@ test('a waypoint without the address of the rate limit service says so once, whe
   });
   limits.prepare([]);
   assert.deepEqual(said, []);
-  const filter = { $case: 'globalRateLimit', value: {} } as unknown as Parameters<typeof limits.prepare>[0][0];
+  const filter = { $case: 'globalRateLimit', value: {} } as unknown as Parameters<
+    typeof limits.prepare
+  >[0][0];
   limits.prepare([filter]);
   limits.prepare([filter]);
   assert.deepEqual(said, ['rate-limiter: this waypoint was started without --rate-limiter']);
