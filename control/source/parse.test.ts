@@ -233,6 +233,33 @@ test('a boolean or number where text is required is refused with the correct spe
   assert.ok(object?.kind === 'Pod' && object.spec.hostNetwork === true);
 });
 
+test('an unknown field is refused with the fields that there are; a number where a duration is required, with the form of a duration', () => {
+  const messageFor = (spec: string, ref = "{ group: '', kind: Service, name: a }"): string => {
+    const text = `apiVersion: weft.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: { name: p }\nspec: { targetRefs: [${ref}], ${spec} }`;
+    return parseManifests('a', text).errors.map(fileErrorText).join('; ');
+  };
+  assert.match(
+    messageFor('circuitBreaker: { maxConnections: 10 }'),
+    /spec\.circuitBreaker\.maxConnections: must NOT have additional properties: the fields here are connectionsMax, .*perClient/,
+  );
+  assert.match(
+    messageFor('rateLimit: []'),
+    /spec\.rateLimit: must NOT .* the fields here are .* \(did you mean rateLimits\?\)/,
+  );
+  assert.match(
+    messageFor('retry: { on: [5xx] }'),
+    /spec\.retry\.true: .* the fields here are conditions, .* \(on, yes and true without quotes are a boolean in YAML\)/,
+  );
+  assert.match(
+    messageFor('timeouts: { request: 1s }', "{ group: '', kind: Service, name: a, namespace: b }"),
+    /spec\.targetRefs\.0\.namespace: .* the fields here are group, .* \(a target is in the namespace of the policy\)/,
+  );
+  assert.match(
+    messageFor('timeouts: { request: 5 }'),
+    /spec\.timeouts\.request: must be a duration such as 10s or 1m30s: 5 is a number in YAML$/,
+  );
+});
+
 test('EndpointSlices and Endpoints are the endpoints of a Service without a selector', () => {
   const service =
     'apiVersion: v1\nkind: Service\nmetadata: { name: db, namespace: shop }\nspec: { clusterIP: 10.96.0.1, ports: [{ port: 80 }] }';

@@ -1,5 +1,6 @@
 /** Parses one manifest file into objects and errors. Each object is accepted or refused by itself, as with kubectl. Pure. */
 import type { ErrorObject } from 'ajv';
+import { nearest } from '../../src/base/nearest.js';
 import { readManifests, type Manifest, type Path } from '../../src/kubernetes/manifests.js';
 import { certificatesKey, type MeshObject } from '../objects/objects.js';
 import { slicesOf, type EndpointsManifest } from './endpoints.js';
@@ -28,7 +29,7 @@ export interface Unused {
 
 /** The effect of an error on its object, as the end of a message to its author. */
 export const refusedMeans =
-  'the last valid content of the object stays in force; a policy that had none denies all traffic to what it selects';
+  'the last valid content of the object stays in force; without any, an AccessPolicy denies all traffic to what it selects, and a TrafficPolicy refuses requests if a section that restricts is wrong';
 
 const unusedKindsMax = 20;
 /** `2 Deployment (apps/v1), 1 ConfigMap (v1)` */
@@ -190,21 +191,44 @@ class Parser implements Parsed {
     };
     const field: Path = [...path, ...(extra.additionalProperty ? [extra.additionalProperty] : [])];
     const allowed = extra.allowedValues ? `: ${extra.allowedValues.join(', ')}` : '';
+    const known = extra.additionalProperty === undefined ? '' : knownFields(error, path);
     const written =
       error.keyword === 'type' && extra.type === 'string' && error.data !== null
         ? plainTextAt(path)
         : undefined;
-    const quoted =
-      written === undefined
-        ? ''
-        : `: ${written} is a ${typeof error.data} in YAML, write ${JSON.stringify(written)}`;
     this.error(
       lineOf(field),
       field.join('.') || (extra.missingProperty ?? ''),
-      `${messageOf(error)}${allowed}${quoted}`,
+      written === undefined ? `${messageOf(error)}${allowed}${known}` : unquotedText(error, written),
       mayClose,
     );
   }
+}
+
+/** `: the fields here are a, b (did you mean a?)` */
+function knownFields({ params, parentSchema }: ErrorObject, path: Path): string {
+  const { additionalProperty: wrong } = params as { additionalProperty: string };
+  const fields = Object.keys((parentSchema as { properties?: object } | undefined)?.properties ?? {});
+  if (fields.length === 0) return '';
+  const meant = nearest(wrong, fields);
+  const hint =
+    meant !== undefined
+      ? `did you mean ${meant}?`
+      : wrong === 'true' || wrong === 'false'
+        ? `${wrong === 'true' ? 'on, yes and true' : 'off, no and false'} without quotes are a boolean in YAML`
+        : wrong === 'namespace' && path.includes('targetRefs')
+          ? 'a target is in the namespace of the policy'
+          : undefined;
+  return `: the fields here are ${fields.join(', ')}${hint === undefined ? '' : ` (${hint})`}`;
+}
+
+/** Text is required, and a number or a boolean was written. Quotes are not enough if the text has a form that this one lacks. */
+function unquotedText(error: ErrorObject, written: string): string {
+  const is = `${written} is a ${typeof error.data} in YAML`;
+  const { pattern, title } = (error.parentSchema ?? {}) as { pattern?: string; title?: string };
+  return pattern !== undefined && title !== undefined && !new RegExp(pattern, 'u').test(written)
+    ? `must be ${title}: ${is}`
+    : `${messageOf(error)}: ${is}, write ${JSON.stringify(written)}`;
 }
 
 /** The objects to compile. Empty if the object does not concern the mesh. */

@@ -88,6 +88,7 @@ export class GlobalLimits {
   readonly #waiting = new FairLimit(globalLimits.waitingMax);
   readonly #shields = new Map<string, Shield>();
   readonly #now: () => number;
+  #isMissingReported = false;
 
   constructor(private readonly options: GlobalLimitsOptions) {
     this.#now = options.now ?? (() => performance.now());
@@ -101,8 +102,12 @@ export class GlobalLimits {
 
   /** Connects to Weft's own service, if filters of a Service port need it. */
   prepare(filters: readonly RouteFilter[]): void {
-    if (filters.some((one) => one.$case === 'globalRateLimit' && !one.value.service))
-      this.#shieldOf(undefined)?.connect();
+    if (!filters.some((one) => one.$case === 'globalRateLimit' && !one.value.service)) return;
+    const shield = this.#shieldOf(undefined);
+    if (shield) return shield.connect();
+    if (this.#isMissingReported) return;
+    this.#isMissingReported = true;
+    this.options.onService(ownName, 'this waypoint was started without --rate-limiter');
   }
 
   get leases(): number {

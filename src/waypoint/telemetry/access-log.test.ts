@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'node:test';
+import { AccessLog, type AccessLogMode } from './access-log.js';
+import type { RequestRecord, TrafficAction } from './request-record.js';
+
+const action = (mode: TrafficAction['mode']): TrafficAction => ({
+  feature: 'fault-delay',
+  mode,
+  policy: `TrafficPolicy shop/${mode}`,
+});
+const record = (path: string, more: Partial<RequestRecord>): RequestRecord =>
+  ({
+    client: { address: { ip: '10.0.0.1', port: 1 } },
+    path,
+    status: 200,
+    audited: [],
+    actions: [],
+    attempts: 1,
+    attemptsBefore: 0,
+    durationMs: 1,
+    ...more,
+  }) as unknown as RequestRecord;
+
+test('by default the access log has requests that failed, and those on which a policy in dry run would have acted', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-access-log-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const logged = async (mode: AccessLogMode): Promise<string[]> => {
+    const file = join(dir, mode);
+    const log = new AccessLog(file, mode, '%path%', () => assert.fail('a line was dropped'));
+    await sleep(50);
+    log.write(record('/ok', {}));
+    log.write(record('/failed', { status: 503 }));
+    log.write(record('/flag', { flag: 'DI', actions: [action('did')] }));
+    log.write(record('/dry-run', { actions: [action('would')] }));
+    log.write(record('/did', { actions: [action('did')] }));
+    log.close();
+    return readFileSync(file, 'utf8').trim().split('\n').sort();
+  };
+  assert.deepEqual(await logged('errors'), ['/dry-run', '/failed', '/flag']);
+  assert.deepEqual(await logged('all'), ['/did', '/dry-run', '/failed', '/flag', '/ok']);
+  assert.deepEqual(await logged('none'), ['']);
+});
