@@ -87,6 +87,17 @@ test('a TrafficPolicy that sets a budget for the same Service is a conflict that
   assert.deepEqual(budgetOf(both).slice(0, 2), [20, 10]);
 });
 
+test('the status says that the interval of a budget has no effect', () => {
+  const { compiler } = read(budget('retryConstraint: { budget: { interval: 20s } }'));
+  const [object] = [...compiler.ofKind('XBackendTrafficPolicy')] as MeshObject[];
+  assert.ok(object?.kind === 'XBackendTrafficPolicy');
+  const update = backendPolicyStatus(object, { mesh: compiler, timestamp: 'now' });
+  const { ancestors = [] } = update?.status as NonNullable<BackendTrafficPolicyObject['status']>;
+  const accepted = ancestors[0]?.conditions?.find(({ type }) => type === 'Accepted');
+  assert.equal(accepted?.status, 'True');
+  assert.match(accepted.message ?? '', /budget.interval has no effect/);
+});
+
 test('what cannot be read has the smallest budget, and other kinds of targets are other controllers’', () => {
   for (const spec of [
     'retryConstraint: { budget: { percent: 101 } }',

@@ -114,8 +114,8 @@ export function circuitBreaker(spec: CircuitBreakerSpec, at: string): ServiceSet
     pendingTimeoutMs:
       pendingTimeout === undefined ? undefined : positiveMs(`${at}.pendingTimeout`, pendingTimeout, 0),
     requestsMax,
-    // 0 is no limit, as in Envoy.
-    requestsPerConnectionMax: requestsPerConnectionMax === 0 ? undefined : requestsPerConnectionMax,
+    // 0 is no limit, as in Envoy, and takes the place of a less specific limit.
+    requestsPerConnectionMax,
     clientConnectionsMax: perClient?.connectionsMax,
     clientPendingRequestsMax: perClient?.pendingRequestsMax,
     clientRequestsMax: perClient?.requestsMax,

@@ -91,6 +91,14 @@ test('each section comes from the most specific object that sets it: Gateway, Na
   const six = service({ [max]: '4', [`${max}.http`]: '6' });
   assert.deepEqual(at80(six, ofService), [6, 'Service api port 80', 'shop/s l']);
   assert.deepEqual(at80(six, ofService, ofPort), [7, 'TrafficPolicy p', 'shop/p l']);
+  const unlimited = policy('u', http, { circuitBreaker: { requestsPerConnectionMax: 0 } });
+  const limited = policy('s', api, { circuitBreaker: { requestsPerConnectionMax: 9 } });
+  const found = ports(build(service(), limited, unlimited));
+  assert.deepEqual(
+    [80, 81].map((port) => found.get(port)?.requestsPerConnectionMax),
+    [0, 9],
+    '0 is no limit, also where a less specific policy has one',
+  );
   const other = ports(build(six, ofService, ofPort)).get(81);
   assert.deepEqual([other?.requestsMax, names(other?.filters)], [5, ['shop/s l']]);
 });

@@ -131,7 +131,7 @@ function policiesInForce(policies: readonly PolicyObject[]): TargetPolicies {
 }
 
 /** The number of the port that a target names; undefined: no TCP port of the Service has this name or number. */
-export function portOfTarget(service: ServiceObject, section: string): number | undefined {
+function portOfTarget(service: ServiceObject, section: string): number | undefined {
   const ports = tcpPorts(service);
   // A name of a port is never a number.
   return ports.find(({ name, port }) => name === section || String(port) === section)?.port;

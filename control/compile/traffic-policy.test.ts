@@ -218,6 +218,8 @@ test('what the rules of the CRD refuse is refused in files as well, with the fie
     ['loadBalancing: { type: RingHash }', /RingHash needs hashOn/],
     ['loadBalancing: { hashOn: [{ header: x }] }', /hashOn: needs the type RingHash or Maglev/],
     ['loadBalancing: { type: Random, choices: 3 }', /choices: needs the type LeastRequest/],
+    // A waypoint tries no more than 16 endpoints for one choice.
+    ['loadBalancing: { choices: 17 }', /choices: must be <= 16/],
     ['loadBalancing: { type: Random, slowStart: { window: 1s } }', /slowStart: needs the type/],
     ['loadBalancing: { slowStart: { window: 0s } }', /slowStart.window: must be above 0/],
     [
@@ -248,6 +250,7 @@ test('what the rules of the CRD refuse is refused in files as well, with the fie
     ['retry: { conditions: [retriable-status-codes] }', /need each other/],
     ['retry: { budget: { percent: 1 }, attempts: 3 }', /only a budget/],
     ['retry: { conditions: [5xx], backoff: { base: 1s, max: 1ms } }', /max is less than base/],
+    ['retry: { conditions: [5xx], backoff: { max: 24ms } }', /max is less than base/],
     // YAML 1.1 reads the word `on` as a boolean, so no field may have this name.
     ['retry: { on: [5xx] }', /spec.retry.true: must NOT have additional properties/],
     ['timeouts: {}', /fewer than 1 properties/],

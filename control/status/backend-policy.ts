@@ -44,6 +44,12 @@ const unsupported = (policy: BackendPolicyObject): ConditionReason | undefined =
       }
     : undefined;
 
+/** The API server sets the interval of every budget, so it is no reason to report the policy as unenforced. */
+const inForce = (policy: BackendPolicyObject): string =>
+  policy.kind === 'XBackendTrafficPolicy' && policy.spec.retryConstraint?.budget?.interval !== undefined
+    ? 'in force; budget.interval has no effect: retries under way are counted'
+    : 'in force';
+
 /** Why the TLS of a policy cannot be spoken, as the reason of Accepted, and of ResolvedRefs if it is a reference. */
 function tlsProblem(
   policy: BackendPolicyObject,
@@ -74,7 +80,7 @@ export function backendConditions(
       : { reason: 'Invalid', message: `${policy.invalid}; ${closedMeans[policy.kind]}` });
   const missing = service && (unenforcedBecause(service, lookup) ?? unsupported(policy));
   return [
-    trueUnless(acceptedType, problem, 'in force'),
+    trueUnless(acceptedType, problem, inForce(policy)),
     ...(policy.kind === 'BackendTLSPolicy'
       ? [trueUnless('ResolvedRefs', tls?.resolved, 'all references are resolved')]
       : []),

@@ -65,7 +65,7 @@ interface CountersOptions {
 }
 
 /** The names of keys in Redis begin with this. */
-export const keyPrefix = 'weft-rate-limit';
+const keyPrefix = 'weft-rate-limit';
 
 export class Counters {
   readonly #limits: Record<keyof typeof counterLimits, number>;

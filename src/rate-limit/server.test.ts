@@ -98,15 +98,20 @@ test('a Gateway that is removed ends the service for its waypoint, on open conne
 });
 
 test('a caller has a share of the calls under way', async (t) => {
-  const hanging: Pick<Counters, 'count'> = { count: () => new Promise(() => undefined) };
+  let release = (): void => undefined;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const hanging: Pick<Counters, 'count'> = {
+    count: (owner, request) => released.then(() => generous.count(owner, request)),
+  };
   const { port, refused } = await startRateLimiter(t, hanging, { callsMax: 64 });
   const [first, second] = [clientOf(t, port, shop), clientOf(t, port, other)];
   const flood = Array.from({ length: 32 + 10 }, () =>
-    first.call('d', [descriptor('a')], 3_000).catch((error: Error) => error.message),
+    first.call('d', [descriptor('a')], 5_000).catch((error: Error) => error.message),
   );
   await eventually(() => refused.length >= 10, 'the flood is refused');
   const late = await second.call('d', [descriptor('a')], 300).catch((error: Error) => error.message);
   assert.match(String(late), /DEADLINE_EXCEEDED/, 'another caller is not refused');
+  release();
   assert.equal(
     (await Promise.all(flood)).filter((text) => /RESOURCE_EXHAUSTED/.test(String(text))).length,
     10,

@@ -20,7 +20,7 @@ import { checkClientPeer } from '../tls/contexts.js';
 import type { Svid } from '../tls/svid.js';
 import type { Asked, Counted, Counters } from './counters.js';
 
-export const serverLimits = {
+const serverLimits = {
   connectionsMax: 4_096,
   /** Time from the connection to its first call, of a caller that is served. */
   authenticateMsMax: 10_000,

@@ -3,7 +3,7 @@ import { parseIp } from '../../src/model/address.js';
 import { Endpoint, type EndpointConfig } from '../../src/waypoint/cluster/endpoint.js';
 import { workload } from './mesh.js';
 
-export const endpointConfig = (name: string): EndpointConfig => ({
+const endpointConfig = (name: string): EndpointConfig => ({
   workload: workload(name, '10.0.0.1', 'node-1'),
   target: { ip: parseIp('10.0.0.1'), port: 80 },
   protocol: 'unknown',

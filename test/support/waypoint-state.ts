@@ -1,7 +1,6 @@
 /** What a waypoint of a testbed shows: its clusters, and its metrics. */
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { waypointNetns, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
-import { examples } from './examples.js';
 
 export interface ShownEndpoint {
   readonly workload: string;
@@ -27,17 +26,11 @@ export async function shownBy(
   );
 }
 
-/** The sum of a metric's series, of one cluster. */
-export async function metricOf(waypoint: WaypointReplica, name: string, cluster: string): Promise<number> {
+/** The sum of a metric's series that have the text in their labels, for example the name of a cluster. */
+export async function metricOf(waypoint: WaypointReplica, name: string, labels: string): Promise<number> {
   const text = await adminGet(waypointNetns(waypoint), 15020, '/metrics');
   return text
     .split('\n')
-    .filter((line) => line.startsWith(`${name}{`) && line.includes(`envoy_cluster_name="${cluster}"`))
+    .filter((line) => line.startsWith(`${name}{`) && line.includes(labels))
     .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
 }
-
-/** The TrafficPolicies that a page of the docs shows, in their order, for the Service `echo` of the testbed. */
-export const policiesOf = (page: string): string[] =>
-  examples()
-    .filter(({ where, text }) => where.startsWith(`docs/${page}.md:`) && /^kind: TrafficPolicy$/m.test(text))
-    .map(({ text }) => text.replace(/(kind: Service, name: )\w+/, '$1echo'));

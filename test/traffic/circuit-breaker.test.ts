@@ -8,7 +8,8 @@ import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { run } from '../../src/cli/run.js';
 import { accessLogOf, waypointNetns, waypointProcess } from '../../src/cli/standalone/waypoint.js';
 import { RouteMesh, vips } from '../support/routes.js';
-import { metricOf, policiesOf } from '../support/waypoint-state.js';
+import { policiesOf } from '../support/docs-policy.js';
+import { metricOf } from '../support/waypoint-state.js';
 
 const mesh = new RouteMesh('breakers', 2);
 before(() => mesh.up());

@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import { RouteMesh, ask } from '../support/routes.js';
-import { accessLog, metricOf, policyOf, statuses } from '../support/traffic-policy.js';
+import { policyOf } from '../support/docs-policy.js';
+import { accessLog, statuses } from '../support/traffic-policy.js';
+import { metricOf } from '../support/waypoint-state.js';
 
 const mesh = new RouteMesh('faults');
 before(() => mesh.up());
@@ -11,7 +13,7 @@ after(() => mesh.down());
 
 const chaos = { 'x-chaos': 'yes' };
 const counted = (name: string, part: string): Promise<number> =>
-  metricOf(mesh, `envoy_http_fault_${name}`, `TrafficPolicy shop/chaos ${part}"`);
+  metricOf(mesh.waypoint, `envoy_http_fault_${name}`, `TrafficPolicy shop/chaos ${part}"`);
 /** The docs' policy with all requests as its share, and a date that is not over. */
 const always = (yaml: string, untilMs = Date.now() + 3_600_000): string =>
   yaml
@@ -83,7 +85,7 @@ test('dry run counts and injects nothing', () =>
     async () => {
       await ask('/');
       const actions = 'feature="fault-delay",mode="would",policy="TrafficPolicy shop/dry slow"';
-      return (await metricOf(mesh, 'weft_waypoint_traffic_policy_actions_total', actions)) > 0;
+      return (await metricOf(mesh.waypoint, 'weft_waypoint_traffic_policy_actions_total', actions)) > 0;
     },
     async () => {
       assert.ok((await statuses('/orders', 20, ['x-chaos: yes'])).every((status) => status === 200));

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import { RouteMesh, ask } from '../support/routes.js';
-import { metricOf, policiesOf, shownBy } from '../support/waypoint-state.js';
+import { policiesOf } from '../support/docs-policy.js';
+import { metricOf, shownBy } from '../support/waypoint-state.js';
 
 const mesh = new RouteMesh('checks', 2);
 before(() => mesh.up());

@@ -6,7 +6,8 @@ import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { accessLogOf } from '../../src/cli/standalone/waypoint.js';
 import { RouteMesh, ask, vips } from '../support/routes.js';
-import { metricOf, policiesOf, shownBy } from '../support/waypoint-state.js';
+import { policiesOf } from '../support/docs-policy.js';
+import { metricOf, shownBy } from '../support/waypoint-state.js';
 
 const mesh = new RouteMesh('outliers', 2);
 before(() => mesh.up());

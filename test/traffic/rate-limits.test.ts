@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import { RouteMesh, ask } from '../support/routes.js';
-import { accessLog, metricOf, policyOf, statuses } from '../support/traffic-policy.js';
+import { policyOf } from '../support/docs-policy.js';
+import { accessLog, statuses } from '../support/traffic-policy.js';
+import { metricOf } from '../support/waypoint-state.js';
 
 const mesh = new RouteMesh('rate-limits', 2);
 before(() => mesh.up());
@@ -11,7 +13,7 @@ after(() => mesh.down());
 
 const metric = 'envoy_http_local_rate_limiter_http_local_rate_limit';
 const counted = (name: string, part: string): Promise<number> =>
-  metricOf(mesh, `${metric}_${name}`, `TrafficPolicy shop/limits ${part}"`);
+  metricOf(mesh.waypoint, `${metric}_${name}`, `TrafficPolicy shop/limits ${part}"`);
 /** A limit of all requests, which counts from the moment at which it is applied. */
 const inForce = (part: string, before: number) => async (): Promise<boolean> => {
   await ask('/');
@@ -79,7 +81,7 @@ test('dry run counts and refuses nothing', async () => {
     .replace('spec:\n', 'spec:\n  dryRun: true\n')
     .replace('name: limits', 'name: dry');
   const dry = (name: string): Promise<number> =>
-    metricOf(mesh, `${metric}_${name}`, 'TrafficPolicy shop/dry per-client"');
+    metricOf(mesh.waypoint, `${metric}_${name}`, 'TrafficPolicy shop/dry per-client"');
   await mesh.withRoute(
     yaml,
     async () => {
@@ -92,7 +94,7 @@ test('dry run counts and refuses nothing', async () => {
       assert.equal(await dry('enforced'), 0);
       assert.ok(
         (await metricOf(
-          mesh,
+          mesh.waypoint,
           'weft_waypoint_traffic_policy_actions_total',
           'feature="local-rate-limit",mode="would",policy="TrafficPolicy shop/dry per-client"',
         )) >= 20,

@@ -5,7 +5,8 @@ import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
 import { accessLogOf } from '../../src/cli/standalone/waypoint.js';
 import { RouteMesh, ask } from '../support/routes.js';
-import { metricOf, policiesOf } from '../support/waypoint-state.js';
+import { policiesOf } from '../support/docs-policy.js';
+import { metricOf } from '../support/waypoint-state.js';
 
 const mesh = new RouteMesh('retries');
 before(() => mesh.up());

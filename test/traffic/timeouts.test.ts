@@ -6,7 +6,8 @@ import { until } from '../../src/base/wait.js';
 import { adminGet } from '../../src/cli/admin.js';
 import { accessLogOf, waypointNetns } from '../../src/cli/standalone/waypoint.js';
 import { RouteMesh, ask } from '../support/routes.js';
-import { metricOf, policiesOf } from '../support/waypoint-state.js';
+import { policiesOf } from '../support/docs-policy.js';
+import { metricOf } from '../support/waypoint-state.js';
 
 const mesh = new RouteMesh('timeouts');
 before(() => mesh.up());

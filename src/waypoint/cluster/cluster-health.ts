@@ -8,6 +8,7 @@ import type { ServicePolicy } from '../../model/service-policy.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import { isEjected, observeConnect } from './endpoint-health.js';
 import type { Endpoint } from './endpoint.js';
+import type { HealthEvents, HealthSubject } from './health-events.js';
 import { IntervalTimer, type PeriodicWork } from './interval-timer.js';
 import type { Outcome } from './outcome.js';
 import { OutlierDetector } from './outlier/detector.js';
@@ -16,28 +17,6 @@ import { SharedHealth, type HealthChange } from './shared-health.js';
 
 /** Shorter intervals are raised to this. */
 const intervalMsMin = 100;
-
-/** The cluster that an event is about. */
-export interface HealthPlace {
-  readonly cluster: string;
-  /** Of the Service. */
-  readonly namespace: string;
-  /** `TrafficPolicy shop/api` */
-  readonly policy: string;
-}
-
-/** What outlier detection did. `would`: it is in dry run. `overflow`: too many endpoints are ejected already. */
-export type DetectionResult = 'ejected' | 'would' | 'overflow';
-
-export interface HealthEvents {
-  onDetected(at: HealthPlace, endpoint: Endpoint, kind: EjectionKind, result: DetectionResult): void;
-  /** After `ejected` and `would`. `forMs`: until the endpoint returns. */
-  onEjected(at: HealthPlace, endpoint: Endpoint, kind: EjectionKind, forMs: number, dryRun: boolean): void;
-  onReturned(at: HealthPlace, endpoint: Endpoint, kind: EjectionKind, dryRun: boolean): void;
-  onAction(action: TrafficAction, namespace: string): void;
-  /** Passes a change on to the other workers. */
-  share(change: HealthChange): void;
-}
 
 /** Makes the health checks, if this worker is the one that does. */
 export interface ClusterChecker {
@@ -74,7 +53,7 @@ export const standaloneHealth = (events: Partial<HealthEvents> = {}): HealthCont
 export class ClusterHealth implements PeriodicWork {
   #detector: OutlierDetector<Endpoint> | undefined;
   #settings: ServicePolicy | undefined;
-  #at: HealthPlace | undefined;
+  #at: HealthSubject | undefined;
   #endpoints: ReadonlyMap<string, Endpoint> = new Map();
   /** A request was sent to an endpoint, by any worker of the waypoint. */
   isUsed = false;
@@ -105,7 +84,10 @@ export class ClusterHealth implements PeriodicWork {
   }
 
   /** Where an event happens. `setting`: the one whose origin is named. */
-  placeOf({ service, origins }: ServicePolicy, setting: 'outlierDetection' | 'healthChecks'): HealthPlace {
+  subjectOf(
+    { service, origins }: ServicePolicy,
+    setting: 'outlierDetection' | 'healthChecks',
+  ): HealthSubject {
     const policy = origins.find((one) => one.setting === setting)?.object ?? 'TrafficPolicy';
     return { cluster: this.name, namespace: namespaceOfKey(service), policy };
   }
@@ -117,7 +99,7 @@ export class ClusterHealth implements PeriodicWork {
     const config = settings?.outlierDetection;
     if (!settings || !config) this.#stop();
     else {
-      this.#at = this.placeOf(settings, 'outlierDetection');
+      this.#at = this.subjectOf(settings, 'outlierDetection');
       if (this.#detector) this.#detector.config = config;
       else this.#start(config);
       this.#project();

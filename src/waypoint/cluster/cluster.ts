@@ -8,7 +8,7 @@ import type { ServicePolicy } from '../../model/service-policy.js';
 import type { UpstreamFailure } from '../http/http-stream.js';
 import type { Client } from '../listener/client.js';
 import { pending, requests } from '../shared/shared-counters.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
+import type { ActionObserver, TrafficAction } from '../telemetry/request-record.js';
 import type { Assignment } from './assignment.js';
 import { allClients, CircuitBreaker, type Reservation } from './breaker/circuit-breaker.js';
 import { overflowOf } from './breaker/pool-limits.js';
@@ -197,14 +197,10 @@ export class Cluster {
   /**
    * Counts a request to an endpoint, before its connection is acquired. Undefined: a limit of requests is reached (`overflow`), and nothing was
    * counted. The caller releases the result once, with the same endpoint.
-   * @param onDryRun called for each limit in dry run that is reached
+   * @param observer told of each limit in dry run that is reached
    */
-  admit(
-    endpoint: Endpoint,
-    client?: Client,
-    onDryRun: (action: TrafficAction) => void = ignored,
-  ): Reservation | undefined {
-    const held = this.breaker.take(requests, client, onDryRun);
+  admit(endpoint: Endpoint, client?: Client, observer: ActionObserver = nobody): Reservation | undefined {
+    const held = this.breaker.take(requests, client, observer);
     if (held) endpoint.active++;
     else this.context.onOverflow('cluster-requests', this.name, endpoint);
     return held;
@@ -226,12 +222,8 @@ export class Cluster {
   }
 
   /** Counts a connection that the caller dials (ConnectionPool.takeConnection). */
-  takeConnection(
-    endpoint: Endpoint,
-    client: Client,
-    onDryRun: (action: TrafficAction) => void,
-  ): Reservation | undefined {
-    const held = this.#pool.takeConnection(client, onDryRun);
+  takeConnection(endpoint: Endpoint, client: Client, observer: ActionObserver): Reservation | undefined {
+    const held = this.#pool.takeConnection(client, observer);
     if (!held) this.context.onOverflow('cluster-connections', this.name, endpoint);
     return held;
   }
@@ -388,7 +380,7 @@ export class Cluster {
   }
 }
 
-const ignored = (): void => undefined;
+const nobody: ActionObserver = { act: () => undefined };
 
 /** JSON has no infinity. */
 const finite = (limit: number): number | null => (Number.isFinite(limit) ? limit : null);

@@ -11,7 +11,7 @@ import { formatSocketAddress } from '../../model/address.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
 import { connections, pending } from '../shared/shared-counters.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
+import type { ActionObserver, TrafficAction } from '../telemetry/request-record.js';
 import type { CircuitBreaker, Reservation } from './breaker/circuit-breaker.js';
 import { ConnectionGate } from './breaker/connection-gate.js';
 import { pendingRequestsDefault } from './breaker/limits.js';
@@ -196,7 +196,7 @@ export class ConnectionPool {
       limits: this.context.limits,
       cluster: new PoolLimits({ breaker: this.breaker, gate: this.#gate, shares: this.#shares }, client, {
         onBlocked: () => onOverflow('cluster-connections'),
-        onDryRun: (action) => this.#acted(action, endpoint),
+        act: (action) => this.#acted(action, endpoint),
       }),
       dial: () => this.dial(endpoint, client),
       idleMsMax: () => this.timeouts().idleMs ?? this.context.limits.idleUpstreamMsMax,
@@ -222,10 +222,10 @@ export class ConnectionPool {
 
   /**
    * Counts a connection that the caller opens for itself and does not wait for. Undefined: a limit is reached. The caller releases it once.
-   * @param onDryRun called for each limit in dry run that is reached
+   * @param observer told of each limit in dry run that is reached
    */
-  takeConnection(client: Client, onDryRun: (action: TrafficAction) => void): Reservation | undefined {
-    return this.breaker.take(connections, client, onDryRun);
+  takeConnection(client: Client, observer: ActionObserver): Reservation | undefined {
+    return this.breaker.take(connections, client, observer);
   }
 
   releaseConnection(held: Reservation): void {

@@ -30,7 +30,7 @@ export interface Level {
 }
 
 /** Whether requests may be sent to an endpoint, by all that observes its health. */
-export const isUsable = (endpoint: Endpoint, nowMs: number): boolean => !isEjected(endpoint.health, nowMs);
+const isUsable = (endpoint: Endpoint, nowMs: number): boolean => !isEjected(endpoint.health, nowMs);
 
 export class Levels {
   /** The nearest first. No level is empty. */

@@ -9,12 +9,12 @@ import type { Client } from '../listener/client.js';
 import type { RouteSelection } from '../routes/route-selection.js';
 import type { RequestSettings } from '../state/request-settings.js';
 import type { RequestInfo } from '../telemetry/request-info.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
+import type { ActionObserver } from '../telemetry/request-record.js';
 import type { Mirrors } from '../upstream/mirror.js';
 import type { RequestContext } from '../worker/context.js';
 import type { IdleClock } from './idle-timeouts.js';
 
-export interface RoutedRequest extends Rechecked, KeyedRequest {
+export interface RoutedRequest extends Rechecked, KeyedRequest, ActionObserver {
   readonly context: RequestContext;
   readonly client: Client;
   readonly downstream: Downstream;
@@ -32,8 +32,6 @@ export interface RoutedRequest extends Rechecked, KeyedRequest {
   readonly hasGrpcDeadline: boolean;
   /** What is left of the client's grpc-timeout; undefined: the field is passed on as it is. */
   grpcLeftMs(nowMs: number): number | undefined;
-  /** Counts and logs what a traffic policy did to the request. */
-  act(action: TrafficAction): void;
   onInterim(head: ResponseHead): void;
   /** The endpoint's response begins. No retry follows. */
   onResponse(head: ResponseHead, hasBody: boolean): void;

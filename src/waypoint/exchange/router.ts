@@ -11,7 +11,6 @@ import type { Cluster, Excluded, NoEndpoint } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { versionOf, type HttpVersion } from '../cluster/http-version.js';
 import type { Outcome } from '../cluster/outcome.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
 import { Attempt, type AttemptOwner } from '../upstream/attempt.js';
 import { Attempts } from '../upstream/attempts.js';
 import { retryAfterMs } from '../upstream/retry-after.js';
@@ -199,7 +198,7 @@ export class Router implements AttemptOwner {
     const { downstream, route, context } = request;
     const attempts = this.#attempts;
     const retryOf = attempts.retries?.handOver();
-    const held = cluster.admit(endpoint, request.client, this.#act);
+    const held = cluster.admit(endpoint, request.client, request);
     if (!held) {
       retryOf?.releaseRetry();
       return this.#overflow(cluster.overflow);
@@ -236,8 +235,6 @@ export class Router implements AttemptOwner {
       },
     );
   }
-
-  readonly #act = (action: TrafficAction): void => this.request.act(action);
 
   /** A limit of the cluster is reached. As in Envoy, the request is not tried again: all endpoints have the limit in common. */
   #overflow(failure: UpstreamFailure): void {

@@ -2,7 +2,7 @@
 import type { Reservation } from '../cluster/breaker/circuit-breaker.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
-import type { TrafficAction } from '../telemetry/request-record.js';
+import type { ActionObserver } from '../telemetry/request-record.js';
 import type { Client } from './client.js';
 
 export class CountedConnection {
@@ -13,18 +13,18 @@ export class CountedConnection {
     private readonly cluster: Cluster,
     private readonly endpoint: Endpoint,
     private readonly client: Client,
-    /** Called for each policy whose limit is reached, in dry run or not. */
-    private readonly onAction: (action: TrafficAction) => void,
+    /** Told of each policy whose limit is reached, in dry run or not. */
+    private readonly observer: ActionObserver,
   ) {}
 
   /** Counts the connection. If a limit is reached, nothing is counted, and the result is the reason. */
   take(): string | undefined {
-    const { cluster, endpoint, client, onAction } = this;
-    this.#request = cluster.admit(endpoint, client, onAction);
-    if (this.#request) this.#connection = cluster.takeConnection(endpoint, client, onAction);
+    const { cluster, endpoint, client, observer } = this;
+    this.#request = cluster.admit(endpoint, client, observer);
+    if (this.#request) this.#connection = cluster.takeConnection(endpoint, client, observer);
     if (this.#connection) return undefined;
     const { why, action } = cluster.overflow;
-    if (action) onAction(action);
+    if (action) observer.act(action);
     this.release();
     return why;
   }

@@ -50,9 +50,9 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
     const { cluster, endpoint } = target;
     const why = forbidden(connection, target);
     if (why !== undefined) return refuse(why, endpoint);
-    const counted = new CountedConnection(cluster, endpoint, client, (action) =>
-      context.onAction(action, endpoint.workload.namespace),
-    );
+    const counted = new CountedConnection(cluster, endpoint, client, {
+      act: (action) => context.onAction(action, endpoint.workload.namespace),
+    });
     const full = counted.take();
     if (full !== undefined) return refuse(full, endpoint, 'WEFT_CONNECTIONS_FULL');
     use.begin(context.state.policies, endpoint, target.sent);

@@ -27,11 +27,7 @@ export function rateOf(requests: number, perMs: number, burst: number): Rate {
 }
 
 /** Pure. The time of a bucket after one token was taken. `fullNs`: its time before. Undefined: the bucket has no token. */
-export function afterTake(
-  fullNs: number,
-  nowNs: number,
-  { intervalNs, fillNs, slackNs }: Rate,
-): number | undefined {
+function afterTake(fullNs: number, nowNs: number, { intervalNs, fillNs, slackNs }: Rate): number | undefined {
   const next = Math.max(nowNs, boundedFull(fullNs, nowNs, fillNs)) + intervalNs;
   return next - nowNs > fillNs + slackNs ? undefined : next;
 }

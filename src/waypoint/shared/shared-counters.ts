@@ -5,7 +5,7 @@
 import { SharedTable, type SharedRow, type TableLayout } from './shared-table.js';
 
 /** The counts of a row: words of each, one per worker. */
-export const countKinds = ['connections', 'pending', 'requests', 'retries', 'blocked'] as const;
+const countKinds = ['connections', 'pending', 'requests', 'retries', 'blocked'] as const;
 /** The index of each count. */
 export const connections = 0;
 export const pending = 1;

@@ -2,7 +2,7 @@
 import type { Registry } from 'prom-client';
 import { BoundedCounter, registerMetric, type Value } from '../../telemetry/series.js';
 import type { CheckResult } from '../cluster/health-check/check-state.js';
-import type { DetectionResult, HealthPlace } from '../cluster/cluster-health.js';
+import type { EjectionResult, HealthSubject } from '../cluster/health-events.js';
 import type { EjectionKind } from '../cluster/outlier/monitor.js';
 
 /** Series of one metric, per worker. */
@@ -91,7 +91,7 @@ export class HealthMetrics {
     );
   }
 
-  onDetected({ cluster, namespace }: HealthPlace, kind: EjectionKind, result: DetectionResult): void {
+  onDetected({ cluster, namespace }: HealthSubject, kind: EjectionKind, result: EjectionResult): void {
     const labels = { envoy_cluster_name: cluster };
     this.#detected[kind].inc(namespace, labels);
     if (result === 'overflow') this.#overflow.inc(namespace, labels);
@@ -100,7 +100,7 @@ export class HealthMetrics {
     this.#total.inc(namespace, labels);
   }
 
-  onChecked({ cluster, namespace }: HealthPlace, result: CheckResult['kind']): void {
+  onChecked({ cluster, namespace }: HealthSubject, result: CheckResult['kind']): void {
     const labels = { envoy_cluster_name: cluster };
     this.#attempts.inc(namespace, labels);
     if (result === 'none') return;

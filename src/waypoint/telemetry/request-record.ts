@@ -55,6 +55,11 @@ export interface TrafficAction {
   readonly policy: string;
 }
 
+/** Counts and logs what traffic policies do. */
+export interface ActionObserver {
+  act(action: TrafficAction): void;
+}
+
 export interface RequestRecord {
   readonly client: Client;
   /** The Service's hostname, or the address that the client dialed. */

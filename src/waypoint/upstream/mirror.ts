@@ -132,11 +132,10 @@ export class Mirror implements UpstreamListener {
     if (!cluster || typeof endpoint === 'string') return this.#cut('no-endpoint');
     this.#endpoint = endpoint;
     if (!this.#isAllowed() || backend.kind !== 'service') return this.#cut('denied');
-    const onAction = (action: TrafficAction): void => context.onAction(action, endpoint.workload.namespace);
-    this.#held = cluster.admit(endpoint, this.client, onAction);
+    this.#held = cluster.admit(endpoint, this.client, this);
     if (!this.#held) {
       const { action } = cluster.overflow;
-      if (action) onAction(action);
+      if (action) this.act(action);
       return this.#cut('limit');
     }
     this.#cluster = cluster;
@@ -151,6 +150,11 @@ export class Mirror implements UpstreamListener {
       upstream.send(copy, hasBody, undefined);
       if (hasBody) this.#pump();
     });
+  }
+
+  /** Counts what a traffic policy did to the copy. */
+  act(action: TrafficAction): void {
+    if (this.#endpoint) this.context.onAction(action, this.#endpoint.workload.namespace);
   }
 
   write(bytes: Buffer): void {

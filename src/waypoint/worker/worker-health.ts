@@ -2,7 +2,8 @@
 import type { Registry } from 'prom-client';
 import { RateLimiter } from '../../base/rate-limiter.js';
 import { formatSocketAddress } from '../../model/address.js';
-import type { ClusterHealth, HealthContext, HealthEvents, HealthPlace } from '../cluster/cluster-health.js';
+import type { ClusterHealth, HealthContext } from '../cluster/cluster-health.js';
+import type { HealthEvents, HealthSubject } from '../cluster/health-events.js';
 import type { ClusterManager } from '../cluster/cluster-manager.js';
 import type { Dial } from '../cluster/connection-pool.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -30,7 +31,7 @@ export interface WorkerHealthOptions {
   send(changes: readonly HealthChange[]): void;
 }
 
-const fieldsOf = ({ cluster, policy }: HealthPlace, { target, workload }: Endpoint): object => ({
+const fieldsOf = ({ cluster, policy }: HealthSubject, { target, workload }: Endpoint): object => ({
   cluster,
   endpoint: formatSocketAddress(target),
   pod: workload.name,

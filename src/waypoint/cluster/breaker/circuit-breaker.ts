@@ -12,7 +12,7 @@ import {
   requests,
   type SharedCounters,
 } from '../../shared/shared-counters.js';
-import type { TrafficAction } from '../../telemetry/request-record.js';
+import type { ActionObserver } from '../../telemetry/request-record.js';
 import { noLimits, type BreakerLimits, type Limit } from './limits.js';
 import { Tally, type SharedCountsOf } from './tally.js';
 
@@ -74,20 +74,16 @@ export class CircuitBreaker {
 
   /**
    * Counts one more of a kind. Undefined: a limit is reached (`refused`), and nothing was counted. The caller releases it once.
-   * @param onDryRun called for each limit in dry run that is reached
+   * @param observer told of each limit in dry run that is reached
    */
-  take(
-    kind: number,
-    client: Client | undefined,
-    onDryRun: (action: TrafficAction) => void,
-  ): Reservation | undefined {
+  take(kind: number, client: Client | undefined, observer: ActionObserver): Reservation | undefined {
     const { all, ofClient } = this.#limits;
     let held = allClients;
     if (ofClient && client) {
       held = this.#tallyOf(client.name);
-      if (!this.#passes(held, kind, ofClient[kind], onDryRun)) return undefined;
+      if (!this.#passes(held, kind, ofClient[kind], observer)) return undefined;
     } else allClients.add(kind);
-    if (this.#passes(this.#all, kind, all[kind], onDryRun)) return held;
+    if (this.#passes(this.#all, kind, all[kind], observer)) return held;
     held.release(kind);
     return undefined;
   }
@@ -166,19 +162,14 @@ export class CircuitBreaker {
     };
   }
 
-  #passes(
-    tally: Tally,
-    kind: number,
-    limit: Limit | undefined,
-    onDryRun: (action: TrafficAction) => void,
-  ): boolean {
+  #passes(tally: Tally, kind: number, limit: Limit | undefined, observer: ActionObserver): boolean {
     if (!limit || !limit.isDryRun) {
       if (tally.take(kind, limit?.max ?? Infinity)) return true;
       this.refused = limit;
       return false;
     }
     tally.share(kind);
-    if (tally.total(kind) >= limit.max && limit.action) onDryRun(limit.action);
+    if (tally.total(kind) >= limit.max && limit.action) observer.act(limit.action);
     return tally.add(kind);
   }
 

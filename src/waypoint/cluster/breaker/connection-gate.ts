@@ -6,7 +6,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Client } from '../../listener/client.js';
 import { blocked, connections } from '../../shared/shared-counters.js';
-import type { TrafficAction } from '../../telemetry/request-record.js';
+import type { ActionObserver } from '../../telemetry/request-record.js';
 import type { CircuitBreaker, Reservation } from './circuit-breaker.js';
 import type { Limit } from './limits.js';
 
@@ -49,9 +49,9 @@ export class ConnectionGate {
   take(
     client: Client,
     pool: BlockedPool | undefined,
-    events: { onBlocked(): void; onDryRun(action: TrafficAction): void },
+    events: ActionObserver & { onBlocked(): void },
   ): Reservation | undefined {
-    const held = this.breaker.take(connections, client, events.onDryRun);
+    const held = this.breaker.take(connections, client, events);
     if (held || !pool) return held;
     const { refused, limits } = this.breaker;
     // A pool that tries again is not counted again, and has had an idle connection closed for it.

@@ -3,7 +3,7 @@ import type { FairLimit } from '../../../base/fair-limit.js';
 import type { UpstreamFailure } from '../../http/http-stream.js';
 import type { Client } from '../../listener/client.js';
 import { pending } from '../../shared/shared-counters.js';
-import type { TrafficAction } from '../../telemetry/request-record.js';
+import type { ActionObserver } from '../../telemetry/request-record.js';
 import type { CircuitBreaker, Reservation } from './circuit-breaker.js';
 import type { BlockedPool, ConnectionGate } from './connection-gate.js';
 import type { Limit } from './limits.js';
@@ -20,10 +20,9 @@ export class PoolLimits {
   constructor(
     private readonly cluster: ClusterLimits,
     private readonly client: Client,
-    private readonly events: {
+    private readonly events: ActionObserver & {
       /** The pool may not open a connection, and is woken when it may. */
       onBlocked(): void;
-      onDryRun(action: TrafficAction): void;
     },
   ) {}
 
@@ -50,7 +49,7 @@ export class PoolLimits {
     const { breaker, shares } = this.cluster;
     const { name, group } = this.client;
     if (shares.take(name, group) !== undefined) return overflowOf(breaker.limits.all[pending]);
-    const held = breaker.take(pending, this.client, this.events.onDryRun);
+    const held = breaker.take(pending, this.client, this.events);
     if (held) return held;
     shares.release(name, group);
     return overflowOf(breaker.refused ?? breaker.limits.all[pending]);

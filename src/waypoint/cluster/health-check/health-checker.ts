@@ -11,7 +11,8 @@ import type { ServiceKey } from '../../../model/workload.js';
 import { waypointClient } from '../../listener/client.js';
 import type { WaypointLimits } from '../../limits.js';
 import type { TrafficAction } from '../../telemetry/request-record.js';
-import type { ClusterChecker, ClusterHealth, HealthPlace } from '../cluster-health.js';
+import type { ClusterChecker, ClusterHealth } from '../cluster-health.js';
+import type { HealthSubject } from '../health-events.js';
 import type { Dial } from '../connection-pool.js';
 import { Endpoint } from '../endpoint.js';
 import { versionOf } from '../http-version.js';
@@ -29,11 +30,11 @@ const busyMs = 200;
 
 export interface CheckEvents {
   /** A check has ended. */
-  onChecked(at: HealthPlace, result: CheckResult['kind']): void;
+  onChecked(at: HealthSubject, result: CheckResult['kind']): void;
   /** An endpoint's health has changed. `failure`: the check that fails, and why; undefined: it is healthy. */
-  onHealthChanged(at: HealthPlace, endpoint: Endpoint, failure: string | undefined, dryRun: boolean): void;
+  onHealthChanged(at: HealthSubject, endpoint: Endpoint, failure: string | undefined, dryRun: boolean): void;
   /** A check is impossible for a reason that is not the endpoint's. */
-  onImpossible(at: HealthPlace, endpoint: Endpoint, why: string): void;
+  onImpossible(at: HealthSubject, endpoint: Endpoint, why: string): void;
   onAction(action: TrafficAction, namespace: string): void;
   onLimitReached(limit: 'health-checks'): void;
 }
@@ -236,7 +237,7 @@ class Target {
     const { settings } = cluster;
     if (!settings) return;
     const { events } = checker.options;
-    const at = cluster.placeOf(settings, 'healthChecks');
+    const at = cluster.subjectOf(settings, 'healthChecks');
     events.onChecked(at, result.kind);
     if (result.kind === 'none') {
       if (this.#problem !== result.why) events.onImpossible(at, endpoint, result.why);
@@ -252,7 +253,7 @@ class Target {
     if (result.kind === 'ok' && this.isHealthy && !check.dryRun) cluster.onCheckSucceeded(endpoint);
   }
 
-  #report(at: HealthPlace): void {
+  #report(at: HealthSubject): void {
     const { endpoint, check } = this;
     const { events } = this.checker.options;
     events.onHealthChanged(at, endpoint, this.failure, check.dryRun);

@@ -8,14 +8,6 @@ export type EjectionKind =
   | 'success_rate'
   | 'failure_percentage';
 
-export const ejectionKinds: readonly EjectionKind[] = [
-  'consecutive_5xx',
-  'consecutive_gateway_failure',
-  'consecutive_local_origin_failure',
-  'success_rate',
-  'failure_percentage',
-];
-
 export interface OutlierMonitor {
   /** Failures in a row. */
   errors: number;

@@ -14,7 +14,7 @@ import { LeaseTable } from './lease-table.js';
 import type { RateLimitService } from './service.js';
 import { Shield } from './shield.js';
 
-export const globalLimits = {
+const globalLimits = {
   leasesMax: 65_536,
   /** Requests that wait for a lease. */
   waitingMax: 8_192,

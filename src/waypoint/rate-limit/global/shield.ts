@@ -12,7 +12,7 @@ import { restCounterName } from '../../../model/rate-limit.js';
 import type { Lease } from './lease.js';
 import type { RateLimitService } from './service.js';
 
-export const shieldLimits = {
+const shieldLimits = {
   /** Time for the response to a call. Requests wait shorter, as their limit says. */
   callMsMax: 1_000,
   /** Pause after a failed call; it doubles with each further one. */
