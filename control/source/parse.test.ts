@@ -260,6 +260,16 @@ test('an unknown field is refused with the fields that there are; a number where
   );
 });
 
+test('the problem of an object that cannot be read names its unknown field', () => {
+  const { problem } = readObject({
+    apiVersion: 'weft.dev/v1alpha1',
+    kind: 'TrafficPolicy',
+    metadata: { name: 'p', namespace: 'shop' },
+    spec: { targetRefs: [{ group: '', kind: 'Service', name: 'a' }], circuitBreaker: { maxConnections: 1 } },
+  } as never);
+  assert.match(problem ?? '', /spec\/circuitBreaker must NOT have additional properties: maxConnections/);
+});
+
 test('EndpointSlices and Endpoints are the endpoints of a Service without a selector', () => {
   const service =
     'apiVersion: v1\nkind: Service\nmetadata: { name: db, namespace: shop }\nspec: { clusterIP: 10.96.0.1, ports: [{ port: 80 }] }';

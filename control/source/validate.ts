@@ -127,7 +127,7 @@ export function readObject(object: MeshObject): Read {
   const validate = object.kind === 'EndpointSlice' ? undefined : validatorOf(object.kind);
   if (validate && !validate(object)) {
     const errors = validate.errors ?? [];
-    const problem = errors.map((e) => `${e.instancePath.slice(1)} ${messageOf(e)}`).join('; ');
+    const problem = errors.map((e) => `${e.instancePath.slice(1)} ${messageOf(e)}${unknownOf(e)}`).join('; ');
     const closed = closedForm(object, problem, fieldsOf(errors), ruleErrorsOf(errors));
     return { ...(closed ? { object: closed } : {}), problem };
   }
@@ -147,12 +147,16 @@ function ruleErrorsOf(errors: readonly ErrorObject[]): RuleErrors | undefined {
     const known = found.get(Number(index)) ?? [];
     found.set(Number(index), known);
     const field = path.reduce((text, part) => text + (/^\d+$/.test(part) ? `[${part}]` : `.${part}`), '');
-    const { additionalProperty } = error.params as { additionalProperty?: string };
-    const extra = additionalProperty === undefined ? '' : `: ${additionalProperty.slice(0, 64)}`;
-    known.push({ path, message: `rules[${index}]${field} ${messageOf(error)}${extra}` });
+    known.push({ path, message: `rules[${index}]${field} ${messageOf(error)}${unknownOf(error)}` });
   }
   return found;
 }
+
+/** The name of an unknown field, as the end of a message. */
+const unknownOf = ({ params }: ErrorObject): string => {
+  const { additionalProperty } = params as { additionalProperty?: string };
+  return additionalProperty === undefined ? '' : `: ${additionalProperty.slice(0, 64)}`;
+};
 
 /** The text of a schema error. For a pattern, the title of its schema is shown instead. Descriptions are for `kubectl explain`. */
 export function messageOf({ keyword, parentSchema, message }: ErrorObject): string {
