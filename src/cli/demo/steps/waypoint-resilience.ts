@@ -72,19 +72,20 @@ export const waypointResilienceSteps: readonly Step[] = [
       const began = Date.now();
       const failing = await burst('weft-web', '/fail-at/orders-3', 90, 1);
       const failedSeen = await seenAt('/fail-at/orders-3');
-      assert.deepEqual(failing.statuses, { 200: 87, 500: 3 });
-      assert.equal(failedSeen['orders-3'], 3);
-      const active = await metric('envoy_cluster_outlier_detection_ejections_active');
-      assert.equal(active, 1);
+      // On a slow machine the endpoint comes back while requests are still sent, and fails three more times.
+      const ejections = await metric('envoy_cluster_outlier_detection_ejections_enforced_total');
+      assert.ok(ejections >= 1);
+      assert.deepEqual(failing.statuses, { 200: 90 - 3 * ejections, 500: 3 * ejections });
+      assert.equal(failedSeen['orders-3'], 3 * ejections);
       const back = await until('the endpoint gets requests again', 15_000, async () => {
         const { by } = await burst('weft-web', '/healthy', 12, 1);
         return (by['orders-3'] ?? 0) > 0 && Date.now() - began;
       });
       await removePolicy(stage, 'outliers');
-      return { statuses: failing.statuses, failedSeen, ejectionsActive: active, backAfterMs: back };
+      return { statuses: failing.statuses, failedSeen, ejections, backAfterMs: back };
     },
     summary: (e) =>
-      `of 90 requests the failing endpoint got ${String((e['failedSeen'] as Record<string, number>)['orders-3'])}; it got requests again after ${String(e['backAfterMs'])} ms`,
+      `of 90 requests the failing endpoint got ${String((e['failedSeen'] as Record<string, number>)['orders-3'])} (ejections: ${String(e['ejections'])}); it got requests again after ${String(e['backAfterMs'])} ms`,
   },
   {
     name: 'waypoint-retry-budget',
