@@ -3,6 +3,7 @@ import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { pino, type Logger } from 'pino';
+import { parseListenAddress } from '../src/base/listen-address.js';
 import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { metricsText } from '../src/telemetry/exposition.js';
@@ -329,11 +330,11 @@ function fileSource(options: ControlOptions, publisher: Publisher, log: Logger):
 }
 
 async function serveMetrics({ metricsListen, metricsToken }: ControlOptions, { registry }: ControlMetrics) {
-  const at = metricsListen?.match(/^(.*):(\d+)$/);
+  const at = metricsListen === undefined ? undefined : parseListenAddress(metricsListen);
   if (!at) return undefined;
   return serveRoutes(
-    (at[1] ?? '').replace(/^\[|\]$/g, ''),
-    Number(at[2]),
+    at.host,
+    at.port,
     {
       '/metrics': {
         contentType: registry.contentType,

@@ -1,6 +1,7 @@
 /** The control plane's port: delta ADS, certificates and node reports, for nodes and waypoints that authenticate with a token. */
 import { Server } from '@grpc/grpc-js';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import { parseListenAddress } from '../../src/base/listen-address.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { IstioCertificateServiceService } from '../../src/discovery/gen/ca.js';
 import { AggregatedDiscoveryServiceService } from '../../src/discovery/gen/discovery.js';
@@ -122,10 +123,10 @@ export class ControlServer {
 
   /** Resolves with the port. Error: WEFT_LISTEN. */
   async start(): Promise<number> {
-    const at = /^(.*):(\d+)$/.exec(this.#listen);
+    const at = parseListenAddress(this.#listen);
     try {
       this.#rechecks = setInterval(() => void this.recheck(), recheckMs);
-      return await this.#connections.listen((at?.[1] ?? '').replace(/^\[|\]$/g, ''), Number(at?.[2]));
+      return await this.#connections.listen(at?.host ?? '', at?.port ?? NaN);
     } catch (error) {
       throw new WeftError('WEFT_LISTEN', `cannot listen on ${this.#listen}: ${errorText(error)}`, {
         cause: error,

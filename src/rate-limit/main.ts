@@ -7,6 +7,7 @@ import { hostname } from 'node:os';
 import { pino } from 'pino';
 import { systemClock } from '../base/clock.js';
 import { errorText, WeftError } from '../base/errors.js';
+import { parseListenAddress } from '../base/listen-address.js';
 import { RateLimiter } from '../base/rate-limiter.js';
 import { createCertificateClient } from '../discovery/certificate-client.js';
 import { DiscoveryClient } from '../discovery/client.js';
@@ -183,8 +184,8 @@ function serveAt(
   { registry }: RateLimiterMetrics,
   notReady: () => string | undefined,
 ): ReturnType<typeof serveRoutes> {
-  const at = /^(.*):(\d+)$/.exec(metricsListen);
-  if (!at) throw new WeftError('WEFT_LISTEN', `${metricsListen} is not <addr>:<port>`);
+  const address = parseListenAddress(metricsListen);
+  if (!address) throw new WeftError('WEFT_LISTEN', `${metricsListen} is not <addr>:<port>`);
   const routes = {
     '/metrics': {
       contentType: registry.contentType,
@@ -201,9 +202,7 @@ function serveAt(
       status: () => (notReady() === undefined ? 200 : 503),
     },
   };
-  return serveRoutes((at[1] ?? '').replace(/^\[|\]$/g, ''), Number(at[2]), routes, {
-    token: tokenIn(metricsToken),
-  });
+  return serveRoutes(address.host, address.port, routes, { token: tokenIn(metricsToken) });
 }
 
 async function main(): Promise<void> {

@@ -5,6 +5,7 @@
 import net from 'node:net';
 import { experimental, Server, status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
 import { errorText, WeftError } from '../base/errors.js';
+import { parseListenAddress } from '../base/listen-address.js';
 import { FairLimit } from '../base/fair-limit.js';
 import {
   RateLimitResponse_Code as Code,
@@ -133,14 +134,14 @@ export class RateLimitServer {
   /** Resolves with the port. Error: WEFT_LISTEN. */
   listen(): Promise<number> {
     const { listen } = this.options;
-    const at = /^(.*):(\d+)$/.exec(listen);
+    const at = parseListenAddress(listen);
     return new Promise((resolve, reject) => {
       this.#listener.once('error', (error) =>
         reject(
           new WeftError('WEFT_LISTEN', `cannot listen on ${listen}: ${errorText(error)}`, { cause: error }),
         ),
       );
-      this.#listener.listen(Number(at?.[2]), (at?.[1] ?? '').replace(/^\[|\]$/g, ''), () => {
+      this.#listener.listen(at?.port ?? NaN, at?.host ?? '', () => {
         const address = this.#listener.address();
         resolve(typeof address === 'object' && address ? address.port : 0);
       });

@@ -1,6 +1,7 @@
 /** Serves a waypoint's metrics and readiness to everyone, and its status and dump at the admin address only. */
 import { AggregatorRegistry, collectDefaultMetrics, Registry } from 'prom-client';
 import { WeftError } from '../base/errors.js';
+import { parseListenAddress } from '../base/listen-address.js';
 import type { DiscoveryClient } from '../discovery/client.js';
 import { metricsJson } from '../telemetry/exposition.js';
 import { serveRoutes, tokenIn, type Asker } from '../telemetry/servers.js';
@@ -82,9 +83,7 @@ function serveAt(
   routes: Parameters<typeof serveRoutes>[2],
   token?: () => string | undefined,
 ): ReturnType<typeof serveRoutes> {
-  const match = /^(.*):(\d+)$/.exec(at);
-  if (!match) throw new WeftError('WEFT_LISTEN', `${at} is not <addr>:<port>`);
-  return serveRoutes((match[1] ?? '').replace(/^\[|\]$/g, ''), Number(match[2]), routes, {
-    ...(token ? { token } : {}),
-  });
+  const address = parseListenAddress(at);
+  if (!address) throw new WeftError('WEFT_LISTEN', `${at} is not <addr>:<port>`);
+  return serveRoutes(address.host, address.port, routes, { ...(token ? { token } : {}) });
 }
