@@ -1,4 +1,4 @@
-/** Detects gRPC by the content type, and reads its statuses. */
+/** Detects gRPC by the content type, reads its statuses, and frames its messages. */
 import { headerOf } from './headers.js';
 import type { ResponseHead } from './http-stream.js';
 
@@ -27,4 +27,22 @@ export function statusOfGrpcHead({ status, headers }: ResponseHead): number {
   const grpcStatus = headerOf(headers, 'grpc-status');
   if (grpcStatus === undefined) return status;
   return /^[0-9]{1,2}$/.test(grpcStatus) ? httpStatusOfGrpc(Number(grpcStatus)) : 500;
+}
+
+/** Bytes of a message's prefix: whether it is compressed, and its length (gRPC over HTTP/2, "Length-Prefixed-Message"). */
+const prefixBytes = 5;
+
+/** A body of one message that is not compressed. */
+export function grpcBody(message: Uint8Array): Buffer {
+  const body = Buffer.alloc(prefixBytes + message.length);
+  body.writeUInt32BE(message.length, 1);
+  body.set(message, prefixBytes);
+  return body;
+}
+
+/** The message of a body. Undefined: the body is not one message that is not compressed. */
+export function grpcMessageOf(body: Buffer): Buffer | undefined {
+  if (body.length < prefixBytes || body[0] !== 0 || body.readUInt32BE(1) !== body.length - prefixBytes)
+    return undefined;
+  return body.subarray(prefixBytes);
 }

@@ -8,6 +8,7 @@ import {
   HealthCheckResponse_ServingStatus as ServingStatus,
 } from '../../../discovery/gen/health.js';
 import { isEndpointFailure } from '../../../hbone/endpoint-failure.js';
+import { grpcBody, grpcMessageOf } from '../../http/grpc.js';
 import { headerOf, type Headers } from '../../http/headers.js';
 import type { WaypointLimits } from '../../limits.js';
 import { OwnRequestError, sendOwnOn, type OwnRequest, type OwnResponse } from '../../upstream/own-request.js';
@@ -99,16 +100,12 @@ async function checkGrpc(
   timeoutMs: number,
   context: CheckContext,
 ): Promise<CheckResult> {
-  const message = HealthCheckRequest.encode({ service }).finish();
-  const body = Buffer.alloc(5 + message.length);
-  body.writeUInt32BE(message.length, 1);
-  body.set(message, 5);
   const response = await send(context, 'http2', {
     method: 'POST',
     path: '/grpc.health.v1.Health/Check',
     authority: context.host,
     headers: ['content-type', 'application/grpc', 'user-agent', userAgent],
-    body,
+    body: grpcBody(HealthCheckRequest.encode({ service }).finish()),
     timeoutMs,
     bodyBytesMax: responseBytesMax,
   });
@@ -119,10 +116,9 @@ function grpcResult({ status, headers, trailers, body }: OwnResponse): CheckResu
   if (status !== 200) return { kind: 'response', why: `status ${status}` };
   const grpcStatus = headerOf(trailers ?? headers, 'grpc-status');
   if (grpcStatus !== '0') return { kind: 'response', why: `gRPC status ${grpcStatus ?? 'missing'}` };
-  // One message that is not compressed.
-  if (body.length < 5 || body[0] !== 0 || body.readUInt32BE(1) !== body.length - 5)
-    return { kind: 'response', why: 'malformed gRPC message' };
-  const serving = servingStatusOf(body.subarray(5));
+  const message = grpcMessageOf(body);
+  if (!message) return { kind: 'response', why: 'malformed gRPC message' };
+  const serving = servingStatusOf(message);
   return serving === ServingStatus.SERVING
     ? ok
     : { kind: 'response', why: ServingStatus[serving ?? ServingStatus.UNRECOGNIZED] };

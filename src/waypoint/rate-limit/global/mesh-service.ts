@@ -7,6 +7,7 @@ import {
   RateLimitResponse,
   type RateLimitDescriptor,
 } from '../../../discovery/gen/ratelimit.js';
+import { grpcBody, grpcMessageOf } from '../../http/grpc.js';
 import { headerOf } from '../../http/headers.js';
 import { sendOwn, type OwnResponse } from '../../upstream/own-request.js';
 import type { RequestContext } from '../../worker/context.js';
@@ -15,8 +16,6 @@ import { shouldRateLimit } from './own-service.js';
 import type { RateLimitService } from './service.js';
 
 const responseBytesMax = 64 << 10;
-/** Bytes of a gRPC message's prefix: whether it is compressed, and its length. */
-const prefixBytes = 5;
 
 export class MeshRateLimitService implements RateLimitService {
   /** Each key has a call of its own: other services may count the hits of a call for each of its descriptors. */
@@ -48,7 +47,7 @@ export class MeshRateLimitService implements RateLimitService {
       path: shouldRateLimit,
       authority: `${service.slice(service.indexOf('/') + 1)}:${port}`,
       headers: ['content-type', 'application/grpc', 'te', 'trailers', 'grpc-timeout', `${timeoutMs}m`],
-      body: framed(RateLimitRequest.encode({ domain, descriptors: bare, hitsAddend }).finish()),
+      body: grpcBody(RateLimitRequest.encode({ domain, descriptors: bare, hitsAddend }).finish()),
       timeoutMs,
       bodyBytesMax: responseBytesMax,
       version: 'http2',
@@ -61,19 +60,12 @@ export class MeshRateLimitService implements RateLimitService {
   close(): void {}
 }
 
-function framed(message: Uint8Array): Buffer {
-  const frame = Buffer.alloc(prefixBytes + message.length);
-  frame.writeUInt32BE(message.length, 1);
-  frame.set(message, prefixBytes);
-  return frame;
-}
-
 /** Reads a gRPC response with one message. Error: it has a failure, or another form. */
 function readResponse({ status, headers, body, trailers }: OwnResponse): RateLimitResponse {
   const grpcStatus = headerOf(trailers ?? headers, 'grpc-status');
   if (status !== 200 || grpcStatus !== '0')
     throw new Error(`the service responded ${status}, grpc-status ${(grpcStatus ?? 'absent').slice(0, 8)}`);
-  if (body.length < prefixBytes || body[0] !== 0 || body.readUInt32BE(1) !== body.length - prefixBytes)
-    throw new Error('the response is not one uncompressed message');
-  return RateLimitResponse.decode(body.subarray(prefixBytes));
+  const message = grpcMessageOf(body);
+  if (!message) throw new Error('the response is not one uncompressed message');
+  return RateLimitResponse.decode(message);
 }
