@@ -62,6 +62,12 @@ export type ServicePolicy = ServiceSettings & {
   readonly closed?: string;
 };
 
+/** The object that set a field; undefined: none has set it. */
+export const originOf = (
+  { origins }: { readonly origins?: readonly pb.SettingOrigin[] },
+  name: SettingName,
+): string | undefined => origins?.find(({ setting }) => setting === name)?.object;
+
 export const servicePolicyName = ({ service, port }: Pick<ServicePolicy, 'service' | 'port'>): string =>
   `${service}:${port}`;
 

@@ -4,7 +4,7 @@
  */
 import { performance } from 'node:perf_hooks';
 import { namespaceOfKey } from '../../model/ownership.js';
-import type { ServicePolicy } from '../../model/service-policy.js';
+import { originOf, type ServicePolicy } from '../../model/service-policy.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import { isEjected, observeConnect } from './endpoint-health.js';
 import type { Endpoint } from './endpoint.js';
@@ -84,12 +84,9 @@ export class ClusterHealth implements PeriodicWork {
   }
 
   /** Where an event happens. `setting`: the one whose origin is named. */
-  subjectOf(
-    { service, origins }: ServicePolicy,
-    setting: 'outlierDetection' | 'healthChecks',
-  ): HealthSubject {
-    const policy = origins.find((one) => one.setting === setting)?.object ?? 'TrafficPolicy';
-    return { cluster: this.name, namespace: namespaceOfKey(service), policy };
+  subjectOf(settings: ServicePolicy, setting: 'outlierDetection' | 'healthChecks'): HealthSubject {
+    const policy = originOf(settings, setting) ?? 'TrafficPolicy';
+    return { cluster: this.name, namespace: namespaceOfKey(settings.service), policy };
   }
 
   /** Applies the settings of the Service's port. Ejections and counts stay. */

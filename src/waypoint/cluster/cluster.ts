@@ -197,7 +197,7 @@ export class Cluster {
   /**
    * Counts a request to an endpoint, before its connection is acquired. Undefined: a limit of requests is reached (`overflow`), and nothing was
    * counted. The caller releases the result once, with the same endpoint.
-   * @param observer told of each limit in dry run that is reached
+   * @param observer called for each limit in dry run that is reached
    */
   admit(endpoint: Endpoint, client?: Client, observer: ActionObserver = nobody): Reservation | undefined {
     const held = this.breaker.take(requests, client, observer);
@@ -241,8 +241,11 @@ export class Cluster {
     this.#retries.release();
   }
 
-  /** Reports how an attempt ended. `latencyMs`: from its begin to its outcome. `nowMs`: the monotonic clock, if the caller
-   * has read it. Returns what outlier detection did about it. */
+  /**
+   * Reports how an attempt ended. Returns what outlier detection did about it.
+   * @param latencyMs from its begin to its outcome
+   * @param nowMs the monotonic clock, if the caller has read it
+   */
   report(endpoint: Endpoint, outcome: Outcome, latencyMs: number, nowMs?: number): TrafficAction | undefined {
     this.#policy.balancers.observe?.(endpoint, outcome, latencyMs);
     countOutcome(endpoint.counts, outcome);

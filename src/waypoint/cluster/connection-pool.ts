@@ -222,7 +222,7 @@ export class ConnectionPool {
 
   /**
    * Counts a connection that the caller opens for itself and does not wait for. Undefined: a limit is reached. The caller releases it once.
-   * @param observer told of each limit in dry run that is reached
+   * @param observer called for each limit in dry run that is reached
    */
   takeConnection(client: Client, observer: ActionObserver): Reservation | undefined {
     return this.breaker.take(connections, client, observer);

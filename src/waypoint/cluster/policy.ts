@@ -1,5 +1,5 @@
 /** The effective configuration of a cluster, made of the settings of its Service's port. */
-import type { ServicePolicy, SettingName } from '../../model/service-policy.js';
+import { originOf, type ServicePolicy } from '../../model/service-policy.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import { balancersOf, type Balancers } from './balancer/new-balancer.js';
 import { breakerLimitsOf, noLimits, type BreakerLimits } from './breaker/limits.js';
@@ -33,10 +33,6 @@ function actionsOf(policy: string): ClusterPolicy['failoverActions'] {
   };
 }
 
-/** The object that set a field. */
-const originOf = (settings: ServicePolicy | undefined, name: SettingName): string =>
-  settings?.origins.find(({ setting }) => setting === name)?.object ?? name;
-
 export const defaultPolicy: ClusterPolicy = {
   balancers: balancersOf(),
   failover: undefined,
@@ -52,20 +48,20 @@ const budgetDefault: RetryBudgetConfig = { percent: 20, retriesMin: 3 };
 
 /** The policy of a cluster, from the settings of its Service's port. */
 export function clusterPolicyOf(settings: ServicePolicy | undefined): ClusterPolicy {
-  const { loadBalancing, locality, retryBudgetPercent, retryBudgetMin } = settings ?? {};
-  const hasBudget = retryBudgetPercent !== undefined || retryBudgetMin !== undefined;
+  if (!settings) return defaultPolicy;
+  const { loadBalancing, locality, retryBudgetPercent: percent, retryBudgetMin: retriesMin } = settings;
+  const hasBudget = percent !== undefined || retriesMin !== undefined;
   return {
     balancers: loadBalancing ? balancersOf(loadBalancing) : defaultPolicy.balancers,
     failover: locality,
-    breaker: settings ? breakerLimitsOf(settings) : noLimits,
-    failoverActions: locality ? actionsOf(originOf(settings, 'locality')) : defaultPolicy.failoverActions,
+    breaker: breakerLimitsOf(settings),
+    failoverActions: locality
+      ? actionsOf(originOf(settings, 'locality') ?? 'locality')
+      : defaultPolicy.failoverActions,
     requestHash: requestHashOf(loadBalancing),
-    connections: connectionTimeoutsOf(settings?.timeouts),
+    connections: connectionTimeoutsOf(settings.timeouts),
     retryBudget: hasBudget
-      ? {
-          percent: retryBudgetPercent ?? budgetDefault.percent,
-          retriesMin: retryBudgetMin ?? budgetDefault.retriesMin,
-        }
+      ? { percent: percent ?? budgetDefault.percent, retriesMin: retriesMin ?? budgetDefault.retriesMin }
       : defaultPolicy.retryBudget,
   };
 }

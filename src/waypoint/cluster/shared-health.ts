@@ -1,6 +1,6 @@
 /**
- * What the workers of a waypoint tell each other about endpoints: ejections, failed health checks, and that a Service is used. Each process has a copy; the main
- * process passes changes on, and gives them to new workers. Bounded.
+ * What the workers of a waypoint tell each other about endpoints: ejections, failed health checks, and that a Service is used. Each process
+ * has a copy; the main process passes changes on, and gives them to new workers. Bounded.
  */
 import { performance } from 'node:perf_hooks';
 import type { ServiceKey } from '../../model/workload.js';

@@ -32,7 +32,7 @@ import {
 import type { Client } from '../listener/client.js';
 import { servicePortOf, type Destination } from '../listener/destination.js';
 import { RouteSelection } from '../routes/route-selection.js';
-import { originOf, type RequestSettings } from '../state/request-settings.js';
+import { policyNameOf, type RequestSettings } from '../state/request-settings.js';
 import { RequestInfo } from '../telemetry/request-info.js';
 import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js';
 import type { HttpVersion } from '../cluster/http-version.js';
@@ -291,10 +291,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   /** A response that has begun is aborted, since a partial response must not look complete. */
   onFailed(reply: LocalReply): void {
-    if (!this.#responseStarted) return this.#refuse(reply);
-    this.info.fail(reply);
-    this.downstream.abort();
-    this.#finish();
+    if (this.#responseStarted) this.#reset(reply);
+    else this.#refuse(reply);
   }
 
   // --- timeouts ----------------------------------------------------------------------------------------------------------
@@ -314,7 +312,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   #onDeadline({ kind, isDryRun }: Deadline): void {
     if (this.#over) return;
     if (kind === 'policy' || kind === 'duration') {
-      const policy = originOf(this.settings, 'timeouts');
+      const policy = policyNameOf(this.settings, 'timeouts');
       this.act({ feature: 'timeout', mode: isDryRun ? 'would' : 'did', policy });
     }
     if (isDryRun) return;
@@ -366,7 +364,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.#respond(head);
   }
 
-  /** Ends the request without a response. */
+  /** Ends the request without a response, or without the rest of it. */
   #reset(reply: LocalReply): void {
     if (this.#over) return;
     this.info.fail(reply);

@@ -1,5 +1,5 @@
 /** Counts and logs what happens to the attempts of a request. */
-import { originOf } from '../state/request-settings.js';
+import { policyNameOf } from '../state/request-settings.js';
 import type { TrafficFeature } from '../telemetry/request-record.js';
 import type { UpstreamEvent } from '../telemetry/upstream-events.js';
 import type { Attempt } from '../upstream/attempt.js';
@@ -18,7 +18,7 @@ export function reportAction(
   feature: TrafficFeature,
   mode: 'did' | 'would' = 'did',
 ): void {
-  request.act({ feature, mode, policy: originOf(request.settings, 'retry') });
+  request.act({ feature, mode, policy: policyNameOf(request.settings, 'retry') });
 }
 
 /** Reports requests that a hop ahead of the waypoint has sent before. The client's numbers change nothing else. */

@@ -1,5 +1,6 @@
 /** Ends a relayed connection on which no byte moves for as long as its Service's policy says (Envoy: tcp_proxy.idle_timeout). */
 import type { Relay } from '../../hbone/relay.js';
+import { originOf } from '../../model/service-policy.js';
 import type { ClientConnection } from './client-connection.js';
 
 /** Looks this many times in the timeout, so that a connection ends at most a quarter late. */
@@ -11,7 +12,8 @@ export function watchIdleRelay(connection: ClientConnection, relay: Relay): () =
   const { context, client, destination } = connection;
   if (destination.kind !== 'service') return () => undefined;
   const { service, port } = destination;
-  const { timeouts, origins } = context.state.requestSettings(service.key, port, client);
+  const settings = context.state.requestSettings(service.key, port, client);
+  const { timeouts } = settings;
   const idleMs = timeouts?.tcpIdleMs;
   if (!idleMs) return () => undefined;
   let seen = 0;
@@ -23,7 +25,7 @@ export function watchIdleRelay(connection: ClientConnection, relay: Relay): () =
     quietMs = moved === seen ? quietMs + lookMs : 0;
     seen = moved;
     if (quietMs < idleMs) return;
-    const policy = origins.find(({ setting }) => setting === 'timeouts')?.object;
+    const policy = originOf(settings, 'timeouts');
     if (policy !== undefined)
       context.onAction(
         { feature: 'timeout', mode: timeouts.dryRun ? 'would' : 'did', policy },

@@ -2,7 +2,12 @@
 import { errorText } from '../../base/errors.js';
 import type { RetryPolicy, SettingOrigin, Timeouts } from '../../discovery/gen/weft.js';
 import type { RouteFilter } from '../../model/route.js';
-import type { ClientPolicy, ServicePolicy, SettingName } from '../../model/service-policy.js';
+import {
+  originOf,
+  type ClientPolicy,
+  type ServicePolicy,
+  type SettingName,
+} from '../../model/service-policy.js';
 import { compileFilter, portChainOf, type PortChain } from '../filters/chain.js';
 import type { StagedFilter } from '../filters/filter.js';
 import { filterFailed } from '../http/local-reply.js';
@@ -82,8 +87,8 @@ export class PortSettings {
 }
 
 /** The object that set a setting, for logs and metrics. */
-export const originOf = ({ origins }: Pick<RequestSettings, 'origins'>, setting: SettingName): string =>
-  origins.find((origin) => origin.setting === setting)?.object ?? 'TrafficPolicy';
+export const policyNameOf = (settings: Pick<RequestSettings, 'origins'>, setting: SettingName): string =>
+  originOf(settings, setting) ?? 'TrafficPolicy';
 
 /** A filter that cannot be applied may be a restriction, so all requests are refused in its place. */
 function compileOrRefuse(filter: RouteFilter): StagedFilter {

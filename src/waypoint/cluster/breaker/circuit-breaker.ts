@@ -74,7 +74,7 @@ export class CircuitBreaker {
 
   /**
    * Counts one more of a kind. Undefined: a limit is reached (`refused`), and nothing was counted. The caller releases it once.
-   * @param observer told of each limit in dry run that is reached
+   * @param observer called for each limit in dry run that is reached
    */
   take(kind: number, client: Client | undefined, observer: ActionObserver): Reservation | undefined {
     const { all, ofClient } = this.#limits;

@@ -1,5 +1,5 @@
 /** The limits of a circuit breaker, from the settings of a Service's port. Pure. */
-import type { ServicePolicy, SettingName } from '../../../model/service-policy.js';
+import { originOf, type ServicePolicy, type SettingName } from '../../../model/service-policy.js';
 import type { TrafficAction } from '../../telemetry/request-record.js';
 
 /** One limit. */
@@ -52,12 +52,11 @@ const limitOf = (name: SettingName, max: number, object: string | undefined, isD
 });
 
 export function breakerLimitsOf(settings: Partial<ServicePolicy> = {}): BreakerLimits {
-  const originOf = (name: SettingName): string | undefined =>
-    settings.origins?.find(({ setting }) => setting === name)?.object;
-  const dryRunBy = settings.circuitBreakerDryRun === true ? originOf('circuitBreakerDryRun') : undefined;
+  const dryRunBy =
+    settings.circuitBreakerDryRun === true ? originOf(settings, 'circuitBreakerDryRun') : undefined;
   const limit = (name: SettingName, without = Infinity): Limit => {
     const max = settings[name];
-    const object = originOf(name);
+    const object = originOf(settings, name);
     // Another object's limit stays in force beside a policy in dry run.
     const isDryRun =
       settings.circuitBreakerDryRun === true &&
@@ -70,7 +69,7 @@ export function breakerLimitsOf(settings: Partial<ServicePolicy> = {}): BreakerL
     limit('clientPendingRequestsMax'),
     limit('clientRequestsMax'),
   ];
-  const pendingBy = originOf('pendingRequestsMax');
+  const pendingBy = originOf(settings, 'pendingRequestsMax');
   // What bounds a time, or closes a connection, does nothing in dry run, and is not counted.
   const timeout = limit('pendingTimeoutMs');
   const perConnection = limit('requestsPerConnectionMax');
