@@ -4,7 +4,7 @@
  */
 import type { ClientRef, TargetRef, TrafficPolicyObject } from '../objects/objects.js';
 import { isRecord } from './closed-rules.js';
-import { clientSections, compileSection, sectionNames, type SectionName } from './traffic-policy.js';
+import { clientProblem, compileSection, sectionNames, type SectionName } from './traffic-policy.js';
 
 /** Without these sections more requests would pass. The others say where requests go, how long they may take, or which faults they get. */
 const restricting: ReadonlySet<string> = new Set<SectionName>([
@@ -39,10 +39,8 @@ const isDry = (section: unknown): boolean =>
 
 /** Whether the section can be read by itself, and can be for the clients that the policy names. */
 function isReadable(policy: TrafficPolicyObject, name: SectionName): boolean {
-  const { from, retry, timeouts } = policy.spec;
-  if (from && !clientSections.has(name)) return false;
-  if (from && name === 'retry' && retry?.budget) return false;
-  if (from && name === 'timeouts' && timeouts?.streamIdle !== undefined) return false;
+  const { spec } = policy;
+  if (spec.from && clientProblem(spec, name) !== undefined) return false;
   try {
     compileSection(policy, name);
     return true;

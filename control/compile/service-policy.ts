@@ -13,6 +13,7 @@ import type { Registry } from '../registry/registry.js';
 import { compileBackendTls } from './backend-tls-policy.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
+import { clientKey } from './traffic-policy-requests.js';
 import { breakerSettings, type CompiledTrafficPolicy, type TrafficSettings } from './traffic-policy.js';
 import type { WaypointName } from './waypoints.js';
 
@@ -145,7 +146,6 @@ function portSettings(layers: readonly Layer[]) {
   return { ...others, origins, filters: [...loadShedding, ...rateLimits, ...faults] };
 }
 
-const clientKey = ({ namespace, serviceAccount }: ClientMatch): string => `${namespace}/${serviceAccount}`;
 const isFor = (layer: Layer, { namespace, serviceAccount }: ClientMatch): boolean =>
   !layer.client ||
   (layer.client.namespace === namespace && ['', serviceAccount].includes(layer.client.serviceAccount));

@@ -13,6 +13,7 @@ import type {
   RouteMatch,
   Timeouts,
 } from '../../src/discovery/gen/weft.js';
+import { unitOf } from '../../src/model/rate-limit.js';
 import type { RouteFilter } from '../../src/model/route.js';
 import { retryConditionKinds } from '../../src/model/service-policy.js';
 import type { ServiceKey } from '../../src/model/workload.js';
@@ -54,6 +55,10 @@ export const clientMatch = ({ namespace, serviceAccount = '' }: ClientRef, own: 
   namespace: namespace ?? own,
   serviceAccount,
 });
+
+/** Names the clients of a match, in keys and orders. */
+export const clientKey = ({ namespace, serviceAccount }: ClientMatch): string =>
+  `${namespace}/${serviceAccount}`;
 
 const grpcCodes: Readonly<Record<string, number>> = {
   cancelled: 1,
@@ -129,9 +134,6 @@ function rateLimitKey(key: NonNullable<RateLimitSpec['keys']>[number], at: strin
   throw new Error(`${at}: names no part of a request`);
 }
 
-/** The times of Envoy's rate limit API. */
-const globalMs: ReadonlySet<number> = new Set([1_000, 60_000, 3_600_000, 86_400_000]);
-
 export function rateLimit(spec: RateLimitSpec, at: string, context: PolicyContext): RouteFilter {
   const { requests, global } = spec;
   const limit = {
@@ -143,7 +145,8 @@ export function rateLimit(spec: RateLimitSpec, at: string, context: PolicyContex
     dryRun: context.dryRun || spec.dryRun === true,
   };
   if (!global) return { $case: 'localRateLimit', value: { ...limit, burst: spec.burst ?? requests } };
-  if (!globalMs.has(limit.perMs)) throw new Error(`${at}.per: a global limit is per 1s, 1m, 1h or 24h`);
+  if (unitOf(limit.perMs) === undefined)
+    throw new Error(`${at}.per: a global limit is per 1s, 1m, 1h or 24h`);
   if (spec.burst !== undefined) throw new Error(`${at}.burst: a global limit has no burst`);
   const { service } = global;
   const namespace = service?.namespace ?? context.namespace;

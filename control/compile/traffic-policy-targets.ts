@@ -13,6 +13,7 @@ import type {
 import { compileBackendTrafficPolicy } from './backend-traffic-policy.js';
 import { isCoreGroup } from './route-parents.js';
 import { tcpPorts } from './service.js';
+import { clientKey } from './traffic-policy-requests.js';
 import { compileTrafficPolicy, type CompiledTrafficPolicy } from './traffic-policy.js';
 
 /** Clients that the policies of one target may name. Each is a further variant of the port's settings. */
@@ -53,7 +54,7 @@ const nameOf = ({ kind, metadata }: PolicyObject): string =>
 
 /** What a policy sets, each with the clients: two policies of one target must not set the same. */
 function claimsOf({ sections, from, unread }: CompiledTrafficPolicy): string[] {
-  const clients = from.length === 0 ? ['*'] : from.map((one) => `${one.namespace}/${one.serviceAccount}`);
+  const clients = from.length === 0 ? ['*'] : from.map(clientKey);
   const settings = [
     ...sections.flatMap((one) =>
       Object.keys(one.settings).map((name) => `${name}${one.isDryRun ? ' (dry run)' : ''}`),
@@ -114,10 +115,7 @@ function policiesInForce(policies: readonly PolicyObject[]): TargetPolicies {
       problems.set(object, { reason: 'Conflicted', message });
       continue;
     }
-    const named = new Set([
-      ...clients,
-      ...compiled.from.map((one) => `${one.namespace}/${one.serviceAccount}`),
-    ]);
+    const named = new Set([...clients, ...compiled.from.map(clientKey)]);
     if (named.size > clientsMax) {
       const message = `the policies of the target name more than ${clientsMax} clients in from`;
       problems.set(object, { reason: 'Invalid', message });

@@ -175,7 +175,7 @@ export const breakerSettings = [
 
 export const sectionNames = Object.keys(compilers) as readonly SectionName[];
 /** Sections that can be for some clients. */
-export const clientSections: ReadonlySet<SectionName> = new Set([
+const clientSections: ReadonlySet<SectionName> = new Set([
   'rateLimits',
   'faults',
   'retry',
@@ -215,12 +215,21 @@ function checkWhole({ spec }: TrafficPolicyObject): void {
     if (kind === 'Gateway' && sectionName !== undefined)
       throw new Error(`targetRefs: ${name}: only a Service has sections: its ports`);
   }
-  if (!spec.from) return;
-  if (given.some((name) => !clientSections.has(name)))
-    throw new Error('from: only rateLimits, faults, retry and timeouts can be for some clients');
-  if (spec.retry?.budget) throw new Error('from: a retry budget is for all clients of a port');
-  if (spec.timeouts?.streamIdle !== undefined)
-    throw new Error('from: timeouts.streamIdle is for all clients of a port');
+  const problem =
+    spec.from && given.map((name) => clientProblem(spec, name)).find((one) => one !== undefined);
+  if (problem !== undefined) throw new Error(`from: ${problem}`);
+}
+
+/** Why a section of a policy cannot be for some clients; undefined if it can. */
+export function clientProblem(
+  { retry, timeouts }: Pick<TrafficSections, 'retry' | 'timeouts'>,
+  name: SectionName,
+): string | undefined {
+  if (!clientSections.has(name)) return 'only rateLimits, faults, retry and timeouts can be for some clients';
+  if (name === 'retry' && retry?.budget) return 'a retry budget is for all clients of a port';
+  if (name === 'timeouts' && timeouts?.streamIdle !== undefined)
+    return 'timeouts.streamIdle is for all clients of a port';
+  return undefined;
 }
 
 const clientsOf = (from: readonly ClientRef[] | undefined, own: string): ClientMatch[] =>
