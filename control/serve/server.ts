@@ -9,6 +9,7 @@ import { NodeReportsService } from '../../src/discovery/gen/weft.js';
 import type { Capabilities } from '../../src/discovery/capabilities.js';
 import { grpcLimits } from '../../src/discovery/types.js';
 import type { KeyAndCertificate } from '../../src/tls/issue.js';
+import { ServedCertificate } from '../../src/tls/served-certificate.js';
 import {
   Authenticator,
   type Caller,
@@ -16,7 +17,6 @@ import {
   type RefusedCall,
 } from '../authentication/authenticator.js';
 import { certificateService, type CertificateServiceOptions } from '../certificates/service.js';
-import { ServingCertificate } from '../certificates/serving-certificate.js';
 import type { WaypointName } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
 import { Connections, type connectionLimits } from './connections.js';
@@ -69,7 +69,7 @@ export class ControlServer {
   readonly #listen: string;
   readonly #server: Server;
   readonly #connections: Connections;
-  readonly #certificate: ServingCertificate;
+  readonly #certificate: ServedCertificate;
   readonly #streams: DeltaStreams;
   #rechecks: NodeJS.Timeout | undefined;
 
@@ -95,7 +95,7 @@ export class ControlServer {
       createCertificate: certificateService({ ...options, callerOf }),
     });
     this.#server.addService(NodeReportsService, { report: nodeReports({ ...options, callerOf }) });
-    this.#certificate = new ServingCertificate(options.certificate);
+    this.#certificate = new ServedCertificate(options.certificate);
     const injector = this.#server.createConnectionInjector(this.#certificate.credentials());
     this.#connections = new Connections({
       onConnection: (socket) => injector.injectConnection(socket),

@@ -3,7 +3,7 @@
  * waypoint counts belongs to its identity: no caller can name a counter of another.
  */
 import net from 'node:net';
-import { experimental, Server, status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
+import { Server, status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
 import { errorText, WeftError } from '../base/errors.js';
 import { parseListenAddress } from '../base/listen-address.js';
 import { FairLimit } from '../base/fair-limit.js';
@@ -18,6 +18,7 @@ import {
 import { workloadIdentityOf, type TrustDomain, type WorkloadIdentity } from '../model/identity.js';
 import { clientEntryKeys, restCounterName, unitMs } from '../model/rate-limit.js';
 import { checkClientPeer } from '../tls/contexts.js';
+import { ServedCertificate, type ShownCertificate } from '../tls/served-certificate.js';
 import type { Svid } from '../tls/svid.js';
 import type { Asked, Counted, Counters } from './counters.js';
 
@@ -54,42 +55,6 @@ export interface RateLimitServerOptions {
   readonly onCounted: (result: 'granted' | 'over-limit' | 'error', count: number) => void;
 }
 
-/** The certificate that callers see, and the roots that verify theirs. A new one applies to new handshakes. */
-class Credentials implements experimental.CertificateProvider {
-  readonly #identity = new Set<experimental.IdentityCertificateUpdateListener>();
-  readonly #roots = new Set<experimental.CaCertificateUpdateListener>();
-
-  constructor(private svid: Svid) {}
-
-  present(svid: Svid): void {
-    this.svid = svid;
-    for (const listener of this.#identity) this.#sendIdentity(listener);
-    for (const listener of this.#roots) this.#sendRoots(listener);
-  }
-  addIdentityCertificateListener(listener: experimental.IdentityCertificateUpdateListener): void {
-    this.#identity.add(listener);
-    // grpc-js adds the listener before it can accept an update.
-    process.nextTick(() => this.#sendIdentity(listener));
-  }
-  removeIdentityCertificateListener(listener: experimental.IdentityCertificateUpdateListener): void {
-    this.#identity.delete(listener);
-  }
-  addCaCertificateListener(listener: experimental.CaCertificateUpdateListener): void {
-    this.#roots.add(listener);
-    process.nextTick(() => this.#sendRoots(listener));
-  }
-  removeCaCertificateListener(listener: experimental.CaCertificateUpdateListener): void {
-    this.#roots.delete(listener);
-  }
-  #sendIdentity(listener: experimental.IdentityCertificateUpdateListener): void {
-    const { chainPem, keyPem } = this.svid;
-    listener({ certificate: Buffer.from(chainPem), privateKey: Buffer.from(keyPem) });
-  }
-  #sendRoots(listener: experimental.CaCertificateUpdateListener): void {
-    listener({ caCertificate: Buffer.from(this.svid.rootsPem) });
-  }
-}
-
 /** An accepted connection; with its first call, the identity that its certificate proves. */
 interface Peer {
   readonly socket: net.Socket;
@@ -107,7 +72,7 @@ export class RateLimitServer {
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 10_000,
   });
-  readonly #credentials: Credentials;
+  readonly #certificate: ServedCertificate;
   readonly #listener: net.Server;
   readonly #connections = new FairLimit(serverLimits.connectionsMax);
   readonly #calls: FairLimit;
@@ -121,11 +86,8 @@ export class RateLimitServer {
     this.#server.addService(RateLimitServiceService, {
       shouldRateLimit: (call: Call, respond: sendUnaryData<RateLimitResponse>) => this.#onCall(call, respond),
     });
-    this.#credentials = new Credentials(svid);
-    // The parameters are the provider of the server's certificate and that of the roots.
-    const injector = this.#server.createConnectionInjector(
-      experimental.createCertificateProviderServerCredentials(this.#credentials, this.#credentials, true),
-    );
+    this.#certificate = new ServedCertificate(shownOf(svid));
+    const injector = this.#server.createConnectionInjector(this.#certificate.mutualCredentials());
     this.#listener = net.createServer({ noDelay: true }, (socket) => {
       if (this.#admit(socket)) injector.injectConnection(socket);
     });
@@ -149,7 +111,7 @@ export class RateLimitServer {
   }
 
   present(svid: Svid): void {
-    this.#credentials.present(svid);
+    this.#certificate.present(shownOf(svid));
   }
 
   /** Ends the listener; calls under way have 1 s to end. */
@@ -283,6 +245,12 @@ export class RateLimitServer {
     };
   }
 }
+
+const shownOf = ({ chainPem, keyPem, rootsPem }: Svid): ShownCertificate => ({
+  certPem: chainPem,
+  keyPem,
+  rootsPem,
+});
 
 const hitsOf = ({ hitsAddend }: RateLimitRequest, descriptor: RateLimitDescriptor): number =>
   descriptor.hitsAddend ?? (hitsAddend || 1);
