@@ -175,12 +175,7 @@ export const breakerSettings = [
 
 export const sectionNames = Object.keys(compilers) as readonly SectionName[];
 /** Sections that can be for some clients. */
-const clientSections: ReadonlySet<SectionName> = new Set([
-  'rateLimits',
-  'faults',
-  'retry',
-  'timeouts',
-]);
+const clientSections: ReadonlySet<SectionName> = new Set(['rateLimits', 'faults', 'retry', 'timeouts']);
 
 const contextOf = ({ metadata, spec }: TrafficPolicyObject): PolicyContext => {
   const namespace = namespaceOf({ metadata });
