@@ -20,6 +20,7 @@ export default tseslint.config(
       'node_modules/**',
       'native/build/**',
       'src/discovery/gen/**',
+      'daemonset/carrier/gen/**',
       '**/*.generated.ts',
       'bpf/**',
     ],

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the eBPF objects (bpf/build.sh), the addons (native/build), the CNI plugin (native/cni/build) and the readiness probe
-# (native/ready/build). A target is rebuilt only if a source is newer.
+# Builds the eBPF objects (bpf/build.sh), the addons (native/build), the CNI plugin (native/cni/build), the readiness probe
+# (native/ready/build) and the carrier (native/carrier/build). A target is rebuilt only if a source is newer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash bpf/build.sh
@@ -38,6 +38,19 @@ if [ ! "$ready" -nt native/ready/weft-ready.c ]; then
   mkdir -p "$(dirname "$ready")"
   gcc -static -O2 -s -Wall -Wextra -Werror -o "$ready" native/ready/weft-ready.c
 fi
+
+# The carrier: C++, by CMake and ninja, which rebuild what is older than its sources.
+carrier=native/carrier/build
+if [ ! -e "$carrier/build.ninja" ]; then
+  cmake -S native/carrier -B "$carrier" -G Ninja >/dev/null
+fi
+log=$(mktemp)
+if ! ninja -C "$carrier" weft-carrier >"$log" 2>&1; then
+  cat "$log" >&2
+  rm -f "$log"
+  exit 1
+fi
+rm -f "$log"
 
 # Generates the TypeScript rows of the maps from the objects' BTF. The file is committed, so type checks and lint need no eBPF compiler.
 node native/generate-rows.mjs

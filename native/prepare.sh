@@ -23,6 +23,7 @@ node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(
   stop "node $(node --version) is too old: Node.js 20.12 or later is needed"
 
 packages=(build-essential python3 clang llvm libbpf-dev libelf-dev libjson-c-dev zlib1g-dev linux-libc-dev bpftool iproute2 util-linux procps
+  cmake ninja-build pkg-config libssl-dev libnghttp2-dev libprotobuf-dev protobuf-compiler libseccomp-dev
   nginx-light redis-server curl tcpdump iperf3 openssl ca-certificates)
 # test/vm/run boots Debian's kernel; nothing else needs it.
 [ "${1:-}" != vm ] || packages+=(qemu-system-x86 linux-image-amd64 busybox-static cpio kmod)

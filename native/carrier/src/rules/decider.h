@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where flows get their decisions: from a rule at once, or from the agent. One per worker thread; the only owner of the worker's rules.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+
+#include "rules/rule.h"
+
+namespace weft {
+
+struct CapturedQuestion {
+  Address client;
+  Address dialed;  // port 0: the kernel holds no handoff record
+  Address picked;  // port 0: none
+};
+struct TunnelQuestion {
+  std::string peer;
+  Address remote;
+  Address local;
+  Address authority;
+  std::string forwarded, baggage, traceparent, source_identity;
+};
+struct PlainQuestion {
+  Address remote;
+  Address local;
+};
+using Question = std::variant<CapturedQuestion, TunnelQuestion, PlainQuestion>;
+
+struct Decision {
+  // Null: refused.
+  RulePtr rule;
+  // Index of the target to use.
+  uint32_t target = 0;
+  // HTTP status of a refusal; 503 if no agent responded.
+  uint32_t status = 0;
+};
+
+// A flow as its decider sees it. The decider never owns it.
+class Decided {
+ public:
+  virtual ~Decided() = default;
+  virtual FlowId id() const = 0;
+  virtual PodKey pod() const = 0;
+  // The client's address for the log: that of the captured or plain connection, or the tunnel's remote address.
+  virtual Address client() const = 0;
+  virtual uint64_t started_ms() const = 0;  // of the wall clock
+  virtual uint64_t bytes_sent() const = 0;
+  virtual uint64_t bytes_received() const = 0;
+  // The response to Ask or Failed; never within that call if the agent is asked, maybe within it if a rule matches.
+  virtual void OnDecision(const Decision& decision) = 0;
+  // The rule was revoked or the flow is cut: resets both ends at once. `Closed` follows within the call.
+  virtual void Cut(const std::string& reason) = 0;
+};
+
+class Decider {
+ public:
+  virtual ~Decider() = default;
+  virtual FlowId NewFlowId() = 0;
+  // Each call of Ask is the begin of a flow, each flow calls Closed or Withdrawn exactly once.
+  virtual void Ask(Decided* flow, const Question& question) = 0;
+  // The target of the last decision could not be reached: asks the agent, which may name another target.
+  virtual void Failed(Decided* flow, const Failure& failure) = 0;
+  // Both ends are connected.
+  virtual void Opened(Decided* flow) = 0;
+  // The flow has ended after a decision with a rule. Before `Opened` the end is kRefused or kCut, or the client left (kPodReset, kPeerReset).
+  virtual void Closed(Decided* flow, Ended ended, const std::string& reason) = 0;
+  // The client left, or the decision refused it: nothing refers to the flow any more.
+  virtual void Withdrawn(Decided* flow) = 0;
+  // A connection of a peer that was refused before it made a request (codes of docs/errors.md).
+  virtual void Refused(PodKey pod, const char* code, const std::string& reason, const Address& remote, const std::string& peer) = 0;
+  // Counts a reached limit, by its name in docs/limits.md.
+  virtual void LimitReached(const char* name) = 0;
+};
+
+}  // namespace weft
