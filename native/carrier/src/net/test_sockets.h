@@ -113,7 +113,7 @@ inline bool RunUntil(Loop* loop, const std::function<bool()>& done) {
   bool is_over = false;
   Loop::TimerId timer = loop->After(5000, [&] { is_over = true; });
   bool is_done;
-  while (!(is_done = done()) && !is_over) loop->RunOnce(50);
+  while (!(is_done = done()) && !is_over) loop->RunOnce(1);
   loop->Cancel(&timer);
   return is_done;
 }
