@@ -6,11 +6,11 @@
 namespace weft {
 
 std::string TlsErrorText(const char* otherwise) {
-  const unsigned long first = ERR_get_error();
+  const unsigned long last = ERR_peek_last_error();
   ERR_clear_error();
-  if (first == 0) return otherwise;
+  if (last == 0) return otherwise;
   char text[256];
-  ERR_error_string_n(first, text, sizeof(text));
+  ERR_error_string_n(last, text, sizeof(text));
   return text;
 }
 

@@ -6,7 +6,7 @@
 
 namespace weft {
 
-// OpenSSL's first error of this thread, which is the cause, or the given text if there is none. Clears the thread's errors.
+// OpenSSL's last error of this thread, which names what failed, or the given text if there is none. Clears the thread's errors.
 std::string TlsErrorText(const char* otherwise);
 
 }  // namespace weft
