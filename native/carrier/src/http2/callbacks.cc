@@ -48,6 +48,9 @@ struct Http2Callbacks {
     return 0;
   }
 
+  // Frames of unknown types are dropped. nghttp2 reports them only if somebody wants them, and they count.
+  static int OnUnknown(nghttp2_session*, void**, const nghttp2_frame_hd*, void*) { return NGHTTP2_ERR_CANCEL; }
+
   static ssize_t FrameBytesMax(nghttp2_session*, uint8_t, int32_t, int32_t, int32_t, uint32_t peer_max, void* user) {
     return Of(user)->FrameBytesMax(peer_max);
   }
@@ -75,6 +78,7 @@ const nghttp2_session_callbacks* Http2CallbackTable() {
     nghttp2_session_callbacks_set_on_frame_send_callback(made, Http2Callbacks::OnSent);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(made, Http2Callbacks::OnNotSent);
     nghttp2_session_callbacks_set_data_source_read_length_callback(made, Http2Callbacks::FrameBytesMax);
+    nghttp2_session_callbacks_set_unpack_extension_callback(made, Http2Callbacks::OnUnknown);
     nghttp2_session_callbacks_set_send_data_callback(made, Http2Callbacks::SendData);
     return made;
   }();
@@ -90,6 +94,8 @@ const nghttp2_option* Http2Options() {
     nghttp2_option_set_max_settings(made, Floods::kSettingsEntriesMax);
     nghttp2_option_set_max_outbound_ack(made, Floods::kQueuedFramesMax);
     nghttp2_option_set_max_continuations(made, Floods::kBlockFramesMax);
+    for (int type = NGHTTP2_CONTINUATION + 1; type <= 0xff; type++)
+      nghttp2_option_set_user_recv_extension_type(made, static_cast<uint8_t>(type));
     return made;
   }();
   return options;
