@@ -241,6 +241,8 @@ export interface DirectTarget {
     | undefined;
   /** The destination's getpeername() shows the client. */
   readonly showClient: boolean;
+  /** Shown in place of the flow's own client: the one that a waypoint states. Absent otherwise. */
+  readonly client: Address | undefined;
 }
 
 /** Rules that end now: no later connection matches them. Acknowledged by Done. */
@@ -2176,7 +2178,7 @@ export const TunnelTarget: MessageFns<TunnelTarget> = {
 };
 
 function createBaseDirectTarget(): DirectTarget {
-  return { from: 0, to: undefined, showClient: false };
+  return { from: 0, to: undefined, showClient: false, client: undefined };
 }
 
 export const DirectTarget: MessageFns<DirectTarget> = {
@@ -2189,6 +2191,9 @@ export const DirectTarget: MessageFns<DirectTarget> = {
     }
     if (message.showClient !== false) {
       writer.uint32(24).bool(message.showClient);
+    }
+    if (message.client !== undefined) {
+      Address.encode(message.client, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -2230,6 +2235,14 @@ export const DirectTarget: MessageFns<DirectTarget> = {
             message.showClient = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.client = Address.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2250,6 +2263,9 @@ export const DirectTarget: MessageFns<DirectTarget> = {
     message.from = object.from ?? 0;
     message.to = (object.to !== undefined && object.to !== null) ? Address.fromPartial(object.to) : undefined;
     message.showClient = object.showClient ?? false;
+    message.client = (object.client !== undefined && object.client !== null)
+      ? Address.fromPartial(object.client)
+      : undefined;
     return message;
   },
 };
