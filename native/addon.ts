@@ -23,6 +23,12 @@ export interface RawRing {
   drainPacked(max: number, recordSize: number): Uint8Array;
   close(): void;
 }
+export interface RawChannel {
+  send(bytes: Uint8Array, fds: readonly number[]): boolean;
+  keepAlive(on: boolean): void;
+  peerPid(): number;
+  close(): void;
+}
 interface RawAddon {
   load(path: string, pinDir: string, rodata: Uint8Array, attachments: readonly Attachment[]): Promise<void>;
   detach(pin: string): boolean;
@@ -54,6 +60,13 @@ interface RawAddon {
   peerPid(fd: number): number;
   Map: new (pin: string) => RawMap;
   Ring: new (pin: string) => RawRing;
+  Channel: new (
+    path: string,
+    onPackets: (packets: [bytes: Buffer, fds: number[]][]) => void,
+    onWritable: () => void,
+    onEnd: (why: string) => void,
+  ) => RawChannel;
+  openNetns(path: string): number;
 }
 
 interface RawMemoryAddon {

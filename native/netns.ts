@@ -26,6 +26,11 @@ export function netnsCookie(netns: string): bigint {
   return run(() => addon().cookie(text(netns, 'netns')));
 }
 
+/** A descriptor of the network namespace at a path. The caller owns it. Error: NativeError. */
+export function openNetns(path: string): number {
+  return run(() => addon().openNetns(text(path, 'path')));
+}
+
 export function closeFd(fd: number): void {
   run(() => addon().closeFd(integer(fd, 3, 0x7fff_ffff, 'fd')));
 }

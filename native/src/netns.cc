@@ -135,6 +135,15 @@ Napi::Value SendBuffer(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// openNetns(path): a descriptor of the network namespace.
+Napi::Value Open(const Napi::CallbackInfo& info) {
+  std::string path = info[0].As<Napi::String>();
+  int number = 0;
+  int fd = OpenNetns(path, &number);
+  if (fd < 0) Throw(info.Env(), "open " + path, number);
+  return Napi::Number::New(info.Env(), fd);
+}
+
 Napi::Value CloseFd(const Napi::CallbackInfo& info) {
   if (close(info[0].As<Napi::Number>().Int32Value()) && errno != EINTR) Throw(info.Env(), "close", errno);
   return info.Env().Undefined();
@@ -146,6 +155,7 @@ void InitNetns(Napi::Env env, Napi::Object exports) {
   exports.Set("socket", Napi::Function::New(env, Socket));
   exports.Set("listen", Napi::Function::New(env, Listen));
   exports.Set("cookie", Napi::Function::New(env, Cookie));
+  exports.Set("openNetns", Napi::Function::New(env, Open));
   exports.Set("resetOnClose", Napi::Function::New(env, ResetOnClose));
   exports.Set("sendBuffer", Napi::Function::New(env, SendBuffer));
   exports.Set("closeFd", Napi::Function::New(env, CloseFd));
