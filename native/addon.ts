@@ -35,8 +35,15 @@ interface RawAddon {
   openLink(pin: string): number;
   detachLink(fd: number): void;
   linkNetns(pin: string): number;
-  socket(netns: string, family: 4 | 6): number;
-  listen(netns: string, ip: string, port: number, backlog: number): number;
+  sockets(netns: string, family: 4 | 6, count: number, cookie: bigint): number[];
+  listeners(
+    netns: string,
+    addresses: readonly (readonly (readonly [ip: string, port: number])[])[],
+    backlog: number,
+    cookie: bigint,
+  ): number[];
+  sweepNetns(idleMs: number): number;
+  setnsCalls(): number;
   cookie(netns: string): bigint;
   closeFd(fd: number): void;
   resetOnClose(fd: number, on: boolean): void;
