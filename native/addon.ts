@@ -23,14 +23,27 @@ export interface RawRing {
   drainPacked(max: number, recordSize: number): Uint8Array;
   close(): void;
 }
+export interface RawChannel {
+  send(bytes: Uint8Array, fds: readonly number[]): boolean;
+  keepAlive(on: boolean): void;
+  peerPid(): number;
+  close(): void;
+}
 interface RawAddon {
   load(path: string, pinDir: string, rodata: Uint8Array, attachments: readonly Attachment[]): Promise<void>;
   detach(pin: string): boolean;
   openLink(pin: string): number;
   detachLink(fd: number): void;
   linkNetns(pin: string): number;
-  socket(netns: string, family: 4 | 6): number;
-  listen(netns: string, ip: string, port: number, backlog: number): number;
+  sockets(netns: string, family: 4 | 6, count: number, cookie: bigint): number[];
+  listeners(
+    netns: string,
+    addresses: readonly (readonly (readonly [ip: string, port: number])[])[],
+    backlog: number,
+    cookie: bigint,
+  ): number[];
+  sweepNetns(idleMs: number): number;
+  setnsCalls(): number;
   cookie(netns: string): bigint;
   closeFd(fd: number): void;
   resetOnClose(fd: number, on: boolean): void;
@@ -54,6 +67,13 @@ interface RawAddon {
   peerPid(fd: number): number;
   Map: new (pin: string) => RawMap;
   Ring: new (pin: string) => RawRing;
+  Channel: new (
+    path: string,
+    onPackets: (packets: [bytes: Buffer, fds: number[]][]) => void,
+    onWritable: () => void,
+    onEnd: (why: string) => void,
+  ) => RawChannel;
+  openNetns(path: string): number;
 }
 
 interface RawMemoryAddon {
