@@ -245,7 +245,7 @@ export interface DirectTarget {
     | undefined;
   /** The destination's getpeername() shows the client. */
   readonly showClient: boolean;
-  /** The client to show in place of the flow's own: the one that a waypoint states. */
+  /** Shown in place of the flow's own client: the one that a waypoint states. Absent otherwise. */
   readonly client: Address | undefined;
 }
 
