@@ -40,8 +40,8 @@ export interface TargetContext {
   readonly endpoint: string;
   /** Another endpoint may serve a connection that this one does not. */
   readonly hasOthers: boolean;
-  /** The destination's workload, for verdicts: a pod of this node that is reached directly. */
-  readonly joined: WorkloadUid | undefined;
+  /** The destination's workload, if it is known. */
+  readonly workload: WorkloadUid | undefined;
 }
 
 /** How the rule's flows are authorized again after a change of policy. Absent: the destination's node authorizes them. */
@@ -183,7 +183,7 @@ function partyOf(value: unknown): Party {
 
 const paths: readonly Path[] = ['hbone', 'local', 'plain', 'inbound-hbone', 'inbound-plain'];
 function targetOf(value: unknown): TargetContext {
-  const read = fields(value, 'opening', 'endpoint', 'hasOthers', 'joined');
+  const read = fields(value, 'opening', 'endpoint', 'hasOthers', 'workload');
   const opening = fields(
     read.opening,
     'path',
@@ -205,7 +205,7 @@ function targetOf(value: unknown): TargetContext {
     opening: opening as unknown as TargetContext['opening'],
     endpoint: text(read.endpoint),
     hasOthers: flag(read.hasOthers),
-    joined: optionalText(read.joined) as WorkloadUid | undefined,
+    workload: optionalText(read.workload) as WorkloadUid | undefined,
   };
 }
 
@@ -228,11 +228,7 @@ function contextOf(value: unknown): RuleContext {
   // Only an outbound connection may be authorized by the destination's node alone.
   if (check === undefined && about.kind !== 'captured') return fail();
   const targets = list(read.targets, targetOf);
-  if (
-    check === undefined &&
-    targets.some(({ joined, opening }) => joined !== undefined || opening.path === 'local')
-  )
-    return fail();
+  if (check === undefined && targets.some(({ opening }) => opening.path === 'local')) return fail();
   return {
     pod: text(read.pod) as WorkloadUid,
     about,

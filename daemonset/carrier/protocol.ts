@@ -17,8 +17,9 @@ export const packetBytesMax = 128 * 1024;
 export type ToCarrierKind = NonNullable<AgentMessage['kind']>;
 export type FromCarrierKind = NonNullable<CarrierMessage['kind']>;
 
-export const encodePacket = (messages: readonly ToCarrierKind[]): Buffer =>
-  Buffer.from(ToCarrier.encode({ messages: messages.map((kind) => ({ kind })) }).finish());
+/** One message as part of a packet: encoded messages in a row are one ToCarrier. */
+export const encodeMessage = (kind: ToCarrierKind): Buffer =>
+  Buffer.from(ToCarrier.encode({ messages: [{ kind }] }).finish());
 
 /** An unknown message is an error: a carrier that means something else must not be taken for one that agrees. */
 export function decodePacket(bytes: Uint8Array): FromCarrierKind[] {

@@ -61,7 +61,7 @@ export interface DecisionView extends OutboundView {
   readonly view: MeshView;
 }
 
-type Ask<K extends RuleAbout['kind']> = Extract<RuleAbout, { kind: K }>;
+export type Ask<K extends RuleAbout['kind']> = Extract<RuleAbout, { kind: K }>;
 
 const isExpressible = (plan: ReturnType<typeof planCaptured>): plan is OpenPlan =>
   plan.kind === 'plain' ||
@@ -107,8 +107,16 @@ export function decideCaptured(context: DecisionView, local: LocalPod, about: As
     const record = describeOutbound(context, local, client, dialled, plan);
     return { kind: 'refuse', status: plan.status, record, plan };
   }
-  return { kind: 'rule', draft: outboundDraft(context, captured, about, [plan], undefined) };
+  return { kind: 'rule', draft: draftOfPlan(context, captured, about, plan) };
 }
+
+/** The rule of one connection alone. */
+export const draftOfPlan = (
+  context: DecisionView,
+  captured: Captured,
+  about: Ask<'captured'>,
+  plan: OpenPlan,
+): Draft => outboundDraft(context, captured, about, [plan], undefined);
 
 function outboundDraft(
   context: DecisionView,
@@ -129,7 +137,7 @@ function outboundDraft(
     opening: withoutSource(describe(plan)),
     endpoint: formatSocketAddress(targetOf(plan)),
     hasOthers: hasOthers(plan),
-    joined: plan.kind === 'local' ? plan.workload.uid : undefined,
+    workload: plan.workload?.uid,
   }));
   const isOwn = client.ip === about.client.ip;
   return draftOf(
@@ -265,7 +273,7 @@ function inboundDraft(
         opening: withoutSource(opening),
         endpoint: formatSocketAddress(target.to),
         hasOthers: false,
-        joined: undefined,
+        workload: local.pod.uid,
       },
     ],
   });
