@@ -16,6 +16,7 @@ export interface RawMap {
   remove(key: Uint8Array): boolean;
   keys(max: number): Uint8Array;
   updateBatch(keys: Uint8Array, values: Uint8Array): number;
+  fd(): number;
   close(): void;
 }
 export interface RawRing {

@@ -74,7 +74,7 @@ function resetOnDeath(socket: net.Socket): void {
  * The send buffer holds a whole connection window: what the windows of a connection's tunnels allow leaves the process at once, and the
  * kernel sends it while the worker serves other connections.
  */
-function neverWait(fd: number): void {
+export function neverWait(fd: number): void {
   sendBuffer(fd, defaultLimits.connectionWindowBytes);
 }
 
