@@ -26,17 +26,20 @@ import { issuer } from '../peers/issuer.js';
 import { adminPort, proxyGroup, redirectRules, sidecarArgs, sidecarConfig } from '../peers/sidecar.js';
 import { hbonePort, readinessPort, ztunnelEnvironment } from '../peers/ztunnel.js';
 import {
-  agentNodeNames,
+  agentNodesOf,
   manifestsOf,
   placePods,
+  relayOf,
   type PlacedPod,
   type PodPlan,
   type ScenePlan,
 } from './plan.js';
 
-export type ProxyRole = 'agents' | 'sidecars' | 'waypoint' | 'others';
+/** `agents`, `carriers`: of the nodes that relay by the carrier. `agents-typescript`: of those that relay in the agent. */
+export type ProxyRole = 'agents' | 'carriers' | 'agents-typescript' | 'sidecars' | 'waypoint' | 'others';
 
 const startMsMax = 30_000;
+const carrierProcess = (node: string): string => `carrier-${node}`;
 
 export class Scene {
   pods: readonly PlacedPod[];
@@ -60,7 +63,11 @@ export class Scene {
     this.writeManifests([]);
     this.roles = new Roles();
     try {
-      this.testbed = Testbed.create({ from: this.#manifests(), state });
+      this.testbed = Testbed.create({
+        from: this.#manifests(),
+        state,
+        agentEnv: (node) => ({ WEFT_RELAY: relayOf(node) ?? 'typescript' }),
+      });
     } catch (error) {
       void this.roles.remove();
       rmSync(this.#dir, { recursive: true, force: true });
@@ -85,22 +92,33 @@ export class Scene {
     return scene;
   }
 
-  /** Starts the control plane and the agents, whose CPU is counted as `agents`. Resolves when all pods are enrolled. */
+  /** Starts the control plane, the carriers and the agents, and counts their CPU. Resolves when all pods are enrolled. */
   async startMesh(): Promise<void> {
-    await this.testbed.up(agentNodeNames);
+    await this.testbed.up(agentNodesOf(this.plan));
     this.#countAgents();
   }
 
   #countAgents(): void {
-    for (const name of agentNodeNames) this.roles.add('agents', this.agentPid(name));
+    for (const name of agentNodesOf(this.plan)) {
+      const ofTypeScript = relayOf(name) === 'typescript';
+      this.roles.add(ofTypeScript ? 'agents-typescript' : 'agents', this.agentPid(name));
+      for (const pid of ofTypeScript ? [] : this.carrierPids(name)) this.roles.add('carriers', pid);
+    }
   }
 
-  /** Restarts both agents, so that they have the memory of a fresh start. */
+  /** Restarts all agents, so that they have the memory of a fresh start. */
   async restartAgents(): Promise<void> {
-    for (const name of agentNodeNames) await this.testbed.stop(agentProcess(name));
-    for (const name of agentNodeNames) this.testbed.startAgent(name);
-    await this.testbed.waitReady(undefined, agentNodeNames);
+    const names = agentNodesOf(this.plan);
+    for (const name of names) await this.testbed.stop(agentProcess(name));
+    for (const name of names) this.testbed.startAgent(name);
+    await this.testbed.waitReady(undefined, names);
     this.#countAgents();
+  }
+
+  /** The carrier of a node and its broker. Empty if the node has no carrier. */
+  carrierPids(node: string): number[] {
+    const mark = this.testbed.mark(carrierProcess(node));
+    return mark && isAlive(mark) ? processTree(mark.pid) : [];
   }
 
   agentPid(node: string): number {
@@ -256,7 +274,7 @@ export class Scene {
 
   /** Last output of agents that have ended. */
   lastWords(): string {
-    return agentNodeNames
+    return agentNodesOf(this.plan)
       .filter((name) => {
         const mark = this.testbed.mark(`agent-${name}`);
         return mark !== undefined && !isAlive(mark);

@@ -140,8 +140,12 @@ async function measureCase(
 
 async function measure(context: CostContext): ReturnType<Cost['measure']> {
   const journal = new Journal(workload.name, context);
-  const measured = cases.filter(({ variant }) => variant !== 'sidecar' || context.envoy !== undefined);
-  if (context.envoy === undefined) journal.leaveOut('sidecar', 'there is no Envoy');
+  const asked = cases.filter(
+    ({ variant, placement }) =>
+      context.variants?.has(variant) !== false && (context.placement ?? placement) === placement,
+  );
+  const measured = asked.filter(({ variant }) => variant !== 'sidecar' || context.envoy !== undefined);
+  if (measured.length < asked.length) journal.leaveOut('sidecar', 'there is no Envoy');
   const most = context.quick ? 1_000 : 10_000;
   const filesMax = Number(execFileSync('/bin/sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }));
   const within = connectionsWithin(most, filesMax);

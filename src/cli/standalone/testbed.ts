@@ -34,6 +34,8 @@ export interface TestbedOptions {
   readonly redis?: string;
   /** Further flags for each agent. */
   readonly agentFlags?: readonly string[];
+  /** Further environment of a node's agent. */
+  readonly agentEnv?: (node: string) => Readonly<Record<string, string>>;
 }
 
 export const controlPort = 15012;
@@ -138,10 +140,16 @@ export class Testbed {
   }
 
   /** Starts a program in a namespace of the testbed. tearDown ends it. */
-  start(name: string, netns: string, command: string, args: readonly string[]): ProcessMark {
+  start(
+    name: string,
+    netns: string,
+    command: string,
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): ProcessMark {
     if (this.#closed)
       throw new WeftError('WEFT_BED', `${name} is not started: the testbed is being taken down`);
-    const child = daemon(netns, join(this.state, `${name}.log`), command, args, this.#env);
+    const child = daemon(netns, join(this.state, `${name}.log`), command, args, { ...this.#env, ...env });
     const mark = child.pid === undefined ? undefined : markOf(child.pid);
     if (!mark)
       throw new WeftError('WEFT_START', `${command} did not start: see ${join(this.state, `${name}.log`)}`);
@@ -219,7 +227,7 @@ export class Testbed {
     );
     // A second agent of a node reports its readiness only once it has taken over.
     if (name === agentProcess(node)) rmSync(join(this.runDir(node), 'ready'), { force: true });
-    return this.start(name, found.netns, process.execPath, [
+    const args = [
       program,
       '--node',
       node,
@@ -240,7 +248,8 @@ export class Testbed {
       '2000',
       ...(this.options.agentFlags ?? []),
       ...(this.options.workers === undefined ? [] : ['--workers', String(this.options.workers)]),
-    ]);
+    ];
+    return this.start(name, found.netns, process.execPath, args, this.options.agentEnv?.(node));
   }
 
   /** Renames a process in the ledger. A process that had the new name is forgotten. */
