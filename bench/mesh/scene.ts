@@ -18,7 +18,13 @@ import {
   sh,
   type ProcessMark,
 } from '../../src/cli/run.js';
-import { agentProcess, Testbed, controlPort, tearDown } from '../../src/cli/standalone/testbed.js';
+import {
+  agentProcess,
+  Testbed,
+  controlPort,
+  tearDown,
+  type TestbedOptions,
+} from '../../src/cli/standalone/testbed.js';
 import { startWaypoint, waypointProcess, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
 import { residentBytes } from '../harness/cost.js';
 import { Roles } from '../harness/roles.js';
@@ -55,6 +61,7 @@ export class Scene {
   private constructor(
     public plan: ScenePlan,
     readonly state: string,
+    further: Pick<TestbedOptions, 'workers'>,
   ) {
     this.#dir = mkdtempSync(join(tmpdir(), 'weft-bench-'));
     this.pods = placePods(plan);
@@ -66,6 +73,7 @@ export class Scene {
       this.testbed = Testbed.create({
         from: this.#manifests(),
         state,
+        ...further,
         agentEnv: (node) => ({ WEFT_RELAY: relayOf(node) ?? 'typescript' }),
       });
     } catch (error) {
@@ -80,9 +88,13 @@ export class Scene {
   }
 
   /** Creates namespaces and links without programs. Throws as Testbed.create, and WEFT_START without cgroups. */
-  static async create(plan: ScenePlan, state: string): Promise<Scene> {
+  static async create(
+    plan: ScenePlan,
+    state: string,
+    further: Pick<TestbedOptions, 'workers'> = {},
+  ): Promise<Scene> {
     await tearDown(state);
-    const scene = new Scene(plan, state);
+    const scene = new Scene(plan, state, further);
     try {
       for (const { netns } of scene.pods) widenPorts(netns);
     } catch (error) {
