@@ -1,9 +1,8 @@
 /** Nodes, pods, namespaces and Services of a scene, as manifests for the testbed. Pure. */
 import { stringify } from 'yaml';
+import type { Relay } from '../../src/model/relay.js';
 
 export type NodeName = 'bench-a' | 'bench-b' | 'bench-c' | 'bench-d' | 'bench-e' | 'bench-f';
-/** Which program relays what the kernel does not: the agent option `--relay`. */
-export type Relay = 'carrier' | 'typescript';
 
 export interface NamespacePlan {
   readonly name: string;

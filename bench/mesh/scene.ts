@@ -20,6 +20,7 @@ import {
 } from '../../src/cli/run.js';
 import {
   agentProcess,
+  carrierProcess,
   Testbed,
   controlPort,
   tearDown,
@@ -45,7 +46,6 @@ import {
 export type ProxyRole = 'agents' | 'carriers' | 'agents-typescript' | 'sidecars' | 'waypoint' | 'others';
 
 const startMsMax = 30_000;
-const carrierProcess = (node: string): string => `carrier-${node}`;
 
 export class Scene {
   pods: readonly PlacedPod[];
@@ -74,7 +74,7 @@ export class Scene {
         from: this.#manifests(),
         state,
         ...further,
-        agentEnv: (node) => ({ WEFT_RELAY: relayOf(node) ?? 'typescript' }),
+        relayOf,
       });
     } catch (error) {
       void this.roles.remove();
@@ -118,10 +118,14 @@ export class Scene {
     }
   }
 
-  /** Restarts all agents, so that they have the memory of a fresh start. */
+  /** Restarts all agents and carriers, so that they have the memory of a fresh start. */
   async restartAgents(): Promise<void> {
     const names = agentNodesOf(this.plan);
-    for (const name of names) await this.testbed.stop(agentProcess(name));
+    for (const name of names) {
+      await this.testbed.stop(agentProcess(name));
+      // With the next agent a new one starts.
+      await this.testbed.stop(carrierProcess(name));
+    }
     for (const name of names) this.testbed.startAgent(name);
     await this.testbed.waitReady(undefined, names);
     this.#countAgents();

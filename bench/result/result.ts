@@ -75,6 +75,11 @@ export const metrics: Readonly<Record<string, Metric>> = {
   proxyMegabytes: { title: 'memory of proxies', unit: 'MB', better: 'lower' },
   megabytesPerPod: { title: 'memory of proxies per pod', unit: 'MB', better: 'lower' },
   kilobytesPerConnection: { title: 'memory of proxies per idle connection', unit: 'KB', better: 'lower' },
+  carrierKilobytesPerConnection: {
+    title: 'memory of the larger carrier per idle connection',
+    unit: 'KB',
+    better: 'lower',
+  },
   startMs: { title: 'time until a pod serves', unit: 'ms', better: 'lower' },
   enrolMs: { title: 'time until all pods are in the mesh', unit: 'ms', better: 'lower' },
 };
