@@ -26,7 +26,9 @@ bool TargetFromWire(const pb::Target& from, Target* to) {
     case pb::Target::kDirect: {
       const std::optional<Address> address = AddressFromWire(from.direct().to());
       if (!address) return false;
-      *to = DirectTarget{from.direct().from(), *address, from.direct().show_client()};
+      const std::optional<Address> client = from.direct().has_client() ? AddressFromWire(from.direct().client()) : Address();
+      if (!client) return false;
+      *to = DirectTarget{from.direct().from(), *address, from.direct().show_client(), *client};
       return true;
     }
     case pb::Target::KIND_NOT_SET:
@@ -82,6 +84,7 @@ void TargetToWire(const Target& from, pb::Target* to) {
     to->mutable_direct()->set_from(direct.from);
     ToWire(direct.to, to->mutable_direct()->mutable_to());
     to->mutable_direct()->set_show_client(direct.show_client);
+    if (direct.client.port != 0) ToWire(direct.client, to->mutable_direct()->mutable_client());
   }
 }
 }  // namespace

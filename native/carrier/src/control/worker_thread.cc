@@ -50,12 +50,9 @@ void FlowToWire(const RuleDecider::FlowView& from, pb::Flow* to) {
 }
 }  // namespace
 
-WorkerThread::WorkerThread(uint32_t index, AgentLink* link, const Lease* lease, const MakeTraffic& make_traffic,
+WorkerThread::WorkerThread(uint32_t index, AgentLink* link, const Lease* lease, MakeTraffic make_traffic,
                            const RuleDecider::Limits& limits)
-    : reports_(&loop_, link),
-      decider_(&loop_, &reports_, lease, index, limits),
-      traffic_(make_traffic(loop_, decider_)),
-      index_(index) {}
+    : reports_(&loop_, link), decider_(&loop_, &reports_, lease, index, limits), make_traffic_(std::move(make_traffic)), index_(index) {}
 
 WorkerThread::~WorkerThread() {
   if (!thread_.joinable()) return;
@@ -66,7 +63,10 @@ WorkerThread::~WorkerThread() {
 void WorkerThread::Start() {
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), ("worker-" + std::to_string(index_)).c_str());
+    // What this makes may have memory of the thread.
+    traffic_ = make_traffic_(loop_, decider_);
     loop_.Run();
+    traffic_.reset();
   });
 }
 

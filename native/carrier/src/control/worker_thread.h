@@ -20,7 +20,7 @@ namespace weft {
 
 class WorkerThread {
  public:
-  WorkerThread(uint32_t index, AgentLink* link, const Lease* lease, const MakeTraffic& make_traffic,
+  WorkerThread(uint32_t index, AgentLink* link, const Lease* lease, MakeTraffic make_traffic,
                const RuleDecider::Limits& limits = {});
   // Stops and joins.
   ~WorkerThread();
@@ -43,6 +43,7 @@ class WorkerThread {
   Loop loop_;
   Reports reports_;
   RuleDecider decider_;
+  const MakeTraffic make_traffic_;
   std::unique_ptr<Traffic> traffic_;
   const uint32_t index_;
   std::thread thread_;

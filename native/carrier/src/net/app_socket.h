@@ -108,6 +108,8 @@ class AppSocket : public Pollable, private TurnEnd {
   bool has_urgent_ : 1 = false;
   // The kernel has the peer's FIN: nothing follows what is in the queue.
   bool is_end_queued_ : 1 = false;
+  // Everything before that FIN was pulled.
+  bool is_at_end_ : 1 = false;
   bool wants_end_ : 1 = false;
   bool has_sent_end_ : 1 = false;
   bool has_pulled_end_ : 1 = false;

@@ -58,7 +58,7 @@ class BrokerClient : public Pollable {
 
  private:
   struct Waiting;
-  void Send(uint32_t kind, PodKey pod, uint16_t v4, uint16_t v6, Fd netns);
+  void Send(uint32_t call, PodKey pod, uint16_t v4, uint16_t v6, Fd netns);
   void Flush();
   bool Receive();
   void Die();
@@ -68,7 +68,9 @@ class BrokerClient : public Pollable {
   std::function<void()> on_death_;
   OnSockets on_sockets_;
   std::deque<Waiting> waiting_;
+  // Of the reply whose end has not arrived yet.
   std::vector<Fd> v4_, v6_;
+  int pending_error_ = 0;
 };
 
 }  // namespace weft

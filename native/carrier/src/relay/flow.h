@@ -44,9 +44,23 @@ class Flow : public Disposable, private Decided, private RelayOwner {
  private:
   enum class Kind : uint8_t { kCaptured, kPlain, kTunnel };
   enum class State : uint8_t { kBegin, kAsking, kConnecting, kRelaying, kEnded };
-  // The accepted socket while the flow is not relayed, and the socket that connects.
-  struct ClientUser;
-  struct TargetUser;
+  // Of the accepted socket until it is relayed.
+  struct ClientUser : AppSocketUser {
+    explicit ClientUser(Flow* flow) : flow(flow) {}
+    void OnReadable() override {}
+    void OnWritten(size_t) override {}
+    void OnReset(int) override { flow->OnClientReset(); }
+    Flow* flow;
+  };
+  // Of the socket that connects.
+  struct TargetUser : AppSocketUser {
+    explicit TargetUser(Flow* flow) : flow(flow) {}
+    void OnReadable() override {}
+    void OnWritten(size_t) override {}
+    void OnReset(int) override {}
+    void OnConnected(int error) override { flow->OnTargetConnected(error); }
+    Flow* flow;
+  };
 
   Flow(Worker* worker, const Pod* pod, FlowOwner* owner, Kind kind);
 
@@ -64,41 +78,45 @@ class Flow : public Disposable, private Decided, private RelayOwner {
   void OnRelayEnded(Ended ended) override;
   void OnLingered() override;
 
-  void Ask();
   void ConnectDirect(const DirectTarget& target);
   void ConnectTunnel(const TunnelTarget& target);
-  void OnSocket(const DirectTarget& target, Fd socket, int error);
+  void OnSocket(Fd socket, int error);
   void OnTargetConnected(int error);
-  void OnDialTimeout();
-  void DialFailed(Stage stage, int error, std::string why);
-  void Failed(const Failure& failure);
+  void DialFailed(int error);
+  void Failed(Failure failure);
   void StopConnecting();
-  void Relay();
+  void Relay(std::unique_ptr<TunnelStream> stream);
+  void OnClientReset();
   void OnClientGone();
-  // Ends both sides: the client's with a reset, or the status of a tunnel that was not accepted yet.
+  // Ends the client's side: a reset, or the response to a tunnel's request.
   void Refuse(uint32_t status);
-  void Report(Ended ended, const std::string& reason);
+  void Withdraw();
+  void Close(Ended ended, const std::string& reason);
+  void Finish();
+  const DirectTarget& direct() const { return std::get<DirectTarget>(rule_->targets[target_]); }
 
   Worker* worker_;
   const Pod* pod_;
   FlowOwner* owner_;
+  const Kind kind_;
+  State state_ = State::kBegin;
   FlowId id_ = 0;
   uint64_t started_ms_ = 0;
+  // As the log and the destination see it.
   Address client_;
-  Address local_;
+  // Of a captured or plain connection.
+  Address remote_, local_;
   RulePtr rule_;
   uint32_t target_ = 0;
-  Kind kind_;
-  State state_ = State::kBegin;
+  Loop::TimerId dial_timer_ = 0;
+  ClientUser client_user_{this};
+  TargetUser target_user_{this};
   // Null once the relay owns them.
   std::unique_ptr<AppSocket> socket_;
   std::unique_ptr<AppSocket> app_;
   std::unique_ptr<IncomingTunnel> tunnel_;
-  std::unique_ptr<ClientUser> client_user_;
-  std::unique_ptr<TargetUser> target_user_;
   std::unique_ptr<PodSockets::Request> socket_request_;
   std::unique_ptr<TunnelPool::Request> tunnel_request_;
-  Loop::TimerId dial_timer_ = 0;
   std::unique_ptr<weft::Relay> relay_;
   std::string cut_reason_;
 };

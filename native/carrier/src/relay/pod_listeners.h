@@ -39,12 +39,15 @@ class PodListeners : private FlowOwner {
   class Listener;
   friend class Listener;
   void Accepted(ListenerKind kind, Fd socket, const Address& remote);
+  void CloseListeners();
+  // Whether there is room for one more flow; counts the limit that is reached.
   bool MayAdd();
   void Add(std::unique_ptr<Flow> flow);
   void OnFlowEnded(Flow* flow) override;
 
   Worker* worker_;
   const Pod* pod_;
+  TunnelServerLimits* limits_;
   std::unique_ptr<Listener> listeners_[3];
   std::unique_ptr<TunnelServer> server_;
   std::unordered_map<Flow*, std::unique_ptr<Flow>> flows_;
