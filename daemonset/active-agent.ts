@@ -421,7 +421,6 @@ export class ActiveAgent {
       })),
       waiting: Object.fromEntries(this.#enroller.waiting),
       control: this.#parts.control(),
-      relay: this.#parts.dataPath.status(),
     });
   }
 

@@ -182,7 +182,7 @@ export class Agent {
       isSynced: () => this.#isSynced,
       control: () => this.#control,
       undecodable: () => this.#discovery.undecodable(),
-      relay: () => ({ relay: 'typescript', carriers: [], why: 'the default' }),
+      relay: () => this.#dataPath.status(),
       wantCertificates: () => this.#wantCertificates(),
     };
   }
