@@ -611,3 +611,39 @@ TEST_CASE("draining ends when the last flow has ended") {
   std::lock_guard lock(carrier.seen.mutex);
   CHECK(carrier.seen.drains == 2);
 }
+
+static int DrainsOf(Carrier& carrier) {
+  std::lock_guard lock(carrier.seen.mutex);
+  return carrier.seen.drains;
+}
+
+TEST_CASE("a carrier that somebody ends serves until its agent has a newer one") {
+  Carrier carrier;
+  Agent agent(carrier.path);
+  agent.Start();
+  carrier.loop.Post([&] { carrier.control->Retire(60'000); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  CHECK(DrainsOf(carrier) == 0);
+  CHECK_FALSE(carrier.has_ended);
+  pb::AgentMessage drain;
+  drain.mutable_drain()->set_grace_ms(3'600'000);
+  agent.Send(drain);
+  CHECK(Eventually([&] { return DrainsOf(carrier) == 2 && carrier.has_ended; }));
+}
+
+TEST_CASE("a carrier that somebody ends drains without an agent once its lease is over") {
+  Carrier carrier;
+  carrier.lease.Renew(600);
+  carrier.loop.Post([&] { carrier.control->Retire(60'000); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  CHECK(DrainsOf(carrier) == 0);
+  CHECK(Eventually([&] { return DrainsOf(carrier) == 2 && carrier.has_ended; }));
+}
+
+TEST_CASE("a carrier that somebody ends drains at once without a grace period") {
+  Carrier carrier;
+  Agent agent(carrier.path);
+  agent.Start();
+  carrier.loop.Post([&] { carrier.control->Retire(0); });
+  CHECK(Eventually([&] { return DrainsOf(carrier) == 2 && carrier.has_ended; }));
+}
