@@ -34,7 +34,7 @@ struct Seen {
 
 class TestTraffic : public Traffic {
  public:
-  TestTraffic(Seen* seen, Decider* decider) : seen_(seen), decider_(decider) {}
+  explicit TestTraffic(Seen* seen) : seen_(seen) {}
   void AddNetns(PodKey pod, Fd netns) override {
     std::lock_guard lock(seen_->mutex);
     if (netns.valid()) seen_->netns.insert(pod);
@@ -65,7 +65,6 @@ class TestTraffic : public Traffic {
 
  private:
   Seen* const seen_;
-  Decider* const decider_;
 };
 
 struct TestFlow : Decided {
@@ -197,7 +196,7 @@ struct Carrier {
     Control::Parts parts{&loop, &link, &lease, &sock_map, &credentials, {}};
     for (uint32_t i = 0; i < count; i++) {
       workers.push_back(std::make_unique<WorkerThread>(
-          i, &link, &lease, [this](Loop&, Decider& decider) { return std::make_unique<TestTraffic>(&seen, &decider); }));
+          i, &link, &lease, [this](Loop&, Decider&) { return std::make_unique<TestTraffic>(&seen); }));
       parts.workers.push_back(workers.back().get());
     }
     std::string why;
