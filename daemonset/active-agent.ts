@@ -7,6 +7,7 @@ import { sleep } from '../src/base/wait.js';
 import { version } from '../src/base/version.js';
 import type { NodeReport } from '../src/discovery/gen/weft.js';
 import type { NodePod } from '../src/model/node-pod.js';
+import type { RelayStatus } from '../src/model/relay.js';
 import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshState } from '../src/state/store.js';
 import type { ConnectionLog } from '../src/telemetry/connection-log.js';
@@ -59,6 +60,7 @@ export interface AgentParts {
   readonly isSynced: () => boolean;
   readonly control: () => { readonly state: string; readonly why: string };
   readonly undecodable: () => readonly object[];
+  readonly relay: () => RelayStatus;
   /** Requests the certificates of the pods that are wanted now. */
   readonly wantCertificates: () => void;
 }

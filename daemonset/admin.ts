@@ -3,6 +3,7 @@
  * assembled here from the parts that own the data.
  */
 import { version } from '../src/base/version.js';
+import type { RelayStatus } from '../src/model/relay.js';
 import type { MeshState } from '../src/state/store.js';
 import type { MeshMetrics } from '../src/telemetry/metrics.js';
 import { serveRoutes, tokenIn, type HttpServer } from '../src/telemetry/servers.js';
@@ -38,6 +39,7 @@ export interface AdminSources {
   readonly counters: () => Record<string, number>;
   readonly control: () => { readonly state: string; readonly why: string };
   readonly undecodable: () => readonly object[];
+  readonly relay: () => RelayStatus;
   readonly isReady: () => boolean;
   readonly isEmpty: () => boolean;
 }
@@ -109,6 +111,7 @@ function statusOf(sources: AdminSources): object {
     uncaptured: [...sources.subscriptions.uncaptured.values()].map(({ uid, reason }) => ({ uid, reason })),
     missing: Object.fromEntries(sources.missing),
     undecodable: sources.undecodable(),
+    relay: sources.relay(),
     cni: sources.cniStatus(),
     certificates: sources.certificates.state(),
     timeMs: Date.now(),
@@ -121,6 +124,7 @@ async function dumpOf(sources: AdminSources): Promise<object> {
     node: options.node,
     instance: options.instance,
     control: sources.control(),
+    relay: sources.relay(),
     pods: [...enroller.enrolled.values()].map(({ pod, netns }) => ({
       pod,
       place: { cookie: netns.cookie, netns: netns.path },

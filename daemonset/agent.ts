@@ -17,7 +17,7 @@ import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
-import { CertificateManager } from '../src/tls/certificate-manager.js';
+import { CertificateManager, ownKeys } from '../src/tls/certificate-manager.js';
 import type { Svid } from '../src/tls/svid.js';
 import { ActiveAgent, pinDirOf, type AgentParts } from './active-agent.js';
 import { adminPort } from './admin.js';
@@ -104,6 +104,7 @@ export class Agent {
       onShareUsed: () => this.#metrics.limitReached.inc({ limit: 'connection-lines' }),
     });
     this.#certificates = new CertificateManager({
+      keys: ownKeys,
       issue: createCertificateClient(control),
       clock: systemClock,
       random: Math.random,
@@ -188,6 +189,7 @@ export class Agent {
       isSynced: () => this.#isSynced,
       control: () => this.#control,
       undecodable: () => this.#discovery.undecodable(),
+      relay: () => ({ relay: 'typescript', carriers: [], why: 'the default' }),
       wantCertificates: () => this.#wantCertificates(),
     };
   }

@@ -16,11 +16,18 @@ export interface RawMap {
   remove(key: Uint8Array): boolean;
   keys(max: number): Uint8Array;
   updateBatch(keys: Uint8Array, values: Uint8Array): number;
+  fd(): number;
   close(): void;
 }
 export interface RawRing {
   drain(max: number): Uint8Array[];
   drainPacked(max: number, recordSize: number): Uint8Array;
+  close(): void;
+}
+export interface RawChannel {
+  send(bytes: Uint8Array, fds: readonly number[]): boolean;
+  keepAlive(on: boolean): void;
+  peerPid(): number;
   close(): void;
 }
 interface RawAddon {
@@ -29,8 +36,15 @@ interface RawAddon {
   openLink(pin: string): number;
   detachLink(fd: number): void;
   linkNetns(pin: string): number;
-  socket(netns: string, family: 4 | 6): number;
-  listen(netns: string, ip: string, port: number, backlog: number): number;
+  sockets(netns: string, family: 4 | 6, count: number, cookie: bigint): number[];
+  listeners(
+    netns: string,
+    addresses: readonly (readonly (readonly [ip: string, port: number])[])[],
+    backlog: number,
+    cookie: bigint,
+  ): number[];
+  sweepNetns(idleMs: number): number;
+  setnsCalls(): number;
   cookie(netns: string): bigint;
   closeFd(fd: number): void;
   resetOnClose(fd: number, on: boolean): void;
@@ -54,6 +68,13 @@ interface RawAddon {
   peerPid(fd: number): number;
   Map: new (pin: string) => RawMap;
   Ring: new (pin: string) => RawRing;
+  Channel: new (
+    path: string,
+    onPackets: (packets: [bytes: Buffer, fds: number[]][]) => void,
+    onWritable: () => void,
+    onEnd: (why: string) => void,
+  ) => RawChannel;
+  openNetns(path: string): number;
 }
 
 interface RawMemoryAddon {

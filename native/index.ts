@@ -5,6 +5,7 @@
  */
 export { NativeError, projectRoot, type Attachment, type MapInfo, type NativeErrorCode } from './addon.js';
 export * from './btf.js';
+export * from './channel.js';
 export type * from './layout.js';
 export * from './lock.js';
 export * from './map.js';

@@ -40,6 +40,10 @@ export class BpfMap {
     const values = Buffer.concat(entries.map(([, value]) => bytes(value, 'value')));
     run(() => this.#raw.updateBatch(keys, values));
   }
+  /** The descriptor, which stays the map's. Valid until close(). */
+  get fd(): number {
+    return run(() => this.#raw.fd());
+  }
   close(): void {
     this.#raw.close();
   }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Prepares a Debian machine: installs the packages and npm modules that the build, the tests and the demo need. Fast if nothing
 # is missing. If a requirement cannot be installed, the script prints one line and exits with code 2 before it changes anything.
+# usage: native/prepare.sh [vm|native]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,13 +26,18 @@ node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(
 packages=(build-essential python3 clang llvm libbpf-dev libelf-dev libjson-c-dev zlib1g-dev linux-libc-dev bpftool iproute2 util-linux procps
   cmake ninja-build pkg-config libssl-dev libnghttp2-dev libprotobuf-dev protobuf-compiler libseccomp-dev
   nginx-light redis-server curl tcpdump iperf3 openssl ca-certificates)
-# test/vm/run boots Debian's kernel; nothing else needs it.
-[ "${1:-}" != vm ] || packages+=(qemu-system-x86 linux-image-amd64 busybox-static cpio kmod)
-missing=()
-for package in "${packages[@]}"; do
-  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
-done
-if [ "${#missing[@]}" -gt 0 ]; then
+case ${1:-} in
+  # test/vm/run boots Debian's kernel; nothing else needs it.
+  vm) packages+=(qemu-system-x86 linux-image-amd64 busybox-static cpio kmod) ;;
+  # Unit tests of the carrier.
+  native) packages+=(doctest-dev) ;;
+esac
+install_missing() {
+  local package guard log missing=()
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+  done
+  [ "${#missing[@]}" -gt 0 ] || return 0
   command -v apt-get >/dev/null || stop "packages are missing (${missing[*]}) and this is not Debian: install them by hand"
   echo "installing: ${missing[*]}" >&2
   # policy-rc.d keeps dpkg from starting the packages' servers as services: only the demo and the tests run them.
@@ -47,6 +53,12 @@ if [ "${#missing[@]}" -gt 0 ]; then
     stop "packages could not be installed: ${missing[*]}"
   fi
   rm -f "$log"
+}
+install_missing "${packages[@]}"
+# Sanitizers and libFuzzer. Their package is named after the version of clang, which is known once clang is installed.
+if [ "${1:-}" = native ]; then
+  version=$(clang -dumpversion)
+  install_missing "libclang-rt-${version%%.*}-dev"
 fi
 
 stamp=node_modules/.weft-lock

@@ -3,7 +3,8 @@
 # network namespaces run in their own namespaces (test/isolated.sh), concurrently, longest first. TEST_JOBS sets how many run at
 # once (default: CPUs + 1). `interop` is in neither group: the environment variable ZTUNNEL must name a program that no package
 # registry has. NODE_VERSION=22 runs the tests under that version (native/node.sh).
-# usage: test/run.sh [unit|lint|fuzz|http2|bpf|threats|netns|traffic|carrier|quick|soak|vm|control|bench|cluster|all|interop|FILE...]
+# `native` builds and runs the carrier's unit tests, plain and under sanitizers, and its fuzz targets (native/carrier/test).
+# usage: test/run.sh [unit|lint|fuzz|http2|bpf|threats|netns|traffic|carrier|quick|native|soak|vm|control|bench|cluster|all|interop|FILE...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ -n "${NODE_VERSION:-}" ]; then
@@ -16,10 +17,16 @@ job() {
   local name=$1 wrapper=$2 log status=0 passed failed began=$SECONDS
   shift 2
   log=$(mktemp "$results/XXXXXX")
-  # shellcheck disable=SC2086 # no wrapper is no word
-  $wrapper node --test --test-reporter=spec "$@" >"$log" 2>&1 || status=$?
-  passed=$(sed -nE 's/^[^ ]+ pass ([0-9]+)$/\1/p' "$log" | tail -1)
-  failed=$(sed -nE 's/^[^ ]+ fail ([0-9]+)$/\1/p' "$log" | tail -1)
+  if [ "$wrapper" = native/carrier/test ]; then
+    "$wrapper" "$@" >"$log" 2>&1 || status=$?
+    passed=$(sed -nE '$s/^([0-9]+) passed, [0-9]+ failed$/\1/p' "$log")
+    failed=$(sed -nE '$s/^[0-9]+ passed, ([0-9]+) failed$/\1/p' "$log")
+  else
+    # shellcheck disable=SC2086 # no wrapper is no word
+    $wrapper node --test --test-reporter=spec "$@" >"$log" 2>&1 || status=$?
+    passed=$(sed -nE 's/^[^ ]+ pass ([0-9]+)$/\1/p' "$log" | tail -1)
+    failed=$(sed -nE 's/^[^ ]+ fail ([0-9]+)$/\1/p' "$log" | tail -1)
+  fi
   if grep -qE '^[^ ]+ (skipped|todo) [1-9]' "$log"; then
     echo "tests were skipped in $name: a test that cannot run must fail" >>"$log"
     status=1
@@ -83,10 +90,16 @@ unit() {
   done
 }
 
+native() {
+  local kind
+  for kind in plain asan fuzz tsan; do echo "native-$kind|native/carrier/test|$kind"; done
+}
+
 # shellcheck disable=SC2046
 jobs_of() {
   case $1 in
     unit) unit ;;
+    native) native ;;
     lint) together lint $(files_of dist/test/lint) ;;
     fuzz | http2) together "$1" $(files_of "dist/test/$1") ;;
     # Files of threats are numbered by the rows of the table of actors in docs/security.md.
@@ -99,8 +112,8 @@ jobs_of() {
 what=${1:-quick}
 case $what in
   quick) groups=(unit lint fuzz http2 bpf threats netns) ;;
-  all) groups=(unit lint fuzz http2 bpf threats netns traffic carrier soak vm control bench cluster) ;;
-  unit | lint | fuzz | http2 | bpf | threats | netns | traffic | carrier | soak | vm | control | bench | cluster | interop) groups=("$what") ;;
+  all) groups=(unit lint fuzz http2 bpf threats netns traffic carrier native soak vm control bench cluster) ;;
+  unit | lint | fuzz | http2 | bpf | threats | netns | traffic | carrier | native | soak | vm | control | bench | cluster | interop) groups=("$what") ;;
   *.test.js) groups=() ;;
   *)
     sed -n 's/^# usage/usage/p' "$0" >&2
@@ -126,7 +139,9 @@ for group in "${groups[@]}"; do
     unit | lint | fuzz | http2 | bpf | threats | netns | traffic | carrier) parallel+=("${jobs[@]}") ;;
     *) serial+=("${jobs[@]}") ;;
   esac
-  [ "$group" != vm ] || bash native/prepare.sh vm
+  case $group in
+    vm | native) bash native/prepare.sh "$group" ;;
+  esac
 done
 # Files that measure state shared by all namespaces (TCP memory): nothing else may run at the same time.
 alone='^test/netns/kernel-splice\.test\.js\|'

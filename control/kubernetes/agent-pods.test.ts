@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isEndingAgent, isToBeReplaced } from './agent-pods.js';
+import { daemonSetOfEnding, isToBeReplaced } from './agent-pods.js';
 
 const owner = { metadata: { uid: 'ds-1' } };
 const pod = (more: object = {}) => ({
@@ -15,16 +15,23 @@ const pod = (more: object = {}) => ({
   },
 });
 
-test("a terminating agent pod is in Weft's namespace and has the label of the DaemonSet", () => {
-  assert.ok(isEndingAgent(pod(), 'weft-system'));
-  assert.ok(!isEndingAgent(pod(), 'shop'));
-  assert.ok(!isEndingAgent(pod({ deletionTimestamp: undefined }), 'weft-system'));
-  assert.ok(!isEndingAgent(pod({ labels: { app: 'weft-agent-draining' } }), 'weft-system'));
-  assert.ok(!isEndingAgent(pod({ labels: { app: 'weft-control' } }), 'weft-system'));
+test("a terminating pod that gets another label is in Weft's namespace and has the label of its DaemonSet", () => {
+  assert.equal(daemonSetOfEnding(pod(), 'weft-system'), 'weft-agent');
+  assert.equal(daemonSetOfEnding(pod({ labels: { app: 'weft-carrier' } }), 'weft-system'), 'weft-carrier');
+  for (const more of [
+    { deletionTimestamp: undefined },
+    { labels: { app: 'weft-agent-draining' } },
+    { labels: { app: 'weft-carrier-draining' } },
+    { labels: { app: 'weft-control' } },
+    { labels: {} },
+  ])
+    assert.equal(daemonSetOfEnding(pod(more), 'weft-system'), undefined, JSON.stringify(more));
+  assert.equal(daemonSetOfEnding(pod(), 'shop'), undefined);
 });
 
-test('a terminating agent pod gets a successor only while the DaemonSet that owns it exists', () => {
+test('a terminating pod gets a successor only while the DaemonSet that owns it exists', () => {
   assert.ok(isToBeReplaced(pod(), owner));
+  assert.ok(isToBeReplaced(pod({ labels: { app: 'weft-carrier' } }), owner));
   // Uninstall: there is no successor.
   assert.ok(!isToBeReplaced(pod(), { metadata: { uid: 'ds-1', deletionTimestamp: '2026-01-01T00:00:00Z' } }));
   assert.ok(!isToBeReplaced(pod(), { metadata: { uid: 'ds-2' } }), 'a DaemonSet that was created again');

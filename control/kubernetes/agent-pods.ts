@@ -1,18 +1,18 @@
 /**
- * Relabels agent pods that are being deleted. A deleted agent pod drains for as long as it has open connections, and its DaemonSet creates no
- * other pod on the node while the old one exists and matches the selector. So the leader changes the label of a terminating agent pod: the
- * DaemonSet no longer counts the pod and starts a successor beside it, to which the old agent hands the node over.
+ * Relabels pods of agents and carriers that are being deleted. A deleted pod drains for as long as it has open connections, and its DaemonSet
+ * creates no other pod on the node while the old one exists and matches the selector. So the leader changes the label of a terminating pod:
+ * the DaemonSet no longer counts the pod and starts a successor beside it, which takes the node over from the old one.
  */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 import type { MeshObject, PodObject } from '../objects/objects.js';
 
-const agentLabel = 'weft-agent';
-const drainingLabel = 'weft-agent-draining';
+/** Names of the DaemonSets. They are also the label `app` of their pods. */
+const daemonSets: ReadonlySet<string> = new Set(['weft-agent', 'weft-carrier']);
+const drainingLabel = (daemonSet: string): string => `${daemonSet}-draining`;
 /** API server query for all agent pods, draining ones included. */
-export const agentsQuery = `labelSelector=${encodeURIComponent(`app in (${agentLabel},${drainingLabel})`)}`;
-const daemonSet = 'weft-agent';
+export const agentsQuery = `labelSelector=${encodeURIComponent(`app in (weft-agent,${drainingLabel('weft-agent')})`)}`;
 const retryMs = 1_000;
 
 interface Owned {
@@ -28,14 +28,15 @@ interface Owned {
   };
 }
 
-/** Whether this is an agent pod that is being deleted and still has the label that its DaemonSet selects by. Pure. */
-export function isEndingAgent(pod: Pick<PodObject, 'metadata'>, namespace: string): boolean {
+/**
+ * The DaemonSet of an agent's or carrier's pod that is being deleted and still has the label that the DaemonSet selects by; undefined for
+ * every other pod. Pure.
+ */
+export function daemonSetOfEnding(pod: Pick<PodObject, 'metadata'>, namespace: string): string | undefined {
   const { metadata } = pod;
-  return (
-    metadata.namespace === namespace &&
-    metadata.deletionTimestamp !== undefined &&
-    metadata.labels?.['app'] === agentLabel
-  );
+  if (metadata.namespace !== namespace || metadata.deletionTimestamp === undefined) return undefined;
+  const app = metadata.labels?.['app'];
+  return app !== undefined && daemonSets.has(app) ? app : undefined;
 }
 
 /** Whether the terminating pod needs a successor: its DaemonSet is not being deleted and owns the pod. Pure. */
@@ -44,7 +45,7 @@ export function isToBeReplaced({ metadata }: Owned, { metadata: owner }: Owned):
     owner.uid !== undefined &&
     owner.deletionTimestamp === undefined &&
     metadata.deletionTimestamp !== undefined &&
-    metadata.labels?.['app'] === agentLabel &&
+    daemonSets.has(metadata.labels?.['app'] ?? '') &&
     (metadata.ownerReferences ?? []).some(
       ({ kind, uid, controller }) => kind === 'DaemonSet' && controller === true && uid === owner.uid,
     )
@@ -53,7 +54,7 @@ export function isToBeReplaced({ metadata }: Owned, { metadata: owner }: Owned):
 
 export interface AgentPodsOptions {
   readonly config: KubeConfig;
-  /** Namespace of the agents and of the control plane. */
+  /** Namespace of agents, carriers and the control plane. */
   readonly namespace: string;
   readonly isLeading: () => boolean;
   readonly log: Record<'info' | 'warn', (fields: object, text: string) => void>;
@@ -72,11 +73,12 @@ export class AgentPods {
   /** Call for every object that has changed, and for all when this replica becomes the leader. */
   look(object: MeshObject): void {
     const { namespace, isLeading } = this.#options;
-    if (object.kind !== 'Pod' || !isEndingAgent(object, namespace) || !isLeading()) return;
+    if (object.kind !== 'Pod' || !isLeading()) return;
+    const daemonSet = daemonSetOfEnding(object, namespace);
     const { uid, name } = object.metadata;
-    if (uid === undefined || this.#seen.has(uid)) return;
+    if (daemonSet === undefined || uid === undefined || this.#seen.has(uid)) return;
     this.#seen.add(uid);
-    void this.#release(name, uid);
+    void this.#release(daemonSet, name, uid);
   }
 
   /** Call when a pod is gone. */
@@ -88,7 +90,7 @@ export class AgentPods {
     this.#stopped = true;
   }
 
-  async #release(name: string, uid: string): Promise<void> {
+  async #release(daemonSet: string, name: string, uid: string): Promise<void> {
     const { config, namespace, isLeading, log } = this.#options;
     const pods = `/api/v1/namespaces/${namespace}/pods`;
     while (this.#seen.has(uid) && isLeading() && !this.#stopped) {
@@ -107,14 +109,14 @@ export class AgentPods {
         await requestJson(config, 'PATCH', `${pods}/${name}?fieldManager=weft-control&force=true`, {
           apiVersion: 'v1',
           kind: 'Pod',
-          metadata: { name, namespace, uid, labels: { app: drainingLabel } },
+          metadata: { name, namespace, uid, labels: { app: drainingLabel(daemonSet) } },
         });
-        log.info({ pod: name }, 'agent pod is terminating: its DaemonSet can now start a successor');
+        log.info({ pod: name }, 'a pod is terminating: its DaemonSet can now start a successor');
         return;
       } catch (error) {
         // 404: without a DaemonSet there is no successor, and a pod that is gone needs none. 409: the name belongs to another pod by now.
         if (error instanceof ApiError && (error.status === 404 || error.status === 409)) return;
-        log.warn({ pod: name, error: errorText(error) }, 'terminating agent pod not relabeled: will retry');
+        log.warn({ pod: name, error: errorText(error) }, 'terminating pod not relabeled: will retry');
         await new Promise((resolve) => setTimeout(resolve, retryMs).unref());
       }
     }

@@ -14,4 +14,10 @@ export class ListenerTable {
       .get('weft_listeners')
       .update(ListenerKey.encode({ cookie, listener: listeners[kind] }), encodeU64(BigInt(fd)));
   }
+
+  /** Whether a listening socket is in the map. */
+  has(cookie: bigint, kind: ListenerKind): boolean {
+    const key = ListenerKey.encode({ cookie, listener: listeners[kind] });
+    return this.maps.get('weft_listeners').lookup(key) !== undefined;
+  }
 }

@@ -13,6 +13,22 @@ export interface Dialed {
 export class SocketStorage {
   constructor(private readonly maps: PinnedMaps) {}
 
+  /** The map itself, for a process that marks its own sockets. */
+  get fd(): number {
+    return this.maps.get('weft_sock').fd;
+  }
+
+  /** Size of a row. */
+  static readonly rowBytes = SockRow.encode({
+    ip: undefined,
+    port: 0,
+    kind: 0,
+    chosen: undefined,
+    chosenPort: 0,
+    live: 0n,
+    flags: 0,
+  }).length;
+
   /** Marks a socket as the agent's, before it connects. `client`: the client on whose behalf it connects. Error: NativeError. */
   markOwn(fd: number, client: SocketAddress | undefined): void {
     const row = SockRow.encode({

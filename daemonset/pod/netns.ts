@@ -5,6 +5,13 @@
 import { errorText } from '../../src/base/errors.js';
 import { NativeError, netnsCookie } from '../../native/index.js';
 
+/** A pod's network namespace. Plain data. */
+export interface PodNetns {
+  readonly cookie: bigint;
+  /** Path of the network namespace. */
+  readonly path: string;
+}
+
 export type Observation =
   | { readonly kind: 'present'; readonly cookie: bigint }
   | { readonly kind: 'absent' | 'unknown'; readonly why: string };

@@ -8,11 +8,10 @@ import { isV6, parseIp } from '../../src/model/address.js';
 import {
   closeFd,
   destroyTcpIn,
-  listenIn,
+  listenersIn,
   netnsCookie,
   resetOnClose,
   sendBuffer,
-  socketIn,
   tcpConnectionsIn,
   type TcpSocket,
 } from '../../native/index.js';
@@ -25,6 +24,8 @@ import type { ListenerKind } from '../maps/listeners.js';
 import { NodeMaps } from '../maps/node-maps.js';
 import { ports } from '../maps/rows.generated.js';
 import type { Dialed } from '../maps/sock.js';
+import type { PodNetns } from './netns.js';
+import { SocketStock } from './socket-stock.js';
 
 export { netnsCookie };
 
@@ -53,14 +54,7 @@ export function destroyTcp(netns: PodNetns, sockets: readonly TcpSocket[]): numb
   return destroyTcpIn(netns.path, sockets);
 }
 
-export type { TcpSocket };
-
-/** A pod's network namespace. Plain data. */
-export interface PodNetns {
-  readonly cookie: bigint;
-  /** Path of the network namespace. */
-  readonly path: string;
-}
+export type { PodNetns, TcpSocket };
 
 /**
  * If this process is killed, the kernel closes its sockets with a FIN, and the application would take a truncated stream for a complete
@@ -80,7 +74,7 @@ function resetOnDeath(socket: net.Socket): void {
  * The send buffer holds a whole connection window: what the windows of a connection's tunnels allow leaves the process at once, and the
  * kernel sends it while the worker serves other connections.
  */
-function neverWait(fd: number): void {
+export function neverWait(fd: number): void {
   sendBuffer(fd, defaultLimits.connectionWindowBytes);
 }
 
@@ -111,8 +105,53 @@ export function endsOf(socket: net.Socket): Ends | undefined {
   };
 }
 
+/** Listening sockets in a pod's network namespace, one for each kind. The caller owns the descriptors. Error: WEFT_LISTEN. */
+export function listenAll(netns: PodNetns, kinds: readonly ListenerKind[]): number[] {
+  try {
+    return listenersIn(
+      netns.path,
+      kinds.map((kind) => [
+        { ip: '::', port: ports[kind] },
+        { ip: '::', port: 0 },
+        { ip: '0.0.0.0', port: 0 },
+      ]),
+      listenBacklog,
+      netns.cookie,
+    );
+  } catch (error) {
+    throw new WeftError('WEFT_LISTEN', `cannot listen in ${netns.path}: ${errorText(error)}`, {
+      retryable: true,
+      cause: error,
+    });
+  }
+}
+
+/** Accepts connections of a listening socket, which the server owns from then on. On an error the caller still owns it. */
+async function serve(
+  kind: ListenerKind,
+  fd: number,
+  onConnection: (socket: net.Socket) => void,
+): Promise<net.Server> {
+  if (kind === 'hbone') neverWait(fd);
+  const server = net.createServer(
+    { allowHalfOpen: kind !== 'hbone', pauseOnConnect: true, noDelay: true },
+    (socket) => {
+      if (kind !== 'hbone') resetOnDeath(socket);
+      onConnection(socket);
+    },
+  );
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    // Node.js calls listen() again, with a backlog of 511 by default (it ignores the option `backlog` for a descriptor). In a burst
+    // the pod would lose connections that it takes for established.
+    server.listen({ fd }, listenBacklog, resolve);
+  });
+  return server;
+}
+
 export class PodSockets {
   readonly #maps: NodeMaps;
+  readonly #stock = new SocketStock();
 
   /** `pinDir`: where the maps are pinned. Error: NativeError, a map used here is missing. */
   constructor(pinDir: string) {
@@ -121,56 +160,28 @@ export class PodSockets {
   }
 
   /**
-   * Listens in the pod's network namespace and enters the listener in weft_listeners. sk_lookup finds the listener by the map, so its
-   * port does not matter: if an application already uses 15001, the agent listens on another port. Error: WEFT_LISTEN.
+   * Listens in the pod's network namespace, for each kind with one socket, and enters the listeners in weft_listeners. sk_lookup finds a
+   * listener by the map, so its port does not matter: if an application already uses 15001, the agent listens on another port. All or none.
+   * Error: WEFT_LISTEN.
    */
   async listen(
     netns: PodNetns,
-    kind: ListenerKind,
-    onConnection: (socket: net.Socket) => void,
-  ): Promise<net.Server> {
-    let fd: number | undefined;
-    const failures: unknown[] = [];
-    for (const [ip, port] of [
-      ['::', ports[kind]],
-      ['::', 0],
-      ['0.0.0.0', 0],
-    ] as const) {
-      try {
-        fd = listenIn(netns.path, ip, port, listenBacklog);
-        break;
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    if (fd === undefined) {
-      throw new WeftError('WEFT_LISTEN', `cannot listen in ${netns.path}: ${errorText(failures.at(-1))}`, {
-        retryable: true,
-        cause: failures.at(-1),
-      });
-    }
-    const server = net.createServer(
-      { allowHalfOpen: kind !== 'hbone', pauseOnConnect: true, noDelay: true },
-      (socket) => {
-        if (kind !== 'hbone') resetOnDeath(socket);
-        onConnection(socket);
-      },
-    );
+    handlers: ReadonlyMap<ListenerKind, (socket: net.Socket) => void>,
+  ): Promise<Map<ListenerKind, net.Server>> {
+    const fds = listenAll(netns, [...handlers.keys()]);
+    const servers = new Map<ListenerKind, net.Server>();
     try {
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        // Node.js calls listen() again, with a backlog of 511 by default (it ignores the option `backlog` for a descriptor). In a burst
-        // the pod would lose connections that it takes for established.
-        server.listen({ fd }, listenBacklog, resolve);
-      });
-      if (kind === 'hbone') neverWait(fd);
-      this.steer(netns, kind, server);
+      for (const [kind, onConnection] of handlers) {
+        servers.set(kind, await serve(kind, fds[0]!, onConnection));
+        fds.shift();
+      }
+      for (const [kind, server] of servers) this.steer(netns, kind, server);
     } catch (error) {
-      if (server.listening) server.close();
-      else closeFd(fd);
+      for (const fd of fds) closeFd(fd);
+      for (const server of servers.values()) server.close();
       throw error;
     }
-    return server;
+    return servers;
   }
 
   /** Replaces the listener in weft_listeners atomically: no connection finds the entry missing. Error: WEFT_LISTEN, it is closed. */
@@ -199,12 +210,13 @@ export class PodSockets {
     client?: SocketAddress,
     use: 'application' | 'tunnel' = 'application',
   ): Promise<net.Socket> {
-    const fd = socketIn(netns.path, isV6(to.ip) ? 6 : 4);
+    let fd: number | undefined;
     try {
+      fd = this.#stock.take(netns, isV6(to.ip) ? 6 : 4);
       this.#maps.sock.markOwn(fd, client);
       if (use === 'tunnel') neverWait(fd);
     } catch (error) {
-      closeFd(fd);
+      if (fd !== undefined) closeFd(fd);
       return Promise.reject(error instanceof Error ? error : new Error(String(error)));
     }
     // manualStart: reading from an unconnected socket would fail at once.
@@ -254,7 +266,13 @@ export class PodSockets {
     this.#maps.negative.remember(netns.cookie, to);
   }
 
+  /** The pod is gone. Its connections continue. */
+  forget(netns: PodNetns): void {
+    this.#stock.forget(netns.cookie);
+  }
+
   close(): void {
+    this.#stock.close();
     this.#maps.close();
   }
 }

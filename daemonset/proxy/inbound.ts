@@ -2,38 +2,34 @@
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import type { SocketAddress } from '../../src/model/address.js';
-import { workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import { relay } from '../../src/hbone/relay.js';
-import { forwardedFor, sourceIdentityOf } from '../../src/hbone/headers.js';
 import type { InboundTunnel, Refused } from '../../src/hbone/server.js';
-import { openingOf, refusedRecord, type Opening } from '../../src/telemetry/connection-record.js';
+import { refusedRecord, type Opening } from '../../src/telemetry/connection-record.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
-import { planInboundPlain, planInboundTunnel, type InboundPlan } from './choose-path.js';
+import { planInboundPlain } from './choose-path.js';
+import {
+  clientShown,
+  describeInbound,
+  describeRefused,
+  describeTunnel,
+  gonePlan,
+  planTunnel,
+  type TunnelRequest,
+} from './inbound-decision.js';
 import { TrackedConnection } from './tracked-connection.js';
 
-/** The client's address as its agent states it. The tunnel's source address is the pod's, so the stated IP must match it. */
-function clientOf(tunnel: InboundTunnel): SocketAddress {
-  const stated = forwardedFor(tunnel.headers.forwarded);
-  return stated?.ip === tunnel.remote.ip ? stated : tunnel.remote;
-}
-
-function planOf(context: ProxyContext, local: LocalPod, tunnel: InboundTunnel): InboundPlan {
-  return planInboundTunnel(context.view, {
-    pod: local.pod,
-    authority: tunnel.authority,
-    local: tunnel.local.ip,
-    remote: clientOf(tunnel).ip,
-    peer: tunnel.peer,
-    client: {
-      identity: sourceIdentityOf(tunnel.headers.sourceIdentity),
-      ip: forwardedFor(tunnel.headers.forwarded)?.ip,
-    },
-  });
-}
+const requestOf = ({ authority, local, remote, peer, headers }: InboundTunnel): TunnelRequest => ({
+  authority,
+  local: local.ip,
+  remote,
+  peer,
+  forwarded: headers.forwarded,
+  sourceIdentity: headers.sourceIdentity,
+});
+const codeOf = (error: unknown): string => (error instanceof WeftError ? error.code : 'WEFT_INTERNAL');
 
 /** Relays a tunnel to the pod's application, or refuses it with an HTTP status and a record. */
 export async function handleTunnel(
@@ -43,12 +39,10 @@ export async function handleTunnel(
 ): Promise<void> {
   let gone = false;
   tunnel.onGone(() => (gone = true));
-  const plan = planOf(context, local, tunnel);
-  const isFromWaypoint = plan.attributes?.http === 'authorized-by-waypoint';
-  // A waypoint's statement about its client is used only if the plan trusts it. The record then names that client as the source.
-  const client = (isFromWaypoint ? forwardedFor(tunnel.headers.forwarded) : undefined) ?? clientOf(tunnel);
-  const source = plan.attributes?.identity ?? tunnel.peer;
-  const opening = describeInbound(context, local, 'inbound-hbone', client, tunnel.authority, source, plan);
+  const asked = requestOf(tunnel);
+  const plan = planTunnel(context.view, local, asked);
+  const client = clientShown(plan, asked);
+  const opening = describeTunnel(context, local, asked, plan);
   if (plan.kind === 'refuse') {
     tunnel.refuse(plan.status);
     context.closed(refusedRecord(opening));
@@ -78,7 +72,7 @@ export async function handleTunnel(
   track.watch(local.pod.uid, plan.attributes, tunnel.peer);
   // Decided again after tracking began: the first decision could have missed a policy change, and later changes find the tracked
   // connection.
-  const now = planOf(context, local, tunnel);
+  const now = planTunnel(context.view, local, asked);
   if (gone || now.kind === 'refuse') {
     if (now.kind === 'refuse') tunnel.refuse(now.status);
     track.refuse({
@@ -145,50 +139,5 @@ export async function handlePlain(context: ProxyContext, local: LocalPod, socket
 
 /** Records a tunnel that the HBONE server itself refused. */
 export function recordRefused(context: ProxyContext, local: LocalPod, refused: Refused): void {
-  const plan: InboundPlan = { kind: 'refuse', code: refused.code, why: refused.reason, status: 400 };
-  context.closed(
-    refusedRecord(
-      describeInbound(context, local, 'inbound-hbone', refused.remote, undefined, refused.peer, plan),
-    ),
-  );
-}
-
-const gonePlan: InboundPlan = {
-  kind: 'refuse',
-  code: 'WEFT_CLIENT_GONE',
-  why: 'the client left before its connection was handled',
-  status: 503,
-};
-const codeOf = (error: unknown): string => (error instanceof WeftError ? error.code : 'WEFT_INTERNAL');
-
-function describeInbound(
-  context: ProxyContext,
-  local: LocalPod,
-  path: 'inbound-hbone' | 'inbound-plain',
-  client: SocketAddress | undefined,
-  target: SocketAddress | undefined,
-  peer: SpiffeId | undefined,
-  plan: InboundPlan,
-): Opening {
-  const known =
-    client && context.view.workloadByAddress(client.ip, peer && workloadIdentityOf(peer)?.namespace);
-  return openingOf({
-    direction: 'inbound',
-    path: plan.kind === 'refuse' ? 'refused' : path,
-    why: plan.why,
-    code: plan.kind === 'refuse' ? plan.code : undefined,
-    // An address proves nothing: without a certificate the record names no source workload.
-    source: {
-      address: client,
-      workload: peer && known?.identity === peer ? known : undefined,
-      identity: peer,
-    },
-    destination: {
-      address: target,
-      workload: context.view.workload(local.pod.uid),
-      pod: local.pod,
-      identity: local.pod.identity,
-    },
-    verdict: plan.verdict,
-  });
+  context.closed(refusedRecord(describeRefused(context, local, refused)));
 }

@@ -29,7 +29,7 @@ export interface PodServersParts {
 
 interface AssignedPod {
   local: LocalPod;
-  readonly servers: Map<ListenerKind, net.Server>;
+  servers: ReadonlyMap<ListenerKind, net.Server>;
   /** Value of `#mapsOpened` when its listeners were put into the kernel's table. */
   steered: number;
   hbone: HboneServer | undefined;
@@ -173,20 +173,21 @@ export class PodServers {
     const pod: AssignedPod = { local, servers: new Map(), steered: this.#mapsOpened, hbone: undefined };
     const svid = svids.get(identity);
     if (svid) this.#serveTunnels(pod, svid);
-    try {
-      const listen = async (kind: ListenerKind, onConnection: (socket: net.Socket) => void): Promise<void> =>
-        void pod.servers.set(kind, await this.sockets.listen(local.netns, kind, onConnection));
-      await listen('hbone', (socket) => {
-        if (pod.hbone) pod.hbone.handle(socket);
-        // HBONE's contract: without a local certificate the connection is closed.
-        else socket.destroy();
-      });
-      await listen('inbound', (socket) => onInbound(pod.local, socket));
-      await listen('outbound', (socket) => onOutbound(pod.local, socket));
-    } catch (error) {
-      for (const server of pod.servers.values()) server.close();
-      throw error;
-    }
+    pod.servers = await this.sockets.listen(
+      local.netns,
+      new Map<ListenerKind, (socket: net.Socket) => void>([
+        [
+          'hbone',
+          (socket) => {
+            if (pod.hbone) pod.hbone.handle(socket);
+            // HBONE's contract: without a local certificate the connection is closed.
+            else socket.destroy();
+          },
+        ],
+        ['inbound', (socket) => onInbound(pod.local, socket)],
+        ['outbound', (socket) => onOutbound(pod.local, socket)],
+      ]),
+    );
     this.#pods.set(uid, pod);
     // A certificate that arrived while the listeners were being created found no pod to serve.
     const late = svids.get(identity);
@@ -202,6 +203,7 @@ export class PodServers {
       // Open connections continue until they end: leaving the mesh closes none.
       void pod.hbone?.drain();
       this.#parts.forgetTunnels(tunnelSource(pod.local));
+      this.#sockets?.forget(pod.local.netns);
     }, unassignGraceMs).unref();
   }
 

@@ -10,6 +10,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   weft::InitBtf(env, exports);
   weft::InitProbe(env, exports);
   weft::InitLock(env, exports);
+  weft::InitChannel(env, exports);
   return exports;
 }
 

@@ -19,7 +19,8 @@ class Map : public Napi::ObjectWrap<Map> {
                        {InstanceMethod("info", &Map::Info), InstanceMethod("lookup", &Map::Lookup),
                         InstanceMethod("take", &Map::Take), InstanceMethod("update", &Map::Update),
                         InstanceMethod("remove", &Map::Remove), InstanceMethod("keys", &Map::Keys),
-                        InstanceMethod("updateBatch", &Map::UpdateBatch), InstanceMethod("close", &Map::Close)});
+                        InstanceMethod("updateBatch", &Map::UpdateBatch), InstanceMethod("fd", &Map::Descriptor),
+                        InstanceMethod("close", &Map::Close)});
   }
 
   explicit Map(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Map>(info) {
@@ -51,6 +52,11 @@ class Map : public Napi::ObjectWrap<Map> {
     result.Set("maxEntries", info_.max_entries);
     result.Set("id", info_.id);
     return result;
+  }
+
+  Napi::Value Descriptor(const Napi::CallbackInfo& info) {
+    NeedOpen(info.Env());
+    return Napi::Number::New(info.Env(), fd_);
   }
 
   void NeedOpen(Napi::Env env) {

@@ -13,13 +13,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "addon.h"
 #include "netns.h"
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
 
 namespace weft {
 
@@ -44,60 +41,119 @@ bool ParseAddress(const std::string& ip, uint16_t port, sockaddr_storage* addres
   return false;
 }
 
-int Fail(int fd, int* number) {
-  *number = errno;
-  if (fd >= 0) close(fd);
-  return -1;
+int MakeSocket(int family, int* number) {
+  int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+  if (fd < 0) *number = errno;
+  return fd;
 }
 
-// Runs `make` in the network namespace whose path is the first argument, and returns its descriptor. On failure `make` returns -1 and
-// sets the errno.
-template <typename Make>
-Napi::Value DescriptorIn(const Napi::CallbackInfo& info, const std::string& operation, Make make) {
-  std::string path = info[0].As<Napi::String>();
-  int fd = -1, number = 0;
-  {
-    NetnsScope scope(path);
-    number = scope.number();
-    if (!number) fd = make(&number);
+// Descriptors that one visit to a namespace makes.
+struct Batch {
+  std::vector<int> fds;
+  int number = 0;
+  void CloseAll() {
+    for (int fd : fds) close(fd);
+    fds.clear();
   }
-  if (fd < 0) Throw(info.Env(), operation + " in " + path, number);
-  return Napi::Number::New(info.Env(), fd);
+};
+
+// The visit fails with ESTALE if another namespace is at the path by now than the one that the caller means (0: any).
+template <typename Make>
+Batch MakeIn(const std::string& path, uint64_t cookie, Make make) {
+  Batch batch;
+  NetnsScope scope(path);
+  batch.number = scope.number();
+  if (batch.number) return batch;
+  if (cookie) {
+    uint64_t here = scope.Cookie(&batch.number);
+    if (!batch.number && here != cookie) batch.number = ESTALE;
+    if (batch.number) return batch;
+  }
+  make(&batch);
+  return batch;
 }
 
-// socket(netnsPath, family: 4 | 6): a non-blocking TCP socket; an empty path means the caller's own namespace.
-Napi::Value Socket(const Napi::CallbackInfo& info) {
+uint64_t ToCookie(const Napi::Value& value) {
+  bool lossless = false;
+  return value.As<Napi::BigInt>().Uint64Value(&lossless);
+}
+
+Napi::Array ToJs(Napi::Env env, const Batch& batch) {
+  auto fds = Napi::Array::New(env, batch.fds.size());
+  for (uint32_t i = 0; i < batch.fds.size(); i++) fds.Set(i, batch.fds[i]);
+  return fds;
+}
+
+// sockets(netnsPath, family: 4 | 6, count, cookie): non-blocking TCP sockets, at least one. An empty path means the caller's own namespace.
+Napi::Value Sockets(const Napi::CallbackInfo& info) {
+  std::string path = info[0].As<Napi::String>();
   int family = info[1].As<Napi::Number>().Int32Value() == 6 ? AF_INET6 : AF_INET;
-  return DescriptorIn(info, "socket", [family](int* number) {
-    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
-    return fd < 0 ? Fail(fd, number) : fd;
+  uint32_t count = info[2].As<Napi::Number>().Uint32Value();
+  Batch batch = MakeIn(path, ToCookie(info[3]), [family, count](Batch* made) {
+    while (made->fds.size() < count) {
+      int fd = MakeSocket(family, &made->number);
+      if (fd < 0) return;
+      made->fds.push_back(fd);
+    }
   });
+  if (batch.fds.empty()) Throw(info.Env(), "socket in " + path, batch.number);
+  return ToJs(info.Env(), batch);
 }
 
-int MakeListener(const std::string& ip, uint16_t port, int backlog, int* number) {
+struct ListenAddress {
+  std::string ip;
+  uint16_t port;
+};
+
+int MakeListener(const ListenAddress& at, int backlog, int* number) {
   sockaddr_storage address;
   socklen_t length;
-  if (!ParseAddress(ip, port, &address, &length)) {
+  if (!ParseAddress(at.ip, at.port, &address, &length)) {
     *number = EINVAL;
     return -1;
   }
-  int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
-  if (fd < 0) return Fail(fd, number);
+  int fd = MakeSocket(address.ss_family, number);
+  if (fd < 0) return -1;
   int one = 1, zero = 0;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   if (address.ss_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) || listen(fd, backlog)) return Fail(fd, number);
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) || listen(fd, backlog)) {
+    *number = errno;
+    close(fd);
+    return -1;
+  }
   return fd;
 }
 
-// listen(netnsPath, ip, port, backlog): a listening socket; "::" is dual-stack.
-Napi::Value Listen(const Napi::CallbackInfo& info) {
-  std::string ip = info[1].As<Napi::String>();
-  auto port = static_cast<uint16_t>(info[2].As<Napi::Number>().Uint32Value());
-  int backlog = info[3].As<Napi::Number>().Int32Value();
-  return DescriptorIn(info, "listen",
-                      [&](int* number) { return MakeListener(ip, port, backlog, number); });
+// listeners(netnsPath, [ip, port][][], backlog, cookie): one listening socket for each list, at the first address of the list that is free;
+// "::" is dual-stack. All or none.
+Napi::Value Listeners(const Napi::CallbackInfo& info) {
+  std::string path = info[0].As<Napi::String>();
+  auto lists = info[1].As<Napi::Array>();
+  std::vector<std::vector<ListenAddress>> wanted(lists.Length());
+  for (uint32_t i = 0; i < wanted.size(); i++) {
+    auto list = lists.Get(i).As<Napi::Array>();
+    for (uint32_t j = 0; j < list.Length(); j++) {
+      auto one = list.Get(j).As<Napi::Array>();
+      wanted[i].push_back({one.Get(0u).As<Napi::String>(), static_cast<uint16_t>(one.Get(1u).As<Napi::Number>().Uint32Value())});
+    }
+  }
+  int backlog = info[2].As<Napi::Number>().Int32Value();
+  Batch batch = MakeIn(path, ToCookie(info[3]), [&wanted, backlog](Batch* made) {
+    for (const auto& addresses : wanted) {
+      int fd = -1;
+      for (const ListenAddress& address : addresses) {
+        fd = MakeListener(address, backlog, &made->number);
+        if (fd >= 0) break;
+      }
+      if (fd < 0) return made->CloseAll();
+      made->fds.push_back(fd);
+    }
+    made->number = 0;
+  });
+  if (batch.number) Throw(info.Env(), "listen in " + path, batch.number);
+  return ToJs(info.Env(), batch);
 }
 
 // cookie(netnsPath): bigint
@@ -105,18 +161,26 @@ Napi::Value Cookie(const Napi::CallbackInfo& info) {
   std::string path = info[0].As<Napi::String>();
   uint64_t cookie = 0;
   int number = 0;
-  {
-    NetnsScope scope(path);
+  CachedNetns* cached = path.empty() ? nullptr : NetnsThread::Of().Find(path, &number);
+  if (cached) cookie = cached->cookie;
+  if (!number && !cookie) {
+    NetnsScope scope(cached);
     number = scope.number();
-    if (!number) {
-      int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-      socklen_t length = sizeof(cookie);
-      if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length)) number = errno;
-      if (fd >= 0) close(fd);
-    }
+    if (!number) cookie = scope.Cookie(&number);
   }
   if (number) Throw(info.Env(), "cookie of " + path, number);
   return Napi::BigInt::New(info.Env(), cookie);
+}
+
+// sweepNetns(idleMs): closes the thread's cached descriptors of namespaces that were not used for so long; returns how many are left.
+Napi::Value SweepNetns(const Napi::CallbackInfo& info) {
+  auto idle_ms = static_cast<uint64_t>(info[0].As<Napi::Number>().Uint32Value());
+  return Napi::Number::New(info.Env(), static_cast<double>(NetnsThread::Of().Sweep(idle_ms)));
+}
+
+// setnsCalls(): calls of setns() by this process.
+Napi::Value SetnsCalls(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(setns_calls.load(std::memory_order_relaxed)));
 }
 
 // resetOnClose(fd, on): whether close() sends a reset, including the close by the kernel when the process dies.
@@ -135,6 +199,15 @@ Napi::Value SendBuffer(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// openNetns(path): a descriptor of the network namespace.
+Napi::Value Open(const Napi::CallbackInfo& info) {
+  std::string path = info[0].As<Napi::String>();
+  int number = 0;
+  int fd = OpenNetns(path, &number);
+  if (fd < 0) Throw(info.Env(), "open " + path, number);
+  return Napi::Number::New(info.Env(), fd);
+}
+
 Napi::Value CloseFd(const Napi::CallbackInfo& info) {
   if (close(info[0].As<Napi::Number>().Int32Value()) && errno != EINTR) Throw(info.Env(), "close", errno);
   return info.Env().Undefined();
@@ -143,9 +216,12 @@ Napi::Value CloseFd(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitNetns(Napi::Env env, Napi::Object exports) {
-  exports.Set("socket", Napi::Function::New(env, Socket));
-  exports.Set("listen", Napi::Function::New(env, Listen));
+  exports.Set("sockets", Napi::Function::New(env, Sockets));
+  exports.Set("listeners", Napi::Function::New(env, Listeners));
+  exports.Set("sweepNetns", Napi::Function::New(env, SweepNetns));
+  exports.Set("setnsCalls", Napi::Function::New(env, SetnsCalls));
   exports.Set("cookie", Napi::Function::New(env, Cookie));
+  exports.Set("openNetns", Napi::Function::New(env, Open));
   exports.Set("resetOnClose", Napi::Function::New(env, ResetOnClose));
   exports.Set("sendBuffer", Napi::Function::New(env, SendBuffer));
   exports.Set("closeFd", Napi::Function::New(env, CloseFd));

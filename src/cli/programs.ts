@@ -1,12 +1,17 @@
-/** Commands that start a separate program: control plane, agent, waypoint, rate limit service and cleanup. */
+/** Commands that start a separate program: control plane, agent, carrier, waypoint, rate limit service and cleanup. */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Command } from 'commander';
+import { errorText } from '../base/errors.js';
 import { programs } from './run.js';
 
 /** Runs a program with the output, signals and exit code of this process. */
 function become(program: string, args: readonly string[]): void {
-  const child = spawn(process.execPath, [program, ...args], { stdio: 'inherit' });
+  const child = spawn(program, args, { stdio: 'inherit' });
+  child.on('error', (error) => {
+    process.stderr.write(`weft: ${program} did not start: ${errorText(error)}\n`);
+    process.exit(1);
+  });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : (code ?? 1)));
 }
@@ -23,7 +28,11 @@ function passThrough(
     .allowUnknownOption()
     .helpOption(false)
     .argument('[args...]')
-    .action((args: string[]) => become(program, [...first, ...args]));
+    .action((args: string[]) =>
+      program.endsWith('.js')
+        ? become(process.execPath, [program, ...first, ...args])
+        : become(program, [...first, ...args]),
+    );
 }
 
 export function programCommands(): Command[] {
@@ -35,6 +44,7 @@ export function programCommands(): Command[] {
       'rotate-root',
     ]),
     passThrough('agent', 'run the agent of a node', programs.agent),
+    passThrough('carrier', 'run the program that relays the bytes of a node', programs.carrier),
     passThrough('waypoint-proxy', 'run a waypoint', programs.waypoint),
     passThrough('rate-limiter', 'run the rate limit service', programs.rateLimiter),
     passThrough('cleanup', 'remove the pinned maps and programs of agents from the kernel', programs.cleanup),

@@ -19,6 +19,8 @@ export const programs = {
   waypoint: join(distRoot, 'src', 'waypoint', 'main.js'),
   rateLimiter: join(distRoot, 'src', 'rate-limit', 'main.js'),
   cleanup: join(distRoot, 'daemonset', 'cleanup.js'),
+  /** Not JavaScript. WEFT_CARRIER names another build of it. */
+  carrier: process.env['WEFT_CARRIER'] ?? join(distRoot, '..', 'native', 'carrier', 'build', 'weft-carrier'),
 } as const;
 
 /** Throws an error with the stderr of the program. `env`: added to the environment of this program. */
@@ -110,19 +112,23 @@ export async function endProcess(mark: ProcessMark, graceMs: number): Promise<vo
   while (isAlive(mark)) await sleep(10);
 }
 
-/** Starts a program that outlives this one, in a network namespace, with its output in a file. */
+/**
+ * Starts a program that outlives this one, in a network namespace, with its output in a file. `env`: added to `base`, the environment of
+ * this program.
+ */
 export function daemon(
   netns: string,
   logFile: string,
   command: string,
   args: readonly string[],
   env?: Readonly<Record<string, string>>,
+  base: NodeJS.ProcessEnv = process.env,
 ): ChildProcess {
   const log = openSync(logFile, 'a', 0o600);
   const child = spawn('nsenter', [`--net=/run/netns/${netns}`, '--', command, ...args], {
     detached: true,
     stdio: ['ignore', log, log],
-    env: { ...process.env, ...env },
+    env: { ...base, ...env },
   });
   closeSync(log);
   child.unref();

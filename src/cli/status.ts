@@ -6,6 +6,8 @@ import { printClusterStatus, wantsCluster, type ClusterFlags } from './cluster/c
 import { systemNamespace } from './cluster/system-namespace.js';
 import { errorText } from '../base/errors.js';
 import { adminGet, adminPort } from './admin.js';
+import type { RelayStatus } from '../model/relay.js';
+import { relayProblem, relayText } from './relay-text.js';
 import { isAlive } from './run.js';
 import { agentProcess, type AgentReadiness } from './standalone/agent.js';
 import { readLedger, stateDefault } from './standalone/ledger.js';
@@ -18,6 +20,8 @@ interface NodeStatus {
   readonly pods: AgentReadiness['pods'];
   readonly waiting: Readonly<Record<string, string>>;
   readonly control?: string;
+  /** Absent: the agent does not respond, or is of an older build. */
+  readonly relay?: RelayStatus;
 }
 interface WaypointStatus {
   readonly gateway: string;
@@ -42,14 +46,18 @@ const controlText = ({ state, why }: NonNullable<AgentReadiness['control']>): st
 async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
   const where = netns === undefined ? {} : { netns };
   try {
-    const report = JSON.parse(await adminGet(netns, adminPort, '/status')) as AgentReadiness;
+    const report = JSON.parse(await adminGet(netns, adminPort, '/status')) as AgentReadiness & {
+      relay?: RelayStatus;
+    };
+    const problem = report.relay && relayProblem(report.relay);
     return {
       node,
       ...where,
-      ready: report.ready,
+      ready: report.ready && problem === undefined,
       pods: report.pods,
       waiting: report.waiting ?? {},
       ...(report.control === undefined ? {} : { control: controlText(report.control) }),
+      ...(report.relay === undefined ? {} : { relay: report.relay }),
     };
   } catch (error) {
     return { node, ...where, ready: false, why: errorText(error), pods: [], waiting: {} };
@@ -115,9 +123,10 @@ async function statusOf(state: string): Promise<Status> {
 
 function* lines(status: Status): Generator<string> {
   if (status.control !== undefined) yield `control plane: ${status.control}`;
-  for (const { node, netns, ready, why, pods, waiting, control } of status.nodes) {
+  for (const { node, netns, ready, why, pods, waiting, control, relay } of status.nodes) {
     const state = [ready ? 'ready' : 'not ready', why, control && `control plane ${control}`].filter(Boolean);
     yield `${node}${netns === undefined ? '' : ` (${netns})`}: ${state.join(', ')}`;
+    if (relay) yield `  relay: ${relayText(relay)}`;
     for (const { uid, certificate } of pods) {
       yield `  ${uid}: in the mesh${certificate ? '' : ', no certificate yet'}`;
     }

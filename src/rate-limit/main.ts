@@ -18,7 +18,7 @@ import { parseTrustDomain } from '../model/identity.js';
 import { rateLimiterIdentity } from '../model/rate-limit.js';
 import { metricsText } from '../telemetry/exposition.js';
 import { serveRoutes, tokenIn } from '../telemetry/servers.js';
-import { CertificateManager } from '../tls/certificate-manager.js';
+import { CertificateManager, ownKeys } from '../tls/certificate-manager.js';
 import type { Svid } from '../tls/svid.js';
 import { Counters } from './counters.js';
 import { RateLimiterMetrics } from './metrics.js';
@@ -106,6 +106,7 @@ async function runRateLimiter(options: RateLimiterOptions): Promise<{ stop(): Pr
     });
   };
   const certificates = new CertificateManager({
+    keys: ownKeys,
     issue: createCertificateClient({ target: options.control, rootPem, token }),
     clock: systemClock,
     random: Math.random,

@@ -122,6 +122,25 @@ interface Client {
   readonly namespace: string;
 }
 
+/** The endpoints of a Service among which `resolve` chooses, all with the same probability. */
+export function choicesOf(
+  view: MeshView,
+  service: Service,
+  destination: SocketAddress,
+  client: Client,
+  node: string,
+  picked?: SocketAddress,
+  avoid?: ReadonlySet<string>,
+): readonly Candidate[] {
+  const all = candidatesOf(view, service, destination, node);
+  const pool = avoid ? all.filter(({ target }) => !avoid.has(formatSocketAddress(target))) : all;
+  const kept = pool.find(({ target }) => target.ip === picked?.ip && target.port === picked.port);
+  if (kept) return [kept];
+  if (!service.sessionAffinity) return pool;
+  const preferred = preferredOf(pool, ({ target }) => target, bucketOf(client.ip));
+  return preferred ? [preferred] : [];
+}
+
 /**
  * Chooses the endpoint for a connection.
  * @param random in [0, 1)
@@ -150,13 +169,8 @@ export function resolve(
       why: `service ${service.key} has no port ${destination.port}`,
     };
   }
-  const all = candidatesOf(view, service, destination, node);
-  const pool = avoid ? all.filter(({ target }) => !avoid.has(formatSocketAddress(target))) : all;
-  const chosen =
-    pool.find(({ target }) => target.ip === picked?.ip && target.port === picked.port) ??
-    (service.sessionAffinity
-      ? preferredOf(pool, ({ target }) => target, bucketOf(client.ip))
-      : pool[Math.floor(random * pool.length)]);
+  const choices = choicesOf(view, service, destination, client, node, picked, avoid);
+  const chosen = choices[Math.floor(random * choices.length)];
   if (!chosen) {
     return {
       kind: 'none',

@@ -4,7 +4,7 @@ import type { Clock } from '../base/clock.js';
 import { parseSpiffeId, parseTrustDomain } from '../model/identity.js';
 import { createRoot, issueSvid } from './issue.js';
 import { parseCsr } from './csr.js';
-import { CertificateManager } from './certificate-manager.js';
+import { CertificateManager, ownKeys } from './certificate-manager.js';
 import type { Svid } from './svid.js';
 
 const id = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');
@@ -43,6 +43,7 @@ function testbed() {
   const errors: number[] = [];
   const state = { fail: false, asked: 0 };
   const manager = new CertificateManager({
+    keys: ownKeys,
     issue: async (csrPem, asked, ttlS) => {
       state.asked++;
       if (state.fail) throw new Error('the CA refuses');

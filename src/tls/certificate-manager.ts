@@ -1,22 +1,59 @@
 /**
  * Manages one certificate per identity in use: requests it when it is wanted, renews it at half of its life, and keeps it while renewal
- * fails. It is the only owner of workload keys in this process.
+ * fails. Where keys are is the key source's decision.
  */
 import { errorText } from '../base/errors.js';
 import type { Clock } from '../base/clock.js';
 import type { SpiffeId } from '../model/identity.js';
 import { assembleSvid } from './certificate.js';
 import { createCsr } from './csr.js';
-import type { Svid } from './svid.js';
+import type { IssuedCertificate, Svid } from './svid.js';
 
-interface ManagerOptions {
+/** A new key and its request. */
+export interface KeyRequest<C extends IssuedCertificate> {
+  readonly csrPem: string;
+  /** Parses the CA's response. Throws WEFT_SVID_INVALID. */
+  readonly accept: (chain: readonly string[]) => C;
+}
+
+/** Where keys are generated and stay. */
+export interface KeySource<C extends IssuedCertificate> {
+  /** Generates a key. A later call for the same identity replaces a former one. */
+  request(id: SpiffeId): Promise<KeyRequest<C>>;
+}
+
+/** Keys in this process, which the manager alone owns. */
+export const ownKeys: KeySource<Svid> = {
+  request: (id) => {
+    const { keyPem, csrPem } = createCsr(id);
+    return Promise.resolve({ csrPem, accept: (chain) => assembleSvid(id, keyPem, chain) });
+  },
+};
+
+/** What the users of certificates see of their manager. */
+export interface Certificates {
+  get(id: SpiffeId): IssuedCertificate | undefined;
+  state(): readonly {
+    readonly id: SpiffeId;
+    readonly serial?: string;
+    readonly notAfter?: string;
+    readonly error?: string;
+  }[];
+  want(ids: ReadonlySet<SpiffeId>): void;
+  refreshAll(): void;
+  tick(): void;
+  stop(): void;
+}
+
+interface ManagerOptions<C extends IssuedCertificate> {
+  readonly keys: KeySource<C>;
   /** Requests a certificate. Resolves with the chain (PEM); its last element is the root bundle. */
   readonly issue: (csrPem: string, id: SpiffeId, ttlS: number) => Promise<readonly string[]>;
   readonly clock: Clock;
   /** Random number in [0, 1). */
   readonly random: () => number;
   readonly ttlS: number;
-  readonly onSvid: (svid: Svid) => void;
+  readonly onSvid: (svid: C) => void;
   readonly onError: (id: SpiffeId, error: unknown, retryInMs: number) => void;
 }
 
@@ -24,8 +61,8 @@ const retryMsMin = 1_000;
 const retryMsMax = 150_000;
 const identitiesMax = 4096;
 
-interface Entry {
-  svid: Svid | undefined;
+interface Entry<C> {
+  svid: C | undefined;
   failures: number;
   error: string | undefined;
   cancel: () => void;
@@ -35,11 +72,11 @@ interface Entry {
   turn: number;
 }
 
-export class CertificateManager {
-  readonly #entries = new Map<SpiffeId, Entry>();
-  readonly #options: ManagerOptions;
+export class CertificateManager<C extends IssuedCertificate = Svid> implements Certificates {
+  readonly #entries = new Map<SpiffeId, Entry<C>>();
+  readonly #options: ManagerOptions<C>;
 
-  constructor(options: ManagerOptions) {
+  constructor(options: ManagerOptions<C>) {
     this.#options = options;
   }
 
@@ -53,7 +90,7 @@ export class CertificateManager {
     }
     for (const id of ids) {
       if (this.#entries.has(id) || this.#entries.size >= identitiesMax) continue;
-      const entry: Entry = {
+      const entry: Entry<C> = {
         svid: undefined,
         failures: 0,
         error: undefined,
@@ -66,7 +103,7 @@ export class CertificateManager {
     }
   }
 
-  get(id: SpiffeId): Svid | undefined {
+  get(id: SpiffeId): C | undefined {
     return this.#entries.get(id)?.svid;
   }
 
@@ -105,13 +142,14 @@ export class CertificateManager {
     this.want(new Set());
   }
 
-  async #fetch(id: SpiffeId, entry: Entry): Promise<void> {
-    const { issue, clock, random, ttlS, onSvid, onError } = this.#options;
+  async #fetch(id: SpiffeId, entry: Entry<C>): Promise<void> {
+    const { keys, issue, clock, random, ttlS, onSvid, onError } = this.#options;
     const turn = entry.turn;
     entry.dueAtMs = Infinity;
     try {
-      const { keyPem, csrPem } = createCsr(id);
-      const svid = assembleSvid(id, keyPem, await issue(csrPem, id, ttlS));
+      const key = await keys.request(id);
+      if (entry.turn !== turn) return;
+      const svid = key.accept(await issue(key.csrPem, id, ttlS));
       if (entry.turn !== turn) return;
       entry.svid = svid;
       entry.failures = 0;

@@ -1,9 +1,9 @@
 /** Parses certificates and applies SPIFFE's checks. Source: SPIFFE X.509-SVID, sections 2 to 5. */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
 import type { Decoded } from '../base/errors.js';
 import { errorText, WeftError } from '../base/errors.js';
 import { parseSpiffeId, type SpiffeId } from '../model/identity.js';
-import type { Svid } from './svid.js';
+import type { IssuedCertificate, Svid } from './svid.js';
 
 const pemPattern = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
 const uriNamesMax = 16;
@@ -103,6 +103,25 @@ export function parseLeaf(certificate: string | Buffer): Decoded<Leaf> {
  * WEFT_SVID_INVALID if the leaf has another identity, does not match the key, or is not signed by a certificate of the chain.
  */
 export function assembleSvid(id: SpiffeId, keyPem: string, chain: readonly string[]): Svid {
+  const key = createPrivateKey(keyPem);
+  return { ...assemble(id, chain, (certificate) => certificate.checkPrivateKey(key)), keyPem };
+}
+
+/** As `assembleSvid`, for a key of another process. `publicKeyPem`: the key of the certificate request. */
+export function assembleCertificate(
+  id: SpiffeId,
+  publicKeyPem: string,
+  chain: readonly string[],
+): IssuedCertificate {
+  const key = createPublicKey(publicKeyPem);
+  return assemble(id, chain, ({ publicKey }) => publicKey.equals(key));
+}
+
+function assemble(
+  id: SpiffeId,
+  chain: readonly string[],
+  isOfKey: (certificate: X509Certificate) => boolean,
+): IssuedCertificate {
   const refuse = (reason: string): never => {
     throw new WeftError('WEFT_SVID_INVALID', `the CA's response for ${id} is rejected: ${reason}`, {
       source: 'upstream',
@@ -119,14 +138,13 @@ export function assembleSvid(id: SpiffeId, keyPem: string, chain: readonly strin
   if (!leaf.ok) return refuse(leaf.errors.join('; '));
   if (leaf.value.id !== id) refuse(`the certificate is for ${leaf.value.id}`);
   const parsed = new X509Certificate(leafPem);
-  if (!parsed.checkPrivateKey(createPrivateKey(keyPem))) refuse('the certificate is for another key');
+  if (!isOfKey(parsed)) refuse('the certificate is for another key');
   const issuers = [...certificates.slice(1), ...splitPem(rootsPem)].map((text) => new X509Certificate(text));
   if (!issuers.some((issuer) => parsed.checkIssued(issuer) && parsed.verify(issuer.publicKey))) {
     refuse('no certificate of the response has signed the leaf');
   }
   return {
     id,
-    keyPem,
     chainPem: certificates.join(''),
     rootsPem,
     serial: leaf.value.serial,

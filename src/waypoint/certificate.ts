@@ -4,7 +4,7 @@ import { systemClock } from '../base/clock.js';
 import { errorText } from '../base/errors.js';
 import { createCertificateClient } from '../discovery/certificate-client.js';
 import type { SpiffeId } from '../model/identity.js';
-import { CertificateManager } from '../tls/certificate-manager.js';
+import { CertificateManager, ownKeys } from '../tls/certificate-manager.js';
 import type { Svid } from '../tls/svid.js';
 
 const certificateTtlS = 86_400;
@@ -28,6 +28,7 @@ export function createCertificates({
   onSvid,
 }: CertificateOptions): CertificateManager {
   return new CertificateManager({
+    keys: ownKeys,
     issue: createCertificateClient({ target: control, rootPem, token }),
     clock: systemClock,
     random: Math.random,

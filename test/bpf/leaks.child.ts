@@ -6,14 +6,16 @@ import { projectRoot } from '../../native/index.js';
 
 interface Addon {
   load(path: string, pins: string, rodata: Uint8Array, attachments: object[]): Promise<void>;
-  socket(netns: string, family: number): number;
-  listen(netns: string, ip: string, port: number, backlog: number): number;
+  sockets(netns: string, family: number, count: number, cookie: bigint): number[];
+  listeners(netns: string, addresses: [ip: string, port: number][][], backlog: number, cookie: bigint): number[];
+  sweepNetns(idleMs: number): number;
   cookie(netns: string): bigint;
   closeFd(fd: number): void;
   resetOnClose(fd: number, on: boolean): void;
   sendBuffer(fd: number, bytes: number): void;
   tcpConnections(netns: string, max: number): unknown[];
   destroyTcp(netns: string, ends: [string, number, string, number, bigint][]): number;
+  Channel: new (path: string, onPackets: () => void, onWritable: () => void, onEnd: () => void) => object;
   Map: new (pin: string) => {
     lookup(key: Uint8Array): Uint8Array | undefined;
     update(key: Uint8Array, value: Uint8Array, flags: number): void;
@@ -48,6 +50,8 @@ for (let i = 0; i < 20; i++)
   );
 
 const key = new Uint8Array(8);
+const own = '/proc/self/ns/net';
+const noop = (): void => undefined;
 const rounds = 10_000;
 for (let i = 0; i < rounds; i++) {
   const map = new addon.Map(join(pins, 'weft_pods'));
@@ -57,14 +61,19 @@ for (let i = 0; i < rounds; i++) {
   fails(() => map.lookup(new Uint8Array(3)));
   map.close();
   fails(() => new addon.Map(join(pins, 'nothing')));
-  const fd = addon.socket('', 4);
-  addon.resetOnClose(fd, true);
-  addon.sendBuffer(fd, 1 << 20);
-  addon.closeFd(fd);
-  addon.closeFd(addon.listen('', '127.0.0.1', 0, 1));
-  fails(() => addon.socket('/nowhere', 4));
-  fails(() => addon.listen('', 'no address', 0, 1));
-  addon.cookie('');
+  for (const fd of addon.sockets(own, 4, 2, 0n)) {
+    addon.resetOnClose(fd, true);
+    addon.sendBuffer(fd, 1 << 20);
+    addon.closeFd(fd);
+  }
+  const listeners: [string, number][][] = [[['127.0.0.1', 0]], [['no address', 0], ['127.0.0.1', 0]]];
+  for (const fd of addon.listeners('', listeners, 1, 0n)) addon.closeFd(fd);
+  fails(() => addon.sockets('/nowhere', 4, 1, 0n));
+  fails(() => addon.sockets(own, 4, 1, 1n));
+  fails(() => addon.listeners('', [[['127.0.0.1', 0]], [['no address', 0]]], 1, 0n));
+  fails(() => new addon.Channel('/nowhere', noop, noop, noop));
+  addon.cookie(own);
+  addon.sweepNetns(0);
   if (i % 100 === 0) {
     const ring = new addon.Ring(join(pins, 'weft_events'));
     ring.drain(10);

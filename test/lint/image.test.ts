@@ -16,12 +16,16 @@ function startedFiles(): string[] {
   return [...paths].filter((path) => /\.js$|\/build\//.test(path));
 }
 
+const carrierProgram = 'native/carrier/build/weft-carrier';
+
 test('every program that the chart starts is in the image, however the image is built', () => {
   const started = startedFiles();
   assert.ok(started.includes('dist/daemonset/main.js'), started.join());
   assert.ok(started.includes('native/ready/build/weft-ready'), started.join());
+  assert.ok(started.includes(carrierProgram), started.join());
   for (const place of ['daemonset/Dockerfile', 'daemonset/image-tree'])
     for (const path of started) {
+      if (path === carrierProgram) continue;
       const copied = path.startsWith('dist/') ? 'dist' : path;
       assert.ok(text(place).includes(copied), `${place} does not copy ${path}`);
     }
@@ -33,4 +37,13 @@ test("scripts that build an image without a container engine use daemonset/image
     assert.match(text(path), /image-tree/, path);
     assert.match(text(path), new RegExp(`native/node\\.sh"? ${version}\\b`), path);
   }
+});
+
+test("the carrier's image is built by one script, with a container engine or without", () => {
+  const carrier = text('daemonset', 'chart', 'templates', 'carrier.yaml');
+  const tree = text('native', 'carrier', 'image-tree');
+  for (const [path] of carrier.matchAll(/\/weft\/native\/[\w./-]+/g))
+    assert.ok(tree.includes(path.split('/').at(-1) ?? ''), `native/carrier/image-tree does not copy ${path}`);
+  for (const path of ['native/carrier/Dockerfile', 'daemonset/image', 'test/cluster/weft-image'])
+    assert.match(text(path), /native\/carrier\/image-tree/, path);
 });

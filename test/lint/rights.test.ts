@@ -108,9 +108,10 @@ test('the control plane writes secrets, leases and pods only in its own namespac
     'core/secrets/weft-join': 'get',
     'coordination.k8s.io/leases': 'create',
     'coordination.k8s.io/leases/weft-control': 'get update',
-    // A terminating agent pod gets another label, so that its successor starts beside it.
+    // A terminating pod of an agent or carrier gets another label, so that its successor starts beside it.
     'core/pods': 'patch',
     'apps/daemonsets/weft-agent': 'get',
+    'apps/daemonsets/weft-carrier': 'get',
   });
 });
 
@@ -128,11 +129,12 @@ test('editors of a namespace may write its policies, but no kinds that claim add
   );
 });
 
-test('no role has a wildcard, reads secrets of the cluster, runs commands in pods or escalates itself; agents have no role', () => {
+test('no role has a wildcard, reads secrets of the cluster, runs commands in pods or escalates itself; agents and carriers have no role', () => {
   const all = roles();
   assert.ok(all.length >= 5);
   for (const { kind, metadata, rules } of all) {
     assert.notEqual(metadata.name, 'weft-agent');
+    assert.notEqual(metadata.name, 'weft-carrier');
     for (const { apiGroups, resources, verbs } of rules) {
       const text = JSON.stringify([apiGroups, resources, verbs]);
       assert.ok(!text.includes('*'), `${kind} ${metadata.name}: ${text}`);

@@ -21,6 +21,8 @@ const names = [
   'certificate-rotation',
   'agent-restart',
   'control-plane-away',
+  'cross-node-survives-agent-kill',
+  'cross-node-survives-agent-upgrade',
   'ipv6',
   'waypoint-split',
   'waypoint-header-route',
@@ -52,7 +54,10 @@ function traces(): string[] {
   const processes = readdirSync('/proc').filter((pid) => {
     try {
       const command = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
-      return command.includes('/daemonset/main.js') && readlinkSync(`/proc/${pid}/ns/mnt`) === mounts;
+      return (
+        /\/(daemonset\/main\.js|weft-carrier)\0/.test(command) &&
+        readlinkSync(`/proc/${pid}/ns/mnt`) === mounts
+      );
     } catch {
       return false;
     }

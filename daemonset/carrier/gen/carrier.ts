@@ -19,6 +19,7 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
  *
  * Start:   agent: AgentHello            carrier: CarrierHello, State ..., State{is_last}
  *          agent: Maps, Identities, Pod ..., Revoke (what is now forbidden), Lease
+ * Ids of rules and flows and cookies are below 2^53: JavaScript's numbers are exact up to there.
  * Without a valid lease no rule admits a new connection, and a question without an agent is refused.
  */
 
@@ -154,7 +155,10 @@ export interface Certificate {
   readonly notAfterMs: number;
 }
 
-/** Answers a Question. Each question is answered once. */
+/**
+ * Answers a Question. Each question is answered once. After Refuse nothing follows for this flow but Closed or Withdrawn, which the agent
+ * ignores: it has recorded the refusal.
+ */
 export interface Answer {
   readonly flow: number;
   readonly decision:
@@ -241,6 +245,8 @@ export interface DirectTarget {
     | undefined;
   /** The destination's getpeername() shows the client. */
   readonly showClient: boolean;
+  /** Shown in place of the flow's own client: the one that a waypoint states. Absent otherwise. */
+  readonly client: Address | undefined;
 }
 
 /** Rules that end now: no later connection matches them. Acknowledged by Done. */
@@ -394,6 +400,8 @@ export interface Failure {
   /** HTTP status, 0 if none. */
   readonly status: number;
   readonly why: string;
+  /** As in Opened. The agent may see this flow for the first time: a rule matched it. */
+  readonly client: Address | undefined;
 }
 
 export interface Withdrawn {
@@ -405,6 +413,10 @@ export interface Opened {
   readonly flow: number;
   readonly rule: number;
   readonly target: number;
+  /**
+   * Of a captured or plain connection the accepted socket's remote address. Of a tunnel the address that it forwards, if its IP is that of
+   * the tunnel's remote address, else that address.
+   */
   readonly client: Address | undefined;
   readonly atMs: number;
 }
@@ -2176,7 +2188,7 @@ export const TunnelTarget: MessageFns<TunnelTarget> = {
 };
 
 function createBaseDirectTarget(): DirectTarget {
-  return { from: 0, to: undefined, showClient: false };
+  return { from: 0, to: undefined, showClient: false, client: undefined };
 }
 
 export const DirectTarget: MessageFns<DirectTarget> = {
@@ -2189,6 +2201,9 @@ export const DirectTarget: MessageFns<DirectTarget> = {
     }
     if (message.showClient !== false) {
       writer.uint32(24).bool(message.showClient);
+    }
+    if (message.client !== undefined) {
+      Address.encode(message.client, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -2230,6 +2245,14 @@ export const DirectTarget: MessageFns<DirectTarget> = {
             message.showClient = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.client = Address.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2250,6 +2273,9 @@ export const DirectTarget: MessageFns<DirectTarget> = {
     message.from = object.from ?? 0;
     message.to = (object.to !== undefined && object.to !== null) ? Address.fromPartial(object.to) : undefined;
     message.showClient = object.showClient ?? false;
+    message.client = (object.client !== undefined && object.client !== null)
+      ? Address.fromPartial(object.client)
+      : undefined;
     return message;
   },
 };
@@ -3928,7 +3954,7 @@ export const PlainQuestion: MessageFns<PlainQuestion> = {
 };
 
 function createBaseFailure(): Failure {
-  return { rule: 0, target: 0, stage: 0, error: 0, status: 0, why: "" };
+  return { rule: 0, target: 0, stage: 0, error: 0, status: 0, why: "", client: undefined };
 }
 
 export const Failure: MessageFns<Failure> = {
@@ -3950,6 +3976,9 @@ export const Failure: MessageFns<Failure> = {
     }
     if (message.why !== "") {
       writer.uint32(50).string(message.why);
+    }
+    if (message.client !== undefined) {
+      Address.encode(message.client, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -4015,6 +4044,14 @@ export const Failure: MessageFns<Failure> = {
             message.why = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.client = Address.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4038,6 +4075,9 @@ export const Failure: MessageFns<Failure> = {
     message.error = object.error ?? 0;
     message.status = object.status ?? 0;
     message.why = object.why ?? "";
+    message.client = (object.client !== undefined && object.client !== null)
+      ? Address.fromPartial(object.client)
+      : undefined;
     return message;
   },
 };

@@ -11,6 +11,15 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 {{- end }}
+{{- define "weft.carrierImage" -}}
+{{- $image := .Values.carrier.image -}}
+{{- $repository := $image.repository | default (printf "%s-carrier" .Values.image.repository) -}}
+{{- if $image.digest -}}
+{{ $repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $repository }}:{{ $image.tag | default .Values.carrier.version }}
+{{- end -}}
+{{- end }}
 {{- define "weft.waypoint" -}}
 {{- $image := dict "image" (include "weft.image" .) "imagePullPolicy" .Values.image.pullPolicy "imagePullSecrets" .Values.imagePullSecrets "metricsTokenSecret" .Values.monitoring.tokenSecret "rateLimiter" (ternary (printf "weft-rate-limiter.%s.svc:15013" .Release.Namespace) "" .Values.rateLimiter.enabled) -}}
 {{ merge $image .Values.waypoint | toJson }}

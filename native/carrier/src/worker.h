@@ -49,6 +49,7 @@ struct Worker {
   Credentials& credentials;
   TunnelPool& pool;
   const Limits& limits;
+  uint32_t flows = 0;  // of all pods of this worker, those that are being connected included
 };
 
 }  // namespace weft

@@ -1,5 +1,6 @@
 /** Findings about agents, from their own reports. Pure. */
 import type { Finding } from '../../findings/finding.js';
+import { relayProblem } from '../relay-text.js';
 import type { Agent } from './agents.js';
 import type { NodeItem } from './node-findings.js';
 
@@ -62,6 +63,13 @@ export function agentFindings(
         level: 'fail',
         what: `the agent of ${node} cannot decode a resource (${type}): ${what}`,
         help: 'the traffic that it affects is refused: upgrade the agent, or remove the new feature from the object',
+      });
+    const problem = status.relay && relayProblem(status.relay);
+    if (problem !== undefined)
+      findings.push({
+        level: 'fail',
+        what: `node ${node} relays no connection to other nodes: ${problem}`,
+        help: 'such connections are refused until a carrier runs: check the DaemonSet weft-carrier',
       });
     if (cni !== 'in its place')
       findings.push({

@@ -3,6 +3,7 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../base/errors.js';
 import { getThroughPortForward } from '../../kubernetes/port-forward.js';
 import { requestJson } from '../../kubernetes/request.js';
+import type { RelayStatus } from '../../model/relay.js';
 import { adminPort } from '../admin.js';
 import { podFailure, type PodItem } from './pod-failure.js';
 
@@ -18,6 +19,8 @@ export interface AgentStatus {
   /** Resources that the agent cannot decode. Older agents do not report them. */
   readonly undecodable?: readonly { readonly type: string; readonly why: string }[];
   readonly cni: string;
+  /** Older agents do not report it. */
+  readonly relay?: RelayStatus;
   readonly certificates: readonly {
     readonly id: string;
     readonly notAfter?: string;

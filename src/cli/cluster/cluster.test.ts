@@ -78,6 +78,11 @@ test('each problem of an agent is a finding that says what to do', () => {
     check(agent({ undecodable: [{ type: 'Route', why: 'shop/r: filter of unknown kind' }] })),
     ['ok', 'fail'],
   );
+  assert.deepEqual(check(agent({ relay: { relay: 'carrier', carriers: [], why: 'no socket' } })), [
+    'ok',
+    'fail',
+  ]);
+  assert.deepEqual(check(agent({ relay: { relay: 'typescript', carriers: [], why: '' } })), ['ok']);
   assert.deepEqual(check(agent({ cni: 'cannot be read' })), ['ok', 'warn']);
   assert.deepEqual(check(agent({ certificates: [{ id: 'spiffe://x', error: 'refused' }] })), ['ok', 'fail']);
   assert.deepEqual(check(agent({ timeMs: now - 60_000 })), ['ok', 'warn']);

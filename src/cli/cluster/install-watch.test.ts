@@ -121,6 +121,18 @@ test('each change is printed once, and the watch ends when helm has ended and al
   ]);
 });
 
+test('an installation with carriers is complete once every carrier is ready', async () => {
+  const { said, code, tookMs } = await watch((second) => {
+    set(2, 2);
+    const carriers = { ...daemonSet(second < 4 ? 1 : 2), metadata: { name: 'weft-carrier', generation: 1 } };
+    objects = { ...objects, [`${apps}/daemonsets/weft-carrier`]: carriers };
+    return 0;
+  });
+  assert.equal(code, 0);
+  assert.equal(tookMs, 4_000);
+  assert.deepEqual(said.slice(-2), ['carriers       1 of 2 ready', 'carriers       2 of 2 ready']);
+});
+
 test('a failed image pull is printed at once and ends the installation before the time limit', async () => {
   const { said, error, tookMs } = await watch((second) => {
     set(0, 0, [podWaits('weft-control-a', second % 2 ? 'ImagePullBackOff' : 'ErrImagePull', 'not found')]);

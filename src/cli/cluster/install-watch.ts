@@ -52,9 +52,10 @@ export async function readRollout(
   old: ReadonlySet<string> = new Set(),
 ): Promise<RolloutObjects> {
   const apps = `/apis/apps/v1/namespaces/${namespace}`;
-  const [deployment, daemonSet, pods, events] = await Promise.all([
+  const [deployment, daemonSet, carrierSet, pods, events] = await Promise.all([
     getOptional<DeploymentItem>(config, `${apps}/deployments/weft-control`),
     getOptional<DaemonSetItem>(config, `${apps}/daemonsets/weft-agent`),
+    getOptional<DaemonSetItem>(config, `${apps}/daemonsets/weft-carrier`),
     getOptional<{ items: readonly PodItem[] }>(config, `/api/v1/namespaces/${namespace}/pods`),
     eventsOf(config, namespace),
   ]);
@@ -62,6 +63,7 @@ export async function readRollout(
     namespace,
     ...(deployment ? { deployment } : {}),
     ...(daemonSet ? { daemonSet } : {}),
+    ...(carrierSet ? { carrierSet } : {}),
     pods: pods?.items ?? [],
     events: events.filter((event) => !old.has(eventKey(event))),
   };
@@ -88,10 +90,11 @@ class Lines {
 const progressLine = (what: string, { ready, wanted }: Progress): string =>
   `${what.padEnd(13)}  ${ready} of ${wanted} ready`;
 
-function printProgress(lines: Lines, { control, agents, failures }: Rollout): void {
+function printProgress(lines: Lines, { control, agents, carriers, failures }: Rollout): void {
   if (control) lines.print('control', progressLine('control plane', control));
   // The wanted number is 0 until the DaemonSet controller has counted the nodes.
   if (agents && agents.wanted > 0) lines.print('agents', progressLine('agents', agents));
+  if (carriers && carriers.wanted > 0) lines.print('carriers', progressLine('carriers', carriers));
   // The kubelet describes the same failure with changing texts.
   for (const { code, subject, why } of failures.values())
     lines.printOnce(`${code} ${subject}`, `${subject}: ${why}`);

@@ -42,6 +42,8 @@ export interface EventItem {
 export interface RolloutObjects {
   readonly deployment?: DeploymentItem;
   readonly daemonSet?: DaemonSetItem;
+  /** Absent with the chart's value `relay: typescript`. */
+  readonly carrierSet?: DaemonSetItem;
   readonly pods: readonly PodItem[];
   /** Events since the installation began. */
   readonly events: readonly EventItem[];
@@ -55,6 +57,7 @@ export interface Progress {
 export interface Rollout {
   readonly control?: Progress;
   readonly agents?: Progress;
+  readonly carriers?: Progress;
   /** One failure per subject, keyed by subject. */
   readonly failures: ReadonlyMap<string, Failure>;
   /** All replicas run the latest generation of their objects. */
@@ -70,15 +73,24 @@ const isCurrent = ({
 }): boolean => (status?.observedGeneration ?? 0) >= (metadata.generation ?? 0);
 
 const jobLabels = ['batch.kubernetes.io/job-name', 'job-name'] as const;
-/** True for pods of the control plane, agents, and upgrade jobs. False for waypoints. */
-function isOwn(pod: PodItem): boolean {
-  const app = pod.metadata.labels?.['app'];
-  return app === 'weft-control' || app === 'weft-agent' || isHook(pod);
-}
+const ownApps: ReadonlySet<string> = new Set(['weft-control', 'weft-agent', 'weft-carrier']);
+/** True for pods of the control plane, agents, carriers, and upgrade jobs. False for waypoints. */
+const isOwn = (pod: PodItem): boolean => ownApps.has(pod.metadata.labels?.['app'] ?? '') || isHook(pod);
 const isHook = ({ metadata: { labels = {} } }: PodItem): boolean =>
   jobLabels.some((label) => labels[label]?.startsWith('weft-') === true);
 
-export function rolloutOf({ deployment, daemonSet, pods, events, namespace }: RolloutObjects): Rollout {
+function progressOf(daemonSet: DaemonSetItem): Progress {
+  const {
+    desiredNumberScheduled = 0,
+    updatedNumberScheduled = 0,
+    numberAvailable = 0,
+  } = daemonSet.status ?? {};
+  const ready = Math.min(updatedNumberScheduled, numberAvailable, desiredNumberScheduled);
+  return { ready: isCurrent(daemonSet) ? ready : 0, wanted: desiredNumberScheduled };
+}
+
+export function rolloutOf(objects: RolloutObjects): Rollout {
+  const { deployment, daemonSet, carrierSet, pods, events, namespace } = objects;
   const failures = new Map<string, Failure>();
   const add = (failure: Failure | undefined): void => {
     if (failure && !failures.has(failure.subject)) failures.set(failure.subject, failure);
@@ -95,22 +107,14 @@ export function rolloutOf({ deployment, daemonSet, pods, events, namespace }: Ro
   );
   if (deployment && refused)
     add(refusalFailure(`Deployment ${deployment.metadata.name}`, refused.message ?? '', namespace));
-  const {
-    desiredNumberScheduled = 0,
-    updatedNumberScheduled = 0,
-    numberAvailable = 0,
-  } = daemonSet?.status ?? {};
-  const agents = daemonSet && {
-    ready: isCurrent(daemonSet)
-      ? Math.min(updatedNumberScheduled, numberAvailable, desiredNumberScheduled)
-      : 0,
-    wanted: desiredNumberScheduled,
-  };
+  const agents = daemonSet && progressOf(daemonSet);
+  const carriers = carrierSet && progressOf(carrierSet);
   // DaemonSets and Jobs have no condition for refused pods, so the FailedCreate events are read.
   for (const { involvedObject, reason, message = '' } of events) {
     const { kind = '', name = '' } = involvedObject ?? {};
     if (reason !== 'FailedCreate' || !name.startsWith('weft-')) continue;
-    if (kind === 'DaemonSet' && agents && agents.ready < agents.wanted)
+    const progress = name === carrierSet?.metadata.name ? carriers : agents;
+    if (kind === 'DaemonSet' && progress && progress.ready < progress.wanted)
       add(refusalFailure(`${kind} ${name}`, message, namespace));
     if (kind === 'Job') add(refusalFailure(`${kind} ${name}`, message, namespace));
   }
@@ -123,10 +127,12 @@ export function rolloutOf({ deployment, daemonSet, pods, events, namespace }: Ro
     isCurrent(daemonSet) &&
     isThere(control) &&
     isThere(agents) &&
+    (carrierSet === undefined || (isCurrent(carrierSet) && isThere(carriers))) &&
     failures.size === 0;
   return {
     ...(control ? { control } : {}),
     ...(agents ? { agents } : {}),
+    ...(carriers ? { carriers } : {}),
     failures,
     done,
   };

@@ -2,6 +2,8 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../base/errors.js';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
+import type { RelayStatus } from '../../model/relay.js';
+import { relayProblem } from '../relay-text.js';
 import { agentsOf, type Agent } from './agents.js';
 import { configurationFindings, type ConfigurationFinding } from './configuration.js';
 import { readRollout } from './install-watch.js';
@@ -141,6 +143,10 @@ function certificatesOf(agent: Agent, nowMs: number): string {
   return [first, without > 0 ? `${without} missing` : ''].filter(Boolean).join(', ');
 }
 
+/** Details are in the JSON object. */
+const relayCell = (relay: RelayStatus | undefined): string =>
+  relay === undefined ? '' : relayProblem(relay) === undefined ? relay.relay : `${relay.relay}: none`;
+
 /** `uid`: `<cluster>//Pod/<namespace>/<name>` */
 const podOf = (uid: string): string => uid.slice(uid.indexOf('//Pod/') + 6);
 
@@ -162,12 +168,17 @@ function* controlLines({ control, unknown }: ClusterStatus): Generator<string> {
     : 'control plane  none: run weft install, or name its namespace with -n';
 }
 
+function relayRows(node: string, agent: Agent | undefined): string[][] {
+  const problem = agent?.status?.relay && relayProblem(agent.status.relay);
+  return problem === undefined ? [] : [['connections across nodes are refused', node, problem]];
+}
+
 export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number): Generator<string> {
   const { nodes, namespaces, unknown, failures } = status;
   yield* controlLines(status);
   yield '';
   yield* table([
-    ['NODE', 'AGENT', 'CONTROL PLANE', 'PODS', 'CERTIFICATES', 'CNI PLUGIN', 'VERSION'],
+    ['NODE', 'AGENT', 'CONTROL PLANE', 'PODS', 'CERTIFICATES', 'CNI PLUGIN', 'RELAY', 'VERSION'],
     ...nodes.map(({ name, agent }) => {
       if (!agent) return [name, 'none'];
       const report = agent.status;
@@ -180,6 +191,7 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
         `${enrolled} of ${enrolled + Object.keys(report.waiting).length}`,
         certificatesOf(agent, nowMs),
         report.cni,
+        relayCell(report.relay),
         report.version,
       ];
     }),
@@ -211,6 +223,7 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
       name,
       why,
     ]),
+    ...relayRows(name, agent),
     ...(agent?.status?.undecodable ?? []).map(({ type, why }) => [`${type} not understood`, name, why]),
   ]);
   if (problems.length > 0) {

@@ -1,14 +1,20 @@
 import { Command } from 'commander';
+import type { Relay } from '../../model/relay.js';
 import { needMachine } from '../check.js';
+import { relayOption } from '../standalone/command.js';
 import { runDemo } from './demo.js';
 
 export function demoCommand(): Command {
   return new Command('demo')
     .description('show the mesh on two nodes made of network namespaces')
     .option('--json', 'print one JSON object')
-    .action(async (options: { json?: boolean }) => {
+    .addOption(relayOption())
+    .action(async (options: { json?: boolean; relay?: Relay }) => {
       needMachine('demo');
-      const result = await runDemo(options.json ? () => undefined : (line) => console.log(line));
+      const result = await runDemo(
+        options.json ? () => undefined : (line) => console.log(line),
+        options.relay,
+      );
       if (options.json) console.log(JSON.stringify(result));
       else console.log(result.ok ? '\nAll steps ok.' : '\nSome steps failed.');
       // A step that timed out may still hold timers, which would keep this process alive.

@@ -2,6 +2,7 @@ import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { errorText, WeftError } from '../../base/errors.js';
+import type { Relay } from '../../model/relay.js';
 import { interruption } from '../standalone/interruption.js';
 import { removeAbandoned, tearDown } from '../standalone/teardown.js';
 import { Testbed } from '../standalone/testbed.js';
@@ -17,7 +18,10 @@ export interface StepResult {
 const state = '/run/weft/demo';
 
 /** Runs all steps on a new testbed and removes it. `say`: prints the narration. Never rejects. */
-export async function runDemo(say: (line: string) => void): Promise<{ ok: boolean; steps: StepResult[] }> {
+export async function runDemo(
+  say: (line: string) => void,
+  relay?: Relay,
+): Promise<{ ok: boolean; steps: StepResult[] }> {
   const results: StepResult[] = [];
   const fail = (name: string, error: unknown): void => {
     results.push({ name, ok: false, evidence: { error: errorText(error) } });
@@ -39,7 +43,7 @@ export async function runDemo(say: (line: string) => void): Promise<{ ok: boolea
     mkdirSync(state, { recursive: true, mode: 0o700 });
     const manifests = join(state, 'manifests');
     cpSync(join(dirname(fileURLToPath(import.meta.url)), 'manifests'), manifests, { recursive: true });
-    const testbed = Testbed.create({ from: manifests, state });
+    const testbed = Testbed.create({ from: manifests, state, ...(relay === undefined ? {} : { relay }) });
     stage = new Stage(testbed, manifests, state);
     stage.startApplications();
     await Promise.race([testbed.up(), interrupted]);

@@ -2,6 +2,7 @@
 import type { Step } from './stage.js';
 import { enrollmentSteps, ipv6Step, unenrollStep } from './steps/enrollment.js';
 import { operationSteps } from './steps/operations.js';
+import { outliveAgentSteps } from './steps/outlive-agent.js';
 import { policySteps } from './steps/policy.js';
 import { sameNodeSteps } from './steps/same-node.js';
 import { waypointGuardSteps, waypointUpdateStep } from './steps/waypoint-guard.js';
@@ -14,6 +15,7 @@ export const steps: readonly Step[] = [
   ...sameNodeSteps,
   ...policySteps,
   ...operationSteps,
+  ...outliveAgentSteps,
   ipv6Step,
   ...waypointRouteSteps,
   ...waypointGuardSteps,

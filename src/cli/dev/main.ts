@@ -2,7 +2,7 @@
  * `npm run dev`: a testbed that follows the sources. On each change it builds the project and replaces the programs that the
  * change affects. Ctrl-C removes the testbed.
  *
- *   node dist/src/cli/dev/main.js [-f MANIFESTS] [--state DIR]
+ *   node dist/src/cli/dev/main.js [-f MANIFESTS] [--state DIR] [--relay RELAY]
  *
  * Edits of the manifests take effect at once. Without `-f` the manifests are a copy of the demo's in the state directory: the
  * applications of the demo, all enrolled, and a waypoint for the Service `echo`.
@@ -13,9 +13,11 @@ import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { errorText, WeftError } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
+import type { Relay } from '../../model/relay.js';
 import { needMachine } from '../check.js';
 import { Stage } from '../demo/stage.js';
 import { distRoot } from '../run.js';
+import { relayOption } from '../standalone/command.js';
 import { testbedVariable } from '../standalone/ledger.js';
 import { interruption } from '../standalone/interruption.js';
 import { removeAbandoned, tearDown } from '../standalone/teardown.js';
@@ -88,7 +90,7 @@ function copyDemo(state: string): string {
   return manifests;
 }
 
-async function dev(options: { from?: string; state: string }): Promise<void> {
+async function dev(options: { from?: string; state: string; relay?: Relay }): Promise<void> {
   const { interrupted, release } = interruption('the testbed is removed');
   const state = resolve(options.state);
   await removeAbandoned(state, 'another npm run dev is running');
@@ -96,7 +98,12 @@ async function dev(options: { from?: string; state: string }): Promise<void> {
   const begin = takeSnapshot(projectRoot);
   let testbed: Testbed | undefined;
   try {
-    testbed = Testbed.create({ from, state, agentFlags: ['--drain-ms', String(drainMs)] });
+    testbed = Testbed.create({
+      from,
+      state,
+      ...(options.relay === undefined ? {} : { relay: options.relay }),
+      agentFlags: ['--drain-ms', String(drainMs)],
+    });
     if (options.from === undefined) new Stage(testbed, from, state).startApplications();
     await Promise.race([startPrograms(testbed), interrupted]);
     for (const node of testbed.topology.nodes)
@@ -121,7 +128,8 @@ new Command('dev')
   .description('run a testbed that rebuilds and restarts its programs when sources change')
   .option('-f, --from <dir>', 'directory of manifests (default: a copy of the demo manifests)')
   .option('--state <dir>', 'state directory of the testbed', '/run/weft/dev')
-  .action(async (options: { from?: string; state: string }) => {
+  .addOption(relayOption())
+  .action(async (options: { from?: string; state: string; relay?: Relay }) => {
     needMachine(options.from === undefined ? 'demo' : 'testbed');
     await dev(options);
     // A restart in progress may still hold timers, which would keep this process alive.

@@ -1,10 +1,15 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { checkRedisUrl } from '../../rate-limit/redis-url.js';
+import { relays, type Relay } from '../../model/relay.js';
 import { needMachine } from '../check.js';
 import { stateDefault } from './ledger.js';
 import { tearDown } from './teardown.js';
 import { up } from './up.js';
 import { waypointNetns } from './waypoint.js';
+
+/** Of testbeds. Without it, the environment variable WEFT_RELAY decides. */
+export const relayOption = (): Option =>
+  new Option('--relay <relay>', 'the program that relays the bytes of connections').choices(relays);
 
 export function standaloneCommand(): Command {
   const standalone = new Command('standalone').description(
@@ -19,7 +24,8 @@ export function standaloneCommand(): Command {
       '--redis <url>',
       'Redis of the rate limit service (default: a redis-server of its own, if a TrafficPolicy has a global limit)',
     )
-    .action(async (options: { from: string; state: string; redis?: string }) => {
+    .addOption(relayOption())
+    .action(async (options: { from: string; state: string; redis?: string; relay?: Relay }) => {
       needMachine('testbed');
       if (options.redis !== undefined) checkRedisUrl(options.redis);
       const { topology } = await up(options);

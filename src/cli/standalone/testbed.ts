@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join, resolve } from 'node:path';
 import { WeftError } from '../../base/errors.js';
 import { until } from '../../base/wait.js';
+import { relayDefault, type Relay } from '../../model/relay.js';
 import {
   daemon,
   endProcess,
@@ -17,11 +18,13 @@ import {
   type ProcessMark,
 } from '../run.js';
 import { agentProcess, pinRoot, readReadiness, runDirOf, type AgentReadiness } from './agent.js';
+import { carrierDirOf, carrierEnvironment, carrierProcess } from './carrier.js';
 import { ledgerPath, testbedVariable, writeLedger, type Ledger } from './ledger.js';
 import { addPodNetns, makeNetwork, netnsOf } from './network.js';
-import { readTopology, underlayNetns, type TestbedPod, type Topology } from './topology.js';
+import { readTopology, underlayNetns, type TestbedNode, type TestbedPod, type Topology } from './topology.js';
 
 export { agentProcess } from './agent.js';
+export { carrierProcess } from './carrier.js';
 export { tearDown } from './teardown.js';
 
 export interface TestbedOptions {
@@ -32,8 +35,16 @@ export interface TestbedOptions {
   readonly workers?: number;
   /** URL of a Redis for the rate limit service, which then runs. Absent: it runs on one of its own if a TrafficPolicy needs it. */
   readonly redis?: string;
+  /** Default: of the environment. */
+  readonly relay?: Relay;
   /** Further flags for each agent. */
   readonly agentFlags?: readonly string[];
+}
+
+export interface CarrierProgram {
+  readonly program?: string;
+  readonly name?: string;
+  readonly process?: string;
 }
 
 export const controlPort = 15012;
@@ -44,6 +55,7 @@ export class Testbed {
   readonly topology: Topology;
   /** Its state directory. */
   readonly state: string;
+  readonly relay: Relay;
   readonly #env: Readonly<Record<string, string>>;
   readonly #ledger: Ledger;
   #closed = false;
@@ -54,6 +66,7 @@ export class Testbed {
   ) {
     this.topology = topology;
     this.state = resolve(options.state);
+    this.relay = options.relay ?? relayDefault();
     this.#env = { [testbedVariable]: this.state };
     this.#ledger = {
       owner: markOf(process.pid),
@@ -128,20 +141,25 @@ export class Testbed {
 
   /** Adds the network namespace of a pod and links it to its node. The caller writes the manifest. Throws as `create`. */
   addPod(node: string, pod: TestbedPod): void {
-    const found = this.topology.nodes.find(({ name }) => name === node);
-    if (!found) throw new WeftError('WEFT_BED', `no node ${node}`);
+    const { netns } = this.#node(node);
     if (existsSync(join('/run/netns', pod.netns)))
       throw new WeftError('WEFT_BED_EXISTS', `network namespace ${pod.netns} exists already`);
     this.#ledger.netns.push(pod.netns);
     this.#save();
-    addPodNetns(found.netns, pod, `x${this.#ledger.netns.length}`, this.#env);
+    addPodNetns(netns, pod, `x${this.#ledger.netns.length}`, this.#env);
   }
 
   /** Starts a program in a namespace of the testbed. tearDown ends it. */
-  start(name: string, netns: string, command: string, args: readonly string[]): ProcessMark {
+  start(
+    name: string,
+    netns: string,
+    command: string,
+    args: readonly string[],
+    environment = process.env,
+  ): ProcessMark {
     if (this.#closed)
       throw new WeftError('WEFT_BED', `${name} is not started: the testbed is being taken down`);
-    const child = daemon(netns, join(this.state, `${name}.log`), command, args, this.#env);
+    const child = daemon(netns, join(this.state, `${name}.log`), command, args, this.#env, environment);
     const mark = child.pid === undefined ? undefined : markOf(child.pid);
     if (!mark)
       throw new WeftError('WEFT_START', `${command} did not start: see ${join(this.state, `${name}.log`)}`);
@@ -196,10 +214,14 @@ export class Testbed {
     );
   }
 
+  runs(name: string): boolean {
+    const mark = this.#ledger.processes[name];
+    return mark !== undefined && isAlive(mark);
+  }
+
   /** Throws WEFT_START if the program has ended, else returns false. */
   died(name: string): false {
-    const mark = this.#ledger.processes[name];
-    if (mark && isAlive(mark)) return false;
+    if (this.runs(name)) return false;
     throw new WeftError('WEFT_START', `${name} ended: ${this.log(name).trim().split('\n').at(-1)}`);
   }
 
@@ -207,10 +229,34 @@ export class Testbed {
     return runDirOf(this.state, node);
   }
 
-  /** `program`: the agent of another build, for tests of an upgrade. */
+  #node(name: string): TestbedNode {
+    const found = this.topology.nodes.find((node) => node.name === name);
+    if (!found) throw new WeftError('WEFT_BED', `no node ${name}`);
+    return found;
+  }
+
+  /**
+   * Starts a carrier of a node. The agent of the node finds it by its socket, DIR/NAME.sock. `process`: its name in the testbed; a second
+   * carrier of a node needs other names.
+   */
+  startCarrier(
+    node: string,
+    { program = programs.carrier, name = 'carrier', process = carrierProcess(node) }: CarrierProgram = {},
+  ): ProcessMark {
+    if (!existsSync(program)) throw new WeftError('WEFT_START', `${program} is missing: run npm run build`);
+    const dir = carrierDirOf(this.state, node);
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    const args = ['--dir', dir, '--name', name];
+    return this.start(process, this.#node(node).netns, program, args, carrierEnvironment());
+  }
+
+  /**
+   * Also starts the node's carrier if it does not run and the agents use carriers. `program`: the agent of another build, for tests of an
+   * upgrade.
+   */
   startAgent(node: string, program = programs.agent, name = agentProcess(node)): ProcessMark {
-    const found = this.topology.nodes.find(({ name }) => name === node);
-    if (!found) throw new WeftError('WEFT_BED', `no node ${node}`);
+    const { netns } = this.#node(node);
+    if (this.relay === 'carrier' && !this.runs(carrierProcess(node))) this.startCarrier(node);
     const token = join(this.state, `token-${node}`);
     writeFileSync(
       token,
@@ -219,7 +265,7 @@ export class Testbed {
     );
     // A second agent of a node reports its readiness only once it has taken over.
     if (name === agentProcess(node)) rmSync(join(this.runDir(node), 'ready'), { force: true });
-    return this.start(name, found.netns, process.execPath, [
+    return this.start(name, netns, process.execPath, [
       program,
       '--node',
       node,
@@ -238,6 +284,7 @@ export class Testbed {
       '*',
       '--drain-ms',
       '2000',
+      ...(this.options.relay === undefined ? [] : ['--relay', this.options.relay]),
       ...(this.options.agentFlags ?? []),
       ...(this.options.workers === undefined ? [] : ['--workers', String(this.options.workers)]),
     ]);

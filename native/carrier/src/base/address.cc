@@ -60,7 +60,8 @@ socklen_t ToSockaddr(const Address& from, sockaddr_storage* to, bool v4) {
 
 std::optional<Ip> ParseIp(std::string_view text) {
   char copy[INET6_ADDRSTRLEN];
-  if (text.size() >= sizeof(copy)) return std::nullopt;
+  // inet_pton would take what precedes a NUL.
+  if (text.size() >= sizeof(copy) || text.find('\0') != std::string_view::npos) return std::nullopt;
   memcpy(copy, text.data(), text.size());
   copy[text.size()] = '\0';
   Ip ip;
@@ -90,7 +91,7 @@ std::optional<Address> ParseAddress(std::string_view text) {
   const std::optional<Ip> ip = ParseIp(host);
   uint16_t number = 0;
   const auto [last, error] = std::from_chars(port.data(), port.data() + port.size(), number);
-  if (!ip || port.empty() || error != std::errc() || last != port.data() + port.size() || number == 0) return std::nullopt;
+  if (!ip || port.empty() || port.size() > 5 || error != std::errc() || last != port.data() + port.size() || number == 0) return std::nullopt;
   return Address{*ip, number};
 }
 

@@ -42,7 +42,16 @@ Loop::Loop() : epoll_(epoll_create1(EPOLL_CLOEXEC)), wake_(eventfd(0, EFD_CLOEXE
   now_ms_ = NowMs();
 }
 
-Loop::~Loop() = default;
+Loop::~Loop() {
+  // What these own may use the loop while it is destroyed.
+  posted_.clear();
+  timer_by_id_.clear();
+  timers_.clear();
+  while (!disposed_.empty()) {
+    std::vector<std::unique_ptr<Disposable>> gone;
+    gone.swap(disposed_);
+  }
+}
 
 bool Loop::Add(int fd, Pollable* pollable, uint32_t events) {
   epoll_event event{};
@@ -53,6 +62,10 @@ bool Loop::Add(int fd, Pollable* pollable, uint32_t events) {
 
 void Loop::Remove(int fd, Pollable* pollable) {
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  Forget(pollable);
+}
+
+void Loop::Forget(Pollable* pollable) {
   for (int i = 0; i < ready_; i++)
     if (events_[i].data.ptr == pollable) events_[i].data.ptr = nullptr;
 }
@@ -77,9 +90,16 @@ void Loop::AtTurnEnd(TurnEnd* work) {
   turn_ends_.push_back(work);
 }
 
+void Loop::NextTurn(TurnEnd* work) {
+  if (work->is_scheduled_) return;
+  work->is_scheduled_ = true;
+  next_turn_.push_back(work);
+}
+
 void Loop::CancelTurnEnd(TurnEnd* work) {
   if (!work->is_scheduled_) return;
   work->is_scheduled_ = false;
+  std::replace(next_turn_.begin(), next_turn_.end(), work, static_cast<TurnEnd*>(nullptr));
   std::replace(turn_ends_.begin(), turn_ends_.end(), work, static_cast<TurnEnd*>(nullptr));
 }
 
@@ -106,8 +126,11 @@ void Loop::RunPosted() {
 }
 
 void Loop::RunTimers() {
+  // A timer that is set meanwhile waits for the next turn: one that sets itself anew without a delay would hold the loop.
+  const TimerId last = last_timer_;
   while (!timers_.empty() && timers_.begin()->first <= now_ms_) {
     const auto first = timers_.begin();
+    if (first->second.first > last) break;
     const auto call = std::move(first->second.second);
     timer_by_id_.erase(first->second.first);
     timers_.erase(first);
@@ -116,7 +139,7 @@ void Loop::RunTimers() {
 }
 
 int Loop::WaitMs(int limit_ms) const {
-  if (!turn_ends_.empty()) return 0;
+  if (!turn_ends_.empty() || !next_turn_.empty()) return 0;
   if (timers_.empty()) return limit_ms;
   const uint64_t due = timers_.begin()->first;
   const uint64_t left = due > now_ms_ ? due - now_ms_ : 0;
@@ -127,6 +150,10 @@ int Loop::WaitMs(int limit_ms) const {
 void Loop::RunOnce(int wait_ms) {
   const int count = epoll_wait(epoll_.get(), events_.data(), kEventsMax, WaitMs(wait_ms));
   now_ms_ = NowMs();
+  turn_++;
+  // What others schedule in this turn comes after what waits since the last one.
+  turn_ends_.insert(turn_ends_.end(), next_turn_.begin(), next_turn_.end());
+  next_turn_.clear();
   ready_ = std::max(count, 0);
   for (int i = 0; i < ready_; i++)
     if (auto* pollable = static_cast<Pollable*>(events_[i].data.ptr)) pollable->OnReady(events_[i].events);

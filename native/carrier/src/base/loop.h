@@ -54,6 +54,9 @@ class Loop {
   bool Add(int fd, Pollable* pollable, uint32_t events = 0);
   // Call before the descriptor is closed. No event of this turn reaches the pollable any more.
   void Remove(int fd, Pollable* pollable);
+  // Remove without a system call: the descriptor is closed next, and nothing else refers to its open file description, so that closing it
+  // removes it from epoll.
+  void Forget(Pollable* pollable);
 
   // Calls once after `delay_ms`. Precision is that of epoll_wait: 1 ms.
   TimerId After(uint64_t delay_ms, std::function<void()> call);
@@ -61,6 +64,8 @@ class Loop {
 
   // Idempotent within a turn.
   void AtTurnEnd(TurnEnd* work);
+  // At the end of the next turn, which does not wait: others get their turn in between. Nothing if the work is scheduled.
+  void NextTurn(TurnEnd* work);
   void CancelTurnEnd(TurnEnd* work);
   // Deletes the object after the turn.
   void Dispose(std::unique_ptr<Disposable> object);
@@ -70,6 +75,8 @@ class Loop {
 
   // Milliseconds of CLOCK_BOOTTIME at the begin of this turn.
   uint64_t now_ms() const { return now_ms_; }
+  // Counts the turns.
+  uint64_t turn() const { return turn_; }
   // Runs until Stop.
   void Run();
   // One turn: waits at most `wait_ms` (-1: no limit).
@@ -86,6 +93,7 @@ class Loop {
   Fd wake_;
   std::unique_ptr<Wake> wake_pollable_;
   uint64_t now_ms_ = 0;
+  uint64_t turn_ = 0;
   bool is_stopped_ = false;
   std::vector<epoll_event> events_;
   int ready_ = 0;
@@ -93,6 +101,7 @@ class Loop {
   std::map<TimerId, decltype(timers_)::iterator> timer_by_id_;
   TimerId last_timer_ = 0;
   std::vector<TurnEnd*> turn_ends_;
+  std::vector<TurnEnd*> next_turn_;
   std::vector<std::unique_ptr<Disposable>> disposed_;
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;

@@ -2,6 +2,7 @@
 // weft_sock (bpf/lib/abi.h): what the eBPF programs know of a socket.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -32,5 +33,8 @@ class SockMap {
   mutable std::mutex mutex_;
   std::shared_ptr<const Fd> map_;
 };
+
+// Size of a row of the map, as the agent's programs must have it (CarrierHello).
+uint32_t SockRowBytes();
 
 }  // namespace weft

@@ -43,7 +43,8 @@ class Decided {
   virtual ~Decided() = default;
   virtual FlowId id() const = 0;
   virtual PodKey pod() const = 0;
-  // The client's address for the log: that of the captured or plain connection, or the tunnel's remote address.
+  // The client's address for the log: that of the captured or plain connection; of a tunnel the address that it forwards, if its IP is the
+  // remote's, else the remote address.
   virtual Address client() const = 0;
   virtual uint64_t started_ms() const = 0;  // of the wall clock
   virtual uint64_t bytes_sent() const = 0;

@@ -45,6 +45,7 @@ struct DirectTarget {
   PodKey from = 0;
   Address to;
   bool show_client = false;
+  Address client{};  // shown in place of the flow's own; port 0: none
 };
 using Target = std::variant<TunnelTarget, DirectTarget>;
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { sleep, until } from '../../../base/wait.js';
 import { programs, sh } from '../../run.js';
-import { agentProcess } from '../../standalone/testbed.js';
+import { agentProcess, carrierProcess } from '../../standalone/testbed.js';
 import { denyIntruder, apiIp, apiVip, cacheIp, enrolled, id, pong, turnedAway, type Step } from '../stage.js';
 
 export const operationSteps: readonly Step[] = [
@@ -40,12 +40,14 @@ export const operationSteps: readonly Step[] = [
   },
   {
     name: 'agent-restart',
-    title: 'kill -9 of an agent: relayed connections are reset, new ones are refused, none bypasses the mesh',
+    title:
+      'kill -9 of what relays on a node (the agent and its carrier, if it has one): connections are reset, new ones are refused, none bypasses the mesh',
     run: async (stage) => {
       const live = stage.connect('weft-web', apiVip, 6379);
       await live.wait('connected');
       assert.equal((await live.ask('PING\r\n')).trim(), pong);
       await stage.testbed.stop(agentProcess('node-a'), 'SIGKILL');
+      await stage.testbed.stop(carrierProcess('node-a'), 'SIGKILL');
       const reset = await live.wait('error');
       const outbound = await stage.ping('weft-web', apiIp, 6379);
       assert.equal(outbound, 'ECONNREFUSED', 'refused at once');

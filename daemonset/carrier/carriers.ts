@@ -1,0 +1,165 @@
+/**
+ * The carriers of this node: connects to every one that has a socket in the directory, since a replaced carrier keeps its connections for
+ * hours. The newest that fits is in use.
+ */
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { errorText } from '../../src/base/errors.js';
+import { connectChannel } from '../pod/channel.js';
+import { CarrierConnection } from './connection.js';
+import type { CarrierHello, State } from './gen/carrier.js';
+import { malformed, protocolVersion, type FromCarrierKind } from './protocol.js';
+import { CarrierSession, type SessionParts } from './session.js';
+
+const scanMs = 200;
+const helloMsMax = 5_000;
+/** After a carrier could not be used. */
+const retryMs = 1_000;
+const statesMax = 4_096;
+const socketName = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63})\.sock$/;
+
+export interface CarriersParts {
+  readonly dir: string;
+  readonly build: string;
+  readonly sockRowBytes: number;
+  readonly session: SessionParts;
+  /** The carrier sent its whole state: it can be used. */
+  readonly onSession: (session: CarrierSession) => void;
+  readonly onEnded: (session: CarrierSession, why: string) => void;
+  readonly log: SessionParts['log'];
+}
+
+interface Peer {
+  readonly connection: CarrierConnection;
+  session: CarrierSession | undefined;
+}
+
+export class Carriers {
+  readonly #parts: CarriersParts;
+  /** By path and inode of the socket. */
+  readonly #peers = new Map<string, Peer>();
+  readonly #restUntilMs = new Map<string, number>();
+  #timer: NodeJS.Timeout | undefined;
+  #problem = 'not looked for yet';
+
+  constructor(parts: CarriersParts) {
+    this.#parts = parts;
+  }
+
+  /** Why no carrier is in use. */
+  get problem(): string {
+    return this.#problem;
+  }
+
+  /** Newest first. */
+  get sessions(): readonly CarrierSession[] {
+    return [...this.#peers.values()]
+      .flatMap(({ session }) => session ?? [])
+      .sort((a, b) => b.hello.startedMs - a.hello.startedMs);
+  }
+
+  /** The carrier that takes new pods: the newest that is not being replaced. */
+  get newest(): CarrierSession | undefined {
+    return this.sessions.find(({ isDraining }) => !isDraining);
+  }
+
+  start(): void {
+    if (this.#timer) return;
+    this.#timer = setInterval(() => this.#scan(), scanMs);
+    this.#scan();
+  }
+
+  /** No further connection. Those that are open stay until another agent replaces them. */
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  close(): void {
+    this.stop();
+    for (const { connection } of this.#peers.values()) connection.close();
+    this.#peers.clear();
+  }
+
+  #scan(): void {
+    const { dir } = this.#parts;
+    const present = new Set<string>();
+    try {
+      for (const file of readdirSync(dir)) {
+        const name = socketName.exec(file)?.[1];
+        if (name === undefined) continue;
+        const path = join(dir, file);
+        const key = `${path}:${statSync(path).ino}`;
+        present.add(key);
+        const isResting = (this.#restUntilMs.get(key) ?? 0) > performance.now();
+        if (!this.#peers.has(key) && !isResting) this.#connect(key, path, name);
+      }
+      if (present.size === 0) this.#problem = `no carrier has a socket in ${dir}`;
+    } catch (error) {
+      this.#problem = `${dir} cannot be read: ${errorText(error)}`;
+    }
+    for (const key of this.#restUntilMs.keys()) if (!present.has(key)) this.#restUntilMs.delete(key);
+  }
+
+  #connect(key: string, path: string, name: string): void {
+    const { build, sockRowBytes } = this.#parts;
+    const states: State[] = [];
+    let hello: CarrierHello | undefined;
+    let connection: CarrierConnection;
+    const rest = (why: string): void => {
+      this.#restUntilMs.set(key, performance.now() + retryMs);
+      if (this.#problem !== `carrier ${name}: ${why}`)
+        this.#parts.log.warn({ carrier: name, why }, 'a carrier cannot be used');
+      this.#problem = `carrier ${name}: ${why}`;
+    };
+    const onMessage = (message: FromCarrierKind): void => {
+      const session = peer.session;
+      if (session) return session.onMessage(message);
+      if (!hello) {
+        if (message.$case !== 'hello') throw malformed('no hello');
+        hello = message.value;
+        const problem = this.#misfitOf(hello);
+        if (problem !== undefined) throw malformed(problem);
+        return;
+      }
+      if (message.$case === 'log') return;
+      if (message.$case !== 'state' || states.length >= statesMax) throw malformed('no state');
+      states.push(message.value);
+      if (!message.value.isLast) return;
+      clearTimeout(timer);
+      peer.session = new CarrierSession(name, this.#parts.session, connection, hello, states);
+      this.#problem = '';
+      this.#parts.onSession(peer.session);
+    };
+    try {
+      connection = new CarrierConnection(connectChannel(path), {
+        onMessage,
+        onClosed: (why) => {
+          clearTimeout(timer);
+          if (this.#peers.get(key) !== peer) return;
+          this.#peers.delete(key);
+          rest(why);
+          if (peer.session) this.#parts.onEnded(peer.session, why);
+        },
+      });
+    } catch (error) {
+      return rest(errorText(error));
+    }
+    const peer: Peer = { connection, session: undefined };
+    this.#peers.set(key, peer);
+    const timer = setTimeout(() => {
+      connection.close();
+      this.#peers.delete(key);
+      rest(`no hello within ${helloMsMax} ms`);
+    }, helloMsMax);
+    connection.send({ $case: 'hello', value: { version: protocolVersion, build, sockRowBytes } });
+  }
+
+  #misfitOf({ version, sockRowBytes }: CarrierHello): string | undefined {
+    if (version !== protocolVersion)
+      return `it speaks version ${version}, this agent ${protocolVersion}: update the older one`;
+    if (sockRowBytes !== this.#parts.sockRowBytes)
+      return `its rows of weft_sock have ${sockRowBytes} bytes, this agent's ${this.#parts.sockRowBytes}: update the older one`;
+    return undefined;
+  }
+}

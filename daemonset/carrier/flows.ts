@@ -1,0 +1,96 @@
+/** The flows of one carrier: their records and metrics, as the TypeScript relay makes them. */
+import type { SocketAddress } from '../../src/model/address.js';
+import { openRecord, refusedRecord, type Opening } from '../../src/telemetry/connection-record.js';
+import type { MetricEvent } from '../../src/telemetry/metrics.js';
+import type { WorkloadUid } from '../../src/model/workload.js';
+import { Ended, type Closed, type Flow, type Opened } from './gen/carrier.js';
+import { openingOfFlow, type HeldRule } from './held-rules.js';
+import { decodeAddress } from './protocol.js';
+
+export interface FlowsParts {
+  readonly ruleOf: (id: number) => HeldRule | undefined;
+  readonly record: (event: MetricEvent) => void;
+  /** A pod of this node was reached directly: later connections can be kernel flows. */
+  readonly requestVerdict: (source: WorkloadUid, destination: WorkloadUid, port: number) => void;
+}
+
+const endedTexts: Readonly<Partial<Record<Ended, string>>> = {
+  [Ended.ENDED_FINISHED]: 'finished',
+  [Ended.ENDED_POD_RESET]: 'pod-reset',
+  [Ended.ENDED_PEER_RESET]: 'peer-reset',
+  [Ended.ENDED_CUT]: 'cut',
+};
+
+export class Flows {
+  readonly #parts: FlowsParts;
+  /** Flows that were counted as opened. */
+  readonly #open = new Set<number>();
+
+  constructor(parts: FlowsParts) {
+    this.#parts = parts;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** A flow of a former agent's time. */
+  adopt(flow: Flow): void {
+    if (flow.isOpening) return;
+    this.#opened(flow.id, flow.rule, flow.target, decodeAddress(flow.client));
+  }
+
+  onOpened({ flow, rule, target, client }: Opened): void {
+    const held = this.#opened(flow, rule, target, decodeAddress(client));
+    const workload = held?.context.targets[target]?.workload;
+    const check = held?.context.check;
+    if (held?.context.about.kind === 'captured' && check && workload !== undefined)
+      this.#parts.requestVerdict(held.context.pod, workload, check.attributes.destinationPort);
+  }
+
+  #opened(
+    flow: number,
+    rule: number,
+    target: number,
+    client: SocketAddress | undefined,
+  ): HeldRule | undefined {
+    const held = this.#parts.ruleOf(rule);
+    const opening = held && openingOfFlow(held, target, client);
+    if (!opening || this.#open.has(flow)) return undefined;
+    this.#open.add(flow);
+    this.#parts.record({ kind: 'opened', record: openRecord(opening) });
+    return held;
+  }
+
+  onClosed(closed: Closed): void {
+    const held = this.#parts.ruleOf(closed.rule);
+    const opening = held && openingOfFlow(held, closed.target, decodeAddress(closed.client));
+    const wasOpen = this.#open.delete(closed.flow);
+    if (!opening) return;
+    if (!wasOpen) return this.refused({ ...opening, ...reasonOf(closed) });
+    const { bytesSent, bytesReceived, durationMs, reason } = closed;
+    const ended = endedTexts[closed.ended] ?? 'finished';
+    this.#parts.record({
+      kind: 'closed',
+      record: {
+        ...opening,
+        bytesSent,
+        bytesReceived,
+        durationMs,
+        ended: closed.ended === Ended.ENDED_CUT && reason !== '' ? `${ended}: ${reason}` : ended,
+      },
+    });
+  }
+
+  refused(opening: Opening): void {
+    this.#parts.record({ kind: 'closed', record: refusedRecord(opening) });
+  }
+}
+
+/** Why a flow ended before both ends were connected. */
+function reasonOf({ ended, reason }: Closed): { readonly code?: string; readonly why: string } {
+  if (ended === Ended.ENDED_CUT)
+    return { code: 'WEFT_DENIED', why: 'the connection was forbidden while it was being opened' };
+  if (ended === Ended.ENDED_REFUSED) return { why: reason === '' ? 'the carrier refused it' : reason };
+  return { code: 'WEFT_CLIENT_GONE', why: 'the client left before its connection was handled' };
+}

@@ -1,0 +1,56 @@
+/** Values of carrier.proto and the agent's own. Decoders throw WEFT_CARRIER_MESSAGE: the connection to the carrier then ends. */
+import { errorText, WeftError } from '../../src/base/errors.js';
+import { ipFromBytes, ipTo16, type IpAddress, type SocketAddress } from '../../src/model/address.js';
+import {
+  FromCarrier,
+  ToCarrier,
+  type Address,
+  type AgentMessage,
+  type CarrierMessage,
+} from './gen/carrier.js';
+
+/** Version of the messages. Changes that an older side would misread get another one. */
+export const protocolVersion = 1;
+/** Limit of one packet. */
+export const packetBytesMax = 128 * 1024;
+
+export type ToCarrierKind = NonNullable<AgentMessage['kind']>;
+export type FromCarrierKind = NonNullable<CarrierMessage['kind']>;
+
+/** One message as part of a packet: encoded messages in a row are one ToCarrier. */
+export const encodeMessage = (kind: ToCarrierKind): Buffer =>
+  Buffer.from(ToCarrier.encode({ messages: [{ kind }] }).finish());
+
+/** An unknown message is an error: a carrier that means something else must not be taken for one that agrees. */
+export function decodePacket(bytes: Uint8Array): FromCarrierKind[] {
+  let packet: FromCarrier;
+  try {
+    packet = FromCarrier.decode(bytes);
+  } catch (error) {
+    throw malformed(errorText(error));
+  }
+  return packet.messages.map(({ kind }) => {
+    if (!kind) throw malformed('a message of an unknown kind');
+    return kind;
+  });
+}
+
+export const malformed = (why: string): WeftError =>
+  new WeftError('WEFT_CARRIER_MESSAGE', `the carrier sent what this agent does not understand: ${why}`);
+
+const ipBytes = (ip: IpAddress): Buffer => Buffer.from(ipTo16(ip));
+export const encodeIp = ipBytes;
+export const encodeAddress = ({ ip, port }: SocketAddress): Address => ({ ip: ipBytes(ip), port });
+
+/** Undefined if the address is absent or has no port. */
+export function decodeAddress(address: Address | undefined): SocketAddress | undefined {
+  if (!address || address.port === 0) return undefined;
+  if (address.ip.length !== 16 || address.port > 65_535) throw malformed('an address');
+  return { ip: ipFromBytes(address.ip), port: address.port };
+}
+
+export function requireAddress(address: Address | undefined): SocketAddress {
+  const decoded = decodeAddress(address);
+  if (!decoded) throw malformed('no address');
+  return decoded;
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Until when rules admit connections: milliseconds of CLOCK_BOOTTIME, which goes on while the machine sleeps. Thread-safe.
+#pragma once
+
+#include <time.h>
+
+#include <atomic>
+#include <cstdint>
+
+namespace weft {
+
+inline uint64_t BootMs() {
+  timespec now;
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
+}
+
+inline uint64_t WallMs() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
+}
+
+class Lease {
+ public:
+  // A mistaken lease must end some time.
+  static constexpr uint64_t kMsMax = 600'000;
+
+  void Renew(uint64_t for_ms) {
+    until_ms_.store(BootMs() + (for_ms < kMsMax ? for_ms : kMsMax), std::memory_order_relaxed);
+  }
+  bool IsValid() const { return BootMs() < until_ms_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> until_ms_{0};
+};
+
+}  // namespace weft

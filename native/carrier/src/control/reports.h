@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one worker tells the agent, in order, one batch per turn of the loop.
+//
+// Without an agent, ends of flows are kept, and the rules that they belong to: the next agent gets them after State. The rest is
+// forgotten: State says it. Nothing that is kept is ever dropped, since a flow is admitted only if there is room for its events (HasRoom).
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/loop.h"
+#include "control/agent_link.h"
+#include "control/wire.h"
+#include "rules/rule.h"
+
+namespace weft {
+
+// A flow as messages name it.
+struct FlowReport {
+  FlowId id = 0;
+  RulePtr rule;
+  uint32_t target = 0;
+  Address client;
+};
+
+class Reports : public TurnEnd {
+ public:
+  static constexpr size_t kEventsMax = 100'000;
+  // Events that grow with what peers do.
+  static constexpr size_t kRefusedMax = 10'000;
+
+  Reports(Loop* loop, AgentLink* link);
+  ~Reports() override;
+
+  bool has_agent() const { return mode_ != Mode::kAway; }
+  bool is_live() const { return mode_ == Mode::kLive; }
+  size_t waiting() const { return events_.size(); }
+  // For one flow more beside `flows`: each has at most two events that may wait.
+  bool HasRoom(size_t flows) const { return events_.size() + 2 * flows + 2 <= events_max_; }
+  void set_events_max(size_t events_max) { events_max_ = events_max; }
+
+  void Opened(const FlowReport& flow, uint64_t at_ms);
+  void Closed(const FlowReport& flow, uint64_t bytes_sent, uint64_t bytes_received, uint64_t duration_ms, Ended ended,
+              const std::string& reason);
+  void Withdrawn(FlowId flow);
+  void RuleEnded(const RulePtr& rule);
+  // Not kept without an agent.
+  void Message(pb::CarrierMessage message);
+  void LimitReached(const char* name);
+  // After everything that was reported so far was sent. Never if the session ends before.
+  void AfterThese(std::function<void()> call);
+
+  // The session of an agent begins: State goes out first (AddState), events wait.
+  void BeginState(uint64_t session);
+  // A packet of State or Flows.
+  void AddPacket(std::string packet);
+  // Calls back once all packets are sent.
+  void EndState(std::function<void()> on_sent);
+  // False: that session is over.
+  bool GoLive(uint64_t session);
+  // The session is over.
+  void Leave();
+  // There is room again for packets.
+  void OnWritable();
+  // Rules of kept ends, each once.
+  void ForEachKeptRule(const std::function<void(const RulePtr& rule)>& call) const;
+
+  void OnTurnEnd() override;
+
+ private:
+  enum class Mode : uint8_t { kAway, kState, kLive };
+  enum class Kind : uint8_t { kOpened, kClosed, kWithdrawn, kRuleEnded, kMessage, kCall };
+  struct Event {
+    explicit Event(Kind kind) : kind(kind) {}
+    Kind kind;
+    Ended ended = Ended::kNone;
+    FlowReport flow;
+    uint64_t bytes_sent = 0;
+    uint64_t bytes_received = 0;
+    uint64_t time_ms = 0;  // duration, or of the wall clock
+    std::string reason;
+    std::unique_ptr<pb::CarrierMessage> message;
+    std::function<void()> call;
+  };
+
+  void Add(Event event);
+  void KeepEnds();
+  void Flush();
+  // False: no room.
+  bool FlushPackets();
+  bool FlushEvents();
+  void AddLimits();
+  static size_t Encode(const Event& event, pb::CarrierMessage* to);
+
+  Loop* const loop_;
+  AgentLink* const link_;
+  Mode mode_ = Mode::kAway;
+  uint64_t session_ = 0;
+  bool is_full_ = false;
+  size_t events_max_ = kEventsMax;
+  std::deque<std::string> packets_;
+  std::function<void()> on_state_sent_;
+  std::deque<Event> events_;
+  std::map<std::string, uint32_t> limits_;
+  uint64_t limits_sent_ms_ = 0;
+  Loop::TimerId limits_timer_ = 0;
+  std::string buffer_;
+};
+
+}  // namespace weft

@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: Apache-2.0
+// Flows from accept() to their end, with real sockets and a broker. The parts of tunnels are replaced here.
+#include "relay/flow.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+
+#include "net/test_sock_map.h"
+#include "net/test_sockets.h"
+#include "relay/pod_listeners.h"
+#include "relay/test_worker.h"
+#include "tls/credentials.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+namespace weft {
+
+namespace {
+struct FakeStream : TunnelStream {
+  void Start(TunnelStreamUser*) override {}
+  void Wake() override {}
+  void Consume(size_t) override {}
+  void Reset(uint32_t) override {}
+  bool is_finished() const override { return true; }
+};
+
+struct FakePool {
+  TunnelPool::OnTunnel on_tunnel;
+  int opened = 0, cancelled = 0;
+} pool;
+struct FakeRequest : TunnelPool::Request {
+  ~FakeRequest() override { pool.cancelled++; }
+};
+
+struct FakeRelay : Relay {
+  FakeRelay(std::unique_ptr<AppSocket> pod, std::unique_ptr<TunnelStream> stream, RelayOwner* owner)
+      : pod(std::move(pod)), stream(std::move(stream)), owner(owner) {
+    latest = this;
+  }
+  ~FakeRelay() override { latest = nullptr; }
+  uint64_t bytes_sent() const override { return 11; }
+  uint64_t bytes_received() const override { return 22; }
+  void Cut() override {
+    pod->Reset();
+    owner->OnRelayEnded(Ended::kCut);
+  }
+  std::unique_ptr<AppSocket> pod;
+  std::unique_ptr<TunnelStream> stream;
+  RelayOwner* owner;
+  static FakeRelay* latest;
+};
+FakeRelay* FakeRelay::latest = nullptr;
+
+struct Server {
+  TunnelServer::OnTunnel on_tunnel;
+  int accepted = 0, drained = 0;
+  Address local;
+} server;
+
+struct FakeTunnel : IncomingTunnel {
+  struct Seen {
+    uint32_t refused = 0;
+    int accepted = 0;
+    std::function<void()> on_gone;
+    bool is_gone = false;
+  };
+  FakeTunnel(TunnelQuestion question, Seen* seen) : about(std::move(question)), seen(seen) {}
+  const TunnelQuestion& question() const override { return about; }
+  std::unique_ptr<TunnelStream> Accept() override {
+    seen->accepted++;
+    if (seen->is_gone) return nullptr;
+    return std::make_unique<FakeStream>();
+  }
+  void Refuse(uint32_t status) override { seen->refused = status; }
+  void OnGone(std::function<void()> call) override { seen->on_gone = std::move(call); }
+  TunnelQuestion about;
+  Seen* seen;
+};
+}  // namespace
+
+struct TunnelPool::Impl {};
+TunnelPool::TunnelPool() = default;
+TunnelPool::~TunnelPool() = default;
+std::unique_ptr<TunnelPool::Request> TunnelPool::Open(const Pod&, const TunnelTarget&, const Address&, OnTunnel on_tunnel) {
+  pool.opened++;
+  pool.on_tunnel = std::move(on_tunnel);
+  return std::make_unique<FakeRequest>();
+}
+struct TunnelServer::Impl {};
+TunnelServer::TunnelServer(Worker*, const Pod*, TunnelServerLimits*, OnTunnel on_tunnel) { server.on_tunnel = std::move(on_tunnel); }
+TunnelServer::~TunnelServer() = default;
+void TunnelServer::Accept(Fd, const Address&, const Address& local) {
+  server.accepted++;
+  server.local = local;
+}
+void TunnelServer::Drain() { server.drained++; }
+size_t TunnelServer::connections() const { return 0; }
+std::unique_ptr<Relay> RelayTunnel(Worker*, std::unique_ptr<AppSocket> pod, std::unique_ptr<TunnelStream> stream, RelayOwner* owner) {
+  return std::make_unique<FakeRelay>(std::move(pod), std::move(stream), owner);
+}
+
+namespace {
+
+uint64_t OwnCookie() {
+  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  uint64_t cookie = 0;
+  socklen_t length = sizeof(cookie);
+  getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length);
+  return cookie;
+}
+
+struct Fixture {
+  Fixture() {
+    pool = {};
+    server = {};
+    std::string why;
+    broker = BrokerProcess::Start(1, &why);
+    REQUIRE_MESSAGE(broker, why);
+    client = std::make_unique<BrokerClient>(&loop, broker->TakeChannel(0), [] {});
+    sockets = std::make_unique<PodSockets>(&loop, client.get());
+    pod.cookie = OwnCookie();
+    pod.addresses = {*ParseIp("127.0.0.1")};
+    sockets->AddPod(pod.cookie, Fd(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)));
+    Fd map_fd = MakeSockMap();
+    has_map = map_fd.valid();
+    if (has_map) map.Use(std::move(map_fd));
+    worker = std::make_unique<Worker>(Worker{loop, decider, *sockets, map, Unused<Credentials>(), tunnels, limits});
+    listeners = std::make_unique<PodListeners>(worker.get(), &pod, nullptr);
+    app = ListenOnLoopback(&app_address);
+    decider.on_ask = [this](Decided* flow) {
+      if (decides) Decide(flow, direct());
+    };
+  }
+  Address Listen(ListenerKind kind) {
+    Address address;
+    Fd listener = ListenOnLoopback(&address);
+    CHECK(listeners->Listen(kind, std::move(listener)));
+    return address;
+  }
+  Target direct() const { return DirectTarget{pod.cookie, app_address, true, {}}; }
+  static void Decide(Decided* flow, Target target) {
+    auto rule = std::make_shared<Rule>();
+    rule->targets.push_back(std::move(target));
+    flow->OnDecision({rule, 0, 0});
+  }
+  bool Until(const std::function<bool()>& done) { return RunUntil(&loop, done); }
+  std::string Read(const Fd& from) {
+    std::string text;
+    Until([&] {
+      text += ReceiveNow(from);
+      return text.ends_with('>');
+    });
+    return text;
+  }
+  Fd AcceptApp() {
+    Fd accepted;
+    fcntl(app.get(), F_SETFL, O_NONBLOCK);
+    Until([&] {
+      accepted = Fd(accept4(app.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      return accepted.valid();
+    });
+    fcntl(accepted.get(), F_SETFL, 0);
+    LimitTime(accepted.get());
+    return accepted;
+  }
+  // Nothing is left of the flows, and each was reported once.
+  void CheckOver(int flows) {
+    CHECK(Until([&] { return listeners->flows() == 0; }));
+    CHECK(worker->flows == 0);
+    CHECK(decider.closed + decider.withdrawn == flows);
+  }
+
+  Loop loop;
+  Limits limits;
+  FakeDecider decider;
+  SockMap map;
+  TunnelPool tunnels;
+  Pod pod;
+  std::unique_ptr<BrokerProcess> broker;
+  std::unique_ptr<BrokerClient> client;
+  std::unique_ptr<PodSockets> sockets;
+  std::unique_ptr<Worker> worker;
+  std::unique_ptr<PodListeners> listeners;
+  Fd app;
+  Address app_address;
+  bool has_map = false, decides = true;
+};
+
+TEST_CASE_FIXTURE(Fixture, "a captured connection to a local pod, from accept to its end") {
+  if (!has_map) return;
+  const Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
+  Fd accepted = AcceptApp();
+  CHECK(decider.asked == 1);
+  CHECK(Until([&] { return decider.opened == 1; }));
+  CHECK(std::get<CapturedQuestion>(decider.question).dialed.port == 0);
+  CHECK(SendAll(peer, "request"));
+  CHECK(SendAll(accepted, "response"));
+  accepted.Close();
+  CHECK(Read(peer) == "response<end>");
+  shutdown(peer.get(), SHUT_WR);
+  CheckOver(1);
+  CHECK(decider.closed == 1);
+  CHECK(decider.bytes_sent == 7);
+  CHECK(decider.bytes_received == 8);
+}
+
+TEST_CASE_FIXTURE(Fixture, "an inbound plaintext connection") {
+  if (!has_map) return;
+  const Address address = Listen(ListenerKind::kInbound);
+  const Fd peer = ConnectTo(address);
+  const Fd accepted = AcceptApp();
+  CHECK(std::get<PlainQuestion>(decider.question).local == address);
+  CHECK(SendAll(peer, "request"));
+  shutdown(peer.get(), SHUT_WR);
+  CHECK(Read(accepted) == "request<end>");
+  shutdown(accepted.get(), SHUT_WR);
+  CheckOver(1);
+  CHECK(decider.ended == Ended::kFinished);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a refused connection is reset and withdrawn") {
+  decides = false;
+  const Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
+  CHECK(Until([&] { return decider.asked == 1; }));
+  decider.flow->OnDecision({nullptr, 0, 0});
+  CHECK(Read(peer) == "<reset>");
+  CheckOver(1);
+  CHECK(decider.withdrawn == 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a client that leaves while the agent decides is withdrawn; one that only ends its direction is not") {
+  decides = false;
+  const Address address = Listen(ListenerKind::kOutbound);
+  Fd peer = ConnectTo(address);
+  CHECK(Until([&] { return decider.asked == 1; }));
+  shutdown(peer.get(), SHUT_WR);
+  RunFor(&loop, 10);
+  CHECK(decider.withdrawn == 0);
+  ResetNow(&peer);
+  CheckOver(1);
+  CHECK(decider.withdrawn == 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "what a client sent before its reset is delivered") {
+  if (!has_map) return;
+  decides = false;
+  Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
+  CHECK(Until([&] { return decider.asked == 1; }));
+  CHECK(SendAll(peer, "data"));
+  ResetNow(&peer);
+  RunFor(&loop, 10);
+  CHECK(decider.withdrawn == 0);
+  Decide(decider.flow, direct());
+  const Fd accepted = AcceptApp();
+  CHECK(Read(accepted) == "data<reset>");
+  CheckOver(1);
+  CHECK(decider.ended == Ended::kPodReset);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a target that refuses is a failure, and the next decision may name another") {
+  if (!has_map) return;
+  Address closed;
+  ListenOnLoopback(&closed).Close();
+  decider.on_ask = [&](Decided* flow) { Decide(flow, DirectTarget{pod.cookie, closed, true, {}}); };
+  const Address address = Listen(ListenerKind::kOutbound);
+  const Fd peer = ConnectTo(address);
+  SUBCASE("another target") {
+    decider.on_failed = [&](Decided* flow) { Decide(flow, direct()); };
+    const Fd accepted = AcceptApp();
+    CHECK(SendAll(peer, "late"));
+    shutdown(peer.get(), SHUT_WR);
+    CHECK(Read(accepted) == "late<end>");
+    shutdown(accepted.get(), SHUT_WR);
+    CheckOver(1);
+    CHECK(decider.ended == Ended::kFinished);
+  }
+  SUBCASE("refused") {
+    decider.on_failed = [&](Decided* flow) { flow->OnDecision({nullptr, 0, 503}); };
+    CHECK(Read(peer) == "<reset>");
+    CheckOver(1);
+    CHECK(decider.withdrawn == 1);
+  }
+  REQUIRE(decider.failures.size() == 1);
+  CHECK(decider.failures[0].stage == Stage::kDial);
+  CHECK(decider.failures[0].error == ECONNREFUSED);
+  CHECK(decider.failures[0].why == "cannot connect to 127.0.0.1 port " + std::to_string(closed.port) + ": connect ECONNREFUSED " + closed.Text());
+}
+
+TEST_CASE_FIXTURE(Fixture, "a pod that left, a socket that cannot be marked") {
+  decider.on_failed = [&](Decided* flow) { flow->OnDecision({nullptr, 0, 503}); };
+  SUBCASE("gone") {
+    decider.on_ask = [&](Decided* flow) { Decide(flow, DirectTarget{pod.cookie + 1, app_address, true, {}}); };
+    const Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
+    CHECK(Read(peer) == "<reset>");
+    CHECK(decider.failures.at(0).stage == Stage::kPodGone);
+  }
+  SUBCASE("unmarked: it does not connect") {
+    map.Use(Fd(open("/dev/null", O_RDONLY | O_CLOEXEC)));
+    const Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
+    CHECK(Read(peer) == "<reset>");
+    CHECK(decider.failures.at(0).stage == Stage::kNone);
+  }
+  CheckOver(1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a target that does not respond fails in time, and its client may leave meanwhile") {
+  if (!has_map) return;
+  limits.dial_timeout_ms_max = 50;
+  decider.on_failed = [&](Decided* flow) { flow->OnDecision({nullptr, 0, 503}); };
+  // A listener whose queue is full drops SYNs.
+  Address full;
+  const Fd listener = ListenOnLoopback(&full, 0);
+  const Fd first = ConnectTo(full);
+  decider.on_ask = [&](Decided* flow) { Decide(flow, DirectTarget{pod.cookie, full, true, {}}); };
+  Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
+  SUBCASE("time") {
+    CHECK(Read(peer) == "<reset>");
+    REQUIRE(decider.failures.size() == 1);
+    CHECK(decider.failures[0].error == ETIMEDOUT);
+    CHECK(decider.failures[0].why == "no response from 127.0.0.1 port " + std::to_string(full.port) + " within 50 ms");
+  }
+  SUBCASE("the client leaves") {
+    CHECK(Until([&] { return decider.asked == 1; }));
+    RunFor(&loop, 5);
+    ResetNow(&peer);
+    CHECK(Until([&] { return decider.closed == 1; }));
+    CHECK(decider.ended == Ended::kPodReset);
+  }
+  SUBCASE("it is cut") {
+    CHECK(Until([&] { return decider.asked == 1; }));
+    RunFor(&loop, 5);
+    decider.flow->Cut("policy");
+    CHECK(decider.closed == 1);
+    CHECK(decider.ended == Ended::kCut);
+    CHECK(decider.reason == "policy");
+    CHECK(Read(peer) == "<reset>");
+  }
+  CheckOver(1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "Cut of a relayed flow resets both ends within the call") {
+  if (!has_map) return;
+  const Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
+  const Fd accepted = AcceptApp();
+  CHECK(Until([&] { return decider.opened == 1; }));
+  decider.flow->Cut("policy");
+  CHECK(decider.closed == 1);
+  CHECK(decider.ended == Ended::kCut);
+  CHECK(decider.reason == "policy");
+  CHECK(ReceiveAll(peer) == "<reset>");
+  CHECK(ReceiveAll(accepted) == "<reset>");
+  CheckOver(1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "limits of connections, by their names") {
+  decides = false;
+  const Address address = Listen(ListenerKind::kOutbound);
+  SUBCASE("of the worker") {
+    limits.flows_max = 1;
+    const Fd first = ConnectTo(address);
+    CHECK(Until([&] { return decider.asked == 1; }));
+    const Fd second = ConnectTo(address);
+    CHECK(Read(second) == "<reset>");
+    CHECK(decider.limits == std::vector<std::string>{"connections"});
+    decider.flow->OnDecision({});
+  }
+  SUBCASE("of a pod, tunnels included") {
+    limits.flows_of_pod_max = 1;
+    Listen(ListenerKind::kHbone);
+    const Fd first = ConnectTo(address);
+    CHECK(Until([&] { return decider.asked == 1; }));
+    FakeTunnel::Seen seen;
+    server.on_tunnel(std::make_unique<FakeTunnel>(TunnelQuestion{}, &seen));
+    CHECK(seen.refused == 503);
+    CHECK(decider.limits == std::vector<std::string>{"connections-of-pod"});
+    decider.flow->OnDecision({});
+  }
+  CheckOver(1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "without descriptors accepting pauses, and goes on later") {
+  decides = false;
+  const Address address = Listen(ListenerKind::kOutbound);
+  const Fd peer = ConnectTo(address);
+  rlimit before;
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const Fd highest(dup(0));
+  rlimit low = {static_cast<rlim_t>(highest.get()), before.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
+  const uint64_t turns = loop.turn();
+  RunFor(&loop, 30);
+  CHECK(loop.turn() - turns < 20);
+  CHECK(decider.limits == std::vector<std::string>{"descriptors"});
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(Until([&] { return decider.asked == 1; }));
+  decider.flow->OnDecision({});
+  CheckOver(1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a captured connection through a tunnel") {
+  decider.on_ask = [&](Decided* flow) { Decide(flow, TunnelTarget{}); };
+  decider.on_failed = [&](Decided* flow) { flow->OnDecision({nullptr, 0, 503}); };
+  Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
+  CHECK(Until([&] { return pool.opened == 1; }));
+  SUBCASE("opened") {
+    pool.on_tunnel(std::make_unique<FakeStream>(), {});
+    CHECK(decider.opened == 1);
+    FakeRelay::latest->owner->OnLingered();
+    CHECK(decider.limits == std::vector<std::string>{"linger"});
+    FakeRelay::latest->owner->OnRelayEnded(Ended::kPeerReset);
+    CHECK(decider.ended == Ended::kPeerReset);
+    CHECK(decider.bytes_sent == 11);
+  }
+  SUBCASE("failed") {
+    pool.on_tunnel(nullptr, {Stage::kTunnelTls, 0, 0, "certificate"});
+    REQUIRE(decider.failures.size() == 1);
+    CHECK(decider.failures[0].stage == Stage::kTunnelTls);
+    CHECK(Read(peer) == "<reset>");
+  }
+  SUBCASE("the client leaves") {
+    ResetNow(&peer);
+    CHECK(Until([&] { return decider.closed == 1; }));
+    CHECK(pool.cancelled == 1);
+  }
+  SUBCASE("cut") {
+    decider.flow->Cut("policy");
+    CHECK(pool.cancelled == 1);
+    CHECK(decider.ended == Ended::kCut);
+  }
+  CheckOver(1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "an incoming tunnel") {
+  if (!has_map) return;
+  const Address address = Listen(ListenerKind::kHbone);
+  const Fd connection = ConnectTo(address);
+  CHECK(Until([&] { return server.accepted == 1; }));
+  CHECK(server.local == address);
+  FakeTunnel::Seen seen;
+  TunnelQuestion question;
+  question.remote = *ParseAddress("10.0.0.5:40000");
+  question.forwarded = "for=\"10.0.0.5:1234\"";
+  const auto arrive = [&] { server.on_tunnel(std::make_unique<FakeTunnel>(question, &seen)); };
+  SUBCASE("is accepted once the application is connected") {
+    arrive();
+    CHECK(decider.flow->client() == *ParseAddress("10.0.0.5:1234"));
+    CHECK(seen.accepted == 0);
+    const Fd accepted = AcceptApp();
+    CHECK(Until([&] { return decider.opened == 1; }));
+    CHECK(seen.accepted == 1);
+    decider.flow->Cut("policy");
+    CHECK(Read(accepted) == "<reset>");
+  }
+  SUBCASE("is refused with the status of the decision") {
+    decides = false;
+    arrive();
+    decider.flow->OnDecision({nullptr, 0, 401});
+    CHECK(seen.refused == 401);
+  }
+  SUBCASE("is refused without an application") {
+    app.Close();
+    decider.on_failed = [&](Decided* flow) { flow->OnDecision({nullptr, 0, 503}); };
+    arrive();
+    CHECK(Until([&] { return seen.refused != 0; }));
+    CHECK(seen.refused == 503);
+  }
+  SUBCASE("leaves while it is asked about") {
+    decides = false;
+    arrive();
+    seen.on_gone();
+    CHECK(decider.withdrawn == 1);
+  }
+  SUBCASE("leaves before it is accepted") {
+    arrive();
+    seen.is_gone = true;
+    CHECK(Until([&] { return decider.closed == 1; }));
+    CHECK(decider.ended == Ended::kPeerReset);
+  }
+  SUBCASE("is cut while the application is connected") {
+    arrive();
+    decider.flow->Cut("policy");
+    CHECK(seen.refused == 401);
+    CHECK(decider.ended == Ended::kCut);
+  }
+  SUBCASE("cannot lead into another tunnel") {
+    decider.on_ask = [&](Decided* flow) { Decide(flow, TunnelTarget{}); };
+    arrive();
+    CHECK(seen.refused == 503);
+    CHECK(decider.ended == Ended::kRefused);
+  }
+  CheckOver(1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "listeners close after the grace period or at once, flows go on") {
+  if (!has_map) return;
+  const Address address = Listen(ListenerKind::kOutbound);
+  Listen(ListenerKind::kHbone);
+  const Fd peer = ConnectTo(address);
+  const Fd accepted = AcceptApp();
+  CHECK(Until([&] { return decider.opened == 1; }));
+  SUBCASE("grace") {
+    listeners->Close(20);
+    CHECK(listeners->IsListening(ListenerKind::kOutbound));
+    CHECK(Until([&] { return !listeners->IsListening(ListenerKind::kOutbound); }));
+  }
+  SUBCASE("at once") { listeners->Drain(); }
+  CHECK(!listeners->IsListening(ListenerKind::kHbone));
+  CHECK(server.drained == 1);
+  CHECK(!listeners->idle());
+  CHECK(SendAll(peer, "still"));
+  shutdown(peer.get(), SHUT_WR);
+  CHECK(Read(accepted) == "still<end>");
+  shutdown(accepted.get(), SHUT_WR);
+  CheckOver(1);
+  CHECK(listeners->idle());
+}
+
+TEST_CASE_FIXTURE(Fixture, "the end of the listeners resets what is left") {
+  if (!has_map) return;
+  const Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
+  const Fd accepted = AcceptApp();
+  CHECK(Until([&] { return decider.opened == 1; }));
+  listeners.reset();
+  CHECK(ReceiveAll(peer) == "<reset>");
+  CHECK(ReceiveAll(accepted) == "<reset>");
+  CHECK(decider.closed == 1);
+  loop.RunOnce(0);
+}
+
+}  // namespace
+}  // namespace weft

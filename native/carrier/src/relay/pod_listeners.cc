@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "relay/pod_listeners.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+namespace weft {
+
+namespace {
+constexpr int kBatchMax = 64;
+constexpr uint64_t kPauseMs = 100;
+
+// Errors of the connection that was to be accepted, not of the listener (accept(2)).
+bool IsOfConnection(int error) {
+  switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+    case EPERM:
+      return true;
+    default:
+      return false;
+  }
+}
+}  // namespace
+
+// Level-triggered: one accept() for a lone connection. While connections keep waiting, each turn takes twice as many as the one before.
+class PodListeners::Listener : public Pollable, public Disposable {
+ public:
+  Listener(PodListeners* pod, ListenerKind kind, Fd socket) : pod_(pod), kind_(kind), socket_(std::move(socket)) {}
+  ~Listener() override { Close(); }
+
+  bool Start() {
+    const int flags = fcntl(socket_.get(), F_GETFL);
+    if (flags < 0 || fcntl(socket_.get(), F_SETFL, flags | O_NONBLOCK) != 0) return false;
+    if (kind_ != ListenerKind::kHbone) {
+      // Accepted sockets inherit it: if this process dies, the kernel would close them with a FIN, and the application would take a
+      // truncated stream for a complete one.
+      const linger reset = {1, 0};
+      if (setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) != 0) return false;
+    }
+    return loop().Add(socket_.get(), this, EPOLLIN);
+  }
+
+  void Close() {
+    if (!socket_.valid()) return;
+    loop().Cancel(&pause_timer_);
+    // Another carrier may have it as well, so closing it would leave it in epoll.
+    loop().Remove(socket_.get(), this);
+    socket_.Close();
+  }
+
+  void OnReady(uint32_t) override {
+    batch_ = last_turn_ + 1 == loop().turn() ? std::min(batch_ * 2, kBatchMax) : 1;
+    last_turn_ = loop().turn();
+    for (int i = 0; i < batch_ && socket_.valid(); i++) {
+      sockaddr_storage remote{};
+      socklen_t length = sizeof(remote);
+      Fd accepted(accept4(socket_.get(), reinterpret_cast<sockaddr*>(&remote), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      if (accepted.valid()) {
+        pod_->Accepted(kind_, std::move(accepted), FromSockaddr(remote));
+        continue;
+      }
+      if (errno == EAGAIN) return;
+      if (IsOfConnection(errno)) continue;
+      return Pause(errno);
+    }
+  }
+
+ private:
+  Loop& loop() { return pod_->worker_->loop; }
+
+  // Connections wait in the kernel meanwhile. Level-triggered readiness would hold the loop.
+  void Pause(int error) {
+    if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) pod_->worker_->decider.LimitReached("descriptors");
+    loop().Remove(socket_.get(), this);
+    pause_timer_ = loop().After(kPauseMs, [this] {
+      pause_timer_ = 0;
+      if (!loop().Add(socket_.get(), this, EPOLLIN)) Pause(errno);
+    });
+  }
+
+  PodListeners* pod_;
+  ListenerKind kind_;
+  Fd socket_;
+  int batch_ = 1;
+  uint64_t last_turn_ = 0;
+  Loop::TimerId pause_timer_ = 0;
+};
+
+PodListeners::PodListeners(Worker* worker, const Pod* pod, TunnelServerLimits* limits) : worker_(worker), pod_(pod), limits_(limits) {}
+
+PodListeners::~PodListeners() {
+  worker_->loop.Cancel(&grace_timer_);
+  CloseListeners();
+  std::vector<Flow*> left;
+  for (const auto& [flow, owned] : flows_) left.push_back(flow);
+  for (Flow* flow : left) flow->End();
+}
+
+bool PodListeners::Listen(ListenerKind kind, Fd socket) {
+  auto& listener = listeners_[static_cast<size_t>(kind) - 1];
+  if (listener) {
+    listener->Close();
+    worker_->loop.Dispose(std::move(listener));
+  }
+  if (kind == ListenerKind::kHbone && !server_) {
+    server_ = std::make_unique<TunnelServer>(worker_, pod_, limits_, [this](std::unique_ptr<IncomingTunnel> tunnel) {
+      if (!MayAdd()) return tunnel->Refuse(503);
+      Add(Flow::Tunnel(worker_, pod_, this, std::move(tunnel)));
+    });
+  }
+  auto next = std::make_unique<Listener>(this, kind, std::move(socket));
+  if (!next->Start()) return false;
+  listener = std::move(next);
+  return true;
+}
+
+bool PodListeners::IsListening(ListenerKind kind) const { return listeners_[static_cast<size_t>(kind) - 1] != nullptr; }
+
+void PodListeners::CloseListeners() {
+  for (auto& listener : listeners_) {
+    if (!listener) continue;
+    listener->Close();
+    worker_->loop.Dispose(std::move(listener));
+  }
+}
+
+void PodListeners::Close(uint64_t grace_ms) {
+  worker_->loop.Cancel(&grace_timer_);
+  if (grace_ms == 0) return Drain();
+  grace_timer_ = worker_->loop.After(grace_ms, [this] {
+    grace_timer_ = 0;
+    Drain();
+  });
+}
+
+void PodListeners::Drain() {
+  worker_->loop.Cancel(&grace_timer_);
+  CloseListeners();
+  if (server_) server_->Drain();
+}
+
+bool PodListeners::idle() const {
+  for (const auto& listener : listeners_)
+    if (listener) return false;
+  return flows_.empty() && (!server_ || server_->connections() == 0);
+}
+
+void PodListeners::Accepted(ListenerKind kind, Fd socket, const Address& remote) {
+  Address local;
+  if (kind != ListenerKind::kOutbound) {
+    sockaddr_storage address{};
+    socklen_t length = sizeof(address);
+    if (getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0) return;
+    local = FromSockaddr(address);
+  }
+  // TunnelServer has limits of its own.
+  if (kind == ListenerKind::kHbone) return server_->Accept(std::move(socket), remote, local);
+  // Closing it resets it.
+  if (!MayAdd()) return;
+  Add(kind == ListenerKind::kOutbound ? Flow::Captured(worker_, pod_, this, std::move(socket), remote)
+                                      : Flow::Plain(worker_, pod_, this, std::move(socket), remote, local));
+}
+
+bool PodListeners::MayAdd() {
+  const char* const reached = worker_->flows >= worker_->limits.flows_max         ? "connections"
+                              : flows_.size() >= worker_->limits.flows_of_pod_max ? "connections-of-pod"
+                                                                                  : nullptr;
+  if (reached) worker_->decider.LimitReached(reached);
+  return !reached;
+}
+
+void PodListeners::Add(std::unique_ptr<Flow> flow) {
+  Flow* const added = flow.get();
+  flows_.emplace(added, std::move(flow));
+  added->Begin();
+}
+
+void PodListeners::OnFlowEnded(Flow* flow) {
+  const auto found = flows_.find(flow);
+  worker_->loop.Dispose(std::move(found->second));
+  flows_.erase(found);
+}
+
+}  // namespace weft

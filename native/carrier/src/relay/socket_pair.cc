@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/uio.h>
+
+#include <array>
+
+#include "base/loop.h"
+#include "relay/relay.h"
+#include "worker.h"
+
+namespace weft {
+
+namespace {
+
+constexpr size_t kReadBytes = 128 << 10;
+// Bytes that one direction moves before other flows get their turn.
+constexpr size_t kTurnBytesMax = 1 << 20;
+
+class SocketPair : public Relay, private TurnEnd {
+ public:
+  SocketPair(Worker* worker, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer, RelayOwner* owner)
+      : worker_(worker), owner_(owner), pod_(this, std::move(pod), Ended::kPodReset), peer_(this, std::move(peer), Ended::kPeerReset) {
+    pod_.other = &peer_;
+    peer_.other = &pod_;
+    pod_.socket->Start(&pod_);
+    peer_.socket->Start(&peer_);
+  }
+  ~SocketPair() override {
+    worker_->loop.Cancel(&linger_timer_);
+    worker_->loop.CancelTurnEnd(this);
+  }
+
+  uint64_t bytes_sent() const override { return pod_.bytes; }
+  uint64_t bytes_received() const override { return peer_.bytes; }
+
+  void Cut() override {
+    if (is_ended_) return;
+    // What ended the flow first names its end.
+    if (ended_ == Ended::kNone) ended_ = Ended::kCut;
+    pod_.socket->Reset();
+    peer_.socket->Reset();
+    End();
+  }
+
+ private:
+  struct Side : AppSocketUser {
+    Side(SocketPair* pair, std::unique_ptr<AppSocket> socket, Ended reset) : pair(pair), socket(std::move(socket)), reset(reset) {}
+    void OnReadable() override { pair->Pump(this); }
+    void OnWritten(size_t) override {
+      pair->Pump(other);
+      pair->EndIfComplete();
+    }
+    void OnReset(int) override { pair->OnSideReset(this); }
+
+    SocketPair* pair;
+    std::unique_ptr<AppSocket> socket;
+    // What this side's reset makes of the flow.
+    Ended reset;
+    Side* other = nullptr;
+    uint64_t bytes = 0;  // read here and passed on
+  };
+
+  // Moves what `from` has until the other side takes no more.
+  void Pump(Side* from) {
+    static thread_local std::array<uint8_t, kReadBytes> bytes;
+    AppSocket& source = *from->socket;
+    AppSocket& target = *from->other->socket;
+    size_t moved = 0;
+    while (!is_ended_ && !is_delivering_ && source.may_pull()) {
+      // One read at most waits beyond the target's send buffer. What a reset target cannot get is discarded, so that a sender that blocks on
+      // writing gets to read.
+      if (target.buffered() > 0) return;
+      if (moved >= kTurnBytesMax) {
+        worker_->loop.NextTurn(this);
+        return;
+      }
+      const ssize_t count = source.Pull(bytes.data(), bytes.size());
+      if (count == AppSocket::kLater) return;
+      if (count == AppSocket::kFailed) return Failed(from);
+      if (count == 0) {
+        target.PushEnd();
+        if (source.was_reset()) return Failed(from);
+        EndIfComplete();
+        return;
+      }
+      moved += static_cast<size_t>(count);
+      if (target.was_reset()) continue;
+      from->bytes += static_cast<uint64_t>(count);
+      const iovec part = {bytes.data(), static_cast<size_t>(count)};
+      target.Push(&part, 1);
+    }
+  }
+
+  void OnTurnEnd() override {
+    Pump(&pod_);
+    Pump(&peer_);
+  }
+
+  // A side accepts no more. What it sent before is still delivered: a server that responds early and closes resets right after its response.
+  void OnSideReset(Side* side) {
+    if (is_ended_ || is_delivering_) return;
+    if (side->socket->has_pulled_end() || !side->socket->may_pull()) return Failed(side);
+    if (linger_timer_ == 0) {
+      linger_timer_ = worker_->loop.After(worker_->limits.linger_ms_max, [this, side] {
+        linger_timer_ = 0;
+        if (ended_ == Ended::kNone) ended_ = side->reset;
+        Expired();
+      });
+    }
+    // The other side may be blocked in a write that nobody read so far.
+    Pump(side->other);
+  }
+
+  // Everything that this side sent was pulled, and it was reset.
+  void Failed(Side* side) {
+    if (is_ended_ || is_delivering_) return;
+    is_delivering_ = true;
+    worker_->loop.Cancel(&linger_timer_);
+    ended_ = side->reset;
+    side->socket->Reset();
+    side->other->socket->ResetOnceDelivered(worker_->limits.linger_ms_max, [this](bool in_time) {
+      if (!in_time) owner_->OnLingered();
+      End();
+    });
+  }
+
+  void Expired() {
+    pod_.socket->Reset();
+    peer_.socket->Reset();
+    owner_->OnLingered();
+    End();
+  }
+
+  void EndIfComplete() {
+    if (is_ended_ || is_delivering_) return;
+    for (const Side* side : {&pod_, &peer_})
+      if (!side->socket->has_pulled_end() || !side->socket->has_pushed_end()) return;
+    pod_.socket->Close();
+    peer_.socket->Close();
+    ended_ = Ended::kFinished;
+    End();
+  }
+
+  void End() {
+    if (is_ended_) return;
+    is_ended_ = true;
+    worker_->loop.Cancel(&linger_timer_);
+    owner_->OnRelayEnded(ended_);
+  }
+
+  Worker* worker_;
+  RelayOwner* owner_;
+  Side pod_, peer_;
+  Loop::TimerId linger_timer_ = 0;
+  Ended ended_ = Ended::kNone;
+  // One side is gone, the other gets what is left.
+  bool is_delivering_ = false;
+  bool is_ended_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Relay> RelaySockets(Worker* worker, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer, RelayOwner* owner) {
+  return std::make_unique<SocketPair>(worker, std::move(pod), std::move(peer), owner);
+}
+
+}  // namespace weft

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// A worker for unit tests, whose decider records what it is told.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/loop.h"
+#include "net/broker.h"
+#include "net/pod_sockets.h"
+#include "net/sock_map.h"
+#include "rules/decider.h"
+#include "worker.h"
+
+namespace weft {
+
+struct FakeDecider : Decider {
+  FlowId NewFlowId() override { return ++last; }
+  void Ask(Decided* flow, const Question& question) override {
+    asked++;
+    this->flow = flow;
+    this->question = question;
+    if (on_ask) on_ask(flow);
+  }
+  void Failed(Decided* flow, const Failure& failure) override {
+    failures.push_back(failure);
+    this->flow = flow;
+    if (on_failed) on_failed(flow);
+  }
+  void Opened(Decided* flow) override { opened++; }
+  void Closed(Decided* flow, Ended ended, const std::string& reason) override {
+    closed++;
+    this->ended = ended;
+    this->reason = reason;
+    bytes_sent = flow->bytes_sent();
+    bytes_received = flow->bytes_received();
+    this->flow = nullptr;
+  }
+  void Withdrawn(Decided*) override {
+    withdrawn++;
+    flow = nullptr;
+  }
+  void Refused(PodKey, const char*, const std::string&, const Address&, const std::string&) override {}
+  void LimitReached(const char* name) override { limits.push_back(name); }
+
+  FlowId last = 0;
+  int asked = 0, opened = 0, closed = 0, withdrawn = 0;
+  // The latest one that is not over.
+  Decided* flow = nullptr;
+  Question question;
+  std::function<void(Decided*)> on_ask, on_failed;
+  std::vector<Failure> failures;
+  std::vector<std::string> limits;
+  Ended ended = Ended::kNone;
+  std::string reason;
+  uint64_t bytes_sent = 0, bytes_received = 0;
+};
+
+// Stands for a part that the tested code refers to and does not use.
+template <typename Part>
+Part& Unused() {
+  alignas(Part) static char storage[sizeof(Part)];
+  return *reinterpret_cast<Part*>(storage);
+}
+
+}  // namespace weft

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { relayProblem, relayText } from './relay-text.js';
+
+const carrier = {
+  name: 'carrier',
+  build: '0.1.0',
+  pid: 7,
+  startedMs: 1,
+  flows: 1,
+  leaseMs: 9_600,
+  isDraining: false,
+};
+
+test('the relay in use is one line, with what is wrong with it', () => {
+  assert.equal(
+    relayText({ relay: 'typescript', carriers: [], why: 'set by --relay' }),
+    'typescript (set by --relay)',
+  );
+  assert.equal(
+    relayText({ relay: 'carrier', carriers: [carrier], why: '' }),
+    'carrier (build 0.1.0, process 7, 1 connection, lease 10 s)',
+  );
+  assert.equal(
+    relayText({
+      relay: 'carrier',
+      carriers: [
+        { ...carrier, leaseMs: 0, flows: 2 },
+        { ...carrier, pid: 6, flows: 3, isDraining: true },
+      ],
+      why: '',
+    }),
+    'carrier (build 0.1.0, process 7, 2 connections, no lease); a former one, process 6, keeps 3 connections',
+  );
+  assert.equal(
+    relayText({ relay: 'carrier', carriers: [], why: 'no socket' }),
+    'carrier: none in use; no socket',
+  );
+});
+
+test('without a carrier nothing is relayed, and the reason is a problem', () => {
+  assert.equal(relayProblem({ relay: 'typescript', carriers: [], why: 'x' }), undefined);
+  assert.equal(relayProblem({ relay: 'carrier', carriers: [carrier], why: '' }), undefined);
+  assert.equal(
+    relayProblem({ relay: 'carrier', carriers: [{ ...carrier, isDraining: true }], why: 'gone' }),
+    'gone',
+  );
+  assert.equal(relayProblem({ relay: 'carrier', carriers: [], why: '' }), 'no carrier is in use');
+});
