@@ -68,7 +68,7 @@ export class CarrierSession {
   readonly #lists = new Map<number, { flows: Flow[]; done: (flows: readonly Flow[]) => void }>();
   #lastCall = 0;
   #epoch = 0;
-  #isJudged = false;
+  #isAuthorized = false;
   #leaseUntilMs = 0;
   isDraining: boolean;
 
@@ -107,8 +107,8 @@ export class CarrierSession {
     return Math.max(0, Math.round(this.#leaseUntilMs - performance.now()));
   }
 
-  send(message: ToCarrierKind, fds?: readonly number[]): void {
-    this.#connection.send(message, fds);
+  send(message: ToCarrierKind, fds: readonly number[] = [], onSent?: () => void): void {
+    this.#connection.send(message, fds, onSent);
   }
 
   #adoptRules(rules: readonly Rule[]): void {
@@ -303,8 +303,8 @@ export class CarrierSession {
    * and all pods that can be enrolled are.
    */
   renewLease(forMs: number): void {
-    if (!this.#isJudged) this.recheck(everything);
-    this.#isJudged = true;
+    if (!this.#isAuthorized) this.recheck(everything);
+    this.#isAuthorized = true;
     this.#leaseUntilMs = performance.now() + forMs;
     this.send({ $case: 'lease', value: { forMs } });
   }

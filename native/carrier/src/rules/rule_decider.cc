@@ -86,6 +86,7 @@ void RuleDecider::Failed(Decided* flow, const Failure& failure) {
   question->mutable_failure()->set_error(failure.error);
   question->mutable_failure()->set_status(failure.status);
   question->mutable_failure()->set_why(TextToWire(failure.why));
+  ToWire(flow->client(), question->mutable_failure()->mutable_client());
   AskAgent(state, std::move(message));
 }
 
