@@ -67,8 +67,10 @@ std::unique_ptr<Flow> Flow::Tunnel(Worker* worker, const Pod* pod, FlowOwner* ow
 }
 
 Flow::~Flow() {
+  // One that has ended has no timer, and its worker may be gone.
+  if (state_ == State::kEnded) return;
   worker_->loop.Cancel(&dial_timer_);
-  if (state_ != State::kEnded) worker_->flows--;
+  worker_->flows--;
 }
 
 void Flow::Begin() {
@@ -253,6 +255,7 @@ void Flow::Close(Ended ended, const std::string& reason) {
 
 void Flow::Finish() {
   state_ = State::kEnded;
+  worker_->loop.Cancel(&dial_timer_);
   worker_->flows--;
   owner_->OnFlowEnded(this);
 }
