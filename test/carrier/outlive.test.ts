@@ -12,7 +12,7 @@ import { echo } from '../support/echo.js';
 import { hold, type HeldConnection } from '../support/held-connection.js';
 import { connectionRecords } from '../support/records.js';
 import { requests } from '../support/requests.js';
-import { relayProcess, relays, residentMiB, useRelay } from './support/relays.js';
+import { checkRelay, relayProcess, relays, residentMiB, useRelay } from './support/relays.js';
 
 const api = '10.244.2.10';
 const nodes = ['node-a', 'node-b'] as const;
@@ -83,6 +83,7 @@ if (relays.includes('carrier')) {
     for (const port of [9000, 9001, 9002, 9003])
       testbed.start(`echo-${port}`, 'weft-api', 'python3', ['-c', echo, String(port)]);
     await testbed.up();
+    await checkRelay('weft-node-a', 'carrier');
     for (const port of [9000, 9001, 9002, 9003]) await listening('weft-api', port);
   });
   after(() => mesh.remove());

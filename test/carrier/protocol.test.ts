@@ -16,7 +16,7 @@ import { echo } from '../support/echo.js';
 import { hold } from '../support/held-connection.js';
 import { connectionRecords } from '../support/records.js';
 import { randomOf } from '../support/random.js';
-import { relayProcess, relays, useRelay } from './support/relays.js';
+import { checkRelay, relayProcess, relays, useRelay } from './support/relays.js';
 
 const api = '10.244.2.10';
 const packets = join(projectRoot, 'test', 'carrier', 'programs', 'packets.py');
@@ -82,6 +82,7 @@ spec: { action: DENY, rules: [{ to: [{ ports: [9001] }] }] }
     ]);
     await until('the program listens', 20_000, () => testbed.log('between').includes('listening'));
     await testbed.up();
+    await checkRelay('weft-node-a', 'carrier');
   });
   after(() => mesh.remove());
 
