@@ -9,7 +9,8 @@ import { printControl, runControl } from './control/suite.js';
 import { within } from './harness/options.js';
 import { readRatios, type Report } from './harness/report.js';
 import { printKernel, runKernel } from './kernel/suite.js';
-import { printL4, runL4 } from './l4/suite.js';
+import { printL4 } from './l4/report.js';
+import { runL4 } from './l4/suite.js';
 import { registerMesh } from './mesh/command.js';
 import { registerReport } from './report/commands.js';
 import { printSecured } from './waypoint/secured-report.js';
@@ -51,6 +52,8 @@ program
     'data path threads of each agent (default: the default of the agent)',
     within(1, 256, true),
   )
+  .option('--variants <name...>', 'only these beside direct: mesh, encrypted, typescript, ztunnel and others')
+  .addOption(new Option('--paths <name...>', 'only these').choices(['same-node', 'cross-node']))
   .option('--json <file>', 'write ratios and all rounds')
   .option('--against <file>', 'also print the ratios of an earlier run (a file that --json wrote)')
   .option('--state <dir>', 'state directory of the testbed', '/run/weft/bench')
@@ -60,6 +63,8 @@ program
       seconds: number;
       atOnce: number;
       workers?: number;
+      variants?: readonly string[];
+      paths?: readonly string[];
       json?: string;
       against?: string;
       state: string;

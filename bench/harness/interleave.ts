@@ -11,6 +11,8 @@ export interface Plan<Path extends { readonly name: string }, Variant extends { 
   readonly rounds: number;
   readonly paths: readonly Path[];
   readonly variants: readonly Variant[];
+  /** Whether a variant is measured on a path. Default: each on each. */
+  readonly isMeasured?: (path: Path, variant: Variant) => boolean;
   readonly tasks: readonly Task<Path, Variant>[];
   readonly onProgress: (text: string) => void;
 }
@@ -27,14 +29,15 @@ export async function interleave<
   for (let round = 0; round < plan.rounds; round++) {
     for (const path of plan.paths) {
       const values = new Map<string, Record<string, number>>();
+      const variants = plan.variants.filter((variant) => plan.isMeasured?.(path, variant) !== false);
       for (const task of plan.tasks) {
         plan.onProgress(`round ${round + 1} of ${plan.rounds}: ${path.name} ${task.name}`);
-        for (const variant of orderOf(plan.variants, round)) {
+        for (const variant of orderOf(variants, round)) {
           const got = await task.measure(path, variant);
           values.set(variant.name, { ...values.get(variant.name), ...got });
         }
       }
-      for (const variant of plan.variants) {
+      for (const variant of variants) {
         samples.push({
           round,
           path: path.name,

@@ -11,7 +11,9 @@ import { machineCpuSeconds } from './cost.js';
 
 /** CPU seconds. `kernel`: CPU of the machine besides the roles and the bench itself: soft interrupts, kernel threads. */
 export interface CpuSpent {
+  /** All proxies together. */
   readonly proxy: number;
+  readonly byProxy: Readonly<Record<string, number>>;
   readonly application: number;
   readonly kernel: number;
 }
@@ -93,24 +95,24 @@ export class Roles {
     applications: readonly string[],
     work: () => Promise<T>,
   ): Promise<[T, CpuSpent]> {
-    const read = (): { proxy: number; application: number; all: number } => {
-      const sum = (roles: readonly string[]): number =>
-        roles.reduce((total, role) => total + this.cpuSeconds(role), 0);
+    const read = (): { byProxy: number[]; application: number; all: number } => {
       const own = process.cpuUsage();
       return {
-        proxy: sum(proxies),
-        application: sum(applications),
+        byProxy: proxies.map((role) => this.cpuSeconds(role)),
+        application: applications.reduce((total, role) => total + this.cpuSeconds(role), 0),
         all: machineCpuSeconds() - (own.user + own.system) / 1e6,
       };
     };
     const before = read();
     const result = await work();
     const after = read();
-    const proxy = after.proxy - before.proxy;
+    const spent = after.byProxy.map((seconds, at) => seconds - (before.byProxy[at] ?? 0));
+    const byProxy = Object.fromEntries(proxies.map((role, at) => [role, spent[at] ?? 0]));
+    const proxy = spent.reduce((total, seconds) => total + seconds, 0);
     const application = after.application - before.application;
     return [
       result,
-      { proxy, application, kernel: Math.max(0, after.all - before.all - proxy - application) },
+      { proxy, byProxy, application, kernel: Math.max(0, after.all - before.all - proxy - application) },
     ];
   }
 

@@ -1,18 +1,28 @@
 /** `npm run bench`: the comparison, the costs besides traffic, and the goals of the other suites, as one result. */
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { writeOutputs, type Outputs } from '../report/commands.js';
 import { printResult } from '../report/terminal.js';
 import type { BenchResult } from '../result/result.js';
-import { costs, type CostResult } from './costs/index.js';
+import { costs as allCosts, type Cost, type CostResult } from './costs/index.js';
+import { idleConnections } from './costs/idle-connections.js';
 import { runGoals } from './goals.js';
 import { commandTarget, parseTarget } from './target.js';
-import { findPeers, meshWorkloads, resultOf, runMesh, type MeshOptions, type Peers } from './suite.js';
+import {
+  findPeers,
+  focuses,
+  meshWorkloads,
+  resultOf,
+  runMesh,
+  type MeshOptions,
+  type Peers,
+} from './suite.js';
 
 interface Given extends Outputs {
   readonly quick?: true;
   readonly rounds?: number;
   readonly seconds?: number;
+  readonly focus?: string;
   readonly variants?: readonly string[];
   readonly workloads?: readonly string[];
   readonly envoy?: string;
@@ -37,8 +47,12 @@ const nothing: CostResult = { samples: [], failures: [], missing: [] };
 const costRoundsMax = 3;
 
 /** Measures the costs one after the other. An interruption keeps the completed ones. */
-async function runCosts(options: MeshOptions, { names, envoy, fortio }: Peers): Promise<CostResult> {
-  const { quick, seconds, state, note, interrupted } = options;
+async function runCosts(
+  options: MeshOptions,
+  { names, envoy, fortio }: Peers,
+  costs: readonly Cost[],
+): Promise<CostResult> {
+  const { quick, focus, seconds, state, note, interrupted } = options;
   const parts: CostResult[] = [];
   for (const [at, { workload, measure }] of costs.entries()) {
     try {
@@ -48,6 +62,7 @@ async function runCosts(options: MeshOptions, { names, envoy, fortio }: Peers): 
           seconds,
           quick,
           state,
+          ...(focus ? { placement: focus.placement, variants: names } : {}),
           ...(envoy === undefined || !names.has('sidecar') ? {} : { envoy }),
           ...(fortio === undefined ? {} : { fortio }),
           onProgress: (text) => {
@@ -92,10 +107,12 @@ export async function compareVariants(
         'WEFT_BENCH_VARIANT',
         `no workload ${name}: there are ${meshWorkloads.map((workload) => workload.name).join(', ')}`,
       );
+  const focus = given.focus === undefined ? undefined : focuses[given.focus];
   const options: MeshOptions = {
     rounds,
     seconds: given.seconds ?? (quick ? 0.4 : 1),
     quick,
+    ...(focus ? { focus } : {}),
     ...(given.envoy === undefined ? {} : { envoy: given.envoy }),
     ...(given.variants === undefined ? {} : { variants: given.variants }),
     ...(given.workloads === undefined ? {} : { workloads: given.workloads }),
@@ -119,9 +136,10 @@ export async function compareVariants(
   }
   // A run with selected variants or workloads skips costs and goals, so that it ends soon.
   const whole = given.variants === undefined && given.workloads === undefined && !target;
-  const beside = given.costs && whole && !interrupted() ? await runCosts(options, peers) : nothing;
+  const costs = !given.costs || !whole ? [] : focus ? [idleConnections] : allCosts;
+  const beside = interrupted() ? nothing : await runCosts(options, peers, costs);
   const goals =
-    given.goals && whole && !quick && !interrupted()
+    given.goals && whole && !focus && !quick && !interrupted()
       ? await runGoals({
           rounds,
           state: given.state,
@@ -130,18 +148,31 @@ export async function compareVariants(
           interrupted,
         })
       : { goals: [], missing: [] };
-  return resultOf({
-    ...part,
-    interrupted: part.interrupted || interrupted(),
-    samples: [...part.samples, ...beside.samples],
-    failures: [...part.failures, ...beside.failures],
-    missing: [...part.missing, ...beside.missing, ...goals.missing],
-    goals: goals.goals,
-    where: target ? 'own' : 'standalone',
-    startedAt,
-    settings: { rounds, seconds: options.seconds, quick, ...(target ? { target: target.shown } : {}) },
-    workloads: [...meshWorkloads, ...costs.map(({ workload }) => workload)],
-  });
+  return resultOf(
+    {
+      ...part,
+      interrupted: part.interrupted || interrupted(),
+      samples: [...part.samples, ...beside.samples],
+      failures: [...part.failures, ...beside.failures],
+      missing: [...part.missing, ...beside.missing, ...goals.missing],
+      goals: goals.goals,
+      where: target ? 'own' : 'standalone',
+      startedAt,
+      settings: {
+        rounds,
+        seconds: options.seconds,
+        quick,
+        ...(given.focus ? { focus: given.focus } : {}),
+        ...(target ? { target: target.shown } : {}),
+      },
+      workloads: [...meshWorkloads, ...costs.map(({ workload }) => workload)],
+    },
+    ({ placement, variant, workload }) =>
+      (!focus || (focus.placement === placement && focus.variants.includes(variant))) &&
+      given.variants?.includes(variant) !== false &&
+      given.workloads?.includes(workload) !== false &&
+      (whole || !allCosts.some((cost) => cost.workload.name === workload)),
+  );
 }
 
 /** The default command. */
@@ -152,6 +183,12 @@ export function registerMesh(program: Command, begin: () => Begun, within: Numbe
     .option('--quick', 'two short rounds and fewer points, for a first impression in some minutes')
     .option('--rounds <n>', 'number of rounds (5)', within(1, 1000, true))
     .option('--seconds <s>', 'duration of each measurement (1)', within(0.1, 300, false))
+    .addOption(
+      new Option(
+        '--focus <what>',
+        'only what a relay carries, at the points that have goals: across nodes, or on one node where it is encrypted',
+      ).choices(Object.keys(focuses)),
+    )
     .option(
       '--variants <name...>',
       'only these variants, without costs besides traffic and without goals; no mesh is always included',

@@ -55,7 +55,16 @@ async function kernel({ rounds, state, onProgress, interrupted }: GoalsOptions):
 
 /** Bulk transfer between non-blocking sockets, which are spliced. */
 async function l4({ rounds, state, onProgress, interrupted }: GoalsOptions): Promise<Goal[]> {
-  const report = await runL4({ rounds, seconds: 1, atOnce: 8, state, onProgress, interrupted });
+  const report = await runL4({
+    rounds,
+    seconds: 1,
+    atOnce: 8,
+    variants: ['mesh'],
+    paths: ['same-node'],
+    state,
+    onProgress,
+    interrupted,
+  });
   const goal = (what: string, limit: number, metric: string): Goal =>
     goalAtLeast(
       `same node, spliced / no mesh: ${what}`,

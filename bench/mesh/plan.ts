@@ -1,7 +1,8 @@
 /** Nodes, pods, namespaces and Services of a scene, as manifests for the testbed. Pure. */
 import { stringify } from 'yaml';
+import type { Relay } from '../../src/model/relay.js';
 
-export type NodeName = 'bench-a' | 'bench-b' | 'bench-c' | 'bench-d';
+export type NodeName = 'bench-a' | 'bench-b' | 'bench-c' | 'bench-d' | 'bench-e' | 'bench-f';
 
 export interface NamespacePlan {
   readonly name: string;
@@ -38,20 +39,36 @@ interface BenchNode {
   readonly name: NodeName;
   readonly ip: string;
   readonly block: string;
+  /**
+   * The relay of the node's agent. Without one the node has no agent: it is for pods that reach the mesh by another proxy, since an
+   * agent would enroll them.
+   */
+  readonly relay?: Relay;
 }
-const agentNodes: readonly BenchNode[] = [
-  { name: 'bench-a', ip: '10.89.0.1', block: '10.245.1' },
-  { name: 'bench-b', ip: '10.89.0.2', block: '10.245.2' },
-];
-/** Nodes without an agent, for pods that reach the mesh by another proxy than the agent, which would enroll them. */
-const otherNodes: readonly BenchNode[] = [
+/** The first two are always there, the others if a pod is on them. */
+const nodes: readonly BenchNode[] = [
+  { name: 'bench-a', ip: '10.89.0.1', block: '10.245.1', relay: 'carrier' },
+  { name: 'bench-b', ip: '10.89.0.2', block: '10.245.2', relay: 'carrier' },
   { name: 'bench-c', ip: '10.89.0.3', block: '10.245.3' },
   { name: 'bench-d', ip: '10.89.0.4', block: '10.245.4' },
+  { name: 'bench-e', ip: '10.89.0.5', block: '10.245.5', relay: 'typescript' },
+  { name: 'bench-f', ip: '10.89.0.6', block: '10.245.6', relay: 'typescript' },
 ];
-const nodes = [...agentNodes, ...otherNodes];
+const nodesAlways = 2;
 
-/** Nodes that run an agent. */
-export const agentNodeNames: readonly NodeName[] = agentNodes.map(({ name }) => name);
+const usedNodes = ({ pods }: Pick<ScenePlan, 'pods'>): readonly BenchNode[] =>
+  nodes.filter(({ name }, at) => at < nodesAlways || pods.some(({ node }) => node === name));
+
+/** Nodes of a scene that run an agent. */
+export const agentNodesOf = (plan: Pick<ScenePlan, 'pods'>): readonly NodeName[] =>
+  usedNodes(plan)
+    .filter(({ relay }) => relay !== undefined)
+    .map(({ name }) => name);
+
+export const relayOf = (node: string): Relay | undefined => nodes.find(({ name }) => name === node)?.relay;
+
+/** The network namespace of a node. */
+export const nodeNetns = (node: NodeName): string => `weft-${node}`;
 /** Pod addresses start at host 2: host 1 is the gateway, and hosts from 200 are waypoints. */
 export const podsPerNodeMax = 198;
 
@@ -77,12 +94,11 @@ export const serviceIps = (plan: Pick<ScenePlan, 'services'>): string[] =>
 /** YAML documents. */
 export function manifestsOf(plan: ScenePlan): string {
   const ips = serviceIps(plan);
-  const used = otherNodes.filter(({ name }) => plan.pods.some(({ node }) => node === name));
   const objects: object[] = [
-    ...[...agentNodes, ...used].map(({ name, ip }) => ({
+    ...usedNodes(plan).map(({ name, ip }) => ({
       apiVersion: 'v1',
       kind: 'Node',
-      metadata: { name, annotations: { 'weft.dev/netns': `weft-${name}` } },
+      metadata: { name, annotations: { 'weft.dev/netns': nodeNetns(name) } },
       status: { addresses: [{ type: 'InternalIP', address: ip }] },
     })),
     ...plan.namespaces.map(({ name, labels, annotations = {} }) => ({

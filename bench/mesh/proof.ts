@@ -6,6 +6,7 @@ import { waypointNetns } from '../../src/cli/standalone/waypoint.js';
 import { adminPort, provingStats, readStats } from '../peers/sidecar.js';
 import { metricsPort, openedTotal } from '../peers/ztunnel.js';
 import type { Evidence } from '../result/result.js';
+import { nodeNetns } from './plan.js';
 import type { Scene } from './scene.js';
 import { kinds, type MeshCell } from './variants.js';
 
@@ -45,7 +46,7 @@ export async function evidenceOf(scene: Scene, cell: MeshCell): Promise<Evidence
       of(`the server's ztunnel, ${counter}`, await counted(cell.server, 'destination')),
     ];
   }
-  const agent = await adminGet('weft-bench-a', metricsPort, '/metrics');
+  const agent = await adminGet(nodeNetns(cell.nodes[0]), metricsPort, '/metrics');
   const counted = (security?: string): number =>
     sumOf(agent, openedTotal, {
       reporter: 'source',
@@ -54,8 +55,8 @@ export async function evidenceOf(scene: Scene, cell: MeshCell): Promise<Evidence
       ...(security === undefined ? {} : { connection_security_policy: security }),
     });
   if (namespace === 'none') return [of("the client's agent, connections of these pods", counted())];
-  const wire = variant !== 'weft-encrypted' && variant !== 'weft-waypoint' && cell.placement === 'same-node';
-  const security = wire ? 'same_node' : 'mutual_tls';
+  const inKernel = variant === 'weft' || variant === 'weft-spliced';
+  const security = inKernel && cell.placement === 'same-node' ? 'same_node' : 'mutual_tls';
   const evidence = [
     of(`the client's agent, ${openedTotal}{connection_security_policy="${security}"}`, counted(security)),
   ];

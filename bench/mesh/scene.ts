@@ -18,7 +18,14 @@ import {
   sh,
   type ProcessMark,
 } from '../../src/cli/run.js';
-import { agentProcess, Testbed, controlPort, tearDown } from '../../src/cli/standalone/testbed.js';
+import {
+  agentProcess,
+  carrierProcess,
+  Testbed,
+  controlPort,
+  tearDown,
+  type TestbedOptions,
+} from '../../src/cli/standalone/testbed.js';
 import { startWaypoint, waypointProcess, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
 import { residentBytes } from '../harness/cost.js';
 import { Roles } from '../harness/roles.js';
@@ -26,15 +33,17 @@ import { issuer } from '../peers/issuer.js';
 import { adminPort, proxyGroup, redirectRules, sidecarArgs, sidecarConfig } from '../peers/sidecar.js';
 import { hbonePort, readinessPort, ztunnelEnvironment } from '../peers/ztunnel.js';
 import {
-  agentNodeNames,
+  agentNodesOf,
   manifestsOf,
   placePods,
+  relayOf,
   type PlacedPod,
   type PodPlan,
   type ScenePlan,
 } from './plan.js';
 
-export type ProxyRole = 'agents' | 'sidecars' | 'waypoint' | 'others';
+/** `agents`, `carriers`: of the nodes that relay by the carrier. `agents-typescript`: of those that relay in the agent. */
+export type ProxyRole = 'agents' | 'carriers' | 'agents-typescript' | 'sidecars' | 'waypoint' | 'others';
 
 const startMsMax = 30_000;
 
@@ -52,6 +61,7 @@ export class Scene {
   private constructor(
     public plan: ScenePlan,
     readonly state: string,
+    further: Pick<TestbedOptions, 'workers'>,
   ) {
     this.#dir = mkdtempSync(join(tmpdir(), 'weft-bench-'));
     this.pods = placePods(plan);
@@ -60,7 +70,12 @@ export class Scene {
     this.writeManifests([]);
     this.roles = new Roles();
     try {
-      this.testbed = Testbed.create({ from: this.#manifests(), state });
+      this.testbed = Testbed.create({
+        from: this.#manifests(),
+        state,
+        ...further,
+        relayOf,
+      });
     } catch (error) {
       void this.roles.remove();
       rmSync(this.#dir, { recursive: true, force: true });
@@ -73,9 +88,13 @@ export class Scene {
   }
 
   /** Creates namespaces and links without programs. Throws as Testbed.create, and WEFT_START without cgroups. */
-  static async create(plan: ScenePlan, state: string): Promise<Scene> {
+  static async create(
+    plan: ScenePlan,
+    state: string,
+    further: Pick<TestbedOptions, 'workers'> = {},
+  ): Promise<Scene> {
     await tearDown(state);
-    const scene = new Scene(plan, state);
+    const scene = new Scene(plan, state, further);
     try {
       for (const { netns } of scene.pods) widenPorts(netns);
     } catch (error) {
@@ -85,22 +104,37 @@ export class Scene {
     return scene;
   }
 
-  /** Starts the control plane and the agents, whose CPU is counted as `agents`. Resolves when all pods are enrolled. */
+  /** Starts the control plane, the carriers and the agents, and counts their CPU. Resolves when all pods are enrolled. */
   async startMesh(): Promise<void> {
-    await this.testbed.up(agentNodeNames);
+    await this.testbed.up(agentNodesOf(this.plan));
     this.#countAgents();
   }
 
   #countAgents(): void {
-    for (const name of agentNodeNames) this.roles.add('agents', this.agentPid(name));
+    for (const name of agentNodesOf(this.plan)) {
+      const ofTypeScript = relayOf(name) === 'typescript';
+      this.roles.add(ofTypeScript ? 'agents-typescript' : 'agents', this.agentPid(name));
+      for (const pid of ofTypeScript ? [] : this.carrierPids(name)) this.roles.add('carriers', pid);
+    }
   }
 
-  /** Restarts both agents, so that they have the memory of a fresh start. */
+  /** Restarts all agents and carriers, so that they have the memory of a fresh start. */
   async restartAgents(): Promise<void> {
-    for (const name of agentNodeNames) await this.testbed.stop(agentProcess(name));
-    for (const name of agentNodeNames) this.testbed.startAgent(name);
-    await this.testbed.waitReady(undefined, agentNodeNames);
+    const names = agentNodesOf(this.plan);
+    for (const name of names) {
+      await this.testbed.stop(agentProcess(name));
+      // With the next agent a new one starts.
+      await this.testbed.stop(carrierProcess(name));
+    }
+    for (const name of names) this.testbed.startAgent(name);
+    await this.testbed.waitReady(undefined, names);
     this.#countAgents();
+  }
+
+  /** The carrier of a node and its broker. Empty if the node has no carrier. */
+  carrierPids(node: string): number[] {
+    const mark = this.testbed.mark(carrierProcess(node));
+    return mark && isAlive(mark) ? processTree(mark.pid) : [];
   }
 
   agentPid(node: string): number {
@@ -256,7 +290,7 @@ export class Scene {
 
   /** Last output of agents that have ended. */
   lastWords(): string {
-    return agentNodeNames
+    return agentNodesOf(this.plan)
       .filter((name) => {
         const mark = this.testbed.mark(`agent-${name}`);
         return mark !== undefined && !isAlive(mark);

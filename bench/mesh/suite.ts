@@ -22,15 +22,19 @@ import { Scene } from './scene.js';
 import { startTarget, type Target } from './target.js';
 import { cellsOf, kinds, planOf, ports, type MeshCell } from './variants.js';
 import {
+  allPoints,
   allProtocols,
   atRate,
   bulk,
   capacity,
   churn,
   connections,
+  goalPoints,
   measureCapacity,
+  memory,
   mixed,
   pingPong,
+  quickPoints,
   stepsOf,
   type Workbench,
 } from './workloads.js';
@@ -40,6 +44,7 @@ export interface MeshOptions {
   /** Duration of each measurement in seconds, without the warm-up. */
   readonly seconds: number;
   readonly quick: boolean;
+  readonly focus?: Focus;
   /** Envoy binary to use instead of a download. */
   readonly envoy?: string;
   /** Names of variants. Default: all. `none` and `none-again` are always included. */
@@ -52,6 +57,19 @@ export interface MeshOptions {
   readonly note: (text: string) => void;
   readonly interrupted: () => boolean;
 }
+
+/** A run of what a relay carries, with the points that have goals. */
+export interface Focus {
+  readonly placement: Placement;
+  readonly variants: readonly string[];
+}
+export const focuses: Readonly<Record<string, Focus>> = {
+  'across-nodes': { placement: 'cross-node', variants: ['sidecar', 'ztunnel', 'weft', 'weft-typescript'] },
+  encrypted: {
+    placement: 'same-node',
+    variants: ['sidecar', 'ztunnel', 'weft-encrypted', 'weft-encrypted-typescript'],
+  },
+};
 
 type Missing = BenchResult['missing'][number];
 /** The part of a result that one part of a run contributes. */
@@ -70,10 +88,11 @@ export interface Peers {
 }
 
 /** The variants to compare, and those that are missing with the reason. Throws WEFT_BENCH_VARIANT for an unknown name. */
-export function findPeers(options: Pick<MeshOptions, 'variants' | 'envoy' | 'note'>): Peers {
+export function findPeers(options: Pick<MeshOptions, 'variants' | 'focus' | 'envoy' | 'note'>): Peers {
   const missing: Missing[] = [];
   const versions: Record<string, string> = { weft: version, node: process.version };
-  const wanted = new Set(['none', 'none-again', ...(options.variants ?? kinds.map(({ name }) => name))]);
+  const names = options.variants ?? options.focus?.variants ?? kinds.map(({ name }) => name);
+  const wanted = new Set(['none', 'none-again', ...names]);
   for (const name of wanted)
     if (!kinds.some((kind) => kind.name === name))
       throw new WeftError(
@@ -122,6 +141,7 @@ async function provenCells(
   envoy: string | undefined,
   /** Path of the proof requests. Undefined if no application responds to requests. */
   path: string | undefined,
+  focus: Focus | undefined,
 ): Promise<{ readonly cells: MeshCell[]; readonly missing: Missing[] }> {
   const missing: Missing[] = [];
   const lost = new Set<string>();
@@ -149,7 +169,7 @@ async function provenCells(
   }
   const cells: MeshCell[] = [];
   for (const cell of cellsOf(scene.plan, names)) {
-    if (lost.has(cell.variant)) continue;
+    if (lost.has(cell.variant) || (focus && cell.placement !== focus.placement)) continue;
     const what = `${cell.variant}, ${cell.placement}`;
     if (path !== undefined) await attempt(what, () => prove(scene, cell, ports.http, path));
     if (!lost.has(what)) cells.push(cell);
@@ -198,7 +218,13 @@ export async function runMesh(options: MeshOptions, peers: Peers): Promise<Part>
     if (target) await startTarget(scene, target);
     else await startServers(scene, fortio);
     const asked = target?.path ?? echoPath;
-    const proven = await provenCells(scene, names, envoy, fortio === undefined ? undefined : asked);
+    const proven = await provenCells(
+      scene,
+      names,
+      envoy,
+      fortio === undefined ? undefined : asked,
+      options.focus,
+    );
     missing.push(...proven.missing);
     const { cells } = proven;
     const bench: Workbench = {
@@ -220,7 +246,8 @@ export async function runMesh(options: MeshOptions, peers: Peers): Promise<Part>
     }
     options.note('warming up, and finding the slowest');
     const slowest = await slowestOf(bench, cells, protocols, options);
-    const steps = stepsOf({ bench, cells, quick: options.quick, slowest, protocols, bytes: !target }).filter(
+    const points = options.quick ? quickPoints : options.focus ? goalPoints : allPoints;
+    const steps = stepsOf({ bench, cells, points, slowest, protocols, bytes: !target }).filter(
       ({ workload }) => options.workloads?.includes(workload.name) !== false,
     );
     const plan: RoundsPlan<MeshCell> = {
@@ -252,6 +279,7 @@ export const meshWorkloads = [
   bulk,
   churn,
   mixed,
+  memory,
   ...allProtocols.flatMap((protocol) => [capacity(protocol), atRate(protocol)]),
 ];
 
@@ -265,6 +293,7 @@ const machine = (): BenchResult['machine'] => ({
 /** Combines the parts into one result. */
 export function resultOf(
   given: Part & Pick<BenchResult, 'where' | 'startedAt' | 'settings' | 'workloads' | 'goals'>,
+  isAsked?: Parameters<typeof goalsOfRatios>[1],
 ): BenchResult {
   const rounds = new Set(given.samples.map(({ round }) => round)).size;
   const seen = new Set(given.samples.map(({ variant }) => variant));
@@ -290,6 +319,6 @@ export function resultOf(
     evidence: given.evidence,
     generators: given.generators,
     // Few rounds cannot decide a goal.
-    goals: rounds < goalRoundsMin ? [] : [...goalsOfRatios(given.samples), ...given.goals],
+    goals: rounds < goalRoundsMin ? [] : [...goalsOfRatios(given.samples, isAsked), ...given.goals],
   };
 }

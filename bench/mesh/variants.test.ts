@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
-import { agentNodeNames, manifestsOf } from './plan.js';
+import { agentNodesOf, manifestsOf, relayOf } from './plan.js';
 import { cellsOf, planOf } from './variants.js';
 
 interface Manifest {
@@ -19,9 +19,11 @@ test('pods of ztunnel are in the mesh, and on no node with an agent', () => {
   const plan = planOf(new Set(['none', 'weft', 'ztunnel']));
   const theirs = plan.pods.filter(({ namespace }) => namespace === 'ztunnel');
   assert.equal(theirs.length, 3);
-  for (const { node } of theirs) assert.ok(!agentNodeNames.includes(node), node);
+  const agents = agentNodesOf(plan);
+  assert.deepEqual(agents, ['bench-a', 'bench-b']);
+  for (const { node } of theirs) assert.ok(!agents.includes(node), node);
   for (const { namespace, node } of plan.pods)
-    if (namespace !== 'ztunnel') assert.ok(agentNodeNames.includes(node), node);
+    if (namespace !== 'ztunnel') assert.ok(agents.includes(node), node);
   const namespace = manifests(['none', 'ztunnel']).find(
     ({ kind, metadata }) => kind === 'Namespace' && metadata.name === 'ztunnel',
   );
@@ -45,4 +47,25 @@ test('every variant is measured on one node and, where it differs there, across 
   }
   const across = cells.filter(({ placement }) => placement === 'cross-node').map(({ variant }) => variant);
   assert.deepEqual(across, ['none', 'sidecar', 'ztunnel', 'weft']);
+});
+
+test('both relays are measured in one run, each on nodes of its own', () => {
+  const names = new Set(['none', 'weft', 'weft-typescript', 'weft-encrypted', 'weft-encrypted-typescript']);
+  const plan = planOf(names);
+  assert.deepEqual(agentNodesOf(plan), ['bench-a', 'bench-b', 'bench-e', 'bench-f']);
+  const relays = cellsOf(plan, names)
+    .filter(({ variant }) => variant.startsWith('weft'))
+    .map(({ placement, variant, nodes, proxies }) => [
+      placement,
+      variant,
+      relayOf(nodes[0]),
+      proxies.join(' '),
+    ]);
+  assert.deepEqual(relays, [
+    ['same-node', 'weft', 'carrier', 'agents carriers'],
+    ['same-node', 'weft-encrypted', 'carrier', 'agents carriers'],
+    ['same-node', 'weft-encrypted-typescript', 'typescript', 'agents-typescript'],
+    ['cross-node', 'weft', 'carrier', 'agents carriers'],
+    ['cross-node', 'weft-typescript', 'typescript', 'agents-typescript'],
+  ]);
 });

@@ -1,7 +1,7 @@
 /** The variants of the comparison, and the pods that each is measured between. */
 import type { Placement, Variant } from '../result/result.js';
 import type { Cell } from '../harness/rounds.js';
-import type { ScenePlan, PodPlan } from './plan.js';
+import type { NodeName, ScenePlan, PodPlan } from './plan.js';
 import { placePods, serviceIps } from './plan.js';
 import type { ProxyRole } from './scene.js';
 
@@ -12,8 +12,11 @@ interface Kind extends Variant {
   readonly namespace: string;
   readonly placements: readonly Placement[];
   readonly proxies: readonly ProxyRole[];
+  /** Nodes of the client and of the far server. Default: the first two. */
+  readonly nodes?: readonly [NodeName, NodeName];
 }
 
+const weftProxies: readonly ProxyRole[] = ['agents', 'carriers'];
 const both: readonly Placement[] = ['same-node', 'cross-node'];
 
 export const kinds: readonly Kind[] = [
@@ -54,16 +57,28 @@ export const kinds: readonly Kind[] = [
     namespace: 'ztunnel',
     placements: both,
     proxies: ['others'],
+    nodes: ['bench-c', 'bench-d'],
   },
   {
     name: 'weft',
     title: 'Weft',
     kind: 'weft',
     about:
-      "default settings: on one node kernel flows, under identities and policies; across nodes the agents' tunnel under mutual TLS",
+      "default settings: on one node kernel flows, under identities and policies; across nodes the carriers' tunnel under mutual TLS",
     namespace: 'weft',
     placements: both,
-    proxies: ['agents'],
+    proxies: weftProxies,
+  },
+  {
+    name: 'weft-typescript',
+    title: 'Weft, TypeScript relay',
+    kind: 'weft',
+    about:
+      "across nodes through the agents' own relay (agent option --relay typescript) in place of the carriers",
+    namespace: 'typescript',
+    placements: ['cross-node'],
+    proxies: ['agents-typescript'],
+    nodes: ['bench-e', 'bench-f'],
   },
   {
     name: 'weft-spliced',
@@ -72,16 +87,27 @@ export const kinds: readonly Kind[] = [
     about: 'on one node from socket to socket, bypassing TCP (annotation weft.dev/splice)',
     namespace: 'spliced',
     placements: ['same-node'],
-    proxies: ['agents'],
+    proxies: weftProxies,
   },
   {
     name: 'weft-encrypted',
     title: 'Weft, encrypted',
     kind: 'weft',
-    about: 'also on one node under mutual TLS, through the agent (annotation weft.dev/same-node: encrypted)',
+    about:
+      'also on one node under mutual TLS, through the carrier (annotation weft.dev/same-node: encrypted)',
     namespace: 'encrypted',
     placements: ['same-node'],
-    proxies: ['agents'],
+    proxies: weftProxies,
+  },
+  {
+    name: 'weft-encrypted-typescript',
+    title: 'Weft, encrypted, TypeScript relay',
+    kind: 'weft',
+    about: 'the same through the agent (agent option --relay typescript)',
+    namespace: 'encrypted-typescript',
+    placements: ['same-node'],
+    proxies: ['agents-typescript'],
+    nodes: ['bench-e', 'bench-f'],
   },
   {
     name: 'weft-waypoint',
@@ -90,11 +116,16 @@ export const kinds: readonly Kind[] = [
     about: "through a waypoint on the client's node that reads requests: two tunnels under mutual TLS",
     namespace: 'waypoint',
     placements: both,
-    proxies: ['agents', 'waypoint'],
+    proxies: [...weftProxies, 'waypoint'],
   },
 ];
 
+const nodesOf = (namespace: string): readonly [NodeName, NodeName] =>
+  kinds.find((kind) => kind.namespace === namespace)?.nodes ?? ['bench-a', 'bench-b'];
+
 export interface MeshCell extends Cell {
+  /** Nodes of the client and of the far server. */
+  readonly nodes: readonly [NodeName, NodeName];
   readonly client: string;
   readonly server: string;
   /** Address that clients call: of the pod, or of the Service for a waypoint. */
@@ -111,6 +142,7 @@ export function planOf(names: ReadonlySet<string>): ScenePlan {
   const annotations: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     spliced: { 'weft.dev/splice': 'on' },
     encrypted: { 'weft.dev/same-node': 'encrypted' },
+    'encrypted-typescript': { 'weft.dev/same-node': 'encrypted' },
   };
   const withWaypoint = used.includes('waypoint');
   return {
@@ -119,11 +151,14 @@ export function planOf(names: ReadonlySet<string>): ScenePlan {
       labels: name === 'none' || name === 'sidecar' ? { 'weft.dev/mesh': 'disabled' } : meshed,
       ...(annotations[name] ? { annotations: annotations[name] } : {}),
     })),
-    pods: used.flatMap((namespace): PodPlan[] => [
-      { namespace, name: 'client', node: namespace === 'ztunnel' ? 'bench-c' : 'bench-a' },
-      { namespace, name: 'near', node: namespace === 'ztunnel' ? 'bench-c' : 'bench-a' },
-      { namespace, name: 'far', node: namespace === 'ztunnel' ? 'bench-d' : 'bench-b' },
-    ]),
+    pods: used.flatMap((namespace): PodPlan[] => {
+      const [here, there] = nodesOf(namespace);
+      return [
+        { namespace, name: 'client', node: here },
+        { namespace, name: 'near', node: here },
+        { namespace, name: 'far', node: there },
+      ];
+    }),
     services: withWaypoint
       ? ['near', 'far'].map((name) => ({
           namespace: 'waypoint',
@@ -170,6 +205,7 @@ export function cellsOf(plan: ScenePlan, names: ReadonlySet<string>): MeshCell[]
         return {
           placement,
           variant: name,
+          nodes: nodesOf(namespace),
           client: find('client').netns,
           server: find(server).netns,
           ip: service < 0 ? find(server).ip : (ips[service] ?? ''),

@@ -9,6 +9,7 @@ import { cpuOf, loadProgram, numberAt, runJson } from '../harness/load.js';
 import type { CpuSpent } from '../harness/roles.js';
 import type { Measured, Step } from '../harness/rounds.js';
 import type { Placement, Workload } from '../result/result.js';
+import { bytesOf as residentBytesOf, processMemory } from './costs/memory.js';
 import type { Scene } from './scene.js';
 import { ports, type MeshCell } from './variants.js';
 
@@ -53,6 +54,14 @@ export const mixed: Workload = {
   pointTitle: '',
   about: `messages of ${mixedBytes} bytes on one connection while ${mixedStreams} streams of iperf3 send what they can`,
 };
+export const memory: Workload = {
+  name: 'memory',
+  title: 'memory under load',
+  kind: 'cost',
+  pointTitle: '',
+  about:
+    "resident memory at the end of each round: all proxies of a variant, the larger of Weft's agents, and the larger of its carriers with its broker",
+};
 export const capacity = (protocol: Protocol): Workload => ({
   name: `${protocol}-max`,
   title: `${protocols[protocol]}, full speed`,
@@ -85,7 +94,12 @@ const per = (
   unit: 'Us' | 'SecondsPerGb',
 ): Record<string, number> => {
   const scale = unit === 'Us' ? 1e6 / count : 1e9 / count;
-  const proxy = { [`proxy${unit}`]: spent.proxy * scale };
+  const { agents, carriers = 0 } = spent.byProxy;
+  const proxy = {
+    [`proxy${unit}`]: spent.proxy * scale,
+    // Beside a carrier that did nothing, the agent's share is the whole.
+    ...(unit === 'Us' && agents !== undefined && carriers > 0 ? { agentUs: agents * scale } : {}),
+  };
   if (elsewhere) return proxy;
   return {
     ...proxy,
@@ -233,15 +247,57 @@ export async function measureAtRate(
   }
 }
 
+export function measureMemory({ scene }: Workbench, { proxies, nodes }: MeshCell): Measured {
+  /** Processes of one node, which share the pages of their program. */
+  const resident = (pids: readonly number[]): number =>
+    residentBytesOf(pids.map((pid) => processMemory('', pid))) / 1e6;
+  const carriers = proxies.includes('carriers') ? nodes.map((node) => scene.carrierPids(node)) : [];
+  return {
+    values: {
+      proxyMegabytes: proxies.reduce((sum, role) => sum + scene.residentBytes(role), 0) / 1e6,
+      ...(proxies.some((role) => role.startsWith('agents'))
+        ? { agentMegabytes: Math.max(...nodes.map((node) => resident([scene.agentPid(node)]))) }
+        : {}),
+      ...(carriers.some((pids) => pids.length > 0)
+        ? { carrierMegabytes: Math.max(...carriers.map(resident)) }
+        : {}),
+    },
+  };
+}
+
 const bytesOf = (point: string): number => {
   const [count = '', unit] = point.split(' ');
   return Number(count) * (unit === 'KiB' ? 1024 : 1);
 };
 
+/** The points of a run. */
+export interface Points {
+  readonly sizes: readonly string[];
+  readonly streams: readonly number[];
+  /** Percent of the slowest variant's full speed. */
+  readonly shares: readonly number[];
+  /** Without `mixed`, and full speed by HTTP/1.1 only. */
+  readonly isShort: boolean;
+}
+export const quickPoints: Points = { sizes: ['128 B'], streams: [1], shares: [50], isShort: true };
+/** Those that have goals (bench/result/relay-goals.ts). */
+export const goalPoints: Points = {
+  sizes: ['64 B', '128 B', '64 KiB'],
+  streams: [1, 16],
+  shares: [50],
+  isShort: false,
+};
+export const allPoints: Points = {
+  sizes: ['64 B', '128 B', '1 KiB', '16 KiB', '64 KiB'],
+  streams: [1, 4, 16],
+  shares: [10, 30, 50, 70, 90],
+  isShort: false,
+};
+
 export interface StepsGiven {
   readonly bench: Workbench;
   readonly cells: readonly MeshCell[];
-  readonly quick: boolean;
+  readonly points: Points;
   /** Protocol -> requests per second of the slowest variant of a placement. */
   readonly slowest: (protocol: Protocol, placement: Placement) => number;
   /** Protocols of the applications. */
@@ -251,10 +307,8 @@ export interface StepsGiven {
 }
 
 /** The workloads, in the order of measurement. */
-export function stepsOf({ bench, cells, quick, slowest, protocols, bytes }: StepsGiven): Step<MeshCell>[] {
-  const shares = quick ? [50] : [10, 30, 50, 70, 90];
-  const sizes = quick ? ['128 B'] : ['64 B', '128 B', '1 KiB', '16 KiB', '64 KiB'];
-  const streams = quick ? [1] : [1, 4, 16];
+export function stepsOf({ bench, cells, points, slowest, protocols, bytes }: StepsGiven): Step<MeshCell>[] {
+  const { sizes, streams, shares, isShort } = points;
   const ofBytes: Step<MeshCell>[] = [
     ...sizes.map((point) => ({
       workload: pingPong,
@@ -269,14 +323,14 @@ export function stepsOf({ bench, cells, quick, slowest, protocols, bytes }: Step
       measure: (cell: MeshCell) => measureBulk(bench, cell, count),
     })),
     { workload: churn, point: '', cells, measure: (cell) => measureChurn(bench, cell) },
-    ...(quick
+    ...(isShort
       ? []
       : [{ workload: mixed, point: '', cells, measure: (cell: MeshCell) => measureMixed(bench, cell) }]),
   ];
   return [
     ...(bytes ? ofBytes : []),
     ...protocols.flatMap((protocol): Step<MeshCell>[] => [
-      ...(quick && protocol !== 'http1'
+      ...(isShort && protocol !== 'http1'
         ? []
         : [
             {
@@ -298,5 +352,11 @@ export function stepsOf({ bench, cells, quick, slowest, protocols, bytes }: Step
         };
       }),
     ]),
+    {
+      workload: memory,
+      point: '',
+      cells: cells.filter(({ proxies }) => proxies.length > 0),
+      measure: (cell) => Promise.resolve(measureMemory(bench, cell)),
+    },
   ];
 }

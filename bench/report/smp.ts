@@ -71,10 +71,18 @@ function testOf(result: BenchResult, place: Place): Fields {
   };
 }
 
+const alwaysEncrypted: ReadonlySet<string> = new Set([
+  'ztunnel',
+  'weft-typescript',
+  'weft-encrypted',
+  'weft-encrypted-typescript',
+  'weft-waypoint',
+]);
+
 /** Whether the traffic is encrypted. Undefined for a variant that this version does not know. */
 function encrypted({ name, kind }: Variant, placement: Placement): boolean | undefined {
   if (kind === 'none' || kind === 'noise' || name === 'weft-spliced') return false;
-  if (kind === 'sidecar' || ['ztunnel', 'weft-encrypted', 'weft-waypoint'].includes(name)) return true;
+  if (kind === 'sidecar' || alwaysEncrypted.has(name)) return true;
   if (name !== 'weft' || placement === 'own') return undefined;
   return placement === 'cross-node';
 }

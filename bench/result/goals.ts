@@ -1,6 +1,8 @@
 /** Compares the goals of Weft with the measurements of a run. Pure. */
 import { spreadOf, type Spread } from '../harness/statistics.js';
-import type { BenchResult, Goal, Placement } from './result.js';
+import { relayGoals } from './relay-goals.js';
+import type { Wanted } from './wanted.js';
+import { metrics, type BenchResult, type Goal } from './result.js';
 
 /** A goal is reached if every round reaches it. If only the median does, the state says so. */
 export function stateOf(found: Spread | undefined, holds: (value: number) => boolean): Goal['state'] {
@@ -9,19 +11,7 @@ export function stateOf(found: Spread | undefined, holds: (value: number) => boo
   return holds(found.min) && holds(found.max) ? 'reached' : 'by the median alone';
 }
 
-interface Wanted {
-  readonly what: string;
-  readonly placement: Placement;
-  readonly workload: string;
-  readonly point: string;
-  readonly metric: string;
-  readonly variant: string;
-  readonly base: string;
-  readonly atMost?: number;
-  readonly atLeast?: number;
-}
-
-const spliced = { placement: 'same-node', variant: 'weft-spliced', base: 'none' } as const;
+const spliced = { placement: 'same-node', variant: 'weft-spliced', bases: ['none'] } as const;
 const trips = { ...spliced, workload: 'ping-pong', point: '128 B' } as const;
 
 /** Goals for ratios that the comparison measures. Bulk is left out: the sockets of iperf3 block, and blocking sockets are not spliced. */
@@ -37,12 +27,13 @@ const wantedRatios: readonly Wanted[] = [
     metric: 'perSecond',
     atLeast: 0.9,
   },
+  ...relayGoals,
 ];
 
-/** A metric of one variant divided by another's, round by round. */
-function ratioOf(
+/** A metric of one variant, divided by the best of the others, round by round. */
+function found(
   samples: BenchResult['samples'],
-  { placement, workload, point, metric, variant, base }: Wanted,
+  { placement, workload, point, metric, variant, bases }: Wanted,
 ): Spread | undefined {
   const of = (name: string): Map<number, number> =>
     new Map(
@@ -50,32 +41,39 @@ function ratioOf(
         const value = sample.values[metric];
         return sample.placement === placement &&
           sample.workload === workload &&
-          sample.point === point &&
+          (point === undefined || sample.point === point) &&
           sample.variant === name &&
           value !== undefined
           ? [[sample.round, value] as const]
           : [];
       }),
     );
-  const below = of(base);
+  const below = bases.map(of);
+  const best = metrics[metric]?.better === 'higher' ? Math.max : Math.min;
   return spreadOf(
     [...of(variant)].flatMap(([round, value]) => {
-      const bottom = below.get(round);
-      return bottom ? [value / bottom] : [];
+      if (below.length === 0) return [value];
+      const bottoms = below.flatMap((values) => values.get(round) ?? []);
+      const bottom = bottoms.length === below.length ? best(...bottoms) : 0;
+      return bottom > 0 ? [value / bottom] : [];
     }),
   );
 }
 
-export function goalsOfRatios(samples: BenchResult['samples']): Goal[] {
-  return wantedRatios.map((wanted) => {
-    const found = ratioOf(samples, wanted);
-    const { what, atMost = Infinity, atLeast = -Infinity, workload } = wanted;
+/** Goals of a comparison. `isAsked`: whether the run was to measure what a goal is about. */
+export function goalsOfRatios(
+  samples: BenchResult['samples'],
+  isAsked: (of: Pick<Wanted, 'placement' | 'variant' | 'workload'>) => boolean = () => true,
+): Goal[] {
+  return wantedRatios.filter(isAsked).map((wanted) => {
+    const spread = found(samples, wanted);
+    const { what, atMost = Infinity, atLeast = -Infinity, workload, unit = 'x' } = wanted;
     return {
       what,
       wanted: atMost === Infinity ? `at least ${atLeast}` : `at most ${atMost}`,
-      ...(found ? { found } : {}),
-      state: stateOf(found, (value) => value <= atMost && value >= atLeast),
-      unit: 'x',
+      ...(spread ? { found: spread } : {}),
+      state: stateOf(spread, (value) => value <= atMost && value >= atLeast),
+      unit,
       from: workload,
     };
   });

@@ -54,6 +54,8 @@ test('a quick run measures every variant and every workload, and the sidecars re
     ]),
     'same-node weft-spliced',
     'same-node weft-encrypted',
+    'same-node weft-encrypted-typescript',
+    'cross-node weft-typescript',
   ])
     assert.ok(cells.has(cell), `${cell} was not measured: ${JSON.stringify(result.missing)}`);
   const names = new Set(result.samples.map(({ workload }) => workload));
@@ -61,6 +63,7 @@ test('a quick run measures every variant and every workload, and the sidecars re
     'ping-pong',
     'bulk',
     'churn',
+    'memory',
     'http1',
     'http2',
     'grpc',

@@ -17,6 +17,10 @@ export interface CostContext {
   /** Maximum duration of a measurement. */
   readonly seconds: number;
   readonly quick: boolean;
+  /** Only this placement. Default: all. */
+  readonly placement?: Placement;
+  /** Only these variants. Default: all. */
+  readonly variants?: ReadonlySet<string>;
   /** Path of Envoy. Without it the costs of sidecars are missing. */
   readonly envoy?: string;
   readonly fortio?: string;
@@ -48,8 +52,8 @@ export const namespacePlan = (name: string): NamespacePlan => ({
   ...(name.startsWith('weft-encrypted') ? { annotations: { 'weft.dev/same-node': 'encrypted' } } : {}),
 });
 
-export const proxyRoleOf = (variant: VariantName): ProxyRole | undefined =>
-  variant === 'sidecar' ? 'sidecars' : variant.startsWith('weft') ? 'agents' : undefined;
+export const proxyRolesOf = (variant: VariantName): readonly ProxyRole[] =>
+  variant === 'sidecar' ? ['sidecars'] : variant.startsWith('weft') ? ['agents', 'carriers'] : [];
 
 export const nodeOf: Readonly<Record<Exclude<Placement, 'own'>, NodeName>> = {
   'same-node': 'bench-a',
@@ -198,7 +202,7 @@ export async function refuses(scene: Scene, netns: string, url: string): Promise
   );
 }
 
-const proxyRoles: readonly ProxyRole[] = ['agents', 'sidecars', 'waypoint', 'others'];
+const proxyRoles: readonly ProxyRole[] = ['agents', 'carriers', 'sidecars', 'waypoint', 'others'];
 
 /** Runs `work` and returns its CPU cost. The idle work of the proxies of other variants is not counted. */
 export async function spentOn<T>(
@@ -206,15 +210,11 @@ export async function spentOn<T>(
   variant: VariantName,
   work: () => Promise<T>,
 ): Promise<[T, CpuSpent]> {
-  const own = proxyRoleOf(variant);
-  const idle = proxyRoles.filter((role) => role !== own);
+  const own = proxyRolesOf(variant);
+  const idle = proxyRoles.filter((role) => !own.includes(role));
   const idleSeconds = (): number => idle.reduce((sum, role) => sum + scene.roles.cpuSeconds(role), 0);
   const before = idleSeconds();
-  const [result, spent] = await scene.roles.spentBy(
-    own === undefined ? [] : [own],
-    ['client', 'server', ...idle],
-    work,
-  );
+  const [result, spent] = await scene.roles.spentBy(own, ['client', 'server', ...idle], work);
   return [result, { ...spent, application: Math.max(0, spent.application - (idleSeconds() - before)) }];
 }
 
@@ -251,12 +251,12 @@ export async function openLoop(
     const perSecondWanted = loop.perSecond;
     if ('short' in found)
       return { values: { perSecond: found.perSecond }, perSecondWanted, short: found.short };
-    const us = (part: keyof CpuSpent): number => (spent[part] * 1e6) / found.requests;
+    const us = (part: Exclude<keyof CpuSpent, 'byProxy'>): number => (spent[part] * 1e6) / found.requests;
     return {
       perSecondWanted,
       values: {
         ...found.latenciesUs,
-        ...(proxyRoleOf(variant) === undefined ? {} : { proxyUs: us('proxy') }),
+        ...(proxyRolesOf(variant).length === 0 ? {} : { proxyUs: us('proxy') }),
         applicationUs: us('application'),
         kernelUs: us('kernel'),
       },

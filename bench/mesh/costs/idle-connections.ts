@@ -67,12 +67,17 @@ export function idlePlan(of: readonly Case[]): ScenePlan {
   };
 }
 
-/** Starts new proxies and returns a function that reads their memory. */
-async function freshProxies(
-  scene: Scene,
-  { envoy }: CostContext,
-  one: Case,
-): Promise<{ readonly bytes: () => number; readonly end: () => Promise<void> }> {
+interface Proxies {
+  /** Memory of all. */
+  readonly bytes: () => number;
+  /** Memory of the larger carrier with its broker. Undefined without carriers. */
+  readonly carrierBytes?: () => number;
+  readonly agentBytes?: () => number;
+  readonly end: () => Promise<void>;
+}
+
+/** Starts new proxies and returns functions that read their memory. */
+async function freshProxies(scene: Scene, { envoy }: CostContext, one: Case): Promise<Proxies> {
   const ends = ['client', 'server'].map((name) => scene.pod(namespaceOf(one), name));
   if (one.variant === 'sidecar') {
     const proxies: { node: NodeName; pid: number }[] = [];
@@ -89,14 +94,17 @@ async function freshProxies(
     };
   }
   await scene.restartAgents();
-  const agents = [...new Set(ends.map(({ node }) => node))].map((node) => ({
-    node,
-    pid: scene.agentPid(node),
-  }));
+  const nodes = [...new Set(ends.map(({ node }) => node))];
+  const agents = nodes.map((node) => scene.agentPid(node));
+  const carriers = nodes.map((node) => scene.carrierPids(node));
+  const of = (pids: readonly number[]): number => bytesOf(pids.map((pid) => processMemory('', pid)));
+  const agentBytes = (): number[] => agents.map((pid) => of([pid]));
+  const carrierBytes = (): number[] => carriers.map(of);
   return {
     bytes: () =>
-      bytesOf(agents.map(({ node, pid }) => processMemory(node, pid))) +
-      agents.reduce((sum, { pid }) => sum + mapBytes(pid), 0),
+      [...agentBytes(), ...carrierBytes(), ...agents.map(mapBytes)].reduce((sum, bytes) => sum + bytes, 0),
+    agentBytes: () => Math.max(...agentBytes()),
+    ...(carriers.some((pids) => pids.length > 0) ? { carrierBytes: () => Math.max(...carrierBytes()) } : {}),
     end: () => Promise.resolve(),
   };
 }
@@ -111,10 +119,11 @@ async function measureCase(
   const { netns } = scene.pod(namespaceOf(one), 'client');
   const { ip } = scene.pod(namespaceOf(one), 'server');
   const holders: number[] = [];
-  const { bytes, end } = await freshProxies(scene, context, one);
+  const { bytes, agentBytes, carrierBytes, end } = await freshProxies(scene, context, one);
   try {
     let held = 0;
     let none = 0;
+    let carrierNone = 0;
     for (const point of points)
       await journal.take({ round: 0, ...one, point: String(point) }, async () => {
         if (point > held) {
@@ -124,10 +133,19 @@ async function measureCase(
         }
         await sleep(settleMs);
         const now = bytes();
-        if (point === 0) none = now;
+        const carrier = carrierBytes?.();
+        if (point === 0) {
+          none = now;
+          carrierNone = carrier ?? 0;
+        }
         return {
           values: {
             proxyMegabytes: now / 1e6,
+            ...(agentBytes ? { agentMegabytes: agentBytes() / 1e6 } : {}),
+            ...(carrier === undefined ? {} : { carrierMegabytes: carrier / 1e6 }),
+            ...(point === 0 || carrier === undefined || carrierNone === 0
+              ? {}
+              : { carrierKilobytesPerConnection: (carrier - carrierNone) / 1e3 / point }),
             ...(point === 0 || none === 0 ? {} : { kilobytesPerConnection: (now - none) / 1e3 / point }),
           },
         };
@@ -140,8 +158,12 @@ async function measureCase(
 
 async function measure(context: CostContext): ReturnType<Cost['measure']> {
   const journal = new Journal(workload.name, context);
-  const measured = cases.filter(({ variant }) => variant !== 'sidecar' || context.envoy !== undefined);
-  if (context.envoy === undefined) journal.leaveOut('sidecar', 'there is no Envoy');
+  const asked = cases.filter(
+    ({ variant, placement }) =>
+      context.variants?.has(variant) !== false && (context.placement ?? placement) === placement,
+  );
+  const measured = asked.filter(({ variant }) => variant !== 'sidecar' || context.envoy !== undefined);
+  if (measured.length < asked.length) journal.leaveOut('sidecar', 'there is no Envoy');
   const most = context.quick ? 1_000 : 10_000;
   const filesMax = Number(execFileSync('/bin/sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }));
   const within = connectionsWithin(most, filesMax);

@@ -37,6 +37,8 @@ export interface TestbedOptions {
   readonly redis?: string;
   /** Default: of the environment. */
   readonly relay?: Relay;
+  /** Of single nodes, in place of `relay`. */
+  readonly relayOf?: (node: string) => Relay | undefined;
   /** Further flags for each agent. */
   readonly agentFlags?: readonly string[];
 }
@@ -256,7 +258,8 @@ export class Testbed {
    */
   startAgent(node: string, program = programs.agent, name = agentProcess(node)): ProcessMark {
     const { netns } = this.#node(node);
-    if (this.relay === 'carrier' && !this.runs(carrierProcess(node))) this.startCarrier(node);
+    const relay = this.options.relayOf?.(node) ?? this.options.relay;
+    if ((relay ?? this.relay) === 'carrier' && !this.runs(carrierProcess(node))) this.startCarrier(node);
     const token = join(this.state, `token-${node}`);
     writeFileSync(
       token,
@@ -284,7 +287,7 @@ export class Testbed {
       '*',
       '--drain-ms',
       '2000',
-      ...(this.options.relay === undefined ? [] : ['--relay', this.options.relay]),
+      ...(relay === undefined ? [] : ['--relay', relay]),
       ...(this.options.agentFlags ?? []),
       ...(this.options.workers === undefined ? [] : ['--workers', String(this.options.workers)]),
     ]);
