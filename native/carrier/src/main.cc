@@ -183,7 +183,7 @@ int Run(const Options& options) {
   Lease lease;
   SockMap sock_map;
   Credentials credentials;
-  const Limits limits;
+  const Limits limits = LimitsOfProcess(static_cast<uint32_t>(options.threads));
   const auto on_broker_death = [&] {
     loop.Post([&] {
       Log(Level::kError, "the broker of sockets ended: this carrier ends too");

@@ -34,12 +34,15 @@ struct Pod {
 
 // Limits of one worker thread (docs/limits.md).
 struct Limits {
-  uint32_t flows_max = 25'000;
-  uint32_t flows_of_pod_max = 12'500;
+  uint32_t flows_max = 100'000;
+  uint32_t flows_of_pod_max = 50'000;
   uint64_t dial_timeout_ms_max = 10'000;
   uint64_t linger_ms_max = 30'000;
   uint64_t buffered_bytes_max = 256ull << 20;
 };
+
+// Fewer flows if this process has few descriptors: each flow may have two.
+Limits LimitsOfProcess(uint32_t workers);
 
 struct Worker {
   Loop& loop;
