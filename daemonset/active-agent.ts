@@ -1,6 +1,6 @@
 /**
  * The part of the agent that exists while this process owns its node: kernel programs and maps, verdicts, enrollment, the node's ports. It
- * is created each time this agent becomes active, as in a freshly started agent. Connections that are open in the workers are not affected.
+ * is created each time this agent becomes active, as in a freshly started agent. Open connections are not affected.
  */
 import { errorText, WeftError } from '../src/base/errors.js';
 import { sleep } from '../src/base/wait.js';
@@ -13,7 +13,7 @@ import type { MeshState } from '../src/state/store.js';
 import type { ConnectionLog } from '../src/telemetry/connection-log.js';
 import type { HttpServer } from '../src/telemetry/servers.js';
 import type { MeshMetrics } from '../src/telemetry/metrics.js';
-import type { CertificateManager } from '../src/tls/certificate-manager.js';
+import type { Certificates } from '../src/tls/certificate-manager.js';
 import { serveAdmin } from './admin.js';
 import { attemptWith, type Attempt } from './attempt.js';
 import { Cni, cniOptionsOf, removeCni } from './cni/cni.js';
@@ -22,6 +22,7 @@ import { readCounters } from './maps/count.js';
 import { watchEvents } from './maps/events.js';
 import { watchFlows } from './maps/flows.js';
 import { cniProgram, Datapath, removeInstance } from './datapath/loader.js';
+import type { DataPath } from './data-path.js';
 import type { Subscriptions } from './discovery/subscriptions.js';
 import { Enroller } from './enroll/enroller.js';
 import { NetnsFinder } from './enroll/netns-finder.js';
@@ -36,8 +37,6 @@ import type { AgentOptions } from './options.js';
 import { observe } from './pod/netns.js';
 import { netnsCookie } from './pod/sockets.js';
 import { ReadyFile } from './readiness.js';
-import type { FromWorker } from './worker-ipc.js';
-import type { Workers } from './workers.js';
 
 const tickMs = 1_000;
 const sweepTicks = 60;
@@ -53,8 +52,8 @@ export interface AgentParts {
   readonly state: MeshState;
   readonly metrics: MeshMetrics;
   readonly connectionLog: ConnectionLog;
-  readonly certificates: CertificateManager;
-  readonly workers: Workers;
+  readonly certificates: Certificates;
+  readonly dataPath: DataPath;
   readonly subscriptions: Subscriptions;
   readonly reporter: NodeReporter;
   readonly isSynced: () => boolean;
@@ -116,14 +115,14 @@ export class ActiveAgent {
     await active.#firstPass();
     active.keepCni();
     active.#servers = await active.#serve();
-    const { instance, workers } = parts.options;
-    parts.log.info({ instance, workers }, 'agent started');
+    const { instance, workers, relay } = parts.options;
+    parts.log.info({ instance, relay, ...(relay === 'typescript' ? { workers } : {}) }, 'agent started');
   }
 
   private constructor(parts: AgentParts, inherited: Inheritance | undefined) {
     this.#parts = parts;
     this.#isInherited = inherited !== undefined;
-    const { options, log, state, metrics, workers } = parts;
+    const { options, log, state, metrics, dataPath } = parts;
     this.#attempt = attemptWith(log);
     this.#datapath = new Datapath(options.instance, options.cgroups);
     const { maps } = this.#datapath;
@@ -156,7 +155,7 @@ export class ActiveAgent {
       hooks: this.#datapath.hooks,
       attach: (cookie, netns) => this.#datapath.attachPod(cookie, netns),
       maps: maps.pods,
-      workers,
+      dataPath,
       verdicts: this.#verdicts,
       preexisting: this.#preexisting,
       kernelCookies: () => this.#kernelFlows.cookies(),
@@ -176,10 +175,10 @@ export class ActiveAgent {
 
   /** Programs and maps are in force once this resolves. By then the pods that a previous agent process enrolled have listeners. */
   async #load(): Promise<void> {
-    const { options, log, workers, metrics, subscriptions } = this.#parts;
+    const { options, log, dataPath, metrics, subscriptions } = this.#parts;
     let hasMaps = false;
     const openMaps = (): void => {
-      if (!hasMaps) workers.openMaps();
+      if (!hasMaps) dataPath.openMaps();
       hasMaps = true;
     };
     const missing = await this.#datapath.start(async () => {
@@ -261,6 +260,7 @@ export class ActiveAgent {
   async #firstPass(): Promise<void> {
     this.writeReady();
     await this.sync();
+    this.#renewRules();
     // If this agent takes over no pod, it gives up, and the former agent, which still holds the pods, continues.
     for (let tries = 1; this.#isInherited && this.#parts.isSynced() && !this.#enroller.hasPassed; tries++) {
       if (tries === passesMax)
@@ -305,6 +305,7 @@ export class ActiveAgent {
       this.#formerGenerations = left;
     });
     lease.renew();
+    this.#renewRules();
     this.#attempt('the CNI plugin could not be checked; retrying', () => this.keepCni());
     if (lease.isSwept) reporter.tick(() => this.#report(), control().state === 'connected', Date.now());
     void this.sync();
@@ -339,6 +340,13 @@ export class ActiveAgent {
     this.#followMesh();
     this.#lease?.begin();
     this.#lease?.renew();
+    this.#renewRules();
+  }
+
+  /** Rules of the relay count only while this agent knows the mesh and has enrolled the node's pods. */
+  #renewRules(): void {
+    const { dataPath, options } = this.#parts;
+    if (this.#enroller.hasPassed && !this.#isClosed) dataPath.renewLease(options.verdictLeaseMs);
   }
 
   /** Call when workloads, services or policies have changed. */
@@ -362,14 +370,14 @@ export class ActiveAgent {
     });
   }
 
-  /** A worker has relayed a connection whose successors the kernel could handle. */
-  onVerdictRequest({ source, destination, port }: Extract<FromWorker, { type: 'verdict-request' }>): void {
+  /** A connection was relayed whose successors the kernel could handle. */
+  onVerdictRequest(source: WorkloadUid, destination: WorkloadUid, port: number): void {
     if (!this.#isClosed && this.#enroller.hasSettled(source))
       this.#verdicts.decide(source, destination, port);
   }
 
-  /** A worker was replaced: these pods have no listeners. */
-  onWorkerReplaced(pods: readonly WorkloadUid[]): void {
+  /** The listeners of these pods are gone, with the worker or the carrier that had them. */
+  onListenersLost(pods: readonly WorkloadUid[]): void {
     this.#enroller.lostListeners(pods);
     void this.sync();
   }
@@ -433,6 +441,7 @@ export class ActiveAgent {
   /** Stops all writes to the kernel and waits for work in progress. Closes the servers of this node's ports. */
   async close(): Promise<Inheritance> {
     this.#isClosed = true;
+    this.#parts.dataPath.release();
     clearInterval(this.#timer);
     this.#cni?.stop();
     // Both attach hooks. The successor may get the lock only once neither is in progress.

@@ -7,14 +7,14 @@ import type { RelayStatus } from '../src/model/relay.js';
 import type { MeshState } from '../src/state/store.js';
 import type { MeshMetrics } from '../src/telemetry/metrics.js';
 import { serveRoutes, tokenIn, type HttpServer } from '../src/telemetry/servers.js';
-import type { CertificateManager } from '../src/tls/certificate-manager.js';
+import type { Certificates } from '../src/tls/certificate-manager.js';
+import type { DataPath } from './data-path.js';
 import type { Subscriptions } from './discovery/subscriptions.js';
 import type { Enroller } from './enroll/enroller.js';
 import type { Preexisting } from './enroll/preexisting.js';
 import type { KernelFlows } from './kernel/flows.js';
 import type { AgentOptions } from './options.js';
 import type { ReadyFile } from './readiness.js';
-import type { Workers } from './workers.js';
 
 /** Served only on the node itself (127.0.0.1). */
 export const adminPort = 15000;
@@ -25,8 +25,8 @@ export interface AdminSources {
   readonly options: AgentOptions;
   readonly state: MeshState;
   readonly metrics: MeshMetrics;
-  readonly certificates: CertificateManager;
-  readonly workers: Workers;
+  readonly certificates: Certificates;
+  readonly dataPath: DataPath;
   readonly subscriptions: Subscriptions;
   readonly enroller: Enroller;
   readonly preexisting: Preexisting;
@@ -139,7 +139,7 @@ async function dumpOf(sources: AdminSources): Promise<object> {
   };
 }
 
-const connectionsOf = async ({ kernelFlows, workers }: AdminSources): Promise<object[]> => [
+const connectionsOf = async ({ kernelFlows, dataPath }: AdminSources): Promise<object[]> => [
   ...kernelFlows.describe(),
-  ...(await workers.connections()),
+  ...(await dataPath.connections()),
 ];

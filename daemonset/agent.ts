@@ -12,30 +12,30 @@ import { sleep } from '../src/base/wait.js';
 import { DiscoveryClient } from '../src/discovery/client.js';
 import { createCertificateClient } from '../src/discovery/certificate-client.js';
 import { sendNodeReport } from '../src/discovery/node-report-client.js';
-import { parseTrustDomain, type SpiffeId } from '../src/model/identity.js';
+import type { SpiffeId } from '../src/model/identity.js';
+import { ChangeTracker } from '../src/state/change.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
-import { CertificateManager, ownKeys } from '../src/tls/certificate-manager.js';
-import type { Svid } from '../src/tls/svid.js';
+import type { Certificates } from '../src/tls/certificate-manager.js';
+import type { IssuedCertificate } from '../src/tls/svid.js';
 import { ActiveAgent, pinDirOf, type AgentParts } from './active-agent.js';
 import { adminPort } from './admin.js';
+import type { DataPath } from './data-path.js';
 import { Subscriptions } from './discovery/subscriptions.js';
 import { NodeReporter } from './enroll/report.js';
 import { refusalOf } from './enroll/rules.js';
 import { agentAt } from './handover/former-build.js';
 import { Succession } from './handover/succession.js';
-import { connectionsOfWorker, type AgentOptions } from './options.js';
+import type { AgentOptions } from './options.js';
 import { ReadyMark } from './readiness.js';
-import type { FromWorker } from './worker-ipc.js';
-import { Workers } from './workers.js';
+import { makeRelay } from './relay.js';
 
 const tickMs = 1_000;
 /** Part of the drain after new connections are no longer accepted, for connections that began meanwhile. */
 const drainLastMsMax = 1_000;
 const stopPollMs = 50;
-const certificateTtlS = 86_400;
 
 /** An address of this node, for its name in discovery. */
 const nodeIp = (): string =>
@@ -50,10 +50,11 @@ export class Agent {
   readonly #log: pino.Logger;
   readonly #mark: ReadyMark | undefined;
   readonly #state = new MeshState();
+  readonly #changes = new ChangeTracker(this.#state);
   readonly #metrics = new MeshMetrics(() => this.#active?.counters() ?? {});
   readonly #connectionLog: ConnectionLog;
-  readonly #certificates: CertificateManager;
-  readonly #workers: Workers;
+  readonly #certificates: Certificates;
+  readonly #dataPath: DataPath;
   readonly #subscriptions: Subscriptions;
   readonly #discovery: DiscoveryClient;
   readonly #succession: Succession;
@@ -103,16 +104,25 @@ export class Agent {
       onDropped: () => this.#metrics.linesDropped.inc(),
       onShareUsed: () => this.#metrics.limitReached.inc({ limit: 'connection-lines' }),
     });
-    this.#certificates = new CertificateManager({
-      keys: ownKeys,
+    const relay = makeRelay({
+      options,
+      pinDir: pinDirOf(options),
+      state: this.#state,
       issue: createCertificateClient(control),
-      clock: systemClock,
-      random: Math.random,
-      ttlS: certificateTtlS,
-      onSvid: (svid) => this.#onSvid(svid),
-      onError: (id, error, retryInMs) =>
-        log.warn({ identity: id, error: errorText(error), retryInMs }, 'no certificate'),
+      identities: () => [...this.#subscriptions.wanted.values()].map(({ identity }) => identity),
+      onCertificate: (certificate) => this.#onCertificate(certificate),
+      record: (event) => {
+        this.#metrics.apply(event);
+        if (event.kind === 'closed') this.#connectionLog.write(event.record);
+      },
+      limitReached: (limit, times) => this.#metrics.limitReached.inc({ limit }, times),
+      onVerdictRequest: (source, destination, port) =>
+        this.#active?.onVerdictRequest(source, destination, port),
+      onLost: (pods) => this.#active?.onListenersLost(pods),
+      log,
     });
+    this.#dataPath = relay.dataPath;
+    this.#certificates = relay.certificates;
     this.#subscriptions = new Subscriptions(
       {
         onMesh: (update) => this.#onMesh(update),
@@ -122,23 +132,6 @@ export class Agent {
       },
       options.namespace,
     );
-    this.#workers = new Workers({
-      count: options.workers,
-      settings: {
-        node: options.node,
-        pinDir: pinDirOf(options),
-        trustDomain: parseTrustDomain(options.trustDomain),
-        connectionsMax: connectionsOfWorker(options.workers),
-      },
-      state: this.#state,
-      svids: () =>
-        [...this.#subscriptions.wanted.values()].flatMap(
-          ({ identity }) => this.#certificates.get(identity) ?? [],
-        ),
-      onMessage: (message) => this.#onWorkerMessage(message),
-      onReplaced: (pods) => this.#active?.onWorkerReplaced(pods),
-      onDied: (why) => log.error({ why }, 'a worker died'),
-    });
     this.#discovery = new DiscoveryClient({
       ...control,
       nodeId: `ztunnel~${nodeIp()}~${options.node}.${options.namespace}~${options.namespace}.svc.cluster.local`,
@@ -165,7 +158,7 @@ export class Agent {
       activate: (inherited) =>
         ActiveAgent.start(this.#parts(), inherited, (active) => (this.#active = active)),
       deactivate: async () => (await this.#deactivate()?.close()) ?? { preexisting: new Map() },
-      onHandedOver: () => this.#workers.retire(),
+      onHandedOver: () => this.#dataPath.retire(),
       onFatal: (error) => {
         log.error({ error: errorText(error) }, 'this agent cannot continue');
         process.exit(1);
@@ -183,13 +176,13 @@ export class Agent {
       metrics: this.#metrics,
       connectionLog: this.#connectionLog,
       certificates: this.#certificates,
-      workers: this.#workers,
+      dataPath: this.#dataPath,
       subscriptions: this.#subscriptions,
       reporter: this.#reporter,
       isSynced: () => this.#isSynced,
       control: () => this.#control,
       undecodable: () => this.#discovery.undecodable(),
-      relay: () => ({ relay: 'typescript', carriers: [], why: 'the default' }),
+      relay: () => this.#dataPath.status(),
       wantCertificates: () => this.#wantCertificates(),
     };
   }
@@ -201,32 +194,15 @@ export class Agent {
     return active;
   }
 
-  #onWorkerMessage(message: FromWorker): void {
-    if (message.type === 'log') this.#log[message.level](message.fields, message.text);
-    else if (message.type === 'connections') {
-      for (const event of message.events) {
-        this.#metrics.apply(event);
-        if (event.kind === 'closed') this.#connectionLog.write(event.record);
-      }
-    } else if (message.type === 'limit') {
-      this.#metrics.limitReached.inc({ limit: message.limit });
-    } else if (message.type === 'verdict-request') {
-      this.#active?.onVerdictRequest(message);
-    }
-  }
-
-  #onSvid(svid: Svid): void {
-    this.#log.info(
-      { identity: svid.id, serial: svid.serial, notAfter: new Date(svid.notAfterMs).toISOString() },
-      'certificate',
-    );
-    this.#workers.broadcast({ type: 'svid', svid });
+  #onCertificate({ id, serial, notAfterMs }: IssuedCertificate): void {
+    this.#log.info({ identity: id, serial, notAfter: new Date(notAfterMs).toISOString() }, 'certificate');
     this.#active?.writeReady();
   }
 
   #onMesh(update: MeshUpdate): void {
+    const change = this.#changes.of(update);
     this.#state.apply(update);
-    this.#workers.broadcast({ type: 'mesh', update });
+    this.#dataPath.onMesh(update, change);
     this.#active?.onMesh();
   }
 
@@ -251,7 +227,7 @@ export class Agent {
     this.#active?.writeReady();
   }
 
-  /** Requests the certificates of the pods that are wanted now. Workers forget all others. */
+  /** Requests the certificates of the pods that are wanted now. The relay forgets all others. */
   #wantCertificates(): void {
     const taken = [...this.#subscriptions.wanted.values()].filter(
       (pod) => refusalOf(pod, this.#options) === undefined,
@@ -259,17 +235,19 @@ export class Agent {
     this.#identities = new Set(taken.map(({ identity }) => identity));
     this.#certificates.want(this.#identities);
     const text = [...this.#identities].sort().join(' ');
-    if (text !== this.#identitiesSent)
-      this.#workers.broadcast({ type: 'identities', wanted: this.#identities });
+    if (text !== this.#identitiesSent) this.#dataPath.onIdentities(this.#identities);
     this.#identitiesSent = text;
   }
 
   #certified(): SpiffeId[] {
+    // The carrier has the keys, which outlive agents: they come with the node.
+    if (this.#options.relay === 'carrier' && !this.#active) return [...this.#identities];
     return [...this.#identities].filter((id) => this.#certificates.get(id));
   }
 
   #tick(): void {
     this.#certificates.tick();
+    this.#dataPath.tick();
     this.#mark?.write(this.#isReady());
   }
 
@@ -292,7 +270,7 @@ export class Agent {
     const { successorMs, drainMs } = this.#options;
     const untilMs = performance.now() + Math.min(successorMs, drainMs - lastMs);
     let isSettled = false;
-    void this.#workers.settle(drainMs - lastMs).then(() => (isSettled = true));
+    void this.#dataPath.settle(drainMs - lastMs).then(() => (isSettled = true));
     for (;;) {
       if (this.#succession.isReserve) return;
       const isAwaited = performance.now() < untilMs && this.#active?.isEmpty() === false;
@@ -316,11 +294,11 @@ export class Agent {
     succession.stop();
     const ending = this.#deactivate();
     if (!ending)
-      await this.#workers.whenEmpty(Math.max(0, this.#options.drainMs - (performance.now() - beganMs)));
+      await this.#dataPath.whenEmpty(Math.max(0, this.#options.drainMs - (performance.now() - beganMs)));
     clearInterval(this.#timer);
     this.#discovery.stop();
     await ending?.close();
-    const cut = await this.#workers.drain(ending ? lastMs : 0);
+    const cut = await this.#dataPath.drain(ending ? lastMs : 0);
     this.#certificates.stop();
     this.#connectionLog.close();
     // No pod is captured, so no hook needs to stay.

@@ -1,6 +1,8 @@
 /** The agent's command line flags. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command, Option } from 'commander';
+import { relayDefault, relays, type Relay } from '../src/model/relay.js';
 import { workersDefault } from './workers.js';
 
 export interface AgentOptions {
@@ -13,6 +15,10 @@ export interface AgentOptions {
   readonly namespace: string;
   readonly instance: string;
   readonly run: string;
+  /** What relays the bytes of connections that the kernel does not carry. */
+  readonly relay: Relay;
+  /** Directory with the sockets of this node's carriers. */
+  readonly carrierDir: string;
   readonly workers: number;
   readonly trustDomain: string;
   readonly drainMs: number;
@@ -61,6 +67,12 @@ export function parseOptions(argv: readonly string[]): AgentOptions {
     .option('--namespace <name>', 'namespace of the agents', 'weft-system')
     .option('--instance <name>', 'name of the pins in the BPF file system', 'agent')
     .option('--run <dir>', 'directory for the state that other programs read')
+    .addOption(
+      new Option('--relay <which>', 'what relays the bytes: the carrier, or threads of the agent')
+        .choices(relays)
+        .default(relayDefault()),
+    )
+    .option('--carrier-dir <dir>', "directory with the sockets of this node's carriers (RUN/carrier)")
     .option('--workers <n>', 'data path threads', Number, workersDefault)
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .option('--verdict-lease-ms <ms>', 'how long the kernel honors verdicts without an agent', Number, 15_000)
@@ -127,7 +139,8 @@ export function parseOptions(argv: readonly string[]): AgentOptions {
     );
   program.parse(argv);
   const options = program.opts<AgentOptions>();
-  return { ...options, run: options.run ?? `/run/weft/${options.instance}` };
+  const run = options.run ?? `/run/weft/${options.instance}`;
+  return { ...options, run, carrierDir: options.carrierDir ?? join(run, 'carrier') };
 }
 
 const connectionsMax = 100_000;

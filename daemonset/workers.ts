@@ -2,9 +2,13 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { WeftError } from '../src/base/errors.js';
+import type { SpiffeId } from '../src/model/identity.js';
+import type { RelayStatus } from '../src/model/relay.js';
 import type { WorkloadUid } from '../src/model/workload.js';
-import type { MeshState } from '../src/state/store.js';
+import type { MeshChange } from '../src/state/change.js';
+import type { MeshState, MeshUpdate } from '../src/state/store.js';
 import type { Svid } from '../src/tls/svid.js';
+import type { DataPath } from './data-path.js';
 import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ipc.js';
 
 export const workersDefault = Math.max(1, Math.floor(availableParallelism() / 2));
@@ -26,6 +30,8 @@ export interface WorkersOptions {
   /** A worker was replaced. Its pods have no listeners until the caller assigns them again. */
   readonly onReplaced: (pods: readonly WorkloadUid[]) => void;
   readonly onDied: (why: string) => void;
+  /** Why this relay is in use, for `weft status`. */
+  readonly why?: string;
 }
 
 interface Slot {
@@ -37,7 +43,7 @@ interface Slot {
   >;
 }
 
-export class Workers {
+export class Workers implements DataPath {
   readonly #options: WorkersOptions;
   readonly #slots: Slot[] = [];
   /** The pods that the workers were last sent. */
@@ -102,6 +108,30 @@ export class Workers {
   openMaps(): void {
     this.#hasMaps = true;
     for (const { worker } of this.#slots) worker.postMessage({ type: 'maps' } satisfies ToWorker);
+  }
+
+  /** Workers write nothing in the kernel but for connections that are open here. */
+  release(): void {}
+
+  onMesh(update: MeshUpdate, _change: MeshChange): void {
+    this.broadcast({ type: 'mesh', update });
+  }
+
+  onIdentities(wanted: ReadonlySet<SpiffeId>): void {
+    this.broadcast({ type: 'identities', wanted });
+  }
+
+  onSvid(svid: Svid): void {
+    this.broadcast({ type: 'svid', svid });
+  }
+
+  /** Workers decide each connection. */
+  renewLease(_ms: number): void {}
+
+  tick(): void {}
+
+  status(): RelayStatus {
+    return { relay: 'typescript', carriers: [], why: this.#options.why ?? '' };
   }
 
   /** The pods belong to another agent now. Connections that are open here continue until they end. */

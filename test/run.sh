@@ -4,7 +4,7 @@
 # once (default: CPUs + 1). `interop` is in neither group: the environment variable ZTUNNEL must name a program that no package
 # registry has. NODE_VERSION=22 runs the tests under that version (native/node.sh).
 # `native` builds and runs the carrier's unit tests, plain and under sanitizers, and its fuzz targets (native/carrier/test).
-# usage: test/run.sh [unit|lint|fuzz|http2|bpf|threats|netns|traffic|quick|native|soak|vm|control|bench|cluster|all|interop|FILE...]
+# usage: test/run.sh [unit|lint|fuzz|http2|bpf|threats|netns|traffic|carrier|quick|native|soak|vm|control|bench|cluster|all|interop|FILE...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ -n "${NODE_VERSION:-}" ]; then

@@ -25,6 +25,8 @@ interface Waiting {
 
 export class CarrierKeys implements KeySource<CarrierCertificate> {
   readonly #waiting = new Map<number, Waiting>();
+  /** The carrier that has the latest certificate of an identity. */
+  readonly #installed = new Map<SpiffeId, CarrierSession>();
   #turn = 0;
   #session: CarrierSession | undefined;
 
@@ -71,8 +73,18 @@ export class CarrierKeys implements KeySource<CarrierCertificate> {
     }
   }
 
+  isInstalled(id: SpiffeId, session: CarrierSession): boolean {
+    return this.#installed.get(id) === session;
+  }
+
+  /** Only identities in `wanted` are kept in mind. */
+  keep(wanted: ReadonlySet<SpiffeId>): void {
+    for (const id of this.#installed.keys()) if (!wanted.has(id)) this.#installed.delete(id);
+  }
+
   /** Gives the carrier the certificate for its key. */
   install({ id, session, turn, chainPem, rootsPem, serial, notAfterMs }: CarrierCertificate): void {
+    this.#installed.set(id, session);
     session.send({
       $case: 'certificate',
       value: { identity: id, turn, chainPem, rootsPem, serial, notAfterMs },

@@ -39,7 +39,7 @@ const callMsMax = 5_000;
 const idsPerMessageMax = 4_096;
 
 export interface SessionParts extends DecisionView {
-  podOf(cookie: bigint): LocalPod | undefined;
+  readonly podOf: (cookie: bigint) => LocalPod | undefined;
   requestVerdict(source: WorkloadUid, destination: WorkloadUid, port: number): void;
   rememberFailure(local: LocalPod, to: SocketAddress): void;
   limitReached(limit: string, times: number): void;
@@ -68,7 +68,7 @@ export class CarrierSession {
   readonly #lists = new Map<number, { flows: Flow[]; done: (flows: readonly Flow[]) => void }>();
   #lastCall = 0;
   #epoch = 0;
-  #isJudged = false;
+  #isAuthorized = false;
   #leaseUntilMs = 0;
   isDraining: boolean;
 
@@ -107,8 +107,8 @@ export class CarrierSession {
     return Math.max(0, Math.round(this.#leaseUntilMs - performance.now()));
   }
 
-  send(message: ToCarrierKind, fds?: readonly number[]): void {
-    this.#connection.send(message, fds);
+  send(message: ToCarrierKind, fds: readonly number[] = [], onSent?: () => void): void {
+    this.#connection.send(message, fds, onSent);
   }
 
   #adoptRules(rules: readonly Rule[]): void {
@@ -264,7 +264,7 @@ export class CarrierSession {
     const { forbidden, ended } = recheckRules(
       this.#parts,
       this.#rules.values(),
-      (cookie) => this.#parts.podOf(cookie),
+      this.#parts.podOf,
       concerned,
     );
     for (const [why, rules] of forbidden) this.#end(rules, true, why);
@@ -272,7 +272,7 @@ export class CarrierSession {
   }
 
   onChange(change: MeshChange, isTouched: (uid: WorkloadUid) => boolean): void {
-    this.recheck(concernedBy(this.#parts, change, isTouched));
+    this.recheck(concernedBy(this.#parts, this.#parts.podOf, change, isTouched));
   }
 
   #end(rules: readonly HeldRule[], cut: boolean, reason: string): void {
@@ -303,8 +303,8 @@ export class CarrierSession {
    * and all pods that can be enrolled are.
    */
   renewLease(forMs: number): void {
-    if (!this.#isJudged) this.recheck(everything);
-    this.#isJudged = true;
+    if (!this.#isAuthorized) this.recheck(everything);
+    this.#isAuthorized = true;
     this.#leaseUntilMs = performance.now() + forMs;
     this.send({ $case: 'lease', value: { forMs } });
   }

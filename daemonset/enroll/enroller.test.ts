@@ -68,7 +68,7 @@ class Node {
         },
         remove: (cookie) => step(`remove ${cookie}`),
       },
-      workers: {
+      dataPath: {
         sync: (pods) => (this.synced = [...pods.keys()]),
         assign: async ({ pod: { uid: owned } }) => {
           await Promise.resolve();

@@ -36,7 +36,7 @@ export interface EnrollerParts extends ObserverParts {
     lift(cookie: bigint): () => void;
     remove(cookie: bigint): void;
   };
-  readonly workers: {
+  readonly dataPath: {
     sync(pods: ReadonlyMap<WorkloadUid, LocalPod>): void;
     assign(local: LocalPod): Promise<void>;
     unassign(uid: WorkloadUid): Promise<void>;
@@ -161,7 +161,7 @@ export class Enroller {
   }
 
   /**
-   * The worker that had the listeners of these pods is gone. The listeners are created again; until then the pods stay captured and their
+   * What had the listeners of these pods is gone. The listeners are created again; until then the pods stay captured and their
    * connections are refused.
    */
   lostListeners(uids: readonly WorkloadUid[]): void {
@@ -216,7 +216,7 @@ export class Enroller {
       await this.#step(local.pod.uid, 'settings of a pod not changed; retrying', () => this.#change(local));
     if (steps.enroll.length > 0) this.#isEnrolling = true;
     const enrolled = await this.#enrollAll(steps.enroll);
-    this.#parts.workers.sync(this.enrolled);
+    this.#parts.dataPath.sync(this.enrolled);
     if (steps.orphans.length > 0)
       this.#parts.log.info(
         { hooks: steps.orphans.length },
@@ -273,7 +273,7 @@ export class Enroller {
       await this.#step(
         local.pod.uid,
         'listeners of a pod not created ahead of its enrollment; its enrollment creates them',
-        () => this.#parts.workers.assign(local),
+        () => this.#parts.dataPath.assign(local),
       );
     }
   }
@@ -329,7 +329,7 @@ export class Enroller {
   async #enroll(local: LocalPod, adopted: boolean): Promise<void> {
     const {
       maps,
-      workers,
+      dataPath,
       preexisting,
       hooks,
       attach,
@@ -343,7 +343,7 @@ export class Enroller {
     // write() replaces rows that another pod left in this network namespace.
     this.#leftovers.delete(cookie);
     hooks.owners.record(cookie, ownerKey(local.pod));
-    await workers.assign(local);
+    await dataPath.assign(local);
     // An adopted pod stays captured throughout: capture is never lifted and set again.
     maps.write(local.pod, cookie, adopted);
     await attach(cookie, netns);
@@ -358,12 +358,12 @@ export class Enroller {
     preexisting.admit(local, kernelCookies());
     this.#pods.markComplete(uid);
     this.#waiting.delete(uid);
-    workers.sync(this.enrolled);
+    dataPath.sync(this.enrolled);
     log.info({ pod: uid, cookie: String(cookie), adopted }, 'pod enrolled');
   }
 
   async #change(local: LocalPod): Promise<void> {
-    const { maps, workers, verdicts } = this.#parts;
+    const { maps, dataPath, verdicts } = this.#parts;
     const { cookie } = local.netns;
     const before = this.#pods.all.get(local.pod.uid);
     try {
@@ -377,11 +377,11 @@ export class Enroller {
     this.#pods.replace(local);
     verdicts.admit(local);
     // If this fails, the listeners still exist, and the worker gets the settings with the next sync of all pods.
-    await workers.assign(local);
+    await dataPath.assign(local);
   }
 
   async #release(local: LocalPod): Promise<void> {
-    const { verdicts, preexisting, workers, onReleased: left, log } = this.#parts;
+    const { verdicts, preexisting, dataPath, onReleased: left, log } = this.#parts;
     const { cookie } = local.netns;
     const { uid } = local.pod;
     // If the pod is wanted again before the release is complete, it is enrolled from the start.
@@ -395,8 +395,8 @@ export class Enroller {
     this.#pods.remove(local);
     await this.#step(
       undefined,
-      'listeners of a released pod may still be open: the worker did not respond',
-      () => workers.unassign(uid),
+      'listeners of a released pod may still be open: the relay did not respond',
+      () => dataPath.unassign(uid),
     );
     log.info({ pod: uid }, 'pod released');
   }

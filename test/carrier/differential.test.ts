@@ -12,7 +12,7 @@ import { run } from '../../src/cli/run.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { connectionRecords } from '../support/records.js';
-import { relays, useRelay, type RelayName } from './support/relays.js';
+import { checkRelay, relays, useRelay, type RelayName } from './support/relays.js';
 import { scheduleOf, type Schedule } from './support/schedules.js';
 
 const program = join(projectRoot, 'test', 'carrier', 'programs', 'schedules.py');

@@ -10,7 +10,7 @@ import { echo } from '../support/echo.js';
 import { hold, type HeldConnection } from '../support/held-connection.js';
 import { connectionRecords } from '../support/records.js';
 import { requests, type Requests } from '../support/requests.js';
-import { relayProcess, relays, useRelay } from './support/relays.js';
+import { checkRelay, relayProcess, relays, useRelay } from './support/relays.js';
 
 const api = '10.244.2.10';
 const echoV1 = '10.244.2.60';
@@ -45,6 +45,7 @@ for (const relay of relays) {
     for (const pod of ['api', 'echo-v1', 'web'])
       testbed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo, '9000']);
     await testbed.up();
+    await checkRelay('weft-node-a', relay);
     for (const pod of ['api', 'echo-v1', 'web']) await listening(`weft-${pod}`, 9000);
   });
   after(() => mesh.remove());

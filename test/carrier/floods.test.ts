@@ -13,7 +13,7 @@ import { data, setting, windowUpdate } from '../support/http2-raw.js';
 import { mutate, ScriptWriter } from '../support/http2-scripts.js';
 import { randomOf } from '../support/random.js';
 import { openTunnel, svidOfTestbed, type RawTunnel } from './support/raw-tunnel.js';
-import { relayProcess, relays, residentMiB, useRelay } from './support/relays.js';
+import { checkRelay, relayProcess, relays, residentMiB, useRelay } from './support/relays.js';
 
 const web = '10.244.1.10';
 const app = `${web}:9000`;
@@ -119,6 +119,7 @@ for (const relay of relays) {
     testbed = mesh.create({ workers: 1 });
     testbed.start('echo', 'weft-web', 'python3', ['-c', echo, '9000']);
     await testbed.up(['node-a']);
+    await checkRelay('weft-node-a', relay);
     await listening('weft-web', 9000);
     bystander = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'intruder'));
     bystander.connect(1, app);

@@ -8,7 +8,7 @@ import { sleep, until } from '../../src/base/wait.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { connectionRecords } from '../support/records.js';
-import { relayProcess, relays, residentMiB, useRelay } from './support/relays.js';
+import { checkRelay, relayProcess, relays, residentMiB, useRelay } from './support/relays.js';
 
 const program = join(projectRoot, 'test', 'carrier', 'programs', 'many.py');
 const pods = ['web', 'intruder', 'cache', 'cache-2'] as const;
@@ -63,6 +63,7 @@ for (const relay of relays) {
     testbed = mesh.create();
     testbed.start('serve', 'weft-api', 'python3', [program, 'serve', '9001', '9002']);
     await testbed.up();
+    await checkRelay('weft-node-a', relay);
     for (const port of [9001, 9002]) await listening('weft-api', port);
   });
   after(async () => {

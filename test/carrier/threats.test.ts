@@ -14,7 +14,7 @@ import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { echo } from '../support/echo.js';
 import { connectionRecords } from '../support/records.js';
 import { openTunnel, svidOfTestbed, type RawTunnel } from './support/raw-tunnel.js';
-import { relays, useRelay } from './support/relays.js';
+import { checkRelay, relays, useRelay } from './support/relays.js';
 
 const web = '10.244.1.10';
 const app = `${web}:9000`;
@@ -73,6 +73,7 @@ for (const relay of relays) {
     testbed.start('echo', 'weft-web', 'python3', ['-c', echo, '9000']);
     testbed.start('echo-api', 'weft-api', 'python3', ['-c', echo, '9000']);
     await testbed.up(['node-a']);
+    await checkRelay('weft-node-a', relay);
     await listening('weft-web', 9000);
     await listening('weft-api', 9000);
   });

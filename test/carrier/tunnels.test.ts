@@ -13,7 +13,7 @@ import { frame, frameType, rst } from '../support/http2-frames.js';
 import { goAway, setting, windowUpdate } from '../support/http2-raw.js';
 import { connectionRecords } from '../support/records.js';
 import { openTunnel, serveTunnels, svidOfTestbed, type RawTunnel } from './support/raw-tunnel.js';
-import { relays, useRelay } from './support/relays.js';
+import { checkRelay, relays, useRelay } from './support/relays.js';
 
 const api = '10.244.2.10';
 const web = '10.244.1.10';
@@ -100,6 +100,7 @@ for (const relay of relays) {
     testbed.start('echo', 'weft-web', 'python3', ['-c', echo, '9000']);
     testbed.start('echo-intruder', 'weft-intruder', 'python3', ['-c', echo, '9000']);
     await testbed.up(['node-a']);
+    await checkRelay('weft-node-a', relay);
     await listening('weft-web', 9000);
     await listening('weft-intruder', 9000);
     serve();

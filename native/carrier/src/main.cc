@@ -32,10 +32,6 @@
 #include "net/sock_map.h"
 #include "tls/credentials.h"
 
-#ifndef WEFT_BUILD
-#define WEFT_BUILD "dev"
-#endif
-
 namespace weft {
 namespace {
 

@@ -164,7 +164,11 @@ def drive_one(job):
         return {'name': job['name'], 'side': 'client', 'failed': 'connect: %s' % type(e).__name__}
     name = sock.getsockname()
     head = json.dumps({'name': job['name'], 'ops': job['server']}).encode()
-    sock.sendall(struct.pack('!I', len(head)) + head)
+    try:
+        sock.sendall(struct.pack('!I', len(head)) + head)
+    except OSError:
+        # The schedule's first step fails too, and says how.
+        pass
     outcome = End(sock, job['name'], 'client').run(job['client'])
     return {**outcome, 'address': ('[%s]:%d' if ':' in name[0] else '%s:%d') % name[:2]}
 

@@ -1,11 +1,22 @@
 /** The relays that a test runs with: that of WEFT_RELAY, or both. The environment is how a testbed and its agents choose. */
+import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { adminGet, adminPort } from '../../../src/cli/admin.js';
 
 export type RelayName = 'carrier' | 'typescript';
 
 const chosen = process.env['WEFT_RELAY'];
 export const relays: readonly RelayName[] =
   chosen === 'carrier' || chosen === 'typescript' ? [chosen] : ['typescript', 'carrier'];
+
+/** Fails if the agent of a node relays otherwise: a test of one relay must not pass with the other. */
+export async function checkRelay(netns: string, name: RelayName): Promise<void> {
+  const { relay } = JSON.parse(await adminGet(netns, adminPort, '/status')) as {
+    relay: { relay: string; carriers: readonly object[] };
+  };
+  assert.equal(relay.relay, name);
+  assert.equal(relay.carriers.length, name === 'carrier' ? 1 : 0);
+}
 
 /** For the testbeds that this process makes from now on. */
 export function useRelay(name: RelayName): void {

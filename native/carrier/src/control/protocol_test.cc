@@ -522,7 +522,9 @@ TEST_CASE("ends of flows without an agent come after the state, with their rule 
   const pb::State state = agent.Start();
   REQUIRE(state.rules_size() == 1);
   CHECK(state.rules(0).id() == 17);
-  CHECK(state.flows_size() == 0);
+  REQUIRE(state.flows_size() == 1);
+  CHECK(state.flows(0).id() == flow->number);
+  CHECK_FALSE(state.flows(0).is_opening());
   CHECK(agent.Next()->closed().flow() == flow->number);
   CHECK(agent.Next()->rule_ended().rule() == 17);
 }

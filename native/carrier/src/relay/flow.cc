@@ -67,8 +67,10 @@ std::unique_ptr<Flow> Flow::Tunnel(Worker* worker, const Pod* pod, FlowOwner* ow
 }
 
 Flow::~Flow() {
+  // One that has ended has no timer, and its worker may be gone.
+  if (state_ == State::kEnded) return;
   worker_->loop.Cancel(&dial_timer_);
-  if (state_ != State::kEnded) worker_->flows--;
+  worker_->flows--;
 }
 
 void Flow::Begin() {
@@ -212,10 +214,9 @@ void Flow::OnClientReset() {
 
 void Flow::OnClientGone() {
   if (state_ != State::kAsking && state_ != State::kConnecting) return;
-  const bool is_asking = state_ == State::kAsking;
   StopConnecting();
   if (socket_) socket_->Reset();
-  if (is_asking) return Withdraw();
+  if (!rule_) return Withdraw();
   Close(kind_ == Kind::kTunnel ? Ended::kPeerReset : Ended::kPodReset, "the client left");
 }
 
@@ -233,9 +234,8 @@ void Flow::Cut(const std::string& reason) {
     return relay_->Cut();
   }
   if (state_ != State::kAsking && state_ != State::kConnecting) return;
-  const bool is_asking = state_ == State::kAsking;
   Refuse(reason == kDrained ? kUnavailable : kDenied);
-  if (is_asking) return Withdraw();
+  if (!rule_) return Withdraw();
   Close(Ended::kCut, reason);
 }
 
@@ -253,6 +253,7 @@ void Flow::Close(Ended ended, const std::string& reason) {
 
 void Flow::Finish() {
   state_ = State::kEnded;
+  worker_->loop.Cancel(&dial_timer_);
   worker_->flows--;
   owner_->OnFlowEnded(this);
 }

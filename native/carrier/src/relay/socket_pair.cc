@@ -18,15 +18,15 @@ constexpr size_t kTurnBytesMax = 1 << 20;
 class SocketPair : public Relay, private TurnEnd {
  public:
   SocketPair(Worker* worker, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer, RelayOwner* owner)
-      : worker_(worker), owner_(owner), pod_(this, std::move(pod), Ended::kPodReset), peer_(this, std::move(peer), Ended::kPeerReset) {
+      : worker_(worker), loop_(&worker->loop), owner_(owner), pod_(this, std::move(pod), Ended::kPodReset), peer_(this, std::move(peer), Ended::kPeerReset) {
     pod_.other = &peer_;
     peer_.other = &pod_;
     pod_.socket->Start(&pod_);
     peer_.socket->Start(&peer_);
   }
   ~SocketPair() override {
-    worker_->loop.Cancel(&linger_timer_);
-    worker_->loop.CancelTurnEnd(this);
+    loop_->Cancel(&linger_timer_);
+    loop_->CancelTurnEnd(this);
   }
 
   uint64_t bytes_sent() const override { return pod_.bytes; }
@@ -70,7 +70,7 @@ class SocketPair : public Relay, private TurnEnd {
       // writing gets to read.
       if (target.buffered() > 0) return;
       if (moved >= kTurnBytesMax) {
-        worker_->loop.NextTurn(this);
+        loop_->NextTurn(this);
         return;
       }
       const ssize_t count = source.Pull(bytes.data(), bytes.size());
@@ -100,7 +100,7 @@ class SocketPair : public Relay, private TurnEnd {
     if (is_ended_ || is_delivering_) return;
     if (side->socket->has_pulled_end() || !side->socket->may_pull()) return Failed(side);
     if (linger_timer_ == 0) {
-      linger_timer_ = worker_->loop.After(worker_->limits.linger_ms_max, [this, side] {
+      linger_timer_ = loop_->After(worker_->limits.linger_ms_max, [this, side] {
         linger_timer_ = 0;
         if (ended_ == Ended::kNone) ended_ = side->reset;
         Expired();
@@ -114,7 +114,7 @@ class SocketPair : public Relay, private TurnEnd {
   void Failed(Side* side) {
     if (is_ended_ || is_delivering_) return;
     is_delivering_ = true;
-    worker_->loop.Cancel(&linger_timer_);
+    loop_->Cancel(&linger_timer_);
     ended_ = side->reset;
     side->socket->Reset();
     side->other->socket->ResetOnceDelivered(worker_->limits.linger_ms_max, [this](bool in_time) {
@@ -143,11 +143,12 @@ class SocketPair : public Relay, private TurnEnd {
   void End() {
     if (is_ended_) return;
     is_ended_ = true;
-    worker_->loop.Cancel(&linger_timer_);
+    loop_->Cancel(&linger_timer_);
     owner_->OnRelayEnded(ended_);
   }
 
   Worker* worker_;
+  Loop* loop_;
   RelayOwner* owner_;
   Side pod_, peer_;
   Loop::TimerId linger_timer_ = 0;

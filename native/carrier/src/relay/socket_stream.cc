@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The relay between an application's socket and a stream of a tunnel. Toward the stream bytes are pulled: nghttp2 asks, and they are
 // received straight into the frame. Toward the socket the chunks of one read of the connection are written together.
-#include <array>
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/loop.h"
@@ -13,7 +14,6 @@ namespace weft {
 
 namespace {
 constexpr uint32_t kCancel = 8;  // RFC 9113, section 7
-constexpr size_t kDroppedBytes = 16 << 10;
 
 class SocketStream final : public Relay, private AppSocketUser, private TunnelStreamUser, private TurnEnd {
  public:
@@ -26,13 +26,8 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
   }
 
   void Start() {
-    if (!socket_->Start(this)) {
-      was_socket_reset_ = true;
-      ended_ = Ended::kPodReset;
-    }
     stream_->Start(this);
-    // A socket that was reset before, or one that could not be registered.
-    worker_->loop.AtTurnEnd(this);
+    socket_->Start(this);
   }
 
   uint64_t bytes_sent() const override { return sent_; }
@@ -41,8 +36,8 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
   void Cut() override {
     if (is_over_) return;
     if (ended_ == Ended::kNone) ended_ = Ended::kCut;
-    CloseStream();
-    CloseSocket();
+    socket_->Reset();
+    if (std::exchange(is_stream_open_, false)) stream_->Reset(kCancel);
     Finish();
   }
 
@@ -50,20 +45,26 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
   // ---- the application
 
   void OnReadable() override {
-    if (is_stream_open_)
-      stream_->Wake();
-    else
-      Drop();
+    if (is_stream_open_) stream_->Wake();
   }
 
   void OnWritten(size_t bytes) override {
-    if (is_stream_open_ || left_ > 0) Consumed(bytes);
-    if (socket_->buffered() > 0) return;
-    if (!is_stream_open_ && !is_finished_) CloseSocket();
-    worker_->loop.AtTurnEnd(this);
+    Consumed(bytes);
+    EndIfComplete();
   }
 
-  void OnReset(int) override { SocketFailed(); }
+  // It accepts no more. What it sent before is still delivered: a server that responds early and closes resets right after its response.
+  void OnReset(int) override {
+    Consumed(left_);
+    if (socket_->has_pulled_end() || !socket_->may_pull()) return PodFailed();
+    // The stream's window may stay closed.
+    if (timer_ != 0) return;
+    timer_ = worker_->loop.After(worker_->limits.linger_ms_max, [this] {
+      timer_ = 0;
+      owner_->OnLingered();
+      PodFailed();
+    });
+  }
 
   // ---- the tunnel
 
@@ -73,86 +74,72 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
       sent_ += static_cast<uint64_t>(count);
       return count;
     }
-    if (count == AppSocket::kLater) {
-      // What the application sent before its reset was pulled.
-      return was_socket_reset_ && !socket_->may_pull() ? EndByPod() : TunnelStreamUser::kLater;
+    if (count == AppSocket::kLater) return TunnelStreamUser::kLater;
+    // Its failure is handled at the turn's end: the stream is in a call.
+    if (count == AppSocket::kFailed || socket_->was_reset()) {
+      has_pod_failed_ = true;
+      worker_->loop.AtTurnEnd(this);
     }
-    if (count < 0) return EndByPod();
-    has_pod_ended_ = true;
-    worker_->loop.AtTurnEnd(this);
-    return 0;
+    return count == 0 ? 0 : TunnelStreamUser::kLater;
   }
 
   void OnData(const uint8_t* bytes, size_t count) override {
-    if (parts_.empty()) waiting_bytes_ = 0;
-    // Frames of one record are often neighbors, apart from their headers.
     parts_.push_back({const_cast<uint8_t*>(bytes), count});
     waiting_bytes_ += count;
   }
 
   void OnBatchEnd() override {
-    const size_t count = waiting_bytes_;
-    waiting_bytes_ = 0;
-    if (was_socket_reset_ || socket_->was_reset() || !is_socket_open_) {
-      parts_.clear();
-      if (is_stream_open_) stream_->Consume(count);
-      return;
+    const size_t count = std::exchange(waiting_bytes_, 0);
+    left_ += count;
+    size_t written = count;
+    if (!socket_->was_reset()) {
+      received_ += count;
+      written = socket_->Push(parts_.data(), static_cast<int>(parts_.size()));
+      // A failed write discards everything.
+      if (socket_->was_reset()) written = left_;
     }
-    received_ += count;
-    const size_t written = socket_->Push(parts_.data(), static_cast<int>(parts_.size()));
     parts_.clear();
     if (parts_.capacity() > kPartsKept) parts_.shrink_to_fit();
-    left_ += count;
-    // After a reset everything is discarded.
-    Consumed(socket_->was_reset() ? left_ : std::min(written, left_));
+    Consumed(written);
   }
 
-  void OnEnd() override {
-    has_peer_ended_ = true;
-    if (is_socket_open_ && !was_socket_reset_) socket_->PushEnd();
-    worker_->loop.AtTurnEnd(this);
-  }
+  void OnEnd() override { socket_->PushEnd(); }
 
-  // The peer reset the stream: what it sent before is still delivered.
+  // What the peer sent before the reset is still delivered.
   void OnReset(uint32_t) override {
     is_stream_open_ = false;
-    if (ended_ == Ended::kNone) ended_ = Ended::kPeerReset;
-    if (socket_->buffered() == 0 || was_socket_reset_ || !stream_->may_linger()) {
-      CloseSocket();
-    } else {
-      Linger();
-      Drop();
-    }
-    worker_->loop.AtTurnEnd(this);
+    Deliver(Ended::kPeerReset, stream_->may_linger());
   }
 
   void OnFinished() override {
     is_stream_open_ = false;
     is_finished_ = true;
-    worker_->loop.AtTurnEnd(this);
+    EndIfComplete();
   }
 
   // ---- both
 
-  void SocketFailed() {
-    if (was_socket_reset_) return;
-    was_socket_reset_ = true;
-    if (ended_ == Ended::kNone) ended_ = Ended::kPodReset;
-    Consumed(left_);
-    if (is_stream_open_) {
-      // The rest of what the application sent goes first. A closed window could hold it back for ever.
-      stream_->Wake();
-      Linger();
-    }
-    worker_->loop.AtTurnEnd(this);
+  void PodFailed() {
+    if (is_over_ || is_delivering_) return;
+    ended_ = ended_ == Ended::kNone ? Ended::kPodReset : ended_;
+    socket_->Reset();
+    if (std::exchange(is_stream_open_, false)) stream_->Reset(kCancel);
+    Finish();
   }
 
-  ssize_t EndByPod() {
-    if (ended_ == Ended::kNone) ended_ = Ended::kPodReset;
-    was_socket_reset_ = true;
-    is_stream_open_ = false;
-    worker_->loop.AtTurnEnd(this);
-    return TunnelStreamUser::kFailed;
+  void Deliver(Ended ended, bool may_wait) {
+    if (is_over_ || is_delivering_) return;
+    if (ended_ == Ended::kNone) ended_ = ended;
+    if (!may_wait || socket_->was_reset()) {
+      socket_->Reset();
+      return Finish();
+    }
+    is_delivering_ = true;
+    worker_->loop.Cancel(&timer_);
+    socket_->ResetOnceDelivered(worker_->limits.linger_ms_max, [this](bool in_time) {
+      if (!in_time) owner_->OnLingered();
+      Finish();
+    });
   }
 
   void Consumed(size_t bytes) {
@@ -161,45 +148,14 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
     if (bytes > 0) stream_->Consume(bytes);
   }
 
-  // Discards what the application sends: if it blocks on writing, it would otherwise never get to read.
-  void Drop() {
-    std::array<uint8_t, kDroppedBytes> dropped;
-    for (int i = 0; i < 16; i++)
-      if (const ssize_t count = socket_->Pull(dropped.data(), dropped.size()); count <= 0) return;
-  }
-
-  void Linger() {
-    if (timer_ != 0) return;
-    timer_ = worker_->loop.After(worker_->limits.linger_ms_max, [this] {
-      timer_ = 0;
-      owner_->OnLingered();
-      CloseStream();
-      CloseSocket();
-      Finish();
-    });
-  }
-
-  void CloseStream() {
-    if (!std::exchange(is_stream_open_, false)) return;
-    stream_->Reset(kCancel);
-  }
-
-  void CloseSocket() {
-    if (!std::exchange(is_socket_open_, false)) return;
-    if (!was_socket_reset_) socket_->Reset();
-    was_socket_reset_ = true;
+  void EndIfComplete() {
+    if (!is_finished_ || is_delivering_ || !socket_->has_pushed_end()) return;
+    socket_->Close();
+    Finish();
   }
 
   void OnTurnEnd() override {
-    if (is_over_) return;
-    if (!is_stream_open_ && was_socket_reset_) CloseSocket();
-    if (!is_stream_open_ && !is_socket_open_) return Finish();
-    // The pod's end is read when END_STREAM is sent, so a finished stream waits for the socket's last bytes only.
-    if (is_finished_ && socket_->buffered() == 0 && socket_->has_pushed_end()) {
-      is_socket_open_ = false;
-      socket_->Close();
-      Finish();
-    }
+    if (has_pod_failed_) PodFailed();
   }
 
   void Finish() {
@@ -223,11 +179,11 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
   Ended ended_ = Ended::kNone;
   Loop::TimerId timer_ = 0;
   bool is_stream_open_ = true;
-  bool is_socket_open_ = true;
-  bool has_pod_ended_ = false;
-  bool has_peer_ended_ = false;
+  bool has_pod_failed_ = false;
+  // Both directions of the stream have ended.
   bool is_finished_ = false;
-  bool was_socket_reset_ = false;
+  // The stream was reset, and the application gets what is left.
+  bool is_delivering_ = false;
   bool is_over_ = false;
 };
 }  // namespace

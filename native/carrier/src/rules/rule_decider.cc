@@ -86,6 +86,7 @@ void RuleDecider::Failed(Decided* flow, const Failure& failure) {
   question->mutable_failure()->set_error(failure.error);
   question->mutable_failure()->set_status(failure.status);
   question->mutable_failure()->set_why(TextToWire(failure.why));
+  ToWire(flow->client(), question->mutable_failure()->mutable_client());
   AskAgent(state, std::move(message));
 }
 
@@ -106,7 +107,8 @@ void RuleDecider::Closed(Decided* flow, Ended ended, const std::string& reason) 
     // The agent knows of the flows that it refused.
     if (!state->is_refused_by_agent) {
       const uint64_t now = WallMs(), started = flow->started_ms();
-      reports_->Closed(ReportOf(*state), flow->bytes_sent(), flow->bytes_received(), now > started ? now - started : 0, ended, reason);
+      reports_->Closed(ReportOf(*state), state->is_open, flow->bytes_sent(), flow->bytes_received(), now > started ? now - started : 0,
+                       ended, reason);
     }
     rules_.End(&state->use);
   } else if (was_asked) {

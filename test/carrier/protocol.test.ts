@@ -1,0 +1,202 @@
+/**
+ * The agent killed after each packet of a start, and an agent and a carrier that do not fit: no pod is open meanwhile, connections that
+ * are open continue, and the next agent repairs everything.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { AgentMessage, FromCarrier, ToCarrier } from '../../daemonset/carrier/gen/carrier.js';
+import { projectRoot } from '../../native/index.js';
+import { sleep, until } from '../../src/base/wait.js';
+import { programs, run } from '../../src/cli/run.js';
+import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
+import { DemoMesh, listening } from '../support/demo-mesh.js';
+import { echo } from '../support/echo.js';
+import { hold } from '../support/held-connection.js';
+import { connectionRecords } from '../support/records.js';
+import { randomOf } from '../support/random.js';
+import { checkRelay, relayProcess, relays, useRelay } from './support/relays.js';
+
+const api = '10.244.2.10';
+const packets = join(projectRoot, 'test', 'carrier', 'programs', 'packets.py');
+const agent = agentProcess('node-a');
+const carrier = relayProcess('carrier', 'node-a');
+const mesh = new DemoMesh('protocol');
+let testbed: Testbed;
+/** Packets of a start beyond these are leases, renewed each second. */
+const packetsMax = 40;
+
+const dir = (): string => join(testbed.runDir('node-a'), 'carrier');
+const hidden = (): string => join(testbed.state, 'hidden');
+const count = (): string => join(testbed.state, 'count');
+const dial = async (port = 9000): Promise<string> => {
+  const code = `import socket\ns = socket.create_connection(('${api}', ${port}), 3); s.settimeout(3); s.sendall(b'ping'); print(s.recv(10).decode() or 'closed')`;
+  const { stdout, stderr } = await run('weft-web', 'python3', ['-c', code], 20_000);
+  return stdout.trim() || (stderr.trim().split('\n').at(-1) ?? '');
+};
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+const say = async (...all: string[]): Promise<string> =>
+  (
+    await run('weft-node-a', 'python3', [packets, 'say', join(hidden(), 'carrier.sock'), ...all], 30_000)
+  ).stdout.trim();
+const helloOf = (version: number): string =>
+  hex(
+    ToCarrier.encode({
+      messages: [
+        AgentMessage.fromPartial({
+          kind: { $case: 'hello', value: { version, build: 'test', sockRowBytes: 1 } },
+        }),
+      ],
+    }).finish(),
+  );
+
+if (relays.includes('carrier')) {
+  before(async () => {
+    useRelay('carrier');
+    await mesh.prepare();
+    mesh.namespace('weft.dev/mesh: enabled, weft.dev/mode: strict');
+    mesh.write(
+      'policy.yaml',
+      `apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: closed, namespace: shop }
+spec: { action: DENY, rules: [{ to: [{ ports: [9001] }] }] }
+`,
+    );
+    testbed = mesh.create();
+    for (const port of [9000, 9001])
+      testbed.start(`echo-${port}`, 'weft-api', 'python3', ['-c', echo, String(port)]);
+    for (const port of [9000, 9001]) await listening('weft-api', port);
+    mkdirSync(hidden(), { mode: 0o700 });
+    mkdirSync(dir(), { recursive: true, mode: 0o700 });
+    writeFileSync(count(), '0');
+    // The agent finds this program in the place of its carrier.
+    testbed.start(carrier, 'weft-node-a', programs.carrier, ['--dir', hidden(), '--name', 'carrier']);
+    testbed.start('between', 'weft-node-a', 'python3', [
+      packets,
+      'between',
+      join(dir(), 'carrier.sock'),
+      join(hidden(), 'carrier.sock'),
+      count(),
+    ]);
+    await until('the program listens', 20_000, () => testbed.log('between').includes('listening'));
+    await testbed.up();
+    await checkRelay('weft-node-a', 'carrier');
+  });
+  after(() => mesh.remove());
+
+  test('the agent is killed after each packet of a start: connections continue, and nothing is open that policy forbids', async () => {
+    const seen = [...testbed.log('between').matchAll(/^passed (\d+)/gm)].length;
+    console.log(`the first start: ${seen} packets`);
+    const held = hold('weft-web', api);
+    assert.equal(await held.ask(), 'hello');
+    let last = 0;
+    for (let n = 1; n <= packetsMax; n++) {
+      await testbed.stop(agent, 'SIGKILL');
+      writeFileSync(count(), String(n));
+      const from = testbed.log('between').length;
+      testbed.startAgent('node-a');
+      const killed = await until(`packet ${n}`, 20_000, () => {
+        const text = testbed.log('between').slice(from);
+        // A start that is over without that many packets: the rest are leases.
+        return text.includes(`killed after ${n}`)
+          ? 'killed'
+          : testbed.readyState('node-a').ready && n > 25 && 'over';
+      });
+      last = n;
+      assert.equal(await held.ask(), 'hello', `an open connection, after packet ${n}`);
+      if (n % 5 === 0) assert.notEqual(await dial(9001), 'ping', `what is forbidden, after packet ${n}`);
+      if (killed === 'over') break;
+    }
+    console.log(`killed after each of ${last} packets`);
+    await testbed.stop(agent, 'SIGKILL');
+    writeFileSync(count(), '0');
+    testbed.startAgent('node-a');
+    await testbed.waitReady();
+    await until('connections work', 30_000, async () => (await dial()) === 'ping');
+    assert.notEqual(await dial(9001), 'ping');
+    assert.equal(await held.ask(), 'hello');
+    held.end();
+    testbed.died(carrier);
+    await sleep(1_500);
+    const records = connectionRecords(testbed.runDir('node-a')).filter(({ path }) => path === 'hbone');
+    assert.equal(new Set(records.map(({ source }) => source.address)).size, records.length);
+    assert.ok(!connectionRecords(testbed.runDir('node-b')).some(({ path }) => path === 'inbound-plain'));
+  });
+
+  test('packets that are no messages, and an agent of another version, end their connection and nothing else', async () => {
+    const random = randomOf(Date.now() % 1_000_000);
+    assert.match(await say(helloOf(99)), /end$/);
+    assert.match(await say(helloOf(0)), /end$/);
+    assert.match(await say('ffffffff'), /end$/);
+    // Before any hello.
+    const lease = hex(
+      ToCarrier.encode({
+        messages: [AgentMessage.fromPartial({ kind: { $case: 'lease', value: { forMs: 4_000_000_000 } } })],
+      }).finish(),
+    );
+    assert.match(await say(lease), /end$/);
+    for (let i = 0; i < 20; i++) {
+      const bytes = Buffer.from(Array.from({ length: 1 + random(3000) }, () => random(256)));
+      assert.match(await say(bytes.toString('hex')), /end$/);
+    }
+    testbed.died(carrier);
+    await until('connections work', 30_000, async () => (await dial()) === 'ping');
+    assert.notEqual(await dial(9001), 'ping');
+  });
+
+  test('a carrier of another version, or with other rows of its map, is not used: the agent says why, and capture refuses until one fits', async () => {
+    const hello = (version: number, sockRowBytes: number): string =>
+      hex(
+        FromCarrier.encode(
+          FromCarrier.fromPartial({
+            messages: [
+              {
+                kind: {
+                  $case: 'hello',
+                  value: {
+                    version,
+                    build: 'other',
+                    sockRowBytes,
+                    pid: 1,
+                    startedMs: Date.now(),
+                    lastRule: 0,
+                    isDraining: false,
+                  },
+                },
+              },
+              { kind: { $case: 'state', value: { isLast: true } } },
+            ],
+          }),
+        ).finish(),
+      );
+    const path = join(dir(), 'carrier.sock');
+    for (const [name, packet, why] of [
+      ['newer', hello(99, 1), /version 99/],
+      ['other-rows', hello(1, 7), /weft_sock have 7 bytes/],
+    ] as const) {
+      await testbed.stop(agent, 'SIGKILL');
+      await testbed.stop('between', 'SIGKILL');
+      rmSync(path, { force: true });
+      testbed.start(name, 'weft-node-a', 'python3', [packets, 'carrier', path, packet]);
+      await until('the other carrier listens', 20_000, () => testbed.log(name).includes('listening'));
+      const from = testbed.log(agent).length;
+      testbed.startAgent('node-a');
+      await until(`the agent says why: ${name}`, 30_000, () => why.test(testbed.log(agent).slice(from)));
+      await sleep(500);
+      assert.notEqual(await dial(), 'ping', name);
+      await testbed.stop(name, 'SIGKILL');
+      rmSync(path, { force: true });
+      testbed.start('between', 'weft-node-a', 'python3', [
+        packets,
+        'between',
+        path,
+        join(hidden(), 'carrier.sock'),
+        count(),
+      ]);
+      await until('connections work again', 30_000, async () => (await dial()) === 'ping');
+    }
+    await testbed.waitReady();
+  });
+} else test('only the carrier has a protocol', () => undefined);
