@@ -272,7 +272,7 @@ export class CarrierPath implements DataPath {
 
   /** All pods get their listeners in this carrier. */
   async #use(session: CarrierSession): Promise<void> {
-    const { keys, refreshCertificates, log } = this.#parts;
+    const { keys, refreshCertificates } = this.#parts;
     const former = this.#current;
     keys.use(session);
     refreshCertificates();
