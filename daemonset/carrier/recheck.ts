@@ -2,7 +2,7 @@
  * After a change: which rules forbid their flows now, and which would be decided differently. Pure. Every rule that the change may concern is
  * authorized once, whatever the number of its flows.
  */
-import { parseSocketAddress } from '../../src/model/address.js';
+import { parseSocketAddress, type IpAddress } from '../../src/model/address.js';
 import type { Service } from '../../src/model/service.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshChange } from '../../src/state/change.js';
@@ -32,22 +32,33 @@ export const everything: Concerned = { isTouched: () => true, isRelated: () => t
 /** The rules that a change of the view concerns. `view`: after the change. */
 export function concernedBy(
   { view }: Pick<DecisionView, 'view'>,
+  podOf: (cookie: bigint) => LocalPod | undefined,
   change: MeshChange,
   isTouched: (uid: WorkloadUid) => boolean,
 ): Concerned {
-  const isRelatedOutbound = ({ context }: HeldRule): boolean => {
-    const { about, pod, source, targets } = context;
-    if (about.kind !== 'captured') return isTouched(pod);
+  const isRelated = ({ context, pod: cookie }: HeldRule): boolean => {
+    const { about, pod, targets } = context;
+    const local = podOf(cookie);
+    if (!local || isTouched(pod)) return true;
+    // The record names the workload that has the client's address.
+    if (about.kind !== 'captured') return hasChanged(change, about.remote.ip);
+    const { namespace } = local.pod;
     const { ip } = about.dialled;
-    if (change.addresses.has(ip) || change.references.has(`${source.namespace} ${ip}`)) return true;
-    const service = view.serviceByAddress(ip, source.namespace);
+    if (change.addresses.has(ip) || change.references.has(`${namespace} ${ip}`)) return true;
+    const service = view.serviceByAddress(ip, namespace);
     if (service && isServiceRelated(view, change, service)) return true;
     return targets.some(({ workload, endpoint }) => {
       if (workload !== undefined && isTouched(workload)) return true;
       return change.addresses.has(parseSocketAddress(endpoint).ip);
     });
   };
-  return { isTouched, isRelated: isRelatedOutbound };
+  return { isTouched, isRelated };
+}
+
+function hasChanged(change: MeshChange, ip: IpAddress): boolean {
+  if (change.addresses.has(ip)) return true;
+  for (const reference of change.references) if (reference.endsWith(` ${ip}`)) return true;
+  return false;
 }
 
 function isServiceRelated(view: MeshView, change: MeshChange, service: Service): boolean {

@@ -39,7 +39,7 @@ const callMsMax = 5_000;
 const idsPerMessageMax = 4_096;
 
 export interface SessionParts extends DecisionView {
-  podOf(cookie: bigint): LocalPod | undefined;
+  readonly podOf: (cookie: bigint) => LocalPod | undefined;
   requestVerdict(source: WorkloadUid, destination: WorkloadUid, port: number): void;
   rememberFailure(local: LocalPod, to: SocketAddress): void;
   limitReached(limit: string, times: number): void;
@@ -264,7 +264,7 @@ export class CarrierSession {
     const { forbidden, ended } = recheckRules(
       this.#parts,
       this.#rules.values(),
-      (cookie) => this.#parts.podOf(cookie),
+      this.#parts.podOf,
       concerned,
     );
     for (const [why, rules] of forbidden) this.#end(rules, true, why);
@@ -272,7 +272,7 @@ export class CarrierSession {
   }
 
   onChange(change: MeshChange, isTouched: (uid: WorkloadUid) => boolean): void {
-    this.recheck(concernedBy(this.#parts, change, isTouched));
+    this.recheck(concernedBy(this.#parts, this.#parts.podOf, change, isTouched));
   }
 
   #end(rules: readonly HeldRule[], cut: boolean, reason: string): void {

@@ -317,7 +317,10 @@ export interface CarrierHello {
   readonly isDraining: boolean;
 }
 
-/** What the carrier holds, in as many messages as needed. */
+/**
+ * What the carrier holds, in as many messages as needed. Flows that ended without an agent are in it, as if they were open: their Closed
+ * follows.
+ */
 export interface State {
   /** Without descriptors. `listeners`: those that are open. */
   readonly pods: readonly Pod[];

@@ -25,34 +25,33 @@
 #include "control/control.h"
 #include "control/log.h"
 #include "control/node_traffic.h"
+#include "control/ready_file.h"
 #include "control/sandbox.h"
 #include "control/worker_thread.h"
 #include "net/broker.h"
 #include "net/sock_map.h"
 #include "tls/credentials.h"
 
-#ifndef WEFT_BUILD
-#define WEFT_BUILD "dev"
-#endif
-
 namespace weft {
 namespace {
 
 constexpr char kUsage[] =
-    "Usage: weft-carrier --dir DIR --name NAME [--threads N] [--drain-ms MS]\n"
+    "Usage: weft-carrier --dir DIR --name NAME [--threads N] [--drain-ms MS] [--ready FILE]\n"
     "\n"
     "Relays the bytes of enrolled pods. The node's agent connects to the socket DIR/NAME.sock and decides.\n"
     "\n"
     "  --dir DIR      directory of the socket; it is created with mode 0700 if it is missing\n"
     "  --name NAME    name of this carrier: letters, digits, '.', '_' and '-'\n"
     "  --threads N    threads that relay (default: half of the cores, at least 1; at most 64)\n"
-    "  --drain-ms MS  how long connections may go on after SIGTERM or SIGINT (default 0)\n"
+    "  --drain-ms MS  how long connections may go on after SIGTERM or SIGINT (default 0). New ones are served until an agent\n"
+    "                 has a newer carrier, or no agent is left\n"
+    "  --ready FILE   written each second while an agent uses this carrier\n"
     "  --version      prints the build and the version of the messages\n";
 
 constexpr uint64_t kThreadsMax = 64;
 
 struct Options {
-  std::string dir, name;
+  std::string dir, name, ready;
   uint64_t threads = 0;
   uint64_t drain_ms = 0;
 };
@@ -74,6 +73,7 @@ int ParseOptions(int argc, char** argv, Options* options) {
   constexpr option kOptions[] = {
       {"dir", required_argument, nullptr, 'd'},      {"name", required_argument, nullptr, 'n'},
       {"threads", required_argument, nullptr, 't'},  {"drain-ms", required_argument, nullptr, 'r'},
+      {"ready", required_argument, nullptr, 'y'},
       {"version", no_argument, nullptr, 'v'},        {"help", no_argument, nullptr, 'h'},
       {nullptr, 0, nullptr, 0},
   };
@@ -94,6 +94,9 @@ int ParseOptions(int argc, char** argv, Options* options) {
         break;
       case 'r':
         if (!ParseNumber(optarg, 1ull << 40, &options->drain_ms)) return fail("--drain-ms must be a number of milliseconds");
+        break;
+      case 'y':
+        options->ready = optarg;
         break;
       case 'v':
         printf("weft-carrier %s, messages %u\n", WEFT_BUILD, Control::kVersion);
@@ -124,7 +127,7 @@ void RaiseLimits() {
   setrlimit(RLIMIT_CORE, &none);
 }
 
-// SIGTERM and SIGINT drain; a second one ends at once.
+// SIGTERM and SIGINT let connections go on (Control::Retire); a second one ends at once.
 class Signals : public Pollable {
  public:
   Signals(Fd fd, std::function<void(bool is_first)> call) : fd_(std::move(fd)), call_(std::move(call)) {}
@@ -163,6 +166,8 @@ int Run(const Options& options) {
   if (mkdir(options.dir.c_str(), 0700) != 0 && errno != EEXIST) return Fail(options.dir + ": " + strerror(errno));
   Fd listener = ListenForAgents(options.dir + "/" + options.name + ".sock", &why);
   if (!listener.valid()) return Fail(why);
+  ReadyFile ready;
+  if (!options.ready.empty() && !ready.Open(options.ready, &why)) return Fail(why);
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -195,10 +200,16 @@ int Run(const Options& options) {
   for (const auto& worker : workers) parts.workers.push_back(worker.get());
   Control control(std::move(parts), std::move(listener), WEFT_BUILD, [&] { loop.Stop(); });
   Signals on_signal(std::move(signal_fd), [&](bool is_first) {
-    if (is_first) return control.Drain(options.drain_ms);
+    if (is_first) return control.Retire(options.drain_ms);
     loop.Stop();
   });
   if (!control.Start() || !loop.Add(on_signal.fd(), &on_signal, EPOLLIN)) return Fail(std::string("epoll: ") + strerror(errno));
+
+  const std::function<void()> mark = [&] {
+    if (control.is_in_use()) ready.Touch();
+    loop.After(1000, mark);
+  };
+  if (!options.ready.empty()) mark();
 
   for (const auto& worker : workers) worker->Start();
   if (!FilterSystemCalls(&why)) return Fail(why);

@@ -23,6 +23,8 @@ constexpr size_t kConnectionsMax = 8;
 constexpr uint64_t kHelloMsMax = 5000;
 constexpr size_t kQueuedBytesMax = 16 << 20;
 constexpr uint64_t kDrainCheckMs = 100;
+constexpr uint64_t kRetireCheckMs = 500;
+constexpr uint64_t kGraceMsMax = 1ull << 40;
 // For the ends of flows that were cut at the last moment to reach the agent.
 constexpr uint64_t kFlushMs = 1000;
 }  // namespace
@@ -38,6 +40,7 @@ Control::Control(Parts parts, Fd listener, std::string build, std::function<void
 Control::~Control() {
   parts_.link->Close();
   parts_.loop->Cancel(&drain_timer_);
+  parts_.loop->Cancel(&retire_timer_);
   parts_.loop->Remove(listener_.get(), this);
 }
 
@@ -267,8 +270,28 @@ void Control::Say(int level, const std::string& text) {
   Send(std::move(message));
 }
 
+void Control::Retire(uint64_t grace_ms) {
+  if (std::exchange(is_retired_, true)) return;
+  retire_until_ms_ = BootMs() + std::min(grace_ms, kGraceMsMax);
+  Say(30, "told to end: connections may go on for " + std::to_string(grace_ms) + " ms");
+  CheckRetired();
+}
+
+void Control::CheckRetired() {
+  parts_.loop->Cancel(&retire_timer_);
+  if (is_draining_) return;
+  const uint64_t now = BootMs();
+  const uint64_t left = retire_until_ms_ > now ? retire_until_ms_ - now : 0;
+  if (left == 0 || (!agent_ && !parts_.lease->IsValid())) return Drain(left);
+  retire_timer_ = parts_.loop->After(std::min(left, kRetireCheckMs), [this] {
+    retire_timer_ = 0;
+    CheckRetired();
+  });
+}
+
 void Control::Drain(uint64_t grace_ms) {
-  const uint64_t until = BootMs() + std::min<uint64_t>(grace_ms, 1ull << 40);
+  uint64_t until = BootMs() + std::min(grace_ms, kGraceMsMax);
+  if (is_retired_) until = std::min(until, retire_until_ms_);
   if (is_draining_) {
     drain_until_ms_ = std::min(drain_until_ms_, until);
     return CheckDrained();

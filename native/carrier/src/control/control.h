@@ -41,6 +41,11 @@ class Control : public Pollable, public AgentConnection::User {
   bool Start();
   // Listeners close; calls back (on_ended) once no flow is left, or after the grace period, when the rest is cut.
   void Drain(uint64_t grace_ms);
+  // Somebody else ends this carrier (SIGTERM): drains once the agent has a newer carrier and says so, or once no agent is there and the
+  // lease is over. Until then it serves, since nobody else does.
+  void Retire(uint64_t grace_ms);
+  // An agent uses this carrier: rules admit connections.
+  bool is_in_use() const { return agent_ && !is_draining_ && parts_.lease->IsValid(); }
 
   void OnReady(uint32_t events) override;
   bool OnMessage(AgentConnection* from, const pb::AgentMessage& message, std::vector<Fd> descriptors, std::string* why) override;
@@ -82,6 +87,7 @@ class Control : public Pollable, public AgentConnection::User {
   void EndSession(const std::string& why);
   void Say(int level, const std::string& text);
   void CheckDrained();
+  void CheckRetired();
 
   const Parts parts_;
   const Fd listener_;
@@ -104,6 +110,9 @@ class Control : public Pollable, public AgentConnection::User {
   uint64_t drain_until_ms_ = 0;
   uint64_t flush_until_ms_ = 0;
   Loop::TimerId drain_timer_ = 0;
+  bool is_retired_ = false;
+  uint64_t retire_until_ms_ = 0;
+  Loop::TimerId retire_timer_ = 0;
 };
 
 }  // namespace weft

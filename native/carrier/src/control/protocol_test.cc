@@ -34,7 +34,7 @@ struct Seen {
 
 class TestTraffic : public Traffic {
  public:
-  TestTraffic(Seen* seen, Decider* decider) : seen_(seen), decider_(decider) {}
+  explicit TestTraffic(Seen* seen) : seen_(seen) {}
   void AddNetns(PodKey pod, Fd netns) override {
     std::lock_guard lock(seen_->mutex);
     if (netns.valid()) seen_->netns.insert(pod);
@@ -65,7 +65,6 @@ class TestTraffic : public Traffic {
 
  private:
   Seen* const seen_;
-  Decider* const decider_;
 };
 
 struct TestFlow : Decided {
@@ -197,7 +196,7 @@ struct Carrier {
     Control::Parts parts{&loop, &link, &lease, &sock_map, &credentials, {}};
     for (uint32_t i = 0; i < count; i++) {
       workers.push_back(std::make_unique<WorkerThread>(
-          i, &link, &lease, [this](Loop&, Decider& decider) { return std::make_unique<TestTraffic>(&seen, &decider); }));
+          i, &link, &lease, [this](Loop&, Decider&) { return std::make_unique<TestTraffic>(&seen); }));
       parts.workers.push_back(workers.back().get());
     }
     std::string why;
@@ -523,7 +522,9 @@ TEST_CASE("ends of flows without an agent come after the state, with their rule 
   const pb::State state = agent.Start();
   REQUIRE(state.rules_size() == 1);
   CHECK(state.rules(0).id() == 17);
-  CHECK(state.flows_size() == 0);
+  REQUIRE(state.flows_size() == 1);
+  CHECK(state.flows(0).id() == flow->number);
+  CHECK_FALSE(state.flows(0).is_opening());
   CHECK(agent.Next()->closed().flow() == flow->number);
   CHECK(agent.Next()->rule_ended().rule() == 17);
 }
@@ -567,9 +568,7 @@ TEST_CASE("10 000 flows of one revoked rule end within 200 ms, and State holds t
   CHECK(closed == 10'000);
   const uint64_t took = BootMs() - began;
   MESSAGE("10 000 flows cut and reported in " << took << " ms");
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  CHECK(took < 200);
-#endif
+  CHECK(took < 200 * WEFT_SLOWDOWN);
 }
 
 TEST_CASE("keys: a request for each turn, and a certificate that does not fit is not used") {
@@ -610,4 +609,40 @@ TEST_CASE("draining ends when the last flow has ended") {
   CHECK(Eventually([&] { return carrier.has_ended.load(); }));
   std::lock_guard lock(carrier.seen.mutex);
   CHECK(carrier.seen.drains == 2);
+}
+
+static int DrainsOf(Carrier& carrier) {
+  std::lock_guard lock(carrier.seen.mutex);
+  return carrier.seen.drains;
+}
+
+TEST_CASE("a carrier that somebody ends serves until its agent has a newer one") {
+  Carrier carrier;
+  Agent agent(carrier.path);
+  agent.Start();
+  carrier.loop.Post([&] { carrier.control->Retire(60'000); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  CHECK(DrainsOf(carrier) == 0);
+  CHECK_FALSE(carrier.has_ended);
+  pb::AgentMessage drain;
+  drain.mutable_drain()->set_grace_ms(3'600'000);
+  agent.Send(drain);
+  CHECK(Eventually([&] { return DrainsOf(carrier) == 2 && carrier.has_ended; }));
+}
+
+TEST_CASE("a carrier that somebody ends drains without an agent once its lease is over") {
+  Carrier carrier;
+  carrier.lease.Renew(600);
+  carrier.loop.Post([&] { carrier.control->Retire(60'000); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  CHECK(DrainsOf(carrier) == 0);
+  CHECK(Eventually([&] { return DrainsOf(carrier) == 2 && carrier.has_ended; }));
+}
+
+TEST_CASE("a carrier that somebody ends drains at once without a grace period") {
+  Carrier carrier;
+  Agent agent(carrier.path);
+  agent.Start();
+  carrier.loop.Post([&] { carrier.control->Retire(0); });
+  CHECK(Eventually([&] { return DrainsOf(carrier) == 2 && carrier.has_ended; }));
 }

@@ -33,9 +33,10 @@ void Reports::Opened(const FlowReport& flow, uint64_t at_ms) {
   Add(std::move(event));
 }
 
-void Reports::Closed(const FlowReport& flow, uint64_t bytes_sent, uint64_t bytes_received, uint64_t duration_ms, Ended ended,
-                     const std::string& reason) {
+void Reports::Closed(const FlowReport& flow, bool was_open, uint64_t bytes_sent, uint64_t bytes_received, uint64_t duration_ms,
+                     Ended ended, const std::string& reason) {
   Event event(Kind::kClosed);
+  event.was_open = was_open;
   event.ended = ended;
   event.flow = flow;
   event.bytes_sent = bytes_sent;
@@ -239,6 +240,11 @@ void Reports::ForEachKeptRule(const std::function<void(const RulePtr& rule)>& ca
   std::unordered_set<RuleId> seen;
   for (const Event& event : events_)
     if (event.kind == Kind::kClosed && seen.insert(event.flow.rule->id).second) call(event.flow.rule);
+}
+
+void Reports::ForEachKeptFlow(const std::function<void(const FlowReport& flow, bool was_open)>& call) const {
+  for (const Event& event : events_)
+    if (event.kind == Kind::kClosed) call(event.flow, event.was_open);
 }
 
 }  // namespace weft

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What one worker tells the agent, in order, one batch per turn of the loop.
 //
-// Without an agent, ends of flows are kept, and the rules that they belong to: the next agent gets them after State. The rest is
-// forgotten: State says it. Nothing that is kept is ever dropped, since a flow is admitted only if there is room for its events (HasRoom).
+// Without an agent, ends of flows are kept, and the rules that they belong to: the next agent gets these flows in State, and their ends
+// after it. The rest is forgotten: State says it. Nothing that is kept is ever dropped, since a flow is admitted only if there is room for its events (HasRoom).
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,7 @@ class Reports : public TurnEnd {
   void set_events_max(size_t events_max) { events_max_ = events_max; }
 
   void Opened(const FlowReport& flow, uint64_t at_ms);
-  void Closed(const FlowReport& flow, uint64_t bytes_sent, uint64_t bytes_received, uint64_t duration_ms, Ended ended,
+  void Closed(const FlowReport& flow, bool was_open, uint64_t bytes_sent, uint64_t bytes_received, uint64_t duration_ms, Ended ended,
               const std::string& reason);
   void Withdrawn(FlowId flow);
   void RuleEnded(const RulePtr& rule);
@@ -68,6 +68,8 @@ class Reports : public TurnEnd {
   void OnWritable();
   // Rules of kept ends, each once.
   void ForEachKeptRule(const std::function<void(const RulePtr& rule)>& call) const;
+  // Flows whose end no agent has heard of.
+  void ForEachKeptFlow(const std::function<void(const FlowReport& flow, bool was_open)>& call) const;
 
   void OnTurnEnd() override;
 
@@ -77,6 +79,7 @@ class Reports : public TurnEnd {
   struct Event {
     explicit Event(Kind kind) : kind(kind) {}
     Kind kind;
+    bool was_open = false;
     Ended ended = Ended::kNone;
     FlowReport flow;
     uint64_t bytes_sent = 0;

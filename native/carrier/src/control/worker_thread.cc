@@ -87,6 +87,9 @@ void WorkerThread::SendState(uint64_t session, std::function<void()> on_sent) {
     if (!decider_.rules().Has(rule->id)) add(rule);
   });
   decider_.ForEachFlow([&](const RuleDecider::FlowView& flow) { FlowToWire(flow, packets.For(kFlowBytes)->add_flows()); });
+  reports_.ForEachKeptFlow([&](const FlowReport& flow, bool was_open) {
+    FlowToWire({flow, 0, 0, 0, !was_open}, packets.For(kFlowBytes)->add_flows());
+  });
   packets.End();
   reports_.EndState(std::move(on_sent));
 }

@@ -47,8 +47,10 @@ bool Session::Start() {
   is_registered_ = true;
   deadline_ = loop_->After(CurrentTunnelLimits().handshake_timeout_ms_max,
                            [this] { End({SessionEnd::Kind::kHandshake, 0, "handshake timed out"}); });
-  if (!is_server_) tls_->Begin();
-  loop_->AtTurnEnd(this);
+  if (!is_server_) {
+    tls_->Begin();
+    if (!tls_->Flush()) loop_->AtTurnEnd(this);
+  }
   return true;
 }
 

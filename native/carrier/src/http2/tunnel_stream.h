@@ -26,7 +26,7 @@ class TunnelStreamUser {
   // RST_STREAM, or the connection ended. No call follows.
   virtual void OnReset(uint32_t code) = 0;
   // Both directions have ended in order, and everything was handed to the connection's socket. No call follows.
-  virtual void OnFinished() = 0;
+  virtual void OnFinished() {}
 };
 
 class TunnelStream {
@@ -43,7 +43,7 @@ class TunnelStream {
   // Whether both directions have ended in order and everything was sent.
   virtual bool is_finished() const = 0;
   // After OnReset: whether bytes that were not consumed yet may wait for a slow reader. False: the connection's share is used up.
-  virtual bool may_linger() const = 0;
+  virtual bool may_linger() const { return true; }
 };
 
 }  // namespace weft

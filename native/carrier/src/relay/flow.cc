@@ -214,10 +214,9 @@ void Flow::OnClientReset() {
 
 void Flow::OnClientGone() {
   if (state_ != State::kAsking && state_ != State::kConnecting) return;
-  const bool is_asking = state_ == State::kAsking;
   StopConnecting();
   if (socket_) socket_->Reset();
-  if (is_asking) return Withdraw();
+  if (!rule_) return Withdraw();
   Close(kind_ == Kind::kTunnel ? Ended::kPeerReset : Ended::kPodReset, "the client left");
 }
 
@@ -235,9 +234,8 @@ void Flow::Cut(const std::string& reason) {
     return relay_->Cut();
   }
   if (state_ != State::kAsking && state_ != State::kConnecting) return;
-  const bool is_asking = state_ == State::kAsking;
   Refuse(reason == kDrained ? kUnavailable : kDenied);
-  if (is_asking) return Withdraw();
+  if (!rule_) return Withdraw();
   Close(Ended::kCut, reason);
 }
 

@@ -24,6 +24,7 @@ struct FakeStream : TunnelStream {
   void Consume(size_t) override {}
   void Reset(uint32_t) override {}
   bool is_finished() const override { return true; }
+  bool may_linger() const override { return true; }
 };
 
 struct FakePool {

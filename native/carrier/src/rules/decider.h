@@ -67,7 +67,7 @@ class Decider {
   virtual void Opened(Decided* flow) = 0;
   // The flow has ended after a decision with a rule. Before `Opened` the end is kRefused or kCut, or the client left (kPodReset, kPeerReset).
   virtual void Closed(Decided* flow, Ended ended, const std::string& reason) = 0;
-  // The client left, or the decision refused it: nothing refers to the flow any more.
+  // The client left before any decision with a rule, or the last decision refused it: nothing refers to the flow any more.
   virtual void Withdrawn(Decided* flow) = 0;
   // A connection of a peer that was refused before it made a request (codes of docs/errors.md).
   virtual void Refused(PodKey pod, const char* code, const std::string& reason, const Address& remote, const std::string& peer) = 0;

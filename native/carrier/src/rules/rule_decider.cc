@@ -107,7 +107,8 @@ void RuleDecider::Closed(Decided* flow, Ended ended, const std::string& reason) 
     // The agent knows of the flows that it refused.
     if (!state->is_refused_by_agent) {
       const uint64_t now = WallMs(), started = flow->started_ms();
-      reports_->Closed(ReportOf(*state), flow->bytes_sent(), flow->bytes_received(), now > started ? now - started : 0, ended, reason);
+      reports_->Closed(ReportOf(*state), state->is_open, flow->bytes_sent(), flow->bytes_received(), now > started ? now - started : 0,
+                       ended, reason);
     }
     rules_.End(&state->use);
   } else if (was_asked) {

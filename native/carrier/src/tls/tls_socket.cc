@@ -33,7 +33,9 @@ int ReadReceived(BIO* bio, char* to, int bytes_max) {
 int WriteToSend(BIO* bio, const char* from, int bytes) {
   BIO_clear_retry_flags(bio);
   auto& to_send = TlsBuffers::OfThread().to_send;
-  to_send.insert(to_send.end(), from, from + bytes);
+  // Of the vector's own type: a range of another type is copied byte by byte.
+  const auto* const first = reinterpret_cast<const uint8_t*>(from);
+  to_send.insert(to_send.end(), first, first + bytes);
   return bytes;
 }
 

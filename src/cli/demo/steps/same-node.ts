@@ -139,7 +139,9 @@ export const sameNodeSteps: readonly Step[] = [
       answers['afterRestart'] = (await live.ask('PING\r\n')).trim();
       for (const answer of Object.values(answers)) assert.equal(answer, pong);
       assert.equal(newWhileDead, pong, 'what was decided opens while the lease lasts');
-      assert.equal(undecided, 'ECONNREFUSED', 'what was not decided is refused');
+      // The carrier's listeners outlive the agent: it resets what nobody decides.
+      const refusal = stage.testbed.relay === 'carrier' ? 'ECONNRESET' : 'ECONNREFUSED';
+      assert.equal(undecided, refusal, 'what was not decided is refused');
       // The new agent manages the connection: a policy change cuts it.
       stage.write(
         'policy.yaml',
