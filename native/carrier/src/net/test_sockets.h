@@ -32,7 +32,7 @@ inline Fd ListenOnLoopback(Address* address, int backlog = 128) {
   return listener;
 }
 
-inline void LimitTime(int socket, int seconds = 5) {
+inline void LimitTime(int socket, int seconds = 5 * WEFT_SLOWDOWN) {
   const timeval limit = {seconds, 0};
   setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
   setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
@@ -108,10 +108,10 @@ inline void ResetNow(Fd* socket) {
   socket->Close();
 }
 
-// Turns of the loop until `done`, at most five seconds.
+// Turns of the loop until `done`, at most five seconds, more with sanitizers.
 inline bool RunUntil(Loop* loop, const std::function<bool()>& done) {
   bool is_over = false;
-  Loop::TimerId timer = loop->After(5000, [&] { is_over = true; });
+  Loop::TimerId timer = loop->After(5000 * WEFT_SLOWDOWN, [&] { is_over = true; });
   bool is_done;
   while (!(is_done = done()) && !is_over) loop->RunOnce(1);
   loop->Cancel(&timer);
