@@ -5,25 +5,29 @@
 
 #include <cerrno>
 #include <memory>
+#include <unordered_map>
 
 namespace weft {
 
 namespace {
 constexpr uint64_t kLingerMs = 1'000;
 constexpr size_t kSocketsMax = 512;
-thread_local size_t lingering = 0;
 
 class ClosingSocket final : public Pollable, public Disposable {
  public:
-  ClosingSocket(Loop* loop, Fd socket) : loop_(loop), socket_(std::move(socket)) { lingering++; }
-  ~ClosingSocket() override { lingering--; }
+  ClosingSocket(Loop* loop, Fd socket) : loop_(loop), socket_(std::move(socket)) {}
 
-  // Owns itself from here on.
+  // Of this thread.
+  static std::unordered_map<ClosingSocket*, std::unique_ptr<ClosingSocket>>& All() {
+    static thread_local std::unordered_map<ClosingSocket*, std::unique_ptr<ClosingSocket>> all;
+    return all;
+  }
+
   static void Begin(std::unique_ptr<ClosingSocket> self) {
     ClosingSocket* const raw = self.get();
     if (!raw->loop_->Add(raw->socket_.get(), raw)) return;
     raw->timer_ = raw->loop_->After(kLingerMs, [raw] { raw->Finish(); });
-    raw->self_ = std::move(self);
+    All().emplace(raw, std::move(self));
     raw->OnReady(EPOLLIN);
   }
 
@@ -41,22 +45,23 @@ class ClosingSocket final : public Pollable, public Disposable {
 
  private:
   void Finish() {
-    if (!self_) return;
+    const auto self = All().find(this);
+    if (self == All().end()) return;
     loop_->Cancel(&timer_);
     loop_->Remove(socket_.get(), this);
     socket_.Close();
-    loop_->Dispose(std::move(self_));
+    loop_->Dispose(std::move(self->second));
+    All().erase(self);
   }
 
   Loop* loop_;
   Fd socket_;
   Loop::TimerId timer_ = 0;
-  std::unique_ptr<ClosingSocket> self_;
 };
 }  // namespace
 
 void LingerAndClose(Loop* loop, Fd socket) {
-  if (lingering < kSocketsMax) ClosingSocket::Begin(std::make_unique<ClosingSocket>(loop, std::move(socket)));
+  if (ClosingSocket::All().size() < kSocketsMax) ClosingSocket::Begin(std::make_unique<ClosingSocket>(loop, std::move(socket)));
 }
 
 }  // namespace weft

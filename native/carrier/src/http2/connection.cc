@@ -169,6 +169,7 @@ void Http2Connection::Respond(Http2Stream* stream, uint32_t status, bool is_end)
   if (is_end) {
     // What the peer still sends is discarded.
     stream->is_closed_ = true;
+    stream->may_linger_ = false;
     stream->listener_ = nullptr;
   }
   owner_->WantsFlush();

@@ -41,6 +41,7 @@ void PoolConnection::Connect() {
 }
 
 void PoolConnection::OnSocket(Fd socket, int error) {
+  if (is_over_) return;
   if (error != 0) return FailConnect(error);
   socket_ = std::move(socket);
   if (!worker_->sock_map.MarkOwn(socket_.get(), nullptr)) return FailConnect(errno);
@@ -52,6 +53,7 @@ void PoolConnection::OnSocket(Fd socket, int error) {
 }
 
 void PoolConnection::OnReady(uint32_t) {
+  if (is_over_) return;
   int error = 0;
   socklen_t bytes = sizeof(error);
   getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &bytes);
