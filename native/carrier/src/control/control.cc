@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/control.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@ namespace {
 constexpr size_t kConnectionsMax = 8;
 constexpr uint64_t kHelloMsMax = 5000;
 constexpr size_t kQueuedBytesMax = 16 << 20;
+constexpr uint64_t kAcceptAgainMs = 200;
 constexpr uint64_t kDrainCheckMs = 100;
 constexpr uint64_t kRetireCheckMs = 500;
 constexpr uint64_t kGraceMsMax = 1ull << 40;
@@ -44,11 +46,25 @@ Control::~Control() {
   parts_.loop->Remove(listener_.get(), this);
 }
 
-bool Control::Start() { return parts_.loop->Add(listener_.get(), this, EPOLLIN); }
+bool Control::Start() {
+  if (!spare_.valid()) spare_ = Fd(fcntl(listener_.get(), F_DUPFD_CLOEXEC, 3));
+  return parts_.loop->Add(listener_.get(), this, EPOLLIN);
+}
 
 void Control::OnReady(uint32_t events) {
   Fd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!socket.valid()) return;
+  if (!socket.valid() && (errno == EMFILE || errno == ENFILE) && spare_.valid()) {
+    spare_.Close();
+    socket = Fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  }
+  if (!socket.valid()) {
+    if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return;
+    // Readiness is level-triggered: it would hold the loop.
+    parts_.loop->Remove(listener_.get(), this);
+    parts_.loop->After(kAcceptAgainMs, [this] { Start(); });
+    return;
+  }
+  if (!spare_.valid()) spare_ = Fd(fcntl(listener_.get(), F_DUPFD_CLOEXEC, 3));
   if (!IsPeerTrusted(socket.get())) return Log(Level::kWarn, "an agent's connection was refused: neither root nor this process's user");
   if (connections_.size() >= kConnectionsMax) return Log(Level::kWarn, "an agent's connection was refused: there are 8 already");
   auto connection = std::make_unique<AgentConnection>(parts_.loop, std::move(socket), this);

@@ -67,7 +67,8 @@ class Control : public Pollable, public AgentConnection::User {
   void OnWorkerState(uint64_t session);
   bool OnMaps(Descriptors descriptors, std::string* why);
   bool OnPod(const pb::Pod& message, Descriptors descriptors, std::string* why);
-  void ServePod(HeldPod* held, const pb::Pod& message, Descriptors descriptors);
+  // False: no descriptor is free.
+  bool ServePod(HeldPod* held, const pb::Pod& message, Descriptors descriptors);
   void OnPodGone(const pb::PodGone& message);
   void OnIdentities(const pb::Identities& message);
   void OnKeyWanted(const pb::KeyWanted& message);
@@ -91,6 +92,8 @@ class Control : public Pollable, public AgentConnection::User {
 
   const Parts parts_;
   const Fd listener_;
+  // Given up for a moment when no descriptor is free: an agent has to get in then, too.
+  Fd spare_;
   const std::string build_;
   const std::function<void()> on_ended_;
   const uint64_t started_ms_;

@@ -112,24 +112,24 @@ bool Control::OnPod(const pb::Pod& message, Descriptors descriptors, std::string
     held.turn = ++last_turn_;
     held.listeners = 0;
   }
-  ServePod(&held, message, std::move(descriptors));
-  return true;
+  if (ServePod(&held, message, std::move(descriptors))) return true;
+  // The next session's State names no listener of this pod, so that it is sent again.
+  held.listeners = 0;
+  *why = "no descriptor is free for " + name;
+  return false;
 }
 
-void Control::ServePod(HeldPod* held, const pb::Pod& message, Descriptors descriptors) {
+bool Control::ServePod(HeldPod* held, const pb::Pod& message, Descriptors descriptors) {
   WorkerThread* const owner = parts_.workers[held->worker];
   owner->Post([pod = held->pod](WorkerThread& w) {
     w.decider().AddPod(pod.cookie);
     w.traffic().SetPod(pod);
   });
-  if (descriptors.empty()) return;
+  if (descriptors.empty()) return true;
   const PodKey cookie = held->pod.cookie;
   for (WorkerThread* const worker : parts_.workers) {
     const auto netns = std::make_shared<Fd>(Duplicate(descriptors[0].get()));
-    if (!netns->valid()) {
-      Say(50, "pod " + held->pod.uid + ": no descriptor is free");
-      continue;
-    }
+    if (!netns->valid()) return false;
     worker->Post([cookie, netns](WorkerThread& w) { w.traffic().AddNetns(cookie, std::move(*netns)); });
   }
   for (int i = 0; i < message.listeners_size(); i++) {
@@ -146,6 +146,7 @@ void Control::ServePod(HeldPod* held, const pb::Pod& message, Descriptors descri
         w.decider().Say("error", "pod " + uid + ": the carrier cannot accept connections");
     });
   }
+  return true;
 }
 
 void Control::OnPodGone(const pb::PodGone& message) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -97,6 +98,8 @@ class Agent {
     strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
     REQUIRE(connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
   }
+  // Connected already.
+  explicit Agent(Fd socket) : socket_(std::move(socket)) {}
   void Raw(const std::string& bytes) { send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL); }
   void Send(const pb::AgentMessage& message, const std::vector<int>& descriptors = {}) {
     pb::ToCarrier packet;
@@ -645,4 +648,29 @@ TEST_CASE("a carrier that somebody ends drains at once without a grace period") 
   agent.Start();
   carrier.loop.Post([&] { carrier.control->Retire(0); });
   CHECK(Eventually([&] { return DrainsOf(carrier) == 2 && carrier.has_ended; }));
+}
+
+TEST_CASE("an agent gets in when no descriptor is free") {
+  Carrier carrier;
+  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  strncpy(address.sun_path, carrier.path.c_str(), sizeof(address.sun_path) - 1);
+  rlimit former{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &former) == 0);
+  rlimit low = former;
+  low.rlim_cur = 256;
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
+  std::vector<Fd> taken;
+  for (;;) {
+    Fd copy(dup(socket.get()));
+    if (!copy.valid()) break;
+    taken.push_back(std::move(copy));
+  }
+  REQUIRE(connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
+  Agent agent(std::move(socket));
+  agent.Start();
+  CHECK(agent.carrier.version() == 1);
+  taken.clear();
+  setrlimit(RLIMIT_NOFILE, &former);
 }
