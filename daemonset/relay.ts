@@ -1,4 +1,5 @@
 /** The data path that the options choose, with the certificates that it needs. */
+import { join } from 'node:path';
 import { errorText } from '../src/base/errors.js';
 import { systemClock } from '../src/base/clock.js';
 import { version } from '../src/base/version.js';
@@ -104,6 +105,7 @@ function byCarrier(parts: RelayParts): Relays {
     node: options.node,
     trustDomain: parseTrustDomain(options.trustDomain),
     pinDir,
+    mapsFile: join(options.run, 'handover', 'carrier-maps'),
     view: state,
     keys,
     refreshCertificates: () => certificates.refreshAll(),

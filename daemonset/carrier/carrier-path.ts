@@ -2,7 +2,8 @@
  * The data path by a carrier. The carrier owns the connections, which continue when this process ends; this process decides about them. A pod
  * has its listeners in one carrier. When a newer carrier appears, all pods move there, and the former one keeps its connections.
  */
-import { WeftError } from '../../src/base/errors.js';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { errorText, WeftError } from '../../src/base/errors.js';
 import { ipTo16 } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { RelayStatus } from '../../src/model/relay.js';
@@ -40,6 +41,8 @@ export interface CarrierPathParts {
   readonly node: string;
   readonly trustDomain: string;
   readonly pinDir: string;
+  /** A file that all agents of this node share: the maps that the carrier's listeners were entered in. */
+  readonly mapsFile: string;
   readonly view: MeshState;
   readonly keys: CarrierKeys;
   /** Requests all certificates again. */
@@ -99,7 +102,10 @@ export class CarrierPath implements DataPath {
     this.#sockets = new CarrierSockets(this.#parts.pinDir);
     this.#isActive = true;
     this.#activeSinceMs = performance.now();
-    for (const session of this.#carriers.sessions) this.#sendMaps(session);
+    for (const session of this.#carriers.sessions) {
+      this.#adoptListeners(session);
+      this.#sendMaps(session);
+    }
     this.#carriers.start();
   }
 
@@ -250,6 +256,27 @@ export class CarrierPath implements DataPath {
     return this.#current;
   }
 
+  /**
+   * The carrier's listeners are kept if the last agent entered them in these maps. Those in the maps of another build are replaced: the maps
+   * may hold listeners that are about to close.
+   */
+  #adoptListeners(session: CarrierSession): void {
+    const { mapsFile, pinDir, log } = this.#parts;
+    const { pid, startedMs } = session.hello;
+    const own = `${pid} ${startedMs} ${pinDir}`;
+    try {
+      if (readFileSync(mapsFile, 'utf8') === own) return;
+    } catch {
+      // Absent: no agent has used a carrier before.
+    }
+    session.pods.clear();
+    try {
+      if (this.#isActive && !session.isDraining) writeFileSync(mapsFile, own);
+    } catch (error) {
+      log.warn({ error: errorText(error) }, 'the next agent creates all listeners again');
+    }
+  }
+
   #sendMaps(session: CarrierSession): void {
     if (this.#sockets)
       session.send({ $case: 'maps', value: { generation: this.#sockets.pinDir } }, [this.#sockets.sockMap]);
@@ -265,6 +292,7 @@ export class CarrierPath implements DataPath {
     const { log } = this.#parts;
     const { build, pid } = session.hello;
     log.info({ carrier: session.name, build, pid, flows: session.flows }, 'connected to a carrier');
+    this.#adoptListeners(session);
     this.#sendMaps(session);
     this.#sendIdentities(session);
     if (this.#carriers.newest === session) void this.#use(session);

@@ -88,7 +88,8 @@ test('the former agent relays its established connections and ends with the last
   assert.equal(await young.ask(), 'hello');
   assert.equal(await old.ask(), 'hello');
   assert.equal(await back.ask(), 'hello');
-  assert.equal(ended, false);
+  // A carrier owns the connections, so the former agent has nothing to wait for.
+  if (testbed.relay === 'typescript') assert.equal(ended, false);
   old.end();
   back.end();
   await until('the former agent ends', 5_000, () => ended);

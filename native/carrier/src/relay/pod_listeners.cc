@@ -13,6 +13,9 @@ namespace weft {
 namespace {
 constexpr int kBatchMax = 64;
 constexpr uint64_t kPauseMs = 100;
+// The hand-over to an agent with other maps takes a few seconds.
+constexpr uint64_t kFormerMs = 30'000;
+constexpr size_t kFormerMax = 6;
 
 // Errors of the connection that was to be accepted, not of the listener (accept(2)).
 bool IsOfConnection(int error) {
@@ -112,8 +115,13 @@ PodListeners::~PodListeners() {
 bool PodListeners::Listen(ListenerKind kind, Fd socket) {
   auto& listener = listeners_[static_cast<size_t>(kind) - 1];
   if (listener) {
-    listener->Close();
-    worker_->loop.Dispose(std::move(listener));
+    CloseFormer(kFormerMax - 1);
+    former_.push_back(std::move(listener));
+    worker_->loop.Cancel(&former_timer_);
+    former_timer_ = worker_->loop.After(kFormerMs, [this] {
+      former_timer_ = 0;
+      CloseFormer(0);
+    });
   }
   if (kind == ListenerKind::kHbone && !server_) {
     server_ = std::make_unique<TunnelServer>(worker_, pod_, limits_, [this](std::unique_ptr<IncomingTunnel> tunnel) {
@@ -129,7 +137,17 @@ bool PodListeners::Listen(ListenerKind kind, Fd socket) {
 
 bool PodListeners::IsListening(ListenerKind kind) const { return listeners_[static_cast<size_t>(kind) - 1] != nullptr; }
 
+void PodListeners::CloseFormer(size_t kept) {
+  while (former_.size() > kept) {
+    former_.front()->Close();
+    worker_->loop.Dispose(std::move(former_.front()));
+    former_.erase(former_.begin());
+  }
+}
+
 void PodListeners::CloseListeners() {
+  worker_->loop.Cancel(&former_timer_);
+  CloseFormer(0);
   for (auto& listener : listeners_) {
     if (!listener) continue;
     listener->Close();

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/loop.h"
@@ -24,7 +25,8 @@ class PodListeners : private FlowOwner {
   // Resets the flows that are left.
   ~PodListeners() override;
 
-  // Takes over a listening socket, in the place of a former one of this kind. False: errno is set, and it is closed.
+  // Takes over a listening socket, in the place of a former one of this kind, which accepts for a while longer: the kernel's programs of the
+  // former build look for it until those of the new build are attached. False: errno is set, and it is closed.
   bool Listen(ListenerKind kind, Fd listener);
   bool IsListening(ListenerKind kind) const;
   // The pod left: the listeners close after `grace_ms`, and its tunnel connections take no new streams from then on.
@@ -40,6 +42,7 @@ class PodListeners : private FlowOwner {
   friend class Listener;
   void Accepted(ListenerKind kind, Fd socket, const Address& remote);
   void CloseListeners();
+  void CloseFormer(size_t kept);
   // Whether there is room for one more flow; counts the limit that is reached.
   bool MayAdd();
   void Add(std::unique_ptr<Flow> flow);
@@ -49,6 +52,8 @@ class PodListeners : private FlowOwner {
   const Pod* pod_;
   TunnelServerLimits* limits_;
   std::unique_ptr<Listener> listeners_[3];
+  std::vector<std::unique_ptr<Listener>> former_;
+  Loop::TimerId former_timer_ = 0;
   std::unique_ptr<TunnelServer> server_;
   std::unordered_map<Flow*, std::unique_ptr<Flow>> flows_;
   Loop::TimerId grace_timer_ = 0;
