@@ -34,6 +34,8 @@ const enrolledMsMax = 15_000;
 /** Ticks between two checks that every pod has its listeners. */
 const checkTicks = 5;
 const pollMs = 50;
+/** A carrier whose connection ended and that lives is connected to again within this. */
+const returnMsMax = 3_000;
 
 export interface CarrierPathParts {
   readonly dir: string;
@@ -347,6 +349,7 @@ export class CarrierPath implements DataPath {
     const { log, keys, onLost } = this.#parts;
     const isExpected = session.isDraining || !this.#isActive;
     log[isExpected ? 'info' : 'error']({ carrier: session.name, why }, 'the connection to a carrier ended');
+    if (this.#isActive) this.#awaitReturn(session);
     if (session !== this.#current) {
       // It may have ended while it took the pods over.
       keys.use(this.#current);
@@ -359,6 +362,14 @@ export class CarrierPath implements DataPath {
     if (next) return void this.#use(next);
     // Until there is a carrier, the kernel refuses the pods' connections.
     onLost([...this.#assigned.keys()]);
+  }
+
+  /** A carrier that lives is connected to again, and says which flows it has. */
+  #awaitReturn(session: CarrierSession): void {
+    setTimeout(() => {
+      if (this.#isActive && !this.#carriers.sessions.some((other) => other.isOf(session.hello)))
+        session.onDied();
+    }, returnMsMax).unref();
   }
 
   #podOf({ pod, netns }: LocalPod, kinds: readonly Listener[]): Pod {

@@ -21,10 +21,15 @@ const endedTexts: Readonly<Partial<Record<Ended, string>>> = {
   [Ended.ENDED_CUT]: 'cut',
 };
 
+interface OpenFlow {
+  readonly opening: Opening;
+  readonly startedMs: number;
+}
+
 export class Flows {
   readonly #parts: FlowsParts;
   /** Flows that were counted as opened. */
-  readonly #open = new Set<number>();
+  readonly #open = new Map<number, OpenFlow>();
 
   constructor(parts: FlowsParts) {
     this.#parts = parts;
@@ -37,11 +42,11 @@ export class Flows {
   /** A flow of a former agent's time. */
   adopt(flow: Flow): void {
     if (flow.isOpening) return;
-    this.#opened(flow.id, flow.rule, flow.target, decodeAddress(flow.client));
+    this.#opened(flow.id, flow.rule, flow.target, decodeAddress(flow.client), flow.startedMs);
   }
 
-  onOpened({ flow, rule, target, client }: Opened): void {
-    const held = this.#opened(flow, rule, target, decodeAddress(client));
+  onOpened({ flow, rule, target, client, atMs }: Opened): void {
+    const held = this.#opened(flow, rule, target, decodeAddress(client), atMs);
     const workload = held?.context.targets[target]?.workload;
     const check = held?.context.check;
     if (held?.context.about.kind === 'captured' && check && workload !== undefined)
@@ -53,11 +58,12 @@ export class Flows {
     rule: number,
     target: number,
     client: SocketAddress | undefined,
+    startedMs: number,
   ): HeldRule | undefined {
     const held = this.#parts.ruleOf(rule);
     const opening = held && openingOfFlow(held, target, client);
     if (!opening || this.#open.has(flow)) return undefined;
-    this.#open.add(flow);
+    this.#open.set(flow, { opening, startedMs });
     this.#parts.record({ kind: 'opened', record: openRecord(opening) });
     return held;
   }
@@ -80,6 +86,22 @@ export class Flows {
         ended: closed.ended === Ended.ENDED_CUT && reason !== '' ? `${ended}: ${reason}` : ended,
       },
     });
+  }
+
+  /** The carrier has died, and its flows with it. Nobody knows their bytes. */
+  lost(): void {
+    for (const { opening, startedMs } of this.#open.values()) {
+      const durationMs = Math.max(0, Date.now() - startedMs);
+      const record = {
+        ...opening,
+        bytesSent: 0,
+        bytesReceived: 0,
+        durationMs,
+        ended: 'cut: the carrier died',
+      };
+      this.#parts.record({ kind: 'closed', record });
+    }
+    this.#open.clear();
   }
 
   refused(opening: Opening): void {

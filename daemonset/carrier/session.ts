@@ -99,6 +99,16 @@ export class CarrierSession {
     return this.#flows.size;
   }
 
+  /** The carrier has died: its flows get their records. */
+  onDied(): void {
+    this.#flows.lost();
+  }
+
+  /** Both are connections to one carrier. */
+  isOf({ pid, startedMs }: CarrierHello): boolean {
+    return this.hello.pid === pid && this.hello.startedMs === startedMs;
+  }
+
   get rules(): Iterable<HeldRule> {
     return this.#rules.values();
   }
