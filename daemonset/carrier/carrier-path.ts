@@ -28,6 +28,8 @@ const carrierMsMax = 3_000;
 const certificatesMsMax = 15_000;
 /** A replaced carrier ends with its last connection, or after this. */
 const formerGraceMs = 24 * 3_600_000;
+/** After this agent became the owner of the node, every pod that can be enrolled is. */
+const enrolledMsMax = 15_000;
 /** Ticks between two checks that every pod has its listeners. */
 const checkTicks = 5;
 const pollMs = 50;
@@ -218,7 +220,10 @@ export class CarrierPath implements DataPath {
     // Another agent may have put listeners of its own there, which ended with it.
     const lost = [...this.#assigned.values()].filter(({ netns }) => !this.#hasListeners(netns));
     for (const { netns } of lost) this.#current.pods.delete(netns.cookie);
-    if (lost.length > 0) this.#parts.onLost(lost.map(({ pod }) => pod.uid));
+    if (lost.length > 0) return this.#parts.onLost(lost.map(({ pod }) => pod.uid));
+    // A former agent may have ended before it told the older carrier that it is replaced.
+    const isSettled = performance.now() - this.#activeSinceMs > enrolledMsMax;
+    if (isSettled && this.#current === this.#carriers.newest) this.#drainOthers(this.#current);
   }
 
   #hasListeners(netns: LocalPod['netns']): boolean {
@@ -267,7 +272,7 @@ export class CarrierPath implements DataPath {
 
   /** All pods get their listeners in this carrier. */
   async #use(session: CarrierSession): Promise<void> {
-    const { keys, refreshCertificates, log } = this.#parts;
+    const { keys, refreshCertificates } = this.#parts;
     const former = this.#current;
     keys.use(session);
     refreshCertificates();
@@ -295,11 +300,15 @@ export class CarrierPath implements DataPath {
       }
     }
     if (lost.length > 0) this.#parts.onLost(lost);
+    this.#drainOthers(session);
+  }
+
+  #drainOthers(session: CarrierSession): void {
     for (const each of this.#carriers.sessions) {
       if (each === session || each.isDraining) continue;
       each.isDraining = true;
       each.send({ $case: 'drain', value: { graceMs: formerGraceMs } });
-      log.info(
+      this.#parts.log.info(
         { carrier: each.name, by: session.name, flows: each.flows },
         'a carrier is replaced by a newer one',
       );
@@ -310,7 +319,11 @@ export class CarrierPath implements DataPath {
     const { log, keys, onLost } = this.#parts;
     const isExpected = session.isDraining || !this.#isActive;
     log[isExpected ? 'info' : 'error']({ carrier: session.name, why }, 'the connection to a carrier ended');
-    if (session !== this.#current) return;
+    if (session !== this.#current) {
+      // It may have ended while it took the pods over.
+      keys.use(this.#current);
+      return;
+    }
     this.#current = undefined;
     keys.use(undefined);
     if (!this.#isActive) return;

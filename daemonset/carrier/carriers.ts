@@ -2,7 +2,7 @@
  * The carriers of this node: connects to every one that has a socket in the directory, since a replaced carrier keeps its connections for
  * hours. The newest that fits is in use.
  */
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText } from '../../src/base/errors.js';
 import { connectChannel } from '../pod/channel.js';
@@ -15,6 +15,8 @@ const scanMs = 200;
 const helloMsMax = 5_000;
 /** After a carrier could not be used. */
 const retryMs = 1_000;
+/** A carrier listens at once after it has made its socket. A socket on which nobody listens after this is what a former carrier has left. */
+const listenMsMax = 10_000;
 const statesMax = 4_096;
 const socketName = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63})\.sock$/;
 
@@ -39,6 +41,8 @@ export class Carriers {
   /** By path and inode of the socket. */
   readonly #peers = new Map<string, Peer>();
   readonly #restUntilMs = new Map<string, number>();
+  /** Sockets that the last attempt found nobody listening on. */
+  readonly #refusing = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #problem = 'not looked for yet';
 
@@ -89,7 +93,14 @@ export class Carriers {
         const name = socketName.exec(file)?.[1];
         if (name === undefined) continue;
         const path = join(dir, file);
-        const key = `${path}:${statSync(path).ino}`;
+        const { ino, mtimeMs } = statSync(path);
+        const key = `${path}:${ino}`;
+        if (this.#refusing.has(key) && Date.now() - mtimeMs > listenMsMax) {
+          // The carrier cannot remove it: in its sandbox it opens no path.
+          this.#refusing.delete(key);
+          rmSync(path, { force: true });
+          continue;
+        }
         present.add(key);
         const isResting = (this.#restUntilMs.get(key) ?? 0) > performance.now();
         if (!this.#peers.has(key) && !isResting) this.#connect(key, path, name);
@@ -99,6 +110,7 @@ export class Carriers {
       this.#problem = `${dir} cannot be read: ${errorText(error)}`;
     }
     for (const key of this.#restUntilMs.keys()) if (!present.has(key)) this.#restUntilMs.delete(key);
+    for (const key of this.#refusing) if (!present.has(key)) this.#refusing.delete(key);
   }
 
   #connect(key: string, path: string, name: string): void {
@@ -143,8 +155,10 @@ export class Carriers {
         },
       });
     } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') this.#refusing.add(key);
       return rest(errorText(error));
     }
+    this.#refusing.delete(key);
     const peer: Peer = { connection, session: undefined };
     this.#peers.set(key, peer);
     const timer = setTimeout(() => {

@@ -50,9 +50,10 @@ const context: RuleContext = {
   ],
 };
 const bytes = encodeContext(context);
-const edited = (edit: (read: Record<string, any>) => void): Buffer => {
-  // eslint-disable-line @typescript-eslint/no-explicit-any
-  const read = JSON.parse(bytes.toString()) as Record<string, unknown>;
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+type Read = Record<string, any>;
+const edited = (edit: (read: Read) => void): Buffer => {
+  const read = JSON.parse(bytes.toString()) as Read;
   edit(read);
   return Buffer.from(JSON.stringify(read));
 };

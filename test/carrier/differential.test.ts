@@ -91,6 +91,7 @@ status: { podIPs: [{ ip: 10.244.2.20 }] }
   for (const pod of ['api', 'cache-2', 'outsider'])
     testbed.start(`server-${pod}`, `weft-${pod}`, 'python3', [program, 'serve', '9000']);
   await testbed.up();
+  await checkRelay('weft-node-a', relay);
   for (const pod of ['api', 'cache-2', 'outsider']) await listening(`weft-${pod}`, 9000);
   return testbed;
 }

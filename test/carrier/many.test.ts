@@ -82,9 +82,16 @@ for (const relay of relays) {
     const all = pods.map((pod) => new Holder(pod, [idle, busy]));
     const opened = await Promise.all(all.map((one) => one.report()));
     const count = pods.length * 2 * (idle + busy);
+    // Why, if some were refused.
+    const refused = new Map<string, number>();
+    for (const { path, code, why } of ['node-a', 'node-b'].flatMap((node) =>
+      connectionRecords(testbed.runDir(node)),
+    ))
+      if (path === 'refused') refused.set(`${code} ${why}`, (refused.get(`${code} ${why}`) ?? 0) + 1);
     assert.deepEqual(
       opened.flatMap(({ failed }) => failed),
       [],
+      JSON.stringify({ failures: opened.map(({ failures }) => failures), refused: [...refused] }),
     );
     const seconds = (Date.now() - began) / 1000;
     const kib = ((residentMiB(pid) - before) * 1024) / count;

@@ -64,7 +64,8 @@ metadata: { name: closed, namespace: shop }
 spec: { action: DENY, rules: [{ to: [{ ports: [9001] }] }] }
 `,
     );
-    testbed = mesh.create();
+    // The rules of the carrier that no agent can reach admit connections until it is over.
+    testbed = mesh.create({ agentFlags: ['--verdict-lease-ms', '3000'] });
     for (const port of [9000, 9001])
       testbed.start(`echo-${port}`, 'weft-api', 'python3', ['-c', echo, String(port)]);
     for (const port of [9000, 9001]) await listening('weft-api', port);
@@ -184,7 +185,7 @@ spec: { action: DENY, rules: [{ to: [{ ports: [9001] }] }] }
       const from = testbed.log(agent).length;
       testbed.startAgent('node-a');
       await until(`the agent says why: ${name}`, 30_000, () => why.test(testbed.log(agent).slice(from)));
-      await sleep(500);
+      await until('connections are refused', 10_000, async () => (await dial()) !== 'ping');
       assert.notEqual(await dial(), 'ping', name);
       await testbed.stop(name, 'SIGKILL');
       rmSync(path, { force: true });

@@ -200,17 +200,14 @@ except OSError as e: print(type(e).__name__)`;
 s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 try: s.connect('${socket}'); print('connected')
 except OSError as e: print(type(e).__name__)`;
-      const nobody = [
-        '--reuid',
-        '65534',
-        '--regid',
-        '65534',
-        '--clear-groups',
-        '--bounding-set',
-        '+net_admin',
-      ];
-      const { stdout } = await run('weft-web', 'setpriv', [...nobody, 'python3', '-c', connect], 20_000);
-      assert.match(stdout, /^PermissionError|^FileNotFoundError/);
+      const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups'];
+      const { stdout, stderr } = await run(
+        'weft-web',
+        'setpriv',
+        [...nobody, '/usr/bin/python3', '-c', connect],
+        20_000,
+      );
+      assert.match(stdout, /^PermissionError|^FileNotFoundError/, stderr);
       // The abstract namespace has no permissions.
       const pid = testbed.mark('carrier-node-a')?.pid ?? 0;
       assert.doesNotMatch(readFileSync(`/proc/${pid}/net/unix`, 'utf8'), / @.*weft/);

@@ -8,7 +8,7 @@ import { Datapath } from '../../daemonset/datapath/loader.js';
 import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run, sh } from '../../src/cli/run.js';
-import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
+import { carrierProcess, Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
 import { echo } from '../support/echo.js';
@@ -380,6 +380,8 @@ test('a network namespace deleted under a running agent affects only its own pod
 
 test('connections to a node with a killed agent fail at once, also over an open tunnel, and succeed after its restart', async () => {
   await testbed.stop('agent-node-b', 'SIGKILL');
+  // A carrier outlives its agent.
+  if (testbed.relay === 'carrier') await testbed.stop(carrierProcess('node-b'), 'SIGKILL');
   assert.match(await client('weft-web', connect('10.244.2.10', 9000)), /refused|reset/i);
   testbed.startAgent('node-b');
   await until(

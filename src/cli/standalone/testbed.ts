@@ -47,6 +47,8 @@ export interface CarrierProgram {
   readonly program?: string;
   readonly name?: string;
   readonly process?: string;
+  /** Further flags. */
+  readonly args?: readonly string[];
 }
 
 export const controlPort = 15012;
@@ -243,13 +245,18 @@ export class Testbed {
    */
   startCarrier(
     node: string,
-    { program = programs.carrier, name = 'carrier', process = carrierProcess(node) }: CarrierProgram = {},
+    {
+      program = programs.carrier,
+      name = 'carrier',
+      process = carrierProcess(node),
+      args = [],
+    }: CarrierProgram = {},
   ): ProcessMark {
     if (!existsSync(program)) throw new WeftError('WEFT_START', `${program} is missing: run npm run build`);
     const dir = carrierDirOf(this.state, node);
     mkdirSync(dir, { recursive: true, mode: 0o700 });
-    const args = ['--dir', dir, '--name', name];
-    return this.start(process, this.#node(node).netns, program, args, carrierEnvironment());
+    const flags = ['--dir', dir, '--name', name, ...args];
+    return this.start(process, this.#node(node).netns, program, flags, carrierEnvironment());
   }
 
   /**

@@ -38,7 +38,7 @@ class BrokerProcess {
 };
 
 // A worker's side of its channel.
-class BrokerClient : public Pollable {
+class BrokerClient : public Pollable, private TurnEnd {
  public:
   // Sockets of one request, fewer if `error` is set. Nothing else refers to them any more.
   using OnSockets = std::function<void(PodKey pod, std::vector<Fd> v4, std::vector<Fd> v6, int error)>;
@@ -58,6 +58,7 @@ class BrokerClient : public Pollable {
 
  private:
   struct Waiting;
+  void OnTurnEnd() override { OnReady(0); }
   void Send(uint32_t call, PodKey pod, uint16_t v4, uint16_t v6, Fd netns);
   void Flush();
   bool Receive();

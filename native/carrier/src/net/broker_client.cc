@@ -6,6 +6,10 @@
 
 namespace weft {
 
+namespace {
+constexpr int kPacketsMax = 8;
+}
+
 struct BrokerClient::Waiting {
   BrokerRequest request;
   Fd netns;
@@ -17,6 +21,7 @@ BrokerClient::BrokerClient(Loop* loop, Fd channel, std::function<void()> on_deat
 }
 
 BrokerClient::~BrokerClient() {
+  loop_->CancelTurnEnd(this);
   if (channel_.valid()) loop_->Remove(channel_.get(), this);
 }
 
@@ -72,8 +77,10 @@ bool BrokerClient::Receive() {
 
 void BrokerClient::OnReady(uint32_t events) {
   if (!channel_.valid()) return;
-  while (Receive()) {
-  }
+  // A broker that keeps pace would hold the loop.
+  int packets = 0;
+  while (packets < kPacketsMax && Receive()) packets++;
+  if (packets == kPacketsMax) loop_->NextTurn(this);
   if (channel_.valid()) Flush();
 }
 

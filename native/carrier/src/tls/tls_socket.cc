@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "tls/tls_error.h"
 
@@ -32,10 +33,10 @@ int ReadReceived(BIO* bio, char* to, int bytes_max) {
 
 int WriteToSend(BIO* bio, const char* from, int bytes) {
   BIO_clear_retry_flags(bio);
-  auto& to_send = TlsBuffers::OfThread().to_send;
-  // Of the vector's own type: a range of another type is copied byte by byte.
-  const auto* const first = reinterpret_cast<const uint8_t*>(from);
-  to_send.insert(to_send.end(), first, first + bytes);
+  TlsBuffers& buffers = TlsBuffers::OfThread();
+  if (static_cast<size_t>(bytes) > TlsBuffers::kToSendBytes - buffers.to_send_count) return -1;
+  memcpy(buffers.to_send.get() + buffers.to_send_count, from, static_cast<size_t>(bytes));
+  buffers.to_send_count += static_cast<size_t>(bytes);
   return bytes;
 }
 
@@ -141,15 +142,16 @@ bool TlsSocket::Encrypt(const uint8_t* bytes, size_t count) {
 }
 
 bool TlsSocket::Flush() {
-  auto& to_send = TlsBuffers::OfThread().to_send;
+  TlsBuffers& buffers = TlsBuffers::OfThread();
+  const uint8_t* const fresh = buffers.to_send.get();
+  const size_t fresh_count = std::exchange(buffers.to_send_count, 0);
   const uint8_t* from;
   size_t count;
   if (unsent_.empty()) {
-    from = to_send.data();
-    count = to_send.size();
+    from = fresh;
+    count = fresh_count;
   } else {
-    unsent_.insert(unsent_.end(), to_send.begin(), to_send.end());
-    to_send.clear();
+    unsent_.insert(unsent_.end(), fresh, fresh + fresh_count);
     from = unsent_.data() + sent_;
     count = unsent_.size() - sent_;
   }
@@ -158,7 +160,6 @@ bool TlsSocket::Flush() {
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) break;
-      to_send.clear();
       Fail(std::string("the connection failed: ") + strerror(errno));
       return false;
     }
@@ -166,8 +167,7 @@ bool TlsSocket::Flush() {
     count -= static_cast<size_t>(sent);
   }
   if (unsent_.empty()) {
-    unsent_.assign(from, from + count);
-    to_send.clear();
+    if (count > 0) unsent_.assign(from, from + count);
     sent_ = 0;
   } else if (count == 0) {
     std::vector<uint8_t>().swap(unsent_);
@@ -180,7 +180,7 @@ bool TlsSocket::Flush() {
   return false;
 }
 
-void TlsSocket::DropUnflushed() { TlsBuffers::OfThread().to_send.clear(); }
+void TlsSocket::DropUnflushed() { TlsBuffers::OfThread().to_send_count = 0; }
 
 void TlsSocket::ShutDown() {
   if (!unsent_.empty() || !fd_.valid()) return;

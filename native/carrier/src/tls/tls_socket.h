@@ -28,7 +28,10 @@ struct TlsBuffers {
   // A record that was received in part before adds to what one read gives.
   std::unique_ptr<uint8_t[]> plain{new uint8_t[kReadBytes + (32 << 10)]};
   std::unique_ptr<uint8_t[]> staging{new uint8_t[kStagingBytes]};
-  std::vector<uint8_t> to_send;
+  // Ciphertext of one Encrypt, or of handshake messages.
+  static constexpr size_t kToSendBytes = 256 << 10;
+  std::unique_ptr<uint8_t[]> to_send{new uint8_t[kToSendBytes]};
+  size_t to_send_count = 0;
 };
 
 class TlsSocket {
