@@ -29,4 +29,5 @@ test('each variant has its own ratio to direct of the same round, and a column w
   const head = text.split('\n').find((line) => line.includes('ztunnel')) ?? '';
   assert.match(head, /direct +mesh +\/ direct +ztunnel +\/ direct/);
   assert.ok(!head.includes('sidecar'));
+  assert.ok(!text.includes('same-node'), 'a path that was not measured has no table');
 });

@@ -88,7 +88,8 @@ const times = (ratio: number | undefined): string => (ratio === undefined ? '' :
 /** The report as tables; `earlier`: ratios of another run, as a further column. */
 export function printL4(report: Report, earlier?: Readonly<Record<string, number>>): string {
   const { medians, ratios, spread, noise, settings } = report;
-  const tables = paths.flatMap(({ name: path }) => {
+  const measuredPaths = paths.filter(({ name }) => `${name}.direct.p50` in medians);
+  const tables = measuredPaths.flatMap(({ name: path }) => {
     const measured = others.filter(({ name }) => `${path}.${name}.p50` in medians);
     const head = ['', 'unit', 'direct', ...measured.flatMap(({ name }) => [name, '/ direct'])];
     const rows = Object.entries(comparedMetrics).map(([metric, unit]) => {

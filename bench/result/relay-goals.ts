@@ -123,6 +123,14 @@ function ofPlace({ title, before, ...place }: Place): Wanted[] {
     {
       ...alone,
       workload: 'idle-connections',
+      what: `${title}: memory of a carrier with its broker per idle connection`,
+      metric: 'carrierKilobytesPerConnection',
+      atMost: 12,
+      unit: 'KB',
+    },
+    {
+      ...alone,
+      workload: 'idle-connections',
       what: `${title}: memory of all proxies, both ends, per idle connection`,
       metric: 'kilobytesPerConnection',
       atMost: 12,

@@ -18,7 +18,7 @@ namespace {
 constexpr size_t kRoomMin = 20 << 10;
 // Frames fill whole TLS records, and some of them leave together.
 constexpr size_t kRecordBytes = 16 << 10;
-constexpr size_t kBatchBytes = 64 << 10;
+constexpr size_t kBatchBytes = 96 << 10;
 constexpr size_t kFrameHeadBytes = 9;
 constexpr size_t kDebugBytesMax = 128;
 

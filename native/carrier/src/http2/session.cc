@@ -19,7 +19,7 @@ namespace {
 constexpr int kReadsPerTurn = 4;
 constexpr int kBatchesPerTurn = 8;
 // Bytes in the kernel that the network has not taken yet: small frames wait behind them.
-constexpr int kNotSentBytesMax = 128 << 10;
+constexpr int kNotSentBytesMax = 32 << 10;
 constexpr uint64_t kRttKeptMs = 5'000;
 }  // namespace
 
