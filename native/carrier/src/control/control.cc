@@ -120,7 +120,7 @@ bool Control::OnMessage(AgentConnection* from, const pb::AgentMessage& message, 
       OnCut(message.cut());
       return true;
     case pb::AgentMessage::kLease:
-      parts_.lease->Renew(message.lease().for_ms());
+      OnLease(message.lease());
       return true;
     case pb::AgentMessage::kListFlows:
       OnListFlows(message.list_flows());
@@ -231,6 +231,14 @@ void Control::OnWorkerState(uint64_t session) {
   last.mutable_state()->set_is_last(true);
   is_live_pending_ = true;
   Send(std::move(last));
+}
+
+// The lease is renewed once every worker has done what came before it: otherwise a rule could admit a connection between the renewal and
+// its revocation, which the agent sent first.
+void Control::OnLease(const pb::Lease& message) {
+  const auto all = std::make_shared<Countdown>(
+      [lease = parts_.lease, until_ms = Lease::UntilMs(message.for_ms())] { lease->RenewUntil(until_ms); });
+  for (WorkerThread* const worker : parts_.workers) worker->Post([all](WorkerThread&) {});
 }
 
 void Control::OnAll(std::function<uint32_t(WorkerThread&)> call, std::function<pb::CarrierMessage(uint32_t)> done) {

@@ -80,6 +80,7 @@ class Control : public Pollable, public AgentConnection::User {
   void OnListFlows(const pb::ListFlows& message);
 
   // Runs on every worker, then sends the message that `done` makes, unless the session is over.
+  void OnLease(const pb::Lease& message);
   void OnAll(std::function<uint32_t(WorkerThread&)> call, std::function<pb::CarrierMessage(uint32_t)> done);
   WorkerThread* WorkerOfPod(PodKey pod) const;
   void ForgetRule(uint32_t worker, const pb::Rule& rule);

@@ -26,10 +26,11 @@ class Lease {
   // A mistaken lease must end some time.
   static constexpr uint64_t kMsMax = 600'000;
 
-  void Renew(uint64_t for_ms) {
-    until_ms_.store(BootMs() + (for_ms < kMsMax ? for_ms : kMsMax), std::memory_order_relaxed);
-  }
-  bool IsValid() const { return BootMs() < until_ms_.load(std::memory_order_relaxed); }
+  // BootMs() at which a lease of this duration ends that begins now.
+  static uint64_t UntilMs(uint64_t for_ms) { return BootMs() + (for_ms < kMsMax ? for_ms : kMsMax); }
+  void Renew(uint64_t for_ms) { RenewUntil(UntilMs(for_ms)); }
+  void RenewUntil(uint64_t until_ms) { until_ms_.store(until_ms, std::memory_order_release); }
+  bool IsValid() const { return BootMs() < until_ms_.load(std::memory_order_acquire); }
 
  private:
   std::atomic<uint64_t> until_ms_{0};

@@ -32,7 +32,8 @@ Http2Stream::~Http2Stream() {
   Release(unconsumed_);
   StreamMemory::OfThread().ReleaseWindow(pod_, window_taken_);
   if (!connection_) return;
-  if (!is_closed_) nghttp2_session_set_stream_user_data(connection_->session_, id_, nullptr);
+  // Also if it is closed: at a connection's end nghttp2 still has the stream, and may still send its queued request.
+  nghttp2_session_set_stream_user_data(connection_->session_, id_, nullptr);
   std::erase(connection_->streams_, this);
   if (is_pending_) std::replace(connection_->pending_.begin(), connection_->pending_.end(), this, static_cast<Http2Stream*>(nullptr));
 }

@@ -18,11 +18,11 @@ constexpr uint32_t kCancel = 8;  // RFC 9113, section 7
 class SocketStream final : public Relay, private AppSocketUser, private TunnelStreamUser, private TurnEnd {
  public:
   SocketStream(Worker* worker, std::unique_ptr<AppSocket> socket, std::unique_ptr<TunnelStream> stream, RelayOwner* owner)
-      : worker_(worker), socket_(std::move(socket)), stream_(std::move(stream)), owner_(owner) {}
+      : worker_(worker), loop_(&worker->loop), socket_(std::move(socket)), stream_(std::move(stream)), owner_(owner) {}
 
   ~SocketStream() override {
-    worker_->loop.Cancel(&timer_);
-    worker_->loop.CancelTurnEnd(this);
+    loop_->Cancel(&timer_);
+    loop_->CancelTurnEnd(this);
   }
 
   void Start() {
@@ -59,7 +59,7 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
     if (socket_->has_pulled_end() || !socket_->may_pull()) return PodFailed();
     // The stream's window may stay closed.
     if (timer_ != 0) return;
-    timer_ = worker_->loop.After(worker_->limits.linger_ms_max, [this] {
+    timer_ = loop_->After(worker_->limits.linger_ms_max, [this] {
       timer_ = 0;
       owner_->OnLingered();
       PodFailed();
@@ -78,7 +78,7 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
     // Its failure is handled at the turn's end: the stream is in a call.
     if (count == AppSocket::kFailed || socket_->was_reset()) {
       has_pod_failed_ = true;
-      worker_->loop.AtTurnEnd(this);
+      loop_->AtTurnEnd(this);
     }
     return count == 0 ? 0 : TunnelStreamUser::kLater;
   }
@@ -135,7 +135,7 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
       return Finish();
     }
     is_delivering_ = true;
-    worker_->loop.Cancel(&timer_);
+    loop_->Cancel(&timer_);
     socket_->ResetOnceDelivered(worker_->limits.linger_ms_max, [this](bool in_time) {
       if (!in_time) owner_->OnLingered();
       Finish();
@@ -160,14 +160,16 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
 
   void Finish() {
     if (std::exchange(is_over_, true)) return;
-    worker_->loop.Cancel(&timer_);
-    worker_->loop.CancelTurnEnd(this);
+    loop_->Cancel(&timer_);
+    loop_->CancelTurnEnd(this);
     owner_->OnRelayEnded(ended_ == Ended::kNone ? Ended::kFinished : ended_);
   }
 
   static constexpr size_t kPartsKept = 64;
 
   Worker* worker_;
+  // The relay is deleted after the turn, maybe after its worker.
+  Loop* loop_;
   std::unique_ptr<AppSocket> socket_;
   std::unique_ptr<TunnelStream> stream_;
   RelayOwner* owner_;
