@@ -105,9 +105,13 @@ export class HeldRules {
     this.#rules.set(rule.id, rule);
     const match = rule.matching?.match;
     if (match !== undefined) {
-      const former = this.#byMatch.get(match);
-      if (former) former.isEnded = true;
-      this.#byMatch.set(match, rule);
+      const other = this.#byMatch.get(match);
+      // A carrier lists its rules in no order. Of those with one match, only the newest can match a connection.
+      if (other && other.id > rule.id) rule.isEnded = true;
+      else {
+        if (other) other.isEnded = true;
+        this.#byMatch.set(match, rule);
+      }
     }
     return rule;
   }

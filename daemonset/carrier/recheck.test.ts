@@ -9,6 +9,7 @@ import { recheck } from '../proxy/choose-path.js';
 import { planCaptured, targetOf } from '../proxy/outbound-decision.js';
 import type { LocalPod } from '../worker-ipc.js';
 import type { RuleAbout } from './context.js';
+import type { Rule } from './gen/carrier.js';
 import { draftContent, HeldRules, type HeldRule } from './held-rules.js';
 import { concernedBy, recheckRules } from './recheck.js';
 import { decideAgain, type DecisionView } from './rule.js';
@@ -148,4 +149,37 @@ test('the workload of a rule is unknown to the view: nothing is cut', () => {
   permit(b, { kind: 'plain', remote: at('10.9.0.1', 0), local: at('10.0.0.1', 80) });
   const { forbidden, ended } = apply({ removed: [uid('b')] });
   assert.deepEqual([forbidden.size, ended.length], [0, 1]);
+});
+
+test('of two rules with one match that a carrier lists, the newer one is authorized again, in whatever order they come', () => {
+  const { context, apply, podOf } = mesh();
+  apply({ workloads: [workload('b', '10.0.0.1', 'node-1')] });
+  const decision = decideAgain(context, b, {
+    kind: 'tunnel',
+    peer: id('x'),
+    remote: at('10.0.0.9', 0),
+    local: parseIp('10.0.0.1'),
+    authority: at('10.0.0.1', 80),
+    forwarded: undefined,
+    sourceIdentity: undefined,
+  });
+  assert.equal(decision.kind, 'rule');
+  const { match, targets, context: held, bytes } = decision.draft;
+  for (const order of [
+    [1, 2],
+    [2, 1],
+  ]) {
+    const rules = new HeldRules(2);
+    for (const rule of order)
+      rules.adopt({ id: rule, pod: 2, epoch: 0, match, targets: [...targets], context: bytes } as Rule, held);
+    assert.deepEqual([rules.get(1)?.isEnded, rules.get(2)?.isEnded], [true, false]);
+    // Another view knows nothing of the workload, so the decision differs.
+    const { view } = mesh();
+    const everything = { isTouched: () => true, isRelated: () => true };
+    const { ended } = recheckRules({ ...context, view }, rules.values(), podOf, everything);
+    assert.deepEqual(
+      ended.map((rule) => rule.id),
+      [2],
+    );
+  }
 });

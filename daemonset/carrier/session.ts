@@ -123,8 +123,7 @@ export class CarrierSession {
 
   #adoptRules(rules: readonly Rule[]): void {
     const unreadable: number[] = [];
-    // Of the rules with one match, the newest is the one that the carrier may still match, and the agent holds the last one.
-    for (const rule of [...rules].sort((a, b) => a.id - b.id)) {
+    for (const rule of rules) {
       const context = decodeContext(rule.context, rule.targets.length);
       if (context) this.#rules.adopt(rule, context);
       else unreadable.push(rule.id);
