@@ -4,7 +4,7 @@
 # once (default: CPUs + 1). `interop` is in neither group: the environment variable ZTUNNEL must name a program that no package
 # registry has. NODE_VERSION=22 runs the tests under that version (native/node.sh).
 # `native` builds and runs the carrier's unit tests, plain and under sanitizers, and its fuzz targets (native/carrier/test).
-# usage: test/run.sh [unit|lint|fuzz|http2|bpf|threats|netns|traffic|carrier|quick|native|soak|vm|control|bench|cluster|all|interop|FILE...]
+# usage: test/run.sh [unit|lint|fuzz|http2|bpf|threats|netns|traffic|carrier|dev|quick|native|soak|vm|control|bench|cluster|all|interop|FILE...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ -n "${NODE_VERSION:-}" ]; then
@@ -103,7 +103,7 @@ jobs_of() {
     lint) together lint $(files_of dist/test/lint) ;;
     fuzz | http2) together "$1" $(files_of "dist/test/$1") ;;
     # Files of threats are numbered by the rows of the table of actors in docs/security.md.
-    bpf | threats | netns | traffic | carrier) apart $(files_of "dist/test/$1") ;;
+    bpf | threats | netns | traffic | carrier | dev) apart $(files_of "dist/test/$1") ;;
     soak | vm | control | bench | interop) together "$1" $(files_of "dist/test/$1") ;;
     cluster) together cluster $(find dist/test/cluster -maxdepth 1 -name '*.test.js' | sort) ;;
   esac
@@ -112,8 +112,8 @@ jobs_of() {
 what=${1:-quick}
 case $what in
   quick) groups=(unit lint fuzz http2 bpf threats netns) ;;
-  all) groups=(unit lint fuzz http2 bpf threats netns traffic carrier native soak vm control bench cluster) ;;
-  unit | lint | fuzz | http2 | bpf | threats | netns | traffic | carrier | native | soak | vm | control | bench | cluster | interop) groups=("$what") ;;
+  all) groups=(unit lint fuzz http2 bpf threats netns traffic carrier dev native soak vm control bench cluster) ;;
+  unit | lint | fuzz | http2 | bpf | threats | netns | traffic | carrier | dev | native | soak | vm | control | bench | cluster | interop) groups=("$what") ;;
   *.test.js) groups=() ;;
   *)
     sed -n 's/^# usage/usage/p' "$0" >&2
@@ -136,7 +136,7 @@ for group in "${groups[@]}"; do
     continue
   fi
   case $group in
-    unit | lint | fuzz | http2 | bpf | threats | netns | traffic | carrier) parallel+=("${jobs[@]}") ;;
+    unit | lint | fuzz | http2 | bpf | threats | netns | traffic | carrier | dev) parallel+=("${jobs[@]}") ;;
     *) serial+=("${jobs[@]}") ;;
   esac
   case $group in
