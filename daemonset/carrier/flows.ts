@@ -109,8 +109,13 @@ export class Flows {
   }
 }
 
+/** The reason of a cut when the carrier itself ends (kCarrierEnds of native/carrier/src/rules/decider.h). */
+const carrierEnds = 'the carrier ends';
+
 /** Why a flow ended before both ends were connected. */
 function reasonOf({ ended, reason }: Closed): { readonly code?: string; readonly why: string } {
+  if (ended === Ended.ENDED_CUT && reason === carrierEnds)
+    return { why: 'the carrier ended while the connection was being opened' };
   if (ended === Ended.ENDED_CUT)
     return { code: 'WEFT_DENIED', why: 'the connection was forbidden while it was being opened' };
   if (ended === Ended.ENDED_REFUSED) return { why: reason === '' ? 'the carrier refused it' : reason };

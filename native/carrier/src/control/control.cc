@@ -336,7 +336,7 @@ void Control::CheckDrained() {
   if (is_over && flush_until_ms_ == 0) {
     flush_until_ms_ = now + kFlushMs;
     for (WorkerThread* const worker : parts_.workers)
-      worker->Post([](WorkerThread& w) { w.decider().CutAll("the carrier ends"); });
+      worker->Post([](WorkerThread& w) { w.decider().CutAll(kCarrierEnds); });
   }
   if (is_over && now >= flush_until_ms_) return on_ended_();
   // Ends that no agent has read yet count as well, while there is time.

@@ -15,7 +15,6 @@ namespace {
 
 constexpr uint32_t kDenied = 401;
 constexpr uint32_t kUnavailable = 503;
-const char kDrained[] = "drain-timeout";
 
 uint64_t WallMs() {
   timespec now;
@@ -234,7 +233,7 @@ void Flow::Cut(const std::string& reason) {
     return relay_->Cut();
   }
   if (state_ != State::kAsking && state_ != State::kConnecting) return;
-  Refuse(reason == kDrained ? kUnavailable : kDenied);
+  Refuse(reason == kCarrierEnds ? kUnavailable : kDenied);
   if (!rule_) return Withdraw();
   Close(Ended::kCut, reason);
 }

@@ -39,7 +39,7 @@ class Flow : public Disposable, private Decided, private RelayOwner {
 
   void Begin();
   // Ends the flow without waiting for anything, because its pod's listeners are destroyed.
-  void End() { Cut("the carrier ends"); }
+  void End() { Cut(kCarrierEnds); }
 
  private:
   enum class Kind : uint8_t { kCaptured, kPlain, kTunnel };

@@ -37,6 +37,9 @@ struct Decision {
   uint32_t status = 0;
 };
 
+// The reason of Cut when the carrier itself ends. The agent knows it by this text.
+inline constexpr char kCarrierEnds[] = "the carrier ends";
+
 // A flow as its decider sees it. The decider never owns it.
 class Decided {
  public:
