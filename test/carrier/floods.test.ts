@@ -3,7 +3,7 @@
  * those of others continue, and memory is bounded. Node-a has an agent; the peer is in the network namespace of `api`.
  */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
@@ -91,128 +91,133 @@ const floods: readonly (readonly [string, (tunnel: RawTunnel) => void])[] = [
   ['SETTINGS of a stream', (peer) => peer.send(frame(frameType.settings, 0, 1))],
 ];
 
-for (const relay of relays) {
-  const mesh = new DemoMesh(`floods-${relay}`);
-  let testbed: Testbed;
-  let bystander: RawTunnel;
-  let echoed = 0;
+for (const relay of relays)
+  describe(relay, () => {
+    const mesh = new DemoMesh(`floods-${relay}`);
+    let testbed: Testbed;
+    let bystander: RawTunnel;
+    let echoed = 0;
 
-  const pid = (): number => {
-    testbed.died(relayProcess(relay, 'node-a'));
-    return testbed.mark(relayProcess(relay, 'node-a'))?.pid ?? 0;
-  };
-  const echoes = async (): Promise<void> => {
-    bystander.write(1, 'still here');
-    echoed += 10;
-    await until('the echo of another connection', 15_000, () => bystander.received(1).length === echoed);
-  };
-  const open = async (): Promise<RawTunnel> => {
-    const tunnel = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'api'));
-    tunnel.connect(1, app);
-    assert.equal(await tunnel.status(1), 200);
-    return tunnel;
-  };
+    const pid = (): number => {
+      testbed.died(relayProcess(relay, 'node-a'));
+      return testbed.mark(relayProcess(relay, 'node-a'))?.pid ?? 0;
+    };
+    const echoes = async (): Promise<void> => {
+      bystander.write(1, 'still here');
+      echoed += 10;
+      await until('the echo of another connection', 15_000, () => bystander.received(1).length === echoed);
+    };
+    const open = async (): Promise<RawTunnel> => {
+      const tunnel = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'api'));
+      tunnel.connect(1, app);
+      assert.equal(await tunnel.status(1), 200);
+      return tunnel;
+    };
 
-  before(async () => {
-    useRelay(relay);
-    await mesh.prepare();
-    testbed = mesh.create({ workers: 1 });
-    testbed.start('echo', 'weft-web', 'python3', ['-c', echo, '9000']);
-    await testbed.up(['node-a']);
-    await checkRelay('weft-node-a', relay);
-    await listening('weft-web', 9000);
-    bystander = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'intruder'));
-    bystander.connect(1, app);
-    assert.equal(await bystander.status(1), 200);
-    await echoes();
-  });
-  after(async () => {
-    bystander.close();
-    await mesh.remove();
-  });
+    before(async () => {
+      useRelay(relay);
+      await mesh.prepare();
+      testbed = mesh.create({ workers: 1 });
+      testbed.start('echo', 'weft-web', 'python3', ['-c', echo, '9000']);
+      await testbed.up(['node-a']);
+      await checkRelay('weft-node-a', relay);
+      await listening('weft-web', 9000);
+      bystander = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'intruder'));
+      bystander.connect(1, app);
+      assert.equal(await bystander.status(1), 200);
+      await echoes();
+    });
+    after(async () => {
+      bystander.close();
+      await mesh.remove();
+    });
 
-  for (const [what, flood] of floods) {
-    test(`${relay}: ${what}: the connection ends, others continue`, async () => {
-      const before = pid();
+    for (const [what, flood] of floods) {
+      test(`${relay}: ${what}: the connection ends, others continue`, async () => {
+        const before = pid();
+        const peer = await open();
+        flood(peer);
+        await until('the connection ends', 20_000, () => peer.isClosed);
+        peer.close();
+        await echoes();
+        const again = await open();
+        again.close();
+        assert.equal(pid(), before);
+      });
+    }
+
+    test(`${relay}: a header list beyond its limit opens nothing`, async () => {
       const peer = await open();
-      flood(peer);
-      await until('the connection ends', 20_000, () => peer.isClosed);
+      const fields = times(20, (i) => block([`x-${i}`, 'v'.repeat(1_000)]));
+      peer.send(openHead(3, Buffer.concat([block([':method', 'CONNECT'], [':authority', app]), ...fields])));
+      await until(
+        'a refusal',
+        15_000,
+        () => peer.isClosed || peer.has(frameType.rst, 3) || peer.heads.has(3),
+      );
+      assert.ok(!peer.heads.get(3)?.includes('200'));
       peer.close();
       await echoes();
-      const again = await open();
-      again.close();
-      assert.equal(pid(), before);
     });
-  }
 
-  test(`${relay}: a header list beyond its limit opens nothing`, async () => {
-    const peer = await open();
-    const fields = times(20, (i) => block([`x-${i}`, 'v'.repeat(1_000)]));
-    peer.send(openHead(3, Buffer.concat([block([':method', 'CONNECT'], [':authority', app]), ...fields])));
-    await until('a refusal', 15_000, () => peer.isClosed || peer.has(frameType.rst, 3) || peer.heads.has(3));
-    assert.ok(!peer.heads.get(3)?.includes('200'));
-    peer.close();
-    await echoes();
-  });
-
-  test(`${relay}: a peer that opens tunnels and reads nothing costs bounded memory`, async () => {
-    const before = residentMiB(pid());
-    const peers: RawTunnel[] = [];
-    for (let i = 0; i < 4; i++) {
-      const peer = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'api'));
-      peer.send(setting(4, 0));
-      for (let n = 0; n < 100; n++) peer.connect(1 + 2 * n, app);
-      await until('all are open', 30_000, () => peer.heads.size === 100);
-      // The echo of all of this has no window.
-      for (let n = 0; n < 100; n++) for (let k = 0; k < 4; k++) peer.send(data(1 + 2 * n, 16_384));
-      peers.push(peer);
-    }
-    await sleep(1_500);
-    const grown = residentMiB(pid()) - before;
-    console.log(
-      `${relay}: ${grown.toFixed(0)} MiB more for 400 tunnels whose windows are closed, 25 MiB sent`,
-    );
-    assert.ok(grown < 128, `${grown} MiB`);
-    await echoes();
-    for (const peer of peers) peer.close();
-  });
-
-  test(`${relay}: changed frames end at most their own connection`, async () => {
-    const before = pid();
-    const mib = residentMiB(before);
-    const svid = svidOfTestbed(testbed, 'api');
-    for (let i = 0; i < 150; i++) {
-      const random = randomOf(seed + i);
-      const frames = new ScriptWriter(random, 'to-server').write(5 + random(30));
-      const changed = mutate(frames, random);
-      const peer = await openTunnel('weft-api', web, svid).catch((error: unknown) => {
-        throw new Error(`seed ${seed + i} (${changed}): ${String(error)}`);
-      });
-      // The preface and SETTINGS were sent.
-      peer.send(...frames.slice(1), frame(frameType.ping, 0, 0, Buffer.from('the end.')));
-      await until('it was read', 5_000, () => peer.isClosed || peer.has(frameType.ping, 0), 2).catch(
-        () => undefined,
+    test(`${relay}: a peer that opens tunnels and reads nothing costs bounded memory`, async () => {
+      const before = residentMiB(pid());
+      const peers: RawTunnel[] = [];
+      for (let i = 0; i < 4; i++) {
+        const peer = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'api'));
+        peer.send(setting(4, 0));
+        for (let n = 0; n < 100; n++) peer.connect(1 + 2 * n, app);
+        await until('all are open', 30_000, () => peer.heads.size === 100);
+        // The echo of all of this has no window.
+        for (let n = 0; n < 100; n++) for (let k = 0; k < 4; k++) peer.send(data(1 + 2 * n, 16_384));
+        peers.push(peer);
+      }
+      await sleep(1_500);
+      const grown = residentMiB(pid()) - before;
+      console.log(
+        `${relay}: ${grown.toFixed(0)} MiB more for 400 tunnels whose windows are closed, 25 MiB sent`,
       );
-      peer.close();
-      if (i % 30 === 0) await echoes();
-    }
-    await echoes();
-    assert.equal(pid(), before, `seed ${seed}`);
-    assert.ok(residentMiB(before) - mib < 64, `${residentMiB(before) - mib} MiB`);
-  });
+      assert.ok(grown < 128, `${grown} MiB`);
+      await echoes();
+      for (const peer of peers) peer.close();
+    });
 
-  test(`${relay}: bytes that are no HTTP/2, after the handshake`, async () => {
-    for (const bytes of [
-      Buffer.from('GET / HTTP/1.1\r\n\r\n'),
-      preface.subarray(0, 10),
-      Buffer.alloc(100_000, 0),
-      u32(0xffffffff),
-    ]) {
-      const peer = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'api'));
-      peer.socket.write(bytes);
-      await sleep(50);
-      peer.close();
-    }
-    await echoes();
+    test(`${relay}: changed frames end at most their own connection`, async () => {
+      const before = pid();
+      const mib = residentMiB(before);
+      const svid = svidOfTestbed(testbed, 'api');
+      for (let i = 0; i < 150; i++) {
+        const random = randomOf(seed + i);
+        const frames = new ScriptWriter(random, 'to-server').write(5 + random(30));
+        const changed = mutate(frames, random);
+        const peer = await openTunnel('weft-api', web, svid).catch((error: unknown) => {
+          throw new Error(`seed ${seed + i} (${changed}): ${String(error)}`);
+        });
+        // The preface and SETTINGS were sent.
+        peer.send(...frames.slice(1), frame(frameType.ping, 0, 0, Buffer.from('the end.')));
+        await until('it was read', 5_000, () => peer.isClosed || peer.has(frameType.ping, 0), 2).catch(
+          () => undefined,
+        );
+        peer.close();
+        if (i % 30 === 0) await echoes();
+      }
+      await echoes();
+      assert.equal(pid(), before, `seed ${seed}`);
+      assert.ok(residentMiB(before) - mib < 64, `${residentMiB(before) - mib} MiB`);
+    });
+
+    test(`${relay}: bytes that are no HTTP/2, after the handshake`, async () => {
+      for (const bytes of [
+        Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+        preface.subarray(0, 10),
+        Buffer.alloc(100_000, 0),
+        u32(0xffffffff),
+      ]) {
+        const peer = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'api'));
+        peer.socket.write(bytes);
+        await sleep(50);
+        peer.close();
+      }
+      await echoes();
+    });
   });
-}
