@@ -29,9 +29,20 @@ interface DaemonSet {
 
 const dir = mkdtempSync(join(tmpdir(), 'weft-chart-'));
 const chart = join(projectRoot, 'daemonset', 'chart');
+/** Without hooks: the pod of `helm test` needs a ServiceAccount that a dry run does not make. */
 const render = (...settings: readonly string[]): Promise<string> =>
   run(
-    ...(['helm', 'template', 'weft', chart, '-n', 'weft-system', '--kube-version', '1.33.0'] as const),
+    ...([
+      'helm',
+      'template',
+      'weft',
+      chart,
+      '-n',
+      'weft-system',
+      '--kube-version',
+      '1.33.0',
+      '--no-hooks',
+    ] as const),
     ...settings.flatMap((setting) => ['--set', setting]),
   );
 async function daemonSet(name: string, ...settings: readonly string[]): Promise<DaemonSet | undefined> {
