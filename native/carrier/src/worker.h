@@ -38,7 +38,6 @@ struct Limits {
   uint32_t flows_of_pod_max = 50'000;
   uint64_t dial_timeout_ms_max = 10'000;
   uint64_t linger_ms_max = 30'000;
-  uint64_t buffered_bytes_max = 256ull << 20;
 };
 
 // Fewer flows if this process has few descriptors: each flow may have two.

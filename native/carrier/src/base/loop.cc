@@ -10,16 +10,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/clock.h"
+
 namespace weft {
 
 namespace {
 constexpr int kEventsMax = 256;
-
-uint64_t NowMs() {
-  timespec now;
-  clock_gettime(CLOCK_BOOTTIME, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
-}
 }  // namespace
 
 struct Loop::Wake : Pollable {
@@ -39,7 +35,7 @@ Loop::Loop() : epoll_(epoll_create1(EPOLL_CLOEXEC)), wake_(eventfd(0, EFD_CLOEXE
     fprintf(stderr, "weft-carrier: no event loop: %s\n", strerror(errno));
     abort();
   }
-  now_ms_ = NowMs();
+  now_ms_ = BootMs();
 }
 
 Loop::~Loop() {
@@ -149,7 +145,7 @@ int Loop::WaitMs(int limit_ms) const {
 
 void Loop::RunOnce(int wait_ms) {
   const int count = epoll_wait(epoll_.get(), events_.data(), kEventsMax, WaitMs(wait_ms));
-  now_ms_ = NowMs();
+  now_ms_ = BootMs();
   turn_++;
   // What others schedule in this turn comes after what waits since the last one.
   turn_ends_.insert(turn_ends_.end(), next_turn_.begin(), next_turn_.end());

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "control/control.h"
+#include "base/netns_cookie.h"
 #include "control/log.h"
 
 namespace weft {
@@ -26,14 +27,10 @@ bool IsNetns(int fd) { return ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET; }
 // A listening TCP socket of the pod's network namespace.
 bool IsListenerOf(int fd, PodKey pod) {
   int listens = 0, protocol = 0;
-  uint64_t cookie = 0;
-  socklen_t size = sizeof(int), cookie_size = sizeof(cookie);
+  socklen_t size = sizeof(int);
   if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0) return false;
   if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0 || protocol != IPPROTO_TCP) return false;
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
-  return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &cookie_size) == 0 && cookie == pod;
+  return CheckNetns(fd, pod) == 0;
 }
 
 // Unknown fields count in the size of a message.

@@ -2,24 +2,12 @@
 // Until when rules admit connections: milliseconds of CLOCK_BOOTTIME, which goes on while the machine sleeps. Thread-safe.
 #pragma once
 
-#include <time.h>
-
 #include <atomic>
 #include <cstdint>
 
+#include "base/clock.h"
+
 namespace weft {
-
-inline uint64_t BootMs() {
-  timespec now;
-  clock_gettime(CLOCK_BOOTTIME, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
-}
-
-inline uint64_t WallMs() {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
-}
 
 class Lease {
  public:

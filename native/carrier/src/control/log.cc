@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <string>
 
-#include "control/lease.h"
+#include "base/clock.h"
 
 namespace weft {
 

@@ -17,13 +17,7 @@
 #include <cerrno>
 #include <cstring>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define WEFT_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define WEFT_SANITIZED 1
-#endif
-#endif
+#include "base/sanitized.h"
 
 namespace weft {
 

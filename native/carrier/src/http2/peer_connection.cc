@@ -6,6 +6,7 @@
 
 #include <string_view>
 
+#include "base/clock.h"
 #include "http2/connect_request.h"
 #include "tls/credentials.h"
 #include "tls/spiffe_id.h"
@@ -15,12 +16,6 @@ namespace weft {
 namespace {
 constexpr uint32_t kUnauthorized = 401;
 constexpr uint32_t kBadRequest = 400;
-
-uint64_t WallMs() {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
-}
 
 uint64_t NotAfterMs(const X509* certificate) {
   tm parts{};

@@ -50,7 +50,6 @@ class Http2Stream final : public TunnelStream {
   void Listen(StreamListener* listener) { listener_ = listener; }
   int32_t id() const { return id_; }
   bool is_closed() const { return is_closed_; }
-  bool is_remote_ended() const { return is_remote_ended_; }
 
  private:
   friend class Http2Connection;

@@ -24,12 +24,9 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "base/netns_cookie.h"
 #include "net/broker_messages.h"
 #include "net/broker_sandbox.h"
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
 
 namespace weft {
 
@@ -149,12 +146,7 @@ class Broker {
 
   // The descriptor came with the pod's key; sockets of another namespace would speak as another pod.
   static bool IsOf(int socket, uint64_t pod, int* error) {
-    uint64_t cookie = 0;
-    socklen_t length = sizeof(cookie);
-    if (getsockopt(socket, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) != 0)
-      *error = errno;
-    else if (cookie != pod)
-      *error = ESTALE;
+    *error = CheckNetns(socket, pod);
     return *error == 0;
   }
 

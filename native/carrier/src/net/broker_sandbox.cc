@@ -12,6 +12,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/sanitized.h"
+
 namespace weft {
 
 namespace {
@@ -35,14 +37,6 @@ bool KeepSysAdminAlone(std::string* why) {
   if (syscall(SYS_capset, &header, data) != 0) return Fail("capset", errno, why);
   return true;
 }
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define WEFT_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define WEFT_SANITIZED 1
-#endif
-#endif
 
 bool FilterCalls(std::string* why) {
 #ifdef WEFT_SANITIZED

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/clock.h"
 #include "net/sock_map.h"
 #include "relay/client_address.h"
 
@@ -15,12 +16,6 @@ namespace {
 
 constexpr uint32_t kDenied = 401;
 constexpr uint32_t kUnavailable = 503;
-
-uint64_t WallMs() {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
-}
 
 std::string ErrorName(int error) {
   const char* const name = strerrorname_np(error);

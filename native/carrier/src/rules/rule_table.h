@@ -49,7 +49,6 @@ class RuleTable {
   RuleTable(const Limits& limits, OnEnded on_ended);
 
   void AddPod(PodKey pod);
-  bool has_pod(PodKey pod) const { return pods_.contains(pod); }
   // The rules of the pod match nothing any more.
   void RemovePod(PodKey pod);
 

@@ -9,6 +9,7 @@
 #include <openssl/x509v3.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "tls/spiffe_id.h"
 #include "tls/tls_error.h"
 
@@ -35,12 +36,6 @@ constexpr unsigned char kAlpn[] = {2, 'h', '2'};
 constexpr size_t kTurnsMax = 4;
 constexpr size_t kPemBytesMax = 1 << 20;
 constexpr int kUriNamesMax = 16;
-
-uint64_t WallMs() {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
-}
 
 std::vector<X509Ptr> ReadCertificates(const std::string& pem) {
   std::vector<X509Ptr> found;

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The network namespace of a socket, by the cookie that is the key of its pod.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstdint>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71  // asm-generic/socket.h, Linux 5.14
+#endif
+
+namespace weft {
+
+// 0 if the socket is of that namespace, ESTALE if it is of another one, else the errno.
+inline int CheckNetns(int socket, uint64_t cookie) {
+  uint64_t found = 0;
+  socklen_t length = sizeof(found);
+  if (getsockopt(socket, SOL_SOCKET, SO_NETNS_COOKIE, &found, &length) != 0) return errno;
+  return found == cookie ? 0 : ESTALE;
+}
+
+}  // namespace weft
