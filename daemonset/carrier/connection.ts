@@ -1,13 +1,7 @@
 /** A connection to one carrier: packets, their order, and what waits for room in the socket. */
 import { errorText } from '../../src/base/errors.js';
-import { closeDescriptors, type Channel } from '../pod/channel.js';
-import {
-  decodePacket,
-  encodeMessage,
-  packetBytesMax,
-  type FromCarrierKind,
-  type ToCarrierKind,
-} from './protocol.js';
+import { closeDescriptors, packetBytesMax, type Channel } from '../pod/channel.js';
+import { decodePacket, encodeMessage, type FromCarrierKind, type ToCarrierKind } from './protocol.js';
 
 /** A carrier that does not read gets no more than this. */
 const queuedBytesMax = 64 << 20;

@@ -11,8 +11,6 @@ import {
 
 /** Version of the messages. Changes that an older side would misread get another one. */
 export const protocolVersion = 1;
-/** Limit of one packet. */
-export const packetBytesMax = 128 * 1024;
 
 export type ToCarrierKind = NonNullable<AgentMessage['kind']>;
 export type FromCarrierKind = NonNullable<CarrierMessage['kind']>;

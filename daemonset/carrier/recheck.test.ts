@@ -51,19 +51,20 @@ function mesh() {
 }
 const [a, b] = locals as [LocalPod, LocalPod, LocalPod];
 
+const tunnelOfX: RuleAbout = {
+  kind: 'tunnel',
+  peer: id('x'),
+  remote: at('10.0.0.9', 0),
+  local: parseIp('10.0.0.1'),
+  authority: at('10.0.0.1', 80),
+  forwarded: undefined,
+  sourceIdentity: undefined,
+};
+
 test('a rule is authorized once, and cut if it is forbidden', () => {
   const { permit, apply } = mesh();
   apply({ workloads: [workload('b', '10.0.0.1', 'node-1')] });
-  const about: RuleAbout = {
-    kind: 'tunnel',
-    peer: id('x'),
-    remote: at('10.0.0.9', 0),
-    local: parseIp('10.0.0.1'),
-    authority: at('10.0.0.1', 80),
-    forwarded: undefined,
-    sourceIdentity: undefined,
-  };
-  const rule = permit(b, about);
+  const rule = permit(b, tunnelOfX);
   assert.ok(rule?.matching);
   assert.equal(apply({ workloads: [workload('other', '10.0.0.7', 'n2')] }).ended.length, 0);
   const { forbidden, ended } = apply({
@@ -154,15 +155,7 @@ test('the workload of a rule is unknown to the view: nothing is cut', () => {
 test('of two rules with one match that a carrier lists, the newer one is authorized again, in whatever order they come', () => {
   const { context, apply, podOf } = mesh();
   apply({ workloads: [workload('b', '10.0.0.1', 'node-1')] });
-  const decision = decideAgain(context, b, {
-    kind: 'tunnel',
-    peer: id('x'),
-    remote: at('10.0.0.9', 0),
-    local: parseIp('10.0.0.1'),
-    authority: at('10.0.0.1', 80),
-    forwarded: undefined,
-    sourceIdentity: undefined,
-  });
+  const decision = decideAgain(context, b, tunnelOfX);
   assert.equal(decision.kind, 'rule');
   const { match, targets, context: held, bytes } = decision.draft;
   for (const order of [

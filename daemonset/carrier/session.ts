@@ -109,10 +109,6 @@ export class CarrierSession {
     return this.hello.pid === pid && this.hello.startedMs === startedMs;
   }
 
-  get rules(): Iterable<HeldRule> {
-    return this.#rules.values();
-  }
-
   get leaseMs(): number {
     return Math.max(0, Math.round(this.#leaseUntilMs - performance.now()));
   }
