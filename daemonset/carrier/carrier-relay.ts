@@ -77,7 +77,6 @@ export class CarrierRelay implements NodeRelay {
     this.#carriers = new Carriers({
       dir: parts.dir,
       build: parts.build,
-      sockRowBytes: CarrierSockets.sockRowBytes,
       session: {
         node,
         view,
@@ -185,7 +184,16 @@ export class CarrierRelay implements NodeRelay {
   }
 
   renewLease(ms: number): void {
-    for (const session of this.#carriers.sessions) session.renewLease(ms);
+    for (const session of this.#carriers.sessions) {
+      session.renewLease(ms);
+      this.#endLostPods(session);
+    }
+  }
+
+  /** Pods that left while no agent was there. The carrier would hold their listeners and network namespaces. */
+  #endLostPods(session: CarrierSession): void {
+    for (const cookie of [...session.pods.keys()])
+      if (!this.#byCookie.has(cookie)) session.endPod(cookie, unassignGraceMs);
   }
 
   async connections(): Promise<object[]> {
@@ -271,7 +279,7 @@ export class CarrierRelay implements NodeRelay {
     } catch {
       // Absent: no agent has used a carrier before.
     }
-    session.pods.clear();
+    for (const [cookie, pod] of session.pods) session.pods.set(cookie, { ...pod, listeners: [] });
     try {
       if (this.#isActive && !session.isDraining) writeFileSync(mapsFile, own);
     } catch (error) {
@@ -280,8 +288,11 @@ export class CarrierRelay implements NodeRelay {
   }
 
   #sendMaps(session: CarrierSession): void {
-    if (this.#sockets)
-      session.send({ $case: 'maps', value: { generation: this.#sockets.pinDir } }, [this.#sockets.sockMap]);
+    if (!this.#sockets) return;
+    const { pinDir, sockMap } = this.#sockets;
+    session.send({ $case: 'maps', value: { generation: pinDir, sock: CarrierSockets.sockLayout } }, [
+      sockMap,
+    ]);
   }
 
   #sendIdentities(session: CarrierSession): void {
