@@ -141,11 +141,15 @@ test('docs/metrics.md lists every metric, and no other', () => {
 });
 
 test('docs/limits.md names every limit that an agent or a carrier counts', () => {
-  const native = files.filter((file) => /^native\/carrier\/src\/.*\.(cc|h)$/.test(file) && !/test/.test(file));
+  const native = files.filter(
+    (file) => /^native\/carrier\/src\/.*\.(cc|h)$/.test(file) && !/test/.test(file),
+  );
   const agent = sources.filter((file) => /^(daemonset|src\/(hbone|http2|tls))\//.test(file));
   const counted = [...native, ...agent].flatMap((file) => {
     const text = read(file);
-    const calls = [...text.matchAll(/[lL]imitReached(?:\.inc)?\(([^;]*?)\)/g)].map(([, inside = '']) => inside);
+    const calls = [...text.matchAll(/[lL]imitReached(?:\.inc)?\(([^;]*?)\)/g)].map(
+      ([, inside = '']) => inside,
+    );
     // const char* const reached = a ? "connections" : "connections-of-pod";
     const chosen = [...text.matchAll(/\breached =([^;]*);/g)].map(([, value = '']) => value);
     return [...calls, ...chosen].flatMap((code) =>
