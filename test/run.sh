@@ -14,7 +14,25 @@ if [ -n "${NODE_VERSION:-}" ]; then
   export PATH
 fi
 
-# A job is NAME|WRAPPER|ARGUMENTS OF node --test. Its output is printed as one block when it ends.
+# The failed tests of a job's output, each with the first lines of its error: run.sh repeats them at its end, because the beginning of a
+# long output is often cut.
+failed_tests() {
+  local name=$1 log=$2 found
+  found=$(
+    awk -v name="$name" '
+      /failing tests:$/ { listed = 1; next }
+      listed && /^✖ / { sub(/ \([0-9.]+ms\)$/, ""); print name ": " $0; left = 8; next }
+      /^FAILED  / { print name ": " $0; next }
+      /^ +at / { left = 0 }
+      left > 0 && NF { print "    " substr($0, 1, 400); left-- }
+    ' "$log" | head -60
+  )
+  [ -n "$found" ] || found="$name: $(tail -3 "$log")"
+  echo "$found"
+}
+
+# A job is NAME|WRAPPER|ARGUMENTS OF node --test. When it ends, its output is printed as one block. Of several jobs, those that passed
+# print one line.
 job() {
   local name=$1 wrapper=$2 log status=0 passed failed began=$SECONDS
   shift 2
@@ -41,14 +59,15 @@ job() {
   [ "$status" = 0 ] || [ "$failed" != 0 ] || failed=1
   {
     flock 9
-    echo "== $name ($((SECONDS - began)) s)"
-    cat "$log"
+    echo "== $name ($((SECONDS - began)) s): $passed passed, $failed failed"
+    [ "$status" = 0 ] && [ -n "$quiet" ] || cat "$log"
+    [ "$status" = 0 ] || failed_tests "$name" "$log" >>"$results/failures"
     echo "$passed $failed $((SECONDS - began)) $name" >>"$results/sum"
   } 9>>"$results/lock"
   rm -f "$log"
   return "$status"
 }
-export -f job
+export -f job failed_tests
 
 # Reads jobs, one per line, and runs $1 of them at a time.
 run_jobs() {
@@ -161,6 +180,9 @@ done
 alone='^test/netns/kernel-splice\.test\.js\|'
 beside() { printf '%s\n' "${parallel[@]}" | { grep -vE "$alone" || true; }; }
 by_itself() { printf '%s\n' "${parallel[@]}" | { grep -E "$alone" || true; }; }
+quiet=
+[ "$((${#parallel[@]} + ${#serial[@]}))" -le 1 ] || quiet=1
+export quiet
 if [ "${#parallel[@]}" -gt 0 ]; then
   beside | by_length | run_jobs "${TEST_JOBS:-$(($(nproc) + 1))}" || status=1
   by_itself | run_jobs 1 || status=1
@@ -170,5 +192,6 @@ fi
 echo
 echo "seconds, passed, failed of each, under Node.js $(node --version):"
 sort -k 3,3nr "$results/sum" | awk '{ printf "%6d %5d %3d  %s\n", $3, $1, $2, $4 }'
+[ ! -s "$results/failures" ] || { echo; echo "failed:"; cat "$results/failures"; }
 awk '{ passed += $1; failed += $2 } END { printf "%d passed, %d failed\n", passed, failed }' "$results/sum"
 exit "$status"

@@ -5,7 +5,7 @@ import { encodeU32 } from './row.js';
 import { SockRow, sockKinds, structs } from './rows.generated.js';
 
 export interface Dialed {
-  readonly dialled: SocketAddress;
+  readonly dialed: SocketAddress;
   /** The endpoint of the dialed Service that connect() picked. */
   readonly picked: SocketAddress | undefined;
 }
@@ -52,7 +52,7 @@ export class SocketStorage {
     if (row.kind !== sockKinds.dialed) return undefined;
     const { chosenPort } = row;
     return {
-      dialled: { ip: row.ip, port: row.port },
+      dialed: { ip: row.ip, port: row.port },
       picked: chosenPort === 0 ? undefined : { ip: row.chosen, port: chosenPort },
     };
   }

@@ -159,19 +159,19 @@ async function upgrade(
   await until('all are kernel flows', 30_000, async () => (await connections()).length === 3);
 
   await testbed.stop(agentProcess('node-a'), 'SIGKILL');
-  let dialled = 0;
+  let dialed = 0;
   let going = true;
   const dials = (async () => {
     while (going) {
       const { stdout, stderr } = await dialling(cache, 9000);
-      assert.equal(stdout.trim(), "b'x'", `after ${dialled}: ${stderr}`);
-      dialled++;
+      assert.equal(stdout.trim(), "b'x'", `after ${dialed}: ${stderr}`);
+      dialed++;
     }
   })();
   testbed.startAgent('node-a', program);
   await testbed.waitReady();
-  const during = dialled;
-  await until('connections are also opened after the upgrade', 30_000, () => dialled > during + 2).finally(
+  const during = dialed;
+  await until('connections are also opened after the upgrade', 30_000, () => dialed > during + 2).finally(
     () => (going = false),
   );
   await dials;

@@ -169,7 +169,7 @@ export interface Certificate {
 }
 
 /**
- * Answers a Question. Each question is answered once. After Refuse nothing follows for this flow but Closed or Withdrawn, which the agent
+ * Answers a Question. Each question is answered once. After Refuse nothing follows for this flow but Closed or Canceled, which the agent
  * ignores: it has recorded the refusal.
  */
 export interface Answer {
@@ -307,7 +307,7 @@ export interface CarrierMessage {
     | { readonly $case: "question"; readonly value: Question }
     | //
     /** The asker is gone; an answer is ignored. */
-    { readonly $case: "withdrawn"; readonly value: Withdrawn }
+    { readonly $case: "canceled"; readonly value: Canceled }
     | { readonly $case: "opened"; readonly value: Opened }
     | { readonly $case: "closed"; readonly value: Closed }
     | { readonly $case: "refused"; readonly value: Refused }
@@ -419,7 +419,7 @@ export interface Failure {
   readonly client: Address | undefined;
 }
 
-export interface Withdrawn {
+export interface Canceled {
   readonly flow: number;
 }
 
@@ -2873,8 +2873,8 @@ export const CarrierMessage: MessageFns<CarrierMessage> = {
       case "question":
         Question.encode(message.kind.value, writer.uint32(34).fork()).join();
         break;
-      case "withdrawn":
-        Withdrawn.encode(message.kind.value, writer.uint32(42).fork()).join();
+      case "canceled":
+        Canceled.encode(message.kind.value, writer.uint32(42).fork()).join();
         break;
       case "opened":
         Opened.encode(message.kind.value, writer.uint32(50).fork()).join();
@@ -2954,7 +2954,7 @@ export const CarrierMessage: MessageFns<CarrierMessage> = {
               break;
             }
 
-            message.kind = { $case: "withdrawn", value: Withdrawn.decode(reader, reader.uint32()) };
+            message.kind = { $case: "canceled", value: Canceled.decode(reader, reader.uint32()) };
             continue;
           }
           case 6: {
@@ -3063,9 +3063,9 @@ export const CarrierMessage: MessageFns<CarrierMessage> = {
         }
         break;
       }
-      case "withdrawn": {
+      case "canceled": {
         if (object.kind?.value !== undefined && object.kind?.value !== null) {
-          message.kind = { $case: "withdrawn", value: Withdrawn.fromPartial(object.kind.value) };
+          message.kind = { $case: "canceled", value: Canceled.fromPartial(object.kind.value) };
         }
         break;
       }
@@ -4226,19 +4226,19 @@ export const Failure: MessageFns<Failure> = {
   },
 };
 
-function createBaseWithdrawn(): Withdrawn {
+function createBaseCanceled(): Canceled {
   return { flow: 0 };
 }
 
-export const Withdrawn: MessageFns<Withdrawn> = {
-  encode(message: Withdrawn, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const Canceled: MessageFns<Canceled> = {
+  encode(message: Canceled, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.flow !== 0) {
       writer.uint32(9).fixed64(message.flow);
     }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): Withdrawn {
+  decode(input: BinaryReader | Uint8Array, length?: number): Canceled {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -4247,7 +4247,7 @@ export const Withdrawn: MessageFns<Withdrawn> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseWithdrawn() as any;
+      const message = createBaseCanceled() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -4271,11 +4271,11 @@ export const Withdrawn: MessageFns<Withdrawn> = {
     }
   },
 
-  create(base?: DeepPartial<Withdrawn>): Withdrawn {
-    return Withdrawn.fromPartial(base ?? {});
+  create(base?: DeepPartial<Canceled>): Canceled {
+    return Canceled.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<Withdrawn>): Withdrawn {
-    const message = createBaseWithdrawn() as any;
+  fromPartial(object: DeepPartial<Canceled>): Canceled {
+    const message = createBaseCanceled() as any;
     message.flow = object.flow ?? 0;
     return message;
   },

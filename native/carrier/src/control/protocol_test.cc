@@ -86,7 +86,7 @@ struct TestFlow : Decided {
     if (is_permitted)
       decider->Opened(this);
     else
-      decider->Withdrawn(this);
+      decider->Canceled(this);
   }
   void Cut(const std::string& reason) override { decider->Closed(this, Ended::kCut, reason); }
   Decider* decider;

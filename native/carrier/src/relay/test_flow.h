@@ -172,7 +172,7 @@ struct Fixture {
   void CheckOver(int flows) {
     CHECK(Until([&] { return listeners->flows() == 0; }));
     CHECK(worker->flows == 0);
-    CHECK(decider.closed + decider.withdrawn == flows);
+    CHECK(decider.closed + decider.canceled == flows);
   }
 
   Loop loop;

@@ -1,5 +1,5 @@
 /**
- * The data path by a carrier. The carrier owns the connections, which continue when this process ends; this process decides about them. A pod
+ * Relaying by a carrier. The carrier owns the connections, which continue when this process ends; this process decides about them. A pod
  * has its listeners in one carrier. When a newer carrier appears, all pods move there, and the former one keeps its connections.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import type { WorkloadUid } from '../../src/model/workload.js';
 import { touchedWorkloads, type MeshChange } from '../../src/state/change.js';
 import type { MeshState, MeshUpdate } from '../../src/state/store.js';
 import type { MetricEvent } from '../../src/telemetry/metrics.js';
-import type { DataPath } from '../data-path.js';
+import type { NodeRelay } from '../node-relay.js';
 import { CarrierSockets } from '../pod/carrier-sockets.js';
 import type { LocalPod } from '../worker-ipc.js';
 import type { CarrierKeys } from './carrier-keys.js';
@@ -37,7 +37,7 @@ const pollMs = 50;
 /** A carrier whose connection ended and that lives is connected to again within this. */
 const returnMsMax = 3_000;
 
-export interface CarrierPathParts {
+export interface CarrierRelayParts {
   readonly dir: string;
   readonly build: string;
   readonly node: string;
@@ -57,8 +57,8 @@ export interface CarrierPathParts {
   readonly log: SessionParts['log'];
 }
 
-export class CarrierPath implements DataPath {
-  readonly #parts: CarrierPathParts;
+export class CarrierRelay implements NodeRelay {
+  readonly #parts: CarrierRelayParts;
   readonly #carriers: Carriers;
   #sockets: CarrierSockets | undefined;
   /** The carrier that has the pods' listeners. */
@@ -71,7 +71,7 @@ export class CarrierPath implements DataPath {
   #activeSinceMs = 0;
   #ticks = 0;
 
-  constructor(parts: CarrierPathParts) {
+  constructor(parts: CarrierRelayParts) {
     this.#parts = parts;
     const { node, view, log } = parts;
     this.#carriers = new Carriers({
