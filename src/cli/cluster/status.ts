@@ -2,7 +2,6 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../base/errors.js';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
-import type { RelayStatus } from '../../model/relay.js';
 import { relayCell, relayProblem } from '../relay-text.js';
 import { agentsOf, type Agent } from './agents.js';
 import { configurationFindings, type ConfigurationFinding } from './configuration.js';
