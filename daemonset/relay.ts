@@ -1,4 +1,4 @@
-/** The data path that the options choose, with the certificates that it needs. */
+/** The relay that the options choose, with the certificates that it needs. */
 import { join } from 'node:path';
 import { errorText } from '../src/base/errors.js';
 import { systemClock } from '../src/base/clock.js';
@@ -16,8 +16,8 @@ import {
 import type { IssuedCertificate } from '../src/tls/svid.js';
 import type { RequestCertificate } from '../src/discovery/certificate-client.js';
 import { CarrierKeys } from './carrier/carrier-keys.js';
-import { CarrierPath } from './carrier/carrier-path.js';
-import type { DataPath } from './data-path.js';
+import { CarrierRelay } from './carrier/carrier-relay.js';
+import type { NodeRelay } from './node-relay.js';
 import { connectionsOfWorker, type AgentOptions } from './options.js';
 import { Workers } from './workers.js';
 
@@ -41,7 +41,7 @@ export interface RelayParts {
 }
 
 export interface Relays {
-  readonly dataPath: DataPath;
+  readonly relay: NodeRelay;
   readonly certificates: Certificates;
 }
 
@@ -92,14 +92,14 @@ function byWorkers(parts: RelayParts): Relays {
     why: 'chosen by --relay or WEFT_RELAY, or the default',
   });
   const certificates = certificatesOf(parts, ownKeys, (svid) => workers.onSvid(svid));
-  return { dataPath: workers, certificates };
+  return { relay: workers, certificates };
 }
 
 function byCarrier(parts: RelayParts): Relays {
   const { options, pinDir, state } = parts;
   const keys = new CarrierKeys();
   const certificates = certificatesOf(parts, keys, (certificate) => keys.install(certificate));
-  const dataPath = new CarrierPath({
+  const relay = new CarrierRelay({
     dir: options.carrierDir,
     build: version,
     node: options.node,
@@ -115,5 +115,5 @@ function byCarrier(parts: RelayParts): Relays {
     onLost: parts.onLost,
     log: parts.log,
   });
-  return { dataPath, certificates };
+  return { relay, certificates };
 }

@@ -137,7 +137,7 @@ export class CarrierSession {
     switch (message.$case) {
       case 'question':
         return this.#onQuestion(message.value);
-      case 'withdrawn':
+      case 'canceled':
         return void this.#waiting.delete(message.value.flow);
       case 'opened':
         return this.#flows.onOpened(message.value);

@@ -249,7 +249,7 @@ export class KernelFlows {
         pod: destination?.pod,
         identity: destination?.pod.identity,
       },
-      dialled: { ip: live.dialled, port: live.dialledPort },
+      dialed: { ip: live.dialled, port: live.dialledPort },
       service,
       // The kernel has no verdict for a connection that a policy in audit mode would deny.
       verdict: verdict && { ...verdict, audited: [] },

@@ -46,9 +46,9 @@ void Reports::Closed(const FlowReport& flow, bool was_open, uint64_t bytes_sent,
   Add(std::move(event));
 }
 
-void Reports::Withdrawn(FlowId flow) {
+void Reports::Canceled(FlowId flow) {
   if (mode_ == Mode::kAway) return;
-  Event event(Kind::kWithdrawn);
+  Event event(Kind::kCanceled);
   event.flow.id = flow;
   Add(std::move(event));
 }
@@ -188,8 +188,8 @@ size_t Reports::Encode(const Event& event, pb::CarrierMessage* to) {
       closed->set_reason(event.reason);
       return 112 + event.reason.size();
     }
-    case Kind::kWithdrawn:
-      to->mutable_withdrawn()->set_flow(event.flow.id);
+    case Kind::kCanceled:
+      to->mutable_canceled()->set_flow(event.flow.id);
       return 16;
     case Kind::kRuleEnded:
       to->mutable_rule_ended()->set_rule(event.flow.rule->id);

@@ -46,7 +46,7 @@ class Reports : public TurnEnd {
   void Opened(const FlowReport& flow, uint64_t at_ms);
   void Closed(const FlowReport& flow, bool was_open, uint64_t bytes_sent, uint64_t bytes_received, uint64_t duration_ms, Ended ended,
               const std::string& reason);
-  void Withdrawn(FlowId flow);
+  void Canceled(FlowId flow);
   void RuleEnded(const RulePtr& rule);
   // Not kept without an agent.
   void Message(pb::CarrierMessage message);
@@ -75,7 +75,7 @@ class Reports : public TurnEnd {
 
  private:
   enum class Mode : uint8_t { kAway, kState, kLive };
-  enum class Kind : uint8_t { kOpened, kClosed, kWithdrawn, kRuleEnded, kMessage, kCall };
+  enum class Kind : uint8_t { kOpened, kClosed, kCanceled, kRuleEnded, kMessage, kCall };
   struct Event {
     explicit Event(Kind kind) : kind(kind) {}
     Kind kind;

@@ -112,12 +112,12 @@ void RuleDecider::Closed(Decided* flow, Ended ended, const std::string& reason) 
     }
     rules_.End(&state->use);
   } else if (was_asked) {
-    reports_->Withdrawn(flow->id());
+    reports_->Canceled(flow->id());
   }
   flows_.erase(found);
 }
 
-void RuleDecider::Withdrawn(Decided* flow) {
+void RuleDecider::Canceled(Decided* flow) {
   // A flow that had a rule has an end.
   Closed(flow, Ended::kRefused, "");
 }
@@ -300,7 +300,7 @@ void RuleDecider::ExpireQuestions() {
   while (!asked_.empty() && asked_.front().until_ms <= loop_->now_ms()) {
     FlowState* const state = FindAsked(asked_.front().flow);
     LimitReached("carrier-question-time");
-    reports_->Withdrawn(asked_.front().flow);
+    reports_->Canceled(asked_.front().flow);
     Refuse(state, kUnavailable);
   }
   if (!asked_.empty())

@@ -25,7 +25,7 @@ struct TestFlow : Decided {
   uint64_t bytes_received() const override { return 6; }
   void OnDecision(const Decision& decision) override {
     decisions.push_back(decision);
-    if (!decision.rule) decider->Withdrawn(this);
+    if (!decision.rule) decider->Canceled(this);
   }
   void Cut(const std::string& reason) override {
     cuts++;
@@ -85,7 +85,7 @@ struct Fixture {
   std::string Kinds() {
     std::string kinds;
     for (const auto& message : Read()) {
-      const char* const names[] = {"?",      "hello",   "state",      "key",  "question", "withdrawn", "opened",
+      const char* const names[] = {"?",      "hello",   "state",      "key",  "question", "canceled", "opened",
                                    "closed", "refused", "rule-ended", "done", "limit",    "flows",     "log"};
       kinds += (kinds.empty() ? "" : " ") + std::string(names[message.kind_case()]);
     }
@@ -270,7 +270,7 @@ TEST_CASE("revoked rules match nothing; their flows end if the agent says so") {
   CHECK(first.cuts == 1);
   CHECK(f.Kinds() == "question closed rule-ended");
   CHECK(f.decider.Cut({second.number, 12345}, "cut") == 1);
-  CHECK(f.Kinds() == "withdrawn");
+  CHECK(f.Kinds() == "canceled");
 }
 
 TEST_CASE("targets are taken at random") {
@@ -299,7 +299,7 @@ TEST_CASE("a tunnel that states another client is always asked for") {
     TestFlow flow(&f.decider, kPod);
     f.decider.Ask(&flow, asked);
     const bool is_hit = !flow.decisions.empty();
-    f.decider.Withdrawn(&flow);
+    f.decider.Canceled(&flow);
     return is_hit;
   };
   CHECK(hits(question));
