@@ -206,7 +206,7 @@ for (const relay of relays)
       assert.ok(residentMiB(before) - mib < 64, `${residentMiB(before) - mib} MiB`);
     });
 
-    test(`${relay}: bytes that are no HTTP/2, after the handshake`, async () => {
+    test(`${relay}: bytes after the handshake that are no HTTP/2 end the connection`, async () => {
       for (const bytes of [
         Buffer.from('GET / HTTP/1.1\r\n\r\n'),
         preface.subarray(0, 10),

@@ -252,7 +252,7 @@ for (const relay of relays)
       serve();
     });
 
-    test(`${relay}: requests of a peer: an echo, a half close, a reset, and what is no tunnel`, async () => {
+    test(`${relay}: requests of a peer: bytes, a half close and a reset arrive, and what is no tunnel is refused`, async () => {
       const tunnel = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'api'));
       tunnel.connect(1, `${web}:9000`);
       assert.equal(await tunnel.status(1), 200);
