@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
 import {
   applyText,
+  chartValues,
   env,
   gatewayKinds,
   given,
@@ -20,7 +21,6 @@ import {
   system,
   takeCluster,
   weft,
-  weftImage,
 } from '../support/cluster.js';
 
 const nodes = ['node1', 'node2'];
@@ -267,7 +267,7 @@ spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, 
 test('the same with weft install and weft uninstall', async () => {
   const start = { shop: await clientResults('shop'), late: await clientResults('late') };
   // The exit code is that of weft status, and an agent may need a moment more to become ready.
-  await weft('install', '--', '--set', `image.repository=${weftImage}`).catch(() => undefined);
+  await weft('install', '--', ...chartValues).catch(() => undefined);
   await system('rollout', 'status', 'ds/weft-agent', '--timeout=60s');
   await enrolled('shop');
   await enrolled('late');

@@ -31,8 +31,15 @@ export const weft = (...args: string[]): Promise<string> =>
   run(process.execPath, join(projectRoot, 'dist/src/cli/weft.js'), ...args);
 
 export const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
+/** The chart's values in tests. The environment variable WEFT_RELAY sets the relay; otherwise it is the chart's default. */
+const relay = process.env['WEFT_RELAY'];
+export const chartValues = [
+  '--set',
+  `image.repository=${weftImage}`,
+  ...(relay === undefined ? [] : ['--set', `relay=${relay}`]),
+];
 /** Flags of `helm install` and `helm upgrade`. */
-export const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${weftImage}`];
+export const chart = ['daemonset/chart', '-n', 'weft-system', ...chartValues];
 /** Labels of agents, including those that drain while their successors run. */
 export const eitherAgent = 'app in (weft-agent,weft-agent-draining)';
 /** A program for `node -e`: prints the response's body, or `refused:` and why there was no response. */

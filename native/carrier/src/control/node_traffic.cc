@@ -66,6 +66,11 @@ void NodeTraffic::Forget(PodKey pod) {
 
 void NodeTraffic::Update(const std::string& identity) { pool_.Update(identity); }
 
+void NodeTraffic::CloseListeners() {
+  for (const auto& [cookie, entry] : pods_)
+    if (entry->listeners) entry->listeners->CloseListeners();
+}
+
 void NodeTraffic::Drain() {
   pool_.Drain();
   for (const auto& [cookie, entry] : pods_)

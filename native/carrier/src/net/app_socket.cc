@@ -95,7 +95,7 @@ int AppSocket::Connect(const Address& to) {
 
 bool AppSocket::Start(AppSocketUser* user) {
   user_ = user;
-  was_told_reset_ = false;
+  has_reported_reset_ = false;
   if (!is_registered_) return is_registered_ = loop_->Add(fd_.get(), this, kEvents);
   if (may_pull_ || was_reset_) loop_->AtTurnEnd(this);
   return true;
@@ -328,9 +328,9 @@ void AppSocket::Delivered(bool in_time) {
   done(in_time);
 }
 
-void AppSocket::Told() {
-  if (was_reset_ && !was_told_reset_) {
-    was_told_reset_ = true;
+void AppSocket::Notify() {
+  if (was_reset_ && !has_reported_reset_) {
+    has_reported_reset_ = true;
     bool gone = false;
     gone_ = &gone;
     user_->OnReset(error_ != 0 ? error_ : ECONNRESET);
@@ -343,7 +343,7 @@ void AppSocket::Told() {
 void AppSocket::OnTurnEnd() {
   if (!fd_.valid()) return;
   if (delivery_) return Deliver();
-  if (user_ && !is_connecting_) Told();
+  if (user_ && !is_connecting_) Notify();
 }
 
 void AppSocket::OnReady(uint32_t events) {
@@ -392,7 +392,7 @@ void AppSocket::OnReady(uint32_t events) {
     }
   }
   if (delivery_) return Deliver();
-  if (user_ && (is_readable || (was_reset_ && !was_told_reset_))) Told();
+  if (user_ && (is_readable || (was_reset_ && !has_reported_reset_))) Notify();
 }
 
 }  // namespace weft

@@ -90,7 +90,7 @@ class AppSocket : public Pollable, private TurnEnd {
   struct Buffer;
   struct Delivery;
   void OnTurnEnd() override;
-  void Told();
+  void Notify();
   void Flush();
   void SendEnd();
   void Fail(int error);
@@ -124,7 +124,7 @@ class AppSocket : public Pollable, private TurnEnd {
   bool has_pulled_end_ : 1 = false;
   bool has_pulled_failure_ : 1 = false;
   bool was_reset_ : 1 = false;
-  bool was_told_reset_ : 1 = false;
+  bool has_reported_reset_ : 1 = false;
   bool resets_on_close_ : 1 = true;
 };
 

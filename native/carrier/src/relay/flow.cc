@@ -112,7 +112,7 @@ void Flow::OnDecision(const Decision& decision) {
   if (state_ != State::kAsking) return;
   if (!decision.rule) {
     Refuse(decision.status);
-    return Withdraw();
+    return Cancel();
   }
   rule_ = decision.rule;
   target_ = decision.target;
@@ -225,7 +225,7 @@ void Flow::OnClientGone() {
   if (state_ != State::kAsking && state_ != State::kConnecting) return;
   StopConnecting();
   if (socket_) socket_->Reset();
-  if (!rule_) return Withdraw();
+  if (!rule_) return Cancel();
   Close(kind_ == Kind::kTunnel ? Ended::kPeerReset : Ended::kPodReset, "the client left");
 }
 
@@ -244,13 +244,13 @@ void Flow::Cut(const std::string& reason) {
   }
   if (state_ != State::kAsking && state_ != State::kConnecting) return;
   Refuse(reason == kCarrierEnds ? kUnavailable : kDenied);
-  if (!rule_) return Withdraw();
+  if (!rule_) return Cancel();
   Close(Ended::kCut, reason);
 }
 
-void Flow::Withdraw() {
+void Flow::Cancel() {
   state_ = State::kEnded;
-  worker_->decider.Withdrawn(this);
+  worker_->decider.Canceled(this);
   Finish();
 }
 

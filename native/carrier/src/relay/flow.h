@@ -94,7 +94,7 @@ class Flow : public Disposable, private Decided, private RelayOwner {
   void OnClientGone();
   // Ends the client's side: a reset, or the response to a tunnel's request.
   void Refuse(uint32_t status);
-  void Withdraw();
+  void Cancel();
   void Close(Ended ended, const std::string& reason);
   void Finish();
   const DirectTarget& direct() const { return std::get<DirectTarget>(rule_->targets[target_]); }

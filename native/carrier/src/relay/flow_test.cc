@@ -37,27 +37,27 @@ TEST_CASE_FIXTURE(Fixture, "an inbound plaintext connection") {
   CHECK(decider.ended == Ended::kFinished);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a refused connection is reset and withdrawn") {
+TEST_CASE_FIXTURE(Fixture, "a refused connection is reset, and its flow canceled") {
   decides = false;
   const Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
   CHECK(Until([&] { return decider.asked == 1; }));
   decider.flow->OnDecision({nullptr, 0, 0});
   CHECK(Read(peer) == "<reset>");
   CheckOver(1);
-  CHECK(decider.withdrawn == 1);
+  CHECK(decider.canceled == 1);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a client that leaves while the agent decides is withdrawn; one that only ends its direction is not") {
+TEST_CASE_FIXTURE(Fixture, "a client that leaves while the agent decides cancels its flow; one that only ends its direction does not") {
   decides = false;
   const Address address = Listen(ListenerKind::kOutbound);
   Fd peer = ConnectTo(address);
   CHECK(Until([&] { return decider.asked == 1; }));
   shutdown(peer.get(), SHUT_WR);
   RunFor(&loop, 10);
-  CHECK(decider.withdrawn == 0);
+  CHECK(decider.canceled == 0);
   ResetNow(&peer);
   CheckOver(1);
-  CHECK(decider.withdrawn == 1);
+  CHECK(decider.canceled == 1);
 }
 
 TEST_CASE_FIXTURE(Fixture, "what a client sent before its reset is delivered") {
@@ -68,7 +68,7 @@ TEST_CASE_FIXTURE(Fixture, "what a client sent before its reset is delivered") {
   CHECK(SendAll(peer, "data"));
   ResetNow(&peer);
   RunFor(&loop, 10);
-  CHECK(decider.withdrawn == 0);
+  CHECK(decider.canceled == 0);
   Decide(decider.flow, direct());
   const Fd accepted = AcceptApp();
   CHECK(Read(accepted) == "data<reset>");
@@ -97,7 +97,7 @@ TEST_CASE_FIXTURE(Fixture, "a target that refuses is a failure, and the next dec
     decider.on_failed = [&](Decided* flow) { flow->OnDecision({nullptr, 0, 503}); };
     CHECK(Read(peer) == "<reset>");
     CheckOver(1);
-    CHECK(decider.withdrawn == 1);
+    CHECK(decider.canceled == 1);
   }
   REQUIRE(decider.failures.size() == 1);
   CHECK(decider.failures[0].stage == Stage::kDial);
@@ -339,7 +339,7 @@ TEST_CASE_FIXTURE(Fixture, "an incoming tunnel") {
     decides = false;
     arrive();
     seen.on_gone();
-    CHECK(decider.withdrawn == 1);
+    CHECK(decider.canceled == 1);
   }
   SUBCASE("leaves before it is accepted") {
     arrive();
