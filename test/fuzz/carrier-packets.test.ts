@@ -22,6 +22,7 @@ import type { LocalPod } from '../../daemonset/worker-ipc.js';
 import { WeftError } from '../../src/base/errors.js';
 import { parseIp, type SocketAddress } from '../../src/model/address.js';
 import { MeshState } from '../../src/state/store.js';
+import { flowRecords } from '../support/flow-records.js';
 import { fuzz } from '../support/fuzz.js';
 import { behind, id, pod, service, workload } from '../support/mesh.js';
 
@@ -40,7 +41,6 @@ view.apply({
 const hello: CarrierHello = {
   version: 1,
   build: 'b',
-  sockRowBytes: 88,
   pid: 7,
   startedMs: 1,
   lastRule: 0,
@@ -62,6 +62,11 @@ function newSession(states: readonly State[] = []) {
       rememberFailure: ignore,
       limitReached: ignore,
       record: (event) => void JSON.stringify(event),
+      template: (opening) => ({
+        opened: ignore,
+        closed: (values) => void JSON.stringify({ ...opening, ...values }),
+        end: ignore,
+      }),
       onKeyMade: ignore,
       log: {
         info: ignore,
@@ -144,7 +149,19 @@ const messages: FromCarrierKind[] = [
       },
     },
   },
-  { $case: 'opened', value: { flow: 10, rule: flow.rule, target: 1, client, atMs: 5 } },
+  {
+    $case: 'records',
+    value: {
+      records: flowRecords(
+        ([1, 2, 1] as const).map((kind, i) => ({
+          flow: 10 + (i >> 1),
+          rule: flow.rule,
+          kind,
+          client: { ip: parseIp('10.0.0.1'), port: 40_000 },
+        })),
+      ),
+    },
+  },
   {
     $case: 'closed',
     value: {
