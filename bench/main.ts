@@ -49,7 +49,7 @@ program
   .option('--at-once <n>', 'connections in flight while new ones are counted', within(1, 1024, true), 8)
   .option(
     '--workers <n>',
-    'data path threads of each agent (default: the default of the agent)',
+    'threads of each agent that relay (default: the default of the agent)',
     within(1, 256, true),
   )
   .option('--variants <name...>', 'only these beside direct: mesh, encrypted, typescript, ztunnel and others')

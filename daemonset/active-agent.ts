@@ -7,7 +7,6 @@ import { sleep } from '../src/base/wait.js';
 import { version } from '../src/base/version.js';
 import type { NodeReport } from '../src/discovery/gen/weft.js';
 import type { NodePod } from '../src/model/node-pod.js';
-import type { RelayStatus } from '../src/model/relay.js';
 import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshState } from '../src/state/store.js';
 import type { ConnectionLog } from '../src/telemetry/connection-log.js';
@@ -22,7 +21,7 @@ import { readCounters } from './maps/count.js';
 import { watchEvents } from './maps/events.js';
 import { watchFlows } from './maps/flows.js';
 import { cniProgram, Datapath, removeInstance } from './datapath/loader.js';
-import type { DataPath } from './data-path.js';
+import type { NodeRelay } from './node-relay.js';
 import type { Subscriptions } from './discovery/subscriptions.js';
 import { Enroller } from './enroll/enroller.js';
 import { NetnsFinder } from './enroll/netns-finder.js';
@@ -53,13 +52,12 @@ export interface AgentParts {
   readonly metrics: MeshMetrics;
   readonly connectionLog: ConnectionLog;
   readonly certificates: Certificates;
-  readonly dataPath: DataPath;
+  readonly relay: NodeRelay;
   readonly subscriptions: Subscriptions;
   readonly reporter: NodeReporter;
   readonly isSynced: () => boolean;
   readonly control: () => { readonly state: string; readonly why: string };
   readonly undecodable: () => readonly object[];
-  readonly relay: () => RelayStatus;
   /** Requests the certificates of the pods that are wanted now. */
   readonly wantCertificates: () => void;
 }
@@ -122,7 +120,7 @@ export class ActiveAgent {
   private constructor(parts: AgentParts, inherited: Inheritance | undefined) {
     this.#parts = parts;
     this.#isInherited = inherited !== undefined;
-    const { options, log, state, metrics, dataPath } = parts;
+    const { options, log, state, metrics, relay } = parts;
     this.#attempt = attemptWith(log);
     this.#datapath = new Datapath(options.instance, options.cgroups);
     const { maps } = this.#datapath;
@@ -155,7 +153,7 @@ export class ActiveAgent {
       hooks: this.#datapath.hooks,
       attach: (cookie, netns) => this.#datapath.attachPod(cookie, netns),
       maps: maps.pods,
-      dataPath,
+      relay,
       verdicts: this.#verdicts,
       preexisting: this.#preexisting,
       kernelCookies: () => this.#kernelFlows.cookies(),
@@ -175,10 +173,10 @@ export class ActiveAgent {
 
   /** Programs and maps are in force once this resolves. By then the pods that a previous agent process enrolled have listeners. */
   async #load(): Promise<void> {
-    const { options, log, dataPath, metrics, subscriptions } = this.#parts;
+    const { options, log, relay, metrics, subscriptions } = this.#parts;
     let hasMaps = false;
     const openMaps = (): void => {
-      if (!hasMaps) dataPath.openMaps();
+      if (!hasMaps) relay.openMaps();
       hasMaps = true;
     };
     const missing = await this.#datapath.start(async () => {
@@ -345,8 +343,8 @@ export class ActiveAgent {
 
   /** Rules of the relay count only while this agent knows the mesh and has enrolled the node's pods. */
   #renewRules(): void {
-    const { dataPath, options } = this.#parts;
-    if (this.#enroller.hasPassed && !this.#isClosed) dataPath.renewLease(options.verdictLeaseMs);
+    const { relay, options } = this.#parts;
+    if (this.#enroller.hasPassed && !this.#isClosed) relay.renewLease(options.verdictLeaseMs);
   }
 
   /** Call when workloads, services or policies have changed. */
@@ -441,7 +439,7 @@ export class ActiveAgent {
   /** Stops all writes to the kernel and waits for work in progress. Closes the servers of this node's ports. */
   async close(): Promise<Inheritance> {
     this.#isClosed = true;
-    this.#parts.dataPath.release();
+    this.#parts.relay.release();
     clearInterval(this.#timer);
     this.#cni?.stop();
     // Both attach hooks. The successor may get the lock only once neither is in progress.

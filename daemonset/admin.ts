@@ -3,12 +3,11 @@
  * assembled here from the parts that own the data.
  */
 import { version } from '../src/base/version.js';
-import type { RelayStatus } from '../src/model/relay.js';
 import type { MeshState } from '../src/state/store.js';
 import type { MeshMetrics } from '../src/telemetry/metrics.js';
 import { serveRoutes, tokenIn, type HttpServer } from '../src/telemetry/servers.js';
 import type { Certificates } from '../src/tls/certificate-manager.js';
-import type { DataPath } from './data-path.js';
+import type { NodeRelay } from './node-relay.js';
 import type { Subscriptions } from './discovery/subscriptions.js';
 import type { Enroller } from './enroll/enroller.js';
 import type { Preexisting } from './enroll/preexisting.js';
@@ -26,7 +25,7 @@ export interface AdminSources {
   readonly state: MeshState;
   readonly metrics: MeshMetrics;
   readonly certificates: Certificates;
-  readonly dataPath: DataPath;
+  readonly relay: NodeRelay;
   readonly subscriptions: Subscriptions;
   readonly enroller: Enroller;
   readonly preexisting: Preexisting;
@@ -39,7 +38,6 @@ export interface AdminSources {
   readonly counters: () => Record<string, number>;
   readonly control: () => { readonly state: string; readonly why: string };
   readonly undecodable: () => readonly object[];
-  readonly relay: () => RelayStatus;
   readonly isReady: () => boolean;
   readonly isEmpty: () => boolean;
 }
@@ -111,7 +109,7 @@ function statusOf(sources: AdminSources): object {
     uncaptured: [...sources.subscriptions.uncaptured.values()].map(({ uid, reason }) => ({ uid, reason })),
     missing: Object.fromEntries(sources.missing),
     undecodable: sources.undecodable(),
-    relay: sources.relay(),
+    relay: sources.relay.status(),
     cni: sources.cniStatus(),
     certificates: sources.certificates.state(),
     timeMs: Date.now(),
@@ -124,7 +122,7 @@ async function dumpOf(sources: AdminSources): Promise<object> {
     node: options.node,
     instance: options.instance,
     control: sources.control(),
-    relay: sources.relay(),
+    relay: sources.relay.status(),
     pods: [...enroller.enrolled.values()].map(({ pod, netns }) => ({
       pod,
       place: { cookie: netns.cookie, netns: netns.path },
@@ -139,7 +137,7 @@ async function dumpOf(sources: AdminSources): Promise<object> {
   };
 }
 
-const connectionsOf = async ({ kernelFlows, dataPath }: AdminSources): Promise<object[]> => [
+const connectionsOf = async ({ kernelFlows, relay }: AdminSources): Promise<object[]> => [
   ...kernelFlows.describe(),
-  ...(await dataPath.connections()),
+  ...(await relay.connections()),
 ];

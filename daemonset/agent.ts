@@ -16,13 +16,14 @@ import type { SpiffeId } from '../src/model/identity.js';
 import { ChangeTracker } from '../src/state/change.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
+import { connectionTemplate } from '../src/telemetry/connection-template.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import type { Certificates } from '../src/tls/certificate-manager.js';
 import type { IssuedCertificate } from '../src/tls/svid.js';
 import { ActiveAgent, pinDirOf, type AgentParts } from './active-agent.js';
 import { adminPort } from './admin.js';
-import type { DataPath } from './data-path.js';
+import type { NodeRelay } from './node-relay.js';
 import { Subscriptions } from './discovery/subscriptions.js';
 import { NodeReporter } from './enroll/report.js';
 import { refusalOf } from './enroll/rules.js';
@@ -54,7 +55,7 @@ export class Agent {
   readonly #metrics = new MeshMetrics(() => this.#active?.counters() ?? {});
   readonly #connectionLog: ConnectionLog;
   readonly #certificates: Certificates;
-  readonly #dataPath: DataPath;
+  readonly #relay: NodeRelay;
   readonly #subscriptions: Subscriptions;
   readonly #discovery: DiscoveryClient;
   readonly #succession: Succession;
@@ -101,10 +102,10 @@ export class Agent {
 
     this.#connectionLog = new ConnectionLog({
       path: options.connectionLog ?? join(options.run, 'connections.log'),
-      onDropped: () => this.#metrics.linesDropped.inc(),
+      onDropped: (lines) => this.#metrics.linesDropped.inc(lines),
       onShareUsed: () => this.#metrics.limitReached.inc({ limit: 'connection-lines' }),
     });
-    const relay = makeRelay({
+    const { relay, certificates } = makeRelay({
       options,
       pinDir: pinDirOf(options),
       state: this.#state,
@@ -115,14 +116,15 @@ export class Agent {
         this.#metrics.apply(event);
         if (event.kind === 'closed') this.#connectionLog.write(event.record);
       },
+      template: (opening) => connectionTemplate(this.#metrics.relayed, this.#connectionLog, opening),
       limitReached: (limit, times) => this.#metrics.limitReached.inc({ limit }, times),
       onVerdictRequest: (source, destination, port) =>
         this.#active?.onVerdictRequest(source, destination, port),
       onLost: (pods) => this.#active?.onListenersLost(pods),
       log,
     });
-    this.#dataPath = relay.dataPath;
-    this.#certificates = relay.certificates;
+    this.#relay = relay;
+    this.#certificates = certificates;
     this.#subscriptions = new Subscriptions(
       {
         onMesh: (update) => this.#onMesh(update),
@@ -158,7 +160,7 @@ export class Agent {
       activate: (inherited) =>
         ActiveAgent.start(this.#parts(), inherited, (active) => (this.#active = active)),
       deactivate: async () => (await this.#deactivate()?.close()) ?? { preexisting: new Map() },
-      onHandedOver: () => this.#dataPath.retire(),
+      onHandedOver: () => this.#relay.retire(),
       onFatal: (error) => {
         log.error({ error: errorText(error) }, 'this agent cannot continue');
         process.exit(1);
@@ -176,13 +178,12 @@ export class Agent {
       metrics: this.#metrics,
       connectionLog: this.#connectionLog,
       certificates: this.#certificates,
-      dataPath: this.#dataPath,
+      relay: this.#relay,
       subscriptions: this.#subscriptions,
       reporter: this.#reporter,
       isSynced: () => this.#isSynced,
       control: () => this.#control,
       undecodable: () => this.#discovery.undecodable(),
-      relay: () => this.#dataPath.status(),
       wantCertificates: () => this.#wantCertificates(),
     };
   }
@@ -202,7 +203,7 @@ export class Agent {
   #onMesh(update: MeshUpdate): void {
     const change = this.#changes.of(update);
     this.#state.apply(update);
-    this.#dataPath.onMesh(update, change);
+    this.#relay.onMesh(update, change);
     this.#active?.onMesh();
   }
 
@@ -235,7 +236,7 @@ export class Agent {
     this.#identities = new Set(taken.map(({ identity }) => identity));
     this.#certificates.want(this.#identities);
     const text = [...this.#identities].sort().join(' ');
-    if (text !== this.#identitiesSent) this.#dataPath.onIdentities(this.#identities);
+    if (text !== this.#identitiesSent) this.#relay.onIdentities(this.#identities);
     this.#identitiesSent = text;
   }
 
@@ -247,7 +248,7 @@ export class Agent {
 
   #tick(): void {
     this.#certificates.tick();
-    this.#dataPath.tick();
+    this.#relay.tick();
     this.#mark?.write(this.#isReady());
   }
 
@@ -270,7 +271,7 @@ export class Agent {
     const { successorMs, drainMs } = this.#options;
     const untilMs = performance.now() + Math.min(successorMs, drainMs - lastMs);
     let isSettled = false;
-    void this.#dataPath.settle(drainMs - lastMs).then(() => (isSettled = true));
+    void this.#relay.settle(drainMs - lastMs).then(() => (isSettled = true));
     for (;;) {
       if (this.#succession.isReserve) return;
       const isAwaited = performance.now() < untilMs && this.#active?.isEmpty() === false;
@@ -294,11 +295,11 @@ export class Agent {
     succession.stop();
     const ending = this.#deactivate();
     if (!ending)
-      await this.#dataPath.whenEmpty(Math.max(0, this.#options.drainMs - (performance.now() - beganMs)));
+      await this.#relay.whenEmpty(Math.max(0, this.#options.drainMs - (performance.now() - beganMs)));
     clearInterval(this.#timer);
     this.#discovery.stop();
     await ending?.close();
-    const cut = await this.#dataPath.drain(ending ? lastMs : 0);
+    const cut = await this.#relay.drain(ending ? lastMs : 0);
     this.#certificates.stop();
     this.#connectionLog.close();
     // No pod is captured, so no hook needs to stay.

@@ -73,7 +73,7 @@ export function parseOptions(argv: readonly string[]): AgentOptions {
         .default(relayDefault()),
     )
     .option('--carrier-dir <dir>', "directory with the sockets of this node's carriers (RUN/carrier)")
-    .option('--workers <n>', 'data path threads', Number, workersDefault)
+    .option('--workers <n>', 'threads that relay, with --relay typescript', Number, workersDefault)
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .option('--verdict-lease-ms <ms>', 'how long the kernel honors verdicts without an agent', Number, 15_000)
     .option(

@@ -1,4 +1,4 @@
-/** The data path that the options choose, with the certificates that it needs. */
+/** The relay that the options choose, with the certificates that it needs. */
 import { join } from 'node:path';
 import { errorText } from '../src/base/errors.js';
 import { systemClock } from '../src/base/clock.js';
@@ -6,6 +6,8 @@ import { version } from '../src/base/version.js';
 import { parseTrustDomain, type SpiffeId } from '../src/model/identity.js';
 import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshState } from '../src/state/store.js';
+import type { Opening } from '../src/telemetry/connection-record.js';
+import type { ConnectionTemplate } from '../src/telemetry/connection-template.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
 import {
   CertificateManager,
@@ -16,8 +18,8 @@ import {
 import type { IssuedCertificate } from '../src/tls/svid.js';
 import type { RequestCertificate } from '../src/discovery/certificate-client.js';
 import { CarrierKeys } from './carrier/carrier-keys.js';
-import { CarrierPath } from './carrier/carrier-path.js';
-import type { DataPath } from './data-path.js';
+import { CarrierRelay } from './carrier/carrier-relay.js';
+import type { NodeRelay } from './node-relay.js';
 import { connectionsOfWorker, type AgentOptions } from './options.js';
 import { Workers } from './workers.js';
 
@@ -33,6 +35,8 @@ export interface RelayParts {
   readonly identities: () => Iterable<SpiffeId>;
   readonly onCertificate: (certificate: IssuedCertificate) => void;
   readonly record: (event: MetricEvent) => void;
+  /** Records of connections that differ only in the client's port, counts and end. */
+  readonly template: (opening: Opening) => ConnectionTemplate;
   readonly limitReached: (limit: string, times: number) => void;
   readonly onVerdictRequest: (source: WorkloadUid, destination: WorkloadUid, port: number) => void;
   /** These pods have no listeners until they are assigned again. */
@@ -41,7 +45,7 @@ export interface RelayParts {
 }
 
 export interface Relays {
-  readonly dataPath: DataPath;
+  readonly relay: NodeRelay;
   readonly certificates: Certificates;
 }
 
@@ -92,14 +96,14 @@ function byWorkers(parts: RelayParts): Relays {
     why: 'chosen by --relay or WEFT_RELAY, or the default',
   });
   const certificates = certificatesOf(parts, ownKeys, (svid) => workers.onSvid(svid));
-  return { dataPath: workers, certificates };
+  return { relay: workers, certificates };
 }
 
 function byCarrier(parts: RelayParts): Relays {
   const { options, pinDir, state } = parts;
   const keys = new CarrierKeys();
   const certificates = certificatesOf(parts, keys, (certificate) => keys.install(certificate));
-  const dataPath = new CarrierPath({
+  const relay = new CarrierRelay({
     dir: options.carrierDir,
     build: version,
     node: options.node,
@@ -110,10 +114,11 @@ function byCarrier(parts: RelayParts): Relays {
     keys,
     refreshCertificates: () => certificates.refreshAll(),
     record: parts.record,
+    template: parts.template,
     limitReached: parts.limitReached,
     onVerdictRequest: parts.onVerdictRequest,
     onLost: parts.onLost,
     log: parts.log,
   });
-  return { dataPath, certificates };
+  return { relay, certificates };
 }

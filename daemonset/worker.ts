@@ -1,5 +1,5 @@
 /**
- * A worker thread: the data path of the pods that are assigned to it. It decides with its own copy of the node's view; the main thread
+ * A worker thread: relays the connections of the pods that are assigned to it. It decides with its own copy of the node's view; the main thread
  * sends the changes (worker-ipc.ts).
  */
 import type net from 'node:net';

@@ -8,7 +8,7 @@ import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshChange } from '../src/state/change.js';
 import type { MeshState, MeshUpdate } from '../src/state/store.js';
 import type { Svid } from '../src/tls/svid.js';
-import type { DataPath } from './data-path.js';
+import type { NodeRelay } from './node-relay.js';
 import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ipc.js';
 
 export const workersDefault = Math.max(1, Math.floor(availableParallelism() / 2));
@@ -43,7 +43,7 @@ interface Slot {
   >;
 }
 
-export class Workers implements DataPath {
+export class Workers implements NodeRelay {
   readonly #options: WorkersOptions;
   readonly #slots: Slot[] = [];
   /** The pods that the workers were last sent. */

@@ -2,6 +2,7 @@
  * ESLint rule: one word per concept, the word of the field (docs/glossary.md). The rule checks the names that a file declares
  * (variables, parameters, functions, types, members) and the names of the file and its folders, each split into its words. It
  * does not check names from libraries or keys of object literals. In comments it checks only words that have no other meaning.
+ * {@link retiredInNative} does the same for C, C++ and .proto files (test/lint/words.test.ts).
  *
  * A name that users already know, such as a field of JSON output, keeps its word:
  * `// eslint-disable-next-line weft/retired-words -- REASON`.
@@ -14,7 +15,9 @@ import path from 'node:path';
  */
 const names = [
   { words: 'told, tell, tells', instead: 'the resource update, or sent, updated, report' },
-  { words: 'withdrawn', instead: 'removed' },
+  { words: 'withdrawn', instead: 'removed (resources), canceled (questions)' },
+  { words: 'dialled', instead: 'dialed' },
+  { words: 'data path', instead: 'relay (user space), datapath (eBPF)' },
   { words: 'facts', instead: 'attributes (of requests and connections), or observation, input, state' },
   { words: 'judge*', instead: 'authorize' },
   { words: 'trouble*, saying*', instead: 'problem, condition' },
@@ -43,6 +46,7 @@ const comments = [
   { pattern: /\bdisown\w*/i, instead: 'unassign' },
   { pattern: /\bupkeep\b/i, instead: 'status writer' },
   { pattern: /\bkept bod(y|ies)\b/i, instead: 'replay buffer' },
+  { pattern: /\bdata paths?\b/i, instead: 'relay (user space), datapath (eBPF)' },
 ];
 
 /** The words of a name in camelCase, kebab-case or CAPITALS, between spaces: ` weft bed exists `. */
@@ -60,6 +64,55 @@ const retired = names.flatMap(({ words, instead, folders }) =>
     text: word.endsWith('*') ? ` ${word.slice(0, -1)}` : ` ${word} `,
   })),
 );
+
+/** Finds the first retired word of names in `file`, a path from the project's root. */
+export function retiredWordsOf(file) {
+  const here = retired.filter(
+    ({ folders }) => !folders || folders.some((folder) => file.startsWith(`${folder}/`)),
+  );
+  return (name) => {
+    const words = wordsOf(name);
+    return here.find(({ text }) => words.includes(text));
+  };
+}
+
+/** The first retired word of a comment, with its pattern's replacement, for each pattern that it matches. */
+const retiredInComment = (text) =>
+  comments.flatMap(({ pattern, instead }) => {
+    const [written] = pattern.exec(text) ?? [];
+    return written === undefined ? [] : [{ written, instead }];
+  });
+
+/** Comments, then string and character literals. Raw strings and the lines that a backslash joins are not used in these files. */
+const nativeTokens = /\/\/[^\n]*|\/\*[^]*?\*\/|"(?:\\.|[^"\\\n])*"|(?<!\w)'(?:\\.|[^'\\\n])+'|[A-Za-z_]\w*/g;
+
+/**
+ * Complaints about a C, C++ or .proto file: every name in it, also of other files, because no name of the libraries has a retired word.
+ * `allowed`: names that users or the kernel's pinned maps already have.
+ * @param {string} file path from the project's root
+ * @param {string} source
+ * @param {ReadonlySet<string>} allowed
+ * @returns {string[]}
+ */
+export function retiredInNative(file, source, allowed = new Set()) {
+  const find = retiredWordsOf(file);
+  const complaints = new Set();
+  const complain = (name, found) =>
+    complaints.add(`${file}: "${found.word}" in ${name} is a retired word: write ${found.instead}`);
+  const path = find(file.replace(/\.\w+$/, ''));
+  if (path) complain(file, path);
+  for (const [token] of source.matchAll(nativeTokens)) {
+    if (/^["']/.test(token)) continue;
+    if (token.startsWith('/')) {
+      for (const { written, instead } of retiredInComment(token))
+        complaints.add(`${file}: "${written}" in a comment is a retired word: write ${instead}`);
+      continue;
+    }
+    const found = allowed.has(token) ? undefined : find(token);
+    if (found) complain(token, found);
+  }
+  return [...complaints];
+}
 
 /** False for a name that another file declares (`import { a }`, `const { a } = b`): it is checked there. */
 const isOurs = ({ name, type }) => {
@@ -79,12 +132,9 @@ export const retiredWords = {
   },
   create(context) {
     const file = path.relative(context.cwd, context.filename).split(path.sep).join('/');
-    const here = retired.filter(
-      ({ folders }) => !folders || folders.some((folder) => file.startsWith(`${folder}/`)),
-    );
+    const find = retiredWordsOf(file);
     const check = (node, name, loc = node.loc) => {
-      const words = wordsOf(name);
-      const found = here.find(({ text }) => words.includes(text));
+      const found = find(name);
       if (found)
         context.report({
           loc,
@@ -100,9 +150,7 @@ export const retiredWords = {
       Program(node) {
         check(node, file.replace(/\.\w+$/, ''), { line: 1, column: 0 });
         for (const comment of context.sourceCode.getAllComments())
-          for (const { pattern, instead } of comments) {
-            const [written] = pattern.exec(comment.value) ?? [];
-            if (written === undefined) continue;
+          for (const { written, instead } of retiredInComment(comment.value)) {
             const data = { word: written, where: 'a comment', instead };
             context.report({ loc: comment.loc, messageId: 'retired', data });
           }

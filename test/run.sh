@@ -3,6 +3,8 @@
 # network namespaces run in their own namespaces (test/isolated.sh), concurrently, longest first. TEST_JOBS sets how many run at
 # once (default: CPUs + 1). `interop` is in neither group: the environment variable ZTUNNEL must name a program that no package
 # registry has. NODE_VERSION=22 runs the tests under that version (native/node.sh).
+# Testbeds relay by the carrier. The group `carrier` compares it with the TypeScript relay, and runs files of netns and threats whose
+# connections a relay carries on the TypeScript relay as well.
 # `native` builds and runs the carrier's unit tests, plain and under sanitizers, and its fuzz targets (native/carrier/test).
 # usage: test/run.sh [unit|lint|fuzz|http2|bpf|threats|netns|traffic|carrier|dev|quick|native|soak|vm|control|bench|cluster|all|interop|FILE...]
 set -euo pipefail
@@ -12,7 +14,25 @@ if [ -n "${NODE_VERSION:-}" ]; then
   export PATH
 fi
 
-# A job is NAME|WRAPPER|ARGUMENTS OF node --test. Its output is printed as one block when it ends.
+# The failed tests of a job's output, each with the first lines of its error: run.sh repeats them at its end, because the beginning of a
+# long output is often cut.
+failed_tests() {
+  local name=$1 log=$2 found
+  found=$(
+    awk -v name="$name" '
+      /failing tests:$/ { listed = 1; next }
+      listed && /^✖ / { sub(/ \([0-9.]+ms\)$/, ""); print name ": " $0; left = 8; next }
+      /^FAILED  / { print name ": " $0; next }
+      /^ +at / { left = 0 }
+      left > 0 && NF { print "    " substr($0, 1, 400); left-- }
+    ' "$log" | head -60
+  )
+  [ -n "$found" ] || found="$name: $(tail -3 "$log")"
+  echo "$found"
+}
+
+# A job is NAME|WRAPPER|ARGUMENTS OF node --test. When it ends, its output is printed as one block. Of several jobs, those that passed
+# print one line.
 job() {
   local name=$1 wrapper=$2 log status=0 passed failed began=$SECONDS
   shift 2
@@ -39,14 +59,15 @@ job() {
   [ "$status" = 0 ] || [ "$failed" != 0 ] || failed=1
   {
     flock 9
-    echo "== $name ($((SECONDS - began)) s)"
-    cat "$log"
+    echo "== $name ($((SECONDS - began)) s): $passed passed, $failed failed"
+    [ "$status" = 0 ] && [ -n "$quiet" ] || cat "$log"
+    [ "$status" = 0 ] || failed_tests "$name" "$log" >>"$results/failures"
     echo "$passed $failed $((SECONDS - began)) $name" >>"$results/sum"
   } 9>>"$results/lock"
   rm -f "$log"
   return "$status"
 }
-export -f job
+export -f job failed_tests
 
 # Reads jobs, one per line, and runs $1 of them at a time.
 run_jobs() {
@@ -78,6 +99,14 @@ apart() {
     esac
   done
 }
+# Once more with the other relay.
+on_typescript() {
+  local file
+  for file in netns/{capture,early-response,external,handover,kernel-policy,stop,upgrade} \
+    threats/{10-killed,3-pod-root,4-unauthenticated-data-path,5-mesh-peer}; do
+    echo "typescript:test/$file.test.js|env WEFT_RELAY=typescript test/isolated.sh|dist/test/$file.test.js"
+  done
+}
 unit_files() {
   files_of dist/src dist/daemonset dist/control dist/bench dist/test/cluster/conformance
 }
@@ -103,7 +132,11 @@ jobs_of() {
     lint) together lint $(files_of dist/test/lint) ;;
     fuzz | http2) together "$1" $(files_of "dist/test/$1") ;;
     # Files of threats are numbered by the rows of the table of actors in docs/security.md.
-    bpf | threats | netns | traffic | carrier | dev) apart $(files_of "dist/test/$1") ;;
+    bpf | threats | netns | traffic | dev) apart $(files_of "dist/test/$1") ;;
+    carrier)
+      apart $(files_of dist/test/carrier)
+      [ "${WEFT_RELAY:-}" = carrier ] || on_typescript
+      ;;
     soak | vm | control | bench | interop) together "$1" $(files_of "dist/test/$1") ;;
     cluster) together cluster $(find dist/test/cluster -maxdepth 1 -name '*.test.js' | sort) ;;
   esac
@@ -147,6 +180,9 @@ done
 alone='^test/netns/kernel-splice\.test\.js\|'
 beside() { printf '%s\n' "${parallel[@]}" | { grep -vE "$alone" || true; }; }
 by_itself() { printf '%s\n' "${parallel[@]}" | { grep -E "$alone" || true; }; }
+quiet=
+[ "$((${#parallel[@]} + ${#serial[@]}))" -le 1 ] || quiet=1
+export quiet
 if [ "${#parallel[@]}" -gt 0 ]; then
   beside | by_length | run_jobs "${TEST_JOBS:-$(($(nproc) + 1))}" || status=1
   by_itself | run_jobs 1 || status=1
@@ -156,5 +192,6 @@ fi
 echo
 echo "seconds, passed, failed of each, under Node.js $(node --version):"
 sort -k 3,3nr "$results/sum" | awk '{ printf "%6d %5d %3d  %s\n", $3, $1, $2, $4 }'
+[ ! -s "$results/failures" ] || { echo; echo "failed:"; cat "$results/failures"; }
 awk '{ passed += $1; failed += $2 } END { printf "%d passed, %d failed\n", passed, failed }' "$results/sum"
 exit "$status"

@@ -23,7 +23,6 @@ const socketName = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63})\.sock$/;
 export interface CarriersParts {
   readonly dir: string;
   readonly build: string;
-  readonly sockRowBytes: number;
   readonly session: SessionParts;
   /** The carrier sent its whole state: it can be used. */
   readonly onSession: (session: CarrierSession) => void;
@@ -105,7 +104,8 @@ export class Carriers {
         const isResting = (this.#restUntilMs.get(key) ?? 0) > performance.now();
         if (!this.#peers.has(key) && !isResting) this.#connect(key, path, name);
       }
-      if (present.size === 0) this.#problem = `no carrier has a socket in ${dir}`;
+      if (present.size === 0)
+        this.#problem = `no carrier has a socket in ${dir}: start weft-carrier, or the agent with --relay typescript`;
     } catch (error) {
       this.#problem = `${dir} cannot be read: ${errorText(error)}`;
     }
@@ -114,7 +114,7 @@ export class Carriers {
   }
 
   #connect(key: string, path: string, name: string): void {
-    const { build, sockRowBytes } = this.#parts;
+    const { build } = this.#parts;
     const states: State[] = [];
     let hello: CarrierHello | undefined;
     let connection: CarrierConnection;
@@ -130,8 +130,11 @@ export class Carriers {
       if (!hello) {
         if (message.$case !== 'hello') throw malformed('no hello');
         hello = message.value;
-        const problem = this.#misfitOf(hello);
-        if (problem !== undefined) throw malformed(problem);
+        const { version } = hello;
+        if (version !== protocolVersion)
+          throw malformed(
+            `it speaks version ${version}, this agent ${protocolVersion}: update the older one`,
+          );
         return;
       }
       if (message.$case === 'log') return;
@@ -166,14 +169,6 @@ export class Carriers {
       this.#peers.delete(key);
       rest(`no hello within ${helloMsMax} ms`);
     }, helloMsMax);
-    connection.send({ $case: 'hello', value: { version: protocolVersion, build, sockRowBytes } });
-  }
-
-  #misfitOf({ version, sockRowBytes }: CarrierHello): string | undefined {
-    if (version !== protocolVersion)
-      return `it speaks version ${version}, this agent ${protocolVersion}: update the older one`;
-    if (sockRowBytes !== this.#parts.sockRowBytes)
-      return `its rows of weft_sock have ${sockRowBytes} bytes, this agent's ${this.#parts.sockRowBytes}: update the older one`;
-    return undefined;
+    connection.send({ $case: 'hello', value: { version: protocolVersion, build } });
   }
 }

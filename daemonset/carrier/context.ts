@@ -16,7 +16,7 @@ export type RuleAbout =
   | {
       readonly kind: 'captured';
       readonly client: SocketAddress;
-      readonly dialled: SocketAddress;
+      readonly dialed: SocketAddress;
       readonly picked: SocketAddress | undefined;
       /** Endpoints (address:port) that the connection could not reach. */
       readonly avoid: readonly string[];
@@ -115,11 +115,11 @@ const endpoint = (value: unknown): string => {
 function aboutOf(value: unknown): RuleAbout {
   const { kind } = value as Fields;
   if (kind === 'captured') {
-    const read = fields(value, 'kind', 'client', 'dialled', 'picked', 'avoid');
+    const read = fields(value, 'kind', 'client', 'dialed', 'picked', 'avoid');
     return {
       kind,
       client: address(read.client),
-      dialled: address(read.dialled),
+      dialed: address(read.dialed),
       picked: optional(read.picked, address),
       avoid: list(read.avoid, endpoint),
     };

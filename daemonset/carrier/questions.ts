@@ -36,12 +36,12 @@ function aboutOf(question: Question): RuleAbout | undefined {
   const about = question.about;
   switch (about?.$case) {
     case 'captured': {
-      const dialled = decodeAddress(about.value.dialed);
+      const dialed = decodeAddress(about.value.dialed);
       return (
-        dialled && {
+        dialed && {
           kind: 'captured',
           client: requireAddress(about.value.client),
-          dialled,
+          dialed,
           picked: decodeAddress(about.value.picked),
           avoid: [],
         }
@@ -86,7 +86,7 @@ export function replyTo(context: DecisionView, local: LocalPod, question: Questi
     const { status, record } = decision;
     // The pod itself lacks an address: its next connection may be to another family.
     const isRemembered = about.kind === 'captured' && decision.plan.code !== 'WEFT_SOURCE_ADDRESS';
-    return { kind: 'refuse', status, record, ...(isRemembered ? { remember: about.dialled } : {}) };
+    return { kind: 'refuse', status, record, ...(isRemembered ? { remember: about.dialed } : {}) };
   }
   return withinLimit(decision.draft);
 }
@@ -128,16 +128,16 @@ export function replyToFailure(
   });
   if (about.kind !== 'captured' || !local || !target) return refuse();
   const asked = { ...about, client: client ?? about.client };
-  const own = ownClient(local.pod, asked.client, asked.dialled);
+  const own = ownClient(local.pod, asked.client, asked.dialed);
   if (!own) return refuse();
   const avoid = new Set(about.avoid);
-  const captured = { local, client: own, dialled: about.dialled, picked: about.picked, avoid };
+  const captured = { local, client: own, dialed: about.dialed, picked: about.picked, avoid };
   const { other, isRemembered } = afterFailure(
     { target: target.endpoint, hasOthers: target.hasOthers },
     error,
     avoid,
     () => planCaptured(context, captured),
   );
-  if (!other) return refuse(isRemembered ? about.dialled : undefined);
+  if (!other) return refuse(isRemembered ? about.dialed : undefined);
   return withinLimit(draftOfPlan(context, captured, { ...asked, avoid: [...avoid] }, other));
 }

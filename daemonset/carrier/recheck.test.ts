@@ -81,7 +81,7 @@ test('a rule whose path differs now matches no more, and its flows continue', ()
   const rule = permit(a, {
     kind: 'captured',
     client: at('10.0.0.0', 0),
-    dialled: at('10.1.0.1', 80),
+    dialed: at('10.1.0.1', 80),
     picked: undefined,
     avoid: [],
   });
@@ -104,7 +104,7 @@ test('for random meshes: a rule does what the plan for its attributes says, unti
         permit(local, {
           kind: 'captured',
           client: { ip: own, port: 0 },
-          dialled: at(ip, [80, 8080][roll(2)]!),
+          dialed: at(ip, [80, 8080][roll(2)]!),
           picked: roll(2) ? at(`10.0.0.${roll(6)}`, 8080) : undefined,
           avoid: [],
         });

@@ -43,7 +43,7 @@ export function concernedBy(
     // The record names the workload that has the client's address.
     if (about.kind !== 'captured') return hasChanged(change, about.remote.ip);
     const { namespace } = local.pod;
-    const { ip } = about.dialled;
+    const { ip } = about.dialed;
     if (change.addresses.has(ip) || change.references.has(`${namespace} ${ip}`)) return true;
     const service = view.serviceByAddress(ip, namespace);
     if (service && isServiceRelated(view, change, service)) return true;

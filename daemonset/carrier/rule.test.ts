@@ -33,8 +33,8 @@ function context(locals: readonly LocalPod[] = [source]): DecisionView & { view:
     localPod: (wanted) => locals.find((one) => one.pod.uid === wanted),
   };
 }
-const captured = (view: DecisionView, dialled: SocketAddress, picked?: SocketAddress, avoid: string[] = []) =>
-  decideCaptured(view, source, { kind: 'captured', client, dialled, picked, avoid });
+const captured = (view: DecisionView, dialed: SocketAddress, picked?: SocketAddress, avoid: string[] = []) =>
+  decideCaptured(view, source, { kind: 'captured', client, dialed, picked, avoid });
 function draftOf(decision: Decision) {
   assert.equal(decision.kind, 'rule');
   const { draft } = decision as Extract<Decision, { kind: 'rule' }>;
@@ -92,7 +92,7 @@ test('an address that is not the pod’s is replaced for the application and the
     decideCaptured(view, source, {
       kind: 'captured',
       client: at('9.9.9.9', 7),
-      dialled: at('10.0.0.2', 80),
+      dialed: at('10.0.0.2', 80),
       picked: undefined,
       avoid: [],
     }),

@@ -70,13 +70,13 @@ const isExpressible = (plan: ReturnType<typeof planCaptured>): plan is OpenPlan 
 
 /** Decides about a captured connection. */
 export function decideCaptured(context: DecisionView, local: LocalPod, about: Ask<'captured'>): Decision {
-  const { dialled, picked } = about;
-  const client = ownClient(local.pod, about.client, dialled);
+  const { dialed, picked } = about;
+  const client = ownClient(local.pod, about.client, dialed);
   if (!client) {
-    const record = describeOutbound(context, local, undefined, dialled, noAddress);
+    const record = describeOutbound(context, local, undefined, dialed, noAddress);
     return { kind: 'refuse', status: noAddress.status, record, plan: noAddress };
   }
-  const captured: Captured = { local, client, dialled, picked, avoid: new Set(about.avoid) };
+  const captured: Captured = { local, client, dialed, picked, avoid: new Set(about.avoid) };
   const isOwn = client.ip === about.client.ip;
   if (isOwn && about.avoid.length === 0) {
     const { plans, isWhole } = alternativesOf(context, captured, targetsMax);
@@ -87,7 +87,7 @@ export function decideCaptured(context: DecisionView, local: LocalPod, about: As
       const match: Rule['match'] = {
         $case: 'captured',
         value: {
-          dialed: encodeAddress(dialled),
+          dialed: encodeAddress(dialed),
           picked: picked && encodeAddress(picked),
           clientIp: encodeIp(about.client.ip),
         },
@@ -104,7 +104,7 @@ export function decideCaptured(context: DecisionView, local: LocalPod, about: As
   }
   const plan = planCaptured(context, captured);
   if (plan.kind === 'refuse') {
-    const record = describeOutbound(context, local, client, dialled, plan);
+    const record = describeOutbound(context, local, client, dialed, plan);
     return { kind: 'refuse', status: plan.status, record, plan };
   }
   return { kind: 'rule', draft: draftOfPlan(context, captured, about, plan) };
@@ -132,7 +132,7 @@ function outboundDraft(
       ? { uid: first.workload.uid, attributes: tcpOf(first.attributes), peer: first.attributes.identity }
       : undefined;
   const describe = (plan: OpenPlan): Opening =>
-    describeOutbound(context, local, client, captured.dialled, plan);
+    describeOutbound(context, local, client, captured.dialed, plan);
   const targets = plans.map((plan): TargetContext => ({
     opening: withoutSource(describe(plan)),
     endpoint: formatSocketAddress(targetOf(plan)),

@@ -68,7 +68,7 @@ class Node {
         },
         remove: (cookie) => step(`remove ${cookie}`),
       },
-      dataPath: {
+      relay: {
         sync: (pods) => (this.synced = [...pods.keys()]),
         assign: async ({ pod: { uid: owned } }) => {
           await Promise.resolve();

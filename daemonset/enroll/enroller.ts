@@ -36,7 +36,7 @@ export interface EnrollerParts extends ObserverParts {
     lift(cookie: bigint): () => void;
     remove(cookie: bigint): void;
   };
-  readonly dataPath: {
+  readonly relay: {
     sync(pods: ReadonlyMap<WorkloadUid, LocalPod>): void;
     assign(local: LocalPod): Promise<void>;
     unassign(uid: WorkloadUid): Promise<void>;
@@ -216,7 +216,7 @@ export class Enroller {
       await this.#step(local.pod.uid, 'settings of a pod not changed; retrying', () => this.#change(local));
     if (steps.enroll.length > 0) this.#isEnrolling = true;
     const enrolled = await this.#enrollAll(steps.enroll);
-    this.#parts.dataPath.sync(this.enrolled);
+    this.#parts.relay.sync(this.enrolled);
     if (steps.orphans.length > 0)
       this.#parts.log.info(
         { hooks: steps.orphans.length },
@@ -273,7 +273,7 @@ export class Enroller {
       await this.#step(
         local.pod.uid,
         'listeners of a pod not created ahead of its enrollment; its enrollment creates them',
-        () => this.#parts.dataPath.assign(local),
+        () => this.#parts.relay.assign(local),
       );
     }
   }
@@ -329,7 +329,7 @@ export class Enroller {
   async #enroll(local: LocalPod, adopted: boolean): Promise<void> {
     const {
       maps,
-      dataPath,
+      relay,
       preexisting,
       hooks,
       attach,
@@ -343,7 +343,7 @@ export class Enroller {
     // write() replaces rows that another pod left in this network namespace.
     this.#leftovers.delete(cookie);
     hooks.owners.record(cookie, ownerKey(local.pod));
-    await dataPath.assign(local);
+    await relay.assign(local);
     // An adopted pod stays captured throughout: capture is never lifted and set again.
     maps.write(local.pod, cookie, adopted);
     await attach(cookie, netns);
@@ -358,12 +358,12 @@ export class Enroller {
     preexisting.admit(local, kernelCookies());
     this.#pods.markComplete(uid);
     this.#waiting.delete(uid);
-    dataPath.sync(this.enrolled);
+    relay.sync(this.enrolled);
     log.info({ pod: uid, cookie: String(cookie), adopted }, 'pod enrolled');
   }
 
   async #change(local: LocalPod): Promise<void> {
-    const { maps, dataPath, verdicts } = this.#parts;
+    const { maps, relay, verdicts } = this.#parts;
     const { cookie } = local.netns;
     const before = this.#pods.all.get(local.pod.uid);
     try {
@@ -377,11 +377,11 @@ export class Enroller {
     this.#pods.replace(local);
     verdicts.admit(local);
     // If this fails, the listeners still exist, and the worker gets the settings with the next sync of all pods.
-    await dataPath.assign(local);
+    await relay.assign(local);
   }
 
   async #release(local: LocalPod): Promise<void> {
-    const { verdicts, preexisting, dataPath, onReleased: left, log } = this.#parts;
+    const { verdicts, preexisting, relay, onReleased: left, log } = this.#parts;
     const { cookie } = local.netns;
     const { uid } = local.pod;
     // If the pod is wanted again before the release is complete, it is enrolled from the start.
@@ -396,7 +396,7 @@ export class Enroller {
     await this.#step(
       undefined,
       'listeners of a released pod may still be open: the relay did not respond',
-      () => dataPath.unassign(uid),
+      () => relay.unassign(uid),
     );
     log.info({ pod: uid }, 'pod released');
   }

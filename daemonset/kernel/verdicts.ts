@@ -39,7 +39,7 @@ export function isKernelPathAllowed(
         planOutbound(view, {
           source: source.pod,
           sourceIp,
-          dialled: { ip, port },
+          dialed: { ip, port },
           node,
           locality: (uid) => (uid === destination.pod.uid ? 'joined' : 'elsewhere'),
           random: 0,

@@ -2,10 +2,10 @@
 import type { SocketAddress } from '../../src/model/address.js';
 import type { PinnedMaps } from './pinned.js';
 import { encodeU32 } from './row.js';
-import { SockRow, sockKinds } from './rows.generated.js';
+import { SockRow, sockKinds, structs } from './rows.generated.js';
 
 export interface Dialed {
-  readonly dialled: SocketAddress;
+  readonly dialed: SocketAddress;
   /** The endpoint of the dialed Service that connect() picked. */
   readonly picked: SocketAddress | undefined;
 }
@@ -18,16 +18,17 @@ export class SocketStorage {
     return this.maps.get('weft_sock').fd;
   }
 
-  /** Size of a row. */
-  static readonly rowBytes = SockRow.encode({
-    ip: undefined,
-    port: 0,
-    kind: 0,
-    chosen: undefined,
-    chosenPort: 0,
-    live: 0n,
-    flags: 0,
-  }).length;
+  /** For a process of another build: size and offsets, bytes, and values of `kind`. */
+  static readonly layout = {
+    rowBytes: structs.weft_sock[0],
+    kind: structs.weft_sock[1].kind[0],
+    ip: structs.weft_sock[1].ip[0],
+    port: structs.weft_sock[1].port[0],
+    chosen: structs.weft_sock[1].chosen[0],
+    chosenPort: structs.weft_sock[1].chosen_port[0],
+    dialed: sockKinds.dialed,
+    own: sockKinds.own,
+  };
 
   /** Marks a socket as the agent's, before it connects. `client`: the client on whose behalf it connects. Error: NativeError. */
   markOwn(fd: number, client: SocketAddress | undefined): void {
@@ -51,7 +52,7 @@ export class SocketStorage {
     if (row.kind !== sockKinds.dialed) return undefined;
     const { chosenPort } = row;
     return {
-      dialled: { ip: row.ip, port: row.port },
+      dialed: { ip: row.ip, port: row.port },
       picked: chosenPort === 0 ? undefined : { ip: row.chosen, port: chosenPort },
     };
   }

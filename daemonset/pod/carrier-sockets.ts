@@ -16,8 +16,8 @@ export interface PodDescriptors {
 }
 
 export class CarrierSockets {
-  /** Size of a row of weft_sock. */
-  static readonly sockRowBytes = SocketStorage.rowBytes;
+  /** Of the rows of weft_sock. */
+  static readonly sockLayout = SocketStorage.layout;
   readonly #maps: NodeMaps;
 
   /** `pinDir`: where the maps are pinned. Error: NativeError, a map used here is missing. */

@@ -77,7 +77,7 @@ export type OutboundPlan =
 export interface OutboundInput {
   readonly source: NodePod;
   readonly sourceIp: SocketAddress['ip'];
-  readonly dialled: SocketAddress;
+  readonly dialed: SocketAddress;
   readonly node: string;
   /** The endpoint that connect() picked for a Service, if it did. */
   readonly picked?: SocketAddress | undefined;
@@ -105,10 +105,10 @@ const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
 
 /** Plan for a connection that an application of this node opened. The codes of refusals are listed in docs/errors.md. */
 export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan {
-  const { dialled } = input;
+  const { dialed } = input;
   const resolved = resolve(
     view,
-    dialled,
+    dialed,
     { ip: input.sourceIp, namespace: input.source.namespace },
     input.node,
     input.random,
@@ -120,10 +120,10 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
     return input.source.outboundUnknown === 'refuse'
       ? refuse(
           'WEFT_DESTINATION_UNKNOWN',
-          `${formatSocketAddress(dialled)} is not in the mesh, and the settings of this pod refuse destinations outside the mesh`,
+          `${formatSocketAddress(dialed)} is not in the mesh, and the settings of this pod refuse destinations outside the mesh`,
           502,
         )
-      : { kind: 'plain', target: dialled, why: 'destination-outside-mesh' };
+      : { kind: 'plain', target: dialed, why: 'destination-outside-mesh' };
   }
   const { workload, service, target } = resolved;
   const known = service ? { workload, service } : { workload };
@@ -146,7 +146,7 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
       viaWaypoint: true,
       next: found.address,
       // If the dialed Service has no waypoint, the waypoint serves the workload: the workload's policy applies, and no route.
-      authority: ofService ? dialled : target,
+      authority: ofService ? dialed : target,
       expected: [found.workload.identity],
       why: 'destination-has-waypoint',
     };

@@ -22,7 +22,7 @@ export type OpenPlan = Exclude<OutboundPlan, Refusal>;
 export interface Captured {
   readonly local: LocalPod;
   readonly client: SocketAddress;
-  readonly dialled: SocketAddress;
+  readonly dialed: SocketAddress;
   readonly picked: SocketAddress | undefined;
   /** Endpoints (address:port) that this connection could not reach. */
   readonly avoid: ReadonlySet<string>;
@@ -36,11 +36,11 @@ export interface OutboundView {
 }
 
 const inputOf = ({ node, localPod }: OutboundView, captured: Captured, random: number): OutboundInput => {
-  const { local, client, dialled, picked, avoid } = captured;
+  const { local, client, dialed, picked, avoid } = captured;
   return {
     source: local.pod,
     sourceIp: client.ip,
-    dialled,
+    dialed,
     node,
     picked,
     avoid,
@@ -69,11 +69,11 @@ export function alternativesOf(
   max: number,
 ): { readonly plans: readonly OutboundPlan[]; readonly isWhole: boolean } {
   const { view, node } = context;
-  const { dialled, client, local, picked, avoid } = captured;
+  const { dialed, client, local, picked, avoid } = captured;
   const { namespace } = local.pod;
-  const service = view.serviceByAddress(dialled.ip, namespace);
+  const service = view.serviceByAddress(dialed.ip, namespace);
   const from = { ip: client.ip, namespace };
-  const count = service ? choicesOf(view, service, dialled, from, node, picked, avoid).length : 1;
+  const count = service ? choicesOf(view, service, dialed, from, node, picked, avoid).length : 1;
   if (count > max) return { plans: [planCaptured(context, captured)], isWhole: false };
   const plans = Array.from({ length: Math.max(1, count) }, (_, i) =>
     planCaptured(context, captured, (i + 0.5) / Math.max(1, count)),
@@ -126,10 +126,10 @@ export const baggageOf = ({ pod }: LocalPod): string =>
 export function ownClient(
   pod: NodePod,
   remote: SocketAddress,
-  dialled: SocketAddress,
+  dialed: SocketAddress,
 ): SocketAddress | undefined {
   if (pod.addresses.includes(remote.ip)) return remote;
-  const ip = pod.addresses.find((own) => isV6(own) === isV6(dialled.ip));
+  const ip = pod.addresses.find((own) => isV6(own) === isV6(dialed.ip));
   return ip === undefined ? undefined : { ip, port: remote.port };
 }
 
@@ -157,7 +157,7 @@ export function describeOutbound(
   { view }: Pick<OutboundView, 'view'>,
   local: LocalPod,
   client: SocketAddress | undefined,
-  dialled: SocketAddress | undefined,
+  dialed: SocketAddress | undefined,
   plan: OutboundPlan,
 ): Opening {
   const verdict = 'verdict' in plan ? plan.verdict : undefined;
@@ -174,12 +174,12 @@ export function describeOutbound(
       identity: local.pod.identity,
     },
     destination: {
-      address: plan.kind === 'refuse' ? dialled : destinationOf(plan),
+      address: plan.kind === 'refuse' ? dialed : destinationOf(plan),
       workload,
       // Plaintext proves no identity.
       identity: plan.kind === 'plain' ? undefined : workload?.identity,
     },
-    dialled,
+    dialed,
     service: 'service' in plan ? plan.service : undefined,
     verdict,
   });

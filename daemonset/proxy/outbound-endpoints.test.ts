@@ -20,7 +20,7 @@ import { Connections } from './connections.js';
 import type { ProxyContext } from './context.js';
 import { handleOutbound } from './outbound.js';
 
-const dialled: SocketAddress = { ip: parseIp('10.96.0.1'), port: 80 };
+const serviceAddress: SocketAddress = { ip: parseIp('10.96.0.1'), port: 80 };
 const local = {
   pod: pod('web', '127.0.0.1'),
   netns: { path: '', cookie: 1n },
@@ -77,14 +77,14 @@ async function connectTo(
   const dialed: string[] = [];
   const records: ConnectionRecord[] = [];
   let remembered = false;
-  const picked = { ip: endpoints[0]?.addresses[0] ?? dialled.ip, port };
+  const picked = { ip: endpoints[0]?.addresses[0] ?? serviceAddress.ip, port };
   const context = {
     node: 'node-1',
     view,
     pool,
     connections: new Connections(100),
     sockets: {
-      dialedBy: () => ({ dialled, picked }),
+      dialedBy: () => ({ dialed: serviceAddress, picked }),
       dial: (_place: unknown, to: SocketAddress) => {
         dialed.push(formatSocketAddress(to));
         return reach(to);

@@ -35,22 +35,22 @@ export async function handleOutbound(
     track.refuse(describeOutbound(context, local, undefined, undefined, noRecord));
     return;
   }
-  const { dialled, picked } = handoff;
-  const client = ownClient(local.pod, ends.remote, dialled);
+  const { dialed, picked } = handoff;
+  const client = ownClient(local.pod, ends.remote, dialed);
   if (!client) {
-    track.refuse(describeOutbound(context, local, undefined, dialled, noAddress));
+    track.refuse(describeOutbound(context, local, undefined, dialed, noAddress));
     return;
   }
   const avoid = new Set<string>();
-  const decide = (): OutboundPlan => planCaptured(context, { local, client, dialled, picked, avoid });
+  const decide = (): OutboundPlan => planCaptured(context, { local, client, dialed, picked, avoid });
   let plan = decide();
   if (plan.kind === 'refuse') {
-    context.sockets.rememberFailure(local.netns, dialled);
-    track.refuse(describeOutbound(context, local, client, dialled, plan));
+    context.sockets.rememberFailure(local.netns, dialed);
+    track.refuse(describeOutbound(context, local, client, dialed, plan));
     return;
   }
   for (;;) {
-    const opening = describeOutbound(context, local, client, dialled, plan);
+    const opening = describeOutbound(context, local, client, dialed, plan);
     try {
       const peer = await reach(context, local, client, track, plan);
       if (track.wasCut) {
@@ -80,7 +80,7 @@ export async function handleOutbound(
         plan = other;
         continue;
       }
-      if (isRemembered) context.sockets.rememberFailure(local.netns, dialled);
+      if (isRemembered) context.sockets.rememberFailure(local.netns, dialed);
       track.refuse({ ...opening, code, why: errorText(error) });
       return;
     }

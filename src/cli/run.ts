@@ -78,11 +78,16 @@ export interface ProcessMark {
   readonly start: string;
 }
 
+/**
+ * Undefined if the process has ended. A killed process has ended with its last thread: until then its descriptors are open, so that its
+ * listeners still accept, though its first thread may be a zombie.
+ */
 export function markOf(pid: number): ProcessMark | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' ? undefined : { pid, start: fields[19] ?? '' };
+    const threads = Number(fields[17]);
+    return fields[0] === 'Z' && threads <= 1 ? undefined : { pid, start: fields[19] ?? '' };
   } catch {
     return undefined;
   }

@@ -25,6 +25,7 @@ export interface ConnectionRecord {
   readonly source: Party;
   readonly destination: Party;
   /** The dialed address (ip:port), if it differs from the destination. */
+  // eslint-disable-next-line weft/retired-words -- a key of connections.log
   readonly dialled?: string;
   readonly service?: string;
   readonly policy?: string;
@@ -60,7 +61,7 @@ export interface OpeningInput {
   readonly code?: string | undefined;
   readonly source: KnownParty;
   readonly destination: KnownParty;
-  readonly dialled?: SocketAddress | undefined;
+  readonly dialed?: SocketAddress | undefined;
   readonly service?: { readonly hostname: string } | undefined;
   /** The verdict, if a policy decided. */
   readonly verdict?:
@@ -69,7 +70,7 @@ export interface OpeningInput {
 
 /** Builds an opening. Unknown optional fields are left out, so that log lines do not contain them. */
 export function openingOf(input: OpeningInput): Opening {
-  const { direction, path, why, code, source, destination, dialled, service, verdict } = input;
+  const { direction, path, why, code, source, destination, dialed, service, verdict } = input;
   return {
     direction,
     path,
@@ -77,7 +78,7 @@ export function openingOf(input: OpeningInput): Opening {
     ...(code === undefined ? {} : { code }),
     source: partyOf(source),
     destination: partyOf(destination),
-    ...(dialled ? { dialled: formatSocketAddress(dialled) } : {}),
+    ...(dialed ? { dialled: formatSocketAddress(dialed) } : {}),
     ...(service ? { service: service.hostname } : {}),
     ...(verdict?.policy === undefined ? {} : { policy: verdict.policy }),
     ...(verdict?.rule === undefined ? {} : { rule: verdict.rule }),

@@ -1,5 +1,5 @@
 /**
- * The main process of a waypoint: discovery, the certificate, metrics and readiness. The data path is in the workers, one per core, which
+ * The main process of a waypoint: discovery, the certificate, metrics and readiness. Connections and requests are in the workers, one per core, which
  * share the port.
  */
 import cluster from 'node:cluster';

@@ -123,7 +123,8 @@ test(`HTTP/1: any bytes are parsed or refused, with the same result however they
   const end = Date.now() + boxMs;
   let rounds = 0;
   let accepted = 0;
-  while (Date.now() < end) {
+  // A machine under load gets as far in a longer time.
+  while (Date.now() < end || rounds < 500) {
     const text =
       rounds % 9 === 0
         ? Array.from({ length: random(80) }, () => String.fromCharCode(random(256))).join('')
@@ -146,7 +147,7 @@ test(`HTTP/1: any bytes are parsed or refused, with the same result however they
     }
     rounds++;
   }
-  assert.ok(rounds > 500 && accepted > 50, `${rounds} ${accepted}`);
+  assert.ok(accepted > 50, `${rounds} ${accepted}`);
 });
 
 /** Parses with Node.js's strict parser: length of the first request's body, undefined if it refuses the request. */

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { projectRoot } from '../../native/index.js';
 import { complaints } from './complaints.js';
+
+const { retiredInNative } = (await import(
+  pathToFileURL(join(projectRoot, 'lint/retired-words.js')).href
+)) as { retiredInNative(file: string, source: string, allowed?: ReadonlySet<string>): string[] };
 
 const words = 'weft/retired-words';
 
@@ -44,6 +52,51 @@ test('ordinary English, names from libraries and keys of objects pass', async ()
 test('a word that is retired in some folders is refused only there', async () => {
   assert.equal((await complaints(words, 'daemonset/x.ts', 'const note = 1;')).length, 1);
   assert.equal((await complaints(words, 'control/x.ts', 'function narrow() {}')).length, 1);
+});
+
+test('a C++ or .proto file with a retired word in a name, a comment or its path fails', () => {
+  for (const code of [
+    'bool was_told_reset_ = false;',
+    'void Withdrawn(FlowId flow);',
+    '  kWithdrawn, kOpened',
+    'message Withdrawn { fixed64 flow = 1; }',
+    '// The thread of the data path.',
+    '/* Every pod that is\n * enroled: its enrolment. */',
+    "char quote = '\\''; int told = 1'000;",
+  ])
+    assert.equal(retiredInNative('native/x/x.cc', code).length, 1, code);
+  assert.equal(retiredInNative('native/x/carried.h', '').length, 1);
+  assert.deepEqual(retiredInNative('native/x/x.cc', 'void Told(int note);'), [
+    'native/x/x.cc: "told" in Told is a retired word: write the resource update, or sent, updated, report',
+  ]);
+  for (const code of [
+    '// The agent is told, and takes the note away.',
+    'Log("told to end"); // a text',
+    'const int retold = 1; OnGoAway(); std::from_chars(text);',
+    'struct weft_live live = { .dialled = ip };',
+  ])
+    assert.deepEqual(retiredInNative('native/x/x.cc', code, kernelNames), [], code);
+});
+
+/** Fields of rows that a new build copies from the former build's maps by their names. */
+const kernelNames = new Set(['dialled', 'dialled_port']);
+
+test('no C, C++ or .proto file has a retired word', () => {
+  const skipped = new Set(['node_modules', 'build', 'dist', '.git']);
+  const filesBelow = (dir: string): string[] =>
+    readdirSync(join(projectRoot, dir), { withFileTypes: true }).flatMap((entry) => {
+      if (skipped.has(entry.name)) return [];
+      const path = dir === '' ? entry.name : `${dir}/${entry.name}`;
+      return entry.isDirectory() ? filesBelow(path) : path;
+    });
+  const files = ['bpf', 'native', 'src'].flatMap(filesBelow).filter((file) => /\.(cc?|h|proto)$/.test(file));
+  assert.ok(files.some((file) => file.endsWith('.proto')) && files.length > 100, `${files.length} files`);
+  assert.deepEqual(
+    files.flatMap((file) =>
+      retiredInNative(file, readFileSync(join(projectRoot, file), 'utf8'), kernelNames),
+    ),
+    [],
+  );
 });
 
 test('a file of more than 500 lines must state the reason in its first comment', async () => {

@@ -65,23 +65,37 @@ function traces(): string[] {
   return [...netns, ...pins, ...(hooks.match(/weft_\w+/g) ?? []), ...processes];
 }
 
+/** Evidence on one line, without what is too long for it. */
+const oneLine = (evidence: object): string =>
+  JSON.stringify(evidence).replaceAll('\\n', ' ').replace(/ +/g, ' ').slice(0, 300);
+
 test('the demo proves every step and leaves nothing behind', () => {
-  const run = spawnSync(process.execPath, [weft, 'demo', '--json'], { encoding: 'utf8', timeout: 900_000 });
+  const run = spawnSync(process.execPath, [weft, 'demo', '--json'], {
+    encoding: 'utf8',
+    timeout: 900_000,
+    maxBuffer: 64 << 20,
+  });
+  assert.match(
+    run.stdout,
+    /^\{/,
+    `the demo printed no result: ${run.signal ?? run.status} ${run.stderr.slice(-500)}`,
+  );
   const result = JSON.parse(run.stdout) as {
     ok: boolean;
     steps: { name: string; ok: boolean; evidence: object }[];
   };
-  assert.deepEqual(
-    result.steps.filter(({ ok }) => !ok),
-    [],
-  );
+  // One line for each, so that the end of a test run's output says what failed.
+  const failed = result.steps
+    .filter(({ ok }) => !ok)
+    .map(({ name, evidence }) => `${name}: ${oneLine(evidence)}`);
+  assert.equal(failed.length, 0, `${failed.length} steps failed: ${failed.join(' | ')}`);
   assert.deepEqual(
     result.steps.map(({ name }) => name),
     names,
   );
   for (const step of result.steps) assert.ok(Object.keys(step.evidence).length > 0, step.name);
-  assert.equal(result.ok, true);
-  assert.equal(run.status, 0);
+  assert.equal(result.ok, true, 'all steps passed, but the demo says that it failed');
+  assert.equal(run.status, 0, run.stderr.slice(-500));
   assert.deepEqual(traces(), []);
 });
 

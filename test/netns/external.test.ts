@@ -28,10 +28,10 @@ except OSError as e: print('refused')
 `;
   return (await run('weft-web', 'python3', ['-c', code])).stdout.trim();
 };
-const latest = async (dialled: string): Promise<ConnectionRecord> =>
+const latest = async (dialed: string): Promise<ConnectionRecord> =>
   until('its record', 30_000, () =>
     connectionRecords(join(mesh.state, 'agent-node-a'))
-      .filter((line) => line.direction === 'outbound' && line.dialled === dialled)
+      .filter((line) => line.direction === 'outbound' && line.dialled === dialed)
       .at(-1),
   );
 

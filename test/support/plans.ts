@@ -48,7 +48,7 @@ export const outboundTo = (
   planOutbound(state, {
     source: pod('web', '10.0.1.1'),
     sourceIp: parseIp('10.0.1.1'),
-    dialled: { ip: parseIp(ip), port },
+    dialed: { ip: parseIp(ip), port },
     node: 'n1',
     locality: () => 'elsewhere',
     random: 0,

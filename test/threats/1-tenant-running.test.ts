@@ -39,11 +39,11 @@ const write = (file: string, text: string): void => writeFileSync(join(manifests
 const remove = (file: string): void => rmSync(join(manifests, file), { force: true });
 
 /** The last connection record of the client's node for an address, reduced to the fields that are the same each time. */
-async function lineOf(dialled: string, since: number): Promise<Partial<ConnectionRecord>> {
-  const line = await until(`a line of ${dialled}`, 30_000, () =>
+async function lineOf(dialed: string, since: number): Promise<Partial<ConnectionRecord>> {
+  const line = await until(`a line of ${dialed}`, 30_000, () =>
     connectionRecords(join(state, 'agent-node-a'))
       .slice(since)
-      .findLast((one) => one.direction === 'outbound' && one.dialled === dialled),
+      .findLast((one) => one.direction === 'outbound' && one.dialled === dialed),
   );
   const { path, why, service, policy, code } = line;
   const identities = [line.source.identity, line.destination.identity];
@@ -53,18 +53,18 @@ async function lineOf(dialled: string, since: number): Promise<Partial<Connectio
 /** Everything about shop's connections that the tenant must not change. */
 async function observe(): Promise<Record<string, unknown>> {
   const since = connectionRecords(join(state, 'agent-node-a')).length;
-  const dialled: readonly (readonly [string, number])[] = [
+  const dialed: readonly (readonly [string, number])[] = [
     ['10.96.0.10', 80],
     ['10.244.2.10', 8080],
     ['192.0.2.1', 8443],
   ];
   const found: Record<string, unknown> = {};
-  for (const [ip, port] of dialled) {
+  for (const [ip, port] of dialed) {
     found[`web to ${ip}:${port}`] = await ask('weft-web', ip, port);
     found[`line of web to ${ip}:${port}`] = await lineOf(`${ip}:${port}`, since);
   }
   for (const netns of ['weft-intruder', 'weft-evil'])
-    for (const [ip, port] of dialled.slice(0, 2))
+    for (const [ip, port] of dialed.slice(0, 2))
       found[`${netns} to ${ip}:${port}`] = await ask(netns, ip, port);
   found['a name that evil gives'] = await ask('weft-web', '198.51.100.99', 8080);
   return found;

@@ -65,7 +65,7 @@ test("a pod of another namespace with a waypoint's labels and service account ge
   const plan = planOutbound(view, {
     source: nodePodOf(compiler, 'shop', 'web'),
     sourceIp: at('10.0.2.1', 0).ip,
-    dialled: at('10.96.2.2', 80),
+    dialed: at('10.96.2.2', 80),
     node: 'n1',
     locality: () => 'elsewhere',
     random: 0.9,

@@ -290,7 +290,7 @@ test('a client cannot reach a Service whose waypoint does not admit it, through 
       const outbound = planOutbound(viewOf(compiler), {
         source: nodePodOf(compiler, 'bank', 'teller'),
         sourceIp: at('10.0.2.3', 0).ip,
-        dialled: at(ip, Number(port)),
+        dialed: at(ip, Number(port)),
         node: 'n1',
         locality: () => 'elsewhere',
         random: 0,

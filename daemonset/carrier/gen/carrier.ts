@@ -104,16 +104,29 @@ export interface AgentMessage {
 export interface AgentHello {
   readonly version: number;
   readonly build: string;
-  /**
-   * Layout of the rows of weft_sock that the agent's programs use (size in bytes). If the carrier's differs, it says so in its hello,
-   * and the agent does not use this carrier.
-   */
-  readonly sockRowBytes: number;
 }
 
 export interface Maps {
   /** Changes with the directory of the pinned maps. */
   readonly generation: string;
+  readonly sock: SockLayout | undefined;
+}
+
+/**
+ * The rows of weft_sock in the agent's build, bytes. The carrier works with every layout, so that it outlives a change of it. A row that the
+ * carrier writes is zero but for kind, ip and port.
+ */
+export interface SockLayout {
+  readonly rowBytes: number;
+  /** Offsets. */
+  readonly kind: number;
+  readonly ip: number;
+  readonly port: number;
+  readonly chosen: number;
+  readonly chosenPort: number;
+  /** Values of kind. */
+  readonly dialed: number;
+  readonly own: number;
 }
 
 /** A pod of this node that is in the mesh. Its key is the cookie of its network namespace, which outlives agents. */
@@ -156,7 +169,7 @@ export interface Certificate {
 }
 
 /**
- * Answers a Question. Each question is answered once. After Refuse nothing follows for this flow but Closed or Withdrawn, which the agent
+ * Answers a Question. Each question is answered once. After Refuse nothing follows for this flow but Closed or Canceled, which the agent
  * ignores: it has recorded the refusal.
  */
 export interface Answer {
@@ -294,8 +307,8 @@ export interface CarrierMessage {
     | { readonly $case: "question"; readonly value: Question }
     | //
     /** The asker is gone; an answer is ignored. */
-    { readonly $case: "withdrawn"; readonly value: Withdrawn }
-    | { readonly $case: "opened"; readonly value: Opened }
+    { readonly $case: "canceled"; readonly value: Canceled }
+    | { readonly $case: "records"; readonly value: FlowRecords }
     | { readonly $case: "closed"; readonly value: Closed }
     | { readonly $case: "refused"; readonly value: Refused }
     | { readonly $case: "ruleEnded"; readonly value: RuleEnded }
@@ -309,7 +322,6 @@ export interface CarrierMessage {
 export interface CarrierHello {
   readonly version: number;
   readonly build: string;
-  readonly sockRowBytes: number;
   readonly pid: number;
   readonly startedMs: number;
   /** Rules of a new agent get higher ids. */
@@ -403,27 +415,38 @@ export interface Failure {
   /** HTTP status, 0 if none. */
   readonly status: number;
   readonly why: string;
-  /** As in Opened. The agent may see this flow for the first time: a rule matched it. */
+  /** As in FlowRecords. The agent may see this flow for the first time: a rule matched it. */
   readonly client: Address | undefined;
 }
 
-export interface Withdrawn {
+export interface Canceled {
   readonly flow: number;
 }
 
-/** Both ends are connected. */
-export interface Opened {
-  readonly flow: number;
-  readonly rule: number;
-  readonly target: number;
-  /**
-   * Of a captured or plain connection the accepted socket's remote address. Of a tunnel the address that it forwards, if its IP is that of
-   * the tunnel's remote address, else that address.
-   */
-  readonly client: Address | undefined;
-  readonly atMs: number;
+/**
+ * Flows that opened, and flows that were open and ended without a reason: what nearly every flow does. The records have a fixed size, so
+ * that a connection costs the agent little; they wait for at most 50 ms for others. A flow that ended before its opening was sent has
+ * one record, its end.
+ *
+ * A record has 64 bytes, integers are little-endian:
+ *    0  u64 flow
+ *    8  u64 rule
+ *   16  u64 bytes sent
+ *   24  u64 bytes received
+ *   32  u64 of an opening the wall clock in ms, of an end the duration in ms
+ *   40  IP address of the client (16 bytes). Of a captured or plain connection the accepted socket's remote address. Of a tunnel the
+ *       address that it forwards, if its IP is that of the tunnel's remote address, else that address.
+ *   56  u16 port of the client
+ *   58  u16 target
+ *   60  u8  1: both ends are connected. 2: the flow was open and has ended.
+ *   61  u8  of an end: Ended
+ *   62  u16 0
+ */
+export interface FlowRecords {
+  readonly records: Buffer;
 }
 
+/** The end of a flow that was not open, or that has a reason. */
 export interface Closed {
   readonly flow: number;
   readonly rule: number;
@@ -884,7 +907,7 @@ export const AgentMessage: MessageFns<AgentMessage> = {
 };
 
 function createBaseAgentHello(): AgentHello {
-  return { version: 0, build: "", sockRowBytes: 0 };
+  return { version: 0, build: "" };
 }
 
 export const AgentHello: MessageFns<AgentHello> = {
@@ -894,9 +917,6 @@ export const AgentHello: MessageFns<AgentHello> = {
     }
     if (message.build !== "") {
       writer.uint32(18).string(message.build);
-    }
-    if (message.sockRowBytes !== 0) {
-      writer.uint32(24).uint32(message.sockRowBytes);
     }
     return writer;
   },
@@ -930,14 +950,6 @@ export const AgentHello: MessageFns<AgentHello> = {
             message.build = reader.string();
             continue;
           }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.sockRowBytes = reader.uint32();
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -957,19 +969,21 @@ export const AgentHello: MessageFns<AgentHello> = {
     const message = createBaseAgentHello() as any;
     message.version = object.version ?? 0;
     message.build = object.build ?? "";
-    message.sockRowBytes = object.sockRowBytes ?? 0;
     return message;
   },
 };
 
 function createBaseMaps(): Maps {
-  return { generation: "" };
+  return { generation: "", sock: undefined };
 }
 
 export const Maps: MessageFns<Maps> = {
   encode(message: Maps, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.generation !== "") {
       writer.uint32(10).string(message.generation);
+    }
+    if (message.sock !== undefined) {
+      SockLayout.encode(message.sock, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -995,6 +1009,14 @@ export const Maps: MessageFns<Maps> = {
             message.generation = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.sock = SockLayout.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1013,6 +1035,148 @@ export const Maps: MessageFns<Maps> = {
   fromPartial(object: DeepPartial<Maps>): Maps {
     const message = createBaseMaps() as any;
     message.generation = object.generation ?? "";
+    message.sock = (object.sock !== undefined && object.sock !== null)
+      ? SockLayout.fromPartial(object.sock)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseSockLayout(): SockLayout {
+  return { rowBytes: 0, kind: 0, ip: 0, port: 0, chosen: 0, chosenPort: 0, dialed: 0, own: 0 };
+}
+
+export const SockLayout: MessageFns<SockLayout> = {
+  encode(message: SockLayout, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rowBytes !== 0) {
+      writer.uint32(8).uint32(message.rowBytes);
+    }
+    if (message.kind !== 0) {
+      writer.uint32(16).uint32(message.kind);
+    }
+    if (message.ip !== 0) {
+      writer.uint32(24).uint32(message.ip);
+    }
+    if (message.port !== 0) {
+      writer.uint32(32).uint32(message.port);
+    }
+    if (message.chosen !== 0) {
+      writer.uint32(40).uint32(message.chosen);
+    }
+    if (message.chosenPort !== 0) {
+      writer.uint32(48).uint32(message.chosenPort);
+    }
+    if (message.dialed !== 0) {
+      writer.uint32(56).uint32(message.dialed);
+    }
+    if (message.own !== 0) {
+      writer.uint32(64).uint32(message.own);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SockLayout {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSockLayout() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.rowBytes = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.kind = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.ip = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.chosen = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.chosenPort = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.dialed = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.own = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SockLayout>): SockLayout {
+    return SockLayout.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SockLayout>): SockLayout {
+    const message = createBaseSockLayout() as any;
+    message.rowBytes = object.rowBytes ?? 0;
+    message.kind = object.kind ?? 0;
+    message.ip = object.ip ?? 0;
+    message.port = object.port ?? 0;
+    message.chosen = object.chosen ?? 0;
+    message.chosenPort = object.chosenPort ?? 0;
+    message.dialed = object.dialed ?? 0;
+    message.own = object.own ?? 0;
     return message;
   },
 };
@@ -2720,11 +2884,11 @@ export const CarrierMessage: MessageFns<CarrierMessage> = {
       case "question":
         Question.encode(message.kind.value, writer.uint32(34).fork()).join();
         break;
-      case "withdrawn":
-        Withdrawn.encode(message.kind.value, writer.uint32(42).fork()).join();
+      case "canceled":
+        Canceled.encode(message.kind.value, writer.uint32(42).fork()).join();
         break;
-      case "opened":
-        Opened.encode(message.kind.value, writer.uint32(50).fork()).join();
+      case "records":
+        FlowRecords.encode(message.kind.value, writer.uint32(50).fork()).join();
         break;
       case "closed":
         Closed.encode(message.kind.value, writer.uint32(58).fork()).join();
@@ -2801,7 +2965,7 @@ export const CarrierMessage: MessageFns<CarrierMessage> = {
               break;
             }
 
-            message.kind = { $case: "withdrawn", value: Withdrawn.decode(reader, reader.uint32()) };
+            message.kind = { $case: "canceled", value: Canceled.decode(reader, reader.uint32()) };
             continue;
           }
           case 6: {
@@ -2809,7 +2973,7 @@ export const CarrierMessage: MessageFns<CarrierMessage> = {
               break;
             }
 
-            message.kind = { $case: "opened", value: Opened.decode(reader, reader.uint32()) };
+            message.kind = { $case: "records", value: FlowRecords.decode(reader, reader.uint32()) };
             continue;
           }
           case 7: {
@@ -2910,15 +3074,15 @@ export const CarrierMessage: MessageFns<CarrierMessage> = {
         }
         break;
       }
-      case "withdrawn": {
+      case "canceled": {
         if (object.kind?.value !== undefined && object.kind?.value !== null) {
-          message.kind = { $case: "withdrawn", value: Withdrawn.fromPartial(object.kind.value) };
+          message.kind = { $case: "canceled", value: Canceled.fromPartial(object.kind.value) };
         }
         break;
       }
-      case "opened": {
+      case "records": {
         if (object.kind?.value !== undefined && object.kind?.value !== null) {
-          message.kind = { $case: "opened", value: Opened.fromPartial(object.kind.value) };
+          message.kind = { $case: "records", value: FlowRecords.fromPartial(object.kind.value) };
         }
         break;
       }
@@ -2970,7 +3134,7 @@ export const CarrierMessage: MessageFns<CarrierMessage> = {
 };
 
 function createBaseCarrierHello(): CarrierHello {
-  return { version: 0, build: "", sockRowBytes: 0, pid: 0, startedMs: 0, lastRule: 0, isDraining: false };
+  return { version: 0, build: "", pid: 0, startedMs: 0, lastRule: 0, isDraining: false };
 }
 
 export const CarrierHello: MessageFns<CarrierHello> = {
@@ -2980,9 +3144,6 @@ export const CarrierHello: MessageFns<CarrierHello> = {
     }
     if (message.build !== "") {
       writer.uint32(18).string(message.build);
-    }
-    if (message.sockRowBytes !== 0) {
-      writer.uint32(24).uint32(message.sockRowBytes);
     }
     if (message.pid !== 0) {
       writer.uint32(32).uint32(message.pid);
@@ -3026,14 +3187,6 @@ export const CarrierHello: MessageFns<CarrierHello> = {
             }
 
             message.build = reader.string();
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.sockRowBytes = reader.uint32();
             continue;
           }
           case 4: {
@@ -3087,7 +3240,6 @@ export const CarrierHello: MessageFns<CarrierHello> = {
     const message = createBaseCarrierHello() as any;
     message.version = object.version ?? 0;
     message.build = object.build ?? "";
-    message.sockRowBytes = object.sockRowBytes ?? 0;
     message.pid = object.pid ?? 0;
     message.startedMs = object.startedMs ?? 0;
     message.lastRule = object.lastRule ?? 0;
@@ -4085,19 +4237,19 @@ export const Failure: MessageFns<Failure> = {
   },
 };
 
-function createBaseWithdrawn(): Withdrawn {
+function createBaseCanceled(): Canceled {
   return { flow: 0 };
 }
 
-export const Withdrawn: MessageFns<Withdrawn> = {
-  encode(message: Withdrawn, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const Canceled: MessageFns<Canceled> = {
+  encode(message: Canceled, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.flow !== 0) {
       writer.uint32(9).fixed64(message.flow);
     }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): Withdrawn {
+  decode(input: BinaryReader | Uint8Array, length?: number): Canceled {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -4106,7 +4258,7 @@ export const Withdrawn: MessageFns<Withdrawn> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseWithdrawn() as any;
+      const message = createBaseCanceled() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -4130,41 +4282,29 @@ export const Withdrawn: MessageFns<Withdrawn> = {
     }
   },
 
-  create(base?: DeepPartial<Withdrawn>): Withdrawn {
-    return Withdrawn.fromPartial(base ?? {});
+  create(base?: DeepPartial<Canceled>): Canceled {
+    return Canceled.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<Withdrawn>): Withdrawn {
-    const message = createBaseWithdrawn() as any;
+  fromPartial(object: DeepPartial<Canceled>): Canceled {
+    const message = createBaseCanceled() as any;
     message.flow = object.flow ?? 0;
     return message;
   },
 };
 
-function createBaseOpened(): Opened {
-  return { flow: 0, rule: 0, target: 0, client: undefined, atMs: 0 };
+function createBaseFlowRecords(): FlowRecords {
+  return { records: Buffer.alloc(0) };
 }
 
-export const Opened: MessageFns<Opened> = {
-  encode(message: Opened, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.flow !== 0) {
-      writer.uint32(9).fixed64(message.flow);
-    }
-    if (message.rule !== 0) {
-      writer.uint32(17).fixed64(message.rule);
-    }
-    if (message.target !== 0) {
-      writer.uint32(24).uint32(message.target);
-    }
-    if (message.client !== undefined) {
-      Address.encode(message.client, writer.uint32(34).fork()).join();
-    }
-    if (message.atMs !== 0) {
-      writer.uint32(40).uint64(message.atMs);
+export const FlowRecords: MessageFns<FlowRecords> = {
+  encode(message: FlowRecords, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.records.length !== 0) {
+      writer.uint32(10).bytes(message.records);
     }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): Opened {
+  decode(input: BinaryReader | Uint8Array, length?: number): FlowRecords {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -4173,48 +4313,16 @@ export const Opened: MessageFns<Opened> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseOpened() as any;
+      const message = createBaseFlowRecords() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
           case 1: {
-            if (tag !== 9) {
+            if (tag !== 10) {
               break;
             }
 
-            message.flow = longToNumber(reader.fixed64());
-            continue;
-          }
-          case 2: {
-            if (tag !== 17) {
-              break;
-            }
-
-            message.rule = longToNumber(reader.fixed64());
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.target = reader.uint32();
-            continue;
-          }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.client = Address.decode(reader, reader.uint32());
-            continue;
-          }
-          case 5: {
-            if (tag !== 40) {
-              break;
-            }
-
-            message.atMs = longToNumber(reader.uint64());
+            message.records = Buffer.from(reader.bytes());
             continue;
           }
         }
@@ -4229,18 +4337,12 @@ export const Opened: MessageFns<Opened> = {
     }
   },
 
-  create(base?: DeepPartial<Opened>): Opened {
-    return Opened.fromPartial(base ?? {});
+  create(base?: DeepPartial<FlowRecords>): FlowRecords {
+    return FlowRecords.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<Opened>): Opened {
-    const message = createBaseOpened() as any;
-    message.flow = object.flow ?? 0;
-    message.rule = object.rule ?? 0;
-    message.target = object.target ?? 0;
-    message.client = (object.client !== undefined && object.client !== null)
-      ? Address.fromPartial(object.client)
-      : undefined;
-    message.atMs = object.atMs ?? 0;
+  fromPartial(object: DeepPartial<FlowRecords>): FlowRecords {
+    const message = createBaseFlowRecords() as any;
+    message.records = object.records ?? Buffer.alloc(0);
     return message;
   },
 };

@@ -1,4 +1,4 @@
-/** A worker process: the data path of a waypoint. All workers share one port; each has its own copy of the main process's state. */
+/** A worker process of a waypoint: its connections and requests. All workers share one port; each has its own copy of the main process's state. */
 import net from 'node:net';
 import { errorText } from '../../base/errors.js';
 import { RateLimiter } from '../../base/rate-limiter.js';

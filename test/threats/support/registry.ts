@@ -56,14 +56,14 @@ export const identity = (account: string) => {
 };
 
 /** The plan of a connection from a pod (`<namespace>/<name>`) to `ip:port`. */
-export function outbound({ view, pods }: Seen, source: string, dialled: string, random = 0) {
+export function outbound({ view, pods }: Seen, source: string, dialed: string, random = 0) {
   const pod = pods.get(source);
   const sourceIp = pod?.addresses[0];
   assert.ok(pod && sourceIp, source);
   return planOutbound(view, {
     source: pod,
     sourceIp,
-    dialled: parseSocketAddress(dialled),
+    dialed: parseSocketAddress(dialed),
     node: pod.node,
     locality: (uid) =>
       [...pods.values()].some((one) => one.uid === uid && one.node === pod.node) ? 'joined' : 'elsewhere',
@@ -107,9 +107,9 @@ export function decisions(
   const others = [...pods].filter(([name]) => !name.startsWith(`${tenant}/`)).map(([name]) => name);
   const found: Record<string, unknown> = {};
   for (const source of others) {
-    for (const dialled of destinations)
+    for (const dialed of destinations)
       for (const random of [0, 0.67])
-        found[`${source} to ${dialled} at ${random}`] = outbound(seen, source, dialled, random);
+        found[`${source} to ${dialed} at ${random}`] = outbound(seen, source, dialed, random);
   }
   for (const destination of others) {
     const pod = pods.get(destination);

@@ -12,11 +12,6 @@
 
 #include "control/log.h"
 
-// The header is C.
-#define _Static_assert static_assert
-#include "abi.h"
-#undef _Static_assert
-
 namespace weft {
 
 namespace {
@@ -26,6 +21,7 @@ constexpr size_t kQueuedBytesMax = 16 << 20;
 constexpr uint64_t kAcceptAgainMs = 200;
 constexpr uint64_t kDrainCheckMs = 100;
 constexpr uint64_t kRetireCheckMs = 500;
+constexpr uint64_t kLeaseCheckMs = 50;
 constexpr uint64_t kGraceMsMax = 1ull << 40;
 // For the ends of flows that were cut at the last moment to reach the agent.
 constexpr uint64_t kFlushMs = 1000;
@@ -41,6 +37,7 @@ Control::Control(Parts parts, Fd listener, std::string build, std::function<void
 
 Control::~Control() {
   parts_.link->Close();
+  parts_.loop->Cancel(&lease_timer_);
   parts_.loop->Cancel(&drain_timer_);
   parts_.loop->Cancel(&retire_timer_);
   parts_.loop->Remove(listener_.get(), this);
@@ -92,7 +89,7 @@ bool Control::OnMessage(AgentConnection* from, const pb::AgentMessage& message, 
       *why = "a second hello";
       return false;
     case pb::AgentMessage::kMaps:
-      return OnMaps(std::move(descriptors), why);
+      return OnMaps(message.maps(), std::move(descriptors), why);
     case pb::AgentMessage::kPod:
       return OnPod(message.pod(), std::move(descriptors), why);
     case pb::AgentMessage::kPodGone:
@@ -155,6 +152,23 @@ void Control::EndSession(const std::string& why) {
   packets_.clear();
   packet_bytes_ = 0;
   for (WorkerThread* const worker : parts_.workers) worker->Post([](WorkerThread& w) { w.LeaveAgent(); });
+  CloseListenersAfterLease();
+}
+
+void Control::CloseListenersAfterLease() {
+  parts_.loop->Cancel(&lease_timer_);
+  if (agent_ || is_draining_) return;
+  // A lease that the agent sent at the end may still be with the workers.
+  const uint64_t left = std::max(parts_.lease->left_ms(), kLeaseCheckMs);
+  lease_timer_ = parts_.loop->After(left, [this] {
+    lease_timer_ = 0;
+    if (agent_ || is_draining_) return;
+    if (parts_.lease->IsValid()) return CloseListenersAfterLease();
+    Log(Level::kWarn, "no agent is there and the lease is over: the listeners are closed until an agent opens others");
+    // A new agent's State names no listener, so it opens others.
+    for (auto& [cookie, held] : pods_) held.listeners = 0;
+    for (WorkerThread* const worker : parts_.workers) worker->Post([](WorkerThread& w) { w.traffic().CloseListeners(); });
+  });
 }
 
 bool Control::OnHello(AgentConnection* from, const pb::AgentHello& hello, std::string* why) {
@@ -162,7 +176,6 @@ bool Control::OnHello(AgentConnection* from, const pb::AgentHello& hello, std::s
   pb::CarrierHello* const reply = packet.add_messages()->mutable_hello();
   reply->set_version(kVersion);
   reply->set_build(build_);
-  reply->set_sock_row_bytes(sizeof(weft_sock));
   reply->set_pid(static_cast<uint32_t>(getpid()));
   reply->set_started_ms(started_ms_);
   reply->set_last_rule(last_rule_);
@@ -172,7 +185,6 @@ bool Control::OnHello(AgentConnection* from, const pb::AgentHello& hello, std::s
     *why = "the agent speaks version " + std::to_string(hello.version()) + ", this carrier 1";
     return false;
   }
-  is_sock_row_known_ = hello.sock_row_bytes() == sizeof(weft_sock);
 
   // The questions of a former agent stay: the new one is asked again.
   AgentConnection* const former = agent_;

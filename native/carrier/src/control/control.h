@@ -65,7 +65,7 @@ class Control : public Pollable, public AgentConnection::User {
   bool OnHello(AgentConnection* from, const pb::AgentHello& hello, std::string* why);
   void SendStateOfControl();
   void OnWorkerState(uint64_t session);
-  bool OnMaps(Descriptors descriptors, std::string* why);
+  bool OnMaps(const pb::Maps& message, Descriptors descriptors, std::string* why);
   bool OnPod(const pb::Pod& message, Descriptors descriptors, std::string* why);
   // False: no descriptor is free.
   bool ServePod(HeldPod* held, const pb::Pod& message, Descriptors descriptors);
@@ -90,6 +90,8 @@ class Control : public Pollable, public AgentConnection::User {
   void Say(int level, const std::string& text);
   void CheckDrained();
   void CheckRetired();
+  // Without an agent and a lease nobody may connect: connect() is refused, instead of connections that are accepted and reset.
+  void CloseListenersAfterLease();
 
   const Parts parts_;
   const Fd listener_;
@@ -103,13 +105,13 @@ class Control : public Pollable, public AgentConnection::User {
   uint64_t session_ = 0;
   size_t workers_without_state_ = 0;
   bool is_live_pending_ = false;
-  bool is_sock_row_known_ = true;
   std::deque<std::string> packets_;
   size_t packet_bytes_ = 0;
   std::unordered_map<PodKey, HeldPod> pods_;
   std::vector<uint32_t> pods_of_worker_;
   uint64_t last_turn_ = 0;
   RuleId last_rule_ = 0;
+  Loop::TimerId lease_timer_ = 0;
   bool is_draining_ = false;
   uint64_t drain_until_ms_ = 0;
   uint64_t flush_until_ms_ = 0;

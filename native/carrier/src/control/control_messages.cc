@@ -47,17 +47,17 @@ bool HasUnknownFields(const pb::Pod& pod) {
 Fd Duplicate(int fd) { return Fd(fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 }  // namespace
 
-bool Control::OnMaps(Descriptors descriptors, std::string* why) {
+bool Control::OnMaps(const pb::Maps& message, Descriptors descriptors, std::string* why) {
   if (descriptors.size() != 1) {
     *why = "maps without its descriptor";
     return false;
   }
-  if (!is_sock_row_known_) {
-    *why = "the rows of weft_sock have another layout";
-    return false;
-  }
-  parts_.sock_map->Use(std::move(descriptors[0]));
-  return true;
+  const pb::SockLayout& sock = message.sock();
+  const SockLayout layout{sock.row_bytes(), sock.kind(),        sock.ip(),     sock.port(),
+                          sock.chosen(),    sock.chosen_port(), sock.dialed(), sock.own()};
+  if (parts_.sock_map->Use(std::move(descriptors[0]), layout)) return true;
+  *why = "its weft_sock is not a map of sockets with rows as it states them";
+  return false;
 }
 
 bool Control::OnPod(const pb::Pod& message, Descriptors descriptors, std::string* why) {

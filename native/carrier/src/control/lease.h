@@ -18,6 +18,10 @@ class Lease {
   static uint64_t UntilMs(uint64_t for_ms) { return BootMs() + (for_ms < kMsMax ? for_ms : kMsMax); }
   void Renew(uint64_t for_ms) { RenewUntil(UntilMs(for_ms)); }
   void RenewUntil(uint64_t until_ms) { until_ms_.store(until_ms, std::memory_order_release); }
+  uint64_t left_ms() const {
+    const uint64_t now = BootMs(), until = until_ms_.load(std::memory_order_acquire);
+    return until > now ? until - now : 0;
+  }
   bool IsValid() const { return BootMs() < until_ms_.load(std::memory_order_acquire); }
 
  private:

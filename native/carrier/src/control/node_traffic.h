@@ -31,6 +31,7 @@ class NodeTraffic : public Traffic {
   void ClosePod(PodKey pod, uint64_t grace_ms) override;
   void Forget(PodKey pod) override;
   void Update(const std::string& identity) override;
+  void CloseListeners() override;
   void Drain() override;
 
  private:

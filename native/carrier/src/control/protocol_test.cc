@@ -18,6 +18,7 @@
 
 #include "control/control.h"
 #include "control/packet.h"
+#include "net/test_sock_map.h"
 
 using namespace weft;
 
@@ -59,6 +60,10 @@ class TestTraffic : public Traffic {
     seen_->forgotten.insert(pod);
   }
   void Update(const std::string&) override {}
+  void CloseListeners() override {
+    std::lock_guard lock(seen_->mutex);
+    seen_->listeners.clear();
+  }
   void Drain() override {
     std::lock_guard lock(seen_->mutex);
     seen_->drains++;
@@ -81,7 +86,7 @@ struct TestFlow : Decided {
     if (is_permitted)
       decider->Opened(this);
     else
-      decider->Withdrawn(this);
+      decider->Canceled(this);
   }
   void Cut(const std::string& reason) override { decider->Closed(this, Ended::kCut, reason); }
   Decider* decider;
@@ -125,7 +130,6 @@ class Agent {
     pb::AgentMessage hello;
     hello.mutable_hello()->set_version(version);
     hello.mutable_hello()->set_build("test");
-    hello.mutable_hello()->set_sock_row_bytes(72);
     Send(hello);
   }
   // The next message; nothing at the end of the connection, or after 5 s.
@@ -286,13 +290,12 @@ const Question kPlain = PlainQuestion{{*ParseIp("10.0.0.1"), 40'000}, {*ParseIp(
 
 }  // namespace
 
-TEST_CASE("hello: version, layout and state") {
+TEST_CASE("hello: version and state") {
   Carrier carrier;
   Agent agent(carrier.path);
   const pb::State state = agent.Start();
   CHECK(agent.carrier.version() == 1);
   CHECK(agent.carrier.build() == "build");
-  CHECK(agent.carrier.sock_row_bytes() == 56);
   CHECK(agent.carrier.pid() == static_cast<uint32_t>(getpid()));
   CHECK_FALSE(agent.carrier.is_draining());
   CHECK(state.pods().empty());
@@ -360,6 +363,7 @@ TEST_CASE("pods: descriptors, updates, state after reconnect, and their end") {
       std::lock_guard lock(carrier.seen.mutex);
       return carrier.seen.netns.count(of_pod.cookie) == 2 && carrier.seen.listeners.contains({of_pod.cookie, 1});
     }));
+    carrier.lease.Renew(60'000);
     pb::AgentMessage update = of_pod.Pod();
     update.mutable_pod()->set_identity("spiffe://d/ns/n/sa/other");
     agent.Send(update);
@@ -381,6 +385,78 @@ TEST_CASE("pods: descriptors, updates, state after reconnect, and their end") {
   CHECK(Eventually([&] {
     std::lock_guard lock(carrier.seen.mutex);
     return carrier.seen.closed.contains(of_pod.cookie) && carrier.seen.forgotten.contains(of_pod.cookie);
+  }));
+}
+
+TEST_CASE("without an agent the listeners close at the end of the lease, and a new agent opens others") {
+  Carrier carrier;
+  Descriptors of_pod;
+  const auto listeners = [&] {
+    std::lock_guard lock(carrier.seen.mutex);
+    return carrier.seen.listeners.size();
+  };
+  carrier.lease.Renew(60'000);
+  {
+    Agent agent(carrier.path);
+    agent.Start();
+    agent.Send(of_pod.Pod(), of_pod.All());
+    CHECK(Eventually([&] { return listeners() == 1; }));
+    // As if the lease ended while the agent is there: its answers admit connections.
+    carrier.lease.RenewUntil(0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    CHECK(listeners() == 1);
+    carrier.lease.Renew(400);
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  CHECK(listeners() == 1);
+  CHECK(Eventually([&] { return listeners() == 0; }));
+  CHECK_FALSE(carrier.lease.IsValid());
+  Agent agent(carrier.path);
+  const pb::State state = agent.Start();
+  REQUIRE(state.pods_size() == 1);
+  CHECK(state.pods(0).listeners().empty());
+  Descriptors again;
+  agent.Send(again.Pod(), again.All());
+  CHECK(Eventually([&] { return listeners() == 1; }));
+}
+
+TEST_CASE("maps: only a map of sockets with rows of the stated layout") {
+  Carrier carrier;
+  const auto message = [](const SockLayout& layout) {
+    pb::AgentMessage maps;
+    pb::SockLayout* const sock = maps.mutable_maps()->mutable_sock();
+    sock->set_row_bytes(layout.row_bytes);
+    sock->set_kind(layout.kind);
+    sock->set_ip(layout.ip);
+    sock->set_port(layout.port);
+    sock->set_chosen(layout.chosen);
+    sock->set_chosen_port(layout.chosen_port);
+    sock->set_dialed(layout.dialed);
+    sock->set_own(layout.own);
+    return maps;
+  };
+  const auto is_refused = [&](const pb::AgentMessage& maps, int descriptor) {
+    Agent agent(carrier.path);
+    agent.Start();
+    agent.Send(maps, {descriptor});
+    return agent.IsClosed();
+  };
+  const Fd map = MakeSockMap();
+  const Descriptors of_pod;
+  CHECK(is_refused(message(kTestLayout), of_pod.netns.get()));
+  if (!map.valid()) return;
+  SockLayout layout = kTestLayout;
+  layout.row_bytes = 64;
+  CHECK(is_refused(message(layout), map.get()));
+  // An agent that states no layout.
+  CHECK(is_refused(message(SockLayout{}), map.get()));
+  Agent agent(carrier.path);
+  agent.Start();
+  agent.Send(message(kTestLayout), {map.get()});
+  agent.Send(of_pod.Pod(), of_pod.All());
+  CHECK(Eventually([&] {
+    std::lock_guard lock(carrier.seen.mutex);
+    return carrier.seen.listeners.size() == 1;
   }));
 }
 
@@ -443,7 +519,8 @@ TEST_CASE("questions, answers, a rule, its revocation, and the state that a new 
   agent->Send(answer);
   auto opened = agent->Next();
   REQUIRE(opened);
-  CHECK(opened->opened().rule() == 17);
+  REQUIRE(opened->has_records());
+  CHECK(static_cast<uint8_t>(opened->records().records().at(8)) == 17);
   CHECK(asked->is_permitted);
 
   carrier.On(0, [&](WorkerThread& w) {
@@ -510,7 +587,7 @@ TEST_CASE("ends of flows without an agent come after the state, with their rule 
       flow = std::make_unique<TestFlow>(&w.decider(), of_pod.cookie);
       w.decider().Ask(flow.get(), kPlain);
     });
-    CHECK(agent.Next()->has_opened());
+    CHECK(agent.Next()->has_records());
   }
   CHECK(Eventually([&] {
     bool has_agent = true;
@@ -528,7 +605,7 @@ TEST_CASE("ends of flows without an agent come after the state, with their rule 
   REQUIRE(state.flows_size() == 1);
   CHECK(state.flows(0).id() == flow->number);
   CHECK_FALSE(state.flows(0).is_opening());
-  CHECK(agent.Next()->closed().flow() == flow->number);
+  CHECK(agent.Next()->records().records().at(60) == 2);
   CHECK(agent.Next()->rule_ended().rule() == 17);
 }
 
@@ -562,7 +639,7 @@ TEST_CASE("10 000 flows of one revoked rule end within 200 ms, and State holds t
   for (;;) {
     const auto message = agent.Next();
     REQUIRE(message);
-    closed += message->has_closed();
+    closed += message->has_closed() + static_cast<int>(message->records().records().size() / Reports::kRecordBytes);
     if (message->has_done()) {
       CHECK(message->done().cut() == 10'000);
       break;

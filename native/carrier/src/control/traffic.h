@@ -27,6 +27,8 @@ class Traffic {
   virtual void Forget(PodKey pod) = 0;
   // The identity has a new certificate.
   virtual void Update(const std::string& identity) = 0;
+  // All listeners close. Flows and tunnel connections go on.
+  virtual void CloseListeners() = 0;
   virtual void Drain() = 0;
 };
 

@@ -57,7 +57,7 @@ struct Result {
 struct Fixture {
   Fixture() {
     CurrentTunnelLimits() = TunnelLimits{};
-    sock_map.Use(MakeSockMap());
+    sock_map.Use(MakeSockMap(), kTestLayout);
     const Fd probe(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     socklen_t bytes = sizeof(client.cookie);
     getsockopt(probe.get(), SOL_SOCKET, 71 /* SO_NETNS_COOKIE */, &client.cookie, &bytes);

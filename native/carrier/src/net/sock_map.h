@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// weft_sock (bpf/lib/abi.h): what the eBPF programs know of a socket.
+// weft_sock (bpf/lib/abi.h): what the eBPF programs know of a socket. The agent states the layout of the rows.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +17,22 @@ struct Dialed {
   Address picked;  // port 0: connect() picked none
 };
 
+// carrier.proto
+struct SockLayout {
+  static constexpr uint32_t kRowBytesMax = 256;
+  uint32_t row_bytes = 0;
+  uint32_t kind = 0, ip = 0, port = 0, chosen = 0, chosen_port = 0;
+  uint32_t dialed = 0, own = 0;
+  // Every field is in the row.
+  bool IsValid() const;
+};
+
 class SockMap {
  public:
-  // Replaces the map, for sockets that are opened from now on. Thread-safe against the readers' calls.
-  void Use(Fd map);
+  // Replaces the map, for sockets that are opened from now on. The former map counts as well for a while, until the programs of the new
+  // agent's build are attached. Thread-safe against the readers' calls. False, and nothing changes: the descriptor is not a map with rows of
+  // this layout.
+  bool Use(Fd map, const SockLayout& layout);
   // The address that the application dialed; nothing if the kernel has no record.
   std::optional<Dialed> DialedBy(int socket) const;
   // Marks a socket as the mesh's own before it connects: hooks do not capture it, and its handoff record names `client` (null: none).
@@ -28,13 +40,20 @@ class SockMap {
   bool MarkOwn(int socket, const Address* client) const;
 
  private:
+  struct Map {
+    std::shared_ptr<const Fd> fd;
+    SockLayout layout;
+    uint32_t id = 0;
+    std::shared_ptr<const Map> former;
+    uint64_t former_until_ms = 0;
+    const Map* FormerNow() const;
+  };
+  static std::optional<Dialed> DialedIn(const Map& map, int socket);
+  static bool MarkIn(const Map& map, int socket, const Address* client);
   // Shared so that a call in progress keeps the former map.
-  std::shared_ptr<const Fd> Current() const;
+  std::shared_ptr<const Map> Current() const;
   mutable std::mutex mutex_;
-  std::shared_ptr<const Fd> map_;
+  std::shared_ptr<const Map> map_;
 };
-
-// Size of a row of the map, as the agent's programs must have it (CarrierHello).
-uint32_t SockRowBytes();
 
 }  // namespace weft

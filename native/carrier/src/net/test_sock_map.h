@@ -15,10 +15,13 @@
 
 namespace weft {
 
+// That of bpf/lib/abi.h, written down once more.
+inline constexpr SockLayout kTestLayout{56, 20, 0, 16, 24, 18, 6, 2};
+
 inline int BpfCall(bpf_cmd command, bpf_attr* attributes) { return static_cast<int>(syscall(SYS_bpf, command, attributes, sizeof(*attributes))); }
 
 // Invalid if this process may not create maps.
-inline Fd MakeSockMap() {
+inline Fd MakeSockMap(uint32_t row_bytes = kTestLayout.row_bytes) {
   // Types of key and value: an integer of four bytes, and an array of bytes.
   struct {
     btf_header header;
@@ -42,7 +45,7 @@ inline Fd MakeSockMap() {
   btf.byte.size = 1;
   btf.byte_bits = 8;
   btf.row.info = BTF_KIND_ARRAY << 24;
-  btf.array = {2, 1, SockRowBytes()};
+  btf.array = {2, 1, row_bytes};
   bpf_attr load;
   memset(&load, 0, sizeof(load));
   load.btf = reinterpret_cast<uintptr_t>(&btf);
@@ -53,7 +56,7 @@ inline Fd MakeSockMap() {
   memset(&create, 0, sizeof(create));
   create.map_type = BPF_MAP_TYPE_SK_STORAGE;
   create.key_size = 4;
-  create.value_size = SockRowBytes();
+  create.value_size = row_bytes;
   create.map_flags = BPF_F_NO_PREALLOC;
   create.btf_fd = static_cast<uint32_t>(types.get());
   create.btf_key_type_id = 1;

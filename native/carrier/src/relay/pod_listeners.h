@@ -29,6 +29,8 @@ class PodListeners : private FlowOwner {
   // former build look for it until those of the new build are attached. False: errno is set, and it is closed.
   bool Listen(ListenerKind kind, Fd listener);
   bool IsListening(ListenerKind kind) const;
+  // Its flows and tunnel connections go on.
+  void CloseListeners();
   // The pod left: the listeners close after `grace_ms`, and its tunnel connections take no new streams from then on.
   void Close(uint64_t grace_ms);
   // The carrier is replaced: the listeners close now, tunnel connections take no new streams.
@@ -41,7 +43,6 @@ class PodListeners : private FlowOwner {
   class Listener;
   friend class Listener;
   void Accepted(ListenerKind kind, Fd socket, const Address& remote);
-  void CloseListeners();
   void CloseFormer(size_t kept);
   // Whether there is room for one more flow; counts the limit that is reached.
   bool MayAdd();

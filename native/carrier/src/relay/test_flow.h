@@ -128,7 +128,7 @@ struct Fixture {
     sockets->AddPod(pod.cookie, Fd(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)));
     Fd map_fd = MakeSockMap();
     has_map = map_fd.valid();
-    if (has_map) map.Use(std::move(map_fd));
+    if (has_map) map.Use(std::move(map_fd), kTestLayout);
     worker = std::make_unique<Worker>(Worker{loop, decider, *sockets, map, Unused<Credentials>(), tunnels, limits});
     listeners = std::make_unique<PodListeners>(worker.get(), &pod, nullptr);
     app = ListenOnLoopback(&app_address);
@@ -172,7 +172,7 @@ struct Fixture {
   void CheckOver(int flows) {
     CHECK(Until([&] { return listeners->flows() == 0; }));
     CHECK(worker->flows == 0);
-    CHECK(decider.closed + decider.withdrawn == flows);
+    CHECK(decider.closed + decider.canceled == flows);
   }
 
   Loop loop;

@@ -37,15 +37,15 @@ struct FakeDecider : Decider {
     bytes_received = flow->bytes_received();
     this->flow = nullptr;
   }
-  void Withdrawn(Decided*) override {
-    withdrawn++;
+  void Canceled(Decided*) override {
+    canceled++;
     flow = nullptr;
   }
   void Refused(PodKey, const char*, const std::string&, const Address&, const std::string&) override {}
   void LimitReached(const char* name) override { limits.push_back(name); }
 
   FlowId last = 0;
-  int asked = 0, opened = 0, closed = 0, withdrawn = 0;
+  int asked = 0, opened = 0, closed = 0, canceled = 0;
   // The latest one that is not over.
   Decided* flow = nullptr;
   Question question;

@@ -62,7 +62,7 @@ class Decider {
  public:
   virtual ~Decider() = default;
   virtual FlowId NewFlowId() = 0;
-  // Each call of Ask is the begin of a flow, each flow calls Closed or Withdrawn exactly once.
+  // Each call of Ask is the begin of a flow, each flow calls Closed or Canceled exactly once.
   virtual void Ask(Decided* flow, const Question& question) = 0;
   // The target of the last decision could not be reached: asks the agent, which may name another target.
   virtual void Failed(Decided* flow, const Failure& failure) = 0;
@@ -71,7 +71,7 @@ class Decider {
   // The flow has ended after a decision with a rule. Before `Opened` the end is kRefused or kCut, or the client left (kPodReset, kPeerReset).
   virtual void Closed(Decided* flow, Ended ended, const std::string& reason) = 0;
   // The client left before any decision with a rule, or the last decision refused it: nothing refers to the flow any more.
-  virtual void Withdrawn(Decided* flow) = 0;
+  virtual void Canceled(Decided* flow) = 0;
   // A connection of a peer that was refused before it made a request (codes of docs/errors.md).
   virtual void Refused(PodKey pod, const char* code, const std::string& reason, const Address& remote, const std::string& peer) = 0;
   // Counts a reached limit, by its name in docs/limits.md.

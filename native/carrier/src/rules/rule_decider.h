@@ -43,7 +43,7 @@ class RuleDecider : public Decider {
   void Failed(Decided* flow, const Failure& failure) override;
   void Opened(Decided* flow) override;
   void Closed(Decided* flow, Ended ended, const std::string& reason) override;
-  void Withdrawn(Decided* flow) override;
+  void Canceled(Decided* flow) override;
   void Refused(PodKey pod, const char* code, const std::string& reason, const Address& remote, const std::string& peer) override;
   void LimitReached(const char* name) override;
 
@@ -91,6 +91,7 @@ class RuleDecider : public Decider {
     Decided* flow = nullptr;
     RuleUse use;
     uint32_t target = 0;
+    Reports::EventNumber opened = 0;
     bool is_open = false;
     bool is_refused_by_agent = false;
     bool is_asked = false;

@@ -1,6 +1,6 @@
 /**
  * What relays the bytes of the pods' connections, where the kernel does not: worker threads of this process (workers.ts), or a carrier, a
- * process of its own (carrier/carrier-path.ts). The agent's parts see only this.
+ * process of its own (carrier/carrier-relay.ts). The agent's parts see only this.
  */
 import type { SpiffeId } from '../src/model/identity.js';
 import type { RelayStatus } from '../src/model/relay.js';
@@ -9,7 +9,7 @@ import type { MeshChange } from '../src/state/change.js';
 import type { MeshUpdate } from '../src/state/store.js';
 import type { LocalPod } from './worker-ipc.js';
 
-export interface DataPath {
+export interface NodeRelay {
   /** This agent owns the node from now on, maybe for a second time, and the datapath's maps exist: pods may be assigned. */
   openMaps(): void;
   /** This agent hands the node over: nothing of the node may be written from now on. Connections continue. */

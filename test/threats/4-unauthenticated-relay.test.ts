@@ -1,5 +1,5 @@
 /**
- * Row 4 of docs/security.md, data path: an unauthenticated client reaches a pod's ports 15001, 15006 and 15008, an agent's 15000, 15020
+ * Row 4 of docs/security.md, the relay: an unauthenticated client reaches a pod's ports 15001, 15006 and 15008, an agent's 15000, 15020
  * and 15021, or a waypoint's 15008 and 15020. `outsider` is a pod outside of the mesh.
  */
 import assert from 'node:assert/strict';

@@ -1,5 +1,5 @@
 /**
- * The data path by a carrier. The carrier owns the connections, which continue when this process ends; this process decides about them. A pod
+ * Relaying by a carrier. The carrier owns the connections, which continue when this process ends; this process decides about them. A pod
  * has its listeners in one carrier. When a newer carrier appears, all pods move there, and the former one keeps its connections.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import type { WorkloadUid } from '../../src/model/workload.js';
 import { touchedWorkloads, type MeshChange } from '../../src/state/change.js';
 import type { MeshState, MeshUpdate } from '../../src/state/store.js';
 import type { MetricEvent } from '../../src/telemetry/metrics.js';
-import type { DataPath } from '../data-path.js';
+import type { NodeRelay } from '../node-relay.js';
 import { CarrierSockets } from '../pod/carrier-sockets.js';
 import type { LocalPod } from '../worker-ipc.js';
 import type { CarrierKeys } from './carrier-keys.js';
@@ -37,7 +37,7 @@ const pollMs = 50;
 /** A carrier whose connection ended and that lives is connected to again within this. */
 const returnMsMax = 3_000;
 
-export interface CarrierPathParts {
+export interface CarrierRelayParts {
   readonly dir: string;
   readonly build: string;
   readonly node: string;
@@ -50,6 +50,7 @@ export interface CarrierPathParts {
   /** Requests all certificates again. */
   readonly refreshCertificates: () => void;
   readonly record: (event: MetricEvent) => void;
+  readonly template: SessionParts['template'];
   readonly limitReached: (limit: string, times: number) => void;
   readonly onVerdictRequest: SessionParts['requestVerdict'];
   /** These pods have no listeners until the caller assigns them again. */
@@ -57,8 +58,8 @@ export interface CarrierPathParts {
   readonly log: SessionParts['log'];
 }
 
-export class CarrierPath implements DataPath {
-  readonly #parts: CarrierPathParts;
+export class CarrierRelay implements NodeRelay {
+  readonly #parts: CarrierRelayParts;
   readonly #carriers: Carriers;
   #sockets: CarrierSockets | undefined;
   /** The carrier that has the pods' listeners. */
@@ -71,13 +72,12 @@ export class CarrierPath implements DataPath {
   #activeSinceMs = 0;
   #ticks = 0;
 
-  constructor(parts: CarrierPathParts) {
+  constructor(parts: CarrierRelayParts) {
     this.#parts = parts;
     const { node, view, log } = parts;
     this.#carriers = new Carriers({
       dir: parts.dir,
       build: parts.build,
-      sockRowBytes: CarrierSockets.sockRowBytes,
       session: {
         node,
         view,
@@ -90,6 +90,7 @@ export class CarrierPath implements DataPath {
         },
         limitReached: parts.limitReached,
         record: parts.record,
+        template: parts.template,
         onKeyMade: (made) => parts.keys.onKeyMade(made),
         log,
       },
@@ -185,7 +186,16 @@ export class CarrierPath implements DataPath {
   }
 
   renewLease(ms: number): void {
-    for (const session of this.#carriers.sessions) session.renewLease(ms);
+    for (const session of this.#carriers.sessions) {
+      session.renewLease(ms);
+      this.#endLostPods(session);
+    }
+  }
+
+  /** Pods that left while no agent was there. The carrier would hold their listeners and network namespaces. */
+  #endLostPods(session: CarrierSession): void {
+    for (const cookie of [...session.pods.keys()])
+      if (!this.#byCookie.has(cookie)) session.endPod(cookie, unassignGraceMs);
   }
 
   async connections(): Promise<object[]> {
@@ -271,7 +281,7 @@ export class CarrierPath implements DataPath {
     } catch {
       // Absent: no agent has used a carrier before.
     }
-    session.pods.clear();
+    for (const [cookie, pod] of session.pods) session.pods.set(cookie, { ...pod, listeners: [] });
     try {
       if (this.#isActive && !session.isDraining) writeFileSync(mapsFile, own);
     } catch (error) {
@@ -280,8 +290,11 @@ export class CarrierPath implements DataPath {
   }
 
   #sendMaps(session: CarrierSession): void {
-    if (this.#sockets)
-      session.send({ $case: 'maps', value: { generation: this.#sockets.pinDir } }, [this.#sockets.sockMap]);
+    if (!this.#sockets) return;
+    const { pinDir, sockMap } = this.#sockets;
+    session.send({ $case: 'maps', value: { generation: pinDir, sock: CarrierSockets.sockLayout } }, [
+      sockMap,
+    ]);
   }
 
   #sendIdentities(session: CarrierSession): void {
@@ -350,6 +363,7 @@ export class CarrierPath implements DataPath {
     const isExpected = session.isDraining || !this.#isActive;
     log[isExpected ? 'info' : 'error']({ carrier: session.name, why }, 'the connection to a carrier ended');
     if (this.#isActive) this.#awaitReturn(session);
+    else session.onEnded();
     if (session !== this.#current) {
       // It may have ended while it took the pods over.
       keys.use(this.#current);
@@ -367,8 +381,9 @@ export class CarrierPath implements DataPath {
   /** A carrier that lives is connected to again, and says which flows it has. */
   #awaitReturn(session: CarrierSession): void {
     setTimeout(() => {
-      if (this.#isActive && !this.#carriers.sessions.some((other) => other.isOf(session.hello)))
-        session.onDied();
+      const isBack = this.#carriers.sessions.some((other) => other.isOf(session.hello));
+      if (this.#isActive && !isBack) session.onDied();
+      else session.onEnded();
     }, returnMsMax).unref();
   }
 
