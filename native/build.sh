@@ -43,6 +43,9 @@ fi
 # built with WITHOUT_CARRIER=1.
 carrier=native/carrier/build
 if [ -z "${WITHOUT_CARRIER:-}" ]; then
+  for tool in cmake ninja protoc; do
+    command -v "$tool" >/dev/null || { echo "weft: $tool is missing, which builds the carrier: bash native/prepare.sh" >&2; exit 2; }
+  done
   [ -e "$carrier/build.ninja" ] || cmake -S native/carrier -B "$carrier" -G Ninja >/dev/null
   log=$(mktemp)
   if ! ninja -C "$carrier" weft-carrier >"$log" 2>&1; then

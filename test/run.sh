@@ -3,6 +3,8 @@
 # network namespaces run in their own namespaces (test/isolated.sh), concurrently, longest first. TEST_JOBS sets how many run at
 # once (default: CPUs + 1). `interop` is in neither group: the environment variable ZTUNNEL must name a program that no package
 # registry has. NODE_VERSION=22 runs the tests under that version (native/node.sh).
+# Testbeds relay by the carrier. The group `carrier` compares it with the TypeScript relay, and runs files of netns and threats whose
+# connections a relay carries on the TypeScript relay as well.
 # `native` builds and runs the carrier's unit tests, plain and under sanitizers, and its fuzz targets (native/carrier/test).
 # usage: test/run.sh [unit|lint|fuzz|http2|bpf|threats|netns|traffic|carrier|dev|quick|native|soak|vm|control|bench|cluster|all|interop|FILE...]
 set -euo pipefail
@@ -97,6 +99,14 @@ apart() {
     esac
   done
 }
+# Once more with the other relay.
+on_typescript() {
+  local file
+  for file in netns/{capture,early-response,external,handover,kernel-policy,stop,upgrade} \
+    threats/{10-killed,3-pod-root,4-unauthenticated-data-path,5-mesh-peer}; do
+    echo "typescript:test/$file.test.js|env WEFT_RELAY=typescript test/isolated.sh|dist/test/$file.test.js"
+  done
+}
 unit_files() {
   files_of dist/src dist/daemonset dist/control dist/bench dist/test/cluster/conformance
 }
@@ -122,7 +132,11 @@ jobs_of() {
     lint) together lint $(files_of dist/test/lint) ;;
     fuzz | http2) together "$1" $(files_of "dist/test/$1") ;;
     # Files of threats are numbered by the rows of the table of actors in docs/security.md.
-    bpf | threats | netns | traffic | carrier | dev) apart $(files_of "dist/test/$1") ;;
+    bpf | threats | netns | traffic | dev) apart $(files_of "dist/test/$1") ;;
+    carrier)
+      apart $(files_of dist/test/carrier)
+      [ "${WEFT_RELAY:-}" = carrier ] || on_typescript
+      ;;
     soak | vm | control | bench | interop) together "$1" $(files_of "dist/test/$1") ;;
     cluster) together cluster $(find dist/test/cluster -maxdepth 1 -name '*.test.js' | sort) ;;
   esac

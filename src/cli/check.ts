@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import type { Finding } from '../findings/finding.js';
 import { printClusterCheck, printFindings, wantsCluster, type ClusterFlags } from './cluster/command.js';
 import { systemNamespace } from './cluster/system-namespace.js';
+import { relayDefault, type Relay } from '../model/relay.js';
 import { programs, sh } from './run.js';
 
 const kernelFloor: readonly [number, number] = [6, 1];
@@ -65,10 +66,16 @@ export function missing(): string | undefined {
   return undefined;
 }
 
-/** Ends this program with exit code 2 and one line on stderr if a requirement of `purpose` is missing. */
-export function needMachine(purpose: 'agent' | 'testbed' | 'demo'): void {
-  const programs = { agent: {}, testbed: testbedPrograms, demo: demoPrograms }[purpose];
-  const what = missing() ?? missingPrograms(programs);
+/** Testbeds start the carrier from the build directory. */
+export const missingCarrier = (relay: Relay, program = programs.carrier): string | undefined =>
+  relay === 'typescript' || existsSync(program)
+    ? undefined
+    : `${program} is missing: npm run build, or relay in the agent with --relay typescript or WEFT_RELAY=typescript`;
+
+/** Ends this program with exit code 2 and one line on stderr if a requirement of `purpose` is missing. `relay`: of a testbed. */
+export function needMachine(purpose: 'agent' | 'testbed' | 'demo', relay: Relay = 'typescript'): void {
+  const wanted = { agent: {}, testbed: testbedPrograms, demo: demoPrograms }[purpose];
+  const what = missing() ?? missingPrograms(wanted) ?? missingCarrier(relay);
   if (what === undefined) return;
   console.error(`weft: ${what}`);
   process.exit(2);
@@ -105,7 +112,7 @@ export function checkCommand(): Command {
       if (options.from)
         return printFindings(checkManifests(options.from, options.rootNamespace), options.json);
       if (wantsCluster(options.kubernetes)) return printClusterCheck(options);
-      needMachine('demo');
+      needMachine('demo', relayDefault());
       console.log('this machine can run Weft');
     });
 }

@@ -4,12 +4,9 @@ export const relays = ['carrier', 'typescript'] as const;
 /** `carrier`: the process weft-carrier, which outlives the agent. `typescript`: worker threads of the agent. */
 export type Relay = (typeof relays)[number];
 
-/** The relay without a flag: of the environment variable WEFT_RELAY, or `otherwise`. Other values are ignored. */
-export function relayDefault(
-  env: Readonly<Record<string, string | undefined>> = process.env,
-  otherwise: Relay = 'typescript',
-): Relay {
-  return relays.find((relay) => relay === env['WEFT_RELAY']) ?? otherwise;
+/** The relay without a flag: of the environment variable WEFT_RELAY, or the carrier. Other values are ignored. */
+export function relayDefault(env: Readonly<Record<string, string | undefined>> = process.env): Relay {
+  return relays.find((relay) => relay === env['WEFT_RELAY']) ?? 'carrier';
 }
 
 /** A carrier that an agent is connected to. */

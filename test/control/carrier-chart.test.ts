@@ -73,6 +73,7 @@ test('agents are told which relay to use, and carriers exist only for the relay 
     const agent = await daemonSet('weft-agent', `relay=${relay}`);
     assert.ok(agent?.spec.template.spec.containers[0].args.includes(`--relay=${relay}`), relay);
   }
+  assert.ok(await daemonSet('weft-carrier'), 'the default');
   assert.equal(await daemonSet('weft-carrier', 'relay=typescript'), undefined);
   await assert.rejects(render('relay=native'), /relay/);
 });

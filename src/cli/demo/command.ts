@@ -10,12 +10,9 @@ export function demoCommand(): Command {
     .option('--json', 'print one JSON object')
     .addOption(relayOption())
     .action(async (options: { json?: boolean; relay?: Relay }) => {
-      needMachine('demo');
-      const result = await runDemo(
-        options.json ? () => undefined : (line) => console.log(line),
-        // Two of the steps show what only a carrier does.
-        options.relay ?? relayDefault(process.env, 'carrier'),
-      );
+      const relay = options.relay ?? relayDefault();
+      needMachine('demo', relay);
+      const result = await runDemo(options.json ? () => undefined : (line) => console.log(line), relay);
       if (options.json) console.log(JSON.stringify(result));
       else console.log(result.ok ? '\nAll steps ok.' : '\nSome steps failed.');
       // A step that timed out may still hold timers, which would keep this process alive.

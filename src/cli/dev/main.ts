@@ -13,7 +13,7 @@ import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { errorText, WeftError } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
-import type { Relay } from '../../model/relay.js';
+import { relayDefault, type Relay } from '../../model/relay.js';
 import { needMachine } from '../check.js';
 import { Stage } from '../demo/stage.js';
 import { distRoot } from '../run.js';
@@ -130,7 +130,7 @@ new Command('dev')
   .option('--state <dir>', 'state directory of the testbed', '/run/weft/dev')
   .addOption(relayOption())
   .action(async (options: { from?: string; state: string; relay?: Relay }) => {
-    needMachine(options.from === undefined ? 'demo' : 'testbed');
+    needMachine(options.from === undefined ? 'demo' : 'testbed', options.relay ?? relayDefault());
     await dev(options);
     // A restart in progress may still hold timers, which would keep this process alive.
     process.exit(0);

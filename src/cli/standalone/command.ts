@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 import { checkRedisUrl } from '../../rate-limit/redis-url.js';
-import { relays, type Relay } from '../../model/relay.js';
+import { relayDefault, relays, type Relay } from '../../model/relay.js';
 import { needMachine } from '../check.js';
 import { stateDefault } from './ledger.js';
 import { tearDown } from './teardown.js';
@@ -9,7 +9,10 @@ import { waypointNetns } from './waypoint.js';
 
 /** Of testbeds. Without it, the environment variable WEFT_RELAY decides. */
 export const relayOption = (): Option =>
-  new Option('--relay <relay>', 'the program that relays the bytes of connections').choices(relays);
+  new Option(
+    '--relay <relay>',
+    `the program that relays the bytes of connections (default: ${relayDefault()})`,
+  ).choices(relays);
 
 export function standaloneCommand(): Command {
   const standalone = new Command('standalone').description(
@@ -26,7 +29,7 @@ export function standaloneCommand(): Command {
     )
     .addOption(relayOption())
     .action(async (options: { from: string; state: string; redis?: string; relay?: Relay }) => {
-      needMachine('testbed');
+      needMachine('testbed', options.relay ?? relayDefault());
       if (options.redis !== undefined) checkRedisUrl(options.redis);
       const { topology } = await up(options);
       for (const node of topology.nodes) {

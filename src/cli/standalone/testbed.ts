@@ -252,7 +252,11 @@ export class Testbed {
       args = [],
     }: CarrierProgram = {},
   ): ProcessMark {
-    if (!existsSync(program)) throw new WeftError('WEFT_START', `${program} is missing: run npm run build`);
+    if (!existsSync(program))
+      throw new WeftError(
+        'WEFT_START',
+        `${program} is missing: npm run build, or relay in the agent with --relay typescript`,
+      );
     const dir = carrierDirOf(this.state, node);
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     const flags = ['--dir', dir, '--name', name, ...args];
