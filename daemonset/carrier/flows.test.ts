@@ -234,7 +234,7 @@ test('the verdict of a pod on this node is requested once for a batch', (t) => {
   const rule = permit(a, {
     kind: 'captured',
     client: at('10.0.0.0', 5),
-    dialled: at('10.0.0.1', 80),
+    dialed: at('10.0.0.1', 80),
     picked: undefined,
     avoid: [],
   });
