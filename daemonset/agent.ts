@@ -16,6 +16,7 @@ import type { SpiffeId } from '../src/model/identity.js';
 import { ChangeTracker } from '../src/state/change.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
+import { connectionTemplate } from '../src/telemetry/connection-template.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import type { Certificates } from '../src/tls/certificate-manager.js';
@@ -101,7 +102,7 @@ export class Agent {
 
     this.#connectionLog = new ConnectionLog({
       path: options.connectionLog ?? join(options.run, 'connections.log'),
-      onDropped: () => this.#metrics.linesDropped.inc(),
+      onDropped: (lines) => this.#metrics.linesDropped.inc(lines),
       onShareUsed: () => this.#metrics.limitReached.inc({ limit: 'connection-lines' }),
     });
     const { relay, certificates } = makeRelay({
@@ -115,6 +116,7 @@ export class Agent {
         this.#metrics.apply(event);
         if (event.kind === 'closed') this.#connectionLog.write(event.record);
       },
+      template: (opening) => connectionTemplate(this.#metrics.relayed, this.#connectionLog, opening),
       limitReached: (limit, times) => this.#metrics.limitReached.inc({ limit }, times),
       onVerdictRequest: (source, destination, port) =>
         this.#active?.onVerdictRequest(source, destination, port),

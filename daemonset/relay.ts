@@ -6,6 +6,8 @@ import { version } from '../src/base/version.js';
 import { parseTrustDomain, type SpiffeId } from '../src/model/identity.js';
 import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshState } from '../src/state/store.js';
+import type { Opening } from '../src/telemetry/connection-record.js';
+import type { ConnectionTemplate } from '../src/telemetry/connection-template.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
 import {
   CertificateManager,
@@ -33,6 +35,8 @@ export interface RelayParts {
   readonly identities: () => Iterable<SpiffeId>;
   readonly onCertificate: (certificate: IssuedCertificate) => void;
   readonly record: (event: MetricEvent) => void;
+  /** Records of connections that differ only in the client's port, counts and end. */
+  readonly template: (opening: Opening) => ConnectionTemplate;
   readonly limitReached: (limit: string, times: number) => void;
   readonly onVerdictRequest: (source: WorkloadUid, destination: WorkloadUid, port: number) => void;
   /** These pods have no listeners until they are assigned again. */
@@ -110,6 +114,7 @@ function byCarrier(parts: RelayParts): Relays {
     keys,
     refreshCertificates: () => certificates.refreshAll(),
     record: parts.record,
+    template: parts.template,
     limitReached: parts.limitReached,
     onVerdictRequest: parts.onVerdictRequest,
     onLost: parts.onLost,

@@ -50,6 +50,7 @@ export interface CarrierRelayParts {
   /** Requests all certificates again. */
   readonly refreshCertificates: () => void;
   readonly record: (event: MetricEvent) => void;
+  readonly template: SessionParts['template'];
   readonly limitReached: (limit: string, times: number) => void;
   readonly onVerdictRequest: SessionParts['requestVerdict'];
   /** These pods have no listeners until the caller assigns them again. */
@@ -89,6 +90,7 @@ export class CarrierRelay implements NodeRelay {
         },
         limitReached: parts.limitReached,
         record: parts.record,
+        template: parts.template,
         onKeyMade: (made) => parts.keys.onKeyMade(made),
         log,
       },
@@ -361,6 +363,7 @@ export class CarrierRelay implements NodeRelay {
     const isExpected = session.isDraining || !this.#isActive;
     log[isExpected ? 'info' : 'error']({ carrier: session.name, why }, 'the connection to a carrier ended');
     if (this.#isActive) this.#awaitReturn(session);
+    else session.onEnded();
     if (session !== this.#current) {
       // It may have ended while it took the pods over.
       keys.use(this.#current);
@@ -378,8 +381,9 @@ export class CarrierRelay implements NodeRelay {
   /** A carrier that lives is connected to again, and says which flows it has. */
   #awaitReturn(session: CarrierSession): void {
     setTimeout(() => {
-      if (this.#isActive && !this.#carriers.sessions.some((other) => other.isOf(session.hello)))
-        session.onDied();
+      const isBack = this.#carriers.sessions.some((other) => other.isOf(session.hello));
+      if (this.#isActive && !isBack) session.onDied();
+      else session.onEnded();
     }, returnMsMax).unref();
   }
 

@@ -1,15 +1,18 @@
 /** The flows of one carrier: their records and metrics, as the TypeScript relay makes them. */
-import type { SocketAddress } from '../../src/model/address.js';
+import type { LineValues } from '../../src/telemetry/connection-log.js';
 import { openRecord, refusedRecord, type Opening } from '../../src/telemetry/connection-record.js';
+import type { ConnectionTemplate } from '../../src/telemetry/connection-template.js';
 import type { MetricEvent } from '../../src/telemetry/metrics.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
-import { Ended, type Closed, type Flow, type Opened } from './gen/carrier.js';
+import { FlowRecords } from './flow-records.js';
+import { Ended, type Address, type Closed, type Flow } from './gen/carrier.js';
 import { openingOfFlow, type HeldRule } from './held-rules.js';
 import { decodeAddress } from './protocol.js';
 
 export interface FlowsParts {
   readonly ruleOf: (id: number) => HeldRule | undefined;
   readonly record: (event: MetricEvent) => void;
+  readonly template: (opening: Opening) => ConnectionTemplate;
   /** A pod of this node was reached directly: later connections can be kernel flows. */
   readonly requestVerdict: (source: WorkloadUid, destination: WorkloadUid, port: number) => void;
 }
@@ -21,8 +24,19 @@ const endedTexts: Readonly<Partial<Record<Ended, string>>> = {
   [Ended.ENDED_CUT]: 'cut',
 };
 
+/** Flows of one target of one rule that have one client's IP: their records differ in port, counts and end. */
+interface FlowKind {
+  readonly rule: number;
+  readonly target: number;
+  readonly ip: Buffer;
+  readonly records: ConnectionTemplate;
+  /** Batch of records that has asked for the verdict of its flows. */
+  verdictBatch: number;
+}
+
 interface OpenFlow {
-  readonly opening: Opening;
+  readonly records: ConnectionTemplate;
+  readonly clientPort: number;
   readonly startedMs: number;
 }
 
@@ -30,6 +44,10 @@ export class Flows {
   readonly #parts: FlowsParts;
   /** Flows that were counted as opened. */
   readonly #open = new Map<number, OpenFlow>();
+  /** By rule, then by target. */
+  readonly #kinds = new Map<number, (FlowKind | undefined)[]>();
+  #last: FlowKind | undefined;
+  #batch = 0;
 
   constructor(parts: FlowsParts) {
     this.#parts = parts;
@@ -40,68 +58,133 @@ export class Flows {
   }
 
   /** A flow of a former agent's time. */
-  adopt(flow: Flow): void {
-    if (flow.isOpening) return;
-    this.#opened(flow.id, flow.rule, flow.target, decodeAddress(flow.client), flow.startedMs);
+  adopt({ id, rule, target, client, startedMs, isOpening }: Flow): void {
+    if (isOpening || this.#open.has(id)) return;
+    const kind = this.#kinds.get(rule)?.[target];
+    const isKind = client && kind?.ip.equals(client.ip) === true;
+    const records = isKind ? kind.records : this.#newRecords(rule, target, client);
+    if (!records) return;
+    records.opened();
+    this.#open.set(id, { records, clientPort: client?.port ?? 0, startedMs });
   }
 
-  onOpened({ flow, rule, target, client, atMs }: Opened): void {
-    const held = this.#opened(flow, rule, target, decodeAddress(client), atMs);
-    const workload = held?.context.targets[target]?.workload;
-    const check = held?.context.check;
-    if (held?.context.about.kind === 'captured' && check && workload !== undefined)
-      this.#parts.requestVerdict(held.context.pod, workload, check.attributes.destinationPort);
+  /** Throws WEFT_CARRIER_MESSAGE. */
+  onRecords(bytes: Buffer): void {
+    this.#batch++;
+    const records = new FlowRecords(bytes);
+    while (records.next()) {
+      const flow = records.flow;
+      const open = this.#open.get(flow);
+      if (records.isOpening) {
+        const { clientPort, startedMs } = records;
+        const of = open ? undefined : this.#recordsOf(records);
+        of?.opened();
+        if (of) this.#open.set(flow, { records: of, clientPort, startedMs });
+        continue;
+      }
+      if (open) this.#open.delete(flow);
+      const of = open?.records ?? this.#recordsOf(records);
+      const { clientPort, bytesSent, bytesReceived, durationMs } = records;
+      const ended = endedTexts[records.ended] ?? 'finished';
+      of?.closed({ clientPort, bytesSent, bytesReceived, durationMs, ended }, open !== undefined);
+    }
   }
 
-  #opened(
-    flow: number,
-    rule: number,
-    target: number,
-    client: SocketAddress | undefined,
-    startedMs: number,
-  ): HeldRule | undefined {
+  /** Of a flow that this agent sees for the first time. */
+  #recordsOf(records: FlowRecords): ConnectionTemplate | undefined {
+    const { rule, target } = records;
+    const last = this.#last;
+    const kind = last?.rule === rule && last.target === target ? last : this.#kinds.get(rule)?.[target];
+    if (!kind || !records.isClientIp(kind.ip)) {
+      this.#requestVerdict(rule, target);
+      return this.#newRecords(rule, target, { ip: records.clientIp(), port: records.clientPort });
+    }
+    this.#last = kind;
+    if (kind.verdictBatch !== this.#batch) {
+      kind.verdictBatch = this.#batch;
+      this.#requestVerdict(rule, target);
+    }
+    return kind.records;
+  }
+
+  #newRecords(rule: number, target: number, client: Address | undefined): ConnectionTemplate | undefined {
     const held = this.#parts.ruleOf(rule);
-    const opening = held && openingOfFlow(held, target, client);
-    if (!opening || this.#open.has(flow)) return undefined;
-    this.#open.set(flow, { opening, startedMs });
-    this.#parts.record({ kind: 'opened', record: openRecord(opening) });
-    return held;
+    const opening = held && openingOfFlow(held, target, decodeAddress(client));
+    if (!opening) return undefined;
+    const kinds = this.#kinds.get(rule) ?? [];
+    // A rule that matches no later connection has one flow. A client that a waypoint states has its own port.
+    const isRepeated = held.matching && held.context.source.address === '' && !opening.audited;
+    if (!client || !isRepeated || kinds[target]) return this.#single(opening);
+    const records = this.#parts.template(opening);
+    kinds[target] = { rule, target, ip: Buffer.from(client.ip), records, verdictBatch: this.#batch };
+    this.#kinds.set(rule, kinds);
+    return records;
+  }
+
+  #requestVerdict(rule: number, target: number): void {
+    const held = this.#parts.ruleOf(rule);
+    if (held?.context.about.kind !== 'captured') return;
+    const { pod, check, targets } = held.context;
+    const workload = targets[target]?.workload;
+    if (check && workload !== undefined)
+      this.#parts.requestVerdict(pod, workload, check.attributes.destinationPort);
+  }
+
+  /** The records of one flow. */
+  #single(opening: Opening): ConnectionTemplate {
+    const { record } = this.#parts;
+    const opened = (): void => record({ kind: 'opened', record: openRecord(opening) });
+    return {
+      opened,
+      closed: ({ bytesSent, bytesReceived, durationMs, ended }, wasCounted) => {
+        if (!wasCounted) opened();
+        record({ kind: 'closed', record: { ...opening, bytesSent, bytesReceived, durationMs, ended } });
+      },
+      end: () => undefined,
+    };
   }
 
   onClosed(closed: Closed): void {
-    const held = this.#parts.ruleOf(closed.rule);
-    const opening = held && openingOfFlow(held, closed.target, decodeAddress(closed.client));
-    const wasOpen = this.#open.delete(closed.flow);
-    if (!opening) return;
-    if (!wasOpen) return this.refused({ ...opening, ...reasonOf(closed) });
-    const { bytesSent, bytesReceived, durationMs, reason } = closed;
-    const ended = endedTexts[closed.ended] ?? 'finished';
-    this.#parts.record({
-      kind: 'closed',
-      record: {
-        ...opening,
-        bytesSent,
-        bytesReceived,
-        durationMs,
-        ended: closed.ended === Ended.ENDED_CUT && reason !== '' ? `${ended}: ${reason}` : ended,
-      },
-    });
+    const { flow, rule, target, bytesSent, bytesReceived, durationMs, reason } = closed;
+    const open = this.#open.get(flow);
+    if (!open) {
+      const held = this.#parts.ruleOf(rule);
+      const opening = held && openingOfFlow(held, target, decodeAddress(closed.client));
+      if (opening) this.refused({ ...opening, ...reasonOf(closed) });
+      return;
+    }
+    this.#open.delete(flow);
+    const text = endedTexts[closed.ended] ?? 'finished';
+    const ended = closed.ended === Ended.ENDED_CUT && reason !== '' ? `${text}: ${reason}` : text;
+    open.records.closed({ clientPort: open.clientPort, bytesSent, bytesReceived, durationMs, ended }, true);
   }
 
   /** The carrier has died, and its flows with it. Nobody knows their bytes. */
   lost(): void {
-    for (const { opening, startedMs } of this.#open.values()) {
+    for (const { records, clientPort, startedMs } of this.#open.values()) {
       const durationMs = Math.max(0, Date.now() - startedMs);
-      const record = {
-        ...opening,
+      const values: LineValues = {
+        clientPort,
         bytesSent: 0,
         bytesReceived: 0,
         durationMs,
         ended: 'cut: the carrier died',
       };
-      this.#parts.record({ kind: 'closed', record });
+      records.closed(values, true);
     }
     this.#open.clear();
+    this.endRules();
+  }
+
+  /** The last flow of the rule has ended. */
+  endRule(id: number): void {
+    for (const kind of this.#kinds.get(id) ?? []) kind?.records.end();
+    this.#kinds.delete(id);
+    if (this.#last?.rule === id) this.#last = undefined;
+  }
+
+  endRules(): void {
+    for (const id of [...this.#kinds.keys()]) this.endRule(id);
   }
 
   refused(opening: Opening): void {

@@ -7,6 +7,8 @@ import type { SocketAddress } from '../../src/model/address.js';
 import { parseSpiffeId, type SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshChange } from '../../src/state/change.js';
+import type { Opening } from '../../src/telemetry/connection-record.js';
+import type { ConnectionTemplate } from '../../src/telemetry/connection-template.js';
 import type { MetricEvent } from '../../src/telemetry/metrics.js';
 import { describeRefused } from '../proxy/inbound-decision.js';
 import type { LocalPod } from '../worker-ipc.js';
@@ -44,6 +46,7 @@ export interface SessionParts extends DecisionView {
   rememberFailure(local: LocalPod, to: SocketAddress): void;
   limitReached(limit: string, times: number): void;
   record(event: MetricEvent): void;
+  template(opening: Opening): ConnectionTemplate;
   onKeyMade(made: KeyMade): void;
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
 }
@@ -88,6 +91,7 @@ export class CarrierSession {
     this.#flows = new Flows({
       ruleOf: (id) => this.#rules.get(id),
       record: (event) => parts.record(event),
+      template: (opening) => parts.template(opening),
       requestVerdict: (source, destination, port) => parts.requestVerdict(source, destination, port),
     });
     for (const state of states) for (const pod of state.pods) this.pods.set(BigInt(pod.cookie), pod);
@@ -97,6 +101,11 @@ export class CarrierSession {
 
   get flows(): number {
     return this.#flows.size;
+  }
+
+  /** The connection to the carrier has ended. Its flows are not this session's any more. */
+  onEnded(): void {
+    this.#flows.endRules();
   }
 
   /** The carrier has died: its flows get their records. */
@@ -139,13 +148,14 @@ export class CarrierSession {
         return this.#onQuestion(message.value);
       case 'canceled':
         return void this.#waiting.delete(message.value.flow);
-      case 'opened':
-        return this.#flows.onOpened(message.value);
+      case 'records':
+        return this.#flows.onRecords(message.value.records);
       case 'closed':
         return this.#onClosed(message.value);
       case 'refused':
         return this.#onRefused(message.value);
       case 'ruleEnded':
+        this.#flows.endRule(message.value.rule);
         return this.#rules.remove(message.value.rule);
       case 'done': {
         const done = this.#calls.get(message.value.call);

@@ -6,7 +6,8 @@ import { authorize, type ConnectionAttributes } from '../../src/policy/authorize
 import type { MeshView } from '../../src/state/store.js';
 import { openingOf, openRecord, type Opening } from '../../src/telemetry/connection-record.js';
 import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-log.js';
-import type { MeshMetrics, Tally } from '../../src/telemetry/metrics.js';
+import type { MeshMetrics } from '../../src/telemetry/metrics.js';
+import { closed, type Tally } from '../../src/telemetry/tallies.js';
 import type { Datapath } from '../datapath/loader.js';
 import type { FlowReader } from '../maps/flows.js';
 import type { LocalPod } from '../worker-ipc.js';
@@ -16,7 +17,6 @@ import { destroyTcp, type PodNetns, type TcpSocket } from '../pod/sockets.js';
 import { recheck } from '../proxy/choose-path.js';
 
 const countedMax = 2 * 65_536;
-const durationsMax = 10_000;
 const cutsMax = 1024;
 /** Age at which an entry is removed whose socket never sent a SYN. */
 const unsentNsMax = 60_000_000_000n;
@@ -69,7 +69,7 @@ export class KernelFlows {
   /** Drops the cached templates, after names, policies or pods changed. */
   forgetTemplates(): void {
     this.#kinds = new Map();
-    this.#options.metrics.settle(() => false);
+    this.#options.metrics.kernelFlows.clear();
   }
 
   /** Records and counts kernel flows that ended. */
@@ -99,11 +99,7 @@ export class KernelFlows {
         continue;
       }
       if (this.#counted.size === 0 || !this.#counted.delete(flows.id)) tally.opened++;
-      tally.closed++;
-      tally.bytesSent += bytesSent;
-      tally.bytesReceived += bytesReceived;
-      tally.durationsS.push(durationMs / 1000);
-      if (tally.durationsS.length >= durationsMax) this.#options.metrics.settle();
+      closed(tally, bytesSent, bytesReceived, durationMs);
     }
   }
 
@@ -126,7 +122,7 @@ export class KernelFlows {
     const opening = this.#openingOf(live);
     const rest = { bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: '' };
     return {
-      tally: metrics.tally({ ...opening, ...rest }),
+      tally: metrics.kernelFlows.of({ ...opening, ...rest }),
       write: log.template({ ...opening, ...rest }),
       writeRefused: log.template({
         ...opening,

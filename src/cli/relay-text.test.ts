@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { relayProblem, relayText } from './relay-text.js';
+import { relayCell, relayProblem, relayText } from './relay-text.js';
 
 const carrier = {
   name: 'carrier',
@@ -46,4 +46,19 @@ test('without a carrier nothing is relayed, and the reason is a problem', () => 
     'gone',
   );
   assert.equal(relayProblem({ relay: 'carrier', carriers: [], why: '' }), 'no carrier is in use');
+});
+
+test('a table of nodes has the build of the carrier in use, and what its predecessors still keep', () => {
+  assert.equal(relayCell({ relay: 'typescript', carriers: [], why: 'set by --relay' }), 'typescript');
+  assert.equal(relayCell({ relay: 'carrier', carriers: [carrier], why: '' }), 'carrier 0.1.0');
+  assert.equal(relayCell({ relay: 'carrier', carriers: [], why: 'no socket' }), 'carrier: none');
+  const former = { ...carrier, isDraining: true };
+  assert.equal(
+    relayCell({ relay: 'carrier', carriers: [carrier, former], why: '' }),
+    'carrier 0.1.0, 1 former with 1 connection',
+  );
+  assert.equal(
+    relayCell({ relay: 'carrier', carriers: [former, { ...former, flows: 0 }], why: 'gone' }),
+    'carrier: none, 2 former with 1 connection',
+  );
 });

@@ -1,9 +1,11 @@
 /** What `weft status` and `weft check` say of a node's relay. */
 import type { CarrierStatus, RelayStatus } from '../model/relay.js';
 
+const connections = (count: number): string => `${count} ${count === 1 ? 'connection' : 'connections'}`;
+
 function carrierText({ build, pid, flows, leaseMs }: CarrierStatus): string {
   const lease = leaseMs > 0 ? `lease ${(leaseMs / 1000).toFixed(0)} s` : 'no lease';
-  return `build ${build}, process ${pid}, ${flows} ${flows === 1 ? 'connection' : 'connections'}, ${lease}`;
+  return `build ${build}, process ${pid}, ${connections(flows)}, ${lease}`;
 }
 
 /** One line. */
@@ -14,8 +16,20 @@ export function relayText({ relay, carriers, why }: RelayStatus): string {
   return [
     `carrier${used ? ` (${carrierText(used)})` : ': none in use'}`,
     ...(why === '' ? [] : [why]),
-    ...former.map(({ pid, flows }) => `a former one, process ${pid}, keeps ${flows} connections`),
+    ...former.map(({ pid, flows }) => `a former one, process ${pid}, keeps ${connections(flows)}`),
   ].join('; ');
+}
+
+/** The cell of a table of nodes. */
+export function relayCell({ relay, carriers }: RelayStatus): string {
+  if (relay === 'typescript') return relay;
+  const used = carriers.find(({ isDraining }) => !isDraining);
+  const former = carriers.filter(({ isDraining }) => isDraining);
+  const left = former.reduce((sum, { flows }) => sum + flows, 0);
+  return [
+    used ? `carrier ${used.build}` : 'carrier: none',
+    ...(former.length > 0 ? [`${former.length} former with ${connections(left)}`] : []),
+  ].join(', ');
 }
 
 /** Why no connection can be relayed; undefined if it can. */

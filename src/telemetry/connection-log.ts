@@ -10,7 +10,7 @@ export interface ConnectionLogOptions {
   readonly fileBytesMax?: number;
   /** Bytes of lines that may wait for the disk. Lines beyond that are dropped and reported to onDropped. */
   readonly waitingBytesMax?: number;
-  readonly onDropped: () => void;
+  readonly onDropped: (lines: number) => void;
   /** Called when a line is left out because its pod (or a refused source) has exceeded its rate limit. */
   readonly onShareUsed?: () => void;
 }
@@ -19,7 +19,8 @@ export interface LineValues {
   readonly clientPort: number;
   readonly bytesSent: number;
   readonly bytesReceived: number;
-  readonly bytesSpliced: number;
+  /** Absent: it cannot be spliced. */
+  readonly bytesSpliced?: number;
   readonly durationMs: number;
   readonly ended: string;
 }
@@ -53,6 +54,14 @@ function refusedSourceOf({ direction, path, source }: ConnectionRecord): string 
   return source.identity === 'unknown' ? source.address.replace(/:\d+$/, '') : source.identity;
 }
 
+/** Lines of one turn share a write, up to this. */
+const writeCharsMax = 64 << 10;
+const linesOf = (text: string): number => {
+  let lines = 0;
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) lines++;
+  return lines;
+};
+
 const fileBytesMaxDefault = 64 << 20;
 const waitingBytesMaxDefault = 8 << 20;
 
@@ -64,6 +73,8 @@ export class ConnectionLog {
   /** Limits each refused source separately; `#lines` limits all lines of a pod together. */
   readonly #refused = new RateLimiter(refusedRate);
   #bytes: number;
+  /** Lines of this turn. */
+  #turn = '';
 
   constructor(options: ConnectionLogOptions) {
     this.#options = options;
@@ -73,9 +84,9 @@ export class ConnectionLog {
       sync: false,
       maxLength: options.waitingBytesMax ?? waitingBytesMaxDefault,
     });
-    this.#file.on('drop', options.onDropped);
+    this.#file.on('drop', (text: string) => options.onDropped(linesOf(text)));
     // A full or vanished disk costs lines, not the agent.
-    this.#file.on('error', options.onDropped);
+    this.#file.on('error', () => options.onDropped(1));
     this.#file.on('write', (written: number) => this.#wrote(written));
     this.#log = pino({ base: {}, timestamp: pino.stdTimeFunctions.isoTime }, this.#file);
   }
@@ -84,6 +95,7 @@ export class ConnectionLog {
     const source = refusedSourceOf(record);
     if (source !== undefined && !this.#mayWrite(source, this.#refused)) return;
     if (!this.#mayWrite(podOf(record))) return;
+    this.#endTurn();
     this.#log[levelOf(record)](record);
   }
 
@@ -95,18 +107,41 @@ export class ConnectionLog {
     const mark = '\u0000';
     const at = record.source.address.lastIndexOf(':') + 1;
     const source = { ...record.source, address: `${record.source.address.slice(0, at)}${mark}` };
-    const { bytesSent: _s, bytesReceived: _r, bytesSpliced: _p, durationMs: _d, ended: _e, ...rest } = record;
-    const [before = '', after = ''] = JSON.stringify({ ...rest, source })
+    const {
+      bytesSent: _s,
+      bytesReceived: _r,
+      bytesSpliced: _p,
+      durationMs: _d,
+      ended: _e,
+      ...others
+    } = record;
+    const [before = '', after = ''] = JSON.stringify({ ...others, source })
       .slice(1)
       .split(JSON.stringify(mark).slice(1, -1));
+    const rest = after.slice(0, -1);
     const level = levelOf(record) === 'warn' ? 40 : 30;
     const pod = podOf(record);
     return (values) => {
       if (!this.#mayWrite(pod)) return;
-      this.#file.write(
-        `{"level":${level},"time":"${isoNow()}",${before}${values.clientPort}${after.slice(0, -1)},"bytesSent":${values.bytesSent},"bytesReceived":${values.bytesReceived},"bytesSpliced":${values.bytesSpliced},"durationMs":${values.durationMs},"ended":${JSON.stringify(values.ended)}}\n`,
+      const { clientPort, bytesSent, bytesReceived, bytesSpliced, durationMs, ended } = values;
+      const spliced = bytesSpliced === undefined ? '' : `"bytesSpliced":${bytesSpliced},`;
+      this.#add(
+        `{"level":${level},"time":"${isoNow()}",${before}${clientPort}${rest},"bytesSent":${bytesSent},"bytesReceived":${bytesReceived},${spliced}"durationMs":${durationMs},"ended":${JSON.stringify(ended)}}\n`,
       );
     };
+  }
+
+  #add(line: string): void {
+    if (this.#turn === '') queueMicrotask(() => this.#endTurn());
+    else if (this.#turn.length >= writeCharsMax) this.#endTurn();
+    this.#turn += line;
+  }
+
+  #endTurn(): void {
+    if (this.#turn === '') return;
+    const lines = this.#turn;
+    this.#turn = '';
+    this.#file.write(lines);
   }
 
   #mayWrite(whose: string, lines = this.#lines): boolean {
@@ -128,6 +163,7 @@ export class ConnectionLog {
   }
 
   close(): void {
+    this.#endTurn();
     try {
       this.#file.flushSync();
     } catch {

@@ -15,7 +15,7 @@ const openLabels: ReadonlySet<string> = new Set([
   'type',
 ]);
 
-/** Metrics made with `registerMetric` do not list their labels and are treated as identifying. */
+/** Metrics that do not list their labels are treated as identifying. */
 function namesNobody(metric: object): boolean {
   const labels = 'labelNames' in metric ? (metric.labelNames as readonly string[]) : undefined;
   return labels !== undefined && labels.every((label) => openLabels.has(label));

@@ -2,10 +2,12 @@
  * Agent metrics: the Istio names that mesh dashboards expect, and Weft's own. Workers send events; only the main thread holds the
  * registry. The number of label sets is bounded, with a share for each pair of namespaces (series.ts).
  */
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { ConnectionRecord, Party } from './connection-record.js';
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
+import { buckets, count, histogramValues, move, type Buckets } from './buckets.js';
+import type { ConnectionRecord, Party, Path } from './connection-record.js';
 import { metricsText } from './exposition.js';
 import { BoundedCounter, registerMetric, SeriesTable } from './series.js';
+import { durationBoundsS, Tallies, type Tally } from './tallies.js';
 
 const labelNames = [
   'reporter',
@@ -57,16 +59,6 @@ function labelsOf(record: ConnectionRecord): Labels {
   } as Labels;
 }
 
-/** Sums over connections that share all labels, for connections that end too often to be recorded one by one. */
-export interface Tally {
-  opened: number;
-  closed: number;
-  refused: number;
-  bytesSent: number;
-  bytesReceived: number;
-  durationsS: number[];
-}
-
 export class MeshMetrics {
   readonly registry = new Registry();
   readonly #series: SeriesTable<Connections>;
@@ -83,13 +75,7 @@ export class MeshMetrics {
     'Connections that a policy in audit mode would have refused',
     ['policy'],
   );
-  readonly #duration = new Histogram({
-    name: 'weft_connection_duration_seconds',
-    help: 'Lifetime of connections in seconds',
-    labelNames: ['path'] as const,
-    buckets: [0.001, 0.01, 0.1, 1, 10, 60, 600, 3600],
-    registers: [this.registry],
-  });
+  readonly #durations = new Map<Path, Buckets>();
   readonly #overflow = new Counter({
     name: 'weft_metric_label_sets_overflow_total',
     help: 'Connections counted under the label value "other" because the limit of label sets was reached',
@@ -124,7 +110,10 @@ export class MeshMetrics {
     labelNames: ['feature'] as const,
     registers: [this.registry],
   });
-  #tallies: { readonly record: ConnectionRecord; readonly tally: Tally }[] = [];
+  /** Of kernel flows. */
+  readonly kernelFlows = new Tallies((record, tally) => this.#add(record, tally));
+  /** Of connections that a carrier relays. */
+  readonly relayed = new Tallies((record, tally) => this.#add(record, tally));
 
   /** `missing`: features that this kernel lacks. */
   constructor(
@@ -137,6 +126,7 @@ export class MeshMetrics {
     this.#register('istio_tcp_connections_closed_total', 'TCP connections closed', 'closed');
     this.#register('istio_tcp_sent_bytes_total', 'Bytes sent to clients in responses', 'sent');
     this.#register('istio_tcp_received_bytes_total', 'Bytes received from clients', 'received');
+    this.#registerDurations();
     this.lacks(missing);
     collectDefaultMetrics({ register: this.registry, prefix: 'weft_' });
     if (kernel) {
@@ -159,6 +149,22 @@ export class MeshMetrics {
     ]);
   }
 
+  #registerDurations(): void {
+    const name = 'weft_connection_duration_seconds';
+    const help = 'Lifetime of connections in seconds';
+    registerMetric(this.registry, { name, help, type: 'histogram', labelNames: ['path'] }, () =>
+      [...this.#durations].flatMap(([path, values]) =>
+        histogramValues(name, durationBoundsS, { path }, values),
+      ),
+    );
+  }
+
+  #durationsOf(path: Path): Buckets {
+    let durations = this.#durations.get(path);
+    if (!durations) this.#durations.set(path, (durations = buckets(durationBoundsS)));
+    return durations;
+  }
+
   #counter<L extends string>(name: string, help: string, labelNames: readonly L[]): BoundedCounter<L> {
     const overflow = (): void => this.#overflow.inc();
     return new BoundedCounter(this.registry, { name, help, labelNames }, labelSetsMax, overflow, () =>
@@ -171,40 +177,27 @@ export class MeshMetrics {
     for (const feature of features) this.#lacking.set({ feature }, 1);
   }
 
-  /** A tally for connections with the labels of `record`. Its sums are added to the metrics at every scrape. */
-  tally(record: ConnectionRecord): Tally {
-    const tally: Tally = { opened: 0, closed: 0, refused: 0, bytesSent: 0, bytesReceived: 0, durationsS: [] };
-    this.#tallies.push({ record, tally });
-    return tally;
-  }
-
-  /** Adds the sums of all tallies to the metrics, resets them, and drops the tallies for which `keep` returns false. */
-  settle(keep?: (tally: Tally) => boolean): void {
-    for (const { record, tally } of this.#tallies) {
-      if (tally.opened + tally.closed + tally.refused === 0) continue;
-      const series = this.#seriesOf(record);
-      series.opened += tally.opened;
-      series.closed += tally.closed;
-      series.received += tally.bytesSent;
-      series.sent += tally.bytesReceived;
-      if (tally.refused > 0) {
-        this.#refused.inc(
-          groupOf(record),
-          {
-            code: record.code ?? 'WEFT_NOT_ACCEPTED',
-            policy: '',
-            rule: '',
-            source_principal: record.source.identity,
-            destination_principal: record.destination.identity,
-          },
-          tally.refused,
-        );
-      }
-      for (const seconds of tally.durationsS) this.#duration.observe({ path: record.path }, seconds);
-      Object.assign(tally, { opened: 0, closed: 0, refused: 0, bytesSent: 0, bytesReceived: 0 });
-      tally.durationsS = [];
+  #add(record: ConnectionRecord, tally: Tally): void {
+    if (tally.opened + tally.closed + tally.refused === 0) return;
+    const series = this.#seriesOf(record);
+    series.opened += tally.opened;
+    series.closed += tally.closed;
+    addBytes(series, { ...record, ...tally });
+    if (tally.refused > 0) {
+      this.#refused.inc(
+        groupOf(record),
+        {
+          code: record.code ?? 'WEFT_NOT_ACCEPTED',
+          policy: '',
+          rule: '',
+          source_principal: record.source.identity,
+          destination_principal: record.destination.identity,
+        },
+        tally.refused,
+      );
     }
-    if (keep) this.#tallies = this.#tallies.filter(({ tally }) => keep(tally));
+    if (tally.closed > 0) move(this.#durationsOf(record.path), tally.durations);
+    Object.assign(tally, { opened: 0, closed: 0, refused: 0, bytesSent: 0, bytesReceived: 0 });
   }
 
   /**
@@ -212,7 +205,8 @@ export class MeshMetrics {
    * @param names false: only metrics whose labels name no pod, principal, policy or version
    */
   async text(names = true): Promise<string> {
-    this.settle();
+    this.kernelFlows.settle();
+    this.relayed.settle();
     this.#series.sweep();
     return metricsText(this.registry, names);
   }
@@ -237,10 +231,8 @@ export class MeshMetrics {
     }
     const series = this.#seriesOf(record);
     series.closed++;
-    // Directions are the server's, as dashboards expect: "received" is what the client sent.
-    series.received += record.direction === 'outbound' ? record.bytesSent : record.bytesReceived;
-    series.sent += record.direction === 'outbound' ? record.bytesReceived : record.bytesSent;
-    this.#duration.observe({ path: record.path }, record.durationMs / 1000);
+    addBytes(series, record);
+    count(this.#durationsOf(record.path), durationBoundsS, record.durationMs / 1000);
   }
 
   #seriesOf(record: ConnectionRecord): Connections {
@@ -260,6 +252,18 @@ interface Connections {
   closed: number;
   sent: number;
   received: number;
+}
+/** Directions are the server's, as dashboards expect: "received" is what the client sent. */
+function addBytes(
+  series: Connections,
+  {
+    direction,
+    bytesSent,
+    bytesReceived,
+  }: Pick<ConnectionRecord, 'direction' | 'bytesSent' | 'bytesReceived'>,
+): void {
+  series.received += direction === 'outbound' ? bytesSent : bytesReceived;
+  series.sent += direction === 'outbound' ? bytesReceived : bytesSent;
 }
 const noConnections = (): Connections => ({ opened: 0, closed: 0, sent: 0, received: 0 });
 

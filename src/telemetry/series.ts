@@ -104,14 +104,17 @@ export function registerMetric(
     readonly type: 'counter' | 'gauge' | 'histogram';
     /** How the values of several processes become one. Default: their sum. */
     readonly aggregator?: 'sum' | 'max' | 'min' | 'average';
+    /** Absent: the labels are treated as identifying (exposition.ts). */
+    readonly labelNames?: readonly string[];
   },
   values: () => Value[],
 ): void {
-  const { name, help, type, aggregator = 'sum' } = metric;
+  const { name, help, type, aggregator = 'sum', labelNames } = metric;
   registry.registerMetric({
     name,
     help,
     aggregator,
+    ...(labelNames ? { labelNames } : {}),
     get: () => Promise.resolve({ name, help, type, aggregator, values: values() }),
     reset: () => undefined,
   } as unknown as Metric);

@@ -118,13 +118,17 @@ const isRace = ({ kind }: Schedule): boolean => kind === 'abort' || kind === 'ea
 
 /** `DIRECTION PATH CODE END SENT RECEIVED` of each record about a client, without what a race decides. */
 function recordsOf(testbed: Testbed, schedule: Schedule, address: string | undefined): string[] {
-  return ['node-a', 'node-b']
-    .flatMap((node) => connectionRecords(testbed.runDir(node)))
-    .filter(({ source }) => source.address === address)
-    .map(({ direction, path, code, ended, bytesSent, bytesReceived }) => {
-      const end = isRace(schedule) ? '' : ` ${ended} ${bytesSent} ${bytesReceived}`;
-      return `${direction} ${path} ${code ?? '-'}${end}`;
-    });
+  return (
+    ['node-a', 'node-b']
+      .flatMap((node) => connectionRecords(testbed.runDir(node)))
+      .filter(({ source }) => source.address === address)
+      .map(({ direction, path, code, ended, bytesSent, bytesReceived }) => {
+        const end = isRace(schedule) ? '' : ` ${ended} ${bytesSent} ${bytesReceived}`;
+        return `${direction} ${path} ${code ?? '-'}${end}`;
+      })
+      // Both may be records of one node, whose order says nothing.
+      .sort()
+  );
 }
 
 /** Runs all schedules of a way. Returns what differs from them, and adds the records to `views`. */

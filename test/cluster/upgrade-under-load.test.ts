@@ -71,7 +71,7 @@ const downloadsOf = (all: readonly Client[]): Client['downloads'] =>
 /** Waits for `count` more responses of each kind, and for bytes on each open download. Resolves with the failures since `before`. */
 async function failuresSince(before: readonly Client[], count = 50): Promise<string[]> {
   const former = new Map(requestsOf(before));
-  const now = await until(`${count} more responses of each kind`, 120_000, async () => {
+  const now = await until(`${count} more responses of each kind`, 240_000, async () => {
     const all = await clients();
     return (
       requestsOf(all).every(([name, { good }]) => good - (former.get(name)?.good ?? 0) >= count) &&
@@ -105,7 +105,7 @@ async function failuresSince(before: readonly Client[], count = 50): Promise<str
 async function startDownloads(): Promise<void> {
   await clients('start');
   await clients('start');
-  await until('downloads have begun', 60_000, async () =>
+  await until('downloads have begun', 120_000, async () =>
     downloadsOf(await clients()).every(({ bytes }) => bytes > 0),
   );
 }
@@ -113,7 +113,7 @@ async function startDownloads(): Promise<void> {
 async function finishDownloads(): Promise<number> {
   const open = (await clients()).map(({ downloads }) => downloads.map(({ result }) => result === 'open'));
   await clients('finish');
-  const now = await until('downloads have ended', 60_000, async () => {
+  const now = await until('downloads have ended', 120_000, async () => {
     const all = await clients();
     return downloadsOf(all).every(({ result }) => result !== 'open') && all;
   });
@@ -152,7 +152,7 @@ async function pods(selector: string): Promise<Pod[]> {
 const names = (some: readonly Pod[]): string[] => some.map(({ name }) => name).sort();
 /** Waits until each node has one ready pod that is none of `former`. Those that end may be left. */
 async function replaced(selector: string, former: readonly Pod[]): Promise<void> {
-  await until(`each node has a new pod: ${selector}`, 180_000, async () => {
+  await until(`each node has a new pod: ${selector}`, 300_000, async () => {
     const now = (await pods(selector)).filter(({ isEnding }) => !isEnding);
     return (
       now.length === places.length &&
@@ -161,7 +161,7 @@ async function replaced(selector: string, former: readonly Pod[]): Promise<void>
   });
 }
 const gone = (selector: string, former: readonly Pod[]): Promise<unknown> =>
-  until(`former pods have ended: ${selector}`, 120_000, async () =>
+  until(`former pods have ended: ${selector}`, 240_000, async () =>
     names(await pods(selector)).every((name) => !names(former).includes(name)),
   );
 

@@ -163,7 +163,7 @@ const messages: FromCarrierKind[] = [
     $case: 'refused',
     value: { pod: 1, code: 'WEFT_HBONE_TLS', reason: 'x', remote: address('10.0.0.9', 5), peer: id('x') },
   },
-  { $case: 'withdrawn', value: { flow: 1 } },
+  { $case: 'canceled', value: { flow: 1 } },
   { $case: 'ruleEnded', value: { rule: flow.rule } },
   { $case: 'done', value: { call: 1, cut: 2 } },
   { $case: 'limit', value: { name: 'carrier-flows', times: 1 } },

@@ -49,6 +49,32 @@ ts = [threading.Thread(target=one) for _ in range(${count})]
 [t.start() for t in ts]; [t.join() for t in ts]
 print(sum(good))`;
 
+/** A server that responds after the client's end (9002), and one that resets after the first byte (9003). Prints how connections ended. */
+const ends = `
+import socket, struct, threading
+ended = 0
+def respond(s):
+    global ended
+    try:
+        while s.recv(1000): pass
+        s.sendall(b'after the end'); s.close(); ended += 1
+        print('ended twice' if ended == 2 else 'ended', flush=True)
+    except OSError: print('reset', flush=True)
+def reset(s):
+    s.recv(1)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); s.close()
+def serve(port, one):
+    l = socket.create_server(('0.0.0.0', port))
+    while True: threading.Thread(target=one, args=(l.accept()[0],)).start()
+threading.Thread(target=serve, args=(9003, reset)).start()
+serve(9002, respond)
+`;
+/** The client's network namespace, its call of a port of the other side, and the server's network namespace. */
+const sides = (port: number): readonly (readonly [netns: string, dial: string, server: string])[] => [
+  ['weft-web', `socket.create_connection(('10.244.2.10', ${port}), 5)`, 'weft-api'],
+  ['weft-api', `dial('10.244.1.10', ${port})`, 'weft-web'],
+];
+
 async function client(netns: string, code: string): Promise<string> {
   const result = await run(netns, 'python3', ['-c', `import socket, os\n${code}`], 60_000);
   return result.code === 0 ? result.stdout.trim() : (result.stderr.trim().split('\n').at(-1) ?? '');
@@ -109,6 +135,8 @@ before(async () => {
     for (const port of [9000, 9001])
       testbed.start(`echo-${netns}-${port}`, netns, 'python3', ['-c', echo, String(port)]);
   }
+  for (const netns of ['weft-api', 'weft-web'])
+    testbed.start(`ends-${netns}`, netns, 'python3', ['-c', ends]);
   await testbed.startControl();
   testbed.startAgent('node-a');
   writeFileSync(
@@ -169,6 +197,44 @@ test('bulk data in both directions at once arrives complete, from either side', 
     '4',
   );
   assert.equal(await client('weft-api', socks + bulk("dial('10.244.1.10', 9000)", 4, 64)), '4');
+});
+
+test('a half-closed connection gets its response, from either side', async () => {
+  for (const [netns, dial] of sides(9002))
+    assert.equal(
+      await client(
+        netns,
+        `${socks}\ns = ${dial}\ns.sendall(b'all'); s.shutdown(socket.SHUT_WR); s.settimeout(10); print(s.recv(100).decode())`,
+      ),
+      'after the end',
+      netns,
+    );
+});
+
+test('a connection that one end resets ends at the other end, from either side', async () => {
+  for (const [netns, dial, server] of sides(9003)) {
+    const ended = await client(
+      netns,
+      `${socks}\ns = ${dial}\ns.sendall(b'x'); s.settimeout(10)\ntry: print('data' if s.recv(1) else 'end')\nexcept OSError as e: print(type(e).__name__)`,
+    );
+    // ztunnel closes the connection of its own pod instead.
+    assert.match(
+      ended,
+      netns === 'weft-web' ? /^ConnectionResetError$/ : /^(ConnectionResetError|end)$/,
+      netns,
+    );
+    await client(
+      netns,
+      `import struct, time\n${socks}\ns = ${dial.replace('9003', '9002')}\ns.sendall(b'x'); time.sleep(0.5)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); s.close()`,
+    );
+    const log = await until(
+      `the end at ${server}`,
+      10_000,
+      () => /reset|ended twice/.exec(testbed.log(`ends-${server}`))?.[0],
+    );
+    if (server === 'weft-web') assert.equal(log, 'reset');
+  }
 });
 
 test('500 concurrent connections succeed, from either side', async () => {

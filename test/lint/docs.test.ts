@@ -105,7 +105,7 @@ test('functions and types that pages name beside a file are in that file', () =>
     const text = withoutFences(read(page)).replaceAll(/\s+/g, ' ');
     // `src/state/resolve.ts` (`resolveWaypoint`, `resolveService`)
     for (const [, path = '', names = ''] of text.matchAll(
-      /`([\w./-]+\.(?:ts|c|h))` \((`[#\w.()]+`(?:(?:, | and )`[#\w.()]+`)*)/g,
+      /`([\w./-]+\.(?:ts|c|h|cc))` \((`[#\w.()]+`(?:(?:, | and )`[#\w.()]+`)*)/g,
     )) {
       const file = files.find((candidate) => regexOf(path).test(candidate));
       if (file === undefined) continue; // the test above reports it
@@ -138,6 +138,31 @@ test('docs/metrics.md lists every metric, and no other', () => {
     ...read('docs/metrics.md').matchAll(/^\| ((?:`(?:weft|istio|envoy)_\w+`(?:, )?)+)/gm),
   ].flatMap(([, names = '']) => [...names.matchAll(/\w+/g)].map(([name]) => name));
   assert.deepEqual([...new Set(listed)].sort(), [...made].sort());
+});
+
+test('docs/limits.md names every limit that an agent or a carrier counts', () => {
+  const native = files.filter(
+    (file) => /^native\/carrier\/src\/.*\.(cc|h)$/.test(file) && !/test/.test(file),
+  );
+  const agent = sources.filter((file) => /^(daemonset|src\/(hbone|http2|tls))\//.test(file));
+  const counted = [...native, ...agent].flatMap((file) => {
+    const text = read(file);
+    const calls = [...text.matchAll(/[lL]imitReached(?:\.inc)?\(([^;]*?)\)/g)].map(
+      ([, inside = '']) => inside,
+    );
+    // const char* const reached = a ? "connections" : "connections-of-pod";
+    const chosen = [...text.matchAll(/\breached =([^;]*);/g)].map(([, value = '']) => value);
+    return [...calls, ...chosen].flatMap((code) =>
+      [...code.matchAll(/["']([a-z][a-z-]+)["']/g)].map(([, name = '']) => name),
+    );
+  });
+  const names = [...new Set(counted)].sort();
+  assert.ok(names.includes('descriptors') && names.includes('carrier-events'), names.join(' '));
+  const page = read('docs/limits.md');
+  assert.deepEqual(
+    names.filter((name) => !page.includes(`limit="${name}"`)),
+    [],
+  );
 });
 
 test('the pages document every limit of a waypoint', () => {

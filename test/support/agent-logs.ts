@@ -34,7 +34,8 @@ export class AgentLogs {
   async #scan(): Promise<void> {
     while (!this.#isStopped) {
       const names = await system('get', 'pod', '-l', eitherAgent, '-o', 'name').catch(() => '');
-      for (const name of names.split('\n')) if (name !== '' && !this.#following.has(name)) this.#follow(name);
+      for (const name of names.split('\n').map((pod) => pod.replace('pod/', '')))
+        if (name !== '' && !this.#following.has(name)) this.#follow(name);
       await new Promise((resolve) => setTimeout(resolve, scanMs));
     }
   }

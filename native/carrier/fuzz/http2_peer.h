@@ -118,6 +118,10 @@ class Peer : public Http2Owner {
  public:
   Peer(const uint8_t* data, size_t size, bool is_server)
       : choices_(data, size), is_server_(is_server), connection_(std::make_unique<Http2Connection>(&loop_, this, 1, is_server)) {
+    // Budgets that one input can use up, in some runs.
+    StreamMemory& memory = StreamMemory::OfThread();
+    memory.buffered_bytes_max = choices_.Next(4) == 0 ? 4'000 : 256 << 20;
+    memory.lingering.set_max(choices_.Next(4) == 0 ? 2'000 : 64 << 20);
     Flush();
   }
   ~Peer() override {
@@ -127,7 +131,8 @@ class Peer : public Http2Owner {
     connection_.reset();
     users_.clear();
     loop_.RunOnce(0);
-    FUZZ_CHECK(StreamMemory::OfThread().buffered() == 0);
+    const StreamMemory& memory = StreamMemory::OfThread();
+    FUZZ_CHECK(memory.buffered() == 0 && memory.lingering.held() == 0 && memory.windows.held() == 0);
   }
   void Request() {
     if (auto stream = connection_->Request({{":method", "CONNECT"}, {":authority", "10.0.0.1:80"}}))
@@ -140,7 +145,7 @@ class Peer : public Http2Owner {
       const size_t count = std::min<size_t>(size, choices_.Next(4) == 0 ? 1 + choices_.Next(20) : 1 + choices_.Next(16'384));
       const bool is_open = connection_->Receive(data, count);
       Flush();
-      FUZZ_CHECK(connection_->buffered() <= (32u << 20));
+      FUZZ_CHECK(connection_->buffered() <= std::min<uint64_t>(32u << 20, StreamMemory::OfThread().buffered_bytes_max));
       if (!is_open) return;
       data += count;
       size -= count;

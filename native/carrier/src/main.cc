@@ -29,6 +29,7 @@
 #include "control/sandbox.h"
 #include "control/worker_thread.h"
 #include "net/broker.h"
+#include "net/descriptor_shares.h"
 #include "net/sock_map.h"
 #include "tls/credentials.h"
 
@@ -183,7 +184,8 @@ int Run(const Options& options) {
   Lease lease;
   SockMap sock_map;
   Credentials credentials;
-  const Limits limits = LimitsOfProcess(static_cast<uint32_t>(options.threads));
+  const Limits limits;
+  DescriptorShares::OfProcess().UseLimitOfProcess();
   const auto on_broker_death = [&] {
     loop.Post([&] {
       Log(Level::kError, "the broker of sockets ended: this carrier ends too");

@@ -32,16 +32,13 @@ struct Pod {
   }
 };
 
-// Limits of one worker thread (docs/limits.md).
+// Limits of one worker thread (docs/limits.md). Descriptors limit connections further (net/descriptor_shares.h).
 struct Limits {
   uint32_t flows_max = 100'000;
   uint32_t flows_of_pod_max = 50'000;
   uint64_t dial_timeout_ms_max = 10'000;
   uint64_t linger_ms_max = 30'000;
 };
-
-// Fewer flows if this process has few descriptors: each flow may have two.
-Limits LimitsOfProcess(uint32_t workers);
 
 struct Worker {
   Loop& loop;

@@ -2,8 +2,7 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../base/errors.js';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
-import type { RelayStatus } from '../../model/relay.js';
-import { relayProblem } from '../relay-text.js';
+import { relayCell, relayProblem } from '../relay-text.js';
 import { agentsOf, type Agent } from './agents.js';
 import { configurationFindings, type ConfigurationFinding } from './configuration.js';
 import { readRollout } from './install-watch.js';
@@ -143,10 +142,6 @@ function certificatesOf(agent: Agent, nowMs: number): string {
   return [first, without > 0 ? `${without} missing` : ''].filter(Boolean).join(', ');
 }
 
-/** Details are in the JSON object. */
-const relayCell = (relay: RelayStatus | undefined): string =>
-  relay === undefined ? '' : relayProblem(relay) === undefined ? relay.relay : `${relay.relay}: none`;
-
 /** `uid`: `<cluster>//Pod/<namespace>/<name>` */
 const podOf = (uid: string): string => uid.slice(uid.indexOf('//Pod/') + 6);
 
@@ -191,7 +186,7 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
         `${enrolled} of ${enrolled + Object.keys(report.waiting).length}`,
         certificatesOf(agent, nowMs),
         report.cni,
-        relayCell(report.relay),
+        report.relay ? relayCell(report.relay) : '',
         report.version,
       ];
     }),

@@ -1,7 +1,7 @@
 /** The environment of the demo steps: the testbed, the applications and their output, and the logs of the agents. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ConnectionRecord } from '../../telemetry/connection-record.js';
@@ -132,6 +132,9 @@ export function load(url: string): {
   };
 }
 
+/** A capture is whole once it has not grown for this long. */
+const quietMsMin = 250;
+
 export class Stage {
   readonly lives: Live[] = [];
   live: Live | undefined;
@@ -230,7 +233,14 @@ export class Stage {
     tcpdump.stderr.on('data', (bytes: Buffer) => (output += bytes.toString()));
     await until('tcpdump listens', 5_000, () => output.includes('listening on'));
     await action();
-    await sleep(150);
+    // tcpdump writes what it has seen by then, which takes it longer on a machine under load.
+    let [bytes, quietMs] = [-1, 0];
+    for (let waitedMs = 0; quietMs < quietMsMin && waitedMs < 5_000; waitedMs += 50) {
+      await sleep(50);
+      const now = statSync(file).size;
+      quietMs = now > bytes ? 0 : quietMs + 50;
+      bytes = now;
+    }
     const closed = new Promise((resolve) => tcpdump.once('close', resolve));
     tcpdump.kill('SIGINT');
     await closed;

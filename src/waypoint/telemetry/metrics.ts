@@ -2,6 +2,7 @@
 import { Counter, Registry } from 'prom-client';
 import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
+import { buckets, count, histogramValues, type Buckets } from '../../telemetry/buckets.js';
 import { metricsJson } from '../../telemetry/exposition.js';
 import {
   BoundedCounter,
@@ -21,26 +22,11 @@ const seriesMax = 2000;
 /** Entries of the cache from client, endpoint and result to a series. A full cache is cleared. */
 const shortcutsMax = 4 * seriesMax;
 
-interface Buckets {
-  readonly counts: Float64Array;
-  sum: number;
-}
 interface Requests {
   count: number;
   readonly durations: Buckets;
   readonly received: Buckets;
   readonly sent: Buckets;
-}
-
-const buckets = (bounds: readonly number[]): Buckets => ({
-  counts: new Float64Array(bounds.length + 1),
-  sum: 0,
-});
-function count(into: Buckets, bounds: readonly number[], value: number): void {
-  let at = 0;
-  while (at < bounds.length && value > (bounds[at] ?? 0)) at++;
-  into.counts[at] = (into.counts[at] ?? 0) + 1;
-  into.sum += value;
 }
 
 interface WaitingCluster {
@@ -204,19 +190,9 @@ export class WaypointMetrics {
   }
 
   #histogram(name: string, help: string, bounds: readonly number[], of: (series: Requests) => Buckets): void {
-    this.#register(name, help, 'histogram', (labels, series) => {
-      const { counts, sum } = of(series);
-      let total = 0;
-      const values: Value[] = bounds.map((le, i) => {
-        total += counts[i] ?? 0;
-        return { value: total, labels: { ...labels, le }, metricName: `${name}_bucket` };
-      });
-      total += counts[bounds.length] ?? 0;
-      values.push({ value: total, labels: { ...labels, le: '+Inf' }, metricName: `${name}_bucket` });
-      values.push({ value: sum, labels, metricName: `${name}_sum` });
-      values.push({ value: total, labels, metricName: `${name}_count` });
-      return values;
-    });
+    this.#register(name, help, 'histogram', (labels, series) =>
+      histogramValues(name, bounds, labels, of(series)),
+    );
   }
 
   #register(

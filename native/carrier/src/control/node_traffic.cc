@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "http2/memory.h"
+
 namespace weft {
 
 namespace {
@@ -18,11 +20,13 @@ NodeTraffic::NodeTraffic(Loop& loop, Decider& decider, SockMap& sock_map, Creden
       worker_{loop, decider, sockets_, sock_map, credentials, pool_, limits},
       server_limits_(MakeTunnelServerLimits(&worker_)) {
   pool_.Begin(&worker_);
+  StreamMemory::OfThread().on_limit = [&decider](const char* name) { decider.LimitReached(name); };
 }
 
 NodeTraffic::~NodeTraffic() {
   loop_.Cancel(&sweep_);
   pods_.clear();
+  StreamMemory::OfThread().on_limit = nullptr;
 }
 
 void NodeTraffic::AddNetns(PodKey pod, Fd netns) { sockets_.AddPod(pod, std::move(netns)); }

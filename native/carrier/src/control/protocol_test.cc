@@ -519,7 +519,8 @@ TEST_CASE("questions, answers, a rule, its revocation, and the state that a new 
   agent->Send(answer);
   auto opened = agent->Next();
   REQUIRE(opened);
-  CHECK(opened->opened().rule() == 17);
+  REQUIRE(opened->has_records());
+  CHECK(static_cast<uint8_t>(opened->records().records().at(8)) == 17);
   CHECK(asked->is_permitted);
 
   carrier.On(0, [&](WorkerThread& w) {
@@ -586,7 +587,7 @@ TEST_CASE("ends of flows without an agent come after the state, with their rule 
       flow = std::make_unique<TestFlow>(&w.decider(), of_pod.cookie);
       w.decider().Ask(flow.get(), kPlain);
     });
-    CHECK(agent.Next()->has_opened());
+    CHECK(agent.Next()->has_records());
   }
   CHECK(Eventually([&] {
     bool has_agent = true;
@@ -604,7 +605,7 @@ TEST_CASE("ends of flows without an agent come after the state, with their rule 
   REQUIRE(state.flows_size() == 1);
   CHECK(state.flows(0).id() == flow->number);
   CHECK_FALSE(state.flows(0).is_opening());
-  CHECK(agent.Next()->closed().flow() == flow->number);
+  CHECK(agent.Next()->records().records().at(60) == 2);
   CHECK(agent.Next()->rule_ended().rule() == 17);
 }
 
@@ -638,7 +639,7 @@ TEST_CASE("10 000 flows of one revoked rule end within 200 ms, and State holds t
   for (;;) {
     const auto message = agent.Next();
     REQUIRE(message);
-    closed += message->has_closed();
+    closed += message->has_closed() + static_cast<int>(message->records().records().size() / Reports::kRecordBytes);
     if (message->has_done()) {
       CHECK(message->done().cut() == 10'000);
       break;

@@ -3,6 +3,7 @@
 
 #include <google/protobuf/arena.h>
 
+#include <cstring>
 #include <unordered_set>
 #include <utility>
 
@@ -11,6 +12,23 @@ namespace weft {
 namespace {
 constexpr uint64_t kLimitsEveryMs = 100;
 constexpr size_t kReasonBytesMax = 512;
+
+template <typename T>
+void Put(char* to, T value) {
+  for (size_t i = 0; i < sizeof(T); i++) to[i] = static_cast<char>(value >> (8 * i));
+}
+
+// The bytes of a new record, behind those of the last message if there are any.
+char* NewRecord(pb::FromCarrier* batch) {
+  const int count = batch->messages_size();
+  pb::CarrierMessage* const last = count > 0 ? batch->mutable_messages(count - 1) : nullptr;
+  pb::CarrierMessage* const message = last && last->has_records() ? last : batch->add_messages();
+  std::string* const records = message->mutable_records()->mutable_records();
+  records->resize(records->size() + Reports::kRecordBytes);
+  return records->data() + records->size() - Reports::kRecordBytes;
+}
+
+enum class RecordKind : uint8_t { kOpened = 1, kClosed = 2 };
 }  // namespace
 
 Reports::Reports(Loop* loop, AgentLink* link) : loop_(loop), link_(link) {}
@@ -18,23 +36,37 @@ Reports::Reports(Loop* loop, AgentLink* link) : loop_(loop), link_(link) {}
 Reports::~Reports() {
   loop_->CancelTurnEnd(this);
   loop_->Cancel(&limits_timer_);
+  loop_->Cancel(&batch_timer_);
 }
 
-void Reports::Add(Event event) {
+Reports::EventNumber Reports::Add(Event event) {
+  const Kind kind = event.kind;
   events_.push_back(std::move(event));
-  if (mode_ == Mode::kLive) loop_->AtTurnEnd(this);
+  const EventNumber number = first_ + events_.size() - 1;
+  if (mode_ != Mode::kLive) return number;
+  const uint64_t now = loop_->now_ms(), due = flushed_ms_ + batch_ms_;
+  if (kind == Kind::kMessage || kind == Kind::kCall || events_.size() >= kBatchEvents || now >= due) {
+    loop_->AtTurnEnd(this);
+  } else if (batch_timer_ == 0) {
+    batch_timer_ = loop_->After(due - now, [this] {
+      batch_timer_ = 0;
+      Flush();
+    });
+  }
+  return number;
 }
 
-void Reports::Opened(const FlowReport& flow, uint64_t at_ms) {
-  if (mode_ == Mode::kAway) return;
+Reports::EventNumber Reports::Opened(const FlowReport& flow, uint64_t at_ms) {
+  if (mode_ == Mode::kAway) return 0;
   Event event(Kind::kOpened);
   event.flow = flow;
   event.time_ms = at_ms;
-  Add(std::move(event));
+  return Add(std::move(event));
 }
 
-void Reports::Closed(const FlowReport& flow, bool was_open, uint64_t bytes_sent, uint64_t bytes_received, uint64_t duration_ms,
-                     Ended ended, const std::string& reason) {
+void Reports::Closed(const FlowReport& flow, bool was_open, EventNumber opened, uint64_t bytes_sent, uint64_t bytes_received,
+                     uint64_t duration_ms, Ended ended, const std::string& reason) {
+  if (opened >= first_) events_[opened - first_] = Event(Kind::kNothing);
   Event event(Kind::kClosed);
   event.was_open = was_open;
   event.ended = ended;
@@ -136,6 +168,8 @@ bool Reports::FlushPackets() {
 }
 
 bool Reports::FlushEvents() {
+  flushed_ms_ = loop_->now_ms();
+  loop_->Cancel(&batch_timer_);
   while (!events_.empty()) {
     alignas(8) char first_block[4096];
     google::protobuf::ArenaOptions options;
@@ -145,38 +179,51 @@ bool Reports::FlushEvents() {
     auto* const batch = google::protobuf::Arena::CreateMessage<pb::FromCarrier>(&arena);
     size_t bytes = 0, count = 0;
     while (count < events_.size() && bytes < kPacketBytesFull && events_[count].kind != Kind::kCall)
-      bytes += Encode(events_[count++], batch->add_messages());
-    if (count > 0) {
+      bytes += Encode(events_[count++], batch);
+    if (batch->messages_size() > 0) {
       batch->SerializeToString(&buffer_);
       const AgentLink::Sent sent = link_->Send(session_, buffer_);
       if (sent != AgentLink::Sent::kYes) {
         is_full_ = sent == AgentLink::Sent::kFull;
         return false;
       }
-      events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(count));
     }
+    events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(count));
+    first_ += count;
     while (!events_.empty() && events_.front().kind == Kind::kCall) {
       const auto call = std::move(events_.front().call);
       events_.pop_front();
+      first_++;
       call();
     }
   }
   return true;
 }
 
-size_t Reports::Encode(const Event& event, pb::CarrierMessage* to) {
+size_t Reports::Encode(const Event& event, pb::FromCarrier* to) {
+  const auto record = [&](RecordKind kind) {
+    char* const at = NewRecord(to);
+    Put(at, event.flow.id);
+    Put(at + 8, event.flow.rule->id);
+    Put(at + 16, event.bytes_sent);
+    Put(at + 24, event.bytes_received);
+    Put(at + 32, event.time_ms);
+    memcpy(at + 40, event.flow.client.ip.bytes.data(), event.flow.client.ip.bytes.size());
+    Put(at + 56, event.flow.client.port);
+    Put(at + 58, static_cast<uint16_t>(event.flow.target));
+    Put(at + 60, static_cast<uint8_t>(kind));
+    Put(at + 61, static_cast<uint8_t>(event.ended));
+    return kRecordBytes;
+  };
   switch (event.kind) {
-    case Kind::kOpened: {
-      pb::Opened* const opened = to->mutable_opened();
-      opened->set_flow(event.flow.id);
-      opened->set_rule(event.flow.rule->id);
-      opened->set_target(event.flow.target);
-      ToWire(event.flow.client, opened->mutable_client());
-      opened->set_at_ms(event.time_ms);
-      return 80;
-    }
+    case Kind::kNothing:
+    case Kind::kCall:
+      return 0;
+    case Kind::kOpened:
+      return record(RecordKind::kOpened);
     case Kind::kClosed: {
-      pb::Closed* const closed = to->mutable_closed();
+      if (event.was_open && event.reason.empty()) return record(RecordKind::kClosed);
+      pb::Closed* const closed = to->add_messages()->mutable_closed();
       closed->set_flow(event.flow.id);
       closed->set_rule(event.flow.rule->id);
       closed->set_target(event.flow.target);
@@ -189,16 +236,14 @@ size_t Reports::Encode(const Event& event, pb::CarrierMessage* to) {
       return 112 + event.reason.size();
     }
     case Kind::kCanceled:
-      to->mutable_canceled()->set_flow(event.flow.id);
+      to->add_messages()->mutable_canceled()->set_flow(event.flow.id);
       return 16;
     case Kind::kRuleEnded:
-      to->mutable_rule_ended()->set_rule(event.flow.rule->id);
+      to->add_messages()->mutable_rule_ended()->set_rule(event.flow.rule->id);
       return 16;
     case Kind::kMessage:
-      *to = *event.message;
-      return to->ByteSizeLong();
-    case Kind::kCall:
-      break;
+      *to->add_messages() = *event.message;
+      return event.message->ByteSizeLong();
   }
   return 0;
 }
@@ -227,6 +272,9 @@ void Reports::KeepEnds() {
   packets_.clear();
   on_state_sent_ = nullptr;
   is_full_ = false;
+  loop_->Cancel(&batch_timer_);
+  // Events move.
+  first_ += events_.size();
   std::unordered_set<RuleId> with_ends;
   for (const Event& event : events_)
     if (event.kind == Kind::kClosed) with_ends.insert(event.flow.rule->id);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one worker tells the agent, in order, one batch per turn of the loop.
+// What one worker tells the agent, in order. Openings and ends of flows wait for others for a moment, so that the agent wakes up for many
+// of them at once; a question does not wait, nor what precedes it.
 //
 // Without an agent, ends of flows are kept, and the rules that they belong to: the next agent gets these flows in State, and their ends
 // after it. The rest is forgotten: State says it. Nothing that is kept is ever dropped, since a flow is admitted only if there is room for its events (HasRoom).
@@ -32,6 +33,14 @@ class Reports : public TurnEnd {
   static constexpr size_t kEventsMax = 100'000;
   // Events that grow with what peers do.
   static constexpr size_t kRefusedMax = 10'000;
+  // Openings and ends wait for at most this long.
+  static constexpr uint64_t kBatchMs = 50;
+  // This many do not wait.
+  static constexpr size_t kBatchEvents = 512;
+  // A record of carrier.proto's FlowRecords.
+  static constexpr size_t kRecordBytes = 64;
+  // The number of an event; 0 is none.
+  using EventNumber = uint64_t;
 
   Reports(Loop* loop, AgentLink* link);
   ~Reports() override;
@@ -42,10 +51,12 @@ class Reports : public TurnEnd {
   // For one flow more beside `flows`: each has at most two events that may wait.
   bool HasRoom(size_t flows) const { return events_.size() + 2 * flows + 2 <= events_max_; }
   void set_events_max(size_t events_max) { events_max_ = events_max; }
+  void set_batch_ms(uint64_t batch_ms) { batch_ms_ = batch_ms; }
 
-  void Opened(const FlowReport& flow, uint64_t at_ms);
-  void Closed(const FlowReport& flow, bool was_open, uint64_t bytes_sent, uint64_t bytes_received, uint64_t duration_ms, Ended ended,
-              const std::string& reason);
+  EventNumber Opened(const FlowReport& flow, uint64_t at_ms);
+  // `opened`: the event of its opening, which is not sent if it still waits.
+  void Closed(const FlowReport& flow, bool was_open, EventNumber opened, uint64_t bytes_sent, uint64_t bytes_received,
+              uint64_t duration_ms, Ended ended, const std::string& reason);
   void Canceled(FlowId flow);
   void RuleEnded(const RulePtr& rule);
   // Not kept without an agent.
@@ -75,7 +86,7 @@ class Reports : public TurnEnd {
 
  private:
   enum class Mode : uint8_t { kAway, kState, kLive };
-  enum class Kind : uint8_t { kOpened, kClosed, kCanceled, kRuleEnded, kMessage, kCall };
+  enum class Kind : uint8_t { kNothing, kOpened, kClosed, kCanceled, kRuleEnded, kMessage, kCall };
   struct Event {
     explicit Event(Kind kind) : kind(kind) {}
     Kind kind;
@@ -90,14 +101,15 @@ class Reports : public TurnEnd {
     std::function<void()> call;
   };
 
-  void Add(Event event);
+  EventNumber Add(Event event);
   void KeepEnds();
   void Flush();
   // False: no room.
   bool FlushPackets();
   bool FlushEvents();
   void AddLimits();
-  static size_t Encode(const Event& event, pb::CarrierMessage* to);
+  // Returns the bytes, nearly.
+  static size_t Encode(const Event& event, pb::FromCarrier* to);
 
   Loop* const loop_;
   AgentLink* const link_;
@@ -105,9 +117,14 @@ class Reports : public TurnEnd {
   uint64_t session_ = 0;
   bool is_full_ = false;
   size_t events_max_ = kEventsMax;
+  uint64_t batch_ms_ = kBatchMs;
   std::deque<std::string> packets_;
   std::function<void()> on_state_sent_;
   std::deque<Event> events_;
+  // Of the first event that waits. Numbers are never used again.
+  EventNumber first_ = 1;
+  uint64_t flushed_ms_ = 0;
+  Loop::TimerId batch_timer_ = 0;
   std::map<std::string, uint32_t> limits_;
   uint64_t limits_sent_ms_ = 0;
   Loop::TimerId limits_timer_ = 0;

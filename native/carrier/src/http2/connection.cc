@@ -64,6 +64,7 @@ Http2Connection::Http2Connection(Loop* loop, Http2Owner* owner, PodKey pod, bool
 Http2Connection::~Http2Connection() {
   StreamMemory::OfThread().Leave(this);
   for (Http2Stream* stream : streams_) {
+    if (!stream->is_closed_) stream->Uncount();
     stream->connection_ = nullptr;
     stream->is_closed_ = true;
   }
@@ -169,6 +170,7 @@ void Http2Connection::Respond(Http2Stream* stream, uint32_t status, bool is_end)
   if (is_end) {
     // What the peer still sends is discarded.
     stream->is_closed_ = true;
+    stream->Uncount();
     stream->may_linger_ = false;
     stream->listener_ = nullptr;
   }

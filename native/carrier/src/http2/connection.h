@@ -66,7 +66,9 @@ class Http2Connection {
   size_t open_streams() const { return open_; }
   bool wants_write() const;
   size_t queued_frames() const { return nghttp2_session_get_outbound_queue_size(session_); }
+  // Bytes of open streams that were not consumed.
   uint64_t buffered() const { return buffered_; }
+  PodKey pod() const { return pod_; }
   uint32_t fault_code() const { return fault_code_; }
   bool is_flood() const { return is_flood_; }
   const std::string& why() const { return why_; }
@@ -108,7 +110,7 @@ class Http2Connection {
   uint64_t window_used_ = 0;
   uint64_t window_since_us_ = 0;
   uint64_t buffered_ = 0;
-  uint64_t unread_ = 0;
+  uint64_t unread_ = 0;  // of streams that were reset: TunnelLimits::unread_bytes_max
   uint8_t* produce_from_ = nullptr;
   uint8_t* produce_at_ = nullptr;
   uint8_t* produce_end_ = nullptr;

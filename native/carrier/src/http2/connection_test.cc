@@ -45,7 +45,7 @@ std::string Rst(uint32_t id) { return Frame(3, 0, id, std::string("\0\0\0\x08", 
 std::string WindowUpdate(uint32_t id, uint8_t bytes) { return Frame(8, 0, id, std::string(3, '\0') + static_cast<char>(bytes)); }
 
 struct Peer : Http2Owner {
-  Peer() {
+  explicit Peer(PodKey pod = 1) : connection(&loop, this, pod, true) {
     Feed("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(4, 0, 0, ""));
     Drain();
     Feed(Frame(4, 1, 0, ""));
@@ -79,12 +79,39 @@ struct Peer : Http2Owner {
   uint64_t RttUs() override { return 1; }
 
   Loop loop;
-  Http2Connection connection{&loop, this, 1, true};
+  Http2Connection connection;
   std::vector<std::unique_ptr<Http2Stream>> streams;
   std::vector<int> resets;
   int goaway = -1, closed = 0;
   size_t list_bytes = 0;
   bool keeps = true;
+};
+
+// Reads nothing, and ends its direction at once.
+struct SlowReader : TunnelStreamUser {
+  explicit SlowReader(std::unique_ptr<Http2Stream> owned) : stream(std::move(owned)) {
+    stream->Respond(200, false);
+    stream->Start(this);
+  }
+  ssize_t OnPull(uint8_t*, size_t) override { return 0; }
+  void OnData(const uint8_t*, size_t count) override { held += count; }
+  void OnBatchEnd() override {}
+  void OnEnd() override {}
+  void OnReset(uint32_t) override { is_reset = true; }
+  void OnFinished() override { is_finished = true; }
+  std::unique_ptr<Http2Stream> stream;
+  size_t held = 0;
+  bool is_reset = false, is_finished = false;
+};
+
+struct MemoryLimit {
+  explicit MemoryLimit(uint64_t max) { memory.buffered_bytes_max = max; }
+  ~MemoryLimit() {
+    CHECK(memory.buffered() == 0);
+    memory.buffered_bytes_max = before;
+  }
+  StreamMemory& memory = StreamMemory::OfThread();
+  const uint64_t before = memory.buffered_bytes_max;
 };
 
 struct FloodCase {
@@ -106,6 +133,9 @@ TEST_CASE("a flood ends the connection with ENHANCE_YOUR_CALM") {
       {"PRIORITY", 1000, "PRIORITY", [](uint32_t) { return Frame(2, 0, 9, std::string(5, '\0')); }, ""},
       {"unknown frames", 1000, "unknown", [](uint32_t) { return Frame(0x40, 0, 1, std::string(10, 'u')); }, ""},
       {"empty DATA", 1000, "empty DATA", [](uint32_t) { return Frame(0, 0, 1, ""); }, Ask(1)},
+      {"GOAWAY", 1000, "GOAWAY", [](uint32_t) { return Frame(7, 0, 0, std::string(8, '\0')); }, Ask(1)},
+      {"windows of streams beyond their maximum", 900, "reset",
+       [](uint32_t i) { return Ask(2 * i + 1) + Frame(8, 0, 2 * i + 1, "\x7f\xff\xff\xff"); }, ""},
       {"WINDOW_UPDATE", 2000, "WINDOW_UPDATE", [](uint32_t) { return WindowUpdate(0, 1); }, ""},
   };
   for (const FloodCase& flood : floods) {
@@ -181,6 +211,87 @@ TEST_CASE("beyond the bytes that the process may buffer, the stream that buffers
   }
   CHECK(memory.buffered() == 0);
   memory.buffered_bytes_max = before;
+}
+
+TEST_CASE("bytes of closed streams that wait for a slow reader cost no other pod a tunnel") {
+  const MemoryLimit limit(100'000);
+  std::vector<std::unique_ptr<SlowReader>> readers;
+  Peer other(2);
+  CHECK(other.Feed(Ask(1)));
+  {
+    Peer peer(1);
+    for (uint32_t id = 1; id < 24; id += 2) {
+      CHECK(peer.Feed(Ask(id)));
+      readers.push_back(std::make_unique<SlowReader>(std::move(peer.streams.back())));
+      peer.Drain();
+      CHECK(peer.Feed(Frame(0, 1, id, std::string(16'000, 'd'))));
+      peer.Drain();
+      CHECK(readers.back()->stream->is_closed());
+      CHECK(other.Feed(Frame(0, 0, 1, std::string(1'000, 'd'))));
+    }
+    CHECK(!other.streams[0]->is_closed());
+    peer.connection.CloseStreams({});
+  }
+  CHECK(other.Feed(Frame(0, 0, 1, std::string(16'000, 'd'))));
+  CHECK(!other.streams[0]->is_closed());
+}
+
+TEST_CASE("closed streams linger within a share of their pod, and those beyond it are reset") {
+  const MemoryLimit limit(1 << 20);
+  SharedBytes& lingering = limit.memory.lingering;
+  lingering.set_max(100'000);
+  std::vector<std::string> reached;
+  limit.memory.on_limit = [&](const char* name) { reached.push_back(name); };
+  const auto close = [](Peer* peer, uint32_t id, const std::string& end) {
+    CHECK(peer->Feed(Ask(id)));
+    auto reader = std::make_unique<SlowReader>(std::move(peer->streams.back()));
+    peer->Drain();
+    CHECK(peer->Feed(Frame(0, end.empty(), id, std::string(16'000, 'd')) + end));
+    peer->Drain();
+    CHECK(reader->stream->is_closed());
+    return reader;
+  };
+  {
+    Peer peer(1), other(2);
+    std::vector<std::unique_ptr<SlowReader>> readers;
+    for (uint32_t id = 1; id < 8; id += 2) readers.push_back(close(&peer, id, id == 3 ? Rst(id) : ""));
+    // While it holds no more than what is free.
+    CHECK(readers[0]->stream->may_linger());
+    CHECK(readers[0]->is_finished);
+    CHECK(readers[1]->is_reset);
+    CHECK(readers[2]->stream->may_linger());
+    CHECK(!readers[3]->stream->may_linger());
+    CHECK(reached == std::vector<std::string>{"linger"});
+    CHECK(lingering.held() == 48'000);
+    const auto theirs = close(&other, 1, "");
+    CHECK(theirs->stream->may_linger());
+    // Bytes that are read leave room.
+    readers[0]->stream->Consume(16'000);
+    CHECK(lingering.held() == 48'000);
+    readers.pop_back();
+    readers.push_back(close(&peer, 9, ""));
+    CHECK(readers.back()->stream->may_linger());
+    readers.clear();
+    CHECK(lingering.held() == 16'000);
+  }
+  CHECK(lingering.held() == 0);
+  limit.memory.on_limit = nullptr;
+  lingering.set_max(64 << 20);
+}
+
+TEST_CASE("the pod that buffers most loses a stream, over however many connections it spreads") {
+  const MemoryLimit limit(100'000);
+  std::vector<std::unique_ptr<Peer>> many;
+  Peer one(2);
+  CHECK(one.Feed(Ask(1) + Frame(0, 0, 1, std::string(16'000, 'd')) + Frame(0, 0, 1, std::string(16'000, 'd'))));
+  for (int i = 0; i < 5; i++) {
+    many.push_back(std::make_unique<Peer>(1));
+    CHECK(many.back()->Feed(Ask(1) + Frame(0, 0, 1, std::string(16'000, 'd'))));
+  }
+  CHECK(!one.streams[0]->is_closed());
+  int closed = 0;
+  for (const auto& peer : many) closed += peer->streams[0]->is_closed();
+  CHECK(closed == 1);
 }
 
 TEST_CASE("garbage ends the connection") {

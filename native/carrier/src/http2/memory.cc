@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http2/memory.h"
 
+#include <algorithm>
+
 #include "http2/connection.h"
 #include "http2/limits.h"
 
@@ -11,6 +13,29 @@ TunnelLimits& CurrentTunnelLimits() {
   return limits;
 }
 
+uint64_t SharedBytes::Room(PodKey pod) const {
+  const uint64_t free = max_ > held_ ? max_ - held_ : 0;
+  const auto found = of_pods_.find(pod);
+  const uint64_t of_pod = found == of_pods_.end() ? 0 : found->second;
+  return free > of_pod ? free - of_pod : 0;
+}
+
+bool SharedBytes::Take(PodKey pod, uint64_t bytes) {
+  if (bytes == 0) return true;
+  if (bytes > Room(pod)) return false;
+  of_pods_[pod] += bytes;
+  held_ += bytes;
+  return true;
+}
+
+void SharedBytes::Release(PodKey pod, uint64_t bytes) {
+  const auto found = of_pods_.find(pod);
+  if (found == of_pods_.end()) return;
+  bytes = std::min(bytes, found->second);
+  held_ -= bytes;
+  if ((found->second -= bytes) == 0) of_pods_.erase(found);
+}
+
 StreamMemory& StreamMemory::OfThread() {
   static thread_local StreamMemory memory;
   return memory;
@@ -18,31 +43,25 @@ StreamMemory& StreamMemory::OfThread() {
 
 void StreamMemory::AddBuffered(size_t bytes) {
   buffered_ += bytes;
-  if (buffered_ <= buffered_bytes_max) return;
+  while (buffered_ > buffered_bytes_max) {
+    Http2Connection* const most = Most();
+    if (!most) return;
+    Reached("tunnel-buffers");
+    most->Shed();
+  }
+}
+
+Http2Connection* StreamMemory::Most() const {
+  std::unordered_map<PodKey, uint64_t> of_pods;
+  for (const Http2Connection* connection : connections_) of_pods[connection->pod()] += connection->buffered();
+  const auto more = [&](const Http2Connection* one, const Http2Connection* other) {
+    const uint64_t of_one = of_pods[one->pod()], of_other = of_pods[other->pod()];
+    return of_one != of_other ? of_one > of_other : one->buffered() > other->buffered();
+  };
   Http2Connection* most = nullptr;
   for (Http2Connection* connection : connections_)
-    if (!most || connection->buffered() > most->buffered()) most = connection;
-  if (most) most->Shed();
-}
-
-bool StreamMemory::TakeWindow(PodKey pod, uint64_t bytes) {
-  const uint64_t max = buffered_bytes_max / 2;
-  const uint64_t free = max > windows_ ? max - windows_ : 0;
-  uint64_t& held = windows_of_pods_[pod];
-  if (bytes > free || held + bytes > free) {
-    if (held == 0) windows_of_pods_.erase(pod);
-    return false;
-  }
-  held += bytes;
-  windows_ += bytes;
-  return true;
-}
-
-void StreamMemory::ReleaseWindow(PodKey pod, uint64_t bytes) {
-  if (bytes == 0) return;
-  windows_ -= bytes;
-  const auto found = windows_of_pods_.find(pod);
-  if (found != windows_of_pods_.end() && (found->second -= bytes) == 0) windows_of_pods_.erase(found);
+    if (connection->buffered() > 0 && (!most || more(connection, most))) most = connection;
+  return most;
 }
 
 }  // namespace weft

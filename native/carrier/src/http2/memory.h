@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the streams of one thread may hold: received bytes that wait for slow readers, and windows beyond the first size.
+// Bytes that the relays of one thread may hold: received bytes that wait for slow readers, and windows beyond the first size. Each kind has
+// a budget of its own, of which a pod has a share.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -13,28 +15,55 @@ namespace weft {
 
 class Http2Connection;
 
+// A budget of bytes. A pod may take more as long as it then holds no more than what was free, so that something is left for others.
+class SharedBytes {
+ public:
+  explicit SharedBytes(uint64_t max) : max_(max) {}
+  void set_max(uint64_t max) { max_ = max; }
+  uint64_t held() const { return held_; }
+  // How much more the pod may take.
+  uint64_t Room(PodKey pod) const;
+  // False: there is no room for all of it, and nothing was taken.
+  bool Take(PodKey pod, uint64_t bytes);
+  void Release(PodKey pod, uint64_t bytes);
+
+ private:
+  uint64_t max_;
+  uint64_t held_ = 0;
+  std::unordered_map<PodKey, uint64_t> of_pods_;
+};
+
 class StreamMemory {
  public:
   static StreamMemory& OfThread();
 
   uint64_t buffered_bytes_max = 256ull << 20;
+  // Windows beyond the first size.
+  SharedBytes windows{128ull << 20};
+  // Bytes of closed streams that wait for slow readers. Nothing frees them before their time, so they are apart from those of open streams.
+  SharedBytes lingering{64ull << 20};
+  // Bytes between two sockets.
+  SharedBytes pairs{64ull << 20};
+  // Counts a reached limit, by its name in docs/limits.md.
+  std::function<void(const char* name)> on_limit;
 
   void Join(Http2Connection* connection) { connections_.insert(connection); }
   void Leave(Http2Connection* connection) { connections_.erase(connection); }
 
-  // Received bytes that were not delivered yet. Beyond the limit, the stream that holds most of the connection that holds most is reset.
+  // Received bytes of open streams that were not delivered yet. Beyond the limit streams are reset: the one that holds most, of the
+  // connection that holds most, of the pod that holds most.
   void AddBuffered(size_t bytes);
   void RemoveBuffered(size_t bytes) { buffered_ -= bytes; }
   uint64_t buffered() const { return buffered_; }
 
-  // A pod may take more while it holds less than what is free.
-  bool TakeWindow(PodKey pod, uint64_t bytes);
-  void ReleaseWindow(PodKey pod, uint64_t bytes);
+  void Reached(const char* name) const {
+    if (on_limit) on_limit(name);
+  }
 
  private:
+  Http2Connection* Most() const;
+
   std::unordered_set<Http2Connection*> connections_;
-  std::unordered_map<PodKey, uint64_t> windows_of_pods_;
-  uint64_t windows_ = 0;
   uint64_t buffered_ = 0;
 };
 

@@ -64,7 +64,7 @@ class PendingTunnel final : public IncomingTunnel, private StreamListener {
 
 PeerConnection::PeerConnection(Worker* worker, const Pod* pod, TunnelServerLimits* limits, Owner* owner, const Address& remote,
                                const Address& local)
-    : worker_(worker), pod_(pod), limits_(limits), owner_(owner), remote_(remote), local_(local) {}
+    : worker_(worker), pod_(pod), limits_(limits), owner_(owner), remote_(remote), local_(local), descriptors_(pod->cookie) {}
 
 PeerConnection::~PeerConnection() {
   worker_->loop.Cancel(&drain_timer_);
@@ -73,6 +73,10 @@ PeerConnection::~PeerConnection() {
 }
 
 bool PeerConnection::Start(Fd socket, const std::shared_ptr<SSL_CTX>& context) {
+  if (const char* const reached = descriptors_.Hold(1)) {
+    worker_->decider.LimitReached(reached);
+    return false;
+  }
   session_ = std::make_unique<Session>(&worker_->loop, this, std::move(socket), context, pod_->cookie, true,
                                        CurrentTunnelLimits().handshake_timeout_ms_max);
   return session_->Start();

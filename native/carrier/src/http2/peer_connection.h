@@ -9,6 +9,7 @@
 #include "http2/limits.h"
 #include "http2/session.h"
 #include "http2/tunnel_server.h"
+#include "net/descriptor_shares.h"
 #include "worker.h"
 
 namespace weft {
@@ -36,6 +37,7 @@ class PeerConnection final : public SessionOwner, public Disposable {
   // The place of the handshake is taken: the connection releases it.
   PeerConnection(Worker* worker, const Pod* pod, TunnelServerLimits* limits, Owner* owner, const Address& remote, const Address& local);
   ~PeerConnection() override;
+  // False: it cannot be served, and is closed.
   bool Start(Fd socket, const std::shared_ptr<SSL_CTX>& context);
   // GOAWAY; soon if the connection is in its handshake, whose peer may already have sent a request.
   void Drain();
@@ -55,6 +57,7 @@ class PeerConnection final : public SessionOwner, public Disposable {
   Owner* owner_;
   Address remote_;
   Address local_;
+  HeldDescriptors descriptors_;
   std::unique_ptr<Session> session_;
   std::string peer_;
   std::string namespace_;

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "net/sock_map.h"
+#include "rules/decider.h"
 
 namespace weft {
 
@@ -22,7 +23,13 @@ std::string ErrorName(int error) {
 
 PoolConnection::PoolConnection(Worker* worker, Owner* owner, PodKey pod, CredentialPtr credential, const Address& next,
                                std::vector<std::string> expected)
-    : worker_(worker), owner_(owner), pod_(pod), credential_(std::move(credential)), next_(next), expected_(std::move(expected)) {}
+    : worker_(worker),
+      owner_(owner),
+      pod_(pod),
+      credential_(std::move(credential)),
+      next_(next),
+      expected_(std::move(expected)),
+      descriptors_(pod) {}
 
 PoolConnection::~PoolConnection() {
   worker_->loop.Cancel(&timer_);
@@ -30,6 +37,10 @@ PoolConnection::~PoolConnection() {
 }
 
 void PoolConnection::Connect() {
+  if (const char* const reached = descriptors_.Hold(1)) {
+    worker_->decider.LimitReached(reached);
+    return FailConnect(EMFILE);
+  }
   timer_ = worker_->loop.After(CurrentTunnelLimits().connect_timeout_ms_max, [this] {
     timer_ = 0;
     Fail(Stage::kTunnelConnect, ETIMEDOUT,

@@ -9,6 +9,7 @@
 
 #include "http2/limits.h"
 #include "http2/session.h"
+#include "net/descriptor_shares.h"
 #include "net/pod_sockets.h"
 #include "tls/credentials.h"
 #include "worker.h"
@@ -78,6 +79,7 @@ class PoolConnection final : public SessionOwner, public Pollable, public Dispos
   Address next_;
   std::vector<std::string> expected_;
   std::unique_ptr<PodSockets::Request> socket_request_;
+  HeldDescriptors descriptors_;
   Fd socket_;
   bool is_registered_ = false;
   std::unique_ptr<Session> session_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <string>
 
 #include "http2/testing.h"
@@ -66,7 +67,10 @@ struct End : SessionOwner, StreamListener {
     users.back()->Use(std::move(stream));
   }
   void OnResponse(uint32_t status) override { statuses.push_back(status); }
-  void OnStreamReset(const StreamReset& reset) override { resets.push_back(reset); }
+  void OnStreamReset(const StreamReset& reset) override {
+    resets.push_back(reset);
+    if (on_reset) on_reset();
+  }
   void OnSettings() override { has_settings = true; }
   void OnGoAway() override { has_goaway = true; }
   void OnEnd(const SessionEnd& end) override {
@@ -79,10 +83,30 @@ struct End : SessionOwner, StreamListener {
   std::vector<HeaderFields> heads;
   std::vector<uint32_t> statuses;
   std::vector<StreamReset> resets;
+  std::function<void()> on_reset;
   bool accepts = true, holds = false, consumes = true;
   bool is_secured = false, has_settings = false, has_goaway = false, ended = false;
   uint32_t refuses = 0;
   SessionEnd why;
+};
+
+// A server that writes what it likes after its handshake.
+struct RawServer {
+  RawServer(Fd owned, SSL_CTX* context) : socket(std::move(owned)), ssl(SSL_new(context)) {
+    SSL_set_fd(ssl, socket.get());
+    SSL_set_accept_state(ssl);
+  }
+  ~RawServer() { SSL_free(ssl); }
+  bool Handshake() { return SSL_do_handshake(ssl) == 1; }
+  void Write(const std::string& bytes) {
+    for (size_t at = 0; at < bytes.size();) {
+      const int count = SSL_write(ssl, bytes.data() + at, static_cast<int>(bytes.size() - at));
+      REQUIRE(count > 0);
+      at += static_cast<size_t>(count);
+    }
+  }
+  Fd socket;
+  SSL* ssl;
 };
 
 struct Pair {
@@ -270,6 +294,35 @@ TEST_CASE("the end of a connection resets its streams") {
   pair.server.session->Destroy();
   CHECK(RunUntil(&pair.loop, [&] { return user.reset_code >= 0 && pair.client.ended && pair.server.ended; }));
   CHECK(peer->reset_code == NGHTTP2_CANCEL);
+}
+
+// The request is still queued in nghttp2 when its stream is deleted. AddressSanitizer sees what is used after that.
+TEST_CASE("a connection that ends in the turn of a new request leaves nothing of the request behind") {
+  Pair pair;
+  auto [a, b] = TcpPair();
+  pair.client.session = std::make_unique<Session>(&pair.loop, &pair.client, std::move(a), pair.credentials.Find(kClient)->client, 1, false, 0);
+  RawServer server(std::move(b), pair.credentials.Find(kServer)->server.get());
+  CHECK(pair.client.session->Start());
+  CHECK(RunUntil(&pair.loop, [&] { return server.Handshake() && pair.client.is_secured; }));
+  server.Write(std::string("\0\0\0\4\0\0\0\0\0", 9));
+  CHECK(RunUntil(&pair.loop, [&] { return pair.client.has_settings; }));
+  auto kind = SessionEnd::Kind::kProtocol;
+  SUBCASE("a flood") {
+    kind = SessionEnd::Kind::kFlood;
+    std::string pings;
+    for (int i = 0; i < 1500; i++) pings += std::string("\0\0\x08\6\0\0\0\0\0pingping", 17);
+    server.Write(pings);
+  }
+  SUBCASE("a violation of the protocol") { server.Write(std::string("\0\0\1\0\0\0\0\0\0x", 10)); }
+  auto stream = pair.Request();
+  auto other = pair.Request();
+  REQUIRE(other);
+  pair.client.on_reset = [&] { stream.reset(); };
+  CHECK(RunUntil(&pair.loop, [&] { return pair.client.ended; }));
+  CHECK(pair.client.why.kind == kind);
+  CHECK(!stream);
+  CHECK(pair.client.resets.size() == 2);
+  CHECK(!pair.client.session->Request({{":method", "CONNECT"}, {":authority", "10.0.0.1:80"}}));
 }
 
 TEST_CASE("a peer that is refused after the handshake gets nothing") {

@@ -30,7 +30,7 @@ Http2Stream::~Http2Stream() {
   if (delivering == this) delivering = nullptr;
   Reset(NGHTTP2_CANCEL);
   Release(unconsumed_);
-  StreamMemory::OfThread().ReleaseWindow(pod_, window_taken_);
+  StreamMemory::OfThread().windows.Release(pod_, window_taken_);
   if (!connection_) return;
   // Also if it is closed: at a connection's end nghttp2 still has the stream, and may still send its queued request.
   nghttp2_session_set_stream_user_data(connection_->session_, id_, nullptr);
@@ -125,6 +125,8 @@ void Http2Stream::Deliver() {
   if (!is_over() && is_closed_ && !is_over_delivered_) {
     is_over_delivered_ = true;
     TunnelStreamUser* const user = std::exchange(user_, nullptr);
+    // Not before the batch was delivered: what a quick reader has taken by now needs no share.
+    may_linger_ = Linger();
     if (is_finished_)
       user->OnFinished();
     else
@@ -148,10 +150,41 @@ void Http2Stream::Release(size_t bytes) {
   bytes = std::min(bytes, unconsumed_);
   if (bytes == 0) return;
   unconsumed_ -= bytes;
-  StreamMemory::OfThread().RemoveBuffered(bytes);
-  if (!connection_) return;
-  connection_->buffered_ -= bytes;
-  if (is_closed_ && may_linger_) connection_->unread_ -= bytes;
+  StreamMemory& memory = StreamMemory::OfThread();
+  switch (counted_) {
+    case Counted::kBuffered:
+      memory.RemoveBuffered(bytes);
+      connection_->buffered_ -= bytes;
+      return;
+    case Counted::kLingering:
+      memory.lingering.Release(pod_, bytes);
+      if (connection_ && !is_finished_) connection_->unread_ -= bytes;
+      return;
+    case Counted::kNowhere:
+      return;
+  }
+}
+
+void Http2Stream::Uncount() {
+  const size_t unconsumed = unconsumed_;
+  Release(unconsumed);
+  unconsumed_ = unconsumed;
+  counted_ = Counted::kNowhere;
+}
+
+// Of a closed stream. False: its unread bytes cannot wait for the reader.
+bool Http2Stream::Linger() {
+  if (is_shed_) return false;
+  if (unconsumed_ == 0) return true;
+  StreamMemory& memory = StreamMemory::OfThread();
+  uint64_t* const unread = connection_ && !is_finished_ ? &connection_->unread_ : nullptr;
+  if ((unread && *unread + unconsumed_ > CurrentTunnelLimits().unread_bytes_max) || !memory.lingering.Take(pod_, unconsumed_)) {
+    memory.Reached("linger");
+    return false;
+  }
+  if (unread) *unread += unconsumed_;
+  counted_ = Counted::kLingering;
+  return true;
 }
 
 // The window, and not the reader, limits the sender if half of it is used within two round trips.
@@ -161,7 +194,7 @@ void Http2Stream::GrowWindow() {
   const uint32_t max = CurrentTunnelLimits().stream_window_bytes_max;
   if (window_ >= max || passed > 2 * connection_->owner_->RttUs()) return;
   const uint32_t more = std::min(window_, max - window_);
-  if (!StreamMemory::OfThread().TakeWindow(pod_, more)) return;
+  if (!StreamMemory::OfThread().windows.Take(pod_, more)) return;
   window_taken_ += more;
   window_ += more;
   nghttp2_session_set_local_window_size(connection_->session_, NGHTTP2_FLAG_NONE, id_, static_cast<int32_t>(window_));
@@ -172,6 +205,7 @@ void Http2Stream::Reset(uint32_t code) {
   listener_ = nullptr;
   if (!connection_ || is_closed_) return;
   is_closed_ = true;
+  Uncount();
   nghttp2_session_set_stream_user_data(connection_->session_, id_, nullptr);
   nghttp2_submit_rst_stream(connection_->session_, NGHTTP2_FLAG_NONE, id_, code);
   may_linger_ = false;
@@ -182,10 +216,8 @@ void Http2Stream::Close(const StreamReset& reset) {
   if (is_closed_) return;
   is_closed_ = true;
   reset_ = reset;
-  Http2Connection* const from = connection_;
-  may_linger_ = !is_shed_ && from->unread_ + unconsumed_ <= CurrentTunnelLimits().unread_bytes_max;
-  if (may_linger_) from->unread_ += unconsumed_;
-  from->Queue(this);
+  Uncount();
+  connection_->Queue(this);
 }
 
 }  // namespace weft

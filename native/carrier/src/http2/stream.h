@@ -61,6 +61,9 @@ class Http2Stream final : public TunnelStream {
   void GrowWindow();
   void Release(size_t bytes);
   void Close(const StreamReset& reset);
+  // The bytes that were not consumed count no longer as those of an open stream.
+  void Uncount();
+  bool Linger();
 
   // Null: it is gone.
   Http2Connection* connection_;
@@ -72,6 +75,8 @@ class Http2Stream final : public TunnelStream {
   uint64_t window_taken_ = 0;  // of StreamMemory
   uint64_t updated_us_ = 0;
   size_t unconsumed_ = 0;
+  // Where these bytes count. Those of a stream that has closed in this turn, and of one that was reset here, count nowhere.
+  enum class Counted : uint8_t { kBuffered, kLingering, kNowhere } counted_ = Counted::kBuffered;
   size_t credit_ = 0;  // consumed, and not yet stated to the peer
   std::string early_;  // received before Start
   StreamReset reset_;

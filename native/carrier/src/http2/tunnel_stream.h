@@ -42,7 +42,8 @@ class TunnelStream {
   virtual void Reset(uint32_t code) = 0;
   // Whether both directions have ended in order and everything was sent.
   virtual bool is_finished() const = 0;
-  // After OnReset: whether bytes that were not consumed yet may wait for a slow reader. False: the connection's share is used up.
+  // Within OnReset and OnFinished, and after them: whether bytes that were not consumed yet may wait for a slow reader. False: the share of
+  // the connection or of the pod is used up.
   virtual bool may_linger() const { return true; }
 };
 

@@ -137,6 +137,25 @@ ssize_t AppSocket::Pull(uint8_t* to, size_t bytes_max) {
   return 0;
 }
 
+ssize_t AppSocket::Peek(uint8_t* to, size_t bytes_max) {
+  if (has_pulled_failure_ || has_pulled_end_ || is_at_end_ || !may_pull_ || bytes_max == 0 || !fd_.valid()) return Pull(to, bytes_max);
+  ssize_t count;
+  do count = recv(fd_.get(), to, bytes_max, MSG_PEEK);
+  while (count < 0 && errno == EINTR);
+  // Pull finds the same end or error, and keeps account of it.
+  return count > 0 ? count : Pull(to, bytes_max);
+}
+
+void AppSocket::Skip(size_t bytes) {
+  while (bytes > 0 && fd_.valid()) {
+    // Of TCP: the bytes are dropped and not copied.
+    const ssize_t count = recv(fd_.get(), nullptr, bytes, MSG_TRUNC);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return;
+    bytes -= static_cast<size_t>(count);
+  }
+}
+
 bool AppSocket::HasUnread() const {
   int count = 0;
   return fd_.valid() && ioctl(fd_.get(), FIONREAD, &count) == 0 && count > 0;
@@ -172,6 +191,23 @@ size_t AppSocket::Push(const iovec* parts, int count) {
     buffer_->Append(static_cast<const uint8_t*>(parts[part].iov_base) + offset, rest);
     buffered_bytes_ += rest;
   }
+  return sent;
+}
+
+size_t AppSocket::PushNow(const uint8_t* bytes, size_t count) {
+  if (was_reset_ || wants_end_ || !fd_.valid()) return 0;
+  size_t sent = 0;
+  if (may_push_ && buffered_bytes_ == 0) {
+    iovec part = {const_cast<uint8_t*>(bytes), count};
+    const ssize_t written = Send(fd_.get(), &part, 1);
+    if (written < 0 && errno != EAGAIN) {
+      Fail(errno);
+      return 0;
+    }
+    sent = written < 0 ? 0 : static_cast<size_t>(written);
+    if (sent < count) may_push_ = false;
+  }
+  wants_room_ = sent < count;
   return sent;
 }
 
@@ -345,7 +381,8 @@ void AppSocket::OnReady(uint32_t events) {
     const size_t before = buffered_bytes_;
     Flush();
     const size_t written = before - buffered_bytes_;
-    if (written > 0 && !was_reset_ && user_) {
+    if ((written > 0 || wants_room_) && !was_reset_ && user_) {
+      wants_room_ = false;
       bool gone = false;
       gone_ = &gone;
       user_->OnWritten(written);

@@ -21,7 +21,7 @@ class AppSocketUser {
   virtual ~AppSocketUser() = default;
   // There may be bytes to read, or an end (Pull says which).
   virtual void OnReadable() = 0;
-  // Buffered bytes were written: `bytes` since the last call. All of them are written if socket.buffered() is 0.
+  // Buffered bytes were written: `bytes` since the last call. All of them are written if socket.buffered() is 0. After PushNow: there is room.
   virtual void OnWritten(size_t bytes) = 0;
   // The peer reset the connection, or a write failed. What the peer sent before can still be pulled. Called once for each user, never
   // within a call of the socket. OnReadable follows.
@@ -48,6 +48,10 @@ class AppSocket : public Pollable, private TurnEnd {
 
   // recv(): bytes, 0 at the end (FIN), kLater or kFailed.
   ssize_t Pull(uint8_t* to, size_t bytes_max);
+  // As Pull, but what is received stays in the kernel, until Skip.
+  ssize_t Peek(uint8_t* to, size_t bytes_max);
+  // Drops bytes that Peek has returned.
+  void Skip(size_t bytes);
   // Whether Pull may return something other than kLater.
   bool may_pull() const { return may_pull_; }
   // Whether the kernel holds bytes that can be pulled: a system call.
@@ -56,7 +60,11 @@ class AppSocket : public Pollable, private TurnEnd {
   // Writes what the kernel takes and buffers a copy of the rest: keep `buffered` within the sender's window. Returns the bytes written at
   // once. Discards everything after a reset.
   size_t Push(const iovec* parts, int count);
+  // As Push, but the rest is the caller's: OnWritten (of 0 bytes) follows once the kernel takes more.
+  size_t PushNow(const uint8_t* bytes, size_t count);
   size_t buffered() const { return buffered_bytes_; }
+  // PushNow left a rest, and the kernel still takes nothing.
+  bool wants_room() const { return wants_room_ && !was_reset_; }
   // A FIN after the buffered bytes. Before it, the reset on close is lifted: it could overtake bytes in flight. A socket whose peer has
   // ended as well closes instead, which is the same on the wire.
   void PushEnd();
@@ -104,6 +112,7 @@ class AppSocket : public Pollable, private TurnEnd {
   bool is_connecting_ : 1 = false;
   bool may_pull_ : 1 = false;
   bool may_push_ : 1 = true;
+  bool wants_room_ : 1 = false;
   // Urgent data splits reads, so that a short read does not mean that the queue is empty.
   bool has_urgent_ : 1 = false;
   // The kernel has the peer's FIN: nothing follows what is in the queue.

@@ -31,7 +31,8 @@ std::string DialError(const Address& to, int error, uint64_t timeout_ms) {
 
 }  // namespace
 
-Flow::Flow(Worker* worker, const Pod* pod, FlowOwner* owner, Kind kind) : worker_(worker), pod_(pod), owner_(owner), kind_(kind) {
+Flow::Flow(Worker* worker, const Pod* pod, FlowOwner* owner, Kind kind)
+    : worker_(worker), pod_(pod), owner_(owner), descriptors_(pod->cookie), kind_(kind) {
   id_ = worker_->decider.NewFlowId();
   started_ms_ = WallMs();
   worker_->flows++;
@@ -67,7 +68,18 @@ Flow::~Flow() {
   worker_->flows--;
 }
 
+bool Flow::HoldDescriptors(uint32_t count) {
+  const char* const reached = descriptors_.Hold(count);
+  if (reached) worker_->decider.LimitReached(reached);
+  return !reached;
+}
+
 void Flow::Begin() {
+  // Of the accepted socket, or of the application's.
+  if (!HoldDescriptors(1)) {
+    Refuse(kUnavailable);
+    return Finish();
+  }
   if (kind_ == Kind::kTunnel) {
     tunnel_->OnGone([this] { OnClientGone(); });
     state_ = State::kAsking;
@@ -119,6 +131,7 @@ void Flow::ConnectDirect(const DirectTarget& target) {
     Refuse(kUnavailable);
     return Close(Ended::kRefused, "the pod has no address of the family that was dialed");
   }
+  if (!HoldDescriptors(kind_ == Kind::kTunnel ? 1 : 2)) return OnSocket(Fd(), EMFILE);
   dial_timer_ = worker_->loop.After(worker_->limits.dial_timeout_ms_max, [this] {
     dial_timer_ = 0;
     DialFailed(ETIMEDOUT);
@@ -191,7 +204,7 @@ void Flow::Relay(std::unique_ptr<TunnelStream> stream) {
   } else if (stream) {
     relay_ = RelayTunnel(worker_, std::move(socket_), std::move(stream), this);
   } else {
-    relay_ = RelaySockets(worker_, std::move(socket_), std::move(app_), this);
+    relay_ = RelaySockets(worker_, pod_->cookie, std::move(socket_), std::move(app_), this);
   }
   state_ = State::kRelaying;
   worker_->decider.Opened(this);
@@ -200,6 +213,8 @@ void Flow::Relay(std::unique_ptr<TunnelStream> stream) {
 void Flow::OnRelayEnded(Ended ended) { Close(ended, cut_reason_); }
 
 void Flow::OnLingered() { worker_->decider.LimitReached("linger"); }
+
+void Flow::OnUnread() { cut_reason_ = "its reader is slow, and the memory for unread bytes is used up"; }
 
 // What the client sent before its reset is still delivered, as it would be without a mesh.
 void Flow::OnClientReset() {

@@ -11,6 +11,7 @@
 #include "http2/tunnel_pool.h"
 #include "http2/tunnel_server.h"
 #include "net/app_socket.h"
+#include "net/descriptor_shares.h"
 #include "net/pod_sockets.h"
 #include "relay/relay.h"
 #include "rules/decider.h"
@@ -77,7 +78,10 @@ class Flow : public Disposable, private Decided, private RelayOwner {
   // RelayOwner
   void OnRelayEnded(Ended ended) override;
   void OnLingered() override;
+  void OnUnread() override;
 
+  // Of so many sockets in all. False: there are not enough for this pod; the limit is counted.
+  bool HoldDescriptors(uint32_t count);
   void ConnectDirect(const DirectTarget& target);
   void ConnectTunnel(const TunnelTarget& target);
   void OnSocket(Fd socket, int error);
@@ -98,6 +102,7 @@ class Flow : public Disposable, private Decided, private RelayOwner {
   Worker* worker_;
   const Pod* pod_;
   FlowOwner* owner_;
+  HeldDescriptors descriptors_;
   const Kind kind_;
   State state_ = State::kBegin;
   FlowId id_ = 0;

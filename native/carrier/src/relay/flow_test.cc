@@ -197,7 +197,56 @@ TEST_CASE_FIXTURE(Fixture, "limits of connections, by their names") {
   CheckOver(1);
 }
 
-TEST_CASE_FIXTURE(Fixture, "without descriptors accepting pauses, and goes on later") {
+TEST_CASE_FIXTURE(Fixture, "descriptors are counted as they are used, and a pod has a share of them") {
+  if (!has_map) return;
+  DescriptorShares& shares = DescriptorShares::OfProcess();
+  shares.set_max(6);
+  const Address address = Listen(ListenerKind::kOutbound);
+  {
+    const Fd first = ConnectTo(address);
+    const Fd accepted = AcceptApp();
+    CHECK(Until([&] { return decider.opened == 1; }));
+    CHECK(shares.held() == 2);
+    decides = false;
+    const Fd second = ConnectTo(address);
+    CHECK(Until([&] { return decider.asked == 2; }));
+    CHECK(shares.held() == 3);
+    decider.on_failed = [&](Decided* flow) { flow->OnDecision({nullptr, 0, 503}); };
+    // Its fourth leaves two.
+    Decide(decider.flow, direct());
+    const Fd other = AcceptApp();
+    CHECK(shares.held() == 4);
+    FakeTunnel::Seen seen;
+    Listen(ListenerKind::kHbone);
+    server.on_tunnel(std::make_unique<FakeTunnel>(TunnelQuestion{}, &seen));
+    CHECK(seen.refused == 503);
+    const Fd third = ConnectTo(address);
+    CHECK(Read(third) == "<reset>");
+    CHECK(decider.limits == std::vector<std::string>{"connections-of-pod", "connections-of-pod"});
+    CHECK(decider.asked == 2);
+  }
+  CHECK(Until([&] { return listeners->flows() == 0; }));
+  loop.RunOnce(0);
+  CHECK(shares.held() == 0);
+  shares.set_max(1'000'000);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a socket to the application that a pod's share does not allow is a failure that the agent hears of") {
+  DescriptorShares& shares = DescriptorShares::OfProcess();
+  shares.set_max(1);
+  decider.on_failed = [&](Decided* flow) { flow->OnDecision({nullptr, 0, 503}); };
+  const Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
+  CHECK(Read(peer) == "<reset>");
+  REQUIRE(decider.failures.size() == 1);
+  CHECK(decider.failures[0].error == EMFILE);
+  CHECK(decider.limits.at(0) == "connections");
+  CheckOver(1);
+  loop.RunOnce(0);
+  CHECK(shares.held() == 0);
+  shares.set_max(1'000'000);
+}
+
+TEST_CASE_FIXTURE(Fixture, "without descriptors connections are refused at once, and taken again later") {
   decides = false;
   const Address address = Listen(ListenerKind::kOutbound);
   const Fd peer = ConnectTo(address);
@@ -207,10 +256,13 @@ TEST_CASE_FIXTURE(Fixture, "without descriptors accepting pauses, and goes on la
   rlimit low = {static_cast<rlim_t>(highest.get()), before.rlim_max};
   REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
   const uint64_t turns = loop.turn();
+  CHECK(Read(peer) == "<reset>");
   RunFor(&loop, 30);
   CHECK(loop.turn() - turns < 20);
   CHECK(decider.limits == std::vector<std::string>{"descriptors"});
+  CHECK(decider.asked == 0);
   REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+  const Fd next = ConnectTo(address);
   CHECK(Until([&] { return decider.asked == 1; }));
   decider.flow->OnDecision({});
   CheckOver(1);

@@ -8,11 +8,15 @@
 #include <cerrno>
 #include <vector>
 
+#include "control/log.h"
+#include "net/spare_descriptor.h"
+
 namespace weft {
 
 namespace {
 constexpr int kBatchMax = 64;
 constexpr uint64_t kPauseMs = 100;
+constexpr uint64_t kLogMs = 60'000;
 // The hand-over to an agent with other maps takes a few seconds.
 constexpr uint64_t kFormerMs = 30'000;
 constexpr size_t kFormerMax = 6;
@@ -53,6 +57,7 @@ class PodListeners::Listener : public Pollable, public Disposable {
       const linger reset = {1, 0};
       if (setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) != 0) return false;
     }
+    SpareDescriptor::OfThread().Keep();
     return loop().Add(socket_.get(), this, EPOLLIN);
   }
 
@@ -77,12 +82,26 @@ class PodListeners::Listener : public Pollable, public Disposable {
       }
       if (errno == EAGAIN) return;
       if (IsOfConnection(errno)) continue;
-      return Pause(errno);
+      const int error = errno;
+      if (error == EMFILE && RefuseWaiting()) return;
+      return Pause(error);
     }
   }
 
  private:
   Loop& loop() { return pod_->worker_->loop; }
+
+  // No descriptor is left: who waits learns of it at once, as from the TypeScript relay.
+  bool RefuseWaiting() {
+    static thread_local uint64_t logged_ms = 0;
+    const int refused = SpareDescriptor::OfThread().RefuseWaiting(socket_.get(), kBatchMax);
+    for (int i = 0; i < refused; i++) pod_->worker_->decider.LimitReached("descriptors");
+    if (refused > 0 && (logged_ms == 0 || loop().now_ms() - logged_ms >= kLogMs)) {
+      logged_ms = loop().now_ms();
+      Log(Level::kWarn, "no file descriptor is free: connections of pods are refused (RLIMIT_NOFILE)");
+    }
+    return refused > 0;
+  }
 
   // Connections wait in the kernel meanwhile. Level-triggered readiness would hold the loop.
   void Pause(int error) {

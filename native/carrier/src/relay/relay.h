@@ -21,6 +21,8 @@ class RelayOwner {
   virtual void OnRelayEnded(Ended ended) = 0;
   // A side was reset, and the other did not take the first side's bytes within linger_ms_max.
   virtual void OnLingered() = 0;
+  // What the peer sent cannot wait for its slow reader. OnRelayEnded(kCut) follows.
+  virtual void OnUnread() {}
 };
 
 class Relay : public Disposable {
@@ -32,8 +34,9 @@ class Relay : public Disposable {
   virtual void Cut() = 0;
 };
 
-// Between two sockets (relay/socket_pair.cc). `pod`: the socket whose reads count as sent.
-std::unique_ptr<Relay> RelaySockets(Worker* worker, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer, RelayOwner* owner);
+// Between two sockets (relay/socket_pair.cc). `pod`: the socket whose reads count as sent; what waits between the sockets is of `pod_key`.
+std::unique_ptr<Relay> RelaySockets(Worker* worker, PodKey pod_key, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer,
+                                    RelayOwner* owner);
 // Between a socket and a stream of a tunnel, of either side (relay/socket_stream.cc).
 std::unique_ptr<Relay> RelayTunnel(Worker* worker, std::unique_ptr<AppSocket> pod, std::unique_ptr<TunnelStream> stream, RelayOwner* owner);
 

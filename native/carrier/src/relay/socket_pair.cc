@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/loop.h"
+#include "http2/memory.h"
 #include "relay/relay.h"
 #include "worker.h"
 
@@ -12,13 +14,15 @@ namespace weft {
 namespace {
 
 constexpr size_t kReadBytes = 128 << 10;
+// With less room than this for what may have to wait, nothing is read before it is sent.
+constexpr size_t kRoomMin = 8 << 10;
 // Bytes that one direction moves before other flows get their turn.
 constexpr size_t kTurnBytesMax = 1 << 20;
 
 class SocketPair : public Relay, private TurnEnd {
  public:
-  SocketPair(Worker* worker, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer, RelayOwner* owner)
-      : worker_(worker), loop_(&worker->loop), owner_(owner), pod_(this, std::move(pod), Ended::kPodReset), peer_(this, std::move(peer), Ended::kPeerReset) {
+  SocketPair(Worker* worker, PodKey pod_key, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer, RelayOwner* owner)
+      : worker_(worker), loop_(&worker->loop), owner_(owner), pod_key_(pod_key), pod_(this, std::move(pod), Ended::kPodReset), peer_(this, std::move(peer), Ended::kPeerReset) {
     pod_.other = &peer_;
     peer_.other = &pod_;
     pod_.socket->Start(&pod_);
@@ -44,12 +48,26 @@ class SocketPair : public Relay, private TurnEnd {
  private:
   struct Side : AppSocketUser {
     Side(SocketPair* pair, std::unique_ptr<AppSocket> socket, Ended reset) : pair(pair), socket(std::move(socket)), reset(reset) {}
+    ~Side() override { StreamMemory::OfThread().pairs.Release(pair->pod_key_, counted); }
     void OnReadable() override { pair->Pump(this); }
     void OnWritten(size_t) override {
+      Count();
       pair->Pump(other);
       pair->EndIfComplete();
     }
-    void OnReset(int) override { pair->OnSideReset(this); }
+    void OnReset(int) override {
+      Count();
+      pair->OnSideReset(this);
+    }
+    // Brings the count of the bytes that wait in the socket up to date.
+    void Count() {
+      SharedBytes& memory = StreamMemory::OfThread().pairs;
+      const size_t now = socket->buffered();
+      if (now < counted) memory.Release(pair->pod_key_, counted - now);
+      // There was room for it before it was read.
+      if (now > counted) memory.Take(pair->pod_key_, now - counted);
+      counted = now;
+    }
 
     SocketPair* pair;
     std::unique_ptr<AppSocket> socket;
@@ -57,6 +75,7 @@ class SocketPair : public Relay, private TurnEnd {
     Ended reset;
     Side* other = nullptr;
     uint64_t bytes = 0;  // read here and passed on
+    size_t counted = 0;  // bytes in the socket's buffer, of StreamMemory
   };
 
   // Moves what `from` has until the other side takes no more.
@@ -68,12 +87,14 @@ class SocketPair : public Relay, private TurnEnd {
     while (!is_ended_ && !is_delivering_ && source.may_pull()) {
       // One read at most waits beyond the target's send buffer. What a reset target cannot get is discarded, so that a sender that blocks on
       // writing gets to read.
-      if (target.buffered() > 0) return;
+      if (target.buffered() > 0 || target.wants_room()) return;
       if (moved >= kTurnBytesMax) {
         loop_->NextTurn(this);
         return;
       }
-      const ssize_t count = source.Pull(bytes.data(), bytes.size());
+      const size_t room = target.was_reset() ? kReadBytes : std::min<size_t>(kReadBytes, StreamMemory::OfThread().pairs.Room(pod_key_));
+      const bool may_wait = room >= kRoomMin;
+      const ssize_t count = may_wait ? source.Pull(bytes.data(), room) : source.Peek(bytes.data(), bytes.size());
       if (count == AppSocket::kLater) return;
       if (count == AppSocket::kFailed) return Failed(from);
       if (count == 0) {
@@ -82,11 +103,22 @@ class SocketPair : public Relay, private TurnEnd {
         EndIfComplete();
         return;
       }
+      if (!may_wait) {
+        const size_t sent = target.PushNow(bytes.data(), static_cast<size_t>(count));
+        source.Skip(sent);
+        moved += sent;
+        from->bytes += sent;
+        if (sent == static_cast<size_t>(count) || target.was_reset()) continue;
+        // The rest waits in the kernel, and its sender with it.
+        StreamMemory::OfThread().Reached("socket-buffers");
+        return;
+      }
       moved += static_cast<size_t>(count);
       if (target.was_reset()) continue;
       from->bytes += static_cast<uint64_t>(count);
       const iovec part = {bytes.data(), static_cast<size_t>(count)};
       target.Push(&part, 1);
+      from->other->Count();
     }
   }
 
@@ -150,6 +182,7 @@ class SocketPair : public Relay, private TurnEnd {
   Worker* worker_;
   Loop* loop_;
   RelayOwner* owner_;
+  const PodKey pod_key_;
   Side pod_, peer_;
   Loop::TimerId linger_timer_ = 0;
   Ended ended_ = Ended::kNone;
@@ -160,8 +193,9 @@ class SocketPair : public Relay, private TurnEnd {
 
 }  // namespace
 
-std::unique_ptr<Relay> RelaySockets(Worker* worker, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer, RelayOwner* owner) {
-  return std::make_unique<SocketPair>(worker, std::move(pod), std::move(peer), owner);
+std::unique_ptr<Relay> RelaySockets(Worker* worker, PodKey pod_key, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer,
+                                    RelayOwner* owner) {
+  return std::make_unique<SocketPair>(worker, pod_key, std::move(pod), std::move(peer), owner);
 }
 
 }  // namespace weft

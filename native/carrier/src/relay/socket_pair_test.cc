@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <string>
+
+#include "http2/memory.h"
 #include "http2/tunnel_pool.h"
 #include "net/test_sockets.h"
 #include "relay/relay.h"
@@ -21,8 +25,8 @@ struct Owner : RelayOwner {
 // `pod` and `peer` are the applications' ends.
 struct Fixture {
   void Begin() {
-    relay = RelaySockets(&worker, std::make_unique<AppSocket>(&loop, std::move(left.ours)), std::make_unique<AppSocket>(&loop, std::move(right.ours)),
-                         &owner);
+    relay = RelaySockets(&worker, 1, std::make_unique<AppSocket>(&loop, std::move(left.ours)),
+                         std::make_unique<AppSocket>(&loop, std::move(right.ours)), &owner);
   }
   bool RunUntilEnded() {
     return RunUntil(&loop, [&] { return owner.calls > 0; });
@@ -206,6 +210,67 @@ TEST_CASE_FIXTURE(Fixture, "bulk in both directions at once, complete and in ord
   CHECK(is_equal);
   CHECK(owner.ended == Ended::kFinished);
   CHECK(relay->bytes_sent() == sent.size());
+}
+
+TEST_CASE_FIXTURE(Fixture, "without room for what may have to wait, bytes wait in the kernel, and all of them arrive") {
+  SharedBytes& memory = StreamMemory::OfThread().pairs;
+  SUBCASE("none") { memory.set_max(0); }
+  SUBCASE("smaller pieces") { memory.set_max(40'000); }
+  int reached = 0;
+  StreamMemory::OfThread().on_limit = [&](const char* name) {
+    CHECK(std::string(name) == "socket-buffers");
+    reached++;
+  };
+  Begin();
+  // More than the kernel holds.
+  std::string sent;
+  for (int i = 0; sent.size() < (48u << 20); i++) sent += std::to_string(i) + ",";
+  size_t offset = 0;
+  uint64_t most = 0;
+  // Nobody reads at first.
+  RunUntil(&loop, [&] {
+    const ssize_t count = send(pod.get(), sent.data() + offset, sent.size() - offset, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (count > 0) offset += static_cast<size_t>(count);
+    most = std::max(most, memory.held());
+    return count < 0 && loop.turn() > 300;
+  });
+  CHECK(offset < sent.size());
+  CHECK(most <= 20'000);
+  CHECK(owner.calls == 0);
+  const uint64_t turns = loop.turn();
+  RunFor(&loop, 30);
+  CHECK(loop.turn() - turns < 20);
+  std::string got;
+  CHECK(RunUntil(&loop, [&] {
+    const ssize_t count = offset < sent.size() ? send(pod.get(), sent.data() + offset, sent.size() - offset, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+    if (count > 0 && (offset += static_cast<size_t>(count)) == sent.size()) shutdown(pod.get(), SHUT_WR);
+    got += ReceiveNow(peer);
+    most = std::max(most, memory.held());
+    return got.ends_with("<end>");
+  }));
+  const bool is_equal = got == sent + "<end>";
+  CHECK(is_equal);
+  CHECK(most <= 20'000);
+  CHECK(memory.held() == 0);
+  if (most == 0) CHECK(reached > 0);
+  CHECK(relay->bytes_sent() == sent.size());
+  memory.set_max(64 << 20);
+  StreamMemory::OfThread().on_limit = nullptr;
+}
+
+TEST_CASE_FIXTURE(Fixture, "what waits between two sockets counts until it is read, or its flow ends") {
+  SharedBytes& memory = StreamMemory::OfThread().pairs;
+  Begin();
+  RunUntil(&loop, [&] { return send(pod.get(), std::string(1 << 20, 'x').data(), 1 << 20, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && memory.held() > 0; });
+  CHECK(memory.held() > 0);
+  CHECK(memory.held() <= 128 << 10);
+  SUBCASE("cut") { relay->Cut(); }
+  SUBCASE("reset") {
+    ResetNow(&peer);
+    CHECK(RunUntilEnded());
+  }
+  relay.reset();
+  CHECK(memory.held() == 0);
 }
 
 TEST_CASE_FIXTURE(Fixture, "a peer that has ended and then refuses what the pod sends resets the pod") {

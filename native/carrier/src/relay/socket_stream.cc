@@ -114,6 +114,11 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
   void OnFinished() override {
     is_stream_open_ = false;
     is_finished_ = true;
+    // An end after a part of the bytes would look complete.
+    if (left_ > 0 && !stream_->may_linger()) {
+      owner_->OnUnread();
+      return Deliver(Ended::kCut, false);
+    }
     EndIfComplete();
   }
 

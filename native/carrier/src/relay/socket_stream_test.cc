@@ -53,6 +53,7 @@ struct Fixture : RelayOwner {
     ended = how;
   }
   void OnLingered() override { lingered++; }
+  void OnUnread() override { unread++; }
   bool WaitForWake() {
     const int before = stream->wakes;
     return RunUntil(&loop, [&] { return stream->wakes > before; });
@@ -66,7 +67,7 @@ struct Fixture : RelayOwner {
   Played* stream = nullptr;
   std::unique_ptr<Relay> relay;
   Ended ended = Ended::kNone;
-  int ends = 0, lingered = 0;
+  int ends = 0, lingered = 0, unread = 0;
 };
 }  // namespace
 
@@ -114,6 +115,35 @@ TEST_CASE_FIXTURE(Fixture, "without a share nothing waits") {
   stream->Deliver(std::string(8 << 20, 'x'));
   stream->user->OnReset(8);
   CHECK(ends == 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a tunnel that has ended in order does not look complete to a reader whose bytes cannot wait") {
+  const std::string large(8 << 20, 'x');
+  shutdown(connection.app.get(), SHUT_WR);
+  CHECK(WaitForWake());
+  CHECK(stream->Pull() == "<end>");
+  stream->Deliver(large);
+  stream->user->OnEnd();
+  SUBCASE("without a share") {
+    stream->lingers = false;
+    stream->user->OnFinished();
+    CHECK(ends == 1);
+    CHECK(ended == Ended::kCut);
+    CHECK(unread == 1);
+    CHECK(ReceiveAll(connection.app).ends_with("<reset>"));
+  }
+  SUBCASE("with one") {
+    stream->user->OnFinished();
+    CHECK(ends == 0);
+    std::string got;
+    CHECK(RunUntil(&loop, [&] {
+      got += ReceiveNow(connection.app);
+      return ends == 1;
+    }));
+    CHECK(ended == Ended::kFinished);
+    CHECK(unread == 0);
+    CHECK(stream->consumed == large.size());
+  }
 }
 
 TEST_CASE_FIXTURE(Fixture, "what the application sent before its reset is sent") {

@@ -94,7 +94,7 @@ void RuleDecider::Opened(Decided* flow) {
   const auto found = flows_.find(flow->id());
   if (found == flows_.end() || !found->second.use.entry) return;
   found->second.is_open = true;
-  reports_->Opened(ReportOf(found->second), WallMs());
+  found->second.opened = reports_->Opened(ReportOf(found->second), WallMs());
 }
 
 void RuleDecider::Closed(Decided* flow, Ended ended, const std::string& reason) {
@@ -107,8 +107,8 @@ void RuleDecider::Closed(Decided* flow, Ended ended, const std::string& reason) 
     // The agent knows of the flows that it refused.
     if (!state->is_refused_by_agent) {
       const uint64_t now = WallMs(), started = flow->started_ms();
-      reports_->Closed(ReportOf(*state), state->is_open, flow->bytes_sent(), flow->bytes_received(), now > started ? now - started : 0,
-                       ended, reason);
+      reports_->Closed(ReportOf(*state), state->is_open, state->opened, flow->bytes_sent(), flow->bytes_received(),
+                       now > started ? now - started : 0, ended, reason);
     }
     rules_.End(&state->use);
   } else if (was_asked) {

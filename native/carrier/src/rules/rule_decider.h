@@ -91,6 +91,7 @@ class RuleDecider : public Decider {
     Decided* flow = nullptr;
     RuleUse use;
     uint32_t target = 0;
+    Reports::EventNumber opened = 0;
     bool is_open = false;
     bool is_refused_by_agent = false;
     bool is_asked = false;

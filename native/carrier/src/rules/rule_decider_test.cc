@@ -38,6 +38,23 @@ struct TestFlow : Decided {
   int cuts = 0;
 };
 
+struct FlowRecord {
+  uint64_t flow, rule;
+  uint8_t kind;
+};
+uint64_t U64At(const std::string& bytes, size_t at) {
+  uint64_t value = 0;
+  for (size_t i = 8; i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[at + i]);
+  return value;
+}
+std::vector<FlowRecord> RecordsOf(const pb::CarrierMessage& message) {
+  std::vector<FlowRecord> records;
+  const std::string& bytes = message.records().records();
+  for (size_t at = 0; at + Reports::kRecordBytes <= bytes.size(); at += Reports::kRecordBytes)
+    records.push_back({U64At(bytes, at), U64At(bytes, at + 8), static_cast<uint8_t>(bytes[at + 60])});
+  return records;
+}
+
 struct Fixture {
   Loop loop;
   AgentLink link;
@@ -50,6 +67,7 @@ struct Fixture {
   explicit Fixture(const RuleDecider::Limits& limits = {}) : decider(&loop, &reports, &lease, 3, limits) {
     decider.AddPod(kPod);
     decider.AddPod(kPod + 1);
+    reports.set_batch_ms(0);
   }
   void Connect(bool live = true) {
     int pair[2];
@@ -85,9 +103,10 @@ struct Fixture {
   std::string Kinds() {
     std::string kinds;
     for (const auto& message : Read()) {
-      const char* const names[] = {"?",      "hello",   "state",      "key",  "question", "canceled", "opened",
+      const char* const names[] = {"?",      "hello",   "state",      "key",  "question", "canceled", "records",
                                    "closed", "refused", "rule-ended", "done", "limit",    "flows",     "log"};
       kinds += (kinds.empty() ? "" : " ") + std::string(names[message.kind_case()]);
+      for (const FlowRecord& record : RecordsOf(message)) kinds += record.kind == 1 ? ":opened" : ":closed";
     }
     return kinds;
   }
@@ -125,7 +144,8 @@ TEST_CASE("a miss asks, the answer's rule decides later connections while the le
   CHECK(second.decisions[0].rule->id == 5);
   f.decider.Opened(&second);
   f.decider.Closed(&second, Ended::kFinished, "");
-  CHECK(f.Kinds() == "opened opened closed");
+  // An end in the same batch says that the flow was open.
+  CHECK(f.Kinds() == "records:opened:closed");
   f.lease.Renew(0);
   f.decider.Ask(&third, Fixture::Plain(80));
   CHECK(third.decisions.empty());
@@ -160,7 +180,11 @@ TEST_CASE("without an agent rules decide while the lease lasts, and the rest is 
   f.Connect();
   const auto messages = f.Read();
   REQUIRE(messages.size() == 2);
-  CHECK(messages[0].closed().flow() == hit.number);
+  const auto ends = RecordsOf(messages[0]);
+  REQUIRE(ends.size() == 1);
+  CHECK(ends[0].flow == hit.number);
+  CHECK(ends[0].rule == 5);
+  CHECK(ends[0].kind == 2);
   CHECK(messages[1].limit().name() == "carrier-no-agent");
   CHECK(messages[1].limit().times() == 2);
 }
@@ -362,8 +386,69 @@ TEST_CASE("an agent that does not read delays questions and loses no end") {
   CHECK(f.reports.waiting() <= 3000);
   int ends = 0;
   for (int i = 0; i < 100; i++) {
-    for (const auto& message : f.Read()) ends += message.has_closed();
+    for (const auto& message : f.Read()) ends += static_cast<int>(RecordsOf(message).size());
     if (f.link.TakeWasFull()) f.reports.OnWritable();
   }
   CHECK(ends == permitted);
+}
+
+TEST_CASE("openings and ends wait for others; a question takes along what precedes it") {
+  Fixture f;
+  f.reports.set_batch_ms(10'000);
+  f.lease.Renew(60'000);
+  f.decider.Install(Fixture::RuleFor(5, 80));
+  f.Connect();
+  CHECK(f.Kinds().empty());
+  std::vector<std::unique_ptr<TestFlow>> flows;
+  const auto open = [&] {
+    flows.push_back(std::make_unique<TestFlow>(&f.decider, kPod));
+    f.decider.Ask(flows.back().get(), Fixture::Plain(80));
+    f.decider.Opened(flows.back().get());
+    return flows.back().get();
+  };
+  TestFlow* const first = open();
+  CHECK(f.Kinds().empty());
+  f.decider.Closed(first, Ended::kFinished, "");
+  open();
+  CHECK(f.Kinds().empty());
+  TestFlow asker(&f.decider, kPod);
+  f.decider.Ask(&asker, Fixture::Plain(81));
+  CHECK(f.Kinds() == "records:closed:opened question");
+  // An opening that was sent has an end of its own.
+  f.decider.Closed(flows.back().get(), Ended::kFinished, "");
+  f.decider.AnswerRefuse(asker.number, 503);
+  CHECK(f.Kinds().empty());
+  // Many do not wait.
+  for (size_t i = 1; i < Reports::kBatchEvents; i++) open();
+  std::string kinds = "records:closed";
+  for (size_t i = 1; i < Reports::kBatchEvents; i++) kinds += ":opened";
+  CHECK(f.Kinds() == kinds);
+  // Events that wait when the agent leaves: the openings are in the state of the next one, the ends come after it.
+  TestFlow* const last = open();
+  open();
+  f.decider.Closed(last, Ended::kFinished, "");
+  f.Leave();
+  f.reports.set_batch_ms(0);
+  f.Connect();
+  CHECK(f.Kinds() == "records:closed");
+}
+
+TEST_CASE("a batch is sent after its time") {
+  Fixture f;
+  f.reports.set_batch_ms(20);
+  f.lease.Renew(60'000);
+  f.decider.Install(Fixture::RuleFor(5, 80));
+  f.Connect();
+  CHECK(f.Kinds().empty());
+  TestFlow flow(&f.decider, kPod);
+  f.decider.Ask(&flow, Fixture::Plain(80));
+  f.decider.Opened(&flow);
+  std::string kinds;
+  const uint64_t until = BootMs() + 5'000;
+  while (kinds.empty() && BootMs() < until) {
+    f.loop.RunOnce(30);
+    kinds = f.Kinds();
+  }
+  CHECK(kinds == "records:opened");
+  f.decider.Closed(&flow, Ended::kFinished, "");
 }

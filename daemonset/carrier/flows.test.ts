@@ -1,0 +1,271 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { ipTo16, parseIp, type SocketAddress } from '../../src/model/address.js';
+import { until } from '../../src/base/wait.js';
+import { MeshState } from '../../src/state/store.js';
+import { ConnectionLog } from '../../src/telemetry/connection-log.js';
+import { openRecord, type ConnectionRecord } from '../../src/telemetry/connection-record.js';
+import { connectionTemplate } from '../../src/telemetry/connection-template.js';
+import { MeshMetrics, type MetricEvent } from '../../src/telemetry/metrics.js';
+import { id, pod, uid, workload } from '../../test/support/mesh.js';
+import { dice } from '../../test/support/random-mesh.js';
+import type { LocalPod } from '../worker-ipc.js';
+import type { RuleAbout } from './context.js';
+import { Flows } from './flows.js';
+import { Ended } from './gen/carrier.js';
+import { HeldRules, openingOfFlow, type HeldRule } from './held-rules.js';
+import { decideAgain, type DecisionView } from './rule.js';
+
+const at = (ip: string, port: number): SocketAddress => ({ ip: parseIp(ip), port });
+const [a, b] = ['a', 'b'].map((name, i): LocalPod => ({
+  pod: pod(name, `10.0.0.${i}`),
+  netns: { cookie: BigInt(i + 1), path: '' },
+})) as [LocalPod, LocalPod];
+
+interface FlowRecord {
+  readonly flow: number;
+  readonly rule: number;
+  readonly kind: 1 | 2;
+  readonly client: SocketAddress;
+  readonly sent?: number;
+  readonly received?: number;
+  readonly timeMs?: number;
+  readonly target?: number;
+  readonly ended?: Ended;
+}
+
+function encode(records: readonly FlowRecord[]): Buffer {
+  const bytes = Buffer.alloc(64 * records.length);
+  for (const [i, record] of records.entries()) {
+    const { flow, rule, kind, client, sent = 0, received = 0, timeMs = 0, target = 0, ended = 0 } = record;
+    for (const [n, value] of [flow, rule, sent, received, timeMs].entries())
+      bytes.writeBigUInt64LE(BigInt(value), 64 * i + 8 * n);
+    Buffer.from(ipTo16(client.ip)).copy(bytes, 64 * i + 40);
+    bytes.writeUInt16LE(client.port, 64 * i + 56);
+    bytes.writeUInt16LE(target, 64 * i + 58);
+    bytes.set([kind, ended], 64 * i + 60);
+  }
+  return bytes;
+}
+
+/** Rules about pod b, and the flows of a carrier with the agent's log and metrics. */
+function agent(t: TestContext, network = 'n1') {
+  const view = new MeshState();
+  view.apply({ workloads: [workload('b', '10.0.0.1', network), workload('a', '10.0.0.0', network)] });
+  const context: DecisionView = {
+    node: network,
+    view,
+    localPod: (wanted) => [a, b].find(({ pod: { uid: own } }) => own === wanted),
+  };
+  const rules = new HeldRules(0);
+  const dir = mkdtempSync(join(tmpdir(), 'weft-flows-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const path = join(dir, 'connections.log');
+  const log = new ConnectionLog({ path, onDropped: () => assert.fail('dropped') });
+  const metrics = new MeshMetrics();
+  const record = (event: MetricEvent): void => {
+    metrics.apply(event);
+    if (event.kind === 'closed') log.write(event.record);
+  };
+  const verdicts: string[] = [];
+  const flows = new Flows({
+    ruleOf: (rule) => rules.get(rule),
+    record,
+    template: (opening) => connectionTemplate(metrics.relayed, log, opening),
+    requestVerdict: (source, destination, port) => verdicts.push(`${source} ${destination} ${port}`),
+  });
+  const permit = (local: LocalPod, about: RuleAbout): HeldRule => {
+    const decision = decideAgain(context, local, about);
+    assert.equal(decision.kind, 'rule');
+    return rules.add((decision as Extract<typeof decision, { kind: 'rule' }>).draft, 0);
+  };
+  const seen = async (lines: number) => {
+    const text = await metrics.text();
+    await until(
+      'the lines',
+      10_000,
+      () => existsSync(path) && readFileSync(path, 'utf8').split('\n').length > lines,
+    );
+    log.close();
+    return {
+      metrics: text
+        .split('\n')
+        .filter((line) => /^(istio_tcp|weft_connection_duration|weft_refused)/.test(line)),
+      lines: readFileSync(path, 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => {
+          const { time, ...rest } = JSON.parse(line) as ConnectionRecord & { time: string };
+          assert.ok(Math.abs(Date.parse(time) - Date.now()) < 60_000);
+          return rest;
+        }),
+    };
+  };
+  return { flows, rules, record, permit, seen, verdicts, metrics };
+}
+
+const tunnelFrom = (peer: string, ip: string): RuleAbout => ({
+  kind: 'tunnel',
+  peer: id(peer),
+  remote: at(ip, 0),
+  local: parseIp('10.0.0.1'),
+  authority: at('10.0.0.1', 80),
+  forwarded: undefined,
+  sourceIdentity: undefined,
+});
+
+test('records and metrics of many connections are those of each of them', async (t) => {
+  const given = agent(t),
+    expected = agent(t);
+  const random = dice(7);
+  const sources = [
+    ['x', '10.0.0.9'],
+    ['y', '10.0.0.8'],
+    ['x', 'fd00::9'],
+  ] as const;
+  const all = sources.map(([peer, ip]) => ({ ip, rule: given.permit(b, tunnelFrom(peer, ip)) }));
+  const open: { flow: number; of: (typeof all)[number]; client: SocketAddress }[] = [];
+  let batch: FlowRecord[] = [];
+  for (let flow = 1; flow <= 500; flow++) {
+    const of = all[random(all.length)] ?? assert.fail();
+    const client = at(of.ip, 1 + random(65_535));
+    const opening = openingOfFlow(of.rule, 0, client) ?? assert.fail();
+    expected.record({ kind: 'opened', record: openRecord(opening) });
+    // Some are short: only their end is reported.
+    if (random(2) === 0) batch.push({ flow, rule: of.rule.id, kind: 1, client, timeMs: Date.now() });
+    open.push({ flow, of, client });
+    while (open.length > 0 && random(3) > 0) {
+      const [ending] = open.splice(random(open.length), 1);
+      if (!ending) break;
+      const [sent, received, timeMs] = [random(1e6) * 5000, random(1e6), 125 * random(800)];
+      const { rule } = ending.of;
+      const isReset = random(4) === 0;
+      batch.push({
+        ...ending,
+        rule: rule.id,
+        kind: 2,
+        sent,
+        received,
+        timeMs,
+        ended: isReset ? Ended.ENDED_PEER_RESET : Ended.ENDED_FINISHED,
+      });
+      expected.record({
+        kind: 'closed',
+        record: {
+          ...(openingOfFlow(rule, 0, ending.client) ?? assert.fail()),
+          bytesSent: sent,
+          bytesReceived: received,
+          durationMs: timeMs,
+          ended: isReset ? 'peer-reset' : 'finished',
+        },
+      });
+    }
+    if (random(5) > 0) continue;
+    given.flows.onRecords(encode(batch));
+    batch = [];
+  }
+  // Those that are left are cut.
+  given.flows.onRecords(encode(batch));
+  const late = encode(open.map(({ flow, of, client }) => ({ flow, rule: of.rule.id, kind: 1, client })));
+  given.flows.onRecords(late);
+  assert.equal(given.flows.size, open.length);
+  for (const { flow, of, client } of open) {
+    const counts = { bytesSent: 1, bytesReceived: 2, durationMs: 3 };
+    given.flows.onClosed({
+      flow,
+      rule: of.rule.id,
+      target: 0,
+      client: { ip: Buffer.from(ipTo16(client.ip)), port: client.port },
+      ...counts,
+      ended: Ended.ENDED_CUT,
+      reason: 'policy "p"',
+    });
+    const opening = openingOfFlow(of.rule, 0, client) ?? assert.fail();
+    expected.record({ kind: 'closed', record: { ...opening, ...counts, ended: 'cut: policy "p"' } });
+  }
+  assert.equal(given.flows.size, 0);
+  // A rule's sums stay when it ends.
+  given.flows.endRule(all[0]?.rule.id ?? 0);
+  assert.equal(given.metrics.relayed.size, 2);
+  assert.deepEqual(await given.seen(500), await expected.seen(500));
+});
+
+test('a rule that matches one connection keeps nothing for others', async (t) => {
+  const { flows, rules, permit, metrics, seen } = agent(t);
+  const rule = permit(b, tunnelFrom('x', '10.0.0.9'));
+  rules.adopt(
+    { id: 99, pod: 2, epoch: 0, match: undefined, targets: rule.targets, context: Buffer.alloc(0) },
+    rule.context,
+  );
+  flows.onRecords(encode([{ flow: 1, rule: 99, kind: 2, client: at('10.0.0.9', 5), timeMs: 1 }]));
+  assert.equal(metrics.relayed.size, 0);
+  const { lines } = await seen(1);
+  assert.equal(lines[0]?.source.address, '10.0.0.9:5');
+});
+
+test('flows of a former agent, and flows of a carrier that died', async (t) => {
+  const { flows, permit, seen } = agent(t);
+  const rule = permit(b, tunnelFrom('x', '10.0.0.9'));
+  const client = { ip: Buffer.from(ipTo16(parseIp('10.0.0.9'))), port: 0 };
+  const flow = { rule: rule.id, target: 0, startedMs: Date.now(), bytesSent: 0, bytesReceived: 0 };
+  for (const n of [1, 2, 3])
+    flows.adopt({ ...flow, id: n, client: { ...client, port: n }, isOpening: n === 3 });
+  assert.equal(flows.size, 2);
+  flows.onRecords(encode([{ flow: 1, rule: rule.id, kind: 2, client: at('10.0.0.9', 1), timeMs: 7 }]));
+  flows.lost();
+  assert.equal(flows.size, 0);
+  const { lines, metrics } = await seen(2);
+  assert.deepEqual(
+    lines.map(({ source, ended }) => `${source.address} ${ended}`),
+    ['10.0.0.9:1 finished', '10.0.0.9:2 cut: the carrier died'],
+  );
+  for (const what of ['opened', 'closed'])
+    assert.match(
+      metrics.find((line) => line.startsWith(`istio_tcp_connections_${what}_total{`)) ?? '',
+      / 2$/,
+    );
+});
+
+test('the verdict of a pod on this node is requested once for a batch', (t) => {
+  const { flows, permit, verdicts } = agent(t, 'node-1');
+  const rule = permit(a, {
+    kind: 'captured',
+    client: at('10.0.0.0', 5),
+    dialled: at('10.0.0.1', 80),
+    picked: undefined,
+    avoid: [],
+  });
+  assert.equal(rule.context.targets[0]?.opening.path, 'local');
+  const records = [1, 2, 3].map((flow) => ({
+    flow,
+    rule: rule.id,
+    kind: 1 as const,
+    client: at('10.0.0.0', flow),
+  }));
+  flows.onRecords(encode(records));
+  assert.deepEqual(verdicts, [`${uid('a')} ${uid('b')} 80`]);
+  flows.onRecords(encode([{ flow: 4, rule: rule.id, kind: 2, client: at('10.0.0.0', 4) }]));
+  assert.equal(verdicts.length, 2);
+});
+
+test('records of another form end the connection', (t) => {
+  const { flows } = agent(t);
+  const good: FlowRecord = { flow: 1, rule: 1, kind: 2, client: at('10.0.0.9', 1) };
+  flows.onRecords(encode([good]));
+  const wrong = (change: (bytes: Buffer) => Buffer): void =>
+    assert.throws(() => flows.onRecords(change(encode([good, good]))), { code: 'WEFT_CARRIER_MESSAGE' });
+  wrong((bytes) => bytes.subarray(0, 127));
+  for (const [offset, value] of [
+    [60, 0],
+    [60, 3],
+    [61, 6],
+    [56, 0],
+  ] as const)
+    wrong((bytes) => {
+      bytes[64 + offset] = value;
+      return bytes;
+    });
+});
