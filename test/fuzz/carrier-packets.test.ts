@@ -40,7 +40,6 @@ view.apply({
 const hello: CarrierHello = {
   version: 1,
   build: 'b',
-  sockRowBytes: 88,
   pid: 7,
   startedMs: 1,
   lastRule: 0,
