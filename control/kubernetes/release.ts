@@ -32,7 +32,7 @@ interface Deployment {
 }
 
 /** Whether all replicas run the current template and no old replica is left. Pure. */
-export function rolledOut({ metadata, spec, status = {} }: Deployment): boolean {
+function rolledOut({ metadata, spec, status = {} }: Deployment): boolean {
   return (
     (status.observedGeneration ?? 0) >= metadata.generation &&
     status.replicas === spec.replicas &&

@@ -12,6 +12,8 @@ import { malformed, protocolVersion, type FromCarrierKind } from './protocol.js'
 import { CarrierSession, type SessionParts } from './session.js';
 
 const scanMs = 200;
+/** While a carrier is in use. The end of a connection is seen at once. */
+const calmScanMs = 1_000;
 const helloMsMax = 5_000;
 /** After a carrier could not be used. */
 const retryMs = 1_000;
@@ -43,6 +45,7 @@ export class Carriers {
   /** Sockets that the last attempt found nobody listening on. */
   readonly #refusing = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
+  #scannedMs = 0;
   #problem = 'not looked for yet';
 
   constructor(parts: CarriersParts) {
@@ -68,7 +71,7 @@ export class Carriers {
 
   start(): void {
     if (this.#timer) return;
-    this.#timer = setInterval(() => this.#scan(), scanMs);
+    this.#timer = setInterval(() => this.#scanIfDue(), scanMs);
     this.#scan();
   }
 
@@ -84,7 +87,13 @@ export class Carriers {
     this.#peers.clear();
   }
 
+  #scanIfDue(): void {
+    const isCalm = this.newest !== undefined;
+    if (!isCalm || performance.now() - this.#scannedMs >= calmScanMs) this.#scan();
+  }
+
   #scan(): void {
+    this.#scannedMs = performance.now();
     const { dir } = this.#parts;
     const present = new Set<string>();
     try {

@@ -10,6 +10,7 @@ import { ConnectionLog } from '../../src/telemetry/connection-log.js';
 import { openRecord, type ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionTemplate } from '../../src/telemetry/connection-template.js';
 import { MeshMetrics, type MetricEvent } from '../../src/telemetry/metrics.js';
+import { flowRecords, type FlowRecord } from '../../test/support/flow-records.js';
 import { id, pod, uid, workload } from '../../test/support/mesh.js';
 import { dice } from '../../test/support/random-mesh.js';
 import type { LocalPod } from '../worker-ipc.js';
@@ -24,32 +25,6 @@ const [a, b] = ['a', 'b'].map((name, i): LocalPod => ({
   pod: pod(name, `10.0.0.${i}`),
   netns: { cookie: BigInt(i + 1), path: '' },
 })) as [LocalPod, LocalPod];
-
-interface FlowRecord {
-  readonly flow: number;
-  readonly rule: number;
-  readonly kind: 1 | 2;
-  readonly client: SocketAddress;
-  readonly sent?: number;
-  readonly received?: number;
-  readonly timeMs?: number;
-  readonly target?: number;
-  readonly ended?: Ended;
-}
-
-function encode(records: readonly FlowRecord[]): Buffer {
-  const bytes = Buffer.alloc(64 * records.length);
-  for (const [i, record] of records.entries()) {
-    const { flow, rule, kind, client, sent = 0, received = 0, timeMs = 0, target = 0, ended = 0 } = record;
-    for (const [n, value] of [flow, rule, sent, received, timeMs].entries())
-      bytes.writeBigUInt64LE(BigInt(value), 64 * i + 8 * n);
-    Buffer.from(ipTo16(client.ip)).copy(bytes, 64 * i + 40);
-    bytes.writeUInt16LE(client.port, 64 * i + 56);
-    bytes.writeUInt16LE(target, 64 * i + 58);
-    bytes.set([kind, ended], 64 * i + 60);
-  }
-  return bytes;
-}
 
 /** Rules about pod b, and the flows of a carrier with the agent's log and metrics. */
 function agent(t: TestContext, network = 'n1') {
@@ -164,12 +139,12 @@ test('records and metrics of many connections are those of each of them', async 
       });
     }
     if (random(5) > 0) continue;
-    given.flows.onRecords(encode(batch));
+    given.flows.onRecords(flowRecords(batch));
     batch = [];
   }
   // Those that are left are cut.
-  given.flows.onRecords(encode(batch));
-  const late = encode(open.map(({ flow, of, client }) => ({ flow, rule: of.rule.id, kind: 1, client })));
+  given.flows.onRecords(flowRecords(batch));
+  const late = flowRecords(open.map(({ flow, of, client }) => ({ flow, rule: of.rule.id, kind: 1, client })));
   given.flows.onRecords(late);
   assert.equal(given.flows.size, open.length);
   for (const { flow, of, client } of open) {
@@ -200,7 +175,7 @@ test('a rule that matches one connection keeps nothing for others', async (t) =>
     { id: 99, pod: 2, epoch: 0, match: undefined, targets: rule.targets, context: Buffer.alloc(0) },
     rule.context,
   );
-  flows.onRecords(encode([{ flow: 1, rule: 99, kind: 2, client: at('10.0.0.9', 5), timeMs: 1 }]));
+  flows.onRecords(flowRecords([{ flow: 1, rule: 99, kind: 2, client: at('10.0.0.9', 5), timeMs: 1 }]));
   assert.equal(metrics.relayed.size, 0);
   const { lines } = await seen(1);
   assert.equal(lines[0]?.source.address, '10.0.0.9:5');
@@ -214,7 +189,7 @@ test('flows of a former agent, and flows of a carrier that died', async (t) => {
   for (const n of [1, 2, 3])
     flows.adopt({ ...flow, id: n, client: { ...client, port: n }, isOpening: n === 3 });
   assert.equal(flows.size, 2);
-  flows.onRecords(encode([{ flow: 1, rule: rule.id, kind: 2, client: at('10.0.0.9', 1), timeMs: 7 }]));
+  flows.onRecords(flowRecords([{ flow: 1, rule: rule.id, kind: 2, client: at('10.0.0.9', 1), timeMs: 7 }]));
   flows.lost();
   assert.equal(flows.size, 0);
   const { lines, metrics } = await seen(2);
@@ -234,7 +209,7 @@ test('the verdict of a pod on this node is requested once for a batch', (t) => {
   const rule = permit(a, {
     kind: 'captured',
     client: at('10.0.0.0', 5),
-    dialled: at('10.0.0.1', 80),
+    dialed: at('10.0.0.1', 80),
     picked: undefined,
     avoid: [],
   });
@@ -245,18 +220,18 @@ test('the verdict of a pod on this node is requested once for a batch', (t) => {
     kind: 1 as const,
     client: at('10.0.0.0', flow),
   }));
-  flows.onRecords(encode(records));
+  flows.onRecords(flowRecords(records));
   assert.deepEqual(verdicts, [`${uid('a')} ${uid('b')} 80`]);
-  flows.onRecords(encode([{ flow: 4, rule: rule.id, kind: 2, client: at('10.0.0.0', 4) }]));
+  flows.onRecords(flowRecords([{ flow: 4, rule: rule.id, kind: 2, client: at('10.0.0.0', 4) }]));
   assert.equal(verdicts.length, 2);
 });
 
 test('records of another form end the connection', (t) => {
   const { flows } = agent(t);
   const good: FlowRecord = { flow: 1, rule: 1, kind: 2, client: at('10.0.0.9', 1) };
-  flows.onRecords(encode([good]));
+  flows.onRecords(flowRecords([good]));
   const wrong = (change: (bytes: Buffer) => Buffer): void =>
-    assert.throws(() => flows.onRecords(change(encode([good, good]))), { code: 'WEFT_CARRIER_MESSAGE' });
+    assert.throws(() => flows.onRecords(change(flowRecords([good, good]))), { code: 'WEFT_CARRIER_MESSAGE' });
   wrong((bytes) => bytes.subarray(0, 127));
   for (const [offset, value] of [
     [60, 0],

@@ -40,7 +40,7 @@ import type { Rule, Target } from './gen/carrier.js';
 import { encodeAddress, encodeIp } from './protocol.js';
 
 /** Alternatives of one rule. A Service with more endpoints, of which the kernel picked none, is decided each time. */
-export const targetsMax = 8;
+const targetsMax = 8;
 const auditedMax = 16;
 
 /** A rule that has no id yet. */

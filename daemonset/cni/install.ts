@@ -58,7 +58,7 @@ export function activeConf(names: readonly string[]): string | undefined {
 }
 
 /** The configuration with the plugin's entry at the end; undefined if it is already there. Pure. */
-export function withPlugin(conf: ConfList, entry: Plugin): ConfList | undefined {
+function withPlugin(conf: ConfList, entry: Plugin): ConfList | undefined {
   const list: ConfList = conf.plugins
     ? conf
     : { cniVersion: conf.cniVersion ?? '0.3.1', name: conf.name ?? 'network', plugins: [conf] };
@@ -68,7 +68,7 @@ export function withPlugin(conf: ConfList, entry: Plugin): ConfList | undefined 
 }
 
 /** The configuration without the plugin's entry; undefined if there is none. Pure. */
-export function withoutPlugin(conf: ConfList): ConfList | undefined {
+function withoutPlugin(conf: ConfList): ConfList | undefined {
   const others = conf.plugins?.filter(({ type }) => type !== pluginType);
   return !others || others.length === conf.plugins?.length ? undefined : { ...conf, plugins: others };
 }

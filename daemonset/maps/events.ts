@@ -2,6 +2,7 @@
 import type { IpAddress } from '../../src/model/address.js';
 import type { KernelReason } from './count.js';
 import type { PinnedMaps } from './pinned.js';
+import { poll } from './poll.js';
 import { EventRow, reasons } from './rows.generated.js';
 
 const eventsPerTurnMax = 256;
@@ -23,17 +24,18 @@ export function decodeEvent(bytes: Uint8Array): KernelEvent {
 }
 
 /**
- * Polls the ring and passes on at most 256 events every 100 ms, until the returned function is called. The programs count events that do
+ * Polls the ring and passes on at most 256 events every 100 ms (poll.ts), until the returned function is called. The programs count events that do
  * not fit the ring as `events-lost`.
  */
 export function watchEvents(maps: PinnedMaps, onEvent: (event: KernelEvent) => void): () => void {
   const ring = maps.ring('weft_events');
-  const timer = setInterval(() => {
-    for (const record of ring.drain(eventsPerTurnMax)) onEvent(decodeEvent(record));
+  const stop = poll(() => {
+    const records = ring.drain(eventsPerTurnMax);
+    for (const record of records) onEvent(decodeEvent(record));
+    return records.length > 0;
   }, turnMs);
-  timer.unref();
   return () => {
-    clearInterval(timer);
+    stop();
     ring.close();
   };
 }

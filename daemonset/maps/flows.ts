@@ -1,5 +1,6 @@
 /** weft_flows: kernel flows that ended, reported by the programs. */
 import type { PinnedMaps } from './pinned.js';
+import { poll } from './poll.js';
 import { little } from './row.js';
 import { LiveRow, structs } from './rows.generated.js';
 
@@ -70,21 +71,25 @@ const liveAt = {
   cookie: structs.weft_live[1].cookie[0],
 } as const;
 
-/** Polls the ring every 50 ms until the returned function is called. The programs count flows that do not fit as `events-lost`. */
+/** Polls the ring every 50 ms (poll.ts) until the returned function is called. The programs count flows that do not fit as `events-lost`. */
 export function watchFlows(
   datapath: { readonly maps: PinnedMaps; drainFormer(onFlows: (flows: FlowReader) => void): void },
   onFlows: (flows: FlowReader) => void,
 ): () => void {
   const ring = datapath.maps.ring('weft_flows');
-  const drain = (): void => {
+  const drain = (): boolean => {
     const packed = ring.drainPacked(flowsPerTurnMax, FlowReader.recordSize);
-    if (packed.length > 0) onFlows(new FlowReader(packed));
-    datapath.drainFormer(onFlows);
+    let isEmpty = packed.length === 0;
+    if (!isEmpty) onFlows(new FlowReader(packed));
+    datapath.drainFormer((flows) => {
+      isEmpty = false;
+      onFlows(flows);
+    });
+    return !isEmpty;
   };
-  const timer = setInterval(drain, turnMs);
-  timer.unref();
+  const stop = poll(drain, turnMs);
   return () => {
-    clearInterval(timer);
+    stop();
     drain();
     ring.close();
   };

@@ -2,7 +2,7 @@
 import { VerdictKey, VerdictRow, actions } from './rows.generated.js';
 
 /** Maximum verdicts of one source pod, of the map's 131072. A pod that dials more ports replaces its own oldest verdicts. */
-export const verdictsPerPodMax = 2048;
+const verdictsPerPodMax = 2048;
 
 /** The methods of BpfMap that are used here. */
 export interface VerdictMap {

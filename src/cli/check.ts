@@ -67,7 +67,7 @@ export function missing(): string | undefined {
 }
 
 /** Testbeds start the carrier from the build directory. */
-export const missingCarrier = (relay: Relay, program = programs.carrier): string | undefined =>
+const missingCarrier = (relay: Relay, program = programs.carrier): string | undefined =>
   relay === 'typescript' || existsSync(program)
     ? undefined
     : `${program} is missing: npm run build, or relay in the agent with --relay typescript or WEFT_RELAY=typescript`;

@@ -13,7 +13,7 @@ export interface BufferedBytesHolder {
 /** How often connections that wait for shared room are asked. */
 const offerMs = 500;
 
-export class BufferedBytes {
+class BufferedBytes {
   #bytes = 0;
   #shared = 0;
   readonly #holders = new Set<BufferedBytesHolder>();

@@ -9,7 +9,7 @@ import type { RouteFilter } from './route.js';
 import type { ServiceKey } from './workload.js';
 
 /** The balancers that an annotation can choose. A TrafficPolicy can choose any. */
-export const loadBalancingKinds = ['round-robin', 'least-request', 'random'] as const;
+const loadBalancingKinds = ['round-robin', 'least-request', 'random'] as const;
 const annotated: Readonly<Record<(typeof loadBalancingKinds)[number], pb.LoadBalancing>> = {
   'round-robin': { kind: { $case: 'roundRobin', value: {} }, slowStart: undefined },
   'least-request': { kind: { $case: 'leastRequest', value: { choices: 2 } }, slowStart: undefined },

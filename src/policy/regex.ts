@@ -9,7 +9,7 @@ export const regexWeightMax = 1000;
 /** Limit of steps of all expressions of one route. */
 export const routeRegexWeightMax = 8192;
 /** Limit of program steps times characters of the text. Each may cost some 250 ns in the worst case. */
-export const matchStepsMax = 200_000;
+const matchStepsMax = 200_000;
 
 /** Estimates, without compiling, a lower bound of the number of steps in the compiled program. Stops counting far above the limit. */
 export function regexWeight(source: string): number {
@@ -65,7 +65,7 @@ export function regexWeight(source: string): number {
 }
 
 /** Compiles an expression. Throws if it is not valid RE2 syntax or too expensive. */
-export function compileRegex(source: string): RE2JS {
+function compileRegex(source: string): RE2JS {
   if (regexWeight(source) > regexWeightMax)
     throw new Error(`it has more than ${regexWeightMax} steps with its repetitions expanded`);
   const pattern = RE2JS.compile(source);

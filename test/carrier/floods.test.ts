@@ -9,7 +9,7 @@ import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { echo } from '../support/echo.js';
 import { block, endHeaders, frame, frameType, preface, rst, u32 } from '../support/http2-frames.js';
-import { data, setting, windowUpdate } from '../support/http2-raw.js';
+import { data, goAway, setting, windowUpdate } from '../support/http2-raw.js';
 import { mutate, ScriptWriter } from '../support/http2-scripts.js';
 import { randomOf } from '../support/random.js';
 import { openTunnel, svidOfTestbed, type RawTunnel } from './support/raw-tunnel.js';
@@ -17,6 +17,12 @@ import { checkRelay, relayProcess, relays, residentMiB, useRelay } from './suppo
 
 const web = '10.244.1.10';
 const app = `${web}:9000`;
+/** An application that reads nothing. */
+const deaf = `import socket
+s = socket.create_server(('::', 9100), family=socket.AF_INET6, dualstack_ipv6=True)
+held = []
+while True: held.append(s.accept())
+`;
 const seed = Number(process.env['CARRIER_SEED'] ?? Date.now() % 1_000_000);
 const openHead = (
   stream: number,
@@ -25,6 +31,13 @@ const openHead = (
 ): Buffer => frame(frameType.headers, flags, stream, fields);
 const times = (count: number, of: (i: number) => Buffer): Buffer[] =>
   Array.from({ length: count }, (_, i) => of(i));
+const settingsOf = (payload: Buffer): Map<number, number> =>
+  new Map(
+    times(payload.length / 6, (i) => payload.subarray(6 * i, 6 * i + 6)).map((one) => [
+      one.readUInt16BE(0),
+      one.readUInt32BE(2),
+    ]),
+  );
 const odd = (i: number): number => 2 * i + 101;
 
 /** Each writes on a connection that has stream 1 open. */
@@ -79,6 +92,16 @@ const floods: readonly (readonly [string, (tunnel: RawTunnel) => void])[] = [
   ['DATA without bytes', (peer) => peer.send(...times(10_000, () => data(1, 0)))],
   ['WINDOW_UPDATE', (peer) => peer.send(...times(20_000, () => windowUpdate(0, 1)))],
   [
+    'windows of streams beyond their maximum',
+    (peer) =>
+      peer.send(...times(3_000, (i) => Buffer.concat([openHead(odd(i)), windowUpdate(odd(i), 0x7fffffff)]))),
+  ],
+  ['GOAWAY', (peer) => peer.send(...times(3_000, () => goAway(0)))],
+  [
+    'acknowledgments of no PING',
+    (peer) => peer.send(...times(3_000, () => frame(frameType.ping, 1, 0, Buffer.alloc(8, 'p')))),
+  ],
+  [
     'a window beyond its maximum',
     (peer) => peer.send(windowUpdate(0, 0x7fffffff), windowUpdate(0, 0x7fffffff)),
   ],
@@ -119,9 +142,10 @@ for (const relay of relays)
       await mesh.prepare();
       testbed = mesh.create({ workers: 1 });
       testbed.start('echo', 'weft-web', 'python3', ['-c', echo, '9000']);
+      testbed.start('deaf', 'weft-web', 'python3', ['-c', deaf]);
       await testbed.up(['node-a']);
       await checkRelay('weft-node-a', relay);
-      await listening('weft-web', 9000);
+      for (const port of [9000, 9100]) await listening('weft-web', port);
       bystander = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'intruder'));
       bystander.connect(1, app);
       assert.equal(await bystander.status(1), 200);
@@ -182,6 +206,47 @@ for (const relay of relays)
       for (const peer of peers) peer.close();
     });
 
+    test(`${relay}: an application that does not read holds back its own tunnel alone, and costs a window`, async () => {
+      const before = residentMiB(pid());
+      const peer = await open();
+      peer.connect(3, `${web}:9100`);
+      assert.equal(await peer.status(3), 200);
+      const first = Number(
+        settingsOf(peer.find(frameType.settings, 0)?.payload ?? Buffer.alloc(0)).get(4) ?? 65_535,
+      );
+      const opened = (stream: number): number =>
+        peer.frames
+          .filter((one) => one.type === frameType.window && one.stream === stream)
+          .reduce((sum, { payload }) => sum + payload.readUInt32BE(0), 0);
+      // Until neither its sockets nor its window take more.
+      let sent = 0;
+      let idleMs = 0;
+      while (idleMs < 1_500) {
+        const allowed = Math.min(first + opened(3), 65_535 + opened(0)) - sent;
+        if (allowed < 16_384) {
+          await sleep(50);
+          idleMs += 50;
+          continue;
+        }
+        idleMs = 0;
+        peer.send(data(3, 16_384));
+        sent += 16_384;
+      }
+      assert.ok(
+        first + opened(3) - sent < 16_384,
+        'the window of the tunnel, not that of the connection, is used up',
+      );
+      peer.write(1, 'still here');
+      await until('an echo beside it', 15_000, () => peer.received(1).length === 10);
+      await echoes();
+      const grown = residentMiB(pid()) - before;
+      console.log(
+        `${relay}: ${(sent / 1024).toFixed(0)} KiB taken for a reader that does not read, ${grown.toFixed(0)} MiB more`,
+      );
+      assert.ok(grown < 32, `${grown} MiB`);
+      peer.close();
+    });
+
     test(`${relay}: changed frames end at most their own connection`, async () => {
       const before = pid();
       const mib = residentMiB(before);
@@ -206,7 +271,7 @@ for (const relay of relays)
       assert.ok(residentMiB(before) - mib < 64, `${residentMiB(before) - mib} MiB`);
     });
 
-    test(`${relay}: bytes that are no HTTP/2, after the handshake`, async () => {
+    test(`${relay}: bytes after the handshake that are no HTTP/2 end the connection`, async () => {
       for (const bytes of [
         Buffer.from('GET / HTTP/1.1\r\n\r\n'),
         preface.subarray(0, 10),

@@ -3,7 +3,6 @@
  * Only node-a has an agent; the test serves port 15008 of `api` on node-b.
  */
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
@@ -14,52 +13,11 @@ import { goAway, setting, windowUpdate } from '../support/http2-raw.js';
 import { connectionRecords } from '../support/records.js';
 import { openTunnel, serveTunnels, svidOfTestbed, type RawTunnel } from './support/raw-tunnel.js';
 import { checkRelay, relays, useRelay } from './support/relays.js';
+import { TunnelClient } from './support/tunnel-client.js';
 
 const api = '10.244.2.10';
 const web = '10.244.1.10';
 
-/** A program in `web` that connects to `api` and does what it is told, a line at a time. */
-class Client {
-  #lines: string[] = [];
-  #text = '';
-  #read = 0;
-  readonly #child: ChildProcessWithoutNullStreams;
-
-  constructor(ip = api, netns = 'weft-web') {
-    const code = `import socket, sys, struct
-s = socket.socket(); s.settimeout(15)
-for line in sys.stdin:
-    op, n = line.split()[0], int(line.split()[1])
-    try:
-        if op == 'connect': s.connect(('${ip}', 9000)); print('connected', flush=True)
-        elif op == 'write': s.sendall(b'w' * n); print('written', flush=True)
-        elif op == 'shut': s.shutdown(socket.SHUT_WR); print('shut', flush=True)
-        elif op == 'reset': s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); s.close(); print('gone', flush=True)
-        elif op == 'read':
-            got = 0
-            while got < n:
-                d = s.recv(min(65536, n - got))
-                if not d: break
-                got += len(d)
-            print('read', got, flush=True)
-        elif op == 'end': print('end' if s.recv(1) == b'' else 'data', flush=True)
-    except OSError as e: print(type(e).__name__, flush=True)
-`;
-    this.#child = spawn('nsenter', [`--net=/run/netns/${netns}`, '--', 'python3', '-c', code]);
-    this.#child.stdout.on('data', (bytes: Buffer) => {
-      this.#text += bytes.toString();
-      this.#lines = this.#text.split('\n').slice(0, -1);
-    });
-    this.#child.stdin.on('error', () => undefined);
-    children.add(this.#child);
-  }
-  async do(op: string, argument = 0): Promise<string> {
-    this.#child.stdin.write(`${op} ${argument}\n`);
-    const at = this.#read++;
-    return until(op, 30_000, () => this.#lines[at]);
-  }
-}
-const children = new Set<ChildProcessWithoutNullStreams>();
 const ok = frame(frameType.headers, 4, 0, Buffer.from([0x88]));
 /** Response 200 on a stream. */
 const accept = (stream: number): Buffer => {
@@ -84,8 +42,8 @@ for (const relay of relays)
     };
     /** A client whose CONNECT request has arrived on the newest connection. */
     const connected = async (
-      client = new Client(),
-    ): Promise<{ client: Client; tunnel: RawTunnel; stream: number }> => {
+      client = new TunnelClient(api),
+    ): Promise<{ client: TunnelClient; tunnel: RawTunnel; stream: number }> => {
       const seen = new Map(tunnels.map((one) => [one, requests(one).length]));
       assert.equal(await client.do('connect'), 'connected');
       const tunnel = await until('a CONNECT request', 15_000, () =>
@@ -108,7 +66,7 @@ for (const relay of relays)
     });
     after(async () => {
       peer?.close();
-      for (const child of children) child.kill();
+      TunnelClient.end();
       await mesh.remove();
     });
 
@@ -238,7 +196,7 @@ for (const relay of relays)
       await sleep(600);
       tunnels.length = 0;
       peer = serveTunnels('weft-api', svidOfTestbed(testbed, 'intruder'), (tunnel) => tunnels.push(tunnel));
-      const client = new Client();
+      const client = new TunnelClient(api);
       // The reset may come while connect() still waits for its result.
       const said = await client.do('connect');
       assert.equal(said === 'connected' ? await client.do('end') : said, 'ConnectionResetError');
@@ -252,7 +210,7 @@ for (const relay of relays)
       serve();
     });
 
-    test(`${relay}: requests of a peer: an echo, a half close, a reset, and what is no tunnel`, async () => {
+    test(`${relay}: requests of a peer: bytes, a half close and a reset arrive, and what is no tunnel is refused`, async () => {
       const tunnel = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'api'));
       tunnel.connect(1, `${web}:9000`);
       assert.equal(await tunnel.status(1), 200);

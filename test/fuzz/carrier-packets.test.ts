@@ -1,7 +1,10 @@
 /** Packets that claim to come from a carrier: the agent understands them, or ends the connection. */
 import assert from 'node:assert/strict';
 import { randomBytes, randomInt } from 'node:crypto';
-import { test } from 'node:test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
 import {
   Ended,
   FromCarrier,
@@ -22,6 +25,9 @@ import type { LocalPod } from '../../daemonset/worker-ipc.js';
 import { WeftError } from '../../src/base/errors.js';
 import { parseIp, type SocketAddress } from '../../src/model/address.js';
 import { MeshState } from '../../src/state/store.js';
+import { ConnectionLog } from '../../src/telemetry/connection-log.js';
+import { connectionTemplate } from '../../src/telemetry/connection-template.js';
+import { MeshMetrics } from '../../src/telemetry/metrics.js';
 import { fuzz } from '../support/fuzz.js';
 import { behind, id, pod, service, workload } from '../support/mesh.js';
 
@@ -45,6 +51,11 @@ const hello: CarrierHello = {
   lastRule: 0,
   isDraining: false,
 };
+const metrics = new MeshMetrics();
+const dir = mkdtempSync(join(tmpdir(), 'weft-packets-'));
+after(() => rmSync(dir, { recursive: true }));
+// What does not fit while the loop is busy is dropped.
+const log = new ConnectionLog({ path: join(dir, 'connections.log'), onDropped: () => undefined });
 /** A session, and what it sent and could not handle. */
 function newSession(states: readonly State[] = []) {
   const sent: ToCarrierKind[] = [];
@@ -61,6 +72,7 @@ function newSession(states: readonly State[] = []) {
       rememberFailure: ignore,
       limitReached: ignore,
       record: (event) => void JSON.stringify(event),
+      template: (opening) => connectionTemplate(metrics.relayed, log, opening),
       onKeyMade: ignore,
       log: {
         info: ignore,
@@ -119,6 +131,16 @@ const flow = {
   bytesReceived: 3,
   isOpening: false,
 };
+/** An opening (1) or an end (2), as FlowRecords of carrier.proto has them. */
+function recordOf(id: number, kind: 1 | 2): Buffer {
+  const bytes = Buffer.alloc(64);
+  bytes.writeBigUInt64LE(BigInt(id), 0);
+  bytes.writeBigUInt64LE(BigInt(flow.rule), 8);
+  client.ip.copy(bytes, 40);
+  bytes.writeUInt16LE(client.port, 56);
+  bytes.writeUInt8(kind, 60);
+  return bytes;
+}
 const state: State = { pods: [], rules, flows: [flow], certificates: [], isLast: true };
 const messages: FromCarrierKind[] = [
   { $case: 'hello', value: hello },
@@ -143,7 +165,7 @@ const messages: FromCarrierKind[] = [
       },
     },
   },
-  { $case: 'opened', value: { flow: 10, rule: flow.rule, target: 1, client, atMs: 5 } },
+  { $case: 'records', value: { records: Buffer.concat([recordOf(10, 1), recordOf(9, 2)]) } },
   {
     $case: 'closed',
     value: {

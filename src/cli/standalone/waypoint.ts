@@ -25,7 +25,7 @@ export interface WaypointReplica {
 const replicaHost = 200;
 const readyMsMax = 90_000;
 
-export const renderedDir = (state: string): string => join(state, 'rendered');
+const renderedDir = (state: string): string => join(state, 'rendered');
 export const waypointProcess = ({ namespace, name, replica = 0 }: WaypointReplica): string =>
   `waypoint-${namespace}-${name}-${replica}`;
 export const waypointNetns = ({ name, replica = 0 }: WaypointReplica): string => `weft-wp-${name}-${replica}`;

@@ -114,7 +114,7 @@ TlsSocket::Received TlsSocket::Receive() {
     const int bytes = SSL_read(ssl_.get(), buffers.plain.get() + result.count, kRecordBytes);
     if (bytes > 0) {
       result.count += static_cast<size_t>(bytes);
-      // Nothing is left: a further call would only say so, at a third of the price of a small record.
+      // Nothing is left: a further call would only say so, which cost a twelfth of a round trip (docs/benchmarks.md).
       if (buffers.received_at == buffers.received_end && SSL_pending(ssl_.get()) == 0) break;
       continue;
     }
