@@ -218,6 +218,7 @@ export class CarrierSession {
     if (question.about?.$case !== 'failure') return local && replyTo(this.#parts, local, question);
     const failure = question.about.value;
     const rule = this.#rules.get(failure.rule);
+    this.#flows.requestVerdict(failure.rule, failure.target);
     return rule && replyToFailure(this.#parts, local, rule, failure);
   }
 
