@@ -96,13 +96,13 @@ export class Flows {
     const last = this.#last;
     const kind = last?.rule === rule && last.target === target ? last : this.#kinds.get(rule)?.[target];
     if (!kind || !records.isClientIp(kind.ip)) {
-      this.requestVerdict(rule, target);
+      this.#requestVerdict(rule, target);
       return this.#newRecords(rule, target, { ip: records.clientIp(), port: records.clientPort });
     }
     this.#last = kind;
     if (kind.verdictBatch !== this.#batch) {
       kind.verdictBatch = this.#batch;
-      this.requestVerdict(rule, target);
+      this.#requestVerdict(rule, target);
     }
     return kind.records;
   }
@@ -121,8 +121,12 @@ export class Flows {
     return records;
   }
 
-  /** A captured connection to this target was decided, whether the target accepts it or not. */
-  requestVerdict(rule: number, target: number): void {
+  /** The target of a permitted flow did not accept it. Later connections can be kernel flows all the same. */
+  onFailure(rule: number, target: number): void {
+    this.#requestVerdict(rule, target);
+  }
+
+  #requestVerdict(rule: number, target: number): void {
     const held = this.#parts.ruleOf(rule);
     if (held?.context.about.kind !== 'captured') return;
     const { pod, check, targets } = held.context;
