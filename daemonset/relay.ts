@@ -19,6 +19,7 @@ import type { IssuedCertificate } from '../src/tls/svid.js';
 import type { RequestCertificate } from '../src/discovery/certificate-client.js';
 import { CarrierKeys } from './carrier/carrier-keys.js';
 import { CarrierRelay } from './carrier/carrier-relay.js';
+import { FormerCarriers } from './carrier/former-carriers.js';
 import type { NodeRelay } from './node-relay.js';
 import { connectionsOfWorker, type AgentOptions } from './options.js';
 import { Workers } from './workers.js';
@@ -94,6 +95,13 @@ function byWorkers(parts: RelayParts): Relays {
     onReplaced: parts.onLost,
     onDied: (why) => log.error({ why }, 'a worker died'),
     why: 'chosen by --relay or WEFT_RELAY, or the default',
+    former: new FormerCarriers({
+      ...parts,
+      dir: options.carrierDir,
+      build: version,
+      node: options.node,
+      view: state,
+    }),
   });
   const certificates = certificatesOf(parts, ownKeys, (svid) => workers.onSvid(svid));
   return { relay: workers, certificates };

@@ -8,6 +8,7 @@ import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshChange } from '../src/state/change.js';
 import type { MeshState, MeshUpdate } from '../src/state/store.js';
 import type { Svid } from '../src/tls/svid.js';
+import type { FormerCarriers } from './carrier/former-carriers.js';
 import type { NodeRelay } from './node-relay.js';
 import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ipc.js';
 
@@ -32,6 +33,8 @@ export interface WorkersOptions {
   readonly onDied: (why: string) => void;
   /** Why this relay is in use, for `weft status`. */
   readonly why?: string;
+  /** Carriers that the former agent has used. */
+  readonly former?: FormerCarriers;
 }
 
 interface Slot {
@@ -107,14 +110,18 @@ export class Workers implements NodeRelay {
   /** The datapath's maps exist: workers may listen in pods from now on. A former agent that becomes active again opens them again. */
   openMaps(): void {
     this.#hasMaps = true;
+    this.#options.former?.start();
     for (const { worker } of this.#slots) worker.postMessage({ type: 'maps' } satisfies ToWorker);
   }
 
   /** Workers write nothing in the kernel but for connections that are open here. */
-  release(): void {}
+  release(): void {
+    this.#options.former?.release();
+  }
 
-  onMesh(update: MeshUpdate, _change: MeshChange): void {
+  onMesh(update: MeshUpdate, change: MeshChange): void {
     this.broadcast({ type: 'mesh', update });
+    this.#options.former?.onMesh(change);
   }
 
   onIdentities(wanted: ReadonlySet<SpiffeId>): void {
@@ -125,17 +132,28 @@ export class Workers implements NodeRelay {
     this.broadcast({ type: 'svid', svid });
   }
 
-  /** Workers decide each connection. */
-  renewLease(_ms: number): void {}
+  /** Workers decide each connection. Former carriers get no lease. */
+  renewLease(_ms: number): void {
+    this.#options.former?.follow();
+  }
 
-  tick(): void {}
+  tick(): void {
+    this.#options.former?.tick();
+  }
 
   status(): RelayStatus {
-    return { relay: 'typescript', carriers: [], why: this.#options.why ?? '' };
+    const { former, why = '' } = this.#options;
+    const problem = former?.problem ?? '';
+    return {
+      relay: 'typescript',
+      carriers: former?.status() ?? [],
+      why: problem === '' ? why : `${why}; policies do not reach the connections of a carrier: ${problem}`,
+    };
   }
 
   /** The pods belong to another agent now. Connections that are open here continue until they end. */
   retire(): void {
+    this.#options.former?.close();
     for (const { worker } of this.#slots) worker.postMessage({ type: 'retire' } satisfies ToWorker);
   }
 
@@ -154,6 +172,7 @@ export class Workers implements NodeRelay {
   sync(pods: ReadonlyMap<WorkloadUid, LocalPod>): void {
     const before = this.#pods;
     this.#pods = new Map(pods);
+    this.#options.former?.sync(pods);
     const changed = [...pods.values()].filter((local) => before.get(local.pod.uid) !== local);
     const removed = [...before.keys()].filter((uid) => !pods.has(uid));
     if (changed.length + removed.length > 0) this.broadcast({ type: 'pods', pods: changed, removed });
@@ -210,7 +229,7 @@ export class Workers implements NodeRelay {
 
   async connections(): Promise<object[]> {
     const lists = await Promise.all(this.#slots.map((slot) => this.#call(slot, { type: 'connections' })));
-    return lists.flat() as object[];
+    return [...(lists.flat() as object[]), ...((await this.#options.former?.connections()) ?? [])];
   }
 
   /** Resolves when the connections that are open at the call have ended, or at the limit. New ones are accepted meanwhile. */
@@ -223,6 +242,7 @@ export class Workers implements NodeRelay {
   /** Ends the workers. Resolves with how many connections were closed at the limit. */
   async drain(timeoutMs: number): Promise<number> {
     this.#stopping = true;
+    this.#options.former?.close();
     const cut = await Promise.all(
       this.#slots.map((slot) => this.#call(slot, { type: 'drain', timeoutMs }, timeoutMs + 5_000)),
     );

@@ -3,6 +3,7 @@
  * hours. The newest that fits is in use.
  */
 import { readdirSync, rmSync, statSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { errorText } from '../../src/base/errors.js';
 import { connectChannel } from '../pod/channel.js';
@@ -47,6 +48,7 @@ export class Carriers {
   #timer: NodeJS.Timeout | undefined;
   #scannedMs = 0;
   #problem = 'not looked for yet';
+  #isAnyThere = false;
 
   constructor(parts: CarriersParts) {
     this.#parts = parts;
@@ -55,6 +57,11 @@ export class Carriers {
   /** Why no carrier is in use. */
   get problem(): string {
     return this.#problem;
+  }
+
+  /** Whether somebody listens on a socket in the directory. */
+  get isAnyThere(): boolean {
+    return this.#isAnyThere;
   }
 
   /** Newest first. */
@@ -113,6 +120,7 @@ export class Carriers {
         const isResting = (this.#restUntilMs.get(key) ?? 0) > performance.now();
         if (!this.#peers.has(key) && !isResting) this.#connect(key, path, name);
       }
+      this.#isAnyThere = [...present].some((key) => !this.#refusing.has(key));
       if (present.size === 0)
         this.#problem = `no carrier has a socket in ${dir}: start weft-carrier, or the agent with --relay typescript`;
     } catch (error) {
@@ -167,7 +175,7 @@ export class Carriers {
         },
       });
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') this.#refusing.add(key);
+      if ((error as NodeJS.ErrnoException).errno === constants.errno.ECONNREFUSED) this.#refusing.add(key);
       return rest(errorText(error));
     }
     this.#refusing.delete(key);

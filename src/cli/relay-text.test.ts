@@ -18,6 +18,10 @@ test('the relay in use is one line, with what is wrong with it', () => {
     'typescript (set by --relay)',
   );
   assert.equal(
+    relayText({ relay: 'typescript', carriers: [{ ...carrier, isDraining: true }], why: '' }),
+    'typescript; a former carrier, process 7, keeps 1 connection',
+  );
+  assert.equal(
     relayText({ relay: 'carrier', carriers: [carrier], why: '' }),
     'carrier (build 0.1.0, process 7, 1 connection, lease 10 s)',
   );
@@ -60,5 +64,13 @@ test('a table of nodes has the build of the carrier in use, and what its predece
   assert.equal(
     relayCell({ relay: 'carrier', carriers: [former, { ...former, flows: 0 }], why: 'gone' }),
     'carrier: none, 2 former with 1 connection',
+  );
+  assert.equal(
+    relayCell({ relay: 'typescript', carriers: [former], why: '' }),
+    'typescript, 1 former carrier with 1 connection',
+  );
+  assert.equal(
+    relayCell({ relay: 'typescript', carriers: [former, former], why: '' }),
+    'typescript, 2 former carriers with 2 connections',
   );
 });

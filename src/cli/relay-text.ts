@@ -1,7 +1,8 @@
 /** What `weft status` and `weft check` say of a node's relay. */
 import type { CarrierStatus, RelayStatus } from '../model/relay.js';
 
-const connections = (count: number): string => `${count} ${count === 1 ? 'connection' : 'connections'}`;
+const count = (of: number, what: string): string => `${of} ${what}${of === 1 ? '' : 's'}`;
+const connections = (of: number): string => count(of, 'connection');
 
 function carrierText({ build, pid, flows, leaseMs }: CarrierStatus): string {
   const lease = leaseMs > 0 ? `lease ${(leaseMs / 1000).toFixed(0)} s` : 'no lease';
@@ -10,9 +11,13 @@ function carrierText({ build, pid, flows, leaseMs }: CarrierStatus): string {
 
 /** One line. */
 export function relayText({ relay, carriers, why }: RelayStatus): string {
-  if (relay === 'typescript') return `typescript${why === '' ? '' : ` (${why})`}`;
   const [used] = carriers.filter(({ isDraining }) => !isDraining);
   const former = carriers.filter(({ isDraining }) => isDraining);
+  if (relay === 'typescript')
+    return [
+      `typescript${why === '' ? '' : ` (${why})`}`,
+      ...former.map(({ pid, flows }) => `a former carrier, process ${pid}, keeps ${connections(flows)}`),
+    ].join('; ');
   return [
     `carrier${used ? ` (${carrierText(used)})` : ': none in use'}`,
     ...(why === '' ? [] : [why]),
@@ -22,10 +27,14 @@ export function relayText({ relay, carriers, why }: RelayStatus): string {
 
 /** The cell of a table of nodes. */
 export function relayCell({ relay, carriers }: RelayStatus): string {
-  if (relay === 'typescript') return relay;
   const used = carriers.find(({ isDraining }) => !isDraining);
   const former = carriers.filter(({ isDraining }) => isDraining);
   const left = former.reduce((sum, { flows }) => sum + flows, 0);
+  if (relay === 'typescript')
+    return [
+      relay,
+      ...(former.length > 0 ? [`${count(former.length, 'former carrier')} with ${connections(left)}`] : []),
+    ].join(', ');
   return [
     used ? `carrier ${used.build}` : 'carrier: none',
     ...(former.length > 0 ? [`${former.length} former with ${connections(left)}`] : []),

@@ -26,7 +26,7 @@ export interface CarrierStatus {
 /** What an agent says of its relay. */
 export interface RelayStatus {
   readonly relay: Relay;
-  /** The carrier in use first, then those that it has replaced. */
+  /** The carrier in use first, then those that it, or the TypeScript relay, has replaced. */
   readonly carriers: readonly CarrierStatus[];
   /** `typescript`: who chose it. `carrier`: why none is in use, empty if one is. */
   readonly why: string;
