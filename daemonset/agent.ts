@@ -115,6 +115,7 @@ export class Agent {
         this.#metrics.apply(event);
         if (event.kind === 'closed') this.#connectionLog.write(event.record);
       },
+      afterRecords: (call) => this.#connectionLog.afterLines(call),
       limitReached: (limit, times) => this.#metrics.limitReached.inc({ limit }, times),
       onVerdictRequest: (source, destination, port) =>
         this.#active?.onVerdictRequest(source, destination, port),

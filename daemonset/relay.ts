@@ -33,6 +33,8 @@ export interface RelayParts {
   readonly identities: () => Iterable<SpiffeId>;
   readonly onCertificate: (certificate: IssuedCertificate) => void;
   readonly record: (event: MetricEvent) => void;
+  /** Calls back once the records so far are written. */
+  readonly afterRecords: (call: () => void) => void;
   readonly limitReached: (limit: string, times: number) => void;
   readonly onVerdictRequest: (source: WorkloadUid, destination: WorkloadUid, port: number) => void;
   /** These pods have no listeners until they are assigned again. */
@@ -110,6 +112,7 @@ function byCarrier(parts: RelayParts): Relays {
     keys,
     refreshCertificates: () => certificates.refreshAll(),
     record: parts.record,
+    afterRecords: parts.afterRecords,
     limitReached: parts.limitReached,
     onVerdictRequest: parts.onVerdictRequest,
     onLost: parts.onLost,

@@ -50,6 +50,7 @@ export interface CarrierRelayParts {
   /** Requests all certificates again. */
   readonly refreshCertificates: () => void;
   readonly record: (event: MetricEvent) => void;
+  readonly afterRecords: SessionParts['afterRecords'];
   readonly limitReached: (limit: string, times: number) => void;
   readonly onVerdictRequest: SessionParts['requestVerdict'];
   /** These pods have no listeners until the caller assigns them again. */
@@ -89,6 +90,7 @@ export class CarrierRelay implements NodeRelay {
         },
         limitReached: parts.limitReached,
         record: parts.record,
+        afterRecords: parts.afterRecords,
         onKeyMade: (made) => parts.keys.onKeyMade(made),
         log,
       },
@@ -113,6 +115,7 @@ export class CarrierRelay implements NodeRelay {
   release(): void {
     this.#isActive = false;
     this.#carriers.stop();
+    for (const session of this.#carriers.sessions) session.release();
   }
 
   retire(): void {
@@ -205,7 +208,7 @@ export class CarrierRelay implements NodeRelay {
       name: session.name,
       build: session.hello.build,
       pid: session.hello.pid,
-      startedMs: session.hello.startedMs,
+      startedMs: session.startedMs,
       flows: session.flows,
       leaseMs: session.leaseMs,
       isDraining: session.isDraining,

@@ -8,7 +8,7 @@ import { errorText } from '../../src/base/errors.js';
 import { connectChannel } from '../pod/channel.js';
 import { CarrierConnection } from './connection.js';
 import type { CarrierHello, State } from './gen/carrier.js';
-import { malformed, protocolVersion, type FromCarrierKind } from './protocol.js';
+import { malformed, protocolVersion, silent, type FromCarrierKind } from './protocol.js';
 import { CarrierSession, type SessionParts } from './session.js';
 
 const scanMs = 200;
@@ -130,11 +130,8 @@ export class Carriers {
       if (!hello) {
         if (message.$case !== 'hello') throw malformed('no hello');
         hello = message.value;
-        const { version } = hello;
-        if (version !== protocolVersion)
-          throw malformed(
-            `it speaks version ${version}, this agent ${protocolVersion}: update the older one`,
-          );
+        const problem = misfitOf(hello);
+        if (problem !== undefined) throw malformed(problem);
         return;
       }
       if (message.$case === 'log') return;
@@ -149,6 +146,7 @@ export class Carriers {
     try {
       connection = new CarrierConnection(connectChannel(path), {
         onMessage,
+        onBatch: (worker, batch) => peer.session?.acknowledge(worker, batch),
         onClosed: (why) => {
           clearTimeout(timer);
           if (this.#peers.get(key) !== peer) return;
@@ -167,8 +165,17 @@ export class Carriers {
     const timer = setTimeout(() => {
       connection.close();
       this.#peers.delete(key);
-      rest(`no hello within ${helloMsMax} ms`);
+      rest(errorText(silent(`it sent no ${hello ? 'state' : 'hello'} within ${helloMsMax} ms`)));
     }, helloMsMax);
     connection.send({ $case: 'hello', value: { version: protocolVersion, build } });
   }
+}
+
+/** Why this agent cannot use a carrier. */
+function misfitOf({ version }: CarrierHello): string | undefined {
+  if (version === protocolVersion) return undefined;
+  const versions = `it speaks version ${version} of their messages, this agent version ${protocolVersion}`;
+  return version < protocolVersion
+    ? `it is older than this agent: ${versions}. Upgrade the carrier`
+    : `it is newer than this agent: ${versions}. Upgrade the agent`;
 }

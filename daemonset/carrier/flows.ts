@@ -23,16 +23,20 @@ const endedTexts: Readonly<Partial<Record<Ended, string>>> = {
 
 interface OpenFlow {
   readonly opening: Opening;
+  /** By the monotonic clock. */
   readonly startedMs: number;
 }
 
 export class Flows {
   readonly #parts: FlowsParts;
+  readonly #idOf: (flow: number) => string;
   /** Flows that were counted as opened. */
   readonly #open = new Map<number, OpenFlow>();
 
-  constructor(parts: FlowsParts) {
+  /** `idOf`: the id of a flow's record. */
+  constructor(parts: FlowsParts, idOf: (flow: number) => string) {
     this.#parts = parts;
+    this.#idOf = idOf;
   }
 
   get size(): number {
@@ -42,11 +46,11 @@ export class Flows {
   /** A flow of a former agent's time. */
   adopt(flow: Flow): void {
     if (flow.isOpening) return;
-    this.#opened(flow.id, flow.rule, flow.target, decodeAddress(flow.client), flow.startedMs);
+    this.#opened(flow.id, flow.rule, flow.target, decodeAddress(flow.client), flow.ageMs);
   }
 
-  onOpened({ flow, rule, target, client, atMs }: Opened): void {
-    const held = this.#opened(flow, rule, target, decodeAddress(client), atMs);
+  onOpened({ flow, rule, target, client, ageMs }: Opened): void {
+    const held = this.#opened(flow, rule, target, decodeAddress(client), ageMs);
     const workload = held?.context.targets[target]?.workload;
     const check = held?.context.check;
     if (held?.context.about.kind === 'captured' && check && workload !== undefined)
@@ -58,12 +62,12 @@ export class Flows {
     rule: number,
     target: number,
     client: SocketAddress | undefined,
-    startedMs: number,
+    ageMs: number,
   ): HeldRule | undefined {
     const held = this.#parts.ruleOf(rule);
     const opening = held && openingOfFlow(held, target, client);
     if (!opening || this.#open.has(flow)) return undefined;
-    this.#open.set(flow, { opening, startedMs });
+    this.#open.set(flow, { opening, startedMs: performance.now() - ageMs });
     this.#parts.record({ kind: 'opened', record: openRecord(opening) });
     return held;
   }
@@ -73,12 +77,14 @@ export class Flows {
     const opening = held && openingOfFlow(held, closed.target, decodeAddress(closed.client));
     const wasOpen = this.#open.delete(closed.flow);
     if (!opening) return;
-    if (!wasOpen) return this.refused({ ...opening, ...reasonOf(closed) });
+    const id = this.#idOf(closed.flow);
+    if (!wasOpen) return this.refused({ id, ...opening, ...reasonOf(closed) });
     const { bytesSent, bytesReceived, durationMs, reason } = closed;
     const ended = endedTexts[closed.ended] ?? 'finished';
     this.#parts.record({
       kind: 'closed',
       record: {
+        id,
         ...opening,
         bytesSent,
         bytesReceived,
@@ -90,9 +96,10 @@ export class Flows {
 
   /** The carrier has died, and its flows with it. Nobody knows their bytes. */
   lost(): void {
-    for (const { opening, startedMs } of this.#open.values()) {
-      const durationMs = Math.max(0, Date.now() - startedMs);
+    for (const [flow, { opening, startedMs }] of this.#open) {
+      const durationMs = Math.round(performance.now() - startedMs);
       const record = {
+        id: this.#idOf(flow),
         ...opening,
         bytesSent: 0,
         bytesReceived: 0,

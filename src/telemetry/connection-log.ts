@@ -55,6 +55,15 @@ function refusedSourceOf({ direction, path, source }: ConnectionRecord): string 
 
 const fileBytesMaxDefault = 64 << 20;
 const waitingBytesMaxDefault = 8 << 20;
+/** A disk that takes no line for so long must not hold back those who wait for it. */
+const waitMsMax = 1_000;
+
+/** Waits until so many bytes are written. */
+interface Waiter {
+  readonly bytes: number;
+  readonly call: () => void;
+  readonly timer: NodeJS.Timeout;
+}
 
 export class ConnectionLog {
   readonly #file: ReturnType<typeof pino.destination>;
@@ -64,6 +73,12 @@ export class ConnectionLog {
   /** Limits each refused source separately; `#lines` limits all lines of a pod together. */
   readonly #refused = new RateLimiter(refusedRate);
   #bytes: number;
+  /** Of this process's lines: those that were given to the file, and those that the system has. */
+  #givenBytes = 0;
+  #writtenBytes = 0;
+  readonly #waiters: Waiter[] = [];
+  /** The last write failed. */
+  #isFailing = false;
 
   constructor(options: ConnectionLogOptions) {
     this.#options = options;
@@ -73,11 +88,20 @@ export class ConnectionLog {
       sync: false,
       maxLength: options.waitingBytesMax ?? waitingBytesMaxDefault,
     });
-    this.#file.on('drop', options.onDropped);
+    this.#file.on('drop', (line: string) => {
+      this.#givenBytes -= Buffer.byteLength(line);
+      options.onDropped();
+    });
     // A full or vanished disk costs lines, not the agent.
-    this.#file.on('error', options.onDropped);
+    this.#file.on('error', () => {
+      this.#isFailing = true;
+      options.onDropped();
+    });
     this.#file.on('write', (written: number) => this.#wrote(written));
-    this.#log = pino({ base: {}, timestamp: pino.stdTimeFunctions.isoTime }, this.#file);
+    this.#log = pino(
+      { base: {}, timestamp: pino.stdTimeFunctions.isoTime },
+      { write: (line: string) => this.#write(line) },
+    );
   }
 
   write(record: ConnectionRecord): void {
@@ -103,10 +127,29 @@ export class ConnectionLog {
     const pod = podOf(record);
     return (values) => {
       if (!this.#mayWrite(pod)) return;
-      this.#file.write(
+      this.#write(
         `{"level":${level},"time":"${isoNow()}",${before}${values.clientPort}${after.slice(0, -1)},"bytesSent":${values.bytesSent},"bytesReceived":${values.bytesReceived},"bytesSpliced":${values.bytesSpliced},"durationMs":${values.durationMs},"ended":${JSON.stringify(values.ended)}}\n`,
       );
     };
+  }
+
+  /** Calls back once the system has every line so far, or cannot take them. */
+  afterLines(call: () => void): void {
+    if (this.#writtenBytes >= this.#givenBytes) return call();
+    const waiter: Waiter = {
+      bytes: this.#givenBytes,
+      call,
+      timer: setTimeout(() => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+        call();
+      }, waitMsMax).unref(),
+    };
+    this.#waiters.push(waiter);
+  }
+
+  #write(line: string): void {
+    this.#givenBytes += Buffer.byteLength(line);
+    this.#file.write(line);
   }
 
   #mayWrite(whose: string, lines = this.#lines): boolean {
@@ -116,6 +159,13 @@ export class ConnectionLog {
   }
 
   #wrote(bytes: number): void {
+    this.#isFailing = false;
+    this.#writtenBytes += bytes;
+    for (let [first] = this.#waiters; first && first.bytes <= this.#writtenBytes; [first] = this.#waiters) {
+      this.#waiters.shift();
+      clearTimeout(first.timer);
+      first.call();
+    }
     this.#bytes += bytes;
     if (this.#bytes < (this.#options.fileBytesMax ?? fileBytesMaxDefault)) return;
     this.#bytes = 0;
@@ -128,6 +178,8 @@ export class ConnectionLog {
   }
 
   close(): void {
+    // A flush would try for ever.
+    if (this.#isFailing) return this.#file.destroy();
     try {
       this.#file.flushSync();
     } catch {

@@ -40,11 +40,11 @@ view.apply({
 const hello: CarrierHello = {
   version: 1,
   build: 'b',
-  sockRowBytes: 88,
   pid: 7,
   startedMs: 1,
   lastRule: 0,
   isDraining: false,
+  ageMs: 5,
 };
 /** A session, and what it sent and could not handle. */
 function newSession(states: readonly State[] = []) {
@@ -62,6 +62,7 @@ function newSession(states: readonly State[] = []) {
       rememberFailure: ignore,
       limitReached: ignore,
       record: (event) => void JSON.stringify(event),
+      afterRecords: ignore,
       onKeyMade: ignore,
       log: {
         info: ignore,
@@ -115,12 +116,17 @@ const flow = {
   rule: rules[0]?.id ?? 0,
   target: 0,
   client,
-  startedMs: 1,
+  ageMs: 1,
   bytesSent: 2,
   bytesReceived: 3,
   isOpening: false,
 };
-const state: State = { pods: [], rules, flows: [flow], certificates: [], isLast: true };
+const state: State = {
+  pods: [],
+  rules: rules.map((rule) => ({ rule, isMatched: true })),
+  flows: [flow],
+  isLast: true,
+};
 const messages: FromCarrierKind[] = [
   { $case: 'hello', value: hello },
   { $case: 'state', value: state },
@@ -144,7 +150,7 @@ const messages: FromCarrierKind[] = [
       },
     },
   },
-  { $case: 'opened', value: { flow: 10, rule: flow.rule, target: 1, client, atMs: 5 } },
+  { $case: 'opened', value: { flow: 10, rule: flow.rule, target: 1, client, ageMs: 5 } },
   {
     $case: 'closed',
     value: {
@@ -172,7 +178,7 @@ const messages: FromCarrierKind[] = [
   { $case: 'log', value: { level: 'info', text: 'x' } },
 ];
 const packetOf = (list: readonly FromCarrierKind[]): Uint8Array =>
-  FromCarrier.encode({ messages: list.map((kind) => ({ kind })) }).finish();
+  FromCarrier.encode({ messages: list.map((kind) => ({ kind })), worker: 0, batch: 1 }).finish();
 
 /** Throws what is no WEFT_CARRIER_MESSAGE: the connection's end is the only error that a carrier may cause. */
 function understood(action: () => void): boolean {
@@ -191,7 +197,7 @@ test('a packet of any bytes is a list of messages or ends the connection, and no
   const counts = { read: 0, refused: 0, handled: 0 };
   const rounds = fuzz(seeds, (bytes) => {
     let decoded: readonly FromCarrierKind[] = [];
-    if (!understood(() => (decoded = decodePacket(bytes)))) return void counts.refused++;
+    if (!understood(() => (decoded = decodePacket(bytes).messages))) return void counts.refused++;
     counts.read++;
     const { session, bugs } = newSession([state]);
     for (const message of decoded) {
@@ -220,9 +226,10 @@ test('a state of any content is adopted, with the rules that can be read, or end
     assert.ok(rule);
     const context = randomInt(2) === 0 ? mutate(rule.context) : randomBytes(randomInt(99));
     if (!decodeContext(context, rule.targets.length)) unreadable++;
-    const states: State[] = [{ ...state, rules: [{ ...rule, context }] }];
+    const states: State[] = [{ ...state, rules: [{ rule: { ...rule, context }, isMatched: true }] }];
     understood(() => {
-      for (const message of decodePacket(bytes)) if (message.$case === 'state') states.push(message.value);
+      for (const message of decodePacket(bytes).messages)
+        if (message.$case === 'state') states.push(message.value);
     });
     for (const one of states)
       understood(() => {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/reports.h"
+#include "agent/reports.h"
 
 #include <google/protobuf/arena.h>
 
+#include <iterator>
 #include <unordered_set>
 #include <utility>
 
@@ -13,7 +14,7 @@ constexpr uint64_t kLimitsEveryMs = 100;
 constexpr size_t kReasonBytesMax = 512;
 }  // namespace
 
-Reports::Reports(Loop* loop, AgentLink* link) : loop_(loop), link_(link) {}
+Reports::Reports(Loop* loop, AgentLink* link, uint32_t worker) : loop_(loop), link_(link), worker_(worker) {}
 
 Reports::~Reports() {
   loop_->CancelTurnEnd(this);
@@ -25,11 +26,11 @@ void Reports::Add(Event event) {
   if (mode_ == Mode::kLive) loop_->AtTurnEnd(this);
 }
 
-void Reports::Opened(const FlowReport& flow, uint64_t at_ms) {
+void Reports::Opened(const FlowReport& flow, uint64_t started_ms) {
   if (mode_ == Mode::kAway) return;
   Event event(Kind::kOpened);
   event.flow = flow;
-  event.time_ms = at_ms;
+  event.time_ms = started_ms;
   Add(std::move(event));
 }
 
@@ -76,6 +77,10 @@ void Reports::AfterThese(std::function<void()> call) {
   Event event(Kind::kCall);
   event.call = std::move(call);
   Add(std::move(event));
+}
+
+void Reports::Acknowledge(uint64_t batch) {
+  while (!unacknowledged_.empty() && unacknowledged_.front().batch <= batch) unacknowledged_.pop_front();
 }
 
 void Reports::BeginState(uint64_t session) {
@@ -142,18 +147,24 @@ bool Reports::FlushEvents() {
     options.initial_block = first_block;
     options.initial_block_size = sizeof(first_block);
     google::protobuf::Arena arena(options);
-    auto* const batch = google::protobuf::Arena::CreateMessage<pb::FromCarrier>(&arena);
+    auto* const packet = google::protobuf::Arena::CreateMessage<pb::FromCarrier>(&arena);
     size_t bytes = 0, count = 0;
-    while (count < events_.size() && bytes < kPacketBytesFull && events_[count].kind != Kind::kCall)
-      bytes += Encode(events_[count++], batch->add_messages());
+    bool has_ends = false;
+    while (count < events_.size() && bytes < kPacketBytesFull && events_[count].kind != Kind::kCall) {
+      has_ends = has_ends || IsEnd(events_[count].kind);
+      bytes += Encode(events_[count++], packet->add_messages());
+    }
     if (count > 0) {
-      batch->SerializeToString(&buffer_);
+      const uint64_t batch = has_ends ? last_batch_ + 1 : 0;
+      packet->set_worker(worker_);
+      packet->set_batch(batch);
+      packet->SerializeToString(&buffer_);
       const AgentLink::Sent sent = link_->Send(session_, buffer_);
       if (sent != AgentLink::Sent::kYes) {
         is_full_ = sent == AgentLink::Sent::kFull;
         return false;
       }
-      events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(count));
+      OnSent(count, batch);
     }
     while (!events_.empty() && events_.front().kind == Kind::kCall) {
       const auto call = std::move(events_.front().call);
@@ -164,6 +175,19 @@ bool Reports::FlushEvents() {
   return true;
 }
 
+void Reports::OnSent(size_t count, uint64_t batch) {
+  const auto sent = events_.begin() + static_cast<ptrdiff_t>(count);
+  if (batch != 0) {
+    last_batch_ = batch;
+    for (auto event = events_.begin(); event != sent; ++event) {
+      if (!IsEnd(event->kind)) continue;
+      event->batch = batch;
+      unacknowledged_.push_back(std::move(*event));
+    }
+  }
+  events_.erase(events_.begin(), sent);
+}
+
 size_t Reports::Encode(const Event& event, pb::CarrierMessage* to) {
   switch (event.kind) {
     case Kind::kOpened: {
@@ -172,7 +196,7 @@ size_t Reports::Encode(const Event& event, pb::CarrierMessage* to) {
       opened->set_rule(event.flow.rule->id);
       opened->set_target(event.flow.target);
       ToWire(event.flow.client, opened->mutable_client());
-      opened->set_at_ms(event.time_ms);
+      opened->set_age_ms(BootMs() - event.time_ms);
       return 80;
     }
     case Kind::kClosed: {
@@ -227,6 +251,9 @@ void Reports::KeepEnds() {
   packets_.clear();
   on_state_sent_ = nullptr;
   is_full_ = false;
+  // They are sent again, before what ended later.
+  events_.insert(events_.begin(), std::make_move_iterator(unacknowledged_.begin()), std::make_move_iterator(unacknowledged_.end()));
+  unacknowledged_.clear();
   std::unordered_set<RuleId> with_ends;
   for (const Event& event : events_)
     if (event.kind == Kind::kClosed) with_ends.insert(event.flow.rule->id);
@@ -242,9 +269,9 @@ void Reports::ForEachKeptRule(const std::function<void(const RulePtr& rule)>& ca
     if (event.kind == Kind::kClosed && seen.insert(event.flow.rule->id).second) call(event.flow.rule);
 }
 
-void Reports::ForEachKeptFlow(const std::function<void(const FlowReport& flow, bool was_open)>& call) const {
+void Reports::ForEachKeptFlow(const std::function<void(const FlowReport& flow, bool was_open, uint64_t duration_ms)>& call) const {
   for (const Event& event : events_)
-    if (event.kind == Kind::kClosed) call(event.flow, event.was_open);
+    if (event.kind == Kind::kClosed) call(event.flow, event.was_open, event.time_ms);
 }
 
 }  // namespace weft
