@@ -10,7 +10,7 @@ import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js'
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { echo } from '../support/echo.js';
 import { hold, type HeldConnection } from '../support/held-connection.js';
-import { connectionRecords } from '../support/records.js';
+import { connectionRecords, withoutRepeats } from '../support/records.js';
 import { requests } from '../support/requests.js';
 import { checkRelay, relayProcess, relays, residentMiB, useRelay } from './support/relays.js';
 
@@ -57,7 +57,7 @@ const works = (port = 9000): Promise<true> =>
   until('connections work', 30_000, async () => (await dial(port)) === 'ping');
 /** Records of captured connections to a port, by the client's address. */
 const recordsOf = (node: string, port: number): ReturnType<typeof connectionRecords> =>
-  connectionRecords(testbed.runDir(node)).filter(
+  withoutRepeats(connectionRecords(testbed.runDir(node))).filter(
     ({ destination, path }) => destination.address === `${api}:${port}` && path !== 'refused',
   );
 /** `count` more connections to a port have ended: each has exactly one record at each node. */
