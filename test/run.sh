@@ -103,7 +103,7 @@ apart() {
 on_typescript() {
   local file
   for file in netns/{capture,early-response,external,handover,kernel-policy,stop,upgrade} \
-    threats/{10-killed,3-pod-root,4-unauthenticated-data-path,5-mesh-peer}; do
+    threats/{10-killed,3-pod-root,4-unauthenticated-relay,5-mesh-peer}; do
     echo "typescript:test/$file.test.js|env WEFT_RELAY=typescript test/isolated.sh|dist/test/$file.test.js"
   done
 }

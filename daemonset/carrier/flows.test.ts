@@ -287,6 +287,11 @@ test('the verdict of a pod on this node is requested once for a batch', (t) => {
   assert.deepEqual(verdicts, [`${uid('a')} ${uid('b')} 80`]);
   flows.onRecords(flowRecords([{ flow: 4, rule: rule.id, kind: 2, client: at('10.0.0.0', 4) }]));
   assert.equal(verdicts.length, 2);
+  flows.onFailure(rule.id, 0);
+  assert.equal(verdicts.length, 3, 'also if the pod did not accept the connection');
+  flows.onFailure(rule.id + 1, 0);
+  flows.onFailure(rule.id, 1);
+  assert.equal(verdicts.length, 3);
 });
 
 test('records of another form end the connection', (t) => {

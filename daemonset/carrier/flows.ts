@@ -155,6 +155,11 @@ export class Flows {
     return records;
   }
 
+  /** The target of a permitted flow did not accept it. Later connections can be kernel flows all the same. */
+  onFailure(rule: number, target: number): void {
+    this.#requestVerdict(rule, target);
+  }
+
   #requestVerdict(rule: number, target: number): void {
     const held = this.#parts.ruleOf(rule);
     if (held?.context.about.kind !== 'captured') return;

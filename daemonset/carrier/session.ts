@@ -261,6 +261,7 @@ export class CarrierSession {
   #replyOf(local: LocalPod | undefined, question: Question): Reply | undefined {
     if (question.about?.$case !== 'failure') return local && replyTo(this.#parts, local, question);
     const failure = question.about.value;
+    this.#flows.onFailure(failure.rule, failure.target);
     const rule = this.#rules.get(failure.rule);
     return rule && replyToFailure(this.#parts, local, rule, failure);
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Datapath, pinRoot } from '../../daemonset/datapath/loader.js';
@@ -264,14 +264,19 @@ test('a rollback while connections of the first build are open uses its maps aga
   assert.equal(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
 });
 
-/** Network namespaces of which the carrier has a descriptor. */
-function namespacesOfCarrier(): Set<string> {
-  const dir = `/proc/${testbed.mark(carrierProcess('node-a'))?.pid}/fd`;
-  const held = new Set<string>();
+/** Network namespaces of which the carrier's broker, its child process, has a descriptor. */
+function namespacesOfCarrier(): Set<number> {
+  const pid = testbed.mark(carrierProcess('node-a'))?.pid;
+  const broker = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+  assert.match(broker, /^\d+$/);
+  const dir = `/proc/${broker}/fd`;
+  const { dev } = statSync('/proc/self/ns/net');
+  const held = new Set<number>();
   for (const fd of readdirSync(dir)) {
     try {
-      const to = readlinkSync(join(dir, fd));
-      if (to.startsWith('net:')) held.add(to);
+      // The target of the link may be a path that is gone.
+      const file = statSync(join(dir, fd));
+      if (file.dev === dev) held.add(file.ino);
     } catch {
       // Closed meanwhile.
     }
@@ -295,6 +300,7 @@ test('a pod whose network namespace ended while no agent was running does not bl
   assert.equal(readdirSync(join(instanceDir, 'pods')).length, hooks, 'its hook is still pinned');
   const isKept = testbed.relay === 'carrier';
   const held = isKept ? namespacesOfCarrier().size : 0;
+  if (isKept) assert.ok(held > 1, `${held}`);
   const before = testbed.log(agentProcess('node-a')).length;
   testbed.startAgent('node-a', stranger.agent);
   await testbed.waitReady(undefined, ['node-a']);

@@ -324,9 +324,11 @@ test('a pod that dials all ports of a peer evicts its own verdicts, and no other
       `${countOfSource('node-a', 'weft_verdicts', cookie)} verdicts, ${await reached()} beyond the share`,
     ),
   );
-  await until('the limit was reached', 30_000, async () => (await reached()) >= 300);
-  const held = countOfSource('node-a', 'weft_verdicts', cookie);
-  assert.ok(held <= verdictsShare, `${held} verdicts`);
+  const held = (): number => countOfSource('node-a', 'weft_verdicts', cookie);
+  await until('the limit was reached', 30_000, async () => (await reached()) >= 300).catch(async () =>
+    assert.fail(`${held()} verdicts, ${await reached()} beyond the share`),
+  );
+  assert.ok(held() <= verdictsShare, `${held()} verdicts`);
   assert.equal(countOfSource('node-a', 'weft_verdicts', other), before);
   await warm('weft-web', cache);
   program.child.stdin?.end();

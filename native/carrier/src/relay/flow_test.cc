@@ -106,6 +106,8 @@ TEST_CASE_FIXTURE(Fixture, "a target that refuses is a failure, and the next dec
 }
 
 TEST_CASE_FIXTURE(Fixture, "a pod that left, a socket that cannot be marked") {
+  // Without a map, no socket is marked.
+  SockMap no_map;
   decider.on_failed = [&](Decided* flow) { flow->OnDecision({nullptr, 0, 503}); };
   SUBCASE("gone") {
     decider.on_ask = [&](Decided* flow) { Decide(flow, DirectTarget{pod.cookie + 1, app_address, true, {}}); };
@@ -114,7 +116,9 @@ TEST_CASE_FIXTURE(Fixture, "a pod that left, a socket that cannot be marked") {
     CHECK(decider.failures.at(0).stage == Stage::kPodGone);
   }
   SUBCASE("unmarked: it does not connect") {
-    map.Use(Fd(open("/dev/null", O_RDONLY | O_CLOEXEC)));
+    listeners.reset();
+    worker = std::make_unique<Worker>(Worker{loop, decider, *sockets, no_map, Unused<Credentials>(), tunnels, limits});
+    listeners = std::make_unique<PodListeners>(worker.get(), &pod, nullptr);
     const Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
     CHECK(Read(peer) == "<reset>");
     CHECK(decider.failures.at(0).stage == Stage::kNone);
