@@ -262,10 +262,10 @@ test('agents and carriers are killed again and again: what is interrupted is res
   }
 });
 
-test('once the pods have left the mesh, the carriers hold no pod, rule, flow, certificate or socket of theirs', async () => {
+test('once the pods have left the mesh, the carriers hold no pod, rule, flow or socket of theirs', async () => {
   for (const node of nodes) {
-    const { pods, rules, certificates } = await stateOf(node);
-    assert.ok(Math.min(pods.length, rules.length, certificates.length) > 0, node);
+    const { pods, rules } = await stateOf(node);
+    assert.ok(Math.min(pods.length, rules.length) > 0, node);
   }
   await drive(1);
   mesh.namespace('weft.dev/mesh: disabled');
@@ -279,7 +279,7 @@ test('once the pods have left the mesh, the carriers hold no pod, rule, flow, ce
       async () => {
         const state = await stateOf(node);
         held.set(node, state);
-        return state.pods.length + state.rules.length + state.flows.length + state.certificates.length === 0;
+        return state.pods.length + state.rules.length + state.flows.length === 0;
       },
       2_000,
     ).catch((error: unknown) => {

@@ -63,7 +63,8 @@ TEST_CASE("ends that an agent has read and not acknowledged go to the next one, 
   f.Open(&second, 6);
   f.Open(&third, 7);
   f.decider.Closed(&first, Ended::kFinished, "");
-  CHECK(f.Kinds() == "question records:opened question records:opened question records:opened:closed rule-ended");
+  // The first has no opening: it ended before that was sent.
+  CHECK(f.Kinds() == "question question records:opened question records:opened:closed rule-ended");
   f.decider.Closed(&second, Ended::kPodReset, "");
   CHECK(f.Kinds() == "records:closed rule-ended");
   REQUIRE(f.batches.size() == 2);
