@@ -117,6 +117,11 @@ void Flow::OnDecision(const Decision& decision) {
   rule_ = decision.rule;
   target_ = decision.target;
   state_ = State::kConnecting;
+  // The agent may have learned of an address since. A record without a client would be malformed.
+  if (client_.port == 0) {
+    Refuse(kUnavailable);
+    return Close(Ended::kRefused, "the pod has no address of the family that was dialed");
+  }
   if (target_ < rule_->targets.size()) {
     const Target& target = rule_->targets[target_];
     if (const auto* direct = std::get_if<DirectTarget>(&target)) return ConnectDirect(*direct);
@@ -127,10 +132,6 @@ void Flow::OnDecision(const Decision& decision) {
 }
 
 void Flow::ConnectDirect(const DirectTarget& target) {
-  if (target.show_client && target.client.port == 0 && client_.port == 0) {
-    Refuse(kUnavailable);
-    return Close(Ended::kRefused, "the pod has no address of the family that was dialed");
-  }
   if (!HoldDescriptors(kind_ == Kind::kTunnel ? 1 : 2)) return OnSocket(Fd(), EMFILE);
   dial_timer_ = worker_->loop.After(worker_->limits.dial_timeout_ms_max, [this] {
     dial_timer_ = 0;
@@ -166,10 +167,6 @@ void Flow::OnTargetConnected(int error) {
 }
 
 void Flow::ConnectTunnel(const TunnelTarget& target) {
-  if (client_.port == 0) {
-    Refuse(kUnavailable);
-    return Close(Ended::kRefused, "the pod has no address of the family that was dialed");
-  }
   // The pool has time limits of its own for each step.
   tunnel_request_ = worker_->pool.Open(*pod_, target, client_, [this](std::unique_ptr<TunnelStream> stream, const Failure& failure) {
     if (!stream) return Failed(failure);

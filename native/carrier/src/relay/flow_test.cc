@@ -37,6 +37,21 @@ TEST_CASE_FIXTURE(Fixture, "an inbound plaintext connection") {
   CHECK(decider.ended == Ended::kFinished);
 }
 
+// The agent may have learned of an address between the question and its answer. Of a flow that opens it expects the client.
+TEST_CASE_FIXTURE(Fixture, "a captured connection of a pod without an address of the family does not open, whatever its target") {
+  pod.addresses.clear();
+  DirectTarget target = std::get<DirectTarget>(direct());
+  SUBCASE("in plaintext, which shows no client") { target.show_client = false; }
+  SUBCASE("to a local pod, with the client that the agent states") { target.client = {*ParseIp("127.0.0.1"), 5}; }
+  decider.on_ask = [&](Decided* flow) { Decide(flow, target); };
+  const Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
+  CHECK(Read(peer) == "<reset>");
+  CheckOver(1);
+  CHECK(decider.opened == 0);
+  CHECK(decider.ended == Ended::kRefused);
+  CHECK(decider.reason == "the pod has no address of the family that was dialed");
+}
+
 TEST_CASE_FIXTURE(Fixture, "a refused connection is reset, and its flow canceled") {
   decides = false;
   const Fd peer = ConnectTo(Listen(ListenerKind::kOutbound));
@@ -186,6 +201,17 @@ TEST_CASE_FIXTURE(Fixture, "limits of connections, by their names") {
     CHECK(Read(second) == "<reset>");
     CHECK(decider.limits == std::vector<std::string>{"connections"});
     decider.flow->OnDecision({});
+  }
+  SUBCASE("of a pod: as many as others have left") {
+    limits.flows_max = 6;
+    worker->flows += 3;
+    const Fd first = ConnectTo(address), second = ConnectTo(address);
+    CHECK(Until([&] { return decider.asked == 2; }));
+    const Fd third = ConnectTo(address);
+    CHECK(Read(third) == "<reset>");
+    CHECK(decider.limits == std::vector<std::string>{"connections-of-pod"});
+    worker->flows -= 3;
+    return;
   }
   SUBCASE("of a pod, tunnels included") {
     limits.flows_of_pod_max = 1;

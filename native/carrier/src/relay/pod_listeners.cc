@@ -212,9 +212,11 @@ void PodListeners::Accepted(ListenerKind kind, Fd socket, const Address& remote)
 }
 
 bool PodListeners::MayAdd() {
-  const char* const reached = worker_->flows >= worker_->limits.flows_max         ? "connections"
-                              : flows_.size() >= worker_->limits.flows_of_pod_max ? "connections-of-pod"
-                                                                                  : nullptr;
+  const Limits& limits = worker_->limits;
+  const size_t free = limits.flows_max > worker_->flows ? limits.flows_max - worker_->flows : 0;
+  // As many as are free, so that several pods together leave something for others.
+  const size_t of_pod_max = std::min<size_t>(limits.flows_of_pod_max, free);
+  const char* const reached = free == 0 ? "connections" : flows_.size() >= of_pod_max ? "connections-of-pod" : nullptr;
   if (reached) worker_->decider.LimitReached(reached);
   return !reached;
 }
