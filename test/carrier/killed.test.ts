@@ -123,6 +123,16 @@ if (relays.includes('carrier')) {
     await until('the port is open', 20_000, async () => (await dial(web, 9100, 'weft-api')) === 'ping');
     deny(9100);
   };
+  /** An end that has a reason is no fixed-size record. */
+  const cut = async (): Promise<void> => {
+    deny();
+    await until('the port is open', 20_000, async () => (await dial(api, 9002)) === 'ping');
+    const one = hold('weft-web', api, 9002);
+    assert.equal(await one.ask(), 'hello');
+    deny(9002);
+    await sleep(1_000);
+    one.end();
+  };
   const list = async (): Promise<void> =>
     void (await adminGet('weft-node-a', adminPort, '/connections').catch(() => ''));
   const use = async (): Promise<void> => void (await dial());
@@ -130,8 +140,8 @@ if (relays.includes('carrier')) {
   const kinds: Readonly<Record<string, readonly [string, () => Promise<void>]>> = {
     Question: ['carrier 4', toNobody],
     Answer: ['agent 8', toNobody],
-    Opened: ['carrier 6', use],
-    Closed: ['carrier 7', use],
+    FlowRecords: ['carrier 6', use],
+    Closed: ['carrier 7', cut],
     Acknowledge: ['agent 15', use],
     Revoke: ['agent 10', policy],
     Done: ['carrier 10', policy],
