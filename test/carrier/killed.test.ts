@@ -126,11 +126,11 @@ if (relays.includes('carrier')) {
   /** An end that has a reason is no fixed-size record. */
   const cut = async (): Promise<void> => {
     deny();
-    await until('the port is open', 20_000, async () => (await dial(api, 9002)) === 'ping');
-    const one = hold('weft-web', api, 9002);
+    await until('the port is open', 20_000, async () => (await dial(web, 9100, 'weft-api')) === 'ping');
+    const one = hold('weft-api', web, 9100);
     assert.equal(await one.ask(), 'hello');
-    deny(9002);
-    await sleep(1_000);
+    deny(9100);
+    await until('it is cut', 20_000, async () => (await one.ask()) !== 'hello');
     one.end();
   };
   const list = async (): Promise<void> =>
