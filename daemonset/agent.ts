@@ -117,6 +117,7 @@ export class Agent {
         if (event.kind === 'closed') this.#connectionLog.write(event.record);
       },
       template: (opening) => connectionTemplate(this.#metrics.relayed, this.#connectionLog, opening),
+      afterRecords: (call) => this.#connectionLog.afterLines(call),
       limitReached: (limit, times) => this.#metrics.limitReached.inc({ limit }, times),
       onVerdictRequest: (source, destination, port) =>
         this.#active?.onVerdictRequest(source, destination, port),

@@ -38,6 +38,8 @@ export interface RelayParts {
   readonly record: (event: MetricEvent) => void;
   /** Records of connections that differ only in the client's port, counts and end. */
   readonly template: (opening: Opening) => ConnectionTemplate;
+  /** Calls back once the records so far are written. */
+  readonly afterRecords: (call: () => void) => void;
   readonly limitReached: (limit: string, times: number) => void;
   readonly onVerdictRequest: (source: WorkloadUid, destination: WorkloadUid, port: number) => void;
   /** These pods have no listeners until they are assigned again. */
@@ -123,6 +125,7 @@ function byCarrier(parts: RelayParts): Relays {
     refreshCertificates: () => certificates.refreshAll(),
     record: parts.record,
     template: parts.template,
+    afterRecords: parts.afterRecords,
     limitReached: parts.limitReached,
     onVerdictRequest: parts.onVerdictRequest,
     onLost: parts.onLost,

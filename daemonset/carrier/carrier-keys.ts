@@ -6,6 +6,7 @@ import type { KeyRequest, KeySource } from '../../src/tls/certificate-manager.js
 import { parseCsr } from '../../src/tls/csr.js';
 import type { IssuedCertificate } from '../../src/tls/svid.js';
 import type { KeyMade } from './gen/carrier.js';
+import { silent } from './protocol.js';
 import type { CarrierSession } from './session.js';
 
 const keyMsMax = 10_000;
@@ -39,7 +40,7 @@ export class CarrierKeys implements KeySource<CarrierCertificate> {
       if (!session) return;
       session.send({ $case: 'keyWanted', value: { identity: id, turn } });
       setTimeout(() => {
-        if (this.#waiting.delete(turn)) reject(silent());
+        if (this.#waiting.delete(turn)) reject(silent(`it made no key within ${keyMsMax} ms`));
       }, keyMsMax).unref();
     });
     const csr = parseCsr(csrPem);
@@ -69,7 +70,7 @@ export class CarrierKeys implements KeySource<CarrierCertificate> {
     for (const [turn, { session, reject }] of [...this.#waiting]) {
       if (session === this.#session) continue;
       this.#waiting.delete(turn);
-      reject(silent());
+      reject(noCarrier());
     }
   }
 
@@ -92,8 +93,8 @@ export class CarrierKeys implements KeySource<CarrierCertificate> {
   }
 }
 
-const silent = (): WeftError =>
-  new WeftError('WEFT_NO_CARRIER', 'the carrier made no key in time', { retryable: true });
+const noCarrier = (): WeftError =>
+  new WeftError('WEFT_NO_CARRIER', 'the carrier ended before it made a key', { retryable: true });
 const invalid = (why: string): WeftError =>
   new WeftError('WEFT_CARRIER_MESSAGE', `the carrier's certificate request is malformed: ${why}`, {
     retryable: true,

@@ -51,6 +51,7 @@ export interface CarrierRelayParts {
   readonly refreshCertificates: () => void;
   readonly record: (event: MetricEvent) => void;
   readonly template: SessionParts['template'];
+  readonly afterRecords: SessionParts['afterRecords'];
   readonly limitReached: (limit: string, times: number) => void;
   readonly onVerdictRequest: SessionParts['requestVerdict'];
   /** These pods have no listeners until the caller assigns them again. */
@@ -91,6 +92,7 @@ export class CarrierRelay implements NodeRelay {
         limitReached: parts.limitReached,
         record: parts.record,
         template: parts.template,
+        afterRecords: parts.afterRecords,
         onKeyMade: (made) => parts.keys.onKeyMade(made),
         log,
       },
@@ -115,6 +117,7 @@ export class CarrierRelay implements NodeRelay {
   release(): void {
     this.#isActive = false;
     this.#carriers.stop();
+    for (const session of this.#carriers.sessions) session.release();
   }
 
   retire(): void {
@@ -207,7 +210,7 @@ export class CarrierRelay implements NodeRelay {
       name: session.name,
       build: session.hello.build,
       pid: session.hello.pid,
-      startedMs: session.hello.startedMs,
+      startedMs: session.startedMs,
       flows: session.flows,
       leaseMs: session.leaseMs,
       isDraining: session.isDraining,

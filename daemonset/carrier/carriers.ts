@@ -9,7 +9,7 @@ import { errorText } from '../../src/base/errors.js';
 import { connectChannel } from '../pod/channel.js';
 import { CarrierConnection } from './connection.js';
 import type { CarrierHello, State } from './gen/carrier.js';
-import { malformed, protocolVersion, type FromCarrierKind } from './protocol.js';
+import { malformed, protocolVersion, silent, type FromCarrierKind } from './protocol.js';
 import { CarrierSession, type SessionParts } from './session.js';
 
 const scanMs = 200;
@@ -43,6 +43,8 @@ export class Carriers {
   /** By path and inode of the socket. */
   readonly #peers = new Map<string, Peer>();
   readonly #restUntilMs = new Map<string, number>();
+  /** Of sockets whose connection has ended. */
+  readonly #formers = new Map<string, CarrierSession>();
   /** Sockets that the last attempt found nobody listening on. */
   readonly #refusing = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
@@ -92,6 +94,7 @@ export class Carriers {
     this.stop();
     for (const { connection } of this.#peers.values()) connection.close();
     this.#peers.clear();
+    this.#formers.clear();
   }
 
   #scanIfDue(): void {
@@ -127,6 +130,7 @@ export class Carriers {
       this.#problem = `${dir} cannot be read: ${errorText(error)}`;
     }
     for (const key of this.#restUntilMs.keys()) if (!present.has(key)) this.#restUntilMs.delete(key);
+    for (const key of this.#formers.keys()) if (!present.has(key)) this.#formers.delete(key);
     for (const key of this.#refusing) if (!present.has(key)) this.#refusing.delete(key);
   }
 
@@ -147,11 +151,8 @@ export class Carriers {
       if (!hello) {
         if (message.$case !== 'hello') throw malformed('no hello');
         hello = message.value;
-        const { version } = hello;
-        if (version !== protocolVersion)
-          throw malformed(
-            `it speaks version ${version}, this agent ${protocolVersion}: update the older one`,
-          );
+        const problem = misfitOf(hello);
+        if (problem !== undefined) throw malformed(problem);
         return;
       }
       if (message.$case === 'log') return;
@@ -159,19 +160,25 @@ export class Carriers {
       states.push(message.value);
       if (!message.value.isLast) return;
       clearTimeout(timer);
-      peer.session = new CarrierSession(name, this.#parts.session, connection, hello, states);
+      const former = this.#formers.get(key);
+      this.#formers.delete(key);
+      const again = former?.isOf(hello) === true ? former : undefined;
+      peer.session = new CarrierSession(name, this.#parts.session, connection, hello, states, again);
       this.#problem = '';
       this.#parts.onSession(peer.session);
     };
     try {
       connection = new CarrierConnection(connectChannel(path), {
         onMessage,
+        onBatch: (worker, batch) => peer.session?.acknowledge(worker, batch),
         onClosed: (why) => {
           clearTimeout(timer);
           if (this.#peers.get(key) !== peer) return;
           this.#peers.delete(key);
           rest(why);
-          if (peer.session) this.#parts.onEnded(peer.session, why);
+          if (!peer.session) return;
+          this.#formers.set(key, peer.session);
+          this.#parts.onEnded(peer.session, why);
         },
       });
     } catch (error) {
@@ -184,8 +191,17 @@ export class Carriers {
     const timer = setTimeout(() => {
       connection.close();
       this.#peers.delete(key);
-      rest(`no hello within ${helloMsMax} ms`);
+      rest(errorText(silent(`it sent no ${hello ? 'state' : 'hello'} within ${helloMsMax} ms`)));
     }, helloMsMax);
     connection.send({ $case: 'hello', value: { version: protocolVersion, build } });
   }
+}
+
+/** Why this agent cannot use a carrier. */
+function misfitOf({ version }: CarrierHello): string | undefined {
+  if (version === protocolVersion) return undefined;
+  const versions = `it speaks version ${version} of their messages, this agent version ${protocolVersion}`;
+  return version < protocolVersion
+    ? `it is older than this agent: ${versions}. Upgrade the carrier`
+    : `it is newer than this agent: ${versions}. Upgrade the agent`;
 }

@@ -15,6 +15,8 @@ interface Packet {
 export interface ConnectionParts {
   /** A throw ends the connection. */
   readonly onMessage: (message: FromCarrierKind) => void;
+  /** Every message of a packet that has ends of flows was processed. */
+  readonly onBatch: (worker: number, batch: number) => void;
   /** Called once, never within a call of this object. */
   readonly onClosed: (why: string) => void;
 }
@@ -106,10 +108,12 @@ export class CarrierConnection {
 
   #onPacket(bytes: Buffer): void {
     try {
-      for (const message of decodePacket(bytes)) {
+      const { messages, worker, batch } = decodePacket(bytes);
+      for (const message of messages) {
         if (this.#isClosed) return;
         this.#parts.onMessage(message);
       }
+      if (batch !== 0) this.#parts.onBatch(worker, batch);
     } catch (error) {
       this.#fail(errorText(error));
     }

@@ -54,8 +54,8 @@ export class FlowRecords {
   get bytesReceived(): number {
     return this.#number(at.bytesReceived);
   }
-  /** Of an opening: by the wall clock. */
-  get startedMs(): number {
+  /** Of an opening. */
+  get ageMs(): number {
     return this.#number(at.timeMs);
   }
   get durationMs(): number {

@@ -37,25 +37,36 @@ function agent(t: TestContext, network = 'n1') {
   };
   const rules = new HeldRules(0);
   const dir = mkdtempSync(join(tmpdir(), 'weft-flows-'));
-  t.after(() => rmSync(dir, { recursive: true }));
+  let isOver = false;
+  t.after(() => {
+    isOver = true;
+    rmSync(dir, { recursive: true });
+  });
   const path = join(dir, 'connections.log');
-  const log = new ConnectionLog({ path, onDropped: () => assert.fail('dropped') });
+  // A test without lines ends before the file is open.
+  const log = new ConnectionLog({ path, onDropped: () => assert.ok(isOver, 'dropped') });
   const metrics = new MeshMetrics();
   const record = (event: MetricEvent): void => {
     metrics.apply(event);
     if (event.kind === 'closed') log.write(event.record);
   };
   const verdicts: string[] = [];
-  const flows = new Flows({
-    ruleOf: (rule) => rules.get(rule),
-    record,
-    template: (opening) => connectionTemplate(metrics.relayed, log, opening),
-    requestVerdict: (source, destination, port) => verdicts.push(`${source} ${destination} ${port}`),
-  });
+  const connect = (former?: Flows) =>
+    new Flows(
+      {
+        ruleOf: (rule) => rules.get(rule),
+        record,
+        template: (opening) => connectionTemplate(metrics.relayed, log, opening),
+        requestVerdict: (source, destination, port) => verdicts.push(`${source} ${destination} ${port}`),
+      },
+      (flow) => `carrier/${flow}`,
+      former,
+    );
+  const flows = connect();
   const permit = (local: LocalPod, about: RuleAbout): HeldRule => {
     const decision = decideAgain(context, local, about);
     assert.equal(decision.kind, 'rule');
-    return rules.add((decision as Extract<typeof decision, { kind: 'rule' }>).draft, 0);
+    return rules.add((decision as Extract<typeof decision, { kind: 'rule' }>).draft, 0).rule;
   };
   const seen = async (lines: number) => {
     const text = await metrics.text();
@@ -79,7 +90,7 @@ function agent(t: TestContext, network = 'n1') {
         }),
     };
   };
-  return { flows, rules, record, permit, seen, verdicts, metrics };
+  return { flows, connect, rules, record, permit, seen, verdicts, metrics };
 }
 
 const tunnelFrom = (peer: string, ip: string): RuleAbout => ({
@@ -110,7 +121,7 @@ test('records and metrics of many connections are those of each of them', async 
     const opening = openingOfFlow(of.rule, 0, client) ?? assert.fail();
     expected.record({ kind: 'opened', record: openRecord(opening) });
     // Some are short: only their end is reported.
-    if (random(2) === 0) batch.push({ flow, rule: of.rule.id, kind: 1, client, timeMs: Date.now() });
+    if (random(2) === 0) batch.push({ flow, rule: of.rule.id, kind: 1, client, timeMs: 3 });
     open.push({ flow, of, client });
     while (open.length > 0 && random(3) > 0) {
       const [ending] = open.splice(random(open.length), 1);
@@ -130,6 +141,7 @@ test('records and metrics of many connections are those of each of them', async 
       expected.record({
         kind: 'closed',
         record: {
+          id: `carrier/${ending.flow}`,
           ...(openingOfFlow(rule, 0, ending.client) ?? assert.fail()),
           bytesSent: sent,
           bytesReceived: received,
@@ -159,7 +171,10 @@ test('records and metrics of many connections are those of each of them', async 
       reason: 'policy "p"',
     });
     const opening = openingOfFlow(of.rule, 0, client) ?? assert.fail();
-    expected.record({ kind: 'closed', record: { ...opening, ...counts, ended: 'cut: policy "p"' } });
+    expected.record({
+      kind: 'closed',
+      record: { id: `carrier/${flow}`, ...opening, ...counts, ended: 'cut: policy "p"' },
+    });
   }
   assert.equal(given.flows.size, 0);
   // A rule's sums stay when it ends.
@@ -172,8 +187,9 @@ test('a rule that matches one connection keeps nothing for others', async (t) =>
   const { flows, rules, permit, metrics, seen } = agent(t);
   const rule = permit(b, tunnelFrom('x', '10.0.0.9'));
   rules.adopt(
-    { id: 99, pod: 2, epoch: 0, match: undefined, targets: rule.targets, context: Buffer.alloc(0) },
+    { id: 99, pod: 2, match: undefined, targets: rule.targets, context: Buffer.alloc(0) },
     rule.context,
+    false,
   );
   flows.onRecords(flowRecords([{ flow: 1, rule: 99, kind: 2, client: at('10.0.0.9', 5), timeMs: 1 }]));
   assert.equal(metrics.relayed.size, 0);
@@ -185,7 +201,7 @@ test('flows of a former agent, and flows of a carrier that died', async (t) => {
   const { flows, permit, seen } = agent(t);
   const rule = permit(b, tunnelFrom('x', '10.0.0.9'));
   const client = { ip: Buffer.from(ipTo16(parseIp('10.0.0.9'))), port: 0 };
-  const flow = { rule: rule.id, target: 0, startedMs: Date.now(), bytesSent: 0, bytesReceived: 0 };
+  const flow = { rule: rule.id, target: 0, ageMs: 5, bytesSent: 0, bytesReceived: 0 };
   for (const n of [1, 2, 3])
     flows.adopt({ ...flow, id: n, client: { ...client, port: n }, isOpening: n === 3 });
   assert.equal(flows.size, 2);
@@ -201,6 +217,53 @@ test('flows of a former agent, and flows of a carrier that died', async (t) => {
     assert.match(
       metrics.find((line) => line.startsWith(`istio_tcp_connections_${what}_total{`)) ?? '',
       / 2$/,
+    );
+});
+
+test('a second connection to the same carrier counts and logs no flow twice', async (t) => {
+  const { flows, connect, permit, seen } = agent(t);
+  const rule = permit(b, tunnelFrom('x', '10.0.0.9'));
+  const end = (flow: number): FlowRecord => ({
+    flow,
+    rule: rule.id,
+    kind: 2,
+    client: at('10.0.0.9', flow),
+    timeMs: 7,
+  });
+  const open = (flow: number): FlowRecord => ({ ...end(flow), kind: 1 });
+  flows.onRecords(flowRecords([open(1), open(2), open(3), end(2), end(4)]));
+  let last = flows;
+  // The carrier has read no acknowledgment. Flow 5 has opened meanwhile, flow 3 has ended.
+  for (let round = 0; round < 2; round++) {
+    const again = connect(last);
+    for (const id of [1, 2, 3, 4, 5])
+      again.adopt({
+        id,
+        rule: rule.id,
+        target: 0,
+        client: { ip: Buffer.from(ipTo16(parseIp('10.0.0.9'))), port: id },
+        ageMs: 5,
+        bytesSent: 0,
+        bytesReceived: 0,
+        isOpening: false,
+      });
+    again.onAdopted();
+    last.endRules();
+    again.onRecords(flowRecords(round === 0 ? [end(2)] : [end(2), end(4), end(3)]));
+    last = again;
+  }
+  last.onRecords(flowRecords([end(1), end(5)]));
+  assert.equal(last.size, 0);
+  last.endRules();
+  const { lines, metrics } = await seen(5);
+  assert.deepEqual(
+    lines.map(({ id }) => id).sort(),
+    [1, 2, 3, 4, 5].map((flow) => `carrier/${flow}`),
+  );
+  for (const what of ['opened', 'closed'])
+    assert.match(
+      metrics.find((line) => line.startsWith(`istio_tcp_connections_${what}_total{`)) ?? '',
+      / 5$/,
     );
 });
 

@@ -8,6 +8,7 @@ import { FlowRecords } from './flow-records.js';
 import { Ended, type Address, type Closed, type Flow } from './gen/carrier.js';
 import { openingOfFlow, type HeldRule } from './held-rules.js';
 import { decodeAddress } from './protocol.js';
+import { RecentFlows } from './recent-flows.js';
 
 export interface FlowsParts {
   readonly ruleOf: (id: number) => HeldRule | undefined;
@@ -37,20 +38,33 @@ interface FlowKind {
 interface OpenFlow {
   readonly records: ConnectionTemplate;
   readonly clientPort: number;
+  /** By the monotonic clock. */
   readonly startedMs: number;
 }
 
 export class Flows {
   readonly #parts: FlowsParts;
+  readonly #idOf: (flow: number) => string;
   /** Flows that were counted as opened. */
   readonly #open = new Map<number, OpenFlow>();
   /** By rule, then by target. */
   readonly #kinds = new Map<number, (FlowKind | undefined)[]>();
   #last: FlowKind | undefined;
   #batch = 0;
+  readonly #ended = new RecentFlows();
+  /** Flows whose ends this process has recorded, and that the carrier reports again. */
+  readonly #repeated = new Set<number>();
+  /** What the former connection had counted as opened, and as ended. */
+  #openBefore: ReadonlySet<number> = new Set();
+  #endedBefore: ReadonlySet<number> = new Set();
 
-  constructor(parts: FlowsParts) {
+  /** `idOf`: the id of a flow's record. `former`: of this process's former connection to the same carrier. */
+  constructor(parts: FlowsParts, idOf: (flow: number) => string, former?: Flows) {
     this.#parts = parts;
+    this.#idOf = idOf;
+    if (!former) return;
+    this.#openBefore = new Set(former.#open.keys());
+    this.#endedBefore = new Set([...former.#ended.all(), ...former.#repeated]);
   }
 
   get size(): number {
@@ -58,35 +72,55 @@ export class Flows {
   }
 
   /** A flow of a former agent's time. */
-  adopt({ id, rule, target, client, startedMs, isOpening }: Flow): void {
+  adopt({ id, rule, target, client, ageMs, isOpening }: Flow): void {
+    if (this.#endedBefore.has(id)) return void this.#repeated.add(id);
     if (isOpening || this.#open.has(id)) return;
     const kind = this.#kinds.get(rule)?.[target];
     const isKind = client && kind?.ip.equals(client.ip) === true;
     const records = isKind ? kind.records : this.#newRecords(rule, target, client);
     if (!records) return;
-    records.opened();
-    this.#open.set(id, { records, clientPort: client?.port ?? 0, startedMs });
+    if (!this.#openBefore.has(id)) records.opened();
+    this.#open.set(id, { records, clientPort: client?.port ?? 0, startedMs: performance.now() - ageMs });
+  }
+
+  /** Every flow that the carrier had was adopted. */
+  onAdopted(): void {
+    this.#openBefore = this.#endedBefore = new Set();
+  }
+
+  /** Call it regularly. */
+  tick(): void {
+    this.#ended.forget();
+  }
+
+  /** True: this process has recorded that end already. */
+  #ends(flow: number): boolean {
+    this.#ended.add(flow);
+    return this.#repeated.size > 0 && this.#repeated.delete(flow);
   }
 
   /** Throws WEFT_CARRIER_MESSAGE. */
   onRecords(bytes: Buffer): void {
     this.#batch++;
+    const nowMs = performance.now();
     const records = new FlowRecords(bytes);
     while (records.next()) {
       const flow = records.flow;
       const open = this.#open.get(flow);
       if (records.isOpening) {
-        const { clientPort, startedMs } = records;
+        const { clientPort, ageMs } = records;
         const of = open ? undefined : this.#recordsOf(records);
         of?.opened();
-        if (of) this.#open.set(flow, { records: of, clientPort, startedMs });
+        if (of) this.#open.set(flow, { records: of, clientPort, startedMs: nowMs - ageMs });
         continue;
       }
+      if (this.#ends(flow)) continue;
       if (open) this.#open.delete(flow);
       const of = open?.records ?? this.#recordsOf(records);
       const { clientPort, bytesSent, bytesReceived, durationMs } = records;
       const ended = endedTexts[records.ended] ?? 'finished';
-      of?.closed({ clientPort, bytesSent, bytesReceived, durationMs, ended }, open !== undefined);
+      const id = this.#idOf(flow);
+      of?.closed({ id, clientPort, bytesSent, bytesReceived, durationMs, ended }, open !== undefined);
     }
   }
 
@@ -141,9 +175,9 @@ export class Flows {
     const opened = (): void => record({ kind: 'opened', record: openRecord(opening) });
     return {
       opened,
-      closed: ({ bytesSent, bytesReceived, durationMs, ended }, wasCounted) => {
+      closed: ({ clientPort: _port, ...values }, wasCounted) => {
         if (!wasCounted) opened();
-        record({ kind: 'closed', record: { ...opening, bytesSent, bytesReceived, durationMs, ended } });
+        record({ kind: 'closed', record: { ...opening, ...values } });
       },
       end: () => undefined,
     };
@@ -151,24 +185,28 @@ export class Flows {
 
   onClosed(closed: Closed): void {
     const { flow, rule, target, bytesSent, bytesReceived, durationMs, reason } = closed;
+    if (this.#ends(flow)) return;
+    const id = this.#idOf(flow);
     const open = this.#open.get(flow);
     if (!open) {
       const held = this.#parts.ruleOf(rule);
       const opening = held && openingOfFlow(held, target, decodeAddress(closed.client));
-      if (opening) this.refused({ ...opening, ...reasonOf(closed) });
+      if (opening) this.refused({ id, ...opening, ...reasonOf(closed) });
       return;
     }
     this.#open.delete(flow);
     const text = endedTexts[closed.ended] ?? 'finished';
     const ended = closed.ended === Ended.ENDED_CUT && reason !== '' ? `${text}: ${reason}` : text;
-    open.records.closed({ clientPort: open.clientPort, bytesSent, bytesReceived, durationMs, ended }, true);
+    const { clientPort, records } = open;
+    records.closed({ id, clientPort, bytesSent, bytesReceived, durationMs, ended }, true);
   }
 
   /** The carrier has died, and its flows with it. Nobody knows their bytes. */
   lost(): void {
-    for (const { records, clientPort, startedMs } of this.#open.values()) {
-      const durationMs = Math.max(0, Date.now() - startedMs);
+    for (const [flow, { records, clientPort, startedMs }] of this.#open) {
+      const durationMs = Math.round(performance.now() - startedMs);
       const values: LineValues = {
+        id: this.#idOf(flow),
         clientPort,
         bytesSent: 0,
         bytesReceived: 0,

@@ -19,7 +19,7 @@ export interface HeldRule {
 
 const partOf = (rule: Partial<Rule>): Buffer => Buffer.from(Rule.encode(Rule.fromPartial(rule)).finish());
 
-/** What a rule does, to compare two decisions: everything but its id and epoch. */
+/** What a rule does, to compare two decisions: everything but its id. */
 const contentOf = (targets: readonly Target[], bytes: Buffer): Buffer =>
   Buffer.concat([partOf({ targets: [...targets] }), bytes]);
 
@@ -72,21 +72,31 @@ export class HeldRules {
     return this.#byMatch.get(key);
   }
 
-  /** A new rule, with an id of its own. A rule with the same match ends, as in the carrier. */
-  add({ pod, match, targets, context, bytes }: Draft, nowMs: number): HeldRule {
-    return this.#hold({
+  /**
+   * A new rule, with an id of its own. `former`: the rule that had the same match, which ends. The carrier may not take the new rule, so the
+   * former one has to be revoked there.
+   */
+  add(
+    { pod, match, targets, context, bytes }: Draft,
+    nowMs: number,
+  ): { readonly rule: HeldRule; readonly former: HeldRule | undefined } {
+    const key = match && matchKeyOf(pod, match);
+    const former = key === undefined ? undefined : this.#byMatch.get(key);
+    if (former) this.end(former);
+    const rule = this.#hold({
       id: ++this.#last,
       pod,
       context,
       targets,
-      matching: match && { match: matchKeyOf(pod, match), content: contentOf(targets, bytes) },
+      matching: key === undefined ? undefined : { match: key, content: contentOf(targets, bytes) },
       sinceMs: nowMs,
-      isEnded: match === undefined,
+      isEnded: key === undefined,
     });
+    return { rule, former };
   }
 
-  /** A rule that the carrier had already. */
-  adopt(rule: Rule, context: RuleContext): HeldRule {
+  /** A rule that the carrier had already. `isMatched`: it matches later connections there. */
+  adopt(rule: Rule, context: RuleContext, isMatched: boolean): HeldRule {
     const { id, match, targets } = rule;
     this.#last = Math.max(this.#last, id);
     const pod = BigInt(rule.pod);
@@ -97,22 +107,14 @@ export class HeldRules {
       targets,
       matching: match && { match: matchKeyOf(pod, match), content: contentOf(targets, rule.context) },
       sinceMs: 0,
-      isEnded: match === undefined,
+      isEnded: !isMatched,
     });
   }
 
   #hold(rule: HeldRule): HeldRule {
     this.#rules.set(rule.id, rule);
     const match = rule.matching?.match;
-    if (match !== undefined) {
-      const other = this.#byMatch.get(match);
-      // A carrier lists its rules in no order. Of those with one match, only the newest can match a connection.
-      if (other && other.id > rule.id) rule.isEnded = true;
-      else {
-        if (other) other.isEnded = true;
-        this.#byMatch.set(match, rule);
-      }
-    }
+    if (match !== undefined && !rule.isEnded) this.#byMatch.set(match, rule);
     return rule;
   }
 

@@ -4,13 +4,14 @@ import { ipFromBytes, ipTo16, type IpAddress, type SocketAddress } from '../../s
 import {
   FromCarrier,
   ToCarrier,
+  Version,
   type Address,
   type AgentMessage,
   type CarrierMessage,
 } from './gen/carrier.js';
 
-/** Version of the messages. Changes that an older side would misread get another one. */
-export const protocolVersion = 1;
+/** Version of the messages: carrier.proto states it for both sides. */
+export const protocolVersion: number = Version.VERSION_CURRENT;
 
 export type ToCarrierKind = NonNullable<AgentMessage['kind']>;
 export type FromCarrierKind = NonNullable<CarrierMessage['kind']>;
@@ -19,22 +20,38 @@ export type FromCarrierKind = NonNullable<CarrierMessage['kind']>;
 export const encodeMessage = (kind: ToCarrierKind): Buffer =>
   Buffer.from(ToCarrier.encode({ messages: [{ kind }] }).finish());
 
+export interface CarrierPacket {
+  readonly messages: readonly FromCarrierKind[];
+  /** The carrier's thread, and the number by which the ends of flows in this packet are acknowledged; 0: it has none. */
+  readonly worker: number;
+  readonly batch: number;
+}
+
 /** An unknown message is an error: a carrier that means something else must not be taken for one that agrees. */
-export function decodePacket(bytes: Uint8Array): FromCarrierKind[] {
+export function decodePacket(bytes: Uint8Array): CarrierPacket {
   let packet: FromCarrier;
   try {
     packet = FromCarrier.decode(bytes);
   } catch (error) {
     throw malformed(errorText(error));
   }
-  return packet.messages.map(({ kind }) => {
+  const messages = packet.messages.map(({ kind }) => {
     if (!kind) throw malformed('a message of an unknown kind');
     return kind;
   });
+  return { messages, worker: packet.worker, batch: packet.batch };
 }
 
 export const malformed = (why: string): WeftError =>
   new WeftError('WEFT_CARRIER_MESSAGE', `the carrier sent what this agent does not understand: ${why}`);
+
+/** The carrier is connected and does not respond. */
+export const silent = (why: string): WeftError =>
+  new WeftError(
+    'WEFT_CARRIER_SILENT',
+    `the carrier does not respond: ${why}. It is tried again; if that lasts, end the carrier`,
+    { retryable: true },
+  );
 
 const ipBytes = (ip: IpAddress): Buffer => Buffer.from(ipTo16(ip));
 export const encodeIp = ipBytes;

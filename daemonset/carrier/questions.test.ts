@@ -26,7 +26,7 @@ function mesh() {
   const rules = new HeldRules(0);
   const hold = (reply: Reply): HeldRule => {
     assert.equal(reply.kind, 'rule');
-    return rules.add((reply as Extract<Reply, { kind: 'rule' }>).draft, 0);
+    return rules.add((reply as Extract<Reply, { kind: 'rule' }>).draft, 0).rule;
   };
   return { view, context, hold };
 }

@@ -1,7 +1,7 @@
 /** Answers the carrier's questions with the decisions that the TypeScript relay makes. */
 import { errorText } from '../../src/base/errors.js';
-import { forwardedFor, sourceIdentityOf } from '../../src/hbone/headers.js';
-import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
+import { forwardedFor, forwardedOf, sourceIdentityOf } from '../../src/hbone/headers.js';
+import type { SocketAddress } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { Opening } from '../../src/telemetry/connection-record.js';
 import {
@@ -57,7 +57,7 @@ function aboutOf(question: Question): RuleAbout | undefined {
         remote: requireAddress(remote),
         local: requireAddress(local).ip,
         authority: requireAddress(authority),
-        forwarded: stated && `for="${formatSocketAddress(stated)}"`,
+        forwarded: stated && forwardedOf(stated),
         sourceIdentity: sourceIdentityOf(sourceIdentity === '' ? undefined : sourceIdentity),
       };
     }
@@ -99,8 +99,8 @@ function withinLimit(draft: Draft): Reply {
     direction: draft.context.direction,
     path: 'refused',
     source: draft.context.source,
-    code: 'WEFT_CARRIER_MESSAGE',
-    why: `the names in its rule are longer than ${contextBytesMax} bytes`,
+    code: 'WEFT_RULE_SIZE',
+    why: `the names in its rule are longer than ${contextBytesMax} bytes: shorten the names of its workloads and policies`,
   };
   return { kind: 'refuse', status: unavailable, record };
 }

@@ -9,7 +9,6 @@ import { recheck } from '../proxy/choose-path.js';
 import { planCaptured, targetOf } from '../proxy/outbound-decision.js';
 import type { LocalPod } from '../worker-ipc.js';
 import type { RuleAbout } from './context.js';
-import type { Rule } from './gen/carrier.js';
 import { draftContent, HeldRules, type HeldRule } from './held-rules.js';
 import { concernedBy, recheckRules } from './recheck.js';
 import { decideAgain, type DecisionView } from './rule.js';
@@ -32,7 +31,7 @@ function mesh() {
   const podOf = (cookie: bigint): LocalPod | undefined => locals[Number(cookie) - 1];
   const permit = (local: LocalPod, about: RuleAbout): HeldRule | undefined => {
     const decision = decideAgain(context, local, about);
-    return decision.kind === 'rule' ? rules.add(decision.draft, 0) : undefined;
+    return decision.kind === 'rule' ? rules.add(decision.draft, 0).rule : undefined;
   };
   const apply = (update: Parameters<MeshState['apply']>[0]) => {
     const change = changes.of(update);
@@ -152,7 +151,7 @@ test('the workload of a rule is unknown to the view: nothing is cut', () => {
   assert.deepEqual([forbidden.size, ended.length], [0, 1]);
 });
 
-test('of two rules with one match that a carrier lists, the newer one is authorized again, in whatever order they come', () => {
+test('of two rules with one match that a carrier lists, the one that matches there is decided again, in whatever order they come', () => {
   const { context, apply, podOf } = mesh();
   apply({ workloads: [workload('b', '10.0.0.1', 'node-1')] });
   const decision = decideAgain(context, b, tunnelOfX);
@@ -164,7 +163,7 @@ test('of two rules with one match that a carrier lists, the newer one is authori
   ]) {
     const rules = new HeldRules(2);
     for (const rule of order)
-      rules.adopt({ id: rule, pod: 2, epoch: 0, match, targets: [...targets], context: bytes } as Rule, held);
+      rules.adopt({ id: rule, pod: 2, match, targets: [...targets], context: bytes }, held, rule === 2);
     assert.deepEqual([rules.get(1)?.isEnded, rules.get(2)?.isEnded], [true, false]);
     // Another view knows nothing of the workload, so the decision differs.
     const { view } = mesh();

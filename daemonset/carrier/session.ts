@@ -12,6 +12,7 @@ import type { ConnectionTemplate } from '../../src/telemetry/connection-template
 import type { MetricEvent } from '../../src/telemetry/metrics.js';
 import { describeRefused } from '../proxy/inbound-decision.js';
 import type { LocalPod } from '../worker-ipc.js';
+import { Acknowledgments } from './acknowledgments.js';
 import type { CarrierConnection } from './connection.js';
 import { decodeContext } from './context.js';
 import { Flows } from './flows.js';
@@ -24,10 +25,11 @@ import type {
   Question,
   Refused,
   Rule,
+  RuleState,
   State,
 } from './gen/carrier.js';
 import { draftContent, HeldRules, matchKeyOf, openingOfFlow, type HeldRule } from './held-rules.js';
-import { decodeAddress, type FromCarrierKind, type ToCarrierKind } from './protocol.js';
+import { decodeAddress, malformed, type FromCarrierKind, type ToCarrierKind } from './protocol.js';
 import { replyTo, replyToFailure, type Reply } from './questions.js';
 import { concernedBy, everything, recheckRules, type Concerned } from './recheck.js';
 import type { DecisionView, Draft } from './rule.js';
@@ -47,9 +49,19 @@ export interface SessionParts extends DecisionView {
   limitReached(limit: string, times: number): void;
   record(event: MetricEvent): void;
   template(opening: Opening): ConnectionTemplate;
+  /** Calls back once the records so far are written. */
+  afterRecords(call: () => void): void;
   onKeyMade(made: KeyMade): void;
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
 }
+
+const wireOf = (id: number, { pod, match, targets, bytes }: Draft): Rule => ({
+  id,
+  pod: Number(pod),
+  match,
+  targets,
+  context: bytes,
+});
 
 interface Waiting {
   readonly question: Question;
@@ -63,6 +75,10 @@ export class CarrierSession {
   readonly #connection: Pick<CarrierConnection, 'send'>;
   readonly #rules: HeldRules;
   readonly #flows: Flows;
+  readonly #acknowledgments: Acknowledgments;
+  readonly #idPrefix: string;
+  /** Of the carrier, by the clock of the wall. */
+  readonly startedMs: number;
   /** Pods whose listeners are open in the carrier. */
   readonly pods = new Map<bigint, Pod>();
   /** Questions about pods that this agent has not enrolled yet, by flow. */
@@ -70,17 +86,18 @@ export class CarrierSession {
   readonly #calls = new Map<number, (cut: number) => void>();
   readonly #lists = new Map<number, { flows: Flow[]; done: (flows: readonly Flow[]) => void }>();
   #lastCall = 0;
-  #epoch = 0;
   #isAuthorized = false;
   #leaseUntilMs = 0;
   isDraining: boolean;
 
+  /** `former`: this process's former connection to the same carrier. */
   constructor(
     name: string,
     parts: SessionParts,
     connection: Pick<CarrierConnection, 'send'>,
     hello: CarrierHello,
     states: readonly State[],
+    former?: CarrierSession,
   ) {
     this.name = name;
     this.hello = hello;
@@ -88,15 +105,26 @@ export class CarrierSession {
     this.#parts = parts;
     this.#connection = connection;
     this.#rules = new HeldRules(hello.lastRule);
-    this.#flows = new Flows({
-      ruleOf: (id) => this.#rules.get(id),
-      record: (event) => parts.record(event),
-      template: (opening) => parts.template(opening),
-      requestVerdict: (source, destination, port) => parts.requestVerdict(source, destination, port),
+    this.#idPrefix = `${name}-${hello.startedMs.toString(36)}/`;
+    this.startedMs = Date.now() - hello.ageMs;
+    this.#flows = new Flows(
+      {
+        ruleOf: (id) => this.#rules.get(id),
+        record: (event) => parts.record(event),
+        template: (opening) => parts.template(opening),
+        requestVerdict: (source, destination, port) => parts.requestVerdict(source, destination, port),
+      },
+      (flow) => this.#idOf(flow),
+      former ? former.#flows : undefined,
+    );
+    this.#acknowledgments = new Acknowledgments({
+      send: (message) => this.send(message),
+      afterRecords: (call) => parts.afterRecords(call),
     });
     for (const state of states) for (const pod of state.pods) this.pods.set(BigInt(pod.cookie), pod);
     this.#adoptRules(states.flatMap(({ rules }) => rules));
     for (const state of states) for (const flow of state.flows) this.#flows.adopt(flow);
+    this.#flows.onAdopted();
   }
 
   get flows(): number {
@@ -122,15 +150,31 @@ export class CarrierSession {
     return Math.max(0, Math.round(this.#leaseUntilMs - performance.now()));
   }
 
+  /** The ends of flows in a packet were recorded. */
+  acknowledge(worker: number, batch: number): void {
+    this.#acknowledgments.recorded(worker, batch);
+  }
+
+  /** Another agent takes over. */
+  release(): void {
+    this.#acknowledgments.hurry();
+  }
+
+  /** Of one flow, whatever agent records it: flows are counted anew by each carrier. */
+  #idOf(flow: number): string {
+    return `${this.#idPrefix}${flow}`;
+  }
+
   send(message: ToCarrierKind, fds: readonly number[] = [], onSent?: () => void): void {
     this.#connection.send(message, fds, onSent);
   }
 
-  #adoptRules(rules: readonly Rule[]): void {
+  #adoptRules(rules: readonly RuleState[]): void {
     const unreadable: number[] = [];
-    for (const rule of rules) {
+    for (const { rule, isMatched } of rules) {
+      if (!rule) throw malformed('a state without its rule');
       const context = decodeContext(rule.context, rule.targets.length);
-      if (context) this.#rules.adopt(rule, context);
+      if (context) this.#rules.adopt(rule, context, isMatched);
       else unreadable.push(rule.id);
     }
     if (unreadable.length === 0) return;
@@ -232,15 +276,12 @@ export class CarrierSession {
         $case: 'answer',
         value: { flow, decision: { $case: 'ruleId', value: held.id } },
       });
-    const { id } = this.#rules.add(draft, nowMs);
+    const { rule, former } = this.#rules.add(draft, nowMs);
+    if (former) this.#revoke([former.id], false, 'a later decision replaces it');
     this.send({
       $case: 'answer',
-      value: { flow, decision: { $case: 'rule', value: this.#wire(id, draft) } },
+      value: { flow, decision: { $case: 'rule', value: wireOf(rule.id, draft) } },
     });
-  }
-
-  #wire(id: number, { pod, match, targets, bytes }: Draft): Rule {
-    return { id, pod: Number(pod), epoch: this.#epoch, match, targets, context: bytes };
   }
 
   #refuse(flow: number, status: number): void {
@@ -277,7 +318,6 @@ export class CarrierSession {
 
   /** The view or the pods have changed. */
   recheck(concerned: Concerned): void {
-    this.#epoch++;
     const { forbidden, ended } = recheckRules(
       this.#parts,
       this.#rules.values(),
@@ -328,6 +368,7 @@ export class CarrierSession {
 
   /** Call it regularly. */
   tick(): void {
+    this.#flows.tick();
     const nowMs = performance.now();
     for (const [flow, { untilMs }] of [...this.#waiting]) {
       if (untilMs > nowMs) continue;
@@ -360,12 +401,13 @@ export class CarrierSession {
       });
       this.send({ $case: 'listFlows', value: { call } });
     });
-    return flows.map(({ id, rule, target, client, startedMs, bytesSent, bytesReceived }) => {
+    const nowMs = Date.now();
+    return flows.map(({ id, rule, target, client, ageMs, bytesSent, bytesReceived }) => {
       const held = this.#rules.get(rule);
       return {
-        id: `${this.name}/${id}`,
+        id: this.#idOf(id),
         pod: held?.context.pod,
-        startedMs,
+        startedMs: nowMs - ageMs,
         ...(held && openingOfFlow(held, target, decodeAddress(client))),
         bytesSent,
         bytesReceived,

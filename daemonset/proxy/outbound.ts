@@ -2,6 +2,7 @@
 import type net from 'node:net';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
+import { forwardedOf } from '../../src/hbone/headers.js';
 import { relay } from '../../src/hbone/relay.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
@@ -126,7 +127,7 @@ async function reach(
         authority: formatSocketAddress(plan.authority),
         source: tunnelSource(local),
         headers: {
-          forwarded: `for="${formatSocketAddress(client)}"`,
+          forwarded: forwardedOf(client),
           baggage: baggageOf(local),
         },
         connect: () => context.sockets.dial(local.netns, plan.next, undefined, 'tunnel'),

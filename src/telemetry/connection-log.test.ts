@@ -89,3 +89,29 @@ test('a flood of refusals from one source hides no refusal of another source at 
   assert.ok(all.length < 3_000, `${all.length} lines`);
   assert.ok(used > 27_000);
 });
+
+test('who waits for the lines so far is called once they are in the file, and without lines at once', async (t) => {
+  const path = place(t);
+  const log = new ConnectionLog({ path, onDropped: () => assert.fail('dropped') });
+  let calls = 0;
+  log.afterLines(() => calls++);
+  assert.equal(calls, 1);
+  const write = log.template(record);
+  for (let i = 0; i < 500; i++) {
+    if (i % 2 === 0) log.write(record);
+    else write({ ...record, clientPort: i, bytesSpliced: 0 });
+    if (i % 10 !== 0) continue;
+    await new Promise<void>((resolve) => log.afterLines(resolve));
+    assert.equal(lines(path).length, i + 1);
+  }
+  log.close();
+});
+
+test('a disk that takes no line holds nobody back, not even at the end', async () => {
+  const log = new ConnectionLog({ path: '/dev/full', onDropped: () => undefined });
+  log.write(record);
+  const alive = setInterval(() => undefined, 1_000);
+  await new Promise<void>((resolve) => log.afterLines(resolve));
+  clearInterval(alive);
+  log.close();
+});

@@ -16,6 +16,8 @@ export interface ConnectionLogOptions {
 }
 
 export interface LineValues {
+  /** Of a connection that a carrier relays: as in its record. Letters, digits and `._-/`. */
+  readonly id?: string;
   readonly clientPort: number;
   readonly bytesSent: number;
   readonly bytesReceived: number;
@@ -64,6 +66,15 @@ const linesOf = (text: string): number => {
 
 const fileBytesMaxDefault = 64 << 20;
 const waitingBytesMaxDefault = 8 << 20;
+/** A disk that takes no line for so long must not hold back those who wait for it. */
+const waitMsMax = 1_000;
+
+/** Waits until so many bytes are written. */
+interface Waiter {
+  readonly bytes: number;
+  readonly call: () => void;
+  readonly timer: NodeJS.Timeout;
+}
 
 export class ConnectionLog {
   readonly #file: ReturnType<typeof pino.destination>;
@@ -75,6 +86,12 @@ export class ConnectionLog {
   #bytes: number;
   /** Lines of this turn. */
   #turn = '';
+  /** Of this process's lines: those that were given to the file, and those that the system has. */
+  #givenBytes = 0;
+  #writtenBytes = 0;
+  readonly #waiters: Waiter[] = [];
+  /** The last write failed. */
+  #isFailing = false;
 
   constructor(options: ConnectionLogOptions) {
     this.#options = options;
@@ -84,11 +101,20 @@ export class ConnectionLog {
       sync: false,
       maxLength: options.waitingBytesMax ?? waitingBytesMaxDefault,
     });
-    this.#file.on('drop', (text: string) => options.onDropped(linesOf(text)));
+    this.#file.on('drop', (text: string) => {
+      this.#givenBytes -= Buffer.byteLength(text);
+      options.onDropped(linesOf(text));
+    });
     // A full or vanished disk costs lines, not the agent.
-    this.#file.on('error', () => options.onDropped(1));
+    this.#file.on('error', () => {
+      this.#isFailing = true;
+      options.onDropped(1);
+    });
     this.#file.on('write', (written: number) => this.#wrote(written));
-    this.#log = pino({ base: {}, timestamp: pino.stdTimeFunctions.isoTime }, this.#file);
+    this.#log = pino(
+      { base: {}, timestamp: pino.stdTimeFunctions.isoTime },
+      { write: (line: string) => this.#write(line) },
+    );
   }
 
   write(record: ConnectionRecord): void {
@@ -123,10 +149,11 @@ export class ConnectionLog {
     const pod = podOf(record);
     return (values) => {
       if (!this.#mayWrite(pod)) return;
-      const { clientPort, bytesSent, bytesReceived, bytesSpliced, durationMs, ended } = values;
+      const { id, clientPort, bytesSent, bytesReceived, bytesSpliced, durationMs, ended } = values;
+      const named = id === undefined ? '' : `"id":"${id}",`;
       const spliced = bytesSpliced === undefined ? '' : `"bytesSpliced":${bytesSpliced},`;
       this.#add(
-        `{"level":${level},"time":"${isoNow()}",${before}${clientPort}${rest},"bytesSent":${bytesSent},"bytesReceived":${bytesReceived},${spliced}"durationMs":${durationMs},"ended":${JSON.stringify(ended)}}\n`,
+        `{"level":${level},"time":"${isoNow()}",${named}${before}${clientPort}${rest},"bytesSent":${bytesSent},"bytesReceived":${bytesReceived},${spliced}"durationMs":${durationMs},"ended":${JSON.stringify(ended)}}\n`,
       );
     };
   }
@@ -141,6 +168,26 @@ export class ConnectionLog {
     if (this.#turn === '') return;
     const lines = this.#turn;
     this.#turn = '';
+    this.#write(lines);
+  }
+
+  /** Calls back once the system has every line so far, or cannot take them. */
+  afterLines(call: () => void): void {
+    this.#endTurn();
+    if (this.#writtenBytes >= this.#givenBytes) return call();
+    const waiter: Waiter = {
+      bytes: this.#givenBytes,
+      call,
+      timer: setTimeout(() => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+        call();
+      }, waitMsMax).unref(),
+    };
+    this.#waiters.push(waiter);
+  }
+
+  #write(lines: string): void {
+    this.#givenBytes += Buffer.byteLength(lines);
     this.#file.write(lines);
   }
 
@@ -151,6 +198,13 @@ export class ConnectionLog {
   }
 
   #wrote(bytes: number): void {
+    this.#isFailing = false;
+    this.#writtenBytes += bytes;
+    for (let [first] = this.#waiters; first && first.bytes <= this.#writtenBytes; [first] = this.#waiters) {
+      this.#waiters.shift();
+      clearTimeout(first.timer);
+      first.call();
+    }
     this.#bytes += bytes;
     if (this.#bytes < (this.#options.fileBytesMax ?? fileBytesMaxDefault)) return;
     this.#bytes = 0;
@@ -164,6 +218,8 @@ export class ConnectionLog {
 
   close(): void {
     this.#endTurn();
+    // A flush would try for ever.
+    if (this.#isFailing) return this.#file.destroy();
     try {
       this.#file.flushSync();
     } catch {

@@ -17,6 +17,11 @@ export interface Party {
 }
 
 export interface ConnectionRecord {
+  /**
+   * Only of connections that a carrier relays. Two lines with one id are about one connection: an agent was killed after it wrote the line
+   * and before the carrier knew.
+   */
+  readonly id?: string;
   readonly direction: 'outbound' | 'inbound';
   readonly path: Path;
   /** Reason for the path or for the refusal. */

@@ -4,13 +4,14 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
+import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { run } from '../../src/cli/run.js';
 import { replaceAgent } from '../../src/cli/standalone/replace-agent.js';
 import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { echo } from '../support/echo.js';
 import { hold, type HeldConnection } from '../support/held-connection.js';
-import { connectionRecords } from '../support/records.js';
+import { connectionRecords, withoutRepeats } from '../support/records.js';
 import { requests } from '../support/requests.js';
 import { checkRelay, relayProcess, relays, residentMiB, useRelay } from './support/relays.js';
 
@@ -57,7 +58,7 @@ const works = (port = 9000): Promise<true> =>
   until('connections work', 30_000, async () => (await dial(port)) === 'ping');
 /** Records of captured connections to a port, by the client's address. */
 const recordsOf = (node: string, port: number): ReturnType<typeof connectionRecords> =>
-  connectionRecords(testbed.runDir(node)).filter(
+  withoutRepeats(connectionRecords(testbed.runDir(node))).filter(
     ({ destination, path }) => destination.address === `${api}:${port}` && path !== 'refused',
   );
 /** `count` more connections to a port have ended: each has exactly one record at each node. */
@@ -75,6 +76,12 @@ async function recorded(port: number, before: readonly number[], count: number):
     );
     assert.equal(new Set(all.map(({ source }) => source.address)).size, all.length, node);
   }
+}
+/** Live connections to a port that the agent of a node knows. Its carrier is asked, and reports what it has not reported yet. */
+async function known(node: string, port: number): Promise<number> {
+  const netns = testbed.topology.nodes.find(({ name }) => name === node)?.netns;
+  const all = JSON.parse(await adminGet(netns, adminPort, '/connections')) as object[];
+  return all.filter((one) => JSON.stringify(one).includes(`${api}:${port}`)).length;
 }
 const counts = (port: number): number[] => nodes.map((node) => recordsOf(node, port).length);
 
@@ -225,6 +232,8 @@ import time; time.sleep(3); print('done')`;
       await until('the policy is enforced', 20_000, async () => (await dial(9001)) !== 'ping');
       const before = counts(9002);
       const held = await open(9002, 3);
+      // A carrier reports a connection within 50 ms. Those that it has not reported have no record once it is killed.
+      await until('the agent knows the connections', 20_000, async () => (await known(node, 9002)) >= 3);
       await testbed.stop(relayProcess('carrier', node), 'SIGKILL');
       for (const one of held) {
         assert.match(await one.ask(), /ECONNRESET|EPIPE|end/);

@@ -3,33 +3,30 @@
  * are open continue, and the next agent repairs everything.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { AgentMessage, FromCarrier, ToCarrier } from '../../daemonset/carrier/gen/carrier.js';
-import { projectRoot } from '../../native/index.js';
+import { protocolVersion } from '../../daemonset/carrier/protocol.js';
 import { sleep, until } from '../../src/base/wait.js';
-import { programs, run } from '../../src/cli/run.js';
+import { run } from '../../src/cli/run.js';
 import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { echo } from '../support/echo.js';
 import { hold } from '../support/held-connection.js';
-import { connectionRecords } from '../support/records.js';
+import { connectionRecords, withoutRepeats } from '../support/records.js';
 import { randomOf } from '../support/random.js';
+import { Between, packets } from './support/between.js';
 import { checkRelay, relayProcess, relays, useRelay } from './support/relays.js';
 
 const api = '10.244.2.10';
-const packets = join(projectRoot, 'test', 'carrier', 'programs', 'packets.py');
 const agent = agentProcess('node-a');
 const carrier = relayProcess('carrier', 'node-a');
 const mesh = new DemoMesh('protocol');
 let testbed: Testbed;
+let between: Between;
 /** Packets of a start beyond these are leases, renewed each second. */
 const packetsMax = 40;
 
-const dir = (): string => join(testbed.runDir('node-a'), 'carrier');
-const hidden = (): string => join(testbed.state, 'hidden');
-const count = (): string => join(testbed.state, 'count');
 const dial = async (port = 9000): Promise<string> => {
   const code = `import socket\ns = socket.create_connection(('${api}', ${port}), 3); s.settimeout(3); s.sendall(b'ping'); print(s.recv(10).decode() or 'closed')`;
   const { stdout, stderr } = await run('weft-web', 'python3', ['-c', code], 20_000);
@@ -38,7 +35,7 @@ const dial = async (port = 9000): Promise<string> => {
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 const say = async (...all: string[]): Promise<string> =>
   (
-    await run('weft-node-a', 'python3', [packets, 'say', join(hidden(), 'carrier.sock'), ...all], 30_000)
+    await run('weft-node-a', 'python3', [packets, 'say', between.carrierSocket, ...all], 30_000)
   ).stdout.trim();
 const helloOf = (version: number): string =>
   hex(
@@ -69,37 +66,27 @@ spec: { action: DENY, rules: [{ to: [{ ports: [9001] }] }] }
     for (const port of [9000, 9001])
       testbed.start(`echo-${port}`, 'weft-api', 'python3', ['-c', echo, String(port)]);
     for (const port of [9000, 9001]) await listening('weft-api', port);
-    mkdirSync(hidden(), { mode: 0o700 });
-    mkdirSync(dir(), { recursive: true, mode: 0o700 });
-    writeFileSync(count(), '0');
     // The agent finds this program in the place of its carrier.
-    testbed.start(carrier, 'weft-node-a', programs.carrier, ['--dir', hidden(), '--name', 'carrier']);
-    testbed.start('between', 'weft-node-a', 'python3', [
-      packets,
-      'between',
-      join(dir(), 'carrier.sock'),
-      join(hidden(), 'carrier.sock'),
-      count(),
-    ]);
-    await until('the program listens', 20_000, () => testbed.log('between').includes('listening'));
+    between = new Between(testbed, 'node-a');
+    await between.start();
     await testbed.up();
     await checkRelay('weft-node-a', 'carrier');
   });
   after(() => mesh.remove());
 
   test('the agent is killed after each packet of a start: connections continue, and nothing is open that policy forbids', async () => {
-    const seen = [...testbed.log('between').matchAll(/^passed (\d+)/gm)].length;
+    const seen = [...between.log.matchAll(/^passed (\d+)/gm)].length;
     console.log(`the first start: ${seen} packets`);
     const held = hold('weft-web', api);
     assert.equal(await held.ask(), 'hello');
     let last = 0;
     for (let n = 1; n <= packetsMax; n++) {
       await testbed.stop(agent, 'SIGKILL');
-      writeFileSync(count(), String(n));
-      const from = testbed.log('between').length;
+      between.kill(String(n));
+      const from = between.log.length;
       testbed.startAgent('node-a');
       const killed = await until(`packet ${n}`, 20_000, () => {
-        const text = testbed.log('between').slice(from);
+        const text = between.log.slice(from);
         // A start that is over without that many packets: the rest are leases.
         return text.includes(`killed after ${n}`)
           ? 'killed'
@@ -112,7 +99,7 @@ spec: { action: DENY, rules: [{ to: [{ ports: [9001] }] }] }
     }
     console.log(`killed after each of ${last} packets`);
     await testbed.stop(agent, 'SIGKILL');
-    writeFileSync(count(), '0');
+    between.kill('0');
     testbed.startAgent('node-a');
     await testbed.waitReady();
     await until('connections work', 30_000, async () => (await dial()) === 'ping');
@@ -121,15 +108,20 @@ spec: { action: DENY, rules: [{ to: [{ ports: [9001] }] }] }
     held.end();
     testbed.died(carrier);
     await sleep(1_500);
-    const records = connectionRecords(testbed.runDir('node-a')).filter(({ path }) => path === 'hbone');
+    const records = withoutRepeats(connectionRecords(testbed.runDir('node-a'))).filter(
+      ({ path }) => path === 'hbone',
+    );
     assert.equal(new Set(records.map(({ source }) => source.address)).size, records.length);
     assert.ok(!connectionRecords(testbed.runDir('node-b')).some(({ path }) => path === 'inbound-plain'));
   });
 
   test('packets that are no messages, and an agent of another version, end their connection and nothing else', async () => {
     const random = randomOf(Date.now() % 1_000_000);
-    assert.match(await say(helloOf(99)), /end$/);
-    assert.match(await say(helloOf(0)), /end$/);
+    for (const version of [0, protocolVersion - 1, protocolVersion + 1, 99])
+      assert.match(await say(helloOf(version)), /end$/);
+    const said = testbed.log(carrier);
+    assert.match(said, /the agent is newer than this carrier: it speaks version 99 .*Upgrade the carrier/);
+    assert.match(said, /the agent is older than this carrier: .*Upgrade the agent/);
     assert.match(await say('ffffffff'), /end$/);
     // Before any hello.
     const lease = hex(
@@ -171,10 +163,10 @@ spec: { action: DENY, rules: [{ to: [{ ports: [9001] }] }] }
           }),
         ).finish(),
       );
-    const path = join(dir(), 'carrier.sock');
+    const path = between.socket;
     for (const [name, packet, why] of [
-      ['newer', hello(99), /version 99/],
-      ['older', hello(0), /version 0/],
+      ['newer', hello(99), /newer than this agent: it speaks version 99 .*Upgrade the agent/],
+      ['older', hello(protocolVersion - 1), /older than this agent: .*Upgrade the carrier/],
     ] as const) {
       await testbed.stop(agent, 'SIGKILL');
       await testbed.stop('between', 'SIGKILL');
@@ -188,13 +180,7 @@ spec: { action: DENY, rules: [{ to: [{ ports: [9001] }] }] }
       assert.notEqual(await dial(), 'ping', name);
       await testbed.stop(name, 'SIGKILL');
       rmSync(path, { force: true });
-      testbed.start('between', 'weft-node-a', 'python3', [
-        packets,
-        'between',
-        path,
-        join(hidden(), 'carrier.sock'),
-        count(),
-      ]);
+      between.pass();
       await until('connections work again', 30_000, async () => (await dial()) === 'ping');
     }
     await testbed.waitReady();

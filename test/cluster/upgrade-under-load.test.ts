@@ -9,6 +9,7 @@ import { after, before, test, type TestContext } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import type { RelayStatus } from '../../src/model/relay.js';
 import { AgentLogs } from '../support/agent-logs.js';
+import { withoutRepeats } from '../support/records.js';
 import {
   applyText,
   chart,
@@ -328,7 +329,7 @@ test('each connection that carried bytes has exactly one record at either end', 
     const differing = (): string[] => {
       const left = new Map<string, number>();
       for (const address of connections) left.set(address, (left.get(address) ?? 0) + 1);
-      for (const { source, path: is } of logs.records) {
+      for (const { source, path: is } of withoutRepeats(logs.records)) {
         const count = left.get(source.address);
         if (is === path && count !== undefined) left.set(source.address, count - 1);
       }

@@ -50,6 +50,7 @@ const hello: CarrierHello = {
   startedMs: 1,
   lastRule: 0,
   isDraining: false,
+  ageMs: 5,
 };
 const metrics = new MeshMetrics();
 const dir = mkdtempSync(join(tmpdir(), 'weft-packets-'));
@@ -73,6 +74,7 @@ function newSession(states: readonly State[] = []) {
       limitReached: ignore,
       record: (event) => void JSON.stringify(event),
       template: (opening) => connectionTemplate(metrics.relayed, log, opening),
+      afterRecords: ignore,
       onKeyMade: ignore,
       log: {
         info: ignore,
@@ -126,7 +128,7 @@ const flow = {
   rule: rules[0]?.id ?? 0,
   target: 0,
   client,
-  startedMs: 1,
+  ageMs: 1,
   bytesSent: 2,
   bytesReceived: 3,
   isOpening: false,
@@ -141,7 +143,12 @@ function recordOf(id: number, kind: 1 | 2): Buffer {
   bytes.writeUInt8(kind, 60);
   return bytes;
 }
-const state: State = { pods: [], rules, flows: [flow], certificates: [], isLast: true };
+const state: State = {
+  pods: [],
+  rules: rules.map((rule) => ({ rule, isMatched: true })),
+  flows: [flow],
+  isLast: true,
+};
 const messages: FromCarrierKind[] = [
   { $case: 'hello', value: hello },
   { $case: 'state', value: state },
@@ -193,7 +200,7 @@ const messages: FromCarrierKind[] = [
   { $case: 'log', value: { level: 'info', text: 'x' } },
 ];
 const packetOf = (list: readonly FromCarrierKind[]): Uint8Array =>
-  FromCarrier.encode({ messages: list.map((kind) => ({ kind })) }).finish();
+  FromCarrier.encode({ messages: list.map((kind) => ({ kind })), worker: 0, batch: 1 }).finish();
 
 /** Throws what is no WEFT_CARRIER_MESSAGE: the connection's end is the only error that a carrier may cause. */
 function understood(action: () => void): boolean {
@@ -212,7 +219,7 @@ test('a packet of any bytes is a list of messages or ends the connection, and no
   const counts = { read: 0, refused: 0, handled: 0 };
   const rounds = fuzz(seeds, (bytes) => {
     let decoded: readonly FromCarrierKind[] = [];
-    if (!understood(() => (decoded = decodePacket(bytes)))) return void counts.refused++;
+    if (!understood(() => (decoded = decodePacket(bytes).messages))) return void counts.refused++;
     counts.read++;
     const { session, bugs } = newSession([state]);
     for (const message of decoded) {
@@ -241,9 +248,10 @@ test('a state of any content is adopted, with the rules that can be read, or end
     assert.ok(rule);
     const context = randomInt(2) === 0 ? mutate(rule.context) : randomBytes(randomInt(99));
     if (!decodeContext(context, rule.targets.length)) unreadable++;
-    const states: State[] = [{ ...state, rules: [{ ...rule, context }] }];
+    const states: State[] = [{ ...state, rules: [{ rule: { ...rule, context }, isMatched: true }] }];
     understood(() => {
-      for (const message of decodePacket(bytes)) if (message.$case === 'state') states.push(message.value);
+      for (const message of decodePacket(bytes).messages)
+        if (message.$case === 'state') states.push(message.value);
     });
     for (const one of states)
       understood(() => {

@@ -8,7 +8,7 @@ const timeoutMs = 10_000;
 
 /** Takes the place of the carrier's agent for a moment. */
 export function carrierState(socket: string): Promise<State> {
-  const all: State = { pods: [], rules: [], flows: [], certificates: [], isLast: true };
+  const all: State = { pods: [], rules: [], flows: [], isLast: true };
   return new Promise((resolve, reject) => {
     const channel = connectChannel(socket);
     const end = (action: () => void): void => {
@@ -21,10 +21,9 @@ export function carrierState(socket: string): Promise<State> {
     channel.keepAlive(true);
     channel.onClosed = fail;
     channel.onPacket = (bytes) => {
-      for (const { $case, value } of decodePacket(bytes)) {
+      for (const { $case, value } of decodePacket(bytes).messages) {
         if ($case !== 'state') continue;
-        for (const kind of ['pods', 'rules', 'flows', 'certificates'] as const)
-          (all[kind] as unknown[]).push(...value[kind]);
+        for (const kind of ['pods', 'rules', 'flows'] as const) (all[kind] as unknown[]).push(...value[kind]);
         if (value.isLast) return end(() => resolve(all));
       }
     };

@@ -11,3 +11,14 @@ export function connectionRecords(runDir: string): ConnectionRecord[] {
     .filter(Boolean)
     .map((line) => JSON.parse(line) as ConnectionRecord);
 }
+
+/** Without the second line of a connection whose agent was killed between the first line and its acknowledgment to the carrier. */
+export function withoutRepeats<T extends Pick<ConnectionRecord, 'id'>>(records: readonly T[]): T[] {
+  const seen = new Set<string>();
+  return records.filter(({ id }) => {
+    if (id === undefined) return true;
+    const isNew = !seen.has(id);
+    seen.add(id);
+    return isNew;
+  });
+}

@@ -21,7 +21,18 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
  *          agent: Maps, Identities, Pod ..., Revoke (what is now forbidden), Lease
  * Ids of rules and flows and cookies are below 2^53: JavaScript's numbers are exact up to there.
  * Without a valid lease no rule admits a new connection, and a question without an agent is refused.
+ * Unknown fields: one in a Rule or a Pod makes that rule or pod invalid, one in any other message of the agent ends the connection, since
+ * it could be a condition. The agent ignores those of the carrier. A message of an unknown kind ends the connection on either side.
+ * Times are durations, or of CLOCK_BOOTTIME of the node (in milliseconds), because the clock of the wall may be set. The exception:
+ * not_after_ms of a certificate, which is a date.
  */
+
+/** The version of these messages. A change that an older side would misread gets another number. */
+export enum Version {
+  VERSION_UNSPECIFIED = 0,
+  VERSION_CURRENT = 2,
+  UNRECOGNIZED = -1,
+}
 
 export enum Listener {
   LISTENER_UNSPECIFIED = 0,
@@ -89,14 +100,11 @@ export interface AgentMessage {
     | { readonly $case: "keyWanted"; readonly value: KeyWanted }
     | { readonly $case: "certificate"; readonly value: Certificate }
     | { readonly $case: "answer"; readonly value: Answer }
-    | //
-    /** Installs a rule ahead of any question. */
-    { readonly $case: "rule"; readonly value: Rule }
     | { readonly $case: "revoke"; readonly value: Revoke }
-    | { readonly $case: "cut"; readonly value: Cut }
     | { readonly $case: "lease"; readonly value: Lease }
     | { readonly $case: "listFlows"; readonly value: ListFlows }
     | { readonly $case: "drain"; readonly value: Drain }
+    | { readonly $case: "acknowledge"; readonly value: Acknowledge }
     | undefined;
 }
 
@@ -194,8 +202,6 @@ export interface Rule {
   readonly id: number;
   /** The pod that this rule belongs to: the source of a captured connection, the destination of the others. */
   readonly pod: number;
-  /** Counts the agent's changes of configuration. */
-  readonly epoch: number;
   /** Absent: the rule matches no later connection. */
   readonly match:
     | { readonly $case: "captured"; readonly value: CapturedMatch }
@@ -271,13 +277,6 @@ export interface Revoke {
   readonly reason: string;
 }
 
-/** Resets flows. Acknowledged by Done. */
-export interface Cut {
-  readonly call: number;
-  readonly flows: readonly number[];
-  readonly reason: string;
-}
-
 /** Rules admit connections for this long from the arrival on. */
 export interface Lease {
   readonly forMs: number;
@@ -295,8 +294,24 @@ export interface Drain {
   readonly graceMs: number;
 }
 
+/**
+ * The agent has written and counted every Closed of this thread up to this batch. What it has not acknowledged when its connection ends,
+ * the next agent gets again. So the end of a flow reaches the log at least once: twice, with the same id, if an agent ends between the log
+ * and the acknowledgment.
+ */
+export interface Acknowledge {
+  readonly worker: number;
+  readonly batch: number;
+}
+
 export interface FromCarrier {
   readonly messages: readonly CarrierMessage[];
+  /**
+   * The thread whose flows these are, and the number of the packet among those of this thread that have ends of flows or rules; 0: it has
+   * none.
+   */
+  readonly worker: number;
+  readonly batch: number;
 }
 
 export interface CarrierMessage {
@@ -323,37 +338,44 @@ export interface CarrierHello {
   readonly version: number;
   readonly build: string;
   readonly pid: number;
+  /** By CLOCK_BOOTTIME. With `pid` it tells carriers of one node apart, and says which is newer. */
   readonly startedMs: number;
   /** Rules of a new agent get higher ids. */
   readonly lastRule: number;
   readonly isDraining: boolean;
+  /** Since its start. */
+  readonly ageMs: number;
 }
 
 /**
- * What the carrier holds, in as many messages as needed. Flows that ended without an agent are in it, as if they were open: their Closed
- * follows.
+ * What the carrier holds, in as many messages as needed. Flows whose end no agent has acknowledged are in it, as if they were open: their
+ * Closed follows.
  */
 export interface State {
   /** Without descriptors. `listeners`: those that are open. */
   readonly pods: readonly Pod[];
-  readonly rules: readonly Rule[];
+  readonly rules: readonly RuleState[];
   readonly flows: readonly Flow[];
-  readonly certificates: readonly HeldCertificate[];
   readonly isLast: boolean;
 }
 
-export interface HeldCertificate {
-  readonly identity: string;
-  readonly serial: string;
-  readonly notAfterMs: number;
+export interface RuleState {
+  readonly rule:
+    | Rule
+    | undefined;
+  /** It matches later connections. If not, it ends with its last flow, and is no answer to a question. */
+  readonly isMatched: boolean;
 }
 
 export interface Flow {
   readonly id: number;
   readonly rule: number;
   readonly target: number;
-  readonly client: Address | undefined;
-  readonly startedMs: number;
+  readonly client:
+    | Address
+    | undefined;
+  /** Since the connection was accepted. */
+  readonly ageMs: number;
   readonly bytesSent: number;
   readonly bytesReceived: number;
   /** It was answered, but is not connected yet. */
@@ -433,7 +455,7 @@ export interface Canceled {
  *    8  u64 rule
  *   16  u64 bytes sent
  *   24  u64 bytes received
- *   32  u64 of an opening the wall clock in ms, of an end the duration in ms
+ *   32  u64 of an opening the time since the connection was accepted, of an end the duration, in ms
  *   40  IP address of the client (16 bytes). Of a captured or plain connection the accepted socket's remote address. Of a tunnel the
  *       address that it forwards, if its IP is that of the tunnel's remote address, else that address.
  *   56  u16 port of the client
@@ -454,6 +476,7 @@ export interface Closed {
   readonly client: Address | undefined;
   readonly bytesSent: number;
   readonly bytesReceived: number;
+  /** Since the connection was accepted. */
   readonly durationMs: number;
   readonly ended: Ended;
   readonly reason: string;
@@ -652,14 +675,8 @@ export const AgentMessage: MessageFns<AgentMessage> = {
       case "answer":
         Answer.encode(message.kind.value, writer.uint32(66).fork()).join();
         break;
-      case "rule":
-        Rule.encode(message.kind.value, writer.uint32(74).fork()).join();
-        break;
       case "revoke":
         Revoke.encode(message.kind.value, writer.uint32(82).fork()).join();
-        break;
-      case "cut":
-        Cut.encode(message.kind.value, writer.uint32(90).fork()).join();
         break;
       case "lease":
         Lease.encode(message.kind.value, writer.uint32(98).fork()).join();
@@ -669,6 +686,9 @@ export const AgentMessage: MessageFns<AgentMessage> = {
         break;
       case "drain":
         Drain.encode(message.kind.value, writer.uint32(114).fork()).join();
+        break;
+      case "acknowledge":
+        Acknowledge.encode(message.kind.value, writer.uint32(122).fork()).join();
         break;
     }
     return writer;
@@ -751,28 +771,12 @@ export const AgentMessage: MessageFns<AgentMessage> = {
             message.kind = { $case: "answer", value: Answer.decode(reader, reader.uint32()) };
             continue;
           }
-          case 9: {
-            if (tag !== 74) {
-              break;
-            }
-
-            message.kind = { $case: "rule", value: Rule.decode(reader, reader.uint32()) };
-            continue;
-          }
           case 10: {
             if (tag !== 82) {
               break;
             }
 
             message.kind = { $case: "revoke", value: Revoke.decode(reader, reader.uint32()) };
-            continue;
-          }
-          case 11: {
-            if (tag !== 90) {
-              break;
-            }
-
-            message.kind = { $case: "cut", value: Cut.decode(reader, reader.uint32()) };
             continue;
           }
           case 12: {
@@ -797,6 +801,14 @@ export const AgentMessage: MessageFns<AgentMessage> = {
             }
 
             message.kind = { $case: "drain", value: Drain.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.kind = { $case: "acknowledge", value: Acknowledge.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -865,21 +877,9 @@ export const AgentMessage: MessageFns<AgentMessage> = {
         }
         break;
       }
-      case "rule": {
-        if (object.kind?.value !== undefined && object.kind?.value !== null) {
-          message.kind = { $case: "rule", value: Rule.fromPartial(object.kind.value) };
-        }
-        break;
-      }
       case "revoke": {
         if (object.kind?.value !== undefined && object.kind?.value !== null) {
           message.kind = { $case: "revoke", value: Revoke.fromPartial(object.kind.value) };
-        }
-        break;
-      }
-      case "cut": {
-        if (object.kind?.value !== undefined && object.kind?.value !== null) {
-          message.kind = { $case: "cut", value: Cut.fromPartial(object.kind.value) };
         }
         break;
       }
@@ -898,6 +898,12 @@ export const AgentMessage: MessageFns<AgentMessage> = {
       case "drain": {
         if (object.kind?.value !== undefined && object.kind?.value !== null) {
           message.kind = { $case: "drain", value: Drain.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "acknowledge": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "acknowledge", value: Acknowledge.fromPartial(object.kind.value) };
         }
         break;
       }
@@ -1780,7 +1786,7 @@ export const Refuse: MessageFns<Refuse> = {
 };
 
 function createBaseRule(): Rule {
-  return { id: 0, pod: 0, epoch: 0, match: undefined, targets: [], context: Buffer.alloc(0) };
+  return { id: 0, pod: 0, match: undefined, targets: [], context: Buffer.alloc(0) };
 }
 
 export const Rule: MessageFns<Rule> = {
@@ -1790,9 +1796,6 @@ export const Rule: MessageFns<Rule> = {
     }
     if (message.pod !== 0) {
       writer.uint32(17).fixed64(message.pod);
-    }
-    if (message.epoch !== 0) {
-      writer.uint32(24).uint64(message.epoch);
     }
     switch (message.match?.$case) {
       case "captured":
@@ -1841,14 +1844,6 @@ export const Rule: MessageFns<Rule> = {
             }
 
             message.pod = longToNumber(reader.fixed64());
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.epoch = longToNumber(reader.uint64());
             continue;
           }
           case 4: {
@@ -1910,7 +1905,6 @@ export const Rule: MessageFns<Rule> = {
     const message = createBaseRule() as any;
     message.id = object.id ?? 0;
     message.pod = object.pod ?? 0;
-    message.epoch = object.epoch ?? 0;
     switch (object.match?.$case) {
       case "captured": {
         if (object.match?.value !== undefined && object.match?.value !== null) {
@@ -2552,99 +2546,6 @@ export const Revoke: MessageFns<Revoke> = {
   },
 };
 
-function createBaseCut(): Cut {
-  return { call: 0, flows: [], reason: "" };
-}
-
-export const Cut: MessageFns<Cut> = {
-  encode(message: Cut, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.call !== 0) {
-      writer.uint32(8).uint32(message.call);
-    }
-    if (message.flows.length !== 0) {
-      writer.uint32(18).fork();
-      for (const v of message.flows) {
-        writer.fixed64(v);
-      }
-      writer.join();
-    }
-    if (message.reason !== "") {
-      writer.uint32(26).string(message.reason);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): Cut {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseCut() as any;
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 8) {
-              break;
-            }
-
-            message.call = reader.uint32();
-            continue;
-          }
-          case 2: {
-            if (tag === 17) {
-              message.flows.push(longToNumber(reader.fixed64()));
-
-              continue;
-            }
-
-            if (tag === 18) {
-              const end2 = reader.uint32() + reader.pos;
-              while (reader.pos < end2) {
-                message.flows.push(longToNumber(reader.fixed64()));
-              }
-
-              continue;
-            }
-
-            break;
-          }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.reason = reader.string();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<Cut>): Cut {
-    return Cut.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<Cut>): Cut {
-    const message = createBaseCut() as any;
-    message.call = object.call ?? 0;
-    message.flows = object.flows?.map((e) => e) || [];
-    message.reason = object.reason ?? "";
-    return message;
-  },
-};
-
 function createBaseLease(): Lease {
   return { forMs: 0 };
 }
@@ -2810,14 +2711,87 @@ export const Drain: MessageFns<Drain> = {
   },
 };
 
+function createBaseAcknowledge(): Acknowledge {
+  return { worker: 0, batch: 0 };
+}
+
+export const Acknowledge: MessageFns<Acknowledge> = {
+  encode(message: Acknowledge, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.worker !== 0) {
+      writer.uint32(8).uint32(message.worker);
+    }
+    if (message.batch !== 0) {
+      writer.uint32(16).uint64(message.batch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Acknowledge {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcknowledge() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.worker = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.batch = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Acknowledge>): Acknowledge {
+    return Acknowledge.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Acknowledge>): Acknowledge {
+    const message = createBaseAcknowledge() as any;
+    message.worker = object.worker ?? 0;
+    message.batch = object.batch ?? 0;
+    return message;
+  },
+};
+
 function createBaseFromCarrier(): FromCarrier {
-  return { messages: [] };
+  return { messages: [], worker: 0, batch: 0 };
 }
 
 export const FromCarrier: MessageFns<FromCarrier> = {
   encode(message: FromCarrier, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.messages) {
       CarrierMessage.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.worker !== 0) {
+      writer.uint32(16).uint32(message.worker);
+    }
+    if (message.batch !== 0) {
+      writer.uint32(24).uint64(message.batch);
     }
     return writer;
   },
@@ -2843,6 +2817,22 @@ export const FromCarrier: MessageFns<FromCarrier> = {
             message.messages.push(CarrierMessage.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.worker = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.batch = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2861,6 +2851,8 @@ export const FromCarrier: MessageFns<FromCarrier> = {
   fromPartial(object: DeepPartial<FromCarrier>): FromCarrier {
     const message = createBaseFromCarrier() as any;
     message.messages = object.messages?.map((e) => CarrierMessage.fromPartial(e)) || [];
+    message.worker = object.worker ?? 0;
+    message.batch = object.batch ?? 0;
     return message;
   },
 };
@@ -3134,7 +3126,7 @@ export const CarrierMessage: MessageFns<CarrierMessage> = {
 };
 
 function createBaseCarrierHello(): CarrierHello {
-  return { version: 0, build: "", pid: 0, startedMs: 0, lastRule: 0, isDraining: false };
+  return { version: 0, build: "", pid: 0, startedMs: 0, lastRule: 0, isDraining: false, ageMs: 0 };
 }
 
 export const CarrierHello: MessageFns<CarrierHello> = {
@@ -3156,6 +3148,9 @@ export const CarrierHello: MessageFns<CarrierHello> = {
     }
     if (message.isDraining !== false) {
       writer.uint32(56).bool(message.isDraining);
+    }
+    if (message.ageMs !== 0) {
+      writer.uint32(64).uint64(message.ageMs);
     }
     return writer;
   },
@@ -3221,6 +3216,14 @@ export const CarrierHello: MessageFns<CarrierHello> = {
             message.isDraining = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.ageMs = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3244,12 +3247,13 @@ export const CarrierHello: MessageFns<CarrierHello> = {
     message.startedMs = object.startedMs ?? 0;
     message.lastRule = object.lastRule ?? 0;
     message.isDraining = object.isDraining ?? false;
+    message.ageMs = object.ageMs ?? 0;
     return message;
   },
 };
 
 function createBaseState(): State {
-  return { pods: [], rules: [], flows: [], certificates: [], isLast: false };
+  return { pods: [], rules: [], flows: [], isLast: false };
 }
 
 export const State: MessageFns<State> = {
@@ -3258,13 +3262,10 @@ export const State: MessageFns<State> = {
       Pod.encode(v!, writer.uint32(10).fork()).join();
     }
     for (const v of message.rules) {
-      Rule.encode(v!, writer.uint32(18).fork()).join();
+      RuleState.encode(v!, writer.uint32(18).fork()).join();
     }
     for (const v of message.flows) {
       Flow.encode(v!, writer.uint32(26).fork()).join();
-    }
-    for (const v of message.certificates) {
-      HeldCertificate.encode(v!, writer.uint32(34).fork()).join();
     }
     if (message.isLast !== false) {
       writer.uint32(40).bool(message.isLast);
@@ -3298,7 +3299,7 @@ export const State: MessageFns<State> = {
               break;
             }
 
-            message.rules.push(Rule.decode(reader, reader.uint32()));
+            message.rules.push(RuleState.decode(reader, reader.uint32()));
             continue;
           }
           case 3: {
@@ -3307,14 +3308,6 @@ export const State: MessageFns<State> = {
             }
 
             message.flows.push(Flow.decode(reader, reader.uint32()));
-            continue;
-          }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.certificates.push(HeldCertificate.decode(reader, reader.uint32()));
             continue;
           }
           case 5: {
@@ -3343,33 +3336,29 @@ export const State: MessageFns<State> = {
   fromPartial(object: DeepPartial<State>): State {
     const message = createBaseState() as any;
     message.pods = object.pods?.map((e) => Pod.fromPartial(e)) || [];
-    message.rules = object.rules?.map((e) => Rule.fromPartial(e)) || [];
+    message.rules = object.rules?.map((e) => RuleState.fromPartial(e)) || [];
     message.flows = object.flows?.map((e) => Flow.fromPartial(e)) || [];
-    message.certificates = object.certificates?.map((e) => HeldCertificate.fromPartial(e)) || [];
     message.isLast = object.isLast ?? false;
     return message;
   },
 };
 
-function createBaseHeldCertificate(): HeldCertificate {
-  return { identity: "", serial: "", notAfterMs: 0 };
+function createBaseRuleState(): RuleState {
+  return { rule: undefined, isMatched: false };
 }
 
-export const HeldCertificate: MessageFns<HeldCertificate> = {
-  encode(message: HeldCertificate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.identity !== "") {
-      writer.uint32(10).string(message.identity);
+export const RuleState: MessageFns<RuleState> = {
+  encode(message: RuleState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rule !== undefined) {
+      Rule.encode(message.rule, writer.uint32(10).fork()).join();
     }
-    if (message.serial !== "") {
-      writer.uint32(18).string(message.serial);
-    }
-    if (message.notAfterMs !== 0) {
-      writer.uint32(24).uint64(message.notAfterMs);
+    if (message.isMatched !== false) {
+      writer.uint32(16).bool(message.isMatched);
     }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): HeldCertificate {
+  decode(input: BinaryReader | Uint8Array, length?: number): RuleState {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -3378,7 +3367,7 @@ export const HeldCertificate: MessageFns<HeldCertificate> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseHeldCertificate() as any;
+      const message = createBaseRuleState() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -3387,23 +3376,15 @@ export const HeldCertificate: MessageFns<HeldCertificate> = {
               break;
             }
 
-            message.identity = reader.string();
+            message.rule = Rule.decode(reader, reader.uint32());
             continue;
           }
           case 2: {
-            if (tag !== 18) {
+            if (tag !== 16) {
               break;
             }
 
-            message.serial = reader.string();
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.notAfterMs = longToNumber(reader.uint64());
+            message.isMatched = reader.bool();
             continue;
           }
         }
@@ -3418,29 +3399,19 @@ export const HeldCertificate: MessageFns<HeldCertificate> = {
     }
   },
 
-  create(base?: DeepPartial<HeldCertificate>): HeldCertificate {
-    return HeldCertificate.fromPartial(base ?? {});
+  create(base?: DeepPartial<RuleState>): RuleState {
+    return RuleState.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<HeldCertificate>): HeldCertificate {
-    const message = createBaseHeldCertificate() as any;
-    message.identity = object.identity ?? "";
-    message.serial = object.serial ?? "";
-    message.notAfterMs = object.notAfterMs ?? 0;
+  fromPartial(object: DeepPartial<RuleState>): RuleState {
+    const message = createBaseRuleState() as any;
+    message.rule = (object.rule !== undefined && object.rule !== null) ? Rule.fromPartial(object.rule) : undefined;
+    message.isMatched = object.isMatched ?? false;
     return message;
   },
 };
 
 function createBaseFlow(): Flow {
-  return {
-    id: 0,
-    rule: 0,
-    target: 0,
-    client: undefined,
-    startedMs: 0,
-    bytesSent: 0,
-    bytesReceived: 0,
-    isOpening: false,
-  };
+  return { id: 0, rule: 0, target: 0, client: undefined, ageMs: 0, bytesSent: 0, bytesReceived: 0, isOpening: false };
 }
 
 export const Flow: MessageFns<Flow> = {
@@ -3457,8 +3428,8 @@ export const Flow: MessageFns<Flow> = {
     if (message.client !== undefined) {
       Address.encode(message.client, writer.uint32(34).fork()).join();
     }
-    if (message.startedMs !== 0) {
-      writer.uint32(40).uint64(message.startedMs);
+    if (message.ageMs !== 0) {
+      writer.uint32(40).uint64(message.ageMs);
     }
     if (message.bytesSent !== 0) {
       writer.uint32(48).uint64(message.bytesSent);
@@ -3522,7 +3493,7 @@ export const Flow: MessageFns<Flow> = {
               break;
             }
 
-            message.startedMs = longToNumber(reader.uint64());
+            message.ageMs = longToNumber(reader.uint64());
             continue;
           }
           case 6: {
@@ -3572,7 +3543,7 @@ export const Flow: MessageFns<Flow> = {
     message.client = (object.client !== undefined && object.client !== null)
       ? Address.fromPartial(object.client)
       : undefined;
-    message.startedMs = object.startedMs ?? 0;
+    message.ageMs = object.ageMs ?? 0;
     message.bytesSent = object.bytesSent ?? 0;
     message.bytesReceived = object.bytesReceived ?? 0;
     message.isOpening = object.isOpening ?? false;

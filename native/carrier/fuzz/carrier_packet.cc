@@ -2,8 +2,9 @@
 // Packets that claim to come from an agent. A rule that is accepted means the same after a round trip, as it comes back in State.
 #include <google/protobuf/stubs/logging.h>
 
+#include "agent/known_fields.h"
+#include "agent/wire.h"
 #include "carrier.pb.h"
-#include "control/wire.h"
 #include "fuzz.h"
 
 namespace {
@@ -29,7 +30,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   weft::pb::ToCarrier packet;
   if (!packet.ParseFromArray(data, static_cast<int>(size))) return 0;
   for (const weft::pb::AgentMessage& message : packet.messages()) {
-    if (message.has_rule()) Check(message.rule());
+    weft::HasUnknownFields(message);
     if (message.has_answer() && message.answer().has_rule()) Check(message.answer().rule());
     for (const std::string& address : message.pod().addresses()) weft::IpFromWire(address);
     weft::TextToWire(message.revoke().reason());

@@ -157,16 +157,17 @@ int Run(const Options& options) {
   mallopt(M_ARENA_MAX, static_cast<int>(options.threads) + 1);
 
   std::string why;
-  const std::unique_ptr<BrokerProcess> broker = BrokerProcess::Start(options.threads, &why);
+  if (mkdir(options.dir.c_str(), 0700) != 0 && errno != EEXIST) return Fail(options.dir + ": " + strerror(errno));
+  SocketFile file;
+  Fd listener = SocketFile::Listen(options.dir + "/" + options.name + ".sock", &file, &why);
+  if (!listener.valid()) return Fail(why);
+  const std::unique_ptr<BrokerProcess> broker = BrokerProcess::Start(options.threads, &why, std::move(file));
   if (!broker) return Fail("the broker of sockets did not start: " + why);
   // Reads its configuration and seeds, which needs files.
   OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CRYPTO_STRINGS | OPENSSL_INIT_ADD_ALL_CIPHERS | OPENSSL_INIT_ADD_ALL_DIGESTS, nullptr);
   unsigned char seed[32];
   if (RAND_bytes(seed, sizeof(seed)) != 1) return Fail("OpenSSL has no random numbers");
 
-  if (mkdir(options.dir.c_str(), 0700) != 0 && errno != EEXIST) return Fail(options.dir + ": " + strerror(errno));
-  Fd listener = ListenForAgents(options.dir + "/" + options.name + ".sock", &why);
-  if (!listener.valid()) return Fail(why);
   ReadyFile ready;
   if (!options.ready.empty() && !ready.Open(options.ready, &why)) return Fail(why);
   sigset_t signals;

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import { connectErrorSource } from '../../base/connect-error.js';
 import { errorText, WeftError } from '../../base/errors.js';
 import { isEndpointFailure } from '../../hbone/endpoint-failure.js';
-import { sourceIdentityHeader } from '../../hbone/headers.js';
+import { forwardedOf, sourceIdentityHeader } from '../../hbone/headers.js';
 import type { TunnelPool } from '../../hbone/pool.js';
 import { formatSocketAddress, type SocketAddress } from '../../model/address.js';
 import type { SpiffeId } from '../../model/identity.js';
@@ -49,7 +49,7 @@ export function createDial(
         source: 'waypoint',
         headers: {
           // For requests of the waypoint itself the endpoint's node sees this waypoint's identity and address.
-          ...(client === waypointClient ? {} : { forwarded: `for="${formatSocketAddress(client.address)}"` }),
+          ...(client === waypointClient ? {} : { forwarded: forwardedOf(client.address) }),
           // Another waypoint authorizes this waypoint's identity and ignores the client that this one acts for.
           ...(client.identity === undefined || via ? {} : { [sourceIdentityHeader]: client.identity }),
         },

@@ -1,6 +1,7 @@
-"""Stands between an agent and a carrier: passes packets with their descriptors, and kills the agent after the n-th one.
+"""Stands between an agent and a carrier: passes packets with their descriptors, and kills the agent after one of them.
 
-usage: packets.py between LISTEN CARRIER COUNT    COUNT: a file with n, read at each connection; 0: never
+usage: packets.py between LISTEN CARRIER WHEN     WHEN: a file, read at each connection: n, after the n-th packet; 0, never; "agent K" or
+                                                  "carrier K", after the first packet of that side with a message of kind K (field number)
        packets.py say SOCKET HEX...               connects, sends packets, prints what comes back until the end
        packets.py carrier LISTEN HEX...           a carrier that sends these packets to whoever connects
 """
@@ -31,17 +32,42 @@ def receive(sock):
     return data, fds
 
 
-def between(path, carrier, count):
+def between(path, carrier, when):
     listener = listen(path)
     print('listening', flush=True)
     while True:
         agent, _ = listener.accept()
-        threading.Thread(target=passing, args=(agent, carrier, count), daemon=True).start()
+        threading.Thread(target=passing, args=(agent, carrier, when), daemon=True).start()
 
 
-def passing(agent, carrier, count):
-    with open(count) as f:
-        after = int(f.read())
+def varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 128:
+            return value, at
+
+
+def kinds(data):
+    """The kinds of a packet's messages: field 1 of the packet is a message, whose only field is its kind."""
+    found = []
+    at = 0
+    while at < len(data):
+        tag, at = varint(data, at)
+        value, at = varint(data, at)
+        if tag == 10:
+            found.append(varint(data, at)[0] >> 3)
+        if tag & 7 == 2:
+            at += value
+    return found
+
+
+def passing(agent, carrier, when):
+    with open(when) as f:
+        side, _, kind = f.read().strip().rpartition(' ')
+    after, kind = (0, int(kind)) if side else (int(kind), 0)
     pid, = struct.unpack('i', agent.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4])
     there = seqpacket()
     there.connect(carrier)
@@ -61,10 +87,11 @@ def passing(agent, carrier, count):
                 for one in fds:
                     os.close(one)
                 passed += 1
-                print('passed %d from %s, %d bytes, %d descriptors' % (passed, name, len(data), len(fds)), flush=True)
-                if passed == after:
+                seen = kinds(data)
+                print('passed %d from %s, %d bytes, %d descriptors, kinds %s' % (passed, name, len(data), len(fds), seen), flush=True)
+                if passed == after or name == side and kind in seen:
                     os.kill(pid, signal.SIGKILL)
-                    print('killed after %d' % passed, flush=True)
+                    print('killed after %s' % (' '.join([side, str(kind)]) if side else passed), flush=True)
                     return
     except OSError as e:
         print('%s' % e, flush=True)

@@ -2,14 +2,12 @@
 #include "control/agent_connection.h"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
+#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
-#include "control/packet.h"
+#include "agent/known_fields.h"
+#include "agent/packet.h"
 
 namespace weft {
 
@@ -62,10 +60,20 @@ void AgentConnection::Read() {
   }
 }
 
+void AgentConnection::ReadOut() {
+  std::string why;
+  while (!is_stopped_ && ReceivePacket(socket_.get(), &buffer_, &descriptors_) == Received::kPacket)
+    if (!Process(&why)) return;
+}
+
 bool AgentConnection::Process(std::string* why) {
   carrier::v1::ToCarrier packet;
   if (!packet.ParseFromArray(buffer_.data(), static_cast<int>(buffer_.size()))) {
     *why = "a packet is malformed";
+    return false;
+  }
+  if (HasUnknownFields(packet)) {
+    *why = "a packet has a field that this carrier does not know";
     return false;
   }
   if (!descriptors_.empty() && packet.messages_size() != 1) {
@@ -84,42 +92,6 @@ bool IsPeerTrusted(int socket) {
   socklen_t size = sizeof(peer);
   if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || size != sizeof(peer)) return false;
   return peer.uid == 0 || peer.uid == geteuid();
-}
-
-Fd ListenForAgents(const std::string& path, std::string* why) {
-  const auto fail = [&](const char* what) {
-    *why = path + ": " + what + ": " + strerror(errno);
-    return Fd();
-  };
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  errno = ENAMETOOLONG;
-  if (path.size() >= sizeof(address.sun_path)) return fail("path");
-  memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  const auto* const name = reinterpret_cast<const sockaddr*>(&address);
-
-  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket.valid()) return fail("socket");
-  struct stat found{};
-  if (lstat(path.c_str(), &found) == 0) {
-    errno = EEXIST;
-    if (!S_ISSOCK(found.st_mode)) return fail("not a socket");
-    const Fd probe(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!probe.valid()) return fail("socket");
-    const bool is_refused = connect(probe.get(), name, sizeof(address)) != 0 && errno == ECONNREFUSED;
-    errno = EADDRINUSE;
-    if (!is_refused) return fail("another carrier of this name runs");
-    if (unlink(path.c_str()) != 0) return fail("unlink");
-  }
-  // The mode has to be right from the first moment.
-  const mode_t former = umask(0177);
-  const int bound = bind(socket.get(), name, sizeof(address));
-  const int error = errno;
-  umask(former);
-  errno = error;
-  if (bound != 0) return fail("bind");
-  if (listen(socket.get(), 8) != 0) return fail("listen");
-  return socket;
 }
 
 }  // namespace weft

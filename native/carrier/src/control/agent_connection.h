@@ -28,6 +28,8 @@ class AgentConnection : public Pollable, public Disposable {
   AgentConnection(Loop* loop, Fd socket, User* user);
   ~AgentConnection() override;
   bool Start();
+  // Processes what has arrived, not the end of it.
+  void ReadOut();
   // No event follows.
   void Stop();
   // Distinguishes connections, those that ended too.
@@ -53,7 +55,5 @@ class AgentConnection : public Pollable, public Disposable {
 
 // The process at the other end runs as root or as this process's user.
 bool IsPeerTrusted(int socket);
-// A listening SOCK_SEQPACKET socket at this path with mode 0600. A socket that nobody listens on is replaced.
-Fd ListenForAgents(const std::string& path, std::string* why);
 
 }  // namespace weft

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "agent/known_fields.h"
 #include "control/log.h"
 
 namespace weft {
@@ -32,7 +33,7 @@ Control::Control(Parts parts, Fd listener, std::string build, std::function<void
       listener_(std::move(listener)),
       build_(std::move(build)),
       on_ended_(std::move(on_ended)),
-      started_ms_(WallMs()),
+      started_ms_(BootMs()),
       pods_of_worker_(parts_.workers.size()) {}
 
 Control::~Control() {
@@ -84,6 +85,10 @@ bool Control::OnMessage(AgentConnection* from, const pb::AgentMessage& message, 
     *why = "descriptors belong to maps and pods";
     return false;
   }
+  if (HasUnknownFields(message)) {
+    *why = "a message has a field that this carrier does not know";
+    return false;
+  }
   switch (message.kind_case()) {
     case pb::AgentMessage::kHello:
       *why = "a second hello";
@@ -107,15 +112,11 @@ bool Control::OnMessage(AgentConnection* from, const pb::AgentMessage& message, 
     case pb::AgentMessage::kAnswer:
       OnAnswer(message.answer());
       return true;
-    case pb::AgentMessage::kRule:
-      OnRule(message.rule());
-      return true;
     case pb::AgentMessage::kRevoke:
       OnRevoke(message.revoke());
       return true;
-    case pb::AgentMessage::kCut:
-      OnCut(message.cut());
-      return true;
+    case pb::AgentMessage::kAcknowledge:
+      return OnAcknowledge(message.acknowledge(), why);
     case pb::AgentMessage::kLease:
       OnLease(message.lease());
       return true;
@@ -180,13 +181,24 @@ bool Control::OnHello(AgentConnection* from, const pb::AgentHello& hello, std::s
   reply->set_started_ms(started_ms_);
   reply->set_last_rule(last_rule_);
   reply->set_is_draining(is_draining_);
+  reply->set_age_ms(BootMs() - started_ms_);
   const std::string bytes = packet.SerializeAsString();
-  if (send(from->fd(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 || hello.version() != kVersion) {
-    *why = "the agent speaks version " + std::to_string(hello.version()) + ", this carrier 1";
+  // An agent of another version reads the versions too, and says what to do.
+  if (send(from->fd(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+    *why = std::string("the hello could not be sent: ") + strerror(errno);
+    return false;
+  }
+  if (hello.version() != kVersion) {
+    const bool is_older = hello.version() < kVersion;
+    *why = std::string("the agent is ") + (is_older ? "older" : "newer") + " than this carrier: it speaks version " +
+           std::to_string(hello.version()) + " of their messages, this carrier version " + std::to_string(kVersion) +
+           (is_older ? ". Upgrade the agent" : ". Upgrade the carrier");
     return false;
   }
 
-  // The questions of a former agent stay: the new one is asked again.
+  // What a former agent has sent counts: an end that it acknowledged is not sent again.
+  if (agent_) agent_->ReadOut();
+  // Its questions stay: the new one is asked again.
   AgentConnection* const former = agent_;
   parts_.link->Close();
   agent_ = nullptr;
@@ -226,13 +238,6 @@ void Control::SendStateOfControl() {
     for (const Ip& ip : held.pod.addresses) pod->add_addresses(ip.bytes.data(), ip.bytes.size());
     for (int kind = pb::LISTENER_OUTBOUND; kind <= pb::LISTENER_HBONE; kind++)
       if (held.listeners & (1u << kind)) pod->add_listeners(static_cast<pb::Listener>(kind));
-  }
-  for (const CredentialPtr& credential : parts_.credentials->All()) {
-    send_if_full(64 + credential->identity.size() + credential->serial.size());
-    pb::HeldCertificate* const held = message.mutable_state()->add_certificates();
-    held->set_identity(credential->identity);
-    held->set_serial(credential->serial);
-    held->set_not_after_ms(credential->not_after_ms);
   }
   if (bytes > 0) Send(std::move(message));
 }
@@ -351,7 +356,7 @@ void Control::CheckDrained() {
       worker->Post([](WorkerThread& w) { w.decider().CutAll(kCarrierEnds); });
   }
   if (is_over && now >= flush_until_ms_) return on_ended_();
-  // Ends that no agent has read yet count as well, while there is time.
+  // Ends that no agent has acknowledged yet count as well, while there is time.
   const auto left = std::make_shared<std::atomic<size_t>>(0);
   const auto all = std::make_shared<Countdown>([this, left] {
     parts_.loop->Post([this, left] {
@@ -359,7 +364,7 @@ void Control::CheckDrained() {
     });
   });
   for (WorkerThread* const worker : parts_.workers)
-    worker->Post([left, all](WorkerThread& w) { left->fetch_add(w.decider().flows() + w.reports().waiting()); });
+    worker->Post([left, all](WorkerThread& w) { left->fetch_add(w.decider().flows() + w.reports().waiting() + w.reports().unacknowledged()); });
   drain_timer_ = parts_.loop->After(kDrainCheckMs, [this] {
     drain_timer_ = 0;
     CheckDrained();

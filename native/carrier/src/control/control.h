@@ -16,8 +16,8 @@
 #include "base/fd.h"
 #include "base/loop.h"
 #include "control/agent_connection.h"
-#include "control/agent_link.h"
-#include "control/lease.h"
+#include "agent/agent_link.h"
+#include "agent/lease.h"
 #include "control/worker_thread.h"
 #include "net/sock_map.h"
 #include "tls/credentials.h"
@@ -26,7 +26,7 @@ namespace weft {
 
 class Control : public Pollable, public AgentConnection::User {
  public:
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = pb::VERSION_CURRENT;
   struct Parts {
     Loop* loop;
     AgentLink* link;
@@ -74,15 +74,13 @@ class Control : public Pollable, public AgentConnection::User {
   void OnKeyWanted(const pb::KeyWanted& message);
   void OnCertificate(const pb::Certificate& message);
   void OnAnswer(const pb::Answer& message);
-  void OnRule(const pb::Rule& message);
   void OnRevoke(const pb::Revoke& message);
-  void OnCut(const pb::Cut& message);
+  bool OnAcknowledge(const pb::Acknowledge& message, std::string* why);
   void OnListFlows(const pb::ListFlows& message);
 
   // Runs on every worker, then sends the message that `done` makes, unless the session is over.
   void OnLease(const pb::Lease& message);
   void OnAll(std::function<uint32_t(WorkerThread&)> call, std::function<pb::CarrierMessage(uint32_t)> done);
-  WorkerThread* WorkerOfPod(PodKey pod) const;
   void ForgetRule(uint32_t worker, const pb::Rule& rule);
   void Send(pb::CarrierMessage message);
   void Flush();

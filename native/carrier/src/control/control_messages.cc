@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent's messages: what each does.
 #include <fcntl.h>
-#include <linux/nsfs.h>
 #include <netinet/in.h>
-#include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "agent/known_fields.h"
+#include "base/netns.h"
 #include "control/control.h"
-#include "base/netns_cookie.h"
 #include "control/log.h"
 
 namespace weft {
@@ -22,8 +20,6 @@ constexpr int kAddressesMax = 64;
 constexpr int kIdentitiesMax = 4096;
 constexpr size_t kNameBytesMax = 2048;
 
-bool IsNetns(int fd) { return ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET; }
-
 // A listening TCP socket of the pod's network namespace.
 bool IsListenerOf(int fd, PodKey pod) {
   int listens = 0, protocol = 0;
@@ -31,17 +27,6 @@ bool IsListenerOf(int fd, PodKey pod) {
   if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0) return false;
   if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0 || protocol != IPPROTO_TCP) return false;
   return CheckNetns(fd, pod) == 0;
-}
-
-// Unknown fields count in the size of a message.
-bool HasUnknownFields(const pb::Pod& pod) {
-  pb::Pod known;
-  known.set_cookie(pod.cookie());
-  known.set_uid(pod.uid());
-  known.set_identity(pod.identity());
-  *known.mutable_addresses() = pod.addresses();
-  *known.mutable_listeners() = pod.listeners();
-  return known.ByteSizeLong() != pod.ByteSizeLong();
 }
 
 Fd Duplicate(int fd) { return Fd(fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
@@ -187,11 +172,6 @@ void Control::OnCertificate(const pb::Certificate& message) {
     worker->Post([identity = message.identity()](WorkerThread& w) { w.traffic().Update(identity); });
 }
 
-WorkerThread* Control::WorkerOfPod(PodKey pod) const {
-  const auto found = pods_.find(pod);
-  return found == pods_.end() ? nullptr : parts_.workers[found->second.worker];
-}
-
 void Control::ForgetRule(uint32_t worker, const pb::Rule& rule) {
   auto ended = std::make_shared<Rule>();
   ended->id = rule.id();
@@ -226,16 +206,6 @@ void Control::OnAnswer(const pb::Answer& message) {
   worker->Post([flow](WorkerThread& w) { w.decider().AnswerRefuse(flow, 0); });
 }
 
-void Control::OnRule(const pb::Rule& message) {
-  last_rule_ = std::max(last_rule_, message.id());
-  std::string why;
-  const RulePtr rule = RuleFromWire(message, &why);
-  WorkerThread* const worker = WorkerOfPod(message.pod());
-  if (rule && worker) return worker->Post([rule](WorkerThread& w) { w.decider().Install(rule); });
-  if (!rule) Say(50, why);
-  ForgetRule(0, message);
-}
-
 void Control::OnRevoke(const pb::Revoke& message) {
   const auto rules = std::make_shared<const std::vector<RuleId>>(message.rules().begin(), message.rules().end());
   OnAll([rules, cut = message.cut(), reason = message.reason()](WorkerThread& w) { return w.decider().Revoke(*rules, cut, reason); },
@@ -247,15 +217,13 @@ void Control::OnRevoke(const pb::Revoke& message) {
         });
 }
 
-void Control::OnCut(const pb::Cut& message) {
-  const auto flows = std::make_shared<const std::vector<FlowId>>(message.flows().begin(), message.flows().end());
-  OnAll([flows, reason = message.reason()](WorkerThread& w) { return w.decider().Cut(*flows, reason); },
-        [call = message.call()](uint32_t count) {
-          pb::CarrierMessage done;
-          done.mutable_done()->set_call(call);
-          done.mutable_done()->set_cut(count);
-          return done;
-        });
+bool Control::OnAcknowledge(const pb::Acknowledge& message, std::string* why) {
+  if (message.worker() >= parts_.workers.size()) {
+    *why = "an acknowledgment of a worker that does not exist";
+    return false;
+  }
+  parts_.workers[message.worker()]->Post([batch = message.batch()](WorkerThread& w) { w.reports().Acknowledge(batch); });
+  return true;
 }
 
 void Control::OnListFlows(const pb::ListFlows& message) {

@@ -43,7 +43,7 @@ void FlowToWire(const RuleDecider::FlowView& from, pb::Flow* to) {
   to->set_rule(from.report.rule->id);
   to->set_target(from.report.target);
   ToWire(from.report.client, to->mutable_client());
-  to->set_started_ms(from.started_ms);
+  to->set_age_ms(from.age_ms);
   to->set_bytes_sent(from.bytes_sent);
   to->set_bytes_received(from.bytes_received);
   to->set_is_opening(from.is_opening);
@@ -52,7 +52,7 @@ void FlowToWire(const RuleDecider::FlowView& from, pb::Flow* to) {
 
 WorkerThread::WorkerThread(uint32_t index, AgentLink* link, const Lease* lease, MakeTraffic make_traffic,
                            const RuleDecider::Limits& limits)
-    : reports_(&loop_, link), decider_(&loop_, &reports_, lease, index, limits), make_traffic_(std::move(make_traffic)), index_(index) {}
+    : reports_(&loop_, link, index), decider_(&loop_, &reports_, lease, index, limits), make_traffic_(std::move(make_traffic)), index_(index) {}
 
 WorkerThread::~WorkerThread() {
   if (!thread_.joinable()) return;
@@ -77,18 +77,19 @@ void WorkerThread::Post(std::function<void(WorkerThread& worker)> call) {
 void WorkerThread::SendState(uint64_t session, std::function<void()> on_sent) {
   reports_.BeginState(session);
   Packets<pb::State> packets(&reports_, [](pb::CarrierMessage* message) { return message->mutable_state(); });
-  const auto add = [&](const RulePtr& rule) {
-    pb::Rule wire;
-    ToWire(*rule, &wire);
+  const auto add = [&](const RulePtr& rule, bool is_matched) {
+    pb::RuleState wire;
+    ToWire(*rule, wire.mutable_rule());
+    wire.set_is_matched(is_matched);
     *packets.For(wire.ByteSizeLong())->add_rules() = std::move(wire);
   };
   decider_.ForEachRule(add);
   reports_.ForEachKeptRule([&](const RulePtr& rule) {
-    if (!decider_.rules().Has(rule->id)) add(rule);
+    if (!decider_.rules().Has(rule->id)) add(rule, false);
   });
   decider_.ForEachFlow([&](const RuleDecider::FlowView& flow) { FlowToWire(flow, packets.For(kFlowBytes)->add_flows()); });
-  reports_.ForEachKeptFlow([&](const FlowReport& flow, bool was_open) {
-    FlowToWire({flow, 0, 0, 0, !was_open}, packets.For(kFlowBytes)->add_flows());
+  reports_.ForEachKeptFlow([&](const FlowReport& flow, bool was_open, uint64_t duration_ms) {
+    FlowToWire({flow, duration_ms, 0, 0, !was_open}, packets.For(kFlowBytes)->add_flows());
   });
   packets.End();
   reports_.EndState(std::move(on_sent));

@@ -10,11 +10,11 @@
 #include <vector>
 
 #include "base/loop.h"
-#include "control/agent_link.h"
-#include "control/lease.h"
-#include "control/reports.h"
+#include "agent/agent_link.h"
+#include "agent/lease.h"
+#include "agent/reports.h"
 #include "control/traffic.h"
-#include "rules/rule_decider.h"
+#include "agent/rule_decider.h"
 
 namespace weft {
 

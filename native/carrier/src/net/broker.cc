@@ -2,18 +2,14 @@
 #include "net/broker.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
-#include <linux/nsfs.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,7 +20,8 @@
 #include <cstring>
 #include <unordered_map>
 
-#include "base/netns_cookie.h"
+#include "base/clock.h"
+#include "base/netns.h"
 #include "net/broker_messages.h"
 #include "net/broker_sandbox.h"
 
@@ -33,12 +30,7 @@ namespace weft {
 namespace {
 
 constexpr int kKeepAliveSeconds = 180;
-
-bool IsNetns(int fd) {
-  struct statfs about;
-  // Another kind of file may take the ioctl for something else.
-  return fstatfs(fd, &about) == 0 && about.f_type == NSFS_MAGIC && ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET;
-}
+constexpr uint64_t kEndMsMax = 500;
 
 Fd MakeSocket(int family, int* error) {
   Fd fd(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
@@ -178,13 +170,12 @@ class Broker {
   std::vector<Channel> channels_;
 };
 
-[[noreturn]] void RunBroker(pid_t parent, Fd home, std::vector<Fd> channels) {
+[[noreturn]] void RunBroker(Fd home, std::vector<Fd> channels, const SocketFile& file) {
   prctl(PR_SET_NAME, "weft-broker");
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent) _exit(1);
-  // Signals of the process group are for the carrier; the broker ends with its channels.
+  // Signals of the process group are for the carrier; the broker ends with its channels, also when the carrier is killed.
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2}) signal(number, SIG_IGN);
   std::vector<int> kept = {home.get()};
+  if (file.directory() >= 0) kept.push_back(file.directory());
   for (const Fd& channel : channels) kept.push_back(channel.get());
   std::sort(kept.begin(), kept.end());
   unsigned from = 3;
@@ -194,17 +185,18 @@ class Broker {
   }
   close_range(from, ~0u, 0);
   std::string why;
-  if (!EnterBrokerSandbox(&why)) {
+  if (!EnterBrokerSandbox(file.directory(), &why)) {
     fprintf(stderr, "weft-carrier: broker: %s\n", why.c_str());
     _exit(1);
   }
   Broker(std::move(home), std::move(channels)).Run();
+  file.Remove();
   _exit(0);
 }
 
 }  // namespace
 
-std::unique_ptr<BrokerProcess> BrokerProcess::Start(size_t workers, std::string* why) {
+std::unique_ptr<BrokerProcess> BrokerProcess::Start(size_t workers, std::string* why, SocketFile file) {
   const auto fail = [why](const char* what) {
     *why = std::string(what) + ": " + strerror(errno);
     return nullptr;
@@ -219,19 +211,22 @@ std::unique_ptr<BrokerProcess> BrokerProcess::Start(size_t workers, std::string*
     process->channels_.push_back(Fd(pair[0]));
     theirs.push_back(Fd(pair[1]));
   }
-  const pid_t parent = getpid();
   fflush(nullptr);
   process->pid_ = fork();
   if (process->pid_ < 0) return fail("fork");
   if (process->pid_ == 0) {
     process->channels_.clear();
-    RunBroker(parent, std::move(home), std::move(theirs));
+    RunBroker(std::move(home), std::move(theirs), file);
   }
   return process;
 }
 
 BrokerProcess::~BrokerProcess() {
   if (pid_ <= 0) return;
+  channels_.clear();
+  // It ends by itself once its channels are closed.
+  for (uint64_t until_ms = BootMs() + kEndMsMax; BootMs() < until_ms; usleep(1000))
+    if (waitpid(pid_, nullptr, WNOHANG) != 0) return;
   kill(pid_, SIGKILL);
   waitpid(pid_, nullptr, 0);
 }

@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/loop.h"
+#include "net/socket_file.h"
 #include "rules/rule.h"
 
 namespace weft {
@@ -23,9 +24,10 @@ inline constexpr uint16_t kBrokerSocketsMax = 64;
 
 class BrokerProcess {
  public:
-  // Forks; call it before there are threads. `workers`: how many channels. Null, with a reason: it could not start.
-  static std::unique_ptr<BrokerProcess> Start(size_t workers, std::string* why);
-  // Ends the process.
+  // Forks; call it before there are threads. `workers`: how many channels. `file`: what the process removes at its end, since the carrier
+  // opens no path in its sandbox. Null, with a reason: it could not start.
+  static std::unique_ptr<BrokerProcess> Start(size_t workers, std::string* why, SocketFile file = {});
+  // Ends the process. Its channels have to be closed.
   ~BrokerProcess();
   // The channel of a worker, once.
   Fd TakeChannel(size_t worker);

@@ -38,7 +38,7 @@ bool KeepSysAdminAlone(std::string* why) {
   return true;
 }
 
-bool FilterCalls(std::string* why) {
+bool FilterCalls(int directory, std::string* why) {
 #ifdef WEFT_SANITIZED
   return true;
 #else
@@ -57,6 +57,11 @@ bool FilterCalls(std::string* why) {
                                SCMP_A1(SCMP_CMP_EQ, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (error == 0)
     error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setns), 1, SCMP_A1(SCMP_CMP_EQ, 0x40000000 /* CLONE_NEWNET */));
+  // Of the socket's file (SocketFile::Remove).
+  if (directory >= 0)
+    for (const int call : {SCMP_SYS(flock), SCMP_SYS(newfstatat), SCMP_SYS(unlinkat)})
+      if (error == 0)
+        error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(directory)));
   if (error == 0) error = seccomp_load(filter);
   seccomp_release(filter);
   return error == 0 || Fail("seccomp", -error, why);
@@ -65,7 +70,7 @@ bool FilterCalls(std::string* why) {
 
 }  // namespace
 
-bool EnterBrokerSandbox(std::string* why) {
+bool EnterBrokerSandbox(int directory, std::string* why) {
   rlimit files;
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;
@@ -73,7 +78,7 @@ bool EnterBrokerSandbox(std::string* why) {
   }
   if (!KeepSysAdminAlone(why)) return false;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return Fail("no_new_privs", errno, why);
-  return FilterCalls(why);
+  return FilterCalls(directory, why);
 }
 
 }  // namespace weft

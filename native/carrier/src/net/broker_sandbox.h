@@ -5,7 +5,8 @@
 
 namespace weft {
 
-// Drops every capability but CAP_SYS_ADMIN and every system call that the broker does not need. False, with a reason: nothing may run.
-bool EnterBrokerSandbox(std::string* why);
+// Drops every capability but CAP_SYS_ADMIN and every system call that the broker does not need. `directory`: of a file that it removes at its
+// end, or -1. False, with a reason: nothing may run.
+bool EnterBrokerSandbox(int directory, std::string* why);
 
 }  // namespace weft

@@ -34,7 +34,7 @@ std::string DialError(const Address& to, int error, uint64_t timeout_ms) {
 Flow::Flow(Worker* worker, const Pod* pod, FlowOwner* owner, Kind kind)
     : worker_(worker), pod_(pod), owner_(owner), descriptors_(pod->cookie), kind_(kind) {
   id_ = worker_->decider.NewFlowId();
-  started_ms_ = WallMs();
+  started_ms_ = BootMs();
   worker_->flows++;
 }
 

@@ -49,7 +49,7 @@ class Decided {
   // The client's address for the log: that of the captured or plain connection; of a tunnel the address that it forwards, if its IP is the
   // remote's, else the remote address.
   virtual Address client() const = 0;
-  virtual uint64_t started_ms() const = 0;  // of the wall clock
+  virtual uint64_t started_ms() const = 0;  // of BootMs()
   virtual uint64_t bytes_sent() const = 0;
   virtual uint64_t bytes_received() const = 0;
   // The response to Ask or Failed; never within that call if the agent is asked, maybe within it if a rule matches.

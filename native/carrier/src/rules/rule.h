@@ -52,7 +52,6 @@ using Target = std::variant<TunnelTarget, DirectTarget>;
 struct Rule {
   RuleId id = 0;
   PodKey pod = 0;
-  uint64_t epoch = 0;
   std::variant<std::monostate, CapturedMatch, TunnelMatch, PlainMatch> match;
   std::vector<Target> targets;
   std::string context;

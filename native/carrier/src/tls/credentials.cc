@@ -9,6 +9,8 @@
 #include <openssl/x509v3.h>
 #include <time.h>
 
+#include <vector>
+
 #include "base/clock.h"
 #include "tls/spiffe_id.h"
 #include "tls/tls_error.h"
@@ -176,14 +178,6 @@ CredentialPtr Credentials::Find(const std::string& identity) const {
   const auto found = impl_->identities.find(identity);
   if (found == impl_->identities.end() || !found->second.installed) return nullptr;
   return found->second.installed->not_after_ms > WallMs() ? found->second.installed : nullptr;
-}
-
-std::vector<CredentialPtr> Credentials::All() const {
-  const std::lock_guard lock(impl_->mutex);
-  std::vector<CredentialPtr> all;
-  for (const auto& [name, identity] : impl_->identities)
-    if (identity.installed) all.push_back(identity.installed);
-  return all;
 }
 
 std::string Credentials::trust_domain() const {

@@ -11,7 +11,6 @@
 #include <mutex>
 #include <set>
 #include <string>
-#include <vector>
 
 namespace weft {
 
@@ -39,8 +38,6 @@ class Credentials {
                const std::string& serial, uint64_t not_after_ms, std::string* why);
   // Null if there is none that is valid now.
   CredentialPtr Find(const std::string& identity) const;
-  // Any that is installed, for State.
-  std::vector<CredentialPtr> All() const;
   std::string trust_domain() const;
 
  private:

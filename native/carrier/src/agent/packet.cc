@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/packet.h"
+#include "agent/packet.h"
 
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <cstring>
 
-#include "control/wire.h"
+#include "agent/wire.h"
 
 namespace weft {
 

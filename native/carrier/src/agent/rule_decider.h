@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "base/loop.h"
-#include "control/lease.h"
-#include "control/reports.h"
+#include "agent/lease.h"
+#include "agent/reports.h"
 #include "rules/decider.h"
 #include "rules/rule_table.h"
 
@@ -50,6 +50,7 @@ class RuleDecider : public Decider {
   // Of the agent.
   void AddPod(PodKey pod) { rules_.AddPod(pod); }
   void RemovePod(PodKey pod) { rules_.RemovePod(pod); }
+  // A rule that no flow waits for: its asker has left.
   void Install(RulePtr rule);
   void AnswerNewRule(FlowId flow, RulePtr rule);
   void AnswerRule(FlowId flow, RuleId rule);
@@ -57,8 +58,7 @@ class RuleDecider : public Decider {
   void AnswerRefuse(FlowId flow, uint32_t status);
   // Flows that were cut.
   uint32_t Revoke(const std::vector<RuleId>& rules, bool cut, const std::string& reason);
-  uint32_t Cut(const std::vector<FlowId>& flows, const std::string& reason);
-  uint32_t CutAll(const std::string& reason);
+  void CutAll(const std::string& reason);
   // The agent left: its questions are refused.
   void RefuseQuestions();
   // Another agent is there: it gets the questions that the former one has not answered.
@@ -66,12 +66,12 @@ class RuleDecider : public Decider {
 
   struct FlowView {
     FlowReport report;
-    uint64_t started_ms, bytes_sent, bytes_received;
+    uint64_t age_ms, bytes_sent, bytes_received;
     bool is_opening;
   };
   // Flows that have a rule.
   void ForEachFlow(const std::function<void(const FlowView& flow)>& call) const;
-  void ForEachRule(const std::function<void(const RulePtr& rule)>& call) const;
+  void ForEachRule(const std::function<void(const RulePtr& rule, bool is_matched)>& call) const;
   // A line of the agent's log.
   void Say(const char* level, const std::string& text);
   size_t flows() const { return flows_.size(); }

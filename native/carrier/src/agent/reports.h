@@ -2,8 +2,9 @@
 // What one worker tells the agent, in order. Openings and ends of flows wait for others for a moment, so that the agent wakes up for many
 // of them at once; a question does not wait, nor what precedes it.
 //
-// Without an agent, ends of flows are kept, and the rules that they belong to: the next agent gets these flows in State, and their ends
-// after it. The rest is forgotten: State says it. Nothing that is kept is ever dropped, since a flow is admitted only if there is room for its events (HasRoom).
+// Ends of flows, and the rules that they belong to, are kept until an agent has acknowledged the packet that had them. An agent that ends
+// before leaves them to the next one, which gets these flows in State, and their ends after it. The rest is forgotten: State says it. What
+// is kept is never dropped, since a flow is admitted only if there is room for its events (HasRoom).
 #pragma once
 
 #include <cstdint>
@@ -13,9 +14,10 @@
 #include <memory>
 #include <string>
 
+#include "base/clock.h"
 #include "base/loop.h"
-#include "control/agent_link.h"
-#include "control/wire.h"
+#include "agent/agent_link.h"
+#include "agent/wire.h"
 #include "rules/rule.h"
 
 namespace weft {
@@ -42,18 +44,22 @@ class Reports : public TurnEnd {
   // The number of an event; 0 is none.
   using EventNumber = uint64_t;
 
-  Reports(Loop* loop, AgentLink* link);
+  // `worker`: the number by which the agent acknowledges.
+  Reports(Loop* loop, AgentLink* link, uint32_t worker);
   ~Reports() override;
 
   bool has_agent() const { return mode_ != Mode::kAway; }
   bool is_live() const { return mode_ == Mode::kLive; }
   size_t waiting() const { return events_.size(); }
+  // Sent, but not acknowledged.
+  size_t unacknowledged() const { return unacknowledged_.size(); }
   // For one flow more beside `flows`: each has at most two events that may wait.
-  bool HasRoom(size_t flows) const { return events_.size() + 2 * flows + 2 <= events_max_; }
+  bool HasRoom(size_t flows) const { return events_.size() + unacknowledged_.size() + 2 * flows + 2 <= events_max_; }
   void set_events_max(size_t events_max) { events_max_ = events_max; }
   void set_batch_ms(uint64_t batch_ms) { batch_ms_ = batch_ms; }
 
-  EventNumber Opened(const FlowReport& flow, uint64_t at_ms);
+  // `started_ms`: BootMs() at the flow's begin.
+  EventNumber Opened(const FlowReport& flow, uint64_t started_ms);
   // `opened`: the event of its opening, which is not sent if it still waits.
   void Closed(const FlowReport& flow, bool was_open, EventNumber opened, uint64_t bytes_sent, uint64_t bytes_received,
               uint64_t duration_ms, Ended ended, const std::string& reason);
@@ -64,6 +70,9 @@ class Reports : public TurnEnd {
   void LimitReached(const char* name);
   // After everything that was reported so far was sent. Never if the session ends before.
   void AfterThese(std::function<void()> call);
+
+  // The agent has recorded the ends in packets up to this one.
+  void Acknowledge(uint64_t batch);
 
   // The session of an agent begins: State goes out first (AddState), events wait.
   void BeginState(uint64_t session);
@@ -79,8 +88,8 @@ class Reports : public TurnEnd {
   void OnWritable();
   // Rules of kept ends, each once.
   void ForEachKeptRule(const std::function<void(const RulePtr& rule)>& call) const;
-  // Flows whose end no agent has heard of.
-  void ForEachKeptFlow(const std::function<void(const FlowReport& flow, bool was_open)>& call) const;
+  // Flows whose end no agent has acknowledged. Call it while none is sent: after BeginState.
+  void ForEachKeptFlow(const std::function<void(const FlowReport& flow, bool was_open, uint64_t duration_ms)>& call) const;
 
   void OnTurnEnd() override;
 
@@ -95,24 +104,30 @@ class Reports : public TurnEnd {
     FlowReport flow;
     uint64_t bytes_sent = 0;
     uint64_t bytes_received = 0;
-    uint64_t time_ms = 0;  // duration, or of the wall clock
+    uint64_t time_ms = 0;  // the flow's begin, or its duration
+    uint64_t batch = 0;    // if it was sent
     std::string reason;
     std::unique_ptr<pb::CarrierMessage> message;
     std::function<void()> call;
   };
 
+  // The agent acknowledges these.
+  static bool IsEnd(Kind kind) { return kind == Kind::kClosed || kind == Kind::kRuleEnded; }
   EventNumber Add(Event event);
   void KeepEnds();
   void Flush();
   // False: no room.
   bool FlushPackets();
   bool FlushEvents();
+  // The first events were sent in this packet: their ends wait for its acknowledgment.
+  void KeepSent(size_t count, uint64_t batch);
   void AddLimits();
   // Returns the bytes, nearly.
   static size_t Encode(const Event& event, pb::FromCarrier* to);
 
   Loop* const loop_;
   AgentLink* const link_;
+  const uint32_t worker_;
   Mode mode_ = Mode::kAway;
   uint64_t session_ = 0;
   bool is_full_ = false;
@@ -125,6 +140,8 @@ class Reports : public TurnEnd {
   EventNumber first_ = 1;
   uint64_t flushed_ms_ = 0;
   Loop::TimerId batch_timer_ = 0;
+  std::deque<Event> unacknowledged_;  // ends of flows and of rules, in the order of their batches
+  uint64_t last_batch_ = 0;
   std::map<std::string, uint32_t> limits_;
   uint64_t limits_sent_ms_ = 0;
   Loop::TimerId limits_timer_ = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "rules/rule_decider.h"
+#include "agent/rule_decider.h"
 
 #include <algorithm>
 
@@ -94,7 +94,7 @@ void RuleDecider::Opened(Decided* flow) {
   const auto found = flows_.find(flow->id());
   if (found == flows_.end() || !found->second.use.entry) return;
   found->second.is_open = true;
-  found->second.opened = reports_->Opened(ReportOf(found->second), WallMs());
+  found->second.opened = reports_->Opened(ReportOf(found->second), flow->started_ms());
 }
 
 void RuleDecider::Closed(Decided* flow, Ended ended, const std::string& reason) {
@@ -106,9 +106,8 @@ void RuleDecider::Closed(Decided* flow, Ended ended, const std::string& reason) 
   if (state->use.entry) {
     // The agent knows of the flows that it refused.
     if (!state->is_refused_by_agent) {
-      const uint64_t now = WallMs(), started = flow->started_ms();
       reports_->Closed(ReportOf(*state), state->is_open, state->opened, flow->bytes_sent(), flow->bytes_received(),
-                       now > started ? now - started : 0, ended, reason);
+                       BootMs() - flow->started_ms(), ended, reason);
     }
     rules_.End(&state->use);
   } else if (was_asked) {
@@ -195,17 +194,11 @@ uint32_t RuleDecider::Revoke(const std::vector<RuleId>& rules, bool cut, const s
   return count;
 }
 
-uint32_t RuleDecider::Cut(const std::vector<FlowId>& flows, const std::string& reason) {
-  uint32_t count = 0;
-  for (const FlowId flow : flows) count += CutOne(flow, reason);
-  return count;
-}
-
-uint32_t RuleDecider::CutAll(const std::string& reason) {
+void RuleDecider::CutAll(const std::string& reason) {
   std::vector<FlowId> flows;
   flows.reserve(flows_.size());
   for (const auto& [id, state] : flows_) flows.push_back(id);
-  return Cut(flows, reason);
+  for (const FlowId flow : flows) CutOne(flow, reason);
 }
 
 void RuleDecider::RefuseQuestions() {
@@ -223,13 +216,14 @@ void RuleDecider::RepeatQuestions() {
 }
 
 void RuleDecider::ForEachFlow(const std::function<void(const FlowView& flow)>& call) const {
+  const uint64_t now = BootMs();
   for (const auto& [id, state] : flows_)
     if (state.use.entry && !state.is_refused_by_agent)
-      call({ReportOf(state), state.flow->started_ms(), state.flow->bytes_sent(), state.flow->bytes_received(), !state.is_open});
+      call({ReportOf(state), now - state.flow->started_ms(), state.flow->bytes_sent(), state.flow->bytes_received(), !state.is_open});
 }
 
-void RuleDecider::ForEachRule(const std::function<void(const RulePtr& rule)>& call) const {
-  rules_.ForEach([&](const RuleEntry& entry) { call(entry.rule); });
+void RuleDecider::ForEachRule(const std::function<void(const RulePtr& rule, bool is_matched)>& call) const {
+  rules_.ForEach([&](const RuleEntry& entry) { call(entry.rule, entry.is_matched); });
 }
 
 FlowReport RuleDecider::ReportOf(const FlowState& state) {

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The network namespace of a socket, by the cookie that is the key of its pod.
+// Network namespaces: whether a descriptor is one, and of which one a socket is, by the cookie that is the key of its pod.
 #pragma once
 
+#include <linux/magic.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -12,6 +17,12 @@
 #endif
 
 namespace weft {
+
+inline bool IsNetns(int fd) {
+  struct statfs about;
+  // Another kind of file may take the ioctl for something else.
+  return fstatfs(fd, &about) == 0 && about.f_type == NSFS_MAGIC && ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET;
+}
 
 // 0 if the socket is of that namespace, ESTALE if it is of another one, else the errno.
 inline int CheckNetns(int socket, uint64_t cookie) {

@@ -1,126 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "rules/rule_decider.h"
-
-#include <doctest/doctest.h>
-#include <sys/socket.h>
-
-#include <memory>
-
-#include "control/packet.h"
+#include "agent/test_decider.h"
 
 using namespace weft;
-
-namespace {
-constexpr PodKey kPod = 11;
-
-Address At(uint16_t port) { return {*ParseIp("10.0.0.1"), port}; }
-
-struct TestFlow : Decided {
-  TestFlow(RuleDecider* decider, PodKey pod) : decider(decider), key(pod), number(decider->NewFlowId()) {}
-  FlowId id() const override { return number; }
-  PodKey pod() const override { return key; }
-  Address client() const override { return At(40'000); }
-  uint64_t started_ms() const override { return WallMs(); }
-  uint64_t bytes_sent() const override { return 5; }
-  uint64_t bytes_received() const override { return 6; }
-  void OnDecision(const Decision& decision) override {
-    decisions.push_back(decision);
-    if (!decision.rule) decider->Canceled(this);
-  }
-  void Cut(const std::string& reason) override {
-    cuts++;
-    decider->Closed(this, Ended::kCut, reason);
-  }
-  RuleDecider* decider;
-  PodKey key;
-  FlowId number;
-  std::vector<Decision> decisions;
-  int cuts = 0;
-};
-
-struct FlowRecord {
-  uint64_t flow, rule;
-  uint8_t kind;
-};
-uint64_t U64At(const std::string& bytes, size_t at) {
-  uint64_t value = 0;
-  for (size_t i = 8; i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[at + i]);
-  return value;
-}
-std::vector<FlowRecord> RecordsOf(const pb::CarrierMessage& message) {
-  std::vector<FlowRecord> records;
-  const std::string& bytes = message.records().records();
-  for (size_t at = 0; at + Reports::kRecordBytes <= bytes.size(); at += Reports::kRecordBytes)
-    records.push_back({U64At(bytes, at), U64At(bytes, at + 8), static_cast<uint8_t>(bytes[at + 60])});
-  return records;
-}
-
-struct Fixture {
-  Loop loop;
-  AgentLink link;
-  Lease lease;
-  Fd ours, agent;
-  Reports reports{&loop, &link};
-  RuleDecider decider;
-  uint64_t session = 0;
-
-  explicit Fixture(const RuleDecider::Limits& limits = {}) : decider(&loop, &reports, &lease, 3, limits) {
-    decider.AddPod(kPod);
-    decider.AddPod(kPod + 1);
-    reports.set_batch_ms(0);
-  }
-  void Connect(bool live = true) {
-    int pair[2];
-    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
-    ours = Fd(pair[0]);
-    agent = Fd(pair[1]);
-    session = link.Open(ours.get());
-    reports.BeginState(session);
-    if (live) Live();
-  }
-  void Live() {
-    reports.GoLive(session);
-    decider.RepeatQuestions();
-  }
-  void Leave() {
-    link.Close();
-    reports.Leave();
-    decider.RefuseQuestions();
-  }
-  std::vector<pb::CarrierMessage> Read() {
-    loop.RunOnce(0);
-    loop.RunOnce(0);
-    std::vector<pb::CarrierMessage> messages;
-    std::string buffer;
-    std::vector<Fd> descriptors;
-    while (ReceivePacket(agent.get(), &buffer, &descriptors) == Received::kPacket) {
-      pb::FromCarrier packet;
-      REQUIRE(packet.ParseFromString(buffer));
-      for (auto& message : packet.messages()) messages.push_back(message);
-    }
-    return messages;
-  }
-  std::string Kinds() {
-    std::string kinds;
-    for (const auto& message : Read()) {
-      const char* const names[] = {"?",      "hello",   "state",      "key",  "question", "canceled", "records",
-                                   "closed", "refused", "rule-ended", "done", "limit",    "flows",     "log"};
-      kinds += (kinds.empty() ? "" : " ") + std::string(names[message.kind_case()]);
-      for (const FlowRecord& record : RecordsOf(message)) kinds += record.kind == 1 ? ":opened" : ":closed";
-    }
-    return kinds;
-  }
-  static Question Plain(uint16_t port) { return PlainQuestion{At(40'000), At(port)}; }
-  static RulePtr RuleFor(RuleId id, uint16_t port, size_t targets = 1) {
-    auto rule = std::make_shared<Rule>();
-    rule->id = id;
-    rule->pod = kPod;
-    rule->match = PlainMatch{At(1).ip, At(port)};
-    for (size_t i = 0; i < targets; i++) rule->targets.push_back(DirectTarget{kPod, At(port), true, {}});
-    return rule;
-  }
-};
-}  // namespace
 
 TEST_CASE("a miss asks, the answer's rule decides later connections while the lease is valid") {
   Fixture f;
@@ -184,7 +65,7 @@ TEST_CASE("without an agent rules decide while the lease lasts, and the rest is 
   REQUIRE(ends.size() == 1);
   CHECK(ends[0].flow == hit.number);
   CHECK(ends[0].rule == 5);
-  CHECK(ends[0].kind == 2);
+  CHECK_FALSE(ends[0].is_opening);
   CHECK(messages[1].limit().name() == "carrier-no-agent");
   CHECK(messages[1].limit().times() == 2);
 }
@@ -204,27 +85,6 @@ TEST_CASE("questions of an agent that left are refused; one that is replaced is 
   CHECK(first.decisions.at(0).status == 503);
   CHECK(second.decisions.at(0).status == 503);
   CHECK(f.decider.flows() == 0);
-}
-
-TEST_CASE("ends are kept for the next agent, with their rules and in order") {
-  Fixture f;
-  f.Connect();
-  TestFlow flow(&f.decider, kPod), other(&f.decider, kPod);
-  f.decider.Ask(&flow, Fixture::Plain(80));
-  f.decider.AnswerNewRule(flow.number, Fixture::RuleFor(5, 80));
-  f.decider.Opened(&flow);
-  f.Read();
-  f.Leave();
-  f.decider.Revoke({5}, true, "policy");
-  CHECK(flow.cuts == 1);
-  f.Connect(false);
-  std::vector<RuleId> kept;
-  f.reports.ForEachKeptRule([&](const RulePtr& rule) { kept.push_back(rule->id); });
-  CHECK(kept == std::vector<RuleId>{5});
-  CHECK_FALSE(f.decider.rules().Has(5));
-  CHECK(f.Kinds() == "");
-  f.Live();
-  CHECK(f.Kinds() == "closed rule-ended");
 }
 
 TEST_CASE("a failed target is a question, whose answer is another rule or a refusal") {
@@ -293,7 +153,8 @@ TEST_CASE("revoked rules match nothing; their flows end if the agent says so") {
   CHECK(f.decider.Revoke({5, 77}, true, "policy") == 1);
   CHECK(first.cuts == 1);
   CHECK(f.Kinds() == "question closed rule-ended");
-  CHECK(f.decider.Cut({second.number, 12345}, "cut") == 1);
+  f.decider.CutAll("cut");
+  CHECK(second.cuts == 1);
   CHECK(f.Kinds() == "canceled");
 }
 
@@ -361,94 +222,4 @@ TEST_CASE("a pod may have as many questions as are still free") {
   CHECK(ask(kPod + 1));
   CHECK_FALSE(ask(kPod + 1));
   CHECK(f.decider.questions() == 6);
-}
-
-TEST_CASE("an agent that does not read delays questions and loses no end") {
-  Fixture f;
-  f.reports.set_events_max(3000);
-  f.lease.Renew(60'000);
-  f.decider.Install(Fixture::RuleFor(5, 80));
-  f.Connect();
-  int permitted = 0, refused = 0;
-  for (int i = 0; i < 20'000; i++) {
-    TestFlow flow(&f.decider, kPod);
-    f.decider.Ask(&flow, Fixture::Plain(80));
-    if (!flow.decisions.at(0).rule) {
-      refused++;
-      continue;
-    }
-    permitted++;
-    f.decider.Opened(&flow);
-    f.decider.Closed(&flow, Ended::kFinished, "");
-    if (i % 16 == 0) f.loop.RunOnce(0);
-  }
-  CHECK(refused > 0);
-  CHECK(f.reports.waiting() <= 3000);
-  int ends = 0;
-  for (int i = 0; i < 100; i++) {
-    for (const auto& message : f.Read()) ends += static_cast<int>(RecordsOf(message).size());
-    if (f.link.TakeWasFull()) f.reports.OnWritable();
-  }
-  CHECK(ends == permitted);
-}
-
-TEST_CASE("openings and ends wait for others; a question takes along what precedes it") {
-  Fixture f;
-  f.reports.set_batch_ms(10'000);
-  f.lease.Renew(60'000);
-  f.decider.Install(Fixture::RuleFor(5, 80));
-  f.Connect();
-  CHECK(f.Kinds().empty());
-  std::vector<std::unique_ptr<TestFlow>> flows;
-  const auto open = [&] {
-    flows.push_back(std::make_unique<TestFlow>(&f.decider, kPod));
-    f.decider.Ask(flows.back().get(), Fixture::Plain(80));
-    f.decider.Opened(flows.back().get());
-    return flows.back().get();
-  };
-  TestFlow* const first = open();
-  CHECK(f.Kinds().empty());
-  f.decider.Closed(first, Ended::kFinished, "");
-  open();
-  CHECK(f.Kinds().empty());
-  TestFlow asker(&f.decider, kPod);
-  f.decider.Ask(&asker, Fixture::Plain(81));
-  CHECK(f.Kinds() == "records:closed:opened question");
-  // An opening that was sent has an end of its own.
-  f.decider.Closed(flows.back().get(), Ended::kFinished, "");
-  f.decider.AnswerRefuse(asker.number, 503);
-  CHECK(f.Kinds().empty());
-  // Many do not wait.
-  for (size_t i = 1; i < Reports::kBatchEvents; i++) open();
-  std::string kinds = "records:closed";
-  for (size_t i = 1; i < Reports::kBatchEvents; i++) kinds += ":opened";
-  CHECK(f.Kinds() == kinds);
-  // Events that wait when the agent leaves: the openings are in the state of the next one, the ends come after it.
-  TestFlow* const last = open();
-  open();
-  f.decider.Closed(last, Ended::kFinished, "");
-  f.Leave();
-  f.reports.set_batch_ms(0);
-  f.Connect();
-  CHECK(f.Kinds() == "records:closed");
-}
-
-TEST_CASE("a batch is sent after its time") {
-  Fixture f;
-  f.reports.set_batch_ms(20);
-  f.lease.Renew(60'000);
-  f.decider.Install(Fixture::RuleFor(5, 80));
-  f.Connect();
-  CHECK(f.Kinds().empty());
-  TestFlow flow(&f.decider, kPod);
-  f.decider.Ask(&flow, Fixture::Plain(80));
-  f.decider.Opened(&flow);
-  std::string kinds;
-  const uint64_t until = BootMs() + 5'000;
-  while (kinds.empty() && BootMs() < until) {
-    f.loop.RunOnce(30);
-    kinds = f.Kinds();
-  }
-  CHECK(kinds == "records:opened");
-  f.decider.Closed(&flow, Ended::kFinished, "");
 }

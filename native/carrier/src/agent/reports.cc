@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/reports.h"
+#include "agent/reports.h"
 
 #include <google/protobuf/arena.h>
 
 #include <cstring>
+#include <iterator>
 #include <unordered_set>
 #include <utility>
 
@@ -31,7 +32,7 @@ char* NewRecord(pb::FromCarrier* batch) {
 enum class RecordKind : uint8_t { kOpened = 1, kClosed = 2 };
 }  // namespace
 
-Reports::Reports(Loop* loop, AgentLink* link) : loop_(loop), link_(link) {}
+Reports::Reports(Loop* loop, AgentLink* link, uint32_t worker) : loop_(loop), link_(link), worker_(worker) {}
 
 Reports::~Reports() {
   loop_->CancelTurnEnd(this);
@@ -56,11 +57,11 @@ Reports::EventNumber Reports::Add(Event event) {
   return number;
 }
 
-Reports::EventNumber Reports::Opened(const FlowReport& flow, uint64_t at_ms) {
+Reports::EventNumber Reports::Opened(const FlowReport& flow, uint64_t started_ms) {
   if (mode_ == Mode::kAway) return 0;
   Event event(Kind::kOpened);
   event.flow = flow;
-  event.time_ms = at_ms;
+  event.time_ms = started_ms;
   return Add(std::move(event));
 }
 
@@ -108,6 +109,10 @@ void Reports::AfterThese(std::function<void()> call) {
   Event event(Kind::kCall);
   event.call = std::move(call);
   Add(std::move(event));
+}
+
+void Reports::Acknowledge(uint64_t batch) {
+  while (!unacknowledged_.empty() && unacknowledged_.front().batch <= batch) unacknowledged_.pop_front();
 }
 
 void Reports::BeginState(uint64_t session) {
@@ -176,17 +181,24 @@ bool Reports::FlushEvents() {
     options.initial_block = first_block;
     options.initial_block_size = sizeof(first_block);
     google::protobuf::Arena arena(options);
-    auto* const batch = google::protobuf::Arena::CreateMessage<pb::FromCarrier>(&arena);
+    auto* const packet = google::protobuf::Arena::CreateMessage<pb::FromCarrier>(&arena);
     size_t bytes = 0, count = 0;
-    while (count < events_.size() && bytes < kPacketBytesFull && events_[count].kind != Kind::kCall)
-      bytes += Encode(events_[count++], batch);
-    if (batch->messages_size() > 0) {
-      batch->SerializeToString(&buffer_);
+    bool has_ends = false;
+    while (count < events_.size() && bytes < kPacketBytesFull && events_[count].kind != Kind::kCall) {
+      has_ends = has_ends || IsEnd(events_[count].kind);
+      bytes += Encode(events_[count++], packet);
+    }
+    if (packet->messages_size() > 0) {
+      const uint64_t batch = has_ends ? last_batch_ + 1 : 0;
+      packet->set_worker(worker_);
+      packet->set_batch(batch);
+      packet->SerializeToString(&buffer_);
       const AgentLink::Sent sent = link_->Send(session_, buffer_);
       if (sent != AgentLink::Sent::kYes) {
         is_full_ = sent == AgentLink::Sent::kFull;
         return false;
       }
+      if (has_ends) KeepSent(count, batch);
     }
     events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(count));
     first_ += count;
@@ -200,14 +212,24 @@ bool Reports::FlushEvents() {
   return true;
 }
 
+void Reports::KeepSent(size_t count, uint64_t batch) {
+  last_batch_ = batch;
+  for (size_t i = 0; i < count; i++) {
+    Event& event = events_[i];
+    if (!IsEnd(event.kind)) continue;
+    event.batch = batch;
+    unacknowledged_.push_back(std::move(event));
+  }
+}
+
 size_t Reports::Encode(const Event& event, pb::FromCarrier* to) {
-  const auto record = [&](RecordKind kind) {
+  const auto record = [&](RecordKind kind, uint64_t time_ms) {
     char* const at = NewRecord(to);
     Put(at, event.flow.id);
     Put(at + 8, event.flow.rule->id);
     Put(at + 16, event.bytes_sent);
     Put(at + 24, event.bytes_received);
-    Put(at + 32, event.time_ms);
+    Put(at + 32, time_ms);
     memcpy(at + 40, event.flow.client.ip.bytes.data(), event.flow.client.ip.bytes.size());
     Put(at + 56, event.flow.client.port);
     Put(at + 58, static_cast<uint16_t>(event.flow.target));
@@ -220,9 +242,9 @@ size_t Reports::Encode(const Event& event, pb::FromCarrier* to) {
     case Kind::kCall:
       return 0;
     case Kind::kOpened:
-      return record(RecordKind::kOpened);
+      return record(RecordKind::kOpened, BootMs() - event.time_ms);
     case Kind::kClosed: {
-      if (event.was_open && event.reason.empty()) return record(RecordKind::kClosed);
+      if (event.was_open && event.reason.empty()) return record(RecordKind::kClosed, event.time_ms);
       pb::Closed* const closed = to->add_messages()->mutable_closed();
       closed->set_flow(event.flow.id);
       closed->set_rule(event.flow.rule->id);
@@ -273,8 +295,11 @@ void Reports::KeepEnds() {
   on_state_sent_ = nullptr;
   is_full_ = false;
   loop_->Cancel(&batch_timer_);
-  // Events move.
+  // Events move: the numbers of those that wait name nothing from now on.
   first_ += events_.size();
+  // They are sent again, before what ended later.
+  events_.insert(events_.begin(), std::make_move_iterator(unacknowledged_.begin()), std::make_move_iterator(unacknowledged_.end()));
+  unacknowledged_.clear();
   std::unordered_set<RuleId> with_ends;
   for (const Event& event : events_)
     if (event.kind == Kind::kClosed) with_ends.insert(event.flow.rule->id);
@@ -290,9 +315,9 @@ void Reports::ForEachKeptRule(const std::function<void(const RulePtr& rule)>& ca
     if (event.kind == Kind::kClosed && seen.insert(event.flow.rule->id).second) call(event.flow.rule);
 }
 
-void Reports::ForEachKeptFlow(const std::function<void(const FlowReport& flow, bool was_open)>& call) const {
+void Reports::ForEachKeptFlow(const std::function<void(const FlowReport& flow, bool was_open, uint64_t duration_ms)>& call) const {
   for (const Event& event : events_)
-    if (event.kind == Kind::kClosed) call(event.flow, event.was_open);
+    if (event.kind == Kind::kClosed) call(event.flow, event.was_open, event.time_ms);
 }
 
 }  // namespace weft

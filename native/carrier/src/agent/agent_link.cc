@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent_link.h"
+#include "agent/agent_link.h"
 
 #include <sys/socket.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/wire.h"
+#include "agent/wire.h"
 
 #include <cstring>
 #include <utility>
@@ -113,7 +113,6 @@ RulePtr RuleFromWire(const pb::Rule& from, std::string* why) {
   auto rule = std::make_shared<Rule>();
   rule->id = from.id();
   rule->pod = from.pod();
-  rule->epoch = from.epoch();
   const auto fail = [&](const char* reason) {
     *why = "rule " + std::to_string(from.id()) + ": " + reason;
     return RulePtr();
@@ -142,7 +141,6 @@ void ToWire(const Address& from, pb::Address* to) {
 void ToWire(const Rule& from, pb::Rule* to) {
   to->set_id(from.id);
   to->set_pod(from.pod);
-  to->set_epoch(from.epoch);
   if (const auto* captured = std::get_if<CapturedMatch>(&from.match)) {
     ToWire(captured->dialed, to->mutable_captured()->mutable_dialed());
     if (captured->picked.port != 0) ToWire(captured->picked, to->mutable_captured()->mutable_picked());
