@@ -20,7 +20,16 @@ const returnMsMax = 3_000;
 
 export type FormerCarriersParts = Pick<
   CarrierRelayParts,
-  'dir' | 'build' | 'node' | 'view' | 'record' | 'template' | 'limitReached' | 'onVerdictRequest' | 'log'
+  | 'dir'
+  | 'build'
+  | 'node'
+  | 'view'
+  | 'record'
+  | 'template'
+  | 'afterRecords'
+  | 'limitReached'
+  | 'onVerdictRequest'
+  | 'log'
 >;
 
 export class FormerCarriers {
@@ -48,6 +57,7 @@ export class FormerCarriers {
         limitReached: parts.limitReached,
         record: parts.record,
         template: parts.template,
+        afterRecords: parts.afterRecords,
         // This agent has the keys itself.
         onKeyMade: () => undefined,
         log,
@@ -72,6 +82,7 @@ export class FormerCarriers {
   release(): void {
     this.#isActive = false;
     this.#carriers.stop();
+    for (const session of this.#carriers.sessions) session.release();
   }
 
   /** Their connections go on. */
@@ -134,8 +145,8 @@ export class FormerCarriers {
   }
 
   status(): readonly CarrierStatus[] {
-    return this.#followed().map(({ name, hello, flows, leaseMs, isDraining }) => {
-      const { build, pid, startedMs } = hello;
+    return this.#followed().map(({ name, hello, startedMs, flows, leaseMs, isDraining }) => {
+      const { build, pid } = hello;
       return { name, build, pid, startedMs, flows, leaseMs, isDraining };
     });
   }
