@@ -118,6 +118,7 @@ bool Control::OnMessage(AgentConnection* from, const pb::AgentMessage& message, 
     case pb::AgentMessage::kAcknowledge:
       return OnAcknowledge(message.acknowledge(), why);
     case pb::AgentMessage::kLease:
+      has_renewed_ = true;
       OnLease(message.lease());
       return true;
     case pb::AgentMessage::kListFlows:
@@ -148,6 +149,7 @@ void Control::EndSession(const std::string& why) {
   Log(Level::kWarn, "the agent is away: " + why);
   parts_.link->Close();
   agent_ = nullptr;
+  has_renewed_ = false;
   session_ = 0;
   is_live_pending_ = false;
   packets_.clear();
@@ -158,14 +160,16 @@ void Control::EndSession(const std::string& why) {
 
 void Control::CloseListenersAfterLease() {
   parts_.loop->Cancel(&lease_timer_);
-  if (agent_ || is_draining_) return;
+  if (is_draining_) return;
   // A lease that the agent sent at the end may still be with the workers.
   const uint64_t left = std::max(parts_.lease->left_ms(), kLeaseCheckMs);
   lease_timer_ = parts_.loop->After(left, [this] {
     lease_timer_ = 0;
-    if (agent_ || is_draining_) return;
+    // An agent that has the node's policies answers questions even if its lease is late. One that has renewed none has no policies yet.
+    if ((agent_ && has_renewed_) || is_draining_) return;
     if (parts_.lease->IsValid()) return CloseListenersAfterLease();
-    Log(Level::kWarn, "no agent is there and the lease is over: the listeners are closed until an agent opens others");
+    Log(Level::kWarn, std::string(agent_ ? "the agent has no policies yet" : "no agent is there") +
+                          " and the lease is over: the listeners are closed until an agent opens others");
     // A new agent's State names no listener, so it opens others.
     for (auto& [cookie, held] : pods_) held.listeners = 0;
     for (WorkerThread* const worker : parts_.workers) worker->Post([](WorkerThread& w) { w.traffic().CloseListeners(); });

@@ -110,6 +110,8 @@ class Control : public Pollable, public AgentConnection::User {
   uint64_t last_turn_ = 0;
   RuleId last_rule_ = 0;
   Loop::TimerId lease_timer_ = 0;
+  // The agent of this session has sent a lease.
+  bool has_renewed_ = false;
   bool is_draining_ = false;
   uint64_t drain_until_ms_ = 0;
   uint64_t flush_until_ms_ = 0;

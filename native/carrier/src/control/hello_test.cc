@@ -54,9 +54,10 @@ TEST_CASE("a field that this carrier does not know ends the connection, whatever
         packet += std::string("\xa0\x06\x01", 3);
       }
       agent.Raw("\x0a" + std::string(1, static_cast<char>(packet.size())) + packet);
-      pb::AgentMessage list;
-      list.mutable_list_flows()->set_call(7);
-      agent.Send(list);
+      pb::ToCarrier list;
+      list.add_messages()->mutable_list_flows()->set_call(7);
+      // The connection may have ended already.
+      agent.Raw(list.SerializeAsString());
       bool is_served = false;
       while (const auto message = agent.Next()) {
         is_served = message->has_flows();

@@ -55,6 +55,8 @@ TEST_CASE("without an agent the listeners close at the end of the lease, and a n
     agent.Send(of_pod.Pod(), of_pod.All());
     CHECK(Eventually([&] { return listeners() == 1; }));
     // As if the lease ended while the agent is there: its answers admit connections.
+    agent.Renew(60'000);
+    CHECK(Eventually([&] { return carrier.lease.left_ms() > 59'000; }));
     carrier.lease.RenewUntil(0);
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     CHECK(listeners() == 1);
@@ -71,6 +73,27 @@ TEST_CASE("without an agent the listeners close at the end of the lease, and a n
   Descriptors again;
   agent.Send(again.Pod(), again.All());
   CHECK(Eventually([&] { return listeners() == 1; }));
+}
+
+TEST_CASE("an agent that has no policies yet does not keep the former one's listeners beyond the lease") {
+  Carrier carrier;
+  Descriptors of_pod;
+  const auto listeners = [&] {
+    std::lock_guard lock(carrier.seen.mutex);
+    return carrier.seen.listeners.size();
+  };
+  {
+    Agent agent(carrier.path);
+    agent.Start();
+    agent.Send(of_pod.Pod(), of_pod.All());
+    agent.Renew(700);
+    CHECK(Eventually([&] { return listeners() == 1 && carrier.lease.IsValid(); }));
+  }
+  Agent agent(carrier.path);
+  const pb::State state = agent.Start();
+  REQUIRE(state.pods_size() == 1);
+  CHECK(state.pods(0).listeners_size() == 1);
+  CHECK(Eventually([&] { return listeners() == 0; }));
 }
 
 TEST_CASE("maps: only a map of sockets with rows of the stated layout") {
