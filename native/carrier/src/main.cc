@@ -22,8 +22,8 @@
 #include <string>
 #include <vector>
 
+#include "base/log.h"
 #include "control/control.h"
-#include "control/log.h"
 #include "control/node_traffic.h"
 #include "control/ready_file.h"
 #include "control/sandbox.h"

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "agent/known_fields.h"
-#include "control/log.h"
+#include "base/log.h"
 
 namespace weft {
 

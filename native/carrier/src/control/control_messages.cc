@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "agent/known_fields.h"
+#include "base/log.h"
 #include "base/netns.h"
 #include "control/control.h"
-#include "control/log.h"
 
 namespace weft {
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/reset_on_close.h"
 #include "http2/closing_socket.h"
 #include "http2/path_rtt.h"
 
@@ -257,8 +258,7 @@ void Session::CloseSocket() {
   tls_->DropUnflushed();
   Fd socket = tls_->TakeFd();
   if (is_quiet || end_.kind == SessionEnd::Kind::kLocal || tls_->is_blocked()) return;
-  const linger orderly{0, 0};
-  setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &orderly, sizeof(orderly));
+  SetResetOnClose(socket.get(), false);
   LingerAndClose(loop_, std::move(socket));
 }
 

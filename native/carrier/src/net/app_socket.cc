@@ -10,6 +10,8 @@
 #include <cstring>
 #include <deque>
 
+#include "base/reset_on_close.h"
+
 namespace weft {
 
 namespace {
@@ -20,11 +22,6 @@ constexpr size_t kDiscardBytes = 64 << 10;
 constexpr int kDiscardsMax = 16;
 constexpr uint64_t kDeliveryCheckMsMax = 100;
 constexpr uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
-
-void SetResetOnClose(int socket, bool on) {
-  const linger value = {on ? 1 : 0, 0};
-  setsockopt(socket, SOL_SOCKET, SO_LINGER, &value, sizeof(value));
-}
 
 ssize_t Send(int socket, iovec* parts, size_t count) {
   msghdr message{};

@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/netns.h"
+#include "base/reset_on_close.h"
 #include "net/broker_messages.h"
 #include "net/broker_sandbox.h"
 
@@ -35,11 +36,10 @@ constexpr uint64_t kEndMsMax = 500;
 Fd MakeSocket(int family, int* error) {
   Fd fd(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
   const int one = 1;
-  const linger reset = {1, 0};
   if (!fd.valid() || setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0 ||
       setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)) != 0 ||
       setsockopt(fd.get(), IPPROTO_TCP, TCP_KEEPIDLE, &kKeepAliveSeconds, sizeof(kKeepAliveSeconds)) != 0 ||
-      setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) != 0) {
+      !SetResetOnClose(fd.get(), true)) {
     *error = errno;
     return Fd();
   }

@@ -6,6 +6,8 @@
 
 #include <cerrno>
 
+#include "base/reset_on_close.h"
+
 namespace weft {
 
 SpareDescriptor& SpareDescriptor::OfThread() {
@@ -27,8 +29,7 @@ int SpareDescriptor::RefuseWaiting(int listener, int count_max) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
       break;
     }
-    const linger reset = {1, 0};
-    setsockopt(accepted.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    SetResetOnClose(accepted.get(), true);
     refused++;
   }
   Keep();

@@ -8,7 +8,8 @@
 #include <cerrno>
 #include <vector>
 
-#include "control/log.h"
+#include "base/log.h"
+#include "base/reset_on_close.h"
 #include "net/spare_descriptor.h"
 
 namespace weft {
@@ -51,12 +52,9 @@ class PodListeners::Listener : public Pollable, public Disposable {
   bool Start() {
     const int flags = fcntl(socket_.get(), F_GETFL);
     if (flags < 0 || fcntl(socket_.get(), F_SETFL, flags | O_NONBLOCK) != 0) return false;
-    if (kind_ != ListenerKind::kHbone) {
-      // Accepted sockets inherit it: if this process dies, the kernel would close them with a FIN, and the application would take a
-      // truncated stream for a complete one.
-      const linger reset = {1, 0};
-      if (setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) != 0) return false;
-    }
+    // Accepted sockets inherit it: if this process dies, the kernel would close them with a FIN, and the application would take a truncated
+    // stream for a complete one.
+    if (kind_ != ListenerKind::kHbone && !SetResetOnClose(socket_.get(), true)) return false;
     SpareDescriptor::OfThread().Keep();
     return loop().Add(socket_.get(), this, EPOLLIN);
   }

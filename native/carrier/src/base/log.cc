@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/log.h"
+#include "base/log.h"
 
 #include <unistd.h>
 
