@@ -21,21 +21,15 @@ import type { CarrierSession, SessionParts } from './session.js';
 
 /** In the order of `listenerKinds` (pod/carrier-sockets.ts). */
 const listeners = [Listener.LISTENER_OUTBOUND, Listener.LISTENER_INBOUND, Listener.LISTENER_HBONE];
-/** How long listeners stay open after a pod has left, for peers that open tunnels with an outdated view. */
-const unassignGraceMs = 2_000;
 /** After this agent became the owner of the node, pods wait for a carrier to respond. */
 const carrierMsMax = 3_000;
 /** A newer carrier takes the pods once it has their certificates, at the latest after this. */
 const certificatesMsMax = 15_000;
-/** A replaced carrier ends with its last connection, or after this. */
-const formerGraceMs = 24 * 3_600_000;
 /** After this agent became the owner of the node, every pod that can be enrolled is. */
 const enrolledMsMax = 15_000;
 /** Ticks between two checks that every pod has its listeners. */
 const checkTicks = 5;
 const pollMs = 50;
-/** A carrier whose connection ended and that lives is connected to again within this. */
-const returnMsMax = 3_000;
 
 export interface CarrierRelayParts {
   readonly dir: string;
@@ -117,7 +111,6 @@ export class CarrierRelay implements NodeRelay {
   release(): void {
     this.#isActive = false;
     this.#carriers.stop();
-    for (const session of this.#carriers.sessions) session.release();
   }
 
   retire(): void {
@@ -183,7 +176,7 @@ export class CarrierRelay implements NodeRelay {
       const { cookie } = local.netns;
       this.#assigned.delete(uid);
       if (this.#byCookie.get(cookie) === local) this.#byCookie.delete(cookie);
-      for (const session of this.#carriers.sessions) session.endPod(cookie, unassignGraceMs);
+      for (const session of this.#carriers.sessions) session.endPod(cookie);
     }
     return Promise.resolve();
   }
@@ -191,30 +184,16 @@ export class CarrierRelay implements NodeRelay {
   renewLease(ms: number): void {
     for (const session of this.#carriers.sessions) {
       session.renewLease(ms);
-      this.#endLostPods(session);
+      session.keepPods((cookie) => this.#byCookie.has(cookie));
     }
   }
 
-  /** Pods that left while no agent was there. The carrier would hold their listeners and network namespaces. */
-  #endLostPods(session: CarrierSession): void {
-    for (const cookie of [...session.pods.keys()])
-      if (!this.#byCookie.has(cookie)) session.endPod(cookie, unassignGraceMs);
-  }
-
-  async connections(): Promise<object[]> {
-    return (await Promise.all(this.#carriers.sessions.map((session) => session.describe()))).flat();
+  connections(): Promise<object[]> {
+    return this.#carriers.connections();
   }
 
   status(): RelayStatus {
-    const carriers = this.#carriers.sessions.map((session) => ({
-      name: session.name,
-      build: session.hello.build,
-      pid: session.hello.pid,
-      startedMs: session.startedMs,
-      flows: session.flows,
-      leaseMs: session.leaseMs,
-      isDraining: session.isDraining,
-    }));
+    const carriers = this.#carriers.sessions.map((session) => session.status());
     return { relay: 'carrier', carriers, why: this.#current ? '' : this.#noCarrier().message };
   }
 
@@ -352,8 +331,7 @@ export class CarrierRelay implements NodeRelay {
   #drainOthers(session: CarrierSession): void {
     for (const each of this.#carriers.sessions) {
       if (each === session || each.isDraining) continue;
-      each.isDraining = true;
-      each.send({ $case: 'drain', value: { graceMs: formerGraceMs } });
+      each.drain();
       this.#parts.log.info(
         { carrier: each.name, by: session.name, flows: each.flows },
         'a carrier is replaced by a newer one',
@@ -365,8 +343,6 @@ export class CarrierRelay implements NodeRelay {
     const { log, keys, onLost } = this.#parts;
     const isExpected = session.isDraining || !this.#isActive;
     log[isExpected ? 'info' : 'error']({ carrier: session.name, why }, 'the connection to a carrier ended');
-    if (this.#isActive) this.#awaitReturn(session);
-    else session.onEnded();
     if (session !== this.#current) {
       // It may have ended while it took the pods over.
       keys.use(this.#current);
@@ -379,15 +355,6 @@ export class CarrierRelay implements NodeRelay {
     if (next) return void this.#use(next);
     // Until there is a carrier, the kernel refuses the pods' connections.
     onLost([...this.#assigned.keys()]);
-  }
-
-  /** A carrier that lives is connected to again, and says which flows it has. */
-  #awaitReturn(session: CarrierSession): void {
-    setTimeout(() => {
-      const isBack = this.#carriers.sessions.some((other) => other.isOf(session.hello));
-      if (this.#isActive && !isBack) session.onDied();
-      else session.onEnded();
-    }, returnMsMax).unref();
   }
 
   #podOf({ pod, netns }: LocalPod, kinds: readonly Listener[]): Pod {

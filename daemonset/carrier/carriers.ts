@@ -20,6 +20,8 @@ const helloMsMax = 5_000;
 const retryMs = 1_000;
 /** A carrier listens at once after it has made its socket. A socket on which nobody listens after this is what a former carrier has left. */
 const listenMsMax = 10_000;
+/** A carrier whose connection ended and that lives is connected to again within this. */
+const returnMsMax = 3_000;
 const statesMax = 4_096;
 const socketName = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63})\.sock$/;
 
@@ -84,10 +86,11 @@ export class Carriers {
     this.#scan();
   }
 
-  /** No further connection. Those that are open stay until another agent replaces them. */
+  /** Another agent takes over. No further connection; those that are open stay until it replaces them. */
   stop(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
+    for (const session of this.sessions) session.release();
   }
 
   close(): void {
@@ -95,6 +98,21 @@ export class Carriers {
     for (const { connection } of this.#peers.values()) connection.close();
     this.#peers.clear();
     this.#formers.clear();
+  }
+
+  /** The flows of every carrier. */
+  async connections(): Promise<object[]> {
+    return (await Promise.all(this.sessions.map((session) => session.describe()))).flat();
+  }
+
+  /** A carrier that lives is connected to again, and says which flows it has. Another agent records the flows of one that it took over. */
+  #awaitReturn(session: CarrierSession): void {
+    if (!this.#timer) return session.onEnded();
+    setTimeout(() => {
+      const isBack = this.sessions.some((other) => other.isOf(session.hello));
+      if (this.#timer && !isBack) session.onDied();
+      else session.onEnded();
+    }, returnMsMax).unref();
   }
 
   #scanIfDue(): void {
@@ -178,6 +196,7 @@ export class Carriers {
           rest(why);
           if (!peer.session) return;
           this.#formers.set(key, peer.session);
+          this.#awaitReturn(peer.session);
           this.#parts.onEnded(peer.session, why);
         },
       });

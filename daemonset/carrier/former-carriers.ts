@@ -11,13 +11,6 @@ import { Carriers } from './carriers.js';
 import { everything } from './recheck.js';
 import type { CarrierSession } from './session.js';
 
-/** A former carrier ends with its last connection, or after this. */
-const graceMs = 24 * 3_600_000;
-/** How long a pod's network namespace stays with a carrier after the pod has left. */
-const podGraceMs = 2_000;
-/** A carrier whose connection ended and that lives is connected to again within this. */
-const returnMsMax = 3_000;
-
 export type FormerCarriersParts = Pick<
   CarrierRelayParts,
   | 'dir'
@@ -38,7 +31,6 @@ export class FormerCarriers {
   readonly #drained = new WeakSet<CarrierSession>();
   #pods: ReadonlyMap<WorkloadUid, LocalPod> = new Map();
   #byCookie: ReadonlyMap<bigint, LocalPod> = new Map();
-  #isActive = false;
 
   constructor(parts: FormerCarriersParts) {
     this.#parts = parts;
@@ -67,27 +59,23 @@ export class FormerCarriers {
           { carrier: session.name, flows: session.flows },
           'connected to a carrier of the former relay',
         ),
-      onEnded: (session, why) => this.#onEnded(session, why),
+      onEnded: ({ name }, why) => log.info({ carrier: name, why }, 'the connection to a carrier ended'),
       log,
     });
   }
 
   /** This agent owns the node. Until `follow` the carriers go on as the former agent left them. */
   start(): void {
-    this.#isActive = true;
     this.#carriers.start();
   }
 
   /** Another agent is about to own the node. */
   release(): void {
-    this.#isActive = false;
     this.#carriers.stop();
-    for (const session of this.#carriers.sessions) session.release();
   }
 
   /** Their connections go on. */
   close(): void {
-    this.release();
     this.#carriers.close();
   }
 
@@ -115,16 +103,13 @@ export class FormerCarriers {
       const isUsed = session.isDraining || session.pods.size > 0 || session.flows > 0;
       if (isUsed && !this.#drained.has(session)) this.#drain(session);
     }
-    for (const session of this.#followed())
-      for (const cookie of [...session.pods.keys()])
-        if (!this.#byCookie.has(cookie)) session.endPod(cookie, podGraceMs);
+    for (const session of this.#followed()) session.keepPods((cookie) => this.#byCookie.has(cookie));
   }
 
   #drain(session: CarrierSession): void {
     this.#drained.add(session);
     session.recheck(everything);
-    session.isDraining = true;
-    session.send({ $case: 'drain', value: { graceMs } });
+    session.drain();
     const { name, hello, flows } = session;
     this.#parts.log.info(
       { carrier: name, pid: hello.pid, flows },
@@ -140,29 +125,16 @@ export class FormerCarriers {
     for (const session of this.#carriers.sessions) session.tick();
   }
 
-  async connections(): Promise<object[]> {
-    return (await Promise.all(this.#carriers.sessions.map((session) => session.describe()))).flat();
+  connections(): Promise<object[]> {
+    return this.#carriers.connections();
   }
 
   status(): readonly CarrierStatus[] {
-    return this.#followed().map(({ name, hello, startedMs, flows, leaseMs, isDraining }) => {
-      const { build, pid } = hello;
-      return { name, build, pid, startedMs, flows, leaseMs, isDraining };
-    });
+    return this.#followed().map((session) => session.status());
   }
 
   /** Why the connections of a carrier are not under the policies; empty if all are. */
   get problem(): string {
     return this.#carriers.isAnyThere ? this.#carriers.problem : '';
-  }
-
-  #onEnded(session: CarrierSession, why: string): void {
-    this.#parts.log.info({ carrier: session.name, why }, 'the connection to a carrier ended');
-    // Flows that it did not report have ended with it, unless it is still there.
-    setTimeout(() => {
-      const isBack = this.#carriers.sessions.some((other) => other.isOf(session.hello));
-      if (this.#isActive && !isBack) session.onDied();
-      else session.onEnded();
-    }, returnMsMax).unref();
   }
 }

@@ -5,6 +5,7 @@
 import { errorText, WeftError } from '../../src/base/errors.js';
 import type { SocketAddress } from '../../src/model/address.js';
 import { parseSpiffeId, type SpiffeId } from '../../src/model/identity.js';
+import type { CarrierStatus } from '../../src/model/relay.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshChange } from '../../src/state/change.js';
 import type { Opening } from '../../src/telemetry/connection-record.js';
@@ -41,6 +42,10 @@ const unknownPodQuestionsMax = 1_024;
 const evictedAfterMs = 1_000;
 const callMsMax = 5_000;
 const idsPerMessageMax = 4_096;
+/** How long a pod's listeners stay open after it has left, for peers that open tunnels with an outdated view. */
+const podGraceMs = 2_000;
+/** A replaced carrier ends with its last connection, or after this. */
+const replacedGraceMs = 24 * 3_600_000;
 
 export interface SessionParts extends DecisionView {
   readonly podOf: (cookie: bigint) => LocalPod | undefined;
@@ -377,11 +382,28 @@ export class CarrierSession {
     }
   }
 
+  /** The carrier takes no new connection. Its open ones stay under the policies. */
+  drain(): void {
+    this.isDraining = true;
+    this.send({ $case: 'drain', value: { graceMs: replacedGraceMs } });
+  }
+
+  /** Ends pods that left while no agent was there. The carrier would hold their listeners and network namespaces. */
+  keepPods(isKept: (cookie: bigint) => boolean): void {
+    for (const cookie of [...this.pods.keys()]) if (!isKept(cookie)) this.endPod(cookie);
+  }
+
   /** The pod has left the mesh. Its flows continue. */
-  endPod(cookie: bigint, graceMs: number): void {
+  endPod(cookie: bigint): void {
     this.pods.delete(cookie);
     for (const rule of this.#rules.values()) if (rule.pod === cookie) this.#rules.end(rule);
-    this.send({ $case: 'podGone', value: { cookie: Number(cookie), graceMs } });
+    this.send({ $case: 'podGone', value: { cookie: Number(cookie), graceMs: podGraceMs } });
+  }
+
+  status(): CarrierStatus {
+    const { build, pid } = this.hello;
+    const { name, startedMs, flows, leaseMs, isDraining } = this;
+    return { name, build, pid, startedMs, flows, leaseMs, isDraining };
   }
 
   /** Open flows, as `weft dump` shows them. */
