@@ -63,6 +63,19 @@ test('a client drains: its streams go on, and the transport ends after the last 
   assert.equal(peer.transport.isEnded, true);
 });
 
+test('GOAWAY with an error code: what the peer sent after it does not reset the connection', async () => {
+  const peer = new RawPeer();
+  peer.send(goAway(0, 0xff));
+  await turns(3);
+  peer.send(frame(frameType.ping, 0, 0, Buffer.alloc(8)));
+  assert.equal(peer.transport.isEnded, true);
+  assert.equal(peer.transport.isOpen, true);
+  closeTransport(peer);
+  await turns(2);
+  assert.equal(peer.end?.kind, 'peer');
+  assert.equal(peer.end.code, 0xff);
+});
+
 test('GOAWAY: streams above the last one were not processed, the others go on', async () => {
   const peer = new RawPeer('client');
   const [a, b] = [peer.request(), peer.request()];

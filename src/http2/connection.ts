@@ -259,7 +259,7 @@ class Connection implements Http2Connection, ReceiverOwner, Flushable, Transport
     const isInOrder = code === 0 && why === undefined && this.#isComplete();
     this.#close(
       { kind: isInOrder ? 'closed' : 'peer', code, why: why ?? 'the peer closed the connection' },
-      false,
+      !isInOrder,
     );
   }
 
@@ -278,7 +278,7 @@ class Connection implements Http2Connection, ReceiverOwner, Flushable, Transport
     this.sender.output.goAway(lastId, code, why);
   }
 
-  /** @param isNow by the owner: the transport goes at once */
+  /** @param isNow the transport goes at once. Otherwise it stays until the peer has read the rest: closing a socket with unread octets resets it, which would take what is under way from the peer. */
   #close(end: ConnectionEnd, isNow: boolean): void {
     if (this.#end) {
       if (isNow) this.#cut();
@@ -294,7 +294,7 @@ class Connection implements Http2Connection, ReceiverOwner, Flushable, Transport
     this.#pings.clear();
     if (!this.#isTransportClosed) {
       this.#writeOut();
-      if (isNow || end.kind === 'peer') this.transport.destroy();
+      if (isNow) this.transport.destroy();
       else {
         this.transport.end();
         this.#lingerTimer = setTimeout(() => this.#cut(), lingerMs);
