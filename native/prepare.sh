@@ -25,7 +25,7 @@ node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(
 
 packages=(build-essential python3 clang llvm libbpf-dev libelf-dev libjson-c-dev zlib1g-dev linux-libc-dev bpftool iproute2 util-linux procps
   cmake ninja-build pkg-config libssl-dev libnghttp2-dev libprotobuf-dev protobuf-compiler libseccomp-dev
-  nginx-light redis-server curl tcpdump iperf3 openssl ca-certificates)
+  nftables nginx-light redis-server curl tcpdump iperf3 openssl ca-certificates)
 case ${1:-} in
   # test/vm/run boots Debian's kernel; nothing else needs it.
   vm) packages+=(qemu-system-x86 linux-image-amd64 busybox-static cpio kmod) ;;
