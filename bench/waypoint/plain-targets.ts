@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { distRoot } from '../../src/cli/run.js';
 import { cpuOf, type Servers } from '../harness/load.js';
-import { workerNodeFlags } from '../../src/waypoint/worker/node-flags.js';
+import { servingNodeFlags } from '../../src/base/node-flags.js';
 import type { FoundEnvoy } from '../peers/envoy.js';
 import { envoyArgs, envoyConfig } from './envoy.js';
 import type { Target } from './measure.js';
@@ -48,7 +48,7 @@ export function configuredTarget(
     kind === 'weft'
       ? [
           process.execPath,
-          ...workerNodeFlags,
+          ...servingNodeFlags,
           ...nodeFlags,
           join(distRoot, 'bench', 'waypoint', 'plain.js'),
           file,

@@ -6,7 +6,7 @@ import { distRoot } from '../../src/cli/run.js';
 import { parseIp, type IpAddress, type Port, type SocketAddress } from '../../src/model/address.js';
 import type { MeshUpdate } from '../../src/state/store.js';
 import { cpuOf, loadProgram, type Servers } from '../harness/load.js';
-import { workerNodeFlags } from '../../src/waypoint/worker/node-flags.js';
+import { servingNodeFlags } from '../../src/base/node-flags.js';
 import type { FoundEnvoy } from '../peers/envoy.js';
 import { counterIn, type CountedTarget } from './cost-within.js';
 import type { EndConfig, Wire } from './ends.js';
@@ -130,7 +130,7 @@ export async function startSecured(
     return name === 'weft'
       ? [
           process.execPath,
-          ...workerNodeFlags,
+          ...servingNodeFlags,
           ...nodeFlags,
           join(distRoot, 'bench', 'waypoint', 'tunnel.js'),
           file,

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Command } from 'commander';
 import { errorText } from '../base/errors.js';
+import { servingNodeFlags } from '../base/node-flags.js';
 import { programs } from './run.js';
 
 /** Runs a program with the output, signals and exit code of this process. */
@@ -22,6 +23,7 @@ function passThrough(
   description: string,
   program: string,
   first: readonly string[] = [],
+  nodeFlags: readonly string[] = [],
 ): Command {
   return new Command(name)
     .description(description)
@@ -30,7 +32,7 @@ function passThrough(
     .argument('[args...]')
     .action((args: string[]) =>
       program.endsWith('.js')
-        ? become(process.execPath, [program, ...first, ...args])
+        ? become(process.execPath, [...nodeFlags, program, ...first, ...args])
         : become(program, [...first, ...args]),
     );
 }
@@ -43,7 +45,7 @@ export function programCommands(): Command[] {
     passThrough('rotate-root', "replace the control plane's root certificate", programs.control, [
       'rotate-root',
     ]),
-    passThrough('agent', 'run the agent of a node', programs.agent),
+    passThrough('agent', 'run the agent of a node', programs.agent, [], servingNodeFlags),
     passThrough('carrier', 'run the program that relays the bytes of a node', programs.carrier),
     passThrough('waypoint-proxy', 'run a waypoint', programs.waypoint),
     passThrough('rate-limiter', 'run the rate limit service', programs.rateLimiter),

@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { projectRoot } from '../../native/index.js';
+import { servingNodeFlags } from '../../src/base/node-flags.js';
 import { here, kubectl, run } from '../support/cluster.js';
 
 interface Container {
   readonly image: string;
+  readonly command: readonly string[];
   readonly args: readonly string[];
   readonly securityContext: object;
   readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
@@ -163,4 +165,13 @@ test('the API server accepts the objects', async () => {
   const said = await kubectl('apply', '--dry-run=server', '-n', 'weft-system', '-f', join(dir, 'chart.yaml'));
   assert.match(said, /daemonset\.apps\/weft-carrier created/);
   assert.match(said, /networkpolicy\.networking\.k8s\.io\/weft-carrier created/);
+});
+
+test('agents run with the Node.js flags of the processes that serve traffic', async () => {
+  const agents = await daemonSet('weft-agent');
+  assert.deepEqual(agents?.spec.template.spec.containers[0].command, [
+    'node',
+    ...servingNodeFlags,
+    '/weft/dist/daemonset/main.js',
+  ]);
 });

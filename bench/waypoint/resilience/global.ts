@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { WeftError } from '../../../src/base/errors.js';
 import { distRoot } from '../../../src/cli/run.js';
 import { RedisConnection } from '../../../src/rate-limit/redis.js';
-import { workerNodeFlags } from '../../../src/waypoint/worker/node-flags.js';
+import { servingNodeFlags } from '../../../src/base/node-flags.js';
 import { interleave } from '../../harness/interleave.js';
 import { cpuOf, numberAt, runJson } from '../../harness/load.js';
 import type { Sample } from '../../harness/statistics.js';
@@ -65,7 +65,7 @@ export async function measureGlobal(bench: ResilienceBench): Promise<Sample[]> {
       undefined,
       'taskset',
       [
-        ...['-c', String(cpuOf.server), process.execPath, ...workerNodeFlags, ...bench.nodeFlags],
+        ...['-c', String(cpuOf.server), process.execPath, ...servingNodeFlags, ...bench.nodeFlags],
         ...[program('replica'), file(name, full)],
       ],
       (config.warmSeconds + config.seconds) * 1000 + 30_000,

@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { WeftError } from '../../base/errors.js';
+import { servingNodeFlags } from '../../base/node-flags.js';
 import { until } from '../../base/wait.js';
 import { relayDefault, type Relay } from '../../model/relay.js';
 import {
@@ -280,6 +281,7 @@ export class Testbed {
     // A second agent of a node reports its readiness only once it has taken over.
     if (name === agentProcess(node)) rmSync(join(this.runDir(node), 'ready'), { force: true });
     return this.start(name, netns, process.execPath, [
+      ...servingNodeFlags,
       program,
       '--node',
       node,

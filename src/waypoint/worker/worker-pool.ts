@@ -5,7 +5,7 @@ import { errorText } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
 import { sharedMemoryFd, SharedMemory } from '../shared/shared-memory.js';
 import { SharedHealth } from '../cluster/shared-health.js';
-import { workerNodeFlags } from './node-flags.js';
+import { servingNodeFlags } from '../../base/node-flags.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 
 const replyWaitMsMax = 2_000;
@@ -53,7 +53,7 @@ export class WorkerPool {
     cluster.setupPrimary({
       stdio,
       serialization: 'advanced',
-      execArgv: [...workerNodeFlags, ...process.execArgv],
+      execArgv: [...servingNodeFlags, ...process.execArgv],
     });
   }
 
