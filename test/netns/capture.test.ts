@@ -358,14 +358,19 @@ test('a pod whose service account changes presents only the certificate of the n
   );
 });
 
-test('an invalid manifest changes nothing and is reported with file, line and field', async () => {
+test('an invalid policy is reported with file, line and field, and closes what it selects until it is removed', async () => {
   writeFileSync(
     join(manifests, 'bad.yaml'),
     'kind: AccessPolicy\nmetadata: { name: x, namespace: shop }\nspec: { action: NO, rules: [] }\n',
   );
   await until('the refusal', 30_000, () => testbed.log('control').includes('bad.yaml:3: spec.action'));
+  const call = connect('10.244.2.10', 9000);
+  await until('the pod is closed', 30_000, async () => (await client('weft-web', call)) !== 'ping');
+  await until('its line says why', 30_000, () =>
+    records('node-b').some(({ code, why }) => code === 'WEFT_DENIED' && why.startsWith('policy shop/x')),
+  );
   rmSync(join(manifests, 'bad.yaml'));
-  assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
+  await until('the pod is open again', 30_000, async () => (await client('weft-web', call)) === 'ping');
 });
 
 test('a network namespace deleted under a running agent affects only its own pod', async () => {

@@ -99,6 +99,18 @@ async function statusesOf(netns: string, path: string, count: number): Promise<s
 const count = (statuses: readonly string[], status: string): number =>
   statuses.filter((one) => one === status).length;
 
+interface Line {
+  readonly source: string;
+  readonly path: string;
+  readonly status: number;
+  readonly flags: string;
+}
+const accessLog = (): Line[] =>
+  readFileSync(accessLogOf(testbed, waypoint), 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Line);
+
 before(async () => {
   await mesh.prepare();
   mesh.gateway();
@@ -130,13 +142,18 @@ test('counts, ejections and buckets survive ten changes a second, and no request
   assert.equal(count(await statusesOf('weft-web', '/limited', allowed / 2), '200'), allowed / 2);
   // All that one client may have under way, for longer than the changes.
   const changesMs = 8_000;
-  const held = Array.from({ length: underWay }, () =>
-    statusesOf('weft-intruder', `/slow/${changesMs + 4_000}`, 1),
-  );
+  const held = Array.from({ length: underWay }, async () => {
+    // A request that asks whether all are under way may have the place of one of them for a moment.
+    for (;;) {
+      const statuses = await statusesOf('weft-intruder', `/slow/${changesMs + 4_000}`, 1);
+      if (statuses[0] !== '503') return statuses;
+    }
+  });
   await until('the client has all that it may have', 10_000, async () => {
     return (await statusesOf('weft-intruder', '/', 1))[0] === '503';
   });
-  const running = load(`http://${vip}/`);
+  // With the requests for `/limited` fewer than one client may have under way, however slow this machine is.
+  const running = load(`http://${vip}/`, underWay - 2);
   let version = 0;
   const refused: string[] = [];
   const limited: string[] = [];
@@ -156,7 +173,10 @@ test('counts, ejections and buckets survive ten changes a second, and no request
   await inForce(version);
   const { answered, failures, by } = await running.stop();
   assert.ok(version > 40, `${version} changes`);
-  assert.deepEqual(failures, {}, `of ${answered} requests`);
+  const ofLoad = accessLog().filter(
+    ({ source, path, status }) => !source.endsWith('/intruder') && path === '/' && status !== 200,
+  );
+  assert.deepEqual(failures, {}, `of ${answered} requests: ${JSON.stringify(ofLoad)}`);
   assert.ok(answered > 200, `${answered} answered`);
   assert.deepEqual(by, { 'echo-v1': answered }, 'the ejected endpoint got no request');
   assert.deepEqual([...new Set(refused)], ['503'], 'the count of requests under way survived');
@@ -168,12 +188,7 @@ test('counts, ejections and buckets survive ten changes a second, and no request
     await statusesOf('weft-intruder', '/', 5),
     Array.from({ length: 5 }, () => '200'),
   );
-  const flags = new Set(
-    readFileSync(accessLogOf(testbed, waypoint), 'utf8')
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => (JSON.parse(line) as { flags: string }).flags),
-  );
+  const flags = new Set(accessLog().map(({ flags }) => flags));
   assert.deepEqual(
     [...flags].filter((flag) => !['-', 'UO', 'RL'].includes(flag)),
     [],

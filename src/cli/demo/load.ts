@@ -2,12 +2,12 @@
  * An application that sends a request every few milliseconds over persistent connections, until its input ends. It prints a dot
  * per response, and at the end one JSON line with the number of responses and the errors of the other requests.
  *
- *   node load.js URL EVERY-MS
+ *   node load.js URL EVERY-MS CONNECTIONS-MAX
  */
 import http from 'node:http';
 
-const [url = '', every = '10'] = process.argv.slice(2);
-const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+const [url = '', every = '10', connectionsMax = '8'] = process.argv.slice(2);
+const agent = new http.Agent({ keepAlive: true, maxSockets: Number(connectionsMax) });
 let answered = 0;
 let waiting = 0;
 let over = false;

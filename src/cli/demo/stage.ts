@@ -107,15 +107,25 @@ export class Live {
   }
 }
 
-/** Sequential requests from web over persistent connections. `stop` returns their results. */
-export function load(url: string): {
+/**
+ * A request from web every 10 ms, over at most `connectionsMax` persistent connections: as many are under way when responses take longer.
+ * `stop` returns their results.
+ */
+export function load(
+  url: string,
+  connectionsMax = 8,
+): {
   /** Number of responses so far. */
   answered(): number;
   stop(): Promise<{ answered: number; failures: Record<string, number>; by: Record<string, number> }>;
 } {
   const child = spawn(
     'nsenter',
-    ['--net=/run/netns/weft-web', '--', process.execPath, join(here, 'load.js'), url, '10'],
+    [
+      '--net=/run/netns/weft-web',
+      '--',
+      ...[process.execPath, join(here, 'load.js'), url, '10', String(connectionsMax)],
+    ],
     { stdio: ['pipe', 'pipe', 'ignore'] },
   );
   let output = '';
