@@ -349,6 +349,8 @@ TEST_CASE_FIXTURE(Fixture, "an incoming tunnel") {
     const Fd accepted = AcceptApp();
     CHECK(Until([&] { return decider.opened == 1; }));
     CHECK(seen.accepted == 1);
+    // Nothing of the request is left.
+    CHECK(seen.is_destroyed);
     decider.flow->Cut("policy");
     CHECK(Read(accepted) == "<reset>");
   }
