@@ -119,6 +119,16 @@ test('a header block is bounded: its bytes, its frames and its time', async () =
   assert.equal(time.end?.kind, 'timeout');
 });
 
+test('a GOAWAY holds no more than a short text', async () => {
+  const long = new RawPeer('server', { frameBytesMax: 1 << 20 });
+  // The head alone: nothing of the payload is collected.
+  long.send(frame(frameType.goaway, 0, 0, Buffer.alloc(1 << 20)).subarray(0, 9));
+  await assertFlood(long, /bytes in a GOAWAY/);
+  const short = new RawPeer('server', { frameBytesMax: 1 << 20 });
+  short.send(frame(frameType.goaway, 0, 0, Buffer.alloc(4_096)), ask(1));
+  assert.notEqual(short.end?.kind, 'flood');
+});
+
 test('a connection whose reads always end within a block is not late', async () => {
   const peer = new RawPeer('server', { headerBlockTimeoutMsMax: 30, maxConcurrentStreams: 1000 });
   let rest: Buffer = Buffer.alloc(0);

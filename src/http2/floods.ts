@@ -39,6 +39,9 @@ export const queuedBytesMax = 4 << 20;
 
 export const settingsEntriesMax = 32;
 
+/** Bytes of a GOAWAY, which is kept until it is complete. */
+export const goAwayBytesMax = 16 << 10;
+
 /** A token bucket: `burst` frames at once, `perS` frames a second. */
 export class Bucket {
   #used = 0;

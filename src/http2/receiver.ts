@@ -14,7 +14,7 @@ import {
   frameWindowUpdate,
   windowBytesMax,
 } from './codes.js';
-import { Floods, settingsEntriesMax } from './floods.js';
+import { Floods, goAwayBytesMax, settingsEntriesMax } from './floods.js';
 import {
   FrameReader,
   payloadData,
@@ -150,7 +150,8 @@ export class Receiver implements FrameSink {
         return this.floods.useless() ? payloadWhole : this.flood('PRIORITY frames');
       case frameGoAway:
         if (id !== 0) return this.fault(errorCode.protocol, 'GOAWAY on a stream');
-        return length >= 8 ? payloadWhole : this.fault(errorCode.frameSize, 'the length of GOAWAY');
+        if (length < 8) return this.fault(errorCode.frameSize, 'the length of GOAWAY');
+        return length <= goAwayBytesMax ? payloadWhole : this.flood('bytes in a GOAWAY');
       case framePushPromise:
         return this.fault(errorCode.protocol, 'PUSH_PROMISE, which was not allowed');
       default:

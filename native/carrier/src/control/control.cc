@@ -21,6 +21,8 @@ constexpr uint64_t kHelloMsMax = 5000;
 constexpr size_t kQueuedBytesMax = 16 << 20;
 constexpr uint64_t kAcceptAgainMs = 200;
 constexpr uint64_t kDrainCheckMs = 100;
+// Listeners take connections that were on their way for half of it (PodListeners::kOnTheirWayMs). The rest is for a handshake and a request.
+constexpr uint64_t kDrainMsMin = 2'000;
 constexpr uint64_t kRetireCheckMs = 500;
 constexpr uint64_t kLeaseCheckMs = 50;
 constexpr uint64_t kGraceMsMax = 1ull << 40;
@@ -343,6 +345,7 @@ void Control::Drain(uint64_t grace_ms) {
     return CheckDrained();
   }
   is_draining_ = true;
+  drain_from_ms_ = BootMs();
   drain_until_ms_ = until;
   Say(30, "draining for " + std::to_string(grace_ms) + " ms at most");
   for (WorkerThread* const worker : parts_.workers) worker->Post([](WorkerThread& w) { w.traffic().Drain(); });
@@ -364,7 +367,7 @@ void Control::CheckDrained() {
   const auto left = std::make_shared<std::atomic<size_t>>(0);
   const auto all = std::make_shared<Countdown>([this, left] {
     parts_.loop->Post([this, left] {
-      if (left->load() == 0 && packets_.empty()) on_ended_();
+      if (left->load() == 0 && packets_.empty() && BootMs() - drain_from_ms_ >= kDrainMsMin) on_ended_();
     });
   });
   for (WorkerThread* const worker : parts_.workers)

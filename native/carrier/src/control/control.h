@@ -113,6 +113,7 @@ class Control : public Pollable, public AgentConnection::User {
   // The agent of this session has sent a lease.
   bool has_renewed_ = false;
   bool is_draining_ = false;
+  uint64_t drain_from_ms_ = 0;
   uint64_t drain_until_ms_ = 0;
   uint64_t flush_until_ms_ = 0;
   Loop::TimerId drain_timer_ = 0;

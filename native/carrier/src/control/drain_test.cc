@@ -21,6 +21,22 @@ TEST_CASE("draining ends when the last flow has ended") {
   CHECK(carrier.seen.drains == 2);
 }
 
+TEST_CASE("a carrier without flows ends only once a connection that was on its way to it can be a flow") {
+  Carrier carrier;
+  Agent agent(carrier.path);
+  agent.Start();
+  pb::AgentMessage drain;
+  drain.mutable_drain()->set_grace_ms(3'600'000);
+  agent.Send(drain);
+  CHECK(Eventually([&] {
+    std::lock_guard lock(carrier.seen.mutex);
+    return carrier.seen.drains == 2;
+  }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1'500));
+  CHECK_FALSE(carrier.has_ended);
+  CHECK(Eventually([&] { return carrier.has_ended.load(); }));
+}
+
 static int DrainsOf(Carrier& carrier) {
   std::lock_guard lock(carrier.seen.mutex);
   return carrier.seen.drains;

@@ -21,6 +21,8 @@ constexpr size_t kRecordBytes = 16 << 10;
 constexpr size_t kBatchBytes = 96 << 10;
 constexpr size_t kFrameHeadBytes = 9;
 constexpr size_t kDebugBytesMax = 128;
+// A connection holds the memory of a header list of this size for the next one.
+constexpr size_t kListBytesKept = 1 << 10;
 
 nghttp2_nv Field(std::string_view name, std::string_view value) {
   const auto at = [](std::string_view text) { return reinterpret_cast<uint8_t*>(const_cast<char*>(text.data())); };
@@ -298,6 +300,7 @@ int Http2Connection::OnFrameBegin(const nghttp2_frame_hd& head) {
     case NGHTTP2_WINDOW_UPDATE:
       return floods_.WindowUpdate(now) ? 0 : Flood("WINDOW_UPDATE frames");
     case NGHTTP2_GOAWAY:
+      if (head.length > Floods::kGoAwayBytesMax) return Flood("bytes in a GOAWAY");
       return floods_.Useless(now) ? 0 : Flood("GOAWAY frames");
     case NGHTTP2_PRIORITY:
       return floods_.Useless(now) ? 0 : Flood("PRIORITY frames");
@@ -317,9 +320,17 @@ int Http2Connection::OnField(std::string_view name, std::string_view value, int3
     fields_.emplace_back(name, value);
     return 0;
   }
+  ForgetFields();
   if (!floods_.Reset(loop_->now_ms())) return Flood("streams that were reset");
   nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_ENHANCE_YOUR_CALM);
   return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+void Http2Connection::ForgetFields() {
+  if (list_bytes_ > kListBytesKept)
+    HeaderFields().swap(fields_);
+  else
+    fields_.clear();
 }
 
 void Http2Connection::OnHead(const nghttp2_frame& frame) {
@@ -354,6 +365,7 @@ int Http2Connection::OnFrame(const nghttp2_frame& frame) {
   switch (frame.hd.type) {
     case NGHTTP2_HEADERS:
       OnHead(frame);
+      ForgetFields();
       break;
     case NGHTTP2_DATA:
       if ((frame.hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) break;

@@ -85,6 +85,7 @@ class Http2Connection {
   int OnFrameBegin(const nghttp2_frame_hd& head);
   int OnFrame(const nghttp2_frame& frame);
   void OnHead(const nghttp2_frame& frame);
+  void ForgetFields();
   int OnField(std::string_view name, std::string_view value, int32_t id);
   void OnSent(const nghttp2_frame& frame);
   void OnNotSent(const nghttp2_frame& frame);

@@ -3,6 +3,7 @@
 #include "http2/connection.h"
 
 #include <doctest/doctest.h>
+#include <malloc.h>
 
 #include <functional>
 #include <string>
@@ -183,6 +184,32 @@ TEST_CASE("a header list beyond the limit of reading resets its stream, one with
   CHECK(peer.resets == std::vector<int>{NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_ENHANCE_YOUR_CALM});
   CHECK(peer.Feed(Ask(7)));
   CHECK(peer.streams.size() == 2);
+}
+
+TEST_CASE("a connection holds no more than a stated amount for what its peer has sent and no stream needs") {
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (int i = 0; i < 16; i++) {
+    peers.push_back(std::make_unique<Peer>());
+    peers.back()->keeps = false;
+  }
+  const size_t before = mallinfo2().uordblks;
+  for (const auto& peer : peers) {
+    // The end of a request whose header list is long, of one that is reset for it, and a GOAWAY that never ends.
+    CHECK(peer->Feed(Ask(1, Literal("baggage", std::string(60'000, 'b')))));
+    CHECK(peer->Feed(Ask(3, Literal("a", std::string(60'000, 'b')) + Literal("b", std::string(30'000, 'b')))));
+    peer->Drain();
+    std::string goaway = Frame(7, 0, 0, std::string(1 << 20, '\0'));
+    goaway.pop_back();
+    peer->Feed(goaway);
+  }
+  CHECK(mallinfo2().uordblks < before + 16 * (20 << 10));
+  for (const auto& peer : peers) {
+    peer->Drain();
+    CHECK(peer->goaway == NGHTTP2_ENHANCE_YOUR_CALM);
+  }
+  // What is useful of the text is far shorter.
+  Peer peer;
+  CHECK(peer.Feed(Frame(7, 0, 0, std::string(8, '\0') + std::string(4'096, 't'))));
 }
 
 TEST_CASE("bytes beyond a stream's window reset it or end the connection") {

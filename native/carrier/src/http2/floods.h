@@ -33,6 +33,8 @@ class Floods {
   static constexpr uint32_t kBlockBytesMax = 128 << 10;
   static constexpr uint32_t kBlockFramesMax = 24;
   static constexpr uint32_t kSettingsEntriesMax = 32;
+  // nghttp2 keeps the text of one until it is complete.
+  static constexpr uint32_t kGoAwayBytesMax = 16 << 10;
   // Frames other than DATA that wait for a peer that does not read.
   static constexpr uint32_t kQueuedFramesMax = 1000;
 

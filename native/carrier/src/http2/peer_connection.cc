@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <string_view>
+#include <utility>
 
 #include "base/clock.h"
 #include "http2/connect_request.h"
@@ -32,7 +33,7 @@ class PendingTunnel final : public IncomingTunnel, private StreamListener {
     stream_->Listen(this);
   }
 
-  const TunnelQuestion& question() const override { return question_; }
+  TunnelQuestion TakeQuestion() override { return std::exchange(question_, {}); }
 
   std::unique_ptr<TunnelStream> Accept() override {
     if (!stream_ || stream_->is_closed()) return nullptr;

@@ -71,7 +71,7 @@ struct Fixture {
     here.identity = kServer;
     shares = MakeTunnelServerLimits(&worker);
     server = std::make_unique<TunnelServer>(&worker, &here, shares.get(), [this](auto tunnel) {
-      questions.push_back(tunnel->question());
+      questions.push_back(tunnel->TakeQuestion());
       if (refuses != 0) return tunnel->Refuse(refuses);
       if (holds) return void(held.push_back(std::move(tunnel)));
       accepted.push_back(tunnel->Accept());

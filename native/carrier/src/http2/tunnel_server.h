@@ -17,7 +17,8 @@ namespace weft {
 class IncomingTunnel {
  public:
   virtual ~IncomingTunnel() = default;
-  virtual const TunnelQuestion& question() const = 0;
+  // Call it once. A tunnel may be open for days, and its peer chooses how long the headers are: nobody keeps them.
+  virtual TunnelQuestion TakeQuestion() = 0;
   // Responds 200. Null if the peer has left.
   virtual std::unique_ptr<TunnelStream> Accept() = 0;
   virtual void Refuse(uint32_t status) = 0;

@@ -56,7 +56,6 @@ std::unique_ptr<Flow> Flow::Plain(Worker* worker, const Pod* pod, FlowOwner* own
 
 std::unique_ptr<Flow> Flow::Tunnel(Worker* worker, const Pod* pod, FlowOwner* owner, std::unique_ptr<IncomingTunnel> tunnel) {
   std::unique_ptr<Flow> flow(new Flow(worker, pod, owner, Kind::kTunnel));
-  flow->client_ = ClientOfTunnel(tunnel->question().forwarded, tunnel->question().remote);
   flow->tunnel_ = std::move(tunnel);
   return flow;
 }
@@ -83,8 +82,8 @@ void Flow::Begin() {
   if (kind_ == Kind::kTunnel) {
     tunnel_->OnGone([this] { OnClientGone(); });
     state_ = State::kAsking;
-    // A copy, because the decision may end the request within this call.
-    const TunnelQuestion question = tunnel_->question();
+    const TunnelQuestion question = tunnel_->TakeQuestion();
+    client_ = ClientOfTunnel(question.forwarded, question.remote);
     return worker_->decider.Ask(this, question);
   }
   if (!socket_->Start(&client_user_)) {
@@ -197,6 +196,7 @@ void Flow::Relay(std::unique_ptr<TunnelStream> stream) {
   if (kind_ == Kind::kTunnel) {
     stream = tunnel_->Accept();
     if (!stream) return OnClientGone();
+    tunnel_.reset();
     relay_ = RelayTunnel(worker_, std::move(app_), std::move(stream), this);
   } else if (stream) {
     relay_ = RelayTunnel(worker_, std::move(socket_), std::move(stream), this);

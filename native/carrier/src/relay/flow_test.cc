@@ -349,6 +349,8 @@ TEST_CASE_FIXTURE(Fixture, "an incoming tunnel") {
     const Fd accepted = AcceptApp();
     CHECK(Until([&] { return decider.opened == 1; }));
     CHECK(seen.accepted == 1);
+    // Nothing of the request is left.
+    CHECK(seen.is_destroyed);
     decider.flow->Cut("policy");
     CHECK(Read(accepted) == "<reset>");
   }
@@ -392,6 +394,25 @@ TEST_CASE_FIXTURE(Fixture, "an incoming tunnel") {
   CheckOver(1);
 }
 
+TEST_CASE_FIXTURE(Fixture, "a connection that was on its way when its carrier was replaced is served") {
+  if (!has_map) return;
+  const Address address = Listen(ListenerKind::kOutbound);
+  Listen(ListenerKind::kHbone);
+  // It waits in the queue of the listener.
+  const Fd peer = ConnectTo(address);
+  listeners->Drain();
+  CHECK(server.drained == 1);
+  CHECK(!listeners->idle());
+  CHECK(Until([&] { return decider.opened == 1; }));
+  const Fd later = ConnectTo(address);
+  CHECK(Until([&] { return decider.opened == 2; }));
+  CHECK(Until([&] { return !listeners->IsListening(ListenerKind::kOutbound); }));
+  CHECK(!listeners->IsListening(ListenerKind::kHbone));
+  listeners.reset();
+  CHECK(decider.closed == 2);
+  loop.RunOnce(0);
+}
+
 TEST_CASE_FIXTURE(Fixture, "listeners close after the grace period or at once, flows go on") {
   if (!has_map) return;
   const Address address = Listen(ListenerKind::kOutbound);
@@ -404,7 +425,7 @@ TEST_CASE_FIXTURE(Fixture, "listeners close after the grace period or at once, f
     CHECK(listeners->IsListening(ListenerKind::kOutbound));
     CHECK(Until([&] { return !listeners->IsListening(ListenerKind::kOutbound); }));
   }
-  SUBCASE("at once") { listeners->Drain(); }
+  SUBCASE("at once") { listeners->Close(0); }
   CHECK(!listeners->IsListening(ListenerKind::kHbone));
   CHECK(server.drained == 1);
   CHECK(!listeners->idle());

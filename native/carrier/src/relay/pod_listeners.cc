@@ -174,15 +174,23 @@ void PodListeners::CloseListeners() {
 
 void PodListeners::Close(uint64_t grace_ms) {
   worker_->loop.Cancel(&grace_timer_);
-  if (grace_ms == 0) return Drain();
+  if (grace_ms == 0) return CloseNow();
   grace_timer_ = worker_->loop.After(grace_ms, [this] {
     grace_timer_ = 0;
-    Drain();
+    CloseNow();
   });
 }
 
 void PodListeners::Drain() {
+  if (server_) server_->Drain();
   worker_->loop.Cancel(&grace_timer_);
+  grace_timer_ = worker_->loop.After(kOnTheirWayMs, [this] {
+    grace_timer_ = 0;
+    CloseListeners();
+  });
+}
+
+void PodListeners::CloseNow() {
   CloseListeners();
   if (server_) server_->Drain();
 }

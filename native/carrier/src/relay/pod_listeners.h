@@ -33,8 +33,11 @@ class PodListeners : private FlowOwner {
   void CloseListeners();
   // The pod left: the listeners close after `grace_ms`, and its tunnel connections take no new streams from then on.
   void Close(uint64_t grace_ms);
-  // The carrier is replaced: the listeners close now, tunnel connections take no new streams.
+  // The carrier is replaced: tunnel connections take no new streams. The listeners close in a moment, for connections that are on their way
+  // to them: the kernel resets those whose listener closes.
   void Drain();
+  // Drain() has closed the listeners after this.
+  static constexpr uint64_t kOnTheirWayMs = 1'000;
   // No listener is open, and the last flow and tunnel connection have ended.
   bool idle() const;
   size_t flows() const { return flows_.size(); }
@@ -44,6 +47,7 @@ class PodListeners : private FlowOwner {
   friend class Listener;
   void Accepted(ListenerKind kind, Fd socket, const Address& remote);
   void CloseFormer(size_t kept);
+  void CloseNow();
   // Whether there is room for one more flow; counts the limit that is reached.
   bool MayAdd();
   void Add(std::unique_ptr<Flow> flow);

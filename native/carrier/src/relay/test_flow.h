@@ -67,10 +67,11 @@ struct FakeTunnel : IncomingTunnel {
     uint32_t refused = 0;
     int accepted = 0;
     std::function<void()> on_gone;
-    bool is_gone = false;
+    bool is_gone = false, is_destroyed = false;
   };
   FakeTunnel(TunnelQuestion question, Seen* seen) : about(std::move(question)), seen(seen) {}
-  const TunnelQuestion& question() const override { return about; }
+  ~FakeTunnel() override { seen->is_destroyed = true; }
+  TunnelQuestion TakeQuestion() override { return std::exchange(about, {}); }
   std::unique_ptr<TunnelStream> Accept() override {
     seen->accepted++;
     if (seen->is_gone) return nullptr;

@@ -9,6 +9,7 @@
 #include <openssl/x509v3.h>
 #include <time.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "base/clock.h"
@@ -104,7 +105,11 @@ bool AddName(X509_REQ* request, const std::string& identity) {
 
 struct Credentials::Impl {
   struct Identity {
-    std::map<uint32_t, KeyPtr> keys;  // by turn
+    // In the order in which they were made, each turn once: every agent counts turns from the begin.
+    std::vector<std::pair<uint32_t, KeyPtr>> keys;
+    auto Find(uint32_t turn) {
+      return std::find_if(keys.begin(), keys.end(), [turn](const auto& key) { return key.first == turn; });
+    }
     CredentialPtr installed;
   };
   mutable std::mutex mutex;
@@ -132,9 +137,10 @@ std::string Credentials::MakeKey(const std::string& identity, uint32_t turn) {
   char* text = nullptr;
   const long bytes = BIO_get_mem_data(bio.get(), &text);
   const std::lock_guard lock(impl_->mutex);
-  auto& keys = impl_->identities[identity].keys;
-  keys[turn] = std::move(key);
-  while (keys.size() > kTurnsMax) keys.erase(keys.begin());
+  Impl::Identity& of = impl_->identities[identity];
+  if (const auto former = of.Find(turn); former != of.keys.end()) of.keys.erase(former);
+  of.keys.emplace_back(turn, std::move(key));
+  if (of.keys.size() > kTurnsMax) of.keys.erase(of.keys.begin());
   return std::string(text, static_cast<size_t>(bytes));
 }
 
@@ -154,7 +160,7 @@ bool Credentials::Install(const std::string& identity, uint32_t turn, const std:
   const auto found = impl_->identities.find(identity);
   if (found == impl_->identities.end()) return refuse("there is no key of this identity");
   auto& keys = found->second.keys;
-  const auto key = keys.find(turn);
+  const auto key = found->second.Find(turn);
   if (key == keys.end()) return refuse("there is no key of this turn");
   if (X509_check_private_key(chain[0].get(), key->second.get()) != 1) {
     ERR_clear_error();
@@ -168,7 +174,7 @@ bool Credentials::Install(const std::string& identity, uint32_t turn, const std:
   made->server = MakeContext(true, key->second.get(), chain, roots);
   if (!made->client || !made->server) return refuse(TlsErrorText("the certificate cannot be used"));
   found->second.installed = std::move(made);
-  // Keys of former turns are of no more use.
+  // Keys that were made before are of no more use.
   keys.erase(keys.begin(), key);
   return true;
 }

@@ -64,6 +64,24 @@ TEST_CASE("a certificate that does not belong to the key of its turn is refused"
   CHECK(!credentials.Install(kClient, 1, ca.Sign(first, 60, {kClient}), ca.roots(), "1", later, &why));
 }
 
+TEST_CASE("keys that former agents have asked for are no obstacle for those of a new agent, which counts turns from the begin") {
+  Ca ca;
+  Credentials credentials;
+  // Each agent has renewed the certificate less often than the one before.
+  for (const uint32_t turn : {500u, 300u, 100u, 20u, 3u, 1u}) CHECK(ca.Issue(&credentials, kClient, turn));
+  CHECK(credentials.Find(kClient)->serial == "1");
+  // An agent that got no certificate for its keys.
+  for (uint32_t turn = 10; turn < 20; turn++) credentials.MakeKey(kClient, turn);
+  CHECK(ca.Issue(&credentials, kClient, 2));
+  CHECK(credentials.Find(kClient)->serial == "2");
+  // The same turn of two agents: the key is that of the later one.
+  std::string why;
+  const std::string former = credentials.MakeKey(kClient, 2);
+  const std::string latter = credentials.MakeKey(kClient, 2);
+  CHECK(!credentials.Install(kClient, 2, ca.Sign(former, 60, {kClient}), ca.roots(), "3", ~0ull, &why));
+  CHECK(credentials.Install(kClient, 2, ca.Sign(latter, 60, {kClient}), ca.roots(), "4", ~0ull, &why));
+}
+
 TEST_CASE("an identity is exactly one URI that is a SPIFFE ID") {
   Ca ca;
   Credentials credentials;
