@@ -100,7 +100,7 @@ test('a rule that replaces another one: the former is revoked before, because th
   const { view, session } = meshOf();
   const { ask, sent } = session();
   const first = ruleOf(ask(plain(1)));
-  // Not told to the session: its rules still hold the former decision.
+  // The session gets no update: its rules still hold the former decision.
   view.apply({ policies: [policy('p', 'allow', { destinationPorts: [80, 81] }, { scope: 'namespace' })] });
   const second = ruleOf(ask(plain(2)));
   assert.notEqual(second.id, first.id);
