@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { until } from '../src/base/wait.js';
 import { MeshState } from '../src/state/store.js';
 import { pod } from '../test/support/mesh.js';
@@ -17,6 +17,7 @@ parentPort.on('message', (message) => {
   if (message.type === 'pods') received.push(message.pods.map((one) => '+' + one.pod.name).concat(message.removed.map((uid) => '-' + uid)).join(' '));
   if (message.type === 'assign' && message.pod.pod.name === 'slow') return void setTimeout(() => parentPort.postMessage({ type: 'done', call: message.call }), 3000);
   if (message.type === 'assign' && message.pod.pod.name === 'doomed') throw new Error('as received');
+  if (message.type === 'connections' && received.includes('assign silent')) return;
   if (message.type === 'connections') parentPort.postMessage({ type: 'done', call: message.call, result: [{ threadId, received }] });
   else if ('call' in message) parentPort.postMessage({ type: 'done', call: message.call });
 });
@@ -99,4 +100,19 @@ test('a worker that responds late keeps the pod and gets its unassignment: no li
     ['assign', 'assign slow', 'assign', 'assign slow', 'unassign'],
   );
   assert.ok(!second?.some((one) => one.includes('assign')));
+});
+
+test('a worker that does not list its connections is named before the caller of the agent gives up', async (t) => {
+  const workers = workersOf(2);
+  t.after(() => workers.drain(1));
+  await workers.assign(local('silent', '10.0.0.1'));
+  mock.timers.enable({ apis: ['setTimeout'] });
+  try {
+    const listed = workers.connections() as Promise<{ missing?: string; threadId?: number }[]>;
+    mock.timers.tick(2_500);
+    // The other worker may respond later than the clock was moved.
+    assert.match((await listed)[0]?.missing ?? '', /^connections of worker 0: .*2000 ms/);
+  } finally {
+    mock.timers.reset();
+  }
 });

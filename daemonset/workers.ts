@@ -1,7 +1,7 @@
 /** The worker threads. Each pod is assigned to one worker. A worker that dies takes only the connections of its pods with it. */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { WeftError } from '../src/base/errors.js';
+import { WeftError, errorText } from '../src/base/errors.js';
 import type { SpiffeId } from '../src/model/identity.js';
 import type { RelayStatus } from '../src/model/relay.js';
 import type { WorkloadUid } from '../src/model/workload.js';
@@ -14,6 +14,8 @@ import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ip
 
 export const workersDefault = Math.max(1, Math.floor(availableParallelism() / 2));
 const callTimeoutMsMax = 30_000;
+/** Callers of the agent's admin endpoints wait 5 s (src/cli/admin.ts): they get what is there, and what is missing. */
+const listMsMax = 2_000;
 const codeOf = (error: unknown): string => (error instanceof WeftError ? error.code : '');
 
 type Body<T> = T extends { call: number } ? Omit<T, 'call'> : never;
@@ -228,8 +230,12 @@ export class Workers implements NodeRelay {
   }
 
   async connections(): Promise<object[]> {
-    const lists = await Promise.all(this.#slots.map((slot) => this.#call(slot, { type: 'connections' })));
-    return [...(lists.flat() as object[]), ...((await this.#options.former?.connections()) ?? [])];
+    const list = (slot: Slot, at: number): Promise<unknown> =>
+      this.#call(slot, { type: 'connections' }, listMsMax).catch((error: unknown) => ({
+        missing: `connections of worker ${at}: ${errorText(error)}`,
+      }));
+    const lists = await Promise.all([...this.#slots.map(list), this.#options.former?.connections() ?? []]);
+    return lists.flat() as object[];
   }
 
   /** Resolves when the connections that are open at the call have ended, or at the limit. New ones are accepted meanwhile. */

@@ -221,7 +221,7 @@ export class CarrierRelay implements NodeRelay {
     const lost = [...this.#assigned.values()].filter(({ netns }) => !this.#hasListeners(netns));
     for (const { netns } of lost) this.#current.pods.delete(netns.cookie);
     if (lost.length > 0) return this.#parts.onLost(lost.map(({ pod }) => pod.uid));
-    // A former agent may have ended before it told the older carrier that it is replaced.
+    // A former agent may have ended before it sent `drain` to the older carrier.
     const isSettled = performance.now() - this.#activeSinceMs > enrolledMsMax;
     if (isSettled && this.#current === this.#carriers.newest) this.#drainOthers(this.#current);
   }

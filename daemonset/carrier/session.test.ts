@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { parseIp, type SocketAddress } from '../../src/model/address.js';
 import { MeshState } from '../../src/state/store.js';
 import { openRecord } from '../../src/telemetry/connection-record.js';
@@ -100,7 +100,7 @@ test('a rule that replaces another one: the former is revoked before, because th
   const { view, session } = meshOf();
   const { ask, sent } = session();
   const first = ruleOf(ask(plain(1)));
-  // Not told to the session: its rules still hold the former decision.
+  // The session gets no update: its rules still hold the former decision.
   view.apply({ policies: [policy('p', 'allow', { destinationPorts: [80, 81] }, { scope: 'namespace' })] });
   const second = ruleOf(ask(plain(2)));
   assert.notEqual(second.id, first.id);
@@ -179,4 +179,31 @@ test('a carrier that died: the durations of its flows are their ages, whatever t
   }
   const durationMs = records.at(-1)?.record.durationMs ?? 0;
   assert.ok(durationMs >= 60_000 && durationMs < 120_000, String(durationMs));
+});
+
+test('open flows are listed; a carrier that does not respond is named before the caller of the agent gives up', async () => {
+  const { session } = meshOf();
+  const rule = ruleOf(session().ask(plain(1)));
+  const flow = Flow.fromPartial({ id: 5, rule: rule.id, client: remote, ageMs: 10 });
+  const { made, sent } = session([stateOf(rule, true, [flow])]);
+  const call = (): number => {
+    const last = sent.at(-1);
+    assert.equal(last?.$case, 'listFlows');
+    return last.value.call;
+  };
+  const listed = made.describe();
+  made.onMessage({ $case: 'flows', value: { call: call(), flows: [flow], isLast: true } });
+  assert.equal((await listed).length, 1);
+  mock.timers.enable({ apis: ['setTimeout'] });
+  try {
+    const missing = made.describe();
+    mock.timers.tick(2_500);
+    assert.deepEqual(await missing, [
+      { missing: 'connections of carrier one: it did not list them within 2 s' },
+    ]);
+    // Too late.
+    made.onMessage({ $case: 'flows', value: { call: call(), flows: [flow], isLast: true } });
+  } finally {
+    mock.timers.reset();
+  }
 });

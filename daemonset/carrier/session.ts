@@ -40,7 +40,8 @@ const unknownPodMsMax = 4_000;
 const unknownPodQuestionsMax = 1_024;
 /** A rule that the carrier asks about again although it has it: it was evicted. */
 const evictedAfterMs = 1_000;
-const callMsMax = 5_000;
+/** Callers of the agent's admin endpoints wait 5 s (src/cli/admin.ts): they get what is there, and what is missing. */
+const listMsMax = 2_000;
 const idsPerMessageMax = 4_096;
 /** How long a pod's listeners stay open after it has left, for peers that open tunnels with an outdated view. */
 const podGraceMs = 2_000;
@@ -406,14 +407,14 @@ export class CarrierSession {
     return { name, build, pid, startedMs, flows, leaseMs, isDraining };
   }
 
-  /** Open flows, as `weft dump` shows them. */
+  /** Open flows, as `weft dump` shows them; without a response of the carrier, one object that says so. */
   async describe(): Promise<object[]> {
     const call = ++this.#lastCall;
-    const flows = await new Promise<readonly Flow[]>((resolve) => {
+    const flows = await new Promise<readonly Flow[] | undefined>((resolve) => {
       const timer = setTimeout(() => {
         this.#lists.delete(call);
-        resolve([]);
-      }, callMsMax);
+        resolve(undefined);
+      }, listMsMax);
       this.#lists.set(call, {
         flows: [],
         done: (all) => {
@@ -423,6 +424,10 @@ export class CarrierSession {
       });
       this.send({ $case: 'listFlows', value: { call } });
     });
+    if (!flows) {
+      const seconds = listMsMax / 1000;
+      return [{ missing: `connections of carrier ${this.name}: it did not list them within ${seconds} s` }];
+    }
     const nowMs = Date.now();
     return flows.map(({ id, rule, target, client, ageMs, bytesSent, bytesReceived }) => {
       const held = this.#rules.get(rule);

@@ -26,6 +26,11 @@ export function decodeEvent(bytes: Uint8Array): KernelEvent {
 /**
  * Polls the ring and passes on at most 256 events every 100 ms (poll.ts), until the returned function is called. The programs count events that do
  * not fit the ring as `events-lost`.
+ *
+ * The programs do not wake the agent, and after a rest the ring waits for up to 400 ms. It holds 4095 events: the whole shares (64 in 1.07 s)
+ * of 63 pods. So only a burst of refusals in more pods than that at once, each at 160 a second, fills it before the first turn. Turns every
+ * 100 ms would have passed on 768 events by then, and lost the rest of such a burst, too. Events that are lost have no line in the log. The
+ * connections are refused and counted by their reasons all the same.
  */
 export function watchEvents(maps: PinnedMaps, onEvent: (event: KernelEvent) => void): () => void {
   const ring = maps.ring('weft_events');

@@ -14,13 +14,13 @@ import { checkRelay, relayProcess, relays, residentMiB, useRelay } from './suppo
 const program = join(projectRoot, 'test', 'carrier', 'programs', 'many.py');
 const pods = ['web', 'intruder', 'cache', 'cache-2'] as const;
 /**
- * Of 10 000 idle and 1 000 busy connections to one pod, the part that a carrier admits: two thirds of the descriptors of connections are for
- * one pod (native/carrier/src/net/descriptor_shares.cc). Its tunnel connections have some of them, too.
+ * Of 10 000 idle and 1 000 busy connections to one pod, the part that a carrier admits: one pod may have 21/32 of the descriptors of
+ * connections (native/carrier/src/net/pod_shares.h). Its tunnel connections have some of them, too.
  */
 const descriptors = Number(
   /^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? Infinity,
 );
-const part = Math.min(1, ((descriptors - Math.max(512, descriptors / 16)) * 2) / 3 / 11_200);
+const part = Math.min(1, ((descriptors - Math.max(512, descriptors / 16)) * 21) / 32 / 11_200);
 /** Connections of each pod and port. Descriptors of this machine limit what the threads of one agent can relay. */
 const sizes = {
   typescript: { idle: 100, busy: 15 },

@@ -99,7 +99,7 @@ test('a new agent that finds two carriers uses the newer one, and its policies c
   await hasEnded('second');
 });
 
-test('a carrier that is told to end serves until a newer one is in use', async () => {
+test('a carrier that gets SIGTERM serves until a newer one is in use', async () => {
   for (const node of nodes) process.kill(testbed.mark(processOf(node, 'carrier'))?.pid ?? 0, 'SIGTERM');
   // Without --drain-ms it drains at once.
   await hasEnded('carrier');

@@ -1,14 +1,11 @@
 /** Replacement of agents under load on a real cluster: the one of KUBECONFIG, or else one on this machine (test/cluster/up). */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
 import {
-  applyText,
+  applyOnNodes,
   chart,
   eitherAgent,
-  here,
   httpGet,
   installChart,
   kubectl,
@@ -104,17 +101,9 @@ before(async () => {
   await takeCluster();
   await packNodeImage();
   await installChart();
-  const nodes = (await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].metadata.name}')).split(' ');
-  await kubectl('create', 'namespace', 'handover');
-  await kubectl('label', 'namespace', 'handover', 'weft.dev/mesh=enabled');
-  const text = readFileSync(join(here, 'manifests', 'handover.yaml'), 'utf8');
-  for (const place of places)
-    await applyText(
-      text
-        .replaceAll('PLACE', String(place))
-        .replaceAll('NODE', nodes[place - 1] ?? '')
-        .replaceAll('LOCALITY', place === 1 ? 'kernel' : 'encrypted'),
-    );
+  await applyOnNodes('handover', ['weft.dev/mesh=enabled'], 'handover.yaml', places, (place) => ({
+    LOCALITY: place === 1 ? 'kernel' : 'encrypted',
+  }));
   for (const place of places)
     for (const name of ['server', 'client'])
       await kubectl('-n', 'handover', 'rollout', 'status', `deploy/${name}-${place}`, '--timeout=90s');

@@ -3,7 +3,6 @@
  * machine (test/cluster/up). Nothing is cut, what is forbidden afterwards is, and each connection has one record at either end.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { until } from '../../src/base/wait.js';
@@ -11,6 +10,7 @@ import type { RelayStatus } from '../../src/model/relay.js';
 import { AgentLogs } from '../support/agent-logs.js';
 import { withoutRepeats } from '../support/records.js';
 import {
+  applyOnNodes,
   applyText,
   chart,
   eitherAgent,
@@ -202,17 +202,8 @@ before(async () => {
   await installChart('--set', 'relay=carrier');
   await system('rollout', 'status', 'ds/weft-carrier', '--timeout=60s');
   logs = new AgentLogs();
-  const nodes = (await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].metadata.name}')).split(' ');
-  await kubectl('create', 'namespace', 'upgrade');
-  await kubectl('label', 'namespace', 'upgrade', 'weft.dev/mesh=enabled', 'weft.dev/mode=strict');
-  const text = readFileSync(join(here, 'manifests', 'upgrade.yaml'), 'utf8');
-  for (const place of places)
-    await applyText(
-      text
-        .replaceAll('PLACE', String(place))
-        .replaceAll('OTHER', String(3 - place))
-        .replaceAll('NODE', nodes[place - 1] ?? ''),
-    );
+  const labels = ['weft.dev/mesh=enabled', 'weft.dev/mode=strict'];
+  await applyOnNodes('upgrade', labels, 'upgrade.yaml', places, (place) => ({ OTHER: String(3 - place) }));
   await kubectl('-n', 'upgrade', 'wait', 'pod', '--all', '--for=condition=Ready', '--timeout=120s');
   // A client's first requests may come before its server is ready.
   await served();

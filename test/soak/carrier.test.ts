@@ -8,21 +8,18 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { State } from '../../daemonset/carrier/gen/carrier.js';
 import { Datapath } from '../../daemonset/datapath/loader.js';
-import { BpfMap, projectRoot } from '../../native/index.js';
+import { BpfMap } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { parseIp } from '../../src/model/address.js';
-import { run, sh } from '../../src/cli/run.js';
+import { sh } from '../../src/cli/run.js';
 import { carrierDirOf } from '../../src/cli/standalone/carrier.js';
 import { agentProcess, carrierProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
 import { checkRelay, residentMiB, useRelay } from '../carrier/support/relays.js';
 import { carrierState } from '../support/carrier-state.js';
 import { DemoMesh } from '../support/demo-mesh.js';
 import { randomOf } from '../support/random.js';
+import { buildSoak, connections, driveSoak, seconds, soakPort, type SoakOutcome } from '../support/soak.js';
 
-/** `npm run test:soak` sets 600. */
-const seconds = Number(process.env['SOAK_SECONDS'] ?? '20');
-/** Use fewer on a slow machine. */
-const connections = Number(process.env['SOAK_CONNECTIONS'] ?? '300');
 const seed = Number(process.env['SOAK_SEED'] ?? Date.now() % 1_000_000_000);
 /** Memory that a carrier may keep after load: the allocator does not return all of it. */
 const keptMiBMax = 24;
@@ -33,10 +30,9 @@ const listenersPerPod = 3;
 const settleMsMax = 90_000;
 
 const mesh = new DemoMesh('soak-carrier');
-const program = join(mesh.manifests, 'soak');
-const port = 9100;
 const api = '10.244.2.10';
 const nodes = ['node-a', 'node-b'];
+let program: string;
 let testbed: Testbed;
 
 const pidOf = (process: string): number => {
@@ -101,25 +97,8 @@ function sockets(): string[] {
 /** Sockets of applications' connections, at either end, and not of tunnels. */
 const ofApplications = (): string[] => sockets().filter((line) => !/:15008\b/.test(line));
 
-interface Outcome {
-  readonly opened: number;
-  readonly finished: number;
-  readonly resets: number;
-  readonly refused: number;
-  readonly bytes: number;
-  readonly wrong: number;
-  readonly stuck: number;
-}
-async function drive(forSeconds: number): Promise<Outcome> {
-  const { stdout, stderr } = await run(
-    'weft-web',
-    program,
-    ['drive', api, String(port), String(connections), String(forSeconds), String(seed)],
-    (forSeconds + 120) * 1000,
-  );
-  assert.equal(stderr, '', `seed ${seed}`);
-  return JSON.parse(stdout) as Outcome;
-}
+const drive = (forSeconds: number): Promise<SoakOutcome> =>
+  driveSoak(program, 'weft-web', api, { count: connections, forSeconds, seed });
 
 /** A state is what a new agent gets. The true agent connects again. */
 const stateOf = (node: string): Promise<State> =>
@@ -157,18 +136,16 @@ status: { podIPs: [{ ip: ${ip} }] }
       .length === count;
   await until('the pods are enrolled', settleMsMax, () => has(churned));
   const held = pods.map(({ netns }) =>
-    run(netns, program, ['drive', api, String(port), '10', '1', String(seed + turn)], 120_000),
+    driveSoak(program, netns, api, { count: 10, forSeconds: 1, seed: seed + turn }),
   );
   await sleep(500);
   mesh.write('policy.yaml', deny);
   await sleep(700);
   mesh.write('policy.yaml', '');
   const ends = await Promise.all(held);
-  for (const { stdout } of ends) {
-    // What a policy cuts is refused or reset, never short.
-    const { wrong, stuck } = JSON.parse(stdout) as Outcome;
+  // What a policy cuts is refused or reset, never short.
+  for (const { wrong, stuck } of ends)
     assert.deepEqual({ wrong, stuck }, { wrong: 0, stuck: 0 }, `seed ${seed}, turn ${turn}`);
-  }
   mesh.write('churn.yaml', '');
   for (const { netns } of pods) sh('ip', ['netns', 'del', netns]);
   await until('the pods have left', settleMsMax, () => has(0));
@@ -202,10 +179,9 @@ before(async () => {
   useRelay('carrier');
   await mesh.prepare();
   mesh.namespace('weft.dev/mesh: enabled, weft.dev/mode: strict');
-  const source = join(projectRoot, 'test', 'soak', 'soak.c');
-  sh('cc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', program, source]);
+  program = buildSoak(mesh.manifests);
   testbed = mesh.create();
-  testbed.start('soak-api', 'weft-api', program, ['serve', String(port)]);
+  testbed.start('soak-api', 'weft-api', program, ['serve', String(soakPort)]);
   await testbed.up();
   await checkRelay('weft-node-a', 'carrier');
 });

@@ -1,6 +1,6 @@
 /** The cluster of a test: the cluster of KUBECONFIG, or else a cluster on this machine (test/cluster/up). */
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -122,4 +122,25 @@ export async function gatewayKinds(channel: 'standard' | 'experimental' = 'stand
   });
   const { Dir } = JSON.parse(stdout) as { Dir: string };
   return join(Dir, 'config', 'crd', channel);
+}
+
+/**
+ * Creates a namespace with these labels, and applies a file of test/cluster/manifests once for each of these nodes, counted from 1: in its
+ * text PLACE stands for that number, NODE for the node's name, and each further word for what `words` says.
+ */
+export async function applyOnNodes(
+  namespace: string,
+  labels: readonly string[],
+  manifest: string,
+  places: readonly number[],
+  words: (place: number) => Readonly<Record<string, string>>,
+): Promise<void> {
+  const nodes = (await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].metadata.name}')).split(' ');
+  await kubectl('create', 'namespace', namespace);
+  await kubectl('label', 'namespace', namespace, ...labels);
+  const text = readFileSync(join(here, 'manifests', manifest), 'utf8');
+  for (const place of places) {
+    const all = Object.entries({ PLACE: String(place), NODE: nodes[place - 1] ?? '', ...words(place) });
+    await applyText(all.reduce((made, [word, value]) => made.replaceAll(word, value), text));
+  }
 }

@@ -35,7 +35,6 @@ struct Pod {
 // Limits of one worker thread (docs/limits.md). Descriptors limit connections further (net/descriptor_shares.h).
 struct Limits {
   uint32_t flows_max = 100'000;
-  uint32_t flows_of_pod_max = 50'000;
   uint64_t dial_timeout_ms_max = 10'000;
   uint64_t linger_ms_max = 30'000;
 };

@@ -19,7 +19,7 @@ enum class Received {
 // Descriptors that one packet may have: a network namespace, and three listeners twice.
 constexpr size_t kDescriptorsMax = 7;
 
-// `buffer` gets the packet. An empty packet cannot be told from the end.
+// `buffer` gets the packet. An empty packet and the end look the same.
 Received ReceivePacket(int socket, std::string* buffer, std::vector<Fd>* descriptors);
 
 }  // namespace weft

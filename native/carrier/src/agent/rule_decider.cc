@@ -47,6 +47,7 @@ RuleDecider::RuleDecider(Loop* loop, Reports* reports, const Lease* lease, uint3
       worker_(worker),
       limits_(limits),
       rules_(limits.rules, [this](const RulePtr& rule) { reports_->RuleEnded(rule); }),
+      asked_of_pods_(limits.questions_max),
       random_(static_cast<uint32_t>(BootMs()) + worker) {}
 
 RuleDecider::~RuleDecider() { loop_->Cancel(&expiry_); }
@@ -236,13 +237,10 @@ void RuleDecider::AskAgent(FlowState* state, pb::CarrierMessage question) {
     LimitReached("carrier-no-agent");
     return Refuse(state, kUnavailable);
   }
-  uint32_t& of_pod = asked_of_pod_[pod];
-  if (of_pod >= limits_.questions_max - std::min<size_t>(asked_.size(), limits_.questions_max)) {
-    if (of_pod == 0) asked_of_pod_.erase(pod);
+  if (!asked_of_pods_.Take(pod, 1)) {
     LimitReached("carrier-questions");
     return Refuse(state, kUnavailable);
   }
-  of_pod++;
   asked_.push_back({loop_->now_ms() + limits_.question_ms_max, state->flow->id(), pod, std::move(question)});
   state->asked = std::prev(asked_.end());
   state->is_asked = true;
@@ -253,8 +251,7 @@ void RuleDecider::AskAgent(FlowState* state, pb::CarrierMessage question) {
 
 void RuleDecider::EndQuestion(FlowState* state) {
   if (!state->is_asked) return;
-  const auto of_pod = asked_of_pod_.find(state->asked->pod);
-  if (--of_pod->second == 0) asked_of_pod_.erase(of_pod);
+  asked_of_pods_.Release(state->asked->pod, 1);
   asked_.erase(state->asked);
   state->is_asked = false;
 }

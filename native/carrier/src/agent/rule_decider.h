@@ -16,6 +16,7 @@
 #include "base/loop.h"
 #include "agent/lease.h"
 #include "agent/reports.h"
+#include "net/pod_shares.h"
 #include "rules/decider.h"
 #include "rules/rule_table.h"
 
@@ -25,7 +26,7 @@ class RuleDecider : public Decider {
  public:
   struct Limits {
     RuleTable::Limits rules;
-    // Questions without an answer. A pod may have as many as are still free.
+    // Questions without an answer. Each pod has a share of them.
     uint32_t questions_max = 8192;
     uint64_t question_ms_max = 30'000;
     // Refused events of peers, in a second.
@@ -117,7 +118,7 @@ class RuleDecider : public Decider {
   RuleTable rules_;
   Flows flows_;
   std::list<Asked> asked_;  // in the order of until_ms
-  std::unordered_map<PodKey, uint32_t> asked_of_pod_;
+  PodShares asked_of_pods_;
   Loop::TimerId expiry_ = 0;
   FlowId last_flow_ = 0;
   std::minstd_rand random_;

@@ -204,9 +204,9 @@ TEST_CASE("a tunnel that states another client is always asked for") {
   CHECK_FALSE(hits(question));
 }
 
-TEST_CASE("a pod may have as many questions as are still free") {
+TEST_CASE("questions of pods: shares of what is left, and a floor") {
   RuleDecider::Limits limits;
-  limits.questions_max = 8;
+  limits.questions_max = 16;
   Fixture f(limits);
   f.Connect();
   std::vector<std::unique_ptr<TestFlow>> flows;
@@ -217,9 +217,11 @@ TEST_CASE("a pod may have as many questions as are still free") {
   };
   int asked = 0;
   for (int i = 0; i < 20; i++) asked += ask(kPod);
-  CHECK(asked == 4);
-  CHECK(ask(kPod + 1));
-  CHECK(ask(kPod + 1));
+  // Two are for floors.
+  CHECK(asked == 7);
+  for (int i = 0; i < 3; i++) CHECK(ask(kPod + 1));
   CHECK_FALSE(ask(kPod + 1));
-  CHECK(f.decider.questions() == 6);
+  for (PodKey other = kPod + 2; other < kPod + 8; other++) CHECK(ask(other));
+  CHECK_FALSE(ask(kPod + 8));
+  CHECK(f.decider.questions() == 16);
 }

@@ -320,7 +320,7 @@ void Control::Say(int level, const std::string& text) {
 void Control::Retire(uint64_t grace_ms) {
   if (std::exchange(is_retired_, true)) return;
   retire_until_ms_ = BootMs() + std::min(grace_ms, kGraceMsMax);
-  Say(30, "told to end: connections may go on for " + std::to_string(grace_ms) + " ms");
+  Say(30, "terminating: connections may go on for " + std::to_string(grace_ms) + " ms");
   if (is_draining_) return Drain(grace_ms);
   CheckRetired();
 }

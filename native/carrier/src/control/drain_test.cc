@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A carrier that is replaced, or told to end.
+// A carrier that is replaced, or terminated.
 #include "control/test_carrier.h"
 
 using namespace weft;

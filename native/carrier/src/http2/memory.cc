@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http2/memory.h"
 
-#include <algorithm>
+#include <unordered_map>
 
 #include "http2/connection.h"
 #include "http2/limits.h"
@@ -11,29 +11,6 @@ namespace weft {
 TunnelLimits& CurrentTunnelLimits() {
   static TunnelLimits limits;
   return limits;
-}
-
-uint64_t SharedBytes::Room(PodKey pod) const {
-  const uint64_t free = max_ > held_ ? max_ - held_ : 0;
-  const auto found = of_pods_.find(pod);
-  const uint64_t of_pod = found == of_pods_.end() ? 0 : found->second;
-  return free > of_pod ? free - of_pod : 0;
-}
-
-bool SharedBytes::Take(PodKey pod, uint64_t bytes) {
-  if (bytes == 0) return true;
-  if (bytes > Room(pod)) return false;
-  of_pods_[pod] += bytes;
-  held_ += bytes;
-  return true;
-}
-
-void SharedBytes::Release(PodKey pod, uint64_t bytes) {
-  const auto found = of_pods_.find(pod);
-  if (found == of_pods_.end()) return;
-  bytes = std::min(bytes, found->second);
-  held_ -= bytes;
-  if ((found->second -= bytes) == 0) of_pods_.erase(found);
 }
 
 StreamMemory& StreamMemory::OfThread() {

@@ -6,32 +6,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <unordered_map>
 #include <unordered_set>
 
-#include "rules/rule.h"
+#include "net/pod_shares.h"
 
 namespace weft {
 
 class Http2Connection;
-
-// A budget of bytes. A pod may take more as long as it then holds no more than what was free, so that something is left for others.
-class SharedBytes {
- public:
-  explicit SharedBytes(uint64_t max) : max_(max) {}
-  void set_max(uint64_t max) { max_ = max; }
-  uint64_t held() const { return held_; }
-  // How much more the pod may take.
-  uint64_t Room(PodKey pod) const;
-  // False: there is no room for all of it, and nothing was taken.
-  bool Take(PodKey pod, uint64_t bytes);
-  void Release(PodKey pod, uint64_t bytes);
-
- private:
-  uint64_t max_;
-  uint64_t held_ = 0;
-  std::unordered_map<PodKey, uint64_t> of_pods_;
-};
 
 class StreamMemory {
  public:
@@ -39,11 +20,11 @@ class StreamMemory {
 
   uint64_t buffered_bytes_max = 256ull << 20;
   // Windows beyond the first size.
-  SharedBytes windows{128ull << 20};
+  PodShares windows{128ull << 20};
   // Bytes of closed streams that wait for slow readers. Nothing frees them before their time, so they are apart from those of open streams.
-  SharedBytes lingering{64ull << 20};
+  PodShares lingering{64ull << 20};
   // Bytes between two sockets.
-  SharedBytes pairs{64ull << 20};
+  PodShares pairs{64ull << 20};
   // Counts a reached limit, by its name in docs/limits.md.
   std::function<void(const char* name)> on_limit;
 

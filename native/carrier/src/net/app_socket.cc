@@ -246,7 +246,7 @@ void AppSocket::SendEnd() {
     shutdown(fd_.get(), SHUT_WR);
 }
 
-// A failed write or read. The user is told at the turn's end, because this may be within its call.
+// A failed write or read. The user is notified at the turn's end, because this may be within its call.
 void AppSocket::Fail(int error) {
   if (error_ == 0) error_ = error;
   buffer_.reset();

@@ -42,8 +42,8 @@ class AppSocket : public Pollable, private TurnEnd {
 
   // Before Start: connects. OnConnected follows if the result is 0, else it is an errno.
   int Connect(const Address& to);
-  // Registers in the loop. False: errno is set. A later call replaces the user, which is told at the turn's end what its predecessor knew:
-  // OnReset after a reset, OnReadable if may_pull().
+  // Registers in the loop. False: errno is set. A later call replaces the user, which gets at the turn's end the events of its
+  // predecessor: OnReset after a reset, OnReadable if may_pull().
   bool Start(AppSocketUser* user);
 
   // recv(): bytes, 0 at the end (FIN), kLater or kFailed.

@@ -218,7 +218,7 @@ TEST_CASE_FIXTURE(Fixture, "ResetOnceDelivered: with nothing to deliver it reset
   CHECK(ReceiveAll(connection.app) == "<reset>");
 }
 
-TEST_CASE_FIXTURE(Fixture, "a later user is told what happened before") {
+TEST_CASE_FIXTURE(Fixture, "a later user gets the events from before it") {
   user.pulls = false;
   CHECK(SendAll(connection.app, "early"));
   ResetNow(&connection.app);

@@ -27,30 +27,23 @@ uint32_t DescriptorShares::MaxOf(uint64_t limit_of_process) {
 
 void DescriptorShares::UseLimitOfProcess() {
   rlimit files;
-  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY) max_ = MaxOf(files.rlim_cur);
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY) set_max(MaxOf(files.rlim_cur));
 }
 
 const char* DescriptorShares::Take(PodKey pod) {
   const std::lock_guard lock(mutex_);
-  const uint32_t free = max_ > held_ ? max_ - held_ : 0;
-  if (free == 0) return "connections";
-  uint32_t& of_pod = of_pods_[pod];
-  if (of_pod >= 2 * free) return "connections-of-pod";
-  of_pod++;
-  held_++;
-  return nullptr;
+  if (shares_.Take(pod, 1)) return nullptr;
+  return shares_.is_used_up() ? "connections" : "connections-of-pod";
 }
 
 void DescriptorShares::Release(PodKey pod, uint32_t count) {
   const std::lock_guard lock(mutex_);
-  held_ -= count;
-  const auto found = of_pods_.find(pod);
-  if ((found->second -= count) == 0) of_pods_.erase(found);
+  shares_.Release(pod, count);
 }
 
-uint32_t DescriptorShares::held() {
+uint64_t DescriptorShares::held() {
   const std::lock_guard lock(mutex_);
-  return held_;
+  return shares_.held();
 }
 
 }  // namespace weft

@@ -4,9 +4,8 @@
 
 #include <cstdint>
 #include <mutex>
-#include <unordered_map>
 
-#include "rules/rule.h"
+#include "net/pod_shares.h"
 
 namespace weft {
 
@@ -18,19 +17,17 @@ class DescriptorShares {
   static uint32_t MaxOf(uint64_t limit_of_process);
   // By RLIMIT_NOFILE. Before connections are taken.
   void UseLimitOfProcess();
-  void set_max(uint32_t max) { max_ = max; }
+  void set_max(uint32_t max) { shares_.set_max(max); }
 
-  // A pod may take one more while it holds less than twice what is free: alone two thirds of all, and something is left for others. Null,
-  // or the limit that is reached, by its name in docs/limits.md.
+  // One for the pod. Null, or the limit that is reached, by its name in docs/limits.md.
   const char* Take(PodKey pod);
   void Release(PodKey pod, uint32_t count);
-  uint32_t held();
+  uint64_t held();
 
  private:
   std::mutex mutex_;
-  uint32_t max_ = UINT32_MAX / 2;
-  uint32_t held_ = 0;
-  std::unordered_map<PodKey, uint32_t> of_pods_;
+  // One pod alone may hold two thirds of all.
+  PodShares shares_{UINT32_MAX / 2, 3};
 };
 
 // The descriptors of one connection.

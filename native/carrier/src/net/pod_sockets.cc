@@ -14,11 +14,10 @@ namespace weft {
 
 namespace {
 // A pod that connects seldom keeps few sockets, one that connects often gets them in batches: the stock doubles each time that it was used
-// up within kBusyMs, and is closed down after kIdleMs without use.
+// up within kBusyMs.
 constexpr uint16_t kStockMin = 2;
 constexpr uint16_t kStockMax = kBrokerSocketsMax / 2;
 constexpr uint64_t kBusyMs = 1000;
-constexpr uint64_t kIdleMs = 30'000;
 }  // namespace
 
 struct PodSockets::Stock {
@@ -50,6 +49,7 @@ struct PodSockets::Stock {
 struct PodSockets::Impl {
   Loop* loop;
   BrokerClient* broker;
+  const uint64_t idle_ms;
   std::unordered_map<PodKey, std::unique_ptr<Stock>> stocks;
   Loop::TimerId trim_timer = 0;
 
@@ -73,7 +73,7 @@ struct PodSockets::Impl {
     const uint64_t now = loop->now_ms();
     family->used_ms = now;
     if (family->wanted == 0) family->wanted = kStockMin;
-    if (trim_timer == 0) trim_timer = loop->After(kIdleMs, [this] { Trim(); });
+    if (trim_timer == 0) trim_timer = loop->After(idle_ms, [this] { Trim(); });
   }
 
   void Trim() {
@@ -81,8 +81,8 @@ struct PodSockets::Impl {
     bool is_any_left = false;
     for (const auto& [pod, stock] : stocks) {
       for (Stock::Family& family : stock->families) {
-        if (family.wanted == 0 || !family.waiting.empty()) continue;
-        if (loop->now_ms() - family.used_ms >= kIdleMs) {
+        if (family.wanted == 0) continue;
+        if (family.waiting.empty() && loop->now_ms() - family.used_ms >= idle_ms) {
           family.wanted = 0;
           std::vector<Fd>().swap(family.sockets);
         } else {
@@ -90,7 +90,7 @@ struct PodSockets::Impl {
         }
       }
     }
-    if (is_any_left) trim_timer = loop->After(kIdleMs, [this] { Trim(); });
+    if (is_any_left) trim_timer = loop->After(idle_ms, [this] { Trim(); });
   }
 
   void OnSockets(PodKey pod, std::vector<Fd> v4, std::vector<Fd> v6, int error) {
@@ -101,7 +101,8 @@ struct PodSockets::Impl {
     std::vector<Fd>* const made[2] = {&v4, &v6};
     for (int i = 0; i < 2; i++) {
       Stock::Family& family = stock->families[i];
-      if (made[i]->empty()) continue;
+      // Nobody has wanted them for so long that the stock was closed: an answer that comes late must not fill it again.
+      if (made[i]->empty() || family.wanted == 0) continue;
       const uint64_t now = loop->now_ms();
       if (now - family.made_ms < kBusyMs) family.wanted = std::min<uint16_t>(static_cast<uint16_t>(family.wanted * 2), kStockMax);
       family.made_ms = now;
@@ -141,7 +142,7 @@ struct PodSockets::Impl {
   }
 };
 
-PodSockets::PodSockets(Loop* loop, BrokerClient* broker) : impl_(new Impl{loop, broker, {}, 0}) {
+PodSockets::PodSockets(Loop* loop, BrokerClient* broker, uint64_t idle_ms) : impl_(new Impl{loop, broker, idle_ms, {}, 0}) {
   broker->set_on_sockets([impl = impl_.get()](PodKey pod, std::vector<Fd> v4, std::vector<Fd> v6, int error) {
     impl->OnSockets(pod, std::move(v4), std::move(v6), error);
   });

@@ -24,7 +24,8 @@ class PodSockets {
   };
   using OnSocket = std::function<void(Fd socket, int error)>;
 
-  PodSockets(Loop* loop, BrokerClient* broker);
+  // A stock that was not used for one to two times `idle_ms` is closed.
+  PodSockets(Loop* loop, BrokerClient* broker, uint64_t idle_ms = 30'000);
   ~PodSockets();
 
   // The network namespaces from which this worker may connect. Any worker may connect from any pod of the node.

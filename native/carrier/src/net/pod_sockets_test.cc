@@ -162,6 +162,48 @@ TEST_CASE_FIXTURE(Fixture, "a request that is destroyed is not called back") {
   CHECK(Take(one.cookie).valid());
 }
 
+// Sockets of the pod that this process holds.
+int HeldOf(PodKey pod) {
+  int held = 0;
+  for (int fd = 0; fd < 1024; fd++) {
+    uint64_t cookie = 0;
+    socklen_t length = sizeof(cookie);
+    int type = 0;
+    socklen_t type_length = sizeof(type);
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) != 0 || type != SOCK_STREAM) continue;
+    if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) == 0 && cookie == pod) held++;
+  }
+  return held;
+}
+
+TEST_CASE("sockets that the broker makes late, when their stock was closed, are closed") {
+  Fixture fixture;
+  Netns one = MakeNetns(), two = MakeNetns();
+  // Without rights both are the process's own namespace.
+  if (one.cookie == two.cookie) return;
+  fixture.sockets.reset();
+  fixture.sockets = std::make_unique<PodSockets>(&fixture.loop, fixture.client.get(), 20);
+  fixture.sockets->AddPod(one.cookie, std::move(one.fd));
+  fixture.sockets->AddPod(two.cookie, std::move(two.fd));
+  kill(fixture.broker->pid(), SIGSTOP);
+  Fd taken;
+  auto request = fixture.sockets->Take(one.cookie, true, [&](Fd socket, int) { taken = std::move(socket); });
+  SUBCASE("nobody waits any more") { request.reset(); }
+  SUBCASE("the request waited meanwhile") {}
+  RunFor(&fixture.loop, 100);
+  kill(fixture.broker->pid(), SIGCONT);
+  if (request) {
+    CHECK(RunUntil(&fixture.loop, [&] { return taken.valid(); }));
+  } else {
+    // The broker answers in order.
+    CHECK(fixture.Take(two.cookie).valid());
+    CHECK(!taken.valid());
+  }
+  RunFor(&fixture.loop, 100);
+  CHECK(HeldOf(one.cookie) == (request ? 1 : 0));
+  CHECK(HeldOf(two.cookie) == 0);
+}
+
 TEST_CASE_FIXTURE(Fixture, "without room for descriptors a request fails, and later ones succeed") {
   Netns one = MakeNetns();
   sockets->AddPod(one.cookie, std::move(one.fd));
@@ -191,7 +233,7 @@ TEST_CASE("one pod does not starve another") {
   CHECK(RunUntil(&fixture.loop, [&] { return of_one == 5000; }));
 }
 
-TEST_CASE_FIXTURE(Fixture, "the death of the broker is told once") {
+TEST_CASE_FIXTURE(Fixture, "the death of the broker is reported once") {
   kill(broker->pid(), SIGKILL);
   CHECK(RunUntil(&loop, [&] { return deaths > 0; }));
   RunFor(&loop, 10);

@@ -203,7 +203,7 @@ TEST_CASE_FIXTURE(Fixture, "limits of connections, by their names") {
     decider.flow->OnDecision({});
   }
   SUBCASE("of a pod: as many as others have left") {
-    limits.flows_max = 6;
+    limits.flows_max = 8;
     worker->flows += 3;
     const Fd first = ConnectTo(address), second = ConnectTo(address);
     CHECK(Until([&] { return decider.asked == 2; }));
@@ -213,8 +213,19 @@ TEST_CASE_FIXTURE(Fixture, "limits of connections, by their names") {
     worker->flows -= 3;
     return;
   }
+  SUBCASE("of a pod: its floor, whatever others hold") {
+    limits.flows_max = 1024;
+    worker->flows += 1020;
+    const Fd first = ConnectTo(address), second = ConnectTo(address);
+    CHECK(Until([&] { return decider.asked == 2; }));
+    const Fd third = ConnectTo(address);
+    CHECK(Read(third) == "<reset>");
+    CHECK(decider.limits == std::vector<std::string>{"connections-of-pod"});
+    worker->flows -= 1020;
+    return;
+  }
   SUBCASE("of a pod, tunnels included") {
-    limits.flows_of_pod_max = 1;
+    limits.flows_max = 2;
     Listen(ListenerKind::kHbone);
     const Fd first = ConnectTo(address);
     CHECK(Until([&] { return decider.asked == 1; }));

@@ -218,11 +218,9 @@ void PodListeners::Accepted(ListenerKind kind, Fd socket, const Address& remote)
 }
 
 bool PodListeners::MayAdd() {
-  const Limits& limits = worker_->limits;
-  const size_t free = limits.flows_max > worker_->flows ? limits.flows_max - worker_->flows : 0;
-  // As many as are free, so that several pods together leave something for others.
-  const size_t of_pod_max = std::min<size_t>(limits.flows_of_pod_max, free);
-  const char* const reached = free == 0 ? "connections" : flows_.size() >= of_pod_max ? "connections-of-pod" : nullptr;
+  const uint64_t max = worker_->limits.flows_max;
+  const char* reached = nullptr;
+  if (RoomOfPod(max, worker_->flows, flows_.size()) == 0) reached = worker_->flows >= max ? "connections" : "connections-of-pod";
   if (reached) worker_->decider.LimitReached(reached);
   return !reached;
 }

@@ -61,7 +61,7 @@ class SocketPair : public Relay, private TurnEnd {
     }
     // Brings the count of the bytes that wait in the socket up to date.
     void Count() {
-      SharedBytes& memory = StreamMemory::OfThread().pairs;
+      PodShares& memory = StreamMemory::OfThread().pairs;
       const size_t now = socket->buffered();
       if (now < counted) memory.Release(pair->pod_key_, counted - now);
       // There was room for it before it was read.

@@ -213,7 +213,7 @@ TEST_CASE_FIXTURE(Fixture, "bulk in both directions at once, complete and in ord
 }
 
 TEST_CASE_FIXTURE(Fixture, "without room for what may have to wait, bytes wait in the kernel, and all of them arrive") {
-  SharedBytes& memory = StreamMemory::OfThread().pairs;
+  PodShares& memory = StreamMemory::OfThread().pairs;
   SUBCASE("none") { memory.set_max(0); }
   SUBCASE("smaller pieces") { memory.set_max(40'000); }
   int reached = 0;
@@ -259,7 +259,7 @@ TEST_CASE_FIXTURE(Fixture, "without room for what may have to wait, bytes wait i
 }
 
 TEST_CASE_FIXTURE(Fixture, "what waits between two sockets counts until it is read, or its flow ends") {
-  SharedBytes& memory = StreamMemory::OfThread().pairs;
+  PodShares& memory = StreamMemory::OfThread().pairs;
   Begin();
   RunUntil(&loop, [&] { return send(pod.get(), std::string(1 << 20, 'x').data(), 1 << 20, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && memory.held() > 0; });
   CHECK(memory.held() > 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A worker for unit tests, whose decider records what it is told.
+// A worker for unit tests, whose decider records its calls.
 #pragma once
 
 #include <functional>
