@@ -9,6 +9,8 @@
 #include <openssl/x509v3.h>
 #include <time.h>
 
+#include <map>
+#include <mutex>
 #include <vector>
 
 #include "base/clock.h"
