@@ -4,7 +4,6 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { ipTo16 } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { RelayStatus } from '../../src/model/relay.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
@@ -17,6 +16,7 @@ import type { LocalPod } from '../worker-ipc.js';
 import type { CarrierKeys } from './carrier-keys.js';
 import { Carriers } from './carriers.js';
 import { Listener, type Pod } from './gen/carrier.js';
+import { encodeIp } from './protocol.js';
 import type { CarrierSession, SessionParts } from './session.js';
 
 /** In the order of `listenerKinds` (pod/carrier-sockets.ts). */
@@ -362,7 +362,7 @@ export class CarrierRelay implements NodeRelay {
       cookie: Number(netns.cookie),
       uid: pod.uid,
       identity: pod.identity,
-      addresses: pod.addresses.map((ip) => Buffer.from(ipTo16(ip))),
+      addresses: pod.addresses.map(encodeIp),
       listeners: kinds,
     };
   }

@@ -53,9 +53,8 @@ export const silent = (why: string): WeftError =>
     { retryable: true },
   );
 
-const ipBytes = (ip: IpAddress): Buffer => Buffer.from(ipTo16(ip));
-export const encodeIp = ipBytes;
-export const encodeAddress = ({ ip, port }: SocketAddress): Address => ({ ip: ipBytes(ip), port });
+export const encodeIp = (ip: IpAddress): Buffer => Buffer.from(ipTo16(ip));
+export const encodeAddress = ({ ip, port }: SocketAddress): Address => ({ ip: encodeIp(ip), port });
 
 /** Undefined if the address is absent or has no port. */
 export function decodeAddress(address: Address | undefined): SocketAddress | undefined {

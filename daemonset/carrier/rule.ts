@@ -2,8 +2,7 @@
  * From a decision to a rule. Pure. A rule matches later connections with the same attributes only if the decision for them is the same,
  * whatever their port, time and random numbers: what is not, is decided each time.
  */
-import type { SocketAddress } from '../../src/model/address.js';
-import { formatSocketAddress } from '../../src/model/address.js';
+import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
 import type { MeshView } from '../../src/state/store.js';
 import { openingOf, type Opening } from '../../src/telemetry/connection-record.js';
 import { planInboundPlain, type InboundPlan, type Refusal } from '../proxy/choose-path.js';

@@ -38,10 +38,12 @@ import type { DecisionView, Draft } from './rule.js';
 /** Questions about pods that this agent has not enrolled yet wait this long. */
 const unknownPodMsMax = 4_000;
 const unknownPodQuestionsMax = 1_024;
-/** A rule that the carrier asks about again although it has it: it was evicted. */
+/** A rule that the carrier asks about again this long after it got the rule: the carrier has evicted it. */
 const evictedAfterMs = 1_000;
 /** Callers of the agent's admin endpoints wait 5 s (src/cli/admin.ts): they get what is there, and what is missing. */
 const listMsMax = 2_000;
+/** HTTP status of the response to CONNECT if this agent has no decision. */
+const unavailable = 503;
 const idsPerMessageMax = 4_096;
 /** How long a pod's listeners stay open after it has left, for peers that open tunnels with an outdated view. */
 const podGraceMs = 2_000;
@@ -233,7 +235,7 @@ export class CarrierSession {
       }
       case 'hello':
       case 'state':
-        throw new WeftError('WEFT_CARRIER_MESSAGE', `the carrier sent ${message.$case} twice`);
+        throw malformed(`a second ${message.$case}`);
     }
   }
 
@@ -244,7 +246,7 @@ export class CarrierSession {
     if (!local && question.about?.$case !== 'failure') {
       if (this.#waiting.size >= unknownPodQuestionsMax) {
         limitReached('carrier-questions', 1);
-        return this.#refuse(question.flow, 503);
+        return this.#refuse(question.flow, unavailable);
       }
       this.#waiting.set(question.flow, { question, untilMs: performance.now() + unknownPodMsMax });
       return;
@@ -257,7 +259,7 @@ export class CarrierSession {
       // A bug: only this connection is refused.
       log.error({ error: errorText(error) }, 'a question of the carrier could not be answered');
     }
-    if (!reply) return this.#refuse(question.flow, 503);
+    if (!reply) return this.#refuse(question.flow, unavailable);
     if (reply.kind === 'rule') return this.#permit(question.flow, reply.draft);
     if (reply.record) this.#flows.refused(reply.record);
     if (local && reply.remember) this.#parts.rememberFailure(local, reply.remember);
@@ -379,7 +381,7 @@ export class CarrierSession {
     for (const [flow, { untilMs }] of [...this.#waiting]) {
       if (untilMs > nowMs) continue;
       this.#waiting.delete(flow);
-      this.#refuse(flow, 503);
+      this.#refuse(flow, unavailable);
     }
   }
 

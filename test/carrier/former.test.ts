@@ -3,21 +3,19 @@
  * still cut, and end with the last of them. New connections are the agents'.
  */
 import assert from 'node:assert/strict';
-import { readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
-import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { carrierDirOf } from '../../src/cli/standalone/carrier.js';
 import { replaceAgent } from '../../src/cli/standalone/replace-agent.js';
 import { agentProcess, carrierProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
-import type { RelayStatus } from '../../src/model/relay.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { echo } from '../support/echo.js';
 import { hold, type HeldConnection } from '../support/held-connection.js';
 import { connectionRecords } from '../support/records.js';
 import { requests } from '../support/requests.js';
-import { relays, useRelay, type RelayName } from './support/relays.js';
+import { closePorts, openPorts } from './support/closed-ports.js';
+import { relays, relayStatus, useRelay, type RelayName } from './support/relays.js';
 
 const api = '10.244.2.10';
 const nodes = ['node-a', 'node-b'] as const;
@@ -26,19 +24,6 @@ const mesh = new DemoMesh('former');
 let relay: RelayName = 'carrier';
 let testbed: Testbed;
 
-async function statusOf(node: string): Promise<RelayStatus> {
-  return (JSON.parse(await adminGet(`weft-${node}`, adminPort, '/status')) as { relay: RelayStatus }).relay;
-}
-const deny = (port: number): void =>
-  mesh.write(
-    'policy.yaml',
-    `apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: closed, namespace: shop }
-spec: { action: DENY, rules: [{ to: [{ ports: [${port}] }] }] }
-`,
-  );
-const undeny = (): void => rmSync(join(mesh.manifests, 'policy.yaml'), { force: true });
 /** How the connections to a port of api ended, as its node has recorded them. */
 const endsOf = (port: number): string[] =>
   connectionRecords(testbed.runDir('node-b'))
@@ -83,7 +68,7 @@ if (relays.includes('carrier')) {
     for (const node of nodes) await replaceAgent(testbed, node);
     for (const node of nodes)
       await until(`the carrier of ${node} keeps its connections`, 20_000, async () => {
-        const { relay: used, carriers } = await statusOf(node);
+        const { relay: used, carriers } = await relayStatus(`weft-${node}`);
         assert.equal(used, 'typescript');
         return carriers.length === 1 && carriers[0]?.isDraining === true && carriers[0].flows === 2;
       });
@@ -93,12 +78,12 @@ if (relays.includes('carrier')) {
     const later = hold('weft-web', api);
     assert.equal(await later.ask(), 'hello', 'a new connection');
     for (const node of nodes)
-      assert.equal((await statusOf(node)).carriers[0]?.flows, 2, 'is not the carrier’s');
+      assert.equal((await relayStatus(`weft-${node}`)).carriers[0]?.flows, 2, 'is not the carrier’s');
     for (const one of [stays, forbidden]) assert.equal(await one.ask(), 'hello');
     const before = endsOf(9001).length;
-    deny(9001);
+    closePorts(mesh, 9001);
     await isCut(forbidden, before);
-    undeny();
+    openPorts(mesh);
     assert.equal(await stays.ask(), 'hello', 'what is allowed goes on');
     const finished = endsOf(9000).length;
     stays.end();
@@ -108,7 +93,7 @@ if (relays.includes('carrier')) {
     later.end();
     for (const node of nodes)
       await until('none is left', 20_000, async () => {
-        const { carriers, why } = await statusOf(node);
+        const { carriers, why } = await relayStatus(`weft-${node}`);
         return carriers.length === 0 && !why.includes('carrier:');
       });
     await until('what the carriers have left is removed', 20_000, () =>
@@ -124,7 +109,7 @@ if (relays.includes('carrier')) {
     const load = requests('weft-web', api);
     for (const node of nodes) await replaceAgent(testbed, node);
     for (const node of nodes) {
-      const { relay: used, carriers } = await statusOf(node);
+      const { relay: used, carriers } = await relayStatus(`weft-${node}`);
       assert.equal(used, 'carrier');
       assert.deepEqual(
         carriers.map(({ isDraining }) => isDraining),
@@ -142,7 +127,7 @@ if (relays.includes('carrier')) {
     for (const one of [stays, forbidden]) assert.equal(await one.ask(), 'hello');
     for (const node of nodes) await testbed.stop(agentProcess(node), 'SIGKILL');
     const before = endsOf(9001).length;
-    deny(9001);
+    closePorts(mesh, 9001);
     await sleep(300);
     relay = 'typescript';
     for (const node of nodes) testbed.startAgent(node);

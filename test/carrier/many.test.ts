@@ -9,6 +9,7 @@ import { sleep, until } from '../../src/base/wait.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { connectionRecords } from '../support/records.js';
+import { closePorts } from './support/closed-ports.js';
 import { checkRelay, relayProcess, relays, residentMiB, useRelay } from './support/relays.js';
 
 const program = join(projectRoot, 'test', 'carrier', 'programs', 'many.py');
@@ -119,14 +120,7 @@ for (const relay of relays)
       );
 
       const changed = Date.now();
-      mesh.write(
-        'policy.yaml',
-        `apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: closed, namespace: shop }
-spec: { action: DENY, rules: [{ to: [{ ports: [9002] }] }] }
-`,
-      );
+      closePorts(mesh, 9002);
       const cut = await until(
         'every forbidden connection is cut',
         60_000,

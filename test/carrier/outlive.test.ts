@@ -1,7 +1,5 @@
 /** Connections outlive the agent, and a carrier that is killed takes only its own connections with it. */
 import assert from 'node:assert/strict';
-import { rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
@@ -13,6 +11,8 @@ import { echo } from '../support/echo.js';
 import { hold, type HeldConnection } from '../support/held-connection.js';
 import { connectionRecords, withoutRepeats } from '../support/records.js';
 import { requests } from '../support/requests.js';
+import { closePorts, openPorts } from './support/closed-ports.js';
+import { dial as dialFrom } from './support/dial.js';
 import { checkRelay, relayProcess, relays, residentMiB, useRelay } from './support/relays.js';
 
 const api = '10.244.2.10';
@@ -22,18 +22,14 @@ const leaseMs = 8_000;
 const mesh = new DemoMesh('outlive');
 let testbed: Testbed;
 
-const dial = async (port = 9000, from = 'weft-web'): Promise<string> => {
-  const code = `import socket\ns = socket.create_connection(('${api}', ${port}), 3); s.settimeout(3); s.sendall(b'ping'); print(s.recv(10).decode() or 'closed')`;
-  const { stdout, stderr } = await run(from, 'python3', ['-c', code], 20_000);
-  return stdout.trim() || (stderr.trim().split('\n').at(-1) ?? '');
-};
+const dial = (port = 9000): Promise<string> => dialFrom('weft-web', api, port);
 const pidOf = (name: string): number => {
   testbed.died(name);
   return testbed.mark(name)?.pid ?? 0;
 };
 const carrierPid = (node: string): number => pidOf(relayProcess('carrier', node));
-const open = async (port = 9000, count = 1, from = 'weft-web'): Promise<HeldConnection[]> => {
-  const all = Array.from({ length: count }, () => hold(from, api, port));
+const open = async (port = 9000, count = 1): Promise<HeldConnection[]> => {
+  const all = Array.from({ length: count }, () => hold('weft-web', api, port));
   const said = await Promise.all(all.map((one) => one.ask()));
   assert.deepEqual(
     said,
@@ -41,17 +37,8 @@ const open = async (port = 9000, count = 1, from = 'weft-web'): Promise<HeldConn
   );
   return all;
 };
-const deny = (port: number): void =>
-  mesh.write(
-    'policy.yaml',
-    `apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: closed, namespace: shop }
-spec: { action: DENY, rules: [{ to: [{ ports: [${port}] }] }] }
-`,
-  );
 const undeny = async (port: number): Promise<void> => {
-  rmSync(join(mesh.manifests, 'policy.yaml'), { force: true });
+  openPorts(mesh);
   await until('the policy is gone', 20_000, async () => (await dial(port)) === 'ping');
 };
 const works = (port = 9000): Promise<true> =>
@@ -120,7 +107,7 @@ if (relays.includes('carrier')) {
       assert.notEqual(await dial(9000), 'ping', 'after the lease');
       assert.equal(await stays.ask(), 'hello', 'an open connection after the lease');
       assert.equal(await forbidden.ask(), 'hello');
-      deny(9001);
+      closePorts(mesh, 9001);
       await sleep(300);
       testbed.startAgent(node);
       await until('the forbidden connection is cut', 30_000, async () => (await forbidden.ask()) !== 'hello');
@@ -228,7 +215,7 @@ import time; time.sleep(3); print('done')`;
 
   for (const node of nodes) {
     test(`the carrier of ${node} is killed: its flows are reset, capture refuses, and a new one works under the same policies`, async () => {
-      deny(9001);
+      closePorts(mesh, 9001);
       await until('the policy is enforced', 20_000, async () => (await dial(9001)) !== 'ping');
       const before = counts(9002);
       const held = await open(9002, 3);

@@ -11,7 +11,7 @@ import { block, endHeaders, frame, frameType, rst } from '../support/http2-frame
 import { goAway, windowUpdate } from '../support/http2-raw.js';
 import { randomOf } from '../support/random.js';
 import { connectionRecords } from '../support/records.js';
-import { serveTunnels, svidOfTestbed, type RawTunnel } from './support/raw-tunnel.js';
+import { accept, requestsOf, serveTunnels, svidOfTestbed, type RawTunnel } from './support/raw-tunnel.js';
 import { checkRelay, relays, useRelay, type RelayName } from './support/relays.js';
 import { TunnelClient } from './support/tunnel-client.js';
 
@@ -63,11 +63,6 @@ function scheduleOf(n: number): Schedule {
 }
 const schedules = Array.from({ length: count }, (_, n) => scheduleOf(n));
 
-/** Response 200 on a stream. */
-const accept = (stream: number): Buffer => frame(frameType.headers, endHeaders, stream, Buffer.from([0x88]));
-const requests = (tunnel: RawTunnel): number[] =>
-  tunnel.frames.filter(({ type }) => type === frameType.headers).map(({ stream }) => stream);
-
 /** What the ends and the record of each schedule were, by relay. */
 const outcomes = new Map<RelayName, readonly string[]>();
 
@@ -93,9 +88,9 @@ for (const relay of relays)
       /** The newest CONNECT request that was not seen yet. */
       const nextRequest = async (): Promise<{ tunnel: RawTunnel; stream: number }> => {
         const tunnel = await until('a CONNECT request', 15_000, () =>
-          tunnels.find((one) => requests(one).length > (seen.get(one) ?? 0)),
+          tunnels.find((one) => requestsOf(one).length > (seen.get(one) ?? 0)),
         );
-        const streams = requests(tunnel);
+        const streams = requestsOf(tunnel);
         seen.set(tunnel, streams.length);
         return { tunnel, stream: streams.at(-1) ?? 0 };
       };

@@ -16,6 +16,8 @@ import { hold } from '../support/held-connection.js';
 import { connectionRecords, withoutRepeats } from '../support/records.js';
 import { randomOf } from '../support/random.js';
 import { Between, packets } from './support/between.js';
+import { closePorts } from './support/closed-ports.js';
+import { dial as dialFrom } from './support/dial.js';
 import { checkRelay, relayProcess, relays, useRelay } from './support/relays.js';
 
 const api = '10.244.2.10';
@@ -27,11 +29,7 @@ let between: Between;
 /** Packets of a start beyond these are leases, renewed each second. */
 const packetsMax = 40;
 
-const dial = async (port = 9000): Promise<string> => {
-  const code = `import socket\ns = socket.create_connection(('${api}', ${port}), 3); s.settimeout(3); s.sendall(b'ping'); print(s.recv(10).decode() or 'closed')`;
-  const { stdout, stderr } = await run('weft-web', 'python3', ['-c', code], 20_000);
-  return stdout.trim() || (stderr.trim().split('\n').at(-1) ?? '');
-};
+const dial = (port = 9000): Promise<string> => dialFrom('weft-web', api, port);
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 const say = async (...all: string[]): Promise<string> =>
   (
@@ -53,14 +51,7 @@ if (relays.includes('carrier')) {
     useRelay('carrier');
     await mesh.prepare();
     mesh.namespace('weft.dev/mesh: enabled, weft.dev/mode: strict');
-    mesh.write(
-      'policy.yaml',
-      `apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: closed, namespace: shop }
-spec: { action: DENY, rules: [{ to: [{ ports: [9001] }] }] }
-`,
-    );
+    closePorts(mesh, 9001);
     // The rules of the carrier that no agent can reach admit connections until it is over.
     testbed = mesh.create({ agentFlags: ['--verdict-lease-ms', '3000'] });
     for (const port of [9000, 9001])

@@ -5,15 +5,14 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
-import { adminGet } from '../../src/cli/admin.js';
 import { denyIntruder } from '../../src/cli/demo/stage.js';
 import { agentProcess, carrierProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
-import type { CarrierStatus, RelayStatus } from '../../src/model/relay.js';
+import type { CarrierStatus } from '../../src/model/relay.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { echo } from '../support/echo.js';
 import { hold } from '../support/held-connection.js';
 import { requests } from '../support/requests.js';
-import { useRelay } from './support/relays.js';
+import { relayStatus, useRelay } from './support/relays.js';
 
 const api = '10.244.2.10';
 const web = '10.244.1.10';
@@ -21,11 +20,8 @@ const nodes = ['node-a', 'node-b'] as const;
 const mesh = new DemoMesh('replace-carrier');
 let testbed: Testbed;
 
-async function carriersOf(node: string): Promise<readonly CarrierStatus[]> {
-  const netns = testbed.topology.nodes.find(({ name }) => name === node)?.netns;
-  const { relay } = JSON.parse(await adminGet(netns, 15000, '/status')) as { relay: RelayStatus };
-  return relay.carriers;
-}
+const carriersOf = async (node: string): Promise<readonly CarrierStatus[]> =>
+  (await relayStatus(`weft-${node}`)).carriers;
 const processOf = (node: string, name: string): string =>
   name === 'carrier' ? carrierProcess(node) : `${name}-${node}`;
 

@@ -11,20 +11,19 @@ import { echo } from '../support/echo.js';
 import { frame, frameType, rst } from '../support/http2-frames.js';
 import { goAway, setting, windowUpdate } from '../support/http2-raw.js';
 import { connectionRecords } from '../support/records.js';
-import { openTunnel, serveTunnels, svidOfTestbed, type RawTunnel } from './support/raw-tunnel.js';
+import {
+  accept,
+  openTunnel,
+  requestsOf,
+  serveTunnels,
+  svidOfTestbed,
+  type RawTunnel,
+} from './support/raw-tunnel.js';
 import { checkRelay, relays, useRelay } from './support/relays.js';
 import { TunnelClient } from './support/tunnel-client.js';
 
 const api = '10.244.2.10';
 const web = '10.244.1.10';
-
-const ok = frame(frameType.headers, 4, 0, Buffer.from([0x88]));
-/** Response 200 on a stream. */
-const accept = (stream: number): Buffer => {
-  const head = Buffer.from(ok);
-  head.writeUInt32BE(stream, 5);
-  return head;
-};
 
 for (const relay of relays)
   describe(relay, () => {
@@ -32,9 +31,6 @@ for (const relay of relays)
     let testbed: Testbed;
     const tunnels: RawTunnel[] = [];
     let peer: { close(): void } | undefined;
-    /** Streams of CONNECT requests of a connection, as they come. */
-    const requests = (tunnel: RawTunnel): number[] =>
-      tunnel.frames.filter(({ type }) => type === frameType.headers).map(({ stream }) => stream);
     const records = (): ReturnType<typeof connectionRecords> => connectionRecords(testbed.runDir('node-a'));
     const serve = (): void => {
       tunnels.length = 0;
@@ -44,12 +40,12 @@ for (const relay of relays)
     const connected = async (
       client = new TunnelClient(api),
     ): Promise<{ client: TunnelClient; tunnel: RawTunnel; stream: number }> => {
-      const seen = new Map(tunnels.map((one) => [one, requests(one).length]));
+      const seen = new Map(tunnels.map((one) => [one, requestsOf(one).length]));
       assert.equal(await client.do('connect'), 'connected');
       const tunnel = await until('a CONNECT request', 15_000, () =>
-        tunnels.find((one) => requests(one).length > (seen.get(one) ?? 0)),
+        tunnels.find((one) => requestsOf(one).length > (seen.get(one) ?? 0)),
       );
-      return { client, tunnel, stream: requests(tunnel).at(-1) ?? 0 };
+      return { client, tunnel, stream: requestsOf(tunnel).at(-1) ?? 0 };
     };
 
     before(async () => {
@@ -151,9 +147,9 @@ for (const relay of relays)
       const first = await connected();
       first.tunnel.send(goAway(0));
       const again = await until('the request on another connection', 15_000, () =>
-        tunnels.find((one) => one !== first.tunnel && !one.isClosed && requests(one).length > 0),
+        tunnels.find((one) => one !== first.tunnel && !one.isClosed && requestsOf(one).length > 0),
       );
-      const stream = requests(again).at(-1) ?? 0;
+      const stream = requestsOf(again).at(-1) ?? 0;
       again.send(accept(stream));
       again.write(stream, 'late');
       assert.equal(await first.client.do('read', 4), 'read 4');
@@ -175,7 +171,7 @@ for (const relay of relays)
       // The request may have come late for a connection that was in use, so it is made again; the end of a new connection is final.
       ended.tunnel.close();
       const last = await until('the request on a new connection', 15_000, () =>
-        tunnels.find((one) => one !== ended.tunnel && !one.isClosed && requests(one).length > 0),
+        tunnels.find((one) => one !== ended.tunnel && !one.isClosed && requestsOf(one).length > 0),
       );
       last.close();
       assert.equal(await ended.client.do('end'), 'ConnectionResetError');
@@ -207,7 +203,7 @@ for (const relay of relays)
         records().find(({ code }) => code === 'WEFT_TUNNEL_IDENTITY'),
       );
       assert.equal(record.path, 'refused');
-      assert.deepEqual(tunnels.flatMap(requests), []);
+      assert.deepEqual(tunnels.flatMap(requestsOf), []);
       peer.close();
       await sleep(600);
       serve();

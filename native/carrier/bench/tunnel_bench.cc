@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the path of bytes costs: two processes with one connection between them relay sockets of this process. For tuning; the figures that
 // count are those of `npm run bench`.
-//   tunnel_bench [seconds]
+// usage: tunnel_bench [SECONDS]
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -15,15 +15,14 @@
 #include <thread>
 
 #include "http2/session.h"
-#include "http2/testing.h"
 #include "net/app_socket.h"
-#include "net/test_sock_map.h"
+#include "net/test_tcp_pair.h"
 #include "relay/relay.h"
 #include "rules/decider.h"
+#include "tls/test_ca.h"
 #include "worker.h"
 
 using namespace weft;
-using namespace weft::testing;
 
 namespace {
 constexpr int kStreams = 16;

@@ -74,9 +74,8 @@ int ParseOptions(int argc, char** argv, Options* options) {
   constexpr option kOptions[] = {
       {"dir", required_argument, nullptr, 'd'},      {"name", required_argument, nullptr, 'n'},
       {"threads", required_argument, nullptr, 't'},  {"drain-ms", required_argument, nullptr, 'r'},
-      {"ready", required_argument, nullptr, 'y'},
-      {"version", no_argument, nullptr, 'v'},        {"help", no_argument, nullptr, 'h'},
-      {nullptr, 0, nullptr, 0},
+      {"ready", required_argument, nullptr, 'y'},    {"version", no_argument, nullptr, 'v'},
+      {"help", no_argument, nullptr, 'h'},           {nullptr, 0, nullptr, 0},
   };
   const auto fail = [](const char* text) {
     fprintf(stderr, "weft-carrier: %s\n\n%s", text, kUsage);
@@ -117,7 +116,7 @@ int ParseOptions(int argc, char** argv, Options* options) {
   return -1;
 }
 
-void RaiseLimits() {
+void SetProcessLimits() {
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;
@@ -151,7 +150,7 @@ int Fail(const std::string& why) {
 
 int Run(const Options& options) {
   signal(SIGPIPE, SIG_IGN);
-  RaiseLimits();
+  SetProcessLimits();
   google::protobuf::SetLogHandler(nullptr);
   // Few threads: an arena for each would be memory that is never used.
   mallopt(M_ARENA_MAX, static_cast<int>(options.threads) + 1);

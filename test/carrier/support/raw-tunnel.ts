@@ -142,6 +142,14 @@ export class RawTunnel {
   }
 }
 
+/** Response 200 on a stream. */
+export const accept = (stream: number): Buffer =>
+  frame(frameType.headers, endHeaders, stream, Buffer.from([0x88]));
+
+/** Streams of the CONNECT requests of a connection, as they came. */
+export const requestsOf = (tunnel: RawTunnel): number[] =>
+  tunnel.frames.filter(({ type }) => type === frameType.headers).map(({ stream }) => stream);
+
 /** A client's connection to port 15008 of a pod. */
 export async function openTunnel(
   netns: string,

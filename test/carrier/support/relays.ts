@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { adminGet, adminPort } from '../../../src/cli/admin.js';
+import type { RelayStatus } from '../../../src/model/relay.js';
 
 export type RelayName = 'carrier' | 'typescript';
 
@@ -9,13 +10,16 @@ const chosen = process.env['WEFT_RELAY'];
 export const relays: readonly RelayName[] =
   chosen === 'carrier' || chosen === 'typescript' ? [chosen] : ['typescript', 'carrier'];
 
+/** What the agent in a network namespace says of its relay. */
+export async function relayStatus(netns: string): Promise<RelayStatus> {
+  return (JSON.parse(await adminGet(netns, adminPort, '/status')) as { relay: RelayStatus }).relay;
+}
+
 /** Fails if the agent of a node relays otherwise: a test of one relay must not pass with the other. */
 export async function checkRelay(netns: string, name: RelayName): Promise<void> {
-  const { relay } = JSON.parse(await adminGet(netns, adminPort, '/status')) as {
-    relay: { relay: string; carriers: readonly object[] };
-  };
-  assert.equal(relay.relay, name);
-  assert.equal(relay.carriers.length, name === 'carrier' ? 1 : 0);
+  const { relay, carriers } = await relayStatus(netns);
+  assert.equal(relay, name);
+  assert.equal(carriers.length, name === 'carrier' ? 1 : 0);
 }
 
 /** For the testbeds that this process makes from now on. */

@@ -172,7 +172,7 @@ bool Reports::FlushPackets() {
   return true;
 }
 
-bool Reports::FlushEvents() {
+void Reports::FlushEvents() {
   flushed_ms_ = loop_->now_ms();
   loop_->Cancel(&batch_timer_);
   while (!events_.empty()) {
@@ -196,7 +196,7 @@ bool Reports::FlushEvents() {
       const AgentLink::Sent sent = link_->Send(session_, buffer_);
       if (sent != AgentLink::Sent::kYes) {
         is_full_ = sent == AgentLink::Sent::kFull;
-        return false;
+        return;
       }
       if (has_ends) KeepSent(count, batch);
     }
@@ -209,7 +209,6 @@ bool Reports::FlushEvents() {
       call();
     }
   }
-  return true;
 }
 
 void Reports::KeepSent(size_t count, uint64_t batch) {

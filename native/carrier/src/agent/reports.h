@@ -14,10 +14,10 @@
 #include <memory>
 #include <string>
 
-#include "base/clock.h"
-#include "base/loop.h"
 #include "agent/agent_link.h"
 #include "agent/wire.h"
+#include "base/clock.h"
+#include "base/loop.h"
 #include "rules/rule.h"
 
 namespace weft {
@@ -58,7 +58,7 @@ class Reports : public TurnEnd {
   void set_events_max(size_t events_max) { events_max_ = events_max; }
   void set_batch_ms(uint64_t batch_ms) { batch_ms_ = batch_ms; }
 
-  // `started_ms`: BootMs() at the flow's begin.
+  // `started_ms`: BootMs() at the flow's beginning.
   EventNumber Opened(const FlowReport& flow, uint64_t started_ms);
   // `opened`: the event of its opening, which is not sent if it still waits.
   void Closed(const FlowReport& flow, bool was_open, EventNumber opened, uint64_t bytes_sent, uint64_t bytes_received,
@@ -74,7 +74,7 @@ class Reports : public TurnEnd {
   // The agent has recorded the ends in packets up to this one.
   void Acknowledge(uint64_t batch);
 
-  // The session of an agent begins: State goes out first (AddState), events wait.
+  // The session of an agent begins: State goes out first (AddPacket), events wait.
   void BeginState(uint64_t session);
   // A packet of State or Flows.
   void AddPacket(std::string packet);
@@ -104,7 +104,7 @@ class Reports : public TurnEnd {
     FlowReport flow;
     uint64_t bytes_sent = 0;
     uint64_t bytes_received = 0;
-    uint64_t time_ms = 0;  // the flow's begin, or its duration
+    uint64_t time_ms = 0;  // the flow's beginning, or its duration
     uint64_t batch = 0;    // if it was sent
     std::string reason;
     std::unique_ptr<pb::CarrierMessage> message;
@@ -118,7 +118,7 @@ class Reports : public TurnEnd {
   void Flush();
   // False: no room.
   bool FlushPackets();
-  bool FlushEvents();
+  void FlushEvents();
   // The first events were sent in this packet: their ends wait for its acknowledgment.
   void KeepSent(size_t count, uint64_t batch);
   void AddLimits();

@@ -151,7 +151,7 @@ void RuleDecider::AnswerNewRule(FlowId flow, RulePtr rule) {
   FlowState* const state = FindAsked(flow);
   if (!state) return Install(std::move(rule));
   if (rule->pod != state->flow->pod() || rules_.Find(rule->id)) {
-    Say("error", "rule " + std::to_string(rule->id) + " is not of the asker's pod, or its id is in use");
+    Say(Level::kError, "rule " + std::to_string(rule->id) + " is not of the asker's pod, or its id is in use");
     return Refuse(state, kUnavailable);
   }
   RuleEntry* const entry = rules_.Add(rule);
@@ -298,11 +298,6 @@ void RuleDecider::ExpireQuestions() {
     expiry_ = loop_->After(std::max<uint64_t>(asked_.front().until_ms - loop_->now_ms(), 1000), [this] { ExpireQuestions(); });
 }
 
-void RuleDecider::Say(const char* level, const std::string& text) {
-  pb::CarrierMessage message;
-  message.mutable_log()->set_level(level);
-  message.mutable_log()->set_text(TextToWire(text));
-  reports_->Message(std::move(message));
-}
+void RuleDecider::Say(Level level, const std::string& text) { reports_->Message(LogToWire(level, text)); }
 
 }  // namespace weft

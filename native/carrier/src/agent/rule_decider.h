@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "base/loop.h"
 #include "agent/lease.h"
 #include "agent/reports.h"
+#include "base/loop.h"
 #include "net/pod_shares.h"
 #include "rules/decider.h"
 #include "rules/rule_table.h"
@@ -74,7 +74,7 @@ class RuleDecider : public Decider {
   void ForEachFlow(const std::function<void(const FlowView& flow)>& call) const;
   void ForEachRule(const std::function<void(const RulePtr& rule, bool is_matched)>& call) const;
   // A line of the agent's log.
-  void Say(const char* level, const std::string& text);
+  void Say(Level level, const std::string& text);
   size_t flows() const { return flows_.size(); }
   size_t questions() const { return asked_.size(); }
   const RuleTable& rules() const { return rules_; }

@@ -96,6 +96,13 @@ std::string TextToWire(std::string_view from, size_t bytes_max) {
   return text;
 }
 
+pb::CarrierMessage LogToWire(Level level, std::string_view text) {
+  pb::CarrierMessage message;
+  message.mutable_log()->set_level(level == Level::kError ? "error" : level == Level::kWarn ? "warn" : "info");
+  message.mutable_log()->set_text(TextToWire(text));
+  return message;
+}
+
 std::optional<Ip> IpFromWire(const std::string& from) {
   Ip ip;
   if (from.size() != ip.bytes.size()) return std::nullopt;

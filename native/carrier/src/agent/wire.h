@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/log.h"
 #include "carrier.pb.h"
 #include "rules/decider.h"
 #include "rules/rule.h"
@@ -25,6 +26,9 @@ constexpr int kTargetsMax = 1024;
 
 // Text that peers have a part in: bytes that are not printable ASCII become '?', since a string of protobuf is UTF-8.
 std::string TextToWire(std::string_view from, size_t bytes_max = 1024);
+
+// A line of the agent's log.
+pb::CarrierMessage LogToWire(Level level, std::string_view text);
 
 std::optional<Ip> IpFromWire(const std::string& from);
 std::optional<Address> AddressFromWire(const pb::Address& from);

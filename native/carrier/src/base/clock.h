@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two clocks of the carrier, in milliseconds.
+// The carrier's clocks.
 #pragma once
 
 #include <time.h>
@@ -8,15 +8,17 @@
 
 namespace weft {
 
-inline uint64_t ClockMs(clockid_t clock) {
+inline uint64_t ClockUs(clockid_t clock) {
   timespec now;
   clock_gettime(clock, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
 }
 
 // For durations. It goes on while the machine sleeps.
-inline uint64_t BootMs() { return ClockMs(CLOCK_BOOTTIME); }
-// For dates, in certificates and records. It may jump.
-inline uint64_t WallMs() { return ClockMs(CLOCK_REALTIME); }
+inline uint64_t BootMs() { return ClockUs(CLOCK_BOOTTIME) / 1000; }
+// For short times, such as round trips. It stands still while the machine sleeps.
+inline uint64_t MonotonicUs() { return ClockUs(CLOCK_MONOTONIC); }
+// For dates, in certificates and the log. It may jump.
+inline uint64_t WallMs() { return ClockUs(CLOCK_REALTIME) / 1000; }
 
 }  // namespace weft

@@ -73,7 +73,7 @@ class Loop {
   // From any thread: runs the call in the loop.
   void Post(std::function<void()> call);
 
-  // Milliseconds of CLOCK_BOOTTIME at the begin of this turn.
+  // Milliseconds of CLOCK_BOOTTIME at the beginning of this turn.
   uint64_t now_ms() const { return now_ms_; }
   // Counts the turns.
   uint64_t turn() const { return turn_; }

@@ -24,11 +24,17 @@ inline bool IsNetns(int fd) {
   return fstatfs(fd, &about) == 0 && about.f_type == NSFS_MAGIC && ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET;
 }
 
+// The cookie of the socket's namespace, which is never 0. 0: errno is set.
+inline uint64_t NetnsCookie(int socket) {
+  uint64_t cookie = 0;
+  socklen_t length = sizeof(cookie);
+  return getsockopt(socket, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) == 0 ? cookie : 0;
+}
+
 // 0 if the socket is of that namespace, ESTALE if it is of another one, else the errno.
 inline int CheckNetns(int socket, uint64_t cookie) {
-  uint64_t found = 0;
-  socklen_t length = sizeof(found);
-  if (getsockopt(socket, SOL_SOCKET, SO_NETNS_COOKIE, &found, &length) != 0) return errno;
+  const uint64_t found = NetnsCookie(socket);
+  if (found == 0) return errno != 0 ? errno : ESTALE;
   return found == cookie ? 0 : ESTALE;
 }
 

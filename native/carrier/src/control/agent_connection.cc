@@ -13,10 +13,10 @@ namespace weft {
 
 namespace {
 constexpr int kBufferBytes = 1 << 20;
-uint64_t last_number = 0;
 }
 
-AgentConnection::AgentConnection(Loop* loop, Fd socket, User* user) : loop_(loop), socket_(std::move(socket)), user_(user), number_(++last_number) {
+AgentConnection::AgentConnection(Loop* loop, Fd socket, User* user, uint64_t number)
+    : loop_(loop), socket_(std::move(socket)), user_(user), number_(number) {
   // More than the default: what the kernel does not grant does not matter.
   setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &kBufferBytes, sizeof(kBufferBytes));
 }

@@ -25,14 +25,14 @@ class AgentConnection : public Pollable, public Disposable {
     virtual void OnEnd(AgentConnection* connection, const std::string& why) = 0;
   };
 
-  AgentConnection(Loop* loop, Fd socket, User* user);
+  // `number` distinguishes connections, those that ended too.
+  AgentConnection(Loop* loop, Fd socket, User* user, uint64_t number);
   ~AgentConnection() override;
   bool Start();
   // Processes what has arrived, not the end of it.
   void ReadOut();
   // No event follows.
   void Stop();
-  // Distinguishes connections, those that ended too.
   uint64_t number() const { return number_; }
   int fd() const { return socket_.get(); }
 

@@ -51,7 +51,7 @@ bool Control::Start() {
   return parts_.loop->Add(listener_.get(), this, EPOLLIN);
 }
 
-void Control::OnReady(uint32_t events) {
+void Control::OnReady(uint32_t) {
   Fd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket.valid() && (errno == EMFILE || errno == ENFILE) && spare_.valid()) {
     spare_.Close();
@@ -67,7 +67,7 @@ void Control::OnReady(uint32_t events) {
   if (!spare_.valid()) spare_ = Fd(fcntl(listener_.get(), F_DUPFD_CLOEXEC, 3));
   if (!IsPeerTrusted(socket.get())) return Log(Level::kWarn, "an agent's connection was refused: neither root nor this process's user");
   if (connections_.size() >= kConnectionsMax) return Log(Level::kWarn, "an agent's connection was refused: there are 8 already");
-  auto connection = std::make_unique<AgentConnection>(parts_.loop, std::move(socket), this);
+  auto connection = std::make_unique<AgentConnection>(parts_.loop, std::move(socket), this, ++last_connection_);
   AgentConnection* const added = connection.get();
   if (!added->Start()) return Log(Level::kWarn, std::string("an agent's connection was refused: ") + strerror(errno));
   connections_.push_back(std::move(connection));
@@ -309,18 +309,15 @@ void Control::OnWritable(AgentConnection* from) {
   for (WorkerThread* const worker : parts_.workers) worker->Post([](WorkerThread& w) { w.reports().OnWritable(); });
 }
 
-void Control::Say(int level, const std::string& text) {
-  Log(static_cast<Level>(level), text);
-  pb::CarrierMessage message;
-  message.mutable_log()->set_level(level >= 50 ? "error" : level >= 40 ? "warn" : "info");
-  message.mutable_log()->set_text(TextToWire(text));
-  Send(std::move(message));
+void Control::Say(Level level, const std::string& text) {
+  Log(level, text);
+  Send(LogToWire(level, text));
 }
 
 void Control::Retire(uint64_t grace_ms) {
   if (std::exchange(is_retired_, true)) return;
   retire_until_ms_ = BootMs() + std::min(grace_ms, kGraceMsMax);
-  Say(30, "terminating: connections may go on for " + std::to_string(grace_ms) + " ms");
+  Say(Level::kInfo, "terminating: connections may go on for " + std::to_string(grace_ms) + " ms");
   if (is_draining_) return Drain(grace_ms);
   CheckRetired();
 }
@@ -347,7 +344,7 @@ void Control::Drain(uint64_t grace_ms) {
   is_draining_ = true;
   drain_from_ms_ = BootMs();
   drain_until_ms_ = until;
-  Say(30, "draining for " + std::to_string(grace_ms) + " ms at most");
+  Say(Level::kInfo, "draining for " + std::to_string(grace_ms) + " ms at most");
   for (WorkerThread* const worker : parts_.workers) worker->Post([](WorkerThread& w) { w.traffic().Drain(); });
   for (auto& [cookie, held] : pods_) held.listeners = 0;
   CheckDrained();

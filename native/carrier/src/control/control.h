@@ -13,11 +13,11 @@
 #include <unordered_map>
 #include <vector>
 
+#include "agent/agent_link.h"
+#include "agent/lease.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "control/agent_connection.h"
-#include "agent/agent_link.h"
-#include "agent/lease.h"
 #include "control/worker_thread.h"
 #include "net/sock_map.h"
 #include "tls/credentials.h"
@@ -77,15 +77,16 @@ class Control : public Pollable, public AgentConnection::User {
   void OnRevoke(const pb::Revoke& message);
   bool OnAcknowledge(const pb::Acknowledge& message, std::string* why);
   void OnListFlows(const pb::ListFlows& message);
-
-  // Runs on every worker, then sends the message that `done` makes, unless the session is over.
   void OnLease(const pb::Lease& message);
+
+  // Runs on every worker, then sends the message that `done` makes of the sum of the results, unless the session is over.
   void OnAll(std::function<uint32_t(WorkerThread&)> call, std::function<pb::CarrierMessage(uint32_t)> done);
   void ForgetRule(uint32_t worker, const pb::Rule& rule);
   void Send(pb::CarrierMessage message);
   void Flush();
   void EndSession(const std::string& why);
-  void Say(int level, const std::string& text);
+  // In the carrier's log and in the agent's.
+  void Say(Level level, const std::string& text);
   void CheckDrained();
   void CheckRetired();
   // Without an agent and a lease nobody may connect: connect() is refused, instead of connections that are accepted and reset.
@@ -99,6 +100,7 @@ class Control : public Pollable, public AgentConnection::User {
   const std::function<void()> on_ended_;
   const uint64_t started_ms_;
   std::vector<std::unique_ptr<AgentConnection>> connections_;
+  uint64_t last_connection_ = 0;
   AgentConnection* agent_ = nullptr;
   uint64_t session_ = 0;
   size_t workers_without_state_ = 0;

@@ -53,7 +53,7 @@ bool Control::OnPod(const pb::Pod& message, Descriptors descriptors, std::string
   const std::string name = "pod " + TextToWire(message.uid());
   if (message.cookie() == 0 || message.uid().size() > kNameBytesMax || message.identity().size() > kNameBytesMax ||
       message.addresses_size() > kAddressesMax || HasUnknownFields(message)) {
-    Say(50, name + " is not served: its message is not valid, or has a field that this carrier does not know");
+    Say(Level::kError, name + " is not served: its message is not valid, or has a field that this carrier does not know");
     return true;
   }
   Pod pod{message.cookie(), message.uid(), message.identity(), {}};
@@ -66,19 +66,19 @@ bool Control::OnPod(const pb::Pod& message, Descriptors descriptors, std::string
   const bool is_known = found != pods_.end() && !found->second.is_gone;
   if (!descriptors.empty()) {
     if (is_draining_) {
-      Say(40, name + " is not served: this carrier is draining");
+      Say(Level::kWarn, name + " is not served: this carrier is draining");
       return true;
     }
     if (!IsNetns(descriptors[0].get())) {
-      Say(50, name + " is not served: its first descriptor is not a network namespace");
+      Say(Level::kError, name + " is not served: its first descriptor is not a network namespace");
       return true;
     }
   } else if (!is_known) {
-    Say(50, name + " is not served: it is not known, and has no descriptors");
+    Say(Level::kError, name + " is not served: it is not known, and has no descriptors");
     return true;
   }
   if (found == pods_.end() && pods_.size() >= kPodsMax) {
-    Say(50, name + " is not served: there are 4096 pods already");
+    Say(Level::kError, name + " is not served: there are 4096 pods already");
     return true;
   }
   HeldPod& held = pods_[pod.cookie];
@@ -118,14 +118,14 @@ bool Control::ServePod(HeldPod* held, const pb::Pod& message, Descriptors descri
     const pb::Listener kind = message.listeners(i);
     Fd& descriptor = descriptors[static_cast<size_t>(i) + 1];
     if (kind < pb::LISTENER_OUTBOUND || kind > pb::LISTENER_HBONE || !IsListenerOf(descriptor.get(), cookie)) {
-      Say(50, "pod " + held->pod.uid + ": a listener is not one of its network namespace, or of a kind that this carrier does not know");
+      Say(Level::kError, "pod " + held->pod.uid + ": a listener is not one of its network namespace, or of a kind that this carrier does not know");
       continue;
     }
     held->listeners |= 1u << kind;
     const auto listener = std::make_shared<Fd>(std::move(descriptor));
     owner->Post([cookie, kind, listener, uid = held->pod.uid](WorkerThread& w) {
       if (!w.traffic().Listen(cookie, kind, std::move(*listener)))
-        w.decider().Say("error", "pod " + uid + ": the carrier cannot accept connections");
+        w.decider().Say(Level::kError, "pod " + uid + ": the carrier cannot accept connections");
     });
   }
   return true;
@@ -149,13 +149,13 @@ void Control::OnPodGone(const pb::PodGone& message) {
 }
 
 void Control::OnIdentities(const pb::Identities& message) {
-  if (message.wanted_size() > kIdentitiesMax) return Say(50, "more than 4096 identities: the former ones stay");
+  if (message.wanted_size() > kIdentitiesMax) return Say(Level::kError, "more than 4096 identities: the former ones stay");
   parts_.credentials->Keep({message.wanted().begin(), message.wanted().end()}, message.trust_domain());
 }
 
 void Control::OnKeyWanted(const pb::KeyWanted& message) {
   const std::string csr = parts_.credentials->MakeKey(message.identity(), message.turn());
-  if (csr.empty()) return Say(50, "no key could be made for " + message.identity());
+  if (csr.empty()) return Say(Level::kError, "no key could be made for " + message.identity());
   pb::CarrierMessage made;
   made.mutable_key_made()->set_identity(message.identity());
   made.mutable_key_made()->set_turn(message.turn());
@@ -167,7 +167,7 @@ void Control::OnCertificate(const pb::Certificate& message) {
   std::string why;
   if (!parts_.credentials->Install(message.identity(), message.turn(), message.chain_pem(), message.roots_pem(), message.serial(),
                                    message.not_after_ms(), &why))
-    return Say(50, "the certificate of " + message.identity() + " is not used: " + why);
+    return Say(Level::kError, "the certificate of " + message.identity() + " is not used: " + why);
   for (WorkerThread* const worker : parts_.workers)
     worker->Post([identity = message.identity()](WorkerThread& w) { w.traffic().Update(identity); });
 }
@@ -189,7 +189,7 @@ void Control::OnAnswer(const pb::Answer& message) {
       std::string why;
       if (const RulePtr rule = RuleFromWire(message.rule(), &why))
         return worker->Post([flow, rule](WorkerThread& w) { w.decider().AnswerNewRule(flow, rule); });
-      Say(50, why);
+      Say(Level::kError, why);
       worker->Post([flow](WorkerThread& w) { w.decider().AnswerRefuse(flow, 0); });
       return ForgetRule(index, message.rule());
     }
@@ -202,7 +202,7 @@ void Control::OnAnswer(const pb::Answer& message) {
     case pb::Answer::DECISION_NOT_SET:
       break;
   }
-  Say(50, "an answer has no decision that this carrier knows: refused");
+  Say(Level::kError, "an answer has no decision that this carrier knows: refused");
   worker->Post([flow](WorkerThread& w) { w.decider().AnswerRefuse(flow, 0); });
 }
 

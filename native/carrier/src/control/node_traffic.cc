@@ -18,7 +18,7 @@ NodeTraffic::NodeTraffic(Loop& loop, Decider& decider, SockMap& sock_map, Creden
       broker_(&loop, std::move(broker), std::move(on_death)),
       sockets_(&loop, &broker_),
       worker_{loop, decider, sockets_, sock_map, credentials, pool_, limits},
-      server_limits_(MakeTunnelServerLimits(&worker_)) {
+      server_limits_(MakeTunnelServerLimits()) {
   pool_.Begin(&worker_);
   StreamMemory::OfThread().on_limit = [&decider](const char* name) { decider.LimitReached(name); };
 }

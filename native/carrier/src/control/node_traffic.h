@@ -10,7 +10,7 @@
 #include "control/traffic.h"
 #include "http2/tunnel_pool.h"
 #include "http2/tunnel_server.h"
-#include "net/broker.h"
+#include "net/broker_client.h"
 #include "net/pod_sockets.h"
 #include "net/sock_map.h"
 #include "relay/pod_listeners.h"

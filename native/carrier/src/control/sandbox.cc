@@ -6,7 +6,6 @@
 #include <linux/capability.h>
 #include <linux/nsfs.h>
 #include <linux/sockios.h>
-#include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -65,7 +64,7 @@ class Filter {
     // All threads, or none.
     Keep(seccomp_attr_set(context_, SCMP_FLTATR_CTL_TSYNC, 1));
     Keep(seccomp_attr_set(context_, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS));
-    // The rules in the order of their frequency do not matter once they are a tree.
+    // As a tree: the filter's cost does not depend on the order of the rules.
     Keep(seccomp_attr_set(context_, SCMP_FLTATR_CTL_OPTIMIZE, 2));
     if (result_ == 0) result_ = seccomp_load(context_);
     if (result_ != 0) *why = std::string("seccomp: ") + strerror(-result_);
@@ -105,7 +104,7 @@ bool DropCapabilities(uint64_t keep, std::string* why) {
   return true;
 }
 
-bool FilterSystemCalls(std::string* why) {
+bool FilterSystemCalls([[maybe_unused]] std::string* why) {
 #if defined(WEFT_SANITIZED)
   // Sanitizers read /proc and start programs.
   return true;

@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "agent/packet.h"
+#include "base/netns.h"
 #include "control/control.h"
 #include "net/socket_file.h"
 
@@ -308,8 +309,8 @@ struct Descriptors {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     REQUIRE(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
     REQUIRE(listen(listener.get(), 8) == 0);
-    socklen_t size = sizeof(cookie);
-    REQUIRE(getsockopt(listener.get(), SOL_SOCKET, 71 /* SO_NETNS_COOKIE */, &cookie, &size) == 0);
+    cookie = NetnsCookie(listener.get());
+    REQUIRE(cookie != 0);
   }
   pb::AgentMessage Pod() const {
     pb::AgentMessage message;

@@ -9,12 +9,12 @@
 #include <thread>
 #include <vector>
 
-#include "base/loop.h"
 #include "agent/agent_link.h"
 #include "agent/lease.h"
 #include "agent/reports.h"
-#include "control/traffic.h"
 #include "agent/rule_decider.h"
+#include "base/loop.h"
+#include "control/traffic.h"
 
 namespace weft {
 

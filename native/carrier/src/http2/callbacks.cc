@@ -12,7 +12,7 @@ struct Http2Callbacks {
 
   static int OnBeginFrame(nghttp2_session*, const nghttp2_frame_hd* head, void* user) { return Of(user)->OnFrameBegin(*head); }
   static int OnFrame(nghttp2_session*, const nghttp2_frame* frame, void* user) { return Of(user)->OnFrame(*frame); }
-  static int OnInvalid(nghttp2_session*, const nghttp2_frame* frame, int, void* user) { return Of(user)->OnInvalid(*frame); }
+  static int OnInvalid(nghttp2_session*, const nghttp2_frame*, int, void* user) { return Of(user)->OnInvalid(); }
 
   static int OnData(nghttp2_session*, uint8_t, int32_t id, const uint8_t* bytes, size_t count, void* user) {
     Http2Connection* const connection = Of(user);
@@ -58,8 +58,8 @@ struct Http2Callbacks {
   // The payload is already behind the place of the header.
   static int SendData(nghttp2_session*, nghttp2_frame* frame, const uint8_t* head, size_t, nghttp2_data_source*, void* user) {
     Http2Connection* const connection = Of(user);
-    memcpy(connection->produce_at_, head, 9);
-    connection->produce_at_ += 9 + frame->hd.length;
+    memcpy(connection->produce_at_, head, Http2Connection::kFrameHeadBytes);
+    connection->produce_at_ += Http2Connection::kFrameHeadBytes + frame->hd.length;
     return 0;
   }
 };

@@ -35,8 +35,7 @@ std::string ReadConnect(const HeaderFields& fields, size_t list_bytes, TunnelQue
   // HBONE uses plain CONNECT. The extended CONNECT of RFC 8441 has a :protocol and a :path.
   if (is_extended) return "extended CONNECT (:path or :protocol) is not supported";
   const auto address = ParseAddress(authority);
-  if (!address || address->port == 0)
-    return "WEFT_ADDRESS_INVALID: \"" + authority.substr(0, 64) + "\" is not of the form ip:port";
+  if (!address) return "WEFT_ADDRESS_INVALID: \"" + authority.substr(0, 64) + "\" is not of the form ip:port";
   question->authority = *address;
   return "";
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http2/connection.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
 
+#include "base/clock.h"
 #include "http2/callbacks.h"
 #include "http2/memory.h"
 
@@ -19,7 +18,6 @@ constexpr size_t kRoomMin = 20 << 10;
 // Frames fill whole TLS records, and some of them leave together.
 constexpr size_t kRecordBytes = 16 << 10;
 constexpr size_t kBatchBytes = 96 << 10;
-constexpr size_t kFrameHeadBytes = 9;
 constexpr size_t kDebugBytesMax = 128;
 // A connection holds the memory of a header list of this size for the next one.
 constexpr size_t kListBytesKept = 1 << 10;
@@ -35,12 +33,6 @@ std::string Printable(const uint8_t* bytes, size_t count) {
     if (c < 0x20 || c >= 0x7f) c = '?';
   return text;
 }
-
-uint64_t NowUs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
-}
 }  // namespace
 
 Http2Connection::Http2Connection(Loop* loop, Http2Owner* owner, PodKey pod, bool is_server)
@@ -51,8 +43,7 @@ Http2Connection::Http2Connection(Loop* loop, Http2Owner* owner, PodKey pod, bool
   std::vector<nghttp2_settings_entry> settings = {
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.stream_window_bytes_min},
       {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, limits.frame_bytes_max},
-      // A server reads beyond the limit, so that such a request gets a response and not a reset.
-      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (is_server ? 4 : 1) * limits.header_list_bytes_max},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, ListBytesMax()},
   };
   if (is_server)
     settings.push_back({NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams_per_connection_server_max});
@@ -131,6 +122,9 @@ ssize_t Http2Connection::FrameBytesMax(uint32_t peer_max) const {
   while (end < at + kRecordBytes / 2) end += kRecordBytes;
   return static_cast<ssize_t>(std::min<size_t>(end - at, peer_max));
 }
+
+// A server reads beyond the limit, so that such a request gets a response and not a reset.
+uint32_t Http2Connection::ListBytesMax() const { return (is_server_ ? 4 : 1) * CurrentTunnelLimits().header_list_bytes_max; }
 
 bool Http2Connection::is_batch_full() const { return static_cast<size_t>(produce_at_ - produce_from_) >= kBatchBytes; }
 
@@ -256,7 +250,7 @@ void Http2Connection::GrowConnectionWindow() {
   window_used_ += consumed_;
   if (window_used_ < window_ / 2) return;
   window_used_ = 0;
-  const uint64_t now = NowUs();
+  const uint64_t now = MonotonicUs();
   const uint64_t passed = now - std::exchange(window_since_us_, now);
   const uint32_t max = CurrentTunnelLimits().connection_window_bytes_max;
   if (window_ >= max || passed > 2 * owner_->RttUs()) return;
@@ -314,9 +308,7 @@ int Http2Connection::OnFrameBegin(const nghttp2_frame_hd& head) {
 
 int Http2Connection::OnField(std::string_view name, std::string_view value, int32_t id) {
   list_bytes_ += name.size() + value.size() + 32;
-  const TunnelLimits& limits = CurrentTunnelLimits();
-  const size_t bytes_max = (is_server_ ? 4 : 1) * limits.header_list_bytes_max;
-  if (fields_.size() < limits.header_fields_max && list_bytes_ <= bytes_max) {
+  if (fields_.size() < CurrentTunnelLimits().header_fields_max && list_bytes_ <= ListBytesMax()) {
     fields_.emplace_back(name, value);
     return 0;
   }
@@ -398,7 +390,7 @@ int Http2Connection::OnFrame(const nghttp2_frame& frame) {
   return is_failed_ ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
-int Http2Connection::OnInvalid(const nghttp2_frame& frame) {
+int Http2Connection::OnInvalid() {
   return floods_.Reset(loop_->now_ms()) ? 0 : Flood("streams that were reset");
 }
 

@@ -37,6 +37,9 @@ class Http2Owner {
 
 class Http2Connection {
  public:
+  // Of the header of every frame (RFC 9113, section 4.1).
+  static constexpr size_t kFrameHeadBytes = 9;
+
   Http2Connection(Loop* loop, Http2Owner* owner, PodKey pod, bool is_server);
   ~Http2Connection();
 
@@ -89,8 +92,9 @@ class Http2Connection {
   int OnField(std::string_view name, std::string_view value, int32_t id);
   void OnSent(const nghttp2_frame& frame);
   void OnNotSent(const nghttp2_frame& frame);
-  int OnInvalid(const nghttp2_frame& frame);
+  int OnInvalid();
   ssize_t FrameBytesMax(uint32_t peer_max) const;
+  uint32_t ListBytesMax() const;
   bool is_batch_full() const;
   Http2Stream* Find(int32_t id) const;
   void GrowConnectionWindow();

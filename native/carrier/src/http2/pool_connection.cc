@@ -6,20 +6,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <string_view>
 
+#include "net/dial_error.h"
 #include "net/sock_map.h"
 #include "rules/decider.h"
 
 namespace weft {
-
-namespace {
-std::string ErrorName(int error) {
-  const char* const name = strerrorname_np(error);
-  return name ? name : std::to_string(error);
-}
-}  // namespace
 
 PoolConnection::PoolConnection(Worker* worker, Owner* owner, PodKey pod, CredentialPtr credential, const Address& next,
                                std::vector<std::string> expected)
@@ -43,9 +36,7 @@ void PoolConnection::Connect() {
   }
   timer_ = worker_->loop.After(CurrentTunnelLimits().connect_timeout_ms_max, [this] {
     timer_ = 0;
-    Fail(Stage::kTunnelConnect, ETIMEDOUT,
-         "no connection to " + next_.Text() + ": WEFT_DIAL_TIMEOUT: no response from " + next_.ip.Text() + " port " +
-             std::to_string(next_.port) + " within " + std::to_string(CurrentTunnelLimits().connect_timeout_ms_max) + " ms");
+    Unreachable(ETIMEDOUT);
   });
   socket_request_ =
       worker_->sockets.Take(pod_, next_.ip.IsV4(), [this](Fd socket, int error) { OnSocket(std::move(socket), error); });
@@ -82,11 +73,14 @@ void PoolConnection::FailConnect(int error) {
   connect_error_ = error;
   timer_ = worker_->loop.After(0, [this] {
     timer_ = 0;
-    const std::string name = ErrorName(connect_error_);
-    Fail(Stage::kTunnelConnect, connect_error_,
-         "no connection to " + next_.Text() + ": WEFT_DIAL: cannot connect to " + next_.ip.Text() + " port " +
-             std::to_string(next_.port) + ": connect " + name + " " + next_.Text());
+    Unreachable(connect_error_);
   });
+}
+
+void PoolConnection::Unreachable(int error) {
+  const char* const code = error == ETIMEDOUT ? "WEFT_DIAL_TIMEOUT: " : "WEFT_DIAL: ";
+  Fail(Stage::kTunnelConnect, error,
+       "no connection to " + next_.Text() + ": " + code + DialError(next_, error, CurrentTunnelLimits().connect_timeout_ms_max));
 }
 
 void PoolConnection::Fail(Stage stage, int error, const std::string& why) {

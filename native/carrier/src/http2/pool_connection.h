@@ -65,8 +65,8 @@ class PoolConnection final : public SessionOwner, public Pollable, public Dispos
 
  private:
   void OnSocket(Fd socket, int error);
-  void Connected();
   void FailConnect(int error);
+  void Unreachable(int error);
   void Fail(Stage stage, int error, const std::string& why);
   void EndAfter(uint64_t ms, void (PoolConnection::*end)());
   void End() { session_->Destroy(); }

@@ -4,19 +4,17 @@
 
 #include <memory>
 #include <string>
-#include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "http2/pool_connection.h"
-#include "http2/tunnel_pool.h"
+#include "rules/rule.h"
 
 namespace weft {
 
 class PoolWaiter {
  public:
   virtual ~PoolWaiter() = default;
-  // A connection was opened (null), or could not be opened.
+  // Null: a connection was opened, or an attempt to spread is over. Else no connection could be opened.
   virtual void OnWaited(const Failure* failure) = 0;
 };
 
@@ -80,21 +78,6 @@ class PoolEntry final : public PoolConnection::Owner, public std::enable_shared_
   std::vector<PoolWaiter*> opening_waiters_;
   std::vector<PoolWaiter*> spread_waiters_;
   std::vector<PoolWaiter*>* waking_ = nullptr;
-};
-
-struct TunnelPool::Impl final : PoolEntry::Owner {
-  class Opening;
-  std::shared_ptr<PoolEntry> EntryOf(const std::string& key, PodKey pod, const std::string& identity);
-  std::vector<std::shared_ptr<PoolEntry>> All() const;
-  void Forget(const std::shared_ptr<PoolEntry>& entry);
-  void OnEmpty(PoolEntry* entry) override;
-  bool IsRetired(const PoolConnection* connection) const;
-
-  Worker* worker = nullptr;
-  std::unordered_map<std::string, std::shared_ptr<PoolEntry>> entries;
-  // Of forgotten pods, until their last connection has closed.
-  std::unordered_set<std::shared_ptr<PoolEntry>> orphans;
-  std::unordered_set<Opening*> uncertified;
 };
 
 }  // namespace weft

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pool against the server, over loopback, with sockets of a broker.
 #include <doctest/doctest.h>
+#include <fcntl.h>
 
+#include "base/netns.h"
 #include "http2/limits.h"
-#include "http2/testing.h"
 #include "http2/tunnel_pool.h"
 #include "http2/tunnel_server.h"
 #include "net/app_socket.h"
+#include "net/broker.h"
+#include "net/broker_client.h"
 #include "net/test_sock_map.h"
 #include "net/test_sockets.h"
 #include "relay/relay.h"
 #include "relay/test_worker.h"
+#include "tls/test_ca.h"
 
 using namespace weft;
-using weft::testing::Ca;
-using weft::testing::kClient;
-using weft::testing::kDomain;
-using weft::testing::kServer;
 
 namespace {
 struct RefusingDecider : FakeDecider {
@@ -59,8 +59,7 @@ struct Fixture {
     CurrentTunnelLimits() = TunnelLimits{};
     sock_map.Use(MakeSockMap(), kTestLayout);
     const Fd probe(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    socklen_t bytes = sizeof(client.cookie);
-    getsockopt(probe.get(), SOL_SOCKET, 71 /* SO_NETNS_COOKIE */, &client.cookie, &bytes);
+    client.cookie = NetnsCookie(probe.get());
     sockets.AddPod(client.cookie, Fd(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)));
     credentials.Keep({kClient, kServer}, kDomain);
     CHECK(ca.Issue(&credentials, kClient));
@@ -69,7 +68,7 @@ struct Fixture {
     client.identity = kClient;
     here.cookie = client.cookie + 1;
     here.identity = kServer;
-    shares = MakeTunnelServerLimits(&worker);
+    shares = MakeTunnelServerLimits();
     server = std::make_unique<TunnelServer>(&worker, &here, shares.get(), [this](auto tunnel) {
       questions.push_back(tunnel->TakeQuestion());
       if (refuses != 0) return tunnel->Refuse(refuses);
@@ -159,7 +158,7 @@ TEST_CASE_FIXTURE(Fixture, "tunnels of one source and destination share a connec
 TEST_CASE_FIXTURE(Fixture, "concurrent requests share the connection that is being opened") {
   std::vector<std::unique_ptr<Result>> all;
   for (int i = 0; i < 5; i++) all.push_back(Open());
-  all.erase(all.begin());  // cancelled
+  all.erase(all.begin());  // canceled
   CHECK(RunUntil(&loop, [&] {
     return std::all_of(all.begin(), all.end(), [](const auto& one) { return one->stream != nullptr; });
   }));
@@ -255,7 +254,7 @@ TEST_CASE_FIXTURE(Fixture, "refusals of the server are reported") {
   }
   SUBCASE("too many handshakes of one address") {
     CurrentTunnelLimits().handshakes_max = 20;
-    const auto few = MakeTunnelServerLimits(&worker);
+    const auto few = MakeTunnelServerLimits();
     TunnelServer small(&worker, &here, few.get(), [](auto) {});
     acceptor.server = &small;
     std::vector<Fd> raw;

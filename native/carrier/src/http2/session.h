@@ -27,7 +27,7 @@ class SessionOwner {
   // The handshake is complete and the peer's chain verified. False: the connection ends at once, without OnEnd, and a client has not sent
   // its certificate.
   virtual bool OnSecured(SSL* ssl) = 0;
-  virtual void OnRequest(std::unique_ptr<Http2Stream> stream, const HeaderFields& fields, size_t list_bytes) {}
+  virtual void OnRequest(std::unique_ptr<Http2Stream>, const HeaderFields&, size_t) {}
   virtual void OnSettings() {}
   virtual void OnGoAway() {}
   virtual void OnStreamClosed() {}

@@ -8,10 +8,11 @@
 #include <functional>
 #include <string>
 
-#include "http2/testing.h"
+#include "net/test_sockets.h"
+#include "net/test_tcp_pair.h"
+#include "tls/test_ca.h"
 
 using namespace weft;
-using namespace weft::testing;
 
 namespace {
 // One end of a tunnel that sends what it is given and keeps what it gets.
@@ -50,7 +51,7 @@ struct User : TunnelStreamUser {
 };
 
 struct End : SessionOwner, StreamListener {
-  bool OnSecured(SSL* ssl) override {
+  bool OnSecured(SSL*) override {
     is_secured = true;
     return accepts;
   }
@@ -115,7 +116,7 @@ struct Pair {
     CHECK(ca.Issue(&credentials, kClient, 1, valid_s));
     CHECK(ca.Issue(&credentials, kServer));
   }
-  void Connect(bool is_server_raw = false) {
+  void Connect() {
     auto [a, b] = TcpPair();
     client.session = std::make_unique<Session>(&loop, &client, std::move(a), credentials.Find(kClient)->client, 1, false, 0);
     server.session = std::make_unique<Session>(&loop, &server, std::move(b), credentials.Find(kServer)->server, 2, true, 10'000);

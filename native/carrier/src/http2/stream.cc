@@ -1,22 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http2/stream.h"
 
-#include <time.h>
-
 #include <algorithm>
 
+#include "base/clock.h"
 #include "http2/connection.h"
 #include "http2/memory.h"
 
 namespace weft {
 
 namespace {
-uint64_t NowUs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
-}
-
 // The stream whose user is being called; null once it is deleted.
 thread_local const Http2Stream* delivering = nullptr;
 }  // namespace
@@ -56,7 +49,7 @@ void Http2Stream::Start(TunnelStreamUser* user) {
       if (from->is_batch_full()) return NGHTTP2_ERR_PAUSE;
       *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
       // Behind the frame's header, which send_data_callback writes.
-      const ssize_t bytes = from->Find(stream->id_) == stream ? stream->Pull(from->produce_at_ + 9, bytes_max) : TunnelStreamUser::kLater;
+      const ssize_t bytes = from->Find(stream->id_) == stream ? stream->Pull(from->produce_at_ + Http2Connection::kFrameHeadBytes, bytes_max) : TunnelStreamUser::kLater;
       if (bytes > 0) return bytes;
       if (bytes < 0) return NGHTTP2_ERR_DEFERRED;
       *flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -189,7 +182,7 @@ bool Http2Stream::Linger() {
 
 // The window, and not the reader, limits the sender if half of it is used within two round trips.
 void Http2Stream::GrowWindow() {
-  const uint64_t now = NowUs();
+  const uint64_t now = MonotonicUs();
   const uint64_t passed = now - std::exchange(updated_us_, now);
   const uint32_t max = CurrentTunnelLimits().stream_window_bytes_max;
   if (window_ >= max || passed > 2 * connection_->owner_->RttUs()) return;

@@ -14,6 +14,21 @@ namespace {
 constexpr int kUnprocessedMax = 2;
 }  // namespace
 
+struct TunnelPool::Impl final : PoolEntry::Owner {
+  class Opening;
+  std::shared_ptr<PoolEntry> EntryOf(const std::string& key, PodKey pod, const std::string& identity);
+  std::vector<std::shared_ptr<PoolEntry>> All() const;
+  void Forget(const std::shared_ptr<PoolEntry>& entry);
+  void OnEmpty(PoolEntry* entry) override;
+  bool IsRetired(const PoolConnection* connection) const;
+
+  Worker* worker = nullptr;
+  std::unordered_map<std::string, std::shared_ptr<PoolEntry>> entries;
+  // Of forgotten pods, until their last connection has closed.
+  std::unordered_set<std::shared_ptr<PoolEntry>> orphans;
+  std::unordered_set<Opening*> uncertified;
+};
+
 // A tunnel that is being opened.
 class TunnelPool::Impl::Opening final : public TunnelPool::Request, public PoolWaiter, private StreamListener {
  public:

@@ -17,7 +17,7 @@ namespace weft {
 
 class TunnelPool {
  public:
-  // A tunnel that is being opened. Cancelled by its destruction.
+  // A tunnel that is being opened. Canceled by its destruction.
   class Request {
    public:
     virtual ~Request() = default;
@@ -28,7 +28,7 @@ class TunnelPool {
   ~TunnelPool();
   void Begin(Worker* worker);
 
-  // The target is valid until the call back, which never comes within this call.
+  // The target is valid until the callback, which never comes within this call.
   std::unique_ptr<Request> Open(const Pod& pod, const TunnelTarget& target, const Address& client, OnTunnel on_tunnel);
 
   // The identity has a new certificate: connections with the former one take no new streams.

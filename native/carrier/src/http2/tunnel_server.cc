@@ -14,7 +14,8 @@
 namespace weft {
 
 namespace {
-constexpr int kKeepAliveS = 180;
+// As of the sockets that this node connects (net/broker.cc).
+constexpr int kKeepAliveSeconds = 180;
 }
 
 struct TunnelServer::Impl : PeerConnection::Owner {
@@ -53,7 +54,7 @@ void TunnelServer::Accept(Fd socket, const Address& remote, const Address& local
   }
   const int on = 1;
   setsockopt(socket.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-  setsockopt(socket.get(), IPPROTO_TCP, TCP_KEEPIDLE, &kKeepAliveS, sizeof(kKeepAliveS));
+  setsockopt(socket.get(), IPPROTO_TCP, TCP_KEEPIDLE, &kKeepAliveSeconds, sizeof(kKeepAliveSeconds));
   auto made = std::make_unique<PeerConnection>(worker, impl_->pod, impl_->limits, impl_.get(), remote, local);
   PeerConnection* const connection = made.get();
   if (!connection->Start(std::move(socket), credential->server)) return;
@@ -68,6 +69,6 @@ void TunnelServer::Drain() {
 
 size_t TunnelServer::connections() const { return impl_->connections.size(); }
 
-std::shared_ptr<TunnelServerLimits> MakeTunnelServerLimits(Worker*) { return std::make_shared<TunnelServerLimits>(); }
+std::shared_ptr<TunnelServerLimits> MakeTunnelServerLimits() { return std::make_shared<TunnelServerLimits>(); }
 
 }  // namespace weft

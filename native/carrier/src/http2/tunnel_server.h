@@ -47,6 +47,6 @@ class TunnelServer {
   std::unique_ptr<Impl> impl_;
 };
 
-std::shared_ptr<TunnelServerLimits> MakeTunnelServerLimits(Worker* worker);
+std::shared_ptr<TunnelServerLimits> MakeTunnelServerLimits();
 
 }  // namespace weft

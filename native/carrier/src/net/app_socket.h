@@ -27,7 +27,7 @@ class AppSocketUser {
   // within a call of the socket. OnReadable follows.
   virtual void OnReset(int error) = 0;
   // The end of Connect: an errno, or 0.
-  virtual void OnConnected(int error) {}
+  virtual void OnConnected(int) {}
 };
 
 // The user may destroy the socket in any of its calls.

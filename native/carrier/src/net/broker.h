@@ -5,22 +5,14 @@
 
 #include <sys/types.h>
 
-#include <cstdint>
-#include <deque>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/fd.h"
-#include "base/loop.h"
 #include "net/socket_file.h"
-#include "rules/rule.h"
 
 namespace weft {
-
-// Of one request and its reply; a packet holds at most 253 descriptors (SCM_MAX_FD).
-inline constexpr uint16_t kBrokerSocketsMax = 64;
 
 class BrokerProcess {
  public:
@@ -37,43 +29,6 @@ class BrokerProcess {
   BrokerProcess() = default;
   pid_t pid_ = -1;
   std::vector<Fd> channels_;
-};
-
-// A worker's side of its channel.
-class BrokerClient : public Pollable, private TurnEnd {
- public:
-  // Sockets of one request, fewer if `error` is set. Nothing else refers to them any more.
-  using OnSockets = std::function<void(PodKey pod, std::vector<Fd> v4, std::vector<Fd> v6, int error)>;
-
-  // `on_death`: the broker is gone. The carrier cannot connect any more, so it must end; what started it starts it anew.
-  BrokerClient(Loop* loop, Fd channel, std::function<void()> on_death);
-  ~BrokerClient() override;
-
-  void set_on_sockets(OnSockets call) { on_sockets_ = std::move(call); }
-  // The broker keeps the descriptor under the pod's key, and in the place of a former one.
-  void AddPod(PodKey pod, Fd netns);
-  void RemovePod(PodKey pod);
-  // One request of a pod at a time, at most kBrokerSocketsMax sockets: the broker serves requests in turn, so no pod waits long for another.
-  void Make(PodKey pod, uint16_t v4, uint16_t v6);
-
-  void OnReady(uint32_t events) override;
-
- private:
-  struct Waiting;
-  void OnTurnEnd() override { OnReady(0); }
-  void Send(uint32_t call, PodKey pod, uint16_t v4, uint16_t v6, Fd netns);
-  void Flush();
-  bool Receive();
-  void Die();
-
-  Loop* loop_;
-  Fd channel_;
-  std::function<void()> on_death_;
-  OnSockets on_sockets_;
-  std::deque<Waiting> waiting_;
-  // Of the reply whose end has not arrived yet.
-  std::vector<Fd> v4_, v6_;
-  int pending_error_ = 0;
 };
 
 }  // namespace weft

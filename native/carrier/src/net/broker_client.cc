@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "net/broker_client.h"
+
 #include <cerrno>
 
-#include "net/broker.h"
 #include "net/broker_messages.h"
 
 namespace weft {
@@ -25,15 +26,15 @@ BrokerClient::~BrokerClient() {
   if (channel_.valid()) loop_->Remove(channel_.get(), this);
 }
 
-void BrokerClient::AddPod(PodKey pod, Fd netns) { Send(static_cast<uint32_t>(BrokerCall::kAddPod), pod, 0, 0, std::move(netns)); }
+void BrokerClient::AddPod(PodKey pod, Fd netns) { Send(BrokerCall::kAddPod, pod, 0, 0, std::move(netns)); }
 
-void BrokerClient::RemovePod(PodKey pod) { Send(static_cast<uint32_t>(BrokerCall::kRemovePod), pod, 0, 0, Fd()); }
+void BrokerClient::RemovePod(PodKey pod) { Send(BrokerCall::kRemovePod, pod, 0, 0, Fd()); }
 
-void BrokerClient::Make(PodKey pod, uint16_t v4, uint16_t v6) { Send(static_cast<uint32_t>(BrokerCall::kMake), pod, v4, v6, Fd()); }
+void BrokerClient::Make(PodKey pod, uint16_t v4, uint16_t v6) { Send(BrokerCall::kMake, pod, v4, v6, Fd()); }
 
-void BrokerClient::Send(uint32_t call, PodKey pod, uint16_t v4, uint16_t v6, Fd netns) {
+void BrokerClient::Send(BrokerCall call, PodKey pod, uint16_t v4, uint16_t v6, Fd netns) {
   if (!channel_.valid()) return;
-  waiting_.push_back({BrokerRequest{static_cast<BrokerCall>(call), v4, v6, pod}, std::move(netns)});
+  waiting_.push_back({BrokerRequest{call, v4, v6, pod}, std::move(netns)});
   Flush();
 }
 
@@ -75,7 +76,7 @@ bool BrokerClient::Receive() {
   return channel_.valid();
 }
 
-void BrokerClient::OnReady(uint32_t events) {
+void BrokerClient::OnReady(uint32_t) {
   if (!channel_.valid()) return;
   // A broker that keeps pace would hold the loop.
   int packets = 0;

@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "base/fd.h"
-#include "net/broker.h"
 
 namespace weft {
+
+// Of one request and its reply; a packet holds at most 253 descriptors (SCM_MAX_FD).
+inline constexpr uint16_t kBrokerSocketsMax = 64;
 
 enum class BrokerCall : uint32_t {
   kAddPod = 1,  // one descriptor: the network namespace

@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "base/loop.h"
-#include "net/broker.h"
+#include "net/broker_client.h"
+#include "net/broker_messages.h"
 
 namespace weft {
 
@@ -108,7 +109,7 @@ struct PodSockets::Impl {
       family.made_ms = now;
       for (Fd& socket : *made[i]) family.sockets.push_back(std::move(socket));
     }
-    // A call back may take, remove the pod, or destroy other requests.
+    // A callback may take a socket, remove the pod, or destroy other requests.
     for (int i = 0; i < 2; i++) {
       while (!stock->families[i].waiting.empty() && (error != 0 || !stock->families[i].sockets.empty())) {
         Stock::Family& family = stock->families[i];

@@ -17,7 +17,7 @@ class BrokerClient;
 
 class PodSockets {
  public:
-  // Waits for one socket. Cancelled by its destruction.
+  // Waits for one socket. Canceled by its destruction.
   class Request {
    public:
     virtual ~Request() = default;

@@ -9,22 +9,13 @@
 #include <set>
 #include <thread>
 
+#include "base/netns.h"
 #include "net/broker.h"
+#include "net/broker_client.h"
 #include "net/test_sockets.h"
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
 
 namespace weft {
 namespace {
-
-uint64_t CookieOf(int socket) {
-  uint64_t cookie = 0;
-  socklen_t length = sizeof(cookie);
-  REQUIRE(getsockopt(socket, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) == 0);
-  return cookie;
-}
 
 struct Netns {
   Fd fd;
@@ -38,7 +29,7 @@ Netns MakeNetns() {
     (void)!unshare(CLONE_NEWNET);
     made.fd = Fd(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
     Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    made.cookie = CookieOf(socket.get());
+    made.cookie = NetnsCookie(socket.get());
   }).join();
   return made;
 }
@@ -85,7 +76,7 @@ TEST_CASE_FIXTURE(Fixture, "sockets of the pod's network namespace, with their o
     for (const uint64_t pod : {one.cookie, two.cookie}) {
       const Fd socket = Take(pod, v4);
       REQUIRE(socket.valid());
-      CHECK(CookieOf(socket.get()) == pod);
+      CHECK(NetnsCookie(socket.get()) == pod);
       CHECK(OptionOf(socket.get(), SOL_SOCKET, SO_DOMAIN) == (v4 ? AF_INET : AF_INET6));
       CHECK(OptionOf(socket.get(), IPPROTO_TCP, TCP_NODELAY) != 0);
       CHECK(OptionOf(socket.get(), SOL_SOCKET, SO_KEEPALIVE) != 0);

@@ -16,6 +16,7 @@
 #include "base/address.h"
 #include "base/fd.h"
 #include "base/loop.h"
+#include "base/reset_on_close.h"
 
 namespace weft {
 
@@ -47,17 +48,12 @@ inline Fd ConnectTo(const Address& to) {
   return client;
 }
 
-inline void SetLinger(int socket, bool on) {
-  const linger value = {on ? 1 : 0, 0};
-  REQUIRE(setsockopt(socket, SOL_SOCKET, SO_LINGER, &value, sizeof(value)) == 0);
-}
-
 // `ours` is as accept4 of a carrier's listener returns it.
 struct Connection {
   Connection() {
     Address address;
     Fd listener = ListenOnLoopback(&address);
-    SetLinger(listener.get(), true);
+    REQUIRE(SetResetOnClose(listener.get(), true));
     app = ConnectTo(address);
     ours = Fd(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     REQUIRE(ours.valid());
@@ -104,14 +100,14 @@ inline std::string ReceiveNow(const Fd& socket) {
 }
 
 inline void ResetNow(Fd* socket) {
-  SetLinger(socket->get(), true);
+  REQUIRE(SetResetOnClose(socket->get(), true));
   socket->Close();
 }
 
-// Turns of the loop until `done`, at most five seconds, more with sanitizers.
-inline bool RunUntil(Loop* loop, const std::function<bool()>& done) {
+// Turns of the loop until `done`, at most `limit_ms`, more with sanitizers.
+inline bool RunUntil(Loop* loop, const std::function<bool()>& done, uint64_t limit_ms = 5000) {
   bool is_over = false;
-  Loop::TimerId timer = loop->After(5000 * WEFT_SLOWDOWN, [&] { is_over = true; });
+  Loop::TimerId timer = loop->After(limit_ms * WEFT_SLOWDOWN, [&] { is_over = true; });
   bool is_done;
   while (!(is_done = done()) && !is_over) loop->RunOnce(1);
   loop->Cancel(&timer);

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "relay/flow.h"
 
-#include <time.h>
-
 #include <cerrno>
-#include <cstring>
 
 #include "base/clock.h"
+#include "net/dial_error.h"
 #include "net/sock_map.h"
 #include "relay/client_address.h"
 
@@ -16,18 +14,6 @@ namespace {
 
 constexpr uint32_t kDenied = 401;
 constexpr uint32_t kUnavailable = 503;
-
-std::string ErrorName(int error) {
-  const char* const name = strerrorname_np(error);
-  return name ? name : std::to_string(error);
-}
-
-// As Node.js names it, and so the TypeScript relay.
-std::string DialError(const Address& to, int error, uint64_t timeout_ms) {
-  const std::string ip = to.ip.Text(), port = std::to_string(to.port);
-  if (error == ETIMEDOUT) return "no response from " + ip + " port " + port + " within " + std::to_string(timeout_ms) + " ms";
-  return "cannot connect to " + ip + " port " + port + ": connect " + ErrorName(error) + " " + ip + ":" + port;
-}
 
 }  // namespace
 

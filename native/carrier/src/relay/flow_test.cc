@@ -332,11 +332,11 @@ TEST_CASE_FIXTURE(Fixture, "a captured connection through a tunnel") {
   SUBCASE("the client leaves") {
     ResetNow(&peer);
     CHECK(Until([&] { return decider.closed == 1; }));
-    CHECK(pool.cancelled == 1);
+    CHECK(pool.canceled == 1);
   }
   SUBCASE("cut") {
     decider.flow->Cut("policy");
-    CHECK(pool.cancelled == 1);
+    CHECK(pool.canceled == 1);
     CHECK(decider.ended == Ended::kCut);
   }
   CheckOver(1);

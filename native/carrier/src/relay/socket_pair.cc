@@ -22,7 +22,12 @@ constexpr size_t kTurnBytesMax = 1 << 20;
 class SocketPair : public Relay, private TurnEnd {
  public:
   SocketPair(Worker* worker, PodKey pod_key, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer, RelayOwner* owner)
-      : worker_(worker), loop_(&worker->loop), owner_(owner), pod_key_(pod_key), pod_(this, std::move(pod), Ended::kPodReset), peer_(this, std::move(peer), Ended::kPeerReset) {
+      : worker_(worker),
+        loop_(&worker->loop),
+        owner_(owner),
+        pod_key_(pod_key),
+        pod_(this, std::move(pod), Ended::kPodReset),
+        peer_(this, std::move(peer), Ended::kPeerReset) {
     pod_.other = &peer_;
     peer_.other = &pod_;
     pod_.socket->Start(&pod_);
@@ -180,6 +185,7 @@ class SocketPair : public Relay, private TurnEnd {
   }
 
   Worker* worker_;
+  // The relay is deleted after the turn, maybe after its worker.
   Loop* loop_;
   RelayOwner* owner_;
   const PodKey pod_key_;

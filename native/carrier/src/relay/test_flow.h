@@ -7,15 +7,14 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 
+#include "base/netns.h"
+#include "net/broker.h"
+#include "net/broker_client.h"
 #include "net/test_sock_map.h"
 #include "net/test_sockets.h"
 #include "relay/pod_listeners.h"
 #include "relay/test_worker.h"
 #include "tls/credentials.h"
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
 
 namespace weft {
 
@@ -31,10 +30,10 @@ struct FakeStream : TunnelStream {
 
 struct FakePool {
   TunnelPool::OnTunnel on_tunnel;
-  int opened = 0, cancelled = 0;
+  int opened = 0, canceled = 0;
 } pool;
 struct FakeRequest : TunnelPool::Request {
-  ~FakeRequest() override { pool.cancelled++; }
+  ~FakeRequest() override { pool.canceled++; }
 };
 
 struct FakeRelay : Relay {
@@ -107,13 +106,7 @@ std::unique_ptr<Relay> RelayTunnel(Worker*, std::unique_ptr<AppSocket> pod, std:
 
 namespace {
 
-uint64_t OwnCookie() {
-  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  uint64_t cookie = 0;
-  socklen_t length = sizeof(cookie);
-  getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length);
-  return cookie;
-}
+uint64_t OwnCookie() { return NetnsCookie(Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)).get()); }
 
 struct Fixture {
   Fixture() {

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "base/loop.h"
-#include "net/broker.h"
 #include "net/pod_sockets.h"
 #include "net/sock_map.h"
 #include "rules/decider.h"
@@ -28,7 +27,7 @@ struct FakeDecider : Decider {
     this->flow = flow;
     if (on_failed) on_failed(flow);
   }
-  void Opened(Decided* flow) override { opened++; }
+  void Opened(Decided*) override { opened++; }
   void Closed(Decided* flow, Ended ended, const std::string& reason) override {
     closed++;
     this->ended = ended;

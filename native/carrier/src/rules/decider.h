@@ -62,7 +62,7 @@ class Decider {
  public:
   virtual ~Decider() = default;
   virtual FlowId NewFlowId() = 0;
-  // Each call of Ask is the begin of a flow, each flow calls Closed or Canceled exactly once.
+  // Each call of Ask is the beginning of a flow, each flow calls Closed or Canceled exactly once.
   virtual void Ask(Decided* flow, const Question& question) = 0;
   // The target of the last decision could not be reached: asks the agent, which may name another target.
   virtual void Failed(Decided* flow, const Failure& failure) = 0;

@@ -7,7 +7,6 @@
 #include <functional>
 #include <list>
 #include <memory>
-#include <optional>
 #include <unordered_map>
 #include <variant>
 #include <vector>

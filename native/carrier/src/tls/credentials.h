@@ -5,10 +5,7 @@
 #include <openssl/ssl.h>
 
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <string>
 

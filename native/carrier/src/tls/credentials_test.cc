@@ -3,11 +3,10 @@
 
 #include <doctest/doctest.h>
 
-#include "http2/testing.h"
 #include "tls/spiffe_id.h"
+#include "tls/test_ca.h"
 
 using namespace weft;
-using namespace weft::testing;
 
 namespace {
 std::string IdOf(const std::string& pem, std::string* why) {

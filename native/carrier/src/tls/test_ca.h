@@ -1,30 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: a CA, certificates of identities, and pairs of connected sockets.
+// For tests: a certificate authority, and two identities.
 #pragma once
 
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
-#include <sys/socket.h>
 
 #include <cstdlib>
-#include <functional>
-#include <memory>
+#include <ctime>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "base/fd.h"
-#include "base/loop.h"
 #include "tls/credentials.h"
 
-namespace weft::testing {
+namespace weft {
 
-constexpr char kDomain[] = "cluster.local";
-constexpr char kClient[] = "spiffe://cluster.local/ns/a/sa/client";
-constexpr char kServer[] = "spiffe://cluster.local/ns/b/sa/server";
+inline constexpr char kDomain[] = "cluster.local";
+inline constexpr char kClient[] = "spiffe://cluster.local/ns/a/sa/client";
+inline constexpr char kServer[] = "spiffe://cluster.local/ns/b/sa/server";
 
 inline std::string ToPem(X509* certificate) {
   BIO* const bio = BIO_new(BIO_s_mem());
@@ -102,32 +95,4 @@ class Ca {
   X509* certificate_;
 };
 
-// Two ends of one TCP connection over loopback, non-blocking.
-inline std::pair<Fd, Fd> TcpPair() {
-  Fd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t bytes = sizeof(address);
-  bind(listener.get(), reinterpret_cast<sockaddr*>(&address), bytes);
-  listen(listener.get(), 1);
-  getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &bytes);
-  Fd client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  connect(client.get(), reinterpret_cast<sockaddr*>(&address), bytes);
-  Fd server(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  fcntl(client.get(), F_SETFL, fcntl(client.get(), F_GETFL) | O_NONBLOCK);
-  return {std::move(client), std::move(server)};
-}
-
-// Runs the loop until the condition holds. False: it did not in time.
-inline bool RunUntil(Loop* loop, const std::function<bool()>& condition, int ms_max = 3000) {
-  loop->RunOnce(0);
-  const uint64_t until = loop->now_ms() + static_cast<uint64_t>(ms_max);
-  while (!condition()) {
-    if (loop->now_ms() > until) return false;
-    loop->RunOnce(10);
-  }
-  return true;
-}
-
-}  // namespace weft::testing
+}  // namespace weft
