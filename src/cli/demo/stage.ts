@@ -79,7 +79,7 @@ export class Live {
   find(event: string): ProbeEvent | undefined {
     return this.events.find((one) => one.event === event);
   }
-  wait(event: string, timeoutMs = 5_000): Promise<ProbeEvent> {
+  wait(event: string, timeoutMs = 20_000): Promise<ProbeEvent> {
     return until(
       `the application sees "${event}" (so far: ${this.events.map((e) => e.event).join(' ')})`,
       timeoutMs,
@@ -93,7 +93,7 @@ export class Live {
   async ask(line: string): Promise<string> {
     const before = this.events.length;
     this.send(line);
-    const answer = await until('a response on the live connection', 5_000, () =>
+    const answer = await until('a response on the live connection', 20_000, () =>
       this.events.slice(before).find(({ event }) => event !== 'connected'),
     );
     assert.equal(answer.event, 'data', `the live connection saw ${answer.event} ${answer.code ?? ''}`);
@@ -169,7 +169,7 @@ export class Stage {
   async ping(netns: string, ip: string, port: number): Promise<string> {
     const live = this.connect(netns, ip, port);
     live.send('PING\r\n');
-    const seen = await until(`an outcome of ${netns} to ${ip} port ${port}`, 15_000, () =>
+    const seen = await until(`an outcome of ${netns} to ${ip} port ${port}`, 30_000, () =>
       live.events.find(({ event }) => event !== 'connected'),
     );
     live.end();
@@ -209,7 +209,7 @@ export class Stage {
     after: number,
     find: (record: ConnectionRecord) => boolean,
   ): Promise<ConnectionRecord> {
-    return until(`the agent of ${node} has logged ${what}`, 5_000, () =>
+    return until(`the agent of ${node} has logged ${what}`, 20_000, () =>
       this.records(node).slice(after).find(find),
     );
   }
@@ -241,7 +241,7 @@ export class Stage {
     this.#capture = tcpdump;
     let output = '';
     tcpdump.stderr.on('data', (bytes: Buffer) => (output += bytes.toString()));
-    await until('tcpdump listens', 5_000, () => output.includes('listening on'));
+    await until('tcpdump listens', 20_000, () => output.includes('listening on'));
     await action();
     // tcpdump writes what it has seen by then, which takes it longer on a machine under load.
     let [bytes, quietMs] = [-1, 0];

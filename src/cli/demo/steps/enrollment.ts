@@ -11,7 +11,7 @@ export const enrollmentSteps: readonly Step[] = [
       let body = '';
       const wire = await stage.wire(async () => {
         body = (
-          await until('nginx answers', 5_000, async () => {
+          await until('nginx answers', 20_000, async () => {
             const answer = await stage.curl('weft-web', `http://${apiIp}:8080/`);
             return answer.code === 0 ? answer : undefined;
           })

@@ -59,7 +59,7 @@ export const operationSteps: readonly Step[] = [
       }
       stage.testbed.startAgent('node-a');
       await stage.testbed.waitReady(enrolled);
-      const after = await until('all works again', 5_000, async () => {
+      const after = await until('all works again', 20_000, async () => {
         const seen = await stage.ping('weft-web', apiVip, 6379);
         return seen === pong && seen;
       });
@@ -87,13 +87,13 @@ export const operationSteps: readonly Step[] = [
       assert.equal(unaware, pong, 'the last state is kept');
       await stage.testbed.startControl();
       const returned = Date.now();
-      const caughtUp = await until('the change has arrived', 15_000, async () => {
+      const caughtUp = await until('the change has arrived', 30_000, async () => {
         const seen = await stage.ping('weft-intruder', apiVip, 6379);
         return turnedAway.includes(seen) && seen;
       });
       const caughtUpAfterMs = Date.now() - returned;
       stage.remove('policy.yaml');
-      const allowed = await until('and so has the next', 5_000, async () => {
+      const allowed = await until('and so has the next', 20_000, async () => {
         const seen = await stage.ping('weft-intruder', apiVip, 6379);
         return seen === pong && seen;
       });

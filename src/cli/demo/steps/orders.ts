@@ -174,7 +174,7 @@ export async function removePolicy(
 }
 
 const untilKnown = (replicas: readonly WaypointReplica[], full: string, known: boolean): Promise<unknown> =>
-  until(`the waypoint ${known ? 'has' : 'forgets'} ${full}`, 15_000, async () => {
+  until(`the waypoint ${known ? 'has' : 'forgets'} ${full}`, 30_000, async () => {
     for (const replica of replicas) {
       const dump = JSON.parse(await adminGet(waypointNetns(replica), adminPort, '/dump')) as {
         servicePolicies: unknown;

@@ -133,7 +133,7 @@ async function outlive(
     );
     await until(
       'web is allowed again',
-      5_000,
+      20_000,
       async () => (await stage.ping('weft-web', apiIp, 6379)) === pong,
     );
     return {

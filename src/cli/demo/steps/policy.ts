@@ -37,7 +37,7 @@ export const policySteps: readonly Step[] = [
       assert.equal(before, pong, 'intruder is allowed before');
       const b = stage.records('node-b').length;
       stage.write('policy.yaml', denyIntruder);
-      const intruderSaw = await until('intruder is refused', 5_000, async () => {
+      const intruderSaw = await until('intruder is refused', 20_000, async () => {
         const seen = await stage.ping('weft-intruder', apiVip, 6379);
         return turnedAway.includes(seen) && seen;
       });
@@ -70,7 +70,7 @@ export const policySteps: readonly Step[] = [
       stage.remove('policy.yaml');
       await until(
         'intruder is allowed again',
-        5_000,
+        20_000,
         async () => (await stage.ping('weft-intruder', apiVip, 6379)) === pong,
       );
       const lives = {

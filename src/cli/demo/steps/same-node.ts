@@ -40,7 +40,7 @@ export const sameNodeSteps: readonly Step[] = [
       'The next connection is a kernel flow: it bypasses the agent and TCP, under the same identity and policy',
     run: async (stage) => {
       // The Service may have selected the other endpoint before. The first connection of this pair requests its verdict.
-      await until('the kernel has the verdict', 5_000, async () => {
+      await until('the kernel has the verdict', 20_000, async () => {
         const allowed = (await stage.counters('node-a'))['kernel-allowed'] ?? 0;
         assert.equal(await stage.ping('weft-web', cacheIp, 6379), pong);
         return ((await stage.counters('node-a'))['kernel-allowed'] ?? 0) > allowed;
@@ -90,7 +90,7 @@ export const sameNodeSteps: readonly Step[] = [
     run: async (stage) => {
       const call = async (): Promise<string> => (await stage.ping('weft-web', cacheVip, 6379)).trim();
       // Each endpoint needs a verdict. The agent writes it at the first connection to the endpoint.
-      await until('both endpoints are known to the kernel', 10_000, async () => {
+      await until('both endpoints are known to the kernel', 30_000, async () => {
         const a = stage.records('node-a').length;
         for (let i = 0; i < 6; i++) assert.equal(await call(), pong);
         await sleep(150);
@@ -114,7 +114,7 @@ export const sameNodeSteps: readonly Step[] = [
         assert.equal((await live.ask('PING\r\n')).trim(), pong);
         live.end();
       }
-      const mine = await until('all of them are logged', 5_000, () => {
+      const mine = await until('all of them are logged', 20_000, () => {
         const found = stage
           .records('node-a')
           .slice(a)
@@ -159,11 +159,11 @@ export const sameNodeSteps: readonly Step[] = [
         'policy.yaml',
         denyIntruder.replace('no-intruder', 'no-web').replace('shop/intruder', 'shop/web'),
       );
-      const ended = await until('the policy cuts it', 5_000, () => live.find('error') ?? live.find('end'));
+      const ended = await until('the policy cuts it', 20_000, () => live.find('error') ?? live.find('end'));
       stage.remove('policy.yaml');
       await until(
         'web is allowed again',
-        5_000,
+        20_000,
         async () => (await stage.ping('weft-web', cacheIp, 6379)) === pong,
       );
       return {

@@ -57,7 +57,7 @@ export function request(
   what: string,
   find: (line: Record<string, unknown>) => boolean,
 ): Promise<Record<string, unknown>> {
-  return until(`the waypoint has logged ${what}`, 5_000, () => requests(stage).findLast(find));
+  return until(`the waypoint has logged ${what}`, 20_000, () => requests(stage).findLast(find));
 }
 
 /** A certificate from the CA of the mesh, as an attacker on a node would have. */

@@ -46,7 +46,7 @@ metadata: { name: echo-headless, namespace: shop }
 spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
 `,
       );
-      await until('the other Service is known', 10_000, async () => {
+      await until('the other Service is known', 30_000, async () => {
         const answer = await ask('weft-web', 'http://10.96.0.29/public/a');
         return answer.status === 200;
       });
@@ -101,7 +101,7 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       stage.remove('access.yaml');
       await until(
         'the policy is gone',
-        10_000,
+        30_000,
         async () => (await ask('weft-web', `http://${vip}/`)).status === 200,
       );
       const from = stage.records('node-a').length;
@@ -118,7 +118,7 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       await startWaypoint(stage.testbed, place);
       await until(
         'echo answers again',
-        10_000,
+        30_000,
         async () => (await ask('weft-web', `http://${vip}/`)).status === 200,
       );
       return { dead, code: record.code, why: record.why, others };

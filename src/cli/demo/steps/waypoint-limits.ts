@@ -57,7 +57,7 @@ export const waypointLimitSteps: readonly Step[] = [
       assert.equal(other.status, 200, 'another client has its own bucket');
       const free = await ask('weft-web', `http://${ordersVip}/free`);
       assert.equal(free.status, 200, 'other paths are not limited');
-      const [line = {}] = await until('the waypoint has logged the refusals', 5_000, () => {
+      const [line = {}] = await until('the waypoint has logged the refusals', 20_000, () => {
         const acted = actedOn(stage, `${policy} per-client`);
         return acted.length >= 31 && acted;
       });
@@ -86,7 +86,7 @@ export const waypointLimitSteps: readonly Step[] = [
       matches: [{ path: { type: PathPrefix, value: /shared } }]
       requests: 40
       per: 1h
-      global: { failClosed: true, timeout: 5s }
+      global: { failClosed: true, timeout: 30s }
 `,
         replicas,
       );
@@ -94,7 +94,7 @@ export const waypointLimitSteps: readonly Step[] = [
       const { statuses } = await burst('weft-web', '/shared', 200, 20);
       assert.deepEqual(statuses, { 200: 40, 429: 160 });
       assert.equal(total(await seenAt('/shared')), 40);
-      const byReplica = await until('both have logged their requests', 5_000, () => {
+      const byReplica = await until('both have logged their requests', 20_000, () => {
         const counts = replicas.map((replica, at) => requests(stage, replica).length - (before[at] ?? 0));
         return counts.reduce((sum, count) => sum + count) >= 200 && counts;
       });
@@ -148,7 +148,7 @@ export const waypointLimitSteps: readonly Step[] = [
       assert.equal(total(await seenAt('/broken')), 200 - aborted, 'aborted requests reach no endpoint');
       const over = await ask('weft-web', `http://${ordersVip}/over`);
       assert.equal(over.status, 200, 'a fault ends at its time');
-      const lines = await until('the waypoint has logged the faults', 5_000, () => {
+      const lines = await until('the waypoint has logged the faults', 20_000, () => {
         const acted = actedOn(stage, policy);
         return acted.length > aborted && acted;
       });

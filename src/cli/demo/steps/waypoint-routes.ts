@@ -19,7 +19,7 @@ export const waypointRouteSteps: readonly Step[] = [
       stage.write('split.yaml', waypointExample('split'));
       const started = Date.now();
       await startWaypoint(stage.testbed, place);
-      const first = await until('echo answers', 10_000, async () => {
+      const first = await until('echo answers', 30_000, async () => {
         const answer = await ask('weft-web', `http://${vip}/`);
         return answer.status === 200 && answer;
       });
@@ -74,7 +74,7 @@ export const waypointRouteSteps: readonly Step[] = [
     run: async (stage) => {
       stage.write('retry.yaml', waypointExample('retry'));
       const key = `k${Date.now()}`;
-      const answer = await until('the rule is in force', 10_000, async () => {
+      const answer = await until('the rule is in force', 30_000, async () => {
         const one = await ask('weft-web', `http://${vip}/flaky/${key}-${Date.now()}/2`);
         return one.status === 200 && one;
       });
@@ -108,12 +108,12 @@ export const waypointRouteSteps: readonly Step[] = [
     title: 'A route by gRPC method: Say goes to v2, a bidirectional stream to v1',
     run: async (stage) => {
       stage.write('grpc.yaml', waypointExample('grpc'));
-      return until('calls go where the route says', 15_000, async () => {
+      return until('calls go where the route says', 30_000, async () => {
         const { stdout } = await run(
           'weft-web',
           process.execPath,
           [join(here, 'grpc.js'), `${vip}:7070`],
-          15_000,
+          30_000,
         );
         const { unary, stream } = JSON.parse(stdout || '{}') as {
           unary?: { answer?: string; code: number; by: string };
@@ -139,7 +139,7 @@ export const waypointRouteSteps: readonly Step[] = [
       'A policy on requests: web may only GET below /public, intruder nothing; the access log has the reason',
     run: async (stage) => {
       stage.write('access.yaml', waypointExample('access'));
-      await until('the policy is in force', 10_000, async () => {
+      await until('the policy is in force', 30_000, async () => {
         const { status } = await ask('weft-web', `http://${vip}/admin`);
         return status === 403;
       });
