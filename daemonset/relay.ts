@@ -96,7 +96,7 @@ function byWorkers(parts: RelayParts): Relays {
     },
     onReplaced: parts.onLost,
     onDied: (why) => log.error({ why }, 'a worker died'),
-    why: 'chosen by --relay or WEFT_RELAY, or the default',
+    why: 'chosen by --relay or WEFT_RELAY',
     former: new FormerCarriers({
       ...parts,
       dir: options.carrierDir,

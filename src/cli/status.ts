@@ -92,7 +92,20 @@ function problemsOf(state: string): readonly string[] {
   }
 }
 
-async function statusOf(state: string): Promise<Status> {
+/**
+ * The agent that the testbed started has ended. Another one may serve the node by now, started by hand or by a supervisor: whoever listens on
+ * the node's admin port says so itself.
+ */
+async function endedStatus(state: string, node: string, netns: string): Promise<NodeStatus> {
+  const status = await nodeStatus(node, netns);
+  if (status.ready || status.relay !== undefined) return status;
+  const log = join(state, `${agentProcess(node)}.log`);
+  const why = `its agent has ended (${log} says why): new connections are refused, those that a carrier relays go on for the next agent`;
+  return { ...status, why };
+}
+
+/** The state of the testbed at `state`; without one, of the agent in this network namespace. */
+export async function statusOf(state: string): Promise<Status> {
   const ledger = readLedger(state);
   if (!ledger) {
     const node = await nodeStatus('this node');
@@ -104,9 +117,7 @@ async function statusOf(state: string): Promise<Status> {
   };
   const nodes = await Promise.all(
     ledger.nodes.map(({ name, netns }) =>
-      runs(agentProcess(name))
-        ? nodeStatus(name, netns)
-        : { node: name, netns, ready: false, why: 'its agent has ended', pods: [], waiting: {} },
+      runs(agentProcess(name)) ? nodeStatus(name, netns) : endedStatus(state, name, netns),
     ),
   );
   const control = runs('control') ? 'running' : 'ended';

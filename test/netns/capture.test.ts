@@ -9,6 +9,7 @@ import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run, sh } from '../../src/cli/run.js';
 import { carrierProcess, Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
+import { statusOf } from '../../src/cli/status.js';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
 import { echo } from '../support/echo.js';
@@ -388,12 +389,20 @@ test('connections to a node with a killed agent fail at once, also over an open 
   // A carrier outlives its agent.
   if (testbed.relay === 'carrier') await testbed.stop(carrierProcess('node-b'), 'SIGKILL');
   assert.match(await client('weft-web', connect('10.244.2.10', 9000)), /refused|reset/i);
-  testbed.startAgent('node-b');
+  const statusOfNode = async (): Promise<string> => {
+    const { ready, why = '' } = (await statusOf(state)).nodes.find(({ node }) => node === 'node-b') ?? {};
+    return ready ? 'ready' : why;
+  };
+  assert.match(await statusOfNode(), /^its agent has ended \(.*agent-node-b\.log/);
+  // Under another name, as one that was started by hand: the testbed's own agent stays the one that has ended.
+  testbed.startAgent('node-b', undefined, 'by-hand');
   await until(
     'served again',
     30_000,
     async () => (await client('weft-web', connect('10.244.2.10', 9000))) === 'ping',
   );
+  assert.equal(await statusOfNode(), 'ready');
+  testbed.rename('by-hand', 'agent-node-b');
 });
 
 test('an agent without free descriptors refuses connections and recovers', async () => {

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { until } from '../../base/wait.js';
 import type { Ledger } from './ledger.js';
 import { tearDown } from './teardown.js';
+import { up } from './up.js';
 
 const asRoot = process.getuid?.() === 0 ? {} : { skip: 'needs root' };
 
@@ -45,3 +46,15 @@ test(
     }
   },
 );
+
+test('up with manifests that cannot be read leaves a testbed that exists as it is', async () => {
+  const state = mkdtempSync(join(tmpdir(), 'weft-t-'));
+  const path = join(state, 'bed.json');
+  try {
+    writeFileSync(path, '{}');
+    await assert.rejects(up({ from: join(state, 'missing'), state }), { code: 'WEFT_BED' });
+    assert.equal(readFileSync(path, 'utf8'), '{}');
+  } finally {
+    rmSync(state, { recursive: true });
+  }
+});

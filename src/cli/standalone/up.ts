@@ -1,6 +1,8 @@
 /** Starts a testbed with all its programs. */
+import { existsSync } from 'node:fs';
 import { WeftError } from '../../base/errors.js';
 import { interruption } from './interruption.js';
+import { ledgerPath } from './ledger.js';
 import { startRateLimiter } from './rate-limiter.js';
 import { tearDown } from './teardown.js';
 import { Testbed, type TestbedOptions } from './testbed.js';
@@ -19,8 +21,10 @@ export async function startPrograms(testbed: Testbed): Promise<void> {
     await startWaypoint(testbed, { ...gateway, replica });
 }
 
-/** Resolves with a running testbed. On a failure or an interruption it removes everything that it created. */
+/** Resolves with a running testbed. On a failure or an interruption it removes everything that it created, and nothing else. */
 export async function up(options: TestbedOptions): Promise<Testbed> {
+  // Manifests that cannot be read are found before an earlier testbed at this place is.
+  const isEarlier = existsSync(ledgerPath(options.state));
   const { interrupted, release } = interruption('the testbed is removed');
   let testbed: Testbed | undefined;
   try {
@@ -29,8 +33,8 @@ export async function up(options: TestbedOptions): Promise<Testbed> {
     return testbed;
   } catch (error) {
     testbed?.close();
-    // An earlier testbed at this place must not be removed.
-    if (!(error instanceof WeftError && error.code === 'WEFT_BED_EXISTS')) await tearDown(options.state);
+    if (!isEarlier && !(error instanceof WeftError && error.code === 'WEFT_BED_EXISTS'))
+      await tearDown(options.state);
     throw error;
   } finally {
     release();
