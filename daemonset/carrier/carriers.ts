@@ -9,6 +9,7 @@ import { errorText } from '../../src/base/errors.js';
 import { connectChannel } from '../pod/channel.js';
 import { CarrierConnection } from './connection.js';
 import type { CarrierHello, State } from './gen/carrier.js';
+import { boundedLimits } from './limit-names.js';
 import { malformed, protocolVersion, silent, type FromCarrierKind } from './protocol.js';
 import { CarrierSession, type SessionParts } from './session.js';
 
@@ -55,7 +56,8 @@ export class Carriers {
   #isAnyThere = false;
 
   constructor(parts: CarriersParts) {
-    this.#parts = parts;
+    const { session } = parts;
+    this.#parts = { ...parts, session: { ...session, limitReached: boundedLimits(session.limitReached) } };
   }
 
   /** Why no carrier is in use. */

@@ -51,9 +51,10 @@ function agent(t: TestContext, network = 'n1') {
     if (event.kind === 'closed') log.write(event.record);
   };
   const verdicts: string[] = [];
-  const connect = (former?: Flows) =>
+  const connect = (former?: Flows, openMax?: number) =>
     new Flows(
       {
+        ...(openMax === undefined ? {} : { openMax }),
         ruleOf: (rule) => rules.get(rule),
         record,
         template: (opening) => connectionTemplate(metrics.relayed, log, opening),
@@ -311,4 +312,14 @@ test('records of another form end the connection', (t) => {
       bytes[64 + offset] = value;
       return bytes;
     });
+});
+
+test('a carrier that reports more open flows than it can have is not believed', (t) => {
+  const { connect, permit } = agent(t);
+  const flows = connect(undefined, 3);
+  const { id: rule } = permit(b, tunnelFrom('x', '10.0.0.9'));
+  const opened = (flow: number): FlowRecord => ({ flow, rule, kind: 1, client: at('10.0.0.9', flow) });
+  flows.onRecords(flowRecords([1, 2, 3].map(opened)));
+  assert.throws(() => flows.onRecords(flowRecords([opened(4)])), { code: 'WEFT_CARRIER_MESSAGE' });
+  assert.equal(flows.size, 3);
 });

@@ -7,8 +7,11 @@ import type { WorkloadUid } from '../../src/model/workload.js';
 import { FlowRecords } from './flow-records.js';
 import { Ended, type Address, type Closed, type Flow } from './gen/carrier.js';
 import { openingOfFlow, type HeldRule } from './held-rules.js';
-import { decodeAddress } from './protocol.js';
+import { decodeAddress, malformed } from './protocol.js';
 import { RecentFlows } from './recent-flows.js';
+
+/** More than any carrier has descriptors for: one that reports more holds this agent's memory for flows that it does not have. */
+const openFlowsMax = 1 << 20;
 
 export interface FlowsParts {
   readonly ruleOf: (id: number) => HeldRule | undefined;
@@ -16,6 +19,8 @@ export interface FlowsParts {
   readonly template: (opening: Opening) => ConnectionTemplate;
   /** A pod of this node was reached directly: later connections can be kernel flows. */
   readonly requestVerdict: (source: WorkloadUid, destination: WorkloadUid, port: number) => void;
+  /** Default `openFlowsMax`. */
+  readonly openMax?: number;
 }
 
 const endedTexts: Readonly<Partial<Record<Ended, string>>> = {
@@ -71,7 +76,13 @@ export class Flows {
     return this.#open.size;
   }
 
-  /** A flow of a former agent's time. */
+  #setOpen(flow: number, open: OpenFlow): void {
+    if (this.#open.size >= (this.#parts.openMax ?? openFlowsMax))
+      throw malformed('more open flows than a carrier can have');
+    this.#open.set(flow, open);
+  }
+
+  /** A flow of a former agent's time. Throws WEFT_CARRIER_MESSAGE. */
   adopt({ id, rule, target, client, ageMs, isOpening }: Flow): void {
     if (this.#endedBefore.has(id)) return void this.#repeated.add(id);
     if (isOpening || this.#open.has(id)) return;
@@ -80,7 +91,7 @@ export class Flows {
     const records = isKind ? kind.records : this.#newRecords(rule, target, client);
     if (!records) return;
     if (!this.#openBefore.has(id)) records.opened();
-    this.#open.set(id, { records, clientPort: client?.port ?? 0, startedMs: performance.now() - ageMs });
+    this.#setOpen(id, { records, clientPort: client?.port ?? 0, startedMs: performance.now() - ageMs });
   }
 
   /** Every flow that the carrier had was adopted. */
@@ -111,7 +122,7 @@ export class Flows {
         const { clientPort, ageMs } = records;
         const of = open ? undefined : this.#recordsOf(records);
         of?.opened();
-        if (of) this.#open.set(flow, { records: of, clientPort, startedMs: nowMs - ageMs });
+        if (of) this.#setOpen(flow, { records: of, clientPort, startedMs: nowMs - ageMs });
         continue;
       }
       if (this.#ends(flow)) continue;
