@@ -132,6 +132,8 @@ export class Heads {
     if (fault !== undefined) return receiver.invalid(stream, errorCode.protocol, fault);
     if ((fields[1] as string).charCodeAt(0) === 0x31) {
       if (isEnd) return receiver.invalid(stream, errorCode.protocol, 'an interim response with END_STREAM');
+      if (responseLength(fields, stream.method) === badLength)
+        return receiver.invalid(stream, errorCode.protocol, 'content-length in an interim response');
       return stream.listener?.onInterim(fields);
     }
     const length = responseLength(fields, stream.method);

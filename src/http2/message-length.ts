@@ -31,6 +31,8 @@ export function responseLength(fields: Fields, method: string): number {
   if (method === 'CONNECT' && status.charCodeAt(0) === 0x32) return anyLength;
   const length = contentLength(fields);
   if (length === badLength) return badLength;
+  // An interim response has none (RFC 9110, section 8.6): an HTTP/1 peer might wait for a body.
+  if (status.charCodeAt(0) === 0x31) return length === anyLength ? anyLength : badLength;
   // 204 has no content-length (RFC 9110, section 8.6); some servers send 0.
   if (status === '204') return length > 0 ? badLength : 0;
   return method === 'HEAD' || status === '304' ? 0 : length;

@@ -185,6 +185,13 @@ test('malformed responses reset their stream, valid ones pass', async () => {
     [both, [[':status', '101']]],
     [both, [[':status', '100']]],
     [
+      endHeaders,
+      [
+        [':status', '103'],
+        ['content-length', '0'],
+      ],
+    ],
+    [
       both,
       [
         [':status', '200'],
