@@ -31,6 +31,11 @@ function faultOf(fields: Fields, from: number): string | undefined {
   return undefined;
 }
 
+/** RFC 3986, section 3.1. */
+const validScheme = /^[a-z][a-z0-9+.-]*$/i;
+/** The characters of RFC 3986, section 3.2, but `@`: RFC 9113, section 8.3.1, forbids user information. nghttp2 has the same rule. */
+const validAuthority = /^[A-Za-z0-9\-._~!$&'()*+,;=%:[\]]*$/;
+
 /** Why a request's head is malformed (RFC 9113, section 8.3.1); undefined: it is not. Pure. */
 export function requestFault(fields: Fields): string | undefined {
   let method: string | undefined;
@@ -53,6 +58,7 @@ export function requestFault(fields: Fields): string | undefined {
     if (scheme !== undefined || path !== undefined) return 'CONNECT with :scheme or :path';
     if (authority === undefined || authority === '') return 'CONNECT without :authority';
   } else if (scheme === undefined || scheme === '') return ':scheme is missing';
+  else if (!validScheme.test(scheme)) return ':scheme is invalid';
   else if (path === undefined || path === '') return ':path is missing';
   // RFC 9113, section 8.3.1. Without the slash, a path could become a part of the authority in HTTP/1.
   else if (path.charCodeAt(0) !== 0x2f && !(path === '*' && method === 'OPTIONS') && /^https?$/i.test(scheme))
@@ -60,13 +66,15 @@ export function requestFault(fields: Fields): string | undefined {
   return hostFault(fields, i, authority) ?? faultOf(fields, i);
 }
 
-/** A request names one authority; nghttp2 has the same rules. The owner compares :authority with host. */
+/** A request names one valid authority; nghttp2 has the same rules. The owner compares :authority with host. */
 function hostFault(fields: Fields, from: number, authority: string | undefined): string | undefined {
+  if (authority !== undefined && !validAuthority.test(authority)) return ':authority is invalid';
   let host: string | undefined;
   for (let i = from; i < fields.length; i += 2) {
     if (fields[i] !== 'host') continue;
     if (host !== undefined || fields[i + 1] === '') return 'host is empty or repeated';
     host = fields[i + 1] as string;
+    if (!validAuthority.test(host)) return 'host is invalid';
   }
   return authority === '' || (authority === undefined && host === undefined)
     ? ':authority is missing'

@@ -122,6 +122,18 @@ const malformed: [string, [string, string][]][] = [
       [':path', '/'],
     ],
   ],
+  [
+    'a :scheme that is none',
+    [
+      [':method', 'GET'],
+      [':scheme', '8http'],
+      [':path', '/'],
+      [':authority', 'a'],
+    ],
+  ],
+  ['user information in :authority', pseudo('/', 'GET', 'user@api.shop')],
+  ['a slash in :authority', pseudo('/', 'GET', 'api.shop/a')],
+  ['user information in host', [...pseudo(), ['host', 'user@api.shop']]],
   ['a repeated pseudo-header', [...pseudo(), [':path', '/b']]],
   ['an unknown pseudo-header', [...pseudo(), [':protocol', 'websocket']]],
   ['a pseudo-header of responses', [...pseudo(), [':status', '200']]],

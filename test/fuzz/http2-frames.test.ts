@@ -96,10 +96,10 @@ async function both(
   const short = (text = 'nothing'): string => (text.length < 200 ? text : `${text.length} characters`);
   // What was under way when both have ended the connection depends on what had been handed on.
   const isOver = engine.isEnded && node.isEnded;
-  // How far a response got before its reset depends on the windows: nghttp2 does not even send END_STREAM without one.
+  // A stream that the peer resets with NO_ERROR has ended for node:http2. How far a response got before its reset depends on the windows: nghttp2 does not even send END_STREAM without one.
   const reset = resetStreams(pieces);
   const differ = [...new Set([...a.keys(), ...b.keys()])]
-    .filter((name) => !/^peer|reset$/.test(name) || !reset.has(idOf(name)))
+    .filter((name) => !/^peer|(reset|isEnded)$/.test(name) || !reset.has(idOf(name)))
     .filter((name) => !isOver || (/^application.*: head$/.test(name) && a.has(name) && b.has(name)))
     .filter((name) => a.get(name) !== b.get(name))
     .map((name) => `${name}: ${short(a.get(name))}, node:http2: ${short(b.get(name))}`);
