@@ -314,12 +314,33 @@ test('records of another form end the connection', (t) => {
     });
 });
 
-test('a carrier that reports more open flows than it can have is not believed', (t) => {
-  const { connect, permit } = agent(t);
+test('a carrier that reports more open flows than it can have is not believed', async (t) => {
+  const { connect, permit, seen } = agent(t);
   const flows = connect(undefined, 3);
   const { id: rule } = permit(b, tunnelFrom('x', '10.0.0.9'));
   const opened = (flow: number): FlowRecord => ({ flow, rule, kind: 1, client: at('10.0.0.9', flow) });
   flows.onRecords(flowRecords([1, 2, 3].map(opened)));
   assert.throws(() => flows.onRecords(flowRecords([opened(4)])), { code: 'WEFT_CARRIER_MESSAGE' });
   assert.equal(flows.size, 3);
+  flows.lost();
+  assert.equal((await seen(3)).lines.length, 3);
+});
+
+test('a connection that a policy forbids while it is being opened has a line that names the policy', async (t) => {
+  const { flows, permit, seen } = agent(t);
+  const { id: rule } = permit(b, tunnelFrom('x', '10.0.0.9'));
+  flows.onClosed({
+    flow: 1,
+    rule,
+    target: 0,
+    client: { ip: Buffer.from(ipTo16(parseIp('10.0.0.9'))), port: 7 },
+    bytesSent: 0,
+    bytesReceived: 0,
+    durationMs: 3,
+    ended: Ended.ENDED_CUT,
+    reason: 'policy shop/p rule 0 denies it',
+  });
+  const [line] = (await seen(1)).lines;
+  assert.equal(line?.code, 'WEFT_DENIED');
+  assert.match(line.why, /forbidden while it was being opened: policy shop\/p rule 0 denies it$/);
 });

@@ -1,6 +1,11 @@
 /** The flows of one carrier: their records and metrics, as the TypeScript relay makes them. */
 import type { LineValues } from '../../src/telemetry/connection-log.js';
-import { openRecord, refusedRecord, type Opening } from '../../src/telemetry/connection-record.js';
+import {
+  forbiddenMeanwhile,
+  openRecord,
+  refusedRecord,
+  type Opening,
+} from '../../src/telemetry/connection-record.js';
 import type { ConnectionTemplate } from '../../src/telemetry/connection-template.js';
 import type { MetricEvent } from '../../src/telemetry/metrics.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
@@ -253,8 +258,7 @@ const carrierEnds = 'the carrier ends';
 function reasonOf({ ended, reason }: Closed): { readonly code?: string; readonly why: string } {
   if (ended === Ended.ENDED_CUT && reason === carrierEnds)
     return { why: 'the carrier ended while the connection was being opened' };
-  if (ended === Ended.ENDED_CUT)
-    return { code: 'WEFT_DENIED', why: 'the connection was forbidden while it was being opened' };
+  if (ended === Ended.ENDED_CUT) return { code: 'WEFT_DENIED', why: forbiddenMeanwhile(reason) };
   if (ended === Ended.ENDED_REFUSED) return { why: reason === '' ? 'the carrier refused it' : reason };
   return { code: 'WEFT_CLIENT_GONE', why: 'the client left before its connection was handled' };
 }

@@ -5,7 +5,7 @@ import { errorText, WeftError } from '../../src/base/errors.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import { relay } from '../../src/hbone/relay.js';
 import type { InboundTunnel, Refused } from '../../src/hbone/server.js';
-import { refusedRecord, type Opening } from '../../src/telemetry/connection-record.js';
+import { forbiddenMeanwhile, refusedRecord, type Opening } from '../../src/telemetry/connection-record.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
@@ -125,13 +125,9 @@ export async function handlePlain(context: ProxyContext, local: LocalPod, socket
     track.refuse({ ...opening, code: codeOf(error), why: errorText(error) });
     return;
   }
-  if (track.wasCut) {
+  if (track.cutReason !== undefined) {
     app.destroy();
-    track.refuse({
-      ...opening,
-      code: 'WEFT_DENIED',
-      why: 'the connection was forbidden while it was being opened',
-    });
+    track.refuse({ ...opening, code: 'WEFT_DENIED', why: forbiddenMeanwhile(track.cutReason) });
     return;
   }
   track.follow(opening, relay(socket, app));

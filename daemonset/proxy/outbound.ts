@@ -1,5 +1,6 @@
 /** Handles connections of a pod's applications that connect() redirected to the agent. */
 import type net from 'node:net';
+import { forbiddenMeanwhile } from '../../src/telemetry/connection-record.js';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
 import { forwardedOf } from '../../src/hbone/headers.js';
@@ -54,13 +55,9 @@ export async function handleOutbound(
     const opening = describeOutbound(context, local, client, dialed, plan);
     try {
       const peer = await reach(context, local, client, track, plan);
-      if (track.wasCut) {
+      if (track.cutReason !== undefined) {
         peer.destroy();
-        track.refuse({
-          ...opening,
-          code: 'WEFT_DENIED',
-          why: 'the connection was forbidden while it was being opened',
-        });
+        track.refuse({ ...opening, code: 'WEFT_DENIED', why: forbiddenMeanwhile(track.cutReason) });
         return;
       }
       track.follow(opening, relay(socket, peer));
@@ -70,7 +67,7 @@ export async function handleOutbound(
       const { other, isRemembered } = afterFailure(
         {
           target: formatSocketAddress(targetOf(plan)),
-          hasOthers: hasOthers(plan) && !track.wasCut,
+          hasOthers: hasOthers(plan) && track.cutReason === undefined,
         },
         error,
         avoid,

@@ -77,8 +77,9 @@ export class TrackedConnection {
     return recheck(view, check.uid, check.attributes, check.peer);
   }
 
-  get wasCut(): boolean {
-    return this.#cut !== undefined;
+  /** Why it was cut; undefined: it was not. */
+  get cutReason(): string | undefined {
+    return this.#cut;
   }
 
   /** Both ends are connected: counts and the log follow the relay to its end. */

@@ -100,6 +100,10 @@ export const openRecord = (opening: Opening): ConnectionRecord => ({
   ended: 'open',
 });
 
+/** Why a connection was refused that was permitted when it began. `reason`: as in the line of a connection that is cut; may be empty. */
+export const forbiddenMeanwhile = (reason: string): string =>
+  `the connection was forbidden while it was being opened${reason === '' ? '' : `: ${reason}`}`;
+
 /** Record of a connection that was refused before it transferred data. */
 export const refusedRecord = (opening: Opening): ConnectionRecord => ({
   ...opening,

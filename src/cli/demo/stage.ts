@@ -286,7 +286,7 @@ export class Stage {
 events {}
 http { access_log off; client_body_temp_path ${nginx}; proxy_temp_path ${nginx}; fastcgi_temp_path ${nginx}; uwsgi_temp_path ${nginx}; scgi_temp_path ${nginx};
   server { listen [::]:8080 ipv6only=off; root ${nginx}/html; add_header X-Client "$remote_addr";
-    location /slow/ { alias ${nginx}/html/; limit_rate 1m; } } }
+    location /slow/ { alias ${nginx}/html/; limit_rate 256k; } } }
 `,
     );
     const redis = (name: string, netns: string): void => {

@@ -21,8 +21,8 @@ import {
 
 const MiB = 1 << 20;
 const fileMiB = 64;
-/** Slow enough that the downloads run while both agents are replaced on a slow machine. */
-const bytesPerSecond = MiB;
+/** Slow enough that the downloads run while both agents are replaced on a slow machine: 256 s. nginx sends the second one at the same rate. */
+const bytesPerSecond = MiB / 4;
 const nodes = ['node-a', 'node-b'];
 /** A policy change cuts a connection within this time (docs/limits.md), and the testbed's control plane reads its files every 300 ms. */
 const cutMsMax = 3_000;
@@ -108,15 +108,15 @@ async function outlive(
   ] as const;
   const [first, second] = downloads;
   try {
-    for (const download of downloads) await download.progress(MiB, 'before');
+    for (const download of downloads) await download.progress(MiB / 4, 'before');
     const carriers = nodes.map((node) => stage.testbed.mark(`carrier-${node}`)?.pid);
     const evidence = await replace(first);
-    const bytesWhenReplaced = await first.progress(MiB / 2, 'with the new agents');
+    const bytesWhenReplaced = await first.progress(MiB / 8, 'with the new agents');
     const finished = await first.finish();
     assert.equal(finished.event, 'done', JSON.stringify(finished));
     assert.equal(finished.bytes, fileMiB * MiB);
     assert.equal(finished.sha256, sha256);
-    await second.progress(MiB / 2, 'until a policy forbids it');
+    await second.progress(MiB / 8, 'until a policy forbids it');
     const wroteMs = Date.now();
     stage.write(
       'policy.yaml',
@@ -166,7 +166,7 @@ export const outliveAgentSteps: readonly Step[] = [
         stage.lives.push(server);
         await server.wait('listening');
         for (const node of nodes) await stage.testbed.stop(agentProcess(node), 'SIGKILL');
-        const whileDead = await first.progress(MiB, 'without any agent');
+        const whileDead = await first.progress(MiB / 4, 'without any agent');
         const undecided = stage.connect('weft-web', apiIp, 9100);
         const refused = await undecided.wait('error');
         assert.ok(turnedAway.includes(refused.code ?? ''), `nobody decided this connection: ${refused.code}`);
