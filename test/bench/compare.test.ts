@@ -178,6 +178,7 @@ test("the user's own application is measured behind every variant", async () => 
     assert.deepEqual([...new Set(result.samples.map(({ workload }) => workload))].sort(), [
       'http1',
       'http1-max',
+      'memory',
     ]);
     assert.ok(result.samples.some(({ variant }) => variant === 'sidecar'));
     assert.ok(hits.length > 1000 && hits.every((url) => url === '/mine?a=1'));
