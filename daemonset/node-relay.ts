@@ -9,6 +9,9 @@ import type { MeshChange } from '../src/state/change.js';
 import type { MeshUpdate } from '../src/state/store.js';
 import type { LocalPod } from './worker-ipc.js';
 
+/** A relay lists its connections within this. Callers of the agent's admin endpoints wait 5 s (src/cli/admin.ts): they get what is there, and what is missing. */
+export const listMsMax = 2_000;
+
 export interface NodeRelay {
   /** This agent owns the node from now on, maybe for a second time, and the datapath's maps exist: pods may be assigned. */
   openMaps(): void;

@@ -9,13 +9,11 @@ import type { MeshChange } from '../src/state/change.js';
 import type { MeshState, MeshUpdate } from '../src/state/store.js';
 import type { Svid } from '../src/tls/svid.js';
 import type { FormerCarriers } from './carrier/former-carriers.js';
-import type { NodeRelay } from './node-relay.js';
+import { listMsMax, type NodeRelay } from './node-relay.js';
 import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ipc.js';
 
 export const workersDefault = Math.max(1, Math.floor(availableParallelism() / 2));
 const callTimeoutMsMax = 30_000;
-/** Callers of the agent's admin endpoints wait 5 s (src/cli/admin.ts): they get what is there, and what is missing. */
-const listMsMax = 2_000;
 const codeOf = (error: unknown): string => (error instanceof WeftError ? error.code : '');
 
 type Body<T> = T extends { call: number } ? Omit<T, 'call'> : never;

@@ -95,8 +95,8 @@ export class Flows {
     const isKind = client && kind?.ip.equals(client.ip) === true;
     const records = isKind ? kind.records : this.#newRecords(rule, target, client);
     if (!records) return;
-    if (!this.#openBefore.has(id)) records.opened();
     this.#setOpen(id, { records, clientPort: client?.port ?? 0, startedMs: performance.now() - ageMs });
+    if (!this.#openBefore.has(id)) records.opened();
   }
 
   /** Every flow that the carrier had was adopted. */
@@ -126,8 +126,9 @@ export class Flows {
       if (records.isOpening) {
         const { clientPort, ageMs } = records;
         const of = open ? undefined : this.#recordsOf(records);
-        of?.opened();
-        if (of) this.#setOpen(flow, { records: of, clientPort, startedMs: nowMs - ageMs });
+        if (!of) continue;
+        this.#setOpen(flow, { records: of, clientPort, startedMs: nowMs - ageMs });
+        of.opened();
         continue;
       }
       if (this.#ends(flow)) continue;

@@ -11,6 +11,7 @@ import type { MeshChange } from '../../src/state/change.js';
 import type { Opening } from '../../src/telemetry/connection-record.js';
 import type { ConnectionTemplate } from '../../src/telemetry/connection-template.js';
 import type { MetricEvent } from '../../src/telemetry/metrics.js';
+import { listMsMax } from '../node-relay.js';
 import { describeRefused } from '../proxy/inbound-decision.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { Acknowledgments } from './acknowledgments.js';
@@ -40,8 +41,6 @@ const unknownPodMsMax = 4_000;
 const unknownPodQuestionsMax = 1_024;
 /** A rule that the carrier asks about again this long after it got the rule: the carrier has evicted it. */
 const evictedAfterMs = 1_000;
-/** Callers of the agent's admin endpoints wait 5 s (src/cli/admin.ts): they get what is there, and what is missing. */
-const listMsMax = 2_000;
 /** HTTP status of the response to CONNECT if this agent has no decision. */
 const unavailable = 503;
 const idsPerMessageMax = 4_096;

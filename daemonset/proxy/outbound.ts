@@ -1,10 +1,10 @@
 /** Handles connections of a pod's applications that connect() redirected to the agent. */
 import type net from 'node:net';
-import { forbiddenMeanwhile } from '../../src/telemetry/connection-record.js';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
 import { forwardedOf } from '../../src/hbone/headers.js';
 import { relay } from '../../src/hbone/relay.js';
+import { forbiddenMeanwhile } from '../../src/telemetry/connection-record.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
