@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -278,6 +278,31 @@ test('a document that is not YAML removes nothing from force, and the other docu
     ['AccessPolicy p DENY', 'AccessPolicy q ALLOW'],
     'the former objects stay in force',
   );
+});
+
+test('a file that is being written changes nothing until it is complete', async (t) => {
+  const d = new Directory(t, { 'a.yaml': named('p', deny), 'b.yaml': space('a') });
+  const pause = (): Promise<void> => sleep(20);
+  const least: string[][] = [];
+  const watchFor = async (ms: number): Promise<void> => {
+    for (const end = Date.now() + ms; Date.now() < end; await pause()) least.push(d.inForce);
+  };
+  // Truncated, and longer without content than the source needs to notice it.
+  const fd = openSync(join(d.dir, 'a.yaml'), 'w');
+  await watchFor(600);
+  const lines = stream(named('q', deny), named('r', deny)).split('\n');
+  for (const line of lines) {
+    writeSync(fd, `${line}\n`);
+    await watchFor(20);
+  }
+  closeSync(fd);
+  await d.until(() => d.inForce.includes('AccessPolicy r DENY'), 'the complete file is in force');
+  const whole = ['AccessPolicy p DENY', 'Namespace a'];
+  assert.deepEqual(least.filter((seen) => seen.join() !== whole.join()), [], 'no part of it ever was');
+  assert.deepEqual(d.errors, []);
+  assert.deepEqual(d.inForce, ['AccessPolicy q DENY', 'AccessPolicy r DENY', 'Namespace a']);
+  d.write('a.yaml', '');
+  await d.until(() => d.inForce.length === 1, 'a file that stays empty has no objects');
 });
 
 test('a policy that gets a new name and an error in one edit leaves nothing open', async (t) => {

@@ -20,7 +20,10 @@ import { duplicateObjects } from './duplicates.js';
 const keptMax = 10_000;
 const filesMax = 10_000;
 const pollMs = 300;
-const quietMs = 30;
+/** A file that was changed more recently may still be being written: what is missing in it may be a policy that follows. */
+const quietMs = 50;
+/** Most programs truncate a file before they write it, and on a busy machine the content may follow late. */
+const emptyQuietMs = 1_000;
 
 export interface FileSourceOptions {
   /** Read as one registry. Two directories may have files of the same name. */
@@ -95,9 +98,7 @@ export class FileSource {
     try {
       for (const dir of this.options.dirs) {
         const watcher = watch(dir, { persistent: false }, () => {
-          // An editor truncates a file before it writes the new content. The delay lets the write finish.
-          clearTimeout(this.#soon);
-          this.#soon = setTimeout(() => this.#scan(false), quietMs);
+          this.#scanIn(quietMs);
         });
         watcher.on('error', () => watcher.close());
         this.#watchers.push(watcher);
@@ -111,6 +112,11 @@ export class FileSource {
     clearInterval(this.#timer);
     clearTimeout(this.#soon);
     for (const watcher of this.#watchers) watcher.close();
+  }
+
+  #scanIn(ms: number): void {
+    clearTimeout(this.#soon);
+    this.#soon = setTimeout(() => this.#scan(false), ms);
   }
 
   #scan(first: boolean): void {
@@ -157,10 +163,13 @@ export class FileSource {
       if (this.#errors.delete(file)) hasFewerProblems = true;
       if (this.#states.delete(file)) changed = true;
     }
+    let settledInMs = Infinity;
     for (const file of files) {
       let text: string;
+      let unsettledMs: number;
       try {
-        text = readFileSync(file.includes('/') ? file : join(this.options.dirs[0] ?? '', file), 'utf8');
+        const path = file.includes('/') ? file : join(this.options.dirs[0] ?? '', file);
+        ({ text, unsettledMs } = first ? readAtStart(path) : readNow(path));
       } catch (error) {
         // ENOENT: the file was removed after the listing; the next scan handles it. Any other error leaves the file's objects in force.
         if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
@@ -172,6 +181,10 @@ export class FileSource {
       }
       const hash = createHash('sha256').update(text).digest('hex');
       if (this.#seen.get(file) === hash) continue;
+      if (unsettledMs > 0) {
+        settledInMs = Math.min(settledInMs, unsettledMs);
+        continue;
+      }
       this.#seen.set(file, hash);
       const parsed = parseManifests(file, text);
       if (parsed.unused.length > 0) this.options.onUnused?.(file, parsed.unused);
@@ -191,6 +204,7 @@ export class FileSource {
       this.#states.set(file, state);
       if (!isSame(before, state)) changed = true;
     }
+    if (settledInMs < pollMs) this.#scanIn(settledInMs);
     if (changed) errors.push(...this.#compareAll());
     if (errors.length > 0 || hasFewerProblems) this.options.onErrors([...new Set(errors)]);
     if (!changed) return;
@@ -219,6 +233,34 @@ export class FileSource {
       .filter(([key, { message }]) => known.get(key)?.message !== message)
       .map(([, one]) => one);
   }
+}
+
+interface Reading {
+  readonly text: string;
+  /** For how long the text may still be incomplete; 0: it is complete. */
+  readonly unsettledMs: number;
+}
+
+function readNow(path: string): Reading {
+  const text = readFileSync(path, 'utf8');
+  // After the reading, so that a change during it counts.
+  const { mtimeMs, size } = statSync(path);
+  const ageMs = Date.now() - mtimeMs;
+  const neededMs = size === 0 ? emptyQuietMs : quietMs;
+  // A time in the future, as network file systems may state it, says nothing.
+  return { text, unsettledMs: ageMs < -neededMs ? 0 : Math.max(0, neededMs - ageMs) };
+}
+
+/** Without earlier content to keep, the caller waits for a file that is being written, or takes what there is if it is written all the time. */
+function readAtStart(path: string): Reading {
+  const pause = new Int32Array(new SharedArrayBuffer(4));
+  const endMs = Date.now() + 2 * emptyQuietMs;
+  let reading = readNow(path);
+  while (reading.unsettledMs > 0 && Date.now() < endMs) {
+    Atomics.wait(pause, 0, 0, reading.unsettledMs);
+    reading = readNow(path);
+  }
+  return { ...reading, unsettledMs: 0 };
 }
 
 const objectsInForce = (state: FileState | undefined): ReadonlyMap<ObjectKey, MeshObject> =>
