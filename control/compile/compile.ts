@@ -24,6 +24,7 @@ export class Compiler extends Registry {
   #settings: CompileSettings;
   /** Ownership conflicts, by object. */
   readonly #problems = new Map<ObjectKey, Problem>();
+  readonly #remarks = new Map<ObjectKey, string>();
   /** Resources of each object. */
   readonly #resources = new Map<ObjectKey, readonly CompiledResource[]>();
   readonly #identities = new NodeIdentities();
@@ -44,6 +45,10 @@ export class Compiler extends Registry {
   /** The ownership conflict that keeps an object from being in force as written; undefined if there is none. */
   problemOf(object: MeshObject): Problem | undefined {
     return this.#problems.get(objectKey(object));
+  }
+  /** What of an object in force is not carried out; undefined: nothing. */
+  remarkOf(object: MeshObject): string | undefined {
+    return this.#remarks.get(objectKey(object));
   }
   problems(): ReadonlyMap<ObjectKey, Problem> {
     return this.#problems;
@@ -96,10 +101,12 @@ export class Compiler extends Registry {
   #compile(objects: Iterable<MeshObject>, deleted: readonly ObjectKey[] = []): ResourceChanges {
     const updated = new Map<string, CompiledResource>();
     const removed = new Map<string, CompiledResource>();
-    const replace = (key: ObjectKey, { resources, placement, problem }: Compiled): void => {
+    const replace = (key: ObjectKey, { resources, placement, problem, remark }: Compiled): void => {
       this.#identities.set(key, placement);
       if (problem) this.#problems.set(key, problem);
       else this.#problems.delete(key);
+      if (remark === undefined) this.#remarks.delete(key);
+      else this.#remarks.set(key, remark);
       for (const one of this.#resources.get(key) ?? []) {
         this.#count(one, -1);
         const id = resourceId(one);

@@ -1,13 +1,16 @@
 /** API paths and versions of the kinds. Pure. */
-import { isRoute, type MeshObject } from '../objects/objects.js';
+import { isIstio, isRoute, type MeshObject } from '../objects/objects.js';
 import { kinds } from './kinds.js';
 
-/** The `apiVersion` of an object: for a route the version in which it was read, otherwise the newest one. */
+/** The `apiVersion` of an object: for a route or an object of another mesh the version in which it was read, otherwise the newest one. */
 export function apiVersionOf(object: MeshObject): string {
-  if (isRoute(object) && object.apiVersion) return object.apiVersion;
+  if ((isRoute(object) || isIstio(object)) && object.apiVersion) return object.apiVersion;
   const { group, versions } = kinds[object.kind].address;
   return group === '' ? versions[0] : `${group}/${versions[0]}`;
 }
+
+/** The name of a kind in the API. */
+export const apiKindOf = (kind: MeshObject['kind']): string => kinds[kind].address.kind ?? kind;
 
 /** The API path of an `apiVersion`. `v1` belongs to the core group. */
 export const apiPathOf = (apiVersion: string): string =>

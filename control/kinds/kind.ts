@@ -17,6 +17,8 @@ import type { StatusLookup, StatusUpdate } from '../status/status.js';
 
 /** The API group, versions and resource name of a kind. */
 export interface KindAddress {
+  /** The kind's name in the API, if another kind of the table has the same. */
+  readonly kind?: string;
   /** Empty: the core group. */
   readonly group: string;
   /** Newest first: the first version that is served is used. */
@@ -64,20 +66,27 @@ export interface Compiled {
   readonly placement?: Placement;
   /** The ownership conflict that keeps the object from being in force as written. */
   readonly problem?: Problem;
+  /** What of an object in force is not carried out, or differs from what its own mesh does. Shown in its status. */
+  readonly remark?: string;
 }
 
 /** The members are methods, so that an entry is assignable to `Kind<MeshObject>`. */
 export interface Kind<T extends MeshObject = MeshObject> {
   readonly address: KindAddress;
-  /** Where its schema is: `core.yaml` or `gateway.yaml` of control/source/schemas, or a CRD of the chart. */
-  readonly schema: 'core' | 'gateway' | 'crd';
+  /** Where its schema is: `core.yaml` or `gateway.yaml` of control/source/schemas, a CRD of the chart, or a published CRD. */
+  readonly schema: 'core' | 'gateway' | 'crd' | 'istio';
   /** The fields to keep of an object of the API server. Undefined if the object does not concern the mesh. */
   pickFields(raw: unknown): T | undefined;
   /** Addresses and host names that the object claims; absent: none. */
   claims?(object: T): Claims | undefined;
   /** Collects what depends on an object of this kind; absent: nothing does. The registry already contains all changes of the batch. */
   dependents?(change: ObjectChange<T>, registry: Registry, recompile: Recompile): void;
-  /** Compiles an object to resources; absent: none. Pure. */
+  /**
+   * The closed form of an object that cannot be read; absent: compile/closed.ts decides.
+   * @param object may have any content; only its kind and its metadata are relied on
+   */
+  closed?(object: T, why: string): T;
+  /** Compiles an object to resources; absent: none. Error: the field that cannot be read. Pure. */
   compile?(object: T, context: CompileContext): Compiled;
   /** As `StatusOf` (control/status). Absent: another component writes the status. */
   status?(object: T, lookup: StatusLookup): StatusUpdate | undefined;

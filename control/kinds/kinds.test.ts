@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { parseAllDocuments } from 'yaml';
 import { acceptedStatus } from '../status/accepted.js';
+import { dialectStatus } from '../status/dialect.js';
 import { backendPolicyStatus } from '../status/backend-policy.js';
 import { gatewayClassStatus } from '../status/gateway-class.js';
 import { gatewayStatus } from '../status/gateway.js';
@@ -11,7 +14,7 @@ import { routeStatus } from '../status/route.js';
 import { serviceStatus } from '../status/service.js';
 import { trafficPolicyStatus } from '../status/traffic-policy.js';
 import { statusPathOf } from '../status/write.js';
-import type { MeshObject } from '../objects/objects.js';
+import { isIstio, istioKinds, type IstioKind, type MeshObject } from '../objects/objects.js';
 import type { Kind } from './kind.js';
 import { kindNames, kinds, pickFields } from './kinds.js';
 
@@ -93,7 +96,7 @@ test('EndpointSlices of the Kubernetes controller are left out; of others, only 
 type KindName = MeshObject['kind'];
 /** Optional members of an entry, by kind. A member that is lost changes what the control plane does without an error of the compiler. */
 type OptionalMember = 'claims' | 'dependents' | 'compile' | 'status';
-const members: Readonly<Record<KindName, readonly OptionalMember[]>> = {
+const members: Readonly<Record<Exclude<KindName, IstioKind>, readonly OptionalMember[]>> = {
   Namespace: ['dependents', 'compile'],
   Node: ['claims', 'dependents'],
   Pod: ['claims', 'compile'],
@@ -115,9 +118,11 @@ const members: Readonly<Record<KindName, readonly OptionalMember[]>> = {
   ConfigMap: ['dependents'],
 };
 
+const native = kindNames.filter((kind): kind is keyof typeof members => !isIstio({ kind }));
+
 test('each kind has the members that are stated here, and no others', () => {
   const optional: readonly OptionalMember[] = ['claims', 'dependents', 'compile', 'status'];
-  for (const kind of kindNames)
+  for (const kind of native)
     assert.deepEqual(
       optional.filter((member) => kinds[kind][member] !== undefined),
       members[kind],
@@ -126,7 +131,7 @@ test('each kind has the members that are stated here, and no others', () => {
 });
 
 test('the table names a status function for every kind whose status the control plane writes', () => {
-  const statuses: Readonly<Record<KindName, unknown>> = {
+  const statuses: Readonly<Record<Exclude<KindName, IstioKind>, unknown>> = {
     // Written by first-enrollment.ts.
     Namespace: undefined,
     Node: undefined,
@@ -151,7 +156,7 @@ test('the table names a status function for every kind whose status the control 
   };
   for (const kind of kindNames) {
     const { status }: { readonly status?: unknown } = kinds[kind];
-    assert.equal(status, statuses[kind], kind);
+    assert.equal(status, isIstio({ kind }) ? dialectStatus : statuses[kind as keyof typeof statuses], kind);
     // A status without a path would be dropped at the write.
     const object = { kind, metadata: { name: 'a' } } as MeshObject;
     if (status) assert.notEqual(statusPathOf(object), undefined, kind);
@@ -165,7 +170,7 @@ test('the address of each kind in the API server', () => {
     return `${group}/${versions.join(',')}/${plural}${clusterWide ? ' cluster-wide' : ''}${optional ? ' optional' : ''}`;
   };
   assert.deepEqual(
-    kindNames.map((kind) => describe(kinds[kind])),
+    native.map((kind) => describe(kinds[kind])),
     [
       '/v1/namespaces cluster-wide',
       '/v1/nodes cluster-wide',
@@ -205,4 +210,21 @@ test('of a ConfigMap only certificates are kept, and of too large ones nothing',
   assert.equal(large.length, 200);
   const grownBytes = process.memoryUsage().heapUsed - before;
   assert.ok(grownBytes < 20 << 20, `${grownBytes} bytes`);
+});
+
+test('every kind of Istio has a schema among the published CRDs, in every version that is read', () => {
+  const text = readFileSync('daemonset/chart/files/istio-crds.yaml', 'utf8');
+  const published = new Set(
+    parseAllDocuments(text).flatMap((document) => {
+      const { spec } = document.toJS() as {
+        spec: { group: string; names: { plural: string }; versions: { name: string }[] };
+      };
+      return spec.versions.map(({ name }) => `${spec.group}/${name}/${spec.names.plural}`);
+    }),
+  );
+  const read = istioKinds.flatMap((kind) => {
+    const { group, versions, plural } = kinds[kind].address;
+    return versions.map((version) => `${group}/${version}/${plural}`);
+  });
+  assert.deepEqual(read.sort(), [...published].sort());
 });

@@ -1,4 +1,21 @@
 /** The table of kinds: one line per kind, in the order in which the kinds are listed from the API server. */
+import { authorizationPolicyKind } from '../dialects/istio/authorization-policy.js';
+import { destinationRuleKind } from '../dialects/istio/destination-rule.js';
+import { peerAuthenticationKind } from '../dialects/istio/peer-authentication.js';
+import { requestAuthenticationKind } from '../dialects/istio/request-authentication.js';
+import { serviceEntryKind } from '../dialects/istio/service-entry.js';
+import { sidecarKind } from '../dialects/istio/sidecar.js';
+import { telemetryKind } from '../dialects/istio/telemetry.js';
+import { virtualServiceKind } from '../dialects/istio/virtual-service.js';
+import { workloadEntryKind } from '../dialects/istio/workload-entry.js';
+import { workloadGroupKind } from '../dialects/istio/workload-group.js';
+import {
+  envoyFilterKind,
+  istioGatewayKind,
+  proxyConfigKind,
+  trafficExtensionKind,
+  wasmPluginKind,
+} from '../dialects/istio/unsupported.js';
 import type { MeshObject } from '../objects/objects.js';
 import { accessPolicyKind } from './access-policy.js';
 import { backendTlsPolicyKind } from './backend-tls-policy.js';
@@ -43,6 +60,21 @@ const table: { readonly [K in KindName]: Kind<Extract<MeshObject, { kind: K }>> 
   TCPRoute: tcpRouteKind,
   XBackendTrafficPolicy: backendTrafficPolicyKind,
   BackendTLSPolicy: backendTlsPolicyKind,
+  VirtualService: virtualServiceKind,
+  DestinationRule: destinationRuleKind,
+  ServiceEntry: serviceEntryKind,
+  WorkloadEntry: workloadEntryKind,
+  WorkloadGroup: workloadGroupKind,
+  Sidecar: sidecarKind,
+  AuthorizationPolicy: authorizationPolicyKind,
+  PeerAuthentication: peerAuthenticationKind,
+  RequestAuthentication: requestAuthenticationKind,
+  Telemetry: telemetryKind,
+  IstioGateway: istioGatewayKind,
+  EnvoyFilter: envoyFilterKind,
+  ProxyConfig: proxyConfigKind,
+  WasmPlugin: wasmPluginKind,
+  TrafficExtension: trafficExtensionKind,
 };
 
 /** Entries by kind. An entry accepts only objects of its own kind, which `kinds[object.kind]` ensures. */

@@ -6,6 +6,7 @@ import type {
   BackendTrafficPolicyObject,
   ConfigMapObject,
 } from './backend-policies.js';
+import type { IstioObject } from './istio.js';
 import type { RouteObject } from './routes.js';
 import type { TrafficPolicyObject } from './traffic-policy.js';
 import type {
@@ -18,6 +19,7 @@ import type {
 export * from './backend-policies.js';
 export * from './core.js';
 export * from './gateway-api.js';
+export * from './istio.js';
 export * from './metadata.js';
 export * from './routes.js';
 export * from './traffic-policy.js';
@@ -43,4 +45,5 @@ export type MeshObject =
   | WorkloadObject
   | GatewayClassObject
   | GatewayObject
-  | RouteObject;
+  | RouteObject
+  | IstioObject;

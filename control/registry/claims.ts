@@ -10,7 +10,7 @@ import type { MeshObject, WorkloadObject } from '../objects/objects.js';
 
 /** Reason and message of the condition `Accepted=False` of an object that is not in force as written. */
 export interface Problem {
-  readonly reason: 'AddressConflict' | 'HostConflict' | 'NodeNotAllowed';
+  readonly reason: string;
   readonly message: string;
 }
 

@@ -298,7 +298,11 @@ test('a file that is being written changes nothing until it is complete', async 
   closeSync(fd);
   await d.until(() => d.inForce.includes('AccessPolicy r DENY'), 'the complete file is in force');
   const whole = ['AccessPolicy p DENY', 'Namespace a'];
-  assert.deepEqual(least.filter((seen) => seen.join() !== whole.join()), [], 'no part of it ever was');
+  assert.deepEqual(
+    least.filter((seen) => seen.join() !== whole.join()),
+    [],
+    'no part of it ever was',
+  );
   assert.deepEqual(d.errors, []);
   assert.deepEqual(d.inForce, ['AccessPolicy q DENY', 'AccessPolicy r DENY', 'Namespace a']);
   d.write('a.yaml', '');

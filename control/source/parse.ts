@@ -137,7 +137,8 @@ class Parser implements Parsed {
       return;
     }
     if (found.as === 'read') {
-      this.#read(found.kind, asServed(found.kind, value as Readonly<Record<string, unknown>>), manifest);
+      const object = { ...(value as Readonly<Record<string, unknown>>), kind: found.kind };
+      this.#read(found.kind, asServed(found.kind, object), manifest);
       return;
     }
     const { field, message, mayClose } = found;

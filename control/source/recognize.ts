@@ -10,6 +10,10 @@ const addresses: Readonly<Record<string, KindAddress>> = {
   ...Object.fromEntries(kindNames.map((kind) => [kind, kinds[kind].address])),
   Endpoints: { group: '', versions: ['v1'], plural: 'endpoints' },
 };
+/** The kinds of the table by their names in the API, with their groups. */
+const byApiKind = new Map(
+  Object.entries(addresses).map(([kind, { kind: apiKind = kind, group }]) => [`${group}/${apiKind}`, kind]),
+);
 const weftGroup = 'weft.dev';
 /** Kinds of the Gateway API that Weft does not read, and whose names resemble a kind that it reads: they are no typing errors. */
 const namesakes: ReadonlySet<string> = new Set(['UDPRoute']);
@@ -53,8 +57,9 @@ export function recognize(
     const help = meant === undefined ? '' : `: did you mean ${meant}?`;
     return refused('kind', `${weftGroup} has no kind ${kind}; it has ${own.join(', ')}${help}`, true);
   }
-  const address = Object.hasOwn(addresses, kind) ? addresses[kind] : undefined;
-  if (address && (group === undefined || group === address.group)) {
+  const named = (group === undefined ? undefined : byApiKind.get(`${group}/${kind}`)) ?? kind;
+  const address = Object.hasOwn(addresses, named) ? addresses[named] : undefined;
+  if (address && (group === undefined ? !isDialect(address) : group === address.group)) {
     const version = apiVersion?.split('/')[1];
     if (isOwn && version !== undefined && !address.versions.includes(version))
       return refused(
@@ -62,7 +67,7 @@ export function recognize(
         `${weftGroup} has no version ${version}; it has ${address.versions.join(', ')}`,
         true,
       );
-    return { as: 'read', kind: kind as FileKind };
+    return { as: 'read', kind: named as FileKind };
   }
   // Other groups have kinds of these names, too. Only the core group, or a group that resembles weft.dev, is taken for a typing error.
   if (isOwn && group !== undefined && (group === '' || isNear(group, weftGroup)))
@@ -76,6 +81,9 @@ export function recognize(
     return refused('kind', `there is no kind ${kind}: did you mean ${meant}?`, own.includes(meant));
   return { as: 'unused', kind, apiVersion: apiVersion ?? '' };
 }
+
+/** Objects of other meshes always state their group: without one, a kind's name could be anybody's. */
+const isDialect = ({ group }: KindAddress): boolean => group.endsWith('.istio.io');
 
 /** The kind of the same group that the author probably meant. */
 function meantBy(kind: string, group: string | undefined): string | undefined {

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
-import { parse } from 'yaml';
+import { parse, parseAllDocuments } from 'yaml';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { parseCidr } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
@@ -53,14 +53,15 @@ const readSchemas = (file: string): { readonly $defs: object; readonly kinds: Sc
     kinds: Schemas;
   };
 
+// The API server validates names itself. A manifest file has only this schema.
+const named = {
+  type: 'object',
+  required: ['metadata'],
+  properties: { metadata: { $ref: '#/$defs/namespaced' } },
+};
+
 /** Schemas of the CRDs, closed, by kind. */
 function crdSchemas(): Schemas {
-  // The API server validates names itself. A manifest file has only this schema.
-  const named = {
-    type: 'object',
-    required: ['metadata'],
-    properties: { metadata: { $ref: '#/$defs/namespaced' } },
-  };
   const dir = crdDir();
   const entries = readdirSync(dir).flatMap((file) => {
     const { spec } = parse(readFileSync(join(dir, file), 'utf8')) as {
@@ -70,6 +71,31 @@ function crdSchemas(): Schemas {
     return schema ? [[spec.names.kind, { allOf: [named, closed(schema)] }] as const] : [];
   });
   return Object.fromEntries(entries);
+}
+
+/** Schemas of CRDs that others publish, closed, by the kind's name in the table. All versions of a kind have the same schema. */
+function publishedSchemas(from: 'istio'): Schemas {
+  const text = readFileSync(findUp('daemonset', 'chart', 'files', `${from}-crds.yaml`), 'utf8');
+  const byName = new Map(
+    parseAllDocuments(text).map((document) => {
+      const { spec } = document.toJS() as PublishedCrd;
+      return [`${spec.group}/${spec.names.kind}`, spec.versions[0]?.schema.openAPIV3Schema];
+    }),
+  );
+  const entries = kindNames.flatMap((kind) => {
+    const { schema: source, address } = kinds[kind];
+    const schema = source === from ? byName.get(`${address.group}/${address.kind ?? kind}`) : undefined;
+    return schema ? [[kind, { allOf: [named, closed(schema)] }] as const] : [];
+  });
+  return Object.fromEntries(entries);
+}
+
+interface PublishedCrd {
+  readonly spec: {
+    readonly group: string;
+    readonly names: { readonly kind: string };
+    readonly versions: readonly { readonly schema: { readonly openAPIV3Schema: object } }[];
+  };
 }
 
 let validators: ReadonlyMap<string, ValidateFunction> | undefined;
@@ -86,7 +112,12 @@ function compileValidators(): ReadonlyMap<string, ValidateFunction> {
     verbose: true,
   });
   const [core, gateway] = [readSchemas('core.yaml'), readSchemas('gateway.yaml')];
-  const schemas = { core: core.kinds, gateway: gateway.kinds, crd: crdSchemas() };
+  const schemas = {
+    core: core.kinds,
+    gateway: gateway.kinds,
+    crd: crdSchemas(),
+    istio: publishedSchemas('istio'),
+  };
   const $defs = { ...core.$defs, ...gateway.$defs };
   const compiled = (kind: FileKind, from: Kind['schema']) => {
     const schema = schemas[from][kind];
@@ -124,17 +155,21 @@ export interface Read {
  */
 export function readObject(object: MeshObject): Read {
   // The schema describes an EndpointSlice as written. The object here has only picked fields.
+  const { closed: ownClosedForm } = kinds[object.kind];
   const validate = object.kind === 'EndpointSlice' ? undefined : validatorOf(object.kind);
   if (validate && !validate(object)) {
     const errors = validate.errors ?? [];
     const problem = errors.map((e) => `${e.instancePath.slice(1)} ${messageOf(e)}${unknownOf(e)}`).join('; ');
-    const closed = closedForm(object, problem, fieldsOf(errors), ruleErrorsOf(errors));
+    const closed =
+      ownClosedForm?.(object, problem) ?? closedForm(object, problem, fieldsOf(errors), ruleErrorsOf(errors));
     return { ...(closed ? { object: closed } : {}), problem };
   }
   const problem = compileErrorOf(object);
   if (problem === undefined) return { object };
   // Unreadable rules of a route are closed one by one when it is compiled.
-  const taken = isRoute(object) ? object : closedForm(object, problem, new Set(['excludeOutboundCidrs']));
+  const taken = isRoute(object)
+    ? object
+    : (ownClosedForm?.(object, problem) ?? closedForm(object, problem, new Set(['excludeOutboundCidrs'])));
   return { ...(taken ? { object: taken } : {}), problem };
 }
 

@@ -7,6 +7,7 @@ import type { OwnObject, StatusLookup, StatusUpdate } from './status.js';
 /**
  * The conditions of an object of Weft's own kinds. Undefined if the object has them already.
  * @param problem why the object is invalid, or another reason; undefined: it is in force
+ * @param remark what of an object in force is not carried out
  * @param enforced the second condition of a policy that a waypoint has to enforce
  */
 export function acceptedUpdate(
@@ -14,11 +15,17 @@ export function acceptedUpdate(
   problem: string | ConditionReason | undefined,
   timestamp: string,
   enforced?: ConditionUpdate,
+  remark?: string,
 ): StatusUpdate | undefined {
   const { generation = 0 } = object.metadata;
   const accepted: ConditionUpdate =
     problem === undefined
-      ? { type: acceptedType, status: 'True', reason: 'Accepted', message: 'in force' }
+      ? {
+          type: acceptedType,
+          status: 'True',
+          reason: 'Accepted',
+          message: remark === undefined ? 'in force' : `in force, except: ${remark}`,
+        }
       : typeof problem === 'object'
         ? { type: acceptedType, status: 'False', ...problem }
         : {

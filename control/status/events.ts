@@ -4,7 +4,7 @@ import { closedMeans } from '../compile/closed.js';
 import { objectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import { problemText, type ObjectProblems } from '../problems/setting-problems.js';
-import { apiVersionOf } from '../kinds/api.js';
+import { apiKindOf, apiVersionOf } from '../kinds/api.js';
 import type { ObjectProblem } from '../source/kubernetes.js';
 import type { Write } from '../kubernetes/apply-queue.js';
 
@@ -50,7 +50,7 @@ export function eventWrite(
       metadata: { name: event, namespace: place },
       involvedObject: {
         apiVersion: apiVersionOf(object),
-        kind: object.kind,
+        kind: apiKindOf(object.kind),
         name,
         ...(namespace === undefined ? {} : { namespace }),
         ...(uid === undefined ? {} : { uid }),

@@ -1,12 +1,13 @@
 /** Types of the status functions. Each kind has its own file in this folder; `writer.ts` calls the functions. */
-import type {
-  Condition,
-  ConfigMapObject,
-  GatewayObject,
-  MeshObject,
-  Meta,
-  RouteObject,
-  ServiceObject,
+import {
+  istioKinds,
+  type Condition,
+  type ConfigMapObject,
+  type GatewayObject,
+  type MeshObject,
+  type Meta,
+  type RouteObject,
+  type ServiceObject,
 } from '../objects/objects.js';
 import type { Capabilities } from '../../src/discovery/capabilities.js';
 import type { CompiledRoute } from '../compile/routes.js';
@@ -56,6 +57,8 @@ export interface StatusLookup {
       readonly problemOf: (
         object: MeshObject,
       ) => { readonly reason: string; readonly message: string } | undefined;
+      /** What of an object in force is not carried out. */
+      readonly remarkOf: (object: MeshObject) => string | undefined;
     };
   /** Health of a Gateway's waypoint; undefined: this control plane does not create waypoints. */
   readonly waypointHealth?: (gateway: GatewayObject) => WaypointHealth | undefined;
@@ -78,7 +81,7 @@ export type StatusOf<O extends MeshObject = MeshObject> = (
   lookup: StatusLookup,
 ) => StatusUpdate | undefined;
 
-/** Weft's own kinds, which have the condition `Accepted`. */
+/** Kinds that have the condition `Accepted`: Weft's own, and those of other meshes. */
 export type OwnObject = Extract<MeshObject, { kind: (typeof ownKinds)[number] }>;
 export const ownKinds = [
   'AccessPolicy',
@@ -86,6 +89,7 @@ export const ownKinds = [
   'MeshSettings',
   'ExternalService',
   'Workload',
+  ...istioKinds,
 ] as const;
 export const isOwn = (object: MeshObject): object is OwnObject =>
   (ownKinds as readonly string[]).includes(object.kind);

@@ -2,7 +2,7 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { Write } from '../kubernetes/apply-queue.js';
-import { apiPathOf, apiVersionOf } from '../kinds/api.js';
+import { apiKindOf, apiPathOf, apiVersionOf } from '../kinds/api.js';
 import { kinds } from '../kinds/kinds.js';
 import type { StatusUpdate } from './status.js';
 
@@ -40,7 +40,7 @@ export function statusWrite(object: MeshObject, update: StatusUpdate | undefined
     path,
     body: {
       apiVersion: apiVersionOf(object),
-      kind: object.kind,
+      kind: apiKindOf(object.kind),
       metadata: {
         name: object.metadata.name,
         ...(clusterWide ? {} : { namespace: namespaceOf(object) }),

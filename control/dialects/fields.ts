@@ -1,0 +1,89 @@
+/**
+ * What Weft does with each field of another mesh's API: one table per kind, beside the code that translates the kind. The status of objects,
+ * `weft migrate check` and the tables of docs/istio.md and docs/smi.md come from these tables.
+ */
+
+export type FieldSupport =
+  /** The field does what its own mesh documents. */
+  | { readonly does: 'works' }
+  /** It is carried out with this difference. */
+  | { readonly does: 'differs'; readonly how: string }
+  /** It has no effect. `instead`: what does the same in Weft. */
+  | { readonly does: 'nothing'; readonly because: string; readonly instead?: string }
+  /** What has the field is closed: the rule, or the object. */
+  | { readonly does: 'closes'; readonly because: string; readonly instead?: string };
+
+/**
+ * By path: `http[].match[].uri.exact`. `[]` stands for each entry of a list, `{}` for each value of a map. An entry for a field holds for all
+ * that is in it, unless a longer path has an entry.
+ */
+export type FieldTable = Readonly<Record<string, FieldSupport>>;
+
+export const works: FieldSupport = { does: 'works' };
+export const differs = (how: string): FieldSupport => ({ does: 'differs', how });
+export const nothing = (because: string, instead?: string): FieldSupport => ({
+  does: 'nothing',
+  because,
+  ...(instead === undefined ? {} : { instead }),
+});
+export const closes = (because: string, instead?: string): FieldSupport => ({
+  does: 'closes',
+  because,
+  ...(instead === undefined ? {} : { instead }),
+});
+
+/** A field that an object has. `path` with the positions in lists: `http[0].mirror`. */
+export interface UsedField {
+  readonly path: string;
+  /** The path in the table. */
+  readonly entry: string;
+  readonly support: FieldSupport;
+}
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  value !== null && typeof value === 'object' && !Array.isArray(value);
+
+/** The entry of the longest path of the table that contains the field. Undefined: the table does not know the field. */
+export function supportOf(table: FieldTable, entry: string): FieldSupport | undefined {
+  for (let at = entry; at !== ''; at = at.replace(/(\.[^.[\]{}]+|\[\]|\{\}|^[^.[\]{}]+)$/, '')) {
+    const found = Object.hasOwn(table, at) ? table[at] : undefined;
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** The fields of a spec that hold values, with what Weft does with each. A field that the table does not know closes. */
+export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
+  const found: UsedField[] = [];
+  const visit = (value: unknown, path: string, entry: string): void => {
+    const isMap = Object.hasOwn(table, `${entry}{}`);
+    if (Array.isArray(value)) value.forEach((one, i) => visit(one, `${path}[${i}]`, `${entry}[]`));
+    else if (isRecord(value) && Object.keys(value).length > 0)
+      for (const [name, one] of Object.entries(value))
+        visit(
+          one,
+          path === '' ? name : `${path}.${name}`,
+          isMap ? `${entry}{}` : entry === '' ? name : `${entry}.${name}`,
+        );
+    else if (path !== '' && value !== undefined) {
+      const support = supportOf(table, entry) ?? closes('this version does not know the field');
+      found.push({ path, entry, support });
+    }
+  };
+  visit(spec, '', '');
+  return found;
+}
+
+/** One line per field that is not carried out as documented; undefined: all are. For an object's status. */
+export function remarkOf(used: readonly UsedField[]): string | undefined {
+  const lines = new Set<string>();
+  for (const { entry, support } of used) {
+    if (support.does === 'works') continue;
+    if (support.does === 'differs') lines.add(`${entry}: ${support.how}`);
+    else {
+      const instead = support.instead === undefined ? '' : `; use ${support.instead}`;
+      lines.add(`${entry}: ${support.does === 'nothing' ? 'no effect' : 'closed'}: ${support.because}${instead}`);
+    }
+  }
+  return lines.size === 0 ? undefined : [...lines].join('; ');
+}

@@ -1,0 +1,7 @@
+import { istioKind } from './istio-kind.js';
+
+export const serviceEntryKind = istioKind(
+  'ServiceEntry',
+  { group: 'networking.istio.io', versions: ['v1', 'v1beta1', 'v1alpha3'], plural: 'serviceentries' },
+  {},
+);

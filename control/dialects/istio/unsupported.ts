@@ -1,0 +1,44 @@
+/** Kinds of Istio that configure Envoy itself, or a part that Weft does not have. They are read so that their status says so. */
+import type { IstioKind, IstioObject } from '../../objects/objects.js';
+import type { Kind, KindAddress } from '../../kinds/kind.js';
+import { istioKind } from './istio-kind.js';
+
+const unsupported = <K extends IstioKind>(
+  kind: K,
+  address: Pick<KindAddress, 'group' | 'versions' | 'plural' | 'kind'>,
+  message: string,
+): Kind<IstioObject<K>> =>
+  istioKind(kind, address, {
+    compile: () => ({ resources: [], problem: { reason: 'Unsupported', message } }),
+  });
+
+export const envoyFilterKind = unsupported(
+  'EnvoyFilter',
+  { group: 'networking.istio.io', versions: ['v1alpha3'], plural: 'envoyfilters' },
+  'Weft has no Envoy whose configuration could be patched. Rate limits, header changes, timeouts, retries and fault injection are sections of a TrafficPolicy or filters of an HTTPRoute',
+);
+export const proxyConfigKind = unsupported(
+  'ProxyConfig',
+  { group: 'networking.istio.io', versions: ['v1beta1'], plural: 'proxyconfigs' },
+  'workloads have no proxy of their own. Waypoints are configured by annotations and the parametersRef of their Gateway',
+);
+export const wasmPluginKind = unsupported(
+  'WasmPlugin',
+  { group: 'extensions.istio.io', versions: ['v1alpha1'], plural: 'wasmplugins' },
+  'waypoints run no plugins. Filters of an HTTPRoute and sections of a TrafficPolicy do what common plugins do',
+);
+export const trafficExtensionKind = unsupported(
+  'TrafficExtension',
+  { group: 'extensions.istio.io', versions: ['v1alpha1'], plural: 'trafficextensions' },
+  'waypoints run no plugins. Filters of an HTTPRoute and sections of a TrafficPolicy do what common plugins do',
+);
+export const istioGatewayKind = unsupported(
+  'IstioGateway',
+  {
+    kind: 'Gateway',
+    group: 'networking.istio.io',
+    versions: ['v1', 'v1beta1', 'v1alpha3'],
+    plural: 'gateways',
+  },
+  'Weft has no ingress gateway of this API. A Gateway of gateway.networking.k8s.io of your ingress controller takes its place',
+);

@@ -1,0 +1,26 @@
+/**
+ * Subsets of a Service: the endpoints that have certain labels besides the Service's own. A subset is a Service without addresses, whose
+ * host name is made of the Service's. Nobody can dial it; routes of a waypoint lead to it. Pure.
+ */
+import type { ServiceKey } from './workload.js';
+
+const infix = '.subset.';
+/** Names that can be part of a host name, as Envoy's cluster names have them. */
+export const subsetNamePattern = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+
+/** The key of a subset. @param name matches `subsetNamePattern` */
+export function subsetKey(service: ServiceKey, name: string): ServiceKey {
+  const slash = service.indexOf('/');
+  return `${service.slice(0, slash + 1)}${name}${infix}${service.slice(slash + 1)}` as ServiceKey;
+}
+
+/** The Service and the name of a subset's key; undefined: the key is of no subset. */
+export function subsetOf(
+  key: ServiceKey,
+): { readonly service: ServiceKey; readonly name: string } | undefined {
+  const slash = key.indexOf('/');
+  const at = key.lastIndexOf(infix);
+  if (at < slash) return undefined;
+  const service = `${key.slice(0, slash + 1)}${key.slice(at + infix.length)}` as ServiceKey;
+  return { service, name: key.slice(slash + 1, at) };
+}
