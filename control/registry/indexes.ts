@@ -1,5 +1,6 @@
 /** Indexes of the registry's objects. */
 import { namespaceOf } from '../../src/model/labels.js';
+import { hostsOf } from '../dialects/istio/hosts.js';
 import { servicesOf } from '../compile/route-references.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { PolicyObject } from '../compile/traffic-policy-targets.js';
@@ -33,6 +34,30 @@ export class NamespaceIndex<T extends MeshObject> {
     for (const of of this.#all.values()) yield* of.values();
   }
 }
+
+/** Objects by the hosts that they are about. */
+export class HostIndex<T extends MeshObject> {
+  readonly #all = new Map<string, readonly T[]>();
+  set(object: T): void {
+    for (const host of new Set(hostsOf(object)))
+      this.#all.set(host, [...(this.#all.get(host) ?? []), object].sort(byAge));
+  }
+  delete(object: T): void {
+    const key = objectKey(object);
+    for (const host of new Set(hostsOf(object))) {
+      const left = (this.#all.get(host) ?? []).filter((one) => objectKey(one) !== key);
+      if (left.length > 0) this.#all.set(host, left);
+      else this.#all.delete(host);
+    }
+  }
+  of(host: string): readonly T[] {
+    return this.#all.get(host) ?? [];
+  }
+}
+/** Times of the API server are in UTC, so that they can be compared as text. Files have none. */
+const ageOf = (object: MeshObject): string =>
+  `${object.metadata.creationTimestamp ?? ''} ${objectKey(object)}`;
+const byAge = (a: MeshObject, b: MeshObject): number => (ageOf(a) < ageOf(b) ? -1 : 1);
 
 /** Routes by the Services (`<namespace>/<name>`) on which they depend, and by the Services that are their parents. */
 export class RouteIndex {

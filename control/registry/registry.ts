@@ -21,6 +21,7 @@ import {
   type ExternalServiceObject,
   type GatewayClassObject,
   type GatewayObject,
+  type IstioObject,
   type MeshObject,
   type MeshSettingsObject,
   type NamespaceObject,
@@ -31,7 +32,7 @@ import {
   type WorkloadObject,
 } from '../objects/objects.js';
 import { ClaimIndex, type Claims } from './claims.js';
-import { NamespaceIndex, RouteIndex, TargetIndex } from './indexes.js';
+import { HostIndex, NamespaceIndex, RouteIndex, TargetIndex } from './indexes.js';
 
 /** One object before and after a change: `before` is undefined for a new object, `now` for a deleted one. */
 export interface ObjectChange<T extends MeshObject = MeshObject> {
@@ -69,6 +70,20 @@ export class Registry {
     GatewayClass: new NamespaceIndex<GatewayClassObject>(),
     Gateway: new NamespaceIndex<GatewayObject>(),
     ConfigMap: new NamespaceIndex<ConfigMapObject>(),
+    VirtualService: new NamespaceIndex<IstioObject<'VirtualService'>>(),
+    DestinationRule: new NamespaceIndex<IstioObject<'DestinationRule'>>(),
+    ServiceEntry: new NamespaceIndex<IstioObject<'ServiceEntry'>>(),
+    WorkloadEntry: new NamespaceIndex<IstioObject<'WorkloadEntry'>>(),
+    WorkloadGroup: new NamespaceIndex<IstioObject<'WorkloadGroup'>>(),
+    Sidecar: new NamespaceIndex<IstioObject<'Sidecar'>>(),
+    AuthorizationPolicy: new NamespaceIndex<IstioObject<'AuthorizationPolicy'>>(),
+    PeerAuthentication: new NamespaceIndex<IstioObject<'PeerAuthentication'>>(),
+    RequestAuthentication: new NamespaceIndex<IstioObject<'RequestAuthentication'>>(),
+    Telemetry: new NamespaceIndex<IstioObject<'Telemetry'>>(),
+  } as const;
+  readonly #hosts = {
+    VirtualService: new HostIndex<IstioObject<'VirtualService'>>(),
+    DestinationRule: new HostIndex<IstioObject<'DestinationRule'>>(),
   } as const;
   readonly #routes = new RouteIndex();
   readonly #policies = new TargetIndex<PolicyObject>();
@@ -235,13 +250,29 @@ export class Registry {
     return this.indexes.ConfigMap.get(namespace, name);
   }
 
+  /**
+   * Objects of all namespaces that name this complete host, the oldest first. Wildcards are hosts of their own. The same array is returned
+   * until its content changes.
+   */
+  virtualServicesOf(host: string): readonly IstioObject<'VirtualService'>[] {
+    return this.#hosts.VirtualService.of(host);
+  }
+  destinationRulesOf(host: string): readonly IstioObject<'DestinationRule'>[] {
+    return this.#hosts.DestinationRule.of(host);
+  }
+
   #add(key: ObjectKey, object: MeshObject): void {
     this.#objects.set(key, object);
     this.#indexOf(object)?.set(object);
+    this.#hostsOf(object)?.set(object);
   }
   #remove(key: ObjectKey, object: MeshObject): void {
     this.#objects.delete(key);
     this.#indexOf(object)?.delete(object);
+    this.#hostsOf(object)?.delete(object);
+  }
+  #hostsOf({ kind }: MeshObject): Index | undefined {
+    return (this.#hosts as Partial<Record<MeshObject['kind'], Index>>)[kind];
   }
   #indexOf(object: MeshObject): Index | undefined {
     if (policyKinds.has(object.kind)) return this.#policies as Index;
