@@ -85,7 +85,10 @@ function publishedSchemas(from: 'istio'): Schemas {
   const entries = kindNames.flatMap((kind) => {
     const { schema: source, address } = kinds[kind];
     const schema = source === from ? byName.get(`${address.group}/${address.kind ?? kind}`) : undefined;
-    return schema ? [[kind, { allOf: [named, closed(schema)] }] as const] : [];
+    if (!schema) return [];
+    // They leave out what every object has.
+    const { spec = {} } = schema.properties;
+    return [[kind, { allOf: [named, { ...schema, properties: { spec: closed(spec) } }] }] as const];
   });
   return Object.fromEntries(entries);
 }
@@ -94,7 +97,9 @@ interface PublishedCrd {
   readonly spec: {
     readonly group: string;
     readonly names: { readonly kind: string };
-    readonly versions: readonly { readonly schema: { readonly openAPIV3Schema: object } }[];
+    readonly versions: readonly {
+      readonly schema: { readonly openAPIV3Schema: { readonly properties: { readonly spec?: object } } };
+    }[];
   };
 }
 
