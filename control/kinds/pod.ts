@@ -31,7 +31,7 @@ export const podKind: Kind<PodObject> = {
  */
 export function compileAsPod(
   pod: PodObject,
-  { settings, registry, mesh, sorted }: CompileContext,
+  { settings, registry, mesh, sorted, rulesOf }: CompileContext,
   as: { readonly kind: 'Pod' | 'Workload'; readonly isWaypoint: boolean; readonly isScoped: boolean },
 ): Compiled {
   const { removal } = settings;
@@ -48,6 +48,7 @@ export function compileAsPod(
     node: registry.node(pod.spec.nodeName),
     isWaypoint: as.isWaypoint,
     ...sorted(namespace),
+    rulesOf,
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;

@@ -257,8 +257,8 @@ export class Registry {
   virtualServicesOf(host: string): readonly IstioObject<'VirtualService'>[] {
     return this.#hosts.VirtualService.of(host);
   }
-  destinationRulesOf(host: string): readonly IstioObject<'DestinationRule'>[] {
-    return this.#hosts.DestinationRule.of(host);
+  destinationRulesOf(host: string, namespace?: string): readonly IstioObject<'DestinationRule'>[] {
+    return this.#hosts.DestinationRule.of(host, namespace);
   }
 
   #add(key: ObjectKey, object: MeshObject): void {
