@@ -3,6 +3,7 @@ import type { WaypointName } from './compile/waypoints.js';
 import type { Labels } from '../src/model/labels.js';
 import type { Recompile } from './kinds/kind.js';
 import { kinds } from './kinds/kinds.js';
+import { rulesNaming } from './dialects/istio/destination-rules.js';
 import { selectedBy } from './kinds/selectors.js';
 import { objectKey, type ObjectKey } from './objects/object-key.js';
 import type { MeshObject, ServiceObject } from './objects/objects.js';
@@ -23,7 +24,7 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
   const objects = new Map<ObjectKey, MeshObject>();
   const claims = new Set<MeshObject>();
   /** By namespace. */
-  const selectors = new Map<string, Labels[]>();
+  const selectors = new Map<string, Set<Labels>>();
   /** `<namespace>/<name>` */
   const waypoints = new Set<string>();
   const recompile: Recompile = {
@@ -34,8 +35,8 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
     selected: (namespace, selector) => {
       if (!selector) return;
       const of = selectors.get(namespace);
-      if (of) of.push(selector);
-      else selectors.set(namespace, [selector]);
+      if (of) of.add(selector);
+      else selectors.set(namespace, new Set([selector]));
     },
     servicesThrough: (waypoint) => waypoints.add(nameOf(waypoint)),
     claimsOf: (object) => claims.add(object),
@@ -47,6 +48,10 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
   // One pass over the Services, regardless of how many Gateways have changed.
   if (waypoints.size > 0) recompile.objects(servicesThrough(waypoints, registry));
   recompile.objects(selectedBy(selectors, registry));
+  // The status of a rule says what of it is in force for its Service.
+  if (registry.hasDestinationRules)
+    for (const object of [...objects.values()])
+      if (object.kind === 'Service') recompile.objects(rulesNaming(object, registry));
   return { everything, objects, claims };
 }
 

@@ -25,8 +25,6 @@ export const namespaceKind: Kind<NamespaceObject> = {
     recompile.objects(indexes.Pod.in(name));
     recompile.objects(indexes.Workload.in(name));
     recompile.objects(indexes.Service.in(name));
-    // Their status says whether their Services have a waypoint.
-    recompile.objects(indexes.DestinationRule.in(name));
     if (labelsOf(before)[exportLabel] === labelsOf(now)[exportLabel]) return;
     for (const one of indexes.ExternalService.in(name)) recompile.claimsOf(one);
     for (const one of indexes.Workload.in(name)) recompile.claimsOf(one);

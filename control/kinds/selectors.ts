@@ -9,13 +9,13 @@ type Selected = PodObject | WorkloadObject;
  * are: thousands of Services and rules come at once.
  */
 export function* selectedBy(
-  selectors: ReadonlyMap<string, readonly Labels[]>,
+  selectors: ReadonlyMap<string, ReadonlySet<Labels>>,
   { indexes }: Registry,
 ): Iterable<Selected> {
   for (const [namespace, wanted] of selectors) {
     const all = [...indexes.Pod.in(namespace), ...indexes.Workload.in(namespace)];
-    if (wanted.length < 8) {
-      yield* all.filter((one) => wanted.some((selector) => selects(selector, labelsOf(one))));
+    if (wanted.size < 8) {
+      yield* all.filter((one) => [...wanted].some((selector) => selects(selector, labelsOf(one))));
       continue;
     }
     // By one label of each selector: a pod is compared with the selectors that name one of its labels.

@@ -1,8 +1,7 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
-import { rulesMax, type RulesInForce } from '../dialects/istio/destination-rules.js';
-import { hostOfService } from '../dialects/istio/hosts.js';
+import { rulesNaming, type RulesInForce } from '../dialects/istio/destination-rules.js';
 import { serviceNameLabel } from '../compile/endpoint-slice.js';
 import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';
@@ -27,9 +26,7 @@ export const serviceKind: Kind<ServiceObject> = {
   }),
   dependents({ before, now, namespace, name }, registry, recompile) {
     for (const one of [before, now]) recompile.selected(namespace, one?.spec.selector);
-    const rules = (of: string) => registry.destinationRulesOf(hostOfService(namespace, name), of);
-    // Their status says whether there is a Service, and whether it has a waypoint.
-    recompile.objects([...rules(namespace), ...rules(registry.rootNamespace)].slice(0, 2 * rulesMax));
+    if (!now && before) recompile.objects(rulesNaming(before, registry));
     recompile.objects(registry.routesOf(namespace, name));
     recompile.objects(
       registry.indexes.EndpointSlice.in(namespace).filter(

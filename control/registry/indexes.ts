@@ -56,6 +56,9 @@ export class HostIndex<T extends MeshObject> {
       this.#lists.delete(slot);
     }
   }
+  get isEmpty(): boolean {
+    return this.#all.size === 0;
+  }
   /** The oldest first. @param namespace absent: those of all namespaces */
   of(host: string, namespace?: string): readonly T[] {
     const slot = namespace === undefined ? host : `${namespace} ${host}`;

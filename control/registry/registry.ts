@@ -257,6 +257,9 @@ export class Registry {
   virtualServicesOf(host: string): readonly IstioObject<'VirtualService'>[] {
     return this.#hosts.VirtualService.of(host);
   }
+  get hasDestinationRules(): boolean {
+    return !this.#hosts.DestinationRule.isEmpty;
+  }
   destinationRulesOf(host: string, namespace?: string): readonly IstioObject<'DestinationRule'>[] {
     return this.#hosts.DestinationRule.of(host, namespace);
   }

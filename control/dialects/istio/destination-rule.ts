@@ -113,9 +113,7 @@ function standingProblem(rule: DestinationRule, registry: Registry): Problem | u
         'workloadSelector: settings are those of a Service, for all of its clients, so nothing of the rule is in force; use a TrafficPolicy with from',
     };
   const host = completeHost(rule.spec.host, namespace);
-  const peers = registry.destinationRulesOf(host, namespace).filter((one) => !isForSome(one));
-  const place = peers.findIndex((one) => ruleName(one) === ruleName(rule));
-  if (place >= rulesMax)
+  if (!registry.destinationRulesOf(host, namespace).slice(0, rulesMax).includes(rule))
     return {
       reason: 'Conflicted',
       message: `${rulesMax} rules of the namespace are older and have the same host: nothing of this one is in force`,

@@ -47,7 +47,7 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** A host and the wildcards that contain it, the most specific first. */
-export function hostsAround(host: string): readonly string[] {
+export function hostAndWildcards(host: string): readonly string[] {
   const labels = host.split('.');
   return [host, ...labels.slice(1).map((_, i) => `*.${labels.slice(i + 1).join('.')}`), '*'];
 }
@@ -73,9 +73,10 @@ function rulesOf(
   namespace: string,
   of: string,
 ): readonly DestinationRule[] | undefined {
-  for (const wanted of hostsAround(host)) {
+  for (const wanted of hostAndWildcards(host)) {
     const all = lookup.destinationRulesOf(wanted, namespace);
     if (all.length === 0) continue;
+    // Without a limit, the cost of many rules of one host would grow with the square of their number.
     const found = all
       .slice(0, rulesMax)
       .filter((rule) => !isForSome(rule) && (namespace === of || isExportedTo(rule, of)));
@@ -126,6 +127,14 @@ export const rulesOfService = (service: ServiceObject, lookup: RuleLookup): Rule
   const { host } = targetOf(service);
   return rulesInForce(host, namespaceOf(service), lookup);
 };
+
+/** The rules that name the Service's host, and may be in force for it. */
+export function rulesNaming(service: ServiceObject, lookup: RuleLookup): readonly DestinationRule[] {
+  const { host } = targetOf(service);
+  return [namespaceOf(service), lookup.rootNamespace].flatMap((namespace) =>
+    lookup.destinationRulesOf(host, namespace).slice(0, rulesMax + 1),
+  );
+}
 
 /** The Service as a rule needs it. */
 export function targetOf(service: ServiceObject): PolicyTarget {
