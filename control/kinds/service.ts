@@ -7,6 +7,7 @@ import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';
 import { servicePolicies } from '../compile/service-policy.js';
 import { subsetServices } from '../compile/subsets.js';
+import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
 import { objectKey } from '../objects/object-key.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
@@ -28,6 +29,7 @@ export const serviceKind: Kind<ServiceObject> = {
     for (const one of [before, now]) recompile.selected(namespace, one?.spec.selector);
     if (!now && before) recompile.objects(rulesNaming(before, registry));
     recompile.objects(registry.routesOf(namespace, name));
+    recompileVirtualServicesOf(namespace, name, registry, recompile);
     recompile.objects(
       registry.indexes.EndpointSlice.in(namespace).filter(
         (slice) => labelsOf(slice)[serviceNameLabel] === name,

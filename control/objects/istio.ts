@@ -3,6 +3,7 @@
  * in the file of control/dialects/istio that translates it.
  */
 import type { DestinationRuleSpec } from './istio-destination-rule.js';
+import type { VirtualServiceSpec } from './istio-virtual-service.js';
 import type { Condition, Meta } from './metadata.js';
 
 /** An object of another mesh's API. */
@@ -38,10 +39,12 @@ export const istioKinds = [
 export type IstioKind = (typeof istioKinds)[number];
 
 /** The type of each kind's spec. */
-interface Specs extends Readonly<Record<Untyped, Readonly<Record<string, unknown>>>> {
+type Specs = Readonly<Record<Exclude<IstioKind, keyof OwnSpecs>, Readonly<Record<string, unknown>>>> &
+  OwnSpecs;
+interface OwnSpecs {
+  readonly VirtualService: VirtualServiceSpec;
   readonly DestinationRule: DestinationRuleSpec;
 }
-type Untyped = Exclude<IstioKind, 'DestinationRule'>;
 
 type Objects = { readonly [K in IstioKind]: DialectObject<K, Specs[K]> };
 export type IstioObject<K extends IstioKind = IstioKind> = Objects[K];

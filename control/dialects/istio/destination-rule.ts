@@ -29,8 +29,7 @@ export const destinationRuleKind = istioKind(
   { group: 'networking.istio.io', versions: ['v1', 'v1beta1', 'v1alpha3'], plural: 'destinationrules' },
   {
     dependents({ before, now }, registry, recompile) {
-      const subsets = JSON.stringify([before?.spec.subsets, before?.spec.host]);
-      const hasPods = subsets !== JSON.stringify([now?.spec.subsets, now?.spec.host]);
+      const hasPods = subsetsKey(before) !== subsetsKey(now);
       for (const rule of [before, now]) if (rule) recompileServices(rule, hasPods, registry, recompile);
     },
     compile(rule, { registry }) {
@@ -47,6 +46,13 @@ export const destinationRuleKind = istioKind(
     },
   },
 );
+
+/** Equal as long as the pods of a Service are in the same subsets. */
+const subsetsKey = (rule: DestinationRule | undefined): string => {
+  if (!rule) return '';
+  const { trafficPolicy: _, ...others } = rule.spec;
+  return JSON.stringify([others, rule.metadata.creationTimestamp]);
+};
 
 /** Throws for the first field that cannot be read. */
 function check({ spec }: DestinationRule): void {
