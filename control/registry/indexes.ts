@@ -39,13 +39,21 @@ export class NamespaceIndex<T extends MeshObject> {
 export class HostIndex<T extends MeshObject> {
   readonly #all = new Map<string, readonly T[]>();
   set(object: T): void {
-    for (const host of new Set(hostsOf(object)))
-      this.#all.set(host, [...(this.#all.get(host) ?? []), object].sort(byAge));
+    for (const host of new Set(hostsOf(object))) {
+      const list = this.#all.get(host) ?? [];
+      // Whoever adds many objects for one host must not have all of them sorted each time.
+      let [from, to] = [0, list.length];
+      while (from < to) {
+        const middle = (from + to) >> 1;
+        if (byAge(list[middle] ?? object, object) < 0) from = middle + 1;
+        else to = middle;
+      }
+      this.#all.set(host, list.toSpliced(from, 0, object));
+    }
   }
   delete(object: T): void {
-    const key = objectKey(object);
     for (const host of new Set(hostsOf(object))) {
-      const left = (this.#all.get(host) ?? []).filter((one) => objectKey(one) !== key);
+      const left = (this.#all.get(host) ?? []).filter((one) => one !== object);
       if (left.length > 0) this.#all.set(host, left);
       else this.#all.delete(host);
     }
