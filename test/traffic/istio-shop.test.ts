@@ -69,7 +69,7 @@ interface Change {
   /** What shows that it is in force: a request, and what its response must contain. */
   readonly shown?: { readonly service: Name; readonly args: readonly string[]; readonly response: RegExp };
 }
-const at = (service: Name, args: readonly string[], response: RegExp): Change['shown'] => ({
+const at = (service: Name, args: readonly string[], response: RegExp): NonNullable<Change['shown']> => ({
   service,
   args,
   response,
