@@ -2,6 +2,7 @@
  * Objects of Istio's API, as they were read: the published CRDs have validated them (daemonset/chart/files/istio-crds.yaml). The spec's type is
  * in the file of control/dialects/istio that translates it.
  */
+import type { VirtualServiceSpec } from './istio-virtual-service.js';
 import type { Condition, Meta } from './metadata.js';
 
 /** An object of another mesh's API. */
@@ -37,7 +38,11 @@ export const istioKinds = [
 export type IstioKind = (typeof istioKinds)[number];
 
 /** The type of each kind's spec. */
-type Specs = Readonly<Record<IstioKind, Readonly<Record<string, unknown>>>>;
+type Specs = Readonly<Record<Exclude<IstioKind, keyof OwnSpecs>, Readonly<Record<string, unknown>>>> &
+  OwnSpecs;
+interface OwnSpecs {
+  readonly VirtualService: VirtualServiceSpec;
+}
 
 type Objects = { readonly [K in IstioKind]: DialectObject<K, Specs[K]> };
 export type IstioObject<K extends IstioKind = IstioKind> = Objects[K];
