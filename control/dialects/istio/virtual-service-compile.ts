@@ -2,7 +2,7 @@
 import { namespaceOf } from '../../../src/model/labels.js';
 import type { Route, RouteKey, RouteMatch, RouteRule } from '../../../src/model/route.js';
 import { appProtocol } from '../../compile/protocols.js';
-import { isHeadless, portsOfRoutes } from '../../compile/route-parents.js';
+import { isHeadless, portsOfRoutes } from '../gateway/route-parents.js';
 import { serviceKeyOf, tcpPorts } from '../../compile/service.js';
 import type { Compiled } from '../../kinds/kind.js';
 import type { ConnectionRule } from '../../objects/istio-virtual-service.js';
