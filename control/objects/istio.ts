@@ -2,6 +2,7 @@
  * Objects of Istio's API, as they were read: the published CRDs have validated them (daemonset/chart/files/istio-crds.yaml). The spec's type is
  * in the file of control/dialects/istio that translates it.
  */
+import type { DestinationRuleSpec } from './istio-destination-rule.js';
 import type { VirtualServiceSpec } from './istio-virtual-service.js';
 import type { Condition, Meta } from './metadata.js';
 
@@ -42,6 +43,7 @@ type Specs = Readonly<Record<Exclude<IstioKind, keyof OwnSpecs>, Readonly<Record
   OwnSpecs;
 interface OwnSpecs {
   readonly VirtualService: VirtualServiceSpec;
+  readonly DestinationRule: DestinationRuleSpec;
 }
 
 type Objects = { readonly [K in IstioKind]: DialectObject<K, Specs[K]> };
