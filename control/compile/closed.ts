@@ -9,8 +9,11 @@ import {
   type RouteObject,
   isRoute,
 } from '../objects/objects.js';
-import { closedBackendTlsPolicy, closedBackendTrafficPolicy } from './closed-backend-policy.js';
-import { isRecord, withClosedRules, type RuleErrors } from './closed-rules.js';
+import {
+  closedBackendTlsPolicy,
+  closedBackendTrafficPolicy,
+} from '../dialects/gateway/closed-backend-policy.js';
+import { isRecord, withClosedRules, type RuleErrors } from '../dialects/gateway/closed-rules.js';
 import { closedTrafficPolicy } from './closed-traffic-policy.js';
 import type { Labels } from '../../src/model/labels.js';
 
@@ -135,6 +138,6 @@ export const closedMeans = (kind: MeshObject['kind']): string =>
       ? 'until it is corrected, its unreadable fields have their strictest values (strict, refuse, no exclusions)'
       : kind === 'TrafficPolicy'
         ? 'until it is corrected, its unreadable sections are not in force; if a rate limit, a circuit breaker or load shedding is among them, requests to its targets are refused'
-        : kind.endsWith('Route')
+        : kind === 'VirtualService' || kind.endsWith('Route')
           ? 'until it is corrected, requests that it might match are answered with 500'
           : 'its last valid content, if any, stays in force';

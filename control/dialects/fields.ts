@@ -52,6 +52,9 @@ export function supportOf(table: FieldTable, entry: string): FieldSupport | unde
   return undefined;
 }
 
+const isContainer = (table: FieldTable, entry: string): boolean =>
+  Object.keys(table).some((one) => one.startsWith(`${entry}.`) || one.startsWith(`${entry}[`));
+
 /** The fields of a spec that hold values, with what Weft does with each. A field that the table does not know closes. */
 export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
   const found: UsedField[] = [];
@@ -66,8 +69,10 @@ export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
           isMap ? `${entry}{}` : entry === '' ? name : `${entry}.${name}`,
         );
     else if (path !== '' && value !== undefined) {
-      const support = supportOf(table, entry) ?? closes('this version does not know the field');
-      found.push({ path, entry, support });
+      const support = supportOf(table, entry);
+      // An empty object that has no entry of its own says nothing.
+      if (!support && isRecord(value) && isContainer(table, entry)) return;
+      found.push({ path, entry, support: support ?? closes('this version does not know the field') });
     }
   };
   visit(spec, '', '');

@@ -40,11 +40,18 @@ type RouteKind = Route['kind'];
 interface Routing {
   readonly kind: RouteKind;
   readonly match: Matcher;
+  /** Rules of TLS are for certain server names. */
+  readonly readsServerName?: boolean;
 }
 
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
 const notUnderstood = (reason: string): string => `the settings of the port are not understood: ${reason}`;
+
+const namesServer = ({ rules }: Route): boolean =>
+  rules.some(({ matches }) =>
+    matches.some(({ headers }) => headers.some(({ name }) => name === ':authority')),
+  );
 
 const isForClientsOf = ({ clientNamespaces = [] }: Route, namespace: string | undefined): boolean =>
   clientNamespaces.length === 0 || (namespace !== undefined && clientNamespaces.includes(namespace));
@@ -239,7 +246,7 @@ export class WaypointState {
       const matched = routing.match(head, client);
       return matched && refused(matched, settings.chain, notUnderstood(closed));
     };
-    return { kind: routing.kind, match };
+    return { ...routing, match };
   }
 
   /** The routes for a client's requests, composed with the filters that the port's settings have for the client now. */
@@ -283,7 +290,8 @@ export class WaypointState {
         this.regexTime(consumer ?? service.namespace),
         settings.chain,
       );
-    const routing = kind && match ? { kind, match } : undefined;
+    const readsServerName = kind === 'tls' && group.some(namesServer);
+    const routing = kind && match ? { kind, match, readsServerName } : undefined;
     this.#routings.set(key, routing);
     return routing;
   }
