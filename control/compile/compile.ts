@@ -3,6 +3,7 @@
  * whether they come from files or from the Kubernetes API. A change recompiles only the objects that depend on it (control/dependencies.ts).
  */
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
+import { namespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { affectedBy } from '../dependencies.js';
 import type { CompileContext, Compiled } from '../kinds/kind.js';
 import { kinds } from '../kinds/kinds.js';
@@ -153,7 +154,8 @@ export class Compiler extends Registry {
         if (!sorted) {
           const services: ServiceObject[] = [...this.indexes.Service.in(namespace)].sort(byName);
           const policies: AccessPolicyObject[] = [...this.indexes.AccessPolicy.in(namespace)].sort(byName);
-          byNamespace.set(namespace, (sorted = { services, policies }));
+          const security = namespaceSecurity(namespace, this);
+          byNamespace.set(namespace, (sorted = { services, policies, security }));
         }
         return sorted;
       },

@@ -4,6 +4,7 @@
  */
 import type { CompileSettings } from '../compile/settings.js';
 import type { CompiledResource } from '../compile/resource.js';
+import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import type { WaypointName } from '../compile/waypoints.js';
 import type {
   AccessPolicyObject,
@@ -51,6 +52,7 @@ export interface CompileContext {
   readonly sorted: (namespace: string) => {
     readonly services: readonly ServiceObject[];
     readonly policies: readonly AccessPolicyObject[];
+    readonly security: NamespaceSecurity;
   };
 }
 

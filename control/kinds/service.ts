@@ -6,6 +6,7 @@ import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';
 import { servicePolicies } from '../compile/service-policy.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
+import { waypointPolicies } from '../dialects/istio/authorization.js';
 import { objectKey } from '../objects/object-key.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
@@ -32,7 +33,7 @@ export const serviceKind: Kind<ServiceObject> = {
       ),
     );
   },
-  compile(object, { settings, registry, mesh }) {
+  compile(object, { settings, registry, mesh, sorted }) {
     // During an uninstall waypoints enforce no policy, so pods must stop accepting the Service's ports only from the waypoint in the same step.
     const waypoint = settings.removal !== undefined ? undefined : registry.waypointOf(object);
     const served = waypoint && registry.admits(waypoint, namespaceOf(object)) ? waypoint : undefined;
@@ -44,6 +45,11 @@ export const serviceKind: Kind<ServiceObject> = {
       resources: [
         { kind: 'service', value: { ...service, addresses } },
         ...(served ? policiesOf(object, served, registry) : []),
+        ...(served
+          ? waypointPolicies(service, served, sorted(served.namespace).security.ofWaypoints, registry).map(
+              (value) => ({ kind: 'policy', value }) as const,
+            )
+          : []),
       ],
     };
   },

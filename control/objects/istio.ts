@@ -2,6 +2,11 @@
  * Objects of Istio's API, as they were read: the published CRDs have validated them (daemonset/chart/files/istio-crds.yaml). The spec's type is
  * in the file of control/dialects/istio that translates it.
  */
+import type {
+  AuthorizationPolicySpec,
+  PeerAuthenticationSpec,
+  RequestAuthenticationSpec,
+} from './istio-security.js';
 import type { Condition, Meta } from './metadata.js';
 
 /** An object of another mesh's API. */
@@ -37,7 +42,12 @@ export const istioKinds = [
 export type IstioKind = (typeof istioKinds)[number];
 
 /** The type of each kind's spec. */
-type Specs = Readonly<Record<IstioKind, Readonly<Record<string, unknown>>>>;
+interface Specs extends Readonly<Record<Exclude<IstioKind, keyof Typed>, Readonly<Record<string, unknown>>>>, Typed {}
+interface Typed {
+  readonly AuthorizationPolicy: AuthorizationPolicySpec;
+  readonly PeerAuthentication: PeerAuthenticationSpec;
+  readonly RequestAuthentication: RequestAuthenticationSpec;
+}
 
 type Objects = { readonly [K in IstioKind]: DialectObject<K, Specs[K]> };
 export type IstioObject<K extends IstioKind = IstioKind> = Objects[K];

@@ -67,6 +67,14 @@ export const emptyMatch: PolicyMatch = {
   notServiceAccounts: [],
 };
 
+/** Matches every connection: no connection has port 0, and a match without fields would be ignored. */
+export const alwaysMatch: PolicyMatch = { ...emptyMatch, notDestinationPorts: [0] };
+export const neverMatch: PolicyMatch = {
+  ...emptyMatch,
+  principals: [{ kind: 'presence' }],
+  notPrincipals: [{ kind: 'presence' }],
+};
+
 export const isEmptyMatch = (match: PolicyMatch): boolean =>
   Object.values(match).every((values: readonly unknown[] | undefined) => !values || values.length === 0);
 

@@ -1,0 +1,169 @@
+/**
+ * What Weft does with the fields of Istio's security kinds. An entry `field: value` is about a value of the field, or of a key: `usedValues`
+ * finds these.
+ */
+import type { AuthorizationPolicySpec, PeerAuthenticationSpec } from '../../objects/istio-security.js';
+import { closes, differs, nothing, works, type FieldTable, type UsedField } from '../fields.js';
+
+const noTokens = 'tokens are not validated, so that no request has a verified one';
+const noForwarded =
+  'no header of a client is believed for its address; the address of the connection is compared by ipBlocks and source.ip';
+
+const targets: FieldTable = {
+  'selector.matchLabels': works,
+  'selector.matchLabels{}': works,
+  targetRef: differs(
+    'a Gateway is a waypoint of Weft; on a Gateway of another class, such as an ingress, the policy has no effect',
+  ),
+  'targetRef.group': works,
+  'targetRef.kind': works,
+  'targetRef.name': works,
+  'targetRef.namespace': closes('only the own namespace can be targeted, as in Istio'),
+  targetRefs: works,
+  'targetRefs[].group': works,
+  'targetRefs[].kind': works,
+  'targetRefs[].name': works,
+  'targetRefs[].namespace': closes('only the own namespace can be targeted, as in Istio'),
+};
+
+export const authorizationPolicyFields: FieldTable = {
+  ...targets,
+  targetRef: works,
+  action: works,
+  'action: AUDIT': differs(
+    'a request that matches is recorded like a denial in audit mode (weft_audited_total); nothing is refused',
+  ),
+  'action: CUSTOM': closes(
+    'there are no extension providers: requests that its rules match are denied',
+    'ALLOW or DENY',
+  ),
+  provider: closes('there are no extension providers'),
+  'provider.name': closes('there are no extension providers'),
+  rules: works,
+  'rules[]': works,
+  'rules[].from[].source.principals': works,
+  'rules[].from[].source.notPrincipals': works,
+  'rules[].from[].source.requestPrincipals': closes(noTokens),
+  'rules[].from[].source.notRequestPrincipals': closes(noTokens),
+  'rules[].from[].source.namespaces': works,
+  'rules[].from[].source.notNamespaces': works,
+  'rules[].from[].source.serviceAccounts': works,
+  'rules[].from[].source.notServiceAccounts': works,
+  'rules[].from[].source.trustDomains': differs(
+    'a value that begins with *, or principals beside it, close the source',
+  ),
+  'rules[].from[].source.notTrustDomains': differs('a value that begins with * closes the source'),
+  'rules[].from[].source.ipBlocks': works,
+  'rules[].from[].source.notIpBlocks': works,
+  'rules[].from[].source.remoteIpBlocks': closes(noForwarded, 'ipBlocks'),
+  'rules[].from[].source.notRemoteIpBlocks': closes(noForwarded, 'notIpBlocks'),
+  'rules[].to[].operation.hosts': differs(
+    'a value without a port matches whatever port the client sends; where no waypoint reads requests, a rule that denies with this field denies all that its other conditions match',
+  ),
+  'rules[].to[].operation.notHosts': differs('a value without a port matches whatever port the client sends'),
+  'rules[].to[].operation.ports': works,
+  'rules[].to[].operation.notPorts': works,
+  'rules[].to[].operation.methods': differs(
+    '* at one end of a method closes the operation; where no waypoint reads requests, a rule that denies with this field denies all that its other conditions match',
+  ),
+  'rules[].to[].operation.notMethods': differs('a value with * closes the operation'),
+  'rules[].to[].operation.paths': differs(
+    'paths are compared as requests are normalized, in every reading of the endpoints; a value that no request can have, or {**} before the end, closes the operation; where no waypoint reads requests, a rule that denies with this field denies all that its other conditions match',
+  ),
+  'rules[].to[].operation.notPaths': differs(
+    'paths are compared as requests are normalized, in every reading of the endpoints',
+  ),
+  'rules[].when[].key': works,
+  'rules[].when[].values': works,
+  'rules[].when[].notValues': works,
+  'rules[].when[].key: request.headers[NAME]': works,
+  'rules[].when[].key: source.ip': works,
+  'rules[].when[].key: source.namespace': works,
+  'rules[].when[].key: source.principal': works,
+  'rules[].when[].key: source.serviceAccount': works,
+  'rules[].when[].key: destination.ip': works,
+  'rules[].when[].key: destination.port': works,
+  'rules[].when[].key: remote.ip': closes(noForwarded, 'source.ip'),
+  'rules[].when[].key: connection.sni': closes(
+    'the name of a TLS handshake is not compared by policies',
+    'destination.port or hosts',
+  ),
+  'rules[].when[].key: request.auth.principal': closes(noTokens),
+  'rules[].when[].key: request.auth.audiences': closes(noTokens),
+  'rules[].when[].key: request.auth.presenter': closes(noTokens),
+  'rules[].when[].key: request.auth.claims[NAME]': closes(noTokens),
+  'rules[].when[].key: experimental.envoy.filters.NAME': closes('there is no Envoy whose metadata could be read'),
+};
+
+/** The entries of values that an AuthorizationPolicy has. */
+export function authorizationValues({ action, rules = [] }: AuthorizationPolicySpec): UsedField[] {
+  return [
+    ...valueOf(authorizationPolicyFields, 'action', 'action', action ?? 'ALLOW'),
+    ...rules.flatMap(({ when = [] }, r) =>
+      when.flatMap(({ key }, w) =>
+        valueOf(
+          authorizationPolicyFields,
+          `rules[${r}].when[${w}].key`,
+          'rules[].when[].key',
+          key
+            .replace(/^experimental\.envoy\.filters\..*/, 'experimental.envoy.filters.NAME')
+            .replace(/\[.*\]$/, '[NAME]'),
+        ),
+      ),
+    ),
+  ];
+}
+
+function valueOf(table: FieldTable, path: string, field: string, value: string): UsedField[] {
+  const entry = `${field}: ${value}`;
+  const support = table[entry];
+  return support ? [{ path, entry, support }] : [];
+}
+
+export const peerAuthenticationFields: FieldTable = {
+  'selector.matchLabels': works,
+  'selector.matchLabels{}': works,
+  mtls: works,
+  'mtls.mode': works,
+  'mtls.mode: DISABLE': differs('as PERMISSIVE: connections between nodes of the mesh stay encrypted'),
+  portLevelMtls: works,
+  'portLevelMtls{}': works,
+  'portLevelMtls{}.mode': works,
+  'portLevelMtls{}.mode: DISABLE': differs('as PERMISSIVE: connections between nodes of the mesh stay encrypted'),
+};
+
+/** The entries of values that a PeerAuthentication has. */
+export const peerAuthenticationValues = ({ mtls, portLevelMtls = {} }: PeerAuthenticationSpec): UsedField[] => [
+  ...valueOf(peerAuthenticationFields, 'mtls.mode', 'mtls.mode', mtls?.mode ?? 'UNSET'),
+  ...Object.entries(portLevelMtls).flatMap(([port, { mode }]) =>
+    valueOf(peerAuthenticationFields, `portLevelMtls.${port}.mode`, 'portLevelMtls{}.mode', mode ?? 'UNSET'),
+  ),
+];
+
+const noJwt = 'tokens are not validated: requests that carry one are denied';
+export const requestAuthenticationFields: FieldTable = {
+  ...targets,
+  targetRef: works,
+  jwtRules: closes(noJwt),
+  'jwtRules[]': closes(noJwt),
+  'jwtRules[].issuer': closes(noJwt),
+  'jwtRules[].audiences': closes(noJwt),
+  'jwtRules[].jwksUri': closes(noJwt),
+  'jwtRules[].jwks_uri': closes(noJwt),
+  'jwtRules[].jwks': closes(noJwt),
+  'jwtRules[].timeout': nothing('no keys are fetched'),
+  'jwtRules[].forwardOriginalToken': nothing('no request with a token is forwarded'),
+  'jwtRules[].spaceDelimitedClaims': nothing('no claims are read'),
+  'jwtRules[].presence': closes('without validated tokens, REQUIRED denies every request'),
+  'jwtRules[].fromHeaders': closes('requests that have the header are denied, whatever its value is'),
+  'jwtRules[].fromHeaders[].name': closes('requests that have the header are denied, whatever its value is'),
+  'jwtRules[].fromHeaders[].prefix': closes('requests that have the header are denied, whatever its value is'),
+  'jwtRules[].fromParams': closes('requests that have the query parameter are denied'),
+  'jwtRules[].fromCookies': closes('requests with any cookie are denied'),
+  'jwtRules[].outputPayloadToHeader': closes('requests in which the client has set the header itself are denied'),
+  'jwtRules[].outputClaimToHeaders': closes('requests in which the client has set the header itself are denied'),
+  'jwtRules[].outputClaimToHeaders[].header': closes(
+    'requests in which the client has set the header itself are denied',
+  ),
+  'jwtRules[].outputClaimToHeaders[].claim': nothing('no claims are read'),
+};
