@@ -11,6 +11,7 @@ import { gatewayClassStatus } from '../status/gateway-class.js';
 import { gatewayStatus } from '../status/gateway.js';
 import { policyStatus } from '../status/policy.js';
 import { routeStatus } from '../status/route.js';
+import { securityStatus } from '../status/security.js';
 import { serviceStatus } from '../status/service.js';
 import { trafficPolicyStatus } from '../status/traffic-policy.js';
 import { statusPathOf } from '../status/write.js';
@@ -154,9 +155,17 @@ test('the table names a status function for every kind whose status the control 
     BackendTLSPolicy: backendPolicyStatus,
     ConfigMap: undefined,
   };
+  const istioStatuses: Partial<Record<KindName, unknown>> = {
+    AuthorizationPolicy: securityStatus,
+    RequestAuthentication: securityStatus,
+  };
   for (const kind of kindNames) {
     const { status }: { readonly status?: unknown } = kinds[kind];
-    assert.equal(status, isIstio({ kind }) ? dialectStatus : statuses[kind as keyof typeof statuses], kind);
+    assert.equal(
+      status,
+      isIstio({ kind }) ? (istioStatuses[kind] ?? dialectStatus) : statuses[kind as keyof typeof statuses],
+      kind,
+    );
     // A status without a path would be dropped at the write.
     const object = { kind, metadata: { name: 'a' } } as MeshObject;
     if (status) assert.notEqual(statusPathOf(object), undefined, kind);

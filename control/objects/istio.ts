@@ -42,7 +42,8 @@ export const istioKinds = [
 export type IstioKind = (typeof istioKinds)[number];
 
 /** The type of each kind's spec. */
-interface Specs extends Readonly<Record<Exclude<IstioKind, keyof Typed>, Readonly<Record<string, unknown>>>>, Typed {}
+interface Specs
+  extends Readonly<Record<Exclude<IstioKind, keyof Typed>, Readonly<Record<string, unknown>>>>, Typed {}
 interface Typed {
   readonly AuthorizationPolicy: AuthorizationPolicySpec;
   readonly PeerAuthentication: PeerAuthenticationSpec;

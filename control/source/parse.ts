@@ -5,7 +5,7 @@ import { readManifests, type Manifest, type Path } from '../../src/kubernetes/ma
 import { certificatesKey, type MeshObject } from '../objects/objects.js';
 import { slicesOf, type EndpointsManifest } from './endpoints.js';
 import { kinds, pickFields } from '../kinds/kinds.js';
-import { recognize, type FileKind } from './recognize.js';
+import { isClosing, recognize, type FileKind } from './recognize.js';
 import { compileErrorOf, messageOf, ownKinds, readObject, validatorOf } from './validate.js';
 
 export interface FileError {
@@ -29,7 +29,7 @@ export interface Unused {
 
 /** The effect of an error on its object, as the end of a message to its author. */
 export const refusedMeans =
-  'the last valid content of the object stays in force; without any, an AccessPolicy denies all traffic to what it selects, and a TrafficPolicy refuses requests if a section that restricts is wrong';
+  'the last valid content of the object stays in force; without any, an AccessPolicy (AuthorizationPolicy, RequestAuthentication) denies all traffic to what it selects, and a TrafficPolicy refuses requests if a section that restricts is wrong';
 
 const unusedKindsMax = 20;
 /** `2 Deployment (apps/v1), 1 ConfigMap (v1)` */
@@ -149,8 +149,7 @@ class Parser implements Parsed {
     const validate = validatorOf(kind);
     if (validate && !validate(value)) {
       const named = isNamed(value);
-      for (const error of validate.errors ?? [])
-        this.#explain(error, manifest, !named && kind === 'AccessPolicy');
+      for (const error of validate.errors ?? []) this.#explain(error, manifest, !named && isClosing(kind));
       if (named) this.#close(value as unknown as MeshObject);
       return;
     }

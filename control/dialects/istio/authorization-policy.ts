@@ -1,8 +1,8 @@
-import { remarkOf, usedFields } from '../fields.js';
+import { remarkOf } from '../fields.js';
 import { compileSecurity } from './authorization.js';
 import { closedAuthorizationPolicy } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
-import { authorizationPolicyFields, authorizationValues } from './security-fields.js';
+import { usedAuthorizationFields } from './security-fields.js';
 import { securityDependents } from './security-dependents.js';
 import { securityProblem } from './security-problem.js';
 import { rootRemark } from './security-scope.js';
@@ -20,11 +20,11 @@ export const authorizationPolicyKind = istioKind(
       const { policy, closed } = compileSecurity(object, registry);
       if (settings.removal !== undefined) return { resources: [] };
       const problem = securityProblem(object, registry);
-      const used = [
-        ...usedFields(object.spec, authorizationPolicyFields),
-        ...authorizationValues(object.spec),
+      const remarks = [
+        remarkOf(usedAuthorizationFields(object.spec)),
+        ...closed.map((one) => `${one}: closed`),
+        rootRemark(object, registry.rootNamespace),
       ];
-      const remarks = [remarkOf(used), ...closed.map((one) => `${one}: closed`), rootRemark(object, registry.rootNamespace)];
       const remark = remarks.filter((one) => one !== undefined).join('; ');
       return {
         resources: policy ? [{ kind: 'policy', value: policy }] : [],

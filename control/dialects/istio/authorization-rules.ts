@@ -66,7 +66,8 @@ class RuleReader {
   rule(rule: AuthorizationRule, at: string): Rules[number] {
     // As no condition, an empty list would match everything.
     for (const field of ['from', 'to', 'when'] as const)
-      if (rule[field]?.length === 0) throw new Error(`${at}.${field}: the list is empty; leave the field out`);
+      if (rule[field]?.length === 0)
+        throw new Error(`${at}.${field}: the list is empty; leave the field out`);
     const { from = [], to = [], when = [] } = rule;
     const clauses = [
       from.map(({ source }, index) => this.#source(source ?? {}, `${at}.from[${index}].source`)),
@@ -96,7 +97,9 @@ class RuleReader {
     // Both are compared with the identity, whose matches are alternatives.
     const isBoth = domains.matches.length > 0 && principals.length > 0;
     if (isBoth)
-      this.closed.add(`${at}: principals and trustDomains together are not carried out; write principals only`);
+      this.closed.add(
+        `${at}: principals and trustDomains together are not carried out; write principals only`,
+      );
     return this.#match({
       layer4: {
         principals: isBoth ? principals : [...principals, ...domains.matches],
@@ -125,7 +128,9 @@ class RuleReader {
     const parts = value.split('/');
     const [first = '', second] = parts;
     if (parts.length > 2 || first === '' || second === '' || value.includes('*'))
-      throw new Error(`${field}: ${JSON.stringify(value)} is no service account: write namespace/name, or name`);
+      throw new Error(
+        `${field}: ${JSON.stringify(value)} is no service account: write namespace/name, or name`,
+      );
     return second === undefined
       ? { namespace: this.namespace, serviceAccount: first }
       : { namespace: first, serviceAccount: second };
@@ -138,7 +143,8 @@ class RuleReader {
   ): { readonly matches: readonly StringMatch[]; readonly isClosed: boolean } {
     const matches = values.map(istioMatch);
     const isClosed = matches.some(({ kind }) => kind === 'suffix');
-    if (isClosed) this.closed.add(`${at}: values that begin with * are not carried out; write whole trust domains`);
+    if (isClosed)
+      this.closed.add(`${at}: values that begin with * are not carried out; write whole trust domains`);
     return {
       isClosed,
       matches: isClosed

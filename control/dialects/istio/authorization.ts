@@ -18,7 +18,9 @@ import {
 const dryRunAnnotation = 'istio.io/dry-run';
 
 /** The content of a policy, without its name and its scope. */
-type Content = Pick<AuthorizationPolicy, 'action' | 'dryRun' | 'rules'> & { readonly closed: readonly string[] };
+type Content = Pick<AuthorizationPolicy, 'action' | 'dryRun' | 'rules'> & {
+  readonly closed: readonly string[];
+};
 
 function authorizationContent(object: IstioObject<'AuthorizationPolicy'>): Content {
   const { action = 'ALLOW', provider, rules = [] } = object.spec;

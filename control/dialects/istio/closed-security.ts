@@ -1,7 +1,11 @@
 /** Closed forms of Istio's security kinds: what is in force instead of an object that cannot be read. Pure. */
-import { isRecord } from '../../compile/closed-rules.js';
+import { isRecord } from '../gateway/closed-rules.js';
 import { selectorOf } from '../../compile/closed.js';
-import type { AuthorizationPolicySpec, SecurityTargets, TargetReference } from '../../objects/istio-security.js';
+import type {
+  AuthorizationPolicySpec,
+  SecurityTargets,
+  TargetReference,
+} from '../../objects/istio-security.js';
 import type { IstioObject } from '../../objects/objects.js';
 import { isTarget } from './security-scope.js';
 
@@ -20,7 +24,13 @@ function targetsOf(fields: Readonly<Record<string, unknown>>): SecurityTargets {
   const refs: unknown = name === 'targetRef' ? [fields[name]] : fields[name];
   if (!Array.isArray(refs) || refs.length === 0) return {};
   return refs.every((ref: unknown) => isRecord(ref) && isTarget(ref))
-    ? { targetRefs: (refs as TargetReference[]).map(({ group = '', kind, name: of }) => ({ group, kind, name: of })) }
+    ? {
+        targetRefs: (refs as TargetReference[]).map(({ group = '', kind, name: of }) => ({
+          group,
+          kind,
+          name: of,
+        })),
+      }
     : {};
 }
 

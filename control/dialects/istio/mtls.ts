@@ -42,7 +42,9 @@ export function mtlsLevels(namespace: string, registry: Registry): MtlsLevels {
     ...(mesh ? { mesh } : {}),
     ...(ofNamespace ? { namespace: ofNamespace } : {}),
     workloads:
-      namespace === root ? [] : own.filter((one) => one.invalid === undefined && selectorOf(one) !== undefined),
+      namespace === root
+        ? []
+        : own.filter((one) => one.invalid === undefined && selectorOf(one) !== undefined),
     closed: [...new Set([...own, ...ofRoot])].filter(
       (one) => one.invalid !== undefined && (selectorOf(one) === undefined || namespaceOf(one) === namespace),
     ),

@@ -2,7 +2,7 @@ import { remarkOf, usedFields } from '../fields.js';
 import { closedPeerAuthentication } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
 import { mtlsPolicy, unusedBecause } from './mtls.js';
-import { peerAuthenticationFields, peerAuthenticationValues } from './security-fields.js';
+import { peerAuthenticationFields } from './security-fields.js';
 import { rootRemark } from './security-scope.js';
 
 export { peerAuthenticationFields } from './security-fields.js';
@@ -21,11 +21,10 @@ export const peerAuthenticationKind = istioKind(
       const policy = mtlsPolicy(object, registry);
       if (settings.removal !== undefined) return { resources: [] };
       const problem = unusedBecause(object, registry);
-      const used = [
-        ...usedFields(object.spec, peerAuthenticationFields),
-        ...peerAuthenticationValues(object.spec),
-      ];
-      const remark = [remarkOf(used), rootRemark(object, registry.rootNamespace)]
+      const remark = [
+        remarkOf(usedFields(object.spec, peerAuthenticationFields)),
+        rootRemark(object, registry.rootNamespace),
+      ]
         .filter((one) => one !== undefined)
         .join('; ');
       return {

@@ -1,9 +1,6 @@
-/**
- * What Weft does with the fields of Istio's security kinds. An entry `field: value` is about a value of the field, or of a key: `usedValues`
- * finds these.
- */
-import type { AuthorizationPolicySpec, PeerAuthenticationSpec } from '../../objects/istio-security.js';
-import { closes, differs, nothing, works, type FieldTable, type UsedField } from '../fields.js';
+/** What Weft does with the fields of Istio's security kinds. */
+import type { AuthorizationPolicySpec } from '../../objects/istio-security.js';
+import { closes, differs, nothing, usedFields, works, type FieldTable, type UsedField } from '../fields.js';
 
 const noTokens = 'tokens are not validated, so that no request has a verified one';
 const noForwarded =
@@ -12,28 +9,33 @@ const noForwarded =
 const targets: FieldTable = {
   'selector.matchLabels': works,
   'selector.matchLabels{}': works,
-  targetRef: differs(
-    'a Gateway is a waypoint of Weft; on a Gateway of another class, such as an ingress, the policy has no effect',
-  ),
+  targetRef: works,
   'targetRef.group': works,
   'targetRef.kind': works,
+  'targetRef.kind=Gateway': differs(
+    'a Gateway that is no waypoint of Weft, such as an ingress, enforces nothing; the status says so',
+  ),
+  'targetRef.kind=GatewayClass': differs('istio-waypoint stands for every waypoint of Weft'),
   'targetRef.name': works,
   'targetRef.namespace': closes('only the own namespace can be targeted, as in Istio'),
   targetRefs: works,
   'targetRefs[].group': works,
   'targetRefs[].kind': works,
+  'targetRefs[].kind=Gateway': differs(
+    'a Gateway that is no waypoint of Weft, such as an ingress, enforces nothing; the status says so',
+  ),
+  'targetRefs[].kind=GatewayClass': differs('istio-waypoint stands for every waypoint of Weft'),
   'targetRefs[].name': works,
   'targetRefs[].namespace': closes('only the own namespace can be targeted, as in Istio'),
 };
 
 export const authorizationPolicyFields: FieldTable = {
   ...targets,
-  targetRef: works,
   action: works,
-  'action: AUDIT': differs(
+  'action=AUDIT': differs(
     'a request that matches is recorded like a denial in audit mode (weft_audited_total); nothing is refused',
   ),
-  'action: CUSTOM': closes(
+  'action=CUSTOM': closes(
     'there are no extension providers: requests that its rules match are denied',
     'ALLOW or DENY',
   ),
@@ -58,17 +60,17 @@ export const authorizationPolicyFields: FieldTable = {
   'rules[].from[].source.remoteIpBlocks': closes(noForwarded, 'ipBlocks'),
   'rules[].from[].source.notRemoteIpBlocks': closes(noForwarded, 'notIpBlocks'),
   'rules[].to[].operation.hosts': differs(
-    'a value without a port matches whatever port the client sends; where no waypoint reads requests, a rule that denies with this field denies all that its other conditions match',
+    'a value without a port matches whatever port the client sends; without a waypoint, a DENY with it denies all that its other conditions match',
   ),
   'rules[].to[].operation.notHosts': differs('a value without a port matches whatever port the client sends'),
   'rules[].to[].operation.ports': works,
   'rules[].to[].operation.notPorts': works,
   'rules[].to[].operation.methods': differs(
-    '* at one end of a method closes the operation; where no waypoint reads requests, a rule that denies with this field denies all that its other conditions match',
+    '* at one end of a method closes the operation; without a waypoint, a DENY with it denies all that its other conditions match',
   ),
   'rules[].to[].operation.notMethods': differs('a value with * closes the operation'),
   'rules[].to[].operation.paths': differs(
-    'paths are compared as requests are normalized, in every reading of the endpoints; a value that no request can have, or {**} before the end, closes the operation; where no waypoint reads requests, a rule that denies with this field denies all that its other conditions match',
+    'paths are compared as requests are normalized, in every reading of the endpoints; a value that no request can have, or {**} before the end, closes the operation; without a waypoint, a DENY with it denies all that its other conditions match',
   ),
   'rules[].to[].operation.notPaths': differs(
     'paths are compared as requests are normalized, in every reading of the endpoints',
@@ -76,74 +78,67 @@ export const authorizationPolicyFields: FieldTable = {
   'rules[].when[].key': works,
   'rules[].when[].values': works,
   'rules[].when[].notValues': works,
-  'rules[].when[].key: request.headers[NAME]': works,
-  'rules[].when[].key: source.ip': works,
-  'rules[].when[].key: source.namespace': works,
-  'rules[].when[].key: source.principal': works,
-  'rules[].when[].key: source.serviceAccount': works,
-  'rules[].when[].key: destination.ip': works,
-  'rules[].when[].key: destination.port': works,
-  'rules[].when[].key: remote.ip': closes(noForwarded, 'source.ip'),
-  'rules[].when[].key: connection.sni': closes(
+  'rules[].when[].key=request.headers[NAME]': works,
+  'rules[].when[].key=source.ip': works,
+  'rules[].when[].key=source.namespace': works,
+  'rules[].when[].key=source.principal': works,
+  'rules[].when[].key=source.serviceAccount': works,
+  'rules[].when[].key=destination.ip': works,
+  'rules[].when[].key=destination.port': works,
+  'rules[].when[].key=remote.ip': closes(noForwarded, 'source.ip'),
+  'rules[].when[].key=connection.sni': closes(
     'the name of a TLS handshake is not compared by policies',
     'destination.port or hosts',
   ),
-  'rules[].when[].key: request.auth.principal': closes(noTokens),
-  'rules[].when[].key: request.auth.audiences': closes(noTokens),
-  'rules[].when[].key: request.auth.presenter': closes(noTokens),
-  'rules[].when[].key: request.auth.claims[NAME]': closes(noTokens),
-  'rules[].when[].key: experimental.envoy.filters.NAME': closes('there is no Envoy whose metadata could be read'),
+  'rules[].when[].key=request.auth.principal': closes(noTokens),
+  'rules[].when[].key=request.auth.audiences': closes(noTokens),
+  'rules[].when[].key=request.auth.presenter': closes(noTokens),
+  'rules[].when[].key=request.auth.claims[NAME]': closes(noTokens),
+  'rules[].when[].key=experimental.envoy.filters.NAME': closes(
+    'there is no Envoy whose metadata could be read',
+  ),
 };
 
-/** The entries of values that an AuthorizationPolicy has. */
-export function authorizationValues({ action, rules = [] }: AuthorizationPolicySpec): UsedField[] {
-  return [
-    ...valueOf(authorizationPolicyFields, 'action', 'action', action ?? 'ALLOW'),
-    ...rules.flatMap(({ when = [] }, r) =>
-      when.flatMap(({ key }, w) =>
-        valueOf(
-          authorizationPolicyFields,
-          `rules[${r}].when[${w}].key`,
-          'rules[].when[].key',
-          key
-            .replace(/^experimental\.envoy\.filters\..*/, 'experimental.envoy.filters.NAME')
-            .replace(/\[.*\]$/, '[NAME]'),
-        ),
-      ),
-    ),
-  ];
-}
-
-function valueOf(table: FieldTable, path: string, field: string, value: string): UsedField[] {
-  const entry = `${field}: ${value}`;
-  const support = table[entry];
-  return support ? [{ path, entry, support }] : [];
-}
+/** The fields that a policy uses, with keys of `when` as the table has them. */
+export const usedAuthorizationFields = ({ rules, ...spec }: AuthorizationPolicySpec): UsedField[] =>
+  usedFields(
+    {
+      ...spec,
+      ...(rules === undefined
+        ? {}
+        : {
+            rules: rules.map(({ when, ...rule }) => ({
+              ...rule,
+              ...(when === undefined
+                ? {}
+                : { when: when.map(({ key, ...one }) => ({ ...one, key: keyEntry(key) })) }),
+            })),
+          }),
+    },
+    authorizationPolicyFields,
+  );
+const keyEntry = (key: string): string =>
+  key
+    .replace(/^experimental\.envoy\.filters\..*/, 'experimental.envoy.filters.NAME')
+    .replace(/\[.*\]$/, '[NAME]');
 
 export const peerAuthenticationFields: FieldTable = {
   'selector.matchLabels': works,
   'selector.matchLabels{}': works,
   mtls: works,
   'mtls.mode': works,
-  'mtls.mode: DISABLE': differs('as PERMISSIVE: connections between nodes of the mesh stay encrypted'),
+  'mtls.mode=DISABLE': differs('as PERMISSIVE: connections between nodes of the mesh stay encrypted'),
   portLevelMtls: works,
   'portLevelMtls{}': works,
   'portLevelMtls{}.mode': works,
-  'portLevelMtls{}.mode: DISABLE': differs('as PERMISSIVE: connections between nodes of the mesh stay encrypted'),
-};
-
-/** The entries of values that a PeerAuthentication has. */
-export const peerAuthenticationValues = ({ mtls, portLevelMtls = {} }: PeerAuthenticationSpec): UsedField[] => [
-  ...valueOf(peerAuthenticationFields, 'mtls.mode', 'mtls.mode', mtls?.mode ?? 'UNSET'),
-  ...Object.entries(portLevelMtls).flatMap(([port, { mode }]) =>
-    valueOf(peerAuthenticationFields, `portLevelMtls.${port}.mode`, 'portLevelMtls{}.mode', mode ?? 'UNSET'),
+  'portLevelMtls{}.mode=DISABLE': differs(
+    'as PERMISSIVE: connections between nodes of the mesh stay encrypted',
   ),
-];
+};
 
 const noJwt = 'tokens are not validated: requests that carry one are denied';
 export const requestAuthenticationFields: FieldTable = {
   ...targets,
-  targetRef: works,
   jwtRules: closes(noJwt),
   'jwtRules[]': closes(noJwt),
   'jwtRules[].issuer': closes(noJwt),
@@ -157,11 +152,17 @@ export const requestAuthenticationFields: FieldTable = {
   'jwtRules[].presence': closes('without validated tokens, REQUIRED denies every request'),
   'jwtRules[].fromHeaders': closes('requests that have the header are denied, whatever its value is'),
   'jwtRules[].fromHeaders[].name': closes('requests that have the header are denied, whatever its value is'),
-  'jwtRules[].fromHeaders[].prefix': closes('requests that have the header are denied, whatever its value is'),
+  'jwtRules[].fromHeaders[].prefix': closes(
+    'requests that have the header are denied, whatever its value is',
+  ),
   'jwtRules[].fromParams': closes('requests that have the query parameter are denied'),
   'jwtRules[].fromCookies': closes('requests with any cookie are denied'),
-  'jwtRules[].outputPayloadToHeader': closes('requests in which the client has set the header itself are denied'),
-  'jwtRules[].outputClaimToHeaders': closes('requests in which the client has set the header itself are denied'),
+  'jwtRules[].outputPayloadToHeader': closes(
+    'requests in which the client has set the header itself are denied',
+  ),
+  'jwtRules[].outputClaimToHeaders': closes(
+    'requests in which the client has set the header itself are denied',
+  ),
   'jwtRules[].outputClaimToHeaders[].header': closes(
     'requests in which the client has set the header itself are denied',
   ),

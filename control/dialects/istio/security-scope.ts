@@ -61,7 +61,9 @@ export function scopeOf({ spec }: { readonly spec: SecurityTargets }): SecurityS
   refs.forEach((ref, index) => {
     if (isTarget({ ...ref })) return;
     const field = targetRef ? 'targetRef' : `targetRefs[${index}]`;
-    const kinds = Object.entries(targetGroups).map(([kind, [group = '']]) => (group ? `${kind} (${group})` : kind));
+    const kinds = Object.entries(targetGroups).map(([kind, [group = '']]) =>
+      group ? `${kind} (${group})` : kind,
+    );
     throw new Error(`${field}: it must be a ${kinds.join(', ')} of the policy's own namespace`);
   });
   const named = (kind: TargetReference['kind']): string[] =>
@@ -87,7 +89,11 @@ export function resourceNameOf(
 }
 
 /** The keys of the Services and ServiceEntries that a policy targets, as discovery has them. */
-export function serviceKeys(object: SecurityPolicy, { targets }: SecurityScope, registry: Registry): string[] {
+export function serviceKeys(
+  object: SecurityPolicy,
+  { targets }: SecurityScope,
+  registry: Registry,
+): string[] {
   const namespace = namespaceOf(object);
   const entries = (targets?.serviceEntries ?? []).flatMap((name) => {
     const hosts: unknown = registry.indexes.ServiceEntry.get(namespace, name)?.spec['hosts'];

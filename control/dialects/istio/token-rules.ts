@@ -31,9 +31,13 @@ function headersOf(rule: JwtRule): string[] {
 }
 
 /** The rules of the policy that denies. */
-export function tokenRules({ spec, invalid }: IstioObject<'RequestAuthentication'>): AuthorizationPolicy['rules'] {
+export function tokenRules({
+  spec,
+  invalid,
+}: IstioObject<'RequestAuthentication'>): AuthorizationPolicy['rules'] {
   const { jwtRules = [] } = spec;
-  if (invalid !== undefined || jwtRules.some(({ presence }) => presence === 'REQUIRED')) return [{ clauses: [] }];
+  if (invalid !== undefined || jwtRules.some(({ presence }) => presence === 'REQUIRED'))
+    return [{ clauses: [] }];
   const headers = new Set(jwtRules.flatMap(headersOf));
   return [...headers].map((name) => ({
     clauses: [
