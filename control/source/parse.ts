@@ -2,7 +2,7 @@
 import type { ErrorObject } from 'ajv';
 import { nearest } from '../../src/base/nearest.js';
 import { readManifests, type Manifest, type Path } from '../../src/kubernetes/manifests.js';
-import { certificatesKey, type MeshObject } from '../objects/objects.js';
+import { certificatesKey, isIstio, type MeshObject } from '../objects/objects.js';
 import { slicesOf, type EndpointsManifest } from './endpoints.js';
 import { kinds, pickFields } from '../kinds/kinds.js';
 import { isClosing, recognize, type FileKind } from './recognize.js';
@@ -239,6 +239,8 @@ function objectsOf(kind: FileKind, value: Readonly<Record<string, unknown>>): Me
       : kind === 'EndpointSlice'
         ? [value]
         : undefined;
+  // In Istio an object without a spec has an empty one, which means something.
+  if (!slices && isIstio({ kind })) return [{ spec: {}, ...value } as unknown as MeshObject];
   if (!slices) return [value as unknown as MeshObject];
   return slices.flatMap((slice) => pickFields('EndpointSlice', slice) ?? []);
 }
