@@ -33,6 +33,14 @@ export function securityEnforcement(object: SecurityPolicy, lookup: MeshLookup):
         'TargetNotFound',
         `Gateway ${namespace}/${name} is no waypoint of Weft: the policy has no effect there`,
       );
+  const [entry] = targets?.serviceEntries ?? [];
+  if (entry !== undefined)
+    return condition(
+      enforcedType,
+      'False',
+      'NoWaypoint',
+      `no waypoint serves ServiceEntry ${namespace}/${entry}: connections to it are not authorized`,
+    );
   if (targets && targets.services.length === 0)
     return condition(enforcedType, 'True', 'Enforced', 'enforced at the waypoints that it targets');
   return enforcementOf(

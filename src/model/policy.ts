@@ -30,6 +30,8 @@ export interface HttpMatch {
     readonly values: readonly StringMatch[];
     readonly negated: boolean;
   }[];
+  /** Names of query parameters, of which the request must have one. */
+  readonly parameters?: readonly string[];
 }
 
 /** Values of one field are ORed, fields are ANDed. A `not` field matches if none of its values matches. Empty fields match. */

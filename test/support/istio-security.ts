@@ -4,6 +4,7 @@ import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import { authorize, type HttpAttributes, type Verdict } from '../../src/policy/authorize.js';
+import { hasParameter } from '../../src/waypoint/authorization/request-attributes.js';
 import { requestOf } from '../threats/support/configuration.js';
 
 /** A manifest of an object of security.istio.io. `spec`: YAML in flow form. */
@@ -44,6 +45,7 @@ function httpOf({ path = '/', method = 'GET', host = 'api.bank', headers = {} }:
     method,
     host: host.replace(/:\d+$/, ''),
     header: (name) => (name === 'host' ? host : headers[name]),
+    hasParameter: (name) => hasParameter(path, name),
   });
   return attributes;
 }

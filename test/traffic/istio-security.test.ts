@@ -191,5 +191,7 @@ test('a PeerAuthentication refuses plaintext, except at the port that it lifts, 
 test('a RequestAuthentication denies requests with a token and lets the others pass', async () => {
   apply('RequestAuthentication', `{ ${select('echo')}, jwtRules: [{ issuer: a, jwks: '{}' }] }`);
   await becomes(403, echo, { args: ['-H', 'authorization: Bearer x.y.z'] });
+  assert.equal(await status(`${echo}?access_token=x`), 403);
+  assert.equal(await status(`${echo}?other=x`), 200);
   assert.equal(await status(echo), 200);
 });

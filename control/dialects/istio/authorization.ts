@@ -51,7 +51,7 @@ export interface CompiledSecurity {
 export function compileSecurity(object: SecurityPolicy, registry: Registry): CompiledSecurity {
   const scope = scopeOf(object);
   const { closed, ...content } = contentOf(object);
-  const services = serviceKeys(object, scope, registry);
+  const services = serviceKeys(object, scope);
   if (isEmpty(content) || (scope.targets && services.length === 0)) return { closed };
   return {
     closed,

@@ -25,6 +25,12 @@ test('tokens are looked for where the rule says', () => {
   assert.equal(allowed(rule, withHeaders({ 'x-token': 'JWT a' })), false);
   assert.equal(allowed(rule, withHeaders({ cookie: 'session=a' })), false);
   assert.equal(allowed(rule, withHeaders({ authorization: 'Bearer x' })), true);
+  assert.equal(allowed(rule, { path: '/?access_token=x' }), true);
+  for (const path of ['/a?access_token=x', '/?b=1&access%5Ftoken=x', '/?b=1;access_token=x'])
+    assert.equal(allowed('', { path }), false, path);
+  assert.equal(allowed('', { path: '/access_token=x?b=access_token' }), true);
+  assert.equal(allowed(', fromParams: [t]', { path: '/?t=x' }), false);
+  assert.equal(allowed(', fromParams: [t]', { path: '/?access_token=x' }), true);
 });
 
 test('headers that only a validated token sets are not believed from clients', () => {

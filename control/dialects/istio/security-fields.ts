@@ -15,6 +15,9 @@ const targets: FieldTable = {
   'targetRef.kind=Gateway': differs(
     'a Gateway that is no waypoint of Weft, such as an ingress, enforces nothing; the status says so',
   ),
+  'targetRef.kind=ServiceEntry': nothing(
+    'no waypoint serves a ServiceEntry, so that connections to it are not authorized; the status says so',
+  ),
   'targetRef.kind=GatewayClass': differs('istio-waypoint stands for every waypoint of Weft'),
   'targetRef.name': works,
   'targetRef.namespace': closes('only the own namespace can be targeted, as in Istio'),
@@ -23,6 +26,9 @@ const targets: FieldTable = {
   'targetRefs[].kind': works,
   'targetRefs[].kind=Gateway': differs(
     'a Gateway that is no waypoint of Weft, such as an ingress, enforces nothing; the status says so',
+  ),
+  'targetRefs[].kind=ServiceEntry': nothing(
+    'no waypoint serves a ServiceEntry, so that connections to it are not authorized; the status says so',
   ),
   'targetRefs[].kind=GatewayClass': differs('istio-waypoint stands for every waypoint of Weft'),
   'targetRefs[].name': works,
@@ -78,7 +84,9 @@ export const authorizationPolicyFields: FieldTable = {
   'rules[].when[].key': works,
   'rules[].when[].values': works,
   'rules[].when[].notValues': works,
-  'rules[].when[].key=request.headers[NAME]': works,
+  'rules[].when[].key=request.headers[NAME]': differs(
+    'without a waypoint, a DENY with it denies all that its other conditions match',
+  ),
   'rules[].when[].key=source.ip': works,
   'rules[].when[].key=source.namespace': works,
   'rules[].when[].key=source.principal': works,
@@ -155,7 +163,7 @@ export const requestAuthenticationFields: FieldTable = {
   'jwtRules[].fromHeaders[].prefix': closes(
     'requests that have the header are denied, whatever its value is',
   ),
-  'jwtRules[].fromParams': closes('requests that have the query parameter are denied'),
+  'jwtRules[].fromParams': closes('requests that have one of the query parameters are denied'),
   'jwtRules[].fromCookies': closes('requests with any cookie are denied'),
   'jwtRules[].outputPayloadToHeader': closes(
     'requests in which the client has set the header itself are denied',

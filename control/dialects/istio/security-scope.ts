@@ -5,7 +5,7 @@ import { waypointClass, type WaypointName } from '../../compile/waypoints.js';
 import type { SecurityTargets, TargetReference } from '../../objects/istio-security.js';
 import type { IstioObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
-import { completeHost, hostOfService } from './hosts.js';
+import { hostOfService } from './hosts.js';
 
 export type SecurityPolicy = IstioObject<'AuthorizationPolicy'> | IstioObject<'RequestAuthentication'>;
 type SecurityObject = SecurityPolicy | IstioObject<'PeerAuthentication'>;
@@ -88,22 +88,11 @@ export function resourceNameOf(
   return { key: `${namespace}/${name}` as PolicyKey, name, namespace };
 }
 
-/** The keys of the Services and ServiceEntries that a policy targets, as discovery has them. */
-export function serviceKeys(
-  object: SecurityPolicy,
-  { targets }: SecurityScope,
-  registry: Registry,
-): string[] {
+/** The keys of the Services that a policy targets, as discovery has them. No waypoint serves a ServiceEntry. */
+export const serviceKeys = (object: SecurityPolicy, { targets }: SecurityScope): string[] => {
   const namespace = namespaceOf(object);
-  const entries = (targets?.serviceEntries ?? []).flatMap((name) => {
-    const hosts: unknown = registry.indexes.ServiceEntry.get(namespace, name)?.spec['hosts'];
-    return (Array.isArray(hosts) ? hosts : []).filter((host) => typeof host === 'string');
-  });
-  return [
-    ...(targets?.services ?? []).map((name) => hostOfService(namespace, name)),
-    ...entries.map((host) => completeHost(host, namespace)),
-  ].map((host) => `${namespace}/${host}`);
-}
+  return (targets?.services ?? []).map((name) => `${namespace}/${hostOfService(namespace, name)}`);
+};
 
 /** Whether a policy targets a waypoint, by its name or by its class. Only the root namespace can target a class. */
 export function targetsWaypoint(

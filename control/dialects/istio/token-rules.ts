@@ -30,6 +30,10 @@ function headersOf(rule: JwtRule): string[] {
   ].map((name) => name.toLowerCase());
 }
 
+/** Query parameters that hold a token. Without another place, Istio looks into `access_token`, too. */
+const parametersOf = ({ fromHeaders = [], fromParams = [], fromCookies = [] }: JwtRule): readonly string[] =>
+  fromHeaders.length + fromParams.length + fromCookies.length > 0 ? fromParams : ['access_token'];
+
 /** The rules of the policy that denies. */
 export function tokenRules({
   spec,
@@ -39,16 +43,14 @@ export function tokenRules({
   if (invalid !== undefined || jwtRules.some(({ presence }) => presence === 'REQUIRED'))
     return [{ clauses: [] }];
   const headers = new Set(jwtRules.flatMap(headersOf));
-  return [...headers].map((name) => ({
-    clauses: [
-      {
-        matches: [
-          {
-            ...emptyMatch,
-            http: { ...noHttp, headers: [{ name, values: [{ kind: 'presence' }], negated: false }] },
-          },
-        ],
-      },
-    ],
+  const parameters = [...new Set(jwtRules.flatMap(parametersOf))];
+  const conditions: Partial<HttpMatch>[] = [
+    ...[...headers].map((name) => ({
+      headers: [{ name, values: [{ kind: 'presence' }] as const, negated: false }],
+    })),
+    ...(parameters.length > 0 ? [{ parameters }] : []),
+  ];
+  return conditions.map((one) => ({
+    clauses: [{ matches: [{ ...emptyMatch, http: { ...noHttp, ...one } }] }],
   }));
 }

@@ -59,6 +59,7 @@ const encodeHttp = (m: HttpMatch): pb.HttpMatch => ({
   hosts: m.hosts.map(encodeString),
   notHosts: m.notHosts.map(encodeString),
   headers: m.headers.map((header) => ({ ...header, values: header.values.map(encodeString) })),
+  parameters: m.parameters ?? [],
 });
 
 /**
@@ -141,6 +142,7 @@ const decodeHttp = (m: pb.HttpMatch): HttpMatch => ({
     values: values.map(decodeString),
     negated,
   })),
+  ...(m.parameters.length > 0 ? { parameters: m.parameters } : {}),
 });
 
 /** If `weft` is set, the other fields are for readers that do not know it and are ignored. */
