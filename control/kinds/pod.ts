@@ -1,7 +1,8 @@
-import { namespaceOf } from '../../src/model/labels.js';
+import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { compilePod, podResources } from '../compile/pod.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
+import { labelsSlot } from '../dialects/istio/virtual-service-dependents.js';
 import { addressClaims } from '../registry/claims.js';
 import type { Compiled, CompileContext, Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
@@ -16,6 +17,10 @@ export const podKind: Kind<PodObject> = {
     if (phase === 'Failed' || phase === 'Succeeded') return undefined;
     return { rank: claimRanks.pod, claimed: addressClaims(podIPs.map(({ ip }) => ip)) };
   },
+  dependents({ before, now }, registry, recompile) {
+    if (accountTextOf(before) !== accountTextOf(now))
+      recompile.objects(registry.virtualServicesNaming(labelsSlot));
+  },
   compile: (pod, context) =>
     compileAsPod(pod, context, {
       kind: 'Pod',
@@ -23,6 +28,10 @@ export const podKind: Kind<PodObject> = {
       isScoped: false,
     }),
 };
+
+/** What conditions on the labels of clients depend on. */
+const accountTextOf = (pod: PodObject | undefined): string | undefined =>
+  pod && JSON.stringify([pod.spec.serviceAccountName, labelsOf(pod)]);
 
 /**
  * Compiles a Pod, or a Workload in the form of a pod.

@@ -5,6 +5,7 @@ import { serviceNameLabel } from '../compile/endpoint-slice.js';
 import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';
 import { servicePolicies } from '../compile/service-policy.js';
+import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
 import { waypointPolicies } from '../dialects/istio/authorization.js';
 import { objectKey } from '../objects/object-key.js';
@@ -27,6 +28,7 @@ export const serviceKind: Kind<ServiceObject> = {
   dependents({ before, now, namespace, name }, registry, recompile) {
     recompileSelected(namespace, [before?.spec.selector, now?.spec.selector], registry, recompile);
     recompile.objects(registry.routesOf(namespace, name));
+    recompileVirtualServicesOf(namespace, name, registry, recompile);
     recompile.objects(
       registry.indexes.EndpointSlice.in(namespace).filter(
         (slice) => labelsOf(slice)[serviceNameLabel] === name,

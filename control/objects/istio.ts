@@ -7,6 +7,7 @@ import type {
   PeerAuthenticationSpec,
   RequestAuthenticationSpec,
 } from './istio-security.js';
+import type { VirtualServiceSpec } from './istio-virtual-service.js';
 import type { Condition, Meta } from './metadata.js';
 
 /** An object of another mesh's API. */
@@ -42,12 +43,13 @@ export const istioKinds = [
 export type IstioKind = (typeof istioKinds)[number];
 
 /** The type of each kind's spec. */
-interface Specs
-  extends Readonly<Record<Exclude<IstioKind, keyof Typed>, Readonly<Record<string, unknown>>>>, Typed {}
-interface Typed {
+type Specs = Readonly<Record<Exclude<IstioKind, keyof OwnSpecs>, Readonly<Record<string, unknown>>>> &
+  OwnSpecs;
+interface OwnSpecs {
   readonly AuthorizationPolicy: AuthorizationPolicySpec;
   readonly PeerAuthentication: PeerAuthenticationSpec;
   readonly RequestAuthentication: RequestAuthenticationSpec;
+  readonly VirtualService: VirtualServiceSpec;
 }
 
 type Objects = { readonly [K in IstioKind]: DialectObject<K, Specs[K]> };

@@ -40,11 +40,21 @@ type RouteKind = Route['kind'];
 interface Routing {
   readonly kind: RouteKind;
   readonly match: Matcher;
+  /** Rules of TLS are for certain server names. */
+  readonly readsServerName?: boolean;
 }
 
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
 const notUnderstood = (reason: string): string => `the settings of the port are not understood: ${reason}`;
+
+const namesServer = ({ rules }: Route): boolean =>
+  rules.some(({ matches }) =>
+    matches.some(({ headers }) => headers.some(({ name }) => name === ':authority')),
+  );
+
+const isForClientsOf = ({ clientNamespaces = [] }: Route, namespace: string | undefined): boolean =>
+  clientNamespaces.length === 0 || (namespace !== undefined && clientNamespaces.includes(namespace));
 
 const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
 
@@ -230,11 +240,11 @@ export class WaypointState {
     const routing = this.#findRouting(service, port, clientNamespace, settings);
     const closed = this.policyOf(service.key, port)?.closed;
     if (!routing || closed === undefined) return routing;
-    const match: Matcher = (head) => {
-      const matched = routing.match(head);
+    const match: Matcher = (head, client) => {
+      const matched = routing.match(head, client);
       return matched && refused(matched, settings.chain, notUnderstood(closed));
     };
-    return { kind: routing.kind, match };
+    return { ...routing, match };
   }
 
   /** The routes for a client's requests, composed with the filters that the port's settings have for the client now. */
@@ -251,11 +261,15 @@ export class WaypointState {
   ): Routing | undefined {
     // Consumer routes are in the client's namespace and replace the Service's own routes (GEP-1294).
     const consumer = clientNamespace === service.namespace ? undefined : clientNamespace;
-    const key = `${service.key} ${port} ${consumer ?? ''} ${settings.serial}`;
+    // A client without an identity is of no namespace; `-` is the name of none.
+    const whose = consumer ?? (clientNamespace === undefined ? '-' : '');
+    const key = `${service.key} ${port} ${whose} ${settings.serial}`;
     if (this.#routings.has(key) && this.#isCurrent(key)) return this.#routings.get(key);
     const attached = (namespace: string): readonly Route[] =>
-      [...(this.#attached.get(attachedAt(service.key, namespace))?.values() ?? [])].filter(({ parents }) =>
-        parents.some((parent) => parent.service === service.key && (parent.port ?? port) === port),
+      [...(this.#attached.get(attachedAt(service.key, namespace))?.values() ?? [])].filter(
+        (route) =>
+          isForClientsOf(route, clientNamespace) &&
+          route.parents.some((parent) => parent.service === service.key && (parent.port ?? port) === port),
       );
     const ofConsumer = consumer === undefined ? [] : attached(consumer);
     if (ofConsumer.length > 0) {
@@ -274,7 +288,8 @@ export class WaypointState {
         this.regexTime(consumer ?? service.namespace),
         settings.chain,
       );
-    const routing = kind && match ? { kind, match } : undefined;
+    const readsServerName = kind === 'tls' && group.some(namesServer);
+    const routing = kind && match ? { kind, match, readsServerName } : undefined;
     this.#routings.set(key, routing);
     return routing;
   }
