@@ -25,9 +25,12 @@ export function namespaceSecurity(namespace: string, registry: Registry): Namesp
   ]);
   const scoped = policies.map((object) => ({ object, scope: scopeOf(object) }));
   // Those of the root namespace select pods of all namespaces.
-  const selecting = scoped.flatMap(({ object, scope: { selector } }) =>
-    selector && hasEffect(object) ? [{ key: resourceNameOf(object).key, selector }] : [],
-  );
+  const selecting = scoped
+    .flatMap(({ object, scope: { selector } }) =>
+      selector && hasEffect(object) ? [{ key: resourceNameOf(object).key, selector }] : [],
+    )
+    // The order in which objects arrived must not show.
+    .sort((a, b) => (a.key < b.key ? -1 : 1));
   const levels = mtlsLevels(namespace, registry);
   return {
     podPolicies: (labels, isEnrolling) => [
