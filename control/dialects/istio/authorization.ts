@@ -52,7 +52,7 @@ export function compileSecurity(object: SecurityPolicy, registry: Registry): Com
   const scope = scopeOf(object);
   const { closed, ...content } = contentOf(object);
   const services = serviceKeys(object, scope);
-  if (isEmpty(content) || (scope.targets && services.length === 0)) return { closed };
+  if (!hasEffect(object) || (scope.targets && services.length === 0)) return { closed };
   return {
     closed,
     policy: {
@@ -65,12 +65,11 @@ export function compileSecurity(object: SecurityPolicy, registry: Registry): Com
   };
 }
 
-/** A DENY without rules denies nothing. */
-const isEmpty = ({ action, rules }: Pick<Content, 'action' | 'rules'>): boolean =>
-  action === 'deny' && rules.length === 0;
-
-/** Whether the policy can change anything: a DENY without rules cannot. */
-export const hasEffect = (object: SecurityPolicy): boolean => !isEmpty(contentOf(object));
+/** Whether the policy can change anything: a DENY without rules cannot. Told without compiling the rules, since it is asked for each change. */
+export const hasEffect = (object: SecurityPolicy): boolean =>
+  object.kind === 'AuthorizationPolicy'
+    ? (object.spec.action ?? 'ALLOW') === 'ALLOW' || (object.spec.rules ?? []).length > 0
+    : object.invalid !== undefined || (object.spec.jwtRules ?? []).length > 0;
 
 /** Whether the policy has conditions on HTTP requests, which only a waypoint can evaluate. */
 export const readsRequests = (object: SecurityPolicy): boolean =>
@@ -86,9 +85,8 @@ export function waypointPolicies(
   registry: Registry,
 ): AuthorizationPolicy[] {
   return policies.flatMap((object): AuthorizationPolicy[] => {
-    if (!targetsWaypoint(object, scopeOf(object), waypoint, registry)) return [];
+    if (!hasEffect(object) || !targetsWaypoint(object, scopeOf(object), waypoint, registry)) return [];
     const { closed: _, ...content } = contentOf(object);
-    if (isEmpty(content)) return [];
     const at = `@${service.name}.${service.namespace}`;
     return [{ ...resourceNameOf(object, at), ...content, scope: 'workload', services: [service.key] }];
   });

@@ -6,6 +6,11 @@ const noTokens = 'tokens are not validated, so that no request has a verified on
 const noForwarded =
   'no header of a client is believed for its address; the address of the connection is compared by ipBlocks and source.ip';
 
+/** In Istio, a pod behind a waypoint sees the waypoint. */
+const behindWaypoint = differs(
+  'behind a waypoint, the client is compared at the pod as well, not the waypoint: a rule for the principal of the waypoint alone allows nobody',
+);
+
 const targets: FieldTable = {
   'selector.matchLabels': works,
   'selector.matchLabels{}': works,
@@ -49,8 +54,8 @@ export const authorizationPolicyFields: FieldTable = {
   'provider.name': closes('there are no extension providers'),
   rules: works,
   'rules[]': works,
-  'rules[].from[].source.principals': works,
-  'rules[].from[].source.notPrincipals': works,
+  'rules[].from[].source.principals': behindWaypoint,
+  'rules[].from[].source.notPrincipals': behindWaypoint,
   'rules[].from[].source.requestPrincipals': closes(noTokens),
   'rules[].from[].source.notRequestPrincipals': closes(noTokens),
   'rules[].from[].source.namespaces': works,
@@ -89,7 +94,7 @@ export const authorizationPolicyFields: FieldTable = {
   ),
   'rules[].when[].key=source.ip': works,
   'rules[].when[].key=source.namespace': works,
-  'rules[].when[].key=source.principal': works,
+  'rules[].when[].key=source.principal': behindWaypoint,
   'rules[].when[].key=source.serviceAccount': works,
   'rules[].when[].key=destination.ip': works,
   'rules[].when[].key=destination.port': works,
