@@ -48,7 +48,7 @@ const noHttp: HttpMatch = {
 };
 
 /** As Istio reads a value: `*` alone is any value, `*` at the begin makes a suffix, at the end a prefix; elsewhere it is a character. */
-export function istioMatch(value: string): StringMatch {
+function istioMatch(value: string): StringMatch {
   if (value === '*') return { kind: 'presence' };
   if (value.startsWith('*')) return { kind: 'suffix', value: value.slice(1) };
   if (value.endsWith('*')) return { kind: 'prefix', value: value.slice(0, -1) };
