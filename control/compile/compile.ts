@@ -3,7 +3,7 @@
  * whether they come from files or from the Kubernetes API. A change recompiles only the objects that depend on it (control/dependencies.ts).
  */
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
-import { namespaceSecurity } from '../dialects/istio/pod-policies.js';
+import { namespaceSecurity, type NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { affectedBy } from '../dependencies.js';
 import type { CompileContext, Compiled } from '../kinds/kind.js';
 import { kinds } from '../kinds/kinds.js';
@@ -145,6 +145,7 @@ export class Compiler extends Registry {
 
   #context(): CompileContext {
     const byNamespace = new Map<string, ReturnType<CompileContext['sorted']>>();
+    const security = new Map<string, NamespaceSecurity>();
     return {
       settings: this.#settings,
       registry: this,
@@ -154,10 +155,14 @@ export class Compiler extends Registry {
         if (!sorted) {
           const services: ServiceObject[] = [...this.indexes.Service.in(namespace)].sort(byName);
           const policies: AccessPolicyObject[] = [...this.indexes.AccessPolicy.in(namespace)].sort(byName);
-          const security = namespaceSecurity(namespace, this);
-          byNamespace.set(namespace, (sorted = { services, policies, security }));
+          byNamespace.set(namespace, (sorted = { services, policies }));
         }
         return sorted;
+      },
+      security: (namespace) => {
+        let found = security.get(namespace);
+        if (!found) security.set(namespace, (found = namespaceSecurity(namespace, this)));
+        return found;
       },
     };
   }

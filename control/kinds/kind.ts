@@ -52,8 +52,9 @@ export interface CompileContext {
   readonly sorted: (namespace: string) => {
     readonly services: readonly ServiceObject[];
     readonly policies: readonly AccessPolicyObject[];
-    readonly security: NamespaceSecurity;
   };
+  /** Policies of Istio's security kinds for the pods and waypoints of a namespace. Computed once per change. */
+  readonly security: (namespace: string) => NamespaceSecurity;
 }
 
 /** A node on which an identity runs, so that its agent may request a certificate for the identity. */

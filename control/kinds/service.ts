@@ -35,7 +35,7 @@ export const serviceKind: Kind<ServiceObject> = {
       ),
     );
   },
-  compile(object, { settings, registry, mesh, sorted }) {
+  compile(object, { settings, registry, mesh, security }) {
     // During an uninstall waypoints enforce no policy, so pods must stop accepting the Service's ports only from the waypoint in the same step.
     const waypoint = settings.removal !== undefined ? undefined : registry.waypointOf(object);
     const served = waypoint && registry.admits(waypoint, namespaceOf(object)) ? waypoint : undefined;
@@ -48,7 +48,7 @@ export const serviceKind: Kind<ServiceObject> = {
         { kind: 'service', value: { ...service, addresses } },
         ...(served ? policiesOf(object, served, registry) : []),
         ...(served
-          ? waypointPolicies(service, served, sorted(served.namespace).security.ofWaypoints, registry).map(
+          ? waypointPolicies(service, served, security(served.namespace).ofWaypoints, registry).map(
               (value) => ({ kind: 'policy', value }) as const,
             )
           : []),
