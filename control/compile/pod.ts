@@ -19,6 +19,7 @@ import type {
   ServiceObject,
 } from '../objects/objects.js';
 import { nameOfPolicy, strictPolicy } from './policies.js';
+import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { appProtocol } from './protocols.js';
 import type { CompiledResource } from './resource.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
@@ -46,6 +47,8 @@ export interface PodLookup {
   readonly policies: readonly AccessPolicyObject[];
   /** The DestinationRules in force for one of the Services. */
   readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
+  /** Policies of other meshes' kinds. */
+  readonly security?: NamespaceSecurity;
 }
 
 export interface CompiledPod {
@@ -105,6 +108,7 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
     .map((policy): string => nameOfPolicy(policy).key);
   const enrolling = isEnrolling(lookup.namespace);
+  if (!lookup.open) policies.push(...(lookup.security?.podPolicies(labels, enrolling) ?? []));
   const own =
     !lookup.open && !enrolling && isStrict(labels)
       ? strictPolicy(namespace, `${lookup.kind.toLowerCase()}-${name}`, 'workload')
