@@ -1,0 +1,25 @@
+/** The table of fields of each kind of Istio's API, by `<group>/<kind>`. A kind without a table is missing in docs/istio.md. */
+import { nothing } from '../fields.js';
+import type { FieldTable } from '../fields.js';
+import { unsupportedMessages } from './unsupported.js';
+
+/** Kinds of which no field has an effect. */
+const unsupported = (message: string): FieldTable => ({ '': nothing(message) });
+
+export const istioFieldTables: Readonly<Record<string, FieldTable | undefined>> = {
+  'networking.istio.io/VirtualService': undefined,
+  'networking.istio.io/DestinationRule': undefined,
+  'networking.istio.io/ServiceEntry': undefined,
+  'networking.istio.io/WorkloadEntry': undefined,
+  'networking.istio.io/WorkloadGroup': undefined,
+  'networking.istio.io/Sidecar': undefined,
+  'security.istio.io/AuthorizationPolicy': undefined,
+  'security.istio.io/PeerAuthentication': undefined,
+  'security.istio.io/RequestAuthentication': undefined,
+  'telemetry.istio.io/Telemetry': undefined,
+  'networking.istio.io/Gateway': unsupported(unsupportedMessages.IstioGateway),
+  'networking.istio.io/EnvoyFilter': unsupported(unsupportedMessages.EnvoyFilter),
+  'networking.istio.io/ProxyConfig': unsupported(unsupportedMessages.ProxyConfig),
+  'extensions.istio.io/WasmPlugin': unsupported(unsupportedMessages.WasmPlugin),
+  'extensions.istio.io/TrafficExtension': unsupported(unsupportedMessages.TrafficExtension),
+};
