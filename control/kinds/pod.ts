@@ -1,6 +1,8 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { compilePod, podResources } from '../compile/pod.js';
+import { policyKeyOf } from '../dialects/smi/access.js';
+import { accountKey } from '../dialects/smi/index-keys.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
 import type { Compiled, CompileContext, Kind } from './kind.js';
@@ -48,6 +50,9 @@ export function compileAsPod(
     node: registry.node(pod.spec.nodeName),
     isWaypoint: as.isWaypoint,
     ...sorted(namespace),
+    trafficTargets: registry
+      .trafficTargetsOf(accountKey(namespace, pod.spec.serviceAccountName ?? 'default'))
+      .map(policyKeyOf),
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;

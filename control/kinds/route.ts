@@ -1,6 +1,7 @@
 /** The common table entry of the four kinds of routes. */
 import { compileRoute } from '../compile/routes.js';
 import { servicesOf } from '../compile/route-references.js';
+import { rootKey } from '../dialects/smi/index-keys.js';
 import { gatewayGroup, type RouteObject } from '../objects/objects.js';
 import { routeStatus } from '../status/route.js';
 import type { Kind, KindAddress } from './kind.js';
@@ -18,11 +19,15 @@ export function routeKind<T extends RouteObject>(
     pickFields: (raw) => pickRoute(kind, raw as Raw<RouteObject>) as unknown as T,
     dependents({ before, now, namespace }, registry, recompile) {
       for (const route of [before, now])
-        for (const service of route ? servicesOf(route).parents : [])
+        for (const service of route ? servicesOf(route).parents : []) {
           // Routes of one kind do not conflict.
           recompile.objects(
             registry.routesAttached(service, namespace).filter((other) => other.kind !== kind),
           );
+          // A route of the Service's namespace takes its ports from TrafficSplits.
+          const [of = '', name = ''] = service.split('/');
+          if (of === namespace) recompile.objects(registry.trafficSplitsOf(rootKey(of, name)));
+        }
     },
     compile(object, { registry }) {
       const { route } = compileRoute(object, registry);

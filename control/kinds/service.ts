@@ -6,6 +6,7 @@ import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';
 import { servicePolicies } from '../compile/service-policy.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
+import { serviceKey } from '../dialects/smi/index-keys.js';
 import { objectKey } from '../objects/object-key.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
@@ -26,6 +27,7 @@ export const serviceKind: Kind<ServiceObject> = {
   dependents({ before, now, namespace, name }, registry, recompile) {
     recompileSelected(namespace, [before?.spec.selector, now?.spec.selector], registry, recompile);
     recompile.objects(registry.routesOf(namespace, name));
+    recompile.objects(registry.trafficSplitsOf(serviceKey(namespace, name)));
     recompile.objects(
       registry.indexes.EndpointSlice.in(namespace).filter(
         (slice) => labelsOf(slice)[serviceNameLabel] === name,

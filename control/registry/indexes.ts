@@ -54,6 +54,27 @@ export class HostIndex<T extends MeshObject> {
     return this.#all.get(host) ?? [];
   }
 }
+/** Objects by keys that are made of their content, the oldest first. */
+export class KeyIndex<T extends MeshObject> {
+  readonly #all = new Map<string, readonly T[]>();
+  /** @param keysOf of an object that may be a closed form, with any content */
+  constructor(private readonly keysOf: (object: T) => readonly string[]) {}
+  set(object: T): void {
+    for (const key of new Set(this.keysOf(object)))
+      this.#all.set(key, [...(this.#all.get(key) ?? []), object].sort(byAge));
+  }
+  delete(object: T): void {
+    const own = objectKey(object);
+    for (const key of new Set(this.keysOf(object))) {
+      const left = (this.#all.get(key) ?? []).filter((one) => objectKey(one) !== own);
+      if (left.length > 0) this.#all.set(key, left);
+      else this.#all.delete(key);
+    }
+  }
+  of(key: string): readonly T[] {
+    return this.#all.get(key) ?? [];
+  }
+}
 /** Times of the API server are in UTC, so that they can be compared as text. Files have none. */
 const ageOf = (object: MeshObject): string =>
   `${object.metadata.creationTimestamp ?? ''} ${objectKey(object)}`;

@@ -8,7 +8,7 @@ import { compile, Compiler } from '../../control/compile/compile.js';
 import { resourceId, type CompiledResource } from '../../control/compile/resource.js';
 import { kinds } from '../../control/kinds/kinds.js';
 import { objectKey } from '../../control/objects/object-key.js';
-import { istioKinds, type MeshObject } from '../../control/objects/objects.js';
+import { istioKinds, smiKinds, type MeshObject } from '../../control/objects/objects.js';
 import { parseManifests } from '../../control/source/parse.js';
 import { readObject } from '../../control/source/validate.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
@@ -137,7 +137,8 @@ function assertUntouched(after: ReadonlyMap<string, CompiledResource>, shown: st
 const durationMs = Number(process.env['FUZZ_MS'] ?? 2_000);
 const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 2 ** 31);
 
-for (const kind of istioKinds)
+const dialectKinds = [...istioKinds, ...smiKinds];
+for (const kind of dialectKinds)
   test(`${kind}: any object is compiled or refused with its reason, and opens nothing (seed ${seed})`, () => {
     let state = seed;
     const random: Random = (below) => {
@@ -148,7 +149,7 @@ for (const kind of istioKinds)
     let accepted = 0;
     let rounds = 0;
     for (
-      const end = performance.now() + durationMs / istioKinds.length;
+      const end = performance.now() + durationMs / dialectKinds.length;
       performance.now() < end || rounds < 20;
     ) {
       rounds++;

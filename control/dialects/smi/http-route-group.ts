@@ -1,0 +1,42 @@
+/** HTTPRouteGroup: matches that TrafficTargets and TrafficSplits name. It does nothing by itself. */
+import type { Compiled } from '../../kinds/kind.js';
+import type { SmiObject } from '../../objects/objects.js';
+import { differs, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
+import { routeKey } from './index-keys.js';
+import { checkMatches } from './route-group.js';
+import { smiKind } from './smi-kind.js';
+import { checkVersion, matchesOfGroup, writtenFields } from './specs.js';
+
+export const httpRouteGroupFields: FieldTable = {
+  'matches[].name': works,
+  'matches[].pathRegex': differs(
+    'RE2 syntax, matched from the beginning of the path without the query; the path is normalized before (dot segments, escapes)',
+  ),
+  'matches[].methods': works,
+  'matches[].headers': differs('RE2 syntax; the expression has to match the whole value'),
+};
+
+export const httpRouteGroupKind = smiKind(
+  'HTTPRouteGroup',
+  { group: 'specs.smi-spec.io', plural: 'httproutegroups' },
+  {
+    dependents({ namespace, name }, registry, recompile) {
+      const key = routeKey('HTTPRouteGroup', namespace, name);
+      recompile.objects(registry.trafficTargetsOf(key));
+      recompile.objects(registry.trafficSplitsOf(key));
+    },
+    compile: compileGroup,
+  },
+);
+
+function compileGroup(object: SmiObject<'HTTPRouteGroup'>): Compiled {
+  if (object.invalid !== undefined) return { resources: [] };
+  checkVersion(object);
+  if (object.spec?.matches && object.matches)
+    throw new Error('matches: given beside spec, too: give it at one place');
+  checkMatches(matchesOfGroup(object), object.spec ? 'spec.matches' : 'matches');
+
+  const remark = remarkOf(usedFields(writtenFields(object), httpRouteGroupFields));
+
+  return { resources: [], ...(remark === undefined ? {} : { remark }) };
+}

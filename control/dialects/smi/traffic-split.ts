@@ -1,0 +1,84 @@
+/** TrafficSplit: the shares of a root Service's requests and connections that other Services of its namespace get. */
+import { namespaceOf } from '../../../src/model/labels.js';
+import type { CompileContext, Compiled } from '../../kinds/kind.js';
+import type { SmiObject } from '../../objects/objects.js';
+import { acceptedUpdate, invalidBecause } from '../../status/accepted.js';
+import { condition } from '../../status/conditions.js';
+import { enforcedType } from '../../objects/objects.js';
+import type { StatusLookup, StatusUpdate } from '../../status/status.js';
+import { unenforcedBecause } from '../../status/waypoint-binding.js';
+import { differs, nothing, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
+import { hostOfService } from '../istio/hosts.js';
+import { rootKey } from './index-keys.js';
+import { smiKind } from './smi-kind.js';
+import { rootOf, writtenFields } from './specs.js';
+import { compileSplit, type SplitLookup } from './split.js';
+
+export const trafficSplitFields: FieldTable = {
+  service: differs(
+    "a Service of the object's own namespace, by its name or complete host name; it needs a waypoint",
+  ),
+  'matches[].apiGroup': nothing('kind says enough'),
+  'matches[].kind': works,
+  'matches[].name': works,
+  'backends[].service': differs(
+    'a Service without the port of the root Service, or that does not exist, gets nothing; the root Service itself is allowed',
+  ),
+  'backends[].weight': works,
+};
+
+export const trafficSplitKind = smiKind(
+  'TrafficSplit',
+  { group: 'split.smi-spec.io', plural: 'trafficsplits' },
+  {
+    dependents({ before, now, namespace }, registry, recompile) {
+      // Of several objects without matches at one root the oldest is in force.
+      for (const one of [before, now]) {
+        const root = one && rootOf(one);
+        if (root !== undefined) recompile.objects(registry.trafficSplitsOf(rootKey(namespace, root)));
+      }
+    },
+    compile,
+    status,
+  },
+);
+
+function compile(object: SmiObject<'TrafficSplit'>, { registry }: CompileContext): Compiled {
+  const lookup: SplitLookup = {
+    service: (namespace, name) => registry.service(namespace, name),
+    group: (namespace, name) => registry.indexes.HTTPRouteGroup.get(namespace, name),
+    splits: (namespace, root) => registry.trafficSplitsOf(rootKey(namespace, root)),
+    routes: (namespace, root) => registry.routesTo(namespace, namespace, root),
+    virtualServices: (namespace, root) =>
+      registry
+        .virtualServicesOf(hostOfService(namespace, root))
+        .filter((one) => namespaceOf(one) === namespace)
+        .map(({ metadata: { name } }) => name),
+  };
+  const { routes, problem } = compileSplit(object, lookup);
+  const remark =
+    object.invalid === undefined
+      ? remarkOf(usedFields(writtenFields(object), trafficSplitFields))
+      : undefined;
+  return {
+    resources: routes.map((value) => ({ kind: 'route', value })),
+    ...(problem ? { problem } : {}),
+    ...(remark === undefined ? {} : { remark }),
+  };
+}
+
+function status(
+  object: SmiObject<'TrafficSplit'>,
+  { mesh, timestamp }: StatusLookup,
+): StatusUpdate | undefined {
+  const root = rootOf(object);
+  const service = root === undefined ? undefined : mesh.service(namespaceOf(object), root);
+  const problem = service && unenforcedBecause(service, mesh);
+  return acceptedUpdate(
+    object,
+    invalidBecause(object) ?? mesh.problemOf(object),
+    timestamp,
+    problem && condition(enforcedType, 'False', problem.reason, problem.message),
+    mesh.remarkOf(object),
+  );
+}
