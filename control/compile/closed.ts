@@ -10,8 +10,11 @@ import {
   isRoute,
   isSmi,
 } from '../objects/objects.js';
-import { closedBackendTlsPolicy, closedBackendTrafficPolicy } from './closed-backend-policy.js';
-import { isRecord, withClosedRules, type RuleErrors } from './closed-rules.js';
+import {
+  closedBackendTlsPolicy,
+  closedBackendTrafficPolicy,
+} from '../dialects/gateway/closed-backend-policy.js';
+import { isRecord, withClosedRules, type RuleErrors } from '../dialects/gateway/closed-rules.js';
 import { closedTrafficPolicy } from './closed-traffic-policy.js';
 import type { Labels } from '../../src/model/labels.js';
 

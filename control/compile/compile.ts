@@ -13,7 +13,7 @@ import { Registry } from '../registry/registry.js';
 import { isEnrolled } from './enrollment.js';
 import { rootNamespace } from './policies.js';
 import { resourceId, type CompiledResource, type ResourceChanges } from './resource.js';
-import { compileRoute, type CompiledRoute } from './routes.js';
+import { compileRoute, type CompiledRoute } from '../dialects/gateway/routes.js';
 import type { CompileSettings, Removal } from './settings.js';
 
 const byName = (a: MeshObject, b: MeshObject): number => (a.metadata.name < b.metadata.name ? -1 : 1);

@@ -10,7 +10,7 @@ import {
 } from '../../src/model/service-policy.js';
 import type { MeshObject, ServiceObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
-import { compileBackendTls } from './backend-tls-policy.js';
+import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import { clientKey } from './traffic-policy-requests.js';

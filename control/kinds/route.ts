@@ -1,6 +1,6 @@
 /** The common table entry of the four kinds of routes. */
-import { compileRoute } from '../compile/routes.js';
-import { servicesOf } from '../compile/route-references.js';
+import { compileRoute } from '../dialects/gateway/routes.js';
+import { servicesOf } from '../dialects/gateway/route-references.js';
 import { rootKey } from '../dialects/smi/index-keys.js';
 import { gatewayGroup, type RouteObject } from '../objects/objects.js';
 import { routeStatus } from '../status/route.js';

@@ -1,10 +1,10 @@
 /** Indexes of the registry's objects. */
 import { namespaceOf } from '../../src/model/labels.js';
 import { hostsOf } from '../dialects/istio/hosts.js';
-import { servicesOf } from '../compile/route-references.js';
+import { servicesOf } from '../dialects/gateway/route-references.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { PolicyObject } from '../compile/traffic-policy-targets.js';
-import { isCoreGroup } from '../compile/route-parents.js';
+import { isCoreGroup } from '../dialects/gateway/route-parents.js';
 import type { MeshObject, RouteObject } from '../objects/objects.js';
 
 /** Objects of a kind by namespace and name. Cluster-scoped ones share a namespace. */

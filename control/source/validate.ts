@@ -8,7 +8,7 @@ import { errorText, WeftError } from '../../src/base/errors.js';
 import { parseCidr } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { closedForm } from '../compile/closed.js';
-import type { RuleErrors } from '../compile/closed-rules.js';
+import type { RuleErrors } from '../dialects/gateway/closed-rules.js';
 import { compile } from '../compile/compile.js';
 import type { Kind } from '../kinds/kind.js';
 import { kindNames, kinds } from '../kinds/kinds.js';

@@ -11,7 +11,7 @@ import {
   type ServiceObject,
 } from '../objects/objects.js';
 import type { Capabilities } from '../../src/discovery/capabilities.js';
-import type { CompiledRoute } from '../compile/routes.js';
+import type { CompiledRoute } from '../dialects/gateway/routes.js';
 import type { TargetLookup } from '../compile/traffic-policy-targets.js';
 import type { WaypointName } from '../compile/waypoints.js';
 

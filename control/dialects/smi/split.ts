@@ -3,7 +3,7 @@ import { errorText } from '../../../src/base/errors.js';
 import { namespaceOf } from '../../../src/model/labels.js';
 import type { Route, RouteBackend, RouteKey, RouteMatch, RouteRule } from '../../../src/model/route.js';
 import { appProtocol } from '../../compile/protocols.js';
-import { claimedPorts, isExternal, unroutableBecause } from '../../compile/route-parents.js';
+import { claimedPorts, isExternal, unroutableBecause } from '../gateway/route-parents.js';
 import { serviceKeyOf, tcpPorts } from '../../compile/service.js';
 import type { RouteObject, ServiceObject, SmiObject, TrafficSplitSpec } from '../../objects/objects.js';
 import type { Problem } from '../../registry/claims.js';

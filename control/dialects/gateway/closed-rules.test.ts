@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { features } from '../../src/discovery/capabilities.js';
-import { parseTrustDomain } from '../../src/model/identity.js';
-import type { RouteRule } from '../../src/model/route.js';
-import { isRoute, type Condition, type RouteObject } from '../objects/objects.js';
-import { parseManifests } from '../source/parse.js';
-import { readObject } from '../source/validate.js';
-import { routeStatus } from '../status/route.js';
-import type { StatusLookup } from '../status/status.js';
-import { compile, type Compiler } from './compile.js';
+import { features } from '../../../src/discovery/capabilities.js';
+import { parseTrustDomain } from '../../../src/model/identity.js';
+import type { RouteRule } from '../../../src/model/route.js';
+import { isRoute, type Condition, type RouteObject } from '../../objects/objects.js';
+import { parseManifests } from '../../source/parse.js';
+import { readObject } from '../../source/validate.js';
+import { routeStatus } from '../../status/route.js';
+import type { StatusLookup } from '../../status/status.js';
+import { compile, type Compiler } from '../../compile/compile.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const mesh = `

@@ -1,8 +1,8 @@
 /** The Services to which a route is attached, and why it is not attached to others. Pure. */
-import type { Route, RouteKey } from '../../src/model/route.js';
-import { namespaceOf } from '../../src/model/labels.js';
-import { gatewayGroup, type ParentRef, type RouteObject, type ServiceObject } from '../objects/objects.js';
-import { serviceKeyOf, tcpPorts } from './service.js';
+import type { Route, RouteKey } from '../../../src/model/route.js';
+import { namespaceOf } from '../../../src/model/labels.js';
+import { gatewayGroup, type ParentRef, type RouteObject, type ServiceObject } from '../../objects/objects.js';
+import { serviceKeyOf, tcpPorts } from '../../compile/service.js';
 
 export interface RouteLookup {
   /** A Service by namespace and name. */

@@ -1,5 +1,5 @@
 /** The Services to which a route refers. Pure. */
-import type { HttpRouteRule, RouteFilterObject, RouteObject } from '../objects/objects.js';
+import type { HttpRouteRule, RouteFilterObject, RouteObject } from '../../objects/objects.js';
 import { isServiceParent, refNamespace } from './route-parents.js';
 
 /** Services (`<namespace>/<name>`) on which a route's compiled form depends, and the subset that are its parents. */

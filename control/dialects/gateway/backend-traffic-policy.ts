@@ -1,8 +1,8 @@
 /** Compiles an XBackendTrafficPolicy (GEP-3388) to the retry budget of the Services that it targets. Pure. */
-import { namespaceOf } from '../../src/model/labels.js';
-import type { BackendTrafficPolicyObject } from '../objects/objects.js';
-import { positiveMs } from './traffic-policy-values.js';
-import type { CompiledTrafficPolicy } from './traffic-policy.js';
+import { namespaceOf } from '../../../src/model/labels.js';
+import type { BackendTrafficPolicyObject } from '../../objects/objects.js';
+import { positiveMs } from '../../compile/traffic-policy-values.js';
+import type { CompiledTrafficPolicy } from '../../compile/traffic-policy.js';
 
 const hourMs = 3_600_000;
 

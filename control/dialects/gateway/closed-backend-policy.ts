@@ -1,5 +1,5 @@
 /** The closed forms of the Gateway API's policies about backends that cannot be read. Pure. */
-import type { BackendTlsPolicyObject, BackendTrafficPolicyObject, TargetRef } from '../objects/objects.js';
+import type { BackendTlsPolicyObject, BackendTrafficPolicyObject, TargetRef } from '../../objects/objects.js';
 import { isRecord } from './closed-rules.js';
 
 /** The targets that can be read. A section that cannot be read may be any: the whole object is meant, then. */
@@ -27,7 +27,7 @@ export const closedBackendTrafficPolicy = (
   },
 });
 
-/** Connections to the targets are refused (compile/backend-tls-policy.ts). */
+/** Connections to the targets are refused (dialects/gateway/backend-tls-policy.ts). */
 export const closedBackendTlsPolicy = (
   object: BackendTlsPolicyObject,
   why: string,

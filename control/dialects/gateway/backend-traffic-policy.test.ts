@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseTrustDomain } from '../../src/model/identity.js';
-import type { BackendTrafficPolicyObject, MeshObject } from '../objects/objects.js';
-import { parseManifests } from '../source/parse.js';
-import { backendPolicyStatus } from '../status/backend-policy.js';
-import { compile, type Compiler } from './compile.js';
+import { parseTrustDomain } from '../../../src/model/identity.js';
+import type { BackendTrafficPolicyObject, MeshObject } from '../../objects/objects.js';
+import { parseManifests } from '../../source/parse.js';
+import { backendPolicyStatus } from '../../status/backend-policy.js';
+import { compile, type Compiler } from '../../compile/compile.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const mesh = `

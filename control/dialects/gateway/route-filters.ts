@@ -1,10 +1,10 @@
 /** Compiles filters of routes to the form in which waypoints apply them. Pure. */
-import { encodeTarget } from '../../src/discovery/codec/backend-target.js';
-import type { Annotations } from '../../src/model/labels.js';
-import { viaKey, viaPattern } from '../../src/model/route-annotations.js';
-import type { BackendTarget, HeaderPair, PathChange, RouteFilter } from '../../src/model/route.js';
-import type { BackendRef, PathModifier, RouteFilterObject } from '../objects/objects.js';
-import { rewrittenPath } from './paths.js';
+import { encodeTarget } from '../../../src/discovery/codec/backend-target.js';
+import type { Annotations } from '../../../src/model/labels.js';
+import { viaKey, viaPattern } from '../../../src/model/route-annotations.js';
+import type { BackendTarget, HeaderPair, PathChange, RouteFilter } from '../../../src/model/route.js';
+import type { BackendRef, PathModifier, RouteFilterObject } from '../../objects/objects.js';
+import { rewrittenPath } from '../../compile/paths.js';
 import type { RouteProblem } from './route-parents.js';
 
 /** Problems of a route's references and filters. Only the first of each sort is kept, because a condition has one reason. */

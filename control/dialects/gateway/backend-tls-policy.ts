@@ -1,9 +1,9 @@
 /** Compiles a BackendTLSPolicy to the TLS that a waypoint speaks with the endpoints of a Service. Pure. */
 import { X509Certificate } from 'node:crypto';
-import type { EndpointTls } from '../../src/discovery/gen/weft.js';
-import { namespaceOf } from '../../src/model/labels.js';
-import { splitPem } from '../../src/tls/certificate.js';
-import { certificatesKey, type BackendTlsPolicyObject, type ConfigMapObject } from '../objects/objects.js';
+import type { EndpointTls } from '../../../src/discovery/gen/weft.js';
+import { namespaceOf } from '../../../src/model/labels.js';
+import { splitPem } from '../../../src/tls/certificate.js';
+import { certificatesKey, type BackendTlsPolicyObject, type ConfigMapObject } from '../../objects/objects.js';
 import { isCoreGroup } from './route-parents.js';
 
 /** Larger certificates are not sent to waypoints. */

@@ -2,12 +2,12 @@
  * Compiles the matches of a route's rules. An unreadable part of a match (a regular expression, a path) is reported as a problem with its
  * field, and is replaced by the widest condition that it could have meant. Pure.
  */
-import { errorText } from '../../src/base/errors.js';
-import type { PathMatch, RouteMatch, ValueMatch } from '../../src/model/route.js';
-import { normalizeAuthority } from '../../src/policy/host.js';
-import { regexProblem, regexWeight, routeRegexWeightMax } from '../../src/policy/regex.js';
-import type { GrpcRouteMatch, HttpRouteMatch, NamedMatch } from '../objects/objects.js';
-import { routePath } from './paths.js';
+import { errorText } from '../../../src/base/errors.js';
+import type { PathMatch, RouteMatch, ValueMatch } from '../../../src/model/route.js';
+import { normalizeAuthority } from '../../../src/policy/host.js';
+import { regexProblem, regexWeight, routeRegexWeightMax } from '../../../src/policy/regex.js';
+import type { GrpcRouteMatch, HttpRouteMatch, NamedMatch } from '../../objects/objects.js';
+import { routePath } from '../../compile/paths.js';
 
 /** Longest pattern of the Gateway API (headers and query parameters). */
 const patternCharsMax = 4096;

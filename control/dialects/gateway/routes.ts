@@ -10,11 +10,11 @@ import type {
   RouteMatch,
   RouteRule,
   SessionPersistence,
-} from '../../src/model/route.js';
-import { errorText } from '../../src/base/errors.js';
-import { durationMsOf, timerMsMax } from '../../src/model/duration.js';
-import { routeIdleSettings } from '../../src/model/idle-settings.js';
-import { namespaceOf } from '../../src/model/labels.js';
+} from '../../../src/model/route.js';
+import { errorText } from '../../../src/base/errors.js';
+import { durationMsOf, timerMsMax } from '../../../src/model/duration.js';
+import { routeIdleSettings } from '../../../src/model/idle-settings.js';
+import { namespaceOf } from '../../../src/model/labels.js';
 import type {
   BackendRef,
   GrpcRouteRule,
@@ -23,7 +23,7 @@ import type {
   RouteFilterObject,
   RouteObject,
   SessionPersistenceObject,
-} from '../objects/objects.js';
+} from '../../objects/objects.js';
 import { annotationFilters, compileFilter, RouteProblems } from './route-filters.js';
 import { MatchReader } from './route-matches.js';
 import {
@@ -36,7 +36,7 @@ import {
   type RouteLookup,
   type RouteProblem,
 } from './route-parents.js';
-import { serviceKeyOf, tcpPorts } from './service.js';
+import { serviceKeyOf, tcpPorts } from '../../compile/service.js';
 
 export interface CompiledRoute {
   /** Absent if no parent accepts the route. */

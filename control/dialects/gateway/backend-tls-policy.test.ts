@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseTrustDomain } from '../../src/model/identity.js';
-import type { ServicePolicy } from '../../src/model/service-policy.js';
-import { createRoot } from '../../src/tls/issue.js';
-import { objectKey } from '../objects/object-key.js';
-import type { BackendTlsPolicyObject, MeshObject } from '../objects/objects.js';
-import { parseManifests } from '../source/parse.js';
-import { backendPolicyStatus } from '../status/backend-policy.js';
-import { compile, type Compiler } from './compile.js';
+import { parseTrustDomain } from '../../../src/model/identity.js';
+import type { ServicePolicy } from '../../../src/model/service-policy.js';
+import { createRoot } from '../../../src/tls/issue.js';
+import { objectKey } from '../../objects/object-key.js';
+import type { BackendTlsPolicyObject, MeshObject } from '../../objects/objects.js';
+import { parseManifests } from '../../source/parse.js';
+import { backendPolicyStatus } from '../../status/backend-policy.js';
+import { compile, type Compiler } from '../../compile/compile.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const { certPem } = createRoot(parseTrustDomain('x.test'), 86_400);

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { filter, mirrorTo } from '../../test/support/filters.js';
-import { parseTrustDomain } from '../../src/model/identity.js';
-import type { Route, RouteRule } from '../../src/model/route.js';
-import type { ServiceKey } from '../../src/model/workload.js';
-import { parseManifests } from '../source/parse.js';
-import { compile, type Compiler } from './compile.js';
-import { isRoute, type RouteObject } from '../objects/objects.js';
+import { filter, mirrorTo } from '../../../test/support/filters.js';
+import { parseTrustDomain } from '../../../src/model/identity.js';
+import type { Route, RouteRule } from '../../../src/model/route.js';
+import type { ServiceKey } from '../../../src/model/workload.js';
+import { parseManifests } from '../../source/parse.js';
+import { compile, type Compiler } from '../../compile/compile.js';
+import { isRoute, type RouteObject } from '../../objects/objects.js';
 import type { CompiledRoute } from './routes.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -383,7 +383,7 @@ kind: ReferenceGrant
 metadata: { name: g }
 spec: { anything: 1 }
 ---
-apiVersion: networking.istio.io/v1
+apiVersion: networking.example.com/v1
 kind: Gateway
 metadata: { name: g }
 spec: { selector: {} }

@@ -2,7 +2,7 @@
  * The closed form of a route of which only single rules cannot be read: these rules respond with an error to what they might match, and the
  * other rules stay. Pure.
  */
-import type { ClosedRule, RouteObject } from '../objects/objects.js';
+import type { ClosedRule, RouteObject } from '../../objects/objects.js';
 
 /** Errors by the index of the rule. `path`: of the field inside the rule. */
 export type RuleErrors = ReadonlyMap<

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseTrustDomain } from '../../src/model/identity.js';
-import type { Route } from '../../src/model/route.js';
-import { parseManifests } from '../source/parse.js';
-import { compile } from './compile.js';
-import { isRoute, type Condition } from '../objects/objects.js';
-import { routeParents } from '../status/route.js';
+import { parseTrustDomain } from '../../../src/model/identity.js';
+import type { Route } from '../../../src/model/route.js';
+import { parseManifests } from '../../source/parse.js';
+import { compile } from '../../compile/compile.js';
+import { isRoute, type Condition } from '../../objects/objects.js';
+import { routeParents } from '../../status/route.js';
 
 const now = '2026-02-02T00:00:00Z';
 const serviceAndGateway = `---
