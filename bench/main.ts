@@ -6,6 +6,7 @@ import { errorText } from '../src/base/errors.js';
 import { missing } from '../src/cli/check.js';
 import { clusterCommand } from './cluster/command.js';
 import { printControl, runControl } from './control/suite.js';
+import { printDialects, runDialects } from './dialects/suite.js';
 import { within } from './harness/options.js';
 import { readRatios, type Report } from './harness/report.js';
 import { printKernel, runKernel } from './kernel/suite.js';
@@ -175,6 +176,33 @@ program
         add(await runResilience(given), printResilience);
       if (options.json !== undefined)
         writeFileSync(options.json, `${JSON.stringify(mergedReport(reports), null, 2)}\n`);
+    },
+  );
+
+program
+  .command('dialects')
+  .description("Istio's YAML: compiled from cold, a change, and what a request by an Istio route costs")
+  .option('--rounds <n>', 'number of rounds', within(1, 1000, true), 3)
+  .option('--seconds <s>', 'duration of each measurement', within(1, 300, true), 3)
+  .option('--virtual-services <n>', 'VirtualServices, each of a Service', within(1, 100_000, true), 10_000)
+  .option(
+    '--destination-rules <n>',
+    'DestinationRules, each with two subsets',
+    within(1, 100_000, true),
+    5_000,
+  )
+  .option('--json <file>', 'write the result')
+  .action(
+    async (options: {
+      rounds: number;
+      seconds: number;
+      virtualServices: number;
+      destinationRules: number;
+      json?: string;
+    }) => {
+      const report = await runDialects({ ...options, ...begin() });
+      if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+      console.log(printDialects(report));
     },
   );
 

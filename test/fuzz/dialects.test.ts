@@ -4,7 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compile, Compiler } from '../../control/compile/compile.js';
+import type { Compiler } from '../../control/compile/compile.js';
+import { compile } from '../../control/compile/compile.js';
 import { resourceId, type CompiledResource } from '../../control/compile/resource.js';
 import { kinds } from '../../control/kinds/kinds.js';
 import { objectKey } from '../../control/objects/object-key.js';
