@@ -383,7 +383,7 @@ kind: ReferenceGrant
 metadata: { name: g }
 spec: { anything: 1 }
 ---
-apiVersion: networking.istio.io/v1
+apiVersion: gateways.example.org/v1
 kind: Gateway
 metadata: { name: g }
 spec: { selector: {} }

@@ -32,6 +32,7 @@ import {
   type WorkloadObject,
 } from '../objects/objects.js';
 import { ClaimIndex, type Claims } from './claims.js';
+import { ResolvedNames } from './resolved-names.js';
 import { HostIndex, NamespaceIndex, RouteIndex, TargetIndex } from './indexes.js';
 
 /** One object before and after a change: `before` is undefined for a new object, `now` for a deleted one. */
@@ -88,6 +89,7 @@ export class Registry {
   readonly #routes = new RouteIndex();
   readonly #policies = new TargetIndex<PolicyObject>();
   readonly claims: ClaimIndex;
+  readonly names = new ResolvedNames();
 
   /**
    * @param rootNamespace the namespace whose policies, ExternalServices and Workloads count for the whole mesh
