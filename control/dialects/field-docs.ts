@@ -2,7 +2,7 @@
  * The tables of docs/istio.md and docs/smi.md: what Weft does with each field of a kind, from the kind's `FieldTable` and its published
  * schema. Pure.
  */
-import { supportOf, supportOfValue, type FieldSupport, type FieldTable } from './fields.js';
+import { supportOf, type FieldSupport, type FieldTable } from './fields.js';
 import type { SchemaField } from './published-schema.js';
 
 /** The table of each kind; undefined: it is not written yet. */
@@ -44,12 +44,9 @@ interface Row {
 
 /** One row for a field whose content is all treated alike, otherwise a row for each part of it. */
 function rowsOf(field: SchemaField, table: FieldTable): readonly Row[] {
-  const values = field.values
-    .filter((value) => Object.hasOwn(table, `${field.path}=${value}`))
-    .map((value): Row => ({
-      path: `${field.path}=${value}`,
-      support: supportOfValue(table, field.path, value),
-    }));
+  const values = Object.keys(table)
+    .filter((path) => path.startsWith(`${field.path}=`))
+    .map((path): Row => ({ path, support: table[path] }));
   if (!hasFields(field)) return [{ path: field.path, support: supportOf(table, field.path) }, ...values];
   const rows = field.fields.flatMap((one) => rowsOf(one, table));
   const [first] = rows;

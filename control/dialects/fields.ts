@@ -56,7 +56,7 @@ const ownEntry = (table: FieldTable, path: string): FieldSupport | undefined =>
   Object.hasOwn(table, path) ? table[path] : undefined;
 
 /** The entry for one value of a field: `resolution=DNS`. */
-export const supportOfValue = (table: FieldTable, entry: string, value: unknown): FieldSupport | undefined =>
+const supportOfValue = (table: FieldTable, entry: string, value: unknown): FieldSupport | undefined =>
   (isRecord(value) || value === null ? undefined : ownEntry(table, `${entry}=${String(value)}`)) ??
   supportOf(table, entry);
 

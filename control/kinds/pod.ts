@@ -1,8 +1,9 @@
-import { namespaceOf } from '../../src/model/labels.js';
+import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { compilePod, podResources } from '../compile/pod.js';
 import { policyKeyOf } from '../dialects/smi/access.js';
 import { accountKey } from '../dialects/smi/index-keys.js';
+import { selectedHosts } from '../dialects/istio/service-entry-compile.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
 import type { Compiled, CompileContext, Kind } from './kind.js';
@@ -56,7 +57,13 @@ export function compileAsPod(
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;
-  return { resources: podResources(compiled, as.isScoped), placement: { node, identity } };
+  const entries = selectedHosts(registry, namespace, labelsOf(pod));
+  const { workload } = compiled;
+  const selected =
+    workload && entries.length > 0
+      ? { ...compiled, workload: { ...workload, services: new Map([...workload.services, ...entries]) } }
+      : compiled;
+  return { resources: podResources(selected, as.isScoped), placement: { node, identity } };
 }
 
 function pickPod(raw: Raw<PodObject>): PodObject | undefined {

@@ -2,7 +2,10 @@
  * Objects of Istio's API, as they were read: the published CRDs have validated them (daemonset/chart/files/istio-crds.yaml). The spec's type is
  * in the file of control/dialects/istio that translates it.
  */
+import type { ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec } from './istio-entries.js';
 import type { Condition, Meta } from './metadata.js';
+
+export * from './istio-entries.js';
 
 /** An object of another mesh's API. */
 export interface DialectObject<Kind extends string, Spec = Readonly<Record<string, unknown>>> {
@@ -36,8 +39,16 @@ export const istioKinds = [
 ] as const;
 export type IstioKind = (typeof istioKinds)[number];
 
+/** Specs whose fields the code reads by name. */
+interface ReadSpecs {
+  readonly ServiceEntry: ServiceEntrySpec;
+  readonly WorkloadEntry: WorkloadEntrySpec;
+  readonly WorkloadGroup: WorkloadGroupSpec;
+}
 /** The type of each kind's spec. */
-type Specs = Readonly<Record<IstioKind, Readonly<Record<string, unknown>>>>;
+type Specs = {
+  readonly [K in IstioKind]: K extends keyof ReadSpecs ? ReadSpecs[K] : Readonly<Record<string, unknown>>;
+};
 
 type Objects = { readonly [K in IstioKind]: DialectObject<K, Specs[K]> };
 export type IstioObject<K extends IstioKind = IstioKind> = Objects[K];

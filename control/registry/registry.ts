@@ -35,6 +35,7 @@ import {
 } from '../objects/objects.js';
 import { ClaimIndex, type Claims } from './claims.js';
 import { HostIndex, KeyIndex, NamespaceIndex, RouteIndex, TargetIndex } from './indexes.js';
+import { ResolvedNames } from './resolved-names.js';
 
 /** One object before and after a change: `before` is undefined for a new object, `now` for a deleted one. */
 export interface ObjectChange<T extends MeshObject = MeshObject> {
@@ -96,6 +97,7 @@ export class Registry {
   readonly #routes = new RouteIndex();
   readonly #policies = new TargetIndex<PolicyObject>();
   readonly claims: ClaimIndex;
+  readonly names = new ResolvedNames();
 
   /**
    * @param rootNamespace the namespace whose policies, ExternalServices and Workloads count for the whole mesh

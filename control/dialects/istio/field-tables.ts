@@ -1,6 +1,9 @@
 /** The table of fields of each kind of Istio's API, by `<group>/<kind>`. A kind without a table is missing in docs/istio.md. */
 import { nothing } from '../fields.js';
 import type { FieldTable } from '../fields.js';
+import { serviceEntryFields } from './service-entry-fields.js';
+import { workloadEntryFields } from './workload-entry.js';
+import { workloadGroupFields } from './workload-group.js';
 import { unsupportedMessages } from './unsupported.js';
 
 /** Kinds of which no field has an effect. */
@@ -9,9 +12,9 @@ const unsupported = (message: string): FieldTable => ({ '': nothing(message) });
 export const istioFieldTables: Readonly<Record<string, FieldTable | undefined>> = {
   'networking.istio.io/VirtualService': undefined,
   'networking.istio.io/DestinationRule': undefined,
-  'networking.istio.io/ServiceEntry': undefined,
-  'networking.istio.io/WorkloadEntry': undefined,
-  'networking.istio.io/WorkloadGroup': undefined,
+  'networking.istio.io/ServiceEntry': serviceEntryFields,
+  'networking.istio.io/WorkloadEntry': workloadEntryFields,
+  'networking.istio.io/WorkloadGroup': workloadGroupFields,
   'networking.istio.io/Sidecar': undefined,
   'security.istio.io/AuthorizationPolicy': undefined,
   'security.istio.io/PeerAuthentication': undefined,

@@ -1,6 +1,7 @@
 /** Kinds of Istio that configure Envoy itself, or a part that Weft does not have. They are read so that their status says so. */
 import type { IstioKind, IstioObject } from '../../objects/objects.js';
 import type { Kind, KindAddress } from '../../kinds/kind.js';
+import type { Raw } from '../../kinds/metadata.js';
 import { istioKind } from './istio-kind.js';
 
 /** Why Weft does nothing with a kind, and what does the same. */
@@ -21,10 +22,19 @@ const unsupported = <K extends IstioKind>(
   kind: K,
   address: Pick<KindAddress, 'group' | 'versions' | 'plural' | 'kind'>,
   message: string,
-): Kind<IstioObject<K>> =>
-  istioKind(kind, address, {
+): Kind<IstioObject<K>> => {
+  const all = istioKind(kind, address, {
     compile: () => ({ resources: [], problem: { reason: 'Unsupported', message } }),
   });
+  return {
+    ...all,
+    // Nothing reads the spec, which may be large. A WasmPlugin is not valid without its url.
+    pickFields(raw) {
+      const { spec, ...rest } = raw as Raw<{ readonly spec?: { readonly url?: unknown } }>;
+      return all.pickFields({ ...rest, spec: spec?.url === undefined ? {} : { url: spec.url } });
+    },
+  };
+};
 
 export const envoyFilterKind = unsupported(
   'EnvoyFilter',
