@@ -5,6 +5,7 @@ import { policyKeyOf } from '../dialects/smi/access.js';
 import { accountKey } from '../dialects/smi/index-keys.js';
 import { selectedHosts } from '../dialects/istio/service-entry-compile.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
+import { labelsSlot } from '../dialects/istio/virtual-service-dependents.js';
 import { addressClaims } from '../registry/claims.js';
 import type { Compiled, CompileContext, Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
@@ -19,6 +20,10 @@ export const podKind: Kind<PodObject> = {
     if (phase === 'Failed' || phase === 'Succeeded') return undefined;
     return { rank: claimRanks.pod, claimed: addressClaims(podIPs.map(({ ip }) => ip)) };
   },
+  dependents({ before, now }, registry, recompile) {
+    if (accountTextOf(before) !== accountTextOf(now))
+      recompile.objects(registry.virtualServicesNaming(labelsSlot));
+  },
   compile: (pod, context) =>
     compileAsPod(pod, context, {
       kind: 'Pod',
@@ -26,6 +31,10 @@ export const podKind: Kind<PodObject> = {
       isScoped: false,
     }),
 };
+
+/** What conditions on the labels of clients depend on. */
+const accountTextOf = (pod: PodObject | undefined): string | undefined =>
+  pod && JSON.stringify([pod.spec.serviceAccountName, labelsOf(pod)]);
 
 /**
  * Compiles a Pod, or a Workload in the form of a pod.

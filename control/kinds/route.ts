@@ -4,6 +4,7 @@ import { servicesOf } from '../dialects/gateway/route-references.js';
 import { rootKey } from '../dialects/smi/index-keys.js';
 import { gatewayGroup, type RouteObject } from '../objects/objects.js';
 import { routeStatus } from '../status/route.js';
+import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
 import type { Kind, KindAddress } from './kind.js';
 import { withGeneration, type Raw } from './metadata.js';
 
@@ -24,9 +25,10 @@ export function routeKind<T extends RouteObject>(
           recompile.objects(
             registry.routesAttached(service, namespace).filter((other) => other.kind !== kind),
           );
-          // A route of the Service's namespace takes its ports from TrafficSplits.
+          // Routes of the Gateway API take their ports from other meshes' objects.
           const [of = '', name = ''] = service.split('/');
-          if (of === namespace) recompile.objects(registry.trafficSplitsOf(rootKey(of, name)));
+          recompileVirtualServicesOf(of, name, registry, recompile);
+          recompile.objects(registry.trafficSplitsOf(rootKey(of, name)));
         }
     },
     compile(object, { registry }) {

@@ -5,6 +5,7 @@ import { serviceNameLabel } from '../compile/endpoint-slice.js';
 import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';
 import { servicePolicies } from '../compile/service-policy.js';
+import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
 import { serviceKey } from '../dialects/smi/index-keys.js';
 import { objectKey } from '../objects/object-key.js';
@@ -28,6 +29,7 @@ export const serviceKind: Kind<ServiceObject> = {
     recompileSelected(namespace, [before?.spec.selector, now?.spec.selector], registry, recompile);
     recompile.objects(registry.routesOf(namespace, name));
     recompile.objects(registry.trafficSplitsOf(serviceKey(namespace, name)));
+    recompileVirtualServicesOf(namespace, name, registry, recompile);
     recompile.objects(
       registry.indexes.EndpointSlice.in(namespace).filter(
         (slice) => labelsOf(slice)[serviceNameLabel] === name,

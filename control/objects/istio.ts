@@ -3,6 +3,7 @@
  * in the file of control/dialects/istio that translates it.
  */
 import type { ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec } from './istio-entries.js';
+import type { VirtualServiceSpec } from './istio-virtual-service.js';
 import type { Condition, Meta } from './metadata.js';
 
 export * from './istio-entries.js';
@@ -41,6 +42,7 @@ export type IstioKind = (typeof istioKinds)[number];
 
 /** Specs whose fields the code reads by name. */
 interface ReadSpecs {
+  readonly VirtualService: VirtualServiceSpec;
   readonly ServiceEntry: ServiceEntrySpec;
   readonly WorkloadEntry: WorkloadEntrySpec;
   readonly WorkloadGroup: WorkloadGroupSpec;

@@ -75,6 +75,28 @@ export class KeyIndex<T extends MeshObject> {
     return this.#all.get(key) ?? [];
   }
 }
+/** Objects by what they refer to. */
+export class SlotIndex<T extends MeshObject> {
+  readonly #all = new Map<string, Map<ObjectKey, T>>();
+  constructor(private readonly slotsOf: (object: T) => Iterable<string>) {}
+  set(object: T): void {
+    for (const slot of this.slotsOf(object)) {
+      let of = this.#all.get(slot);
+      if (!of) this.#all.set(slot, (of = new Map()));
+      of.set(objectKey(object), object);
+    }
+  }
+  delete(object: T): void {
+    for (const slot of this.slotsOf(object)) {
+      const of = this.#all.get(slot);
+      of?.delete(objectKey(object));
+      if (of?.size === 0) this.#all.delete(slot);
+    }
+  }
+  of(slot: string): Iterable<T> {
+    return this.#all.get(slot)?.values() ?? [];
+  }
+}
 /** Times of the API server are in UTC, so that they can be compared as text. Files have none. */
 const ageOf = (object: MeshObject): string =>
   `${object.metadata.creationTimestamp ?? ''} ${objectKey(object)}`;

@@ -1,5 +1,5 @@
 /** The objects that the control plane knows, with their indexes and the lookups that compilation and status need. */
-import { labelsOf, namespaceOf } from '../../src/model/labels.js';
+import { labelsOf, namespaceOf, type Labels } from '../../src/model/labels.js';
 import { exportLabel } from '../../src/model/ownership.js';
 import { uncapturedBecause } from '../compile/enrollment.js';
 import { nodeAccepts } from '../compile/workload.js';
@@ -11,6 +11,8 @@ import {
   waypointOf,
   type WaypointName,
 } from '../compile/waypoints.js';
+import { slotsOf } from '../dialects/istio/virtual-service-dependents.js';
+import { inForceFor } from '../dialects/istio/virtual-service-hosts.js';
 import type { PolicyObject } from '../compile/traffic-policy-targets.js';
 import { keysOfSplit, keysOfTarget } from '../dialects/smi/index-keys.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
@@ -34,7 +36,8 @@ import {
   type WorkloadObject,
 } from '../objects/objects.js';
 import { ClaimIndex, type Claims } from './claims.js';
-import { HostIndex, KeyIndex, NamespaceIndex, RouteIndex, TargetIndex } from './indexes.js';
+import { AccountIndex } from './account-index.js';
+import { HostIndex, KeyIndex, NamespaceIndex, RouteIndex, SlotIndex, TargetIndex } from './indexes.js';
 import { ResolvedNames } from './resolved-names.js';
 
 /** One object before and after a change: `before` is undefined for a new object, `now` for a deleted one. */
@@ -94,6 +97,8 @@ export class Registry {
     TrafficSplit: new KeyIndex<SmiObject<'TrafficSplit'>>(keysOfSplit),
     TrafficTarget: new KeyIndex<SmiObject<'TrafficTarget'>>(keysOfTarget),
   } as const;
+  readonly #virtualServices = new SlotIndex<IstioObject<'VirtualService'>>(slotsOf);
+  readonly #accounts = new AccountIndex();
   readonly #routes = new RouteIndex();
   readonly #policies = new TargetIndex<PolicyObject>();
   readonly claims: ClaimIndex;
@@ -267,6 +272,19 @@ export class Registry {
   virtualServicesOf(host: string): readonly IstioObject<'VirtualService'>[] {
     return this.#hosts.VirtualService.of(host);
   }
+  /** VirtualServices that refer to something: a slot of virtual-service-dependents.ts. */
+  virtualServicesNaming(slot: string): Iterable<IstioObject<'VirtualService'>> {
+    return this.#virtualServices.of(slot);
+  }
+  /** As `portsOfRoutes`: the VirtualService that yields to routes of its namespace. */
+  yieldingTo(namespace: string, service: ServiceObject): string | undefined {
+    const found = inForceFor(service, namespace, this);
+    return found && `VirtualService ${namespace}/${found.metadata.name}`;
+  }
+  /** Service accounts by the labels of their pods. */
+  accountsWith(labels: Labels, namespace: string | undefined): ReturnType<AccountIndex['with']> {
+    return this.#accounts.with(labels, namespace);
+  }
   destinationRulesOf(host: string): readonly IstioObject<'DestinationRule'>[] {
     return this.#hosts.DestinationRule.of(host);
   }
@@ -283,11 +301,15 @@ export class Registry {
     this.#objects.set(key, object);
     this.#indexOf(object)?.set(object);
     this.#hostsOf(object)?.set(object);
+    if (object.kind === 'VirtualService') this.#virtualServices.set(object);
+    else if (object.kind === 'Pod') this.#accounts.set(object);
   }
   #remove(key: ObjectKey, object: MeshObject): void {
     this.#objects.delete(key);
     this.#indexOf(object)?.delete(object);
     this.#hostsOf(object)?.delete(object);
+    if (object.kind === 'VirtualService') this.#virtualServices.delete(object);
+    else if (object.kind === 'Pod') this.#accounts.delete(object);
   }
   #hostsOf({ kind }: MeshObject): Index | undefined {
     type Indexes = Partial<Record<MeshObject['kind'], Index>>;

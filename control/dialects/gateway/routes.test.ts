@@ -383,11 +383,7 @@ kind: ReferenceGrant
 metadata: { name: g }
 spec: { anything: 1 }
 ---
-<<<<<<< HEAD:control/dialects/gateway/routes.test.ts
 apiVersion: networking.example.com/v1
-=======
-apiVersion: gateways.example.org/v1
->>>>>>> r21-ext:control/compile/routes.test.ts
 kind: Gateway
 metadata: { name: g }
 spec: { selector: {} }

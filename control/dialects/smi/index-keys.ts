@@ -6,6 +6,8 @@ import { destinationOf, namedBySplit, namedByTarget, rootOf } from './specs.js';
 export const accountKey = (namespace: string, account: string): string => `account ${namespace}/${account}`;
 export const rootKey = (namespace: string, service: string): string => `root ${namespace}/${service}`;
 export const serviceKey = (namespace: string, service: string): string => `service ${namespace}/${service}`;
+/** All TrafficSplits of a namespace. */
+export const splitsKey = (namespace: string): string => `in ${namespace}`;
 /** @param kind as in the API: HTTPRouteGroup or TCPRoute */
 export const routeKey = (kind: string, namespace: string, name: string): string =>
   `${kind} ${namespace}/${name}`;
@@ -25,6 +27,7 @@ export function keysOfSplit(object: SmiObject<'TrafficSplit'>): readonly string[
   const root = rootOf(object);
   const { services, groups } = namedBySplit(object);
   return [
+    splitsKey(own),
     ...(root === undefined ? [] : [rootKey(own, root), serviceKey(own, root)]),
     ...services.map((one) => serviceKey(own, one)),
     ...groups.map((one) => routeKey('HTTPRouteGroup', own, one)),

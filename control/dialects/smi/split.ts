@@ -3,7 +3,7 @@ import { errorText } from '../../../src/base/errors.js';
 import { namespaceOf } from '../../../src/model/labels.js';
 import type { Route, RouteBackend, RouteKey, RouteMatch, RouteRule } from '../../../src/model/route.js';
 import { appProtocol } from '../../compile/protocols.js';
-import { claimedPorts, isExternal, unroutableBecause } from '../gateway/route-parents.js';
+import { isExternal, portsOfRoutes, unroutableBecause } from '../gateway/route-parents.js';
 import { serviceKeyOf, tcpPorts } from '../../compile/service.js';
 import type { RouteObject, ServiceObject, SmiObject, TrafficSplitSpec } from '../../objects/objects.js';
 import type { Problem } from '../../registry/claims.js';
@@ -18,8 +18,8 @@ export interface SplitLookup {
   readonly splits: (namespace: string, root: string) => readonly SmiObject<'TrafficSplit'>[];
   /** Routes of the Gateway API in the Service's namespace that are attached to it. */
   readonly routes: (namespace: string, root: string) => readonly RouteObject[];
-  /** Names of the namespace's VirtualServices about the Service. */
-  readonly virtualServices: (namespace: string, root: string) => readonly string[];
+  /** The name of the namespace's VirtualService that is in force for the Service. */
+  readonly virtualService: (service: ServiceObject) => string | undefined;
 }
 
 export interface CompiledSplit {
@@ -91,8 +91,8 @@ function claimsOf(
   lookup: SplitLookup,
 ): ReadonlyMap<number, string> {
   const namespace = namespaceOf(object);
-  const claimed = new Map(claimedPorts(`${namespace}/${root}`, service, lookup.routes(namespace, root)));
-  const [virtualService] = lookup.virtualServices(namespace, root);
+  const claimed = new Map(portsOfRoutes(service, lookup.routes(namespace, root)));
+  const virtualService = lookup.virtualService(service);
   // Requests that no object with matches takes are those of the oldest object without matches.
   const [oldest] = lookup.splits(namespace, root).filter((one) => !hasMatches(one));
   const isLater = !hasMatches(object) && oldest && oldest.metadata.name !== object.metadata.name;

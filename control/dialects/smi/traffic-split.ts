@@ -8,7 +8,7 @@ import { enforcedType } from '../../objects/objects.js';
 import type { StatusLookup, StatusUpdate } from '../../status/status.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
 import { differs, nothing, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
-import { hostOfService } from '../istio/hosts.js';
+import { inForceFor } from '../istio/virtual-service-hosts.js';
 import { rootKey } from './index-keys.js';
 import { smiKind } from './smi-kind.js';
 import { rootOf, writtenFields } from './specs.js';
@@ -49,11 +49,7 @@ function compile(object: SmiObject<'TrafficSplit'>, { registry }: CompileContext
     group: (namespace, name) => registry.indexes.HTTPRouteGroup.get(namespace, name),
     splits: (namespace, root) => registry.trafficSplitsOf(rootKey(namespace, root)),
     routes: (namespace, root) => registry.routesTo(namespace, namespace, root),
-    virtualServices: (namespace, root) =>
-      registry
-        .virtualServicesOf(hostOfService(namespace, root))
-        .filter((one) => namespaceOf(one) === namespace)
-        .map(({ metadata: { name } }) => name),
+    virtualService: (service) => inForceFor(service, namespaceOf(service), registry)?.metadata.name,
   };
   const { routes, problem } = compileSplit(object, lookup);
   const remark =

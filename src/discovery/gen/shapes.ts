@@ -43,15 +43,15 @@ export const podStateShape: Shape = { name: 'PodState', fields: { 1: ['uid'], 2:
 
 export const nodeReportResponseShape: Shape = { name: 'NodeReportResponse', fields: {  } };
 
-export const routeShape: Shape = { name: 'Route', fields: { 1: ['kind', 'values'], 2: ['namespace'], 3: ['name'], 4: ['created_ms'], 5: ['parents', () => routeParentShape], 6: ['rules', () => routeRuleShape] } };
+export const routeShape: Shape = { name: 'Route', fields: { 1: ['kind', 'values'], 2: ['namespace'], 3: ['name'], 4: ['created_ms'], 5: ['parents', () => routeParentShape], 6: ['rules', () => routeRuleShape], 20: ['ordered'], 21: ['client_namespaces'] } };
 
 export const routeParentShape: Shape = { name: 'RouteParent', fields: { 1: ['service'], 2: ['port'] } };
 
-export const routeRuleShape: Shape = { name: 'RouteRule', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['filters', () => routeFilterShape], 4: ['backends', () => routeBackendShape], 5: ['request_timeout_ms'], 6: ['backend_request_timeout_ms'], 7: ['retry', () => routeRetryShape], 8: ['session_persistence', () => sessionPersistenceShape], 2000: ['idle_timeouts', () => idleTimeoutsShape] } };
+export const routeRuleShape: Shape = { name: 'RouteRule', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['filters', () => routeFilterShape], 4: ['backends', () => routeBackendShape], 5: ['request_timeout_ms'], 6: ['backend_request_timeout_ms'], 7: ['retry', () => routeRetryShape], 8: ['session_persistence', () => sessionPersistenceShape], 20: ['retry_policy', () => retryPolicyShape], 2000: ['idle_timeouts', () => idleTimeoutsShape] } };
 
 export const idleTimeoutsShape: Shape = { name: 'IdleTimeouts', fields: { 1: ['body_idle_ms'], 2: ['stream_idle_ms'] } };
 
-export const routeMatchShape: Shape = { name: 'RouteMatch', fields: { 1: ['path_kind', 'values'], 2: ['path'], 3: ['method'], 4: ['headers', () => valueMatchShape], 5: ['query', () => valueMatchShape], 6: ['unreadable'] } };
+export const routeMatchShape: Shape = { name: 'RouteMatch', fields: { 1: ['path_kind', 'values'], 2: ['path'], 3: ['method'], 4: ['headers', () => valueMatchShape], 5: ['query', () => valueMatchShape], 6: ['unreadable'], 20: ['ignore_path_case'], 21: ['without_headers', () => valueMatchShape], 22: ['clients', () => clientMatchShape] } };
 
 export const valueMatchShape: Shape = { name: 'ValueMatch', fields: { 1: ['kind', 'values'], 2: ['name'], 3: ['value'] } };
 
@@ -61,17 +61,21 @@ export const pathChangeShape: Shape = { name: 'PathChange', fields: { 1: ['kind'
 
 export const backendTargetShape: Shape = { name: 'BackendTarget', fields: { 1: ['service'], 2: ['port'], 3: ['invalid'] } };
 
-export const routeFilterShape: Shape = { name: 'RouteFilter', fields: { 1: ['request_headers', () => headerFilterShape], 2: ['response_headers', () => headerFilterShape], 3: ['redirect', () => redirectFilterShape], 4: ['rewrite', () => rewriteFilterShape], 5: ['mirror', () => mirrorFilterShape], 6: ['cors', () => corsFilterShape], 7: ['via', () => viaFilterShape], 8: ['load_shedding', () => loadSheddingFilterShape], 9: ['local_rate_limit', () => localRateLimitFilterShape], 10: ['global_rate_limit', () => globalRateLimitFilterShape], 11: ['fault', () => faultFilterShape] } };
+export const routeFilterShape: Shape = { name: 'RouteFilter', fields: { 1: ['request_headers', () => headerFilterShape], 2: ['response_headers', () => headerFilterShape], 3: ['redirect', () => redirectFilterShape], 4: ['rewrite', () => rewriteFilterShape], 5: ['mirror', () => mirrorFilterShape], 6: ['cors', () => corsFilterShape], 7: ['via', () => viaFilterShape], 8: ['load_shedding', () => loadSheddingFilterShape], 9: ['local_rate_limit', () => localRateLimitFilterShape], 10: ['global_rate_limit', () => globalRateLimitFilterShape], 11: ['fault', () => faultFilterShape], 20: ['direct_response', () => directResponseFilterShape] } };
 
 export const headerFilterShape: Shape = { name: 'HeaderFilter', fields: { 1: ['set', () => headerPairShape], 2: ['add', () => headerPairShape], 3: ['remove'] } };
 
 export const redirectFilterShape: Shape = { name: 'RedirectFilter', fields: { 1: ['scheme'], 2: ['hostname'], 3: ['port'], 4: ['path', () => pathChangeShape], 5: ['status_code'] } };
 
-export const rewriteFilterShape: Shape = { name: 'RewriteFilter', fields: { 1: ['hostname'], 2: ['path', () => pathChangeShape] } };
+export const rewriteFilterShape: Shape = { name: 'RewriteFilter', fields: { 1: ['hostname'], 2: ['path', () => pathChangeShape], 20: ['path_substitution', () => pathSubstitutionShape] } };
+
+export const pathSubstitutionShape: Shape = { name: 'PathSubstitution', fields: { 1: ['pattern'], 2: ['substitution'] } };
+
+export const directResponseFilterShape: Shape = { name: 'DirectResponseFilter', fields: { 1: ['status'], 2: ['body'] } };
 
 export const mirrorFilterShape: Shape = { name: 'MirrorFilter', fields: { 1: ['backend', () => backendTargetShape], 2: ['numerator'], 3: ['denominator'] } };
 
-export const corsFilterShape: Shape = { name: 'CorsFilter', fields: { 1: ['allow_origins'], 2: ['allow_methods'], 3: ['allow_headers'], 4: ['expose_headers'], 5: ['allow_credentials'], 6: ['max_age_s'] } };
+export const corsFilterShape: Shape = { name: 'CorsFilter', fields: { 1: ['allow_origins'], 2: ['allow_methods'], 3: ['allow_headers'], 4: ['expose_headers'], 5: ['allow_credentials'], 6: ['max_age_s'], 20: ['origin_matches', () => valueMatchShape], 21: ['forward_unmatched_preflights'] } };
 
 export const viaFilterShape: Shape = { name: 'ViaFilter', fields: { 1: ['pseudonym'] } };
 

@@ -46,6 +46,9 @@ const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
 const notUnderstood = (reason: string): string => `the settings of the port are not understood: ${reason}`;
 
+const isForClientsOf = ({ clientNamespaces = [] }: Route, namespace: string | undefined): boolean =>
+  clientNamespaces.length === 0 || (namespace !== undefined && clientNamespaces.includes(namespace));
+
 const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
 
 export class WaypointState {
@@ -230,8 +233,8 @@ export class WaypointState {
     const routing = this.#findRouting(service, port, clientNamespace, settings);
     const closed = this.policyOf(service.key, port)?.closed;
     if (!routing || closed === undefined) return routing;
-    const match: Matcher = (head) => {
-      const matched = routing.match(head);
+    const match: Matcher = (head, client) => {
+      const matched = routing.match(head, client);
       return matched && refused(matched, settings.chain, notUnderstood(closed));
     };
     return { kind: routing.kind, match };
@@ -251,11 +254,15 @@ export class WaypointState {
   ): Routing | undefined {
     // Consumer routes are in the client's namespace and replace the Service's own routes (GEP-1294).
     const consumer = clientNamespace === service.namespace ? undefined : clientNamespace;
-    const key = `${service.key} ${port} ${consumer ?? ''} ${settings.serial}`;
+    // A client without an identity is of no namespace; `-` is the name of none.
+    const whose = consumer ?? (clientNamespace === undefined ? '-' : '');
+    const key = `${service.key} ${port} ${whose} ${settings.serial}`;
     if (this.#routings.has(key) && this.#isCurrent(key)) return this.#routings.get(key);
     const attached = (namespace: string): readonly Route[] =>
-      [...(this.#attached.get(attachedAt(service.key, namespace))?.values() ?? [])].filter(({ parents }) =>
-        parents.some((parent) => parent.service === service.key && (parent.port ?? port) === port),
+      [...(this.#attached.get(attachedAt(service.key, namespace))?.values() ?? [])].filter(
+        (route) =>
+          isForClientsOf(route, clientNamespace) &&
+          route.parents.some((parent) => parent.service === service.key && (parent.port ?? port) === port),
       );
     const ofConsumer = consumer === undefined ? [] : attached(consumer);
     if (ofConsumer.length > 0) {
