@@ -13,6 +13,11 @@ const mesh = new DemoMesh('smi');
 const waypoint: WaypointReplica = { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 };
 const echo = '10.96.0.20';
 const api = '10.96.0.10';
+const morePorts =
+  '{ name: tcp-x, port: 6000, targetPort: 8080 }, { name: raw, port: 6001, targetPort: 9999 }, { name: web, port: 6002, targetPort: 8080 }';
+/** A server of a protocol that is not HTTP. */
+const raw = (name: string): string =>
+  `require('net').createServer((s) => s.on('error', () => {}).on('data', () => s.end('"pod":"${name}"'))).listen(9999)`;
 let testbed: Testbed;
 
 const curl = async (client: string, url: string, ...args: string[]): Promise<string> => {
@@ -25,10 +30,11 @@ const statusOf = async (client: string, url: string, ...args: string[]): Promise
 /** How many of `count` requests each pod has got. */
 async function shares(url: string, count: number, ...args: string[]): Promise<ReadonlyMap<string, number>> {
   const found = new Map<string, number>();
-  for (const [, pod = ''] of (await curl('web', `${url}/[1-${count}]`, ...args)).matchAll(/"pod":"([^"]*)"/g))
+  for (const pod of podsIn(await curl('web', `${url}/[1-${count}]`, ...args)))
     found.set(pod, (found.get(pod) ?? 0) + 1);
   return found;
 }
+const podsIn = (text: string): string[] => [...text.matchAll(/"pod":"([^"]*)"/g)].map(([, pod = '']) => pod);
 const become = (what: string, expected: string, found: () => Promise<string>): Promise<unknown> =>
   until(what, 20_000, async () => (await found().catch(String)) === expected);
 
@@ -74,10 +80,19 @@ before(async () => {
   await mesh.prepare();
   mesh.gateway();
   mesh.write('specs.yaml', specs);
+  // A port whose connections are relayed unread, and two whose protocol is not declared.
+  for (const ip of [echo, '10.96.0.21', '10.96.0.22'])
+    mesh.replace(
+      'echo.yaml',
+      `clusterIPs: [${ip}, 'fd00:96::${ip.slice(-2)}']\n  ports: [`,
+      `clusterIPs: [${ip}, 'fd00:96::${ip.slice(-2)}']\n  ports: [${morePorts}, `,
+    );
   testbed = mesh.create();
   const server = join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js');
-  for (const version of ['v1', 'v2'])
+  for (const version of ['v1', 'v2']) {
     testbed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [server, version, '8080']);
+    testbed.start(`raw-${version}`, `weft-echo-${version}`, process.execPath, ['-e', raw(version)]);
+  }
   for (const port of ['6379', '9000'])
     testbed.start(`api-${port}`, 'weft-api', process.execPath, [server, 'api', port]);
   await testbed.up();
@@ -116,6 +131,18 @@ test('TrafficSplit with an HTTPRouteGroup: all requests with the header go to it
   assert.deepEqual([...(await shares(`http://${echo}`, 100, ...firefox))], [['v2', 100]]);
   const others = await shares(`http://${echo}`, 500, '-A', 'Mozilla/5.0 Chrome/125.0');
   assert.ok(Math.abs((others.get('v1') ?? 0) - 450) < 40, JSON.stringify([...others]));
+});
+
+test('TrafficSplit: connections that are not HTTP are split, and ports without a declared protocol in both cases', async () => {
+  const closing = ['-H', 'connection: close'];
+  for (const port of [6000, 6002]) {
+    const found = await shares(`http://${echo}:${port}`, 300, ...closing);
+    assert.ok(Math.abs((found.get('v1') ?? 0) - 270) < 30, `${port}: ${JSON.stringify([...found])}`);
+  }
+  const script = `for i in $(seq 100); do exec 3<>/dev/tcp/${echo}/6001; printf 'x\\n' >&3; cat <&3; done`;
+  const pods = podsIn((await run('weft-web', 'bash', ['-c', script], 60_000)).stdout);
+  assert.equal(pods.length, 100);
+  assert.ok(Math.abs(pods.filter((pod) => pod === 'v1').length - 90) < 15, pods.join());
 });
 
 test('TrafficTarget with a TCPRoute: on a pod without a waypoint, one client may connect to one port', async () => {
