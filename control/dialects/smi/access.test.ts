@@ -286,3 +286,20 @@ test('changes one by one give what all objects at once give', () => {
     compiler.apply(new Map([[objectKey(object), object]]));
   }
 });
+
+test('the status of objects that do what they say names no exceptions', () => {
+  const mesh = compiled(
+    `${target(`${tcp}, ${http}`, { destination: ', namespace: shop' })}${ports('')}${group(`{ name: a, pathRegex: /metrics, headers: { x-a: '.*b.*' } }`)}`,
+  );
+  for (const [kind, name] of [
+    ['TrafficTarget', 't'],
+    ['HTTPRouteGroup', 'g'],
+    ['SmiTCPRoute', 'p'],
+  ] as const)
+    assert.equal(mesh.accepted(kind, name), 'True: in force');
+  assert.match(
+    compiled(group('{ name: a, headers: { x-a: b } }')).accepted('HTTPRouteGroup', 'g'),
+    /^True: in force, except: matches\[\]\.headers.*the whole value/,
+  );
+  assert.match(compiled(ports('80')).accepted('SmiTCPRoute', 'p'), /ports of the pods/);
+});

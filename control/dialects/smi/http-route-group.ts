@@ -3,7 +3,7 @@ import type { Compiled } from '../../kinds/kind.js';
 import type { SmiObject } from '../../objects/objects.js';
 import { differs, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
 import { routeKey } from './index-keys.js';
-import { checkMatches } from './route-group.js';
+import { checkMatches, headersOf } from './route-group.js';
 import { smiKind } from './smi-kind.js';
 import { checkVersion, matchesOfGroup, writtenFields } from './specs.js';
 
@@ -29,6 +29,10 @@ export const httpRouteGroupKind = smiKind(
   },
 );
 
+/** Expressions for which the differences matter: those that may be meant for a part of a value, a query, or a path that is normalized. */
+const isPart = (source: string): boolean => !/^(\^|\.\*)/.test(source) || !/(\$|\.\*)$/.test(source);
+const isUnusual = (source: string): boolean => /\?|%|\/\/|\/\\?\./.test(source);
+
 function compileGroup(object: SmiObject<'HTTPRouteGroup'>): Compiled {
   if (object.invalid !== undefined) return { resources: [] };
   checkVersion(object);
@@ -36,7 +40,13 @@ function compileGroup(object: SmiObject<'HTTPRouteGroup'>): Compiled {
     throw new Error('matches: given beside spec, too: give it at one place');
   checkMatches(matchesOfGroup(object), object.spec ? 'spec.matches' : 'matches');
 
-  const remark = remarkOf(usedFields(writtenFields(object), httpRouteGroupFields));
+  const written = matchesOfGroup(object);
+  const used = usedFields(writtenFields(object), httpRouteGroupFields).filter(({ entry }) =>
+    entry.startsWith('matches[].headers')
+      ? written.some((one) => headersOf('', one.headers).some(([, source]) => isPart(source)))
+      : entry !== 'matches[].pathRegex' || written.some(({ pathRegex = '' }) => isUnusual(pathRegex)),
+  );
+  const remark = remarkOf(used);
 
   return { resources: [], ...(remark === undefined ? {} : { remark }) };
 }

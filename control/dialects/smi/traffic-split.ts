@@ -7,7 +7,7 @@ import { condition } from '../../status/conditions.js';
 import { enforcedType } from '../../objects/objects.js';
 import type { StatusLookup, StatusUpdate } from '../../status/status.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
-import { differs, nothing, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
+import { remarkOf, usedFields, works, type FieldTable } from '../fields.js';
 import { inForceFor } from '../istio/virtual-service-hosts.js';
 import { rootKey } from './index-keys.js';
 import { smiKind } from './smi-kind.js';
@@ -15,15 +15,11 @@ import { rootOf, writtenFields } from './specs.js';
 import { compileSplit, type SplitLookup } from './split.js';
 
 export const trafficSplitFields: FieldTable = {
-  service: differs(
-    "a Service of the object's own namespace, by its name or complete host name; it needs a waypoint",
-  ),
-  'matches[].apiGroup': nothing('kind says enough'),
+  service: works,
+  'matches[].apiGroup': works,
   'matches[].kind': works,
   'matches[].name': works,
-  'backends[].service': differs(
-    'a Service without the port of the root Service, or that does not exist, gets nothing; the root Service itself is allowed',
-  ),
+  'backends[].service': works,
   'backends[].weight': works,
 };
 

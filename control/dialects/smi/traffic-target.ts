@@ -64,15 +64,23 @@ function compile(object: SmiObject<'TrafficTarget'>, { settings, registry }: Com
     group: (namespace, name) => registry.indexes.HTTPRouteGroup.get(namespace, name),
     ports: (namespace, name) => registry.indexes.SmiTCPRoute.get(namespace, name),
   });
-  const remark =
-    object.invalid === undefined
-      ? remarkOf(usedFields(writtenFields(object), trafficTargetFields))
-      : undefined;
+  const remark = object.invalid === undefined ? differencesOf(object) : undefined;
   return {
     resources: policy ? [{ kind: 'policy', value: policy }] : [],
     ...(problem ? { problem } : {}),
     ...(remark === undefined ? {} : { remark }),
   };
+}
+
+/** The status of an object that does what it says names no exceptions. */
+function differencesOf(object: SmiObject<'TrafficTarget'>): string | undefined {
+  const { destination, sources = [] } = object.spec ?? object;
+  const used = usedFields(writtenFields(object), trafficTargetFields).filter(({ entry }) => {
+    if (entry === 'destination.kind') return destination?.kind !== 'ServiceAccount';
+    if (entry === 'destination.namespace') return destination?.namespace !== namespaceOf(object);
+    return entry !== 'sources[].kind' || sources.some(({ kind }) => kind !== 'ServiceAccount');
+  });
+  return remarkOf(used);
 }
 
 /** Pods and Workloads of a namespace that have one of the service accounts. */
