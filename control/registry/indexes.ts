@@ -56,23 +56,34 @@ export class HostIndex<T extends MeshObject> {
 }
 /** Objects by keys that are made of their content, the oldest first. */
 export class KeyIndex<T extends MeshObject> {
-  readonly #all = new Map<string, readonly T[]>();
+  readonly #all = new Map<string, Map<ObjectKey, T>>();
+  /** Sorted when they are first needed. */
+  readonly #lists = new Map<string, readonly T[]>();
   /** @param keysOf of an object that may be a closed form, with any content */
   constructor(private readonly keysOf: (object: T) => readonly string[]) {}
   set(object: T): void {
-    for (const key of new Set(this.keysOf(object)))
-      this.#all.set(key, [...(this.#all.get(key) ?? []), object].sort(byAge));
+    for (const key of this.keysOf(object)) {
+      let of = this.#all.get(key);
+      if (!of) this.#all.set(key, (of = new Map()));
+      of.set(objectKey(object), object);
+      this.#lists.delete(key);
+    }
   }
   delete(object: T): void {
-    const own = objectKey(object);
-    for (const key of new Set(this.keysOf(object))) {
-      const left = (this.#all.get(key) ?? []).filter((one) => objectKey(one) !== own);
-      if (left.length > 0) this.#all.set(key, left);
-      else this.#all.delete(key);
+    for (const key of this.keysOf(object)) {
+      const of = this.#all.get(key);
+      of?.delete(objectKey(object));
+      if (of?.size === 0) this.#all.delete(key);
+      this.#lists.delete(key);
     }
   }
   of(key: string): readonly T[] {
-    return this.#all.get(key) ?? [];
+    let list = this.#lists.get(key);
+    if (!list) {
+      list = [...(this.#all.get(key)?.values() ?? [])].sort(byAge);
+      if (list.length > 0) this.#lists.set(key, list);
+    }
+    return list;
   }
 }
 /** Objects by what they refer to. */

@@ -139,6 +139,7 @@ test('what a rule names and what does not exist, or cannot be read, allows nothi
   const cases: readonly (readonly [string, RegExp])[] = [
     [target(http), /HTTPRouteGroup shop\/g does not exist, so it allows nothing/],
     [target(http) + group(`{ name: a, pathRegex: '(' }`), /HTTPRouteGroup shop\/g cannot be read/],
+    [target(http) + group(`{ name: a, pathRegex: '\\Q/x' }`), /HTTPRouteGroup shop\/g cannot be read/],
     [target(http) + group(`{ name: a, path: /x }`), /HTTPRouteGroup shop\/g cannot be read/],
     [target('{ kind: HTTPRouteGroup, name: g, matches: [x] }') + group('{ name: a }'), /has no match x/],
     [target(tcp), /TCPRoute shop\/p does not exist, so it allows nothing/],

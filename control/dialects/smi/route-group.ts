@@ -13,8 +13,12 @@ import type { HttpMatchObject } from '../../objects/objects.js';
 const literal = /^[^\\.[\](){}*+?|^$;%?#]*$/;
 const anything: ReadonlySet<string> = new Set(['', '.*', '/.*', '/', '.+', '/?.*']);
 
-/** An expression that matches a whole text if `source` matches it from its beginning. */
-const fromBeginning = (source: string): string => `(?:${source})[\\s\\S]*`;
+/** An expression that matches a whole text if `source` matches it from its beginning. Error: the expression cannot be used. */
+function fromBeginning(field: string, source: string): string {
+  checked(field, source);
+  // A quotation without an end (`\Q`) would contain what is added.
+  return checked(field, `(?:${source})[\\s\\S]*`);
+}
 
 function checked(field: string, source: string): string {
   const problem = regexProblem(source);
@@ -52,8 +56,7 @@ function policyPathOf(field: string, source: string): PolicyPath | undefined {
   if (literal.test(open)) return policyPath(field, `${open}*`);
   const whole = bare.replace(/\$$/, '');
   if (whole !== bare && literal.test(whole)) return policyPath(field, whole);
-  checked(field, source);
-  return { kind: 'regex', value: fromBeginning(source) };
+  return { kind: 'regex', value: fromBeginning(field, source) };
 }
 
 function headerCondition(source: string): StringMatch | RegexMatch {
@@ -91,7 +94,7 @@ export function routeMatchesOf(match: HttpMatchObject, field: string): readonly 
   const { pathRegex = '' } = match;
   const path: Pick<RouteMatch, 'path'> = anything.has(pathRegex.replace(/^\^/, ''))
     ? {}
-    : { path: { kind: 'regex', value: fromBeginning(checked(`${field}.pathRegex`, pathRegex)) } };
+    : { path: { kind: 'regex', value: fromBeginning(`${field}.pathRegex`, pathRegex) } };
   const headers = headersOf(`${field}.headers`, match.headers).map(([name, value]) => ({
     kind: 'regex' as const,
     name,
