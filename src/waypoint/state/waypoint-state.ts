@@ -42,11 +42,18 @@ interface Routing {
   readonly match: Matcher;
   /** For connections that are not HTTP, beside routes for HTTP: the port's protocol is not declared, and both kinds have routes (SMI). */
   readonly connections?: Routing;
+  /** Rules of TLS are for certain server names. */
+  readonly readsServerName?: boolean;
 }
 
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
 const notUnderstood = (reason: string): string => `the settings of the port are not understood: ${reason}`;
+
+const namesServer = ({ rules }: Route): boolean =>
+  rules.some(({ matches }) =>
+    matches.some(({ headers }) => headers.some(({ name }) => name === ':authority')),
+  );
 
 const isForClientsOf = ({ clientNamespaces = [] }: Route, namespace: string | undefined): boolean =>
   clientNamespaces.length === 0 || (namespace !== undefined && clientNamespaces.includes(namespace));
@@ -282,7 +289,8 @@ export class WaypointState {
         this.regexTime(consumer ?? service.namespace),
         settings.chain,
       );
-      return of && match ? { kind: of, match } : undefined;
+      const readsServerName = of === 'tls' && group.some(namesServer);
+      return of && match ? { kind: of, match, readsServerName } : undefined;
     };
     const main = compiled(kind);
     const isHttp = kind === 'http' || kind === 'grpc';
