@@ -41,11 +41,14 @@ function compileGroup(object: SmiObject<'HTTPRouteGroup'>): Compiled {
   checkMatches(matchesOfGroup(object), object.spec ? 'spec.matches' : 'matches');
 
   const written = matchesOfGroup(object);
-  const used = usedFields(writtenFields(object), httpRouteGroupFields).filter(({ entry }) =>
-    entry.startsWith('matches[].headers')
-      ? written.some((one) => headersOf('', one.headers).some(([, source]) => isPart(source)))
-      : entry !== 'matches[].pathRegex' || written.some(({ pathRegex = '' }) => isUnusual(pathRegex)),
-  );
+  const used = usedFields(writtenFields(object), httpRouteGroupFields).flatMap((one) => {
+    const { entry } = one;
+    if (entry === 'matches[].pathRegex')
+      return written.some(({ pathRegex = '' }) => isUnusual(pathRegex)) ? [one] : [];
+    if (!entry.startsWith('matches[].headers')) return [one];
+    const isUsed = written.some(({ headers }) => headersOf('', headers).some(([, source]) => isPart(source)));
+    return isUsed ? [{ ...one, entry: 'matches[].headers' }] : [];
+  });
   const remark = remarkOf(used);
 
   return { resources: [], ...(remark === undefined ? {} : { remark }) };

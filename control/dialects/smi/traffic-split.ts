@@ -3,9 +3,9 @@ import { namespaceOf } from '../../../src/model/labels.js';
 import type { CompileContext, Compiled } from '../../kinds/kind.js';
 import type { SmiObject } from '../../objects/objects.js';
 import { acceptedUpdate, invalidBecause } from '../../status/accepted.js';
-import { condition } from '../../status/conditions.js';
+import { condition, type ConditionUpdate } from '../../status/conditions.js';
 import { enforcedType } from '../../objects/objects.js';
-import type { StatusLookup, StatusUpdate } from '../../status/status.js';
+import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
 import { remarkOf, usedFields, works, type FieldTable } from '../fields.js';
 import { inForceFor } from '../istio/virtual-service-hosts.js';
@@ -63,14 +63,22 @@ function status(
   object: SmiObject<'TrafficSplit'>,
   { mesh, timestamp }: StatusLookup,
 ): StatusUpdate | undefined {
-  const root = rootOf(object);
-  const service = root === undefined ? undefined : mesh.service(namespaceOf(object), root);
-  const problem = service && unenforcedBecause(service, mesh);
   return acceptedUpdate(
     object,
     invalidBecause(object) ?? mesh.problemOf(object),
     timestamp,
-    problem && condition(enforcedType, 'False', problem.reason, problem.message),
+    splitEnforcement(object, mesh),
     mesh.remarkOf(object),
   );
+}
+
+/** Why no waypoint splits the requests to the root Service; undefined: one does, or there is no such Service. */
+export function splitEnforcement(
+  object: SmiObject<'TrafficSplit'>,
+  mesh: MeshLookup,
+): ConditionUpdate | undefined {
+  const root = rootOf(object);
+  const service = root === undefined ? undefined : mesh.service(namespaceOf(object), root);
+  const problem = service && unenforcedBecause(service, mesh);
+  return problem && condition(enforcedType, 'False', problem.reason, problem.message);
 }

@@ -8,7 +8,7 @@ import type { Registry } from '../../registry/registry.js';
 import { enforcedType, type MeshObject, type SmiObject } from '../../objects/objects.js';
 import { acceptedUpdate, invalidBecause } from '../../status/accepted.js';
 import { condition, type ConditionUpdate } from '../../status/conditions.js';
-import type { StatusLookup, StatusUpdate } from '../../status/status.js';
+import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
 import { differs, nothing, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
 import { compileTarget } from './access.js';
@@ -96,20 +96,22 @@ const podsOf = (
 function status(object: SmiObject<'TrafficTarget'>, lookup: StatusLookup): StatusUpdate | undefined {
   const { mesh, timestamp } = lookup;
   const problem = invalidBecause(object) ?? mesh.problemOf(object);
-  const readsRequests = (object.spec?.rules ?? object.specs ?? []).some(
-    ({ kind }) => kind === 'HTTPRouteGroup',
-  );
-  const enforced = object.invalid === undefined && readsRequests ? enforcement(object, lookup) : undefined;
-  return acceptedUpdate(object, problem, timestamp, enforced, mesh.remarkOf(object));
+  return acceptedUpdate(object, problem, timestamp, targetEnforcement(object, mesh), mesh.remarkOf(object));
 }
 
 const withoutWaypoint = '; without a waypoint, a rule of an HTTPRouteGroup allows nothing';
 
-/** Whether waypoints read the requests to the destination. Pods that no Service selects are ignored: they have no waypoint by design. */
-function enforcement(
+/**
+ * Whether waypoints read the requests to the destination; undefined: no rule needs that. Pods that no Service selects are ignored: they have
+ * no waypoint by design.
+ */
+export function targetEnforcement(
   object: SmiObject<'TrafficTarget'>,
-  { mesh }: StatusLookup,
+  mesh: MeshLookup,
 ): ConditionUpdate | undefined {
+  const { invalid, spec, specs } = object;
+  if (invalid !== undefined || !(spec?.rules ?? specs ?? []).some(({ kind }) => kind === 'HTTPRouteGroup'))
+    return undefined;
   const { namespace, account } = destinationOf(object);
   if (namespace !== namespaceOf(object)) return undefined;
   let isEnforced = false;
