@@ -69,8 +69,27 @@ function headerCondition(source: string): StringMatch | RegexMatch {
 /** Header values are read byte by byte. */
 const latin1 = (text: string): string => Buffer.from(text, 'utf8').toString('latin1');
 
+/** Results by match: expressions are costly to check, and each object that names a group needs its matches. */
+const known = {
+  policy: new WeakMap<HttpMatchObject, HttpMatch>(),
+  route: new WeakMap<HttpMatchObject, readonly RouteMatch[]>(),
+};
+
 /** A match as the condition of a policy. Error: the field that cannot be read. @param field the path of the match */
 export function policyMatchOf(match: HttpMatchObject, field: string): HttpMatch {
+  let found = known.policy.get(match);
+  if (!found) known.policy.set(match, (found = readPolicyMatch(match, field)));
+  return found;
+}
+
+/** A match as those of a route: one for each method. Error: the field that cannot be read. */
+export function routeMatchesOf(match: HttpMatchObject, field: string): readonly RouteMatch[] {
+  let found = known.route.get(match);
+  if (!found) known.route.set(match, (found = readRouteMatches(match, field)));
+  return found;
+}
+
+function readPolicyMatch(match: HttpMatchObject, field: string): HttpMatch {
   const path =
     match.pathRegex === undefined ? undefined : policyPathOf(`${field}.pathRegex`, match.pathRegex);
   return {
@@ -89,8 +108,7 @@ export function policyMatchOf(match: HttpMatchObject, field: string): HttpMatch 
   };
 }
 
-/** A match as those of a route: one for each method. Error: the field that cannot be read. */
-export function routeMatchesOf(match: HttpMatchObject, field: string): readonly RouteMatch[] {
+function readRouteMatches(match: HttpMatchObject, field: string): readonly RouteMatch[] {
   const { pathRegex = '' } = match;
   const path: Pick<RouteMatch, 'path'> = anything.has(pathRegex.replace(/^\^/, ''))
     ? {}
