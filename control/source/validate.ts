@@ -99,7 +99,9 @@ interface PublishedCrd {
     readonly group: string;
     readonly names: { readonly kind: string };
     readonly versions: readonly {
-      readonly schema: { readonly openAPIV3Schema: { readonly properties: Readonly<Record<string, object>> } };
+      readonly schema: {
+        readonly openAPIV3Schema: { readonly properties: Readonly<Record<string, object>> };
+      };
     }[];
   };
 }

@@ -1,11 +1,12 @@
 /** SMI's objects with real requests: shares of a root Service, requests chosen by header, and who may ask what, with a waypoint and without. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { startWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
+import { accessLogOf, startWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 
@@ -37,6 +38,13 @@ async function shares(url: string, count: number, ...args: string[]): Promise<Re
 const podsIn = (text: string): string[] => [...text.matchAll(/"pod":"([^"]*)"/g)].map(([, pod = '']) => pod);
 const become = (what: string, expected: string, found: () => Promise<string>): Promise<unknown> =>
   until(what, 20_000, async () => (await found().catch(String)) === expected);
+
+/** The lines of a log that have a text. */
+const linesOf = (file: string, text: string): string =>
+  readFileSync(file, 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(text))
+    .join('\n');
 
 const split = (name: string, spec: string): string => `apiVersion: split.smi-spec.io/v1alpha4
 kind: TrafficSplit
@@ -152,6 +160,10 @@ test('TrafficTarget with a TCPRoute: on a pod without a waypoint, one client may
   await become('the TrafficTarget', '000', () => statusOf('intruder', redis));
   assert.equal(await statusOf('web', redis), '200');
   assert.equal(await statusOf('web', `http://${api}:9000/`), '000');
+  assert.match(
+    linesOf(join(mesh.state, 'agent-node-b', 'connections.log'), 'shop/TrafficTarget:api'),
+    /no rule of shop\/TrafficTarget:api allows it/,
+  );
   // A pod of another account stays open.
   assert.equal(await statusOf('intruder', `http://${echo}/`), '200');
   mesh.write('target.yaml', '');
@@ -174,6 +186,9 @@ test('TrafficTarget with an HTTPRouteGroup: the waypoint allows its requests to 
   assert.equal(await status('/users/12'), '200');
   assert.equal(await status('/users/12/x'), '403');
   assert.equal(await statusOf('intruder', `http://${echo}/metrics`), '403');
+  await until('the access log names the object', 5_000, () =>
+    Promise.resolve(linesOf(accessLogOf(testbed, waypoint), 'shop/TrafficTarget:echo') !== ''),
+  );
   // A request to the pod's own address passes the waypoint, too.
   assert.equal(await statusOf('web', 'http://10.244.2.60:8080/metrics'), '200');
   assert.equal(await statusOf('web', 'http://10.244.2.60:8080/other'), '403');
