@@ -2,6 +2,7 @@ import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { compilePod, podResources } from '../compile/pod.js';
 import { selectedHosts } from '../dialects/istio/service-entry-compile.js';
+import { outboundOf } from '../dialects/istio/sidecar.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
 import type { Compiled, CompileContext, Kind } from './kind.js';
@@ -53,11 +54,15 @@ export function compileAsPod(
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;
   const entries = selectedHosts(registry, namespace, labelsOf(pod));
-  const { workload } = compiled;
-  const selected =
-    workload && entries.length > 0
-      ? { ...compiled, workload: { ...workload, services: new Map([...workload.services, ...entries]) } }
-      : compiled;
+  const { workload, nodePod } = compiled;
+  const bounds = nodePod && outboundOf(registry, namespace, labelsOf(pod));
+  const selected = {
+    ...compiled,
+    ...(workload && entries.length > 0
+      ? { workload: { ...workload, services: new Map([...workload.services, ...entries]) } }
+      : {}),
+    ...(bounds ? { nodePod: { ...nodePod, ...bounds } } : {}),
+  };
   return { resources: podResources(selected, as.isScoped), placement: { node, identity } };
 }
 

@@ -3,9 +3,11 @@
  * in the file of control/dialects/istio that translates it.
  */
 import type { ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec } from './istio-entries.js';
+import type { SidecarSpec } from './istio-sidecar.js';
 import type { Condition, Meta } from './metadata.js';
 
 export * from './istio-entries.js';
+export * from './istio-sidecar.js';
 
 /** An object of another mesh's API. */
 export interface DialectObject<Kind extends string, Spec = Readonly<Record<string, unknown>>> {
@@ -44,6 +46,7 @@ interface ReadSpecs {
   readonly ServiceEntry: ServiceEntrySpec;
   readonly WorkloadEntry: WorkloadEntrySpec;
   readonly WorkloadGroup: WorkloadGroupSpec;
+  readonly Sidecar: SidecarSpec;
 }
 /** The type of each kind's spec. */
 type Specs = {

@@ -2,6 +2,7 @@
 import { nothing } from '../fields.js';
 import type { FieldTable } from '../fields.js';
 import { serviceEntryFields } from './service-entry-fields.js';
+import { sidecarFields } from './sidecar.js';
 import { workloadEntryFields } from './workload-entry.js';
 import { workloadGroupFields } from './workload-group.js';
 import { unsupportedMessages } from './unsupported.js';
@@ -15,7 +16,7 @@ export const istioFieldTables: Readonly<Record<string, FieldTable | undefined>> 
   'networking.istio.io/ServiceEntry': serviceEntryFields,
   'networking.istio.io/WorkloadEntry': workloadEntryFields,
   'networking.istio.io/WorkloadGroup': workloadGroupFields,
-  'networking.istio.io/Sidecar': undefined,
+  'networking.istio.io/Sidecar': sidecarFields,
   'security.istio.io/AuthorizationPolicy': undefined,
   'security.istio.io/PeerAuthentication': undefined,
   'security.istio.io/RequestAuthentication': undefined,
