@@ -4,10 +4,12 @@
  */
 import type { ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec } from './istio-entries.js';
 import type { SidecarSpec } from './istio-sidecar.js';
+import type { TelemetrySpec } from './istio-telemetry.js';
 import type { Condition, Meta } from './metadata.js';
 
 export * from './istio-entries.js';
 export * from './istio-sidecar.js';
+export * from './istio-telemetry.js';
 
 /** An object of another mesh's API. */
 export interface DialectObject<Kind extends string, Spec = Readonly<Record<string, unknown>>> {
@@ -47,6 +49,7 @@ interface ReadSpecs {
   readonly WorkloadEntry: WorkloadEntrySpec;
   readonly WorkloadGroup: WorkloadGroupSpec;
   readonly Sidecar: SidecarSpec;
+  readonly Telemetry: TelemetrySpec;
 }
 /** The type of each kind's spec. */
 type Specs = {

@@ -3,6 +3,7 @@ import { nothing } from '../fields.js';
 import type { FieldTable } from '../fields.js';
 import { serviceEntryFields } from './service-entry-fields.js';
 import { sidecarFields } from './sidecar.js';
+import { telemetryFields } from './telemetry.js';
 import { workloadEntryFields } from './workload-entry.js';
 import { workloadGroupFields } from './workload-group.js';
 import { unsupportedMessages } from './unsupported.js';
@@ -20,7 +21,7 @@ export const istioFieldTables: Readonly<Record<string, FieldTable | undefined>> 
   'security.istio.io/AuthorizationPolicy': undefined,
   'security.istio.io/PeerAuthentication': undefined,
   'security.istio.io/RequestAuthentication': undefined,
-  'telemetry.istio.io/Telemetry': undefined,
+  'telemetry.istio.io/Telemetry': telemetryFields,
   'networking.istio.io/Gateway': unsupported(unsupportedMessages.IstioGateway),
   'networking.istio.io/EnvoyFilter': unsupported(unsupportedMessages.EnvoyFilter),
   'networking.istio.io/ProxyConfig': unsupported(unsupportedMessages.ProxyConfig),
