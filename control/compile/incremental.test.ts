@@ -7,6 +7,7 @@ import { createRoot } from '../../src/tls/issue.js';
 import { Resources } from '../serve/resources.js';
 import { compile, Compiler } from './compile.js';
 import type { CompiledResource } from './resource.js';
+import { objectKey } from '../objects/object-key.js';
 import { changesFrom } from '../registry/difference.js';
 import { enrollingCondition } from './first-enrollment.js';
 import {
@@ -35,8 +36,10 @@ function describe(resources: Resources): string {
   }
   return lines.sort().join('\n');
 }
-const problemsOf = (compiler: Compiler): string[] =>
-  [...compiler.problems()].map(([key, { reason, message }]) => `${key} ${reason} ${message}`).sort();
+const problemsOf = (compiler: Compiler): string[] => [
+  ...[...compiler.problems()].map(([key, { reason, message }]) => `${key} ${reason} ${message}`).sort(),
+  ...[...compiler.objects()].map((one) => `${objectKey(one)} ${compiler.remarkOf(one) ?? ''}`).sort(),
+];
 const pick = <T>(items: readonly T[]): T => items[Math.floor(Math.random() * items.length)] as T;
 function randomObject(): MeshObject {
   const namespace = pick(['a', 'b']);
@@ -100,6 +103,7 @@ function randomObject(): MeshObject {
       'HTTPRoute',
       'GRPCRoute',
       'TCPRoute',
+      'DestinationRule',
     ] as const)
   ) {
     case 'Namespace':
@@ -210,6 +214,17 @@ function randomObject(): MeshObject {
         kind: pick(['GRPCRoute', 'TCPRoute'] as const),
         metadata: { name, namespace },
         spec: { parentRefs: pick([[], [ref()], [ref(), ref()]]), rules: [{ backendRefs: [ref()] }] },
+      };
+    case 'DestinationRule':
+      return {
+        kind: 'DestinationRule',
+        metadata: { name, namespace: pick([namespace, 'weft-system']), creationTimestamp },
+        spec: {
+          host: pick(['o1', 'o2', 'o1.a.svc.cluster.local', '*.b.svc.cluster.local', '*']),
+          ...pick([{}, { trafficPolicy: { loadBalancer: { simple: pick(['RANDOM', 'ROUND_ROBIN']) } } }]),
+          ...pick([{}, { exportTo: [pick(['.', '*'])] }]),
+          ...pick([{}, { subsets: [{ name: pick(['s1', 's2']), ...pick([{}, { labels: { app } }]) }] }]),
+        },
       };
     case 'AccessPolicy':
       return {

@@ -44,7 +44,10 @@ export function compileFilter(
     }
     case 'URLRewrite': {
       const { hostname = '', path } = part(filter, 'urlRewrite');
-      return { $case: 'rewrite', value: { hostname, path: path && rewritten(pathChange(path)) } };
+      return {
+        $case: 'rewrite',
+        value: { hostname, path: path && rewritten(pathChange(path)), pathSubstitution: undefined },
+      };
     }
     case 'RequestMirror': {
       const { backendRef, percent, fraction } = part(filter, 'requestMirror');
@@ -69,6 +72,8 @@ export function compileFilter(
           exposeHeaders: cors.exposeHeaders ?? [],
           allowCredentials: cors.allowCredentials ?? false,
           maxAgeS: cors.maxAge ?? 5,
+          originMatches: [],
+          forwardUnmatchedPreflights: false,
         },
       };
     }

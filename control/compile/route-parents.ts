@@ -9,12 +9,43 @@ export interface RouteLookup {
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
   /** Routes of one namespace that name the Service as a parent. */
   readonly routesTo: (routeNamespace: string, namespace: string, name: string) => readonly RouteObject[];
+  /** The object of another mesh's API that a namespace has for the Service. It yields to routes of that namespace. */
+  readonly yieldingTo?: (routeNamespace: string, service: ServiceObject) => string | undefined;
 }
 
 /** Why a part of a route is not in force. The reason is the Gateway API's condition reason. */
 export interface RouteProblem {
   readonly reason: string;
   readonly message: string;
+}
+
+/** Port → the route that has it. */
+const taken = new WeakMap<readonly RouteObject[], { service: ServiceObject; ports: Conflicts }>();
+
+/**
+ * The ports of a Service that belong to routes, which precede the objects of other meshes' APIs.
+ * @param routes attached to the Service, of one namespace. The same array until its content changes
+ */
+export function portsOfRoutes(service: ServiceObject, routes: readonly RouteObject[]): Conflicts {
+  if (routes.length === 0) return noPorts;
+  const known = taken.get(routes);
+  if (known?.service === service) return known.ports;
+  const ports = new Map<number, string>();
+  addPorts(ports, service, routes);
+  taken.set(routes, { service, ports });
+  return ports;
+}
+const noPorts: Conflicts = new Map();
+
+/** Adds the ports of the routes that no other route has yet. */
+function addPorts(ports: Map<number, string>, service: ServiceObject, routes: readonly RouteObject[]): void {
+  const name = `${namespaceOf(service)}/${service.metadata.name}`;
+  for (const route of [...routes].sort((a, b) => (routeKeyOf(a) < routeKeyOf(b) ? -1 : 1)))
+    for (const ref of route.spec.parentRefs ?? []) {
+      if (!isServiceParent(ref) || `${refNamespace(ref, route)}/${ref.name}` !== name) continue;
+      for (const port of portsOf(service, ref))
+        if (!ports.has(port)) ports.set(port, `${route.kind} ${namespaceOf(route)}/${route.metadata.name}`);
+    }
 }
 
 export interface ParentVerdict {
@@ -56,7 +87,7 @@ function misnaming(ref: ParentRef): string | undefined {
 export const refNamespace = (ref: { readonly namespace?: string }, of: RouteObject): string =>
   ref.namespace ?? namespaceOf(of);
 
-const isHeadless = ({ spec }: ServiceObject): boolean =>
+export const isHeadless = ({ spec }: ServiceObject): boolean =>
   spec.clusterIP === 'None' || spec.clusterIPs?.[0] === 'None';
 export const isExternal = ({ spec }: ServiceObject): boolean => spec.type === 'ExternalName';
 
@@ -98,7 +129,6 @@ const cache = new WeakMap<
 /** The ports of the Service that routes of this kind do not get, because a route of a stronger kind is attached. */
 function conflictsOf(
   kind: RouteObject['kind'],
-  name: string,
   service: ServiceObject,
   others: readonly RouteObject[],
 ): Conflicts {
@@ -106,30 +136,23 @@ function conflictsOf(
   if (!ofList) cache.set(others, (ofList = new Map()));
   const known = ofList.get(kind);
   if (known?.service === service) return known.conflicts;
-  const conflicts = findConflicts(kind, name, service, others);
+  const conflicts = findConflicts(kind, service, others);
   ofList.set(kind, { service, conflicts });
   return conflicts;
 }
 
 function findConflicts(
   kind: RouteObject['kind'],
-  name: string,
   service: ServiceObject,
   others: readonly RouteObject[],
 ): Conflicts {
   const lost = new Map<number, string>();
   const rank = precedence.indexOf(kind);
-  const stronger = others
-    .filter(({ kind }) => precedence.indexOf(kind) < rank)
-    .sort((a, b) => (routeKeyOf(a) < routeKeyOf(b) ? -1 : 1));
-  for (const other of stronger) {
-    for (const ref of other.spec.parentRefs ?? []) {
-      if (!isServiceParent(ref)) continue;
-      if (`${refNamespace(ref, other)}/${ref.name}` !== name) continue;
-      for (const port of portsOf(service, ref))
-        if (!lost.has(port)) lost.set(port, `${other.kind} ${namespaceOf(other)}/${other.metadata.name}`);
-    }
-  }
+  addPorts(
+    lost,
+    service,
+    others.filter((other) => precedence.indexOf(other.kind) < rank),
+  );
   return lost;
 }
 
@@ -155,26 +178,27 @@ export function attach(object: RouteObject, ref: ParentRef, lookup: RouteLookup)
     return { verdict: { ref, ...(service ? { service } : {}), problem }, parents: [] };
   }
   // Producer routes are in the Service's namespace, consumer routes in their own: only routes of one namespace conflict.
-  const lost = conflictsOf(
-    object.kind,
-    name,
-    service,
-    lookup.routesTo(namespaceOf(object), namespace, ref.name),
-  );
+  const lost = conflictsOf(object.kind, service, lookup.routesTo(namespaceOf(object), namespace, ref.name));
   const key = serviceKeyOf(service);
   const ports = portsOf(service, ref);
   const won = ports.filter((port) => !lost.has(port));
+  const yielding = lookup.yieldingTo?.(namespaceOf(object), service);
+  const precedes =
+    yielding === undefined
+      ? []
+      : [`${yielding} is not in force at these ports: routes of the Gateway API precede it`];
   if (lost.size === 0 || won.length === ports.length) {
     const parents = namesPorts(ref) ? ports.map((port) => ({ service: key, port })) : [{ service: key }];
-    return { verdict: { ref, service }, parents };
+    const remark = precedes.length === 0 ? {} : { remark: `attached to the Service; ${precedes.join('; ')}` };
+    return { verdict: { ref, service, ...remark }, parents };
   }
-  const taken = ports
+  const takenText = ports
     .flatMap((port) => (lost.has(port) ? [`port ${port} belongs to ${lost.get(port)}`] : []))
     .join(', ');
   if (won.length === 0)
-    return { verdict: { ref, service, problem: { reason: 'Conflicted', message: taken } }, parents: [] };
+    return { verdict: { ref, service, problem: { reason: 'Conflicted', message: takenText } }, parents: [] };
   return {
-    verdict: { ref, service, remark: `not in force on every port: ${taken}` },
+    verdict: { ref, service, remark: [`not in force on every port: ${takenText}`, ...precedes].join('; ') },
     parents: won.map((port) => ({ service: key, port })),
   };
 }

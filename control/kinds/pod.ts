@@ -4,6 +4,7 @@ import { compilePod, podResources } from '../compile/pod.js';
 import { selectedHosts } from '../dialects/istio/service-entry-compile.js';
 import { outboundOf } from '../dialects/istio/sidecar.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
+import { labelsSlot } from '../dialects/istio/virtual-service-dependents.js';
 import { addressClaims } from '../registry/claims.js';
 import type { Compiled, CompileContext, Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
@@ -18,6 +19,10 @@ export const podKind: Kind<PodObject> = {
     if (phase === 'Failed' || phase === 'Succeeded') return undefined;
     return { rank: claimRanks.pod, claimed: addressClaims(podIPs.map(({ ip }) => ip)) };
   },
+  dependents({ before, now }, registry, recompile) {
+    if (accountTextOf(before) !== accountTextOf(now))
+      recompile.objects(registry.virtualServicesNaming(labelsSlot));
+  },
   compile: (pod, context) =>
     compileAsPod(pod, context, {
       kind: 'Pod',
@@ -26,6 +31,10 @@ export const podKind: Kind<PodObject> = {
     }),
 };
 
+/** What conditions on the labels of clients depend on. */
+const accountTextOf = (pod: PodObject | undefined): string | undefined =>
+  pod && JSON.stringify([pod.spec.serviceAccountName, labelsOf(pod)]);
+
 /**
  * Compiles a Pod, or a Workload in the form of a pod.
  * @param as.isWaypoint whether it is a waypoint's own pod
@@ -33,7 +42,7 @@ export const podKind: Kind<PodObject> = {
  */
 export function compileAsPod(
   pod: PodObject,
-  { settings, registry, mesh, sorted }: CompileContext,
+  { settings, registry, mesh, sorted, rulesOf }: CompileContext,
   as: { readonly kind: 'Pod' | 'Workload'; readonly isWaypoint: boolean; readonly isScoped: boolean },
 ): Compiled {
   const { removal } = settings;
@@ -50,6 +59,7 @@ export function compileAsPod(
     node: registry.node(pod.spec.nodeName),
     isWaypoint: as.isWaypoint,
     ...sorted(namespace),
+    rulesOf,
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;

@@ -3,6 +3,7 @@ import { compileRoute } from '../compile/routes.js';
 import { servicesOf } from '../compile/route-references.js';
 import { gatewayGroup, type RouteObject } from '../objects/objects.js';
 import { routeStatus } from '../status/route.js';
+import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
 import type { Kind, KindAddress } from './kind.js';
 import { withGeneration, type Raw } from './metadata.js';
 
@@ -23,6 +24,11 @@ export function routeKind<T extends RouteObject>(
           recompile.objects(
             registry.routesAttached(service, namespace).filter((other) => other.kind !== kind),
           );
+      for (const route of [before, now])
+        for (const service of route ? servicesOf(route).parents : []) {
+          const [of = '', name = ''] = service.split('/');
+          recompileVirtualServicesOf(of, name, registry, recompile);
+        }
     },
     compile(object, { registry }) {
       const { route } = compileRoute(object, registry);

@@ -1,5 +1,5 @@
 /** The objects that the control plane knows, with their indexes and the lookups that compilation and status need. */
-import { labelsOf, namespaceOf } from '../../src/model/labels.js';
+import { labelsOf, namespaceOf, type Labels } from '../../src/model/labels.js';
 import { exportLabel } from '../../src/model/ownership.js';
 import { uncapturedBecause } from '../compile/enrollment.js';
 import { nodeAccepts } from '../compile/workload.js';
@@ -11,6 +11,8 @@ import {
   waypointOf,
   type WaypointName,
 } from '../compile/waypoints.js';
+import { slotsOf } from '../dialects/istio/virtual-service-dependents.js';
+import { inForceFor } from '../dialects/istio/virtual-service-hosts.js';
 import type { PolicyObject } from '../compile/traffic-policy-targets.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import {
@@ -32,8 +34,9 @@ import {
   type WorkloadObject,
 } from '../objects/objects.js';
 import { ClaimIndex, type Claims } from './claims.js';
+import { AccountIndex } from './account-index.js';
+import { HostIndex, NamespaceIndex, RouteIndex, SlotIndex, TargetIndex } from './indexes.js';
 import { ResolvedNames } from './resolved-names.js';
-import { HostIndex, NamespaceIndex, RouteIndex, TargetIndex } from './indexes.js';
 
 /** One object before and after a change: `before` is undefined for a new object, `now` for a deleted one. */
 export interface ObjectChange<T extends MeshObject = MeshObject> {
@@ -86,6 +89,8 @@ export class Registry {
     VirtualService: new HostIndex<IstioObject<'VirtualService'>>(),
     DestinationRule: new HostIndex<IstioObject<'DestinationRule'>>(),
   } as const;
+  readonly #virtualServices = new SlotIndex<IstioObject<'VirtualService'>>(slotsOf);
+  readonly #accounts = new AccountIndex();
   readonly #routes = new RouteIndex();
   readonly #policies = new TargetIndex<PolicyObject>();
   readonly claims: ClaimIndex;
@@ -259,19 +264,39 @@ export class Registry {
   virtualServicesOf(host: string): readonly IstioObject<'VirtualService'>[] {
     return this.#hosts.VirtualService.of(host);
   }
-  destinationRulesOf(host: string): readonly IstioObject<'DestinationRule'>[] {
-    return this.#hosts.DestinationRule.of(host);
+  /** VirtualServices that refer to something: a slot of virtual-service-dependents.ts. */
+  virtualServicesNaming(slot: string): Iterable<IstioObject<'VirtualService'>> {
+    return this.#virtualServices.of(slot);
+  }
+  /** As `portsOfRoutes`: the VirtualService that yields to routes of its namespace. */
+  yieldingTo(namespace: string, service: ServiceObject): string | undefined {
+    const found = inForceFor(service, namespace, this);
+    return found && `VirtualService ${namespace}/${found.metadata.name}`;
+  }
+  /** Service accounts by the labels of their pods. */
+  accountsWith(labels: Labels, namespace: string | undefined): ReturnType<AccountIndex['with']> {
+    return this.#accounts.with(labels, namespace);
+  }
+  get hasDestinationRules(): boolean {
+    return !this.#hosts.DestinationRule.isEmpty;
+  }
+  destinationRulesOf(host: string, namespace?: string): readonly IstioObject<'DestinationRule'>[] {
+    return this.#hosts.DestinationRule.of(host, namespace);
   }
 
   #add(key: ObjectKey, object: MeshObject): void {
     this.#objects.set(key, object);
     this.#indexOf(object)?.set(object);
     this.#hostsOf(object)?.set(object);
+    if (object.kind === 'VirtualService') this.#virtualServices.set(object);
+    else if (object.kind === 'Pod') this.#accounts.set(object);
   }
   #remove(key: ObjectKey, object: MeshObject): void {
     this.#objects.delete(key);
     this.#indexOf(object)?.delete(object);
     this.#hostsOf(object)?.delete(object);
+    if (object.kind === 'VirtualService') this.#virtualServices.delete(object);
+    else if (object.kind === 'Pod') this.#accounts.delete(object);
   }
   #hostsOf({ kind }: MeshObject): Index | undefined {
     return (this.#hosts as Partial<Record<MeshObject['kind'], Index>>)[kind];

@@ -13,6 +13,7 @@ import type { Capabilities } from '../../src/discovery/capabilities.js';
 import type { CompiledRoute } from '../compile/routes.js';
 import type { TargetLookup } from '../compile/traffic-policy-targets.js';
 import type { WaypointName } from '../compile/waypoints.js';
+import type { Registry } from '../registry/registry.js';
 
 /** What status functions look up in the registry. */
 export interface MeshLookup {
@@ -57,6 +58,8 @@ export interface StatusLookup {
       readonly problemOf: (
         object: MeshObject,
       ) => { readonly reason: string; readonly message: string } | undefined;
+      /** VirtualServices that name a complete host. */
+      readonly virtualServicesOf: Registry['virtualServicesOf'];
       /** What of an object in force is not carried out. */
       readonly remarkOf: (object: MeshObject) => string | undefined;
     };

@@ -13,14 +13,20 @@ export type PathMatch =
   | { readonly kind: 'exact'; readonly value: string }
   /** Matches whole segments: `/a` matches `/a` and `/a/b`, not `/ab`. The value has no trailing slash, except for `/`. */
   | { readonly kind: 'prefix'; readonly value: string }
+  /** Matches any path that begins with the value: `/a` matches `/ab`, too. */
+  | { readonly kind: 'string-prefix'; readonly value: string }
   /** RE2-like syntax without backreferences, matched against the whole path. */
   | { readonly kind: 'regex'; readonly value: string }
   /** A gRPC method of any service: `/Method`. */
   | { readonly kind: 'suffix'; readonly value: string };
 
 export interface ValueMatch {
-  readonly kind: 'exact' | 'regex';
-  /** Header names in lower case; query parameters as they are. */
+  /** `present`: any value, and `value` is empty. `prefix` and `present` occur only in ordered routes. */
+  readonly kind: 'exact' | 'regex' | 'prefix' | 'present';
+  /**
+   * Header names in lower case; query parameters as they are. In ordered routes `:method`, `:scheme` and `:authority` are names of headers, and
+   * `:destination` is the address that the client of a TCP or TLS connection dialed.
+   */
   readonly name: string;
   readonly value: string;
 }
@@ -31,6 +37,12 @@ export interface RouteMatch {
   readonly method?: string;
   readonly headers: readonly ValueMatch[];
   readonly query: readonly ValueMatch[];
+  /** The conditions below occur only in ordered routes. The path is compared without regard to case. */
+  readonly ignorePathCase?: true;
+  /** Headers of which none may match. */
+  readonly withoutHeaders?: readonly ValueMatch[];
+  /** Clients of which the request must be from one. Empty or absent: any client. */
+  readonly clients?: readonly pb.ClientMatch[];
   /**
    * A further condition could not be read; the rule is closed. The match precedes others of its path, and without a path all except exact
    * ones: the condition may give it that rank.
@@ -41,9 +53,10 @@ export interface RouteMatch {
 /** Names are in lower case. */
 export type HeaderPair = pb.HeaderPair;
 
-/** `kind`: `full` replaces the whole path, `prefix` the path prefix of the rule's only match. */
+/** `kind`: `full` replaces the whole path, `prefix` the path prefix of the rule's only match, `string-prefix` likewise without
+ * regard to slashes. */
 export type PathChange = pb.PathChange;
-export const pathChangeKinds: readonly string[] = ['full', 'prefix'];
+export const pathChangeKinds: readonly string[] = ['full', 'prefix', 'string-prefix'];
 
 export type BackendTarget =
   | { readonly kind: 'service'; readonly service: ServiceKey; readonly port: number }
@@ -81,6 +94,8 @@ export interface RouteRule extends Pick<pb.RouteRule, 'requestTimeoutMs' | 'back
   /** Override the waypoint's own timeouts; 0: no timeout. */
   readonly idleTimeouts?: RouteIdleTimeouts;
   readonly retry?: RouteRetry;
+  /** In place of `retry`. */
+  readonly retryPolicy?: pb.RetryPolicy;
   readonly sessionPersistence?: SessionPersistence;
 }
 
@@ -95,5 +110,9 @@ export interface Route {
    * requests of clients in the route's namespace (GEP-1294, consumer routes).
    */
   readonly parents: readonly { readonly service: ServiceKey; readonly port?: number }[];
+  /** The rules match in the order written (Istio). Absent: the most specific match wins (Gateway API). */
+  readonly ordered?: true;
+  /** Namespaces whose clients the route is for. Empty or absent: as `parents` says. */
+  readonly clientNamespaces?: readonly string[];
   readonly rules: readonly RouteRule[];
 }

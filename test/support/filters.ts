@@ -5,6 +5,9 @@ import type { BackendTarget, RouteFilter } from '../../src/model/route.js';
 
 type ValueOf<Kind> = Extract<RouteFilter, { readonly $case: Kind }>['value'];
 
+/** The fields of a match that only ordered routes have. */
+export const noMore = { ignorePathCase: false, withoutHeaders: [], clients: [] };
+
 /** A filter with the given fields. */
 export function filter<Kind extends RouteFilter['$case']>(
   kind: Kind,

@@ -5,6 +5,7 @@ import { test, type TestContext } from 'node:test';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { RouteFilter } from '../../src/model/route.js';
 import type { ServiceSettings } from '../../src/model/service-policy.js';
+import { noMore } from '../support/filters.js';
 import { key } from '../support/mesh.js';
 import { ask, httpUpstream, startWaypoint, type TestWaypoint } from '../support/waypoint.js';
 
@@ -45,7 +46,15 @@ const attempts: Readonly<Record<string, string>> = {
   forwarded: 'for=10.0.0.9',
 };
 
-const match = { pathKind: 'prefix', path: '/', method: '', headers: [], query: [], unreadable: false };
+const match = {
+  pathKind: 'prefix',
+  path: '/',
+  method: '',
+  headers: [],
+  query: [],
+  unreadable: false,
+  ...noMore,
+};
 const limitBy = (kind: string): RouteFilter => ({
   $case: 'localRateLimit',
   value: {

@@ -3,8 +3,14 @@ import type { PathMatch, RouteMatch, ValueMatch } from '../../model/route.js';
 import type * as pb from '../gen/weft.js';
 import { need, oneOf, present } from './decoding.js';
 
-export const pathKinds: readonly PathMatch['kind'][] = ['exact', 'prefix', 'regex', 'suffix'];
-export const valueKinds: readonly ValueMatch['kind'][] = ['exact', 'regex'];
+export const pathKinds: readonly PathMatch['kind'][] = [
+  'exact',
+  'prefix',
+  'string-prefix',
+  'regex',
+  'suffix',
+];
+export const valueKinds: readonly ValueMatch['kind'][] = ['exact', 'regex', 'prefix', 'present'];
 
 export const encodeMatch = ({
   path,
@@ -12,6 +18,9 @@ export const encodeMatch = ({
   headers,
   query,
   unreadable,
+  ignorePathCase,
+  withoutHeaders = [],
+  clients = [],
 }: RouteMatch): pb.RouteMatch => ({
   pathKind: path?.kind ?? '',
   path: path?.value ?? '',
@@ -19,6 +28,9 @@ export const encodeMatch = ({
   headers: [...headers],
   query: [...query],
   unreadable: unreadable === true,
+  ignorePathCase: ignorePathCase === true,
+  withoutHeaders: [...withoutHeaders],
+  clients: [...clients],
 });
 
 /** Throws if the kind is unknown or the name is empty. */
@@ -36,10 +48,16 @@ export const decodeMatch = ({
   headers,
   query,
   unreadable,
+  ignorePathCase,
+  withoutHeaders,
+  clients,
 }: pb.RouteMatch): RouteMatch => ({
   ...(unreadable ? { unreadable } : {}),
   ...(pathKind === '' ? {} : { path: { kind: oneOf(pathKinds, pathKind, 'path match'), value: path } }),
   ...present({ method }),
   headers: headers.map(decodeValueMatch),
   query: query.map(decodeValueMatch),
+  ...(ignorePathCase ? { ignorePathCase } : {}),
+  ...(withoutHeaders.length > 0 ? { withoutHeaders: withoutHeaders.map(decodeValueMatch) } : {}),
+  ...(clients.length > 0 ? { clients } : {}),
 });

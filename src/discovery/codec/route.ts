@@ -38,6 +38,7 @@ const encodeRule = (rule: RouteRule): pb.RouteRule => ({
   })),
   idleTimeouts: rule.idleTimeouts,
   retry: rule.retry,
+  retryPolicy: rule.retryPolicy,
   sessionPersistence: rule.sessionPersistence && pb.SessionPersistence.fromPartial(rule.sessionPersistence),
 });
 
@@ -46,6 +47,8 @@ export function encodeRoute(route: Route): Uint8Array {
     ...route,
     parents: route.parents.map(({ service, port = 0 }) => ({ service, port })),
     rules: route.rules.map(encodeRule),
+    ordered: route.ordered === true,
+    clientNamespaces: [...(route.clientNamespaces ?? [])],
   }).finish();
 }
 
@@ -66,7 +69,7 @@ const decodeSession = (message: pb.SessionPersistence): SessionPersistence => {
 };
 
 function decodeRule({ name, matches, filters, backends, ...message }: pb.RouteRule): RouteRule {
-  const { idleTimeouts, retry, sessionPersistence, ...timeouts } = message;
+  const { idleTimeouts, retry, retryPolicy, sessionPersistence, ...timeouts } = message;
   return {
     ...present({ name }),
     matches: matches.map(decodeMatch),
@@ -79,6 +82,7 @@ function decodeRule({ name, matches, filters, backends, ...message }: pb.RouteRu
     ...timeouts,
     ...(idleTimeouts && { idleTimeouts }),
     ...(retry && { retry }),
+    ...(retryPolicy && { retryPolicy }),
     ...(sessionPersistence && { sessionPersistence: decodeSession(sessionPersistence) }),
   };
 }
@@ -97,6 +101,7 @@ function knownConditions(message: pb.RouteMatch, at: string, isUnknown: IsUnknow
     );
   const match = {
     ...(kind === undefined ? {} : { path: { kind, value } }),
+    ...(message.ignorePathCase && !isUnknown(`${at}20`) ? { ignorePathCase: true as const } : {}),
     ...present({ method }),
     headers: known(headers, 4),
     query: known(query, 5),
@@ -197,13 +202,19 @@ export function readRoute(
     }
   });
   const value: Route = {
-    key: (kind ? `${objectKinds[kind]}/${namespace}/${own}` : name || `?/${namespace}/${own}`) as RouteKey,
+    key: (message.ordered && name !== ''
+      ? name
+      : kind
+        ? `${objectKinds[kind]}/${namespace}/${own}`
+        : name || `?/${namespace}/${own}`) as RouteKey,
     kind: kind ?? 'tcp',
     namespace,
     name: own,
     createdMs: message.createdMs,
     parents,
     // The rules of a route of an unknown kind have an unknown meaning, too.
+    ...(message.ordered ? { ordered: message.ordered } : {}),
+    ...(message.clientNamespaces.length > 0 ? { clientNamespaces: message.clientNamespaces } : {}),
     rules: kind ? rules : [closedRule({ name: '', matches: [] }, whole ?? 'its kind', '', () => false)],
   };
   return { value, problems };

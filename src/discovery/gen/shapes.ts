@@ -43,15 +43,15 @@ export const podStateShape: Shape = { name: 'PodState', fields: { 1: ['uid'], 2:
 
 export const nodeReportResponseShape: Shape = { name: 'NodeReportResponse', fields: {  } };
 
-export const routeShape: Shape = { name: 'Route', fields: { 1: ['kind', 'values'], 2: ['namespace'], 3: ['name'], 4: ['created_ms'], 5: ['parents', () => routeParentShape], 6: ['rules', () => routeRuleShape] } };
+export const routeShape: Shape = { name: 'Route', fields: { 1: ['kind', 'values'], 2: ['namespace'], 3: ['name'], 4: ['created_ms'], 5: ['parents', () => routeParentShape], 6: ['rules', () => routeRuleShape], 20: ['ordered'], 21: ['client_namespaces'] } };
 
 export const routeParentShape: Shape = { name: 'RouteParent', fields: { 1: ['service'], 2: ['port'] } };
 
-export const routeRuleShape: Shape = { name: 'RouteRule', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['filters', () => routeFilterShape], 4: ['backends', () => routeBackendShape], 5: ['request_timeout_ms'], 6: ['backend_request_timeout_ms'], 7: ['retry', () => routeRetryShape], 8: ['session_persistence', () => sessionPersistenceShape], 2000: ['idle_timeouts', () => idleTimeoutsShape] } };
+export const routeRuleShape: Shape = { name: 'RouteRule', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['filters', () => routeFilterShape], 4: ['backends', () => routeBackendShape], 5: ['request_timeout_ms'], 6: ['backend_request_timeout_ms'], 7: ['retry', () => routeRetryShape], 8: ['session_persistence', () => sessionPersistenceShape], 20: ['retry_policy', () => retryPolicyShape], 2000: ['idle_timeouts', () => idleTimeoutsShape] } };
 
 export const idleTimeoutsShape: Shape = { name: 'IdleTimeouts', fields: { 1: ['body_idle_ms'], 2: ['stream_idle_ms'] } };
 
-export const routeMatchShape: Shape = { name: 'RouteMatch', fields: { 1: ['path_kind', 'values'], 2: ['path'], 3: ['method'], 4: ['headers', () => valueMatchShape], 5: ['query', () => valueMatchShape], 6: ['unreadable'] } };
+export const routeMatchShape: Shape = { name: 'RouteMatch', fields: { 1: ['path_kind', 'values'], 2: ['path'], 3: ['method'], 4: ['headers', () => valueMatchShape], 5: ['query', () => valueMatchShape], 6: ['unreadable'], 20: ['ignore_path_case'], 21: ['without_headers', () => valueMatchShape], 22: ['clients', () => clientMatchShape] } };
 
 export const valueMatchShape: Shape = { name: 'ValueMatch', fields: { 1: ['kind', 'values'], 2: ['name'], 3: ['value'] } };
 
@@ -61,17 +61,21 @@ export const pathChangeShape: Shape = { name: 'PathChange', fields: { 1: ['kind'
 
 export const backendTargetShape: Shape = { name: 'BackendTarget', fields: { 1: ['service'], 2: ['port'], 3: ['invalid'] } };
 
-export const routeFilterShape: Shape = { name: 'RouteFilter', fields: { 1: ['request_headers', () => headerFilterShape], 2: ['response_headers', () => headerFilterShape], 3: ['redirect', () => redirectFilterShape], 4: ['rewrite', () => rewriteFilterShape], 5: ['mirror', () => mirrorFilterShape], 6: ['cors', () => corsFilterShape], 7: ['via', () => viaFilterShape], 8: ['load_shedding', () => loadSheddingFilterShape], 9: ['local_rate_limit', () => localRateLimitFilterShape], 10: ['global_rate_limit', () => globalRateLimitFilterShape], 11: ['fault', () => faultFilterShape] } };
+export const routeFilterShape: Shape = { name: 'RouteFilter', fields: { 1: ['request_headers', () => headerFilterShape], 2: ['response_headers', () => headerFilterShape], 3: ['redirect', () => redirectFilterShape], 4: ['rewrite', () => rewriteFilterShape], 5: ['mirror', () => mirrorFilterShape], 6: ['cors', () => corsFilterShape], 7: ['via', () => viaFilterShape], 8: ['load_shedding', () => loadSheddingFilterShape], 9: ['local_rate_limit', () => localRateLimitFilterShape], 10: ['global_rate_limit', () => globalRateLimitFilterShape], 11: ['fault', () => faultFilterShape], 20: ['direct_response', () => directResponseFilterShape] } };
 
 export const headerFilterShape: Shape = { name: 'HeaderFilter', fields: { 1: ['set', () => headerPairShape], 2: ['add', () => headerPairShape], 3: ['remove'] } };
 
 export const redirectFilterShape: Shape = { name: 'RedirectFilter', fields: { 1: ['scheme'], 2: ['hostname'], 3: ['port'], 4: ['path', () => pathChangeShape], 5: ['status_code'] } };
 
-export const rewriteFilterShape: Shape = { name: 'RewriteFilter', fields: { 1: ['hostname'], 2: ['path', () => pathChangeShape] } };
+export const rewriteFilterShape: Shape = { name: 'RewriteFilter', fields: { 1: ['hostname'], 2: ['path', () => pathChangeShape], 20: ['path_substitution', () => pathSubstitutionShape] } };
+
+export const pathSubstitutionShape: Shape = { name: 'PathSubstitution', fields: { 1: ['pattern'], 2: ['substitution'] } };
+
+export const directResponseFilterShape: Shape = { name: 'DirectResponseFilter', fields: { 1: ['status'], 2: ['body'] } };
 
 export const mirrorFilterShape: Shape = { name: 'MirrorFilter', fields: { 1: ['backend', () => backendTargetShape], 2: ['numerator'], 3: ['denominator'] } };
 
-export const corsFilterShape: Shape = { name: 'CorsFilter', fields: { 1: ['allow_origins'], 2: ['allow_methods'], 3: ['allow_headers'], 4: ['expose_headers'], 5: ['allow_credentials'], 6: ['max_age_s'] } };
+export const corsFilterShape: Shape = { name: 'CorsFilter', fields: { 1: ['allow_origins'], 2: ['allow_methods'], 3: ['allow_headers'], 4: ['expose_headers'], 5: ['allow_credentials'], 6: ['max_age_s'], 20: ['origin_matches', () => valueMatchShape], 21: ['forward_unmatched_preflights'] } };
 
 export const viaFilterShape: Shape = { name: 'ViaFilter', fields: { 1: ['pseudonym'] } };
 
@@ -95,7 +99,7 @@ export const routeRetryShape: Shape = { name: 'RouteRetry', fields: { 1: ['codes
 
 export const sessionPersistenceShape: Shape = { name: 'SessionPersistence', fields: { 1: ['kind', 'values'], 2: ['name'], 3: ['absolute_timeout_ms'], 4: ['idle_timeout_ms'], 5: ['permanent'] } };
 
-export const servicePolicyShape: Shape = { name: 'ServicePolicy', fields: { 1: ['service'], 2: ['port'], 3: ['requests_max'], 4: ['pending_requests_max'], 5: ['retry_budget_percent'], 6: ['retry_budget_min'], 7: ['filters', () => routeFilterShape], 8: ['clients', () => clientPolicyShape], 9: ['connections_max'], 10: ['requests_per_connection_max'], 11: ['pending_timeout_ms'], 12: ['client_connections_max'], 13: ['client_requests_max'], 14: ['client_pending_requests_max'], 15: ['circuit_breaker_dry_run'], 16: ['endpoint_tls', () => endpointTlsShape], 17: ['closed'], 2000: ['origins', () => settingOriginShape], 2001: ['body_idle_ms'], 2002: ['stream_idle_ms'], 2003: ['load_balancing', () => loadBalancingShape], 2004: ['locality', () => localityPolicyShape], 2005: ['outlier_detection', () => outlierDetectionShape], 2006: ['health_checks', () => healthCheckShape], 2007: ['retry', () => retryPolicyShape], 2008: ['timeouts', () => timeoutsShape] } };
+export const servicePolicyShape: Shape = { name: 'ServicePolicy', fields: { 1: ['service'], 2: ['port'], 3: ['requests_max'], 4: ['pending_requests_max'], 5: ['retry_budget_percent'], 6: ['retry_budget_min'], 7: ['filters', () => routeFilterShape], 8: ['clients', () => clientPolicyShape], 9: ['connections_max'], 10: ['requests_per_connection_max'], 11: ['pending_timeout_ms'], 12: ['client_connections_max'], 13: ['client_requests_max'], 14: ['client_pending_requests_max'], 15: ['circuit_breaker_dry_run'], 16: ['endpoint_tls', () => endpointTlsShape], 17: ['closed'], 2000: ['origins', () => settingOriginShape], 2001: ['body_idle_ms'], 2002: ['stream_idle_ms'], 2003: ['load_balancing', () => loadBalancingShape], 2004: ['locality', () => localityPolicyShape], 2005: ['outlier_detection', () => outlierDetectionShape], 2006: ['health_checks', () => healthCheckShape], 2007: ['retry', () => retryPolicyShape], 2008: ['timeouts', () => timeoutsShape], 2040: ['upstream_protocol'] } };
 
 export const clientMatchShape: Shape = { name: 'ClientMatch', fields: { 1: ['namespace'], 2: ['service_account'] } };
 
@@ -105,7 +109,7 @@ export const endpointTlsShape: Shape = { name: 'EndpointTls', fields: { 1: ['hos
 
 export const localityPolicyShape: Shape = { name: 'LocalityPolicy', fields: { 1: ['preference'], 2: ['overprovisioning_percent'], 3: ['panic_percent'], 4: ['min_endpoints'] } };
 
-export const outlierDetectionShape: Shape = { name: 'OutlierDetection', fields: { 1: ['consecutive_5xx'], 2: ['consecutive_gateway_errors'], 3: ['consecutive_local_failures'], 4: ['interval_ms'], 5: ['base_ejection_ms'], 6: ['ejection_ms_max'], 7: ['ejection_jitter_ms'], 8: ['ejected_percent_max'], 9: ['always_eject_one'], 10: ['success_rate_hosts_min'], 11: ['success_rate_requests_min'], 12: ['success_rate_stdev_factor'], 13: ['failure_percent'], 14: ['failure_percent_hosts_min'], 15: ['failure_percent_requests_min'], 16: ['dry_run'] } };
+export const outlierDetectionShape: Shape = { name: 'OutlierDetection', fields: { 1: ['consecutive_5xx'], 2: ['consecutive_gateway_errors'], 3: ['consecutive_local_failures'], 4: ['interval_ms'], 5: ['base_ejection_ms'], 6: ['ejection_ms_max'], 7: ['ejection_jitter_ms'], 8: ['ejected_percent_max'], 9: ['always_eject_one'], 10: ['success_rate_hosts_min'], 11: ['success_rate_requests_min'], 12: ['success_rate_stdev_factor'], 13: ['failure_percent'], 14: ['failure_percent_hosts_min'], 15: ['failure_percent_requests_min'], 16: ['dry_run'], 2040: ['splits_local_errors'] } };
 
 export const healthCheckShape: Shape = { name: 'HealthCheck', fields: { 1: ['http', () => httpCheckShape], 2: ['grpc', () => grpcCheckShape], 3: ['tcp', () => tcpCheckShape], 4: ['port'], 5: ['interval_ms'], 6: ['timeout_ms'], 7: ['jitter_percent'], 8: ['healthy_threshold'], 9: ['unhealthy_threshold'], 10: ['dry_run'] } };
 

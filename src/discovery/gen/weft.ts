@@ -115,6 +115,10 @@ export interface Route {
   readonly createdMs: number;
   readonly parents: readonly RouteParent[];
   readonly rules: readonly RouteRule[];
+  /** The rules match in the order written. A waypoint that does not know this field closes the route. */
+  readonly ordered: boolean;
+  /** Namespaces whose clients the route is for. Empty: no restriction. */
+  readonly clientNamespaces: readonly string[];
 }
 
 export interface RouteParent {
@@ -134,6 +138,10 @@ export interface RouteRule {
   readonly retry: RouteRetry | undefined;
   readonly sessionPersistence:
     | SessionPersistence
+    | undefined;
+  /** In place of `retry`: the rule's own policy, of which the client's method does not matter. */
+  readonly retryPolicy:
+    | RetryPolicy
     | undefined;
   /** A waypoint that does not know this field uses its own idle timeouts. */
   readonly idleTimeouts: IdleTimeouts | undefined;
@@ -160,6 +168,11 @@ export interface RouteMatch {
    * without a path all except exact ones, because the condition may give it that rank.
    */
   readonly unreadable: boolean;
+  readonly ignorePathCase: boolean;
+  /** Headers of which none may match. */
+  readonly withoutHeaders: readonly ValueMatch[];
+  /** Clients of which the request must be from one. Empty: any client. */
+  readonly clients: readonly ClientMatch[];
 }
 
 export interface ValueMatch {
@@ -198,6 +211,7 @@ export interface RouteFilter {
     | { readonly $case: "localRateLimit"; readonly value: LocalRateLimitFilter }
     | { readonly $case: "globalRateLimit"; readonly value: GlobalRateLimitFilter }
     | { readonly $case: "fault"; readonly value: FaultFilter }
+    | { readonly $case: "directResponse"; readonly value: DirectResponseFilter }
     | undefined;
 }
 
@@ -217,7 +231,23 @@ export interface RedirectFilter {
 
 export interface RewriteFilter {
   readonly hostname: string;
-  readonly path: PathChange | undefined;
+  readonly path:
+    | PathChange
+    | undefined;
+  /** In place of `path`. */
+  readonly pathSubstitution: PathSubstitution | undefined;
+}
+
+/** Replaces each match of a regular expression (RE2) in the path. `\1` in the substitution is the first group. */
+export interface PathSubstitution {
+  readonly pattern: string;
+  readonly substitution: string;
+}
+
+/** A response in the endpoint's place. */
+export interface DirectResponseFilter {
+  readonly status: number;
+  readonly body: Buffer;
 }
 
 export interface MirrorFilter {
@@ -234,6 +264,10 @@ export interface CorsFilter {
   readonly exposeHeaders: readonly string[];
   readonly allowCredentials: boolean;
   readonly maxAgeS: number;
+  /** Further origins, without a name: exact, prefix or regex. */
+  readonly originMatches: readonly ValueMatch[];
+  /** Preflights of other origins go to the endpoint. */
+  readonly forwardUnmatchedPreflights: boolean;
 }
 
 export interface ViaFilter {
@@ -418,7 +452,11 @@ export interface ServicePolicy {
   readonly outlierDetection: OutlierDetection | undefined;
   readonly healthChecks: readonly HealthCheck[];
   readonly retry: RetryPolicy | undefined;
-  readonly timeouts: Timeouts | undefined;
+  readonly timeouts:
+    | Timeouts
+    | undefined;
+  /** The HTTP version of requests to endpoints in place of the one that the port declares: http2, or client for the client's own. */
+  readonly upstreamProtocol?: string | undefined;
 }
 
 export interface ClientMatch {
@@ -482,6 +520,8 @@ export interface OutlierDetection {
   readonly failurePercentHostsMin: number;
   readonly failurePercentRequestsMin: number;
   readonly dryRun: boolean;
+  /** Failures of connections count for consecutive_local_failures alone, and not as responses 503 and 504 as well. */
+  readonly splitsLocalErrors: boolean;
 }
 
 export interface HealthCheck {
@@ -1586,7 +1626,16 @@ export const NodeReportResponse: MessageFns<NodeReportResponse> = {
 };
 
 function createBaseRoute(): Route {
-  return { kind: "", namespace: "", name: "", createdMs: 0, parents: [], rules: [] };
+  return {
+    kind: "",
+    namespace: "",
+    name: "",
+    createdMs: 0,
+    parents: [],
+    rules: [],
+    ordered: false,
+    clientNamespaces: [],
+  };
 }
 
 export const Route: MessageFns<Route> = {
@@ -1608,6 +1657,12 @@ export const Route: MessageFns<Route> = {
     }
     for (const v of message.rules) {
       RouteRule.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.ordered !== false) {
+      writer.uint32(160).bool(message.ordered);
+    }
+    for (const v of message.clientNamespaces) {
+      writer.uint32(170).string(v!);
     }
     return writer;
   },
@@ -1673,6 +1728,22 @@ export const Route: MessageFns<Route> = {
             message.rules.push(RouteRule.decode(reader, reader.uint32()));
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.ordered = reader.bool();
+            continue;
+          }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.clientNamespaces.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1696,6 +1767,8 @@ export const Route: MessageFns<Route> = {
     message.createdMs = object.createdMs ?? 0;
     message.parents = object.parents?.map((e) => RouteParent.fromPartial(e)) || [];
     message.rules = object.rules?.map((e) => RouteRule.fromPartial(e)) || [];
+    message.ordered = object.ordered ?? false;
+    message.clientNamespaces = object.clientNamespaces?.map((e) => e) || [];
     return message;
   },
 };
@@ -1775,6 +1848,7 @@ function createBaseRouteRule(): RouteRule {
     backends: [],
     retry: undefined,
     sessionPersistence: undefined,
+    retryPolicy: undefined,
     idleTimeouts: undefined,
   };
 }
@@ -1804,6 +1878,9 @@ export const RouteRule: MessageFns<RouteRule> = {
     }
     if (message.sessionPersistence !== undefined) {
       SessionPersistence.encode(message.sessionPersistence, writer.uint32(66).fork()).join();
+    }
+    if (message.retryPolicy !== undefined) {
+      RetryPolicy.encode(message.retryPolicy, writer.uint32(162).fork()).join();
     }
     if (message.idleTimeouts !== undefined) {
       IdleTimeouts.encode(message.idleTimeouts, writer.uint32(16002).fork()).join();
@@ -1888,6 +1965,14 @@ export const RouteRule: MessageFns<RouteRule> = {
             message.sessionPersistence = SessionPersistence.decode(reader, reader.uint32());
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.retryPolicy = RetryPolicy.decode(reader, reader.uint32());
+            continue;
+          }
           case 2000: {
             if (tag !== 16002) {
               break;
@@ -1924,6 +2009,9 @@ export const RouteRule: MessageFns<RouteRule> = {
       : undefined;
     message.sessionPersistence = (object.sessionPersistence !== undefined && object.sessionPersistence !== null)
       ? SessionPersistence.fromPartial(object.sessionPersistence)
+      : undefined;
+    message.retryPolicy = (object.retryPolicy !== undefined && object.retryPolicy !== null)
+      ? RetryPolicy.fromPartial(object.retryPolicy)
       : undefined;
     message.idleTimeouts = (object.idleTimeouts !== undefined && object.idleTimeouts !== null)
       ? IdleTimeouts.fromPartial(object.idleTimeouts)
@@ -2000,7 +2088,17 @@ export const IdleTimeouts: MessageFns<IdleTimeouts> = {
 };
 
 function createBaseRouteMatch(): RouteMatch {
-  return { pathKind: "", path: "", method: "", headers: [], query: [], unreadable: false };
+  return {
+    pathKind: "",
+    path: "",
+    method: "",
+    headers: [],
+    query: [],
+    unreadable: false,
+    ignorePathCase: false,
+    withoutHeaders: [],
+    clients: [],
+  };
 }
 
 export const RouteMatch: MessageFns<RouteMatch> = {
@@ -2022,6 +2120,15 @@ export const RouteMatch: MessageFns<RouteMatch> = {
     }
     if (message.unreadable !== false) {
       writer.uint32(48).bool(message.unreadable);
+    }
+    if (message.ignorePathCase !== false) {
+      writer.uint32(160).bool(message.ignorePathCase);
+    }
+    for (const v of message.withoutHeaders) {
+      ValueMatch.encode(v!, writer.uint32(170).fork()).join();
+    }
+    for (const v of message.clients) {
+      ClientMatch.encode(v!, writer.uint32(178).fork()).join();
     }
     return writer;
   },
@@ -2087,6 +2194,30 @@ export const RouteMatch: MessageFns<RouteMatch> = {
             message.unreadable = reader.bool();
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.ignorePathCase = reader.bool();
+            continue;
+          }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.withoutHeaders.push(ValueMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.clients.push(ClientMatch.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2110,6 +2241,9 @@ export const RouteMatch: MessageFns<RouteMatch> = {
     message.headers = object.headers?.map((e) => ValueMatch.fromPartial(e)) || [];
     message.query = object.query?.map((e) => ValueMatch.fromPartial(e)) || [];
     message.unreadable = object.unreadable ?? false;
+    message.ignorePathCase = object.ignorePathCase ?? false;
+    message.withoutHeaders = object.withoutHeaders?.map((e) => ValueMatch.fromPartial(e)) || [];
+    message.clients = object.clients?.map((e) => ClientMatch.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2446,6 +2580,9 @@ export const RouteFilter: MessageFns<RouteFilter> = {
       case "fault":
         FaultFilter.encode(message.filter.value, writer.uint32(90).fork()).join();
         break;
+      case "directResponse":
+        DirectResponseFilter.encode(message.filter.value, writer.uint32(162).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2551,6 +2688,14 @@ export const RouteFilter: MessageFns<RouteFilter> = {
             message.filter = { $case: "fault", value: FaultFilter.decode(reader, reader.uint32()) };
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.filter = { $case: "directResponse", value: DirectResponseFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2632,6 +2777,12 @@ export const RouteFilter: MessageFns<RouteFilter> = {
       case "fault": {
         if (object.filter?.value !== undefined && object.filter?.value !== null) {
           message.filter = { $case: "fault", value: FaultFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "directResponse": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "directResponse", value: DirectResponseFilter.fromPartial(object.filter.value) };
         }
         break;
       }
@@ -2825,7 +2976,7 @@ export const RedirectFilter: MessageFns<RedirectFilter> = {
 };
 
 function createBaseRewriteFilter(): RewriteFilter {
-  return { hostname: "", path: undefined };
+  return { hostname: "", path: undefined, pathSubstitution: undefined };
 }
 
 export const RewriteFilter: MessageFns<RewriteFilter> = {
@@ -2835,6 +2986,9 @@ export const RewriteFilter: MessageFns<RewriteFilter> = {
     }
     if (message.path !== undefined) {
       PathChange.encode(message.path, writer.uint32(18).fork()).join();
+    }
+    if (message.pathSubstitution !== undefined) {
+      PathSubstitution.encode(message.pathSubstitution, writer.uint32(162).fork()).join();
     }
     return writer;
   },
@@ -2868,6 +3022,14 @@ export const RewriteFilter: MessageFns<RewriteFilter> = {
             message.path = PathChange.decode(reader, reader.uint32());
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.pathSubstitution = PathSubstitution.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2889,6 +3051,143 @@ export const RewriteFilter: MessageFns<RewriteFilter> = {
     message.path = (object.path !== undefined && object.path !== null)
       ? PathChange.fromPartial(object.path)
       : undefined;
+    message.pathSubstitution = (object.pathSubstitution !== undefined && object.pathSubstitution !== null)
+      ? PathSubstitution.fromPartial(object.pathSubstitution)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePathSubstitution(): PathSubstitution {
+  return { pattern: "", substitution: "" };
+}
+
+export const PathSubstitution: MessageFns<PathSubstitution> = {
+  encode(message: PathSubstitution, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pattern !== "") {
+      writer.uint32(10).string(message.pattern);
+    }
+    if (message.substitution !== "") {
+      writer.uint32(18).string(message.substitution);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PathSubstitution {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePathSubstitution() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pattern = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.substitution = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PathSubstitution>): PathSubstitution {
+    return PathSubstitution.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PathSubstitution>): PathSubstitution {
+    const message = createBasePathSubstitution() as any;
+    message.pattern = object.pattern ?? "";
+    message.substitution = object.substitution ?? "";
+    return message;
+  },
+};
+
+function createBaseDirectResponseFilter(): DirectResponseFilter {
+  return { status: 0, body: Buffer.alloc(0) };
+}
+
+export const DirectResponseFilter: MessageFns<DirectResponseFilter> = {
+  encode(message: DirectResponseFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.status !== 0) {
+      writer.uint32(8).uint32(message.status);
+    }
+    if (message.body.length !== 0) {
+      writer.uint32(18).bytes(message.body);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DirectResponseFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDirectResponseFilter() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.status = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.body = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DirectResponseFilter>): DirectResponseFilter {
+    return DirectResponseFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DirectResponseFilter>): DirectResponseFilter {
+    const message = createBaseDirectResponseFilter() as any;
+    message.status = object.status ?? 0;
+    message.body = object.body ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -2982,6 +3281,8 @@ function createBaseCorsFilter(): CorsFilter {
     exposeHeaders: [],
     allowCredentials: false,
     maxAgeS: 0,
+    originMatches: [],
+    forwardUnmatchedPreflights: false,
   };
 }
 
@@ -3004,6 +3305,12 @@ export const CorsFilter: MessageFns<CorsFilter> = {
     }
     if (message.maxAgeS !== 0) {
       writer.uint32(48).uint32(message.maxAgeS);
+    }
+    for (const v of message.originMatches) {
+      ValueMatch.encode(v!, writer.uint32(162).fork()).join();
+    }
+    if (message.forwardUnmatchedPreflights !== false) {
+      writer.uint32(168).bool(message.forwardUnmatchedPreflights);
     }
     return writer;
   },
@@ -3069,6 +3376,22 @@ export const CorsFilter: MessageFns<CorsFilter> = {
             message.maxAgeS = reader.uint32();
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.originMatches.push(ValueMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.forwardUnmatchedPreflights = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3092,6 +3415,8 @@ export const CorsFilter: MessageFns<CorsFilter> = {
     message.exposeHeaders = object.exposeHeaders?.map((e) => e) || [];
     message.allowCredentials = object.allowCredentials ?? false;
     message.maxAgeS = object.maxAgeS ?? 0;
+    message.originMatches = object.originMatches?.map((e) => ValueMatch.fromPartial(e)) || [];
+    message.forwardUnmatchedPreflights = object.forwardUnmatchedPreflights ?? false;
     return message;
   },
 };
@@ -4441,6 +4766,9 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     if (message.timeouts !== undefined) {
       Timeouts.encode(message.timeouts, writer.uint32(16066).fork()).join();
     }
+    if (message.upstreamProtocol !== undefined) {
+      writer.uint32(16322).string(message.upstreamProtocol);
+    }
     return writer;
   },
 
@@ -4665,6 +4993,14 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
             message.timeouts = Timeouts.decode(reader, reader.uint32());
             continue;
           }
+          case 2040: {
+            if (tag !== 16322) {
+              break;
+            }
+
+            message.upstreamProtocol = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4720,6 +5056,7 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     message.timeouts = (object.timeouts !== undefined && object.timeouts !== null)
       ? Timeouts.fromPartial(object.timeouts)
       : undefined;
+    message.upstreamProtocol = object.upstreamProtocol ?? undefined;
     return message;
   },
 };
@@ -5110,6 +5447,7 @@ function createBaseOutlierDetection(): OutlierDetection {
     failurePercentHostsMin: 0,
     failurePercentRequestsMin: 0,
     dryRun: false,
+    splitsLocalErrors: false,
   };
 }
 
@@ -5162,6 +5500,9 @@ export const OutlierDetection: MessageFns<OutlierDetection> = {
     }
     if (message.dryRun !== false) {
       writer.uint32(128).bool(message.dryRun);
+    }
+    if (message.splitsLocalErrors !== false) {
+      writer.uint32(16320).bool(message.splitsLocalErrors);
     }
     return writer;
   },
@@ -5307,6 +5648,14 @@ export const OutlierDetection: MessageFns<OutlierDetection> = {
             message.dryRun = reader.bool();
             continue;
           }
+          case 2040: {
+            if (tag !== 16320) {
+              break;
+            }
+
+            message.splitsLocalErrors = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5340,6 +5689,7 @@ export const OutlierDetection: MessageFns<OutlierDetection> = {
     message.failurePercentHostsMin = object.failurePercentHostsMin ?? 0;
     message.failurePercentRequestsMin = object.failurePercentRequestsMin ?? 0;
     message.dryRun = object.dryRun ?? false;
+    message.splitsLocalErrors = object.splitsLocalErrors ?? false;
     return message;
   },
 };

@@ -1,7 +1,7 @@
 /** Injected faults through a waypoint. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { filter } from '../../../test/support/filters.js';
+import { filter, noMore } from '../../../test/support/filters.js';
 import { ask2, connect } from '../../../test/support/http2-client.js';
 import { anyRequest, id, key, policy } from '../../../test/support/mesh.js';
 import {
@@ -154,6 +154,7 @@ test('faults are for the requests that match', async (t) => {
       headers: [{ kind: 'exact', name: 'x', value: '1' }],
       query: [],
       unreadable: false,
+      ...noMore,
     },
   ];
   const { waypoint } = await scene(t, [faultOf({ matches, abort: http(503) })]);
@@ -245,7 +246,11 @@ test('a fault that cannot be compiled refuses all requests', async (t) => {
     { abort: http(600) },
     { abort: { $case: 'grpcStatus', value: 17 } as const },
     { delayMs: 2 ** 31 },
-    { matches: [{ pathKind: '?', path: '', method: '', headers: [], query: [], unreadable: false }] },
+    {
+      matches: [
+        { pathKind: '?', path: '', method: '', headers: [], query: [], unreadable: false, ...noMore },
+      ],
+    },
   ])
     assert.throws(() => fault.compile(faultOf(bad).value as FaultFilter));
 });

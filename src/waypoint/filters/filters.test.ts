@@ -88,6 +88,8 @@ test('a redirect has scheme, host and port as in the Gateway API', () => {
 });
 
 const cors = (more: Partial<CorsFilter> = {}): CorsFilter => ({
+  originMatches: [],
+  forwardUnmatchedPreflights: false,
   allowOrigins: ['https://a.test', 'https://*.b.test', 'http://c.test:8080'],
   allowMethods: ['GET', 'PUT'],
   allowHeaders: ['x-a'],

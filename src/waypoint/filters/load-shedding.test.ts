@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { test, type TestContext } from 'node:test';
+import { noMore } from '../../../test/support/filters.js';
 import { id, identity, key } from '../../../test/support/mesh.js';
 import {
   ask,
@@ -19,6 +20,7 @@ const healthz: RouteMatch = {
   headers: [],
   query: [],
   unreadable: false,
+  ...noMore,
 };
 const filterOf = (more: Partial<LoadSheddingFilter> = {}): LoadSheddingFilter => ({
   name: 'TrafficPolicy shop/shed',

@@ -1,7 +1,7 @@
 /** Local rate limits through a waypoint. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { filter } from '../../../test/support/filters.js';
+import { filter, noMore } from '../../../test/support/filters.js';
 import { ask2, connect } from '../../../test/support/http2-client.js';
 import { anyRequest, id, key, policy } from '../../../test/support/mesh.js';
 import {
@@ -91,7 +91,7 @@ test('each combination of values has a bucket; a request without one of them is 
 
 test('the limit is for the requests that match, by what the client sent', async (t) => {
   const matches = [
-    { pathKind: 'prefix', path: '/old', method: '', headers: [], query: [], unreadable: false },
+    { pathKind: 'prefix', path: '/old', method: '', headers: [], query: [], unreadable: false, ...noMore },
   ];
   const rewrite = filter('rewrite', { path: { kind: 'full', value: '/new' } });
   const { status, arrived } = await scene(t, [limitOf({ burst: 1, matches })], {
@@ -194,7 +194,11 @@ test('a limit that cannot be compiled refuses all requests', async (t) => {
     { perMs: 0 },
     { burst: 0 },
     { keys: [{ kind: 'color', name: '' }] },
-    { matches: [{ pathKind: '?', path: '', method: '', headers: [], query: [], unreadable: false }] },
+    {
+      matches: [
+        { pathKind: '?', path: '', method: '', headers: [], query: [], unreadable: false, ...noMore },
+      ],
+    },
   ])
     assert.throws(() => localRateLimit.compile(limitOf(bad).value as LocalRateLimitFilter));
 });

@@ -7,7 +7,7 @@ import type * as pb from '../../discovery/gen/weft.js';
 import type { PathMatch } from '../../model/route.js';
 import { pathOf, readingsOf } from '../../policy/path.js';
 import { Regex, regexWeight, regexWeightMax, type RegexTime } from '../../policy/regex.js';
-import { conditionOf, type Condition, type MakeRegex } from '../routes/match-condition.js';
+import { conditionOf, pathCondition, type Condition, type MakeRegex } from '../routes/match-condition.js';
 import type { FilteredRequest } from './filter.js';
 
 /** What matches read of a request. */
@@ -47,7 +47,7 @@ function compileMatch(
     if (match.unreadable) throw new Error('a match has a condition that cannot be read');
     const path = match.path ?? anyPath;
     const holds = conditionOf(match, path, clock.made);
-    const isPath = pathCondition(path);
+    const isPath = pathCondition(path, match.ignorePathCase);
     if (holds && isPath) conditions.push((head, text) => isPath(head, text) && holds(head, text));
     else if (holds ?? isPath) conditions.push((holds ?? isPath) as Condition);
     else matchesAll = true;
@@ -65,24 +65,6 @@ function compileMatch(
 }
 
 const anyPath: PathMatch = { kind: 'prefix', value: '/' };
-
-/** The condition on the path, as the tables of compiled routes have it; undefined if every path meets it. */
-function pathCondition({ kind, value }: PathMatch): Condition | undefined {
-  switch (kind) {
-    case 'exact':
-      return (_head, path) => path === value;
-    case 'prefix': {
-      if (value === '/') return undefined;
-      const below = `${value}/`;
-      return (_head, path) => path === value || path.startsWith(below);
-    }
-    case 'suffix':
-      return (_head, path) => path.slice(path.lastIndexOf('/')) === value;
-    case 'regex':
-      // conditionOf matches it.
-      return undefined;
-  }
-}
 
 /**
  * The regular expressions of one filter, with the time budget of the request that is being matched. Matching is synchronous, so there is one

@@ -10,5 +10,6 @@ import { loadShedding } from './load-shedding.js';
 import { localRateLimit } from './local-rate-limit.js';
 import { globalRateLimit } from './global-rate-limit.js';
 import { fault } from './fault.js';
+import { directResponse } from './direct-response.js';
 
-export const filterKinds = { requestHeaders, responseHeaders, redirect, rewrite, mirror, cors, via, loadShedding, localRateLimit, globalRateLimit, fault };
+export const filterKinds = { requestHeaders, responseHeaders, redirect, rewrite, mirror, cors, via, loadShedding, localRateLimit, globalRateLimit, fault, directResponse };

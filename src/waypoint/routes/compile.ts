@@ -8,8 +8,9 @@ import { Regex, RegexCost, RegexTime } from '../../policy/regex.js';
 import type { RequestHead } from '../http/http-stream.js';
 import { portChainOf, ruleChainOf, type PortChain, type RuleChain } from '../filters/chain.js';
 import { isToken } from '../filters/config-values.js';
+import type { Client } from '../listener/client.js';
 import { pathOf } from '../../policy/path.js';
-import { conditionOf, type Condition } from './match-condition.js';
+import { allOf, conditionOf, pathCondition, type Condition } from './match-condition.js';
 
 export interface Matched {
   readonly route: Route;
@@ -22,7 +23,8 @@ export interface Matched {
   readonly chain: RuleChain;
 }
 
-export type Matcher = (head: RequestHead) => Matched | undefined;
+/** @param client needed by the matches of ordered routes that name clients */
+export type Matcher = (head: RequestHead, client?: Pick<Client, 'identity'>) => Matched | undefined;
 
 interface Entry {
   readonly matched: Matched;
@@ -35,7 +37,15 @@ interface Entry {
 const any: RouteMatch = { headers: [], query: [] };
 /** The prefix `/` matches every path, so it ranks below the name of a gRPC method (suffix). */
 const rankOf = ({ kind, value }: PathMatch): number =>
-  kind === 'exact' ? 0 : kind === 'regex' ? 1 : kind === 'suffix' ? 3 : value === '/' ? 4 : 2;
+  kind === 'exact'
+    ? 0
+    : kind === 'regex' || kind === 'string-prefix'
+      ? 1
+      : kind === 'suffix'
+        ? 3
+        : value === '/'
+          ? 4
+          : 2;
 /** The path may be of a kind that this version does not know. It may precede all kinds except exact paths, which precede all others. */
 const isAnyPath = ({ unreadable, path }: RouteMatch): boolean => unreadable === true && !path;
 const anyPathRank = 0.5;
@@ -52,6 +62,7 @@ export function compileRoutes(
   port: PortChain = portChainOf(),
 ): Matcher | undefined {
   if (routes.length === 0) return undefined;
+  if (routes.some(({ ordered }) => ordered === true)) return compileOrdered(routes, time, port);
   const exact = new Map<string, Entry[]>();
   const prefix = new Map<string, Entry[]>();
   const suffix = new Map<string, Entry[]>();
@@ -61,27 +72,19 @@ export function compileRoutes(
       const { rule, chain } = compileRule(given, port);
       const matches = rule.matches.length > 0 ? rule.matches : [any];
       for (const match of matches) {
-        const path = match.path ?? { kind: 'prefix', value: '/' };
-        const regexes: Regex[] = [];
-        const made = (source: string): Regex => {
-          const regex = new Regex(source, time);
-          regexes.push(regex);
-          return regex;
-        };
+        const path = match.path ?? anyPath;
+        const { made, regexes } = regexesOf(time);
+        // The waypoint of a newer version may send it. It is matched as an expression is: one after the other.
+        const isText = path.kind === 'string-prefix';
+        const holds = [isText ? pathCondition(path) : undefined, conditionOf(match, path, made)];
         const entry: Entry = {
-          matched: {
-            route,
-            rule,
-            label: `${route.namespace}/${route.name}/${rule.name ?? index}`,
-            prefix: path.kind === 'prefix' ? path.value : undefined,
-            chain,
-          },
+          matched: { route, rule, label: labelOf(route, rule, index), prefix: prefixOf(path), chain },
           port,
-          holds: conditionOf(match, path, made),
+          holds: allOf(holds.filter((one) => one !== undefined)),
           regexes,
           order: orderOf(route, index, match, path),
         };
-        if (path.kind === 'regex' || isAnyPath(match)) regex.push(entry);
+        if (path.kind === 'regex' || path.kind === 'string-prefix' || isAnyPath(match)) regex.push(entry);
         else listOf({ exact, prefix, suffix }[path.kind], path.value).push(entry);
       }
     });
@@ -114,12 +117,63 @@ export function compileRoutes(
   };
 }
 
-function first(list: readonly Entry[] | undefined, head: RequestHead, path: string): Matched | undefined {
+const anyPath: PathMatch = { kind: 'prefix', value: '/' };
+
+const labelOf = ({ namespace, name }: Route, rule: RouteRule, index: number): string =>
+  `${namespace}/${name}/${rule.name ?? index}`;
+const prefixOf = ({ kind, value }: PathMatch): string | undefined =>
+  kind === 'prefix' || kind === 'string-prefix' ? value : undefined;
+
+/** Makes the regular expressions of one match. */
+function regexesOf(time: RegexTime): { readonly made: (source: string) => Regex; readonly regexes: Regex[] } {
+  const regexes: Regex[] = [];
+  const made = (source: string): Regex => {
+    const regex = new Regex(source, time);
+    regexes.push(regex);
+    return regex;
+  };
+  return { made, regexes };
+}
+
+/**
+ * Rules that match in the order written. The control plane sends such routes only where no other route is attached. If there are several all
+ * the same, the oldest comes first.
+ */
+function compileOrdered(routes: readonly Route[], time: RegexTime, port: PortChain): Matcher {
+  const entries: Entry[] = [];
+  for (const route of routes) {
+    route.rules.forEach((given, index) => {
+      const { rule, chain } = compileRule(given, port);
+      const label = labelOf(route, rule, index);
+      for (const match of rule.matches.length > 0 ? rule.matches : [any]) {
+        const path = match.path ?? anyPath;
+        const { made, regexes } = regexesOf(time);
+        const holds = [pathCondition(path, match.ignorePathCase), conditionOf(match, path, made)];
+        entries.push({
+          matched: { route, rule, label, prefix: prefixOf(path), chain },
+          port,
+          holds: allOf(holds.filter((one) => one !== undefined)),
+          regexes,
+          order: [route.createdMs, `${route.namespace}/${route.name}`, index],
+        });
+      }
+    });
+  }
+  entries.sort(byOrder);
+  return (head, client) => first(entries, head, pathOf(head.path), client);
+}
+
+function first(
+  list: readonly Entry[] | undefined,
+  head: RequestHead,
+  path: string,
+  client?: Pick<Client, 'identity'>,
+): Matched | undefined {
   if (!list) return undefined;
   for (const entry of list) {
     const { holds, matched, port, regexes } = entry;
     try {
-      if (holds && !holds(head, path)) continue;
+      if (holds && !holds(head, path, client)) continue;
     } catch (error) {
       if (!(error instanceof RegexCost)) throw error;
       // It is unknown whether the rule matches, so no other rule may apply in its place.

@@ -43,7 +43,7 @@ export class RouteSelection {
         ? this.state.routing(destination.service, destination.port, this.client.namespace, this.settings)
         : undefined;
     if (routing === undefined || (routing.kind !== 'http' && routing.kind !== 'grpc')) return true;
-    this.matched = routing.match(this.head);
+    this.matched = routing.match(this.head, this.client);
     return this.matched !== undefined;
   }
 

@@ -3,7 +3,7 @@ import { claimRankOf, claimRanks, namespaceOfKey } from '../../model/ownership.j
 import type { Route, RouteKey } from '../../model/route.js';
 import { parseServicePolicyName, type ServicePolicy } from '../../model/service-policy.js';
 import type { Service } from '../../model/service.js';
-import type { ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
+import type { AppProtocol, ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
 import { RegexTime } from '../../policy/regex.js';
 import { waypointsOf } from '../../state/resolve.js';
 import { ChangeTracker, type MeshChange } from '../../state/change.js';
@@ -45,6 +45,9 @@ interface Routing {
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
 const notUnderstood = (reason: string): string => `the settings of the port are not understood: ${reason}`;
+
+const isForClientsOf = ({ clientNamespaces = [] }: Route, namespace: string | undefined): boolean =>
+  clientNamespaces.length === 0 || (namespace !== undefined && clientNamespaces.includes(namespace));
 
 const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
 
@@ -203,11 +206,13 @@ export class WaypointState {
     if (ports?.size === 0) this.#servicePolicies.delete(service);
   }
 
-  /** The settings of a port may state which endpoints are near, and how endpoints speak TLS. */
-  #forgetAssignment({ service, port, locality, endpointTls }: Partial<ServicePolicy> & ServicePort): void {
+  /** The settings of a port may state which endpoints are near, and which protocol they speak. */
+  #forgetAssignment(policy: Partial<ServicePolicy> & ServicePort): void {
+    const { service, port, locality, endpointTls, upstreamProtocol } = policy;
     const before = this.policyOf(service, port);
     const isSame =
       before?.locality?.preference.join() === locality?.preference.join() &&
+      before?.upstreamProtocol === upstreamProtocol &&
       (before?.endpointTls && digestOf(before.endpointTls)) === (endpointTls && digestOf(endpointTls));
     if (!isSame) this.#assignments.get(service)?.delete(port);
   }
@@ -230,8 +235,8 @@ export class WaypointState {
     const routing = this.#findRouting(service, port, clientNamespace, settings);
     const closed = this.policyOf(service.key, port)?.closed;
     if (!routing || closed === undefined) return routing;
-    const match: Matcher = (head) => {
-      const matched = routing.match(head);
+    const match: Matcher = (head, client) => {
+      const matched = routing.match(head, client);
       return matched && refused(matched, settings.chain, notUnderstood(closed));
     };
     return { kind: routing.kind, match };
@@ -251,11 +256,15 @@ export class WaypointState {
   ): Routing | undefined {
     // Consumer routes are in the client's namespace and replace the Service's own routes (GEP-1294).
     const consumer = clientNamespace === service.namespace ? undefined : clientNamespace;
-    const key = `${service.key} ${port} ${consumer ?? ''} ${settings.serial}`;
+    // A client without an identity is of no namespace; `-` is the name of none.
+    const whose = consumer ?? (clientNamespace === undefined ? '-' : '');
+    const key = `${service.key} ${port} ${whose} ${settings.serial}`;
     if (this.#routings.has(key) && this.#isCurrent(key)) return this.#routings.get(key);
     const attached = (namespace: string): readonly Route[] =>
-      [...(this.#attached.get(attachedAt(service.key, namespace))?.values() ?? [])].filter(({ parents }) =>
-        parents.some((parent) => parent.service === service.key && (parent.port ?? port) === port),
+      [...(this.#attached.get(attachedAt(service.key, namespace))?.values() ?? [])].filter(
+        (route) =>
+          isForClientsOf(route, clientNamespace) &&
+          route.parents.some((parent) => parent.service === service.key && (parent.port ?? port) === port),
       );
     const ofConsumer = consumer === undefined ? [] : attached(consumer);
     if (ofConsumer.length > 0) {
@@ -364,8 +373,9 @@ export class WaypointState {
     }
     let found = ports.get(port);
     if (!found) {
-      const { locality, endpointTls: tls } = this.policyOf(key, port) ?? {};
-      ports.set(port, (found = assignmentOfService(this, service, mapping, { locality, tls })));
+      const { locality, endpointTls: tls, upstreamProtocol } = this.policyOf(key, port) ?? {};
+      const spoken = { ...mapping, appProtocol: protocolOf(upstreamProtocol) ?? mapping.appProtocol };
+      ports.set(port, (found = assignmentOfService(this, service, spoken, { locality, tls })));
     }
     return found;
   }
@@ -380,3 +390,7 @@ export class WaypointState {
     return workload !== undefined && waypointsOf(this.#mesh, workload, port).some((one) => this.isSelf(one));
   }
 }
+
+/** The protocol that the settings of a port state for its endpoints; undefined: the one that the port declares. */
+const protocolOf = (stated: string | undefined): AppProtocol | undefined =>
+  stated === 'http2' ? 'http2' : stated === 'client' ? 'unknown' : undefined;

@@ -1,0 +1,214 @@
+/** Compiles a VirtualService to routes: one for each port of each Service that it is in force for. Never throws. Pure. */
+import { namespaceOf } from '../../../src/model/labels.js';
+import type { Route, RouteKey, RouteMatch, RouteRule } from '../../../src/model/route.js';
+import { appProtocol } from '../../compile/protocols.js';
+import { isHeadless, portsOfRoutes } from '../../compile/route-parents.js';
+import { serviceKeyOf, tcpPorts } from '../../compile/service.js';
+import type { Compiled } from '../../kinds/kind.js';
+import type { ConnectionRule } from '../../objects/istio-virtual-service.js';
+import type { ServiceObject } from '../../objects/objects.js';
+import type { Registry } from '../../registry/registry.js';
+import { remarkOf, usedFields } from '../fields.js';
+import { listOf, writtenRules } from './virtual-service-delegates.js';
+import { virtualServiceFields } from './virtual-service-fields.js';
+import {
+  actsInMesh,
+  exportedTo,
+  hostVerdicts,
+  isExportedTo,
+  type VirtualService,
+} from './virtual-service-hosts.js';
+import { closedBackends, httpRules, type RuleContext, type WrittenRule } from './virtual-service-http.js';
+import { MatchReader } from './virtual-service-matches.js';
+import { connectionRule } from './virtual-service-tcp.js';
+
+type Port = ReturnType<typeof tcpPorts>[number];
+type RouteRules = Pick<Route, 'kind' | 'rules'>;
+
+const nameOf = (object: {
+  readonly metadata: { readonly namespace?: string; readonly name: string };
+}): string => `${namespaceOf(object)}/${object.metadata.name}`;
+
+class VirtualServiceCompiler {
+  readonly #remarks = new Set<string>();
+  readonly #lost = new Set<string>();
+  readonly #routes: Route[] = [];
+  readonly #namespace: string;
+  readonly #written: readonly WrittenRule[];
+
+  constructor(
+    private readonly object: VirtualService,
+    private readonly registry: Registry,
+  ) {
+    this.#namespace = namespaceOf(object);
+    this.#written = writtenRules(object, {
+      virtualService: (namespace, name) => registry.indexes.VirtualService.get(namespace, name),
+    });
+  }
+
+  compile(): Compiled {
+    const { object } = this;
+    const problem = this.#outOfForce();
+    if (problem) return { resources: [], problem };
+    const verdicts = hostVerdicts(object, this.registry);
+    // An object without hosts is a delegate: its rules are in force where a root names it.
+    for (const { services, why } of verdicts) {
+      if (why !== undefined) this.#remarks.add(`hosts: ${why}`);
+      for (const { service, lostTo } of services) {
+        if (lostTo) this.#lost.add(`Service ${nameOf(service)} has VirtualService ${nameOf(lostTo)}`);
+        else this.#service(service);
+      }
+    }
+    const resources = this.#routes.map((value) => ({ kind: 'route' as const, value }));
+    if (resources.length === 0 && this.#lost.size > 0)
+      return { resources, problem: { reason: 'Conflicted', message: [...this.#lost].join('; ') } };
+    const whys = verdicts.flatMap(({ why }) => why ?? []);
+    if (resources.length === 0 && whys.length > 0 && whys.length === verdicts.length)
+      return { resources, problem: { reason: 'NoMatchingHost', message: whys.join('; ') } };
+    const fields =
+      object.invalid === undefined ? remarkOf(usedFields(object.spec, virtualServiceFields)) : undefined;
+    const remarks = [...(fields === undefined ? [] : [fields]), ...this.#remarks];
+    for (const one of this.#lost) remarks.push(`not in force on every port: ${one}`);
+    return { resources, ...(remarks.length > 0 ? { remark: remarks.join('; ') } : {}) };
+  }
+
+  #outOfForce(): Compiled['problem'] {
+    const { object } = this;
+    if (!actsInMesh(object))
+      return {
+        reason: 'UnsupportedGateway',
+        message:
+          'gateways: without the gateway `mesh` it concerns ingress gateways alone, which Weft does not run',
+      };
+    if (exportedTo(object)?.length === 0)
+      return { reason: 'NotExported', message: 'exportTo: it is exported to no namespace' };
+    return undefined;
+  }
+
+  #service(service: ServiceObject): void {
+    const { object } = this;
+    const name = `Service ${nameOf(service)}`;
+    const own = namespaceOf(service);
+    if (isHeadless(service)) {
+      this.#remarks.add(`hosts: ${name} is headless: it has no address at which routes apply`);
+      return;
+    }
+    const isProducer = own === this.#namespace;
+    if (!isProducer && !isExportedTo(object, this.#namespace)) {
+      this.#remarks.add(
+        `hosts: ${name} is in another namespace, where the object acts on clients of its own namespace, and exportTo leaves them out`,
+      );
+      return;
+    }
+    const taken = portsOfRoutes(service, this.registry.routesAttached(nameOf(service), this.#namespace));
+    for (const port of tcpPorts(service)) {
+      const route = taken.get(port.port);
+      if (route !== undefined) {
+        this.#lost.add(`port ${port.port} of ${name} belongs to ${route}`);
+        continue;
+      }
+      const made =
+        object.invalid === undefined ? this.#rules(service, port) : this.#closed(port, object.invalid);
+      if (made) this.#add(service, port, made, isProducer);
+    }
+  }
+
+  #add(service: ServiceObject, { port }: Port, made: RouteRules, isProducer: boolean): void {
+    const { object } = this;
+    const { name } = object.metadata;
+    const created = Date.parse(object.metadata.creationTimestamp ?? '');
+    const clientNamespaces = isProducer ? exportedTo(object) : undefined;
+    this.#routes.push({
+      ...made,
+      key: `VirtualService/${this.#namespace}/${name}/${nameOf(service)}/${port}` as RouteKey,
+      namespace: this.#namespace,
+      name,
+      createdMs: Number.isNaN(created) ? 0 : created,
+      parents: [{ service: serviceKeyOf(service), port }],
+      ordered: true,
+      ...(clientNamespaces ? { clientNamespaces } : {}),
+    });
+  }
+
+  /** Refuses all requests and connections. */
+  #closed(port: Port, why: string): RouteRules {
+    const protocol = appProtocol(port);
+    const rules: RouteRule[] = [{ name: '0', matches: [], filters: [], backends: closedBackends(why) }];
+    return { kind: protocol === 'tcp' ? 'tcp' : protocol === 'tls' ? 'tls' : 'http', rules };
+  }
+
+  /** Undefined: no rule is for this port, so that the object leaves it alone. */
+  #rules(service: ServiceObject, port: Port): RouteRules | undefined {
+    const { spec } = this.object;
+    const protocol = appProtocol(port);
+    const [tls, tcp] = [listOf<ConnectionRule>(spec.tls), listOf<ConnectionRule>(spec.tcp)];
+    const isBytes = protocol === 'tcp' || protocol === 'tls';
+    const isHttp = !isBytes && (protocol !== 'unknown' || this.#written.length > 0);
+    const context = this.#context(port);
+    if (isHttp) {
+      const rules = this.#written.flatMap((written) => httpRules(written, context));
+      return rules.length === 0 ? undefined : { kind: 'http', rules: withOthers(rules, service, port) };
+    }
+    const { clusterIPs, clusterIP } = service.spec;
+    const addresses = clusterIPs ?? (clusterIP === undefined ? [] : [clusterIP]);
+    const rules = [
+      ...(protocol === 'tcp'
+        ? []
+        : tls.flatMap((rule, i) => connectionRule(rule, `tls[${i}]`, addresses, context))),
+      ...tcp.flatMap((rule, i) => connectionRule(rule, `tcp[${i}]`, addresses, context)),
+    ];
+    if (rules.length === 0) return undefined;
+    const kind = protocol === 'tls' || (protocol === 'unknown' && tls.length > 0) ? 'tls' : 'tcp';
+    return { kind, rules: withOthers(rules, service, port) };
+  }
+
+  #context({ port }: Port): RuleContext {
+    const context: RuleContext = {
+      namespace: this.#namespace,
+      port,
+      origin: `VirtualService ${nameOf(this.object)}`,
+      lookup: this.registry,
+      reader: new MatchReader((field, why) => {
+        context.problem ??= `${field}: ${why}`;
+        this.#remarks.add(`${field}: closed: ${why}`);
+      }),
+      onProblem: (field, why) => {
+        if (field === '') this.#remarks.add(`closed: ${why}`);
+        else {
+          context.problem ??= `${field}: ${why}`;
+          this.#remarks.add(`${field}: closed: ${why}`);
+        }
+      },
+    };
+    return context;
+  }
+}
+
+/**
+ * Rules that are all for certain clients leave the others alone, as in Istio, where a client's proxy does not get them. Those clients without
+ * a matching rule are refused.
+ */
+function withOthers(rules: readonly RouteRule[], service: ServiceObject, { port }: Port): RouteRule[] {
+  const matches = rules.flatMap((rule): readonly RouteMatch[] =>
+    rule.matches.length > 0 ? rule.matches : [{ headers: [], query: [] }],
+  );
+  if (matches.some(({ clients = [] }) => clients.length === 0)) return [...rules];
+  const clients = matches.flatMap((match) => match.clients ?? []);
+  const refused: RouteRule = {
+    name: 'no-match',
+    matches: [{ headers: [], query: [], clients }],
+    filters: [{ $case: 'directResponse', value: { status: 404, body: Buffer.alloc(0) } }],
+    backends: [],
+  };
+  const target = { kind: 'service' as const, service: serviceKeyOf(service), port };
+  const others: RouteRule = {
+    name: 'other-clients',
+    matches: [],
+    filters: [],
+    backends: [{ target, weight: 100, filters: [] }],
+  };
+  return [...rules, refused, others];
+}
+
+export const compileVirtualService = (object: VirtualService, registry: Registry): Compiled =>
+  new VirtualServiceCompiler(object, registry).compile();

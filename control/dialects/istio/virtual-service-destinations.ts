@@ -1,0 +1,42 @@
+/** Resolves the destinations of a VirtualService to Services. Pure. */
+import { subsetKey, subsetNamePattern } from '../../../src/model/subset.js';
+import { namespaceOf } from '../../../src/model/labels.js';
+import type { BackendTarget } from '../../../src/model/route.js';
+import { serviceKeyOf, tcpPorts } from '../../compile/service.js';
+import type { Destination } from '../../objects/istio-virtual-service.js';
+import type { ServiceObject } from '../../objects/objects.js';
+import { completeHost, serviceOfHost } from './hosts.js';
+
+export interface DestinationLookup {
+  readonly service: (namespace: string, name: string) => ServiceObject | undefined;
+}
+
+/**
+ * The Service port of a destination. Invalid: requests to it get 500.
+ * @param namespace of the object that names it
+ * @param dialed the port that the request came to, for destinations without a port
+ */
+export function targetOf(
+  { host, subset, port }: Destination,
+  namespace: string,
+  dialed: number,
+  lookup: DestinationLookup,
+): BackendTarget {
+  const invalid = (reason: string): BackendTarget => ({ kind: 'invalid', reason });
+  if (host === undefined || host === '') return invalid('the destination names no host');
+  const complete = completeHost(host, namespace);
+  const named = serviceOfHost(complete);
+  if (!named) return invalid(`${complete} is no Service of the cluster`);
+  const service = lookup.service(named.namespace, named.name);
+  if (!service) return invalid(`there is no Service ${named.namespace}/${named.name}`);
+  const ports = tcpPorts(service).map((one) => one.port);
+  const [only] = ports;
+  const wanted = port?.number ?? (ports.length === 1 && only !== undefined ? only : dialed);
+  const name = `Service ${namespaceOf(service)}/${service.metadata.name}`;
+  if (!ports.includes(wanted))
+    return invalid(`${name} has no TCP port ${wanted}${port?.number === undefined ? ': name one' : ''}`);
+  const key = serviceKeyOf(service);
+  if (subset === undefined || subset === '') return { kind: 'service', service: key, port: wanted };
+  if (!subsetNamePattern.test(subset)) return invalid(`${JSON.stringify(subset)} is no name of a subset`);
+  return { kind: 'service', service: subsetKey(key, subset), port: wanted };
+}

@@ -1,0 +1,124 @@
+/**
+ * Which Services a VirtualService is in force for. In each namespace the VirtualService with the most specific host wins, then the oldest. It
+ * acts on the clients that Weft lets an object of its namespace act on: all of its own namespace's Services, and the namespace's own clients
+ * elsewhere. Pure.
+ */
+import { namespaceOf } from '../../../src/model/labels.js';
+import type { IstioObject, ServiceObject } from '../../objects/objects.js';
+import { objectKey } from '../../objects/object-key.js';
+import type { Registry } from '../../registry/registry.js';
+import { hostOfService, hostsOf, serviceOfHost } from './hosts.js';
+import { isForMesh } from './virtual-service-matches.js';
+
+export type VirtualService = IstioObject<'VirtualService'>;
+export type HostLookup = Pick<Registry, 'service' | 'services' | 'virtualServicesOf'>;
+
+/** Hosts of VirtualServices that match a complete host, the most specific first. */
+export function patternsOf(host: string): string[] {
+  const labels = host.split('.');
+  return [host, ...labels.slice(1).map((_, index) => `*.${labels.slice(index + 1).join('.')}`), '*'];
+}
+
+/** Closed forms act, too: their gateways may have any content, and then count as the mesh. */
+export const actsInMesh = ({ spec, invalid }: VirtualService): boolean =>
+  invalid !== undefined && !Array.isArray(spec.gateways) ? true : isForMesh(spec.gateways);
+
+/** Namespaces that the object is exported to; undefined: all. */
+export function exportedTo(object: VirtualService): readonly string[] | undefined {
+  const listed: unknown = object.spec.exportTo;
+  const names = (Array.isArray(listed) ? listed : []).filter((one) => typeof one === 'string');
+  if (names.length === 0 || names.includes('*') || object.invalid !== undefined) return undefined;
+  return names.flatMap((one) => (one === '.' ? [namespaceOf(object)] : one === '~' ? [] : [one]));
+}
+
+export const isExportedTo = (object: VirtualService, namespace: string): boolean =>
+  exportedTo(object)?.includes(namespace) ?? true;
+
+/** The first of each namespace, by list of VirtualServices of one host. A list is the same array until its content changes. */
+const firsts = new WeakMap<readonly VirtualService[], ReadonlyMap<string, VirtualService>>();
+function firstsOf(list: readonly VirtualService[]): ReadonlyMap<string, VirtualService> {
+  let found = firsts.get(list);
+  if (!found) {
+    const made = new Map<string, VirtualService>();
+    for (const one of list) {
+      const namespace = namespaceOf(one);
+      if (!made.has(namespace) && actsInMesh(one)) made.set(namespace, one);
+    }
+    firsts.set(list, (found = made));
+  }
+  return found;
+}
+
+/** The VirtualService of a namespace that is in force for a Service. */
+export function inForceFor(
+  service: ServiceObject,
+  namespace: string,
+  lookup: HostLookup,
+): VirtualService | undefined {
+  for (const pattern of patternsOf(hostOfService(namespaceOf(service), service.metadata.name))) {
+    const found = firstsOf(lookup.virtualServicesOf(pattern)).get(namespace);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+export interface HostVerdict {
+  readonly host: string;
+  /** Services of the host, with the other VirtualService that is in force for it, if there is one. */
+  readonly services: readonly { readonly service: ServiceObject; readonly lostTo?: VirtualService }[];
+  /** Why the host concerns no Service. */
+  readonly why?: string;
+}
+
+/** The Services of each host. */
+export function hostVerdicts(object: VirtualService, lookup: HostLookup): HostVerdict[] {
+  const namespace = namespaceOf(object);
+  const key = objectKey(object);
+  const seen = new Set<ServiceObject>();
+  return [...new Set(hostsOf(object))].map((host) => {
+    const found = servicesOf(host, namespace, lookup).filter((service) => !seen.has(service));
+    const services = found.flatMap((service) => {
+      const winner = inForceFor(service, namespace, lookup);
+      const isLost = winner !== undefined && objectKey(winner) !== key;
+      // Another host of the object, or another object with a more specific host, may concern the Service: wildcards are for the others.
+      if (isLost && host.startsWith('*') && !hostsOf(winner).includes(host)) return [];
+      seen.add(service);
+      return [{ service, ...(isLost ? { lostTo: winner } : {}) }];
+    });
+    if (found.length > 0) return { host, services };
+    const why = host.startsWith('*')
+      ? `${host} matches no Service`
+      : serviceOfHost(host)
+        ? `there is no Service ${host}`
+        : `${host} is no Service of the cluster`;
+    return { host, services, why };
+  });
+}
+
+function servicesOf(host: string, own: string, lookup: HostLookup): readonly ServiceObject[] {
+  if (!host.startsWith('*')) {
+    const named = serviceOfHost(host);
+    const service = named && lookup.service(named.namespace, named.name);
+    return service ? [service] : [];
+  }
+  // `*.shop.svc.cluster.local` names one namespace. A wider wildcard means the object's own: it does not reach into all others.
+  const [, named] = /^\*\.([^.]+)\.svc\.cluster\.local$/.exec(host) ?? [];
+  const namespace = named ?? own;
+  return lookup
+    .services(namespace)
+    .filter((service) => patternsOf(hostOfService(namespace, service.metadata.name)).includes(host));
+}
+
+/** VirtualServices of a namespace that may be in force for other Services, once this one's hosts have changed. */
+export function* competitorsOf(object: VirtualService, lookup: HostLookup): Iterable<VirtualService> {
+  const namespace = namespaceOf(object);
+  const hosts = new Set<string>();
+  for (const host of hostsOf(object)) {
+    for (const pattern of patternsOf(host)) hosts.add(pattern);
+    for (const service of host.startsWith('*') ? servicesOf(host, namespace, lookup) : [])
+      for (const one of patternsOf(hostOfService(namespaceOf(service), service.metadata.name)))
+        hosts.add(one);
+  }
+  for (const host of hosts)
+    for (const one of lookup.virtualServicesOf(host)) if (namespaceOf(one) === namespace) yield one;
+}

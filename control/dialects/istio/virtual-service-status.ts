@@ -1,0 +1,30 @@
+/** The status of VirtualServices: whether they are in force, what of them is not, and whether waypoints enforce them. Pure. */
+import { enforcedType, type MeshObject } from '../../objects/objects.js';
+import { acceptedUpdate, invalidBecause } from '../../status/accepted.js';
+import { condition, type ConditionUpdate } from '../../status/conditions.js';
+import type { OwnObject, StatusLookup, StatusUpdate } from '../../status/status.js';
+import { unenforcedBecause } from '../../status/waypoint-binding.js';
+import { hostVerdicts, type VirtualService } from './virtual-service-hosts.js';
+
+export function virtualServiceStatus(
+  object: OwnObject,
+  { mesh, timestamp }: StatusLookup,
+): StatusUpdate | undefined {
+  const problem = invalidBecause(object) ?? mesh.problemOf(object as MeshObject);
+  const enforced = problem === undefined ? enforcement(object as VirtualService, mesh) : undefined;
+  return acceptedUpdate(object, problem, timestamp, enforced, mesh.remarkOf(object as MeshObject));
+}
+
+/** Undefined if the object is in force for no Service. */
+function enforcement(object: VirtualService, mesh: StatusLookup['mesh']): ConditionUpdate | undefined {
+  const services = hostVerdicts(object, mesh).flatMap((verdict) =>
+    verdict.services.filter(({ lostTo }) => !lostTo),
+  );
+  for (const { service } of services) {
+    const problem = unenforcedBecause(service, mesh);
+    if (problem) return condition(enforcedType, 'False', problem.reason, problem.message);
+  }
+  return services.length === 0
+    ? undefined
+    : condition(enforcedType, 'True', 'Enforced', 'enforced at the waypoint of each Service');
+}
