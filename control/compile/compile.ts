@@ -3,6 +3,7 @@
  * whether they come from files or from the Kubernetes API. A change recompiles only the objects that depend on it (control/dependencies.ts).
  */
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
+import { rulesOfService, type RulesInForce } from '../dialects/istio/destination-rules.js';
 import { affectedBy } from '../dependencies.js';
 import type { CompileContext, Compiled } from '../kinds/kind.js';
 import { kinds } from '../kinds/kinds.js';
@@ -144,6 +145,7 @@ export class Compiler extends Registry {
 
   #context(): CompileContext {
     const byNamespace = new Map<string, ReturnType<CompileContext['sorted']>>();
+    const rules = new Map<ServiceObject, RulesInForce | undefined>();
     return {
       settings: this.#settings,
       registry: this,
@@ -156,6 +158,10 @@ export class Compiler extends Registry {
           byNamespace.set(namespace, (sorted = { services, policies }));
         }
         return sorted;
+      },
+      rulesOf: (service) => {
+        if (!rules.has(service)) rules.set(service, rulesOfService(service, this));
+        return rules.get(service);
       },
     };
   }

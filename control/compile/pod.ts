@@ -5,6 +5,7 @@ import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import { cidrList, endpointWeight, isStrict, portList, weightKey } from '../../src/model/object-settings.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
+import type { RulesInForce } from '../dialects/istio/destination-rules.js';
 import { kubeletPorts, targetPortOf } from './container-ports.js';
 import { isCaptured, isEnrolling } from './first-enrollment.js';
 import { labelsOf, namespaceOf, selects } from '../../src/model/labels.js';
@@ -21,6 +22,7 @@ import { nameOfPolicy, strictPolicy } from './policies.js';
 import { appProtocol } from './protocols.js';
 import type { CompiledResource } from './resource.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
+import { servicesOfPod } from './subsets.js';
 
 /** What the resources of a pod depend on besides the pod. */
 export interface PodLookup {
@@ -44,6 +46,8 @@ export interface PodLookup {
   readonly policies: readonly AccessPolicyObject[];
   /** Keys of the TrafficTargets (SMI) of its service account. */
   readonly trafficTargets?: readonly string[];
+  /** The DestinationRules in force for one of the Services. */
+  readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
 }
 
 export interface CompiledPod {
@@ -132,14 +136,14 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
     services: new Map(
       lookup.services
         .filter((service) => selects(service.spec.selector, labels))
-        .map((service) => [
-          serviceKeyOf(service),
-          tcpPorts(service).map((port) => ({
+        .flatMap((service) => {
+          const ports = tcpPorts(service).map((port) => ({
             servicePort: port.port,
             targetPort: targetPortOf(pod, port),
             appProtocol: appProtocol(port),
-          })),
-        ]),
+          }));
+          return servicesOfPod(serviceKeyOf(service), ports, lookup.rulesOf(service), labels);
+        }),
     ),
     workloadName: labels['app.kubernetes.io/name'] ?? labels['app'] ?? name,
     workloadType: 'pod',

@@ -39,7 +39,9 @@ export function tableProblems(table: FieldTable | undefined, schema: SchemaField
 
 interface Row {
   readonly path: string;
-  readonly support: FieldSupport | undefined;
+  /** A path with the same rows, instead of the rows. */
+  readonly as?: string;
+  readonly support?: FieldSupport | undefined;
 }
 
 /** One row for a field whose content is all treated alike, otherwise a row for each part of it. */
@@ -52,6 +54,56 @@ function rowsOf(field: SchemaField, table: FieldTable): readonly Row[] {
   const [first] = rows;
   const isAlike = rows.every(({ support }) => textOf(support) === textOf(first?.support));
   return isAlike && first && field.path !== '' ? [{ path: field.path, support: first.support }] : rows;
+}
+
+/** Schemas repeat: settings of a port have the fields of those of all ports. From this many rows on, they are not repeated. */
+const repeatedRowsMin = 4;
+const signatureOf = (field: SchemaField, rows: readonly Row[]): string =>
+  rows.map(({ path, support }) => `${path.slice(field.path.length)} ${textOf(support)}`).join('\n');
+
+/** The rows of a field. Those that a shorter path has as well are one row that names it. */
+function shortRows(field: SchemaField, table: FieldTable): readonly Row[] {
+  const shortest = new Map<string, string>();
+  const signatures = new Map<string, string>();
+  for (const one of all(field)) {
+    const rows = rowsOf(one, table);
+    if (rows.length < repeatedRowsMin) continue;
+    const signature = signatureOf(one, rows);
+    signatures.set(one.path, signature);
+    const known = shortest.get(signature);
+    if (known === undefined || one.path.length < known.length) shortest.set(signature, one.path);
+  }
+  const visit = (one: SchemaField): readonly Row[] => {
+    const as = shortest.get(signatures.get(one.path) ?? '');
+    if (as !== undefined && as !== one.path) return [{ path: one.path, as }];
+    const rows = rowsOf(one, table);
+    return !hasFields(one) || rows.length === 1 ? rows : one.fields.flatMap(visit);
+  };
+  return visit(field);
+}
+
+const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('.') + 1);
+const isValue = (path: string): boolean => path.includes('=');
+
+/** Consecutive fields of one parent with the same text share a row. */
+function cells(rows: readonly Row[]): readonly (readonly [string, string])[] {
+  const found: [string, string][] = [];
+  let before: Row | undefined;
+  for (const row of rows) {
+    const text = row.as === undefined ? textOf(row.support) : `as \`${row.as}\``;
+    const last = found.at(-1);
+    const parent = parentOf(row.path);
+    const joins =
+      before &&
+      last?.[1] === text &&
+      parentOf(before.path) === parent &&
+      !isValue(row.path) &&
+      !isValue(before.path);
+    if (joins) last[0] += `, \`${row.path.slice(parent.length)}\``;
+    else found.push([`\`${row.path}\``, text]);
+    before = row;
+  }
+  return found;
 }
 
 const escape = (text: string): string => text.replaceAll('|', '\\|');
@@ -76,11 +128,11 @@ function textOf(support: FieldSupport | undefined): string {
 export function markdownTable(table: FieldTable | undefined, schema: SchemaField): string {
   if (!table) return 'The table is not written yet.';
   const whole = Object.keys(table).length === 1 ? table[''] : undefined;
-  const rows = whole ? [{ path: 'spec', support: whole }] : rowsOf(schema, table);
+  const rows = whole ? [{ path: 'spec', support: whole }] : shortRows(schema, table);
   return [
     '| field | Weft |',
     '| --- | --- |',
-    ...rows.map(({ path, support }) => `| \`${escape(path)}\` | ${escape(textOf(support))} |`),
+    ...cells(rows).map(([field, text]) => `| ${escape(field)} | ${escape(text)} |`),
   ].join('\n');
 }
 

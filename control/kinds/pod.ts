@@ -4,6 +4,7 @@ import { compilePod, podResources } from '../compile/pod.js';
 import { policyKeyOf } from '../dialects/smi/access.js';
 import { accountKey } from '../dialects/smi/index-keys.js';
 import { selectedHosts } from '../dialects/istio/service-entry-compile.js';
+import { outboundOf } from '../dialects/istio/sidecar.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
 import { labelsSlot } from '../dialects/istio/virtual-service-dependents.js';
 import { addressClaims } from '../registry/claims.js';
@@ -43,7 +44,7 @@ const accountTextOf = (pod: PodObject | undefined): string | undefined =>
  */
 export function compileAsPod(
   pod: PodObject,
-  { settings, registry, mesh, sorted }: CompileContext,
+  { settings, registry, mesh, sorted, rulesOf }: CompileContext,
   as: { readonly kind: 'Pod' | 'Workload'; readonly isWaypoint: boolean; readonly isScoped: boolean },
 ): Compiled {
   const { removal } = settings;
@@ -63,15 +64,20 @@ export function compileAsPod(
     trafficTargets: registry
       .trafficTargetsOf(accountKey(namespace, pod.spec.serviceAccountName ?? 'default'))
       .map(policyKeyOf),
+    rulesOf,
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;
   const entries = selectedHosts(registry, namespace, labelsOf(pod));
-  const { workload } = compiled;
-  const selected =
-    workload && entries.length > 0
-      ? { ...compiled, workload: { ...workload, services: new Map([...workload.services, ...entries]) } }
-      : compiled;
+  const { workload, nodePod } = compiled;
+  const bounds = nodePod && outboundOf(registry, namespace, labelsOf(pod));
+  const selected = {
+    ...compiled,
+    ...(workload && entries.length > 0
+      ? { workload: { ...workload, services: new Map([...workload.services, ...entries]) } }
+      : {}),
+    ...(bounds ? { nodePod: { ...nodePod, ...bounds } } : {}),
+  };
   return { resources: podResources(selected, as.isScoped), placement: { node, identity } };
 }
 

@@ -2,11 +2,16 @@
  * Objects of Istio's API, as they were read: the published CRDs have validated them (daemonset/chart/files/istio-crds.yaml). The spec's type is
  * in the file of control/dialects/istio that translates it.
  */
+import type { DestinationRuleSpec } from './istio-destination-rule.js';
 import type { ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec } from './istio-entries.js';
+import type { SidecarSpec } from './istio-sidecar.js';
+import type { TelemetrySpec } from './istio-telemetry.js';
 import type { VirtualServiceSpec } from './istio-virtual-service.js';
 import type { Condition, Meta } from './metadata.js';
 
 export * from './istio-entries.js';
+export * from './istio-sidecar.js';
+export * from './istio-telemetry.js';
 
 /** An object of another mesh's API. */
 export interface DialectObject<Kind extends string, Spec = Readonly<Record<string, unknown>>> {
@@ -40,17 +45,18 @@ export const istioKinds = [
 ] as const;
 export type IstioKind = (typeof istioKinds)[number];
 
-/** Specs whose fields the code reads by name. */
-interface ReadSpecs {
+/** The type of each kind's spec. */
+type Specs = Readonly<Record<Exclude<IstioKind, keyof OwnSpecs>, Readonly<Record<string, unknown>>>> &
+  OwnSpecs;
+interface OwnSpecs {
   readonly VirtualService: VirtualServiceSpec;
+  readonly DestinationRule: DestinationRuleSpec;
   readonly ServiceEntry: ServiceEntrySpec;
   readonly WorkloadEntry: WorkloadEntrySpec;
   readonly WorkloadGroup: WorkloadGroupSpec;
+  readonly Sidecar: SidecarSpec;
+  readonly Telemetry: TelemetrySpec;
 }
-/** The type of each kind's spec. */
-type Specs = {
-  readonly [K in IstioKind]: K extends keyof ReadSpecs ? ReadSpecs[K] : Readonly<Record<string, unknown>>;
-};
 
 type Objects = { readonly [K in IstioKind]: DialectObject<K, Specs[K]> };
 export type IstioObject<K extends IstioKind = IstioKind> = Objects[K];

@@ -137,6 +137,13 @@ export class ClaimIndex {
     return this.#lostTo(key, hostClaim(host));
   }
 
+  /** Whether a Node, a Pod or a Service has the address. */
+  isOwned(ip: string): boolean {
+    const claimed = addressClaim(ip);
+    const claimants = this.#claimants.get(claimed);
+    return claimants !== undefined && this.#leadersOf(claimed, claimants).strong !== undefined;
+  }
+
   #lostTo(key: ObjectKey, claimed: Claimed): string | undefined {
     const claimants = this.#claimants.get(claimed);
     const own = claimants?.get(key);

@@ -285,8 +285,11 @@ export class Registry {
   accountsWith(labels: Labels, namespace: string | undefined): ReturnType<AccountIndex['with']> {
     return this.#accounts.with(labels, namespace);
   }
-  destinationRulesOf(host: string): readonly IstioObject<'DestinationRule'>[] {
-    return this.#hosts.DestinationRule.of(host);
+  get hasDestinationRules(): boolean {
+    return !this.#hosts.DestinationRule.isEmpty;
+  }
+  destinationRulesOf(host: string, namespace?: string): readonly IstioObject<'DestinationRule'>[] {
+    return this.#hosts.DestinationRule.of(host, namespace);
   }
 
   /** SMI's objects by what they name (control/dialects/smi/index-keys.ts), the oldest first. */

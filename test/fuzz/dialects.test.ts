@@ -108,8 +108,16 @@ function assertNotOpened(after: ReadonlyMap<string, CompiledResource>, shown: st
   for (const [id, was] of before) {
     const now = after.get(id);
     assert.ok(now, `${id} is gone: ${shown}`);
-    if (was.kind === 'policy' || was.kind === 'route' || was.kind === 'nodePod')
+    if (was.kind === 'policy' || was.kind === 'route')
       assert.equal(text(now.value), text(was.value), `${id}: ${shown}`);
+    // A Sidecar may restrict the destinations of a pod.
+    if (was.kind === 'nodePod' && now.kind === 'nodePod') {
+      const { outboundUnknown } = now.value;
+      // Undefined members are not in the text.
+      const pick = { outboundUnknown: was.value.outboundUnknown, outboundHosts: undefined };
+      assert.ok(outboundUnknown === 'refuse' || was.value.outboundUnknown === 'allow', `${id}: ${shown}`);
+      assert.equal(text({ ...now.value, ...pick }), text(was.value), `${id}: ${shown}`);
+    }
     if (was.kind === 'workload' && now.kind === 'workload') {
       for (const policy of was.value.policies)
         assert.ok(now.value.policies.includes(policy), `${id} lost ${policy}: ${shown}`);

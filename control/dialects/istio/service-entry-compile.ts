@@ -156,7 +156,9 @@ export function compileServiceEntry(entry: ServiceEntry, { settings, registry }:
       : {}),
     ...scope,
   }));
-  const resolved = (host: string): readonly string[] => registry.names.of(host.toLowerCase());
+  // A name of somebody else's zone may be given any address: those of the cluster are reached by their own names.
+  const resolved = (host: string): readonly string[] =>
+    registry.names.of(host.toLowerCase()).filter((ip) => !claims.isOwned(ip));
   const stated: readonly HostEndpoint[] = statedEndpoints(entry, own, resolved).map((endpoint) => ({
     endpoint,
     of: hosts,

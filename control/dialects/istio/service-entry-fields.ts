@@ -6,7 +6,7 @@ const plain = 'an endpoint without an agent proves no identity, and is sent plai
 /** The fields of an endpoint. @param at their path, with a dot at its end */
 export const endpointFields = (at: string): FieldTable => ({
   [`${at}address`]: differs(
-    'an IP address works. A host name works with a resolution by DNS. A Unix socket (`unix://`) is no endpoint',
+    'an IP address works. A host name outside of the cluster works with a resolution by DNS. A Unix socket (`unix://`) is no endpoint',
   ),
   [`${at}ports`]: works,
   [`${at}labels`]: nothing('subsets consist of pods'),
@@ -18,7 +18,7 @@ export const endpointFields = (at: string): FieldTable => ({
 
 export const serviceEntryFields: FieldTable = {
   hosts: differs(
-    'Weft answers no DNS query: a host is recognized by its `addresses`, or, without any, by those of its endpoints. A name of the cluster (`*.cluster.local`) belongs to its Service: it is refused with the reason `HostConflict`, and the other hosts are in force',
+    'Weft answers no DNS query: a host is recognized by its `addresses`, or, without any, by those of its endpoints, also by those that DNS gives. A name of the cluster (`*.cluster.local`) belongs to its Service: it is refused with the reason `HostConflict`, and the other hosts are in force',
   ),
   addresses: differs(
     'single addresses work. A larger block (`10.0.0.0/8`) has no effect. An address that another object owns stays with it: reason `AddressConflict`',
@@ -36,7 +36,7 @@ export const serviceEntryFields: FieldTable = {
   'resolution=STATIC': works,
   'resolution=DYNAMIC_DNS': closes('it needs a proxy that resolves the name in each request'),
   resolution: differs(
-    'the control plane resolves the names, for all clients alike, and Weft balances over all addresses that it found',
+    'the control plane resolves the names, for all clients alike, every 30 s to 5 min by their TTL; Weft balances over all addresses found. Names of the cluster, and addresses of its Nodes, pods and Services, of the loopback and of the link are left out. limits.md says how many names',
   ),
   ...endpointFields('endpoints[].'),
   'workloadSelector.labels': works,

@@ -1,5 +1,4 @@
 import { claimRanks } from '../../../src/model/ownership.js';
-import { recompileSelected } from '../../kinds/selectors.js';
 import { addressClaims, hostClaim } from '../../registry/claims.js';
 import { istioKind } from './istio-kind.js';
 import { claimableAddresses, claimableHosts, compileServiceEntry } from './service-entry-compile.js';
@@ -15,12 +14,9 @@ export const serviceEntryKind = istioKind(
             claimed: [...addressClaims(claimableAddresses(entry)), ...claimableHosts(entry).map(hostClaim)],
           }
         : undefined,
-    dependents({ before, now, namespace }, registry, recompile) {
-      const selectors = [before, now].map((entry) =>
-        entry?.invalid === undefined ? entry?.spec.workloadSelector?.labels : undefined,
-      );
-      if (selectors.some((one) => one !== undefined))
-        recompileSelected(namespace, selectors, registry, recompile);
+    dependents({ before, now, namespace }, _registry, recompile) {
+      for (const entry of [before, now])
+        if (entry?.invalid === undefined) recompile.selected(namespace, entry?.spec.workloadSelector?.labels);
     },
     compile: compileServiceEntry,
   },
