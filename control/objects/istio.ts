@@ -2,6 +2,7 @@
  * Objects of Istio's API, as they were read: the published CRDs have validated them (daemonset/chart/files/istio-crds.yaml). The spec's type is
  * in the file of control/dialects/istio that translates it.
  */
+import type { DestinationRuleSpec } from './istio-destination-rule.js';
 import type {
   AuthorizationPolicySpec,
   PeerAuthenticationSpec,
@@ -50,6 +51,7 @@ interface OwnSpecs {
   readonly PeerAuthentication: PeerAuthenticationSpec;
   readonly RequestAuthentication: RequestAuthenticationSpec;
   readonly VirtualService: VirtualServiceSpec;
+  readonly DestinationRule: DestinationRuleSpec;
 }
 
 type Objects = { readonly [K in IstioKind]: DialectObject<K, Specs[K]> };

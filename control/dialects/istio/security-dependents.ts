@@ -1,6 +1,5 @@
 /** What is recompiled when an AuthorizationPolicy or a RequestAuthentication changes. Pure. */
 import type { Recompile } from '../../kinds/kind.js';
-import { recompileSelected } from '../../kinds/selectors.js';
 import type { ObjectChange, Registry } from '../../registry/registry.js';
 import { scopeOf, type SecurityPolicy } from './security-scope.js';
 
@@ -15,7 +14,7 @@ export function securityDependents(
   // Policies of the root namespace select pods of all namespaces.
   if (selectors.length > 0)
     for (const one of isRoot ? registry.namespaces() : [namespace])
-      recompileSelected(one, selectors, registry, recompile);
+      for (const selector of selectors) recompile.selected(one, selector);
   for (const { targets } of scopes) {
     for (const name of targets?.gateways ?? []) recompile.servicesThrough({ namespace, name });
     if (isRoot && targets && targets.classes.length > 0) recompile.objects(registry.indexes.Service.all());
