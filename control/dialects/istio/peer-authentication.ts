@@ -7,8 +7,6 @@ import { mtlsPolicy, unusedBecause } from './mtls.js';
 import { peerAuthenticationFields } from './security-fields.js';
 import { rootRemark } from './security-scope.js';
 
-export { peerAuthenticationFields } from './security-fields.js';
-
 /** Namespaces whose pods a batch of changes compiles already. */
 const compiled = new WeakMap<Recompile, Set<string>>();
 
