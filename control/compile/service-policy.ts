@@ -17,7 +17,7 @@ import {
   type RuleLayer,
   type RulesInForce,
 } from '../dialects/istio/destination-rules.js';
-import { compileBackendTls } from './backend-tls-policy.js';
+import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import { clientKey } from './traffic-policy-requests.js';

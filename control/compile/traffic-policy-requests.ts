@@ -26,7 +26,7 @@ import type {
   RetrySpec,
   TimeoutsSpec,
 } from '../objects/objects.js';
-import { MatchReader } from './route-matches.js';
+import { MatchReader } from '../dialects/gateway/route-matches.js';
 import { durationMs, partsPerMillion, positiveMs, quantityBytes, timeMs } from './traffic-policy-values.js';
 
 /** What sections need of their policy. */

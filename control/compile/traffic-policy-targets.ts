@@ -10,8 +10,8 @@ import type {
   TargetRef,
   TrafficPolicyObject,
 } from '../objects/objects.js';
-import { compileBackendTrafficPolicy } from './backend-traffic-policy.js';
-import { isCoreGroup } from './route-parents.js';
+import { compileBackendTrafficPolicy } from '../dialects/gateway/backend-traffic-policy.js';
+import { isCoreGroup } from '../dialects/gateway/route-parents.js';
 import { tcpPorts } from './service.js';
 import { clientKey } from './traffic-policy-requests.js';
 import { compileTrafficPolicy, type CompiledTrafficPolicy } from './traffic-policy.js';

@@ -54,7 +54,7 @@ export interface CompiledTrafficPolicy {
   readonly from: readonly ClientMatch[];
   /** Settings of sections that cannot be read. */
   readonly unread: readonly string[];
-  /** The policy itself, if it is about TLS (compile/backend-tls-policy.ts). */
+  /** The policy itself, if it is about TLS (dialects/gateway/backend-tls-policy.ts). */
   readonly tls?: BackendTlsPolicyObject;
   readonly closed?: string;
 }

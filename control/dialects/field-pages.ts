@@ -7,6 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { withTables, type FieldTables } from './field-docs.js';
 import { istioFieldTables } from './istio/field-tables.js';
+import { smiFieldTables } from './smi/field-tables.js';
 import { publishedFields } from './published-schema.js';
 
 interface FieldPage {
@@ -19,6 +20,7 @@ interface FieldPage {
 /** Paths from the root of the repository. */
 export const fieldPages: readonly FieldPage[] = [
   { page: 'docs/istio.md', crds: 'daemonset/chart/files/istio-crds.yaml', tables: istioFieldTables },
+  { page: 'docs/smi.md', crds: 'daemonset/chart/files/smi-crds.yaml', tables: smiFieldTables },
 ];
 
 if (pathToFileURL(process.argv[1] ?? '').href === import.meta.url)

@@ -52,6 +52,8 @@ export function supportOf(table: FieldTable, entry: string): FieldSupport | unde
   return ownEntry(table, '');
 }
 
+const isContainer = (table: FieldTable, entry: string): boolean =>
+  Object.keys(table).some((one) => one.startsWith(`${entry}.`) || one.startsWith(`${entry}[`));
 const ownEntry = (table: FieldTable, path: string): FieldSupport | undefined =>
   Object.hasOwn(table, path) ? table[path] : undefined;
 
@@ -90,8 +92,10 @@ export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
           isMap ? `${entry}{}` : entry === '' ? name : `${entry}.${name}`,
         );
     else if (path !== '' && value !== undefined) {
-      const support = supportOfValue(table, entry, value) ?? closes('this version does not know the field');
-      found.push({ path, entry, support });
+      const support = supportOfValue(table, entry, value);
+      // An empty object that has no entry of its own says nothing.
+      if (!support && isRecord(value) && isContainer(table, entry)) return;
+      found.push({ path, entry, support: support ?? closes('this version does not know the field') });
     }
   };
   visit(spec, '', '');

@@ -1,4 +1,4 @@
-import { compileBackendTrafficPolicy } from '../compile/backend-traffic-policy.js';
+import { compileBackendTrafficPolicy } from '../dialects/gateway/backend-traffic-policy.js';
 import { experimentalGatewayGroup, type BackendTrafficPolicyObject } from '../objects/objects.js';
 import { backendPolicyStatus } from '../status/backend-policy.js';
 import type { Kind } from './kind.js';

@@ -1,4 +1,4 @@
-import { certificatesBytesMax } from '../compile/backend-tls-policy.js';
+import { certificatesBytesMax } from '../dialects/gateway/backend-tls-policy.js';
 import { certificatesKey, type ConfigMapObject } from '../objects/objects.js';
 import type { Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';

@@ -1,6 +1,8 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { compilePod, podResources } from '../compile/pod.js';
+import { policyKeyOf } from '../dialects/smi/access.js';
+import { accountKey } from '../dialects/smi/index-keys.js';
 import { selectedHosts } from '../dialects/istio/service-entry-compile.js';
 import { outboundOf } from '../dialects/istio/sidecar.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
@@ -42,7 +44,7 @@ const accountTextOf = (pod: PodObject | undefined): string | undefined =>
  */
 export function compileAsPod(
   pod: PodObject,
-  { settings, registry, mesh, sorted, rulesOf }: CompileContext,
+  { settings, registry, mesh, sorted, rulesOf, security }: CompileContext,
   as: { readonly kind: 'Pod' | 'Workload'; readonly isWaypoint: boolean; readonly isScoped: boolean },
 ): Compiled {
   const { removal } = settings;
@@ -59,7 +61,11 @@ export function compileAsPod(
     node: registry.node(pod.spec.nodeName),
     isWaypoint: as.isWaypoint,
     ...sorted(namespace),
+    trafficTargets: registry
+      .trafficTargetsOf(accountKey(namespace, pod.spec.serviceAccountName ?? 'default'))
+      .map(policyKeyOf),
     rulesOf,
+    security: security(namespace),
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;

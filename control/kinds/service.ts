@@ -9,6 +9,8 @@ import { servicePolicies } from '../compile/service-policy.js';
 import { subsetServices } from '../compile/subsets.js';
 import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
+import { waypointPolicies } from '../dialects/istio/authorization.js';
+import { serviceKey } from '../dialects/smi/index-keys.js';
 import { objectKey } from '../objects/object-key.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
@@ -29,6 +31,7 @@ export const serviceKind: Kind<ServiceObject> = {
     for (const one of [before, now]) recompile.selected(namespace, one?.spec.selector);
     if (!now && before) recompile.objects(rulesNaming(before, registry));
     recompile.objects(registry.routesOf(namespace, name));
+    recompile.objects(registry.trafficSplitsOf(serviceKey(namespace, name)));
     recompileVirtualServicesOf(namespace, name, registry, recompile);
     recompile.objects(
       registry.indexes.EndpointSlice.in(namespace).filter(
@@ -36,7 +39,7 @@ export const serviceKind: Kind<ServiceObject> = {
       ),
     );
   },
-  compile(object, { settings, registry, mesh, rulesOf }) {
+  compile(object, { settings, registry, mesh, rulesOf, security }) {
     // During an uninstall waypoints enforce no policy, so pods must stop accepting the Service's ports only from the waypoint in the same step.
     const waypoint = settings.removal !== undefined ? undefined : registry.waypointOf(object);
     const served = waypoint && registry.admits(waypoint, namespaceOf(object)) ? waypoint : undefined;
@@ -53,6 +56,11 @@ export const serviceKind: Kind<ServiceObject> = {
           value,
         })),
         ...(served ? policiesOf(object, served, registry, rules) : []),
+        ...(served
+          ? waypointPolicies(service, served, security(served.namespace).ofWaypoints, registry).map(
+              (value) => ({ kind: 'policy', value }) as const,
+            )
+          : []),
       ],
     };
   },

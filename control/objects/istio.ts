@@ -3,6 +3,11 @@
  * in the file of control/dialects/istio that translates it.
  */
 import type { DestinationRuleSpec } from './istio-destination-rule.js';
+import type {
+  AuthorizationPolicySpec,
+  PeerAuthenticationSpec,
+  RequestAuthenticationSpec,
+} from './istio-security.js';
 import type { ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec } from './istio-entries.js';
 import type { SidecarSpec } from './istio-sidecar.js';
 import type { TelemetrySpec } from './istio-telemetry.js';
@@ -49,6 +54,9 @@ export type IstioKind = (typeof istioKinds)[number];
 type Specs = Readonly<Record<Exclude<IstioKind, keyof OwnSpecs>, Readonly<Record<string, unknown>>>> &
   OwnSpecs;
 interface OwnSpecs {
+  readonly AuthorizationPolicy: AuthorizationPolicySpec;
+  readonly PeerAuthentication: PeerAuthenticationSpec;
+  readonly RequestAuthentication: RequestAuthenticationSpec;
   readonly VirtualService: VirtualServiceSpec;
   readonly DestinationRule: DestinationRuleSpec;
   readonly ServiceEntry: ServiceEntrySpec;

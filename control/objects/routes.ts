@@ -63,7 +63,7 @@ export interface NamedMatch {
   readonly value: string;
 }
 /**
- * A match of a closed rule of which a condition cannot be read, perhaps one of the path (compile/closed-rules.ts). No object has this field
+ * A match of a closed rule of which a condition cannot be read, perhaps one of the path (dialects/gateway/closed-rules.ts). No object has this field
  * as written.
  */
 interface ReadMatch {
@@ -96,7 +96,7 @@ export interface SessionPersistenceObject {
   readonly cookieConfig?: { readonly lifetimeType?: 'Permanent' | 'Session' };
   readonly header?: { readonly name?: string };
 }
-/** The closed form of a rule that cannot be read (compile/closed-rules.ts). */
+/** The closed form of a rule that cannot be read (dialects/gateway/closed-rules.ts). */
 export interface ClosedRule {
   readonly name?: string;
   /** Why the rule cannot be read. No rule has this field as written. */

@@ -9,8 +9,8 @@ import {
   type BackendTrafficPolicyObject,
   type TargetRef,
 } from '../objects/objects.js';
-import { compileBackendTls } from '../compile/backend-tls-policy.js';
-import { isCoreGroup } from '../compile/route-parents.js';
+import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
+import { isCoreGroup } from '../dialects/gateway/route-parents.js';
 import { targetProblem } from '../compile/traffic-policy-targets.js';
 import { waypointController } from '../compile/waypoints.js';
 import {

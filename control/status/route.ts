@@ -3,8 +3,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { namespaceOf } from '../../src/model/labels.js';
 import { unsupportedRules } from '../../src/discovery/capabilities.js';
 import { enforcedType, type ParentStatus, type RouteObject, type ServiceObject } from '../objects/objects.js';
-import type { ParentVerdict } from '../compile/route-parents.js';
-import type { CompiledRoute } from '../compile/routes.js';
+import type { ParentVerdict } from '../dialects/gateway/route-parents.js';
+import type { CompiledRoute } from '../dialects/gateway/routes.js';
 import { waypointController } from '../compile/waypoints.js';
 import {
   condition,

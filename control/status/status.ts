@@ -1,6 +1,7 @@
 /** Types of the status functions. Each kind has its own file in this folder; `writer.ts` calls the functions. */
 import {
   istioKinds,
+  smiKinds,
   type Condition,
   type ConfigMapObject,
   type GatewayObject,
@@ -10,7 +11,7 @@ import {
   type ServiceObject,
 } from '../objects/objects.js';
 import type { Capabilities } from '../../src/discovery/capabilities.js';
-import type { CompiledRoute } from '../compile/routes.js';
+import type { CompiledRoute } from '../dialects/gateway/routes.js';
 import type { TargetLookup } from '../compile/traffic-policy-targets.js';
 import type { WaypointName } from '../compile/waypoints.js';
 import type { Registry } from '../registry/registry.js';
@@ -93,6 +94,7 @@ export const ownKinds = [
   'ExternalService',
   'Workload',
   ...istioKinds,
+  ...smiKinds,
 ] as const;
 export const isOwn = (object: MeshObject): object is OwnObject =>
   (ownKinds as readonly string[]).includes(object.kind);

@@ -10,6 +10,8 @@ export const regexWeightMax = 1000;
 export const routeRegexWeightMax = 8192;
 /** Limit of program steps times characters of the text. Each may cost some 250 ns in the worst case. */
 const matchStepsMax = 200_000;
+/** Longest text after a replacement. */
+const replacedCharsMax = 65_536;
 
 /** Estimates, without compiling, a lower bound of the number of steps in the compiled program. Stops counting far above the limit. */
 export function regexWeight(source: string): number {
@@ -123,6 +125,9 @@ export class RegexTime {
   }
 }
 
+const groupOf = (matcher: ReturnType<RE2JS['matcher']>, group: number): string =>
+  group <= matcher.groupCount() ? (matcher.group(group) ?? '') : '';
+
 /** An expression, compiled on first use: a namespace may have any number of expressions that no request needs. */
 export class Regex {
   #pattern: RE2JS | undefined;
@@ -135,6 +140,30 @@ export class Regex {
   /** False after a failed compilation: an expression from a newer control plane may use syntax that this program does not support. */
   get isReadable(): boolean {
     return this.#isReadable;
+  }
+
+  /**
+   * Replaces each match in the text. Throws if the expression cannot be compiled, if the result is too long, and RegexCost.
+   * @param substitution `\1` is the first group, `\0` the match, `\\` a backslash
+   */
+  replace(text: string, substitution: string): string {
+    return this.time.run(() => {
+      const pattern = (this.#pattern ??= compileRegex(this.source));
+      if (pattern.programSize() * text.length > matchStepsMax)
+        throw new RegexCost('the text is too long for its regular expression');
+      const matcher = pattern.matcher(text);
+      let made = '';
+      let from = 0;
+      while (matcher.find()) {
+        made += text.slice(from, matcher.start());
+        made += substitution.replace(/\\([0-9\\])/g, (_all, group: string) =>
+          group === '\\' ? '\\' : groupOf(matcher, Number(group)),
+        );
+        from = matcher.end();
+        if (made.length > replacedCharsMax) throw new RegexCost('the replaced text is too long');
+      }
+      return made + text.slice(from);
+    });
   }
 
   /** Matches the whole text. An expression that cannot be compiled matches any text. Throws RegexCost. */

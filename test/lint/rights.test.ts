@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { kinds } from '../../control/kinds/kinds.js';
 import { istioKinds } from '../../control/objects/istio.js';
+import { smiKinds } from '../../control/objects/smi.js';
 import { projectRoot } from '../../native/index.js';
 
 interface Rule {
@@ -59,6 +60,7 @@ const experimental = 'gateway.networking.x-k8s.io';
 const gatewayKinds = ['backendtlspolicies', 'gateways', 'httproutes', 'grpcroutes', 'tlsroutes', 'tcproutes'];
 const weftKinds = ['accesspolicies', 'externalservices', 'meshsettings', 'trafficpolicies', 'workloads'];
 const istioResources = istioKinds.map((kind) => `${kinds[kind].address.group}/${kinds[kind].address.plural}`);
+const smiResources = smiKinds.map((kind) => `${kinds[kind].address.group}/${kinds[kind].address.plural}`);
 const of = (keys: readonly string[], verbs: string): Record<string, string> =>
   Object.fromEntries(keys.map((key) => [key, verbs]));
 
@@ -93,6 +95,12 @@ test("the control plane's cluster-wide rights are those with a purpose in this l
     ...of(istioResources, 'list watch'),
     ...of(
       istioResources.map((resource) => `${resource}/status`),
+      'patch',
+    ),
+    // Objects of SMI, and their status.
+    ...of(smiResources, 'list watch'),
+    ...of(
+      smiResources.map((resource) => `${resource}/status`),
       'patch',
     ),
     // The ConfigMap of the root certificates, parameters of Gateways, and certificates for BackendTLSPolicies.

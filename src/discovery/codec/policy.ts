@@ -5,8 +5,9 @@
 import { errorText, type Decoded } from '../../base/errors.js';
 import { ipFromBytes, type Cidr } from '../../model/address.js';
 import {
-  emptyMatch,
+  alwaysMatch as always,
   isEmptyMatch,
+  neverMatch as never,
   type AuthorizationPolicy,
   type HttpMatch,
   type PolicyKey,
@@ -29,14 +30,6 @@ const scopes: Readonly<Record<Scope, pb.Scope>> = {
 const actions: Readonly<Record<Action, pb.Action>> = { allow: pb.Action.ALLOW, deny: pb.Action.DENY };
 const scopeNames = namesOf(scopes);
 const actionNames = namesOf(actions);
-
-/** Matches every connection: no connection has port 0, and a match without fields would be ignored. */
-const always: PolicyMatch = { ...emptyMatch, notDestinationPorts: [0] };
-const never: PolicyMatch = {
-  ...emptyMatch,
-  principals: [{ kind: 'presence' }],
-  notPrincipals: [{ kind: 'presence' }],
-};
 
 const encodeString = (m: StringMatch): pb.StringMatch => ({
   matchType: m.kind === 'presence' ? { $case: 'presence', value: {} } : { $case: m.kind, value: m.value },
@@ -65,7 +58,13 @@ const encodeHttp = (m: HttpMatch): pb.HttpMatch => ({
   notPaths: m.notPaths.map(encodePath),
   hosts: m.hosts.map(encodeString),
   notHosts: m.notHosts.map(encodeString),
-  headers: m.headers.map((header) => ({ ...header, values: header.values.map(encodeString) })),
+  headers: m.headers.map(({ name, values, negated }) => ({
+    name,
+    negated,
+    values: values.filter((one) => one.kind !== 'regex').map(encodeString),
+    regexes: values.flatMap((one) => (one.kind === 'regex' ? [one.value] : [])),
+  })),
+  parameters: m.parameters ?? [],
 });
 
 /**
@@ -143,11 +142,12 @@ const decodeHttp = (m: pb.HttpMatch): HttpMatch => ({
   notPaths: m.notPaths.map(decodePath),
   hosts: m.hosts.map(decodeString),
   notHosts: m.notHosts.map(decodeString),
-  headers: m.headers.map(({ name, values, negated }) => ({
+  headers: m.headers.map(({ name, values, negated, regexes }) => ({
     name: need(name, 'header name'),
-    values: values.map(decodeString),
+    values: [...values.map(decodeString), ...regexes.map((value) => ({ kind: 'regex' as const, value }))],
     negated,
   })),
+  ...(m.parameters.length > 0 ? { parameters: m.parameters } : {}),
 });
 
 /** If `weft` is set, the other fields are for readers that do not know it and are ignored. */

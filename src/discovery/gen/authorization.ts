@@ -75,6 +75,8 @@ export interface HttpMatch {
   readonly hosts: readonly StringMatch[];
   readonly notHosts: readonly StringMatch[];
   readonly headers: readonly HeaderMatch[];
+  /** Names of query parameters: the request has one of them. Without it a match covers more, which is safe if it denies. */
+  readonly parameters: readonly string[];
 }
 
 export interface PathMatch {
@@ -83,6 +85,9 @@ export interface PathMatch {
     | { readonly $case: "prefix"; readonly value: string }
     | { readonly $case: "suffix"; readonly value: string }
     | { readonly $case: "template"; readonly value: PathTemplate }
+    | //
+    /** An RE2 expression that matches the whole path. */
+    { readonly $case: "regex"; readonly value: string }
     | undefined;
 }
 
@@ -94,6 +99,8 @@ export interface HeaderMatch {
   readonly name: string;
   readonly values: readonly StringMatch[];
   readonly negated: boolean;
+  /** RE2 expressions, further values: each matches a whole value. */
+  readonly regexes: readonly string[];
 }
 
 export interface Address {
@@ -661,7 +668,7 @@ export const WeftMatch: MessageFns<WeftMatch> = {
 };
 
 function createBaseHttpMatch(): HttpMatch {
-  return { methods: [], notMethods: [], paths: [], notPaths: [], hosts: [], notHosts: [], headers: [] };
+  return { methods: [], notMethods: [], paths: [], notPaths: [], hosts: [], notHosts: [], headers: [], parameters: [] };
 }
 
 export const HttpMatch: MessageFns<HttpMatch> = {
@@ -686,6 +693,9 @@ export const HttpMatch: MessageFns<HttpMatch> = {
     }
     for (const v of message.headers) {
       HeaderMatch.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.parameters) {
+      writer.uint32(402).string(v!);
     }
     return writer;
   },
@@ -759,6 +769,14 @@ export const HttpMatch: MessageFns<HttpMatch> = {
             message.headers.push(HeaderMatch.decode(reader, reader.uint32()));
             continue;
           }
+          case 50: {
+            if (tag !== 402) {
+              break;
+            }
+
+            message.parameters.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -783,6 +801,7 @@ export const HttpMatch: MessageFns<HttpMatch> = {
     message.hosts = object.hosts?.map((e) => StringMatch.fromPartial(e)) || [];
     message.notHosts = object.notHosts?.map((e) => StringMatch.fromPartial(e)) || [];
     message.headers = object.headers?.map((e) => HeaderMatch.fromPartial(e)) || [];
+    message.parameters = object.parameters?.map((e) => e) || [];
     return message;
   },
 };
@@ -805,6 +824,9 @@ export const PathMatch: MessageFns<PathMatch> = {
         break;
       case "template":
         PathTemplate.encode(message.path.value, writer.uint32(34).fork()).join();
+        break;
+      case "regex":
+        writer.uint32(562).string(message.path.value);
         break;
     }
     return writer;
@@ -855,6 +877,14 @@ export const PathMatch: MessageFns<PathMatch> = {
             message.path = { $case: "template", value: PathTemplate.decode(reader, reader.uint32()) };
             continue;
           }
+          case 70: {
+            if (tag !== 562) {
+              break;
+            }
+
+            message.path = { $case: "regex", value: reader.string() };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -894,6 +924,12 @@ export const PathMatch: MessageFns<PathMatch> = {
       case "template": {
         if (object.path?.value !== undefined && object.path?.value !== null) {
           message.path = { $case: "template", value: PathTemplate.fromPartial(object.path.value) };
+        }
+        break;
+      }
+      case "regex": {
+        if (object.path?.value !== undefined && object.path?.value !== null) {
+          message.path = { $case: "regex", value: object.path.value };
         }
         break;
       }
@@ -958,7 +994,7 @@ export const PathTemplate: MessageFns<PathTemplate> = {
 };
 
 function createBaseHeaderMatch(): HeaderMatch {
-  return { name: "", values: [], negated: false };
+  return { name: "", values: [], negated: false, regexes: [] };
 }
 
 export const HeaderMatch: MessageFns<HeaderMatch> = {
@@ -971,6 +1007,9 @@ export const HeaderMatch: MessageFns<HeaderMatch> = {
     }
     if (message.negated !== false) {
       writer.uint32(24).bool(message.negated);
+    }
+    for (const v of message.regexes) {
+      writer.uint32(562).string(v!);
     }
     return writer;
   },
@@ -1012,6 +1051,14 @@ export const HeaderMatch: MessageFns<HeaderMatch> = {
             message.negated = reader.bool();
             continue;
           }
+          case 70: {
+            if (tag !== 562) {
+              break;
+            }
+
+            message.regexes.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1032,6 +1079,7 @@ export const HeaderMatch: MessageFns<HeaderMatch> = {
     message.name = object.name ?? "";
     message.values = object.values?.map((e) => StringMatch.fromPartial(e)) || [];
     message.negated = object.negated ?? false;
+    message.regexes = object.regexes?.map((e) => e) || [];
     return message;
   },
 };

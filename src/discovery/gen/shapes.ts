@@ -11,13 +11,13 @@ export const matchShape: Shape = { name: 'Match', fields: { 1: ['namespaces', ()
 
 export const weftMatchShape: Shape = { name: 'WeftMatch', fields: { 1: ['match', () => matchShape], 2: ['http', () => httpMatchShape] } };
 
-export const httpMatchShape: Shape = { name: 'HttpMatch', fields: { 1: ['methods'], 2: ['not_methods'], 3: ['paths', () => pathMatchShape], 4: ['not_paths', () => pathMatchShape], 5: ['hosts', () => stringMatchShape], 6: ['not_hosts', () => stringMatchShape], 7: ['headers', () => headerMatchShape] } };
+export const httpMatchShape: Shape = { name: 'HttpMatch', fields: { 1: ['methods'], 2: ['not_methods'], 3: ['paths', () => pathMatchShape], 4: ['not_paths', () => pathMatchShape], 5: ['hosts', () => stringMatchShape], 6: ['not_hosts', () => stringMatchShape], 7: ['headers', () => headerMatchShape], 50: ['parameters'] } };
 
-export const pathMatchShape: Shape = { name: 'PathMatch', fields: { 1: ['exact'], 2: ['prefix'], 3: ['suffix'], 4: ['template', () => pathTemplateShape] } };
+export const pathMatchShape: Shape = { name: 'PathMatch', fields: { 1: ['exact'], 2: ['prefix'], 3: ['suffix'], 4: ['template', () => pathTemplateShape], 70: ['regex'] } };
 
 export const pathTemplateShape: Shape = { name: 'PathTemplate', fields: { 1: ['segments'] } };
 
-export const headerMatchShape: Shape = { name: 'HeaderMatch', fields: { 1: ['name'], 2: ['values', () => stringMatchShape], 3: ['negated'] } };
+export const headerMatchShape: Shape = { name: 'HeaderMatch', fields: { 1: ['name'], 2: ['values', () => stringMatchShape], 3: ['negated'], 70: ['regexes'] } };
 
 export const addressShape: Shape = { name: 'Address', fields: { 1: ['address'], 2: ['length'] } };
 

@@ -18,6 +18,7 @@ import {
   executionOf,
   isRetriedStatus,
   mayRepeat,
+  rulesOfOwnPolicy,
   rulesOfRule,
   type FailedAttempt,
   type RetryRules,
@@ -80,8 +81,12 @@ export class Router implements AttemptOwner {
   /** Starts the first attempt. The route and its backend are chosen. */
   start(): void {
     const { route, settings } = this.request;
-    const retry = route.rule?.retry;
-    this.#rules = retry ? rulesOfRule(retry, settings.retry) : settings.retry;
+    const { retry, retryPolicy } = route.rule ?? {};
+    this.#rules = retryPolicy
+      ? rulesOfOwnPolicy(retryPolicy)
+      : retry
+        ? rulesOfRule(retry, settings.retry)
+        : settings.retry;
     this.#next();
   }
 

@@ -19,8 +19,15 @@ export function safePathChange(change: PathChange | undefined): PathChange | und
 export function changePath(path: string, change: PathChange, prefix: string | undefined): string {
   const at = path.indexOf('?');
   const [bare, query] = at < 0 ? [path, ''] : [path.slice(0, at), path.slice(at)];
-  if (change.kind === 'full')
-    return (change.value.startsWith('/') ? change.value : `/${change.value}`) + query;
+  if (change.kind === 'full') {
+    const whole = change.value.startsWith('/') ? change.value : `/${change.value}`;
+    // A value with a query of its own replaces the request's (Envoy).
+    return whole.includes('?') ? whole : whole + query;
+  }
+  if (change.kind === 'string-prefix') {
+    const replaced = change.value + bare.slice(prefix?.length ?? 0);
+    return (replaced.startsWith('/') ? replaced : `/${replaced}`) + query;
+  }
   const matched = prefix === undefined || prefix === '/' ? '' : prefix;
   const rest = bare.slice(matched.length);
   const base = change.value.endsWith('/') ? change.value.slice(0, -1) : change.value;

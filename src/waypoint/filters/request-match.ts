@@ -70,7 +70,7 @@ const anyPath: PathMatch = { kind: 'prefix', value: '/' };
  * The regular expressions of one filter, with the time budget of the request that is being matched. Matching is synchronous, so there is one
  * such request. Expressions are compiled on first use, within that budget.
  */
-class CurrentTime implements Pick<RegexTime, 'run'> {
+export class CurrentTime implements Pick<RegexTime, 'run'> {
   time: RegexTime | undefined;
   isUsed = false;
 

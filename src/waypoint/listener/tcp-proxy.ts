@@ -12,6 +12,7 @@ import type { Endpoint } from '../cluster/endpoint.js';
 import { chooseBackend } from '../routes/weighted-backend.js';
 import type { ClientConnection } from './client-connection.js';
 import { CountedConnection } from './counted-connection.js';
+import { readHello } from './client-hello.js';
 import { watchIdleRelay } from './idle-relay.js';
 import { notServed, servicePortOf, unknownService } from './destination.js';
 
@@ -19,9 +20,10 @@ const otherEndpointsMax = 2;
 
 /**
  * Relays a connection to an endpoint, authorized by L4 policy alone.
- * @param first bytes that protocol detection has read
+ * @param read bytes that protocol detection has read
  */
-export async function proxyTcp(connection: ClientConnection, first?: Buffer): Promise<void> {
+export async function proxyTcp(connection: ClientConnection, read?: Buffer): Promise<void> {
+  let first = read;
   const { context, stream, client, destination } = connection;
   stream.pause();
   let relay: ReturnType<typeof relayBytes> | undefined;
@@ -43,8 +45,18 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
     stream.destroy(new Error('reset'));
   };
   const tried = new Set<Endpoint>();
+  let sni = '';
+  if (readsHello(connection)) {
+    ({ sni, bytes: first } = await readHello(
+      stream,
+      first ?? Buffer.alloc(0),
+      context.limits.detectTimeoutMsMax,
+    ));
+    // The client has left, or the connection was drained or destroyed meanwhile.
+    if (stream.destroyed) return connection.closed();
+  }
   for (;;) {
-    const target = targetFor(connection, tried);
+    const target = targetFor(connection, tried, sni);
     if (typeof target === 'string') return refuse(target);
     current = target;
     const { cluster, endpoint } = target;
@@ -116,9 +128,16 @@ function forbidden(
   return undefined;
 }
 
+/** Routes of TLS whose rules are for certain names need the name before an endpoint is chosen. */
+function readsHello({ context: { state }, client, destination }: ClientConnection): boolean {
+  if (destination.kind !== 'service') return false;
+  return state.routingOf(destination.service, destination.port, client)?.readsServerName === true;
+}
+
 function targetFor(
   { context: { state, clusters }, client, destination }: ClientConnection,
   tried: ReadonlySet<Endpoint>,
+  sni: string,
 ): Target | string {
   if (destination.kind === 'workload') {
     const cluster = clusters.ofWorkload(destination.workload, destination.dialed);
@@ -128,9 +147,11 @@ function targetFor(
       : { cluster, endpoint: only, sent: undefined };
   }
   let sent: ServicePort = { service: destination.service.key, port: destination.port };
-  const routing = state.routingOf(destination.service, destination.port, client);
+  const found = state.routingOf(destination.service, destination.port, client);
+  const routing = found?.connections ?? found;
   if (routing?.kind === 'tcp' || routing?.kind === 'tls') {
-    const matched = routing.match({ method: '', path: '/', authority: '', scheme: '', headers: [] });
+    const headers = [':destination', destination.dialed.ip];
+    const matched = routing.match({ method: '', path: '/', authority: sni, scheme: '', headers }, client);
     const target = matched && chooseBackend(matched.rule.backends, Math.random())?.target;
     if (target?.kind !== 'service')
       return target?.reason ?? 'no route rule has a backend for this connection';

@@ -40,11 +40,20 @@ type RouteKind = Route['kind'];
 interface Routing {
   readonly kind: RouteKind;
   readonly match: Matcher;
+  /** For connections that are not HTTP, beside routes for HTTP: the port's protocol is not declared, and both kinds have routes (SMI). */
+  readonly connections?: Routing;
+  /** Rules of TLS are for certain server names. */
+  readonly readsServerName?: boolean;
 }
 
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
 const notUnderstood = (reason: string): string => `the settings of the port are not understood: ${reason}`;
+
+const namesServer = ({ rules }: Route): boolean =>
+  rules.some(({ matches }) =>
+    matches.some(({ headers }) => headers.some(({ name }) => name === ':authority')),
+  );
 
 const isForClientsOf = ({ clientNamespaces = [] }: Route, namespace: string | undefined): boolean =>
   clientNamespaces.length === 0 || (namespace !== undefined && clientNamespaces.includes(namespace));
@@ -239,7 +248,7 @@ export class WaypointState {
       const matched = routing.match(head, client);
       return matched && refused(matched, settings.chain, notUnderstood(closed));
     };
-    return { kind: routing.kind, match };
+    return { ...routing, match };
   }
 
   /** The routes for a client's requests, composed with the filters that the port's settings have for the client now. */
@@ -276,14 +285,19 @@ export class WaypointState {
         ? ofConsumer.map((route) => withoutPlainBackends(route, this.#isPlain))
         : attached(service.namespace);
     const kind = kinds.find((one) => group.some((route) => route.kind === one));
-    const match =
-      kind &&
-      compileRoutes(
-        group.filter((route) => route.kind === kind),
+    const compiled = (of: RouteKind | undefined): Routing | undefined => {
+      const match = compileRoutes(
+        group.filter((route) => route.kind === of),
         this.regexTime(consumer ?? service.namespace),
         settings.chain,
       );
-    const routing = kind && match ? { kind, match } : undefined;
+      const readsServerName = of === 'tls' && group.some(namesServer);
+      return of && match ? { kind: of, match, readsServerName } : undefined;
+    };
+    const main = compiled(kind);
+    const isHttp = kind === 'http' || kind === 'grpc';
+    const connections = isHttp ? compiled('tcp') : undefined;
+    const routing = main && connections ? { ...main, connections } : main;
     this.#routings.set(key, routing);
     return routing;
   }

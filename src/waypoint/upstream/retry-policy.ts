@@ -133,6 +133,14 @@ export function rulesOfRule(retry: RouteRetry, policy: RetryRules = noPolicy): R
   return rules;
 }
 
+const ownRules = new WeakMap<RetryPolicy, RetryRules>();
+/** Compiles the policy that a rule has in place of `retry`. It is the rule's own, so that no TrafficPolicy is named for what it does. */
+export function rulesOfOwnPolicy(policy: RetryPolicy): RetryRules {
+  let rules = ownRules.get(policy);
+  if (!rules) ownRules.set(policy, (rules = { ...rulesOfPolicy(policy), isOfPolicy: false }));
+  return rules;
+}
+
 const noPolicy: RetryRules = {
   ...withoutPolicy,
   attempts: 0,
