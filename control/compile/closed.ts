@@ -141,6 +141,6 @@ export const closedMeans = (kind: MeshObject['kind']): string =>
         ? 'until it is corrected, its unreadable sections are not in force; if a rate limit, a circuit breaker or load shedding is among them, requests to its targets are refused'
         : isSmi({ kind })
           ? 'until it is corrected, it allows nothing, and requests to the root Service of a TrafficSplit that uses it are answered with 500'
-          : kind.endsWith('Route')
+          : kind === 'VirtualService' || kind.endsWith('Route')
             ? 'until it is corrected, requests that it might match are answered with 500'
             : 'its last valid content, if any, stays in force';

@@ -74,6 +74,8 @@ const mapsOf = (table: FieldTable): ReadonlySet<string> => {
   return found;
 };
 const knownMaps = new WeakMap<FieldTable, ReadonlySet<string>>();
+const isContainer = (table: FieldTable, entry: string): boolean =>
+  Object.keys(table).some((one) => one.startsWith(`${entry}.`) || one.startsWith(`${entry}[`));
 
 /** The fields of a spec that hold values, with what Weft does with each. A field that the table does not know closes. */
 export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
@@ -90,8 +92,10 @@ export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
           isMap ? `${entry}{}` : entry === '' ? name : `${entry}.${name}`,
         );
     else if (path !== '' && value !== undefined) {
-      const support = supportOfValue(table, entry, value) ?? closes('this version does not know the field');
-      found.push({ path, entry, support });
+      const support = supportOfValue(table, entry, value);
+      // An empty object that has no entry of its own says nothing.
+      if (!support && isRecord(value) && isContainer(table, entry)) return;
+      found.push({ path, entry, support: support ?? closes('this version does not know the field') });
     }
   };
   visit(spec, '', '');

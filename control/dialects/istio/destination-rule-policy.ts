@@ -61,23 +61,14 @@ function partsOf(policy: IstioTrafficPolicy | undefined, at: string, port: numbe
   return { ...others, ...pick(ports[index] as object, `${at}.portLevelSettings[${index}]`, portParts) };
 }
 
-/** The first field of a policy that the table does not know. */
-function unknownField(value: unknown, path: string, entry: string): string | undefined {
-  if (Array.isArray(value)) {
-    for (const [i, one] of value.entries()) {
-      const found = unknownField(one, `${path}[${i}]`, `${entry}[]`);
-      if (found !== undefined) return found;
-    }
-    return undefined;
-  }
-  if (isRecord(value) && Object.keys(value).length > 0) {
-    for (const [name, one] of Object.entries(value)) {
-      const found = unknownField(one, `${path}.${name}`, `${entry}.${name}`);
-      if (found !== undefined) return found;
-    }
-    return undefined;
-  }
-  return isKnownPath(entry) ? undefined : path;
+/** The fields of a policy that the table does not know. */
+function* unknownFields(value: unknown, path: string, entry: string): Generator<string> {
+  if (Array.isArray(value))
+    for (const [i, one] of value.entries()) yield* unknownFields(one, `${path}[${i}]`, `${entry}[]`);
+  else if (isRecord(value) && Object.keys(value).length > 0)
+    for (const [name, one] of Object.entries(value))
+      yield* unknownFields(one, `${path}.${name}`, `${entry}.${name}`);
+  else if (!isKnownPath(entry)) yield path;
 }
 const paths = Object.keys(destinationRuleFields);
 const isKnownPath = (entry: string): boolean =>
@@ -194,18 +185,17 @@ export function portSettings(
   const errors: PartError[] = [];
   const at = 'trafficPolicy';
   let parts = partsOf(rule, at, port, {});
-  const unknown = [hasUnknown ? unknownField(rule, at, at) : undefined];
+  const unknown = hasUnknown ? [...unknownFields(rule, at, at)] : [];
   if (subset) {
     const where = `subsets[${subset.index}].${at}`;
     parts = partsOf(subset.policy, where, port, parts);
-    if (hasUnknown) unknown.push(unknownField(subset.policy, where, `subsets[].${at}`));
+    if (hasUnknown) unknown.push(...unknownFields(subset.policy, where, `subsets[].${at}`));
   }
   for (const field of unknown)
-    if (field !== undefined)
-      errors.push({
-        message: `${field}: this version does not know the field`,
-        closes: true,
-        isUnsupported: false,
-      });
+    errors.push({
+      message: `${field}: this version does not know the field`,
+      closes: !/\.(loadBalancer|outlierDetection)\./.test(field),
+      isUnsupported: false,
+    });
   return { settings: settingsOfParts(parts, target, (error) => errors.push(error)), errors };
 }

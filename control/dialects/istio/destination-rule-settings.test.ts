@@ -239,6 +239,7 @@ test('a rule that cannot be read closes its Service if it may restrict; its othe
       'trafficPolicy.connectionPool.tcp.max: this version does not know the field',
     '{ tls: { mode: MAYBE } }': 'tls.mode',
     '[]': 'cannot be read',
+    '{ loadBalancer: { newer: {} } }': undefined,
     '{ newer: {} }': 'trafficPolicy.newer',
     '{ portLevelSettings: [{ tls: { mode: SIMPLE } , port: { number: x } }] }': 'cannot be read',
     '{ loadBalancer: { consistentHash: { useSourceIp: true, maglev: { tableSize: 10 } } } }': undefined,

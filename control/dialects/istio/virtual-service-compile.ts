@@ -10,20 +10,22 @@ import type { ServiceObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
 import { remarkOf, usedFields } from '../fields.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
+import { delegateSlot } from './virtual-service-dependents.js';
 import { virtualServiceFields } from './virtual-service-fields.js';
-import {
-  actsInMesh,
-  exportedTo,
-  hostVerdicts,
-  isExportedTo,
-  type VirtualService,
-} from './virtual-service-hosts.js';
+import { exportedTo, hostVerdicts, isExportedTo, type VirtualService } from './virtual-service-hosts.js';
 import { closedBackends, httpRules, type RuleContext, type WrittenRule } from './virtual-service-http.js';
-import { MatchReader } from './virtual-service-matches.js';
+import { isForMesh, MatchReader } from './virtual-service-matches.js';
 import { connectionRule } from './virtual-service-tcp.js';
 
 type Port = ReturnType<typeof tcpPorts>[number];
 type RouteRules = Pick<Route, 'kind' | 'rules'>;
+
+/** Whether the rules of another object are delegated to this one. */
+const isNamed = (object: VirtualService, registry: Registry): boolean =>
+  !registry
+    .virtualServicesNaming(delegateSlot(nameOf(object)))
+    [Symbol.iterator]()
+    .next().done;
 
 const nameOf = (object: {
   readonly metadata: { readonly namespace?: string; readonly name: string };
@@ -44,6 +46,8 @@ class VirtualServiceCompiler {
     this.#written = writtenRules(object, {
       virtualService: (namespace, name) => registry.indexes.VirtualService.get(namespace, name),
     });
+    if ((object.spec.hosts ?? []).length === 0 && !isNamed(object, registry))
+      this.#remarks.add('hosts: it has none, and no VirtualService delegates to it');
   }
 
   compile(): Compiled {
@@ -74,7 +78,7 @@ class VirtualServiceCompiler {
 
   #outOfForce(): Compiled['problem'] {
     const { object } = this;
-    if (!actsInMesh(object))
+    if (!isForMesh(object.spec.gateways))
       return {
         reason: 'UnsupportedGateway',
         message:

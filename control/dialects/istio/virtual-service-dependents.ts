@@ -5,7 +5,7 @@ import type { ObjectChange, Registry } from '../../registry/registry.js';
 import { splitsKey } from '../smi/index-keys.js';
 import { delegatesOf } from './virtual-service-delegates.js';
 import { completeHost, hostOfService, serviceOfHost } from './hosts.js';
-import { competitorsOf, patternsOf, type VirtualService } from './virtual-service-hosts.js';
+import { competingHosts, patternsOf, type VirtualService } from './virtual-service-hosts.js';
 import { listOf } from './virtual-service-delegates.js';
 import type {
   ConnectionRule,
@@ -24,10 +24,33 @@ export function recompileVirtualServices(
   registry: Registry,
   recompile: Recompile,
 ): void {
-  for (const object of [before, now]) if (object) recompile.objects(competitorsOf(object, registry));
+  for (const object of [before, now]) {
+    if (!object) continue;
+    recompileCompetitors(object, registry, recompile);
+    for (const delegate of delegatesOf(object)) {
+      const [of = '', its = ''] = delegate.split('/');
+      const found = registry.indexes.VirtualService.get(of, its);
+      if (found) recompile.objects([found]);
+    }
+  }
   recompile.objects(registry.virtualServicesNaming(delegateSlot(`${namespace}/${name}`)));
   // TrafficSplits of the namespace yield to its VirtualServices.
   recompile.objects(registry.trafficSplitsOf(splitsKey(namespace)));
+}
+
+/** Hosts, with a namespace, whose VirtualServices are recompiled already. A batch may contain thousands of objects for one host. */
+const recompiled = new WeakMap<Recompile, Set<string>>();
+
+function recompileCompetitors(object: VirtualService, registry: Registry, recompile: Recompile): void {
+  const namespace = namespaceOf(object);
+  let done = recompiled.get(recompile);
+  if (!done) recompiled.set(recompile, (done = new Set()));
+  for (const host of competingHosts(object, registry)) {
+    const key = `${namespace} ${host}`;
+    if (done.has(key)) continue;
+    done.add(key);
+    recompile.objects(registry.virtualServicesOf(host).filter((one) => namespaceOf(one) === namespace));
+  }
 }
 
 /** A Service, or the routes that are attached to it, have changed. */
@@ -37,12 +60,17 @@ export function recompileVirtualServicesOf(
   registry: Registry,
   recompile: Recompile,
 ): void {
-  for (const pattern of patternsOf(hostOfService(namespace, name)))
-    recompile.objects(registry.virtualServicesOf(pattern));
+  const own = `*.${namespace}.svc.cluster.local`;
+  for (const pattern of patternsOf(hostOfService(namespace, name))) {
+    const found = registry.virtualServicesOf(pattern);
+    // Wider wildcards are for Services of the object's own namespace alone.
+    const isWide = pattern.startsWith('*') && pattern !== own;
+    recompile.objects(isWide ? found.filter((one) => namespaceOf(one) === namespace) : found);
+  }
   recompile.objects(registry.virtualServicesNaming(serviceSlot(namespace, name)));
 }
 
-const delegateSlot = (name: string): string => `VirtualService ${name}`;
+export const delegateSlot = (name: string): string => `VirtualService ${name}`;
 const serviceSlot = (namespace: string, name: string): string => `Service ${namespace}/${name}`;
 /** VirtualServices with conditions on the labels of clients. */
 export const labelsSlot = 'labels';

@@ -19,15 +19,14 @@ export function patternsOf(host: string): string[] {
   return [host, ...labels.slice(1).map((_, index) => `*.${labels.slice(index + 1).join('.')}`), '*'];
 }
 
-/** Closed forms act, too: their gateways may have any content, and then count as the mesh. */
-export const actsInMesh = ({ spec, invalid }: VirtualService): boolean =>
-  invalid !== undefined && !Array.isArray(spec.gateways) ? true : isForMesh(spec.gateways);
+/** Closed forms act, too. Gateways that cannot be read count as the mesh. */
+export const actsInMesh = (object: VirtualService): boolean =>
+  isForMesh(object.spec.gateways) && exportedTo(object)?.length !== 0;
 
 /** Namespaces that the object is exported to; undefined: all. */
 export function exportedTo(object: VirtualService): readonly string[] | undefined {
-  const listed: unknown = object.spec.exportTo;
-  const names = (Array.isArray(listed) ? listed : []).filter((one) => typeof one === 'string');
-  if (names.length === 0 || names.includes('*') || object.invalid !== undefined) return undefined;
+  const names = object.spec.exportTo ?? [];
+  if (names.length === 0 || names.includes('*')) return undefined;
   return names.flatMap((one) => (one === '.' ? [namespaceOf(object)] : one === '~' ? [] : [one]));
 }
 
@@ -109,8 +108,8 @@ function servicesOf(host: string, own: string, lookup: HostLookup): readonly Ser
     .filter((service) => patternsOf(hostOfService(namespace, service.metadata.name)).includes(host));
 }
 
-/** VirtualServices of a namespace that may be in force for other Services, once this one's hosts have changed. */
-export function* competitorsOf(object: VirtualService, lookup: HostLookup): Iterable<VirtualService> {
+/** Hosts whose VirtualServices may be in force for other Services, once this object's hosts have changed. */
+export function competingHosts(object: VirtualService, lookup: HostLookup): ReadonlySet<string> {
   const namespace = namespaceOf(object);
   const hosts = new Set<string>();
   for (const host of hostsOf(object)) {
@@ -119,6 +118,5 @@ export function* competitorsOf(object: VirtualService, lookup: HostLookup): Iter
       for (const one of patternsOf(hostOfService(namespaceOf(service), service.metadata.name)))
         hosts.add(one);
   }
-  for (const host of hosts)
-    for (const one of lookup.virtualServicesOf(host)) if (namespaceOf(one) === namespace) yield one;
+  return hosts;
 }

@@ -1,80 +1,20 @@
-/** Golden tests: VirtualServices and the routes that waypoints get. */
+/** Golden tests: the fields of VirtualServices and the routes that waypoints get. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { decodeRoute, encodeRoute } from '../../../src/discovery/codec/route.js';
+import {
+  mesh,
+  problem,
+  remark,
+  routed,
+  routesOf,
+  rules,
+  services,
+  to,
+  virtualService,
+} from '../../../test/support/virtual-services.js';
 import { parseTrustDomain } from '../../../src/model/identity.js';
-import type { Route, RouteRule } from '../../../src/model/route.js';
-import { compile, type Compiler } from '../../compile/compile.js';
-import type { IstioObject } from '../../objects/objects.js';
+import { compile } from '../../compile/compile.js';
 import { parseManifests } from '../../source/parse.js';
-
-const services = `
-kind: Service
-metadata: { name: payment-service, namespace: production }
-spec: { clusterIP: 10.96.0.1, ports: [{ name: http, port: 80 }] }
----
-kind: Service
-metadata: { name: two, namespace: production }
-spec: { clusterIP: 10.96.0.2, ports: [{ name: http, port: 80 }, { name: http-alt, port: 8080 }, { name: tcp, port: 9000 }] }
----
-kind: Service
-metadata: { name: secure, namespace: production }
-spec: { clusterIPs: [10.96.0.3, 'fd00:96::3'], ports: [{ name: tls, port: 443 }] }
----
-kind: Service
-metadata: { name: away, namespace: other }
-spec: { clusterIP: 10.96.0.4, ports: [{ name: http, port: 80 }] }
-`;
-const virtualService = (name: string, spec: string, more = 'namespace: production'): string => `
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: { name: ${name}, ${more} }
-spec: ${spec}
-`;
-
-function mesh(yaml: string): Compiler {
-  const { objects, errors } = parseManifests('x', services + yaml);
-  assert.deepEqual(errors, []);
-  return compile(objects, { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' });
-}
-function routesOf(compiler: Compiler): Route[] {
-  const routes = [...compiler.all()].flatMap((one) => (one.kind === 'route' ? [one.value] : []));
-  for (const route of routes) {
-    const decoded = decodeRoute(encodeRoute(route));
-    assert.ok(decoded.ok, JSON.stringify(decoded));
-    assert.deepEqual(encodeRoute(decoded.value), encodeRoute(route));
-  }
-  return routes;
-}
-const virtual = (
-  compiler: Compiler,
-  name: string,
-  namespace = 'production',
-): IstioObject<'VirtualService'> => {
-  const found = compiler.indexes.VirtualService.get(namespace, name);
-  assert.ok(found);
-  return found;
-};
-const remark = (compiler: Compiler, name: string, namespace?: string): string | undefined =>
-  compiler.remarkOf(virtual(compiler, name, namespace));
-const problem = (compiler: Compiler, name: string, namespace?: string): string | undefined =>
-  compiler.problemOf(virtual(compiler, name, namespace))?.message;
-/** The rules of a VirtualService of `payment-service`. */
-function rules(http: string): readonly RouteRule[] {
-  const [route] = routesOf(mesh(virtualService('a', `{ hosts: [payment-service], http: [${http}] }`)));
-  assert.ok(route);
-  return route.rules;
-}
-const to = (name: string, weight = 100, port = 80) => ({
-  target: {
-    kind: 'service',
-    service: `production/${name}.production.svc.cluster.local`,
-    port,
-  },
-  weight,
-  filters: [],
-});
 
 test('the example of published guides: rules in the order written, subsets, weights', () => {
   const compiler = mesh(`
@@ -142,4 +82,165 @@ test('matches', () => {
       clients: [{ namespace: 'other', serviceAccount: '' }],
     },
   ]);
+});
+
+const filtersOf = (http: string) => rules(`{ ${http}, ${routed} }`)[0]?.filters;
+
+test('rewrites replace what the match has matched', () => {
+  const [prefix, exact, regex] = rules(`{
+    match: [{ uri: { prefix: /a/ } }, { uri: { exact: /b } }, { uri: { regex: '/c.*' } }],
+    rewrite: { uri: /z, authority: other.host }, ${routed} }`);
+  const of = (kind: string) => [
+    {
+      $case: 'rewrite',
+      value: { hostname: 'other.host', path: { kind, value: '/z' }, pathSubstitution: undefined },
+    },
+  ];
+  assert.deepEqual(
+    [prefix?.filters, exact?.filters, regex?.filters],
+    [of('string-prefix'), of('full'), of('full')],
+  );
+  assert.deepEqual(filtersOf("rewrite: { uriRegexRewrite: { match: '^/a(.*)', rewrite: '/b\\1' } }"), [
+    {
+      $case: 'rewrite',
+      value: {
+        hostname: '',
+        path: undefined,
+        pathSubstitution: { pattern: '^/a(.*)', substitution: '/b\\1' },
+      },
+    },
+  ]);
+});
+
+test('redirects and direct responses', () => {
+  const of = (redirect: string) => {
+    const value = rules(`{ redirect: ${redirect} }`)[0]?.filters[0]?.value as { path?: { value: string } };
+    return { ...value, path: value.path?.value };
+  };
+  const plain = { scheme: '', hostname: '', port: 80, path: undefined, statusCode: 301 };
+  assert.deepEqual(of('{ uri: /b }'), { ...plain, path: '/b' });
+  assert.deepEqual(of('{ authority: b.c, redirectCode: 308 }'), {
+    ...plain,
+    hostname: 'b.c',
+    statusCode: 308,
+  });
+  assert.deepEqual(of('{ scheme: https }'), { ...plain, scheme: 'https', port: 443 });
+  assert.deepEqual(of('{ scheme: https, derivePort: FROM_REQUEST_PORT }'), { ...plain, scheme: 'https' });
+  assert.deepEqual(of('{ port: 8443 }'), { ...plain, port: 8443 });
+  const [direct] = rules('{ directResponse: { status: 503, body: { bytes: aGk= } } }');
+  assert.deepEqual(direct?.filters, [
+    { $case: 'directResponse', value: { status: 503, body: Buffer.from('hi') } },
+  ]);
+});
+
+test('faults, mirrors, CORS and headers', () => {
+  const [fault] =
+    filtersOf(
+      'fault: { delay: { percentage: { value: 0.1 }, fixedDelay: 5s }, abort: { percentage: { value: 50 }, grpcStatus: UNAVAILABLE } }',
+    ) ?? [];
+  assert.deepEqual(fault?.value, {
+    name: 'VirtualService production/a 0',
+    matches: [],
+    delayMs: 5000,
+    delayPpm: 1000,
+    abort: { $case: 'grpcStatus', value: 14 },
+    abortPpm: 500_000,
+    untilMs: 0,
+    activeMax: 10_000,
+    dryRun: false,
+  });
+  const mirrors = filtersOf(
+    'mirror: { host: two, port: { number: 8080 } }, mirrorPercentage: { value: 12.5 }',
+  );
+  assert.deepEqual(mirrors, [
+    {
+      $case: 'mirror',
+      value: {
+        backend: { service: 'production/two.production.svc.cluster.local', port: 8080, invalid: '' },
+        numerator: 125_000,
+        denominator: 1_000_000,
+      },
+    },
+  ]);
+  const [cors] =
+    filtersOf(
+      "corsPolicy: { allowOrigins: [{ exact: '*' }, { prefix: 'https://a.' }], allowOrigin: ['https://b'], allowMethods: [GET], maxAge: 24h, allowCredentials: true }",
+    ) ?? [];
+  assert.deepEqual(cors?.value, {
+    allowOrigins: ['*'],
+    originMatches: [
+      { name: '', kind: 'prefix', value: 'https://a.' },
+      { name: '', kind: 'exact', value: 'https://b' },
+    ],
+    allowMethods: ['GET'],
+    allowHeaders: [],
+    exposeHeaders: [],
+    allowCredentials: true,
+    maxAgeS: 86_400,
+    forwardUnmatchedPreflights: true,
+  });
+  assert.deepEqual(
+    filtersOf(
+      "headers: { request: { set: { ':Authority': a.b }, add: { X: '50%%' } }, response: { remove: [Server] } }",
+    ),
+    [
+      {
+        $case: 'requestHeaders',
+        value: { set: [{ name: 'host', value: 'a.b' }], add: [{ name: 'x', value: '50%' }], remove: [] },
+      },
+      { $case: 'responseHeaders', value: { set: [], add: [], remove: ['server'] } },
+    ],
+  );
+});
+
+test('timeouts and retries', () => {
+  const [rule] = rules(`{ timeout: 1.5s, retries: { attempts: 3, perTryTimeout: 250ms, backoff: 10ms,
+    retryOn: '5xx,gateway-error,reset-before-request,unavailable,retriable-4xx,503,envoy-ratelimited' }, ${routed} }`);
+  assert.equal(rule?.requestTimeoutMs, 1500);
+  assert.deepEqual(rule?.retryPolicy, {
+    conditionKind: ['5xx', 'gateway-error', 'connect-failure', 'refused-stream'],
+    codes: [409, 503],
+    grpcCodes: [14],
+    attempts: 3,
+    perTryTimeoutMs: 250,
+    backoffBaseMs: 10,
+    backoffMsMax: 100,
+    retryAfterMsMax: 0,
+    unsafeMethods: ['POST', 'PATCH'],
+    hedge: false,
+    dryRun: false,
+  });
+});
+
+test('what cannot be read closes its rule with the field in the status, and the other rules stay', () => {
+  for (const [bad, field] of [
+    ["match: [{ uri: { regex: '(' } }]", 'http[0].match[0].uri.regex'],
+    ['fault: { abort: { percentage: { value: 1 }, http2Error: X } }', 'http[0].fault.abort.http2Error'],
+    ['fault: { delay: { percentage: { value: 101 }, fixedDelay: 1s } }', 'http[0].fault.delay'],
+    ['retries: { attempts: 1, retryOn: sometimes }', 'http[0].retries.retryOn'],
+    ["headers: { request: { set: { x: '%REQ(y)%' } } }", 'http[0].headers.request.set.x'],
+    ["rewrite: { uriRegexRewrite: { match: '(', rewrite: x } }", 'http[0].rewrite.uriRegexRewrite.match'],
+    ['redirect: { uri: /x }', 'http[0].route'],
+  ] as const) {
+    const compiler = mesh(
+      virtualService('a', `{ hosts: [payment-service], http: [{ ${bad}, ${routed} }, { ${routed} }] }`),
+    );
+    const [route] = routesOf(compiler);
+    assert.equal(route?.rules[0]?.backends[0]?.target.kind, 'invalid', field);
+    assert.equal(route?.rules[1]?.backends[0]?.target.kind, 'service', field);
+    assert.ok(remark(compiler, 'a')?.includes(field), remark(compiler, 'a'));
+  }
+});
+
+test('an object that the schema refuses closes its hosts', () => {
+  const { closed } = parseManifests(
+    'x',
+    virtualService('a', '{ hosts: [payment-service], http: [{ retry: {} }] }'),
+  );
+  const compiler = compile([...parseManifests('x', services).objects, ...closed], {
+    trustDomain: parseTrustDomain('cluster.local'),
+    rootsVersion: '1',
+  });
+  const [route] = routesOf(compiler);
+  assert.equal(route?.rules[0]?.backends[0]?.target.kind, 'invalid');
 });

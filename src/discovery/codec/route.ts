@@ -213,8 +213,11 @@ export function readRoute(
     createdMs: message.createdMs,
     parents,
     // The rules of a route of an unknown kind have an unknown meaning, too.
-    ...(message.ordered ? { ordered: message.ordered } : {}),
-    ...(message.clientNamespaces.length > 0 ? { clientNamespaces: message.clientNamespaces } : {}),
+    // An older waypoint gets the closed rules without the fields that it does not know.
+    ...(message.ordered && !isUnknown('20') ? { ordered: true } : {}),
+    ...(message.clientNamespaces.length > 0 && !isUnknown('21')
+      ? { clientNamespaces: message.clientNamespaces }
+      : {}),
     rules: kind ? rules : [closedRule({ name: '', matches: [] }, whole ?? 'its kind', '', () => false)],
   };
   return { value, problems };

@@ -1,0 +1,230 @@
+/** Any VirtualService that the published schema accepts is compiled or closed. It never throws, and every field has an entry in the table. */
+import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parseAllDocuments } from 'yaml';
+import { services } from '../../../test/support/virtual-services.js';
+import { decodeRoute, encodeRoute } from '../../../src/discovery/codec/route.js';
+import { parseTrustDomain } from '../../../src/model/identity.js';
+import { compileRoutes } from '../../../src/waypoint/routes/compile.js';
+import { compile } from '../../compile/compile.js';
+import type { MeshObject } from '../../objects/objects.js';
+import { parseManifests } from '../../source/parse.js';
+import { readObject } from '../../source/validate.js';
+import { supportOf, usedFields } from '../fields.js';
+import { virtualServiceFields } from './virtual-service.js';
+
+interface Schema {
+  readonly type?: string;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly additionalProperties?: Schema | boolean;
+  readonly items?: Schema;
+  readonly enum?: readonly string[];
+  readonly oneOf?: readonly unknown[];
+  readonly required?: readonly string[];
+}
+interface Crd {
+  readonly spec: {
+    readonly names: { readonly kind: string };
+    readonly versions: readonly {
+      readonly schema: { readonly openAPIV3Schema: { readonly properties: { readonly spec: Schema } } };
+    }[];
+  };
+}
+const published = parseAllDocuments(readFileSync('daemonset/chart/files/istio-crds.yaml', 'utf8'))
+  .map((document) => document.toJS() as Crd | null)
+  .find((crd) => crd?.spec.names.kind === 'VirtualService');
+const spec = published?.spec.versions[0]?.schema.openAPIV3Schema.properties.spec;
+assert.ok(spec);
+
+function* leaves(schema: Schema, path: string): Generator<string> {
+  const { additionalProperties: values } = schema;
+  if (schema.items) yield* leaves(schema.items, `${path}[]`);
+  else if (schema.properties)
+    for (const [name, one] of Object.entries(schema.properties))
+      yield* leaves(one, path === '' ? name : `${path}.${name}`);
+  else if (typeof values === 'object') yield* leaves(values, `${path}{}`);
+  else yield path;
+}
+
+test('every field of the published schema has an entry, and every entry is a field', () => {
+  const fields = [...leaves(spec, '')];
+  assert.deepEqual(
+    fields.filter((path) => !supportOf(virtualServiceFields, path)),
+    [],
+  );
+  const isField = (entry: string): boolean =>
+    fields.some((path) => path === entry || path.startsWith(`${entry}.`) || path.startsWith(`${entry}[`));
+  assert.deepEqual(
+    Object.keys(virtualServiceFields).filter((entry) => !isField(entry)),
+    [],
+  );
+});
+
+const pick = <T>(list: readonly T[]): T => list[randomInt(list.length)] as T;
+const texts = [
+  'payment-service',
+  'two',
+  'secure',
+  '*',
+  '*.production.svc.cluster.local',
+  'away.other.svc.cluster.local',
+  'mesh',
+  '.',
+  '~',
+  'inner',
+  '/a',
+  '/',
+  '',
+  '1s',
+  '5xx,503',
+  '(',
+  '.*',
+  '10.0.0.0/8',
+  'https',
+  'UNAVAILABLE',
+  'x',
+  '%REQ(x)%',
+  'constructor',
+  '__proto__',
+  'é',
+  '\n',
+  ':path',
+  'host',
+];
+const numbers = [0, 1, 80, 443, 8080, 9000, 100, 200, 503, 301, -1, 4_294_967_295];
+
+/** Values that make sense, by the field's name, so that not everything is closed. */
+const sensible: Readonly<Record<string, unknown>> = {
+  host: 'payment-service',
+  exact: '/a',
+  prefix: '/a',
+  regex: '/.*',
+  fixedDelay: '1s',
+  timeout: '1s',
+  perTryTimeout: '1s',
+  backoff: '1s',
+  retryOn: '5xx',
+  port: 80,
+  number: 80,
+  status: 200,
+  httpStatus: 503,
+  redirectCode: 302,
+  value: 50,
+  percent: 5,
+  weight: 1,
+  grpcStatus: 'UNAVAILABLE',
+  uri: '/b',
+  maxAge: '1s',
+  match: '/.*',
+  http2Error: undefined,
+  delegate: undefined,
+  redirect: undefined,
+  directResponse: undefined,
+};
+const member = (name: string, schema: Schema, depth: number): unknown =>
+  Object.hasOwn(sensible, name) &&
+  (schema.type !== 'object' || sensible[name] === undefined) &&
+  schema.type !== 'array' &&
+  randomInt(20) > 0
+    ? sensible[name]
+    : random(schema, depth);
+
+function random(schema: Schema, depth = 0): unknown {
+  if (schema.enum) return pick(schema.enum);
+  switch (schema.type) {
+    case 'array':
+      return Array.from({ length: randomInt(0, depth > 3 ? 2 : 3) }, () =>
+        random(schema.items ?? {}, depth + 1),
+      );
+    case 'integer':
+    case 'number':
+      return pick(numbers);
+    case 'boolean':
+      return pick([true, false]);
+    case 'string':
+      return pick(texts);
+    default: {
+      const made: Record<string, unknown> = {};
+      const names = Object.keys(schema.properties ?? {});
+      const only = schema.oneOf && randomInt(20) > 0 ? pick(names) : undefined;
+      for (const [name, one] of Object.entries(schema.properties ?? {})) {
+        const isWanted =
+          randomInt(depth === 0 ? 2 : 4) === 0 || name === 'route' || schema.required?.includes(name);
+        if (only === undefined ? !isWanted : name !== only) continue;
+        const value = member(name, one, depth + 1);
+        if (value !== undefined) made[name] = value;
+      }
+      const { additionalProperties: values } = schema;
+      if (typeof values === 'object')
+        for (let i = randomInt(0, 3); i > 0; i--)
+          made[pick(['x-a', 'app', 'host', ':method'])] = random(values, depth + 1);
+      return made;
+    }
+  }
+}
+
+/** Half of the objects concern Services. */
+function specOf(name: string): object {
+  const made = random(spec ?? {}) as Record<string, unknown>;
+  if (randomInt(2) === 0) return made;
+  const { gateways: _, exportTo: __, ...rest } = made;
+  return { ...rest, hosts: name === 'a' ? ['payment-service', 'two', 'secure'] : [] };
+}
+
+test('any object is compiled or closed, and waypoints compile what comes of it', () => {
+  const given = parseManifests('x', services).objects;
+  let open = 0;
+  let closed = 0;
+  for (let round = 0; round < 1_500; round++) {
+    const of = (name: string): MeshObject =>
+      ({
+        kind: 'VirtualService',
+        metadata: { name, namespace: 'production' },
+        spec: random(spec),
+      }) as MeshObject;
+    const written = [of('a'), of('inner')];
+    const shown = JSON.stringify(written.map((one) => ('spec' in one ? one.spec : undefined)));
+    try {
+      const objects = written.flatMap((one) => readObject(one).object ?? []);
+      assert.equal(objects.length, 2, 'each has a form in force');
+      const compiler = compile([...given, ...objects], {
+        trustDomain: parseTrustDomain('cluster.local'),
+        rootsVersion: '1',
+      });
+      for (const resource of compiler.all()) {
+        if (resource.kind !== 'route') continue;
+        const decoded = decodeRoute(encodeRoute(resource.value));
+        assert.ok(decoded.ok, JSON.stringify(decoded));
+        compileRoutes([decoded.value])?.({
+          method: 'GET',
+          path: '/a',
+          authority: 'two',
+          scheme: 'http',
+          headers: [],
+        });
+        const isClosed = resource.value.rules.some(({ backends }) => backends[0]?.target.kind === 'invalid');
+        if (isClosed) closed++;
+        else open++;
+        const source = objects.find(({ metadata }) => metadata.name === resource.value.name);
+        assert.ok(source?.kind === 'VirtualService');
+        const isInvalid = source.invalid !== undefined;
+        // Whatever is closed, the status says it.
+        if (isClosed && !isInvalid) assert.ok(compiler.remarkOf(source) !== undefined);
+        const closes = isInvalid
+          ? []
+          : usedFields(source.spec, virtualServiceFields).filter(({ support }) => support.does === 'closes');
+        if (
+          closes.some(({ entry }) => entry.startsWith('http[].fault')) &&
+          resource.value.kind === 'http' &&
+          resource.value.rules.length === source.spec.http?.length
+        )
+          assert.ok(isClosed, 'what has a field that closes is closed');
+      }
+    } catch (error) {
+      throw new Error(`${shown}: ${error instanceof Error ? error.stack : String(error)}`, { cause: error });
+    }
+  }
+  assert.ok(open > 100 && closed > 100, `${open} routes open, ${closed} closed`);
+});
