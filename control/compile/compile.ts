@@ -4,6 +4,7 @@
  */
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
 import { rulesOfService, type RulesInForce } from '../dialects/istio/destination-rules.js';
+import { namespaceSecurity, type NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { affectedBy } from '../dependencies.js';
 import type { CompileContext, Compiled } from '../kinds/kind.js';
 import { kinds } from '../kinds/kinds.js';
@@ -146,6 +147,7 @@ export class Compiler extends Registry {
   #context(): CompileContext {
     const byNamespace = new Map<string, ReturnType<CompileContext['sorted']>>();
     const rules = new Map<ServiceObject, RulesInForce | undefined>();
+    const security = new Map<string, NamespaceSecurity>();
     return {
       settings: this.#settings,
       registry: this,
@@ -162,6 +164,11 @@ export class Compiler extends Registry {
       rulesOf: (service) => {
         if (!rules.has(service)) rules.set(service, rulesOfService(service, this));
         return rules.get(service);
+      },
+      security: (namespace) => {
+        let found = security.get(namespace);
+        if (!found) security.set(namespace, (found = namespaceSecurity(namespace, this)));
+        return found;
       },
     };
   }

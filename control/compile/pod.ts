@@ -19,6 +19,7 @@ import type {
   ServiceObject,
 } from '../objects/objects.js';
 import { nameOfPolicy, strictPolicy } from './policies.js';
+import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { appProtocol } from './protocols.js';
 import type { CompiledResource } from './resource.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
@@ -48,6 +49,8 @@ export interface PodLookup {
   readonly trafficTargets?: readonly string[];
   /** The DestinationRules in force for one of the Services. */
   readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
+  /** Policies of other meshes' kinds. */
+  readonly security?: NamespaceSecurity;
 }
 
 export interface CompiledPod {
@@ -108,6 +111,7 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
     .map((policy): string => nameOfPolicy(policy).key);
   if (!lookup.open) policies.push(...(lookup.trafficTargets ?? []));
   const enrolling = isEnrolling(lookup.namespace);
+  if (!lookup.open) policies.push(...(lookup.security?.podPolicies(labels, enrolling) ?? []));
   const own =
     !lookup.open && !enrolling && isStrict(labels)
       ? strictPolicy(namespace, `${lookup.kind.toLowerCase()}-${name}`, 'workload')

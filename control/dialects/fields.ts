@@ -52,6 +52,8 @@ export function supportOf(table: FieldTable, entry: string): FieldSupport | unde
   return ownEntry(table, '');
 }
 
+const isContainer = (table: FieldTable, entry: string): boolean =>
+  Object.keys(table).some((one) => one.startsWith(`${entry}.`) || one.startsWith(`${entry}[`));
 const ownEntry = (table: FieldTable, path: string): FieldSupport | undefined =>
   Object.hasOwn(table, path) ? table[path] : undefined;
 
@@ -74,8 +76,6 @@ const mapsOf = (table: FieldTable): ReadonlySet<string> => {
   return found;
 };
 const knownMaps = new WeakMap<FieldTable, ReadonlySet<string>>();
-const isContainer = (table: FieldTable, entry: string): boolean =>
-  Object.keys(table).some((one) => one.startsWith(`${entry}.`) || one.startsWith(`${entry}[`));
 
 /** The fields of a spec that hold values, with what Weft does with each. A field that the table does not know closes. */
 export function usedFields(spec: unknown, table: FieldTable): UsedField[] {

@@ -5,6 +5,7 @@
 import type { RulesInForce } from '../dialects/istio/destination-rules.js';
 import type { CompileSettings } from '../compile/settings.js';
 import type { CompiledResource } from '../compile/resource.js';
+import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import type { WaypointName } from '../compile/waypoints.js';
 import type { Labels } from '../../src/model/labels.js';
 import type {
@@ -58,6 +59,8 @@ export interface CompileContext {
   };
   /** The DestinationRules in force for a Service. Computed once per change. */
   readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
+  /** Policies of Istio's security kinds for the pods and waypoints of a namespace. Computed once per change. */
+  readonly security: (namespace: string) => NamespaceSecurity;
 }
 
 /** A node on which an identity runs, so that its agent may request a certificate for the identity. */

@@ -44,7 +44,7 @@ const accountTextOf = (pod: PodObject | undefined): string | undefined =>
  */
 export function compileAsPod(
   pod: PodObject,
-  { settings, registry, mesh, sorted, rulesOf }: CompileContext,
+  { settings, registry, mesh, sorted, rulesOf, security }: CompileContext,
   as: { readonly kind: 'Pod' | 'Workload'; readonly isWaypoint: boolean; readonly isScoped: boolean },
 ): Compiled {
   const { removal } = settings;
@@ -65,6 +65,7 @@ export function compileAsPod(
       .trafficTargetsOf(accountKey(namespace, pod.spec.serviceAccountName ?? 'default'))
       .map(policyKeyOf),
     rulesOf,
+    security: security(namespace),
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;

@@ -10,6 +10,7 @@ import { subsetServices } from '../compile/subsets.js';
 import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
 import { serviceKey } from '../dialects/smi/index-keys.js';
+import { waypointPolicies } from '../dialects/istio/authorization.js';
 import { objectKey } from '../objects/object-key.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
@@ -38,7 +39,7 @@ export const serviceKind: Kind<ServiceObject> = {
       ),
     );
   },
-  compile(object, { settings, registry, mesh, rulesOf }) {
+  compile(object, { settings, registry, mesh, rulesOf, security }) {
     // During an uninstall waypoints enforce no policy, so pods must stop accepting the Service's ports only from the waypoint in the same step.
     const waypoint = settings.removal !== undefined ? undefined : registry.waypointOf(object);
     const served = waypoint && registry.admits(waypoint, namespaceOf(object)) ? waypoint : undefined;
@@ -55,6 +56,11 @@ export const serviceKind: Kind<ServiceObject> = {
           value,
         })),
         ...(served ? policiesOf(object, served, registry, rules) : []),
+        ...(served
+          ? waypointPolicies(service, served, security(served.namespace).ofWaypoints, registry).map(
+              (value) => ({ kind: 'policy', value }) as const,
+            )
+          : []),
       ],
     };
   },

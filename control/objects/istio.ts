@@ -6,6 +6,11 @@ import type { DestinationRuleSpec } from './istio-destination-rule.js';
 import type { ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec } from './istio-entries.js';
 import type { SidecarSpec } from './istio-sidecar.js';
 import type { TelemetrySpec } from './istio-telemetry.js';
+import type {
+  AuthorizationPolicySpec,
+  PeerAuthenticationSpec,
+  RequestAuthenticationSpec,
+} from './istio-security.js';
 import type { VirtualServiceSpec } from './istio-virtual-service.js';
 import type { Condition, Meta } from './metadata.js';
 
@@ -49,6 +54,9 @@ export type IstioKind = (typeof istioKinds)[number];
 type Specs = Readonly<Record<Exclude<IstioKind, keyof OwnSpecs>, Readonly<Record<string, unknown>>>> &
   OwnSpecs;
 interface OwnSpecs {
+  readonly AuthorizationPolicy: AuthorizationPolicySpec;
+  readonly PeerAuthentication: PeerAuthenticationSpec;
+  readonly RequestAuthentication: RequestAuthenticationSpec;
   readonly VirtualService: VirtualServiceSpec;
   readonly DestinationRule: DestinationRuleSpec;
   readonly ServiceEntry: ServiceEntrySpec;

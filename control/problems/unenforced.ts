@@ -14,6 +14,7 @@ import { policyEnforcement } from '../status/policy.js';
 import { policyConditions, targetConditions } from '../status/traffic-policy.js';
 import { splitEnforcement } from '../dialects/smi/traffic-split.js';
 import { targetEnforcement } from '../dialects/smi/traffic-target.js';
+import { securityEnforcement } from '../status/security.js';
 import { routeParents } from '../status/route.js';
 import { waypointBound } from '../status/service.js';
 
@@ -67,6 +68,13 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
     yield* unenforcedBy(target, targetEnforcement(target, compiler));
   for (const split of compiler.ofKind('TrafficSplit'))
     yield* unenforcedBy(split, splitEnforcement(split, compiler));
+  for (const kind of ['AuthorizationPolicy', 'RequestAuthentication'] as const)
+    for (const policy of compiler.ofKind(kind)) {
+      yield* unenforcedBy(
+        policy,
+        policy.invalid === undefined ? securityEnforcement(policy, compiler) : undefined,
+      );
+    }
   for (const policy of compiler.ofKind('TrafficPolicy'))
     for (const { type, status, message } of trafficPolicyProblems(policy, compiler))
       if (status === 'False')

@@ -11,7 +11,7 @@ export const matchShape: Shape = { name: 'Match', fields: { 1: ['namespaces', ()
 
 export const weftMatchShape: Shape = { name: 'WeftMatch', fields: { 1: ['match', () => matchShape], 2: ['http', () => httpMatchShape] } };
 
-export const httpMatchShape: Shape = { name: 'HttpMatch', fields: { 1: ['methods'], 2: ['not_methods'], 3: ['paths', () => pathMatchShape], 4: ['not_paths', () => pathMatchShape], 5: ['hosts', () => stringMatchShape], 6: ['not_hosts', () => stringMatchShape], 7: ['headers', () => headerMatchShape] } };
+export const httpMatchShape: Shape = { name: 'HttpMatch', fields: { 1: ['methods'], 2: ['not_methods'], 3: ['paths', () => pathMatchShape], 4: ['not_paths', () => pathMatchShape], 5: ['hosts', () => stringMatchShape], 6: ['not_hosts', () => stringMatchShape], 7: ['headers', () => headerMatchShape], 50: ['parameters'] } };
 
 export const pathMatchShape: Shape = { name: 'PathMatch', fields: { 1: ['exact'], 2: ['prefix'], 3: ['suffix'], 4: ['template', () => pathTemplateShape], 70: ['regex'] } };
 
