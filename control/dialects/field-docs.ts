@@ -125,7 +125,7 @@ function textOf(support: FieldSupport | undefined): string {
 }
 
 /** The table of a kind, as Markdown. */
-export function markdownTable(table: FieldTable | undefined, schema: SchemaField): string {
+function markdownTable(table: FieldTable | undefined, schema: SchemaField): string {
   if (!table) return 'The table is not written yet.';
   const whole = Object.keys(table).length === 1 ? table[''] : undefined;
   const rows = whole ? [{ path: 'spec', support: whole }] : shortRows(schema, table);

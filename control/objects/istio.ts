@@ -3,14 +3,14 @@
  * in the file of control/dialects/istio that translates it.
  */
 import type { DestinationRuleSpec } from './istio-destination-rule.js';
-import type { ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec } from './istio-entries.js';
-import type { SidecarSpec } from './istio-sidecar.js';
-import type { TelemetrySpec } from './istio-telemetry.js';
 import type {
   AuthorizationPolicySpec,
   PeerAuthenticationSpec,
   RequestAuthenticationSpec,
 } from './istio-security.js';
+import type { ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec } from './istio-entries.js';
+import type { SidecarSpec } from './istio-sidecar.js';
+import type { TelemetrySpec } from './istio-telemetry.js';
 import type { VirtualServiceSpec } from './istio-virtual-service.js';
 import type { Condition, Meta } from './metadata.js';
 

@@ -12,9 +12,9 @@ import type { ConditionUpdate } from '../status/conditions.js';
 import { backendConditions, type BackendPolicyObject } from '../status/backend-policy.js';
 import { policyEnforcement } from '../status/policy.js';
 import { policyConditions, targetConditions } from '../status/traffic-policy.js';
+import { securityEnforcement } from '../status/security.js';
 import { splitEnforcement } from '../dialects/smi/traffic-split.js';
 import { targetEnforcement } from '../dialects/smi/traffic-target.js';
-import { securityEnforcement } from '../status/security.js';
 import { routeParents } from '../status/route.js';
 import { waypointBound } from '../status/service.js';
 
@@ -64,17 +64,13 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
   for (const policy of compiler.ofKind('AccessPolicy')) {
     yield* unenforcedBy(policy, policyEnforcement(policy, compiler));
   }
+  for (const kind of ['AuthorizationPolicy', 'RequestAuthentication'] as const)
+    for (const policy of compiler.ofKind(kind))
+      if (policy.invalid === undefined) yield* unenforcedBy(policy, securityEnforcement(policy, compiler));
   for (const target of compiler.ofKind('TrafficTarget'))
     yield* unenforcedBy(target, targetEnforcement(target, compiler));
   for (const split of compiler.ofKind('TrafficSplit'))
     yield* unenforcedBy(split, splitEnforcement(split, compiler));
-  for (const kind of ['AuthorizationPolicy', 'RequestAuthentication'] as const)
-    for (const policy of compiler.ofKind(kind)) {
-      yield* unenforcedBy(
-        policy,
-        policy.invalid === undefined ? securityEnforcement(policy, compiler) : undefined,
-      );
-    }
   for (const policy of compiler.ofKind('TrafficPolicy'))
     for (const { type, status, message } of trafficPolicyProblems(policy, compiler))
       if (status === 'False')

@@ -132,7 +132,12 @@ const overflow = `
 const http = require('http');
 const ended = [];
 const send = () => new Promise((done) => {
-  const call = http.get('http://payment-service/slow/60000', { agent: false, headers: { 'x-user-type': 'beta-tester' } }, (a) => { a.resume(); done(a.statusCode); });
+  const call = http.get('http://payment-service/slow/60000', { agent: false, headers: { 'x-user-type': 'beta-tester' } }, (a) => {
+    let text = '';
+    a.on('data', (part) => (text += part));
+    a.on('error', (e) => done(e.message));
+    a.on('end', () => done(a.statusCode === 200 ? 'served' : a.statusCode + ' ' + text.trim()));
+  });
   call.on('error', (e) => done(e.message));
 });
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -154,7 +159,7 @@ test('with 100 connections in use and 50 requests waiting, the next request is r
     readonly before: readonly unknown[];
   };
   assert.deepEqual(before, [], 'none of the 150 requests has ended');
-  assert.equal(status, 503);
+  assert.match(String(status), /^503 /);
   assert.ok(tookMs < 2_000, `${tookMs} ms`);
   await until('the requests are gone', 30_000, async () => (await ask(client, url, beta)).status === 200);
 });

@@ -105,7 +105,7 @@ function statedEndpoints(
   }
 }
 
-export const isDns = ({ resolution }: ServiceEntrySpec): boolean =>
+const isDns = ({ resolution }: ServiceEntrySpec): boolean =>
   resolution === 'DNS' || resolution === 'DNS_ROUND_ROBIN';
 
 /** The names that the control plane resolves for an object. */
@@ -123,7 +123,7 @@ export function namesToResolve(entry: ServiceEntry): readonly string[] {
 }
 
 /** Whether clients of other namespaces may know the object. */
-export const isForAll = (entry: ServiceEntry, isExported: boolean): boolean =>
+const isForAll = (entry: ServiceEntry, isExported: boolean): boolean =>
   isExported && (entry.spec.exportTo ?? ['*']).includes('*');
 
 /** Compiles a ServiceEntry. Error: the field that cannot be read. */
