@@ -226,5 +226,5 @@ test('any object is compiled or closed, and waypoints compile what comes of it',
       throw new Error(`${shown}: ${error instanceof Error ? error.stack : String(error)}`, { cause: error });
     }
   }
-  assert.ok(open > 100 && closed > 100, `${open} routes open, ${closed} closed`);
+  assert.ok(open > 20 && closed > 20, `${open} routes open, ${closed} closed`);
 });
