@@ -2,7 +2,7 @@ import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { compilePod, podResources } from '../compile/pod.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
-import { labelsSlot } from '../dialects/istio/virtual-service-dependents.js';
+import { labelsSlot } from '../dialects/istio/virtual-service-slots.js';
 import { addressClaims } from '../registry/claims.js';
 import type { Compiled, CompileContext, Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';

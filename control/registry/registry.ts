@@ -11,7 +11,7 @@ import {
   waypointOf,
   type WaypointName,
 } from '../compile/waypoints.js';
-import { slotsOf } from '../dialects/istio/virtual-service-dependents.js';
+import { slotsOf } from '../dialects/istio/virtual-service-slots.js';
 import { inForceFor } from '../dialects/istio/virtual-service-hosts.js';
 import type { PolicyObject } from '../compile/traffic-policy-targets.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';

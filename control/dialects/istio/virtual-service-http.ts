@@ -4,7 +4,7 @@ import type { RouteBackend, RouteFilter, RouteMatch, RouteRule } from '../../../
 import type { HttpRule } from '../../objects/istio-virtual-service.js';
 import { targetOf, type DestinationLookup } from './virtual-service-destinations.js';
 import { ruleFilters, headerFilters } from './virtual-service-filters.js';
-import { MatchReader, matchesAt } from './virtual-service-matches.js';
+import { matchesAt, type MatchReader } from './virtual-service-matches.js';
 import { retryPolicy, timeoutMs } from './virtual-service-retries.js';
 import { clientsOf, type SourceLookup } from './virtual-service-sources.js';
 

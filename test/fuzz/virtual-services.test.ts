@@ -4,16 +4,16 @@ import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
-import { services } from '../../../test/support/virtual-services.js';
-import { decodeRoute, encodeRoute } from '../../../src/discovery/codec/route.js';
-import { parseTrustDomain } from '../../../src/model/identity.js';
-import { compileRoutes } from '../../../src/waypoint/routes/compile.js';
-import { compile } from '../../compile/compile.js';
-import type { MeshObject } from '../../objects/objects.js';
-import { parseManifests } from '../../source/parse.js';
-import { readObject } from '../../source/validate.js';
-import { supportOf, usedFields } from '../fields.js';
-import { virtualServiceFields } from './virtual-service.js';
+import { services } from '../support/virtual-services.js';
+import { decodeRoute, encodeRoute } from '../../src/discovery/codec/route.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { compileRoutes } from '../../src/waypoint/routes/compile.js';
+import { compile } from '../../control/compile/compile.js';
+import type { MeshObject } from '../../control/objects/objects.js';
+import { parseManifests } from '../../control/source/parse.js';
+import { readObject } from '../../control/source/validate.js';
+import { supportOf, usedFields } from '../../control/dialects/fields.js';
+import { virtualServiceFields } from '../../control/dialects/istio/virtual-service.js';
 
 interface Schema {
   readonly type?: string;
@@ -182,7 +182,7 @@ test('any object is compiled or closed, and waypoints compile what comes of it',
       ({
         kind: 'VirtualService',
         metadata: { name, namespace: 'production' },
-        spec: random(spec),
+        spec: specOf(name),
       }) as MeshObject;
     const written = [of('a'), of('inner')];
     const shown = JSON.stringify(written.map((one) => ('spec' in one ? one.spec : undefined)));
