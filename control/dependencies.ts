@@ -1,7 +1,10 @@
 /** Finds what must be recompiled when objects change. Each kind names its dependents (control/kinds). Pure. */
 import type { WaypointName } from './compile/waypoints.js';
+import type { Labels } from '../src/model/labels.js';
 import type { Recompile } from './kinds/kind.js';
 import { kinds } from './kinds/kinds.js';
+import { rulesNaming } from './dialects/istio/destination-rules.js';
+import { selectedBy } from './kinds/selectors.js';
 import { objectKey, type ObjectKey } from './objects/object-key.js';
 import type { MeshObject, ServiceObject } from './objects/objects.js';
 import type { ObjectChange, Registry } from './registry/registry.js';
@@ -20,6 +23,8 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
   let everything = false;
   const objects = new Map<ObjectKey, MeshObject>();
   const claims = new Set<MeshObject>();
+  /** By namespace. */
+  const selectors = new Map<string, Set<Labels>>();
   /** `<namespace>/<name>` */
   const waypoints = new Set<string>();
   const recompile: Recompile = {
@@ -27,6 +32,12 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
       for (const object of dependents) objects.set(objectKey(object), object);
     },
     everything: () => (everything = true),
+    selected: (namespace, selector) => {
+      if (!selector) return;
+      const of = selectors.get(namespace);
+      if (of) of.add(selector);
+      else selectors.set(namespace, new Set([selector]));
+    },
     servicesThrough: (waypoint) => waypoints.add(nameOf(waypoint)),
     claimsOf: (object) => claims.add(object),
   };
@@ -36,6 +47,11 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
   }
   // One pass over the Services, regardless of how many Gateways have changed.
   if (waypoints.size > 0) recompile.objects(servicesThrough(waypoints, registry));
+  recompile.objects(selectedBy(selectors, registry));
+  // The status of a rule says what of it is in force for its Service.
+  if (registry.hasDestinationRules)
+    for (const object of [...objects.values()])
+      if (object.kind === 'Service') recompile.objects(rulesNaming(object, registry));
   return { everything, objects, claims };
 }
 

@@ -17,7 +17,8 @@ import { isRecord, withClosedRules, type RuleErrors } from '../dialects/gateway/
 import { closedTrafficPolicy } from './closed-traffic-policy.js';
 import type { Labels } from '../../src/model/labels.js';
 
-function selectorOf(value: unknown): { readonly matchLabels: Labels } | undefined {
+/** The labels of a selector that can be read as a whole; undefined: it cannot, or it has none. */
+export function selectorOf(value: unknown): { readonly matchLabels: Labels } | undefined {
   const labels = isRecord(value) ? value['matchLabels'] : undefined;
   if (!isRecord(labels) || Object.keys(labels).length === 0) return undefined;
   // An unknown field may select further pods: the policy may be meant for more than these labels.
@@ -132,12 +133,14 @@ export function closedForm(
 
 /** What is in force instead of the object, as the end of a message to its author. */
 export const closedMeans = (kind: MeshObject['kind']): string =>
-  kind === 'AccessPolicy'
+  kind === 'AccessPolicy' || kind === 'AuthorizationPolicy' || kind === 'RequestAuthentication'
     ? 'until it is corrected, all traffic to what it selects is denied'
-    : kind === 'MeshSettings'
-      ? 'until it is corrected, its unreadable fields have their strictest values (strict, refuse, no exclusions)'
-      : kind === 'TrafficPolicy'
-        ? 'until it is corrected, its unreadable sections are not in force; if a rate limit, a circuit breaker or load shedding is among them, requests to its targets are refused'
-        : kind === 'VirtualService' || kind.endsWith('Route')
-          ? 'until it is corrected, requests that it might match are answered with 500'
-          : 'its last valid content, if any, stays in force';
+    : kind === 'PeerAuthentication'
+      ? 'until it is corrected, plaintext to what it selects is denied'
+      : kind === 'MeshSettings'
+        ? 'until it is corrected, its unreadable fields have their strictest values (strict, refuse, no exclusions)'
+        : kind === 'TrafficPolicy'
+          ? 'until it is corrected, its unreadable sections are not in force; if a rate limit, a circuit breaker or load shedding is among them, requests to its targets are refused'
+          : kind === 'VirtualService' || kind.endsWith('Route')
+            ? 'until it is corrected, requests that it might match are answered with 500'
+            : 'its last valid content, if any, stays in force';

@@ -3,6 +3,8 @@
  * whether they come from files or from the Kubernetes API. A change recompiles only the objects that depend on it (control/dependencies.ts).
  */
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
+import { rulesOfService, type RulesInForce } from '../dialects/istio/destination-rules.js';
+import { namespaceSecurity, type NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { affectedBy } from '../dependencies.js';
 import type { CompileContext, Compiled } from '../kinds/kind.js';
 import { kinds } from '../kinds/kinds.js';
@@ -144,6 +146,8 @@ export class Compiler extends Registry {
 
   #context(): CompileContext {
     const byNamespace = new Map<string, ReturnType<CompileContext['sorted']>>();
+    const rules = new Map<ServiceObject, RulesInForce | undefined>();
+    const security = new Map<string, NamespaceSecurity>();
     return {
       settings: this.#settings,
       registry: this,
@@ -156,6 +160,15 @@ export class Compiler extends Registry {
           byNamespace.set(namespace, (sorted = { services, policies }));
         }
         return sorted;
+      },
+      rulesOf: (service) => {
+        if (!rules.has(service)) rules.set(service, rulesOfService(service, this));
+        return rules.get(service);
+      },
+      security: (namespace) => {
+        let found = security.get(namespace);
+        if (!found) security.set(namespace, (found = namespaceSecurity(namespace, this)));
+        return found;
       },
     };
   }

@@ -5,6 +5,7 @@ import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import { cidrList, endpointWeight, isStrict, portList, weightKey } from '../../src/model/object-settings.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
+import type { RulesInForce } from '../dialects/istio/destination-rules.js';
 import { kubeletPorts, targetPortOf } from './container-ports.js';
 import { isCaptured, isEnrolling } from './first-enrollment.js';
 import { labelsOf, namespaceOf, selects } from '../../src/model/labels.js';
@@ -18,9 +19,11 @@ import type {
   ServiceObject,
 } from '../objects/objects.js';
 import { nameOfPolicy, strictPolicy } from './policies.js';
+import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { appProtocol } from './protocols.js';
 import type { CompiledResource } from './resource.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
+import { servicesOfPod } from './subsets.js';
 
 /** What the resources of a pod depend on besides the pod. */
 export interface PodLookup {
@@ -42,6 +45,10 @@ export interface PodLookup {
   /** Services and policies of its namespace, sorted by name. */
   readonly services: readonly ServiceObject[];
   readonly policies: readonly AccessPolicyObject[];
+  /** The DestinationRules in force for one of the Services. */
+  readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
+  /** Policies of other meshes' kinds. */
+  readonly security?: NamespaceSecurity;
 }
 
 export interface CompiledPod {
@@ -101,6 +108,7 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
     .map((policy): string => nameOfPolicy(policy).key);
   const enrolling = isEnrolling(lookup.namespace);
+  if (!lookup.open) policies.push(...(lookup.security?.podPolicies(labels, enrolling) ?? []));
   const own =
     !lookup.open && !enrolling && isStrict(labels)
       ? strictPolicy(namespace, `${lookup.kind.toLowerCase()}-${name}`, 'workload')
@@ -129,14 +137,14 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
     services: new Map(
       lookup.services
         .filter((service) => selects(service.spec.selector, labels))
-        .map((service) => [
-          serviceKeyOf(service),
-          tcpPorts(service).map((port) => ({
+        .flatMap((service) => {
+          const ports = tcpPorts(service).map((port) => ({
             servicePort: port.port,
             targetPort: targetPortOf(pod, port),
             appProtocol: appProtocol(port),
-          })),
-        ]),
+          }));
+          return servicesOfPod(serviceKeyOf(service), ports, lookup.rulesOf(service), labels);
+        }),
     ),
     workloadName: labels['app.kubernetes.io/name'] ?? labels['app'] ?? name,
     workloadType: 'pod',

@@ -1,15 +1,21 @@
 /** Compiles AccessPolicies and strict mode to istio.security.Authorization. */
-import { errorText } from '../../src/base/errors.js';
-import { parseCidr, type Cidr } from '../../src/model/address.js';
 import {
   emptyMatch,
   type AuthorizationPolicy,
   type HttpMatch,
   type PolicyKey,
+  type PolicyMatch,
 } from '../../src/model/policy.js';
 import type { AccessPolicyObject, PolicyTarget } from '../objects/objects.js';
 import { policyPath } from './paths.js';
-import { accountMatch, headerMatch, hostMatch, identityMatch, namespaceMatch } from './policy-values.js';
+import {
+  accountMatch,
+  cidrBlock,
+  headerMatch,
+  hostMatch,
+  identityMatch,
+  namespaceMatch,
+} from './policy-values.js';
 
 /** The default root namespace, whose policies apply to the whole mesh. On Kubernetes the settings name the control plane's own namespace. */
 export const rootNamespace = 'weft-system';
@@ -41,17 +47,6 @@ function httpMatch(target: PolicyTarget): HttpMatch | undefined {
 export const readsRequests = ({ spec }: AccessPolicyObject): boolean =>
   spec.targetRefs !== undefined ||
   spec.rules.some(({ to }) => (to ?? []).some((target) => httpMatch(target)));
-
-/** Parses a CIDR; of `10.0.0.5/8` only the first 8 bits count, as usual. */
-const block =
-  (field: string) =>
-  (text: string): Cidr => {
-    try {
-      return parseCidr(text);
-    } catch (error) {
-      throw new Error(`${field}: ${errorText(error)}`, { cause: error });
-    }
-  };
 
 const all = <A, B>(values: readonly A[] | undefined, make: (value: A) => B): B[] => (values ?? []).map(make);
 
@@ -97,8 +92,8 @@ export function compilePolicy(policy: AccessPolicyObject, root: string): Authori
         notServiceAccounts: all(source.notServiceAccounts, (value) =>
           accountMatch('notServiceAccounts', value),
         ),
-        sourceIps: all(source.cidrs, block('cidrs')),
-        notSourceIps: all(source.notCidrs, block('notCidrs')),
+        sourceIps: all(source.cidrs, cidrBlock('cidrs')),
+        notSourceIps: all(source.notCidrs, cidrBlock('notCidrs')),
       }));
       const targets = all(to, (target) => {
         const http = httpMatch(target);
@@ -106,8 +101,8 @@ export function compilePolicy(policy: AccessPolicyObject, root: string): Authori
           ...emptyMatch,
           destinationPorts: [...(target.ports ?? [])],
           notDestinationPorts: [...(target.notPorts ?? [])],
-          destinationIps: all(target.cidrs, block('cidrs')),
-          notDestinationIps: all(target.notCidrs, block('notCidrs')),
+          destinationIps: all(target.cidrs, cidrBlock('cidrs')),
+          notDestinationIps: all(target.notCidrs, cidrBlock('notCidrs')),
           ...(http ? { http } : {}),
         };
       });
@@ -117,6 +112,9 @@ export function compilePolicy(policy: AccessPolicyObject, root: string): Authori
     }),
   };
 }
+
+/** Matches clients without an identity: strict mode denies them. */
+export const plaintextMatch: PolicyMatch = { ...emptyMatch, notPrincipals: [{ kind: 'presence' }] };
 
 /** The policy of strict mode: clients without an identity are denied. Every node proxy that reads Authorization enforces it. */
 export function strictPolicy(
@@ -133,6 +131,6 @@ export function strictPolicy(
     services: [],
     action: 'deny',
     dryRun: false,
-    rules: [{ clauses: [{ matches: [{ ...emptyMatch, notPrincipals: [{ kind: 'presence' }] }] }] }],
+    rules: [{ clauses: [{ matches: [plaintextMatch] }] }],
   };
 }

@@ -4,6 +4,7 @@
  */
 import { domainToASCII } from 'node:url';
 import { errorText } from '../../src/base/errors.js';
+import { parseCidr, type Cidr } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { StringMatch } from '../../src/model/policy.js';
 import { normalizeAuthority } from '../../src/policy/host.js';
@@ -110,3 +111,14 @@ export function headerMatch(field: string, name: string, given: string): StringM
   // Header values are read byte by byte.
   return { kind, value: Buffer.from(value, 'utf8').toString('latin1') };
 }
+
+/** Parses a CIDR; of `10.0.0.5/8` only the first 8 bits count, as usual. */
+export const cidrBlock =
+  (field: string) =>
+  (text: string): Cidr => {
+    try {
+      return parseCidr(text);
+    } catch (error) {
+      throw new Error(`${field}: ${errorText(error)}`, { cause: error });
+    }
+  };

@@ -10,6 +10,13 @@ import {
 } from '../../src/model/service-policy.js';
 import type { MeshObject, ServiceObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
+import {
+  ruleLayer,
+  subsetKeys,
+  targetOf,
+  type RuleLayer,
+  type RulesInForce,
+} from '../dialects/istio/destination-rules.js';
 import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
@@ -74,15 +81,17 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
 }
 
 /**
- * The policies of a Service's TCP ports. A port without settings has none. The layers, the least specific first: MeshSettings, the
- * waypoint's Gateway, the TrafficPolicies of the Gateway, the Service's Namespace, the Service, its TrafficPolicies, its port, and the
- * TrafficPolicies of the port. No other object changes the policy.
+ * The policies of a Service's TCP ports, and of its subsets' ports. A port without settings has none. The layers, the least specific first:
+ * MeshSettings, the waypoint's Gateway, the TrafficPolicies of the Gateway, the Service's Namespace, its DestinationRules, the Service, its
+ * TrafficPolicies, its port, and the TrafficPolicies of the port. No other object changes the policy.
  * @param waypoint the waypoint, whose Gateway admits the Service
+ * @param rules the DestinationRules in force
  */
 export function servicePolicies(
   service: ServiceObject,
   waypoint: WaypointName,
   registry: Pick<Registry, 'meshSettings' | 'gateway' | 'namespace' | 'policiesTargeting' | 'configMap'>,
+  rules?: RulesInForce,
 ): ServicePolicy[] {
   const own = readOf(service);
   const namespace = namespaceOf(service);
@@ -92,37 +101,73 @@ export function servicePolicies(
   const ofGateway = gateway ? registry.policiesTargeting('Gateway', waypoint.namespace, waypoint.name) : [];
   const targeting = registry.policiesTargeting('Service', namespace, service.metadata.name);
   const ofService = policiesOfService(targeting, service, undefined).inForce;
-  const layers = [
+  const general = [
     ...annotated(registry.meshSettings),
     ...annotated(gateway),
     ...layersOf(policiesOfGateway(ofGateway).inForce),
     ...annotated(registry.namespace(namespace)),
-    layerOf(service, own.settings),
-    ...layersOf(ofService),
   ];
+  const layers = [layerOf(service, own.settings), ...layersOf(ofService)];
+  const target = targetOf(service);
   return tcpPorts(service).flatMap(({ name, port }): ServicePolicy[] => {
     const ofPort = { ...own.ports.get(String(port)), ...(name === undefined ? {} : own.ports.get(name)) };
     const ofThisPort = policiesOfService(targeting, service, port).inForce;
-    const all: Layer[] = [
+    const specific: Layer[] = [
       ...layers,
       ...tlsLayer([...ofThisPort, ...ofService], registry),
       { origin: `${nameOf(service)} port ${port}`, settings: ofPort },
       ...layersOf(ofThisPort),
     ];
+    const key = serviceKeyOf(service);
+    const withRule = (layer: RuleLayer | undefined): Layer[] => [
+      ...general,
+      ...ruleLayers(layer, general),
+      ...specific,
+    ];
+    const ofRule = rules && ruleLayer(target, rules, port);
+    const all = withRule(ofRule);
     const { filters, origins, ...settings } = portSettings(all.filter(({ client }) => !client));
     const clients = clientPolicies(all);
-    if (origins.length === 0 && clients.length === 0) return [];
-    return [
-      {
-        service: serviceKeyOf(service),
-        port,
-        origins,
-        ...settings,
-        ...(filters.length > 0 ? { filters } : {}),
-        ...(clients.length > 0 ? { clients } : {}),
-      },
-    ];
+    const ofItself =
+      origins.length === 0 && clients.length === 0
+        ? []
+        : [
+            {
+              service: key,
+              port,
+              origins,
+              ...settings,
+              ...(filters.length > 0 ? { filters } : {}),
+              ...(clients.length > 0 ? { clients } : {}),
+            },
+          ];
+    const ofSubsets = (rules ? subsetKeys(key, rules) : []).flatMap(({ key: subset, subset: named }) =>
+      subsetPolicy({ service: subset, port }, withRule(rules && ruleLayer(target, rules, port, named))),
+    );
+    return [...ofItself, ...ofSubsets];
   });
+}
+
+/** The policy of a subset: what is about endpoints. Requests pass the filters of the Service that the client dialed. */
+function subsetPolicy(
+  at: Pick<ServicePolicy, 'service' | 'port'>,
+  layers: readonly Layer[],
+): ServicePolicy[] {
+  const { filters: _, origins, ...settings } = portSettings(layers.filter(({ client }) => !client));
+  const kept = origins.filter(({ setting }) => setting in settings);
+  return kept.length === 0 ? [] : [{ ...at, origins: kept, ...settings }];
+}
+
+/** The layer of a DestinationRule. It sets some of the timeouts, which are one setting: the others stay as less specific objects have them. */
+function ruleLayers(layer: RuleLayer | undefined, below: readonly Layer[]): Layer[] {
+  if (!layer) return [];
+  const { timeouts } = layer.settings;
+  if (!timeouts) return [layer];
+  const lower = below.findLast(({ settings, isDryRun, client }) => settings.timeouts && !isDryRun && !client)
+    ?.settings.timeouts;
+  const given = Object.fromEntries(Object.entries(timeouts).filter(([, value]) => value !== undefined));
+  const merged = { ...lower, ...given, dryRun: false } as NonNullable<TrafficSettings['timeouts']>;
+  return [{ ...layer, settings: { ...layer.settings, timeouts: merged } }];
 }
 
 /** The layer of the first policy about TLS. If it cannot be applied, the port is closed: it must not be plain. */

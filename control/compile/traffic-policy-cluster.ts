@@ -33,7 +33,7 @@ function hashKey(at: string, { header, cookie, query, clientIdentity, clientAddr
   return { kind: 'cookie', name, cookieTtlMs, cookiePath: cookieTtlMs === 0 ? '' : path };
 }
 
-const isPrime = (n: number): boolean => {
+export const isPrime = (n: number): boolean => {
   for (let divisor = 2; divisor * divisor <= n; divisor++) if (n % divisor === 0) return false;
   return n > 1;
 };
@@ -131,6 +131,7 @@ export function outlierDetection(spec: OutlierDetectionSpec, at: string, dryRun:
     // Envoy counts them and, by default, does not eject for them (enforcing_consecutive_gateway_failure is 0).
     consecutiveGatewayErrors: spec.consecutiveGatewayErrors ?? 0,
     consecutiveLocalFailures: spec.consecutiveLocalFailures ?? 5,
+    splitsLocalErrors: false,
     intervalMs: positiveMs(`${at}.interval`, spec.interval, 10_000),
     baseEjectionMs,
     ejectionMsMax: positiveMs(

@@ -15,7 +15,7 @@ export type FieldSupport =
 
 /**
  * By path: `http[].match[].uri.exact`. `[]` stands for each entry of a list, `{}` for each value of a map. An entry for a field holds for all
- * that is in it, unless a longer path has an entry.
+ * that is in it, unless a longer path has an entry. `resolution=DNS` is an entry for one value of a field. The empty path holds for all fields.
  */
 export type FieldTable = Readonly<Record<string, FieldSupport>>;
 
@@ -46,20 +46,43 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
 /** The entry of the longest path of the table that contains the field. Undefined: the table does not know the field. */
 export function supportOf(table: FieldTable, entry: string): FieldSupport | undefined {
   for (let at = entry; at !== ''; at = at.replace(/(\.[^.[\]{}]+|\[\]|\{\}|^[^.[\]{}]+)$/, '')) {
-    const found = Object.hasOwn(table, at) ? table[at] : undefined;
+    const found = ownEntry(table, at);
     if (found) return found;
   }
-  return undefined;
+  return ownEntry(table, '');
 }
 
 const isContainer = (table: FieldTable, entry: string): boolean =>
   Object.keys(table).some((one) => one.startsWith(`${entry}.`) || one.startsWith(`${entry}[`));
+const ownEntry = (table: FieldTable, path: string): FieldSupport | undefined =>
+  Object.hasOwn(table, path) ? table[path] : undefined;
+
+/** The entry for one value of a field: `resolution=DNS`. */
+const supportOfValue = (table: FieldTable, entry: string, value: unknown): FieldSupport | undefined =>
+  (isRecord(value) || value === null ? undefined : ownEntry(table, `${entry}=${String(value)}`)) ??
+  supportOf(table, entry);
+
+/** The paths of maps that a table looks into. */
+const mapsOf = (table: FieldTable): ReadonlySet<string> => {
+  let found = knownMaps.get(table);
+  if (!found) {
+    found = new Set(
+      Object.keys(table).flatMap((path) =>
+        [...path.matchAll(/\{\}/g)].map(({ index }) => path.slice(0, index)),
+      ),
+    );
+    knownMaps.set(table, found);
+  }
+  return found;
+};
+const knownMaps = new WeakMap<FieldTable, ReadonlySet<string>>();
 
 /** The fields of a spec that hold values, with what Weft does with each. A field that the table does not know closes. */
 export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
   const found: UsedField[] = [];
+  const maps = mapsOf(table);
   const visit = (value: unknown, path: string, entry: string): void => {
-    const isMap = Object.hasOwn(table, `${entry}{}`);
+    const isMap = maps.has(entry);
     if (Array.isArray(value)) value.forEach((one, i) => visit(one, `${path}[${i}]`, `${entry}[]`));
     else if (isRecord(value) && Object.keys(value).length > 0)
       for (const [name, one] of Object.entries(value))
@@ -69,7 +92,7 @@ export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
           isMap ? `${entry}{}` : entry === '' ? name : `${entry}.${name}`,
         );
     else if (path !== '' && value !== undefined) {
-      const support = supportOf(table, entry);
+      const support = supportOfValue(table, entry, value);
       // An empty object that has no entry of its own says nothing.
       if (!support && isRecord(value) && isContainer(table, entry)) return;
       found.push({ path, entry, support: support ?? closes('this version does not know the field') });
@@ -87,7 +110,9 @@ export function remarkOf(used: readonly UsedField[]): string | undefined {
     if (support.does === 'differs') lines.add(`${entry}: ${support.how}`);
     else {
       const instead = support.instead === undefined ? '' : `; use ${support.instead}`;
-      lines.add(`${entry}: ${support.does === 'nothing' ? 'no effect' : 'closed'}: ${support.because}${instead}`);
+      lines.add(
+        `${entry}: ${support.does === 'nothing' ? 'no effect' : 'closed'}: ${support.because}${instead}`,
+      );
     }
   }
   return lines.size === 0 ? undefined : [...lines].join('; ');

@@ -3,15 +3,14 @@ import type { AccessPolicyObject } from '../objects/objects.js';
 import { policyStatus } from '../status/policy.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
-import { recompileSelected } from './selectors.js';
 
 export const accessPolicyKind: Kind<AccessPolicyObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'accesspolicies' },
   schema: 'crd',
   pickFields: (raw) => ({ kind: 'AccessPolicy', ...pickOwn(raw as Raw<AccessPolicyObject>) }),
-  dependents({ before, now, namespace }, registry, recompile) {
+  dependents({ before, now, namespace }, _registry, recompile) {
     const selectors = [before?.spec.selector?.matchLabels, now?.spec.selector?.matchLabels];
-    recompileSelected(namespace, selectors, registry, recompile);
+    for (const selector of selectors) recompile.selected(namespace, selector);
   },
   compile: (object, { settings, registry }) => ({
     resources:

@@ -2,9 +2,12 @@
  * An entry of the table of kinds (kinds.ts): everything that the control plane does with one kind of object. A new kind is its type in
  * control/objects, one file in this folder, and one line in the table.
  */
+import type { RulesInForce } from '../dialects/istio/destination-rules.js';
 import type { CompileSettings } from '../compile/settings.js';
 import type { CompiledResource } from '../compile/resource.js';
+import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import type { WaypointName } from '../compile/waypoints.js';
+import type { Labels } from '../../src/model/labels.js';
 import type {
   AccessPolicyObject,
   MeshObject,
@@ -33,6 +36,8 @@ export interface KindAddress {
 /** Collects what must be recompiled after a change, besides the changed objects. */
 export interface Recompile {
   objects(objects: Iterable<MeshObject>): void;
+  /** The pods and Workloads of a namespace that a selector selects. */
+  selected(namespace: string, selector: Labels | undefined): void;
   /** Every object. */
   everything(): void;
   /** Services whose labels, or whose namespace's labels, name this waypoint. */
@@ -52,6 +57,10 @@ export interface CompileContext {
     readonly services: readonly ServiceObject[];
     readonly policies: readonly AccessPolicyObject[];
   };
+  /** The DestinationRules in force for a Service. Computed once per change. */
+  readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
+  /** Policies of Istio's security kinds for the pods and waypoints of a namespace. Computed once per change. */
+  readonly security: (namespace: string) => NamespaceSecurity;
 }
 
 /** A node on which an identity runs, so that its agent may request a certificate for the identity. */

@@ -40,7 +40,7 @@ const accountTextOf = (pod: PodObject | undefined): string | undefined =>
  */
 export function compileAsPod(
   pod: PodObject,
-  { settings, registry, mesh, sorted }: CompileContext,
+  { settings, registry, mesh, sorted, rulesOf, security }: CompileContext,
   as: { readonly kind: 'Pod' | 'Workload'; readonly isWaypoint: boolean; readonly isScoped: boolean },
 ): Compiled {
   const { removal } = settings;
@@ -57,6 +57,8 @@ export function compileAsPod(
     node: registry.node(pod.spec.nodeName),
     isWaypoint: as.isWaypoint,
     ...sorted(namespace),
+    rulesOf,
+    security: security(namespace),
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;

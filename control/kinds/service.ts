@@ -1,12 +1,15 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
+import { rulesNaming, type RulesInForce } from '../dialects/istio/destination-rules.js';
 import { serviceNameLabel } from '../compile/endpoint-slice.js';
 import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';
 import { servicePolicies } from '../compile/service-policy.js';
+import { subsetServices } from '../compile/subsets.js';
 import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
+import { waypointPolicies } from '../dialects/istio/authorization.js';
 import { objectKey } from '../objects/object-key.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
@@ -14,7 +17,6 @@ import type { Registry } from '../registry/registry.js';
 import { serviceStatus } from '../status/service.js';
 import type { Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
-import { recompileSelected } from './selectors.js';
 
 export const serviceKind: Kind<ServiceObject> = {
   address: { group: '', versions: ['v1'], plural: 'services' },
@@ -25,7 +27,8 @@ export const serviceKind: Kind<ServiceObject> = {
     claimed: addressClaims(clusterIPs ?? (clusterIP ? [clusterIP] : [])),
   }),
   dependents({ before, now, namespace, name }, registry, recompile) {
-    recompileSelected(namespace, [before?.spec.selector, now?.spec.selector], registry, recompile);
+    for (const one of [before, now]) recompile.selected(namespace, one?.spec.selector);
+    if (!now && before) recompile.objects(rulesNaming(before, registry));
     recompile.objects(registry.routesOf(namespace, name));
     recompileVirtualServicesOf(namespace, name, registry, recompile);
     recompile.objects(
@@ -34,7 +37,7 @@ export const serviceKind: Kind<ServiceObject> = {
       ),
     );
   },
-  compile(object, { settings, registry, mesh }) {
+  compile(object, { settings, registry, mesh, rulesOf, security }) {
     // During an uninstall waypoints enforce no policy, so pods must stop accepting the Service's ports only from the waypoint in the same step.
     const waypoint = settings.removal !== undefined ? undefined : registry.waypointOf(object);
     const served = waypoint && registry.admits(waypoint, namespaceOf(object)) ? waypoint : undefined;
@@ -42,18 +45,33 @@ export const serviceKind: Kind<ServiceObject> = {
     const service = compileService(object, mesh, reference);
     const key = objectKey(object);
     const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));
+    const rules = rulesOf(object);
     return {
       resources: [
         { kind: 'service', value: { ...service, addresses } },
-        ...(served ? policiesOf(object, served, registry) : []),
+        ...(rules ? subsetServices(service, rules) : []).map((value): CompiledResource => ({
+          kind: 'service',
+          value,
+        })),
+        ...(served ? policiesOf(object, served, registry, rules) : []),
+        ...(served
+          ? waypointPolicies(service, served, security(served.namespace).ofWaypoints, registry).map(
+              (value) => ({ kind: 'policy', value }) as const,
+            )
+          : []),
       ],
     };
   },
   status: serviceStatus,
 };
 
-const policiesOf = (service: ServiceObject, waypoint: WaypointName, registry: Registry): CompiledResource[] =>
-  servicePolicies(service, waypoint, registry).map((value) => ({
+const policiesOf = (
+  service: ServiceObject,
+  waypoint: WaypointName,
+  registry: Registry,
+  rules: RulesInForce | undefined,
+): CompiledResource[] =>
+  servicePolicies(service, waypoint, registry, rules).map((value) => ({
     kind: 'servicePolicy',
     node: waypointCaller(waypoint),
     value,

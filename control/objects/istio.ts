@@ -2,6 +2,12 @@
  * Objects of Istio's API, as they were read: the published CRDs have validated them (daemonset/chart/files/istio-crds.yaml). The spec's type is
  * in the file of control/dialects/istio that translates it.
  */
+import type { DestinationRuleSpec } from './istio-destination-rule.js';
+import type {
+  AuthorizationPolicySpec,
+  PeerAuthenticationSpec,
+  RequestAuthenticationSpec,
+} from './istio-security.js';
 import type { VirtualServiceSpec } from './istio-virtual-service.js';
 import type { Condition, Meta } from './metadata.js';
 
@@ -41,7 +47,11 @@ export type IstioKind = (typeof istioKinds)[number];
 type Specs = Readonly<Record<Exclude<IstioKind, keyof OwnSpecs>, Readonly<Record<string, unknown>>>> &
   OwnSpecs;
 interface OwnSpecs {
+  readonly AuthorizationPolicy: AuthorizationPolicySpec;
+  readonly PeerAuthentication: PeerAuthenticationSpec;
+  readonly RequestAuthentication: RequestAuthenticationSpec;
   readonly VirtualService: VirtualServiceSpec;
+  readonly DestinationRule: DestinationRuleSpec;
 }
 
 type Objects = { readonly [K in IstioKind]: DialectObject<K, Specs[K]> };

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import type { Finding } from '../../src/findings/finding.js';
 import { keyFindings } from '../../src/findings/keys.js';
+import { checkedPolicy } from '../../src/findings/istio-policies.js';
 import { policyFindings } from '../../src/findings/policies.js';
 import { waypointFindings } from '../../src/findings/waypoints.js';
 import { isManifest, readManifests } from '../../src/kubernetes/manifests.js';
@@ -93,7 +94,12 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
     ...policyFindings(
       {
         // Policies that cannot be read have been reported as errors.
-        policies: [...compiler.ofKind('AccessPolicy')].filter(({ invalid }) => invalid === undefined),
+        policies: [
+          ...[...compiler.ofKind('AccessPolicy')].filter(({ invalid }) => invalid === undefined),
+          ...[...compiler.ofKind('AuthorizationPolicy')].flatMap((one) =>
+            one.invalid === undefined ? (checkedPolicy(one) ?? []) : [],
+          ),
+        ],
         workloads: [...compiler.ofKind('Workload')],
         namespaces,
         pods,

@@ -12,6 +12,7 @@ import type { ConditionUpdate } from '../status/conditions.js';
 import { backendConditions, type BackendPolicyObject } from '../status/backend-policy.js';
 import { policyEnforcement } from '../status/policy.js';
 import { policyConditions, targetConditions } from '../status/traffic-policy.js';
+import { securityEnforcement } from '../status/security.js';
 import { routeParents } from '../status/route.js';
 import { waypointBound } from '../status/service.js';
 
@@ -63,6 +64,12 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
     if (condition?.status === 'False')
       yield { what: `${nameOf(policy)}: ${condition.message}`, isAccepted: true };
   }
+  for (const kind of ['AuthorizationPolicy', 'RequestAuthentication'] as const)
+    for (const policy of compiler.ofKind(kind)) {
+      const condition = policy.invalid === undefined ? securityEnforcement(policy, compiler) : undefined;
+      if (condition?.status === 'False')
+        yield { what: `${nameOf(policy)}: ${condition.message}`, isAccepted: true };
+    }
   for (const policy of compiler.ofKind('TrafficPolicy'))
     for (const { type, status, message } of trafficPolicyProblems(policy, compiler))
       if (status === 'False')

@@ -35,33 +35,45 @@ export class NamespaceIndex<T extends MeshObject> {
   }
 }
 
-/** Objects by the hosts that they are about. */
+/** Objects by the hosts that they are about: of all namespaces, and of each. */
 export class HostIndex<T extends MeshObject> {
-  readonly #all = new Map<string, readonly T[]>();
+  readonly #all = new Map<string, Map<ObjectKey, T>>();
+  /** A list stays the same array until its content changes. */
+  readonly #lists = new Map<string, readonly T[]>();
   set(object: T): void {
-    for (const host of new Set(hostsOf(object))) {
-      const list = this.#all.get(host) ?? [];
-      // Whoever adds many objects for one host must not have all of them sorted each time.
-      let [from, to] = [0, list.length];
-      while (from < to) {
-        const middle = (from + to) >> 1;
-        if (byAge(list[middle] ?? object, object) < 0) from = middle + 1;
-        else to = middle;
-      }
-      this.#all.set(host, list.toSpliced(from, 0, object));
+    for (const slot of hostSlots(object)) {
+      let of = this.#all.get(slot);
+      if (!of) this.#all.set(slot, (of = new Map()));
+      of.set(objectKey(object), object);
+      this.#lists.delete(slot);
     }
   }
   delete(object: T): void {
-    for (const host of new Set(hostsOf(object))) {
-      const left = (this.#all.get(host) ?? []).filter((one) => one !== object);
-      if (left.length > 0) this.#all.set(host, left);
-      else this.#all.delete(host);
+    for (const slot of hostSlots(object)) {
+      const of = this.#all.get(slot);
+      of?.delete(objectKey(object));
+      if (of?.size === 0) this.#all.delete(slot);
+      this.#lists.delete(slot);
     }
   }
-  of(host: string): readonly T[] {
-    return this.#all.get(host) ?? [];
+  get isEmpty(): boolean {
+    return this.#all.size === 0;
+  }
+  /** The oldest first. @param namespace absent: those of all namespaces */
+  of(host: string, namespace?: string): readonly T[] {
+    const slot = namespace === undefined ? host : `${namespace} ${host}`;
+    const known = this.#lists.get(slot);
+    if (known) return known;
+    const of = this.#all.get(slot);
+    if (!of) return [];
+    const list = [...of.values()].sort(byAge);
+    this.#lists.set(slot, list);
+    return list;
   }
 }
+/** One namespace may have many objects for a host: what is found for another does not cost more by that. */
+const hostSlots = (object: MeshObject): ReadonlySet<string> =>
+  new Set(hostsOf(object).flatMap((host) => [host, `${namespaceOf(object)} ${host}`]));
 /** Objects by what they refer to. */
 export class SlotIndex<T extends MeshObject> {
   readonly #all = new Map<string, Map<ObjectKey, T>>();

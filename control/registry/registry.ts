@@ -275,8 +275,11 @@ export class Registry {
   accountsWith(labels: Labels, namespace: string | undefined): ReturnType<AccountIndex['with']> {
     return this.#accounts.with(labels, namespace);
   }
-  destinationRulesOf(host: string): readonly IstioObject<'DestinationRule'>[] {
-    return this.#hosts.DestinationRule.of(host);
+  get hasDestinationRules(): boolean {
+    return !this.#hosts.DestinationRule.isEmpty;
+  }
+  destinationRulesOf(host: string, namespace?: string): readonly IstioObject<'DestinationRule'>[] {
+    return this.#hosts.DestinationRule.of(host, namespace);
   }
 
   #add(key: ObjectKey, object: MeshObject): void {

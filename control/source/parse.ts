@@ -2,10 +2,10 @@
 import type { ErrorObject } from 'ajv';
 import { nearest } from '../../src/base/nearest.js';
 import { readManifests, type Manifest, type Path } from '../../src/kubernetes/manifests.js';
-import { certificatesKey, type MeshObject } from '../objects/objects.js';
+import { certificatesKey, isIstio, type MeshObject } from '../objects/objects.js';
 import { slicesOf, type EndpointsManifest } from './endpoints.js';
 import { kinds, pickFields } from '../kinds/kinds.js';
-import { recognize, type FileKind } from './recognize.js';
+import { isClosing, recognize, type FileKind } from './recognize.js';
 import { compileErrorOf, messageOf, ownKinds, readObject, validatorOf } from './validate.js';
 
 export interface FileError {
@@ -29,7 +29,7 @@ export interface Unused {
 
 /** The effect of an error on its object, as the end of a message to its author. */
 export const refusedMeans =
-  'the last valid content of the object stays in force; without any, an AccessPolicy denies all traffic to what it selects, and a TrafficPolicy refuses requests if a section that restricts is wrong';
+  'the last valid content of the object stays in force; without any, an AccessPolicy (AuthorizationPolicy, RequestAuthentication) denies all traffic to what it selects, and a TrafficPolicy refuses requests if a section that restricts is wrong';
 
 const unusedKindsMax = 20;
 /** `2 Deployment (apps/v1), 1 ConfigMap (v1)` */
@@ -149,8 +149,7 @@ class Parser implements Parsed {
     const validate = validatorOf(kind);
     if (validate && !validate(value)) {
       const named = isNamed(value);
-      for (const error of validate.errors ?? [])
-        this.#explain(error, manifest, !named && kind === 'AccessPolicy');
+      for (const error of validate.errors ?? []) this.#explain(error, manifest, !named && isClosing(kind));
       if (named) this.#close(value as unknown as MeshObject);
       return;
     }
@@ -240,6 +239,8 @@ function objectsOf(kind: FileKind, value: Readonly<Record<string, unknown>>): Me
       : kind === 'EndpointSlice'
         ? [value]
         : undefined;
+  // In Istio an object without a spec has an empty one, which means something.
+  if (!slices && isIstio({ kind })) return [{ spec: {}, ...value } as unknown as MeshObject];
   if (!slices) return [value as unknown as MeshObject];
   return slices.flatMap((slice) => pickFields('EndpointSlice', slice) ?? []);
 }

@@ -15,6 +15,15 @@ const byApiKind = new Map(
   Object.entries(addresses).map(([kind, { kind: apiKind = kind, group }]) => [`${group}/${apiKind}`, kind]),
 );
 const weftGroup = 'weft.dev';
+const istioSecurityGroup = 'security.istio.io';
+/** Kinds that take access away. Without such an object, more is allowed than its author meant. */
+const closingKinds: ReadonlySet<string> = new Set([
+  'AccessPolicy',
+  'AuthorizationPolicy',
+  'PeerAuthentication',
+  'RequestAuthentication',
+]);
+export const isClosing = (kind: FileKind): boolean => closingKinds.has(kind);
 /** Kinds of the Gateway API that Weft does not read, and whose names resemble a kind that it reads: they are no typing errors. */
 const namesakes: ReadonlySet<string> = new Set(['UDPRoute']);
 
@@ -57,6 +66,16 @@ export function recognize(
     const help = meant === undefined ? '' : `: did you mean ${meant}?`;
     return refused('kind', `${weftGroup} has no kind ${kind}; it has ${own.join(', ')}${help}`, true);
   }
+  if (closingKinds.has(kind) && !isOwn && group !== istioSecurityGroup) {
+    const isMeant = group === undefined || group === '' || isNear(group, istioSecurityGroup);
+    // Linkerd has an AuthorizationPolicy, too.
+    if (isMeant)
+      return refused(
+        'apiVersion',
+        `${kind} belongs to the group ${istioSecurityGroup}: write ${istioSecurityGroup}/v1`,
+        true,
+      );
+  }
   const named = (group === undefined ? undefined : byApiKind.get(`${group}/${kind}`)) ?? kind;
   const address = Object.hasOwn(addresses, named) ? addresses[named] : undefined;
   if (address && (group === undefined ? !isDialect(address) : group === address.group)) {
@@ -78,7 +97,13 @@ export function recognize(
     );
   const meant = address || namesakes.has(kind) ? undefined : meantBy(kind, group);
   if (meant !== undefined)
-    return refused('kind', `there is no kind ${kind}: did you mean ${meant}?`, own.includes(meant));
+    return refused(
+      'kind',
+      `there is no kind ${kind}: did you mean ${meant}?`,
+      own.includes(meant) || closingKinds.has(meant),
+    );
+  if (group === istioSecurityGroup)
+    return refused('kind', `${istioSecurityGroup} has no kind ${kind} that this version knows`, true);
   return { as: 'unused', kind, apiVersion: apiVersion ?? '' };
 }
 

@@ -1,5 +1,5 @@
 /** The status of an AccessPolicy: whether it is in force, and whether waypoints enforce its rules on requests. Pure. */
-import { labelsOf, namespaceOf, selects } from '../../src/model/labels.js';
+import { labelsOf, namespaceOf, selects, type Labels } from '../../src/model/labels.js';
 import { enforcedType, type AccessPolicyObject } from '../objects/objects.js';
 import { readsRequests } from '../compile/policies.js';
 import { acceptedUpdate, invalidBecause } from './accepted.js';
@@ -26,11 +26,36 @@ export function policyEnforcement(
   policy: AccessPolicyObject,
   lookup: MeshLookup,
 ): ConditionUpdate | undefined {
-  if (!readsRequests(policy)) return undefined;
-  const { targetRefs } = policy.spec;
-  if (!targetRefs) return selectedEnforcement(policy, lookup);
+  const { selector, targetRefs } = policy.spec;
   const namespace = namespaceOf(policy);
-  for (const { name } of targetRefs) {
+  return enforcementOf(
+    {
+      namespace,
+      isMeshWide: namespace === lookup.rootNamespace && !selector,
+      readsRequests: readsRequests(policy),
+      ...(selector ? { selector: selector.matchLabels } : {}),
+      ...(targetRefs ? { services: targetRefs.map(({ name }) => name) } : {}),
+    },
+    lookup,
+  );
+}
+
+/** What the condition Enforced depends on. */
+export interface EnforcedPolicy {
+  readonly namespace: string;
+  /** Whether it selects pods of all namespaces. */
+  readonly isMeshWide: boolean;
+  readonly readsRequests: boolean;
+  readonly selector?: Labels;
+  /** Names of the Services that it targets, instead of pods. */
+  readonly services?: readonly string[];
+}
+
+export function enforcementOf(policy: EnforcedPolicy, lookup: MeshLookup): ConditionUpdate | undefined {
+  const { namespace, services, readsRequests: isOfRequests } = policy;
+  if (!isOfRequests) return undefined;
+  if (!services) return selectedEnforcement(policy, lookup);
+  for (const name of services) {
     const service = lookup.service(namespace, name);
     const problem = service
       ? unenforcedBecause(service, lookup)
@@ -41,10 +66,10 @@ export function policyEnforcement(
 }
 
 /** The condition for a policy by selector or namespace. Workloads that no Service selects are ignored: they have no waypoint by design. */
-function selectedEnforcement(policy: AccessPolicyObject, lookup: MeshLookup): ConditionUpdate {
-  const own = namespaceOf(policy);
-  const selector = policy.spec.selector?.matchLabels;
-  const isMeshWide = own === lookup.rootNamespace && !selector;
+function selectedEnforcement(
+  { namespace: own, selector, isMeshWide }: EnforcedPolicy,
+  lookup: MeshLookup,
+): ConditionUpdate {
   let isEnforced = false;
   for (const namespace of isMeshWide ? lookup.namespaces() : [own]) {
     const services = lookup.services(namespace);

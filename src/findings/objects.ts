@@ -43,6 +43,8 @@ export interface CheckedService extends Labeled {
   };
 }
 export interface CheckedPolicy extends Labeled {
+  /** Absent: AccessPolicy. */
+  readonly kind?: string;
   readonly spec: {
     readonly action: string;
     readonly selector?: { readonly matchLabels?: Labels };

@@ -205,7 +205,7 @@ export function policyFindings(objects: PolicyObjects, root: string): Finding[] 
   const servicesOf = (namespace: string): readonly CheckedService[] =>
     objects.services.filter((one) => namespaceOf(one) === namespace);
   return objects.policies.flatMap((policy): Finding[] => {
-    const name = nameOf('AccessPolicy', policy);
+    const name = nameOf(policy.kind ?? 'AccessPolicy', policy);
     const namespace = namespaceOf(policy);
     const isMesh = namespace === root;
     const places = isMesh ? [...all.keys()] : [namespace];

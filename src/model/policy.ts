@@ -30,6 +30,8 @@ export interface HttpMatch {
     readonly values: readonly StringMatch[];
     readonly negated: boolean;
   }[];
+  /** Names of query parameters, of which the request must have one. */
+  readonly parameters?: readonly string[];
 }
 
 /** Values of one field are ORed, fields are ANDed. A `not` field matches if none of its values matches. Empty fields match. */
@@ -65,6 +67,14 @@ export const emptyMatch: PolicyMatch = {
   notDestinationPorts: [],
   serviceAccounts: [],
   notServiceAccounts: [],
+};
+
+/** Matches every connection: no connection has port 0, and a match without fields would be ignored. */
+export const alwaysMatch: PolicyMatch = { ...emptyMatch, notDestinationPorts: [0] };
+export const neverMatch: PolicyMatch = {
+  ...emptyMatch,
+  principals: [{ kind: 'presence' }],
+  notPrincipals: [{ kind: 'presence' }],
 };
 
 export const isEmptyMatch = (match: PolicyMatch): boolean =>

@@ -21,6 +21,16 @@ export function subsetOf(
   const slash = key.indexOf('/');
   const at = key.lastIndexOf(infix);
   if (at < slash) return undefined;
-  const service = `${key.slice(0, slash + 1)}${key.slice(at + infix.length)}` as ServiceKey;
+  const host = key.slice(at + infix.length);
+  // A Service of the namespace `subset`.
+  if (host.startsWith('svc.')) return undefined;
+  const service = `${key.slice(0, slash + 1)}${host}` as ServiceKey;
   return { service, name: key.slice(slash + 1, at) };
+}
+
+/** The name of the cluster of a Service's port, as Istio names clusters: `outbound|PORT|SUBSET|HOST`. */
+export function clusterNameOf(key: ServiceKey, port: number): string {
+  const subset = subsetOf(key);
+  const service = subset?.service ?? key;
+  return `outbound|${port}|${subset?.name ?? ''}|${service.slice(service.indexOf('/') + 1)}`;
 }

@@ -26,6 +26,8 @@ export interface HttpAttributes {
   readonly paths: readonly string[];
   /** All values of a header (name in lower case), joined by commas; undefined if the header is absent. */
   readonly header: (name: string) => string | undefined;
+  /** Whether some endpoint finds a query parameter of this name. Absent: unknown. */
+  readonly hasParameter?: (name: string) => boolean;
 }
 
 export interface ConnectionAttributes {
@@ -155,6 +157,8 @@ function httpHolds(match: HttpMatch, http: ConnectionAttributes['http'], denies:
     (match.paths.length === 0 || match.paths.some(path)) &&
     !match.notPaths.some(notPath) &&
     field(match.hosts, match.notHosts, (host) => stringMatches(host, http.host)) &&
+    (match.parameters === undefined ||
+      match.parameters.some((name) => (http.hasParameter ? http.hasParameter(name) : denies))) &&
     match.headers.every(({ name, values, negated }) => {
       const value = http.header(name);
       // Endpoints read a repeated header as a list or as one of its values: a condition that takes access away matches any of these.

@@ -12,6 +12,7 @@ export const outlierDefaults: OutlierDetection = {
   consecutive5xx: 5,
   consecutiveGatewayErrors: 0,
   consecutiveLocalFailures: 5,
+  splitsLocalErrors: false,
   intervalMs: 10_000,
   baseEjectionMs: 30_000,
   ejectionMsMax: 300_000,

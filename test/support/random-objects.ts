@@ -241,7 +241,7 @@ const dialects = new RandomObjects((below) => Math.floor(Math.random() * below),
 
 /** An object of another mesh's API, as it is in force: as written, or in its closed form. */
 export function randomDialectObject(): MeshObject {
-  const namespace = pick(['a', 'b']);
+  const namespace = pick(['a', 'a', 'b', 'b', 'weft-system']);
   const kind = pick(istioKinds);
   const raw = dialects.object(kind, namespace, pick(['o1', 'o2', 'o3']));
   const host = (): string =>

@@ -361,6 +361,7 @@ test('a pod labeled as a waypoint without a Gateway is not a waypoint for anothe
     isWaypoint: true,
     services: [],
     policies: [],
+    rulesOf: () => undefined,
   });
   assert.equal(held?.identity, id('evil', 'wp'));
 });

@@ -43,6 +43,7 @@ function outlierDetection(features: Features): Pick<ServiceSettings, 'outlierDet
     ejectionJitterMs: 0,
     alwaysEjectOne: true,
     successRateRequestsMin: 100,
+    splitsLocalErrors: false,
     successRateStdevFactor: 1900,
     dryRun: false,
   };

@@ -1,7 +1,37 @@
+import { remarkOf } from '../fields.js';
+import { compileSecurity } from './authorization.js';
+import { closedAuthorizationPolicy } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
+import { usedAuthorizationFields } from './security-fields.js';
+import { securityDependents } from './security-dependents.js';
+import { securityProblem } from './security-problem.js';
+import { rootRemark } from './security-scope.js';
+import { securityStatus } from '../../status/security.js';
+
+export { authorizationPolicyFields } from './security-fields.js';
 
 export const authorizationPolicyKind = istioKind(
   'AuthorizationPolicy',
   { group: 'security.istio.io', versions: ['v1', 'v1beta1'], plural: 'authorizationpolicies' },
-  {},
+  {
+    closed: closedAuthorizationPolicy,
+    dependents: securityDependents,
+    compile(object, { settings, registry }) {
+      const { policy, closed } = compileSecurity(object, registry);
+      if (settings.removal !== undefined) return { resources: [] };
+      const problem = securityProblem(object, registry);
+      const remarks = [
+        remarkOf(usedAuthorizationFields(object.spec)),
+        ...closed.map((one) => `${one}: closed`),
+        rootRemark(object, registry.rootNamespace),
+      ];
+      const remark = remarks.filter((one) => one !== undefined).join('; ');
+      return {
+        resources: policy ? [{ kind: 'policy', value: policy }] : [],
+        ...(problem ? { problem } : {}),
+        ...(remark === '' ? {} : { remark }),
+      };
+    },
+    status: securityStatus,
+  },
 );

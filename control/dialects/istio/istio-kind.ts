@@ -19,10 +19,22 @@ export const istioKind = <K extends IstioKind>(
   schema: 'istio',
   pickFields(raw) {
     const { apiVersion, metadata, status, spec = {} } = raw as Raw<DialectObject<K>>;
+    const own = pickOwn({ metadata, spec, ...(status ? { status } : {}) });
+    const annotations = Object.entries(metadata.annotations ?? {}).filter(([key]) =>
+      /(^|\.)istio\.io\//.test(key),
+    );
     return {
       ...(apiVersion === undefined ? {} : { apiVersion }),
       kind,
-      ...pickOwn({ metadata, spec, ...(status ? { status } : {}) }),
+      ...own,
+      ...(annotations.length === 0
+        ? {}
+        : {
+            metadata: {
+              ...own.metadata,
+              annotations: { ...own.metadata.annotations, ...Object.fromEntries(annotations) },
+            },
+          }),
     } as IstioObject<K>;
   },
   closed: (object, invalid) => ({ ...object, invalid }),

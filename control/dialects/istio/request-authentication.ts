@@ -1,7 +1,31 @@
+import { remarkOf, usedFields } from '../fields.js';
+import { compileSecurity } from './authorization.js';
+import { closedRequestAuthentication } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
+import { requestAuthenticationFields } from './security-fields.js';
+import { securityDependents } from './security-dependents.js';
+import { securityProblem } from './security-problem.js';
+import { securityStatus } from '../../status/security.js';
+
+export { requestAuthenticationFields } from './security-fields.js';
 
 export const requestAuthenticationKind = istioKind(
   'RequestAuthentication',
   { group: 'security.istio.io', versions: ['v1', 'v1beta1'], plural: 'requestauthentications' },
-  {},
+  {
+    closed: closedRequestAuthentication,
+    dependents: securityDependents,
+    compile(object, { settings, registry }) {
+      const { policy } = compileSecurity(object, registry);
+      if (settings.removal !== undefined) return { resources: [] };
+      const problem = securityProblem(object, registry);
+      const remark = remarkOf(usedFields(object.spec, requestAuthenticationFields));
+      return {
+        resources: policy ? [{ kind: 'policy', value: policy }] : [],
+        ...(problem ? { problem } : {}),
+        ...(remark === undefined ? {} : { remark }),
+      };
+    },
+    status: securityStatus,
+  },
 );

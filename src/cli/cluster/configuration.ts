@@ -111,6 +111,25 @@ const own = {
   ExternalService: 'externalservices',
   Workload: 'workloads',
 } as const;
+/** Kinds of Istio that are carried out. A cluster may serve only older versions. */
+const istio = {
+  'networking.istio.io': {
+    VirtualService: 'virtualservices',
+    DestinationRule: 'destinationrules',
+    ServiceEntry: 'serviceentries',
+    WorkloadEntry: 'workloadentries',
+    WorkloadGroup: 'workloadgroups',
+    Sidecar: 'sidecars',
+  },
+  'security.istio.io': {
+    AuthorizationPolicy: 'authorizationpolicies',
+    PeerAuthentication: 'peerauthentications',
+    RequestAuthentication: 'requestauthentications',
+  },
+  'telemetry.istio.io': { Telemetry: 'telemetries' },
+} as const;
+const istioVersions = ['v1', 'v1beta1', 'v1alpha3', 'v1alpha1'] as const;
+
 const routes = {
   HTTPRoute: 'v1/httproutes',
   GRPCRoute: 'v1/grpcroutes',
@@ -127,6 +146,15 @@ const list = (config: KubeConfig, path: string): Promise<ConfiguredItem[]> =>
     ...(status ? { status } : {}),
   }));
 
+/** The objects of a kind of Istio, in the newest version that is served and has any. */
+async function listIstio(config: KubeConfig, group: string, plural: string): Promise<ConfiguredItem[]> {
+  for (const version of istioVersions) {
+    const items = await list(config, `/apis/${group}/${version}/${plural}`);
+    if (items.length > 0) return items;
+  }
+  return [];
+}
+
 /** Errors: ApiError. */
 export async function configurationFindings(config: KubeConfig): Promise<ConfigurationFinding[]> {
   const findings: ConfigurationFinding[] = [];
@@ -135,6 +163,9 @@ export async function configurationFindings(config: KubeConfig): Promise<Configu
     findings.push(...acceptedFindings(kind, items));
     if (kind === 'MeshSettings') findings.push(...keyFindings(kind, items));
   }
+  for (const [group, kinds] of Object.entries(istio))
+    for (const [kind, plural] of Object.entries(kinds))
+      findings.push(...acceptedFindings(kind, await listIstio(config, group, plural)));
   for (const kind of routeKinds) {
     const items = await list(config, `/apis/gateway.networking.k8s.io/${routes[kind]}`);
     findings.push(...routeFindings(kind, items), ...keyFindings(kind, items));

@@ -36,6 +36,19 @@ test('objects are read page by page, and a kind that the cluster does not have i
       [{ ...meta('p'), spec: { action: 'DENY', rules: [{ to: [{ ports: [80, 9090] }] }] } }],
     ],
     '/apis/weft.dev/v1alpha1/workloads': [[]],
+    '/apis/security.istio.io/v1/authorizationpolicies': [
+      [
+        {
+          ...meta('i'),
+          spec: {
+            action: 'DENY',
+            selector: { matchLabels: { app: 'api' } },
+            rules: [{ to: [{ operation: { ports: ['80'] } }] }],
+          },
+        },
+        { ...meta('none'), spec: { selector: { matchLabels: { app: 'apy' } } } },
+      ],
+    ],
   };
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? '', 'http://x');
@@ -59,8 +72,16 @@ test('objects are read page by page, and a kind that the cluster does not have i
   const found = await objectFindings(config, 'weft-system');
   assert.deepEqual(
     found.map(({ level }) => level),
-    ['fail', 'fail'],
+    ['fail', 'fail', 'fail', 'warn'],
   );
   assert.match(found[0]?.what ?? '', /^Service shop\/api names the waypoint shop\/wp .*there is no Gateway/);
   assert.match(found[1]?.what ?? '', /^AccessPolicy shop\/p: ports 80 is the port of Service shop\/api/);
+  assert.match(
+    found[2]?.what ?? '',
+    /^AuthorizationPolicy shop\/i: ports 80 is the port of Service shop\/api/,
+  );
+  assert.match(
+    found[3]?.what ?? '',
+    /^AuthorizationPolicy shop\/none selects no pod .*did you mean app=api\?/,
+  );
 });

@@ -10,6 +10,7 @@ import type {
   CheckedWorkload,
   Labeled,
 } from '../../findings/objects.js';
+import { checkedPolicy, type CheckedAuthorizationPolicy } from '../../findings/istio-policies.js';
 import { policyFindings } from '../../findings/policies.js';
 import { waypointFindings } from '../../findings/waypoints.js';
 import { listAt } from './list.js';
@@ -36,12 +37,17 @@ export async function objectFindings(config: KubeConfig, root: string): Promise<
   const weft = '/apis/weft.dev/v1alpha1';
   const withSpec = <T extends Labeled & { readonly spec: unknown }>(path: string): Promise<T[]> =>
     listAt<T>(config, path, (item) => ({ metadata: metaOf(item), spec: item.spec }) as T);
-  const [namespaces, services, gateways, classes, policies, workloads, pods] = await Promise.all([
+  const [namespaces, services, gateways, classes, policies, istio, workloads, pods] = await Promise.all([
     listAt<Labeled>(config, '/api/v1/namespaces', (item) => ({ metadata: metaOf(item) })),
     withSpec<CheckedService>('/api/v1/services'),
     withSpec<CheckedGateway>(`${gatewayApi}/gateways`),
     withSpec<CheckedClass>(`${gatewayApi}/gatewayclasses`),
     withSpec<CheckedPolicy>(`${weft}/accesspolicies`),
+    listAt<CheckedAuthorizationPolicy>(
+      config,
+      '/apis/security.istio.io/v1/authorizationpolicies',
+      ({ spec, ...item }) => ({ metadata: metaOf(item), ...(spec ? { spec } : {}) }),
+    ),
     withSpec<CheckedWorkload>(`${weft}/workloads`),
     listAt<CheckedPod>(config, '/api/v1/pods', ({ spec, status, ...item }) => ({
       metadata: metaOf(item),
@@ -55,6 +61,15 @@ export async function objectFindings(config: KubeConfig, root: string): Promise<
   ]);
   return [
     ...waypointFindings({ gateways, classes, namespaces, services }),
-    ...policyFindings({ policies, namespaces, pods, workloads, services }, root),
+    ...policyFindings(
+      {
+        policies: [...policies, ...istio.flatMap((one) => checkedPolicy(one) ?? [])],
+        namespaces,
+        pods,
+        workloads,
+        services,
+      },
+      root,
+    ),
   ];
 }

@@ -1,6 +1,7 @@
 /** The steps of the demo, in order. Each step measures its claim in this run, and returns the measurements as evidence. */
 import type { Step } from './stage.js';
 import { enrollmentSteps, ipv6Step, unenrollStep } from './steps/enrollment.js';
+import { istioSteps } from './steps/istio.js';
 import { operationSteps } from './steps/operations.js';
 import { outliveAgentSteps } from './steps/outlive-agent.js';
 import { policySteps } from './steps/policy.js';
@@ -21,6 +22,7 @@ export const steps: readonly Step[] = [
   ...waypointGuardSteps,
   ...waypointResilienceSteps,
   ...waypointLimitSteps,
+  ...istioSteps,
   waypointUpdateStep,
   unenrollStep,
 ];

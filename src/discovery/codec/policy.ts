@@ -5,8 +5,9 @@
 import { errorText, type Decoded } from '../../base/errors.js';
 import { ipFromBytes, type Cidr } from '../../model/address.js';
 import {
-  emptyMatch,
+  alwaysMatch as always,
   isEmptyMatch,
+  neverMatch as never,
   type AuthorizationPolicy,
   type HttpMatch,
   type PolicyKey,
@@ -29,14 +30,6 @@ const scopes: Readonly<Record<Scope, pb.Scope>> = {
 const actions: Readonly<Record<Action, pb.Action>> = { allow: pb.Action.ALLOW, deny: pb.Action.DENY };
 const scopeNames = namesOf(scopes);
 const actionNames = namesOf(actions);
-
-/** Matches every connection: no connection has port 0, and a match without fields would be ignored. */
-const always: PolicyMatch = { ...emptyMatch, notDestinationPorts: [0] };
-const never: PolicyMatch = {
-  ...emptyMatch,
-  principals: [{ kind: 'presence' }],
-  notPrincipals: [{ kind: 'presence' }],
-};
 
 const encodeString = (m: StringMatch): pb.StringMatch => ({
   matchType: m.kind === 'presence' ? { $case: 'presence', value: {} } : { $case: m.kind, value: m.value },
@@ -66,6 +59,7 @@ const encodeHttp = (m: HttpMatch): pb.HttpMatch => ({
   hosts: m.hosts.map(encodeString),
   notHosts: m.notHosts.map(encodeString),
   headers: m.headers.map((header) => ({ ...header, values: header.values.map(encodeString) })),
+  parameters: m.parameters ?? [],
 });
 
 /**
@@ -148,6 +142,7 @@ const decodeHttp = (m: pb.HttpMatch): HttpMatch => ({
     values: values.map(decodeString),
     negated,
   })),
+  ...(m.parameters.length > 0 ? { parameters: m.parameters } : {}),
 });
 
 /** If `weft` is set, the other fields are for readers that do not know it and are ignored. */

@@ -154,6 +154,7 @@ const http: PolicyMatch['http'] = {
   hosts: [{ kind: 'exact', value: 'api' }],
   notHosts: [{ kind: 'presence' }],
   headers: [{ name: 'x', values: [{ kind: 'prefix', value: 'a' }], negated: true }],
+  parameters: ['access_token'],
 };
 const policy = (action: 'allow' | 'deny', match: PolicyMatch): AuthorizationPolicy => ({
   key: 'shop/p' as PolicyKey,

@@ -75,6 +75,8 @@ export interface HttpMatch {
   readonly hosts: readonly StringMatch[];
   readonly notHosts: readonly StringMatch[];
   readonly headers: readonly HeaderMatch[];
+  /** Names of query parameters: the request has one of them. Without it a match covers more, which is safe if it denies. */
+  readonly parameters: readonly string[];
 }
 
 export interface PathMatch {
@@ -661,7 +663,7 @@ export const WeftMatch: MessageFns<WeftMatch> = {
 };
 
 function createBaseHttpMatch(): HttpMatch {
-  return { methods: [], notMethods: [], paths: [], notPaths: [], hosts: [], notHosts: [], headers: [] };
+  return { methods: [], notMethods: [], paths: [], notPaths: [], hosts: [], notHosts: [], headers: [], parameters: [] };
 }
 
 export const HttpMatch: MessageFns<HttpMatch> = {
@@ -686,6 +688,9 @@ export const HttpMatch: MessageFns<HttpMatch> = {
     }
     for (const v of message.headers) {
       HeaderMatch.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.parameters) {
+      writer.uint32(402).string(v!);
     }
     return writer;
   },
@@ -759,6 +764,14 @@ export const HttpMatch: MessageFns<HttpMatch> = {
             message.headers.push(HeaderMatch.decode(reader, reader.uint32()));
             continue;
           }
+          case 50: {
+            if (tag !== 402) {
+              break;
+            }
+
+            message.parameters.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -783,6 +796,7 @@ export const HttpMatch: MessageFns<HttpMatch> = {
     message.hosts = object.hosts?.map((e) => StringMatch.fromPartial(e)) || [];
     message.notHosts = object.notHosts?.map((e) => StringMatch.fromPartial(e)) || [];
     message.headers = object.headers?.map((e) => HeaderMatch.fromPartial(e)) || [];
+    message.parameters = object.parameters?.map((e) => e) || [];
     return message;
   },
 };

@@ -11,7 +11,7 @@ export const matchShape: Shape = { name: 'Match', fields: { 1: ['namespaces', ()
 
 export const weftMatchShape: Shape = { name: 'WeftMatch', fields: { 1: ['match', () => matchShape], 2: ['http', () => httpMatchShape] } };
 
-export const httpMatchShape: Shape = { name: 'HttpMatch', fields: { 1: ['methods'], 2: ['not_methods'], 3: ['paths', () => pathMatchShape], 4: ['not_paths', () => pathMatchShape], 5: ['hosts', () => stringMatchShape], 6: ['not_hosts', () => stringMatchShape], 7: ['headers', () => headerMatchShape] } };
+export const httpMatchShape: Shape = { name: 'HttpMatch', fields: { 1: ['methods'], 2: ['not_methods'], 3: ['paths', () => pathMatchShape], 4: ['not_paths', () => pathMatchShape], 5: ['hosts', () => stringMatchShape], 6: ['not_hosts', () => stringMatchShape], 7: ['headers', () => headerMatchShape], 50: ['parameters'] } };
 
 export const pathMatchShape: Shape = { name: 'PathMatch', fields: { 1: ['exact'], 2: ['prefix'], 3: ['suffix'], 4: ['template', () => pathTemplateShape] } };
 
@@ -99,7 +99,7 @@ export const routeRetryShape: Shape = { name: 'RouteRetry', fields: { 1: ['codes
 
 export const sessionPersistenceShape: Shape = { name: 'SessionPersistence', fields: { 1: ['kind', 'values'], 2: ['name'], 3: ['absolute_timeout_ms'], 4: ['idle_timeout_ms'], 5: ['permanent'] } };
 
-export const servicePolicyShape: Shape = { name: 'ServicePolicy', fields: { 1: ['service'], 2: ['port'], 3: ['requests_max'], 4: ['pending_requests_max'], 5: ['retry_budget_percent'], 6: ['retry_budget_min'], 7: ['filters', () => routeFilterShape], 8: ['clients', () => clientPolicyShape], 9: ['connections_max'], 10: ['requests_per_connection_max'], 11: ['pending_timeout_ms'], 12: ['client_connections_max'], 13: ['client_requests_max'], 14: ['client_pending_requests_max'], 15: ['circuit_breaker_dry_run'], 16: ['endpoint_tls', () => endpointTlsShape], 17: ['closed'], 2000: ['origins', () => settingOriginShape], 2001: ['body_idle_ms'], 2002: ['stream_idle_ms'], 2003: ['load_balancing', () => loadBalancingShape], 2004: ['locality', () => localityPolicyShape], 2005: ['outlier_detection', () => outlierDetectionShape], 2006: ['health_checks', () => healthCheckShape], 2007: ['retry', () => retryPolicyShape], 2008: ['timeouts', () => timeoutsShape] } };
+export const servicePolicyShape: Shape = { name: 'ServicePolicy', fields: { 1: ['service'], 2: ['port'], 3: ['requests_max'], 4: ['pending_requests_max'], 5: ['retry_budget_percent'], 6: ['retry_budget_min'], 7: ['filters', () => routeFilterShape], 8: ['clients', () => clientPolicyShape], 9: ['connections_max'], 10: ['requests_per_connection_max'], 11: ['pending_timeout_ms'], 12: ['client_connections_max'], 13: ['client_requests_max'], 14: ['client_pending_requests_max'], 15: ['circuit_breaker_dry_run'], 16: ['endpoint_tls', () => endpointTlsShape], 17: ['closed'], 2000: ['origins', () => settingOriginShape], 2001: ['body_idle_ms'], 2002: ['stream_idle_ms'], 2003: ['load_balancing', () => loadBalancingShape], 2004: ['locality', () => localityPolicyShape], 2005: ['outlier_detection', () => outlierDetectionShape], 2006: ['health_checks', () => healthCheckShape], 2007: ['retry', () => retryPolicyShape], 2008: ['timeouts', () => timeoutsShape], 2040: ['upstream_protocol'] } };
 
 export const clientMatchShape: Shape = { name: 'ClientMatch', fields: { 1: ['namespace'], 2: ['service_account'] } };
 
@@ -109,7 +109,7 @@ export const endpointTlsShape: Shape = { name: 'EndpointTls', fields: { 1: ['hos
 
 export const localityPolicyShape: Shape = { name: 'LocalityPolicy', fields: { 1: ['preference'], 2: ['overprovisioning_percent'], 3: ['panic_percent'], 4: ['min_endpoints'] } };
 
-export const outlierDetectionShape: Shape = { name: 'OutlierDetection', fields: { 1: ['consecutive_5xx'], 2: ['consecutive_gateway_errors'], 3: ['consecutive_local_failures'], 4: ['interval_ms'], 5: ['base_ejection_ms'], 6: ['ejection_ms_max'], 7: ['ejection_jitter_ms'], 8: ['ejected_percent_max'], 9: ['always_eject_one'], 10: ['success_rate_hosts_min'], 11: ['success_rate_requests_min'], 12: ['success_rate_stdev_factor'], 13: ['failure_percent'], 14: ['failure_percent_hosts_min'], 15: ['failure_percent_requests_min'], 16: ['dry_run'] } };
+export const outlierDetectionShape: Shape = { name: 'OutlierDetection', fields: { 1: ['consecutive_5xx'], 2: ['consecutive_gateway_errors'], 3: ['consecutive_local_failures'], 4: ['interval_ms'], 5: ['base_ejection_ms'], 6: ['ejection_ms_max'], 7: ['ejection_jitter_ms'], 8: ['ejected_percent_max'], 9: ['always_eject_one'], 10: ['success_rate_hosts_min'], 11: ['success_rate_requests_min'], 12: ['success_rate_stdev_factor'], 13: ['failure_percent'], 14: ['failure_percent_hosts_min'], 15: ['failure_percent_requests_min'], 16: ['dry_run'], 2040: ['splits_local_errors'] } };
 
 export const healthCheckShape: Shape = { name: 'HealthCheck', fields: { 1: ['http', () => httpCheckShape], 2: ['grpc', () => grpcCheckShape], 3: ['tcp', () => tcpCheckShape], 4: ['port'], 5: ['interval_ms'], 6: ['timeout_ms'], 7: ['jitter_percent'], 8: ['healthy_threshold'], 9: ['unhealthy_threshold'], 10: ['dry_run'] } };
 

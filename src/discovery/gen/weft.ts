@@ -449,7 +449,11 @@ export interface ServicePolicy {
   readonly outlierDetection: OutlierDetection | undefined;
   readonly healthChecks: readonly HealthCheck[];
   readonly retry: RetryPolicy | undefined;
-  readonly timeouts: Timeouts | undefined;
+  readonly timeouts:
+    | Timeouts
+    | undefined;
+  /** The HTTP version of requests to endpoints in place of the one that the port declares: http2, or client for the client's own. */
+  readonly upstreamProtocol?: string | undefined;
 }
 
 export interface ClientMatch {
@@ -513,6 +517,8 @@ export interface OutlierDetection {
   readonly failurePercentHostsMin: number;
   readonly failurePercentRequestsMin: number;
   readonly dryRun: boolean;
+  /** Failures of connections count for consecutive_local_failures alone, and not as responses 503 and 504 as well. */
+  readonly splitsLocalErrors: boolean;
 }
 
 export interface HealthCheck {
@@ -4731,6 +4737,9 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     if (message.timeouts !== undefined) {
       Timeouts.encode(message.timeouts, writer.uint32(16066).fork()).join();
     }
+    if (message.upstreamProtocol !== undefined) {
+      writer.uint32(16322).string(message.upstreamProtocol);
+    }
     return writer;
   },
 
@@ -4955,6 +4964,14 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
             message.timeouts = Timeouts.decode(reader, reader.uint32());
             continue;
           }
+          case 2040: {
+            if (tag !== 16322) {
+              break;
+            }
+
+            message.upstreamProtocol = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5010,6 +5027,7 @@ export const ServicePolicy: MessageFns<ServicePolicy> = {
     message.timeouts = (object.timeouts !== undefined && object.timeouts !== null)
       ? Timeouts.fromPartial(object.timeouts)
       : undefined;
+    message.upstreamProtocol = object.upstreamProtocol ?? undefined;
     return message;
   },
 };
@@ -5400,6 +5418,7 @@ function createBaseOutlierDetection(): OutlierDetection {
     failurePercentHostsMin: 0,
     failurePercentRequestsMin: 0,
     dryRun: false,
+    splitsLocalErrors: false,
   };
 }
 
@@ -5452,6 +5471,9 @@ export const OutlierDetection: MessageFns<OutlierDetection> = {
     }
     if (message.dryRun !== false) {
       writer.uint32(128).bool(message.dryRun);
+    }
+    if (message.splitsLocalErrors !== false) {
+      writer.uint32(16320).bool(message.splitsLocalErrors);
     }
     return writer;
   },
@@ -5597,6 +5619,14 @@ export const OutlierDetection: MessageFns<OutlierDetection> = {
             message.dryRun = reader.bool();
             continue;
           }
+          case 2040: {
+            if (tag !== 16320) {
+              break;
+            }
+
+            message.splitsLocalErrors = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5630,6 +5660,7 @@ export const OutlierDetection: MessageFns<OutlierDetection> = {
     message.failurePercentHostsMin = object.failurePercentHostsMin ?? 0;
     message.failurePercentRequestsMin = object.failurePercentRequestsMin ?? 0;
     message.dryRun = object.dryRun ?? false;
+    message.splitsLocalErrors = object.splitsLocalErrors ?? false;
     return message;
   },
 };

@@ -10,6 +10,7 @@ import type { IpAddress, SocketAddress } from '../../model/address.js';
 import { isV6 } from '../../model/address.js';
 import { emptyMatch, type AuthorizationPolicy } from '../../model/policy.js';
 import type { Service } from '../../model/service.js';
+import { subsetOf } from '../../model/subset.js';
 import type { ServiceKey, Workload } from '../../model/workload.js';
 import type { Candidate } from '../../state/resolve.js';
 import type { MeshView } from '../../state/store.js';
@@ -86,19 +87,21 @@ export class PolicyGroups {
 
   #ofCandidate({ workload, target }: Candidate, sent: ServicePort | undefined): readonly PolicyGroup[] {
     const groups = [...groupsOf(this.#policiesFor(workload), target, [], [])];
-    if (sent) {
-      const vip = addressOf(this.view.service(sent.service), target.ip);
+    // A subset has the policies of its Service.
+    const keys = new Set(sent ? [sent.service, subsetOf(sent.service)?.service ?? sent.service] : []);
+    for (const key of sent ? keys : []) {
+      const vip = addressOf(this.view.service(key), target.ip);
       groups.push(
         ...groupsOf(
-          this.#policiesForService(sent.service),
-          { ip: vip, port: sent.port },
+          this.#policiesForService(key),
+          { ip: vip, port: sent?.port ?? 0 },
           [target.ip],
           [target.port],
         ),
       );
     }
     for (const [key, ports] of this.view.servicesOf(workload)) {
-      if (key === sent?.service) continue;
+      if (keys.has(key)) continue;
       const policies = this.#policiesForService(key);
       if (policies.length === 0) continue;
       const service = this.view.service(key);

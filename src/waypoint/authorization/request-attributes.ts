@@ -10,6 +10,17 @@ export function readingsOnDemand(path: string): () => readonly string[] {
   return () => (readings ??= readingsOf(pathOf(path)));
 }
 
+/** Whether a query has a parameter. Some endpoints take a semicolon for a separator, too. */
+export function hasParameter(path: string, name: string): boolean {
+  const at = path.indexOf('?');
+  if (at < 0) return false;
+  const query = path.slice(at + 1);
+  return (
+    new URLSearchParams(query).has(name) ||
+    (query.includes(';') && new URLSearchParams(query.replaceAll(';', '&')).has(name))
+  );
+}
+
 /** The attributes of a request as it is sent to the endpoint. */
 export function attributesOf(head: RequestHead): HttpAttributes {
   const readings = readingsOnDemand(head.path);
@@ -20,5 +31,6 @@ export function attributesOf(head: RequestHead): HttpAttributes {
       return readings();
     },
     header: (name) => (name === 'host' ? head.authority : joinedHeader(head.headers, name)),
+    hasParameter: (name) => hasParameter(head.path, name),
   };
 }

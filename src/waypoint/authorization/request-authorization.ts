@@ -1,6 +1,6 @@
 /** Authorizes one request twice: as the client sent it, and as a route's rule changed it. */
 import { denialReason, type HttpAttributes, type Verdict } from '../../policy/authorize.js';
-import { attributesOf, readingsOnDemand } from './request-attributes.js';
+import { attributesOf, hasParameter, readingsOnDemand } from './request-attributes.js';
 import type { Client } from '../listener/client.js';
 import { notServed, servicePortOf, unknownService, type Destination } from '../listener/destination.js';
 import { authorizeClient } from './authorize.js';
@@ -52,6 +52,7 @@ export class RequestAuthorization {
         return readings();
       },
       header: (name) => (name === 'host' ? this.authority : joinedHeader(this.originalHeaders, name)),
+      hasParameter: (name) => hasParameter(this.path, name),
     });
   }
 

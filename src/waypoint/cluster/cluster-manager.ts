@@ -6,6 +6,8 @@
 import { performance } from 'node:perf_hooks';
 import { FairLimit } from '../../base/fair-limit.js';
 import type { IpAddress, SocketAddress } from '../../model/address.js';
+import { namespaceOfKey } from '../../model/ownership.js';
+import { clusterNameOf } from '../../model/subset.js';
 import type { ServiceKey, Workload, WorkloadUid } from '../../model/workload.js';
 import type { WaypointLimits } from '../limits.js';
 import { sharedNamesMax, type SharedCounters } from '../shared/shared-counters.js';
@@ -176,12 +178,11 @@ export class ClusterManager {
   }
 
   #newService(key: ServiceKey, port: number): Cluster {
-    const slash = key.indexOf('/');
-    const namespace = key.slice(0, slash);
+    const namespace = namespaceOfKey(key);
     const { counters } = this;
     const scope = counters && { counters, places: this.#places, name: `${key}:${port}`, namespace };
     return new Cluster(
-      `outbound|${port}||${key.slice(slash + 1)}`,
+      clusterNameOf(key, port),
       this.#context,
       () => this.ofService(key, port),
       new CircuitBreaker(scope),

@@ -3,7 +3,7 @@ import { claimRankOf, claimRanks, namespaceOfKey } from '../../model/ownership.j
 import type { Route, RouteKey } from '../../model/route.js';
 import { parseServicePolicyName, type ServicePolicy } from '../../model/service-policy.js';
 import type { Service } from '../../model/service.js';
-import type { ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
+import type { AppProtocol, ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
 import { RegexTime } from '../../policy/regex.js';
 import { waypointsOf } from '../../state/resolve.js';
 import { ChangeTracker, type MeshChange } from '../../state/change.js';
@@ -213,11 +213,13 @@ export class WaypointState {
     if (ports?.size === 0) this.#servicePolicies.delete(service);
   }
 
-  /** The settings of a port may state which endpoints are near, and how endpoints speak TLS. */
-  #forgetAssignment({ service, port, locality, endpointTls }: Partial<ServicePolicy> & ServicePort): void {
+  /** The settings of a port may state which endpoints are near, and which protocol they speak. */
+  #forgetAssignment(policy: Partial<ServicePolicy> & ServicePort): void {
+    const { service, port, locality, endpointTls, upstreamProtocol } = policy;
     const before = this.policyOf(service, port);
     const isSame =
       before?.locality?.preference.join() === locality?.preference.join() &&
+      before?.upstreamProtocol === upstreamProtocol &&
       (before?.endpointTls && digestOf(before.endpointTls)) === (endpointTls && digestOf(endpointTls));
     if (!isSame) this.#assignments.get(service)?.delete(port);
   }
@@ -379,8 +381,9 @@ export class WaypointState {
     }
     let found = ports.get(port);
     if (!found) {
-      const { locality, endpointTls: tls } = this.policyOf(key, port) ?? {};
-      ports.set(port, (found = assignmentOfService(this, service, mapping, { locality, tls })));
+      const { locality, endpointTls: tls, upstreamProtocol } = this.policyOf(key, port) ?? {};
+      const spoken = { ...mapping, appProtocol: protocolOf(upstreamProtocol) ?? mapping.appProtocol };
+      ports.set(port, (found = assignmentOfService(this, service, spoken, { locality, tls })));
     }
     return found;
   }
@@ -395,3 +398,7 @@ export class WaypointState {
     return workload !== undefined && waypointsOf(this.#mesh, workload, port).some((one) => this.isSelf(one));
   }
 }
+
+/** The protocol that the settings of a port state for its endpoints; undefined: the one that the port declares. */
+const protocolOf = (stated: string | undefined): AppProtocol | undefined =>
+  stated === 'http2' ? 'http2' : stated === 'client' ? 'unknown' : undefined;

@@ -25,7 +25,7 @@ export interface BreakerLimits {
   readonly pendingTimeoutMs: number | undefined;
   /** What the access log and metrics say when a request has waited for so long. */
   readonly pendingTimeoutAction: TrafficAction | undefined;
-  /** Clients have fair shares of the pending requests, because no TrafficPolicy says how many they may be. */
+  /** Clients have fair shares of the pending requests, because no policy says how many they may be. */
   readonly hasFairShares: boolean;
 }
 
@@ -50,6 +50,9 @@ const limitOf = (name: SettingName, max: number, object: string | undefined, isD
       : { feature: 'circuit-breaker', mode: isDryRun ? 'would' : 'did', policy: object },
   why: `limit of ${names[name] ?? name} reached (${max})`,
 });
+
+/** The objects that say how many requests may wait, whoever sends them. An annotation is a bound of memory alone. */
+const policies = ['TrafficPolicy ', 'DestinationRule '] as const;
 
 export function breakerLimitsOf(settings: Partial<ServicePolicy> = {}): BreakerLimits {
   const dryRunBy =
@@ -79,7 +82,7 @@ export function breakerLimitsOf(settings: Partial<ServicePolicy> = {}): BreakerL
     requestsPerConnectionMax: perConnection.isDryRun ? Infinity : perConnection.max || Infinity,
     pendingTimeoutMs: timeout.isDryRun || timeout.max === Infinity ? undefined : timeout.max,
     pendingTimeoutAction: timeout.action,
-    hasFairShares: pendingBy === undefined || !pendingBy.startsWith('TrafficPolicy '),
+    hasFairShares: !policies.some((kind) => pendingBy?.startsWith(kind)),
   };
 }
 

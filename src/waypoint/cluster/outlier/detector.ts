@@ -65,8 +65,8 @@ export class OutlierDetector<E> {
   }
 
   /**
-   * A request to an endpoint ended without a response. It counts as a failure of its own kind, and as a 503 or 504 too (Envoy without
-   * split_external_local_origin_errors). Only a response ends a series: an endpoint may accept connections and never respond. In Envoy a
+   * A request to an endpoint ended without a response. It counts as a failure of its own kind, and as a 503 or 504 too, unless the
+   * configuration splits them (Envoy: split_external_local_origin_errors). Only a response ends a series: an endpoint may accept connections and never respond. In Envoy a
    * connection ends it.
    */
   failed(endpoint: E, as: LocalFailure, nowMs: number): EjectionKind | undefined {
@@ -78,6 +78,7 @@ export class OutlierDetector<E> {
       kind = this.#detect(endpoint, monitor, 'consecutive_local_origin_failure', nowMs);
       monitor.localFailures = 0;
     }
+    if (this.config.splitsLocalErrors) return kind;
     return this.#count(endpoint, monitor, as, nowMs) ?? kind;
   }
 

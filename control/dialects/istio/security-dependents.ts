@@ -1,0 +1,22 @@
+/** What is recompiled when an AuthorizationPolicy or a RequestAuthentication changes. Pure. */
+import type { Recompile } from '../../kinds/kind.js';
+import type { ObjectChange, Registry } from '../../registry/registry.js';
+import { scopeOf, type SecurityPolicy } from './security-scope.js';
+
+export function securityDependents(
+  { before, now, namespace }: ObjectChange<SecurityPolicy>,
+  registry: Registry,
+  recompile: Recompile,
+): void {
+  const isRoot = namespace === registry.rootNamespace;
+  const scopes = [before, now].flatMap((one) => (one ? [scopeOf(one)] : []));
+  const selectors = scopes.flatMap(({ selector }) => (selector ? [selector] : []));
+  // Policies of the root namespace select pods of all namespaces.
+  if (selectors.length > 0)
+    for (const one of isRoot ? registry.namespaces() : [namespace])
+      for (const selector of selectors) recompile.selected(one, selector);
+  for (const { targets } of scopes) {
+    for (const name of targets?.gateways ?? []) recompile.servicesThrough({ namespace, name });
+    if (isRoot && targets && targets.classes.length > 0) recompile.objects(registry.indexes.Service.all());
+  }
+}
