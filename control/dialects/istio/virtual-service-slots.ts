@@ -1,6 +1,11 @@
 /** What VirtualServices refer to, as keys of an index. Pure. */
 import { namespaceOf } from '../../../src/model/labels.js';
-import type { ConnectionRule, Destination, HttpMatch, HttpRule } from '../../objects/istio-virtual-service.js';
+import type {
+  ConnectionRule,
+  Destination,
+  HttpMatch,
+  HttpRule,
+} from '../../objects/istio-virtual-service.js';
 import { completeHost, serviceOfHost } from './hosts.js';
 import { delegatesOf, listOf } from './virtual-service-delegates.js';
 import type { VirtualService } from './virtual-service-hosts.js';
