@@ -287,14 +287,14 @@ export class Registry {
     this.#indexOf(object)?.set(object);
     this.#hostsOf(object)?.set(object);
     if (object.kind === 'VirtualService') this.#virtualServices.set(object);
-    else if (object.kind === 'Pod') this.#accounts.set(object);
+    else if (object.kind === 'Pod' || object.kind === 'Workload') this.#accounts.set(object);
   }
   #remove(key: ObjectKey, object: MeshObject): void {
     this.#objects.delete(key);
     this.#indexOf(object)?.delete(object);
     this.#hostsOf(object)?.delete(object);
     if (object.kind === 'VirtualService') this.#virtualServices.delete(object);
-    else if (object.kind === 'Pod') this.#accounts.delete(object);
+    else if (object.kind === 'Pod' || object.kind === 'Workload') this.#accounts.delete(object);
   }
   #hostsOf({ kind }: MeshObject): Index | undefined {
     return (this.#hosts as Partial<Record<MeshObject['kind'], Index>>)[kind];

@@ -93,7 +93,7 @@ const texts = [
   ':path',
   'host',
 ];
-const numbers = [0, 1, 80, 443, 8080, 9000, 100, 200, 503, 301, -1, 4_294_967_295];
+const numbers = [0, 1, 80, 443, 8080, 9000, 100, 200, 503, 301, 302, -1, 1.5, 4_294_967_295, 1e20];
 
 /** Values that make sense, by the field's name, so that not everything is closed. */
 const sensible: Readonly<Record<string, unknown>> = {
@@ -127,7 +127,7 @@ const member = (name: string, schema: Schema, depth: number): unknown =>
   Object.hasOwn(sensible, name) &&
   (schema.type !== 'object' || sensible[name] === undefined) &&
   schema.type !== 'array' &&
-  randomInt(20) > 0
+  randomInt(12) > 0
     ? sensible[name]
     : random(schema, depth);
 
