@@ -121,6 +121,7 @@ const unknownKind = ({ apiVersion, kind }: SourceObject): MigrateFinding => ({
   message: `Weft does not know the kind ${kind} of ${apiVersion}`,
 });
 
+const rootField = 'metadata.namespace';
 /** Istio's default root namespace, and the kinds that count for the whole mesh there. */
 const istioRoot = 'istio-system';
 const meshWide: ReadonlySet<string> = new Set([
@@ -138,7 +139,7 @@ function rootFindings({ kind, namespace, apiVersion }: SourceObject, root: strin
   return [
     {
       result: 'missing',
-      field: 'metadata.namespace',
+      field: rootField,
       message: `${istioRoot} is Istio's root namespace, and ${root} is Weft's: the object counts for ${istioRoot} alone`,
       instead: `namespace: ${root}`,
     },
@@ -173,9 +174,14 @@ export function migrateReport(loaded: Loaded, root: string): MigrateReport {
     if (isLinkerd(group)) findings.push(...(linkerd.get(source) ?? [unknownKind(source)]));
     else if (object && (group === 'weft.dev' || group.startsWith('gateway.')))
       findings.push(...(unenforced.get(`${kind} ${namespace}/${name}`) ?? []));
-    else if (object && isMesh)
-      findings.push(...dialectFindings(object, fieldTables[`${group}/${kind}`], compiler));
-    else if (isMesh && errors.length === 0 && !group.startsWith('gateway.'))
+    else if (object && isMesh) {
+      const isRootSaid = findings.some(({ field }) => field === rootField);
+      const own = dialectFindings(object, fieldTables[`${group}/${kind}`], compiler);
+      // The status says it, too.
+      findings.push(
+        ...own.filter(({ message }) => !(isRootSaid && message.includes('root namespace of this mesh'))),
+      );
+    } else if (isMesh && errors.length === 0 && !group.startsWith('gateway.'))
       findings.push(unknownKind(source));
     if (object?.kind === 'Service') findings.push(...waypointFindings(object, compiler));
     if (!isMesh && findings.length === 0) {
@@ -185,7 +191,25 @@ export function migrateReport(loaded: Loaded, root: string): MigrateReport {
     }
     reports.push(reportOf(source, findings));
   }
-  return { objects: reports, problems: loaded.problems, assumed, others };
+  return { objects: withoutReplicas(reports), problems: loaded.problems, assumed, others };
+}
+
+/** Pods of a namespace about which the same is said are one report: most are replicas of each other. */
+function withoutReplicas(reports: readonly ObjectReport[]): ObjectReport[] {
+  const first = new Map<string, ObjectReport>();
+  const alike = new Map<ObjectReport, number>();
+  for (const report of reports) {
+    if (report.kind !== 'Pod') continue;
+    const key = `${report.namespace} ${JSON.stringify(report.findings)}`;
+    const known = first.get(key) ?? report;
+    first.set(key, known);
+    alike.set(known, (alike.get(known) ?? -1) + 1);
+  }
+  return reports.flatMap((report) => {
+    const more = alike.get(report);
+    if (report.kind !== 'Pod') return [report];
+    return more === undefined ? [] : [more === 0 ? report : { ...report, alike: more }];
+  });
 }
 
 function reportOf(source: SourceObject, findings: readonly MigrateFinding[]): ObjectReport {

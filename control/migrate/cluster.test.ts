@@ -14,13 +14,11 @@ const lists: Readonly<Record<string, readonly object[]>> = {
       spec: { clusterIP: '10.0.0.1', selector: { app: 'web' }, ports: [{ port: 80 }] },
     },
   ],
-  '/api/v1/pods': [
-    {
-      metadata: { name: 'web-1', namespace: 'shop', labels: { app: 'web' } },
-      spec: { nodeName: 'a', containers: [{ name: 'app' }, { name: 'istio-proxy' }] },
-      status: { podIPs: [{ ip: '10.244.0.1' }] },
-    },
-  ],
+  '/api/v1/pods': [1, 2, 3].map((i) => ({
+    metadata: { name: `web-${i}`, namespace: 'shop', labels: { app: 'web' } },
+    spec: { nodeName: 'a', containers: [{ name: 'app' }, { name: 'istio-proxy' }] },
+    status: { podIPs: [{ ip: `10.244.0.${i}` }] },
+  })),
   // An older installation: v1 is not served.
   '/apis/networking.istio.io/v1beta1/virtualservices': [
     {
@@ -61,7 +59,7 @@ test('a cluster is reported like a directory: objects by the served version, sid
   const report = migrateReport(await loadCluster(await listen(server)), 'weft-system');
   const text = [...reportLines(report)].join('\n');
   assert.match(text, /^MISSING {2}Namespace shop$/m);
-  assert.match(text, /^MISSING {2}Pod shop\/web-1\n.*it has the sidecar istio-proxy/m);
+  assert.match(text, /^MISSING {2}Pod shop\/web-1 and 2 more\n.*it has the sidecar istio-proxy/m);
   assert.match(text, /VirtualService shop\/web$/m);
   assert.match(text, /it has no waypoint, which VirtualService shop\/web needs/);
   assert.match(text, /^MISSING {2}EnvoyFilter shop\/lua$/m);

@@ -19,6 +19,8 @@ export interface ObjectReport {
   readonly apiVersion: string;
   readonly namespace?: string;
   readonly name: string;
+  /** The number of further pods of which the same is true. */
+  readonly alike?: number;
   /** File and line; absent: from a cluster. */
   readonly place?: string;
   readonly result: Result;
@@ -64,8 +66,8 @@ const line = (result: Result, text: string): string => `${words[result].padEnd(8
 const findingText = ({ field, message, instead }: MigrateFinding): string =>
   `${field === undefined ? '' : `${field}: `}${message}${instead === undefined ? '' : `; instead: ${instead}`}`;
 
-const nameOf = ({ kind, namespace, name }: ObjectReport): string =>
-  `${kind} ${namespace === undefined ? '' : `${namespace}/`}${name}`;
+const nameOf = ({ kind, namespace, name, alike }: ObjectReport): string =>
+  `${kind} ${namespace === undefined ? '' : `${namespace}/`}${name}${alike === undefined ? '' : ` and ${alike} more`}`;
 
 const count = (number: number, one: string, many: string): string => `${number} ${number === 1 ? one : many}`;
 
