@@ -24,6 +24,8 @@ import { unenforced } from './problems/unenforced.js';
 import type { WaypointName } from './compile/waypoints.js';
 import { FirstEnrollment } from './kubernetes/first-enrollment.js';
 import { LeaderTasks } from './kubernetes/leader-tasks.js';
+import { dnsLookup } from './names/lookup.js';
+import { NameResolver } from './names/name-resolver.js';
 import { Publisher } from './publisher.js';
 import { RemovalStages } from './removal.js';
 import { replaceFile } from './replace-file.js';
@@ -103,6 +105,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       (source instanceof KubernetesSource ? [...source.refused()].length : source.problems.length),
     settingProblems: () => [...publisher.settingProblems.all()].length,
     leading: () => leaderTasks?.leading ?? !kubernetes,
+    names: () => names.size,
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
 
@@ -125,6 +128,14 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     log,
   });
   const { compiler } = publisher;
+  const names = new NameResolver({
+    compiler,
+    take: (changed) => publisher.apply(changed),
+    lookup: dnsLookup(),
+    onQuery: (result) => metrics.nameQueries.inc({ result }),
+    onLimit,
+    log,
+  });
 
   const certificateHosts = hostsOf(options);
   const servingCertificate = () => ca.serverCertificate(certificateHosts.ips, certificateHosts.dns);
@@ -199,6 +210,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       onRelease: (atMs) => stages?.releaseAt(atMs),
     });
   const port = await server.start();
+  names.start();
   if (!kubernetes) stages?.releaseAt(Date.now() + releaseDelayMs);
   const authorityWatch = new AuthorityWatch({
     ca,
@@ -217,6 +229,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     port,
     close: async () => {
       authorityWatch.stop();
+      names.stop();
       source.stop();
       first?.stop();
       server.stop();

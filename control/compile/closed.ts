@@ -8,6 +8,7 @@ import {
   type MeshSettingsObject,
   type RouteObject,
   isRoute,
+  isSmi,
 } from '../objects/objects.js';
 import {
   closedBackendTlsPolicy,
@@ -141,6 +142,8 @@ export const closedMeans = (kind: MeshObject['kind']): string =>
         ? 'until it is corrected, its unreadable fields have their strictest values (strict, refuse, no exclusions)'
         : kind === 'TrafficPolicy'
           ? 'until it is corrected, its unreadable sections are not in force; if a rate limit, a circuit breaker or load shedding is among them, requests to its targets are refused'
-          : kind === 'VirtualService' || kind.endsWith('Route')
-            ? 'until it is corrected, requests that it might match are answered with 500'
-            : 'its last valid content, if any, stays in force';
+          : isSmi({ kind })
+            ? 'until it is corrected, it allows nothing, and requests to the root Service of a TrafficSplit that uses it are answered with 500'
+            : kind === 'VirtualService' || kind.endsWith('Route')
+              ? 'until it is corrected, requests that it might match are answered with 500'
+              : 'its last valid content, if any, stays in force';

@@ -8,7 +8,12 @@ import { compile, Compiler } from './compile.js';
 import type { CompiledResource } from './resource.js';
 import { changesFrom } from '../registry/difference.js';
 import type { MeshObject } from '../objects/objects.js';
-import { pick, randomDialectObject, randomObject } from '../../test/support/random-objects.js';
+import {
+  pick,
+  randomDialectObject,
+  randomObject,
+  randomSmiObject,
+} from '../../test/support/random-objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 
@@ -75,4 +80,8 @@ test('compiling change by change or all at once gives the same resources, and ev
 
 test('the same with objects of Istio', () => {
   compare(() => (Math.random() < 0.5 ? randomObject() : randomDialectObject()), 500);
+});
+
+test('the same with objects of SMI, beside VirtualServices', () => {
+  compare(() => pick([randomObject, randomSmiObject, randomSmiObject, randomDialectObject])(), 700);
 });

@@ -45,6 +45,8 @@ export interface PodLookup {
   /** Services and policies of its namespace, sorted by name. */
   readonly services: readonly ServiceObject[];
   readonly policies: readonly AccessPolicyObject[];
+  /** Keys of the TrafficTargets (SMI) of its service account. */
+  readonly trafficTargets?: readonly string[];
   /** The DestinationRules in force for one of the Services. */
   readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
   /** Policies of other meshes' kinds. */
@@ -107,6 +109,7 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
   const policies = (lookup.open ? [] : lookup.policies)
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
     .map((policy): string => nameOfPolicy(policy).key);
+  if (!lookup.open) policies.push(...(lookup.trafficTargets ?? []));
   const enrolling = isEnrolling(lookup.namespace);
   if (!lookup.open) policies.push(...(lookup.security?.podPolicies(labels, enrolling) ?? []));
   const own =

@@ -1,10 +1,10 @@
 /** API paths and versions of the kinds. Pure. */
-import { isIstio, isRoute, type MeshObject } from '../objects/objects.js';
+import { isIstio, isRoute, isSmi, type MeshObject } from '../objects/objects.js';
 import { kinds } from './kinds.js';
 
 /** The `apiVersion` of an object: for a route or an object of another mesh the version in which it was read, otherwise the newest one. */
 export function apiVersionOf(object: MeshObject): string {
-  if ((isRoute(object) || isIstio(object)) && object.apiVersion) return object.apiVersion;
+  if ((isRoute(object) || isIstio(object) || isSmi(object)) && object.apiVersion) return object.apiVersion;
   const { group, versions } = kinds[object.kind].address;
   return group === '' ? versions[0] : `${group}/${versions[0]}`;
 }

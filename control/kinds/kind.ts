@@ -83,7 +83,7 @@ export interface Compiled {
 export interface Kind<T extends MeshObject = MeshObject> {
   readonly address: KindAddress;
   /** Where its schema is: `core.yaml` or `gateway.yaml` of control/source/schemas, a CRD of the chart, or a published CRD. */
-  readonly schema: 'core' | 'gateway' | 'crd' | 'istio';
+  readonly schema: 'core' | 'gateway' | 'crd' | 'istio' | 'smi';
   /** The fields to keep of an object of the API server. Undefined if the object does not concern the mesh. */
   pickFields(raw: unknown): T | undefined;
   /** Addresses and host names that the object claims; absent: none. */

@@ -13,7 +13,15 @@ import { routeStatus } from '../status/route.js';
 import { serviceStatus } from '../status/service.js';
 import { trafficPolicyStatus } from '../status/traffic-policy.js';
 import { statusPathOf } from '../status/write.js';
-import { isIstio, istioKinds, type IstioKind, type MeshObject } from '../objects/objects.js';
+import {
+  isIstio,
+  isSmi,
+  istioKinds,
+  smiKinds,
+  type IstioKind,
+  type MeshObject,
+  type SmiKind,
+} from '../objects/objects.js';
 import type { Kind } from './kind.js';
 import { kindNames, kinds, pickFields } from './kinds.js';
 
@@ -95,7 +103,7 @@ test('EndpointSlices of the Kubernetes controller are left out; of others, only 
 type KindName = MeshObject['kind'];
 /** Optional members of an entry, by kind. A member that is lost changes what the control plane does without an error of the compiler. */
 type OptionalMember = 'claims' | 'dependents' | 'compile' | 'status';
-const members: Readonly<Record<Exclude<KindName, IstioKind>, readonly OptionalMember[]>> = {
+const members: Readonly<Record<Exclude<KindName, IstioKind | SmiKind>, readonly OptionalMember[]>> = {
   Namespace: ['dependents', 'compile'],
   Node: ['claims', 'dependents'],
   Pod: ['claims', 'dependents', 'compile'],
@@ -117,7 +125,9 @@ const members: Readonly<Record<Exclude<KindName, IstioKind>, readonly OptionalMe
   ConfigMap: ['dependents'],
 };
 
-const native = kindNames.filter((kind): kind is keyof typeof members => !isIstio({ kind }));
+const native = kindNames.filter(
+  (kind): kind is keyof typeof members => !isIstio({ kind }) && !isSmi({ kind }),
+);
 
 test('each kind has the members that are stated here, and no others', () => {
   const optional: readonly OptionalMember[] = ['claims', 'dependents', 'compile', 'status'];
@@ -130,7 +140,7 @@ test('each kind has the members that are stated here, and no others', () => {
 });
 
 test('the table names a status function for every kind whose status the control plane writes', () => {
-  const statuses: Readonly<Record<Exclude<KindName, IstioKind>, unknown>> = {
+  const statuses: Readonly<Record<Exclude<KindName, IstioKind | SmiKind>, unknown>> = {
     // Written by first-enrollment.ts.
     Namespace: undefined,
     Node: undefined,
@@ -155,8 +165,8 @@ test('the table names a status function for every kind whose status the control 
   };
   for (const kind of kindNames) {
     const { status }: { readonly status?: unknown } = kinds[kind];
-    // Some kinds of Istio have a status function of their own.
-    if (isIstio({ kind })) assert.equal(typeof status, 'function', kind);
+    // Some kinds of other meshes have a status function of their own.
+    if (isIstio({ kind }) || isSmi({ kind })) assert.equal(typeof status, 'function', kind);
     else assert.equal(status, statuses[kind as keyof typeof statuses], kind);
     // A status without a path would be dropped at the write.
     const object = { kind, metadata: { name: 'a' } } as MeshObject;
@@ -213,19 +223,23 @@ test('of a ConfigMap only certificates are kept, and of too large ones nothing',
   assert.ok(grownBytes < 20 << 20, `${grownBytes} bytes`);
 });
 
-test('every kind of Istio has a schema among the published CRDs, in every version that is read', () => {
-  const text = readFileSync('daemonset/chart/files/istio-crds.yaml', 'utf8');
-  const published = new Set(
-    parseAllDocuments(text).flatMap((document) => {
-      const { spec } = document.toJS() as {
-        spec: { group: string; names: { plural: string }; versions: { name: string }[] };
-      };
-      return spec.versions.map(({ name }) => `${spec.group}/${name}/${spec.names.plural}`);
-    }),
-  );
-  const read = istioKinds.flatMap((kind) => {
-    const { group, versions, plural } = kinds[kind].address;
-    return versions.map((version) => `${group}/${version}/${plural}`);
+for (const [dialect, ofDialect] of [
+  ['istio', istioKinds],
+  ['smi', smiKinds],
+] as const)
+  test(`every kind of ${dialect} has a schema among the published CRDs, in every version that is read`, () => {
+    const text = readFileSync(`daemonset/chart/files/${dialect}-crds.yaml`, 'utf8');
+    const published = new Set(
+      parseAllDocuments(text).flatMap((document) => {
+        const { spec } = document.toJS() as {
+          spec: { group: string; names: { plural: string }; versions: { name: string }[] };
+        };
+        return spec.versions.map(({ name }) => `${spec.group}/${name}/${spec.names.plural}`);
+      }),
+    );
+    const read = ofDialect.flatMap((kind) => {
+      const { group, versions, plural } = kinds[kind].address;
+      return versions.map((version) => `${group}/${version}/${plural}`);
+    });
+    assert.deepEqual(read.sort(), [...published].sort());
   });
-  assert.deepEqual(read.sort(), [...published].sort());
-});

@@ -16,6 +16,11 @@ import {
   trafficExtensionKind,
   wasmPluginKind,
 } from '../dialects/istio/unsupported.js';
+import { httpRouteGroupKind } from '../dialects/smi/http-route-group.js';
+import { smiTcpRouteKind } from '../dialects/smi/tcp-route.js';
+import { trafficSplitKind } from '../dialects/smi/traffic-split.js';
+import { trafficTargetKind } from '../dialects/smi/traffic-target.js';
+import { smiUdpRouteKind } from '../dialects/smi/udp-route.js';
 import type { MeshObject } from '../objects/objects.js';
 import { accessPolicyKind } from './access-policy.js';
 import { backendTlsPolicyKind } from './backend-tls-policy.js';
@@ -75,6 +80,11 @@ const table: { readonly [K in KindName]: Kind<Extract<MeshObject, { kind: K }>> 
   ProxyConfig: proxyConfigKind,
   WasmPlugin: wasmPluginKind,
   TrafficExtension: trafficExtensionKind,
+  HTTPRouteGroup: httpRouteGroupKind,
+  SmiTCPRoute: smiTcpRouteKind,
+  SmiUDPRoute: smiUdpRouteKind,
+  TrafficSplit: trafficSplitKind,
+  TrafficTarget: trafficTargetKind,
 };
 
 /** Entries by kind. An entry accepts only objects of its own kind, which `kinds[object.kind]` ensures. */

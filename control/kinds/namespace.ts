@@ -28,6 +28,9 @@ export const namespaceKind: Kind<NamespaceObject> = {
     if (labelsOf(before)[exportLabel] === labelsOf(now)[exportLabel]) return;
     for (const one of indexes.ExternalService.in(name)) recompile.claimsOf(one);
     for (const one of indexes.Workload.in(name)) recompile.claimsOf(one);
+    for (const one of indexes.ServiceEntry.in(name)) recompile.claimsOf(one);
+    recompile.objects(indexes.ServiceEntry.in(name));
+    recompile.objects(indexes.WorkloadEntry.in(name));
   },
   compile(object, { settings }) {
     if (settings.removal !== undefined || !isStrict(labelsOf(object)) || isEnrolling(object))

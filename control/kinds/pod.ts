@@ -1,6 +1,10 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { compilePod, podResources } from '../compile/pod.js';
+import { policyKeyOf } from '../dialects/smi/access.js';
+import { accountKey } from '../dialects/smi/index-keys.js';
+import { selectedHosts } from '../dialects/istio/service-entry-compile.js';
+import { outboundOf } from '../dialects/istio/sidecar.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
 import { labelsSlot } from '../dialects/istio/virtual-service-dependents.js';
 import { addressClaims } from '../registry/claims.js';
@@ -57,12 +61,25 @@ export function compileAsPod(
     node: registry.node(pod.spec.nodeName),
     isWaypoint: as.isWaypoint,
     ...sorted(namespace),
+    trafficTargets: registry
+      .trafficTargetsOf(accountKey(namespace, pod.spec.serviceAccountName ?? 'default'))
+      .map(policyKeyOf),
     rulesOf,
     security: security(namespace),
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;
-  return { resources: podResources(compiled, as.isScoped), placement: { node, identity } };
+  const entries = selectedHosts(registry, namespace, labelsOf(pod));
+  const { workload, nodePod } = compiled;
+  const bounds = nodePod && outboundOf(registry, namespace, labelsOf(pod));
+  const selected = {
+    ...compiled,
+    ...(workload && entries.length > 0
+      ? { workload: { ...workload, services: new Map([...workload.services, ...entries]) } }
+      : {}),
+    ...(bounds ? { nodePod: { ...nodePod, ...bounds } } : {}),
+  };
+  return { resources: podResources(selected, as.isScoped), placement: { node, identity } };
 }
 
 function pickPod(raw: Raw<PodObject>): PodObject | undefined {

@@ -1,6 +1,7 @@
 /** The common table entry of the four kinds of routes. */
 import { compileRoute } from '../dialects/gateway/routes.js';
 import { servicesOf } from '../dialects/gateway/route-references.js';
+import { rootKey } from '../dialects/smi/index-keys.js';
 import { gatewayGroup, type RouteObject } from '../objects/objects.js';
 import { routeStatus } from '../status/route.js';
 import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
@@ -19,15 +20,15 @@ export function routeKind<T extends RouteObject>(
     pickFields: (raw) => pickRoute(kind, raw as Raw<RouteObject>) as unknown as T,
     dependents({ before, now, namespace }, registry, recompile) {
       for (const route of [before, now])
-        for (const service of route ? servicesOf(route).parents : [])
+        for (const service of route ? servicesOf(route).parents : []) {
           // Routes of one kind do not conflict.
           recompile.objects(
             registry.routesAttached(service, namespace).filter((other) => other.kind !== kind),
           );
-      for (const route of [before, now])
-        for (const service of route ? servicesOf(route).parents : []) {
+          // Routes of the Gateway API take their ports from other meshes' objects.
           const [of = '', name = ''] = service.split('/');
           recompileVirtualServicesOf(of, name, registry, recompile);
+          recompile.objects(registry.trafficSplitsOf(rootKey(of, name)));
         }
     },
     compile(object, { registry }) {

@@ -1,11 +1,15 @@
 import { labelsOf, selects, type Labels } from '../../src/model/labels.js';
-import type { PodObject, WorkloadObject } from '../objects/objects.js';
+import { entryLabels } from '../dialects/istio/entry-endpoints.js';
+import type { IstioObject, PodObject, WorkloadObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
 
-type Selected = PodObject | WorkloadObject;
+type Selected = PodObject | WorkloadObject | IstioObject<'WorkloadEntry'>;
+
+const selectableLabels = (one: Selected): Labels =>
+  one.kind === 'WorkloadEntry' ? entryLabels(one) : labelsOf(one);
 
 /**
- * The pods and Workloads that one of these selectors of their namespace selects. One pass over the namespace, however many selectors there
+ * The pods, Workloads and WorkloadEntries that one of these selectors of their namespace selects. One pass over the namespace, however many selectors there
  * are: thousands of Services and rules come at once.
  */
 export function* selectedBy(
@@ -13,9 +17,13 @@ export function* selectedBy(
   { indexes }: Registry,
 ): Iterable<Selected> {
   for (const [namespace, wanted] of selectors) {
-    const all = [...indexes.Pod.in(namespace), ...indexes.Workload.in(namespace)];
+    const all: readonly Selected[] = [
+      ...indexes.Pod.in(namespace),
+      ...indexes.Workload.in(namespace),
+      ...indexes.WorkloadEntry.in(namespace),
+    ];
     if (wanted.size < 8) {
-      yield* all.filter((one) => [...wanted].some((selector) => selects(selector, labelsOf(one))));
+      yield* all.filter((one) => [...wanted].some((selector) => selects(selector, selectableLabels(one))));
       continue;
     }
     // By one label of each selector: a pod is compared with the selectors that name one of its labels.
@@ -29,7 +37,7 @@ export function* selectedBy(
       else byLabel.set(label, [selector]);
     }
     for (const one of all) {
-      const labels = labelsOf(one);
+      const labels = selectableLabels(one);
       const isSelected = Object.entries(labels).some(([key, value]) =>
         byLabel.get(`${key}=${value}`)?.some((selector) => selects(selector, labels)),
       );

@@ -10,6 +10,7 @@ import { subsetServices } from '../compile/subsets.js';
 import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
 import { waypointPolicies } from '../dialects/istio/authorization.js';
+import { serviceKey } from '../dialects/smi/index-keys.js';
 import { objectKey } from '../objects/object-key.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
@@ -30,6 +31,7 @@ export const serviceKind: Kind<ServiceObject> = {
     for (const one of [before, now]) recompile.selected(namespace, one?.spec.selector);
     if (!now && before) recompile.objects(rulesNaming(before, registry));
     recompile.objects(registry.routesOf(namespace, name));
+    recompile.objects(registry.trafficSplitsOf(serviceKey(namespace, name)));
     recompileVirtualServicesOf(namespace, name, registry, recompile);
     recompile.objects(
       registry.indexes.EndpointSlice.in(namespace).filter(

@@ -8,8 +8,15 @@ import type {
   PeerAuthenticationSpec,
   RequestAuthenticationSpec,
 } from './istio-security.js';
+import type { ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec } from './istio-entries.js';
+import type { SidecarSpec } from './istio-sidecar.js';
+import type { TelemetrySpec } from './istio-telemetry.js';
 import type { VirtualServiceSpec } from './istio-virtual-service.js';
 import type { Condition, Meta } from './metadata.js';
+
+export * from './istio-entries.js';
+export * from './istio-sidecar.js';
+export * from './istio-telemetry.js';
 
 /** An object of another mesh's API. */
 export interface DialectObject<Kind extends string, Spec = Readonly<Record<string, unknown>>> {
@@ -52,6 +59,11 @@ interface OwnSpecs {
   readonly RequestAuthentication: RequestAuthenticationSpec;
   readonly VirtualService: VirtualServiceSpec;
   readonly DestinationRule: DestinationRuleSpec;
+  readonly ServiceEntry: ServiceEntrySpec;
+  readonly WorkloadEntry: WorkloadEntrySpec;
+  readonly WorkloadGroup: WorkloadGroupSpec;
+  readonly Sidecar: SidecarSpec;
+  readonly Telemetry: TelemetrySpec;
 }
 
 type Objects = { readonly [K in IstioKind]: DialectObject<K, Specs[K]> };

@@ -8,6 +8,7 @@ import type {
 } from './backend-policies.js';
 import type { IstioObject } from './istio.js';
 import type { RouteObject } from './routes.js';
+import type { SmiObject } from './smi.js';
 import type { TrafficPolicyObject } from './traffic-policy.js';
 import type {
   AccessPolicyObject,
@@ -22,6 +23,7 @@ export * from './gateway-api.js';
 export * from './istio.js';
 export * from './metadata.js';
 export * from './routes.js';
+export * from './smi.js';
 export * from './traffic-policy.js';
 export * from './weft.js';
 
@@ -46,4 +48,5 @@ export type MeshObject =
   | GatewayClassObject
   | GatewayObject
   | RouteObject
-  | IstioObject;
+  | IstioObject
+  | SmiObject;

@@ -45,3 +45,15 @@ for (const [name, text, expected] of [
     assert.equal(problems.length, 1, problems.join('\n'));
     assert.match(problems[0] ?? '', expected);
   });
+
+test("SMI's objects that need a waypoint and have none are problems of a registry of files", () => {
+  const split = `---\napiVersion: split.smi-spec.io/v1alpha4\nkind: TrafficSplit\nmetadata: { name: s, namespace: shop }
+spec: { service: api, backends: [{ service: api, weight: 1 }] }\n`;
+  const target = (kind: string): string => `---
+apiVersion: access.smi-spec.io/v1alpha3\nkind: TrafficTarget\nmetadata: { name: t, namespace: shop }
+spec: { destination: { kind: ServiceAccount, name: api }, rules: [{ kind: ${kind}, name: x }], sources: [{ kind: ServiceAccount, name: web }] }\n`;
+  assert.match(problemsOf(service() + split).join('\n'), /^TrafficSplit shop\/s: .* has no waypoint.*$/);
+  assert.match(problemsOf(target('HTTPRouteGroup')).join('\n'), /^TrafficTarget shop\/t: no pod .*$/);
+  assert.deepEqual(problemsOf(target('TCPRoute')), []);
+  assert.deepEqual(problemsOf(service('weft.dev/waypoint: wp') + waypoint + split), []);
+});

@@ -13,6 +13,8 @@ import { backendConditions, type BackendPolicyObject } from '../status/backend-p
 import { policyEnforcement } from '../status/policy.js';
 import { policyConditions, targetConditions } from '../status/traffic-policy.js';
 import { securityEnforcement } from '../status/security.js';
+import { splitEnforcement } from '../dialects/smi/traffic-split.js';
+import { targetEnforcement } from '../dialects/smi/traffic-target.js';
 import { routeParents } from '../status/route.js';
 import { waypointBound } from '../status/service.js';
 
@@ -60,16 +62,15 @@ function* unboundServices(compiler: Compiler): Generator<string> {
 /** Policies about requests that no waypoint enforces, TrafficPolicies that are not in force at a target, and routes without an accepted parent, without a backend, or without a waypoint. */
 export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
   for (const policy of compiler.ofKind('AccessPolicy')) {
-    const condition = policyEnforcement(policy, compiler);
-    if (condition?.status === 'False')
-      yield { what: `${nameOf(policy)}: ${condition.message}`, isAccepted: true };
+    yield* unenforcedBy(policy, policyEnforcement(policy, compiler));
   }
   for (const kind of ['AuthorizationPolicy', 'RequestAuthentication'] as const)
-    for (const policy of compiler.ofKind(kind)) {
-      const condition = policy.invalid === undefined ? securityEnforcement(policy, compiler) : undefined;
-      if (condition?.status === 'False')
-        yield { what: `${nameOf(policy)}: ${condition.message}`, isAccepted: true };
-    }
+    for (const policy of compiler.ofKind(kind))
+      if (policy.invalid === undefined) yield* unenforcedBy(policy, securityEnforcement(policy, compiler));
+  for (const target of compiler.ofKind('TrafficTarget'))
+    yield* unenforcedBy(target, targetEnforcement(target, compiler));
+  for (const split of compiler.ofKind('TrafficSplit'))
+    yield* unenforcedBy(split, splitEnforcement(split, compiler));
   for (const policy of compiler.ofKind('TrafficPolicy'))
     for (const { type, status, message } of trafficPolicyProblems(policy, compiler))
       if (status === 'False')
@@ -83,6 +84,10 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
     for (const route of compiler.ofKind(kind))
       for (const [message, type] of routeProblems(route, compiler))
         yield { what: `${nameOf(route)}: ${message}`, isAccepted: type === enforcedType };
+}
+
+function* unenforcedBy(object: MeshObject, found: ConditionUpdate | undefined): Generator<Unenforced> {
+  if (found?.status === 'False') yield { what: `${nameOf(object)}: ${found.message}`, isAccepted: true };
 }
 
 export function* unenforced(compiler: Compiler): Generator<string> {

@@ -38,9 +38,9 @@ interface Claimant {
 interface Leaders {
   /** The strongest claim of Nodes, Pods and Services. */
   readonly strong: Claimant | undefined;
-  /** The strongest claim of each namespace's ExternalServices and Workloads. */
+  /** The strongest claim of each namespace's ExternalServices, ServiceEntries and Workloads. */
   readonly byNamespace: ReadonlyMap<string, Claimant>;
-  /** The strongest claim of ExternalServices and Workloads that count in all namespaces. */
+  /** The strongest claim of ExternalServices, ServiceEntries and Workloads that count in all namespaces. */
   readonly exported: Claimant | undefined;
 }
 /** The addresses and host names that an object claims, and the rank of its claims. */
@@ -54,8 +54,8 @@ export const addressClaims = (texts: readonly string[]): readonly Claimed[] =>
   texts.filter(isIp).map(addressClaim);
 
 /** Whether the compiled form of the object depends on the owner of its claims. Nodes and Pods always own theirs. */
-const canLose = ({ object }: Claimant): boolean =>
-  object.kind === 'Service' || object.kind === 'Workload' || object.kind === 'ExternalService';
+const canLose = ({ object }: Claimant): boolean => losing.has(object.kind);
+const losing: ReadonlySet<string> = new Set(['Service', 'Workload', 'ExternalService', 'ServiceEntry']);
 
 const firstOf = (a: Claimant | undefined, b: Claimant | undefined): Claimant | undefined =>
   !a ? b : !b || compareClaims(a.claim, b.claim) <= 0 ? a : b;
@@ -137,6 +137,13 @@ export class ClaimIndex {
     return this.#lostTo(key, hostClaim(host));
   }
 
+  /** Whether a Node, a Pod or a Service has the address. */
+  isOwned(ip: string): boolean {
+    const claimed = addressClaim(ip);
+    const claimants = this.#claimants.get(claimed);
+    return claimants !== undefined && this.#leadersOf(claimed, claimants).strong !== undefined;
+  }
+
   #lostTo(key: ObjectKey, claimed: Claimed): string | undefined {
     const claimants = this.#claimants.get(claimed);
     const own = claimants?.get(key);
@@ -147,7 +154,7 @@ export class ClaimIndex {
     // Names of objects in other namespaces must not be disclosed to the author.
     return kind !== 'Node' && leader.claim.namespace === own.claim.namespace
       ? `${kind} ${own.claim.namespace}/${metadata.name}`
-      : `${kind === 'ExternalService' ? 'an' : 'a'} ${kind}`;
+      : `${/^[AEIO]/.test(kind) ? 'an' : 'a'} ${kind}`;
   }
 
   /** The strongest of the claims that compete with a claimant's, its own included. */

@@ -74,6 +74,38 @@ export class HostIndex<T extends MeshObject> {
 /** One namespace may have many objects for a host: what is found for another does not cost more by that. */
 const hostSlots = (object: MeshObject): ReadonlySet<string> =>
   new Set(hostsOf(object).flatMap((host) => [host, `${namespaceOf(object)} ${host}`]));
+/** Objects by keys that are made of their content, the oldest first. */
+export class KeyIndex<T extends MeshObject> {
+  readonly #all = new Map<string, Map<ObjectKey, T>>();
+  /** Sorted when they are first needed. */
+  readonly #lists = new Map<string, readonly T[]>();
+  /** @param keysOf of an object that may be a closed form, with any content */
+  constructor(private readonly keysOf: (object: T) => readonly string[]) {}
+  set(object: T): void {
+    for (const key of this.keysOf(object)) {
+      let of = this.#all.get(key);
+      if (!of) this.#all.set(key, (of = new Map()));
+      of.set(objectKey(object), object);
+      this.#lists.delete(key);
+    }
+  }
+  delete(object: T): void {
+    for (const key of this.keysOf(object)) {
+      const of = this.#all.get(key);
+      of?.delete(objectKey(object));
+      if (of?.size === 0) this.#all.delete(key);
+      this.#lists.delete(key);
+    }
+  }
+  of(key: string): readonly T[] {
+    let list = this.#lists.get(key);
+    if (!list) {
+      list = [...(this.#all.get(key)?.values() ?? [])].sort(byAge);
+      if (list.length > 0) this.#lists.set(key, list);
+    }
+    return list;
+  }
+}
 /** Objects by what they refer to. */
 export class SlotIndex<T extends MeshObject> {
   readonly #all = new Map<string, Map<ObjectKey, T>>();

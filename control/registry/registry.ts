@@ -14,6 +14,7 @@ import {
 import { slotsOf } from '../dialects/istio/virtual-service-dependents.js';
 import { inForceFor } from '../dialects/istio/virtual-service-hosts.js';
 import type { PolicyObject } from '../compile/traffic-policy-targets.js';
+import { keysOfSplit, keysOfTarget } from '../dialects/smi/index-keys.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import {
   isRoute,
@@ -31,11 +32,13 @@ import {
   type PodObject,
   type RouteObject,
   type ServiceObject,
+  type SmiObject,
   type WorkloadObject,
 } from '../objects/objects.js';
 import { ClaimIndex, type Claims } from './claims.js';
 import { AccountIndex } from './account-index.js';
-import { HostIndex, NamespaceIndex, RouteIndex, SlotIndex, TargetIndex } from './indexes.js';
+import { HostIndex, KeyIndex, NamespaceIndex, RouteIndex, SlotIndex, TargetIndex } from './indexes.js';
+import { ResolvedNames } from './resolved-names.js';
 
 /** One object before and after a change: `before` is undefined for a new object, `now` for a deleted one. */
 export interface ObjectChange<T extends MeshObject = MeshObject> {
@@ -83,16 +86,23 @@ export class Registry {
     PeerAuthentication: new NamespaceIndex<IstioObject<'PeerAuthentication'>>(),
     RequestAuthentication: new NamespaceIndex<IstioObject<'RequestAuthentication'>>(),
     Telemetry: new NamespaceIndex<IstioObject<'Telemetry'>>(),
+    HTTPRouteGroup: new NamespaceIndex<SmiObject<'HTTPRouteGroup'>>(),
+    SmiTCPRoute: new NamespaceIndex<SmiObject<'SmiTCPRoute'>>(),
   } as const;
   readonly #hosts = {
     VirtualService: new HostIndex<IstioObject<'VirtualService'>>(),
     DestinationRule: new HostIndex<IstioObject<'DestinationRule'>>(),
+  } as const;
+  readonly #smi = {
+    TrafficSplit: new KeyIndex<SmiObject<'TrafficSplit'>>(keysOfSplit),
+    TrafficTarget: new KeyIndex<SmiObject<'TrafficTarget'>>(keysOfTarget),
   } as const;
   readonly #virtualServices = new SlotIndex<IstioObject<'VirtualService'>>(slotsOf);
   readonly #accounts = new AccountIndex();
   readonly #routes = new RouteIndex();
   readonly #policies = new TargetIndex<PolicyObject>();
   readonly claims: ClaimIndex;
+  readonly names = new ResolvedNames();
 
   /**
    * @param rootNamespace the namespace whose policies, ExternalServices and Workloads count for the whole mesh
@@ -282,6 +292,14 @@ export class Registry {
     return this.#hosts.DestinationRule.of(host, namespace);
   }
 
+  /** SMI's objects by what they name (control/dialects/smi/index-keys.ts), the oldest first. */
+  trafficSplitsOf(key: string): readonly SmiObject<'TrafficSplit'>[] {
+    return this.#smi.TrafficSplit.of(key);
+  }
+  trafficTargetsOf(key: string): readonly SmiObject<'TrafficTarget'>[] {
+    return this.#smi.TrafficTarget.of(key);
+  }
+
   #add(key: ObjectKey, object: MeshObject): void {
     this.#objects.set(key, object);
     this.#indexOf(object)?.set(object);
@@ -297,7 +315,8 @@ export class Registry {
     else if (object.kind === 'Pod') this.#accounts.delete(object);
   }
   #hostsOf({ kind }: MeshObject): Index | undefined {
-    return (this.#hosts as Partial<Record<MeshObject['kind'], Index>>)[kind];
+    type Indexes = Partial<Record<MeshObject['kind'], Index>>;
+    return (this.#hosts as Indexes)[kind] ?? (this.#smi as Indexes)[kind];
   }
   #indexOf(object: MeshObject): Index | undefined {
     if (policyKinds.has(object.kind)) return this.#policies as Index;

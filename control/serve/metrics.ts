@@ -8,6 +8,8 @@ export interface ControlState {
   /** Objects with unknown values of labels or annotations. */
   readonly settingProblems: () => number;
   readonly leading: () => boolean;
+  /** Host names that are resolved by DNS. */
+  readonly names: () => number;
 }
 
 export class ControlMetrics {
@@ -27,6 +29,12 @@ export class ControlMetrics {
     name: 'weft_control_calls_refused_total',
     help: 'Calls refused before they were read, by reason',
     labelNames: ['reason'] as const,
+    registers: [this.registry],
+  });
+  readonly nameQueries = new Counter({
+    name: 'weft_control_name_queries_total',
+    help: 'DNS queries for host names of ServiceEntries, by result',
+    labelNames: ['result'] as const,
     registers: [this.registry],
   });
   readonly limitReached = new Counter({
@@ -55,6 +63,7 @@ export class ControlMetrics {
       'Namespaces and pods with unknown values of labels or annotations',
       state.settingProblems,
     );
+    gauge('weft_control_names', 'Host names of ServiceEntries that are resolved by DNS', state.names);
     gauge('weft_control_leading', '1 if this replica is the leader', () => (state.leading() ? 1 : 0));
   }
 }

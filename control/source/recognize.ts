@@ -108,7 +108,8 @@ export function recognize(
 }
 
 /** Objects of other meshes always state their group: without one, a kind's name could be anybody's. */
-const isDialect = ({ group }: KindAddress): boolean => group.endsWith('.istio.io');
+const isDialect = ({ group }: KindAddress): boolean =>
+  group.endsWith('.istio.io') || group.endsWith('.smi-spec.io');
 
 /** The kind of the same group that the author probably meant. */
 function meantBy(kind: string, group: string | undefined): string | undefined {

@@ -74,7 +74,7 @@ function crdSchemas(): Schemas {
 }
 
 /** Schemas of CRDs that others publish, closed, by the kind's name in the table. All versions of a kind have the same schema. */
-function publishedSchemas(from: 'istio'): Schemas {
+function publishedSchemas(from: 'istio' | 'smi'): Schemas {
   const text = readFileSync(findUp('daemonset', 'chart', 'files', `${from}-crds.yaml`), 'utf8');
   const byName = new Map(
     parseAllDocuments(text).map((document) => {
@@ -86,9 +86,10 @@ function publishedSchemas(from: 'istio'): Schemas {
     const { schema: source, address } = kinds[kind];
     const schema = source === from ? byName.get(`${address.group}/${address.kind ?? kind}`) : undefined;
     if (!schema) return [];
-    // They leave out what every object has.
-    const { spec = {} } = schema.properties;
-    return [[kind, { allOf: [named, { ...schema, properties: { spec: closed(spec) } }] }] as const];
+    // They leave out what every object has. Some kinds of SMI have fields beside `spec`.
+    const { status: _, ...own } = schema.properties;
+    const properties = Object.fromEntries(Object.entries(own).map(([name, one]) => [name, closed(one)]));
+    return [[kind, { allOf: [named, { ...schema, properties }] }] as const];
   });
   return Object.fromEntries(entries);
 }
@@ -98,7 +99,9 @@ interface PublishedCrd {
     readonly group: string;
     readonly names: { readonly kind: string };
     readonly versions: readonly {
-      readonly schema: { readonly openAPIV3Schema: { readonly properties: { readonly spec?: object } } };
+      readonly schema: {
+        readonly openAPIV3Schema: { readonly properties: Readonly<Record<string, object>> };
+      };
     }[];
   };
 }
@@ -122,6 +125,7 @@ function compileValidators(): ReadonlyMap<string, ValidateFunction> {
     gateway: gateway.kinds,
     crd: crdSchemas(),
     istio: publishedSchemas('istio'),
+    smi: publishedSchemas('smi'),
   };
   const $defs = { ...core.$defs, ...gateway.$defs };
   const compiled = (kind: FileKind, from: Kind['schema']) => {

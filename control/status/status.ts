@@ -1,6 +1,7 @@
 /** Types of the status functions. Each kind has its own file in this folder; `writer.ts` calls the functions. */
 import {
   istioKinds,
+  smiKinds,
   type Condition,
   type ConfigMapObject,
   type GatewayObject,
@@ -93,6 +94,7 @@ export const ownKinds = [
   'ExternalService',
   'Workload',
   ...istioKinds,
+  ...smiKinds,
 ] as const;
 export const isOwn = (object: MeshObject): object is OwnObject =>
   (ownKinds as readonly string[]).includes(object.kind);

@@ -13,6 +13,7 @@ import type { Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
 import type { WaypointHealth, WaypointProblem } from '../status/status.js';
+import { telemetryFlags } from '../dialects/istio/telemetry.js';
 import { waypointClass, waypointController } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
 import { kindApi } from '../source/kubernetes.js';
@@ -65,7 +66,7 @@ interface Progress {
     string,
     { readonly text: string; readonly fingerprint: string; readonly atMs: number }
   >;
-  /** The last rendering, with the Gateway and parameters it was rendered from, as JSON. */
+  /** The last rendering, with the Gateway, parameters and flags it was rendered from, as JSON. */
   rendered: { readonly from: string; readonly rendering: Rendering } | undefined;
   parametersPath: string | undefined;
   parametersAtMs: number;
@@ -274,7 +275,8 @@ export class WaypointReconciler {
       parameters = read;
     }
     const { name, annotations } = gateway.metadata;
-    const from = JSON.stringify([gateway.spec, name, annotations, parameters]);
+    const telemetry = telemetryFlags(this.#options.compiler, gateway);
+    const from = JSON.stringify([gateway.spec, name, annotations, parameters, telemetry]);
     if (progress.rendered?.from !== from) {
       const waitMs = named ? this.#parses.takeOrWait(namespace, this.#options.nowMs?.()) : 0;
       if (waitMs > 0) {
@@ -287,7 +289,8 @@ export class WaypointReconciler {
             : { reason: 'Pending', message: 'its parameters are yet to be read' })
         );
       }
-      progress.rendered = { from, rendering: renderWaypoint(gateway, settings, parameters) };
+      const withTelemetry = { ...settings, extraArgs: [...settings.extraArgs, ...telemetry] };
+      progress.rendered = { from, rendering: renderWaypoint(gateway, withTelemetry, parameters) };
     }
     const { rendering } = progress.rendered;
     if (!rendering.ok) return rendering;

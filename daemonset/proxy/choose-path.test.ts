@@ -442,3 +442,23 @@ test('an ExternalService takes no address of a Service or of a pod of the mesh',
     assert.deepEqual(outbound(state, ip, ip === '10.0.2.1' ? 8080 : 80), before);
   }
 });
+
+test('a pod whose destinations are bounded reaches the Services that are listed and their pods, and nothing else of the mesh', () => {
+  const listed = ['shop/far.shop.svc.cluster.local'];
+  const kinds = (outboundHosts: readonly string[]): readonly string[] =>
+    (
+      [
+        ['10.96.0.2', 80],
+        ['10.0.2.1', 8080],
+        ['10.96.0.1', 80],
+        ['10.0.1.2', 8080],
+        ['10.0.2.2', 80],
+      ] as const
+    ).map(([ip, port]) => outbound(mesh(), ip, port, pod('web', '10.0.1.1', { outboundHosts })).kind);
+  assert.deepEqual(kinds(listed), ['hbone', 'hbone', 'refuse', 'refuse', 'refuse']);
+  assert.deepEqual(kinds(['shop/*']), ['hbone', 'hbone', 'local', 'local', 'plain']);
+  assert.deepEqual(kinds([]), ['refuse', 'refuse', 'refuse', 'refuse', 'refuse']);
+  const plan = outbound(mesh(), '10.96.0.1', 80, pod('web', '10.0.1.1', { outboundHosts: listed }));
+  assert.ok(plan.kind === 'refuse' && plan.code === 'WEFT_DESTINATION_UNKNOWN');
+  assert.match(plan.why, /Sidecar/);
+});

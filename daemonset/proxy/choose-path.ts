@@ -8,6 +8,7 @@ import { formatSocketAddress } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import { mayStandBefore } from '../../src/model/ownership.js';
+import { isListed } from '../../src/model/outbound-hosts.js';
 import type { Service } from '../../src/model/service.js';
 import type { WaypointRef, Workload, WorkloadUid } from '../../src/model/workload.js';
 import {
@@ -103,6 +104,26 @@ const refuse = (code: string, why: string, status: number, more: Partial<Refusal
 const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
   refuse('WEFT_DENIED', denialReason(verdict), 401, { verdict, ...more });
 
+/**
+ * Why a pod whose destinations are bounded may not connect to a workload; undefined: it may. The Services of the workload count, too: kernel
+ * flows are decided for a workload, by whichever Service it was dialed.
+ */
+function unlistedBecause(
+  view: MeshView,
+  { outboundHosts }: OutboundInput['source'],
+  workload: Workload,
+  service: Service | undefined,
+  dialed: SocketAddress,
+): string | undefined {
+  if (!outboundHosts || isListed(outboundHosts, workload.namespace, undefined)) return undefined;
+  if (service && isListed(outboundHosts, service.namespace, service.hostname)) return undefined;
+  for (const key of view.servicesOf(workload).keys()) {
+    const { namespace, hostname } = view.service(key) ?? {};
+    if (namespace !== undefined && isListed(outboundHosts, namespace, hostname)) return undefined;
+  }
+  return `${formatSocketAddress(dialed)} is not among the hosts to which a Sidecar restricts this pod`;
+}
+
 /** Plan for a connection that an application of this node opened. The codes of refusals are listed in docs/errors.md. */
 export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan {
   const { dialed } = input;
@@ -126,6 +147,8 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
       : { kind: 'plain', target: dialed, why: 'destination-outside-mesh' };
   }
   const { workload, service, target } = resolved;
+  const unlisted = unlistedBecause(view, input.source, workload, service, dialed);
+  if (unlisted !== undefined) return refuse('WEFT_DESTINATION_UNKNOWN', unlisted, 502);
   const known = service ? { workload, service } : { workload };
   // A port that a waypoint serves is reached through it, by its Service or by the pod's own address; only the waypoint itself connects
   // directly. A Service of another namespace may have a waypoint of its own, which the client chose with the Service. The pod still accepts

@@ -25,6 +25,10 @@ export interface NodePod {
   readonly excludeInboundPorts: readonly number[];
   /** Traffic to destinations outside of the mesh: allowed as without a mesh, or refused. */
   readonly outboundUnknown: 'allow' | 'refuse';
+  /**
+   * The destinations in the mesh to which the pod may connect, as patterns of src/model/outbound-hosts.ts; others are refused. Absent: all.
+   */
+  readonly outboundHosts?: readonly string[];
   /** How connect() behaves while the agent is down. */
   readonly agentDown: 'refuse' | 'plaintext';
   /** When strict mode begins, connections made before enrollment are cut. */

@@ -13,7 +13,14 @@ export type StringMatch =
 export type PolicyPath =
   | { readonly kind: 'exact' | 'prefix' | 'suffix'; readonly value: string }
   /** Matched segment by segment: `*` matches any one segment, `**` (only as the last) all that follow, other text itself. */
-  | { readonly kind: 'template'; readonly segments: readonly string[] };
+  | { readonly kind: 'template'; readonly segments: readonly string[] }
+  | RegexMatch;
+
+/** An RE2 expression that matches a whole text. */
+export interface RegexMatch {
+  readonly kind: 'regex';
+  readonly value: string;
+}
 
 /** Conditions on an HTTP request. Values of one field are ORed, fields are ANDed, as in PolicyMatch. */
 export interface HttpMatch {
@@ -27,7 +34,7 @@ export interface HttpMatch {
   /** Each header must match: one of its values, or, if negated, none of them. */
   readonly headers: readonly {
     readonly name: string;
-    readonly values: readonly StringMatch[];
+    readonly values: readonly (StringMatch | RegexMatch)[];
     readonly negated: boolean;
   }[];
   /** Names of query parameters, of which the request must have one. */

@@ -120,3 +120,45 @@ test('hosts, templates and presence', () => {
       `${segments} ${path}`,
     );
 });
+
+test('regular expressions match whole paths and header values; what cannot be evaluated takes access away', () => {
+  const path = (value: string): Partial<HttpMatch> => ({ paths: [{ kind: 'regex', value }] });
+  const header = (value: string, negated = false): Partial<HttpMatch> => ({
+    headers: [{ name: 'x-a', values: [{ kind: 'regex', value }], negated }],
+  });
+  assert.equal(allowed('allow', path('/users/[0-9]+'), asked({ paths: ['/users/1'] })), true);
+  assert.equal(allowed('allow', path('/users/[0-9]+'), asked({ paths: ['/users/1/x'] })), false);
+  assert.equal(allowed('allow', path('/a.*'), asked({ paths: ['/a', '/b'] })), false, 'a reading differs');
+  assert.equal(allowed('deny', path('/a.*'), asked({ paths: ['/a', '/b'] })), false, 'a reading matches');
+  assert.equal(allowed('allow', header('a|b'), asked({}, { 'x-a': 'b' })), true);
+  assert.equal(allowed('allow', header('a|b'), asked({}, { 'x-a': 'bc' })), false);
+  assert.equal(allowed('allow', header('a|b'), asked()), false);
+  // The control plane refuses such an expression; one of another version may not.
+  for (const [action, value] of [
+    ['allow', false],
+    ['deny', false],
+  ] as const) {
+    assert.equal(allowed(action, path('('), asked()), value);
+    assert.equal(allowed(action, header('('), asked({}, { 'x-a': 'a' })), value);
+    assert.equal(allowed(action, header('(', true), asked({}, { 'x-a': 'a' })), value);
+    const long = asked({ paths: [`/${'a'.repeat(200_000)}`] });
+    assert.equal(allowed(action, path('/a*b?'), long), value, 'too long for the expression');
+  }
+});
+
+test("expressions that use up one namespace's time leave other namespaces theirs", () => {
+  const costly = { paths: [{ kind: 'regex', value: `/${'[ab]*'.repeat(60)}c` }] } as const;
+  const of = (namespace: string, http: Partial<HttpMatch>, path: string): boolean =>
+    authorize(
+      [policy('p', 'allow', { http: { ...anyRequest, ...http } }, { namespace })],
+      attributes(asked({ paths: [path] })),
+    ).allowed;
+  const simple = (): Partial<HttpMatch> => ({ paths: [{ kind: 'regex', value: '/a[0-9]' }] });
+  let isUsedUp = false;
+  for (const end = performance.now() + 5_000; performance.now() < end && !isUsedUp;) {
+    for (let i = 0; i < 20; i++) of('greedy', costly, `/${'ab'.repeat(400)}`);
+    isUsedUp = !of('greedy', simple(), '/a1');
+    assert.equal(of('shop', simple(), '/a1'), true);
+  }
+  assert.ok(isUsedUp);
+});

@@ -10,9 +10,11 @@ import {
   type HttpMatch,
   type PolicyMatch,
   type PolicyPath,
+  type RegexMatch,
   type StringMatch,
 } from '../model/policy.js';
 import { everyReaderMatches, someReaderMatches } from './path-match.js';
+import { policyRegex } from './policy-regex.js';
 
 /** Attributes of an HTTP request, from the proxy that has read it. */
 export interface HttpAttributes {
@@ -106,18 +108,17 @@ const parseAttributes = (attributes: ConnectionAttributes): ParsedAttributes => 
 });
 
 function matchingRule(policy: AuthorizationPolicy, attributes: ParsedAttributes): number | undefined {
-  const denies = policy.action === 'deny';
   const index = policy.rules.findIndex(({ clauses }) =>
     // As in other implementations: a clause without matches holds (an absent `from`); a match without fields is skipped.
     clauses.every(
       ({ matches }) =>
-        matches.length === 0 || matches.some((match) => ruleMatchHolds(match, attributes, denies)),
+        matches.length === 0 || matches.some((match) => ruleMatchHolds(match, attributes, policy)),
     ),
   );
   return index < 0 ? undefined : index;
 }
 
-function ruleMatchHolds(match: PolicyMatch, attributes: ParsedAttributes, denies: boolean): boolean {
+function ruleMatchHolds(match: PolicyMatch, attributes: ParsedAttributes, policy: PolicyOfMatch): boolean {
   const { workload } = attributes;
   const account = (one: { namespace: string; serviceAccount: string }): boolean =>
     workload !== undefined &&
@@ -133,20 +134,30 @@ function ruleMatchHolds(match: PolicyMatch, attributes: ParsedAttributes, denies
     field(match.destinationPorts, match.notDestinationPorts, (port) => port === attributes.destinationPort) &&
     field(match.serviceAccounts, match.notServiceAccounts, account) &&
     // Evaluated last: hardly any of thousands of rules gets this far.
-    (match.http ? httpHolds(match.http, attributes.http, denies) : !isEmptyMatch(match))
+    (match.http ? httpHolds(match.http, attributes.http, policy) : !isEmptyMatch(match))
   );
 }
 
-function httpHolds(match: HttpMatch, http: ConnectionAttributes['http'], denies: boolean): boolean {
+type PolicyOfMatch = Pick<AuthorizationPolicy, 'action' | 'namespace'>;
+
+function httpHolds(
+  match: HttpMatch,
+  http: ConnectionAttributes['http'],
+  { action, namespace }: PolicyOfMatch,
+): boolean {
+  const denies = action === 'deny';
   // The waypoint has evaluated the HTTP conditions and would have refused the request: here an ALLOW matches and a DENY does not.
   if (http === 'authorized-by-waypoint') return !denies;
   if (http === undefined) return denies;
   const [holdsFor, holdsForOther] = denies
     ? [someReaderMatches, everyReaderMatches]
     : [everyReaderMatches, someReaderMatches];
-  const path = (one: PolicyPath): boolean => holdsFor(one, http.paths);
+  // An expression that cannot be evaluated takes access away.
+  const regex = (one: RegexMatch, text: string): boolean => policyRegex(namespace, one, text) ?? denies;
+  const notRegex = (one: RegexMatch, text: string): boolean => policyRegex(namespace, one, text) ?? !denies;
+  const path = (one: PolicyPath): boolean => holdsFor(one, http.paths, regex);
   // Reversed for `notPaths`, which excludes requests from the rule.
-  const notPath = (one: PolicyPath): boolean => holdsForOther(one, http.paths);
+  const notPath = (one: PolicyPath): boolean => holdsForOther(one, http.paths, notRegex);
   // Methods are case-sensitive, but not every endpoint distinguishes case: a DENY covers both readings.
   const upper = http.method.toUpperCase();
   const method = (one: string): boolean => one === http.method || (denies && one === upper);
@@ -163,8 +174,12 @@ function httpHolds(match: HttpMatch, http: ConnectionAttributes['http'], denies:
       const value = http.header(name);
       // Endpoints read a repeated header as a list or as one of its values: a condition that takes access away matches any of these.
       const parts = denies !== negated && value?.includes(',') ? value.split(',') : [];
-      const holds = (one: StringMatch): boolean =>
-        stringMatches(one, value) || parts.some((part) => stringMatches(one, part.trim()));
+      const matches = (one: StringMatch | RegexMatch, text: string | undefined): boolean =>
+        one.kind === 'regex'
+          ? text !== undefined && (negated ? notRegex : regex)(one, text)
+          : stringMatches(one, text);
+      const holds = (one: StringMatch | RegexMatch): boolean =>
+        matches(one, value) || parts.some((part) => matches(one, part.trim()));
       return values.some(holds) !== negated;
     })
   );

@@ -2,7 +2,7 @@
  * Matches a configured path against the readings of a request's path. The same reader reads both: for an endpoint that decodes escapes,
  * `/a%20b` is `/a b`; for an endpoint that ignores parameters, `/a;v=1` is `/a` both in the policy and in the request.
  */
-import type { PolicyPath } from '../model/policy.js';
+import type { PolicyPath, RegexMatch } from '../model/policy.js';
 import { placeholders, readingsOf, readsAlike } from './path.js';
 
 /** `segment-prefix`: a prefix from whose last segment a reader has removed parameters. It must end at a segment boundary. */
@@ -31,7 +31,8 @@ function makeForms(path: PolicyPath): readonly Form[] {
     }));
   }
   const { kind, value } = path;
-  if (readsAlike(value)) return [path];
+  // An expression is matched against what each reader reads.
+  if (kind === 'regex' || readsAlike(value)) return [path];
   switch (kind) {
     case 'exact':
       return readingsOf(value).map((read) => ({ kind, value: read }));
@@ -47,16 +48,27 @@ function makeForms(path: PolicyPath): readonly Form[] {
   }
 }
 
+/** Matches an expression against a text. */
+export type MatchRegex = (match: RegexMatch, text: string) => boolean;
+
 /** Whether the configured path matches the request's path for at least one reader. `readings`: the result of `readingsOf`. */
-export function someReaderMatches(path: PolicyPath, readings: readonly string[]): boolean {
+export function someReaderMatches(
+  path: PolicyPath,
+  readings: readonly string[],
+  matchRegex: MatchRegex,
+): boolean {
   const forms = formsOf(path);
-  return readers(forms, readings).some((i) => matches(at(forms, i), at(readings, i)));
+  return readers(forms, readings).some((i) => matches(at(forms, i), at(readings, i), matchRegex));
 }
 
 /** Whether the configured path matches the request's path for every reader. */
-export function everyReaderMatches(path: PolicyPath, readings: readonly string[]): boolean {
+export function everyReaderMatches(
+  path: PolicyPath,
+  readings: readonly string[],
+  matchRegex: MatchRegex,
+): boolean {
   const forms = formsOf(path);
-  return readers(forms, readings).every((i) => matches(at(forms, i), at(readings, i)));
+  return readers(forms, readings).every((i) => matches(at(forms, i), at(readings, i), matchRegex));
 }
 
 const at = <T>(list: readonly T[], i: number): T => list[list.length === 1 ? 0 : i] as T;
@@ -74,8 +86,10 @@ function readers(forms: readonly Form[], readings: readonly string[]): readonly 
   return found;
 }
 
-function matches(match: Form, path: string): boolean {
+function matches(match: Form, path: string, matchRegex: MatchRegex): boolean {
   switch (match.kind) {
+    case 'regex':
+      return matchRegex(match, path);
     case 'exact':
       return path === match.value;
     case 'prefix':

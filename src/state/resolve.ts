@@ -67,7 +67,12 @@ export function prioritiesOf(
   }
   if (candidates.length === 0) return [];
   const { preference = [], mode = 'unspecified' } = service.loadBalancing ?? {};
-  if (preference.length === 0 || mode === 'passthrough') return [candidates];
+  // Each address of such a Service is a destination of its own.
+  if (mode === 'passthrough') {
+    const dialed = candidates.filter(({ target }) => target.ip === destination.ip);
+    return dialed.length > 0 ? [dialed] : [];
+  }
+  if (preference.length === 0) return [candidates];
   const here = { node, locality: view.localityOf(node) };
   /** Index: the number of leading scopes that the level's workloads share with this node. */
   const levels: Candidate[][] = Array.from({ length: preference.length + 1 }, () => []);

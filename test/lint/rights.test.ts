@@ -3,6 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
+import { kinds } from '../../control/kinds/kinds.js';
+import { istioKinds } from '../../control/objects/istio.js';
+import { smiKinds } from '../../control/objects/smi.js';
 import { projectRoot } from '../../native/index.js';
 
 interface Rule {
@@ -56,6 +59,8 @@ const gateway = 'gateway.networking.k8s.io';
 const experimental = 'gateway.networking.x-k8s.io';
 const gatewayKinds = ['backendtlspolicies', 'gateways', 'httproutes', 'grpcroutes', 'tlsroutes', 'tcproutes'];
 const weftKinds = ['accesspolicies', 'externalservices', 'meshsettings', 'trafficpolicies', 'workloads'];
+const istioResources = istioKinds.map((kind) => `${kinds[kind].address.group}/${kinds[kind].address.plural}`);
+const smiResources = smiKinds.map((kind) => `${kinds[kind].address.group}/${kinds[kind].address.plural}`);
 const of = (keys: readonly string[], verbs: string): Record<string, string> =>
   Object.fromEntries(keys.map((key) => [key, verbs]));
 
@@ -86,6 +91,18 @@ test("the control plane's cluster-wide rights are those with a purpose in this l
     // Retry budgets of the experimental channel.
     [`${experimental}/xbackendtrafficpolicies`]: 'list watch',
     [`${experimental}/xbackendtrafficpolicies/status`]: 'patch',
+    // Objects of Istio's API, and their status.
+    ...of(istioResources, 'list watch'),
+    ...of(
+      istioResources.map((resource) => `${resource}/status`),
+      'patch',
+    ),
+    // Objects of SMI, and their status.
+    ...of(smiResources, 'list watch'),
+    ...of(
+      smiResources.map((resource) => `${resource}/status`),
+      'patch',
+    ),
     // The ConfigMap of the root certificates, parameters of Gateways, and certificates for BackendTLSPolicies.
     'core/configmaps': 'create get list watch',
     'core/configmaps/weft-ca-root-cert': 'delete patch',

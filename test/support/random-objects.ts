@@ -4,6 +4,7 @@ import { enrollingCondition } from '../../control/compile/first-enrollment.js';
 import {
   capturedCondition,
   istioKinds,
+  smiKinds,
   type BackendRef,
   type MeshObject,
   type ParentRef,
@@ -293,5 +294,54 @@ export function randomDialectObject(): MeshObject {
   const picked = kinds[kind].pickFields({ ...raw, spec });
   const taken = picked && readObject(picked).object;
   if (!taken) throw new Error(`nothing is in force of ${JSON.stringify(raw)}`);
+  return taken;
+}
+
+/** An object of SMI, as it is in force. */
+export function randomSmiObject(): MeshObject {
+  const kind = pick(smiKinds);
+  const name = (): string => pick(['o1', 'o2', 'o3']);
+  const { group, versions } = kinds[kind].address;
+  const subject = (): object => ({
+    kind: pick(['ServiceAccount', 'ServiceAccount', 'Group']),
+    name: pick(['x', 'y']),
+    ...pick([{}, {}, { namespace: pick(['a', 'b']) }]),
+  });
+  const specs: Readonly<Record<(typeof smiKinds)[number], () => object>> = {
+    TrafficSplit: () => ({
+      service: pick([name(), name(), 'o1.b.svc.cluster.local']),
+      ...pick([{}, { matches: [{ kind: 'HTTPRouteGroup', name: name() }] }]),
+      backends: [
+        { service: name(), weight: 1 },
+        ...pick([[], [{ service: name(), weight: pick([1, 0, 'x']) }]]),
+      ],
+    }),
+    HTTPRouteGroup: () => ({ matches: [{ name: 'm', pathRegex: pick(['/a', '.*', '(']) }] }),
+    SmiTCPRoute: () => ({ matches: { ports: pick([[], [80], [81]]) } }),
+    SmiUDPRoute: () => ({}),
+    TrafficTarget: () => ({
+      destination: subject(),
+      rules: pick([
+        [{ kind: 'TCPRoute', name: name() }],
+        [{ kind: 'HTTPRouteGroup', name: name(), ...pick([{}, { matches: ['m'] }]) }],
+        [
+          { kind: 'TCPRoute', name: name() },
+          { kind: 'HTTPRouteGroup', name: name() },
+        ],
+      ]),
+      sources: [subject()],
+    }),
+  };
+  const picked = kinds[kind].pickFields({
+    apiVersion: `${group}/${pick(versions)}`,
+    metadata: {
+      name: name(),
+      namespace: pick(['a', 'b']),
+      creationTimestamp: pick(['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z']),
+    },
+    spec: specs[kind](),
+  });
+  const taken = picked && readObject(picked).object;
+  if (!taken) throw new Error('nothing is in force');
   return taken;
 }

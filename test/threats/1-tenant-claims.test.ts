@@ -69,6 +69,12 @@ const external = (spec: string, name = 'trap'): string =>
   `apiVersion: weft.dev/v1alpha1\nkind: ExternalService\nmetadata: { name: ${name}, namespace: evil, creationTimestamp: '2020-01-01T00:00:00Z' }\nspec: { ${spec}, ports: [${ports
     .map((port) => `{ port: ${port}, targetPort: 1${port} }`)
     .join(', ')}], endpoints: [{ address: 10.244.1.66 }] }\n`;
+const entry = (spec: string): string =>
+  `apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: { name: trap, namespace: evil, creationTimestamp: '2020-01-01T00:00:00Z' }\nspec: { ${spec}, exportTo: ['*'], ports: [${ports
+    .map((port) => `{ number: ${port}, name: p${port}, targetPort: 1${port} }`)
+    .join(', ')}] }\n`;
+const workloadEntry = (ip: string): string =>
+  `apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: { name: trap, namespace: evil, labels: { app: trap }, creationTimestamp: '2020-01-01T00:00:00Z' }\nspec: { address: ${ip}, labels: { app: vault }, serviceAccount: vault }\n`;
 const all = (...documents: readonly string[]): string => documents.join('---\n');
 
 /** Objects that the tenant creates, given the address that it attacks. */
@@ -112,6 +118,27 @@ const attacks: Readonly<Record<string, (ip: string) => string>> = {
     all(
       slice(ip),
       service('clusterIPs: [10.96.0.66]', 'weft.dev/waypoint: waypoint, weft.dev/waypoint-namespace: bank'),
+    ),
+  'a ServiceEntry at the address, under hosts of others, that leads to a pod of the tenant': (ip) =>
+    entry(
+      `hosts: [pay.example.com, vault.bank.svc.cluster.local], addresses: [${ip}], resolution: STATIC, endpoints: [{ address: 10.244.1.66 }]`,
+    ),
+  'a ServiceEntry without resolution at the address': (ip) =>
+    entry(`hosts: [trap.example.com], addresses: [${ip}]`),
+  'a ServiceEntry whose endpoint is the address': (ip) =>
+    entry(
+      `hosts: [trap.example.com], addresses: [192.0.2.66], resolution: STATIC, endpoints: [{ address: ${ip}, serviceAccount: vault }]`,
+    ),
+  'a WorkloadEntry at the address, behind a Service with a waypoint and a ServiceEntry': (ip) =>
+    all(
+      workloadEntry(ip),
+      service('clusterIPs: [10.96.0.66], selector: { app: trap }'),
+      entry('hosts: [trap.example.com], resolution: STATIC, workloadSelector: { labels: { app: vault } }'),
+    ),
+  'a Sidecar that refuses everything, and a Telemetry': () =>
+    all(
+      `apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: { name: trap, namespace: evil }\nspec: { egress: [{ hosts: ['~/*'] }], outboundTrafficPolicy: { mode: REGISTRY_ONLY } }\n`,
+      `apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: { name: trap, namespace: evil }\nspec: { accessLogging: [{ disabled: true }] }\n`,
     ),
   'pods under the names, labels and accounts of others’': (ip) =>
     ['vault', 'waypoint-2', 'apiserver']

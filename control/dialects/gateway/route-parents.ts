@@ -107,10 +107,17 @@ function portText({ port, sectionName }: ParentRef): string {
   return `TCP port with the name ${sectionName} (sectionName)${port === undefined ? '' : ` and the number ${port}`}`;
 }
 
-function parentProblem(ref: ParentRef, name: string, service: ServiceObject | undefined): string | undefined {
+/** Why no route can be attached to a Service. @param name `<namespace>/<name>` */
+export function unroutableBecause(name: string, service: ServiceObject | undefined): string | undefined {
   if (!service) return `there is no Service ${name}`;
   if (isExternal(service)) return `Service ${name} is an ExternalName: it has no address of its own`;
   if (isHeadless(service)) return `Service ${name} is headless: it has no address of its own`;
+  return undefined;
+}
+
+function parentProblem(ref: ParentRef, name: string, service: ServiceObject | undefined): string | undefined {
+  const why = unroutableBecause(name, service);
+  if (!service || why !== undefined) return why;
   if (namesPorts(ref) && portsOf(service, ref).length === 0) return `Service ${name} has no ${portText(ref)}`;
   return undefined;
 }
@@ -146,8 +153,8 @@ function findConflicts(
   service: ServiceObject,
   others: readonly RouteObject[],
 ): Conflicts {
-  const lost = new Map<number, string>();
   const rank = precedence.indexOf(kind);
+  const lost = new Map<number, string>();
   addPorts(
     lost,
     service,

@@ -1,7 +1,23 @@
+import { claimRanks } from '../../../src/model/ownership.js';
+import { addressClaims, hostClaim } from '../../registry/claims.js';
 import { istioKind } from './istio-kind.js';
+import { claimableAddresses, claimableHosts, compileServiceEntry } from './service-entry-compile.js';
 
 export const serviceEntryKind = istioKind(
   'ServiceEntry',
   { group: 'networking.istio.io', versions: ['v1', 'v1beta1', 'v1alpha3'], plural: 'serviceentries' },
-  {},
+  {
+    claims: (entry) =>
+      entry.invalid === undefined
+        ? {
+            rank: claimRanks.reference,
+            claimed: [...addressClaims(claimableAddresses(entry)), ...claimableHosts(entry).map(hostClaim)],
+          }
+        : undefined,
+    dependents({ before, now, namespace }, _registry, recompile) {
+      for (const entry of [before, now])
+        if (entry?.invalid === undefined) recompile.selected(namespace, entry?.spec.workloadSelector?.labels);
+    },
+    compile: compileServiceEntry,
+  },
 );

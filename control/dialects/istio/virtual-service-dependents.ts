@@ -2,6 +2,7 @@
 import { namespaceOf } from '../../../src/model/labels.js';
 import type { Recompile } from '../../kinds/kind.js';
 import type { ObjectChange, Registry } from '../../registry/registry.js';
+import { splitsKey } from '../smi/index-keys.js';
 import { delegatesOf } from './virtual-service-delegates.js';
 import { completeHost, hostOfService, serviceOfHost } from './hosts.js';
 import { competingHosts, patternsOf, type VirtualService } from './virtual-service-hosts.js';
@@ -33,6 +34,8 @@ export function recompileVirtualServices(
     }
   }
   recompile.objects(registry.virtualServicesNaming(delegateSlot(`${namespace}/${name}`)));
+  // TrafficSplits of the namespace yield to its VirtualServices.
+  recompile.objects(registry.trafficSplitsOf(splitsKey(namespace)));
 }
 
 /** Hosts, with a namespace, whose VirtualServices are recompiled already. A batch may contain thousands of objects for one host. */

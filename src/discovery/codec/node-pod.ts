@@ -20,13 +20,21 @@ export function encodeNodePod(pod: NodePod): Uint8Array {
     outboundUnknownRefused: pod.outboundUnknown === 'refuse',
     plaintextWithoutAgent: pod.agentDown === 'plaintext',
     sameNodeEncrypted: pod.sameNode === 'encrypted',
+    outboundHosts: pod.outboundHosts ?? [],
+    outboundHostsBounded: pod.outboundHosts !== undefined,
   }).finish();
 }
 
 export function decodeNodePod(bytes: Uint8Array): Decoded<NodePod> {
   return attempt(() => {
-    const { outboundUnknownRefused, plaintextWithoutAgent, sameNodeEncrypted, ...message } =
-      pb.NodePod.decode(bytes);
+    const {
+      outboundUnknownRefused,
+      plaintextWithoutAgent,
+      sameNodeEncrypted,
+      outboundHosts,
+      outboundHostsBounded,
+      ...message
+    } = pb.NodePod.decode(bytes);
     // An unknown field may restrict the pod. The pod therefore keeps its previous version, and a new pod waits.
     const [unknown] = unknownFields(bytes, nodePodShape);
     if (unknown !== undefined) throw new Error(unknownText(unknown));
@@ -39,6 +47,7 @@ export function decodeNodePod(bytes: Uint8Array): Decoded<NodePod> {
       addresses: message.addresses.map(ipFromBytes),
       excludeOutboundCidrs: message.excludeOutboundCidrs.map(parseCidr),
       outboundUnknown: outboundUnknownRefused ? 'refuse' : 'allow',
+      ...(outboundHostsBounded || outboundHosts.length > 0 ? { outboundHosts } : {}),
       agentDown: plaintextWithoutAgent ? 'plaintext' : 'refuse',
       sameNode: sameNodeEncrypted ? 'encrypted' : 'kernel',
     };

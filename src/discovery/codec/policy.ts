@@ -58,7 +58,12 @@ const encodeHttp = (m: HttpMatch): pb.HttpMatch => ({
   notPaths: m.notPaths.map(encodePath),
   hosts: m.hosts.map(encodeString),
   notHosts: m.notHosts.map(encodeString),
-  headers: m.headers.map((header) => ({ ...header, values: header.values.map(encodeString) })),
+  headers: m.headers.map(({ name, values, negated }) => ({
+    name,
+    negated,
+    values: values.filter((one) => one.kind !== 'regex').map(encodeString),
+    regexes: values.flatMap((one) => (one.kind === 'regex' ? [one.value] : [])),
+  })),
   parameters: m.parameters ?? [],
 });
 
@@ -137,9 +142,9 @@ const decodeHttp = (m: pb.HttpMatch): HttpMatch => ({
   notPaths: m.notPaths.map(decodePath),
   hosts: m.hosts.map(decodeString),
   notHosts: m.notHosts.map(decodeString),
-  headers: m.headers.map(({ name, values, negated }) => ({
+  headers: m.headers.map(({ name, values, negated, regexes }) => ({
     name: need(name, 'header name'),
-    values: values.map(decodeString),
+    values: [...values.map(decodeString), ...regexes.map((value) => ({ kind: 'regex' as const, value }))],
     negated,
   })),
   ...(m.parameters.length > 0 ? { parameters: m.parameters } : {}),

@@ -85,6 +85,9 @@ export interface PathMatch {
     | { readonly $case: "prefix"; readonly value: string }
     | { readonly $case: "suffix"; readonly value: string }
     | { readonly $case: "template"; readonly value: PathTemplate }
+    | //
+    /** An RE2 expression that matches the whole path. */
+    { readonly $case: "regex"; readonly value: string }
     | undefined;
 }
 
@@ -96,6 +99,8 @@ export interface HeaderMatch {
   readonly name: string;
   readonly values: readonly StringMatch[];
   readonly negated: boolean;
+  /** RE2 expressions, further values: each matches a whole value. */
+  readonly regexes: readonly string[];
 }
 
 export interface Address {
@@ -820,6 +825,9 @@ export const PathMatch: MessageFns<PathMatch> = {
       case "template":
         PathTemplate.encode(message.path.value, writer.uint32(34).fork()).join();
         break;
+      case "regex":
+        writer.uint32(562).string(message.path.value);
+        break;
     }
     return writer;
   },
@@ -869,6 +877,14 @@ export const PathMatch: MessageFns<PathMatch> = {
             message.path = { $case: "template", value: PathTemplate.decode(reader, reader.uint32()) };
             continue;
           }
+          case 70: {
+            if (tag !== 562) {
+              break;
+            }
+
+            message.path = { $case: "regex", value: reader.string() };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -908,6 +924,12 @@ export const PathMatch: MessageFns<PathMatch> = {
       case "template": {
         if (object.path?.value !== undefined && object.path?.value !== null) {
           message.path = { $case: "template", value: PathTemplate.fromPartial(object.path.value) };
+        }
+        break;
+      }
+      case "regex": {
+        if (object.path?.value !== undefined && object.path?.value !== null) {
+          message.path = { $case: "regex", value: object.path.value };
         }
         break;
       }
@@ -972,7 +994,7 @@ export const PathTemplate: MessageFns<PathTemplate> = {
 };
 
 function createBaseHeaderMatch(): HeaderMatch {
-  return { name: "", values: [], negated: false };
+  return { name: "", values: [], negated: false, regexes: [] };
 }
 
 export const HeaderMatch: MessageFns<HeaderMatch> = {
@@ -985,6 +1007,9 @@ export const HeaderMatch: MessageFns<HeaderMatch> = {
     }
     if (message.negated !== false) {
       writer.uint32(24).bool(message.negated);
+    }
+    for (const v of message.regexes) {
+      writer.uint32(562).string(v!);
     }
     return writer;
   },
@@ -1026,6 +1051,14 @@ export const HeaderMatch: MessageFns<HeaderMatch> = {
             message.negated = reader.bool();
             continue;
           }
+          case 70: {
+            if (tag !== 562) {
+              break;
+            }
+
+            message.regexes.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1046,6 +1079,7 @@ export const HeaderMatch: MessageFns<HeaderMatch> = {
     message.name = object.name ?? "";
     message.values = object.values?.map((e) => StringMatch.fromPartial(e)) || [];
     message.negated = object.negated ?? false;
+    message.regexes = object.regexes?.map((e) => e) || [];
     return message;
   },
 };

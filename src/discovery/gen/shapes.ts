@@ -13,11 +13,11 @@ export const weftMatchShape: Shape = { name: 'WeftMatch', fields: { 1: ['match',
 
 export const httpMatchShape: Shape = { name: 'HttpMatch', fields: { 1: ['methods'], 2: ['not_methods'], 3: ['paths', () => pathMatchShape], 4: ['not_paths', () => pathMatchShape], 5: ['hosts', () => stringMatchShape], 6: ['not_hosts', () => stringMatchShape], 7: ['headers', () => headerMatchShape], 50: ['parameters'] } };
 
-export const pathMatchShape: Shape = { name: 'PathMatch', fields: { 1: ['exact'], 2: ['prefix'], 3: ['suffix'], 4: ['template', () => pathTemplateShape] } };
+export const pathMatchShape: Shape = { name: 'PathMatch', fields: { 1: ['exact'], 2: ['prefix'], 3: ['suffix'], 4: ['template', () => pathTemplateShape], 70: ['regex'] } };
 
 export const pathTemplateShape: Shape = { name: 'PathTemplate', fields: { 1: ['segments'] } };
 
-export const headerMatchShape: Shape = { name: 'HeaderMatch', fields: { 1: ['name'], 2: ['values', () => stringMatchShape], 3: ['negated'] } };
+export const headerMatchShape: Shape = { name: 'HeaderMatch', fields: { 1: ['name'], 2: ['values', () => stringMatchShape], 3: ['negated'], 70: ['regexes'] } };
 
 export const addressShape: Shape = { name: 'Address', fields: { 1: ['address'], 2: ['length'] } };
 
@@ -29,7 +29,7 @@ export const sessionAffinityShape: Shape = { name: 'SessionAffinity', fields: { 
 
 export const scopeShape: Shape = { name: 'Scope', fields: { 1: ['namespace_only'], 2: ['addresses'] } };
 
-export const nodePodShape: Shape = { name: 'NodePod', fields: { 1: ['uid'], 2: ['name'], 3: ['namespace'], 4: ['identity'], 5: ['addresses'], 6: ['netns'], 7: ['pod_uid'], 8: ['probe_ports'], 9: ['exclude_outbound_ports'], 10: ['exclude_outbound_cidrs'], 11: ['exclude_inbound_ports'], 12: ['outbound_unknown_refused'], 13: ['plaintext_without_agent'], 14: ['cut_preexisting'], 15: ['roots_version'], 16: ['same_node_encrypted'], 17: ['unspliced_ports'], 18: ['splice'] } };
+export const nodePodShape: Shape = { name: 'NodePod', fields: { 1: ['uid'], 2: ['name'], 3: ['namespace'], 4: ['identity'], 5: ['addresses'], 6: ['netns'], 7: ['pod_uid'], 8: ['probe_ports'], 9: ['exclude_outbound_ports'], 10: ['exclude_outbound_cidrs'], 11: ['exclude_inbound_ports'], 12: ['outbound_unknown_refused'], 13: ['plaintext_without_agent'], 14: ['cut_preexisting'], 15: ['roots_version'], 16: ['same_node_encrypted'], 17: ['unspliced_ports'], 18: ['splice'], 60: ['outbound_hosts'], 61: ['outbound_hosts_bounded'] } };
 
 export const uncapturedPodShape: Shape = { name: 'UncapturedPod', fields: { 1: ['uid'], 2: ['name'], 3: ['namespace'], 4: ['pod_uid'], 5: ['reason'] } };
 

@@ -58,6 +58,9 @@ export interface NodePod {
   readonly sameNodeEncrypted: boolean;
   readonly unsplicedPorts: readonly number[];
   readonly splice: boolean;
+  /** Destinations in the mesh to which the pod may connect. Bounded: no others; unbounded: all. */
+  readonly outboundHosts: readonly string[];
+  readonly outboundHostsBounded: boolean;
 }
 
 /** A pod of the node that must not be enrolled, and the reason. */
@@ -820,6 +823,8 @@ function createBaseNodePod(): NodePod {
     sameNodeEncrypted: false,
     unsplicedPorts: [],
     splice: false,
+    outboundHosts: [],
+    outboundHostsBounded: false,
   };
 }
 
@@ -894,6 +899,12 @@ export const NodePod: MessageFns<NodePod> = {
     }
     if (message.splice !== false) {
       writer.uint32(144).bool(message.splice);
+    }
+    for (const v of message.outboundHosts) {
+      writer.uint32(482).string(v!);
+    }
+    if (message.outboundHostsBounded !== false) {
+      writer.uint32(488).bool(message.outboundHostsBounded);
     }
     return writer;
   },
@@ -1095,6 +1106,22 @@ export const NodePod: MessageFns<NodePod> = {
             message.splice = reader.bool();
             continue;
           }
+          case 60: {
+            if (tag !== 482) {
+              break;
+            }
+
+            message.outboundHosts.push(reader.string());
+            continue;
+          }
+          case 61: {
+            if (tag !== 488) {
+              break;
+            }
+
+            message.outboundHostsBounded = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1130,6 +1157,8 @@ export const NodePod: MessageFns<NodePod> = {
     message.sameNodeEncrypted = object.sameNodeEncrypted ?? false;
     message.unsplicedPorts = object.unsplicedPorts?.map((e) => e) || [];
     message.splice = object.splice ?? false;
+    message.outboundHosts = object.outboundHosts?.map((e) => e) || [];
+    message.outboundHostsBounded = object.outboundHostsBounded ?? false;
     return message;
   },
 };

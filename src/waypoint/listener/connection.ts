@@ -35,14 +35,15 @@ export function serveConnection(
       : (clusters.ofWorkload(destination.workload, destination.dialed).endpoints[0]?.protocol ?? 'unknown');
   const routing =
     destination.kind === 'service'
-      ? state.routingOf(destination.service, destination.port, client)?.kind
+      ? state.routingOf(destination.service, destination.port, client)
       : undefined;
-  const isBytes = declared === 'tcp' || declared === 'tls' || routing === 'tcp' || routing === 'tls';
+  const kind = routing?.kind;
+  const isBytes = declared === 'tcp' || declared === 'tls' || kind === 'tcp' || kind === 'tls';
   if (isBytes || isServerFirst(destination)) {
     void proxyTcp(connection);
     return true;
   }
-  const isHttp = declared !== 'unknown' || routing !== undefined;
+  const isHttp = declared !== 'unknown' || (routing !== undefined && !routing.connections);
   void detect(stream, isHttp ? context.limits.headTimeoutMsMax : context.limits.detectTimeoutMsMax).then(
     ({ protocol, bytes, isLate }) => {
       // The connection was drained or destroyed meanwhile.

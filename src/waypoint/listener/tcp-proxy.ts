@@ -147,7 +147,8 @@ function targetFor(
       : { cluster, endpoint: only, sent: undefined };
   }
   let sent: ServicePort = { service: destination.service.key, port: destination.port };
-  const routing = state.routingOf(destination.service, destination.port, client);
+  const found = state.routingOf(destination.service, destination.port, client);
+  const routing = found?.connections ?? found;
   if (routing?.kind === 'tcp' || routing?.kind === 'tls') {
     const headers = [':destination', destination.dialed.ip];
     const matched = routing.match({ method: '', path: '/', authority: sni, scheme: '', headers }, client);

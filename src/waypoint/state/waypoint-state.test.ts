@@ -47,3 +47,28 @@ test('a port whose settings are not understood has no endpoints, and its routes 
   assert.equal(ruleOf()?.filters.length, 1);
   assert.ok(state.assignment(api.key, 80));
 });
+
+test('a port with routes for HTTP and for TCP has both: the latter for connections that are not HTTP', () => {
+  const state = new WaypointState('', key('waypoint'));
+  const api = service('api', '10.96.0.1');
+  const route = (kind: 'http' | 'tcp'): Route => ({
+    key: `${kind}/shop/api` as RouteKey,
+    kind,
+    namespace: 'shop',
+    name: kind,
+    createdMs: 0,
+    parents: [{ service: api.key }],
+    rules: [{ matches: [], filters: [], backends: [] }],
+  });
+  const head = { method: 'GET', path: '/', authority: '', scheme: '', headers: [] };
+  const found = () => {
+    const routing = state.routing(api, 80, 'shop');
+    return [routing, routing?.connections].map((one) => one?.match(head)?.route.name);
+  };
+  state.apply({ routes: [route('http'), route('tcp')] });
+  assert.deepEqual(found(), ['http', 'tcp']);
+  state.apply({ removedRoutes: ['tcp/shop/api'] });
+  assert.deepEqual(found(), ['http', undefined]);
+  state.apply({ routes: [route('tcp')], removedRoutes: ['http/shop/api'] });
+  assert.deepEqual(found(), ['tcp', undefined]);
+});

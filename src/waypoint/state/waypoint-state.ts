@@ -40,6 +40,8 @@ type RouteKind = Route['kind'];
 interface Routing {
   readonly kind: RouteKind;
   readonly match: Matcher;
+  /** For connections that are not HTTP, beside routes for HTTP: the port's protocol is not declared, and both kinds have routes (SMI). */
+  readonly connections?: Routing;
   /** Rules of TLS are for certain server names. */
   readonly readsServerName?: boolean;
 }
@@ -283,15 +285,19 @@ export class WaypointState {
         ? ofConsumer.map((route) => withoutPlainBackends(route, this.#isPlain))
         : attached(service.namespace);
     const kind = kinds.find((one) => group.some((route) => route.kind === one));
-    const match =
-      kind &&
-      compileRoutes(
-        group.filter((route) => route.kind === kind),
+    const compiled = (of: RouteKind | undefined): Routing | undefined => {
+      const match = compileRoutes(
+        group.filter((route) => route.kind === of),
         this.regexTime(consumer ?? service.namespace),
         settings.chain,
       );
-    const readsServerName = kind === 'tls' && group.some(namesServer);
-    const routing = kind && match ? { kind, match, readsServerName } : undefined;
+      const readsServerName = of === 'tls' && group.some(namesServer);
+      return of && match ? { kind: of, match, readsServerName } : undefined;
+    };
+    const main = compiled(kind);
+    const isHttp = kind === 'http' || kind === 'grpc';
+    const connections = isHttp ? compiled('tcp') : undefined;
+    const routing = main && connections ? { ...main, connections } : main;
     this.#routings.set(key, routing);
     return routing;
   }

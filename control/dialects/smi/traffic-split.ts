@@ -1,0 +1,84 @@
+/** TrafficSplit: the shares of a root Service's requests and connections that other Services of its namespace get. */
+import { namespaceOf } from '../../../src/model/labels.js';
+import type { CompileContext, Compiled } from '../../kinds/kind.js';
+import type { SmiObject } from '../../objects/objects.js';
+import { acceptedUpdate, invalidBecause } from '../../status/accepted.js';
+import { condition, type ConditionUpdate } from '../../status/conditions.js';
+import { enforcedType } from '../../objects/objects.js';
+import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
+import { unenforcedBecause } from '../../status/waypoint-binding.js';
+import { remarkOf, usedFields, works, type FieldTable } from '../fields.js';
+import { inForceFor } from '../istio/virtual-service-hosts.js';
+import { rootKey } from './index-keys.js';
+import { smiKind } from './smi-kind.js';
+import { rootOf, writtenFields } from './specs.js';
+import { compileSplit, type SplitLookup } from './split.js';
+
+export const trafficSplitFields: FieldTable = {
+  service: works,
+  'matches[].apiGroup': works,
+  'matches[].kind': works,
+  'matches[].name': works,
+  'backends[].service': works,
+  'backends[].weight': works,
+};
+
+export const trafficSplitKind = smiKind(
+  'TrafficSplit',
+  { group: 'split.smi-spec.io', plural: 'trafficsplits' },
+  {
+    dependents({ before, now, namespace }, registry, recompile) {
+      // Of several objects without matches at one root the oldest is in force.
+      for (const one of [before, now]) {
+        const root = one && rootOf(one);
+        if (root !== undefined) recompile.objects(registry.trafficSplitsOf(rootKey(namespace, root)));
+      }
+    },
+    compile,
+    status,
+  },
+);
+
+function compile(object: SmiObject<'TrafficSplit'>, { registry }: CompileContext): Compiled {
+  const lookup: SplitLookup = {
+    service: (namespace, name) => registry.service(namespace, name),
+    group: (namespace, name) => registry.indexes.HTTPRouteGroup.get(namespace, name),
+    splits: (namespace, root) => registry.trafficSplitsOf(rootKey(namespace, root)),
+    routes: (namespace, root) => registry.routesTo(namespace, namespace, root),
+    virtualService: (service) => inForceFor(service, namespaceOf(service), registry)?.metadata.name,
+  };
+  const { routes, problem } = compileSplit(object, lookup);
+  const remark =
+    object.invalid === undefined
+      ? remarkOf(usedFields(writtenFields(object), trafficSplitFields))
+      : undefined;
+  return {
+    resources: routes.map((value) => ({ kind: 'route', value })),
+    ...(problem ? { problem } : {}),
+    ...(remark === undefined ? {} : { remark }),
+  };
+}
+
+function status(
+  object: SmiObject<'TrafficSplit'>,
+  { mesh, timestamp }: StatusLookup,
+): StatusUpdate | undefined {
+  return acceptedUpdate(
+    object,
+    invalidBecause(object) ?? mesh.problemOf(object),
+    timestamp,
+    splitEnforcement(object, mesh),
+    mesh.remarkOf(object),
+  );
+}
+
+/** Why no waypoint splits the requests to the root Service; undefined: one does, or there is no such Service. */
+export function splitEnforcement(
+  object: SmiObject<'TrafficSplit'>,
+  mesh: MeshLookup,
+): ConditionUpdate | undefined {
+  const root = rootOf(object);
+  const service = root === undefined ? undefined : mesh.service(namespaceOf(object), root);
+  const problem = service && unenforcedBecause(service, mesh);
+  return problem && condition(enforcedType, 'False', problem.reason, problem.message);
+}
