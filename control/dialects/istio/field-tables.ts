@@ -8,9 +8,6 @@ import {
   requestAuthenticationFields,
 } from './security-fields.js';
 import { serviceEntryFields } from './service-entry-fields.js';
-import { authorizationPolicyFields } from './security-fields.js';
-import { peerAuthenticationFields } from './security-fields.js';
-import { requestAuthenticationFields } from './security-fields.js';
 import { sidecarFields } from './sidecar.js';
 import { telemetryFields } from './telemetry.js';
 import { virtualServiceFields } from './virtual-service-fields.js';
