@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { errorText } from '../src/base/errors.js';
 import { clusterCommands } from './commands/cluster.js';
 import { manifestsCommand } from './commands/manifests.js';
+import { migrateCommand } from './commands/migrate.js';
 import { rotateRootCommand } from './commands/rotate-root.js';
 import { serveCommand } from './commands/serve.js';
 import { tokenCommands } from './commands/token.js';
@@ -11,6 +12,7 @@ const program = new Command('weft control');
 serveCommand(program);
 clusterCommands(program);
 manifestsCommand(program);
+migrateCommand(program);
 tokenCommands(program);
 rotateRootCommand(program);
 

@@ -45,6 +45,12 @@ export function programCommands(): Command[] {
     passThrough('rotate-root', "replace the control plane's root certificate", programs.control, [
       'rotate-root',
     ]),
+    passThrough(
+      'migrate',
+      'move from Istio, Linkerd or SMI: check what works, and convert it',
+      programs.control,
+      ['migrate'],
+    ),
     passThrough('agent', 'run the agent of a node', programs.agent, [], servingNodeFlags),
     passThrough('carrier', 'run the program that relays the bytes of a node', programs.carrier),
     passThrough('waypoint-proxy', 'run a waypoint', programs.waypoint),

@@ -1,0 +1,107 @@
+/** Reads the objects of a live cluster for `weft migrate check --cluster`. */
+import type { KubeConfig } from '@kubernetes/client-node';
+import { ApiError, requestJson } from '../../src/kubernetes/request.js';
+import { listPathsOf } from '../kinds/api.js';
+import { kindNames, kinds, pickFields } from '../kinds/kinds.js';
+import type { MeshObject } from '../objects/objects.js';
+import { readObject } from '../source/validate.js';
+import { isFields, sourceObject, type Fields, type Loaded, type SourceObject } from './load.js';
+import type { FileProblem } from './report.js';
+
+const pageSize = 500;
+const pagesMax = 2_000;
+
+/** Linkerd's kinds, by their paths. */
+const linkerdPaths: Readonly<Record<string, readonly string[]>> = {
+  ServiceProfile: ['/apis/linkerd.io/v1alpha2/serviceprofiles'],
+  Server: ['v1beta3', 'v1beta2', 'v1beta1'].map((version) => `/apis/policy.linkerd.io/${version}/servers`),
+  ServerAuthorization: ['/apis/policy.linkerd.io/v1beta1/serverauthorizations'],
+  AuthorizationPolicy: ['/apis/policy.linkerd.io/v1alpha1/authorizationpolicies'],
+  MeshTLSAuthentication: ['/apis/policy.linkerd.io/v1alpha1/meshtlsauthentications'],
+  NetworkAuthentication: ['/apis/policy.linkerd.io/v1alpha1/networkauthentications'],
+  HTTPLocalRateLimitPolicy: ['/apis/policy.linkerd.io/v1alpha1/httplocalratelimitpolicies'],
+  HTTPRoute: ['v1beta3', 'v1beta2', 'v1beta1', 'v1alpha1'].map(
+    (version) => `/apis/policy.linkerd.io/${version}/httproutes`,
+  ),
+  EgressNetwork: ['/apis/policy.linkerd.io/v1alpha1/egressnetworks'],
+  ExternalWorkload: ['/apis/workload.linkerd.io/v1beta1/externalworkloads'],
+};
+/** The `apiVersion` of a list's path. */
+const apiVersionOfPath = (path: string): string =>
+  path.slice(0, path.lastIndexOf('/')).replace(/^\/apis?\//, '');
+
+interface Listed {
+  readonly path: string;
+  readonly items: readonly Fields[];
+}
+
+/** All objects at the first of the paths that is served; undefined: none is. Errors: ApiError. */
+async function listFirst(config: KubeConfig, paths: readonly string[]): Promise<Listed | undefined> {
+  for (const path of paths) {
+    const items: Fields[] = [];
+    let next: string | undefined;
+    try {
+      for (let page = 0; page < pagesMax; page++) {
+        const query = new URLSearchParams({ limit: String(pageSize), ...(next ? { continue: next } : {}) });
+        const list = (await requestJson(config, 'GET', `${path}?${query}`)) as {
+          items?: unknown;
+          metadata?: { continue?: string };
+        };
+        items.push(...(Array.isArray(list.items) ? list.items.filter(isFields) : []));
+        next = list.metadata?.continue;
+        if (!next) return { path, items };
+      }
+      throw new ApiError(0, `${path}: more than ${pagesMax * pageSize} objects`);
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 404)) throw error;
+    }
+  }
+  return undefined;
+}
+
+/**
+ * The objects of the cluster. A kind that may not be read is a problem of the report: what it says about other objects may then be wrong.
+ * Errors: ApiError, if the cluster does not respond.
+ */
+export async function loadCluster(config: KubeConfig): Promise<Loaded> {
+  const sources: SourceObject[] = [];
+  const objects: MeshObject[] = [];
+  const problems: FileProblem[] = [];
+  const list = async (kind: string, paths: readonly string[]): Promise<Listed | undefined> => {
+    try {
+      return await listFirst(config, paths);
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status === 0) throw error;
+      problems.push({ file: `the cluster's objects of the kind ${kind}`, line: 0, message: error.message });
+      return undefined;
+    }
+  };
+  const place = { line: 0, lineOf: (): number => 0 };
+  for (const kind of kindNames) {
+    const listed = await list(kind, listPathsOf(kind));
+    if (!listed) continue;
+    const apiVersion = apiVersionOfPath(listed.path);
+    const apiKind = kinds[kind].address.kind ?? kind;
+    for (const item of listed.items) {
+      const value: Fields = { ...item, apiVersion, kind: apiKind };
+      const picked = pickFields(kind, { ...item, apiVersion });
+      const read = picked ? readObject(picked) : undefined;
+      if (read?.object) objects.push(read.object);
+      const isValid = read?.problem === undefined && read?.object !== undefined;
+      sources.push(
+        sourceObject(value, {
+          ...place,
+          errors: read?.problem === undefined ? [] : [read.problem],
+          ...(isValid ? { object: read.object } : {}),
+        }),
+      );
+    }
+  }
+  for (const [kind, paths] of Object.entries(linkerdPaths)) {
+    const listed = await list(kind, paths);
+    const apiVersion = apiVersionOfPath(listed?.path ?? '');
+    for (const item of listed?.items ?? [])
+      sources.push(sourceObject({ ...item, apiVersion, kind }, { ...place, errors: [] }));
+  }
+  return { sources, objects, problems };
+}
