@@ -181,7 +181,7 @@ export function outlierDetection(given: IstioOutlierDetection, at: string): Outl
     ejectionMsMax: Math.max(300_000, baseEjectionMs),
     ejectionJitterMs: 0,
     ejectedPercentMax: Math.min(100, count(`${at}.maxEjectionPercent`, spec.maxEjectionPercent) ?? 10),
-    // As Envoy up to 1.27. Since then 10 percent of fewer than 10 endpoints are none, and a rule without a percentage does nothing.
+    // As older versions of Envoy. Otherwise 10 percent of fewer than 10 endpoints would be none, and a rule without a percentage does nothing.
     alwaysEjectOne: true,
     successRateHostsMin: 0,
     successRateRequestsMin: 0,
