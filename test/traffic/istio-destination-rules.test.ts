@@ -133,7 +133,7 @@ test('connectionPool: more requests than http2MaxRequests are refused, and say b
     rule('  trafficPolicy: { connectionPool: { http: { http2MaxRequests: 3 } } }'),
     has('"requestsMax":3'),
     async () => {
-      assert.deepEqual(await atOnce('/slow/700', 10), { 200: 3, 503: 7 });
+      assert.deepEqual(await atOnce('/slow/1500', 10), { 200: 3, 503: 7 });
       await until('the access log names the rule', 10_000, () =>
         Promise.resolve(
           accessLog(mesh).some((line) => line.includes('circuit-breaker by DestinationRule shop/echo')),
@@ -149,7 +149,8 @@ test('connectionPool: requests beyond the connections wait, and those beyond htt
     ),
     has('"connectionsMax":2'),
     async () => {
-      const found = await atOnce('/slow/300', 20);
+      // All have come before the first ends.
+      const found = await atOnce('/slow/2000', 20);
       // A request that comes while a connection is being opened waits as well.
       assert.ok((found['200'] ?? 0) >= 4 && (found['200'] ?? 0) <= 6, JSON.stringify(found));
       assert.equal((found['200'] ?? 0) + (found['503'] ?? 0), 20);
