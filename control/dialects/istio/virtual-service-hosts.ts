@@ -24,7 +24,7 @@ export function patternsOf(host: string): string[] {
 }
 
 /** Closed forms act, too. Gateways that cannot be read count as the mesh. */
-export const actsInMesh = (object: VirtualService): boolean =>
+const actsInMesh = (object: VirtualService): boolean =>
   isForMesh(object.spec.gateways) && exportedTo(object)?.length !== 0;
 
 /** Namespaces that the object is exported to; undefined: all. */
