@@ -123,6 +123,24 @@ test('what a rule does and an HTTPRoute cannot leaves the whole object', () => {
   }
 });
 
+test('of several VirtualServices for a host, of which Istio takes one, none is converted', () => {
+  const route = '{ hosts: [api], http: [{ route: [{ destination: { host: api } }] }] }';
+  const result = converted(
+    `${virtualService(route)}---\n${virtualService(route)
+      .replace(/^[^]*kind: VirtualService/, 'apiVersion: networking.istio.io/v1\nkind: VirtualService')
+      .replace('name: r', 'name: q')}`,
+  );
+  assert.deepEqual(specs(result), {});
+  assert.equal(result.lost.length, 2);
+});
+
+test('annotations of Linkerd on routes are not lost', () => {
+  const result = converted(
+    "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: r, namespace: shop, annotations: { retry.linkerd.io/http: 5xx } }\nspec: { parentRefs: [{ group: '', kind: Service, name: api }] }\n",
+  );
+  assert.match(result.lost.join('\n'), /retry\.linkerd\.io\/http=5xx: /);
+});
+
 test('rules for single ports become a route for each port', () => {
   const result = converted(
     virtualService(
