@@ -333,6 +333,29 @@ test('an AuthorizationPolicy for a route, or with an authentication that was not
   ]);
 });
 
+test('an authentication with a field that cannot be read allows nobody, and a PeerAuthentication with one denies plaintext', () => {
+  const policy = linkerd(
+    'AuthorizationPolicy',
+    'p',
+    '{ targetRef: { group: policy.linkerd.io, kind: Server, name: s }, requiredAuthenticationRefs: [{ kind: NetworkAuthentication, name: n }] }',
+  );
+  const network = linkerd(
+    'NetworkAuthentication',
+    'n',
+    '{ networks: [{ cidr: 10.0.0.0/8, exept: [10.1.0.0/16] }] }',
+  );
+  const result = converted(`${server('s', 'app: a', 80)}${policy}${network}`);
+  assert.deepEqual(specs(result)['AccessPolicy server-s']?.['rules'], [{ to: [{ notPorts: [80] }] }]);
+  const peer = converted(
+    'apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: { name: d, namespace: shop }\nspec: { mtls: { mode: NEWER } }\n',
+  );
+  assert.deepEqual(specs(peer)['AccessPolicy peer-authentication-d'], {
+    action: 'DENY',
+    rules: [{ from: [{ notIdentities: ['*'] }] }],
+  });
+  assert.equal(peer.lost.length, 1);
+});
+
 test('a file of which something cannot be read says so', () => {
   assert.equal(converted('a: [').lost.length, 1);
   assert.match(converted('name: {{ .Values.x }}').lost.join(), /Helm template/);

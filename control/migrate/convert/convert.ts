@@ -56,13 +56,13 @@ function convertOne(block: Block, context: PolicyContext, linkerd: LinkerdConver
   if (/(^|\.)smi-spec\.io$/.test(group))
     return block.lost('', 'Weft reads SMI as it is, and convert writes nothing for it: keep it');
   if (!/(^|\.)istio\.io$/.test(group)) return;
+  if (kind === 'PeerAuthentication') return convertPeerAuthentication(block, context);
   if (errors.length > 0) {
     for (const error of errors) block.lost('', error);
     return;
   }
   if (kind === 'VirtualService') convertVirtualService(block, context.services, context.sharedHosts);
   else if (kind === 'DestinationRule') convertDestinationRule(block, context.services);
-  else if (kind === 'PeerAuthentication') convertPeerAuthentication(block, context);
   else if (kind === 'ServiceEntry') convertServiceEntry(block);
   else convertOtherIstio(block);
 }
