@@ -113,7 +113,7 @@ const members: Readonly<Record<Exclude<KindName, IstioKind | SmiKind>, readonly 
   TrafficPolicy: ['dependents', 'compile', 'status'],
   MeshSettings: ['dependents', 'compile', 'status'],
   ExternalService: ['claims', 'compile', 'status'],
-  Workload: ['claims', 'compile', 'status'],
+  Workload: ['claims', 'dependents', 'compile', 'status'],
   GatewayClass: ['dependents', 'status'],
   Gateway: ['dependents', 'compile', 'status'],
   HTTPRoute: ['dependents', 'compile', 'status'],

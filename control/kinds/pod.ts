@@ -6,7 +6,8 @@ import { accountKey } from '../dialects/smi/index-keys.js';
 import { selectedHosts } from '../dialects/istio/service-entry-compile.js';
 import { outboundOf } from '../dialects/istio/sidecar.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
-import { labelsSlot } from '../dialects/istio/virtual-service-dependents.js';
+import { labelsSlot } from '../dialects/istio/virtual-service-slots.js';
+import { accountTextOf } from '../registry/account-index.js';
 import { addressClaims } from '../registry/claims.js';
 import type { Compiled, CompileContext, Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
@@ -32,10 +33,6 @@ export const podKind: Kind<PodObject> = {
       isScoped: false,
     }),
 };
-
-/** What conditions on the labels of clients depend on. */
-const accountTextOf = (pod: PodObject | undefined): string | undefined =>
-  pod && JSON.stringify([pod.spec.serviceAccountName, labelsOf(pod)]);
 
 /**
  * Compiles a Pod, or a Workload in the form of a pod.

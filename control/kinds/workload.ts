@@ -3,6 +3,8 @@ import { claimRanks } from '../../src/model/ownership.js';
 import { podOfWorkload, workloadProblem } from '../compile/workload.js';
 import { objectKey } from '../objects/object-key.js';
 import type { WorkloadObject } from '../objects/objects.js';
+import { accountTextOf } from '../registry/account-index.js';
+import { labelsSlot } from '../dialects/istio/virtual-service-slots.js';
 import { addressClaims } from '../registry/claims.js';
 import { acceptedStatus } from '../status/accepted.js';
 import type { Kind } from './kind.js';
@@ -14,6 +16,10 @@ export const workloadKind: Kind<WorkloadObject> = {
   schema: 'crd',
   pickFields: (raw) => ({ kind: 'Workload', ...pickOwn(raw as Raw<WorkloadObject>) }),
   claims: ({ spec }) => ({ rank: claimRanks.workload, claimed: addressClaims(spec.addresses) }),
+  dependents({ before, now }, registry, recompile) {
+    if (accountTextOf(before) !== accountTextOf(now))
+      recompile.objects(registry.virtualServicesNaming(labelsSlot));
+  },
   compile(workload, context) {
     const { registry } = context;
     const isAccepted = registry.isAccepted(workload);

@@ -1,4 +1,6 @@
 /** What Weft does with each object of another mesh, by the control plane's own code: parser, compiler and tables of fields. Pure. */
+import { istioFieldTables } from '../dialects/istio/field-tables.js';
+import { smiFieldTables } from '../dialects/smi/field-tables.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile, type Compiler } from '../compile/compile.js';
 import { remarkOf, usedFields, type FieldTable, type UsedField } from '../dialects/fields.js';
@@ -7,12 +9,13 @@ import { objectKey } from '../objects/object-key.js';
 import { acceptedType, type Condition, type MeshObject } from '../objects/objects.js';
 import { unenforcedObjects } from '../problems/unenforced.js';
 import { withAssumedServices } from './assumed.js';
-import { fieldTables } from './field-tables.js';
 import { linkerdFindings } from './linkerd/check.js';
 import { groupOf, type Loaded, type SourceObject } from './load.js';
 import { settingFindings } from './mesh-settings.js';
 import { worstOf, type MigrateFinding, type MigrateReport, type ObjectReport } from './report.js';
 import { waypointFindings } from './waypoint-findings.js';
+
+const fieldTables = { ...istioFieldTables, ...smiFieldTables };
 
 const isMeshGroup = (group: string): boolean =>
   /(^|\.)(istio\.io|linkerd\.io|smi-spec\.io)$/.test(group) ||

@@ -1,11 +1,15 @@
-/** Service accounts by the labels of their pods. */
+/** Service accounts by the labels of their pods, and of their Workloads. */
 import type { ClientMatch } from '../../src/discovery/gen/weft.js';
 import { labelsOf, namespaceOf, type Labels } from '../../src/model/labels.js';
-import type { PodObject } from '../objects/objects.js';
+import type { PodObject, WorkloadObject } from '../objects/objects.js';
+
+/** What gets certificates of a service account. */
+type Client = PodObject | WorkloadObject;
+const keyOf = ({ kind, metadata }: Client): string => `${kind} ${metadata.name}`;
 
 interface Account {
   readonly match: ClientMatch;
-  /** Labels of each pod, by the pod's name. */
+  /** Labels of each pod, by its kind and name. */
   readonly pods: Map<string, Labels>;
 }
 
@@ -15,12 +19,12 @@ export class AccountIndex {
   /** Accounts by a label of one of their pods, with the number of those pods. */
   readonly #byLabel = new Map<string, Map<Account, number>>();
 
-  set(pod: PodObject): void {
+  set(pod: Client): void {
     const { namespace, serviceAccount, key } = accountOf(pod);
     let account = this.#accounts.get(key);
     if (!account)
       this.#accounts.set(key, (account = { match: { namespace, serviceAccount }, pods: new Map() }));
-    account.pods.set(pod.metadata.name, labelsOf(pod));
+    account.pods.set(keyOf(pod), labelsOf(pod));
     for (const label of textsOf(labelsOf(pod))) {
       let of = this.#byLabel.get(label);
       if (!of) this.#byLabel.set(label, (of = new Map()));
@@ -28,10 +32,10 @@ export class AccountIndex {
     }
   }
 
-  delete(pod: PodObject): void {
+  delete(pod: Client): void {
     const { key } = accountOf(pod);
     const account = this.#accounts.get(key);
-    if (!account?.pods.delete(pod.metadata.name)) return;
+    if (!account?.pods.delete(keyOf(pod))) return;
     if (account.pods.size === 0) this.#accounts.delete(key);
     for (const label of textsOf(labelsOf(pod))) {
       const of = this.#byLabel.get(label);
@@ -66,8 +70,13 @@ export class AccountIndex {
 const textsOf = (labels: Labels): string[] =>
   Object.entries(labels).map(([name, value]) => `${name}=${value}`);
 
-export function accountOf(pod: PodObject): { namespace: string; serviceAccount: string; key: string } {
+/** What conditions on the labels of clients depend on. */
+export const accountTextOf = (object: Client | undefined): string | undefined =>
+  object && JSON.stringify([accountOf(object).serviceAccount, labelsOf(object)]);
+
+export function accountOf(pod: Client): { namespace: string; serviceAccount: string; key: string } {
   const namespace = namespaceOf(pod);
-  const serviceAccount = pod.spec.serviceAccountName ?? 'default';
+  const named = pod.kind === 'Pod' ? pod.spec.serviceAccountName : pod.spec.serviceAccount;
+  const serviceAccount = named ?? 'default';
   return { namespace, serviceAccount, key: `${namespace}/${serviceAccount}` };
 }

@@ -11,7 +11,7 @@ import {
   waypointOf,
   type WaypointName,
 } from '../compile/waypoints.js';
-import { slotsOf } from '../dialects/istio/virtual-service-dependents.js';
+import { slotsOf } from '../dialects/istio/virtual-service-slots.js';
 import { inForceFor } from '../dialects/istio/virtual-service-hosts.js';
 import type { PolicyObject } from '../compile/traffic-policy-targets.js';
 import { keysOfSplit, keysOfTarget } from '../dialects/smi/index-keys.js';
@@ -305,14 +305,14 @@ export class Registry {
     this.#indexOf(object)?.set(object);
     this.#hostsOf(object)?.set(object);
     if (object.kind === 'VirtualService') this.#virtualServices.set(object);
-    else if (object.kind === 'Pod') this.#accounts.set(object);
+    else if (object.kind === 'Pod' || object.kind === 'Workload') this.#accounts.set(object);
   }
   #remove(key: ObjectKey, object: MeshObject): void {
     this.#objects.delete(key);
     this.#indexOf(object)?.delete(object);
     this.#hostsOf(object)?.delete(object);
     if (object.kind === 'VirtualService') this.#virtualServices.delete(object);
-    else if (object.kind === 'Pod') this.#accounts.delete(object);
+    else if (object.kind === 'Pod' || object.kind === 'Workload') this.#accounts.delete(object);
   }
   #hostsOf({ kind }: MeshObject): Index | undefined {
     type Indexes = Partial<Record<MeshObject['kind'], Index>>;

@@ -170,7 +170,15 @@ export class Resources {
       mark(typeUrl, node, name);
     }
     for (const key of changed.keys()) this.#full.delete(key);
-    return [...changed.values()];
+    return [...changed.values()].sort((a, b) => this.#rank(a) - this.#rank(b));
+  }
+
+  /** Services come before the routes that lead to them, and go after them: a request in between would have no backend. */
+  #rank({ typeUrl, node, names }: ChangedNames): number {
+    if (typeUrl === typeUrls.address) return 1;
+    if (typeUrl !== typeUrls.route) return 2;
+    const set = this.#sets.get(setKey(typeUrl, node));
+    return [...names].some((name) => set?.has(name)) ? 3 : 0;
   }
 
   /**

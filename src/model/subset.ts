@@ -19,12 +19,11 @@ export function subsetOf(
   key: ServiceKey,
 ): { readonly service: ServiceKey; readonly name: string } | undefined {
   const slash = key.indexOf('/');
-  const at = key.lastIndexOf(infix);
+  let at = key.lastIndexOf(infix);
+  // The last one is the name of the namespace `subset`.
+  if (key.startsWith('svc.', at + infix.length)) at = key.lastIndexOf(infix, at - 1);
   if (at < slash) return undefined;
-  const host = key.slice(at + infix.length);
-  // A Service of the namespace `subset`.
-  if (host.startsWith('svc.')) return undefined;
-  const service = `${key.slice(0, slash + 1)}${host}` as ServiceKey;
+  const service = `${key.slice(0, slash + 1)}${key.slice(at + infix.length)}` as ServiceKey;
   return { service, name: key.slice(slash + 1, at) };
 }
 

@@ -134,7 +134,7 @@ function ruleMatchHolds(match: PolicyMatch, attributes: ParsedAttributes, policy
     field(match.destinationPorts, match.notDestinationPorts, (port) => port === attributes.destinationPort) &&
     field(match.serviceAccounts, match.notServiceAccounts, account) &&
     // Evaluated last: hardly any of thousands of rules gets this far.
-    (match.http ? httpHolds(match.http, attributes.http, policy) : !isEmptyMatch(match))
+    (match.http ? httpHolds(match.http, attributes, policy) : !isEmptyMatch(match))
   );
 }
 
@@ -142,7 +142,7 @@ type PolicyOfMatch = Pick<AuthorizationPolicy, 'action' | 'namespace'>;
 
 function httpHolds(
   match: HttpMatch,
-  http: ConnectionAttributes['http'],
+  { http, workload }: ParsedAttributes,
   { action, namespace }: PolicyOfMatch,
 ): boolean {
   const denies = action === 'deny';
@@ -153,8 +153,10 @@ function httpHolds(
     ? [someReaderMatches, everyReaderMatches]
     : [everyReaderMatches, someReaderMatches];
   // An expression that cannot be evaluated takes access away.
-  const regex = (one: RegexMatch, text: string): boolean => policyRegex(namespace, one, text) ?? denies;
-  const notRegex = (one: RegexMatch, text: string): boolean => policyRegex(namespace, one, text) ?? !denies;
+  const evaluated = (one: RegexMatch, text: string): boolean | undefined =>
+    policyRegex(namespace, workload?.namespace ?? '', one, text);
+  const regex = (one: RegexMatch, text: string): boolean => evaluated(one, text) ?? denies;
+  const notRegex = (one: RegexMatch, text: string): boolean => evaluated(one, text) ?? !denies;
   const path = (one: PolicyPath): boolean => holdsFor(one, http.paths, regex);
   // Reversed for `notPaths`, which excludes requests from the rule.
   const notPath = (one: PolicyPath): boolean => holdsForOther(one, http.paths, notRegex);

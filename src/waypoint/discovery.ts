@@ -39,7 +39,8 @@ export class PendingUpdate {
   #removedPolicies: string[] = [];
 
   /**
-   * The subscriptions of a waypoint: addresses, policies, routes, Services' settings, trust.
+   * The subscriptions of a waypoint: addresses, policies, Services' settings, routes, trust. Changes of several types are sent in this order: a
+   * route finds the Services that it leads to, with their settings.
    * @param rootNamespace the namespace whose policies apply to the whole mesh
    * @param onTrustChange called when the mesh's root certificates change
    */
@@ -62,16 +63,16 @@ export class PendingUpdate {
         (names) => void this.#mesh.removedPolicies.push(...names),
       ),
       subscribe(
-        typeUrls.route,
-        readRouteWithFilters,
-        (route) => this.#routes.push(route),
-        (names) => void this.#removedRoutes.push(...names),
-      ),
-      subscribe(
         typeUrls.servicePolicy,
         readServicePolicy,
         (policy) => this.#policies.push(policy),
         (names) => void this.#removedPolicies.push(...names),
+      ),
+      subscribe(
+        typeUrls.route,
+        readRouteWithFilters,
+        (route) => this.#routes.push(route),
+        (names) => void this.#removedRoutes.push(...names),
       ),
       subscribe(
         typeUrls.trust,

@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { run } from '../../src/cli/run.js';
+import { load } from '../../src/cli/demo/stage.js';
 import { waypointNetns } from '../../src/cli/standalone/waypoint.js';
 import { RouteMesh, ask, vips } from '../support/routes.js';
 import { accessLog, statuses } from '../support/traffic-policy.js';
@@ -237,6 +238,19 @@ test('tls: what cannot be carried out is closed, and TLS is never plain in its p
     assert.equal(status, 503);
     assert.ok(accessLog(mesh).some((line) => line.includes('WEFT_UPSTREAM_TLS')));
   });
+});
+
+test('a VirtualService and the rule of its subsets come and go together without a failed request', async () => {
+  const sent = load(`http://${vips.echo}/`, 8);
+  for (let round = 0; round < 12; round++)
+    await mesh.withRoute(
+      round % 2 === 0 ? all(rule(subsets), split) : all(split, rule(subsets)),
+      async () => (await podOf({ 'x-to': 'two' })) === 'echo-v2' && (await podOf()) === 'echo-v1',
+      () => Promise.resolve(),
+    );
+  const { answered, failures } = await sent.stop();
+  assert.deepEqual(failures, {}, `${answered} responses`);
+  assert.ok(answered > 50, `${answered} responses`);
 });
 
 test('a rule of another namespace changes nothing', () =>

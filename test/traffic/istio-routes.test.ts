@@ -383,3 +383,39 @@ test('what cannot be read is closed: its requests do not go on to the next rule'
       assert.equal(await pod('/open'), 'echo-v2');
     },
   ));
+
+test('TCP rules by the namespace of the client, and by the port', async () => {
+  const yaml = `
+kind: Service
+metadata: { name: bytes, namespace: shop, labels: { weft.dev/waypoint: waypoint } }
+spec:
+  selector: { app: echo }
+  clusterIPs: [10.96.0.31]
+  ports: [{ name: tcp-bytes, port: 9000, targetPort: 8080 }, { name: tcp-more, port: 9001, targetPort: 8080 }]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: bytes, namespace: shop }
+spec:
+  hosts: [bytes]
+  tcp:
+    - match: [{ port: 9001 }]
+      route: [{ destination: { host: echo-v2, port: { number: 80 } } }]
+    - match: [{ port: 9000, sourceNamespace: other, destinationSubnets: [10.96.0.0/16] }]
+      route: [{ destination: { host: echo-v2, port: { number: 80 } } }]
+    - route: [{ destination: { host: echo-v1, port: { number: 80 } } }]
+`;
+  const podAt = (port: number, from = 'weft-web'): Promise<string | undefined> =>
+    pod('/', { from, url: `http://10.96.0.31:${port}/` });
+  await mesh.withRoute(
+    yaml,
+    async () => (await podAt(9001)) === 'echo-v2' && (await podAt(9000)) === 'echo-v1',
+    async () => {
+      for (let i = 0; i < 5; i++) {
+        assert.equal(await podAt(9001), 'echo-v2');
+        assert.equal(await podAt(9000), 'echo-v1');
+        assert.equal(await podAt(9000, 'weft-visitor'), 'echo-v2');
+      }
+    },
+  );
+});

@@ -122,7 +122,7 @@ const changes: readonly Change[] = [
       `- match: [{ uri: { exact: /old } }]
   redirect: { uri: /new, redirectCode: 308 }
 - match: [{ method: { exact: DELETE } }]
-  directResponse: { status: 405, body: { string: no } }
+  directResponse: { status: 405, body: { string: 'no' } }
 - route: ${to('shipping', { v1: 50, v2: 50 })}
   headers: { request: { set: { x-shop: 'yes' } } }`,
     ),
@@ -185,6 +185,7 @@ test('a dozen VirtualServices and DestinationRules are applied one after the oth
       );
   }
   for (const [index, one] of loads.entries()) {
+    await until('there was load', 30_000, () => Promise.resolve(one.answered() > 50));
     const { answered, failures } = await one.stop();
     assert.deepEqual(failures, {}, `${services[index]}: of ${answered} requests`);
     assert.ok(answered > 50, `${services[index]}: ${answered} responses`);

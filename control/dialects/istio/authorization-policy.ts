@@ -8,8 +8,6 @@ import { securityProblem } from './security-problem.js';
 import { rootRemark } from './security-scope.js';
 import { securityStatus } from '../../status/security.js';
 
-export { authorizationPolicyFields } from './security-fields.js';
-
 export const authorizationPolicyKind = istioKind(
   'AuthorizationPolicy',
   { group: 'security.istio.io', versions: ['v1', 'v1beta1'], plural: 'authorizationpolicies' },

@@ -177,7 +177,7 @@ test('of several rules for one host the subsets are merged, and the oldest traff
   assert.equal(statusOf(compiler, 'b'), 'in force');
   assert.equal(
     statusOf(compiler, 'a'),
-    'trafficPolicy: that of production/c is in force, which has the same host and is older; subsets: v1 is of another rule with the same host, which is older',
+    'trafficPolicy: that of production/c is in force, which has the same host and is older; subsets: v1 is not in force: an older rule with the same host has it, or the Service has 128 subsets',
   );
 });
 

@@ -157,9 +157,12 @@ function standingRemarks(rule: DestinationRule, registry: Registry): (string | u
       ? `trafficPolicy: that of ${ruleName(policy)} is in force, which has the same host and is older`
       : undefined;
   const taken = (inForce?.left ?? []).filter((subset) => ruleName(subset.rule) === name);
-  const subsets = taken.map(
-    (subset) => `subsets: ${subset.name} is of another rule with the same host, which is older`,
-  );
+  // One line for all: a rule may have many subsets.
+  const [one] = taken;
+  const more = taken.length > 1 ? ` and ${taken.length - 1} more are` : ' is';
+  const subsets = one
+    ? `subsets: ${one.name}${more} not in force: an older rule with the same host has it, or the Service has ${subsetsMax} subsets`
+    : undefined;
   const named = serviceOfHost(host);
   const service = named && registry.service(named.namespace, named.name);
   const waypoint = service && registry.waypointOf(service);
@@ -167,7 +170,7 @@ function standingRemarks(rule: DestinationRule, registry: Registry): (string | u
     service && !waypoint
       ? `Service ${named.namespace}/${named.name} has no waypoint, so nothing is in force until its label weft.dev/waypoint, or its namespace's, names one`
       : undefined;
-  return [unserved, merged, ...subsets];
+  return [unserved, merged, subsets];
 }
 
 /** Recompiles the Services that a rule may be in force for, the pods of its subsets, and the rules that it is merged with. */

@@ -47,7 +47,7 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** A host and the wildcards that contain it, the most specific first. */
-export function hostAndWildcards(host: string): readonly string[] {
+function hostAndWildcards(host: string): readonly string[] {
   const labels = host.split('.');
   return [host, ...labels.slice(1).map((_, i) => `*.${labels.slice(i + 1).join('.')}`), '*'];
 }

@@ -2,6 +2,11 @@
 import { nothing } from '../fields.js';
 import type { FieldTable } from '../fields.js';
 import { destinationRuleFields } from './destination-rule-fields.js';
+import {
+  authorizationPolicyFields,
+  peerAuthenticationFields,
+  requestAuthenticationFields,
+} from './security-fields.js';
 import { serviceEntryFields } from './service-entry-fields.js';
 import { sidecarFields } from './sidecar.js';
 import { telemetryFields } from './telemetry.js';
@@ -20,9 +25,9 @@ export const istioFieldTables: Readonly<Record<string, FieldTable | undefined>> 
   'networking.istio.io/WorkloadEntry': workloadEntryFields,
   'networking.istio.io/WorkloadGroup': workloadGroupFields,
   'networking.istio.io/Sidecar': sidecarFields,
-  'security.istio.io/AuthorizationPolicy': undefined,
-  'security.istio.io/PeerAuthentication': undefined,
-  'security.istio.io/RequestAuthentication': undefined,
+  'security.istio.io/AuthorizationPolicy': authorizationPolicyFields,
+  'security.istio.io/PeerAuthentication': peerAuthenticationFields,
+  'security.istio.io/RequestAuthentication': requestAuthenticationFields,
   'telemetry.istio.io/Telemetry': telemetryFields,
   'networking.istio.io/Gateway': unsupported(unsupportedMessages.IstioGateway),
   'networking.istio.io/EnvoyFilter': unsupported(unsupportedMessages.EnvoyFilter),

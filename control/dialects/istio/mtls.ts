@@ -20,14 +20,24 @@ const ageOf = (object: PeerAuthentication): string =>
   `${object.metadata.creationTimestamp ?? ''} ${objectKey(object)}`;
 const byAge = (a: PeerAuthentication, b: PeerAuthentication): number => (ageOf(a) < ageOf(b) ? -1 : 1);
 
+/** The PeerAuthentications of a namespace and of the mesh. */
 export interface MtlsLevels {
+  readonly isRoot: boolean;
   readonly mesh?: PeerAuthentication;
   readonly namespace?: PeerAuthentication;
   /** Those with a selector, the oldest first. */
-  readonly workloads: readonly PeerAuthentication[];
+  readonly workloads: readonly Selecting[];
   /** Those that cannot be read. They hold in addition. */
-  readonly closed: readonly PeerAuthentication[];
+  readonly closed: readonly Selecting[];
 }
+interface Selecting {
+  readonly object: PeerAuthentication;
+  /** Absent: all pods. */
+  readonly selector: Labels | undefined;
+}
+
+const withSelector = (objects: readonly PeerAuthentication[]): readonly Selecting[] =>
+  objects.map((object) => ({ object, selector: selectorOf(object) }));
 
 /** The PeerAuthentications that concern the pods of a namespace. In the root namespace a selector has no effect, as in Istio. */
 export function mtlsLevels(namespace: string, registry: Registry): MtlsLevels {
@@ -39,14 +49,15 @@ export function mtlsLevels(namespace: string, registry: Registry): MtlsLevels {
   const mesh = ofRoot.find(isWide);
   const ofNamespace = namespace === root ? undefined : own.find(isWide);
   return {
+    isRoot: namespace === root,
     ...(mesh ? { mesh } : {}),
     ...(ofNamespace ? { namespace: ofNamespace } : {}),
-    workloads:
-      namespace === root
-        ? []
-        : own.filter((one) => one.invalid === undefined && selectorOf(one) !== undefined),
-    closed: [...new Set([...own, ...ofRoot])].filter(
-      (one) => one.invalid !== undefined && (selectorOf(one) === undefined || namespaceOf(one) === namespace),
+    workloads: withSelector(namespace === root ? [] : own).filter(
+      ({ object, selector }) => object.invalid === undefined && selector !== undefined,
+    ),
+    closed: withSelector([...new Set([...own, ...ofRoot])]).filter(
+      ({ object, selector }) =>
+        object.invalid !== undefined && (selector === undefined || namespaceOf(object) === namespace),
     ),
   };
 }
@@ -54,12 +65,11 @@ export function mtlsLevels(namespace: string, registry: Registry): MtlsLevels {
 /** The PeerAuthentications whose policies hold for a pod. */
 export function mtlsOf(levels: MtlsLevels, labels: Labels): PeerAuthentication[] {
   const governing =
-    levels.workloads.find((one) => selects(selectorOf(one), labels)) ?? levels.namespace ?? levels.mesh;
-  const closed = levels.closed.filter((one) => {
-    const selector = selectorOf(one);
-    return !selector || selects(selector, labels);
-  });
-  return [...(governing ? [governing] : []), ...closed];
+    levels.workloads.find(({ selector }) => selects(selector, labels))?.object ??
+    levels.namespace ??
+    levels.mesh;
+  const closed = levels.closed.filter(({ selector }) => !selector || selects(selector, labels));
+  return [...(governing ? [governing] : []), ...closed.map(({ object }) => object)];
 }
 
 const isSet = (mode: MtlsMode | undefined): mode is Exclude<MtlsMode, 'UNSET'> =>
@@ -85,14 +95,14 @@ function portsOf({ spec }: PeerAuthentication): { readonly strict: number[]; rea
  * The policy of a PeerAuthentication, for the pods that it governs. Undefined: it denies nothing, or governs no pod. Error: the field that
  * cannot be read.
  */
-export function mtlsPolicy(object: PeerAuthentication, registry: Registry): AuthorizationPolicy | undefined {
+export function mtlsPolicy(object: PeerAuthentication, levels: MtlsLevels): AuthorizationPolicy | undefined {
   const ports = portsOf(object);
-  const { mesh, namespace } = mtlsLevels(namespaceOf(object), registry);
+  const { mesh, namespace } = levels;
   const isStrict = inherited(object, namespace, mesh) === 'STRICT';
   const match = isStrict
     ? { ...plaintextMatch, notDestinationPorts: ports.lifted }
     : { ...plaintextMatch, destinationPorts: ports.strict };
-  if ((!isStrict && ports.strict.length === 0) || unusedBecause(object, registry)) return undefined;
+  if ((!isStrict && ports.strict.length === 0) || unusedBecause(object, levels)) return undefined;
   return {
     ...resourceNameOf(object),
     // Pods reference it: those of a namespace whose PeerAuthentication is PERMISSIVE do not.
@@ -107,11 +117,9 @@ export function mtlsPolicy(object: PeerAuthentication, registry: Registry): Auth
 /** Why a PeerAuthentication governs no pod. */
 export function unusedBecause(
   object: PeerAuthentication,
-  registry: Registry,
+  { isRoot, mesh, namespace }: MtlsLevels,
 ): { readonly reason: string; readonly message: string } | undefined {
   if (object.invalid !== undefined) return undefined;
-  const namespace = namespaceOf(object);
-  const isRoot = namespace === registry.rootNamespace;
   if (selectorOf(object))
     return isRoot
       ? {
@@ -119,8 +127,7 @@ export function unusedBecause(
           message: 'in the root namespace a PeerAuthentication with a selector has no effect, as in Istio',
         }
       : undefined;
-  const levels = mtlsLevels(namespace, registry);
-  const older = isRoot ? levels.mesh : levels.namespace;
+  const older = isRoot ? mesh : namespace;
   return !older || older === object
     ? undefined
     : {

@@ -155,3 +155,10 @@ test('a change of a wider object is compiled for the pods of narrower ones', () 
     [],
   );
 });
+
+test('a namespace in its first enrollment is strict once its pods are enrolled', () => {
+  const namespace = (status: string): string =>
+    `kind: Namespace\nmetadata: { name: bank, labels: { weft.dev/mesh: enabled } }\nstatus: { conditions: [{ type: weft.dev/Enrolled, reason: Enrolling, status: "${status}" }] }\n`;
+  assert.deepEqual(strictPods([namespace('False'), peer(mode('STRICT'), root)]), ['shop/api']);
+  assert.equal(strictPods([namespace('True'), peer(mode('STRICT'), root)]).length, 3);
+});

@@ -1,3 +1,5 @@
+import { namespaceOf } from '../../../src/model/labels.js';
+import type { Recompile } from '../../kinds/kind.js';
 import { remarkOf, usedFields } from '../fields.js';
 import { closedPeerAuthentication } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
@@ -5,7 +7,8 @@ import { mtlsPolicy, unusedBecause } from './mtls.js';
 import { peerAuthenticationFields } from './security-fields.js';
 import { rootRemark } from './security-scope.js';
 
-export { peerAuthenticationFields } from './security-fields.js';
+/** Namespaces whose pods a batch of changes compiles already. */
+const compiled = new WeakMap<Recompile, Set<string>>();
 
 export const peerAuthenticationKind = istioKind(
   'PeerAuthentication',
@@ -13,14 +16,20 @@ export const peerAuthenticationKind = istioKind(
   {
     closed: closedPeerAuthentication,
     dependents({ namespace }, { indexes, rootNamespace }, recompile) {
+      // Once per namespace of a batch, however many of its objects change.
+      let done = compiled.get(recompile);
+      if (!done) compiled.set(recompile, (done = new Set()));
+      if (done.has(namespace)) return;
+      done.add(namespace);
       // Narrower objects inherit the mode, and another object of the same level may now be the oldest.
       for (const index of [indexes.PeerAuthentication, indexes.Pod, indexes.Workload])
         recompile.objects(namespace === rootNamespace ? index.all() : index.in(namespace));
     },
-    compile(object, { settings, registry }) {
-      const policy = mtlsPolicy(object, registry);
+    compile(object, { settings, registry, security }) {
+      const { mtls } = security(namespaceOf(object));
+      const policy = mtlsPolicy(object, mtls);
       if (settings.removal !== undefined) return { resources: [] };
-      const problem = unusedBecause(object, registry);
+      const problem = unusedBecause(object, mtls);
       const remark = [
         remarkOf(usedFields(object.spec, peerAuthenticationFields)),
         rootRemark(object, registry.rootNamespace),

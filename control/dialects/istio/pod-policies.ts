@@ -3,7 +3,7 @@ import { selects, type Labels } from '../../../src/model/labels.js';
 import type { IstioObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
 import { hasEffect } from './authorization.js';
-import { mtlsLevels, mtlsOf } from './mtls.js';
+import { mtlsLevels, mtlsOf, type MtlsLevels } from './mtls.js';
 import { resourceNameOf, scopeOf, type SecurityPolicy } from './security-scope.js';
 
 export interface NamespaceSecurity {
@@ -12,6 +12,8 @@ export interface NamespaceSecurity {
    * @param isEnrolling whether its namespace is in its first enrollment: its clients may not be in the mesh yet
    */
   podPolicies(labels: Labels, isEnrolling: boolean): string[];
+  /** The PeerAuthentications that concern its pods. */
+  readonly mtls: MtlsLevels;
   /** Policies that may target a waypoint of the namespace. */
   readonly ofWaypoints: readonly SecurityPolicy[];
 }
@@ -31,11 +33,12 @@ export function namespaceSecurity(namespace: string, registry: Registry): Namesp
     )
     // The order in which objects arrived must not show.
     .sort((a, b) => (a.key < b.key ? -1 : 1));
-  const levels = mtlsLevels(namespace, registry);
+  const mtls = mtlsLevels(namespace, registry);
   return {
+    mtls,
     podPolicies: (labels, isEnrolling) => [
       ...selecting.filter(({ selector }) => selects(selector, labels)).map(({ key }): string => key),
-      ...(isEnrolling ? [] : mtlsOf(levels, labels)).map(
+      ...(isEnrolling ? [] : mtlsOf(mtls, labels)).map(
         (object: IstioObject<'PeerAuthentication'>): string => resourceNameOf(object).key,
       ),
     ],

@@ -7,8 +7,6 @@ import { securityDependents } from './security-dependents.js';
 import { securityProblem } from './security-problem.js';
 import { securityStatus } from '../../status/security.js';
 
-export { requestAuthenticationFields } from './security-fields.js';
-
 export const requestAuthenticationKind = istioKind(
   'RequestAuthentication',
   { group: 'security.istio.io', versions: ['v1', 'v1beta1'], plural: 'requestauthentications' },

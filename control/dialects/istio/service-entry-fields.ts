@@ -41,7 +41,7 @@ export const serviceEntryFields: FieldTable = {
   ...endpointFields('endpoints[].'),
   'workloadSelector.labels': works,
   exportTo: differs(
-    'other namespaces see the object only if its namespace has the label `weft.dev/export=enabled`, and then all of them',
+    'other namespaces see the object only if its namespace has the label `weft.dev/export=enabled`, and then all of them, by its `addresses`',
   ),
   'exportTo[]=.': works,
   subjectAltNames: nothing(

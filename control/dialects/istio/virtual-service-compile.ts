@@ -10,7 +10,7 @@ import type { ServiceObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
 import { remarkOf, usedFields } from '../fields.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
-import { delegateSlot } from './virtual-service-dependents.js';
+import { delegateSlot } from './virtual-service-slots.js';
 import { virtualServiceFields } from './virtual-service-fields.js';
 import { exportedTo, hostVerdicts, isExportedTo, type VirtualService } from './virtual-service-hosts.js';
 import { closedBackends, httpRules, type RuleContext, type WrittenRule } from './virtual-service-http.js';

@@ -4,15 +4,9 @@ import type { Recompile } from '../../kinds/kind.js';
 import type { ObjectChange, Registry } from '../../registry/registry.js';
 import { splitsKey } from '../smi/index-keys.js';
 import { delegatesOf } from './virtual-service-delegates.js';
-import { completeHost, hostOfService, serviceOfHost } from './hosts.js';
+import { delegateSlot, serviceSlot } from './virtual-service-slots.js';
+import { hostOfService } from './hosts.js';
 import { competingHosts, patternsOf, type VirtualService } from './virtual-service-hosts.js';
-import { listOf } from './virtual-service-delegates.js';
-import type {
-  ConnectionRule,
-  Destination,
-  HttpMatch,
-  HttpRule,
-} from '../../objects/istio-virtual-service.js';
 
 export function recompileVirtualServices(
   {
@@ -68,30 +62,4 @@ export function recompileVirtualServicesOf(
     recompile.objects(isWide ? found.filter((one) => namespaceOf(one) === namespace) : found);
   }
   recompile.objects(registry.virtualServicesNaming(serviceSlot(namespace, name)));
-}
-
-export const delegateSlot = (name: string): string => `VirtualService ${name}`;
-const serviceSlot = (namespace: string, name: string): string => `Service ${namespace}/${name}`;
-/** VirtualServices with conditions on the labels of clients. */
-export const labelsSlot = 'labels';
-
-/** What the compiled form of a VirtualService depends on, besides its hosts: Services of destinations, delegates, labels of clients. */
-export function slotsOf(object: VirtualService): ReadonlySet<string> {
-  const slots = new Set(delegatesOf(object).map(delegateSlot));
-  const destination = (one: Destination | undefined): void => {
-    if (typeof one?.host !== 'string') return;
-    const named = serviceOfHost(completeHost(one.host, namespaceOf(object)));
-    if (named) slots.add(serviceSlot(named.namespace, named.name));
-  };
-  const http = listOf<HttpRule>(object.spec.http);
-  const others = [...listOf<ConnectionRule>(object.spec.tls), ...listOf<ConnectionRule>(object.spec.tcp)];
-  for (const rule of [...http, ...others]) {
-    for (const one of listOf<{ destination?: Destination }>(rule.route)) destination(one.destination);
-    for (const match of listOf<HttpMatch>(rule.match)) if (match.sourceLabels) slots.add(labelsSlot);
-  }
-  for (const { mirror, mirrors } of http) {
-    destination(mirror);
-    for (const one of listOf<{ destination?: Destination }>(mirrors)) destination(one.destination);
-  }
-  return slots;
 }

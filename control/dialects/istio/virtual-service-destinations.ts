@@ -11,6 +11,14 @@ export interface DestinationLookup {
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
 }
 
+const weightMax = 2 ** 31 - 1;
+/** The weight of a destination among `count`. The only one gets all requests. Error: it is no weight. */
+export function weightOf(weight: number | undefined, count: number): number {
+  if (weight !== undefined && !(Number.isInteger(weight) && weight >= 0 && weight <= weightMax))
+    throw new Error(`route: ${weight} is no weight`);
+  return count === 1 ? weight || 100 : (weight ?? 0);
+}
+
 /**
  * The Service port of a destination. Invalid: requests to it get 500.
  * @param namespace of the object that names it

@@ -113,7 +113,7 @@ function abortOf({ httpStatus, grpcStatus }: NonNullable<HttpFault['abort']>): F
     return { $case: 'grpcStatus', value: code };
   }
   if (httpStatus === undefined) throw new Error('fault.abort: it needs httpStatus or grpcStatus');
-  if (httpStatus < 200 || httpStatus > 599)
+  if (!Number.isInteger(httpStatus) || httpStatus < 200 || httpStatus > 599)
     throw new Error(`fault.abort.httpStatus: ${httpStatus} is no status of a response`);
   return { $case: 'httpStatus', value: httpStatus };
 }
@@ -173,8 +173,10 @@ function redirectFilter(redirect: HttpRedirect, path: PathMatch | undefined, dia
   const { uri, authority = '', port, derivePort, scheme = '', redirectCode, prefixRewrite } = redirect;
   const wellKnown = scheme === 'https' ? 443 : 80;
   const statusCode = redirectCode ?? 301;
-  if (statusCode < 300 || statusCode > 399)
+  if (!Number.isInteger(statusCode) || statusCode < 300 || statusCode > 399)
     throw new Error(`redirect.redirectCode: ${statusCode} is no status of a redirect`);
+  if (port !== undefined && !(Number.isInteger(port) && port >= 0 && port <= 65_535))
+    throw new Error(`redirect.port: ${port} is no port`);
   // Envoy keeps the port of the request's host, if neither a port nor an authority is given.
   const kept = dialed === 80 || authority !== '' ? wellKnown : dialed;
   return {
@@ -219,7 +221,7 @@ function rewriteFilter(rewrite: HttpRewrite, path: PathMatch | undefined): Route
 }
 
 function directResponseFilter({ status, body }: NonNullable<HttpRule['directResponse']>): RouteFilter {
-  if (status === undefined || status < 200 || status > 599)
+  if (status === undefined || !Number.isInteger(status) || status < 200 || status > 599)
     throw new Error(`directResponse.status: ${status} is no status of a response`);
   const bytes =
     body?.bytes === undefined ? Buffer.from(body?.string ?? '') : Buffer.from(body.bytes, 'base64');

@@ -6,12 +6,16 @@
 import { namespaceOf } from '../../../src/model/labels.js';
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import { objectKey } from '../../objects/object-key.js';
-import type { Registry } from '../../registry/registry.js';
 import { hostOfService, hostsOf, serviceOfHost } from './hosts.js';
 import { isForMesh } from './virtual-service-matches.js';
 
 export type VirtualService = IstioObject<'VirtualService'>;
-export type HostLookup = Pick<Registry, 'service' | 'services' | 'virtualServicesOf'>;
+export interface HostLookup {
+  service(namespace: string, name: string): ServiceObject | undefined;
+  services(namespace: string): readonly ServiceObject[];
+  /** As Registry.virtualServicesOf. */
+  virtualServicesOf(host: string): readonly VirtualService[];
+}
 
 /** Hosts of VirtualServices that match a complete host, the most specific first. */
 export function patternsOf(host: string): string[] {

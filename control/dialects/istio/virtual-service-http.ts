@@ -2,9 +2,9 @@
 import { errorText } from '../../../src/base/errors.js';
 import type { RouteBackend, RouteFilter, RouteMatch, RouteRule } from '../../../src/model/route.js';
 import type { HttpRule } from '../../objects/istio-virtual-service.js';
-import { targetOf, type DestinationLookup } from './virtual-service-destinations.js';
+import { targetOf, weightOf, type DestinationLookup } from './virtual-service-destinations.js';
 import { ruleFilters, headerFilters } from './virtual-service-filters.js';
-import { MatchReader, matchesAt } from './virtual-service-matches.js';
+import { matchesAt, type MatchReader } from './virtual-service-matches.js';
 import { retryPolicy, timeoutMs } from './virtual-service-retries.js';
 import { clientsOf, type SourceLookup } from './virtual-service-sources.js';
 
@@ -102,7 +102,7 @@ function makeRules(
     throw new Error('route: a rule needs one of route, redirect, directResponse and delegate');
   const backends = route.map(({ destination = {}, weight, headers }, index): RouteBackend => ({
     target: target(destination, `route[${index}].destination`),
-    weight: route.length === 1 ? weight || 100 : (weight ?? 0),
+    weight: weightOf(weight, route.length),
     filters: headerFilters(headers),
   }));
   if (backends.length > 1 && backends.every(({ weight }) => weight === 0))

@@ -44,6 +44,8 @@ const withoutEffect: ReadonlySet<string> = new Set([
   'retriable-status-codes',
   'envoy-ratelimited',
 ]);
+/** More would only be cut off by the request's timeout. */
+const attemptsMax = 1_000;
 const retryOnDefault = 'connect-failure,refused-stream,unavailable,cancelled';
 /** Istio does not look at the method: whoever writes `retries` takes it that requests may be sent twice. */
 const unsafeMethods = ['POST', 'PATCH'];
@@ -74,7 +76,7 @@ export function retryPolicy(retries: HttpRetries): RetryPolicy {
     conditionKind: retryConditionKinds.filter((kind) => kinds.has(kind)),
     codes: [...codes],
     grpcCodes: [...grpc],
-    attempts: Math.max(0, attempts),
+    attempts: Math.min(Math.max(0, Math.trunc(attempts)), attemptsMax),
     perTryTimeoutMs: timeoutMs('retries.perTryTimeout', perTryTimeout) ?? 0,
     backoffBaseMs: baseMs,
     backoffMsMax: 10 * baseMs,

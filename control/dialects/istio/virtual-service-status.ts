@@ -6,23 +6,36 @@ import type { OwnObject, StatusLookup, StatusUpdate } from '../../status/status.
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
 import { hostVerdicts, type VirtualService } from './virtual-service-hosts.js';
 
-export function virtualServiceStatus(
-  object: OwnObject,
-  { mesh, timestamp }: StatusLookup,
-): StatusUpdate | undefined {
+export function virtualServiceStatus(object: OwnObject, lookup: StatusLookup): StatusUpdate | undefined {
+  const { mesh, timestamp } = lookup;
   const problem = invalidBecause(object) ?? mesh.problemOf(object as MeshObject);
-  const enforced = problem === undefined ? enforcement(object as VirtualService, mesh) : undefined;
+  const enforced = problem === undefined ? enforcement(object as VirtualService, lookup) : undefined;
   return acceptedUpdate(object, problem, timestamp, enforced, mesh.remarkOf(object as MeshObject));
 }
 
+/** Every route of a VirtualService needs it. A waypoint that lacks it has all of its rules closed. */
+const feature = 'Route.ordered';
+
 /** Undefined if the object is in force for no Service. */
-function enforcement(object: VirtualService, mesh: StatusLookup['mesh']): ConditionUpdate | undefined {
+function enforcement(
+  object: VirtualService,
+  { mesh, olderVersions }: StatusLookup,
+): ConditionUpdate | undefined {
   const services = hostVerdicts(object, mesh).flatMap((verdict) =>
     verdict.services.filter(({ lostTo }) => !lostTo),
   );
   for (const { service } of services) {
     const problem = unenforcedBecause(service, mesh);
     if (problem) return condition(enforcedType, 'False', problem.reason, problem.message);
+    const waypoint = mesh.waypointOf(service);
+    for (const { version, lacks } of (waypoint && olderVersions?.(waypoint)) ?? [])
+      if (waypoint && lacks.includes(feature))
+        return condition(
+          enforcedType,
+          'False',
+          'UnsupportedByWaypoint',
+          `needs ${feature}, which waypoint ${waypoint.namespace}/${waypoint.name} of version ${version} does not support; its requests are answered with 500`,
+        );
   }
   return services.length === 0
     ? undefined

@@ -3,7 +3,7 @@ import { errorText } from '../../../src/base/errors.js';
 import { cidrContains, parseCidr, parseIp } from '../../../src/model/address.js';
 import type { RouteBackend, RouteMatch, RouteRule } from '../../../src/model/route.js';
 import type { ConnectionMatch, ConnectionRule } from '../../objects/istio-virtual-service.js';
-import { targetOf } from './virtual-service-destinations.js';
+import { targetOf, weightOf } from './virtual-service-destinations.js';
 import { closedBackends, type RuleContext } from './virtual-service-http.js';
 import { matchesAt, quoted } from './virtual-service-matches.js';
 import { clientsOf } from './virtual-service-sources.js';
@@ -46,11 +46,17 @@ export function connectionRule(
 function backendsOf({ route = [] }: ConnectionRule, at: string, context: RuleContext): RouteBackend[] {
   const { problem } = context;
   if (problem !== undefined) return closedBackends(problem);
-  return route.map(({ destination = {}, weight }, index) => {
-    const target = targetOf(destination, context.namespace, context.port, context.lookup);
-    if (target.kind === 'invalid') context.onProblem(`${at}.route[${index}].destination`, target.reason);
-    return { target, weight: route.length === 1 ? weight || 100 : (weight ?? 0), filters: [] };
-  });
+  try {
+    return route.map(({ destination = {}, weight }, index) => {
+      const target = targetOf(destination, context.namespace, context.port, context.lookup);
+      if (target.kind === 'invalid') context.onProblem(`${at}.route[${index}].destination`, target.reason);
+      return { target, weight: weightOf(weight, route.length), filters: [] };
+    });
+  } catch (error) {
+    const why = `${at}.${errorText(error)}`;
+    context.onProblem('', why);
+    return closedBackends(why);
+  }
 }
 
 /** Undefined: no connection to the Service's addresses matches. */

@@ -64,6 +64,13 @@ test('a prefix is replaced as in the Gateway API’s table', () => {
     assert.equal(changePath(path, { kind: 'prefix', value }, prefix), expected, `${path} ${prefix} ${value}`);
   assert.equal(changePath('/a/b?c', { kind: 'full', value: '/x' }, '/a'), '/x?c');
   assert.equal(changePath('/a', { kind: 'full', value: 'x' }, undefined), '/x');
+  assert.equal(changePath('/a?b', { kind: 'full', value: '/x?y' }, undefined), '/x?y');
+  const text = (path: string, value: string, prefix: string): string =>
+    changePath(path, { kind: 'string-prefix', value }, prefix);
+  assert.equal(text('/foo.bar?q', '/x', '/foo'), '/x.bar?q');
+  assert.equal(text('/foo/bar', '/', '/foo/'), '/bar');
+  assert.equal(text('/foo/bar', '/', '/foo'), '//bar');
+  assert.equal(text('/a', '/v2', '/'), '/v2a');
 });
 
 test('a redirect has scheme, host and port as in the Gateway API', () => {

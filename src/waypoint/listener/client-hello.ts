@@ -3,6 +3,8 @@ import type { Duplex } from 'node:stream';
 
 /** A ClientHello is at most this long here: its records without the headers. */
 const helloBytesMax = 16_384;
+/** Each new byte has the records so far read again: their number bounds that cost. */
+const recordsMax = 64;
 const handshake = 0x16;
 const clientHello = 1;
 const serverName = 0;
@@ -23,24 +25,23 @@ export function sniOf(bytes: Buffer): string | 'more' | undefined {
 function helloOf(bytes: Buffer): Buffer | 'more' | undefined {
   const parts: Buffer[] = [];
   let length = 0;
-  for (let at = 0; ;) {
+  let wanted: number | undefined;
+  for (let at = 0; parts.length < recordsMax; ) {
     if (at < bytes.length && bytes[at] !== handshake) return undefined;
     if (at + 5 > bytes.length) return 'more';
     const size = bytes.readUInt16BE(at + 3);
     const part = bytes.subarray(at + 5, at + 5 + size);
+    if (length === 0 && part.length > 0 && part[0] !== clientHello) return undefined;
     parts.push(part);
     length += part.length;
-    const whole = Buffer.concat(parts);
-    if (whole.length > 0 && whole[0] !== clientHello) return undefined;
-    if (whole.length >= 4) {
-      const wanted = whole.readUIntBE(1, 3);
-      if (wanted > helloBytesMax) return undefined;
-      if (whole.length >= 4 + wanted) return whole.subarray(4, 4 + wanted);
-    }
+    if (wanted === undefined && length >= 4) wanted = 4 + Buffer.concat(parts).readUIntBE(1, 3);
+    if (wanted !== undefined && wanted > helloBytesMax) return undefined;
+    if (wanted !== undefined && length >= wanted) return Buffer.concat(parts).subarray(4, wanted);
     if (part.length < size) return 'more';
-    if (length > helloBytesMax || size === 0) return undefined;
+    if (size === 0) return undefined;
     at += 5 + size;
   }
+  return undefined;
 }
 
 /** Throws beyond the end of the message. */

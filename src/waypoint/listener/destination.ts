@@ -1,6 +1,7 @@
 /** The destination of a client's connection, and whether this waypoint still serves it. */
 import type { SocketAddress } from '../../model/address.js';
 import type { Service } from '../../model/service.js';
+import { subsetOf } from '../../model/subset.js';
 import type { Workload } from '../../model/workload.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import type { WaypointState } from '../state/waypoint-state.js';
@@ -20,10 +21,14 @@ export const servicePortOf = (destination: Destination): ServicePort | undefined
   destination.kind === 'service' ? { service: destination.service.key, port: destination.port } : undefined;
 
 /** The reason if a Service is unknown: without the Service its policies are unknown, so nothing may be sent to it. Else undefined. */
-export const unknownService = (state: WaypointState, sent: ServicePort | undefined): string | undefined =>
-  sent && !state.view.service(sent.service)
-    ? `Service ${sent.service} is no longer known, so its policies are unknown`
-    : undefined;
+export function unknownService(state: WaypointState, sent: ServicePort | undefined): string | undefined {
+  if (!sent || state.view.service(sent.service)) return undefined;
+  // The policies of a subset are those of its Service: what is under way goes on when a DestinationRule is removed.
+  const of = subsetOf(sent.service)?.service;
+  return of && state.view.service(of)
+    ? undefined
+    : `Service ${sent.service} is no longer known, so its policies are unknown`;
+}
 
 /**
  * The reason if this waypoint no longer serves a destination that it served before; else undefined. The Service's owner can change the

@@ -52,6 +52,7 @@ const anyPathRank = 0.5;
 
 /**
  * Compiles routes. Undefined if there are none.
+ * Routes whose rules match in the order written yield to all others: the control plane sends both only for a moment, in separate updates.
  * @param routes of one kind, and only those that apply to the client
  * @param time the time budget of their regular expressions
  * @param port the filters of the Service port
@@ -62,12 +63,13 @@ export function compileRoutes(
   port: PortChain = portChainOf(),
 ): Matcher | undefined {
   if (routes.length === 0) return undefined;
-  if (routes.some(({ ordered }) => ordered === true)) return compileOrdered(routes, time, port);
+  const sorted = routes.filter(({ ordered }) => ordered !== true);
+  if (sorted.length === 0) return compileOrdered(routes, time, port);
   const exact = new Map<string, Entry[]>();
   const prefix = new Map<string, Entry[]>();
   const suffix = new Map<string, Entry[]>();
   const regex: Entry[] = [];
-  for (const route of routes) {
+  for (const route of sorted) {
     route.rules.forEach((given, index) => {
       const { rule, chain } = compileRule(given, port);
       const matches = rule.matches.length > 0 ? rule.matches : [any];
@@ -136,8 +138,7 @@ function regexesOf(time: RegexTime): { readonly made: (source: string) => Regex;
 }
 
 /**
- * Rules that match in the order written. The control plane sends such routes only where no other route is attached. If there are several all
- * the same, the oldest comes first.
+ * Rules that match in the order written. If there are several routes for a moment, the oldest comes first.
  */
 function compileOrdered(routes: readonly Route[], time: RegexTime, port: PortChain): Matcher {
   const entries: Entry[] = [];

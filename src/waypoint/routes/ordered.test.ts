@@ -47,6 +47,11 @@ test('rules match in the order written, whatever is more specific', () => {
   assert.equal(compileRoutes([ordered(...rules)])?.(head('/ab/c'))?.prefix, '/a');
 });
 
+test('a route of the Gateway API precedes an ordered one while both are there', () => {
+  const both = [ordered(rule('written first')), route('gateway', [rule('sorted')])];
+  assert.equal(compileRoutes(both)?.(head('/'))?.rule.name, 'sorted');
+});
+
 test('a string prefix is no path of segments, and the case of a path is ignored where that is said', () => {
   const path = { kind: 'string-prefix', value: '/Foo.' } as const;
   assert.equal(named(ordered(rule('yes', { path })), head('/Foo.bar')), 'yes');

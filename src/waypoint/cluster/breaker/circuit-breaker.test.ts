@@ -198,6 +198,16 @@ test('an annotation’s limit stays in force beside a policy in dry run', () => 
   );
 });
 
+test('one client may have all waiting requests that a policy allows, and a share of those that an annotation does', () => {
+  const shares = (object: string): boolean =>
+    breakerLimitsOf({ pendingRequestsMax: 50, origins: [{ setting: 'pendingRequestsMax', object }] })
+      .hasFairShares;
+  assert.deepEqual(
+    ['TrafficPolicy shop/a', 'DestinationRule shop/a', 'Service shop/a', 'Namespace shop'].map(shares),
+    [false, false, true, true],
+  );
+});
+
 test('a policy that changes all the time loses no count and invents none', async (t) => {
   const { workers, apply, release } = await workersWith(t, 2, { requestsMax: 6 });
   let changes = 0;

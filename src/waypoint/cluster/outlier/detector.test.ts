@@ -72,6 +72,23 @@ test('a request without a response counts as a local failure, a gateway error an
   assert.equal(off.events(), '');
 });
 
+test('failures of connections that are split count for themselves alone', () => {
+  const { detector, events, respond } = detectorOf('abc', {
+    consecutiveLocalFailures: 3,
+    splitsLocalErrors: true,
+    consecutive5xx: 3,
+  });
+  detector.failed('a', 503, 0);
+  detector.failed('a', 503, 0);
+  respond('a', 500, 500);
+  detector.failed('a', 503, 0);
+  assert.equal(events(), '');
+  detector.failed('b', 503, 0);
+  detector.failed('b', 504, 0);
+  detector.failed('b', 503, 0);
+  assert.match(events(), /b ejected consecutive_local_origin_failure/);
+});
+
 test('at most a share of the endpoints is ejected, but one always if so configured', () => {
   const share = detectorOf('abcdefghij', { ejectedPercentMax: 20 });
   for (const name of 'abc') share.fail(name, 5);

@@ -4,16 +4,16 @@ import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
-import { services } from '../../../test/support/virtual-services.js';
-import { decodeRoute, encodeRoute } from '../../../src/discovery/codec/route.js';
-import { parseTrustDomain } from '../../../src/model/identity.js';
-import { compileRoutes } from '../../../src/waypoint/routes/compile.js';
-import { compile } from '../../compile/compile.js';
-import type { MeshObject } from '../../objects/objects.js';
-import { parseManifests } from '../../source/parse.js';
-import { readObject } from '../../source/validate.js';
-import { supportOf, usedFields } from '../fields.js';
-import { virtualServiceFields } from './virtual-service.js';
+import { services } from '../support/virtual-services.js';
+import { decodeRoute, encodeRoute } from '../../src/discovery/codec/route.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { compileRoutes } from '../../src/waypoint/routes/compile.js';
+import { compile } from '../../control/compile/compile.js';
+import type { MeshObject } from '../../control/objects/objects.js';
+import { parseManifests } from '../../control/source/parse.js';
+import { readObject } from '../../control/source/validate.js';
+import { supportOf, usedFields } from '../../control/dialects/fields.js';
+import { virtualServiceFields } from '../../control/dialects/istio/virtual-service.js';
 
 interface Schema {
   readonly type?: string;
@@ -93,7 +93,7 @@ const texts = [
   ':path',
   'host',
 ];
-const numbers = [0, 1, 80, 443, 8080, 9000, 100, 200, 503, 301, -1, 4_294_967_295];
+const numbers = [0, 1, 80, 443, 8080, 9000, 100, 200, 503, 301, 302, -1, 1.5, 4_294_967_295, 1e20];
 
 /** Values that make sense, by the field's name, so that not everything is closed. */
 const sensible: Readonly<Record<string, unknown>> = {
@@ -127,7 +127,7 @@ const member = (name: string, schema: Schema, depth: number): unknown =>
   Object.hasOwn(sensible, name) &&
   (schema.type !== 'object' || sensible[name] === undefined) &&
   schema.type !== 'array' &&
-  randomInt(20) > 0
+  randomInt(12) > 0
     ? sensible[name]
     : random(schema, depth);
 
@@ -182,7 +182,7 @@ test('any object is compiled or closed, and waypoints compile what comes of it',
       ({
         kind: 'VirtualService',
         metadata: { name, namespace: 'production' },
-        spec: random(spec),
+        spec: specOf(name),
       }) as MeshObject;
     const written = [of('a'), of('inner')];
     const shown = JSON.stringify(written.map((one) => ('spec' in one ? one.spec : undefined)));
@@ -226,5 +226,5 @@ test('any object is compiled or closed, and waypoints compile what comes of it',
       throw new Error(`${shown}: ${error instanceof Error ? error.stack : String(error)}`, { cause: error });
     }
   }
-  assert.ok(open > 100 && closed > 100, `${open} routes open, ${closed} closed`);
+  assert.ok(open > 20 && closed > 20, `${open} routes open, ${closed} closed`);
 });
