@@ -1,4 +1,4 @@
-import { namespaceOf } from '../../src/model/labels.js';
+import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { compilePod, podResources } from '../compile/pod.js';
 import { policyKeyOf } from '../dialects/smi/access.js';
