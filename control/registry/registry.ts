@@ -92,6 +92,7 @@ export class Registry {
   readonly #hosts = {
     VirtualService: new HostIndex<IstioObject<'VirtualService'>>(),
     DestinationRule: new HostIndex<IstioObject<'DestinationRule'>>(),
+    ServiceEntry: new HostIndex<IstioObject<'ServiceEntry'>>(),
   } as const;
   readonly #smi = {
     TrafficSplit: new KeyIndex<SmiObject<'TrafficSplit'>>(keysOfSplit),
@@ -284,6 +285,10 @@ export class Registry {
   /** Service accounts by the labels of their pods. */
   accountsWith(labels: Labels, namespace: string | undefined): ReturnType<AccountIndex['with']> {
     return this.#accounts.with(labels, namespace);
+  }
+  /** ServiceEntries that name this host, the oldest first. @param namespace absent: those of all namespaces */
+  serviceEntriesOf(host: string, namespace?: string): readonly IstioObject<'ServiceEntry'>[] {
+    return this.#hosts.ServiceEntry.of(host, namespace);
   }
   get hasDestinationRules(): boolean {
     return !this.#hosts.DestinationRule.isEmpty;

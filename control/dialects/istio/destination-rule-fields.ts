@@ -112,7 +112,7 @@ const trafficPolicy = (at: string): FieldTable => ({
 
 export const destinationRuleFields: FieldTable = {
   host: differs(
-    'a rule acts on Services of its own namespace, for all of their clients; one of the root namespace on Services that have no rule of their own; one of any other namespace has no effect',
+    'a rule acts on Services of its own namespace, for all of their clients; one of the root namespace on Services that have no rule of their own; one of any other namespace has no effect. Connections to hosts of ServiceEntries pass no waypoint: nothing of their rules is in force, and ports for which they ask for TLS are closed',
   ),
   exportTo: differs(
     "a rule of the Service's namespace is for all clients of the Service, whatever its exportTo",

@@ -20,6 +20,8 @@ import {
   text,
   workloads,
 } from '../../../test/support/destination-rules.js';
+import { resolveWaypoint, waypointsOf } from '../../../src/state/resolve.js';
+import { MeshState } from '../../../src/state/store.js';
 import { supportOf, usedFields } from '../fields.js';
 import { destinationRuleFields } from './destination-rule-fields.js';
 
@@ -303,4 +305,51 @@ test('every field of the published schema is in the table', () => {
     ),
     [],
   );
+});
+
+test('a port of a ServiceEntry for which a rule asks for TLS is closed, as the connection would be plaintext', () => {
+  const entry = `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: bank, namespace: production }
+spec:
+  hosts: [api.bank.example]
+  addresses: [192.0.2.1]
+  ports: [{ number: 80, name: http, targetPort: 443 }, { number: 443, name: tls }]
+  resolution: STATIC
+  endpoints: [{ address: 192.0.2.9 }]
+`;
+  const origination = rule(`
+host: api.bank.example
+trafficPolicy: { portLevelSettings: [{ port: { number: 80 }, tls: { mode: SIMPLE } }] }`);
+  const compiler = compiled(entry, origination);
+  const found = services(compiler).filter(({ hostname }) => hostname.includes('bank.example'));
+  assert.deepEqual(
+    found.map(({ hostname, addresses, ports, waypoint }) => [
+      hostname,
+      addresses.length,
+      ports.map(({ servicePort, targetPort }) => `${servicePort} ${targetPort}`).join(),
+      waypoint !== undefined,
+    ]),
+    [
+      ['api.bank.example', 1, '443 443', false],
+      ['tls-closed.api.bank.example', 0, '80 80', true],
+    ],
+  );
+  const [endpoint] = workloads(compiler).filter(({ name }) => name === 'bank');
+  const view = new MeshState();
+  view.apply({ services: services(compiler), workloads: workloads(compiler) });
+  assert.ok(endpoint);
+  assert.equal(waypointsOf(view, endpoint, 443).length, 0);
+  const [reference] = waypointsOf(view, endpoint, 80);
+  assert.ok(reference, 'nor can its endpoint be dialed there');
+  assert.equal(resolveWaypoint(view, reference, 0), undefined);
+  assert.match(statusOf(compiler, 'rule'), /^Unsupported: host: connections to hosts of ServiceEntries/);
+  const step = compiled(entry);
+  const [object] = parseManifests('a.yaml', origination).objects;
+  assert.ok(object);
+  step.apply(new Map([[objectKey(object), object]]));
+  assert.deepEqual([...step.all()].map(text).sort(), [...compiler.all()].map(text).sort());
+  const mutual = compiled(entry, origination.replace('SIMPLE', 'ISTIO_MUTUAL'));
+  assert.ok(!services(mutual).some(({ hostname }) => hostname.startsWith('tls-closed')));
 });

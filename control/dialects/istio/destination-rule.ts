@@ -4,7 +4,7 @@
  */
 import { namespaceOf } from '../../../src/model/labels.js';
 import type { Recompile } from '../../kinds/kind.js';
-import type { ServiceObject } from '../../objects/objects.js';
+import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import type { Problem } from '../../registry/claims.js';
 import type { Registry } from '../../registry/registry.js';
 import { remarkOf, usedFields, type UsedField } from '../fields.js';
@@ -133,6 +133,13 @@ function standingProblem(rule: DestinationRule, registry: Registry): Problem | u
       reason: 'NotPermitted',
       message: `host: Service ${named.namespace}/${named.name} is configured by rules of its own namespace and of ${registry.rootNamespace}; nothing of this one is in force`,
     };
+  const [entry] = named ? [] : registry.serviceEntriesOf(host, namespace);
+  if (entry)
+    return {
+      reason: 'Unsupported',
+      message:
+        'host: connections to hosts of ServiceEntries pass no waypoint, so nothing of the rule is in force; ports for which it asks for TLS are closed',
+    };
   if (!service)
     return { reason: 'TargetNotFound', message: `host: there is no Service with the host ${host}` };
   const { rules = [] } = rulesOfService(service, registry) ?? {};
@@ -187,6 +194,7 @@ function recompileServices(
     recompile.objects(registry.destinationRulesOf(host, namespace).slice(0, rulesMax + 1));
     if (!isRoot)
       recompile.objects(registry.destinationRulesOf(host, registry.rootNamespace).slice(0, rulesMax));
+    recompile.objects(entriesOf(host, isRoot ? undefined : namespace, registry));
     for (const service of servicesOf(host, isRoot ? undefined : namespace, registry)) {
       recompile.objects([service]);
       if (!hasPods) continue;
@@ -197,6 +205,20 @@ function recompileServices(
       );
     }
   }
+}
+
+/** The ServiceEntries with a host. @param namespace only of this one; undefined: of all */
+function entriesOf(
+  host: string,
+  namespace: string | undefined,
+  registry: Registry,
+): Iterable<IstioObject<'ServiceEntry'>> {
+  if (!host.startsWith('*')) return registry.serviceEntriesOf(host, namespace);
+  const { ServiceEntry: index } = registry.indexes;
+  const suffix = host.slice(1);
+  return [...(namespace === undefined ? index.all() : index.in(namespace))].filter((entry) =>
+    hostsOf(entry).some((one) => one.endsWith(suffix)),
+  );
 }
 
 /** The Services with a host. @param namespace only of this one; undefined: of all */

@@ -10,7 +10,7 @@ import type { TrafficSettings } from '../../compile/traffic-policy.js';
 import type { IstioTrafficPolicy } from '../../objects/istio-destination-rule.js';
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import { portSettings, type PolicyTarget } from './destination-rule-policy.js';
-import { hostAndWildcards, hostOfService } from './hosts.js';
+import { completeHost, hostAndWildcards, hostOfService } from './hosts.js';
 
 export type DestinationRule = IstioObject<'DestinationRule'>;
 
@@ -169,6 +169,26 @@ export function ruleLayer(
   const origin = `DestinationRule ${rule ? ruleName(rule) : ''}`;
   const all = { ...settings, ...(closed === undefined ? {} : { closed: `${origin}: ${closed}` }) };
   return Object.keys(all).length === 0 ? undefined : { origin, settings: all };
+}
+
+/**
+ * The ports of a host outside of the cluster for which its rules ask for TLS, or cannot be read. Connections to such hosts pass no waypoint,
+ * which could speak it: they are closed, because they would be plaintext.
+ */
+export function portsWithTls(
+  host: string,
+  namespace: string,
+  ports: readonly number[],
+  lookup: RuleLookup,
+): ReadonlySet<number> {
+  const rules = rulesInForce(completeHost(host, namespace), namespace, lookup);
+  if (!rules) return new Set();
+  return new Set(
+    ports.filter((port) => {
+      const { endpointTls, closed } = ruleLayer({ host, preference: 'none' }, rules, port)?.settings ?? {};
+      return endpointTls !== undefined || closed !== undefined;
+    }),
+  );
 }
 
 function policyOfSubset({ rule, index }: Subset): IstioTrafficPolicy | undefined {

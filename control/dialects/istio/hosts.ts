@@ -28,11 +28,15 @@ export function hostAndWildcards(host: string): readonly string[] {
   return [host, ...labels.slice(1).map((_, i) => `*.${labels.slice(i + 1).join('.')}`), '*'];
 }
 
-/** The complete host names that an object is about: of VirtualServices and DestinationRules. */
+/** The complete host names that an object is about: of VirtualServices, DestinationRules and ServiceEntries. */
 export function hostsOf(object: MeshObject): readonly string[] {
   const { spec } = object as { readonly spec?: { readonly host?: unknown; readonly hosts?: unknown } };
   const hosts =
-    object.kind === 'DestinationRule' ? [spec?.host] : object.kind === 'VirtualService' ? spec?.hosts : [];
+    object.kind === 'DestinationRule'
+      ? [spec?.host]
+      : object.kind === 'VirtualService' || object.kind === 'ServiceEntry'
+        ? spec?.hosts
+        : [];
   // The spec of a closed form may have any content.
   return (Array.isArray(hosts) ? hosts : []).flatMap((host: unknown) =>
     typeof host === 'string' ? [completeHost(host, namespaceOf(object))] : [],

@@ -20,6 +20,9 @@ import {
   portMappings,
   unusableBecause,
 } from './entry-endpoints.js';
+import { refusedWaypoint } from '../../../src/model/refused-waypoint.js';
+import { hbonePort } from '../../compile/waypoints.js';
+import { portsWithTls } from './destination-rules.js';
 import { serviceEntryFields } from './service-entry-fields.js';
 
 type ServiceEntry = IstioObject<'ServiceEntry'>;
@@ -142,6 +145,10 @@ export function compileServiceEntry(entry: ServiceEntry, { settings, registry }:
   const hosts = claimableHosts(entry).filter((host) => claims.hostLostTo(key, host) === undefined);
   const own = [...new Set(claimableAddresses(entry))].filter((ip) => !claims.addressLostTo(key, ip));
   const isPassthrough = (spec.resolution ?? 'NONE') === 'NONE' && !spec.workloadSelector;
+  // Pods that the entry selects are in the mesh: connections to them are never plaintext.
+  const numbers = spec.workloadSelector ? [] : ports.map(({ number }) => number);
+  const closed = new Map(hosts.map((host) => [host, portsWithTls(host, namespace, numbers, registry)]));
+  const closedOf = (host: string): ReadonlySet<number> => closed.get(host) ?? new Set();
   const services = hosts.map((host, i): Service => ({
     key: keyOf(entry, host),
     name,
@@ -149,7 +156,7 @@ export function compileServiceEntry(entry: ServiceEntry, { settings, registry }:
     hostname: host,
     // An address leads to one Service: of several hosts to the first.
     addresses: i === 0 ? own.map((ip) => ({ network: '', ip: parseIp(ip) })) : [],
-    ports: portMappings(ports),
+    ports: portMappings(ports.filter(({ number }) => !closedOf(host).has(number))),
     subjectAltNames: [],
     ...(isPassthrough
       ? { loadBalancing: { preference: [], mode: 'passthrough' as const, allowUnhealthy: false } }
@@ -167,6 +174,8 @@ export function compileServiceEntry(entry: ServiceEntry, { settings, registry }:
     isDns(spec) && !spec.endpoints && !spec.workloadSelector
       ? hosts.flatMap((host) => resolved(host).map((address) => ({ endpoint: { address }, of: [host] })))
       : [];
+  const closedEntry = (host: string): [ServiceKey, readonly PortMapping[]][] =>
+    closedOf(host).size === 0 ? [] : [[closedKey(entry, host), closedMappings(ports, closedOf(host))]];
   const seen = new Map<string, number>();
   const endpoints = [...stated, ...byName].map(({ endpoint, of }): Workload => {
     const { address } = endpoint;
@@ -186,7 +195,12 @@ export function compileServiceEntry(entry: ServiceEntry, { settings, registry }:
         {
           node: '',
           healthy: true,
-          services: new Map(of.map((host) => [keyOf(entry, host), mappings])),
+          services: new Map(
+            of.flatMap((host): [ServiceKey, readonly PortMapping[]][] => [
+              [keyOf(entry, host), mappings.filter(({ servicePort }) => !closedOf(host).has(servicePort))],
+              ...closedEntry(host),
+            ]),
+          ),
         },
       ),
       ...placeOf(endpoint),
@@ -194,11 +208,42 @@ export function compileServiceEntry(entry: ServiceEntry, { settings, registry }:
   });
   const resources: CompiledResource[] = [
     ...services.map((value) => ({ kind: 'service', value }) as const),
+    ...services.flatMap((value): CompiledResource[] =>
+      closedOf(value.hostname).size === 0
+        ? []
+        : [{ kind: 'service', value: closedService(entry, value, ports, closedOf(value.hostname)) }],
+    ),
     ...endpoints.map((value) => ({ kind: 'workload', value }) as const),
   ];
   const problem = problemOf(entry, registry);
   const remark = entryRemark(entry, registry);
   return { resources, ...(problem ? { problem } : {}), ...(remark === undefined ? {} : { remark }) };
+}
+
+const closedKey = (entry: ServiceEntry, host: string): ServiceKey =>
+  keyOf(entry, `tls-closed.${host.replace('*', 'any')}`);
+const closedMappings = (ports: readonly EntryPort[], closed: ReadonlySet<number>): readonly PortMapping[] =>
+  portMappings(untargeted(ports.filter(({ number }) => closed.has(number))));
+/**
+ * A Service without addresses, whose waypoint never exists: connections to its ports at the endpoints are refused. A DestinationRule asks
+ * for TLS there, which nothing on the way of these connections speaks.
+ */
+function closedService(
+  entry: ServiceEntry,
+  service: Service,
+  ports: readonly EntryPort[],
+  closed: ReadonlySet<number>,
+): Service {
+  const key = closedKey(entry, service.hostname);
+  const { loadBalancing: _, ...others } = service;
+  return {
+    ...others,
+    key,
+    hostname: key.slice(key.indexOf('/') + 1),
+    addresses: [],
+    ports: closedMappings(ports, closed),
+    waypoint: refusedWaypoint({ namespace: namespaceOf(entry), name: 'tls-of-destination-rule' }, hbonePort),
+  };
 }
 
 /** The ports of a connection that goes to the dialed address and port. */

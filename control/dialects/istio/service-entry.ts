@@ -1,5 +1,7 @@
 import { claimRanks } from '../../../src/model/ownership.js';
 import { addressClaims, hostClaim } from '../../registry/claims.js';
+import { rulesMax } from './destination-rules.js';
+import { hostsOf } from './hosts.js';
 import { istioKind } from './istio-kind.js';
 import { claimableAddresses, claimableHosts, compileServiceEntry } from './service-entry-compile.js';
 
@@ -14,7 +16,11 @@ export const serviceEntryKind = istioKind(
             claimed: [...addressClaims(claimableAddresses(entry)), ...claimableHosts(entry).map(hostClaim)],
           }
         : undefined,
-    dependents({ before, now, namespace }, _registry, recompile) {
+    dependents({ before, now, namespace }, registry, recompile) {
+      // The status of a rule says that its host is of a ServiceEntry.
+      for (const entry of [before, now])
+        for (const host of entry ? hostsOf(entry) : [])
+          recompile.objects(registry.destinationRulesOf(host, namespace).slice(0, rulesMax));
       for (const entry of [before, now])
         if (entry?.invalid === undefined) recompile.selected(namespace, entry?.spec.workloadSelector?.labels);
     },
