@@ -62,6 +62,7 @@ test('an empty section has the default values, which are those of Envoy where it
     consecutive5xx: 5,
     consecutiveGatewayErrors: 0,
     consecutiveLocalFailures: 5,
+    splitsLocalErrors: false,
     intervalMs: 10_000,
     baseEjectionMs: 30_000,
     ejectionMsMax: 300_000,

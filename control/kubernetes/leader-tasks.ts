@@ -8,6 +8,7 @@ import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { errorText } from '../../src/base/errors.js';
 import { RootsConfigMaps, rootsConfigMap } from '../certificates/roots-config-maps.js';
 import type { Compiler } from '../compile/compile.js';
+import { telemetryFlags } from '../dialects/istio/telemetry.js';
 import type { ObjectKey } from '../objects/object-key.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject } from '../objects/objects.js';
@@ -166,7 +167,9 @@ export class LeaderTasks {
       // The waypoint's pods read the roots' ConfigMap of their namespace, whether or not the namespace is in the mesh.
       namespaces.add(namespace);
       // A change of annotations does not change the generation.
-      inputs.push(`${uid} ${generation} ${JSON.stringify(annotations)}`);
+      inputs.push(
+        `${uid} ${generation} ${JSON.stringify(annotations)} ${telemetryFlags(compiler, gateway).join(' ')}`,
+      );
     }
     // Most changes in a mesh do not change an input of a waypoint.
     if (!isDeepStrictEqual(inputs, this.#waypointInputs)) this.#waypoints?.changed();

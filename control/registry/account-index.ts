@@ -74,7 +74,7 @@ const textsOf = (labels: Labels): string[] =>
 export const accountTextOf = (object: Client | undefined): string | undefined =>
   object && JSON.stringify([accountOf(object).serviceAccount, labelsOf(object)]);
 
-export function accountOf(pod: Client): { namespace: string; serviceAccount: string; key: string } {
+function accountOf(pod: Client): { namespace: string; serviceAccount: string; key: string } {
   const namespace = namespaceOf(pod);
   const named = pod.kind === 'Pod' ? pod.spec.serviceAccountName : pod.spec.serviceAccount;
   const serviceAccount = named ?? 'default';

@@ -228,6 +228,22 @@ test("a Gateway's idle timeout annotation becomes a flag of its waypoint; an inv
   assert.ok(shows('"--stream-idle-timeout-ms=5400000"'));
 });
 
+test('a Telemetry of the namespace becomes flags of its waypoint, until it is deleted', async () => {
+  const { api, compiler, reconciler, applyObjects } = await setUp();
+  const shows = (flag: string): boolean => JSON.stringify(api.of('deployments')?.spec).includes(flag);
+  const telemetry: MeshObject = {
+    kind: 'Telemetry',
+    metadata: { name: 'all', namespace: 'shop' },
+    spec: { accessLogging: [{}] },
+  };
+  applyObjects(gateway(), telemetry);
+  await until('the waypoint is applied', 5_000, () => api.of('deployments'));
+  assert.ok(shows('"--access-log-mode=all"'));
+  compiler.apply(new Map([[objectKey(telemetry), undefined]]));
+  reconciler.changed();
+  await until('the flag is gone', 5_000, () => !shows('--access-log-mode'));
+});
+
 test('an autoscaler that the parameters no longer have is deleted', async () => {
   const parameters = (data: Record<string, string>): Stored =>
     ({ metadata: { name: 'cm' }, data }) as unknown as Stored;

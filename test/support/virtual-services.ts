@@ -23,6 +23,11 @@ spec: { clusterIPs: [10.96.0.3, 'fd00:96::3'], ports: [{ name: tls, port: 443 }]
 kind: Service
 metadata: { name: away, namespace: other }
 spec: { clusterIP: 10.96.0.4, ports: [{ name: http, port: 80 }] }
+---
+apiVersion: networking.istio.io/v1beta1
+kind: DestinationRule
+metadata: { name: payment-service, namespace: production }
+spec: { host: payment-service, subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }] }
 `;
 export const virtualService = (name: string, spec: string, more = 'namespace: production'): string => `
 ---

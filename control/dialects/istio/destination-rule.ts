@@ -23,6 +23,7 @@ import {
 } from './destination-rules.js';
 import { completeHost, hostOfService, hostsOf, serviceOfHost } from './hosts.js';
 import { istioKind } from './istio-kind.js';
+import { serviceSlot } from './virtual-service-slots.js';
 
 export const destinationRuleKind = istioKind(
   'DestinationRule',
@@ -196,7 +197,12 @@ function recompileServices(
     recompile.objects(entriesOf(host, isRoot ? undefined : namespace, registry));
     for (const service of servicesOf(host, isRoot ? undefined : namespace, registry)) {
       recompile.objects([service]);
-      if (hasPods) recompile.selected(namespaceOf(service), service.spec.selector);
+      if (!hasPods) continue;
+      recompile.selected(namespaceOf(service), service.spec.selector);
+      // They say in their status which subsets there are not.
+      recompile.objects(
+        registry.virtualServicesNaming(serviceSlot(namespaceOf(service), service.metadata.name)),
+      );
     }
   }
 }

@@ -10,7 +10,7 @@ import type { TrafficSettings } from '../../compile/traffic-policy.js';
 import type { IstioTrafficPolicy } from '../../objects/istio-destination-rule.js';
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import { portSettings, type PolicyTarget } from './destination-rule-policy.js';
-import { completeHost, hostOfService } from './hosts.js';
+import { completeHost, hostAndWildcards, hostOfService } from './hosts.js';
 
 export type DestinationRule = IstioObject<'DestinationRule'>;
 
@@ -45,12 +45,6 @@ export const ruleName = ({ metadata }: DestinationRule): string =>
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   value !== null && typeof value === 'object' && !Array.isArray(value);
-
-/** A host and the wildcards that contain it, the most specific first. */
-function hostAndWildcards(host: string): readonly string[] {
-  const labels = host.split('.');
-  return [host, ...labels.slice(1).map((_, i) => `*.${labels.slice(i + 1).join('.')}`), '*'];
-}
 
 /** Whether a rule is for clients of all namespaces, or of this one. Only of the root namespace's rules this is asked. */
 function isExportedTo({ spec }: DestinationRule, namespace: string): boolean {

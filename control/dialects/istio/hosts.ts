@@ -22,6 +22,12 @@ export function serviceOfHost(
 export const hostOfService = (namespace: string, name: string): string =>
   `${name}.${namespace}${serviceSuffix}`;
 
+/** A host and the wildcards that contain it, the most specific first. */
+export function hostAndWildcards(host: string): readonly string[] {
+  const labels = host.split('.');
+  return [host, ...labels.slice(1).map((_, i) => `*.${labels.slice(i + 1).join('.')}`), '*'];
+}
+
 /** The complete host names that an object is about: of VirtualServices, DestinationRules and ServiceEntries. */
 export function hostsOf(object: MeshObject): readonly string[] {
   const { spec } = object as { readonly spec?: { readonly host?: unknown; readonly hosts?: unknown } };

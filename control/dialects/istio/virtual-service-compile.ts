@@ -9,6 +9,7 @@ import type { ConnectionRule } from '../../objects/istio-virtual-service.js';
 import type { ServiceObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
 import { remarkOf, usedFields } from '../fields.js';
+import { rulesOfService } from './destination-rules.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
 import { delegateSlot } from './virtual-service-slots.js';
 import { virtualServiceFields } from './virtual-service-fields.js';
@@ -31,6 +32,23 @@ const nameOf = (object: {
   readonly metadata: { readonly namespace?: string; readonly name: string };
 }): string => `${namespaceOf(object)}/${object.metadata.name}`;
 
+/** Subsets of a Service are found once for all ports and destinations. */
+function lookupOf(registry: Registry): RuleContext['lookup'] {
+  const subsets = new Map<ServiceObject, ReadonlySet<string>>();
+  return {
+    service: (namespace, name) => registry.service(namespace, name),
+    accountsWith: (labels, namespace) => registry.accountsWith(labels, namespace),
+    hasSubset(service, name) {
+      let known = subsets.get(service);
+      if (!known) {
+        const found = rulesOfService(service, registry)?.subsets ?? [];
+        subsets.set(service, (known = new Set(found.map((subset) => subset.name))));
+      }
+      return known.has(name);
+    },
+  };
+}
+
 class VirtualServiceCompiler {
   readonly #remarks = new Set<string>();
   readonly #lost = new Set<string>();
@@ -38,10 +56,13 @@ class VirtualServiceCompiler {
   readonly #namespace: string;
   readonly #written: readonly WrittenRule[];
 
+  readonly #lookup: RuleContext['lookup'];
+
   constructor(
     private readonly object: VirtualService,
     private readonly registry: Registry,
   ) {
+    this.#lookup = lookupOf(registry);
     this.#namespace = namespaceOf(object);
     this.#written = writtenRules(object, {
       virtualService: (namespace, name) => registry.indexes.VirtualService.get(namespace, name),
@@ -171,7 +192,7 @@ class VirtualServiceCompiler {
       namespace: this.#namespace,
       port,
       origin: `VirtualService ${nameOf(this.object)}`,
-      lookup: this.registry,
+      lookup: this.#lookup,
       reader: new MatchReader((field, why) => {
         context.problem ??= `${field}: ${why}`;
         this.#remarks.add(`${field}: closed: ${why}`);

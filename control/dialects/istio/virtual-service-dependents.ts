@@ -5,8 +5,8 @@ import type { ObjectChange, Registry } from '../../registry/registry.js';
 import { splitsKey } from '../smi/index-keys.js';
 import { delegatesOf } from './virtual-service-delegates.js';
 import { delegateSlot, serviceSlot } from './virtual-service-slots.js';
-import { hostOfService } from './hosts.js';
-import { competingHosts, patternsOf, type VirtualService } from './virtual-service-hosts.js';
+import { hostAndWildcards, hostOfService } from './hosts.js';
+import { competingHosts, type VirtualService } from './virtual-service-hosts.js';
 
 export function recompileVirtualServices(
   {
@@ -55,7 +55,7 @@ export function recompileVirtualServicesOf(
   recompile: Recompile,
 ): void {
   const own = `*.${namespace}.svc.cluster.local`;
-  for (const pattern of patternsOf(hostOfService(namespace, name))) {
+  for (const pattern of hostAndWildcards(hostOfService(namespace, name))) {
     const found = registry.virtualServicesOf(pattern);
     // Wider wildcards are for Services of the object's own namespace alone.
     const isWide = pattern.startsWith('*') && pattern !== own;

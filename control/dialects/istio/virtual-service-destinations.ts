@@ -8,6 +8,8 @@ import type { ServiceObject } from '../../objects/objects.js';
 import { completeHost, serviceOfHost } from './hosts.js';
 
 export interface DestinationLookup {
+  /** Whether DestinationRules define the subset. */
+  readonly hasSubset: (service: ServiceObject, name: string) => boolean;
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
 }
 
@@ -46,5 +48,7 @@ export function targetOf(
   const key = serviceKeyOf(service);
   if (subset === undefined || subset === '') return { kind: 'service', service: key, port: wanted };
   if (!subsetNamePattern.test(subset)) return invalid(`${JSON.stringify(subset)} is no name of a subset`);
+  if (!lookup.hasSubset(service, subset))
+    return invalid(`no DestinationRule defines subset ${subset} of ${name}`);
   return { kind: 'service', service: subsetKey(key, subset), port: wanted };
 }

@@ -12,6 +12,8 @@ import {
   virtualService,
 } from '../../../test/support/virtual-services.js';
 import type { Compiler } from '../../compile/compile.js';
+import { objectKey } from '../../objects/object-key.js';
+import { parseManifests } from '../../source/parse.js';
 
 test('each port gets the rules of its protocol', () => {
   const compiler = mesh(
@@ -234,4 +236,35 @@ test('delegates: one level, within the root’s conditions, and only what is exp
     );
     assert.match(remark(bad.compiler, 'a') ?? '', /http\[0\]\.delegate/);
   }
+});
+
+test('a subset that no DestinationRule defines is closed until one does', () => {
+  const compiler = mesh(
+    virtualService(
+      'a',
+      '{ hosts: [two], http: [{ route: [{ destination: { host: two, subset: v9, port: { number: 80 } } }] }] }',
+    ),
+  );
+  assert.equal(routesOf(compiler)[0]?.rules[0]?.backends[0]?.target.kind, 'invalid');
+  assert.match(
+    remark(compiler, 'a') ?? '',
+    /no DestinationRule defines subset v9 of Service production\/two/,
+  );
+  const [rule] = parseManifests(
+    'x',
+    `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: two, namespace: production }
+spec: { host: two, subsets: [{ name: v9, labels: { version: v9 } }] }
+`,
+  ).objects;
+  assert.ok(rule);
+  compiler.apply(new Map([[objectKey(rule), rule]]));
+  assert.deepEqual(routesOf(compiler)[0]?.rules[0]?.backends[0]?.target, {
+    kind: 'service',
+    service: 'production/v9.subset.two.production.svc.cluster.local',
+    port: 80,
+  });
+  assert.equal(remark(compiler, 'a'), undefined);
 });

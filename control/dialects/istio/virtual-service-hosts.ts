@@ -6,7 +6,7 @@
 import { namespaceOf } from '../../../src/model/labels.js';
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import { objectKey } from '../../objects/object-key.js';
-import { hostOfService, hostsOf, serviceOfHost } from './hosts.js';
+import { hostAndWildcards, hostOfService, hostsOf, serviceOfHost } from './hosts.js';
 import { isForMesh } from './virtual-service-matches.js';
 
 export type VirtualService = IstioObject<'VirtualService'>;
@@ -17,14 +17,8 @@ export interface HostLookup {
   virtualServicesOf(host: string): readonly VirtualService[];
 }
 
-/** Hosts of VirtualServices that match a complete host, the most specific first. */
-export function patternsOf(host: string): string[] {
-  const labels = host.split('.');
-  return [host, ...labels.slice(1).map((_, index) => `*.${labels.slice(index + 1).join('.')}`), '*'];
-}
-
 /** Closed forms act, too. Gateways that cannot be read count as the mesh. */
-export const actsInMesh = (object: VirtualService): boolean =>
+const actsInMesh = (object: VirtualService): boolean =>
   isForMesh(object.spec.gateways) && exportedTo(object)?.length !== 0;
 
 /** Namespaces that the object is exported to; undefined: all. */
@@ -58,7 +52,7 @@ export function inForceFor(
   namespace: string,
   lookup: HostLookup,
 ): VirtualService | undefined {
-  for (const pattern of patternsOf(hostOfService(namespaceOf(service), service.metadata.name))) {
+  for (const pattern of hostAndWildcards(hostOfService(namespaceOf(service), service.metadata.name))) {
     const found = firstsOf(lookup.virtualServicesOf(pattern)).get(namespace);
     if (found) return found;
   }
@@ -109,7 +103,7 @@ function servicesOf(host: string, own: string, lookup: HostLookup): readonly Ser
   const namespace = named ?? own;
   return lookup
     .services(namespace)
-    .filter((service) => patternsOf(hostOfService(namespace, service.metadata.name)).includes(host));
+    .filter((service) => hostAndWildcards(hostOfService(namespace, service.metadata.name)).includes(host));
 }
 
 /** Hosts whose VirtualServices may be in force for other Services, once this object's hosts have changed. */
@@ -117,9 +111,9 @@ export function competingHosts(object: VirtualService, lookup: HostLookup): Read
   const namespace = namespaceOf(object);
   const hosts = new Set<string>();
   for (const host of hostsOf(object)) {
-    for (const pattern of patternsOf(host)) hosts.add(pattern);
+    for (const pattern of hostAndWildcards(host)) hosts.add(pattern);
     for (const service of host.startsWith('*') ? servicesOf(host, namespace, lookup) : [])
-      for (const one of patternsOf(hostOfService(namespaceOf(service), service.metadata.name)))
+      for (const one of hostAndWildcards(hostOfService(namespaceOf(service), service.metadata.name)))
         hosts.add(one);
   }
   return hosts;

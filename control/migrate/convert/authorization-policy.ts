@@ -15,6 +15,8 @@ export interface PolicyContext {
   /** The namespaces of all objects that were given. */
   readonly namespaces: readonly string[];
   readonly sources: readonly SourceObject[];
+  /** Services that several VirtualServices are for. */
+  readonly sharedHosts: ReadonlySet<string>;
 }
 
 type Action = 'ALLOW' | 'DENY';

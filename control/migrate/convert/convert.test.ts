@@ -123,6 +123,24 @@ test('what a rule does and an HTTPRoute cannot leaves the whole object', () => {
   }
 });
 
+test('of several VirtualServices for a host, of which Istio takes one, none is converted', () => {
+  const route = '{ hosts: [api], http: [{ route: [{ destination: { host: api } }] }] }';
+  const result = converted(
+    `${virtualService(route)}---\n${virtualService(route)
+      .replace(/^[^]*kind: VirtualService/, 'apiVersion: networking.istio.io/v1\nkind: VirtualService')
+      .replace('name: r', 'name: q')}`,
+  );
+  assert.deepEqual(specs(result), {});
+  assert.equal(result.lost.length, 2);
+});
+
+test('annotations of Linkerd on routes are not lost', () => {
+  const result = converted(
+    "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: r, namespace: shop, annotations: { retry.linkerd.io/http: 5xx } }\nspec: { parentRefs: [{ group: '', kind: Service, name: api }] }\n",
+  );
+  assert.match(result.lost.join('\n'), /retry\.linkerd\.io\/http=5xx: /);
+});
+
 test('rules for single ports become a route for each port', () => {
   const result = converted(
     virtualService(
@@ -313,6 +331,29 @@ test('an AuthorizationPolicy for a route, or with an authentication that was not
     { from: [{ serviceAccounts: ['shop/web'] }], to: [{ ports: [80] }] },
     { to: [{ notPorts: [80] }] },
   ]);
+});
+
+test('an authentication with a field that cannot be read allows nobody, and a PeerAuthentication with one denies plaintext', () => {
+  const policy = linkerd(
+    'AuthorizationPolicy',
+    'p',
+    '{ targetRef: { group: policy.linkerd.io, kind: Server, name: s }, requiredAuthenticationRefs: [{ kind: NetworkAuthentication, name: n }] }',
+  );
+  const network = linkerd(
+    'NetworkAuthentication',
+    'n',
+    '{ networks: [{ cidr: 10.0.0.0/8, exept: [10.1.0.0/16] }] }',
+  );
+  const result = converted(`${server('s', 'app: a', 80)}${policy}${network}`);
+  assert.deepEqual(specs(result)['AccessPolicy server-s']?.['rules'], [{ to: [{ notPorts: [80] }] }]);
+  const peer = converted(
+    'apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: { name: d, namespace: shop }\nspec: { mtls: { mode: NEWER } }\n',
+  );
+  assert.deepEqual(specs(peer)['AccessPolicy peer-authentication-d'], {
+    action: 'DENY',
+    rules: [{ from: [{ notIdentities: ['*'] }] }],
+  });
+  assert.equal(peer.lost.length, 1);
 });
 
 test('a file of which something cannot be read says so', () => {

@@ -8,7 +8,7 @@ import { convertGateway, convertNamespace, convertOtherIstio, convertServiceEntr
 import { convertPeerAuthentication } from './istio-security.js';
 import { LinkerdConverter } from './linkerd.js';
 import { Services } from './services.js';
-import { convertVirtualService } from './virtual-service.js';
+import { convertVirtualService, sharedHosts } from './virtual-service.js';
 
 export interface ConvertOptions {
   /** Weft's root namespace. */
@@ -47,17 +47,22 @@ function convertOne(block: Block, context: PolicyContext, linkerd: LinkerdConver
   if (kind === 'Service' && apiVersion === 'v1') return linkerd.service(block);
   const metadata = podMetadata(block.source);
   if (metadata) return linkerd.workload(block, metadata);
-  if (group === 'gateway.networking.k8s.io' && kind === 'Gateway') return convertGateway(block);
+  if (group === 'gateway.networking.k8s.io') {
+    if (kind === 'Gateway') convertGateway(block);
+    // Linkerd reads retries and timeouts from annotations of routes, too.
+    else linkerd.annotations(block);
+    return;
+  }
   if (/(^|\.)smi-spec\.io$/.test(group))
     return block.lost('', 'Weft reads SMI as it is, and convert writes nothing for it: keep it');
   if (!/(^|\.)istio\.io$/.test(group)) return;
+  if (kind === 'PeerAuthentication') return convertPeerAuthentication(block, context);
   if (errors.length > 0) {
     for (const error of errors) block.lost('', error);
     return;
   }
-  if (kind === 'VirtualService') convertVirtualService(block, context.services);
+  if (kind === 'VirtualService') convertVirtualService(block, context.services, context.sharedHosts);
   else if (kind === 'DestinationRule') convertDestinationRule(block, context.services);
-  else if (kind === 'PeerAuthentication') convertPeerAuthentication(block, context);
   else if (kind === 'ServiceEntry') convertServiceEntry(block);
   else convertOtherIstio(block);
 }
@@ -114,6 +119,7 @@ export function convert({ sources, problems }: Loaded, options: ConvertOptions):
   const context: PolicyContext = {
     services,
     sources,
+    sharedHosts: sharedHosts(sources),
     istioRoot: options.istioRoot,
     root: options.root,
     namespaces: namespacesOf(sources).sort(),

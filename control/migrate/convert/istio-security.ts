@@ -35,7 +35,7 @@ export function convertPeerAuthentication(
   block: Block,
   { istioRoot, root, namespaces, sources }: PolicyContext,
 ): void {
-  const { namespace, name, value } = block.source;
+  const { namespace, name, value, errors } = block.source;
   const reader = new Reader(fieldsOf(value['spec']));
   const mode = reader.child('mtls').text('mode') ?? 'UNSET';
   const labels = reader.child('selector').map('matchLabels');
@@ -46,6 +46,11 @@ export function convertPeerAuthentication(
     portModes.set(Number(port), portReader.child(port).text('mode') ?? 'UNSET');
   const policyName = `peer-authentication-${name}`;
   const isMesh = namespace === istioRoot && !selector;
+  if (errors.length > 0) {
+    block.add(denyPlaintext(policyName, isMesh ? root : namespace, selector ?? {}, []));
+    for (const error of errors) block.lost('', `${error}: closed: plaintext is denied`);
+    return;
+  }
   if (mode === 'DISABLE')
     block.differs(
       'mtls.mode',

@@ -5,6 +5,7 @@
 import type { PodObject } from '../../objects/objects.js';
 import { labelsOf, namespaceOf, selects } from '../../../src/model/labels.js';
 import { templatePod } from '../../pod-templates.js';
+import { linkerdErrors } from '../linkerd/schemas.js';
 import { fieldsOf, groupOf, listOf, textOf, type Fields, type SourceObject } from '../load.js';
 import type { Block } from './block.js';
 import {
@@ -43,11 +44,19 @@ export const accessPolicy = (name: string, namespace: string, spec: Fields): Fie
 export class LinkerdPolicies {
   readonly #servers: readonly Server[];
   readonly #pods: readonly PodObject[];
+  private readonly sources: readonly SourceObject[];
 
   constructor(
-    private readonly sources: readonly SourceObject[],
+    sources: readonly SourceObject[],
     private readonly clusterNetworks: readonly string[],
   ) {
+    // What of an authorization cannot be read might restrict it: it authorizes nobody.
+    this.sources = sources.filter(
+      ({ apiVersion, kind, value }) =>
+        groupOf(apiVersion) !== policyGroup ||
+        kind === 'Server' ||
+        linkerdErrors(`${policyGroup}/${kind}`, value['spec'] ?? {})?.length === 0,
+    );
     this.#servers = sources
       .filter((one) => one.kind === 'Server' && groupOf(one.apiVersion) === policyGroup)
       .map((source) => {

@@ -50,8 +50,10 @@ export class LinkerdConverter {
     else if (kind === 'MeshTLSAuthentication' || kind === 'NetworkAuthentication')
       block.info('it is in the AccessPolicies of the Servers whose AuthorizationPolicies name it');
     else if (kind === 'HTTPLocalRateLimitPolicy') this.#rateLimits(block);
-    else if (kind === 'HTTPRoute') convertLinkerdRoute(block);
-    else if (kind === 'EgressNetwork')
+    else if (kind === 'HTTPRoute') {
+      convertLinkerdRoute(block);
+      this.annotations(block);
+    } else if (kind === 'EgressNetwork')
       block.lost(
         '',
         'an ExternalService per destination, and outboundUnknown of MeshSettings, take its place',
@@ -63,7 +65,7 @@ export class LinkerdConverter {
   namespace(block: Block): void {
     const policy = textOf(annotationsOf(block.source.value)[defaultPolicyKey]);
     if (policy !== undefined) this.#policies.convertDefault(block, policy, block.source.name, undefined);
-    this.#rest(
+    this.annotations(
       block,
       /default-inbound-policy|linkerd\.io\/inject|istio-injection|istio\.io\/(rev|dataplane-mode|use-waypoint)/,
     );
@@ -82,11 +84,11 @@ export class LinkerdConverter {
         this.#policies.convertDefault(block, policy, block.source.namespace, labels);
       else block.lost(defaultPolicyKey, 'the pods have no labels by which an AccessPolicy could select them');
     }
-    this.#rest(block, /default-inbound-policy/);
+    this.annotations(block, /default-inbound-policy/);
   }
 
-  /** Labels and annotations that no document stands for. */
-  #rest(block: Block, written: RegExp): void {
+  /** Notes the labels and annotations that no document stands for. @param written those that have one */
+  annotations(block: Block, written = /^$/): void {
     for (const { result, field = '', message, instead } of settingFindings(block.source))
       if (result === 'missing' && !written.test(field))
         block.lost(field, `${message}${instead === undefined ? '' : `; instead: ${instead}`}`);
@@ -182,7 +184,7 @@ export class LinkerdConverter {
       block.add(
         trafficPolicy(`${name}-linkerd`, namespace, { targetRefs: [serviceTarget(name)], ...sections }),
       );
-    this.#rest(block, /^(retry|timeout|balancer)\.linkerd\.io\//);
+    this.annotations(block, /^(retry|timeout|balancer)\.linkerd\.io\//);
   }
 }
 

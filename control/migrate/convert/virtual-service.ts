@@ -3,7 +3,7 @@
  * where that changes which rule a request meets, the object is not converted. The control plane reads VirtualServices, so it may stay.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { fieldsOf, type Fields } from '../load.js';
+import { fieldsOf, groupOf, textsOf, type Fields, type SourceObject } from '../load.js';
 import { Block } from './block.js';
 import { faultPolicy } from './faults.js';
 import { backendOf, httpActions, type Actions } from './http-actions.js';
@@ -72,6 +72,22 @@ function checkOrder(rules: readonly ConvertedRule[], actions: ReadonlyMap<Conver
     }
 }
 
+/** Services that several VirtualServices of a namespace are for. In the mesh the rules of the oldest count, and files have no age. */
+export function sharedHosts(sources: readonly SourceObject[]): ReadonlySet<string> {
+  const [seen, shared] = [new Set<string>(), new Set<string>()];
+  for (const { kind, apiVersion, namespace, value } of sources) {
+    const { hosts, gateways } = fieldsOf(value['spec']);
+    if (kind !== 'VirtualService' || groupOf(apiVersion) !== 'networking.istio.io') continue;
+    if (!isForMesh(textsOf(gateways))) continue;
+    for (const host of textsOf(hosts)) {
+      const service = serviceNamed(host, namespace);
+      const key = service ? `${namespace} ${service.namespace}/${service.name}` : '';
+      (seen.has(key) ? shared : seen).add(key);
+    }
+  }
+  return shared;
+}
+
 class Converter {
   readonly #reader: Reader;
   readonly #namespace: string;
@@ -80,6 +96,7 @@ class Converter {
   constructor(
     private readonly block: Block,
     private readonly services: Services,
+    private readonly shared: ReadonlySet<string>,
   ) {
     this.#reader = new Reader(fieldsOf(block.source.value['spec']));
     this.#namespace = block.source.namespace;
@@ -131,6 +148,14 @@ class Converter {
       this.block.takeOver(block);
       return false;
     }
+    const twice = targets.find(({ namespace, name }) =>
+      this.shared.has(`${this.#namespace} ${namespace}/${name}`),
+    );
+    if (twice)
+      throw new Impossible(
+        'hosts',
+        `several VirtualServices are for ${twice.namespace}/${twice.name}: Istio takes the rules of the oldest, and routes would have those of all`,
+      );
     const foreign = targets.filter(({ namespace }) => namespace !== this.#namespace);
     const exportTo = this.#reader.texts('exportTo');
     const isPrivate = exportTo.length > 0 && exportTo.every((one) => one === '.' || one === this.#namespace);
@@ -288,6 +313,7 @@ class Converter {
   }
 }
 
-export function convertVirtualService(block: Block, services: Services): void {
-  new Converter(block, services).convert();
+/** @param shared as sharedHosts() gives them */
+export function convertVirtualService(block: Block, services: Services, shared: ReadonlySet<string>): void {
+  new Converter(block, services, shared).convert();
 }

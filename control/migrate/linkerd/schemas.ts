@@ -21,19 +21,18 @@ const selector = fields({
 });
 const reference = fields({ group: text, kind: text, name: text, namespace: text }, ['kind', 'name']);
 const networks = list(fields({ cidr: text, except: texts }, ['cidr']));
-const anyOf = (depth: number): Schema => {
-  if (depth === 0) return { type: 'object' };
-  const inner = anyOf(depth - 1);
-  return fields({
+/** A condition has conditions in it. */
+const condition: Schema = { $ref: '#/$defs/condition' };
+const $defs = {
+  condition: fields({
     pathRegex: text,
     method: text,
     status: fields({ min: whole, max: whole }),
-    all: list(inner),
-    any: list(inner),
-    not: inner,
-  });
+    all: list(condition),
+    any: list(condition),
+    not: condition,
+  }),
 };
-const condition = anyOf(6);
 const rate = fields({ requestsPerSecond: whole }, ['requestsPerSecond']);
 const open: Schema = { type: 'object' };
 
@@ -125,7 +124,7 @@ const specs: Readonly<Record<string, Schema>> = {
 let validators: ReadonlyMap<string, ValidateFunction> | undefined;
 function compiled(): ReadonlyMap<string, ValidateFunction> {
   const ajv = new Ajv({ allErrors: true, strict: false, validateFormats: false });
-  return new Map(Object.entries(specs).map(([name, schema]) => [name, ajv.compile(schema)]));
+  return new Map(Object.entries(specs).map(([name, schema]) => [name, ajv.compile({ ...schema, $defs })]));
 }
 
 /** Why a spec is not one of Linkerd's; undefined: `weft migrate` does not read the kind. @param name `GROUP/KIND` */

@@ -95,7 +95,7 @@ test('a filter matches the requests that a route with the same match gets', () =
 test('what is not understood does not compile', () => {
   for (const fields of [
     { pathKind: 'glob', path: '/a' },
-    { headers: [{ kind: 'prefix', name: 'x', value: '1' }] },
+    { headers: [{ kind: 'glob', name: 'x', value: '1' }] },
     { query: [{ kind: 'exact', name: '', value: '1' }] },
     { unreadable: true },
     { pathKind: 'regex', path: '(a{100}){100}' },

@@ -26,7 +26,7 @@ function helloOf(bytes: Buffer): Buffer | 'more' | undefined {
   const parts: Buffer[] = [];
   let length = 0;
   let wanted: number | undefined;
-  for (let at = 0; parts.length < recordsMax; ) {
+  for (let at = 0; parts.length < recordsMax;) {
     if (at < bytes.length && bytes[at] !== handshake) return undefined;
     if (at + 5 > bytes.length) return 'more';
     const size = bytes.readUInt16BE(at + 3);
