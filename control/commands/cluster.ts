@@ -4,7 +4,7 @@ import { loadKubeConfig } from '../../src/kubernetes/config.js';
 import { applyCrds } from '../../src/kubernetes/crds.js';
 import { requestAgents } from '../kubernetes/agents.js';
 import { releaseNodes } from '../kubernetes/release.js';
-import { crdDir } from '../source/validate.js';
+import { crdDir } from '../source/schemas.js';
 
 export function clusterCommands(program: Command): void {
   program
