@@ -21,6 +21,11 @@ import type { CompileSettings, Removal } from './settings.js';
 const byName = (a: MeshObject, b: MeshObject): number => (a.metadata.name < b.metadata.name ? -1 : 1);
 const nothing: Compiled = { resources: [] };
 
+/** A wildcard concerns any number of Services. The API server accepts conditions with messages of 32 768 characters. */
+const remarkCharsMax = 4_096;
+const boundedText = (text: string): string =>
+  text.length <= remarkCharsMax ? text : `${text.slice(0, remarkCharsMax)}… and more`;
+
 /** The registry and its compiled form. Sole owner of the compiled resources, problems and placements. */
 export class Compiler extends Registry {
   #settings: CompileSettings;
@@ -105,10 +110,10 @@ export class Compiler extends Registry {
     const removed = new Map<string, CompiledResource>();
     const replace = (key: ObjectKey, { resources, placement, problem, remark }: Compiled): void => {
       this.#identities.set(key, placement);
-      if (problem) this.#problems.set(key, problem);
+      if (problem) this.#problems.set(key, { ...problem, message: boundedText(problem.message) });
       else this.#problems.delete(key);
       if (remark === undefined) this.#remarks.delete(key);
-      else this.#remarks.set(key, remark);
+      else this.#remarks.set(key, boundedText(remark));
       for (const one of this.#resources.get(key) ?? []) {
         this.#count(one, -1);
         const id = resourceId(one);

@@ -103,7 +103,8 @@ function servicesOf(host: string, own: string, lookup: HostLookup): readonly Ser
   const namespace = named ?? own;
   return lookup
     .services(namespace)
-    .filter((service) => hostAndWildcards(hostOfService(namespace, service.metadata.name)).includes(host));
+    .filter((service) => hostAndWildcards(hostOfService(namespace, service.metadata.name)).includes(host))
+    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
 }
 
 /** Hosts whose VirtualServices may be in force for other Services, once this object's hosts have changed. */
