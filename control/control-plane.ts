@@ -19,6 +19,7 @@ import { closedMeans } from './compile/closed.js';
 import type { CompileSettings } from './compile/settings.js';
 import { changesFrom } from './registry/difference.js';
 import { rootNamespace } from './compile/policies.js';
+import { keyText } from './objects/object-key.js';
 import { isUnprotected, problemLine } from './problems/setting-problems.js';
 import { unenforced } from './problems/unenforced.js';
 import type { WaypointName } from './compile/waypoints.js';
@@ -319,7 +320,7 @@ function fileSource(options: ControlOptions, publisher: Publisher, log: Logger):
       ...source.problems.map(fileErrorText),
       // Problems of keys that protect nothing are only in the log and in `weft check -f`.
       ...[...settingProblems.all()].filter(isUnprotected).map(problemLine),
-      ...[...compiler.problems()].map(([key, { message }]) => `${key}: ${message}`),
+      ...[...compiler.problems()].map(([key, { message }]) => `${keyText(key)}: ${message}`),
       ...unenforced(compiler),
     ];
     replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);

@@ -8,7 +8,9 @@ import { rotateRootCommand } from './commands/rotate-root.js';
 import { serveCommand } from './commands/serve.js';
 import { tokenCommands } from './commands/token.js';
 
-const program = new Command('weft control');
+/** Commands that `weft` has, too: their help names them as users call them. */
+const operatorCommands = ['migrate', 'token', 'revoke-token', 'rotate-root'];
+const program = new Command(operatorCommands.includes(process.argv[2] ?? '') ? 'weft' : 'weft control');
 serveCommand(program);
 clusterCommands(program);
 manifestsCommand(program);

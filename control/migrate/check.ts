@@ -3,7 +3,15 @@ import { istioFieldTables } from '../dialects/istio/field-tables.js';
 import { smiFieldTables } from '../dialects/smi/field-tables.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile, type Compiler } from '../compile/compile.js';
-import { remarkOf, usedFields, type FieldTable, type UsedField } from '../dialects/fields.js';
+import {
+  isClosed,
+  isUnserved,
+  remarkOf,
+  remarkParts,
+  usedFields,
+  type FieldTable,
+  type UsedField,
+} from '../dialects/fields.js';
 import { kinds } from '../kinds/kinds.js';
 import { objectKey } from '../objects/object-key.js';
 import { acceptedType, type Condition, type MeshObject } from '../objects/objects.js';
@@ -37,12 +45,7 @@ function remarkFindings(remark: string, spec: unknown, table: FieldTable | undef
     left = left.replace(line, '');
     found.push(finding);
   }
-  // A part begins with a field or a word and a colon; a semicolon elsewhere is its author's.
-  const parts = left
-    .split(/; (?=[\w.[\]{}-]+: |; |$)/)
-    .map((part) => part.replace(/^[;\s]+|[;\s]+$/g, ''))
-    .filter((part) => part !== '');
-  return [...found, ...parts.map(fromRemark)];
+  return [...found, ...remarkParts(left).map(fromRemark)];
 }
 
 /** The finding about a field; undefined: it works. */
@@ -57,9 +60,9 @@ function findingOf({ path, support }: Pick<UsedField, 'path' | 'support'>): Migr
 
 /** A part of a remark without an entry of the table. The words are those of remarkOf. */
 const fromRemark = (message: string): MigrateFinding => ({
-  result: /(^|: )closed(:|$)/.test(message)
+  result: isClosed(message)
     ? 'closed'
-    : /(^|: )no effect(:|$)/.test(message)
+    : /(^|: )no effect(:|$)/.test(message) || isUnserved(message)
       ? 'missing'
       : 'differs',
   message,

@@ -1,8 +1,14 @@
 /** Reads what `weft migrate` works on: manifests as text, with the control plane's own parser, and Linkerd's objects beside them. */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { isManifest, manifestBytesMax, readManifests, type Path } from '../../src/kubernetes/manifests.js';
+import {
+  absentText,
+  isManifest,
+  manifestBytesMax,
+  readManifests,
+  type Path,
+} from '../../src/kubernetes/manifests.js';
 import type { MeshObject } from '../objects/objects.js';
 import { templatePod } from '../pod-templates.js';
 import type { ManifestText } from '../problems/manifest-findings.js';
@@ -68,6 +74,8 @@ function* filesBelow(path: string): Generator<string> {
 /** The texts of manifest files, subdirectories included. Error: WEFT_SOURCE_MISSING if a path cannot be read, or there is no manifest. */
 export function migrateTexts(paths: readonly string[]): ManifestText[] {
   let texts: ManifestText[];
+  const absent = paths.find((path) => !existsSync(path));
+  if (absent !== undefined) throw new WeftError('WEFT_SOURCE_MISSING', absentText(absent));
   try {
     texts = paths
       .flatMap((path) => [...filesBelow(path)])

@@ -5,3 +5,7 @@ import type { MeshObject } from './objects.js';
 export type ObjectKey = string;
 export const objectKey = (object: MeshObject): ObjectKey =>
   `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`;
+
+/** The key as users know it, by kubectl's name of a kind that two groups have. */
+export const keyText = (key: ObjectKey): string =>
+  key.replace(/^IstioGateway /, 'Gateway.networking.istio.io ');

@@ -10,6 +10,7 @@ import { waypointFindings } from '../../src/findings/waypoints.js';
 import { isManifest, readManifests } from '../../src/kubernetes/manifests.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from '../compile/compile.js';
+import { keyText } from '../objects/object-key.js';
 import { unenforcedObjects } from './unenforced.js';
 import { makesPods, templatePod } from '../pod-templates.js';
 import { fileErrorText, parseManifests, refusedMeans, unusedText } from '../source/parse.js';
@@ -111,7 +112,7 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
   for (const [key, { message }] of compiler.problems())
     findings.push({
       level: 'fail',
-      what: `${key}: ${message}`,
+      what: `${keyText(key)}: ${message}`,
       help: 'it is not in force as it is written: correct it',
     });
   for (const { what, isAccepted } of unenforcedObjects(compiler))

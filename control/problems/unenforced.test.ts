@@ -57,3 +57,27 @@ spec: { destination: { kind: ServiceAccount, name: api }, rules: [{ kind: ${kind
   assert.deepEqual(problemsOf(target('TCPRoute')), []);
   assert.deepEqual(problemsOf(service('weft.dev/waypoint: wp') + waypoint + split), []);
 });
+
+test("Istio's objects that need a waypoint and have none, or that are closed in part, are problems of a registry of files", () => {
+  const route = (subset: string): string => `---
+apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: v, namespace: shop }
+spec: { hosts: [api], http: [{ route: [{ destination: { host: api, subset: ${subset} } }] }] }\n`;
+  const rule = `---
+apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: d, namespace: shop }
+spec: { host: api, trafficPolicy: { outlierDetection: {} }, subsets: [{ name: v1, labels: { version: v1 } }] }\n`;
+  const withoutWaypoint = problemsOf(service() + route('v1') + rule).join('\n');
+  assert.match(withoutWaypoint, /^VirtualService shop\/v: Service shop\/api has no waypoint/m);
+  assert.match(withoutWaypoint, /^DestinationRule shop\/d: host: Service shop\/api has no waypoint/m);
+  const served = service('weft.dev/waypoint: wp') + waypoint + rule;
+  assert.deepEqual(problemsOf(served + route('v1')), []);
+  assert.deepEqual(problemsOf(served + route('v2')), [
+    'VirtualService shop/v: http[0].route[0].destination: closed: no DestinationRule defines subset v2 of Service shop/api',
+  ]);
+  const policy = `---
+apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: a, namespace: shop }
+spec: { rules: [{ from: [{ source: { requestPrincipals: ['*'] } }] }] }\n`;
+  assert.match(
+    problemsOf(policy).join('\n'),
+    /^AuthorizationPolicy shop\/a: rules.*: closed: tokens are not validated/,
+  );
+});

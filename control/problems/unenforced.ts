@@ -1,25 +1,28 @@
 /** Objects that are not enforced, for a registry of files, whose objects have no conditions. Pure. */
 import type { Compiler } from '../compile/compile.js';
-import { namespaceOf } from '../../src/model/labels.js';
+import { keyText, objectKey } from '../objects/object-key.js';
 import {
   enforcedType,
+  istioKinds,
   routeKinds,
+  smiKinds,
   type MeshObject,
   type RouteObject,
   type TrafficPolicyObject,
 } from '../objects/objects.js';
+import { isClosed, isUnserved, remarkParts } from '../dialects/fields.js';
 import type { ConditionUpdate } from '../status/conditions.js';
 import { backendConditions, type BackendPolicyObject } from '../status/backend-policy.js';
 import { policyEnforcement } from '../status/policy.js';
 import { policyConditions, targetConditions } from '../status/traffic-policy.js';
 import { securityEnforcement } from '../status/security.js';
+import { virtualServiceEnforcement } from '../dialects/istio/virtual-service-status.js';
 import { splitEnforcement } from '../dialects/smi/traffic-split.js';
 import { targetEnforcement } from '../dialects/smi/traffic-target.js';
 import { routeParents } from '../status/route.js';
 import { waypointBound } from '../status/service.js';
 
-const nameOf = (object: MeshObject): string =>
-  `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`;
+const nameOf = (object: MeshObject): string => keyText(objectKey(object));
 
 export interface Unenforced {
   /** One sentence. */
@@ -67,6 +70,11 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
   for (const kind of ['AuthorizationPolicy', 'RequestAuthentication'] as const)
     for (const policy of compiler.ofKind(kind))
       if (policy.invalid === undefined) yield* unenforcedBy(policy, securityEnforcement(policy, compiler));
+  for (const one of compiler.ofKind('VirtualService'))
+    if (one.invalid === undefined && compiler.problemOf(one) === undefined)
+      yield* unenforcedBy(one, virtualServiceEnforcement(one, { mesh: compiler }));
+  for (const kind of [...istioKinds, ...smiKinds])
+    for (const one of compiler.ofKind(kind)) yield* closedParts(one, compiler);
   for (const target of compiler.ofKind('TrafficTarget'))
     yield* unenforcedBy(target, targetEnforcement(target, compiler));
   for (const split of compiler.ofKind('TrafficSplit'))
@@ -84,6 +92,15 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
     for (const route of compiler.ofKind(kind))
       for (const [message, type] of routeProblems(route, compiler))
         yield { what: `${nameOf(route)}: ${message}`, isAccepted: type === enforcedType };
+}
+
+/** What of an object in force is closed, or waits for a waypoint. Fields without an effect are the business of `weft migrate check`. */
+function* closedParts(object: MeshObject, compiler: Compiler): Generator<Unenforced> {
+  for (const part of remarkParts(compiler.remarkOf(object) ?? '')) {
+    const what = `${nameOf(object)}: ${part}`;
+    if (isClosed(part)) yield { what, isAccepted: false };
+    else if (isUnserved(part)) yield { what, isAccepted: true };
+  }
 }
 
 function* unenforcedBy(object: MeshObject, found: ConditionUpdate | undefined): Generator<Unenforced> {

@@ -3,9 +3,11 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { WeftError } from '../base/errors.js';
 import type { Finding } from '../findings/finding.js';
 import { printClusterCheck, printFindings, wantsCluster, type ClusterFlags } from './cluster/command.js';
 import { systemNamespace } from './cluster/system-namespace.js';
+import { absentText } from '../kubernetes/manifests.js';
 import { relayDefault, type Relay } from '../model/relay.js';
 import { programs, sh } from './run.js';
 
@@ -87,11 +89,14 @@ interface CheckFlags extends ClusterFlags {
   readonly rootNamespace: string;
 }
 
-/** Runs the program of the control plane, which checks manifests. Errors: WEFT_COMMAND. */
-const checkManifests = (from: readonly string[], root: string): Finding[] =>
-  JSON.parse(
+/** Runs the program of the control plane, which checks manifests. Errors: WEFT_SOURCE_MISSING, WEFT_COMMAND. */
+function checkManifests(from: readonly string[], root: string): Finding[] {
+  const absent = from.find((path) => !existsSync(path));
+  if (absent !== undefined) throw new WeftError('WEFT_SOURCE_MISSING', absentText(absent));
+  return JSON.parse(
     sh(process.execPath, [programs.control, 'check-manifests', '--root-namespace', root, '--from', ...from]),
   ) as Finding[];
+}
 
 export function checkCommand(): Command {
   return new Command('check')

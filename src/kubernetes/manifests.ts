@@ -14,6 +14,9 @@ const aliasesMax = 10_000;
 const depthMax = 200;
 /** Whether a file name is that of a manifest. */
 export const isManifest = (name: string): boolean => /\.(ya?ml|json)$/.test(name);
+/** The error about a path of manifests that does not exist. */
+export const absentText = (path: string): string =>
+  `${path}: there is no such file or directory: pass files, or directories of files whose names end in .yaml, .yml or .json`;
 
 interface ManifestError {
   /** Line number, from 1. */

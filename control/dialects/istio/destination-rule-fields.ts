@@ -75,8 +75,9 @@ const outlierDetection: FieldTable = {
 
 const tls: FieldTable = {
   mode: differs(
-    'connections of the mesh are always mutual TLS: DISABLE and ISTIO_MUTUAL change nothing; with SIMPLE the endpoint speaks TLS of its own inside of the tunnel; MUTUAL is closed',
+    'connections of the mesh are always mutual TLS: DISABLE and ISTIO_MUTUAL change nothing; with SIMPLE the endpoint speaks TLS of its own inside of the tunnel',
   ),
+  'mode=MUTUAL': closes(certificates),
   sni: works,
   subjectAltNames: works,
   caCertificates: closes(`${certificates}; "system" and no value are the public roots`, ownCertificates),

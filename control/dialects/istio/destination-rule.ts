@@ -7,7 +7,7 @@ import type { Recompile } from '../../kinds/kind.js';
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import type { Problem } from '../../registry/claims.js';
 import type { Registry } from '../../registry/registry.js';
-import { remarkOf, usedFields, type UsedField } from '../fields.js';
+import { remarkOf, unservedText, usedFields, type UsedField } from '../fields.js';
 import { destinationRuleFields } from './destination-rule-fields.js';
 import { isScopeLabel } from './destination-rule-settings.js';
 import { portSettings } from './destination-rule-policy.js';
@@ -176,7 +176,7 @@ function standingRemarks(rule: DestinationRule, registry: Registry): (string | u
   const waypoint = service && registry.waypointOf(service);
   const unserved =
     service && !waypoint
-      ? `Service ${named.namespace}/${named.name} has no waypoint, so nothing is in force until its label weft.dev/waypoint, or its namespace's, names one`
+      ? `host: Service ${named.namespace}/${named.name} has no waypoint, so ${unservedText}`
       : undefined;
   return [unserved, merged, subsets];
 }

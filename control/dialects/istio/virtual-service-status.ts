@@ -9,7 +9,8 @@ import { hostVerdicts, type VirtualService } from './virtual-service-hosts.js';
 export function virtualServiceStatus(object: OwnObject, lookup: StatusLookup): StatusUpdate | undefined {
   const { mesh, timestamp } = lookup;
   const problem = invalidBecause(object) ?? mesh.problemOf(object as MeshObject);
-  const enforced = problem === undefined ? enforcement(object as VirtualService, lookup) : undefined;
+  const enforced =
+    problem === undefined ? virtualServiceEnforcement(object as VirtualService, lookup) : undefined;
   return acceptedUpdate(object, problem, timestamp, enforced, mesh.remarkOf(object as MeshObject));
 }
 
@@ -17,9 +18,9 @@ export function virtualServiceStatus(object: OwnObject, lookup: StatusLookup): S
 const feature = 'Route.ordered';
 
 /** Undefined if the object is in force for no Service. */
-function enforcement(
+export function virtualServiceEnforcement(
   object: VirtualService,
-  { mesh, olderVersions }: StatusLookup,
+  { mesh, olderVersions }: Pick<StatusLookup, 'mesh' | 'olderVersions'>,
 ): ConditionUpdate | undefined {
   const services = hostVerdicts(object, mesh).flatMap((verdict) =>
     verdict.services.filter(({ lostTo }) => !lostTo),
