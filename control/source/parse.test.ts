@@ -157,6 +157,12 @@ for (const [name, text, message, isUnreadable] of [
     true,
   ],
   [
+    'a version of an Istio kind that does not exist',
+    'apiVersion: networking.istio.io/v2\nkind: VirtualService\nmetadata: { name: x }\nspec: { hosts: [x] }',
+    /networking\.istio\.io has no version v2 of VirtualService; it has v1, v1beta1, v1alpha3/,
+    false,
+  ],
+  [
     'a mistyped kind of Weft',
     policy(deny).replace('AccessPolicy', 'AccesPolicy'),
     /did you mean AccessPolicy\?/,

@@ -80,11 +80,12 @@ export function recognize(
   const address = Object.hasOwn(addresses, named) ? addresses[named] : undefined;
   if (address && (group === undefined ? !isDialect(address) : group === address.group)) {
     const version = apiVersion?.split('/')[1];
-    if (isOwn && version !== undefined && !address.versions.includes(version))
+    // A version that this program does not know may say more than it would read.
+    if ((isOwn || isDialect(address)) && version !== undefined && !address.versions.includes(version))
       return refused(
         'apiVersion',
-        `${weftGroup} has no version ${version}; it has ${address.versions.join(', ')}`,
-        true,
+        `${address.group} has no version ${version}${isOwn ? '' : ` of ${kind}`}; it has ${address.versions.join(', ')}`,
+        isOwn || closingKinds.has(kind),
       );
     return { as: 'read', kind: named as FileKind };
   }

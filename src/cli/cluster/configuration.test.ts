@@ -19,6 +19,21 @@ test('an object that is not in force as written is a failure with its reason', (
   assert.equal(found?.what, 'AccessPolicy shop/p: cidrs: x; what it selects is closed');
 });
 
+test('an object of another mesh of which a part is closed is a warning', () => {
+  const of = (message: string) =>
+    acceptedFindings('VirtualService', [
+      {
+        metadata,
+        status: { conditions: [{ type: 'Accepted', status: 'True', observedGeneration: 2, message }] },
+      },
+    ]);
+  assert.deepEqual(of('in force'), []);
+  assert.deepEqual(of('in force, except: http[].match[].name: no effect: it is a name'), []);
+  const [found] = of('in force, except: http[0].route[0]: closed: no DestinationRule defines subset v3');
+  assert.equal(found?.level, 'warn');
+  assert.match(found?.what ?? '', /^VirtualService shop\/p: .*subset v3$/);
+});
+
 test('a route is a failure if a condition of Weft says that it is invalid, wholly or in part', () => {
   const of = (controllerName: string, type: string, status: string) =>
     routeFindings('HTTPRoute', [

@@ -56,6 +56,11 @@ export function acceptedFindings(kind: string, items: readonly ConfiguredItem[])
           help: 'it is not in force as written: correct it',
         },
       ];
+    // The status of an object of another mesh names the parts that are closed.
+    if (accepted?.status === 'True' && accepted.message?.includes(': closed: ') === true)
+      return [
+        { level: 'warn', what: `${name}: ${accepted.message}`, help: 'a part of it is closed: change it' },
+      ];
     const enforced = item.status?.conditions?.find(({ type }) => type === enforcedType);
     if (enforced?.status === 'False')
       return [{ level: 'warn', what: `${name}: ${enforced.message ?? ''}`, help: unenforcedHelp }];
