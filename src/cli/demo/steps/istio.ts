@@ -34,7 +34,7 @@ const pods = [
 ] as const;
 const files = ['production', 'virtual-service', 'destination-rule'] as const;
 const manifest = (name: (typeof files)[number]): string =>
-  readFileSync(join(here, 'manifests', 'istio', `${name}.yaml`), 'utf8');
+  readFileSync(join(here, 'istio', `${name}.yaml`), 'utf8');
 
 const clusterOf = (subset: string): string =>
   `outbound|80|${subset}|payment-service.production.svc.cluster.local`;
