@@ -62,7 +62,8 @@ test('each failure with each method: what may have been executed is sent again o
     const upstream = await failing(t, how);
     const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
     for (const unsafeMethods of [[], ['POST']]) {
-      apply(waypoint, { retry: { ...all, attempts: 2, perTryTimeoutMs: 60, unsafeMethods } });
+      // Long enough for a busy machine to connect and to send.
+      apply(waypoint, { retry: { ...all, attempts: 2, perTryTimeoutMs: 150, unsafeMethods } });
       for (const method of ['GET', 'PUT', 'POST', 'PATCH']) {
         upstream.seen = 0;
         const body = method === 'GET' ? {} : { body: 'word' };
