@@ -2,6 +2,7 @@
  * What Weft does with each field of another mesh's API: one table per kind, beside the code that translates the kind. The status of objects,
  * `weft migrate check` and the tables of docs/istio.md and docs/smi.md come from these tables.
  */
+import { isRecord } from '../../src/base/record.js';
 
 export type FieldSupport =
   /** The field does what its own mesh documents. */
@@ -39,9 +40,6 @@ export interface UsedField {
   readonly entry: string;
   readonly support: FieldSupport;
 }
-
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** The entry of the longest path of the table that contains the field. Undefined: the table does not know the field. */
 export function supportOf(table: FieldTable, entry: string): FieldSupport | undefined {

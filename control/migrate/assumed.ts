@@ -6,7 +6,8 @@ import { completeHost, serviceOfHost } from '../dialects/istio/hosts.js';
 import { waypointClass } from '../compile/waypoints.js';
 import type { GatewayObject, MeshObject, ServiceObject } from '../objects/objects.js';
 import { Services } from './convert/services.js';
-import { fieldsOf, groupOf, isFields, listOf, textOf, type Loaded, type SourceObject } from './load.js';
+import { fieldsOf, groupOf, listOf, textOf, type Loaded, type SourceObject } from './load.js';
+import { isRecord } from '../../src/base/record.js';
 
 interface Named {
   readonly namespace: string;
@@ -37,9 +38,9 @@ class Names {
   /** All destinations below a value: `{host, port: {number}}`. */
   destinations(value: unknown, namespace: string): void {
     if (Array.isArray(value)) for (const one of value) this.destinations(one, namespace);
-    if (!isFields(value)) return;
+    if (!isRecord(value)) return;
     for (const [key, one] of Object.entries(value)) {
-      if ((key === 'destination' || key === 'mirror') && isFields(one))
+      if ((key === 'destination' || key === 'mirror') && isRecord(one))
         this.add(one['host'], namespace, portsOf(one['port']));
       this.destinations(one, namespace);
     }

@@ -6,6 +6,7 @@ import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { PolicyObject } from '../compile/traffic-policy-targets.js';
 import { isCoreGroup } from '../dialects/gateway/route-parents.js';
 import type { MeshObject, RouteObject } from '../objects/objects.js';
+import { byAge } from '../objects/age.js';
 
 /** Objects of a kind by namespace and name. Cluster-scoped ones share a namespace. */
 export class NamespaceIndex<T extends MeshObject> {
@@ -128,10 +129,6 @@ export class SlotIndex<T extends MeshObject> {
     return this.#all.get(slot)?.values() ?? [];
   }
 }
-/** Times of the API server are in UTC, so that they can be compared as text. Files have none. */
-const ageOf = (object: MeshObject): string =>
-  `${object.metadata.creationTimestamp ?? ''} ${objectKey(object)}`;
-const byAge = (a: MeshObject, b: MeshObject): number => (ageOf(a) < ageOf(b) ? -1 : 1);
 
 /** Routes by the Services (`<namespace>/<name>`) on which they depend, and by the Services that are their parents. */
 export class RouteIndex {

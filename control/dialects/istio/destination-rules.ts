@@ -11,6 +11,7 @@ import type { IstioTrafficPolicy } from '../../objects/istio-destination-rule.js
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import { portSettings, type PolicyTarget } from './destination-rule-policy.js';
 import { completeHost, hostAndWildcards, hostOfService } from './hosts.js';
+import { isRecord } from '../../../src/base/record.js';
 
 export type DestinationRule = IstioObject<'DestinationRule'>;
 
@@ -42,9 +43,6 @@ export type RuleLookup = {
 
 export const ruleName = ({ metadata }: DestinationRule): string =>
   `${namespaceOf({ metadata })}/${metadata.name}`;
-
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** Whether a rule is for clients of all namespaces, or of this one. Only of the root namespace's rules this is asked. */
 function isExportedTo({ spec }: DestinationRule, namespace: string): boolean {

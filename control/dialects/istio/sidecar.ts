@@ -4,6 +4,7 @@ import type { IstioObject } from '../../objects/istio.js';
 import type { Registry } from '../../registry/registry.js';
 import { differs, nothing, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
 import { istioKind } from './istio-kind.js';
+import { byAge } from '../../objects/age.js';
 
 type Sidecar = IstioObject<'Sidecar'>;
 
@@ -80,9 +81,7 @@ const selectorOf = ({ spec }: Sidecar): Labels | undefined => {
   return labels && Object.keys(labels).length > 0 ? labels : undefined;
 };
 
-const ageOf = ({ metadata }: Sidecar): string => `${metadata.creationTimestamp ?? ''} ${metadata.name}`;
-const oldestOf = (sidecars: readonly Sidecar[]): Sidecar | undefined =>
-  [...sidecars].sort((a, b) => (ageOf(a) < ageOf(b) ? -1 : 1))[0];
+const oldestOf = (sidecars: readonly Sidecar[]): Sidecar | undefined => [...sidecars].sort(byAge)[0];
 
 /** The Sidecar that is in force for a workload: one that selects it, else that of its namespace, else that of the root namespace. */
 function sidecarOf(registry: Registry, namespace: string, labels: Labels): Sidecar | undefined {

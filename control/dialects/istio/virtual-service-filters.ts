@@ -14,7 +14,7 @@ import type {
   HttpRule,
 } from '../../objects/istio-virtual-service.js';
 import { rewrittenPath } from '../../compile/paths.js';
-import { timeoutMs } from './virtual-service-retries.js';
+import { optionalMs } from './duration.js';
 
 export interface FilterContext {
   /** The port that the client dialed. */
@@ -88,7 +88,7 @@ function faultFilter({ delay, abort }: HttpFault, name: string): RouteFilter[] {
   // Without a percentage there are no faults.
   const delayPpm = percentPpm('fault.delay', delay?.percentage?.value ?? delay?.percent ?? 0);
   const abortPpm = percentPpm('fault.abort', abort?.percentage?.value ?? 0);
-  const delayMs = timeoutMs('fault.delay.fixedDelay', delay?.fixedDelay) ?? 0;
+  const delayMs = optionalMs('fault.delay.fixedDelay', delay?.fixedDelay) ?? 0;
   const value: FaultFilter = {
     name,
     matches: [],
@@ -127,7 +127,7 @@ function corsFilter(cors: CorsPolicy): RouteFilter {
     return { name: '', kind: 'regex', value: regex ?? '' };
   });
   const isAny = (value: string): boolean => value === '*';
-  const ageMs = timeoutMs('corsPolicy.maxAge', cors.maxAge);
+  const ageMs = optionalMs('corsPolicy.maxAge', cors.maxAge);
   const exact = originMatches.filter(({ kind }) => kind === 'exact').map(({ value }) => value);
   return {
     $case: 'cors',

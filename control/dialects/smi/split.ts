@@ -10,6 +10,7 @@ import type { Problem } from '../../registry/claims.js';
 import { routeMatchesOf } from './route-group.js';
 import { checkVersion, matchesOfGroup, rootOf, serviceName } from './specs.js';
 import { weightsOf } from './weights.js';
+import { createdMs } from '../../objects/age.js';
 
 export interface SplitLookup {
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
@@ -233,13 +234,12 @@ function routeOf(
   const namespace = namespaceOf(object);
   // No object's name has a colon, so no other route has this name.
   const name = `TrafficSplit:${object.metadata.name}:${port}`;
-  const created = Date.parse(object.metadata.creationTimestamp ?? '');
   return {
     key: `${kind === 'http' ? 'HTTPRoute' : 'TCPRoute'}/${namespace}/${name}` as RouteKey,
     kind,
     namespace,
     name,
-    createdMs: Number.isNaN(created) ? 0 : created,
+    createdMs: createdMs(object),
     parents: [{ service: serviceKeyOf(service), port }],
     rules,
   };
