@@ -38,6 +38,7 @@ export interface UsedField {
   readonly path: string;
   /** The path in the table. */
   readonly entry: string;
+  readonly value: unknown;
   readonly support: FieldSupport;
 }
 
@@ -93,7 +94,7 @@ export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
       const support = supportOfValue(table, entry, value);
       // An empty object that has no entry of its own says nothing.
       if (!support && isRecord(value) && isContainer(table, entry)) return;
-      found.push({ path, entry, support: support ?? closes('this version does not know the field') });
+      found.push({ path, entry, value, support: support ?? closes('this version does not know the field') });
     }
   };
   visit(spec, '', '');

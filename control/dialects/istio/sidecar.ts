@@ -61,7 +61,7 @@ export const sidecarKind = istioKind(
       const isBounding = spec.outboundTrafficPolicy?.mode === 'REGISTRY_ONLY';
       const used = usedFields(spec, sidecarFields).filter(
         // All hosts are no restriction that could be missing.
-        ({ entry, path }) => entry !== 'egress[].hosts[]' || (!isBounding && valueAt(spec, path) !== '*/*'),
+        ({ entry, value }) => entry !== 'egress[].hosts[]' || (!isBounding && value !== '*/*'),
       );
       const remark = [...lines, ...[remarkOf(used)].flatMap((text) => text ?? [])].join('; ');
       return { resources: [], ...(remark === '' ? {} : { remark }) };
@@ -70,11 +70,6 @@ export const sidecarKind = istioKind(
 );
 
 const hostForm = /^(\*|\.|~|[a-z0-9-]+)\/(\*|(\*\.)?[A-Za-z0-9_.-]+)$/;
-
-function valueAt(spec: Sidecar['spec'], path: string): string | undefined {
-  const [egress, host] = [...path.matchAll(/\[(\d+)\]/g)].map(([, index]) => Number(index));
-  return spec.egress?.[egress ?? -1]?.hosts[host ?? -1];
-}
 
 const selectorOf = ({ spec }: Sidecar): Labels | undefined => {
   const labels = spec.workloadSelector?.labels;
