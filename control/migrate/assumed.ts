@@ -8,6 +8,7 @@ import type { GatewayObject, MeshObject, ServiceObject } from '../objects/object
 import { Services } from './convert/services.js';
 import { fieldsOf, groupOf, listOf, textOf, type Loaded, type SourceObject } from './load.js';
 import { isRecord } from '../../src/base/record.js';
+import { serviceName } from '../dialects/smi/specs.js';
 
 interface Named {
   readonly namespace: string;
@@ -56,10 +57,13 @@ function addNames(
   const group = groupOf(apiVersion);
   const spec = fieldsOf(value['spec']);
   if (group === 'split.smi-spec.io' && kind === 'TrafficSplit') {
-    const service = textOf(spec['service']);
+    const service = serviceName(spec['service'], namespace);
     if (service === undefined) return;
     const ports = services.get(namespace, service)?.ports.map(({ port }) => port) ?? [];
-    for (const name of [service, ...listOf(spec['backends']).flatMap((one) => textOf(one['service']) ?? [])])
+    for (const name of [
+      service,
+      ...listOf(spec['backends']).flatMap((one) => serviceName(one['service'], namespace) ?? []),
+    ])
       names.addService(namespace, name, ports);
   }
   if (group !== 'networking.istio.io') return;

@@ -129,7 +129,7 @@ function loadFile(given: ManifestText): Loaded {
     ),
   );
   for (const { line, field, message } of parsed.errors) {
-    const owner = found.filter((one) => one.line <= line).at(-1);
+    const owner = found.findLast((one) => one.line <= line);
     // A document that is no YAML has no field.
     if (field === '' || !owner) {
       if (!(noObjects.has(line) && field === 'kind')) problems.push({ file, line, message });

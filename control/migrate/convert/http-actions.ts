@@ -133,14 +133,19 @@ function share(percent: number): Fields {
     : { fraction: { numerator: Math.round(percent * 10_000), denominator: 1_000_000 } };
 }
 function mirrorFilters(rule: Reader, context: ActionContext): Fields[] {
-  const percents = ['mirrorPercentage', 'mirrorPercent', 'mirror_percent'].map((key) =>
-    key === 'mirrorPercentage' ? rule.child(key).number('value') : rule.number(key),
-  );
+  // A percentage without a value is 0, as in protobuf.
+  const percentage = (of: Reader, key: string): number | undefined =>
+    of.has(key) ? (of.child(key).number('value') ?? 0) : undefined;
+  const percents = [
+    percentage(rule, 'mirrorPercentage'),
+    rule.number('mirrorPercent'),
+    rule.number('mirror_percent'),
+  ];
   const percent = percents.find((one) => one !== undefined) ?? 100;
   const single = rule.has('mirror') ? [{ to: rule.child('mirror'), percent }] : [];
   const several = rule.children('mirrors').map((one) => ({
     to: one.child('destination'),
-    percent: one.child('percentage').number('value') ?? 100,
+    percent: percentage(one, 'percentage') ?? 100,
   }));
   return [...single, ...several].map((one) => ({
     type: 'RequestMirror',
