@@ -24,10 +24,7 @@ type RouteRules = Pick<Route, 'kind' | 'rules'>;
 
 /** Whether the rules of another object are delegated to this one. */
 const isNamed = (object: VirtualService, registry: Registry): boolean =>
-  !registry
-    .virtualServicesNaming(delegateSlot(nameOf(object)))
-    [Symbol.iterator]()
-    .next().done;
+  registry.virtualServicesNaming(delegateSlot(nameOf(object))).length > 0;
 
 const nameOf = (object: {
   readonly metadata: { readonly namespace?: string; readonly name: string };
