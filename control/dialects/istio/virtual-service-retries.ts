@@ -24,7 +24,8 @@ const withoutEffect: ReadonlySet<string> = new Set([
 ]);
 /** More would only be cut off by the request's timeout. */
 const attemptsMax = 1_000;
-const retryOnDefault = 'connect-failure,refused-stream,unavailable,cancelled';
+/** What Istio retries on if `retryOn` is absent or empty. */
+export const retryOnDefault = 'connect-failure,refused-stream,unavailable,cancelled';
 /** Istio does not look at the method: whoever writes `retries` takes it that requests may be sent twice. */
 const unsafeMethods = ['POST', 'PATCH'];
 

@@ -3,6 +3,7 @@ import type { Fields } from '../load.js';
 import { Impossible, type HttpMatch } from './matches.js';
 import type { Reader } from './reader.js';
 import { durationMs, gatewayDuration, serviceNamed, subsetService, type Services } from './services.js';
+import { retryOnDefault } from '../../dialects/istio/virtual-service-retries.js';
 
 /** What does not fit, for the comments of the rule. */
 export interface Remarks {
@@ -205,7 +206,6 @@ const always: ReadonlySet<string> = new Set([
   'reset',
   'reset-before-request',
 ]);
-const istioDefault = 'connect-failure,refused-stream,503';
 
 function retryOf(rule: Reader, remarks: Remarks): { readonly retry?: Fields; readonly perTry?: string } {
   if (!rule.has('retries')) return {};
@@ -217,7 +217,7 @@ function retryOf(rule: Reader, remarks: Remarks): { readonly retry?: Fields; rea
     retries.text('retryOn'),
   ];
   const codes = new Set<number>();
-  for (const condition of (on ?? istioDefault).split(',').map((one) => one.trim())) {
+  for (const condition of (on || retryOnDefault).split(',').map((one) => one.trim())) {
     const status = /^[45]\d\d$/.test(condition) ? [Number(condition)] : retryCodes[condition];
     if (condition === '5xx')
       remarks.differs(retries.pathOf('retryOn'), 'the codes that are registered stand for 5xx');
