@@ -1,12 +1,11 @@
 /** Pods that a cluster would create from manifests: policies select the pods of a Deployment in a file. Pure. */
 import type { Container, PodObject } from './objects/objects.js';
+import { isRecord } from '../src/base/record.js';
 
 type Fields = Readonly<Record<string, unknown>>;
-const isFields = (value: unknown): value is Fields =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 const at = (value: unknown, ...path: readonly string[]): unknown =>
-  path.reduce<unknown>((inner, key) => (isFields(inner) ? inner[key] : undefined), value);
-const listOf = (value: unknown): readonly Fields[] => (Array.isArray(value) ? value.filter(isFields) : []);
+  path.reduce<unknown>((inner, key) => (isRecord(inner) ? inner[key] : undefined), value);
+const listOf = (value: unknown): readonly Fields[] => (Array.isArray(value) ? value.filter(isRecord) : []);
 
 /** The path of the pod template, by API group and kind. */
 const templates: ReadonlyMap<string, readonly string[]> = new Map([
@@ -28,7 +27,7 @@ export const makesPods = ({ apiVersion, kind }: { apiVersion: string; kind: stri
 
 const textsOf = (value: unknown): Readonly<Record<string, string>> =>
   Object.fromEntries(
-    Object.entries(isFields(value) ? value : {}).filter(
+    Object.entries(isRecord(value) ? value : {}).filter(
       (entry): entry is [string, string] => typeof entry[1] === 'string',
     ),
   );
@@ -63,7 +62,7 @@ export function templatePod(value: unknown, number: number): PodObject | undefin
     return undefined;
   const path = pathOf(apiVersion, kind);
   const template = path && at(value, ...path);
-  if (!isFields(template)) return undefined;
+  if (!isRecord(template)) return undefined;
   const namespace = at(value, 'metadata', 'namespace');
   const account = at(template, 'spec', 'serviceAccountName');
   return {

@@ -12,14 +12,14 @@ export interface Size {
 }
 
 const subsets = ['v1', 'v2'];
-const place = (at: number): { readonly namespace: string; readonly name: string } => ({
+const nameOf = (at: number): { readonly namespace: string; readonly name: string } => ({
   namespace: `ns-${Math.floor(at / servicesPerNamespace)}`,
   name: `svc-${at}`,
 });
 
 /** @param weight of the subset v2, in percent */
 export const virtualService = (at: number, weight: number, hasSubsets: boolean): object => {
-  const { namespace, name } = place(at);
+  const { namespace, name } = nameOf(at);
   const destination = (subset: string): object => ({ host: name, ...(hasSubsets ? { subset } : {}) });
   return {
     apiVersion: 'networking.istio.io/v1',
@@ -48,7 +48,7 @@ export const virtualService = (at: number, weight: number, hasSubsets: boolean):
 };
 
 const destinationRule = (at: number): object => {
-  const { namespace, name } = place(at);
+  const { namespace, name } = nameOf(at);
   return {
     apiVersion: 'networking.istio.io/v1',
     kind: 'DestinationRule',
@@ -65,8 +65,8 @@ const destinationRule = (at: number): object => {
 };
 
 /** One Service with a pod of each subset. */
-function around(at: number): object[] {
-  const { namespace, name } = place(at);
+function serviceWithPods(at: number): object[] {
+  const { namespace, name } = nameOf(at);
   const ip = (part: number): string => `10.${part + (at >> 16)}.${(at >> 8) & 255}.${at & 255}`;
   return [
     {
@@ -87,8 +87,8 @@ function around(at: number): object[] {
   ];
 }
 
-/** What is there of each namespace. */
-const namespace = (name: string): object[] => [
+/** A Namespace and its waypoint. */
+const namespaceWithWaypoint = (name: string): object[] => [
   {
     kind: 'Namespace',
     metadata: { name, labels: { 'weft.dev/mesh': 'enabled', 'weft.dev/waypoint': 'wp' } },
@@ -106,8 +106,8 @@ const namespace = (name: string): object[] => [
 /** The objects as the API server would send them. */
 export function* objectsOf({ virtualServices, destinationRules }: Size): Generator<object> {
   for (let at = 0; at < virtualServices; at++) {
-    if (at % servicesPerNamespace === 0) yield* namespace(place(at).namespace);
-    yield* around(at);
+    if (at % servicesPerNamespace === 0) yield* namespaceWithWaypoint(nameOf(at).namespace);
+    yield* serviceWithPods(at);
     const hasRule = at < destinationRules;
     if (hasRule) yield destinationRule(at);
     yield virtualService(at, 10, hasRule);

@@ -95,9 +95,10 @@ function configOf(listen: number, endpoints: readonly number[], manifest: string
     inCluster(service(name, at === 0 ? serviceAddress.ip : `10.0.0.${at + 1}`, ports[name], 'http1'), name),
   );
   const [main] = made;
+  if (!main) throw new WeftError('WEFT_START', 'the bench has no Service');
   const config: PlainConfig = {
     listen: { ip: here, port: listen as Port },
-    service: main?.key ?? made[0]!.key,
+    service: main.key,
     servicePort,
     mesh: {
       workloads: (['a', 'b'] as const).map((name) => {

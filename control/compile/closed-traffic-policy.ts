@@ -3,8 +3,8 @@
  * out; if it may restrict requests, the requests to the policy's readable targets are refused in its place. Pure.
  */
 import type { ClientRef, TargetRef, TrafficPolicyObject } from '../objects/objects.js';
-import { isRecord } from '../dialects/gateway/closed-rules.js';
 import { clientProblem, compileSection, sectionNames, type SectionName } from './traffic-policy.js';
+import { isRecord } from '../../src/base/record.js';
 
 /** Without these sections more requests would pass. The others say where requests go, how long they may take, or which faults they get. */
 const restricting: ReadonlySet<string> = new Set<SectionName>([

@@ -14,9 +14,10 @@ import {
   closedBackendTlsPolicy,
   closedBackendTrafficPolicy,
 } from '../dialects/gateway/closed-backend-policy.js';
-import { isRecord, withClosedRules, type RuleErrors } from '../dialects/gateway/closed-rules.js';
+import { withClosedRules, type RuleErrors } from '../dialects/gateway/closed-rules.js';
 import { closedTrafficPolicy } from './closed-traffic-policy.js';
 import type { Labels } from '../../src/model/labels.js';
+import { isRecord } from '../../src/base/record.js';
 
 /** The labels of a selector that can be read as a whole; undefined: it cannot, or it has none. */
 export function selectorOf(value: unknown): { readonly matchLabels: Labels } | undefined {

@@ -15,6 +15,7 @@ import { isCoreGroup } from '../dialects/gateway/route-parents.js';
 import { tcpPorts } from './service.js';
 import { clientKey } from './traffic-policy-requests.js';
 import { compileTrafficPolicy, type CompiledTrafficPolicy } from './traffic-policy.js';
+import { createdMs } from '../objects/age.js';
 
 /** Clients that the policies of one target may name. Each is a further variant of the port's settings. */
 const clientsMax = 128;
@@ -46,7 +47,6 @@ function compilePolicyObject(object: PolicyObject): CompiledTrafficPolicy {
   }
 }
 
-const createdMs = ({ metadata }: PolicyObject): number => Date.parse(metadata.creationTimestamp ?? '') || 0;
 const byAge = (a: PolicyObject, b: PolicyObject): number =>
   createdMs(a) - createdMs(b) || (nameOf(a) < nameOf(b) ? -1 : 1);
 const nameOf = ({ kind, metadata }: PolicyObject): string =>

@@ -2,6 +2,7 @@
  * What Weft does with each field of another mesh's API: one table per kind, beside the code that translates the kind. The status of objects,
  * `weft migrate check` and the tables of docs/istio.md and docs/smi.md come from these tables.
  */
+import { isRecord } from '../../src/base/record.js';
 
 export type FieldSupport =
   /** The field does what its own mesh documents. */
@@ -37,11 +38,9 @@ export interface UsedField {
   readonly path: string;
   /** The path in the table. */
   readonly entry: string;
+  readonly value: unknown;
   readonly support: FieldSupport;
 }
-
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** The entry of the longest path of the table that contains the field. Undefined: the table does not know the field. */
 export function supportOf(table: FieldTable, entry: string): FieldSupport | undefined {
@@ -95,7 +94,7 @@ export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
       const support = supportOfValue(table, entry, value);
       // An empty object that has no entry of its own says nothing.
       if (!support && isRecord(value) && isContainer(table, entry)) return;
-      found.push({ path, entry, support: support ?? closes('this version does not know the field') });
+      found.push({ path, entry, value, support: support ?? closes('this version does not know the field') });
     }
   };
   visit(spec, '', '');

@@ -6,7 +6,9 @@ import { completeHost, serviceOfHost } from '../dialects/istio/hosts.js';
 import { waypointClass } from '../compile/waypoints.js';
 import type { GatewayObject, MeshObject, ServiceObject } from '../objects/objects.js';
 import { Services } from './convert/services.js';
-import { fieldsOf, groupOf, isFields, listOf, textOf, type Loaded, type SourceObject } from './load.js';
+import { fieldsOf, groupOf, listOf, textOf, type Loaded, type SourceObject } from './load.js';
+import { isRecord } from '../../src/base/record.js';
+import { serviceName } from '../dialects/smi/specs.js';
 
 interface Named {
   readonly namespace: string;
@@ -37,9 +39,9 @@ class Names {
   /** All destinations below a value: `{host, port: {number}}`. */
   destinations(value: unknown, namespace: string): void {
     if (Array.isArray(value)) for (const one of value) this.destinations(one, namespace);
-    if (!isFields(value)) return;
+    if (!isRecord(value)) return;
     for (const [key, one] of Object.entries(value)) {
-      if ((key === 'destination' || key === 'mirror') && isFields(one))
+      if ((key === 'destination' || key === 'mirror') && isRecord(one))
         this.add(one['host'], namespace, portsOf(one['port']));
       this.destinations(one, namespace);
     }
@@ -55,10 +57,13 @@ function addNames(
   const group = groupOf(apiVersion);
   const spec = fieldsOf(value['spec']);
   if (group === 'split.smi-spec.io' && kind === 'TrafficSplit') {
-    const service = textOf(spec['service']);
+    const service = serviceName(spec['service'], namespace);
     if (service === undefined) return;
     const ports = services.get(namespace, service)?.ports.map(({ port }) => port) ?? [];
-    for (const name of [service, ...listOf(spec['backends']).flatMap((one) => textOf(one['service']) ?? [])])
+    for (const name of [
+      service,
+      ...listOf(spec['backends']).flatMap((one) => serviceName(one['service'], namespace) ?? []),
+    ])
       names.addService(namespace, name, ports);
   }
   if (group !== 'networking.istio.io') return;

@@ -5,8 +5,9 @@ import { listPathsOf } from '../kinds/api.js';
 import { kindNames, kinds, pickFields } from '../kinds/kinds.js';
 import type { MeshObject } from '../objects/objects.js';
 import { readObject } from '../source/validate.js';
-import { isFields, sourceObject, type Fields, type Loaded, type SourceObject } from './load.js';
+import { sourceObject, type Fields, type Loaded, type SourceObject } from './load.js';
 import type { FileProblem } from './report.js';
+import { isRecord } from '../../src/base/record.js';
 
 const pageSize = 500;
 const pagesMax = 2_000;
@@ -47,7 +48,7 @@ async function listFirst(config: KubeConfig, paths: readonly string[]): Promise<
           items?: unknown;
           metadata?: { continue?: string };
         };
-        items.push(...(Array.isArray(list.items) ? list.items.filter(isFields) : []));
+        items.push(...(Array.isArray(list.items) ? list.items.filter(isRecord) : []));
         next = list.metadata?.continue;
         if (!next) return { path, items };
       }

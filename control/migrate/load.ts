@@ -14,15 +14,14 @@ import { templatePod } from '../pod-templates.js';
 import type { ManifestText } from '../problems/manifest-findings.js';
 import { parseManifests } from '../source/parse.js';
 import type { FileProblem } from './report.js';
+import { isRecord } from '../../src/base/record.js';
 
 export type Fields = Readonly<Record<string, unknown>>;
-export const isFields = (value: unknown): value is Fields =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 /** The fields of a value, or none. */
-export const fieldsOf = (value: unknown): Fields => (isFields(value) ? value : {});
+export const fieldsOf = (value: unknown): Fields => (isRecord(value) ? value : {});
 /** The entries of a list that are objects. */
 export const listOf = (value: unknown): readonly Fields[] =>
-  Array.isArray(value) ? value.filter(isFields) : [];
+  Array.isArray(value) ? value.filter(isRecord) : [];
 /** The texts of a list. */
 export const textsOf = (value: unknown): readonly string[] =>
   Array.isArray(value) ? value.filter((one) => typeof one === 'string') : [];
@@ -128,17 +127,17 @@ function loadFile(given: ManifestText): Loaded {
   const problems: FileProblem[] = [];
   // Helm's Chart.yaml and values files are YAML without being objects.
   const found = manifests.flatMap(({ value, lineOf }) =>
-    isFields(value) && ('kind' in value || 'apiVersion' in value)
+    isRecord(value) && ('kind' in value || 'apiVersion' in value)
       ? [{ value, lineOf, line: lineOf([]), errors: [] as string[] }]
       : [],
   );
   const noObjects = new Set(
     manifests.flatMap(({ value, lineOf }) =>
-      isFields(value) && ('kind' in value || 'apiVersion' in value) ? [] : [lineOf(['kind'])],
+      isRecord(value) && ('kind' in value || 'apiVersion' in value) ? [] : [lineOf(['kind'])],
     ),
   );
   for (const { line, field, message } of parsed.errors) {
-    const owner = found.filter((one) => one.line <= line).at(-1);
+    const owner = found.findLast((one) => one.line <= line);
     // A document that is no YAML has no field.
     if (field === '' || !owner) {
       if (!(noObjects.has(line) && field === 'kind')) problems.push({ file, line, message });

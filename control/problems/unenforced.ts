@@ -15,7 +15,7 @@ import type { ConditionUpdate } from '../status/conditions.js';
 import { backendConditions, type BackendPolicyObject } from '../status/backend-policy.js';
 import { policyEnforcement } from '../status/policy.js';
 import { policyConditions, targetConditions } from '../status/traffic-policy.js';
-import { securityEnforcement } from '../status/security.js';
+import { securityEnforcement } from '../dialects/istio/security-status.js';
 import { virtualServiceEnforcement } from '../dialects/istio/virtual-service-status.js';
 import { splitEnforcement } from '../dialects/smi/traffic-split.js';
 import { targetEnforcement } from '../dialects/smi/traffic-target.js';

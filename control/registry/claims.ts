@@ -7,6 +7,7 @@ import { claimRanks, compareClaims, type Claim, type ClaimRank } from '../../src
 import type { ObjectKey } from '../objects/object-key.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject, WorkloadObject } from '../objects/objects.js';
+import { createdMs } from '../objects/age.js';
 
 /** Reason and message of the condition `Accepted=False` of an object that is not in force as written. */
 export interface Problem {
@@ -84,7 +85,7 @@ export class ClaimIndex {
     if (now && own) {
       const claim: Claim = {
         rank: own.rank,
-        createdMs: Date.parse(now.metadata.creationTimestamp ?? '') || 0,
+        createdMs: createdMs(now),
         namespace: now.kind === 'Node' ? '' : namespaceOf(now),
         name: now.metadata.name,
       };

@@ -6,6 +6,7 @@ import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { PolicyObject } from '../compile/traffic-policy-targets.js';
 import { isCoreGroup } from '../dialects/gateway/route-parents.js';
 import type { MeshObject, RouteObject } from '../objects/objects.js';
+import { byAge } from '../objects/age.js';
 
 /** Objects of a kind by namespace and name. Cluster-scoped ones share a namespace. */
 export class NamespaceIndex<T extends MeshObject> {
@@ -35,52 +36,13 @@ export class NamespaceIndex<T extends MeshObject> {
   }
 }
 
-/** Objects by the hosts that they are about: of all namespaces, and of each. */
-export class HostIndex<T extends MeshObject> {
-  readonly #all = new Map<string, Map<ObjectKey, T>>();
-  /** A list stays the same array until its content changes. */
-  readonly #lists = new Map<string, readonly T[]>();
-  set(object: T): void {
-    for (const slot of hostSlots(object)) {
-      let of = this.#all.get(slot);
-      if (!of) this.#all.set(slot, (of = new Map()));
-      of.set(objectKey(object), object);
-      this.#lists.delete(slot);
-    }
-  }
-  delete(object: T): void {
-    for (const slot of hostSlots(object)) {
-      const of = this.#all.get(slot);
-      of?.delete(objectKey(object));
-      if (of?.size === 0) this.#all.delete(slot);
-      this.#lists.delete(slot);
-    }
-  }
-  get isEmpty(): boolean {
-    return this.#all.size === 0;
-  }
-  /** The oldest first. @param namespace absent: those of all namespaces */
-  of(host: string, namespace?: string): readonly T[] {
-    const slot = namespace === undefined ? host : `${namespace} ${host}`;
-    const known = this.#lists.get(slot);
-    if (known) return known;
-    const of = this.#all.get(slot);
-    if (!of) return [];
-    const list = [...of.values()].sort(byAge);
-    this.#lists.set(slot, list);
-    return list;
-  }
-}
-/** One namespace may have many objects for a host: what is found for another does not cost more by that. */
-const hostSlots = (object: MeshObject): ReadonlySet<string> =>
-  new Set(hostsOf(object).flatMap((host) => [host, `${namespaceOf(object)} ${host}`]));
-/** Objects by keys that are made of their content, the oldest first. */
+/** Objects by keys that are made of their content. */
 export class KeyIndex<T extends MeshObject> {
   readonly #all = new Map<string, Map<ObjectKey, T>>();
-  /** Sorted when they are first needed. */
+  /** Sorted when they are first needed. A list stays the same array until its content changes. */
   readonly #lists = new Map<string, readonly T[]>();
   /** @param keysOf of an object that may be a closed form, with any content */
-  constructor(private readonly keysOf: (object: T) => readonly string[]) {}
+  constructor(private readonly keysOf: (object: T) => Iterable<string>) {}
   set(object: T): void {
     for (const key of this.keysOf(object)) {
       let of = this.#all.get(key);
@@ -97,41 +59,34 @@ export class KeyIndex<T extends MeshObject> {
       this.#lists.delete(key);
     }
   }
+  get isEmpty(): boolean {
+    return this.#all.size === 0;
+  }
+  /** The oldest first. */
   of(key: string): readonly T[] {
-    let list = this.#lists.get(key);
-    if (!list) {
-      list = [...(this.#all.get(key)?.values() ?? [])].sort(byAge);
-      if (list.length > 0) this.#lists.set(key, list);
-    }
+    const known = this.#lists.get(key);
+    if (known) return known;
+    const of = this.#all.get(key);
+    if (!of) return [];
+    const list = [...of.values()].sort(byAge);
+    this.#lists.set(key, list);
     return list;
   }
 }
-/** Objects by what they refer to. */
-export class SlotIndex<T extends MeshObject> {
-  readonly #all = new Map<string, Map<ObjectKey, T>>();
-  constructor(private readonly slotsOf: (object: T) => Iterable<string>) {}
-  set(object: T): void {
-    for (const slot of this.slotsOf(object)) {
-      let of = this.#all.get(slot);
-      if (!of) this.#all.set(slot, (of = new Map()));
-      of.set(objectKey(object), object);
-    }
+
+/** Objects by the hosts that they are about: of all namespaces, and of each. */
+export class HostIndex<T extends MeshObject> extends KeyIndex<T> {
+  constructor() {
+    super(hostKeys);
   }
-  delete(object: T): void {
-    for (const slot of this.slotsOf(object)) {
-      const of = this.#all.get(slot);
-      of?.delete(objectKey(object));
-      if (of?.size === 0) this.#all.delete(slot);
-    }
-  }
-  of(slot: string): Iterable<T> {
-    return this.#all.get(slot)?.values() ?? [];
+  /** The oldest first. @param namespace absent: those of all namespaces */
+  override of(host: string, namespace?: string): readonly T[] {
+    return super.of(namespace === undefined ? host : `${namespace} ${host}`);
   }
 }
-/** Times of the API server are in UTC, so that they can be compared as text. Files have none. */
-const ageOf = (object: MeshObject): string =>
-  `${object.metadata.creationTimestamp ?? ''} ${objectKey(object)}`;
-const byAge = (a: MeshObject, b: MeshObject): number => (ageOf(a) < ageOf(b) ? -1 : 1);
+/** One namespace may have many objects for a host: what is found for another does not cost more by that. */
+const hostKeys = (object: MeshObject): ReadonlySet<string> =>
+  new Set(hostsOf(object).flatMap((host) => [host, `${namespaceOf(object)} ${host}`]));
 
 /** Routes by the Services (`<namespace>/<name>`) on which they depend, and by the Services that are their parents. */
 export class RouteIndex {

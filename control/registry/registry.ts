@@ -37,7 +37,7 @@ import {
 } from '../objects/objects.js';
 import { ClaimIndex, type Claims } from './claims.js';
 import { AccountIndex } from './account-index.js';
-import { HostIndex, KeyIndex, NamespaceIndex, RouteIndex, SlotIndex, TargetIndex } from './indexes.js';
+import { HostIndex, KeyIndex, NamespaceIndex, RouteIndex, TargetIndex } from './indexes.js';
 import { ResolvedNames } from './resolved-names.js';
 
 /** One object before and after a change: `before` is undefined for a new object, `now` for a deleted one. */
@@ -98,7 +98,7 @@ export class Registry {
     TrafficSplit: new KeyIndex<SmiObject<'TrafficSplit'>>(keysOfSplit),
     TrafficTarget: new KeyIndex<SmiObject<'TrafficTarget'>>(keysOfTarget),
   } as const;
-  readonly #virtualServices = new SlotIndex<IstioObject<'VirtualService'>>(slotsOf);
+  readonly #virtualServices = new KeyIndex<IstioObject<'VirtualService'>>(slotsOf);
   readonly #accounts = new AccountIndex();
   readonly #routes = new RouteIndex();
   readonly #policies = new TargetIndex<PolicyObject>();
@@ -273,8 +273,8 @@ export class Registry {
   virtualServicesOf(host: string): readonly IstioObject<'VirtualService'>[] {
     return this.#hosts.VirtualService.of(host);
   }
-  /** VirtualServices that refer to something: a slot of virtual-service-dependents.ts. */
-  virtualServicesNaming(slot: string): Iterable<IstioObject<'VirtualService'>> {
+  /** VirtualServices that refer to something, the oldest first. @param slot of control/dialects/istio/virtual-service-slots.ts */
+  virtualServicesNaming(slot: string): readonly IstioObject<'VirtualService'>[] {
     return this.#virtualServices.of(slot);
   }
   /** As `portsOfRoutes`: the VirtualService that yields to routes of its namespace. */

@@ -7,6 +7,7 @@ import { slicesOf, type EndpointsManifest } from './endpoints.js';
 import { kinds, pickFields } from '../kinds/kinds.js';
 import { isClosing, recognize, type FileKind } from './recognize.js';
 import { compileErrorOf, messageOf, ownKinds, readObject, validatorOf } from './validate.js';
+import { isRecord } from '../../src/base/record.js';
 
 export interface FileError {
   readonly file: string;
@@ -56,9 +57,6 @@ export interface Parsed {
   /** The line of each of `objects`. */
   readonly lines: ReadonlyMap<MeshObject, number>;
 }
-
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** In built-in kinds a null field counts as absent. */
 function withoutNulls(value: unknown): unknown {

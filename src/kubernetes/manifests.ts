@@ -4,6 +4,7 @@
  */
 import { LineCounter, parseAllDocuments, type Document, type ScalarTag, type Tags } from 'yaml';
 import { errorText } from '../base/errors.js';
+import { isRecord } from '../base/record.js';
 
 export const manifestBytesMax = 8 << 20;
 /** Limit of one document with its aliases expanded: the characters of its text, plus 8 for each value. */
@@ -128,9 +129,6 @@ function excessOf(value: unknown): string | undefined {
   };
   return look(value, 0);
 }
-
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** An item of a typed List, with the kind and apiVersion that it may omit. */
 function itemOf(list: Readonly<Record<string, unknown>>, item: unknown): unknown {

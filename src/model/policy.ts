@@ -60,6 +60,17 @@ export interface PolicyMatch {
   readonly http?: HttpMatch;
 }
 
+/** A match without conditions: every HTTP request has it. */
+export const emptyHttpMatch: HttpMatch = {
+  methods: [],
+  notMethods: [],
+  paths: [],
+  notPaths: [],
+  hosts: [],
+  notHosts: [],
+  headers: [],
+};
+
 /** A match without fields. It matches nothing (src/policy/authorize.ts). */
 export const emptyMatch: PolicyMatch = {
   namespaces: [],

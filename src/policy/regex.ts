@@ -66,6 +66,9 @@ export function regexWeight(source: string): number {
   return groups.reduce((sum, { total }) => sum + total, here.total);
 }
 
+/** The expression that matches this text and no other. */
+export const quoteRegex = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+
 /** Compiles an expression. Throws if it is not valid RE2 syntax or too expensive. */
 function compileRegex(source: string): RE2JS {
   if (regexWeight(source) > regexWeightMax)

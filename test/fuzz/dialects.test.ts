@@ -13,7 +13,8 @@ import { istioKinds, smiKinds, type MeshObject } from '../../control/objects/obj
 import { parseManifests } from '../../control/source/parse.js';
 import { readObject } from '../../control/source/validate.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
-import { RandomObjects, type Random } from '../support/random-dialect.js';
+import { RandomObjects } from '../support/random-dialect.js';
+import { randomOf } from '../support/random.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const mesh = `
@@ -149,12 +150,7 @@ const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 2 ** 31);
 const dialectKinds = [...istioKinds, ...smiKinds];
 for (const kind of dialectKinds)
   test(`${kind}: any object is compiled or refused with its reason, and opens nothing (seed ${seed})`, () => {
-    let state = seed;
-    const random: Random = (below) => {
-      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-      return Math.floor((state / 2 ** 32) * below);
-    };
-    const objects = new RandomObjects(random);
+    const objects = new RandomObjects(randomOf(seed));
     let accepted = 0;
     let rounds = 0;
     for (

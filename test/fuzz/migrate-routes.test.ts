@@ -13,6 +13,7 @@ import type { Route } from '../../src/model/route.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { RequestHead } from '../../src/waypoint/http/http-stream.js';
 import { compileRoutes } from '../../src/waypoint/routes/compile.js';
+import { fractionOf } from '../support/random.js';
 
 const service = (name: string, ip: number): string =>
   `apiVersion: v1\nkind: Service\nmetadata: { name: ${name}, namespace: shop, labels: { weft.dev/waypoint: wp } }\nspec: { clusterIP: 10.96.0.${ip}, selector: { app: ${name} }, ports: [{ name: http, port: 80 }] }\n---\n`;
@@ -35,17 +36,7 @@ function routesOf(text: string): Route[] {
   return [...compiler.all()].flatMap((one) => (one.kind === 'route' ? [one.value] : []));
 }
 
-/** Mulberry32. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
-const next = random(20_260_102);
+const next = fractionOf(20_260_102);
 const one = <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)] as T;
 const maybe = (share: number, make: () => object): object => (next() < share ? make() : {});
 

@@ -5,7 +5,6 @@ import type { NodePod } from '../../src/model/node-pod.js';
 import {
   emptyMatch,
   type AuthorizationPolicy,
-  type HttpMatch,
   type PolicyKey,
   type PolicyMatch,
 } from '../../src/model/policy.js';
@@ -88,16 +87,7 @@ export const pod = (name: string, ip: string, more: Partial<NodePod> = {}): Node
   rootsVersion: '',
   ...more,
 });
-/** An HTTP match without conditions. */
-export const anyRequest: HttpMatch = {
-  methods: [],
-  notMethods: [],
-  paths: [],
-  notPaths: [],
-  hosts: [],
-  notHosts: [],
-  headers: [],
-};
+export { emptyHttpMatch as anyRequest } from '../../src/model/policy.js';
 export function policy(
   name: string,
   action: 'allow' | 'deny',

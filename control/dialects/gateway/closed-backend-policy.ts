@@ -1,6 +1,6 @@
 /** The closed forms of the Gateway API's policies about backends that cannot be read. Pure. */
 import type { BackendTlsPolicyObject, BackendTrafficPolicyObject, TargetRef } from '../../objects/objects.js';
-import { isRecord } from './closed-rules.js';
+import { isRecord } from '../../../src/base/record.js';
 
 /** The targets that can be read. A section that cannot be read may be any: the whole object is meant, then. */
 function targetsOf(spec: unknown): TargetRef[] {

@@ -3,15 +3,13 @@
  * other rules stay. Pure.
  */
 import type { ClosedRule, RouteObject } from '../../objects/objects.js';
+import { isRecord } from '../../../src/base/record.js';
 
 /** Errors by the index of the rule. `path`: of the field inside the rule. */
 export type RuleErrors = ReadonlyMap<
   number,
   readonly { readonly path: readonly string[]; readonly message: string }[]
 >;
-
-export const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** Fields of a match, of HTTPRoutes and GRPCRoutes. */
 const matchFields = ['path', 'method', 'headers', 'queryParams'] as const;

@@ -37,6 +37,7 @@ import {
   type RouteProblem,
 } from './route-parents.js';
 import { serviceKeyOf, tcpPorts } from '../../compile/service.js';
+import { createdMs } from '../../objects/age.js';
 
 export interface CompiledRoute {
   /** Absent if no parent accepts the route. */
@@ -300,7 +301,6 @@ export function compileRoute(object: RouteObject, lookup: RouteLookup): Compiled
     .filter((one) => one !== undefined);
   const parents = attached.flatMap((one) => one.parents);
   const { unsupported, unresolved, invalid } = compiler.problems;
-  const created = Date.parse(object.metadata.creationTimestamp ?? '');
   return {
     ...(parents.length > 0
       ? {
@@ -309,7 +309,7 @@ export function compileRoute(object: RouteObject, lookup: RouteLookup): Compiled
             kind: kinds[object.kind],
             namespace: namespaceOf(object),
             name: object.metadata.name,
-            createdMs: Number.isNaN(created) ? 0 : created,
+            createdMs: createdMs(object),
             parents,
             rules,
           },

@@ -6,7 +6,7 @@ import { usedAuthorizationFields } from './security-fields.js';
 import { securityDependents } from './security-dependents.js';
 import { securityProblem } from './security-problem.js';
 import { rootRemark } from './security-scope.js';
-import { securityStatus } from '../../status/security.js';
+import { securityStatus } from './security-status.js';
 
 export const authorizationPolicyKind = istioKind(
   'AuthorizationPolicy',

@@ -5,6 +5,7 @@
 import { errorText } from '../../../src/base/errors.js';
 import {
   alwaysMatch,
+  emptyHttpMatch,
   emptyMatch,
   isEmptyMatch,
   neverMatch,
@@ -36,16 +37,6 @@ interface Conditions {
   /** One of the conditions cannot be evaluated. */
   readonly isClosed?: boolean;
 }
-
-const noHttp: HttpMatch = {
-  methods: [],
-  notMethods: [],
-  paths: [],
-  notPaths: [],
-  hosts: [],
-  notHosts: [],
-  headers: [],
-};
 
 /** As Istio reads a value: `*` alone is any value, `*` at the begin makes a suffix, at the end a prefix; elsewhere it is a character. */
 function istioMatch(value: string): StringMatch {
@@ -256,7 +247,7 @@ class RuleReader {
 
   #match({ layer4 = {}, http = {}, isClosed = false }: Conditions): PolicyMatch {
     if (isClosed && !this.denies) return neverMatch;
-    const request: HttpMatch = { ...noHttp, ...http };
+    const request: HttpMatch = { ...emptyHttpMatch, ...http };
     const isOfRequests = Object.values(request).some((values: readonly unknown[]) => values.length > 0);
     const match = { ...emptyMatch, ...layer4, ...(isOfRequests ? { http: request } : {}) };
     // A match without fields matches nothing: here nothing is left of the conditions but what cannot be evaluated.

@@ -1,5 +1,4 @@
 /** Closed forms of Istio's security kinds: what is in force instead of an object that cannot be read. Pure. */
-import { isRecord } from '../gateway/closed-rules.js';
 import { selectorOf } from '../../compile/closed.js';
 import type {
   AuthorizationPolicySpec,
@@ -8,6 +7,7 @@ import type {
 } from '../../objects/istio-security.js';
 import type { IstioObject } from '../../objects/objects.js';
 import { isTarget } from './security-scope.js';
+import { isRecord } from '../../../src/base/record.js';
 
 const nameFields = ['selector', 'targetRef', 'targetRefs'] as const;
 

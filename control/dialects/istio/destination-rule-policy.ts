@@ -22,6 +22,7 @@ import {
   retryBudget,
   type OwnPreference,
 } from './destination-rule-settings.js';
+import { isRecord } from '../../../src/base/record.js';
 
 /** A part of a policy with its place in the spec, for messages. */
 interface Part<T> {
@@ -33,9 +34,6 @@ type Parts = { readonly [K in PartName]?: Part<NonNullable<IstioTrafficPolicy[K]
 
 const portParts = ['connectionPool', 'loadBalancer', 'outlierDetection', 'tls'] as const;
 const wholeParts = ['retryBudget', 'proxyProtocol', 'tunnel'] as const;
-
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 
 function pick(policy: object, at: string, names: readonly PartName[]): Parts {
   const given = policy as Readonly<Record<string, unknown>>;

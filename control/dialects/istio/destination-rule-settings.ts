@@ -17,7 +17,8 @@ import type {
   IstioOutlierDetection,
   IstioTrafficPolicy,
 } from '../../objects/istio-destination-rule.js';
-import { istioMs } from './duration.js';
+import { istioMs, optionalMs } from './duration.js';
+import { isRecord } from '../../../src/base/record.js';
 
 const intMax = 2 ** 31 - 1;
 
@@ -38,12 +39,10 @@ const aboveZeroMs = (at: string, text: unknown): number => {
   if (ms === 0) throw new Error(`${at}: must be above 0`);
   return ms;
 };
-const isObject = (value: unknown): value is object =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 /** A member of a closed form may have any content. */
 function object<T extends object>(at: string, value: T | undefined): Partial<T> {
   if (value === undefined) return {};
-  if (!isObject(value)) throw new Error(`${at}: expected an object`);
+  if (!isRecord(value)) throw new Error(`${at}: expected an object`);
   return value;
 }
 
@@ -56,7 +55,7 @@ export function connectionPool(spec: IstioConnectionPool, at: string): TrafficSe
   const tcp = object(`${at}.tcp`, givenTcp);
   const http = object(`${at}.http`, givenHttp);
   const ms = (field: string, text: string | undefined): number | undefined =>
-    text === undefined ? undefined : istioMs(`${at}.${field}`, text);
+    optionalMs(`${at}.${field}`, text);
   const connectMs = ms('tcp.connectTimeout', tcp.connectTimeout);
   const tcpIdleMs = ms('tcp.idleTimeout', tcp.idleTimeout);
   const connectionIdleMs = ms('http.idleTimeout', http.idleTimeout) ?? tcpIdleMs;

@@ -89,10 +89,9 @@ function check({ spec }: DestinationRule): void {
 /** Fields with remarks that hold for some of their values alone. */
 const isRemarkable =
   ({ spec }: DestinationRule) =>
-  ({ path, entry }: UsedField): boolean => {
+  ({ path, entry, value }: UsedField): boolean => {
     // The status itself says which Service the rule acts on.
     if (entry === 'host') return false;
-    const value = valueAt(spec, path);
     if (entry.endsWith('loadBalancer.simple')) return value === 'PASSTHROUGH';
     if (entry.endsWith('httpCookie.ttl')) return /^0+(\.0+)?[a-z]*$/.test(String(value));
     if (entry.endsWith('failoverPriority[]')) return !isScopeLabel(String(value));

@@ -11,6 +11,7 @@ import type { IstioTrafficPolicy } from '../../objects/istio-destination-rule.js
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import { portSettings, type PolicyTarget } from './destination-rule-policy.js';
 import { completeHost, hostAndWildcards, hostOfService } from './hosts.js';
+import { isRecord } from '../../../src/base/record.js';
 
 export type DestinationRule = IstioObject<'DestinationRule'>;
 
@@ -43,10 +44,7 @@ export type RuleLookup = {
 export const ruleName = ({ metadata }: DestinationRule): string =>
   `${namespaceOf({ metadata })}/${metadata.name}`;
 
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
-
-/** Whether a rule is for clients of all namespaces, or of this one. Only of the root namespace's rules this is asked. */
+/** Whether a rule of the root namespace is for clients of all namespaces, or of this one. The `exportTo` of other rules has no effect. */
 function isExportedTo({ spec }: DestinationRule, namespace: string): boolean {
   const { exportTo } = spec;
   return (
@@ -232,6 +230,6 @@ export interface SubsetKey {
 export const subsetKeys = (service: ServiceKey, { subsets }: RulesInForce): readonly SubsetKey[] =>
   subsets.map((subset) => ({ key: subsetKey(service, subset.name), subset }));
 
-/** The subsets that a pod of the Service is in. An empty list of labels means every pod. */
+/** Whether a pod of the Service with these labels is in the subset. A subset without labels has every pod. */
 export const hasLabels = ({ labels: wanted }: Subset, labels: Labels): boolean =>
   Object.entries(wanted).every(([key, value]) => labels[key] === value);

@@ -10,15 +10,11 @@ import { objectKey } from '../../objects/object-key.js';
 import type { IstioObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
 import { labelsOfSelector, resourceNameOf } from './security-scope.js';
+import { byAge } from '../../objects/age.js';
 
 type PeerAuthentication = IstioObject<'PeerAuthentication'>;
 
 const selectorOf = ({ spec }: PeerAuthentication): Labels | undefined => labelsOfSelector(spec.selector);
-
-/** Times of the API server are in UTC. Files have none: their names decide. */
-const ageOf = (object: PeerAuthentication): string =>
-  `${object.metadata.creationTimestamp ?? ''} ${objectKey(object)}`;
-const byAge = (a: PeerAuthentication, b: PeerAuthentication): number => (ageOf(a) < ageOf(b) ? -1 : 1);
 
 /** The PeerAuthentications of a namespace and of the mesh. */
 export interface MtlsLevels {

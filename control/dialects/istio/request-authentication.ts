@@ -5,7 +5,7 @@ import { istioKind } from './istio-kind.js';
 import { requestAuthenticationFields } from './security-fields.js';
 import { securityDependents } from './security-dependents.js';
 import { securityProblem } from './security-problem.js';
-import { securityStatus } from '../../status/security.js';
+import { securityStatus } from './security-status.js';
 
 export const requestAuthenticationKind = istioKind(
   'RequestAuthentication',

@@ -11,33 +11,26 @@ const behindWaypoint = differs(
   'behind a waypoint, the client is compared at the pod as well, not the waypoint: a rule for the principal of the waypoint alone allows nobody',
 );
 
+const reference = (at: string): FieldTable => ({
+  [`${at}.group`]: works,
+  [`${at}.kind`]: works,
+  [`${at}.kind=Gateway`]: differs(
+    'a Gateway that is no waypoint of Weft, such as an ingress, enforces nothing; the status says so',
+  ),
+  [`${at}.kind=ServiceEntry`]: nothing(
+    'no waypoint serves a ServiceEntry, so that connections to it are not authorized; the status says so',
+  ),
+  [`${at}.kind=GatewayClass`]: differs('istio-waypoint stands for every waypoint of Weft'),
+  [`${at}.name`]: works,
+  [`${at}.namespace`]: closes('only the own namespace can be targeted, as in Istio'),
+});
 const targets: FieldTable = {
   'selector.matchLabels': works,
   'selector.matchLabels{}': works,
   targetRef: works,
-  'targetRef.group': works,
-  'targetRef.kind': works,
-  'targetRef.kind=Gateway': differs(
-    'a Gateway that is no waypoint of Weft, such as an ingress, enforces nothing; the status says so',
-  ),
-  'targetRef.kind=ServiceEntry': nothing(
-    'no waypoint serves a ServiceEntry, so that connections to it are not authorized; the status says so',
-  ),
-  'targetRef.kind=GatewayClass': differs('istio-waypoint stands for every waypoint of Weft'),
-  'targetRef.name': works,
-  'targetRef.namespace': closes('only the own namespace can be targeted, as in Istio'),
+  ...reference('targetRef'),
   targetRefs: works,
-  'targetRefs[].group': works,
-  'targetRefs[].kind': works,
-  'targetRefs[].kind=Gateway': differs(
-    'a Gateway that is no waypoint of Weft, such as an ingress, enforces nothing; the status says so',
-  ),
-  'targetRefs[].kind=ServiceEntry': nothing(
-    'no waypoint serves a ServiceEntry, so that connections to it are not authorized; the status says so',
-  ),
-  'targetRefs[].kind=GatewayClass': differs('istio-waypoint stands for every waypoint of Weft'),
-  'targetRefs[].name': works,
-  'targetRefs[].namespace': closes('only the own namespace can be targeted, as in Istio'),
+  ...reference('targetRefs[]'),
 };
 
 export const authorizationPolicyFields: FieldTable = {

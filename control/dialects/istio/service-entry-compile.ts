@@ -11,7 +11,7 @@ import { objectKey } from '../../objects/object-key.js';
 import type { EntryPort, IstioObject, ServiceEntrySpec, WorkloadEntrySpec } from '../../objects/istio.js';
 import type { Problem } from '../../registry/claims.js';
 import type { Registry } from '../../registry/registry.js';
-import { remarkOf, usedFields } from '../fields.js';
+import { remarkOf, usedFields, type UsedField } from '../fields.js';
 import {
   tcpEntryPorts,
   checkEndpoint,
@@ -284,14 +284,14 @@ function problemOf(entry: ServiceEntry, { claims }: Registry): Problem | undefin
   };
 }
 
-/** What of the object is not tcpEntryPorts out. Fields whose difference does not concern this object are left out. */
+/** What of the object is not carried out. Fields whose difference does not concern this object are left out. */
 function entryRemark(entry: ServiceEntry, registry: Registry): string | undefined {
   const { spec } = entry;
   const isExported = registry.isExported(namespaceOf(entry));
   const addresses = claimableAddresses(entry);
   // `exportTo` is all namespaces unless the object states others.
   const written = { ...spec, exportTo: spec.exportTo ?? ['*'] };
-  const concerns = ({ entry: field, path }: { readonly entry: string; readonly path: string }): boolean => {
+  const concerns = ({ entry: field, value }: UsedField): boolean => {
     switch (field.replace(/\[\]$/, '')) {
       case 'hosts':
         return addresses.length === 0;
@@ -299,10 +299,8 @@ function entryRemark(entry: ServiceEntry, registry: Registry): string | undefine
         return addresses.length < (spec.addresses ?? []).length;
       case 'exportTo':
         return !isExported || !written.exportTo.includes('*');
-      case 'endpoints[].address': {
-        const at = /\[(\d+)\]/.exec(path);
-        return !isIp(spec.endpoints?.[Number(at?.[1])]?.address ?? '');
-      }
+      case 'endpoints[].address':
+        return !isIp(String(value));
       default:
         return true;
     }

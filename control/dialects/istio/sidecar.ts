@@ -4,6 +4,7 @@ import type { IstioObject } from '../../objects/istio.js';
 import type { Registry } from '../../registry/registry.js';
 import { differs, nothing, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
 import { istioKind } from './istio-kind.js';
+import { byAge } from '../../objects/age.js';
 
 type Sidecar = IstioObject<'Sidecar'>;
 
@@ -60,7 +61,7 @@ export const sidecarKind = istioKind(
       const isBounding = spec.outboundTrafficPolicy?.mode === 'REGISTRY_ONLY';
       const used = usedFields(spec, sidecarFields).filter(
         // All hosts are no restriction that could be missing.
-        ({ entry, path }) => entry !== 'egress[].hosts[]' || (!isBounding && valueAt(spec, path) !== '*/*'),
+        ({ entry, value }) => entry !== 'egress[].hosts[]' || (!isBounding && value !== '*/*'),
       );
       const remark = [...lines, ...[remarkOf(used)].flatMap((text) => text ?? [])].join('; ');
       return { resources: [], ...(remark === '' ? {} : { remark }) };
@@ -70,19 +71,12 @@ export const sidecarKind = istioKind(
 
 const hostForm = /^(\*|\.|~|[a-z0-9-]+)\/(\*|(\*\.)?[A-Za-z0-9_.-]+)$/;
 
-function valueAt(spec: Sidecar['spec'], path: string): string | undefined {
-  const [egress, host] = [...path.matchAll(/\[(\d+)\]/g)].map(([, index]) => Number(index));
-  return spec.egress?.[egress ?? -1]?.hosts[host ?? -1];
-}
-
 const selectorOf = ({ spec }: Sidecar): Labels | undefined => {
   const labels = spec.workloadSelector?.labels;
   return labels && Object.keys(labels).length > 0 ? labels : undefined;
 };
 
-const ageOf = ({ metadata }: Sidecar): string => `${metadata.creationTimestamp ?? ''} ${metadata.name}`;
-const oldestOf = (sidecars: readonly Sidecar[]): Sidecar | undefined =>
-  [...sidecars].sort((a, b) => (ageOf(a) < ageOf(b) ? -1 : 1))[0];
+const oldestOf = (sidecars: readonly Sidecar[]): Sidecar | undefined => [...sidecars].sort(byAge)[0];
 
 /** The Sidecar that is in force for a workload: one that selects it, else that of its namespace, else that of the root namespace. */
 function sidecarOf(registry: Registry, namespace: string, labels: Labels): Sidecar | undefined {

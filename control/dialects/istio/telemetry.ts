@@ -4,6 +4,7 @@ import type { IstioObject } from '../../objects/istio.js';
 import type { Registry } from '../../registry/registry.js';
 import { differs, nothing, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
 import { istioKind } from './istio-kind.js';
+import { byAge } from '../../objects/age.js';
 
 type Telemetry = IstioObject<'Telemetry'>;
 
@@ -54,16 +55,13 @@ export const telemetryKind = istioKind(
   },
 );
 
-const ageOf = ({ metadata }: Telemetry): string => `${metadata.creationTimestamp ?? ''} ${metadata.name}`;
-const oldestFirst = (a: Telemetry, b: Telemetry): number => (ageOf(a) < ageOf(b) ? -1 : 1);
-
 /** The Telemetries that concern a waypoint: the most specific first, and of several alike the oldest. */
 function telemetriesOf(registry: Registry, gateway: GatewayObject): readonly Telemetry[] {
   const namespace = namespaceOf(gateway);
   const readable = (of: string): Telemetry[] =>
     registry.indexes.Telemetry.in(of)
       .filter(({ invalid }) => invalid === undefined)
-      .sort(oldestFirst);
+      .sort(byAge);
   const targets = ({ spec }: Telemetry) => spec.targetRefs ?? (spec.targetRef ? [spec.targetRef] : []);
   const isTargeting = (one: Telemetry): boolean =>
     targets(one).some(

@@ -2,19 +2,14 @@
  * What a RequestAuthentication means as long as tokens are not validated. In Istio it refuses requests with an invalid token, and lets those
  * without a token pass. A token that nobody validates could be invalid: requests that carry one are denied, the others pass. Pure.
  */
-import { emptyMatch, type AuthorizationPolicy, type HttpMatch } from '../../../src/model/policy.js';
+import {
+  emptyHttpMatch,
+  emptyMatch,
+  type AuthorizationPolicy,
+  type HttpMatch,
+} from '../../../src/model/policy.js';
 import type { JwtRule } from '../../objects/istio-security.js';
 import type { IstioObject } from '../../objects/objects.js';
-
-const noHttp: HttpMatch = {
-  methods: [],
-  notMethods: [],
-  paths: [],
-  notPaths: [],
-  hosts: [],
-  notHosts: [],
-  headers: [],
-};
 
 /** Headers that are denied, whatever their value is: endpoints differ in what they take for a token in it. */
 function headersOf(rule: JwtRule): string[] {
@@ -51,6 +46,6 @@ export function tokenRules({
     ...(parameters.length > 0 ? [{ parameters }] : []),
   ];
   return conditions.map((one) => ({
-    clauses: [{ matches: [{ ...emptyMatch, http: { ...noHttp, ...one } }] }],
+    clauses: [{ matches: [{ ...emptyMatch, http: { ...emptyHttpMatch, ...one } }] }],
   }));
 }

@@ -17,16 +17,14 @@ import { exportedTo, hostVerdicts, isExportedTo, type VirtualService } from './v
 import { closedBackends, httpRules, type RuleContext, type WrittenRule } from './virtual-service-http.js';
 import { isForMesh, MatchReader } from './virtual-service-matches.js';
 import { connectionRule } from './virtual-service-tcp.js';
+import { createdMs } from '../../objects/age.js';
 
 type Port = ReturnType<typeof tcpPorts>[number];
 type RouteRules = Pick<Route, 'kind' | 'rules'>;
 
 /** Whether the rules of another object are delegated to this one. */
 const isNamed = (object: VirtualService, registry: Registry): boolean =>
-  !registry
-    .virtualServicesNaming(delegateSlot(nameOf(object)))
-    [Symbol.iterator]()
-    .next().done;
+  registry.virtualServicesNaming(delegateSlot(nameOf(object))).length > 0;
 
 const nameOf = (object: {
   readonly metadata: { readonly namespace?: string; readonly name: string };
@@ -141,14 +139,13 @@ class VirtualServiceCompiler {
   #add(service: ServiceObject, { port }: Port, made: RouteRules, isProducer: boolean): void {
     const { object } = this;
     const { name } = object.metadata;
-    const created = Date.parse(object.metadata.creationTimestamp ?? '');
     const clientNamespaces = isProducer ? exportedTo(object) : undefined;
     this.#routes.push({
       ...made,
       key: `VirtualService/${this.#namespace}/${name}/${nameOf(service)}/${port}` as RouteKey,
       namespace: this.#namespace,
       name,
-      createdMs: Number.isNaN(created) ? 0 : created,
+      createdMs: createdMs(object),
       parents: [{ service: serviceKeyOf(service), port }],
       ordered: true,
       ...(clientNamespaces ? { clientNamespaces } : {}),

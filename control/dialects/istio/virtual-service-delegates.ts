@@ -60,8 +60,7 @@ function delegateProblem(
   if (!delegate || !isExportedTo(delegate, namespace))
     return `there is no VirtualService ${name} that namespace ${namespace} may use`;
   if (delegate.invalid !== undefined) return `VirtualService ${name} cannot be read`;
-  if (listOf((delegate.spec.hosts ?? []).map((host) => ({ host }))).length > 0)
-    return `VirtualService ${name} has hosts: a delegate has none`;
+  if ((delegate.spec.hosts ?? []).length > 0) return `VirtualService ${name} has hosts: a delegate has none`;
   if (listOf<HttpRule>(delegate.spec.http).some((rule) => rule.delegate))
     return `VirtualService ${name} delegates itself: only one level is carried out`;
   return undefined;
@@ -95,9 +94,10 @@ function mergedMatch(root: HttpMatch, inner: HttpMatch): HttpMatch | undefined {
       return undefined;
   const merged: Partial<Record<Maps, object>> = {};
   for (const field of maps) {
-    const [a, b] = [root[field] ?? {}, inner[field] ?? {}] as Readonly<Record<string, unknown>>[];
-    for (const name of Object.keys(a ?? {}))
-      if (b?.[name] !== undefined && !isDeepStrictEqual(a?.[name], b[name])) return undefined;
+    const a: Readonly<Record<string, unknown>> = root[field] ?? {};
+    const b: Readonly<Record<string, unknown>> = inner[field] ?? {};
+    for (const name of Object.keys(a))
+      if (b[name] !== undefined && !isDeepStrictEqual(a[name], b[name])) return undefined;
     merged[field] = { ...a, ...b };
   }
   if (root.uri && inner.uri && !isWithin(inner.uri, root.uri)) return undefined;

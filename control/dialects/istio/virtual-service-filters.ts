@@ -14,7 +14,8 @@ import type {
   HttpRule,
 } from '../../objects/istio-virtual-service.js';
 import { rewrittenPath } from '../../compile/paths.js';
-import { timeoutMs } from './virtual-service-retries.js';
+import { optionalMs } from './duration.js';
+import { grpcStatusNames } from '../../../src/model/grpc-status.js';
 
 export interface FilterContext {
   /** The port that the client dialed. */
@@ -77,18 +78,17 @@ const percentPpm = (field: string, percent: number): number => {
 
 /** Delays of requests that are pending at the same time, in one worker. Envoy has no limit by default. */
 const activeMax = 10_000;
-const grpcNames =
-  'OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED'.split(
-    ' ',
-  );
 
 function faultFilter({ delay, abort }: HttpFault, name: string): RouteFilter[] {
   if (abort?.http2Error !== undefined)
     throw new Error('fault.abort.http2Error: Istio does not carry it out either');
   // Without a percentage there are no faults.
-  const delayPpm = percentPpm('fault.delay', delay?.percentage?.value ?? delay?.percent ?? 0);
+  const delayPpm = percentPpm(
+    'fault.delay',
+    delay?.percentage ? (delay.percentage.value ?? 0) : (delay?.percent ?? 0),
+  );
   const abortPpm = percentPpm('fault.abort', abort?.percentage?.value ?? 0);
-  const delayMs = timeoutMs('fault.delay.fixedDelay', delay?.fixedDelay) ?? 0;
+  const delayMs = optionalMs('fault.delay.fixedDelay', delay?.fixedDelay) ?? 0;
   const value: FaultFilter = {
     name,
     matches: [],
@@ -105,7 +105,9 @@ function faultFilter({ delay, abort }: HttpFault, name: string): RouteFilter[] {
 
 function abortOf({ httpStatus, grpcStatus }: NonNullable<HttpFault['abort']>): FaultFilter['abort'] {
   if (grpcStatus !== undefined && grpcStatus !== '') {
-    const code = grpcNames.includes(grpcStatus) ? grpcNames.indexOf(grpcStatus) : Number(grpcStatus);
+    const code = grpcStatusNames.includes(grpcStatus)
+      ? grpcStatusNames.indexOf(grpcStatus)
+      : Number(grpcStatus);
     if (!Number.isInteger(code) || code < 0 || code > 16)
       throw new Error(
         `fault.abort.grpcStatus: ${JSON.stringify(grpcStatus.slice(0, 64))} is no status of gRPC`,
@@ -127,7 +129,7 @@ function corsFilter(cors: CorsPolicy): RouteFilter {
     return { name: '', kind: 'regex', value: regex ?? '' };
   });
   const isAny = (value: string): boolean => value === '*';
-  const ageMs = timeoutMs('corsPolicy.maxAge', cors.maxAge);
+  const ageMs = optionalMs('corsPolicy.maxAge', cors.maxAge);
   const exact = originMatches.filter(({ kind }) => kind === 'exact').map(({ value }) => value);
   return {
     $case: 'cors',
@@ -159,10 +161,10 @@ function mirrorFilters(rule: HttpRule, { target }: FilterContext): RouteFilter[]
     },
   });
   const { mirror, mirrors = [], mirrorPercentage, mirrorPercent, mirror_percent } = rule;
+  // A percentage without a value is 0, as in protobuf.
+  const percent = mirrorPercentage ? (mirrorPercentage.value ?? 0) : (mirrorPercent ?? mirror_percent ?? 100);
   return [
-    ...(mirror
-      ? [of(mirror, mirrorPercentage?.value ?? mirrorPercent ?? mirror_percent ?? 100, 'mirror')]
-      : []),
+    ...(mirror ? [of(mirror, percent, 'mirror')] : []),
     ...mirrors.map(({ destination = {}, percentage }, index) =>
       of(destination, percentage ? (percentage.value ?? 0) : 100, `mirrors[${index}]`),
     ),

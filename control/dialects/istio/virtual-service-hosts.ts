@@ -101,6 +101,7 @@ function servicesOf(host: string, own: string, lookup: HostLookup): readonly Ser
   // `*.shop.svc.cluster.local` names one namespace. A wider wildcard means the object's own: it does not reach into all others.
   const [, named] = /^\*\.([^.]+)\.svc\.cluster\.local$/.exec(host) ?? [];
   const namespace = named ?? own;
+  // In an order of their own: the status must not depend on which Service arrived first.
   return lookup
     .services(namespace)
     .filter((service) => hostAndWildcards(hostOfService(namespace, service.metadata.name)).includes(host))

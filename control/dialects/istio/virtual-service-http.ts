@@ -5,8 +5,9 @@ import type { HttpRule } from '../../objects/istio-virtual-service.js';
 import { targetOf, weightOf, type DestinationLookup } from './virtual-service-destinations.js';
 import { ruleFilters, headerFilters } from './virtual-service-filters.js';
 import { matchesAt, type MatchReader } from './virtual-service-matches.js';
-import { retryPolicy, timeoutMs } from './virtual-service-retries.js';
+import { retryPolicy } from './virtual-service-retries.js';
 import { clientsOf, type SourceLookup } from './virtual-service-sources.js';
+import { optionalMs } from './duration.js';
 
 /** Where the rules are translated to. */
 export interface RuleContext {
@@ -108,7 +109,7 @@ function makeRules(
   if (backends.length > 1 && backends.every(({ weight }) => weight === 0))
     throw new Error('route: all weights are 0');
   const policy = retries && retryPolicy(retries);
-  const requestTimeoutMs = timeoutMs('timeout', timeout);
+  const requestTimeoutMs = optionalMs('timeout', timeout);
   const of = (some: readonly RouteMatch[], filters: readonly RouteFilter[]): RouteRule => ({
     name,
     matches: some,

@@ -2,7 +2,7 @@
 import { errorText } from '../../../src/base/errors.js';
 import type { PathMatch, RouteMatch, ValueMatch } from '../../../src/model/route.js';
 import { normalizeAuthority } from '../../../src/policy/host.js';
-import { regexProblem, regexWeight, routeRegexWeightMax } from '../../../src/policy/regex.js';
+import { quoteRegex, regexProblem, regexWeight, routeRegexWeightMax } from '../../../src/policy/regex.js';
 import { routePath } from '../../compile/paths.js';
 import type { ConnectionMatch, HttpMatch, StringMatch } from '../../objects/istio-virtual-service.js';
 
@@ -38,7 +38,7 @@ export class MatchReader {
   sni(hosts: readonly string[]): ValueMatch | undefined {
     if (hosts.length === 0 || hosts.includes('*')) return undefined;
     const source = hosts.map((host) =>
-      host.startsWith('*.') ? `.+${quoted(host.slice(1).toLowerCase())}` : quoted(host.toLowerCase()),
+      host.startsWith('*.') ? `.+${quoteRegex(host.slice(1).toLowerCase())}` : quoteRegex(host.toLowerCase()),
     );
     return { kind: 'regex', name: ':authority', value: this.regex(source.join('|'), 'sniHosts') ?? '.*' };
   }
@@ -113,8 +113,6 @@ export class MatchReader {
     return value === undefined ? [] : [{ kind: 'regex', name, value }];
   }
 }
-
-export const quoted = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 
 /** The matches of a rule that count at a port. Undefined: the rule does not apply there. Empty: it matches everything. */
 export function matchesAt<M extends HttpMatch | ConnectionMatch>(

@@ -1,30 +1,8 @@
 /** Translates the times and retries of a VirtualService's rule. Errors name the field. Pure. */
 import type { RetryPolicy } from '../../../src/discovery/gen/weft.js';
-import { timerMsMax } from '../../../src/model/duration.js';
 import { retryConditionKinds } from '../../../src/model/service-policy.js';
 import type { HttpRetries } from '../../objects/istio-virtual-service.js';
-
-const unitMs: Readonly<Record<string, number>> = {
-  h: 3_600_000,
-  m: 60_000,
-  s: 1_000,
-  ms: 1,
-  us: 0.001,
-  µs: 0.001,
-  ns: 0.000001,
-};
-
-/** A duration as Go writes it (`1.5s`, `1h30m`), in whole milliseconds, at least 1 if it is not 0. Undefined stays undefined. */
-export function timeoutMs(field: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (text === '0') return 0;
-  if (!/^([0-9]{1,12}(\.[0-9]{0,9})?(h|ms|m|s|us|µs|ns))+$/.test(text))
-    throw new Error(`${field}: ${JSON.stringify(text.slice(0, 64))} is not a duration, such as 10s or 1h30m`);
-  let ms = 0;
-  for (const [, count, unit] of text.matchAll(/([0-9.]+)(h|ms|m|s|us|µs|ns)/g))
-    ms += Number(count) * (unitMs[unit ?? ''] ?? 0);
-  return ms === 0 ? 0 : Math.min(Math.max(1, Math.round(ms)), timerMsMax);
-}
+import { optionalMs } from './duration.js';
 
 /** Statuses of gRPC and other words of `retryOn` that are not names of Weft's own conditions. */
 const grpcCodes: Readonly<Record<string, number>> = {
@@ -46,7 +24,8 @@ const withoutEffect: ReadonlySet<string> = new Set([
 ]);
 /** More would only be cut off by the request's timeout. */
 const attemptsMax = 1_000;
-const retryOnDefault = 'connect-failure,refused-stream,unavailable,cancelled';
+/** What Istio retries on if `retryOn` is absent or empty. */
+export const retryOnDefault = 'connect-failure,refused-stream,unavailable,cancelled';
 /** Istio does not look at the method: whoever writes `retries` takes it that requests may be sent twice. */
 const unsafeMethods = ['POST', 'PATCH'];
 
@@ -71,13 +50,13 @@ export function retryPolicy(retries: HttpRetries): RetryPolicy {
         `retries.retryOn: ${JSON.stringify(word.slice(0, 64))} is no condition of Envoy and no status`,
       );
   }
-  const baseMs = timeoutMs('retries.backoff', backoff) || 25;
+  const baseMs = optionalMs('retries.backoff', backoff) || 25;
   return {
     conditionKind: retryConditionKinds.filter((kind) => kinds.has(kind)),
     codes: [...codes],
     grpcCodes: [...grpc],
     attempts: Math.min(Math.max(0, Math.trunc(attempts)), attemptsMax),
-    perTryTimeoutMs: timeoutMs('retries.perTryTimeout', perTryTimeout) ?? 0,
+    perTryTimeoutMs: optionalMs('retries.perTryTimeout', perTryTimeout) ?? 0,
     backoffBaseMs: baseMs,
     backoffMsMax: 10 * baseMs,
     retryAfterMsMax: 0,

@@ -5,8 +5,9 @@ import type { RouteBackend, RouteMatch, RouteRule } from '../../../src/model/rou
 import type { ConnectionMatch, ConnectionRule } from '../../objects/istio-virtual-service.js';
 import { targetOf, weightOf } from './virtual-service-destinations.js';
 import { closedBackends, type RuleContext } from './virtual-service-http.js';
-import { matchesAt, quoted } from './virtual-service-matches.js';
+import { matchesAt } from './virtual-service-matches.js';
 import { clientsOf } from './virtual-service-sources.js';
+import { quoteRegex } from '../../../src/policy/regex.js';
 
 /** @param addresses of the Service: a client dials one of them */
 export function connectionRule(
@@ -84,6 +85,6 @@ function readMatch(
   }
   if (dialed.length === 0) return undefined;
   if (dialed.length === addresses.length) return { headers, query: [] };
-  const value = dialed.map((text) => quoted(parseIp(text))).join('|');
+  const value = dialed.map((text) => quoteRegex(parseIp(text))).join('|');
   return { headers: [...headers, { kind: 'regex', name: ':destination', value }], query: [] };
 }

@@ -175,11 +175,12 @@ function requestsOf(
     return [];
   }
   const all = matchesOfGroup(group);
-  for (const one of matches)
-    if (!all.some((match) => match.name === one))
-      problems.push(`${field}: HTTPRouteGroup ${namespace}/${name} has no match ${one}`);
+  const known = new Set(all.map((match) => match.name));
+  const wanted = new Set(matches);
+  for (const one of wanted)
+    if (!known.has(one)) problems.push(`${field}: HTTPRouteGroup ${namespace}/${name} has no match ${one}`);
   return all
-    .filter((one) => matches.length === 0 || matches.includes(one.name))
+    .filter((one) => wanted.size === 0 || wanted.has(one.name))
     .flatMap((one) => {
       try {
         return [policyMatchOf(one, `matches ${one.name}`)];

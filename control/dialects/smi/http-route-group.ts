@@ -3,7 +3,7 @@ import type { Compiled } from '../../kinds/kind.js';
 import type { SmiObject } from '../../objects/objects.js';
 import { differs, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
 import { routeKey } from './index-keys.js';
-import { checkMatches, headersOf } from './route-group.js';
+import { checkMatches } from './route-group.js';
 import { smiKind } from './smi-kind.js';
 import { checkVersion, matchesOfGroup, writtenFields } from './specs.js';
 
@@ -39,17 +39,12 @@ function compileGroup(object: SmiObject<'HTTPRouteGroup'>): Compiled {
   if (object.spec?.matches && object.matches)
     throw new Error('matches: given beside spec, too: give it at one place');
   checkMatches(matchesOfGroup(object), object.spec ? 'spec.matches' : 'matches');
-
-  const written = matchesOfGroup(object);
   const used = usedFields(writtenFields(object), httpRouteGroupFields).flatMap((one) => {
-    const { entry } = one;
-    if (entry === 'matches[].pathRegex')
-      return written.some(({ pathRegex = '' }) => isUnusual(pathRegex)) ? [one] : [];
+    const { entry, value } = one;
+    if (entry === 'matches[].pathRegex') return typeof value === 'string' && isUnusual(value) ? [one] : [];
     if (!entry.startsWith('matches[].headers')) return [one];
-    const isUsed = written.some(({ headers }) => headersOf('', headers).some(([, source]) => isPart(source)));
-    return isUsed ? [{ ...one, entry: 'matches[].headers' }] : [];
+    return typeof value === 'string' && isPart(value) ? [{ ...one, entry: 'matches[].headers' }] : [];
   });
   const remark = remarkOf(used);
-
   return { resources: [], ...(remark === undefined ? {} : { remark }) };
 }

@@ -3,7 +3,13 @@
  * header's expression has to match the whole value, as in the specification's examples. Pure.
  */
 import { errorText } from '../../../src/base/errors.js';
-import type { HttpMatch, PolicyPath, RegexMatch, StringMatch } from '../../../src/model/policy.js';
+import {
+  emptyHttpMatch,
+  type HttpMatch,
+  type PolicyPath,
+  type RegexMatch,
+  type StringMatch,
+} from '../../../src/model/policy.js';
 import type { RouteMatch } from '../../../src/model/route.js';
 import { regexProblem, regexWeight, routeRegexWeightMax } from '../../../src/policy/regex.js';
 import { policyPath } from '../../compile/paths.js';
@@ -93,13 +99,10 @@ function readPolicyMatch(match: HttpMatchObject, field: string): HttpMatch {
   const path =
     match.pathRegex === undefined ? undefined : policyPathOf(`${field}.pathRegex`, match.pathRegex);
   return {
+    ...emptyHttpMatch,
     methods: methodsOf(match),
-    notMethods: [],
     // Without a condition the match still is about HTTP requests alone.
     paths: [path ?? { kind: 'prefix', value: '' }],
-    notPaths: [],
-    hosts: [],
-    notHosts: [],
     headers: headersOf(`${field}.headers`, match.headers).map(([name, source]) => ({
       name,
       values: [headerCondition(source)],

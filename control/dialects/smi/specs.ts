@@ -7,6 +7,7 @@ import type {
   TrafficSplitSpec,
   TrafficTargetSpec,
 } from '../../objects/objects.js';
+import { isRecord } from '../../../src/base/record.js';
 
 /** Versions of each kind, newest first. */
 export const smiVersions: Readonly<Record<SmiKind, readonly [string, ...string[]]>> = {
@@ -55,8 +56,6 @@ export function targetSpec({
 export const writtenFields = ({ spec, destination, specs, sources, matches }: SmiObject): object =>
   spec ?? { destination, specs, sources, matches };
 
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  value !== null && typeof value === 'object' && !Array.isArray(value);
 const textOf = (value: unknown): string | undefined =>
   typeof value === 'string' && value !== '' ? value : undefined;
 

@@ -10,6 +10,7 @@ import type { Problem } from '../../registry/claims.js';
 import { routeMatchesOf } from './route-group.js';
 import { checkVersion, matchesOfGroup, rootOf, serviceName } from './specs.js';
 import { weightsOf } from './weights.js';
+import { createdMs } from '../../objects/age.js';
 
 export interface SplitLookup {
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
@@ -36,6 +37,15 @@ const without = (reason: string, message: string): CompiledSplit => ({
 });
 
 const hasMatches = ({ spec }: Split): boolean => Array.isArray(spec?.matches) && spec.matches.length > 0;
+
+/** Results by list of a root's objects: a list is the same array until its content changes, and each of its objects asks. */
+const oldest = new WeakMap<readonly Split[], { readonly found: Split | undefined }>();
+/** The oldest object without matches. @param list the oldest first */
+function oldestOf(list: readonly Split[]): Split | undefined {
+  let known = oldest.get(list);
+  if (!known) oldest.set(list, (known = { found: list.find((one) => !hasMatches(one)) }));
+  return known.found;
+}
 
 /** Error: the field that cannot be read. The routes of an `invalid` object respond with an error to what it may be about. */
 export function compileSplit(object: Split, lookup: SplitLookup): CompiledSplit {
@@ -94,7 +104,7 @@ function claimsOf(
   const claimed = new Map(portsOfRoutes(service, lookup.routes(namespace, root)));
   const virtualService = lookup.virtualService(service);
   // Requests that no object with matches takes are those of the oldest object without matches.
-  const [oldest] = lookup.splits(namespace, root).filter((one) => !hasMatches(one));
+  const oldest = oldestOf(lookup.splits(namespace, root));
   const isLater = !hasMatches(object) && oldest && oldest.metadata.name !== object.metadata.name;
   for (const { port } of tcpPorts(service)) {
     if (claimed.has(port)) continue;
@@ -171,9 +181,7 @@ function routesOf(
 /** Other requests go to the root Service, unless an object without matches splits them. */
 function rest(object: Split, service: ServiceObject, { port }: Port, lookup: SplitLookup): RouteRule[] {
   const others = lookup.splits(namespaceOf(object), service.metadata.name);
-  return others.some((one) => !hasMatches(one))
-    ? []
-    : [{ matches: [], filters: [], backends: [toService(service, port, 1)] }];
+  return oldestOf(others) ? [] : [{ matches: [], filters: [], backends: [toService(service, port, 1)] }];
 }
 
 const toService = (service: ServiceObject, port: number, weight: number): RouteBackend => ({
@@ -233,13 +241,12 @@ function routeOf(
   const namespace = namespaceOf(object);
   // No object's name has a colon, so no other route has this name.
   const name = `TrafficSplit:${object.metadata.name}:${port}`;
-  const created = Date.parse(object.metadata.creationTimestamp ?? '');
   return {
     key: `${kind === 'http' ? 'HTTPRoute' : 'TCPRoute'}/${namespace}/${name}` as RouteKey,
     kind,
     namespace,
     name,
-    createdMs: Number.isNaN(created) ? 0 : created,
+    createdMs: createdMs(object),
     parents: [{ service: serviceKeyOf(service), port }],
     rules,
   };

@@ -1,6 +1,6 @@
 /** TrafficSplit: the shares of a root Service's requests and connections that other Services of its namespace get. */
 import { namespaceOf } from '../../../src/model/labels.js';
-import type { CompileContext, Compiled } from '../../kinds/kind.js';
+import type { CompileContext, Compiled, Recompile } from '../../kinds/kind.js';
 import type { SmiObject } from '../../objects/objects.js';
 import { acceptedUpdate, invalidBecause } from '../../status/accepted.js';
 import { condition, type ConditionUpdate } from '../../status/conditions.js';
@@ -23,6 +23,9 @@ export const trafficSplitFields: FieldTable = {
   'backends[].weight': works,
 };
 
+/** Roots whose objects are recompiled already. A batch may contain thousands of objects for one root. */
+const recompiled = new WeakMap<Recompile, Set<string>>();
+
 export const trafficSplitKind = smiKind(
   'TrafficSplit',
   { group: 'split.smi-spec.io', plural: 'trafficsplits' },
@@ -31,7 +34,13 @@ export const trafficSplitKind = smiKind(
       // Of several objects without matches at one root the oldest is in force.
       for (const one of [before, now]) {
         const root = one && rootOf(one);
-        if (root !== undefined) recompile.objects(registry.trafficSplitsOf(rootKey(namespace, root)));
+        if (root === undefined) continue;
+        const key = rootKey(namespace, root);
+        let done = recompiled.get(recompile);
+        if (!done) recompiled.set(recompile, (done = new Set()));
+        if (done.has(key)) continue;
+        done.add(key);
+        recompile.objects(registry.trafficSplitsOf(key));
       }
     },
     compile,

@@ -74,11 +74,11 @@ function compile(object: SmiObject<'TrafficTarget'>, { settings, registry }: Com
 
 /** The status of an object that does what it says names no exceptions. */
 function differencesOf(object: SmiObject<'TrafficTarget'>): string | undefined {
-  const { destination, sources = [] } = object.spec ?? object;
-  const used = usedFields(writtenFields(object), trafficTargetFields).filter(({ entry }) => {
+  const { destination } = object.spec ?? object;
+  const used = usedFields(writtenFields(object), trafficTargetFields).filter(({ entry, value }) => {
     if (entry === 'destination.kind') return destination?.kind !== 'ServiceAccount';
     if (entry === 'destination.namespace') return destination?.namespace !== namespaceOf(object);
-    return entry !== 'sources[].kind' || sources.some(({ kind }) => kind !== 'ServiceAccount');
+    return entry !== 'sources[].kind' || value !== 'ServiceAccount';
   });
   return remarkOf(used);
 }

@@ -169,6 +169,23 @@ test('a fault whose requests an earlier rule may have is not converted', () => {
   assert.equal(specs(result)['TrafficPolicy r-faults'], undefined);
 });
 
+test('a fault without a percentage is for no request, as in Istio', () => {
+  const fault = 'fault: { abort: { httpStatus: 500 }, delay: { fixedDelay: 1s, percentage: {} } }';
+  const result = converted(virtualService(`{ hosts: [api], http: [{ ${fault}, ${to('v1')} }] }`));
+  assert.deepEqual(specs(result)['TrafficPolicy r-faults']?.['faults'], [
+    { name: 'rule-0', delay: { duration: '1s', percent: '0' }, abort: { httpStatus: 500, percent: '0' } },
+  ]);
+});
+
+test('retries without retryOn are on what Istio retries by default, and a rule does not have all of it', () => {
+  const result = converted(
+    virtualService(`{ hosts: [api], http: [{ retries: { attempts: 2 }, ${to('v1')} }] }`),
+  );
+  const [rule] = specs(result)['HTTPRoute r']?.['rules'] as { readonly retry?: object }[];
+  assert.deepEqual(rule?.retry, { attempts: 2 });
+  assert.match(result.lost.join('\n'), /retries\.retryOn: a rule of an HTTPRoute has no unavailable/);
+});
+
 test('settings of a rule for clients of some, or of another namespace, are not made settings for all', () => {
   const rule = (spec: string): Converted =>
     converted(

@@ -4,18 +4,17 @@ import type { Block } from './block.js';
 import { areDisjoint, type ConvertedRule } from './matches.js';
 import { gatewayDuration, serviceTarget } from './services.js';
 import type { Reader } from './reader.js';
+import { grpcStatusNames } from '../../../src/model/grpc-status.js';
 
-const grpcCodes =
-  'OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED'.split(
-    ' ',
-  );
 function grpcCode(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  const code = /^\d+$/.test(text) ? Number(text) : grpcCodes.indexOf(text);
+  const code = /^\d+$/.test(text) ? Number(text) : grpcStatusNames.indexOf(text);
   return code >= 1 && code <= 16 ? code : undefined;
 }
+/** In Istio, a fault without a percentage is injected into no request. */
 const percentOf = (fault: Reader): string => {
-  const value = fault.child('percentage').number('value') ?? fault.number('percent') ?? 100;
+  const percentage = fault.child('percentage').number('value');
+  const value = fault.has('percentage') ? (percentage ?? 0) : (fault.number('percent') ?? 0);
   return String(Math.round(Math.min(100, Math.max(0, value)) * 10_000) / 10_000);
 };
 

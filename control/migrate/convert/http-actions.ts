@@ -3,6 +3,7 @@ import type { Fields } from '../load.js';
 import { Impossible, type HttpMatch } from './matches.js';
 import type { Reader } from './reader.js';
 import { durationMs, gatewayDuration, serviceNamed, subsetService, type Services } from './services.js';
+import { retryOnDefault } from '../../dialects/istio/virtual-service-retries.js';
 
 /** What does not fit, for the comments of the rule. */
 export interface Remarks {
@@ -133,14 +134,19 @@ function share(percent: number): Fields {
     : { fraction: { numerator: Math.round(percent * 10_000), denominator: 1_000_000 } };
 }
 function mirrorFilters(rule: Reader, context: ActionContext): Fields[] {
-  const percents = ['mirrorPercentage', 'mirrorPercent', 'mirror_percent'].map((key) =>
-    key === 'mirrorPercentage' ? rule.child(key).number('value') : rule.number(key),
-  );
+  // A percentage without a value is 0, as in protobuf.
+  const percentage = (of: Reader, key: string): number | undefined =>
+    of.has(key) ? (of.child(key).number('value') ?? 0) : undefined;
+  const percents = [
+    percentage(rule, 'mirrorPercentage'),
+    rule.number('mirrorPercent'),
+    rule.number('mirror_percent'),
+  ];
   const percent = percents.find((one) => one !== undefined) ?? 100;
   const single = rule.has('mirror') ? [{ to: rule.child('mirror'), percent }] : [];
   const several = rule.children('mirrors').map((one) => ({
     to: one.child('destination'),
-    percent: one.child('percentage').number('value') ?? 100,
+    percent: percentage(one, 'percentage') ?? 100,
   }));
   return [...single, ...several].map((one) => ({
     type: 'RequestMirror',
@@ -200,7 +206,6 @@ const always: ReadonlySet<string> = new Set([
   'reset',
   'reset-before-request',
 ]);
-const istioDefault = 'connect-failure,refused-stream,503';
 
 function retryOf(rule: Reader, remarks: Remarks): { readonly retry?: Fields; readonly perTry?: string } {
   if (!rule.has('retries')) return {};
@@ -212,7 +217,7 @@ function retryOf(rule: Reader, remarks: Remarks): { readonly retry?: Fields; rea
     retries.text('retryOn'),
   ];
   const codes = new Set<number>();
-  for (const condition of (on ?? istioDefault).split(',').map((one) => one.trim())) {
+  for (const condition of (on || retryOnDefault).split(',').map((one) => one.trim())) {
     const status = /^[45]\d\d$/.test(condition) ? [Number(condition)] : retryCodes[condition];
     if (condition === '5xx')
       remarks.differs(retries.pathOf('retryOn'), 'the codes that are registered stand for 5xx');

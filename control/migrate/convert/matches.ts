@@ -1,5 +1,6 @@
 /** Matches of HTTP rules as an HTTPRoute has them, their order there, and whether a request can have two of them. Pure. */
 import type { Reader } from './reader.js';
+import { quoteRegex } from '../../../src/policy/regex.js';
 
 export interface Named {
   readonly type: 'Exact' | 'RegularExpression';
@@ -30,7 +31,6 @@ export class Impossible extends Error {
   }
 }
 
-const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
 const methods: ReadonlySet<string> = new Set(
   'GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH'.split(' '),
 );
@@ -39,7 +39,7 @@ const methods: ReadonlySet<string> = new Set(
 function valueOf(reader: Reader): { readonly regex: boolean; readonly text: string } | undefined {
   const [exact, prefix, regex] = [reader.text('exact'), reader.text('prefix'), reader.text('regex')];
   if (exact !== undefined) return { regex: false, text: exact };
-  if (prefix !== undefined) return { regex: true, text: `${escaped(prefix)}.*` };
+  if (prefix !== undefined) return { regex: true, text: `${quoteRegex(prefix)}.*` };
   return regex === undefined ? undefined : { regex: true, text: regex };
 }
 function named(name: string, reader: Reader): Named {
@@ -58,7 +58,7 @@ function pathOf(match: Reader): HttpMatch['path'] {
   const found = valueOf(uri);
   if (!found) throw new Impossible(uri.path, 'it has neither exact, prefix nor regex');
   if (isCaseless)
-    return { type: 'RegularExpression', value: `(?i)${found.regex ? found.text : escaped(found.text)}` };
+    return { type: 'RegularExpression', value: `(?i)${found.regex ? found.text : quoteRegex(found.text)}` };
   return found.regex
     ? { type: 'RegularExpression', value: found.text }
     : { type: 'Exact', value: found.text };

@@ -1,6 +1,7 @@
 /** Reads the fields of an object and remembers which were read, so that what convert passes over is reported. */
 import { usedFields } from '../../dialects/fields.js';
-import { isFields, type Fields } from '../load.js';
+import { type Fields } from '../load.js';
+import { isRecord } from '../../../src/base/record.js';
 
 export class Reader {
   constructor(
@@ -46,7 +47,7 @@ export class Reader {
   /** The texts of a map. */
   map(key: string): Readonly<Record<string, string>> {
     const value = this.take(key);
-    const entries = Object.entries(isFields(value) ? value : {});
+    const entries = Object.entries(isRecord(value) ? value : {});
     return Object.fromEntries(
       entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
     );
@@ -54,16 +55,16 @@ export class Reader {
   /** The fields of a field; without any if it is absent. */
   child(key: string): Reader {
     const value = this.value[key];
-    if (isFields(value) && Object.keys(value).length === 0) this.take(key);
-    return new Reader(isFields(value) ? value : {}, this.pathOf(key), this.taken);
+    if (isRecord(value) && Object.keys(value).length === 0) this.take(key);
+    return new Reader(isRecord(value) ? value : {}, this.pathOf(key), this.taken);
   }
   children(key: string): readonly Reader[] {
     const value = this.value[key];
     if (!Array.isArray(value)) return [];
     return value.map((one: unknown, index) => {
       const path = `${this.pathOf(key)}[${index}]`;
-      if (!isFields(one) || Object.keys(one).length === 0) this.taken.add(path);
-      return new Reader(isFields(one) ? one : {}, path, this.taken);
+      if (!isRecord(one) || Object.keys(one).length === 0) this.taken.add(path);
+      return new Reader(isRecord(one) ? one : {}, path, this.taken);
     });
   }
 

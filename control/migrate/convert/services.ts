@@ -1,6 +1,7 @@
 /** The Services that the converted objects are about, as far as they were given. */
 import { completeHost, serviceOfHost } from '../../dialects/istio/hosts.js';
 import { fieldsOf, listOf, type Fields, type SourceObject } from '../load.js';
+import { exactMs } from '../../dialects/istio/duration.js';
 
 export interface ServicePort {
   readonly port: number;
@@ -68,21 +69,10 @@ export const serviceTarget = (name: string, section?: string): Fields => ({
 
 /** Milliseconds of a Go duration; undefined: it is none, or not a whole number of them. */
 export function durationMs(text: string): number | undefined {
-  const units: Readonly<Record<string, number>> = {
-    h: 3_600_000,
-    m: 60_000,
-    s: 1000,
-    ms: 1,
-    us: 0.001,
-    ns: 0.000_001,
-  };
-  if (text === '0') return 0;
-  if (!/^(\d+(\.\d+)?(h|ms|m|s|us|ns))+$/.test(text)) return undefined;
-  let sum = 0;
-  for (const [, value = '', unit = ''] of text.matchAll(/(\d+(?:\.\d+)?)(h|ms|m|s|us|ns)/g))
-    sum += Number(value) * (units[unit] ?? 0);
-  const rounded = Math.round(sum);
-  return Math.abs(sum - rounded) < 1e-6 ? rounded : undefined;
+  const ms = exactMs(text);
+  if (ms === undefined) return undefined;
+  const rounded = Math.round(ms);
+  return Math.abs(ms - rounded) < 1e-6 ? rounded : undefined;
 }
 
 /** A duration in the form of the Gateway API (GEP-2257); undefined: it has none. */

@@ -12,17 +12,7 @@ import { compilePolicy } from '../../compile/policies.js';
 import { parseManifests } from '../../source/parse.js';
 import { loadTexts } from '../load.js';
 import { convert } from './convert.js';
-
-/** Mulberry32. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
+import { fractionOf } from '../../../test/support/random.js';
 
 interface Request {
   /** `NAMESPACE/ACCOUNT`; undefined: plaintext. */
@@ -218,7 +208,7 @@ class Maker {
 }
 
 test('what converted policies allow, Istio allows, and the same if nothing was lost', () => {
-  const maker = new Maker(random(20_260_101));
+  const maker = new Maker(fractionOf(20_260_101));
   let [equal, closed] = [0, 0];
   for (let round = 0; round < 400; round++) {
     const policies = maker.some([0, 1], 2).map(() => maker.policy());

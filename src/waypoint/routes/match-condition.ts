@@ -1,6 +1,6 @@
 /** Compiles the conditions of a route's or a filter's match to functions: path, method, headers, query and client. */
 import type { PathMatch, RouteMatch, ValueMatch } from '../../model/route.js';
-import type { Regex } from '../../policy/regex.js';
+import { quoteRegex, type Regex } from '../../policy/regex.js';
 import { headerOf, joinedHeader } from '../http/headers.js';
 import type { RequestHead } from '../http/http-stream.js';
 import type { Client } from '../listener/client.js';
@@ -51,7 +51,7 @@ export function allOf(conditions: readonly Condition[]): Condition | undefined {
 export function pathCondition({ kind, value }: PathMatch, ignoreCase = false): Condition | undefined {
   switch (kind) {
     case 'exact': {
-      if (ignoreCase) return ignoringCase(`${escaped(value)}$`);
+      if (ignoreCase) return ignoringCase(`${quoteRegex(value)}$`);
       return (_head, path) => path === value;
     }
     case 'prefix': {
@@ -60,7 +60,7 @@ export function pathCondition({ kind, value }: PathMatch, ignoreCase = false): C
       return (_head, path) => path === value || path.startsWith(below);
     }
     case 'string-prefix':
-      if (ignoreCase) return ignoringCase(escaped(value));
+      if (ignoreCase) return ignoringCase(quoteRegex(value));
       return (_head, path) => path.startsWith(value);
     case 'suffix':
       return (_head, path) => path.slice(path.lastIndexOf('/')) === value;
@@ -70,7 +70,6 @@ export function pathCondition({ kind, value }: PathMatch, ignoreCase = false): C
   }
 }
 
-const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 /** A literal text, so its cost is linear. Unlike a comparison of lower case texts it makes no copy of the path. */
 function ignoringCase(source: string): Condition {
   const pattern = new RegExp(`^${source}`, 'i');

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseTrustDomain } from '../../src/model/identity.js';
-import { bankPods, istio } from '../../test/support/istio-security.js';
-import { compile } from '../compile/compile.js';
-import { objectKey } from '../objects/object-key.js';
-import { kinds } from '../kinds/kinds.js';
-import { acceptedType, enforcedType, type Condition } from '../objects/objects.js';
-import { parseManifests } from '../source/parse.js';
-import { readObject } from '../source/validate.js';
-import type { MeshObject } from '../objects/objects.js';
-import type { StatusLookup } from './status.js';
+import { parseTrustDomain } from '../../../src/model/identity.js';
+import { bankPods, istio } from '../../../test/support/istio-security.js';
+import { compile } from '../../compile/compile.js';
+import { objectKey } from '../../objects/object-key.js';
+import { kinds } from '../../kinds/kinds.js';
+import { acceptedType, enforcedType, type Condition } from '../../objects/objects.js';
+import { parseManifests } from '../../source/parse.js';
+import { readObject } from '../../source/validate.js';
+import type { MeshObject } from '../../objects/objects.js';
+import type { StatusLookup } from '../../status/status.js';
 
 const waypoint = `apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway

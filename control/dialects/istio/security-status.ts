@@ -1,12 +1,12 @@
 /** The status of Istio's AuthorizationPolicies and RequestAuthentications: as of an AccessPolicy. Pure. */
-import { namespaceOf } from '../../src/model/labels.js';
-import { hasEffect, readsRequests } from '../dialects/istio/authorization.js';
-import { scopeOf, type SecurityPolicy } from '../dialects/istio/security-scope.js';
-import { enforcedType } from '../objects/objects.js';
-import { acceptedUpdate, invalidBecause } from './accepted.js';
-import { condition, type ConditionUpdate } from './conditions.js';
-import { enforcementOf } from './policy.js';
-import type { MeshLookup, StatusLookup, StatusUpdate } from './status.js';
+import { namespaceOf } from '../../../src/model/labels.js';
+import { hasEffect, readsRequests } from './authorization.js';
+import { scopeOf, type SecurityPolicy } from './security-scope.js';
+import { enforcedType } from '../../objects/objects.js';
+import { acceptedUpdate, invalidBecause } from '../../status/accepted.js';
+import { condition, type ConditionUpdate } from '../../status/conditions.js';
+import { enforcementOf } from '../../status/policy.js';
+import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 
 export const securityStatus = (
   object: SecurityPolicy,
