@@ -61,7 +61,7 @@ export class HostIndex<T extends MeshObject> {
   }
   /** The oldest first. @param namespace absent: those of all namespaces */
   of(host: string, namespace?: string): readonly T[] {
-    const slot = namespace === undefined ? host : `${namespace} ${host}`;
+    const slot = slotOf(host, namespace);
     const known = this.#lists.get(slot);
     if (known) return known;
     const of = this.#all.get(slot);
@@ -71,9 +71,11 @@ export class HostIndex<T extends MeshObject> {
     return list;
   }
 }
+/** A host of a closed form may be any text, with spaces: the first space ends the namespace, of which `*` is no name. */
+const slotOf = (host: string, namespace = '*'): string => `${namespace} ${host}`;
 /** One namespace may have many objects for a host: what is found for another does not cost more by that. */
 const hostSlots = (object: MeshObject): ReadonlySet<string> =>
-  new Set(hostsOf(object).flatMap((host) => [host, `${namespaceOf(object)} ${host}`]));
+  new Set(hostsOf(object).flatMap((host) => [slotOf(host), slotOf(host, namespaceOf(object))]));
 /** Objects by keys that are made of their content, the oldest first. */
 export class KeyIndex<T extends MeshObject> {
   readonly #all = new Map<string, Map<ObjectKey, T>>();

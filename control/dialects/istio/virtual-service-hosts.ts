@@ -101,9 +101,8 @@ function servicesOf(host: string, own: string, lookup: HostLookup): readonly Ser
   // `*.shop.svc.cluster.local` names one namespace. A wider wildcard means the object's own: it does not reach into all others.
   const [, named] = /^\*\.([^.]+)\.svc\.cluster\.local$/.exec(host) ?? [];
   const namespace = named ?? own;
-  return lookup
-    .services(namespace)
-    .filter((service) => hostAndWildcards(hostOfService(namespace, service.metadata.name)).includes(host));
+  // Names of Services have no dots, so that a wildcard matches all of a namespace or none.
+  return hostAndWildcards(hostOfService(namespace, 'x')).includes(host) ? lookup.services(namespace) : [];
 }
 
 /** Hosts whose VirtualServices may be in force for other Services, once this object's hosts have changed. */
