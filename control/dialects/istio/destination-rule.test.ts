@@ -142,7 +142,10 @@ test('a rule of another namespace whose host is written like an entry of the ind
         'evil',
       );
       assert.deepEqual([...compiled(foreign).all()].map(text), [...compiled().all()].map(text));
-      assert.deepEqual([...compiled(issue(), foreign).all()].map(text), [...compiled(issue()).all()].map(text));
+      assert.deepEqual(
+        [...compiled(issue(), foreign).all()].map(text),
+        [...compiled(issue()).all()].map(text),
+      );
     }
 });
 
