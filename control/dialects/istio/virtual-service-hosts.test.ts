@@ -217,6 +217,20 @@ test('an object whose rules would be multiplied without bound is closed, in time
   assert.ok(kinds.includes('invalid') && kinds.includes(undefined), kinds.join());
 });
 
+test('the expressions of filters have the budget of those of matches', () => {
+  const origins = Array.from({ length: 20 }, (_, i) => `{ regex: 'a${i}[b-z]{900}' }`).join(', ');
+  const rewrites = Array.from(
+    { length: 20 },
+    (_, i) =>
+      `{ match: [{ headers: { x: { exact: a${i} } } }], rewrite: { uriRegexRewrite: { match: 'a${i}[b-z]{900}', rewrite: x } }, ${routed} }`,
+  ).join(', ');
+  for (const http of [`{ corsPolicy: { allowOrigins: [${origins}] }, ${routed} }`, rewrites]) {
+    const compiler = mesh(virtualService('a', `{ hosts: [payment-service], http: [${http}] }`));
+    assert.match(remark(compiler, 'a') ?? '', /the regular expressions together exceed 8192 steps/);
+    assert.equal(routesOf(compiler)[0]?.rules.at(-1)?.backends[0]?.target.kind, 'invalid');
+  }
+});
+
 test('a wildcard matches all Services of a namespace or none', () => {
   const found = (host: string): number =>
     routesOf(
