@@ -30,9 +30,19 @@ const hostName = /^(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](
 const isResolvable = (name: string): boolean =>
   hostName.test(name) && !/\.(localhost|svc|cluster\.local)$/.test(name);
 
+/**
+ * The names of one object that may be among those of its namespace: the first in the order of names, and one more if there are more, so that
+ * these are counted.
+ */
+export const namesOfObject = (names: readonly string[]): readonly string[] =>
+  names
+    .filter(isResolvable)
+    .sort()
+    .slice(0, nameLimits.ofNamespace + 1);
+
 export interface AdmittedNames {
-  /** The names to resolve; each with the first namespace that wants it. */
-  readonly names: ReadonlyMap<string, string>;
+  /** The names to resolve; each with the namespaces that want it. */
+  readonly names: ReadonlyMap<string, readonly string[]>;
   /** How many names exceed a limit, and are not resolved. */
   readonly refused: number;
 }
@@ -46,13 +56,15 @@ export function admitNames(wanted: Iterable<WantedName>): AdmittedNames {
     if (!names) byNamespace.set(namespace, (names = new Set()));
     names.add(name);
   }
-  const names = new Map<string, string>();
+  const names = new Map<string, string[]>();
   let refused = 0;
   for (const [namespace, all] of [...byNamespace].sort(([a], [b]) => (a < b ? -1 : 1))) {
     [...all].sort().forEach((name, i) => {
-      if (names.has(name)) return;
-      if (i >= nameLimits.ofNamespace || names.size >= nameLimits.names) refused++;
-      else names.set(name, namespace);
+      const of = names.get(name);
+      if (i >= nameLimits.ofNamespace) refused += of ? 0 : 1;
+      else if (of) of.push(namespace);
+      else if (names.size >= nameLimits.names) refused++;
+      else names.set(name, [namespace]);
     });
   }
   return { names, refused };
@@ -66,11 +78,15 @@ export function dueNames(
 ): readonly string[] {
   const underWay = new Map<string, number>();
   let total = 0;
+  const countOf = (namespace: string): number => underWay.get(namespace) ?? 0;
+  // A name counts for the one of its namespaces that has the fewest: nobody's other names delay one that others want, too.
+  const freest = (namespaces: readonly string[]): string =>
+    namespaces.reduce((a, b) => (countOf(b) < countOf(a) ? b : a));
   const count = (namespace: string): void => {
     total++;
-    underWay.set(namespace, (underWay.get(namespace) ?? 0) + 1);
+    underWay.set(namespace, countOf(namespace) + 1);
   };
-  for (const [name, namespace] of admitted) if (known.get(name)?.isUnderWay) count(namespace);
+  for (const [name, namespaces] of admitted) if (known.get(name)?.isUnderWay) count(freest(namespaces));
   const due = [...admitted]
     .filter(([name]) => {
       const state = known.get(name);
@@ -78,9 +94,10 @@ export function dueNames(
     })
     .sort(([a], [b]) => (known.get(a)?.dueMs ?? 0) - (known.get(b)?.dueMs ?? 0));
   const chosen: string[] = [];
-  for (const [name, namespace] of due) {
+  for (const [name, namespaces] of due) {
     if (total >= nameLimits.underWay) break;
-    if ((underWay.get(namespace) ?? 0) >= nameLimits.underWayOfNamespace) continue;
+    const namespace = freest(namespaces);
+    if (countOf(namespace) >= nameLimits.underWayOfNamespace) continue;
     count(namespace);
     chosen.push(name);
   }

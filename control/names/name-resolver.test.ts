@@ -154,6 +154,46 @@ test('a namespace has a share of the names and of the queries under way', () => 
   assert.equal(intervalMsOf(1e9), nameLimits.intervalMsMax);
 });
 
+test('a namespace does not delay a name of another by wanting it, too', () => {
+  const evil = Array.from({ length: 50 }, (_, i) => ({ namespace: 'evil', name: `a${i}.example.com` }));
+  const { names } = admitNames([
+    ...evil,
+    ...['evil', 'shop'].map((namespace) => ({ namespace, name: 'pay.example.com' })),
+  ]);
+  const slow = evil.slice(0, 4).map(({ name }) => [name, { dueMs: 0, isUnderWay: true }] as const);
+  assert.deepEqual(dueNames(names, new Map(slow), 0), ['pay.example.com']);
+});
+
+test('objects with many names cost nothing while they do not change', async () => {
+  const { objects } = parseManifests(
+    'x',
+    entry('a', `{ hosts: [b.example.com, api.example.com, a.example.com], ${ports}, resolution: DNS }`),
+  );
+  const [object] = objects;
+  assert.ok(object?.kind === 'ServiceEntry');
+  let reads = 0;
+  const { hosts } = object.spec;
+  const spec = Object.defineProperty({ ...object.spec }, 'hosts', { get: () => (reads++, hosts) });
+  const compiler = compile([{ ...object, spec } as typeof object], {
+    trustDomain: parseTrustDomain('cluster.local'),
+    rootsVersion: '1',
+  });
+  const resolver = new NameResolver({
+    compiler,
+    take: () => undefined,
+    lookup: () => Promise.resolve({ addresses: [], ttlS: 60 }),
+    onQuery: () => undefined,
+    onLimit: () => undefined,
+    log: { info: () => undefined, warn: () => undefined },
+  });
+  resolver.turn(0);
+  await turn();
+  assert.equal(resolver.size, 3);
+  const before = reads;
+  resolver.turn(0);
+  assert.equal(reads, before);
+});
+
 test('names beyond the limit are counted, and are resolved once there is room', async () => {
   const hosts = (count: number): string =>
     Array.from({ length: count }, (_, i) => `h${i}.example.com`).join(', ');

@@ -9,7 +9,16 @@ import type { ControlLog } from '../log.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject } from '../objects/objects.js';
-import { admitNames, dueNames, intervalMsOf, nameLimits, type KnownName, type WantedName } from './decide.js';
+import {
+  admitNames,
+  dueNames,
+  intervalMsOf,
+  nameLimits,
+  namesOfObject,
+  type AdmittedNames,
+  type KnownName,
+  type WantedName,
+} from './decide.js';
 import { mayBeEndpoint, type LookupName } from './lookup.js';
 
 export interface NameResolverOptions {
@@ -25,11 +34,22 @@ export interface NameResolverOptions {
 
 const turnMs = 1_000;
 
+type ServiceEntry = ReturnType<Compiler['indexes']['ServiceEntry']['in']>[number];
+interface Wanted {
+  readonly entries: readonly ServiceEntry[];
+  /** Objects by the names that they want. */
+  readonly wanting: ReadonlyMap<string, readonly MeshObject[]>;
+  readonly admitted: AdmittedNames;
+}
+
 export class NameResolver {
   readonly #known = new Map<string, KnownName>();
   #timer: NodeJS.Timeout | undefined;
   #refused = 0;
   #changed = new Set<string>();
+  #wanted: Wanted | undefined;
+  /** An object may have tens of thousands of names. */
+  readonly #namesOf = new WeakMap<ServiceEntry, readonly string[]>();
 
   constructor(private readonly options: NameResolverOptions) {}
 
@@ -47,17 +67,9 @@ export class NameResolver {
   /** Compiles what has changed, and starts the queries that are due. */
   turn(nowMs = performance.now()): void {
     const { compiler, onLimit } = this.options;
-    const wanting = new Map<string, MeshObject[]>();
-    const wanted: WantedName[] = [];
-    for (const entry of compiler.indexes.ServiceEntry.all())
-      for (const name of namesToResolve(entry)) {
-        wanted.push({ namespace: namespaceOf(entry), name });
-        const objects = wanting.get(name);
-        if (objects) objects.push(entry);
-        else wanting.set(name, [entry]);
-      }
+    const { wanting, admitted } = this.#findWanted();
     this.#publish(wanting);
-    const { names, refused } = admitNames(wanted);
+    const { names, refused } = admitted;
     if (refused > this.#refused) onLimit('resolved-names');
     this.#refused = refused;
     for (const name of this.#known.keys())
@@ -69,6 +81,27 @@ export class NameResolver {
       this.#known.set(name, { dueMs: nowMs, isUnderWay: true });
       void this.#query(name);
     }
+  }
+
+  /** What the objects want. Found again only if they have changed. */
+  #findWanted(): Wanted {
+    const entries = [...this.options.compiler.indexes.ServiceEntry.all()];
+    const former = this.#wanted?.entries;
+    if (this.#wanted && former?.length === entries.length && entries.every((one, i) => one === former[i]))
+      return this.#wanted;
+    const wanting = new Map<string, MeshObject[]>();
+    const wanted: WantedName[] = [];
+    for (const entry of entries) {
+      let own = this.#namesOf.get(entry);
+      if (!own) this.#namesOf.set(entry, (own = namesOfObject(namesToResolve(entry))));
+      for (const name of own) {
+        wanted.push({ namespace: namespaceOf(entry), name });
+        const objects = wanting.get(name);
+        if (objects) objects.push(entry);
+        else wanting.set(name, [entry]);
+      }
+    }
+    return (this.#wanted = { entries, wanting, admitted: admitNames(wanted) });
   }
 
   async #query(name: string): Promise<void> {

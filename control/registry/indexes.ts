@@ -81,12 +81,14 @@ export class HostIndex<T extends MeshObject> extends KeyIndex<T> {
   }
   /** The oldest first. @param namespace absent: those of all namespaces */
   override of(host: string, namespace?: string): readonly T[] {
-    return super.of(namespace === undefined ? host : `${namespace} ${host}`);
+    return super.of(hostKey(host, namespace));
   }
 }
+/** A host of a closed form may be any text, with spaces: the first space ends the namespace, of which `*` is no name. */
+const hostKey = (host: string, namespace = '*'): string => `${namespace} ${host}`;
 /** One namespace may have many objects for a host: what is found for another does not cost more by that. */
 const hostKeys = (object: MeshObject): ReadonlySet<string> =>
-  new Set(hostsOf(object).flatMap((host) => [host, `${namespaceOf(object)} ${host}`]));
+  new Set(hostsOf(object).flatMap((host) => [hostKey(host), hostKey(host, namespaceOf(object))]));
 
 /** Routes by the Services (`<namespace>/<name>`) on which they depend, and by the Services that are their parents. */
 export class RouteIndex {

@@ -18,6 +18,12 @@ test('the key of a subset says which Service it is of', () => {
 test('Services named subset, or in a namespace of this name, are no subsets', () => {
   for (const key of ['shop/subset.shop.svc.cluster.local', 'subset/api.subset.svc.cluster.local'])
     assert.equal(subsetOf(key as ServiceKey), undefined, key);
-  const key = subsetKey('subset/api.subset.svc.cluster.local' as ServiceKey, 'v1');
-  assert.deepEqual(subsetOf(key), { service: 'subset/api.subset.svc.cluster.local', name: 'v1' });
+  for (const of of [
+    'subset/api.subset.svc.cluster.local',
+    'subset/subset.subset.svc.cluster.local',
+    'shop/subset.shop.svc.cluster.local',
+    'shop/svc.shop.svc.cluster.local',
+    'svc/subset.svc.svc.cluster.local',
+  ])
+    assert.deepEqual(subsetOf(subsetKey(of as ServiceKey, 'v1')), { service: of, name: 'v1' });
 });

@@ -19,10 +19,11 @@ export function subsetOf(
   key: ServiceKey,
 ): { readonly service: ServiceKey; readonly name: string } | undefined {
   const slash = key.indexOf('/');
-  let at = key.lastIndexOf(infix);
-  // The last one is the name of the namespace `subset`.
-  if (key.startsWith('svc.', at + infix.length)) at = key.lastIndexOf(infix, at - 1);
-  if (at < slash) return undefined;
+  const zone = `.${key.slice(0, slash)}.svc.cluster.local`;
+  if (!key.endsWith(zone)) return undefined;
+  // Names of Services have no dots. A Service, a subset and a namespace may each be called `subset` or `svc`.
+  const at = key.lastIndexOf('.', key.length - zone.length - 1) + 1 - infix.length;
+  if (at <= slash + 1 || !key.startsWith(infix, at)) return undefined;
   const service = `${key.slice(0, slash + 1)}${key.slice(at + infix.length)}` as ServiceKey;
   return { service, name: key.slice(slash + 1, at) };
 }

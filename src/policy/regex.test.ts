@@ -18,4 +18,7 @@ test('a replacement is bounded', () => {
   assert.throws(() => replaced('(.)', 'a'.repeat(1_000), 'x'.repeat(1_000)), RegexCost);
   assert.throws(() => replaced('(a|b)*c', 'a'.repeat(100_000), ''), RegexCost);
   assert.throws(() => replaced('(', 'a', ''));
+  // Matches and groups that are empty make no text, but cost time.
+  assert.throws(() => replaced('.*?', 'a'.repeat(8_000), '\\0'.repeat(30_000)), RegexCost);
+  assert.throws(() => replaced('.*', 'a'.repeat(8_000), '\\0'.repeat(300_000)), RegexCost);
 });

@@ -12,6 +12,8 @@ export const routeRegexWeightMax = 8192;
 const matchStepsMax = 200_000;
 /** Longest text after a replacement. */
 const replacedCharsMax = 65_536;
+/** Limit of the parts of a substitution times its matches: each part costs time, also if it is empty. */
+const replacedPartsMax = 65_536;
 
 /** Estimates, without compiling, a lower bound of the number of steps in the compiled program. Stops counting far above the limit. */
 export function regexWeight(source: string): number {
@@ -128,12 +130,21 @@ export class RegexTime {
   }
 }
 
+/** The parts of a substitution: texts, and numbers of groups. */
+const partsOf = (substitution: string): (string | number)[] =>
+  substitution
+    .split(/(\\[0-9\\])/)
+    .map((part, index) => (index % 2 === 0 ? part : part === '\\\\' ? '\\' : Number(part.slice(1))))
+    .filter((part) => part !== '');
+
 const groupOf = (matcher: ReturnType<RE2JS['matcher']>, group: number): string =>
   group <= matcher.groupCount() ? (matcher.group(group) ?? '') : '';
 
 /** An expression, compiled on first use: a namespace may have any number of expressions that no request needs. */
 export class Regex {
   #pattern: RE2JS | undefined;
+  /** Of the last substitution: an expression has one. */
+  #parts: { readonly of: string; readonly list: readonly (string | number)[] } | undefined;
   #isReadable = true;
   constructor(
     private readonly source: string,
@@ -155,15 +166,18 @@ export class Regex {
       if (pattern.programSize() * text.length > matchStepsMax)
         throw new RegexCost('the text is too long for its regular expression');
       const matcher = pattern.matcher(text);
+      if (this.#parts?.of !== substitution) this.#parts = { of: substitution, list: partsOf(substitution) };
+      const { list } = this.#parts;
       let made = '';
       let from = 0;
-      while (matcher.find()) {
+      for (let parts = 0; matcher.find(); from = matcher.end()) {
         made += text.slice(from, matcher.start());
-        made += substitution.replace(/\\([0-9\\])/g, (_all, group: string) =>
-          group === '\\' ? '\\' : groupOf(matcher, Number(group)),
-        );
-        from = matcher.end();
-        if (made.length > replacedCharsMax) throw new RegexCost('the replaced text is too long');
+        parts += list.length;
+        if (parts > replacedPartsMax) throw new RegexCost('the replacement has too many parts');
+        for (const part of list) {
+          made += typeof part === 'number' ? groupOf(matcher, part) : part;
+          if (made.length > replacedCharsMax) throw new RegexCost('the replaced text is too long');
+        }
       }
       return made + text.slice(from);
     });

@@ -133,6 +133,22 @@ test("a rule of another namespace than the Service's and the root's changes noth
   );
 });
 
+test('a rule of another namespace whose host is written like an entry of the index changes nothing', () => {
+  for (const namespace of ['production', 'weft-system', '*'])
+    for (const more of ['', '\nunknown: 1']) {
+      const foreign = rule(
+        `host: '${namespace} ${host}'\ntrafficPolicy: { connectionPool: { tcp: { maxConnections: 1 } } }\nsubsets: [{ name: a }]${more}`,
+        'rule',
+        'evil',
+      );
+      assert.deepEqual([...compiled(foreign).all()].map(text), [...compiled().all()].map(text));
+      assert.deepEqual(
+        [...compiled(issue(), foreign).all()].map(text),
+        [...compiled(issue()).all()].map(text),
+      );
+    }
+});
+
 test("the rule of the Service's namespace comes before that of the root namespace, and a name before a wildcard", () => {
   const limit = (count: number) => `trafficPolicy: { connectionPool: { tcp: { maxConnections: ${count} } } }`;
   const root = rule(`host: ${host}\n${limit(1)}`, 'root', 'weft-system');

@@ -24,6 +24,13 @@ export function unusableBecause(ip: string): string | undefined {
     : undefined;
 }
 
+/**
+ * As `unusableBecause` for endpoints: a link-local address is that of a node's own services, such as its cloud's metadata, and a waypoint on
+ * another node, or of another namespace, may connect to it. EndpointSlices cannot have it either.
+ */
+const noEndpointBecause = (ip: string): string | undefined =>
+  ipaddr.process(ip).range() === 'linkLocal' ? `${ip} is a link-local address` : unusableBecause(ip);
+
 const portMax = 65_535;
 /** Throws an Error that names the field of a number that is no port. The published schema admits others in files. */
 export function checkPort(port: number | undefined, field: string): void {
@@ -34,7 +41,7 @@ export function checkPort(port: number | undefined, field: string): void {
 export function checkEndpoint({ address, network, ports }: WorkloadEntrySpec, field: string): void {
   if (!address && !network)
     throw new Error(`${field}.address: an endpoint without a network needs an address`);
-  const because = address && isIp(address) ? unusableBecause(address) : undefined;
+  const because = address && isIp(address) ? noEndpointBecause(address) : undefined;
   if (because !== undefined) throw new Error(`${field}.address: ${because} to which a client could connect`);
   for (const [name, port] of Object.entries(ports ?? {})) checkPort(port, `${field}.ports.${name}`);
 }

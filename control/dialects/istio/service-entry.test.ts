@@ -252,6 +252,10 @@ test('what cannot be read is refused with its field, and opens nothing', () => {
       `${base}resolution: STATIC\nendpoints: [{ address: 127.0.0.1 }]`,
       /spec\.endpoints\[0\]\.address: 127\.0\.0\.1 is a loopback address/,
     ],
+    [
+      `${base}resolution: STATIC\nendpoints: [{ address: 169.254.169.254 }]`,
+      /spec\.endpoints\[0\]\.address: 169\.254\.169\.254 is a link-local address/,
+    ],
     [`hosts: [a.example.com]\naddresses: ['::']`, /spec\.addresses\[0\]: :: is no address/],
     [`hosts: [a.example.com]\naddresses: [x]`, /spec\.addresses\[0\]: "x" is no address/],
     [

@@ -30,12 +30,30 @@ const nameOf = (object: {
   readonly metadata: { readonly namespace?: string; readonly name: string };
 }): string => `${namespaceOf(object)}/${object.metadata.name}`;
 
-/** Subsets of a Service are found once for all ports and destinations. */
+/** Matches of an object's routes, over all Services and ports, with the clients that they name and the bodies that they respond with (docs/limits.md). */
+const unitsMax = 200_000;
+/** Bytes of a body that count as a match. */
+const unitBytes = 64;
+
+const unitsOf = ({ matches, filters }: RouteRule): number =>
+  matches.reduce((sum, { clients = [] }) => sum + 1 + clients.length, 1) +
+  filters.reduce(
+    (sum, one) => sum + (one.$case === 'directResponse' ? Math.ceil(one.value.body.length / unitBytes) : 0),
+    0,
+  );
+
+/** Subsets of a Service are found once for all ports and destinations, and clients once for the same labels. */
 function lookupOf(registry: Registry): RuleContext['lookup'] {
   const subsets = new Map<ServiceObject, ReadonlySet<string>>();
+  const accounts = new Map<string, ReturnType<Registry['accountsWith']>>();
   return {
     service: (namespace, name) => registry.service(namespace, name),
-    accountsWith: (labels, namespace) => registry.accountsWith(labels, namespace),
+    accountsWith(labels, namespace) {
+      const key = JSON.stringify([namespace, labels]);
+      let found = accounts.get(key);
+      if (!found) accounts.set(key, (found = registry.accountsWith(labels, namespace)));
+      return found;
+    },
     hasSubset(service, name) {
       let known = subsets.get(service);
       if (!known) {
@@ -53,6 +71,7 @@ class VirtualServiceCompiler {
   readonly #routes: Route[] = [];
   readonly #namespace: string;
   readonly #written: readonly WrittenRule[];
+  #units = 0;
 
   readonly #lookup: RuleContext['lookup'];
 
@@ -159,6 +178,10 @@ class VirtualServiceCompiler {
     return { kind: protocol === 'tcp' ? 'tcp' : protocol === 'tls' ? 'tls' : 'http', rules };
   }
 
+  get #isTooLarge(): boolean {
+    return this.#units > unitsMax;
+  }
+
   /** Undefined: no rule is for this port, so that the object leaves it alone. */
   #rules(service: ServiceObject, port: Port): RouteRules | undefined {
     const { spec } = this.object;
@@ -168,7 +191,18 @@ class VirtualServiceCompiler {
     const isHttp = !isBytes && (protocol !== 'unknown' || this.#written.length > 0);
     const context = this.#context(port);
     if (isHttp) {
-      const rules = this.#written.flatMap((written) => httpRules(written, context));
+      const rules: RouteRule[] = [];
+      for (const written of this.#written) {
+        for (const rule of this.#isTooLarge ? [] : httpRules(written, context)) {
+          this.#units += unitsOf(rule);
+          rules.push(rule);
+        }
+      }
+      if (this.#isTooLarge) {
+        const why = `with all of its Services and ports the object has more than ${unitsMax} matches, clients and ${unitBytes} bytes of bodies`;
+        this.#remarks.add(`http: closed: ${why}`);
+        return this.#closed(port, why);
+      }
       return rules.length === 0 ? undefined : { kind: 'http', rules: withOthers(rules, service, port) };
     }
     const { clusterIPs, clusterIP } = service.spec;

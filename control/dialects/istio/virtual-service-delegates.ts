@@ -9,6 +9,13 @@ export interface DelegateLookup {
   readonly virtualService: (namespace: string, name: string) => VirtualService | undefined;
 }
 
+/** Matches of one object with those of its delegates: each of a rule is combined with each of its delegate's (docs/limits.md). */
+const mergedMax = 10_000;
+/** How many matches a rule has with its delegate. */
+const mergedCount = ({ match = [] }: HttpRule, delegate: VirtualService): number =>
+  Math.max(match.length, 1) *
+  listOf<HttpRule>(delegate.spec.http).reduce((sum, inner) => sum + Math.max(inner.match?.length ?? 0, 1), 0);
+
 /** The objects (`<namespace>/<name>`) that the rules of an object delegate to. */
 export const delegatesOf = (object: VirtualService): readonly string[] =>
   listOf<HttpRule>(object.spec.http).flatMap(({ delegate }) =>
@@ -23,6 +30,7 @@ export function listOf<T extends object>(list: unknown): readonly T[] {
 /** The HTTP rules with those of the delegates in their places. */
 export function writtenRules(object: VirtualService, lookup: DelegateLookup): WrittenRule[] {
   const namespace = namespaceOf(object);
+  let mergedSoFar = 0;
   return listOf<HttpRule>(object.spec.http).flatMap((rule, index): WrittenRule[] => {
     const at = `http[${index}]`;
     const name = rule.name ?? String(index);
@@ -33,6 +41,17 @@ export function writtenRules(object: VirtualService, lookup: DelegateLookup): Wr
     const closed = delegateProblem(rule, delegate, full, namespace);
     if (closed !== undefined || !delegate)
       return [{ rule, at, name, namespace, closed: `${at}.delegate: ${closed}` }];
+    mergedSoFar += mergedCount(rule, delegate);
+    if (mergedSoFar > mergedMax)
+      return [
+        {
+          rule,
+          at,
+          name,
+          namespace,
+          closed: `${at}.delegate: with those of its delegates the object has more than ${mergedMax} matches`,
+        },
+      ];
     return listOf<HttpRule>(delegate.spec.http).flatMap((inner, i): WrittenRule[] => {
       const ofDelegate = inner.name ?? String(i);
       const merged = mergedRule(rule, inner);

@@ -2,7 +2,6 @@
 import { encodeTarget } from '../../../src/discovery/codec/backend-target.js';
 import type { FaultFilter, HeaderFilter } from '../../../src/discovery/gen/weft.js';
 import type { BackendTarget, HeaderPair, PathMatch, RouteFilter } from '../../../src/model/route.js';
-import { regexProblem } from '../../../src/policy/regex.js';
 import type {
   CorsPolicy,
   Destination,
@@ -23,6 +22,8 @@ export interface FilterContext {
   /** The rule, in logs and metrics. */
   readonly origin: string;
   readonly target: (destination: Destination, field: string) => BackendTarget;
+  /** As MatchReader.regexProblem: the expressions of an object have a budget in common. */
+  readonly regexProblem: (source: string) => string;
 }
 
 /** The filters in the order in which Envoy applies them. @param path of the rule's only match, for rewrites */
@@ -34,12 +35,12 @@ export function ruleFilters(
   const { fault, corsPolicy, directResponse, redirect, rewrite } = rule;
   return [
     ...(fault ? faultFilter(fault, context.origin) : []),
-    ...(corsPolicy ? [corsFilter(corsPolicy)] : []),
+    ...(corsPolicy ? [corsFilter(corsPolicy, context)] : []),
     ...headerFilters(rule.headers),
     ...mirrorFilters(rule, context),
     ...(redirect ? [redirectFilter(redirect, path, context.port)] : []),
     ...(directResponse ? [directResponseFilter(directResponse)] : []),
-    ...(rewrite ? [rewriteFilter(rewrite, path)] : []),
+    ...(rewrite ? [rewriteFilter(rewrite, path, context)] : []),
   ];
 }
 
@@ -120,7 +121,7 @@ function abortOf({ httpStatus, grpcStatus }: NonNullable<HttpFault['abort']>): F
   return { $case: 'httpStatus', value: httpStatus };
 }
 
-function corsFilter(cors: CorsPolicy): RouteFilter {
+function corsFilter(cors: CorsPolicy, { regexProblem }: FilterContext): RouteFilter {
   const originMatches = (cors.allowOrigins ?? []).map(({ exact, prefix, regex }, index) => {
     if (exact !== undefined) return { name: '', kind: 'exact', value: exact };
     if (prefix !== undefined) return { name: '', kind: 'prefix', value: prefix };
@@ -205,7 +206,11 @@ function changeOf(field: string, value: string, path: PathMatch | undefined) {
   return { kind, value: rewrittenPath(field, value) };
 }
 
-function rewriteFilter(rewrite: HttpRewrite, path: PathMatch | undefined): RouteFilter {
+function rewriteFilter(
+  rewrite: HttpRewrite,
+  path: PathMatch | undefined,
+  { regexProblem }: FilterContext,
+): RouteFilter {
   const { uri, authority = '', uriRegexRewrite: regex } = rewrite;
   if (uri !== undefined && regex) throw new Error('rewrite: give either uri or uriRegexRewrite');
   if (regex) {

@@ -194,6 +194,58 @@ test('rules for certain clients leave the others alone', () => {
   assert.deepEqual(others?.backends, [to('payment-service')]);
 });
 
+test('an object whose rules would be multiplied without bound is closed, in time', () => {
+  const of = (count: number, one: (i: number) => string): string =>
+    Array.from({ length: count }, (_, i) => one(i)).join(', ');
+  const matches = of(101, (i) => `{ headers: { x${i}: { exact: a } } }`);
+  const inner = `{ http: [{ match: [${of(100, (i) => `{ headers: { y${i}: { exact: a } } }`)}], ${routed} }] }`;
+  const root = `{ hosts: [payment-service], http: [{ match: [${matches}], delegate: { name: inner } }] }`;
+  const delegated = mesh(virtualService('a', root) + virtualService('inner', inner));
+  assert.match(
+    remark(delegated, 'a') ?? '',
+    /http\[0\]\.delegate: with those of its delegates .* more than 10000 matches/,
+  );
+  const [closed] = routesOf(delegated)[0]?.rules ?? [];
+  assert.equal(closed?.matches.length, 101);
+  assert.equal(closed.backends[0]?.target.kind, 'invalid');
+
+  const body = `directResponse: { status: 200, body: { string: ${'x'.repeat(600_000)} } }`;
+  const large = mesh(virtualService('a', `{ hosts: ['*'], http: [${of(12, () => `{ ${body} }`)}] }`));
+  const routes = routesOf(large);
+  assert.match(remark(large, 'a') ?? '', /http: closed: with all of its Services and ports/);
+  const kinds = routes.map(({ rules: [rule] }) => rule?.backends[0]?.target.kind);
+  assert.ok(kinds.includes('invalid') && kinds.includes(undefined), kinds.join());
+});
+
+test('the expressions of filters have the budget of those of matches', () => {
+  const origins = Array.from({ length: 20 }, (_, i) => `{ regex: 'a${i}[b-z]{900}' }`).join(', ');
+  const rewrites = Array.from(
+    { length: 20 },
+    (_, i) =>
+      `{ match: [{ headers: { x: { exact: a${i} } } }], rewrite: { uriRegexRewrite: { match: 'a${i}[b-z]{900}', rewrite: x } }, ${routed} }`,
+  ).join(', ');
+  for (const http of [`{ corsPolicy: { allowOrigins: [${origins}] }, ${routed} }`, rewrites]) {
+    const compiler = mesh(virtualService('a', `{ hosts: [payment-service], http: [${http}] }`));
+    assert.match(remark(compiler, 'a') ?? '', /the regular expressions together exceed 8192 steps/);
+    assert.equal(routesOf(compiler)[0]?.rules.at(-1)?.backends[0]?.target.kind, 'invalid');
+  }
+});
+
+test('a wildcard matches all Services of a namespace or none', () => {
+  const found = (host: string): number =>
+    routesOf(
+      mesh(
+        virtualService(
+          'a',
+          `{ hosts: ['${host}'], http: [{ ${routed.replace('payment-service', 'two')} }] }`,
+        ),
+      ),
+    ).length;
+  assert.equal(found('*.production.svc.cluster.local'), found('*'));
+  assert.equal(found('*.svc.cluster.local'), found('*'));
+  assert.equal(found('*.vice.production.svc.cluster.local'), 0);
+});
+
 test('delegates: one level, within the root’s conditions, and only what is exported to the root’s namespace', () => {
   const inner = (spec: string, more?: string): string => virtualService('inner', spec, more);
   const root = `{ hosts: [payment-service], http: [{ name: root, match: [{ uri: { prefix: /a } }], timeout: 1s, delegate: { name: inner, namespace: other } }, { ${routed} }] }`;

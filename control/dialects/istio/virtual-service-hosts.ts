@@ -101,11 +101,10 @@ function servicesOf(host: string, own: string, lookup: HostLookup): readonly Ser
   // `*.shop.svc.cluster.local` names one namespace. A wider wildcard means the object's own: it does not reach into all others.
   const [, named] = /^\*\.([^.]+)\.svc\.cluster\.local$/.exec(host) ?? [];
   const namespace = named ?? own;
+  // Names of Services have no dots, so that a wildcard matches all of a namespace or none.
+  if (!hostAndWildcards(hostOfService(namespace, 'x')).includes(host)) return [];
   // In an order of their own: the status must not depend on which Service arrived first.
-  return lookup
-    .services(namespace)
-    .filter((service) => hostAndWildcards(hostOfService(namespace, service.metadata.name)).includes(host))
-    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  return [...lookup.services(namespace)].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
 }
 
 /** Hosts whose VirtualServices may be in force for other Services, once this object's hosts have changed. */

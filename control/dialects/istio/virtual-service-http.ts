@@ -119,7 +119,12 @@ function makeRules(
     ...(policy ? { retryPolicy: policy } : {}),
   });
   const filtersFor = (match: RouteMatch | undefined): RouteFilter[] =>
-    ruleFilters(rule, match?.path, { port: context.port, origin: `${context.origin} ${name}`, target });
+    ruleFilters(rule, match?.path, {
+      port: context.port,
+      origin: `${context.origin} ${name}`,
+      target,
+      regexProblem: (source) => context.reader.regexProblem(source),
+    });
   // A prefix rewrite replaces what the match has matched.
   const isPerMatch = rule.rewrite?.uri !== undefined || redirect?.prefixRewrite !== undefined;
   if (!isPerMatch || matches.length <= 1) return [of(matches, filtersFor(matches[0]))];

@@ -43,13 +43,17 @@ export class MatchReader {
     return { kind: 'regex', name: ':authority', value: this.regex(source.join('|'), 'sniHosts') ?? '.*' };
   }
 
+  /** Why an expression cannot be used, here or in a filter; empty if it can. */
+  regexProblem(source: string): string {
+    this.#regexWeight += regexWeight(source);
+    return this.#regexWeight > routeRegexWeightMax
+      ? `the regular expressions together exceed ${routeRegexWeightMax} steps`
+      : regexProblem(source);
+  }
+
   /** The expression; undefined if it cannot be used. */
   regex(source: string, field: string): string | undefined {
-    this.#regexWeight += regexWeight(source);
-    const why =
-      this.#regexWeight > routeRegexWeightMax
-        ? `the regular expressions together exceed ${routeRegexWeightMax} steps`
-        : regexProblem(source);
+    const why = this.regexProblem(source);
     if (why === '') return source;
     this.onProblem(
       field,
