@@ -152,6 +152,9 @@ function corsFilter(cors: CorsPolicy, { regexProblem }: FilterContext): RouteFil
   };
 }
 
+/** As many filters as a rule of the Gateway API may have: each copies the request. */
+const mirrorsMax = 16;
+
 function mirrorFilters(rule: HttpRule, { target }: FilterContext): RouteFilter[] {
   const of = (destination: Destination, percent: number, field: string): RouteFilter => ({
     $case: 'mirror',
@@ -162,6 +165,8 @@ function mirrorFilters(rule: HttpRule, { target }: FilterContext): RouteFilter[]
     },
   });
   const { mirror, mirrors = [], mirrorPercentage, mirrorPercent, mirror_percent } = rule;
+  if (mirrors.length > mirrorsMax)
+    throw new Error(`mirrors: ${mirrors.length} are more than the limit of ${mirrorsMax}`);
   // A percentage without a value is 0, as in protobuf.
   const percent = mirrorPercentage ? (mirrorPercentage.value ?? 0) : (mirrorPercent ?? mirror_percent ?? 100);
   return [

@@ -133,6 +133,14 @@ test('redirects and direct responses', () => {
   ]);
 });
 
+test('a rule with more mirrors than a rule of the Gateway API may have is closed', () => {
+  const filters = (count: number) => {
+    const mirror = '{ destination: { host: two, port: { number: 8080 } } }';
+    return filtersOf(`mirrors: [${Array.from({ length: count }, () => mirror).join(', ')}]`)?.length;
+  };
+  assert.deepEqual([filters(16), filters(17)], [16, 0]);
+});
+
 test('faults, mirrors, CORS and headers', () => {
   const [fault] =
     filtersOf(
