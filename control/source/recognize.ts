@@ -80,8 +80,8 @@ export function recognize(
   const address = Object.hasOwn(addresses, named) ? addresses[named] : undefined;
   if (address && (group === undefined ? !isDialect(address) : group === address.group)) {
     const version = apiVersion?.split('/')[1];
-    // A version that this program does not know may say more than it would read.
-    if ((isOwn || isDialect(address)) && version !== undefined && !address.versions.includes(version))
+    // A version that this program does not know may say more than it would read. Kinds of SMI have a closed form for it.
+    if ((isOwn || isIstioGroup(address)) && version !== undefined && !address.versions.includes(version))
       return refused(
         'apiVersion',
         `${address.group} has no version ${version}${isOwn ? '' : ` of ${kind}`}; it has ${address.versions.join(', ')}`,
@@ -109,8 +109,9 @@ export function recognize(
 }
 
 /** Objects of other meshes always state their group: without one, a kind's name could be anybody's. */
-const isDialect = ({ group }: KindAddress): boolean =>
-  group.endsWith('.istio.io') || group.endsWith('.smi-spec.io');
+const isDialect = (address: KindAddress): boolean =>
+  isIstioGroup(address) || address.group.endsWith('.smi-spec.io');
+const isIstioGroup = ({ group }: KindAddress): boolean => group.endsWith('.istio.io');
 
 /** The kind of the same group that the author probably meant. */
 function meantBy(kind: string, group: string | undefined): string | undefined {
