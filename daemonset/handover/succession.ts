@@ -37,6 +37,8 @@ const takeMsMax = 60_000;
 const lockMsMax = 5_000;
 /** Pause after a failed successor before the next hand-over; doubled with each failure. */
 const restMs = { min: 10_000, max: 300_000 } as const;
+const notWaiting = { why: '', sinceMs: 0, isCounted: false };
+
 /** A wait for one reason that lasts longer is counted as a reached limit. */
 const waitMsMax = 30_000;
 
@@ -82,7 +84,7 @@ export class Succession {
   #formerBuildThere = false;
   #failures = 0;
   #restUntilMs = 0;
-  #waiting = { why: '', sinceMs: 0, isCounted: false };
+  #waiting = notWaiting;
   /** Why the state of a lock is unknown. */
   #lockProblem: string | undefined;
 
@@ -265,6 +267,8 @@ export class Succession {
 
   async #activate(inherited: Inheritance | undefined): Promise<void> {
     this.#role = 'active';
+    // Once it waits again, the reason is news, even if it is the same.
+    this.#waiting = notWaiting;
     await this.#parts.activate(inherited);
     this.#hasHandedOver = false;
     if (this.#parts.marker !== undefined) rmSync(this.#parts.marker, { force: true });
