@@ -40,7 +40,9 @@ async function applyKinds(channel: 'standard' | 'experimental'): Promise<void> {
 
 before(async () => {
   await run(join(here, 'up'), '--control-plane-only');
-  await kubectl('apply', '--server-side', '-f', join(projectRoot, 'daemonset', 'chart', 'crds'));
+  // Weft's own kinds, and those that Istio and SMI publish.
+  for (const part of ['crds', 'files'])
+    await kubectl('apply', '--server-side', '-f', join(projectRoot, 'daemonset', 'chart', part));
   await applyKinds('standard');
   const { serverVersion } = JSON.parse(await kubectl('version', '-o', 'json')) as {
     serverVersion: { gitVersion: string };

@@ -7,6 +7,7 @@ export interface ShownEndpoint {
   readonly state: string;
   readonly ejectedBecause?: string;
   readonly failedCheck?: string;
+  readonly connections: number;
 }
 interface Worker {
   readonly clusters: readonly { readonly name: string; readonly endpoints: readonly ShownEndpoint[] }[];

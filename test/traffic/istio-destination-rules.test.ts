@@ -149,6 +149,12 @@ test('connectionPool: requests beyond the connections wait, and those beyond htt
     ),
     has('"connectionsMax":2'),
     async () => {
+      // Connections that are open when a limit is lowered stay: with one request each, requests end those of other tests.
+      await until('no connection is left', 10_000, async () => {
+        await ask('/');
+        const shown = ['echo-v1', 'echo-v2'].map((pod) => shownBy(mesh.waypoint, clusterOf(), pod));
+        return (await Promise.all(shown)).flat().every(({ connections }) => connections === 0);
+      });
       // All have come before the first ends.
       const found = await atOnce('/slow/2000', 20);
       // A request that comes while a connection is being opened waits as well.
