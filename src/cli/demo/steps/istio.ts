@@ -87,6 +87,11 @@ async function stop(stage: Stage): Promise<void> {
   for (const { name } of pods) await stage.testbed.stop(name);
 }
 
+/** An emulated machine takes long for what follows. */
+const slowMsMax = 240_000;
+/** So many that chance alone is beyond 5 percent once in 20 000 runs. */
+const othersCount = 600;
+
 /** The pods that respond to so many requests, one after the other. */
 async function servedBy(
   path: string,
@@ -95,7 +100,7 @@ async function servedBy(
 ): Promise<Record<string, number>> {
   const format = '%{http_code} %header{x-served-by}\n';
   const args = ['-sS', '-m', '60', '--noproxy', '*', '-o', '/dev/null', '-w', format, ...more];
-  const { stdout } = await run('weft-web', 'curl', [...args, `http://${vip}${path}?[1-${count}]`], 90_000);
+  const { stdout } = await run('weft-web', 'curl', [...args, `http://${vip}${path}?[1-${count}]`], slowMsMax);
   const by: Record<string, number> = {};
   for (const [, status = '', name = ''] of stdout.matchAll(/^(\d+) (.*)$/gm)) {
     const key = status === '200' ? name : `${name} ${status}`;
@@ -114,9 +119,9 @@ const of = (by: Readonly<Record<string, number>>, prefix: string): number =>
 /** Requests of beta testers, all at once. Resolves when all have responses: with the number of those with status 200. */
 async function atOnce(count: number, path: string): Promise<number> {
   const parallel = ['-Z', '--parallel-immediate', '--parallel-max', String(count)];
-  const args = ['-sS', '-m', '60', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}\n'];
+  const args = ['-sS', '-m', '120', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}\n'];
   const url = `http://${vip}${path}?[1-${count}]`;
-  const { stdout } = await run('weft-web', 'curl', [...args, ...parallel, ...beta, url], 90_000);
+  const { stdout } = await run('weft-web', 'curl', [...args, ...parallel, ...beta, url], slowMsMax);
   return stdout.match(/^200$/gm)?.length ?? 0;
 }
 
@@ -135,18 +140,22 @@ async function overflow(): Promise<Full> {
     const { connections, pendingRequests } = (await cluster('v2'))?.circuitBreaker ?? {};
     return { connections: connections?.active ?? 0, pending: pendingRequests?.active ?? 0 };
   };
+  // How long requests take is the machine's: those that fill the connections must not end before all have come.
+  const probedMs = Date.now();
+  await atOnce(34, '/');
+  const holdMs = Math.min(60_000, Math.max(4_000, 10 * (Date.now() - probedMs)));
   const sent: Promise<number>[] = [];
   const fill = async (count: number, path: string, connections: number, pending: number): Promise<void> => {
     sent.push(atOnce(count, path));
-    await until(`${connections} connections, ${pending} pending requests`, 20_000, async () => {
+    await until(`${connections} connections, ${pending} pending requests`, 60_000, async () => {
       const now = await counts();
       return now.connections === connections && now.pending === pending;
     });
   };
   // A request waits while its connection is opened, so they come in parts that are smaller than the queue.
-  await fill(34, '/slow/4000', 34, 0);
-  await fill(33, '/slow/4000', 67, 0);
-  await fill(33, '/slow/4000', 100, 0);
+  await fill(34, `/slow/${holdMs}`, 34, 0);
+  await fill(33, `/slow/${holdMs}`, 67, 0);
+  await fill(33, `/slow/${holdMs}`, 100, 0);
   await fill(50, '/', 100, 50);
   const began = Date.now();
   const { status } = await ask('weft-web', `http://${vip}/`, ...beta);
@@ -164,10 +173,10 @@ export const istioSteps: readonly Step[] = [
       await start(stage);
       const testers = await servedBy('/beta', 100, ...beta);
       assert.deepEqual(testers, { 'payment-v2': 100 });
-      const others = await servedBy('/', 1_000);
+      const others = await servedBy('/', othersCount);
       const [v1, v2] = [of(others, 'payment-v1'), of(others, 'payment-v2')];
-      assert.equal(v1 + v2, 1_000);
-      assert.ok(Math.abs(v1 - 900) <= 50, `${v1} of 1000 at v1`);
+      assert.equal(v1 + v2, othersCount);
+      assert.ok(Math.abs(v1 / othersCount - 0.9) <= 0.05, `${v1} of ${othersCount} at v1`);
       const full = await overflow();
       const { tookMs: _, ...seen } = full;
       assert.deepEqual(seen, { connections: 100, pending: 50, status: 503, served: 150 });
@@ -186,7 +195,7 @@ export const istioSteps: readonly Step[] = [
     },
     summary: (e) => {
       const { connections, pending, status } = e['full'] as Record<string, number>;
-      return `100 of 100 beta testers at v2; of 1000 others ${String(e['v1'])} at v1 and ${String(e['v2'])} at v2; with ${connections} connections and ${pending} pending requests the next one got ${status}; an endpoint was ejected after ${String(e['errors'])} errors, for ${Math.round(Number(e['ejectedForMsMore']) / 1000)} s more`;
+      return `100 of 100 beta testers at v2; of ${othersCount} others ${String(e['v1'])} at v1 and ${String(e['v2'])} at v2; with ${connections} connections and ${pending} pending requests the next one got ${status}; an endpoint was ejected after ${String(e['errors'])} errors, for ${Math.round(Number(e['ejectedForMsMore']) / 1000)} s more`;
     },
   },
 ];
