@@ -155,7 +155,7 @@ for (const kind of dialectKinds)
     let rounds = 0;
     for (
       const end = performance.now() + durationMs / dialectKinds.length;
-      performance.now() < end || rounds < 40;
+      performance.now() < end || rounds < 20;
     ) {
       rounds++;
       const namespace = objects.pick(['shop', 'other']);
