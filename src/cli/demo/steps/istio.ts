@@ -1,4 +1,5 @@
 /** Istio's own YAML, as published guides have it: a VirtualService and a DestinationRule of a payment service. */
+import { spawn } from 'node:child_process';
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -116,13 +117,26 @@ async function servedBy(
 const of = (by: Readonly<Record<string, number>>, prefix: string): number =>
   Object.entries(by).reduce((sum, [name, count]) => sum + (name.startsWith(prefix) ? count : 0), 0);
 
-/** Requests of beta testers, all at once. Resolves when all have responses: with the number of those with status 200. */
-async function atOnce(count: number, path: string): Promise<number> {
+/** Requests of beta testers, all at once. */
+interface Requests {
+  /** Resolves when all have responses: with the number of those with status 200. */
+  readonly served: Promise<number>;
+  /** Ends the client. Its connections are closed. */
+  end(): void;
+}
+function atOnce(count: number, path: string): Requests {
   const parallel = ['-Z', '--parallel-immediate', '--parallel-max', String(count)];
-  const args = ['-sS', '-m', '120', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}\n'];
-  const url = `http://${vip}${path}?[1-${count}]`;
-  const { stdout } = await run('weft-web', 'curl', [...args, ...parallel, ...beta, url], slowMsMax);
-  return stdout.match(/^200$/gm)?.length ?? 0;
+  const args = ['-sS', '-m', '240', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}\n'];
+  const command = ['curl', ...args, ...parallel, ...beta, `http://${vip}${path}?[1-${count}]`];
+  const child = spawn('nsenter', ['--net=/run/netns/weft-web', '--', ...command], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let output = '';
+  child.stdout.on('data', (bytes: Buffer) => (output += bytes.toString()));
+  const served = new Promise<number>((resolve) =>
+    child.once('close', () => resolve(output.match(/^200$/gm)?.length ?? 0)),
+  );
+  return { served, end: () => void child.kill() };
 }
 
 interface Full {
@@ -131,7 +145,7 @@ interface Full {
   /** What the next request got. */
   readonly status: number;
   readonly tookMs: number;
-  /** Responses 200 to the requests before it. */
+  /** Responses 200 to the requests that waited, once there were connections for them. */
   readonly served: number;
 }
 /** Fills the connections and the queue of subset v2. */
@@ -140,29 +154,38 @@ async function overflow(): Promise<Full> {
     const { connections, pendingRequests } = (await cluster('v2'))?.circuitBreaker ?? {};
     return { connections: connections?.active ?? 0, pending: pendingRequests?.active ?? 0 };
   };
-  // How long requests take is the machine's: those that fill the connections must not end before all have come.
-  const probedMs = Date.now();
-  await atOnce(34, '/');
-  const holdMs = Math.min(60_000, Math.max(4_000, 10 * (Date.now() - probedMs)));
-  const sent: Promise<number>[] = [];
-  const fill = async (count: number, path: string, connections: number, pending: number): Promise<void> => {
-    sent.push(atOnce(count, path));
+  const holders: Requests[] = [];
+  const fill = async (
+    count: number,
+    path: string,
+    connections: number,
+    pending: number,
+  ): Promise<Requests> => {
+    const sent = atOnce(count, path);
     await until(`${connections} connections, ${pending} pending requests`, 60_000, async () => {
       const now = await counts();
       return now.connections === connections && now.pending === pending;
     });
+    return sent;
   };
-  // A request waits while its connection is opened, so they come in parts that are smaller than the queue.
-  await fill(34, `/slow/${holdMs}`, 34, 0);
-  await fill(33, `/slow/${holdMs}`, 67, 0);
-  await fill(33, `/slow/${holdMs}`, 100, 0);
-  await fill(50, '/', 100, 50);
-  const began = Date.now();
-  const { status } = await ask('weft-web', `http://${vip}/`, ...beta);
-  const tookMs = Date.now() - began;
-  const full = await counts();
-  const served = (await Promise.all(sent)).reduce((sum, one) => sum + one, 0);
-  return { ...full, status, tookMs, served };
+  try {
+    // A request waits while its connection is opened, so they come in parts that are smaller than the queue.
+    for (const [count, connections] of [
+      [34, 34],
+      [33, 67],
+      [33, 100],
+    ] as const)
+      holders.push(await fill(count, '/slow/200000', connections, 0));
+    const waiting = await fill(50, '/', 100, 50);
+    const began = Date.now();
+    const { status } = await ask('weft-web', `http://${vip}/`, ...beta);
+    const tookMs = Date.now() - began;
+    const full = await counts();
+    for (const one of holders) one.end();
+    return { ...full, status, tookMs, served: await waiting.served };
+  } finally {
+    for (const one of holders) one.end();
+  }
 }
 
 export const istioSteps: readonly Step[] = [
@@ -170,28 +193,31 @@ export const istioSteps: readonly Step[] = [
     name: 'istio-yaml',
     title: "Istio's own YAML: a VirtualService and a DestinationRule of a published guide, applied as files",
     run: async (stage) => {
-      await start(stage);
-      const testers = await servedBy('/beta', 100, ...beta);
-      assert.deepEqual(testers, { 'payment-v2': 100 });
-      const others = await servedBy('/', othersCount);
-      const [v1, v2] = [of(others, 'payment-v1'), of(others, 'payment-v2')];
-      assert.equal(v1 + v2, othersCount);
-      assert.ok(Math.abs(v1 / othersCount - 0.9) <= 0.05, `${v1} of ${othersCount} at v1`);
-      const full = await overflow();
-      const { tookMs: _, ...seen } = full;
-      assert.deepEqual(seen, { connections: 100, pending: 50, status: 503, served: 150 });
-      const failing = await servedBy('/fail-at/payment-v1-a', 60);
-      const errors = failing['payment-v1-a 500'] ?? 0;
-      const ejected = (await cluster('v1'))?.endpoints.find(({ state }) => state === 'ejected');
-      assert.ok(ejected, JSON.stringify(await cluster('v1')));
-      assert.ok(ejected.workload.endsWith('/payment-v1-a'), ejected.workload);
-      assert.equal(errors, 5, 'ejected after 5 errors');
-      const left = ejected.ejectedForMs ?? 0;
-      assert.ok(left > 20_000 && left <= 30_000, `ejected for ${left} ms more`);
-      const after = await servedBy('/fail-at/payment-v1-a', 60);
-      assert.equal(of(after, 'payment-v1-a'), 0, 'it gets no requests meanwhile');
-      await stop(stage);
-      return { betaTesters: testers, v1, v2, full, errors, ejectedForMsMore: left, afterwards: after };
+      try {
+        await start(stage);
+        const testers = await servedBy('/beta', 100, ...beta);
+        assert.deepEqual(testers, { 'payment-v2': 100 });
+        const others = await servedBy('/', othersCount);
+        const [v1, v2] = [of(others, 'payment-v1'), of(others, 'payment-v2')];
+        assert.equal(v1 + v2, othersCount);
+        assert.ok(Math.abs(v1 / othersCount - 0.9) <= 0.05, `${v1} of ${othersCount} at v1`);
+        const full = await overflow();
+        const { tookMs: _, ...seen } = full;
+        assert.deepEqual(seen, { connections: 100, pending: 50, status: 503, served: 50 });
+        const failing = await servedBy('/fail-at/payment-v1-a', 60);
+        const errors = failing['payment-v1-a 500'] ?? 0;
+        const ejected = (await cluster('v1'))?.endpoints.find(({ state }) => state === 'ejected');
+        assert.ok(ejected, JSON.stringify(await cluster('v1')));
+        assert.ok(ejected.workload.endsWith('/payment-v1-a'), ejected.workload);
+        assert.equal(errors, 5, 'ejected after 5 errors');
+        const left = ejected.ejectedForMs ?? 0;
+        assert.ok(left > 20_000 && left <= 30_000, `ejected for ${left} ms more`);
+        const after = await servedBy('/fail-at/payment-v1-a', 60);
+        assert.equal(of(after, 'payment-v1-a'), 0, 'it gets no requests meanwhile');
+        return { betaTesters: testers, v1, v2, full, errors, ejectedForMsMore: left, afterwards: after };
+      } finally {
+        await stop(stage);
+      }
     },
     summary: (e) => {
       const { connections, pending, status } = e['full'] as Record<string, number>;
