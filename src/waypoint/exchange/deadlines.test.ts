@@ -62,7 +62,8 @@ test('deadlines expire in their order; dry ones end nothing', async () => {
     expired.push(kind);
     if (!isDryRun) deadlines.end();
   });
-  assert.ok(deadlines.leftMs(now) <= 20 && deadlines.leftMs(now + 1_000) === 0);
+  // The sum and the difference of fractions may be a little more.
+  assert.ok(deadlines.leftMs(now) < 20.01 && deadlines.leftMs(now + 1_000) === 0);
   deadlines.start();
   await eventually(() => expired.length >= 3, 'those until the first that is enforced');
   await sleep(30);
