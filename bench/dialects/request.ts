@@ -86,6 +86,7 @@ function routesOf(manifest: string): Route[] {
 const inCluster = <T extends { readonly key: string }>(of: T, name: string): T => ({
   ...of,
   key: `d/${name}.d.svc.cluster.local`,
+  namespace: 'd',
 });
 
 function configOf(listen: number, endpoints: readonly number[], manifest: string): string {
