@@ -27,6 +27,7 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
   const selectors = new Map<string, Set<Labels>>();
   /** `<namespace>/<name>` */
   const waypoints = new Set<string>();
+  const done = new Set<string>();
   const recompile: Recompile = {
     objects: (dependents) => {
       for (const object of dependents) objects.set(objectKey(object), object);
@@ -39,6 +40,11 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
       else selectors.set(namespace, new Set([selector]));
     },
     servicesThrough: (waypoint) => waypoints.add(nameOf(waypoint)),
+    once(key) {
+      if (done.has(key)) return false;
+      done.add(key);
+      return true;
+    },
     claimsOf: (object) => claims.add(object),
   };
   for (const change of changes) {

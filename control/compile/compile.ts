@@ -3,13 +3,14 @@
  * whether they come from files or from the Kubernetes API. A change recompiles only the objects that depend on it (control/dependencies.ts).
  */
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
-import { rulesOfService, type RulesInForce } from '../dialects/istio/destination-rules.js';
-import { namespaceSecurity, type NamespaceSecurity } from '../dialects/istio/pod-policies.js';
+import { rulesOfService } from '../dialects/istio/destination-rules.js';
+import { namespaceSecurity } from '../dialects/istio/pod-policies.js';
+import { selectingEntries } from '../dialects/istio/service-entry-compile.js';
 import { affectedBy } from '../dependencies.js';
 import type { CompileContext, Compiled } from '../kinds/kind.js';
 import { kinds } from '../kinds/kinds.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
-import type { AccessPolicyObject, MeshObject, RouteObject, ServiceObject } from '../objects/objects.js';
+import type { MeshObject, RouteObject } from '../objects/objects.js';
 import type { Problem } from '../registry/claims.js';
 import { Registry } from '../registry/registry.js';
 import { isEnrolled } from './enrollment.js';
@@ -20,6 +21,16 @@ import type { CompileSettings, Removal } from './settings.js';
 
 const byName = (a: MeshObject, b: MeshObject): number => (a.metadata.name < b.metadata.name ? -1 : 1);
 const nothing: Compiled = { resources: [] };
+
+/** Computes a value once for each key. */
+function perChange<K, V>(compute: (key: K) => V): (key: K) => V {
+  const known = new Map<K, { readonly value: V }>();
+  return (key) => {
+    let found = known.get(key);
+    if (!found) known.set(key, (found = { value: compute(key) }));
+    return found.value;
+  };
+}
 
 /** A wildcard concerns any number of Services. The API server accepts conditions with messages of 32 768 characters. */
 const remarkCharsMax = 4_096;
@@ -150,31 +161,17 @@ export class Compiler extends Registry {
   }
 
   #context(): CompileContext {
-    const byNamespace = new Map<string, ReturnType<CompileContext['sorted']>>();
-    const rules = new Map<ServiceObject, RulesInForce | undefined>();
-    const security = new Map<string, NamespaceSecurity>();
     return {
       settings: this.#settings,
       registry: this,
       mesh: this.meshSettings?.spec ?? {},
-      sorted: (namespace) => {
-        let sorted = byNamespace.get(namespace);
-        if (!sorted) {
-          const services: ServiceObject[] = [...this.indexes.Service.in(namespace)].sort(byName);
-          const policies: AccessPolicyObject[] = [...this.indexes.AccessPolicy.in(namespace)].sort(byName);
-          byNamespace.set(namespace, (sorted = { services, policies }));
-        }
-        return sorted;
-      },
-      rulesOf: (service) => {
-        if (!rules.has(service)) rules.set(service, rulesOfService(service, this));
-        return rules.get(service);
-      },
-      security: (namespace) => {
-        let found = security.get(namespace);
-        if (!found) security.set(namespace, (found = namespaceSecurity(namespace, this)));
-        return found;
-      },
+      sorted: perChange((namespace) => ({
+        services: [...this.indexes.Service.in(namespace)].sort(byName),
+        policies: [...this.indexes.AccessPolicy.in(namespace)].sort(byName),
+      })),
+      rulesOf: perChange((service) => rulesOfService(service, this)),
+      security: perChange((namespace) => namespaceSecurity(namespace, this)),
+      selectingEntries: perChange((namespace) => selectingEntries(namespace, this)),
     };
   }
 

@@ -28,15 +28,7 @@ export function externalProblem(
       reason: 'HostConflict',
       message: `host ${host} belongs to ${namesake}, which is older; nothing of this object is in force`,
     };
-  const lost = object.spec.addresses.flatMap((ip) => {
-    const owner = claims.addressLostTo(key, ip);
-    return owner === undefined ? [] : [`address ${ip} belongs to ${owner}`];
-  });
-  if (lost.length === 0) return undefined;
-  return {
-    reason: 'AddressConflict',
-    message: `${lost.join(', ')}; only the rest of this object is in force`,
-  };
+  return claims.addressProblem(key, object.spec.addresses, 'only the rest');
 }
 
 /**

@@ -28,15 +28,7 @@ export function workloadProblem(
       reason: 'NodeNotAllowed',
       message: `${node} is a Node of the cluster, whose annotation ${workloadNamespacesAnnotation} does not name ${namespaceOf(object)}`,
     };
-  const lost = addresses.flatMap((ip) => {
-    const owner = claims.addressLostTo(key, ip);
-    return owner === undefined ? [] : [`address ${ip} belongs to ${owner}`];
-  });
-  if (lost.length === 0) return undefined;
-  return {
-    reason: 'AddressConflict',
-    message: `${lost.join(', ')}; nothing of this object is in force`,
-  };
+  return claims.addressProblem(key, addresses, 'nothing');
 }
 
 /** A name below /run/netns, or an absolute path; no segment begins with a dot. As in the CRD. */

@@ -10,6 +10,7 @@ import type { WaypointName } from '../compile/waypoints.js';
 import type { Labels } from '../../src/model/labels.js';
 import type {
   AccessPolicyObject,
+  IstioObject,
   MeshObject,
   MeshSettingsObject,
   ServiceObject,
@@ -42,6 +43,8 @@ export interface Recompile {
   everything(): void;
   /** Services whose labels, or whose namespace's labels, name this waypoint. */
   servicesThrough(waypoint: WaypointName): void;
+  /** True at the first call with this key: a batch may contain thousands of changes with the same dependents. */
+  once(key: string): boolean;
   /** The object, if the change makes it gain or lose what it claims. */
   claimsOf(object: MeshObject): void;
 }
@@ -57,6 +60,8 @@ export interface CompileContext {
     readonly services: readonly ServiceObject[];
     readonly policies: readonly AccessPolicyObject[];
   };
+  /** The ServiceEntries of a namespace that may select workloads. Computed once per change. */
+  readonly selectingEntries: (namespace: string) => readonly IstioObject<'ServiceEntry'>[];
   /** The DestinationRules in force for a Service. Computed once per change. */
   readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
   /** Policies of Istio's security kinds for the pods and waypoints of a namespace. Computed once per change. */

@@ -41,7 +41,7 @@ export const podKind: Kind<PodObject> = {
  */
 export function compileAsPod(
   pod: PodObject,
-  { settings, registry, mesh, sorted, rulesOf, security }: CompileContext,
+  { settings, registry, mesh, sorted, rulesOf, security, selectingEntries }: CompileContext,
   as: { readonly kind: 'Pod' | 'Workload'; readonly isWaypoint: boolean; readonly isScoped: boolean },
 ): Compiled {
   const { removal } = settings;
@@ -66,7 +66,7 @@ export function compileAsPod(
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;
-  const entries = selectedHosts(registry, namespace, labelsOf(pod));
+  const entries = selectedHosts(selectingEntries(namespace), labelsOf(pod));
   const { workload, nodePod } = compiled;
   const bounds = nodePod && outboundOf(registry, namespace, labelsOf(pod));
   const selected = {

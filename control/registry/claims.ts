@@ -134,6 +134,15 @@ export class ClaimIndex {
   addressLostTo(key: ObjectKey, ip: string): string | undefined {
     return this.#lostTo(key, addressClaim(ip));
   }
+  /** The problem of an object of whose addresses some belong to others. @param left what of the object is in force: `nothing` */
+  addressProblem(key: ObjectKey, ips: readonly string[], left: string): Problem | undefined {
+    const lost = ips.flatMap((ip) => {
+      const owner = this.addressLostTo(key, ip);
+      return owner === undefined ? [] : [`address ${ip} belongs to ${owner}`];
+    });
+    if (lost.length === 0) return undefined;
+    return { reason: 'AddressConflict', message: `${lost.join(', ')}; ${left} of this object is in force` };
+  }
   hostLostTo(key: ObjectKey, host: string): string | undefined {
     return this.#lostTo(key, hostClaim(host));
   }

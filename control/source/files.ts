@@ -6,7 +6,7 @@
  * numbers or booleans are read as text.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, statSync, watch, type FSWatcher } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, watch, type FSWatcher, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { errorText, WeftError } from '../../src/base/errors.js';
@@ -165,11 +165,10 @@ export class FileSource {
     }
     let settledInMs = Infinity;
     for (const file of files) {
+      const path = file.includes('/') ? file : join(this.options.dirs[0] ?? '', file);
       let text: string;
-      let unsettledMs: number;
       try {
-        const path = file.includes('/') ? file : join(this.options.dirs[0] ?? '', file);
-        ({ text, unsettledMs } = first ? readAtStart(path) : readNow(path));
+        text = first ? readAtStart(path) : readFileSync(path, 'utf8');
       } catch (error) {
         // ENOENT: the file was removed after the listing; the next scan handles it. Any other error leaves the file's objects in force.
         if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
@@ -181,6 +180,8 @@ export class FileSource {
       }
       const hash = createHash('sha256').update(text).digest('hex');
       if (this.#seen.get(file) === hash) continue;
+      // After the reading, so that a change during it counts.
+      const unsettledMs = first ? 0 : unsettledForMs(path);
       if (unsettledMs > 0) {
         settledInMs = Math.min(settledInMs, unsettledMs);
         continue;
@@ -235,32 +236,31 @@ export class FileSource {
   }
 }
 
-interface Reading {
-  readonly text: string;
-  /** For how long the text may still be incomplete; 0: it is complete. */
-  readonly unsettledMs: number;
-}
-
-function readNow(path: string): Reading {
-  const text = readFileSync(path, 'utf8');
-  // After the reading, so that a change during it counts.
-  const { mtimeMs, size } = statSync(path);
-  const ageMs = Date.now() - mtimeMs;
-  const neededMs = size === 0 ? emptyQuietMs : quietMs;
+/** For how long the content of a file may still be incomplete; 0: it is complete. */
+function unsettledForMs(path: string): number {
+  let stats: Stats;
+  try {
+    stats = statSync(path);
+  } catch {
+    // The file was removed after the reading, or its age is unknown: the next scan decides.
+    return quietMs;
+  }
+  const ageMs = Date.now() - stats.mtimeMs;
+  const neededMs = stats.size === 0 ? emptyQuietMs : quietMs;
   // A time in the future, as network file systems may state it, says nothing.
-  return { text, unsettledMs: ageMs < -neededMs ? 0 : Math.max(0, neededMs - ageMs) };
+  return ageMs < -neededMs ? 0 : Math.max(0, neededMs - ageMs);
 }
 
 /** Without earlier content to keep, the caller waits for a file that is being written, or takes what there is if it is written all the time. */
-function readAtStart(path: string): Reading {
+function readAtStart(path: string): string {
   const pause = new Int32Array(new SharedArrayBuffer(4));
   const endMs = Date.now() + 2 * emptyQuietMs;
-  let reading = readNow(path);
-  while (reading.unsettledMs > 0 && Date.now() < endMs) {
-    Atomics.wait(pause, 0, 0, reading.unsettledMs);
-    reading = readNow(path);
+  for (;;) {
+    const text = readFileSync(path, 'utf8');
+    const unsettledMs = unsettledForMs(path);
+    if (unsettledMs === 0 || Date.now() >= endMs) return text;
+    Atomics.wait(pause, 0, 0, unsettledMs);
   }
-  return { ...reading, unsettledMs: 0 };
 }
 
 const objectsInForce = (state: FileState | undefined): ReadonlyMap<ObjectKey, MeshObject> =>

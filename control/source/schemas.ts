@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { WeftError } from '../../src/base/errors.js';
 import { kinds } from '../kinds/kinds.js';
+import type { MeshObject } from '../objects/objects.js';
 import type { FileKind } from './recognize.js';
 
 function findUp(...parts: string[]): string {
@@ -90,26 +91,31 @@ const publishedTexts = {
 const publishedCrds = (of: string): readonly string[] =>
   readFileSync(findUp('daemonset', 'chart', 'files', `${of}-crds.yaml`), 'utf8').split(/^---$/m);
 
-function publishedSchema(from: 'istio' | 'smi', group: string, kind: string): object | undefined {
+/** The schema of a kind of another mesh, as it is published; undefined: the kind is of no other mesh. */
+export function publishedSchema(name: MeshObject['kind']): OpenSchema | undefined {
+  const { schema: from, address } = kinds[name];
+  if (from !== 'istio' && from !== 'smi') return undefined;
+  const { group, kind = name } = address;
   for (const text of publishedTexts[from]()) {
     if (!new RegExp(`^    kind: ${kind}$`, 'm').test(text)) continue;
     const crd = parse(text) as Crd;
-    const schema = crd.spec.group === group && crd.spec.names.kind === kind ? schemaIn(crd) : undefined;
-    if (!schema) continue;
-    // They leave out what every object has. Some kinds of SMI have fields beside `spec`.
-    const { status: _, ...own } = schema.properties;
-    return {
-      ...schema,
-      properties: Object.fromEntries(Object.entries(own).map(([name, one]) => [name, closed(one)])),
-    };
+    if (crd.spec.group === group && crd.spec.names.kind === kind) return schemaIn(crd);
   }
   return undefined;
 }
 
+/** They leave out what every object has. Some kinds of SMI have fields beside `spec`. */
+function closedPublished(schema: OpenSchema): object {
+  const { status: _, ...own } = schema.properties;
+  return {
+    ...schema,
+    properties: Object.fromEntries(Object.entries(own).map(([name, one]) => [name, closed(one)])),
+  };
+}
+
 function found(kind: FileKind): object | undefined {
   if (kind === 'Endpoints') return core().kinds[kind];
-  const { schema, address } = kinds[kind];
-  switch (schema) {
+  switch (kinds[kind].schema) {
     case 'core':
       return core().kinds[kind];
     case 'gateway':
@@ -119,8 +125,8 @@ function found(kind: FileKind): object | undefined {
       return own && { allOf: [named, closed(own)] };
     }
     default: {
-      const published = publishedSchema(schema, address.group, address.kind ?? kind);
-      return published && { allOf: [named, published] };
+      const published = publishedSchema(kind);
+      return published && { allOf: [named, closedPublished(published)] };
     }
   }
 }

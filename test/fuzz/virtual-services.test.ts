@@ -1,8 +1,6 @@
 /** Any VirtualService that the published schema accepts is compiled or closed. It never throws, and its status says what is closed. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { parseAllDocuments } from 'yaml';
 import { services } from '../support/virtual-services.js';
 import { decodeRoute, encodeRoute } from '../../src/discovery/codec/route.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
@@ -10,9 +8,10 @@ import { compileRoutes } from '../../src/waypoint/routes/compile.js';
 import { compile } from '../../control/compile/compile.js';
 import type { MeshObject } from '../../control/objects/objects.js';
 import { parseManifests } from '../../control/source/parse.js';
+import { publishedSchema } from '../../control/source/schemas.js';
 import { readObject } from '../../control/source/validate.js';
 import { usedFields } from '../../control/dialects/fields.js';
-import { virtualServiceFields } from '../../control/dialects/istio/virtual-service.js';
+import { virtualServiceFields } from '../../control/dialects/istio/virtual-service-fields.js';
 import { randomOf } from '../support/random.js';
 
 interface Schema {
@@ -24,18 +23,7 @@ interface Schema {
   readonly oneOf?: readonly unknown[];
   readonly required?: readonly string[];
 }
-interface Crd {
-  readonly spec: {
-    readonly names: { readonly kind: string };
-    readonly versions: readonly {
-      readonly schema: { readonly openAPIV3Schema: { readonly properties: { readonly spec: Schema } } };
-    }[];
-  };
-}
-const published = parseAllDocuments(readFileSync('daemonset/chart/files/istio-crds.yaml', 'utf8'))
-  .map((document) => document.toJS() as Crd | null)
-  .find((crd) => crd?.spec.names.kind === 'VirtualService');
-const spec = published?.spec.versions[0]?.schema.openAPIV3Schema.properties.spec;
+const spec: Schema | undefined = publishedSchema('VirtualService')?.properties['spec'];
 assert.ok(spec);
 
 const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 2 ** 31);

@@ -1,10 +1,7 @@
 /** Random objects that the published schema of a kind accepts, with values that occur in real ones and values that hurt. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { parseAllDocuments } from 'yaml';
 import { kinds } from '../../control/kinds/kinds.js';
 import type { MeshObject } from '../../control/objects/objects.js';
-import { projectRoot } from '../../native/index.js';
+import { publishedSchema } from '../../control/source/schemas.js';
 
 interface Schema {
   readonly type?: string;
@@ -19,34 +16,12 @@ interface Schema {
 }
 export type Random = (below: number) => number;
 
-interface Crd {
-  readonly spec: {
-    readonly group: string;
-    readonly names: { readonly kind: string };
-    readonly versions: readonly { readonly schema: { readonly openAPIV3Schema: Schema } }[];
-  };
-}
-
-const known = new Map<string, ReadonlyMap<string, Schema>>();
+const specs = new Map<MeshObject['kind'], Schema>();
 /** The schema of a kind's spec. */
-export function publishedSchema(kind: MeshObject['kind']): Schema {
-  const { schema, address } = kinds[kind];
-  let byName = known.get(schema);
-  if (!byName) {
-    const text = readFileSync(
-      join(projectRoot, 'daemonset', 'chart', 'files', `${schema}-crds.yaml`),
-      'utf8',
-    );
-    byName = new Map(
-      parseAllDocuments(text).map((document) => {
-        const { spec } = document.toJS() as Crd;
-        return [`${spec.group}/${spec.names.kind}`, spec.versions[0]?.schema.openAPIV3Schema ?? {}];
-      }),
-    );
-    known.set(schema, byName);
-  }
-  const found = byName.get(`${address.group}/${address.kind ?? kind}`)?.properties?.['spec'];
+function specOf(kind: MeshObject['kind']): Schema {
+  const found = specs.get(kind) ?? publishedSchema(kind)?.properties['spec'];
   if (!found) throw new Error(`no schema of ${kind}`);
+  specs.set(kind, found);
   return found;
 }
 
@@ -120,7 +95,7 @@ export class RandomObjects {
           ? {}
           : { creationTimestamp: this.pick(['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z']) }),
       },
-      spec: this.#value(publishedSchema(kind), '', 0),
+      spec: this.#value(specOf(kind), '', 0),
     } as unknown as MeshObject;
   }
 

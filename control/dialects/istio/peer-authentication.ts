@@ -1,5 +1,4 @@
 import { namespaceOf } from '../../../src/model/labels.js';
-import type { Recompile } from '../../kinds/kind.js';
 import { remarkOf, usedFields } from '../fields.js';
 import { closedPeerAuthentication } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
@@ -7,20 +6,13 @@ import { mtlsPolicy, unusedBecause } from './mtls.js';
 import { peerAuthenticationFields } from './security-fields.js';
 import { rootRemark } from './security-scope.js';
 
-/** Namespaces whose pods a batch of changes compiles already. */
-const compiled = new WeakMap<Recompile, Set<string>>();
-
 export const peerAuthenticationKind = istioKind(
   'PeerAuthentication',
   { group: 'security.istio.io', versions: ['v1', 'v1beta1'], plural: 'peerauthentications' },
   {
     closed: closedPeerAuthentication,
     dependents({ namespace }, { indexes, rootNamespace }, recompile) {
-      // Once per namespace of a batch, however many of its objects change.
-      let done = compiled.get(recompile);
-      if (!done) compiled.set(recompile, (done = new Set()));
-      if (done.has(namespace)) return;
-      done.add(namespace);
+      if (!recompile.once(`PeerAuthentications ${namespace}`)) return;
       // Narrower objects inherit the mode, and another object of the same level may now be the oldest.
       for (const index of [indexes.PeerAuthentication, indexes.Pod, indexes.Workload])
         recompile.objects(namespace === rootNamespace ? index.all() : index.in(namespace));

@@ -3,22 +3,13 @@ import { namespaceOf } from '../../../src/model/labels.js';
 import { hasEffect, readsRequests } from './authorization.js';
 import { scopeOf, type SecurityPolicy } from './security-scope.js';
 import { enforcedType } from '../../objects/objects.js';
-import { acceptedUpdate, invalidBecause } from '../../status/accepted.js';
 import { condition, type ConditionUpdate } from '../../status/conditions.js';
+import { dialectUpdate } from '../../status/dialect.js';
 import { enforcementOf } from '../../status/policy.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 
-export const securityStatus = (
-  object: SecurityPolicy,
-  { mesh, timestamp }: StatusLookup,
-): StatusUpdate | undefined =>
-  acceptedUpdate(
-    object,
-    invalidBecause(object) ?? mesh.problemOf(object),
-    timestamp,
-    securityEnforcement(object, mesh),
-    mesh.remarkOf(object),
-  );
+export const securityStatus = (object: SecurityPolicy, lookup: StatusLookup): StatusUpdate | undefined =>
+  dialectUpdate(object, lookup, securityEnforcement(object, lookup.mesh));
 
 /** The condition Enforced. Undefined for a policy that needs no waypoint. */
 export function securityEnforcement(object: SecurityPolicy, lookup: MeshLookup): ConditionUpdate | undefined {

@@ -273,15 +273,7 @@ function problemOf(entry: ServiceEntry, { claims }: Registry): Problem | undefin
       reason: 'HostConflict',
       message: `${hosts.join(', ')}; only the rest of this object is in force`,
     };
-  const lost = claimableAddresses(entry).flatMap((ip) => {
-    const owner = claims.addressLostTo(key, ip);
-    return owner === undefined ? [] : [`address ${ip} belongs to ${owner}`];
-  });
-  if (lost.length === 0) return undefined;
-  return {
-    reason: 'AddressConflict',
-    message: `${lost.join(', ')}; only the rest of this object is in force`,
-  };
+  return claims.addressProblem(key, claimableAddresses(entry), 'only the rest');
 }
 
 /** What of the object is not carried out. Fields whose difference does not concern this object are left out. */
@@ -308,15 +300,20 @@ function entryRemark(entry: ServiceEntry, registry: Registry): string | undefine
   return remarkOf(usedFields(written, serviceEntryFields).filter(concerns));
 }
 
-/** The hosts of a namespace's ServiceEntries that select a workload by its labels, with its ports. */
+/** The ServiceEntries of a namespace that may select workloads. */
+export const selectingEntries = (namespace: string, { indexes }: Registry): readonly ServiceEntry[] =>
+  indexes.ServiceEntry.in(namespace).filter(
+    ({ invalid, spec }) => invalid === undefined && spec.workloadSelector !== undefined,
+  );
+
+/** The hosts of those entries that select a workload by its labels, with its ports. */
 export function selectedHosts(
-  registry: Registry,
-  namespace: string,
+  entries: readonly ServiceEntry[],
   labels: Labels,
   own?: WorkloadEntrySpec['ports'],
 ): readonly (readonly [ServiceKey, readonly PortMapping[]])[] {
-  return registry.indexes.ServiceEntry.in(namespace).flatMap((entry) => {
-    if (entry.invalid !== undefined || !selects(entry.spec.workloadSelector?.labels, labels)) return [];
+  return entries.flatMap((entry) => {
+    if (!selects(entry.spec.workloadSelector?.labels, labels)) return [];
     const mappings = portMappings(tcpEntryPorts(entry.spec.ports ?? []), own);
     return claimableHosts(entry).map((host) => [keyOf(entry, host), mappings] as const);
   });

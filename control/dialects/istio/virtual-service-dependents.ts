@@ -32,19 +32,11 @@ export function recompileVirtualServices(
   recompile.objects(registry.trafficSplitsOf(splitsKey(namespace)));
 }
 
-/** Hosts, with a namespace, whose VirtualServices are recompiled already. A batch may contain thousands of objects for one host. */
-const recompiled = new WeakMap<Recompile, Set<string>>();
-
 function recompileCompetitors(object: VirtualService, registry: Registry, recompile: Recompile): void {
   const namespace = namespaceOf(object);
-  let done = recompiled.get(recompile);
-  if (!done) recompiled.set(recompile, (done = new Set()));
-  for (const host of competingHosts(object, registry)) {
-    const key = `${namespace} ${host}`;
-    if (done.has(key)) continue;
-    done.add(key);
-    recompile.objects(registry.virtualServicesOf(host).filter((one) => namespaceOf(one) === namespace));
-  }
+  for (const host of competingHosts(object, registry))
+    if (recompile.once(`VirtualServices ${namespace} ${host}`))
+      recompile.objects(registry.virtualServicesOf(host).filter((one) => namespaceOf(one) === namespace));
 }
 
 /** A Service, or the routes that are attached to it, have changed. */

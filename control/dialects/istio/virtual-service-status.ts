@@ -1,17 +1,17 @@
 /** The status of VirtualServices: whether they are in force, what of them is not, and whether waypoints enforce them. Pure. */
 import { enforcedType, type MeshObject } from '../../objects/objects.js';
-import { acceptedUpdate, invalidBecause } from '../../status/accepted.js';
+import { invalidBecause } from '../../status/accepted.js';
 import { condition, type ConditionUpdate } from '../../status/conditions.js';
+import { dialectUpdate } from '../../status/dialect.js';
 import type { OwnObject, StatusLookup, StatusUpdate } from '../../status/status.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
 import { hostVerdicts, type VirtualService } from './virtual-service-hosts.js';
 
 export function virtualServiceStatus(object: OwnObject, lookup: StatusLookup): StatusUpdate | undefined {
-  const { mesh, timestamp } = lookup;
-  const problem = invalidBecause(object) ?? mesh.problemOf(object as MeshObject);
-  const enforced =
-    problem === undefined ? virtualServiceEnforcement(object as VirtualService, lookup) : undefined;
-  return acceptedUpdate(object, problem, timestamp, enforced, mesh.remarkOf(object as MeshObject));
+  const isInForce =
+    invalidBecause(object) === undefined && lookup.mesh.problemOf(object as MeshObject) === undefined;
+  const enforced = isInForce ? virtualServiceEnforcement(object as VirtualService, lookup) : undefined;
+  return dialectUpdate(object, lookup, enforced);
 }
 
 /** Every route of a VirtualService needs it. A waypoint that lacks it has all of its rules closed. */

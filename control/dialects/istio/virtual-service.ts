@@ -1,16 +1,15 @@
 /** VirtualServices: routes whose rules match in the order written. */
+import { isRecord } from '../../../src/base/record.js';
 import { recompileVirtualServices } from './virtual-service-dependents.js';
 import { compileVirtualService } from './virtual-service-compile.js';
 import { istioKind } from './istio-kind.js';
 import type { VirtualService } from './virtual-service-hosts.js';
 import { virtualServiceStatus } from './virtual-service-status.js';
 
-export { virtualServiceFields } from './virtual-service-fields.js';
-
 /** Refuses all requests and connections to the hosts that can be read. */
 function closedVirtualService(object: VirtualService, invalid: string): VirtualService {
   const spec: unknown = object.spec;
-  const fields = (typeof spec === 'object' && spec !== null ? spec : {}) as Readonly<Record<string, unknown>>;
+  const fields = isRecord(spec) ? spec : {};
   const texts = (name: string): Readonly<Record<string, readonly string[]>> => {
     const list = fields[name];
     // In part unreadable: nothing is known of it.

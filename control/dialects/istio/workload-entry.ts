@@ -61,7 +61,7 @@ function compile(entry: IstioObject<'WorkloadEntry'>, context: CompileContext): 
       healthy: true,
       services: new Map<ServiceKey, readonly PortMapping[]>([
         ...services,
-        ...selectedHosts(context.registry, namespace, labels, spec.ports),
+        ...selectedHosts(context.selectingEntries(namespace), labels, spec.ports),
       ]),
     },
   );

@@ -1,10 +1,10 @@
 /** TrafficSplit: the shares of a root Service's requests and connections that other Services of its namespace get. */
 import { namespaceOf } from '../../../src/model/labels.js';
-import type { CompileContext, Compiled, Recompile } from '../../kinds/kind.js';
+import type { CompileContext, Compiled } from '../../kinds/kind.js';
 import type { SmiObject } from '../../objects/objects.js';
-import { acceptedUpdate, invalidBecause } from '../../status/accepted.js';
 import { condition, type ConditionUpdate } from '../../status/conditions.js';
 import { enforcedType } from '../../objects/objects.js';
+import { dialectUpdate } from '../../status/dialect.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
 import { remarkOf, usedFields, works, type FieldTable } from '../fields.js';
@@ -23,9 +23,6 @@ export const trafficSplitFields: FieldTable = {
   'backends[].weight': works,
 };
 
-/** Roots whose objects are recompiled already. A batch may contain thousands of objects for one root. */
-const recompiled = new WeakMap<Recompile, Set<string>>();
-
 export const trafficSplitKind = smiKind(
   'TrafficSplit',
   { group: 'split.smi-spec.io', plural: 'trafficsplits' },
@@ -36,11 +33,7 @@ export const trafficSplitKind = smiKind(
         const root = one && rootOf(one);
         if (root === undefined) continue;
         const key = rootKey(namespace, root);
-        let done = recompiled.get(recompile);
-        if (!done) recompiled.set(recompile, (done = new Set()));
-        if (done.has(key)) continue;
-        done.add(key);
-        recompile.objects(registry.trafficSplitsOf(key));
+        if (recompile.once(`TrafficSplits ${key}`)) recompile.objects(registry.trafficSplitsOf(key));
       }
     },
     compile,
@@ -68,17 +61,8 @@ function compile(object: SmiObject<'TrafficSplit'>, { registry }: CompileContext
   };
 }
 
-function status(
-  object: SmiObject<'TrafficSplit'>,
-  { mesh, timestamp }: StatusLookup,
-): StatusUpdate | undefined {
-  return acceptedUpdate(
-    object,
-    invalidBecause(object) ?? mesh.problemOf(object),
-    timestamp,
-    splitEnforcement(object, mesh),
-    mesh.remarkOf(object),
-  );
+function status(object: SmiObject<'TrafficSplit'>, lookup: StatusLookup): StatusUpdate | undefined {
+  return dialectUpdate(object, lookup, splitEnforcement(object, lookup.mesh));
 }
 
 /** Why no waypoint splits the requests to the root Service; undefined: one does, or there is no such Service. */

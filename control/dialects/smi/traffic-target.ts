@@ -6,8 +6,8 @@ import { labelsOf, namespaceOf, selects } from '../../../src/model/labels.js';
 import type { CompileContext, Compiled } from '../../kinds/kind.js';
 import type { Registry } from '../../registry/registry.js';
 import { enforcedType, type MeshObject, type SmiObject } from '../../objects/objects.js';
-import { acceptedUpdate, invalidBecause } from '../../status/accepted.js';
 import { condition, type ConditionUpdate } from '../../status/conditions.js';
+import { dialectUpdate } from '../../status/dialect.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
 import { differs, nothing, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
@@ -94,9 +94,7 @@ const podsOf = (
 ];
 
 function status(object: SmiObject<'TrafficTarget'>, lookup: StatusLookup): StatusUpdate | undefined {
-  const { mesh, timestamp } = lookup;
-  const problem = invalidBecause(object) ?? mesh.problemOf(object);
-  return acceptedUpdate(object, problem, timestamp, targetEnforcement(object, mesh), mesh.remarkOf(object));
+  return dialectUpdate(object, lookup, targetEnforcement(object, lookup.mesh));
 }
 
 const withoutWaypoint = '; without a waypoint, a rule of an HTTPRouteGroup allows nothing';
