@@ -13,9 +13,6 @@ import { examples, type Example } from '../support/examples.js';
 const dir = mkdtempSync(join(tmpdir(), 'weft-examples-'));
 const all = examples();
 
-/** kubectl with its own cache: kubectl caches a server's kinds by its address, and each run has a new server. */
-const fresh = (...args: string[]): Promise<string> => kubectl('--cache-dir', join(dir, 'cache'), ...args);
-
 /** Applies an example as a user does, where unknown fields are errors. Returns the response of the API server. */
 async function dryRun({ text }: Example): Promise<string> {
   const file = join(dir, 'example.yaml');
@@ -119,7 +116,7 @@ test('kubectl explain describes fields, and the kinds have short names and a cat
     'spec.mode',
     'status.conditions.reason',
   ])
-    assert.match(await fresh('explain', `accesspolicy.${field}`), /DESCRIPTION:\n +\S.{9}/, field);
+    assert.match(await kubectl('explain', `accesspolicy.${field}`), /DESCRIPTION:\n +\S.{9}/, field);
   for (const [short, kind] of [
     ['accpol', 'accesspolicies'],
     ['trafpol', 'trafficpolicies'],
@@ -127,13 +124,13 @@ test('kubectl explain describes fields, and the kinds have short names and a cat
     ['wload', 'workloads'],
     ['meshset', 'meshsettings'],
   ] as const)
-    assert.match(await fresh('explain', short), new RegExp(`^FIELDS:`, 'm'), kind);
+    assert.match(await kubectl('explain', short), new RegExp(`^FIELDS:`, 'm'), kind);
   const policy = all.find(({ where }) => where.endsWith('access.yaml'));
   assert.ok(policy);
   writeFileSync(join(dir, 'policy.yaml'), policy.text);
   await kubectl('apply', '-f', join(dir, 'policy.yaml'));
   const shown = await until('the category is known', 30_000, async () => {
-    const text = await fresh('get', 'weft', '-n', 'shop');
+    const text = await kubectl('get', 'weft', '-n', 'shop');
     return text.includes('echo-public') && text;
   });
   assert.match(shown, /NAME +ACTION +MODE +ACCEPTED +REASON +ENFORCED +AGE/);

@@ -18,6 +18,8 @@ export const env = {
   ...process.env,
   PATH: `${join(state, 'bin')}:${process.env['PATH'] ?? ''}`,
   KUBECONFIG: given ?? join(state, 'admin.kubeconfig'),
+  // kubectl caches a server's kinds by its address, for hours, and each cluster on this machine has the same address.
+  ...(given === undefined && { KUBECACHEDIR: join(state, 'kubectl-cache') }),
 };
 const exec = promisify(execFile);
 
