@@ -43,6 +43,20 @@ export const podStateShape: Shape = { name: 'PodState', fields: { 1: ['uid'], 2:
 
 export const nodeReportResponseShape: Shape = { name: 'NodeReportResponse', fields: {  } };
 
+export const edgeReportShape: Shape = { name: 'EdgeReport', fields: { 1: ['program'], 2: ['number'], 3: ['from_ms'], 4: ['to_ms'], 5: ['edges', () => edgeShape], 6: ['merged'] } };
+
+export const edgeReportResponseShape: Shape = { name: 'EdgeReportResponse', fields: {  } };
+
+export const edgePartyShape: Shape = { name: 'EdgeParty', fields: { 1: ['namespace'], 2: ['workload'], 3: ['pod'], 4: ['identity'] } };
+
+export const edgeShape: Shape = { name: 'Edge', fields: { 1: ['reporter_kind', 'values'], 2: ['source', () => edgePartyShape], 3: ['destination', () => edgePartyShape], 4: ['service'], 5: ['port'], 6: ['path_kind', 'values'], 7: ['method'], 8: ['path_template'], 9: ['policy'], 10: ['counts', () => edgeCountsShape] } };
+
+export const edgeCountsShape: Shape = { name: 'EdgeCounts', fields: { 1: ['connections'], 2: ['refused'], 3: ['audited'], 4: ['bytes_sent'], 5: ['bytes_received'], 6: ['requests'], 7: ['failures'], 8: ['latency_counts'], 9: ['last_seen_ms'] } };
+
+export const edgeQueryShape: Shape = { name: 'EdgeQuery', fields: { 1: ['namespace'], 2: ['since_ms'], 3: ['local'] } };
+
+export const edgeResponseShape: Shape = { name: 'EdgeResponse', fields: { 1: ['edges', () => edgeShape], 2: ['since_ms'], 3: ['missing'] } };
+
 export const routeShape: Shape = { name: 'Route', fields: { 1: ['kind', 'values'], 2: ['namespace'], 3: ['name'], 4: ['created_ms'], 5: ['parents', () => routeParentShape], 6: ['rules', () => routeRuleShape], 20: ['ordered'], 21: ['client_namespaces'] } };
 
 export const routeParentShape: Shape = { name: 'RouteParent', fields: { 1: ['service'], 2: ['port'] } };

@@ -106,6 +106,80 @@ export interface PodState {
 export interface NodeReportResponse {
 }
 
+/** What a program observed between workloads since its last report (src/model/edge.ts). Agents report connections, waypoints requests. */
+export interface EdgeReport {
+  /** A program's reports are numbered from 1, so that one that is sent again counts once. `program`: random at each start. */
+  readonly program: string;
+  readonly number: number;
+  /** Milliseconds since the epoch. */
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly edges: readonly Edge[];
+  /** Observations that were not kept apart because there were too many edges: they are in edges whose names are `other`. */
+  readonly merged: number;
+}
+
+export interface EdgeReportResponse {
+}
+
+export interface EdgeParty {
+  readonly namespace: string;
+  readonly workload: string;
+  readonly pod: string;
+  /** spiffe://…; empty: not proven. */
+  readonly identity: string;
+}
+
+export interface Edge {
+  readonly reporterKind: string;
+  readonly source: EdgeParty | undefined;
+  readonly destination:
+    | EdgeParty
+    | undefined;
+  /** Host name of the Service that was dialed; empty: none. */
+  readonly service: string;
+  readonly port: number;
+  readonly pathKind: string;
+  /** Requests only; empty for connections. */
+  readonly method: string;
+  readonly pathTemplate: string;
+  /** The policy that refused, or would have refused in audit mode. */
+  readonly policy: string;
+  readonly counts: EdgeCounts | undefined;
+}
+
+export interface EdgeCounts {
+  readonly connections: number;
+  readonly refused: number;
+  readonly audited: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly requests: number;
+  /** Responses of 500 and above, gRPC statuses that mean the same, and requests without a complete response. */
+  readonly failures: number;
+  /** Of requests, by upper bound (src/model/edge.ts). */
+  readonly latencyCounts: readonly number[];
+  /** Milliseconds since the epoch. */
+  readonly lastSeenMs: number;
+}
+
+/** Edges of one report interval or more, for commands and other replicas. */
+export interface EdgeQuery {
+  /** Empty: all namespaces. Edges from or to it. */
+  readonly namespace: string;
+  readonly sinceMs: number;
+  /** Only what this replica has itself. */
+  readonly local: boolean;
+}
+
+export interface EdgeResponse {
+  readonly edges: readonly Edge[];
+  /** Since when the replicas that answered have observed. */
+  readonly sinceMs: number;
+  /** Replicas that did not answer. */
+  readonly missing: readonly string[];
+}
+
 /** A Gateway API route attached to Services, compiled for their waypoints (src/model/route.ts). */
 export interface Route {
   readonly kind: string;
@@ -1621,6 +1695,768 @@ export const NodeReportResponse: MessageFns<NodeReportResponse> = {
   },
   fromPartial(_: DeepPartial<NodeReportResponse>): NodeReportResponse {
     const message = createBaseNodeReportResponse() as any;
+    return message;
+  },
+};
+
+function createBaseEdgeReport(): EdgeReport {
+  return { program: "", number: 0, fromMs: 0, toMs: 0, edges: [], merged: 0 };
+}
+
+export const EdgeReport: MessageFns<EdgeReport> = {
+  encode(message: EdgeReport, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.program !== "") {
+      writer.uint32(10).string(message.program);
+    }
+    if (message.number !== 0) {
+      writer.uint32(16).uint64(message.number);
+    }
+    if (message.fromMs !== 0) {
+      writer.uint32(24).uint64(message.fromMs);
+    }
+    if (message.toMs !== 0) {
+      writer.uint32(32).uint64(message.toMs);
+    }
+    for (const v of message.edges) {
+      Edge.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.merged !== 0) {
+      writer.uint32(48).uint64(message.merged);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EdgeReport {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEdgeReport() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.program = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.number = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.fromMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.toMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.edges.push(Edge.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.merged = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EdgeReport>): EdgeReport {
+    return EdgeReport.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EdgeReport>): EdgeReport {
+    const message = createBaseEdgeReport() as any;
+    message.program = object.program ?? "";
+    message.number = object.number ?? 0;
+    message.fromMs = object.fromMs ?? 0;
+    message.toMs = object.toMs ?? 0;
+    message.edges = object.edges?.map((e) => Edge.fromPartial(e)) || [];
+    message.merged = object.merged ?? 0;
+    return message;
+  },
+};
+
+function createBaseEdgeReportResponse(): EdgeReportResponse {
+  return {};
+}
+
+export const EdgeReportResponse: MessageFns<EdgeReportResponse> = {
+  encode(_: EdgeReportResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EdgeReportResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEdgeReportResponse() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EdgeReportResponse>): EdgeReportResponse {
+    return EdgeReportResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<EdgeReportResponse>): EdgeReportResponse {
+    const message = createBaseEdgeReportResponse() as any;
+    return message;
+  },
+};
+
+function createBaseEdgeParty(): EdgeParty {
+  return { namespace: "", workload: "", pod: "", identity: "" };
+}
+
+export const EdgeParty: MessageFns<EdgeParty> = {
+  encode(message: EdgeParty, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.workload !== "") {
+      writer.uint32(18).string(message.workload);
+    }
+    if (message.pod !== "") {
+      writer.uint32(26).string(message.pod);
+    }
+    if (message.identity !== "") {
+      writer.uint32(34).string(message.identity);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EdgeParty {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEdgeParty() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.workload = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.pod = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.identity = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EdgeParty>): EdgeParty {
+    return EdgeParty.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EdgeParty>): EdgeParty {
+    const message = createBaseEdgeParty() as any;
+    message.namespace = object.namespace ?? "";
+    message.workload = object.workload ?? "";
+    message.pod = object.pod ?? "";
+    message.identity = object.identity ?? "";
+    return message;
+  },
+};
+
+function createBaseEdge(): Edge {
+  return {
+    reporterKind: "",
+    source: undefined,
+    destination: undefined,
+    service: "",
+    port: 0,
+    pathKind: "",
+    method: "",
+    pathTemplate: "",
+    policy: "",
+    counts: undefined,
+  };
+}
+
+export const Edge: MessageFns<Edge> = {
+  encode(message: Edge, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reporterKind !== "") {
+      writer.uint32(10).string(message.reporterKind);
+    }
+    if (message.source !== undefined) {
+      EdgeParty.encode(message.source, writer.uint32(18).fork()).join();
+    }
+    if (message.destination !== undefined) {
+      EdgeParty.encode(message.destination, writer.uint32(26).fork()).join();
+    }
+    if (message.service !== "") {
+      writer.uint32(34).string(message.service);
+    }
+    if (message.port !== 0) {
+      writer.uint32(40).uint32(message.port);
+    }
+    if (message.pathKind !== "") {
+      writer.uint32(50).string(message.pathKind);
+    }
+    if (message.method !== "") {
+      writer.uint32(58).string(message.method);
+    }
+    if (message.pathTemplate !== "") {
+      writer.uint32(66).string(message.pathTemplate);
+    }
+    if (message.policy !== "") {
+      writer.uint32(74).string(message.policy);
+    }
+    if (message.counts !== undefined) {
+      EdgeCounts.encode(message.counts, writer.uint32(82).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Edge {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEdge() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reporterKind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.source = EdgeParty.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.destination = EdgeParty.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.pathKind = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.method = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.pathTemplate = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.policy = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.counts = EdgeCounts.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Edge>): Edge {
+    return Edge.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Edge>): Edge {
+    const message = createBaseEdge() as any;
+    message.reporterKind = object.reporterKind ?? "";
+    message.source = (object.source !== undefined && object.source !== null)
+      ? EdgeParty.fromPartial(object.source)
+      : undefined;
+    message.destination = (object.destination !== undefined && object.destination !== null)
+      ? EdgeParty.fromPartial(object.destination)
+      : undefined;
+    message.service = object.service ?? "";
+    message.port = object.port ?? 0;
+    message.pathKind = object.pathKind ?? "";
+    message.method = object.method ?? "";
+    message.pathTemplate = object.pathTemplate ?? "";
+    message.policy = object.policy ?? "";
+    message.counts = (object.counts !== undefined && object.counts !== null)
+      ? EdgeCounts.fromPartial(object.counts)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseEdgeCounts(): EdgeCounts {
+  return {
+    connections: 0,
+    refused: 0,
+    audited: 0,
+    bytesSent: 0,
+    bytesReceived: 0,
+    requests: 0,
+    failures: 0,
+    latencyCounts: [],
+    lastSeenMs: 0,
+  };
+}
+
+export const EdgeCounts: MessageFns<EdgeCounts> = {
+  encode(message: EdgeCounts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.connections !== 0) {
+      writer.uint32(8).uint64(message.connections);
+    }
+    if (message.refused !== 0) {
+      writer.uint32(16).uint64(message.refused);
+    }
+    if (message.audited !== 0) {
+      writer.uint32(24).uint64(message.audited);
+    }
+    if (message.bytesSent !== 0) {
+      writer.uint32(32).uint64(message.bytesSent);
+    }
+    if (message.bytesReceived !== 0) {
+      writer.uint32(40).uint64(message.bytesReceived);
+    }
+    if (message.requests !== 0) {
+      writer.uint32(48).uint64(message.requests);
+    }
+    if (message.failures !== 0) {
+      writer.uint32(56).uint64(message.failures);
+    }
+    if (message.latencyCounts.length !== 0) {
+      writer.uint32(66).fork();
+      for (const v of message.latencyCounts) {
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    if (message.lastSeenMs !== 0) {
+      writer.uint32(72).uint64(message.lastSeenMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EdgeCounts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEdgeCounts() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.connections = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.refused = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.audited = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.bytesSent = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytesReceived = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.requests = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.failures = longToNumber(reader.uint64());
+            continue;
+          }
+          case 8: {
+            if (tag === 64) {
+              message.latencyCounts.push(longToNumber(reader.uint64()));
+
+              continue;
+            }
+
+            if (tag === 66) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.latencyCounts.push(longToNumber(reader.uint64()));
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.lastSeenMs = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EdgeCounts>): EdgeCounts {
+    return EdgeCounts.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EdgeCounts>): EdgeCounts {
+    const message = createBaseEdgeCounts() as any;
+    message.connections = object.connections ?? 0;
+    message.refused = object.refused ?? 0;
+    message.audited = object.audited ?? 0;
+    message.bytesSent = object.bytesSent ?? 0;
+    message.bytesReceived = object.bytesReceived ?? 0;
+    message.requests = object.requests ?? 0;
+    message.failures = object.failures ?? 0;
+    message.latencyCounts = object.latencyCounts?.map((e) => e) || [];
+    message.lastSeenMs = object.lastSeenMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseEdgeQuery(): EdgeQuery {
+  return { namespace: "", sinceMs: 0, local: false };
+}
+
+export const EdgeQuery: MessageFns<EdgeQuery> = {
+  encode(message: EdgeQuery, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.sinceMs !== 0) {
+      writer.uint32(16).uint64(message.sinceMs);
+    }
+    if (message.local !== false) {
+      writer.uint32(24).bool(message.local);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EdgeQuery {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEdgeQuery() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sinceMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.local = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EdgeQuery>): EdgeQuery {
+    return EdgeQuery.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EdgeQuery>): EdgeQuery {
+    const message = createBaseEdgeQuery() as any;
+    message.namespace = object.namespace ?? "";
+    message.sinceMs = object.sinceMs ?? 0;
+    message.local = object.local ?? false;
+    return message;
+  },
+};
+
+function createBaseEdgeResponse(): EdgeResponse {
+  return { edges: [], sinceMs: 0, missing: [] };
+}
+
+export const EdgeResponse: MessageFns<EdgeResponse> = {
+  encode(message: EdgeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.edges) {
+      Edge.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.sinceMs !== 0) {
+      writer.uint32(16).uint64(message.sinceMs);
+    }
+    for (const v of message.missing) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EdgeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEdgeResponse() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.edges.push(Edge.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sinceMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.missing.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EdgeResponse>): EdgeResponse {
+    return EdgeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EdgeResponse>): EdgeResponse {
+    const message = createBaseEdgeResponse() as any;
+    message.edges = object.edges?.map((e) => Edge.fromPartial(e)) || [];
+    message.sinceMs = object.sinceMs ?? 0;
+    message.missing = object.missing?.map((e) => e) || [];
     return message;
   },
 };
@@ -7302,6 +8138,69 @@ export const Trust: MessageFns<Trust> = {
     message.version = object.version ?? "";
     return message;
   },
+};
+
+export type EdgeReportsService = typeof EdgeReportsService;
+export const EdgeReportsService = {
+  report: {
+    path: "/weft.v1.EdgeReports/Report" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: EdgeReport): Buffer => Buffer.from(EdgeReport.encode(value).finish()),
+    requestDeserialize: (value: Buffer): EdgeReport => EdgeReport.decode(value),
+    responseSerialize: (value: EdgeReportResponse): Buffer => Buffer.from(EdgeReportResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): EdgeReportResponse => EdgeReportResponse.decode(value),
+  },
+  query: {
+    path: "/weft.v1.EdgeReports/Query" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: EdgeQuery): Buffer => Buffer.from(EdgeQuery.encode(value).finish()),
+    requestDeserialize: (value: Buffer): EdgeQuery => EdgeQuery.decode(value),
+    responseSerialize: (value: EdgeResponse): Buffer => Buffer.from(EdgeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): EdgeResponse => EdgeResponse.decode(value),
+  },
+} as const;
+
+export interface EdgeReportsServer extends UntypedServiceImplementation {
+  report: handleUnaryCall<EdgeReport, EdgeReportResponse>;
+  query: handleUnaryCall<EdgeQuery, EdgeResponse>;
+}
+
+export interface EdgeReportsClient extends Client {
+  report(
+    request: EdgeReport,
+    callback: (error: ServiceError | null, response: EdgeReportResponse) => void,
+  ): ClientUnaryCall;
+  report(
+    request: EdgeReport,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: EdgeReportResponse) => void,
+  ): ClientUnaryCall;
+  report(
+    request: EdgeReport,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: EdgeReportResponse) => void,
+  ): ClientUnaryCall;
+  query(request: EdgeQuery, callback: (error: ServiceError | null, response: EdgeResponse) => void): ClientUnaryCall;
+  query(
+    request: EdgeQuery,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: EdgeResponse) => void,
+  ): ClientUnaryCall;
+  query(
+    request: EdgeQuery,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: EdgeResponse) => void,
+  ): ClientUnaryCall;
+}
+
+export const EdgeReportsClient = makeGenericClientConstructor(EdgeReportsService, "weft.v1.EdgeReports") as unknown as {
+  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): EdgeReportsClient;
+  service: typeof EdgeReportsService;
+  serviceName: string;
 };
 
 export type NodeReportsService = typeof NodeReportsService;

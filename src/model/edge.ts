@@ -1,0 +1,98 @@
+/**
+ * Edges: what programs observed between workloads, added up. Agents report connections, waypoints requests, each with what it knows. Commands
+ * (`weft policy observe`) and SMI's TrafficMetrics read them from the control plane, which keeps the last 15 minutes.
+ */
+import type { Brand } from '../base/brand.js';
+import type { SpiffeId } from './identity.js';
+
+/** Who observed: the agent of the client, the agent of the server, or the waypoint between them. */
+export type EdgeReporter = 'source' | 'destination' | 'waypoint';
+
+export interface EdgeParty {
+  readonly namespace: string;
+  readonly workload: string;
+  readonly pod: string;
+  /** Undefined: not proven. */
+  readonly identity: SpiffeId | undefined;
+}
+
+/** Name of a workload, path or method under which observations beyond the limits are counted. */
+export const otherName = 'other';
+
+/** Upper bounds of latencies, those of Istio's duration histogram; the last count is of those above. */
+export const latencyBoundsMs = [
+  0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000,
+  1_800_000, 3_600_000,
+] as const;
+
+export interface EdgeCounts {
+  readonly connections: number;
+  readonly refused: number;
+  /** Of those that passed: would have been refused without audit mode. */
+  readonly audited: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly requests: number;
+  /** Responses of 500 and above, gRPC statuses that mean the same, and requests without a complete response. */
+  readonly failures: number;
+  /** By `latencyBoundsMs`; empty: no request. */
+  readonly latencyCounts: readonly number[];
+  readonly lastSeenMs: number;
+}
+
+export interface Edge {
+  readonly reporter: EdgeReporter;
+  readonly source: EdgeParty;
+  readonly destination: EdgeParty;
+  /** Host name of the Service that was dialed; empty: none. */
+  readonly service: string;
+  /** The destination's port: of the endpoint, or of the Service if no endpoint is known. */
+  readonly port: number;
+  /** `Path` of a connection record, or `waypoint`. */
+  readonly path: string;
+  /** Empty for connections, like `pathTemplate`. */
+  readonly method: string;
+  /** For example `/orders/*`: segments that look like identifiers are `*`. */
+  readonly pathTemplate: string;
+  /** The policy that refused, or would have refused in audit mode; empty: none. */
+  readonly policy: string;
+  readonly counts: EdgeCounts;
+}
+
+/** Everything of an edge but its counts. */
+export type EdgeKey = Brand<string, 'EdgeKey'>;
+
+const partOf = ({ namespace, workload, pod, identity }: EdgeParty): readonly unknown[] => [
+  namespace,
+  workload,
+  pod,
+  identity,
+];
+
+export const edgeKey = (edge: Omit<Edge, 'counts'>): EdgeKey =>
+  JSON.stringify([
+    edge.reporter,
+    ...partOf(edge.source),
+    ...partOf(edge.destination),
+    edge.service,
+    edge.port,
+    edge.path,
+    edge.method,
+    edge.pathTemplate,
+    edge.policy,
+  ]) as EdgeKey;
+
+const added = (a: readonly number[], b: readonly number[]): readonly number[] =>
+  (a.length >= b.length ? a : b).map((_, i) => (a[i] ?? 0) + (b[i] ?? 0));
+
+export const addCounts = (a: EdgeCounts, b: EdgeCounts): EdgeCounts => ({
+  connections: a.connections + b.connections,
+  refused: a.refused + b.refused,
+  audited: a.audited + b.audited,
+  bytesSent: a.bytesSent + b.bytesSent,
+  bytesReceived: a.bytesReceived + b.bytesReceived,
+  requests: a.requests + b.requests,
+  failures: a.failures + b.failures,
+  latencyCounts: added(a.latencyCounts, b.latencyCounts),
+  lastSeenMs: Math.max(a.lastSeenMs, b.lastSeenMs),
+});
