@@ -8,6 +8,7 @@ import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { metricsText } from '../src/telemetry/exposition.js';
 import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
+import { startAggregatedApi } from './api-server/start.js';
 import type { CallerOfToken } from './authentication/authenticator.js';
 import { readToken } from './authentication/join-tokens.js';
 import { TokenReviewer } from './authentication/token-review.js';
@@ -24,6 +25,7 @@ import { isUnprotected, problemLine } from './problems/setting-problems.js';
 import { unenforced } from './problems/unenforced.js';
 import type { WaypointName } from './compile/waypoints.js';
 import { FirstEnrollment } from './kubernetes/first-enrollment.js';
+import type { EdgeSource } from './edges/edge-source.js';
 import { LeaderTasks } from './kubernetes/leader-tasks.js';
 import { dnsLookup } from './names/lookup.js';
 import { NameResolver } from './names/name-resolver.js';
@@ -74,6 +76,8 @@ export interface KubernetesOptions {
   readonly waypoint?: WaypointDefaults;
   /** Behavior of strict mode while a namespace's pods are enrolled for the first time; absent: `available`. */
   readonly firstEnrollment?: 'available' | 'closed';
+  /** ADDR:PORT of SMI's TrafficMetrics, behind an APIService; absent: they are not served. */
+  readonly smiMetricsListen?: string;
 }
 
 export interface RunningControl {
@@ -129,6 +133,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     log,
   });
   const { compiler } = publisher;
+  const edges: EdgeSource = { query: ({ sinceMs }) => Promise.resolve({ edges: [], sinceMs, missing: [] }) };
   const names = new NameResolver({
     compiler,
     take: (changed) => publisher.apply(changed),
@@ -206,6 +211,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
             },
           }
         : {}),
+      servesMetricsApi: kubernetes.smiMetricsListen !== undefined,
       log,
       onLimit,
       onRelease: (atMs) => stages?.releaseAt(atMs),
@@ -213,11 +219,27 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   const port = await server.start();
   names.start();
   if (!kubernetes) stages?.releaseAt(Date.now() + releaseDelayMs);
+  const metricsApi =
+    kubernetes?.smiMetricsListen === undefined
+      ? undefined
+      : await startAggregatedApi({
+          config: kubernetes.config,
+          listen: kubernetes.smiMetricsListen,
+          certificate: servingCertificate(),
+          registry: compiler,
+          edges,
+          onResponse: (code) => metrics.metricsApiResponses.inc({ code }),
+          onLimit,
+          log,
+        });
   const authorityWatch = new AuthorityWatch({
     ca,
     store,
     servingCertificate,
-    present: (certificate) => server.present(certificate),
+    present: (certificate) => {
+      server.present(certificate);
+      metricsApi?.present(certificate);
+    },
     onRootsChanged: () => {
       leaderTasks?.changed();
       publisher.configure(settings());
@@ -234,6 +256,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       source.stop();
       first?.stop();
       server.stop();
+      metricsApi?.stop();
       await metricsServer?.close();
       await leaderTasks?.stop();
     },
