@@ -64,7 +64,10 @@ export class FrontProxyWatch {
 
   #report(problem: string, consequence: string): void {
     if (problem !== '' && problem !== this.#lastProblem)
-      this.options.log.warn({ configMap: configMapPath, problem }, `the front proxy cannot be read: ${consequence}`);
+      this.options.log.warn(
+        { configMap: configMapPath, problem },
+        `the front proxy cannot be read: ${consequence}`,
+      );
     this.#lastProblem = problem;
   }
 }

@@ -141,14 +141,14 @@ export class MetricsApi {
     const known = this.#answers.get(key);
     if (known && Math.abs(nowMs - known.atMs) < answerMs) return known.answer;
     const sinceMs = Math.floor((nowMs - windowMs) / slotMs) * slotMs;
-    const answer = this.#options.edges.query({ namespace: of, sinceMs }).then(
-      ({ edges, sinceMs: observedSinceMs, missing }: EdgeAnswer): Answered => ({
+    const answer = this.#options.edges
+      .query({ namespace: of, sinceMs })
+      .then(({ edges, sinceMs: observedSinceMs, missing }: EdgeAnswer): Answered => ({
         edges,
         sinceMs: Math.min(nowMs, Math.max(sinceMs, observedSinceMs)),
         nowMs,
         missing: missing.length,
-      }),
-    );
+      }));
     this.#answers.delete(key);
     const [oldest] = this.#answers.keys();
     if (oldest !== undefined && this.#answers.size >= answersMax) this.#answers.delete(oldest);

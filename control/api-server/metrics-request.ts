@@ -46,7 +46,8 @@ function addressOf(path: string): Pick<MetricsRequest, 'verb' | 'plural' | 'name
   const isIn = first === 'namespaces' && rest.length >= 2 && rest[1] !== 'edges';
   const [plural = '', name, sub, ...more] = isIn ? rest.slice(1) : [first, ...rest];
   const namespace = isIn ? rest[0] : undefined;
-  if (!isMetricPlural(plural) || more.length > 0 || (sub !== undefined && sub !== 'edges')) throw notFound(path);
+  if (!isMetricPlural(plural) || more.length > 0 || (sub !== undefined && sub !== 'edges'))
+    throw notFound(path);
   const { isNamespaced } = metricKinds[plural];
   // Names of a namespaced kind are in a namespace; only its list may be of all of them.
   if (isIn !== isNamespaced && (isIn || name !== undefined)) throw notFound(path);

@@ -131,7 +131,10 @@ export class ApiServer {
     try {
       const user = this.#userOf(request);
       if (request.method !== 'GET')
-        throw new StatusError('MethodNotAllowed', `${request.method} is not supported: metrics are read by GET`);
+        throw new StatusError(
+          'MethodNotAllowed',
+          `${request.method} is not supported: metrics are read by GET`,
+        );
       if ('transfer-encoding' in request.headers || Number(request.headers['content-length'] ?? 0) !== 0)
         throw new StatusError('RequestEntityTooLarge', 'a request for metrics has no body');
       const { body, warnings = [] } = await this.#limited(user, () =>
@@ -201,7 +204,10 @@ export class ApiServer {
 
   #failed(error: unknown): StatusError {
     this.#options.log.warn({ error: errorText(error) }, 'a request for metrics failed');
-    return new StatusError('InternalError', 'the metrics could not be read: see the log of the control plane');
+    return new StatusError(
+      'InternalError',
+      'the metrics could not be read: see the log of the control plane',
+    );
   }
 
   #send(

@@ -27,8 +27,7 @@ function numberOf(text: string): number {
 }
 
 function cells({ metadata, window, edge, backend, metrics }: TrafficMetrics): readonly string[] {
-  const value = (name: string): number =>
-    numberOf(metrics.find((one) => one.name === name)?.value ?? '0');
+  const value = (name: string): number => numberOf(metrics.find((one) => one.name === name)?.value ?? '0');
   const [good, bad] = [value('success_count'), value('failure_count')];
   const all = good + bad;
   const { resource } = edge;
@@ -53,7 +52,9 @@ function cells({ metadata, window, edge, backend, metrics }: TrafficMetrics): re
 export const wantsTable = (accept: string): boolean => {
   const [first = ''] = accept.split(',');
   const parameters = first.split(';').map((one) => one.trim());
-  return parameters[0] === 'application/json' && parameters.includes('as=Table') && parameters.includes('v=v1');
+  return (
+    parameters[0] === 'application/json' && parameters.includes('as=Table') && parameters.includes('v=v1')
+  );
 };
 
 export const tableOf = (items: readonly TrafficMetrics[], metadata: object): object => ({

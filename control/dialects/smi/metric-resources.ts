@@ -2,7 +2,7 @@
  * The resources that SMI's TrafficMetrics are about: which there are of each kind, and to which of them an end of an edge belongs. Pure. What
  * a pod's namespace says about its pod (labels, owner) decides names in that namespace alone.
  */
-import type { Edge, EdgeParty } from '../../../src/model/edge.js';
+import { otherName, type Edge, type EdgeParty } from '../../../src/model/edge.js';
 import { labelsOf, namespaceOf, type Labels } from '../../../src/model/labels.js';
 import type { PodObject, ServiceObject, SmiObject } from '../../objects/objects.js';
 import { rootOf } from './specs.js';
@@ -21,6 +21,8 @@ export const metricKinds = {
   jobs: { kind: 'Job', isNamespaced: true },
   trafficsplits: { kind: 'TrafficSplit', isNamespaced: true },
 } as const;
+type EdgeNames = Omit<Edge, 'counts'>;
+export type EdgeEnd = 'source' | 'destination';
 export type MetricPlural = keyof typeof metricKinds;
 export const isMetricPlural = (name: string): name is MetricPlural => Object.hasOwn(metricKinds, name);
 
@@ -71,22 +73,26 @@ export const refKey = ({ kind, namespace, name }: ResourceRef): string =>
 
 const serviceHost = /^([^.]+)\.([^.]+)\.svc\.[^/]+$/;
 
-/** The resource of a kind that an end of an edge belongs to; undefined: none that is known. */
+/**
+ * The resource of a kind that an end of an edge belongs to; undefined: none that is known. What a waypoint reports about a Service of one
+ * namespace says nothing about pods of another: they belong to somebody else than who runs the waypoint.
+ */
 export function resourceOf(
   plural: MetricPlural,
-  edge: Omit<Edge, 'counts'>,
-  end: 'source' | 'destination',
+  edge: EdgeNames,
+  end: EdgeEnd,
   lookup: MetricsLookup,
 ): ResourceRef | undefined {
   const party = edge[end];
   const { kind } = metricKinds[plural];
-  if (plural === 'services') {
-    const [, name, namespace] = (end === 'destination' && serviceHost.exec(edge.service)) || [];
-    return name === undefined || namespace === undefined ? undefined : { kind, namespace, name };
-  }
-  if (party.namespace === '') return undefined;
-  if (plural === 'namespaces') return { kind, name: party.namespace };
+  if (end === 'destination') {
+    const [, name, namespace] = serviceHost.exec(edge.service) ?? [];
+    const isOfService = name !== undefined && namespace !== undefined;
+    if (plural === 'services') return isOfService ? { kind, namespace, name } : undefined;
+    if (edge.reporter === 'waypoint' && isOfService && namespace !== party.namespace) return undefined;
+  } else if (plural === 'services') return undefined;
   const pod = podOf(party, lookup);
+  if (plural === 'namespaces') return pod || isKnown(party) ? { kind, name: party.namespace } : undefined;
   if (!pod) return undefined;
   if (plural === 'pods') return { kind, namespace: party.namespace, name: party.pod };
   if (plural === 'nodes') return { kind, name: pod.spec.nodeName };
@@ -96,6 +102,9 @@ export function resourceOf(
 
 const podOf = ({ namespace, pod }: EdgeParty, lookup: MetricsLookup): PodObject | undefined =>
   pod === '' ? undefined : lookup.pod(namespace, pod);
+/** Observations beyond the limits have other names. */
+const isKnown = ({ namespace, pod }: EdgeParty): boolean =>
+  namespace !== '' && !(namespace === otherName && pod === otherName);
 
 /**
  * The other end of an edge, seen from a resource of a kind: of pods a pod, of nodes a node, of namespaces a namespace, of all others what made
@@ -103,8 +112,8 @@ const podOf = ({ namespace, pod }: EdgeParty, lookup: MetricsLookup): PodObject 
  */
 export function peerOf(
   plural: MetricPlural,
-  edge: Omit<Edge, 'counts'>,
-  end: 'source' | 'destination',
+  edge: EdgeNames,
+  end: EdgeEnd,
   lookup: MetricsLookup,
 ): ResourceRef | undefined {
   if (plural === 'namespaces' || plural === 'nodes' || plural === 'pods')

@@ -15,6 +15,7 @@ import {
   refKey,
   resourceOf,
   type Backend,
+  type EdgeEnd,
   type MetricPlural,
   type MetricsLookup,
   type ResourceRef,
@@ -66,8 +67,9 @@ class Tally {
   #failures = 0;
   readonly #latencies: number[] = Array.from({ length: latencyBoundsMs.length + 1 }, () => 0);
 
-  add({ reporter, counts }: Edge): void {
-    if (reporter !== 'waypoint') return;
+  add({ reporter, method, counts }: Edge): void {
+    // Connections have no method.
+    if (reporter !== 'waypoint' || method === '') return;
     this.#requests += counts.requests;
     this.#failures += counts.failures;
     for (const [index, count] of counts.latencyCounts.entries())
@@ -134,7 +136,12 @@ const received = { direction: 'from', side: 'server', resource: {} } as const;
 
 /** What distinguishes an item of a list from the others; lists are sorted by it. */
 export const itemKey = ({ resource, edge, backend }: TrafficMetrics): string =>
-  JSON.stringify([refKey(resource), edge.direction, refKey({ kind: '', ...edge.resource }), backend?.name ?? '']);
+  JSON.stringify([
+    refKey(resource),
+    edge.direction,
+    refKey({ kind: '', ...edge.resource }),
+    backend?.name ?? '',
+  ]);
 const byKey = (a: TrafficMetrics, b: TrafficMetrics): number => (itemKey(a) < itemKey(b) ? -1 : 1);
 
 /**
@@ -162,9 +169,7 @@ export function trafficMetricsList(
   }
   return [...instances]
     .filter(([, { labels }]) => mayHave(labels))
-    .map(([key, { ref, labels }]) =>
-      trafficMetrics(ref, received, tallies.of(key), observed, { labels }),
-    )
+    .map(([key, { ref, labels }]) => trafficMetrics(ref, received, tallies.of(key), observed, { labels }))
     .sort(byKey);
 }
 
@@ -209,8 +214,10 @@ export function trafficMetricsEdges(
   const key = refKey(self);
   const tallies = new Tallies();
   const found = new Map<string, TrafficMetrics['edge']>();
-  const add = (edge: Edge, direction: 'from' | 'to'): void => {
-    const [own, other] = direction === 'from' ? (['destination', 'source'] as const) : (['source', 'destination'] as const);
+  const add = (edge: Edge, own: EdgeEnd, other: EdgeEnd): void => {
+    // The agent of a pod's own node, or a waypoint: another node's agent might name any pod as the other end.
+    if (edge.reporter !== own && edge.reporter !== 'waypoint') return;
+    const direction = own === 'destination' ? 'from' : 'to';
     const ref = resourceOf(plural, edge, own, lookup);
     if (!ref || refKey(ref) !== key) return;
     const peer = peerOf(plural, edge, other, lookup);
@@ -224,8 +231,8 @@ export function trafficMetricsEdges(
   const ownNamespace = plural === 'namespaces' ? name : namespace;
   for (const edge of observed.edges) {
     if (isHalf(edge, lookup)) continue;
-    add(edge, 'from');
-    add(edge, 'to');
+    add(edge, 'destination', 'source');
+    add(edge, 'source', 'destination');
   }
   return [...found].map(([id, edge]) => trafficMetrics(self, edge, tallies.of(id), observed)).sort(byKey);
 }
@@ -270,7 +277,12 @@ function ofSplit(
   return backends.flatMap((backend, index) => {
     const tally = tallies[index];
     return tally
-      ? [trafficMetrics(ref, { direction: 'from', side: 'client', resource: {} }, tally, observed, { backend, labels: labelsOf(split) })]
+      ? [
+          trafficMetrics(ref, { direction: 'from', side: 'client', resource: {} }, tally, observed, {
+            backend,
+            labels: labelsOf(split),
+          }),
+        ]
       : [];
   });
 }
