@@ -6,6 +6,7 @@ import { checkCommand } from './check.js';
 import { clusterCommands } from './cluster/command.js';
 import { demoCommand } from './demo/command.js';
 import { dumpCommand } from './dump.js';
+import { edgesCommand } from './edges/command.js';
 import { programCommands } from './programs.js';
 import { standaloneCommand } from './standalone/command.js';
 import { statusCommand } from './status.js';
@@ -17,6 +18,7 @@ for (const command of [
   ...clusterCommands(),
   standaloneCommand(),
   statusCommand(),
+  edgesCommand(),
   dumpCommand(),
   demoCommand(),
 ]) {

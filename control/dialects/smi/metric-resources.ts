@@ -71,7 +71,7 @@ export function ownersOf(pod: PodObject): readonly Owner[] {
 export const refKey = ({ kind, namespace, name }: ResourceRef): string =>
   `${kind} ${namespace ?? ''}/${name ?? ''}`;
 
-const serviceHost = /^([^.]+)\.([^.]+)\.svc\.[^/]+$/;
+const serviceHost = /^([^.]+)\.([^.]+)\.svc(?:\.|$)/;
 
 /**
  * The resource of a kind that an end of an edge belongs to; undefined: none that is known. What a waypoint reports about a Service of one
