@@ -1,6 +1,7 @@
 /** The aggregated API with real TLS connections. A fake API server has the front proxy's settings and reviews access. */
 import assert from 'node:assert/strict';
 import https from 'node:https';
+import net from 'node:net';
 import { after, before, beforeEach, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import { parseIp } from '../../src/model/address.js';
@@ -411,6 +412,17 @@ test('an error of the control plane is not shown to the client', async () => {
   const { status, body } = await ask(`${root}/pods`);
   assert.equal(status, 500);
   assert.doesNotMatch(JSON.stringify(body), /secret/);
+});
+
+test('threat 4: clients that show no certificate cannot keep the front proxy from its connections, and are closed', async () => {
+  const sockets = Array.from({ length: 2 * serverLimits.connections }, () =>
+    net
+      .connect({ host: '127.0.0.1', port: api.port, localAddress: '127.0.0.2' })
+      .on('error', () => undefined),
+  );
+  await until('the limit is reached', 10_000, () => reached.includes('metrics-api-connections'));
+  assert.equal((await ask('/apis')).status, 200);
+  await until('silent clients are closed', 30_000, () => sockets.every(({ closed }) => closed));
 });
 
 test('a user who sends too many requests waits, and others do not', async () => {

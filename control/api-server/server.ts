@@ -127,7 +127,7 @@ export class ApiServer {
     const [path = ''] = (request.url ?? '').split('?');
     // For probes. It says nothing that the listening port does not.
     if (path === '/healthz' && request.method === 'GET')
-      return void response.writeHead(200, { 'content-type': 'text/plain' }).end('ok');
+      return void response.writeHead(200, { 'content-type': 'text/plain', connection: 'close' }).end('ok');
     try {
       const user = this.#userOf(request);
       if (request.method !== 'GET')

@@ -329,3 +329,31 @@ test('what was counted beyond the limits of the reports is of nobody that is nam
     ['from server Namespace /?: 5+0'],
   );
 });
+
+test('requests and connections that were refused are no traffic', () => {
+  const refused = observed(
+    requests(
+      'bank/teller-ccc-x',
+      'shop/',
+      { requests: 8, refused: 8, latencyCounts: latencies({ 5: 8 }) },
+      { policy: 'shop/p' },
+    ),
+    requests('shop/db-0', 'shop/web1-aaa-x', {
+      requests: 4,
+      refused: 1,
+      failures: 1,
+      latencyCounts: latencies({ 5: 4 }),
+    }),
+    requests(
+      'bank/teller-ccc-x',
+      'shop/web1-aaa-x',
+      { refused: 3 },
+      { reporter: 'destination', method: '', path: 'refused' },
+    ),
+  );
+  assert.equal(named(trafficMetricsList('services', 'shop', refused, lookup))['shop/web'], '2+1');
+  assert.deepEqual(
+    edgesText(trafficMetricsEdges('namespaces', undefined, 'shop', refused, lookup, () => true)),
+    ['from server Namespace /shop: 2+1', 'to client Namespace /shop: 2+1'],
+  );
+});

@@ -68,9 +68,9 @@ class Tally {
   readonly #latencies: number[] = Array.from({ length: latencyBoundsMs.length + 1 }, () => 0);
 
   add({ reporter, method, counts }: Edge): void {
-    // Connections have no method.
-    if (reporter !== 'waypoint' || method === '') return;
-    this.#requests += counts.requests;
+    // Connections have no method. Requests that a policy refused reached nobody.
+    if (reporter !== 'waypoint' || method === '' || counts.refused >= counts.requests) return;
+    this.#requests += counts.requests - counts.refused;
     this.#failures += counts.failures;
     for (const [index, count] of counts.latencyCounts.entries())
       if (index < this.#latencies.length) this.#latencies[index] = (this.#latencies[index] ?? 0) + count;
@@ -189,6 +189,10 @@ export function trafficMetricsOf(
   );
 }
 
+/** Whether nothing of it passed: then no traffic was exchanged. */
+const isRefused = ({ path, counts: { connections, requests, refused } }: Edge): boolean =>
+  path === 'refused' || (refused > 0 && connections === 0 && refused >= requests);
+
 /** Both ends of a connection through a waypoint are reported by the waypoint: what agents saw of its halves is no edge. */
 const isHalf = (edge: Edge, { pod, isWaypoint }: MetricsLookup): boolean =>
   edge.reporter !== 'waypoint' &&
@@ -230,7 +234,7 @@ export function trafficMetricsEdges(
   };
   const ownNamespace = plural === 'namespaces' ? name : namespace;
   for (const edge of observed.edges) {
-    if (isHalf(edge, lookup)) continue;
+    if (isRefused(edge) || isHalf(edge, lookup)) continue;
     add(edge, 'destination', 'source');
     add(edge, 'source', 'destination');
   }
