@@ -2,7 +2,7 @@
 import type { ApplyQueue } from '../kubernetes/apply-queue.js';
 import { metricsGroup, metricsVersion } from '../dialects/smi/traffic-metrics.js';
 
-export const apiServiceName = `${metricsVersion}.${metricsGroup}`;
+const apiServiceName = `${metricsVersion}.${metricsGroup}`;
 const path = `/apis/apiregistration.k8s.io/v1/apiservices/${apiServiceName}`;
 /** The APIService is not watched: a new one, for example after an upgrade of the chart, has the roots after this time. */
 const rewriteMs = 30_000;

@@ -9,7 +9,7 @@ import { readFrontProxy, type FrontProxy } from './front-proxy.js';
 
 const configMapPath = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication';
 /** How long a removed CA or name is still believed, at most. */
-export const frontProxyCheckMs = 10_000;
+const frontProxyCheckMs = 10_000;
 
 export interface FrontProxyWatchOptions {
   readonly config: KubeConfig;

@@ -21,7 +21,7 @@ export interface MetricsRequest {
   readonly after: string;
 }
 
-export const pageMax = 5_000;
+const pageMax = 5_000;
 const namePattern = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
 const root = `/apis/${metricsGroup}/${metricsVersion}/`;
 
