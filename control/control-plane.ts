@@ -8,6 +8,7 @@ import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { metricsText } from '../src/telemetry/exposition.js';
 import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
+import { startAggregatedApi } from './api-server/start.js';
 import type { CallerOfToken } from './authentication/authenticator.js';
 import { readToken } from './authentication/join-tokens.js';
 import { TokenReviewer } from './authentication/token-review.js';
@@ -80,6 +81,8 @@ export interface KubernetesOptions {
   readonly waypoint?: WaypointDefaults;
   /** Behavior of strict mode while a namespace's pods are enrolled for the first time; absent: `available`. */
   readonly firstEnrollment?: 'available' | 'closed';
+  /** ADDR:PORT of SMI's TrafficMetrics, behind an APIService; absent: they are not served. */
+  readonly smiMetricsListen?: string;
 }
 
 export interface RunningControl {
@@ -221,6 +224,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
             },
           }
         : {}),
+      servesMetricsApi: kubernetes.smiMetricsListen !== undefined,
       log,
       onLimit,
       onRelease: (atMs) => stages?.releaseAt(atMs),
@@ -228,11 +232,27 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   const port = await server.start();
   names.start();
   if (!kubernetes) stages?.releaseAt(Date.now() + releaseDelayMs);
+  const metricsApi =
+    kubernetes?.smiMetricsListen === undefined
+      ? undefined
+      : await startAggregatedApi({
+          config: kubernetes.config,
+          listen: kubernetes.smiMetricsListen,
+          certificate: servingCertificate(),
+          registry: compiler,
+          edges,
+          onResponse: (code) => metrics.metricsApiResponses.inc({ code }),
+          onLimit,
+          log,
+        });
   const authorityWatch = new AuthorityWatch({
     ca,
     store,
     servingCertificate,
-    present: (certificate) => server.present(certificate),
+    present: (certificate) => {
+      server.present(certificate);
+      metricsApi?.present(certificate);
+    },
     onRootsChanged: () => {
       leaderTasks?.changed();
       publisher.configure(settings());
@@ -250,6 +270,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       source.stop();
       first?.stop();
       server.stop();
+      metricsApi?.stop();
       await metricsServer?.close();
       await adminServer?.close();
       await leaderTasks?.stop();

@@ -44,6 +44,10 @@ export function serveCommand(program: Command): void {
         "whether strict mode waits for a namespace's first enrollment (available) or not (closed)",
       ).choices(['available', 'closed']),
     )
+    .option(
+      '--smi-metrics-listen <addr:port>',
+      "address for SMI's TrafficMetrics, behind an APIService (default: not served)",
+    )
     .requiredOption('--state <dir>', 'directory for roots, CA and token keys')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')
     .option('--metrics-listen <addr:port>', 'address for Prometheus')
@@ -79,11 +83,17 @@ async function optionsOf({
   serverName,
   waypoint,
   firstEnrollment,
+  smiMetricsListen,
   peerToken,
   ...rest
 }: ServeFlags): Promise<ControlOptions> {
   if ((kubernetes === true) === (rest.from !== undefined))
     throw new WeftError('WEFT_SOURCE', 'give either --from, with directories of manifests, or --kubernetes');
+  if (kubernetes !== true && smiMetricsListen !== undefined)
+    throw new WeftError(
+      'WEFT_SOURCE',
+      '--smi-metrics-listen requires --kubernetes: the API server authenticates and authorizes its users',
+    );
   if (kubernetes !== true) return rest;
   if (rest.rootNamespace !== undefined)
     throw new WeftError(
@@ -101,6 +111,7 @@ async function optionsOf({
       identity,
       serverName: serverName ?? `weft-control.${namespace}.svc`,
       ...(firstEnrollment ? { firstEnrollment } : {}),
+      ...(smiMetricsListen === undefined ? {} : { smiMetricsListen }),
       ...(peerToken === undefined ? {} : { peerToken }),
       ...(waypoint === undefined ? {} : { waypoint: waypointDefaults(waypoint) }),
     },

@@ -11,6 +11,11 @@ export interface RawMeta {
   readonly deletionTimestamp?: unknown;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
+  readonly ownerReferences?: readonly {
+    readonly kind: string;
+    readonly name: string;
+    readonly controller?: boolean;
+  }[];
 }
 /** An object as the API server sends it. */
 export type Raw<T> = Omit<T, 'metadata' | 'kind'> & { readonly metadata: RawMeta };

@@ -84,9 +84,11 @@ function pickPod(raw: Raw<PodObject>): PodObject | undefined {
   if (!raw.spec.nodeName) return undefined;
   const { nodeName, serviceAccountName, hostNetwork, containers, initContainers } = raw.spec;
   const sidecars = (initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
+  const owner = raw.metadata.ownerReferences?.find(({ controller }) => controller === true);
   return {
     kind: 'Pod',
     metadata: pickMeta(raw.metadata),
+    ...(owner ? { controller: { kind: owner.kind, name: owner.name } } : {}),
     spec: {
       nodeName,
       ...(serviceAccountName ? { serviceAccountName } : {}),

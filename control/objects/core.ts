@@ -34,6 +34,8 @@ export interface Container {
 export interface PodObject {
   readonly kind: 'Pod';
   readonly metadata: Meta;
+  /** What made the pod: its owner reference with `controller`. SMI's TrafficMetrics are added up by it. */
+  readonly controller?: { readonly kind: string; readonly name: string };
   readonly spec: {
     readonly nodeName: string;
     readonly serviceAccountName?: string;

@@ -39,6 +39,12 @@ export class ControlMetrics {
     labelNames: ['result'] as const,
     registers: [this.registry],
   });
+  readonly metricsApiResponses = new Counter({
+    name: 'weft_control_metrics_api_responses_total',
+    help: "Responses of SMI's TrafficMetrics, by HTTP status",
+    labelNames: ['code'] as const,
+    registers: [this.registry],
+  });
   readonly limitReached = new Counter({
     name: 'weft_limit_reached_total',
     help: 'Times that a limit of the control plane was reached, by limit (docs/limits.md)',

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
+import { metricKinds } from '../../control/dialects/smi/metric-resources.js';
 import { kinds } from '../../control/kinds/kinds.js';
 import { istioKinds } from '../../control/objects/istio.js';
 import { smiKinds } from '../../control/objects/smi.js';
@@ -142,6 +143,23 @@ test('editors of a namespace may write its policies, but no kinds that claim add
     of(
       weftKinds.map((kind) => `weft.dev/${kind}`),
       'get list watch',
+    ),
+  );
+});
+
+test("with SMI's metrics the control plane reviews access and writes one APIService, and viewers read what is in a namespace", () => {
+  assert.deepEqual(rightsOf('ClusterRole', 'weft-control-smi-metrics'), {
+    'authorization.k8s.io/subjectaccessreviews': 'create',
+    'apiregistration.k8s.io/apiservices/v1alpha1.metrics.smi-spec.io': 'patch',
+  });
+  // As with the cluster role `view`, no nodes.
+  const plurals = Object.keys(metricKinds).filter((plural) => plural !== 'nodes');
+  const edges = plurals.filter((plural) => plural !== 'trafficsplits').map((plural) => `${plural}/edges`);
+  assert.deepEqual(
+    rightsOf('ClusterRole', 'weft-view-smi-metrics'),
+    of(
+      [...plurals, 'edges', ...edges].map((resource) => `metrics.smi-spec.io/${resource}`),
+      'get list',
     ),
   );
 });

@@ -1,0 +1,292 @@
+/**
+ * SMI's TrafficMetrics (metrics.smi-spec.io/v1alpha1) from edges. Pure.
+ *
+ * Source: apis/traffic-metrics/v1alpha1 of the specification. It is about HTTP traffic, so only requests count, once each, where the waypoint
+ * observed them; a pair of pods between which agents saw connections alone is an edge without requests.
+ */
+import { latencyBoundsMs, type Edge } from '../../../src/model/edge.js';
+import { namespaceOf, labelsOf, selects, type Labels } from '../../../src/model/labels.js';
+import type { ServiceObject, SmiObject } from '../../objects/objects.js';
+import {
+  apexOf,
+  instancesOf,
+  metricKinds,
+  peerOf,
+  refKey,
+  resourceOf,
+  type Backend,
+  type EdgeEnd,
+  type MetricPlural,
+  type MetricsLookup,
+  type ResourceRef,
+} from './metric-resources.js';
+import { percentile, quantity } from './metric-values.js';
+import { serviceName } from './specs.js';
+import { weightsOf } from './weights.js';
+
+export const metricsGroup = 'metrics.smi-spec.io';
+export const metricsVersion = 'v1alpha1';
+export const metricsApiVersion = `${metricsGroup}/${metricsVersion}`;
+
+export interface Metric {
+  readonly name: string;
+  readonly unit?: string;
+  readonly value: string;
+}
+export interface TrafficMetrics {
+  readonly kind: 'TrafficMetrics';
+  readonly apiVersion: string;
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly creationTimestamp: string;
+    readonly labels?: Labels;
+  };
+  readonly timestamp: string;
+  readonly window: string;
+  readonly resource: ResourceRef;
+  readonly edge: {
+    readonly direction: 'from' | 'to';
+    readonly side: 'client' | 'server';
+    readonly resource: Partial<ResourceRef>;
+  };
+  /** Of a TrafficSplit. */
+  readonly backend?: Backend;
+  readonly metrics: readonly Metric[];
+}
+
+/** What was observed, from `sinceMs` to `nowMs` (epoch ms). */
+export interface Observed {
+  readonly edges: readonly Edge[];
+  readonly sinceMs: number;
+  readonly nowMs: number;
+}
+
+class Tally {
+  #requests = 0;
+  #failures = 0;
+  readonly #latencies: number[] = Array.from({ length: latencyBoundsMs.length + 1 }, () => 0);
+
+  add({ reporter, method, counts }: Edge): void {
+    // Connections have no method. Requests that a policy refused reached nobody.
+    if (reporter !== 'waypoint' || method === '' || counts.refused >= counts.requests) return;
+    this.#requests += counts.requests - counts.refused;
+    this.#failures += counts.failures;
+    for (const [index, count] of counts.latencyCounts.entries())
+      if (index < this.#latencies.length) this.#latencies[index] = (this.#latencies[index] ?? 0) + count;
+  }
+
+  metrics(): readonly Metric[] {
+    const latency = (name: string, share: number): Metric => ({
+      name: `${name}_response_latency`,
+      unit: 'ms',
+      value: quantity(percentile(this.#latencies, latencyBoundsMs, share)),
+    });
+    return [
+      latency('p99', 0.99),
+      latency('p90', 0.9),
+      latency('p50', 0.5),
+      { name: 'success_count', value: quantity(Math.max(0, this.#requests - this.#failures)) },
+      { name: 'failure_count', value: quantity(this.#failures) },
+    ];
+  }
+}
+
+/** Tallies by key, made when first needed. */
+class Tallies extends Map<string, Tally> {
+  of(key: string): Tally {
+    let tally = this.get(key);
+    if (!tally) this.set(key, (tally = new Tally()));
+    return tally;
+  }
+}
+
+const timeText = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
+
+function trafficMetrics(
+  resource: ResourceRef & { readonly name: string },
+  edge: TrafficMetrics['edge'],
+  tally: Tally,
+  { sinceMs, nowMs }: Observed,
+  more: { readonly backend?: Backend; readonly labels?: Labels } = {},
+): TrafficMetrics {
+  const { namespace, name } = resource;
+  const timestamp = timeText(nowMs);
+  const { backend, labels = {} } = more;
+  return {
+    kind: 'TrafficMetrics',
+    apiVersion: metricsApiVersion,
+    metadata: {
+      name,
+      ...(namespace === undefined ? {} : { namespace }),
+      creationTimestamp: timestamp,
+      ...(Object.keys(labels).length > 0 ? { labels } : {}),
+    },
+    timestamp,
+    window: `${Math.max(1, Math.round((nowMs - sinceMs) / 1000))}s`,
+    resource,
+    edge,
+    ...(backend ? { backend } : {}),
+    metrics: tally.metrics(),
+  };
+}
+
+/** All traffic that a resource received. */
+const received = { direction: 'from', side: 'server', resource: {} } as const;
+
+/** What distinguishes an item of a list from the others; lists are sorted by it. */
+export const itemKey = ({ resource, edge, backend }: TrafficMetrics): string =>
+  JSON.stringify([
+    refKey(resource),
+    edge.direction,
+    refKey({ kind: '', ...edge.resource }),
+    backend?.name ?? '',
+  ]);
+const byKey = (a: TrafficMetrics, b: TrafficMetrics): number => (itemKey(a) < itemKey(b) ? -1 : 1);
+
+/**
+ * The resources of a kind, each with what it received, sorted by namespace and name. A resource without traffic has counts of 0.
+ * @param namespace undefined: of all namespaces
+ * @param mayHave resources with these labels only
+ */
+export function trafficMetricsList(
+  plural: MetricPlural,
+  namespace: string | undefined,
+  observed: Observed,
+  lookup: MetricsLookup,
+  mayHave: (labels: Labels) => boolean = () => true,
+): readonly TrafficMetrics[] {
+  if (plural === 'trafficsplits')
+    return [...lookup.splits(namespace)]
+      .filter((split) => mayHave(labelsOf(split)))
+      .flatMap((split) => ofSplit(split, observed, lookup))
+      .sort(byKey);
+  const instances = instancesOf(plural, namespace, observed.edges, lookup);
+  const tallies = new Tallies();
+  for (const edge of observed.edges) {
+    const ref = resourceOf(plural, edge, 'destination', lookup);
+    if (ref) tallies.of(refKey(ref)).add(edge);
+  }
+  return [...instances]
+    .filter(([, { labels }]) => mayHave(labels))
+    .map(([key, { ref, labels }]) => trafficMetrics(ref, received, tallies.of(key), observed, { labels }))
+    .sort(byKey);
+}
+
+/**
+ * What one resource received; of a TrafficSplit one object for each backend. Empty: it does not exist.
+ * @param namespace undefined: the kind has none
+ */
+export function trafficMetricsOf(
+  plural: MetricPlural,
+  namespace: string | undefined,
+  name: string,
+  observed: Observed,
+  lookup: MetricsLookup,
+): readonly TrafficMetrics[] {
+  return trafficMetricsList(plural, namespace, observed, lookup).filter(
+    ({ resource }) => resource.name === name,
+  );
+}
+
+/** Whether nothing of it passed: then no traffic was exchanged. */
+const isRefused = ({ path, counts: { connections, requests, refused } }: Edge): boolean =>
+  path === 'refused' || (refused > 0 && connections === 0 && refused >= requests);
+
+/** Both ends of a connection through a waypoint are reported by the waypoint: what agents saw of its halves is no edge. */
+const isHalf = (edge: Edge, { pod, isWaypoint }: MetricsLookup): boolean =>
+  edge.reporter !== 'waypoint' &&
+  [edge.source, edge.destination].some((party) => {
+    const of = pod(party.namespace, party.pod);
+    return of !== undefined && isWaypoint(of);
+  });
+
+/**
+ * The edges of a resource: from each resource that sent to it, and to each that it sent to.
+ * @param mayName whether the reader may know the resources of a namespace. Edges to others are one edge for each direction, without a name
+ */
+export function trafficMetricsEdges(
+  plural: Exclude<MetricPlural, 'trafficsplits'>,
+  namespace: string | undefined,
+  name: string,
+  observed: Observed,
+  lookup: MetricsLookup,
+  mayName: (namespace: string) => boolean,
+): readonly TrafficMetrics[] {
+  const { kind } = metricKinds[plural];
+  const self = { kind, ...(namespace === undefined ? {} : { namespace }), name };
+  const key = refKey(self);
+  const tallies = new Tallies();
+  const found = new Map<string, TrafficMetrics['edge']>();
+  const add = (edge: Edge, own: EdgeEnd, other: EdgeEnd): void => {
+    // The agent of a pod's own node, or a waypoint: another node's agent might name any pod as the other end.
+    if (edge.reporter !== own && edge.reporter !== 'waypoint') return;
+    const direction = own === 'destination' ? 'from' : 'to';
+    const ref = resourceOf(plural, edge, own, lookup);
+    if (!ref || refKey(ref) !== key) return;
+    const peer = peerOf(plural, edge, other, lookup);
+    const home = peer?.kind === 'Namespace' ? peer.name : peer?.namespace;
+    const isNamed = peer && (home === undefined || home === ownNamespace || mayName(home));
+    const resource = isNamed ? peer : { kind };
+    const id = `${direction} ${refKey(resource)}`;
+    tallies.of(id).add(edge);
+    found.set(id, { direction, side: direction === 'from' ? 'server' : 'client', resource });
+  };
+  const ownNamespace = plural === 'namespaces' ? name : namespace;
+  for (const edge of observed.edges) {
+    if (isRefused(edge) || isHalf(edge, lookup)) continue;
+    add(edge, 'destination', 'source');
+    add(edge, 'source', 'destination');
+  }
+  return [...found].map(([id, edge]) => trafficMetrics(self, edge, tallies.of(id), observed)).sort(byKey);
+}
+
+function backendsOf(split: SmiObject<'TrafficSplit'>): readonly Backend[] {
+  const apex = apexOf(split);
+  const { backends } = split.spec ?? {};
+  if (apex === undefined || !backends) return [];
+  try {
+    const weights = weightsOf(backends);
+    return backends.flatMap(({ service }, index) => {
+      const name = serviceName(service, namespaceOf(split));
+      return name === undefined ? [] : [{ apex, name, weight: weights[index] ?? 0 }];
+    });
+  } catch {
+    // The status of the TrafficSplit says which weight cannot be read.
+    return [];
+  }
+}
+
+/** The requests to the root Service by backend: of backends whose selectors select the same pod, the first. */
+function ofSplit(
+  split: SmiObject<'TrafficSplit'>,
+  observed: Observed,
+  lookup: MetricsLookup,
+): readonly TrafficMetrics[] {
+  const namespace = namespaceOf(split);
+  const backends = backendsOf(split);
+  const services = new Map<string, ServiceObject>();
+  for (const service of lookup.services(namespace)) services.set(service.metadata.name, service);
+  const tallies = backends.map(() => new Tally());
+  for (const edge of observed.edges) {
+    const dialed = resourceOf('services', edge, 'destination', lookup);
+    if (dialed?.namespace !== namespace || dialed.name !== backends[0]?.apex) continue;
+    const pod = lookup.pod(edge.destination.namespace, edge.destination.pod);
+    const index = backends.findIndex(
+      ({ name }) => pod && selects(services.get(name)?.spec.selector, labelsOf(pod)),
+    );
+    tallies[index]?.add(edge);
+  }
+  const ref = { kind: metricKinds.trafficsplits.kind, namespace, name: split.metadata.name };
+  return backends.flatMap((backend, index) => {
+    const tally = tallies[index];
+    return tally
+      ? [
+          trafficMetrics(ref, { direction: 'from', side: 'client', resource: {} }, tally, observed, {
+            backend,
+            labels: labelsOf(split),
+          }),
+        ]
+      : [];
+  });
+}

@@ -1,0 +1,257 @@
+/**
+ * SMI's TrafficMetrics through a real API server: its front proxy, its RBAC and its discovery, with the chart's objects and without nodes
+ * (test/cluster/up --control-plane-only). The control plane runs on this machine with the rights of its service account.
+ */
+import assert from 'node:assert/strict';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import https from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
+import { parseAllDocuments } from 'yaml';
+import { projectRoot } from '../../native/index.js';
+import { until } from '../../src/base/wait.js';
+import { applyText, env, here, kubectl, run, state } from '../support/cluster.js';
+
+const dir = mkdtempSync(join(tmpdir(), 'weft-smi-metrics-'));
+const chart = join(projectRoot, 'daemonset', 'chart');
+const address = '10.99.0.1';
+const ports = { discovery: 15_931, metrics: 15_932 } as const;
+const log = join(dir, 'log');
+let control: ChildProcess | undefined;
+
+const render = (...settings: readonly string[]): Promise<string> =>
+  run(
+    'helm',
+    ...['template', 'weft', chart, '-n', 'weft-system', '--kube-version', '1.33.0', '--no-hooks'],
+    ...settings.flatMap((setting) => ['--set', setting]),
+  );
+interface Rendered {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly spec?: { readonly ports?: readonly { readonly name: string }[]; readonly ingress?: unknown };
+}
+const objectsOf = (text: string): readonly Rendered[] =>
+  parseAllDocuments(text)
+    .map((document) => document.toJS() as Rendered | null)
+    .filter((one) => one !== null);
+
+/** A kubeconfig with the token of the control plane's service account. */
+async function kubeconfig(): Promise<string> {
+  const file = join(dir, 'kubeconfig');
+  const config = (...args: readonly string[]): Promise<string> =>
+    run('kubectl', 'config', '--kubeconfig', file, ...args);
+  const token = await kubectl('-n', 'weft-system', 'create', 'token', 'weft-control');
+  await config(
+    'set-cluster',
+    'test',
+    `--server=https://${address}:6443`,
+    `--certificate-authority=${join(state, 'pki', 'ca.crt')}`,
+  );
+  await config('set-credentials', 'control', `--token=${token}`);
+  await config('set-context', 'test', '--cluster=test', '--user=control');
+  await config('use-context', 'test');
+  return file;
+}
+
+before(async () => {
+  await run(join(here, 'up'), '--control-plane-only');
+  await run(process.execPath, join(projectRoot, 'dist/control/main.js'), 'apply-crds');
+  await kubectl('create', 'namespace', 'weft-system');
+  writeFileSync(join(dir, 'chart.yaml'), await render('smi.metrics=true'));
+  await kubectl('apply', '-n', 'weft-system', '-f', join(dir, 'chart.yaml'));
+  const account = (namespace: string): string =>
+    `---\napiVersion: v1\nkind: Namespace\nmetadata: { name: ${namespace}, labels: { weft.dev/mesh: enabled } }\n`;
+  await applyText(`apiVersion: v1\nkind: Node\nmetadata: { name: n1 }\n${account('shop')}${account('bank')}`);
+  const pod = (namespace: string, name: string): string => `---
+apiVersion: v1
+kind: Pod
+metadata: { name: ${name}, namespace: ${namespace}, labels: { app: ${name} } }
+spec:
+  nodeName: n1
+  automountServiceAccountToken: false
+  tolerations: [{ operator: Exists }]
+  containers: [{ name: app, image: app }]
+`;
+  await until('the namespaces have service accounts', 30_000, () =>
+    kubectl('get', 'serviceaccount', 'default', '-n', 'bank').catch(() => ''),
+  );
+  await applyText(`${pod('shop', 'web')}${pod('bank', 'vault')}---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: { name: shop-viewer, namespace: shop }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view }
+subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: shopper }]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: weft-control-here, namespace: weft-system, labels: { kubernetes.io/service-name: weft-control } }
+addressType: IPv4
+endpoints: [{ addresses: [${address}], conditions: { ready: true } }]
+ports: [{ name: https-smi, port: ${ports.metrics}, protocol: TCP }]
+`);
+  const args = [
+    join(projectRoot, 'dist/control/main.js'),
+    'serve',
+    '--kubernetes',
+    '--identity=here',
+    `--state=${join(dir, 'state')}`,
+    `--listen=${address}:${ports.discovery}`,
+    `--smi-metrics-listen=${address}:${ports.metrics}`,
+  ];
+  control = spawn('/bin/sh', ['-c', `exec "$0" "$@" 2>>${log}`, process.execPath, ...args], {
+    env: { ...env, KUBECONFIG: await kubeconfig() },
+    stdio: 'ignore',
+  });
+  await until('the control plane serves', 60_000, () => {
+    const text = readFileSync(log, 'utf8');
+    assert.equal(control?.exitCode, null, text.slice(-1000));
+    return text.includes('"ready"');
+  });
+});
+after(async () => {
+  control?.kill('SIGKILL');
+  await run(join(here, 'down'));
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const root = '/apis/metrics.smi-spec.io/v1alpha1';
+const raw = (path: string, ...as: string[]): Promise<string> =>
+  kubectl('get', '--raw', `${root}${path}`, ...as);
+/** What kubectl says when the server refuses. */
+async function refusal(path: string, ...as: string[]): Promise<string> {
+  try {
+    await promisify(execFile)('kubectl', ['get', '--raw', `${root}${path}`, ...as], { env });
+  } catch (error) {
+    return (error as { readonly stderr: string }).stderr;
+  }
+  return assert.fail(`${path} was served`);
+}
+const available = (): Promise<string> =>
+  kubectl(
+    ...['get', 'apiservice', 'v1alpha1.metrics.smi-spec.io'],
+    ...['-o', 'jsonpath={.status.conditions[?(@.type=="Available")].status}'],
+  );
+const isAvailable = (): Promise<true> =>
+  until('the APIService is available', 90_000, async () => (await available()) === 'True').catch(
+    async (error: unknown) => {
+      throw new Error(
+        `${String(error)}\n${await kubectl('get', 'apiservice', 'v1alpha1.metrics.smi-spec.io', '-o', 'yaml')}\n${readFileSync(log, 'utf8').slice(-2000)}`,
+      );
+    },
+  );
+const namesOf = (text: string): readonly string[] =>
+  (
+    JSON.parse(text) as { readonly items: readonly { readonly metadata: { readonly name: string } }[] }
+  ).items.map(({ metadata }) => metadata.name);
+
+test('without the setting the chart has nothing of it', async () => {
+  assert.doesNotMatch(await render('networkPolicy.enabled=true'), /metrics\.smi-spec\.io|smi-metrics/);
+});
+
+test('with the setting the control plane may patch this APIService alone, and its port is open', async () => {
+  const objects = objectsOf(await render('smi.metrics=true', 'networkPolicy.enabled=true'));
+  const find = (kind: string, name: string): Rendered | undefined =>
+    objects.find((one) => one.kind === kind && one.metadata.name === name);
+  assert.ok(find('APIService', 'v1alpha1.metrics.smi-spec.io'));
+  assert.deepEqual(
+    find('Service', 'weft-control')?.spec?.ports?.map(({ name }) => name),
+    ['grpc-xds', 'https-smi'],
+  );
+  assert.match(JSON.stringify(find('NetworkPolicy', 'weft-control')?.spec?.ingress), /smi-metrics/);
+  const control = ['--as=system:serviceaccount:weft-system:weft-control'];
+  const may = (...what: string[]): Promise<string> =>
+    kubectl('auth', 'can-i', ...what, ...control).catch((error: unknown) =>
+      (error as { readonly stdout: string }).stdout.trim(),
+    );
+  assert.equal(await may('patch', 'apiservices/v1alpha1.metrics.smi-spec.io'), 'yes');
+  assert.equal(await may('patch', 'apiservices/v1.apps'), 'no');
+  assert.equal(await may('create', 'apiservices'), 'no');
+  assert.equal(await may('create', 'subjectaccessreviews.authorization.k8s.io'), 'yes');
+});
+
+test('the leader writes the roots, and the API becomes available', async () => {
+  await isAvailable();
+  const resources = await kubectl('api-resources', '--api-group=metrics.smi-spec.io', '--no-headers');
+  assert.equal(resources.split('\n').length, 11, resources);
+});
+
+test('an administrator reads the metrics of a namespace, of a pod, its edges, and as a table', async () => {
+  assert.deepEqual(namesOf(await raw('/namespaces/shop/pods')), ['web']);
+  assert.deepEqual(
+    namesOf(await raw('/pods')).filter((name) => name === 'web' || name === 'vault'),
+    ['vault', 'web'],
+  );
+  const one = JSON.parse(await raw('/namespaces/shop/pods/web')) as Record<string, unknown>;
+  assert.equal(one['kind'], 'TrafficMetrics');
+  assert.deepEqual(namesOf(await raw('/namespaces/shop/pods/web/edges')), []);
+  const table = await kubectl('get', 'pods.metrics.smi-spec.io', '-n', 'shop');
+  assert.match(table, /^NAME +PEER +SUCCESS +RPS +P50 +P90 +P99\nweb +- +0\.0rps/);
+  assert.match(await kubectl('get', 'pods.metrics.smi-spec.io', '-n', 'shop', '-l', 'app=none'), /^$/);
+});
+
+test('forbidden: a user without the right reads metrics; a viewer of one namespace reads those of another', async () => {
+  assert.match(await refusal('/namespaces/shop/pods', '--as=mallory'), /Forbidden/);
+  await until('the aggregated role is in force', 30_000, () =>
+    raw('/namespaces/shop/pods', '--as=shopper').catch(() => ''),
+  );
+  assert.deepEqual(namesOf(await raw('/namespaces/shop/pods', '--as=shopper')), ['web']);
+  await raw('/namespaces/shop', '--as=shopper');
+  await raw('/namespaces/shop/edges', '--as=shopper');
+  await raw('/namespaces/shop/pods/web/edges', '--as=shopper');
+  for (const path of [
+    '/namespaces/bank/pods',
+    '/namespaces/bank/pods/vault',
+    '/namespaces/bank/pods/vault/edges',
+    '/namespaces/bank',
+    '/namespaces/bank/edges',
+    '/namespaces',
+    '/pods',
+    '/nodes',
+  ])
+    assert.match(await refusal(path, '--as=shopper'), /Forbidden/, path);
+});
+
+/** A direct connection to the port, as a pod of the cluster can open one. */
+const direct = (options: https.RequestOptions): Promise<number> =>
+  new Promise((resolve, reject) => {
+    https
+      .get(
+        {
+          host: address,
+          port: ports.metrics,
+          path: `${root}/pods`,
+          rejectUnauthorized: false,
+          agent: false,
+          ...options,
+        },
+        (response) => {
+          response.resume();
+          response.on('end', () => resolve(response.statusCode ?? 0));
+        },
+      )
+      .on('error', reject);
+  });
+
+test('forbidden: a client that is not the front proxy is served, also with another certificate of its CA', async () => {
+  const headers = { 'x-remote-user': 'admin', 'x-remote-group': 'system:masters' };
+  const pki = (name: string): https.RequestOptions => ({
+    key: readFileSync(join(state, 'pki', `${name}.key`)),
+    cert: readFileSync(join(state, 'pki', `${name}.crt`)),
+  });
+  assert.equal(await direct({ headers }), 401);
+  assert.equal(await direct({ headers, ...pki('admin') }), 401);
+  assert.equal(await direct({ headers, ...pki('aggregator') }), 200, 'the front proxy itself');
+  assert.equal(await direct(pki('aggregator')), 401, 'without a user');
+});
+
+test('roots that somebody removes from the APIService are written again', async () => {
+  await kubectl(
+    ...['patch', 'apiservice', 'v1alpha1.metrics.smi-spec.io', '--type=json'],
+    ...['-p', '[{"op":"remove","path":"/spec/caBundle"}]'],
+  );
+  await until('the API is not available', 60_000, async () => (await available()) !== 'True');
+  await isAvailable();
+});
