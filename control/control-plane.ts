@@ -107,6 +107,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     settingProblems: () => [...publisher.settingProblems.all()].length,
     leading: () => leaderTasks?.leading ?? !kubernetes,
     names: () => names.size,
+    waiting: () => compiler.waiting,
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
 
@@ -230,6 +231,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     port,
     close: async () => {
       authorityWatch.stop();
+      publisher.stop();
       names.stop();
       source.stop();
       first?.stop();

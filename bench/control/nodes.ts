@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import net, { type TcpNetConnectOpts } from 'node:net';
 import { createInterface } from 'node:readline';
 import { Client, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
+import { capabilitiesOf } from '../../src/discovery/capabilities.js';
 import { decodeAddress } from '../../src/discovery/codec/address.js';
 import { decodeRoute } from '../../src/discovery/codec/route.js';
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from '../../src/discovery/gen/discovery.js';
@@ -78,6 +79,7 @@ function stampsOf(typeUrl: string, bytes: Uint8Array): number[] {
 /** Each node has an address of its own: the control plane limits reviews of tokens by address. gRPC has no option for it. */
 const connect = net.connect as (options: TcpNetConnectOpts, onConnected?: () => void) => net.Socket;
 let connections = 0;
+const capabilities = capabilitiesOf('bench');
 const fromOwnAddress: typeof connect = (options, onConnected) => {
   const at = connections++ % tokens.length;
   return connect({ ...options, localAddress: `127.1.${at >> 8}.${at & 255}` }, onConnected);
@@ -103,7 +105,10 @@ function open(identity: Identity): void {
   nodes.set(node, { kind, client, stream, answered });
   const ask = (part: Partial<DeltaDiscoveryRequest>): void =>
     void stream.write(
-      DeltaDiscoveryRequest.fromPartial({ node: { id: node, cluster: '', metadata: {} }, ...part }),
+      DeltaDiscoveryRequest.fromPartial({
+        node: { id: node, cluster: '', metadata: kind === 'waypoint' ? capabilities : {} },
+        ...part,
+      }),
     );
   stream.on('data', (response: DeltaDiscoveryResponse) => {
     const first = !answered.has(response.typeUrl);

@@ -37,6 +37,11 @@ export interface KindAddress {
 /** Collects what must be recompiled after a change, besides the changed objects. */
 export interface Recompile {
   objects(objects: Iterable<MeshObject>): void;
+  /**
+   * Objects that may be recompiled in a later turn of the event loop (compile/turns.ts): any number of large ones may refer to what has changed.
+   * Until then their former resources stay. Not for an object that takes effect where nothing else restricts.
+   */
+  later(objects: Iterable<MeshObject>): void;
   /** The pods and Workloads of a namespace that a selector selects. */
   selected(namespace: string, selector: Labels | undefined): void;
   /** Every object. */
@@ -102,6 +107,15 @@ export interface Kind<T extends MeshObject = MeshObject> {
   closed?(object: T, why: string): T;
   /** Compiles an object to resources; absent: none. Error: the field that cannot be read. Pure. */
   compile?(object: T, context: CompileContext): Compiled;
+  /**
+   * The resources of an object until its turn to be compiled comes, of its former ones and closed ones; absent: objects of the kind never wait
+   * after a change of their own. It must cost little, and open nothing that the object closes. Pure.
+   */
+  interim?(
+    object: T,
+    context: CompileContext,
+    former: readonly CompiledResource[],
+  ): readonly CompiledResource[];
   /** As `StatusOf` (control/status). Absent: another component writes the status. */
   status?(object: T, lookup: StatusLookup): StatusUpdate | undefined;
 }

@@ -24,7 +24,7 @@ export const podKind: Kind<PodObject> = {
   },
   dependents({ before, now }, registry, recompile) {
     if (accountTextOf(before) !== accountTextOf(now))
-      recompile.objects(registry.virtualServicesNaming(labelsSlot));
+      recompile.later(registry.virtualServicesNaming(labelsSlot));
   },
   compile: (pod, context) =>
     compileAsPod(pod, context, {

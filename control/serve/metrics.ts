@@ -10,6 +10,8 @@ export interface ControlState {
   readonly leading: () => boolean;
   /** Host names that are resolved by DNS. */
   readonly names: () => number;
+  /** Objects that wait for a later turn to be recompiled. */
+  readonly waiting: () => number;
 }
 
 export class ControlMetrics {
@@ -64,6 +66,11 @@ export class ControlMetrics {
       state.settingProblems,
     );
     gauge('weft_control_names', 'Host names of ServiceEntries that are resolved by DNS', state.names);
+    gauge(
+      'weft_control_objects_waiting',
+      'Objects that wait to be recompiled because something that they refer to has changed',
+      state.waiting,
+    );
     gauge('weft_control_leading', '1 if this replica is the leader', () => (state.leading() ? 1 : 0));
   }
 }

@@ -199,7 +199,7 @@ function recompileServices(
       if (!hasPods) continue;
       recompile.selected(namespaceOf(service), service.spec.selector);
       // They say in their status which subsets there are not.
-      recompile.objects(
+      recompile.later(
         registry.virtualServicesNaming(serviceSlot(namespaceOf(service), service.metadata.name)),
       );
     }

@@ -46,6 +46,10 @@ function firstsOf(list: readonly VirtualService[]): ReadonlyMap<string, VirtualS
   return found;
 }
 
+/** The first object of a namespace in a list of VirtualServices of one host: only such objects are in force for a Service. */
+export const firstOf = (list: readonly VirtualService[], namespace: string): VirtualService | undefined =>
+  firstsOf(list).get(namespace);
+
 /** The VirtualService of a namespace that is in force for a Service. */
 export function inForceFor(
   service: ServiceObject,
@@ -53,7 +57,7 @@ export function inForceFor(
   lookup: HostLookup,
 ): VirtualService | undefined {
   for (const pattern of hostAndWildcards(hostOfService(namespaceOf(service), service.metadata.name))) {
-    const found = firstsOf(lookup.virtualServicesOf(pattern)).get(namespace);
+    const found = firstOf(lookup.virtualServicesOf(pattern), namespace);
     if (found) return found;
   }
   return undefined;
