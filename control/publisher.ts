@@ -13,6 +13,8 @@ export interface PublisherOptions {
   readonly settings: CompileSettings;
   /** Called after each compilation, whether resources changed or not. */
   readonly onCompiled: () => void;
+  /** Called after each later turn in which waiting objects were compiled; absent: nobody asks. */
+  readonly onTurn?: () => void;
   /** Called with the names of changed resources, which must be sent to nodes. */
   readonly onUpdate: (changed: readonly ChangedNames[]) => void;
   /** Called when a limit of docs/limits.md is reached. */
@@ -73,6 +75,7 @@ export class Publisher {
     this.#nextTurn = undefined;
     const fromMs = performance.now();
     this.#publish(this.compiler.continue(() => performance.now() - fromMs >= turnMsMax));
+    this.options.onTurn?.();
     this.#planTurn(performance.now() - fromMs);
   }
 
