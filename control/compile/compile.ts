@@ -3,6 +3,7 @@
  * whether they come from files or from the Kubernetes API. A change recompiles only the objects that depend on it (control/dependencies.ts).
  */
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
+import { boundedText, type Remark } from '../dialects/remarks.js';
 import { rulesOfService } from '../dialects/istio/destination-rules.js';
 import { namespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { selectingEntries } from '../dialects/istio/service-entry-compile.js';
@@ -24,6 +25,7 @@ import { RecompileQueue } from './turns.js';
 
 const byName = (a: MeshObject, b: MeshObject): number => (a.metadata.name < b.metadata.name ? -1 : 1);
 const nothing: Compiled = { resources: [] };
+const noRemarks: readonly Remark[] = [];
 
 /** Computes a value once for each key. */
 function perChange<K, V>(compute: (key: K) => V): (key: K) => V {
@@ -35,17 +37,12 @@ function perChange<K, V>(compute: (key: K) => V): (key: K) => V {
   };
 }
 
-/** A wildcard concerns any number of Services. The API server accepts conditions with messages of 32 768 characters. */
-const remarkCharsMax = 4_096;
-const boundedText = (text: string): string =>
-  text.length <= remarkCharsMax ? text : `${text.slice(0, remarkCharsMax)}… and more`;
-
 /** The registry and its compiled form. Sole owner of the compiled resources, problems and placements. */
 export class Compiler extends Registry {
   #settings: CompileSettings;
   /** Ownership conflicts, by object. */
   readonly #problems = new Map<ObjectKey, Problem>();
-  readonly #remarks = new Map<ObjectKey, string>();
+  readonly #remarks = new Map<ObjectKey, readonly Remark[]>();
   /** Resources of each object. */
   readonly #resources = new Map<ObjectKey, readonly CompiledResource[]>();
   readonly #identities = new NodeIdentities();
@@ -72,9 +69,9 @@ export class Compiler extends Registry {
   problemOf(object: MeshObject): Problem | undefined {
     return this.#problems.get(objectKey(object));
   }
-  /** What of an object in force is not carried out; undefined: nothing. */
-  remarkOf(object: MeshObject): string | undefined {
-    return this.#remarks.get(objectKey(object));
+  /** What of an object in force is not carried out, or differs. */
+  remarksOf(object: MeshObject): readonly Remark[] {
+    return this.#remarks.get(objectKey(object)) ?? noRemarks;
   }
   problems(): ReadonlyMap<ObjectKey, Problem> {
     return this.#problems;
@@ -181,12 +178,15 @@ export class Compiler extends Registry {
       if (resources.length > 0) this.#resources.set(key, resources);
       else this.#resources.delete(key);
     };
-    const replace = (key: ObjectKey, { resources, placement, problem, remark }: Compiled): void => {
+    const replace = (
+      key: ObjectKey,
+      { resources, placement, problem, remarks = noRemarks }: Compiled,
+    ): void => {
       this.#identities.set(key, placement);
       if (problem) this.#problems.set(key, { ...problem, message: boundedText(problem.message) });
       else this.#problems.delete(key);
-      if (remark === undefined) this.#remarks.delete(key);
-      else this.#remarks.set(key, boundedText(remark));
+      if (remarks.length === 0) this.#remarks.delete(key);
+      else this.#remarks.set(key, remarks);
       replaceResources(key, resources);
     };
     const context = this.#context();

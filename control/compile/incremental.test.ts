@@ -60,7 +60,7 @@ function compare(random: () => MeshObject, rounds: number, isSpread = false): vo
     assert.equal(describe(resources), described(anew.all()));
     assert.deepEqual(problemsOf(compiler), problemsOf(anew));
     for (const object of compiler.objects())
-      assert.equal(compiler.remarkOf(object), anew.remarkOf(object), object.metadata.name);
+      assert.deepEqual(compiler.remarksOf(object), anew.remarksOf(object), object.metadata.name);
     for (const node of ['n1', 'n2'])
       for (const account of ['a/sa/x', 'a/sa/y', 'b/sa/x', 'b/sa/y']) {
         const identity = `spiffe://cluster.local/ns/${account}`;

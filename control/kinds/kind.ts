@@ -3,6 +3,7 @@
  * control/objects, one file in this folder, and one line in the table.
  */
 import type { RulesInForce } from '../dialects/istio/destination-rules.js';
+import type { Remark } from '../dialects/remarks.js';
 import type { CompileSettings } from '../compile/settings.js';
 import type { CompiledResource } from '../compile/resource.js';
 import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
@@ -85,8 +86,8 @@ export interface Compiled {
   readonly placement?: Placement;
   /** The ownership conflict that keeps the object from being in force as written. */
   readonly problem?: Problem;
-  /** What of an object in force is not carried out, or differs from what its own mesh does. Shown in its status. */
-  readonly remark?: string;
+  /** What of an object in force is not carried out, or differs from what its own mesh does. Absent: nothing. */
+  readonly remarks?: readonly Remark[];
 }
 
 /** The members are methods, so that an entry is assignable to `Kind<MeshObject>`. */

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { parseTrustDomain } from '../../../src/model/identity.js';
 import { isListed } from '../../../src/model/outbound-hosts.js';
 import { compile, type Compiler } from '../../compile/compile.js';
+import { remarksText } from '../remarks.js';
 import { objectKey } from '../../objects/object-key.js';
 import type { MeshObject } from '../../objects/objects.js';
 import { parseManifests } from '../../source/parse.js';
@@ -97,7 +98,7 @@ test('pods follow when a Sidecar comes and goes', () => {
   const compiler = compiled();
   compiler.apply(new Map([[objectKey(own), own]]));
   assert.deepEqual(boundsOf(compiler), { web: 'refuse all', api: 'refuse all', vault: 'allow all' });
-  assert.equal(compiler.remarkOf(own), undefined);
+  assert.deepEqual(compiler.remarksOf(own), []);
   compiler.apply(new Map([[objectKey(own), undefined]]));
   assert.deepEqual(boundsOf(compiler), { web: 'allow all', api: 'allow all', vault: 'allow all' });
 });
@@ -106,7 +107,7 @@ test('the status says which hosts are not bounded, and which cannot be read', ()
   const compiler = compiled(sidecar('shop', 'own', `{ egress: [{ hosts: ['./*', bad] }] }`));
   const own = [...compiler.objects()].find(({ kind }) => kind === 'Sidecar');
   assert.ok(own);
-  const remark = compiler.remarkOf(own) ?? '';
+  const remark = remarksText(compiler.remarksOf(own)) ?? '';
   assert.match(remark, /^egress\[\]\.hosts: "bad" is not of the form NAMESPACE\/HOST/);
   assert.match(remark, /Otherwise they are not restricted/);
 });

@@ -2,7 +2,8 @@ import type { NodePod } from '../../../src/model/node-pod.js';
 import { namespaceOf, selects, type Labels } from '../../../src/model/labels.js';
 import type { IstioObject } from '../../objects/istio.js';
 import type { Registry } from '../../registry/registry.js';
-import { differs, nothing, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
+import { differs, nothing, usedFields, works, type FieldTable } from '../fields.js';
+import { differing, fieldRemarks } from '../remarks.js';
 import { istioKind } from './istio-kind.js';
 import { byAge } from '../../objects/age.js';
 
@@ -49,13 +50,15 @@ export const sidecarKind = istioKind(
       const { spec } = sidecar;
       const namespace = namespaceOf(sidecar);
       const unread = (spec.egress ?? []).flatMap(({ hosts }) => hosts.filter((host) => !hostForm.test(host)));
-      const lines = [
-        ...unread.map(
-          (host) =>
-            `egress[].hosts: ${JSON.stringify(host.slice(0, 64))} is not of the form NAMESPACE/HOST and names nothing`,
+      const remarks = [
+        ...unread.map((host) =>
+          differing(
+            `${JSON.stringify(host.slice(0, 64))} is not of the form NAMESPACE/HOST and names nothing`,
+            'egress[].hosts',
+          ),
         ),
         ...(namespace === registry.rootNamespace && selectorOf(sidecar)
-          ? ['workloadSelector: in the root namespace it selects workloads of that namespace']
+          ? [differing('in the root namespace it selects workloads of that namespace', 'workloadSelector')]
           : []),
       ];
       const isBounding = spec.outboundTrafficPolicy?.mode === 'REGISTRY_ONLY';
@@ -63,8 +66,7 @@ export const sidecarKind = istioKind(
         // All hosts are no restriction that could be missing.
         ({ entry, value }) => entry !== 'egress[].hosts[]' || (!isBounding && value !== '*/*'),
       );
-      const remark = [...lines, ...[remarkOf(used)].flatMap((text) => text ?? [])].join('; ');
-      return { resources: [], ...(remark === '' ? {} : { remark }) };
+      return { resources: [], remarks: [...remarks, ...fieldRemarks(used)] };
     },
   },
 );

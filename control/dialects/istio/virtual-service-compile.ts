@@ -9,7 +9,8 @@ import type { Compiled } from '../../kinds/kind.js';
 import type { ConnectionRule } from '../../objects/istio-virtual-service.js';
 import type { ServiceObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
-import { remarkOf, usedFields } from '../fields.js';
+import { usedFields } from '../fields.js';
+import { closedRemark, differing, distinct, fieldRemarks, type Remark } from '../remarks.js';
 import { rulesOfService } from './destination-rules.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
 import { delegateSlot } from './virtual-service-slots.js';
@@ -80,15 +81,15 @@ const waitsText =
   'its rules wait to be compiled: the VirtualServices of its namespace have used up their time (docs/limits.md)';
 
 /** By spec: an object is compiled again whenever something that it refers to changes. */
-const fieldsRemarks = new WeakMap<object, { readonly remark: string | undefined }>();
-function fieldsRemark({ spec }: VirtualService): string | undefined {
-  let known = fieldsRemarks.get(spec);
-  if (!known) fieldsRemarks.set(spec, (known = { remark: remarkOf(usedFields(spec, virtualServiceFields)) }));
-  return known.remark;
+const remarksOfSpecs = new WeakMap<object, readonly Remark[]>();
+function remarksOfSpec({ spec }: VirtualService): readonly Remark[] {
+  let known = remarksOfSpecs.get(spec);
+  if (!known) remarksOfSpecs.set(spec, (known = fieldRemarks(usedFields(spec, virtualServiceFields))));
+  return known;
 }
 
 class VirtualServiceCompiler {
-  readonly #remarks = new Set<string>();
+  readonly #remarks: Remark[] = [];
   readonly #lost = new Set<string>();
   readonly #routes: Route[] = [];
   readonly #namespace: string;
@@ -106,7 +107,7 @@ class VirtualServiceCompiler {
     this.#lookup = lookupOf(registry);
     this.#namespace = namespaceOf(object);
     if ((object.spec.hosts ?? []).length === 0 && !isNamed(object, registry))
-      this.#remarks.add('hosts: it has none, and no VirtualService delegates to it');
+      this.#remarks.push(differing('it has none, and no VirtualService delegates to it', 'hosts'));
   }
 
   /** Found when a Service needs them: of many objects for one Service, one is in force. */
@@ -127,10 +128,9 @@ class VirtualServiceCompiler {
     const whys = verdicts.flatMap(({ why }) => why ?? []);
     if (resources.length === 0 && whys.length > 0 && whys.length === verdicts.length)
       return { resources, problem: { reason: 'NoMatchingHost', message: whys.join('; ') } };
-    const fields = object.invalid === undefined ? fieldsRemark(object) : undefined;
-    const remarks = [...(fields === undefined ? [] : [fields]), ...this.#remarks];
-    for (const one of this.#lost) remarks.push(`not in force on every port: ${one}`);
-    return { resources, ...(remarks.length > 0 ? { remark: remarks.join('; ') } : {}) };
+    const lost = [...this.#lost].map((one) => differing(`not in force on every port: ${one}`));
+    const ofFields = object.invalid === undefined ? remarksOfSpec(object) : [];
+    return { resources, remarks: [...ofFields, ...distinct(this.#remarks), ...lost] };
   }
 
   /** The former routes that still have their Service and port, and closed ones in the place of those that are missing. */
@@ -144,7 +144,7 @@ class VirtualServiceCompiler {
     const verdicts = hostVerdicts(this.object, this.registry);
     // An object without hosts is a delegate: its rules are in force where a root names it.
     for (const { services, why } of verdicts) {
-      if (why !== undefined) this.#remarks.add(`hosts: ${why}`);
+      if (why !== undefined) this.#remarks.push(differing(why, 'hosts'));
       for (const { service, lostTo } of services) {
         if (lostTo) this.#lost.add(`Service ${nameOf(service)} has VirtualService ${nameOf(lostTo)}`);
         else this.#service(service);
@@ -171,13 +171,16 @@ class VirtualServiceCompiler {
     const name = `Service ${nameOf(service)}`;
     const own = namespaceOf(service);
     if (isHeadless(service)) {
-      this.#remarks.add(`hosts: ${name} is headless: it has no address at which routes apply`);
+      this.#remarks.push(differing(`${name} is headless: it has no address at which routes apply`, 'hosts'));
       return;
     }
     const isProducer = own === this.#namespace;
     if (!isProducer && !isExportedTo(object, this.#namespace)) {
-      this.#remarks.add(
-        `hosts: ${name} is in another namespace, where the object acts on clients of its own namespace, and exportTo leaves them out`,
+      this.#remarks.push(
+        differing(
+          `${name} is in another namespace, where the object acts on clients of its own namespace, and exportTo leaves them out`,
+          'hosts',
+        ),
       );
       return;
     }
@@ -247,7 +250,7 @@ class VirtualServiceCompiler {
       }
       if (this.#isTooLarge) {
         const why = `with all of its Services and ports the object has more than ${unitsMax} matches, clients and ${unitBytes} bytes of bodies`;
-        this.#remarks.add(`http: closed: ${why}`);
+        this.#remarks.push(closedRemark(why, 'http'));
         return this.#closed(port, why);
       }
       return rules.length === 0 ? undefined : { kind: 'http', rules: withOthers(rules, service, port) };
@@ -273,13 +276,13 @@ class VirtualServiceCompiler {
       lookup: this.#lookup,
       reader: new MatchReader((field, why) => {
         context.problem ??= `${field}: ${why}`;
-        this.#remarks.add(`${field}: closed: ${why}`);
+        this.#remarks.push(closedRemark(why, field));
       }),
       onProblem: (field, why) => {
-        if (field === '') this.#remarks.add(`closed: ${why}`);
+        if (field === '') this.#remarks.push(closedRemark(why));
         else {
           context.problem ??= `${field}: ${why}`;
-          this.#remarks.add(`${field}: closed: ${why}`);
+          this.#remarks.push(closedRemark(why, field));
         }
       },
     };

@@ -7,7 +7,8 @@ import { enforcedType } from '../../objects/objects.js';
 import { dialectUpdate } from '../../status/dialect.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
-import { remarkOf, usedFields, works, type FieldTable } from '../fields.js';
+import { usedFields, works, type FieldTable } from '../fields.js';
+import { fieldRemarks } from '../remarks.js';
 import { inForceFor } from '../istio/virtual-service-hosts.js';
 import { rootKey } from './index-keys.js';
 import { smiKind } from './smi-kind.js';
@@ -50,14 +51,11 @@ function compile(object: SmiObject<'TrafficSplit'>, { registry }: CompileContext
     virtualService: (service) => inForceFor(service, namespaceOf(service), registry)?.metadata.name,
   };
   const { routes, problem } = compileSplit(object, lookup);
-  const remark =
-    object.invalid === undefined
-      ? remarkOf(usedFields(writtenFields(object), trafficSplitFields))
-      : undefined;
+  const used = object.invalid === undefined ? usedFields(writtenFields(object), trafficSplitFields) : [];
   return {
     resources: routes.map((value) => ({ kind: 'route', value })),
     ...(problem ? { problem } : {}),
-    ...(remark === undefined ? {} : { remark }),
+    remarks: fieldRemarks(used),
   };
 }
 
