@@ -10,6 +10,7 @@ import type { ConnectionRule } from '../../objects/istio-virtual-service.js';
 import type { ServiceObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
 import { usedFields } from '../fields.js';
+import { rootKey } from '../smi/index-keys.js';
 import { closedRemark, differing, distinct, fieldRemarks, type Remark } from '../remarks.js';
 import { rulesOfService } from './destination-rules.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
@@ -128,9 +129,27 @@ class VirtualServiceCompiler {
     const whys = verdicts.flatMap(({ why }) => why ?? []);
     if (resources.length === 0 && whys.length > 0 && whys.length === verdicts.length)
       return { resources, problem: { reason: 'NoMatchingHost', message: whys.join('; ') } };
+    this.#nameSplits(verdicts);
     const lost = [...this.#lost].map((one) => differing(`not in force on every port: ${one}`));
     const ofFields = object.invalid === undefined ? remarksOfSpec(object) : [];
     return { resources, remarks: [...ofFields, ...distinct(this.#remarks), ...lost] };
+  }
+
+  /** TrafficSplits of the namespace yield to the object at its Services, and both statuses say so. */
+  #nameSplits(verdicts: readonly HostVerdict[]): void {
+    for (const { services } of verdicts)
+      for (const { service, lostTo } of services) {
+        if (lostTo || namespaceOf(service) !== this.#namespace) continue;
+        const { name } = service.metadata;
+        const [first, ...others] = this.registry.trafficSplitsOf(rootKey(this.#namespace, name));
+        if (!first) continue;
+        const more = others.length === 0 ? ' is' : ` and ${others.length} more are`;
+        this.#remarks.push(
+          differing(
+            `TrafficSplit ${nameOf(first)}${more} not in force at its ports of Service ${nameOf(service)}: VirtualServices precede TrafficSplits`,
+          ),
+        );
+      }
   }
 
   /** The former routes that still have their Service and port, and closed ones in the place of those that are missing. */

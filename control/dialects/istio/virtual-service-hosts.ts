@@ -5,6 +5,7 @@
  */
 import { namespaceOf } from '../../../src/model/labels.js';
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
+import { appProtocol } from '../../compile/protocols.js';
 import { objectKey } from '../../objects/object-key.js';
 import { hostAndWildcards, hostOfService, hostsOf, serviceOfHost } from './hosts.js';
 import { isForMesh } from './virtual-service-matches.js';
@@ -62,6 +63,17 @@ export function inForceFor(
   }
   return undefined;
 }
+
+/** Whether an object may have rules for a port; if not, it leaves the port to others. A closed form concerns every port. */
+export function mayConcern({ spec, invalid }: VirtualService, port: ServicePort): boolean {
+  if (invalid !== undefined) return true;
+  const has = (list: readonly unknown[] | undefined): boolean => (list?.length ?? 0) > 0;
+  const protocol = appProtocol(port);
+  if (protocol === 'tcp') return has(spec.tcp);
+  if (protocol === 'tls') return has(spec.tls) || has(spec.tcp);
+  return has(spec.http) || (protocol === 'unknown' && (has(spec.tls) || has(spec.tcp)));
+}
+type ServicePort = Parameters<typeof appProtocol>[0];
 
 export interface HostVerdict {
   readonly host: string;
