@@ -6,6 +6,7 @@ import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize
 import { boundedText, type Remark } from '../dialects/remarks.js';
 import { rulesOfService } from '../dialects/istio/destination-rules.js';
 import { namespaceSecurity } from '../dialects/istio/pod-policies.js';
+import { outboundOf } from '../dialects/istio/sidecar-bounds.js';
 import { selectingEntries } from '../dialects/istio/service-entry-compile.js';
 import { affectedBy } from '../dependencies.js';
 import type { CompileContext, Compiled } from '../kinds/kind.js';
@@ -231,6 +232,7 @@ export class Compiler extends Registry {
       })),
       rulesOf: perChange((service) => rulesOfService(service, this)),
       security: perChange((namespace) => namespaceSecurity(namespace, this)),
+      outbound: perChange((namespace) => outboundOf(namespace, this)),
       selectingEntries: perChange((namespace) => selectingEntries(namespace, this)),
     };
   }

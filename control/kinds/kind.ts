@@ -6,6 +6,7 @@ import type { RulesInForce } from '../dialects/istio/destination-rules.js';
 import type { Remark } from '../dialects/remarks.js';
 import type { CompileSettings } from '../compile/settings.js';
 import type { CompiledResource } from '../compile/resource.js';
+import type { OutboundBounds } from '../dialects/istio/sidecar-bounds.js';
 import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import type { WaypointName } from '../compile/waypoints.js';
 import type { Labels } from '../../src/model/labels.js';
@@ -68,6 +69,8 @@ export interface CompileContext {
   };
   /** The ServiceEntries of a namespace that may select workloads. Computed once per change. */
   readonly selectingEntries: (namespace: string) => readonly IstioObject<'ServiceEntry'>[];
+  /** What Sidecars restrict of the workloads of a namespace, by their labels. Found once per change. */
+  readonly outbound: (namespace: string) => (labels: Labels) => OutboundBounds | undefined;
   /** The DestinationRules in force for a Service. Computed once per change. */
   readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
   /** Policies of Istio's security kinds for the pods and waypoints of a namespace. Computed once per change. */

@@ -103,6 +103,27 @@ test('pods follow when a Sidecar comes and goes', () => {
   assert.deepEqual(boundsOf(compiler), { web: 'allow all', api: 'allow all', vault: 'allow all' });
 });
 
+test('of several Sidecars that select a pod the oldest is in force, and its hosts are found once for all of its pods', () => {
+  const aged = (name: string, day: number, host: string): string =>
+    sidecar(
+      'shop',
+      name,
+      `{ egress: [{ hosts: [${host}] }], ${only}, workloadSelector: { labels: { app: web } } }`,
+    ).replace(`{ name: ${name},`, `{ name: ${name}, creationTimestamp: '2026-01-0${day}T00:00:00Z',`);
+  const other = mesh.slice(mesh.indexOf('kind: Pod'), mesh.indexOf('---\nkind: Pod\nmetadata: { name: api'));
+  const compiler = compiled(
+    other.replace('name: web,', 'name: web2,').replace('10.0.0.1', '10.0.0.9'),
+    '---',
+    aged('a', 2, 'bank/*'),
+    aged('b', 1, 'shop/*'),
+  );
+  const hosts = [...compiler.all()].flatMap((one) =>
+    one.kind === 'nodePod' && one.value.name.startsWith('web') ? [one.value.outboundHosts] : [],
+  );
+  assert.deepEqual(hosts, [['shop/*'], ['shop/*']]);
+  assert.equal(hosts[0], hosts[1]);
+});
+
 test('the status says which hosts are not bounded, and which cannot be read', () => {
   const compiler = compiled(sidecar('shop', 'own', `{ egress: [{ hosts: ['./*', bad] }] }`));
   const own = [...compiler.objects()].find(({ kind }) => kind === 'Sidecar');
