@@ -102,6 +102,14 @@ program
   .option('--nodes <n>', 'nodes, each with its own stream', within(1, 2_000, true), 200)
   .option('--rate <n>', 'changes per second', within(1, 1_000, true), 20)
   .option('--seconds <s>', 'duration in seconds', within(1, 3_600, true), 30)
+  .option('--rounds <n>', 'rounds of changes', within(1, 100, true), 1)
+  .option(
+    '--virtual-services <n>',
+    "Istio's VirtualServices, of as many Services, with a waypoint in each namespace",
+    within(0, 50_000, true),
+    0,
+  )
+  .option('--destination-rules <n>', 'DestinationRules of as many of them', within(0, 50_000, true), 0)
   .option('--json <file>', 'write the result')
   .action(
     async (options: {
@@ -110,6 +118,9 @@ program
       nodes: number;
       rate: number;
       seconds: number;
+      rounds: number;
+      virtualServices: number;
+      destinationRules: number;
       json?: string;
     }) => {
       const report = await runControl({ ...options, ...begin() });

@@ -117,6 +117,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     leading: () => leaderTasks?.leading ?? !kubernetes,
     names: () => names.size,
     edges: () => edges.store.size,
+    waiting: () => compiler.waiting,
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
 
@@ -131,6 +132,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   const publisher = new Publisher({
     settings: settings(),
     onCompiled: () => leaderTasks?.changed(),
+    onTurn: () => writeProblems?.(),
     onUpdate: (changed) => {
       server.update(changed);
       metrics.pushed.inc(changed.reduce((sum, one) => sum + one.names.size, 0));
@@ -191,6 +193,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       log,
     });
   let leaderTasks: LeaderTasks | undefined;
+  let writeProblems: (() => void) | undefined;
   const source = kubernetes
     ? new KubernetesSource({
         config: kubernetes.config,
@@ -200,7 +203,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
         },
         ...logged(log, () => leaderTasks?.changed()),
       })
-    : fileSource(options, publisher, log);
+    : fileSource(options, publisher, log, (write) => (writeProblems = write));
   // The source starts before the server: a node that connects must never be sent an empty mesh.
   await source.start();
   await first?.start();
@@ -266,6 +269,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     port,
     close: async () => {
       authorityWatch.stop();
+      publisher.stop();
       names.stop();
       source.stop();
       first?.stop();
@@ -351,7 +355,13 @@ const logged = (
     log.warn({ kind, why, retryInMs }, 'watching the API server failed; the last known state stays in force'),
 });
 
-function fileSource(options: ControlOptions, publisher: Publisher, log: Logger): FileSource {
+/** @param onTurn is given what to call when objects were compiled in a later turn */
+function fileSource(
+  options: ControlOptions,
+  publisher: Publisher,
+  log: Logger,
+  onTurn: (write: () => void) => void,
+): FileSource {
   const { compiler, settingProblems } = publisher;
   const writeProblems = (): void => {
     const problems = [
@@ -378,6 +388,7 @@ function fileSource(options: ControlOptions, publisher: Publisher, log: Logger):
     },
     onUnused: (file, unused) => log.info({ file }, `${file}: not used by Weft: ${unusedText(unused)}`),
   });
+  onTurn(writeProblems);
   return source;
 }
 

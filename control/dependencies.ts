@@ -14,6 +14,8 @@ export interface Affected {
   readonly everything: boolean;
   /** Objects to recompile, including the changed ones, without the deleted ones. */
   readonly objects: Map<ObjectKey, MeshObject>;
+  /** Objects to recompile, now or in later turns. Some may be in `objects`. */
+  readonly later: ReadonlyMap<ObjectKey, MeshObject>;
   /** Objects whose claims may count in other namespaces than before. The claim index finds the objects whose compiled form changes. */
   readonly claims: ReadonlySet<MeshObject>;
 }
@@ -22,6 +24,7 @@ export interface Affected {
 export function affectedBy(changes: readonly ObjectChange[], registry: Registry): Affected {
   let everything = false;
   const objects = new Map<ObjectKey, MeshObject>();
+  const later = new Map<ObjectKey, MeshObject>();
   const claims = new Set<MeshObject>();
   /** By namespace. */
   const selectors = new Map<string, Set<Labels>>();
@@ -31,6 +34,9 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
   const recompile: Recompile = {
     objects: (dependents) => {
       for (const object of dependents) objects.set(objectKey(object), object);
+    },
+    later: (dependents) => {
+      for (const object of dependents) later.set(objectKey(object), object);
     },
     everything: () => (everything = true),
     selected: (namespace, selector) => {
@@ -58,7 +64,7 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
   if (registry.hasDestinationRules)
     for (const object of [...objects.values()])
       if (object.kind === 'Service') recompile.objects(rulesNaming(object, registry));
-  return { everything, objects, claims };
+  return { everything, objects, later, claims };
 }
 
 const nameOf = ({ namespace, name }: WaypointName): string => `${namespace}/${name}`;

@@ -13,6 +13,8 @@ export interface PublisherOptions {
   readonly settings: CompileSettings;
   /** Called after each compilation, whether resources changed or not. */
   readonly onCompiled: () => void;
+  /** Called after each later turn in which waiting objects were compiled; absent: nobody asks. */
+  readonly onTurn?: () => void;
   /** Called with the names of changed resources, which must be sent to nodes. */
   readonly onUpdate: (changed: readonly ChangedNames[]) => void;
   /** Called when a limit of docs/limits.md is reached. */
@@ -20,12 +22,17 @@ export interface PublisherOptions {
   readonly log: ControlLog & { error(fields: object, text: string): void };
 }
 
+/** Time that waiting objects are recompiled at a stretch (docs/limits.md). One large object may take longer. */
+const turnMsMax = 20;
+
 export class Publisher {
   readonly compiler: Compiler;
   readonly resources = new Resources();
   /** Unknown values of labels and annotations. */
   readonly settingProblems: SettingProblems;
   readonly #problems: OwnershipLog;
+  #isFirst = true;
+  #nextTurn: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: PublisherOptions) {
     const { settings, onLimit, log } = options;
@@ -35,7 +42,8 @@ export class Publisher {
   }
 
   /**
-   * Compiles and publishes changes. Unknown values of labels and annotations are logged.
+   * Compiles and publishes changes. Unknown values of labels and annotations are logged. Objects that only refer to what has changed may follow in
+   * later turns of the event loop, except at the first call: nodes are not sent a part of the mesh.
    * @param changed objects by key; undefined: deleted
    */
   apply(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): void {
@@ -44,12 +52,31 @@ export class Publisher {
       const { namespace, name } = metadata;
       this.options.log.error({ kind, namespace, name }, problemLine(found));
     }
-    this.#publish(this.compiler.apply(changed));
+    this.#publish(this.compiler.apply(changed, !this.#isFirst));
+    this.#isFirst = false;
+    this.#planTurn(0);
   }
 
   /** Replaces the settings, and compiles and publishes every object. */
   configure(settings: CompileSettings): void {
     this.#publish(this.compiler.configure(settings));
+  }
+
+  /** Ends the turns. */
+  stop(): void {
+    clearTimeout(this.#nextTurn);
+  }
+
+  #planTurn(delayMs: number): void {
+    if (this.compiler.waiting > 0) this.#nextTurn ??= setTimeout(() => this.#turn(), delayMs);
+  }
+  /** As much time as a turn takes is then left to everything else. */
+  #turn(): void {
+    this.#nextTurn = undefined;
+    const fromMs = performance.now();
+    this.#publish(this.compiler.continue(() => performance.now() - fromMs >= turnMsMax));
+    this.options.onTurn?.();
+    this.#planTurn(performance.now() - fromMs);
   }
 
   #publish(changes: ResourceChanges): void {

@@ -13,6 +13,8 @@ import { loadKubeConfig } from '../../src/kubernetes/config.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { processCpuSeconds } from '../harness/cost.js';
 import { connect, each, type Call } from './api.js';
+import { istioKinds, stampVirtualService, waypointName, writeIstioObjects, writeWaypoints } from './istio.js';
+import type { Identity } from './nodes.js';
 
 export interface ControlOptions {
   readonly pods: number;
@@ -21,22 +23,41 @@ export interface ControlOptions {
   /** Changes per second, and for how long. */
   readonly rate: number;
   readonly seconds: number;
+  /** Rounds of changes; 1 if absent. */
+  readonly rounds?: number;
+  /** Of as many Services, and DestinationRules of so many of them; none if absent. With them each namespace has a waypoint. */
+  readonly virtualServices?: number;
+  readonly destinationRules?: number;
   readonly onProgress: (text: string) => void;
 }
 
-export interface ControlReport extends Omit<ControlOptions, 'onProgress'> {
-  /** Time from the write until a node has the change, over all nodes and changes. */
-  readonly changeMs: { readonly p50: number; readonly p99: number; readonly max: number };
-  /** Delivered changes, of rate x seconds x nodes. */
+/** Times from a write until a reader has the change, over all readers and changes. */
+export interface Delays {
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+/** A round of changes. */
+export interface ChangeRound {
+  readonly changeMs: Delays;
+  /** Delivered changes, of rate x seconds x readers. */
   readonly delivered: number;
   readonly changesPerSecond: number;
+  /** CPUs that the control plane used meanwhile. */
+  readonly cpu: number;
+}
+
+export interface ControlReport extends Omit<ControlOptions, 'onProgress'>, ChangeRound {
   /** Time from the start of the control plane's process until the last node has everything. */
   readonly coldStartMs: number;
   /** Time from the reconnection of all nodes at once until the last one has everything again. */
   readonly reconnectMs: number;
   readonly residentBytes: { readonly settled: number; readonly peak: number; readonly reconnectPeak: number };
-  /** CPUs that the control plane used during the changes. */
-  readonly cpu: number;
+  /** Rounds of changes of pods, each followed to every node. The first is in the fields above. */
+  readonly podRounds: readonly ChangeRound[];
+  /** Rounds of changes of VirtualServices, each followed to every waypoint. */
+  readonly virtualServiceRounds: readonly ChangeRound[];
 }
 
 const port = 15912;
@@ -47,25 +68,33 @@ const status = (pid: number, field: string): number =>
   Number(
     new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0,
   ) * 1024;
+const nameOf = (service: number): { readonly namespace: string; readonly name: string } => ({
+  namespace: `scale-${service % namespaces}`,
+  name: `s${service}`,
+});
 const at = (sorted: readonly number[], share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 
 async function fill(call: Call, options: ControlOptions): Promise<void> {
-  const { onProgress } = options;
+  const { onProgress, virtualServices = 0, destinationRules = 0 } = options;
+  const hasWaypoints = virtualServices > 0;
+  const scaled = Array.from({ length: namespaces }, (_, i) => `scale-${i}`);
   const tryCall: Call = (...args) =>
     call(...args).catch((error: unknown) => {
       if (!String(error).includes(' 409 ')) throw error;
       return undefined;
     });
-  for (const name of ['weft-system', ...Array.from({ length: namespaces }, (_, i) => `scale-${i}`)]) {
-    const labels = name === 'weft-system' ? {} : { 'weft.dev/mesh': 'enabled' };
+  for (const name of ['weft-system', ...scaled]) {
+    const waypoint = hasWaypoints ? { 'weft.dev/waypoint': waypointName } : {};
+    const labels = name === 'weft-system' ? {} : { 'weft.dev/mesh': 'enabled', ...waypoint };
     // Fake nodes report no pods: without it the first enrollment of the mesh would be measured.
     const annotations = { 'weft.dev/first-enrollment': 'closed' };
     await tryCall('POST', '/api/v1/namespaces', { metadata: { name, labels, annotations } });
   }
   for (const [namespace, name] of [
     ['weft-system', 'weft-agent'],
-    ...Array.from({ length: namespaces }, (_, i) => [`scale-${i}`, 'default']),
+    ...scaled.map((name) => [name, 'default']),
+    ...(hasWaypoints ? scaled.map((name) => [name, waypointName]) : []),
   ])
     await tryCall('POST', `/api/v1/namespaces/${namespace}/serviceaccounts`, { metadata: { name } });
   onProgress(`writing ${options.nodes} nodes, ${options.services} services, ${options.pods} pods`);
@@ -77,7 +106,7 @@ async function fill(call: Call, options: ControlOptions): Promise<void> {
   await each(options.services, atOnce, (i) =>
     tryCall('POST', `/api/v1/namespaces/scale-${i % namespaces}/services`, {
       metadata: { name: `s${i}` },
-      spec: { selector: { app: `s${i}` }, ports: [{ port: 80, targetPort: 8080 }] },
+      spec: { selector: { app: `s${i}` }, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
     }),
   );
   const pod = (name: string, node: number, labels: object, serviceAccountName: string): object => ({
@@ -95,6 +124,16 @@ async function fill(call: Call, options: ControlOptions): Promise<void> {
   await each(options.nodes, atOnce, (i) =>
     tryCall('POST', '/api/v1/namespaces/weft-system/pods', pod(`agent-${i}`, i, {}, 'weft-agent')),
   );
+  if (hasWaypoints) {
+    await writeWaypoints(tryCall, scaled);
+    for (const [i, namespace] of scaled.entries()) {
+      const labels = { 'gateway.networking.k8s.io/gateway-name': waypointName };
+      const path = `/api/v1/namespaces/${namespace}/pods`;
+      await tryCall('POST', path, pod(waypointName, i % options.nodes, labels, waypointName));
+    }
+    onProgress(`writing ${virtualServices} VirtualServices, ${destinationRules} DestinationRules`);
+    await writeIstioObjects(tryCall, { virtualServices, destinationRules }, atOnce, nameOf);
+  }
   await each(options.pods, atOnce, async (i) => {
     const service = i % options.services;
     const namespace = `scale-${service % namespaces}`;
@@ -111,19 +150,39 @@ async function fill(call: Call, options: ControlOptions): Promise<void> {
   });
 }
 
-/** Tokens as a kubelet projects them: bound to the agent's pod of each node. */
-async function tokensOf(call: Call, nodes: number): Promise<{ node: string; token: string }[]> {
-  const tokens: { node: string; token: string }[] = [];
-  await each(nodes, atOnce, async (i) => {
-    const path = '/api/v1/namespaces/weft-system';
-    const { metadata } = (await call('GET', `${path}/pods/agent-${i}`)) as { metadata: { uid: string } };
-    const boundObjectRef = { kind: 'Pod', apiVersion: 'v1', name: `agent-${i}`, uid: metadata.uid };
-    const made = (await call('POST', `${path}/serviceaccounts/weft-agent/token`, {
+/** Tokens as a kubelet projects them: bound to the agent's pod of each node, and to the pod of each waypoint. */
+async function tokensOf(
+  call: Call,
+  { nodes, virtualServices = 0 }: Pick<ControlOptions, 'nodes' | 'virtualServices'>,
+): Promise<Identity[]> {
+  const identities: Identity[] = [];
+  const add = async (
+    named: Omit<Identity, 'token'>,
+    namespace: string,
+    account: string,
+    pod: string,
+  ): Promise<void> => {
+    const path = `/api/v1/namespaces/${namespace}`;
+    const { metadata } = (await call('GET', `${path}/pods/${pod}`)) as { metadata: { uid: string } };
+    const boundObjectRef = { kind: 'Pod', apiVersion: 'v1', name: pod, uid: metadata.uid };
+    const made = (await call('POST', `${path}/serviceaccounts/${account}/token`, {
       spec: { audiences: ['istio-ca'], expirationSeconds: 7200, boundObjectRef },
     })) as { status: { token: string } };
-    tokens.push({ node: `n${i}`, token: made.status.token });
-  });
-  return tokens;
+    identities.push({ ...named, token: made.status.token });
+  };
+  await each(nodes, atOnce, (i) =>
+    add({ name: `n${i}`, kind: 'node' }, 'weft-system', 'weft-agent', `agent-${i}`),
+  );
+  await each(virtualServices > 0 ? namespaces : 0, atOnce, (i) =>
+    add({ name: `waypoint:scale-${i}`, kind: 'waypoint' }, `scale-${i}`, waypointName, waypointName),
+  );
+  return identities;
+}
+
+interface NodesState {
+  readonly synced: number;
+  readonly delaysMs?: number[];
+  readonly routeDelaysMs?: number[];
 }
 
 class Nodes {
@@ -136,25 +195,69 @@ class Nodes {
     const lines = this.#child.stdout;
     if (lines) createInterface({ input: lines }).on('line', (line) => this.#answers.shift()?.(line));
   }
-  ask(what: string): Promise<{ synced: number; resources: number; delaysMs?: number[] }> {
+  ask(what: string): Promise<NodesState> {
     return new Promise((resolve, reject) => {
       if (this.#child.exitCode !== null) return reject(new Error('the process of the nodes has ended'));
       const onEnd = (): void => reject(new Error('the process of the nodes has ended'));
       this.#child.once('exit', onEnd);
       this.#answers.push((line) => {
         this.#child.off('exit', onEnd);
-        resolve(JSON.parse(line) as { synced: number; resources: number });
+        resolve(JSON.parse(line) as NodesState);
       });
       this.#child.stdin?.write(`${JSON.stringify({ do: what })}\n`);
     });
   }
   async allSynced(count: number, sinceMs: number): Promise<number> {
-    await until('every node has everything', 180_000, async () => (await this.ask('state')).synced === count);
+    await until('every node has everything', 300_000, async () => (await this.ask('state')).synced === count);
     return Date.now() - sinceMs;
   }
   end(): void {
     this.#child.kill();
   }
+}
+
+/** The process of the control plane, its readers, and the API server. */
+interface Scene extends Pick<ControlOptions, 'rate' | 'seconds'> {
+  readonly nodes: Nodes;
+  readonly pid: number;
+  readonly readers: number;
+  readonly delaysOf: (state: NodesState) => readonly number[] | undefined;
+  /** Writes one change. */
+  readonly write: (change: number) => Promise<unknown>;
+}
+
+async function measureChanges(scene: Scene): Promise<ChangeRound> {
+  const { nodes, pid, rate, seconds } = scene;
+  await nodes.ask('reset');
+  const cpuBefore = processCpuSeconds(pid);
+  const fromMs = Date.now();
+  const changes: Promise<unknown>[] = [];
+  const total = rate * seconds;
+  for (let i = 0; i < total; i++) {
+    await sleep(Math.max(0, fromMs + (i * 1000) / rate - Date.now()));
+    changes.push(scene.write(i));
+  }
+  await Promise.all(changes);
+  const changesPerSecond = (total * 1000) / (Date.now() - fromMs);
+  const cpu = (processCpuSeconds(pid) - cpuBefore) / ((Date.now() - fromMs) / 1000);
+  await sleep(2_000);
+  const sorted = [...(scene.delaysOf(await nodes.ask('report')) ?? [])].sort((a, b) => a - b);
+  return {
+    changeMs: { p50: at(sorted, 0.5), p99: at(sorted, 0.99), max: at(sorted, 1) },
+    delivered: sorted.length / (total * scene.readers),
+    changesPerSecond,
+    cpu,
+  };
+}
+
+/** Waits until the control plane has written what it writes after a start, the statuses of all objects. */
+async function untilQuiet(pid: number): Promise<void> {
+  const sampleS = 3;
+  await until('the control plane is quiet', 900_000, async () => {
+    const before = processCpuSeconds(pid);
+    await sleep(sampleS * 1000);
+    return processCpuSeconds(pid) - before < 0.1 * sampleS;
+  });
 }
 
 export async function runControl(options: ControlOptions): Promise<ControlReport> {
@@ -186,8 +289,16 @@ export async function runControl(options: ControlOptions): Promise<ControlReport
         'application/apply-patch+yaml',
       );
     }
+    const { virtualServices = 0, destinationRules = 0, rounds = 1 } = options;
+    if (virtualServices > options.services || destinationRules > virtualServices)
+      throw new Error(
+        'at most one VirtualService for each Service, and one DestinationRule for each of those',
+      );
+    for (const crd of virtualServices > 0 ? await istioKinds() : [])
+      await api.call('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', crd);
+    if (virtualServices > 0) await sleep(5_000);
     await fill(api.call, options);
-    const tokens = await tokensOf(api.call, options.nodes);
+    const tokens = await tokensOf(api.call, options);
     writeFileSync(join(dir, 'tokens'), JSON.stringify(tokens), { mode: 0o600 });
     const state = join(dir, 'state');
     const log = join(dir, 'control.log');
@@ -223,30 +334,43 @@ export async function runControl(options: ControlOptions): Promise<ControlReport
     const control = begin();
     const pid = control.pid ?? 0;
     await nodes.ask('connect');
-    const coldStartMs = await nodes.allSynced(options.nodes, startedMs);
+    const coldStartMs = await nodes.allSynced(tokens.length, startedMs);
     const peak = status(pid, 'VmHWM');
-    await sleep(5_000);
+    await (virtualServices > 0 ? untilQuiet(pid) : sleep(5_000));
     const settled = status(pid, 'VmRSS');
 
-    onProgress(`${options.rate} changes a second for ${options.seconds} s`);
-    await nodes.ask('reset');
-    const cpuBefore = processCpuSeconds(pid);
-    const changesFrom = Date.now();
-    const changes: Promise<unknown>[] = [];
-    const total = options.rate * options.seconds;
-    for (let i = 0; i < total; i++) {
-      await sleep(Math.max(0, changesFrom + (i * 1000) / options.rate - Date.now()));
-      const which = (i * 7919) % options.pods;
-      const path = `/api/v1/namespaces/scale-${(which % options.services) % namespaces}/pods/p${which}`;
-      const labels = { version: `t${Date.now()}` };
-      changes.push(api.call('PATCH', path, { metadata: { labels } }, 'application/merge-patch+json'));
+    const scene = { nodes, pid, rate: options.rate, seconds: options.seconds };
+    const podRounds: ChangeRound[] = [];
+    const virtualServiceRounds: ChangeRound[] = [];
+    for (let round = 1; round <= rounds; round++) {
+      onProgress(`round ${round} of ${rounds}: ${options.rate} changes a second for ${options.seconds} s`);
+      podRounds.push(
+        await measureChanges({
+          ...scene,
+          readers: tokens.length,
+          delaysOf: ({ delaysMs }) => delaysMs,
+          write: (i) => {
+            const which = (i * 7919) % options.pods;
+            const { namespace } = nameOf(which % options.services);
+            const labels = { version: `t${Date.now()}` };
+            const path = `/api/v1/namespaces/${namespace}/pods/p${which}`;
+            return api.call('PATCH', path, { metadata: { labels } }, 'application/merge-patch+json');
+          },
+        }),
+      );
+      if (virtualServices === 0) continue;
+      onProgress(`round ${round} of ${rounds}: ${options.rate} changes of VirtualServices a second`);
+      virtualServiceRounds.push(
+        await measureChanges({
+          ...scene,
+          readers: tokens.length - options.nodes,
+          delaysOf: ({ routeDelaysMs }) => routeDelaysMs,
+          write: (i) => stampVirtualService(api.call, (i * 7919) % virtualServices, nameOf),
+        }),
+      );
     }
-    await Promise.all(changes);
-    const changesPerSecond = (total * 1000) / (Date.now() - changesFrom);
-    const cpu = (processCpuSeconds(pid) - cpuBefore) / ((Date.now() - changesFrom) / 1000);
-    await sleep(2_000);
-    const { delaysMs = [] } = await nodes.ask('report');
-    const sorted = delaysMs.sort((a, b) => a - b);
+    const [firstRound] = podRounds;
+    if (!firstRound) throw new Error('no rounds');
 
     onProgress('all nodes come back at once');
     await nodes.ask('disconnect');
@@ -255,7 +379,7 @@ export async function runControl(options: ControlOptions): Promise<ControlReport
     writeFileSync(`/proc/${pid}/clear_refs`, '5');
     const backMs = Date.now();
     await nodes.ask('connect');
-    const reconnectMs = await nodes.allSynced(options.nodes, backMs);
+    const reconnectMs = await nodes.allSynced(tokens.length, backMs);
     const reconnectPeak = status(pid, 'VmHWM');
     return {
       pods: options.pods,
@@ -263,13 +387,13 @@ export async function runControl(options: ControlOptions): Promise<ControlReport
       nodes: options.nodes,
       rate: options.rate,
       seconds: options.seconds,
-      changeMs: { p50: at(sorted, 0.5), p99: at(sorted, 0.99), max: at(sorted, 1) },
-      delivered: sorted.length / (total * options.nodes),
-      changesPerSecond,
+      ...(virtualServices > 0 ? { virtualServices, destinationRules } : {}),
+      ...firstRound,
+      podRounds,
+      virtualServiceRounds,
       coldStartMs,
       reconnectMs,
       residentBytes: { settled, peak, reconnectPeak },
-      cpu,
     };
   } finally {
     nodes?.end();
@@ -281,16 +405,30 @@ export async function runControl(options: ControlOptions): Promise<ControlReport
 }
 
 const mb = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
+/** The figure of each round. */
+const over = (rounds: readonly ChangeRound[], of: (round: ChangeRound) => string): string =>
+  rounds.map(of).join(', ');
+const changeRows = (what: string, to: string, rounds: readonly ChangeRound[]): [string, string][] =>
+  rounds.length === 0
+    ? []
+    : [
+        [`change of a ${what} to ${to}, p50`, `${over(rounds, ({ changeMs }) => String(changeMs.p50))} ms`],
+        [`change of a ${what} to ${to}, p99`, `${over(rounds, ({ changeMs }) => String(changeMs.p99))} ms`],
+        [`change of a ${what} to ${to}, max`, `${over(rounds, ({ changeMs }) => String(changeMs.max))} ms`],
+        ['changes a second', over(rounds, (one) => one.changesPerSecond.toFixed(1))],
+        ['delivered', `${over(rounds, ({ delivered }) => (delivered * 100).toFixed(2))} %`],
+        ['CPUs while they went on', over(rounds, ({ cpu }) => cpu.toFixed(2))],
+      ];
+
 export function printControl(report: ControlReport): string {
-  const { changeMs, residentBytes: memory } = report;
+  const { residentBytes: memory, virtualServices = 0, destinationRules = 0 } = report;
   const rows: [string, string][] = [
     ['pods, services, nodes', `${report.pods}, ${report.services}, ${report.nodes}`],
-    ['change to node, p50', `${changeMs.p50} ms`],
-    ['change to node, p99', `${changeMs.p99} ms`],
-    ['change to node, max', `${changeMs.max} ms`],
-    ['changes a second', report.changesPerSecond.toFixed(1)],
-    ['delivered', `${(report.delivered * 100).toFixed(2)} %`],
-    ['CPUs while they went on', report.cpu.toFixed(2)],
+    ...(virtualServices > 0
+      ? [['VirtualServices, DestinationRules', `${virtualServices}, ${destinationRules}`] as [string, string]]
+      : []),
+    ...changeRows('pod', 'node', report.podRounds),
+    ...changeRows('VirtualService', 'waypoint', report.virtualServiceRounds),
     ['cold start to the last node', `${(report.coldStartMs / 1000).toFixed(1)} s`],
     ['all nodes back at once', `${(report.reconnectMs / 1000).toFixed(1)} s`],
     ['memory, settled', mb(memory.settled)],

@@ -11,15 +11,23 @@ export interface Size {
   readonly destinationRules: number;
 }
 
+interface Name {
+  readonly namespace: string;
+  readonly name: string;
+}
+
 const subsets = ['v1', 'v2'];
-const nameOf = (at: number): { readonly namespace: string; readonly name: string } => ({
+const nameOf = (at: number): Name => ({
   namespace: `ns-${Math.floor(at / servicesPerNamespace)}`,
   name: `svc-${at}`,
 });
 
 /** @param weight of the subset v2, in percent */
-export const virtualService = (at: number, weight: number, hasSubsets: boolean): object => {
-  const { namespace, name } = nameOf(at);
+export const virtualService = (at: number, weight: number, hasSubsets: boolean): object =>
+  virtualServiceOf(nameOf(at), weight, hasSubsets);
+
+/** The VirtualService of the Service of this name. @param weight of the subset v2, in percent */
+export const virtualServiceOf = ({ namespace, name }: Name, weight: number, hasSubsets: boolean): object => {
   const destination = (subset: string): object => ({ host: name, ...(hasSubsets ? { subset } : {}) });
   return {
     apiVersion: 'networking.istio.io/v1',
@@ -47,8 +55,8 @@ export const virtualService = (at: number, weight: number, hasSubsets: boolean):
   };
 };
 
-const destinationRule = (at: number): object => {
-  const { namespace, name } = nameOf(at);
+/** The DestinationRule of the Service of this name. */
+export const destinationRuleOf = ({ namespace, name }: Name): object => {
   return {
     apiVersion: 'networking.istio.io/v1',
     kind: 'DestinationRule',
@@ -109,7 +117,7 @@ export function* objectsOf({ virtualServices, destinationRules }: Size): Generat
     if (at % servicesPerNamespace === 0) yield* namespaceWithWaypoint(nameOf(at).namespace);
     yield* serviceWithPods(at);
     const hasRule = at < destinationRules;
-    if (hasRule) yield destinationRule(at);
+    if (hasRule) yield destinationRuleOf(nameOf(at));
     yield virtualService(at, 10, hasRule);
   }
 }

@@ -3,13 +3,16 @@
  * whether they come from files or from the Kubernetes API. A change recompiles only the objects that depend on it (control/dependencies.ts).
  */
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
+import { boundedText, type Remark } from '../dialects/remarks.js';
 import { rulesOfService } from '../dialects/istio/destination-rules.js';
 import { namespaceSecurity } from '../dialects/istio/pod-policies.js';
+import { outboundOf } from '../dialects/istio/sidecar-bounds.js';
 import { selectingEntries } from '../dialects/istio/service-entry-compile.js';
 import { affectedBy } from '../dependencies.js';
 import type { CompileContext, Compiled } from '../kinds/kind.js';
 import { kinds } from '../kinds/kinds.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject, RouteObject } from '../objects/objects.js';
 import type { Problem } from '../registry/claims.js';
 import { Registry } from '../registry/registry.js';
@@ -18,9 +21,12 @@ import { rootNamespace } from './policies.js';
 import { resourceId, type CompiledResource, type ResourceChanges } from './resource.js';
 import { compileRoute, type CompiledRoute } from '../dialects/gateway/routes.js';
 import type { CompileSettings, Removal } from './settings.js';
+import { CompileBudget } from './compile-budget.js';
+import { RecompileQueue } from './turns.js';
 
 const byName = (a: MeshObject, b: MeshObject): number => (a.metadata.name < b.metadata.name ? -1 : 1);
 const nothing: Compiled = { resources: [] };
+const noRemarks: readonly Remark[] = [];
 
 /** Computes a value once for each key. */
 function perChange<K, V>(compute: (key: K) => V): (key: K) => V {
@@ -32,27 +38,27 @@ function perChange<K, V>(compute: (key: K) => V): (key: K) => V {
   };
 }
 
-/** A wildcard concerns any number of Services. The API server accepts conditions with messages of 32 768 characters. */
-const remarkCharsMax = 4_096;
-const boundedText = (text: string): string =>
-  text.length <= remarkCharsMax ? text : `${text.slice(0, remarkCharsMax)}… and more`;
-
 /** The registry and its compiled form. Sole owner of the compiled resources, problems and placements. */
 export class Compiler extends Registry {
   #settings: CompileSettings;
   /** Ownership conflicts, by object. */
   readonly #problems = new Map<ObjectKey, Problem>();
-  readonly #remarks = new Map<ObjectKey, string>();
+  readonly #remarks = new Map<ObjectKey, readonly Remark[]>();
   /** Resources of each object. */
   readonly #resources = new Map<ObjectKey, readonly CompiledResource[]>();
   readonly #identities = new NodeIdentities();
   /** Namespace → number of its enrolled pods. */
   readonly #enrolledPods = new Map<string, number>();
   #enrolledNamespaces: ReadonlySet<string> = new Set();
+  readonly #later = new RecompileQueue();
   /** The version of the trusted roots that was sent last. */
   #rootsVersion: string | undefined;
 
-  constructor(settings: CompileSettings) {
+  /** @param budget the time of each namespace */
+  constructor(
+    settings: CompileSettings,
+    private readonly budget: Pick<CompileBudget, 'has' | 'spend'> = new CompileBudget(),
+  ) {
     super(settings.rootNamespace ?? rootNamespace, (object) => kinds[object.kind].claims?.(object));
     this.#settings = settings;
   }
@@ -64,9 +70,9 @@ export class Compiler extends Registry {
   problemOf(object: MeshObject): Problem | undefined {
     return this.#problems.get(objectKey(object));
   }
-  /** What of an object in force is not carried out; undefined: nothing. */
-  remarkOf(object: MeshObject): string | undefined {
-    return this.#remarks.get(objectKey(object));
+  /** What of an object in force is not carried out, or differs. */
+  remarksOf(object: MeshObject): readonly Remark[] {
+    return this.#remarks.get(objectKey(object)) ?? noRemarks;
   }
   problems(): ReadonlyMap<ObjectKey, Problem> {
     return this.#problems;
@@ -93,20 +99,49 @@ export class Compiler extends Registry {
     this.#settings = settings;
     this.rootNamespace = settings.rootNamespace ?? rootNamespace;
     this.claims.reconsiderAll();
+    this.#later.clear();
     return this.#compile(this.objects());
   }
 
   /**
    * Applies changes to the registry and recompiles what depends on them.
    * @param changed objects by key; undefined: deleted
+   * @param isSpread leave to `continue` what may follow in later turns
    */
-  apply(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): ResourceChanges {
+  apply(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>, isSpread = false): ResourceChanges {
     const changes = this.update(changed);
-    const { everything, objects, claims } = affectedBy(changes, this);
+    const { everything, objects, later, claims } = affectedBy(changes, this);
     for (const object of claims) this.claims.reconsider(objectKey(object), object);
     for (const object of this.claims.takeContested()) objects.set(objectKey(object), object);
     const deleted = changes.filter(({ now }) => now === undefined).map(({ key }) => key);
-    return this.#compile(everything ? this.objects() : objects.values(), deleted);
+    for (const [key, object] of later) {
+      if (isSpread && !objects.has(key)) this.#later.add(namespaceOf(object), key);
+      else objects.set(key, object);
+    }
+    if (everything) this.#later.clear();
+    for (const key of [...deleted, ...objects.keys()]) this.#later.delete(key);
+    return this.#compile(everything ? this.objects() : objects.values(), deleted, isSpread);
+  }
+
+  /** Number of objects that `continue` has yet to recompile. */
+  get waiting(): number {
+    return this.#later.size;
+  }
+
+  /** Recompiles waiting objects, at least one, until `isOver` returns true. */
+  continue(isOver: () => boolean): ResourceChanges {
+    return this.#compile(this.#takeWaiting(isOver));
+  }
+
+  *#takeWaiting(isOver: () => boolean): Iterable<MeshObject> {
+    do {
+      const key = this.#later.take();
+      const object = key === undefined ? undefined : this.object(key);
+      const fromMs = performance.now();
+      // The caller compiles the object before it asks for the next one.
+      if (object) yield object;
+      this.#later.spent(performance.now() - fromMs);
+    } while (this.waiting > 0 && !isOver());
   }
 
   /** All resources as they are now. */
@@ -116,22 +151,26 @@ export class Compiler extends Registry {
     yield this.#trust();
   }
 
-  #compile(objects: Iterable<MeshObject>, deleted: readonly ObjectKey[] = []): ResourceChanges {
+  /** @param isSpread objects of namespaces that have used up their time wait for `continue` */
+  #compile(
+    objects: Iterable<MeshObject>,
+    deleted: readonly ObjectKey[] = [],
+    isSpread = false,
+  ): ResourceChanges {
     const updated = new Map<string, CompiledResource>();
     const removed = new Map<string, CompiledResource>();
-    const replace = (key: ObjectKey, { resources, placement, problem, remark }: Compiled): void => {
-      this.#identities.set(key, placement);
-      if (problem) this.#problems.set(key, { ...problem, message: boundedText(problem.message) });
-      else this.#problems.delete(key);
-      if (remark === undefined) this.#remarks.delete(key);
-      else this.#remarks.set(key, boundedText(remark));
-      for (const one of this.#resources.get(key) ?? []) {
+    const replaceResources = (key: ObjectKey, resources: readonly CompiledResource[]): void => {
+      const kept = new Set(resources);
+      const former = new Set(this.#resources.get(key));
+      for (const one of former) {
+        if (kept.has(one)) continue;
         this.#count(one, -1);
         const id = resourceId(one);
         // Another object of this change may have produced the same resource already: then it has moved and is not removed.
         if (!updated.has(id)) removed.set(id, one);
       }
       for (const one of resources) {
+        if (former.has(one)) continue;
         this.#count(one, 1);
         const id = resourceId(one);
         updated.set(id, one);
@@ -140,10 +179,32 @@ export class Compiler extends Registry {
       if (resources.length > 0) this.#resources.set(key, resources);
       else this.#resources.delete(key);
     };
+    const replace = (
+      key: ObjectKey,
+      { resources, placement, problem, remarks = noRemarks }: Compiled,
+    ): void => {
+      this.#identities.set(key, placement);
+      if (problem) this.#problems.set(key, { ...problem, message: boundedText(problem.message) });
+      else this.#problems.delete(key);
+      if (remarks.length === 0) this.#remarks.delete(key);
+      else this.#remarks.set(key, remarks);
+      replaceResources(key, resources);
+    };
     const context = this.#context();
     for (const key of deleted) replace(key, nothing);
-    for (const object of objects)
-      replace(objectKey(object), kinds[object.kind].compile?.(object, context) ?? nothing);
+    for (const object of objects) {
+      const key = objectKey(object);
+      const kind = kinds[object.kind];
+      const namespace = namespaceOf(object);
+      if (kind.interim && isSpread && !this.budget.has(namespace)) {
+        replaceResources(key, kind.interim(object, context, this.#resources.get(key) ?? []));
+        this.#later.add(namespace, key);
+        continue;
+      }
+      const fromMs = kind.interim && performance.now();
+      replace(key, kind.compile?.(object, context) ?? nothing);
+      if (fromMs !== undefined) this.budget.spend(namespace, performance.now() - fromMs);
+    }
     const before = this.#enrolledNamespaces;
     this.#enrolledNamespaces = this.#findEnrolled();
     for (const namespace of this.#enrolledNamespaces) {
@@ -171,6 +232,7 @@ export class Compiler extends Registry {
       })),
       rulesOf: perChange((service) => rulesOfService(service, this)),
       security: perChange((namespace) => namespaceSecurity(namespace, this)),
+      outbound: perChange((namespace) => outboundOf(namespace, this)),
       selectingEntries: perChange((namespace) => selectingEntries(namespace, this)),
     };
   }

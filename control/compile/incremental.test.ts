@@ -34,9 +34,12 @@ function describe(resources: Resources): string {
 }
 const problemsOf = (compiler: Compiler): string[] =>
   [...compiler.problems()].map(([key, { reason, message }]) => `${key} ${reason} ${message}`).sort();
-/** @param random makes an object */
-function compare(random: () => MeshObject, rounds: number): void {
-  const compiler = new Compiler(settings);
+/**
+ * @param random makes an object
+ * @param isSpread in turns, of namespaces that have time for nothing now and then
+ */
+function compare(random: () => MeshObject, rounds: number, isSpread = false): void {
+  const compiler = new Compiler(settings, { has: () => Math.random() < 0.5, spend: () => undefined });
   const resources = new Resources();
   let objects = new Map<string, MeshObject>();
   for (let round = 0; round < rounds; round++) {
@@ -50,12 +53,14 @@ function compare(random: () => MeshObject, rounds: number): void {
     }
     objects = next;
     const before = new Set(describe(resources).split('\n'));
-    const changed = resources.apply(compiler.apply(changesFrom(compiler, [...objects.values()])));
+    const changed = resources.apply(compiler.apply(changesFrom(compiler, [...objects.values()]), isSpread));
+    while (compiler.waiting > 0)
+      for (const one of resources.apply(compiler.continue(() => Math.random() < 0.5))) changed.push(one);
     const anew = compile([...objects.values()], settings);
     assert.equal(describe(resources), described(anew.all()));
     assert.deepEqual(problemsOf(compiler), problemsOf(anew));
     for (const object of compiler.objects())
-      assert.equal(compiler.remarkOf(object), anew.remarkOf(object), object.metadata.name);
+      assert.deepEqual(compiler.remarksOf(object), anew.remarksOf(object), object.metadata.name);
     for (const node of ['n1', 'n2'])
       for (const account of ['a/sa/x', 'a/sa/y', 'b/sa/x', 'b/sa/y']) {
         const identity = `spiffe://cluster.local/ns/${account}`;
@@ -84,4 +89,12 @@ test('the same with objects of Istio', () => {
 
 test('the same with objects of SMI, beside VirtualServices', () => {
   compare(() => pick([randomObject, randomSmiObject, randomSmiObject, randomDialectObject])(), 700);
+});
+
+test('the same in turns: what waited is compiled in the end', () => {
+  compare(
+    () => pick([randomObject, randomObject, randomSmiObject, randomDialectObject, randomDialectObject])(),
+    500,
+    true,
+  );
 });

@@ -100,33 +100,3 @@ export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
   visit(spec, '', '');
   return found;
 }
-
-/** One line per field that is not carried out as documented; undefined: all are. For an object's status. */
-export function remarkOf(used: readonly UsedField[]): string | undefined {
-  const lines = new Set<string>();
-  for (const { entry, support } of used) {
-    if (support.does === 'works') continue;
-    if (support.does === 'differs') lines.add(`${entry}: ${support.how}`);
-    else {
-      const instead = support.instead === undefined ? '' : `; use ${support.instead}`;
-      lines.add(
-        `${entry}: ${support.does === 'nothing' ? 'no effect' : 'closed'}: ${support.because}${instead}`,
-      );
-    }
-  }
-  return lines.size === 0 ? undefined : [...lines].join('; ');
-}
-
-/** The parts of a remark. A part begins with a field or a word and a colon; a semicolon elsewhere is its author's. */
-export const remarkParts = (remark: string): string[] =>
-  remark
-    .split(/; (?=[\w.[\]{}-]+: |; |$)/)
-    .map((part) => part.replace(/^[;\s]+|[;\s]+$/g, ''))
-    .filter((part) => part !== '');
-
-/** Whether a part of a remark says that something is closed. */
-export const isClosed = (part: string): boolean => /(^|: )closed(:|$)/.test(part);
-/** Whether a part of a remark says that nothing of the object is in force for lack of a waypoint. */
-export const isUnserved = (part: string): boolean => part.endsWith(unservedText);
-export const unservedText =
-  "nothing is in force until its label weft.dev/waypoint, or its namespace's, names one";

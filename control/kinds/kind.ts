@@ -3,8 +3,10 @@
  * control/objects, one file in this folder, and one line in the table.
  */
 import type { RulesInForce } from '../dialects/istio/destination-rules.js';
+import type { Remark } from '../dialects/remarks.js';
 import type { CompileSettings } from '../compile/settings.js';
 import type { CompiledResource } from '../compile/resource.js';
+import type { OutboundBounds } from '../dialects/istio/sidecar-bounds.js';
 import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import type { WaypointName } from '../compile/waypoints.js';
 import type { Labels } from '../../src/model/labels.js';
@@ -37,6 +39,11 @@ export interface KindAddress {
 /** Collects what must be recompiled after a change, besides the changed objects. */
 export interface Recompile {
   objects(objects: Iterable<MeshObject>): void;
+  /**
+   * Objects that may be recompiled in a later turn of the event loop (compile/turns.ts): any number of large ones may refer to what has changed.
+   * Until then their former resources stay. Not for an object that takes effect where nothing else restricts.
+   */
+  later(objects: Iterable<MeshObject>): void;
   /** The pods and Workloads of a namespace that a selector selects. */
   selected(namespace: string, selector: Labels | undefined): void;
   /** Every object. */
@@ -62,6 +69,8 @@ export interface CompileContext {
   };
   /** The ServiceEntries of a namespace that may select workloads. Computed once per change. */
   readonly selectingEntries: (namespace: string) => readonly IstioObject<'ServiceEntry'>[];
+  /** What Sidecars restrict of the workloads of a namespace, by their labels. Found once per change. */
+  readonly outbound: (namespace: string) => (labels: Labels) => OutboundBounds | undefined;
   /** The DestinationRules in force for a Service. Computed once per change. */
   readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
   /** Policies of Istio's security kinds for the pods and waypoints of a namespace. Computed once per change. */
@@ -80,8 +89,8 @@ export interface Compiled {
   readonly placement?: Placement;
   /** The ownership conflict that keeps the object from being in force as written. */
   readonly problem?: Problem;
-  /** What of an object in force is not carried out, or differs from what its own mesh does. Shown in its status. */
-  readonly remark?: string;
+  /** What of an object in force is not carried out, or differs from what its own mesh does. Absent: nothing. */
+  readonly remarks?: readonly Remark[];
 }
 
 /** The members are methods, so that an entry is assignable to `Kind<MeshObject>`. */
@@ -102,6 +111,15 @@ export interface Kind<T extends MeshObject = MeshObject> {
   closed?(object: T, why: string): T;
   /** Compiles an object to resources; absent: none. Error: the field that cannot be read. Pure. */
   compile?(object: T, context: CompileContext): Compiled;
+  /**
+   * The resources of an object until its turn to be compiled comes, of its former ones and closed ones; absent: objects of the kind never wait
+   * after a change of their own. It must cost little, and open nothing that the object closes. Pure.
+   */
+  interim?(
+    object: T,
+    context: CompileContext,
+    former: readonly CompiledResource[],
+  ): readonly CompiledResource[];
   /** As `StatusOf` (control/status). Absent: another component writes the status. */
   status?(object: T, lookup: StatusLookup): StatusUpdate | undefined;
 }

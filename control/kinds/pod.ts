@@ -4,7 +4,6 @@ import { compilePod, podResources } from '../compile/pod.js';
 import { policyKeyOf } from '../dialects/smi/access.js';
 import { accountKey } from '../dialects/smi/index-keys.js';
 import { selectedHosts } from '../dialects/istio/service-entry-compile.js';
-import { outboundOf } from '../dialects/istio/sidecar.js';
 import { capturedCondition, type Container, type Handler, type PodObject } from '../objects/objects.js';
 import { labelsSlot } from '../dialects/istio/virtual-service-slots.js';
 import { accountTextOf } from '../registry/account-index.js';
@@ -24,7 +23,7 @@ export const podKind: Kind<PodObject> = {
   },
   dependents({ before, now }, registry, recompile) {
     if (accountTextOf(before) !== accountTextOf(now))
-      recompile.objects(registry.virtualServicesNaming(labelsSlot));
+      recompile.later(registry.virtualServicesNaming(labelsSlot));
   },
   compile: (pod, context) =>
     compileAsPod(pod, context, {
@@ -41,7 +40,7 @@ export const podKind: Kind<PodObject> = {
  */
 export function compileAsPod(
   pod: PodObject,
-  { settings, registry, mesh, sorted, rulesOf, security, selectingEntries }: CompileContext,
+  { settings, registry, mesh, sorted, rulesOf, security, selectingEntries, outbound }: CompileContext,
   as: { readonly kind: 'Pod' | 'Workload'; readonly isWaypoint: boolean; readonly isScoped: boolean },
 ): Compiled {
   const { removal } = settings;
@@ -68,7 +67,7 @@ export function compileAsPod(
   const { node, identity } = compiled;
   const entries = selectedHosts(selectingEntries(namespace), labelsOf(pod));
   const { workload, nodePod } = compiled;
-  const bounds = nodePod && outboundOf(registry, namespace, labelsOf(pod));
+  const bounds = nodePod && outbound(namespace)(labelsOf(pod));
   const selected = {
     ...compiled,
     ...(workload && entries.length > 0

@@ -27,7 +27,7 @@ export function routeKind<T extends RouteObject>(
           );
           // Routes of the Gateway API take their ports from other meshes' objects.
           const [of = '', name = ''] = service.split('/');
-          recompileVirtualServicesOf(of, name, registry, recompile);
+          recompileVirtualServicesOf(of, name, namespace, registry, recompile);
           recompile.objects(registry.trafficSplitsOf(rootKey(of, name)));
         }
     },

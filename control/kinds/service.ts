@@ -7,7 +7,7 @@ import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';
 import { servicePolicies } from '../compile/service-policy.js';
 import { subsetServices } from '../compile/subsets.js';
-import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
+import { recompileVirtualServicesOf, routesKey } from '../dialects/istio/virtual-service-dependents.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
 import { waypointPolicies } from '../dialects/istio/authorization.js';
 import { serviceKey } from '../dialects/smi/index-keys.js';
@@ -32,7 +32,8 @@ export const serviceKind: Kind<ServiceObject> = {
     if (!now && before) recompile.objects(rulesNaming(before, registry));
     recompile.objects(registry.routesOf(namespace, name));
     recompile.objects(registry.trafficSplitsOf(serviceKey(namespace, name)));
-    recompileVirtualServicesOf(namespace, name, registry, recompile);
+    if (routesKey(before) !== routesKey(now))
+      recompileVirtualServicesOf(namespace, name, namespace, registry, recompile);
     recompile.objects(
       registry.indexes.EndpointSlice.in(namespace).filter(
         (slice) => labelsOf(slice)[serviceNameLabel] === name,

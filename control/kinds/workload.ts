@@ -18,7 +18,7 @@ export const workloadKind: Kind<WorkloadObject> = {
   claims: ({ spec }) => ({ rank: claimRanks.workload, claimed: addressClaims(spec.addresses) }),
   dependents({ before, now }, registry, recompile) {
     if (accountTextOf(before) !== accountTextOf(now))
-      recompile.objects(registry.virtualServicesNaming(labelsSlot));
+      recompile.later(registry.virtualServicesNaming(labelsSlot));
   },
   compile(workload, context) {
     const { registry } = context;

@@ -3,15 +3,8 @@ import { istioFieldTables } from '../dialects/istio/field-tables.js';
 import { smiFieldTables } from '../dialects/smi/field-tables.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile, type Compiler } from '../compile/compile.js';
-import {
-  isClosed,
-  isUnserved,
-  remarkOf,
-  remarkParts,
-  usedFields,
-  type FieldTable,
-  type UsedField,
-} from '../dialects/fields.js';
+import { usedFields, type FieldTable } from '../dialects/fields.js';
+import { effectText, fieldRemark, remarkText, type Remark } from '../dialects/remarks.js';
 import { kinds } from '../kinds/kinds.js';
 import { objectKey } from '../objects/object-key.js';
 import { acceptedType, type Condition, type MeshObject } from '../objects/objects.js';
@@ -31,42 +24,40 @@ const isMeshGroup = (group: string): boolean =>
   /^gateway\.networking\.(x-)?k8s\.io$/.test(group);
 const isLinkerd = (group: string): boolean => /(^|\.)linkerd\.io$/.test(group);
 
+const results = { differs: 'differs', nothing: 'missing', closed: 'closed', unserved: 'missing' } as const;
+
 /**
- * The parts of a compiled object's remark, with the place of each field in the object. The remark says what matters for this object, and the
- * table what the remark's lines about fields mean.
+ * The remarks of a compiled object, those about fields with the first place of the field in the object. The remarks say what matters for this object,
+ * and the table where it is.
  */
-function remarkFindings(remark: string, spec: unknown, table: FieldTable | undefined): MigrateFinding[] {
-  let left = remark;
+function remarkFindings(
+  remarks: readonly Remark[],
+  spec: unknown,
+  table: FieldTable | undefined,
+): MigrateFinding[] {
+  const left = new Map(remarks.map((one) => [remarkText(one), one]));
+  const placed = new Set<string>();
   const found: MigrateFinding[] = [];
   for (const used of table ? usedFields(spec, table) : []) {
-    const line = remarkOf([used]);
-    const finding = findingOf(used);
-    if (line === undefined || !finding || !left.includes(line)) continue;
-    left = left.replace(line, '');
-    found.push(finding);
+    const remark = fieldRemark(used);
+    const text = remark && remarkText(remark);
+    if (!remark || text === undefined || !left.has(text) || placed.has(text)) continue;
+    placed.add(text);
+    found.push(findingOf({ ...remark, field: used.path }));
   }
-  return [...found, ...remarkParts(left).map(fromRemark)];
+  for (const [text, remark] of left) if (!placed.has(text)) found.push(findingOf(remark));
+  return found;
 }
 
-/** The finding about a field; undefined: it works. */
-function findingOf({ path, support }: Pick<UsedField, 'path' | 'support'>): MigrateFinding | undefined {
-  if (support.does === 'works') return undefined;
-  if (support.does === 'differs') return { result: 'differs', field: path, message: support.how };
-  const instead = support.instead === undefined ? {} : { instead: support.instead };
-  return support.does === 'nothing'
-    ? { result: 'missing', field: path, message: `no effect: ${support.because}`, ...instead }
-    : { result: 'closed', field: path, message: `closed: ${support.because}`, ...instead };
+function findingOf(remark: Remark): MigrateFinding {
+  const { does, field, instead } = remark;
+  return {
+    result: results[does],
+    ...(field === undefined ? {} : { field }),
+    message: effectText(remark),
+    ...(instead === undefined ? {} : { instead }),
+  };
 }
-
-/** A part of a remark without an entry of the table. The words are those of remarkOf. */
-const fromRemark = (message: string): MigrateFinding => ({
-  result: isClosed(message)
-    ? 'closed'
-    : /(^|: )no effect(:|$)/.test(message) || isUnserved(message)
-      ? 'missing'
-      : 'differs',
-  message,
-});
 
 /** The conditions that the control plane would write on the object. */
 function conditionsOf(object: MeshObject, compiler: Compiler): readonly Condition[] {
@@ -103,7 +94,7 @@ function dialectFindings(
       { result: 'missing', message: `this version of Weft does not carry out the kind ${object.kind}` },
     ];
   return [
-    ...remarkFindings(compiler.remarkOf(object) ?? '', spec, table),
+    ...remarkFindings(compiler.remarksOf(object), spec, table),
     ...conditions.flatMap(({ type, status, message = '' }): MigrateFinding[] =>
       type !== acceptedType && status === 'False' ? [{ result: 'missing', message }] : [],
     ),

@@ -10,7 +10,7 @@ import {
   type RouteObject,
   type TrafficPolicyObject,
 } from '../objects/objects.js';
-import { isClosed, isUnserved, remarkParts } from '../dialects/fields.js';
+import { remarkText } from '../dialects/remarks.js';
 import type { ConditionUpdate } from '../status/conditions.js';
 import { backendConditions, type BackendPolicyObject } from '../status/backend-policy.js';
 import { policyEnforcement } from '../status/policy.js';
@@ -96,11 +96,9 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
 
 /** What of an object in force is closed, or waits for a waypoint. Fields without an effect are the business of `weft migrate check`. */
 function* closedParts(object: MeshObject, compiler: Compiler): Generator<Unenforced> {
-  for (const part of remarkParts(compiler.remarkOf(object) ?? '')) {
-    const what = `${nameOf(object)}: ${part}`;
-    if (isClosed(part)) yield { what, isAccepted: false };
-    else if (isUnserved(part)) yield { what, isAccepted: true };
-  }
+  for (const remark of compiler.remarksOf(object))
+    if (remark.does === 'closed' || remark.does === 'unserved')
+      yield { what: `${nameOf(object)}: ${remarkText(remark)}`, isAccepted: remark.does === 'unserved' };
 }
 
 function* unenforcedBy(object: MeshObject, found: ConditionUpdate | undefined): Generator<Unenforced> {

@@ -12,6 +12,8 @@ export interface ControlState {
   readonly names: () => number;
   /** Edges in memory. */
   readonly edges: () => number;
+  /** Objects that wait for a later turn to be recompiled. */
+  readonly waiting: () => number;
 }
 
 export class ControlMetrics {
@@ -80,6 +82,11 @@ export class ControlMetrics {
     );
     gauge('weft_control_names', 'Host names of ServiceEntries that are resolved by DNS', state.names);
     gauge('weft_control_edges', 'Edges of the last 15 minutes that this replica keeps', state.edges);
+    gauge(
+      'weft_control_objects_waiting',
+      'Objects that wait to be recompiled because something that they refer to has changed',
+      state.waiting,
+    );
     gauge('weft_control_leading', '1 if this replica is the leader', () => (state.leading() ? 1 : 0));
   }
 }

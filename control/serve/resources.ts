@@ -81,15 +81,25 @@ export function encodeResource(resource: CompiledResource): Uint8Array {
   }
 }
 
-function encoded(resource: CompiledResource, typeUrl: string, name: string): EncodedResource {
+/** Undefined: the resource is as it was. */
+function encoded(
+  resource: CompiledResource,
+  typeUrl: string,
+  name: string,
+  before: EncodedResource | undefined,
+): EncodedResource | undefined {
   const bytes = encodeResource(resource);
+  if (before?.version === versionOf(bytes)) return undefined;
   const features = resource.kind === 'route' ? featuresOfRoute(bytes) : [];
   return { ...messageOf(typeUrl, name, bytes), ...(features.length > 0 ? { features } : {}) };
 }
 
+const versionOf = (bytes: Uint8Array): string =>
+  createHash('sha256').update(bytes).digest('base64url').slice(0, 16);
+
 function messageOf(typeUrl: string, name: string, bytes: Uint8Array): EncodedResource {
   const value = Buffer.from(bytes);
-  const version = createHash('sha256').update(value).digest('base64url').slice(0, 16);
+  const version = versionOf(value);
   const message = ResourceMessage.encode({
     name,
     version,
@@ -164,8 +174,8 @@ export class Resources {
       const key = setKey(typeUrl, node);
       let set = this.#sets.get(key);
       if (!set) this.#sets.set(key, (set = new Map()));
-      const now = encoded(one, typeUrl, name);
-      if (set.get(name)?.version === now.version) continue;
+      const now = encoded(one, typeUrl, name, set.get(name));
+      if (!now) continue;
       set.set(name, now);
       mark(typeUrl, node, name);
     }

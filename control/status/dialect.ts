@@ -1,4 +1,5 @@
 /** The status of objects of other meshes' APIs: whether they are in force, and what of them is not. Pure. */
+import { remarksText } from '../dialects/remarks.js';
 import type { MeshObject } from '../objects/objects.js';
 import { acceptedUpdate, invalidBecause } from './accepted.js';
 import type { ConditionUpdate } from './conditions.js';
@@ -15,7 +16,7 @@ export const dialectUpdate = (
     invalidBecause(object) ?? mesh.problemOf(object as MeshObject),
     timestamp,
     enforced,
-    mesh.remarkOf(object as MeshObject),
+    remarksText(mesh.remarksOf(object as MeshObject)),
   );
 
 export const dialectStatus = (object: OwnObject, lookup: StatusLookup): StatusUpdate | undefined =>

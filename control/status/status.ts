@@ -1,4 +1,5 @@
 /** Types of the status functions. Each kind has its own file in this folder; `writer.ts` calls the functions. */
+import type { Remark } from '../dialects/remarks.js';
 import {
   istioKinds,
   smiKinds,
@@ -62,7 +63,7 @@ export interface StatusLookup {
       /** VirtualServices that name a complete host. */
       readonly virtualServicesOf: Registry['virtualServicesOf'];
       /** What of an object in force is not carried out. */
-      readonly remarkOf: (object: MeshObject) => string | undefined;
+      readonly remarksOf: (object: MeshObject) => readonly Remark[];
     };
   /** Health of a Gateway's waypoint; undefined: this control plane does not create waypoints. */
   readonly waypointHealth?: (gateway: GatewayObject) => WaypointHealth | undefined;

@@ -5,6 +5,7 @@ import type { Service } from '../../src/model/service.js';
 import type { ServicePolicy } from '../../src/model/service-policy.js';
 import type { Workload } from '../../src/model/workload.js';
 import { compile, type Compiler } from '../../control/compile/compile.js';
+import { remarksText } from '../../control/dialects/remarks.js';
 import { objectKey } from '../../control/objects/object-key.js';
 import type { MeshObject } from '../../control/objects/objects.js';
 import { parseManifests } from '../../control/source/parse.js';
@@ -95,7 +96,9 @@ export const statusOf = (compiler: Compiler, name: string, namespace = 'producti
   const found = compiler.object(objectKey(object));
   assert.ok(found, name);
   const problem = compiler.problemOf(found);
-  return problem ? `${problem.reason}: ${problem.message}` : (compiler.remarkOf(found) ?? 'in force');
+  return problem
+    ? `${problem.reason}: ${problem.message}`
+    : (remarksText(compiler.remarksOf(found)) ?? 'in force');
 };
 export const text = (value: unknown): string =>
   JSON.stringify(value, (_key, one: unknown) => (one instanceof Map ? [...one] : one));

@@ -1,6 +1,7 @@
 /** VirtualServices, compiled in a mesh of a few Services. */
 import assert from 'node:assert/strict';
 import { compile, type Compiler } from '../../control/compile/compile.js';
+import { remarksText } from '../../control/dialects/remarks.js';
 import type { IstioObject } from '../../control/objects/objects.js';
 import { parseManifests } from '../../control/source/parse.js';
 import { decodeRoute, encodeRoute } from '../../src/discovery/codec/route.js';
@@ -62,7 +63,7 @@ const virtual = (
   return found;
 };
 export const remark = (compiler: Compiler, name: string, namespace?: string): string | undefined =>
-  compiler.remarkOf(virtual(compiler, name, namespace));
+  remarksText(compiler.remarksOf(virtual(compiler, name, namespace)));
 export const problem = (compiler: Compiler, name: string, namespace?: string): string | undefined =>
   compiler.problemOf(virtual(compiler, name, namespace))?.message;
 /** The rules of a VirtualService of `payment-service`. */

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { parseManifests } from '../../control/source/parse.js';
 import { trafficPolicyStatus } from '../../control/status/traffic-policy.js';
 import { compile } from '../../control/compile/compile.js';
+import { Publisher } from '../../control/publisher.js';
 import { objectKey } from '../../control/objects/object-key.js';
 import type { MeshObject, RouteObject } from '../../control/objects/objects.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
@@ -61,6 +62,40 @@ test('a route with a thousand costly regular expressions takes the control plane
   const ms = spent(() => compiler.apply(new Map([[objectKey(one), one]])));
   assert.ok(ms < 1500, `${ms} ms`);
   assert.match(compiler.route(one).invalid?.message ?? '', /regular expression.*steps/);
+});
+
+test("a change of a Service is published before the tenant's VirtualServices that name it are recompiled", () => {
+  const published: string[][] = [];
+  const publisher = new Publisher({
+    settings,
+    onCompiled: () => undefined,
+    onUpdate: (changed) => published.push(changed.flatMap(({ names }) => [...names])),
+    onLimit: () => undefined,
+    log: { info: () => undefined, warn: () => undefined, error: () => undefined },
+  });
+  const named = (name: string, namespace: string, host: string): MeshObject =>
+    ({
+      kind: 'VirtualService',
+      metadata: { name, namespace },
+      spec: {
+        hosts: [host],
+        http: [{ route: [{ destination: { host: 'api.bank.svc.cluster.local', port: { number: 80 } } }] }],
+      },
+    }) as unknown as MeshObject;
+  const own = { ...service, metadata: { name: 'own', namespace: 'evil' } } as MeshObject;
+  const evil = Array.from({ length: 100 }, (_, i) => named(`large${i}`, 'evil', 'own'));
+  const apply = (...objects: MeshObject[]): void =>
+    publisher.apply(new Map(objects.map((object) => [objectKey(object), object])));
+  apply(service, own, named('api', 'bank', 'api'), ...evil);
+  published.length = 0;
+  apply({ ...service, spec: { ...service.spec, ports: [{ port: 81 }] } } as MeshObject);
+  publisher.stop();
+  assert.deepEqual(published.flat().sort(), [
+    'VirtualService/bank/api/bank/api/80',
+    'VirtualService/bank/api/bank/api/81',
+    'bank/api.bank.svc.cluster.local',
+  ]);
+  assert.equal(publisher.compiler.waiting, evil.length);
 });
 
 test('with thousands of routes of one Service, a change of one does not take time quadratic in their number', () => {

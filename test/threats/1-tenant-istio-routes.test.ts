@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compile, type Compiler } from '../../control/compile/compile.js';
+import { remarksText } from '../../control/dialects/remarks.js';
 import type { MeshObject } from '../../control/objects/objects.js';
 import { objectKey } from '../../control/objects/object-key.js';
 import { parseManifests } from '../../control/source/parse.js';
@@ -66,7 +67,7 @@ test('by no host, age, exportTo or gateway does it change what clients of other 
       const owner = compiler.indexes.VirtualService.get('bank', 'own');
       assert.ok(owner);
       assert.equal(compiler.problemOf(owner), undefined);
-      assert.equal(compiler.remarkOf(owner), undefined, 'its status does not depend on the others');
+      assert.deepEqual(compiler.remarksOf(owner), [], 'its status does not depend on the others');
     }
 });
 
@@ -93,7 +94,7 @@ test('neither a delegate that is not exported nor the existence of one is known 
     const { compiler } = mesh(bank + inner + root(name));
     const object = compiler.indexes.VirtualService.get('evil', 'root');
     assert.ok(object);
-    return compiler.remarkOf(object)?.replaceAll(name, 'NAME');
+    return remarksText(compiler.remarksOf(object))?.replaceAll(name, 'NAME');
   });
   assert.match(remarks[0] ?? '', /may use/);
   assert.equal(remarks[0], remarks[1]);

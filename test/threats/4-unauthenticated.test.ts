@@ -292,6 +292,7 @@ test("the control plane's metrics contain no names of pods, policies or nodes", 
     leading: () => true,
     names: () => 0,
     edges: () => 0,
+    waiting: () => 0,
   });
   metrics.callsRefused.inc({ reason: 'no-token' });
   metrics.limitReached.inc({ limit: 'control-connections' });

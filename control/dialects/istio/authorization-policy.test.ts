@@ -4,6 +4,7 @@ import { atPod, bank, istio, type Asked } from '../../../test/support/istio-secu
 import type { AuthorizationPolicy } from '../../../src/model/policy.js';
 import { parseTrustDomain } from '../../../src/model/identity.js';
 import { compile } from '../../compile/compile.js';
+import { remarksText } from '../remarks.js';
 import { parseManifests } from '../../source/parse.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '' };
@@ -22,7 +23,7 @@ function compiled(
   const problem = compiler.problemOf(object)?.reason;
   return {
     ...(policies[0] ? { policy: policies[0] } : {}),
-    remark: compiler.remarkOf(object) ?? '',
+    remark: remarksText(compiler.remarksOf(object)) ?? '',
     ...(problem === undefined ? {} : { problem }),
   };
 }

@@ -1,11 +1,11 @@
-import { remarkOf } from '../fields.js';
+import { closedRemark, fieldRemarks } from '../remarks.js';
 import { compileSecurity } from './authorization.js';
 import { closedAuthorizationPolicy } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
 import { usedAuthorizationFields } from './security-fields.js';
 import { securityDependents } from './security-dependents.js';
 import { securityProblem } from './security-problem.js';
-import { rootRemark } from './security-scope.js';
+import { rootRemarks } from './security-scope.js';
 import { securityStatus } from './security-status.js';
 
 export const authorizationPolicyKind = istioKind(
@@ -19,15 +19,14 @@ export const authorizationPolicyKind = istioKind(
       if (settings.removal !== undefined) return { resources: [] };
       const problem = securityProblem(object, registry);
       const remarks = [
-        remarkOf(usedAuthorizationFields(object.spec)),
-        ...closed.map((one) => `${one}: closed`),
-        rootRemark(object, registry.rootNamespace),
+        ...fieldRemarks(usedAuthorizationFields(object.spec)),
+        ...closed.map((one) => closedRemark(one)),
+        ...rootRemarks(object, registry.rootNamespace),
       ];
-      const remark = remarks.filter((one) => one !== undefined).join('; ');
       return {
         resources: policy ? [{ kind: 'policy', value: policy }] : [],
         ...(problem ? { problem } : {}),
-        ...(remark === '' ? {} : { remark }),
+        remarks,
       };
     },
     status: securityStatus,

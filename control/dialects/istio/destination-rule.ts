@@ -7,7 +7,8 @@ import type { Recompile } from '../../kinds/kind.js';
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import type { Problem } from '../../registry/claims.js';
 import type { Registry } from '../../registry/registry.js';
-import { remarkOf, unservedText, usedFields, type UsedField } from '../fields.js';
+import { usedFields, type UsedField } from '../fields.js';
+import { differing, fieldRemarks, type Remark } from '../remarks.js';
 import { destinationRuleFields } from './destination-rule-fields.js';
 import { isScopeLabel } from './destination-rule-settings.js';
 import { portSettings } from './destination-rule-policy.js';
@@ -38,12 +39,13 @@ export const destinationRuleKind = istioKind(
       check(rule);
       const problem = standingProblem(rule, registry);
       if (problem) return { resources: [], problem };
-      const remarks = [
-        remarkOf(usedFields(rule.spec, destinationRuleFields).filter(isRemarkable(rule))),
-        ...standingRemarks(rule, registry),
-      ];
-      const remark = remarks.filter((one) => one !== undefined).join('; ');
-      return { resources: [], ...(remark === '' ? {} : { remark }) };
+      return {
+        resources: [],
+        remarks: [
+          ...fieldRemarks(usedFields(rule.spec, destinationRuleFields).filter(isRemarkable(rule))),
+          ...standingRemarks(rule, registry),
+        ],
+      };
     },
   },
 );
@@ -153,7 +155,7 @@ function standingProblem(rule: DestinationRule, registry: Registry): Problem | u
 }
 
 /** What of a rule in force is not. */
-function standingRemarks(rule: DestinationRule, registry: Registry): (string | undefined)[] {
+function standingRemarks(rule: DestinationRule, registry: Registry): Remark[] {
   const namespace = namespaceOf(rule);
   const host = completeHost(rule.spec.host, namespace);
   const inForce = rulesInForce(host, namespace, registry);
@@ -161,23 +163,31 @@ function standingRemarks(rule: DestinationRule, registry: Registry): (string | u
   const { policy } = inForce ?? {};
   const merged =
     policy && rule.spec.trafficPolicy && ruleName(policy) !== name
-      ? `trafficPolicy: that of ${ruleName(policy)} is in force, which has the same host and is older`
-      : undefined;
+      ? [
+          differing(
+            `that of ${ruleName(policy)} is in force, which has the same host and is older`,
+            'trafficPolicy',
+          ),
+        ]
+      : [];
   const taken = (inForce?.left ?? []).filter((subset) => ruleName(subset.rule) === name);
   // One line for all: a rule may have many subsets.
   const [one] = taken;
   const more = taken.length > 1 ? ` and ${taken.length - 1} more are` : ' is';
   const subsets = one
-    ? `subsets: ${one.name}${more} not in force: an older rule with the same host has it, or the Service has ${subsetsMax} subsets`
-    : undefined;
+    ? [
+        differing(
+          `${one.name}${more} not in force: an older rule with the same host has it, or the Service has ${subsetsMax} subsets`,
+          'subsets',
+        ),
+      ]
+    : [];
   const named = serviceOfHost(host);
   const service = named && registry.service(named.namespace, named.name);
   const waypoint = service && registry.waypointOf(service);
-  const unserved =
-    service && !waypoint
-      ? `host: Service ${named.namespace}/${named.name} has no waypoint, so ${unservedText}`
-      : undefined;
-  return [unserved, merged, subsets];
+  const message = `Service ${named?.namespace}/${named?.name} has no waypoint, so nothing is in force until its label weft.dev/waypoint, or its namespace's, names one`;
+  const unserved: Remark[] = service && !waypoint ? [{ does: 'unserved', field: 'host', message }] : [];
+  return [...unserved, ...merged, ...subsets];
 }
 
 /** Recompiles the Services that a rule may be in force for, the pods of its subsets, and the rules that it is merged with. */
@@ -199,7 +209,7 @@ function recompileServices(
       if (!hasPods) continue;
       recompile.selected(namespaceOf(service), service.spec.selector);
       // They say in their status which subsets there are not.
-      recompile.objects(
+      recompile.later(
         registry.virtualServicesNaming(serviceSlot(namespaceOf(service), service.metadata.name)),
       );
     }

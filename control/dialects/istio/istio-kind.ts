@@ -6,7 +6,7 @@ import { dialectStatus } from '../../status/dialect.js';
 
 type Parts<K extends IstioKind> = Pick<
   Kind<IstioObject<K>>,
-  'claims' | 'dependents' | 'compile' | 'closed' | 'status'
+  'claims' | 'dependents' | 'compile' | 'interim' | 'closed' | 'status'
 >;
 
 /** @param address without what all kinds of Istio have in common */

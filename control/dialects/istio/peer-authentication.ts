@@ -1,10 +1,11 @@
 import { namespaceOf } from '../../../src/model/labels.js';
-import { remarkOf, usedFields } from '../fields.js';
+import { usedFields } from '../fields.js';
+import { fieldRemarks } from '../remarks.js';
 import { closedPeerAuthentication } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
 import { mtlsPolicy, unusedBecause } from './mtls.js';
 import { peerAuthenticationFields } from './security-fields.js';
-import { rootRemark } from './security-scope.js';
+import { rootRemarks } from './security-scope.js';
 
 export const peerAuthenticationKind = istioKind(
   'PeerAuthentication',
@@ -22,16 +23,13 @@ export const peerAuthenticationKind = istioKind(
       const policy = mtlsPolicy(object, mtls);
       if (settings.removal !== undefined) return { resources: [] };
       const problem = unusedBecause(object, mtls);
-      const remark = [
-        remarkOf(usedFields(object.spec, peerAuthenticationFields)),
-        rootRemark(object, registry.rootNamespace),
-      ]
-        .filter((one) => one !== undefined)
-        .join('; ');
       return {
         resources: policy ? [{ kind: 'policy', value: policy }] : [],
         ...(problem ? { problem } : {}),
-        ...(remark === '' ? {} : { remark }),
+        remarks: [
+          ...fieldRemarks(usedFields(object.spec, peerAuthenticationFields)),
+          ...rootRemarks(object, registry.rootNamespace),
+        ],
       };
     },
   },

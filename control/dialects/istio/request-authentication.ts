@@ -1,4 +1,5 @@
-import { remarkOf, usedFields } from '../fields.js';
+import { usedFields } from '../fields.js';
+import { fieldRemarks } from '../remarks.js';
 import { compileSecurity } from './authorization.js';
 import { closedRequestAuthentication } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
@@ -17,11 +18,10 @@ export const requestAuthenticationKind = istioKind(
       const { policy } = compileSecurity(object, registry);
       if (settings.removal !== undefined) return { resources: [] };
       const problem = securityProblem(object, registry);
-      const remark = remarkOf(usedFields(object.spec, requestAuthenticationFields));
       return {
         resources: policy ? [{ kind: 'policy', value: policy }] : [],
         ...(problem ? { problem } : {}),
-        ...(remark === undefined ? {} : { remark }),
+        remarks: fieldRemarks(usedFields(object.spec, requestAuthenticationFields)),
       };
     },
     status: securityStatus,

@@ -1,4 +1,5 @@
 /** What a policy of Istio's security API is for: pods, Services, waypoints or a namespace. Pure. */
+import { differing, type Remark } from '../remarks.js';
 import { namespaceOf, type Labels } from '../../../src/model/labels.js';
 import type { AuthorizationPolicy, PolicyKey } from '../../../src/model/policy.js';
 import { waypointClass, type WaypointName } from '../../compile/waypoints.js';
@@ -120,7 +121,11 @@ export const podScope = (
   selector ? 'workload' : namespaceOf(object) === root ? 'global' : 'namespace';
 
 /** Istio's usual root namespace. Weft's is another one, which has to be said: such an object was meant for the whole mesh. */
-export const rootRemark = (object: SecurityObject, root: string): string | undefined =>
+export const rootRemarks = (object: SecurityObject, root: string): Remark[] =>
   namespaceOf(object) === 'istio-system' && root !== 'istio-system'
-    ? `it holds for namespace istio-system alone: the root namespace of this mesh, whose policies hold for the whole mesh, is ${root}`
-    : undefined;
+    ? [
+        differing(
+          `it holds for namespace istio-system alone: the root namespace of this mesh, whose policies hold for the whole mesh, is ${root}`,
+        ),
+      ]
+    : [];

@@ -11,7 +11,8 @@ import { objectKey } from '../../objects/object-key.js';
 import type { EntryPort, IstioObject, ServiceEntrySpec, WorkloadEntrySpec } from '../../objects/istio.js';
 import type { Problem } from '../../registry/claims.js';
 import type { Registry } from '../../registry/registry.js';
-import { remarkOf, usedFields, type UsedField } from '../fields.js';
+import { usedFields, type UsedField } from '../fields.js';
+import { fieldRemarks, type Remark } from '../remarks.js';
 import {
   tcpEntryPorts,
   checkEndpoint,
@@ -216,8 +217,7 @@ export function compileServiceEntry(entry: ServiceEntry, { settings, registry }:
     ...endpoints.map((value) => ({ kind: 'workload', value }) as const),
   ];
   const problem = problemOf(entry, registry);
-  const remark = entryRemark(entry, registry);
-  return { resources, ...(problem ? { problem } : {}), ...(remark === undefined ? {} : { remark }) };
+  return { resources, ...(problem ? { problem } : {}), remarks: entryRemarks(entry, registry) };
 }
 
 const closedKey = (entry: ServiceEntry, host: string): ServiceKey =>
@@ -277,7 +277,7 @@ function problemOf(entry: ServiceEntry, { claims }: Registry): Problem | undefin
 }
 
 /** What of the object is not carried out. Fields whose difference does not concern this object are left out. */
-function entryRemark(entry: ServiceEntry, registry: Registry): string | undefined {
+function entryRemarks(entry: ServiceEntry, registry: Registry): Remark[] {
   const { spec } = entry;
   const isExported = registry.isExported(namespaceOf(entry));
   const addresses = claimableAddresses(entry);
@@ -297,7 +297,7 @@ function entryRemark(entry: ServiceEntry, registry: Registry): string | undefine
         return true;
     }
   };
-  return remarkOf(usedFields(written, serviceEntryFields).filter(concerns));
+  return fieldRemarks(usedFields(written, serviceEntryFields).filter(concerns));
 }
 
 /** The ServiceEntries of a namespace that may select workloads. */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../../src/model/identity.js';
 import { compile, type Compiler } from '../../compile/compile.js';
+import { remarksText } from '../remarks.js';
 import { objectKey } from '../../objects/object-key.js';
 import type { MeshObject } from '../../objects/objects.js';
 import { parseManifests } from '../../source/parse.js';
@@ -50,7 +51,10 @@ function saidOf(compiler: Compiler, kind: MeshObject['kind'], name?: string): st
   const invalid = 'invalid' in object ? (object.invalid as string | undefined) : undefined;
   const problem = compiler.problemOf(object);
   return (
-    invalid ?? (problem ? `${problem.reason}: ${problem.message}` : (compiler.remarkOf(object) ?? 'in force'))
+    invalid ??
+    (problem
+      ? `${problem.reason}: ${problem.message}`
+      : (remarksText(compiler.remarksOf(object)) ?? 'in force'))
   );
 }
 

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { parseTrustDomain } from '../../../src/model/identity.js';
 import { isListed } from '../../../src/model/outbound-hosts.js';
 import { compile, type Compiler } from '../../compile/compile.js';
+import { remarksText } from '../remarks.js';
 import { objectKey } from '../../objects/object-key.js';
 import type { MeshObject } from '../../objects/objects.js';
 import { parseManifests } from '../../source/parse.js';
@@ -97,16 +98,37 @@ test('pods follow when a Sidecar comes and goes', () => {
   const compiler = compiled();
   compiler.apply(new Map([[objectKey(own), own]]));
   assert.deepEqual(boundsOf(compiler), { web: 'refuse all', api: 'refuse all', vault: 'allow all' });
-  assert.equal(compiler.remarkOf(own), undefined);
+  assert.deepEqual(compiler.remarksOf(own), []);
   compiler.apply(new Map([[objectKey(own), undefined]]));
   assert.deepEqual(boundsOf(compiler), { web: 'allow all', api: 'allow all', vault: 'allow all' });
+});
+
+test('of several Sidecars that select a pod the oldest is in force, and its hosts are found once for all of its pods', () => {
+  const aged = (name: string, day: number, host: string): string =>
+    sidecar(
+      'shop',
+      name,
+      `{ egress: [{ hosts: [${host}] }], ${only}, workloadSelector: { labels: { app: web } } }`,
+    ).replace(`{ name: ${name},`, `{ name: ${name}, creationTimestamp: '2026-01-0${day}T00:00:00Z',`);
+  const other = mesh.slice(mesh.indexOf('kind: Pod'), mesh.indexOf('---\nkind: Pod\nmetadata: { name: api'));
+  const compiler = compiled(
+    other.replace('name: web,', 'name: web2,').replace('10.0.0.1', '10.0.0.9'),
+    '---',
+    aged('a', 2, 'bank/*'),
+    aged('b', 1, 'shop/*'),
+  );
+  const hosts = [...compiler.all()].flatMap((one) =>
+    one.kind === 'nodePod' && one.value.name.startsWith('web') ? [one.value.outboundHosts] : [],
+  );
+  assert.deepEqual(hosts, [['shop/*'], ['shop/*']]);
+  assert.equal(hosts[0], hosts[1]);
 });
 
 test('the status says which hosts are not bounded, and which cannot be read', () => {
   const compiler = compiled(sidecar('shop', 'own', `{ egress: [{ hosts: ['./*', bad] }] }`));
   const own = [...compiler.objects()].find(({ kind }) => kind === 'Sidecar');
   assert.ok(own);
-  const remark = compiler.remarkOf(own) ?? '';
+  const remark = remarksText(compiler.remarksOf(own)) ?? '';
   assert.match(remark, /^egress\[\]\.hosts: "bad" is not of the form NAMESPACE\/HOST/);
   assert.match(remark, /Otherwise they are not restricted/);
 });

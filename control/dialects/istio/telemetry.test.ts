@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../../src/model/identity.js';
 import { compile } from '../../compile/compile.js';
+import { remarksText } from '../remarks.js';
 import { parseManifests } from '../../source/parse.js';
 import { telemetryFlags } from './telemetry.js';
 
@@ -27,7 +28,7 @@ function read(...parts: readonly string[]): Record<string, unknown> {
     telemetryFlags(compiler, one).join(' '),
   ]);
   const a = objects.find(({ metadata }) => metadata.name === 'a');
-  return { ...Object.fromEntries(flags), ...(a ? { remark: compiler.remarkOf(a) } : {}) };
+  return { ...Object.fromEntries(flags), ...(a ? { remark: remarksText(compiler.remarksOf(a)) } : {}) };
 }
 
 test('a Telemetry turns the access log on and off, and sets the share of traced requests, of its own waypoints', () => {

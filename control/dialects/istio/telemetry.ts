@@ -2,7 +2,8 @@ import { namespaceOf } from '../../../src/model/labels.js';
 import { gatewayGroup, type GatewayObject } from '../../objects/objects.js';
 import type { IstioObject } from '../../objects/istio.js';
 import type { Registry } from '../../registry/registry.js';
-import { differs, nothing, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
+import { differs, nothing, usedFields, works, type FieldTable } from '../fields.js';
+import { fieldRemarks } from '../remarks.js';
 import { istioKind } from './istio-kind.js';
 import { byAge } from '../../objects/age.js';
 
@@ -49,8 +50,8 @@ export const telemetryKind = istioKind(
   { group: 'telemetry.istio.io', versions: ['v1', 'v1alpha1'], plural: 'telemetries' },
   {
     compile({ spec, invalid }) {
-      const remark = invalid === undefined ? remarkOf(usedFields(spec, telemetryFields)) : undefined;
-      return { resources: [], ...(remark === undefined ? {} : { remark }) };
+      const remarks = invalid === undefined ? fieldRemarks(usedFields(spec, telemetryFields)) : [];
+      return { resources: [], remarks };
     },
   },
 );

@@ -4,16 +4,25 @@ import type { Route, RouteKey, RouteMatch, RouteRule } from '../../../src/model/
 import { appProtocol } from '../../compile/protocols.js';
 import { isHeadless, portsOfRoutes } from '../gateway/route-parents.js';
 import { serviceKeyOf, tcpPorts } from '../../compile/service.js';
+import type { CompiledResource } from '../../compile/resource.js';
 import type { Compiled } from '../../kinds/kind.js';
 import type { ConnectionRule } from '../../objects/istio-virtual-service.js';
 import type { ServiceObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
-import { remarkOf, usedFields } from '../fields.js';
+import { usedFields } from '../fields.js';
+import { rootKey } from '../smi/index-keys.js';
+import { closedRemark, differing, distinct, fieldRemarks, type Remark } from '../remarks.js';
 import { rulesOfService } from './destination-rules.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
 import { delegateSlot } from './virtual-service-slots.js';
 import { virtualServiceFields } from './virtual-service-fields.js';
-import { exportedTo, hostVerdicts, isExportedTo, type VirtualService } from './virtual-service-hosts.js';
+import {
+  exportedTo,
+  hostVerdicts,
+  isExportedTo,
+  type HostVerdict,
+  type VirtualService,
+} from './virtual-service-hosts.js';
 import { closedBackends, httpRules, type RuleContext, type WrittenRule } from './virtual-service-http.js';
 import { isForMesh, MatchReader } from './virtual-service-matches.js';
 import { connectionRule } from './virtual-service-tcp.js';
@@ -65,12 +74,27 @@ function lookupOf(registry: Registry): RuleContext['lookup'] {
   };
 }
 
+const kindOf = (port: Port): 'tcp' | 'tls' | 'http' => {
+  const protocol = appProtocol(port);
+  return protocol === 'tcp' || protocol === 'tls' ? protocol : 'http';
+};
+const waitsText =
+  'its rules wait to be compiled: the VirtualServices of its namespace have used up their time (docs/limits.md)';
+
+/** By spec: an object is compiled again whenever something that it refers to changes. */
+const remarksOfSpecs = new WeakMap<object, readonly Remark[]>();
+function remarksOfSpec({ spec }: VirtualService): readonly Remark[] {
+  let known = remarksOfSpecs.get(spec);
+  if (!known) remarksOfSpecs.set(spec, (known = fieldRemarks(usedFields(spec, virtualServiceFields))));
+  return known;
+}
+
 class VirtualServiceCompiler {
-  readonly #remarks = new Set<string>();
+  readonly #remarks: Remark[] = [];
   readonly #lost = new Set<string>();
   readonly #routes: Route[] = [];
   readonly #namespace: string;
-  readonly #written: readonly WrittenRule[];
+  #writtenOnce: readonly WrittenRule[] | undefined;
   #units = 0;
 
   readonly #lookup: RuleContext['lookup'];
@@ -78,40 +102,74 @@ class VirtualServiceCompiler {
   constructor(
     private readonly object: VirtualService,
     private readonly registry: Registry,
+    /** Routes to keep instead of translating the rules: other ports are closed. */
+    private readonly former?: ReadonlyMap<RouteKey, Route>,
   ) {
     this.#lookup = lookupOf(registry);
     this.#namespace = namespaceOf(object);
-    this.#written = writtenRules(object, {
-      virtualService: (namespace, name) => registry.indexes.VirtualService.get(namespace, name),
-    });
     if ((object.spec.hosts ?? []).length === 0 && !isNamed(object, registry))
-      this.#remarks.add('hosts: it has none, and no VirtualService delegates to it');
+      this.#remarks.push(differing('it has none, and no VirtualService delegates to it', 'hosts'));
+  }
+
+  /** Found when a Service needs them: of many objects for one Service, one is in force. */
+  get #written(): readonly WrittenRule[] {
+    return (this.#writtenOnce ??= writtenRules(this.object, {
+      virtualService: (namespace, name) => this.registry.indexes.VirtualService.get(namespace, name),
+    }));
   }
 
   compile(): Compiled {
     const { object } = this;
     const problem = this.#outOfForce();
     if (problem) return { resources: [], problem };
-    const verdicts = hostVerdicts(object, this.registry);
-    // An object without hosts is a delegate: its rules are in force where a root names it.
-    for (const { services, why } of verdicts) {
-      if (why !== undefined) this.#remarks.add(`hosts: ${why}`);
-      for (const { service, lostTo } of services) {
-        if (lostTo) this.#lost.add(`Service ${nameOf(service)} has VirtualService ${nameOf(lostTo)}`);
-        else this.#service(service);
-      }
-    }
+    const verdicts = this.#collect();
     const resources = this.#routes.map((value) => ({ kind: 'route' as const, value }));
     if (resources.length === 0 && this.#lost.size > 0)
       return { resources, problem: { reason: 'Conflicted', message: [...this.#lost].join('; ') } };
     const whys = verdicts.flatMap(({ why }) => why ?? []);
     if (resources.length === 0 && whys.length > 0 && whys.length === verdicts.length)
       return { resources, problem: { reason: 'NoMatchingHost', message: whys.join('; ') } };
-    const fields =
-      object.invalid === undefined ? remarkOf(usedFields(object.spec, virtualServiceFields)) : undefined;
-    const remarks = [...(fields === undefined ? [] : [fields]), ...this.#remarks];
-    for (const one of this.#lost) remarks.push(`not in force on every port: ${one}`);
-    return { resources, ...(remarks.length > 0 ? { remark: remarks.join('; ') } : {}) };
+    this.#nameSplits(verdicts);
+    const lost = [...this.#lost].map((one) => differing(`not in force on every port: ${one}`));
+    const ofFields = object.invalid === undefined ? remarksOfSpec(object) : [];
+    return { resources, remarks: [...ofFields, ...distinct(this.#remarks), ...lost] };
+  }
+
+  /** TrafficSplits of the namespace yield to the object at its Services, and both statuses say so. */
+  #nameSplits(verdicts: readonly HostVerdict[]): void {
+    for (const { services } of verdicts)
+      for (const { service, lostTo } of services) {
+        if (lostTo || namespaceOf(service) !== this.#namespace) continue;
+        const { name } = service.metadata;
+        const [first, ...others] = this.registry.trafficSplitsOf(rootKey(this.#namespace, name));
+        if (!first) continue;
+        const more = others.length === 0 ? ' is' : ` and ${others.length} more are`;
+        this.#remarks.push(
+          differing(
+            `TrafficSplit ${nameOf(first)}${more} not in force at its ports of Service ${nameOf(service)}: VirtualServices precede TrafficSplits`,
+          ),
+        );
+      }
+  }
+
+  /** The former routes that still have their Service and port, and closed ones in the place of those that are missing. */
+  interim(): readonly Route[] {
+    if (!this.#outOfForce()) this.#collect();
+    return this.#routes;
+  }
+
+  /** Makes the routes. */
+  #collect(): readonly HostVerdict[] {
+    const verdicts = hostVerdicts(this.object, this.registry);
+    // An object without hosts is a delegate: its rules are in force where a root names it.
+    for (const { services, why } of verdicts) {
+      if (why !== undefined) this.#remarks.push(differing(why, 'hosts'));
+      for (const { service, lostTo } of services) {
+        if (lostTo) this.#lost.add(`Service ${nameOf(service)} has VirtualService ${nameOf(lostTo)}`);
+        else this.#service(service);
+      }
+    }
+    return verdicts;
   }
 
   #outOfForce(): Compiled['problem'] {
@@ -132,13 +190,16 @@ class VirtualServiceCompiler {
     const name = `Service ${nameOf(service)}`;
     const own = namespaceOf(service);
     if (isHeadless(service)) {
-      this.#remarks.add(`hosts: ${name} is headless: it has no address at which routes apply`);
+      this.#remarks.push(differing(`${name} is headless: it has no address at which routes apply`, 'hosts'));
       return;
     }
     const isProducer = own === this.#namespace;
     if (!isProducer && !isExportedTo(object, this.#namespace)) {
-      this.#remarks.add(
-        `hosts: ${name} is in another namespace, where the object acts on clients of its own namespace, and exportTo leaves them out`,
+      this.#remarks.push(
+        differing(
+          `${name} is in another namespace, where the object acts on clients of its own namespace, and exportTo leaves them out`,
+          'hosts',
+        ),
       );
       return;
     }
@@ -149,23 +210,32 @@ class VirtualServiceCompiler {
         this.#lost.add(`port ${port.port} of ${name} belongs to ${route}`);
         continue;
       }
-      const made =
-        object.invalid === undefined ? this.#rules(service, port) : this.#closed(port, object.invalid);
+      const former = this.former?.get(this.#keyOf(service, port));
+      if (former && (former.kind === kindOf(port) || appProtocol(port) === 'unknown')) {
+        this.#routes.push(former);
+        continue;
+      }
+      const why = this.former ? waitsText : object.invalid;
+      const made = why === undefined ? this.#rules(service, port) : this.#closed(port, why);
       if (made) this.#add(service, port, made, isProducer);
     }
   }
 
-  #add(service: ServiceObject, { port }: Port, made: RouteRules, isProducer: boolean): void {
+  #keyOf(service: ServiceObject, { port }: Port): RouteKey {
+    return `VirtualService/${this.#namespace}/${this.object.metadata.name}/${nameOf(service)}/${port}` as RouteKey;
+  }
+
+  #add(service: ServiceObject, port: Port, made: RouteRules, isProducer: boolean): void {
     const { object } = this;
     const { name } = object.metadata;
     const clientNamespaces = isProducer ? exportedTo(object) : undefined;
     this.#routes.push({
       ...made,
-      key: `VirtualService/${this.#namespace}/${name}/${nameOf(service)}/${port}` as RouteKey,
+      key: this.#keyOf(service, port),
       namespace: this.#namespace,
       name,
       createdMs: createdMs(object),
-      parents: [{ service: serviceKeyOf(service), port }],
+      parents: [{ service: serviceKeyOf(service), port: port.port }],
       ordered: true,
       ...(clientNamespaces ? { clientNamespaces } : {}),
     });
@@ -173,9 +243,8 @@ class VirtualServiceCompiler {
 
   /** Refuses all requests and connections. */
   #closed(port: Port, why: string): RouteRules {
-    const protocol = appProtocol(port);
     const rules: RouteRule[] = [{ name: '0', matches: [], filters: [], backends: closedBackends(why) }];
-    return { kind: protocol === 'tcp' ? 'tcp' : protocol === 'tls' ? 'tls' : 'http', rules };
+    return { kind: kindOf(port), rules };
   }
 
   get #isTooLarge(): boolean {
@@ -200,7 +269,7 @@ class VirtualServiceCompiler {
       }
       if (this.#isTooLarge) {
         const why = `with all of its Services and ports the object has more than ${unitsMax} matches, clients and ${unitBytes} bytes of bodies`;
-        this.#remarks.add(`http: closed: ${why}`);
+        this.#remarks.push(closedRemark(why, 'http'));
         return this.#closed(port, why);
       }
       return rules.length === 0 ? undefined : { kind: 'http', rules: withOthers(rules, service, port) };
@@ -226,13 +295,13 @@ class VirtualServiceCompiler {
       lookup: this.#lookup,
       reader: new MatchReader((field, why) => {
         context.problem ??= `${field}: ${why}`;
-        this.#remarks.add(`${field}: closed: ${why}`);
+        this.#remarks.push(closedRemark(why, field));
       }),
       onProblem: (field, why) => {
-        if (field === '') this.#remarks.add(`closed: ${why}`);
+        if (field === '') this.#remarks.push(closedRemark(why));
         else {
           context.problem ??= `${field}: ${why}`;
-          this.#remarks.add(`${field}: closed: ${why}`);
+          this.#remarks.push(closedRemark(why, field));
         }
       },
     };
@@ -268,3 +337,17 @@ function withOthers(rules: readonly RouteRule[], service: ServiceObject, { port 
 
 export const compileVirtualService = (object: VirtualService, registry: Registry): Compiled =>
   new VirtualServiceCompiler(object, registry).compile();
+
+/** As `Kind.interim`. */
+export function interimVirtualService(
+  object: VirtualService,
+  registry: Registry,
+  former: readonly CompiledResource[],
+): readonly CompiledResource[] {
+  const known = new Map<Route, CompiledResource>();
+  for (const one of former) if (one.kind === 'route') known.set(one.value, one);
+  const routes = new Map([...known.keys()].map((route) => [route.key, route]));
+  return new VirtualServiceCompiler(object, registry, routes)
+    .interim()
+    .map((value) => known.get(value) ?? { kind: 'route', value });
+}

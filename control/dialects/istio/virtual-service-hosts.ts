@@ -5,6 +5,7 @@
  */
 import { namespaceOf } from '../../../src/model/labels.js';
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
+import { appProtocol } from '../../compile/protocols.js';
 import { objectKey } from '../../objects/object-key.js';
 import { hostAndWildcards, hostOfService, hostsOf, serviceOfHost } from './hosts.js';
 import { isForMesh } from './virtual-service-matches.js';
@@ -46,6 +47,10 @@ function firstsOf(list: readonly VirtualService[]): ReadonlyMap<string, VirtualS
   return found;
 }
 
+/** The first object of a namespace in a list of VirtualServices of one host: only such objects are in force for a Service. */
+export const firstOf = (list: readonly VirtualService[], namespace: string): VirtualService | undefined =>
+  firstsOf(list).get(namespace);
+
 /** The VirtualService of a namespace that is in force for a Service. */
 export function inForceFor(
   service: ServiceObject,
@@ -53,11 +58,22 @@ export function inForceFor(
   lookup: HostLookup,
 ): VirtualService | undefined {
   for (const pattern of hostAndWildcards(hostOfService(namespaceOf(service), service.metadata.name))) {
-    const found = firstsOf(lookup.virtualServicesOf(pattern)).get(namespace);
+    const found = firstOf(lookup.virtualServicesOf(pattern), namespace);
     if (found) return found;
   }
   return undefined;
 }
+
+/** Whether an object may have rules for a port; if not, it leaves the port to others. A closed form concerns every port. */
+export function mayConcern({ spec, invalid }: VirtualService, port: ServicePort): boolean {
+  if (invalid !== undefined) return true;
+  const has = (list: readonly unknown[] | undefined): boolean => (list?.length ?? 0) > 0;
+  const protocol = appProtocol(port);
+  if (protocol === 'tcp') return has(spec.tcp);
+  if (protocol === 'tls') return has(spec.tls) || has(spec.tcp);
+  return has(spec.http) || (protocol === 'unknown' && (has(spec.tls) || has(spec.tcp)));
+}
+type ServicePort = Parameters<typeof appProtocol>[0];
 
 export interface HostVerdict {
   readonly host: string;

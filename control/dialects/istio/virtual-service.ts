@@ -1,7 +1,7 @@
 /** VirtualServices: routes whose rules match in the order written. */
 import { isRecord } from '../../../src/base/record.js';
 import { recompileVirtualServices } from './virtual-service-dependents.js';
-import { compileVirtualService } from './virtual-service-compile.js';
+import { compileVirtualService, interimVirtualService } from './virtual-service-compile.js';
 import { istioKind } from './istio-kind.js';
 import type { VirtualService } from './virtual-service-hosts.js';
 import { virtualServiceStatus } from './virtual-service-status.js';
@@ -27,6 +27,7 @@ export const virtualServiceKind = istioKind(
     dependents: recompileVirtualServices,
     closed: closedVirtualService,
     compile: (object, { registry }) => compileVirtualService(object, registry),
+    interim: (object, { registry }, former) => interimVirtualService(object, registry, former),
     status: virtualServiceStatus,
   },
 );

@@ -7,7 +7,8 @@ import { cluster, serviceKeyOf, tcpPorts } from '../../compile/service.js';
 import type { CompileContext, Compiled } from '../../kinds/kind.js';
 import type { IstioObject } from '../../objects/istio.js';
 import type { ServiceObject } from '../../objects/objects.js';
-import { differs, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
+import { differs, usedFields, works, type FieldTable } from '../fields.js';
+import { fieldRemarks } from '../remarks.js';
 import { checkEndpoint, entryLabels, placeOf } from './entry-endpoints.js';
 import { istioKind } from './istio-kind.js';
 import { selectedHosts } from './service-entry-compile.js';
@@ -39,9 +40,8 @@ function compile(entry: IstioObject<'WorkloadEntry'>, context: CompileContext): 
   checkEndpoint(spec, 'spec');
   const { address = '' } = spec;
   const used = usedFields(spec, workloadEntryFields);
-  const remark = remarkOf(used.filter(({ entry: field }) => field !== 'address' || !isIp(address)));
-  const remarks = remark === undefined ? {} : { remark };
-  if (!isIp(address)) return { resources: [], ...remarks };
+  const remarks = fieldRemarks(used.filter(({ entry: field }) => field !== 'address' || !isIp(address)));
+  if (!isIp(address)) return { resources: [], remarks };
   const { name } = entry.metadata;
   const namespace = namespaceOf(entry);
   const labels = entryLabels(entry);
@@ -65,7 +65,7 @@ function compile(entry: IstioObject<'WorkloadEntry'>, context: CompileContext): 
       ]),
     },
   );
-  return { resources: [{ kind: 'workload', value: { ...endpoint, ...placeOf(spec) } }], ...remarks };
+  return { resources: [{ kind: 'workload', value: { ...endpoint, ...placeOf(spec) } }], remarks };
 }
 
 /** The ports of a Service at an entry: the entry's own number for the port's name or for its named target port. */

@@ -1,4 +1,5 @@
-import { nothing, remarkOf, usedFields, type FieldTable } from '../fields.js';
+import { nothing, usedFields, type FieldTable } from '../fields.js';
+import { fieldRemarks, remarksText } from '../remarks.js';
 import { istioKind } from './istio-kind.js';
 
 const instead = 'a Workload for each machine, and a join token for its agent (external.md)';
@@ -21,8 +22,8 @@ export const workloadGroupKind = istioKind(
   {
     compile({ spec, invalid }) {
       if (invalid !== undefined) return { resources: [] };
-      const message = remarkOf(
-        usedFields(spec, workloadGroupFields).map((used) => ({ ...used, entry: 'spec' })),
+      const message = remarksText(
+        fieldRemarks(usedFields(spec, workloadGroupFields).map((used) => ({ ...used, entry: 'spec' }))),
       );
       return {
         resources: [],

@@ -1,7 +1,8 @@
 /** HTTPRouteGroup: matches that TrafficTargets and TrafficSplits name. It does nothing by itself. */
 import type { Compiled } from '../../kinds/kind.js';
 import type { SmiObject } from '../../objects/objects.js';
-import { differs, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
+import { differs, usedFields, works, type FieldTable } from '../fields.js';
+import { fieldRemarks } from '../remarks.js';
 import { routeKey } from './index-keys.js';
 import { checkMatches } from './route-group.js';
 import { smiKind } from './smi-kind.js';
@@ -45,6 +46,5 @@ function compileGroup(object: SmiObject<'HTTPRouteGroup'>): Compiled {
     if (!entry.startsWith('matches[].headers')) return [one];
     return typeof value === 'string' && isPart(value) ? [{ ...one, entry: 'matches[].headers' }] : [];
   });
-  const remark = remarkOf(used);
-  return { resources: [], ...(remark === undefined ? {} : { remark }) };
+  return { resources: [], remarks: fieldRemarks(used) };
 }

@@ -212,6 +212,36 @@ spec: { parentRefs: [{ group: '', kind: Service, name: web-v1 }], rules: [{ back
   assert.equal(new Set(keys).size, 3);
 });
 
+const virtualService = `---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: v, namespace: shop }
+spec: { hosts: [web], http: [{ route: [{ destination: { host: web-v1, port: { number: 80 } } }] }] }
+`;
+test('a VirtualService precedes a TrafficSplit at the ports that it has rules for, and both statuses say so', () => {
+  const { accepted, routes, compiler } = compiled(split(canary) + virtualService);
+  const lacking = 'backends[1]: Service shop/web-v2 has no TCP port 5432, so it gets nothing';
+  assert.equal(accepted('TrafficSplit', 's'), `False: port 80 belongs to VirtualService shop/v; ${lacking}`);
+  assert.equal(
+    accepted('VirtualService', 'v'),
+    'True: in force, except: TrafficSplit shop/s is not in force at its ports of Service shop/web: VirtualServices precede TrafficSplits',
+  );
+  assert.deepEqual(routes.map(({ key }) => key).sort(), [
+    'TCPRoute/shop/TrafficSplit:s:5432',
+    'VirtualService/shop/v/shop/web/80',
+  ]);
+  // Whichever goes, the other is all that there is.
+  const [object] = compiler.ofKind('TrafficSplit');
+  const [winner] = compiler.ofKind('VirtualService');
+  assert.ok(object && winner);
+  assert.equal(compiler.problemOf(object)?.reason, 'Conflicted');
+  compiler.apply(new Map([[objectKey(object), undefined]]));
+  assert.deepEqual(compiler.remarksOf(winner), []);
+  compiler.apply(new Map([[objectKey(object), object]]));
+  compiler.apply(new Map([[objectKey(winner), undefined]]));
+  assert.deepEqual(compiler.problemOf(object), { reason: 'PartiallyInvalid', message: lacking });
+});
+
 test('changes one by one give what all objects at once give', () => {
   const manifests = `${shop}---${split(canary)}---${split('service: web, matches: [{ kind: HTTPRouteGroup, name: g }], backends: [{ service: web-v2, weight: 1 }]', { name: 't' })}${group('{ name: a, headers: { x-a: b } }')}---
 apiVersion: gateway.networking.k8s.io/v1

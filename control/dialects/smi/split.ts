@@ -19,8 +19,8 @@ export interface SplitLookup {
   readonly splits: (namespace: string, root: string) => readonly SmiObject<'TrafficSplit'>[];
   /** Routes of the Gateway API in the Service's namespace that are attached to it. */
   readonly routes: (namespace: string, root: string) => readonly RouteObject[];
-  /** The name of the namespace's VirtualService that is in force for the Service. */
-  readonly virtualService: (service: ServiceObject) => string | undefined;
+  /** The name of the namespace's VirtualService that is in force for a port of the Service. */
+  readonly virtualService: (service: ServiceObject, port: Port) => string | undefined;
 }
 
 export interface CompiledSplit {
@@ -102,12 +102,13 @@ function claimsOf(
 ): ReadonlyMap<number, string> {
   const namespace = namespaceOf(object);
   const claimed = new Map(portsOfRoutes(service, lookup.routes(namespace, root)));
-  const virtualService = lookup.virtualService(service);
   // Requests that no object with matches takes are those of the oldest object without matches.
   const oldest = oldestOf(lookup.splits(namespace, root));
   const isLater = !hasMatches(object) && oldest && oldest.metadata.name !== object.metadata.name;
-  for (const { port } of tcpPorts(service)) {
+  for (const one of tcpPorts(service)) {
+    const { port } = one;
     if (claimed.has(port)) continue;
+    const virtualService = lookup.virtualService(service, one);
     if (virtualService !== undefined) claimed.set(port, `VirtualService ${namespace}/${virtualService}`);
     else if (isLater) claimed.set(port, `the older TrafficSplit ${namespace}/${oldest.metadata.name}`);
   }

@@ -1,5 +1,6 @@
 /** TCPRoute of SMI: ports that TrafficTargets name. It does nothing by itself. */
-import { differs, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
+import { differs, usedFields, works, type FieldTable } from '../fields.js';
+import { fieldRemarks } from '../remarks.js';
 import { routeKey } from './index-keys.js';
 import { smiKind } from './smi-kind.js';
 import { checkVersion, writtenFields } from './specs.js';
@@ -19,8 +20,10 @@ export const smiTcpRouteKind = smiKind(
     compile(object) {
       if (object.invalid !== undefined) return { resources: [] };
       checkVersion(object);
-      const remark = remarkOf(usedFields(writtenFields(object), smiTcpRouteFields));
-      return { resources: [], ...(remark === undefined ? {} : { remark }) };
+      return {
+        resources: [],
+        remarks: fieldRemarks(usedFields(writtenFields(object), smiTcpRouteFields)),
+      };
     },
   },
 );

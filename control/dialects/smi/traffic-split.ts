@@ -7,8 +7,9 @@ import { enforcedType } from '../../objects/objects.js';
 import { dialectUpdate } from '../../status/dialect.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
-import { remarkOf, usedFields, works, type FieldTable } from '../fields.js';
-import { inForceFor } from '../istio/virtual-service-hosts.js';
+import { usedFields, works, type FieldTable } from '../fields.js';
+import { fieldRemarks } from '../remarks.js';
+import { inForceFor, mayConcern } from '../istio/virtual-service-hosts.js';
 import { rootKey } from './index-keys.js';
 import { smiKind } from './smi-kind.js';
 import { rootOf, writtenFields } from './specs.js';
@@ -33,7 +34,12 @@ export const trafficSplitKind = smiKind(
         const root = one && rootOf(one);
         if (root === undefined) continue;
         const key = rootKey(namespace, root);
-        if (recompile.once(`TrafficSplits ${key}`)) recompile.objects(registry.trafficSplitsOf(key));
+        if (!recompile.once(`TrafficSplits ${key}`)) continue;
+        recompile.objects(registry.trafficSplitsOf(key));
+        // The VirtualService that the objects yield to names one.
+        const service = registry.service(namespace, root);
+        const winner = service && inForceFor(service, namespace, registry);
+        if (winner) recompile.later([winner]);
       }
     },
     compile,
@@ -47,17 +53,17 @@ function compile(object: SmiObject<'TrafficSplit'>, { registry }: CompileContext
     group: (namespace, name) => registry.indexes.HTTPRouteGroup.get(namespace, name),
     splits: (namespace, root) => registry.trafficSplitsOf(rootKey(namespace, root)),
     routes: (namespace, root) => registry.routesTo(namespace, namespace, root),
-    virtualService: (service) => inForceFor(service, namespaceOf(service), registry)?.metadata.name,
+    virtualService: (service, port) => {
+      const found = inForceFor(service, namespaceOf(service), registry);
+      return found && mayConcern(found, port) ? found.metadata.name : undefined;
+    },
   };
   const { routes, problem } = compileSplit(object, lookup);
-  const remark =
-    object.invalid === undefined
-      ? remarkOf(usedFields(writtenFields(object), trafficSplitFields))
-      : undefined;
+  const used = object.invalid === undefined ? usedFields(writtenFields(object), trafficSplitFields) : [];
   return {
     resources: routes.map((value) => ({ kind: 'route', value })),
     ...(problem ? { problem } : {}),
-    ...(remark === undefined ? {} : { remark }),
+    remarks: fieldRemarks(used),
   };
 }
 

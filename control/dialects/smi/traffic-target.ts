@@ -10,7 +10,8 @@ import { condition, type ConditionUpdate } from '../../status/conditions.js';
 import { dialectUpdate } from '../../status/dialect.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
-import { differs, nothing, remarkOf, usedFields, works, type FieldTable } from '../fields.js';
+import { differs, nothing, usedFields, works, type FieldTable } from '../fields.js';
+import { fieldRemarks, type Remark } from '../remarks.js';
 import { compileTarget } from './access.js';
 import { smiKind } from './smi-kind.js';
 import { destinationOf, writtenFields } from './specs.js';
@@ -64,23 +65,22 @@ function compile(object: SmiObject<'TrafficTarget'>, { settings, registry }: Com
     group: (namespace, name) => registry.indexes.HTTPRouteGroup.get(namespace, name),
     ports: (namespace, name) => registry.indexes.SmiTCPRoute.get(namespace, name),
   });
-  const remark = object.invalid === undefined ? differencesOf(object) : undefined;
   return {
     resources: policy ? [{ kind: 'policy', value: policy }] : [],
     ...(problem ? { problem } : {}),
-    ...(remark === undefined ? {} : { remark }),
+    remarks: object.invalid === undefined ? differencesOf(object) : [],
   };
 }
 
 /** The status of an object that does what it says names no exceptions. */
-function differencesOf(object: SmiObject<'TrafficTarget'>): string | undefined {
+function differencesOf(object: SmiObject<'TrafficTarget'>): Remark[] {
   const { destination } = object.spec ?? object;
   const used = usedFields(writtenFields(object), trafficTargetFields).filter(({ entry, value }) => {
     if (entry === 'destination.kind') return destination?.kind !== 'ServiceAccount';
     if (entry === 'destination.namespace') return destination?.namespace !== namespaceOf(object);
     return entry !== 'sources[].kind' || value !== 'ServiceAccount';
   });
-  return remarkOf(used);
+  return fieldRemarks(used);
 }
 
 /** Pods and Workloads of a namespace that have one of the service accounts. */
