@@ -4,6 +4,7 @@
  */
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
 import { rulesOfService } from '../dialects/istio/destination-rules.js';
+import { endpointOwners } from '../dialects/istio/entry-addresses.js';
 import { namespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { selectingEntries } from '../dialects/istio/service-entry-compile.js';
 import { affectedBy } from '../dependencies.js';
@@ -171,6 +172,7 @@ export class Compiler extends Registry {
       })),
       rulesOf: perChange((service) => rulesOfService(service, this)),
       security: perChange((namespace) => namespaceSecurity(namespace, this)),
+      endpointOwners: perChange((namespace) => endpointOwners(namespace, this)),
       selectingEntries: perChange((namespace) => selectingEntries(namespace, this)),
     };
   }

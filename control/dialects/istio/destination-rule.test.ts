@@ -323,11 +323,11 @@ test('every field of the published schema is in the table', () => {
   );
 });
 
-test('a port of a ServiceEntry for which a rule asks for TLS is closed, as the connection would be plaintext', () => {
+test('without a waypoint, a port of a ServiceEntry for which a rule asks for TLS is closed, as the connection would be plaintext', () => {
   const entry = `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: { name: bank, namespace: production }
+metadata: { name: bank, namespace: production, labels: { weft.dev/waypoint: none } }
 spec:
   hosts: [api.bank.example]
   addresses: [192.0.2.1]
@@ -360,7 +360,10 @@ trafficPolicy: { portLevelSettings: [{ port: { number: 80 }, tls: { mode: SIMPLE
   const [reference] = waypointsOf(view, endpoint, 80);
   assert.ok(reference, 'nor can its endpoint be dialed there');
   assert.equal(resolveWaypoint(view, reference, 0), undefined);
-  assert.match(statusOf(compiler, 'rule'), /^Unsupported: host: connections to hosts of ServiceEntries/);
+  assert.match(
+    statusOf(compiler, 'rule'),
+    /ServiceEntry production\/bank has no waypoint.*tls: closed:.* port 80/,
+  );
   const step = compiled(entry);
   const [object] = parseManifests('a.yaml', origination).objects;
   assert.ok(object);

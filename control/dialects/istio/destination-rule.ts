@@ -6,6 +6,7 @@ import { namespaceOf } from '../../../src/model/labels.js';
 import type { Recompile } from '../../kinds/kind.js';
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import type { Problem } from '../../registry/claims.js';
+import { mayHaveWaypoint } from '../../compile/waypoints.js';
 import type { Registry } from '../../registry/registry.js';
 import { remarkOf, unservedText, usedFields, type UsedField } from '../fields.js';
 import { destinationRuleFields } from './destination-rule-fields.js';
@@ -13,6 +14,7 @@ import { isScopeLabel } from './destination-rule-settings.js';
 import { portSettings } from './destination-rule-policy.js';
 import {
   isForSome,
+  portsWithTls,
   ruleName,
   rulesInForce,
   rulesMax,
@@ -92,6 +94,7 @@ const isRemarkable =
   ({ path, entry, value }: UsedField): boolean => {
     // The status itself says which Service the rule acts on.
     if (entry === 'host') return false;
+    if (entry.endsWith('tls.sni')) return false;
     if (entry.endsWith('loadBalancer.simple')) return value === 'PASSTHROUGH';
     if (entry.endsWith('httpCookie.ttl')) return /^0+(\.0+)?[a-z]*$/.test(String(value));
     if (entry.endsWith('failoverPriority[]')) return !isScopeLabel(String(value));
@@ -125,6 +128,7 @@ function standingProblem(rule: DestinationRule, registry: Registry): Problem | u
       message: `${rulesMax} rules of the namespace are older and have the same host: nothing of this one is in force`,
     };
   if (host.startsWith('*')) return undefined;
+  const isRoot = namespace === registry.rootNamespace;
   const named = serviceOfHost(host);
   const service = named && registry.service(named.namespace, named.name);
   if (named && named.namespace !== namespace && namespace !== registry.rootNamespace)
@@ -132,13 +136,15 @@ function standingProblem(rule: DestinationRule, registry: Registry): Problem | u
       reason: 'NotPermitted',
       message: `host: Service ${named.namespace}/${named.name} is configured by rules of its own namespace and of ${registry.rootNamespace}; nothing of this one is in force`,
     };
-  const [entry] = named ? [] : registry.serviceEntriesOf(host, namespace);
-  if (entry)
-    return {
-      reason: 'Unsupported',
-      message:
-        'host: connections to hosts of ServiceEntries pass no waypoint, so nothing of the rule is in force; ports for which it asks for TLS are closed',
-    };
+  const entries = named ? [] : entriesOf(host, isRoot ? undefined : namespace, registry);
+  if (entries.length > 0)
+    return entries.some(mayHaveWaypoint)
+      ? undefined
+      : {
+          reason: 'Unsupported',
+          message:
+            'host: connections to the ServiceEntry take no waypoint, because its resolution is not STATIC or DNS, or it has a workloadSelector. Nothing of the rule is in force; ports for which it asks for TLS are closed',
+        };
   if (!service)
     return { reason: 'TargetNotFound', message: `host: there is no Service with the host ${host}` };
   const { rules = [] } = rulesOfService(service, registry) ?? {};
@@ -177,7 +183,28 @@ function standingRemarks(rule: DestinationRule, registry: Registry): (string | u
     service && !waypoint
       ? `host: Service ${named.namespace}/${named.name} has no waypoint, so ${unservedText}`
       : undefined;
-  return [unserved, merged, subsets];
+  return [unserved, merged, subsets, ...entryRemarks(rule, host, registry)];
+}
+
+/** What of a rule is not in force for hosts of ServiceEntries. */
+function entryRemarks(rule: DestinationRule, host: string, registry: Registry): (string | undefined)[] {
+  const namespace = namespaceOf(rule);
+  if (host.startsWith('*') && serviceOfHost(host)) return [];
+  const entries = entriesOf(host, namespace === registry.rootNamespace ? undefined : namespace, registry);
+  const lacking = entries.find((entry) => registry.waypointOf(entry) === undefined);
+  const ports = (lacking?.spec.ports ?? []).map(({ number }) => number);
+  const closed =
+    lacking && ports.find((port) => portsWithTls(host, namespaceOf(lacking), [port], registry).size > 0);
+  return [
+    lacking &&
+      `host: ServiceEntry ${namespaceOf(lacking)}/${lacking.metadata.name} has no waypoint, so ${unservedText}`,
+    closed === undefined
+      ? undefined
+      : `tls: closed: without a waypoint, connections to port ${closed} would be plaintext`,
+    entries.length > 0 && (rule.spec.subsets ?? []).length > 0
+      ? 'subsets: no effect: endpoints of ServiceEntries are in no subset'
+      : undefined,
+  ];
 }
 
 /** Recompiles the Services that a rule may be in force for, the pods of its subsets, and the rules that it is merged with. */
@@ -211,7 +238,7 @@ function entriesOf(
   host: string,
   namespace: string | undefined,
   registry: Registry,
-): Iterable<IstioObject<'ServiceEntry'>> {
+): readonly IstioObject<'ServiceEntry'>[] {
   if (!host.startsWith('*')) return registry.serviceEntriesOf(host, namespace);
   const { ServiceEntry: index } = registry.indexes;
   const suffix = host.slice(1);
