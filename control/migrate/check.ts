@@ -49,7 +49,7 @@ function remarkFindings(remark: string, spec: unknown, table: FieldTable | undef
 }
 
 /** The finding about a field; undefined: it works. */
-function findingOf({ path, support }: Pick<UsedField, 'path' | 'support'>): MigrateFinding | undefined {
+function findingOf({ within: { path }, support }: UsedField): MigrateFinding | undefined {
   if (support.does === 'works') return undefined;
   if (support.does === 'differs') return { result: 'differs', field: path, message: support.how };
   const instead = support.instead === undefined ? {} : { instead: support.instead };

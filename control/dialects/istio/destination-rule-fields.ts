@@ -104,7 +104,7 @@ const trafficPolicy = (at: string): FieldTable => ({
   ...portPolicy(at),
   [`${at}.portLevelSettings[].port.number`]: works,
   ...portPolicy(`${at}.portLevelSettings[]`),
-  [`${at}.retryBudget.percent`]: works,
+  [`${at}.retryBudget.percent`]: differs('fractions of a percent are left out'),
   [`${at}.retryBudget.minRetryConcurrency`]: works,
   [`${at}.retryBudget.budgetInterval`]: nothing('the budget counts requests that are under way'),
   [`${at}.proxyProtocol`]: closes('endpoints get no PROXY header', 'the header x-forwarded-for'),

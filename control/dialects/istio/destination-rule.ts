@@ -96,6 +96,7 @@ const isRemarkable =
     if (entry === 'host') return false;
     if (entry.endsWith('tls.sni')) return false;
     if (entry.endsWith('loadBalancer.simple')) return value === 'PASSTHROUGH';
+    if (entry.endsWith('retryBudget.percent')) return !Number.isInteger(value);
     if (entry.endsWith('httpCookie.ttl')) return /^0+(\.0+)?[a-z]*$/.test(String(value));
     if (entry.endsWith('failoverPriority[]')) return !isScopeLabel(String(value));
     if (!/(^|\.)tls\./.test(entry)) return true;

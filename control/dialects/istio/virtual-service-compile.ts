@@ -12,6 +12,7 @@ import { remarkOf, usedFields } from '../fields.js';
 import { rulesOfService } from './destination-rules.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
 import { delegateSlot } from './virtual-service-slots.js';
+import { concernsVirtualService } from './virtual-service-remarks.js';
 import { virtualServiceFields } from './virtual-service-fields.js';
 import { exportedTo, hostVerdicts, isExportedTo, type VirtualService } from './virtual-service-hosts.js';
 import { closedBackends, httpRules, type RuleContext, type WrittenRule } from './virtual-service-http.js';
@@ -108,7 +109,9 @@ class VirtualServiceCompiler {
     if (resources.length === 0 && whys.length > 0 && whys.length === verdicts.length)
       return { resources, problem: { reason: 'NoMatchingHost', message: whys.join('; ') } };
     const fields =
-      object.invalid === undefined ? remarkOf(usedFields(object.spec, virtualServiceFields)) : undefined;
+      object.invalid === undefined
+        ? remarkOf(usedFields(object.spec, virtualServiceFields).filter(concernsVirtualService(object.spec)))
+        : undefined;
     const remarks = [...(fields === undefined ? [] : [fields]), ...this.#remarks];
     for (const one of this.#lost) remarks.push(`not in force on every port: ${one}`);
     return { resources, ...(remarks.length > 0 ? { remark: remarks.join('; ') } : {}) };
