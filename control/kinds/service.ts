@@ -1,7 +1,6 @@
-import { labelsOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { rulesNaming, targetOf } from '../dialects/istio/destination-rules.js';
-import { serviceNameLabel } from '../compile/endpoint-slice.js';
+import { slicesNaming } from '../registry/slices.js';
 import type { CompiledResource } from '../compile/resource.js';
 
 import { compileService } from '../compile/service.js';
@@ -30,11 +29,7 @@ export const serviceKind: Kind<ServiceObject> = {
     recompile.objects(registry.routesOf(namespace, name));
     recompile.objects(registry.trafficSplitsOf(serviceKey(namespace, name)));
     recompileVirtualServicesOf(namespace, name, registry, recompile);
-    recompile.objects(
-      registry.indexes.EndpointSlice.in(namespace).filter(
-        (slice) => labelsOf(slice)[serviceNameLabel] === name,
-      ),
-    );
+    recompile.objects(slicesNaming(namespace, name, registry));
   },
   compile(object, context) {
     const { registry, mesh, rulesOf } = context;

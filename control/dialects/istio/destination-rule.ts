@@ -8,6 +8,7 @@ import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import type { Problem } from '../../registry/claims.js';
 import { mayHaveWaypoint } from '../../compile/waypoints.js';
 import type { Registry } from '../../registry/registry.js';
+import { slicesNaming } from '../../registry/slices.js';
 import { remarkOf, unservedText, usedFields, type UsedField } from '../fields.js';
 import { destinationRuleFields } from './destination-rule-fields.js';
 import { isScopeLabel } from './destination-rule-settings.js';
@@ -226,6 +227,8 @@ function recompileServices(
       recompile.objects([service]);
       if (!hasPods) continue;
       recompile.selected(namespaceOf(service), service.spec.selector);
+      if (!service.spec.selector)
+        recompile.objects(slicesNaming(namespaceOf(service), service.metadata.name, registry));
       // They say in their status which subsets there are not.
       recompile.objects(
         registry.virtualServicesNaming(serviceSlot(namespaceOf(service), service.metadata.name)),
