@@ -6,7 +6,7 @@ import { kinds } from './kinds/kinds.js';
 import { rulesNaming } from './dialects/istio/destination-rules.js';
 import { selectedBy } from './kinds/selectors.js';
 import { objectKey, type ObjectKey } from './objects/object-key.js';
-import type { MeshObject, ServiceObject } from './objects/objects.js';
+import type { MeshObject, ServedObject } from './objects/objects.js';
 import type { ObjectChange, Registry } from './registry/registry.js';
 
 export interface Affected {
@@ -57,7 +57,7 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
     if (change.now) objects.set(change.key, change.now);
     kinds[change.kind].dependents?.(change, registry, recompile);
   }
-  // One pass over the Services, regardless of how many Gateways have changed.
+  // One pass over the Services and the names outside of the cluster, regardless of how many Gateways have changed.
   if (waypoints.size > 0) recompile.objects(servicesThrough(waypoints, registry));
   recompile.objects(selectedBy(selectors, registry));
   // The status of a rule says what of it is in force for its Service.
@@ -69,9 +69,11 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
 
 const nameOf = ({ namespace, name }: WaypointName): string => `${namespace}/${name}`;
 
-function* servicesThrough(waypoints: ReadonlySet<string>, registry: Registry): Iterable<ServiceObject> {
-  for (const service of registry.indexes.Service.all()) {
-    const waypoint = registry.waypointOf(service);
-    if (waypoint && waypoints.has(nameOf(waypoint))) yield service;
-  }
+function* servicesThrough(waypoints: ReadonlySet<string>, registry: Registry): Iterable<ServedObject> {
+  const { Service, ServiceEntry, ExternalService } = registry.indexes;
+  for (const index of [Service, ServiceEntry, ExternalService])
+    for (const object of index.all()) {
+      const waypoint = registry.waypointOf(object);
+      if (waypoint && waypoints.has(nameOf(waypoint))) yield object;
+    }
 }

@@ -49,7 +49,10 @@ function write(
   const names = new Set<string>();
   for (const { file, text } of written) {
     const base = from.find((path) => file.startsWith(`${path.replace(/\/+$/, '')}/`));
-    const name = (base === undefined ? basename(file) : relative(base, file)).replace(/\.json$/, '.yaml');
+    const name = (base === undefined ? basename(file) : relative(base, file))
+      .replace(/\.json$/, '.yaml')
+      // Standard input has no name with an ending.
+      .replace(/^[^.]*$/, '$&.yaml');
     const target = join(directory, names.has(name) ? name.replace(/(\.[^.]*)$/, `-${names.size}$1`) : name);
     if (resolve(target) === resolve(file))
       throw new WeftError(
@@ -90,7 +93,10 @@ export function migrateCommand(program: Command): void {
     .description(
       'say for each object of another mesh what Weft does with it: it works, it differs, or it is not carried out',
     )
-    .option('-f, --from <paths...>', 'manifests: files, or directories with their subdirectories')
+    .option(
+      '-f, --from <paths...>',
+      'manifests: files, directories with their subdirectories, or - for standard input',
+    )
     .option('--cluster', 'read the cluster of KUBECONFIG instead; nothing is changed in it')
     .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', rootNamespace)
     .addOption(new Option('-o, --output <format>', 'format').choices(['text', 'json']).default('text'))
@@ -104,7 +110,10 @@ export function migrateCommand(program: Command): void {
     .description(
       "write what does the same in the Gateway API's and Weft's kinds; what has no form there is a comment in the output and a line on standard error",
     )
-    .requiredOption('-f, --from <paths...>', 'manifests: files, or directories with their subdirectories')
+    .requiredOption(
+      '-f, --from <paths...>',
+      'manifests: files, directories with their subdirectories, or - for standard input',
+    )
     .option(
       '-o, --output <dir>',
       'directory for the output, a file for each file of the input; absent: standard output',

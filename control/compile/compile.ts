@@ -5,6 +5,7 @@
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
 import { boundedText, type Remark } from '../dialects/remarks.js';
 import { rulesOfService } from '../dialects/istio/destination-rules.js';
+import { endpointOwners } from '../dialects/istio/entry-addresses.js';
 import { namespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { outboundOf } from '../dialects/istio/sidecar-bounds.js';
 import { selectingEntries } from '../dialects/istio/service-entry-compile.js';
@@ -233,6 +234,7 @@ export class Compiler extends Registry {
       rulesOf: perChange((service) => rulesOfService(service, this)),
       security: perChange((namespace) => namespaceSecurity(namespace, this)),
       outbound: perChange((namespace) => outboundOf(namespace, this)),
+      endpointOwners: perChange((namespace) => endpointOwners(namespace, this)),
       selectingEntries: perChange((namespace) => selectingEntries(namespace, this)),
     };
   }

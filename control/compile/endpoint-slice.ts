@@ -6,15 +6,21 @@ import type { PortMapping, Workload } from '../../src/model/workload.js';
 import type { EndpointSliceObject, ServiceObject } from '../objects/objects.js';
 import { plainEndpoint } from './plain-endpoint.js';
 import { appProtocol } from './protocols.js';
+import type { RulesInForce } from '../dialects/istio/destination-rules.js';
+import { servicesOfPod } from './subsets.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
 
 export const serviceNameLabel = 'kubernetes.io/service-name';
 
-/** The endpoints of a slice. Empty if the Service does not exist, or has a selector: then its pods are its endpoints. */
+/**
+ * The endpoints of a slice. Empty if the Service does not exist, or has a selector: then its pods are its endpoints. An endpoint has no
+ * labels, as in Istio, and is in the subsets that ask for none.
+ */
 export function compileSlice(
   slice: EndpointSliceObject,
   service: ServiceObject | undefined,
   trustDomain: TrustDomain,
+  rules: RulesInForce | undefined,
 ): readonly Workload[] {
   if (!service || Object.keys(service.spec.selector ?? {}).length > 0) return [];
   const namespace = namespaceOf(slice);
@@ -24,7 +30,7 @@ export function compileSlice(
     const own = slice.ports.find((one) => (one.name ?? '') === (port.name ?? ''));
     return own ? [{ servicePort: port.port, targetPort: own.port, appProtocol: appProtocol(port) }] : [];
   });
-  const services = new Map([[serviceKeyOf(service), ports]]);
+  const services = new Map(servicesOfPod(serviceKeyOf(service), ports, rules, {}));
   return slice.endpoints.flatMap(({ addresses, ready, nodeName }) =>
     // The API server accepts ambiguous forms of addresses (leading zeros). No endpoint is made of these.
     addresses

@@ -1,13 +1,14 @@
 /** Compiles ExternalServices: a name for addresses outside of the mesh. Pure. */
-import { parseIp } from '../../src/model/address.js';
+import { isIp, parseIp } from '../../src/model/address.js';
 import type { TrustDomain } from '../../src/model/identity.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import type { Service } from '../../src/model/service.js';
-import type { PortMapping, ServiceKey, Workload } from '../../src/model/workload.js';
+import type { PortMapping, ServiceKey, WaypointRef, Workload } from '../../src/model/workload.js';
 import type { ObjectKey } from '../objects/object-key.js';
 import type { ExternalServiceObject } from '../objects/objects.js';
 import type { ClaimIndex, Problem } from '../registry/claims.js';
 import { plainEndpoint } from './plain-endpoint.js';
+import { noEndpointBecause } from '../dialects/istio/entry-endpoints.js';
 import { appProtocol } from './protocols.js';
 import { cluster } from './service.js';
 
@@ -35,11 +36,16 @@ export function externalProblem(
  * Compiles an ExternalService to a Service and its endpoints. Error: `spec.host` is a name of the cluster.
  * @param scope.isExported whether its addresses count for clients of every namespace
  * @param scope.has whether the object owns an address; false if another object has a stronger claim
+ * @param scope.waypoint that its connections take; absent: none
  */
 export function compileExternalService(
   object: ExternalServiceObject,
   trustDomain: TrustDomain,
-  scope: { readonly isExported: boolean; readonly has: (ip: string) => boolean },
+  scope: {
+    readonly isExported: boolean;
+    readonly has: (ip: string) => boolean;
+    readonly waypoint?: WaypointRef;
+  },
 ): { readonly service: Service; readonly endpoints: readonly Workload[] } {
   const { name } = object.metadata;
   const namespace = namespaceOf(object);
@@ -64,21 +70,34 @@ export function compileExternalService(
       addresses: own.map((ip) => ({ network: '', ip: parseIp(ip) })),
       ports,
       subjectAltNames: [],
+      ...(scope.waypoint ? { waypoint: scope.waypoint } : {}),
       ...(scope.isExported ? {} : { scope: 'namespace' as const }),
     },
-    endpoints: [...new Set(targets)].map((address) =>
-      plainEndpoint(
-        trustDomain,
-        `${cluster}/weft.dev/ExternalService/${namespace}/${name}/${address}`,
-        name,
-        namespace,
-        address,
-        {
-          node: '',
-          healthy: true,
-          services: new Map([[key, ports]]),
-        },
+    endpoints: [...new Set(targets)]
+      .filter((ip) => !scope.waypoint || !isRefused(ip))
+      .map((address) =>
+        plainEndpoint(
+          trustDomain,
+          `${cluster}/weft.dev/ExternalService/${namespace}/${name}/${address}`,
+          name,
+          namespace,
+          address,
+          {
+            node: '',
+            healthy: true,
+            services: new Map([[key, ports]]),
+          },
+        ),
       ),
-    ),
   };
+}
+
+/** Whether an address leads to the node of a waypoint, or to nobody. */
+const isRefused = (ip: string): boolean => isIp(ip) && noEndpointBecause(ip) !== undefined;
+/** The problem of an object whose connections take a waypoint, which would connect to its own node in place of the client's. */
+export function endpointProblem({ spec }: ExternalServiceObject): Problem | undefined {
+  const refused = (spec.endpoints?.map(({ address }) => address) ?? spec.addresses).find(isRefused);
+  return refused === undefined
+    ? undefined
+    : { reason: 'EndpointNotAllowed', message: `a waypoint connects to no address such as ${refused}` };
 }

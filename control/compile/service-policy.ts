@@ -8,17 +8,18 @@ import {
   type ReadSettings,
   type ServicePolicy,
 } from '../../src/model/service-policy.js';
-import type { MeshObject, ServiceObject } from '../objects/objects.js';
+import type { MeshObject, ServedObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
+import type { PolicyTarget } from '../dialects/istio/destination-rule-policy.js';
 import {
   ruleLayer,
   subsetKeys,
-  targetOf,
   type RuleLayer,
   type RulesInForce,
 } from '../dialects/istio/destination-rules.js';
 import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
-import { serviceKeyOf, tcpPorts } from './service.js';
+import type { ServiceKey } from '../../src/model/workload.js';
+import { portsOf } from './served-object.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import { clientKey } from './traffic-policy-requests.js';
 import { breakerSettings, type CompiledTrafficPolicy, type TrafficSettings } from './traffic-policy.js';
@@ -84,41 +85,46 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
  * The policies of a Service's TCP ports, and of its subsets' ports. A port without settings has none. The layers, the least specific first:
  * MeshSettings, the waypoint's Gateway, the TrafficPolicies of the Gateway, the Service's Namespace, its DestinationRules, the Service, its
  * TrafficPolicies, its port, and the TrafficPolicies of the port. No other object changes the policy.
+ * The same holds for names outside of the cluster.
+ * @param served.key of the object's Service
+ * @param served.target what DestinationRules need to know
  * @param waypoint the waypoint, whose Gateway admits the Service
  * @param rules the DestinationRules in force
  */
 export function servicePolicies(
-  service: ServiceObject,
+  {
+    object,
+    key,
+    target,
+  }: { readonly object: ServedObject; readonly key: ServiceKey; readonly target: PolicyTarget },
   waypoint: WaypointName,
   registry: Pick<Registry, 'meshSettings' | 'gateway' | 'namespace' | 'policiesTargeting' | 'configMap'>,
   rules?: RulesInForce,
 ): ServicePolicy[] {
-  const own = readOf(service);
-  const namespace = namespaceOf(service);
-  const annotated = (object: MeshObject | undefined): Layer[] =>
-    object ? [layerOf(object, readOf(object).settings)] : [];
+  const own = readOf(object);
+  const namespace = namespaceOf(object);
+  const annotated = (one: MeshObject | undefined): Layer[] =>
+    one ? [layerOf(one, readOf(one).settings)] : [];
   const gateway = registry.gateway(waypoint);
   const ofGateway = gateway ? registry.policiesTargeting('Gateway', waypoint.namespace, waypoint.name) : [];
-  const targeting = registry.policiesTargeting('Service', namespace, service.metadata.name);
-  const ofService = policiesOfService(targeting, service, undefined).inForce;
+  const targeting = registry.policiesTargeting(object.kind, namespace, object.metadata.name);
+  const ofService = policiesOfService(targeting, object, undefined).inForce;
   const general = [
     ...annotated(registry.meshSettings),
     ...annotated(gateway),
     ...layersOf(policiesOfGateway(ofGateway).inForce),
     ...annotated(registry.namespace(namespace)),
   ];
-  const layers = [layerOf(service, own.settings), ...layersOf(ofService)];
-  const target = targetOf(service);
-  return tcpPorts(service).flatMap(({ name, port }): ServicePolicy[] => {
+  const layers = [layerOf(object, own.settings), ...layersOf(ofService)];
+  return portsOf(object).flatMap(({ name, port }): ServicePolicy[] => {
     const ofPort = { ...own.ports.get(String(port)), ...(name === undefined ? {} : own.ports.get(name)) };
-    const ofThisPort = policiesOfService(targeting, service, port).inForce;
+    const ofThisPort = policiesOfService(targeting, object, port).inForce;
     const specific: Layer[] = [
       ...layers,
       ...tlsLayer([...ofThisPort, ...ofService], registry),
-      { origin: `${nameOf(service)} port ${port}`, settings: ofPort },
+      { origin: `${nameOf(object)} port ${port}`, settings: ofPort },
       ...layersOf(ofThisPort),
     ];
-    const key = serviceKeyOf(service);
     const withRule = (layer: RuleLayer | undefined): Layer[] => [
       ...general,
       ...ruleLayers(layer, general),

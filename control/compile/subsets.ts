@@ -13,7 +13,7 @@ export const subsetServices = (service: Service, rules: RulesInForce): Service[]
     addresses: [],
   }));
 
-/** The entries of a Service's pod: the Service, and the subsets that the pod's labels put it in. */
+/** The entries of an endpoint of a Service: the Service, and the subsets that the endpoint's labels put it in. */
 export function servicesOfPod(
   service: ServiceKey,
   ports: readonly PortMapping[],

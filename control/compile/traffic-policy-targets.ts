@@ -6,13 +6,13 @@ import { namespaceOf } from '../../src/model/labels.js';
 import type {
   BackendTlsPolicyObject,
   BackendTrafficPolicyObject,
-  ServiceObject,
   TargetRef,
   TrafficPolicyObject,
+  ServedObject,
 } from '../objects/objects.js';
 import { compileBackendTrafficPolicy } from '../dialects/gateway/backend-traffic-policy.js';
 import { isCoreGroup } from '../dialects/gateway/route-parents.js';
-import { tcpPorts } from './service.js';
+import { portsOf } from './served-object.js';
 import { clientKey } from './traffic-policy-requests.js';
 import { compileTrafficPolicy, type CompiledTrafficPolicy } from './traffic-policy.js';
 import { createdMs } from '../objects/age.js';
@@ -22,6 +22,22 @@ const clientsMax = 128;
 
 /** The kinds of policies that set traffic settings. */
 export type PolicyObject = TrafficPolicyObject | BackendTrafficPolicyObject | BackendTlsPolicyObject;
+
+/** The kinds that a policy can target, with the API groups of a BackendTLSPolicy's: it can also be about names outside of the cluster. */
+export type TargetKind = ServedObject['kind'] | 'Gateway';
+const outsideGroups: Readonly<Record<string, string>> = {
+  ServiceEntry: 'networking.istio.io',
+  ExternalService: 'weft.dev',
+};
+/** The kind of what a policy about backends targets; undefined: it is another controller's. */
+export function backendKind(
+  policy: PolicyObject,
+  { group, kind }: TargetRef,
+): ServedObject['kind'] | undefined {
+  if (isCoreGroup(group)) return kind === 'Service' ? kind : undefined;
+  const isOutside = policy.kind === 'BackendTLSPolicy' && Object.hasOwn(outsideGroups, kind);
+  return isOutside && outsideGroups[kind] === group ? (kind as ServedObject['kind']) : undefined;
+}
 
 /** Why a policy is not in force at a target. */
 export interface TargetProblem {
@@ -71,7 +87,7 @@ function claimsOf({ sections, from, unread }: CompiledTrafficPolicy): string[] {
 const ofGateways = new WeakMap<readonly PolicyObject[], TargetPolicies>();
 const ofServices = new WeakMap<
   readonly PolicyObject[],
-  WeakMap<ServiceObject, Map<number | undefined, TargetPolicies>>
+  WeakMap<ServedObject, Map<number | undefined, TargetPolicies>>
 >();
 
 /** @param policies policies that target one Gateway, as the registry has them */
@@ -87,7 +103,7 @@ export function policiesOfGateway(policies: readonly PolicyObject[]): TargetPoli
  */
 export function policiesOfService(
   policies: readonly PolicyObject[],
-  service: ServiceObject,
+  service: ServedObject,
   port: number | undefined,
 ): TargetPolicies {
   let services = ofServices.get(policies);
@@ -129,8 +145,8 @@ function policiesInForce(policies: readonly PolicyObject[]): TargetPolicies {
 }
 
 /** The number of the port that a target names; undefined: no TCP port of the Service has this name or number. */
-function portOfTarget(service: ServiceObject, section: string): number | undefined {
-  const ports = tcpPorts(service);
+function portOfTarget(service: ServedObject, section: string): number | undefined {
+  const ports = portsOf(service);
   // A name of a port is never a number.
   return ports.find(({ name, port }) => name === section || String(port) === section)?.port;
 }
@@ -141,13 +157,13 @@ const isTarget = (ref: TargetRef, kind: string, name: string): boolean =>
 /** The policies of a list that target the whole Service, or one of its ports. @param port absent: the whole Service */
 const policiesAt = (
   policies: readonly PolicyObject[],
-  service: ServiceObject,
+  service: ServedObject,
   port: number | undefined,
 ): readonly PolicyObject[] =>
   policies.filter(({ spec }) =>
     spec.targetRefs.some(
       (ref) =>
-        isTarget(ref, 'Service', service.metadata.name) &&
+        isTarget(ref, service.kind, service.metadata.name) &&
         (ref.sectionName === undefined
           ? port === undefined
           : port !== undefined && portOfTarget(service, ref.sectionName) === port),
@@ -155,14 +171,14 @@ const policiesAt = (
   );
 
 export interface TargetLookup {
-  readonly service: (namespace: string, name: string) => ServiceObject | undefined;
-  readonly isWaypoint: (name: { readonly namespace: string; readonly name: string }) => boolean;
-  /** Policies of a namespace that target an object of that namespace. */
-  readonly policiesTargeting: (
-    kind: 'Service' | 'Gateway',
+  readonly servedObject: (
+    kind: ServedObject['kind'],
     namespace: string,
     name: string,
-  ) => readonly PolicyObject[];
+  ) => ServedObject | undefined;
+  readonly isWaypoint: (name: { readonly namespace: string; readonly name: string }) => boolean;
+  /** Policies of a namespace that target an object of that namespace. */
+  readonly policiesTargeting: (kind: TargetKind, namespace: string, name: string) => readonly PolicyObject[];
 }
 
 /** Why a policy is not in force at one of its targets; undefined: it is. */
@@ -172,7 +188,8 @@ export function targetProblem(
   lookup: TargetLookup,
 ): TargetProblem | undefined {
   const namespace = namespaceOf(object);
-  if (object.kind !== 'TrafficPolicy' && !(isCoreGroup(ref.group) && ref.kind === 'Service'))
+  const kind = backendKind(object, ref);
+  if (object.kind !== 'TrafficPolicy' && kind === undefined)
     return { reason: 'Invalid', message: `${ref.kind} ${ref.name}: only Services are supported` };
   const notFound = (message: string): TargetProblem => ({ reason: 'TargetNotFound', message });
   if (ref.kind === 'Gateway') {
@@ -180,11 +197,11 @@ export function targetProblem(
       return notFound(`there is no Gateway ${namespace}/${ref.name} of class weft-waypoint`);
     return policiesOfGateway(lookup.policiesTargeting('Gateway', namespace, ref.name)).problems.get(object);
   }
-  const service = lookup.service(namespace, ref.name);
-  if (!service) return notFound(`there is no Service ${namespace}/${ref.name}`);
+  const service = kind && lookup.servedObject(kind, namespace, ref.name);
+  if (!kind || !service) return notFound(`there is no ${kind ?? ref.kind} ${namespace}/${ref.name}`);
   const port = ref.sectionName === undefined ? undefined : portOfTarget(service, ref.sectionName);
   if (ref.sectionName !== undefined && port === undefined)
-    return notFound(`Service ${namespace}/${ref.name} has no TCP port ${ref.sectionName}`);
-  const all = lookup.policiesTargeting('Service', namespace, ref.name);
+    return notFound(`${kind} ${namespace}/${ref.name} has no TCP port ${ref.sectionName}`);
+  const all = lookup.policiesTargeting(kind, namespace, ref.name);
   return policiesOfService(all, service, port).problems.get(object);
 }

@@ -7,7 +7,7 @@ import type {
   GatewayObject,
   NamespaceObject,
   PodObject,
-  ServiceObject,
+  ServedObject,
 } from '../objects/objects.js';
 
 export const waypointController = 'weft.dev/waypoint';
@@ -40,21 +40,30 @@ function waypointOfLabels(labels: Labels, namespace: string): WaypointName | 'no
 }
 
 /**
- * The waypoint that the labels of a Service, or else of its namespace, name, whether it exists or not.
+ * The waypoint that the labels of a Service or of a name outside of the cluster, or else of its namespace, name, whether it exists or not.
+ * Connections to a ServiceEntry whose resolution is NONE go to the dialed address itself, and take no waypoint.
  * @param isWaypointItself whether the Service is a waypoint's own: a waypoint is not reached through another waypoint
  */
 export function waypointOf(
-  service: ServiceObject,
+  service: ServedObject,
   namespace: NamespaceObject | undefined,
   isWaypointItself: boolean,
 ): WaypointName | undefined {
-  if (isWaypointItself) return undefined;
+  if (isWaypointItself || !mayHaveWaypoint(service)) return undefined;
   const own = namespaceOf(service);
   const named = waypointOfLabels(labelsOf(service), own) ?? waypointOfLabels(labelsOf(namespace), own);
   if (named === undefined || named === 'none') return undefined;
   // The Service may be the waypoint's own although its Gateway is not known yet.
-  return named.namespace === own && named.name === service.metadata.name ? undefined : named;
+  const isItself = named.namespace === own && named.name === service.metadata.name;
+  return service.kind === 'Service' && isItself ? undefined : named;
 }
+
+/** Whether connections to the object can take a waypoint. Pods that a ServiceEntry selects have the waypoints of their Services. */
+export const mayHaveWaypoint = (object: ServedObject): boolean =>
+  object.kind !== 'ServiceEntry' ||
+  (object.invalid === undefined &&
+    object.spec.workloadSelector === undefined &&
+    ['STATIC', 'DNS', 'DNS_ROUND_ROBIN'].includes(object.spec.resolution ?? ''));
 
 /**
  * Whether a waypoint serves Services of a namespace. In the waypoint's own namespace the Gateway may be created later; until then no

@@ -36,8 +36,10 @@ export const closes = (because: string, instead?: string): FieldSupport => ({
 /** A field that an object has. `path` with the positions in lists: `http[0].mirror`. */
 export interface UsedField {
   readonly path: string;
-  /** The path in the table. */
+  /** The path in the table, if the table had one for each field. */
   readonly entry: string;
+  /** The table's own entry, which may be that of a field which contains it, and its place in the object: `http[].corsPolicy`, `http[0].corsPolicy`. */
+  readonly within: { readonly entry: string; readonly path: string };
   readonly value: unknown;
   readonly support: FieldSupport;
 }
@@ -80,23 +82,33 @@ const knownMaps = new WeakMap<FieldTable, ReadonlySet<string>>();
 export function usedFields(spec: unknown, table: FieldTable): UsedField[] {
   const found: UsedField[] = [];
   const maps = mapsOf(table);
-  const visit = (value: unknown, path: string, entry: string): void => {
+  const visit = (value: unknown, path: string, entry: string, outer: UsedField['within']): void => {
     const isMap = maps.has(entry);
-    if (Array.isArray(value)) value.forEach((one, i) => visit(one, `${path}[${i}]`, `${entry}[]`));
+    const within = ownEntry(table, entry) ? { entry, path } : outer;
+    if (Array.isArray(value)) value.forEach((one, i) => visit(one, `${path}[${i}]`, `${entry}[]`, within));
     else if (isRecord(value) && Object.keys(value).length > 0)
       for (const [name, one] of Object.entries(value))
         visit(
           one,
           path === '' ? name : `${path}.${name}`,
           isMap ? `${entry}{}` : entry === '' ? name : `${entry}.${name}`,
+          within,
         );
     else if (path !== '' && value !== undefined) {
       const support = supportOfValue(table, entry, value);
       // An empty object that has no entry of its own says nothing.
       if (!support && isRecord(value) && isContainer(table, entry)) return;
-      found.push({ path, entry, value, support: support ?? closes('this version does not know the field') });
+      const own = { path, entry };
+      // A value with an entry of its own, and a field that has none at all, stand for themselves.
+      const isOwn = support === undefined || support !== supportOf(table, entry) || within.entry === '';
+      found.push({
+        ...own,
+        within: isOwn ? own : within,
+        value,
+        support: support ?? closes('this version does not know the field'),
+      });
     }
   };
-  visit(spec, '', '');
+  visit(spec, '', '', { entry: '', path: '' });
   return found;
 }

@@ -25,8 +25,11 @@ export const closedRemark = (message: string, field?: string): Remark => ({
   message,
 });
 
-/** The remark about a field; undefined: it works. */
-export function fieldRemark({ entry, support }: Pick<UsedField, 'entry' | 'support'>): Remark | undefined {
+/** The remark about a field, under the entry of the table that says it; undefined: it works. */
+export function fieldRemark({
+  within: { entry },
+  support,
+}: Pick<UsedField, 'within' | 'support'>): Remark | undefined {
   if (support.does === 'works') return undefined;
   if (support.does === 'differs') return differing(support.how, entry);
   return {

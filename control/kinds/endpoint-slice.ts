@@ -11,10 +11,10 @@ export const endpointSliceKind: Kind<EndpointSliceObject> = {
   address: { group: 'discovery.k8s.io', versions: ['v1'], plural: 'endpointslices' },
   schema: 'core',
   pickFields: (raw) => pickSlice(raw as RawSlice),
-  compile(slice, { settings, registry }) {
+  compile(slice, { settings, registry, rulesOf }) {
     const name = labelsOf(slice)[serviceNameLabel];
     const service = name === undefined ? undefined : registry.service(namespaceOf(slice), name);
-    const endpoints = compileSlice(slice, service, settings.trustDomain);
+    const endpoints = compileSlice(slice, service, settings.trustDomain, service && rulesOf(service));
     return { resources: endpoints.map((value) => ({ kind: 'workload', value }) as const) };
   },
 };

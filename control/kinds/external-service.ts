@@ -1,6 +1,13 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
-import { compileExternalService, externalProblem, hostOf } from '../compile/external-service.js';
+import {
+  compileExternalService,
+  endpointProblem,
+  externalProblem,
+  hostOf,
+} from '../compile/external-service.js';
+import { boundWaypoint, waypointResources } from '../compile/waypoint-resources.js';
+import { servedEntries } from '../dialects/istio/entry-addresses.js';
 import { objectKey } from '../objects/object-key.js';
 import type { ExternalServiceObject } from '../objects/objects.js';
 import { addressClaims, hostClaim } from '../registry/claims.js';
@@ -16,20 +23,31 @@ export const externalServiceKind: Kind<ExternalServiceObject> = {
     rank: claimRanks.reference,
     claimed: [...addressClaims(object.spec.addresses), hostClaim(hostOf(object))],
   }),
-  compile(object, { settings, registry }) {
+  dependents({ namespace }, registry, recompile) {
+    // A ServiceEntry's endpoint may have one of its addresses.
+    if (recompile.once(`endpoints of ${namespace}`)) recompile.objects(servedEntries(namespace, registry));
+  },
+  compile(object, context) {
+    const { settings, registry } = context;
     const key = objectKey(object);
     const { claims } = registry;
-    const problem = externalProblem(key, object, claims);
+    const waypoint = boundWaypoint(object, context);
+    const problem = externalProblem(key, object, claims) ?? (waypoint && endpointProblem(object));
     const conflict = problem ? { problem } : {};
     if (claims.hostLostTo(key, hostOf(object))) return { resources: [], ...conflict };
     const { service, endpoints } = compileExternalService(object, settings.trustDomain, {
       isExported: registry.isExported(namespaceOf(object)),
       has: (ip) => !claims.addressLostTo(key, ip),
+      ...(waypoint ? { waypoint: waypoint.reference } : {}),
     });
+    const target = { host: service.hostname, preference: 'none' } as const;
     return {
       resources: [
         { kind: 'service', value: service },
         ...endpoints.map((value) => ({ kind: 'workload', value }) as const),
+        ...(waypoint?.served
+          ? waypointResources(object, service, target, waypoint.served, context, undefined)
+          : []),
       ],
       ...conflict,
     };

@@ -2,6 +2,7 @@
  * An entry of the table of kinds (kinds.ts): everything that the control plane does with one kind of object. A new kind is its type in
  * control/objects, one file in this folder, and one line in the table.
  */
+import type { EndpointOwners } from '../dialects/istio/entry-addresses.js';
 import type { RulesInForce } from '../dialects/istio/destination-rules.js';
 import type { Remark } from '../dialects/remarks.js';
 import type { CompileSettings } from '../compile/settings.js';
@@ -48,7 +49,7 @@ export interface Recompile {
   selected(namespace: string, selector: Labels | undefined): void;
   /** Every object. */
   everything(): void;
-  /** Services whose labels, or whose namespace's labels, name this waypoint. */
+  /** Services, ServiceEntries and ExternalServices whose labels, or whose namespace's labels, name this waypoint. */
   servicesThrough(waypoint: WaypointName): void;
   /** True at the first call with this key: a batch may contain thousands of changes with the same dependents. */
   once(key: string): boolean;
@@ -71,6 +72,8 @@ export interface CompileContext {
   readonly selectingEntries: (namespace: string) => readonly IstioObject<'ServiceEntry'>[];
   /** What Sidecars restrict of the workloads of a namespace, by their labels. Found once per change. */
   readonly outbound: (namespace: string) => (labels: Labels) => OutboundBounds | undefined;
+  /** Which host of a ServiceEntry is meant at the address of an endpoint. Computed once per change and namespace. */
+  readonly endpointOwners: (namespace: string) => EndpointOwners;
   /** The DestinationRules in force for a Service. Computed once per change. */
   readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
   /** Policies of Istio's security kinds for the pods and waypoints of a namespace. Computed once per change. */

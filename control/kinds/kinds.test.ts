@@ -112,7 +112,7 @@ const members: Readonly<Record<Exclude<KindName, IstioKind | SmiKind>, readonly 
   AccessPolicy: ['dependents', 'compile', 'status'],
   TrafficPolicy: ['dependents', 'compile', 'status'],
   MeshSettings: ['dependents', 'compile', 'status'],
-  ExternalService: ['claims', 'compile', 'status'],
+  ExternalService: ['claims', 'dependents', 'compile', 'status'],
   Workload: ['claims', 'dependents', 'compile', 'status'],
   GatewayClass: ['dependents', 'status'],
   Gateway: ['dependents', 'compile', 'status'],

@@ -25,11 +25,13 @@ export const namespaceKind: Kind<NamespaceObject> = {
     recompile.objects(indexes.Pod.in(name));
     recompile.objects(indexes.Workload.in(name));
     recompile.objects(indexes.Service.in(name));
+    // Its labels may name a waypoint.
+    recompile.objects(indexes.ServiceEntry.in(name));
+    recompile.objects(indexes.ExternalService.in(name));
     if (labelsOf(before)[exportLabel] === labelsOf(now)[exportLabel]) return;
     for (const one of indexes.ExternalService.in(name)) recompile.claimsOf(one);
     for (const one of indexes.Workload.in(name)) recompile.claimsOf(one);
     for (const one of indexes.ServiceEntry.in(name)) recompile.claimsOf(one);
-    recompile.objects(indexes.ServiceEntry.in(name));
     recompile.objects(indexes.WorkloadEntry.in(name));
   },
   compile(object, { settings }) {

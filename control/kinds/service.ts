@@ -1,20 +1,16 @@
-import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
-import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
-import { rulesNaming, type RulesInForce } from '../dialects/istio/destination-rules.js';
-import { serviceNameLabel } from '../compile/endpoint-slice.js';
+import { rulesNaming, targetOf } from '../dialects/istio/destination-rules.js';
+import { slicesNaming } from '../registry/slices.js';
 import type { CompiledResource } from '../compile/resource.js';
+
 import { compileService } from '../compile/service.js';
-import { servicePolicies } from '../compile/service-policy.js';
+import { boundWaypoint, waypointResources } from '../compile/waypoint-resources.js';
 import { subsetServices } from '../compile/subsets.js';
 import { recompileVirtualServicesOf, routesKey } from '../dialects/istio/virtual-service-dependents.js';
-import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
-import { waypointPolicies } from '../dialects/istio/authorization.js';
 import { serviceKey } from '../dialects/smi/index-keys.js';
 import { objectKey } from '../objects/object-key.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
-import type { Registry } from '../registry/registry.js';
 import { serviceStatus } from '../status/service.js';
 import type { Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
@@ -34,18 +30,14 @@ export const serviceKind: Kind<ServiceObject> = {
     recompile.objects(registry.trafficSplitsOf(serviceKey(namespace, name)));
     if (routesKey(before) !== routesKey(now))
       recompileVirtualServicesOf(namespace, name, namespace, registry, recompile);
-    recompile.objects(
-      registry.indexes.EndpointSlice.in(namespace).filter(
-        (slice) => labelsOf(slice)[serviceNameLabel] === name,
-      ),
-    );
+    recompile.objects(slicesNaming(namespace, name, registry));
   },
-  compile(object, { settings, registry, mesh, rulesOf, security }) {
-    // During an uninstall waypoints enforce no policy, so pods must stop accepting the Service's ports only from the waypoint in the same step.
-    const waypoint = settings.removal !== undefined ? undefined : registry.waypointOf(object);
-    const served = waypoint && registry.admits(waypoint, namespaceOf(object)) ? waypoint : undefined;
-    const reference = waypoint && (served ? waypointReference(served) : refusedWaypoint(waypoint, hbonePort));
-    const service = compileService(object, mesh, reference);
+  compile(object, context) {
+    const { registry, mesh, rulesOf } = context;
+    // During an uninstall pods stop accepting the Service's ports only from the waypoint in the same step.
+    const waypoint = boundWaypoint(object, context);
+    const { served } = waypoint ?? {};
+    const service = compileService(object, mesh, waypoint?.reference);
     const key = objectKey(object);
     const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));
     const rules = rulesOf(object);
@@ -56,29 +48,12 @@ export const serviceKind: Kind<ServiceObject> = {
           kind: 'service',
           value,
         })),
-        ...(served ? policiesOf(object, served, registry, rules) : []),
-        ...(served
-          ? waypointPolicies(service, served, security(served.namespace).ofWaypoints, registry).map(
-              (value) => ({ kind: 'policy', value }) as const,
-            )
-          : []),
+        ...(served ? waypointResources(object, service, targetOf(object), served, context, rules) : []),
       ],
     };
   },
   status: serviceStatus,
 };
-
-const policiesOf = (
-  service: ServiceObject,
-  waypoint: WaypointName,
-  registry: Registry,
-  rules: RulesInForce | undefined,
-): CompiledResource[] =>
-  servicePolicies(service, waypoint, registry, rules).map((value) => ({
-    kind: 'servicePolicy',
-    node: waypointCaller(waypoint),
-    value,
-  }));
 
 function pickService(raw: Raw<ServiceObject>): ServiceObject | undefined {
   // An ExternalName Service is an alias that only DNS resolves.

@@ -1,4 +1,4 @@
-import type { PolicyObject } from '../compile/traffic-policy-targets.js';
+import { backendKind, type PolicyObject } from '../compile/traffic-policy-targets.js';
 import type { ObjectChange, Registry } from '../registry/registry.js';
 import type { Recompile } from './kind.js';
 
@@ -8,9 +8,12 @@ export function recompileTargets(
   registry: Registry,
   recompile: Recompile,
 ): void {
-  for (const { kind, name } of [before, now].flatMap((policy) => policy?.spec.targetRefs ?? [])) {
-    if (kind === 'Gateway') recompile.servicesThrough({ namespace, name });
-    const service = kind === 'Service' ? registry.service(namespace, name) : undefined;
-    if (service) recompile.objects([service]);
-  }
+  for (const policy of [before, now])
+    for (const ref of policy?.spec.targetRefs ?? []) {
+      const { name } = ref;
+      if (ref.kind === 'Gateway') recompile.servicesThrough({ namespace, name });
+      const kind = policy && backendKind(policy, ref);
+      const target = kind && registry.servedObject(kind, namespace, name);
+      if (target) recompile.objects([target]);
+    }
 }

@@ -43,7 +43,7 @@ function remarkFindings(
     const text = remark && remarkText(remark);
     if (!remark || text === undefined || !left.has(text) || placed.has(text)) continue;
     placed.add(text);
-    found.push(findingOf({ ...remark, field: used.path }));
+    found.push(findingOf({ ...remark, field: used.within.path }));
   }
   for (const [text, remark] of left) if (!placed.has(text)) found.push(findingOf(remark));
   return found;

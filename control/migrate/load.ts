@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import { readStandardInput, standardInput, standardInputName } from '../../src/base/standard-input.js';
 import {
   absentText,
   isManifest,
@@ -70,15 +71,19 @@ function* filesBelow(path: string): Generator<string> {
     else if (isManifest(entry.name)) yield join(path, entry.name);
 }
 
-/** The texts of manifest files, subdirectories included. Error: WEFT_SOURCE_MISSING if a path cannot be read, or there is no manifest. */
+/** The texts of manifest files, subdirectories included; `-` is standard input. Error: WEFT_SOURCE_MISSING if a path cannot be read, or there is no manifest. */
 export function migrateTexts(paths: readonly string[]): ManifestText[] {
   let texts: ManifestText[];
-  const absent = paths.find((path) => !existsSync(path));
+  const absent = paths.find((path) => path !== standardInput && !existsSync(path));
   if (absent !== undefined) throw new WeftError('WEFT_SOURCE_MISSING', absentText(absent));
   try {
     texts = paths
-      .flatMap((path) => [...filesBelow(path)])
-      .map((file) => ({ file, text: readFileSync(file, 'utf8') }));
+      .flatMap((path) => (path === standardInput ? [path] : [...filesBelow(path)]))
+      .map((file) =>
+        file === standardInput
+          ? { file: standardInputName, text: readStandardInput() }
+          : { file, text: readFileSync(file, 'utf8') },
+      );
   } catch (error) {
     throw new WeftError('WEFT_SOURCE_MISSING', errorText(error), { cause: error });
   }

@@ -31,6 +31,9 @@ export const routeKinds = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'TCPRoute'] as 
 export const isRoute = (object: MeshObject): object is RouteObject =>
   (routeKinds as readonly string[]).includes(object.kind);
 
+/** Objects whose hosts a waypoint can serve: Services of the cluster, and names of what is outside of it. */
+export type ServedObject = ServiceObject | ExternalServiceObject | IstioObject<'ServiceEntry'>;
+
 export type MeshObject =
   | NamespaceObject
   | NodeObject

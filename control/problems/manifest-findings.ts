@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import { readStandardInput, standardInput, standardInputName } from '../../src/base/standard-input.js';
 import type { Finding } from '../../src/findings/finding.js';
 import { keyFindings } from '../../src/findings/keys.js';
 import { checkedPolicy } from '../../src/findings/istio-policies.js';
@@ -23,11 +24,12 @@ export interface ManifestText {
 
 /**
  * The texts of manifest files, in the order in which the control plane reads them. Error: WEFT_SOURCE_MISSING if a path cannot be read.
- * @param paths files, or directories of files
+ * @param paths files, directories of files, or `-` for standard input
  */
 export function manifestTexts(paths: readonly string[]): ManifestText[] {
   try {
     return paths.flatMap((path) => {
+      if (path === standardInput) return [{ file: standardInputName, text: readStandardInput() }];
       const files = statSync(path).isDirectory()
         ? readdirSync(path)
             .filter(isManifest)

@@ -154,6 +154,15 @@ export class ClaimIndex {
     return claimants !== undefined && this.#leadersOf(claimed, claimants).strong !== undefined;
   }
 
+  /** Whether an object claims the address with effect for clients of the namespace, by a field of its own. */
+  isTaken(namespace: string, ip: string): boolean {
+    const claimed = addressClaim(ip);
+    const claimants = this.#claimants.get(claimed);
+    if (!claimants) return false;
+    const { strong, byNamespace } = this.#leadersOf(claimed, claimants);
+    return strong !== undefined || byNamespace.has(namespace);
+  }
+
   #lostTo(key: ObjectKey, claimed: Claimed): string | undefined {
     const claimants = this.#claimants.get(claimed);
     const own = claimants?.get(key);

@@ -3,8 +3,7 @@ import { namespaceOf } from '../../src/model/labels.js';
 import { hostsOf } from '../dialects/istio/hosts.js';
 import { servicesOf } from '../dialects/gateway/route-references.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
-import type { PolicyObject } from '../compile/traffic-policy-targets.js';
-import { isCoreGroup } from '../dialects/gateway/route-parents.js';
+import { backendKind, type PolicyObject } from '../compile/traffic-policy-targets.js';
 import type { MeshObject, RouteObject } from '../objects/objects.js';
 import { byAge } from '../objects/age.js';
 
@@ -165,10 +164,11 @@ export class TargetIndex<T extends PolicyObject> {
     return list;
   }
 }
-/** Services, Gateways of a TrafficPolicy, and ConfigMaps of a BackendTLSPolicy. */
+/** What a policy about backends targets, Gateways of a TrafficPolicy, and ConfigMaps of a BackendTLSPolicy. */
 function targetSlots(policy: PolicyObject): ReadonlySet<string> {
-  const targets = policy.spec.targetRefs.filter(({ group, kind }) =>
-    kind === 'Service' ? isCoreGroup(group) : kind === 'Gateway' && policy.kind === 'TrafficPolicy',
+  const targets = policy.spec.targetRefs.filter(
+    (ref) =>
+      backendKind(policy, ref) !== undefined || (ref.kind === 'Gateway' && policy.kind === 'TrafficPolicy'),
   );
   const configMaps =
     policy.kind === 'BackendTLSPolicy' ? (policy.spec.validation.caCertificateRefs ?? []) : [];

@@ -13,7 +13,7 @@ import {
 } from '../compile/waypoints.js';
 import { slotsOf } from '../dialects/istio/virtual-service-slots.js';
 import { inForceFor } from '../dialects/istio/virtual-service-hosts.js';
-import type { PolicyObject } from '../compile/traffic-policy-targets.js';
+import type { PolicyObject, TargetKind } from '../compile/traffic-policy-targets.js';
 import { keysOfSplit, keysOfTarget } from '../dialects/smi/index-keys.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import {
@@ -34,6 +34,7 @@ import {
   type ServiceObject,
   type SmiObject,
   type WorkloadObject,
+  type ServedObject,
 } from '../objects/objects.js';
 import { ClaimIndex, type Claims } from './claims.js';
 import { AccountIndex } from './account-index.js';
@@ -177,6 +178,10 @@ export class Registry {
   service(namespace: string, name: string): ServiceObject | undefined {
     return this.indexes.Service.get(namespace, name);
   }
+  /** A Service, a ServiceEntry or an ExternalService. */
+  servedObject(kind: ServedObject['kind'], namespace: string, name: string): ServedObject | undefined {
+    return this.indexes[kind].get(namespace, name);
+  }
   services(namespace: string): readonly ServiceObject[] {
     return this.indexes.Service.in(namespace);
   }
@@ -217,13 +222,13 @@ export class Registry {
     return gateway && { ours: isWaypoint(gateway, this.gatewayClass(gateway.spec.gatewayClassName)) };
   }
 
-  /** The waypoint that the labels of a Service or of its namespace name; undefined if they name none. */
-  waypointOf(service: ServiceObject): WaypointName | undefined {
+  /** The waypoint that the labels of the object or of its namespace name; undefined if they name none. */
+  waypointOf(service: ServedObject): WaypointName | undefined {
     const namespace = namespaceOf(service);
     return waypointOf(
       service,
       this.namespace(namespace),
-      this.isWaypoint({ namespace, name: service.metadata.name }),
+      service.kind === 'Service' && this.isWaypoint({ namespace, name: service.metadata.name }),
     );
   }
   /** Whether a waypoint's Gateway admits Services of this namespace. */
@@ -254,7 +259,7 @@ export class Registry {
   }
 
   /** Policies of a namespace that target an object of this namespace. */
-  policiesTargeting(kind: 'Service' | 'Gateway', namespace: string, name: string): readonly PolicyObject[] {
+  policiesTargeting(kind: TargetKind, namespace: string, name: string): readonly PolicyObject[] {
     return this.#policies.of(kind, namespace, name);
   }
 

@@ -10,8 +10,7 @@ import {
   type TargetRef,
 } from '../objects/objects.js';
 import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
-import { isCoreGroup } from '../dialects/gateway/route-parents.js';
-import { targetProblem } from '../compile/traffic-policy-targets.js';
+import { backendKind, targetProblem } from '../compile/traffic-policy-targets.js';
 import { waypointController } from '../compile/waypoints.js';
 import {
   condition,
@@ -32,7 +31,7 @@ const ancestorsMax = 16;
 
 const closedMeans: Readonly<Record<BackendPolicyObject['kind'], string>> = {
   XBackendTrafficPolicy: 'until it is corrected, its Services have the smallest retry budget',
-  BackendTLSPolicy: 'until it is corrected, connections to its Services are refused',
+  BackendTLSPolicy: 'until it is corrected, connections to its targets are refused',
 };
 
 /** The first part of the policy that has no effect. */
@@ -64,14 +63,15 @@ function tlsProblem(
   return { accepted: { reason: 'NoValidCACertificate', message }, resolved: { reason, message: why } };
 }
 
-/** The conditions at one target. Undefined if the target is no Service: it is another controller's. */
+/** The conditions at one target. Undefined: the target is another controller's. */
 export function backendConditions(
   policy: BackendPolicyObject,
   ref: TargetRef,
   lookup: BackendLookup,
 ): readonly ConditionUpdate[] | undefined {
-  if (!isCoreGroup(ref.group) || ref.kind !== 'Service') return undefined;
-  const service = lookup.service(namespaceOf(policy), ref.name);
+  const kind = backendKind(policy, ref);
+  if (!kind) return undefined;
+  const service = lookup.servedObject(kind, namespaceOf(policy), ref.name);
   const tls = tlsProblem(policy, lookup);
   const problem =
     targetProblem(policy, ref, lookup) ??

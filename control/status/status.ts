@@ -10,6 +10,7 @@ import {
   type Meta,
   type RouteObject,
   type ServiceObject,
+  type ServedObject,
 } from '../objects/objects.js';
 import type { Capabilities } from '../../src/discovery/capabilities.js';
 import type { CompiledRoute } from '../dialects/gateway/routes.js';
@@ -19,13 +20,14 @@ import type { Registry } from '../registry/registry.js';
 
 /** What status functions look up in the registry. */
 export interface MeshLookup {
-  /** The waypoint that the labels of a Service or of its namespace name. */
-  readonly waypointOf: (service: ServiceObject) => WaypointName | undefined;
+  /** The waypoint that the labels of an object or of its namespace name. */
+  readonly waypointOf: (service: ServedObject) => WaypointName | undefined;
   /** Whether a Gateway of this name and of Weft's class exists. */
   readonly isWaypoint: (name: WaypointName) => boolean;
   /** Whether the waypoint serves Services of this namespace. */
   readonly admits: (waypoint: WaypointName, namespace: string) => boolean;
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
+  readonly servedObject: TargetLookup['servedObject'];
   readonly services: (namespace: string) => readonly ServiceObject[];
   /** Objects that policies select: pods, and Workloads. */
   readonly selectable: (namespace: string) => readonly { readonly metadata: Meta }[];

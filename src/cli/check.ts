@@ -3,6 +3,7 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { readStandardInput, standardInput } from '../base/standard-input.js';
 import { WeftError } from '../base/errors.js';
 import type { Finding } from '../findings/finding.js';
 import { printClusterCheck, printFindings, wantsCluster, type ClusterFlags } from './cluster/command.js';
@@ -91,11 +92,11 @@ interface CheckFlags extends ClusterFlags {
 
 /** Runs the program of the control plane, which checks manifests. Errors: WEFT_SOURCE_MISSING, WEFT_COMMAND. */
 function checkManifests(from: readonly string[], root: string): Finding[] {
-  const absent = from.find((path) => !existsSync(path));
+  const absent = from.find((path) => path !== standardInput && !existsSync(path));
   if (absent !== undefined) throw new WeftError('WEFT_SOURCE_MISSING', absentText(absent));
-  return JSON.parse(
-    sh(process.execPath, [programs.control, 'check-manifests', '--root-namespace', root, '--from', ...from]),
-  ) as Finding[];
+  const args = [programs.control, 'check-manifests', '--root-namespace', root, '--from', ...from];
+  const input = from.includes(standardInput) ? readStandardInput() : undefined;
+  return JSON.parse(sh(process.execPath, args, input)) as Finding[];
 }
 
 export function checkCommand(): Command {
@@ -103,7 +104,7 @@ export function checkCommand(): Command {
     .description(
       'report problems and what to do: of the cluster of KUBECONFIG, before and after the installation, else of this machine; with -f, of manifests',
     )
-    .option('-f, --from <path...>', 'manifests: files, or directories of them')
+    .option('-f, --from <path...>', 'manifests: files, directories of them, or - for standard input')
     .option(
       '--root-namespace <name>',
       'with -f: namespace whose policies apply to the whole mesh',

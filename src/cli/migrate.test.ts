@@ -13,11 +13,17 @@ interface Ran {
   readonly stdout: string;
   readonly stderr: string;
 }
-const run = (...args: string[]): Promise<Ran> =>
+const run = (...args: string[]): Promise<Ran> => runWith('', ...args);
+/** @param input standard input */
+const runWith = (input: string, ...args: string[]): Promise<Ran> =>
   new Promise((resolve) => {
-    execFile(process.execPath, [weft, 'migrate', ...args], { encoding: 'utf8' }, (error, stdout, stderr) =>
-      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
+    const child = execFile(
+      process.execPath,
+      [weft, 'migrate', ...args],
+      { encoding: 'utf8' },
+      (error, stdout, stderr) => resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
     );
+    child.stdin?.end(input);
   });
 
 const policy = (rule: string): string =>
@@ -87,4 +93,17 @@ test('convert writes a file for each file, what is not written is a comment and 
   assert.equal(onto.code, 1);
   assert.match(onto.stderr, /would replace what was read/);
   assert.match(readFileSync(join(dir, 'in', 'good.yaml'), 'utf8'), /istio\.io\/dataplane-mode/);
+});
+
+test('check and convert read standard input by the path -', async (t) => {
+  const report = await runWith(`${namespace}---\n${policy('namespaces: [shop]')}`, 'check', '-f', '-');
+  assert.equal(report.code, 0);
+  assert.match(report.stdout, /^works {4}AuthorizationPolicy shop\/web \(stdin:5\)$/m);
+  const printed = await runWith(policy('namespaces: [shop]'), 'convert', '-f', '-');
+  assert.equal(printed.code, 0);
+  assert.match(printed.stdout, /kind: AccessPolicy/);
+  const dir = mkdtempSync(join(tmpdir(), 'weft-migrate-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  assert.equal((await runWith(policy('namespaces: [shop]'), 'convert', '-f', '-', '-o', dir)).code, 0);
+  assert.deepEqual(readdirSync(dir), ['stdin.yaml']);
 });

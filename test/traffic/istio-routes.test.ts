@@ -122,6 +122,12 @@ test('redirects, rewrites and direct responses', () =>
     - match: [{ uri: { prefix: /gone } }]
       directResponse: { status: 410, body: { string: moved away } }
       headers: { response: { set: { x-why: old } } }
+    - match: [{ uri: { exact: /reset } }]
+      directResponse: { status: 205, body: { string: never sent } }
+    - match: [{ uri: { exact: /same } }]
+      directResponse: { status: 304, body: { string: never sent } }
+    - match: [{ headers: { x-city: { regex: 'Zü?(rich)?|Genève' } } }]
+      directResponse: { status: 204, body: { string: never sent } }
     - ${toV1}`,
     async () => {
       const old = await ask('/old?q=1');
@@ -136,6 +142,18 @@ test('redirects, rewrites and direct responses', () =>
       const gone = await ask('/gone');
       assert.deepEqual([gone.status, gone.headers['x-why']], [410, 'old']);
       assert.equal(gone.headers['content-length'], String('moved away'.length));
+      const reset = await ask('/reset');
+      assert.deepEqual([reset.status, reset.headers['content-length']], [205, '0']);
+      const same = await ask('/same');
+      assert.deepEqual([same.status, same.headers['content-length']], [304, undefined]);
+      // Header values are bytes, and the expression is text.
+      for (const [city, status] of [
+        ['Zürich', 204],
+        ['Z', 204],
+        ['Genève', 204],
+        ['Zu', 200],
+      ] as const)
+        assert.equal((await ask('/', { headers: { 'x-city': city } })).status, status, city);
     },
   ));
 

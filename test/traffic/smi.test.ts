@@ -71,7 +71,7 @@ spec:
 apiVersion: specs.smi-spec.io/v1alpha4
 kind: HTTPRouteGroup
 metadata: { name: firefox, namespace: shop }
-spec: { matches: [{ name: firefox, headers: { user-agent: '.*Firefox.*' } }] }
+spec: { matches: [{ name: firefox, headers: { user-agent: '.*(Firefox|Füchs?le).*' } }] }
 ---
 apiVersion: specs.smi-spec.io/v1alpha4
 kind: TCPRoute
@@ -137,6 +137,8 @@ test('TrafficSplit with an HTTPRouteGroup: all requests with the header go to it
     async () => (await shares(`http://${echo}`, 20, ...firefox)).get('v2') === 20,
   );
   assert.deepEqual([...(await shares(`http://${echo}`, 100, ...firefox))], [['v2', 100]]);
+  // Header values are bytes, and the expression is text.
+  assert.deepEqual([...(await shares(`http://${echo}`, 20, '-A', 'das Füchle'))], [['v2', 20]]);
   const others = await shares(`http://${echo}`, 500, '-A', 'Mozilla/5.0 Chrome/125.0');
   assert.ok(Math.abs((others.get('v1') ?? 0) - 450) < 40, JSON.stringify([...others]));
 });

@@ -5,6 +5,7 @@
 import { errorText } from '../../../src/base/errors.js';
 import type { PathMatch, RouteMatch, ValueMatch } from '../../../src/model/route.js';
 import { normalizeAuthority } from '../../../src/policy/host.js';
+import { byteRegex } from '../byte-regex.js';
 import { regexProblem, regexWeight, routeRegexWeightMax } from '../../../src/policy/regex.js';
 import type { GrpcRouteMatch, HttpRouteMatch, NamedMatch } from '../../objects/objects.js';
 import { routePath } from '../../compile/paths.js';
@@ -108,6 +109,7 @@ export class MatchReader {
 
   #headers(list: readonly NamedMatch[] | undefined, field: string): readonly ValueMatch[] {
     return this.#values(list, field, (name) => name.toLowerCase()).map((match) => {
+      if (match.kind === 'regex') return this.#inBytes(match, field);
       if (match.kind !== 'exact') return match;
       if (match.name !== 'host')
         // Header values are read byte by byte.
@@ -119,6 +121,15 @@ export class MatchReader {
         return { kind: 'regex', name: match.name, value: anyText('') };
       }
     });
+  }
+
+  #inBytes(match: ValueMatch, field: string): ValueMatch {
+    try {
+      return { ...match, value: byteRegex(match.value) };
+    } catch (error) {
+      this.#problem(field, `${match.name}: ${errorText(error)}`);
+      return { ...match, value: anyText('') };
+    }
   }
 
   #grpcPath(match: GrpcRouteMatch['method'], field: string): PathMatch | undefined {

@@ -51,7 +51,7 @@ export interface CompiledSecurity {
 export function compileSecurity(object: SecurityPolicy, registry: Registry): CompiledSecurity {
   const scope = scopeOf(object);
   const { closed, ...content } = contentOf(object);
-  const services = serviceKeys(object, scope);
+  const services = serviceKeys(object, scope, registry);
   if (!hasEffect(object) || (scope.targets && services.length === 0)) return { closed };
   return {
     closed,

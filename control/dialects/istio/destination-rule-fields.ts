@@ -75,10 +75,10 @@ const outlierDetection: FieldTable = {
 
 const tls: FieldTable = {
   mode: differs(
-    'connections of the mesh are always mutual TLS: DISABLE and ISTIO_MUTUAL change nothing; with SIMPLE the endpoint speaks TLS of its own inside of the tunnel',
+    'connections of the mesh are always mutual TLS: DISABLE and ISTIO_MUTUAL change nothing; with SIMPLE the waypoint speaks TLS with the endpoint itself, inside of the tunnel if it is one of the mesh',
   ),
   'mode=MUTUAL': closes(certificates),
-  sni: works,
+  sni: differs('without it the server name is the host of the rule: a host with * needs it'),
   subjectAltNames: works,
   caCertificates: closes(`${certificates}; "system" and no value are the public roots`, ownCertificates),
   caCertCredentialName: closes(certificates, ownCertificates),
@@ -104,7 +104,7 @@ const trafficPolicy = (at: string): FieldTable => ({
   ...portPolicy(at),
   [`${at}.portLevelSettings[].port.number`]: works,
   ...portPolicy(`${at}.portLevelSettings[]`),
-  [`${at}.retryBudget.percent`]: works,
+  [`${at}.retryBudget.percent`]: differs('fractions of a percent are left out'),
   [`${at}.retryBudget.minRetryConcurrency`]: works,
   [`${at}.retryBudget.budgetInterval`]: nothing('the budget counts requests that are under way'),
   [`${at}.proxyProtocol`]: closes('endpoints get no PROXY header', 'the header x-forwarded-for'),
@@ -113,7 +113,7 @@ const trafficPolicy = (at: string): FieldTable => ({
 
 export const destinationRuleFields: FieldTable = {
   host: differs(
-    'a rule acts on Services of its own namespace, for all of their clients; one of the root namespace on Services that have no rule of their own; one of any other namespace has no effect. Connections to hosts of ServiceEntries pass no waypoint: nothing of their rules is in force, and ports for which they ask for TLS are closed',
+    'a rule acts on Services of its own namespace, for all of their clients; one of the root namespace on Services that have no rule of their own; one of any other namespace has no effect. A rule for the host of a ServiceEntry acts on those of its own namespace that have a waypoint (external.md); without one, ports for which it asks for TLS are closed. Their endpoints are in no subset',
   ),
   exportTo: differs(
     "a rule of the Service's namespace is for all clients of the Service, whatever its exportTo",

@@ -108,8 +108,11 @@ function endpointTls({ spec, at }: Part<IstioClientTls>, host: string): Endpoint
   if (!Array.isArray(subjectAltNames) || subjectAltNames.some((name) => typeof name !== 'string'))
     throw new Error(`${at}.subjectAltNames: expected names`);
   const names = subjectAltNames as readonly string[];
+  const hostname = sni === undefined || sni === '' ? host : String(sni);
+  if (hostname.includes('*'))
+    throw new Unsupported(`${at}.sni: it has to name the server: the host ${hostname} stands for many`);
   return {
-    hostname: sni === undefined || sni === '' ? host : String(sni),
+    hostname,
     caCertificates: '',
     dnsNames: names.filter((name) => !name.includes('://')).map((name) => name.toLowerCase()),
     uris: names.filter((name) => name.includes('://')),

@@ -86,7 +86,8 @@ export function retryBudget(
   if (percent !== undefined && percent !== null && !(percent >= 0 && percent <= 100))
     throw new Error(`${at}.percent: expected a number from 0 to 100`);
   return {
-    retryBudgetPercent: Math.round(percent ?? 20),
+    // Never more than is allowed.
+    retryBudgetPercent: Math.floor(percent ?? 20),
     retryBudgetMin: whole(`${at}.minRetryConcurrency`, minRetryConcurrency, 1_000_000) ?? 3,
   };
 }

@@ -323,11 +323,11 @@ test('every field of the published schema is in the table', () => {
   );
 });
 
-test('a port of a ServiceEntry for which a rule asks for TLS is closed, as the connection would be plaintext', () => {
+test('without a waypoint, a port of a ServiceEntry for which a rule asks for TLS is closed, as the connection would be plaintext', () => {
   const entry = `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: { name: bank, namespace: production }
+metadata: { name: bank, namespace: production, labels: { weft.dev/waypoint: none } }
 spec:
   hosts: [api.bank.example]
   addresses: [192.0.2.1]
@@ -360,7 +360,10 @@ trafficPolicy: { portLevelSettings: [{ port: { number: 80 }, tls: { mode: SIMPLE
   const [reference] = waypointsOf(view, endpoint, 80);
   assert.ok(reference, 'nor can its endpoint be dialed there');
   assert.equal(resolveWaypoint(view, reference, 0), undefined);
-  assert.match(statusOf(compiler, 'rule'), /^Unsupported: host: connections to hosts of ServiceEntries/);
+  assert.match(
+    statusOf(compiler, 'rule'),
+    /ServiceEntry production\/bank has no waypoint.*tls: closed:.* port 80/,
+  );
   const step = compiled(entry);
   const [object] = parseManifests('a.yaml', origination).objects;
   assert.ok(object);
@@ -368,4 +371,41 @@ trafficPolicy: { portLevelSettings: [{ port: { number: 80 }, tls: { mode: SIMPLE
   assert.deepEqual([...step.all()].map(text).sort(), [...compiler.all()].map(text).sort());
   const mutual = compiled(entry, origination.replace('SIMPLE', 'ISTIO_MUTUAL'));
   assert.ok(!services(mutual).some(({ hostname }) => hostname.startsWith('tls-closed')));
+});
+
+test('endpoints of EndpointSlices have no labels, and WorkloadEntries have their own', () => {
+  const manual = `
+apiVersion: v1
+kind: Service
+metadata: { name: manual, namespace: production }
+spec: { clusterIP: 10.96.0.3, ports: [{ name: http, port: 80 }] }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: manual-1, namespace: production, labels: { kubernetes.io/service-name: manual } }
+addressType: IPv4
+endpoints: [{ addresses: [192.0.2.1] }]
+ports: [{ name: http, port: 8080 }]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: vm, namespace: production }
+spec: { address: 192.0.2.2, labels: { app: payment, version: v2 } }
+`;
+  const subsets = rule('host: manual\nsubsets: [{ name: all }, { name: v1, labels: { version: v1 } }]');
+  const compiler = compiled(manual, subsets, issue());
+  const of = (ip: string): readonly string[] =>
+    workloads(compiler)
+      .filter(({ addresses }) => addresses.map(String).includes(ip))
+      .flatMap(({ services: found }) => [...found.keys()].map((key) => key.split('/')[1] ?? ''));
+  const manualHost = 'manual.production.svc.cluster.local';
+  assert.deepEqual(of('192.0.2.1'), [manualHost, `all.subset.${manualHost}`]);
+  assert.deepEqual(of('192.0.2.2'), [host, `v2.subset.${host}`]);
+  // The rules may come later, and go.
+  const step = compiled(manual);
+  const later = parseManifests('a.yaml', [subsets, issue()].join('---')).objects;
+  step.apply(new Map(later.map((one) => [objectKey(one), one])));
+  assert.deepEqual([...step.all()].map(text).sort(), [...compiler.all()].map(text).sort());
+  step.apply(new Map(later.map((one) => [objectKey(one), undefined])));
+  assert.deepEqual([...step.all()].map(text).sort(), [...compiled(manual).all()].map(text).sort());
 });

@@ -6,14 +6,17 @@ import { namespaceOf } from '../../../src/model/labels.js';
 import type { Recompile } from '../../kinds/kind.js';
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import type { Problem } from '../../registry/claims.js';
+import { mayHaveWaypoint } from '../../compile/waypoints.js';
 import type { Registry } from '../../registry/registry.js';
 import { usedFields, type UsedField } from '../fields.js';
-import { differing, fieldRemarks, type Remark } from '../remarks.js';
+import { closedRemark, differing, fieldRemarks, type Remark } from '../remarks.js';
+import { slicesNaming } from '../../registry/slices.js';
 import { destinationRuleFields } from './destination-rule-fields.js';
 import { isScopeLabel } from './destination-rule-settings.js';
 import { portSettings } from './destination-rule-policy.js';
 import {
   isForSome,
+  portsWithTls,
   ruleName,
   rulesInForce,
   rulesMax,
@@ -94,7 +97,9 @@ const isRemarkable =
   ({ path, entry, value }: UsedField): boolean => {
     // The status itself says which Service the rule acts on.
     if (entry === 'host') return false;
+    if (entry.endsWith('tls.sni')) return false;
     if (entry.endsWith('loadBalancer.simple')) return value === 'PASSTHROUGH';
+    if (entry.endsWith('retryBudget.percent')) return !Number.isInteger(value);
     if (entry.endsWith('httpCookie.ttl')) return /^0+(\.0+)?[a-z]*$/.test(String(value));
     if (entry.endsWith('failoverPriority[]')) return !isScopeLabel(String(value));
     if (!/(^|\.)tls\./.test(entry)) return true;
@@ -127,6 +132,7 @@ function standingProblem(rule: DestinationRule, registry: Registry): Problem | u
       message: `${rulesMax} rules of the namespace are older and have the same host: nothing of this one is in force`,
     };
   if (host.startsWith('*')) return undefined;
+  const isRoot = namespace === registry.rootNamespace;
   const named = serviceOfHost(host);
   const service = named && registry.service(named.namespace, named.name);
   if (named && named.namespace !== namespace && namespace !== registry.rootNamespace)
@@ -134,13 +140,15 @@ function standingProblem(rule: DestinationRule, registry: Registry): Problem | u
       reason: 'NotPermitted',
       message: `host: Service ${named.namespace}/${named.name} is configured by rules of its own namespace and of ${registry.rootNamespace}; nothing of this one is in force`,
     };
-  const [entry] = named ? [] : registry.serviceEntriesOf(host, namespace);
-  if (entry)
-    return {
-      reason: 'Unsupported',
-      message:
-        'host: connections to hosts of ServiceEntries pass no waypoint, so nothing of the rule is in force; ports for which it asks for TLS are closed',
-    };
+  const entries = named ? [] : entriesOf(host, isRoot ? undefined : namespace, registry);
+  if (entries.length > 0)
+    return entries.some(mayHaveWaypoint)
+      ? undefined
+      : {
+          reason: 'Unsupported',
+          message:
+            'host: connections to the ServiceEntry take no waypoint, because its resolution is not STATIC or DNS, or it has a workloadSelector. Nothing of the rule is in force; ports for which it asks for TLS are closed',
+        };
   if (!service)
     return { reason: 'TargetNotFound', message: `host: there is no Service with the host ${host}` };
   const { rules = [] } = rulesOfService(service, registry) ?? {};
@@ -185,9 +193,37 @@ function standingRemarks(rule: DestinationRule, registry: Registry): Remark[] {
   const named = serviceOfHost(host);
   const service = named && registry.service(named.namespace, named.name);
   const waypoint = service && registry.waypointOf(service);
-  const message = `Service ${named?.namespace}/${named?.name} has no waypoint, so nothing is in force until its label weft.dev/waypoint, or its namespace's, names one`;
-  const unserved: Remark[] = service && !waypoint ? [{ does: 'unserved', field: 'host', message }] : [];
-  return [...unserved, ...merged, ...subsets];
+  const unserved: Remark[] =
+    service && !waypoint ? [unservedRemark(`Service ${named.namespace}/${named.name}`)] : [];
+  return [...unserved, ...merged, ...subsets, ...entryRemarks(rule, host, registry)];
+}
+
+const unservedRemark = (what: string): Remark => ({
+  does: 'unserved',
+  field: 'host',
+  message: `${what} has no waypoint, so nothing is in force until its label weft.dev/waypoint, or its namespace's, names one`,
+});
+
+/** What of a rule is not in force for hosts of ServiceEntries. */
+function entryRemarks(rule: DestinationRule, host: string, registry: Registry): Remark[] {
+  const namespace = namespaceOf(rule);
+  if (host.startsWith('*') && serviceOfHost(host)) return [];
+  const entries = entriesOf(host, namespace === registry.rootNamespace ? undefined : namespace, registry);
+  const lacking = entries.find((entry) => registry.waypointOf(entry) === undefined);
+  const ports = (lacking?.spec.ports ?? []).map(({ number }) => number);
+  const closed =
+    lacking && ports.find((port) => portsWithTls(host, namespaceOf(lacking), [port], registry).size > 0);
+  const remarks: Remark[] = [];
+  if (lacking) remarks.push(unservedRemark(`ServiceEntry ${namespaceOf(lacking)}/${lacking.metadata.name}`));
+  if (closed !== undefined)
+    remarks.push(closedRemark(`without a waypoint, connections to port ${closed} would be plaintext`, 'tls'));
+  if (entries.length > 0 && (rule.spec.subsets ?? []).length > 0)
+    remarks.push({
+      does: 'nothing',
+      field: 'subsets',
+      message: 'endpoints of ServiceEntries are in no subset',
+    });
+  return remarks;
 }
 
 /** Recompiles the Services that a rule may be in force for, the pods of its subsets, and the rules that it is merged with. */
@@ -208,6 +244,8 @@ function recompileServices(
       recompile.objects([service]);
       if (!hasPods) continue;
       recompile.selected(namespaceOf(service), service.spec.selector);
+      if (!service.spec.selector)
+        recompile.objects(slicesNaming(namespaceOf(service), service.metadata.name, registry));
       // They say in their status which subsets there are not.
       recompile.later(
         registry.virtualServicesNaming(serviceSlot(namespaceOf(service), service.metadata.name)),
@@ -221,7 +259,7 @@ function entriesOf(
   host: string,
   namespace: string | undefined,
   registry: Registry,
-): Iterable<IstioObject<'ServiceEntry'>> {
+): readonly IstioObject<'ServiceEntry'>[] {
   if (!host.startsWith('*')) return registry.serviceEntriesOf(host, namespace);
   const { ServiceEntry: index } = registry.indexes;
   const suffix = host.slice(1);

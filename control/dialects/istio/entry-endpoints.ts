@@ -28,7 +28,7 @@ export function unusableBecause(ip: string): string | undefined {
  * As `unusableBecause` for endpoints: a link-local address is that of a node's own services, such as its cloud's metadata, and a waypoint on
  * another node, or of another namespace, may connect to it. EndpointSlices cannot have it either.
  */
-const noEndpointBecause = (ip: string): string | undefined =>
+export const noEndpointBecause = (ip: string): string | undefined =>
   ipaddr.process(ip).range() === 'linkLocal' ? `${ip} is a link-local address` : unusableBecause(ip);
 
 const portMax = 65_535;

@@ -3,6 +3,16 @@ import type { Recompile } from '../../kinds/kind.js';
 import type { ObjectChange, Registry } from '../../registry/registry.js';
 import { scopeOf, type SecurityPolicy } from './security-scope.js';
 
+/** The policies that target a ServiceEntry of their namespace. */
+export const policiesOfEntry = (
+  namespace: string,
+  name: string,
+  { indexes }: Pick<Registry, 'indexes'>,
+): readonly SecurityPolicy[] =>
+  [...indexes.AuthorizationPolicy.in(namespace), ...indexes.RequestAuthentication.in(namespace)].filter(
+    (policy) => policy.invalid === undefined && scopeOf(policy).targets?.serviceEntries.includes(name),
+  );
+
 export function securityDependents(
   { before, now, namespace }: ObjectChange<SecurityPolicy>,
   registry: Registry,
@@ -17,6 +27,8 @@ export function securityDependents(
       for (const selector of selectors) recompile.selected(one, selector);
   for (const { targets } of scopes) {
     for (const name of targets?.gateways ?? []) recompile.servicesThrough({ namespace, name });
-    if (isRoot && targets && targets.classes.length > 0) recompile.objects(registry.indexes.Service.all());
+    if (!isRoot || !targets || targets.classes.length === 0) continue;
+    const { Service, ServiceEntry, ExternalService } = registry.indexes;
+    for (const index of [Service, ServiceEntry, ExternalService]) recompile.objects(index.all());
   }
 }

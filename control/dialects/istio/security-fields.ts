@@ -17,8 +17,8 @@ const reference = (at: string): FieldTable => ({
   [`${at}.kind=Gateway`]: differs(
     'a Gateway that is no waypoint of Weft, such as an ingress, enforces nothing; the status says so',
   ),
-  [`${at}.kind=ServiceEntry`]: nothing(
-    'no waypoint serves a ServiceEntry, so that connections to it are not authorized; the status says so',
+  [`${at}.kind=ServiceEntry`]: differs(
+    'its waypoint enforces the policy; without one (external.md) connections are not authorized, and the status says so',
   ),
   [`${at}.kind=GatewayClass`]: differs('istio-waypoint stands for every waypoint of Weft'),
   [`${at}.name`]: works,

@@ -6,6 +6,7 @@ import { waypointClass, type WaypointName } from '../../compile/waypoints.js';
 import type { SecurityTargets, TargetReference } from '../../objects/istio-security.js';
 import type { IstioObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
+import { claimableHosts } from './entry-addresses.js';
 import { hostOfService } from './hosts.js';
 
 export type SecurityPolicy = IstioObject<'AuthorizationPolicy'> | IstioObject<'RequestAuthentication'>;
@@ -89,10 +90,19 @@ export function resourceNameOf(
   return { key: `${namespace}/${name}` as PolicyKey, name, namespace };
 }
 
-/** The keys of the Services that a policy targets, as discovery has them. No waypoint serves a ServiceEntry. */
-export const serviceKeys = (object: SecurityPolicy, { targets }: SecurityScope): string[] => {
+/** The keys of the Services that a policy targets, as discovery has them. A ServiceEntry has one for each host. */
+export const serviceKeys = (
+  object: SecurityPolicy,
+  { targets }: SecurityScope,
+  { indexes }: Pick<Registry, 'indexes'>,
+): string[] => {
   const namespace = namespaceOf(object);
-  return (targets?.services ?? []).map((name) => `${namespace}/${hostOfService(namespace, name)}`);
+  const { services = [], serviceEntries = [] } = targets ?? {};
+  const entries = serviceEntries.flatMap((name) => indexes.ServiceEntry.get(namespace, name) ?? []);
+  return [
+    ...services.map((name) => hostOfService(namespace, name)),
+    ...entries.flatMap((entry) => (entry.invalid === undefined ? claimableHosts(entry) : [])),
+  ].map((host) => `${namespace}/${host}`);
 };
 
 /** Whether a policy targets a waypoint, by its name or by its class. Only the root namespace can target a class. */

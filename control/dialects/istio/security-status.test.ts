@@ -83,7 +83,7 @@ test('Enforced: by the waypoint of the Service, of the Gateway, or of the select
   assert.match(enforced('selector: { matchLabels: { app: web } }') ?? '', /^False NoWaypoint/);
   assert.match(
     enforced('targetRef: { kind: ServiceEntry, group: networking.istio.io, name: x }') ?? '',
-    /^False NoWaypoint/,
+    /^False TargetNotFound/,
   );
 });
 

@@ -3,8 +3,10 @@ import { namespaceOf } from '../../../src/model/labels.js';
 import { hasEffect, readsRequests } from './authorization.js';
 import { scopeOf, type SecurityPolicy } from './security-scope.js';
 import { enforcedType } from '../../objects/objects.js';
-import { condition, type ConditionUpdate } from '../../status/conditions.js';
+import { mayHaveWaypoint } from '../../compile/waypoints.js';
+import { condition, type ConditionReason, type ConditionUpdate } from '../../status/conditions.js';
 import { dialectUpdate } from '../../status/dialect.js';
+import { unenforcedBecause } from '../../status/waypoint-binding.js';
 import { enforcementOf } from '../../status/policy.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 
@@ -24,14 +26,10 @@ export function securityEnforcement(object: SecurityPolicy, lookup: MeshLookup):
         'TargetNotFound',
         `Gateway ${namespace}/${name} is no waypoint of Weft: the policy has no effect there`,
       );
-  const [entry] = targets?.serviceEntries ?? [];
-  if (entry !== undefined)
-    return condition(
-      enforcedType,
-      'False',
-      'NoWaypoint',
-      `no waypoint serves ServiceEntry ${namespace}/${entry}: connections to it are not authorized`,
-    );
+  for (const name of targets?.serviceEntries ?? []) {
+    const problem = entryProblem(namespace, name, lookup);
+    if (problem) return condition(enforcedType, 'False', problem.reason, problem.message);
+  }
   if (targets && targets.services.length === 0)
     return condition(enforcedType, 'True', 'Enforced', 'enforced at the waypoints that it targets');
   return enforcementOf(
@@ -44,4 +42,16 @@ export function securityEnforcement(object: SecurityPolicy, lookup: MeshLookup):
     },
     lookup,
   );
+}
+
+/** Why no waypoint authorizes connections to a ServiceEntry; undefined: one does. */
+function entryProblem(namespace: string, name: string, lookup: MeshLookup): ConditionReason | undefined {
+  const entry = lookup.servedObject('ServiceEntry', namespace, name);
+  if (!entry) return { reason: 'TargetNotFound', message: `there is no ServiceEntry ${namespace}/${name}` };
+  if (entry.kind === 'ServiceEntry' && !mayHaveWaypoint(entry))
+    return {
+      reason: 'NoWaypoint',
+      message: `connections to ServiceEntry ${namespace}/${name} are not authorized: they take no waypoint. Its resolution has to be STATIC or DNS, without a workloadSelector`,
+    };
+  return unenforcedBecause(entry, lookup);
 }

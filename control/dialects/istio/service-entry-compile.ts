@@ -8,11 +8,24 @@ import type { CompiledResource } from '../../compile/resource.js';
 import { cluster } from '../../compile/service.js';
 import type { CompileContext, Compiled } from '../../kinds/kind.js';
 import { objectKey } from '../../objects/object-key.js';
-import type { EntryPort, IstioObject, ServiceEntrySpec, WorkloadEntrySpec } from '../../objects/istio.js';
+import type { EntryPort, WorkloadEntrySpec } from '../../objects/istio.js';
 import type { Problem } from '../../registry/claims.js';
 import type { Registry } from '../../registry/registry.js';
+import { boundWaypoint } from '../../compile/waypoint-resources.js';
 import { usedFields, type UsedField } from '../fields.js';
 import { fieldRemarks, type Remark } from '../remarks.js';
+import {
+  claimableAddresses,
+  claimableHosts,
+  hostEndpoints,
+  hostsOfEntry,
+  isDns,
+  isForAll,
+  isOfCluster,
+  ownedBy,
+  singleAddress,
+  type ServiceEntry,
+} from './entry-addresses.js';
 import {
   tcpEntryPorts,
   checkEndpoint,
@@ -23,31 +36,14 @@ import {
 } from './entry-endpoints.js';
 import { refusedWaypoint } from '../../../src/model/refused-waypoint.js';
 import { hbonePort } from '../../compile/waypoints.js';
-import { portsWithTls } from './destination-rules.js';
+import { closedPorts, dialedAddresses, resourcesAtWaypoint, waypointRemarks } from './entry-waypoint.js';
 import { serviceEntryFields } from './service-entry-fields.js';
-
-type ServiceEntry = IstioObject<'ServiceEntry'>;
 
 /** Hosts times ports times endpoints of one object (docs/limits.md): each endpoint states each port of each host. */
 const mappingsMax = 65_536;
 
-const clusterSuffix = '.cluster.local';
-const isOfCluster = (host: string): boolean => host.endsWith(clusterSuffix);
 const keyOf = (entry: ServiceEntry, host: string): ServiceKey =>
   `${namespaceOf(entry)}/${host}` as ServiceKey;
-
-const hostsOfEntry = ({ spec }: ServiceEntry): readonly string[] => [
-  ...new Set(spec.hosts.map((host) => host.toLowerCase())),
-];
-/** Host names that the object may have. */
-export const claimableHosts = (entry: ServiceEntry): readonly string[] =>
-  hostsOfEntry(entry).filter((host) => !isOfCluster(host));
-
-/** The text of a block of one address is that address. */
-const singleAddress = (text: string): string => text.replace(/\/(32|128)$/, '');
-/** Addresses that the object may have, without blocks. */
-export const claimableAddresses = ({ spec }: ServiceEntry): readonly string[] =>
-  (spec.addresses ?? []).map(singleAddress).filter(isIp);
 
 /** Throws an Error that names the field that cannot be read. The API server checks most of it by rules of the published CRD. */
 function check({ spec }: ServiceEntry): void {
@@ -83,35 +79,6 @@ function check({ spec }: ServiceEntry): void {
     );
 }
 
-interface HostEndpoint {
-  readonly endpoint: WorkloadEntrySpec & { readonly address: string };
-  /** Its hosts. */
-  readonly of: readonly string[];
-}
-
-/** Endpoints of all hosts, with the address of each. */
-function statedEndpoints(
-  { spec }: ServiceEntry,
-  own: readonly string[],
-  resolved: (name: string) => readonly string[],
-): readonly (WorkloadEntrySpec & { readonly address: string })[] {
-  switch (spec.resolution ?? 'NONE') {
-    case 'NONE':
-      return own.map((address) => ({ address }));
-    case 'DYNAMIC_DNS':
-      return [];
-    default:
-      return (spec.endpoints ?? []).flatMap((endpoint) => {
-        const { address = '' } = endpoint;
-        if (isIp(address)) return [{ ...endpoint, address }];
-        return isDns(spec) ? resolved(address).map((ip) => ({ ...endpoint, address: ip })) : [];
-      });
-  }
-}
-
-const isDns = ({ resolution }: ServiceEntrySpec): boolean =>
-  resolution === 'DNS' || resolution === 'DNS_ROUND_ROBIN';
-
 /** The names that the control plane resolves for an object. */
 export function namesToResolve(entry: ServiceEntry): readonly string[] {
   if (entry.invalid !== undefined || !isDns(entry.spec)) return [];
@@ -126,59 +93,52 @@ export function namesToResolve(entry: ServiceEntry): readonly string[] {
   return names.filter((name) => !name.startsWith('unix:'));
 }
 
-/** Whether clients of other namespaces may know the object. */
-const isForAll = (entry: ServiceEntry, isExported: boolean): boolean =>
-  isExported && (entry.spec.exportTo ?? ['*']).includes('*');
-
 /** Compiles a ServiceEntry. Error: the field that cannot be read. */
-export function compileServiceEntry(entry: ServiceEntry, { settings, registry }: CompileContext): Compiled {
+export function compileServiceEntry(entry: ServiceEntry, context: CompileContext): Compiled {
+  const { settings, registry } = context;
   // The object was to open something: without it, its host is unknown.
   if (entry.invalid !== undefined) return { resources: [] };
   check(entry);
-  const { claims } = registry;
   const { spec } = entry;
-  const key = objectKey(entry);
   const { name } = entry.metadata;
   const namespace = namespaceOf(entry);
   const forAll = isForAll(entry, registry.isExported(namespace));
   const scope = forAll ? {} : ({ scope: 'namespace' } as const);
   const ports = tcpEntryPorts(spec.ports ?? []);
-  const hosts = claimableHosts(entry).filter((host) => claims.hostLostTo(key, host) === undefined);
-  const own = [...new Set(claimableAddresses(entry))].filter((ip) => !claims.addressLostTo(key, ip));
+  const { hosts, own } = ownedBy(entry, registry);
   const isPassthrough = (spec.resolution ?? 'NONE') === 'NONE' && !spec.workloadSelector;
-  // Pods that the entry selects are in the mesh: connections to them are never plaintext.
-  const numbers = spec.workloadSelector ? [] : ports.map(({ number }) => number);
-  const closed = new Map(hosts.map((host) => [host, portsWithTls(host, namespace, numbers, registry)]));
-  const closedOf = (host: string): ReadonlySet<number> => closed.get(host) ?? new Set();
-  const services = hosts.map((host, i): Service => ({
-    key: keyOf(entry, host),
-    name,
-    namespace,
-    hostname: host,
+  const found = hostEndpoints(entry, hosts, own, registry);
+  const waypoint = boundWaypoint(entry, context);
+  const dialed = waypoint ? dialedAddresses(entry, found, { hosts, own }, context) : undefined;
+  const closedOf = closedPorts(entry, hosts, ports, registry);
+  // The waypoint speaks TLS.
+  const isOpen = (host: string, port: number): boolean => waypoint !== undefined || !closedOf(host).has(port);
+  const services = hosts.map((host, i): Service => {
+    const endpointsOnly = dialed?.get(host) ?? [];
     // An address leads to one Service: of several hosts to the first.
-    addresses: i === 0 ? own.map((ip) => ({ network: '', ip: parseIp(ip) })) : [],
-    ports: portMappings(ports.filter(({ number }) => !closedOf(host).has(number))),
-    subjectAltNames: [],
-    ...(isPassthrough
-      ? { loadBalancing: { preference: [], mode: 'passthrough' as const, allowUnhealthy: false } }
-      : {}),
-    ...scope,
-  }));
-  // A name of somebody else's zone may be given any address: those of the cluster are reached by their own names.
-  const resolved = (host: string): readonly string[] =>
-    registry.names.of(host.toLowerCase()).filter((ip) => !claims.isOwned(ip));
-  const stated: readonly HostEndpoint[] = statedEndpoints(entry, own, resolved).map((endpoint) => ({
-    endpoint,
-    of: hosts,
-  }));
-  const byName: readonly HostEndpoint[] =
-    isDns(spec) && !spec.endpoints && !spec.workloadSelector
-      ? hosts.flatMap((host) => resolved(host).map((address) => ({ endpoint: { address }, of: [host] })))
-      : [];
-  const closedEntry = (host: string): [ServiceKey, readonly PortMapping[]][] =>
-    closedOf(host).size === 0 ? [] : [[closedKey(entry, host), closedMappings(ports, closedOf(host))]];
+    const addresses = [...(i === 0 ? own : []), ...endpointsOnly];
+    return {
+      key: keyOf(entry, host),
+      name,
+      namespace,
+      hostname: host,
+      addresses: addresses.map((ip) => ({ network: '', ip: parseIp(ip) })),
+      ports: portMappings(ports.filter(({ number }) => isOpen(host, number))),
+      subjectAltNames: [],
+      ...(isPassthrough
+        ? { loadBalancing: { preference: [], mode: 'passthrough' as const, allowUnhealthy: false } }
+        : {}),
+      ...(waypoint ? { waypoint: waypoint.reference } : {}),
+      ...(endpointsOnly.length > 0 ? ({ scope: 'namespace' } as const) : scope),
+    };
+  });
+  // Past the waypoint, at the address of an endpoint that does not belong to the host, the ports stay closed.
+  const isPast = (host: string, address: string): boolean =>
+    closedOf(host).size > 0 && dialed?.get(host)?.includes(address) !== true;
+  const closedEntry = (host: string, address: string): [ServiceKey, readonly PortMapping[]][] =>
+    !isPast(host, address) ? [] : [[closedKey(entry, host), closedMappings(ports, closedOf(host))]];
   const seen = new Map<string, number>();
-  const endpoints = [...stated, ...byName].map(({ endpoint, of }): Workload => {
+  const endpoints = found.map(({ endpoint, of }): Workload => {
     const { address } = endpoint;
     const times = (seen.get(address) ?? 0) + 1;
     seen.set(address, times);
@@ -198,8 +158,8 @@ export function compileServiceEntry(entry: ServiceEntry, { settings, registry }:
           healthy: true,
           services: new Map(
             of.flatMap((host): [ServiceKey, readonly PortMapping[]][] => [
-              [keyOf(entry, host), mappings.filter(({ servicePort }) => !closedOf(host).has(servicePort))],
-              ...closedEntry(host),
+              [keyOf(entry, host), mappings.filter(({ servicePort }) => isOpen(host, servicePort))],
+              ...closedEntry(host, address),
             ]),
           ),
         },
@@ -210,14 +170,18 @@ export function compileServiceEntry(entry: ServiceEntry, { settings, registry }:
   const resources: CompiledResource[] = [
     ...services.map((value) => ({ kind: 'service', value }) as const),
     ...services.flatMap((value): CompiledResource[] =>
-      closedOf(value.hostname).size === 0
+      !found.some(
+        ({ endpoint, of }) => of.includes(value.hostname) && isPast(value.hostname, endpoint.address),
+      )
         ? []
         : [{ kind: 'service', value: closedService(entry, value, ports, closedOf(value.hostname)) }],
     ),
     ...endpoints.map((value) => ({ kind: 'workload', value }) as const),
+    ...services.flatMap((value) => resourcesAtWaypoint(entry, value, waypoint?.served, context)),
   ];
   const problem = problemOf(entry, registry);
-  return { resources, ...(problem ? { problem } : {}), remarks: entryRemarks(entry, registry) };
+  const remarks = [...entryRemarks(entry, registry), ...waypointRemarks(entry, found, dialed)];
+  return { resources, ...(problem ? { problem } : {}), remarks };
 }
 
 const closedKey = (entry: ServiceEntry, host: string): ServiceKey =>
@@ -293,6 +257,9 @@ function entryRemarks(entry: ServiceEntry, registry: Registry): Remark[] {
         return !isExported || !written.exportTo.includes('*');
       case 'endpoints[].address':
         return !isIp(String(value));
+      case 'endpoints[].locality':
+      case 'endpoints[].weight':
+        return registry.waypointOf(entry) === undefined;
       default:
         return true;
     }

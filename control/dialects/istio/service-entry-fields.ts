@@ -11,8 +11,8 @@ export const endpointFields = (at: string): FieldTable => ({
   [`${at}ports`]: works,
   [`${at}labels`]: nothing('subsets consist of pods'),
   [`${at}network`]: nothing('Weft knows one network; an endpoint without an address is left out'),
-  [`${at}locality`]: nothing('the node that balances over these endpoints prefers none'),
-  [`${at}weight`]: nothing('the node balances over these endpoints evenly'),
+  [`${at}locality`]: differs('a waypoint of its host prefers near endpoints; a node does not'),
+  [`${at}weight`]: differs('a waypoint of its host distributes by weight; a node evenly'),
   [`${at}serviceAccount`]: nothing(plain, 'a Workload with an agent on the machine (external.md)'),
 });
 

@@ -105,7 +105,7 @@ ports: [{ number: 3306, name: tcp-db, targetPort: 1 }]`),
       '198.51.100.2: 3306->3306 tcp',
     ],
   });
-  assert.match(saidOf(compiler, 'ServiceEntry'), /^addresses\[\]: single addresses work\. A larger block/);
+  assert.match(saidOf(compiler, 'ServiceEntry'), /^addresses: single addresses work\. A larger block/);
 });
 
 test('a workloadSelector selects pods and WorkloadEntries of the namespace, as a Service selects WorkloadEntries', () => {
@@ -237,7 +237,7 @@ ports: [{ number: 443, name: https }]${exportTo}`)}`;
   assert.equal(scopeOf(compiled(text(`\nexportTo: ['*']`))), 'namespace');
   assert.match(
     saidOf(compiled(text('')), 'ServiceEntry'),
-    /^exportTo\[\]: other namespaces see the object only if/,
+    /^exportTo: other namespaces see the object only if/,
   );
 });
 

@@ -3,7 +3,9 @@ import { addressClaims, hostClaim } from '../../registry/claims.js';
 import { rulesMax } from './destination-rules.js';
 import { hostsOf } from './hosts.js';
 import { istioKind } from './istio-kind.js';
-import { claimableAddresses, claimableHosts, compileServiceEntry } from './service-entry-compile.js';
+import { claimableAddresses, claimableHosts, servedEntries } from './entry-addresses.js';
+import { compileServiceEntry } from './service-entry-compile.js';
+import { policiesOfEntry } from './security-dependents.js';
 
 export const serviceEntryKind = istioKind(
   'ServiceEntry',
@@ -16,7 +18,10 @@ export const serviceEntryKind = istioKind(
             claimed: [...addressClaims(claimableAddresses(entry)), ...claimableHosts(entry).map(hostClaim)],
           }
         : undefined,
-    dependents({ before, now, namespace }, registry, recompile) {
+    dependents({ before, now, namespace, name }, registry, recompile) {
+      recompile.objects(policiesOfEntry(namespace, name, registry));
+      // Endpoints of several may have one address.
+      if (recompile.once(`endpoints of ${namespace}`)) recompile.objects(servedEntries(namespace, registry));
       // The status of a rule says that its host is of a ServiceEntry.
       for (const entry of [before, now])
         for (const host of entry ? hostsOf(entry) : [])

@@ -71,5 +71,5 @@ test('what has no effect is in the status with what to use instead', () => {
   );
   assert.equal(shop, '');
   assert.match(String(remark), /^accessLogging\[\]\.match\.mode: no effect: only waypoints log/);
-  assert.match(String(remark), /metrics\[\].*no effect: .*use metric_relabel_configs/);
+  assert.match(String(remark), /metrics.*no effect: .*use metric_relabel_configs/);
 });

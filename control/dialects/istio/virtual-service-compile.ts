@@ -15,6 +15,7 @@ import { closedRemark, differing, distinct, fieldRemarks, type Remark } from '..
 import { rulesOfService } from './destination-rules.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
 import { delegateSlot } from './virtual-service-slots.js';
+import { concernsVirtualService } from './virtual-service-remarks.js';
 import { virtualServiceFields } from './virtual-service-fields.js';
 import {
   exportedTo,
@@ -85,7 +86,11 @@ const waitsText =
 const remarksOfSpecs = new WeakMap<object, readonly Remark[]>();
 function remarksOfSpec({ spec }: VirtualService): readonly Remark[] {
   let known = remarksOfSpecs.get(spec);
-  if (!known) remarksOfSpecs.set(spec, (known = fieldRemarks(usedFields(spec, virtualServiceFields))));
+  if (!known)
+    remarksOfSpecs.set(
+      spec,
+      (known = fieldRemarks(usedFields(spec, virtualServiceFields).filter(concernsVirtualService(spec)))),
+    );
   return known;
 }
 

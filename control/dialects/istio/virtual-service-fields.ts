@@ -38,6 +38,7 @@ export const virtualServiceFields: FieldTable = {
   'http[].route[].headers.response.remove': works,
   'http[].redirect': works,
   'http[].directResponse': works,
+  'http[].directResponse.body': differs('a response with status 204, 205 or 304 has no content'),
   'http[].delegate': differs('a delegate that is missing, or that may not be used, closes its rule: 500'),
   'http[].rewrite': works,
   'http[].timeout': works,

@@ -2,6 +2,7 @@
 import { errorText } from '../../../src/base/errors.js';
 import type { PathMatch, RouteMatch, ValueMatch } from '../../../src/model/route.js';
 import { normalizeAuthority } from '../../../src/policy/host.js';
+import { byteRegex } from '../byte-regex.js';
 import { quoteRegex, regexProblem, regexWeight, routeRegexWeightMax } from '../../../src/policy/regex.js';
 import { routePath } from '../../compile/paths.js';
 import type { ConnectionMatch, HttpMatch, StringMatch } from '../../objects/istio-virtual-service.js';
@@ -99,11 +100,19 @@ export class MatchReader {
         return [];
       }
       // Header values are read byte by byte.
-      return this.#text(name, match, `${at}.${given}`).map((one) => ({
-        ...one,
-        value: Buffer.from(one.value, 'utf8').toString('latin1'),
-      }));
+      return this.#text(name, match, `${at}.${given}`).flatMap((one) => this.#inBytes(one, `${at}.${given}`));
     });
+  }
+
+  #inBytes(match: ValueMatch, at: string): ValueMatch[] {
+    if (match.kind !== 'regex')
+      return [{ ...match, value: Buffer.from(match.value, 'utf8').toString('latin1') }];
+    try {
+      return [{ ...match, value: byteRegex(match.value) }];
+    } catch (error) {
+      this.onProblem(`${at}.regex`, errorText(error));
+      return [];
+    }
   }
 
   /** Without a value, and with a prefix or an expression that everything matches, it is enough that the name is present. */

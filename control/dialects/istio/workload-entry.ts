@@ -3,6 +3,7 @@ import { namespaceOf, selects } from '../../../src/model/labels.js';
 import type { PortMapping, ServiceKey } from '../../../src/model/workload.js';
 import { plainEndpoint } from '../../compile/plain-endpoint.js';
 import { appProtocol } from '../../compile/protocols.js';
+import { servicesOfPod } from '../../compile/subsets.js';
 import { cluster, serviceKeyOf, tcpPorts } from '../../compile/service.js';
 import type { CompileContext, Compiled } from '../../kinds/kind.js';
 import type { IstioObject } from '../../objects/istio.js';
@@ -48,7 +49,9 @@ function compile(entry: IstioObject<'WorkloadEntry'>, context: CompileContext): 
   const services = context
     .sorted(namespace)
     .services.filter((service) => selects(service.spec.selector, labels))
-    .map((service) => [serviceKeyOf(service), portsOf(service, spec.ports)] as const);
+    .flatMap((service) =>
+      servicesOfPod(serviceKeyOf(service), portsOf(service, spec.ports), context.rulesOf(service), labels),
+    );
   const endpoint = plainEndpoint(
     context.settings.trustDomain,
     // Not the kind's name: nodes take an address of a WorkloadEntry as owned by it (claimRankOf).

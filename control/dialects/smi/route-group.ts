@@ -12,6 +12,7 @@ import {
 } from '../../../src/model/policy.js';
 import type { RouteMatch } from '../../../src/model/route.js';
 import { regexProblem, regexWeight, routeRegexWeightMax } from '../../../src/policy/regex.js';
+import { byteRegex } from '../byte-regex.js';
 import { policyPath } from '../../compile/paths.js';
 import type { HttpMatchObject } from '../../objects/objects.js';
 
@@ -34,6 +35,15 @@ function checked(field: string, source: string): string {
   );
 }
 
+/** A header's expression as it is compared. Error: it has no form in bytes. */
+function inBytes(field: string, source: string): string {
+  try {
+    return byteRegex(source);
+  } catch (error) {
+    throw new Error(`${field}: ${errorText(error)}`, { cause: error });
+  }
+}
+
 const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 /** The headers of a match as pairs of a lower-case name and an expression. Error: the field is no map of texts. */
@@ -46,7 +56,7 @@ export function headersOf(field: string, given: unknown): readonly (readonly [st
       if (!token.test(name))
         throw new Error(`${field}: ${JSON.stringify(name.slice(0, 64))} is no header name`);
       if (typeof value !== 'string') throw new Error(`${field}.${name}: must be text`);
-      return [name.toLowerCase(), checked(`${field}.${name}`, value)] as const;
+      return [name.toLowerCase(), inBytes(`${field}.${name}`, checked(`${field}.${name}`, value))] as const;
     });
   });
 }
@@ -69,11 +79,9 @@ function headerCondition(source: string): StringMatch | RegexMatch {
   return source === '.+'
     ? { kind: 'presence' }
     : /^[^\\.[\](){}*+?|^$]+$/.test(source)
-      ? { kind: 'exact', value: latin1(source) }
+      ? { kind: 'exact', value: source }
       : { kind: 'regex', value: source };
 }
-/** Header values are read byte by byte. */
-const latin1 = (text: string): string => Buffer.from(text, 'utf8').toString('latin1');
 
 /** Results by match: expressions are costly to check, and each object that names a group needs its matches. */
 const known = {

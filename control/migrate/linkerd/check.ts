@@ -42,14 +42,22 @@ function shortened(path: string, entry: string | undefined): string {
   return path.split('.').slice(0, parts).join('.');
 }
 
+const unread = 'no effect: Weft does not read the kind';
+
 function fieldFinding({ path, support }: LinkerdField): MigrateFinding {
   if ('becomes' in support)
-    return { result: 'missing', field: path, message: 'convert writes it', instead: support.becomes };
-  if ('needless' in support) return { result: 'differs', field: path, message: support.needless };
+    return {
+      result: 'missing',
+      field: path,
+      message: unread,
+      instead: `${support.becomes}, which weft migrate convert writes`,
+    };
+  if ('needless' in support)
+    return { result: 'differs', field: path, message: `nothing is needed: ${support.needless}` };
   return {
     result: 'missing',
     field: path,
-    message: `convert cannot write it: ${support.lacks}`,
+    message: `nothing does the same: ${support.lacks}`,
     ...(support.instead === undefined ? {} : { instead: support.instead }),
   };
 }
@@ -65,7 +73,7 @@ export function linkerdFindings(
     const errors = linkerdErrors(name, source.value['spec'] ?? {});
     if (!table || !errors) continue;
     found.set(source, [
-      { result: 'missing', message: 'Weft does not read the kind', instead: 'weft migrate convert' },
+      { result: 'missing', message: unread, instead: 'what weft migrate convert writes' },
       ...errors.map((message): MigrateFinding => ({ result: 'missing', message })),
       ...(errors.length > 0 ? [] : linkerdFields(source.value['spec'], table).map(fieldFinding)),
     ]);
