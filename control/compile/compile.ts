@@ -13,6 +13,7 @@ import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject, RouteObject } from '../objects/objects.js';
 import type { Problem } from '../registry/claims.js';
 import { Registry } from '../registry/registry.js';
+import { inAuditMode, type AuditLookup } from './audit.js';
 import { isEnrolled } from './enrollment.js';
 import { rootNamespace } from './policies.js';
 import { resourceId, type CompiledResource, type ResourceChanges } from './resource.js';
@@ -142,8 +143,15 @@ export class Compiler extends Registry {
     };
     const context = this.#context();
     for (const key of deleted) replace(key, nothing);
-    for (const object of objects)
-      replace(objectKey(object), kinds[object.kind].compile?.(object, context) ?? nothing);
+    const lookup: AuditLookup = {
+      mesh: context.mesh,
+      rootNamespace: this.rootNamespace,
+      namespace: (name) => this.namespace(name),
+    };
+    for (const object of objects) {
+      const compiled = kinds[object.kind].compile?.(object, context) ?? nothing;
+      replace(objectKey(object), { ...compiled, resources: inAuditMode(compiled.resources, lookup) });
+    }
     const before = this.#enrolledNamespaces;
     this.#enrolledNamespaces = this.#findEnrolled();
     for (const namespace of this.#enrolledNamespaces) {
