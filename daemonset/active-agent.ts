@@ -431,6 +431,12 @@ export class ActiveAgent {
     };
   }
 
+  /** Counts kernel flows that are open, and says which edges they keep alive. */
+  observeOpenFlows(): void {
+    if (this.#isClosed) return;
+    this.#attempt('open kernel flows could not be read', () => this.#kernelFlows.observeOpen());
+  }
+
   /** The kernel's counters by name; empty once another agent owns the node. */
   counters(): Record<string, number> {
     return this.#isClosed ? {} : readCounters(this.#datapath.maps);

@@ -11,12 +11,14 @@ import { errorText } from '../src/base/errors.js';
 import { sleep } from '../src/base/wait.js';
 import { DiscoveryClient } from '../src/discovery/client.js';
 import { createCertificateClient } from '../src/discovery/certificate-client.js';
+import { EdgeReportClient } from '../src/discovery/edge-report-client.js';
 import { sendNodeReport } from '../src/discovery/node-report-client.js';
 import type { SpiffeId } from '../src/model/identity.js';
 import { ChangeTracker } from '../src/state/change.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { connectionTemplate } from '../src/telemetry/connection-template.js';
+import { EdgeReporter, edgeReportMs } from '../src/telemetry/edge-reporter.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import type { Certificates } from '../src/tls/certificate-manager.js';
@@ -60,6 +62,9 @@ export class Agent {
   readonly #discovery: DiscoveryClient;
   readonly #succession: Succession;
   readonly #reporter: NodeReporter;
+  readonly #edgeClient: EdgeReportClient;
+  readonly #edgeReporter: EdgeReporter;
+  #edgeTimer: NodeJS.Timeout | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isSynced = false;
   #control: { readonly state: string; readonly why: string } = {
@@ -78,6 +83,7 @@ export class Agent {
   static async start(options: AgentOptions): Promise<Agent> {
     const agent = new Agent(options);
     agent.#timer = setInterval(() => agent.#tick(), tickMs);
+    agent.#edgeTimer = setInterval(() => void agent.#edgeReporter.tick(), edgeReportMs);
     agent.#discovery.start();
     await agent.#succession.start();
     return agent;
@@ -121,7 +127,10 @@ export class Agent {
       limitReached: (limit, times) => this.#metrics.limitReached.inc({ limit }, times),
       onVerdictRequest: (source, destination, port) =>
         this.#active?.onVerdictRequest(source, destination, port),
-      onLost: (pods) => this.#active?.onListenersLost(pods),
+      onLost: (pods) => {
+        this.#metrics.edges.forgetOpen();
+        this.#active?.onListenersLost(pods);
+      },
       log,
     });
     this.#relay = relay;
@@ -152,6 +161,17 @@ export class Agent {
       (why) =>
         log.warn({ error: why }, 'the report of this node could not be sent to the control plane; retrying'),
     );
+    this.#edgeClient = new EdgeReportClient(control);
+    this.#edgeReporter = new EdgeReporter({
+      take: () => {
+        this.#active?.observeOpenFlows();
+        return this.#metrics.takeEdges();
+      },
+      send: (report) => this.#edgeClient.send(report),
+      onLost: (reports) => this.#metrics.edgeReportsLost.inc(reports),
+      onProblem: (why) =>
+        log.warn({ error: why }, 'a report of who called whom could not be sent to the control plane; retrying'),
+    });
     this.#succession = new Succession({
       dir: join(options.run, 'handover'),
       ...(options.ownDir === undefined ? {} : { marker: join(options.ownDir, 'handed-over') }),
@@ -298,6 +318,8 @@ export class Agent {
     if (!ending)
       await this.#relay.whenEmpty(Math.max(0, this.#options.drainMs - (performance.now() - beganMs)));
     clearInterval(this.#timer);
+    clearInterval(this.#edgeTimer);
+    this.#edgeClient.close();
     this.#discovery.stop();
     await ending?.close();
     const cut = await this.#relay.drain(ending ? lastMs : 0);

@@ -4,6 +4,7 @@
  */
 import { authorize, type ConnectionAttributes } from '../../src/policy/authorize.js';
 import type { MeshView } from '../../src/state/store.js';
+import { edgeOfConnection } from '../../src/telemetry/connection-edges.js';
 import { openingOf, openRecord, type Opening } from '../../src/telemetry/connection-record.js';
 import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-log.js';
 import type { MeshMetrics } from '../../src/telemetry/metrics.js';
@@ -18,6 +19,9 @@ import { recheck } from '../proxy/choose-path.js';
 
 const countedMax = 2 * 65_536;
 const cutsMax = 1024;
+/** Open flows that keep their edges visible, and how often. */
+const touchedMax = 4096;
+const touchMs = 60_000;
 /** Age at which an entry is removed whose socket never sent a SYN. */
 const unsentNsMax = 60_000_000_000n;
 /** Maximum number of cached flow kinds. At the limit the cache is cleared. */
@@ -47,6 +51,7 @@ export class KernelFlows {
   /** Socket cookies of open flows already counted as opened. */
   readonly #counted = new Set<number>();
   #unfinished = false;
+  #touchedMs = 0;
   /** By network namespace cookie: pods that left the mesh and may still have kernel flows that they opened before. */
   readonly #left = new Map<bigint, LocalPod>();
 
@@ -115,6 +120,17 @@ export class KernelFlows {
         record: openRecord(this.#openingOf(live)),
       });
     }
+  }
+
+  /** For reports of edges: counts open flows, and once a minute keeps the edges of those visible that were counted before. */
+  observeOpen(nowMs = Date.now()): void {
+    if (nowMs - this.#touchedMs >= touchMs) {
+      this.#touchedMs = nowMs;
+      for (const { id, live } of this.#all().slice(0, touchedMax))
+        if (this.#counted.has(Number(id)))
+          this.#options.metrics.edges.touch(edgeOfConnection(openRecord(this.#openingOf(live))), nowMs);
+    }
+    this.countOpen();
   }
 
   #kindOf(live: LiveRow): FlowKind {

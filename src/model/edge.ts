@@ -8,6 +8,7 @@ import type { SpiffeId } from './identity.js';
 /** Who observed: the agent of the client, the agent of the server, or the waypoint between them. */
 export type EdgeReporter = 'source' | 'destination' | 'waypoint';
 
+/** Names that are not known are empty. */
 export interface EdgeParty {
   readonly namespace: string;
   readonly workload: string;
@@ -16,24 +17,29 @@ export interface EdgeParty {
   readonly identity: SpiffeId | undefined;
 }
 
-/** Name of a workload, path or method under which observations beyond the limits are counted. */
+/** Name of a namespace, workload, path or method under which observations beyond the limits are counted. */
 export const otherName = 'other';
 
-/** Upper bounds of latencies, those of Istio's duration histogram; the last count is of those above. */
+/** Upper bounds of latencies, those of the waypoints' histogram of durations; the last count is of those above. */
 export const latencyBoundsMs = [
-  0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000,
-  1_800_000, 3_600_000,
+  0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000,
 ] as const;
 
 export interface EdgeCounts {
+  /** Those that were opened, without refused and failed ones. */
   readonly connections: number;
+  /** Connections and requests that the mesh refused: by a policy, or because it does not know the destination or the client. */
   readonly refused: number;
   /** Of those that passed: would have been refused without audit mode. */
   readonly audited: number;
+  /** From the source to the destination. Of connections, at their end. */
   readonly bytesSent: number;
   readonly bytesReceived: number;
   readonly requests: number;
-  /** Responses of 500 and above, gRPC statuses that mean the same, and requests without a complete response. */
+  /**
+   * Responses of 500 and above, gRPC statuses that mean the same, requests without a complete response, and connections that were
+   * permitted but not accepted.
+   */
   readonly failures: number;
   /** By `latencyBoundsMs`; empty: no request. */
   readonly latencyCounts: readonly number[];
@@ -48,7 +54,7 @@ export interface Edge {
   readonly service: string;
   /** The destination's port: of the endpoint, or of the Service if no endpoint is known. */
   readonly port: number;
-  /** `Path` of a connection record, or `waypoint`. */
+  /** `Path` of a connection record, or `waypoint`. `refused`: refused or failed before it had another path. */
   readonly path: string;
   /** Empty for connections, like `pathTemplate`. */
   readonly method: string;
@@ -68,6 +74,18 @@ const partOf = ({ namespace, workload, pod, identity }: EdgeParty): readonly unk
   pod,
   identity,
 ];
+
+export const noCounts: EdgeCounts = {
+  connections: 0,
+  refused: 0,
+  audited: 0,
+  bytesSent: 0,
+  bytesReceived: 0,
+  requests: 0,
+  failures: 0,
+  latencyCounts: [],
+  lastSeenMs: 0,
+};
 
 export const edgeKey = (edge: Omit<Edge, 'counts'>): EdgeKey =>
   JSON.stringify([

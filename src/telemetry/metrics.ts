@@ -3,8 +3,11 @@
  * registry. The number of label sets is bounded, with a share for each pair of namespaces (series.ts).
  */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
+import type { Edge } from '../model/edge.js';
 import { buckets, count, histogramValues, move, type Buckets } from './buckets.js';
+import { countConnection, countTally } from './connection-edges.js';
 import type { ConnectionRecord, Party, Path } from './connection-record.js';
+import { EdgeTable } from './edge-table.js';
 import { metricsText } from './exposition.js';
 import { BoundedCounter, registerMetric, SeriesTable } from './series.js';
 import { durationBoundsS, Tallies, type Tally } from './tallies.js';
@@ -104,12 +107,19 @@ export class MeshMetrics {
     help: 'Lines of the connection log that were dropped because the disk was too slow',
     registers: [this.registry],
   });
+  readonly edgeReportsLost = new Counter({
+    name: 'weft_edge_reports_lost_total',
+    help: 'Reports of edges that the control plane will never have: it was away for too long, or refused them',
+    registers: [this.registry],
+  });
   readonly #lacking = new Gauge({
     name: 'weft_kernel_feature_missing',
     help: '1 for each feature that this kernel lacks; affected connections take a slower path',
     labelNames: ['feature'] as const,
     registers: [this.registry],
   });
+  /** What the connections add up to between workloads, for reports to the control plane. */
+  readonly edges = new EdgeTable(() => this.limitReached.inc({ limit: 'edges' }));
   /** Of kernel flows. */
   readonly kernelFlows = new Tallies((record, tally) => this.#add(record, tally));
   /** Of connections that a carrier relays. */
@@ -179,6 +189,7 @@ export class MeshMetrics {
 
   #add(record: ConnectionRecord, tally: Tally): void {
     if (tally.opened + tally.closed + tally.refused === 0) return;
+    countTally(this.edges, record, tally);
     const series = this.#seriesOf(record);
     series.opened += tally.opened;
     series.closed += tally.closed;
@@ -205,14 +216,25 @@ export class MeshMetrics {
    * @param names false: only metrics whose labels name no pod, principal, policy or version
    */
   async text(names = true): Promise<string> {
-    this.kernelFlows.settle();
-    this.relayed.settle();
+    this.#settle();
     this.#series.sweep();
     return metricsText(this.registry, names);
   }
 
+  #settle(): void {
+    this.kernelFlows.settle();
+    this.relayed.settle();
+  }
+
+  /** The edges that were observed since the last call. */
+  takeEdges(): Edge[] {
+    this.#settle();
+    return this.edges.take(this.now());
+  }
+
   apply(event: MetricEvent): void {
     const { record } = event;
+    countConnection(this.edges, event.kind, record);
     if (event.kind === 'opened') {
       this.#seriesOf(record).opened++;
       for (const policy of record.audited ?? [])

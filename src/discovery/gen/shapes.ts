@@ -43,7 +43,7 @@ export const podStateShape: Shape = { name: 'PodState', fields: { 1: ['uid'], 2:
 
 export const nodeReportResponseShape: Shape = { name: 'NodeReportResponse', fields: {  } };
 
-export const edgeReportShape: Shape = { name: 'EdgeReport', fields: { 1: ['program'], 2: ['number'], 3: ['from_ms'], 4: ['to_ms'], 5: ['edges', () => edgeShape], 6: ['merged'] } };
+export const edgeReportShape: Shape = { name: 'EdgeReport', fields: { 1: ['program'], 2: ['number'], 3: ['from_ms'], 4: ['to_ms'], 5: ['edges', () => edgeShape] } };
 
 export const edgeReportResponseShape: Shape = { name: 'EdgeReportResponse', fields: {  } };
 

@@ -111,12 +111,11 @@ export interface EdgeReport {
   /** A program's reports are numbered from 1, so that one that is sent again counts once. `program`: random at each start. */
   readonly program: string;
   readonly number: number;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, by the program's clock, as are the edges' times. */
   readonly fromMs: number;
   readonly toMs: number;
+  /** At most 1024; more are in further reports. */
   readonly edges: readonly Edge[];
-  /** Observations that were not kept apart because there were too many edges: they are in edges whose names are `other`. */
-  readonly merged: number;
 }
 
 export interface EdgeReportResponse {
@@ -155,7 +154,10 @@ export interface EdgeCounts {
   readonly bytesSent: number;
   readonly bytesReceived: number;
   readonly requests: number;
-  /** Responses of 500 and above, gRPC statuses that mean the same, and requests without a complete response. */
+  /**
+   * Responses of 500 and above, gRPC statuses that mean the same, requests without a complete response, and connections that were permitted
+   * but not accepted.
+   */
   readonly failures: number;
   /** Of requests, by upper bound (src/model/edge.ts). */
   readonly latencyCounts: readonly number[];
@@ -1700,7 +1702,7 @@ export const NodeReportResponse: MessageFns<NodeReportResponse> = {
 };
 
 function createBaseEdgeReport(): EdgeReport {
-  return { program: "", number: 0, fromMs: 0, toMs: 0, edges: [], merged: 0 };
+  return { program: "", number: 0, fromMs: 0, toMs: 0, edges: [] };
 }
 
 export const EdgeReport: MessageFns<EdgeReport> = {
@@ -1719,9 +1721,6 @@ export const EdgeReport: MessageFns<EdgeReport> = {
     }
     for (const v of message.edges) {
       Edge.encode(v!, writer.uint32(42).fork()).join();
-    }
-    if (message.merged !== 0) {
-      writer.uint32(48).uint64(message.merged);
     }
     return writer;
   },
@@ -1779,14 +1778,6 @@ export const EdgeReport: MessageFns<EdgeReport> = {
             message.edges.push(Edge.decode(reader, reader.uint32()));
             continue;
           }
-          case 6: {
-            if (tag !== 48) {
-              break;
-            }
-
-            message.merged = longToNumber(reader.uint64());
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1809,7 +1800,6 @@ export const EdgeReport: MessageFns<EdgeReport> = {
     message.fromMs = object.fromMs ?? 0;
     message.toMs = object.toMs ?? 0;
     message.edges = object.edges?.map((e) => Edge.fromPartial(e)) || [];
-    message.merged = object.merged ?? 0;
     return message;
   },
 };

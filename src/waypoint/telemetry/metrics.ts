@@ -1,5 +1,6 @@
 /** Request metrics, with the names and labels that mesh dashboards use. One instance per worker. */
 import { Counter, Registry } from 'prom-client';
+import { latencyBoundsMs } from '../../model/edge.js';
 import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
 import { buckets, count, histogramValues, type Buckets } from '../../telemetry/buckets.js';
@@ -15,7 +16,6 @@ import {
 import { BreakerMetrics } from './breaker-metrics.js';
 import type { RequestRecord, TrafficAction } from './request-record.js';
 
-const durationBoundsMs = [0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000];
 const sizeBounds = [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
 /** Series of one metric, per worker. */
 const seriesMax = 2000;
@@ -100,7 +100,7 @@ export class WaypointMetrics {
     this.#histogram(
       'istio_request_duration_milliseconds',
       'Duration of requests in milliseconds',
-      durationBoundsMs,
+      latencyBoundsMs,
       (s) => s.durations,
     );
     this.#histogram('istio_request_bytes', 'Bytes received from the client', sizeBounds, (s) => s.received);
@@ -127,7 +127,7 @@ export class WaypointMetrics {
     const { client } = record;
     const series = this.#seriesOf(record);
     series.count++;
-    count(series.durations, durationBoundsMs, record.durationMs);
+    count(series.durations, latencyBoundsMs, record.durationMs);
     count(series.received, sizeBounds, record.bytesReceived);
     count(series.sent, sizeBounds, record.bytesSent);
     if (record.route !== undefined) {
@@ -216,7 +216,7 @@ const namespaceOf = (name: string): string => name.slice(0, name.indexOf('/'));
 function requests(): Requests {
   return {
     count: 0,
-    durations: buckets(durationBoundsMs),
+    durations: buckets(latencyBoundsMs),
     received: buckets(sizeBounds),
     sent: buckets(sizeBounds),
   };

@@ -1,0 +1,85 @@
+/**
+ * Codec of edges (weft.v1.Edge): programs report them, replicas of the control plane exchange them. An edge that cannot be decoded is left
+ * out; the others count.
+ */
+import { latencyBoundsMs, type Edge, type EdgeCounts, type EdgeParty, type EdgeReporter } from '../../model/edge.js';
+import { parseSpiffeId } from '../../model/identity.js';
+import type * as pb from '../gen/weft.js';
+import { attempt, oneOf } from './decoding.js';
+
+export const edgeLimits = {
+  edgesPerReport: 1_024,
+  textChars: 512,
+} as const;
+
+const reporters: readonly EdgeReporter[] = ['source', 'destination', 'waypoint'];
+const paths: readonly string[] = [
+  'hbone',
+  'local',
+  'kernel',
+  'plain',
+  'inbound-hbone',
+  'inbound-plain',
+  'refused',
+  'waypoint',
+];
+
+const encodeParty = (party: EdgeParty): pb.EdgeParty => ({ ...party, identity: party.identity ?? '' });
+
+export const encodeEdge = ({ reporter, source, destination, path, ...rest }: Edge): pb.Edge => ({
+  ...rest,
+  reporterKind: reporter,
+  source: encodeParty(source),
+  destination: encodeParty(destination),
+  pathKind: path,
+});
+
+function text(value: string, field: string): string {
+  if (value.length > edgeLimits.textChars)
+    throw new Error(`${field} has more than ${edgeLimits.textChars} characters`);
+  // Names are printed by commands.
+  if (/[\x00-\x1f\x7f-\x9f]/.test(value)) throw new Error(`${field} has a control character`);
+  return value;
+}
+
+function decodeParty(party: pb.EdgeParty | undefined, field: string): EdgeParty {
+  if (!party) throw new Error(`${field} is missing`);
+  const { namespace, workload, pod, identity } = party;
+  return {
+    namespace: text(namespace, `${field}.namespace`),
+    workload: text(workload, `${field}.workload`),
+    pod: text(pod, `${field}.pod`),
+    identity: identity === '' ? undefined : parseSpiffeId(text(identity, `${field}.identity`)),
+  };
+}
+
+const decodeCounts = (counts: pb.EdgeCounts): EdgeCounts => {
+  if (counts.latencyCounts.length > latencyBoundsMs.length + 1)
+    throw new Error('there are more latencies than bounds');
+  return { ...counts };
+};
+
+/** Throws if the edge is not of this version's form. */
+function readEdge(edge: pb.Edge): Edge {
+  const { reporterKind, pathKind, source, destination, port, counts } = edge;
+  if (port > 65_535) throw new Error(`port ${port} is out of range`);
+  if (!counts) throw new Error('counts are missing');
+  return {
+    reporter: oneOf(reporters, reporterKind, 'reporter'),
+    source: decodeParty(source, 'source'),
+    destination: decodeParty(destination, 'destination'),
+    service: text(edge.service, 'service'),
+    port,
+    path: oneOf(paths, pathKind, 'path'),
+    method: text(edge.method, 'method'),
+    pathTemplate: text(edge.pathTemplate, 'path template'),
+    policy: text(edge.policy, 'policy'),
+    counts: decodeCounts(counts),
+  };
+}
+
+/** Undefined: the edge is not of this version's form. Never throws. */
+export function decodeEdge(edge: pb.Edge): Edge | undefined {
+  const decoded = attempt(() => readEdge(edge));
+  return decoded.ok ? decoded.value : undefined;
+}
