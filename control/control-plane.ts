@@ -23,6 +23,7 @@ import { keyText } from './objects/object-key.js';
 import { isUnprotected, problemLine } from './problems/setting-problems.js';
 import { unenforced } from './problems/unenforced.js';
 import type { WaypointName } from './compile/waypoints.js';
+import { EdgeMemory } from './edges/edge-memory.js';
 import { FirstEnrollment } from './kubernetes/first-enrollment.js';
 import { LeaderTasks } from './kubernetes/leader-tasks.js';
 import { dnsLookup } from './names/lookup.js';
@@ -30,6 +31,7 @@ import { NameResolver } from './names/name-resolver.js';
 import { Publisher } from './publisher.js';
 import { RemovalStages } from './removal.js';
 import { replaceFile } from './replace-file.js';
+import { serveAdmin } from './serve/admin.js';
 import { ControlMetrics } from './serve/metrics.js';
 import { ControlServer } from './serve/server.js';
 import { FileSource } from './source/files.js';
@@ -46,6 +48,8 @@ export interface ControlOptions {
   readonly listen: string;
   /** ADDR:PORT for Prometheus; absent: metrics are not served. */
   readonly metricsListen?: string;
+  /** ADDR:PORT for what an operator asks (`weft edges`); absent: a socket in the state directory. */
+  readonly adminListen?: string;
   /** A file with a token: remote clients that present it may read metrics with object names. */
   readonly metricsToken?: string;
   readonly trustDomain: string;
@@ -66,8 +70,10 @@ export interface KubernetesOptions {
   readonly caSecret: string;
   /** The agents' service account, in the same namespace. */
   readonly agentAccount: string;
-  /** Name of this replica in the Lease. */
+  /** Name of this replica in the Lease: that of its pod. */
   readonly identity: string;
+  /** A file with this replica's own token, to ask the other replicas for edges; absent: it asks none. */
+  readonly peerToken?: string;
   /** DNS name by which nodes reach the control plane. */
   readonly serverName: string;
   /** Defaults of the objects that are created for waypoints; absent: the control plane creates none. */
@@ -107,6 +113,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     settingProblems: () => [...publisher.settingProblems.all()].length,
     leading: () => leaderTasks?.leading ?? !kubernetes,
     names: () => names.size,
+    edges: () => edges.store.size,
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
 
@@ -138,6 +145,13 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     log,
   });
 
+  const edges = new EdgeMemory({
+    registry: compiler,
+    ...(kubernetes ? { replicas: { ...kubernetes, port: servicePort, roots: () => ca.roots } } : {}),
+    onRefused: (reason, count) => metrics.edgesRefused.inc({ reason }, count),
+    onLimit,
+  });
+
   const certificateHosts = hostsOf(options);
   const servingCertificate = () => ca.serverCertificate(certificateHosts.ips, certificateHosts.dns);
   const server = new ControlServer(
@@ -151,6 +165,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
       onVersions: () => leaderTasks?.changed(),
       onReport: (node, report) => leaderTasks?.onReport(node, report),
+      edges,
       stale: () => {
         const kind = source instanceof KubernetesSource ? source.staleKind() : undefined;
         return kind === undefined ? undefined : `the API server has sent no updates of ${kind}s`;
@@ -225,6 +240,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     log,
   });
   const metricsServer = await serveMetrics(options, metrics);
+  const adminServer = await serveAdmin({ state: options.state, listen: options.adminListen, edges, log });
   log.info({ listen: options.listen, port, trustDomain }, 'ready');
   return {
     port,
@@ -235,6 +251,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       first?.stop();
       server.stop();
       await metricsServer?.close();
+      await adminServer?.close();
       await leaderTasks?.stop();
     },
   };

@@ -2,6 +2,7 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { rateLimiterAccount } from '../../src/model/rate-limit.js';
 import { rateLimiterCaller } from '../compile/rate-limiter.js';
+import { controlAccount, controlCaller } from './service-callers.js';
 import { waypointCaller, type WaypointName } from '../compile/waypoints.js';
 import type { Caller } from './authenticator.js';
 import { tokenAudience } from './join-tokens.js';
@@ -39,7 +40,8 @@ export function accountOfReview(review: Review): Reviewed | undefined {
 
 /**
  * The caller's name: the node's name for an agent, `waypoint:<namespace>/<name>` for a waypoint, whose account has the name of its Gateway.
- * Undefined for any other account. The rate limit service's account is in the namespace of the agents' account. Pure.
+ * Undefined for any other account. The accounts of the rate limit service and of the control plane are in the namespace of the agents'
+ * account. Pure.
  * @param agents the agents' account
  */
 export function callerOf(
@@ -48,8 +50,9 @@ export function callerOf(
   isWaypoint: (name: WaypointName) => boolean,
 ): string | undefined {
   if (account === agents) return node;
-  if (account === `${agents.slice(0, agents.lastIndexOf(':'))}:${rateLimiterAccount}`)
-    return rateLimiterCaller;
+  const ofMesh = agents.slice(0, agents.lastIndexOf(':'));
+  if (account === `${ofMesh}:${rateLimiterAccount}`) return rateLimiterCaller;
+  if (account === `${ofMesh}:${controlAccount}`) return controlCaller;
   const [, namespace, name] = /^system:serviceaccount:([^:/]+):([^:/]+)$/.exec(account) ?? [];
   if (namespace === undefined || name === undefined) return undefined;
   return isWaypoint({ namespace, name }) ? waypointCaller({ namespace, name }) : undefined;

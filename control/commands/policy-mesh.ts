@@ -9,7 +9,7 @@ import { policyMeshes } from '../policy-mesh/policy-mesh.js';
 
 interface Flags {
   readonly current?: readonly string[];
-  readonly cluster?: boolean;
+  readonly kubernetes?: boolean;
   readonly apply?: readonly string[];
   readonly rootNamespace: string;
 }
@@ -19,11 +19,11 @@ export function policyMeshCommand(program: Command): void {
     .command('policy-mesh')
     .description('print the compiled mesh of manifests, in a form for programs of the same build')
     .option('--current <paths...>', 'manifests of the current state: files, or directories')
-    .option('--cluster', 'the current state is that of the cluster of KUBECONFIG')
+    .option('--kubernetes', 'the current state is that of the cluster of KUBECONFIG')
     .option('--apply <paths...>', 'manifests that are applied to it')
     .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', rootNamespace)
-    .action(async ({ current = [], cluster, apply = [], rootNamespace: root }: Flags) => {
-      const before = cluster
+    .action(async ({ current = [], kubernetes, apply = [], rootNamespace: root }: Flags) => {
+      const before = kubernetes
         ? await loadCluster(await loadKubeConfig())
         : current.length > 0
           ? migrateTexts(current)

@@ -48,6 +48,11 @@ export function serveCommand(program: Command): void {
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')
     .option('--metrics-listen <addr:port>', 'address for Prometheus')
     .option(
+      '--admin-listen <addr:port>',
+      'address on localhost for what an operator asks (default: a socket in the state directory)',
+    )
+    .option('--peer-token <file>', "with --kubernetes: this replica's token for calls to other replicas")
+    .option(
       '--metrics-token <file>',
       'file with the bearer token that lets remote clients read metrics with names',
     )
@@ -74,6 +79,7 @@ async function optionsOf({
   serverName,
   waypoint,
   firstEnrollment,
+  peerToken,
   ...rest
 }: ServeFlags): Promise<ControlOptions> {
   if ((kubernetes === true) === (rest.from !== undefined))
@@ -95,6 +101,7 @@ async function optionsOf({
       identity,
       serverName: serverName ?? `weft-control.${namespace}.svc`,
       ...(firstEnrollment ? { firstEnrollment } : {}),
+      ...(peerToken === undefined ? {} : { peerToken }),
       ...(waypoint === undefined ? {} : { waypoint: waypointDefaults(waypoint) }),
     },
   };

@@ -10,6 +10,8 @@ export interface ControlState {
   readonly leading: () => boolean;
   /** Host names that are resolved by DNS. */
   readonly names: () => number;
+  /** Edges in memory. */
+  readonly edges: () => number;
 }
 
 export class ControlMetrics {
@@ -44,6 +46,13 @@ export class ControlMetrics {
     registers: [this.registry],
   });
 
+  readonly edgesRefused = new Counter({
+    name: 'weft_control_edges_refused_total',
+    help: 'Reported edges that were left out: not decodable, or not of the program that reported them',
+    labelNames: ['reason'] as const,
+    registers: [this.registry],
+  });
+
   constructor(state: ControlState) {
     collectDefaultMetrics({ register: this.registry });
     const gauge = (name: string, help: string, read: () => number): void =>
@@ -64,6 +73,7 @@ export class ControlMetrics {
       state.settingProblems,
     );
     gauge('weft_control_names', 'Host names of ServiceEntries that are resolved by DNS', state.names);
+    gauge('weft_control_edges', 'Edges of the last 15 minutes that this replica keeps', state.edges);
     gauge('weft_control_leading', '1 if this replica is the leader', () => (state.leading() ? 1 : 0));
   }
 }

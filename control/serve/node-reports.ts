@@ -3,7 +3,7 @@ import { status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js'
 import { errorText } from '../../src/base/errors.js';
 import type { NodeReport, NodeReportResponse } from '../../src/discovery/gen/weft.js';
 import type { Caller } from '../authentication/authenticator.js';
-import { isRateLimiter } from '../compile/rate-limiter.js';
+import { isService } from '../authentication/service-callers.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
 
@@ -26,7 +26,7 @@ export function nodeReports({ callerOf, onReport, onLimit, log }: NodeReportsOpt
   return (call: ReportCall, respond: sendUnaryData<NodeReportResponse>): void => {
     try {
       const { name: node } = callerOf(call);
-      if (waypointOfCaller(node) || isRateLimiter(node))
+      if (waypointOfCaller(node) || isService(node))
         return respond({ code: status.PERMISSION_DENIED, details: 'only node agents may send reports' });
       const error = reportErrorOf(call.request);
       if (error !== undefined) {

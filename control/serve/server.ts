@@ -5,7 +5,7 @@ import { parseListenAddress } from '../../src/base/listen-address.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { IstioCertificateServiceService } from '../../src/discovery/gen/ca.js';
 import { AggregatedDiscoveryServiceService } from '../../src/discovery/gen/discovery.js';
-import { NodeReportsService } from '../../src/discovery/gen/weft.js';
+import { EdgeReportsService, NodeReportsService } from '../../src/discovery/gen/weft.js';
 import type { Capabilities } from '../../src/discovery/capabilities.js';
 import { grpcLimits } from '../../src/discovery/types.js';
 import type { KeyAndCertificate } from '../../src/tls/issue.js';
@@ -21,6 +21,7 @@ import type { WaypointName } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
 import { Connections, type connectionLimits } from './connections.js';
 import { DeltaStreams, type DeltaCall, type DeltaStreamsOptions } from './delta-streams.js';
+import { edgeReports, type EdgeReportsOptions } from './edge-reports.js';
 import { nodeReports, type NodeReportsOptions } from './node-reports.js';
 import type { ChangedNames, Resources } from './resources.js';
 
@@ -44,7 +45,8 @@ export interface ControlServerOptions
   extends
     Omit<DeltaStreamsOptions, 'resources'>,
     Omit<CertificateServiceOptions, 'callerOf'>,
-    Omit<NodeReportsOptions, 'callerOf'> {
+    Omit<NodeReportsOptions, 'callerOf'>,
+    Omit<EdgeReportsOptions, 'callerOf'> {
   /** ADDR:PORT */
   readonly listen: string;
   /** Serving certificate of TLS handshakes. */
@@ -95,6 +97,7 @@ export class ControlServer {
       createCertificate: certificateService({ ...options, callerOf }),
     });
     this.#server.addService(NodeReportsService, { report: nodeReports({ ...options, callerOf }) });
+    this.#server.addService(EdgeReportsService, edgeReports({ ...options, callerOf }));
     this.#certificate = new ServedCertificate(options.certificate);
     const injector = this.#server.createConnectionInjector(this.#certificate.credentials());
     this.#connections = new Connections({

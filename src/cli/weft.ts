@@ -7,6 +7,7 @@ import { clusterCommands } from './cluster/command.js';
 import { demoCommand } from './demo/command.js';
 import { dumpCommand } from './dump.js';
 import { policyCommand } from './policy/command.js';
+import { edgesCommand } from './edges/command.js';
 import { programCommands } from './programs.js';
 import { standaloneCommand } from './standalone/command.js';
 import { statusCommand } from './status.js';
@@ -18,6 +19,7 @@ for (const command of [
   ...clusterCommands(),
   standaloneCommand(),
   statusCommand(),
+  edgesCommand(),
   dumpCommand(),
   policyCommand(),
   demoCommand(),

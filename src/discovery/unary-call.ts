@@ -10,6 +10,10 @@ export interface ControlPlane {
   readonly target: string;
   readonly rootPem: () => string;
   readonly token: () => string;
+  /** The name in the server's certificate, if it is not that of `target`. */
+  readonly serverName?: string;
+  /** Default 10 s. */
+  readonly deadlineMs?: number;
 }
 interface Method<Request, Response> {
   readonly path: string;
@@ -17,14 +21,19 @@ interface Method<Request, Response> {
   readonly decode: (bytes: Uint8Array) => Response;
 }
 
-/** Sends one unary request with a deadline of 10 s. Errors: those of gRPC. */
+/** Sends one unary request with a deadline. Errors: those of gRPC. */
 export function unaryCall<Request, Response>(
   control: ControlPlane,
   method: Method<Request, Response>,
   request: Request,
 ): Promise<Response> {
   return new Promise((resolve, reject) => {
-    const client = new Client(control.target, credentials.createSsl(Buffer.from(control.rootPem())), {});
+    const { serverName, deadlineMs = deadlineMsMax } = control;
+    const client = new Client(
+      control.target,
+      credentials.createSsl(Buffer.from(control.rootPem())),
+      serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName },
+    );
     const metadata = new Metadata();
     metadata.set('authorization', `Bearer ${control.token()}`);
     metadata.set('clusterid', 'Kubernetes');
@@ -34,7 +43,7 @@ export function unaryCall<Request, Response>(
       method.decode,
       request,
       metadata,
-      { deadline: Date.now() + deadlineMsMax },
+      { deadline: Date.now() + deadlineMs },
       (error, response) => {
         client.close();
         if (response !== undefined) resolve(response);

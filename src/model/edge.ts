@@ -65,6 +65,21 @@ export interface Edge {
   readonly counts: EdgeCounts;
 }
 
+export interface EdgeQuery {
+  /** Edges from or to it; undefined: all namespaces. */
+  readonly namespace?: string | undefined;
+  /** Milliseconds since the epoch: edges that were seen after it. */
+  readonly sinceMs: number;
+}
+
+export interface EdgeAnswer {
+  readonly edges: readonly Edge[];
+  /** Since when all that answered have observed. */
+  readonly sinceMs: number;
+  /** Replicas that did not answer. */
+  readonly missing: readonly string[];
+}
+
 /** Everything of an edge but its counts. */
 export type EdgeKey = Brand<string, 'EdgeKey'>;
 

@@ -79,7 +79,12 @@ export class EdgeTally {
 
   get isEmpty(): boolean {
     return (
-      this.connections + this.refused + this.requests + this.failures + this.bytesSent + this.bytesReceived ===
+      this.connections +
+        this.refused +
+        this.requests +
+        this.failures +
+        this.bytesSent +
+        this.bytesReceived ===
         0 && this.seenMs === 0
     );
   }
@@ -119,7 +124,7 @@ const otherParty: EdgeParty = {
 };
 
 /** The edge under which observations beyond the limit are counted. It keeps the side that the program itself vouches for. */
-function otherOf({ reporter, source, destination, service, path }: EdgeNames): EdgeNames {
+export function otherOf({ reporter, source, destination, service, path }: EdgeNames): EdgeNames {
   const rest = { reporter, path, port: 0, method: '', pathTemplate: '', policy: '' };
   if (reporter === 'source') return { ...rest, source, destination: otherParty, service: '' };
   if (reporter === 'destination') return { ...rest, source: otherParty, destination, service: '' };

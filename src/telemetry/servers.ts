@@ -1,6 +1,6 @@
 /** HTTP servers of a program: metrics, readiness, and the admin endpoint on localhost. */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { errorText, WeftError } from '../base/errors.js';
 import { FairLimit } from '../base/fair-limit.js';
@@ -12,7 +12,8 @@ export interface Asker {
 
 export interface Route {
   readonly contentType: string;
-  readonly read: (asker: Asker) => Promise<string> | string;
+  /** `query`: the parameters of a trusted client; empty for others. */
+  readonly read: (asker: Asker, query: URLSearchParams) => Promise<string> | string;
   /** HTTP status; 200 if absent. */
   readonly status?: () => number;
 }
@@ -49,11 +50,13 @@ export class SharedResponses {
   read(route: Route, nowMs: number): Promise<string> {
     const former = this.#made.get(route);
     if (former && nowMs - former.atMs < this.forMs) return former.body;
-    const body = (async () => route.read({ trusted: false }))();
+    const body = (async () => route.read({ trusted: false }, noQuery))();
     this.#made.set(route, { atMs: nowMs, body });
     return body;
   }
 }
+
+const noQuery = new URLSearchParams();
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
@@ -69,7 +72,10 @@ function isTrusted(request: http.IncomingMessage, token: string | undefined): bo
   );
 }
 
-/** Serves fixed paths by GET. Rejects with WEFT_LISTEN if the server cannot listen, for example because the address is in use. */
+/**
+ * Serves fixed paths by GET. With a `host` that is a path (`/…`), on a Unix socket that only this user may open: its clients are trusted.
+ * Rejects with WEFT_LISTEN if the server cannot listen, for example because the address is in use.
+ */
 export async function serveRoutes(
   host: string,
   port: number,
@@ -77,20 +83,22 @@ export async function serveRoutes(
   options: ServerOptions = {},
 ): Promise<HttpServer> {
   const shared = new SharedResponses();
-  const read = async (route: Route, trusted: boolean): Promise<string> =>
-    trusted ? route.read({ trusted }) : shared.read(route, performance.now());
+  const isSocket = host.startsWith('/');
+  const read = async (route: Route, trusted: boolean, query: string | undefined): Promise<string> =>
+    trusted ? route.read({ trusted }, new URLSearchParams(query)) : shared.read(route, performance.now());
   const connections = new FairLimit(connectionsMax);
   // By default Node checks for overdue request heads only every 30 s, however short headersTimeout is.
   const server = http.createServer({ connectionsCheckingInterval: 1_000 }, (request, response) => {
-    const trusted = isTrusted(request, options.token?.());
-    const route = routes[(request.url ?? '').split('?')[0] ?? ''];
+    const trusted = isSocket || isTrusted(request, options.token?.());
+    const [path = '', query] = (request.url ?? '').split('?');
+    const route = routes[path];
     if (!route || request.method !== 'GET') {
       response
         .writeHead(404, { 'content-type': 'text/plain' })
         .end(`paths: ${Object.keys(routes).join(' ')}\n`);
       return;
     }
-    read(route, trusted).then(
+    read(route, trusted, query).then(
       (body) => response.writeHead(route.status?.() ?? 200, { 'content-type': route.contentType }).end(body),
       (error: unknown) =>
         response
@@ -113,7 +121,12 @@ export async function serveRoutes(
         }),
       ),
     );
-    server.listen(port, host, resolve);
+    if (!isSocket) return void server.listen(port, host, resolve);
+    // A socket of a former process that was killed.
+    rmSync(host, { force: true });
+    const mask = process.umask(0o177);
+    server.listen(host, resolve);
+    process.umask(mask);
   });
   const bound = server.address();
   return {

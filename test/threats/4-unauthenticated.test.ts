@@ -291,6 +291,7 @@ test("the control plane's metrics contain no names of pods, policies or nodes", 
     settingProblems: () => 0,
     leading: () => true,
     names: () => 0,
+    edges: () => 0,
   });
   metrics.callsRefused.inc({ reason: 'no-token' });
   metrics.limitReached.inc({ limit: 'control-connections' });

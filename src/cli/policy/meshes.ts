@@ -1,54 +1,52 @@
 /** Gets compiled meshes from the control plane's program, which reads manifests and clusters. */
 import { existsSync } from 'node:fs';
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import { WeftError } from '../../base/errors.js';
 import { absentText } from '../../kubernetes/manifests.js';
 import { decodeMeshes, type PolicyMeshes } from '../../state/snapshot.js';
-import { systemNamespace } from '../cluster/system-namespace.js';
 import { programs, sh } from '../run.js';
-import { readLedger, stateDefault } from '../standalone/ledger.js';
+import { readLedger } from '../standalone/ledger.js';
+import { isOfCluster, stateOf, type PlaceFlags } from './place.js';
 
 /** Where the current state is. */
-export interface CurrentFlags {
+export interface CurrentFlags extends PlaceFlags {
   readonly current?: readonly string[];
-  readonly cluster?: boolean;
-  readonly state: string;
-  readonly rootNamespace: string;
 }
 
-export const rootOption = (): Option =>
-  new Option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh').default(
-    systemNamespace,
+export const currentOption = (command: Command): Command =>
+  command.option(
+    '--current <paths...>',
+    'manifests of the current state: files, or directories of them (default: the objects of the testbed or of the cluster)',
   );
 
-/** The options of commands that compare with the current state. */
-export const currentOptions = (command: Command): Command =>
-  command
-    .option('--current <paths...>', 'manifests of the current state: files, or directories of them')
-    .option('--cluster', 'the current state is that of the cluster of KUBECONFIG; nothing is changed in it')
-    .option('--state <dir>', 'the current state is that of this testbed', stateDefault)
-    .addOption(rootOption());
+/** The current state, and the state with further manifests applied. Errors: WEFT_SOURCE, WEFT_SOURCE_MISSING, WEFT_COMMAND. */
+export function policyMeshes(flags: CurrentFlags, apply: readonly string[]): PolicyMeshes {
+  const isCluster = flags.current === undefined && isOfCluster(flags);
+  const current = flags.current ?? (isCluster ? [] : testbedManifests(stateOf(flags)));
+  return compiledMeshes(
+    [...(isCluster ? ['--kubernetes'] : []), ...(current.length > 0 ? ['--current', ...current] : [])],
+    [...current, ...apply],
+    apply,
+    flags.rootNamespace,
+  );
+}
 
-/** Errors: WEFT_SOURCE_MISSING, WEFT_COMMAND. @param apply paths of manifests that are applied to the current state */
-export function policyMeshes(
-  { current, cluster, state, rootNamespace }: CurrentFlags,
+/** The compiled mesh of manifests alone. */
+export const manifestMesh = (paths: readonly string[], rootNamespace: string): PolicyMeshes =>
+  compiledMeshes([], paths, paths, rootNamespace);
+
+function compiledMeshes(
+  current: readonly string[],
+  paths: readonly string[],
   apply: readonly string[],
+  rootNamespace: string,
 ): PolicyMeshes {
-  const from = current ?? (cluster ? [] : testbedManifests(state));
-  if (current && cluster)
-    throw new WeftError('WEFT_SOURCE', 'give either --current, with manifests, or --cluster');
-  const absent = [...from, ...apply].find((path) => !existsSync(path));
+  const absent = paths.find((path) => !existsSync(path));
   if (absent !== undefined) throw new WeftError('WEFT_SOURCE_MISSING', absentText(absent));
+  const applied = apply.length > 0 ? ['--apply', ...apply] : [];
+  const root = ['--root-namespace', rootNamespace];
   return decodeMeshes(
-    sh(process.execPath, [
-      programs.control,
-      'policy-mesh',
-      '--root-namespace',
-      rootNamespace,
-      ...(cluster ? ['--cluster'] : []),
-      ...(from.length > 0 ? ['--current', ...from] : []),
-      ...(apply.length > 0 ? ['--apply', ...apply] : []),
-    ]),
+    sh(process.execPath, [programs.control, 'policy-mesh', ...root, ...current, ...applied]),
   );
 }
 
@@ -57,6 +55,6 @@ function testbedManifests(state: string): readonly string[] {
   if (ledger) return [ledger.from];
   throw new WeftError(
     'WEFT_SOURCE',
-    `there is no testbed at ${state}: say with --current or --cluster what the current state is`,
+    `there is no testbed at ${state}: say with --current or --kubernetes what the current state is`,
   );
 }

@@ -6,7 +6,7 @@ import { errorText, WeftError } from '../../base/errors.js';
 import { systemNamespace } from '../cluster/system-namespace.js';
 import { table } from '../cluster/table.js';
 import { badInput } from './bad-input.js';
-import { policyMeshes } from './meshes.js';
+import { manifestMesh } from './meshes.js';
 import { PolicyMesh } from './policy-mesh.js';
 import { runCase, type CaseResult } from './run-test.js';
 import { readPolicyTest } from './test-file.js';
@@ -27,7 +27,7 @@ function runFile(file: string): FileResult {
   if (!read.ok) throw new WeftError('WEFT_POLICY_TEST', read.errors.join('\n'));
   const { manifests, rootNamespace = systemNamespace, cases } = read.value;
   const paths = manifests.map((path) => resolve(dirname(file), path));
-  const { errors, after } = policyMeshes({ cluster: false, current: [], state: '', rootNamespace }, paths);
+  const { errors, after } = manifestMesh(paths, rootNamespace);
   if (errors.length > 0) throw new WeftError('WEFT_POLICY_TEST', errors.join('\n'));
   const mesh = new PolicyMesh(after);
   return { file, cases: cases.map((one) => runCase(mesh, one)) };

@@ -53,9 +53,9 @@ export const edgeShape: Shape = { name: 'Edge', fields: { 1: ['reporter_kind', '
 
 export const edgeCountsShape: Shape = { name: 'EdgeCounts', fields: { 1: ['connections'], 2: ['refused'], 3: ['audited'], 4: ['bytes_sent'], 5: ['bytes_received'], 6: ['requests'], 7: ['failures'], 8: ['latency_counts'], 9: ['last_seen_ms'] } };
 
-export const edgeQueryShape: Shape = { name: 'EdgeQuery', fields: { 1: ['namespace'], 2: ['since_ms'], 3: ['local'] } };
+export const edgeQueryShape: Shape = { name: 'EdgeQuery', fields: { 1: ['namespace'], 2: ['since_ms'] } };
 
-export const edgeResponseShape: Shape = { name: 'EdgeResponse', fields: { 1: ['edges', () => edgeShape], 2: ['since_ms'], 3: ['missing'] } };
+export const edgeResponseShape: Shape = { name: 'EdgeResponse', fields: { 1: ['edges', () => edgeShape], 2: ['since_ms'] } };
 
 export const routeShape: Shape = { name: 'Route', fields: { 1: ['kind', 'values'], 2: ['namespace'], 3: ['name'], 4: ['created_ms'], 5: ['parents', () => routeParentShape], 6: ['rules', () => routeRuleShape], 20: ['ordered'], 21: ['client_namespaces'] } };
 

@@ -165,21 +165,17 @@ export interface EdgeCounts {
   readonly lastSeenMs: number;
 }
 
-/** Edges of one report interval or more, for commands and other replicas. */
+/** What one replica of the control plane has, for the others. */
 export interface EdgeQuery {
   /** Empty: all namespaces. Edges from or to it. */
   readonly namespace: string;
   readonly sinceMs: number;
-  /** Only what this replica has itself. */
-  readonly local: boolean;
 }
 
 export interface EdgeResponse {
   readonly edges: readonly Edge[];
-  /** Since when the replicas that answered have observed. */
+  /** Since when the replica has observed. */
   readonly sinceMs: number;
-  /** Replicas that did not answer. */
-  readonly missing: readonly string[];
 }
 
 /** A Gateway API route attached to Services, compiled for their waypoints (src/model/route.ts). */
@@ -2294,7 +2290,7 @@ export const EdgeCounts: MessageFns<EdgeCounts> = {
 };
 
 function createBaseEdgeQuery(): EdgeQuery {
-  return { namespace: "", sinceMs: 0, local: false };
+  return { namespace: "", sinceMs: 0 };
 }
 
 export const EdgeQuery: MessageFns<EdgeQuery> = {
@@ -2304,9 +2300,6 @@ export const EdgeQuery: MessageFns<EdgeQuery> = {
     }
     if (message.sinceMs !== 0) {
       writer.uint32(16).uint64(message.sinceMs);
-    }
-    if (message.local !== false) {
-      writer.uint32(24).bool(message.local);
     }
     return writer;
   },
@@ -2340,14 +2333,6 @@ export const EdgeQuery: MessageFns<EdgeQuery> = {
             message.sinceMs = longToNumber(reader.uint64());
             continue;
           }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.local = reader.bool();
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2367,13 +2352,12 @@ export const EdgeQuery: MessageFns<EdgeQuery> = {
     const message = createBaseEdgeQuery() as any;
     message.namespace = object.namespace ?? "";
     message.sinceMs = object.sinceMs ?? 0;
-    message.local = object.local ?? false;
     return message;
   },
 };
 
 function createBaseEdgeResponse(): EdgeResponse {
-  return { edges: [], sinceMs: 0, missing: [] };
+  return { edges: [], sinceMs: 0 };
 }
 
 export const EdgeResponse: MessageFns<EdgeResponse> = {
@@ -2383,9 +2367,6 @@ export const EdgeResponse: MessageFns<EdgeResponse> = {
     }
     if (message.sinceMs !== 0) {
       writer.uint32(16).uint64(message.sinceMs);
-    }
-    for (const v of message.missing) {
-      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -2419,14 +2400,6 @@ export const EdgeResponse: MessageFns<EdgeResponse> = {
             message.sinceMs = longToNumber(reader.uint64());
             continue;
           }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.missing.push(reader.string());
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2446,7 +2419,6 @@ export const EdgeResponse: MessageFns<EdgeResponse> = {
     const message = createBaseEdgeResponse() as any;
     message.edges = object.edges?.map((e) => Edge.fromPartial(e)) || [];
     message.sinceMs = object.sinceMs ?? 0;
-    message.missing = object.missing?.map((e) => e) || [];
     return message;
   },
 };

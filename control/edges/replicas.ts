@@ -1,0 +1,86 @@
+/** The edges of all replicas of the control plane: a program reports to any one of them. */
+import { decodeEdge } from '../../src/discovery/codec/edge.js';
+import { EdgeQuery as EdgeQueryMessage, EdgeResponse } from '../../src/discovery/gen/weft.js';
+import { unaryCall, type ControlPlane } from '../../src/discovery/unary-call.js';
+import { addCounts, edgeKey, type Edge, type EdgeAnswer, type EdgeQuery } from '../../src/model/edge.js';
+import { labelsOf } from '../../src/model/labels.js';
+import type { Registry } from '../registry/registry.js';
+import type { EdgeSource } from './edge-source.js';
+
+const answerMsMax = 2_000;
+const replicasMax = 16;
+
+const method = {
+  path: '/weft.v1.EdgeReports/Query',
+  encode: (query: EdgeQueryMessage) => EdgeQueryMessage.encode(query).finish(),
+  decode: (bytes: Uint8Array) => EdgeResponse.decode(bytes),
+};
+
+export interface Replica {
+  readonly name: string;
+  readonly ip: string;
+}
+
+/** The other pods of the control plane's Deployment. Pure. */
+export function otherReplicas(
+  registry: Pick<Registry, 'indexes'>,
+  namespace: string,
+  own: string,
+): Replica[] {
+  return registry.indexes.Pod.in(namespace)
+    .filter((pod) => labelsOf(pod)['app'] === 'weft-control' && pod.metadata.name !== own)
+    .flatMap(({ metadata: { name }, status }) => {
+      const ip = status?.podIPs?.[0]?.ip;
+      return status?.phase === 'Running' && ip !== undefined ? [{ name, ip }] : [];
+    })
+    .slice(0, replicasMax);
+}
+
+/** Adds up what replicas have. Pure. */
+export function merged(answers: readonly EdgeAnswer[], missing: readonly string[]): EdgeAnswer {
+  const edges = new Map<string, Edge>();
+  for (const answer of answers)
+    for (const edge of answer.edges) {
+      const key = edgeKey(edge);
+      const same = edges.get(key);
+      edges.set(key, same ? { ...edge, counts: addCounts(same.counts, edge.counts) } : edge);
+    }
+  return {
+    edges: [...edges.values()],
+    sinceMs: Math.max(...answers.map(({ sinceMs }) => sinceMs)),
+    missing,
+  };
+}
+
+export interface ReplicatedEdgesParts {
+  readonly own: (query: EdgeQuery) => EdgeAnswer;
+  readonly replicas: () => readonly Replica[];
+  /** How to call a replica. */
+  readonly controlPlane: (replica: Replica) => ControlPlane;
+}
+
+export class ReplicatedEdges implements EdgeSource {
+  constructor(private readonly parts: ReplicatedEdgesParts) {}
+
+  async query(query: EdgeQuery): Promise<EdgeAnswer> {
+    const { own, replicas, controlPlane } = this.parts;
+    const others = replicas();
+    const answers = await Promise.allSettled(others.map((one) => ask(controlPlane(one), query)));
+    return merged(
+      [own(query), ...answers.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))],
+      others.flatMap(({ name }, i) => (answers[i]?.status === 'fulfilled' ? [] : [name])),
+    );
+  }
+}
+
+async function ask(control: ControlPlane, { namespace = '', sinceMs }: EdgeQuery): Promise<EdgeAnswer> {
+  const response = await unaryCall({ ...control, deadlineMs: answerMsMax }, method, {
+    namespace,
+    sinceMs: Math.max(0, Math.floor(sinceMs)),
+  });
+  return {
+    edges: response.edges.flatMap((edge) => decodeEdge(edge) ?? []),
+    sinceMs: response.sinceMs,
+    missing: [],
+  };
+}

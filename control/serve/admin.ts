@@ -1,0 +1,54 @@
+/**
+ * What the control plane tells its operator: on Kubernetes at an address of the pod's own localhost, which API server port-forwards reach;
+ * else on a socket in the state directory, which only those may open who may read that directory.
+ */
+import { join } from 'node:path';
+import { parseListenAddress } from '../../src/base/listen-address.js';
+import { WeftError } from '../../src/base/errors.js';
+import { serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
+import type { EdgeSource } from '../edges/edge-source.js';
+
+/** Socket in the state directory. */
+const socketName = 'admin.sock';
+
+/** The greatest length of a socket's path (sockaddr_un). */
+const pathBytesMax = 107;
+
+export interface AdminOptions {
+  /** ADDR:PORT; absent: the socket. */
+  readonly listen: string | undefined;
+  readonly state: string;
+  readonly edges: EdgeSource;
+  readonly log: { warn(fields: object, text: string): void };
+}
+
+/** Error: WEFT_LISTEN. */
+export async function serveAdmin({
+  listen,
+  state,
+  edges,
+  log,
+}: AdminOptions): Promise<HttpServer | undefined> {
+  const routes = {
+    '/edges': {
+      contentType: 'application/json',
+      read: async ({ trusted }: { readonly trusted: boolean }, query: URLSearchParams): Promise<string> => {
+        if (!trusted) throw new WeftError('WEFT_ADMIN', 'edges are read on this machine only');
+        const namespace = query.get('namespace') ?? undefined;
+        const sinceMs = Number(query.get('sinceMs') ?? 0);
+        return JSON.stringify(
+          await edges.query({ namespace, sinceMs: Number.isFinite(sinceMs) ? sinceMs : 0 }),
+        );
+      },
+    },
+  };
+  if (listen !== undefined) {
+    const at = parseListenAddress(listen);
+    if (!at) throw new WeftError('WEFT_LISTEN', `${listen} is not <addr>:<port>`);
+    return serveRoutes(at.host, at.port, routes);
+  }
+  const path = join(state, socketName);
+  if (Buffer.byteLength(path) <= pathBytesMax) return serveRoutes(path, 0, routes);
+  log.warn({ path }, `weft edges cannot be used: the path of the socket has more than ${pathBytesMax} bytes`);
+  return undefined;
+}

@@ -1,0 +1,62 @@
+/** `weft edges`: who calls whom, by which path, and whether mutual TLS protects it. */
+import { Command, InvalidArgumentError } from 'commander';
+import { loadKubeConfig } from '../../kubernetes/config.js';
+import { durationMsOf } from '../../model/duration.js';
+import type { EdgeAnswer, EdgeQuery } from '../../model/edge.js';
+import { wantsCluster } from '../cluster/command.js';
+import { systemNamespace } from '../cluster/system-namespace.js';
+import { stateDefault } from '../standalone/ledger.js';
+import { readClusterEdges, readEdges } from './read-edges.js';
+import { edgeLines } from './rows.js';
+
+interface Flags {
+  readonly namespace?: string;
+  readonly since: number;
+  readonly state?: string;
+  readonly kubernetes?: boolean;
+  readonly systemNamespace: string;
+  readonly json?: boolean;
+}
+
+export function durationMs(text: string): number {
+  const ms = durationMsOf(text);
+  if (ms === undefined) throw new InvalidArgumentError('not a duration such as 90s or 15m');
+  return ms;
+}
+
+const answerOf = async (
+  { state, kubernetes, systemNamespace: system }: Flags,
+  query: EdgeQuery,
+): Promise<EdgeAnswer> =>
+  state === undefined && wantsCluster(kubernetes)
+    ? readClusterEdges(await loadKubeConfig(), system, query)
+    : readEdges(state ?? stateDefault, query);
+
+function* lines(answer: EdgeAnswer, query: EdgeQuery, nowMs: number): Generator<string> {
+  yield* edgeLines(answer.edges, nowMs);
+  if (answer.edges.length === 0) yield 'nothing was observed';
+  if (answer.sinceMs > query.sinceMs)
+    yield `observed since ${new Date(answer.sinceMs).toISOString()}: programs report every 10 s, and the control plane keeps 15 minutes`;
+  for (const replica of answer.missing) yield `no answer from ${replica}: what was reported to it is missing`;
+}
+
+export function edgesCommand(): Command {
+  return new Command('edges')
+    .description('show who calls whom, by which path, and whether mutual TLS protects it')
+    .option('-n, --namespace <name>', 'only what calls or is called in this namespace')
+    .option('--since <duration>', 'at most 15m', durationMs, 900_000)
+    .option(
+      '--state <dir>',
+      `state directory of a testbed or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,
+    )
+    .option('--kubernetes', 'show the cluster even without KUBECONFIG')
+    .option('--no-kubernetes', 'do not show the cluster even with KUBECONFIG')
+    .option('--system-namespace <name>', 'of a cluster: namespace of the installation', systemNamespace)
+    .option('--json', 'print one JSON object, with the edges as they were reported')
+    .action(async (flags: Flags) => {
+      const nowMs = Date.now();
+      const query = { namespace: flags.namespace, sinceMs: nowMs - flags.since };
+      const answer = await answerOf(flags, query);
+      console.log(flags.json === true ? JSON.stringify(answer) : [...lines(answer, query, nowMs)].join('\n'));
+    });
+}

@@ -1,0 +1,72 @@
+/** What changes for observed calls if policies change. Pure. */
+import type { Call } from './calls.js';
+import { Judge, type Judgement, type Outcome } from './judge.js';
+import type { PolicyMesh } from './policy-mesh.js';
+
+export type ChangeKind =
+  'newly-denied' | 'newly-allowed' | 'newly-audited' | 'no-longer-audited' | 'may-change';
+
+export interface Change {
+  readonly kind: ChangeKind;
+  readonly call: Call;
+  readonly before: Judgement;
+  readonly after: Judgement;
+}
+
+export interface Diff {
+  readonly changes: readonly Change[];
+  /** Calls that cannot be judged, with the reason. They are never counted as unchanged. */
+  readonly unknown: readonly { readonly call: Call; readonly why: string }[];
+  readonly unchanged: number;
+}
+
+const order: readonly ChangeKind[] = [
+  'newly-denied',
+  'may-change',
+  'newly-audited',
+  'newly-allowed',
+  'no-longer-audited',
+];
+
+function kindOf(before: Judgement, after: Judgement): ChangeKind | undefined {
+  const [was, is]: [Outcome, Outcome] = [before.outcome, after.outcome];
+  if (was === 'depends' || is === 'depends')
+    return was === is && before.policy === after.policy && before.why === after.why
+      ? undefined
+      : 'may-change';
+  if (is === 'refused') return was === 'refused' ? undefined : 'newly-denied';
+  if (was === 'refused') return 'newly-allowed';
+  if (is === was) return undefined;
+  return is === 'audited' ? 'newly-audited' : 'no-longer-audited';
+}
+
+export function policyDiff(calls: readonly Call[], before: PolicyMesh, after: PolicyMesh): Diff {
+  const [judgeBefore, judgeAfter] = [new Judge(before), new Judge(after)];
+  const changes: Change[] = [];
+  const unknown: { call: Call; why: string }[] = [];
+  let unchanged = 0;
+  for (const call of calls) {
+    // What leaves the mesh has no policy.
+    if (call.destination.namespace === '' && !call.destination.isOther && call.services.size === 0) {
+      unchanged++;
+      continue;
+    }
+    const [was, is] = [judgeBefore.judge(call), judgeAfter.judge(call)];
+    if (is.outcome === 'unknown') unknown.push({ call, why: is.why });
+    else if (was.outcome === 'unknown')
+      changes.push({
+        kind: is.outcome === 'refused' ? 'newly-denied' : 'may-change',
+        call,
+        before: was,
+        after: is,
+      });
+    else {
+      const kind = kindOf(was, is);
+      if (kind === undefined) unchanged++;
+      else changes.push({ kind, call, before: was, after: is });
+    }
+  }
+  const total = ({ call }: Change): number => call.passed + call.refused;
+  changes.sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind) || total(b) - total(a));
+  return { changes, unknown, unchanged };
+}
