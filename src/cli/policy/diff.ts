@@ -28,14 +28,18 @@ const order: readonly ChangeKind[] = [
   'no-longer-audited',
 ];
 
+/** `depends`: some of a call is refused. A change that can only allow more of it is none that may refuse. */
 function kindOf(before: Judgement, after: Judgement): ChangeKind | undefined {
   const [was, is]: [Outcome, Outcome] = [before.outcome, after.outcome];
-  if (was === 'depends' || is === 'depends')
+  if (is === 'depends') {
+    if (was === 'refused') return 'newly-allowed';
     return was === is && before.policy === after.policy && before.why === after.why
       ? undefined
       : 'may-change';
-  if (is === 'refused') return was === 'refused' ? undefined : 'newly-denied';
-  if (was === 'refused') return 'newly-allowed';
+  }
+  if (is === 'refused')
+    return was === 'refused' ? undefined : was === 'depends' ? 'may-change' : 'newly-denied';
+  if (was === 'refused' || was === 'depends') return 'newly-allowed';
   if (is === was) return undefined;
   return is === 'audited' ? 'newly-audited' : 'no-longer-audited';
 }

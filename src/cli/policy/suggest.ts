@@ -57,11 +57,11 @@ export function policyPathOf(template: string): string | undefined {
 const methodForm = /^[0-9A-Z!#$%&'+.^_`|~-]{1,64}$/;
 
 /** Why no rule can name the call; undefined: one can. */
-function unnamedBecause({ source, port, isRequest, method, pathTemplate }: Call): string | undefined {
+function unnamedBecause({ source, port, method, pathTemplate }: Call, isRead: boolean): string | undefined {
   if (source.isOther) return 'its client is beyond the limits of what is observed';
   if (port === 0) return 'its port is beyond the limits of what is observed';
   if (source.identity === undefined) return 'its client has no identity (plaintext)';
-  if (!isRequest) return undefined;
+  if (!isRead) return undefined;
   if (!methodForm.test(method))
     return `its method ${method === 'other' ? 'is beyond the limits' : 'cannot be compared'}`;
   return policyPathOf(pathTemplate) === undefined ? 'its path cannot be compared by policies' : undefined;
@@ -118,19 +118,19 @@ function group<T>(values: readonly T[], keyOf: (value: T) => string): T[][] {
   return [...groups].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, list]) => list);
 }
 
+/** Whether a waypoint reads the requests of a call. */
+type IsRead = (call: Call) => boolean;
+
 /** The targets of calls of the same clients: ports without requests in one, requests by port and methods. */
-function targetsOf(calls: readonly Call[]): SuggestedTarget[] {
-  const ports = sorted(calls.filter(({ isRequest }) => !isRequest).map(({ port }) => port)).sort(
-    (a, b) => a - b,
-  );
-  const requests = calls.filter(({ isRequest }) => isRequest);
-  const byPath = group(requests, ({ port, pathTemplate }) => JSON.stringify([port, pathTemplate])).map(
-    (list) => ({
-      port: list[0]?.port ?? 0,
-      path: policyPathOf(list[0]?.pathTemplate ?? '') ?? '',
-      methods: sorted(list.map(({ method }) => method)),
-    }),
-  );
+function targetsOf(calls: readonly Call[], isRead: IsRead): SuggestedTarget[] {
+  const ports = sorted(calls.filter((one) => !isRead(one)).map(({ port }) => port)).sort((a, b) => a - b);
+  const byPath = group(calls.filter(isRead), ({ port, pathTemplate }) =>
+    JSON.stringify([port, pathTemplate]),
+  ).map((list) => ({
+    port: list[0]?.port ?? 0,
+    path: policyPathOf(list[0]?.pathTemplate ?? '') ?? '',
+    methods: sorted(list.map(({ method }) => method)),
+  }));
   const byMethods = group(byPath, ({ port, methods }) => JSON.stringify([port, methods]));
   return [
     ...chunks(ports).map((some) => ({ ports: some, methods: [], paths: [] })),
@@ -143,9 +143,9 @@ function targetsOf(calls: readonly Call[]): SuggestedTarget[] {
 }
 
 /** Rules for calls that can be named: clients that call the same are in one rule. */
-function rulesOf(calls: readonly Call[], trustDomain: TrustDomain): SuggestedRule[] {
-  const targetKey = ({ port, isRequest, method, pathTemplate }: Call): string =>
-    JSON.stringify([port, isRequest, method, pathTemplate]);
+function rulesOf(calls: readonly Call[], trustDomain: TrustDomain, isRead: IsRead): SuggestedRule[] {
+  const targetKey = (call: Call): string =>
+    JSON.stringify(isRead(call) ? [call.port, call.method, call.pathTemplate] : [call.port]);
   const byTarget = group(calls, targetKey).map((list) => ({
     list,
     clients: JSON.stringify(sorted(list.flatMap(({ source }) => source.identity ?? []))),
@@ -153,7 +153,7 @@ function rulesOf(calls: readonly Call[], trustDomain: TrustDomain): SuggestedRul
   return group(byTarget, ({ clients }) => clients).flatMap((targets) => {
     const all = targets.flatMap(({ list }) => list);
     const identities = sorted(all.flatMap(({ source }) => source.identity ?? []));
-    return chunks(targetsOf(all)).flatMap((to) =>
+    return chunks(targetsOf(all, isRead)).flatMap((to) =>
       chunks(identities, itemsMax * itemsMax).map((some): SuggestedRule => {
         const accounts = some.map((identity) => accountOf(identity, trustDomain));
         return {
@@ -177,6 +177,38 @@ const nameOf = (workload: string, taken: Set<string>): string => {
   return name;
 };
 
+interface Placed {
+  readonly call: Call;
+  /** Of the pods. */
+  readonly port: number;
+}
+
+/** The calls that reach pods: those that name them, and those of their Services that name no known workload. */
+function callsTo(
+  calls: readonly Call[],
+  workload: string,
+  pods: readonly SnapshotPod[],
+  mesh: PolicyMesh,
+): Placed[] {
+  const names = new Set(pods.map((one) => one.name));
+  const uids = new Set<string>(pods.map(({ uid }) => uid));
+  return calls.flatMap((call): Placed[] => {
+    const { destination, services, port } = call;
+    if (destination.isOther) return [];
+    if (destination.workload === workload || [...destination.pods].some((pod) => names.has(pod)))
+      return [{ call, port }];
+    const isKnown = [...destination.pods, ''].some(
+      (pod) => mesh.workloads(destination.namespace, destination.workload, pod).length > 0,
+    );
+    if (isKnown) return [];
+    const ports = [...services].flatMap((host) => {
+      const service = mesh.serviceOf(host, destination.namespace);
+      return service ? mesh.endpointsOf(service, port).filter((one) => uids.has(one.workload.uid)) : [];
+    });
+    return [...new Set(ports.map(({ target }) => target.port))].map((target) => ({ call, port: target }));
+  });
+}
+
 /** The policies for the pods of one namespace. @param calls of all namespaces, or those to this one */
 export function suggest(namespace: string, calls: readonly Call[], mesh: PolicyMesh): Suggestion {
   const { pods, trustDomain } = mesh.snapshot;
@@ -187,28 +219,25 @@ export function suggest(namespace: string, calls: readonly Call[], mesh: PolicyM
   const remarks: string[] = [];
   const policies: SuggestedPolicy[] = [];
   const taken = new Set<string>();
-  const remaining = new Set(calls.filter(({ destination }) => destination.namespace === namespace));
+  const toHere = calls.filter(({ destination }) => destination.namespace === namespace);
+  const placed = new Set<Call>();
   const nameOfPod = ({ uid, name }: SnapshotPod): string => workloadOf.get(uid)?.workloadName ?? name;
   for (const list of group(here, nameOfPod)) {
     const [first] = list;
     if (!first) continue;
     const name = nameOfPod(first);
     const own = list.map(({ uid }) => workloadOf.get(uid)).filter((one) => one !== undefined);
-    const podNames = new Set(list.map((one) => one.name));
-    const to = [...remaining].filter(
-      ({ destination }) =>
-        !destination.isOther &&
-        (destination.workload === name || [...destination.pods].some((pod) => podNames.has(pod))),
-    );
-    for (const one of to) remaining.delete(one);
+    const to = callsTo(toHere, name, list, mesh);
+    for (const { call } of to) placed.add(call);
     // A waypoint's own pods accept tunnels, and decide about what is in them.
     if (own.every(({ nativeTunnel }) => nativeTunnel === true)) continue;
     if (own.every(({ tunnel }) => tunnel === 'none')) {
       remarks.push(`${namespace}/${name} is not in the mesh: nothing would enforce a policy`);
       continue;
     }
-    const passed = to.filter((one) => one.passed > 0);
-    const refused = to.filter((one) => one.passed === 0);
+    const at = to.map(({ call, port }) => (port === call.port ? call : { ...call, port }));
+    const passed = at.filter((one) => one.passed > 0);
+    const refused = at.filter((one) => one.passed === 0);
     if (passed.length === 0) {
       remarks.push(
         `${namespace}/${name}: nobody was seen to call it${refused.length > 0 ? ' successfully' : ''}: it has not been watched long enough, or nobody needs it; no policy is suggested, so it stays as open as it is`,
@@ -222,7 +251,10 @@ export function suggest(namespace: string, calls: readonly Call[], mesh: PolicyM
       );
       continue;
     }
-    const judged = passed.map((call) => ({ call, why: unnamedBecause(call) }));
+    // Where no waypoint reads requests, a rule about them allows nothing.
+    const isRead = ({ isRequest, port }: Call): boolean =>
+      isRequest && own.every((one) => mesh.hasWaypoint(one, port));
+    const judged = passed.map((call) => ({ call, why: unnamedBecause(call, isRead(call)) }));
     policies.push({
       name: nameOf(name, taken),
       namespace,
@@ -231,12 +263,13 @@ export function suggest(namespace: string, calls: readonly Call[], mesh: PolicyM
       rules: rulesOf(
         judged.flatMap(({ call, why }) => (why === undefined ? [call] : [])),
         trustDomain,
+        isRead,
       ),
       unnamed: judged.flatMap(({ call, why }) => (why === undefined ? [] : [{ call, why }])),
       refused,
     });
   }
-  for (const call of remaining)
+  for (const call of toHere.filter((one) => !placed.has(one)))
     remarks.push(
       `${partyText(call.source)} (${identityText(call.source)}) called ${partyText(call.destination)} port ${call.port} ${requestText(call)} ${call.passed + call.refused} times: ${call.destination.isOther ? 'which workload that was is beyond the limits of what is observed' : 'the manifests have no such workload'}; no policy is suggested for it`.replace(
         / +/g,

@@ -82,7 +82,7 @@ const both = (wanted: string, seen: string): string | undefined =>
 /** Paths that could have the template and that a policy's path was written for. */
 function instancesOf(path: PolicyPath, template: string): string[] {
   if (path.kind === 'regex') return [];
-  const seen = template === '**' ? ['**'] : template.slice(1).split('/');
+  const seen = template.slice(1).split('/');
   const isOpen = seen.at(-1) === '**';
   const at = (i: number): string | undefined =>
     i < seen.length - (isOpen ? 1 : 0) ? seen[i] : isOpen ? '*' : undefined;
@@ -112,20 +112,29 @@ function instancesOf(path: PolicyPath, template: string): string[] {
   return path.kind === 'exact' && isOpen ? [text, `${text}/${anyId}`] : [text];
 }
 
-/** Whether a path may have been observed as this template. Beyond its eighth segment everything may. */
-const hasTemplate = (path: string, template: string): boolean =>
-  template.endsWith('**')
-    ? path.startsWith(template.slice(0, -2).split('*')[0] ?? '')
-    : pathTemplate(path) === template;
+/** Whether a path has the segments of a template. */
+function fits(path: string, template: string): boolean {
+  const [have, want] = [path.slice(1).split('/'), template.slice(1).split('/')];
+  const isOpen = want.at(-1) === '**';
+  if (isOpen ? have.length < want.length : have.length !== want.length) return false;
+  return want.every((one, i) => one === '**' || (one === '*' ? have[i] !== '' : have[i] === one));
+}
 
+/** @param template `any`: the path is not known */
 export function pathVariants(template: string, paths: readonly PolicyPath[]): Variants<string> {
-  const filled = template === '**' ? `/${anyId}` : fill(template.slice(1).split('/'));
+  // What is no path, such as that of OPTIONS *.
+  if (template === '**') return { all: ['*'], isPartial: false };
+  if (template === 'any')
+    return bounded([...new Set([`/${anyId}`, ...paths.flatMap((one) => instancesOf(one, '/**'))])]);
+  const filled = fill(template.slice(1).split('/'));
   // Without a wildcard the template is the path.
   if (!template.includes('*')) return { all: [filled], isPartial: false };
-  const found = new Set([filled]);
-  for (const path of paths)
-    for (const one of instancesOf(path, template)) if (hasTemplate(one, template)) found.add(one);
-  return bounded([...found]);
+  // A wildcard stands for what looks like an identifier, so that `/orders/new` is not `/orders/*`.
+  const isOurs = pathTemplate(filled) === template;
+  const isSeen = (path: string): boolean => (isOurs ? pathTemplate(path) === template : fits(path, template));
+  return bounded([
+    ...new Set([filled, ...paths.flatMap((one) => instancesOf(one, template)).filter(isSeen)]),
+  ]);
 }
 
 /** An address for documentation (RFC 5737). */
@@ -152,7 +161,7 @@ export function requestVariants(seen: SeenRequest, distinctions: Distinctions): 
   const { paths, hosts, methods, headers } = distinctions;
   const isKnown = (text: string): boolean => text !== '' && text !== 'other';
   const methodList = isKnown(seen.method) ? [seen.method] : [anyMethod, ...methods];
-  const template = isKnown(seen.pathTemplate) ? seen.pathTemplate : '**';
+  const template = isKnown(seen.pathTemplate) ? seen.pathTemplate : 'any';
   const pathList = pathVariants(template, paths);
   const hostList = [...new Set([seen.host, ...hosts.map(exampleOf)])];
   const headerList = headers.length === 0 ? [false] : [false, true];
