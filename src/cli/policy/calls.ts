@@ -27,7 +27,7 @@ export interface Call {
   /** Empty for connections, like `pathTemplate`. */
   readonly method: string;
   readonly pathTemplate: string;
-  /** Connections, or requests, that passed. */
+  /** Connections, or requests, that passed. One if all that was seen is a connection that was opened earlier. */
   readonly passed: number;
   readonly refused: number;
   /** Of those that passed: policies in audit mode would have refused them. */
@@ -54,6 +54,8 @@ class Building {
   readonly paths = new Set<string>();
   readonly counts = new Map<EdgeReporter, Counts>();
   lastSeenMs = 0;
+  /** Seen, and opened earlier: a connection that is still open. */
+  #isOpen = false;
   constructor(readonly first: Edge) {}
 
   add({ source, destination, service, policy, path, reporter, counts }: Edge): void {
@@ -66,6 +68,7 @@ class Building {
     if (!sums) this.counts.set(reporter, (sums = { passed: 0, refused: 0, audited: 0 }));
     const total = isRequest({ reporter, method: this.first.method }) ? counts.requests : counts.connections;
     sums.passed += total;
+    if (total + counts.refused + counts.failures === 0 && path !== 'refused') this.#isOpen = true;
     sums.refused += counts.refused;
     sums.audited += counts.audited;
     this.lastSeenMs = Math.max(this.lastSeenMs, counts.lastSeenMs);
@@ -83,7 +86,7 @@ class Building {
       isRequest: isRequest(this.first),
       method,
       pathTemplate,
-      passed: most('passed'),
+      passed: Math.max(most('passed'), this.#isOpen ? 1 : 0),
       refused: most('refused'),
       audited: most('audited'),
       policies: this.policies,
