@@ -62,12 +62,11 @@ export function policyMeshes(
   applied: readonly ManifestText[],
   root: string,
 ): PolicyMeshes {
-  const added = loadTexts(applied);
-  const [loaded, objects] =
-    'objects' in current
-      ? [current, [...current.objects, ...added.objects.filter((one) => !isOfTemplate(one))]]
-      : // Addresses of pods made of templates are unique within one call.
-        [loadTexts(current), loadTexts([...current, ...applied]).objects];
+  const isLive = 'objects' in current;
+  const loaded = isLive ? current : loadTexts(current);
+  const added = loadTexts(applied, loaded.sources.length);
+  // Later objects take the place of earlier ones.
+  const objects = [...loaded.objects, ...added.objects.filter((one) => !isLive || !isOfTemplate(one))];
   const before = snapshotOf(loaded.objects, root);
   return {
     errors: problemsOf(added),
