@@ -48,7 +48,7 @@ function* lines({ changes, unknown, unchanged }: Diff): Generator<string> {
   const count = (kind: ChangeKind): number => changes.filter((one) => one.kind === kind).length;
   yield `of ${changes.length + unknown.length + unchanged} observed calls ${count('newly-denied')} would be refused, ${count('newly-allowed')} would be allowed, ${count('may-change')} may change, ${unchanged} stay as they are`;
   if (unknown.length === 0) return;
-  yield `${unknown.length} calls cannot be judged:`;
+  yield `${unknown.length} calls cannot be evaluated:`;
   for (const { call, why } of unknown.slice(0, unknownMax))
     yield `  ${partyText(call.source)} -> ${destinationText(call)} (seen ${call.passed + call.refused} times): ${why}`;
   if (unknown.length > unknownMax) yield `  and ${unknown.length - unknownMax} more (--json lists all)`;

@@ -1,6 +1,6 @@
 /** What changes for observed calls if policies change. Pure. */
 import type { Call } from './calls.js';
-import { Judge, type Judgement, type Outcome } from './judge.js';
+import { CallEvaluator, type Evaluation, type Outcome } from './evaluate-call.js';
 import type { PolicyMesh } from './policy-mesh.js';
 
 export type ChangeKind =
@@ -9,13 +9,13 @@ export type ChangeKind =
 export interface Change {
   readonly kind: ChangeKind;
   readonly call: Call;
-  readonly before: Judgement;
-  readonly after: Judgement;
+  readonly before: Evaluation;
+  readonly after: Evaluation;
 }
 
 export interface Diff {
   readonly changes: readonly Change[];
-  /** Calls that cannot be judged, with the reason. They are never counted as unchanged. */
+  /** Calls that cannot be evaluated, with the reason. They are never counted as unchanged. */
   readonly unknown: readonly { readonly call: Call; readonly why: string }[];
   readonly unchanged: number;
 }
@@ -29,7 +29,7 @@ const order: readonly ChangeKind[] = [
 ];
 
 /** `depends`: some of a call is refused. A change that can only allow more of it is none that may refuse. */
-function kindOf(before: Judgement, after: Judgement): ChangeKind | undefined {
+function kindOf(before: Evaluation, after: Evaluation): ChangeKind | undefined {
   const [was, is]: [Outcome, Outcome] = [before.outcome, after.outcome];
   if (is === 'depends') {
     if (was === 'refused') return 'newly-allowed';
@@ -45,7 +45,7 @@ function kindOf(before: Judgement, after: Judgement): ChangeKind | undefined {
 }
 
 export function policyDiff(calls: readonly Call[], before: PolicyMesh, after: PolicyMesh): Diff {
-  const [judgeBefore, judgeAfter] = [new Judge(before), new Judge(after)];
+  const [evaluateBefore, evaluateAfter] = [new CallEvaluator(before), new CallEvaluator(after)];
   const changes: Change[] = [];
   const unknown: { call: Call; why: string }[] = [];
   let unchanged = 0;
@@ -55,7 +55,7 @@ export function policyDiff(calls: readonly Call[], before: PolicyMesh, after: Po
       unchanged++;
       continue;
     }
-    const [was, is] = [judgeBefore.judge(call), judgeAfter.judge(call)];
+    const [was, is] = [evaluateBefore.evaluate(call), evaluateAfter.evaluate(call)];
     if (is.outcome === 'unknown') unknown.push({ call, why: is.why });
     else if (was.outcome === 'unknown')
       changes.push({

@@ -254,18 +254,18 @@ export function suggest(namespace: string, calls: readonly Call[], mesh: PolicyM
     // Where no waypoint reads requests, a rule about them allows nothing.
     const isRead = ({ isRequest, port }: Call): boolean =>
       isRequest && own.every((one) => mesh.hasWaypoint(one, port));
-    const judged = passed.map((call) => ({ call, why: unnamedBecause(call, isRead(call)) }));
+    const named = passed.map((call) => ({ call, why: unnamedBecause(call, isRead(call)) }));
     policies.push({
       name: nameOf(name, taken),
       namespace,
       workload: name,
       selector,
       rules: rulesOf(
-        judged.flatMap(({ call, why }) => (why === undefined ? [call] : [])),
+        named.flatMap(({ call, why }) => (why === undefined ? [call] : [])),
         trustDomain,
         isRead,
       ),
-      unnamed: judged.flatMap(({ call, why }) => (why === undefined ? [] : [{ call, why }])),
+      unnamed: named.flatMap(({ call, why }) => (why === undefined ? [] : [{ call, why }])),
       refused,
     });
   }

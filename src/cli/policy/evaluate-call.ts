@@ -19,7 +19,7 @@ export type Outcome =
   /** Who calls, or what is called, is not known. */
   | 'unknown';
 
-export interface Judgement {
+export interface Evaluation {
   readonly outcome: Outcome;
   /** The policies that decide; empty: none. */
   readonly policy: string;
@@ -32,18 +32,18 @@ interface Target {
   readonly sent: ServicePort | undefined;
 }
 
-const unknown = (why: string): Judgement => ({ outcome: 'unknown', policy: '', why });
+const unknown = (why: string): Evaluation => ({ outcome: 'unknown', policy: '', why });
 const podsMax = 64;
 
-export class Judge {
+export class CallEvaluator {
   readonly #targets = new Map<string, readonly Target[]>();
   readonly #distinctions = new Map<string, Distinctions>();
   readonly #addresses = new Map<string, readonly IpAddress[]>();
-  readonly #known = new Map<string, Judgement>();
+  readonly #known = new Map<string, Evaluation>();
 
   constructor(readonly mesh: PolicyMesh) {}
 
-  judge(call: Call): Judgement {
+  evaluate(call: Call): Evaluation {
     const key = JSON.stringify([
       call.source.isOther,
       call.source.identity ?? `${call.source.namespace}/${call.source.workload}`,
@@ -53,11 +53,11 @@ export class Judge {
       call.pathTemplate,
     ]);
     let found = this.#known.get(key);
-    if (!found) this.#known.set(key, (found = this.#judge(call)));
+    if (!found) this.#known.set(key, (found = this.#evaluate(call)));
     return found;
   }
 
-  #judge(call: Call): Judgement {
+  #evaluate(call: Call): Evaluation {
     const { source, destination } = call;
     if (destination.isOther || call.port === 0)
       return unknown('the destination is beyond the limits of what is observed');
@@ -83,7 +83,7 @@ export class Judge {
             this.mesh.decide({ identity: source.identity, ip }, target.candidate, target.sent, http),
           );
     }
-    return judgementOf(decisions, isPartial);
+    return evaluationOf(decisions, isPartial);
   }
 
   /** Whether a waypoint reads requests of the call. If it has not reported them, they are unknown. */
@@ -192,7 +192,7 @@ function servicePortsOf(
   return [...found].map((port) => ({ service: service.key, port }));
 }
 
-function judgementOf(decisions: readonly Decision[], isPartial: boolean): Judgement {
+function evaluationOf(decisions: readonly Decision[], isPartial: boolean): Evaluation {
   const refused = decisions.find(({ allowed }) => !allowed);
   const passed = decisions.find(({ allowed }) => allowed);
   const policyOf = (one: Decision | undefined): string => one?.policy ?? '';
