@@ -39,6 +39,7 @@ const tickMs = 1_000;
 /** Part of the drain after new connections are no longer accepted, for connections that began meanwhile. */
 const drainLastMsMax = 1_000;
 const stopPollMs = 50;
+const lastReportMsMax = 500;
 
 /** An address of this node, for its name in discovery. */
 const nodeIp = (): string =>
@@ -319,6 +320,7 @@ export class Agent {
       await this.#relay.whenEmpty(Math.max(0, this.#options.drainMs - (performance.now() - beganMs)));
     clearInterval(this.#timer);
     clearInterval(this.#edgeTimer);
+    await Promise.race([this.#edgeReporter.tick(), sleep(lastReportMsMax)]);
     this.#edgeClient.close();
     this.#discovery.stop();
     await ending?.close();

@@ -149,7 +149,7 @@ export class EdgeStore {
     const nowMs = this.now();
     if (nowMs - this.#sweptMs >= sweepMs) this.#sweep(nowMs);
     const slots = this.#slotsOf(names, reporter, namespace, nowMs);
-    slots?.add(Math.floor(nowMs / slotMs), counts, nowMs - Math.min(Math.max(ageMs, 0), keptMs));
+    slots?.add(Math.floor(nowMs / slotMs), counts, nowMs - (ageMs > 0 ? Math.min(ageMs, keptMs) : 0));
   }
 
   #slotsOf(names: EdgeNames, reporter: string, namespace: string, nowMs: number): Slots | undefined {

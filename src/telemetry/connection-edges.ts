@@ -46,13 +46,17 @@ const portOf = (address: string): number => Number(/:(\d{1,5})$/.exec(address)?.
 /** The edge of a connection. Pure. */
 export function edgeOfConnection(record: Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived'>): EdgeNames {
   const { direction, path, destination, audited } = record;
+  // The waypoint chooses the endpoint, and reports it.
+  const isServices = record.why === 'destination-has-waypoint' && record.service !== undefined;
   return {
     reporter: direction === 'outbound' ? 'source' : 'destination',
     source: partyOf(record.source),
-    destination: partyOf(destination),
+    destination: isServices
+      ? { namespace: known(destination.namespace), workload: '', pod: '', identity: undefined }
+      : partyOf(destination),
     service: record.service ?? '',
     // The endpoint's address is unknown where a Service has none.
-    port: portOf(destination.address) || portOf(record.dialled ?? ''),
+    port: (isServices ? 0 : portOf(destination.address)) || portOf(record.dialled ?? ''),
     path,
     method: '',
     pathTemplate: '',

@@ -18,7 +18,8 @@ test('segments that look like identifiers become *, words and versions stay', ()
     '/u/bob@example.org': '/u/*',
     '/u/böb': '/u/*',
     '/t/abcdefghijklmnopqrstuvwxyzabcdefghijklmnop': '/t/*',
-    '/google.cloud.bigquery.storage.v1.BigQueryRead/ReadRows': '/google.cloud.bigquery.storage.v1.BigQueryRead/ReadRows',
+    '/google.cloud.bigquery.storage.v1.BigQueryRead/ReadRows':
+      '/google.cloud.bigquery.storage.v1.BigQueryRead/ReadRows',
     '/grpc.health.v1.Health/Check': '/grpc.health.v1.Health/Check',
     '/books:batchGet': '/books:batchGet',
     '/a;session=secret': '/a',
@@ -40,6 +41,7 @@ test('a template is bounded, has no query and is its own template, whatever the 
     const template = pathTemplate(round % 2 === 0 ? path : `/${path}`);
     assert.ok(template.length <= 8 * 129 + 3, path);
     assert.doesNotMatch(template, /[?#;%\u0000é]/, path);
-    if (template.startsWith('/') && !/[*]/.test(template)) assert.equal(pathTemplate(template), template, path);
+    if (template.startsWith('/') && !/[*]/.test(template))
+      assert.equal(pathTemplate(template), template, path);
   }
 });

@@ -1,5 +1,5 @@
 /** Serves a waypoint's metrics and readiness to everyone, and its status and dump at the admin address only. */
-import { AggregatorRegistry, collectDefaultMetrics, Registry } from 'prom-client';
+import { AggregatorRegistry, collectDefaultMetrics, type Registry } from 'prom-client';
 import { WeftError } from '../base/errors.js';
 import { parseListenAddress } from '../base/listen-address.js';
 import type { DiscoveryClient } from '../discovery/client.js';
@@ -16,6 +16,8 @@ interface AdminOptions {
   readonly metricsListen: string;
   readonly adminListen: string;
   readonly metricsToken: string | undefined;
+  /** Metrics of the main process. */
+  readonly registry: Registry;
   readonly state: WaypointState;
   readonly workers: WorkerPool;
   readonly discovery: DiscoveryClient;
@@ -27,8 +29,7 @@ interface AdminOptions {
 
 /** Listens at both addresses. Errors: WEFT_LISTEN, and those of listening. */
 export async function serveAdmin(options: AdminOptions): Promise<{ close(): Promise<void> }> {
-  const { state, workers, discovery, notReady } = options;
-  const own = new Registry();
+  const { state, workers, discovery, notReady, registry: own } = options;
   collectDefaultMetrics({ register: own, prefix: 'weft_' });
   undecodableGauge(own, () => discovery.undecodable());
   const metricsText = async (names: boolean): Promise<string> => {

@@ -6,6 +6,7 @@ import cluster from 'node:cluster';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { pino } from 'pino';
+import { Registry } from 'prom-client';
 import { systemClock } from '../base/clock.js';
 import { errorText, WeftError } from '../base/errors.js';
 import { sleep } from '../base/wait.js';
@@ -20,11 +21,13 @@ import { createCertificates } from './certificate.js';
 import { PendingUpdate } from './discovery.js';
 import { parseOptions, settingsOf, type WaypointOptions } from './options.js';
 import { WaypointState } from './state/waypoint-state.js';
+import { startEdgeReports } from './telemetry/edge-reports.js';
 import type { ToWorker } from './worker/worker-ipc.js';
 import { WorkerPool } from './worker/worker-pool.js';
 import { runWorker } from './worker/worker.js';
 
 const certificateTickMs = 1_000;
+const lastReportMsMax = 500;
 
 async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<void> }> {
   const log = pino({ name: 'weft-waypoint', base: { gateway: options.gateway } }, pino.destination(2));
@@ -37,6 +40,14 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
   const token = (): string => readFileSync(options.token, 'utf8').trim();
   const self = `${namespace}/${name}.${namespace}.svc.cluster.local`;
 
+  const registry = new Registry();
+  const edges = startEdgeReports({ target: options.control, rootPem, token }, registry, (why) =>
+    log.warn(
+      { error: why },
+      'a report of who called whom could not be sent to the control plane; retrying',
+    ),
+  );
+
   const state = new WaypointState(options.node, self as ServiceKey);
   let svid: Svid | undefined;
   let synced = false;
@@ -47,6 +58,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
     settings: settingsOf(options, trustDomain, self, namespace, name),
     count: options.workers,
     log,
+    onEdges: edges.onEdges,
     // Before the mesh is synced no worker may listen: it would refuse destinations that it serves.
     initial: (): readonly ToWorker[] =>
       synced
@@ -95,6 +107,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
   const admin = await serveAdmin({
     ...options,
     metricsToken: options.metricsToken,
+    registry,
     state,
     workers,
     discovery,
@@ -119,6 +132,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
       await sleep(options.drainDelayMs);
       const cut = await workers.drain(options.drainMs);
       log.info({ cut }, 'drained');
+      await Promise.race([edges.stop(), sleep(lastReportMsMax)]);
       discovery.stop();
       clearInterval(ticks);
       certificates.stop();

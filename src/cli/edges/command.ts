@@ -1,5 +1,5 @@
 /** `weft edges`: who calls whom, by which path, and whether mutual TLS protects it. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { durationMsOf } from '../../model/duration.js';
 import type { EdgeAnswer, EdgeQuery } from '../../model/edge.js';
@@ -44,7 +44,9 @@ export function edgesCommand(): Command {
   return new Command('edges')
     .description('show who calls whom, by which path, and whether mutual TLS protects it')
     .option('-n, --namespace <name>', 'only what calls or is called in this namespace')
-    .option('--since <duration>', 'at most 15m', durationMs, 900_000)
+    .addOption(
+      new Option('--since <duration>', 'at most 15m').argParser(durationMs).default(900_000, '15m'),
+    )
     .option(
       '--state <dir>',
       `state directory of a testbed or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,

@@ -61,7 +61,7 @@ export async function proxyTcp(connection: ClientConnection, read?: Buffer): Pro
     current = target;
     const { cluster, endpoint } = target;
     const why = forbidden(connection, target);
-    if (why !== undefined) return refuse(why, endpoint);
+    if (why !== undefined) return refuse(why, endpoint, 'WEFT_DENIED');
     const counted = new CountedConnection(cluster, endpoint, client, {
       act: (action) => context.onAction(action, endpoint.workload.namespace),
     });
@@ -79,7 +79,7 @@ export async function proxyTcp(connection: ClientConnection, read?: Buffer): Pro
       const now = forbidden(connection, target);
       if (now !== undefined) {
         peer.destroy();
-        return refuse(now, endpoint);
+        return refuse(now, endpoint, 'WEFT_DENIED');
       }
       context.onRelay(client, destination, endpoint, undefined);
       if (first && first.length > 0) peer.write(first);

@@ -17,6 +17,7 @@ const requestOf = (namespace: string, account: string, more: Partial<RequestReco
   service: 'api.shop.svc.cluster.local',
   serviceName: 'api',
   serviceNamespace: 'shop',
+  port: 80,
   method: 'GET',
   authority: 'api',
   path: '/',

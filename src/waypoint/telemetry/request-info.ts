@@ -13,6 +13,7 @@ export class RequestInfo implements RequestRecord {
   readonly service: string;
   readonly serviceName: string;
   serviceNamespace: string;
+  readonly port: number;
   readonly method: string;
   /** The authority that the client sent, before any rule's changes. */
   authority = '';
@@ -49,6 +50,7 @@ export class RequestInfo implements RequestRecord {
     this.service = service?.hostname ?? formatSocketAddress(destination.dialed);
     this.serviceName = service?.name ?? 'unknown';
     this.serviceNamespace = service?.namespace ?? 'unknown';
+    this.port = destination.kind === 'service' ? destination.port : destination.dialed.port;
     this.method = head.method;
     this.path = head.path;
     this.version = version;

@@ -66,6 +66,8 @@ export interface RequestRecord {
   readonly service: string;
   readonly serviceName: string;
   readonly serviceNamespace: string;
+  /** The port of the Service or workload that the client dialed. */
+  readonly port: number;
   readonly method: string;
   readonly authority: string;
   readonly path: string;

@@ -1,4 +1,5 @@
 /** Messages between the main process and its workers: plain, structured-cloneable data. */
+import type { Edge } from '../../model/edge.js';
 import type { SpiffeId } from '../../model/identity.js';
 import type { Svid } from '../../tls/svid.js';
 import type { SharedMemorySettings } from '../shared/shared-memory.js';
@@ -55,6 +56,8 @@ export type FromWorker =
   | { readonly type: 'reply'; readonly call: number; readonly values: object[] }
   | { readonly type: 'drained'; readonly cut: number }
   | { readonly type: 'health'; readonly changes: readonly HealthChange[] }
+  /** What the worker has observed since its last message of this type. */
+  | { readonly type: 'edges'; readonly edges: readonly Edge[] }
   | {
       readonly type: 'log';
       readonly level: 'info' | 'warn' | 'error';

@@ -3,6 +3,7 @@ import cluster, { type Worker } from 'node:cluster';
 import type { Logger } from 'pino';
 import { errorText } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
+import type { Edge } from '../../model/edge.js';
 import { sharedMemoryFd, SharedMemory } from '../shared/shared-memory.js';
 import { SharedHealth } from '../cluster/shared-health.js';
 import { servingNodeFlags } from '../../base/node-flags.js';
@@ -30,6 +31,7 @@ interface WorkerPoolOptions {
   /** Number of workers. */
   readonly count: number;
   readonly log: Logger;
+  readonly onEdges: (edges: readonly Edge[]) => void;
   /** Messages to a new worker after its settings, in order. */
   readonly initial: () => readonly ToWorker[];
 }
@@ -172,6 +174,8 @@ export class WorkerPool {
         for (const change of message.changes) this.#health.apply(change);
         for (const other of this.#live) if (other !== one) send(other, message);
         return;
+      case 'edges':
+        return this.options.onEdges(message.edges);
       case 'listening':
         one.listening = true;
         return;

@@ -33,6 +33,8 @@ import { watchGlobalRateLimits } from '../telemetry/global-rate-limit-metrics.js
 import { Shedding } from '../shedding/shedding.js';
 import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
 import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
+import { RequestEdges } from '../telemetry/edges.js';
+import { edgeReportMs } from '../../telemetry/edge-reporter.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
@@ -55,6 +57,7 @@ class Worker {
   readonly #state: WaypointState;
   readonly #metrics: WaypointMetrics;
   readonly #accessLog: AccessLog;
+  readonly #edges: RequestEdges;
   readonly #tunnels = new TunnelPool();
   readonly #rateLimits: RateLimits;
   readonly #memory: SharedMemory;
@@ -95,6 +98,11 @@ class Worker {
       settings.accessLogTemplate,
       () => this.#metrics.limitReached.inc({ limit: 'access-log' }),
     );
+    this.#edges = new RequestEdges(
+      () => this.#state.view,
+      (limit) => this.#metrics.limitReached.inc({ limit }),
+    );
+    setInterval(() => this.#sendEdges(), edgeReportMs).unref();
     const limits = { ...defaultLimits, ...settings.limits };
     const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
     this.#memory = memory
@@ -166,6 +174,7 @@ class Worker {
       onRequestEnd: (record) => {
         this.#metrics.record(record);
         this.#accessLog.write(record);
+        this.#edges.record(record);
       },
       onAction,
       onUpstreamEvent: (event, cluster, namespace) => events.count(event, cluster, namespace),
@@ -183,7 +192,9 @@ class Worker {
         });
       },
       onDetected: (result) => this.#metrics.detections.inc({ result }),
-      onRelay: (client, destination, endpoint, refused, code) =>
+      onRelay: (client, destination, endpoint, refused, code) => {
+        const notOpened = code === 'WEFT_DENIED' ? 'refused' : 'failed';
+        this.#edges.relayed(client, destination, endpoint, refused === undefined ? 'opened' : notOpened);
         this.#logOf(client.group, {
           level: refused === undefined ? 'info' : 'warn',
           fields: {
@@ -195,7 +206,8 @@ class Worker {
             ...(code === undefined ? {} : { code }),
           },
           text: refused === undefined ? 'connection relayed' : 'connection refused',
-        }),
+        });
+      },
     };
     watchIdle(exchanges, idleCheckMs);
     this.#listener = net.createServer({ noDelay: true, pauseOnConnect: false }, (socket) => {
@@ -307,6 +319,11 @@ class Worker {
     });
   }
 
+  #sendEdges(): void {
+    const edges = this.#edges.take(Date.now());
+    if (edges.length > 0) send({ type: 'edges', edges });
+  }
+
   /** Logs a line about a peer. Peers choose how often they are refused: lines beyond their rate limit are only counted, and not sent. */
   #logOf(whose: string, line: Omit<Extract<FromWorker, { type: 'log' }>, 'type'>): void {
     const share = line.level === 'info' ? this.#relayedLines : this.#refusedLines;
@@ -332,6 +349,7 @@ class Worker {
     this.#tunnels.close();
     this.#hbone?.close();
     this.#accessLog.close();
+    this.#sendEdges();
     // A collector that does not respond must not delay the exit.
     await Promise.race([this.#tracing?.close().catch(() => undefined), sleep(1_000)]);
     return left;

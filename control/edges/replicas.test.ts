@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { edge, party } from '../../test/support/edges.js';
+import type { EdgeAnswer } from '../../src/model/edge.js';
+import { merged, otherReplicas } from './replicas.js';
+
+const answer = (sinceMs: number, ...edges: EdgeAnswer['edges'][number][]): EdgeAnswer => ({
+  edges,
+  sinceMs,
+  missing: [],
+});
+
+test('what replicas have adds up, since the time that all have observed', () => {
+  const bank = edge({ source: party('bank', 'x') });
+  const { edges, sinceMs, missing } = merged(
+    [answer(5, edge({}, { connections: 2 }), bank), answer(9, edge({}, { connections: 3 }))],
+    ['weft-control-c'],
+  );
+  assert.deepEqual(
+    edges.map(({ counts }) => counts.connections),
+    [5, 1],
+  );
+  assert.deepEqual([sinceMs, missing], [9, ['weft-control-c']]);
+});
+
+test("the other replicas are the running pods of the Deployment, in the control plane's own namespace", () => {
+  const pod = (name: string, app: string, phase: string, ip?: string) => ({
+    kind: 'Pod' as const,
+    metadata: { name, namespace: 'weft-system', labels: { app } },
+    spec: { nodeName: 'n1' },
+    status: { phase, podIPs: ip === undefined ? [] : [{ ip }] },
+  });
+  const pods = [
+    pod('a', 'weft-control', 'Running', '10.0.0.1'),
+    pod('b', 'weft-control', 'Running', 'fd00::2'),
+    pod('c', 'weft-control', 'Pending'),
+    pod('d', 'weft-control', 'Failed', '10.0.0.4'),
+    pod('e', 'weft-agent', 'Running', '10.0.0.5'),
+  ];
+  const registry = { indexes: { Pod: { in: (ns: string) => (ns === 'weft-system' ? pods : []) } } };
+  assert.deepEqual(
+    otherReplicas(registry as unknown as Parameters<typeof otherReplicas>[0], 'weft-system', 'a'),
+    [{ name: 'b', ip: 'fd00::2' }],
+  );
+});

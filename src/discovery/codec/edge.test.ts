@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { edge, party } from '../../../test/support/edges.js';
+import { fuzz } from '../../../test/support/fuzz.js';
+import { latencyBoundsMs, type Edge } from '../../model/edge.js';
+import { EdgeReport } from '../gen/weft.js';
+import { decodeEdge, edgeLimits, encodeEdge } from './edge.js';
+
+const requests = edge(
+  {
+    reporter: 'waypoint',
+    source: party('shop', 'web', { identity: undefined, pod: '', workload: '' }),
+    path: 'waypoint',
+    method: 'GET',
+    pathTemplate: '/orders/*',
+    policy: 'shop/only-web',
+  },
+  { requests: 3, latencyCounts: [1, 2], lastSeenMs: 1_700_000_000_000, bytesSent: 2 ** 52 },
+);
+
+const reportOf = (edges: readonly Edge[]): Uint8Array =>
+  EdgeReport.encode({ program: 'p', number: 1, fromMs: 1, toMs: 2, edges: edges.map(encodeEdge) }).finish();
+
+test('an edge is the same after encoding and decoding', () => {
+  for (const one of [edge(), requests]) {
+    const { edges } = EdgeReport.decode(reportOf([one]));
+    assert.deepEqual(edges.map(decodeEdge), [one]);
+  }
+});
+
+test('an edge of another form is left out', () => {
+  const encoded = encodeEdge(edge());
+  const wrong: Readonly<Record<string, Partial<typeof encoded>>> = {
+    reporter: { reporterKind: 'control' },
+    path: { pathKind: 'tunnel' },
+    source: { source: undefined },
+    counts: { counts: undefined },
+    port: { port: 65_536 },
+    'long text': { service: 'x'.repeat(edgeLimits.textChars + 1) },
+    'control character': { policy: 'a\u001b[2Jb' },
+    identity: { source: { namespace: 'shop', workload: 'web', pod: 'web', identity: 'web' } },
+    latencies: {
+      counts: { ...edge().counts, latencyCounts: new Array<number>(latencyBoundsMs.length + 2).fill(1) },
+    },
+  };
+  assert.ok(decodeEdge(encoded));
+  for (const [what, change] of Object.entries(wrong))
+    assert.equal(decodeEdge({ ...encoded, ...change }), undefined, what);
+});
+
+test('whatever bytes are decoded, an edge is bounded or left out', () => {
+  fuzz([reportOf([edge(), requests]), reportOf([])], (bytes) => {
+    let report: EdgeReport;
+    try {
+      report = EdgeReport.decode(bytes);
+    } catch {
+      return; // gRPC responds with an error
+    }
+    for (const one of report.edges) {
+      const decoded = decodeEdge(one);
+      if (!decoded) continue;
+      const { source, destination, counts, ...rest } = decoded;
+      for (const text of Object.values({ ...source, ...destination, ...rest }))
+        assert.ok(typeof text !== 'string' || text.length <= edgeLimits.textChars);
+      for (const count of Object.values({ ...counts, latencyCounts: 0 })) assert.ok(count >= 0);
+    }
+  });
+});

@@ -1,0 +1,50 @@
+/** Adds up what the workers have observed, and reports it to the control plane. */
+import { Counter, type Registry } from 'prom-client';
+import { EdgeReportClient } from '../../discovery/edge-report-client.js';
+import type { ControlPlane } from '../../discovery/unary-call.js';
+import type { Edge } from '../../model/edge.js';
+import { EdgeReporter, edgeReportMs } from '../../telemetry/edge-reporter.js';
+import { EdgeTable } from '../../telemetry/edge-table.js';
+
+export interface EdgeReports {
+  readonly onEdges: (edges: readonly Edge[]) => void;
+  /** Sends what is there, once more. */
+  stop(): Promise<void>;
+}
+
+export function startEdgeReports(
+  control: ControlPlane,
+  registry: Registry,
+  onProblem: (why: string) => void,
+): EdgeReports {
+  const limitReached = new Counter({
+    name: 'weft_limit_reached_total',
+    help: 'Number of times that a limit of the waypoint was reached, by limit (docs/limits.md)',
+    labelNames: ['limit'] as const,
+    registers: [registry],
+  });
+  const lost = new Counter({
+    name: 'weft_edge_reports_lost_total',
+    help: 'Reports of edges that the control plane will never have: it was away for too long, or refused them',
+    registers: [registry],
+  });
+  const table = new EdgeTable(() => limitReached.inc({ limit: 'edges' }));
+  const client = new EdgeReportClient(control);
+  const reporter = new EdgeReporter({
+    take: () => table.take(Date.now()),
+    send: (report) => client.send(report),
+    onLost: (reports) => lost.inc(reports),
+    onProblem,
+  });
+  const ticks = setInterval(() => void reporter.tick(), edgeReportMs);
+  return {
+    onEdges: (edges) => {
+      for (const edge of edges) table.add(edge);
+    },
+    stop: async () => {
+      clearInterval(ticks);
+      await reporter.tick();
+      client.close();
+    },
+  };
+}
