@@ -66,7 +66,10 @@ class Building {
     if (path !== 'refused') this.paths.add(path);
     let sums = this.counts.get(reporter);
     if (!sums) this.counts.set(reporter, (sums = { passed: 0, refused: 0, audited: 0 }));
-    const total = isRequest({ reporter, method: this.first.method }) ? counts.requests : counts.connections;
+    // Requests that were refused count as requests, too; connections that were do not.
+    const total = isRequest({ reporter, method: this.first.method })
+      ? Math.max(0, counts.requests - counts.refused)
+      : counts.connections;
     sums.passed += total;
     if (total + counts.refused + counts.failures === 0 && path !== 'refused') this.#isOpen = true;
     sums.refused += counts.refused;

@@ -1,4 +1,5 @@
 /** The least AccessPolicies that allow what was observed. Pure. */
+import { otherName } from '../../model/edge.js';
 import { selects, type Labels } from '../../model/labels.js';
 import { workloadIdentityOf, type SpiffeId, type TrustDomain } from '../../model/identity.js';
 import type { Workload } from '../../model/workload.js';
@@ -64,6 +65,7 @@ function unnamedBecause({ source, port, method, pathTemplate }: Call, isRead: bo
   if (!isRead) return undefined;
   if (!methodForm.test(method))
     return `its method ${method === 'other' ? 'is beyond the limits' : 'cannot be compared'}`;
+  if (pathTemplate === otherName) return 'its path is beyond the limits of what is observed';
   return policyPathOf(pathTemplate) === undefined ? 'its path cannot be compared by policies' : undefined;
 }
 
