@@ -4,6 +4,7 @@ import { errorText } from '../src/base/errors.js';
 import { clusterCommands } from './commands/cluster.js';
 import { manifestsCommand } from './commands/manifests.js';
 import { migrateCommand } from './commands/migrate.js';
+import { policyMeshCommand } from './commands/policy-mesh.js';
 import { rotateRootCommand } from './commands/rotate-root.js';
 import { serveCommand } from './commands/serve.js';
 import { tokenCommands } from './commands/token.js';
@@ -15,6 +16,7 @@ serveCommand(program);
 clusterCommands(program);
 manifestsCommand(program);
 migrateCommand(program);
+policyMeshCommand(program);
 tokenCommands(program);
 rotateRootCommand(program);
 

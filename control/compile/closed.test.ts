@@ -133,7 +133,13 @@ test('unreadable settings have their strictest value, field by field', () => {
     sameNode: 'kernel',
   });
   assert.deepEqual(settingsOf({ mode: 'permissive', newer: true }), { mode: 'permissive' });
-  const all = { mode: 'strict', outboundUnknown: 'refuse', agentDown: 'refuse', sameNode: 'encrypted' };
+  const all = {
+    mode: 'strict',
+    policyMode: 'enforce',
+    outboundUnknown: 'refuse',
+    agentDown: 'refuse',
+    sameNode: 'encrypted',
+  };
   for (const spec of [undefined, null, 'x', []])
     assert.deepEqual(settingsOf(spec), all, JSON.stringify(spec));
 });

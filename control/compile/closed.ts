@@ -73,6 +73,7 @@ function closedPolicy(object: AccessPolicyObject, why: string): AccessPolicyObje
 /** The strictest value of each field. An unreadable field that is not listed is left out. */
 const strongest: Partial<MeshSettingsObject['spec']> = {
   mode: 'strict',
+  policyMode: 'enforce',
   outboundUnknown: 'refuse',
   agentDown: 'refuse',
   sameNode: 'encrypted',

@@ -17,6 +17,7 @@ import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject, RouteObject } from '../objects/objects.js';
 import type { Problem } from '../registry/claims.js';
 import { Registry } from '../registry/registry.js';
+import { inAuditMode, type AuditLookup } from './audit.js';
 import { isEnrolled } from './enrollment.js';
 import { rootNamespace } from './policies.js';
 import { resourceId, type CompiledResource, type ResourceChanges } from './resource.js';
@@ -193,6 +194,11 @@ export class Compiler extends Registry {
     };
     const context = this.#context();
     for (const key of deleted) replace(key, nothing);
+    const lookup: AuditLookup = {
+      mesh: context.mesh,
+      rootNamespace: this.rootNamespace,
+      namespace: (name) => this.namespace(name),
+    };
     for (const object of objects) {
       const key = objectKey(object);
       const kind = kinds[object.kind];
@@ -203,7 +209,8 @@ export class Compiler extends Registry {
         continue;
       }
       const fromMs = kind.interim && performance.now();
-      replace(key, kind.compile?.(object, context) ?? nothing);
+      const compiled = kind.compile?.(object, context) ?? nothing;
+      replace(key, { ...compiled, resources: inAuditMode(compiled.resources, lookup) });
       if (fromMs !== undefined) this.budget.spend(namespace, performance.now() - fromMs);
     }
     const before = this.#enrolledNamespaces;

@@ -1,6 +1,6 @@
-import { isStrict } from '../../src/model/object-settings.js';
+import { isAudit, isStrict } from '../../src/model/object-settings.js';
 import { exportLabel } from '../../src/model/ownership.js';
-import { labelsOf } from '../../src/model/labels.js';
+import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { isEnrolling } from '../compile/first-enrollment.js';
 import { strictPolicy } from '../compile/policies.js';
 import { enrolledCondition, type Condition, type NamespaceObject } from '../objects/objects.js';
@@ -19,7 +19,8 @@ export const namespaceKind: Kind<NamespaceObject> = {
       ...(conditions.length > 0 ? { status: { conditions } } : {}),
     };
   },
-  dependents({ before, now, name }, { indexes }, recompile) {
+  dependents({ before, now, name }, registry, recompile) {
+    const { indexes } = registry;
     // The strict mode of the mesh waits for the first enrollment of all namespaces.
     recompile.objects(indexes.MeshSettings.all());
     recompile.objects(indexes.Pod.in(name));
@@ -28,6 +29,17 @@ export const namespaceKind: Kind<NamespaceObject> = {
     // Its labels may name a waypoint.
     recompile.objects(indexes.ServiceEntry.in(name));
     recompile.objects(indexes.ExternalService.in(name));
+    if (isAudit(labelsOf(before)) !== isAudit(labelsOf(now))) {
+      recompile.objects(indexes.AccessPolicy.in(name));
+      recompile.objects(indexes.AuthorizationPolicy.in(name));
+      recompile.objects(indexes.RequestAuthentication.in(name));
+      recompile.objects(indexes.PeerAuthentication.in(name));
+      // They have no index by namespace, and the label rarely changes.
+      recompile.objects([...registry.ofKind('TrafficTarget')].filter((one) => namespaceOf(one) === name));
+      // Policies of a Gateway are compiled with the Services that it serves, which may be those of other namespaces.
+      for (const { metadata } of indexes.Gateway.in(name))
+        recompile.servicesThrough({ namespace: name, name: metadata.name });
+    }
     if (labelsOf(before)[exportLabel] === labelsOf(now)[exportLabel]) return;
     for (const one of indexes.ExternalService.in(name)) recompile.claimsOf(one);
     for (const one of indexes.Workload.in(name)) recompile.claimsOf(one);

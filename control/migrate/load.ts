@@ -13,7 +13,7 @@ import {
 import type { MeshObject } from '../objects/objects.js';
 import { templatePod } from '../pod-templates.js';
 import type { ManifestText } from '../problems/manifest-findings.js';
-import { parseManifests } from '../source/parse.js';
+import { parseRead } from '../source/parse.js';
 import type { FileProblem } from './report.js';
 import { isRecord } from '../../src/base/record.js';
 
@@ -127,8 +127,9 @@ function loadFile(given: ManifestText): Loaded {
   const refused = refusedBecause(given);
   if (refused !== undefined)
     return { sources: [], objects: [], problems: [{ file, line: 0, message: refused }] };
-  const { manifests } = readManifests(text);
-  const parsed = parseManifests(file, text);
+  const read = readManifests(text);
+  const { manifests } = read;
+  const parsed = parseRead(file, read);
   const problems: FileProblem[] = [];
   // Helm's Chart.yaml and values files are YAML without being objects.
   const found = manifests.flatMap(({ value, lineOf }) =>
@@ -162,17 +163,22 @@ function loadFile(given: ManifestText): Loaded {
   return { sources, objects: [...parsed.objects, ...parsed.closed], problems };
 }
 
-/** Reads manifests. Pure. */
-export function loadTexts(texts: readonly ManifestText[]): Loaded {
+/**
+ * Reads manifests. Pure.
+ * @param podsBefore number of objects read before: addresses of pods made of templates are unique within one mesh
+ */
+export function loadTexts(texts: readonly ManifestText[], podsBefore = 0): Loaded {
   const files = texts.map(loadFile);
   const sources = files.flatMap((one) => one.sources);
   return {
     sources,
-    objects: [...files.flatMap((one) => one.objects), ...templatePods(sources)],
+    objects: [...files.flatMap((one) => one.objects), ...templatePods(sources, podsBefore)],
     problems: files.flatMap((one) => one.problems),
   };
 }
 
 /** A pod of each object that makes pods: policies select it. */
-const templatePods = (sources: readonly SourceObject[]): MeshObject[] =>
-  sources.flatMap(({ value }, index) => (isNamed(value) ? (templatePod(value, index + 1) ?? []) : []));
+const templatePods = (sources: readonly SourceObject[], before: number): MeshObject[] =>
+  sources.flatMap(({ value }, index) =>
+    isNamed(value) ? (templatePod(value, before + index + 1) ?? []) : [],
+  );

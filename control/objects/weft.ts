@@ -55,6 +55,7 @@ export interface MeshSettingsObject {
   readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
     readonly mode?: 'permissive' | 'strict';
+    readonly policyMode?: 'enforce' | 'audit';
     readonly outboundUnknown?: 'allow' | 'refuse';
     readonly agentDown?: 'refuse' | 'plaintext';
     readonly cutPreexisting?: boolean;

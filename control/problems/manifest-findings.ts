@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { readStandardInput, standardInput, standardInputName } from '../../src/base/standard-input.js';
+import { auditFindings } from '../../src/findings/audit.js';
 import type { Finding } from '../../src/findings/finding.js';
 import { keyFindings } from '../../src/findings/keys.js';
 import { checkedPolicy } from '../../src/findings/istio-policies.js';
@@ -88,6 +89,7 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
     ...(['Gateway', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const).flatMap((kind) =>
       keyFindings(kind, [...compiler.ofKind(kind)]),
     ),
+    ...auditFindings(namespaces, [...compiler.ofKind('MeshSettings')], root),
     ...waypointFindings({
       gateways: [...compiler.ofKind('Gateway')],
       classes: [...compiler.ofKind('GatewayClass')],

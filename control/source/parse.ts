@@ -255,9 +255,11 @@ const isNamed = (value: object): boolean => {
 };
 
 /** Parses a manifest file. Never throws. Kinds of other API groups that Weft does not read are listed in `unused`. */
-export function parseManifests(file: string, text: string): Parsed {
+export const parseManifests = (file: string, text: string): Parsed => parseRead(file, readManifests(text));
+
+/** As `parseManifests`, of a text that was read. */
+export function parseRead(file: string, { manifests, errors }: ReturnType<typeof readManifests>): Parsed {
   const parser = new Parser(file);
-  const { manifests, errors } = readManifests(text);
   for (const { line, message } of errors) parser.error(line, '', message, true);
   for (const manifest of manifests) parser.take(manifest);
   parser.errors.sort((a, b) => a.line - b.line);

@@ -6,6 +6,7 @@ import { checkCommand } from './check.js';
 import { clusterCommands } from './cluster/command.js';
 import { demoCommand } from './demo/command.js';
 import { dumpCommand } from './dump.js';
+import { policyCommand } from './policy/command.js';
 import { edgesCommand } from './edges/command.js';
 import { programCommands } from './programs.js';
 import { standaloneCommand } from './standalone/command.js';
@@ -20,6 +21,7 @@ for (const command of [
   statusCommand(),
   edgesCommand(),
   dumpCommand(),
+  policyCommand(),
   demoCommand(),
 ]) {
   program.addCommand(command);

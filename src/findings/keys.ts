@@ -27,6 +27,7 @@ const istio = 'istio.io/';
 const readOn: Readonly<Record<string, readonly MemberKind[]>> = {
   'weft.dev/mesh': ['Namespace', 'Pod'],
   'weft.dev/mode': ['Namespace', 'Pod'],
+  'weft.dev/policy-mode': ['Namespace'],
   'weft.dev/waypoint': ['Namespace', 'Service'],
   'weft.dev/waypoint-namespace': ['Namespace', 'Service'],
   'weft.dev/export': ['Namespace'],

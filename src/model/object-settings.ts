@@ -10,6 +10,8 @@ import { portKeyProblems, portOfKey, servicePolicyKeys, serviceSettingsOf } from
 
 const meshLabel = 'weft.dev/mesh';
 const modeLabel = 'weft.dev/mode';
+/** Of a namespace: `audit` records what its policies would refuse, and refuses nothing by them. */
+export const policyModeLabel = 'weft.dev/policy-mode';
 const firstEnrollment = 'weft.dev/first-enrollment';
 
 export interface SettingProblem {
@@ -84,6 +86,7 @@ const settings: readonly Setting[] = [
       'the label is ignored: a namespace is then outside of the mesh unless it has istio.io/dataplane-mode=ambient, a pod follows its namespace',
   },
   { in: 'labels', key: modeLabel, ...oneOf('strict', 'permissive'), instead: 'treated as strict' },
+  { in: 'labels', key: policyModeLabel, ...oneOf('enforce', 'audit'), instead: 'treated as enforce' },
   {
     in: 'annotations',
     key: 'weft.dev/exclude-outbound-ports',
@@ -234,6 +237,9 @@ export function meshModeOf(labels: Labels): 'enabled' | 'disabled' | undefined {
 /** Whether labels ask for strict mode. An invalid value counts as strict. */
 export const isStrict = (labels: Labels): boolean =>
   labels[modeLabel] !== undefined && labels[modeLabel] !== 'permissive';
+
+/** Whether the policies of a namespace with these labels are in audit mode. An invalid value counts as enforce. */
+export const isAudit = (labels: Labels): boolean => labels[policyModeLabel] === 'audit';
 
 /**
  * Strict mode of a namespace while its pods are enrolled for the first time: `available` defers it until all pods are enrolled, `closed`

@@ -110,4 +110,9 @@ export interface AuthorizationPolicy {
   readonly rules: readonly { readonly clauses: readonly { readonly matches: readonly PolicyMatch[] }[] }[];
   /** Audit mode: denials are recorded, never enforced. */
   readonly dryRun: boolean;
+  /**
+   * Set with `dryRun` if the mode is that of the namespace or the mesh (control/compile/audit.ts). Such an ALLOW policy restricts nobody, but
+   * it allows as before where enforced ALLOW policies apply beside it: audit mode must refuse nothing that was allowed.
+   */
+  readonly stillAllows?: true;
 }

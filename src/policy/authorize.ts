@@ -76,11 +76,13 @@ export function authorize(
   }
   const allows = policies.filter(({ action }) => action === 'allow');
   const enforced = allows.filter(({ dryRun }) => !dryRun);
-  for (const policy of enforced) {
-    const rule = matchingRule(policy, parsed);
-    if (rule !== undefined) return { allowed: true, reason: 'allowed', policy: policy.key, rule, audited };
-  }
+  // ALLOW policies that would be enforced if their namespace or the mesh were not in audit mode.
+  const suspended = allows.filter(({ dryRun, stillAllows }) => dryRun && stillAllows);
   if (enforced.length > 0) {
+    for (const policy of [...enforced, ...suspended]) {
+      const rule = matchingRule(policy, parsed);
+      if (rule !== undefined) return { allowed: true, reason: 'allowed', policy: policy.key, rule, audited };
+    }
     // No single policy denies, so the verdict names all enforced ALLOW policies.
     return {
       allowed: false,
@@ -89,9 +91,9 @@ export function authorize(
       audited,
     };
   }
-  if (allows.length > 0 && !allows.some((policy) => matchingRule(policy, parsed) !== undefined)) {
-    audited.push(...allows.map(({ key }) => key));
-  }
+  const recorded = suspended.length > 0 ? suspended : allows;
+  if (recorded.length > 0 && !recorded.some((policy) => matchingRule(policy, parsed) !== undefined))
+    audited.push(...recorded.map(({ key }) => key));
   return { allowed: true, reason: 'no-policy', audited };
 }
 

@@ -18,6 +18,7 @@ const names = [
   'addresses-preserved',
   'deny-by-identity',
   'policy-change-cuts-only-forbidden',
+  'audit-then-enforce',
   'certificate-rotation',
   'agent-restart',
   'control-plane-away',

@@ -1,5 +1,6 @@
 /** Findings about references between objects of a cluster: labels that name waypoints, policies that select pods. */
 import type { KubeConfig } from '@kubernetes/client-node';
+import { auditFindings } from '../../findings/audit.js';
 import type { Finding } from '../../findings/finding.js';
 import type {
   CheckedClass,
@@ -37,29 +38,32 @@ export async function objectFindings(config: KubeConfig, root: string): Promise<
   const weft = '/apis/weft.dev/v1alpha1';
   const withSpec = <T extends Labeled & { readonly spec: unknown }>(path: string): Promise<T[]> =>
     listAt<T>(config, path, (item) => ({ metadata: metaOf(item), spec: item.spec }) as T);
-  const [namespaces, services, gateways, classes, policies, istio, workloads, pods] = await Promise.all([
-    listAt<Labeled>(config, '/api/v1/namespaces', (item) => ({ metadata: metaOf(item) })),
-    withSpec<CheckedService>('/api/v1/services'),
-    withSpec<CheckedGateway>(`${gatewayApi}/gateways`),
-    withSpec<CheckedClass>(`${gatewayApi}/gatewayclasses`),
-    withSpec<CheckedPolicy>(`${weft}/accesspolicies`),
-    listAt<CheckedAuthorizationPolicy>(
-      config,
-      '/apis/security.istio.io/v1/authorizationpolicies',
-      ({ spec, ...item }) => ({ metadata: metaOf(item), ...(spec ? { spec } : {}) }),
-    ),
-    withSpec<CheckedWorkload>(`${weft}/workloads`),
-    listAt<CheckedPod>(config, '/api/v1/pods', ({ spec, status, ...item }) => ({
-      metadata: metaOf(item),
-      spec: {
-        ...(spec.hostNetwork === true ? { hostNetwork: true } : {}),
-        containers: portsOf(spec.containers),
-        initContainers: portsOf(spec.initContainers),
-      },
-      status: status?.phase === undefined ? {} : { phase: status.phase },
-    })),
-  ]);
+  const [namespaces, settings, services, gateways, classes, policies, istio, workloads, pods] =
+    await Promise.all([
+      listAt<Labeled>(config, '/api/v1/namespaces', (item) => ({ metadata: metaOf(item) })),
+      withSpec<Labeled & { readonly spec: { readonly policyMode?: string } }>(`${weft}/meshsettings`),
+      withSpec<CheckedService>('/api/v1/services'),
+      withSpec<CheckedGateway>(`${gatewayApi}/gateways`),
+      withSpec<CheckedClass>(`${gatewayApi}/gatewayclasses`),
+      withSpec<CheckedPolicy>(`${weft}/accesspolicies`),
+      listAt<CheckedAuthorizationPolicy>(
+        config,
+        '/apis/security.istio.io/v1/authorizationpolicies',
+        ({ spec, ...item }) => ({ metadata: metaOf(item), ...(spec ? { spec } : {}) }),
+      ),
+      withSpec<CheckedWorkload>(`${weft}/workloads`),
+      listAt<CheckedPod>(config, '/api/v1/pods', ({ spec, status, ...item }) => ({
+        metadata: metaOf(item),
+        spec: {
+          ...(spec.hostNetwork === true ? { hostNetwork: true } : {}),
+          containers: portsOf(spec.containers),
+          initContainers: portsOf(spec.initContainers),
+        },
+        status: status?.phase === undefined ? {} : { phase: status.phase },
+      })),
+    ]);
   return [
+    ...auditFindings(namespaces, settings, root),
     ...waypointFindings({ gateways, classes, namespaces, services }),
     ...policyFindings(
       {

@@ -1,5 +1,6 @@
 /** The steps of the demo, in order. Each step measures its claim in this run, and returns the measurements as evidence. */
 import type { Step } from './stage.js';
+import { auditThenEnforceStep } from './steps/audit-then-enforce.js';
 import { enrollmentSteps, ipv6Step, unenrollStep } from './steps/enrollment.js';
 import { istioSteps } from './steps/istio.js';
 import { operationSteps } from './steps/operations.js';
@@ -15,6 +16,7 @@ export const steps: readonly Step[] = [
   ...enrollmentSteps,
   ...sameNodeSteps,
   ...policySteps,
+  auditThenEnforceStep,
   ...operationSteps,
   ...outliveAgentSteps,
   ipv6Step,

@@ -92,6 +92,7 @@ export function encodeAuthorization(p: AuthorizationPolicy): Uint8Array {
       clauses: clauses.map(({ matches }) => ({ matches: matches.map((one) => encodeMatch(one, p.action)) })),
     })),
     weftServices: p.services,
+    weftStillAllows: p.stillAllows === true,
   }).finish();
 }
 
@@ -252,6 +253,8 @@ export function readAuthorization(
     rules,
     services: message.weftServices,
     dryRun: message.dryRun,
+    // A policy that was closed allows nothing.
+    ...(message.weftStillAllows && message.dryRun && isWhole ? { stillAllows: true as const } : {}),
   };
   return { value, problems };
 }

@@ -32,6 +32,11 @@ export interface Authorization {
   readonly dryRun: boolean;
   /** Weft extension: the policy authorizes requests to these Services (namespace/hostname) at their waypoint. */
   readonly weftServices: readonly string[];
+  /**
+   * Weft extension, with dry_run: an ALLOW policy that is in audit mode because of its namespace or the mesh. Beside ALLOW policies that are
+   * enforced it still allows. A reader that does not know the field allows less.
+   */
+  readonly weftStillAllows: boolean;
 }
 
 export interface Rule {
@@ -123,7 +128,16 @@ export interface ServiceAccountMatch {
 }
 
 function createBaseAuthorization(): Authorization {
-  return { name: "", namespace: "", scope: 0, action: 0, rules: [], dryRun: false, weftServices: [] };
+  return {
+    name: "",
+    namespace: "",
+    scope: 0,
+    action: 0,
+    rules: [],
+    dryRun: false,
+    weftServices: [],
+    weftStillAllows: false,
+  };
 }
 
 export const Authorization: MessageFns<Authorization> = {
@@ -148,6 +162,9 @@ export const Authorization: MessageFns<Authorization> = {
     }
     for (const v of message.weftServices) {
       writer.uint32(8002).string(v!);
+    }
+    if (message.weftStillAllows !== false) {
+      writer.uint32(8080).bool(message.weftStillAllows);
     }
     return writer;
   },
@@ -221,6 +238,14 @@ export const Authorization: MessageFns<Authorization> = {
             message.weftServices.push(reader.string());
             continue;
           }
+          case 1010: {
+            if (tag !== 8080) {
+              break;
+            }
+
+            message.weftStillAllows = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -245,6 +270,7 @@ export const Authorization: MessageFns<Authorization> = {
     message.rules = object.rules?.map((e) => Rule.fromPartial(e)) || [];
     message.dryRun = object.dryRun ?? false;
     message.weftServices = object.weftServices?.map((e) => e) || [];
+    message.weftStillAllows = object.weftStillAllows ?? false;
     return message;
   },
 };

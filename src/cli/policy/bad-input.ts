@@ -1,0 +1,13 @@
+import { errorText } from '../../base/errors.js';
+
+/** An action of a command that ends with exit code 2 if its input cannot be used: 1 means that it found something. */
+export const badInput =
+  <A extends readonly unknown[]>(action: (...args: A) => Promise<void> | void) =>
+  async (...args: A): Promise<void> => {
+    try {
+      await action(...args);
+    } catch (error) {
+      console.error(`weft: ${errorText(error)}`);
+      process.exitCode = 2;
+    }
+  };

@@ -1,0 +1,161 @@
+/**
+ * Calls: who calls what, from the edges that several programs reported of the same traffic. Agents of both sides report a connection, and a
+ * waypoint between them its requests. Pure.
+ */
+import { otherName, type Edge, type EdgeParty, type EdgeReporter } from '../../model/edge.js';
+import type { SpiffeId } from '../../model/identity.js';
+
+export interface CallParty {
+  readonly namespace: string;
+  readonly workload: string;
+  readonly identity: SpiffeId | undefined;
+  /** Empty: too many, or none is known. */
+  readonly pods: ReadonlySet<string>;
+  /** Names beyond the limits of what programs observe: it is unknown who this is. */
+  readonly isOther: boolean;
+}
+
+export interface Call {
+  readonly source: CallParty;
+  readonly destination: CallParty;
+  /** Host names of the Services that were dialed. */
+  readonly services: ReadonlySet<string>;
+  /** Of the destination's pod; of the Service if no pod is known; 0: unknown. */
+  readonly port: number;
+  /** Whether a waypoint has read the requests. */
+  readonly isRequest: boolean;
+  /** Empty for connections, like `pathTemplate`. */
+  readonly method: string;
+  readonly pathTemplate: string;
+  /** Connections, or requests, that passed. One if all that was seen is a connection that was opened earlier. */
+  readonly passed: number;
+  readonly refused: number;
+  /** Of those that passed: policies in audit mode would have refused them. */
+  readonly audited: number;
+  /** Policies that refused, or would have. */
+  readonly policies: ReadonlySet<string>;
+  /** By which paths connections went (`kernel`, `hbone`, `waypoint`, ...). */
+  readonly paths: ReadonlySet<string>;
+  readonly lastSeenMs: number;
+}
+
+const podsMax = 32;
+
+interface Counts {
+  passed: number;
+  refused: number;
+  audited: number;
+}
+class Building {
+  readonly sourcePods = new Set<string>();
+  readonly pods = new Set<string>();
+  readonly services = new Set<string>();
+  readonly policies = new Set<string>();
+  readonly paths = new Set<string>();
+  readonly counts = new Map<EdgeReporter, Counts>();
+  lastSeenMs = 0;
+  /** Seen, and opened earlier: a connection that is still open. */
+  #isOpen = false;
+  constructor(readonly first: Edge) {}
+
+  add({ source, destination, service, policy, path, reporter, counts }: Edge): void {
+    if (source.pod !== '') this.sourcePods.add(source.pod);
+    if (destination.pod !== '') this.pods.add(destination.pod);
+    if (service !== '') this.services.add(service);
+    if (policy !== '') this.policies.add(policy);
+    if (path !== 'refused') this.paths.add(path);
+    let sums = this.counts.get(reporter);
+    if (!sums) this.counts.set(reporter, (sums = { passed: 0, refused: 0, audited: 0 }));
+    // Requests that were refused count as requests, too; connections that were do not.
+    const total = isRequest({ reporter, method: this.first.method })
+      ? Math.max(0, counts.requests - counts.refused)
+      : counts.connections;
+    sums.passed += total;
+    if (total + counts.refused + counts.failures === 0 && path !== 'refused') this.#isOpen = true;
+    sums.refused += counts.refused;
+    sums.audited += counts.audited;
+    this.lastSeenMs = Math.max(this.lastSeenMs, counts.lastSeenMs);
+  }
+
+  get call(): Call {
+    const { source, destination, port, method, pathTemplate } = this.first;
+    const all = [...this.counts.values()];
+    const most = (field: keyof Counts): number => Math.max(...all.map((one) => one[field]));
+    return {
+      source: partyOf(source, this.sourcePods),
+      destination: partyOf(destination, this.pods),
+      services: this.services,
+      port,
+      isRequest: isRequest(this.first),
+      method,
+      pathTemplate,
+      passed: Math.max(most('passed'), this.#isOpen ? 1 : 0),
+      refused: most('refused'),
+      audited: most('audited'),
+      policies: this.policies,
+      paths: this.paths,
+      lastSeenMs: this.lastSeenMs,
+    };
+  }
+}
+
+const isRequest = ({ reporter, method }: Pick<Edge, 'reporter' | 'method'>): boolean =>
+  reporter === 'waypoint' && method !== '';
+
+/** A namespace may be called `other`, too; a pod and a workload at the same time are not. */
+const isOther = ({ namespace, workload, pod, identity }: EdgeParty): boolean =>
+  workload === otherName && pod === otherName && identity === undefined && namespace !== '';
+
+const partyOf = (party: EdgeParty, pods: ReadonlySet<string>): CallParty => ({
+  namespace: party.namespace,
+  workload: party.workload,
+  identity: party.identity,
+  pods: pods.size > podsMax ? new Set() : pods,
+  isOther: isOther(party),
+});
+
+const partyKey = (party: EdgeParty): readonly unknown[] => [
+  party.namespace,
+  party.workload,
+  party.identity,
+  isOther(party),
+];
+const connectionKey = ({ source, destination, port }: Edge): string =>
+  JSON.stringify([source.identity, destination.namespace, destination.workload, port]);
+
+/** Adds up edges to calls. Connections whose requests a waypoint has reported are left out: the requests say more. */
+export function callsOf(edges: readonly Edge[]): Call[] {
+  const ofWaypoints = new Set<string>();
+  for (const edge of edges) if (isRequest(edge)) ofWaypoints.add(connectionKey(edge));
+  const found = new Map<string, Building>();
+  for (const edge of edges) {
+    if (!isRequest(edge) && edge.reporter !== 'waypoint' && ofWaypoints.has(connectionKey(edge))) continue;
+    const key = JSON.stringify([
+      ...partyKey(edge.source),
+      ...partyKey(edge.destination),
+      edge.port,
+      isRequest(edge),
+      edge.method,
+      edge.pathTemplate,
+      // A Service's policies are those of its waypoint.
+      isRequest(edge) ? edge.service : '',
+    ]);
+    let call = found.get(key);
+    if (!call) found.set(key, (call = new Building(edge)));
+    call.add(edge);
+  }
+  return [...found.values()].map(({ call }) => call).filter((one) => one.passed + one.refused > 0);
+}
+
+/** `shop/web (spiffe://…)`: a party for people. */
+export function partyText({ namespace, workload, identity, isOther: unknown }: CallParty): string {
+  if (unknown) return 'other (beyond the limits)';
+  if (namespace === '' && workload === '') return identity ?? 'outside of the mesh';
+  return `${namespace}/${workload}`;
+}
+export const identityText = ({ identity, isOther: unknown }: CallParty): string =>
+  unknown ? 'unknown' : identity === undefined ? 'none (plaintext)' : identity.slice('spiffe://'.length);
+
+/** `GET /orders/*`, or empty. */
+export const requestText = ({ method, pathTemplate }: Call): string =>
+  method === '' ? '' : `${method} ${pathTemplate}`;

@@ -1,0 +1,103 @@
+/** `weft policy diff`: what manifests would change for the traffic that was observed. */
+import { Command } from 'commander';
+import { WeftError } from '../../base/errors.js';
+import { table } from '../cluster/table.js';
+import { badInput } from './bad-input.js';
+import { callsOf, identityText, partyText, requestText, type Call } from './calls.js';
+import { policyDiff, type Change, type ChangeKind, type Diff } from './diff.js';
+import { currentOption, policyMeshes, type CurrentFlags } from './meshes.js';
+import { callJson } from './observe-command.js';
+import { edgesOf, observationGaps, observedEdges, observedOptions, type ObservedFlags } from './observed.js';
+import { placeOptions } from './place.js';
+import { PolicyMesh } from './policy-mesh.js';
+
+interface Flags extends ObservedFlags, CurrentFlags {
+  readonly namespace?: string;
+  readonly json?: boolean;
+}
+
+const kindText: Readonly<Record<ChangeKind, string>> = {
+  'newly-denied': 'would be REFUSED',
+  'may-change': 'may change',
+  'newly-audited': 'would be recorded by audit mode',
+  'newly-allowed': 'would be allowed',
+  'no-longer-audited': 'would no longer be recorded',
+};
+
+const destinationText = ({ destination, services, port }: Call): string =>
+  `${destination.workload === '' && services.size > 0 ? [...services].join(', ') : partyText(destination)}:${port}`;
+
+const changeRow = ({ kind, call, before, after }: Change): string[] => [
+  kindText[kind],
+  partyText(call.source),
+  identityText(call.source),
+  destinationText(call),
+  requestText(call),
+  String(call.passed + call.refused),
+  kind === 'newly-allowed' || kind === 'no-longer-audited' ? `before: ${before.why}` : after.why,
+];
+
+const unknownMax = 20;
+
+function* lines({ changes, unknown, unchanged }: Diff): Generator<string> {
+  if (changes.length > 0)
+    yield* table([
+      ['CHANGE', 'CLIENT', 'IDENTITY', 'CALLS', 'REQUEST', 'SEEN', 'WHY'],
+      ...changes.map(changeRow),
+    ]);
+  const count = (kind: ChangeKind): number => changes.filter((one) => one.kind === kind).length;
+  yield `of ${changes.length + unknown.length + unchanged} observed calls ${count('newly-denied')} would be refused, ${count('newly-allowed')} would be allowed, ${count('may-change')} may change, ${unchanged} stay as they are`;
+  if (unknown.length === 0) return;
+  yield `${unknown.length} calls cannot be evaluated:`;
+  for (const { call, why } of unknown.slice(0, unknownMax))
+    yield `  ${partyText(call.source)} -> ${destinationText(call)} (seen ${call.passed + call.refused} times): ${why}`;
+  if (unknown.length > unknownMax) yield `  and ${unknown.length - unknownMax} more (--json lists all)`;
+}
+
+const changeJson = ({ kind, call, before, after }: Change): object => ({
+  kind,
+  call: callJson(call),
+  before,
+  after,
+});
+
+export function diffCommand(): Command {
+  const command = new Command('diff')
+    .description(
+      'show what manifests would change for observed traffic: newly denied, newly allowed, who, how often',
+    )
+    .argument('<files...>', 'manifests that would be applied: files, or directories of them')
+    .option('-n, --namespace <name>', 'calls from or to this namespace; absent: all');
+  return placeOptions(currentOption(observedOptions(command)))
+    .option('--json', 'print the changes as JSON')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 nothing that was seen would be refused, 1 something would be or may be, 2 the input cannot be read.',
+    )
+    .action(
+      badInput(async (files: string[], { namespace, json, ...flags }: Flags) => {
+        const observed = await observedEdges(flags);
+        const { errors, warnings, before, after } = policyMeshes(flags, files);
+        if (errors.length > 0) throw new WeftError('WEFT_POLICY_TEST', errors.join('\n'));
+        const calls = callsOf(edgesOf(observed.edges, namespace));
+        const diff = policyDiff(calls, new PolicyMesh(before), new PolicyMesh(after));
+        const gaps = observationGaps(observed, flags.since, Date.now());
+        if (json)
+          console.log(
+            JSON.stringify({
+              changes: diff.changes.map(changeJson),
+              unknown: diff.unknown.map(({ call, why }) => ({ call: callJson(call), why })),
+              unchanged: diff.unchanged,
+              gaps,
+            }),
+          );
+        else {
+          for (const line of lines(diff)) console.log(line);
+          for (const line of [...warnings.map((one) => `not in force as written: ${one}`), ...gaps])
+            console.error(line);
+        }
+        const isHarmless = diff.changes.every(({ kind }) => kind !== 'newly-denied' && kind !== 'may-change');
+        process.exitCode = isHarmless ? 0 : 1;
+      }),
+    );
+}

@@ -1,0 +1,60 @@
+/** Gets compiled meshes from the control plane's program, which reads manifests and clusters. */
+import { existsSync } from 'node:fs';
+import type { Command } from 'commander';
+import { WeftError } from '../../base/errors.js';
+import { absentText } from '../../kubernetes/manifests.js';
+import { decodeMeshes, type PolicyMeshes } from '../../state/snapshot.js';
+import { programs, sh } from '../run.js';
+import { readLedger } from '../standalone/ledger.js';
+import { isOfCluster, stateOf, type PlaceFlags } from './place.js';
+
+/** Where the current state is. */
+export interface CurrentFlags extends PlaceFlags {
+  readonly current?: readonly string[];
+}
+
+export const currentOption = (command: Command): Command =>
+  command.option(
+    '--current <paths...>',
+    'manifests of the current state: files, or directories of them (default: the objects of the testbed or of the cluster)',
+  );
+
+/** The current state, and the state with further manifests applied. Errors: WEFT_SOURCE, WEFT_SOURCE_MISSING, WEFT_COMMAND. */
+export function policyMeshes(flags: CurrentFlags, apply: readonly string[]): PolicyMeshes {
+  const isCluster = flags.current === undefined && isOfCluster(flags);
+  const current = flags.current ?? (isCluster ? [] : testbedManifests(stateOf(flags)));
+  return compiledMeshes(
+    [...(isCluster ? ['--kubernetes'] : []), ...(current.length > 0 ? ['--current', ...current] : [])],
+    [...current, ...apply],
+    apply,
+    flags.rootNamespace,
+  );
+}
+
+/** The compiled mesh of manifests alone. */
+export const manifestMesh = (paths: readonly string[], rootNamespace: string): PolicyMeshes =>
+  compiledMeshes([], paths, paths, rootNamespace);
+
+function compiledMeshes(
+  current: readonly string[],
+  paths: readonly string[],
+  apply: readonly string[],
+  rootNamespace: string,
+): PolicyMeshes {
+  const absent = paths.find((path) => !existsSync(path));
+  if (absent !== undefined) throw new WeftError('WEFT_SOURCE_MISSING', absentText(absent));
+  const applied = apply.length > 0 ? ['--apply', ...apply] : [];
+  const root = ['--root-namespace', rootNamespace];
+  return decodeMeshes(
+    sh(process.execPath, [programs.control, 'policy-mesh', ...root, ...current, ...applied]),
+  );
+}
+
+function testbedManifests(state: string): readonly string[] {
+  const ledger = readLedger(state);
+  if (ledger) return [ledger.from];
+  throw new WeftError(
+    'WEFT_SOURCE',
+    `there is no testbed at ${state}: say with --current or --kubernetes what the current state is`,
+  );
+}

@@ -1,0 +1,65 @@
+/** The edges that a command works on: of the control plane, or from a file. */
+import { InvalidArgumentError, type Command } from 'commander';
+import { loadKubeConfig } from '../../kubernetes/config.js';
+import { durationMsOf } from '../../model/duration.js';
+import type { Edge } from '../../model/edge.js';
+import { readClusterEdges, readEdges } from '../edges/read-edges.js';
+import { readEdgeFile, type Observed } from './edge-file.js';
+import { isOfCluster, stateOf, type PlaceFlags } from './place.js';
+
+export interface ObservedFlags extends PlaceFlags {
+  readonly edges?: string;
+  readonly since: number;
+}
+
+function duration(text: string): number {
+  const ms = durationMsOf(text);
+  if (ms !== undefined && ms > 0) return ms;
+  throw new InvalidArgumentError('not a duration such as 15m or 1h');
+}
+
+export const observedOptions = (command: Command): Command =>
+  command
+    .option(
+      '--edges <file>',
+      'observed edges, as `weft edges --json` prints them, one JSON object a line (default: those of the control plane)',
+    )
+    .option('--since <duration>', 'how far back; the control plane keeps 15m', duration, 3_600_000);
+
+/** Errors: WEFT_ADMIN, WEFT_EDGES, WEFT_SOURCE_MISSING, ApiError. */
+export async function observedEdges(flags: ObservedFlags): Promise<Observed> {
+  const query = { namespace: undefined, sinceMs: Date.now() - flags.since };
+  if (flags.edges !== undefined) {
+    const found = await readEdgeFile(flags.edges);
+    return { ...found, edges: found.edges.filter(({ counts }) => counts.lastSeenMs >= query.sinceMs) };
+  }
+  return isOfCluster(flags)
+    ? readClusterEdges(await loadKubeConfig(), flags.rootNamespace, query)
+    : readEdges(stateOf(flags), query);
+}
+
+/** Edges from or to a namespace. */
+export const edgesOf = (edges: readonly Edge[], namespace: string | undefined): readonly Edge[] =>
+  namespace === undefined
+    ? edges
+    : edges.filter((one) => one.source.namespace === namespace || one.destination.namespace === namespace);
+
+export function durationText(ms: number): string {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 120) return `${seconds}s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 120) return `${minutes}m`;
+  return `${Math.floor(minutes / 60)}h${minutes % 60 === 0 ? '' : `${minutes % 60}m`}`;
+}
+
+/** What the observation lacks, one line each. */
+export function observationGaps({ sinceMs, missing }: Observed, wantedMs: number, nowMs: number): string[] {
+  const gaps: string[] = [];
+  if (sinceMs !== undefined && nowMs - sinceMs < wantedMs - 1_000)
+    gaps.push(
+      `watched only ${durationText(nowMs - sinceMs)} of ${durationText(wantedMs)}: what is rarer than that is missing`,
+    );
+  if (missing.length > 0)
+    gaps.push(`did not answer: ${missing.join(', ')}: what only they have received is missing`);
+  return gaps;
+}

@@ -1,0 +1,30 @@
+/** Which mesh a command is about: a testbed of this machine, or the cluster of KUBECONFIG. */
+import type { Command } from 'commander';
+import { wantsCluster } from '../cluster/command.js';
+import { systemNamespace } from '../cluster/system-namespace.js';
+import { stateDefault } from '../standalone/ledger.js';
+
+export interface PlaceFlags {
+  readonly state?: string;
+  readonly kubernetes?: boolean;
+  /** The namespace of the control plane. */
+  readonly rootNamespace: string;
+}
+
+export const placeOptions = (command: Command): Command =>
+  command
+    .option(
+      '--state <dir>',
+      `state directory of a testbed (default: ${stateDefault}, or the cluster of KUBECONFIG)`,
+    )
+    .option('--kubernetes', 'the cluster even without KUBECONFIG')
+    .option('--no-kubernetes', 'not the cluster even with KUBECONFIG')
+    .option(
+      '--root-namespace <name>',
+      'namespace of the control plane, whose policies apply to the whole mesh',
+      systemNamespace,
+    );
+
+export const isOfCluster = ({ state, kubernetes }: PlaceFlags): boolean =>
+  state === undefined && wantsCluster(kubernetes);
+export const stateOf = ({ state = stateDefault }: PlaceFlags): string => state;

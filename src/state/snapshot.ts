@@ -1,0 +1,40 @@
+/**
+ * The compiled mesh as one value: what the control plane would send to nodes and waypoints for given manifests. Commands that evaluate
+ * policies without a mesh get it from the control plane's program of the same build, so its form may change with any build.
+ */
+import { deserialize, serialize } from 'node:v8';
+import type { Labels } from '../model/labels.js';
+import type { TrustDomain } from '../model/identity.js';
+import type { WorkloadUid } from '../model/workload.js';
+import type { MeshUpdate } from './store.js';
+
+/** What policies select pods by. Workloads of discovery have no labels. */
+export interface SnapshotPod {
+  readonly uid: WorkloadUid;
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Labels;
+}
+
+export interface MeshSnapshot {
+  readonly trustDomain: TrustDomain;
+  readonly mesh: MeshUpdate;
+  readonly pods: readonly SnapshotPod[];
+  /** Selectors of Services, by `<namespace>/<name>`. */
+  readonly selectors: ReadonlyMap<string, Labels>;
+}
+
+/** The answer of `control policy-mesh`. */
+export interface PolicyMeshes {
+  /** Errors of the manifests to evaluate: they are not in force as written. */
+  readonly errors: readonly string[];
+  /** The same of the current state. */
+  readonly warnings: readonly string[];
+  readonly before: MeshSnapshot;
+  /** With the manifests to apply. */
+  readonly after: MeshSnapshot;
+}
+
+export const encodeMeshes = (meshes: PolicyMeshes): string => serialize(meshes).toString('base64');
+export const decodeMeshes = (text: string): PolicyMeshes =>
+  deserialize(Buffer.from(text, 'base64')) as PolicyMeshes;
