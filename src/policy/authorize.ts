@@ -13,8 +13,10 @@ import {
   type RegexMatch,
   type StringMatch,
 } from '../model/policy.js';
+import { claimHolds, type Claims } from './claims.js';
 import { everyReaderMatches, someReaderMatches } from './path-match.js';
 import { policyRegex } from './policy-regex.js';
+import { stringMatches } from './string-match.js';
 
 /** Attributes of an HTTP request, from the proxy that has read it. */
 export interface HttpAttributes {
@@ -30,6 +32,10 @@ export interface HttpAttributes {
   readonly header: (name: string) => string | undefined;
   /** Whether some endpoint finds a query parameter of this name. Absent: unknown. */
   readonly hasParameter?: (name: string) => boolean;
+  /** Claims of the request's valid token. Undefined: it has none. */
+  readonly claims?: Claims | undefined;
+  /** The client's address, through as many proxies as are trusted. Undefined: unknown. */
+  readonly remoteIp?: IpAddress | undefined;
 }
 
 export interface ConnectionAttributes {
@@ -170,6 +176,8 @@ function httpHolds(
     (match.paths.length === 0 || match.paths.some(path)) &&
     !match.notPaths.some(notPath) &&
     field(match.hosts, match.notHosts, (host) => stringMatches(host, http.host)) &&
+    remoteIpHolds(match, http.remoteIp, denies) &&
+    (match.claims === undefined || match.claims.every((one) => claimHolds(one, http.claims))) &&
     (match.parameters === undefined ||
       match.parameters.some((name) => (http.hasParameter ? http.hasParameter(name) : denies))) &&
     match.headers.every(({ name, values, negated }) => {
@@ -187,20 +195,16 @@ function httpHolds(
   );
 }
 
-function field<T>(values: readonly T[], negated: readonly T[], holds: (value: T) => boolean): boolean {
-  return (values.length === 0 || values.some(holds)) && !negated.some(holds);
+/** An unknown address takes access away. */
+function remoteIpHolds(
+  { remoteIps = [], notRemoteIps = [] }: HttpMatch,
+  ip: IpAddress | undefined,
+  denies: boolean,
+): boolean {
+  if (remoteIps.length + notRemoteIps.length === 0) return true;
+  return ip === undefined ? denies : field(remoteIps, notRemoteIps, (block) => cidrContains(block, ip));
 }
 
-function stringMatches(match: StringMatch, value: string | undefined): boolean {
-  if (value === undefined) return false;
-  switch (match.kind) {
-    case 'exact':
-      return value === match.value;
-    case 'prefix':
-      return value.startsWith(match.value);
-    case 'suffix':
-      return value.endsWith(match.value);
-    case 'presence':
-      return value !== '';
-  }
+function field<T>(values: readonly T[], negated: readonly T[], holds: (value: T) => boolean): boolean {
+  return (values.length === 0 || values.some(holds)) && !negated.some(holds);
 }
