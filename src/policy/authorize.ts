@@ -34,6 +34,8 @@ export interface HttpAttributes {
   readonly hasParameter?: (name: string) => boolean;
   /** Claims of the request's valid token. Undefined: it has none. */
   readonly claims?: Claims | undefined;
+  /** The namespace whose settings say which tokens are valid. */
+  readonly claimsNamespace?: string | undefined;
   /** The client's address, through as many proxies as are trusted. Undefined: unknown. */
   readonly remoteIp?: IpAddress | undefined;
 }

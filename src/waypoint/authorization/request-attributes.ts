@@ -21,8 +21,11 @@ export function hasParameter(path: string, name: string): boolean {
   );
 }
 
+/** What was proven of the client, whatever a rule changes. */
+export type ClientAttributes = Pick<HttpAttributes, 'claims' | 'claimsNamespace' | 'remoteIp'>;
+
 /** The attributes of a request as it is sent to the endpoint. */
-export function attributesOf(head: RequestHead): HttpAttributes {
+export function attributesOf(head: RequestHead, client: ClientAttributes = {}): HttpAttributes {
   const readings = readingsOnDemand(head.path);
   return {
     method: head.method,
@@ -32,5 +35,8 @@ export function attributesOf(head: RequestHead): HttpAttributes {
     },
     header: (name) => (name === 'host' ? head.authority : joinedHeader(head.headers, name)),
     hasParameter: (name) => hasParameter(head.path, name),
+    claims: client.claims,
+    claimsNamespace: client.claimsNamespace,
+    remoteIp: client.remoteIp,
   };
 }

@@ -50,6 +50,7 @@ export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>>
   return {
     source: client.identity ?? 'unknown',
     sourceAddress: formatSocketAddress(client.address),
+    ...(record.principal === undefined ? {} : { requestPrincipal: record.principal }),
     service: record.service,
     method: record.method,
     authority: record.authority,
