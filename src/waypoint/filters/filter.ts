@@ -7,6 +7,7 @@ import type { BackendTarget, RouteFilter } from '../../model/route.js';
 import type { Claims } from '../../policy/claims.js';
 import type { RegexTime } from '../../policy/regex.js';
 import type { ServicePort } from '../authorization/reachable.js';
+import type { FieldNames } from '../http/field-names.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
@@ -142,6 +143,8 @@ export interface FilteredRequest {
   slots: unknown[] | undefined;
   /** Counts and logs what a traffic policy did to the request. */
   act(action: TrafficAction): void;
+  /** Removes fields from the request's trailers, too: some servers take trailers for headers. */
+  forbidTrailers(names: FieldNames): void;
   /** Sends a copy of the request to another backend. */
   mirror(target: BackendTarget): void;
 }

@@ -3,6 +3,7 @@
  * authorized by, and as headers the endpoint. The client learns that its token is not valid, never why.
  */
 import type { JwtFilter } from '../../discovery/gen/weft.js';
+import { FieldNames } from '../http/field-names.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { TokenPlace } from '../jwt/extract.js';
 import { compileIssuer, type Issuer, type Refused, type ValidToken } from '../jwt/issuer.js';
@@ -50,7 +51,7 @@ function compileJwt({
       else places.set(place.name, { place, issuers: new Set([issuer]) });
     }
   const placeList = [...places.values()];
-  const ownHeaders = new HeaderNames(issuers.flatMap(({ headerNames }) => headerNames));
+  const ownHeaders = new FieldNames(issuers.flatMap(({ headerNames }) => headerNames));
   const action: TrafficAction = { feature: 'jwt', mode: dryRun ? 'would' : 'did', policy: name };
   // The filter belongs to one Service port. This is only a shortcut to the counts, which are in the worker's context.
   let countedIn: JwtTokens | undefined;
@@ -62,6 +63,7 @@ function compileJwt({
     const { head } = request.downstream;
     const found = find(request);
     ownHeaders.removeFrom(head.headers);
+    request.forbidTrailers(ownHeaders);
     request.authorization.adoptHead();
     if (found === undefined) {
       if (required) return finish(request, { kind: 'missing' });
@@ -234,30 +236,3 @@ function replyOf(
       };
   }
 }
-
-/** Names of header fields that the client must not set. CGI and its heirs read `x_user` as `x-user`. */
-class HeaderNames {
-  readonly #names: ReadonlySet<string>;
-
-  constructor(names: readonly string[]) {
-    this.#names = new Set(names.map(dashed));
-  }
-
-  /** Removes the fields, in place. */
-  removeFrom(headers: string[]): void {
-    if (this.#names.size === 0) return;
-    let to = 0;
-    for (let from = 0; from < headers.length; from += 2) {
-      const name = headers[from] ?? '';
-      if (this.#names.has(name.includes('_') ? dashed(name) : name)) continue;
-      if (to !== from) {
-        headers[to] = name;
-        headers[to + 1] = headers[from + 1] ?? '';
-      }
-      to += 2;
-    }
-    headers.length = to;
-  }
-}
-
-const dashed = (name: string): string => name.replaceAll('_', '-');

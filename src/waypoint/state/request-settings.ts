@@ -27,6 +27,8 @@ export interface RequestSettings {
   readonly origins: readonly SettingOrigin[];
 }
 
+const checksOfUsers: ReadonlySet<RouteFilter['$case']> = new Set(['jwt', 'externalAuthorization']);
+
 let made = 0;
 
 /** Settings of ports without a policy. @param filters those of every port */
@@ -58,9 +60,17 @@ export class PortSettings {
     if (!settings)
       this.#ofClients.set(
         policy,
-        (settings = this.#compile(policy.filters, policy, policy.origins, policy.closed)),
+        (settings = this.#compile(this.#filtersOf(policy), policy, policy.origins, policy.closed)),
       );
     return settings;
+  }
+
+  /** Whoever the client is, the port's own checks of its users apply. */
+  #filtersOf({ filters }: ClientPolicy): readonly RouteFilter[] {
+    const checks = this.policy.filters?.filter(
+      ({ $case }) => checksOfUsers.has($case) && !filters.some((one) => one.$case === $case),
+    );
+    return [...(checks ?? []), ...filters];
   }
 
   #compile(
