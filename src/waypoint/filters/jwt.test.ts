@@ -21,7 +21,9 @@ import {
   ask,
   askEcho,
   echoHandler,
+  eventually,
   httpUpstream,
+  RawClient,
   startWaypoint,
   type ClientRequest,
   type ClientResponse,
@@ -252,6 +254,53 @@ test('in dry run nothing is refused or removed, and what would be is logged', as
   const token = `Bearer ${signed(ec)}`;
   assert.equal(await sent({ authorization: token }), token);
   assert.deepEqual(waypoint.actions, [`jwt would ${policyName}`, `jwt would ${policyName}`]);
+});
+
+test('a policy in dry run beside one that acts sees the request as the client sent it', async (t) => {
+  const tried = (required: boolean, audience: string): RouteFilter =>
+    jwtFilter([issuerOf(ec, { audiences: [audience] })], { name: 'tried', required, dryRun: true });
+  const acting = jwtFilter([issuerOf(ec)], { required: true });
+  const { waypoint, set, result } = await scene(t, [acting, tried(true, 'shop')]);
+  assert.equal(await result(signed(ec)), '200');
+  assert.deepEqual(waypoint.actions, []);
+  set(acting, tried(true, 'bank'));
+  assert.equal(await result(signed(ec)), '200');
+  assert.deepEqual(waypoint.actions, ['jwt would tried']);
+  assert.equal(waypoint.records.at(-1)?.principal, `${issuerName}/ann`);
+});
+
+test('a client with settings of its own gets no way around the port’s tokens', async (t) => {
+  const { waypoint, result, ask } = await withPolicy(t);
+  const from = [{ namespace: 'shop', serviceAccount: 'web' }];
+  const clients = [{ from, filters: [], origins: [], retry: undefined, timeouts: undefined, closed: '' }];
+  const filters = [jwtFilter([issuerOf(ec)], { required: true })];
+  waypoint.apply({
+    servicePolicies: [{ service: key('api'), port: 80, origins: [], filters, clients }],
+  });
+  assert.equal((await ask()).status, 401);
+  assert.equal(await result(signed(ec)), '200');
+});
+
+test('trailers cannot set the headers of claims', async (t) => {
+  let trailers: unknown;
+  const upstream = await httpUpstream(t, (request, response) => {
+    request.resume();
+    request.on('end', () => {
+      ({ trailers } = request);
+      response.end();
+    });
+  });
+  const issuer = issuerOf(ec, { claimHeaders: [{ header: 'x-user', claim: ['sub'] }] });
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  const filters = [jwtFilter([issuer])];
+  waypoint.apply({ servicePolicies: [{ service: key('api'), port: 80, origins: [], filters }] });
+  const client = await RawClient.open(waypoint.port);
+  client.write(
+    'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-user: root\r\nx_user: root\r\nx-sum: 1\r\n\r\n',
+  );
+  await eventually(() => waypoint.records.length === 1, 'the request has ended');
+  assert.equal(waypoint.records[0]?.status, 200);
+  assert.deepEqual({ ...(trailers as object) }, { 'x-sum': '1' });
 });
 
 test('tokens are found in headers, parameters and cookies, and removed from there or forwarded', async (t) => {

@@ -10,12 +10,15 @@ import { compileIssuer, type Issuer, type Refused, type ValidToken } from '../jw
 import type { JwtResult, ResultCounts } from '../jwt/jwt-counts.js';
 import { isVerifiedBy, JwtTokens, type KnownToken } from '../jwt/jwt-tokens.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
-import type { FilteredRequest, FilterKind, FilterResponse, FilterResult } from './filter.js';
+import { Slot, type FilteredRequest, type FilterKind, type FilterResponse, type FilterResult } from './filter.js';
 
 export const jwt: FilterKind<JwtFilter> = {
   stage: 'authentication',
   compile: compileJwt,
 };
+
+/** A policy that acts has accepted a token of the request. */
+const hasToken = new Slot<true>();
 
 /** Issuers of a policy. */
 const issuersMax = 100;
@@ -161,13 +164,14 @@ function compileJwt({
     place?: TokenPlace,
   ): FilterResponse | undefined {
     const { head } = request.downstream;
-    if (decision.kind === 'valid' && request.authorization.claims)
+    if (decision.kind === 'valid' && !dryRun && hasToken.get(request) === true)
       decision = { kind: 'refused', refusal: 'several', why: 'another policy has accepted another token' };
     if (decision.kind === 'valid') {
       const { issuer, valid } = decision;
       count(request, 'valid', issuer);
       if (!issuer.forward && !dryRun) place?.remove(head);
       head.headers.push(...valid.headers);
+      if (!dryRun) hasToken.set(request, true);
       request.authorization.claims = valid.claims;
       request.authorization.adoptHead();
       request.info.principal = valid.principal;

@@ -29,6 +29,11 @@ export interface RequestSettings {
 
 const checksOfUsers: ReadonlySet<RouteFilter['$case']> = new Set(['jwt', 'externalAuthorization']);
 
+/** Checks in dry run see the request as the client sent it: one that acts removes the client's token. */
+const triedFirst = (a: RouteFilter, b: RouteFilter): number => Number(isTried(b)) - Number(isTried(a));
+const isTried = ({ $case, value }: RouteFilter): boolean =>
+  checksOfUsers.has($case) && 'dryRun' in value && value.dryRun;
+
 let made = 0;
 
 /** Settings of ports without a policy. @param filters those of every port */
@@ -82,7 +87,7 @@ export class PortSettings {
     origins: readonly SettingOrigin[],
     closed = '',
   ): RequestSettings {
-    const compiled = filters.map(compileOrRefuse);
+    const compiled = [...filters].sort(triedFirst).map(compileOrRefuse);
     if (closed !== '') compiled.push(refusing(closed));
     const rules = retry && rulesOfPolicy(retry);
     return {
