@@ -10,7 +10,13 @@ import { compileIssuer, type Issuer, type Refused, type ValidToken } from '../jw
 import type { JwtResult, ResultCounts } from '../jwt/jwt-counts.js';
 import { isVerifiedBy, JwtTokens, type KnownToken } from '../jwt/jwt-tokens.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
-import { Slot, type FilteredRequest, type FilterKind, type FilterResponse, type FilterResult } from './filter.js';
+import {
+  Slot,
+  type FilteredRequest,
+  type FilterKind,
+  type FilterResponse,
+  type FilterResult,
+} from './filter.js';
 
 export const jwt: FilterKind<JwtFilter> = {
   stage: 'authentication',

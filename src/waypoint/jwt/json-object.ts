@@ -8,9 +8,14 @@ export const depthMax = 16;
 /** Objects, lists and other values, together. */
 export const valuesMax = 1_000;
 
+/** Objects and lists, and all values, those included. */
+export interface JsonSize {
+  readonly containers: number;
+  readonly values: number;
+}
 export type JsonObject = Readonly<Record<string, unknown>>;
 export type JsonResult =
-  | { readonly object: JsonObject; readonly values: number }
+  | { readonly object: JsonObject; readonly size: JsonSize }
   | { readonly object?: undefined; readonly why: string };
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -27,14 +32,15 @@ export function readObject(bytes: Uint8Array): JsonResult {
   }
   if (typeof object !== 'object' || object === null || Array.isArray(object)) return { why: 'is no object' };
   const counted = inspect(text);
-  return typeof counted === 'string' ? { why: counted } : { object: object as JsonObject, values: counted };
+  return typeof counted === 'string' ? { why: counted } : { object: object as JsonObject, size: counted };
 }
 
-/** The number of values, or what is wrong. `json` is valid, so that only brackets, strings and commas have to be told apart. */
-function inspect(json: string): number | string {
+/** The size, or what is wrong. `json` is valid, so that only brackets, strings and commas have to be told apart. */
+function inspect(json: string): JsonSize | string {
   /** The names of each open object; undefined for a list. */
   const open: (Set<string> | undefined)[] = [];
   let values = 1;
+  let containers = 0;
   let takesName = false;
   for (let at = 0; at < json.length; at++) {
     switch (json.charCodeAt(at)) {
@@ -45,6 +51,7 @@ function inspect(json: string): number | string {
         if (open.length >= depthMax) return `is nested more than ${depthMax} levels deep`;
         open.push(isObject ? new Set() : undefined);
         takesName = isObject;
+        containers++;
         // The first member of a list follows no comma.
         if (!isObject) values++;
         break;
@@ -77,7 +84,7 @@ function inspect(json: string): number | string {
     }
     if (values > valuesMax) return `has more than ${valuesMax} values`;
   }
-  return values;
+  return { containers, values };
 }
 
 function endOfString(json: string, from: number): number {

@@ -1,5 +1,5 @@
 /** Reads JSON Web Tokens (RFC 7519) in the compact form of signatures (RFC 7515), without a look at keys. Never throws. */
-import { readObject, type JsonObject } from './json-object.js';
+import { readObject, type JsonObject, type JsonSize } from './json-object.js';
 
 /** Characters of a token. */
 export const tokenCharsMax = 8_192;
@@ -13,8 +13,8 @@ export interface DecodedToken {
   /** Seconds since 1970; Infinity and -Infinity if the token has no such claim. */
   readonly expires: number;
   readonly notBefore: number;
-  /** Values of the claims, for the cache's count of memory. */
-  readonly values: number;
+  /** Of the claims, for the cache's count of memory. */
+  readonly size: JsonSize;
 }
 
 export type TokenFault = 'too-large' | 'malformed' | 'algorithm';
@@ -55,7 +55,7 @@ export function decodeToken(token: string): DecodedToken | Faulty {
   if (!head.object) return malformed(`the token's header ${head.why}`);
   const body = readObject(payload);
   if (!body.object) return malformed(`the token's payload ${body.why}`);
-  return headerFault(head.object) ?? claimsOf(body.object, head.object, body.values);
+  return headerFault(head.object) ?? claimsOf(body.object, head.object, body.size);
 }
 
 /** Only the one encoding of the bytes is read, without padding and unused bits. */
@@ -85,7 +85,7 @@ function isAccessTokenType(typ: unknown): boolean {
   return type === 'at+jwt' || !type.endsWith('+jwt');
 }
 
-function claimsOf(claims: JsonObject, { alg, kid }: JsonObject, values: number): DecodedToken | Faulty {
+function claimsOf(claims: JsonObject, { alg, kid }: JsonObject, size: JsonSize): DecodedToken | Faulty {
   const { iss, aud, exp, nbf, iat } = claims;
   if (typeof iss !== 'string') return malformed('the token has no issuer');
   const audiences: unknown[] = aud === undefined ? [] : Array.isArray(aud) ? aud : [aud];
@@ -101,6 +101,6 @@ function claimsOf(claims: JsonObject, { alg, kid }: JsonObject, values: number):
     audiences,
     expires: (exp as number | undefined) ?? Infinity,
     notBefore: Math.max((nbf as number | undefined) ?? -Infinity, (iat as number | undefined) ?? -Infinity),
-    values,
+    size,
   };
 }
