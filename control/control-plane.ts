@@ -23,6 +23,9 @@ import { keyText } from './objects/object-key.js';
 import { isUnprotected, problemLine } from './problems/setting-problems.js';
 import { unenforced } from './problems/unenforced.js';
 import type { WaypointName } from './compile/waypoints.js';
+import { allowedBlocks } from './jwks/decide.js';
+import { keyFetcher } from './jwks/fetch.js';
+import { KeyFetcher } from './jwks/key-fetcher.js';
 import { FirstEnrollment } from './kubernetes/first-enrollment.js';
 import { LeaderTasks } from './kubernetes/leader-tasks.js';
 import { dnsLookup } from './names/lookup.js';
@@ -54,6 +57,10 @@ export interface ControlOptions {
   /** Remove every pod from the mesh. */
   // eslint-disable-next-line weft/retired-words -- The name of the CLI flag, which users have.
   readonly enrolNone?: boolean;
+  /** Keys of issuers may be fetched by http, too. */
+  readonly jwksAllowHttp?: boolean;
+  /** Address blocks that are not public from which keys of issuers may be fetched. */
+  readonly jwksAllowCidrs?: readonly string[];
   /** Lifetime of workload certificates in seconds; absent: the lifetime that the node requests. */
   readonly certTtlS?: number;
 }
@@ -87,6 +94,8 @@ const problemsFile = 'problems.json';
 const servicePort = 15012;
 /** With files, an uninstall releases the pods this long after the start. */
 const releaseDelayMs = 5_000;
+/** How long the start waits for the keys of token issuers. */
+const firstKeysMs = 8_000;
 
 /**
  * Starts the control plane. Resolves once nodes are served. Errors: WEFT_LISTEN, WEFT_CA_KEY, WEFT_SOURCE_MISSING, WEFT_SOURCE_UNREADABLE,
@@ -107,6 +116,8 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     settingProblems: () => [...publisher.settingProblems.all()].length,
     leading: () => leaderTasks?.leading ?? !kubernetes,
     names: () => names.size,
+    keySets: () => keys.size,
+    keySetsMissing: () => keys.missing,
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
 
@@ -134,6 +145,17 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     take: (changed) => publisher.apply(changed),
     lookup: dnsLookup(),
     onQuery: (result) => metrics.nameQueries.inc({ result }),
+    onLimit,
+    log,
+  });
+
+  const keys = new KeyFetcher({
+    compiler,
+    take: (changed) => publisher.apply(changed),
+    fetch: keyFetcher({
+      allow: { http: options.jwksAllowHttp === true, blocks: allowedBlocks(options.jwksAllowCidrs ?? []) },
+    }),
+    onFetch: (result) => metrics.keyFetches.inc({ result }),
     onLimit,
     log,
   });
@@ -210,8 +232,10 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       onLimit,
       onRelease: (atMs) => stages?.releaseAt(atMs),
     });
+  await keys.ready(firstKeysMs);
   const port = await server.start();
   names.start();
+  keys.start();
   if (!kubernetes) stages?.releaseAt(Date.now() + releaseDelayMs);
   const authorityWatch = new AuthorityWatch({
     ca,
@@ -231,6 +255,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     close: async () => {
       authorityWatch.stop();
       names.stop();
+      keys.stop();
       source.stop();
       first?.stop();
       server.stop();

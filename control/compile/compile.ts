@@ -15,6 +15,7 @@ import type { Problem } from '../registry/claims.js';
 import { Registry } from '../registry/registry.js';
 import { isEnrolled } from './enrollment.js';
 import { rootNamespace } from './policies.js';
+import { namespaceGuards } from './token-guard.js';
 import { resourceId, type CompiledResource, type ResourceChanges } from './resource.js';
 import { compileRoute, type CompiledRoute } from '../dialects/gateway/routes.js';
 import type { CompileSettings, Removal } from './settings.js';
@@ -171,6 +172,7 @@ export class Compiler extends Registry {
       })),
       rulesOf: perChange((service) => rulesOfService(service, this)),
       security: perChange((namespace) => namespaceSecurity(namespace, this)),
+      guards: perChange((namespace) => namespaceGuards(namespace, this)),
       selectingEntries: perChange((namespace) => selectingEntries(namespace, this)),
     };
   }

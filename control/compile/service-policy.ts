@@ -18,6 +18,7 @@ import {
   type RulesInForce,
 } from '../dialects/istio/destination-rules.js';
 import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
+import { jwtFilter, type KeyLookup } from './jwt-filter.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import { clientKey } from './traffic-policy-requests.js';
@@ -42,7 +43,12 @@ interface Merged {
 }
 
 /** Sections that may be in force and in dry run at the same time: both are filters of the chain. */
-const filterSections = ['loadShedding', 'rateLimits', 'faults'] as const satisfies readonly Name[];
+const filterSections = [
+  'loadShedding',
+  'authentication',
+  'rateLimits',
+  'faults',
+] as const satisfies readonly Name[];
 
 /**
  * Merges settings field by field. A dry run never takes away what acts: its filters are added to those of less specific layers, and its
@@ -67,7 +73,7 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
     const isAdded = present && isFilter && layers.indexOf(layer) > layers.indexOf(present);
     if (present && !isAdded) continue;
     const value = layer.settings[name];
-    settings[name] = isAdded ? [...(settings[name] as RouteFilter[]), ...(value as RouteFilter[])] : value;
+    settings[name] = isAdded ? [...(settings[name] as unknown[]), ...(value as unknown[])] : value;
     if (!present) origins.set(name, layer.origin);
   }
   if (!hasBreaker && breakerSettings.some((name) => settings[name] !== undefined))
@@ -90,7 +96,10 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
 export function servicePolicies(
   service: ServiceObject,
   waypoint: WaypointName,
-  registry: Pick<Registry, 'meshSettings' | 'gateway' | 'namespace' | 'policiesTargeting' | 'configMap'>,
+  registry: Pick<
+    Registry,
+    'meshSettings' | 'gateway' | 'namespace' | 'policiesTargeting' | 'configMap' | 'keySets'
+  >,
   rules?: RulesInForce,
 ): ServicePolicy[] {
   const own = readOf(service);
@@ -109,6 +118,7 @@ export function servicePolicies(
   ];
   const layers = [layerOf(service, own.settings), ...layersOf(ofService)];
   const target = targetOf(service);
+  const keys = registry.keySets;
   return tcpPorts(service).flatMap(({ name, port }): ServicePolicy[] => {
     const ofPort = { ...own.ports.get(String(port)), ...(name === undefined ? {} : own.ports.get(name)) };
     const ofThisPort = policiesOfService(targeting, service, port).inForce;
@@ -126,8 +136,11 @@ export function servicePolicies(
     ];
     const ofRule = rules && ruleLayer(target, rules, port);
     const all = withRule(ofRule);
-    const { filters, origins, ...settings } = portSettings(all.filter(({ client }) => !client));
-    const clients = clientPolicies(all);
+    const { filters, origins, ...settings } = portSettings(
+      all.filter(({ client }) => !client),
+      keys,
+    );
+    const clients = clientPolicies(all, keys);
     const ofItself =
       origins.length === 0 && clients.length === 0
         ? []
@@ -153,7 +166,14 @@ function subsetPolicy(
   at: Pick<ServicePolicy, 'service' | 'port'>,
   layers: readonly Layer[],
 ): ServicePolicy[] {
-  const { filters: _, origins, ...settings } = portSettings(layers.filter(({ client }) => !client));
+  const {
+    filters: _,
+    origins,
+    ...settings
+  } = portSettings(
+    layers.filter(({ client }) => !client),
+    noKeys,
+  );
   const kept = origins.filter(({ setting }) => setting in settings);
   return kept.length === 0 ? [] : [{ ...at, origins: kept, ...settings }];
 }
@@ -185,10 +205,14 @@ function tlsLayer(
   return [{ origin: found.origin, settings }];
 }
 
-function portSettings(layers: readonly Layer[]) {
+/** The filters of a subset are not used. */
+const noKeys: KeyLookup = { of: () => ({ jwks: '', problem: '' }) };
+
+function portSettings(layers: readonly Layer[], keys: KeyLookup) {
   const { settings, origins } = mergeSettings(layers);
-  const { loadShedding = [], rateLimits = [], faults = [], ...others } = settings;
-  return { ...others, origins, filters: [...loadShedding, ...rateLimits, ...faults] };
+  const { loadShedding = [], authentication = [], rateLimits = [], faults = [], ...others } = settings;
+  const tokens = authentication.map((one) => jwtFilter(one, keys));
+  return { ...others, origins, filters: [...loadShedding, ...tokens, ...rateLimits, ...faults] };
 }
 
 const isFor = (layer: Layer, { namespace, serviceAccount }: ClientMatch): boolean =>
@@ -202,7 +226,7 @@ const ofClients: ReadonlySet<string> = new Set(['retry', 'timeouts', ...filterSe
  * The settings of each client that a policy names: service accounts first, since the first entry that matches a client applies. Those of a
  * service account contain what is said about its whole namespace.
  */
-function clientPolicies(layers: readonly Layer[]): ClientPolicy[] {
+function clientPolicies(layers: readonly Layer[], keys: KeyLookup): ClientPolicy[] {
   const named = new Map(layers.flatMap(({ client }) => (client ? [[clientKey(client), client]] : [])));
   return [...named.values()]
     .sort((a, b) =>
@@ -217,6 +241,7 @@ function clientPolicies(layers: readonly Layer[]): ClientPolicy[] {
     .map((client) => {
       const { filters, retry, timeouts, closed, origins } = portSettings(
         layers.filter((layer) => isFor(layer, client)),
+        keys,
       );
       return {
         from: [client],

@@ -4,12 +4,15 @@
  */
 import { namespaceOf } from '../../src/model/labels.js';
 import type {
+  AuthenticationPolicyObject,
   BackendTlsPolicyObject,
   BackendTrafficPolicyObject,
   ServiceObject,
   TargetRef,
   TrafficPolicyObject,
 } from '../objects/objects.js';
+import { compileAuthenticationPolicy } from './authentication-policy.js';
+import type { KeyLookup } from './jwt-filter.js';
 import { compileBackendTrafficPolicy } from '../dialects/gateway/backend-traffic-policy.js';
 import { isCoreGroup } from '../dialects/gateway/route-parents.js';
 import { tcpPorts } from './service.js';
@@ -21,7 +24,13 @@ import { createdMs } from '../objects/age.js';
 const clientsMax = 128;
 
 /** The kinds of policies that set traffic settings. */
-export type PolicyObject = TrafficPolicyObject | BackendTrafficPolicyObject | BackendTlsPolicyObject;
+export type PolicyObject =
+  TrafficPolicyObject | AuthenticationPolicyObject | BackendTrafficPolicyObject | BackendTlsPolicyObject;
+
+/** Kinds that can target a Gateway, too. */
+export type TargetingPolicy = TrafficPolicyObject | AuthenticationPolicyObject;
+export const isTargeting = (object: PolicyObject): object is TargetingPolicy =>
+  object.kind === 'TrafficPolicy' || object.kind === 'AuthenticationPolicy';
 
 /** Why a policy is not in force at a target. */
 export interface TargetProblem {
@@ -34,10 +43,13 @@ export interface TargetPolicies {
   readonly problems: ReadonlyMap<PolicyObject, TargetProblem>;
 }
 
-function compilePolicyObject(object: PolicyObject): CompiledTrafficPolicy {
+/** Compiles a policy of any of these kinds. Error: the field that cannot be read. */
+export function compilePolicyObject(object: PolicyObject): CompiledTrafficPolicy {
   switch (object.kind) {
     case 'TrafficPolicy':
       return compileTrafficPolicy(object);
+    case 'AuthenticationPolicy':
+      return compileAuthenticationPolicy(object);
     case 'XBackendTrafficPolicy':
       return compileBackendTrafficPolicy(object);
     case 'BackendTLSPolicy': {
@@ -155,6 +167,8 @@ const policiesAt = (
   );
 
 export interface TargetLookup {
+  /** Keys of issuers of tokens, which a status reports. */
+  readonly keySets: KeyLookup;
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
   readonly isWaypoint: (name: { readonly namespace: string; readonly name: string }) => boolean;
   /** Policies of a namespace that target an object of that namespace. */
@@ -172,7 +186,7 @@ export function targetProblem(
   lookup: TargetLookup,
 ): TargetProblem | undefined {
   const namespace = namespaceOf(object);
-  if (object.kind !== 'TrafficPolicy' && !(isCoreGroup(ref.group) && ref.kind === 'Service'))
+  if (!isTargeting(object) && !(isCoreGroup(ref.group) && ref.kind === 'Service'))
     return { reason: 'Invalid', message: `${ref.kind} ${ref.name}: only Services are supported` };
   const notFound = (message: string): TargetProblem => ({ reason: 'TargetNotFound', message });
   if (ref.kind === 'Gateway') {

@@ -4,6 +4,7 @@
  */
 import type { RulesInForce } from '../dialects/istio/destination-rules.js';
 import type { CompileSettings } from '../compile/settings.js';
+import type { NamespaceGuards } from '../compile/token-guard.js';
 import type { CompiledResource } from '../compile/resource.js';
 import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import type { WaypointName } from '../compile/waypoints.js';
@@ -64,6 +65,8 @@ export interface CompileContext {
   readonly selectingEntries: (namespace: string) => readonly IstioObject<'ServiceEntry'>[];
   /** The DestinationRules in force for a Service. Computed once per change. */
   readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
+  /** Policies of the pods of a namespace whose requests need tokens. Computed once per change. */
+  readonly guards: (namespace: string) => NamespaceGuards;
   /** Policies of Istio's security kinds for the pods and waypoints of a namespace. Computed once per change. */
   readonly security: (namespace: string) => NamespaceSecurity;
 }

@@ -1,5 +1,6 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
+import { authenticatedServices } from './authenticated-services.js';
 import { compilePod, podResources } from '../compile/pod.js';
 import { policyKeyOf } from '../dialects/smi/access.js';
 import { accountKey } from '../dialects/smi/index-keys.js';
@@ -22,9 +23,10 @@ export const podKind: Kind<PodObject> = {
     if (phase === 'Failed' || phase === 'Succeeded') return undefined;
     return { rank: claimRanks.pod, claimed: addressClaims(podIPs.map(({ ip }) => ip)) };
   },
-  dependents({ before, now }, registry, recompile) {
+  dependents({ before, now, namespace }, registry, recompile) {
     if (accountTextOf(before) !== accountTextOf(now))
       recompile.objects(registry.virtualServicesNaming(labelsSlot));
+    recompile.objects(authenticatedServices(namespace, [before, now], registry));
   },
   compile: (pod, context) =>
     compileAsPod(pod, context, {
@@ -41,7 +43,7 @@ export const podKind: Kind<PodObject> = {
  */
 export function compileAsPod(
   pod: PodObject,
-  { settings, registry, mesh, sorted, rulesOf, security, selectingEntries }: CompileContext,
+  { settings, registry, mesh, sorted, rulesOf, security, guards, selectingEntries }: CompileContext,
   as: { readonly kind: 'Pod' | 'Workload'; readonly isWaypoint: boolean; readonly isScoped: boolean },
 ): Compiled {
   const { removal } = settings;
@@ -63,6 +65,7 @@ export function compileAsPod(
       .map(policyKeyOf),
     rulesOf,
     security: security(namespace),
+    guards: guards(namespace),
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;

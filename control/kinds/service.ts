@@ -6,6 +6,7 @@ import { serviceNameLabel } from '../compile/endpoint-slice.js';
 import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';
 import { servicePolicies } from '../compile/service-policy.js';
+import { tokenGuards } from '../compile/token-guard.js';
 import { subsetServices } from '../compile/subsets.js';
 import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
@@ -48,6 +49,7 @@ export const serviceKind: Kind<ServiceObject> = {
     const key = objectKey(object);
     const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));
     const rules = rulesOf(object);
+    const guards = settings.removal === undefined ? tokenGuards(object, registry) : [];
     return {
       resources: [
         { kind: 'service', value: { ...service, addresses } },
@@ -55,6 +57,7 @@ export const serviceKind: Kind<ServiceObject> = {
           kind: 'service',
           value,
         })),
+        ...guards.map((value): CompiledResource => ({ kind: 'policy', value })),
         ...(served ? policiesOf(object, served, registry, rules) : []),
         ...(served
           ? waypointPolicies(service, served, security(served.namespace).ofWaypoints, registry).map(

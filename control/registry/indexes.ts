@@ -3,7 +3,7 @@ import { namespaceOf } from '../../src/model/labels.js';
 import { hostsOf } from '../dialects/istio/hosts.js';
 import { servicesOf } from '../dialects/gateway/route-references.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
-import type { PolicyObject } from '../compile/traffic-policy-targets.js';
+import { isTargeting, type PolicyObject } from '../compile/traffic-policy-targets.js';
 import { isCoreGroup } from '../dialects/gateway/route-parents.js';
 import type { MeshObject, RouteObject } from '../objects/objects.js';
 import { byAge } from '../objects/age.js';
@@ -27,6 +27,9 @@ export class NamespaceIndex<T extends MeshObject> {
   }
   in(namespace: string): readonly T[] {
     return [...(this.#all.get(namespace)?.values() ?? [])];
+  }
+  get isEmpty(): boolean {
+    return this.#all.size === 0;
   }
   namespaces(): Iterable<string> {
     return this.#all.keys();
@@ -168,7 +171,7 @@ export class TargetIndex<T extends PolicyObject> {
 /** Services, Gateways of a TrafficPolicy, and ConfigMaps of a BackendTLSPolicy. */
 function targetSlots(policy: PolicyObject): ReadonlySet<string> {
   const targets = policy.spec.targetRefs.filter(({ group, kind }) =>
-    kind === 'Service' ? isCoreGroup(group) : kind === 'Gateway' && policy.kind === 'TrafficPolicy',
+    kind === 'Service' ? isCoreGroup(group) : kind === 'Gateway' && isTargeting(policy),
   );
   const configMaps =
     policy.kind === 'BackendTLSPolicy' ? (policy.spec.validation.caCertificateRefs ?? []) : [];

@@ -19,6 +19,7 @@ import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import {
   isRoute,
   type AccessPolicyObject,
+  type AuthenticationPolicyObject,
   type ConfigMapObject,
   type EndpointSliceObject,
   type ExternalServiceObject,
@@ -38,6 +39,7 @@ import {
 import { ClaimIndex, type Claims } from './claims.js';
 import { AccountIndex } from './account-index.js';
 import { HostIndex, KeyIndex, NamespaceIndex, RouteIndex, TargetIndex } from './indexes.js';
+import { KeySets } from './key-sets.js';
 import { ResolvedNames } from './resolved-names.js';
 
 /** One object before and after a change: `before` is undefined for a new object, `now` for a deleted one. */
@@ -56,6 +58,7 @@ const clusterWide = namespaceOf({ metadata: {} });
 /** Kinds of policies with targets. */
 const policyKinds: ReadonlySet<string> = new Set<PolicyObject['kind']>([
   'TrafficPolicy',
+  'AuthenticationPolicy',
   'XBackendTrafficPolicy',
   'BackendTLSPolicy',
 ]);
@@ -104,6 +107,9 @@ export class Registry {
   readonly #policies = new TargetIndex<PolicyObject>();
   readonly claims: ClaimIndex;
   readonly names = new ResolvedNames();
+  /** Keys of issuers of tokens. */
+  readonly keySets = new KeySets();
+  readonly authenticationPolicies = new NamespaceIndex<AuthenticationPolicyObject>();
 
   /**
    * @param rootNamespace the namespace whose policies, ExternalServices and Workloads count for the whole mesh
@@ -258,6 +264,11 @@ export class Registry {
     return this.#policies.of(kind, namespace, name);
   }
 
+  /** Whether there is an AuthenticationPolicy. */
+  get hasAuthentication(): boolean {
+    return !this.authenticationPolicies.isEmpty;
+  }
+
   /** BackendTLSPolicies whose certificates are in a ConfigMap of their namespace. */
   policiesNaming(namespace: string, configMap: string): readonly PolicyObject[] {
     return this.#policies.naming(namespace, configMap);
@@ -310,6 +321,7 @@ export class Registry {
     this.#indexOf(object)?.set(object);
     this.#hostsOf(object)?.set(object);
     if (object.kind === 'VirtualService') this.#virtualServices.set(object);
+    else if (object.kind === 'AuthenticationPolicy') this.authenticationPolicies.set(object);
     else if (object.kind === 'Pod' || object.kind === 'Workload') this.#accounts.set(object);
   }
   #remove(key: ObjectKey, object: MeshObject): void {
@@ -317,6 +329,7 @@ export class Registry {
     this.#indexOf(object)?.delete(object);
     this.#hostsOf(object)?.delete(object);
     if (object.kind === 'VirtualService') this.#virtualServices.delete(object);
+    else if (object.kind === 'AuthenticationPolicy') this.authenticationPolicies.delete(object);
     else if (object.kind === 'Pod' || object.kind === 'Workload') this.#accounts.delete(object);
   }
   #hostsOf({ kind }: MeshObject): Index | undefined {

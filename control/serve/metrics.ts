@@ -10,6 +10,9 @@ export interface ControlState {
   readonly leading: () => boolean;
   /** Host names that are resolved by DNS. */
   readonly names: () => number;
+  /** Key sets of token issuers that are fetched; those of these without keys. */
+  readonly keySets: () => number;
+  readonly keySetsMissing: () => number;
 }
 
 export class ControlMetrics {
@@ -34,6 +37,12 @@ export class ControlMetrics {
   readonly nameQueries = new Counter({
     name: 'weft_control_name_queries_total',
     help: 'DNS queries for host names of ServiceEntries, by result',
+    labelNames: ['result'] as const,
+    registers: [this.registry],
+  });
+  readonly keyFetches = new Counter({
+    name: 'weft_control_jwks_fetches_total',
+    help: 'Requests for key sets of token issuers, by result',
     labelNames: ['result'] as const,
     registers: [this.registry],
   });
@@ -64,6 +73,12 @@ export class ControlMetrics {
       state.settingProblems,
     );
     gauge('weft_control_names', 'Host names of ServiceEntries that are resolved by DNS', state.names);
+    gauge('weft_control_jwks', 'Key sets of token issuers that are fetched', state.keySets);
+    gauge(
+      'weft_control_jwks_missing',
+      'Key sets of token issuers that have never been fetched with success',
+      state.keySetsMissing,
+    );
     gauge('weft_control_leading', '1 if this replica is the leader', () => (state.leading() ? 1 : 0));
   }
 }

@@ -90,6 +90,7 @@ export type OwnObject = Extract<MeshObject, { kind: (typeof ownKinds)[number] }>
 export const ownKinds = [
   'AccessPolicy',
   'TrafficPolicy',
+  'AuthenticationPolicy',
   'MeshSettings',
   'ExternalService',
   'Workload',

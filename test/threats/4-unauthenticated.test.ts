@@ -291,6 +291,8 @@ test("the control plane's metrics contain no names of pods, policies or nodes", 
     settingProblems: () => 0,
     leading: () => true,
     names: () => 0,
+    keySets: () => 0,
+    keySetsMissing: () => 0,
   });
   metrics.callsRefused.inc({ reason: 'no-token' });
   metrics.limitReached.inc({ limit: 'control-connections' });
