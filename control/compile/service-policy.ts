@@ -1,7 +1,6 @@
 /** Merges the settings of a Service's ports from the objects that may set them. Pure. */
 import type { ClientMatch, SettingOrigin } from '../../src/discovery/gen/weft.js';
 import { namespaceOf } from '../../src/model/labels.js';
-import type { RouteFilter } from '../../src/model/route.js';
 import {
   serviceSettingsOf,
   type ClientPolicy,
