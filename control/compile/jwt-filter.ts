@@ -144,5 +144,5 @@ export function jwtFilter({ issuers, ...rest }: JwtTemplate, fetched: KeyLookup)
 }
 
 /** URIs of key sets that a template needs. */
-export const urisOf = ({ issuers }: JwtTemplate): string[] =>
+export const urisOf = ({ issuers }: Pick<JwtTemplate, 'issuers'>): string[] =>
   issuers.flatMap(({ keys }) => (keys.kind === 'uri' ? [keys.uri] : []));

@@ -1,7 +1,6 @@
 /** Merges the settings of a Service's ports from the objects that may set them. Pure. */
 import type { ClientMatch, SettingOrigin } from '../../src/discovery/gen/weft.js';
 import { namespaceOf } from '../../src/model/labels.js';
-import type { RouteFilter } from '../../src/model/route.js';
 import {
   serviceSettingsOf,
   type ClientPolicy,
@@ -18,7 +17,8 @@ import {
   type RulesInForce,
 } from '../dialects/istio/destination-rules.js';
 import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
-import { jwtFilter, type KeyLookup } from './jwt-filter.js';
+import { requestTokens } from '../dialects/istio/request-tokens.js';
+import { jwtFilter, type JwtTemplate, type KeyLookup } from './jwt-filter.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import { clientKey } from './traffic-policy-requests.js';
@@ -88,8 +88,8 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
 
 /**
  * The policies of a Service's TCP ports, and of its subsets' ports. A port without settings has none. The layers, the least specific first:
- * MeshSettings, the waypoint's Gateway, the TrafficPolicies of the Gateway, the Service's Namespace, its DestinationRules, the Service, its
- * TrafficPolicies, its port, and the TrafficPolicies of the port. No other object changes the policy.
+ * MeshSettings, the waypoint's Gateway, the policies of the Gateway, the Service's Namespace, RequestAuthentications, its DestinationRules,
+ * the Service, its policies, its port, and the policies of the port. No other object changes the policy.
  * @param waypoint the waypoint, whose Gateway admits the Service
  * @param rules the DestinationRules in force
  */
@@ -98,7 +98,14 @@ export function servicePolicies(
   waypoint: WaypointName,
   registry: Pick<
     Registry,
-    'meshSettings' | 'gateway' | 'namespace' | 'policiesTargeting' | 'configMap' | 'keySets'
+    | 'meshSettings'
+    | 'gateway'
+    | 'namespace'
+    | 'policiesTargeting'
+    | 'configMap'
+    | 'keySets'
+    | 'indexes'
+    | 'rootNamespace'
   >,
   rules?: RulesInForce,
 ): ServicePolicy[] {
@@ -115,6 +122,7 @@ export function servicePolicies(
     ...annotated(gateway),
     ...layersOf(policiesOfGateway(ofGateway).inForce),
     ...annotated(registry.namespace(namespace)),
+    ...tokenLayer(requestTokens(service, waypoint, registry)),
   ];
   const layers = [layerOf(service, own.settings), ...layersOf(ofService)];
   const target = targetOf(service);
@@ -189,6 +197,10 @@ function ruleLayers(layer: RuleLayer | undefined, below: readonly Layer[]): Laye
   const merged = { ...lower, ...given, dryRun: false } as NonNullable<TrafficSettings['timeouts']>;
   return [{ ...layer, settings: { ...layer.settings, timeouts: merged } }];
 }
+
+/** The layer of RequestAuthentications: an AuthenticationPolicy of the Service is more specific. */
+const tokenLayer = (tokens: JwtTemplate | undefined): readonly Layer[] =>
+  tokens ? [{ origin: tokens.name, settings: { authentication: [tokens] } }] : [];
 
 /** The layer of the first policy about TLS. If it cannot be applied, the port is closed: it must not be plain. */
 function tlsLayer(

@@ -13,6 +13,7 @@ import type { Admitted, Wanted } from '../shares.js';
 import { admitUris, afterFailure, afterSuccess, dueUris, type KnownUri } from './decide.js';
 import type { FetchKeys } from './fetch.js';
 import { readKeySet } from './key-set.js';
+import { isDiscovery, keysUriIn } from './uri.js';
 import { urisOfObject, wantingObjects, type WantingObject } from './wanted.js';
 
 export interface KeyFetcherOptions {
@@ -136,7 +137,7 @@ export class KeyFetcher {
     const before = compiler.keySets.of(uri);
     let next: (known: KnownUri) => KnownUri;
     try {
-      const { text, maxAgeS } = await fetch(uri);
+      const { text, maxAgeS } = await fetch(isDiscovery(uri) ? keysUriIn((await fetch(uri)).text) : uri);
       const { jwks, count, dropped } = readKeySet(text);
       // Meanwhile nobody may want it any more.
       if (!this.#known.has(uri)) return;

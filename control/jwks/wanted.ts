@@ -2,6 +2,7 @@
 import { compileAuthenticationPolicy } from '../compile/authentication-policy.js';
 import type { Compiler } from '../compile/compile.js';
 import { urisOf } from '../compile/jwt-filter.js';
+import { issuersOf } from '../dialects/istio/request-tokens.js';
 import type { AuthenticationPolicyObject, IstioObject } from '../objects/objects.js';
 
 export type WantingObject = AuthenticationPolicyObject | IstioObject<'RequestAuthentication'>;
@@ -16,7 +17,7 @@ export function* wantingObjects({
 
 /** The URIs of key sets that an object names. */
 export function urisOfObject(object: WantingObject): readonly string[] {
-  if (object.kind === 'RequestAuthentication') return [];
+  if (object.kind === 'RequestAuthentication') return urisOf({ issuers: issuersOf(object) });
   return compileAuthenticationPolicy(object).sections.flatMap(({ settings }) =>
     (settings.authentication ?? []).flatMap(urisOf),
   );

@@ -14,12 +14,16 @@ export function authenticatedServices(
   registry: Registry,
 ): readonly ServiceObject[] {
   if (!registry.hasAuthentication) return [];
+  const hasSelectors = [...new Set([namespace, registry.rootNamespace])].some((one) =>
+    registry.indexes.RequestAuthentication.in(one).some(({ spec }) => spec.selector !== undefined),
+  );
   return registry
     .services(namespace)
     .filter(
       (service) =>
         pods.some((pod) => pod && selects(service.spec.selector, labelsOf(pod))) &&
-        (service.spec.ports ?? []).some(({ targetPort }) => typeof targetPort === 'string') &&
-        authenticationOf(service, registry).size > 0,
+        (hasSelectors ||
+          ((service.spec.ports ?? []).some(({ targetPort }) => typeof targetPort === 'string') &&
+            authenticationOf(service, registry).size > 0)),
     );
 }

@@ -264,9 +264,9 @@ export class Registry {
     return this.#policies.of(kind, namespace, name);
   }
 
-  /** Whether there is an AuthenticationPolicy. */
+  /** Whether there is an AuthenticationPolicy or a RequestAuthentication. */
   get hasAuthentication(): boolean {
-    return !this.authenticationPolicies.isEmpty;
+    return !this.authenticationPolicies.isEmpty || !this.indexes.RequestAuthentication.isEmpty;
   }
 
   /** BackendTLSPolicies whose certificates are in a ConfigMap of their namespace. */

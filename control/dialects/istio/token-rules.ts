@@ -1,6 +1,7 @@
 /**
- * What a RequestAuthentication means as long as tokens are not validated. In Istio it refuses requests with an invalid token, and lets those
- * without a token pass. A token that nobody validates could be invalid: requests that carry one are denied, the others pass. Pure.
+ * The policy of what a RequestAuthentication selects. The waypoint validates tokens for requests to a Service; this policy denies requests with
+ * a token, or with a header that only a valid token sets, if no token of theirs was validated. Where no waypoint reads requests, it denies all
+ * connections. Pure.
  */
 import {
   emptyHttpMatch,
@@ -8,42 +9,20 @@ import {
   type AuthorizationPolicy,
   type HttpMatch,
 } from '../../../src/model/policy.js';
-import type { JwtRule } from '../../objects/istio-security.js';
+import { unverified, withoutToken } from '../../compile/token-guard.js';
 import type { IstioObject } from '../../objects/objects.js';
-
-/** Headers that are denied, whatever their value is: endpoints differ in what they take for a token in it. */
-function headersOf(rule: JwtRule): string[] {
-  const { fromHeaders = [], fromParams = [], fromCookies = [] } = rule;
-  const hasPlace = fromHeaders.length + fromParams.length + fromCookies.length > 0;
-  return [
-    ...(hasPlace ? [] : ['authorization']),
-    ...fromHeaders.map(({ name }) => name),
-    ...(fromCookies.length > 0 ? ['cookie'] : []),
-    // Istio removes these from what clients send: only a validated token sets them, and endpoints believe them.
-    ...(rule.outputPayloadToHeader ? [rule.outputPayloadToHeader] : []),
-    ...(rule.outputClaimToHeaders ?? []).map(({ header }) => header),
-  ].map((name) => name.toLowerCase());
-}
-
-/** Query parameters that hold a token. Without another place, Istio looks into `access_token`, too. */
-const parametersOf = ({ fromHeaders = [], fromParams = [], fromCookies = [] }: JwtRule): readonly string[] =>
-  fromHeaders.length + fromParams.length + fromCookies.length > 0 ? fromParams : ['access_token'];
+import { issuersOf } from './request-tokens.js';
 
 /** The rules of the policy that denies. */
-export function tokenRules({
-  spec,
-  invalid,
-}: IstioObject<'RequestAuthentication'>): AuthorizationPolicy['rules'] {
-  const { jwtRules = [] } = spec;
-  if (invalid !== undefined || jwtRules.some(({ presence }) => presence === 'REQUIRED'))
-    return [{ clauses: [] }];
-  const headers = new Set(jwtRules.flatMap(headersOf));
-  const parameters = [...new Set(jwtRules.flatMap(parametersOf))];
+export function tokenRules(object: IstioObject<'RequestAuthentication'>): AuthorizationPolicy['rules'] {
+  const { jwtRules = [] } = object.spec;
+  if (object.invalid !== undefined) return [{ clauses: [] }];
+  // Several objects apply together, so a token of another one's issuer is valid, too.
   const conditions: Partial<HttpMatch>[] = [
-    ...[...headers].map((name) => ({
-      headers: [{ name, values: [{ kind: 'presence' }] as const, negated: false }],
-    })),
-    ...(parameters.length > 0 ? [{ parameters }] : []),
+    ...unverified(issuersOf(object)).map((one) => ({ ...one, claims: [withoutToken([])] })),
+    ...jwtRules.flatMap(({ presence, issuer }) =>
+      presence === 'REQUIRED' ? [{ claims: [withoutToken(issuer === undefined ? [] : [issuer])] }] : [],
+    ),
   ];
   return conditions.map((one) => ({
     clauses: [{ matches: [{ ...emptyMatch, http: { ...emptyHttpMatch, ...one } }] }],
