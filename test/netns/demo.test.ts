@@ -38,6 +38,7 @@ const names = [
   'waypoint-rate-limit',
   'waypoint-global-rate-limit',
   'waypoint-fault-injection',
+  'waypoint-jwt',
   'istio-yaml',
   'waypoint-rolling-update',
   'unenrol',

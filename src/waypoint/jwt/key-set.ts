@@ -17,7 +17,7 @@ export const triesMax = 8;
 /** Keys of a set. Further ones are ignored. */
 export const keysMax = 100;
 const rsaBitsMin = 2_048;
-const rsaBitsMax = 16_384;
+const rsaBitsMax = 8_192;
 
 export interface KeySet {
   readonly keys: readonly VerificationKey[];
