@@ -117,7 +117,7 @@ function queryPlace(name: string): TokenPlace {
 }
 
 /** The path without a query parameter, however its name is escaped. The rest of the query stays as it is. */
-export function withoutParameter(path: string, name: string): string {
+function withoutParameter(path: string, name: string): string {
   const at = path.indexOf('?');
   if (at < 0) return path;
   const isOf = (pair: string): boolean => new URLSearchParams(pair).has(name);

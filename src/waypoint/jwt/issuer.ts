@@ -122,7 +122,7 @@ function withLists(claims: Claims, names: readonly string[]): Claims {
  * A claim as the value of a header. Undefined: it has none that every reader takes for the same: an object, a number that is not exact, or a
  * list with a member that has a comma.
  */
-export function fieldValueOf(claim: unknown): string | undefined {
+function fieldValueOf(claim: unknown): string | undefined {
   if (Array.isArray(claim)) {
     const members = claim.map((one: unknown) => (Array.isArray(one) ? undefined : fieldValueOf(one)));
     return members.every((one) => one?.includes(',') === false) ? members.join(',') : undefined;
