@@ -1,26 +1,23 @@
 /**
- * The policy of the pods behind a Service whose requests need tokens. The waypoint validates tokens for requests to the Service; this policy
- * refuses what did not pass that: connections that no waypoint reads, and requests by another name, address or route whose tokens nobody has
+ * The policies of the pods behind a Service whose requests need tokens. The waypoint validates tokens for requests to the Service; these policies
+ * refuse what did not pass that: connections that no waypoint reads, and requests by another name, address or route whose tokens nobody has
  * validated. Pure.
  */
 import { namespaceOf, labelsOf, selects, type Labels } from '../../src/model/labels.js';
-import type { JwtLocation } from '../../src/discovery/gen/weft.js';
 import {
   emptyHttpMatch,
   emptyMatch,
   type AuthorizationPolicy,
-  type ClaimMatch,
-  type HttpMatch,
   type PolicyKey,
-  type StringMatch,
 } from '../../src/model/policy.js';
+import { requestsTargeting, tokenConditions } from '../dialects/istio/token-rules.js';
 import type { ServiceObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
 import { targetPortOf } from './container-ports.js';
-import type { JwtTemplate } from './jwt-filter.js';
 import { tcpPorts } from './service.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import type { CompiledTrafficPolicy } from './traffic-policy.js';
+import { refusedRequests, type Conditions } from './unverified-tokens.js';
 import { podOfWorkload } from './workload.js';
 
 type GuardLookup = Pick<
@@ -30,17 +27,12 @@ type GuardLookup = Pick<
 type Guarded = CompiledTrafficPolicy & {
   readonly authentication: NonNullable<CompiledTrafficPolicy['authentication']>;
 };
-type Conditions = Partial<HttpMatch>;
 
-const isGuarded = (one: CompiledTrafficPolicy): one is Guarded => one.authentication !== undefined;
+const authenticates = (one: CompiledTrafficPolicy): one is Guarded => one.authentication !== undefined;
 
 /** The AuthenticationPolicy in force for each port of a Service: of the port, else of the Service, else of the waypoint's Gateway. */
-export function authenticationOf(
-  service: ServiceObject,
-  registry: GuardLookup,
-): ReadonlyMap<number, Guarded> {
+function authenticationOf(service: ServiceObject, registry: GuardLookup): ReadonlyMap<number, Guarded> {
   const found = new Map<number, Guarded>();
-  if (!registry.hasAuthentication) return found;
   const targeting = registry.policiesTargeting('Service', namespaceOf(service), service.metadata.name);
   const waypoint = registry.waypointOf(service);
   const ofGateway = waypoint
@@ -51,15 +43,51 @@ export function authenticationOf(
       policiesOfService(targeting, service, port).inForce,
       policiesOfService(targeting, service, undefined).inForce,
       ofGateway,
-    ].map((policies) => policies.find(isGuarded));
+    ].map((policies) => policies.find(authenticates));
     const governing = levels.find((one) => one?.authentication === 'closed') ?? levels.find((one) => one);
     if (governing) found.set(port, governing);
   }
   return found;
 }
 
+/** What the pods behind a Service refuse for one policy. */
+interface Guard {
+  /** Kind and name of the policy. */
+  readonly origin: string;
+  /** Ports of the Service. */
+  readonly ports: ReadonlySet<number>;
+  /** Absent conditions: everything. */
+  readonly refused: () => readonly (Conditions | undefined)[];
+}
+
+function guardsOf(service: ServiceObject, registry: GuardLookup): Guard[] {
+  if (!registry.hasAuthentication) return [];
+  const byPolicy = new Map<Guarded, Set<number>>();
+  for (const [port, policy] of authenticationOf(service, registry)) {
+    const ports = byPolicy.get(policy) ?? new Set();
+    byPolicy.set(policy, ports.add(port));
+  }
+  const all = new Set(tcpPorts(service).map(({ port }) => port));
+  return [
+    ...[...byPolicy].map(([{ origin, authentication }, ports]): Guard => ({
+      origin,
+      ports,
+      refused: () => (authentication === 'closed' ? [undefined] : refusedRequests(authentication)),
+    })),
+    ...requestsTargeting(service, registry).map((object): Guard => ({
+      origin: `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`,
+      ports: all,
+      refused: () => tokenConditions(object),
+    })),
+  ];
+}
+
+/** Whether the pods of the Service refuse what was not validated. */
+export const isGuarded = (service: ServiceObject, registry: GuardLookup): boolean =>
+  guardsOf(service, registry).length > 0;
+
 /** The name as a resource: no object has a name with a slash. */
-const keyOf = (service: ServiceObject, { origin }: Guarded): PolicyKey =>
+const keyOf = (service: ServiceObject, { origin }: Guard): PolicyKey =>
   `${namespaceOf(service)}/${origin.replaceAll(' ', '/')}@${service.metadata.name}` as PolicyKey;
 
 /** Ports of the pods behind a port of the Service. */
@@ -79,22 +107,17 @@ function podPorts(
 
 /** The policies for the pods behind a Service. */
 export function tokenGuards(service: ServiceObject, registry: GuardLookup): AuthorizationPolicy[] {
-  const byPolicy = new Map<Guarded, Set<number>>();
-  const governing = authenticationOf(service, registry);
-  for (const port of governing.size > 0 ? tcpPorts(service) : []) {
-    const policy = governing.get(port.port);
-    if (!policy) continue;
-    const ports = byPolicy.get(policy) ?? new Set();
-    byPolicy.set(policy, ports);
-    for (const one of podPorts(service, port, registry)) ports.add(one);
-  }
-  return [...byPolicy].flatMap(([policy, ports]): AuthorizationPolicy[] => {
+  return guardsOf(service, registry).flatMap((guard): AuthorizationPolicy[] => {
+    const ports = new Set(
+      tcpPorts(service)
+        .filter(({ port }) => guard.ports.has(port))
+        .flatMap((port) => podPorts(service, port, registry)),
+    );
     // A policy without ports would be for all of them.
     if (ports.size === 0) return [];
-    const key = keyOf(service, policy);
+    const key = keyOf(service, guard);
     const namespace = namespaceOf(service);
-    const destinationPorts = [...ports].sort((a, b) => a - b);
-    const conditions = policy.authentication === 'closed' ? [undefined] : refused(policy.authentication);
+    const layer4 = { ...emptyMatch, destinationPorts: [...ports].sort((a, b) => a - b) };
     return [
       {
         key,
@@ -104,18 +127,8 @@ export function tokenGuards(service: ServiceObject, registry: GuardLookup): Auth
         services: [],
         action: 'deny',
         dryRun: false,
-        rules: conditions.map((http) => ({
-          clauses: [
-            {
-              matches: [
-                {
-                  ...emptyMatch,
-                  destinationPorts,
-                  ...(http ? { http: { ...emptyHttpMatch, ...http } } : {}),
-                },
-              ],
-            },
-          ],
+        rules: guard.refused().map((http) => ({
+          clauses: [{ matches: [{ ...layer4, ...(http ? { http: { ...emptyHttpMatch, ...http } } : {}) }] }],
         })),
       },
     ];
@@ -129,8 +142,8 @@ export interface NamespaceGuards {
 }
 export function namespaceGuards(namespace: string, registry: GuardLookup): NamespaceGuards {
   const guards = (registry.hasAuthentication ? registry.services(namespace) : []).flatMap((service) => {
-    const keys = new Set([...authenticationOf(service, registry).values()].map((one) => keyOf(service, one)));
-    return keys.size === 0 ? [] : [{ selector: service.spec.selector, keys: [...keys] }];
+    const keys = guardsOf(service, registry).map((guard) => keyOf(service, guard));
+    return keys.length === 0 ? [] : [{ selector: service.spec.selector, keys }];
   });
   return {
     of: (labels) =>
@@ -139,74 +152,4 @@ export function namespaceGuards(namespace: string, registry: GuardLookup): Names
         .flatMap(({ keys }): string[] => keys)
         .sort(),
   };
-}
-
-const exact = (value: string): StringMatch => ({ kind: 'exact', value });
-const issuerClaim = (issuers: readonly string[]): ClaimMatch => ({
-  path: ['iss'],
-  values: issuers.map(exact),
-  negated: false,
-});
-/** Requests without a valid token of one of these issuers. Without issuers: without any. */
-export const withoutToken = (issuers: readonly string[]): ClaimMatch => ({
-  ...(issuers.length > 0 ? issuerClaim(issuers) : { path: ['iss'], values: [{ kind: 'presence' }] }),
-  negated: true,
-});
-
-/** Requests that the policy refuses. Where no waypoint reads requests, each of them stands for every connection. */
-function refused({ issuers, required }: JwtTemplate): Conditions[] {
-  const without = withoutToken(issuers.map(({ issuer }) => issuer));
-  return [
-    ...(required
-      ? [{ claims: [without] }]
-      : unverified(issuers).map((one) => ({ ...one, claims: [without] }))),
-    // A token that another policy has accepted may be for another audience.
-    ...issuers
-      .filter(({ audiences }) => audiences.length > 0)
-      .map(({ issuer, audiences }) => ({
-        claims: [issuerClaim([issuer]), { path: ['aud'], values: audiences.map(exact), negated: true }],
-      })),
-  ];
-}
-
-/** Requests with something where a token, or what is copied from one, would be. */
-export function unverified(
-  issuers: readonly Pick<JwtTemplate['issuers'][number], 'locations' | 'claimHeaders' | 'payloadHeader'>[],
-): Conditions[] {
-  const places = new Map<string, Conditions>();
-  for (const { locations, claimHeaders, payloadHeader } of issuers) {
-    for (const location of locations) places.set(JSON.stringify(location), atPlace(location));
-    // Only a valid token sets these headers, and endpoints believe them.
-    for (const header of [...claimHeaders.map((one) => one.header), payloadHeader].filter(
-      (one) => one !== '',
-    ))
-      places.set(header, present(header));
-  }
-  return [...places.values()];
-}
-
-const present = (name: string): Conditions => ({
-  headers: [{ name, values: [{ kind: 'presence' }], negated: false }],
-});
-const escaped = (text: string): string =>
-  text.replace(/[^A-Za-z0-9]/g, (one) => `\\x{${one.codePointAt(0)?.toString(16)}}`);
-
-function atPlace({ place }: JwtLocation): Conditions {
-  switch (place?.$case) {
-    case 'header': {
-      const { name, prefix } = place.value;
-      if (prefix === '') return present(name.toLowerCase());
-      // Endpoints differ in whether they distinguish case.
-      const value = `(?is)\\s*${escaped(prefix.trim())}.*`;
-      return { headers: [{ name: name.toLowerCase(), values: [{ kind: 'regex', value }], negated: false }] };
-    }
-    case 'query':
-      return { parameters: [place.value] };
-    case 'cookie': {
-      const value = `(?s)(.*;\\s*)?${escaped(place.value)}=.*`;
-      return { headers: [{ name: 'cookie', values: [{ kind: 'regex', value }], negated: false }] };
-    }
-    case undefined:
-      return {};
-  }
 }

@@ -1,6 +1,6 @@
 /** Services whose settings about tokens depend on their pods. Pure. */
 import { labelsOf, selects } from '../../src/model/labels.js';
-import { authenticationOf } from '../compile/token-guard.js';
+import { isGuarded } from '../compile/token-guard.js';
 import type { PodObject, ServiceObject, WorkloadObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
 
@@ -24,6 +24,6 @@ export function authenticatedServices(
         pods.some((pod) => pod && selects(service.spec.selector, labelsOf(pod))) &&
         (hasSelectors ||
           ((service.spec.ports ?? []).some(({ targetPort }) => typeof targetPort === 'string') &&
-            authenticationOf(service, registry).size > 0)),
+            isGuarded(service, registry))),
     );
 }

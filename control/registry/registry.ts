@@ -1,5 +1,5 @@
 /** The objects that the control plane knows, with their indexes and the lookups that compilation and status need. */
-import { labelsOf, namespaceOf, type Labels } from '../../src/model/labels.js';
+import { labelsOf, namespaceOf, selects, type Labels } from '../../src/model/labels.js';
 import { exportLabel } from '../../src/model/ownership.js';
 import { uncapturedBecause } from '../compile/enrollment.js';
 import { nodeAccepts } from '../compile/workload.js';
@@ -239,8 +239,16 @@ export class Registry {
   /** Objects whose compiled form depends on whether this Gateway is a waypoint. */
   waypointDependents(namespace: string, name: string): readonly MeshObject[] {
     const service = this.service(namespace, name);
-    const pods = this.indexes.Pod.in(namespace).filter((pod) => labelsOf(pod)[gatewayNameLabel] === name);
-    return [...(service ? [service] : []), ...pods];
+    const pods = this.indexes.Pod.in(namespace).filter(
+      (pod) =>
+        labelsOf(pod)[gatewayNameLabel] === name ||
+        // A Service that is a waypoint's own is not reached through another waypoint, whose policies about tokens are not for its pods.
+        (this.hasAuthentication && service && selects(service.spec.selector, labelsOf(pod))),
+    );
+    const workloads = this.indexes.Workload.in(namespace).filter(
+      (one) => this.hasAuthentication && service && selects(service.spec.selector, labelsOf(one)),
+    );
+    return [...(service ? [service] : []), ...pods, ...workloads];
   }
 
   /** Routes whose compiled form depends on a Service. */

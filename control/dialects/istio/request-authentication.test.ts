@@ -193,3 +193,18 @@ test('an AuthenticationPolicy of the Service goes before RequestAuthentications'
   const own = authentication(`{ ${toApi}, jwt: { issuers: [{ issuer: own, jwks: $JWKS }] } }`);
   assert.deepEqual(issuers(requests(`{ ${rules('a')} }`), own), ['own']);
 });
+
+test('the pods of a Service that it targets refuse what no waypoint has validated, at the ports of the Service', () => {
+  const target = requests(`{ targetRefs: [{ kind: Service, name: api }], ${rules('a')} }`);
+  const unserved = bank(serviceText('[{ port: 80 }]'), target);
+  assert.equal(atPod(unserved, { isRaw: true }).allowed, false);
+  assert.equal(atPod(unserved, { isRaw: true, port: 81 }).allowed, true);
+  assert.equal(atPod(unserved, { isRaw: true }, 'bank', 'web').allowed, true);
+  const served = bank(...waypoint, target);
+  assert.equal(atPod(served, {}).allowed, true);
+  assert.equal(atPod(served, withHeaders({ authorization: 'Bearer x' })).allowed, false);
+  const elsewhere = requests(`{ targetRefs: [{ kind: Service, name: api }], ${rules('a')} }`, {
+    namespace: 'evil',
+  });
+  assert.equal(atPod(bank(serviceText('[{ port: 80 }]'), elsewhere), { isRaw: true }).allowed, true);
+});

@@ -34,6 +34,10 @@ export function requestDependents(
   const isRoot = namespace === registry.rootNamespace;
   for (const { targets } of [before, now].flatMap((one) => (one ? [scopeOf(one)] : []))) {
     for (const name of targets?.gateways ?? []) recompile.servicesThrough({ namespace, name });
+    // The pods of a target reference the policy of its Service.
+    if (before !== now)
+      for (const name of targets?.services ?? [])
+        recompile.selected(namespace, registry.service(namespace, name)?.spec.selector);
     if ((!targets || targets.services.length > 0) && recompile.once(`tokens of ${namespace}`))
       recompile.objects(isRoot ? registry.indexes.Service.all() : registry.services(namespace));
     if (isRoot && targets && targets.classes.length > 0 && recompile.once('tokens of classes'))

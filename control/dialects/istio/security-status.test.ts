@@ -68,7 +68,10 @@ test('what is not carried out is said with its field', () => {
     /^False Unsupported action CUSTOM/,
   );
   const tokens = statusOf('RequestAuthentication', '{ jwtRules: [{ issuer: a }] }');
-  assert.match(tokens[acceptedType] ?? '', /^True Accepted in force, except: .*no token of this issuer is valid: give jwks or jwksUri/);
+  assert.match(
+    tokens[acceptedType] ?? '',
+    /^True Accepted in force, except: .*no token of this issuer is valid: give jwks or jwksUri/,
+  );
   const elsewhere = policy('{}', { namespace: 'istio-system' });
   assert.match(elsewhere[acceptedType] ?? '', /it holds for namespace istio-system alone/);
 });
