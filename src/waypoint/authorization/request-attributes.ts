@@ -1,6 +1,7 @@
 /** The request attributes that policies match. */
 import type { HttpAttributes } from '../../policy/authorize.js';
 import type { RequestHead } from '../http/http-stream.js';
+import { parameterName, parametersOf } from '../http/query.js';
 import { joinedHeader } from '../http/headers.js';
 import { pathOf, readingsOf } from '../../policy/path.js';
 
@@ -15,9 +16,10 @@ export function hasParameter(path: string, name: string): boolean {
   const at = path.indexOf('?');
   if (at < 0) return false;
   const query = path.slice(at + 1);
+  const wanted = parameterName(name);
   return (
-    new URLSearchParams(query).has(name) ||
-    (query.includes(';') && new URLSearchParams(query.replaceAll(';', '&')).has(name))
+    parametersOf(query, wanted).length > 0 ||
+    (query.includes(';') && parametersOf(query, wanted, true).length > 0)
   );
 }
 

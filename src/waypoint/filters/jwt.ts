@@ -185,9 +185,9 @@ function compileJwt({
     }
     const result = decision.kind === 'refused' ? decision.refusal : decision.kind;
     count(request, result, decision.issuer);
-    request.act(action);
-    if (dryRun) return undefined;
-    return { kind: 'reply', reply: replyOf(decision, name, head.authority) };
+    const reply = replyOf(decision, name, head.authority);
+    request.act(dryRun ? { ...action, reason: reply.why } : action);
+    return dryRun ? undefined : { kind: 'reply', reply };
   }
 
   function count({ context }: FilteredRequest, result: JwtResult, issuer?: Issuer): void {

@@ -1,8 +1,9 @@
 /** Finds the token of a request in the places that a policy names, and removes it from there. */
 import type { JwtLocation } from '../../discovery/gen/weft.js';
 import { isToken } from '../filters/config-values.js';
-import { headerOf, removeHeader, setHeader, type Headers } from '../http/headers.js';
+import { headerOf, removeHeader, setHeader } from '../http/headers.js';
 import type { RequestHead } from '../http/http-stream.js';
+import { parameterName, parametersOf, withoutParameters, type ParameterName } from '../http/query.js';
 
 /** A token in one place; `several`: there is more than one, or its readers may differ. */
 type Found = { readonly token: string } | 'several' | undefined;
@@ -69,46 +70,66 @@ function headerPlace(name: string, prefix: string): TokenPlace {
 }
 
 function cookiePlace(name: string): TokenPlace {
-  const isOf = (pair: string): boolean => pair.slice(0, pair.indexOf('=')).trim() === name;
-  const pairsOf = (headers: Headers): string[] => headerOf(headers, 'cookie')?.split(';') ?? [];
   return {
     name: `cookie ${name}`,
     isQuery: false,
     find({ headers }) {
-      const line = headerOf(headers, 'cookie');
-      if (line?.includes(name) !== true) return undefined;
-      const pairs = pairsOf(headers).filter((pair) => pair.includes('=') && isOf(pair));
-      const [only] = pairs;
-      if (only === undefined) return undefined;
-      if (pairs.length > 1) return 'several';
-      const value = only.slice(only.indexOf('=') + 1).trim();
+      const line = headerOf(headers, 'cookie') ?? '';
+      const [only, another] = cookiesOf(line, name);
+      if (!only) return undefined;
+      if (another) return 'several';
+      const value = line.slice(only.equals + 1, only.to).trim();
       return { token: value.replace(/^"(.*)"$/, '$1') };
     },
     remove({ headers }) {
-      const rest = pairsOf(headers).filter((pair) => !(pair.includes('=') && isOf(pair)));
-      const line = rest.map((pair) => pair.trim()).join('; ');
-      if (line === '') removeHeader(headers, 'cookie');
-      else setHeader(headers, 'cookie', line);
+      const line = headerOf(headers, 'cookie') ?? '';
+      let rest = line;
+      for (const { from, to } of cookiesOf(line, name).reverse())
+        rest = from > 0 ? rest.slice(0, from - 1) + rest.slice(to) : rest.slice(to + 1);
+      rest = rest.trim();
+      if (rest === '') removeHeader(headers, 'cookie');
+      else setHeader(headers, 'cookie', rest);
     },
   };
 }
 
-function queryPlace(name: string): TokenPlace {
+interface Cookie {
+  readonly from: number;
+  readonly equals: number;
+  readonly to: number;
+}
+
+/** The first two cookies of a name. The line may be long, so it is not split. */
+function cookiesOf(line: string, name: string): Cookie[] {
+  const found: Cookie[] = [];
+  for (let from = 0; from < line.length && found.length < 2;) {
+    let to = line.indexOf(';', from);
+    if (to < 0) to = line.length;
+    const equals = line.indexOf('=', from);
+    // Without any further `=` there is no further cookie.
+    if (equals < 0) break;
+    if (equals < to && line.slice(from, equals).trim() === name) found.push({ from, equals, to });
+    from = to + 1;
+  }
+  return found;
+}
+
+function queryPlace(text: string): TokenPlace {
+  const name = parameterName(text);
   return {
-    name: `parameter ${name}`,
+    name: `parameter ${text}`,
     isQuery: true,
     find({ path }) {
       const at = path.indexOf('?');
       if (at < 0) return undefined;
       const query = path.slice(at + 1);
-      const values = new URLSearchParams(query).getAll(name);
+      const found = parametersOf(query, name);
+      const [only] = found;
       // Some endpoints take a semicolon for a separator, too.
-      const others = query.includes(';')
-        ? new URLSearchParams(query.replaceAll(';', '&')).getAll(name)
-        : values;
-      const [value] = values;
-      if (values.length > 1 || others.length !== values.length || others[0] !== value) return 'several';
-      return value === undefined ? undefined : { token: value };
+      const others = query.includes(';') ? parametersOf(query, name, true) : found;
+      if (found.length > 1 || others.length !== found.length || others[0]?.value !== only?.value)
+        return 'several';
+      return only && { token: only.value };
     },
     remove(head) {
       head.path = withoutParameter(head.path, name);
@@ -116,15 +137,12 @@ function queryPlace(name: string): TokenPlace {
   };
 }
 
-/** The path without a query parameter, however its name is escaped. The rest of the query stays as it is. */
-function withoutParameter(path: string, name: string): string {
+function withoutParameter(path: string, name: ParameterName): string {
   const at = path.indexOf('?');
   if (at < 0) return path;
-  const isOf = (pair: string): boolean => new URLSearchParams(pair).has(name);
-  const rest = path
-    .slice(at + 1)
-    .split('&')
-    // A part with a semicolon is removed whole: some endpoints read several parameters of it.
-    .filter((pair) => !isOf(pair) && !(pair.includes(';') && isOf(pair.replaceAll(';', '&'))));
-  return rest.length === 0 ? path.slice(0, at) : `${path.slice(0, at)}?${rest.join('&')}`;
+  const query = path.slice(at + 1);
+  // The request is refused, so that only the log has this path.
+  if (query.includes(';') && parametersOf(query, name, true).length > 0) return path.slice(0, at);
+  const rest = withoutParameters(query, name);
+  return rest === '' ? path.slice(0, at) : `${path.slice(0, at)}?${rest}`;
 }

@@ -41,8 +41,8 @@ export class AccessLog {
   }
 }
 
-const actionText = ({ feature, mode, policy }: TrafficAction): string =>
-  `${feature}${mode === 'would' ? ' (dry run)' : ''} by ${policy}`;
+const actionText = ({ feature, mode, policy, reason }: TrafficAction): string =>
+  `${feature}${mode === 'would' ? ' (dry run)' : ''} by ${policy}${reason === undefined ? '' : `: ${reason}`}`;
 
 /** The fields of a request's line. */
 export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>> {

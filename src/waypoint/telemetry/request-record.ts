@@ -55,6 +55,8 @@ export interface TrafficAction {
   readonly mode: 'did' | 'would';
   /** The object, and the name of its part if there are several: `TrafficPolicy shop/limits`, `TrafficPolicy shop/limits per-client`. */
   readonly policy: string;
+  /** For the log. */
+  readonly reason?: string;
 }
 
 /** Counts and logs what traffic policies do. */
