@@ -59,13 +59,39 @@ export interface Verdict {
   readonly policy?: string;
   /** Index of the rule in that policy. */
   readonly rule?: number;
+  /** Names of claims that the policies compare which denied the request, and whether it had a valid token. Absent: none. */
+  readonly claims?: { readonly names: readonly string[]; readonly hasToken: boolean };
   /** Policies in audit mode that would have denied. */
   readonly audited: readonly string[];
 }
 
 /** The reason for a denial, for logs. */
-export const denialReason = ({ reason, policy, rule }: Verdict): string =>
-  reason === 'denied' ? `policy ${policy} rule ${rule} denies it` : `no rule of ${policy} allows it`;
+export const denialReason = ({ reason, policy, rule, claims }: Verdict): string => {
+  const why =
+    reason === 'denied' ? `policy ${policy} rule ${rule} denies it` : `no rule of ${policy} allows it`;
+  if (!claims) return why;
+  return `${why}; claims: ${claims.names.join(', ')}, ${claims.hasToken ? 'of a valid token' : 'and there is no valid token'}`;
+};
+
+type Rules = AuthorizationPolicy['rules'];
+function* claimNames(rules: Rules): Generator<string> {
+  for (const { clauses } of rules)
+    for (const { matches } of clauses)
+      for (const { http } of matches) for (const { path } of http?.claims ?? []) yield path.join('.');
+}
+
+const claimNamesMax = 8;
+
+/** The claims that rules compare with a request that they deny, for the log. */
+function comparedClaims(rules: Rules, { http }: ConnectionAttributes): Pick<Verdict, 'claims'> {
+  if (typeof http !== 'object') return {};
+  const names = new Set<string>();
+  for (const name of claimNames(rules)) {
+    names.add(name);
+    if (names.size >= claimNamesMax) break;
+  }
+  return names.size === 0 ? {} : { claims: { names: [...names], hasToken: http.claims !== undefined } };
+}
 
 /** Authorizes a connection, or a request if its attributes are given, by all policies that apply to the destination. Pure. */
 export function authorize(
@@ -79,7 +105,10 @@ export function authorize(
     if (policy.action !== 'deny') continue;
     const rule = matchingRule(policy, parsed);
     if (rule === undefined) continue;
-    if (!policy.dryRun) return { allowed: false, reason: 'denied', policy: policy.key, rule, audited };
+    if (!policy.dryRun) {
+      const claims = comparedClaims(policy.rules.slice(rule, rule + 1), attributes);
+      return { allowed: false, reason: 'denied', policy: policy.key, rule, ...claims, audited };
+    }
     audited.push(policy.key);
   }
   const allows = policies.filter(({ action }) => action === 'allow');
@@ -94,6 +123,10 @@ export function authorize(
       allowed: false,
       reason: 'no-allow-matched',
       policy: enforced.map(({ key }) => key).join(','),
+      ...comparedClaims(
+        enforced.flatMap(({ rules }) => rules),
+        attributes,
+      ),
       audited,
     };
   }

@@ -100,6 +100,25 @@ test('a DENY without an exception for users denies requests without a token', as
   assert.equal(await statusOf(waypoint), 403);
 });
 
+test('a denial names the claims that were compared', async (t) => {
+  const waypoint = await waypointWith(t, [
+    allow([claim('org.team', exact('blue')), claim('sub', exact('bob'))]),
+  ]);
+  await statusOf(waypoint, {});
+  await statusOf(waypoint);
+  const denial = policy('q', 'deny', users({ claims: [claim('sub', exact('ann'))] }));
+  waypoint.apply({ mesh: { policies: [denial] } });
+  await statusOf(waypoint, {});
+  assert.deepEqual(
+    waypoint.records.map(({ why }) => why),
+    [
+      'no rule of shop/users allows it; claims: org.team, sub, of a valid token',
+      'no rule of shop/users allows it; claims: org.team, sub, and there is no valid token',
+      'policy shop/q rule 0 denies it; claims: sub, of a valid token',
+    ],
+  );
+});
+
 test('a token that is not valid has no claims, even if a dry run lets the request pass', async (t) => {
   const waypoint = await waypointWith(t, [allow([claim('sub', exact('ann'))])], {}, { dryRun: true });
   const forged = signed(newKey('ES256'));
