@@ -92,6 +92,6 @@ function selectedEnforcement(
         enforcedType,
         'False',
         'NoWaypoint',
-        `rules on methods, paths, hosts and headers are enforced at waypoints, and no selected workload is behind a Service with a waypoint${withoutWaypoint}`,
+        `rules on methods, paths, hosts, headers and tokens are enforced at waypoints, and no selected workload is behind a Service with a waypoint${withoutWaypoint}`,
       );
 }
