@@ -151,7 +151,10 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
 
   const keys = new KeyFetcher({
     compiler,
-    take: (changed) => publisher.apply(changed),
+    take: (changed) => {
+      publisher.apply(changed);
+      if (source instanceof FileSource) writeProblems(options, publisher, source);
+    },
     fetch: keyFetcher({
       allow: { http: options.jwksAllowHttp === true, blocks: allowedBlocks(options.jwksAllowCidrs ?? []) },
     }),
@@ -339,25 +342,15 @@ const logged = (
 });
 
 function fileSource(options: ControlOptions, publisher: Publisher, log: Logger): FileSource {
-  const { compiler, settingProblems } = publisher;
-  const writeProblems = (): void => {
-    const problems = [
-      ...source.problems.map(fileErrorText),
-      // Problems of keys that protect nothing are only in the log and in `weft check -f`.
-      ...[...settingProblems.all()].filter(isUnprotected).map(problemLine),
-      ...[...compiler.problems()].map(([key, { message }]) => `${keyText(key)}: ${message}`),
-      ...unenforced(compiler),
-    ];
-    replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);
-  };
+  const write = (): void => writeProblems(options, publisher, source);
   const source = new FileSource({
     dirs: options.from ?? [],
     onObjects: (objects) => {
-      publisher.apply(changesFrom(compiler, objects));
-      writeProblems();
+      publisher.apply(changesFrom(publisher.compiler, objects));
+      write();
     },
     onErrors: (errors) => {
-      writeProblems();
+      write();
       for (const error of errors) {
         if (error.isWarning) log.warn({ ...error }, fileErrorText(error));
         else log.error({ ...error }, `${fileErrorText(error)} (${refusedMeans})`);
@@ -366,6 +359,22 @@ function fileSource(options: ControlOptions, publisher: Publisher, log: Logger):
     onUnused: (file, unused) => log.info({ file }, `${file}: not used by Weft: ${unusedText(unused)}`),
   });
   return source;
+}
+
+/** Lists the objects that are not in force as written, for `weft status`. */
+function writeProblems(
+  { state }: ControlOptions,
+  { compiler, settingProblems }: Publisher,
+  source: FileSource,
+): void {
+  const problems = [
+    ...source.problems.map(fileErrorText),
+    // Problems of keys that protect nothing are only in the log and in `weft check -f`.
+    ...[...settingProblems.all()].filter(isUnprotected).map(problemLine),
+    ...[...compiler.problems()].map(([key, { message }]) => `${keyText(key)}: ${message}`),
+    ...unenforced(compiler),
+  ];
+  replaceFile(join(state, problemsFile), JSON.stringify(problems), 0o600);
 }
 
 async function serveMetrics({ metricsListen, metricsToken }: ControlOptions, { registry }: ControlMetrics) {

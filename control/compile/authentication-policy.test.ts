@@ -15,6 +15,7 @@ import {
 import { inForce, podText } from '../../test/threats/support/configuration.js';
 import { objectKey } from '../objects/object-key.js';
 import { parseManifests } from '../source/parse.js';
+import { filterLimits, jwtFilter, jwtTemplate } from './jwt-filter.js';
 import { unenforcedObjects } from '../problems/unenforced.js';
 
 const ports = '[{ name: http, port: 80, targetPort: 8080 }, { name: admin, port: 81, targetPort: 8081 }]';
@@ -233,5 +234,33 @@ test('what cannot be carried out is refused with the field', () => {
   assert.match(
     errorOf(policy(`{ issuers: [${same}, { issuer: a, jwks: { uri: 'https://x' } }] }`)),
     /occurs twice/,
+  );
+});
+
+test('the keys of all issuers of a port are bounded: an issuer beyond that has none, and its filter says why', () => {
+  const filter = jwtFilter(
+    {
+      name: 'x',
+      required: true,
+      dryRun: false,
+      issuers: Array.from({ length: filterLimits.issuers + 1 }, (_, i) => ({
+        ...(jwtTemplate({ issuers: [{ issuer: `i${i}`, jwks: { uri: 'https://x' } }] }, 'x', 'jwt')
+          .issuers[0] ?? assert.fail()),
+      })),
+    },
+    { of: () => ({ jwks: 'x'.repeat(50 * 1024), problem: '' }) },
+  );
+  assert.ok(filter.$case === 'jwt');
+  const { issuers } = filter.value;
+  assert.equal(issuers.length, filterLimits.issuers);
+  assert.deepEqual(
+    issuers
+      .slice(0, 3)
+      .map(({ jwks, keysProblem }) => [jwks.length > 0, /more than 131072 bytes/.test(keysProblem)]),
+    [
+      [true, false],
+      [true, false],
+      [false, true],
+    ],
   );
 });

@@ -124,19 +124,26 @@ export function jwtTemplate(spec: JwtSpec, name: string, at: string): JwtTemplat
   return { name, issuers, required: spec.required ?? true, dryRun: spec.dryRun ?? false };
 }
 
+/** Limits of docs/limits.md. Each port of each Service has its own copy. */
+export const filterLimits = { issuers: 64, keysBytes: 128 * 1024 } as const;
+
 /** The filter, with the keys that are known now. */
 export function jwtFilter({ issuers, ...rest }: JwtTemplate, fetched: KeyLookup): RouteFilter {
+  let left: number = filterLimits.keysBytes;
+  const keysFor = (keys: KeySource): FetchedKeys => {
+    if (keys.kind === 'none') return { jwks: '', problem: keys.problem };
+    const found = keys.kind === 'uri' ? fetched.of(keys.uri) : { jwks: keys.jwks, problem: '' };
+    if (found.jwks.length > left)
+      return { jwks: '', problem: `the keys of all issuers have more than ${filterLimits.keysBytes} bytes` };
+    left -= found.jwks.length;
+    return found;
+  };
   return {
     $case: 'jwt',
     value: {
       ...rest,
-      issuers: issuers.map(({ keys, ...issuer }) => {
-        const { jwks, problem } =
-          keys.kind === 'uri'
-            ? fetched.of(keys.uri)
-            : keys.kind === 'inline'
-              ? { jwks: keys.jwks, problem: '' }
-              : { jwks: '', problem: keys.problem };
+      issuers: issuers.slice(0, filterLimits.issuers).map(({ keys, ...issuer }) => {
+        const { jwks, problem } = keysFor(keys);
         return { ...issuer, jwks, keysProblem: jwks === '' ? problem : '' };
       }),
     },

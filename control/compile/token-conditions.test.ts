@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { atPodOf, type AskedPod } from '../../test/support/authentication.js';
+import {
+  atPodOf,
+  authentication,
+  compilerOf,
+  issuer,
+  serviceText,
+  toApi,
+  waypointText,
+  type AskedPod,
+} from '../../test/support/authentication.js';
 import { inForce, podText, policyText } from '../../test/threats/support/configuration.js';
+import { unenforcedObjects } from '../problems/unenforced.js';
 import { parseManifests } from '../source/parse.js';
 
 const pods = [podText('bank', 'api', '10.0.0.2')];
@@ -84,4 +94,25 @@ test('values that cannot be compared are refused with the field', () => {
   assert.match(errorOf('jwt: {}'), /fewer than 1/);
   assert.match(errorOf('jwt: { claims: [{ values: [a] }] }'), /path/);
   assert.match(errorOf('remoteCidrs: [x]'), /address/);
+});
+
+test('a policy that compares tokens where nobody validates any says so', () => {
+  const service = [serviceText('[{ port: 80 }]', { labels: 'weft.dev/waypoint: wp' }), waypointText()];
+  const validated = authentication(`{ ${toApi}, jwt: { issuers: [${issuer()}] } }`);
+  const byIstio = `apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: { name: r, namespace: bank }\nspec: { jwtRules: [{ issuer: a, jwks: '{}' }] }\n`;
+  const problems = (texts: readonly string[]): string =>
+    [...unenforcedObjects(compilerOf([...pods, ...service, ...texts]))]
+      .map(({ what }) => what)
+      .filter((what) => what.startsWith('AccessPolicy'))
+      .join();
+  for (const where of ['', `${toApi}, `, 'selector: { matchLabels: { app: api } }, ']) {
+    const policy = policyText(
+      'bank',
+      'p',
+      `{ ${where}action: ALLOW, rules: [{ from: [{ jwt: { issuers: [a] } }] }] }`,
+    );
+    assert.match(problems([policy]), /no AuthenticationPolicy validates tokens/, where);
+    assert.equal(problems([policy, validated]), '', where);
+    assert.equal(problems([policy, byIstio]), '', where);
+  }
 });

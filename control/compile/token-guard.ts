@@ -31,13 +31,17 @@ type Guarded = CompiledTrafficPolicy & {
 const authenticates = (one: CompiledTrafficPolicy): one is Guarded => one.authentication !== undefined;
 
 /** The AuthenticationPolicy in force for each port of a Service: of the port, else of the Service, else of the waypoint's Gateway. */
-function authenticationOf(service: ServiceObject, registry: GuardLookup): ReadonlyMap<number, Guarded> {
+export function authenticationOf(
+  service: ServiceObject,
+  registry: GuardLookup,
+): ReadonlyMap<number, Guarded> {
   const found = new Map<number, Guarded>();
   const targeting = registry.policiesTargeting('Service', namespaceOf(service), service.metadata.name);
   const waypoint = registry.waypointOf(service);
   const ofGateway = waypoint
     ? policiesOfGateway(registry.policiesTargeting('Gateway', waypoint.namespace, waypoint.name)).inForce
     : [];
+  if (targeting.length === 0 && ofGateway.length === 0) return found;
   for (const { port } of tcpPorts(service)) {
     const levels = [
       policiesOfService(targeting, service, port).inForce,

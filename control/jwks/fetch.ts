@@ -43,7 +43,8 @@ async function addressOf(
   const found = addresses.find((one) => mayDial(one, allow));
   if (found !== undefined) return found;
   if (addresses.length === 0) throw new Error(`${bare} has no address`);
-  throw new Error(`${bare} has an address that is not public (${addresses[0]}): ${howToAllow}`);
+  // Not which address: the author of a policy may not be able to resolve the name.
+  throw new Error(`${bare} has an address that is not public: ${howToAllow}`);
 }
 
 /** The whole body as text. Error: it is too long. */

@@ -14,7 +14,8 @@ import type { ConditionUpdate } from '../status/conditions.js';
 import { backendConditions, type BackendPolicyObject } from '../status/backend-policy.js';
 import type { TargetingPolicy } from '../compile/traffic-policy-targets.js';
 import { policyEnforcement } from '../status/policy.js';
-import { policyConditions, targetConditions } from '../status/traffic-policy.js';
+import { notFetched } from '../registry/key-sets.js';
+import { keyProblems, policyConditions, targetConditions } from '../status/traffic-policy.js';
 import { securityEnforcement } from '../dialects/istio/security-status.js';
 import { virtualServiceEnforcement } from '../dialects/istio/virtual-service-status.js';
 import { splitEnforcement } from '../dialects/smi/traffic-split.js';
@@ -81,6 +82,10 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
       for (const { type, status, message } of trafficPolicyProblems(policy, compiler))
         if (status === 'False')
           yield { what: `${nameOf(policy)}: ${message}`, isAccepted: type === enforcedType };
+  for (const policy of compiler.authenticationPolicies.all())
+    for (const problem of keyProblems(policy, compiler.keySets))
+      if (!problem.endsWith(notFetched.problem))
+        yield { what: `${nameOf(policy)}: ${problem}: no token of this issuer is valid`, isAccepted: true };
   for (const kind of ['XBackendTrafficPolicy', 'BackendTLSPolicy'] as const)
     for (const policy of compiler.ofKind(kind))
       for (const { type, status, message } of backendProblems(policy, compiler))

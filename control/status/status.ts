@@ -26,6 +26,8 @@ export interface MeshLookup {
   readonly admits: (waypoint: WaypointName, namespace: string) => boolean;
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
   readonly services: (namespace: string) => readonly ServiceObject[];
+  /** Whether tokens of requests to a Service are validated. */
+  readonly validatesTokens: (service: ServiceObject) => boolean;
   /** Objects that policies select: pods, and Workloads. */
   readonly selectable: (namespace: string) => readonly { readonly metadata: Meta }[];
   /** Namespaces with selectable objects. */

@@ -16,6 +16,7 @@ import {
   type TargetingPolicy,
   type TargetLookup,
 } from '../compile/traffic-policy-targets.js';
+import type { KeyLookup } from '../compile/jwt-filter.js';
 import type { CompiledTrafficPolicy } from '../compile/traffic-policy.js';
 import { waypointController, type WaypointName } from '../compile/waypoints.js';
 import { condition, withTransitionTimes, type ConditionReason, type ConditionUpdate } from './conditions.js';
@@ -79,17 +80,14 @@ function unenforced(
   return waypoint && lackedBy(waypoint, compiled, olderVersions);
 }
 
-/** Keys that are missing are no fault of the policy: it is in force, and no token is valid. */
-function keyProblems(policy: TargetingPolicy, { keySets }: PolicyLookup): string {
+/** Issuers without keys, one text each. That is no fault of the policy: it is in force, and no token is valid. */
+export function keyProblems(policy: TargetingPolicy, keySets: KeyLookup): string[] {
   const { authentication } = compilePolicyObject(policy);
-  const problems =
-    authentication === undefined || authentication === 'closed'
-      ? []
-      : authentication.issuers.flatMap(({ issuer, keys }) => {
-          const problem = keys.kind === 'uri' ? keySets.of(keys.uri).problem : '';
-          return problem === '' ? [] : [`issuer ${issuer}: ${problem}`];
-        });
-  return problems.map((one) => `; ${one}`).join('');
+  if (authentication === undefined || authentication === 'closed') return [];
+  return authentication.issuers.flatMap(({ issuer, keys }) => {
+    const problem = keys.kind === 'uri' ? keySets.of(keys.uri).problem : '';
+    return problem === '' ? [] : [`issuer ${issuer}: ${problem}`];
+  });
 }
 
 const unenforcedMeans = (policy: TargetingPolicy): string =>
@@ -121,7 +119,12 @@ export function targetConditions(
     return {
       ref,
       conditions: [
-        condition(acceptedType, 'True', 'Accepted', `in force${keyProblems(policy, lookup)}`),
+        condition(
+          acceptedType,
+          'True',
+          'Accepted',
+          ['in force', ...keyProblems(policy, lookup.keySets)].join('; '),
+        ),
         missing
           ? condition(enforcedType, 'False', missing.reason, `${missing.message}${unenforcedMeans(policy)}`)
           : condition(enforcedType, 'True', 'Enforced', 'applied by the waypoint'),

@@ -132,8 +132,7 @@ class RuleConverter {
       const known = fields[name];
       const values = reader.texts(key);
       if (values.length === 0) continue;
-      const token =
-        name === 'requestPrincipals' ? principalCondition(values, isNot, this.action === 'DENY') : undefined;
+      const token = name === 'requestPrincipals' ? principalCondition(values, isNot) : undefined;
       if (token) {
         entry['jwt'] = withTokens(entry['jwt'], token);
         continue;
@@ -201,7 +200,7 @@ class RuleConverter {
         })),
       ];
     }
-    const token = tokenCondition(key, values, notValues, this.action === 'DENY');
+    const token = tokenCondition(key, values, notValues);
     if (token) return [(from ?? [{}]).map((one) => ({ ...one, jwt: withTokens(one['jwt'], token) })), to];
     const known = attributes[key];
     if (!known) throw new Inexpressible(`an AccessPolicy has no condition on ${key}`);

@@ -240,18 +240,21 @@ test('conditions on tokens are those of the field jwt, never wider than in Istio
     )[0]?.from;
   assert.deepEqual(from('requestPrincipals: ["*"]'), [{ jwt: { subjects: ['*'] } }]);
   assert.deepEqual(from('notRequestPrincipals: ["*"]', 'DENY'), [{ jwt: { notSubjects: ['*'] } }]);
-  assert.deepEqual(from('requestPrincipals: ["https://i/a", "https://i/b*"]'), [
-    { jwt: { issuers: ['https://i'], subjects: ['a', 'b*'] } },
+  assert.deepEqual(from('requestPrincipals: ["https://i/a", "https://i/b"]'), [
+    { jwt: { issuers: ['https://i'], subjects: ['a', 'b'] } },
   ]);
-  assert.deepEqual(from('requestPrincipals: ["https://i/*"]'), [{ jwt: { issuers: ['https://i'] } }]);
+  assert.deepEqual(from('requestPrincipals: ["https://i/*"]'), [
+    { jwt: { issuers: ['https://i', 'https://i/*'], subjects: ['*'] } },
+  ]);
   for (const source of [
     'requestPrincipals: ["a/b", "c/d"]',
     'notRequestPrincipals: ["a/b"]',
     'requestPrincipals: [x]',
+    'requestPrincipals: ["a/b*"]',
   ])
     assert.equal(from(source), undefined, source);
   assert.deepEqual(
-    rulesOf('{ action: DENY, rules: [{ from: [{ source: { requestPrincipals: ["a/*"] } }] }] }').rules,
+    rulesOf('{ action: DENY, rules: [{ from: [{ source: { requestPrincipals: ["a/b*"] } }] }] }').rules,
     [{}],
   );
 });
@@ -265,7 +268,7 @@ test('a condition of a DENY that has no form is taken to hold', () => {
   );
   assert.deepEqual(
     rulesOf(
-      "{ action: DENY, rules: [{ from: [{ source: { requestPrincipals: ['a/*'] } }, { source: { namespaces: [a] } }] }] }",
+      "{ action: DENY, rules: [{ from: [{ source: { requestPrincipals: ['a/b*'] } }, { source: { namespaces: [a] } }] }] }",
     ),
     { action: 'DENY', rules: [{}] },
   );

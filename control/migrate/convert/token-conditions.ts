@@ -11,29 +11,23 @@ const areTexts = (values: readonly string[]): boolean =>
  * Principals of tokens, `ISSUER/SUBJECT`; undefined: they have no form, because their issuers differ, or because issuer and subject cannot be told
  * apart.
  */
-export function principalCondition(
-  values: readonly string[],
-  isNot: boolean,
-  denies: boolean,
-): Fields | undefined {
+export function principalCondition(values: readonly string[], isNot: boolean): Fields | undefined {
   // Every valid token has an issuer. One without a subject has no principal.
-  if (values.length === 1 && values[0] === '*') return isNot ? { notSubjects: ['*'] } : { subjects: ['*'] };
-  // A wildcard may stand for a part of the issuer, too: a DENY must not be narrower.
-  if (denies && values.some((value) => value.includes('*'))) return undefined;
+  if (values.includes('*')) return isNot ? { notSubjects: ['*'] } : { subjects: ['*'] };
   const parts = values.map((value) => {
     const at = value.lastIndexOf('/');
     return { issuer: value.slice(0, at), subject: value.slice(at + 1) };
   });
   const [first] = parts;
   const isOfOne = parts.every(
-    ({ issuer, subject }) =>
-      issuer === first?.issuer && issuer !== '' && !issuer.includes('*') && subject !== '',
+    ({ issuer, subject }) => issuer === first?.issuer && issuer !== '' && subject !== '',
   );
   // Negated, issuer and subject would be excluded each by itself.
-  if (!first || !isOfOne || isNot) return undefined;
+  if (!first || !isOfOne || isNot || first.issuer.includes('*')) return undefined;
   const subjects = parts.map(({ subject }) => subject);
-  if (!areTexts(subjects)) return undefined;
-  return { issuers: [first.issuer], ...(subjects.includes('*') ? {} : { subjects }) };
+  // The wildcard may stand for a part of the issuer, too.
+  if (subjects.includes('*')) return { issuers: [first.issuer, `${first.issuer}/*`], subjects: ['*'] };
+  return subjects.some((one) => one.includes('*')) ? undefined : { issuers: [first.issuer], subjects };
 }
 
 /** A condition of `when`; undefined: it is not about tokens, or has no form. */
@@ -41,12 +35,11 @@ export function tokenCondition(
   key: string,
   values: readonly string[],
   notValues: readonly string[],
-  denies: boolean,
 ): Fields | undefined {
   if (!areTexts([...values, ...notValues])) return undefined;
   if (key === 'request.auth.principal') {
-    const is = values.length > 0 ? principalCondition(values, false, denies) : {};
-    const isNot = notValues.length > 0 ? principalCondition(notValues, true, denies) : {};
+    const is = values.length > 0 ? principalCondition(values, false) : {};
+    const isNot = notValues.length > 0 ? principalCondition(notValues, true) : {};
     return is && isNot && { ...is, ...isNot };
   }
   const path = claimOfKey(key);
