@@ -3,6 +3,16 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { once } from 'node:events';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import {
+  authentication,
+  exampleJwks,
+  serviceText,
+  toApi,
+  waypointText,
+} from '../test/support/authentication.js';
 import { runControl } from './control-plane.js';
 
 const manifests = `apiVersion: gateway.networking.k8s.io/v1
@@ -53,6 +63,51 @@ test('with manifests, problems.json names objects in full, Services that their w
     assert.match(problems[2] ?? '', /^AccessPolicy shop\/reads: there is no Service shop\/plain/);
   } finally {
     await control.close();
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test('keys of issuers are fetched before nodes are served, and weft status says which cannot be, and why', async () => {
+  const sets = new Map([['/good', exampleJwks()]]);
+  const issuer = http.createServer(({ url }, response) => {
+    const found = sets.get(url ?? '');
+    response.writeHead(found === undefined ? 404 : 200);
+    response.end(found);
+  });
+  issuer.listen(0, '127.0.0.1');
+  await once(issuer, 'listening');
+  const at = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`;
+  const dir = mkdtempSync(join(tmpdir(), 'weft-control-'));
+  const state = join(dir, 'state');
+  const issuers = ['good', 'bad'].map((name) => `{ issuer: ${name}, jwks: { uri: '${at}/${name}' } }`);
+  const policy = authentication(`{ ${toApi}, jwt: { issuers: [${issuers.join()}] } }`);
+  const served = [serviceText('[{ port: 80 }]', { labels: 'weft.dev/waypoint: wp' }), waypointText()];
+  writeFileSync(join(dir, 'a.yaml'), [...served, policy].join('---\n'));
+  const problemsWith = async (allow: object): Promise<string[]> => {
+    const control = await runControl({
+      from: [dir],
+      state,
+      listen: '127.0.0.1:0',
+      trustDomain: 'cluster.local',
+      ...allow,
+    });
+    try {
+      return JSON.parse(readFileSync(join(state, 'problems.json'), 'utf8')) as string[];
+    } finally {
+      await control.close();
+    }
+  };
+  try {
+    const refused = await problemsWith({});
+    assert.equal(refused.length, 2);
+    assert.match(refused[0] ?? '', /^AuthenticationPolicy bank\/tokens: issuer good: .*--jwks-allow-http/);
+    const [elsewhere] = await problemsWith({ jwksAllowHttp: true });
+    assert.match(elsewhere ?? '', /127\.0\.0\.1 has an address that is not public.*--jwks-allow-cidrs/);
+    const allowed = await problemsWith({ jwksAllowHttp: true, jwksAllowCidrs: ['127.0.0.0/8'] });
+    assert.equal(allowed.length, 1);
+    assert.match(allowed[0] ?? '', /issuer bad: .*status 404: no token of this issuer is valid/);
+  } finally {
+    issuer.close();
     rmSync(dir, { recursive: true });
   }
 });

@@ -25,6 +25,9 @@ import { isUnprotected, problemLine } from './problems/setting-problems.js';
 import { unenforced } from './problems/unenforced.js';
 import type { WaypointName } from './compile/waypoints.js';
 import { EdgeMemory } from './edges/edge-memory.js';
+import { allowedBlocks } from './jwks/decide.js';
+import { keyFetcher } from './jwks/fetch.js';
+import { KeyFetcher } from './jwks/key-fetcher.js';
 import { FirstEnrollment } from './kubernetes/first-enrollment.js';
 import { LeaderTasks } from './kubernetes/leader-tasks.js';
 import { dnsLookup } from './names/lookup.js';
@@ -59,6 +62,10 @@ export interface ControlOptions {
   /** Remove every pod from the mesh. */
   // eslint-disable-next-line weft/retired-words -- The name of the CLI flag, which users have.
   readonly enrolNone?: boolean;
+  /** Keys of issuers may be fetched by http, too. */
+  readonly jwksAllowHttp?: boolean;
+  /** Address blocks that are not public from which keys of issuers may be fetched. */
+  readonly jwksAllowCidrs?: readonly string[];
   /** Lifetime of workload certificates in seconds; absent: the lifetime that the node requests. */
   readonly certTtlS?: number;
 }
@@ -96,6 +103,8 @@ const problemsFile = 'problems.json';
 const servicePort = 15012;
 /** With files, an uninstall releases the pods this long after the start. */
 const releaseDelayMs = 5_000;
+/** How long the start waits for the keys of token issuers. */
+const firstKeysMs = 8_000;
 
 /**
  * Starts the control plane. Resolves once nodes are served. Errors: WEFT_LISTEN, WEFT_CA_KEY, WEFT_SOURCE_MISSING, WEFT_SOURCE_UNREADABLE,
@@ -118,6 +127,8 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     names: () => names.size,
     edges: () => edges.store.size,
     waiting: () => compiler.waiting,
+    keySets: () => keys.size,
+    keySetsMissing: () => keys.missing,
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
 
@@ -132,7 +143,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   const publisher = new Publisher({
     settings: settings(),
     onCompiled: () => leaderTasks?.changed(),
-    onTurn: () => writeProblems?.(),
+    onTurn: () => writeFileProblems(),
     onUpdate: (changed) => {
       server.update(changed);
       metrics.pushed.inc(changed.reduce((sum, one) => sum + one.names.size, 0));
@@ -155,6 +166,19 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     ...(kubernetes ? { replicas: { ...kubernetes, port: servicePort, roots: () => ca.roots } } : {}),
     onRefused: (reason, count) => metrics.edgesRefused.inc({ reason }, count),
     onLimit,
+  });
+  const keys = new KeyFetcher({
+    compiler,
+    take: (changed) => {
+      publisher.apply(changed);
+      writeFileProblems();
+    },
+    fetch: keyFetcher({
+      allow: { http: options.jwksAllowHttp === true, blocks: allowedBlocks(options.jwksAllowCidrs ?? []) },
+    }),
+    onFetch: (result) => metrics.keyFetches.inc({ result }),
+    onLimit,
+    log,
   });
 
   const certificateHosts = hostsOf(options);
@@ -193,7 +217,6 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       log,
     });
   let leaderTasks: LeaderTasks | undefined;
-  let writeProblems: (() => void) | undefined;
   const source = kubernetes
     ? new KubernetesSource({
         config: kubernetes.config,
@@ -203,7 +226,10 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
         },
         ...logged(log, () => leaderTasks?.changed()),
       })
-    : fileSource(options, publisher, log, (write) => (writeProblems = write));
+    : fileSource(options, publisher, log);
+  function writeFileProblems(): void {
+    if (source instanceof FileSource) writeProblems(options, publisher, source);
+  }
   // The source starts before the server: a node that connects must never be sent an empty mesh.
   await source.start();
   await first?.start();
@@ -232,8 +258,10 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       onLimit,
       onRelease: (atMs) => stages?.releaseAt(atMs),
     });
+  await keys.ready(firstKeysMs);
   const port = await server.start();
   names.start();
+  keys.start();
   if (!kubernetes) stages?.releaseAt(Date.now() + releaseDelayMs);
   const metricsApi =
     kubernetes?.smiMetricsListen === undefined
@@ -271,6 +299,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       authorityWatch.stop();
       publisher.stop();
       names.stop();
+      keys.stop();
       source.stop();
       first?.stop();
       server.stop();
@@ -355,32 +384,16 @@ const logged = (
     log.warn({ kind, why, retryInMs }, 'watching the API server failed; the last known state stays in force'),
 });
 
-/** @param onTurn is given what to call when objects were compiled in a later turn */
-function fileSource(
-  options: ControlOptions,
-  publisher: Publisher,
-  log: Logger,
-  onTurn: (write: () => void) => void,
-): FileSource {
-  const { compiler, settingProblems } = publisher;
-  const writeProblems = (): void => {
-    const problems = [
-      ...source.problems.map(fileErrorText),
-      // Problems of keys that protect nothing are only in the log and in `weft check -f`.
-      ...[...settingProblems.all()].filter(isUnprotected).map(problemLine),
-      ...[...compiler.problems()].map(([key, { message }]) => `${keyText(key)}: ${message}`),
-      ...unenforced(compiler),
-    ];
-    replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);
-  };
+function fileSource(options: ControlOptions, publisher: Publisher, log: Logger): FileSource {
+  const write = (): void => writeProblems(options, publisher, source);
   const source = new FileSource({
     dirs: options.from ?? [],
     onObjects: (objects) => {
-      publisher.apply(changesFrom(compiler, objects));
-      writeProblems();
+      publisher.apply(changesFrom(publisher.compiler, objects));
+      write();
     },
     onErrors: (errors) => {
-      writeProblems();
+      write();
       for (const error of errors) {
         if (error.isWarning) log.warn({ ...error }, fileErrorText(error));
         else log.error({ ...error }, `${fileErrorText(error)} (${refusedMeans})`);
@@ -388,8 +401,23 @@ function fileSource(
     },
     onUnused: (file, unused) => log.info({ file }, `${file}: not used by Weft: ${unusedText(unused)}`),
   });
-  onTurn(writeProblems);
   return source;
+}
+
+/** Lists the objects that are not in force as written, for `weft status`. */
+function writeProblems(
+  { state }: ControlOptions,
+  { compiler, settingProblems }: Publisher,
+  source: FileSource,
+): void {
+  const problems = [
+    ...source.problems.map(fileErrorText),
+    // Problems of keys that protect nothing are only in the log and in `weft check -f`.
+    ...[...settingProblems.all()].filter(isUnprotected).map(problemLine),
+    ...[...compiler.problems()].map(([key, { message }]) => `${keyText(key)}: ${message}`),
+    ...unenforced(compiler),
+  ];
+  replaceFile(join(state, problemsFile), JSON.stringify(problems), 0o600);
 }
 
 async function serveMetrics({ metricsListen, metricsToken }: ControlOptions, { registry }: ControlMetrics) {

@@ -24,6 +24,7 @@ import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
 import type { Dial } from '../../src/waypoint/cluster/connection-pool.js';
 import { namespace, trustDomain } from './identities.js';
 import { parseWeftConfig, type PlainConfig } from './config.js';
+import { JwtTokens } from '../../src/waypoint/jwt/jwt-tokens.js';
 import { Shedding } from '../../src/waypoint/shedding/shedding.js';
 
 const config = parseWeftConfig(readFileSync(process.argv[2] ?? '', 'utf8')) as PlainConfig;
@@ -53,6 +54,7 @@ const context: ConnectionContext = {
   rateLimits: RateLimits.inMemory(),
   faults: new InjectedFaults(),
   shedding: new Shedding(),
+  jwt: new JwtTokens(() => undefined),
   mirrorShares: new FairLimit(defaultLimits.mirrorsMax),
   mirrorBufferShares: new FairLimit(defaultLimits.mirrorBuffersBytesMax / mirrorBlockBytes),
   onMirrorEnd: (result) => metrics.mirrored.inc({ result }),

@@ -63,6 +63,11 @@ export function serveCommand(program: Command): void {
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .option('--enrol-none', 'unenroll every pod')
     .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', seconds)
+    .option('--jwks-allow-http', 'fetch keys of token issuers by http, too')
+    .option(
+      '--jwks-allow-cidrs <cidrs...>',
+      'address blocks that are not public from which keys of token issuers may be fetched',
+    )
     .action(async (flags: ServeFlags) => {
       const control = await runControl(await optionsOf(flags));
       for (const signal of ['SIGTERM', 'SIGINT'] as const) {

@@ -16,7 +16,8 @@ const others: ReadonlySet<string> = new Set(['targetRefs', 'from', 'dryRun']);
 
 type Fields = Readonly<Record<string, unknown>>;
 
-function targetOf(value: unknown): TargetRef | undefined {
+/** The target that a reference of any content names; undefined: it cannot be read. */
+export function targetOf(value: unknown): TargetRef | undefined {
   if (!isRecord(value)) return undefined;
   const { group, kind, name, sectionName, ...more } = value;
   const isService = group === '' && kind === 'Service';

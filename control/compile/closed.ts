@@ -15,6 +15,7 @@ import {
   closedBackendTrafficPolicy,
 } from '../dialects/gateway/closed-backend-policy.js';
 import { withClosedRules, type RuleErrors } from '../dialects/gateway/closed-rules.js';
+import { closedAuthenticationPolicy } from './closed-authentication-policy.js';
 import { closedTrafficPolicy } from './closed-traffic-policy.js';
 import type { Labels } from '../../src/model/labels.js';
 import { isRecord } from '../../src/base/record.js';
@@ -129,6 +130,7 @@ export function closedForm(
   if (object.kind === 'MeshSettings') return closedSettings(object, why, wrong);
   if (object.kind === 'BackendTLSPolicy') return closedBackendTlsPolicy(object, why);
   if (object.kind === 'XBackendTrafficPolicy') return closedBackendTrafficPolicy(object, why);
+  if (object.kind === 'AuthenticationPolicy') return closedAuthenticationPolicy(object, why);
   if (object.kind === 'TrafficPolicy') return closedTrafficPolicy(object, why, wrong);
   if (!isRoute(object)) return undefined;
   return rules ? withClosedRules(object, rules) : closedRoute(object, why);
@@ -142,10 +144,12 @@ export const closedMeans = (kind: MeshObject['kind']): string =>
       ? 'until it is corrected, plaintext to what it selects is denied'
       : kind === 'MeshSettings'
         ? 'until it is corrected, its unreadable fields have their strictest values (strict, refuse, no exclusions)'
-        : kind === 'TrafficPolicy'
-          ? 'until it is corrected, its unreadable sections are not in force; if a rate limit, a circuit breaker or load shedding is among them, requests to its targets are refused'
-          : isSmi({ kind })
-            ? 'until it is corrected, it allows nothing, and requests to the root Service of a TrafficSplit that uses it are answered with 500'
-            : kind === 'VirtualService' || kind.endsWith('Route')
-              ? 'until it is corrected, requests that it might match are answered with 500'
-              : 'its last valid content, if any, stays in force';
+        : kind === 'AuthenticationPolicy'
+          ? 'until it is corrected, all traffic to its targets is refused, and if these cannot be read, to its namespace'
+          : kind === 'TrafficPolicy'
+            ? 'until it is corrected, its unreadable sections are not in force; if a rate limit, a circuit breaker or load shedding is among them, requests to its targets are refused'
+            : isSmi({ kind })
+              ? 'until it is corrected, it allows nothing, and requests to the root Service of a TrafficSplit that uses it are answered with 500'
+              : kind === 'VirtualService' || kind.endsWith('Route')
+                ? 'until it is corrected, requests that it might match are answered with 500'
+                : 'its last valid content, if any, stays in force';

@@ -20,6 +20,7 @@ import { Registry } from '../registry/registry.js';
 import { inAuditMode, type AuditLookup } from './audit.js';
 import { isEnrolled } from './enrollment.js';
 import { rootNamespace } from './policies.js';
+import { namespaceGuards } from './token-guard.js';
 import { resourceId, type CompiledResource, type ResourceChanges } from './resource.js';
 import { compileRoute, type CompiledRoute } from '../dialects/gateway/routes.js';
 import type { CompileSettings, Removal } from './settings.js';
@@ -242,6 +243,7 @@ export class Compiler extends Registry {
       security: perChange((namespace) => namespaceSecurity(namespace, this)),
       outbound: perChange((namespace) => outboundOf(namespace, this)),
       endpointOwners: perChange((namespace) => endpointOwners(namespace, this)),
+      guards: perChange((namespace) => namespaceGuards(namespace, this)),
       selectingEntries: perChange((namespace) => selectingEntries(namespace, this)),
     };
   }

@@ -23,6 +23,7 @@ import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { appProtocol } from './protocols.js';
 import type { CompiledResource } from './resource.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
+import type { NamespaceGuards } from './token-guard.js';
 import { servicesOfPod } from './subsets.js';
 
 /** What the resources of a pod depend on besides the pod. */
@@ -49,6 +50,8 @@ export interface PodLookup {
   readonly trafficTargets?: readonly string[];
   /** The DestinationRules in force for one of the Services. */
   readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
+  /** Policies of the Services whose requests need tokens. */
+  readonly guards?: NamespaceGuards;
   /** Policies of other meshes' kinds. */
   readonly security?: NamespaceSecurity;
 }
@@ -110,6 +113,7 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
     .map((policy): string => nameOfPolicy(policy).key);
   if (!lookup.open) policies.push(...(lookup.trafficTargets ?? []));
+  if (!lookup.open) policies.push(...(lookup.guards?.of(labels) ?? []));
   const enrolling = isEnrolling(lookup.namespace);
   if (!lookup.open) policies.push(...(lookup.security?.podPolicies(labels, enrolling) ?? []));
   const own =

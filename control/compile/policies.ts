@@ -1,13 +1,15 @@
 /** Compiles AccessPolicies and strict mode to istio.security.Authorization. */
 import {
+  emptyHttpMatch,
   emptyMatch,
   type AuthorizationPolicy,
   type HttpMatch,
   type PolicyKey,
   type PolicyMatch,
 } from '../../src/model/policy.js';
-import type { AccessPolicyObject, PolicyTarget } from '../objects/objects.js';
+import type { AccessPolicyObject, PolicySource, PolicyTarget } from '../objects/objects.js';
 import { policyPath } from './paths.js';
+import { claimMatches } from './token-conditions.js';
 import {
   accountMatch,
   cidrBlock,
@@ -46,7 +48,19 @@ function httpMatch(target: PolicyTarget): HttpMatch | undefined {
 /** Whether the policy has HTTP conditions or targets Services, so that only a waypoint can evaluate it. */
 export const readsRequests = ({ spec }: AccessPolicyObject): boolean =>
   spec.targetRefs !== undefined ||
-  spec.rules.some(({ to }) => (to ?? []).some((target) => httpMatch(target)));
+  spec.rules.some(
+    ({ from, to }) =>
+      (to ?? []).some((target) => httpMatch(target)) || (from ?? []).some((source) => sourceHttp(source)),
+  );
+
+/** The HTTP conditions of a source; undefined if it has none. */
+function sourceHttp({ jwt, remoteCidrs, notRemoteCidrs }: PolicySource): HttpMatch | undefined {
+  const remoteIps = all(remoteCidrs, cidrBlock('remoteCidrs'));
+  const notRemoteIps = all(notRemoteCidrs, cidrBlock('notRemoteCidrs'));
+  const claims = jwt ? claimMatches(jwt) : [];
+  if (claims.length + remoteIps.length + notRemoteIps.length === 0) return undefined;
+  return { ...emptyHttpMatch, claims, remoteIps, notRemoteIps };
+}
 
 const all = <A, B>(values: readonly A[] | undefined, make: (value: A) => B): B[] => (values ?? []).map(make);
 
@@ -82,19 +96,23 @@ export function compilePolicy(policy: AccessPolicyObject, root: string): Authori
     action: spec.action === 'ALLOW' ? 'allow' : 'deny',
     dryRun: spec.mode === 'audit',
     rules: spec.rules.map(({ from, to }) => {
-      const sources = all(from, (source) => ({
-        ...emptyMatch,
-        principals: all(source.identities, (value) => identityMatch('identities', value)),
-        notPrincipals: all(source.notIdentities, (value) => identityMatch('notIdentities', value)),
-        namespaces: all(source.namespaces, (value) => namespaceMatch('namespaces', value)),
-        notNamespaces: all(source.notNamespaces, (value) => namespaceMatch('notNamespaces', value)),
-        serviceAccounts: all(source.serviceAccounts, (value) => accountMatch('serviceAccounts', value)),
-        notServiceAccounts: all(source.notServiceAccounts, (value) =>
-          accountMatch('notServiceAccounts', value),
-        ),
-        sourceIps: all(source.cidrs, cidrBlock('cidrs')),
-        notSourceIps: all(source.notCidrs, cidrBlock('notCidrs')),
-      }));
+      const sources = all(from, (source): PolicyMatch => {
+        const http = sourceHttp(source);
+        return {
+          ...emptyMatch,
+          principals: all(source.identities, (value) => identityMatch('identities', value)),
+          notPrincipals: all(source.notIdentities, (value) => identityMatch('notIdentities', value)),
+          namespaces: all(source.namespaces, (value) => namespaceMatch('namespaces', value)),
+          notNamespaces: all(source.notNamespaces, (value) => namespaceMatch('notNamespaces', value)),
+          serviceAccounts: all(source.serviceAccounts, (value) => accountMatch('serviceAccounts', value)),
+          notServiceAccounts: all(source.notServiceAccounts, (value) =>
+            accountMatch('notServiceAccounts', value),
+          ),
+          sourceIps: all(source.cidrs, cidrBlock('cidrs')),
+          notSourceIps: all(source.notCidrs, cidrBlock('notCidrs')),
+          ...(http ? { http } : {}),
+        };
+      });
       const targets = all(to, (target) => {
         const http = httpMatch(target);
         return {

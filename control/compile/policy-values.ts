@@ -13,7 +13,7 @@ const wrong = (field: string, value: string, why: string): Error =>
   new Error(`${field}: ${JSON.stringify(value)}: ${why}`);
 
 /** `*` alone matches any present value. `*` at one end makes a prefix or suffix match. */
-function textMatch(field: string, bare: string): StringMatch {
+export function textMatch(field: string, bare: string): StringMatch {
   if (bare === '*') return { kind: 'presence' };
   if (bare.replace(/^\*|\*$/, '').includes('*')) throw wrong(field, bare, '* is allowed only at one end');
   if (bare.endsWith('*')) return { kind: 'prefix', value: bare.slice(0, -1) };

@@ -1,7 +1,6 @@
 /** Merges the settings of a Service's ports from the objects that may set them. Pure. */
 import type { ClientMatch, SettingOrigin } from '../../src/discovery/gen/weft.js';
 import { namespaceOf } from '../../src/model/labels.js';
-import type { RouteFilter } from '../../src/model/route.js';
 import {
   serviceSettingsOf,
   type ClientPolicy,
@@ -20,6 +19,8 @@ import {
 import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import { portsOf } from './served-object.js';
+import { requestTokens } from '../dialects/istio/request-tokens.js';
+import { jwtFilter, type JwtTemplate, type KeyLookup } from './jwt-filter.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import { clientKey } from './traffic-policy-requests.js';
 import { breakerSettings, type CompiledTrafficPolicy, type TrafficSettings } from './traffic-policy.js';
@@ -43,7 +44,12 @@ interface Merged {
 }
 
 /** Sections that may be in force and in dry run at the same time: both are filters of the chain. */
-const filterSections = ['loadShedding', 'rateLimits', 'faults'] as const satisfies readonly Name[];
+const filterSections = [
+  'loadShedding',
+  'authentication',
+  'rateLimits',
+  'faults',
+] as const satisfies readonly Name[];
 
 /**
  * Merges settings field by field. A dry run never takes away what acts: its filters are added to those of less specific layers, and its
@@ -68,7 +74,7 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
     const isAdded = present && isFilter && layers.indexOf(layer) > layers.indexOf(present);
     if (present && !isAdded) continue;
     const value = layer.settings[name];
-    settings[name] = isAdded ? [...(settings[name] as RouteFilter[]), ...(value as RouteFilter[])] : value;
+    settings[name] = isAdded ? [...(settings[name] as unknown[]), ...(value as unknown[])] : value;
     if (!present) origins.set(name, layer.origin);
   }
   if (!hasBreaker && breakerSettings.some((name) => settings[name] !== undefined))
@@ -83,8 +89,8 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
 
 /**
  * The policies of a Service's TCP ports, and of its subsets' ports. A port without settings has none. The layers, the least specific first:
- * MeshSettings, the waypoint's Gateway, the TrafficPolicies of the Gateway, the Service's Namespace, its DestinationRules, the Service, its
- * TrafficPolicies, its port, and the TrafficPolicies of the port. No other object changes the policy.
+ * MeshSettings, the waypoint's Gateway, the policies of the Gateway, the Service's Namespace, RequestAuthentications, its DestinationRules,
+ * the Service, its policies, its port, and the policies of the port. No other object changes the policy.
  * The same holds for names outside of the cluster.
  * @param served.key of the object's Service
  * @param served.target what DestinationRules need to know
@@ -98,7 +104,17 @@ export function servicePolicies(
     target,
   }: { readonly object: ServedObject; readonly key: ServiceKey; readonly target: PolicyTarget },
   waypoint: WaypointName,
-  registry: Pick<Registry, 'meshSettings' | 'gateway' | 'namespace' | 'policiesTargeting' | 'configMap'>,
+  registry: Pick<
+    Registry,
+    | 'meshSettings'
+    | 'gateway'
+    | 'namespace'
+    | 'policiesTargeting'
+    | 'configMap'
+    | 'keySets'
+    | 'indexes'
+    | 'rootNamespace'
+  >,
   rules?: RulesInForce,
 ): ServicePolicy[] {
   const own = readOf(object);
@@ -114,8 +130,10 @@ export function servicePolicies(
     ...annotated(gateway),
     ...layersOf(policiesOfGateway(ofGateway).inForce),
     ...annotated(registry.namespace(namespace)),
+    ...tokenLayer(requestTokens(object, waypoint, registry)),
   ];
   const layers = [layerOf(object, own.settings), ...layersOf(ofService)];
+  const keys = registry.keySets;
   return portsOf(object).flatMap(({ name, port }): ServicePolicy[] => {
     const ofPort = { ...own.ports.get(String(port)), ...(name === undefined ? {} : own.ports.get(name)) };
     const ofThisPort = policiesOfService(targeting, object, port).inForce;
@@ -132,8 +150,11 @@ export function servicePolicies(
     ];
     const ofRule = rules && ruleLayer(target, rules, port);
     const all = withRule(ofRule);
-    const { filters, origins, ...settings } = portSettings(all.filter(({ client }) => !client));
-    const clients = clientPolicies(all);
+    const { filters, origins, ...settings } = portSettings(
+      all.filter(({ client }) => !client),
+      keys,
+    );
+    const clients = clientPolicies(all, keys);
     const ofItself =
       origins.length === 0 && clients.length === 0
         ? []
@@ -159,7 +180,14 @@ function subsetPolicy(
   at: Pick<ServicePolicy, 'service' | 'port'>,
   layers: readonly Layer[],
 ): ServicePolicy[] {
-  const { filters: _, origins, ...settings } = portSettings(layers.filter(({ client }) => !client));
+  const {
+    filters: _,
+    origins,
+    ...settings
+  } = portSettings(
+    layers.filter(({ client }) => !client),
+    noKeys,
+  );
   const kept = origins.filter(({ setting }) => setting in settings);
   return kept.length === 0 ? [] : [{ ...at, origins: kept, ...settings }];
 }
@@ -176,6 +204,10 @@ function ruleLayers(layer: RuleLayer | undefined, below: readonly Layer[]): Laye
   return [{ ...layer, settings: { ...layer.settings, timeouts: merged } }];
 }
 
+/** The layer of RequestAuthentications: an AuthenticationPolicy of the Service is more specific. */
+const tokenLayer = (tokens: JwtTemplate | undefined): readonly Layer[] =>
+  tokens ? [{ origin: tokens.name, settings: { authentication: [tokens] } }] : [];
+
 /** The layer of the first policy about TLS. If it cannot be applied, the port is closed: it must not be plain. */
 function tlsLayer(
   policies: readonly CompiledTrafficPolicy[],
@@ -191,10 +223,14 @@ function tlsLayer(
   return [{ origin: found.origin, settings }];
 }
 
-function portSettings(layers: readonly Layer[]) {
+/** The filters of a subset are not used. */
+const noKeys: KeyLookup = { of: () => ({ jwks: '', problem: '' }) };
+
+function portSettings(layers: readonly Layer[], keys: KeyLookup) {
   const { settings, origins } = mergeSettings(layers);
-  const { loadShedding = [], rateLimits = [], faults = [], ...others } = settings;
-  return { ...others, origins, filters: [...loadShedding, ...rateLimits, ...faults] };
+  const { loadShedding = [], authentication = [], rateLimits = [], faults = [], ...others } = settings;
+  const tokens = authentication.map((one) => jwtFilter(one, keys));
+  return { ...others, origins, filters: [...loadShedding, ...tokens, ...rateLimits, ...faults] };
 }
 
 const isFor = (layer: Layer, { namespace, serviceAccount }: ClientMatch): boolean =>
@@ -208,7 +244,7 @@ const ofClients: ReadonlySet<string> = new Set(['retry', 'timeouts', ...filterSe
  * The settings of each client that a policy names: service accounts first, since the first entry that matches a client applies. Those of a
  * service account contain what is said about its whole namespace.
  */
-function clientPolicies(layers: readonly Layer[]): ClientPolicy[] {
+function clientPolicies(layers: readonly Layer[], keys: KeyLookup): ClientPolicy[] {
   const named = new Map(layers.flatMap(({ client }) => (client ? [[clientKey(client), client]] : [])));
   return [...named.values()]
     .sort((a, b) =>
@@ -223,6 +259,7 @@ function clientPolicies(layers: readonly Layer[]): ClientPolicy[] {
     .map((client) => {
       const { filters, retry, timeouts, closed, origins } = portSettings(
         layers.filter((layer) => isFor(layer, client)),
+        keys,
       );
       return {
         from: [client],

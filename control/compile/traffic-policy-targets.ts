@@ -4,12 +4,15 @@
  */
 import { namespaceOf } from '../../src/model/labels.js';
 import type {
+  AuthenticationPolicyObject,
   BackendTlsPolicyObject,
   BackendTrafficPolicyObject,
   TargetRef,
   TrafficPolicyObject,
   ServedObject,
 } from '../objects/objects.js';
+import { compileAuthenticationPolicy } from './authentication-policy.js';
+import type { KeyLookup } from './jwt-filter.js';
 import { compileBackendTrafficPolicy } from '../dialects/gateway/backend-traffic-policy.js';
 import { isCoreGroup } from '../dialects/gateway/route-parents.js';
 import { portsOf } from './served-object.js';
@@ -21,7 +24,13 @@ import { createdMs } from '../objects/age.js';
 const clientsMax = 128;
 
 /** The kinds of policies that set traffic settings. */
-export type PolicyObject = TrafficPolicyObject | BackendTrafficPolicyObject | BackendTlsPolicyObject;
+export type PolicyObject =
+  TrafficPolicyObject | AuthenticationPolicyObject | BackendTrafficPolicyObject | BackendTlsPolicyObject;
+
+/** Kinds that can target a Gateway, too. */
+export type TargetingPolicy = TrafficPolicyObject | AuthenticationPolicyObject;
+export const isTargeting = (object: PolicyObject): object is TargetingPolicy =>
+  object.kind === 'TrafficPolicy' || object.kind === 'AuthenticationPolicy';
 
 /** The kinds that a policy can target, with the API groups of a BackendTLSPolicy's: it can also be about names outside of the cluster. */
 export type TargetKind = ServedObject['kind'] | 'Gateway';
@@ -50,10 +59,13 @@ export interface TargetPolicies {
   readonly problems: ReadonlyMap<PolicyObject, TargetProblem>;
 }
 
-function compilePolicyObject(object: PolicyObject): CompiledTrafficPolicy {
+/** Compiles a policy of any of these kinds. Error: the field that cannot be read. */
+export function compilePolicyObject(object: PolicyObject): CompiledTrafficPolicy {
   switch (object.kind) {
     case 'TrafficPolicy':
       return compileTrafficPolicy(object);
+    case 'AuthenticationPolicy':
+      return compileAuthenticationPolicy(object);
     case 'XBackendTrafficPolicy':
       return compileBackendTrafficPolicy(object);
     case 'BackendTLSPolicy': {
@@ -171,6 +183,8 @@ const policiesAt = (
   );
 
 export interface TargetLookup {
+  /** Keys of issuers of tokens, which a status reports. */
+  readonly keySets: KeyLookup;
   readonly servedObject: (
     kind: ServedObject['kind'],
     namespace: string,
@@ -189,7 +203,7 @@ export function targetProblem(
 ): TargetProblem | undefined {
   const namespace = namespaceOf(object);
   const kind = backendKind(object, ref);
-  if (object.kind !== 'TrafficPolicy' && kind === undefined)
+  if (!isTargeting(object) && kind === undefined)
     return { reason: 'Invalid', message: `${ref.kind} ${ref.name}: only Services are supported` };
   const notFound = (message: string): TargetProblem => ({ reason: 'TargetNotFound', message });
   if (ref.kind === 'Gateway') {

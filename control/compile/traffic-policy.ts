@@ -28,6 +28,7 @@ import {
   timeouts,
   type PolicyContext,
 } from './traffic-policy-requests.js';
+import type { JwtTemplate } from './jwt-filter.js';
 import { durationMs } from './traffic-policy-values.js';
 
 /** Settings by section: filters of different sections are merged apart from each other. */
@@ -35,6 +36,8 @@ export type TrafficSettings = Omit<ServiceSettings, 'filters' | 'clients'> & {
   readonly rateLimits?: readonly RouteFilter[];
   readonly faults?: readonly RouteFilter[];
   readonly loadShedding?: readonly RouteFilter[];
+  /** Validation of tokens, without the keys: these are looked up when the settings are merged. */
+  readonly authentication?: readonly JwtTemplate[];
   /** Why requests are refused: a policy that restricts them cannot be read. */
   readonly closed?: string;
 };
@@ -42,7 +45,7 @@ export type TrafficSettings = Omit<ServiceSettings, 'filters' | 'clients'> & {
 export type SectionName = keyof TrafficSections;
 
 export interface CompiledSection {
-  readonly name: SectionName;
+  readonly name: SectionName | 'authentication';
   /** Nothing of the section acts: it only counts. */
   readonly isDryRun: boolean;
   readonly settings: TrafficSettings;
@@ -56,6 +59,8 @@ export interface CompiledTrafficPolicy {
   readonly unread: readonly string[];
   /** The policy itself, if it is about TLS (dialects/gateway/backend-tls-policy.ts). */
   readonly tls?: BackendTlsPolicyObject;
+  /** Set for an AuthenticationPolicy, unless it is a dry run. `closed`: it cannot be read. */
+  readonly authentication?: JwtTemplate | 'closed';
   readonly closed?: string;
 }
 

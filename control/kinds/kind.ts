@@ -6,6 +6,7 @@ import type { EndpointOwners } from '../dialects/istio/entry-addresses.js';
 import type { RulesInForce } from '../dialects/istio/destination-rules.js';
 import type { Remark } from '../dialects/remarks.js';
 import type { CompileSettings } from '../compile/settings.js';
+import type { NamespaceGuards } from '../compile/token-guard.js';
 import type { CompiledResource } from '../compile/resource.js';
 import type { OutboundBounds } from '../dialects/istio/sidecar-bounds.js';
 import type { NamespaceSecurity } from '../dialects/istio/pod-policies.js';
@@ -76,6 +77,8 @@ export interface CompileContext {
   readonly endpointOwners: (namespace: string) => EndpointOwners;
   /** The DestinationRules in force for a Service. Computed once per change. */
   readonly rulesOf: (service: ServiceObject) => RulesInForce | undefined;
+  /** Policies of the pods of a namespace whose requests need tokens. Computed once per change. */
+  readonly guards: (namespace: string) => NamespaceGuards;
   /** Policies of Istio's security kinds for the pods and waypoints of a namespace. Computed once per change. */
   readonly security: (namespace: string) => NamespaceSecurity;
 }

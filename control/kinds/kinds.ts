@@ -23,6 +23,7 @@ import { trafficTargetKind } from '../dialects/smi/traffic-target.js';
 import { smiUdpRouteKind } from '../dialects/smi/udp-route.js';
 import type { MeshObject } from '../objects/objects.js';
 import { accessPolicyKind } from './access-policy.js';
+import { authenticationPolicyKind } from './authentication-policy.js';
 import { backendTlsPolicyKind } from './backend-tls-policy.js';
 import { configMapKind } from './config-map.js';
 import { backendTrafficPolicyKind } from './backend-traffic-policy.js';
@@ -54,6 +55,7 @@ const table: { readonly [K in KindName]: Kind<Extract<MeshObject, { kind: K }>> 
   ConfigMap: configMapKind,
   AccessPolicy: accessPolicyKind,
   TrafficPolicy: trafficPolicyKind,
+  AuthenticationPolicy: authenticationPolicyKind,
   MeshSettings: meshSettingsKind,
   ExternalService: externalServiceKind,
   Workload: workloadKind,

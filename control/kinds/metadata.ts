@@ -69,6 +69,27 @@ export function pickOwn<Spec>({
   };
 }
 
+/** As `pickOwn`, of a policy that has a status at each of its targets. */
+export function pickTargeting<Spec, Ancestor>(raw: {
+  readonly metadata: RawMeta;
+  readonly status?: {
+    readonly conditions?: readonly Condition[];
+    readonly ancestors?: readonly Ancestor[];
+  };
+  readonly spec: Spec;
+}): {
+  metadata: Meta;
+  status?: { readonly conditions?: readonly Condition[]; readonly ancestors?: readonly Ancestor[] };
+  spec: Spec;
+} {
+  const { status, ...own } = pickOwn(raw);
+  const ancestors = raw.status?.ancestors;
+  return {
+    ...own,
+    ...(status || ancestors ? { status: { ...status, ...(ancestors ? { ancestors } : {}) } } : {}),
+  };
+}
+
 /** Picks the fields of a policy of the Gateway API, whose status other controllers write as well. */
 export function pickBackendPolicy<Spec, Ancestor>({
   metadata,

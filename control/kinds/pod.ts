@@ -1,5 +1,6 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
+import { authenticatedServices } from './authenticated-services.js';
 import { compilePod, podResources } from '../compile/pod.js';
 import { policyKeyOf } from '../dialects/smi/access.js';
 import { accountKey } from '../dialects/smi/index-keys.js';
@@ -21,9 +22,10 @@ export const podKind: Kind<PodObject> = {
     if (phase === 'Failed' || phase === 'Succeeded') return undefined;
     return { rank: claimRanks.pod, claimed: addressClaims(podIPs.map(({ ip }) => ip)) };
   },
-  dependents({ before, now }, registry, recompile) {
+  dependents({ before, now, namespace }, registry, recompile) {
     if (accountTextOf(before) !== accountTextOf(now))
       recompile.later(registry.virtualServicesNaming(labelsSlot));
+    recompile.objects(authenticatedServices(namespace, [before, now], registry));
   },
   compile: (pod, context) =>
     compileAsPod(pod, context, {
@@ -40,7 +42,7 @@ export const podKind: Kind<PodObject> = {
  */
 export function compileAsPod(
   pod: PodObject,
-  { settings, registry, mesh, sorted, rulesOf, security, selectingEntries, outbound }: CompileContext,
+  { settings, registry, mesh, sorted, rulesOf, security, guards, selectingEntries, outbound }: CompileContext,
   as: { readonly kind: 'Pod' | 'Workload'; readonly isWaypoint: boolean; readonly isScoped: boolean },
 ): Compiled {
   const { removal } = settings;
@@ -62,6 +64,7 @@ export function compileAsPod(
       .map(policyKeyOf),
     rulesOf,
     security: security(namespace),
+    guards: guards(namespace),
   });
   if (!compiled) return { resources: [] };
   const { node, identity } = compiled;

@@ -4,6 +4,7 @@ import { slicesNaming } from '../registry/slices.js';
 import type { CompiledResource } from '../compile/resource.js';
 
 import { compileService } from '../compile/service.js';
+import { tokenGuards } from '../compile/token-guard.js';
 import { boundWaypoint, waypointResources } from '../compile/waypoint-resources.js';
 import { subsetServices } from '../compile/subsets.js';
 import { recompileVirtualServicesOf, routesKey } from '../dialects/istio/virtual-service-dependents.js';
@@ -33,7 +34,7 @@ export const serviceKind: Kind<ServiceObject> = {
     recompile.objects(slicesNaming(namespace, name, registry));
   },
   compile(object, context) {
-    const { registry, mesh, rulesOf } = context;
+    const { settings, registry, mesh, rulesOf } = context;
     // During an uninstall pods stop accepting the Service's ports only from the waypoint in the same step.
     const waypoint = boundWaypoint(object, context);
     const { served } = waypoint ?? {};
@@ -41,6 +42,7 @@ export const serviceKind: Kind<ServiceObject> = {
     const key = objectKey(object);
     const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));
     const rules = rulesOf(object);
+    const guards = settings.removal === undefined ? tokenGuards(object, registry) : [];
     return {
       resources: [
         { kind: 'service', value: { ...service, addresses } },
@@ -48,6 +50,7 @@ export const serviceKind: Kind<ServiceObject> = {
           kind: 'service',
           value,
         })),
+        ...guards.map((value): CompiledResource => ({ kind: 'policy', value })),
         ...(served ? waypointResources(object, service, targetOf(object), served, context, rules) : []),
       ],
     };

@@ -9,6 +9,7 @@ import { addressClaims } from '../registry/claims.js';
 import { acceptedStatus } from '../status/accepted.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
+import { authenticatedServices } from './authenticated-services.js';
 import { compileAsPod } from './pod.js';
 
 export const workloadKind: Kind<WorkloadObject> = {
@@ -16,7 +17,8 @@ export const workloadKind: Kind<WorkloadObject> = {
   schema: 'crd',
   pickFields: (raw) => ({ kind: 'Workload', ...pickOwn(raw as Raw<WorkloadObject>) }),
   claims: ({ spec }) => ({ rank: claimRanks.workload, claimed: addressClaims(spec.addresses) }),
-  dependents({ before, now }, registry, recompile) {
+  dependents({ before, now, namespace }, registry, recompile) {
+    recompile.objects(authenticatedServices(namespace, [before, now], registry));
     if (accountTextOf(before) !== accountTextOf(now))
       recompile.later(registry.virtualServicesNaming(labelsSlot));
   },

@@ -9,6 +9,7 @@ import type {
 import type { IstioObject } from './istio.js';
 import type { RouteObject } from './routes.js';
 import type { SmiObject } from './smi.js';
+import type { AuthenticationPolicyObject } from './authentication-policy.js';
 import type { TrafficPolicyObject } from './traffic-policy.js';
 import type {
   AccessPolicyObject,
@@ -17,6 +18,7 @@ import type {
   WorkloadObject,
 } from './weft.js';
 
+export * from './authentication-policy.js';
 export * from './backend-policies.js';
 export * from './core.js';
 export * from './gateway-api.js';
@@ -42,6 +44,7 @@ export type MeshObject =
   | EndpointSliceObject
   | AccessPolicyObject
   | TrafficPolicyObject
+  | AuthenticationPolicyObject
   | BackendTrafficPolicyObject
   | BackendTlsPolicyObject
   | ConfigMapObject

@@ -1,7 +1,26 @@
 /** Objects of Weft's own kinds. */
 import type { Condition, Meta } from './metadata.js';
 
-interface PolicySource {
+/** Conditions on the valid token of a request. `not…` fields match requests without a token, too. */
+export interface TokenSource {
+  readonly issuers?: readonly string[];
+  readonly notIssuers?: readonly string[];
+  readonly subjects?: readonly string[];
+  readonly notSubjects?: readonly string[];
+  readonly audiences?: readonly string[];
+  readonly notAudiences?: readonly string[];
+  readonly presenters?: readonly string[];
+  readonly notPresenters?: readonly string[];
+  readonly claims?: readonly {
+    readonly path: readonly string[];
+    readonly values?: readonly string[];
+    readonly notValues?: readonly string[];
+    readonly numbers?: readonly number[];
+    readonly notNumbers?: readonly number[];
+    readonly boolean?: boolean;
+  }[];
+}
+export interface PolicySource {
   readonly identities?: readonly string[];
   readonly notIdentities?: readonly string[];
   readonly namespaces?: readonly string[];
@@ -10,6 +29,10 @@ interface PolicySource {
   readonly notServiceAccounts?: readonly string[];
   readonly cidrs?: readonly string[];
   readonly notCidrs?: readonly string[];
+  /** Only a waypoint can evaluate this field and the following ones. */
+  readonly remoteCidrs?: readonly string[];
+  readonly notRemoteCidrs?: readonly string[];
+  readonly jwt?: TokenSource;
 }
 export interface PolicyTarget {
   readonly ports?: readonly number[];

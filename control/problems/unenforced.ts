@@ -8,13 +8,14 @@ import {
   smiKinds,
   type MeshObject,
   type RouteObject,
-  type TrafficPolicyObject,
 } from '../objects/objects.js';
 import { remarkText } from '../dialects/remarks.js';
 import type { ConditionUpdate } from '../status/conditions.js';
 import { backendConditions, type BackendPolicyObject } from '../status/backend-policy.js';
+import type { TargetingPolicy } from '../compile/traffic-policy-targets.js';
 import { policyEnforcement } from '../status/policy.js';
-import { policyConditions, targetConditions } from '../status/traffic-policy.js';
+import { notFetched } from '../registry/key-sets.js';
+import { keyProblems, policyConditions, targetConditions } from '../status/traffic-policy.js';
 import { securityEnforcement } from '../dialects/istio/security-status.js';
 import { virtualServiceEnforcement } from '../dialects/istio/virtual-service-status.js';
 import { splitEnforcement } from '../dialects/smi/traffic-split.js';
@@ -43,10 +44,7 @@ function routeProblems(route: RouteObject, compiler: Compiler): ReadonlyMap<stri
 }
 
 /** The conditions of a policy. A policy that cannot be read is reported as an error of its file. */
-const trafficPolicyProblems = (
-  policy: TrafficPolicyObject,
-  compiler: Compiler,
-): readonly ConditionUpdate[] =>
+const trafficPolicyProblems = (policy: TargetingPolicy, compiler: Compiler): readonly ConditionUpdate[] =>
   policy.invalid === undefined ? policyConditions(policy, targetConditions(policy, compiler)) : [];
 
 const backendProblems = (policy: BackendPolicyObject, compiler: Compiler): readonly ConditionUpdate[] =>
@@ -79,10 +77,15 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
     yield* unenforcedBy(target, targetEnforcement(target, compiler));
   for (const split of compiler.ofKind('TrafficSplit'))
     yield* unenforcedBy(split, splitEnforcement(split, compiler));
-  for (const policy of compiler.ofKind('TrafficPolicy'))
-    for (const { type, status, message } of trafficPolicyProblems(policy, compiler))
-      if (status === 'False')
-        yield { what: `${nameOf(policy)}: ${message}`, isAccepted: type === enforcedType };
+  for (const kind of ['TrafficPolicy', 'AuthenticationPolicy'] as const)
+    for (const policy of compiler.ofKind(kind))
+      for (const { type, status, message } of trafficPolicyProblems(policy, compiler))
+        if (status === 'False')
+          yield { what: `${nameOf(policy)}: ${message}`, isAccepted: type === enforcedType };
+  for (const policy of compiler.authenticationPolicies.all())
+    for (const problem of keyProblems(policy, compiler.keySets))
+      if (!problem.endsWith(notFetched.problem))
+        yield { what: `${nameOf(policy)}: ${problem}: no token of this issuer is valid`, isAccepted: true };
   for (const kind of ['XBackendTrafficPolicy', 'BackendTLSPolicy'] as const)
     for (const policy of compiler.ofKind(kind))
       for (const { type, status, message } of backendProblems(policy, compiler))

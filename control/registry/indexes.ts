@@ -3,7 +3,7 @@ import { namespaceOf } from '../../src/model/labels.js';
 import { hostsOf } from '../dialects/istio/hosts.js';
 import { servicesOf } from '../dialects/gateway/route-references.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
-import { backendKind, type PolicyObject } from '../compile/traffic-policy-targets.js';
+import { backendKind, isTargeting, type PolicyObject } from '../compile/traffic-policy-targets.js';
 import type { MeshObject, RouteObject } from '../objects/objects.js';
 import { byAge } from '../objects/age.js';
 
@@ -26,6 +26,9 @@ export class NamespaceIndex<T extends MeshObject> {
   }
   in(namespace: string): readonly T[] {
     return [...(this.#all.get(namespace)?.values() ?? [])];
+  }
+  get isEmpty(): boolean {
+    return this.#all.size === 0;
   }
   namespaces(): Iterable<string> {
     return this.#all.keys();
@@ -167,8 +170,7 @@ export class TargetIndex<T extends PolicyObject> {
 /** What a policy about backends targets, Gateways of a TrafficPolicy, and ConfigMaps of a BackendTLSPolicy. */
 function targetSlots(policy: PolicyObject): ReadonlySet<string> {
   const targets = policy.spec.targetRefs.filter(
-    (ref) =>
-      backendKind(policy, ref) !== undefined || (ref.kind === 'Gateway' && policy.kind === 'TrafficPolicy'),
+    (ref) => backendKind(policy, ref) !== undefined || (ref.kind === 'Gateway' && isTargeting(policy)),
   );
   const configMaps =
     policy.kind === 'BackendTLSPolicy' ? (policy.spec.validation.caCertificateRefs ?? []) : [];

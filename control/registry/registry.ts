@@ -1,5 +1,5 @@
 /** The objects that the control plane knows, with their indexes and the lookups that compilation and status need. */
-import { labelsOf, namespaceOf, type Labels } from '../../src/model/labels.js';
+import { labelsOf, namespaceOf, selects, type Labels } from '../../src/model/labels.js';
 import { exportLabel } from '../../src/model/ownership.js';
 import { uncapturedBecause } from '../compile/enrollment.js';
 import { nodeAccepts } from '../compile/workload.js';
@@ -11,6 +11,8 @@ import {
   waypointOf,
   type WaypointName,
 } from '../compile/waypoints.js';
+import { authenticationOf } from '../compile/token-guard.js';
+import { requestTokens } from '../dialects/istio/request-tokens.js';
 import { slotsOf } from '../dialects/istio/virtual-service-slots.js';
 import { inForceFor } from '../dialects/istio/virtual-service-hosts.js';
 import type { PolicyObject, TargetKind } from '../compile/traffic-policy-targets.js';
@@ -19,6 +21,7 @@ import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import {
   isRoute,
   type AccessPolicyObject,
+  type AuthenticationPolicyObject,
   type ConfigMapObject,
   type EndpointSliceObject,
   type ExternalServiceObject,
@@ -39,6 +42,7 @@ import {
 import { ClaimIndex, type Claims } from './claims.js';
 import { AccountIndex } from './account-index.js';
 import { HostIndex, KeyIndex, NamespaceIndex, RouteIndex, TargetIndex } from './indexes.js';
+import { KeySets } from './key-sets.js';
 import { ResolvedNames } from './resolved-names.js';
 
 /** One object before and after a change: `before` is undefined for a new object, `now` for a deleted one. */
@@ -57,6 +61,7 @@ const clusterWide = namespaceOf({ metadata: {} });
 /** Kinds of policies with targets. */
 const policyKinds: ReadonlySet<string> = new Set<PolicyObject['kind']>([
   'TrafficPolicy',
+  'AuthenticationPolicy',
   'XBackendTrafficPolicy',
   'BackendTLSPolicy',
 ]);
@@ -105,6 +110,9 @@ export class Registry {
   readonly #policies = new TargetIndex<PolicyObject>();
   readonly claims: ClaimIndex;
   readonly names = new ResolvedNames();
+  /** Keys of issuers of tokens. */
+  readonly keySets = new KeySets();
+  readonly authenticationPolicies = new NamespaceIndex<AuthenticationPolicyObject>();
 
   /**
    * @param rootNamespace the namespace whose policies, ExternalServices and Workloads count for the whole mesh
@@ -238,8 +246,16 @@ export class Registry {
   /** Objects whose compiled form depends on whether this Gateway is a waypoint. */
   waypointDependents(namespace: string, name: string): readonly MeshObject[] {
     const service = this.service(namespace, name);
-    const pods = this.indexes.Pod.in(namespace).filter((pod) => labelsOf(pod)[gatewayNameLabel] === name);
-    return [...(service ? [service] : []), ...pods];
+    const pods = this.indexes.Pod.in(namespace).filter(
+      (pod) =>
+        labelsOf(pod)[gatewayNameLabel] === name ||
+        // A Service that is a waypoint's own is not reached through another waypoint, whose policies about tokens are not for its pods.
+        (this.hasAuthentication && service && selects(service.spec.selector, labelsOf(pod))),
+    );
+    const workloads = this.indexes.Workload.in(namespace).filter(
+      (one) => this.hasAuthentication && service && selects(service.spec.selector, labelsOf(one)),
+    );
+    return [...(service ? [service] : []), ...pods, ...workloads];
   }
 
   /** Routes whose compiled form depends on a Service. */
@@ -261,6 +277,20 @@ export class Registry {
   /** Policies of a namespace that target an object of this namespace. */
   policiesTargeting(kind: TargetKind, namespace: string, name: string): readonly PolicyObject[] {
     return this.#policies.of(kind, namespace, name);
+  }
+
+  /** Whether there is an AuthenticationPolicy or a RequestAuthentication. */
+  get hasAuthentication(): boolean {
+    return !this.authenticationPolicies.isEmpty || !this.indexes.RequestAuthentication.isEmpty;
+  }
+
+  /** Whether tokens of requests to a Service are validated, once it has a waypoint. */
+  validatesTokens(service: ServiceObject): boolean {
+    const waypoint = this.waypointOf(service);
+    return (
+      authenticationOf(service, this).size > 0 ||
+      (waypoint !== undefined && requestTokens(service, waypoint, this) !== undefined)
+    );
   }
 
   /** BackendTLSPolicies whose certificates are in a ConfigMap of their namespace. */
@@ -315,6 +345,7 @@ export class Registry {
     this.#indexOf(object)?.set(object);
     this.#hostsOf(object)?.set(object);
     if (object.kind === 'VirtualService') this.#virtualServices.set(object);
+    else if (object.kind === 'AuthenticationPolicy') this.authenticationPolicies.set(object);
     else if (object.kind === 'Pod' || object.kind === 'Workload') this.#accounts.set(object);
   }
   #remove(key: ObjectKey, object: MeshObject): void {
@@ -322,6 +353,7 @@ export class Registry {
     this.#indexOf(object)?.delete(object);
     this.#hostsOf(object)?.delete(object);
     if (object.kind === 'VirtualService') this.#virtualServices.delete(object);
+    else if (object.kind === 'AuthenticationPolicy') this.authenticationPolicies.delete(object);
     else if (object.kind === 'Pod' || object.kind === 'Workload') this.#accounts.delete(object);
   }
   #hostsOf({ kind }: MeshObject): Index | undefined {

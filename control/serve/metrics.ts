@@ -14,6 +14,9 @@ export interface ControlState {
   readonly edges: () => number;
   /** Objects that wait for a later turn to be recompiled. */
   readonly waiting: () => number;
+  /** Key sets of token issuers that are fetched; those of these without keys. */
+  readonly keySets: () => number;
+  readonly keySetsMissing: () => number;
 }
 
 export class ControlMetrics {
@@ -45,6 +48,11 @@ export class ControlMetrics {
     name: 'weft_control_metrics_api_responses_total',
     help: "Responses of SMI's TrafficMetrics, by HTTP status",
     labelNames: ['code'] as const,
+  });
+  readonly keyFetches = new Counter({
+    name: 'weft_control_jwks_fetches_total',
+    help: 'Requests for key sets of token issuers, by result',
+    labelNames: ['result'] as const,
     registers: [this.registry],
   });
   readonly limitReached = new Counter({
@@ -86,6 +94,12 @@ export class ControlMetrics {
       'weft_control_objects_waiting',
       'Objects that wait to be recompiled because something that they refer to has changed',
       state.waiting,
+    );
+    gauge('weft_control_jwks', 'Key sets of token issuers that are fetched', state.keySets);
+    gauge(
+      'weft_control_jwks_missing',
+      'Key sets of token issuers that have never been fetched with success',
+      state.keySetsMissing,
     );
     gauge('weft_control_leading', '1 if this replica is the leader', () => (state.leading() ? 1 : 0));
   }

@@ -28,7 +28,7 @@ export function policyEnforcement(
 ): ConditionUpdate | undefined {
   const { selector, targetRefs } = policy.spec;
   const namespace = namespaceOf(policy);
-  return enforcementOf(
+  const found = enforcementOf(
     {
       namespace,
       isMeshWide: namespace === lookup.rootNamespace && !selector,
@@ -37,6 +37,38 @@ export function policyEnforcement(
       ...(targetRefs ? { services: targetRefs.map(({ name }) => name) } : {}),
     },
     lookup,
+  );
+  return found?.status === 'True' && comparesTokens(policy)
+    ? (withoutTokens(policy, lookup) ?? found)
+    : found;
+}
+
+const comparesTokens = ({ spec }: AccessPolicyObject): boolean =>
+  spec.rules.some(({ from }) => (from ?? []).some(({ jwt }) => jwt !== undefined));
+
+/** A policy that compares tokens where nobody validates any. Undefined: somebody does. */
+function withoutTokens(
+  { metadata, spec }: AccessPolicyObject,
+  lookup: MeshLookup,
+): ConditionUpdate | undefined {
+  const namespace = namespaceOf({ metadata });
+  const { selector, targetRefs } = spec;
+  // Policies of the whole mesh are for Services with and without tokens.
+  if (!targetRefs && namespace === lookup.rootNamespace) return undefined;
+  const services = targetRefs
+    ? targetRefs.flatMap(({ name }) => lookup.service(namespace, name) ?? [])
+    : lookup.services(namespace).filter(({ spec: { selector: of } }) =>
+        lookup.selectable(namespace).some((one) => {
+          const labels = labelsOf(one);
+          return selects(of, labels) && (!selector || selects(selector.matchLabels, labels));
+        }),
+      );
+  if (services.some((service) => lookup.validatesTokens(service))) return undefined;
+  return condition(
+    enforcedType,
+    'False',
+    'NoTokens',
+    'no AuthenticationPolicy validates tokens for a Service of the policy, so that no request has a valid one: rules on tokens match nothing, and their negations match every request',
   );
 }
 
@@ -92,6 +124,6 @@ function selectedEnforcement(
         enforcedType,
         'False',
         'NoWaypoint',
-        `rules on methods, paths, hosts and headers are enforced at waypoints, and no selected workload is behind a Service with a waypoint${withoutWaypoint}`,
+        `rules on methods, paths, hosts, headers and tokens are enforced at waypoints, and no selected workload is behind a Service with a waypoint${withoutWaypoint}`,
       );
 }

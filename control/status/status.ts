@@ -29,6 +29,8 @@ export interface MeshLookup {
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
   readonly servedObject: TargetLookup['servedObject'];
   readonly services: (namespace: string) => readonly ServiceObject[];
+  /** Whether tokens of requests to a Service are validated. */
+  readonly validatesTokens: (service: ServiceObject) => boolean;
   /** Objects that policies select: pods, and Workloads. */
   readonly selectable: (namespace: string) => readonly { readonly metadata: Meta }[];
   /** Namespaces with selectable objects. */
@@ -93,6 +95,7 @@ export type OwnObject = Extract<MeshObject, { kind: (typeof ownKinds)[number] }>
 export const ownKinds = [
   'AccessPolicy',
   'TrafficPolicy',
+  'AuthenticationPolicy',
   'MeshSettings',
   'ExternalService',
   'Workload',

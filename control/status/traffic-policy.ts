@@ -7,11 +7,17 @@ import {
   type AncestorStatus,
   type ParentRef,
   type TargetRef,
-  type TrafficPolicyObject,
 } from '../objects/objects.js';
 import { closedMeans } from '../compile/closed.js';
-import { targetProblem, type PolicyObject, type TargetLookup } from '../compile/traffic-policy-targets.js';
-import { compileTrafficPolicy, type CompiledTrafficPolicy } from '../compile/traffic-policy.js';
+import {
+  compilePolicyObject,
+  targetProblem,
+  type PolicyObject,
+  type TargetingPolicy,
+  type TargetLookup,
+} from '../compile/traffic-policy-targets.js';
+import type { KeyLookup } from '../compile/jwt-filter.js';
+import type { CompiledTrafficPolicy } from '../compile/traffic-policy.js';
 import { waypointController, type WaypointName } from '../compile/waypoints.js';
 import { condition, withTransitionTimes, type ConditionReason, type ConditionUpdate } from './conditions.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from './status.js';
@@ -28,7 +34,8 @@ const snake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${l
 function featuresOf({ sections, from }: CompiledTrafficPolicy): string[] {
   const features = from.length > 0 ? ['ServicePolicy.clients'] : [];
   for (const { settings } of sections) {
-    const { rateLimits = [], faults = [], loadShedding = [], ...fields } = settings;
+    const { rateLimits = [], faults = [], loadShedding = [], authentication = [], ...fields } = settings;
+    if (authentication.length > 0) features.push('RouteFilter.jwt');
     for (const { $case } of [...rateLimits, ...faults, ...loadShedding])
       features.push(`RouteFilter.${snake($case)}`);
     features.push(...Object.keys(fields).map((name) => `ServicePolicy.${snake(name)}`));
@@ -57,13 +64,13 @@ function lackedBy(
 }
 
 function unenforced(
-  policy: TrafficPolicyObject,
+  policy: TargetingPolicy,
   ref: TargetRef,
   lookup: PolicyLookup,
   olderVersions: OlderVersions,
 ): ConditionReason | undefined {
   const namespace = namespaceOf(policy);
-  const compiled = compileTrafficPolicy(policy);
+  const compiled = compilePolicyObject(policy);
   if (ref.kind === 'Gateway') return lackedBy({ namespace, name: ref.name }, compiled, olderVersions);
   const service = lookup.service(namespace, ref.name);
   if (!service) return undefined;
@@ -73,6 +80,21 @@ function unenforced(
   return waypoint && lackedBy(waypoint, compiled, olderVersions);
 }
 
+/** Issuers without keys, one text each. That is no fault of the policy: it is in force, and no token is valid. */
+export function keyProblems(policy: TargetingPolicy, keySets: KeyLookup): string[] {
+  const { authentication } = compilePolicyObject(policy);
+  if (authentication === undefined || authentication === 'closed') return [];
+  return authentication.issuers.flatMap(({ issuer, keys }) => {
+    const problem = keys.kind === 'uri' ? keySets.of(keys.uri).problem : '';
+    return problem === '' ? [] : [`issuer ${issuer}: ${problem}`];
+  });
+}
+
+const unenforcedMeans = (policy: TargetingPolicy): string =>
+  policy.kind === 'AuthenticationPolicy' && policy.spec.jwt?.dryRun !== true
+    ? "; until a waypoint validates tokens, connections to the Service's pods are refused"
+    : '';
+
 export interface TargetConditions {
   readonly ref: TargetRef;
   readonly conditions: readonly ConditionUpdate[];
@@ -80,7 +102,7 @@ export interface TargetConditions {
 
 /** The conditions of a policy at each of its targets. */
 export function targetConditions(
-  policy: TrafficPolicyObject,
+  policy: TargetingPolicy,
   lookup: PolicyLookup,
   olderVersions?: OlderVersions,
 ): TargetConditions[] {
@@ -90,16 +112,21 @@ export function targetConditions(
       targetProblem(policy, ref, lookup) ??
       (invalid === undefined
         ? undefined
-        : { reason: 'Invalid', message: `${invalid}; ${closedMeans('TrafficPolicy')}` });
+        : { reason: 'Invalid', message: `${invalid}; ${closedMeans(policy.kind)}` });
     if (problem)
       return { ref, conditions: [condition(acceptedType, 'False', problem.reason, problem.message)] };
     const missing = unenforced(policy, ref, lookup, olderVersions);
     return {
       ref,
       conditions: [
-        condition(acceptedType, 'True', 'Accepted', 'in force'),
+        condition(
+          acceptedType,
+          'True',
+          'Accepted',
+          ['in force', ...keyProblems(policy, lookup.keySets)].join('; '),
+        ),
         missing
-          ? condition(enforcedType, 'False', missing.reason, missing.message)
+          ? condition(enforcedType, 'False', missing.reason, `${missing.message}${unenforcedMeans(policy)}`)
           : condition(enforcedType, 'True', 'Enforced', 'applied by the waypoint'),
       ],
     };
@@ -121,18 +148,18 @@ function summary(type: string, targets: readonly TargetConditions[]): ConditionU
 
 /** The conditions Accepted and Enforced of the policy as a whole. */
 export function policyConditions(
-  policy: TrafficPolicyObject,
+  policy: TargetingPolicy,
   targets: readonly TargetConditions[],
 ): ConditionUpdate[] {
   const conditions = [...summary(acceptedType, targets), ...summary(enforcedType, targets)];
   if (conditions.length > 0) return conditions;
   // The closed form of a policy has no targets if none of them can be read.
-  const message = `${policy.invalid ?? 'it has no target'}; ${closedMeans('TrafficPolicy')}`;
+  const message = `${policy.invalid ?? 'it has no target'}; ${closedMeans(policy.kind)}`;
   return [condition(acceptedType, 'False', 'Invalid', message)];
 }
 
 export function trafficPolicyStatus(
-  policy: TrafficPolicyObject,
+  policy: TargetingPolicy,
   { mesh, timestamp, olderVersions }: StatusLookup,
 ): StatusUpdate | undefined {
   const { generation } = policy.metadata;

@@ -39,6 +39,25 @@ export interface HttpMatch {
   }[];
   /** Names of query parameters, of which the request must have one. */
   readonly parameters?: readonly string[];
+  /** Each must match the claims of the request's valid token. */
+  readonly claims?: readonly ClaimMatch[];
+  /** The client's address, through as many proxies as are trusted. */
+  readonly remoteIps?: readonly Cidr[];
+  readonly notRemoteIps?: readonly Cidr[];
+}
+
+/** Text matches by StringMatch; `presence` is any value but the empty text. */
+export type ClaimValue =
+  | StringMatch
+  | { readonly kind: 'number'; readonly value: number }
+  | { readonly kind: 'boolean'; readonly value: boolean };
+
+/** A claim has one of the values, or, if negated, none of them. A list has a value if one of its members is it. */
+export interface ClaimMatch {
+  /** Names from the outermost object inward. `iss`, `sub`, `aud` and `azp` are issuer, subject, audience and presenter. */
+  readonly path: readonly string[];
+  readonly values: readonly ClaimValue[];
+  readonly negated: boolean;
 }
 
 /** Values of one field are ORed, fields are ANDed. A `not` field matches if none of its values matches. Empty fields match. */

@@ -13,8 +13,10 @@ import {
   type RegexMatch,
   type StringMatch,
 } from '../model/policy.js';
+import { claimHolds, type Claims } from './claims.js';
 import { everyReaderMatches, someReaderMatches } from './path-match.js';
 import { policyRegex } from './policy-regex.js';
+import { stringMatches } from './string-match.js';
 
 /** Attributes of an HTTP request, from the proxy that has read it. */
 export interface HttpAttributes {
@@ -30,6 +32,12 @@ export interface HttpAttributes {
   readonly header: (name: string) => string | undefined;
   /** Whether some endpoint finds a query parameter of this name. Absent: unknown. */
   readonly hasParameter?: (name: string) => boolean;
+  /** Claims of the request's valid token. Undefined: it has none. */
+  readonly claims?: Claims | undefined;
+  /** The namespace whose settings say which tokens are valid. */
+  readonly claimsNamespace?: string | undefined;
+  /** The client's address, through as many proxies as are trusted. Undefined: unknown. */
+  readonly remoteIp?: IpAddress | undefined;
 }
 
 export interface ConnectionAttributes {
@@ -51,13 +59,39 @@ export interface Verdict {
   readonly policy?: string;
   /** Index of the rule in that policy. */
   readonly rule?: number;
+  /** Names of claims that the policies compare which denied the request, and whether it had a valid token. Absent: none. */
+  readonly claims?: { readonly names: readonly string[]; readonly hasToken: boolean };
   /** Policies in audit mode that would have denied. */
   readonly audited: readonly string[];
 }
 
 /** The reason for a denial, for logs. */
-export const denialReason = ({ reason, policy, rule }: Verdict): string =>
-  reason === 'denied' ? `policy ${policy} rule ${rule} denies it` : `no rule of ${policy} allows it`;
+export const denialReason = ({ reason, policy, rule, claims }: Verdict): string => {
+  const why =
+    reason === 'denied' ? `policy ${policy} rule ${rule} denies it` : `no rule of ${policy} allows it`;
+  if (!claims) return why;
+  return `${why}; claims: ${claims.names.join(', ')}, ${claims.hasToken ? 'of a valid token' : 'and there is no valid token'}`;
+};
+
+type Rules = AuthorizationPolicy['rules'];
+function* claimNames(rules: Rules): Generator<string> {
+  for (const { clauses } of rules)
+    for (const { matches } of clauses)
+      for (const { http } of matches) for (const { path } of http?.claims ?? []) yield path.join('.');
+}
+
+const claimNamesMax = 8;
+
+/** The claims that rules compare with a request that they deny, for the log. */
+function comparedClaims(rules: Rules, { http }: ConnectionAttributes): Pick<Verdict, 'claims'> {
+  if (typeof http !== 'object') return {};
+  const names = new Set<string>();
+  for (const name of claimNames(rules)) {
+    names.add(name);
+    if (names.size >= claimNamesMax) break;
+  }
+  return names.size === 0 ? {} : { claims: { names: [...names], hasToken: http.claims !== undefined } };
+}
 
 /** Authorizes a connection, or a request if its attributes are given, by all policies that apply to the destination. Pure. */
 export function authorize(
@@ -71,7 +105,10 @@ export function authorize(
     if (policy.action !== 'deny') continue;
     const rule = matchingRule(policy, parsed);
     if (rule === undefined) continue;
-    if (!policy.dryRun) return { allowed: false, reason: 'denied', policy: policy.key, rule, audited };
+    if (!policy.dryRun) {
+      const claims = comparedClaims(policy.rules.slice(rule, rule + 1), attributes);
+      return { allowed: false, reason: 'denied', policy: policy.key, rule, ...claims, audited };
+    }
     audited.push(policy.key);
   }
   const allows = policies.filter(({ action }) => action === 'allow');
@@ -88,6 +125,10 @@ export function authorize(
       allowed: false,
       reason: 'no-allow-matched',
       policy: enforced.map(({ key }) => key).join(','),
+      ...comparedClaims(
+        enforced.flatMap(({ rules }) => rules),
+        attributes,
+      ),
       audited,
     };
   }
@@ -172,6 +213,8 @@ function httpHolds(
     (match.paths.length === 0 || match.paths.some(path)) &&
     !match.notPaths.some(notPath) &&
     field(match.hosts, match.notHosts, (host) => stringMatches(host, http.host)) &&
+    remoteIpHolds(match, http.remoteIp, denies) &&
+    (match.claims === undefined || match.claims.every((one) => claimHolds(one, http.claims))) &&
     (match.parameters === undefined ||
       match.parameters.some((name) => (http.hasParameter ? http.hasParameter(name) : denies))) &&
     match.headers.every(({ name, values, negated }) => {
@@ -189,20 +232,16 @@ function httpHolds(
   );
 }
 
-function field<T>(values: readonly T[], negated: readonly T[], holds: (value: T) => boolean): boolean {
-  return (values.length === 0 || values.some(holds)) && !negated.some(holds);
+/** An unknown address takes access away. */
+function remoteIpHolds(
+  { remoteIps = [], notRemoteIps = [] }: HttpMatch,
+  ip: IpAddress | undefined,
+  denies: boolean,
+): boolean {
+  if (remoteIps.length + notRemoteIps.length === 0) return true;
+  return ip === undefined ? denies : field(remoteIps, notRemoteIps, (block) => cidrContains(block, ip));
 }
 
-function stringMatches(match: StringMatch, value: string | undefined): boolean {
-  if (value === undefined) return false;
-  switch (match.kind) {
-    case 'exact':
-      return value === match.value;
-    case 'prefix':
-      return value.startsWith(match.value);
-    case 'suffix':
-      return value.endsWith(match.value);
-    case 'presence':
-      return value !== '';
-  }
+function field<T>(values: readonly T[], negated: readonly T[], holds: (value: T) => boolean): boolean {
+  return (values.length === 0 || values.some(holds)) && !negated.some(holds);
 }

@@ -122,4 +122,7 @@ export type WaypointLimit =
   | 'http2-flood'
   | 'metric-series'
   | 'access-log'
-  | 'log-lines';
+  | 'log-lines'
+  | 'jwt-token'
+  | 'jwt-tokens'
+  | 'jwt-verifications';

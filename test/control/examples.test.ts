@@ -120,6 +120,7 @@ test('kubectl explain describes fields, and the kinds have short names and a cat
   for (const [short, kind] of [
     ['accpol', 'accesspolicies'],
     ['trafpol', 'trafficpolicies'],
+    ['authnpol', 'authenticationpolicies'],
     ['extsvc', 'externalservices'],
     ['wload', 'workloads'],
     ['meshset', 'meshsettings'],

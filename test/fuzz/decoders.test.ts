@@ -56,7 +56,7 @@ spec: { selector: { app: api }, clusterIP: 10.96.0.1, ports: [{ name: http, port
 apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
 metadata: { name: p, namespace: shop }
-spec: { action: DENY, rules: [{ from: [{ identities: ['*/sa/x'], cidrs: [10.0.0.0/8] }], to: [{ ports: [80], paths: ['/a/{*}'], headers: [{ name: x }] }] }] }
+spec: { action: DENY, rules: [{ from: [{ identities: ['*/sa/x'], cidrs: [10.0.0.0/8], remoteCidrs: [192.0.2.0/24], jwt: { issuers: [i], claims: [{ path: [a, b], values: [c*], numbers: [1.5], boolean: true }] } }], to: [{ ports: [80], paths: ['/a/{*}'], headers: [{ name: x }] }] }] }
 ---
 apiVersion: weft.dev/v1alpha1
 kind: TrafficPolicy
@@ -72,6 +72,13 @@ spec:
   rateLimits: [{ name: a, keys: [{ header: x }], requests: 1, per: 1s }, { name: b, requests: 1, per: 1m, global: {} }]
   faults: [{ name: c, matches: [{ path: { value: /v1 } }], abort: { reset: {}, percent: '1' } }]
   loadShedding: { adaptiveConcurrency: {}, priority: [{ from: [{ namespace: m }] }] }
+---
+apiVersion: weft.dev/v1alpha1
+kind: AuthenticationPolicy
+metadata: { name: j, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Service, name: api }]
+  jwt: { issuers: [{ issuer: a, audiences: [b], jwks: { uri: 'https://a.example' }, from: [{ header: { name: x, prefix: y } }, { query: q }, { cookie: c }], claimHeaders: [{ header: h, claim: [a, b] }] }] }
 ---
 apiVersion: weft.dev/v1alpha1
 kind: TrafficPolicy
@@ -107,7 +114,7 @@ const compiled = compile(parsed.objects, {
 test('discovery decoders return a value or errors for every byte string', () => {
   assert.deepEqual(parsed.errors, []);
   const seeds = [...compiled.all()].map(encodeResource);
-  assert.equal(seeds.length, 9);
+  assert.equal(seeds.length, 10);
   fuzz(seeds, (bytes) => {
     for (const decode of [
       decodeAddress,

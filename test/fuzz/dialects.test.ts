@@ -129,7 +129,9 @@ function assertNotOpened(after: ReadonlyMap<string, CompiledResource>, shown: st
       assert.equal(text(now.value.waypoint), text(was.value.waypoint), `${id}: ${shown}`);
     if (was.kind === 'servicePolicy' && now.kind === 'servicePolicy') {
       assert.equal(now.value.requestsMax, was.value.requestsMax, `${id}: ${shown}`);
-      assert.equal(text(now.value.filters), text(was.value.filters), `${id}: ${shown}`);
+      // Validation of tokens only refuses.
+      const others = now.value.filters?.filter(({ $case }) => $case !== 'jwt');
+      assert.equal(text(others), text(was.value.filters), `${id}: ${shown}`);
     }
   }
 }

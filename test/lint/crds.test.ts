@@ -42,7 +42,7 @@ function* undescribed(schema: Schema, path: string): Generator<string> {
 
 test('every field of every kind has a description, for kubectl explain', () => {
   const kinds = crds();
-  assert.equal(kinds.length, 5);
+  assert.equal(kinds.length, 6);
   for (const { spec } of kinds)
     for (const { schema } of spec.versions)
       assert.deepEqual([...undescribed(schema.openAPIV3Schema, spec.names.kind)], []);
@@ -50,7 +50,7 @@ test('every field of every kind has a description, for kubectl explain', () => {
 
 test('every kind has a unique short name, is in the category weft, and has printer columns for Accepted and its reason', () => {
   const short = crds().flatMap(({ spec }) => spec.names.shortNames ?? []);
-  assert.equal(new Set(short).size, 5);
+  assert.equal(new Set(short).size, 6);
   for (const { spec } of crds()) {
     assert.deepEqual(spec.names.categories, ['weft']);
     const columns = (spec.versions[0]?.additionalPrinterColumns ?? []).map(({ name }) => name);

@@ -59,7 +59,14 @@ function rightsOf(kind: string, name: string): Record<string, string> {
 const gateway = 'gateway.networking.k8s.io';
 const experimental = 'gateway.networking.x-k8s.io';
 const gatewayKinds = ['backendtlspolicies', 'gateways', 'httproutes', 'grpcroutes', 'tlsroutes', 'tcproutes'];
-const weftKinds = ['accesspolicies', 'externalservices', 'meshsettings', 'trafficpolicies', 'workloads'];
+const weftKinds = [
+  'accesspolicies',
+  'authenticationpolicies',
+  'externalservices',
+  'meshsettings',
+  'trafficpolicies',
+  'workloads',
+];
 const istioResources = istioKinds.map((kind) => `${kinds[kind].address.group}/${kinds[kind].address.plural}`);
 const smiResources = smiKinds.map((kind) => `${kinds[kind].address.group}/${kinds[kind].address.plural}`);
 const of = (keys: readonly string[], verbs: string): Record<string, string> =>
@@ -136,6 +143,7 @@ test('the control plane writes secrets, leases and pods only in its own namespac
 test('editors of a namespace may write its policies, but no kinds that claim addresses or configure the whole mesh', () => {
   assert.deepEqual(rightsOf('ClusterRole', 'weft-edit'), {
     'weft.dev/accesspolicies': 'create delete patch update',
+    'weft.dev/authenticationpolicies': 'create delete patch update',
     'weft.dev/trafficpolicies': 'create delete patch update',
   });
   assert.deepEqual(

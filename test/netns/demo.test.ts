@@ -39,6 +39,7 @@ const names = [
   'waypoint-rate-limit',
   'waypoint-global-rate-limit',
   'waypoint-fault-injection',
+  'waypoint-jwt',
   'istio-yaml',
   'waypoint-rolling-update',
   'unenrol',

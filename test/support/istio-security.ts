@@ -3,6 +3,7 @@ import { inForce, type InForce } from '../threats/support/configuration.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { ServiceKey } from '../../src/model/workload.js';
+import type { Claims } from '../../src/policy/claims.js';
 import { authorize, type HttpAttributes, type Verdict } from '../../src/policy/authorize.js';
 import { hasParameter } from '../../src/waypoint/authorization/request-attributes.js';
 import { requestOf } from '../threats/support/configuration.js';
@@ -36,16 +37,29 @@ export interface Asked {
   readonly method?: string;
   readonly host?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Claims of the request's valid token. */
+  readonly claims?: Claims;
+  /** The client's address through proxies. */
+  readonly remoteIp?: string;
   /** No proxy has read the request. */
   readonly isRaw?: true;
 }
 
-function httpOf({ path = '/', method = 'GET', host = 'api.bank', headers = {} }: Asked): HttpAttributes {
+function httpOf({
+  path = '/',
+  method = 'GET',
+  host = 'api.bank',
+  headers = {},
+  claims,
+  remoteIp,
+}: Asked): HttpAttributes {
   const attributes = requestOf(path, {
     method,
     host: host.replace(/:\d+$/, ''),
     header: (name) => (name === 'host' ? host : headers[name]),
     hasParameter: (name) => hasParameter(path, name),
+    claims,
+    remoteIp: remoteIp === undefined ? undefined : parseIp(remoteIp),
   });
   return attributes;
 }

@@ -69,6 +69,7 @@ export function randomObject(): MeshObject {
       'AccessPolicy',
       'TrafficPolicy',
       'TrafficPolicy',
+      'AuthenticationPolicy',
       'XBackendTrafficPolicy',
       'BackendTLSPolicy',
       'ConfigMap',
@@ -212,6 +213,18 @@ export function randomObject(): MeshObject {
           ]),
         },
       };
+    case 'AuthenticationPolicy': {
+      const issuer = { issuer: app, jwks: { uri: 'https://id.example/keys' } };
+      return {
+        kind: 'AuthenticationPolicy',
+        metadata: { name, namespace, creationTimestamp },
+        spec: {
+          targetRefs: pick([[target()], [target(), target()]]),
+          jwt: { issuers: [issuer], ...pick([{}, { required: false }, { dryRun: true }]) },
+        },
+        ...pick([{}, {}, {}, { invalid: 'x', closesNamespace: true as const }]),
+      };
+    }
     case 'XBackendTrafficPolicy':
       return {
         kind: 'XBackendTrafficPolicy',

@@ -19,6 +19,7 @@ import { ByDestination } from '../../src/waypoint/worker/by-destination.js';
 import { recheck } from '../../src/waypoint/worker/recheck.js';
 import type { ConnectionContext } from '../../src/waypoint/worker/context.js';
 import { connect } from '../../src/waypoint/cluster/dial.js';
+import { JwtTokens } from '../../src/waypoint/jwt/jwt-tokens.js';
 import { Shedding } from '../../src/waypoint/shedding/shedding.js';
 import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
@@ -155,6 +156,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     rateLimits: options.rateLimits ?? RateLimits.inMemory(),
     faults: new InjectedFaults(),
     shedding: new Shedding(),
+    jwt: new JwtTokens((limit) => keep(limitsReached, limit)),
     mirrorShares: new FairLimit(limits.mirrorsMax),
     mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
     onMirrorEnd: (result) => keep(mirrored, result),

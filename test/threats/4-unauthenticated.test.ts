@@ -293,6 +293,8 @@ test("the control plane's metrics contain no names of pods, policies or nodes", 
     names: () => 0,
     edges: () => 0,
     waiting: () => 0,
+    keySets: () => 0,
+    keySetsMissing: () => 0,
   });
   metrics.callsRefused.inc({ reason: 'no-token' });
   metrics.limitReached.inc({ limit: 'control-connections' });

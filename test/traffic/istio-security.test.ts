@@ -193,10 +193,10 @@ test('a PeerAuthentication refuses plaintext, except at the port that it lifts, 
   await becomes(200, apiPod, { by });
 });
 
-test('a RequestAuthentication denies requests with a token and lets the others pass', async () => {
+test('a RequestAuthentication without keys refuses requests with a token and lets the others pass', async () => {
   apply('RequestAuthentication', `{ ${select('echo')}, jwtRules: [{ issuer: a, jwks: '{}' }] }`);
-  await becomes(403, echo, { args: ['-H', 'authorization: Bearer x.y.z'] });
-  assert.equal(await status(`${echo}?access_token=x`), 403);
+  await becomes(401, echo, { args: ['-H', 'authorization: Bearer x.y.z'] });
+  assert.equal(await status(`${echo}?access_token=x`), 401);
   assert.equal(await status(`${echo}?other=x`), 200);
   assert.equal(await status(echo), 200);
 });

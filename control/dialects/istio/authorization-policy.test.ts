@@ -177,21 +177,14 @@ test('conditions: each key, values and notValues; all of them must hold', () => 
 
 test('what cannot be evaluated closes its item: an ALLOW allows nothing by it, a DENY denies what its other conditions leave', () => {
   const items = [
-    source('requestPrincipals: ["*"]'),
-    source('notRequestPrincipals: ["*"]'),
-    source('remoteIpBlocks: [10.0.0.0/8]'),
-    source('notRemoteIpBlocks: [192.0.2.0/24]'),
+    source(`notRequestPrincipals: [${[1, 2, 3, 4, 5, 6, 7].map((i) => `i${i}/s`).join()}]`),
+    when('request.auth.claims[]', 'values: [a]').replace('[]', '[ [ ]'),
     source('trustDomains: ["*local"]'),
     source('trustDomains: [cluster.local], principals: ["cluster.local/*"]'),
     operation('methods: ["GE*"]'),
     operation('paths: [/a, "/{**}/b"]'),
     operation('paths: [x]'),
     operation('notMethods: ["*"]'),
-    when('request.auth.principal', 'values: ["*"]'),
-    when('request.auth.audiences', 'notValues: [a]'),
-    when('request.auth.presenter', 'values: [a]'),
-    when('request.auth.claims[iss]', 'values: [a]'),
-    when('remote.ip', 'values: [10.0.0.0/8]'),
     when('connection.sni', 'values: [a]'),
     when('experimental.envoy.filters.network.x', 'values: [a]'),
     when('request.headers[:path]', 'values: [a]'),
@@ -202,10 +195,102 @@ test('what cannot be evaluated closes its item: an ALLOW allows nothing by it, a
       assert.equal(allowed(`{ action: DENY, rules: [{ ${item} }] }`, asked), false, `DENY ${item}`);
       assert.match(compiled(`{ rules: [{ ${item} }] }`).remark, /closed|closes/, item);
     }
-  const others = source('requestPrincipals: ["*"], namespaces: [evil]');
+  const others = source('trustDomains: ["*local"], namespaces: [evil]');
   assert.equal(allowed(`{ action: DENY, rules: [{ ${others} }] }`, {}), true, 'other conditions stay');
-  const two = `{ rules: [{ ${source('requestPrincipals: ["*"]')} }, { ${source('namespaces: [shop]')} }] }`;
+  const two = `{ rules: [{ ${source('trustDomains: ["*local"]')} }, { ${source('namespaces: [shop]')} }] }`;
   assert.equal(allowed(two, {}), true, 'other rules stay');
+});
+
+const token = {
+  iss: 'https://id.example/realm',
+  sub: 'alice',
+  aud: ['shop', 'bank'],
+  azp: 'cli',
+  groups: ['dev', 'ops'],
+  realm: { roles: ['reader'] },
+};
+
+test('principals of tokens: issuer and subject together, whole, by wildcards and negated', () => {
+  const whole = 'https://id.example/realm/alice';
+  const cases: [string, boolean][] = [
+    [`requestPrincipals: ["${whole}"]`, true],
+    ['requestPrincipals: ["https://id.example/realm/bob", "x/y"]', false],
+    ['requestPrincipals: ["https://id.example/alice"]', false],
+    ['requestPrincipals: ["other/alice"]', false],
+    ['requestPrincipals: ["*"]', true],
+    ['requestPrincipals: ["https://id.example/realm/*"]', true],
+    ['requestPrincipals: ["https://id.example/*"]', true],
+    ['requestPrincipals: ["https://id.example/realm/al*"]', true],
+    ['requestPrincipals: ["https://id.example/realms/*"]', false],
+    ['requestPrincipals: ["*/alice"]', true],
+    ['requestPrincipals: ["*ice"]', true],
+    ['requestPrincipals: ["*/realm/alice"]', true],
+    ['requestPrincipals: ["*/other/alice"]', false],
+    ['requestPrincipals: [nobody]', false],
+    [`notRequestPrincipals: ["${whole}"]`, false],
+    ['notRequestPrincipals: ["https://id.example/realm/bob"]', true],
+    ['notRequestPrincipals: ["other/alice"]', true],
+    ['notRequestPrincipals: ["https://id.example/realm/*"]', false],
+    ['notRequestPrincipals: ["*"]', false],
+    ['requestPrincipals: ["*"], notRequestPrincipals: ["*/bob"]', true],
+    [`requestPrincipals: ["*"], notRequestPrincipals: ["*/bob", "${whole}"]`, false],
+    ['requestPrincipals: ["*"], namespaces: [evil]', false],
+  ];
+  for (const [text, matches] of cases) {
+    assertMatches(source(text), { claims: token }, matches);
+    const [field, values] = text.split(/: (?=\[)/);
+    const key = { requestPrincipals: 'values', notRequestPrincipals: 'notValues' }[field ?? ''];
+    if (key && !text.includes('],'))
+      assertMatches(when('request.auth.principal', `${key}: ${values}`), { claims: token }, matches);
+  }
+  assertMatches(source('requestPrincipals: ["*"]'), {}, false);
+  assertMatches(source('notRequestPrincipals: ["*"]'), {}, true);
+  assertMatches(source(`requestPrincipals: ["${whole}"]`), { claims: { ...token, sub: undefined } }, false);
+});
+
+test('claims of tokens: audiences, presenter, lists and nested claims, with negations', () => {
+  const cases: [string, string, boolean][] = [
+    ['request.auth.audiences', 'values: [bank]', true],
+    ['request.auth.audiences', 'notValues: [bank]', false],
+    ['request.auth.presenter', 'values: ["c*"]', true],
+    ['request.auth.claims[iss]', 'values: ["https://*"]', true],
+    ['request.auth.claims[groups]', 'values: [ops]', true],
+    ['request.auth.claims[groups]', 'values: [o]', false],
+    ['request.auth.claims[realm][roles]', 'values: [reader]', true],
+    ['request.auth.claims[realm][roles]', 'notValues: [reader]', false],
+    ['request.auth.claims[realm.roles]', 'values: [reader]', false],
+    ['request.auth.claims[absent]', 'values: ["*"]', false],
+    ['request.auth.claims[absent]', 'notValues: [a]', true],
+  ];
+  for (const [key, text, matches] of cases) assertMatches(when(key, text), { claims: token }, matches);
+  assertMatches(when('request.auth.claims[groups]', 'values: ["*"]'), {}, false);
+});
+
+test('addresses through proxies are compared, and one that is not known takes access away', () => {
+  for (const item of [
+    source('remoteIpBlocks: [192.0.2.0/24]'),
+    when('remote.ip', 'values: [192.0.2.0/24]'),
+  ]) {
+    assertMatches(item, { remoteIp: '192.0.2.1' }, true);
+    assertMatches(item, { remoteIp: '198.51.100.1' }, false);
+    for (const action of ['ALLOW', 'DENY'])
+      assert.equal(allowed(`{ action: ${action}, rules: [{ ${item} }] }`, {}), false, item);
+  }
+  assertMatches(source('notRemoteIpBlocks: [192.0.2.0/24]'), { remoteIp: '192.0.2.1' }, false);
+});
+
+test('where no waypoint reads requests, a condition on a token or a proxy closes its item', () => {
+  for (const item of [
+    source('requestPrincipals: ["*"]'),
+    source('notRequestPrincipals: ["*"]'),
+    source('remoteIpBlocks: [0.0.0.0/0]'),
+    when('request.auth.principal', 'values: ["*"]'),
+    when('request.auth.audiences', 'notValues: [a]'),
+    when('request.auth.claims[iss]', 'values: [a]'),
+    when('remote.ip', 'notValues: [192.0.2.0/24]'),
+  ])
+    for (const action of ['ALLOW', 'DENY'])
+      assert.equal(allowed(`{ action: ${action}, rules: [{ ${item} }] }`, { isRaw: true }), false, item);
 });
 
 test('CUSTOM denies what its rules match, since there is no provider, and says so', () => {

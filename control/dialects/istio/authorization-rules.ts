@@ -22,6 +22,13 @@ import type {
   AuthorizationRule,
   AuthorizationSource,
 } from '../../objects/istio-security.js';
+import {
+  claimCondition,
+  claimOfKey,
+  notPrincipalClaims,
+  principalClaims,
+  type Claims,
+} from './token-conditions.js';
 
 export type Rules = AuthorizationPolicy['rules'];
 export interface CompiledRules {
@@ -61,16 +68,17 @@ class RuleReader {
         throw new Error(`${at}.${field}: the list is empty; leave the field out`);
     const { from = [], to = [], when = [] } = rule;
     const clauses = [
-      from.map(({ source }, index) => this.#source(source ?? {}, `${at}.from[${index}].source`)),
+      from.flatMap(({ source }, index) => this.#source(source ?? {}, `${at}.from[${index}].source`)),
       to.flatMap(({ operation }, index) => this.#operation(operation ?? {}, `${at}.to[${index}].operation`)),
-      ...when.map((condition, index) => [this.#when(condition, `${at}.when[${index}]`)]),
+      ...when.map((condition, index) => this.#when(condition, `${at}.when[${index}]`)),
     ];
     return {
       clauses: clauses.filter((matches) => matches.length > 0).map((matches) => ({ matches })),
     };
   }
 
-  #source(source: AuthorizationSource, at: string): PolicyMatch {
+  /** Several matches if the issuer and the subject of a token are to be compared together. */
+  #source(source: AuthorizationSource, at: string): PolicyMatch[] {
     const lists = listsOf(source, at);
     const values = (field: keyof AuthorizationSource): readonly string[] => lists[field] ?? [];
     const blocks = (field: keyof AuthorizationSource) => values(field).map(cidrBlock(`${at}.${field}`));
@@ -78,12 +86,7 @@ class RuleReader {
       values(field).map((value) => this.#account(`${at}.${field}`, value));
     const domains = this.#trustDomains(values('trustDomains'), `${at}.trustDomains`);
     const principals = values('principals').map((value) => this.#principal(value));
-    const isClosed = [
-      'requestPrincipals',
-      'notRequestPrincipals',
-      'remoteIpBlocks',
-      'notRemoteIpBlocks',
-    ].some((field) => values(field as keyof AuthorizationSource).length > 0);
+    const tokens = this.#principals(values('requestPrincipals'), values('notRequestPrincipals'), at);
     const notDomains = this.#trustDomains(values('notTrustDomains'), `${at}.notTrustDomains`);
     // Both are compared with the identity, whose matches are alternatives.
     const isBoth = domains.matches.length > 0 && principals.length > 0;
@@ -91,22 +94,32 @@ class RuleReader {
       this.closed.add(
         `${at}: principals and trustDomains together are not carried out; write principals only`,
       );
-    return this.#match({
-      layer4: {
-        principals: isBoth ? principals : [...principals, ...domains.matches],
-        notPrincipals: [
-          ...values('notPrincipals').map((value) => this.#principal(value)),
-          ...notDomains.matches,
-        ],
-        namespaces: values('namespaces').map(istioMatch),
-        notNamespaces: values('notNamespaces').map(istioMatch),
-        serviceAccounts: accounts('serviceAccounts'),
-        notServiceAccounts: accounts('notServiceAccounts'),
-        sourceIps: blocks('ipBlocks'),
-        notSourceIps: blocks('notIpBlocks'),
-      },
-      isClosed: isClosed || isBoth || domains.isClosed || notDomains.isClosed,
-    });
+    const layer4: Partial<PolicyMatch> = {
+      principals: isBoth ? principals : [...principals, ...domains.matches],
+      notPrincipals: [
+        ...values('notPrincipals').map((value) => this.#principal(value)),
+        ...notDomains.matches,
+      ],
+      namespaces: values('namespaces').map(istioMatch),
+      notNamespaces: values('notNamespaces').map(istioMatch),
+      serviceAccounts: accounts('serviceAccounts'),
+      notServiceAccounts: accounts('notServiceAccounts'),
+      sourceIps: blocks('ipBlocks'),
+      notSourceIps: blocks('notIpBlocks'),
+    };
+    const http = { remoteIps: blocks('remoteIpBlocks'), notRemoteIps: blocks('notRemoteIpBlocks') };
+    const isClosed = !tokens || isBoth || domains.isClosed || notDomains.isClosed;
+    return (tokens ?? [[]]).map((claims) => this.#match({ layer4, http: { ...http, claims }, isClosed }));
+  }
+
+  /** Alternatives of conditions on claims. Undefined: they cannot be compared. */
+  #principals(is: readonly string[], isNot: readonly string[], at: string): Claims[] | undefined {
+    const alternatives = is.length > 0 ? principalClaims(is.map(istioMatch)) : [[]];
+    const negated = isNot.length > 0 ? notPrincipalClaims(isNot.map(istioMatch)) : [[]];
+    if (negated && alternatives.length * negated.length <= alternativesMax)
+      return alternatives.flatMap((one) => negated.map((other) => [...one, ...other]));
+    this.closed.add(`${at}: too many issuers in principals of tokens; compare claims[iss] and claims[sub]`);
+    return undefined;
   }
 
   /** Istio's principals have no `spiffe://`. Such a value matches nobody there: it allows nobody here, but it denies. */
@@ -196,19 +209,31 @@ class RuleReader {
     return alternatives.map((more) => this.#match({ ...common, http: { ...common.http, ...more } }));
   }
 
-  #when({ key, values: is = [], notValues: isNot = [] }: AuthorizationCondition, at: string): PolicyMatch {
+  #when({ key, values: is = [], notValues: isNot = [] }: AuthorizationCondition, at: string): PolicyMatch[] {
     if (is.length === 0 && isNot.length === 0) throw new Error(`${at}: give values or notValues`);
     for (const [field, values] of [
       ['values', is],
       ['notValues', isNot],
     ] as const)
       if (values.includes('')) throw new Error(`${at}.${field}: a value is empty`);
-    const fields = <T>(name: string, notName: string, make: (value: string) => T): PolicyMatch =>
-      this.#match({ layer4: { [name]: is.map(make), [notName]: isNot.map(make) } });
+    const fields = <T>(name: string, notName: string, make: (value: string) => T): PolicyMatch[] => [
+      this.#match({ layer4: { [name]: is.map(make), [notName]: isNot.map(make) } }),
+    ];
     const block = cidrBlock(`${at}.values`);
     const header = /^request\.headers\[([^\]]+)\]$/.exec(key)?.[1];
-    if (header !== undefined) return this.#header(header.toLowerCase(), is, isNot, at);
+    if (header !== undefined) return [this.#header(header.toLowerCase(), is, isNot, at)];
+    const claim = claimOfKey(key);
+    if (claim)
+      return [
+        this.#match({ http: { claims: claimCondition(claim, is.map(istioMatch), isNot.map(istioMatch)) } }),
+      ];
     switch (key) {
+      case 'request.auth.principal': {
+        const found = this.#principals(is, isNot, at);
+        return (found ?? [[]]).map((claims) => this.#match({ http: { claims }, isClosed: !found }));
+      }
+      case 'remote.ip':
+        return [this.#match({ http: { remoteIps: is.map(block), notRemoteIps: isNot.map(block) } })];
       case 'source.ip':
         return fields('sourceIps', 'notSourceIps', block);
       case 'source.namespace':
@@ -225,7 +250,8 @@ class RuleReader {
         return fields('destinationPorts', 'notDestinationPorts', (value) => portOf(`${at}.values`, value));
     }
     if (!closedKeys.test(key)) throw new Error(`${at}.key: ${JSON.stringify(key)} is no key of Istio's`);
-    return this.#match({ isClosed: true });
+    this.closed.add(`${at}.key: ${JSON.stringify(key)} is not compared`);
+    return [this.#match({ isClosed: true })];
   }
 
   #header(given: string, is: readonly string[], isNot: readonly string[], at: string): PolicyMatch {
@@ -256,8 +282,10 @@ class RuleReader {
 }
 
 /** Keys of `when` whose conditions Weft cannot evaluate. */
-const closedKeys =
-  /^(remote\.ip|connection\.sni|request\.auth\.(principal|audiences|presenter|claims\[.+\])|experimental\.envoy\.filters\..+)$/;
+const closedKeys = /^(connection\.sni|request\.auth\.claims\[.+\]|experimental\.envoy\.filters\..+)$/;
+
+/** Matches of one source. */
+const alternativesMax = 256;
 
 /** The lists of an item that have values. Error: there are none, or a value is empty. */
 function listsOf<T extends object>(item: T, at: string): Partial<Record<keyof T, readonly string[]>> {

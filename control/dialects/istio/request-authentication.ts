@@ -1,11 +1,15 @@
+import type { KeyLookup } from '../../compile/jwt-filter.js';
+import type { IstioObject } from '../../objects/objects.js';
 import { usedFields } from '../fields.js';
-import { fieldRemarks } from '../remarks.js';
+import { closedRemark, fieldRemarks, type Remark } from '../remarks.js';
 import { compileSecurity } from './authorization.js';
 import { closedRequestAuthentication } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
 import { requestAuthenticationFields } from './security-fields.js';
-import { securityDependents } from './security-dependents.js';
+import { issuersOf } from './request-tokens.js';
+import { requestDependents } from './security-dependents.js';
 import { securityProblem } from './security-problem.js';
+import { rootRemarks } from './security-scope.js';
 import { securityStatus } from './security-status.js';
 
 export const requestAuthenticationKind = istioKind(
@@ -13,7 +17,7 @@ export const requestAuthenticationKind = istioKind(
   { group: 'security.istio.io', versions: ['v1', 'v1beta1'], plural: 'requestauthentications' },
   {
     closed: closedRequestAuthentication,
-    dependents: securityDependents,
+    dependents: requestDependents,
     compile(object, { settings, registry }) {
       const { policy } = compileSecurity(object, registry);
       if (settings.removal !== undefined) return { resources: [] };
@@ -21,9 +25,23 @@ export const requestAuthenticationKind = istioKind(
       return {
         resources: policy ? [{ kind: 'policy', value: policy }] : [],
         ...(problem ? { problem } : {}),
-        remarks: fieldRemarks(usedFields(object.spec, requestAuthenticationFields)),
+        remarks: [
+          ...fieldRemarks(usedFields(object.spec, requestAuthenticationFields)),
+          ...keyRemarks(object, registry.keySets),
+          ...rootRemarks(object, registry.rootNamespace),
+        ],
       };
     },
     status: securityStatus,
   },
 );
+
+/** Issuers without keys: no token of theirs is valid. */
+const keyRemarks = (object: IstioObject<'RequestAuthentication'>, fetched: KeyLookup): Remark[] =>
+  issuersOf(object).flatMap(({ keys }, index) => {
+    const problem =
+      keys.kind === 'uri' ? fetched.of(keys.uri).problem : keys.kind === 'none' ? keys.problem : '';
+    return problem === ''
+      ? []
+      : [closedRemark(`no token of this issuer is valid: ${problem}`, `jwtRules[${index}]`)];
+  });

@@ -2,9 +2,15 @@
 import type { AuthorizationPolicySpec } from '../../objects/istio-security.js';
 import { closes, differs, nothing, usedFields, works, type FieldTable, type UsedField } from '../fields.js';
 
-const noTokens = 'tokens are not validated, so that no request has a verified one';
-const noForwarded =
-  'no header of a client is believed for its address; the address of the connection is compared by ipBlocks and source.ip';
+const ofTokens = differs(
+  'a waypoint compares it with the token that it has validated; without a waypoint, an ALLOW with it allows nothing, and a DENY denies all that its other conditions match',
+);
+const ofPrincipals = differs(
+  'a waypoint compares it with the token that it has validated; without a waypoint, an ALLOW with it allows nothing, and a DENY denies all that its other conditions match; principals of more than 6 issuers in a negation close the item',
+);
+const ofForwarded = differs(
+  'the address through as many proxies as the waypoint trusts; without a waypoint, an ALLOW with it allows nothing, and a DENY denies all that its other conditions match',
+);
 
 /** In Istio, a pod behind a waypoint sees the waypoint. */
 const behindWaypoint = differs(
@@ -49,8 +55,8 @@ export const authorizationPolicyFields: FieldTable = {
   'rules[]': works,
   'rules[].from[].source.principals': behindWaypoint,
   'rules[].from[].source.notPrincipals': behindWaypoint,
-  'rules[].from[].source.requestPrincipals': closes(noTokens),
-  'rules[].from[].source.notRequestPrincipals': closes(noTokens),
+  'rules[].from[].source.requestPrincipals': ofPrincipals,
+  'rules[].from[].source.notRequestPrincipals': ofPrincipals,
   'rules[].from[].source.namespaces': works,
   'rules[].from[].source.notNamespaces': works,
   'rules[].from[].source.serviceAccounts': works,
@@ -61,8 +67,8 @@ export const authorizationPolicyFields: FieldTable = {
   'rules[].from[].source.notTrustDomains': differs('a value that begins with * closes the source'),
   'rules[].from[].source.ipBlocks': works,
   'rules[].from[].source.notIpBlocks': works,
-  'rules[].from[].source.remoteIpBlocks': closes(noForwarded, 'ipBlocks'),
-  'rules[].from[].source.notRemoteIpBlocks': closes(noForwarded, 'notIpBlocks'),
+  'rules[].from[].source.remoteIpBlocks': ofForwarded,
+  'rules[].from[].source.notRemoteIpBlocks': ofForwarded,
   'rules[].to[].operation.hosts': differs(
     'a value without a port matches whatever port the client sends; without a waypoint, a DENY with it denies all that its other conditions match',
   ),
@@ -91,15 +97,15 @@ export const authorizationPolicyFields: FieldTable = {
   'rules[].when[].key=source.serviceAccount': works,
   'rules[].when[].key=destination.ip': works,
   'rules[].when[].key=destination.port': works,
-  'rules[].when[].key=remote.ip': closes(noForwarded, 'source.ip'),
+  'rules[].when[].key=remote.ip': ofForwarded,
   'rules[].when[].key=connection.sni': closes(
     'the name of a TLS handshake is not compared by policies',
     'destination.port or hosts',
   ),
-  'rules[].when[].key=request.auth.principal': closes(noTokens),
-  'rules[].when[].key=request.auth.audiences': closes(noTokens),
-  'rules[].when[].key=request.auth.presenter': closes(noTokens),
-  'rules[].when[].key=request.auth.claims[NAME]': closes(noTokens),
+  'rules[].when[].key=request.auth.principal': ofPrincipals,
+  'rules[].when[].key=request.auth.audiences': ofTokens,
+  'rules[].when[].key=request.auth.presenter': ofTokens,
+  'rules[].when[].key=request.auth.claims[NAME]': ofTokens,
   'rules[].when[].key=experimental.envoy.filters.NAME': closes(
     'there is no Envoy whose metadata could be read',
   ),
@@ -142,35 +148,34 @@ export const peerAuthenticationFields: FieldTable = {
   ),
 };
 
-const noJwt = 'tokens are not validated: requests that carry one are denied';
+const ownHeaders = differs(
+  'a request without a valid token in which the client has set the header itself is denied, instead of losing it',
+);
 export const requestAuthenticationFields: FieldTable = {
   ...targets,
-  jwtRules: closes(noJwt),
-  'jwtRules[]': closes(noJwt),
-  'jwtRules[].issuer': closes(noJwt),
-  'jwtRules[].audiences': closes(noJwt),
-  'jwtRules[].jwksUri': closes(noJwt),
-  'jwtRules[].jwks_uri': closes(noJwt),
-  'jwtRules[].jwks': closes(noJwt),
-  'jwtRules[].timeout': nothing('no keys are fetched'),
-  'jwtRules[].forwardOriginalToken': nothing('no request with a token is forwarded'),
-  'jwtRules[].spaceDelimitedClaims': nothing('no claims are read'),
-  'jwtRules[].presence': closes('without validated tokens, REQUIRED denies every request'),
-  'jwtRules[].fromHeaders': closes('requests that have the header are denied, whatever its value is'),
-  'jwtRules[].fromHeaders[].name': closes('requests that have the header are denied, whatever its value is'),
-  'jwtRules[].fromHeaders[].prefix': closes(
-    'requests that have the header are denied, whatever its value is',
+  jwtRules: differs(
+    'the waypoint of a Service validates tokens for requests to the Service; where no waypoint reads requests, all connections are denied, and a request with a token that reaches a pod by another way is denied',
   ),
-  'jwtRules[].fromParams': closes('requests that have one of the query parameters are denied'),
-  'jwtRules[].fromCookies': closes('requests with any cookie are denied'),
-  'jwtRules[].outputPayloadToHeader': closes(
-    'requests in which the client has set the header itself are denied',
+  'jwtRules[].issuer': works,
+  'jwtRules[].audiences': works,
+  'jwtRules[].jwksUri': differs(
+    'the control plane fetches it; http:// and addresses that are not public are refused unless its flags allow them; redirects are not followed',
   ),
-  'jwtRules[].outputClaimToHeaders': closes(
-    'requests in which the client has set the header itself are denied',
+  'jwtRules[].jwks_uri': differs('as jwksUri'),
+  'jwtRules[].jwks': differs(
+    'weak and symmetric keys are not used, and a set with a private key has no keys',
   ),
-  'jwtRules[].outputClaimToHeaders[].header': closes(
-    'requests in which the client has set the header itself are denied',
-  ),
-  'jwtRules[].outputClaimToHeaders[].claim': nothing('no claims are read'),
+  'jwtRules[].timeout': nothing('keys are fetched by the control plane, within 5 s'),
+  'jwtRules[].forwardOriginalToken': works,
+  'jwtRules[].spaceDelimitedClaims': works,
+  'jwtRules[].presence': differs('a request needs a valid token of each issuer whose rule says REQUIRED'),
+  'jwtRules[].fromHeaders': works,
+  'jwtRules[].fromHeaders[].name': works,
+  'jwtRules[].fromHeaders[].prefix': works,
+  'jwtRules[].fromParams': works,
+  'jwtRules[].fromCookies': works,
+  'jwtRules[].outputPayloadToHeader': ownHeaders,
+  'jwtRules[].outputClaimToHeaders': ownHeaders,
+  'jwtRules[].outputClaimToHeaders[].header': ownHeaders,
+  'jwtRules[].outputClaimToHeaders[].claim': works,
 };

@@ -12,18 +12,11 @@ export function securityProblem(object: SecurityPolicy, registry: Registry): Pro
       reason: 'TargetNotAllowed',
       message: `a GatewayClass can be targeted in the root namespace ${root} alone; that target is ignored`,
     };
-  if (object.kind === 'AuthorizationPolicy')
-    return object.spec.action === 'CUSTOM'
-      ? {
-          reason: 'Unsupported',
-          message:
-            'action CUSTOM: there are no extension providers; requests that its rules match are denied. Write what the provider decides as ALLOW and DENY policies',
-        }
-      : undefined;
-  if ((object.spec.jwtRules ?? []).length === 0) return undefined;
-  return {
-    reason: 'Unsupported',
-    message:
-      'tokens are not validated yet: requests to what it selects that carry a token where its jwtRules look for one are denied, and other requests pass as in Istio. Where no waypoint reads the requests, all connections are denied. Rules on requestPrincipals and request.auth of AuthorizationPolicies allow nothing',
-  };
+  return object.kind === 'AuthorizationPolicy' && object.spec.action === 'CUSTOM'
+    ? {
+        reason: 'Unsupported',
+        message:
+          'action CUSTOM: there are no extension providers; requests that its rules match are denied. Write what the provider decides as ALLOW and DENY policies',
+      }
+    : undefined;
 }

@@ -110,7 +110,7 @@ export function targetsWaypoint(
   object: SecurityPolicy,
   { targets }: SecurityScope,
   waypoint: WaypointName,
-  registry: Registry,
+  registry: Pick<Registry, 'gateway' | 'rootNamespace'>,
 ): boolean {
   if (!targets) return false;
   const namespace = namespaceOf(object);

@@ -59,13 +59,19 @@ test('a policy about connections is in force, and needs no waypoint', () => {
 
 test('what is not carried out is said with its field', () => {
   const status = policy('{ rules: [{ from: [{ source: { requestPrincipals: ["*"] } }] }] }');
-  assert.match(status[acceptedType] ?? '', /^True Accepted in force, except: .*requestPrincipals.*closed/);
+  assert.match(
+    status[acceptedType] ?? '',
+    /^True Accepted in force, except: .*requestPrincipals.*without a waypoint/,
+  );
   assert.match(
     policy('{ action: CUSTOM, rules: [{}] }')[acceptedType] ?? '',
     /^False Unsupported action CUSTOM/,
   );
   const tokens = statusOf('RequestAuthentication', '{ jwtRules: [{ issuer: a }] }');
-  assert.match(tokens[acceptedType] ?? '', /^False Unsupported tokens are not validated yet/);
+  assert.match(
+    tokens[acceptedType] ?? '',
+    /^True Accepted in force, except: .*no token of this issuer is valid: give jwks or jwksUri/,
+  );
   const elsewhere = policy('{}', { namespace: 'istio-system' });
   assert.match(elsewhere[acceptedType] ?? '', /it holds for namespace istio-system alone/);
 });

@@ -1,51 +1,43 @@
 /**
- * What a RequestAuthentication means as long as tokens are not validated. In Istio it refuses requests with an invalid token, and lets those
- * without a token pass. A token that nobody validates could be invalid: requests that carry one are denied, the others pass. Pure.
+ * The policy of what a RequestAuthentication selects. The waypoint validates tokens for requests to a Service; this policy denies requests with
+ * a token, or with a header that only a valid token sets, if no token of theirs was validated. Where no waypoint reads requests, it denies all
+ * connections. Pure.
  */
-import {
-  emptyHttpMatch,
-  emptyMatch,
-  type AuthorizationPolicy,
-  type HttpMatch,
-} from '../../../src/model/policy.js';
-import type { JwtRule } from '../../objects/istio-security.js';
-import type { IstioObject } from '../../objects/objects.js';
+import { namespaceOf } from '../../../src/model/labels.js';
+import { emptyHttpMatch, emptyMatch, type AuthorizationPolicy } from '../../../src/model/policy.js';
+import { unverified, withoutToken, type Conditions } from '../../compile/unverified-tokens.js';
+import type { IstioObject, ServiceObject } from '../../objects/objects.js';
+import type { Registry } from '../../registry/registry.js';
+import { issuersOf } from './request-tokens.js';
+import { scopeOf } from './security-scope.js';
 
-/** Headers that are denied, whatever their value is: endpoints differ in what they take for a token in it. */
-function headersOf(rule: JwtRule): string[] {
-  const { fromHeaders = [], fromParams = [], fromCookies = [] } = rule;
-  const hasPlace = fromHeaders.length + fromParams.length + fromCookies.length > 0;
+/** The requests that are denied. Absent conditions: everything. */
+export function tokenConditions(
+  object: IstioObject<'RequestAuthentication'>,
+): readonly (Conditions | undefined)[] {
+  const { jwtRules = [] } = object.spec;
+  if (object.invalid !== undefined) return [undefined];
+  // Several objects apply together, so a token of another one's issuer is valid, too.
   return [
-    ...(hasPlace ? [] : ['authorization']),
-    ...fromHeaders.map(({ name }) => name),
-    ...(fromCookies.length > 0 ? ['cookie'] : []),
-    // Istio removes these from what clients send: only a validated token sets them, and endpoints believe them.
-    ...(rule.outputPayloadToHeader ? [rule.outputPayloadToHeader] : []),
-    ...(rule.outputClaimToHeaders ?? []).map(({ header }) => header),
-  ].map((name) => name.toLowerCase());
+    ...unverified(issuersOf(object)).map((one) => ({ ...one, claims: [withoutToken([])] })),
+    ...jwtRules.flatMap(({ presence, issuer }) =>
+      presence === 'REQUIRED' ? [{ claims: [withoutToken(issuer === undefined ? [] : [issuer])] }] : [],
+    ),
+  ];
 }
 
-/** Query parameters that hold a token. Without another place, Istio looks into `access_token`, too. */
-const parametersOf = ({ fromHeaders = [], fromParams = [], fromCookies = [] }: JwtRule): readonly string[] =>
-  fromHeaders.length + fromParams.length + fromCookies.length > 0 ? fromParams : ['access_token'];
-
 /** The rules of the policy that denies. */
-export function tokenRules({
-  spec,
-  invalid,
-}: IstioObject<'RequestAuthentication'>): AuthorizationPolicy['rules'] {
-  const { jwtRules = [] } = spec;
-  if (invalid !== undefined || jwtRules.some(({ presence }) => presence === 'REQUIRED'))
-    return [{ clauses: [] }];
-  const headers = new Set(jwtRules.flatMap(headersOf));
-  const parameters = [...new Set(jwtRules.flatMap(parametersOf))];
-  const conditions: Partial<HttpMatch>[] = [
-    ...[...headers].map((name) => ({
-      headers: [{ name, values: [{ kind: 'presence' }] as const, negated: false }],
-    })),
-    ...(parameters.length > 0 ? [{ parameters }] : []),
-  ];
-  return conditions.map((one) => ({
-    clauses: [{ matches: [{ ...emptyMatch, http: { ...emptyHttpMatch, ...one } }] }],
+export const tokenRules = (object: IstioObject<'RequestAuthentication'>): AuthorizationPolicy['rules'] =>
+  tokenConditions(object).map((one) => ({
+    clauses: one ? [{ matches: [{ ...emptyMatch, http: { ...emptyHttpMatch, ...one } }] }] : [],
   }));
+
+/** The RequestAuthentications that target a Service. Others select its pods, which reference them. */
+export function requestsTargeting(
+  service: ServiceObject,
+  registry: Pick<Registry, 'indexes'>,
+): IstioObject<'RequestAuthentication'>[] {
+  return registry.indexes.RequestAuthentication.in(namespaceOf(service)).filter((object) =>
+    scopeOf(object).targets?.services.includes(service.metadata.name),
+  );
 }

@@ -47,7 +47,7 @@ function inBytes(field: string, source: string): string {
 const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 /** The headers of a match as pairs of a lower-case name and an expression. Error: the field is no map of texts. */
-export function headersOf(field: string, given: unknown): readonly (readonly [string, string])[] {
+function headersOf(field: string, given: unknown): readonly (readonly [string, string])[] {
   const maps: readonly unknown[] = given === undefined ? [] : Array.isArray(given) ? given : [given];
   return maps.flatMap((map) => {
     if (map === null || typeof map !== 'object' || Array.isArray(map))

@@ -5,6 +5,7 @@
 import { fieldsOf, textOf, type Fields, type SourceObject } from '../load.js';
 import { refusedBecause, type Block } from './block.js';
 import { Reader } from './reader.js';
+import { principalCondition, tokenCondition, withTokens } from './token-conditions.js';
 import type { Services } from './services.js';
 
 export interface PolicyContext {
@@ -50,6 +51,7 @@ const sourceFields: Readonly<Record<string, readonly [field: string, convert: Co
   namespaces: ['namespaces', when(/^\*?[a-z0-9-]*$|^[a-z0-9-]+\*$/)],
   serviceAccounts: ['serviceAccounts', account],
   ipBlocks: ['cidrs', when(/^[0-9a-fA-F.:]+(\/\d+)?$/)],
+  remoteIpBlocks: ['remoteCidrs', when(/^[0-9a-fA-F.:]+(\/\d+)?$/)],
 };
 const operationFields: Readonly<Record<string, readonly [field: string, convert: Convert]>> = {
   ports: ['ports', port],
@@ -61,6 +63,7 @@ const attributes: Readonly<Record<string, readonly ['from' | 'to', string, Conve
   'source.principal': ['from', 'identities', when(text)],
   'source.namespace': ['from', 'namespaces', when(/^\*?[a-z0-9-]*$|^[a-z0-9-]+\*$/)],
   'source.serviceAccount': ['from', 'serviceAccounts', account],
+  'remote.ip': ['from', 'remoteCidrs', when(/^[0-9a-fA-F.:]+(\/\d+)?$/)],
   'source.ip': ['from', 'cidrs', when(/^[0-9a-fA-F.:]+(\/\d+)?$/)],
   'destination.ip': ['to', 'cidrs', when(/^[0-9a-fA-F.:]+(\/\d+)?$/)],
   'destination.port': ['to', 'ports', port],
@@ -129,6 +132,11 @@ class RuleConverter {
       const known = fields[name];
       const values = reader.texts(key);
       if (values.length === 0) continue;
+      const token = name === 'requestPrincipals' ? principalCondition(values, isNot) : undefined;
+      if (token) {
+        entry['jwt'] = withTokens(entry['jwt'], token);
+        continue;
+      }
       const made = known ? this.#values(values, known[1], isNot) : undefined;
       if (known && made) {
         entry[isNot ? negated(known[0]) : known[0]] = made;
@@ -192,6 +200,8 @@ class RuleConverter {
         })),
       ];
     }
+    const token = tokenCondition(key, values, notValues);
+    if (token) return [(from ?? [{}]).map((one) => ({ ...one, jwt: withTokens(one['jwt'], token) })), to];
     const known = attributes[key];
     if (!known) throw new Inexpressible(`an AccessPolicy has no condition on ${key}`);
     const [where, field, convert] = known;
@@ -239,7 +249,7 @@ function gatewayServices(name: string, namespace: string, services: Services): s
 }
 
 /** Where the policy applies; undefined: at a gateway that Weft does not run. */
-function scopeOf(block: Block, reader: Reader, context: PolicyContext): Scope | undefined {
+export function scopeOf(block: Block, reader: Reader, context: PolicyContext): Scope | undefined {
   const { namespace } = block.source;
   const isRoot = namespace === context.istioRoot;
   const refs = [

@@ -216,7 +216,7 @@ const rulesOf = (spec: string): { readonly action: unknown; readonly rules: unkn
 test('an alternative of an ALLOW that has no form is left out, and a rule without alternatives too', () => {
   assert.deepEqual(
     rulesOf(
-      "{ rules: [{ from: [{ source: { namespaces: [a] } }, { source: { remoteIpBlocks: ['10.0.0.0/8'] } }] }, { from: [{ source: { requestPrincipals: ['*'] } }] }] }",
+      "{ rules: [{ from: [{ source: { namespaces: [a] } }, { source: { trustDomains: [a] } }] }, { from: [{ source: { notRequestPrincipals: ['a/b'] } }] }] }",
     ),
     { action: 'ALLOW', rules: [{ from: [{ namespaces: ['a'] }] }] },
   );
@@ -231,16 +231,44 @@ test('an alternative of an ALLOW that has no form is left out, and a rule withou
   );
 });
 
+test('conditions on tokens are those of the field jwt, never wider than in Istio', () => {
+  const from = (source: string, action = 'ALLOW'): unknown =>
+    (
+      rulesOf(`{ action: ${action}, rules: [{ from: [{ source: { ${source} } }] }] }`).rules as {
+        from?: unknown;
+      }[]
+    )[0]?.from;
+  assert.deepEqual(from('requestPrincipals: ["*"]'), [{ jwt: { subjects: ['*'] } }]);
+  assert.deepEqual(from('notRequestPrincipals: ["*"]', 'DENY'), [{ jwt: { notSubjects: ['*'] } }]);
+  assert.deepEqual(from('requestPrincipals: ["https://i/a", "https://i/b"]'), [
+    { jwt: { issuers: ['https://i'], subjects: ['a', 'b'] } },
+  ]);
+  assert.deepEqual(from('requestPrincipals: ["https://i/*"]'), [
+    { jwt: { issuers: ['https://i', 'https://i/*'], subjects: ['*'] } },
+  ]);
+  for (const source of [
+    'requestPrincipals: ["a/b", "c/d"]',
+    'notRequestPrincipals: ["a/b"]',
+    'requestPrincipals: [x]',
+    'requestPrincipals: ["a/b*"]',
+  ])
+    assert.equal(from(source), undefined, source);
+  assert.deepEqual(
+    rulesOf('{ action: DENY, rules: [{ from: [{ source: { requestPrincipals: ["a/b*"] } }] }] }').rules,
+    [{}],
+  );
+});
+
 test('a condition of a DENY that has no form is taken to hold', () => {
   assert.deepEqual(
     rulesOf(
-      "{ action: DENY, rules: [{ from: [{ source: { remoteIpBlocks: ['10.0.0.0/8'], namespaces: [a] } }], to: [{ operation: { paths: [/a] } }] }] }",
+      '{ action: DENY, rules: [{ from: [{ source: { trustDomains: [a], namespaces: [a] } }], to: [{ operation: { paths: [/a] } }] }] }',
     ),
     { action: 'DENY', rules: [{ from: [{ namespaces: ['a'] }], to: [{ paths: ['/a'] }] }] },
   );
   assert.deepEqual(
     rulesOf(
-      "{ action: DENY, rules: [{ from: [{ source: { requestPrincipals: ['*'] } }, { source: { namespaces: [a] } }] }] }",
+      "{ action: DENY, rules: [{ from: [{ source: { requestPrincipals: ['a/b*'] } }, { source: { namespaces: [a] } }] }] }",
     ),
     { action: 'DENY', rules: [{}] },
   );

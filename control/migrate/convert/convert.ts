@@ -7,6 +7,7 @@ import { podMetadata } from '../mesh-settings.js';
 import { convertGateway, convertNamespace, convertOtherIstio, convertServiceEntry } from './istio-other.js';
 import { convertPeerAuthentication } from './istio-security.js';
 import { LinkerdConverter } from './linkerd.js';
+import { convertRequestAuthentication } from './request-authentication.js';
 import { Services } from './services.js';
 import { convertVirtualService, sharedHosts } from './virtual-service.js';
 
@@ -38,6 +39,8 @@ function convertOne(block: Block, context: PolicyContext, linkerd: LinkerdConver
   // A policy that cannot be read is closed.
   if (group === 'security.istio.io' && kind === 'AuthorizationPolicy')
     return convertAuthorizationPolicy(block, context);
+  if (group === 'security.istio.io' && kind === 'RequestAuthentication')
+    return convertRequestAuthentication(block, context);
   if (/(^|\.)linkerd\.io$/.test(group)) return linkerd.convert(block);
   if (kind === 'Namespace' && apiVersion === 'v1') {
     convertNamespace(block, context.sources);

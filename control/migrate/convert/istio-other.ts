@@ -93,7 +93,6 @@ const instead: Readonly<Record<string, string>> = {
   WorkloadEntry:
     'a Workload takes its place: it needs the node name of the agent on the machine, and the network namespace there (docs/external.md)',
   WorkloadGroup: 'a Workload per machine takes its place (docs/external.md)',
-  RequestAuthentication: 'Weft has no JWT yet',
   Telemetry:
     'metrics and access logs of waypoints are set by the parametersRef and the annotations of their Gateway',
   Gateway:

@@ -19,7 +19,7 @@ interface Request {
   readonly client: string | undefined;
   readonly ip: string;
   readonly remoteIp: string;
-  readonly jwt: string | undefined;
+  readonly jwt: { readonly iss: string; readonly sub?: string; readonly role?: string } | undefined;
   readonly sni: string;
   readonly port: number;
   readonly method: string;
@@ -45,7 +45,7 @@ interface Policy {
 
 const vocabulary: Readonly<Record<string, readonly string[]>> = {
   principals: ['cluster.local/ns/a/sa/x', 'cluster.local/ns/a/*', '*/sa/y', '*'],
-  requestPrincipals: ['*', 'issuer/me'],
+  requestPrincipals: ['*', 'issuer/me', 'issuer/you', 'issuer/m*', 'issuer/*', 'other/me', '*/me'],
   namespaces: ['a', 'b*', '*b'],
   ipBlocks: ['10.0.0.0/8', '10.1.0.0/16'],
   remoteIpBlocks: ['192.0.2.0/24'],
@@ -109,9 +109,12 @@ function has(name: string, value: string, request: Request): boolean {
     case 'remoteIpBlocks':
     case 'remote.ip':
       return ipMatches(value, request.remoteIp);
-    case 'requestPrincipals':
+    case 'requestPrincipals': {
+      const { iss, sub } = request.jwt ?? {};
+      return textMatches(value, iss === undefined || sub === undefined ? undefined : `${iss}/${sub}`);
+    }
     case 'request.auth.claims[role]':
-      return textMatches(value, request.jwt);
+      return textMatches(value, request.jwt?.role);
     case 'connection.sni':
       return textMatches(value, request.sni);
     case 'methods':
@@ -196,7 +199,14 @@ class Maker {
       client: this.one(['a/x', 'a/y', 'b/y', 'ab/z', undefined]),
       ip: this.one(['10.1.2.3', '10.2.2.3', '172.16.0.1']),
       remoteIp: this.one(['192.0.2.1', '198.51.100.1']),
-      jwt: this.one(['issuer/me', 'me', undefined]),
+      jwt: this.one([
+        { iss: 'issuer', sub: 'me', role: 'me' },
+        { iss: 'issuer', sub: 'you' },
+        { iss: 'issuer/a', sub: 'me' },
+        { iss: 'other', sub: 'me', role: 'you' },
+        { iss: 'issuer' },
+        undefined,
+      ]),
       sni: this.one(['one', 'two']),
       port: this.one([80, 443, 8080]),
       method: this.one(['GET', 'POST', 'PUT']),
@@ -249,6 +259,8 @@ test('what converted policies allow, Istio allows, and the same if nothing was l
           host: request.host,
           paths: [request.path],
           header: (name) => (name === 'x-env' ? request.env : undefined),
+          claims: request.jwt,
+          remoteIp: parseIp(request.remoteIp),
         },
       });
       const original = istioAllows(policies, request);

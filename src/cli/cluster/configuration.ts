@@ -112,6 +112,7 @@ export function enrollmentFindings(items: readonly ConfiguredItem[]): Configurat
 const own = {
   AccessPolicy: 'accesspolicies',
   TrafficPolicy: 'trafficpolicies',
+  AuthenticationPolicy: 'authenticationpolicies',
   MeshSettings: 'meshsettings',
   ExternalService: 'externalservices',
   Workload: 'workloads',

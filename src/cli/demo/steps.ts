@@ -10,6 +10,7 @@ import { sameNodeSteps } from './steps/same-node.js';
 import { waypointGuardSteps, waypointUpdateStep } from './steps/waypoint-guard.js';
 import { waypointLimitSteps } from './steps/waypoint-limits.js';
 import { waypointResilienceSteps } from './steps/waypoint-resilience.js';
+import { waypointUserSteps } from './steps/waypoint-users.js';
 import { waypointRouteSteps } from './steps/waypoint-routes.js';
 
 export const steps: readonly Step[] = [
@@ -24,6 +25,7 @@ export const steps: readonly Step[] = [
   ...waypointGuardSteps,
   ...waypointResilienceSteps,
   ...waypointLimitSteps,
+  ...waypointUserSteps,
   ...istioSteps,
   waypointUpdateStep,
   unenrollStep,

@@ -294,6 +294,70 @@ test('an unknown setting of a Service port closes the port; unknown balancing an
     assert.equal(readServicePolicy(other, bytes.subarray(0, 5)).value, undefined);
 });
 
+test('a Service port is closed by a filter of tokens with parts that this version does not know', () => {
+  const jwt = filter('jwt', {
+    name: 'p',
+    issuers: [
+      pbWeft.JwtIssuer.fromPartial({
+        issuer: 'i',
+        locations: [{ place: { $case: 'cookie', value: 'c' } }],
+        claimHeaders: [{ header: 'x-user', claim: ['sub'] }],
+      }),
+    ],
+    required: true,
+  });
+  const bytes = encodeServicePolicy({ service: api, port: 80, origins: [], filters: [jwt] });
+  const name = `${api}:80`;
+  const { value, problems } = readServicePolicy(name, bytes);
+  assert.deepEqual([value?.filters, value?.closed, problems], [[jwt], undefined, []]);
+  const filters = 7;
+  const [ofJwt, issuers, locations] = [30, 2, 5];
+  for (const path of [
+    [filters],
+    [filters, ofJwt],
+    [filters, ofJwt, issuers],
+    [filters, ofJwt, issuers, locations],
+  ]) {
+    const unknown = readServicePolicy(
+      name,
+      inside(bytes, path, (part) => withField(part, 77)),
+    );
+    assert.match(unknown.value?.closed ?? '', /77 is not known/, path.join());
+  }
+  // A version before tokens, for which the filter's own field is unknown.
+  const older = readServicePolicy(
+    name,
+    inside(bytes, [filters], () => withField(Buffer.alloc(0), 99)),
+  );
+  assert.match(older.value?.closed ?? '', /RouteFilter: field .*99 is not known/);
+});
+
+test('ALLOW by a claim of an unknown kind allows nothing, and DENY denies', () => {
+  for (const action of [pbAuth.Action.ALLOW, pbAuth.Action.DENY])
+    for (const claim of [
+      { path: ['sub'], values: [{ value: undefined }], negated: false },
+      { path: [], values: [], negated: true },
+    ]) {
+      const http = { ...pbAuth.HttpMatch.create(), claims: [claim] };
+      const match = { ...pbAuth.Match.create(), weft: { match: pbAuth.Match.create(), http } };
+      const { value } = read(
+        pbAuth.Authorization.encode({
+          ...pbAuth.Authorization.create(),
+          ...{ name: 'p', namespace: 'shop', scope: pbAuth.Scope.NAMESPACE, action },
+          rules: [{ clauses: [{ matches: [match] }] }],
+        }).finish(),
+      );
+      const request = {
+        method: 'GET',
+        host: 'a',
+        paths: ['/'],
+        header: () => undefined,
+        claims: { sub: 'a' },
+      };
+      assert.equal(authorize([value], { ...attributes('web'), http: request }).allowed, false);
+    }
+});
+
 const podIp = Buffer.from([10, 0, 0, 2]);
 const workload = (more: Partial<pb.Workload>): Uint8Array =>
   pb.Address.encode({

@@ -9,6 +9,8 @@ import {
   isEmptyMatch,
   neverMatch as never,
   type AuthorizationPolicy,
+  type ClaimMatch,
+  type ClaimValue,
   type HttpMatch,
   type PolicyKey,
   type PolicyMatch,
@@ -52,6 +54,11 @@ const encodeLayer4 = ({ http: _, ...m }: PolicyMatch): pb.Match => ({
 const encodePath = (p: PolicyPath): pb.PathMatch => ({
   path: p.kind === 'template' ? { $case: 'template', value: p } : { $case: p.kind, value: p.value },
 });
+const encodeClaim = (one: ClaimValue): pb.ClaimValue => {
+  if (one.kind === 'number') return { value: { $case: 'number', value: one.value } };
+  if (one.kind === 'boolean') return { value: { $case: 'boolean', value: one.value } };
+  return { value: { $case: 'text', value: encodeString(one) } };
+};
 const encodeHttp = (m: HttpMatch): pb.HttpMatch => ({
   ...m,
   paths: m.paths.map(encodePath),
@@ -65,6 +72,13 @@ const encodeHttp = (m: HttpMatch): pb.HttpMatch => ({
     regexes: values.flatMap((one) => (one.kind === 'regex' ? [one.value] : [])),
   })),
   parameters: m.parameters ?? [],
+  claims: (m.claims ?? []).map(({ path, values, negated }) => ({
+    path,
+    values: values.map(encodeClaim),
+    negated,
+  })),
+  remoteIps: (m.remoteIps ?? []).map(encodeBlock),
+  notRemoteIps: (m.notRemoteIps ?? []).map(encodeBlock),
 });
 
 /**
@@ -136,6 +150,19 @@ function decodePath({ path: message }: pb.PathMatch): PolicyPath {
   return { kind: 'template', segments };
 }
 
+function decodeClaim({ value }: pb.ClaimValue): ClaimValue {
+  if (!value) throw new Error('claim value of an unknown kind');
+  if (value.$case === 'text') return decodeString(value.value);
+  return value.$case === 'number'
+    ? { kind: 'number', value: value.value }
+    : { kind: 'boolean', value: value.value };
+}
+
+function decodeClaims({ path, values, negated }: pb.ClaimMatch): ClaimMatch {
+  if (path.length === 0) throw new Error('claim without a name');
+  return { path, values: values.map(decodeClaim), negated };
+}
+
 const decodeHttp = (m: pb.HttpMatch): HttpMatch => ({
   methods: m.methods,
   notMethods: m.notMethods,
@@ -149,6 +176,9 @@ const decodeHttp = (m: pb.HttpMatch): HttpMatch => ({
     negated,
   })),
   ...(m.parameters.length > 0 ? { parameters: m.parameters } : {}),
+  ...(m.claims.length > 0 ? { claims: m.claims.map(decodeClaims) } : {}),
+  ...(m.remoteIps.length > 0 ? { remoteIps: m.remoteIps.map(decodeBlock) } : {}),
+  ...(m.notRemoteIps.length > 0 ? { notRemoteIps: m.notRemoteIps.map(decodeBlock) } : {}),
 });
 
 /** If `weft` is set, the other fields are for readers that do not know it and are ignored. */

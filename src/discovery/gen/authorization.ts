@@ -82,6 +82,27 @@ export interface HttpMatch {
   readonly headers: readonly HeaderMatch[];
   /** Names of query parameters: the request has one of them. Without it a match covers more, which is safe if it denies. */
   readonly parameters: readonly string[];
+  /** Claims of the request's valid token. All must match; without a token none does, and those that are negated do. */
+  readonly claims: readonly ClaimMatch[];
+  /** Addresses of the client, through as many proxies as are trusted. */
+  readonly remoteIps: readonly Address[];
+  readonly notRemoteIps: readonly Address[];
+}
+
+/** A claim has one of the values, or, if negated, none. A list has a value if one of its members is it. */
+export interface ClaimMatch {
+  /** Names from the outermost object inward. `iss`, `sub`, `aud` and `azp` are issuer, subject, audience and presenter. */
+  readonly path: readonly string[];
+  readonly values: readonly ClaimValue[];
+  readonly negated: boolean;
+}
+
+export interface ClaimValue {
+  readonly value:
+    | { readonly $case: "text"; readonly value: StringMatch }
+    | { readonly $case: "number"; readonly value: number }
+    | { readonly $case: "boolean"; readonly value: boolean }
+    | undefined;
 }
 
 export interface PathMatch {
@@ -694,7 +715,19 @@ export const WeftMatch: MessageFns<WeftMatch> = {
 };
 
 function createBaseHttpMatch(): HttpMatch {
-  return { methods: [], notMethods: [], paths: [], notPaths: [], hosts: [], notHosts: [], headers: [], parameters: [] };
+  return {
+    methods: [],
+    notMethods: [],
+    paths: [],
+    notPaths: [],
+    hosts: [],
+    notHosts: [],
+    headers: [],
+    parameters: [],
+    claims: [],
+    remoteIps: [],
+    notRemoteIps: [],
+  };
 }
 
 export const HttpMatch: MessageFns<HttpMatch> = {
@@ -722,6 +755,15 @@ export const HttpMatch: MessageFns<HttpMatch> = {
     }
     for (const v of message.parameters) {
       writer.uint32(402).string(v!);
+    }
+    for (const v of message.claims) {
+      ClaimMatch.encode(v!, writer.uint32(642).fork()).join();
+    }
+    for (const v of message.remoteIps) {
+      Address.encode(v!, writer.uint32(650).fork()).join();
+    }
+    for (const v of message.notRemoteIps) {
+      Address.encode(v!, writer.uint32(658).fork()).join();
     }
     return writer;
   },
@@ -803,6 +845,30 @@ export const HttpMatch: MessageFns<HttpMatch> = {
             message.parameters.push(reader.string());
             continue;
           }
+          case 80: {
+            if (tag !== 642) {
+              break;
+            }
+
+            message.claims.push(ClaimMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 81: {
+            if (tag !== 650) {
+              break;
+            }
+
+            message.remoteIps.push(Address.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 82: {
+            if (tag !== 658) {
+              break;
+            }
+
+            message.notRemoteIps.push(Address.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -828,6 +894,186 @@ export const HttpMatch: MessageFns<HttpMatch> = {
     message.notHosts = object.notHosts?.map((e) => StringMatch.fromPartial(e)) || [];
     message.headers = object.headers?.map((e) => HeaderMatch.fromPartial(e)) || [];
     message.parameters = object.parameters?.map((e) => e) || [];
+    message.claims = object.claims?.map((e) => ClaimMatch.fromPartial(e)) || [];
+    message.remoteIps = object.remoteIps?.map((e) => Address.fromPartial(e)) || [];
+    message.notRemoteIps = object.notRemoteIps?.map((e) => Address.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseClaimMatch(): ClaimMatch {
+  return { path: [], values: [], negated: false };
+}
+
+export const ClaimMatch: MessageFns<ClaimMatch> = {
+  encode(message: ClaimMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.path) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.values) {
+      ClaimValue.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.negated !== false) {
+      writer.uint32(24).bool(message.negated);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClaimMatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClaimMatch() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.values.push(ClaimValue.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.negated = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ClaimMatch>): ClaimMatch {
+    return ClaimMatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ClaimMatch>): ClaimMatch {
+    const message = createBaseClaimMatch() as any;
+    message.path = object.path?.map((e) => e) || [];
+    message.values = object.values?.map((e) => ClaimValue.fromPartial(e)) || [];
+    message.negated = object.negated ?? false;
+    return message;
+  },
+};
+
+function createBaseClaimValue(): ClaimValue {
+  return { value: undefined };
+}
+
+export const ClaimValue: MessageFns<ClaimValue> = {
+  encode(message: ClaimValue, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.value?.$case) {
+      case "text":
+        StringMatch.encode(message.value.value, writer.uint32(10).fork()).join();
+        break;
+      case "number":
+        writer.uint32(17).double(message.value.value);
+        break;
+      case "boolean":
+        writer.uint32(24).bool(message.value.value);
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClaimValue {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClaimValue() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.value = { $case: "text", value: StringMatch.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.value = { $case: "number", value: reader.double() };
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.value = { $case: "boolean", value: reader.bool() };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ClaimValue>): ClaimValue {
+    return ClaimValue.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ClaimValue>): ClaimValue {
+    const message = createBaseClaimValue() as any;
+    switch (object.value?.$case) {
+      case "text": {
+        if (object.value?.value !== undefined && object.value?.value !== null) {
+          message.value = { $case: "text", value: StringMatch.fromPartial(object.value.value) };
+        }
+        break;
+      }
+      case "number": {
+        if (object.value?.value !== undefined && object.value?.value !== null) {
+          message.value = { $case: "number", value: object.value.value };
+        }
+        break;
+      }
+      case "boolean": {
+        if (object.value?.value !== undefined && object.value?.value !== null) {
+          message.value = { $case: "boolean", value: object.value.value };
+        }
+        break;
+      }
+    }
     return message;
   },
 };

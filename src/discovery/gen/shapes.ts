@@ -11,7 +11,11 @@ export const matchShape: Shape = { name: 'Match', fields: { 1: ['namespaces', ()
 
 export const weftMatchShape: Shape = { name: 'WeftMatch', fields: { 1: ['match', () => matchShape], 2: ['http', () => httpMatchShape] } };
 
-export const httpMatchShape: Shape = { name: 'HttpMatch', fields: { 1: ['methods'], 2: ['not_methods'], 3: ['paths', () => pathMatchShape], 4: ['not_paths', () => pathMatchShape], 5: ['hosts', () => stringMatchShape], 6: ['not_hosts', () => stringMatchShape], 7: ['headers', () => headerMatchShape], 50: ['parameters'] } };
+export const httpMatchShape: Shape = { name: 'HttpMatch', fields: { 1: ['methods'], 2: ['not_methods'], 3: ['paths', () => pathMatchShape], 4: ['not_paths', () => pathMatchShape], 5: ['hosts', () => stringMatchShape], 6: ['not_hosts', () => stringMatchShape], 7: ['headers', () => headerMatchShape], 50: ['parameters'], 80: ['claims', () => claimMatchShape], 81: ['remote_ips', () => addressShape], 82: ['not_remote_ips', () => addressShape] } };
+
+export const claimMatchShape: Shape = { name: 'ClaimMatch', fields: { 1: ['path'], 2: ['values', () => claimValueShape], 3: ['negated'] } };
+
+export const claimValueShape: Shape = { name: 'ClaimValue', fields: { 1: ['text', () => stringMatchShape], 2: ['number'], 3: ['boolean'] } };
 
 export const pathMatchShape: Shape = { name: 'PathMatch', fields: { 1: ['exact'], 2: ['prefix'], 3: ['suffix'], 4: ['template', () => pathTemplateShape], 70: ['regex'] } };
 
@@ -75,7 +79,7 @@ export const pathChangeShape: Shape = { name: 'PathChange', fields: { 1: ['kind'
 
 export const backendTargetShape: Shape = { name: 'BackendTarget', fields: { 1: ['service'], 2: ['port'], 3: ['invalid'] } };
 
-export const routeFilterShape: Shape = { name: 'RouteFilter', fields: { 1: ['request_headers', () => headerFilterShape], 2: ['response_headers', () => headerFilterShape], 3: ['redirect', () => redirectFilterShape], 4: ['rewrite', () => rewriteFilterShape], 5: ['mirror', () => mirrorFilterShape], 6: ['cors', () => corsFilterShape], 7: ['via', () => viaFilterShape], 8: ['load_shedding', () => loadSheddingFilterShape], 9: ['local_rate_limit', () => localRateLimitFilterShape], 10: ['global_rate_limit', () => globalRateLimitFilterShape], 11: ['fault', () => faultFilterShape], 20: ['direct_response', () => directResponseFilterShape] } };
+export const routeFilterShape: Shape = { name: 'RouteFilter', fields: { 1: ['request_headers', () => headerFilterShape], 2: ['response_headers', () => headerFilterShape], 3: ['redirect', () => redirectFilterShape], 4: ['rewrite', () => rewriteFilterShape], 5: ['mirror', () => mirrorFilterShape], 6: ['cors', () => corsFilterShape], 7: ['via', () => viaFilterShape], 8: ['load_shedding', () => loadSheddingFilterShape], 9: ['local_rate_limit', () => localRateLimitFilterShape], 10: ['global_rate_limit', () => globalRateLimitFilterShape], 11: ['fault', () => faultFilterShape], 20: ['direct_response', () => directResponseFilterShape], 30: ['jwt', () => jwtFilterShape], 31: ['external_authorization', () => externalAuthorizationFilterShape] } };
 
 export const headerFilterShape: Shape = { name: 'HeaderFilter', fields: { 1: ['set', () => headerPairShape], 2: ['add', () => headerPairShape], 3: ['remove'] } };
 
@@ -86,6 +90,22 @@ export const rewriteFilterShape: Shape = { name: 'RewriteFilter', fields: { 1: [
 export const pathSubstitutionShape: Shape = { name: 'PathSubstitution', fields: { 1: ['pattern'], 2: ['substitution'] } };
 
 export const directResponseFilterShape: Shape = { name: 'DirectResponseFilter', fields: { 1: ['status'], 2: ['body'] } };
+
+export const jwtFilterShape: Shape = { name: 'JwtFilter', fields: { 1: ['name'], 2: ['issuers', () => jwtIssuerShape], 3: ['required'], 4: ['dry_run'] } };
+
+export const jwtIssuerShape: Shape = { name: 'JwtIssuer', fields: { 1: ['issuer'], 2: ['audiences'], 3: ['jwks'], 4: ['keys_problem'], 5: ['locations', () => jwtLocationShape], 6: ['clock_skew_ms'], 7: ['forward'], 8: ['claim_headers', () => claimHeaderShape], 9: ['payload_header'], 10: ['space_delimited_claims'] } };
+
+export const jwtLocationShape: Shape = { name: 'JwtLocation', fields: { 1: ['header', () => jwtHeaderShape], 2: ['query'], 3: ['cookie'] } };
+
+export const jwtHeaderShape: Shape = { name: 'JwtHeader', fields: { 1: ['name'], 2: ['prefix'] } };
+
+export const claimHeaderShape: Shape = { name: 'ClaimHeader', fields: { 1: ['header'], 2: ['claim'] } };
+
+export const externalAuthorizationFilterShape: Shape = { name: 'ExternalAuthorizationFilter', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['service', () => backendTargetShape], 4: ['grpc', () => externalAuthorizationGrpcShape], 5: ['http', () => externalAuthorizationHttpShape], 6: ['timeout_ms'], 7: ['fail_open'], 8: ['status_on_error'], 9: ['request_headers'], 10: ['body_bytes_max'], 11: ['body_partial'], 12: ['cache_ms'], 13: ['dry_run'] } };
+
+export const externalAuthorizationGrpcShape: Shape = { name: 'ExternalAuthorizationGrpc', fields: { 1: ['context'] } };
+
+export const externalAuthorizationHttpShape: Shape = { name: 'ExternalAuthorizationHttp', fields: { 1: ['path_prefix'], 2: ['response_headers_upstream'], 3: ['response_headers_client'] } };
 
 export const mirrorFilterShape: Shape = { name: 'MirrorFilter', fields: { 1: ['backend', () => backendTargetShape], 2: ['numerator'], 3: ['denominator'] } };
 

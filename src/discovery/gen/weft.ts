@@ -284,6 +284,8 @@ export interface RouteFilter {
     | { readonly $case: "globalRateLimit"; readonly value: GlobalRateLimitFilter }
     | { readonly $case: "fault"; readonly value: FaultFilter }
     | { readonly $case: "directResponse"; readonly value: DirectResponseFilter }
+    | { readonly $case: "jwt"; readonly value: JwtFilter }
+    | { readonly $case: "externalAuthorization"; readonly value: ExternalAuthorizationFilter }
     | undefined;
 }
 
@@ -320,6 +322,103 @@ export interface PathSubstitution {
 export interface DirectResponseFilter {
   readonly status: number;
   readonly body: Buffer;
+}
+
+/** Validates JSON Web Tokens (RFC 7519). A request whose token is not valid gets 401. */
+export interface JwtFilter {
+  /** The policy, for logs and metrics. */
+  readonly name: string;
+  readonly issuers: readonly JwtIssuer[];
+  /** A request without a token gets 401. */
+  readonly required: boolean;
+  readonly dryRun: boolean;
+}
+
+export interface JwtIssuer {
+  /** The claim `iss` of its tokens. */
+  readonly issuer: string;
+  /** The claim `aud` has one of these. Empty: any. */
+  readonly audiences: readonly string[];
+  /** A JWK Set (RFC 7517) as JSON. Empty: there are no keys, and no token is valid. */
+  readonly jwks: string;
+  /** Why there are no keys. */
+  readonly keysProblem: string;
+  /** Places of the token. The control plane fills in the default: `Authorization: Bearer`, and the query parameter access_token. */
+  readonly locations: readonly JwtLocation[];
+  readonly clockSkewMs: number;
+  /** The endpoint gets the token, too. */
+  readonly forward: boolean;
+  /** Claims of a valid token that the endpoint gets as headers. Clients cannot set these headers. */
+  readonly claimHeaders: readonly ClaimHeader[];
+  /** Empty: none. The header with the token's payload in base64url. */
+  readonly payloadHeader: string;
+  /** Claims whose text is a list, separated by spaces. `scope` and `permission` are always such. */
+  readonly spaceDelimitedClaims: readonly string[];
+}
+
+export interface JwtLocation {
+  readonly place:
+    | { readonly $case: "header"; readonly value: JwtHeader }
+    | { readonly $case: "query"; readonly value: string }
+    | { readonly $case: "cookie"; readonly value: string }
+    | undefined;
+}
+
+export interface JwtHeader {
+  readonly name: string;
+  /** For example `Bearer `. Empty: the value is the token. */
+  readonly prefix: string;
+}
+
+export interface ClaimHeader {
+  readonly header: string;
+  /** Names from the outermost object inward. */
+  readonly claim: readonly string[];
+}
+
+/** Asks a service of the mesh whether a request may pass: by Envoy's API envoy.service.auth.v3, or by plain HTTP. */
+export interface ExternalAuthorizationFilter {
+  /** The policy and its part, for logs and metrics. */
+  readonly name: string;
+  /** Requests that are asked for. Empty: all. */
+  readonly matches: readonly RouteMatch[];
+  readonly service: BackendTarget | undefined;
+  readonly protocol: { readonly $case: "grpc"; readonly value: ExternalAuthorizationGrpc } | {
+    readonly $case: "http";
+    readonly value: ExternalAuthorizationHttp;
+  } | undefined;
+  readonly timeoutMs: number;
+  /** Requests pass while there is no decision; otherwise they get `status_on_error`. */
+  readonly failOpen: boolean;
+  /** 0: 503. */
+  readonly statusOnError: number;
+  /** Headers of the request that the service gets. Empty: all for gRPC; for HTTP only host, method, path, content-length, authorization. */
+  readonly requestHeaders: readonly string[];
+  /** Bytes of the body that the service gets. 0: none. A longer body gets 413, unless the part of it is enough. */
+  readonly bodyBytesMax: number;
+  readonly bodyPartial: boolean;
+  /** 0: decisions are not kept. Only for requests without a body for the service. */
+  readonly cacheMs: number;
+  readonly dryRun: boolean;
+}
+
+export interface ExternalAuthorizationGrpc {
+  /** Sent as context extensions. */
+  readonly context: { [key: string]: string };
+}
+
+export interface ExternalAuthorizationGrpc_ContextEntry {
+  readonly key: string;
+  readonly value: string;
+}
+
+export interface ExternalAuthorizationHttp {
+  /** Goes before the request's path. */
+  readonly pathPrefix: string;
+  /** Headers of the service's response that the endpoint gets, in place of the client's. */
+  readonly responseHeadersUpstream: readonly string[];
+  /** Headers of a denial that the client gets. Empty: all but framing. */
+  readonly responseHeadersClient: readonly string[];
 }
 
 export interface MirrorFilter {
@@ -3381,6 +3480,12 @@ export const RouteFilter: MessageFns<RouteFilter> = {
       case "directResponse":
         DirectResponseFilter.encode(message.filter.value, writer.uint32(162).fork()).join();
         break;
+      case "jwt":
+        JwtFilter.encode(message.filter.value, writer.uint32(242).fork()).join();
+        break;
+      case "externalAuthorization":
+        ExternalAuthorizationFilter.encode(message.filter.value, writer.uint32(250).fork()).join();
+        break;
     }
     return writer;
   },
@@ -3494,6 +3599,25 @@ export const RouteFilter: MessageFns<RouteFilter> = {
             message.filter = { $case: "directResponse", value: DirectResponseFilter.decode(reader, reader.uint32()) };
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.filter = { $case: "jwt", value: JwtFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 31: {
+            if (tag !== 250) {
+              break;
+            }
+
+            message.filter = {
+              $case: "externalAuthorization",
+              value: ExternalAuthorizationFilter.decode(reader, reader.uint32()),
+            };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3581,6 +3705,21 @@ export const RouteFilter: MessageFns<RouteFilter> = {
       case "directResponse": {
         if (object.filter?.value !== undefined && object.filter?.value !== null) {
           message.filter = { $case: "directResponse", value: DirectResponseFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "jwt": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "jwt", value: JwtFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "externalAuthorization": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = {
+            $case: "externalAuthorization",
+            value: ExternalAuthorizationFilter.fromPartial(object.filter.value),
+          };
         }
         break;
       }
@@ -3986,6 +4125,943 @@ export const DirectResponseFilter: MessageFns<DirectResponseFilter> = {
     const message = createBaseDirectResponseFilter() as any;
     message.status = object.status ?? 0;
     message.body = object.body ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseJwtFilter(): JwtFilter {
+  return { name: "", issuers: [], required: false, dryRun: false };
+}
+
+export const JwtFilter: MessageFns<JwtFilter> = {
+  encode(message: JwtFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    for (const v of message.issuers) {
+      JwtIssuer.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.required !== false) {
+      writer.uint32(24).bool(message.required);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(32).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JwtFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJwtFilter() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.issuers.push(JwtIssuer.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.required = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<JwtFilter>): JwtFilter {
+    return JwtFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JwtFilter>): JwtFilter {
+    const message = createBaseJwtFilter() as any;
+    message.name = object.name ?? "";
+    message.issuers = object.issuers?.map((e) => JwtIssuer.fromPartial(e)) || [];
+    message.required = object.required ?? false;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseJwtIssuer(): JwtIssuer {
+  return {
+    issuer: "",
+    audiences: [],
+    jwks: "",
+    keysProblem: "",
+    locations: [],
+    clockSkewMs: 0,
+    forward: false,
+    claimHeaders: [],
+    payloadHeader: "",
+    spaceDelimitedClaims: [],
+  };
+}
+
+export const JwtIssuer: MessageFns<JwtIssuer> = {
+  encode(message: JwtIssuer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.issuer !== "") {
+      writer.uint32(10).string(message.issuer);
+    }
+    for (const v of message.audiences) {
+      writer.uint32(18).string(v!);
+    }
+    if (message.jwks !== "") {
+      writer.uint32(26).string(message.jwks);
+    }
+    if (message.keysProblem !== "") {
+      writer.uint32(34).string(message.keysProblem);
+    }
+    for (const v of message.locations) {
+      JwtLocation.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.clockSkewMs !== 0) {
+      writer.uint32(48).uint64(message.clockSkewMs);
+    }
+    if (message.forward !== false) {
+      writer.uint32(56).bool(message.forward);
+    }
+    for (const v of message.claimHeaders) {
+      ClaimHeader.encode(v!, writer.uint32(66).fork()).join();
+    }
+    if (message.payloadHeader !== "") {
+      writer.uint32(74).string(message.payloadHeader);
+    }
+    for (const v of message.spaceDelimitedClaims) {
+      writer.uint32(82).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JwtIssuer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJwtIssuer() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.issuer = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.audiences.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.jwks = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.keysProblem = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.locations.push(JwtLocation.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.clockSkewMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.forward = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.claimHeaders.push(ClaimHeader.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.payloadHeader = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.spaceDelimitedClaims.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<JwtIssuer>): JwtIssuer {
+    return JwtIssuer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JwtIssuer>): JwtIssuer {
+    const message = createBaseJwtIssuer() as any;
+    message.issuer = object.issuer ?? "";
+    message.audiences = object.audiences?.map((e) => e) || [];
+    message.jwks = object.jwks ?? "";
+    message.keysProblem = object.keysProblem ?? "";
+    message.locations = object.locations?.map((e) => JwtLocation.fromPartial(e)) || [];
+    message.clockSkewMs = object.clockSkewMs ?? 0;
+    message.forward = object.forward ?? false;
+    message.claimHeaders = object.claimHeaders?.map((e) => ClaimHeader.fromPartial(e)) || [];
+    message.payloadHeader = object.payloadHeader ?? "";
+    message.spaceDelimitedClaims = object.spaceDelimitedClaims?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseJwtLocation(): JwtLocation {
+  return { place: undefined };
+}
+
+export const JwtLocation: MessageFns<JwtLocation> = {
+  encode(message: JwtLocation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.place?.$case) {
+      case "header":
+        JwtHeader.encode(message.place.value, writer.uint32(10).fork()).join();
+        break;
+      case "query":
+        writer.uint32(18).string(message.place.value);
+        break;
+      case "cookie":
+        writer.uint32(26).string(message.place.value);
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JwtLocation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJwtLocation() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.place = { $case: "header", value: JwtHeader.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.place = { $case: "query", value: reader.string() };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.place = { $case: "cookie", value: reader.string() };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<JwtLocation>): JwtLocation {
+    return JwtLocation.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JwtLocation>): JwtLocation {
+    const message = createBaseJwtLocation() as any;
+    switch (object.place?.$case) {
+      case "header": {
+        if (object.place?.value !== undefined && object.place?.value !== null) {
+          message.place = { $case: "header", value: JwtHeader.fromPartial(object.place.value) };
+        }
+        break;
+      }
+      case "query": {
+        if (object.place?.value !== undefined && object.place?.value !== null) {
+          message.place = { $case: "query", value: object.place.value };
+        }
+        break;
+      }
+      case "cookie": {
+        if (object.place?.value !== undefined && object.place?.value !== null) {
+          message.place = { $case: "cookie", value: object.place.value };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseJwtHeader(): JwtHeader {
+  return { name: "", prefix: "" };
+}
+
+export const JwtHeader: MessageFns<JwtHeader> = {
+  encode(message: JwtHeader, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.prefix !== "") {
+      writer.uint32(18).string(message.prefix);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JwtHeader {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJwtHeader() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.prefix = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<JwtHeader>): JwtHeader {
+    return JwtHeader.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JwtHeader>): JwtHeader {
+    const message = createBaseJwtHeader() as any;
+    message.name = object.name ?? "";
+    message.prefix = object.prefix ?? "";
+    return message;
+  },
+};
+
+function createBaseClaimHeader(): ClaimHeader {
+  return { header: "", claim: [] };
+}
+
+export const ClaimHeader: MessageFns<ClaimHeader> = {
+  encode(message: ClaimHeader, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.header !== "") {
+      writer.uint32(10).string(message.header);
+    }
+    for (const v of message.claim) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClaimHeader {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClaimHeader() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.header = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.claim.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ClaimHeader>): ClaimHeader {
+    return ClaimHeader.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ClaimHeader>): ClaimHeader {
+    const message = createBaseClaimHeader() as any;
+    message.header = object.header ?? "";
+    message.claim = object.claim?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseExternalAuthorizationFilter(): ExternalAuthorizationFilter {
+  return {
+    name: "",
+    matches: [],
+    service: undefined,
+    protocol: undefined,
+    timeoutMs: 0,
+    failOpen: false,
+    statusOnError: 0,
+    requestHeaders: [],
+    bodyBytesMax: 0,
+    bodyPartial: false,
+    cacheMs: 0,
+    dryRun: false,
+  };
+}
+
+export const ExternalAuthorizationFilter: MessageFns<ExternalAuthorizationFilter> = {
+  encode(message: ExternalAuthorizationFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    for (const v of message.matches) {
+      RouteMatch.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.service !== undefined) {
+      BackendTarget.encode(message.service, writer.uint32(26).fork()).join();
+    }
+    switch (message.protocol?.$case) {
+      case "grpc":
+        ExternalAuthorizationGrpc.encode(message.protocol.value, writer.uint32(34).fork()).join();
+        break;
+      case "http":
+        ExternalAuthorizationHttp.encode(message.protocol.value, writer.uint32(42).fork()).join();
+        break;
+    }
+    if (message.timeoutMs !== 0) {
+      writer.uint32(48).uint64(message.timeoutMs);
+    }
+    if (message.failOpen !== false) {
+      writer.uint32(56).bool(message.failOpen);
+    }
+    if (message.statusOnError !== 0) {
+      writer.uint32(64).uint32(message.statusOnError);
+    }
+    for (const v of message.requestHeaders) {
+      writer.uint32(74).string(v!);
+    }
+    if (message.bodyBytesMax !== 0) {
+      writer.uint32(80).uint32(message.bodyBytesMax);
+    }
+    if (message.bodyPartial !== false) {
+      writer.uint32(88).bool(message.bodyPartial);
+    }
+    if (message.cacheMs !== 0) {
+      writer.uint32(96).uint64(message.cacheMs);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(104).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExternalAuthorizationFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExternalAuthorizationFilter() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.matches.push(RouteMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.service = BackendTarget.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.protocol = { $case: "grpc", value: ExternalAuthorizationGrpc.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.protocol = { $case: "http", value: ExternalAuthorizationHttp.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.timeoutMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.failOpen = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.statusOnError = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.requestHeaders.push(reader.string());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.bodyBytesMax = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.bodyPartial = reader.bool();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.cacheMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ExternalAuthorizationFilter>): ExternalAuthorizationFilter {
+    return ExternalAuthorizationFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ExternalAuthorizationFilter>): ExternalAuthorizationFilter {
+    const message = createBaseExternalAuthorizationFilter() as any;
+    message.name = object.name ?? "";
+    message.matches = object.matches?.map((e) => RouteMatch.fromPartial(e)) || [];
+    message.service = (object.service !== undefined && object.service !== null)
+      ? BackendTarget.fromPartial(object.service)
+      : undefined;
+    switch (object.protocol?.$case) {
+      case "grpc": {
+        if (object.protocol?.value !== undefined && object.protocol?.value !== null) {
+          message.protocol = { $case: "grpc", value: ExternalAuthorizationGrpc.fromPartial(object.protocol.value) };
+        }
+        break;
+      }
+      case "http": {
+        if (object.protocol?.value !== undefined && object.protocol?.value !== null) {
+          message.protocol = { $case: "http", value: ExternalAuthorizationHttp.fromPartial(object.protocol.value) };
+        }
+        break;
+      }
+    }
+    message.timeoutMs = object.timeoutMs ?? 0;
+    message.failOpen = object.failOpen ?? false;
+    message.statusOnError = object.statusOnError ?? 0;
+    message.requestHeaders = object.requestHeaders?.map((e) => e) || [];
+    message.bodyBytesMax = object.bodyBytesMax ?? 0;
+    message.bodyPartial = object.bodyPartial ?? false;
+    message.cacheMs = object.cacheMs ?? 0;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseExternalAuthorizationGrpc(): ExternalAuthorizationGrpc {
+  return { context: {} };
+}
+
+export const ExternalAuthorizationGrpc: MessageFns<ExternalAuthorizationGrpc> = {
+  encode(message: ExternalAuthorizationGrpc, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    globalThis.Object.entries(message.context).forEach(([key, value]: [string, string]) => {
+      ExternalAuthorizationGrpc_ContextEntry.encode({ key: key as any, value }, writer.uint32(10).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExternalAuthorizationGrpc {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExternalAuthorizationGrpc() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            const entry1 = ExternalAuthorizationGrpc_ContextEntry.decode(reader, reader.uint32());
+            if (entry1.value !== undefined) {
+              message.context[entry1.key] = entry1.value;
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ExternalAuthorizationGrpc>): ExternalAuthorizationGrpc {
+    return ExternalAuthorizationGrpc.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ExternalAuthorizationGrpc>): ExternalAuthorizationGrpc {
+    const message = createBaseExternalAuthorizationGrpc() as any;
+    message.context = (globalThis.Object.entries(object.context ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseExternalAuthorizationGrpc_ContextEntry(): ExternalAuthorizationGrpc_ContextEntry {
+  return { key: "", value: "" };
+}
+
+export const ExternalAuthorizationGrpc_ContextEntry: MessageFns<ExternalAuthorizationGrpc_ContextEntry> = {
+  encode(message: ExternalAuthorizationGrpc_ContextEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExternalAuthorizationGrpc_ContextEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExternalAuthorizationGrpc_ContextEntry() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ExternalAuthorizationGrpc_ContextEntry>): ExternalAuthorizationGrpc_ContextEntry {
+    return ExternalAuthorizationGrpc_ContextEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ExternalAuthorizationGrpc_ContextEntry>): ExternalAuthorizationGrpc_ContextEntry {
+    const message = createBaseExternalAuthorizationGrpc_ContextEntry() as any;
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseExternalAuthorizationHttp(): ExternalAuthorizationHttp {
+  return { pathPrefix: "", responseHeadersUpstream: [], responseHeadersClient: [] };
+}
+
+export const ExternalAuthorizationHttp: MessageFns<ExternalAuthorizationHttp> = {
+  encode(message: ExternalAuthorizationHttp, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pathPrefix !== "") {
+      writer.uint32(10).string(message.pathPrefix);
+    }
+    for (const v of message.responseHeadersUpstream) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.responseHeadersClient) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExternalAuthorizationHttp {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExternalAuthorizationHttp() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pathPrefix = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.responseHeadersUpstream.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.responseHeadersClient.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ExternalAuthorizationHttp>): ExternalAuthorizationHttp {
+    return ExternalAuthorizationHttp.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ExternalAuthorizationHttp>): ExternalAuthorizationHttp {
+    const message = createBaseExternalAuthorizationHttp() as any;
+    message.pathPrefix = object.pathPrefix ?? "";
+    message.responseHeadersUpstream = object.responseHeadersUpstream?.map((e) => e) || [];
+    message.responseHeadersClient = object.responseHeadersClient?.map((e) => e) || [];
     return message;
   },
 };

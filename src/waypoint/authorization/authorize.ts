@@ -11,13 +11,14 @@ export function authorizeClient(
   http: HttpAttributes | undefined,
 ): Verdict {
   let verdict: Verdict = { allowed: true, reason: 'no-policy', audited: [] };
-  for (const { policies, destination, named, others } of groups) {
-    let one = decide(policies, destination, client, http);
+  for (const { namespace, policies, destination, named, others } of groups) {
+    const seen = seenBy(namespace, http);
+    let one = decide(policies, destination, client, seen);
     // Few requests match a policy in audit mode: without one, nothing is copied.
     let audited = one.audited.length > 0 ? [...verdict.audited, ...one.audited] : verdict.audited;
     for (const other of others) {
       if (!one.allowed) break;
-      const also = decide(named, other, client, http);
+      const also = decide(named, other, client, seen);
       if (also.audited.length > 0) audited = [...new Set([...audited, ...also.audited])];
       if (!also.allowed) one = also;
     }
@@ -25,6 +26,16 @@ export function authorizeClient(
     if (!verdict.allowed) return verdict;
   }
   return verdict;
+}
+
+/**
+ * The attributes that policies of a namespace may trust. The owner of the Service that the client dialed says which tokens are valid, and its
+ * requests may go to endpoints of another namespace: there they have no token, because anybody could make up one for them.
+ */
+function seenBy(namespace: string, http: HttpAttributes | undefined): HttpAttributes | undefined {
+  if (http?.claims === undefined || http.claimsNamespace === namespace) return http;
+  // Attributes are computed on demand, so they are not copied.
+  return Object.create(http, { claims: { value: undefined } }) as HttpAttributes;
 }
 
 const decide = (

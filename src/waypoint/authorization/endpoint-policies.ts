@@ -13,6 +13,8 @@ import type { ServicePort } from './reachable.js';
 
 /** Policies that are evaluated together: any matching DENY denies; if there are ALLOW policies, one of them has to match. */
 export interface PolicyGroup {
+  /** The namespace of the workload or Service that the policies protect. */
+  readonly namespace: string;
   readonly policies: readonly AuthorizationPolicy[];
   /** The address and port that the group's policies are written for. */
   readonly destination: SocketAddress;

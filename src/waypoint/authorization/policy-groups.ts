@@ -59,7 +59,7 @@ export class PolicyGroups {
     let found = all.get(name);
     if (!found) {
       const targetPort = this.view.service(key)?.ports.find((one) => one.servicePort === port)?.targetPort;
-      found = groupsOf(policies, { ip: dialed, port }, [], targetPort ? [targetPort] : []);
+      found = groupsOf(namespaceOf(key), policies, { ip: dialed, port }, [], targetPort ? [targetPort] : []);
       all.set(name, found);
     }
     return found;
@@ -86,13 +86,14 @@ export class PolicyGroups {
   }
 
   #ofCandidate({ workload, target }: Candidate, sent: ServicePort | undefined): readonly PolicyGroup[] {
-    const groups = [...groupsOf(this.#policiesFor(workload), target, [], [])];
+    const groups = [...groupsOf(workload.namespace, this.#policiesFor(workload), target, [], [])];
     // A subset has the policies of its Service.
     const keys = new Set(sent ? [sent.service, subsetOf(sent.service)?.service ?? sent.service] : []);
     for (const key of sent ? keys : []) {
       const vip = addressOf(this.view.service(key), target.ip);
       groups.push(
         ...groupsOf(
+          namespaceOf(key),
           this.#policiesForService(key),
           { ip: vip, port: sent?.port ?? 0 },
           [target.ip],
@@ -111,7 +112,7 @@ export class PolicyGroups {
       for (const { servicePort, targetPort } of [...ports, ...(service?.ports ?? [])])
         if (targetPort === target.port) servicePorts.add(servicePort);
       for (const port of servicePorts)
-        groups.push(...groupsOf(policies, { ip: target.ip, port }, [vip], [target.port]));
+        groups.push(...groupsOf(namespaceOf(key), policies, { ip: target.ip, port }, [vip], [target.port]));
     }
     return groups;
   }
@@ -131,6 +132,8 @@ export class PolicyGroups {
 
 const none: readonly PolicyGroup[] = [];
 
+const namespaceOf = (key: ServiceKey): string => key.slice(0, key.indexOf('/'));
+
 /** A Service's address of the same family as `like`, else any address of it; `like` itself for a headless Service. */
 function addressOf(service: Service | undefined, like: IpAddress): IpAddress {
   return (
@@ -140,6 +143,7 @@ function addressOf(service: Service | undefined, like: IpAddress): IpAddress {
 
 /** One group, or none if there are no policies. `ips` and `ports`: the destination's other addresses and ports. */
 function groupsOf(
+  namespace: string,
   policies: readonly AuthorizationPolicy[],
   destination: SocketAddress,
   ips: readonly IpAddress[],
@@ -153,7 +157,7 @@ function groupsOf(
       for (const port of new Set([destination.port, ...ports]))
         if (ip !== destination.ip || port !== destination.port) others.push({ ip, port });
   }
-  return [{ policies, destination, named, others }];
+  return [{ namespace, policies, destination, named, others }];
 }
 
 /**
@@ -180,10 +184,10 @@ function distinct(groups: readonly PolicyGroup[]): readonly PolicyGroup[] {
   if (groups.length < 2) return groups;
   const found = new Map<string, PolicyGroup>();
   for (const group of groups) {
-    const { policies, destination, others } = group;
+    const { namespace, policies, destination, others } = group;
     const ips = policies.some(namesAddress) ? [destination.ip, ...others.map(({ ip }) => ip)] : [];
     const ports = [destination.port, ...others.map(({ port }) => port)];
-    const name = [...policies.map(({ key }) => key), ...ips, ...ports].join(' ');
+    const name = [namespace, ...policies.map(({ key }) => key), ...ips, ...ports].join(' ');
     if (!found.has(name)) found.set(name, group);
   }
   return [...found.values()];

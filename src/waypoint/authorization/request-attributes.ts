@@ -1,6 +1,7 @@
 /** The request attributes that policies match. */
 import type { HttpAttributes } from '../../policy/authorize.js';
 import type { RequestHead } from '../http/http-stream.js';
+import { parameterName, parametersOf } from '../http/query.js';
 import { joinedHeader } from '../http/headers.js';
 import { pathOf, readingsOf } from '../../policy/path.js';
 
@@ -15,14 +16,18 @@ export function hasParameter(path: string, name: string): boolean {
   const at = path.indexOf('?');
   if (at < 0) return false;
   const query = path.slice(at + 1);
+  const wanted = parameterName(name);
   return (
-    new URLSearchParams(query).has(name) ||
-    (query.includes(';') && new URLSearchParams(query.replaceAll(';', '&')).has(name))
+    parametersOf(query, wanted).length > 0 ||
+    (query.includes(';') && parametersOf(query, wanted, true).length > 0)
   );
 }
 
+/** What was proven of the client, whatever a rule changes. */
+export type ClientAttributes = Pick<HttpAttributes, 'claims' | 'claimsNamespace' | 'remoteIp'>;
+
 /** The attributes of a request as it is sent to the endpoint. */
-export function attributesOf(head: RequestHead): HttpAttributes {
+export function attributesOf(head: RequestHead, client: ClientAttributes = {}): HttpAttributes {
   const readings = readingsOnDemand(head.path);
   return {
     method: head.method,
@@ -32,5 +37,8 @@ export function attributesOf(head: RequestHead): HttpAttributes {
     },
     header: (name) => (name === 'host' ? head.authority : joinedHeader(head.headers, name)),
     hasParameter: (name) => hasParameter(head.path, name),
+    claims: client.claims,
+    claimsNamespace: client.claimsNamespace,
+    remoteIp: client.remoteIp,
   };
 }

@@ -6,6 +6,7 @@ import { notServed, servicePortOf, unknownService, type Destination } from '../l
 import { authorizeClient } from './authorize.js';
 import type { RequestHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
+import type { Claims } from '../../policy/claims.js';
 import { joinedHeader, type Headers } from '../http/headers.js';
 import type { ServicePort } from './reachable.js';
 import type { WaypointState } from '../state/waypoint-state.js';
@@ -14,7 +15,9 @@ import type { Endpoint } from '../cluster/endpoint.js';
 export class RequestAuthorization {
   /** The authority that the client sent, before any rule's changes. */
   authority = '';
-  readonly path: string;
+  path: string;
+  /** The claims of the client's valid token. */
+  claims: Claims | undefined;
   /** A copy of the request's headers before a rule's changes; undefined if no rule changed them. */
   #headers: Headers | undefined;
   #original: HttpAttributes | undefined;
@@ -37,6 +40,13 @@ export class RequestAuthorization {
     this.#headers ??= [...this.head.headers];
   }
 
+  /** The head as it is now counts as the one that the client sent. Called before any rule's changes. */
+  adoptHead(): void {
+    this.path = this.head.path;
+    this.#headers = undefined;
+    this.#original = undefined;
+  }
+
   /** The headers that the client sent, before any rule's changes. */
   get originalHeaders(): Headers {
     return this.#headers ?? this.head.headers;
@@ -53,7 +63,15 @@ export class RequestAuthorization {
       },
       header: (name) => (name === 'host' ? this.authority : joinedHeader(this.originalHeaders, name)),
       hasParameter: (name) => hasParameter(this.path, name),
+      claims: this.claims,
+      claimsNamespace: this.claims && this.#namespace,
+      remoteIp: this.client.address.ip,
     });
+  }
+
+  /** The namespace whose settings have validated the client's token. */
+  get #namespace(): string | undefined {
+    return this.destination.kind === 'service' ? this.destination.service.namespace : undefined;
   }
 
   /** The last verdict; undefined if no policy was evaluated. */
@@ -134,7 +152,9 @@ export class RequestAuthorization {
     const { head } = this;
     const isChanged =
       this.#headers !== undefined || head.path !== this.path || head.authority !== this.authority;
-    return asked.allowed && isChanged ? authorizeClient(groups, this.client, attributesOf(head)) : asked;
+    return asked.allowed && isChanged
+      ? authorizeClient(groups, this.client, attributesOf(head, this.originalAttributes()))
+      : asked;
   }
 }
 

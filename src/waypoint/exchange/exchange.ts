@@ -13,6 +13,7 @@ import type { FilterList, PortChain } from '../filters/chain.js';
 import type { FilterResponse } from '../filters/filter.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { isGrpcType } from '../http/grpc.js';
+import type { FieldNames } from '../http/field-names.js';
 import { grpcTimeoutMs } from '../http/grpc-timeout.js';
 import { headerOf, type Headers } from '../http/headers.js';
 import type {
@@ -64,6 +65,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   #deadlines: Deadlines | undefined;
   /** The client's grpc-timeout, if the waypoint acts on it. */
   #grpcMs: number | undefined;
+  #notInTrailers: readonly FieldNames[] = [];
   /** The index in the context's exchanges (IntrusiveSet). */
   slot = -1;
   #responseStarted = false;
@@ -169,6 +171,10 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.context.onAction(action, this.info.serviceNamespace);
   }
 
+  forbidTrailers(names: FieldNames): void {
+    this.#notInTrailers = [...this.#notInTrailers, names];
+  }
+
   mirror(target: BackendTarget): void {
     const mirror = new Mirror(this.context, this.client, target, {
       isHttp2: this.downstream.version === 'HTTP/2',
@@ -225,6 +231,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   onEnd(trailers: Headers | undefined): void {
     this.idle.moved(performance.now());
+    if (trailers) for (const names of this.#notInTrailers) names.removeFrom(trailers);
     if (!this.#over && !this.#router.isUpgraded) this.mirrors?.end(trailers);
     this.#router.end(trailers);
     if (this.#responseEnded) this.#finish(true);

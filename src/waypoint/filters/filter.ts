@@ -4,11 +4,14 @@
  */
 import type { FairLimit } from '../../base/fair-limit.js';
 import type { BackendTarget, RouteFilter } from '../../model/route.js';
+import type { Claims } from '../../policy/claims.js';
 import type { RegexTime } from '../../policy/regex.js';
 import type { ServicePort } from '../authorization/reachable.js';
+import type { FieldNames } from '../http/field-names.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
+import type { JwtTokens } from '../jwt/jwt-tokens.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
 import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
@@ -95,6 +98,7 @@ export interface FilteredRequest {
     readonly requestShares: FairLimit;
     readonly globalRateLimits?: GlobalLimits | undefined;
     readonly shedding: Shedding;
+    readonly jwt: JwtTokens;
     /** False: `//` in a path is not merged. */
     readonly mergeSlashes: boolean;
     onLimitReached(limit: WaypointLimit): void;
@@ -106,8 +110,22 @@ export interface FilteredRequest {
     saveHeaders(): void;
     /** The headers that the client sent, before any rule's changes. */
     readonly originalHeaders: Headers;
+    /**
+     * The head as it is now counts as the one that the client sent. For filters that authenticate the client: policies must neither see its
+     * token nor take headers for proven that it made up.
+     */
+    adoptHead(): void;
+    /** The claims of the client's valid token, for policies. */
+    claims: Claims | undefined;
     /** Evaluates the policies of the Service. Undefined: the request may go on. */
     ofService(): LocalReply | undefined;
+  };
+  /** What the log says of the request. */
+  readonly info: {
+    /** The path that the client sent, without its token. */
+    path: string;
+    /** `<issuer>/<subject>` of the client's valid token. */
+    principal: string | undefined;
   };
   /** The Service port that the client dialed; undefined if it dialed a workload's own address. */
   readonly servicePort: ServicePort | undefined;
@@ -125,6 +143,8 @@ export interface FilteredRequest {
   slots: unknown[] | undefined;
   /** Counts and logs what a traffic policy did to the request. */
   act(action: TrafficAction): void;
+  /** Removes fields from the request's trailers, too: some servers take trailers for headers. */
+  forbidTrailers(names: FieldNames): void;
   /** Sends a copy of the request to another backend. */
   mirror(target: BackendTarget): void;
 }

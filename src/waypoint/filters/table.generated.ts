@@ -11,5 +11,7 @@ import { localRateLimit } from './local-rate-limit.js';
 import { globalRateLimit } from './global-rate-limit.js';
 import { fault } from './fault.js';
 import { directResponse } from './direct-response.js';
+import { jwt } from './jwt.js';
+import { externalAuthorization } from './external-authorization.js';
 
-export const filterKinds = { requestHeaders, responseHeaders, redirect, rewrite, mirror, cors, via, loadShedding, localRateLimit, globalRateLimit, fault, directResponse };
+export const filterKinds = { requestHeaders, responseHeaders, redirect, rewrite, mirror, cors, via, loadShedding, localRateLimit, globalRateLimit, fault, directResponse, jwt, externalAuthorization };

@@ -8,6 +8,8 @@ export interface LocalReply {
   readonly flag: ResponseFlag;
   readonly code: string;
   readonly why: string;
+  /** The policy that refuses the request, if it is none of those of `RequestAuthorization.verdict`. */
+  readonly policy?: string;
   /** The status for gRPC clients, if it is not the one that gRPC maps the HTTP status to. */
   readonly grpcStatus?: number;
   /** Header fields of the response, for instance when to try again. */

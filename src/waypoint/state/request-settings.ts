@@ -27,6 +27,13 @@ export interface RequestSettings {
   readonly origins: readonly SettingOrigin[];
 }
 
+const checksOfUsers: ReadonlySet<RouteFilter['$case']> = new Set(['jwt', 'externalAuthorization']);
+
+/** Checks in dry run see the request as the client sent it: one that acts removes the client's token. */
+const triedFirst = (a: RouteFilter, b: RouteFilter): number => Number(isTried(b)) - Number(isTried(a));
+const isTried = ({ $case, value }: RouteFilter): boolean =>
+  checksOfUsers.has($case) && 'dryRun' in value && value.dryRun;
+
 let made = 0;
 
 /** Settings of ports without a policy. @param filters those of every port */
@@ -58,9 +65,17 @@ export class PortSettings {
     if (!settings)
       this.#ofClients.set(
         policy,
-        (settings = this.#compile(policy.filters, policy, policy.origins, policy.closed)),
+        (settings = this.#compile(this.#filtersOf(policy), policy, policy.origins, policy.closed)),
       );
     return settings;
+  }
+
+  /** Whoever the client is, the port's own checks of its users apply. */
+  #filtersOf({ filters }: ClientPolicy): readonly RouteFilter[] {
+    const checks = this.policy.filters?.filter(
+      ({ $case }) => checksOfUsers.has($case) && !filters.some((one) => one.$case === $case),
+    );
+    return [...(checks ?? []), ...filters];
   }
 
   #compile(
@@ -72,7 +87,7 @@ export class PortSettings {
     origins: readonly SettingOrigin[],
     closed = '',
   ): RequestSettings {
-    const compiled = filters.map(compileOrRefuse);
+    const compiled = [...filters].sort(triedFirst).map(compileOrRefuse);
     if (closed !== '') compiled.push(refusing(closed));
     const rules = retry && rulesOfPolicy(retry);
     return {

@@ -41,8 +41,8 @@ export class AccessLog {
   }
 }
 
-const actionText = ({ feature, mode, policy }: TrafficAction): string =>
-  `${feature}${mode === 'would' ? ' (dry run)' : ''} by ${policy}`;
+const actionText = ({ feature, mode, policy, reason }: TrafficAction): string =>
+  `${feature}${mode === 'would' ? ' (dry run)' : ''} by ${policy}${reason === undefined ? '' : `: ${reason}`}`;
 
 /** The fields of a request's line. */
 export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>> {
@@ -50,6 +50,7 @@ export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>>
   return {
     source: client.identity ?? 'unknown',
     sourceAddress: formatSocketAddress(client.address),
+    ...(record.principal === undefined ? {} : { requestPrincipal: record.principal }),
     service: record.service,
     method: record.method,
     authority: record.authority,

@@ -17,7 +17,9 @@ export class RequestInfo implements RequestRecord {
   readonly method: string;
   /** The authority that the client sent, before any rule's changes. */
   authority = '';
-  readonly path: string;
+  /** The path that the client sent, without its token. */
+  path: string;
+  principal: string | undefined;
   readonly version: string;
   protocol: 'http' | 'grpc' = 'http';
   /** 0 until a response has begun. */
@@ -58,7 +60,8 @@ export class RequestInfo implements RequestRecord {
   }
 
   /** Records the waypoint's own reply, or why it aborts the response. */
-  fail({ flag, code, why }: LocalReply): void {
+  fail({ flag, code, why, policy }: LocalReply): void {
+    this.policy = policy;
     this.flag = flag;
     this.code = code;
     this.why = why;
@@ -83,7 +86,7 @@ export class RequestInfo implements RequestRecord {
     this.endpoint = endpoint;
     if (this.destination.kind !== 'service')
       this.serviceNamespace = endpoint?.workload.namespace ?? 'unknown';
-    this.policy = verdict?.policy;
+    this.policy ??= verdict?.policy;
     this.rule = verdict?.rule;
     this.audited = verdict?.audited ?? none;
     this.protocol = isGrpc ? 'grpc' : 'http';

@@ -7,7 +7,7 @@ import type { Endpoint } from '../cluster/endpoint.js';
  * UH: no healthy endpoint. UF: connecting to an endpoint failed. UC: the endpoint closed the connection. UT: timeout. URX: retry limit
  * reached. UPE: the endpoint violated the protocol. DC: the client disconnected. DPE: the client violated the protocol. UO: a limit was
  * reached. RBAC: denied by a policy. LR: the waypoint itself ended the request, because a filter failed or the request is in a loop. RL: rate
- * limited. RLSE: the rate limit service failed. OM: load shedding. FI, DI: an abort or a delay was injected. DT: the request took longer than
+ * limited. JWT: the request has no valid token. RLSE: the rate limit service failed. OM: load shedding. FI, DI: an abort or a delay was injected. DT: the request took longer than
  * its greatest duration.
  */
 export type ResponseFlag =
@@ -26,6 +26,7 @@ export type ResponseFlag =
   | 'LR'
   | 'RL'
   | 'RLSE'
+  | 'JWT'
   | 'OM'
   | 'FI'
   | 'DI'
@@ -44,6 +45,7 @@ export type TrafficFeature =
   | 'fault-delay'
   | 'fault-abort'
   | 'load-shedding'
+  | 'jwt'
   | 'panic'
   | 'failover';
 
@@ -53,6 +55,8 @@ export interface TrafficAction {
   readonly mode: 'did' | 'would';
   /** The object, and the name of its part if there are several: `TrafficPolicy shop/limits`, `TrafficPolicy shop/limits per-client`. */
   readonly policy: string;
+  /** For the log. */
+  readonly reason?: string;
 }
 
 /** Counts and logs what traffic policies do. */
@@ -79,6 +83,8 @@ export interface RequestRecord {
   /** A stable code (WEFT_...) if the waypoint itself decided the response. */
   readonly code: string | undefined;
   readonly why: string | undefined;
+  /** `<issuer>/<subject>` of the client's valid token. */
+  readonly principal?: string | undefined;
   readonly route: string | undefined;
   readonly endpoint: Endpoint | undefined;
   readonly attempts: number;

@@ -100,6 +100,8 @@ export class Tracing {
   end(span: Span, record: RequestRecord): void {
     if (span.isRecording()) {
       span.setAttributes({
+        // Without the client's token, which was not known when the span began.
+        'url.path': record.path,
         'http.response.status_code': record.status,
         'client.address': record.client.address.ip,
         'weft.source.identity': record.client.identity ?? 'unknown',

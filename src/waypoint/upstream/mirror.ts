@@ -105,8 +105,9 @@ export class Mirror implements UpstreamListener {
     const groups = context.state.policies.ofEndpoint(this.#endpoint, backend);
     return (
       groups.length === 0 ||
-      (authorizeClient(groups, client, this.request.asked()).allowed &&
-        authorizeClient(groups, client, attributesOf(this.#copy)).allowed)
+      [this.request.asked(), attributesOf(this.#copy, this.request.asked())].every(
+        (attributes) => authorizeClient(groups, client, attributes).allowed,
+      )
     );
   }
 

@@ -12,6 +12,7 @@ import type { UpstreamEvent } from '../telemetry/upstream-events.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
+import type { JwtTokens } from '../jwt/jwt-tokens.js';
 import type { Shedding } from '../shedding/shedding.js';
 import type { ByDestination } from './by-destination.js';
 
@@ -46,6 +47,7 @@ export interface RequestContext extends MirrorContext {
   readonly rateLimits: RateLimits;
   readonly faults: InjectedFaults;
   readonly shedding: Shedding;
+  readonly jwt: JwtTokens;
   onRequestEnd(record: RequestRecord): void;
   /** Called for each action of a traffic policy. `namespace`: of the Service. */
   onAction(action: TrafficAction, namespace: string): void;

@@ -21,6 +21,7 @@ import { Mirror } from '../upstream/mirror.js';
 import { ByDestination } from './by-destination.js';
 import type { ConnectionContext } from './context.js';
 import { recheck } from './recheck.js';
+import { JwtTokens } from '../jwt/jwt-tokens.js';
 import { Shedding } from '../shedding/shedding.js';
 
 const client = clientOf(id('web'), { ip: parseIp('10.9.9.9'), port: 1 });
@@ -57,6 +58,7 @@ function worker() {
     rateLimits: RateLimits.inMemory(),
     faults: new InjectedFaults(),
     shedding: new Shedding(),
+    jwt: new JwtTokens(() => undefined),
     mirrorShares: new FairLimit(1e6),
     mirrorBufferShares: new FairLimit(1e6),
     onMirrorEnd: () => counts.mirrorsEnded++,

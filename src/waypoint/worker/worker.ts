@@ -25,6 +25,7 @@ import { monotonicMs } from '../shared/monotonic.js';
 import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
+import { JwtTokens } from '../jwt/jwt-tokens.js';
 import { GlobalLimits } from '../rate-limit/global/global-limits.js';
 import { MeshRateLimitService } from '../rate-limit/global/mesh-service.js';
 import { OwnService } from '../rate-limit/global/own-service.js';
@@ -36,6 +37,7 @@ import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { RequestEdges } from '../telemetry/edges.js';
 import { edgeReportMs } from '../../telemetry/edge-reporter.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
+import { registerJwtMetrics } from '../telemetry/jwt-metrics.js';
 import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
@@ -149,6 +151,8 @@ class Worker {
     rateLimitSweeps.unref();
     registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
     const shedding = new Shedding();
+    const jwt = new JwtTokens(limitReached);
+    registerJwtMetrics(this.#metrics.registry, jwt);
     registerSheddingMetrics(this.#metrics.registry, shedding);
     const events = new UpstreamEvents(this.#metrics.registry, () => limitReached('metric-series'));
     const exchanges = new ByDestination<ActiveRequest>();
@@ -167,6 +171,7 @@ class Worker {
       rateLimits: this.#rateLimits,
       faults: this.#faults,
       shedding,
+      jwt,
       mirrorShares: new FairLimit(limits.mirrorsMax),
       mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: (result) => this.#metrics.mirrored.inc({ result }),

@@ -35,6 +35,7 @@ import { serveTunnel } from '../../../src/waypoint/listener/tunnel.js';
 import { ClusterManager } from '../../../src/waypoint/cluster/cluster-manager.js';
 import { svidOf } from '../../support/hbone.js';
 import { domain, identity, pod as podOf, service, workload } from '../../support/mesh.js';
+import { JwtTokens } from '../../../src/waypoint/jwt/jwt-tokens.js';
 import { Shedding } from '../../../src/waypoint/shedding/shedding.js';
 
 export { identity };
@@ -191,6 +192,7 @@ export class TestMesh {
       rateLimits: RateLimits.inMemory(),
       faults: new InjectedFaults(),
       shedding: new Shedding(),
+      jwt: new JwtTokens(() => undefined),
       mirrorShares: new FairLimit(all.mirrorsMax),
       mirrorBufferShares: new FairLimit(all.mirrorBuffersBytesMax / mirrorBlockBytes),
       onMirrorEnd: () => undefined,

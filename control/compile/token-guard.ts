@@ -1,0 +1,159 @@
+/**
+ * The policies of the pods behind a Service whose requests need tokens. The waypoint validates tokens for requests to the Service; these policies
+ * refuse what did not pass that: connections that no waypoint reads, and requests by another name, address or route whose tokens nobody has
+ * validated. Pure.
+ */
+import { namespaceOf, labelsOf, selects, type Labels } from '../../src/model/labels.js';
+import {
+  emptyHttpMatch,
+  emptyMatch,
+  type AuthorizationPolicy,
+  type PolicyKey,
+} from '../../src/model/policy.js';
+import { requestsTargeting, tokenConditions } from '../dialects/istio/token-rules.js';
+import type { ServiceObject } from '../objects/objects.js';
+import type { Registry } from '../registry/registry.js';
+import { targetPortOf } from './container-ports.js';
+import { tcpPorts } from './service.js';
+import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
+import type { CompiledTrafficPolicy } from './traffic-policy.js';
+import { refusedRequests, type Conditions } from './unverified-tokens.js';
+import { podOfWorkload } from './workload.js';
+
+type GuardLookup = Pick<
+  Registry,
+  'policiesTargeting' | 'waypointOf' | 'indexes' | 'hasAuthentication' | 'services'
+>;
+type Guarded = CompiledTrafficPolicy & {
+  readonly authentication: NonNullable<CompiledTrafficPolicy['authentication']>;
+};
+
+const authenticates = (one: CompiledTrafficPolicy): one is Guarded => one.authentication !== undefined;
+
+/** The AuthenticationPolicy in force for each port of a Service: of the port, else of the Service, else of the waypoint's Gateway. */
+export function authenticationOf(
+  service: ServiceObject,
+  registry: GuardLookup,
+): ReadonlyMap<number, Guarded> {
+  const found = new Map<number, Guarded>();
+  const targeting = registry.policiesTargeting('Service', namespaceOf(service), service.metadata.name);
+  const waypoint = registry.waypointOf(service);
+  const ofGateway = waypoint
+    ? policiesOfGateway(registry.policiesTargeting('Gateway', waypoint.namespace, waypoint.name)).inForce
+    : [];
+  if (targeting.length === 0 && ofGateway.length === 0) return found;
+  for (const { port } of tcpPorts(service)) {
+    const levels = [
+      policiesOfService(targeting, service, port).inForce,
+      policiesOfService(targeting, service, undefined).inForce,
+      ofGateway,
+    ].map((policies) => policies.find(authenticates));
+    const governing = levels.find((one) => one?.authentication === 'closed') ?? levels.find((one) => one);
+    if (governing) found.set(port, governing);
+  }
+  return found;
+}
+
+/** What the pods behind a Service refuse for one policy. */
+interface Guard {
+  /** Kind and name of the policy. */
+  readonly origin: string;
+  /** Ports of the Service. */
+  readonly ports: ReadonlySet<number>;
+  /** Absent conditions: everything. */
+  readonly refused: () => readonly (Conditions | undefined)[];
+}
+
+function guardsOf(service: ServiceObject, registry: GuardLookup): Guard[] {
+  if (!registry.hasAuthentication) return [];
+  const byPolicy = new Map<Guarded, Set<number>>();
+  for (const [port, policy] of authenticationOf(service, registry)) {
+    const ports = byPolicy.get(policy) ?? new Set();
+    byPolicy.set(policy, ports.add(port));
+  }
+  const all = new Set(tcpPorts(service).map(({ port }) => port));
+  return [
+    ...[...byPolicy].map(([{ origin, authentication }, ports]): Guard => ({
+      origin,
+      ports,
+      refused: () => (authentication === 'closed' ? [undefined] : refusedRequests(authentication)),
+    })),
+    ...requestsTargeting(service, registry).map((object): Guard => ({
+      origin: `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`,
+      ports: all,
+      refused: () => tokenConditions(object),
+    })),
+  ];
+}
+
+/** Whether the pods of the Service refuse what was not validated. */
+export const isGuarded = (service: ServiceObject, registry: GuardLookup): boolean =>
+  guardsOf(service, registry).length > 0;
+
+/** The name as a resource: no object has a name with a slash. */
+const keyOf = (service: ServiceObject, { origin }: Guard): PolicyKey =>
+  `${namespaceOf(service)}/${origin.replaceAll(' ', '/')}@${service.metadata.name}` as PolicyKey;
+
+/** Ports of the pods behind a port of the Service. */
+function podPorts(
+  service: ServiceObject,
+  port: ReturnType<typeof tcpPorts>[number],
+  registry: GuardLookup,
+): number[] {
+  if (typeof port.targetPort !== 'string') return [port.targetPort ?? port.port];
+  const namespace = namespaceOf(service);
+  const pods = [
+    ...registry.indexes.Pod.in(namespace),
+    ...registry.indexes.Workload.in(namespace).map(podOfWorkload),
+  ].filter((pod) => selects(service.spec.selector, labelsOf(pod)));
+  return [...new Set(pods.map((pod) => targetPortOf(pod, port)))].filter((one) => one > 0);
+}
+
+/** The policies for the pods behind a Service. */
+export function tokenGuards(service: ServiceObject, registry: GuardLookup): AuthorizationPolicy[] {
+  return guardsOf(service, registry).flatMap((guard): AuthorizationPolicy[] => {
+    const ports = new Set(
+      tcpPorts(service)
+        .filter(({ port }) => guard.ports.has(port))
+        .flatMap((port) => podPorts(service, port, registry)),
+    );
+    // A policy without ports would be for all of them.
+    if (ports.size === 0) return [];
+    const key = keyOf(service, guard);
+    const namespace = namespaceOf(service);
+    const layer4 = { ...emptyMatch, destinationPorts: [...ports].sort((a, b) => a - b) };
+    return [
+      {
+        key,
+        name: key.slice(namespace.length + 1),
+        namespace,
+        scope: 'workload',
+        services: [],
+        action: 'deny',
+        dryRun: false,
+        rules: guard.refused().map((http) => ({
+          clauses: [{ matches: [{ ...layer4, ...(http ? { http: { ...emptyHttpMatch, ...http } } : {}) }] }],
+        })),
+      },
+    ];
+  });
+}
+
+/** What the pods of a namespace reference. */
+export interface NamespaceGuards {
+  /** Keys of the policies for a pod. */
+  of(labels: Labels): string[];
+}
+export function namespaceGuards(namespace: string, registry: GuardLookup): NamespaceGuards {
+  const guards = (registry.hasAuthentication ? registry.services(namespace) : []).flatMap((service) => {
+    const keys = guardsOf(service, registry).map((guard) => keyOf(service, guard));
+    return keys.length === 0 ? [] : [{ selector: service.spec.selector, keys }];
+  });
+  return {
+    of: (labels) =>
+      guards
+        .filter(({ selector }) => selects(selector, labels))
+        .flatMap(({ keys }): string[] => keys)
+        .sort(),
+  };
+}

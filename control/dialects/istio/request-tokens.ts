@@ -1,0 +1,146 @@
+/** RequestAuthentications as the filter of a Service's ports: which apply to it, and their issuers. Pure. */
+import { labelsOf, namespaceOf, selects } from '../../../src/model/labels.js';
+import { errorText } from '../../../src/base/errors.js';
+import type { JwtLocation } from '../../../src/discovery/gen/weft.js';
+import {
+  claimHeaderName,
+  defaultLocations,
+  type IssuerTemplate,
+  type JwtTemplate,
+  type KeySource,
+} from '../../compile/jwt-filter.js';
+import type { WaypointName } from '../../compile/waypoints.js';
+import { readKeySet } from '../../jwks/key-set.js';
+import { discoveryUri, uriProblem } from '../../jwks/uri.js';
+import { byAge } from '../../objects/age.js';
+import type { JwtRule } from '../../objects/istio-security.js';
+import type { IstioObject, ServedObject } from '../../objects/objects.js';
+import type { Registry } from '../../registry/registry.js';
+import { scopeOf, targetsWaypoint } from './security-scope.js';
+
+type RequestAuthentication = IstioObject<'RequestAuthentication'>;
+
+/** As in Istio: without keys and without a URI, the issuer says where its keys are (OpenID Connect Discovery). */
+function keysOf({ issuer, jwks, jwksUri, jwks_uri: older }: JwtRule): KeySource {
+  const none = (problem: string): KeySource => ({ kind: 'none', problem });
+  if (issuer === undefined) return none('jwtRules without an issuer are not carried out: write the issuer');
+  if (jwks !== undefined && jwks !== '')
+    try {
+      return { kind: 'inline', jwks: readKeySet(jwks).jwks };
+    } catch (error) {
+      return none(`jwks: ${errorText(error)}`);
+    }
+  const uri = jwksUri ?? older ?? discoveryUri(issuer);
+  const problem = uriProblem(uri);
+  return problem === undefined
+    ? { kind: 'uri', uri }
+    : none(jwksUri === undefined && older === undefined ? 'give jwks or jwksUri' : `jwksUri: ${problem}`);
+}
+
+function locationsOf({ fromHeaders = [], fromParams = [], fromCookies = [] }: JwtRule): JwtLocation[] {
+  const given: JwtLocation[] = [
+    ...fromHeaders.map(({ name, prefix = '' }): JwtLocation => ({
+      place: { $case: 'header', value: { name: name.toLowerCase(), prefix } },
+    })),
+    ...fromParams.map((value): JwtLocation => ({ place: { $case: 'query', value } })),
+    ...fromCookies.map((value): JwtLocation => ({ place: { $case: 'cookie', value } })),
+  ];
+  return given.length > 0 ? given : [...defaultLocations];
+}
+
+function issuerOf(rule: JwtRule, at: string): IssuerTemplate {
+  return {
+    issuer: rule.issuer ?? '',
+    audiences: [...(rule.audiences ?? [])],
+    keys: keysOf(rule),
+    locations: locationsOf(rule),
+    clockSkewMs: 60_000,
+    forward: rule.forwardOriginalToken ?? false,
+    claimHeaders: (rule.outputClaimToHeaders ?? []).map(({ header, claim }) => ({
+      header: claimHeaderName(`${at}.outputClaimToHeaders`, header),
+      // As Envoy reads it.
+      claim: claim.split('.'),
+    })),
+    payloadHeader: rule.outputPayloadToHeader
+      ? claimHeaderName(`${at}.outputPayloadToHeader`, rule.outputPayloadToHeader)
+      : '',
+    spaceDelimitedClaims: [...(rule.spaceDelimitedClaims ?? [])],
+  };
+}
+
+/** Objects are replaced and never changed. */
+const known = new WeakMap<RequestAuthentication, readonly IssuerTemplate[]>();
+
+/** The issuers of an object. Error: the field that cannot be read. */
+export function issuersOf(object: RequestAuthentication): readonly IssuerTemplate[] {
+  let found = known.get(object);
+  if (!found) {
+    const rules = object.invalid === undefined ? (object.spec.jwtRules ?? []) : [];
+    known.set(object, (found = rules.map((rule, index) => issuerOf(rule, `jwtRules[${index}]`))));
+  }
+  return found;
+}
+
+/** Whether an object is about a pod of the Service. Endpoints of other hosts have no pod. */
+function hasSelected(service: ServedObject, object: RequestAuthentication, registry: Lookup): boolean {
+  if (service.kind !== 'Service') return false;
+  const { selector } = scopeOf(object);
+  if (!selector) return true;
+  const namespace = namespaceOf(service);
+  return [...registry.indexes.Pod.in(namespace), ...registry.indexes.Workload.in(namespace)].some((pod) => {
+    const labels = labelsOf(pod);
+    return selects(service.spec.selector, labels) && selects(selector, labels);
+  });
+}
+
+type Lookup = Pick<Registry, 'indexes' | 'rootNamespace' | 'gateway'>;
+
+const isTargeted = (
+  { kind, metadata: { name } }: ServedObject,
+  { services, serviceEntries }: NonNullable<ReturnType<typeof scopeOf>['targets']>,
+): boolean =>
+  (kind === 'Service' && services.includes(name)) ||
+  (kind === 'ServiceEntry' && serviceEntries.includes(name));
+
+/** The RequestAuthentications for the requests to a host, the oldest first. */
+function requestAuthenticationsOf(
+  service: ServedObject,
+  waypoint: WaypointName,
+  registry: Lookup,
+): RequestAuthentication[] {
+  const namespace = namespaceOf(service);
+  const namespaces = new Set([namespace, waypoint.namespace, registry.rootNamespace]);
+  return [...namespaces]
+    .flatMap((one) => registry.indexes.RequestAuthentication.in(one))
+    .filter((object) => {
+      if (issuersOf(object).length === 0) return false;
+      const own = namespaceOf(object);
+      const scope = scopeOf(object);
+      if (scope.targets)
+        return (
+          (own === namespace && isTargeted(service, scope.targets)) ||
+          targetsWaypoint(object, scope, waypoint, registry)
+        );
+      return (own === namespace || own === registry.rootNamespace) && hasSelected(service, object, registry);
+    })
+    .sort(byAge);
+}
+
+/** The filter of a Service's ports. All objects apply together: a token of any of their issuers is valid. Undefined: there are none. */
+export function requestTokens(
+  service: ServedObject,
+  waypoint: WaypointName,
+  registry: Lookup,
+): JwtTemplate | undefined {
+  const objects = requestAuthenticationsOf(service, waypoint, registry);
+  if (objects.length === 0) return undefined;
+  const names = objects.map((one) => `${namespaceOf(one)}/${one.metadata.name}`);
+  return {
+    name: `RequestAuthentication ${names.join(', ')}`,
+    issuers: objects.flatMap(issuersOf),
+    required: objects.some(({ spec }) =>
+      (spec.jwtRules ?? []).some(({ presence }) => presence === 'REQUIRED'),
+    ),
+    dryRun: false,
+  };
+}
