@@ -217,6 +217,8 @@ export interface RouteRule {
   readonly retryPolicy:
     | RetryPolicy
     | undefined;
+  /** The requests need no decision of a service, where the policy of the Service port lets its routes say so. */
+  readonly withoutExternalAuthorization: boolean;
   /** A waypoint that does not know this field uses its own idle timeouts. */
   readonly idleTimeouts: IdleTimeouts | undefined;
 }
@@ -394,7 +396,10 @@ export interface ExternalAuthorizationFilter {
   readonly failOpen: boolean;
   /** 0: 503. */
   readonly statusOnError: number;
-  /** Headers of the request that the service gets. Empty: all for gRPC; for HTTP only host, method, path, content-length, authorization. */
+  /**
+   * Headers of the request that the service gets. Empty: all for gRPC; for HTTP none. Host, method, path, content-length and
+   * authorization are always sent by HTTP.
+   */
   readonly requestHeaders: readonly string[];
   /** Bytes of the body that the service gets. 0: none. A longer body gets 413, unless the part of it is enough. */
   readonly bodyBytesMax: number;
@@ -402,6 +407,12 @@ export interface ExternalAuthorizationFilter {
   /** 0: decisions are not kept. Only for requests without a body for the service. */
   readonly cacheMs: number;
   readonly dryRun: boolean;
+  /** Headers that a decision may set on the request, `*`: any. Clients cannot set the headers that are named here. */
+  readonly upstreamHeaders: readonly string[];
+  /** Headers of a denial that the client gets. Empty: all that are allowed in a response. */
+  readonly clientHeaders: readonly string[];
+  /** The requests of routes that say so are not asked for. Of a policy; the filter of a route's rule is for all of its requests. */
+  readonly routesMayDisable: boolean;
 }
 
 export interface ExternalAuthorizationGrpc {
@@ -417,10 +428,6 @@ export interface ExternalAuthorizationGrpc_ContextEntry {
 export interface ExternalAuthorizationHttp {
   /** Goes before the request's path. */
   readonly pathPrefix: string;
-  /** Headers of the service's response that the endpoint gets, in place of the client's. */
-  readonly responseHeadersUpstream: readonly string[];
-  /** Headers of a denial that the client gets. Empty: all but framing. */
-  readonly responseHeadersClient: readonly string[];
 }
 
 export interface MirrorFilter {
@@ -2784,6 +2791,7 @@ function createBaseRouteRule(): RouteRule {
     retry: undefined,
     sessionPersistence: undefined,
     retryPolicy: undefined,
+    withoutExternalAuthorization: false,
     idleTimeouts: undefined,
   };
 }
@@ -2816,6 +2824,9 @@ export const RouteRule: MessageFns<RouteRule> = {
     }
     if (message.retryPolicy !== undefined) {
       RetryPolicy.encode(message.retryPolicy, writer.uint32(162).fork()).join();
+    }
+    if (message.withoutExternalAuthorization !== false) {
+      writer.uint32(168).bool(message.withoutExternalAuthorization);
     }
     if (message.idleTimeouts !== undefined) {
       IdleTimeouts.encode(message.idleTimeouts, writer.uint32(16002).fork()).join();
@@ -2908,6 +2919,14 @@ export const RouteRule: MessageFns<RouteRule> = {
             message.retryPolicy = RetryPolicy.decode(reader, reader.uint32());
             continue;
           }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.withoutExternalAuthorization = reader.bool();
+            continue;
+          }
           case 2000: {
             if (tag !== 16002) {
               break;
@@ -2948,6 +2967,7 @@ export const RouteRule: MessageFns<RouteRule> = {
     message.retryPolicy = (object.retryPolicy !== undefined && object.retryPolicy !== null)
       ? RetryPolicy.fromPartial(object.retryPolicy)
       : undefined;
+    message.withoutExternalAuthorization = object.withoutExternalAuthorization ?? false;
     message.idleTimeouts = (object.idleTimeouts !== undefined && object.idleTimeouts !== null)
       ? IdleTimeouts.fromPartial(object.idleTimeouts)
       : undefined;
@@ -4678,6 +4698,9 @@ function createBaseExternalAuthorizationFilter(): ExternalAuthorizationFilter {
     bodyPartial: false,
     cacheMs: 0,
     dryRun: false,
+    upstreamHeaders: [],
+    clientHeaders: [],
+    routesMayDisable: false,
   };
 }
 
@@ -4723,6 +4746,15 @@ export const ExternalAuthorizationFilter: MessageFns<ExternalAuthorizationFilter
     }
     if (message.dryRun !== false) {
       writer.uint32(104).bool(message.dryRun);
+    }
+    for (const v of message.upstreamHeaders) {
+      writer.uint32(114).string(v!);
+    }
+    for (const v of message.clientHeaders) {
+      writer.uint32(122).string(v!);
+    }
+    if (message.routesMayDisable !== false) {
+      writer.uint32(128).bool(message.routesMayDisable);
     }
     return writer;
   },
@@ -4844,6 +4876,30 @@ export const ExternalAuthorizationFilter: MessageFns<ExternalAuthorizationFilter
             message.dryRun = reader.bool();
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.upstreamHeaders.push(reader.string());
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.clientHeaders.push(reader.string());
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.routesMayDisable = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4888,6 +4944,9 @@ export const ExternalAuthorizationFilter: MessageFns<ExternalAuthorizationFilter
     message.bodyPartial = object.bodyPartial ?? false;
     message.cacheMs = object.cacheMs ?? 0;
     message.dryRun = object.dryRun ?? false;
+    message.upstreamHeaders = object.upstreamHeaders?.map((e) => e) || [];
+    message.clientHeaders = object.clientHeaders?.map((e) => e) || [];
+    message.routesMayDisable = object.routesMayDisable ?? false;
     return message;
   },
 };
@@ -5026,19 +5085,13 @@ export const ExternalAuthorizationGrpc_ContextEntry: MessageFns<ExternalAuthoriz
 };
 
 function createBaseExternalAuthorizationHttp(): ExternalAuthorizationHttp {
-  return { pathPrefix: "", responseHeadersUpstream: [], responseHeadersClient: [] };
+  return { pathPrefix: "" };
 }
 
 export const ExternalAuthorizationHttp: MessageFns<ExternalAuthorizationHttp> = {
   encode(message: ExternalAuthorizationHttp, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.pathPrefix !== "") {
       writer.uint32(10).string(message.pathPrefix);
-    }
-    for (const v of message.responseHeadersUpstream) {
-      writer.uint32(18).string(v!);
-    }
-    for (const v of message.responseHeadersClient) {
-      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -5064,22 +5117,6 @@ export const ExternalAuthorizationHttp: MessageFns<ExternalAuthorizationHttp> = 
             message.pathPrefix = reader.string();
             continue;
           }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.responseHeadersUpstream.push(reader.string());
-            continue;
-          }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.responseHeadersClient.push(reader.string());
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5098,8 +5135,6 @@ export const ExternalAuthorizationHttp: MessageFns<ExternalAuthorizationHttp> = 
   fromPartial(object: DeepPartial<ExternalAuthorizationHttp>): ExternalAuthorizationHttp {
     const message = createBaseExternalAuthorizationHttp() as any;
     message.pathPrefix = object.pathPrefix ?? "";
-    message.responseHeadersUpstream = object.responseHeadersUpstream?.map((e) => e) || [];
-    message.responseHeadersClient = object.responseHeadersClient?.map((e) => e) || [];
     return message;
   },
 };

@@ -14,7 +14,7 @@ import type { FilterResponse } from '../filters/filter.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { isGrpcType } from '../http/grpc.js';
 import { grpcTimeoutMs } from '../http/grpc-timeout.js';
-import { headerOf, type Headers } from '../http/headers.js';
+import { headerOf, removeHeader, type Headers } from '../http/headers.js';
 import type {
   ClientEnd,
   Downstream,
@@ -38,6 +38,7 @@ import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js
 import type { HttpVersion } from '../cluster/http-version.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
+import { BodyReader, type BufferedBody } from './body-reader.js';
 import { Deadlines, deadlinesOf, type Deadline } from './deadlines.js';
 import { FilterRun, type FilteredExchange } from './filter-run.js';
 import { IdleClock, idleTimeoutsOf } from './idle-timeouts.js';
@@ -60,6 +61,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   readonly #port: PortChain;
   readonly #filters = new FilterRun(this);
   readonly #router: Router;
+  /** Undefined: no filter has read the body. */
+  #bodyReader: BodyReader | undefined;
   /** Undefined: no timeout applies to the request. */
   #deadlines: Deadlines | undefined;
   /** The client's grpc-timeout, if the waypoint acts on it. */
@@ -161,7 +164,39 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   /** A filter's promise is pending: further bytes of the body would have to be buffered without bound. */
   onSuspended(): void {
+    if (this.#bodyReader?.isReading === true) return;
     if (this.downstream.hasBody && !this.#router.requestEnded) this.downstream.pause();
+  }
+
+  bufferBody(bytesMax: number): Promise<BufferedBody> {
+    const { downstream, context, client } = this;
+    const { headers } = downstream.head;
+    const router = this.#router;
+    const { bodyShares } = context.externalAuthorization ?? {};
+    if (!bodyShares) throw new Error('this process buffers no bodies');
+    const reader = (this.#bodyReader ??= new BodyReader(
+      bodyShares,
+      client,
+      () => router.buffered,
+      () => context.onLimitReached('external-authorization-bodies'),
+    ));
+    const read = reader.read(bytesMax, router.requestEnded);
+    if (!reader.isReading) return read;
+    if (headerOf(headers, 'expect')?.toLowerCase() === '100-continue') {
+      // The client sends the body only then. The endpoint must not be asked again.
+      this.authorization.saveHeaders();
+      removeHeader(headers, 'expect');
+      downstream.interim({ status: 100, headers: [] });
+    }
+    // Not at once: the bytes that are there already would arrive before the filter has returned.
+    queueMicrotask(() => {
+      if (!this.#over && reader.isReading) downstream.resume();
+    });
+    return read;
+  }
+
+  isExternalAuthorizationDisabled(): boolean {
+    return this.route.disablesExternalAuthorization();
   }
 
   act(action: TrafficAction): void {
@@ -176,6 +211,9 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
       asked: () => this.authorization.originalAttributes(),
     });
     (this.mirrors ??= new Mirrors()).add(mirror);
+    // What a filter has buffered was not sent to a mirror yet.
+    for (const bytes of this.#router.buffered) mirror.write(bytes);
+    if (this.downstream.hasBody && this.#router.requestEnded) mirror.end(this.#router.requestTrailers);
   }
 
   get dialedPort(): number {
@@ -221,12 +259,14 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     // Bytes after an upgrade are no part of the request.
     if (!this.#router.isUpgraded) this.mirrors?.write(bytes);
     this.#router.write(bytes);
+    this.#bodyReader?.add(bytes, () => this.downstream.pause());
   }
 
   onEnd(trailers: Headers | undefined): void {
     this.idle.moved(performance.now());
     if (!this.#over && !this.#router.isUpgraded) this.mirrors?.end(trailers);
     this.#router.end(trailers);
+    this.#bodyReader?.end();
     if (this.#responseEnded) this.#finish(true);
   }
 
@@ -255,6 +295,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   onResponse(head: ResponseHead, hasBody: boolean): void {
     const failed = this.#filters.onResponse(head);
     if (failed) return this.#refuse(failed);
+    this.#bodyReader?.release();
     this.#addSession(head);
     this.#responseStarted = true;
     this.info.status = head.status;
@@ -361,7 +402,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.info.fail(reply);
     const head = localReplyHead(reply, this.isGrpc);
     this.info.grpcStatus = headerOf(head.headers, 'grpc-status');
-    this.#respond(head);
+    const { body } = reply;
+    this.#respond(head, this.isGrpc || this.#head.method === 'HEAD' ? undefined : body);
   }
 
   /** Ends the request without a response, or without the rest of it. */
@@ -392,6 +434,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     if (this.#over) return;
     this.#over = true;
     this.#deadlines?.end();
+    this.#bodyReader?.release();
     const { attempt, attempts, requestEnded, isUpgraded } = this.#router;
     this.#router.finish(whole);
     this.mirrors?.requestOver(requestEnded || isUpgraded);

@@ -8,9 +8,11 @@ import type { RegexTime } from '../../policy/regex.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead } from '../http/http-stream.js';
+import type { BufferedBody } from '../exchange/body-reader.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
+import type { ExternalAuthorization } from '../external-authorization/external-authorization.js';
 import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
 import type { InjectedFaults } from './injected-faults.js';
 import type { RateLimits } from '../rate-limit/rate-limits.js';
@@ -94,13 +96,14 @@ export interface FilteredRequest {
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
     readonly globalRateLimits?: GlobalLimits | undefined;
+    readonly externalAuthorization?: ExternalAuthorization | undefined;
     readonly shedding: Shedding;
     /** False: `//` in a path is not merged. */
     readonly mergeSlashes: boolean;
     onLimitReached(limit: WaypointLimit): void;
   };
   readonly client: Client;
-  readonly downstream: Pick<Downstream, 'head' | 'version'>;
+  readonly downstream: Pick<Downstream, 'head' | 'version' | 'hasBody'>;
   readonly authorization: {
     /** Copies the request's headers once. Called before each change of them. */
     saveHeaders(): void;
@@ -125,6 +128,10 @@ export interface FilteredRequest {
   slots: unknown[] | undefined;
   /** Counts and logs what a traffic policy did to the request. */
   act(action: TrafficAction): void;
+  /** Reads the body's first bytes before the request goes on: they are buffered, and the endpoint gets them as well. */
+  bufferBody(bytesMax: number): Promise<BufferedBody>;
+  /** A route of the Service's own namespace says that its requests need no decision of a service. */
+  isExternalAuthorizationDisabled(): boolean;
   /** Sends a copy of the request to another backend. */
   mirror(target: BackendTarget): void;
 }

@@ -8,7 +8,7 @@ import type { Endpoint } from '../cluster/endpoint.js';
  * reached. UPE: the endpoint violated the protocol. DC: the client disconnected. DPE: the client violated the protocol. UO: a limit was
  * reached. RBAC: denied by a policy. LR: the waypoint itself ended the request, because a filter failed or the request is in a loop. RL: rate
  * limited. RLSE: the rate limit service failed. OM: load shedding. FI, DI: an abort or a delay was injected. DT: the request took longer than
- * its greatest duration.
+ * its greatest duration. UAEX: denied by external authorization, or there was no decision.
  */
 export type ResponseFlag =
   | 'NR'
@@ -29,7 +29,8 @@ export type ResponseFlag =
   | 'OM'
   | 'FI'
   | 'DI'
-  | 'DT';
+  | 'DT'
+  | 'UAEX';
 
 /** The parts of a TrafficPolicy that act on requests and connections, as metrics name them. */
 export type TrafficFeature =
@@ -41,6 +42,7 @@ export type TrafficFeature =
   | 'timeout'
   | 'local-rate-limit'
   | 'global-rate-limit'
+  | 'external-authorization'
   | 'fault-delay'
   | 'fault-abort'
   | 'load-shedding'

@@ -32,6 +32,8 @@ export interface OwnRequest {
   /** Absent: as the endpoint's protocol is declared; HTTP/2 for gRPC. */
   readonly version?: HttpVersion;
   readonly signal?: AbortSignal;
+  /** On a new connection: the last one was closed before the request was read. */
+  readonly fresh?: boolean;
 }
 
 export interface OwnResponse {
@@ -73,10 +75,15 @@ export function sendOwn(
     const exchange = new OwnExchange(request, report, resolve, reject);
     const isGrpc = isGrpcType(headerOf(request.headers, 'content-type'));
     const version = request.version ?? versionOf(endpoint, isGrpc, isGrpc);
-    const pending = cluster.acquire(endpoint, waypointClient, version, false, (upstream, failure) =>
-      upstream
-        ? exchange.begin(upstream)
-        : exchange.onError(failure ?? { kind: 'connect', why: 'no connection' }),
+    const pending = cluster.acquire(
+      endpoint,
+      waypointClient,
+      version,
+      request.fresh === true,
+      (upstream, failure) =>
+        upstream
+          ? exchange.begin(upstream)
+          : exchange.onError(failure ?? { kind: 'connect', why: 'no connection' }),
     );
     exchange.onCancel = () => pending?.cancel();
   }).finally(() => cluster.release(endpoint, held));
