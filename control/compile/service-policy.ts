@@ -21,8 +21,15 @@ import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import { clientKey } from './traffic-policy-requests.js';
-import { breakerSettings, type CompiledTrafficPolicy, type TrafficSettings } from './traffic-policy.js';
+import {
+  additiveSections,
+  breakerSettings,
+  demandsDecisions,
+  type CompiledTrafficPolicy,
+  type TrafficSettings,
+} from './traffic-policy.js';
 import type { WaypointName } from './waypoints.js';
+import { neededWaypoint } from '../../src/model/refused-waypoint.js';
 
 /** Settings with their object, as `<Kind> <namespace>/<name>`. */
 export interface Layer {
@@ -42,7 +49,12 @@ interface Merged {
 }
 
 /** Sections that may be in force and in dry run at the same time: both are filters of the chain. */
-const filterSections = ['loadShedding', 'rateLimits', 'faults'] as const satisfies readonly Name[];
+const filterSections = [
+  'loadShedding',
+  'externalAuthorization',
+  'rateLimits',
+  'faults',
+] as const satisfies readonly Name[];
 
 /**
  * Merges settings field by field. A dry run never takes away what acts: its filters are added to those of less specific layers, and its
@@ -60,6 +72,7 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
   );
   const hasBreaker = breakerSettings.some((name) => settings[name] !== undefined);
   for (const name of new Set(dry.flatMap((layer) => Object.keys(layer.settings) as Name[]))) {
+    if (additiveSections.has(name)) continue;
     const layer = setBy(dry, name);
     const present = setBy(acting, name);
     if (!layer || (hasBreaker && (breakerSettings as readonly string[]).includes(name))) continue;
@@ -69,6 +82,14 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
     const value = layer.settings[name];
     settings[name] = isAdded ? [...(settings[name] as RouteFilter[]), ...(value as RouteFilter[])] : value;
     if (!present) origins.set(name, layer.origin);
+  }
+  for (const name of additiveSections as ReadonlySet<Name>) {
+    // A dry run comes last, so that it sees what was changed.
+    const all = [...acting, ...dry].filter((layer) => layer.settings[name] !== undefined);
+    const [first] = all;
+    if (!first) continue;
+    settings[name] = all.flatMap((layer) => layer.settings[name] as RouteFilter[]);
+    origins.set(name, (setBy(acting, name) ?? first).origin);
   }
   if (!hasBreaker && breakerSettings.some((name) => settings[name] !== undefined))
     settings['circuitBreakerDryRun'] = true;
@@ -187,8 +208,9 @@ function tlsLayer(
 
 function portSettings(layers: readonly Layer[]) {
   const { settings, origins } = mergeSettings(layers);
-  const { loadShedding = [], rateLimits = [], faults = [], ...others } = settings;
-  return { ...others, origins, filters: [...loadShedding, ...rateLimits, ...faults] };
+  const { loadShedding = [], externalAuthorization = [], rateLimits = [], faults = [], ...others } = settings;
+  const filters = [...loadShedding, ...externalAuthorization, ...rateLimits, ...faults];
+  return { ...others, origins, filters };
 }
 
 const isFor = (layer: Layer, { namespace, serviceAccount }: ClientMatch): boolean =>
@@ -260,3 +282,20 @@ const layerOf = (object: MeshObject, settings: TrafficSettings): Layer => ({
 });
 const nameOf = ({ kind, metadata: { namespace, name } }: MeshObject): string =>
   `${kind} ${namespace === undefined ? name : `${namespace}/${name}`}`;
+
+/**
+ * The name of a waypoint that does not exist, for a Service without a waypoint whose policies demand decisions about requests: nobody could
+ * ask for them. Undefined: the Service needs none.
+ */
+export function waypointNeededBy(
+  service: ServiceObject,
+  registry: Pick<Registry, 'policiesTargeting'>,
+): WaypointName | undefined {
+  const namespace = namespaceOf(service);
+  const targeting = registry.policiesTargeting('Service', namespace, service.metadata.name);
+  if (targeting.length === 0) return undefined;
+  const demands = [undefined, ...tcpPorts(service).map(({ port }) => port)].some((port) =>
+    policiesOfService(targeting, service, port).inForce.some(demandsDecisions),
+  );
+  return demands ? { namespace, name: neededWaypoint } : undefined;
+}

@@ -5,7 +5,7 @@ import { rulesNaming, type RulesInForce } from '../dialects/istio/destination-ru
 import { serviceNameLabel } from '../compile/endpoint-slice.js';
 import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';
-import { servicePolicies } from '../compile/service-policy.js';
+import { servicePolicies, waypointNeededBy } from '../compile/service-policy.js';
 import { subsetServices } from '../compile/subsets.js';
 import { recompileVirtualServicesOf } from '../dialects/istio/virtual-service-dependents.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from '../compile/waypoints.js';
@@ -43,7 +43,14 @@ export const serviceKind: Kind<ServiceObject> = {
     // During an uninstall waypoints enforce no policy, so pods must stop accepting the Service's ports only from the waypoint in the same step.
     const waypoint = settings.removal !== undefined ? undefined : registry.waypointOf(object);
     const served = waypoint && registry.admits(waypoint, namespaceOf(object)) ? waypoint : undefined;
-    const reference = waypoint && (served ? waypointReference(served) : refusedWaypoint(waypoint, hbonePort));
+    // What must not pass without a decision does not pass at all where nobody asks for one.
+    const needed =
+      waypoint || settings.removal !== undefined ? undefined : waypointNeededBy(object, registry);
+    const reference = waypoint
+      ? served
+        ? waypointReference(served)
+        : refusedWaypoint(waypoint, hbonePort)
+      : needed && refusedWaypoint(needed, hbonePort);
     const service = compileService(object, mesh, reference);
     const key = objectKey(object);
     const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));

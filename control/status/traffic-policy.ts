@@ -11,7 +11,11 @@ import {
 } from '../objects/objects.js';
 import { closedMeans } from '../compile/closed.js';
 import { targetProblem, type PolicyObject, type TargetLookup } from '../compile/traffic-policy-targets.js';
-import { compileTrafficPolicy, type CompiledTrafficPolicy } from '../compile/traffic-policy.js';
+import {
+  compileTrafficPolicy,
+  demandsDecisions,
+  type CompiledTrafficPolicy,
+} from '../compile/traffic-policy.js';
 import { waypointController, type WaypointName } from '../compile/waypoints.js';
 import { condition, withTransitionTimes, type ConditionReason, type ConditionUpdate } from './conditions.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from './status.js';
@@ -28,8 +32,14 @@ const snake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${l
 function featuresOf({ sections, from }: CompiledTrafficPolicy): string[] {
   const features = from.length > 0 ? ['ServicePolicy.clients'] : [];
   for (const { settings } of sections) {
-    const { rateLimits = [], faults = [], loadShedding = [], ...fields } = settings;
-    for (const { $case } of [...rateLimits, ...faults, ...loadShedding])
+    const {
+      rateLimits = [],
+      externalAuthorization = [],
+      faults = [],
+      loadShedding = [],
+      ...fields
+    } = settings;
+    for (const { $case } of [...rateLimits, ...externalAuthorization, ...faults, ...loadShedding])
       features.push(`RouteFilter.${snake($case)}`);
     features.push(...Object.keys(fields).map((name) => `ServicePolicy.${snake(name)}`));
     const kind = settings.loadBalancing?.kind;
@@ -68,6 +78,8 @@ function unenforced(
   const service = lookup.service(namespace, ref.name);
   if (!service) return undefined;
   const unbound = unenforcedBecause(service, lookup);
+  if (unbound?.reason === 'NoWaypoint' && demandsDecisions(compiled))
+    return { ...unbound, message: `${unbound.message}; until then the Service's clients are refused` };
   if (unbound) return unbound;
   const waypoint = lookup.waypointOf(service);
   return waypoint && lackedBy(waypoint, compiled, olderVersions);

@@ -7,9 +7,10 @@ import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { formatSocketAddress } from '../../model/address.js';
 import type { BackendTarget } from '../../model/route.js';
+import { demandedElsewhere } from '../authorization/demanded.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
-import type { FilterList, PortChain } from '../filters/chain.js';
+import { listOf, type FilterList, type PortChain } from '../filters/chain.js';
 import type { FilterResponse } from '../filters/filter.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { isGrpcType } from '../http/grpc.js';
@@ -69,6 +70,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   #grpcMs: number | undefined;
   /** The index in the context's exchanges (IntrusiveSet). */
   slot = -1;
+  /** The request has reached the filters of the Service port that it is sent to. */
+  #demanded = false;
   #responseStarted = false;
   #responseEnded = false;
   #over = false;
@@ -103,8 +106,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   onPassed(list: FilterList): void {
     if (list === this.#port.shedding) return this.#admitted();
     if (list === this.#port.list) return this.#matchRoute();
-    if (list === this.route.matched?.chain.list) return this.#chooseBackend();
-    this.#router.start();
+    if (list === this.route.matched?.chain.list) return this.#chooseBackend(list);
+    this.#demand(list);
   }
 
   #admitted(): void {
@@ -148,11 +151,22 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.#deadlines.start();
   }
 
-  #chooseBackend(): void {
+  #chooseBackend(passed: FilterList): void {
     const backend = this.route.chooseBackend();
     const list = backend && this.route.matched?.chain.backends.get(backend);
     if (list) this.#filters.enter(list);
-    else this.#router.start();
+    else this.#demand(passed);
+  }
+
+  /** The filters of the Service port that the request is sent to, if it is not the one that the client dialed. */
+  #demand(passed: FilterList): void {
+    if (this.#demanded) return this.#router.start();
+    const { target } = this.route.backend ?? {};
+    const sent = target?.kind === 'service' ? target : undefined;
+    const filters = demandedElsewhere(this.context.state, this.client, this.destination, sent);
+    if (filters.length === 0) return this.#router.start();
+    this.#demanded = true;
+    this.#filters.enter(listOf(filters, passed));
   }
 
   /** A filter responds in the endpoint's place. */
@@ -196,7 +210,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   }
 
   isExternalAuthorizationDisabled(): boolean {
-    return this.route.disablesExternalAuthorization();
+    // The filters of a rule, and of a Service port that the client did not dial, hold for all requests.
+    return this.route.matched === undefined && !this.#demanded && this.route.disablesExternalAuthorization();
   }
 
   act(action: TrafficAction): void {
@@ -205,6 +220,11 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   }
 
   mirror(target: BackendTarget): void {
+    const { state } = this.context;
+    const sent = target.kind === 'service' ? target : undefined;
+    // A copy cannot wait for its own decision.
+    if (demandedElsewhere(state, this.client, this.destination, sent).length > 0)
+      return this.context.onMirrorEnd('denied');
     const mirror = new Mirror(this.context, this.client, target, {
       isHttp2: this.downstream.version === 'HTTP/2',
       isGrpc: this.isGrpc,

@@ -15,9 +15,10 @@ import {
   type GrpcDecisionService,
 } from '../../../test/support/decision-services.js';
 import { filter, noMore } from '../../../test/support/filters.js';
-import { id, key } from '../../../test/support/mesh.js';
+import { id, identity, key, policy } from '../../../test/support/mesh.js';
 import {
   ask,
+  backend,
   echoHandler,
   eventually,
   httpUpstream,
@@ -693,4 +694,89 @@ test('a request that is mirrored after its body was read is mirrored whole', asy
   await ask(waypoint.port, { method: 'POST', body: 'text' });
   await eventually(() => mirrored.length === 1, 'the copy');
   assert.deepEqual(mirrored, ['text']);
+});
+
+test('a route of another Service does not evade the decision, nor does a mirror or the address of a pod', async (t) => {
+  const service = await grpcDecisionService(t, () => checkResponse({ status: { code: 7 } }));
+  const copied: string[] = [];
+  const other = await httpUpstream(t, (request, response) => {
+    copied.push(request.url ?? '');
+    response.end();
+  });
+  const upstream = await httpUpstream(t, echoHandler('api'));
+  const mirror = filter('mirror', {
+    backend: { service: key('guarded'), port: 80, invalid: '' },
+    numerator: 1,
+    denominator: 1,
+  });
+  const at = (value: string) => [{ path: { kind: 'prefix' as const, value }, headers: [], query: [] }];
+  const options = { api: [upstream.port], authz: [service.port], guarded: [other.port] };
+  const guard = (filters: RouteFilter[]) => ({
+    servicePolicies: [{ service: key('guarded'), port: 80, origins: [], filters }],
+  });
+  const waypoint = await startWaypoint(t, {
+    backends: options,
+    routes: [
+      route('r', [
+        { matches: at('/to'), backends: [backend('guarded')], withoutExternalAuthorization: true },
+        { matches: at('/mirror'), filters: [mirror] },
+      ]),
+    ],
+  });
+  waypoint.apply(guard([askFilter({ routesMayDisable: true })]));
+  assert.equal((await ask(waypoint.port, { path: '/to' })).status, 403);
+  assert.equal((await ask(waypoint.port, { path: '/mirror' })).status, 200);
+  assert.deepEqual([copied, waypoint.mirrored], [[], ['denied']]);
+  waypoint.apply(guard([askFilter({ dryRun: true })]));
+  assert.equal((await ask(waypoint.port, { path: '/to' })).status, 200);
+
+  const pod = await startWaypoint(t, { backends: options, podPort: upstream.port });
+  const ofApi = (filters: RouteFilter[]) =>
+    pod.apply({ servicePolicies: [{ service: key('api'), port: 80, origins: [], filters }] });
+  assert.equal((await ask(pod.port)).status, 200);
+  ofApi([askFilter()]);
+  assert.equal((await ask(pod.port)).status, 403);
+});
+
+test('a connection that is not HTTP is refused at a port that demands decisions', async (t) => {
+  const service = await grpcDecisionService(t);
+  const port = await rawUpstream(t, (socket) => void socket.write('hello'));
+  const waypoint = await startWaypoint(t, { backends: { api: [port], authz: [service.port] } });
+  const greeted = await RawClient.open(waypoint.port);
+  greeted.write(Buffer.from([0x16, 3, 1, 0, 5]));
+  await greeted.until((text) => text === 'hello');
+  waypoint.apply({
+    servicePolicies: [{ service: key('api'), port: 80, origins: [], filters: [askFilter()] }],
+  });
+  const refused = await RawClient.open(waypoint.port);
+  refused.write(Buffer.from([0x16, 3, 1, 0, 5]));
+  await refused.untilClosed();
+  assert.equal(refused.text, '');
+  assert.match(waypoint.relayed.at(-1) ?? '', /demands a decision/);
+});
+
+test("the decision service's own policies have to allow the waypoint", async (t) => {
+  const service = await grpcDecisionService(t);
+  const allowing = (namespace: string): WaypointOptions['policies'] => [
+    policy(
+      'p',
+      'allow',
+      { namespaces: [{ kind: 'exact', value: namespace }] },
+      {
+        scope: 'workload',
+        services: [key('authz')],
+      },
+    ),
+  ];
+  for (const [namespace, status] of [
+    ['shop', 200],
+    ['web', 503],
+  ] as const) {
+    const { ask: send } = await scene(t, [service.port], [askFilter()], {
+      policies: allowing(namespace) ?? [],
+      identity: identity('web', 'client'),
+    });
+    assert.equal((await send()).status, status, namespace);
+  }
+  assert.equal(service.asked.length, 1);
 });

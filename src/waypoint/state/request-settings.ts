@@ -8,6 +8,7 @@ import {
   type ServicePolicy,
   type SettingName,
 } from '../../model/service-policy.js';
+import { isDemanded } from '../authorization/demanded.js';
 import { compileFilter, portChainOf, type PortChain } from '../filters/chain.js';
 import type { StagedFilter } from '../filters/filter.js';
 import { filterFailed } from '../http/local-reply.js';
@@ -18,6 +19,8 @@ export interface RequestSettings {
   /** Unique: compiled routes are kept by it. */
   readonly serial: number;
   readonly chain: PortChain;
+  /** Filters that hold on every way to the port's endpoints (authorization/demanded.ts). */
+  readonly demanded: readonly StagedFilter[];
   /** The policy's retries; undefined: none. */
   readonly retry: RetryRules | undefined;
   /** Retries in dry run: they are counted and not done. */
@@ -33,6 +36,7 @@ let made = 0;
 export const settingsWithout = (filters: readonly StagedFilter[] = []): RequestSettings => ({
   serial: made++,
   chain: portChainOf(filters),
+  demanded: [],
   retry: undefined,
   retryDryRun: undefined,
   timeouts: undefined,
@@ -73,11 +77,16 @@ export class PortSettings {
     closed = '',
   ): RequestSettings {
     const compiled = filters.map(compileOrRefuse);
-    if (closed !== '') compiled.push(refusing(closed));
+    const demanded = compiled.filter((_, i) => isDemanded(filters[i] as RouteFilter));
+    if (closed !== '') {
+      compiled.push(refusing(closed));
+      demanded.push(refusing(closed));
+    }
     const rules = retry && rulesOfPolicy(retry);
     return {
       serial: made++,
       chain: portChainOf([...this.filters, ...compiled]),
+      demanded,
       retry: retry?.dryRun === true ? undefined : rules,
       retryDryRun: retry?.dryRun === true ? rules : undefined,
       timeouts,
