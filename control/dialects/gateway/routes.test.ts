@@ -243,11 +243,6 @@ test('an unsupported filter closes its rule or backend', () => {
   const invalid = { kind: 'invalid', reason: 'a filter of the rule is not supported' };
   const of = (rule: string): CompiledRoute =>
     compiled(manifest('HTTPRoute', `{ ${parent()}, rules: [{ ${rule} }] }`));
-  const auth = of(
-    'filters: [{ type: ExternalAuth, externalAuth: {} }], backendRefs: [{ name: v2, port: 80 }]',
-  );
-  assert.deepEqual(auth.route?.rules[0]?.backends, [{ target: invalid, weight: 1, filters: [] }]);
-  assert.equal(auth.unsupported?.reason, 'UnsupportedValue');
   const extension = of(
     `filters: [{ type: ExtensionRef, extensionRef: { group: x.test, kind: X, name: x } },
                { type: RequestRedirect, requestRedirect: {} }]`,
@@ -257,12 +252,76 @@ test('an unsupported filter closes its rule or backend', () => {
   assert.equal(extension.unresolved?.reason, 'InvalidKind');
   const one = of(
     `backendRefs: [{ name: v2, port: 80 },
-      { name: v2, port: 81, filters: [{ type: ExternalAuth, externalAuth: {} }] }]`,
+      { name: v2, port: 81, filters: [{ type: ExtensionRef, extensionRef: { group: x.test, kind: X, name: x } }] }]`,
   );
   assert.deepEqual(
     one.route?.rules[0]?.backends.map(({ target }) => target.kind),
     ['service', 'invalid'],
   );
+});
+
+test('externalAuth asks a Service by either protocol, and refuses what the published CRD refuses', () => {
+  const auth = (text: string): string => `filters: [{ type: ExternalAuth, externalAuth: { ${text} } }]`;
+  const filterOf = (text: string) => {
+    const [first] = ruleOf(auth(text)).filters;
+    assert.equal(first?.$case, 'externalAuthorization');
+    return first.value;
+  };
+  const grpc = filterOf(
+    'protocol: GRPC, backendRef: { name: v2, port: 81 }, grpc: { allowedHeaders: [X-A] }, forwardBody: { maxSize: 1000 }',
+  );
+  const service = { service: 'shop/v2.shop.svc.cluster.local', port: 81, invalid: '' };
+  assert.deepEqual(
+    [grpc.service, grpc.protocol?.$case, grpc.requestHeaders, grpc.upstreamHeaders, grpc.bodyBytesMax],
+    [service, 'grpc', ['x-a'], [], 1000],
+  );
+  assert.deepEqual([grpc.failOpen, grpc.bodyPartial, grpc.timeoutMs], [false, false, 200]);
+  const http = filterOf(
+    'protocol: HTTP, backendRef: { name: far, namespace: other, port: 80 }, http: { path: check }',
+  );
+  assert.deepEqual(
+    [http.service?.service, http.protocol?.value, http.requestHeaders, http.upstreamHeaders],
+    ['other/far.other.svc.cluster.local', { pathPrefix: '/check' }, [], ['*']],
+  );
+  const listed = filterOf(
+    'protocol: HTTP, backendRef: { name: v2, port: 80 }, http: { allowedResponseHeaders: [X-User] }',
+  );
+  assert.deepEqual(listed.upstreamHeaders, ['x-user']);
+  const ref = 'backendRef: { name: v2, port: 80 }';
+  assert.match(refusal(auth(`protocol: GRPC, ${ref}, http: {}`)), /protocol GRPC needs grpc, and no other/);
+  assert.match(refusal(auth(`protocol: HTTP, ${ref}`)), /protocol HTTP needs http/);
+  assert.match(
+    refusal(auth(`protocol: HTTP, ${ref}, http: {}, forwardBody: { maxSize: 2000000 }`)),
+    /maxSize: at most/,
+  );
+  assert.match(refusal(auth(`protocol: HTTP, ${ref}, http: { path: '/a?b' }`)), /path/);
+  assert.match(refusal(auth(`protocol: TCP, ${ref}`)), /protocol/);
+  assert.match(refusal('filters: [{ type: ExternalAuth }]'), /needs externalAuth/);
+});
+
+test('a decision service that does not exist closes the rule and is reported', () => {
+  const one = compiled(
+    manifest(
+      'HTTPRoute',
+      `{ ${parent()}, rules: [{ filters: [{ type: ExternalAuth, externalAuth: { protocol: GRPC, backendRef: { name: gone, port: 80 }, grpc: {} } }] }] }`,
+    ),
+  );
+  const [first] = one.route?.rules[0]?.filters ?? [];
+  assert.equal(first?.$case === 'externalAuthorization' && first.value.service?.service, '');
+  assert.equal(one.unresolved?.reason, 'BackendNotFound');
+});
+
+test('the annotation for requests without a decision is on all rules, and another value is reported', () => {
+  const annotated = (value: string) =>
+    compiled(
+      manifest('HTTPRoute', `{ ${parent()} }`).replace(
+        'namespace: shop }',
+        `namespace: shop, annotations: { weft.dev/external-authorization: ${value} } }`,
+      ),
+    );
+  assert.equal(annotated('disabled').route?.rules[0]?.withoutExternalAuthorization, true);
+  assert.equal(annotated('none').route?.rules[0]?.withoutExternalAuthorization, undefined);
+  assert.match(annotated('none').unread ?? '', /decision services are asked/);
 });
 
 test('parents: Services with an address of their own, by port', () => {
