@@ -26,6 +26,7 @@ import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
 import { SharedCounters } from '../../src/waypoint/shared/shared-counters.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
 import type { UpstreamEvent } from '../../src/waypoint/telemetry/upstream-events.js';
+import { callService } from '../../src/waypoint/external-authorization/decision-service.js';
 import { ExternalAuthorization } from '../../src/waypoint/external-authorization/external-authorization.js';
 import type { GlobalLimits } from '../../src/waypoint/rate-limit/global/global-limits.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
@@ -161,9 +162,9 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     globalRateLimits: options.globalRateLimits,
     rateLimits: options.rateLimits ?? RateLimits.inMemory(),
     externalAuthorization: new ExternalAuthorization({
-      context: () => context,
+      call: (...of) =>
+        callService(context, clientOf(options.self, { ip: parseIp('0.0.0.0'), port: 0 }), ...of),
       ...(options.waitingDecisionsMax === undefined ? {} : { waitingMax: options.waitingDecisionsMax }),
-      self: () => clientOf(options.self, { ip: parseIp('0.0.0.0'), port: 0 }),
       onLimitReached: (limit) => keep(limitsReached, limit),
       onService: (service, failure) => keep(services, `${service}: ${failure ?? 'decides'}`),
     }),

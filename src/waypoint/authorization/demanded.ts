@@ -2,7 +2,6 @@
  * Filters that a Service port demands of whatever reaches its endpoints: validated tokens, and decisions about requests. A client could
  * otherwise evade them by a route of another Service, or by the address of a pod.
  */
-import type { RouteFilter } from '../../model/route.js';
 import { subsetOf } from '../../model/subset.js';
 import type { StagedFilter } from '../filters/filter.js';
 import type { Client } from '../listener/client.js';
@@ -11,10 +10,6 @@ import type { WaypointState } from '../state/waypoint-state.js';
 import type { ServicePort } from './reachable.js';
 
 const none: readonly StagedFilter[] = [];
-
-/** Whether a filter of a Service port holds on every way to the port's endpoints. A dry run demands nothing. */
-export const isDemanded = (filter: RouteFilter): boolean =>
-  (filter.$case === 'externalAuthorization' || filter.$case === 'jwt') && !filter.value.dryRun;
 
 /**
  * The filters that a request or a connection has to pass besides those of the Service port that the client dialed.

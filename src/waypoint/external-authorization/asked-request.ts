@@ -1,4 +1,5 @@
 /** A request, as a decision service is asked about it. */
+import type { BackendTarget } from '../../model/route.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import type { RequestHead } from '../http/http-stream.js';
 import type { Client } from '../listener/client.js';
@@ -15,6 +16,14 @@ export interface AskedRequest {
   readonly body: Buffer | undefined;
   /** The body is only the first part of the request's. */
   readonly isPartial: boolean;
+}
+
+export type ServiceTarget = Extract<BackendTarget, { readonly kind: 'service' }>;
+
+/** The request for which a decision is awaited. `cancel` is set while a call can be given up. */
+export interface Waiting {
+  isOver: boolean;
+  cancel: (() => void) | undefined;
 }
 
 /** One call of the service. */

@@ -1,6 +1,5 @@
 /** Calls a decision service of the mesh, reached as any backend: the waypoint's identity is the client, and the Service's policies apply. */
 import { denialReason } from '../../policy/authorize.js';
-import type { BackendTarget } from '../../model/route.js';
 import { authorizeClient } from '../authorization/authorize.js';
 import { attributesOf } from '../authorization/request-attributes.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -8,11 +7,12 @@ import type { Client } from '../listener/client.js';
 import { unknownService } from '../listener/destination.js';
 import { OwnRequestError, sendOwn } from '../upstream/own-request.js';
 import type { RequestContext } from '../worker/context.js';
-import type { Call, CallResponse } from './asked-request.js';
+import type { Call, CallResponse, ServiceTarget, Waiting } from './asked-request.js';
 import { decisionLimits } from './decision-headers.js';
 
-export type ServiceTarget = Extract<BackendTarget, { readonly kind: 'service' }>;
 export type ServiceContext = Pick<RequestContext, 'clusters' | 'onLimitReached' | 'state'>;
+
+const none: ReadonlySet<Endpoint> = new Set();
 
 /** Another endpoint or connection is tried after these: the service has not read the call. */
 const repeated: readonly OwnRequestError['kind'][] = ['connect', 'refused', 'stale'];
@@ -24,31 +24,31 @@ const repeated: readonly OwnRequestError['kind'][] = ['connect', 'refused', 'sta
  */
 export async function callService(
   context: ServiceContext,
-  target: ServiceTarget,
   self: Client,
+  target: ServiceTarget,
   call: Call,
   timeoutMs: number,
-  signal: AbortSignal,
+  waiting: Waiting,
 ): Promise<CallResponse> {
   const endMs = performance.now() + timeoutMs;
-  const tried = new Set<Endpoint>();
+  let tried = none;
   for (;;) {
-    const endpoint = choose(context, target, self, call, tried);
-    const { cluster } = endpoint;
+    const { cluster, endpoint } = choose(context, target, self, call, tried);
     try {
       const { version, ...request } = call;
-      return await sendOwn(context, cluster, endpoint.endpoint, {
+      const leftMs = tried === none ? timeoutMs : Math.ceil(endMs - performance.now());
+      return await sendOwn(context, cluster, endpoint, {
         ...request,
-        timeoutMs: Math.max(1, Math.ceil(endMs - performance.now())),
+        timeoutMs: Math.max(1, leftMs),
         bodyBytesMax: decisionLimits.bodyBytesMax,
         ...(version ? { version } : {}),
-        ...(tried.size > 0 ? { fresh: true } : {}),
-        signal,
+        ...(tried === none ? {} : { fresh: true }),
+        onSent: (cancel) => (waiting.cancel = cancel),
       });
     } catch (error) {
       const mayRepeat = error instanceof OwnRequestError && repeated.includes(error.kind);
-      if (!mayRepeat || tried.size > 0 || signal.aborted || performance.now() >= endMs) throw error;
-      tried.add(endpoint.endpoint);
+      if (!mayRepeat || tried !== none || waiting.isOver || performance.now() >= endMs) throw error;
+      tried = new Set([endpoint]);
     }
   }
 }
@@ -63,7 +63,8 @@ function choose(
   const { service, port } = target;
   const cluster = clusters.ofService(service, port);
   if (!cluster) throw new Error(state.noEndpointsBecause(service, port));
-  const endpoint = cluster.pick({ excluded: { endpoints: tried, mayRepeat: true } });
+  const endpoint =
+    tried === none ? cluster.pick() : cluster.pick({ excluded: { endpoints: tried, mayRepeat: true } });
   if (typeof endpoint === 'string') throw new Error(`${service} has no usable endpoint`);
   const unknown = unknownService(state, target);
   if (unknown !== undefined) throw new Error(unknown);

@@ -7,11 +7,16 @@ import { errorText } from '../../base/errors.js';
 import { FairLimit } from '../../base/fair-limit.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import type { WaypointLimit } from '../limits.js';
-import type { Client } from '../listener/client.js';
-import type { AskedRequest, DecisionProtocol } from './asked-request.js';
+import type {
+  AskedRequest,
+  Call,
+  CallResponse,
+  DecisionProtocol,
+  ServiceTarget,
+  Waiting,
+} from './asked-request.js';
 import type { Decision, NoDecision } from './decision.js';
 import { cacheKey, DecisionCache } from './decision-cache.js';
-import { callService, type ServiceContext, type ServiceTarget } from './decision-service.js';
 
 /** Requests of a worker that wait for a decision. */
 export const waitingDecisionsMax = 8_192;
@@ -48,9 +53,13 @@ export interface AskOptions {
 }
 
 export interface ExternalAuthorizationOptions {
-  readonly context: () => ServiceContext;
-  /** The waypoint itself, as the client of the service. */
-  readonly self: () => Client;
+  /** Calls a service. Rejects if there is no complete response in time. */
+  readonly call: (
+    target: ServiceTarget,
+    call: Call,
+    timeoutMs: number,
+    waiting: Waiting,
+  ) => Promise<CallResponse>;
   readonly onLimitReached: (limit: WaypointLimit) => void;
   /** A service does not decide (`failure`: why), or decides again. */
   readonly onService: (service: string, failure: string | undefined) => void;
@@ -90,11 +99,11 @@ export class ExternalAuthorization {
     return found.counts;
   }
 
-  /** Asks about one request. A promise: the service was called. `signal`: the request has ended. */
+  /** Asks about one request. A promise: the service was called. */
   ask(
     { scope, target, protocol, timeoutMs, cacheMs }: AskOptions,
     request: AskedRequest,
-    signal: AbortSignal,
+    waiting: Waiting,
     onCached: () => void,
   ): Decision | NoDecision | Promise<Decision | NoDecision> {
     const { client } = request;
@@ -110,20 +119,30 @@ export class ExternalAuthorization {
       this.options.onLimitReached('external-authorization-waiting');
       return { kind: 'none', why: 'too many requests of this client wait for a decision', isFull: true };
     }
-    const { context, self } = this.options;
-    return callService(context(), target, self(), call, timeoutMs, signal)
-      .then((response) => {
-        const decision = protocol.read(response);
-        this.#decided(target, undefined);
-        if (key !== undefined) this.cache.add(key, decision, performance.now() + cacheMs, client);
-        return decision;
-      })
-      .catch((error: unknown): NoDecision => {
-        const why = errorText(error);
-        if (!signal.aborted) this.#decided(target, why);
-        return { kind: 'none', why };
-      })
-      .finally(() => this.#waiting.release(name, group));
+    return this.options.call(target, call, timeoutMs, waiting).then(
+      (response) => {
+        this.#waiting.release(name, group);
+        try {
+          const decision = protocol.read(response);
+          this.#decided(target, undefined);
+          if (key !== undefined) this.cache.add(key, decision, performance.now() + cacheMs, client);
+          return decision;
+        } catch (error) {
+          return this.#failed(target, error);
+        }
+      },
+      (error: unknown) => {
+        this.#waiting.release(name, group);
+        return this.#failed(waiting.isOver ? undefined : target, error);
+      },
+    );
+  }
+
+  /** @param target undefined: it is not the service's failure */
+  #failed(target: ServiceTarget | undefined, error: unknown): NoDecision {
+    const why = errorText(error);
+    if (target) this.#decided(target, why);
+    return { kind: 'none', why };
   }
 
   /** Forgets what is not in use. Called about once a second. */

@@ -1,4 +1,5 @@
 /** Envoy's external authorization API v3 over gRPC. */
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import {
   CheckRequest,
   CheckResponse,
@@ -44,7 +45,7 @@ export function grpcProtocol(
       authority,
       headers: ['content-type', 'application/grpc', 'te', 'trailers', 'grpc-timeout', `${timeoutMs}m`],
       body: grpcBody(
-        CheckRequest.encode({
+        encoded({
           attributes: {
             source: {
               address: {
@@ -69,7 +70,7 @@ export function grpcProtocol(
             },
             contextExtensions: context,
           },
-        }).finish(),
+        }),
       ),
       version: 'http2',
     }),
@@ -84,6 +85,23 @@ export function grpcProtocol(
       return decisionOf(CheckResponse.decode(message), mayChange, mayReach);
     },
   };
+}
+
+const nothing = Buffer.alloc(0);
+
+/** Used for one message after the other: most of the cost of encoding is memory. */
+let writer = new BinaryWriter();
+function encoded(message: CheckRequest): Uint8Array {
+  // What was made for a body would stay as large as that.
+  const used =
+    message.attributes?.request?.http?.headers[partialBodyField] === undefined ? writer : undefined;
+  if (!used) return CheckRequest.encode(message).finish();
+  try {
+    return CheckRequest.encode(message, used).finish();
+  } catch (error) {
+    writer = new BinaryWriter();
+    throw error;
+  }
 }
 
 const hostnameOf = ({ servicePort }: AskedRequest): string =>
@@ -119,7 +137,7 @@ function httpOf(request: AskedRequest, isSent: FieldList, sendsAll: boolean, isK
     size: isKept ? 0 : sizeOf(head.headers),
     protocol: version,
     body: text ?? '',
-    rawBody: body && text === undefined ? body : Buffer.alloc(0),
+    rawBody: body && text === undefined ? body : nothing,
   };
 }
 
@@ -155,7 +173,7 @@ function decisionOf(
   if (httpResponse?.$case === 'deniedResponse') return deniedOf(httpResponse.value, mayReach);
   if (allows) return allowedOf(httpResponse?.value, mayChange);
   if (!status) throw new Error('the message has neither a status nor a response');
-  return { kind: 'denied', status: 403, headers: [], body: Buffer.alloc(0) };
+  return { kind: 'denied', status: 403, headers: [], body: nothing };
 }
 
 function deniedOf({ status, headers, body }: DeniedHttpResponse, mayReach: FieldList): Decision {

@@ -4,9 +4,13 @@
  */
 import { decodeTarget, encodeTarget } from '../../discovery/codec/backend-target.js';
 import type { ExternalAuthorizationFilter } from '../../discovery/gen/weft.js';
-import type { AskedRequest, DecisionProtocol } from '../external-authorization/asked-request.js';
+import type {
+  AskedRequest,
+  DecisionProtocol,
+  ServiceTarget,
+  Waiting,
+} from '../external-authorization/asked-request.js';
 import type { Allowed, Decision, NoDecision } from '../external-authorization/decision.js';
-import type { ServiceTarget } from '../external-authorization/decision-service.js';
 import type { AskOptions, DecisionCounts } from '../external-authorization/external-authorization.js';
 import { fieldList } from '../external-authorization/field-list.js';
 import { grpcProtocol } from '../external-authorization/grpc-protocol.js';
@@ -20,7 +24,7 @@ import { restoreForwarding } from './forwarding-headers.js';
 import { limitMatch } from './request-match.js';
 
 /** Ends the call for a request that has ended. */
-const calls = new Slot<AbortController>();
+const calls = new Slot<Waiting>();
 /** What decisions change of the response, by the compiled policy. */
 const allowances = new Slot<Map<string, Allowed>>();
 let compiled = 0;
@@ -74,19 +78,22 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
         if (found) changeFields(head.headers, found.responseHeaders);
       },
       onCancel(request) {
-        calls.get(request)?.abort();
+        const waiting = calls.get(request);
+        if (!waiting) return;
+        waiting.isOver = true;
+        waiting.cancel?.();
       },
     };
 
     function decide(request: FilteredRequest, body: Buffer | undefined, isPartial: boolean) {
       const counts = countsOf(request);
       const { servicePort } = request;
-      const control = new AbortController();
-      const result = service(request).ask(ask, askedOf(request, body, isPartial), control.signal, () => {
+      const waiting: Waiting = { isOver: false, cancel: undefined };
+      const result = service(request).ask(ask, askedOf(request, body, isPartial), waiting, () => {
         if (counts) counts.cached++;
       });
       if (!(result instanceof Promise)) return apply(request, result, servicePort ? counts : undefined);
-      calls.set(request, control);
+      calls.set(request, waiting);
       return result.then((decision) => apply(request, decision, counts));
     }
 
@@ -135,7 +142,7 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
         if (decision.kind === 'none' && failOpen) return;
         request.act(action);
       };
-      const result = service(request).ask(ask, copy, new AbortController().signal, () => undefined);
+      const result = service(request).ask(ask, copy, { isOver: false, cancel: undefined }, () => undefined);
       if (result instanceof Promise) void result.then(settle);
       else settle(result);
     }

@@ -8,7 +8,6 @@ import {
   type ServicePolicy,
   type SettingName,
 } from '../../model/service-policy.js';
-import { isDemanded } from '../authorization/demanded.js';
 import { compileFilter, portChainOf, type PortChain } from '../filters/chain.js';
 import type { StagedFilter } from '../filters/filter.js';
 import { filterFailed } from '../http/local-reply.js';
@@ -98,6 +97,10 @@ export class PortSettings {
 /** The object that set a setting, for logs and metrics. */
 export const policyNameOf = (settings: Pick<RequestSettings, 'origins'>, setting: SettingName): string =>
   originOf(settings, setting) ?? 'TrafficPolicy';
+
+/** Whether a filter of a Service port holds on every way to the port's endpoints. A dry run demands nothing. */
+const isDemanded = (filter: RouteFilter): boolean =>
+  (filter.$case === 'externalAuthorization' || filter.$case === 'jwt') && !filter.value.dryRun;
 
 /** A filter that cannot be applied may be a restriction, so all requests are refused in its place. */
 function compileOrRefuse(filter: RouteFilter): StagedFilter {

@@ -32,6 +32,8 @@ export interface OwnRequest {
   /** Absent: as the endpoint's protocol is declared; HTTP/2 for gRPC. */
   readonly version?: HttpVersion;
   readonly signal?: AbortSignal;
+  /** Called at once with what gives up the request: lighter than a signal. */
+  readonly onSent?: (cancel: () => void) => void;
   /** On a new connection: the last one was closed before the request was read. */
   readonly fresh?: boolean;
 }
@@ -86,6 +88,7 @@ export function sendOwn(
           : exchange.onError(failure ?? { kind: 'connect', why: 'no connection' }),
     );
     exchange.onCancel = () => pending?.cancel();
+    request.onSent?.(() => exchange.abort());
   }).finally(() => cluster.release(endpoint, held));
 }
 
@@ -157,6 +160,10 @@ class OwnExchange implements UpstreamListener {
     this.#timer = setTimeout(() => this.#late(), request.timeoutMs);
     if (request.signal?.aborted === true) setImmediate(this.#onAbort);
     request.signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  abort(): void {
+    this.#onAbort();
   }
 
   begin(upstream: Upstream): void {

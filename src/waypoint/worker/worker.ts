@@ -25,6 +25,7 @@ import { monotonicMs } from '../shared/monotonic.js';
 import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
+import { callService } from '../external-authorization/decision-service.js';
 import { ExternalAuthorization } from '../external-authorization/external-authorization.js';
 import { watchExternalAuthorization } from '../telemetry/external-authorization-metrics.js';
 import { GlobalLimits } from '../rate-limit/global/global-limits.js';
@@ -230,8 +231,7 @@ class Worker {
 
   #createExternalAuthorization(): ExternalAuthorization {
     const made = new ExternalAuthorization({
-      context: () => this.#context,
-      self: () => clientOf(this.#svid?.id, waypointClient.address),
+      call: (...of) => callService(this.#context, clientOf(this.#svid?.id, waypointClient.address), ...of),
       onLimitReached: (limit) => this.#metrics.limitReached.inc({ limit }),
       onService: (service, error) =>
         this.#logOf(
