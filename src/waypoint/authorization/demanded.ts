@@ -23,10 +23,13 @@ export function demandedElsewhere(
 ): readonly StagedFilter[] {
   if (destination.kind === 'service') {
     if (!sent) return none;
-    const { port } = sent;
-    const service = subsetOf(sent.service)?.service ?? sent.service;
-    if (service === destination.service.key && port === destination.port) return none;
-    return state.requestSettings(service, port, client).demanded;
+    const dialed = destination.service.key;
+    const { service, port } = sent;
+    if (service === dialed && port === destination.port) return none;
+    const whole = subsetOf(service)?.service ?? service;
+    return whole === dialed && port === destination.port
+      ? none
+      : state.requestSettings(whole, port, client).demanded;
   }
   const { workload, dialed } = destination;
   const found: StagedFilter[] = [];

@@ -9,7 +9,7 @@ import type { Call } from './asked-request.js';
 import type { Decision } from './decision.js';
 
 /** Decisions of a worker. */
-export const cachedDecisionsMax = 16_384;
+const cachedDecisionsMax = 16_384;
 /** Bytes of one decision; larger ones are not kept. */
 const bytesMax = 4 << 10;
 /** Decisions that one sweep looks at. */

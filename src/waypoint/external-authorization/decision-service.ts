@@ -68,6 +68,9 @@ function choose(
   if (typeof endpoint === 'string') throw new Error(`${service} has no usable endpoint`);
   const unknown = unknownService(state, target);
   if (unknown !== undefined) throw new Error(unknown);
+  // A call of the waypoint's own passes no filters: it must not be a way around them.
+  if (state.requestSettings(service, port, self).demanded.length > 0)
+    throw new Error(`${service} itself demands decisions about requests`);
   const groups = state.policies.ofEndpoint(endpoint, target);
   if (groups.length > 0) {
     const head = { ...call, scheme: 'http' };

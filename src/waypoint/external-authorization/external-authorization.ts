@@ -19,10 +19,10 @@ import type { Decision, NoDecision } from './decision.js';
 import { cacheKey, DecisionCache } from './decision-cache.js';
 
 /** Requests of a worker that wait for a decision. */
-export const waitingDecisionsMax = 8_192;
+const waitingDecisionsMax = 8_192;
 /** Body bytes of a worker that wait for a decision, in blocks. */
-export const bodyBlockBytes = 16 << 10;
-export const bodyBlocksMax = 4_096;
+export const bodyBlockBytes = 4 << 10;
+const bodyBlocksMax = 8_192;
 /** Counts of a Service port that no request has used for this long are forgotten. Longer than Prometheus' lookback. */
 const idleMsMax = 15 * 60_000;
 

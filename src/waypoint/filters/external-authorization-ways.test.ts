@@ -175,3 +175,14 @@ test("the decision service's own policies have to allow the waypoint", async (t)
   }
   assert.equal(service.asked.length, 1);
 });
+
+test('a Service that demands decisions is no decision service: a call of the waypoint would evade them', async (t) => {
+  const service = await grpcDecisionService(t);
+  const { ask: send, waypoint } = await scene(t, [service.port], [askFilter()]);
+  assert.equal((await send()).status, 200);
+  waypoint.apply({
+    servicePolicies: [{ service: key('authz'), port: 80, origins: [], filters: [askFilter()] }],
+  });
+  assert.equal((await send()).status, 503);
+  assert.match(waypoint.records.at(-1)?.why ?? '', /itself demands decisions/);
+});
