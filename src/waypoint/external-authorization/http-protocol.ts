@@ -41,6 +41,8 @@ export function httpProtocol(config: ExternalAuthorizationFilter, pathPrefix: st
       const headers: Headers = [];
       for (let i = 0; i < head.headers.length; i += 2)
         if (isSent(head.headers[i] ?? '')) headers.push(head.headers[i] ?? '', head.headers[i + 1] ?? '');
+      // GEP-1494: the length of what the service gets.
+      if (!body || body.length === 0) headers.push('content-length', '0');
       if (body) headers.push(partialBodyField, String(isPartial));
       return {
         method: head.method,

@@ -55,3 +55,13 @@ export function changeFields(headers: Headers, changes: readonly HeaderChange[])
 export function removeFields(headers: Headers, names: Iterable<string>): void {
   for (const name of names) removeHeader(headers, name);
 }
+
+/** The name as some endpoints read it: CGI and its heirs take `x_user` for `x-user`. */
+export const dashed = (name: string): string => (name.includes('_') ? name.replaceAll('_', '-') : name);
+
+/** Removes fields that some endpoints would take for those that are set. */
+export function removeSpellings(headers: Headers, set: readonly HeaderChange[]): void {
+  for (const name of headers.filter((one, i) => i % 2 === 0 && one.includes('_')))
+    if (set.some((one) => one.name !== name && dashed(one.name) === dashed(name)))
+      removeHeader(headers, name);
+}

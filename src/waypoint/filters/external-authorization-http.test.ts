@@ -28,6 +28,7 @@ test('plain HTTP: 200 allows; the service gets method, host, path behind the pre
   });
   assert.equal(status, 200);
   const [call] = calls;
+  assert.equal(call?.headers['content-length'], '0');
   assert.deepEqual([call?.url, call?.method, call?.headers.host], ['/check/orders?x', 'PUT', 'api.shop']);
   assert.deepEqual(
     ['authorization', 'x-a', 'x-b', 'x-user'].map((name) => call?.headers[name]),

@@ -106,12 +106,20 @@ test('headers and parameters that the service sets reach the endpoint, and those
   );
   const { headers } = await send({
     path: '/a?token=1&x=2&user%20name=eve',
-    headers: { 'x-user': 'eve', 'x-list': 'a', 'x-absent': 'yes', 'x-over': '1', authorization: 'secret' },
+    headers: {
+      'x-user': 'eve',
+      'x-list': 'a',
+      'x-absent': 'yes',
+      'x-over': '1',
+      x_user: 'eve',
+      authorization: 'secret',
+    },
   });
   assert.deepEqual(headers['set-cookie'], ['a=1', 'b=2']);
   const [at] = arrived;
   assert.equal(at?.url, '/a?x=2&user%20name=ann%26b');
   const of = (name: string) => at?.headers[name];
+  assert.equal(of('x_user'), undefined, 'some endpoints read it as x-user');
   assert.deepEqual(['x-user', 'x-list', 'x-absent', 'x-present', 'x-over', 'authorization', 'host'].map(of), [
     'ann',
     'a, b',
@@ -292,7 +300,7 @@ test('headers that only a decision may set are taken from clients, also where no
   ];
   const upstreamHeaders = ['x-user', 'x-claim-*'];
   const { ask: send, arrived, service, set } = await grpcScene(t, undefined, { matches, upstreamHeaders });
-  const headers = { 'X-User': 'root', 'x-claim-a': 'b', 'x-other': 'c' };
+  const headers = { 'X-User': 'root', x_user: 'root', 'x-claim-a': 'b', 'x-other': 'c' };
   service.answer = () =>
     checkResponse(okWith({ headers: [header('x-claim-b', 'd'), header('x-else', 'e')] }));
   for (const path of ['/a', '/b']) assert.equal((await send({ path, headers })).status, 200);
@@ -302,11 +310,11 @@ test('headers that only a decision may set are taken from clients, also where no
     'the service sees what the client sent',
   );
   const seen = arrived.map(({ headers: of }) =>
-    ['x-user', 'x-claim-a', 'x-claim-b', 'x-else', 'x-other'].map((name) => of[name]),
+    ['x-user', 'x-claim-a', 'x-claim-b', 'x-else', 'x-other', 'x_user'].map((name) => of[name]),
   );
   assert.deepEqual(seen, [
-    [undefined, undefined, 'd', undefined, 'c'],
-    [undefined, undefined, undefined, undefined, 'c'],
+    [undefined, undefined, 'd', undefined, 'c', undefined],
+    [undefined, undefined, undefined, undefined, 'c', undefined],
   ]);
   set(askFilter({ upstreamHeaders, failOpen: true, timeoutMs: 50 }));
   service.answer = () => () => undefined;

@@ -15,7 +15,13 @@ import type { AskOptions, DecisionCounts } from '../external-authorization/exter
 import { fieldList } from '../external-authorization/field-list.js';
 import { grpcProtocol } from '../external-authorization/grpc-protocol.js';
 import { httpProtocol } from '../external-authorization/http-protocol.js';
-import { changeFields, changeQuery, removeFields } from '../external-authorization/request-change.js';
+import {
+  changeFields,
+  changeQuery,
+  dashed,
+  removeFields,
+  removeSpellings,
+} from '../external-authorization/request-change.js';
 import { removeHeader } from '../http/headers.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
@@ -49,7 +55,7 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
       cacheMs,
     };
     const named = config.upstreamHeaders.filter((one) => one !== '*');
-    const isOwned = fieldList(named, false);
+    const isOwned = fieldList(named.map(dashed), false);
     const action: TrafficAction = {
       feature: 'external-authorization',
       mode: dryRun ? 'would' : 'did',
@@ -150,7 +156,7 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
     /** Takes away the headers that only a decision may set. */
     function takeOwned({ downstream: { head }, authorization }: FilteredRequest): void {
       if (named.length === 0) return;
-      const present = head.headers.filter((one, i) => i % 2 === 0 && isOwned(one));
+      const present = head.headers.filter((one, i) => i % 2 === 0 && isOwned(dashed(one)));
       if (present.length === 0) return;
       authorization.saveHeaders();
       removeFields(head.headers, present);
@@ -169,6 +175,7 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
       authorization.saveHeaders();
       const { headers } = downstream.head;
       removeFields(headers, remove);
+      removeSpellings(headers, set);
       changeFields(headers, set);
       removeHeader(headers, 'host');
       restoreForwarding(headers, client);
