@@ -18,7 +18,6 @@ export class BodyReader {
   #bytes = 0;
   #blocks = 0;
   #isFull = false;
-  #isKnown = false;
   #pending: { readonly bytesMax: number; readonly resolve: (body: BufferedBody) => void } | undefined;
 
   constructor(
@@ -36,8 +35,9 @@ export class BodyReader {
 
   /** A later filter may ask for more bytes than an earlier one. */
   read(bytesMax: number, isEnded: boolean): Promise<BufferedBody> {
-    if (!this.#isKnown) for (const bytes of this.buffered()) this.#count(bytes);
-    this.#isKnown = true;
+    // Bytes may have arrived while nobody read them.
+    this.#bytes = 0;
+    for (const bytes of this.buffered()) this.#count(bytes);
     return new Promise((resolve) => {
       this.#pending = { bytesMax, resolve };
       this.#settle(isEnded);

@@ -123,3 +123,34 @@ test('a client that awaits 100 before its body gets it once', async (t) => {
   assert.equal(arrived[0]?.body, 'text');
   assert.equal(arrived[0].headers['expect'], undefined);
 });
+
+test('each of several policies gets as much of the body as it asks for', async (t) => {
+  const { ask: send, service, arrived, set } = await grpcScene(t);
+  const body = 'x'.repeat(5_000);
+  set(
+    askFilter({ bodyBytesMax: 10, bodyPartial: true }),
+    askFilter({ bodyBytesMax: 10_000 }),
+    askFilter({ bodyBytesMax: 100, bodyPartial: true }),
+  );
+  assert.equal((await send({ method: 'POST', body })).status, 200);
+  assert.deepEqual(
+    service.asked.map(({ request }) => request?.http?.body.length),
+    [10, 5_000, 100],
+  );
+  assert.equal(arrived[0]?.body, body);
+});
+
+test('bodies are bounded for each client, and their share is free again after the response', async (t) => {
+  const { ask: send, waypoint, set } = await grpcScene(t, undefined, { bodyBytesMax: 1_000_000, failOpen: true });
+  const shares = waypoint.context.externalAuthorization?.bodyShares;
+  assert.ok(shares);
+  const body = 'x'.repeat(200_000);
+  shares.max = 64;
+  assert.equal((await send({ method: 'POST', body })).status, 503);
+  assert.ok(waypoint.limitsReached.includes('external-authorization-bodies'));
+  shares.max = 1_000;
+  assert.equal((await send({ method: 'POST', body })).status, 200);
+  set(askFilter({ bodyBytesMax: 1_000 }));
+  assert.equal((await send({ method: 'POST', body })).status, 413);
+  await eventually(() => shares.size === 0, 'no share is taken');
+});
