@@ -68,7 +68,7 @@ test('absent fields have the default values, and fail closed', () => {
         name: 'TrafficPolicy shop/p main',
         matches: [],
         service: { service: 'shop/opa.shop.svc.cluster.local', port: 9191, invalid: '' },
-        protocol: { $case: 'grpc', value: { context: {} } },
+        protocol: { $case: 'grpc', value: { context: [] } },
         timeoutMs: 200,
         failOpen: false,
         statusOnError: 503,

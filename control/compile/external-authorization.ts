@@ -40,7 +40,12 @@ export function externalAuthorization(
       protocol:
         protocol === 'HTTP'
           ? httpProtocol(`${at}.http.pathPrefix`, http?.pathPrefix)
-          : { $case: 'grpc', value: { context: { ...grpc?.context } } },
+          : {
+              $case: 'grpc',
+              value: {
+                context: Object.entries(grpc?.context ?? {}).map(([name, value]) => ({ name, value })),
+              },
+            },
       timeoutMs: positiveMs(`${at}.timeout`, spec.timeout, decisionTimeoutMs),
       failOpen: spec.failOpen ?? false,
       // Envoy: 403, which says that the request is forbidden. It is not known to be.

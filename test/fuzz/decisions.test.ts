@@ -56,7 +56,7 @@ function check(protocol: DecisionProtocol, response: CallResponse): string {
 }
 
 test('messages of the API: what is not refused can be written', () => {
-  const protocol = grpcProtocol(filterOf([]), 'authz', {});
+  const protocol = grpcProtocol(filterOf([]), 'authz', []);
   const seeds = [
     checkResponse(okWith({})),
     checkResponse(

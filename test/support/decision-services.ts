@@ -17,7 +17,7 @@ export const askFilter = (fields: Partial<ExternalAuthorizationFilter> = {}): Ro
   filter('externalAuthorization', {
     name: policyName,
     service: encodeTarget({ kind: 'service', service: key('authz'), port: 80 }),
-    protocol: { $case: 'grpc', value: { context: {} } },
+    protocol: { $case: 'grpc', value: { context: [] } },
     timeoutMs: 20_000,
     ...fields,
   });

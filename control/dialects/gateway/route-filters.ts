@@ -122,7 +122,7 @@ function externalAuth(
       service: encodeTarget(targetOf(backendRef)),
       protocol: http
         ? httpProtocol('externalAuth.http.path', path)
-        : { $case: 'grpc', value: { context: {} } },
+        : { $case: 'grpc', value: { context: [] } },
       timeoutMs: decisionTimeoutMs,
       failOpen: false,
       statusOnError: 503,

@@ -103,7 +103,7 @@ export const claimHeaderShape: Shape = { name: 'ClaimHeader', fields: { 1: ['hea
 
 export const externalAuthorizationFilterShape: Shape = { name: 'ExternalAuthorizationFilter', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['service', () => backendTargetShape], 4: ['grpc', () => externalAuthorizationGrpcShape], 5: ['http', () => externalAuthorizationHttpShape], 6: ['timeout_ms'], 7: ['fail_open'], 8: ['status_on_error'], 9: ['request_headers'], 10: ['body_bytes_max'], 11: ['body_partial'], 12: ['cache_ms'], 13: ['dry_run'], 14: ['upstream_headers'], 15: ['client_headers'], 16: ['routes_may_disable'] } };
 
-export const externalAuthorizationGrpcShape: Shape = { name: 'ExternalAuthorizationGrpc', fields: { 1: ['context'] } };
+export const externalAuthorizationGrpcShape: Shape = { name: 'ExternalAuthorizationGrpc', fields: { 1: ['context', () => headerPairShape] } };
 
 export const externalAuthorizationHttpShape: Shape = { name: 'ExternalAuthorizationHttp', fields: { 1: ['path_prefix'] } };
 

@@ -417,12 +417,7 @@ export interface ExternalAuthorizationFilter {
 
 export interface ExternalAuthorizationGrpc {
   /** Sent as context extensions. */
-  readonly context: { [key: string]: string };
-}
-
-export interface ExternalAuthorizationGrpc_ContextEntry {
-  readonly key: string;
-  readonly value: string;
+  readonly context: readonly HeaderPair[];
 }
 
 export interface ExternalAuthorizationHttp {
@@ -4952,14 +4947,14 @@ export const ExternalAuthorizationFilter: MessageFns<ExternalAuthorizationFilter
 };
 
 function createBaseExternalAuthorizationGrpc(): ExternalAuthorizationGrpc {
-  return { context: {} };
+  return { context: [] };
 }
 
 export const ExternalAuthorizationGrpc: MessageFns<ExternalAuthorizationGrpc> = {
   encode(message: ExternalAuthorizationGrpc, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    globalThis.Object.entries(message.context).forEach(([key, value]: [string, string]) => {
-      ExternalAuthorizationGrpc_ContextEntry.encode({ key: key as any, value }, writer.uint32(10).fork()).join();
-    });
+    for (const v of message.context) {
+      HeaderPair.encode(v!, writer.uint32(10).fork()).join();
+    }
     return writer;
   },
 
@@ -4981,10 +4976,7 @@ export const ExternalAuthorizationGrpc: MessageFns<ExternalAuthorizationGrpc> = 
               break;
             }
 
-            const entry1 = ExternalAuthorizationGrpc_ContextEntry.decode(reader, reader.uint32());
-            if (entry1.value !== undefined) {
-              message.context[entry1.key] = entry1.value;
-            }
+            message.context.push(HeaderPair.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -5004,82 +4996,7 @@ export const ExternalAuthorizationGrpc: MessageFns<ExternalAuthorizationGrpc> = 
   },
   fromPartial(object: DeepPartial<ExternalAuthorizationGrpc>): ExternalAuthorizationGrpc {
     const message = createBaseExternalAuthorizationGrpc() as any;
-    message.context = (globalThis.Object.entries(object.context ?? {}) as [string, string][]).reduce(
-      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
-        if (value !== undefined) {
-          acc[key] = globalThis.String(value);
-        }
-        return acc;
-      },
-      {},
-    );
-    return message;
-  },
-};
-
-function createBaseExternalAuthorizationGrpc_ContextEntry(): ExternalAuthorizationGrpc_ContextEntry {
-  return { key: "", value: "" };
-}
-
-export const ExternalAuthorizationGrpc_ContextEntry: MessageFns<ExternalAuthorizationGrpc_ContextEntry> = {
-  encode(message: ExternalAuthorizationGrpc_ContextEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.key !== "") {
-      writer.uint32(10).string(message.key);
-    }
-    if (message.value !== "") {
-      writer.uint32(18).string(message.value);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): ExternalAuthorizationGrpc_ContextEntry {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseExternalAuthorizationGrpc_ContextEntry() as any;
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.key = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.value = reader.string();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<ExternalAuthorizationGrpc_ContextEntry>): ExternalAuthorizationGrpc_ContextEntry {
-    return ExternalAuthorizationGrpc_ContextEntry.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<ExternalAuthorizationGrpc_ContextEntry>): ExternalAuthorizationGrpc_ContextEntry {
-    const message = createBaseExternalAuthorizationGrpc_ContextEntry() as any;
-    message.key = object.key ?? "";
-    message.value = object.value ?? "";
+    message.context = object.context?.map((e) => HeaderPair.fromPartial(e)) || [];
     return message;
   },
 };

@@ -8,7 +8,7 @@ import {
   type HeaderValueOption,
   type OkHttpResponse,
 } from '../../discovery/gen/ext_authz.js';
-import type { ExternalAuthorizationFilter } from '../../discovery/gen/weft.js';
+import type { ExternalAuthorizationFilter, HeaderPair } from '../../discovery/gen/weft.js';
 import { grpcBody, grpcMessageOf } from '../http/grpc.js';
 import { headerOf, type Headers } from '../http/headers.js';
 import { partialBodyField, type AskedRequest, type DecisionProtocol } from './asked-request.js';
@@ -30,8 +30,9 @@ const checkMethod = '/envoy.service.auth.v3.Authorization/Check';
 export function grpcProtocol(
   config: ExternalAuthorizationFilter,
   authority: string,
-  context: Readonly<Record<string, string>>,
+  context: readonly HeaderPair[],
 ): DecisionProtocol {
+  const extensions = Object.fromEntries(context.map(({ name, value }) => [name, value]));
   const isSent = fieldList(config.requestHeaders, true);
   const sendsAll = config.requestHeaders.length === 0;
   const mayChange = fieldList(config.upstreamHeaders, true);
@@ -68,7 +69,7 @@ export function grpcProtocol(
               time: isKept ? undefined : new Date(),
               http: httpOf(request, isSent, sendsAll, isKept),
             },
-            contextExtensions: context,
+            contextExtensions: extensions,
           },
         }),
       ),

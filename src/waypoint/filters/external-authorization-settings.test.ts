@@ -141,7 +141,11 @@ test('each of several policies gets as much of the body as it asks for', async (
 });
 
 test('bodies are bounded for each client, and their share is free again after the response', async (t) => {
-  const { ask: send, waypoint, set } = await grpcScene(t, undefined, { bodyBytesMax: 1_000_000, failOpen: true });
+  const {
+    ask: send,
+    waypoint,
+    set,
+  } = await grpcScene(t, undefined, { bodyBytesMax: 1_000_000, failOpen: true });
   const shares = waypoint.context.externalAuthorization?.bodyShares;
   assert.ok(shares);
   const body = 'x'.repeat(200_000);

@@ -24,7 +24,7 @@ test('the service is told who calls what, and a request that it allows reaches t
     arrived,
     waypoint,
   } = await grpcScene(t, undefined, {
-    protocol: { $case: 'grpc', value: { context: { tenant: 'shop' } } },
+    protocol: { $case: 'grpc', value: { context: [{ name: 'tenant', value: 'shop' }] } },
   });
   const { status } = await send({
     method: 'POST',
