@@ -178,7 +178,7 @@ test('a route of the Service goes without a decision if the policy lets it', asy
   const yaml = page('guard-http').replace('protocol: HTTP', 'protocol: HTTP\n      routesMayDisable: true');
   await mesh.withRoute(
     `${yaml}\n---\n${route}`,
-    async () => (await asks('/healthz')).status === 200 && (await asks('/other')).status === 404,
+    async () => (await asks('/healthz')).status === 200 && (await asks('/other', 'ann')).status === 404,
     async () => {
       mesh.rewrite(`${page('guard-http')}\n---\n${route}`);
       await until('the annotation alone changes nothing', 30_000, isAsked('/healthz'));
