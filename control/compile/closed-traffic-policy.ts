@@ -10,6 +10,7 @@ import { isRecord } from '../../src/base/record.js';
 const restricting: ReadonlySet<string> = new Set<SectionName>([
   'circuitBreaker',
   'rateLimits',
+  'externalAuthorization',
   'loadShedding',
 ]);
 const others: ReadonlySet<string> = new Set(['targetRefs', 'from', 'dryRun']);

@@ -7,7 +7,7 @@ import {
   type ReadSettings,
   type ServicePolicy,
 } from '../../src/model/service-policy.js';
-import type { MeshObject, ServedObject } from '../objects/objects.js';
+import type { MeshObject, ServedObject, ServiceObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
 import type { PolicyTarget } from '../dialects/istio/destination-rule-policy.js';
 import {
@@ -23,8 +23,15 @@ import { requestTokens } from '../dialects/istio/request-tokens.js';
 import { jwtFilter, type JwtTemplate, type KeyLookup } from './jwt-filter.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import { clientKey } from './traffic-policy-requests.js';
-import { breakerSettings, type CompiledTrafficPolicy, type TrafficSettings } from './traffic-policy.js';
+import {
+  additiveSections,
+  breakerSettings,
+  demandsDecisions,
+  type CompiledTrafficPolicy,
+  type TrafficSettings,
+} from './traffic-policy.js';
 import type { WaypointName } from './waypoints.js';
+import { neededWaypoint } from '../../src/model/refused-waypoint.js';
 
 /** Settings with their object, as `<Kind> <namespace>/<name>`. */
 export interface Layer {
@@ -47,6 +54,7 @@ interface Merged {
 const filterSections = [
   'loadShedding',
   'authentication',
+  'externalAuthorization',
   'rateLimits',
   'faults',
 ] as const satisfies readonly Name[];
@@ -67,6 +75,7 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
   );
   const hasBreaker = breakerSettings.some((name) => settings[name] !== undefined);
   for (const name of new Set(dry.flatMap((layer) => Object.keys(layer.settings) as Name[]))) {
+    if (additiveSections.has(name)) continue;
     const layer = setBy(dry, name);
     const present = setBy(acting, name);
     if (!layer || (hasBreaker && (breakerSettings as readonly string[]).includes(name))) continue;
@@ -76,6 +85,14 @@ export function mergeSettings(layers: readonly Layer[]): Merged {
     const value = layer.settings[name];
     settings[name] = isAdded ? [...(settings[name] as unknown[]), ...(value as unknown[])] : value;
     if (!present) origins.set(name, layer.origin);
+  }
+  for (const name of additiveSections as ReadonlySet<Name>) {
+    // A dry run comes last, so that it sees what was changed.
+    const all = [...acting, ...dry].filter((layer) => layer.settings[name] !== undefined);
+    const [first] = all;
+    if (!first) continue;
+    settings[name] = all.flatMap((layer) => layer.settings[name] as unknown[]);
+    origins.set(name, (setBy(acting, name) ?? first).origin);
   }
   if (!hasBreaker && breakerSettings.some((name) => settings[name] !== undefined))
     settings['circuitBreakerDryRun'] = true;
@@ -228,9 +245,17 @@ const noKeys: KeyLookup = { of: () => ({ jwks: '', problem: '' }) };
 
 function portSettings(layers: readonly Layer[], keys: KeyLookup) {
   const { settings, origins } = mergeSettings(layers);
-  const { loadShedding = [], authentication = [], rateLimits = [], faults = [], ...others } = settings;
+  const {
+    loadShedding = [],
+    authentication = [],
+    externalAuthorization = [],
+    rateLimits = [],
+    faults = [],
+    ...others
+  } = settings;
   const tokens = authentication.map((one) => jwtFilter(one, keys));
-  return { ...others, origins, filters: [...loadShedding, ...tokens, ...rateLimits, ...faults] };
+  const filters = [...loadShedding, ...tokens, ...externalAuthorization, ...rateLimits, ...faults];
+  return { ...others, origins, filters };
 }
 
 const isFor = (layer: Layer, { namespace, serviceAccount }: ClientMatch): boolean =>
@@ -303,3 +328,20 @@ const layerOf = (object: MeshObject, settings: TrafficSettings): Layer => ({
 });
 const nameOf = ({ kind, metadata: { namespace, name } }: MeshObject): string =>
   `${kind} ${namespace === undefined ? name : `${namespace}/${name}`}`;
+
+/**
+ * The name of a waypoint that does not exist, for a Service without a waypoint whose policies demand decisions about requests: nobody could
+ * ask for them. Undefined: the Service needs none.
+ */
+export function waypointNeededBy(
+  service: ServiceObject,
+  registry: Pick<Registry, 'policiesTargeting'>,
+): WaypointName | undefined {
+  const namespace = namespaceOf(service);
+  const targeting = registry.policiesTargeting('Service', namespace, service.metadata.name);
+  if (targeting.length === 0) return undefined;
+  const demands = [undefined, ...portsOf(service).map(({ port }) => port)].some((port) =>
+    policiesOfService(targeting, service, port).inForce.some(demandsDecisions),
+  );
+  return demands ? { namespace, name: neededWaypoint } : undefined;
+}

@@ -39,7 +39,8 @@ export interface PolicyContext {
   readonly regexBudget: { weight: number };
 }
 
-function requestMatches(
+/** Compiles matches of a section. Errors name the field. */
+export function requestMatches(
   specs: readonly RequestMatchSpec[] | undefined,
   at: string,
   context: PolicyContext,

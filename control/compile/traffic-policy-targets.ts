@@ -17,7 +17,7 @@ import { compileBackendTrafficPolicy } from '../dialects/gateway/backend-traffic
 import { isCoreGroup } from '../dialects/gateway/route-parents.js';
 import { portsOf } from './served-object.js';
 import { clientKey } from './traffic-policy-requests.js';
-import { compileTrafficPolicy, type CompiledTrafficPolicy } from './traffic-policy.js';
+import { additiveSections, compileTrafficPolicy, type CompiledTrafficPolicy } from './traffic-policy.js';
 import { createdMs } from '../objects/age.js';
 
 /** Clients that the policies of one target may name. Each is a further variant of the port's settings. */
@@ -84,9 +84,11 @@ const nameOf = ({ kind, metadata }: PolicyObject): string =>
 function claimsOf({ sections, from, unread }: CompiledTrafficPolicy): string[] {
   const clients = from.length === 0 ? ['*'] : from.map(clientKey);
   const settings = [
-    ...sections.flatMap((one) =>
-      Object.keys(one.settings).map((name) => `${name}${one.isDryRun ? ' (dry run)' : ''}`),
-    ),
+    ...sections
+      .filter(({ name }) => !additiveSections.has(name))
+      .flatMap((one) =>
+        Object.keys(one.settings).map((name) => `${name}${one.isDryRun ? ' (dry run)' : ''}`),
+      ),
     ...unread,
   ];
   return clients.flatMap((client) => settings.map((setting) => `${client} ${setting}`));
@@ -139,14 +141,18 @@ function policiesInForce(policies: readonly PolicyObject[]): TargetPolicies {
     const taken = claims.find((claim) => claimed.has(claim));
     if (taken !== undefined) {
       const setting = taken.slice(taken.indexOf(' ') + 1);
-      const message = `${claimed.get(taken)} sets ${setting} for the same target as well and is older: the whole policy is not in force there`;
+      const message = `${claimed.get(taken)} sets ${setting} for the same target as well and is older: the whole policy is not in force there${restrictionsOf(compiled).length > 0 ? ', besides its externalAuthorization' : ''}`;
       problems.set(object, { reason: 'Conflicted', message });
+      inForce.push(...restrictionsOf(compiled));
       continue;
     }
     const named = new Set([...clients, ...compiled.from.map(clientKey)]);
     if (named.size > clientsMax) {
       const message = `the policies of the target name more than ${clientsMax} clients in from`;
       problems.set(object, { reason: 'Invalid', message });
+      // Without its clients it is unknown for whom: all are refused.
+      for (const { origin } of restrictionsOf(compiled))
+        inForce.push({ origin, sections: [], from: [], unread: [], closed: `${origin}: ${message}` });
       continue;
     }
     for (const one of named) clients.add(one);
@@ -154,6 +160,12 @@ function policiesInForce(policies: readonly PolicyObject[]): TargetPolicies {
     inForce.push(compiled);
   }
   return { inForce, problems };
+}
+
+/** What stays in force of a policy that is not: sections that only restrict, and do not conflict with those of other policies. */
+function restrictionsOf(compiled: CompiledTrafficPolicy): CompiledTrafficPolicy[] {
+  const sections = compiled.sections.filter(({ name }) => additiveSections.has(name));
+  return sections.length === 0 ? [] : [{ ...compiled, sections }];
 }
 
 /** The number of the port that a target names; undefined: no TCP port of the Service has this name or number. */

@@ -188,6 +188,8 @@ const full: Readonly<Record<string, string>> = {
     'timeouts: { request: 1s, connect: 2s, streamIdle: 3s, connectionIdle: 4s, maxDuration: 5s, tcpIdle: 6s }',
   rateLimits:
     'rateLimits: [{ name: a, matches: [{ path: { type: RegularExpression, value: /a.* }, method: GET, headers: [{ name: X, value: v }], queryParams: [{ name: q, value: z }] }], keys: [{ clientIdentity: {} }, { clientNamespace: {} }, { clientAddress: {} }, { header: X }, { cookie: c }, { query: q }, { path: {} }, { method: {} }], requests: 5, per: 90s, burst: 7 }, { name: b, keys: [{ route: {} }], requests: 1, per: 24h, global: { failClosed: true, service: { name: l, namespace: infra, port: 81, domain: d } } }]',
+  externalAuthorization:
+    'externalAuthorization: [{ name: a, service: { name: opa, port: 9191 }, grpc: { context: { k: v } } }, { name: b, matches: [{ path: { value: /a } }], service: { name: opa, namespace: infra, port: 80 }, protocol: HTTP, http: { pathPrefix: /check }, timeout: 1s, failOpen: true, statusOnError: 500, requestHeaders: [Cookie], upstreamHeaders: [X-User, x-claim-*], clientHeaders: [Location], body: { bytesMax: 1000, partial: true }, cache: 10s, routesMayDisable: true, dryRun: true }]',
   faults:
     "faults: [{ name: a, delay: { duration: 1s, percent: '1' }, abort: { httpStatus: 503, percent: '2' }, until: 2026-12-01T00:00:00Z }, { name: b, abort: { grpcStatus: 14, percent: '3' } }, { name: c, abort: { reset: {}, percent: '100' } }]",
   loadShedding:
@@ -197,8 +199,14 @@ const full: Readonly<Record<string, string>> = {
 test('every section survives the way to the waypoint unchanged', () => {
   assert.deepEqual(Object.keys(full).sort(), [...sectionNames].sort());
   for (const text of Object.values(full)) {
-    const { rateLimits = [], faults = [], loadShedding = [], ...fields } = settings(text);
-    const filters = [...loadShedding, ...rateLimits, ...faults];
+    const {
+      rateLimits = [],
+      externalAuthorization = [],
+      faults = [],
+      loadShedding = [],
+      ...fields
+    } = settings(text);
+    const filters = [...loadShedding, ...externalAuthorization, ...rateLimits, ...faults];
     const value: ServicePolicy = {
       service: 'shop/api.shop.svc.cluster.local' as ServiceKey,
       port: 80,
@@ -282,7 +290,7 @@ test('what the rules of the CRD refuse is refused in files as well, with the fie
     ['loadShedding: { memoryMax: 0Mi }', /a quantity above 0/],
     [
       'circuitBreaker: { requestsMax: 1 }',
-      /only rateLimits, faults, retry and timeouts/,
+      /only rateLimits, externalAuthorization, faults, retry and timeouts/,
       '  from: [{ namespace: web }]',
     ],
     ['retry: { budget: { percent: 1 } }', /budget is for all clients/, '  from: [{ namespace: web }]'],

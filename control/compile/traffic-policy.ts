@@ -19,6 +19,7 @@ import {
   locality,
   outlierDetection,
 } from './traffic-policy-cluster.js';
+import { externalAuthorization } from './external-authorization.js';
 import {
   clientMatch,
   fault,
@@ -34,6 +35,7 @@ import { durationMs } from './traffic-policy-values.js';
 /** Settings by section: filters of different sections are merged apart from each other. */
 export type TrafficSettings = Omit<ServiceSettings, 'filters' | 'clients'> & {
   readonly rateLimits?: readonly RouteFilter[];
+  readonly externalAuthorization?: readonly RouteFilter[];
   readonly faults?: readonly RouteFilter[];
   readonly loadShedding?: readonly RouteFilter[];
   /** Validation of tokens, without the keys: these are looked up when the settings are merged. */
@@ -153,6 +155,15 @@ const compilers: { readonly [K in SectionName]-?: Section<K> } = {
       settings: { rateLimits: each(list, at, (one, where) => rateLimit(one, where, context)) },
     };
   },
+  externalAuthorization: (list, at, context) => {
+    unique(list, at);
+    return {
+      isDryRun: allDry(list, context),
+      settings: {
+        externalAuthorization: each(list, at, (one, where) => externalAuthorization(one, where, context)),
+      },
+    };
+  },
   faults: (list, at, context) => {
     unique(list, at);
     return {
@@ -180,7 +191,20 @@ export const breakerSettings = [
 
 export const sectionNames = Object.keys(compilers) as readonly SectionName[];
 /** Sections that can be for some clients. */
-const clientSections: ReadonlySet<SectionName> = new Set(['rateLimits', 'faults', 'retry', 'timeouts']);
+const clientSections: ReadonlySet<SectionName> = new Set([
+  'rateLimits',
+  'externalAuthorization',
+  'faults',
+  'retry',
+  'timeouts',
+]);
+/** Sections of all objects that apply to a port hold together: a more specific object lifts nothing that another one demands. */
+export const additiveSections: ReadonlySet<string> = new Set<SectionName>(['externalAuthorization']);
+
+/** Whether requests must not pass where no waypoint can ask for decisions. */
+export const demandsDecisions = ({ sections, unread, closed }: CompiledTrafficPolicy): boolean =>
+  sections.some(({ name, isDryRun }) => additiveSections.has(name) && !isDryRun) ||
+  (closed !== undefined && unread.some((name) => additiveSections.has(name)));
 
 const contextOf = ({ metadata, spec }: TrafficPolicyObject): PolicyContext => {
   const namespace = namespaceOf({ metadata });
@@ -225,7 +249,8 @@ export function clientProblem(
   { retry, timeouts }: Pick<TrafficSections, 'retry' | 'timeouts'>,
   name: SectionName,
 ): string | undefined {
-  if (!clientSections.has(name)) return 'only rateLimits, faults, retry and timeouts can be for some clients';
+  if (!clientSections.has(name))
+    return 'only rateLimits, externalAuthorization, faults, retry and timeouts can be for some clients';
   if (name === 'retry' && retry?.budget) return 'a retry budget is for all clients of a port';
   if (name === 'timeouts' && timeouts?.streamIdle !== undefined)
     return 'timeouts.streamIdle is for all clients of a port';

@@ -9,7 +9,7 @@ import type { CompileContext } from '../kinds/kind.js';
 import type { CompiledResource } from './resource.js';
 import type { WaypointRef } from '../../src/model/workload.js';
 import type { ServedObject } from '../objects/objects.js';
-import { servicePolicies } from './service-policy.js';
+import { servicePolicies, waypointNeededBy } from './service-policy.js';
 import { hbonePort, waypointCaller, waypointReference, type WaypointName } from './waypoints.js';
 
 export interface BoundWaypoint {
@@ -24,8 +24,13 @@ export function boundWaypoint(
   object: ServedObject,
   { settings, registry }: Pick<CompileContext, 'settings' | 'registry'>,
 ): BoundWaypoint | undefined {
-  const waypoint = settings.removal === undefined ? registry.waypointOf(object) : undefined;
-  if (!waypoint) return undefined;
+  if (settings.removal !== undefined) return undefined;
+  const waypoint = registry.waypointOf(object);
+  if (!waypoint) {
+    // What must not pass without a decision does not pass at all where nobody asks for one.
+    const needed = object.kind === 'Service' ? waypointNeededBy(object, registry) : undefined;
+    return needed && { reference: refusedWaypoint(needed, hbonePort), served: undefined };
+  }
   return registry.admits(waypoint, namespaceOf(object))
     ? { reference: waypointReference(waypoint), served: waypoint }
     : { reference: refusedWaypoint(waypoint, hbonePort), served: undefined };

@@ -55,6 +55,17 @@ export interface RouteFilterObject {
     readonly allowCredentials?: boolean;
     readonly maxAge?: number;
   };
+  readonly externalAuth?: {
+    readonly protocol: 'HTTP' | 'GRPC';
+    readonly backendRef: BackendRef;
+    readonly grpc?: { readonly allowedHeaders?: readonly string[] };
+    readonly http?: {
+      readonly path?: string;
+      readonly allowedHeaders?: readonly string[];
+      readonly allowedResponseHeaders?: readonly string[];
+    };
+    readonly forwardBody?: { readonly maxSize?: number };
+  };
   readonly extensionRef?: { readonly group: string; readonly kind: string; readonly name: string };
 }
 export interface NamedMatch {

@@ -146,6 +146,24 @@ export interface RateLimitSpec {
     };
   };
 }
+export interface ExternalAuthorizationSpec {
+  readonly name: string;
+  readonly matches?: readonly RequestMatchSpec[];
+  readonly service: { readonly name: string; readonly namespace?: string; readonly port: number };
+  readonly protocol?: 'GRPC' | 'HTTP';
+  readonly grpc?: { readonly context?: Readonly<Record<string, string>> };
+  readonly http?: { readonly pathPrefix?: string };
+  readonly timeout?: string;
+  readonly failOpen?: boolean;
+  readonly statusOnError?: number;
+  readonly requestHeaders?: readonly string[];
+  readonly upstreamHeaders?: readonly string[];
+  readonly clientHeaders?: readonly string[];
+  readonly body?: { readonly bytesMax: number; readonly partial?: boolean };
+  readonly cache?: string;
+  readonly routesMayDisable?: boolean;
+  readonly dryRun?: boolean;
+}
 export interface FaultSpec {
   readonly name: string;
   readonly matches?: readonly RequestMatchSpec[];
@@ -188,6 +206,7 @@ export interface TrafficSections {
   readonly retry?: RetrySpec;
   readonly timeouts?: TimeoutsSpec;
   readonly rateLimits?: readonly RateLimitSpec[];
+  readonly externalAuthorization?: readonly ExternalAuthorizationSpec[];
   readonly faults?: readonly FaultSpec[];
   readonly loadShedding?: LoadSheddingSpec;
 }

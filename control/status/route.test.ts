@@ -102,9 +102,10 @@ test("problems of a route have the Gateway API's conditions and reasons", () => 
     'Accepted True Accepted',
     'ResolvedRefs False BackendNotFound',
   ]);
-  assert.deepEqual(saidOf(wp + routeText('filters: [{ type: ExternalAuth, externalAuth: {} }]')), [
-    'Accepted False UnsupportedValue',
-    'ResolvedRefs True ResolvedRefs',
+  const auth = '{ protocol: GRPC, backendRef: { name: gone, port: 80 }, grpc: {} }';
+  assert.deepEqual(saidOf(wp + routeText(`filters: [{ type: ExternalAuth, externalAuth: ${auth} }]`)), [
+    'Accepted True Accepted',
+    'ResolvedRefs False BackendNotFound',
   ]);
   assert.deepEqual(saidOf(service(labelled, 'clusterIP: None') + routeText('')), [
     'Accepted False NoMatchingParent',

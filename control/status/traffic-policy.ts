@@ -17,7 +17,7 @@ import {
   type TargetLookup,
 } from '../compile/traffic-policy-targets.js';
 import type { KeyLookup } from '../compile/jwt-filter.js';
-import type { CompiledTrafficPolicy } from '../compile/traffic-policy.js';
+import { demandsDecisions, type CompiledTrafficPolicy } from '../compile/traffic-policy.js';
 import { waypointController, type WaypointName } from '../compile/waypoints.js';
 import { condition, withTransitionTimes, type ConditionReason, type ConditionUpdate } from './conditions.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from './status.js';
@@ -34,9 +34,16 @@ const snake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${l
 function featuresOf({ sections, from }: CompiledTrafficPolicy): string[] {
   const features = from.length > 0 ? ['ServicePolicy.clients'] : [];
   for (const { settings } of sections) {
-    const { rateLimits = [], faults = [], loadShedding = [], authentication = [], ...fields } = settings;
+    const {
+      rateLimits = [],
+      externalAuthorization = [],
+      faults = [],
+      loadShedding = [],
+      authentication = [],
+      ...fields
+    } = settings;
     if (authentication.length > 0) features.push('RouteFilter.jwt');
-    for (const { $case } of [...rateLimits, ...faults, ...loadShedding])
+    for (const { $case } of [...rateLimits, ...externalAuthorization, ...faults, ...loadShedding])
       features.push(`RouteFilter.${snake($case)}`);
     features.push(...Object.keys(fields).map((name) => `ServicePolicy.${snake(name)}`));
     const kind = settings.loadBalancing?.kind;
@@ -75,6 +82,8 @@ function unenforced(
   const service = lookup.service(namespace, ref.name);
   if (!service) return undefined;
   const unbound = unenforcedBecause(service, lookup);
+  if (unbound?.reason === 'NoWaypoint' && demandsDecisions(compiled))
+    return { ...unbound, message: `${unbound.message}; until then the Service's clients are refused` };
   if (unbound) return unbound;
   const waypoint = lookup.waypointOf(service);
   return waypoint && lackedBy(waypoint, compiled, olderVersions);

@@ -7,6 +7,9 @@ import type { ServiceKey, WaypointRef } from './workload.js';
 const namespacePart = 'not-allowed.weft.dev';
 const suffix = '.not-allowed.invalid';
 
+/** The name in place of a waypoint's for a Service that has none, although its policies demand decisions about requests. */
+export const neededWaypoint = 'needed-by-external-authorization';
+
 /**
  * The reference for a Gateway that does not admit a Service.
  * @param gateway the Gateway that the Service names

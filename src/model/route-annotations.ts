@@ -5,4 +5,7 @@ export const viaKey = 'weft.dev/via';
 /** A name: a token, or host[:port]. */
 export const viaPattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,58}(?::\d{1,5})?$/;
 
-export const routeFilterKeys: readonly string[] = [viaKey];
+/** `disabled`: the route's requests need no decision of a service, where the policy lets routes say so (docs/external-authorization.md). */
+export const externalAuthorizationKey = 'weft.dev/external-authorization';
+
+export const routeFilterKeys: readonly string[] = [viaKey, externalAuthorizationKey];

@@ -97,6 +97,8 @@ export interface RouteRule extends Pick<pb.RouteRule, 'requestTimeoutMs' | 'back
   /** In place of `retry`. */
   readonly retryPolicy?: pb.RetryPolicy;
   readonly sessionPersistence?: SessionPersistence;
+  /** The requests need no decision of a service (ExternalAuthorizationFilter.routes_may_disable). */
+  readonly withoutExternalAuthorization?: true;
 }
 
 export interface Route {

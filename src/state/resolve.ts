@@ -2,7 +2,7 @@
 import type { IpAddress, SocketAddress } from '../model/address.js';
 import { formatSocketAddress, isV6 } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
-import { refusedWaypointOf } from '../model/refused-waypoint.js';
+import { neededWaypoint, refusedWaypointOf } from '../model/refused-waypoint.js';
 import { claimRankOf, claimRanks } from '../model/ownership.js';
 import type { Service } from '../model/service.js';
 import type { Locality, ServiceKey, WaypointRef, Workload } from '../model/workload.js';
@@ -229,6 +229,11 @@ export function waypointMissing(
   reference: WaypointRef,
 ): { readonly code: string; readonly why: string } {
   const refused = refusedWaypointOf(reference);
+  if (refused?.endsWith(`/${neededWaypoint}`) === true)
+    return {
+      code: 'WEFT_WAYPOINT_MISSING',
+      why: `a TrafficPolicy of ${served} demands external authorization, and the Service has no waypoint`,
+    };
   return refused === undefined
     ? { code: 'WEFT_WAYPOINT_MISSING', why: `the waypoint of ${served} has no healthy replica` }
     : {

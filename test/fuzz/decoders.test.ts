@@ -67,6 +67,7 @@ spec:
   circuitBreaker: { requestsMax: 9, perClient: { requestsMax: 1 } }
   outlierDetection: { successRate: {} }
   healthChecks: [{ http: { path: /, statuses: ['200-299'] } }, { tcp: { send: a, receive: [b] } }]
+  externalAuthorization: [{ name: a, service: { name: opa, port: 9191 }, requestHeaders: [x-a, x-b-*], body: { bytesMax: 9 }, cache: 1s }]
   retry: { conditions: [5xx, unavailable], perTryTimeout: 1s, hedge: true }
   timeouts: { request: 1s }
   rateLimits: [{ name: a, keys: [{ header: x }], requests: 1, per: 1s }, { name: b, requests: 1, per: 1m, global: {} }]

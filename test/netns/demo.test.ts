@@ -36,6 +36,7 @@ const names = [
   'waypoint-outlier-ejection',
   'waypoint-retry-budget',
   'waypoint-load-balancing',
+  'waypoint-external-authorization',
   'waypoint-rate-limit',
   'waypoint-global-rate-limit',
   'waypoint-fault-injection',

@@ -27,6 +27,8 @@ import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
 import { SharedCounters } from '../../src/waypoint/shared/shared-counters.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
 import type { UpstreamEvent } from '../../src/waypoint/telemetry/upstream-events.js';
+import { callService } from '../../src/waypoint/external-authorization/decision-service.js';
+import { ExternalAuthorization } from '../../src/waypoint/external-authorization/external-authorization.js';
 import type { GlobalLimits } from '../../src/waypoint/rate-limit/global/global-limits.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { ClusterManager } from '../../src/waypoint/cluster/cluster-manager.js';
@@ -48,6 +50,9 @@ export interface WaypointOptions {
   /** Default: true. */
   readonly mergeSlashes?: boolean;
   readonly identity?: SpiffeId;
+  readonly waitingDecisionsMax?: number;
+  /** The waypoint's own identity. */
+  readonly self?: SpiffeId;
   readonly dial?: (dial: Dial) => Dial;
   /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
   readonly podPort?: number;
@@ -76,6 +81,8 @@ export interface TestWaypoint {
   /** `<feature> <mode> <policy>` */
   readonly actions: string[];
   readonly upstreamEvents: UpstreamEvent[];
+  /** Decision services: `<service>:<port>: <why it does not decide>`, or `decides`. */
+  readonly services: string[];
   /** What outlier detection did: `<port of the endpoint> <result> <kind>`, or `<port> returned`. */
   readonly outliers: string[];
   /** Changes of endpoints' health by health checks: `<port of the endpoint> <failure>`, or `<port> healthy`. */
@@ -128,6 +135,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const detected: string[] = [];
   const actions: string[] = [];
   const upstreamEvents: UpstreamEvent[] = [];
+  const services: string[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
   const onAction: ConnectionContext['onAction'] = ({ feature, mode, policy }) =>
@@ -154,6 +162,13 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     requestShares: new FairLimit(limits.requestsMax),
     globalRateLimits: options.globalRateLimits,
     rateLimits: options.rateLimits ?? RateLimits.inMemory(),
+    externalAuthorization: new ExternalAuthorization({
+      call: (...of) =>
+        callService(context, clientOf(options.self, { ip: parseIp('0.0.0.0'), port: 0 }), ...of),
+      ...(options.waitingDecisionsMax === undefined ? {} : { waitingMax: options.waitingDecisionsMax }),
+      onLimitReached: (limit) => keep(limitsReached, limit),
+      onService: (service, failure) => keep(services, `${service}: ${failure ?? 'decides'}`),
+    }),
     faults: new InjectedFaults(),
     shedding: new Shedding(),
     jwt: new JwtTokens((limit) => keep(limitsReached, limit)),
@@ -206,6 +221,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     detected,
     actions,
     upstreamEvents,
+    services,
     outliers,
     checked,
     destination,

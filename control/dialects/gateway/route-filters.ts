@@ -1,9 +1,10 @@
 /** Compiles filters of routes to the form in which waypoints apply them. Pure. */
 import { encodeTarget } from '../../../src/discovery/codec/backend-target.js';
 import type { Annotations } from '../../../src/model/labels.js';
-import { viaKey, viaPattern } from '../../../src/model/route-annotations.js';
+import { externalAuthorizationKey, viaKey, viaPattern } from '../../../src/model/route-annotations.js';
 import type { BackendTarget, HeaderPair, PathChange, RouteFilter } from '../../../src/model/route.js';
 import type { BackendRef, PathModifier, RouteFilterObject } from '../../objects/objects.js';
+import { decisionTimeoutMs, httpProtocol } from '../../compile/external-authorization.js';
 import { rewrittenPath } from '../../compile/paths.js';
 import type { RouteProblem } from './route-parents.js';
 
@@ -18,11 +19,13 @@ export class RouteProblems {
 /**
  * Compiles a filter. Undefined if Weft does not support it, which is added to the problems. Errors name the field that cannot be read.
  * @param targetOf resolves a backend reference
+ * @param name the route, for logs
  */
 export function compileFilter(
   filter: RouteFilterObject,
   targetOf: (ref: BackendRef) => BackendTarget,
   problems: RouteProblems,
+  name: string,
 ): RouteFilter | undefined {
   switch (filter.type) {
     case 'RequestHeaderModifier':
@@ -77,6 +80,8 @@ export function compileFilter(
         },
       };
     }
+    case 'ExternalAuth':
+      return externalAuth(part(filter, 'externalAuth'), targetOf, name);
     case 'ExtensionRef': {
       const { group, kind, name } = part(filter, 'extensionRef');
       problems.unresolved ??= {
@@ -94,9 +99,51 @@ export function compileFilter(
   }
 }
 
+/** The longest body that a decision service gets. */
+const bodyBytesMax = 1 << 20;
+
+/** GEP-1494: without a decision the request is refused. */
+function externalAuth(
+  { protocol, backendRef, grpc, http, forwardBody }: NonNullable<RouteFilterObject['externalAuth']>,
+  targetOf: (ref: BackendRef) => BackendTarget,
+  name: string,
+): RouteFilter {
+  if ((grpc !== undefined) !== (protocol === 'GRPC') || (http !== undefined) !== (protocol === 'HTTP'))
+    throw new Error(`externalAuth: protocol ${protocol} needs ${protocol.toLowerCase()}, and no other`);
+  const { maxSize = 0 } = forwardBody ?? {};
+  if (maxSize > bodyBytesMax) throw new Error(`externalAuth.forwardBody.maxSize: at most ${bodyBytesMax}`);
+  const lower = (names: readonly string[] = []): string[] => names.map((one) => one.toLowerCase());
+  const path = http?.path === undefined || http.path.startsWith('/') ? http?.path : `/${http.path}`;
+  return {
+    $case: 'externalAuthorization',
+    value: {
+      name,
+      matches: [],
+      service: encodeTarget(targetOf(backendRef)),
+      protocol: http
+        ? httpProtocol('externalAuth.http.path', path)
+        : { $case: 'grpc', value: { context: [] } },
+      timeoutMs: decisionTimeoutMs,
+      failOpen: false,
+      statusOnError: 503,
+      requestHeaders: lower((grpc ?? http)?.allowedHeaders),
+      bodyBytesMax: maxSize,
+      bodyPartial: false,
+      cacheMs: 0,
+      dryRun: false,
+      upstreamHeaders: http
+        ? lower(http.allowedResponseHeaders?.length ? http.allowedResponseHeaders : ['*'])
+        : [],
+      clientHeaders: [],
+      routesMayDisable: false,
+    },
+  };
+}
+
 /** Filters that a route's annotations turn on, for all of its rules, and the annotations that cannot be read. */
 export function annotationFilters(annotations: Annotations): {
   readonly filters: readonly RouteFilter[];
+  readonly withoutExternalAuthorization: boolean;
   readonly problems: readonly string[];
 } {
   const filters: RouteFilter[] = [];
@@ -111,7 +158,12 @@ export function annotationFilters(annotations: Annotations): {
       );
     }
   }
-  return { filters, problems };
+  const authorization = annotations[externalAuthorizationKey];
+  if (authorization !== undefined && authorization !== 'disabled')
+    problems.push(
+      `annotation ${externalAuthorizationKey}: ${JSON.stringify(authorization.slice(0, 64))} is not disabled: decision services are asked`,
+    );
+  return { filters, withoutExternalAuthorization: authorization === 'disabled', problems };
 }
 
 function part<K extends Exclude<keyof RouteFilterObject, 'type'>>(

@@ -12,7 +12,8 @@ export function servicesOf(object: RouteObject): {
   const parents = new Set((object.spec.parentRefs ?? []).filter(isServiceParent).map(name));
   const all = new Set(parents);
   const mirrored = (filters: readonly RouteFilterObject[] | undefined): void => {
-    for (const { requestMirror } of filters ?? []) if (requestMirror) all.add(name(requestMirror.backendRef));
+    for (const { requestMirror, externalAuth } of filters ?? [])
+      for (const filter of [requestMirror, externalAuth]) if (filter) all.add(name(filter.backendRef));
   };
   const rules: readonly Pick<HttpRouteRule, 'filters' | 'backendRefs'>[] = object.spec.rules ?? [];
   for (const rule of rules) {

@@ -243,11 +243,6 @@ test('an unsupported filter closes its rule or backend', () => {
   const invalid = { kind: 'invalid', reason: 'a filter of the rule is not supported' };
   const of = (rule: string): CompiledRoute =>
     compiled(manifest('HTTPRoute', `{ ${parent()}, rules: [{ ${rule} }] }`));
-  const auth = of(
-    'filters: [{ type: ExternalAuth, externalAuth: {} }], backendRefs: [{ name: v2, port: 80 }]',
-  );
-  assert.deepEqual(auth.route?.rules[0]?.backends, [{ target: invalid, weight: 1, filters: [] }]);
-  assert.equal(auth.unsupported?.reason, 'UnsupportedValue');
   const extension = of(
     `filters: [{ type: ExtensionRef, extensionRef: { group: x.test, kind: X, name: x } },
                { type: RequestRedirect, requestRedirect: {} }]`,
@@ -257,7 +252,7 @@ test('an unsupported filter closes its rule or backend', () => {
   assert.equal(extension.unresolved?.reason, 'InvalidKind');
   const one = of(
     `backendRefs: [{ name: v2, port: 80 },
-      { name: v2, port: 81, filters: [{ type: ExternalAuth, externalAuth: {} }] }]`,
+      { name: v2, port: 81, filters: [{ type: ExtensionRef, extensionRef: { group: x.test, kind: X, name: x } }] }]`,
   );
   assert.deepEqual(
     one.route?.rules[0]?.backends.map(({ target }) => target.kind),

@@ -75,6 +75,10 @@ class RouteCompiler {
     private readonly lookup: RouteLookup,
   ) {}
 
+  get #name(): string {
+    return `${this.object.kind} ${namespaceOf(this.object)}/${this.object.metadata.name}`;
+  }
+
   /**
    * Resolves a backend reference. A Service of another namespace needs no ReferenceGrant: clients of a mesh route can reach the Service
    * without the route as well (GEP-1294, "Namespace boundaries").
@@ -103,7 +107,7 @@ class RouteCompiler {
   /** Compiles a list of filters. Undefined if one of them is not supported: its requests must not continue without the filter. */
   filters(list: readonly RouteFilterObject[] | undefined): RouteFilter[] | undefined {
     const made = (list ?? []).map((filter) =>
-      compileFilter(filter, (ref) => this.target(ref), this.problems),
+      compileFilter(filter, (ref) => this.target(ref), this.problems, this.#name),
     );
     const known = made.filter((filter) => filter !== undefined);
     return known.length === made.length ? known : undefined;
@@ -293,6 +297,7 @@ export function compileRoute(object: RouteObject, lookup: RouteLookup): Compiled
   const rules = compiler.rules().map((rule) => ({
     ...rule,
     ...(idleTimeouts && { idleTimeouts }),
+    ...(added.withoutExternalAuthorization ? { withoutExternalAuthorization: true as const } : {}),
     // Ahead of the rule's own filters, which may respond themselves.
     filters: [...added.filters, ...rule.filters],
   }));

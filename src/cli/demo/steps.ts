@@ -7,6 +7,7 @@ import { operationSteps } from './steps/operations.js';
 import { outliveAgentSteps } from './steps/outlive-agent.js';
 import { policySteps } from './steps/policy.js';
 import { sameNodeSteps } from './steps/same-node.js';
+import { waypointAuthorizationSteps } from './steps/waypoint-authorization.js';
 import { waypointGuardSteps, waypointUpdateStep } from './steps/waypoint-guard.js';
 import { waypointLimitSteps } from './steps/waypoint-limits.js';
 import { waypointResilienceSteps } from './steps/waypoint-resilience.js';
@@ -24,6 +25,7 @@ export const steps: readonly Step[] = [
   ...waypointRouteSteps,
   ...waypointGuardSteps,
   ...waypointResilienceSteps,
+  ...waypointAuthorizationSteps,
   ...waypointLimitSteps,
   ...waypointUserSteps,
   ...istioSteps,

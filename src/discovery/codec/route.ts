@@ -40,6 +40,7 @@ const encodeRule = (rule: RouteRule): pb.RouteRule => ({
   retry: rule.retry,
   retryPolicy: rule.retryPolicy,
   sessionPersistence: rule.sessionPersistence && pb.SessionPersistence.fromPartial(rule.sessionPersistence),
+  withoutExternalAuthorization: rule.withoutExternalAuthorization === true,
 });
 
 export function encodeRoute(route: Route): Uint8Array {
@@ -69,7 +70,8 @@ const decodeSession = (message: pb.SessionPersistence): SessionPersistence => {
 };
 
 function decodeRule({ name, matches, filters, backends, ...message }: pb.RouteRule): RouteRule {
-  const { idleTimeouts, retry, retryPolicy, sessionPersistence, ...timeouts } = message;
+  const { idleTimeouts, retry, retryPolicy, sessionPersistence, withoutExternalAuthorization, ...timeouts } =
+    message;
   return {
     ...present({ name }),
     matches: matches.map(decodeMatch),
@@ -84,6 +86,7 @@ function decodeRule({ name, matches, filters, backends, ...message }: pb.RouteRu
     ...(retry && { retry }),
     ...(retryPolicy && { retryPolicy }),
     ...(sessionPersistence && { sessionPersistence: decodeSession(sessionPersistence) }),
+    ...(withoutExternalAuthorization ? { withoutExternalAuthorization } : {}),
   };
 }
 

@@ -65,7 +65,7 @@ export const routeShape: Shape = { name: 'Route', fields: { 1: ['kind', 'values'
 
 export const routeParentShape: Shape = { name: 'RouteParent', fields: { 1: ['service'], 2: ['port'] } };
 
-export const routeRuleShape: Shape = { name: 'RouteRule', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['filters', () => routeFilterShape], 4: ['backends', () => routeBackendShape], 5: ['request_timeout_ms'], 6: ['backend_request_timeout_ms'], 7: ['retry', () => routeRetryShape], 8: ['session_persistence', () => sessionPersistenceShape], 20: ['retry_policy', () => retryPolicyShape], 2000: ['idle_timeouts', () => idleTimeoutsShape] } };
+export const routeRuleShape: Shape = { name: 'RouteRule', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['filters', () => routeFilterShape], 4: ['backends', () => routeBackendShape], 5: ['request_timeout_ms'], 6: ['backend_request_timeout_ms'], 7: ['retry', () => routeRetryShape], 8: ['session_persistence', () => sessionPersistenceShape], 20: ['retry_policy', () => retryPolicyShape], 21: ['without_external_authorization'], 2000: ['idle_timeouts', () => idleTimeoutsShape] } };
 
 export const idleTimeoutsShape: Shape = { name: 'IdleTimeouts', fields: { 1: ['body_idle_ms'], 2: ['stream_idle_ms'] } };
 
@@ -101,11 +101,11 @@ export const jwtHeaderShape: Shape = { name: 'JwtHeader', fields: { 1: ['name'],
 
 export const claimHeaderShape: Shape = { name: 'ClaimHeader', fields: { 1: ['header'], 2: ['claim'] } };
 
-export const externalAuthorizationFilterShape: Shape = { name: 'ExternalAuthorizationFilter', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['service', () => backendTargetShape], 4: ['grpc', () => externalAuthorizationGrpcShape], 5: ['http', () => externalAuthorizationHttpShape], 6: ['timeout_ms'], 7: ['fail_open'], 8: ['status_on_error'], 9: ['request_headers'], 10: ['body_bytes_max'], 11: ['body_partial'], 12: ['cache_ms'], 13: ['dry_run'] } };
+export const externalAuthorizationFilterShape: Shape = { name: 'ExternalAuthorizationFilter', fields: { 1: ['name'], 2: ['matches', () => routeMatchShape], 3: ['service', () => backendTargetShape], 4: ['grpc', () => externalAuthorizationGrpcShape], 5: ['http', () => externalAuthorizationHttpShape], 6: ['timeout_ms'], 7: ['fail_open'], 8: ['status_on_error'], 9: ['request_headers'], 10: ['body_bytes_max'], 11: ['body_partial'], 12: ['cache_ms'], 13: ['dry_run'], 14: ['upstream_headers'], 15: ['client_headers'], 16: ['routes_may_disable'] } };
 
-export const externalAuthorizationGrpcShape: Shape = { name: 'ExternalAuthorizationGrpc', fields: { 1: ['context'] } };
+export const externalAuthorizationGrpcShape: Shape = { name: 'ExternalAuthorizationGrpc', fields: { 1: ['context', () => headerPairShape] } };
 
-export const externalAuthorizationHttpShape: Shape = { name: 'ExternalAuthorizationHttp', fields: { 1: ['path_prefix'], 2: ['response_headers_upstream'], 3: ['response_headers_client'] } };
+export const externalAuthorizationHttpShape: Shape = { name: 'ExternalAuthorizationHttp', fields: { 1: ['path_prefix'] } };
 
 export const mirrorFilterShape: Shape = { name: 'MirrorFilter', fields: { 1: ['backend', () => backendTargetShape], 2: ['numerator'], 3: ['denominator'] } };
 

@@ -215,6 +215,8 @@ export interface RouteRule {
   readonly retryPolicy:
     | RetryPolicy
     | undefined;
+  /** The requests need no decision of a service, where the policy of the Service port lets its routes say so. */
+  readonly withoutExternalAuthorization: boolean;
   /** A waypoint that does not know this field uses its own idle timeouts. */
   readonly idleTimeouts: IdleTimeouts | undefined;
 }
@@ -392,7 +394,10 @@ export interface ExternalAuthorizationFilter {
   readonly failOpen: boolean;
   /** 0: 503. */
   readonly statusOnError: number;
-  /** Headers of the request that the service gets. Empty: all for gRPC; for HTTP only host, method, path, content-length, authorization. */
+  /**
+   * Headers of the request that the service gets. Empty: all for gRPC; for HTTP none. Host, method, path, content-length and
+   * authorization are always sent by HTTP.
+   */
   readonly requestHeaders: readonly string[];
   /** Bytes of the body that the service gets. 0: none. A longer body gets 413, unless the part of it is enough. */
   readonly bodyBytesMax: number;
@@ -400,25 +405,22 @@ export interface ExternalAuthorizationFilter {
   /** 0: decisions are not kept. Only for requests without a body for the service. */
   readonly cacheMs: number;
   readonly dryRun: boolean;
+  /** Headers that a decision may set on the request, `*`: any. Clients cannot set the headers that are named here. */
+  readonly upstreamHeaders: readonly string[];
+  /** Headers of a denial that the client gets. Empty: all that are allowed in a response. */
+  readonly clientHeaders: readonly string[];
+  /** The requests of routes that say so are not asked for. Of a policy; the filter of a route's rule is for all of its requests. */
+  readonly routesMayDisable: boolean;
 }
 
 export interface ExternalAuthorizationGrpc {
   /** Sent as context extensions. */
-  readonly context: { [key: string]: string };
-}
-
-export interface ExternalAuthorizationGrpc_ContextEntry {
-  readonly key: string;
-  readonly value: string;
+  readonly context: readonly HeaderPair[];
 }
 
 export interface ExternalAuthorizationHttp {
   /** Goes before the request's path. */
   readonly pathPrefix: string;
-  /** Headers of the service's response that the endpoint gets, in place of the client's. */
-  readonly responseHeadersUpstream: readonly string[];
-  /** Headers of a denial that the client gets. Empty: all but framing. */
-  readonly responseHeadersClient: readonly string[];
 }
 
 export interface MirrorFilter {
@@ -2746,6 +2748,7 @@ function createBaseRouteRule(): RouteRule {
     retry: undefined,
     sessionPersistence: undefined,
     retryPolicy: undefined,
+    withoutExternalAuthorization: false,
     idleTimeouts: undefined,
   };
 }
@@ -2778,6 +2781,9 @@ export const RouteRule: MessageFns<RouteRule> = {
     }
     if (message.retryPolicy !== undefined) {
       RetryPolicy.encode(message.retryPolicy, writer.uint32(162).fork()).join();
+    }
+    if (message.withoutExternalAuthorization !== false) {
+      writer.uint32(168).bool(message.withoutExternalAuthorization);
     }
     if (message.idleTimeouts !== undefined) {
       IdleTimeouts.encode(message.idleTimeouts, writer.uint32(16002).fork()).join();
@@ -2870,6 +2876,14 @@ export const RouteRule: MessageFns<RouteRule> = {
             message.retryPolicy = RetryPolicy.decode(reader, reader.uint32());
             continue;
           }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.withoutExternalAuthorization = reader.bool();
+            continue;
+          }
           case 2000: {
             if (tag !== 16002) {
               break;
@@ -2910,6 +2924,7 @@ export const RouteRule: MessageFns<RouteRule> = {
     message.retryPolicy = (object.retryPolicy !== undefined && object.retryPolicy !== null)
       ? RetryPolicy.fromPartial(object.retryPolicy)
       : undefined;
+    message.withoutExternalAuthorization = object.withoutExternalAuthorization ?? false;
     message.idleTimeouts = (object.idleTimeouts !== undefined && object.idleTimeouts !== null)
       ? IdleTimeouts.fromPartial(object.idleTimeouts)
       : undefined;
@@ -4640,6 +4655,9 @@ function createBaseExternalAuthorizationFilter(): ExternalAuthorizationFilter {
     bodyPartial: false,
     cacheMs: 0,
     dryRun: false,
+    upstreamHeaders: [],
+    clientHeaders: [],
+    routesMayDisable: false,
   };
 }
 
@@ -4685,6 +4703,15 @@ export const ExternalAuthorizationFilter: MessageFns<ExternalAuthorizationFilter
     }
     if (message.dryRun !== false) {
       writer.uint32(104).bool(message.dryRun);
+    }
+    for (const v of message.upstreamHeaders) {
+      writer.uint32(114).string(v!);
+    }
+    for (const v of message.clientHeaders) {
+      writer.uint32(122).string(v!);
+    }
+    if (message.routesMayDisable !== false) {
+      writer.uint32(128).bool(message.routesMayDisable);
     }
     return writer;
   },
@@ -4806,6 +4833,30 @@ export const ExternalAuthorizationFilter: MessageFns<ExternalAuthorizationFilter
             message.dryRun = reader.bool();
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.upstreamHeaders.push(reader.string());
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.clientHeaders.push(reader.string());
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.routesMayDisable = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4850,19 +4901,22 @@ export const ExternalAuthorizationFilter: MessageFns<ExternalAuthorizationFilter
     message.bodyPartial = object.bodyPartial ?? false;
     message.cacheMs = object.cacheMs ?? 0;
     message.dryRun = object.dryRun ?? false;
+    message.upstreamHeaders = object.upstreamHeaders?.map((e) => e) || [];
+    message.clientHeaders = object.clientHeaders?.map((e) => e) || [];
+    message.routesMayDisable = object.routesMayDisable ?? false;
     return message;
   },
 };
 
 function createBaseExternalAuthorizationGrpc(): ExternalAuthorizationGrpc {
-  return { context: {} };
+  return { context: [] };
 }
 
 export const ExternalAuthorizationGrpc: MessageFns<ExternalAuthorizationGrpc> = {
   encode(message: ExternalAuthorizationGrpc, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    globalThis.Object.entries(message.context).forEach(([key, value]: [string, string]) => {
-      ExternalAuthorizationGrpc_ContextEntry.encode({ key: key as any, value }, writer.uint32(10).fork()).join();
-    });
+    for (const v of message.context) {
+      HeaderPair.encode(v!, writer.uint32(10).fork()).join();
+    }
     return writer;
   },
 
@@ -4884,10 +4938,7 @@ export const ExternalAuthorizationGrpc: MessageFns<ExternalAuthorizationGrpc> = 
               break;
             }
 
-            const entry1 = ExternalAuthorizationGrpc_ContextEntry.decode(reader, reader.uint32());
-            if (entry1.value !== undefined) {
-              message.context[entry1.key] = entry1.value;
-            }
+            message.context.push(HeaderPair.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -4907,100 +4958,19 @@ export const ExternalAuthorizationGrpc: MessageFns<ExternalAuthorizationGrpc> = 
   },
   fromPartial(object: DeepPartial<ExternalAuthorizationGrpc>): ExternalAuthorizationGrpc {
     const message = createBaseExternalAuthorizationGrpc() as any;
-    message.context = (globalThis.Object.entries(object.context ?? {}) as [string, string][]).reduce(
-      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
-        if (value !== undefined) {
-          acc[key] = globalThis.String(value);
-        }
-        return acc;
-      },
-      {},
-    );
-    return message;
-  },
-};
-
-function createBaseExternalAuthorizationGrpc_ContextEntry(): ExternalAuthorizationGrpc_ContextEntry {
-  return { key: "", value: "" };
-}
-
-export const ExternalAuthorizationGrpc_ContextEntry: MessageFns<ExternalAuthorizationGrpc_ContextEntry> = {
-  encode(message: ExternalAuthorizationGrpc_ContextEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.key !== "") {
-      writer.uint32(10).string(message.key);
-    }
-    if (message.value !== "") {
-      writer.uint32(18).string(message.value);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): ExternalAuthorizationGrpc_ContextEntry {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseExternalAuthorizationGrpc_ContextEntry() as any;
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.key = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.value = reader.string();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<ExternalAuthorizationGrpc_ContextEntry>): ExternalAuthorizationGrpc_ContextEntry {
-    return ExternalAuthorizationGrpc_ContextEntry.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<ExternalAuthorizationGrpc_ContextEntry>): ExternalAuthorizationGrpc_ContextEntry {
-    const message = createBaseExternalAuthorizationGrpc_ContextEntry() as any;
-    message.key = object.key ?? "";
-    message.value = object.value ?? "";
+    message.context = object.context?.map((e) => HeaderPair.fromPartial(e)) || [];
     return message;
   },
 };
 
 function createBaseExternalAuthorizationHttp(): ExternalAuthorizationHttp {
-  return { pathPrefix: "", responseHeadersUpstream: [], responseHeadersClient: [] };
+  return { pathPrefix: "" };
 }
 
 export const ExternalAuthorizationHttp: MessageFns<ExternalAuthorizationHttp> = {
   encode(message: ExternalAuthorizationHttp, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.pathPrefix !== "") {
       writer.uint32(10).string(message.pathPrefix);
-    }
-    for (const v of message.responseHeadersUpstream) {
-      writer.uint32(18).string(v!);
-    }
-    for (const v of message.responseHeadersClient) {
-      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -5026,22 +4996,6 @@ export const ExternalAuthorizationHttp: MessageFns<ExternalAuthorizationHttp> = 
             message.pathPrefix = reader.string();
             continue;
           }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.responseHeadersUpstream.push(reader.string());
-            continue;
-          }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.responseHeadersClient.push(reader.string());
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5060,8 +5014,6 @@ export const ExternalAuthorizationHttp: MessageFns<ExternalAuthorizationHttp> = 
   fromPartial(object: DeepPartial<ExternalAuthorizationHttp>): ExternalAuthorizationHttp {
     const message = createBaseExternalAuthorizationHttp() as any;
     message.pathPrefix = object.pathPrefix ?? "";
-    message.responseHeadersUpstream = object.responseHeadersUpstream?.map((e) => e) || [];
-    message.responseHeadersClient = object.responseHeadersClient?.map((e) => e) || [];
     return message;
   },
 };

@@ -7,15 +7,16 @@ import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { formatSocketAddress } from '../../model/address.js';
 import type { BackendTarget } from '../../model/route.js';
+import { demandedElsewhere } from '../authorization/demanded.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
-import type { FilterList, PortChain } from '../filters/chain.js';
+import { listOf, type FilterList, type PortChain } from '../filters/chain.js';
 import type { FilterResponse } from '../filters/filter.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { isGrpcType } from '../http/grpc.js';
 import type { FieldNames } from '../http/field-names.js';
 import { grpcTimeoutMs } from '../http/grpc-timeout.js';
-import { headerOf, type Headers } from '../http/headers.js';
+import { headerOf, removeHeader, type Headers } from '../http/headers.js';
 import type {
   ClientEnd,
   Downstream,
@@ -39,6 +40,7 @@ import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js
 import type { HttpVersion } from '../cluster/http-version.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
+import { BodyReader, type BufferedBody } from './body-reader.js';
 import { Deadlines, deadlinesOf, type Deadline } from './deadlines.js';
 import { FilterRun, type FilteredExchange } from './filter-run.js';
 import { IdleClock, idleTimeoutsOf } from './idle-timeouts.js';
@@ -61,6 +63,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   readonly #port: PortChain;
   readonly #filters = new FilterRun(this);
   readonly #router: Router;
+  /** Undefined: no filter has read the body. */
+  #bodyReader: BodyReader | undefined;
   /** Undefined: no timeout applies to the request. */
   #deadlines: Deadlines | undefined;
   /** The client's grpc-timeout, if the waypoint acts on it. */
@@ -68,6 +72,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   #notInTrailers: readonly FieldNames[] = [];
   /** The index in the context's exchanges (IntrusiveSet). */
   slot = -1;
+  /** The request has reached the filters of the Service port that it is sent to. */
+  #demanded = false;
   #responseStarted = false;
   #responseEnded = false;
   #over = false;
@@ -102,8 +108,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   onPassed(list: FilterList): void {
     if (list === this.#port.shedding) return this.#admitted();
     if (list === this.#port.list) return this.#matchRoute();
-    if (list === this.route.matched?.chain.list) return this.#chooseBackend();
-    this.#router.start();
+    if (list === this.route.matched?.chain.list) return this.#chooseBackend(list);
+    this.#demand(list);
   }
 
   #admitted(): void {
@@ -147,11 +153,22 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.#deadlines.start();
   }
 
-  #chooseBackend(): void {
+  #chooseBackend(passed: FilterList): void {
     const backend = this.route.chooseBackend();
     const list = backend && this.route.matched?.chain.backends.get(backend);
     if (list) this.#filters.enter(list);
-    else this.#router.start();
+    else this.#demand(passed);
+  }
+
+  /** The filters of the Service port that the request is sent to, if it is not the one that the client dialed. */
+  #demand(passed: FilterList): void {
+    if (this.#demanded) return this.#router.start();
+    const { target } = this.route.backend ?? {};
+    const sent = target?.kind === 'service' ? target : undefined;
+    const filters = demandedElsewhere(this.context.state, this.client, this.destination, sent);
+    if (filters.length === 0) return this.#router.start();
+    this.#demanded = true;
+    this.#filters.enter(listOf(filters, passed));
   }
 
   /** A filter responds in the endpoint's place. */
@@ -163,7 +180,40 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
 
   /** A filter's promise is pending: further bytes of the body would have to be buffered without bound. */
   onSuspended(): void {
+    if (this.#bodyReader?.isReading === true) return;
     if (this.downstream.hasBody && !this.#router.requestEnded) this.downstream.pause();
+  }
+
+  bufferBody(bytesMax: number): Promise<BufferedBody> {
+    const { downstream, context, client } = this;
+    const { headers } = downstream.head;
+    const router = this.#router;
+    const { bodyShares } = context.externalAuthorization ?? {};
+    if (!bodyShares) throw new Error('this process buffers no bodies');
+    const reader = (this.#bodyReader ??= new BodyReader(
+      bodyShares,
+      client,
+      () => router.buffered,
+      () => context.onLimitReached('external-authorization-bodies'),
+    ));
+    const read = reader.read(bytesMax, router.requestEnded);
+    if (!reader.isReading) return read;
+    if (headerOf(headers, 'expect')?.toLowerCase() === '100-continue') {
+      // The client sends the body only then. The endpoint must not be asked again.
+      this.authorization.saveHeaders();
+      removeHeader(headers, 'expect');
+      downstream.interim({ status: 100, headers: [] });
+    }
+    // Not at once: the bytes that are there already would arrive before the filter has returned.
+    queueMicrotask(() => {
+      if (!this.#over && reader.isReading) downstream.resume();
+    });
+    return read;
+  }
+
+  isExternalAuthorizationDisabled(): boolean {
+    // The filters of a rule, and of a Service port that the client did not dial, hold for all requests.
+    return this.route.matched === undefined && !this.#demanded && this.route.disablesExternalAuthorization();
   }
 
   act(action: TrafficAction): void {
@@ -176,12 +226,20 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   }
 
   mirror(target: BackendTarget): void {
+    const { state } = this.context;
+    const sent = target.kind === 'service' ? target : undefined;
+    // A copy cannot wait for its own decision.
+    if (demandedElsewhere(state, this.client, this.destination, sent).length > 0)
+      return this.context.onMirrorEnd('denied');
     const mirror = new Mirror(this.context, this.client, target, {
       isHttp2: this.downstream.version === 'HTTP/2',
       isGrpc: this.isGrpc,
       asked: () => this.authorization.originalAttributes(),
     });
     (this.mirrors ??= new Mirrors()).add(mirror);
+    // What a filter has buffered was not sent to a mirror yet.
+    for (const bytes of this.#router.buffered) mirror.write(bytes);
+    if (this.downstream.hasBody && this.#router.requestEnded) mirror.end(this.#router.requestTrailers);
   }
 
   get dialedPort(): number {
@@ -227,6 +285,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     // Bytes after an upgrade are no part of the request.
     if (!this.#router.isUpgraded) this.mirrors?.write(bytes);
     this.#router.write(bytes);
+    this.#bodyReader?.add(bytes, () => this.downstream.pause());
   }
 
   onEnd(trailers: Headers | undefined): void {
@@ -234,6 +293,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     if (trailers) for (const names of this.#notInTrailers) names.removeFrom(trailers);
     if (!this.#over && !this.#router.isUpgraded) this.mirrors?.end(trailers);
     this.#router.end(trailers);
+    this.#bodyReader?.end();
     if (this.#responseEnded) this.#finish(true);
   }
 
@@ -262,6 +322,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   onResponse(head: ResponseHead, hasBody: boolean): void {
     const failed = this.#filters.onResponse(head);
     if (failed) return this.#refuse(failed);
+    this.#bodyReader?.release();
     this.#addSession(head);
     this.#responseStarted = true;
     this.info.status = head.status;
@@ -368,7 +429,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.info.fail(reply);
     const head = localReplyHead(reply, this.isGrpc);
     this.info.grpcStatus = headerOf(head.headers, 'grpc-status');
-    this.#respond(head);
+    const { body } = reply;
+    this.#respond(head, this.isGrpc || this.#head.method === 'HEAD' ? undefined : body);
   }
 
   /** Ends the request without a response, or without the rest of it. */
@@ -399,6 +461,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     if (this.#over) return;
     this.#over = true;
     this.#deadlines?.end();
+    this.#bodyReader?.release();
     const { attempt, attempts, requestEnded, isUpgraded } = this.#router;
     this.#router.finish(whole);
     this.mirrors?.requestOver(requestEnded || isUpgraded);

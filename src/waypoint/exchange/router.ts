@@ -74,6 +74,15 @@ export class Router implements AttemptOwner {
     return this.#requestEnded;
   }
 
+  /** The body's bytes so far, before an endpoint is chosen. */
+  get buffered(): readonly Buffer[] {
+    return this.#replay?.buffers ?? [];
+  }
+
+  get requestTrailers(): Headers | undefined {
+    return this.#requestTrailers;
+  }
+
   get isUpgraded(): boolean {
     return this.#upgraded;
   }

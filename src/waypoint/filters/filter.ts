@@ -10,10 +10,12 @@ import type { ServicePort } from '../authorization/reachable.js';
 import type { FieldNames } from '../http/field-names.js';
 import type { Headers } from '../http/headers.js';
 import type { Downstream, ResponseHead } from '../http/http-stream.js';
+import type { BufferedBody } from '../exchange/body-reader.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { JwtTokens } from '../jwt/jwt-tokens.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import type { Client } from '../listener/client.js';
+import type { ExternalAuthorization } from '../external-authorization/external-authorization.js';
 import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
 import type { InjectedFaults } from './injected-faults.js';
 import type { RateLimits } from '../rate-limit/rate-limits.js';
@@ -97,6 +99,7 @@ export interface FilteredRequest {
     readonly limits: WaypointLimits;
     readonly requestShares: FairLimit;
     readonly globalRateLimits?: GlobalLimits | undefined;
+    readonly externalAuthorization?: ExternalAuthorization | undefined;
     readonly shedding: Shedding;
     readonly jwt: JwtTokens;
     /** False: `//` in a path is not merged. */
@@ -104,7 +107,7 @@ export interface FilteredRequest {
     onLimitReached(limit: WaypointLimit): void;
   };
   readonly client: Client;
-  readonly downstream: Pick<Downstream, 'head' | 'version'>;
+  readonly downstream: Pick<Downstream, 'head' | 'version' | 'hasBody'>;
   readonly authorization: {
     /** Copies the request's headers once. Called before each change of them. */
     saveHeaders(): void;
@@ -145,6 +148,10 @@ export interface FilteredRequest {
   act(action: TrafficAction): void;
   /** Removes fields from the request's trailers, too: some servers take trailers for headers. */
   forbidTrailers(names: FieldNames): void;
+  /** Reads the body's first bytes before the request goes on: they are buffered, and the endpoint gets them as well. */
+  bufferBody(bytesMax: number): Promise<BufferedBody>;
+  /** A route of the Service's own namespace says that its requests need no decision of a service. */
+  isExternalAuthorizationDisabled(): boolean;
   /** Sends a copy of the request to another backend. */
   mirror(target: BackendTarget): void;
 }

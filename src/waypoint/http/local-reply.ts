@@ -14,6 +14,8 @@ export interface LocalReply {
   readonly grpcStatus?: number;
   /** Header fields of the response, for instance when to try again. */
   readonly headers?: Headers;
+  /** The body of the response, for clients other than gRPC. */
+  readonly body?: Buffer;
 }
 
 /** The reply if a request limit is reached. `reached`: the limit of all clients together, or this client's share of it. */
@@ -126,7 +128,7 @@ function grpcStatusOf(status: number): number {
 
 /** The response head of a local reply. The client learns at most the flag, never the reason. */
 export function localReplyHead(
-  { status, flag, grpcStatus = grpcStatusOf(status), headers = [] }: LocalReply,
+  { status, flag, grpcStatus = grpcStatusOf(status), headers = [], body }: LocalReply,
   isGrpc: boolean,
 ): ResponseHead {
   return isGrpc
@@ -142,5 +144,5 @@ export function localReplyHead(
           ...headers,
         ],
       }
-    : { status, headers: [...headers] };
+    : { status, headers: [...headers, ...(body ? ['content-length', String(body.length)] : [])] };
 }

@@ -5,6 +5,7 @@
 import { relay as relayBytes } from '../../hbone/relay.js';
 import { denialReason } from '../../policy/authorize.js';
 import { authorizeClient } from '../authorization/authorize.js';
+import { isAnyDemanded } from '../authorization/demanded.js';
 import { EndpointUse } from '../authorization/endpoint-use.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import type { Cluster } from '../cluster/cluster.js';
@@ -116,6 +117,8 @@ function forbidden(
 ): string | undefined {
   const lost = notServed(state, destination) ?? unknownService(state, sent);
   if (lost !== undefined) return lost;
+  if (isAnyDemanded(state, client, destination, sent))
+    return 'a policy of the Service demands a decision about each request, and the connection is not HTTP';
   const asked = servicePortOf(destination);
   const { policies } = state;
   for (const groups of [

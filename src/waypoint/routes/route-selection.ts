@@ -48,6 +48,18 @@ export class RouteSelection {
   }
 
   /**
+   * Whether the rule that the request would match says that its requests need no decision of a service. Only a route of the Service's own
+   * namespace can say so.
+   */
+  disablesExternalAuthorization(): boolean {
+    const found = this.match() ? this.matched : undefined;
+    const disables = found?.rule.withoutExternalAuthorization === true && !this.isConsumerRoute;
+    // The request is matched when all filters before the route have let it go on.
+    this.matched = undefined;
+    return disables;
+  }
+
+  /**
    * Chooses the backend, once per request: the one that the session names, else one by weight. Undefined: it was chosen before, or the rule has
    * no backend.
    */

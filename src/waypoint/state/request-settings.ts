@@ -18,6 +18,8 @@ export interface RequestSettings {
   /** Unique: compiled routes are kept by it. */
   readonly serial: number;
   readonly chain: PortChain;
+  /** Filters that hold on every way to the port's endpoints (authorization/demanded.ts). */
+  readonly demanded: readonly StagedFilter[];
   /** The policy's retries; undefined: none. */
   readonly retry: RetryRules | undefined;
   /** Retries in dry run: they are counted and not done. */
@@ -40,6 +42,7 @@ let made = 0;
 export const settingsWithout = (filters: readonly StagedFilter[] = []): RequestSettings => ({
   serial: made++,
   chain: portChainOf(filters),
+  demanded: [],
   retry: undefined,
   retryDryRun: undefined,
   timeouts: undefined,
@@ -87,12 +90,18 @@ export class PortSettings {
     origins: readonly SettingOrigin[],
     closed = '',
   ): RequestSettings {
-    const compiled = [...filters].sort(triedFirst).map(compileOrRefuse);
-    if (closed !== '') compiled.push(refusing(closed));
+    const sorted = [...filters].sort(triedFirst);
+    const compiled = sorted.map(compileOrRefuse);
+    const demanded = compiled.filter((_, i) => isDemanded(sorted[i] as RouteFilter));
+    if (closed !== '') {
+      compiled.push(refusing(closed));
+      demanded.push(refusing(closed));
+    }
     const rules = retry && rulesOfPolicy(retry);
     return {
       serial: made++,
       chain: portChainOf([...this.filters, ...compiled]),
+      demanded,
       retry: retry?.dryRun === true ? undefined : rules,
       retryDryRun: retry?.dryRun === true ? rules : undefined,
       timeouts,
@@ -104,6 +113,10 @@ export class PortSettings {
 /** The object that set a setting, for logs and metrics. */
 export const policyNameOf = (settings: Pick<RequestSettings, 'origins'>, setting: SettingName): string =>
   originOf(settings, setting) ?? 'TrafficPolicy';
+
+/** Whether a filter of a Service port holds on every way to the port's endpoints. A dry run demands nothing. */
+const isDemanded = (filter: RouteFilter): boolean =>
+  (filter.$case === 'externalAuthorization' || filter.$case === 'jwt') && !filter.value.dryRun;
 
 /** A filter that cannot be applied may be a restriction, so all requests are refused in its place. */
 function compileOrRefuse(filter: RouteFilter): StagedFilter {

@@ -7,8 +7,8 @@ import type { Endpoint } from '../cluster/endpoint.js';
  * UH: no healthy endpoint. UF: connecting to an endpoint failed. UC: the endpoint closed the connection. UT: timeout. URX: retry limit
  * reached. UPE: the endpoint violated the protocol. DC: the client disconnected. DPE: the client violated the protocol. UO: a limit was
  * reached. RBAC: denied by a policy. LR: the waypoint itself ended the request, because a filter failed or the request is in a loop. RL: rate
- * limited. JWT: the request has no valid token. RLSE: the rate limit service failed. OM: load shedding. FI, DI: an abort or a delay was injected. DT: the request took longer than
- * its greatest duration.
+ * limited. JWT: the request has no valid token. UAEX: denied by external authorization, or there was no decision. RLSE: the rate limit service
+ * failed. OM: load shedding. FI, DI: an abort or a delay was injected. DT: the request took longer than its greatest duration.
  */
 export type ResponseFlag =
   | 'NR'
@@ -30,7 +30,8 @@ export type ResponseFlag =
   | 'OM'
   | 'FI'
   | 'DI'
-  | 'DT';
+  | 'DT'
+  | 'UAEX';
 
 /** The parts of a TrafficPolicy that act on requests and connections, as metrics name them. */
 export type TrafficFeature =
@@ -42,6 +43,7 @@ export type TrafficFeature =
   | 'timeout'
   | 'local-rate-limit'
   | 'global-rate-limit'
+  | 'external-authorization'
   | 'fault-delay'
   | 'fault-abort'
   | 'load-shedding'

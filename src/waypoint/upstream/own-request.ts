@@ -32,6 +32,10 @@ export interface OwnRequest {
   /** Absent: as the endpoint's protocol is declared; HTTP/2 for gRPC. */
   readonly version?: HttpVersion;
   readonly signal?: AbortSignal;
+  /** Called at once with what gives up the request: lighter than a signal. */
+  readonly onSent?: (cancel: () => void) => void;
+  /** On a new connection: the last one was closed before the request was read. */
+  readonly fresh?: boolean;
 }
 
 export interface OwnResponse {
@@ -73,12 +77,18 @@ export function sendOwn(
     const exchange = new OwnExchange(request, report, resolve, reject);
     const isGrpc = isGrpcType(headerOf(request.headers, 'content-type'));
     const version = request.version ?? versionOf(endpoint, isGrpc, isGrpc);
-    const pending = cluster.acquire(endpoint, waypointClient, version, false, (upstream, failure) =>
-      upstream
-        ? exchange.begin(upstream)
-        : exchange.onError(failure ?? { kind: 'connect', why: 'no connection' }),
+    const pending = cluster.acquire(
+      endpoint,
+      waypointClient,
+      version,
+      request.fresh === true,
+      (upstream, failure) =>
+        upstream
+          ? exchange.begin(upstream)
+          : exchange.onError(failure ?? { kind: 'connect', why: 'no connection' }),
     );
     exchange.onCancel = () => pending?.cancel();
+    request.onSent?.(() => exchange.abort());
   }).finally(() => cluster.release(endpoint, held));
 }
 
@@ -150,6 +160,10 @@ class OwnExchange implements UpstreamListener {
     this.#timer = setTimeout(() => this.#late(), request.timeoutMs);
     if (request.signal?.aborted === true) setImmediate(this.#onAbort);
     request.signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  abort(): void {
+    this.#onAbort();
   }
 
   begin(upstream: Upstream): void {

@@ -4,6 +4,7 @@ import type { Rechecked } from '../authorization/endpoint-policies.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { DetectionResult } from '../listener/protocol-detection.js';
+import type { ExternalAuthorization } from '../external-authorization/external-authorization.js';
 import type { GlobalLimits } from '../rate-limit/global/global-limits.js';
 import type { InjectedFaults } from '../filters/injected-faults.js';
 import type { RateLimits } from '../rate-limit/rate-limits.js';
@@ -45,6 +46,8 @@ export interface RequestContext extends MirrorContext {
   readonly requestShares: FairLimit;
   readonly globalRateLimits?: GlobalLimits | undefined;
   readonly rateLimits: RateLimits;
+  /** Undefined: no decision service can be asked, so that requests with such a policy are refused. */
+  readonly externalAuthorization?: ExternalAuthorization | undefined;
   readonly faults: InjectedFaults;
   readonly shedding: Shedding;
   readonly jwt: JwtTokens;

@@ -12,7 +12,7 @@ import { formatSocketAddress } from '../../model/address.js';
 import { workloadIdentityOf, type SpiffeId, type TrustDomain } from '../../model/identity.js';
 import type { ServiceKey } from '../../model/workload.js';
 import type { Svid } from '../../tls/svid.js';
-import { clientOf } from '../listener/client.js';
+import { clientOf, waypointClient } from '../listener/client.js';
 import { recheck } from './recheck.js';
 import { ByDestination } from './by-destination.js';
 import type { ActiveConnection, ActiveRequest, ConnectionContext } from './context.js';
@@ -26,6 +26,9 @@ import { SharedMemory, type SharedMemorySettings } from '../shared/shared-memory
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { JwtTokens } from '../jwt/jwt-tokens.js';
+import { callService } from '../external-authorization/decision-service.js';
+import { ExternalAuthorization } from '../external-authorization/external-authorization.js';
+import { watchExternalAuthorization } from '../telemetry/external-authorization-metrics.js';
 import { GlobalLimits } from '../rate-limit/global/global-limits.js';
 import { MeshRateLimitService } from '../rate-limit/global/mesh-service.js';
 import { OwnService } from '../rate-limit/global/own-service.js';
@@ -169,6 +172,7 @@ class Worker {
       requestShares: new FairLimit(limits.requestsMax),
       globalRateLimits: this.#globalRateLimits,
       rateLimits: this.#rateLimits,
+      externalAuthorization: this.#createExternalAuthorization(),
       faults: this.#faults,
       shedding,
       jwt,
@@ -240,6 +244,23 @@ class Worker {
     watchGlobalRateLimits(this.#metrics.registry, limits);
     setInterval(() => limits.sweep(), rateLimitSweepMs).unref();
     return limits;
+  }
+
+  #createExternalAuthorization(): ExternalAuthorization {
+    const made = new ExternalAuthorization({
+      call: (...of) => callService(this.#context, clientOf(this.#svid?.id, waypointClient.address), ...of),
+      onLimitReached: (limit) => this.#metrics.limitReached.inc({ limit }),
+      onService: (service, error) =>
+        this.#logOf(
+          '',
+          error === undefined
+            ? { level: 'info', fields: { service }, text: 'the decision service decides again' }
+            : { level: 'warn', fields: { service, error }, text: 'the decision service does not decide' },
+        ),
+    });
+    watchExternalAuthorization(this.#metrics.registry, made);
+    setInterval(() => made.sweep(), rateLimitSweepMs).unref();
+    return made;
   }
 
   listen(): void {

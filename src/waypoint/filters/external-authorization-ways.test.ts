@@ -1,0 +1,188 @@
+/** Which requests are asked for: of rules and routes, and of whoever tries to go around the decision. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { askFilter, checkResponse, grpcDecisionService } from '../../../test/support/decision-services.js';
+import { scene } from '../../../test/support/decision-scenes.js';
+import { filter } from '../../../test/support/filters.js';
+import { identity, key, policy } from '../../../test/support/mesh.js';
+import {
+  ask,
+  backend,
+  echoHandler,
+  eventually,
+  httpUpstream,
+  rawUpstream,
+  RawClient,
+  route,
+  startWaypoint,
+  type WaypointOptions,
+} from '../../../test/support/waypoint.js';
+import type { RouteFilter } from '../../model/route.js';
+
+test('a rule of a route asks for its own requests', async (t) => {
+  const service = await grpcDecisionService(t, () => checkResponse({ status: { code: 7 } }));
+  const { ask: send } = await scene(t, [service.port], [], {
+    routes: [
+      route('r', [
+        {
+          matches: [{ path: { kind: 'prefix', value: '/in' }, headers: [], query: [] }],
+          filters: [askFilter()],
+        },
+        { matches: [{ path: { kind: 'prefix', value: '/' }, headers: [], query: [] }] },
+      ]),
+    ],
+  });
+  assert.deepEqual([(await send({ path: '/in' })).status, (await send()).status], [403, 200]);
+});
+
+test('a route of the Service may go without, if the policy lets it; one of the client may not', async (t) => {
+  const service = await grpcDecisionService(t, () => checkResponse({ status: { code: 7 } }));
+  const open = [
+    {
+      matches: [{ path: { kind: 'prefix', value: '/health' } as const, headers: [], query: [] }],
+      withoutExternalAuthorization: true as const,
+    },
+    { matches: [{ path: { kind: 'prefix', value: '/' } as const, headers: [], query: [] }] },
+  ];
+  const {
+    ask: send,
+    set,
+    waypoint,
+  } = await scene(t, [service.port], [askFilter({ routesMayDisable: true })], {
+    routes: [route('r', open)],
+  });
+  assert.deepEqual([(await send({ path: '/health' })).status, (await send()).status], [200, 403]);
+  set(askFilter());
+  assert.equal((await send({ path: '/health' })).status, 403);
+  set(askFilter({ routesMayDisable: true }));
+  waypoint.apply({ routes: [route('r', open, { namespace: 'web' })], removedRoutes: [] });
+  waypoint.apply({ removedRoutes: ['HTTPRoute/shop/r'] });
+  assert.equal((await send({ path: '/health' })).status, 403);
+});
+
+test('a request that is mirrored after its body was read is mirrored whole', async (t) => {
+  const mirrored: string[] = [];
+  const service = await grpcDecisionService(t);
+  const copy = await httpUpstream(t, (request, response) => {
+    const parts: Buffer[] = [];
+    request.on('data', (bytes: Buffer) => parts.push(bytes));
+    request.on('end', () => {
+      mirrored.push(Buffer.concat(parts).toString());
+      response.end();
+    });
+  });
+  const upstream = await httpUpstream(t, echoHandler('api'));
+  const mirror = filter('mirror', {
+    backend: { service: key('copy'), port: 80, invalid: '' },
+    numerator: 1,
+    denominator: 1,
+  });
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [upstream.port], authz: [service.port], copy: [copy.port] },
+    routes: [route('r', [{ filters: [mirror] }])],
+  });
+  waypoint.apply({
+    servicePolicies: [
+      { service: key('api'), port: 80, origins: [], filters: [askFilter({ bodyBytesMax: 1_000 })] },
+    ],
+  });
+  await ask(waypoint.port, { method: 'POST', body: 'text' });
+  await eventually(() => mirrored.length === 1, 'the copy');
+  assert.deepEqual(mirrored, ['text']);
+});
+
+test('a route of another Service does not evade the decision, nor does a mirror or the address of a pod', async (t) => {
+  const service = await grpcDecisionService(t, () => checkResponse({ status: { code: 7 } }));
+  const copied: string[] = [];
+  const other = await httpUpstream(t, (request, response) => {
+    copied.push(request.url ?? '');
+    response.end();
+  });
+  const upstream = await httpUpstream(t, echoHandler('api'));
+  const mirror = filter('mirror', {
+    backend: { service: key('guarded'), port: 80, invalid: '' },
+    numerator: 1,
+    denominator: 1,
+  });
+  const at = (value: string) => [{ path: { kind: 'prefix' as const, value }, headers: [], query: [] }];
+  const options = { api: [upstream.port], authz: [service.port], guarded: [other.port] };
+  const guard = (filters: RouteFilter[]) => ({
+    servicePolicies: [{ service: key('guarded'), port: 80, origins: [], filters }],
+  });
+  const waypoint = await startWaypoint(t, {
+    backends: options,
+    routes: [
+      route('r', [
+        { matches: at('/to'), backends: [backend('guarded')], withoutExternalAuthorization: true },
+        { matches: at('/mirror'), filters: [mirror] },
+      ]),
+    ],
+  });
+  waypoint.apply(guard([askFilter({ routesMayDisable: true })]));
+  assert.equal((await ask(waypoint.port, { path: '/to' })).status, 403);
+  assert.equal((await ask(waypoint.port, { path: '/mirror' })).status, 200);
+  assert.deepEqual([copied, waypoint.mirrored], [[], ['denied']]);
+  waypoint.apply(guard([askFilter({ dryRun: true })]));
+  assert.equal((await ask(waypoint.port, { path: '/to' })).status, 200);
+
+  const pod = await startWaypoint(t, { backends: options, podPort: upstream.port });
+  const ofApi = (filters: RouteFilter[]) =>
+    pod.apply({ servicePolicies: [{ service: key('api'), port: 80, origins: [], filters }] });
+  assert.equal((await ask(pod.port)).status, 200);
+  ofApi([askFilter()]);
+  assert.equal((await ask(pod.port)).status, 403);
+});
+
+test('a connection that is not HTTP is refused at a port that demands decisions', async (t) => {
+  const service = await grpcDecisionService(t);
+  const port = await rawUpstream(t, (socket) => void socket.write('hello'));
+  const waypoint = await startWaypoint(t, { backends: { api: [port], authz: [service.port] } });
+  const greeted = await RawClient.open(waypoint.port);
+  greeted.write(Buffer.from([0x16, 3, 1, 0, 5]));
+  await greeted.until((text) => text === 'hello');
+  waypoint.apply({
+    servicePolicies: [{ service: key('api'), port: 80, origins: [], filters: [askFilter()] }],
+  });
+  const refused = await RawClient.open(waypoint.port);
+  refused.write(Buffer.from([0x16, 3, 1, 0, 5]));
+  await refused.untilClosed();
+  assert.equal(refused.text, '');
+  assert.match(waypoint.relayed.at(-1) ?? '', /demands a decision/);
+});
+
+test("the decision service's own policies have to allow the waypoint", async (t) => {
+  const service = await grpcDecisionService(t);
+  const allowing = (namespace: string): WaypointOptions['policies'] => [
+    policy(
+      'p',
+      'allow',
+      { namespaces: [{ kind: 'exact', value: namespace }] },
+      {
+        scope: 'workload',
+        services: [key('authz')],
+      },
+    ),
+  ];
+  for (const [namespace, status] of [
+    ['shop', 200],
+    ['web', 503],
+  ] as const) {
+    const { ask: send } = await scene(t, [service.port], [askFilter()], {
+      policies: allowing(namespace) ?? [],
+      identity: identity('web', 'client'),
+    });
+    assert.equal((await send()).status, status, namespace);
+  }
+  assert.equal(service.asked.length, 1);
+});
+
+test('a Service that demands decisions is no decision service: a call of the waypoint would evade them', async (t) => {
+  const service = await grpcDecisionService(t);
+  const { ask: send, waypoint } = await scene(t, [service.port], [askFilter()]);
+  assert.equal((await send()).status, 200);
+  waypoint.apply({
+    servicePolicies: [{ service: key('authz'), port: 80, origins: [], filters: [askFilter()] }],
+  });
+  assert.equal((await send()).status, 503);
+  assert.match(waypoint.records.at(-1)?.why ?? '', /itself demands decisions/);
+});
