@@ -13,6 +13,7 @@ import { settings } from '../../test/support/smi.js';
 import { compile } from '../compile/compile.js';
 import type { EdgeAnswer } from '../edges/edge-source.js';
 import type { MeshObject } from '../objects/objects.js';
+import { computedRates } from './metrics-api.js';
 import { serverLimits } from './server.js';
 import { startAggregatedApi, type AggregatedApi } from './start.js';
 
@@ -425,18 +426,22 @@ test('threat 4: clients that show no certificate cannot keep the front proxy fro
   await until('silent clients are closed', 30_000, () => sockets.every(({ closed }) => closed));
 });
 
-test('a user who sends too many requests waits, and others do not', async () => {
-  const headers = { 'x-remote-user': 'busy' };
-  const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
-  let last: Asked | undefined;
-  for (let i = 0; i <= serverLimits.perUser.burst * 2 && last?.status !== 429; i++)
-    last = await ask('/apis', { headers, agent });
-  assert.equal(last?.status, 429);
-  assert.equal(last.headers['retry-after'], '1');
-  assert.ok(reached.includes('metrics-api-rate'));
-  assert.equal((await ask('/apis', { agent })).status, 200);
-  agent.destroy();
-});
+for (const [what, path, max] of [
+  ['discovers', '/apis', serverLimits.perUser.burst],
+  ['reads metrics', `${root}/namespaces/shop/pods`, computedRates.perUser.burst],
+] as const)
+  test(`a user who ${what} too often waits, and others do not`, async () => {
+    const headers = { 'x-remote-user': 'shop-admin' };
+    const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+    let last: Asked | undefined;
+    for (let i = 0; i <= max * 4 && last?.status !== 429; i++) last = await ask(path, { headers, agent });
+    assert.equal(last?.status, 429);
+    assert.equal(last.headers['retry-after'], '1');
+    assert.equal(last.body['reason'], 'TooManyRequests');
+    assert.ok(reached.includes('metrics-api-rate'));
+    assert.equal((await ask(path, { agent })).status, 200);
+    agent.destroy();
+  });
 
 test('a CA that the API server replaces is believed no longer, also on open connections', async () => {
   const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });

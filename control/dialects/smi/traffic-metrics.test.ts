@@ -16,7 +16,6 @@ import { ownersOf } from './metric-resources.js';
 import {
   trafficMetricsEdges,
   trafficMetricsList,
-  trafficMetricsOf,
   type Observed,
   type TrafficMetrics,
 } from './traffic-metrics.js';
@@ -152,7 +151,7 @@ const some = observed(
 );
 
 test('the metrics of a pod are the objects of the specification', () => {
-  const [item, ...more] = trafficMetricsOf('pods', 'shop', 'web1-aaa-x', some, lookup);
+  const [item, ...more] = trafficMetricsList('pods', 'shop', some, lookup, { name: 'web1-aaa-x' });
   assert.deepEqual(more, []);
   assert.deepEqual(item, {
     kind: 'TrafficMetrics',
@@ -295,9 +294,9 @@ test('a TrafficSplit has one object for each backend, by the pods that the backe
 
 test('labels select resources; what pods made has the labels that all of its pods have', () => {
   const list = (plural: 'pods' | 'deployments' | 'services', label: string): readonly string[] =>
-    trafficMetricsList(plural, 'shop', some, lookup, (labels) => Object.values(labels).includes(label)).map(
-      ({ resource }) => resource.name ?? '',
-    );
+    trafficMetricsList(plural, 'shop', some, lookup, {
+      mayHave: (labels) => Object.values(labels).includes(label),
+    }).map(({ resource }) => resource.name ?? '');
   assert.deepEqual(list('pods', 'web'), ['web1-aaa-x', 'web2-bbb-x']);
   assert.deepEqual(list('deployments', 'web2'), ['web2']);
   assert.deepEqual(list('services', 'front'), ['web']);
