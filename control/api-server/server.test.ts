@@ -1,8 +1,10 @@
 /** The aggregated API with real TLS connections. A fake API server has the front proxy's settings and reviews access. */
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import https from 'node:https';
 import net from 'node:net';
 import { after, before, beforeEach, test } from 'node:test';
+import tls from 'node:tls';
 import { until } from '../../src/base/wait.js';
 import { parseIp } from '../../src/model/address.js';
 import { noCounts, type Edge } from '../../src/model/edge.js';
@@ -424,6 +426,31 @@ test('threat 4: clients that show no certificate cannot keep the front proxy fro
   await until('the limit is reached', 10_000, () => reached.includes('metrics-api-connections'));
   assert.equal((await ask('/apis')).status, 200);
   await until('silent clients are closed', 30_000, () => sockets.every(({ closed }) => closed));
+});
+
+test('the serving certificate is replaced without ending connections, and the front proxy is still known by its own', async () => {
+  const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+  assert.equal((await ask('/apis', { agent })).status, 200);
+  const next = issue(mesh, 'weft-control.weft-system.svc');
+  api.present(next);
+  const presented = await new Promise<Buffer>((resolve, reject) => {
+    const socket = tls.connect({
+      host: '127.0.0.1',
+      port: api.port,
+      ca: mesh.certPem,
+      servername: 'weft-control.weft-system.svc',
+    });
+    socket.on('secureConnect', () => {
+      resolve(socket.getPeerCertificate().raw);
+      socket.destroy();
+    });
+    socket.on('error', reject);
+  });
+  assert.ok(presented.equals(new X509Certificate(next.certPem).raw));
+  assert.equal((await ask('/apis', { agent })).status, 200, 'on the open connection');
+  assert.equal((await ask('/apis')).status, 200);
+  assert.equal((await ask('/apis', { as: none })).status, 401);
+  agent.destroy();
 });
 
 for (const [what, path, max] of [
