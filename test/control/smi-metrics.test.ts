@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import https from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,6 +52,8 @@ spec:
   tolerations: [{ operator: Exists }]
   containers: [{ name: app, image: app }]
 `;
+
+const logged = (): string => (existsSync(log) ? readFileSync(log, 'utf8') : '');
 
 /** A kubeconfig with the token of the control plane's service account. */
 async function kubeconfig(): Promise<string> {
@@ -121,7 +123,7 @@ ports: [{ name: https-smi, port: ${ports.metrics}, protocol: TCP }]
     stdio: 'ignore',
   });
   await until('the control plane serves', 60_000, () => {
-    const text = readFileSync(log, 'utf8');
+    const text = logged();
     assert.equal(control?.exitCode, null, text.slice(-1000));
     return text.includes('"ready"');
   });
@@ -153,7 +155,7 @@ const isAvailable = (): Promise<true> =>
   until('the APIService is available', 90_000, async () => (await available()) === 'True').catch(
     async (error: unknown) => {
       throw new Error(
-        `${String(error)}\n${await kubectl('get', 'apiservice', 'v1alpha1.metrics.smi-spec.io', '-o', 'yaml')}\n${readFileSync(log, 'utf8').slice(-2000)}`,
+        `${String(error)}\n${await kubectl('get', 'apiservice', 'v1alpha1.metrics.smi-spec.io', '-o', 'yaml')}\n${logged().slice(-2000)}`,
       );
     },
   );
