@@ -168,6 +168,8 @@ export function trafficMetricsList(
   const wanted = [...instancesOf(plural, namespace, observed.edges, lookup)].filter(([, { ref, labels }]) =>
     isWanted(ref.name, labels),
   );
+  // Of what made pods only the pods' labels are known.
+  const hasOwnLabels = ['pods', 'services', 'namespaces', 'nodes'].includes(plural);
   const tallies = new Map(wanted.map(([key]) => [key, new Tally()]));
   for (const edge of observed.edges) {
     const ref = resourceOf(plural, edge, 'destination', lookup);
@@ -175,7 +177,13 @@ export function trafficMetricsList(
   }
   return sorted(
     wanted.map(([key, { ref, labels }]) =>
-      trafficMetrics(ref, received, tallies.get(key) ?? new Tally(), observed, { labels }),
+      trafficMetrics(
+        ref,
+        received,
+        tallies.get(key) ?? new Tally(),
+        observed,
+        hasOwnLabels ? { labels } : {},
+      ),
     ),
   );
 }
