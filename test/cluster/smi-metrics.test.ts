@@ -114,7 +114,7 @@ test('requests through a waypoint count once, as successes and failures, for the
     ),
     JSON.stringify(to),
   );
-  assert.match(await kubectl('get', 'deployments.metrics.smi-spec.io', '-n', 'shop'), /^web +80\.00%/m);
+  assert.match(await kubectl('get', 'pods.metrics.smi-spec.io', '-n', 'shop'), /^web-\S+ +80\.00%/m);
 });
 
 test('forbidden: a user without the right reads metrics; a viewer of one namespace learns anything of another', async () => {
