@@ -10,6 +10,7 @@ import {
 import { settings } from '../../../test/support/smi.js';
 import { metricsLookupOf } from '../../api-server/registry-lookup.js';
 import { compile } from '../../compile/compile.js';
+import { kinds } from '../../kinds/kinds.js';
 import type { MeshObject, PodObject } from '../../objects/objects.js';
 import { parseManifests } from '../../source/parse.js';
 import { ownersOf } from './metric-resources.js';
@@ -300,6 +301,21 @@ test('labels select resources; what pods made has the labels that all of its pod
   assert.deepEqual(list('pods', 'web'), ['web1-aaa-x', 'web2-bbb-x']);
   assert.deepEqual(list('deployments', 'web2'), ['web2']);
   assert.deepEqual(list('services', 'front'), ['web']);
+});
+
+test('a pod keeps the owner that controls it, and no other', () => {
+  const raw = {
+    metadata: {
+      name: 'p',
+      namespace: 'shop',
+      ownerReferences: [
+        { kind: 'ConfigMap', name: 'other' },
+        { kind: 'StatefulSet', name: 'db', controller: true, uid: 'u' },
+      ],
+    },
+    spec: { nodeName: 'n' },
+  };
+  assert.deepEqual((kinds.Pod.pickFields(raw) as PodObject).controller, { kind: 'StatefulSet', name: 'db' });
 });
 
 test('a pod of a ReplicaSet is of a Deployment only by the name that the Deployment gives', () => {
