@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Write } from '../kubernetes/apply-queue.js';
 import { ApiServiceRoots } from './api-service.js';
 
-test('the roots are written at once when they change, and again after half a minute, since somebody may have removed them', () => {
+test('the roots are written at once when they change, and again after a while, since somebody may have removed them', () => {
   const written: string[] = [];
   const stale: string[] = [];
   let roots = 'one';
