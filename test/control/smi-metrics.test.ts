@@ -257,7 +257,11 @@ test('what a waypoint reports is counted: for the pod, its Service, its namespac
   };
   const counted = 'p99 4960m, p90 4600m, p50 3, success 15, failure 5';
   // Requests of the same second share what was read before.
-  await until('the report is counted', 20_000, async () => (await countsOf('/namespaces/shop/pods/web')) === counted);
+  await until(
+    'the report is counted',
+    20_000,
+    async () => (await countsOf('/namespaces/shop/pods/web')) === counted,
+  );
   assert.equal(await countsOf('/namespaces/shop'), counted);
   const edges = async (path: string): Promise<unknown> =>
     (JSON.parse(await raw(path)) as { readonly items: readonly { readonly edge: unknown }[] }).items.map(
