@@ -4,8 +4,8 @@ import { metricsGroup, metricsVersion } from '../dialects/smi/traffic-metrics.js
 
 const apiServiceName = `${metricsVersion}.${metricsGroup}`;
 const path = `/apis/apiregistration.k8s.io/v1/apiservices/${apiServiceName}`;
-/** The APIService is not watched: a new one, for example after an upgrade of the chart, has the roots after this time. */
-const rewriteMs = 30_000;
+/** The APIService is not watched: a new one, for example after an upgrade of the chart, has the roots after this time and the leader's next turn. */
+const rewriteMs = 20_000;
 
 export class ApiServiceRoots {
   #rewrittenAtMs = -Infinity;

@@ -1,8 +1,10 @@
 /** The aggregated API with real TLS connections. A fake API server has the front proxy's settings and reviews access. */
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import https from 'node:https';
 import net from 'node:net';
 import { after, before, beforeEach, test } from 'node:test';
+import tls from 'node:tls';
 import { until } from '../../src/base/wait.js';
 import { parseIp } from '../../src/model/address.js';
 import { noCounts, type Edge } from '../../src/model/edge.js';
@@ -13,6 +15,7 @@ import { settings } from '../../test/support/smi.js';
 import { compile } from '../compile/compile.js';
 import type { EdgeAnswer } from '../edges/edge-source.js';
 import type { MeshObject } from '../objects/objects.js';
+import { computedRates } from './metrics-api.js';
 import { serverLimits } from './server.js';
 import { startAggregatedApi, type AggregatedApi } from './start.js';
 
@@ -214,22 +217,21 @@ test('clients discover the group, its version and its resources', async () => {
     readonly name: string;
     readonly verbs: unknown;
   }[];
-  assert.deepEqual(
-    resources.map(({ name }) => name).filter((name) => !name.includes('/')),
-    [
-      'namespaces',
-      'nodes',
-      'pods',
-      'replicationcontrollers',
-      'services',
-      'daemonsets',
-      'deployments',
-      'replicasets',
-      'statefulsets',
-      'jobs',
-      'trafficsplits',
-    ],
-  );
+  const names = resources.map(({ name }) => name).filter((name) => !name.includes('/'));
+  assert.deepEqual(names.toSorted(), [
+    'daemonsets',
+    'deployments',
+    'jobs',
+    'namespaces',
+    'nodes',
+    'pods',
+    'replicasets',
+    'replicationcontrollers',
+    'services',
+    'statefulsets',
+    'trafficsplits',
+  ]);
+  assert.equal(names.at(-1), 'pods', 'the one that kubectl reads');
   assert.ok(resources.some(({ name }) => name === 'pods/edges'));
   assert.equal((await ask('/openapi/v2')).body['swagger'], '2.0');
   assert.equal((await ask('/healthz', { as: none })).body['text'], 'ok');
@@ -425,18 +427,47 @@ test('threat 4: clients that show no certificate cannot keep the front proxy fro
   await until('silent clients are closed', 30_000, () => sockets.every(({ closed }) => closed));
 });
 
-test('a user who sends too many requests waits, and others do not', async () => {
-  const headers = { 'x-remote-user': 'busy' };
+test('the serving certificate is replaced without ending connections, and the front proxy is still known by its own', async () => {
   const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
-  let last: Asked | undefined;
-  for (let i = 0; i <= serverLimits.perUser.burst * 2 && last?.status !== 429; i++)
-    last = await ask('/apis', { headers, agent });
-  assert.equal(last?.status, 429);
-  assert.equal(last.headers['retry-after'], '1');
-  assert.ok(reached.includes('metrics-api-rate'));
   assert.equal((await ask('/apis', { agent })).status, 200);
+  const next = issue(mesh, 'weft-control.weft-system.svc');
+  api.present(next);
+  const presented = await new Promise<Buffer>((resolve, reject) => {
+    const socket = tls.connect({
+      host: '127.0.0.1',
+      port: api.port,
+      ca: mesh.certPem,
+      servername: 'weft-control.weft-system.svc',
+    });
+    socket.on('secureConnect', () => {
+      resolve(socket.getPeerCertificate().raw);
+      socket.destroy();
+    });
+    socket.on('error', reject);
+  });
+  assert.ok(presented.equals(new X509Certificate(next.certPem).raw));
+  assert.equal((await ask('/apis', { agent })).status, 200, 'on the open connection');
+  assert.equal((await ask('/apis')).status, 200);
+  assert.equal((await ask('/apis', { as: none })).status, 401);
   agent.destroy();
 });
+
+for (const [what, path, max] of [
+  ['discovers', '/apis', serverLimits.perUser.burst],
+  ['reads metrics', `${root}/namespaces/shop/pods`, computedRates.perUser.burst],
+] as const)
+  test(`a user who ${what} too often waits, and others do not`, async () => {
+    const headers = { 'x-remote-user': 'shop-admin' };
+    const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+    let last: Asked | undefined;
+    for (let i = 0; i <= max * 4 && last?.status !== 429; i++) last = await ask(path, { headers, agent });
+    assert.equal(last?.status, 429);
+    assert.equal(last.headers['retry-after'], '1');
+    assert.equal(last.body['reason'], 'TooManyRequests');
+    assert.ok(reached.includes('metrics-api-rate'));
+    assert.equal((await ask(path, { agent })).status, 200);
+    agent.destroy();
+  });
 
 test('a CA that the API server replaces is believed no longer, also on open connections', async () => {
   const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });

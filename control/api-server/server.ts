@@ -43,6 +43,8 @@ export class ApiServer {
   readonly #options: ApiServerOptions;
   readonly #server: https.Server;
   readonly #connections = new FairLimit(serverLimits.connections);
+  /** Open connections, including those whose handshake is not over. */
+  readonly #sockets = new Set<Socket>();
   readonly #rates = new RateLimiter(serverLimits.perUser, 1_024);
   #certificate: KeyAndCertificate;
   #frontProxy: FrontProxy | undefined;
@@ -73,7 +75,11 @@ export class ApiServer {
         options.onLimit('metrics-api-connections');
         return void socket.destroy();
       }
-      socket.once('close', () => this.#connections.release(remoteAddress));
+      this.#sockets.add(socket);
+      socket.once('close', () => {
+        this.#sockets.delete(socket);
+        this.#connections.release(remoteAddress);
+      });
     });
     this.#server = server;
   }
@@ -104,11 +110,11 @@ export class ApiServer {
     this.#server.setSecureContext(this.#context());
   }
 
-  /** Whom to believe from now on; undefined: nobody. Connections that were verified before are closed. */
+  /** Whom to believe from now on; undefined: nobody. Connections that began before are closed: the former CA may have verified them. */
   trust(frontProxy: FrontProxy | undefined): void {
     this.#frontProxy = frontProxy;
     this.#server.setSecureContext(this.#context());
-    this.#server.closeAllConnections();
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   #context(): https.ServerOptions {

@@ -7,11 +7,13 @@ import { labelsOf, namespaceOf, type Labels } from '../../../src/model/labels.js
 import type { PodObject, ServiceObject, SmiObject } from '../../objects/objects.js';
 import { rootOf } from './specs.js';
 
-/** By the name in the path, in the order of the specification. */
+/**
+ * By the name in the path, in the order of the specification but for pods. They have one kind in the API, TrafficMetrics, and kubectl reads the
+ * last resource of a kind, whichever is asked for.
+ */
 export const metricKinds = {
   namespaces: { kind: 'Namespace', isNamespaced: false },
   nodes: { kind: 'Node', isNamespaced: false },
-  pods: { kind: 'Pod', isNamespaced: true },
   replicationcontrollers: { kind: 'ReplicationController', isNamespaced: true },
   services: { kind: 'Service', isNamespaced: true },
   daemonsets: { kind: 'DaemonSet', isNamespaced: true },
@@ -20,6 +22,7 @@ export const metricKinds = {
   statefulsets: { kind: 'StatefulSet', isNamespaced: true },
   jobs: { kind: 'Job', isNamespaced: true },
   trafficsplits: { kind: 'TrafficSplit', isNamespaced: true },
+  pods: { kind: 'Pod', isNamespaced: true },
 } as const;
 type EdgeNames = Omit<Edge, 'counts'>;
 export type EdgeEnd = 'source' | 'destination';

@@ -10,13 +10,13 @@ import {
 import { settings } from '../../../test/support/smi.js';
 import { metricsLookupOf } from '../../api-server/registry-lookup.js';
 import { compile } from '../../compile/compile.js';
+import { kinds } from '../../kinds/kinds.js';
 import type { MeshObject, PodObject } from '../../objects/objects.js';
 import { parseManifests } from '../../source/parse.js';
 import { ownersOf } from './metric-resources.js';
 import {
   trafficMetricsEdges,
   trafficMetricsList,
-  trafficMetricsOf,
   type Observed,
   type TrafficMetrics,
 } from './traffic-metrics.js';
@@ -152,7 +152,7 @@ const some = observed(
 );
 
 test('the metrics of a pod are the objects of the specification', () => {
-  const [item, ...more] = trafficMetricsOf('pods', 'shop', 'web1-aaa-x', some, lookup);
+  const [item, ...more] = trafficMetricsList('pods', 'shop', some, lookup, { name: 'web1-aaa-x' });
   assert.deepEqual(more, []);
   assert.deepEqual(item, {
     kind: 'TrafficMetrics',
@@ -295,12 +295,27 @@ test('a TrafficSplit has one object for each backend, by the pods that the backe
 
 test('labels select resources; what pods made has the labels that all of its pods have', () => {
   const list = (plural: 'pods' | 'deployments' | 'services', label: string): readonly string[] =>
-    trafficMetricsList(plural, 'shop', some, lookup, (labels) => Object.values(labels).includes(label)).map(
-      ({ resource }) => resource.name ?? '',
-    );
+    trafficMetricsList(plural, 'shop', some, lookup, {
+      mayHave: (labels) => Object.values(labels).includes(label),
+    }).map(({ resource }) => resource.name ?? '');
   assert.deepEqual(list('pods', 'web'), ['web1-aaa-x', 'web2-bbb-x']);
   assert.deepEqual(list('deployments', 'web2'), ['web2']);
   assert.deepEqual(list('services', 'front'), ['web']);
+});
+
+test('a pod keeps the owner that controls it, and no other', () => {
+  const raw = {
+    metadata: {
+      name: 'p',
+      namespace: 'shop',
+      ownerReferences: [
+        { kind: 'ConfigMap', name: 'other' },
+        { kind: 'StatefulSet', name: 'db', controller: true, uid: 'u' },
+      ],
+    },
+    spec: { nodeName: 'n' },
+  };
+  assert.deepEqual((kinds.Pod.pickFields(raw) as PodObject).controller, { kind: 'StatefulSet', name: 'db' });
 });
 
 test('a pod of a ReplicaSet is of a Deployment only by the name that the Deployment gives', () => {

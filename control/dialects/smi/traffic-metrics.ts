@@ -92,15 +92,6 @@ class Tally {
   }
 }
 
-/** Tallies by key, made when first needed. */
-class Tallies extends Map<string, Tally> {
-  of(key: string): Tally {
-    let tally = this.get(key);
-    if (!tally) this.set(key, (tally = new Tally()));
-    return tally;
-  }
-}
-
 const timeText = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
 
 function trafficMetrics(
@@ -142,50 +133,58 @@ export const itemKey = ({ resource, edge, backend }: TrafficMetrics): string =>
     refKey({ kind: '', ...edge.resource }),
     backend?.name ?? '',
   ]);
-const byKey = (a: TrafficMetrics, b: TrafficMetrics): number => (itemKey(a) < itemKey(b) ? -1 : 1);
+const sorted = (items: readonly TrafficMetrics[]): readonly TrafficMetrics[] =>
+  items
+    .map((item) => ({ item, key: itemKey(item) }))
+    .sort((a, b) => (a.key < b.key ? -1 : 1))
+    .map(({ item }) => item);
+
+/** Which resources of a list are wanted. */
+export interface Wanted {
+  readonly name?: string;
+  readonly mayHave?: (labels: Labels) => boolean;
+}
 
 /**
- * The resources of a kind, each with what it received, sorted by namespace and name. A resource without traffic has counts of 0.
- * @param namespace undefined: of all namespaces
- * @param mayHave resources with these labels only
+ * The resources of a kind, each with what it received, sorted by namespace and name; of a TrafficSplit one object for each backend. A resource
+ * without traffic has counts of 0.
+ * @param namespace undefined: of all namespaces, or the kind has none
  */
 export function trafficMetricsList(
   plural: MetricPlural,
   namespace: string | undefined,
   observed: Observed,
   lookup: MetricsLookup,
-  mayHave: (labels: Labels) => boolean = () => true,
+  { name, mayHave = () => true }: Wanted = {},
 ): readonly TrafficMetrics[] {
+  const isWanted = (of: string, labels: Labels): boolean =>
+    (name === undefined || of === name) && mayHave(labels);
   if (plural === 'trafficsplits')
-    return [...lookup.splits(namespace)]
-      .filter((split) => mayHave(labelsOf(split)))
-      .flatMap((split) => ofSplit(split, observed, lookup))
-      .sort(byKey);
-  const instances = instancesOf(plural, namespace, observed.edges, lookup);
-  const tallies = new Tallies();
+    return sorted(
+      [...lookup.splits(namespace)]
+        .filter((split) => isWanted(split.metadata.name, labelsOf(split)))
+        .flatMap((split) => ofSplit(split, observed, lookup)),
+    );
+  const wanted = [...instancesOf(plural, namespace, observed.edges, lookup)].filter(([, { ref, labels }]) =>
+    isWanted(ref.name, labels),
+  );
+  // Of what made pods only the pods' labels are known.
+  const hasOwnLabels = ['pods', 'services', 'namespaces', 'nodes'].includes(plural);
+  const tallies = new Map(wanted.map(([key]) => [key, new Tally()]));
   for (const edge of observed.edges) {
     const ref = resourceOf(plural, edge, 'destination', lookup);
-    if (ref) tallies.of(refKey(ref)).add(edge);
+    if (ref) tallies.get(refKey(ref))?.add(edge);
   }
-  return [...instances]
-    .filter(([, { labels }]) => mayHave(labels))
-    .map(([key, { ref, labels }]) => trafficMetrics(ref, received, tallies.of(key), observed, { labels }))
-    .sort(byKey);
-}
-
-/**
- * What one resource received; of a TrafficSplit one object for each backend. Empty: it does not exist.
- * @param namespace undefined: the kind has none
- */
-export function trafficMetricsOf(
-  plural: MetricPlural,
-  namespace: string | undefined,
-  name: string,
-  observed: Observed,
-  lookup: MetricsLookup,
-): readonly TrafficMetrics[] {
-  return trafficMetricsList(plural, namespace, observed, lookup).filter(
-    ({ resource }) => resource.name === name,
+  return sorted(
+    wanted.map(([key, { ref, labels }]) =>
+      trafficMetrics(
+        ref,
+        received,
+        tallies.get(key) ?? new Tally(),
+        observed,
+        hasOwnLabels ? { labels } : {},
+      ),
+    ),
   );
 }
 
@@ -216,8 +215,7 @@ export function trafficMetricsEdges(
   const { kind } = metricKinds[plural];
   const self = { kind, ...(namespace === undefined ? {} : { namespace }), name };
   const key = refKey(self);
-  const tallies = new Tallies();
-  const found = new Map<string, TrafficMetrics['edge']>();
+  const found = new Map<string, { readonly edge: TrafficMetrics['edge']; readonly tally: Tally }>();
   const add = (edge: Edge, own: EdgeEnd, other: EdgeEnd): void => {
     // The agent of a pod's own node, or a waypoint: another node's agent might name any pod as the other end.
     if (edge.reporter !== own && edge.reporter !== 'waypoint') return;
@@ -229,8 +227,12 @@ export function trafficMetricsEdges(
     const isNamed = peer && (home === undefined || home === ownNamespace || mayName(home));
     const resource = isNamed ? peer : { kind };
     const id = `${direction} ${refKey(resource)}`;
-    tallies.of(id).add(edge);
-    found.set(id, { direction, side: direction === 'from' ? 'server' : 'client', resource });
+    let known = found.get(id);
+    if (!known) {
+      const side = direction === 'from' ? 'server' : 'client';
+      found.set(id, (known = { edge: { direction, side, resource }, tally: new Tally() }));
+    }
+    known.tally.add(edge);
   };
   const ownNamespace = plural === 'namespaces' ? name : namespace;
   for (const edge of observed.edges) {
@@ -238,7 +240,7 @@ export function trafficMetricsEdges(
     add(edge, 'destination', 'source');
     add(edge, 'source', 'destination');
   }
-  return [...found].map(([id, edge]) => trafficMetrics(self, edge, tallies.of(id), observed)).sort(byKey);
+  return sorted([...found.values()].map(({ edge, tally }) => trafficMetrics(self, edge, tally, observed)));
 }
 
 function backendsOf(split: SmiObject<'TrafficSplit'>): readonly Backend[] {
