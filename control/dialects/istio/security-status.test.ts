@@ -67,7 +67,7 @@ test('what is not carried out is said with its field', () => {
   const tokens = statusOf('RequestAuthentication', '{ jwtRules: [{ issuer: a }] }');
   assert.match(tokens[acceptedType] ?? '', /^False Unsupported tokens are not validated yet/);
   const elsewhere = policy('{}', { namespace: 'istio-system' });
-  assert.match(elsewhere[acceptedType] ?? '', /it holds for namespace istio-system alone/);
+  assert.match(elsewhere[acceptedType] ?? '', /the object counts for istio-system alone/);
 });
 
 test('Enforced: by the waypoint of the Service, of the Gateway, or of the selected pods', () => {
