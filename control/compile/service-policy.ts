@@ -10,13 +10,8 @@ import {
 } from '../../src/model/service-policy.js';
 import type { MeshObject, ServiceObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
-import {
-  ruleLayer,
-  subsetKeys,
-  targetOf,
-  type RuleLayer,
-  type RulesInForce,
-} from '../dialects/istio/destination-rules.js';
+import { subsetKeys, type RulesInForce } from '../dialects/istio/destination-rule/in-force.js';
+import { ruleLayer, targetOf, type RuleLayer } from '../dialects/istio/destination-rule/layers.js';
 import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';

@@ -2,7 +2,7 @@
  * An entry of the table of kinds (kinds.ts): everything that the control plane does with one kind of object. A new kind is its type in
  * control/objects, one file in this folder, and one line in the table.
  */
-import type { RulesInForce } from '../dialects/istio/destination-rules.js';
+import type { RulesInForce } from '../dialects/istio/destination-rule/in-force.js';
 import type { Remark } from '../dialects/remarks.js';
 import type { CompileSettings } from '../compile/settings.js';
 import type { CompiledResource } from '../compile/resource.js';

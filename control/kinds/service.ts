@@ -1,7 +1,7 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
-import { rulesNaming, type RulesInForce } from '../dialects/istio/destination-rules.js';
+import { rulesNaming, type RulesInForce } from '../dialects/istio/destination-rule/in-force.js';
 import { serviceNameLabel } from '../compile/endpoint-slice.js';
 import type { CompiledResource } from '../compile/resource.js';
 import { compileService } from '../compile/service.js';

@@ -23,7 +23,7 @@ import {
 } from './entry-endpoints.js';
 import { refusedWaypoint } from '../../../src/model/refused-waypoint.js';
 import { hbonePort } from '../../compile/waypoints.js';
-import { portsWithTls } from './destination-rules.js';
+import { portsWithTls } from './destination-rule/layers.js';
 import { serviceEntryFields } from './service-entry-fields.js';
 
 type ServiceEntry = IstioObject<'ServiceEntry'>;

@@ -12,7 +12,7 @@ import type { Registry } from '../../registry/registry.js';
 import { usedFields } from '../fields.js';
 import { rootKey } from '../smi/index-keys.js';
 import { closedRemark, differing, distinct, fieldRemarks, type Remark } from '../remarks.js';
-import { rulesOfService } from './destination-rules.js';
+import { rulesOfService } from './destination-rule/in-force.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
 import { delegateSlot } from './virtual-service-slots.js';
 import { virtualServiceFields } from './virtual-service-fields.js';
