@@ -23,7 +23,8 @@ import {
   type HostVerdict,
   type VirtualService,
 } from './virtual-service-hosts.js';
-import { closedBackends, httpRules, type RuleContext, type WrittenRule } from './virtual-service-http.js';
+import { closedBackends, type RuleContext } from './virtual-service-context.js';
+import { httpRules, type WrittenRule } from './virtual-service-http.js';
 import { isForMesh, MatchReader } from './virtual-service-matches.js';
 import { connectionRule } from './virtual-service-tcp.js';
 import { createdMs } from '../../objects/age.js';
