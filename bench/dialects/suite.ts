@@ -34,6 +34,9 @@ const compilePath = 'compile';
 const deliveryPath = 'delivery';
 /** The limit of the control bench, for a change's way to a node. */
 const deliveryMsMax = 500;
+const largePath = 'large';
+/** VirtualServices, rules of each (2 MB), changes of the Service that they name. */
+const large = [10, 13_000, 5] as const;
 const delivery = { nodes: 20, rate: 20, seconds: 20 } as const;
 
 /** Figures of the compilation: title, unit, metric. */
@@ -49,20 +52,12 @@ const compiled = [
   ['memory afterwards', 'bytes', 'residentBytes'],
 ] as const;
 
-/** Runs a program of this suite with the size of the mesh; what it prints, as numbers. Errors: WEFT_COMMAND. */
-async function measured(
-  { virtualServices, destinationRules }: DialectsOptions,
-  program: string,
-  ...more: readonly number[]
-): Promise<Record<string, number>> {
+/** Runs a program of this suite; what it prints, as numbers. Errors: WEFT_COMMAND. */
+async function measured(program: string, args: readonly number[]): Promise<Record<string, number>> {
   const found = (await runJson(
     undefined,
     process.execPath,
-    [
-      '--max-old-space-size=4096',
-      join(distRoot, 'bench', 'dialects', program),
-      ...[virtualServices, destinationRules, ...more].map(String),
-    ],
+    ['--max-old-space-size=4096', join(distRoot, 'bench', 'dialects', program), ...args.map(String)],
     compileMsMax,
   )) as Record<string, number | string>;
   if ((found['problems'] ?? 0) !== 0)
@@ -76,13 +71,16 @@ async function measured(
 async function measureControl(options: DialectsOptions): Promise<Sample[]> {
   const samples: Sample[] = [];
   const { nodes, rate, seconds } = delivery;
+  const size = [options.virtualServices, options.destinationRules];
   for (let round = 0; round < options.rounds; round++) {
     const of = (path: string, values: Sample['values']): void =>
       void samples.push({ round, path, variant: 'weft', values });
     options.onProgress(`round ${round + 1} of ${options.rounds}: compile`);
-    of(compilePath, await measured(options, 'compile.js', changes));
+    of(compilePath, await measured('compile.js', [...size, changes]));
     options.onProgress(`round ${round + 1} of ${options.rounds}: deliver`);
-    of(deliveryPath, await measured(options, 'delivery.js', nodes, rate, seconds));
+    of(deliveryPath, await measured('delivery.js', [...size, nodes, rate, seconds]));
+    options.onProgress(`round ${round + 1} of ${options.rounds}: large objects`);
+    of(largePath, await measured('large.js', large));
   }
   return samples;
 }
@@ -182,6 +180,9 @@ export function printDialects({ rounds, settings, noise, goals }: DialectsReport
         row('a change to the waypoints, p99', 'ms', deliveryPath, 'weft', 'deliveryMsP99'),
         row('a change to the waypoints, longest', 'ms', deliveryPath, 'weft', 'deliveryMsMax'),
         row('CPUs while they went on', '', deliveryPath, 'weft', 'deliveryCpu'),
+        row('a Service that large VirtualServices name, changed', 'ms', largePath, 'weft', 'largeChangeMs'),
+        row('until they are compiled, too', 'ms', largePath, 'weft', 'largeAllMs'),
+        row('longest stretch meanwhile', 'ms', largePath, 'weft', 'largeBusyMs'),
         row('CPU per request, Gateway API route', 'us', requestPath.name, 'gateway', cpu),
         row('CPU per request, Istio route', 'us', requestPath.name, 'istio', cpu),
         ['two processes with the same route (noise)', 'x', figure(apart?.median), spanText(apart)],
