@@ -3,7 +3,7 @@ import type { WaypointName } from './compile/waypoints.js';
 import type { Labels } from '../src/model/labels.js';
 import type { Recompile } from './kinds/kind.js';
 import { kinds } from './kinds/kinds.js';
-import { rulesNaming } from './dialects/istio/destination-rules.js';
+import { rulesNaming } from './dialects/istio/destination-rule/in-force.js';
 import { selectedBy } from './kinds/selectors.js';
 import { objectKey, type ObjectKey } from './objects/object-key.js';
 import type { MeshObject, ServedObject } from './objects/objects.js';

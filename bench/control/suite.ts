@@ -6,7 +6,6 @@ import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { parse } from 'yaml';
 import { projectRoot } from '../../native/index.js';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
@@ -15,6 +14,7 @@ import { processCpuSeconds } from '../harness/cost.js';
 import { connect, each, type Call } from './api.js';
 import { istioKinds, stampVirtualService, waypointName, writeIstioObjects, writeWaypoints } from './istio.js';
 import type { Identity } from './nodes.js';
+import { measureChanges, Nodes, type ChangeRound } from './readers.js';
 
 export interface ControlOptions {
   readonly pods: number;
@@ -29,23 +29,6 @@ export interface ControlOptions {
   readonly virtualServices?: number;
   readonly destinationRules?: number;
   readonly onProgress: (text: string) => void;
-}
-
-/** Times from a write until a reader has the change, over all readers and changes. */
-export interface Delays {
-  readonly p50: number;
-  readonly p99: number;
-  readonly max: number;
-}
-
-/** A round of changes. */
-export interface ChangeRound {
-  readonly changeMs: Delays;
-  /** Delivered changes, of rate x seconds x readers. */
-  readonly delivered: number;
-  readonly changesPerSecond: number;
-  /** CPUs that the control plane used meanwhile. */
-  readonly cpu: number;
 }
 
 export interface ControlReport extends Omit<ControlOptions, 'onProgress'>, ChangeRound {
@@ -63,6 +46,7 @@ export interface ControlReport extends Omit<ControlOptions, 'onProgress'>, Chang
 const port = 15912;
 const namespaces = 20;
 const atOnce = 24;
+const settleMsMax = 120_000;
 
 const status = (pid: number, field: string): number =>
   Number(
@@ -72,18 +56,26 @@ const nameOf = (service: number): { readonly namespace: string; readonly name: s
   namespace: `scale-${service % namespaces}`,
   name: `s${service}`,
 });
-const at = (sorted: readonly number[], share: number): number =>
-  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+const unlessThere =
+  (call: Call): Call =>
+  (...args) =>
+    call(...args).catch((error: unknown) => {
+      if (!String(error).includes(' 409 ')) throw error;
+      return undefined;
+    });
+
+/** Whether the last object of a former run with the same options is there. */
+async function isFilled(call: Call, { pods, services }: ControlOptions): Promise<boolean> {
+  const { namespace } = nameOf((pods - 1) % services);
+  const found = await call('GET', `/api/v1/namespaces/${namespace}/pods/p${pods - 1}`).catch(() => undefined);
+  return (found as { status?: { phase?: string } } | undefined)?.status?.phase === 'Running';
+}
 
 async function fill(call: Call, options: ControlOptions): Promise<void> {
   const { onProgress, virtualServices = 0, destinationRules = 0 } = options;
   const hasWaypoints = virtualServices > 0;
   const scaled = Array.from({ length: namespaces }, (_, i) => `scale-${i}`);
-  const tryCall: Call = (...args) =>
-    call(...args).catch((error: unknown) => {
-      if (!String(error).includes(' 409 ')) throw error;
-      return undefined;
-    });
+  const tryCall = unlessThere(call);
   for (const name of ['weft-system', ...scaled]) {
     const waypoint = hasWaypoints ? { 'weft.dev/waypoint': waypointName } : {};
     const labels = name === 'weft-system' ? {} : { 'weft.dev/mesh': 'enabled', ...waypoint };
@@ -179,85 +171,17 @@ async function tokensOf(
   return identities;
 }
 
-interface NodesState {
-  readonly synced: number;
-  readonly delaysMs?: number[];
-  readonly routeDelaysMs?: number[];
-}
-
-class Nodes {
-  readonly #child: ChildProcess;
-  readonly #answers: ((line: string) => void)[] = [];
-  constructor(args: readonly string[]) {
-    this.#child = spawn(process.execPath, [join(projectRoot, 'dist/bench/control/nodes.js'), ...args], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    const lines = this.#child.stdout;
-    if (lines) createInterface({ input: lines }).on('line', (line) => this.#answers.shift()?.(line));
-  }
-  ask(what: string): Promise<NodesState> {
-    return new Promise((resolve, reject) => {
-      if (this.#child.exitCode !== null) return reject(new Error('the process of the nodes has ended'));
-      const onEnd = (): void => reject(new Error('the process of the nodes has ended'));
-      this.#child.once('exit', onEnd);
-      this.#answers.push((line) => {
-        this.#child.off('exit', onEnd);
-        resolve(JSON.parse(line) as NodesState);
-      });
-      this.#child.stdin?.write(`${JSON.stringify({ do: what })}\n`);
-    });
-  }
-  async allSynced(count: number, sinceMs: number): Promise<number> {
-    await until('every node has everything', 300_000, async () => (await this.ask('state')).synced === count);
-    return Date.now() - sinceMs;
-  }
-  end(): void {
-    this.#child.kill();
-  }
-}
-
-/** The process of the control plane, its readers, and the API server. */
-interface Scene extends Pick<ControlOptions, 'rate' | 'seconds'> {
-  readonly nodes: Nodes;
-  readonly pid: number;
-  readonly readers: number;
-  readonly delaysOf: (state: NodesState) => readonly number[] | undefined;
-  /** Writes one change. */
-  readonly write: (change: number) => Promise<unknown>;
-}
-
-async function measureChanges(scene: Scene): Promise<ChangeRound> {
-  const { nodes, pid, rate, seconds } = scene;
-  await nodes.ask('reset');
-  const cpuBefore = processCpuSeconds(pid);
-  const fromMs = Date.now();
-  const changes: Promise<unknown>[] = [];
-  const total = rate * seconds;
-  for (let i = 0; i < total; i++) {
-    await sleep(Math.max(0, fromMs + (i * 1000) / rate - Date.now()));
-    changes.push(scene.write(i));
-  }
-  await Promise.all(changes);
-  const changesPerSecond = (total * 1000) / (Date.now() - fromMs);
-  const cpu = (processCpuSeconds(pid) - cpuBefore) / ((Date.now() - fromMs) / 1000);
-  await sleep(2_000);
-  const sorted = [...(scene.delaysOf(await nodes.ask('report')) ?? [])].sort((a, b) => a - b);
-  return {
-    changeMs: { p50: at(sorted, 0.5), p99: at(sorted, 0.99), max: at(sorted, 1) },
-    delivered: sorted.length / (total * scene.readers),
-    changesPerSecond,
-    cpu,
-  };
-}
-
-/** Waits until the control plane has written what it writes after a start, the statuses of all objects. */
+/**
+ * Waits until the control plane has written what it writes after a start, the statuses of all objects, or until the time is over: then it still
+ * writes them while changes are measured.
+ */
 async function untilQuiet(pid: number): Promise<void> {
   const sampleS = 3;
-  await until('the control plane is quiet', 900_000, async () => {
+  for (const end = Date.now() + settleMsMax; Date.now() < end;) {
     const before = processCpuSeconds(pid);
     await sleep(sampleS * 1000);
-    return processCpuSeconds(pid) - before < 0.1 * sampleS;
-  });
+    if (processCpuSeconds(pid) - before < 0.03 * sampleS) return;
+  }
 }
 
 export async function runControl(options: ControlOptions): Promise<ControlReport> {
@@ -295,9 +219,10 @@ export async function runControl(options: ControlOptions): Promise<ControlReport
         'at most one VirtualService for each Service, and one DestinationRule for each of those',
       );
     for (const crd of virtualServices > 0 ? await istioKinds() : [])
-      await api.call('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', crd);
+      await unlessThere(api.call)('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', crd);
     if (virtualServices > 0) await sleep(5_000);
-    await fill(api.call, options);
+    if (await isFilled(api.call, options)) onProgress('the cluster has the objects of a former run');
+    else await fill(api.call, options);
     const tokens = await tokensOf(api.call, options);
     writeFileSync(join(dir, 'tokens'), JSON.stringify(tokens), { mode: 0o600 });
     const state = join(dir, 'state');

@@ -22,12 +22,20 @@ const nameOf = (at: number): Name => ({
   name: `svc-${at}`,
 });
 
-/** @param weight of the subset v2, in percent */
-export const virtualService = (at: number, weight: number, hasSubsets: boolean): object =>
-  virtualServiceOf(nameOf(at), weight, hasSubsets);
+/**
+ * @param weight of the subset v2, in percent
+ * @param user of the first match
+ */
+export const virtualService = (at: number, weight: number, hasSubsets: boolean, user?: string): object =>
+  virtualServiceOf(nameOf(at), weight, hasSubsets, user);
 
 /** The VirtualService of the Service of this name. @param weight of the subset v2, in percent */
-export const virtualServiceOf = ({ namespace, name }: Name, weight: number, hasSubsets: boolean): object => {
+export const virtualServiceOf = (
+  { namespace, name }: Name,
+  weight: number,
+  hasSubsets: boolean,
+  user = 'beta-tester',
+): object => {
   const destination = (subset: string): object => ({ host: name, ...(hasSubsets ? { subset } : {}) });
   return {
     apiVersion: 'networking.istio.io/v1',
@@ -37,7 +45,7 @@ export const virtualServiceOf = ({ namespace, name }: Name, weight: number, hasS
       hosts: [name],
       http: [
         {
-          match: [{ headers: { 'x-user-type': { exact: 'beta-tester' } } }, { uri: { prefix: '/beta' } }],
+          match: [{ headers: { 'x-user-type': { exact: user } } }, { uri: { prefix: '/beta' } }],
           route: [{ destination: destination('v2') }],
         },
         {

@@ -31,6 +31,13 @@ const costRatioMax = 1.05;
 const compileMsMax = 600_000;
 const cpu = `cpu${requestConnections}`;
 const compilePath = 'compile';
+const deliveryPath = 'delivery';
+/** The limit of the control bench, for a change's way to a node. */
+const deliveryMsMax = 500;
+const largePath = 'large';
+/** VirtualServices, rules of each (2 MB), changes of the Service that they name. */
+const large = [10, 13_000, 5] as const;
+const delivery = { nodes: 20, rate: 20, seconds: 20 } as const;
 
 /** Figures of the compilation: title, unit, metric. */
 const compiled = [
@@ -45,25 +52,35 @@ const compiled = [
   ['memory afterwards', 'bytes', 'residentBytes'],
 ] as const;
 
-/** Compiles in processes of their own, one after the other. */
-async function measureCompile(options: DialectsOptions): Promise<Sample[]> {
+/** Runs a program of this suite; what it prints, as numbers. Errors: WEFT_COMMAND. */
+async function measured(program: string, args: readonly number[]): Promise<Record<string, number>> {
+  const found = (await runJson(
+    undefined,
+    process.execPath,
+    ['--max-old-space-size=4096', join(distRoot, 'bench', 'dialects', program), ...args.map(String)],
+    compileMsMax,
+  )) as Record<string, number | string>;
+  if ((found['problems'] ?? 0) !== 0)
+    throw new WeftError('WEFT_COMMAND', `objects of the bench are not in force: ${found['firstProblem']}`);
+  return Object.fromEntries(
+    Object.entries(found).filter((pair): pair is [string, number] => typeof pair[1] === 'number'),
+  );
+}
+
+/** Compiles, and delivers changes, in processes of their own, one after the other. */
+async function measureControl(options: DialectsOptions): Promise<Sample[]> {
   const samples: Sample[] = [];
+  const { nodes, rate, seconds } = delivery;
+  const size = [options.virtualServices, options.destinationRules];
   for (let round = 0; round < options.rounds; round++) {
+    const of = (path: string, values: Sample['values']): void =>
+      void samples.push({ round, path, variant: 'weft', values });
     options.onProgress(`round ${round + 1} of ${options.rounds}: compile`);
-    const program = join(distRoot, 'bench', 'dialects', 'compile.js');
-    const size = [options.virtualServices, options.destinationRules, changes].map(String);
-    const found = (await runJson(
-      undefined,
-      process.execPath,
-      ['--max-old-space-size=4096', program, ...size],
-      compileMsMax,
-    )) as Record<string, number | string>;
-    if (found['problems'] !== 0)
-      throw new WeftError('WEFT_COMMAND', `objects of the bench are not in force: ${found['firstProblem']}`);
-    const values = Object.fromEntries(
-      Object.entries(found).filter((pair): pair is [string, number] => typeof pair[1] === 'number'),
-    );
-    samples.push({ round, path: compilePath, variant: 'weft', values });
+    of(compilePath, await measured('compile.js', [...size, changes]));
+    options.onProgress(`round ${round + 1} of ${options.rounds}: deliver`);
+    of(deliveryPath, await measured('delivery.js', [...size, nodes, rate, seconds]));
+    options.onProgress(`round ${round + 1} of ${options.rounds}: large objects`);
+    of(largePath, await measured('large.js', large));
   }
   return samples;
 }
@@ -77,7 +94,7 @@ export async function runDialects(options: DialectsOptions): Promise<DialectsRep
     if (options.interrupted()) throw new WeftError('WEFT_INTERRUPTED', 'interrupted, nothing is written');
     options.onProgress(text);
   };
-  const compileSamples = await measureCompile({ ...options, onProgress });
+  const controlSamples = await measureControl({ ...options, onProgress });
   const dir = mkdtempSync(join(tmpdir(), 'weft-bench-'));
   const servers = new Servers();
   try {
@@ -93,7 +110,7 @@ export async function runDialects(options: DialectsOptions): Promise<DialectsRep
       rounds: options.rounds,
       seconds: options.seconds,
     });
-    return dialectsReportOf(options, [...compileSamples, ...requests]);
+    return dialectsReportOf(options, [...controlSamples, ...requests]);
   } finally {
     await servers.stop();
     rmSync(dir, { recursive: true, force: true });
@@ -108,6 +125,7 @@ function dialectsReportOf(options: DialectsOptions, samples: readonly Sample[]):
   const istio = ratio('istio');
   const noise = ratio('again');
   const cold = spreadOf(valuesOf(samples, compilePath, 'weft', 'coldMs'));
+  const delivered = spreadOf(valuesOf(samples, deliveryPath, 'weft', 'deliveryMsP99'));
   const key = `${requestPath.name}.${cpu}.istio`;
   return {
     suite: 'dialects',
@@ -126,6 +144,12 @@ function dialectsReportOf(options: DialectsOptions, samples: readonly Sample[]):
         wanted: `at most ${coldMsMax} ms`,
         found: cold,
         state: stateOf(cold, (ms) => ms <= coldMsMax),
+      },
+      {
+        what: 'one VirtualService changed: time until the waypoints have it, p99',
+        wanted: `at most ${deliveryMsMax} ms`,
+        found: delivered,
+        state: stateOf(delivered, (ms) => ms <= deliveryMsMax),
       },
       {
         what: 'Istio route / the same Gateway API route, CPU per request',
@@ -152,6 +176,13 @@ export function printDialects({ rounds, settings, noise, goals }: DialectsReport
       ['', 'unit', 'median', 'over rounds'],
       [
         ...compiled.map(([title, unit, metric]) => row(title, unit, compilePath, 'weft', metric)),
+        row('a change to the waypoints, p50', 'ms', deliveryPath, 'weft', 'deliveryMsMedian'),
+        row('a change to the waypoints, p99', 'ms', deliveryPath, 'weft', 'deliveryMsP99'),
+        row('a change to the waypoints, longest', 'ms', deliveryPath, 'weft', 'deliveryMsMax'),
+        row('CPUs while they went on', '', deliveryPath, 'weft', 'deliveryCpu'),
+        row('a Service that large VirtualServices name, changed', 'ms', largePath, 'weft', 'largeChangeMs'),
+        row('until they are compiled, too', 'ms', largePath, 'weft', 'largeAllMs'),
+        row('longest stretch meanwhile', 'ms', largePath, 'weft', 'largeBusyMs'),
         row('CPU per request, Gateway API route', 'us', requestPath.name, 'gateway', cpu),
         row('CPU per request, Istio route', 'us', requestPath.name, 'istio', cpu),
         ['two processes with the same route (noise)', 'x', figure(apart?.median), spanText(apart)],

@@ -4,7 +4,7 @@
  */
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
 import { boundedText, type Remark } from '../dialects/remarks.js';
-import { rulesOfService } from '../dialects/istio/destination-rules.js';
+import { rulesOfService } from '../dialects/istio/destination-rule/in-force.js';
 import { endpointOwners } from '../dialects/istio/entry-addresses.js';
 import { namespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { outboundOf } from '../dialects/istio/sidecar-bounds.js';

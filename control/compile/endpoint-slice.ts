@@ -6,7 +6,7 @@ import type { PortMapping, Workload } from '../../src/model/workload.js';
 import type { EndpointSliceObject, ServiceObject } from '../objects/objects.js';
 import { plainEndpoint } from './plain-endpoint.js';
 import { appProtocol } from './protocols.js';
-import type { RulesInForce } from '../dialects/istio/destination-rules.js';
+import type { RulesInForce } from '../dialects/istio/destination-rule/in-force.js';
 import { servicesOfPod } from './subsets.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
 

@@ -5,7 +5,7 @@ import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import { cidrList, endpointWeight, isStrict, portList, weightKey } from '../../src/model/object-settings.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
-import type { RulesInForce } from '../dialects/istio/destination-rules.js';
+import type { RulesInForce } from '../dialects/istio/destination-rule/in-force.js';
 import { kubeletPorts, targetPortOf } from './container-ports.js';
 import { isCaptured, isEnrolling } from './first-enrollment.js';
 import { labelsOf, namespaceOf, selects } from '../../src/model/labels.js';

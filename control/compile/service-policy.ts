@@ -9,13 +9,9 @@ import {
 } from '../../src/model/service-policy.js';
 import type { MeshObject, ServedObject, ServiceObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
-import type { PolicyTarget } from '../dialects/istio/destination-rule-policy.js';
-import {
-  ruleLayer,
-  subsetKeys,
-  type RuleLayer,
-  type RulesInForce,
-} from '../dialects/istio/destination-rules.js';
+import type { PolicyTarget } from '../dialects/istio/destination-rule/port-settings.js';
+import { subsetKeys, type RulesInForce } from '../dialects/istio/destination-rule/in-force.js';
+import { ruleLayer, type RuleLayer } from '../dialects/istio/destination-rule/layers.js';
 import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import { portsOf } from './served-object.js';

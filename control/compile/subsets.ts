@@ -2,7 +2,7 @@
 import type { Labels } from '../../src/model/labels.js';
 import type { Service } from '../../src/model/service.js';
 import type { PortMapping, ServiceKey } from '../../src/model/workload.js';
-import { hasLabels, subsetKeys, type RulesInForce } from '../dialects/istio/destination-rules.js';
+import { hasLabels, subsetKeys, type RulesInForce } from '../dialects/istio/destination-rule/in-force.js';
 
 /** The Services of the subsets: without addresses, so that nobody can dial them. */
 export const subsetServices = (service: Service, rules: RulesInForce): Service[] =>

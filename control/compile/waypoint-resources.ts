@@ -2,8 +2,8 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
 import type { Service } from '../../src/model/service.js';
-import type { PolicyTarget } from '../dialects/istio/destination-rule-policy.js';
-import type { RulesInForce } from '../dialects/istio/destination-rules.js';
+import type { PolicyTarget } from '../dialects/istio/destination-rule/port-settings.js';
+import type { RulesInForce } from '../dialects/istio/destination-rule/in-force.js';
 import { waypointPolicies } from '../dialects/istio/authorization.js';
 import type { CompileContext } from '../kinds/kind.js';
 import type { CompiledResource } from './resource.js';

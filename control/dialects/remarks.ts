@@ -5,8 +5,11 @@
 import type { UsedField } from './fields.js';
 
 export interface Remark {
-  /** `unserved`: nothing of the object is in force for lack of a waypoint. */
-  readonly does: 'differs' | 'nothing' | 'closed' | 'unserved';
+  /**
+   * `unserved`: nothing of the object is in force for lack of a waypoint. `narrower`: the object is in force for less of the mesh than its own mesh
+   * would make it.
+   */
+  readonly does: 'differs' | 'nothing' | 'closed' | 'unserved' | 'narrower';
   /** The field, as in the tables of fields; absent: the message says what it is about. */
   readonly field?: string;
   readonly message: string;
@@ -54,6 +57,7 @@ const effects: Readonly<Record<Remark['does'], string>> = {
   nothing: 'no effect: ',
   closed: 'closed: ',
   unserved: '',
+  narrower: '',
 };
 
 /** What is the matter, without the field. */

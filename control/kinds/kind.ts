@@ -3,7 +3,7 @@
  * control/objects, one file in this folder, and one line in the table.
  */
 import type { EndpointOwners } from '../dialects/istio/entry-addresses.js';
-import type { RulesInForce } from '../dialects/istio/destination-rules.js';
+import type { RulesInForce } from '../dialects/istio/destination-rule/in-force.js';
 import type { Remark } from '../dialects/remarks.js';
 import type { CompileSettings } from '../compile/settings.js';
 import type { NamespaceGuards } from '../compile/token-guard.js';

@@ -1,6 +1,6 @@
 /** The table of kinds: one line per kind, in the order in which the kinds are listed from the API server. */
 import { authorizationPolicyKind } from '../dialects/istio/authorization-policy.js';
-import { destinationRuleKind } from '../dialects/istio/destination-rule.js';
+import { destinationRuleKind } from '../dialects/istio/destination-rule/kind.js';
 import { peerAuthenticationKind } from '../dialects/istio/peer-authentication.js';
 import { requestAuthenticationKind } from '../dialects/istio/request-authentication.js';
 import { serviceEntryKind } from '../dialects/istio/service-entry.js';

@@ -1,5 +1,6 @@
 import { claimRanks } from '../../src/model/ownership.js';
-import { rulesNaming, targetOf } from '../dialects/istio/destination-rules.js';
+import { rulesNaming } from '../dialects/istio/destination-rule/in-force.js';
+import { targetOf } from '../dialects/istio/destination-rule/layers.js';
 import { slicesNaming } from '../registry/slices.js';
 import type { CompiledResource } from '../compile/resource.js';
 

@@ -24,7 +24,13 @@ const isMeshGroup = (group: string): boolean =>
   /^gateway\.networking\.(x-)?k8s\.io$/.test(group);
 const isLinkerd = (group: string): boolean => /(^|\.)linkerd\.io$/.test(group);
 
-const results = { differs: 'differs', nothing: 'missing', closed: 'closed', unserved: 'missing' } as const;
+const results = {
+  differs: 'differs',
+  nothing: 'missing',
+  closed: 'closed',
+  unserved: 'missing',
+  narrower: 'missing',
+} as const;
 
 /**
  * The remarks of a compiled object, those about fields with the first place of the field in the object. The remarks say what matters for this object,
@@ -88,7 +94,11 @@ function dialectFindings(
     ];
   const conditions = conditionsOf(object, compiler);
   const failed = conditions.find(({ type, status }) => type === acceptedType && status === 'False');
-  if (failed) return [{ result: 'missing', message: failed.message ?? '' }];
+  if (failed)
+    return [
+      { result: 'missing', message: failed.message ?? '' },
+      ...compiler.remarksOf(object).flatMap((one) => (one.does === 'narrower' ? [findingOf(one)] : [])),
+    ];
   if (!kinds[object.kind].compile && !table)
     return [
       { result: 'missing', message: `this version of Weft does not carry out the kind ${object.kind}` },
@@ -118,31 +128,6 @@ const unknownKind = ({ apiVersion, kind }: SourceObject): MigrateFinding => ({
   message: `Weft does not know the kind ${kind} of ${apiVersion}`,
 });
 
-const rootField = 'metadata.namespace';
-/** Istio's default root namespace, and the kinds that count for the whole mesh there. */
-const istioRoot = 'istio-system';
-const meshWide: ReadonlySet<string> = new Set([
-  'AuthorizationPolicy',
-  'PeerAuthentication',
-  'RequestAuthentication',
-  'DestinationRule',
-  'Sidecar',
-  'Telemetry',
-]);
-
-function rootFindings({ kind, namespace, apiVersion }: SourceObject, root: string): MigrateFinding[] {
-  if (namespace !== istioRoot || root === istioRoot || !meshWide.has(kind)) return [];
-  if (!groupOf(apiVersion).endsWith('.istio.io')) return [];
-  return [
-    {
-      result: 'missing',
-      field: rootField,
-      message: `${istioRoot} is Istio's root namespace, and ${root} is Weft's: the object counts for ${istioRoot} alone`,
-      instead: `namespace: ${root}`,
-    },
-  ];
-}
-
 /**
  * Reports each object that configures a mesh.
  * @param root the namespace whose policies apply to the whole mesh
@@ -166,18 +151,12 @@ export function migrateReport(loaded: Loaded, root: string): MigrateReport {
       // The API server validates its own kinds, and fills fields in that a file lacks.
       ...(isMesh ? errors.map((message): MigrateFinding => ({ result: 'missing', message })) : []),
       ...settingFindings(source),
-      ...rootFindings(source, root),
     ];
     if (isLinkerd(group)) findings.push(...(linkerd.get(source) ?? [unknownKind(source)]));
     else if (object && (group === 'weft.dev' || group.startsWith('gateway.')))
       findings.push(...(unenforced.get(`${kind} ${namespace}/${name}`) ?? []));
     else if (object && isMesh) {
-      const isRootSaid = findings.some(({ field }) => field === rootField);
-      const own = dialectFindings(object, fieldTables[`${group}/${kind}`], compiler);
-      // The status says it, too.
-      findings.push(
-        ...own.filter(({ message }) => !(isRootSaid && message.includes('root namespace of this mesh'))),
-      );
+      findings.push(...dialectFindings(object, fieldTables[`${group}/${kind}`], compiler));
     } else if (isMesh && errors.length === 0 && !group.startsWith('gateway.'))
       findings.push(unknownKind(source));
     if (object?.kind === 'Service') findings.push(...waypointFindings(object, compiler));

@@ -1,4 +1,4 @@
-/** DestinationRules, with the fields of their published CRD that Weft reads. The schema has more: dialects/istio/destination-rule-fields.ts. */
+/** DestinationRules, with the fields of their published CRD that Weft reads. The schema has more: dialects/istio/destination-rule/fields.ts. */
 
 /** A wrapper of protobuf: null is as good as absent. */
 type Optional<T> = T | null;

@@ -30,6 +30,36 @@ test('valid manifests give one finding that says so', () => {
   );
 });
 
+test("objects in Istio's root namespace that would count for the whole mesh there are found, and only those", () => {
+  const istio = (kind: string, spec: string, namespace = 'istio-system', group = 'security'): string =>
+    `apiVersion: ${group}.istio.io/v1\nkind: ${kind}\nmetadata: { name: default, namespace: ${namespace} }\nspec: ${spec}`;
+  const strict = '{ mtls: { mode: STRICT } }';
+  const found =
+    /^warn (PeerAuthentication|AuthorizationPolicy|DestinationRule|Sidecar) istio-system\/default: metadata\.namespace: istio-system is Istio's root namespace, and weft-system is Weft's: the object counts for istio-system alone; use namespace: weft-system$/;
+  one(check(mesh, istio('PeerAuthentication', strict)), found);
+  one(check(mesh, istio('AuthorizationPolicy', '{ action: DENY, rules: [{}] }')), found);
+  one(
+    check(
+      mesh,
+      istio('DestinationRule', '{ host: "*.shop.svc.cluster.local" }', 'istio-system', 'networking'),
+    ),
+    found,
+  );
+  one(check(mesh, istio('Sidecar', '{ egress: [{ hosts: ["*/*"] }] }', 'istio-system', 'networking')), found);
+  for (const lines of [
+    check(mesh, istio('PeerAuthentication', strict, 'weft-system')),
+    check(mesh, istio('PeerAuthentication', strict, 'shop')),
+    check(mesh, istio('VirtualService', '{ hosts: [api] }', 'istio-system', 'networking')),
+    manifestFindings([{ file: 'a.yaml', text: istio('PeerAuthentication', strict) }], 'istio-system').map(
+      ({ what }) => what,
+    ),
+  ])
+    assert.deepEqual(
+      lines.filter((line) => line.includes('root namespace')),
+      [],
+    );
+});
+
 test('findings about a cluster are found in its files as well', () => {
   const deny = policy(
     '{ action: DENY, selector: { matchLabels: { app: api } }, rules: [{ to: [{ ports: [80] }] }] }',

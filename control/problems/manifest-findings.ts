@@ -119,10 +119,10 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
       what: `${keyText(key)}: ${message}`,
       help: 'it is not in force as it is written: correct it',
     });
-  for (const { what, isAccepted } of unenforcedObjects(compiler))
+  for (const { what, isAccepted, help = 'no waypoint enforces it as written' } of unenforcedObjects(compiler))
     findings.push(
       isAccepted
-        ? { level: 'warn', what, help: 'no waypoint enforces it as written' }
+        ? { level: 'warn', what, help }
         : { level: 'fail', what, help: 'it is not in force as it is written: correct it' },
     );
   if (findings.every(({ level }) => level === 'ok'))

@@ -28,8 +28,9 @@ const nameOf = (object: MeshObject): string => keyText(objectKey(object));
 export interface Unenforced {
   /** One sentence. */
   readonly what: string;
-  /** Whether the object is valid as written, and only lacks a waypoint that enforces it. */
+  /** Whether the object is valid as written, and only lacks a waypoint that enforces it, or what `help` says. */
   readonly isAccepted: boolean;
+  readonly help?: string;
 }
 
 /** Message → type of the route's conditions that would be `False`. Unreadable rules are left out: they are reported as errors of the file. */
@@ -97,11 +98,15 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
         yield { what: `${nameOf(route)}: ${message}`, isAccepted: type === enforcedType };
 }
 
-/** What of an object in force is closed, or waits for a waypoint. Fields without an effect are the business of `weft migrate check`. */
+/** What of an object in force is closed, waits for a waypoint, or holds for less than was meant. Fields without an effect are the business of `weft migrate check`. */
 function* closedParts(object: MeshObject, compiler: Compiler): Generator<Unenforced> {
-  for (const remark of compiler.remarksOf(object))
-    if (remark.does === 'closed' || remark.does === 'unserved')
-      yield { what: `${nameOf(object)}: ${remarkText(remark)}`, isAccepted: remark.does === 'unserved' };
+  for (const remark of compiler.remarksOf(object)) {
+    const what = `${nameOf(object)}: ${remarkText(remark)}`;
+    if (remark.does === 'closed') yield { what, isAccepted: false };
+    else if (remark.does === 'unserved') yield { what, isAccepted: true };
+    else if (remark.does === 'narrower')
+      yield { what, isAccepted: true, help: 'move it, if it is meant for the whole mesh' };
+  }
 }
 
 function* unenforcedBy(object: MeshObject, found: ConditionUpdate | undefined): Generator<Unenforced> {

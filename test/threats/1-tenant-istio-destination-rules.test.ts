@@ -8,32 +8,8 @@ import { objectKey } from '../../control/objects/object-key.js';
 import type { MeshObject } from '../../control/objects/objects.js';
 import { parseManifests } from '../../control/source/parse.js';
 import { domain } from '../support/mesh.js';
+import { bankAndEvil } from '../support/manifests.js';
 
-const bank = `
-kind: Namespace
-metadata: { name: bank, labels: { weft.dev/mesh: enabled, weft.dev/waypoint: waypoint } }
----
-kind: Gateway
-metadata: { name: waypoint, namespace: bank }
-spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
----
-kind: Service
-metadata: { name: api, namespace: bank }
-spec: { selector: { app: api }, clusterIP: 10.96.0.1, ports: [{ name: http, port: 80 }] }
----
-kind: Pod
-metadata: { name: api-1, namespace: bank, labels: { app: api, version: v1 } }
-spec: { nodeName: n1, serviceAccountName: api }
-status: { podIPs: [{ ip: 10.0.0.1 }] }
----
-kind: Namespace
-metadata: { name: evil, labels: { weft.dev/mesh: enabled } }
----
-kind: Pod
-metadata: { name: api-1, namespace: evil, labels: { app: api, version: v1 } }
-spec: { nodeName: n1, serviceAccountName: api }
-status: { podIPs: [{ ip: 10.0.0.2 }] }
-`;
 const rule = (host: string, more = ''): string => `
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -44,7 +20,7 @@ spec:
   subsets: [{ name: v1, labels: { version: v1 } }]
 ${more}`;
 function compiled(...manifests: readonly string[]): Compiler {
-  const { objects, closed } = parseManifests('x', [bank, ...manifests].join('\n---\n'));
+  const { objects, closed } = parseManifests('x', [bankAndEvil, ...manifests].join('\n---\n'));
   return compile([...objects, ...closed], { trustDomain: domain, rootsVersion: '1' });
 }
 const textOf = (compiler: Compiler): string[] =>

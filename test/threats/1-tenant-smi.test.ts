@@ -4,33 +4,10 @@ import { test } from 'node:test';
 import { compile, type Compiler } from '../../control/compile/compile.js';
 import { resourceName } from '../../control/compile/resource.js';
 import { parseManifests } from '../../control/source/parse.js';
+import { bankAndEvil } from '../support/manifests.js';
 import { domain } from '../support/mesh.js';
 
-const bank = `
-kind: Namespace
-apiVersion: v1
-metadata: { name: bank, labels: { weft.dev/mesh: enabled, weft.dev/waypoint: waypoint } }
----
-kind: Namespace
-apiVersion: v1
-metadata: { name: evil, labels: { weft.dev/mesh: enabled } }
----
-kind: Gateway
-apiVersion: gateway.networking.k8s.io/v1
-metadata: { name: waypoint, namespace: bank }
-spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
----
-kind: Service
-apiVersion: v1
-metadata: { name: api, namespace: bank }
-spec: { selector: { app: api }, clusterIP: 10.96.0.1, ports: [{ name: http, port: 80 }] }
----
-kind: Pod
-apiVersion: v1
-metadata: { name: api-1, namespace: bank, labels: { app: api } }
-spec: { nodeName: n1, serviceAccountName: api }
-status: { podIPs: [{ ip: 10.0.0.1 }] }
----
+const bank = `${bankAndEvil}---
 apiVersion: specs.smi-spec.io/v1alpha4
 kind: HTTPRouteGroup
 metadata: { name: routes, namespace: bank }

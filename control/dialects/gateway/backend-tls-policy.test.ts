@@ -5,23 +5,14 @@ import type { ServicePolicy } from '../../../src/model/service-policy.js';
 import { createRoot } from '../../../src/tls/issue.js';
 import { objectKey } from '../../objects/object-key.js';
 import type { BackendTlsPolicyObject, MeshObject } from '../../objects/objects.js';
+import { shopManifest } from '../../../test/support/manifests.js';
 import { parseManifests } from '../../source/parse.js';
 import { backendPolicyStatus } from '../../status/backend-policy.js';
 import { compile, type Compiler } from '../../compile/compile.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const { certPem } = createRoot(parseTrustDomain('x.test'), 86_400);
-const mesh = `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: { name: wp, namespace: shop }
-spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
----
-apiVersion: v1
-kind: Service
-metadata: { name: api, namespace: shop, labels: { weft.dev/waypoint: wp } }
-spec: { clusterIP: 10.96.0.1, ports: [{ name: http, port: 80 }, { name: admin, port: 81 }] }
----
+const mesh = `${shopManifest('{ name: http, port: 80 }, { name: admin, port: 81 }')}---
 apiVersion: v1
 kind: ConfigMap
 metadata: { name: unrelated, namespace: shop }

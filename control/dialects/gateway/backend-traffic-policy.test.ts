@@ -2,22 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../../src/model/identity.js';
 import type { BackendTrafficPolicyObject, MeshObject } from '../../objects/objects.js';
+import { shopManifest } from '../../../test/support/manifests.js';
 import { parseManifests } from '../../source/parse.js';
 import { backendPolicyStatus } from '../../status/backend-policy.js';
 import { compile, type Compiler } from '../../compile/compile.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
-const mesh = `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: { name: wp, namespace: shop }
-spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
----
-apiVersion: v1
-kind: Service
-metadata: { name: api, namespace: shop, labels: { weft.dev/waypoint: wp } }
-spec: { clusterIP: 10.96.0.1, ports: [{ name: http, port: 80 }] }
-`;
+const mesh = shopManifest('{ name: http, port: 80 }');
 const budget = (spec: string, metadata = 'name: b, namespace: shop'): string => `
 ---
 apiVersion: gateway.networking.x-k8s.io/v1alpha1

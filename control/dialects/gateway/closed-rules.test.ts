@@ -4,6 +4,7 @@ import { features } from '../../../src/discovery/capabilities.js';
 import { parseTrustDomain } from '../../../src/model/identity.js';
 import type { RouteRule } from '../../../src/model/route.js';
 import { isRoute, type Condition, type RouteObject } from '../../objects/objects.js';
+import { shopManifest } from '../../../test/support/manifests.js';
 import { parseManifests } from '../../source/parse.js';
 import { readObject } from '../../source/validate.js';
 import { routeStatus } from '../../status/route.js';
@@ -11,16 +12,7 @@ import type { StatusLookup } from '../../status/status.js';
 import { compile, type Compiler } from '../../compile/compile.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
-const mesh = `
-kind: Service
-metadata: { name: api, namespace: shop, labels: { weft.dev/waypoint: wp } }
-spec: { clusterIP: 10.96.0.1, ports: [{ port: 80 }] }
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: { name: wp, namespace: shop }
-spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
-`;
+const mesh = shopManifest();
 const rest = { backendRefs: [{ name: 'api', port: 80 }] };
 const good = { matches: [{ path: { value: '/good' } }], ...rest };
 const routeOf = (kind: string, rules: unknown, refs: unknown = undefined): RouteObject =>

@@ -2,22 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../../src/model/identity.js';
 import type { Route } from '../../../src/model/route.js';
+import { shopManifest } from '../../../test/support/manifests.js';
 import { parseManifests } from '../../source/parse.js';
 import { compile } from '../../compile/compile.js';
 import { isRoute, type Condition } from '../../objects/objects.js';
 import { routeParents } from '../../status/route.js';
 
 const now = '2026-02-02T00:00:00Z';
-const serviceAndGateway = `---
-kind: Service
-metadata: { name: api, namespace: shop, labels: { weft.dev/waypoint: wp } }
-spec: { clusterIP: 10.96.0.1, ports: [{ port: 80 }] }
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: { name: wp, namespace: shop }
-spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
-`;
+const serviceAndGateway = shopManifest();
 function read(
   kind: string,
   annotations: string,

@@ -5,7 +5,6 @@ import { istioKind } from './istio-kind.js';
 import { usedAuthorizationFields } from './security-fields.js';
 import { securityDependents } from './security-dependents.js';
 import { securityProblem } from './security-problem.js';
-import { rootRemarks } from './security-scope.js';
 import { securityStatus } from './security-status.js';
 
 export const authorizationPolicyKind = istioKind(
@@ -21,7 +20,6 @@ export const authorizationPolicyKind = istioKind(
       const remarks = [
         ...fieldRemarks(usedAuthorizationFields(object.spec)),
         ...closed.map((one) => closedRemark(one)),
-        ...rootRemarks(object, registry.rootNamespace),
       ];
       return {
         resources: policy ? [{ kind: 'policy', value: policy }] : [],

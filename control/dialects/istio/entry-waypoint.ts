@@ -13,7 +13,8 @@ import type { CompileContext } from '../../kinds/kind.js';
 import type { EntryPort } from '../../objects/istio.js';
 import type { Registry } from '../../registry/registry.js';
 import { completeHost } from './hosts.js';
-import { portsWithTls, rulesInForce } from './destination-rules.js';
+import { rulesInForce } from './destination-rule/in-force.js';
+import { portsWithTls } from './destination-rule/layers.js';
 import {
   isForAll,
   ownerName,

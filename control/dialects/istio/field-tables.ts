@@ -1,7 +1,7 @@
 /** The table of fields of each kind of Istio's API, by `<group>/<kind>`. A kind without a table is missing in docs/istio.md. */
 import { nothing } from '../fields.js';
 import type { FieldTable } from '../fields.js';
-import { destinationRuleFields } from './destination-rule-fields.js';
+import { destinationRuleFields } from './destination-rule/fields.js';
 import {
   authorizationPolicyFields,
   peerAuthenticationFields,

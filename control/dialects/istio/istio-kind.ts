@@ -1,8 +1,9 @@
 /** The common part of the table entries of Istio's kinds. */
 import type { DialectObject, IstioKind, IstioObject } from '../../objects/objects.js';
-import type { Kind, KindAddress } from '../../kinds/kind.js';
+import type { CompileContext, Compiled, Kind, KindAddress } from '../../kinds/kind.js';
 import { pickOwn, type Raw } from '../../kinds/metadata.js';
 import { dialectStatus } from '../../status/dialect.js';
+import { rootRemarks } from './root-namespace.js';
 
 type Parts<K extends IstioKind> = Pick<
   Kind<IstioObject<K>>,
@@ -40,4 +41,13 @@ export const istioKind = <K extends IstioKind>(
   closed: (object, invalid) => ({ ...object, invalid }),
   status: dialectStatus,
   ...parts,
+  ...(parts.compile && {
+    compile(object: IstioObject<K>, context: CompileContext): Compiled {
+      const compiled = parts.compile?.(object, context) ?? { resources: [] };
+      const remarks = rootRemarks(object, context.registry.rootNamespace);
+      return remarks.length === 0
+        ? compiled
+        : { ...compiled, remarks: [...(compiled.remarks ?? []), ...remarks] };
+    },
+  }),
 });

@@ -5,7 +5,6 @@ import { closedPeerAuthentication } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
 import { mtlsPolicy, unusedBecause } from './mtls.js';
 import { peerAuthenticationFields } from './security-fields.js';
-import { rootRemarks } from './security-scope.js';
 
 export const peerAuthenticationKind = istioKind(
   'PeerAuthentication',
@@ -18,7 +17,7 @@ export const peerAuthenticationKind = istioKind(
       for (const index of [indexes.PeerAuthentication, indexes.Pod, indexes.Workload])
         recompile.objects(namespace === rootNamespace ? index.all() : index.in(namespace));
     },
-    compile(object, { settings, registry, security }) {
+    compile(object, { settings, security }) {
       const { mtls } = security(namespaceOf(object));
       const policy = mtlsPolicy(object, mtls);
       if (settings.removal !== undefined) return { resources: [] };
@@ -26,10 +25,7 @@ export const peerAuthenticationKind = istioKind(
       return {
         resources: policy ? [{ kind: 'policy', value: policy }] : [],
         ...(problem ? { problem } : {}),
-        remarks: [
-          ...fieldRemarks(usedFields(object.spec, peerAuthenticationFields)),
-          ...rootRemarks(object, registry.rootNamespace),
-        ],
+        remarks: fieldRemarks(usedFields(object.spec, peerAuthenticationFields)),
       };
     },
   },

@@ -9,7 +9,6 @@ import { requestAuthenticationFields } from './security-fields.js';
 import { issuersOf } from './request-tokens.js';
 import { requestDependents } from './security-dependents.js';
 import { securityProblem } from './security-problem.js';
-import { rootRemarks } from './security-scope.js';
 import { securityStatus } from './security-status.js';
 
 export const requestAuthenticationKind = istioKind(
@@ -28,7 +27,6 @@ export const requestAuthenticationKind = istioKind(
         remarks: [
           ...fieldRemarks(usedFields(object.spec, requestAuthenticationFields)),
           ...keyRemarks(object, registry.keySets),
-          ...rootRemarks(object, registry.rootNamespace),
         ],
       };
     },

@@ -1,5 +1,4 @@
 /** What a policy of Istio's security API is for: pods, Services, waypoints or a namespace. Pure. */
-import { differing, type Remark } from '../remarks.js';
 import { namespaceOf, type Labels } from '../../../src/model/labels.js';
 import type { AuthorizationPolicy, PolicyKey } from '../../../src/model/policy.js';
 import { waypointClass, type WaypointName } from '../../compile/waypoints.js';
@@ -129,13 +128,3 @@ export const podScope = (
   root: string,
 ): AuthorizationPolicy['scope'] =>
   selector ? 'workload' : namespaceOf(object) === root ? 'global' : 'namespace';
-
-/** Istio's usual root namespace. Weft's is another one, which has to be said: such an object was meant for the whole mesh. */
-export const rootRemarks = (object: SecurityObject, root: string): Remark[] =>
-  namespaceOf(object) === 'istio-system' && root !== 'istio-system'
-    ? [
-        differing(
-          `it holds for namespace istio-system alone: the root namespace of this mesh, whose policies hold for the whole mesh, is ${root}`,
-        ),
-      ]
-    : [];

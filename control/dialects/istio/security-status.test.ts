@@ -73,7 +73,7 @@ test('what is not carried out is said with its field', () => {
     /^True Accepted in force, except: .*no token of this issuer is valid: give jwks or jwksUri/,
   );
   const elsewhere = policy('{}', { namespace: 'istio-system' });
-  assert.match(elsewhere[acceptedType] ?? '', /it holds for namespace istio-system alone/);
+  assert.match(elsewhere[acceptedType] ?? '', /the object counts for istio-system alone/);
 });
 
 test('Enforced: by the waypoint of the Service, of the Gateway, or of the selected pods', () => {

@@ -1,6 +1,6 @@
 import { claimRanks } from '../../../src/model/ownership.js';
 import { addressClaims, hostClaim } from '../../registry/claims.js';
-import { rulesMax } from './destination-rules.js';
+import { rulesMax } from './destination-rule/in-force.js';
 import { hostsOf } from './hosts.js';
 import { istioKind } from './istio-kind.js';
 import { claimableAddresses, claimableHosts, servedEntries } from './entry-addresses.js';

@@ -12,7 +12,7 @@ import type { Registry } from '../../registry/registry.js';
 import { usedFields } from '../fields.js';
 import { rootKey } from '../smi/index-keys.js';
 import { closedRemark, differing, distinct, fieldRemarks, type Remark } from '../remarks.js';
-import { rulesOfService } from './destination-rules.js';
+import { rulesOfService } from './destination-rule/in-force.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
 import { delegateSlot } from './virtual-service-slots.js';
 import { concernsVirtualService } from './virtual-service-remarks.js';
@@ -24,7 +24,8 @@ import {
   type HostVerdict,
   type VirtualService,
 } from './virtual-service-hosts.js';
-import { closedBackends, httpRules, type RuleContext, type WrittenRule } from './virtual-service-http.js';
+import { closedBackends, type RuleContext } from './virtual-service-context.js';
+import { httpRules, type WrittenRule } from './virtual-service-http.js';
 import { isForMesh, MatchReader } from './virtual-service-matches.js';
 import { connectionRule } from './virtual-service-tcp.js';
 import { createdMs } from '../../objects/age.js';

@@ -2,31 +2,12 @@
 import { errorText } from '../../../src/base/errors.js';
 import type { RouteBackend, RouteFilter, RouteMatch, RouteRule } from '../../../src/model/route.js';
 import type { HttpRule } from '../../objects/istio-virtual-service.js';
-import { targetOf, weightOf, type DestinationLookup } from './virtual-service-destinations.js';
+import { targetOf, weightOf } from './virtual-service-destinations.js';
 import { ruleFilters, headerFilters } from './virtual-service-filters.js';
-import { matchesAt, type MatchReader } from './virtual-service-matches.js';
+import { dividedMatches } from './virtual-service-clients.js';
+import { closedBackends, type RuleContext } from './virtual-service-context.js';
 import { retryPolicy } from './virtual-service-retries.js';
-import { clientsOf, type SourceLookup } from './virtual-service-sources.js';
 import { optionalMs } from './duration.js';
-
-/** Where the rules are translated to. */
-export interface RuleContext {
-  /** Namespace of the VirtualService, whose short host names mean its Services. */
-  readonly namespace: string;
-  readonly port: number;
-  /** The name of faults in logs and metrics. */
-  readonly origin: string;
-  readonly lookup: DestinationLookup & SourceLookup;
-  readonly reader: MatchReader;
-  /** Reports why a part of the object is closed. Reported more than once, as there are several ports. */
-  readonly onProblem: (field: string, why: string) => void;
-  /** The first problem of the rule that is being read. */
-  problem?: string | undefined;
-}
-
-export const closedBackends = (reason: string): RouteBackend[] => [
-  { target: { kind: 'invalid', reason }, weight: 1, filters: [] },
-];
 
 /** A rule with its field, before delegates are resolved. `name`: of its rule in logs and metrics. */
 export interface WrittenRule {
@@ -42,35 +23,12 @@ export interface WrittenRule {
 /** Translates one rule: none if it does not apply at the port; several if each match rewrites in its own way. */
 export function httpRules(written: WrittenRule, context: RuleContext): RouteRule[] {
   const { rule, at, name } = written;
-  const here = matchesAt(rule.match, context.port);
-  if (!here) return [];
-  context.problem = undefined;
-  const matches: RouteMatch[] = [];
-  /** Matches of clients whose labels are not known. */
-  const unknown: RouteMatch[] = [];
-  for (const { match, index } of here) {
-    const read = context.reader.http(match, `${at}.match[${index}]`);
-    const { certain, unproven } = clientsOf(match, context.lookup);
-    if (unproven.length > 0) unknown.push({ ...read, clients: unproven });
-    if (!certain) matches.push(read);
-    else if (certain.length > 0) matches.push({ ...read, clients: certain });
-  }
-  const closed: RouteRule[] =
-    unknown.length === 0
-      ? []
-      : [
-          {
-            name,
-            matches: unknown,
-            filters: [],
-            backends: closedBackends(
-              `${at}: sourceLabels: pods of the client's service account differ in these labels, and only the service account is proven`,
-            ),
-          },
-        ];
-  // No client can meet the conditions: an empty list would match all.
-  if (here.length > 0 && matches.length === 0) return closed;
-  return [...closed, ...readRule(written, matches, context)];
+  const divided = dividedMatches({ match: rule.match, name, at }, context, (match, field) =>
+    context.reader.http(match, field),
+  );
+  if (!divided) return [];
+  const { matches, closed, isForNobody } = divided;
+  return isForNobody ? [...closed] : [...closed, ...readRule(written, matches, context)];
 }
 
 function readRule(written: WrittenRule, matches: readonly RouteMatch[], context: RuleContext): RouteRule[] {

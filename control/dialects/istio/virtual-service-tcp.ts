@@ -4,9 +4,8 @@ import { cidrContains, parseCidr, parseIp } from '../../../src/model/address.js'
 import type { RouteBackend, RouteMatch, RouteRule } from '../../../src/model/route.js';
 import type { ConnectionMatch, ConnectionRule } from '../../objects/istio-virtual-service.js';
 import { targetOf, weightOf } from './virtual-service-destinations.js';
-import { closedBackends, type RuleContext } from './virtual-service-http.js';
-import { matchesAt } from './virtual-service-matches.js';
-import { clientsOf } from './virtual-service-sources.js';
+import { closedBackends, type RuleContext } from './virtual-service-context.js';
+import { dividedMatches } from './virtual-service-clients.js';
 import { quoteRegex } from '../../../src/policy/regex.js';
 
 /** @param addresses of the Service: a client dials one of them */
@@ -16,31 +15,12 @@ export function connectionRule(
   addresses: readonly string[],
   context: RuleContext,
 ): RouteRule[] {
-  const here = matchesAt(rule.match, context.port);
-  if (!here) return [];
-  context.problem = undefined;
-  const matches: RouteMatch[] = [];
-  const unknown: RouteMatch[] = [];
-  for (const { match, index } of here) {
-    const read = readMatch(match, `${at}.match[${index}]`, addresses, context);
-    if (!read) continue;
-    const { certain, unproven } = clientsOf(match, context.lookup);
-    if (unproven.length > 0) unknown.push({ ...read, clients: unproven });
-    if (!certain) matches.push(read);
-    else if (certain.length > 0) matches.push({ ...read, clients: certain });
-  }
-  const closed: RouteRule[] =
-    unknown.length === 0
-      ? []
-      : [
-          {
-            name: at,
-            matches: unknown,
-            filters: [],
-            backends: closedBackends(`${at}: sourceLabels are not proven`),
-          },
-        ];
-  if (here.length > 0 && matches.length === 0) return closed;
+  const divided = dividedMatches({ match: rule.match, name: at, at }, context, (match, field) =>
+    readMatch(match, field, addresses, context),
+  );
+  if (!divided) return [];
+  const { matches, closed, isForNobody } = divided;
+  if (isForNobody) return [...closed];
   return [...closed, { name: at, matches, filters: [], backends: backendsOf(rule, at, context) }];
 }
 

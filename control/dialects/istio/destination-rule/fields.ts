@@ -1,5 +1,5 @@
 /** What Weft does with each field of a DestinationRule. */
-import { closes, differs, nothing, works, type FieldSupport, type FieldTable } from '../fields.js';
+import { closes, differs, nothing, works, type FieldSupport, type FieldTable } from '../../fields.js';
 
 const tunneled = 'connections of the mesh are tunnels of their own, which several Services share';
 const certificates = 'Weft reads no files of proxies and no Secrets';

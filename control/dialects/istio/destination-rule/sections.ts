@@ -1,24 +1,24 @@
 /**
  * Translates a trafficPolicy of a DestinationRule to settings of a Service port. The defaults are Istio's. Errors name the field. Pure: what
- * is closed for a field that Weft does not have is decided in destination-rule-policy.ts.
+ * is closed for a field that Weft does not have is decided in port-settings.ts.
  */
 import type {
   HashKey,
   LoadBalancing,
   LocalityPolicy,
   OutlierDetection,
-} from '../../../src/discovery/gen/weft.js';
-import { isPrime } from '../../compile/traffic-policy-cluster.js';
-import type { TrafficSettings } from '../../compile/traffic-policy.js';
+} from '../../../../src/discovery/gen/weft.js';
+import { isPrime } from '../../../compile/traffic-policy-cluster.js';
+import type { TrafficSettings } from '../../../compile/traffic-policy.js';
 import type {
   IstioConnectionPool,
   IstioConsistentHash,
   IstioLoadBalancer,
   IstioOutlierDetection,
   IstioTrafficPolicy,
-} from '../../objects/istio-destination-rule.js';
-import { istioMs, optionalMs } from './duration.js';
-import { isRecord } from '../../../src/base/record.js';
+} from '../../../objects/istio-destination-rule.js';
+import { istioMs, optionalMs } from '../duration.js';
+import { isRecord } from '../../../../src/base/record.js';
 
 const intMax = 2 ** 31 - 1;
 

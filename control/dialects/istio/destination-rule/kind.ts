@@ -1,22 +1,21 @@
 /**
  * DestinationRules: how waypoints balance, limit and watch a Service's endpoints, and subsets of the endpoints. Its settings are compiled
- * with the Services that it is in force for (destination-rules.ts, compile/service-policy.ts, compile/subsets.ts).
+ * with the Services that it is in force for (in-force.ts, layers.ts, compile/service-policy.ts, compile/subsets.ts).
  */
-import { namespaceOf } from '../../../src/model/labels.js';
-import type { Recompile } from '../../kinds/kind.js';
-import type { IstioObject, ServiceObject } from '../../objects/objects.js';
-import type { Problem } from '../../registry/claims.js';
-import { mayHaveWaypoint } from '../../compile/waypoints.js';
-import type { Registry } from '../../registry/registry.js';
-import { usedFields, type UsedField } from '../fields.js';
-import { closedRemark, differing, fieldRemarks, type Remark } from '../remarks.js';
-import { slicesNaming } from '../../registry/slices.js';
-import { destinationRuleFields } from './destination-rule-fields.js';
-import { isScopeLabel } from './destination-rule-settings.js';
-import { portSettings } from './destination-rule-policy.js';
+import { namespaceOf } from '../../../../src/model/labels.js';
+import type { Recompile } from '../../../kinds/kind.js';
+import type { IstioObject, ServiceObject } from '../../../objects/objects.js';
+import type { Problem } from '../../../registry/claims.js';
+import { mayHaveWaypoint } from '../../../compile/waypoints.js';
+import type { Registry } from '../../../registry/registry.js';
+import { slicesNaming } from '../../../registry/slices.js';
+import { usedFields, type UsedField } from '../../fields.js';
+import { closedRemark, differing, fieldRemarks, type Remark } from '../../remarks.js';
+import { destinationRuleFields } from './fields.js';
+import { isScopeLabel } from './sections.js';
+import { portSettings } from './port-settings.js';
 import {
   isForSome,
-  portsWithTls,
   ruleName,
   rulesInForce,
   rulesMax,
@@ -24,10 +23,11 @@ import {
   subsetProblem,
   subsetsMax,
   type DestinationRule,
-} from './destination-rules.js';
-import { completeHost, hostOfService, hostsOf, serviceOfHost } from './hosts.js';
-import { istioKind } from './istio-kind.js';
-import { serviceSlot } from './virtual-service-slots.js';
+} from './in-force.js';
+import { portsWithTls } from './layers.js';
+import { completeHost, hostOfService, hostsOf, serviceOfHost } from '../hosts.js';
+import { istioKind } from '../istio-kind.js';
+import { serviceSlot } from '../virtual-service-slots.js';
 
 export const destinationRuleKind = istioKind(
   'DestinationRule',

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse } from 'yaml';
-import { compile, type Compiler } from '../../compile/compile.js';
-import { objectKey } from '../../objects/object-key.js';
-import type { MeshObject } from '../../objects/objects.js';
-import { parseManifests } from '../../source/parse.js';
-import { validatorOf } from '../../source/validate.js';
+import { compile, type Compiler } from '../../../compile/compile.js';
+import { objectKey } from '../../../objects/object-key.js';
+import type { MeshObject } from '../../../objects/objects.js';
+import { parseManifests } from '../../../source/parse.js';
+import { validatorOf } from '../../../source/validate.js';
 import {
   compiled,
   errorsOf,
@@ -19,11 +19,11 @@ import {
   statusOf,
   text,
   workloads,
-} from '../../../test/support/destination-rules.js';
-import { resolveWaypoint, waypointsOf } from '../../../src/state/resolve.js';
-import { MeshState } from '../../../src/state/store.js';
-import { supportOf, usedFields } from '../fields.js';
-import { destinationRuleFields } from './destination-rule-fields.js';
+} from '../../../../test/support/destination-rules.js';
+import { resolveWaypoint, waypointsOf } from '../../../../src/state/resolve.js';
+import { MeshState } from '../../../../src/state/store.js';
+import { supportOf, usedFields } from '../../fields.js';
+import { destinationRuleFields } from './fields.js';
 
 for (const version of ['v1alpha3', 'v1beta1', 'v1'])
   test(`the rule of published guides works as it is written, in ${version}`, () => {

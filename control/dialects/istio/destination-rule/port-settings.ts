@@ -3,16 +3,16 @@
  * a subset are merged with the rule's, by part, as Istio documents. What may restrict connections and cannot be carried out closes the port:
  * nothing becomes plaintext or unlimited. Pure.
  */
-import { errorText } from '../../../src/base/errors.js';
-import type { EndpointTls } from '../../../src/discovery/gen/weft.js';
-import type { TrafficSettings } from '../../compile/traffic-policy.js';
+import { errorText } from '../../../../src/base/errors.js';
+import type { EndpointTls } from '../../../../src/discovery/gen/weft.js';
+import type { TrafficSettings } from '../../../compile/traffic-policy.js';
 import type {
   IstioClientTls,
   IstioPortPolicy,
   IstioTrafficPolicy,
-} from '../../objects/istio-destination-rule.js';
-import { supportOf } from '../fields.js';
-import { destinationRuleFields } from './destination-rule-fields.js';
+} from '../../../objects/istio-destination-rule.js';
+import { supportOf } from '../../fields.js';
+import { destinationRuleFields } from './fields.js';
 import {
   connectionPool,
   loadBalancer,
@@ -21,8 +21,8 @@ import {
   present,
   retryBudget,
   type OwnPreference,
-} from './destination-rule-settings.js';
-import { isRecord } from '../../../src/base/record.js';
+} from './sections.js';
+import { isRecord } from '../../../../src/base/record.js';
 
 /** A part of a policy with its place in the spec, for messages. */
 interface Part<T> {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ServicePolicy } from '../../../src/model/service-policy.js';
-import { compile } from '../../compile/compile.js';
-import { parseManifests } from '../../source/parse.js';
+import type { ServicePolicy } from '../../../../src/model/service-policy.js';
+import { compile } from '../../../compile/compile.js';
+import { parseManifests } from '../../../source/parse.js';
 import {
   compiled,
   errorsOf,
@@ -14,7 +14,7 @@ import {
   services,
   settings,
   statusOf,
-} from '../../../test/support/destination-rules.js';
+} from '../../../../test/support/destination-rules.js';
 
 const translated = (trafficPolicy: string): Partial<ServicePolicy> => {
   const manifest = rule(`host: payment-service\ntrafficPolicy: ${trafficPolicy}`);
