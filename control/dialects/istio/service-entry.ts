@@ -5,6 +5,7 @@ import { hostsOf } from './hosts.js';
 import { istioKind } from './istio-kind.js';
 import { claimableAddresses, claimableHosts, servedEntries } from './entry-addresses.js';
 import { compileServiceEntry } from './service-entry-compile.js';
+import { recompileVirtualServicesOfHost } from './virtual-service-dependents.js';
 import { policiesOfEntry } from './security-dependents.js';
 
 export const serviceEntryKind = istioKind(
@@ -24,8 +25,10 @@ export const serviceEntryKind = istioKind(
       if (recompile.once(`endpoints of ${namespace}`)) recompile.objects(servedEntries(namespace, registry));
       // The status of a rule says that its host is of a ServiceEntry.
       for (const entry of [before, now])
-        for (const host of entry ? hostsOf(entry) : [])
+        for (const host of entry ? hostsOf(entry) : []) {
           recompile.objects(registry.destinationRulesOf(host, namespace).slice(0, rulesMax));
+          recompileVirtualServicesOfHost(namespace, host, registry, recompile);
+        }
       for (const entry of [before, now])
         if (entry?.invalid === undefined) recompile.selected(namespace, entry?.spec.workloadSelector?.labels);
     },

@@ -6,9 +6,12 @@ import { isHeadless, portsOfRoutes } from '../gateway/route-parents.js';
 import { serviceKeyOf, tcpPorts } from '../../compile/service.js';
 import type { Compiled } from '../../kinds/kind.js';
 import type { ConnectionRule } from '../../objects/istio-virtual-service.js';
-import type { ServiceObject } from '../../objects/objects.js';
+import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
 import { remarkOf, usedFields } from '../fields.js';
+import { claimableAddresses } from './entry-addresses.js';
+import { tcpEntryPorts } from './entry-endpoints.js';
+import type { ServiceKey } from '../../../src/model/workload.js';
 import { rulesOfService } from './destination-rules.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
 import { delegateSlot } from './virtual-service-slots.js';
@@ -22,6 +25,15 @@ import { createdMs } from '../../objects/age.js';
 
 type Port = ReturnType<typeof tcpPorts>[number];
 type RouteRules = Pick<Route, 'kind' | 'rules'>;
+/** What the rules are attached to. */
+interface RouteTarget {
+  readonly key: ServiceKey;
+  /** `<namespace>/<name or host>` */
+  readonly name: string;
+  readonly addresses: readonly string[];
+  /** The object is of its namespace, so that it acts on all of its clients. */
+  readonly isProducer: boolean;
+}
 
 /** Whether the rules of another object are delegated to this one. */
 const isNamed = (object: VirtualService, registry: Registry): boolean =>
@@ -49,6 +61,7 @@ function lookupOf(registry: Registry): RuleContext['lookup'] {
   const accounts = new Map<string, ReturnType<Registry['accountsWith']>>();
   return {
     service: (namespace, name) => registry.service(namespace, name),
+    serviceEntriesOf: (host, namespace) => registry.serviceEntriesOf(host, namespace),
     accountsWith(labels, namespace) {
       const key = JSON.stringify([namespace, labels]);
       let found = accounts.get(key);
@@ -95,7 +108,9 @@ class VirtualServiceCompiler {
     if (problem) return { resources: [], problem };
     const verdicts = hostVerdicts(object, this.registry);
     // An object without hosts is a delegate: its rules are in force where a root names it.
-    for (const { services, why } of verdicts) {
+    for (const { host, services, entry, why } of verdicts) {
+      if (entry?.lostTo) this.#lost.add(`host ${host} has VirtualService ${nameOf(entry.lostTo)}`);
+      else if (entry) this.#entry(host, entry.entry);
       if (why !== undefined) this.#remarks.add(`hosts: ${why}`);
       for (const { service, lostTo } of services) {
         if (lostTo) this.#lost.add(`Service ${nameOf(service)} has VirtualService ${nameOf(lostTo)}`);
@@ -146,29 +161,53 @@ class VirtualServiceCompiler {
       return;
     }
     const taken = portsOfRoutes(service, this.registry.routesAttached(nameOf(service), this.#namespace));
+    const { clusterIPs, clusterIP } = service.spec;
+    const target = {
+      key: serviceKeyOf(service),
+      name: nameOf(service),
+      addresses: clusterIPs ?? (clusterIP === undefined ? [] : [clusterIP]),
+      isProducer,
+    };
     for (const port of tcpPorts(service)) {
       const route = taken.get(port.port);
-      if (route !== undefined) {
-        this.#lost.add(`port ${port.port} of ${name} belongs to ${route}`);
-        continue;
-      }
-      const made =
-        object.invalid === undefined ? this.#rules(service, port) : this.#closed(port, object.invalid);
-      if (made) this.#add(service, port, made, isProducer);
+      if (route === undefined) this.#port(target, port);
+      else this.#lost.add(`port ${port.port} of ${name} belongs to ${route}`);
     }
   }
 
-  #add(service: ServiceObject, { port }: Port, made: RouteRules, isProducer: boolean): void {
+  /** A host of a ServiceEntry of the object's namespace. */
+  #entry(host: string, entry: IstioObject<'ServiceEntry'>): void {
+    const target = {
+      key: `${this.#namespace}/${host}` as ServiceKey,
+      name: `${this.#namespace}/${host}`,
+      addresses: claimableAddresses(entry),
+      isProducer: true,
+    };
+    for (const { number, name, protocol } of tcpEntryPorts(entry.spec.ports ?? []))
+      this.#port(target, {
+        port: number,
+        name,
+        ...(protocol === undefined ? {} : { appProtocol: protocol }),
+      });
+  }
+
+  #port(target: RouteTarget, port: Port): void {
+    const { invalid } = this.object;
+    const made = invalid === undefined ? this.#rules(target, port) : this.#closed(port, invalid);
+    if (made) this.#add(target, port, made);
+  }
+
+  #add({ key, name: target, isProducer }: RouteTarget, { port }: Port, made: RouteRules): void {
     const { object } = this;
     const { name } = object.metadata;
     const clientNamespaces = isProducer ? exportedTo(object) : undefined;
     this.#routes.push({
       ...made,
-      key: `VirtualService/${this.#namespace}/${name}/${nameOf(service)}/${port}` as RouteKey,
+      key: `VirtualService/${this.#namespace}/${name}/${target}/${port}` as RouteKey,
       namespace: this.#namespace,
       name,
       createdMs: createdMs(object),
-      parents: [{ service: serviceKeyOf(service), port }],
+      parents: [{ service: key, port }],
       ordered: true,
       ...(clientNamespaces ? { clientNamespaces } : {}),
     });
@@ -186,7 +225,7 @@ class VirtualServiceCompiler {
   }
 
   /** Undefined: no rule is for this port, so that the object leaves it alone. */
-  #rules(service: ServiceObject, port: Port): RouteRules | undefined {
+  #rules({ key, addresses }: RouteTarget, port: Port): RouteRules | undefined {
     const { spec } = this.object;
     const protocol = appProtocol(port);
     const [tls, tcp] = [listOf<ConnectionRule>(spec.tls), listOf<ConnectionRule>(spec.tcp)];
@@ -206,10 +245,8 @@ class VirtualServiceCompiler {
         this.#remarks.add(`http: closed: ${why}`);
         return this.#closed(port, why);
       }
-      return rules.length === 0 ? undefined : { kind: 'http', rules: withOthers(rules, service, port) };
+      return rules.length === 0 ? undefined : { kind: 'http', rules: withOthers(rules, key, port) };
     }
-    const { clusterIPs, clusterIP } = service.spec;
-    const addresses = clusterIPs ?? (clusterIP === undefined ? [] : [clusterIP]);
     const rules = [
       ...(protocol === 'tcp'
         ? []
@@ -218,7 +255,7 @@ class VirtualServiceCompiler {
     ];
     if (rules.length === 0) return undefined;
     const kind = protocol === 'tls' || (protocol === 'unknown' && tls.length > 0) ? 'tls' : 'tcp';
-    return { kind, rules: withOthers(rules, service, port) };
+    return { kind, rules: withOthers(rules, key, port) };
   }
 
   #context({ port }: Port): RuleContext {
@@ -247,7 +284,7 @@ class VirtualServiceCompiler {
  * Rules that are all for certain clients leave the others alone, as in Istio, where a client's proxy does not get them. Those clients without
  * a matching rule are refused.
  */
-function withOthers(rules: readonly RouteRule[], service: ServiceObject, { port }: Port): RouteRule[] {
+function withOthers(rules: readonly RouteRule[], key: ServiceKey, { port }: Port): RouteRule[] {
   const matches = rules.flatMap((rule): readonly RouteMatch[] =>
     rule.matches.length > 0 ? rule.matches : [{ headers: [], query: [] }],
   );
@@ -259,7 +296,7 @@ function withOthers(rules: readonly RouteRule[], service: ServiceObject, { port 
     filters: [{ $case: 'directResponse', value: { status: 404, body: Buffer.alloc(0) } }],
     backends: [],
   };
-  const target = { kind: 'service' as const, service: serviceKeyOf(service), port };
+  const target = { kind: 'service' as const, service: key, port };
   const others: RouteRule = {
     name: 'other-clients',
     matches: [],

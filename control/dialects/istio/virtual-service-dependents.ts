@@ -4,7 +4,7 @@ import type { Recompile } from '../../kinds/kind.js';
 import type { ObjectChange, Registry } from '../../registry/registry.js';
 import { splitsKey } from '../smi/index-keys.js';
 import { delegatesOf } from './virtual-service-delegates.js';
-import { delegateSlot, serviceSlot } from './virtual-service-slots.js';
+import { delegateSlot, entrySlot, serviceSlot } from './virtual-service-slots.js';
 import { hostAndWildcards, hostOfService } from './hosts.js';
 import { competingHosts, type VirtualService } from './virtual-service-hosts.js';
 
@@ -37,6 +37,17 @@ function recompileCompetitors(object: VirtualService, registry: Registry, recomp
   for (const host of competingHosts(object, registry))
     if (recompile.once(`VirtualServices ${namespace} ${host}`))
       recompile.objects(registry.virtualServicesOf(host).filter((one) => namespaceOf(one) === namespace));
+}
+
+/** A ServiceEntry has changed. */
+export function recompileVirtualServicesOfHost(
+  namespace: string,
+  host: string,
+  registry: Registry,
+  recompile: Recompile,
+): void {
+  recompile.objects(registry.virtualServicesOf(host).filter((one) => namespaceOf(one) === namespace));
+  recompile.objects(registry.virtualServicesNaming(entrySlot(namespace, host)));
 }
 
 /** A Service, or the routes that are attached to it, have changed. */
