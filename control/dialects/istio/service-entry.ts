@@ -3,7 +3,8 @@ import { addressClaims, hostClaim } from '../../registry/claims.js';
 import { rulesMax } from './destination-rules.js';
 import { hostsOf } from './hosts.js';
 import { istioKind } from './istio-kind.js';
-import { claimableAddresses, claimableHosts, servedEntries } from './entry-addresses.js';
+import { claimableAddresses, claimableHosts } from './entry-addresses.js';
+import { recompileBeside } from './entry-dependents.js';
 import { compileServiceEntry } from './service-entry-compile.js';
 import { recompileVirtualServicesOfHost } from './virtual-service-dependents.js';
 import { policiesOfEntry } from './security-dependents.js';
@@ -22,7 +23,7 @@ export const serviceEntryKind = istioKind(
     dependents({ before, now, namespace, name }, registry, recompile) {
       recompile.objects(policiesOfEntry(namespace, name, registry));
       // Endpoints of several may have one address.
-      if (recompile.once(`endpoints of ${namespace}`)) recompile.objects(servedEntries(namespace, registry));
+      recompileBeside([before, now], namespace, registry, recompile);
       // The status of a rule says that its host is of a ServiceEntry.
       for (const entry of [before, now])
         for (const host of entry ? hostsOf(entry) : []) {
