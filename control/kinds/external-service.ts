@@ -7,7 +7,7 @@ import {
   hostOf,
 } from '../compile/external-service.js';
 import { boundWaypoint, waypointResources } from '../compile/waypoint-resources.js';
-import { servedEntries } from '../dialects/istio/entry-addresses.js';
+import { recompileBeside } from '../dialects/istio/entry-dependents.js';
 import { objectKey } from '../objects/object-key.js';
 import type { ExternalServiceObject } from '../objects/objects.js';
 import { addressClaims, hostClaim } from '../registry/claims.js';
@@ -23,9 +23,9 @@ export const externalServiceKind: Kind<ExternalServiceObject> = {
     rank: claimRanks.reference,
     claimed: [...addressClaims(object.spec.addresses), hostClaim(hostOf(object))],
   }),
-  dependents({ namespace }, registry, recompile) {
+  dependents({ before, now, namespace }, registry, recompile) {
     // A ServiceEntry's endpoint may have one of its addresses.
-    if (recompile.once(`endpoints of ${namespace}`)) recompile.objects(servedEntries(namespace, registry));
+    recompileBeside([before, now], namespace, registry, recompile);
   },
   compile(object, context) {
     const { settings, registry } = context;

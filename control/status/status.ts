@@ -66,6 +66,7 @@ export interface StatusLookup {
       ) => { readonly reason: string; readonly message: string } | undefined;
       /** VirtualServices that name a complete host. */
       readonly virtualServicesOf: Registry['virtualServicesOf'];
+      readonly serviceEntriesOf: Registry['serviceEntriesOf'];
       /** What of an object in force is not carried out. */
       readonly remarksOf: (object: MeshObject) => readonly Remark[];
     };

@@ -147,6 +147,27 @@ spec:
   await until('POST is allowed', 30_000, async () => / 200$/.test(await ask('/', 'POST')));
 });
 
+test('a VirtualService routes requests to the host', async () => {
+  mesh.write(
+    'route.yaml',
+    `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: bank, namespace: shop }
+spec:
+  hosts: [api.bank.example]
+  http:
+    - match: [{ uri: { prefix: /gone } }]
+      directResponse: { status: 410 }
+    - timeout: 3s
+      route: [{ destination: { host: api.bank.example } }]
+`,
+  );
+  await until('its first rule', 30_000, async () => /410$/.test(await ask('/gone')));
+  assert.equal(await ask(), 'by TLS for api.bank.example at 443 200');
+  rmSync(join(mesh.manifests, 'route.yaml'));
+  await until('it is gone', 30_000, async () => / 200$/.test(await ask('/gone')));
+});
+
 test('what the waypoint cannot speak, and a host that loses its waypoint, is closed and never plain', async () => {
   mesh.write('rule.yaml', rule('{ mode: MUTUAL, credentialName: bank }'));
   await becomes('client certificates are refused', /50[03]$/);

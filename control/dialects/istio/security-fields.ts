@@ -128,6 +128,12 @@ export const usedAuthorizationFields = ({ rules, ...spec }: AuthorizationPolicyS
           }),
     },
     authorizationPolicyFields,
+  ).filter(
+    // A method without * is one: the difference is about others, and about a DENY.
+    ({ entry, value }) =>
+      !entry.startsWith('rules[].to[].operation.methods') ||
+      (spec.action ?? 'ALLOW') !== 'ALLOW' ||
+      String(value).includes('*'),
   );
 const keyEntry = (key: string): string =>
   key

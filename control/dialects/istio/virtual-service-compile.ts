@@ -7,11 +7,14 @@ import { serviceKeyOf, tcpPorts } from '../../compile/service.js';
 import type { CompiledResource } from '../../compile/resource.js';
 import type { Compiled } from '../../kinds/kind.js';
 import type { ConnectionRule } from '../../objects/istio-virtual-service.js';
-import type { ServiceObject } from '../../objects/objects.js';
+import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
 import { usedFields } from '../fields.js';
 import { rootKey } from '../smi/index-keys.js';
 import { closedRemark, differing, distinct, fieldRemarks, type Remark } from '../remarks.js';
+import { claimableAddresses } from './entry-addresses.js';
+import { tcpEntryPorts } from './entry-endpoints.js';
+import type { ServiceKey } from '../../../src/model/workload.js';
 import { rulesOfService } from './destination-rule/in-force.js';
 import { listOf, writtenRules } from './virtual-service-delegates.js';
 import { delegateSlot } from './virtual-service-slots.js';
@@ -32,6 +35,15 @@ import { createdMs } from '../../objects/age.js';
 
 type Port = ReturnType<typeof tcpPorts>[number];
 type RouteRules = Pick<Route, 'kind' | 'rules'>;
+/** What the rules are attached to. */
+interface RouteTarget {
+  readonly key: ServiceKey;
+  /** `<namespace>/<name or host>` */
+  readonly name: string;
+  readonly addresses: readonly string[];
+  /** The object is of its namespace, so that it acts on all of its clients. */
+  readonly isProducer: boolean;
+}
 
 /** Whether the rules of another object are delegated to this one. */
 const isNamed = (object: VirtualService, registry: Registry): boolean =>
@@ -59,6 +71,7 @@ function lookupOf(registry: Registry): RuleContext['lookup'] {
   const accounts = new Map<string, ReturnType<Registry['accountsWith']>>();
   return {
     service: (namespace, name) => registry.service(namespace, name),
+    serviceEntriesOf: (host, namespace) => registry.serviceEntriesOf(host, namespace),
     accountsWith(labels, namespace) {
       const key = JSON.stringify([namespace, labels]);
       let found = accounts.get(key);
@@ -168,7 +181,9 @@ class VirtualServiceCompiler {
   #collect(): readonly HostVerdict[] {
     const verdicts = hostVerdicts(this.object, this.registry);
     // An object without hosts is a delegate: its rules are in force where a root names it.
-    for (const { services, why } of verdicts) {
+    for (const { host, services, entry, why } of verdicts) {
+      if (entry?.lostTo) this.#lost.add(`host ${host} has VirtualService ${nameOf(entry.lostTo)}`);
+      else if (entry) this.#entry(host, entry.entry);
       if (why !== undefined) this.#remarks.push(differing(why, 'hosts'));
       for (const { service, lostTo } of services) {
         if (lostTo) this.#lost.add(`Service ${nameOf(service)} has VirtualService ${nameOf(lostTo)}`);
@@ -210,38 +225,62 @@ class VirtualServiceCompiler {
       return;
     }
     const taken = portsOfRoutes(service, this.registry.routesAttached(nameOf(service), this.#namespace));
+    const { clusterIPs, clusterIP } = service.spec;
+    const target = {
+      key: serviceKeyOf(service),
+      name: nameOf(service),
+      addresses: clusterIPs ?? (clusterIP === undefined ? [] : [clusterIP]),
+      isProducer,
+    };
     for (const port of tcpPorts(service)) {
       const route = taken.get(port.port);
-      if (route !== undefined) {
-        this.#lost.add(`port ${port.port} of ${name} belongs to ${route}`);
-        continue;
-      }
-      const former = this.former?.get(this.#keyOf(service, port));
-      if (former && (former.kind === kindOf(port) || appProtocol(port) === 'unknown')) {
-        this.#routes.push(former);
-        continue;
-      }
-      const why = this.former ? waitsText : object.invalid;
-      const made = why === undefined ? this.#rules(service, port) : this.#closed(port, why);
-      if (made) this.#add(service, port, made, isProducer);
+      if (route === undefined) this.#port(target, port);
+      else this.#lost.add(`port ${port.port} of ${name} belongs to ${route}`);
     }
   }
 
-  #keyOf(service: ServiceObject, { port }: Port): RouteKey {
-    return `VirtualService/${this.#namespace}/${this.object.metadata.name}/${nameOf(service)}/${port}` as RouteKey;
+  /** A host of a ServiceEntry of the object's namespace. */
+  #entry(host: string, entry: IstioObject<'ServiceEntry'>): void {
+    const target = {
+      key: `${this.#namespace}/${host}` as ServiceKey,
+      name: `${this.#namespace}/${host}`,
+      addresses: claimableAddresses(entry),
+      isProducer: true,
+    };
+    for (const { number, name, protocol } of tcpEntryPorts(entry.spec.ports ?? []))
+      this.#port(target, {
+        port: number,
+        name,
+        ...(protocol === undefined ? {} : { appProtocol: protocol }),
+      });
   }
 
-  #add(service: ServiceObject, port: Port, made: RouteRules, isProducer: boolean): void {
+  #port(target: RouteTarget, port: Port): void {
+    const former = this.former?.get(this.#keyOf(target, port));
+    if (former && (former.kind === kindOf(port) || appProtocol(port) === 'unknown')) {
+      this.#routes.push(former);
+      return;
+    }
+    const why = this.former ? waitsText : this.object.invalid;
+    const made = why === undefined ? this.#rules(target, port) : this.#closed(port, why);
+    if (made) this.#add(target, port, made);
+  }
+
+  #keyOf({ name }: RouteTarget, { port }: Port): RouteKey {
+    return `VirtualService/${this.#namespace}/${this.object.metadata.name}/${name}/${port}` as RouteKey;
+  }
+
+  #add(target: RouteTarget, port: Port, made: RouteRules): void {
     const { object } = this;
     const { name } = object.metadata;
-    const clientNamespaces = isProducer ? exportedTo(object) : undefined;
+    const clientNamespaces = target.isProducer ? exportedTo(object) : undefined;
     this.#routes.push({
       ...made,
-      key: this.#keyOf(service, port),
+      key: this.#keyOf(target, port),
       namespace: this.#namespace,
       name,
       createdMs: createdMs(object),
-      parents: [{ service: serviceKeyOf(service), port: port.port }],
+      parents: [{ service: target.key, port: port.port }],
       ordered: true,
       ...(clientNamespaces ? { clientNamespaces } : {}),
     });
@@ -258,7 +297,7 @@ class VirtualServiceCompiler {
   }
 
   /** Undefined: no rule is for this port, so that the object leaves it alone. */
-  #rules(service: ServiceObject, port: Port): RouteRules | undefined {
+  #rules({ key, addresses }: RouteTarget, port: Port): RouteRules | undefined {
     const { spec } = this.object;
     const protocol = appProtocol(port);
     const [tls, tcp] = [listOf<ConnectionRule>(spec.tls), listOf<ConnectionRule>(spec.tcp)];
@@ -278,10 +317,8 @@ class VirtualServiceCompiler {
         this.#remarks.push(closedRemark(why, 'http'));
         return this.#closed(port, why);
       }
-      return rules.length === 0 ? undefined : { kind: 'http', rules: withOthers(rules, service, port) };
+      return rules.length === 0 ? undefined : { kind: 'http', rules: withOthers(rules, key, port) };
     }
-    const { clusterIPs, clusterIP } = service.spec;
-    const addresses = clusterIPs ?? (clusterIP === undefined ? [] : [clusterIP]);
     const rules = [
       ...(protocol === 'tcp'
         ? []
@@ -290,7 +327,7 @@ class VirtualServiceCompiler {
     ];
     if (rules.length === 0) return undefined;
     const kind = protocol === 'tls' || (protocol === 'unknown' && tls.length > 0) ? 'tls' : 'tcp';
-    return { kind, rules: withOthers(rules, service, port) };
+    return { kind, rules: withOthers(rules, key, port) };
   }
 
   #context({ port }: Port): RuleContext {
@@ -319,7 +356,7 @@ class VirtualServiceCompiler {
  * Rules that are all for certain clients leave the others alone, as in Istio, where a client's proxy does not get them. Those clients without
  * a matching rule are refused.
  */
-function withOthers(rules: readonly RouteRule[], service: ServiceObject, { port }: Port): RouteRule[] {
+function withOthers(rules: readonly RouteRule[], key: ServiceKey, { port }: Port): RouteRule[] {
   const matches = rules.flatMap((rule): readonly RouteMatch[] =>
     rule.matches.length > 0 ? rule.matches : [{ headers: [], query: [] }],
   );
@@ -331,7 +368,7 @@ function withOthers(rules: readonly RouteRule[], service: ServiceObject, { port 
     filters: [{ $case: 'directResponse', value: { status: 404, body: Buffer.alloc(0) } }],
     backends: [],
   };
-  const target = { kind: 'service' as const, service: serviceKeyOf(service), port };
+  const target = { kind: 'service' as const, service: key, port };
   const others: RouteRule = {
     name: 'other-clients',
     matches: [],

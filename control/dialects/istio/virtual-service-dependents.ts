@@ -8,7 +8,7 @@ import type { ServiceObject } from '../../objects/objects.js';
 import type { ObjectChange, Registry } from '../../registry/registry.js';
 import { splitsKey } from '../smi/index-keys.js';
 import { delegatesOf } from './virtual-service-delegates.js';
-import { delegateSlot, serviceSlot } from './virtual-service-slots.js';
+import { delegateSlot, entrySlot, serviceSlot } from './virtual-service-slots.js';
 import { hostAndWildcards, hostOfService } from './hosts.js';
 import { competingHosts, firstOf, type VirtualService } from './virtual-service-hosts.js';
 
@@ -44,6 +44,17 @@ function recompileCompetitors(object: VirtualService, registry: Registry, recomp
     recompileFirst(found, namespace, recompile);
     recompile.later(found.filter((one) => namespaceOf(one) === namespace));
   }
+}
+
+/** A ServiceEntry has changed. */
+export function recompileVirtualServicesOfHost(
+  namespace: string,
+  host: string,
+  registry: Registry,
+  recompile: Recompile,
+): void {
+  recompile.objects(registry.virtualServicesOf(host).filter((one) => namespaceOf(one) === namespace));
+  recompile.later(registry.virtualServicesNaming(entrySlot(namespace, host)));
 }
 
 function recompileFirst(list: readonly VirtualService[], namespace: string, recompile: Recompile): void {

@@ -6,6 +6,7 @@
 import { namespaceOf } from '../../../src/model/labels.js';
 import type { IstioObject, ServiceObject } from '../../objects/objects.js';
 import { appProtocol } from '../../compile/protocols.js';
+import { mayHaveWaypoint } from '../../compile/waypoints.js';
 import { objectKey } from '../../objects/object-key.js';
 import { hostAndWildcards, hostOfService, hostsOf, serviceOfHost } from './hosts.js';
 import { isForMesh } from './virtual-service-matches.js';
@@ -16,6 +17,8 @@ export interface HostLookup {
   services(namespace: string): readonly ServiceObject[];
   /** As Registry.virtualServicesOf. */
   virtualServicesOf(host: string): readonly VirtualService[];
+  /** As Registry.serviceEntriesOf. */
+  serviceEntriesOf(host: string, namespace: string): readonly IstioObject<'ServiceEntry'>[];
 }
 
 /** Closed forms act, too. Gateways that cannot be read count as the mesh. */
@@ -79,6 +82,8 @@ export interface HostVerdict {
   readonly host: string;
   /** Services of the host, with the other VirtualService that is in force for it, if there is one. */
   readonly services: readonly { readonly service: ServiceObject; readonly lostTo?: VirtualService }[];
+  /** The ServiceEntry of the object's namespace that has the host. */
+  readonly entry?: { readonly entry: IstioObject<'ServiceEntry'>; readonly lostTo?: VirtualService };
   /** Why the host concerns no Service. */
   readonly why?: string;
 }
@@ -99,14 +104,28 @@ export function hostVerdicts(object: VirtualService, lookup: HostLookup): HostVe
       return [{ service, ...(isLost ? { lostTo: winner } : {}) }];
     });
     if (found.length > 0) return { host, services };
+    const entry = entryOf(host, namespace, lookup);
+    if (entry) {
+      const winner = firstsOf(lookup.virtualServicesOf(host)).get(namespace);
+      const isLost = winner !== undefined && objectKey(winner) !== key;
+      return { host, services, entry: { entry, ...(isLost ? { lostTo: winner } : {}) } };
+    }
     const why = host.startsWith('*')
       ? `${host} matches no Service`
       : serviceOfHost(host)
         ? `there is no Service ${host}`
-        : `${host} is no Service of the cluster`;
+        : `${host} is no Service of the cluster, and no ServiceEntry of namespace ${namespace} has it whose resolution is STATIC or DNS`;
     return { host, services, why };
   });
 }
+
+/** The ServiceEntry of a namespace that has a complete host and may have a waypoint. */
+export const entryOf = (
+  host: string,
+  namespace: string,
+  lookup: Pick<HostLookup, 'serviceEntriesOf'>,
+): IstioObject<'ServiceEntry'> | undefined =>
+  serviceOfHost(host) ? undefined : lookup.serviceEntriesOf(host, namespace).find(mayHaveWaypoint);
 
 function servicesOf(host: string, own: string, lookup: HostLookup): readonly ServiceObject[] {
   if (!host.startsWith('*')) {

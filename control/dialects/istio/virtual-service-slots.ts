@@ -12,6 +12,8 @@ import type { VirtualService } from './virtual-service-hosts.js';
 
 export const delegateSlot = (name: string): string => `VirtualService ${name}`;
 export const serviceSlot = (namespace: string, name: string): string => `Service ${namespace}/${name}`;
+/** A host of a ServiceEntry of a namespace. */
+export const entrySlot = (namespace: string, host: string): string => `ServiceEntry ${namespace}/${host}`;
 /** VirtualServices with conditions on the labels of clients. */
 export const labelsSlot = 'labels';
 
@@ -22,6 +24,7 @@ export function slotsOf(object: VirtualService): ReadonlySet<string> {
     if (typeof one?.host !== 'string') return;
     const named = serviceOfHost(completeHost(one.host, namespaceOf(object)));
     if (named) slots.add(serviceSlot(named.namespace, named.name));
+    else slots.add(entrySlot(namespaceOf(object), completeHost(one.host, namespaceOf(object))));
   };
   const http = listOf<HttpRule>(object.spec.http);
   const others = [...listOf<ConnectionRule>(object.spec.tls), ...listOf<ConnectionRule>(object.spec.tcp)];

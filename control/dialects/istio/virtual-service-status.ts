@@ -22,10 +22,11 @@ export function virtualServiceEnforcement(
   object: VirtualService,
   { mesh, olderVersions }: Pick<StatusLookup, 'mesh' | 'olderVersions'>,
 ): ConditionUpdate | undefined {
-  const services = hostVerdicts(object, mesh).flatMap((verdict) =>
-    verdict.services.filter(({ lostTo }) => !lostTo),
-  );
-  for (const { service } of services) {
+  const services = hostVerdicts(object, mesh).flatMap(({ services: found, entry }) => [
+    ...found.flatMap(({ service, lostTo }) => (lostTo ? [] : [service])),
+    ...(entry && !entry.lostTo ? [entry.entry] : []),
+  ]);
+  for (const service of services) {
     const problem = unenforcedBecause(service, mesh);
     if (problem) return condition(enforcedType, 'False', problem.reason, problem.message);
     const waypoint = mesh.waypointOf(service);

@@ -116,7 +116,7 @@ export const policyNameOf = (settings: Pick<RequestSettings, 'origins'>, setting
 
 /** Whether a filter of a Service port holds on every way to the port's endpoints. A dry run demands nothing. */
 const isDemanded = (filter: RouteFilter): boolean =>
-  (filter.$case === 'externalAuthorization' || filter.$case === 'jwt') && !filter.value.dryRun;
+  filter.$case === 'externalAuthorization' && !filter.value.dryRun;
 
 /** A filter that cannot be applied may be a restriction, so all requests are refused in its place. */
 function compileOrRefuse(filter: RouteFilter): StagedFilter {
