@@ -44,7 +44,7 @@ export const edgesOf = (edges: readonly Edge[], namespace: string | undefined): 
     ? edges
     : edges.filter((one) => one.source.namespace === namespace || one.destination.namespace === namespace);
 
-export function durationText(ms: number): string {
+function durationText(ms: number): string {
   const seconds = Math.round(ms / 1000);
   if (seconds < 120) return `${seconds}s`;
   const minutes = Math.round(seconds / 60);
