@@ -6,7 +6,7 @@ export const party = (namespace: string, name: string, more: Partial<EdgeParty> 
   namespace,
   workload: name,
   pod: name,
-  identity: identity(namespace, name),
+  identity: name === '' ? undefined : identity(namespace, name),
   ...more,
 });
 

@@ -8,6 +8,7 @@ import { Compiler } from '../../../control/compile/compile.js';
 import type { ResourceChanges } from '../../../control/compile/resource.js';
 import { changesFrom } from '../../../control/registry/difference.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
+import { EdgeMemory } from '../../../control/edges/edge-memory.js';
 import { CertificateAuthority } from '../../../control/certificates/ca.js';
 import { Resources } from '../../../control/serve/resources.js';
 import { ControlServer, type ControlServerOptions } from '../../../control/serve/server.js';
@@ -29,6 +30,9 @@ export interface Control {
   readonly target: string;
   readonly warnings: readonly string[];
   readonly limits: readonly string[];
+  readonly edges: EdgeMemory;
+  /** Reported edges that were left out, by reason. */
+  readonly refusedEdges: ReadonlyMap<string, number>;
   /** Replaces the manifests. */
   change(manifests: string): void;
   /** Sends changes as from a compiler of another version. */
@@ -61,6 +65,12 @@ export async function startControl(
   const resources = new Resources(compiler.all());
   const warnings: string[] = [];
   const limits: string[] = [];
+  const refusedEdges = new Map<string, number>();
+  const edges = new EdgeMemory({
+    registry: compiler,
+    onRefused: (why, count) => refusedEdges.set(why, (refusedEdges.get(why) ?? 0) + count),
+    onLimit: (limit) => limits.push(limit),
+  });
   const server = new ControlServer(
     {
       listen: '127.0.0.1:0',
@@ -71,6 +81,7 @@ export async function startControl(
       certTtlS: undefined,
       onLimit: (limit) => limits.push(limit),
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },
+      edges,
       ...rest,
     },
     resources,
@@ -85,6 +96,8 @@ export async function startControl(
     target: `127.0.0.1:${port}`,
     warnings,
     limits,
+    edges,
+    refusedEdges,
     update,
     change: (now) => update(compiler.apply(changesFrom(compiler, objectsOf(now)))),
   };
