@@ -42,8 +42,7 @@ export const auditThenEnforceStep: Step = {
   run: async (stage) => {
     const audit = namespace('weft.dev/mesh: enabled, weft.dev/policy-mode: audit');
     stage.write('namespace.yaml', audit);
-    await sleep(reportedMs);
-    const startedMs = Date.now();
+    let startedMs = 0;
     const since = (): string => `${Math.ceil((Date.now() - startedMs) / 1000)}s`;
     const calls = async (): Promise<readonly SeenCall[]> => {
       const { stdout } = await policy(stage, 'observe', '-n', 'shop', '--since', since(), '--json');
@@ -61,6 +60,13 @@ export const auditThenEnforceStep: Step = {
       );
     const page = async (netns: string): Promise<string> =>
       (await stage.curl(netns, `http://${apiVip}/`)).stdout.trim();
+
+    // What earlier steps did is not what this one observes.
+    await until('earlier calls of intruder were reported', 120_000, async () => {
+      startedMs = Date.now();
+      await sleep(reportedMs);
+      return (await calls()).every(({ source }) => source.identity !== id('intruder'));
+    });
 
     // Traffic: web asks api, on the other node, and keeps a connection to cache, on its own node.
     const live = stage.connect('weft-web', cacheVip, 6379);
