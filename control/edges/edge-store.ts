@@ -2,6 +2,7 @@
  * The edges of the last 15 minutes, added up from reports in slots of 30 seconds. Their number is bounded, with a share for each reporter
  * and each namespace; what exceeds it is counted in edges whose other side is `other`. Nothing is kept on disk.
  */
+import { createHash } from 'node:crypto';
 import { FairLimit } from '../../src/base/fair-limit.js';
 import {
   edgeKey,
@@ -9,13 +10,12 @@ import {
   type Edge,
   type EdgeAnswer,
   type EdgeCounts,
-  type EdgeKey,
   type EdgeQuery,
 } from '../../src/model/edge.js';
 import { otherOf, type EdgeNames } from '../../src/telemetry/edge-table.js';
 
 export const edgesMax = 10_000;
-const othersMax = 1_024;
+const othersMax = 256;
 export const keptMs = 900_000;
 const slotMs = 30_000;
 const slotsKept = keptMs / slotMs;
@@ -113,14 +113,18 @@ class Slots {
   }
 }
 
+/** Much shorter than the names. Nobody finds two edges with one digest. */
+const digestOf = (names: EdgeNames): string =>
+  createHash('sha256').update(edgeKey(names)).digest('base64url');
+
 interface Stored {
   readonly slots: Slots;
   readonly release: () => void;
 }
 
 export class EdgeStore {
-  readonly #edges = new Map<EdgeKey, Stored>();
-  readonly #others = new Map<EdgeKey, Stored>();
+  readonly #edges = new Map<string, Stored>();
+  readonly #others = new Map<string, Stored>();
   readonly #shares: FairLimit;
   readonly #startedMs: number;
   #sweptMs = 0;
@@ -153,7 +157,7 @@ export class EdgeStore {
   }
 
   #slotsOf(names: EdgeNames, reporter: string, namespace: string, nowMs: number): Slots | undefined {
-    const key = edgeKey(names);
+    const key = digestOf(names);
     const stored = this.#edges.get(key);
     if (stored) return stored.slots;
     const member = `${namespace} ${reporter}`;
@@ -174,7 +178,7 @@ export class EdgeStore {
   }
 
   #otherOf(names: EdgeNames): Slots | undefined {
-    const key = edgeKey(names);
+    const key = digestOf(names);
     const stored = this.#others.get(key);
     if (stored) return stored.slots;
     if (this.#others.size >= othersMax) return undefined;

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { edge, party } from '../../test/support/edges.js';
+import { issueToken } from '../../test/support/tokens.js';
+import { startControl, type Closers } from '../../test/threats/support/control.js';
+import { manifests } from '../../test/threats/support/two-nodes.js';
+import { controlCaller } from '../authentication/service-callers.js';
 import type { EdgeAnswer } from '../../src/model/edge.js';
-import { merged, otherReplicas } from './replicas.js';
+import { merged, otherReplicas, ReplicatedEdges } from './replicas.js';
 
 const answer = (sinceMs: number, ...edges: EdgeAnswer['edges'][number][]): EdgeAnswer => ({
   edges,
@@ -21,6 +25,36 @@ test('what replicas have adds up, since the time that all have observed', () => 
     [5, 1],
   );
   assert.deepEqual([sinceMs, missing], [9, ['weft-control-c']]);
+});
+
+const closers: Closers = [];
+after(() => closers.reverse().forEach((close) => close()));
+
+test('edges of another replica are asked for at its port, and a replica that does not answer is named', async () => {
+  const other = await startControl(closers, manifests);
+  other.edges.store.add(edge({}, { connections: 2 }), 'n1', 'shop', 0);
+  const token = await issueToken(other.state, controlCaller, 60);
+  const source = new ReplicatedEdges({
+    own: () => answer(5, edge({}, { connections: 3 })),
+    replicas: () => [
+      { name: 'b', ip: '127.0.0.1' },
+      { name: 'gone', ip: '127.0.0.2' },
+    ],
+    controlPlane: ({ ip }) => ({
+      target: ip === '127.0.0.1' ? other.target : '127.0.0.2:9',
+      rootPem: () => other.ca.roots,
+      token: () => token,
+      // The name in the serving certificate: replicas are dialed by address.
+      serverName: 'weft',
+    }),
+  });
+  const { edges, missing, sinceMs } = await source.query({ sinceMs: 0, namespace: 'shop' });
+  assert.deepEqual(
+    edges.map(({ counts }) => counts.connections),
+    [5],
+  );
+  assert.deepEqual(missing, ['gone']);
+  assert.ok(sinceMs > 5);
 });
 
 test("the other replicas are the running pods of the Deployment, in the control plane's own namespace", () => {

@@ -44,9 +44,7 @@ export function edgesCommand(): Command {
   return new Command('edges')
     .description('show who calls whom, by which path, and whether mutual TLS protects it')
     .option('-n, --namespace <name>', 'only what calls or is called in this namespace')
-    .addOption(
-      new Option('--since <duration>', 'at most 15m').argParser(durationMs).default(900_000, '15m'),
-    )
+    .addOption(new Option('--since <duration>', 'at most 15m').argParser(durationMs).default(900_000, '15m'))
     .option(
       '--state <dir>',
       `state directory of a testbed or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,

@@ -32,7 +32,7 @@ function answerOf(text: string): EdgeAnswer {
 
 function getThroughSocket(socketPath: string, path: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const call = http.get({ socketPath, path, timeout: answerMsMax }, (response) => {
+    const call = http.get({ socketPath, path, timeout: answerMsMax, agent: false }, (response) => {
       const parts: Buffer[] = [];
       let size = 0;
       response.on('data', (part: Buffer) => {

@@ -60,15 +60,15 @@ const added = (a: EdgeRow, b: EdgeRow): EdgeRow => ({
 });
 
 /**
- * One row for each pair of workloads, port and path. A connection in the mesh is reported by both of its nodes: the client's is shown, and the
- * server's for clients that no agent serves.
+ * One row for each pair of workloads, port and path. A connection in the mesh is reported by both of its nodes: the client's is shown, or that
+ * of the waypoint between them, and the server's for clients that no agent serves.
  */
 export function rowsOf(edges: readonly Edge[]): EdgeRow[] {
   const pairOf = (edge: Edge): string => `${nameOf(edge.source)} ${destinationOf(edge)}`;
-  const fromSource = new Set(edges.filter(({ reporter }) => reporter === 'source').map(pairOf));
+  const fromElsewhere = new Set(edges.filter(({ reporter }) => reporter !== 'destination').map(pairOf));
   const rows = new Map<string, EdgeRow>();
   for (const edge of edges) {
-    if (edge.reporter === 'destination' && fromSource.has(pairOf(edge))) continue;
+    if (edge.reporter === 'destination' && fromElsewhere.has(pairOf(edge))) continue;
     const row = rowOf(edge);
     const key = JSON.stringify([row.source, row.destination, row.port, row.path, row.security]);
     const same = rows.get(key);
