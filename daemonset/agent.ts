@@ -171,7 +171,10 @@ export class Agent {
       send: (report) => this.#edgeClient.send(report),
       onLost: (reports) => this.#metrics.edgeReportsLost.inc(reports),
       onProblem: (why) =>
-        log.warn({ error: why }, 'a report of who called whom could not be sent to the control plane; retrying'),
+        log.warn(
+          { error: why },
+          'a report of who called whom could not be sent to the control plane; retrying',
+        ),
     });
     this.#succession = new Succession({
       dir: join(options.run, 'handover'),

@@ -42,10 +42,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
 
   const registry = new Registry();
   const edges = startEdgeReports({ target: options.control, rootPem, token }, registry, (why) =>
-    log.warn(
-      { error: why },
-      'a report of who called whom could not be sent to the control plane; retrying',
-    ),
+    log.warn({ error: why }, 'a report of who called whom could not be sent to the control plane; retrying'),
   );
 
   const state = new WaypointState(options.node, self as ServiceKey);

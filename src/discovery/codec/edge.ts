@@ -2,7 +2,13 @@
  * Codec of edges (weft.v1.Edge): programs report them, replicas of the control plane exchange them. An edge that cannot be decoded is left
  * out; the others count.
  */
-import { latencyBoundsMs, type Edge, type EdgeCounts, type EdgeParty, type EdgeReporter } from '../../model/edge.js';
+import {
+  latencyBoundsMs,
+  type Edge,
+  type EdgeCounts,
+  type EdgeParty,
+  type EdgeReporter,
+} from '../../model/edge.js';
 import { parseSpiffeId } from '../../model/identity.js';
 import type * as pb from '../gen/weft.js';
 import { attempt, oneOf } from './decoding.js';

@@ -35,7 +35,7 @@ const failedGrpc: ReadonlySet<string | undefined> = new Set(['2', '4', '12', '13
 const incomplete: ReadonlySet<string | undefined> = new Set(['UC', 'UT', 'UPE', 'DC', 'DT']);
 
 /** Whether the request counts as a failure of the server. Pure. */
-export const isFailed = ({ status, grpcStatus, flag }: RequestRecord): boolean =>
+const isFailed = ({ status, grpcStatus, flag }: RequestRecord): boolean =>
   status === 0 || status >= 500 || failedGrpc.has(grpcStatus) || incomplete.has(flag);
 
 const isRefused = ({ flag, code }: RequestRecord): boolean => flag === 'RBAC' || code === 'WEFT_NOT_SERVED';
