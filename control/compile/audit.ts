@@ -19,7 +19,7 @@ export interface AuditLookup {
 }
 
 /** Whether the policies that a namespace owns are in audit mode. */
-export const isAudited = (owner: string, lookup: AuditLookup): boolean =>
+const isAudited = (owner: string, lookup: AuditLookup): boolean =>
   lookup.mesh.policyMode === 'audit' ||
   (owner !== lookup.rootNamespace && isAudit(labelsOf(lookup.namespace(owner))));
 

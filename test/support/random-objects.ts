@@ -28,6 +28,7 @@ export function randomObject(): MeshObject {
   const labels: Record<string, string> = {
     ...pick([{}, { 'weft.dev/mesh': 'enabled' }, { 'weft.dev/mode': 'strict' }]),
     ...pick([{}, {}, { 'weft.dev/waypoint': pick(['o1', 'o2', 'none']) }]),
+    ...pick([{}, {}, { 'weft.dev/policy-mode': pick(['audit', 'enforce']) }]),
   };
   const annotated = pick([
     {},
@@ -246,7 +247,10 @@ export function randomObject(): MeshObject {
       return {
         kind: 'MeshSettings',
         metadata: { name, namespace: 'weft-system', ...annotated },
-        spec: { mode: pick(['strict', 'permissive'] as const) },
+        spec: {
+          mode: pick(['strict', 'permissive'] as const),
+          policyMode: pick(['enforce', 'audit'] as const),
+        },
       };
   }
 }

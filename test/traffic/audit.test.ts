@@ -124,11 +124,19 @@ test('enforced, the same is refused on each path', async () => {
 
 test('audit mode switched under load fails no request that policies allow', async () => {
   const [toApi, toEcho] = [load('http://10.96.0.10/'), load('http://10.96.0.20/')];
+  const more = async (): Promise<void> => {
+    const before = [toApi.answered(), toEcho.answered()];
+    await until('both are answered meanwhile', 30_000, () =>
+      [toApi, toEcho].every((one, i) => one.answered() >= (before[i] ?? 0) + 20),
+    );
+  };
   for (let turn = 0; turn < 3; turn++) {
     mesh.namespace('weft.dev/mesh: enabled, weft.dev/policy-mode: audit');
     await become(false);
+    await more();
     mesh.namespace('weft.dev/mesh: enabled, weft.dev/mode: strict, weft.dev/policy-mode: enforce');
     await become(true);
+    await more();
   }
   for (const one of [toApi, toEcho]) {
     const { answered, failures } = await one.stop();

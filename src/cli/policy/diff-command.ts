@@ -37,6 +37,10 @@ const changeRow = ({ kind, call, before, after }: Change): string[] => [
   kind === 'newly-allowed' || kind === 'no-longer-audited' ? `before: ${before.why}` : after.why,
 ];
 
+/** Whether names are unknown because of limits: of such a call nobody knows whether it would be refused. */
+const isBeyondLimits = ({ source, destination, port }: Call): boolean =>
+  source.isOther || destination.isOther || port === 0;
+
 const unknownMax = 20;
 
 function* lines({ changes, unknown, unchanged }: Diff): Generator<string> {
@@ -72,7 +76,7 @@ export function diffCommand(): Command {
     .option('--json', 'print the changes as JSON')
     .addHelpText(
       'after',
-      '\nExit codes: 0 nothing that was seen would be refused, 1 something would be or may be, 2 the input cannot be read.',
+      '\nExit codes: 0 nothing that was seen would be refused, 1 something would be or may be, or names are beyond the limits of what is observed, 2 the input cannot be read.',
     )
     .action(
       badInput(async (files: string[], { namespace, json, ...flags }: Flags) => {
@@ -96,7 +100,9 @@ export function diffCommand(): Command {
           for (const line of [...warnings.map((one) => `not in force as written: ${one}`), ...gaps])
             console.error(line);
         }
-        const isHarmless = diff.changes.every(({ kind }) => kind !== 'newly-denied' && kind !== 'may-change');
+        const isHarmless =
+          diff.changes.every(({ kind }) => kind !== 'newly-denied' && kind !== 'may-change') &&
+          !diff.unknown.some(({ call }) => call.passed > 0 && isBeyondLimits(call));
         process.exitCode = isHarmless ? 0 : 1;
       }),
     );

@@ -73,7 +73,7 @@ const schema = object(
 const validate = new Ajv({ strict: false }).compile<Edge>(schema);
 
 /** Error: what of the value is not of an edge's form. Fields of later versions are left out of account. */
-export function edgeOf(value: unknown): Edge {
+function edgeOf(value: unknown): Edge {
   if (!validate(value)) {
     const [first] = validate.errors ?? [];
     throw new Error(

@@ -23,7 +23,7 @@ export const callJson = ({ source, destination, ...call }: Call): object => ({
   paths: [...call.paths],
 });
 
-export function callLines(calls: readonly Call[]): string[] {
+function callLines(calls: readonly Call[]): string[] {
   return table([
     [
       'CLIENT',

@@ -1,5 +1,5 @@
 /** The edges that a command works on: of the control plane, or from a file. */
-import { InvalidArgumentError, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { durationMsOf } from '../../model/duration.js';
 import type { Edge } from '../../model/edge.js';
@@ -24,7 +24,11 @@ export const observedOptions = (command: Command): Command =>
       '--edges <file>',
       'observed edges, as `weft edges --json` prints them, one JSON object a line (default: those of the control plane)',
     )
-    .option('--since <duration>', 'how far back; the control plane keeps 15m', duration, 3_600_000);
+    .addOption(
+      new Option('--since <duration>', 'how far back; the control plane keeps 15m')
+        .argParser(duration)
+        .default(3_600_000, '1h'),
+    );
 
 /** Errors: WEFT_ADMIN, WEFT_EDGES, WEFT_SOURCE_MISSING, ApiError. */
 export async function observedEdges(flags: ObservedFlags): Promise<Observed> {
@@ -44,7 +48,7 @@ export const edgesOf = (edges: readonly Edge[], namespace: string | undefined): 
     ? edges
     : edges.filter((one) => one.source.namespace === namespace || one.destination.namespace === namespace);
 
-export function durationText(ms: number): string {
+function durationText(ms: number): string {
   const seconds = Math.round(ms / 1000);
   if (seconds < 120) return `${seconds}s`;
   const minutes = Math.round(seconds / 60);
@@ -55,6 +59,7 @@ export function durationText(ms: number): string {
 /** What the observation lacks, one line each. */
 export function observationGaps({ sinceMs, missing }: Observed, wantedMs: number, nowMs: number): string[] {
   const gaps: string[] = [];
+  if (sinceMs === undefined) gaps.push('since when was watched is not known: the file of edges does not say');
   if (sinceMs !== undefined && nowMs - sinceMs < wantedMs - 1_000)
     gaps.push(
       `watched only ${durationText(nowMs - sinceMs)} of ${durationText(wantedMs)}: what is rarer than that is missing`,

@@ -37,7 +37,7 @@ const addressOf = ({ snapshot }: PolicyMesh, identity: SpiffeId | undefined): Ip
   identity && (snapshot.mesh.workloads ?? []).find((one) => one.identity === identity)?.addresses[0];
 
 /** The attributes of a request as a waypoint reads them. Throws if a waypoint would refuse the request as malformed. */
-export function attributesOfRequest(request: PolicyTestRequest, host: string): HttpAttributes {
+function attributesOfRequest(request: PolicyTestRequest, host: string): HttpAttributes {
   const path = normalizePath(request.path ?? '/');
   const authority = normalizeAuthority(request.host ?? host);
   const headers = new Map(

@@ -78,7 +78,7 @@ function accountOf(identity: SpiffeId, trustDomain: TrustDomain): string | undef
 }
 
 /** Labels that select these pods of a namespace and no others; undefined: there are none. */
-export function selectorFor(
+function selectorFor(
   workload: string,
   pods: readonly SnapshotPod[],
   all: readonly SnapshotPod[],

@@ -121,7 +121,7 @@ function fits(path: string, template: string): boolean {
 }
 
 /** @param template `any`: the path is not known */
-export function pathVariants(template: string, paths: readonly PolicyPath[]): Variants<string> {
+function pathVariants(template: string, paths: readonly PolicyPath[]): Variants<string> {
   // What is no path, such as that of OPTIONS *.
   if (template === '**') return { all: ['*'], isPartial: false };
   if (template === 'any')

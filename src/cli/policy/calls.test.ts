@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { noCounts, otherName, type Edge, type EdgeCounts } from '../../model/edge.js';
+import type { SpiffeId } from '../../model/identity.js';
+import { callsOf } from './calls.js';
+
+const web = 'spiffe://cluster.local/ns/shop/sa/web' as SpiffeId;
+const edge = (more: Partial<Edge>, counts: Partial<EdgeCounts>): Edge => ({
+  reporter: 'source',
+  source: { namespace: 'shop', workload: 'web', pod: 'web-0', identity: web },
+  destination: { namespace: 'shop', workload: 'api', pod: 'api-0', identity: undefined },
+  service: '',
+  port: 8080,
+  path: 'hbone',
+  method: '',
+  pathTemplate: '',
+  policy: '',
+  ...more,
+  counts: { ...noCounts, ...counts },
+});
+const request = (more: Partial<Edge>, counts: Partial<EdgeCounts>): Edge =>
+  edge({ reporter: 'waypoint', path: 'waypoint', method: 'GET', pathTemplate: '/a', ...more }, counts);
+
+test('what both sides of a connection report is counted once, over all pods of a workload', () => {
+  const calls = callsOf([
+    edge({}, { connections: 3, lastSeenMs: 1 }),
+    edge({ reporter: 'destination', path: 'inbound-hbone' }, { connections: 3, lastSeenMs: 2 }),
+    edge({ source: { namespace: 'shop', workload: 'web', pod: 'web-1', identity: web } }, { connections: 2 }),
+  ]);
+  assert.equal(calls.length, 1);
+  assert.deepEqual([calls[0]?.passed, calls[0]?.lastSeenMs], [5, 2]);
+  assert.deepEqual([...(calls[0]?.source.pods ?? [])], ['web-0', 'web-1']);
+});
+
+test('a connection whose requests a waypoint reports is left out; other clients’ connections are not', () => {
+  const stranger = { namespace: 'far', workload: 'x', pod: 'x-0', identity: undefined };
+  const calls = callsOf([
+    edge({}, { connections: 1 }),
+    request({}, { requests: 5, refused: 2 }),
+    edge({ source: stranger, reporter: 'destination' }, { connections: 1 }),
+  ]);
+  assert.deepEqual(
+    calls.map(({ isRequest, passed, refused }) => [isRequest, passed, refused]),
+    [
+      [true, 3, 2],
+      [false, 1, 0],
+    ],
+  );
+});
+
+test('a connection that is open since long before is a call; one that only failed is none', () => {
+  assert.deepEqual(
+    callsOf([edge({ path: 'kernel' }, { lastSeenMs: 9 })]).map(({ passed }) => passed),
+    [1],
+  );
+  assert.deepEqual(callsOf([edge({ path: 'refused' }, { failures: 4 })]), []);
+});
+
+test('who is beyond the limits is nobody in particular; a namespace of that name is one', () => {
+  const other = { namespace: otherName, workload: otherName, pod: otherName, identity: undefined };
+  const named = { namespace: otherName, workload: 'web', pod: 'web-0', identity: web };
+  const calls = callsOf([
+    edge({ source: other }, { connections: 1 }),
+    edge({ source: named }, { connections: 1 }),
+  ]);
+  assert.deepEqual(
+    calls.map(({ source }) => source.isOther),
+    [true, false],
+  );
+});
