@@ -47,6 +47,7 @@ export interface WaypointOptions {
   readonly limits?: Partial<WaypointLimits>;
   /** Default: true. */
   readonly mergeSlashes?: boolean;
+  readonly trustedProxies?: number;
   readonly identity?: SpiffeId;
   readonly dial?: (dial: Dial) => Dial;
   /** Clients dial this port of the pod `api-0`, which names the waypoint, in place of the Service `api`. */
@@ -148,6 +149,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     clusters,
     limits,
     mergeSlashes: options.mergeSlashes ?? true,
+    trustedProxies: options.trustedProxies ?? 0,
     exchanges: new ByDestination(),
     connections: new ByDestination(),
     connectionShares: new FairLimit(limits.connectionsMax),

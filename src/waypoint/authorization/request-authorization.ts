@@ -1,6 +1,7 @@
 /** Authorizes one request twice: as the client sent it, and as a route's rule changed it. */
 import { denialReason, type HttpAttributes, type Verdict } from '../../policy/authorize.js';
 import { attributesOf, hasParameter, readingsOnDemand } from './request-attributes.js';
+import { remoteAddress } from './remote-address.js';
 import type { Client } from '../listener/client.js';
 import { notServed, servicePortOf, unknownService, type Destination } from '../listener/destination.js';
 import { authorizeClient } from './authorize.js';
@@ -31,6 +32,8 @@ export class RequestAuthorization {
     private readonly destination: Destination,
     /** The head as it is sent to the endpoint: rules change it in place. */
     private readonly head: RequestHead,
+    /** Proxies ahead of the waypoint whose word about the client's address counts. */
+    private readonly trustedProxies = 0,
   ) {
     this.path = head.path;
   }
@@ -65,7 +68,7 @@ export class RequestAuthorization {
       hasParameter: (name) => hasParameter(this.path, name),
       claims: this.claims,
       claimsNamespace: this.claims && this.#namespace,
-      remoteIp: this.client.address.ip,
+      remoteIp: remoteAddress(this.originalHeaders, this.client.address.ip, this.trustedProxies),
     });
   }
 
