@@ -1,6 +1,6 @@
 import type { KeyLookup } from '../../compile/jwt-filter.js';
 import type { IstioObject } from '../../objects/objects.js';
-import { notFetched } from '../../registry/key-sets.js';
+import { awaitsKeys, notFetched } from '../../registry/key-sets.js';
 import { remarkOf, usedFields } from '../fields.js';
 import { compileSecurity } from './authorization.js';
 import { closedRequestAuthentication } from './closed-security.js';
@@ -46,6 +46,6 @@ const keyProblems = (object: IstioObject<'RequestAuthentication'>, fetched: KeyL
     if (problem === '') return [];
     // What is not fetched yet is no fault of the object.
     return problem === notFetched.problem
-      ? [`jwtRules[${index}]: no token of this issuer is valid until its keys have been fetched`]
+      ? [`jwtRules[${index}]: no token of this issuer ${awaitsKeys}`]
       : [`jwtRules[${index}]: closed: no token of this issuer is valid: ${problem}`];
   });
