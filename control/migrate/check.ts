@@ -14,6 +14,7 @@ import {
 } from '../dialects/fields.js';
 import { kinds } from '../kinds/kinds.js';
 import { objectKey } from '../objects/object-key.js';
+import { awaitsKeys } from '../registry/key-sets.js';
 import { acceptedType, type Condition, type MeshObject } from '../objects/objects.js';
 import { unenforcedObjects } from '../problems/unenforced.js';
 import { withAssumedServices } from './assumed.js';
@@ -45,7 +46,9 @@ function remarkFindings(remark: string, spec: unknown, table: FieldTable | undef
     left = left.replace(line, '');
     found.push(finding);
   }
-  return [...found, ...remarkParts(left).map(fromRemark)];
+  // A check fetches no keys.
+  const parts = remarkParts(left).filter((part) => !part.endsWith(awaitsKeys));
+  return [...found, ...parts.map(fromRemark)];
 }
 
 /** The finding about a field; undefined: it works. */

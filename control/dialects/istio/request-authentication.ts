@@ -1,5 +1,6 @@
 import type { KeyLookup } from '../../compile/jwt-filter.js';
 import type { IstioObject } from '../../objects/objects.js';
+import { awaitsKeys, notFetched } from '../../registry/key-sets.js';
 import { remarkOf, usedFields } from '../fields.js';
 import { compileSecurity } from './authorization.js';
 import { closedRequestAuthentication } from './closed-security.js';
@@ -42,5 +43,9 @@ const keyProblems = (object: IstioObject<'RequestAuthentication'>, fetched: KeyL
   issuersOf(object).flatMap(({ keys }, index) => {
     const problem =
       keys.kind === 'uri' ? fetched.of(keys.uri).problem : keys.kind === 'none' ? keys.problem : '';
-    return problem === '' ? [] : [`jwtRules[${index}]: closed: no token of this issuer is valid: ${problem}`];
+    if (problem === '') return [];
+    // What is not fetched yet is no fault of the object.
+    return problem === notFetched.problem
+      ? [`jwtRules[${index}]: no token of this issuer ${awaitsKeys}`]
+      : [`jwtRules[${index}]: closed: no token of this issuer is valid: ${problem}`];
   });
