@@ -43,11 +43,15 @@ export class RequestAuthorization {
     this.#headers ??= [...this.head.headers];
   }
 
-  /** The head as it is now counts as the one that the client sent. Called before any rule's changes. */
+  /**
+   * The head as it is now counts as the one that the client sent. Once the Service's policies were evaluated, a rule may have changed the head,
+   * so that only the claims are taken: a rule's author must not be able to say what the client sent.
+   */
   adoptHead(): void {
+    this.#original = undefined;
+    if (this.#isAuthorized) return;
     this.path = this.head.path;
     this.#headers = undefined;
-    this.#original = undefined;
   }
 
   /** The headers that the client sent, before any rule's changes. */

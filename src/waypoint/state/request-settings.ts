@@ -87,7 +87,8 @@ export class PortSettings {
     origins: readonly SettingOrigin[],
     closed = '',
   ): RequestSettings {
-    const compiled = [...filters].sort(triedFirst).map(compileOrRefuse);
+    const ordered = [...filters].sort(triedFirst);
+    const compiled = ordered.map(compileOrRefuse);
     if (closed !== '') compiled.push(refusing(closed));
     const rules = retry && rulesOfPolicy(retry);
     return {
