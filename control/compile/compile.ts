@@ -8,19 +8,20 @@ import { rulesOfService } from '../dialects/istio/destination-rule/in-force.js';
 import { endpointOwners } from '../dialects/istio/entry-addresses.js';
 import { namespaceSecurity } from '../dialects/istio/pod-policies.js';
 import { outboundOf } from '../dialects/istio/sidecar-bounds.js';
+import { requestTokens } from '../dialects/istio/request-tokens.js';
 import { selectingEntries } from '../dialects/istio/service-entry-compile.js';
 import { affectedBy } from '../dependencies.js';
 import type { CompileContext, Compiled } from '../kinds/kind.js';
 import { kinds } from '../kinds/kinds.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import { namespaceOf } from '../../src/model/labels.js';
-import type { MeshObject, RouteObject } from '../objects/objects.js';
+import type { MeshObject, RouteObject, ServiceObject } from '../objects/objects.js';
 import type { Problem } from '../registry/claims.js';
 import { Registry } from '../registry/registry.js';
 import { inAuditMode, type AuditLookup } from './audit.js';
 import { isEnrolled } from './enrollment.js';
 import { rootNamespace } from './policies.js';
-import { namespaceGuards } from './token-guard.js';
+import { authenticationOf, namespaceGuards } from './token-guard.js';
 import { resourceId, type CompiledResource, type ResourceChanges } from './resource.js';
 import { compileRoute, type CompiledRoute } from '../dialects/gateway/routes.js';
 import type { CompileSettings, Removal } from './settings.js';
@@ -87,6 +88,15 @@ export class Compiler extends Registry {
   route(object: RouteObject): CompiledRoute {
     return compileRoute(object, this);
   }
+  /** Whether tokens of requests to a Service are validated, once it has a waypoint. */
+  validatesTokens(service: ServiceObject): boolean {
+    const waypoint = this.waypointOf(service);
+    return (
+      authenticationOf(service, this).size > 0 ||
+      (waypoint !== undefined && requestTokens(service, waypoint, this) !== undefined)
+    );
+  }
+
   /** Whether a caller may request a certificate for an identity. */
   mayRequestCertificate(caller: string, identity: string): boolean {
     return mayRequestCertificate(caller, identity, {

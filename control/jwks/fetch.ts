@@ -2,11 +2,11 @@
  * Fetches one key set. The name is resolved here, and the address that is dialed is one that was checked: a name that resolves differently the
  * next time leads nowhere else. There are no redirects, no cookies, no credentials, and no connection is reused.
  */
-import { lookup as lookupName } from 'node:dns/promises';
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { isIP } from 'node:net';
 import { errorText } from '../../src/base/errors.js';
+import { dnsLookup } from '../names/lookup.js';
 import { jwksLimits, maxAgeOf, mayDial, type JwksAllowance } from './decide.js';
 import { keySetLimits } from './key-set.js';
 
@@ -27,8 +27,11 @@ export interface FetchOptions {
   readonly timeoutMs?: number;
 }
 
-const systemLookup = async (host: string): Promise<readonly string[]> =>
-  (await lookupName(host, { all: true })).map(({ address }) => address);
+/** By DNS alone: the system's lookup would hold one of the few threads that file access needs, for as long as a name server likes. */
+function addressLookup(): (host: string) => Promise<readonly string[]> {
+  const lookup = dnsLookup();
+  return async (host) => (await lookup(host)).addresses;
+}
 
 const howToAllow = "allow it by the control plane's flag --jwks-allow-cidrs, or write the keys inline";
 
@@ -60,7 +63,7 @@ async function bodyOf(response: IncomingMessage): Promise<string> {
 }
 
 export const keyFetcher =
-  ({ allow, ca, lookup = systemLookup, timeoutMs = jwksLimits.timeoutMs }: FetchOptions): FetchKeys =>
+  ({ allow, ca, lookup = addressLookup(), timeoutMs = jwksLimits.timeoutMs }: FetchOptions): FetchKeys =>
   async (uri) => {
     const url = new URL(uri);
     if (url.protocol !== 'https:' && !(url.protocol === 'http:' && allow.http))

@@ -184,3 +184,25 @@ test('the start waits until each set has been asked for, also if one cannot be f
   assert.deepEqual([...new Set(at.asked)].sort(), ['https://b.example', uri]);
   assert.match(at.filter()?.jwks ?? '', /"kid":"one"/);
 });
+
+test('the description of an issuer leads to its keys; one that leads nowhere says why', async () => {
+  const described = 'https://id.example/.well-known/openid-configuration';
+  const at = fetcherOf(policy('', `[{ issuer: a, jwks: { uri: '${described}' } }]`));
+  at.sets.set(described, JSON.stringify({ jwks_uri: 'https://keys.example/k' }));
+  at.sets.set('https://keys.example/k', exampleJwks('one'));
+  await at.run(0);
+  assert.deepEqual(at.asked, [described, 'https://keys.example/k']);
+  assert.match(at.filter()?.jwks ?? '', /"kid":"one"/);
+  for (const [text, why] of [
+    ['<html>', /no JSON/],
+    ['{}', /no jwks_uri/],
+    ['{"jwks_uri":"file:///etc/passwd"}', /jwks_uri: it must begin with https/],
+    ['{"jwks_uri":"https://u:p@keys.example/"}', /jwks_uri: it must not contain a user/],
+  ] as const) {
+    const wrong = fetcherOf(policy('', `[{ issuer: a, jwks: { uri: '${described}' } }]`));
+    wrong.sets.set(described, text);
+    await wrong.run(0);
+    assert.match(wrong.filter()?.keysProblem ?? '', why);
+    assert.equal(wrong.asked.length, 1);
+  }
+});

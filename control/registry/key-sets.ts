@@ -3,6 +3,9 @@ import type { FetchedKeys } from '../compile/jwt-filter.js';
 /** Nothing is known yet: this is no problem of the URI. */
 export const notFetched: FetchedKeys = { jwks: '', problem: 'its keys have not been fetched yet' };
 
+/** The end of a remark about keys that are not known yet. */
+export const awaitsKeys = 'is valid until its keys have been fetched';
+
 /** Keys of issuers, by the URI that they were fetched from. Sole owner. */
 export class KeySets {
   readonly #known = new Map<string, FetchedKeys>();

@@ -11,8 +11,6 @@ import {
   waypointOf,
   type WaypointName,
 } from '../compile/waypoints.js';
-import { authenticationOf } from '../compile/token-guard.js';
-import { requestTokens } from '../dialects/istio/request-tokens.js';
 import { slotsOf } from '../dialects/istio/virtual-service-slots.js';
 import { inForceFor } from '../dialects/istio/virtual-service-hosts.js';
 import type { PolicyObject, TargetKind } from '../compile/traffic-policy-targets.js';
@@ -282,15 +280,6 @@ export class Registry {
   /** Whether there is an AuthenticationPolicy or a RequestAuthentication. */
   get hasAuthentication(): boolean {
     return !this.authenticationPolicies.isEmpty || !this.indexes.RequestAuthentication.isEmpty;
-  }
-
-  /** Whether tokens of requests to a Service are validated, once it has a waypoint. */
-  validatesTokens(service: ServiceObject): boolean {
-    const waypoint = this.waypointOf(service);
-    return (
-      authenticationOf(service, this).size > 0 ||
-      (waypoint !== undefined && requestTokens(service, waypoint, this) !== undefined)
-    );
   }
 
   /** BackendTLSPolicies whose certificates are in a ConfigMap of their namespace. */

@@ -25,3 +25,15 @@ test('an unknown value is a problem and sets no flag', () => {
     2,
   );
 });
+
+test('a number of trusted proxies becomes a flag, and nothing else does', () => {
+  assert.deepEqual(waypointFlags({ 'weft.dev/trusted-proxies': '2' }), {
+    flags: ['--trusted-proxies=2'],
+    problems: [],
+  });
+  for (const value of ['', '-1', '10', '1.0', 'all', '0x1'])
+    assert.match(
+      waypointFlags({ 'weft.dev/trusted-proxies': value }).problems[0] ?? '',
+      /trusted-proxies: .* expected a number from 0 to 9/,
+    );
+});

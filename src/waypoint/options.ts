@@ -1,6 +1,7 @@
 /** The command line of a waypoint. */
 import { availableParallelism } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { isTrustedProxies } from '../model/waypoint-settings.js';
 import { timerMsMax } from '../model/duration.js';
 import { parseTrustDomain } from '../model/identity.js';
 import { rateLimiterIdentity } from '../model/rate-limit.js';
@@ -41,6 +42,7 @@ export interface WaypointOptions {
   readonly connectionIdleTimeoutMs?: number;
   /** Whether consecutive slashes in paths are merged; absent: they are. */
   readonly mergeSlashes?: 'enabled' | 'disabled';
+  readonly trustedProxies: number;
   readonly drainMs: number;
   /** Milliseconds from the signal to the end of the listener: until then clients may not know yet that this waypoint is ending. */
   readonly drainDelayMs: number;
@@ -115,6 +117,12 @@ export function parseOptions(): WaypointOptions {
         .choices(['enabled', 'disabled'])
         .default('enabled'),
     )
+    .option(
+      '--trusted-proxies <n>',
+      "proxies ahead of the waypoint whose word about the client's address counts (x-forwarded-for)",
+      trustedProxies,
+      0,
+    )
     .option('--drain-ms <ms>', 'time for requests under way to end after SIGTERM', Number, 30_000)
     .option('--drain-delay-ms <ms>', 'time from SIGTERM until new connections are refused', Number, 2_000);
   return program.parse().opts<WaypointOptions>();
@@ -148,7 +156,13 @@ export function settingsOf(
     tracing: endpoint === undefined ? undefined : { endpoint, sampling, serviceName: name, namespace },
     limits: clocksOf(options),
     mergeSlashes: options.mergeSlashes !== 'disabled',
+    trustedProxies: options.trustedProxies,
   };
+}
+
+function trustedProxies(text: string): number {
+  if (!isTrustedProxies(text)) throw new InvalidArgumentError('Give a number from 0 to 9.');
+  return Number(text);
 }
 
 /** Parses a number of milliseconds. Error: InvalidArgumentError, for commander. */

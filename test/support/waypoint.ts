@@ -49,6 +49,7 @@ export interface WaypointOptions {
   readonly limits?: Partial<WaypointLimits>;
   /** Default: true. */
   readonly mergeSlashes?: boolean;
+  readonly trustedProxies?: number;
   readonly identity?: SpiffeId;
   readonly waitingDecisionsMax?: number;
   /** The waypoint's own identity. */
@@ -156,6 +157,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     clusters,
     limits,
     mergeSlashes: options.mergeSlashes ?? true,
+    trustedProxies: options.trustedProxies ?? 0,
     exchanges: new ByDestination(),
     connections: new ByDestination(),
     connectionShares: new FairLimit(limits.connectionsMax),

@@ -1,7 +1,8 @@
 import type { KeyLookup } from '../../compile/jwt-filter.js';
 import type { IstioObject } from '../../objects/objects.js';
+import { awaitsKeys, notFetched } from '../../registry/key-sets.js';
 import { usedFields } from '../fields.js';
-import { closedRemark, fieldRemarks, type Remark } from '../remarks.js';
+import { closedRemark, differing, fieldRemarks, type Remark } from '../remarks.js';
 import { compileSecurity } from './authorization.js';
 import { closedRequestAuthentication } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
@@ -39,7 +40,10 @@ const keyRemarks = (object: IstioObject<'RequestAuthentication'>, fetched: KeyLo
   issuersOf(object).flatMap(({ keys }, index) => {
     const problem =
       keys.kind === 'uri' ? fetched.of(keys.uri).problem : keys.kind === 'none' ? keys.problem : '';
-    return problem === ''
-      ? []
-      : [closedRemark(`no token of this issuer is valid: ${problem}`, `jwtRules[${index}]`)];
+    if (problem === '') return [];
+    const field = `jwtRules[${index}]`;
+    // What is not fetched yet is no fault of the object.
+    return problem === notFetched.problem
+      ? [differing(`no token of this issuer ${awaitsKeys}`, field)]
+      : [closedRemark(`no token of this issuer is valid: ${problem}`, field)];
   });

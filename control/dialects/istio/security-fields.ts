@@ -154,14 +154,8 @@ export const peerAuthenticationFields: FieldTable = {
   ),
 };
 
-const ownHeaders = differs(
-  'a request without a valid token in which the client has set the header itself is denied, instead of losing it',
-);
 export const requestAuthenticationFields: FieldTable = {
   ...targets,
-  jwtRules: differs(
-    'the waypoint of a Service validates tokens for requests to the Service; where no waypoint reads requests, all connections are denied, and a request with a token that reaches a pod by another way is denied',
-  ),
   'jwtRules[].issuer': works,
   'jwtRules[].audiences': works,
   'jwtRules[].jwksUri': differs(
@@ -180,8 +174,8 @@ export const requestAuthenticationFields: FieldTable = {
   'jwtRules[].fromHeaders[].prefix': works,
   'jwtRules[].fromParams': works,
   'jwtRules[].fromCookies': works,
-  'jwtRules[].outputPayloadToHeader': ownHeaders,
-  'jwtRules[].outputClaimToHeaders': ownHeaders,
-  'jwtRules[].outputClaimToHeaders[].header': ownHeaders,
+  'jwtRules[].outputPayloadToHeader': works,
+  'jwtRules[].outputClaimToHeaders': works,
+  'jwtRules[].outputClaimToHeaders[].header': works,
   'jwtRules[].outputClaimToHeaders[].claim': works,
 };

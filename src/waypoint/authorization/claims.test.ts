@@ -208,6 +208,21 @@ test('the client’s address is that of its connection, whatever forwarding head
   assert.equal((await ask(far.port, { headers })).status, 403);
 });
 
+test('with trusted proxies the client’s address is what they say, and unknown if they do not say enough', async (t) => {
+  const blocks = { remoteIps: [parseCidr('192.0.2.0/24')] };
+  const rules = { allow: policy('p', 'allow', users(blocks)), deny: policy('p', 'deny', users(blocks)) };
+  const statuses = async (action: 'allow' | 'deny'): Promise<number[]> => {
+    const waypoint = await waypointWith(t, [rules[action]], { trustedProxies: 2 });
+    const all: number[] = [];
+    for (const list of ['192.0.2.1, 10.0.0.1', '192.0.2.1, 10.0.0.1, 10.0.0.2', '192.0.2.1'])
+      all.push((await ask(waypoint.port, { headers: { 'x-forwarded-for': list } })).status);
+    all.push((await ask(waypoint.port)).status);
+    return all;
+  };
+  assert.deepEqual(await statuses('allow'), [200, 403, 403, 403]);
+  assert.deepEqual(await statuses('deny'), [403, 200, 403, 200]);
+});
+
 test('over HTTP/2 it is the same; gRPC clients get UNAUTHENTICATED and PERMISSION_DENIED', async (t) => {
   const upstream = await http2Upstream(t, (stream) => {
     stream.respond({ ':status': 200 });

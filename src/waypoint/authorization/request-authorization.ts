@@ -1,6 +1,7 @@
 /** Authorizes one request twice: as the client sent it, and as a route's rule changed it. */
 import { denialReason, type HttpAttributes, type Verdict } from '../../policy/authorize.js';
 import { attributesOf, hasParameter, readingsOnDemand } from './request-attributes.js';
+import { remoteAddress } from './remote-address.js';
 import type { Client } from '../listener/client.js';
 import { notServed, servicePortOf, unknownService, type Destination } from '../listener/destination.js';
 import { authorizeClient } from './authorize.js';
@@ -31,6 +32,8 @@ export class RequestAuthorization {
     private readonly destination: Destination,
     /** The head as it is sent to the endpoint: rules change it in place. */
     private readonly head: RequestHead,
+    /** Proxies ahead of the waypoint whose word about the client's address counts. */
+    private readonly trustedProxies = 0,
   ) {
     this.path = head.path;
   }
@@ -40,11 +43,15 @@ export class RequestAuthorization {
     this.#headers ??= [...this.head.headers];
   }
 
-  /** The head as it is now counts as the one that the client sent. Called before any rule's changes. */
+  /**
+   * The head as it is now counts as the one that the client sent. Once the Service's policies were evaluated, a rule may have changed the head,
+   * so that only the claims are taken: a rule's author must not be able to say what the client sent.
+   */
   adoptHead(): void {
+    this.#original = undefined;
+    if (this.#isAuthorized) return;
     this.path = this.head.path;
     this.#headers = undefined;
-    this.#original = undefined;
   }
 
   /** The headers that the client sent, before any rule's changes. */
@@ -65,7 +72,7 @@ export class RequestAuthorization {
       hasParameter: (name) => hasParameter(this.path, name),
       claims: this.claims,
       claimsNamespace: this.claims && this.#namespace,
-      remoteIp: this.client.address.ip,
+      remoteIp: remoteAddress(this.originalHeaders, this.client.address.ip, this.trustedProxies),
     });
   }
 

@@ -87,7 +87,13 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   ) {
     this.#head = downstream.head;
     this.info = new RequestInfo(client, destination, downstream, this.#startedMs);
-    this.authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
+    this.authorization = new RequestAuthorization(
+      context.state,
+      client,
+      destination,
+      downstream.head,
+      context.trustedProxies,
+    );
     const { state, clusters } = context;
     const asked = (this.servicePort = servicePortOf(destination));
     this.settings = asked

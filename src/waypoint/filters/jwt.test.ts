@@ -357,6 +357,18 @@ test('a token is accepted only in the places of its own issuer, and verified by 
   assert.equal(await result(signed(other)), '401 signature');
 });
 
+test('a header with and without a prefix holds one token, for the issuers of the longer prefix', async (t) => {
+  const whole = { place: { $case: 'header', value: { name: 'authorization', prefix: '' } } } as const;
+  const other = newKey('ES256', 'o');
+  const { result } = await scene(t, [
+    jwtFilter([issuerOf(other, { issuer: 'other', locations: [whole] }), issuerOf(ec)]),
+  ]);
+  assert.equal(await result(signed(ec)), '200');
+  const ofOther = signed(other, claimsOf({ iss: 'other' }));
+  assert.equal(await result('', { headers: { authorization: ofOther } }), '200');
+  assert.equal(await result(ofOther), '401 place');
+});
+
 test('an issuer may be listed twice, for instance with other audiences', async (t) => {
   const { result } = await scene(t, [
     jwtFilter([issuerOf(ec, { audiences: ['a'] }), issuerOf(ec, { audiences: ['b'] })]),

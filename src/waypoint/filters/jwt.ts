@@ -59,7 +59,8 @@ function compileJwt({
       if (known) known.issuers.add(issuer);
       else places.set(place.name, { place, issuers: new Set([issuer]) });
     }
-  const placeList = [...places.values()];
+  const prefixLength = ({ place }: { place: TokenPlace }): number => place.header?.prefixLength ?? 0;
+  const placeList = [...places.values()].sort((a, b) => prefixLength(b) - prefixLength(a));
   const ownHeaders = new FieldNames(issuers.flatMap(({ headerNames }) => headerNames));
   const action: TrafficAction = { feature: 'jwt', mode: dryRun ? 'would' : 'did', policy: name };
   // The filter belongs to one Service port. This is only a shortcut to the counts, which are in the worker's context.
@@ -101,6 +102,7 @@ function compileJwt({
     let only: { place: TokenPlace; token: string; issuers: Set<Issuer> } | undefined;
     let isAmbiguous = false;
     for (const { place, issuers } of placeList) {
+      if (only && place.header && place.header.name === only.place.header?.name) continue;
       const found = place.find(head);
       if (found === undefined) continue;
       // Whoever reads the log must not be able to use the token.

@@ -13,6 +13,8 @@ export interface TokenPlace {
   /** Unique; it names the place in logs. */
   readonly name: string;
   readonly isQuery: boolean;
+  /** The header, and characters of its prefix: of two places in one header, the one with the longer prefix is meant. */
+  readonly header?: { readonly name: string; readonly prefixLength: number };
   find(head: RequestHead): Found;
   /** Removes the token from the head, in place. */
   remove(head: RequestHead): void;
@@ -53,6 +55,7 @@ function headerPlace(name: string, prefix: string): TokenPlace {
   return {
     name: `header ${name}${start === '' ? '' : ` with ${start}`}`,
     isQuery: false,
+    header: { name, prefixLength: start.length },
     find({ headers }) {
       let found: string | undefined;
       let fields = 0;

@@ -111,11 +111,6 @@ export class JwtTokens {
     this.#refused.set(group, digest, known, bytesOf(known, token), this.nowMs() + this.limits.refusedMs);
   }
 
-  /** The token has expired, and no issuer will accept it again. */
-  forget({ group }: Asking, digest: string): void {
-    this.#verified.delete(group, digest);
-  }
-
   /**
    * Verifies a signature by the first key that does. False: no key does. `busy`: too many verifications are under way. Requests with the same
    * new token at once verify it once.
@@ -164,10 +159,15 @@ export class JwtTokens {
     }
     known.verifiedBy.add(key.id);
     this.#refused.delete(client.group, digest);
-    this.#verified.set(client.group, digest, known, bytesOf(known, token));
+    const { decoded } = known;
+    const leftMs = 'fault' in decoded ? 0 : Math.max(0, decoded.expires * 1_000 - Date.now());
+    const untilMs = this.nowMs() + leftMs + clockSkewMsMax;
+    this.#verified.set(client.group, digest, known, bytesOf(known, token), untilMs);
   }
 }
 
+/** The greatest difference of clocks that a policy may allow. */
+const clockSkewMsMax = 600_000;
 /** Keys that are remembered not to have signed a token. More than an issuer's keys that are tried. */
 const refusedByMax = 64;
 

@@ -90,9 +90,9 @@ export class PortSettings {
     origins: readonly SettingOrigin[],
     closed = '',
   ): RequestSettings {
-    const sorted = [...filters].sort(triedFirst);
-    const compiled = sorted.map(compileOrRefuse);
-    const demanded = compiled.filter((_, i) => isDemanded(sorted[i] as RouteFilter));
+    const ordered = [...filters].sort(triedFirst);
+    const compiled = ordered.map(compileOrRefuse);
+    const demanded = compiled.filter((_, i) => isDemanded(ordered[i] as RouteFilter));
     if (closed !== '') {
       compiled.push(refusing(closed));
       demanded.push(refusing(closed));

@@ -39,6 +39,8 @@ export interface ActiveConnection extends Rechecked {
 export interface RequestContext extends MirrorContext {
   /** Consecutive slashes in paths are merged. */
   readonly mergeSlashes: boolean;
+  /** Proxies ahead of the waypoint whose word about the client's address counts. Absent: 0. */
+  readonly trustedProxies?: number | undefined;
   /** Undefined: no spans are made. */
   readonly tracing?: Tracing | undefined;
   /** Requests under way, for drains, idle timeouts and rechecks. */

@@ -25,6 +25,7 @@ export interface WorkerSettings {
   /** Limits that replace the defaults. */
   readonly limits: Partial<WaypointLimits>;
   readonly mergeSlashes: boolean;
+  readonly trustedProxies?: number | undefined;
 }
 
 export type ToWorker =

@@ -166,6 +166,7 @@ class Worker {
       clusters: this.#clusters,
       limits,
       mergeSlashes: settings.mergeSlashes,
+      trustedProxies: settings.trustedProxies,
       exchanges,
       connections: new ByDestination<ActiveConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
