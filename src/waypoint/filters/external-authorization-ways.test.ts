@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { askFilter, checkResponse, grpcDecisionService } from '../../../test/support/decision-services.js';
 import { scene } from '../../../test/support/decision-scenes.js';
 import { filter } from '../../../test/support/filters.js';
-import { identity, key, policy } from '../../../test/support/mesh.js';
+import { identity, key, policy, uid } from '../../../test/support/mesh.js';
 import {
   ask,
   backend,
@@ -185,4 +185,22 @@ test('a Service that demands decisions is no decision service: a call of the way
   });
   assert.equal((await send()).status, 503);
   assert.match(waypoint.records.at(-1)?.why ?? '', /itself demands decisions/);
+});
+
+test('a second Service with the same pods does not evade the decision of the first', async (t) => {
+  const service = await grpcDecisionService(t, () => checkResponse({ status: { code: 7 } }));
+  const upstream = await httpUpstream(t, echoHandler('api'));
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [upstream.port], authz: [service.port], second: [] },
+  });
+  const pod = waypoint.context.state.view.workload(uid('api-0'));
+  assert.ok(pod);
+  const mapping = [...(pod.services.get(key('api')) ?? [])];
+  waypoint.apply({
+    mesh: { workloads: [{ ...pod, services: new Map([...pod.services, [key('second'), mapping]]) }] },
+    servicePolicies: [{ service: key('second'), port: 80, origins: [], filters: [askFilter()] }],
+  });
+  assert.equal((await ask(waypoint.port)).status, 403);
+  waypoint.apply({ removedServicePolicies: [`${key('second')}:80`] });
+  assert.equal((await ask(waypoint.port)).status, 200);
 });

@@ -77,10 +77,10 @@ export class PortSettings {
   ): RequestSettings {
     const compiled = filters.map(compileOrRefuse);
     const demanded = compiled.filter((_, i) => isDemanded(filters[i] as RouteFilter));
-    if (closed !== '') {
-      compiled.push(refusing(closed));
-      demanded.push(refusing(closed));
-    }
+    if (closed !== '') compiled.push(refusing(closed));
+    // What closes a whole port is applied elsewhere to requests that dial the port.
+    const closes = closed || (this.policy.closed ?? '');
+    if (closes !== '') demanded.push(refusing(closes));
     const rules = retry && rulesOfPolicy(retry);
     return {
       serial: made++,
@@ -97,6 +97,12 @@ export class PortSettings {
 /** The object that set a setting, for logs and metrics. */
 export const policyNameOf = (settings: Pick<RequestSettings, 'origins'>, setting: SettingName): string =>
   originOf(settings, setting) ?? 'TrafficPolicy';
+
+/** Whether some client's settings have filters that hold on every way to the port's endpoints. */
+export const hasDemands = ({ filters = [], clients = [], closed = '' }: ServicePolicy): boolean =>
+  filters.some(isDemanded) ||
+  clients.some((one) => one.closed !== '' || one.filters.some(isDemanded)) ||
+  closed !== '';
 
 /** Whether a filter of a Service port holds on every way to the port's endpoints. A dry run demands nothing. */
 const isDemanded = (filter: RouteFilter): boolean =>
