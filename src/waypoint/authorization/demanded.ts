@@ -26,12 +26,9 @@ export function demandedElsewhere(
   cluster: Cluster | undefined,
 ): readonly StagedFilter[] {
   if (!state.hasDemands) return none;
-  return filtersOf(
-    state,
-    client,
-    [...portsOf(sent), ...(cluster ? portsBehind(state, cluster) : [])],
-    destination,
-  );
+  const own = portsOf(sent);
+  const behind = cluster ? portsBehind(state, cluster) : [];
+  return filtersOf(state, client, [...own, ...withoutServices(behind, own)], destination);
 }
 
 /** Whether a connection to the endpoint would have to pass filters. One that is not HTTP cannot. */
@@ -43,15 +40,15 @@ export function isAnyDemanded(
   endpoint: Endpoint,
 ): boolean {
   if (!state.hasDemands) return false;
-  const ports = [
-    ...portsOf(servicePortOf(destination)),
-    ...portsOf(sent),
-    ...portsOfEndpoint(state, endpoint),
-  ];
+  const own = [...portsOf(servicePortOf(destination)), ...portsOf(sent)];
+  const ports = [...own, ...withoutServices(portsOfEndpoint(state, endpoint), own)];
   return filtersOf(state, client, ports, undefined).length > 0;
 }
 
-/** @param passed the filters of its Service port were passed already */
+/**
+ * Each policy holds once, though several ports demand it.
+ * @param passed the filters of its Service port were passed already
+ */
 function filtersOf(
   state: WaypointState,
   client: Client,
@@ -59,14 +56,22 @@ function filtersOf(
   passed: Destination | undefined,
 ): readonly StagedFilter[] {
   const dialed = passed && servicePortOf(passed);
-  const seen = new Set(dialed ? [nameOf(dialed)] : []);
+  const demandedAt = ({ service, port }: ServicePort) =>
+    state.requestSettings(service, port, client).demanded;
+  const seen = new Set(dialed ? demandedAt(dialed).map(({ name }) => name) : []);
   return ports.flatMap((one) => {
-    const name = nameOf(one);
-    if (seen.has(name)) return none;
-    seen.add(name);
-    return state.requestSettings(one.service, one.port, client).demanded;
+    if (one.service === dialed?.service) return none;
+    return demandedAt(one).flatMap(({ name, filter }) => {
+      if (seen.has(name)) return none;
+      seen.add(name);
+      return [filter];
+    });
   });
 }
+
+/** Another port of a Service that the request is sent to is left to the Service's owner, as by policies. */
+const withoutServices = (ports: readonly ServicePort[], of: readonly ServicePort[]): ServicePort[] =>
+  ports.filter(({ service }) => of.every((one) => one.service !== service));
 
 const nameOf = ({ service, port }: ServicePort): string => `${service}:${port}`;
 

@@ -1,7 +1,12 @@
 /** Which requests are asked for: of rules and routes, and of whoever tries to go around the decision. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { askFilter, checkResponse, grpcDecisionService } from '../../../test/support/decision-services.js';
+import {
+  askFilter,
+  checkResponse,
+  grpcDecisionService,
+  okWith,
+} from '../../../test/support/decision-services.js';
 import { scene } from '../../../test/support/decision-scenes.js';
 import { filter } from '../../../test/support/filters.js';
 import { identity, key, policy, uid } from '../../../test/support/mesh.js';
@@ -201,6 +206,15 @@ test('a second Service with the same pods does not evade the decision of the fir
     servicePolicies: [{ service: key('second'), port: 80, origins: [], filters: [askFilter()] }],
   });
   assert.equal((await ask(waypoint.port)).status, 403);
-  waypoint.apply({ removedServicePolicies: [`${key('second')}:80`] });
+  const allowed = () => checkResponse(okWith({}));
+  service.answer = allowed;
+  service.asked.length = 0;
+  waypoint.apply({
+    servicePolicies: [{ service: key('api'), port: 80, origins: [], filters: [askFilter()] }],
+  });
+  assert.equal((await ask(waypoint.port)).status, 200);
+  assert.equal(service.asked.length, 1, 'a policy of both is asked once');
+  service.answer = () => checkResponse({ status: { code: 7 } });
+  waypoint.apply({ removedServicePolicies: [`${key('second')}:80`, `${key('api')}:80`] });
   assert.equal((await ask(waypoint.port)).status, 200);
 });

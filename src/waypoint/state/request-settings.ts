@@ -14,12 +14,18 @@ import { filterFailed } from '../http/local-reply.js';
 import { isFrom, type Client } from '../listener/client.js';
 import { rulesOfPolicy, type RetryRules } from '../upstream/retry-policy.js';
 
+/** A filter, and the policy and its part that demand it. */
+interface Demanded {
+  readonly name: string;
+  readonly filter: StagedFilter;
+}
+
 export interface RequestSettings {
   /** Unique: compiled routes are kept by it. */
   readonly serial: number;
   readonly chain: PortChain;
   /** Filters that hold on every way to the port's endpoints (authorization/demanded.ts). */
-  readonly demanded: readonly StagedFilter[];
+  readonly demanded: readonly Demanded[];
   /** The policy's retries; undefined: none. */
   readonly retry: RetryRules | undefined;
   /** Retries in dry run: they are counted and not done. */
@@ -76,11 +82,14 @@ export class PortSettings {
     closed = '',
   ): RequestSettings {
     const compiled = filters.map(compileOrRefuse);
-    const demanded = compiled.filter((_, i) => isDemanded(filters[i] as RouteFilter));
+    const demanded = filters.flatMap((one, i): Demanded[] => {
+      const filter = compiled[i];
+      return filter && isDemanded(one) ? [{ name: one.value.name, filter }] : [];
+    });
     if (closed !== '') compiled.push(refusing(closed));
     // What closes a whole port is applied elsewhere to requests that dial the port.
     const closes = closed || (this.policy.closed ?? '');
-    if (closes !== '') demanded.push(refusing(closes));
+    if (closes !== '') demanded.push({ name: closes, filter: refusing(closes) });
     const rules = retry && rulesOfPolicy(retry);
     return {
       serial: made++,
@@ -98,6 +107,8 @@ export class PortSettings {
 export const policyNameOf = (settings: Pick<RequestSettings, 'origins'>, setting: SettingName): string =>
   originOf(settings, setting) ?? 'TrafficPolicy';
 
+type NamedFilter = Extract<RouteFilter, { readonly $case: 'externalAuthorization' | 'jwt' }>;
+
 /** Whether some client's settings have filters that hold on every way to the port's endpoints. */
 export const hasDemands = ({ filters = [], clients = [], closed = '' }: ServicePolicy): boolean =>
   filters.some(isDemanded) ||
@@ -105,7 +116,7 @@ export const hasDemands = ({ filters = [], clients = [], closed = '' }: ServiceP
   closed !== '';
 
 /** Whether a filter of a Service port holds on every way to the port's endpoints. A dry run demands nothing. */
-const isDemanded = (filter: RouteFilter): boolean =>
+const isDemanded = (filter: RouteFilter): filter is NamedFilter =>
   (filter.$case === 'externalAuthorization' || filter.$case === 'jwt') && !filter.value.dryRun;
 
 /** A filter that cannot be applied may be a restriction, so all requests are refused in its place. */
