@@ -28,7 +28,8 @@ export function demandedElsewhere(
   if (!state.hasDemands) return none;
   const own = portsOf(sent);
   const behind = cluster ? portsBehind(state, cluster) : [];
-  return filtersOf(state, client, [...own, ...withoutServices(behind, own)], destination);
+  const others = withoutServices(behind, [...portsOf(servicePortOf(destination)), ...own]);
+  return filtersOf(state, client, [...own, ...others], destination);
 }
 
 /** Whether a connection to the endpoint would have to pass filters. One that is not HTTP cannot. */
@@ -59,14 +60,13 @@ function filtersOf(
   const demandedAt = ({ service, port }: ServicePort) =>
     state.requestSettings(service, port, client).demanded;
   const seen = new Set(dialed ? demandedAt(dialed).map(({ name }) => name) : []);
-  return ports.flatMap((one) => {
-    if (one.service === dialed?.service) return none;
-    return demandedAt(one).flatMap(({ name, filter }) => {
+  return ports.flatMap((one) =>
+    demandedAt(one).flatMap(({ name, filter }) => {
       if (seen.has(name)) return none;
       seen.add(name);
       return [filter];
-    });
-  });
+    }),
+  );
 }
 
 /** Another port of a Service that the request is sent to is left to the Service's owner, as by policies. */
