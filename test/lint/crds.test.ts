@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
+import { sectionNames } from '../../control/compile/traffic-policy.js';
 import { projectRoot } from '../../native/index.js';
 
 interface Schema {
@@ -57,4 +58,16 @@ test('every kind has a unique short name, is in the category weft, and has print
     for (const name of ['Accepted', 'Reason', 'Age'])
       assert.ok(columns.includes(name), `${spec.names.kind} shows no ${name}`);
   }
+});
+
+test('the rule of a TrafficPolicy that needs a section knows all of them', () => {
+  const text = readFileSync(join(dir, 'trafficpolicies.yaml'), 'utf8');
+  const rules = [...text.matchAll(/rule: >-\n([\s\S]*?)\n +message: '([^']*)'/g)];
+  const rule = rules.find(([, , message = '']) =>
+    message.startsWith('a policy needs at least one section'),
+  )?.[1];
+  assert.deepEqual(
+    [...(rule ?? '').matchAll(/has\(self\.(\w+)\)/g)].map(([, name]) => name).sort(),
+    [...sectionNames].sort(),
+  );
 });

@@ -1,8 +1,10 @@
 /**
  * Filters that a Service port demands of whatever reaches its endpoints: validated tokens, and decisions about requests. A client could
- * otherwise evade them by a route of another Service, or by the address of a pod.
+ * otherwise evade them by a route of another Service, by another Service with the same pods, or by the address of a pod.
  */
 import { subsetOf } from '../../model/subset.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { Endpoint } from '../cluster/endpoint.js';
 import type { StagedFilter } from '../filters/filter.js';
 import type { Client } from '../listener/client.js';
 import { servicePortOf, type Destination } from '../listener/destination.js';
@@ -12,43 +14,99 @@ import type { ServicePort } from './reachable.js';
 const none: readonly StagedFilter[] = [];
 
 /**
- * The filters that a request or a connection has to pass besides those of the Service port that the client dialed.
+ * The filters that a request has to pass besides those of the Service port that the client dialed.
  * @param sent the Service port that it is sent to; undefined: the dialed address
+ * @param cluster the endpoints that it may be sent to; undefined: there are none
  */
 export function demandedElsewhere(
   state: WaypointState,
   client: Client,
   destination: Destination,
   sent: ServicePort | undefined,
+  cluster: Cluster | undefined,
 ): readonly StagedFilter[] {
-  if (destination.kind === 'service') {
-    if (!sent) return none;
-    const dialed = destination.service.key;
-    const { service, port } = sent;
-    if (service === dialed && port === destination.port) return none;
-    const whole = subsetOf(service)?.service ?? service;
-    return whole === dialed && port === destination.port
-      ? none
-      : state.requestSettings(whole, port, client).demanded;
-  }
-  const { workload, dialed } = destination;
-  const found: StagedFilter[] = [];
-  for (const [key, ports] of state.view.servicesOf(workload))
-    for (const { servicePort, targetPort } of ports)
-      if (targetPort === dialed.port) found.push(...state.requestSettings(key, servicePort, client).demanded);
-  return found;
+  if (!state.hasDemands) return none;
+  const own = portsOf(sent);
+  const behind = cluster ? portsBehind(state, cluster) : [];
+  const others = withoutServices(behind, [...portsOf(servicePortOf(destination)), ...own]);
+  return filtersOf(state, client, [...own, ...others], destination);
 }
 
-/** All filters that a connection would have to pass. One that is not HTTP cannot pass them. */
+/** Whether a connection to the endpoint would have to pass filters. One that is not HTTP cannot. */
 export function isAnyDemanded(
   state: WaypointState,
   client: Client,
   destination: Destination,
   sent: ServicePort | undefined,
+  endpoint: Endpoint,
 ): boolean {
-  const asked = servicePortOf(destination);
-  return (
-    (asked !== undefined && state.requestSettings(asked.service, asked.port, client).demanded.length > 0) ||
-    demandedElsewhere(state, client, destination, sent).length > 0
+  if (!state.hasDemands) return false;
+  const own = [...portsOf(servicePortOf(destination)), ...portsOf(sent)];
+  const ports = [...own, ...withoutServices(portsOfEndpoint(state, endpoint), own)];
+  return filtersOf(state, client, ports, undefined).length > 0;
+}
+
+/**
+ * Each policy holds once, though several ports demand it.
+ * @param passed the filters of its Service port were passed already
+ */
+function filtersOf(
+  state: WaypointState,
+  client: Client,
+  ports: readonly ServicePort[],
+  passed: Destination | undefined,
+): readonly StagedFilter[] {
+  const dialed = passed && servicePortOf(passed);
+  const demandedAt = ({ service, port }: ServicePort) =>
+    state.requestSettings(service, port, client).demanded;
+  const seen = new Set(dialed ? demandedAt(dialed).map(({ name }) => name) : []);
+  return ports.flatMap((one) =>
+    demandedAt(one).flatMap(({ name, filter }) => {
+      if (seen.has(name)) return none;
+      seen.add(name);
+      return [filter];
+    }),
   );
+}
+
+/** Another port of a Service that the request is sent to is left to the Service's owner, as by policies. */
+const withoutServices = (ports: readonly ServicePort[], of: readonly ServicePort[]): ServicePort[] =>
+  ports.filter(({ service }) => of.every((one) => one.service !== service));
+
+const nameOf = ({ service, port }: ServicePort): string => `${service}:${port}`;
+
+/** The port of the whole Service, of which a subset is a part. */
+const portsOf = (sent: ServicePort | undefined): ServicePort[] =>
+  sent ? [{ service: subsetOf(sent.service)?.service ?? sent.service, port: sent.port }] : [];
+
+/** The Service ports that lead to the same port of the endpoint's workload. Another waypoint in front of it has its own filters. */
+function portsOfEndpoint({ view }: WaypointState, { workload, target, via }: Endpoint): ServicePort[] {
+  if (via) return [];
+  const present = view.workload(workload.uid) ?? workload;
+  return [...view.servicesOf(present)].flatMap(([service, ports]) =>
+    ports
+      .filter(({ targetPort }) => targetPort === target.port)
+      .map(({ servicePort: port }) => ({ service, port })),
+  );
+}
+
+interface Known {
+  readonly version: number;
+  readonly endpoints: readonly Endpoint[];
+  readonly ports: readonly ServicePort[];
+}
+const known = new WeakMap<Cluster, Known>();
+
+/** The same of all endpoints of a cluster, kept until an update. */
+function portsBehind(state: WaypointState, cluster: Cluster): readonly ServicePort[] {
+  const { version } = state;
+  const { endpoints } = cluster;
+  const found = known.get(cluster);
+  if (found?.version === version && found.endpoints === endpoints) return found.ports;
+  const all = new Map<string, ServicePort>();
+  for (const endpoint of endpoints)
+    for (const port of portsOfEndpoint(state, endpoint)) if (state.demands(port)) all.set(nameOf(port), port);
+  const ports = [...all.values()];
+  known.set(cluster, { version, endpoints, ports });
+  return ports;
 }

@@ -171,7 +171,15 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     if (this.#demanded) return this.#router.start();
     const { target } = this.route.backend ?? {};
     const sent = target?.kind === 'service' ? target : undefined;
-    const filters = demandedElsewhere(this.context.state, this.client, this.destination, sent);
+    const { state } = this.context;
+    const cluster = state.hasDemands ? this.route.cluster() : undefined;
+    const filters = demandedElsewhere(
+      state,
+      this.client,
+      this.destination,
+      sent,
+      typeof cluster === 'string' ? undefined : cluster,
+    );
     if (filters.length === 0) return this.#router.start();
     this.#demanded = true;
     this.#filters.enter(listOf(filters, passed));
@@ -232,10 +240,11 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   }
 
   mirror(target: BackendTarget): void {
-    const { state } = this.context;
+    const { state, clusters } = this.context;
     const sent = target.kind === 'service' ? target : undefined;
+    const cluster = sent && clusters.ofService(sent.service, sent.port);
     // A copy cannot wait for its own decision.
-    if (demandedElsewhere(state, this.client, this.destination, sent).length > 0)
+    if (demandedElsewhere(state, this.client, this.destination, sent, cluster).length > 0)
       return this.context.onMirrorEnd('denied');
     const mirror = new Mirror(this.context, this.client, target, {
       isHttp2: this.downstream.version === 'HTTP/2',

@@ -1,10 +1,15 @@
 /** Which requests are asked for: of rules and routes, and of whoever tries to go around the decision. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { askFilter, checkResponse, grpcDecisionService } from '../../../test/support/decision-services.js';
+import {
+  askFilter,
+  checkResponse,
+  grpcDecisionService,
+  okWith,
+} from '../../../test/support/decision-services.js';
 import { scene } from '../../../test/support/decision-scenes.js';
 import { filter } from '../../../test/support/filters.js';
-import { identity, key, policy } from '../../../test/support/mesh.js';
+import { identity, key, policy, uid } from '../../../test/support/mesh.js';
 import {
   ask,
   backend,
@@ -185,4 +190,31 @@ test('a Service that demands decisions is no decision service: a call of the way
   });
   assert.equal((await send()).status, 503);
   assert.match(waypoint.records.at(-1)?.why ?? '', /itself demands decisions/);
+});
+
+test('a second Service with the same pods does not evade the decision of the first', async (t) => {
+  const service = await grpcDecisionService(t, () => checkResponse({ status: { code: 7 } }));
+  const upstream = await httpUpstream(t, echoHandler('api'));
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [upstream.port], authz: [service.port], second: [] },
+  });
+  const pod = waypoint.context.state.view.workload(uid('api-0'));
+  assert.ok(pod);
+  const mapping = [...(pod.services.get(key('api')) ?? [])];
+  waypoint.apply({
+    mesh: { workloads: [{ ...pod, services: new Map([...pod.services, [key('second'), mapping]]) }] },
+    servicePolicies: [{ service: key('second'), port: 80, origins: [], filters: [askFilter()] }],
+  });
+  assert.equal((await ask(waypoint.port)).status, 403);
+  const allowed = () => checkResponse(okWith({}));
+  service.answer = allowed;
+  service.asked.length = 0;
+  waypoint.apply({
+    servicePolicies: [{ service: key('api'), port: 80, origins: [], filters: [askFilter()] }],
+  });
+  assert.equal((await ask(waypoint.port)).status, 200);
+  assert.equal(service.asked.length, 1, 'a policy of both is asked once');
+  service.answer = () => checkResponse({ status: { code: 7 } });
+  waypoint.apply({ removedServicePolicies: [`${key('second')}:80`, `${key('api')}:80`] });
+  assert.equal((await ask(waypoint.port)).status, 200);
 });

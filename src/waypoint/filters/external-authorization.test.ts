@@ -1,6 +1,7 @@
 /** External authorization by gRPC, with decision services of every kind. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ask2, connect } from '../../../test/support/http2-client.js';
 import { noMore } from '../../../test/support/filters.js';
 import {
   askFilter,
@@ -83,6 +84,32 @@ test('a denial never looks like success', async (t) => {
   service.answer = () => checkResponse(deniedWith({ status: { code: 404 } }, 0));
   assert.equal((await send()).status, 404, 'a status of 0 beside a denial');
   assert.equal(arrived.length, 0);
+});
+
+test('a denial has no body where there is none: 304, and for gRPC clients, which get the status of gRPC', async (t) => {
+  const { ask: send, service, waypoint } = await grpcScene(t);
+  const of = (code: number) => () =>
+    checkResponse(
+      deniedWith({
+        status: { code },
+        headers: [header('content-type', 'text/html'), header('x-a', 'b')],
+        body: '<p>',
+      }),
+    );
+  service.answer = of(304);
+  const { status, body } = await send();
+  assert.deepEqual([status, body], [304, '']);
+  service.answer = of(401);
+  const client = connect(t, waypoint.port);
+  const { headers, body: sent } = await ask2(client, {
+    ':method': 'POST',
+    ':path': '/shop.Api/Get',
+    'content-type': 'application/grpc',
+  });
+  assert.deepEqual(
+    [headers[':status'], headers['content-type'], headers['grpc-status'], headers['x-a'], sent],
+    [200, 'application/grpc', '16', 'b', ''],
+  );
 });
 
 test('headers and parameters that the service sets reach the endpoint, and those that it removes do not', async (t) => {

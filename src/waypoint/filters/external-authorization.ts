@@ -225,7 +225,8 @@ const denied = (
   code: 'WEFT_EXTERNAL_AUTHORIZATION_DENIED',
   why: `${name}: the decision service denies the request`,
   headers: [...headers],
-  ...(body.length > 0 ? { body } : {}),
+  // RFC 9110, section 15.4.5: this response has no content.
+  ...(body.length > 0 && status !== 304 ? { body } : {}),
 });
 
 const undecided = (name: string, status: number, why: string): LocalReply => ({

@@ -141,7 +141,8 @@ export function localReplyHead(
           String(grpcStatus),
           'grpc-message',
           flag,
-          ...headers,
+          // The type of a body that gRPC clients do not get.
+          ...headers.filter((_, i) => headers[i - (i % 2)] !== 'content-type'),
         ],
       }
     : { status, headers: [...headers, ...(body ? ['content-length', String(body.length)] : [])] };

@@ -117,7 +117,7 @@ function forbidden(
 ): string | undefined {
   const lost = notServed(state, destination) ?? unknownService(state, sent);
   if (lost !== undefined) return lost;
-  if (isAnyDemanded(state, client, destination, sent))
+  if (isAnyDemanded(state, client, destination, sent, endpoint))
     return 'a policy of the Service demands a decision about each request, and the connection is not HTTP';
   const asked = servicePortOf(destination);
   const { policies } = state;

@@ -14,12 +14,18 @@ import { filterFailed } from '../http/local-reply.js';
 import { isFrom, type Client } from '../listener/client.js';
 import { rulesOfPolicy, type RetryRules } from '../upstream/retry-policy.js';
 
+/** A filter, and the policy and its part that demand it. */
+interface Demanded {
+  readonly name: string;
+  readonly filter: StagedFilter;
+}
+
 export interface RequestSettings {
   /** Unique: compiled routes are kept by it. */
   readonly serial: number;
   readonly chain: PortChain;
   /** Filters that hold on every way to the port's endpoints (authorization/demanded.ts). */
-  readonly demanded: readonly StagedFilter[];
+  readonly demanded: readonly Demanded[];
   /** The policy's retries; undefined: none. */
   readonly retry: RetryRules | undefined;
   /** Retries in dry run: they are counted and not done. */
@@ -92,11 +98,14 @@ export class PortSettings {
   ): RequestSettings {
     const ordered = [...filters].sort(triedFirst);
     const compiled = ordered.map(compileOrRefuse);
-    const demanded = compiled.filter((_, i) => isDemanded(ordered[i] as RouteFilter));
-    if (closed !== '') {
-      compiled.push(refusing(closed));
-      demanded.push(refusing(closed));
-    }
+    const demanded = ordered.flatMap((one, i): Demanded[] => {
+      const filter = compiled[i];
+      return filter && isDemanded(one) ? [{ name: one.value.name, filter }] : [];
+    });
+    if (closed !== '') compiled.push(refusing(closed));
+    // What closes a whole port is applied elsewhere to requests that dial the port.
+    const closes = closed || (this.policy.closed ?? '');
+    if (closes !== '') demanded.push({ name: closes, filter: refusing(closes) });
     const rules = retry && rulesOfPolicy(retry);
     return {
       serial: made++,
@@ -114,8 +123,19 @@ export class PortSettings {
 export const policyNameOf = (settings: Pick<RequestSettings, 'origins'>, setting: SettingName): string =>
   originOf(settings, setting) ?? 'TrafficPolicy';
 
-/** Whether a filter of a Service port holds on every way to the port's endpoints. A dry run demands nothing. */
-const isDemanded = (filter: RouteFilter): boolean =>
+type NamedFilter = Extract<RouteFilter, { readonly $case: 'externalAuthorization' }>;
+
+/** Whether some client's settings have filters that hold on every way to the port's endpoints. */
+export const hasDemands = ({ filters = [], clients = [], closed = '' }: ServicePolicy): boolean =>
+  filters.some(isDemanded) ||
+  clients.some((one) => one.closed !== '' || one.filters.some(isDemanded)) ||
+  closed !== '';
+
+/**
+ * Whether a filter of a Service port holds on every way to the port's endpoints. A dry run demands nothing. Tokens need no such filter: the pods'
+ * own policies refuse what no filter has validated (control/compile/token-guard.ts).
+ */
+const isDemanded = (filter: RouteFilter): filter is NamedFilter =>
   filter.$case === 'externalAuthorization' && !filter.value.dryRun;
 
 /** A filter that cannot be applied may be a restriction, so all requests are refused in its place. */

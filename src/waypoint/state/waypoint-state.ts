@@ -1,7 +1,7 @@
 /** A worker's state: the mesh and the routes. One writer applies updates. Derived values are cached until the next update. */
 import { claimRankOf, claimRanks, namespaceOfKey } from '../../model/ownership.js';
 import type { Route, RouteKey } from '../../model/route.js';
-import { parseServicePolicyName, type ServicePolicy } from '../../model/service-policy.js';
+import { parseServicePolicyName, servicePolicyName, type ServicePolicy } from '../../model/service-policy.js';
 import type { Service } from '../../model/service.js';
 import type { AppProtocol, ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
 import { RegexTime } from '../../policy/regex.js';
@@ -18,7 +18,7 @@ import type { Client } from '../listener/client.js';
 import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
 import { compileRoutes, refused, type Matcher } from '../routes/compile.js';
 import { ChangeImpact } from './change-impact.js';
-import { PortSettings, settingsWithout, type RequestSettings } from './request-settings.js';
+import { hasDemands, PortSettings, settingsWithout, type RequestSettings } from './request-settings.js';
 
 export interface WaypointUpdate {
   readonly mesh?: MeshUpdate;
@@ -88,6 +88,8 @@ export class WaypointState {
    * does not reset it.
    */
   readonly #regexTimes = new Map<string, RegexTime>();
+  /** Names of the settings with such filters, for some client or for all. */
+  readonly #demands = new Set<string>();
   readonly policies: PolicyGroups;
 
   constructor(
@@ -201,6 +203,9 @@ export class WaypointState {
   #setPolicy(policy: ServicePolicy): void {
     this.#forgetAssignment(policy);
     this.#forgetRoutingsOf(policy.service, policy.port);
+    const name = servicePolicyName(policy);
+    if (hasDemands(policy)) this.#demands.add(name);
+    else this.#demands.delete(name);
     let ports = this.#servicePolicies.get(policy.service);
     if (!ports) this.#servicePolicies.set(policy.service, (ports = new Map()));
     ports.set(policy.port, policy);
@@ -208,6 +213,7 @@ export class WaypointState {
 
   #removePolicy(name: string): void {
     const { service, port } = parseServicePolicyName(name);
+    this.#demands.delete(name);
     this.#forgetAssignment({ service, port });
     this.#forgetRoutingsOf(service, port);
     const ports = this.#servicePolicies.get(service);
@@ -224,6 +230,14 @@ export class WaypointState {
       before?.upstreamProtocol === upstreamProtocol &&
       (before?.endpointTls && digestOf(before.endpointTls)) === (endpointTls && digestOf(endpointTls));
     if (!isSame) this.#assignments.get(service)?.delete(port);
+  }
+
+  /** Whether some Service port has filters that hold on every way to its endpoints (authorization/demanded.ts). */
+  get hasDemands(): boolean {
+    return this.#demands.size > 0;
+  }
+  demands({ service, port }: ServicePort): boolean {
+    return this.#demands.has(servicePolicyName({ service, port }));
   }
 
   /** The settings of all Services' ports. */
