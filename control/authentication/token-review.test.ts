@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { controlCaller } from './service-callers.js';
 import { accountOfReview, callerOf } from './token-review.js';
 
 const account = 'system:serviceaccount:weft-system:weft-agent';
@@ -52,4 +53,11 @@ test("a waypoint's token authenticates the Gateway of its account's name, as lon
   ])
     assert.equal(of(other), undefined, other);
   assert.equal(of(account), 'n1');
+});
+
+test("the control plane's own account is that of its namespace, and no other account of that name", () => {
+  const of = (as: string): string | undefined => callerOf({ account: as, node: 'n1' }, account, () => false);
+  const [, namespace = ''] = /^system:serviceaccount:([^:]+):/.exec(account) ?? [];
+  assert.equal(of(`system:serviceaccount:${namespace}:weft-control`), controlCaller);
+  assert.equal(of('system:serviceaccount:shop:weft-control'), undefined);
 });

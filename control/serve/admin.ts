@@ -2,9 +2,9 @@
  * What the control plane tells its operator: on Kubernetes at an address of the pod's own localhost, which API server port-forwards reach;
  * else on a socket in the state directory, which only those may open who may read that directory.
  */
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseListenAddress } from '../../src/base/listen-address.js';
-import { WeftError } from '../../src/base/errors.js';
+import { errorText, WeftError } from '../../src/base/errors.js';
 import { serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
 import type { EdgeSource } from '../edges/edge-source.js';
 
@@ -22,7 +22,7 @@ export interface AdminOptions {
   readonly log: { warn(fields: object, text: string): void };
 }
 
-/** Error: WEFT_LISTEN. */
+/** Undefined: the socket could not be made, which is logged. Error: WEFT_LISTEN, of `listen`. */
 export async function serveAdmin({
   listen,
   state,
@@ -47,8 +47,10 @@ export async function serveAdmin({
     if (!at) throw new WeftError('WEFT_LISTEN', `${listen} is not <addr>:<port>`);
     return serveRoutes(at.host, at.port, routes);
   }
-  const path = join(state, socketName);
-  if (Buffer.byteLength(path) <= pathBytesMax) return serveRoutes(path, 0, routes);
-  log.warn({ path }, `weft edges cannot be used: the path of the socket has more than ${pathBytesMax} bytes`);
-  return undefined;
+  const path = join(resolve(state), socketName);
+  const unused = (why: string): undefined => void log.warn({ path }, `weft edges cannot be used: ${why}`);
+  if (Buffer.byteLength(path) > pathBytesMax)
+    return unused(`the path of the socket has more than ${pathBytesMax} bytes`);
+  // Nodes are served all the same.
+  return serveRoutes(path, 0, routes).catch((error: unknown) => unused(errorText(error)));
 }

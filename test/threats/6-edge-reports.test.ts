@@ -6,6 +6,9 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { controlCaller } from '../../control/authentication/service-callers.js';
 import { edgesMax } from '../../control/edges/edge-store.js';
+import { mayReceive } from '../../control/compile/rate-limiter.js';
+import { createCsr } from '../../src/tls/csr.js';
+import { typeUrls } from '../../src/discovery/types.js';
 import { encodeEdge } from '../../src/discovery/codec/edge.js';
 import { EdgeReportClient } from '../../src/discovery/edge-report-client.js';
 import {
@@ -19,7 +22,7 @@ import type { Edge } from '../../src/model/edge.js';
 import { edge, party } from '../support/edges.js';
 import { issueToken } from '../support/tokens.js';
 import { startControl, type Closers, type Control } from './support/control.js';
-import { manifests, pod } from './support/two-nodes.js';
+import { id, issuerOf, manifests, pod } from './support/two-nodes.js';
 
 const closers: Closers = [];
 after(() => closers.reverse().forEach((close) => close()));
@@ -157,4 +160,7 @@ test('no node and no waypoint reads edges; another replica of the control plane 
   const replica = await reporter(control, controlCaller);
   assert.equal((await replica.query()).edges.length, 1);
   await assert.rejects(replica.send([edge({ source: a })]), { code: 7 });
+  for (const type of Object.values(typeUrls)) assert.equal(mayReceive(controlCaller, type), false, type);
+  const issue = issuerOf(control, await issueToken(control.state, controlCaller, 60));
+  await assert.rejects(issue(createCsr(id('a')).csrPem, id('a'), 60));
 });

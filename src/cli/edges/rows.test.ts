@@ -26,6 +26,18 @@ test('a connection that both sides report is one row, one from outside of the me
   );
 });
 
+test("a request is the waypoint's row, not also that of the endpoint's node", () => {
+  const rows = rowsOf([
+    edge({ reporter: 'waypoint', path: 'waypoint', method: 'GET', pathTemplate: '/a' }, { requests: 2 }),
+    edge({ reporter: 'waypoint', path: 'waypoint', method: 'GET', pathTemplate: '/b' }, { requests: 1 }),
+    edge({ reporter: 'destination', path: 'inbound-hbone' }),
+  ]);
+  assert.deepEqual(
+    rows.map(({ path, requests }) => [path, requests]),
+    [['waypoint', 3]],
+  );
+});
+
 test('a request of a client without identity is not protected; a Service stands for an unknown endpoint', () => {
   const [row] = rowsOf([
     edge({

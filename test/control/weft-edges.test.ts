@@ -7,11 +7,11 @@ import { readEdges } from '../../src/cli/edges/read-edges.js';
 import { rowsOf } from '../../src/cli/edges/rows.js';
 import { encodeEdge } from '../../src/discovery/codec/edge.js';
 import { EdgeReportClient } from '../../src/discovery/edge-report-client.js';
-import { edge, party } from '../../test/support/edges.js';
-import { issueToken } from '../../test/support/tokens.js';
-import { manifests } from '../../test/threats/support/two-nodes.js';
-import { caFiles } from '../certificates/authority-files.js';
-import { runControl } from '../control-plane.js';
+import { edge, party } from '../support/edges.js';
+import { issueToken } from '../support/tokens.js';
+import { manifests } from '../threats/support/two-nodes.js';
+import { caFiles } from '../../control/certificates/authority-files.js';
+import { runControl } from '../../control/control-plane.js';
 
 test('a control plane with files tells those who may open its state directory what an agent has reported', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-edges-'));
