@@ -6,82 +6,25 @@ import net from 'node:net';
 import { after, before, beforeEach, test } from 'node:test';
 import tls from 'node:tls';
 import { until } from '../../src/base/wait.js';
-import { parseIp } from '../../src/model/address.js';
-import { noCounts, type Edge } from '../../src/model/edge.js';
-import { parseTrustDomain } from '../../src/model/identity.js';
-import { createRoot, issueServerCert, type KeyAndCertificate } from '../../src/tls/issue.js';
+import type { KeyAndCertificate } from '../../src/tls/issue.js';
+import {
+  edge,
+  frontProxyData,
+  issue,
+  registry,
+  rootOf,
+  type Review,
+} from '../../test/support/aggregated-api.js';
 import { close, createApiServer, listen } from '../../test/support/api-server.js';
-import { settings } from '../../test/support/smi.js';
-import { compile } from '../compile/compile.js';
 import type { EdgeAnswer } from '../edges/edge-source.js';
-import type { MeshObject } from '../objects/objects.js';
 import { computedRates } from './metrics-api.js';
 import { serverLimits } from './server.js';
 import { startAggregatedApi, type AggregatedApi } from './start.js';
 
-const rootOf = (): KeyAndCertificate => createRoot(parseTrustDomain('test'), 3600);
-const issue = (root: KeyAndCertificate, name: string, ttlS = 3600): KeyAndCertificate =>
-  issueServerCert({
-    caKeyPem: root.keyPem,
-    caCertPem: root.certPem,
-    ips: [parseIp('127.0.0.1')],
-    dns: [name],
-    ttlS,
-  });
 const mesh = rootOf();
 const proxies = rootOf();
 const aggregator = issue(proxies, 'aggregator');
 
-const object = (kind: string, name: string, namespace?: string, more: object = {}): MeshObject =>
-  ({
-    kind,
-    metadata: {
-      name,
-      ...(namespace === undefined ? {} : { namespace }),
-      labels: { app: name, 'weft.dev/mesh': 'enabled' },
-    },
-    ...more,
-  }) as unknown as MeshObject;
-const podOf = (name: string, namespace: string): MeshObject =>
-  object('Pod', name, namespace, { spec: { nodeName: 'node1' }, status: { podIPs: [] } });
-const registry = compile(
-  [
-    object('Namespace', 'shop'),
-    object('Namespace', 'bank'),
-    podOf('web', 'shop'),
-    podOf('db', 'shop'),
-    podOf('teller', 'bank'),
-  ],
-  settings,
-);
-const edge: Edge = {
-  reporter: 'waypoint',
-  source: { namespace: 'bank', workload: 'teller', pod: 'teller', identity: undefined },
-  destination: { namespace: 'shop', workload: 'web', pod: 'web', identity: undefined },
-  service: 'web.shop.svc.cluster.local',
-  port: 80,
-  path: 'waypoint',
-  method: 'GET',
-  pathTemplate: '/',
-  policy: '',
-  counts: { ...noCounts, requests: 5, failures: 1, latencyCounts: [0, 5] },
-};
-
-interface Review {
-  readonly spec: {
-    readonly user: string;
-    readonly groups: readonly string[];
-    readonly extra: object;
-    readonly resourceAttributes: Readonly<Record<string, string>>;
-  };
-}
-const frontProxyData = (ca: string): Record<string, string> => ({
-  'requestheader-client-ca-file': ca,
-  'requestheader-allowed-names': '["aggregator"]',
-  'requestheader-username-headers': '["X-Remote-User"]',
-  'requestheader-group-headers': '["X-Remote-Group"]',
-  'requestheader-extra-headers-prefix': '["X-Remote-Extra-"]',
-});
 let data: Record<string, string> | undefined;
 let configMapStatus = 200;
 let failedReads = 0;
