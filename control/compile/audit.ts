@@ -35,7 +35,7 @@ export function inAuditMode(
   lookup: AuditLookup,
 ): readonly CompiledResource[] {
   const isConcerned = (one: CompiledResource): boolean =>
-    one.kind === 'policy' && isAudited(one.value.namespace, lookup);
+    one.kind === 'policy' && one.guards === undefined && isAudited(one.value.namespace, lookup);
   if (!resources.some(isConcerned)) return resources;
   return resources.map((one) =>
     one.kind === 'policy' && isConcerned(one) ? { kind: 'policy', value: audited(one.value) } : one,

@@ -11,7 +11,8 @@ import type { WaypointName } from './waypoints.js';
 export type CompiledResource =
   | { readonly kind: 'workload'; readonly value: Workload }
   | { readonly kind: 'service'; readonly value: Service }
-  | { readonly kind: 'policy'; readonly value: AuthorizationPolicy }
+  /** `guards`: the policy refuses what evades another restriction, so that audit mode does not weaken it alone. */
+  | { readonly kind: 'policy'; readonly value: AuthorizationPolicy; readonly guards?: true }
   | { readonly kind: 'route'; readonly value: Route }
   /** Sent only to the waypoint that serves the Service. `node`: the waypoint's name as a caller (waypoints.ts). */
   | { readonly kind: 'servicePolicy'; readonly node: string; readonly value: ServicePolicy }

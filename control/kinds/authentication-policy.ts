@@ -33,7 +33,7 @@ export const authenticationPolicyKind: Kind<AuthenticationPolicyObject> = {
   compile(object, { settings }) {
     compileAuthenticationPolicy(object);
     const isClosed = object.closesNamespace === true && settings.removal === undefined;
-    return { resources: isClosed ? [{ kind: 'policy', value: closedNamespace(object) }] : [] };
+    return { resources: isClosed ? [{ kind: 'policy', value: closedNamespace(object), guards: true }] : [] };
   },
   status: trafficPolicyStatus,
 };

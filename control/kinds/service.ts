@@ -51,7 +51,7 @@ export const serviceKind: Kind<ServiceObject> = {
           kind: 'service',
           value,
         })),
-        ...guards.map((value): CompiledResource => ({ kind: 'policy', value })),
+        ...guards.map((value): CompiledResource => ({ kind: 'policy', value, guards: true })),
         ...(served ? waypointResources(object, service, targetOf(object), served, context, rules) : []),
       ],
     };

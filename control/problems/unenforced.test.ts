@@ -78,6 +78,6 @@ apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: a
 spec: { rules: [{ from: [{ source: { trustDomains: ['*a'] } }] }] }\n`;
   assert.match(
     problemsOf(policy).join('\n'),
-    /^AuthorizationPolicy shop\/a: rules.*trustDomains: values that begin with \* are not carried out/m,
+    /^AuthorizationPolicy shop\/a: closed: rules.*trustDomains: values that begin with \* are not carried out/m,
   );
 });

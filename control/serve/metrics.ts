@@ -48,6 +48,7 @@ export class ControlMetrics {
     name: 'weft_control_metrics_api_responses_total',
     help: "Responses of SMI's TrafficMetrics, by HTTP status",
     labelNames: ['code'] as const,
+    registers: [this.registry],
   });
   readonly keyFetches = new Counter({
     name: 'weft_control_jwks_fetches_total',

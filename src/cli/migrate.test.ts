@@ -70,7 +70,7 @@ test('check reads a directory with its subdirectories, as text and as JSON, and 
 test('convert writes a file for each file, what is not written is a comment and a line on standard error, and sets the exit code', async (t) => {
   const dir = directory({
     'in/good.yaml': `${namespace}---\n${policy('namespaces: [edge]')}`,
-    'in/sub/bad.yaml': policy("requestPrincipals: ['*']"),
+    'in/sub/bad.yaml': policy("trustDomains: ['*a']"),
     'in/none.yaml': deployment,
   });
   t.after(() => rmSync(dir, { recursive: true }));
@@ -83,11 +83,11 @@ test('convert writes a file for each file, what is not written is a comment and 
   assert.deepEqual(readdirSync(out, { recursive: true }).sort(), ['good.yaml', 'sub', 'sub/bad.yaml']);
   assert.match(
     readFileSync(join(out, 'sub', 'bad.yaml'), 'utf8'),
-    /# not converted: .*requestPrincipals: .*closed/,
+    /# not converted: .*trustDomains: .*closed/,
   );
   assert.match(
     all.stderr,
-    /^not converted: .*bad\.yaml:1: AuthorizationPolicy shop\/web: .*requestPrincipals/m,
+    /^not converted: .*bad\.yaml:1: AuthorizationPolicy shop\/web: .*trustDomains/m,
   );
   const onto = await run('convert', '-f', join(dir, 'in'), '-o', join(dir, 'in'));
   assert.equal(onto.code, 1);

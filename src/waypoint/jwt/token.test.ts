@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { fuzz } from '../../../test/support/fuzz.js';
 import { claimsOf, newKey, signed } from '../../../test/support/jwt-issuer.js';
 import { depthMax, readObject, valuesMax } from './json-object.js';
-import { decodeToken, tokenCharsMax } from './token.js';
+import { algorithms, decodeToken, tokenCharsMax } from './token.js';
 
 const key = newKey('ES256');
 const read = (json: string): unknown => {
@@ -66,7 +66,7 @@ test('any text is a token or a fault, and never an exception', () => {
     const part = Buffer.from(bytes).toString('base64url');
     for (const one of [`${header}.${part}.AA`, `${part}.${payload}.AA`]) {
       const result = decodeToken(one);
-      if (!('fault' in result)) assert.ok(result.algorithm === 'ES256');
+      if (!('fault' in result)) assert.ok(algorithms.has(result.algorithm));
     }
   });
 });
