@@ -150,7 +150,7 @@ test('a policy by selector with conditions on requests is evaluated at the waypo
   await becomes(200, `${echo}closed`);
 });
 
-test('CUSTOM and conditions on tokens close what they match', async () => {
+test('CUSTOM closes what it matches, and a request without a token has no principal', async () => {
   const rule = 'to: [{ operation: { paths: [/check] } }]';
   apply(
     'AuthorizationPolicy',
@@ -158,7 +158,8 @@ test('CUSTOM and conditions on tokens close what they match', async () => {
   );
   await becomes(403, `${echo}check`);
   assert.equal(await status(echo), 200);
-  const token = 'from: [{ source: { requestPrincipals: ["*"] } }], to: [{ operation: { methods: [POST] } }]';
+  const token =
+    'from: [{ source: { notRequestPrincipals: ["*"] } }], to: [{ operation: { methods: [POST] } }]';
   apply('AuthorizationPolicy', `{ ${service('echo')}, action: DENY, rules: [{ ${token} }] }`);
   await becomes(403, echo, { args: ['-X', 'POST'] });
   assert.equal(await status(echo), 200);
