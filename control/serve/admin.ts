@@ -1,5 +1,5 @@
 /**
- * What the control plane tells its operator: on Kubernetes at an address of the pod's own localhost, which API server port-forwards reach;
+ * Serves what an operator asks of the control plane: on Kubernetes at an address of the pod's own localhost, which API server port-forwards reach;
  * else on a socket in the state directory, which only those may open who may read that directory.
  */
 import { join, resolve } from 'node:path';

@@ -64,7 +64,7 @@ function unnamedBecause({ source, port, method, pathTemplate }: Call, isRead: bo
   if (source.identity === undefined) return 'its client has no identity (plaintext)';
   if (!isRead) return undefined;
   if (!methodForm.test(method))
-    return `its method ${method === 'other' ? 'is beyond the limits' : 'cannot be compared'}`;
+    return `its method ${method === otherName ? 'is beyond the limits' : 'cannot be compared'}`;
   if (pathTemplate === otherName) return 'its path is beyond the limits of what is observed';
   return policyPathOf(pathTemplate) === undefined ? 'its path cannot be compared by policies' : undefined;
 }
