@@ -102,6 +102,7 @@ export const noCounts: EdgeCounts = {
   lastSeenMs: 0,
 };
 
+/** The key by which edges with the same names are added up. */
 export const edgeKey = (edge: Omit<Edge, 'counts'>): EdgeKey =>
   JSON.stringify([
     edge.reporter,
@@ -118,6 +119,7 @@ export const edgeKey = (edge: Omit<Edge, 'counts'>): EdgeKey =>
 const added = (a: readonly number[], b: readonly number[]): readonly number[] =>
   (a.length >= b.length ? a : b).map((_, i) => (a[i] ?? 0) + (b[i] ?? 0));
 
+/** The sum of two counts of one edge. */
 export const addCounts = (a: EdgeCounts, b: EdgeCounts): EdgeCounts => ({
   connections: a.connections + b.connections,
   refused: a.refused + b.refused,

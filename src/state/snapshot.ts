@@ -35,6 +35,8 @@ export interface PolicyMeshes {
   readonly after: MeshSnapshot;
 }
 
+/** As text, for a program of the same build. */
 export const encodeMeshes = (meshes: PolicyMeshes): string => serialize(meshes).toString('base64');
+/** Reads the text of `encodeMeshes`. */
 export const decodeMeshes = (text: string): PolicyMeshes =>
   deserialize(Buffer.from(text, 'base64')) as PolicyMeshes;

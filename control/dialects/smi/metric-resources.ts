@@ -28,6 +28,7 @@ export const metricKinds = {
 type EdgeNames = Omit<Edge, 'counts'>;
 export type EdgeEnd = 'source' | 'destination';
 export type MetricPlural = keyof typeof metricKinds;
+/** Whether a path names a kind of resources that have metrics. */
 export const isMetricPlural = (name: string): name is MetricPlural => Object.hasOwn(metricKinds, name);
 
 /** A reference as TrafficMetrics have it; without a name it stands for those that are not named. */
@@ -72,6 +73,7 @@ export function ownersOf(pod: PodObject): readonly Owner[] {
   return isOfDeployment ? [controller, { kind: 'Deployment', name }] : [controller];
 }
 
+/** A key for maps: equal for references to the same resource. */
 export const refKey = ({ kind, namespace, name }: ResourceRef): string =>
   `${kind} ${namespace ?? ''}/${name ?? ''}`;
 

@@ -18,6 +18,7 @@ interface Flags {
   readonly json?: boolean;
 }
 
+/** Parses a duration. Error: InvalidArgumentError, for commander. */
 export function durationMs(text: string): number {
   const ms = durationMsOf(text);
   if (ms === undefined) throw new InvalidArgumentError('not a duration such as 90s or 15m');

@@ -21,6 +21,7 @@ export interface Distinctions {
   readonly isOpaque: boolean;
 }
 
+/** What some policies distinguish, all together. */
 export function distinctionsOf(policies: Iterable<AuthorizationPolicy>): Distinctions {
   const blocks: Cidr[] = [];
   const paths: PolicyPath[] = [];
@@ -158,6 +159,7 @@ export interface SeenRequest {
 /** A method that no policy has. */
 const anyMethod = 'X-OTHER';
 
+/** Requests that look like the observed one and that policies may tell apart. */
 export function requestVariants(seen: SeenRequest, distinctions: Distinctions): Variants<HttpAttributes> {
   const { paths, hosts, methods, headers } = distinctions;
   const isKnown = (text: string): boolean => text !== '' && text !== otherName;
