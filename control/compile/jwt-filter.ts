@@ -35,7 +35,7 @@ export interface KeyLookup {
 }
 
 /** Envoy's default, and Istio's. */
-const clockSkewMs = 60_000;
+export const clockSkewMs = 60_000;
 /** A longer tolerance would make the expiry of tokens meaningless. */
 const clockSkewMsMax = 600_000;
 

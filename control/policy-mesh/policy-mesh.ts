@@ -32,12 +32,7 @@ export function snapshotOf(objects: readonly MeshObject[], root: string): MeshSn
     const object = selectable.get(`${kind} ${namespace}/${name}`);
     return object ? [{ uid, namespace, name, labels: labelsOf(object) }] : [];
   });
-  const selectors = new Map(
-    [...compiler.ofKind('Service')].flatMap((one) =>
-      one.spec.selector ? [[`${namespaceOf(one)}/${one.metadata.name}`, one.spec.selector] as const] : [],
-    ),
-  );
-  return { trustDomain, mesh: { workloads, services, policies }, pods, selectors };
+  return { trustDomain, mesh: { workloads, services, policies }, pods };
 }
 
 const problemsOf = ({ sources, problems }: Loaded): string[] => [

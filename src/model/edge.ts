@@ -25,6 +25,9 @@ export const latencyBoundsMs = [
   0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000,
 ] as const;
 
+/** How long the control plane keeps edges. Older reports are of no use. */
+export const edgesKeptMs = 900_000;
+
 export interface EdgeCounts {
   /** Those that were opened, without refused and failed ones. */
   readonly connections: number;

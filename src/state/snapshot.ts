@@ -20,8 +20,6 @@ export interface MeshSnapshot {
   readonly trustDomain: TrustDomain;
   readonly mesh: MeshUpdate;
   readonly pods: readonly SnapshotPod[];
-  /** Selectors of Services, by `<namespace>/<name>`. */
-  readonly selectors: ReadonlyMap<string, Labels>;
 }
 
 /** The answer of `control policy-mesh`. */

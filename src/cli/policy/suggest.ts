@@ -24,7 +24,6 @@ export interface SuggestedRule {
 export interface SuggestedPolicy {
   readonly name: string;
   readonly namespace: string;
-  readonly workload: string;
   readonly selector: Labels;
   readonly rules: readonly SuggestedRule[];
   /** Calls that passed and that no rule can name. The policy is in audit mode because of them. */
@@ -260,7 +259,6 @@ export function suggest(namespace: string, calls: readonly Call[], mesh: PolicyM
     policies.push({
       name: nameOf(name, taken),
       namespace,
-      workload: name,
       selector,
       rules: rulesOf(
         named.flatMap(({ call, why }) => (why === undefined ? [call] : [])),
