@@ -1,6 +1,7 @@
 /** Responds to requests of the aggregated API metrics.smi-spec.io, for a user whom the front proxy named. */
 import { RateLimiter } from '../../src/base/rate-limiter.js';
-import type { EdgeAnswer, EdgeSource } from '../edges/edge-source.js';
+import type { EdgeAnswer } from '../../src/model/edge.js';
+import type { EdgeSource } from '../edges/edge-source.js';
 import { slotMs } from '../edges/edge-store.js';
 import { metricKinds, type MetricsLookup } from '../dialects/smi/metric-resources.js';
 import {
