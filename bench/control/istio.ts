@@ -45,6 +45,7 @@ export interface IstioSize {
 }
 type NameOf = (service: number) => { readonly namespace: string; readonly name: string };
 
+/** Writes the objects of the first Services. @param nameOf the namespace and name of a Service by its number */
 export async function writeIstioObjects(
   call: Call,
   { virtualServices, destinationRules }: IstioSize,

@@ -77,6 +77,7 @@ interface Scene {
   readonly write: (change: number) => Promise<unknown>;
 }
 
+/** Writes changes at a steady rate, and waits until the readers have had time to get them. */
 export async function measureChanges(scene: Scene): Promise<ChangeRound> {
   const { nodes, pid, rate, seconds } = scene;
   await nodes.ask('reset');

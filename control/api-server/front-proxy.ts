@@ -1,6 +1,6 @@
 /**
- * Who asks, by the word of the API server's front proxy: the names of headers, the CA and the names of its client certificate, as ConfigMap
- * kube-system/extension-apiserver-authentication has them. Pure.
+ * The user of a request, whom the API server's front proxy names in headers. The names of these headers, and the CA and names of the front
+ * proxy's client certificate, are in ConfigMap kube-system/extension-apiserver-authentication. Pure.
  */
 import { X509Certificate } from 'node:crypto';
 import { errorText, type Decoded } from '../../src/base/errors.js';

@@ -1,6 +1,8 @@
 /** Responds to requests of the aggregated API metrics.smi-spec.io, for a user whom the front proxy named. */
 import { RateLimiter } from '../../src/base/rate-limiter.js';
-import type { EdgeAnswer, EdgeSource } from '../edges/edge-source.js';
+import type { EdgeAnswer } from '../../src/model/edge.js';
+import type { EdgeSource } from '../edges/edge-source.js';
+import { slotMs } from '../edges/edge-store.js';
 import { metricKinds, type MetricsLookup } from '../dialects/smi/metric-resources.js';
 import {
   itemKey,
@@ -20,7 +22,6 @@ import { tableOf, wantsTable } from './table.js';
 
 /** The time that the metrics are about: at least `windowMs`, from the beginning of a slot in which edges are kept. */
 const windowMs = 30_000;
-const slotMs = 30_000;
 /** The edges of a namespace are asked for once in this time. */
 const answerMs = 1_000;
 const answersMax = 256;

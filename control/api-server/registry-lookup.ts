@@ -8,6 +8,7 @@ import type { Registry } from '../registry/registry.js';
 const hasEnded = ({ status }: PodObject): boolean =>
   status?.phase === 'Failed' || status?.phase === 'Succeeded';
 
+/** The lookups of TrafficMetrics, from the registry. They see the present objects at each call. */
 export function metricsLookupOf(registry: Registry): MetricsLookup {
   const { indexes } = registry;
   return {

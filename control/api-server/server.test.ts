@@ -16,7 +16,7 @@ import {
   type Review,
 } from '../../test/support/aggregated-api.js';
 import { close, createApiServer, listen } from '../../test/support/api-server.js';
-import type { EdgeAnswer } from '../edges/edge-source.js';
+import type { EdgeAnswer } from '../../src/model/edge.js';
 import { computedRates } from './metrics-api.js';
 import { serverLimits } from './server.js';
 import { startAggregatedApi, type AggregatedApi } from './start.js';

@@ -57,6 +57,7 @@ export const wantsTable = (accept: string): boolean => {
   );
 };
 
+/** A list as a `Table`. @param metadata of the list, for further pages */
 export const tableOf = (items: readonly TrafficMetrics[], metadata: object): object => ({
   kind: 'Table',
   apiVersion: 'meta.k8s.io/v1',

@@ -7,4 +7,5 @@ export const controlCaller = `${prefix}control`;
 /** Its service account, in its own namespace. */
 export const controlAccount = 'weft-control';
 
+/** Whether a caller is such a program. */
 export const isService = (caller: string): boolean => caller.startsWith(prefix);

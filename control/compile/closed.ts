@@ -147,7 +147,7 @@ export const closedMeans = (kind: MeshObject['kind']): string =>
         : kind === 'AuthenticationPolicy'
           ? 'until it is corrected, all traffic to its targets is refused, and if these cannot be read, to its namespace'
           : kind === 'TrafficPolicy'
-            ? 'until it is corrected, its unreadable sections are not in force; if a rate limit, a circuit breaker or load shedding is among them, requests to its targets are refused'
+            ? 'until it is corrected, its unreadable sections are not in force; if a rate limit, a circuit breaker, external authorization or load shedding is among them, requests to its targets are refused'
             : isSmi({ kind })
               ? 'until it is corrected, it allows nothing, and requests to the root Service of a TrafficSplit that uses it are answered with 500'
               : kind === 'VirtualService' || kind.endsWith('Route')

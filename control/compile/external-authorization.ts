@@ -14,6 +14,7 @@ export const decisionTimeoutMs = 200;
 /** The longest time that a decision is kept: a change of the service's mind holds after that. */
 const cacheMsMax = 600_000;
 
+/** Compiles one entry of the section. Errors name the field. @param at the path of the entry, for messages */
 export function externalAuthorization(
   spec: ExternalAuthorizationSpec,
   at: string,

@@ -35,7 +35,7 @@ export interface KeyLookup {
 }
 
 /** Envoy's default, and Istio's. */
-const clockSkewMs = 60_000;
+export const clockSkewMs = 60_000;
 /** A longer tolerance would make the expiry of tokens meaningless. */
 const clockSkewMsMax = 600_000;
 
@@ -109,13 +109,12 @@ function issuerTemplate(spec: JwtIssuerSpec, at: string): IssuerTemplate {
 
 /** @param name of the policy, for logs and metrics */
 export function jwtTemplate(spec: JwtSpec, name: string, at: string): JwtTemplate {
-  const headers = new Set<string>();
   const issuers = spec.issuers.map((one, index) => issuerTemplate(one, `${at}.issuers[${index}]`));
   const names = new Set<string>();
   for (const { issuer, claimHeaders } of issuers) {
     if (names.has(issuer)) throw new Error(`${at}.issuers: the issuer ${issuer} occurs twice`);
     names.add(issuer);
-    headers.clear();
+    const headers = new Set<string>();
     for (const { header } of claimHeaders) {
       if (headers.has(header)) throw new Error(`${at}.issuers: the header ${header} is set twice`);
       headers.add(header);

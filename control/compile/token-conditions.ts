@@ -16,6 +16,7 @@ const texts = (field: string, values: readonly string[] | undefined): ClaimValue
 const numbers = (values: readonly number[] | undefined): ClaimValue[] =>
   (values ?? []).map((value) => ({ kind: 'number', value }));
 
+/** The conditions on claims of one source, of which all must hold. */
 export function claimMatches(source: TokenSource): ClaimMatch[] {
   const all: ClaimMatch[] = [
     ...named.flatMap(([claim, is, isNot]) => [

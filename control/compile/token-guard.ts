@@ -144,6 +144,7 @@ export interface NamespaceGuards {
   /** Keys of the policies for a pod. */
   of(labels: Labels): string[];
 }
+/** The policies that pods of a namespace reference, by their labels. */
 export function namespaceGuards(namespace: string, registry: GuardLookup): NamespaceGuards {
   const guards = (registry.hasAuthentication ? registry.services(namespace) : []).flatMap((service) => {
     const keys = guardsOf(service, registry).map((guard) => keyOf(service, guard));

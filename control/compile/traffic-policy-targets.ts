@@ -29,6 +29,7 @@ export type PolicyObject =
 
 /** Kinds that can target a Gateway, too. */
 export type TargetingPolicy = TrafficPolicyObject | AuthenticationPolicyObject;
+/** Whether a policy is of these kinds. */
 export const isTargeting = (object: PolicyObject): object is TargetingPolicy =>
   object.kind === 'TrafficPolicy' || object.kind === 'AuthenticationPolicy';
 

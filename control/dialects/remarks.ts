@@ -17,11 +17,13 @@ export interface Remark {
   readonly instead?: string;
 }
 
+/** A part that is carried out in another way. */
 export const differing = (message: string, field?: string): Remark => ({
   does: 'differs',
   ...(field === undefined ? {} : { field }),
   message,
 });
+/** A part that is not carried out, so that what has it is refused. */
 export const closedRemark = (message: string, field?: string): Remark => ({
   does: 'closed',
   ...(field === undefined ? {} : { field }),
@@ -63,6 +65,7 @@ const effects: Readonly<Record<Remark['does'], string>> = {
 /** What is the matter, without the field. */
 export const effectText = ({ does, message }: Remark): string => `${effects[does]}${message}`;
 
+/** One line, for statuses and lists of problems. */
 export function remarkText(remark: Remark): string {
   const { field, instead } = remark;
   const about = field === undefined ? '' : `${field}: `;
@@ -71,6 +74,7 @@ export function remarkText(remark: Remark): string {
 
 /** A wildcard concerns any number of Services. The API server accepts conditions with messages of 32 768 characters. */
 const textCharsMax = 4_096;
+/** A text that fits into a condition. */
 export const boundedText = (text: string): string =>
   text.length <= textCharsMax ? text : `${text.slice(0, textCharsMax)}… and more`;
 

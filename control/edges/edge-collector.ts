@@ -1,14 +1,13 @@
 /** Takes reports of edges: each counts once, and only with what its caller may report. */
 import { decodeEdge } from '../../src/discovery/codec/edge.js';
 import type { EdgeReport } from '../../src/discovery/gen/weft.js';
+import { edgesKeptMs } from '../../src/model/edge.js';
 import type { Caller } from '../authentication/authenticator.js';
 import type { EdgeStore } from './edge-store.js';
 import { mayReport, type EdgeRegistry } from './may-report.js';
 
 /** Programs of one caller whose reports are told apart: replicas of a waypoint, and an agent and its successor. */
 const programsMax = 64;
-/** A report is sent again for at most this long. */
-const rememberedMs = 900_000;
 const sweepMs = 60_000;
 
 export type RefusedEdge = 'undecodable' | 'not-its-own';
@@ -68,7 +67,8 @@ export class EdgeCollector {
   #sweep(nowMs: number): void {
     this.#sweptMs = nowMs;
     for (const [caller, programs] of this.#programs) {
-      for (const [program, { atMs }] of programs) if (nowMs - atMs > rememberedMs) programs.delete(program);
+      // A report is sent again for at most this long.
+      for (const [program, { atMs }] of programs) if (nowMs - atMs > edgesKeptMs) programs.delete(program);
       if (programs.size === 0) this.#programs.delete(caller);
     }
   }

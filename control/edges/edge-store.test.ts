@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { edge, party } from '../../test/support/edges.js';
-import { otherName } from '../../src/model/edge.js';
-import { edgesMax, EdgeStore, keptMs } from './edge-store.js';
+import { edgesKeptMs, otherName } from '../../src/model/edge.js';
+import { edgesMax, EdgeStore } from './edge-store.js';
 
 function bench(max?: number) {
   const clock = { nowMs: 1_000_000_000, limited: 0 };
@@ -28,9 +28,9 @@ test('reports add up; a query sums the slots since its time, and forgets what is
   assert.equal(connections(clock.nowMs - 5 * 60_000), 6);
   assert.equal(connections(0), 16, '15 minutes and the current slot');
   assert.equal(store.query({ sinceMs: 0 }).edges[0]?.counts.bytesSent, 16 * 2 ** 40);
-  assert.equal(store.query({ sinceMs: 0 }).sinceMs, clock.nowMs - keptMs);
+  assert.equal(store.query({ sinceMs: 0 }).sinceMs, clock.nowMs - edgesKeptMs);
   assert.ok(store.query({ sinceMs: 0 }).sinceMs > startedMs);
-  clock.nowMs += keptMs + 60_000;
+  clock.nowMs += edgesKeptMs + 60_000;
   assert.deepEqual(store.query({ sinceMs: 0 }).edges, []);
   store.add(edge({ port: 1 }), 'n1', 'shop', 0);
   assert.equal(store.size, 1, 'the former edge is forgotten');
@@ -94,7 +94,7 @@ test('one node fills half of the memory at most, one namespace two thirds; other
   const ofBank = store.query({ namespace: 'bank', sinceMs: 0 }).edges;
   assert.equal(ofBank.filter(({ destination }) => destination.workload !== otherName).length, 500);
   // When the edges are old, their room is free again.
-  clock.nowMs += keptMs + 60_000;
+  clock.nowMs += edgesKeptMs + 60_000;
   store.add(edge({ port: 7 }), 'n1', 'bank', 0);
   assert.equal(store.size, 1);
 });

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { FairLimit } from '../../src/base/fair-limit.js';
 import {
   edgeKey,
+  edgesKeptMs,
   latencyBoundsMs,
   type Edge,
   type EdgeAnswer,
@@ -16,9 +17,9 @@ import { otherOf, type EdgeNames } from '../../src/telemetry/edge-table.js';
 
 export const edgesMax = 10_000;
 const othersMax = 256;
-export const keptMs = 900_000;
-const slotMs = 30_000;
-const slotsKept = keptMs / slotMs;
+/** The times of counts are rounded to slots. */
+export const slotMs = 30_000;
+const slotsKept = edgesKeptMs / slotMs;
 /** The current slot is one more. */
 const ringSlots = slotsKept + 1;
 const sweepMsMin = 1_000;
@@ -153,7 +154,7 @@ export class EdgeStore {
     const nowMs = this.now();
     if (nowMs - this.#sweptMs >= sweepMs) this.#sweep(nowMs);
     const slots = this.#slotsOf(names, reporter, namespace, nowMs);
-    slots?.add(Math.floor(nowMs / slotMs), counts, nowMs - (ageMs > 0 ? Math.min(ageMs, keptMs) : 0));
+    slots?.add(Math.floor(nowMs / slotMs), counts, nowMs - (ageMs > 0 ? Math.min(ageMs, edgesKeptMs) : 0));
   }
 
   #slotsOf(names: EdgeNames, reporter: string, namespace: string, nowMs: number): Slots | undefined {
@@ -192,7 +193,7 @@ export class EdgeStore {
     this.#sweptMs = nowMs;
     for (const edges of [this.#edges, this.#others])
       for (const [key, { slots, release }] of edges) {
-        if (nowMs - slots.lastSeenMs <= keptMs) continue;
+        if (nowMs - slots.lastSeenMs <= edgesKeptMs) continue;
         edges.delete(key);
         release();
       }
@@ -201,7 +202,7 @@ export class EdgeStore {
   /** The edges that this replica has. Times are rounded to slots. */
   query({ namespace, sinceMs }: EdgeQuery): EdgeAnswer {
     const nowMs = this.now();
-    const fromMs = Math.max(sinceMs, nowMs - keptMs);
+    const fromMs = Math.max(sinceMs, nowMs - edgesKeptMs);
     const first = Math.floor(fromMs / slotMs);
     const edges: Edge[] = [];
     for (const stored of [this.#edges, this.#others])
@@ -216,6 +217,6 @@ export class EdgeStore {
           continue;
         edges.push({ ...names, counts: slots.counts(first, Math.floor(nowMs / slotMs)) });
       }
-    return { edges, sinceMs: Math.max(this.#startedMs, nowMs - keptMs), missing: [] };
+    return { edges, sinceMs: Math.max(this.#startedMs, nowMs - edgesKeptMs), missing: [] };
   }
 }

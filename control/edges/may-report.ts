@@ -4,6 +4,7 @@ import type { Caller } from '../authentication/authenticator.js';
 import type { Compiler } from '../compile/compile.js';
 import { isService } from '../authentication/service-callers.js';
 import { waypointOfCaller, type WaypointName } from '../compile/waypoints.js';
+import { serviceInHost } from './service-host.js';
 
 export type EdgeRegistry = Pick<Compiler, 'indexes' | 'service' | 'waypointOf' | 'mayRequestCertificate'>;
 
@@ -18,14 +19,12 @@ function isOfNode({ namespace, pod, identity }: EdgeParty, node: string, registr
   );
 }
 
-const serviceNames = /^([^.]+)\.([^.]+)\.svc(?:\.|$)/;
-
 /** The namespace of the Service, if its labels or those of its namespace name this waypoint. */
 function servedNamespace(host: string, waypoint: WaypointName, registry: EdgeRegistry): string | undefined {
-  const [, name = '', namespace = ''] = serviceNames.exec(host) ?? [];
-  const service = registry.service(namespace, name);
+  const named = serviceInHost(host);
+  const service = named && registry.service(named.namespace, named.name);
   const of = service && registry.waypointOf(service);
-  return of?.namespace === waypoint.namespace && of.name === waypoint.name ? namespace : undefined;
+  return of?.namespace === waypoint.namespace && of.name === waypoint.name ? named?.namespace : undefined;
 }
 
 /**
@@ -44,7 +43,7 @@ export function mayReport(
     if (reporter !== 'waypoint') return undefined;
     const served = servedNamespace(service, waypoint, registry);
     if (served !== undefined) return served;
-    // Not another namespace's Service, whose name the edge would carry.
+    // The edge must not name a Service of another namespace.
     return destination.namespace === waypoint.namespace && isOwnHost(service, waypoint)
       ? waypoint.namespace
       : undefined;
@@ -57,6 +56,6 @@ export function mayReport(
 
 /** Host names outside of the cluster's domain are those of the waypoint's own namespace's objects. */
 const isOwnHost = (host: string, { namespace }: WaypointName): boolean => {
-  const of = serviceNames.exec(host)?.[2];
-  return of === undefined || of === namespace;
+  const of = serviceInHost(host);
+  return of === undefined || of.namespace === namespace;
 };

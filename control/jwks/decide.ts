@@ -28,9 +28,11 @@ export interface KnownUri extends Known {
   readonly failures: number;
 }
 
+/** The URIs that are fetched at all, with a share for each namespace. */
 export const admitUris = (wanted: Iterable<Wanted>): Admitted =>
   admitShares(wanted, { total: jwksLimits.uris, ofNamespace: jwksLimits.ofNamespace });
 
+/** The URIs to fetch now, those that are due longest first. */
 export const dueUris = (
   admitted: Admitted['names'],
   known: ReadonlyMap<string, KnownUri>,

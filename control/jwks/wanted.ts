@@ -7,6 +7,7 @@ import type { AuthenticationPolicyObject, IstioObject } from '../objects/objects
 
 export type WantingObject = AuthenticationPolicyObject | IstioObject<'RequestAuthentication'>;
 
+/** The objects that may name key sets. */
 export function* wantingObjects({
   indexes,
   authenticationPolicies,

@@ -3,7 +3,6 @@ import { rulesNaming } from '../dialects/istio/destination-rule/in-force.js';
 import { targetOf } from '../dialects/istio/destination-rule/layers.js';
 import { slicesNaming } from '../registry/slices.js';
 import type { CompiledResource } from '../compile/resource.js';
-
 import { compileService } from '../compile/service.js';
 import { tokenGuards } from '../compile/token-guard.js';
 import { boundWaypoint, waypointResources } from '../compile/waypoint-resources.js';

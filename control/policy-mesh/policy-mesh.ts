@@ -24,20 +24,15 @@ export function snapshotOf(objects: readonly MeshObject[], root: string): MeshSn
     if (resource.kind === 'workload') workloads.push(resource.value);
     else if (resource.kind === 'service') services.push(resource.value);
     else if (resource.kind === 'policy') policies.push(resource.value);
-  const labels = new Map<string, MeshObject>();
+  const selectable = new Map<string, MeshObject>();
   for (const one of [...compiler.ofKind('Pod'), ...compiler.ofKind('Workload')])
-    labels.set(`${one.kind} ${namespaceOf(one)}/${one.metadata.name}`, one);
+    selectable.set(`${one.kind} ${namespaceOf(one)}/${one.metadata.name}`, one);
   const pods = workloads.flatMap(({ uid, namespace, name }): SnapshotPod[] => {
     const kind = uid.includes('/weft.dev/Workload/') ? 'Workload' : 'Pod';
-    const object = labels.get(`${kind} ${namespace}/${name}`);
+    const object = selectable.get(`${kind} ${namespace}/${name}`);
     return object ? [{ uid, namespace, name, labels: labelsOf(object) }] : [];
   });
-  const selectors = new Map(
-    [...compiler.ofKind('Service')].flatMap((one) =>
-      one.spec.selector ? [[`${namespaceOf(one)}/${one.metadata.name}`, one.spec.selector] as const] : [],
-    ),
-  );
-  return { trustDomain, mesh: { workloads, services, policies }, pods, selectors };
+  return { trustDomain, mesh: { workloads, services, policies }, pods };
 }
 
 const problemsOf = ({ sources, problems }: Loaded): string[] => [

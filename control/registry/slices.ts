@@ -4,6 +4,7 @@ import { serviceNameLabel } from '../compile/endpoint-slice.js';
 import type { EndpointSliceObject } from '../objects/objects.js';
 import type { Registry } from './registry.js';
 
+/** The EndpointSlices of a Service, whether it exists or not. */
 export const slicesNaming = (
   namespace: string,
   service: string,

@@ -1,15 +1,13 @@
 /**
- * What the control plane tells its operator: on Kubernetes at an address of the pod's own localhost, which API server port-forwards reach;
+ * Serves what an operator asks of the control plane: on Kubernetes at an address of the pod's own localhost, which API server port-forwards reach;
  * else on a socket in the state directory, which only those may open who may read that directory.
  */
 import { join, resolve } from 'node:path';
 import { parseListenAddress } from '../../src/base/listen-address.js';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import { controlSocketName } from '../../src/model/control-socket.js';
 import { serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
 import type { EdgeSource } from '../edges/edge-source.js';
-
-/** Socket in the state directory. */
-const socketName = 'admin.sock';
 
 /** The greatest length of a socket's path (sockaddr_un). */
 const pathBytesMax = 107;
@@ -47,7 +45,7 @@ export async function serveAdmin({
     if (!at) throw new WeftError('WEFT_LISTEN', `${listen} is not <addr>:<port>`);
     return serveRoutes(at.host, at.port, routes);
   }
-  const path = join(resolve(state), socketName);
+  const path = join(resolve(state), controlSocketName);
   const unused = (why: string): undefined => void log.warn({ path }, `weft edges cannot be used: ${why}`);
   if (Buffer.byteLength(path) > pathBytesMax)
     return unused(`the path of the socket has more than ${pathBytesMax} bytes`);

@@ -42,6 +42,7 @@ function reportErrorOf({ program, number, edges }: EdgeReport): string | undefin
     : undefined;
 }
 
+/** The methods of the service. Callers are authenticated, and each edge is checked against its caller. */
 export function edgeReports({ edges, callerOf, onLimit, log }: EdgeReportsOptions): EdgeReportsServer {
   const failed = (call: ServerUnaryCall<unknown, unknown>, error: unknown) => {
     log.warn({ peer: call.getPeer(), error: errorText(error) }, 'processing a call about edges failed');

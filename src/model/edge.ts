@@ -25,6 +25,9 @@ export const latencyBoundsMs = [
   0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000,
 ] as const;
 
+/** How long the control plane keeps edges. Older reports are of no use. */
+export const edgesKeptMs = 900_000;
+
 export interface EdgeCounts {
   /** Those that were opened, without refused and failed ones. */
   readonly connections: number;
@@ -102,6 +105,7 @@ export const noCounts: EdgeCounts = {
   lastSeenMs: 0,
 };
 
+/** The key by which edges with the same names are added up. */
 export const edgeKey = (edge: Omit<Edge, 'counts'>): EdgeKey =>
   JSON.stringify([
     edge.reporter,
@@ -118,6 +122,7 @@ export const edgeKey = (edge: Omit<Edge, 'counts'>): EdgeKey =>
 const added = (a: readonly number[], b: readonly number[]): readonly number[] =>
   (a.length >= b.length ? a : b).map((_, i) => (a[i] ?? 0) + (b[i] ?? 0));
 
+/** The sum of two counts of one edge. */
 export const addCounts = (a: EdgeCounts, b: EdgeCounts): EdgeCounts => ({
   connections: a.connections + b.connections,
   refused: a.refused + b.refused,

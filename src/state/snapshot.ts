@@ -20,8 +20,6 @@ export interface MeshSnapshot {
   readonly trustDomain: TrustDomain;
   readonly mesh: MeshUpdate;
   readonly pods: readonly SnapshotPod[];
-  /** Selectors of Services, by `<namespace>/<name>`. */
-  readonly selectors: ReadonlyMap<string, Labels>;
 }
 
 /** The answer of `control policy-mesh`. */
@@ -35,6 +33,8 @@ export interface PolicyMeshes {
   readonly after: MeshSnapshot;
 }
 
+/** As text, for a program of the same build. */
 export const encodeMeshes = (meshes: PolicyMeshes): string => serialize(meshes).toString('base64');
+/** Reads the text of `encodeMeshes`. */
 export const decodeMeshes = (text: string): PolicyMeshes =>
   deserialize(Buffer.from(text, 'base64')) as PolicyMeshes;

@@ -73,7 +73,7 @@ function directed(
   return direction === 'outbound' ? [bytesSent, bytesReceived] : [bytesReceived, bytesSent];
 }
 
-/** The names of a kernel flow may change while it is open: those that are open are told by the kernel (daemonset/kernel/flows.ts). */
+/** The names of a kernel flow may change while it is open, so the kernel's table says which are open (daemonset/kernel/flows.ts). */
 function withoutOpen(tally: EdgeTally, { path }: ConnectionRecord): void {
   if (path === 'kernel') tally.open = 0;
 }

@@ -7,13 +7,11 @@ import { status } from '@grpc/grpc-js';
 import { errorText } from '../base/errors.js';
 import { edgeLimits, encodeEdge } from '../discovery/codec/edge.js';
 import type { EdgeReport } from '../discovery/gen/weft.js';
-import type { Edge } from '../model/edge.js';
+import { edgesKeptMs, type Edge } from '../model/edge.js';
 
 export const edgeReportMs = 10_000;
 /** Until the next try with a control plane that does not know the service. */
 const unsupportedMs = 600_000;
-/** Older reports are of no use: the control plane keeps 15 minutes. */
-const ageMsMax = 900_000;
 
 export interface EdgeReporterParts {
   /** The edges that were observed since the last call. */
@@ -57,7 +55,7 @@ export class EdgeReporter {
 
   async #report(nowMs: number): Promise<void> {
     if (nowMs < this.#pauseUntilMs) return void this.parts.take();
-    const current = this.#waiting.filter(({ toMs }) => nowMs - toMs <= ageMsMax);
+    const current = this.#waiting.filter(({ toMs }) => nowMs - toMs <= edgesKeptMs);
     if (current.length < this.#waiting.length) this.parts.onLost(this.#waiting.length - current.length);
     this.#waiting = current;
     if (this.#waiting.length === 0) this.#take(nowMs);

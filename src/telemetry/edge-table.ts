@@ -35,8 +35,6 @@ export class EdgeTally {
   latencyCounts: number[] | undefined;
   /** Connections under way. */
   open = 0;
-  /** The table no longer has it: counts are lost. */
-  isDropped = false;
   seenMs = 0;
   reportedMs = 0;
   idleTakes = 0;
@@ -170,8 +168,8 @@ export class EdgeTable {
     const held = this.#others.get(key);
     if (held) return held.tally;
     const tally = new EdgeTally(names);
+    // Beyond this limit nobody takes the counts.
     if (this.#others.size < othersMax) this.#others.set(key, { tally, release: () => undefined });
-    else tally.isDropped = true;
     return tally;
   }
 
@@ -203,7 +201,6 @@ export class EdgeTable {
         yield { ...tally.names, counts: tally.take(nowMs) };
       } else if (tally.open === 0 && ++tally.idleTakes > idleTakesMax) {
         edges.delete(key);
-        tally.isDropped = true;
         release();
       }
     }

@@ -126,6 +126,8 @@ export type WaypointLimit =
   | 'metric-series'
   | 'access-log'
   | 'log-lines'
+  | 'edges'
+  | 'path-templates'
   | 'jwt-token'
   | 'jwt-tokens'
   | 'jwt-verifications';

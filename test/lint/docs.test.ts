@@ -283,10 +283,23 @@ test('npm scripts in pages exist', () => {
 });
 
 test('README.md shows the steps of the demo', () => {
-  const shown = [...read('README.md').matchAll(/^ ?(\d+)\. (.*)$/gm)].map(([, , title]) => title);
+  const shown = [...read('README.md').matchAll(/^ ?(\d+)\. (.*)$/gm)].map(
+    ([, number, title]) => `${number}. ${title}`,
+  );
   assert.deepEqual(
     shown,
-    steps.map(({ title }) => title),
+    steps.map(({ title }, index) => `${index + 1}. ${title}`),
+  );
+});
+
+test('pages state the number of steps of the demo', () => {
+  const counts = allPages.flatMap((page) =>
+    [...read(page).matchAll(/(?<!\d)(\d\d) steps\b/g)].map(([, count]) => `${page}: ${count}`),
+  );
+  assert.ok(counts.length >= 3, 'the pages that state it were found');
+  assert.deepEqual(
+    counts.filter((count) => !count.endsWith(`: ${steps.length}`)),
+    [],
   );
 });
 

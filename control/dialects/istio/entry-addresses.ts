@@ -17,7 +17,9 @@ export interface HostEndpoint {
 }
 
 const clusterSuffix = '.cluster.local';
+/** Whether a host is one of the cluster's domain: such a name belongs to its Service. */
 export const isOfCluster = (host: string): boolean => host.endsWith(clusterSuffix);
+/** The host names of an object in lower case, each once. */
 export const hostsOfEntry = ({ spec }: ServiceEntry): readonly string[] => [
   ...new Set(spec.hosts.map((host) => host.toLowerCase())),
 ];
@@ -31,6 +33,7 @@ export const singleAddress = (text: string): string => text.replace(/\/(32|128)$
 export const claimableAddresses = ({ spec }: ServiceEntry): readonly string[] =>
   (spec.addresses ?? []).map(singleAddress).filter(isIp);
 
+/** Whether DNS gives the addresses of endpoints. */
 export const isDns = ({ resolution }: ServiceEntrySpec): boolean =>
   resolution === 'DNS' || resolution === 'DNS_ROUND_ROBIN';
 
@@ -96,6 +99,7 @@ export const isForAll = (entry: ServiceEntry, isExported: boolean): boolean =>
 
 /** The host, as `<name of the ServiceEntry>/<host>`, that clients of a namespace reach at the address of an endpoint. */
 export type EndpointOwners = ReadonlyMap<IpAddress, string>;
+/** The owner in `EndpointOwners`. */
 export const ownerName = (entry: ServiceEntry, host: string): string => `${entry.metadata.name}/${host}`;
 
 /** The ServiceEntries of a namespace whose connections take a waypoint. */

@@ -4,6 +4,7 @@ import { errorText } from '../../../src/base/errors.js';
 import type { JwtLocation } from '../../../src/discovery/gen/weft.js';
 import {
   claimHeaderName,
+  clockSkewMs,
   defaultLocations,
   type IssuerTemplate,
   type JwtTemplate,
@@ -54,7 +55,7 @@ function issuerOf(rule: JwtRule, at: string): IssuerTemplate {
     audiences: [...(rule.audiences ?? [])],
     keys: keysOf(rule),
     locations: locationsOf(rule),
-    clockSkewMs: 60_000,
+    clockSkewMs,
     forward: rule.forwardOriginalToken ?? false,
     claimHeaders: (rule.outputClaimToHeaders ?? []).map(({ header, claim }) => ({
       header: claimHeaderName(`${at}.outputClaimToHeaders`, header),

@@ -9,7 +9,7 @@ export const endpointFields = (at: string): FieldTable => ({
     'an IP address works. A host name outside of the cluster works with a resolution by DNS. A Unix socket (`unix://`) is no endpoint',
   ),
   [`${at}ports`]: works,
-  [`${at}labels`]: nothing('subsets consist of pods'),
+  [`${at}labels`]: nothing('endpoints of ServiceEntries are in no subset'),
   [`${at}network`]: nothing('Weft knows one network; an endpoint without an address is left out'),
   [`${at}locality`]: differs('a waypoint of its host prefers near endpoints; a node does not'),
   [`${at}weight`]: differs('a waypoint of its host distributes by weight; a node evenly'),

@@ -110,6 +110,7 @@ export function claimOfKey(key: string): readonly string[] | undefined {
   return names?.slice(1, -1).split('][');
 }
 
+/** The conditions on one claim: it has one of the values, and none of the others. */
 export const claimCondition = (
   path: readonly string[],
   is: readonly StringMatch[],

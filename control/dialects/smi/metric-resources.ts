@@ -5,6 +5,7 @@
 import { otherName, type Edge, type EdgeParty } from '../../../src/model/edge.js';
 import { labelsOf, namespaceOf, type Labels } from '../../../src/model/labels.js';
 import type { PodObject, ServiceObject, SmiObject } from '../../objects/objects.js';
+import { serviceInHost } from '../../edges/service-host.js';
 import { rootOf } from './specs.js';
 
 /**
@@ -27,6 +28,7 @@ export const metricKinds = {
 type EdgeNames = Omit<Edge, 'counts'>;
 export type EdgeEnd = 'source' | 'destination';
 export type MetricPlural = keyof typeof metricKinds;
+/** Whether a path names a kind of resources that have metrics. */
 export const isMetricPlural = (name: string): name is MetricPlural => Object.hasOwn(metricKinds, name);
 
 /** A reference as TrafficMetrics have it; without a name it stands for those that are not named. */
@@ -71,10 +73,9 @@ export function ownersOf(pod: PodObject): readonly Owner[] {
   return isOfDeployment ? [controller, { kind: 'Deployment', name }] : [controller];
 }
 
+/** A key for maps: equal for references to the same resource. */
 export const refKey = ({ kind, namespace, name }: ResourceRef): string =>
   `${kind} ${namespace ?? ''}/${name ?? ''}`;
-
-const serviceHost = /^([^.]+)\.([^.]+)\.svc(?:\.|$)/;
 
 /**
  * The resource of a kind that an end of an edge belongs to; undefined: none that is known. What a waypoint reports about a Service of one
@@ -89,10 +90,9 @@ export function resourceOf(
   const party = edge[end];
   const { kind } = metricKinds[plural];
   if (end === 'destination') {
-    const [, name, namespace] = serviceHost.exec(edge.service) ?? [];
-    const isOfService = name !== undefined && namespace !== undefined;
-    if (plural === 'services') return isOfService ? { kind, namespace, name } : undefined;
-    if (edge.reporter === 'waypoint' && isOfService && namespace !== party.namespace) return undefined;
+    const service = serviceInHost(edge.service);
+    if (plural === 'services') return service && { kind, ...service };
+    if (edge.reporter === 'waypoint' && service && service.namespace !== party.namespace) return undefined;
   } else if (plural === 'services') return undefined;
   const pod = podOf(party, lookup);
   if (plural === 'namespaces') return pod || isKnown(party) ? { kind, name: party.namespace } : undefined;

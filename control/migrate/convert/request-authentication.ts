@@ -68,6 +68,7 @@ const closed = (name: string, namespace: string, where: Fields): Fields => ({
   spec: { action: 'DENY', ...where, rules: [{}] },
 });
 
+/** Writes the policies into the block, with a comment for each part that has no form. */
 export function convertRequestAuthentication(block: Block, context: PolicyContext): void {
   const { name, namespace: own, value, errors } = block.source;
   const reader = new Reader(fieldsOf(value['spec']));

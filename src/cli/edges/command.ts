@@ -2,7 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { durationMsOf } from '../../model/duration.js';
-import type { EdgeAnswer, EdgeQuery } from '../../model/edge.js';
+import { edgesKeptMs, type EdgeAnswer, type EdgeQuery } from '../../model/edge.js';
 import { wantsCluster } from '../cluster/command.js';
 import { systemNamespace } from '../cluster/system-namespace.js';
 import { stateDefault } from '../standalone/ledger.js';
@@ -18,6 +18,7 @@ interface Flags {
   readonly json?: boolean;
 }
 
+/** Parses a duration. Error: InvalidArgumentError, for commander. */
 export function durationMs(text: string): number {
   const ms = durationMsOf(text);
   if (ms === undefined) throw new InvalidArgumentError('not a duration such as 90s or 15m');
@@ -44,7 +45,9 @@ export function edgesCommand(): Command {
   return new Command('edges')
     .description('show who calls whom, by which path, and whether mutual TLS protects it')
     .option('-n, --namespace <name>', 'only what calls or is called in this namespace')
-    .addOption(new Option('--since <duration>', 'at most 15m').argParser(durationMs).default(900_000, '15m'))
+    .addOption(
+      new Option('--since <duration>', 'at most 15m').argParser(durationMs).default(edgesKeptMs, '15m'),
+    )
     .option(
       '--state <dir>',
       `state directory of a testbed or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,

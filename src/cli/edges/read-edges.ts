@@ -6,12 +6,12 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText, WeftError } from '../../base/errors.js';
 import { getThroughPortForward } from '../../kubernetes/port-forward.js';
 import { requestJson } from '../../kubernetes/request.js';
+import { controlSocketName } from '../../model/control-socket.js';
 import type { EdgeAnswer, EdgeQuery } from '../../model/edge.js';
 import { adminPort } from '../admin.js';
 
 const answerMsMax = 5_000;
 const answerBytesMax = 64 << 20;
-const socketName = 'admin.sock';
 
 function pathOf({ namespace, sinceMs }: EdgeQuery): string {
   const query = new URLSearchParams({
@@ -57,7 +57,7 @@ function getThroughSocket(socketPath: string, path: string): Promise<string> {
  * @param state of the control plane, or of a testbed
  */
 export async function readEdges(state: string, query: EdgeQuery): Promise<EdgeAnswer> {
-  const sockets = [join(state, 'control', socketName), join(state, socketName)];
+  const sockets = [join(state, 'control', controlSocketName), join(state, controlSocketName)];
   const socket = sockets.find((path) => existsSync(path));
   if (socket === undefined)
     throw noAnswer(

@@ -16,6 +16,7 @@ export interface EdgeRow {
   readonly lastSeenMs: number;
 }
 
+/** The name of an end of an edge: its workload, else its identity, else its namespace. */
 export const nameOf = ({ namespace, workload, identity }: EdgeParty): string =>
   workload !== '' && namespace !== '' ? `${namespace}/${workload}` : (identity ?? (namespace || 'unknown'));
 
@@ -95,6 +96,7 @@ const heads = [
   'LAST SEEN',
 ];
 
+/** The table of edges with its head. */
 export function edgeLines(edges: readonly Edge[], nowMs: number): string[] {
   return table([
     heads,

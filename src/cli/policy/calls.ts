@@ -153,6 +153,7 @@ export function partyText({ namespace, workload, identity, isOther: unknown }: C
   if (namespace === '' && workload === '') return identity ?? 'outside of the mesh';
   return `${namespace}/${workload}`;
 }
+/** The identity of a party for people, without `spiffe://`. */
 export const identityText = ({ identity, isOther: unknown }: CallParty): string =>
   unknown ? 'unknown' : identity === undefined ? 'none (plaintext)' : identity.slice('spiffe://'.length);
 

@@ -44,6 +44,7 @@ function kindOf(before: Evaluation, after: Evaluation): ChangeKind | undefined {
   return is === 'audited' ? 'newly-audited' : 'no-longer-audited';
 }
 
+/** Evaluates each call in both meshes. The changes that may refuse something come first, then by how often calls were seen. */
 export function policyDiff(calls: readonly Call[], before: PolicyMesh, after: PolicyMesh): Diff {
   const [evaluateBefore, evaluateAfter] = [new CallEvaluator(before), new CallEvaluator(after)];
   const changes: Change[] = [];

@@ -96,7 +96,7 @@ interface Answer {
 }
 const isAnswer = (value: unknown): value is Answer => isRecord(value) && Array.isArray(value['edges']);
 
-/** Edges of a text's lines, added up by `addLine`. */
+/** Collects the edges of a file's lines. */
 export class EdgeLines {
   readonly edges: Edge[] = [];
   readonly missing: string[] = [];

@@ -13,6 +13,7 @@ export interface CurrentFlags extends PlaceFlags {
   readonly current?: readonly string[];
 }
 
+/** Adds the option that says where the current state is. */
 export const currentOption = (command: Command): Command =>
   command.option(
     '--current <paths...>',

@@ -18,6 +18,7 @@ function duration(text: string): number {
   throw new InvalidArgumentError('not a duration such as 15m or 1h');
 }
 
+/** Adds the options that say which edges are read, and since when. */
 export const observedOptions = (command: Command): Command =>
   command
     .option(

@@ -11,6 +11,7 @@ export interface PlaceFlags {
   readonly rootNamespace: string;
 }
 
+/** Adds the options that say which mesh is meant. */
 export const placeOptions = (command: Command): Command =>
   command
     .option(
@@ -25,6 +26,8 @@ export const placeOptions = (command: Command): Command =>
       systemNamespace,
     );
 
+/** Whether the mesh is that of a cluster. */
 export const isOfCluster = ({ state, kubernetes }: PlaceFlags): boolean =>
   state === undefined && wantsCluster(kubernetes);
+/** The state directory of the testbed. */
 export const stateOf = ({ state = stateDefault }: PlaceFlags): string => state;

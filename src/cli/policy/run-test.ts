@@ -8,6 +8,7 @@ import { normalizePath, pathOf, readingsOf } from '../../policy/path.js';
 import { hasParameter } from '../../waypoint/authorization/request-attributes.js';
 import { worst, type Caller, type Decision, type PolicyMesh } from './policy-mesh.js';
 import type { PolicyTestCase, PolicyTestFrom, PolicyTestRequest } from './test-file.js';
+import { anywhere } from './variants.js';
 
 export interface CaseResult {
   readonly name: string;
@@ -20,9 +21,6 @@ export interface CaseResult {
   readonly why: string;
   readonly audited: readonly string[];
 }
-
-/** An address of the blocks for documentation (RFC 5737): the client has none that a policy names. */
-const anywhere = parseIp('192.0.2.1');
 
 function callerOf(mesh: PolicyMesh, from: PolicyTestFrom): Caller {
   const { namespace, serviceAccount, identity: given, ip } = from;

@@ -24,7 +24,6 @@ export interface SuggestedRule {
 export interface SuggestedPolicy {
   readonly name: string;
   readonly namespace: string;
-  readonly workload: string;
   readonly selector: Labels;
   readonly rules: readonly SuggestedRule[];
   /** Calls that passed and that no rule can name. The policy is in audit mode because of them. */
@@ -64,7 +63,7 @@ function unnamedBecause({ source, port, method, pathTemplate }: Call, isRead: bo
   if (source.identity === undefined) return 'its client has no identity (plaintext)';
   if (!isRead) return undefined;
   if (!methodForm.test(method))
-    return `its method ${method === 'other' ? 'is beyond the limits' : 'cannot be compared'}`;
+    return `its method ${method === otherName ? 'is beyond the limits' : 'cannot be compared'}`;
   if (pathTemplate === otherName) return 'its path is beyond the limits of what is observed';
   return policyPathOf(pathTemplate) === undefined ? 'its path cannot be compared by policies' : undefined;
 }
@@ -260,7 +259,6 @@ export function suggest(namespace: string, calls: readonly Call[], mesh: PolicyM
     policies.push({
       name: nameOf(name, taken),
       namespace,
-      workload: name,
       selector,
       rules: rulesOf(
         named.flatMap(({ call, why }) => (why === undefined ? [call] : [])),

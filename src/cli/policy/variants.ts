@@ -4,6 +4,7 @@
  */
 import type { Cidr, IpAddress } from '../../model/address.js';
 import { parseIp } from '../../model/address.js';
+import { otherName } from '../../model/edge.js';
 import type { AuthorizationPolicy, PolicyPath, StringMatch } from '../../model/policy.js';
 import type { HttpAttributes } from '../../policy/authorize.js';
 import { readingsOf } from '../../policy/path.js';
@@ -20,6 +21,7 @@ export interface Distinctions {
   readonly isOpaque: boolean;
 }
 
+/** What some policies distinguish, all together. */
 export function distinctionsOf(policies: Iterable<AuthorizationPolicy>): Distinctions {
   const blocks: Cidr[] = [];
   const paths: PolicyPath[] = [];
@@ -137,8 +139,8 @@ function pathVariants(template: string, paths: readonly PolicyPath[]): Variants<
   ]);
 }
 
-/** An address for documentation (RFC 5737). */
-const anywhere = parseIp('192.0.2.1');
+/** An address of the blocks for documentation (RFC 5737), which no policy names: for clients without a known address. */
+export const anywhere = parseIp('192.0.2.1');
 
 /** @param known addresses of the client's pods */
 export const ipVariants = (known: readonly IpAddress[], blocks: readonly Cidr[]): Variants<IpAddress> =>
@@ -157,9 +159,10 @@ export interface SeenRequest {
 /** A method that no policy has. */
 const anyMethod = 'X-OTHER';
 
+/** Requests that look like the observed one and that policies may tell apart. */
 export function requestVariants(seen: SeenRequest, distinctions: Distinctions): Variants<HttpAttributes> {
   const { paths, hosts, methods, headers } = distinctions;
-  const isKnown = (text: string): boolean => text !== '' && text !== 'other';
+  const isKnown = (text: string): boolean => text !== '' && text !== otherName;
   const methodList = isKnown(seen.method) ? [seen.method] : [anyMethod, ...methods];
   const template = isKnown(seen.pathTemplate) ? seen.pathTemplate : 'any';
   const pathList = pathVariants(template, paths);

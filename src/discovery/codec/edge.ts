@@ -32,6 +32,7 @@ const paths: readonly string[] = [
 
 const encodeParty = (party: EdgeParty): pb.EdgeParty => ({ ...party, identity: party.identity ?? '' });
 
+/** The message of an edge. */
 export const encodeEdge = ({ reporter, source, destination, path, ...rest }: Edge): pb.Edge => ({
   ...rest,
   reporterKind: reporter,

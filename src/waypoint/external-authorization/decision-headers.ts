@@ -56,7 +56,7 @@ export class FieldChecker {
       throw new Error(`the decision has more than ${decisionLimits.headerBytesMax} bytes of header fields`);
     // The name of a pseudo-header is no token, and is left out later.
     if (!isToken(name.startsWith(':') ? name.slice(1) : name))
-      throw new Error(`the decision has a header field with an invalid name`);
+      throw new Error('the decision has a header field with an invalid name');
     if (!isFieldValue(value)) throw new Error(`header field ${name.slice(0, 64)} of the decision is invalid`);
     return name.toLowerCase();
   }

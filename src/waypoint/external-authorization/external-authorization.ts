@@ -41,8 +41,6 @@ export interface DecisionCounts {
 
 /** How a policy asks. */
 export interface AskOptions {
-  /** The policy and its part. */
-  readonly name: string;
   /** Unique for the compiled policy: decisions of another configuration mean something else. */
   readonly scope: string;
   readonly target: ServiceTarget;

@@ -29,6 +29,7 @@ const neverSent: ReadonlySet<string> = new Set([
   partialBodyField,
 ]);
 
+/** Compiles a policy that asks by HTTP. @param pathPrefix goes before the path of the request */
 export function httpProtocol(config: ExternalAuthorizationFilter, pathPrefix: string): DecisionProtocol {
   const isListed = fieldList(config.requestHeaders, false);
   const isSent: FieldList = (name) => name === 'authorization' || (!neverSent.has(name) && isListed(name));

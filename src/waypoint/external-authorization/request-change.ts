@@ -1,5 +1,6 @@
 /** Applies an allowing decision to a request's head. Pure, besides the head. */
 import { normalizePath } from '../../policy/path.js';
+import { dashed } from '../http/field-names.js';
 import { headerOf, removeHeader, setHeader, type Headers } from '../http/headers.js';
 import type { RequestHead } from '../http/http-stream.js';
 import type { Allowed, HeaderChange } from './decision.js';
@@ -55,9 +56,6 @@ export function changeFields(headers: Headers, changes: readonly HeaderChange[])
 export function removeFields(headers: Headers, names: Iterable<string>): void {
   for (const name of names) removeHeader(headers, name);
 }
-
-/** The name as some endpoints read it: CGI and its heirs take `x_user` for `x-user`. */
-export const dashed = (name: string): string => (name.includes('_') ? name.replaceAll('_', '-') : name);
 
 /** Removes fields that some endpoints would take for those that are set. */
 export function removeSpellings(headers: Headers, set: readonly HeaderChange[]): void {

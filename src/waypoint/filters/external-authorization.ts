@@ -4,6 +4,7 @@
  */
 import { decodeTarget, encodeTarget } from '../../discovery/codec/backend-target.js';
 import type { ExternalAuthorizationFilter } from '../../discovery/gen/weft.js';
+import { mayHaveContent } from '../../model/http-status.js';
 import type {
   AskedRequest,
   DecisionProtocol,
@@ -18,10 +19,10 @@ import { httpProtocol } from '../external-authorization/http-protocol.js';
 import {
   changeFields,
   changeQuery,
-  dashed,
   removeFields,
   removeSpellings,
 } from '../external-authorization/request-change.js';
+import { dashed } from '../http/field-names.js';
 import { removeHeader } from '../http/headers.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
@@ -47,7 +48,6 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
     if (statusOnError < 400 || statusOnError > 599)
       throw new Error(`${statusOnError} is no status of an error`);
     const ask: AskOptions = {
-      name,
       scope: String(compiled++),
       target,
       protocol: protocolOf(config, target),
@@ -93,12 +93,11 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
 
     function decide(request: FilteredRequest, body: Buffer | undefined, isPartial: boolean) {
       const counts = countsOf(request);
-      const { servicePort } = request;
       const waiting: Waiting = { isOver: false, cancel: undefined };
       const result = service(request).ask(ask, askedOf(request, body, isPartial), waiting, () => {
         if (counts) counts.cached++;
       });
-      if (!(result instanceof Promise)) return apply(request, result, servicePort ? counts : undefined);
+      if (!(result instanceof Promise)) return apply(request, result, counts);
       calls.set(request, waiting);
       return result.then((decision) => apply(request, decision, counts));
     }
@@ -225,8 +224,7 @@ const denied = (
   code: 'WEFT_EXTERNAL_AUTHORIZATION_DENIED',
   why: `${name}: the decision service denies the request`,
   headers: [...headers],
-  // RFC 9110, section 15.4.5: this response has no content.
-  ...(body.length > 0 && status !== 304 ? { body } : {}),
+  ...(body.length > 0 && mayHaveContent(status) ? { body } : {}),
 });
 
 const undecided = (name: string, status: number, why: string): LocalReply => ({

@@ -14,6 +14,7 @@ export interface ParameterName {
   /** One character for each byte of UTF-8. */
   readonly bytes: string;
 }
+/** Prepares a name once, for many queries. */
 export const parameterName = (name: string): ParameterName => ({
   bytes: Buffer.from(name, 'utf8').toString('latin1'),
 });

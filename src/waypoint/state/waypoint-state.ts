@@ -88,7 +88,7 @@ export class WaypointState {
    * does not reset it.
    */
   readonly #regexTimes = new Map<string, RegexTime>();
-  /** Names of the settings with such filters, for some client or for all. */
+  /** Names of Service ports whose filters hold on every way to their endpoints, for some client or for all. */
   readonly #demands = new Set<string>();
   readonly policies: PolicyGroups;
 

@@ -12,6 +12,7 @@ export interface EdgeReports {
   stop(): Promise<void>;
 }
 
+/** Starts to report. @param onProblem called if a report failed for another reason than the last one */
 export function startEdgeReports(
   control: ControlPlane,
   registry: Registry,

@@ -7,6 +7,7 @@ import type { MeshView } from '../../state/store.js';
 import { EdgeTable, edgesMax, type EdgeNames, type EdgeTally } from '../../telemetry/edge-table.js';
 import { pathTemplate } from '../../telemetry/path-template.js';
 import type { Endpoint } from '../cluster/endpoint.js';
+import type { WaypointLimit } from '../limits.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { RequestRecord } from './request-record.js';
@@ -59,7 +60,7 @@ export class RequestEdges {
 
   constructor(
     private readonly view: () => MeshView,
-    private readonly onLimit: (limit: 'edges' | 'path-templates') => void,
+    private readonly onLimit: (limit: WaypointLimit) => void,
   ) {
     this.#table = new EdgeTable(() => onLimit('edges'));
   }

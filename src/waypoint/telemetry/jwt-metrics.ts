@@ -3,6 +3,7 @@ import type { Registry } from 'prom-client';
 import { registerMetric } from '../../telemetry/series.js';
 import type { JwtTokens } from '../jwt/jwt-tokens.js';
 
+/** Registers the metrics of a worker's tokens. */
 export function registerJwtMetrics(registry: Registry, jwt: Pick<JwtTokens, 'counts' | 'size'>): void {
   const { counts } = jwt;
   const register = (name: string, type: 'counter' | 'gauge', help: string, value: () => number): void =>

@@ -57,8 +57,8 @@ export function ruleLayer(
 }
 
 /**
- * The ports of a host outside of the cluster for which its rules ask for TLS, or cannot be read. Connections to such hosts pass no waypoint,
- * which could speak it: they are closed, because they would be plaintext.
+ * The ports of a host outside of the cluster for which its rules ask for TLS, or cannot be read. Without a waypoint, which speaks TLS, these ports
+ * are closed, because connections would be plaintext.
  */
 export function portsWithTls(
   host: string,
