@@ -2,14 +2,14 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { durationMsOf } from '../../model/duration.js';
-import type { Edge } from '../../model/edge.js';
+import { edgesKeptMs, type Edge } from '../../model/edge.js';
 import { readClusterEdges, readEdges } from '../edges/read-edges.js';
 import { readEdgeFile, type Observed } from './edge-file.js';
 import { isOfCluster, stateOf, type PlaceFlags } from './place.js';
 
 export interface ObservedFlags extends PlaceFlags {
   readonly edges?: string;
-  readonly since: number;
+  readonly since?: number;
 }
 
 function duration(text: string): number {
@@ -26,14 +26,20 @@ export const observedOptions = (command: Command): Command =>
       'observed edges, as `weft edges --json` prints them, one JSON object a line (default: those of the control plane)',
     )
     .addOption(
-      new Option('--since <duration>', 'how far back; the control plane keeps 15m')
-        .argParser(duration)
-        .default(3_600_000, '1h'),
+      new Option(
+        '--since <duration>',
+        'how far back (default: the 15m that the control plane keeps, or all of a file)',
+      ).argParser(duration),
     );
+
+/** How far back a command looks, in milliseconds; 0: as far as its file goes. */
+export const wantedMs = ({ since, edges }: Pick<ObservedFlags, 'since' | 'edges'>): number =>
+  since ?? (edges === undefined ? edgesKeptMs : 0);
 
 /** Errors: WEFT_ADMIN, WEFT_EDGES, WEFT_SOURCE_MISSING, ApiError. */
 export async function observedEdges(flags: ObservedFlags): Promise<Observed> {
-  const query = { namespace: undefined, sinceMs: Date.now() - flags.since };
+  const wanted = wantedMs(flags);
+  const query = { namespace: undefined, sinceMs: wanted === 0 ? 0 : Date.now() - wanted };
   if (flags.edges !== undefined) {
     const found = await readEdgeFile(flags.edges);
     return { ...found, edges: found.edges.filter(({ counts }) => counts.lastSeenMs >= query.sinceMs) };
@@ -58,12 +64,12 @@ function durationText(ms: number): string {
 }
 
 /** What the observation lacks, one line each. */
-export function observationGaps({ sinceMs, missing }: Observed, wantedMs: number, nowMs: number): string[] {
+export function observationGaps({ sinceMs, missing }: Observed, wanted: number, nowMs: number): string[] {
   const gaps: string[] = [];
   if (sinceMs === undefined) gaps.push('since when was watched is not known: the file of edges does not say');
-  if (sinceMs !== undefined && nowMs - sinceMs < wantedMs - 1_000)
+  if (sinceMs !== undefined && nowMs - sinceMs < wanted - 1_000)
     gaps.push(
-      `watched only ${durationText(nowMs - sinceMs)} of ${durationText(wantedMs)}: what is rarer than that is missing`,
+      `watched only ${durationText(nowMs - sinceMs)} of ${durationText(wanted)}: what is rarer than that is missing`,
     );
   if (missing.length > 0)
     gaps.push(`did not answer: ${missing.join(', ')}: what only they have received is missing`);
