@@ -67,6 +67,27 @@ test('a route of the Service may go without, if the policy lets it; one of the c
   assert.equal((await send({ path: '/health' })).status, 403);
 });
 
+test('a header that only a decision may set leads to no route without a decision', async (t) => {
+  const service = await grpcDecisionService(t, () => checkResponse({ status: { code: 7 } }));
+  const all = { path: { kind: 'prefix' as const, value: '/' }, query: [] };
+  const inner = [{ name: 'x-inner', value: 'yes', kind: 'exact' as const }];
+  const { ask: send } = await scene(
+    t,
+    [service.port],
+    [askFilter({ routesMayDisable: true, upstreamHeaders: ['x-inner'] })],
+    {
+      routes: [
+        route('r', [
+          { matches: [{ ...all, headers: inner }], withoutExternalAuthorization: true },
+          { matches: [{ ...all, headers: [] }] },
+        ]),
+      ],
+    },
+  );
+  assert.equal((await send({ headers: { 'x-inner': 'yes' } })).status, 403);
+  assert.equal((await send()).status, 403);
+});
+
 test('a request that is mirrored after its body was read is mirrored whole', async (t) => {
   const mirrored: string[] = [];
   const service = await grpcDecisionService(t);

@@ -43,6 +43,8 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
     const target = serviceOf(config);
     if (timeoutMs < 1) throw new Error('the timeout of external authorization must be at least 1 ms');
     const isMatched = limitMatch(config.matches);
+    const isAsked = (request: FilteredRequest): boolean =>
+      isMatched(request) && !(routesMayDisable && request.isExternalAuthorizationDisabled());
     const statusOnError = config.statusOnError || 503;
     if (statusOnError < 400 || statusOnError > 599)
       throw new Error(`${statusOnError} is no status of an error`);
@@ -64,10 +66,8 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
 
     return {
       onRequest(request) {
-        if (!isMatched(request) || (routesMayDisable && request.isExternalAuthorizationDisabled())) {
-          if (!dryRun) takeOwned(request);
-          return undefined;
-        }
+        // Without the headers that it made up, a client may send what the service is to be asked about.
+        if (!isAsked(request) && (dryRun || !takeOwned(request) || !isAsked(request))) return undefined;
         if (dryRun) return void decideLater(request);
         if (bodyBytesMax === 0 || !request.downstream.hasBody) return decide(request, undefined, false);
         return request.bufferBody(bodyBytesMax).then(({ bytes, isWhole, isFull }) => {
@@ -153,13 +153,14 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
       else settle(result);
     }
 
-    /** Takes away the headers that only a decision may set. */
-    function takeOwned({ downstream: { head }, authorization }: FilteredRequest): void {
-      if (named.length === 0) return;
+    /** Takes away the headers that only a decision may set. False: there were none. */
+    function takeOwned({ downstream: { head }, authorization }: FilteredRequest): boolean {
+      if (named.length === 0) return false;
       const present = head.headers.filter((one, i) => i % 2 === 0 && isOwned(dashed(one)));
-      if (present.length === 0) return;
+      if (present.length === 0) return false;
       authorization.saveHeaders();
       removeFields(head.headers, present);
+      return true;
     }
 
     function change(request: FilteredRequest, decision: Allowed): void {
