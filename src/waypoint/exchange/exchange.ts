@@ -70,7 +70,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   #deadlines: Deadlines | undefined;
   /** The client's grpc-timeout, if the waypoint acts on it. */
   #grpcMs: number | undefined;
-  #notInTrailers: readonly FieldNames[] = [];
+  #notInTrailers: readonly Pick<FieldNames, 'removeFrom'>[] = [];
   #afterRule: readonly (() => void)[] = [];
   /** The index in the context's exchanges (IntrusiveSet). */
   slot = -1;
@@ -238,7 +238,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.context.onAction(action, this.info.serviceNamespace);
   }
 
-  forbidTrailers(names: FieldNames): void {
+  forbidTrailers(names: Pick<FieldNames, 'removeFrom'>): void {
+    names.removeFrom(this.#router.requestTrailers ?? []);
     this.#notInTrailers = [...this.#notInTrailers, names];
   }
 

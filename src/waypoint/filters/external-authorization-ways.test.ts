@@ -88,6 +88,36 @@ test('a header that only a decision may set leads to no route without a decision
   assert.equal((await send()).status, 403);
 });
 
+test('trailers cannot set the headers that only a decision may set', async (t) => {
+  const service = await grpcDecisionService(t);
+  const trailers: unknown[] = [];
+  const upstream = await httpUpstream(t, (request, response) => {
+    request.resume();
+    request.on('end', () => {
+      trailers.push({ ...request.trailers });
+      response.end();
+    });
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port], authz: [service.port] } });
+  const named = { upstreamHeaders: ['x-user', 'x-acme-*'] };
+  const later = { ...named, name: 'TrafficPolicy shop/later main' };
+  for (const filters of [
+    [askFilter(named)],
+    [askFilter({ ...named, bodyBytesMax: 100 })],
+    // The first filter has read the trailers before the second one begins.
+    [askFilter({ bodyBytesMax: 100 }), askFilter(later)],
+  ]) {
+    waypoint.apply({ servicePolicies: [{ service: key('api'), port: 80, origins: [], filters }] });
+    const client = await RawClient.open(waypoint.port);
+    client.write(
+      'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-user: root\r\nx_user: root\r\nx-acme-id: 1\r\nx-sum: 1\r\n\r\n',
+    );
+    const count = trailers.length;
+    await eventually(() => trailers.length > count, 'the request arrives');
+    assert.deepEqual(trailers.at(-1), { 'x-sum': '1' });
+  }
+});
+
 test('a request that is mirrored after its body was read is mirrored whole', async (t) => {
   const mirrored: string[] = [];
   const service = await grpcDecisionService(t);

@@ -22,7 +22,7 @@ import {
   removeFields,
   removeSpellings,
 } from '../external-authorization/request-change.js';
-import { removeHeader } from '../http/headers.js';
+import { removeHeader, type Headers } from '../http/headers.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import { Slot, type FilteredRequest, type FilterKind, type FilterResponse } from './filter.js';
@@ -58,6 +58,9 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
     };
     const named = config.upstreamHeaders.filter((one) => one !== '*');
     const isOwned = fieldList(named.map(dashed), false);
+    const ownedIn = (headers: Headers): Headers =>
+      headers.filter((one, i) => i % 2 === 0 && isOwned(dashed(one)));
+    const owned = { removeFrom: (headers: Headers): void => removeFields(headers, ownedIn(headers)) };
     const action: TrafficAction = {
       feature: 'external-authorization',
       mode: dryRun ? 'would' : 'did',
@@ -66,6 +69,7 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
 
     return {
       onRequest(request) {
+        if (!dryRun && named.length > 0) request.forbidTrailers(owned);
         // Without the headers that it made up, a client may send what the service is to be asked about.
         if (!isAsked(request) && (dryRun || !takeOwned(request) || !isAsked(request))) return undefined;
         if (dryRun) return void decideLater(request);
@@ -156,7 +160,7 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
     /** Takes away the headers that only a decision may set. False: there were none. */
     function takeOwned({ downstream: { head }, authorization }: FilteredRequest): boolean {
       if (named.length === 0) return false;
-      const present = head.headers.filter((one, i) => i % 2 === 0 && isOwned(dashed(one)));
+      const present = ownedIn(head.headers);
       if (present.length === 0) return false;
       authorization.saveHeaders();
       removeFields(head.headers, present);
