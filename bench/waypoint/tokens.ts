@@ -40,6 +40,7 @@ function requestOf(headers: string[]): FilteredRequest {
     slots: undefined,
     act: () => undefined,
     forbidTrailers: () => undefined,
+    afterConsumerRule: () => undefined,
   } as unknown as FilteredRequest;
 }
 

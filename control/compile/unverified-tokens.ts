@@ -44,9 +44,20 @@ export function unverified(
     for (const header of [...claimHeaders.map((one) => one.header), payloadHeader].filter(
       (one) => one !== '',
     ))
-      places.set(header, present(header));
+      for (const spelling of spellings(header)) places.set(spelling, present(spelling));
   }
   return [...places.values()];
+}
+
+/** Names with more dashes are only compared with and without all of them. */
+const dashesMax = 3;
+
+/** The names that CGI and its heirs read as this one: `x_user` is `x-user`, too. */
+function spellings(name: string): string[] {
+  const [first = '', ...parts] = name.split(/[-_]/);
+  if (parts.length > dashesMax)
+    return [...new Set([name, name.replaceAll('_', '-'), name.replaceAll('-', '_')])];
+  return parts.reduce((all, part) => all.flatMap((one) => [`${one}-${part}`, `${one}_${part}`]), [first]);
 }
 
 const present = (name: string): Conditions => ({
@@ -67,7 +78,8 @@ function atPlace({ place }: JwtLocation): Conditions {
     case 'query':
       return { parameters: [place.value] };
     case 'cookie': {
-      const value = `(?s)(.*;\\s*)?${escaped(place.value)}=.*`;
+      // Some endpoints, and the waypoint's own filter, allow spaces before the equals sign.
+      const value = `(?s)(.*;)?\\s*${escaped(place.value)}\\s*=.*`;
       return { headers: [{ name: 'cookie', values: [{ kind: 'regex', value }], negated: false }] };
     }
     case undefined:

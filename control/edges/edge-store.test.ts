@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { edge, party } from '../../test/support/edges.js';
+import { encodeEdge } from '../../src/discovery/codec/edge.js';
+import { EdgeResponse } from '../../src/discovery/gen/weft.js';
 import { edgesKeptMs, otherName } from '../../src/model/edge.js';
 import { edgesMax, EdgeStore } from './edge-store.js';
 
@@ -34,6 +36,19 @@ test('reports add up; a query sums the slots since its time, and forgets what is
   assert.deepEqual(store.query({ sinceMs: 0 }).edges, []);
   store.add(edge({ port: 1 }), 'n1', 'shop', 0);
   assert.equal(store.size, 1, 'the former edge is forgotten');
+});
+
+test('a reporter that makes up counts does not make the edges of a replica unreadable', () => {
+  const { clock, store } = bench();
+  const most = Number.MAX_SAFE_INTEGER;
+  for (let slot = 0; slot < 40; slot++) {
+    const counts = { connections: most, requests: most, bytesSent: most, bytesReceived: most };
+    store.add(edge({}, { ...counts, latencyCounts: [most] }), 'n1', 'shop', 0);
+    clock.nowMs += 30_000;
+  }
+  const { edges, sinceMs } = store.query({ sinceMs: 0 });
+  const bytes = EdgeResponse.encode({ edges: edges.map(encodeEdge), sinceMs }).finish();
+  assert.equal(EdgeResponse.decode(bytes).edges[0]?.counts?.bytesSent, most);
 });
 
 test('a gap between reports leaves no count of an earlier round of the ring', () => {

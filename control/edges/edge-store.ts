@@ -110,9 +110,18 @@ class Slots {
         latencyCounts[bucket] =
           (latencyCounts[bucket] ?? 0) + (this.#words[from + connectionWords + bucket] ?? 0);
     }
-    return { ...sums, bytesSent, bytesReceived, latencyCounts, lastSeenMs: this.lastSeenMs };
+    return {
+      ...sums,
+      bytesSent: bounded(bytesSent),
+      bytesReceived: bounded(bytesReceived),
+      latencyCounts,
+      lastSeenMs: this.lastSeenMs,
+    };
   }
 }
+
+/** A greater number could not be decoded by another replica, which would have none of the edges then. */
+const bounded = (sum: number): number => Math.min(Number.MAX_SAFE_INTEGER, sum);
 
 /** Much shorter than the names. Nobody finds two edges with one digest. */
 const digestOf = (names: EdgeNames): string =>

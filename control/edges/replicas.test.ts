@@ -57,6 +57,37 @@ test('edges of another replica are asked for at its port, and a replica that doe
   assert.ok(sinceMs > 5);
 });
 
+test('a replica with as many edges as it keeps, with long names, is read', async () => {
+  const other = await startControl(closers, manifests);
+  const long = 'x'.repeat(500);
+  for (let i = 0; i < 2_000; i++)
+    other.edges.store.add(
+      edge({
+        port: i,
+        source: party(long, long, { identity: undefined }),
+        policy: long,
+        service: long,
+        pathTemplate: long,
+      }),
+      'n1',
+      'shop',
+      0,
+    );
+  const token = await issueToken(other.state, controlCaller, 60);
+  const source = new ReplicatedEdges({
+    own: () => answer(5),
+    replicas: () => [{ name: 'b', ip: '127.0.0.1' }],
+    controlPlane: () => ({
+      target: other.target,
+      rootPem: () => other.ca.roots,
+      token: () => token,
+      serverName: 'weft',
+    }),
+  });
+  const { edges, missing } = await source.query({ sinceMs: 0 });
+  assert.deepEqual([edges.length > 0, missing], [true, []]);
+});
+
 test("the other replicas are the running pods of the Deployment, in the control plane's own namespace", () => {
   const pod = (name: string, app: string, phase: string, ip?: string) => ({
     kind: 'Pod' as const,

@@ -9,6 +9,8 @@ import type { EdgeSource } from './edge-source.js';
 
 const answerMsMax = 2_000;
 const replicasMax = 16;
+/** All edges of a replica, each with the longest texts. */
+const answerBytesMax = 64 << 20;
 
 const method = {
   path: '/weft.v1.EdgeReports/Query',
@@ -74,10 +76,14 @@ export class ReplicatedEdges implements EdgeSource {
 }
 
 async function ask(control: ControlPlane, { namespace = '', sinceMs }: EdgeQuery): Promise<EdgeAnswer> {
-  const response = await unaryCall({ ...control, deadlineMs: answerMsMax }, method, {
-    namespace,
-    sinceMs: Math.max(0, Math.floor(sinceMs)),
-  });
+  const response = await unaryCall(
+    { ...control, deadlineMs: answerMsMax, responseBytesMax: answerBytesMax },
+    method,
+    {
+      namespace,
+      sinceMs: Math.max(0, Math.floor(sinceMs)),
+    },
+  );
   return {
     edges: response.edges.flatMap((edge) => decodeEdge(edge) ?? []),
     sinceMs: response.sinceMs,

@@ -47,9 +47,13 @@ test('what is no key set is refused with the reason', () => {
 
 test('a private key makes the set unusable; symmetric, weak and broken keys are dropped', () => {
   const weak = publicKey(generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey, { kid: 'weak' });
+  const slow = publicKey(generateKeyPairSync('rsa', { modulusLength: 3072 }).publicKey, {
+    e: Buffer.alloc(383, 0xff).toString('base64url'),
+  });
   assert.throws(() => readKeySet(setOf(good, publicKey(ec.privateKey))), /private key/);
   const others: [unknown, RegExp][] = [
     [weak, /weak: 1024 bits/],
+    [slow, /exponent is too long/],
     [{ kty: 'oct', k: 'c2VjcmV0', kid: 's' }, /symmetric/],
     [{ ...good, crv: 'secp256k1' }, /curve/],
     [{ ...good, x: 'AAAA' }, /cannot be read/],

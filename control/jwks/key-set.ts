@@ -13,6 +13,8 @@ export const keySetLimits = {
   rsaBitsMin: 2_048,
   /** A signature by a longer key costs too much to verify. */
   rsaBitsMax: 8_192,
+  /** With a long exponent a verification takes tens of milliseconds. Nobody uses one: 65537 is usual. */
+  rsaExponentMax: 0xffff_ffffn,
 } as const;
 
 export interface KeySet {
@@ -48,7 +50,9 @@ function keyProblem(key: Readonly<Record<string, unknown>>): string | undefined 
     if (kty !== 'RSA') return undefined;
     if (bits < keySetLimits.rsaBitsMin) return `it is weak: ${bits} bits`;
     if (bits > keySetLimits.rsaBitsMax) return `it is too long: ${bits} bits`;
-    return (asymmetricKeyDetails?.publicExponent ?? 0n) < 3n ? 'it is weak: its exponent is 1' : undefined;
+    const exponent = asymmetricKeyDetails?.publicExponent ?? 0n;
+    if (exponent > keySetLimits.rsaExponentMax) return 'its exponent is too long';
+    return exponent < 3n ? 'it is weak: its exponent is 1' : undefined;
   } catch {
     return 'it cannot be read';
   }

@@ -14,6 +14,8 @@ export interface ControlPlane {
   readonly serverName?: string;
   /** Default 10 s. */
   readonly deadlineMs?: number;
+  /** Default 4 MiB. */
+  readonly responseBytesMax?: number;
 }
 interface Method<Request, Response> {
   readonly path: string;
@@ -28,12 +30,11 @@ export function unaryCall<Request, Response>(
   request: Request,
 ): Promise<Response> {
   return new Promise((resolve, reject) => {
-    const { serverName, deadlineMs = deadlineMsMax } = control;
-    const client = new Client(
-      control.target,
-      credentials.createSsl(Buffer.from(control.rootPem())),
-      serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName },
-    );
+    const { serverName, deadlineMs = deadlineMsMax, responseBytesMax = 4 << 20 } = control;
+    const client = new Client(control.target, credentials.createSsl(Buffer.from(control.rootPem())), {
+      'grpc.max_receive_message_length': responseBytesMax,
+      ...(serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName }),
+    });
     const metadata = new Metadata();
     metadata.set('authorization', `Bearer ${control.token()}`);
     metadata.set('clusterid', 'Kubernetes');

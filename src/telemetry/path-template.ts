@@ -4,6 +4,8 @@ const segmentsMax = 8;
 const segmentCharsMax = 32;
 /** Of names with dots, such as those of gRPC services. */
 const nameCharsMax = 128;
+/** Less than a report of edges may contain: a client could otherwise keep its requests out of what is observed. */
+const templateCharsMax = 400;
 
 const plainSegment = /^[A-Za-z0-9._:-]*$/;
 const dottedName = /^[A-Za-z]\w{0,31}(?:\.[A-Za-z]\w{0,31})+$/;
@@ -21,7 +23,7 @@ function isIdentifier(segment: string): boolean {
 }
 
 /**
- * Replaces segments that look like identifiers by `*`, and those after the eighth by `**`. The query is left out. What is no path (`*` of
+ * Replaces segments that look like identifiers by `*`, and those after the eighth, or after 400 characters, by `**`. The query is left out. What is no path (`*` of
  * OPTIONS, the authority of CONNECT) is `**`. Pure.
  */
 export function pathTemplate(path: string): string {
@@ -29,7 +31,16 @@ export function pathTemplate(path: string): string {
   const end = path.search(/[?#;]/);
   // A path may be very long: what follows the eighth segment is not looked at.
   const segments = (end < 0 ? path : path.slice(0, end)).slice(1).split('/', segmentsMax + 1);
-  const kept = segments.slice(0, segmentsMax).map((segment) => (isIdentifier(segment) ? '*' : segment));
-  if (segments.length > segmentsMax) kept.push('**');
+  const kept: string[] = [];
+  let chars = 0;
+  for (const segment of segments) {
+    const one = isIdentifier(segment) ? '*' : segment;
+    chars += one.length + 1;
+    if (kept.length >= segmentsMax || chars > templateCharsMax) {
+      kept.push('**');
+      break;
+    }
+    kept.push(one);
+  }
   return `/${kept.join('/')}`;
 }

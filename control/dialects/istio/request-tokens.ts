@@ -1,5 +1,5 @@
 /** RequestAuthentications as the filter of a Service's ports: which apply to it, and their issuers. Pure. */
-import { labelsOf, namespaceOf, selects } from '../../../src/model/labels.js';
+import { labelsOf, namespaceOf, selects, type Labels } from '../../../src/model/labels.js';
 import { errorText } from '../../../src/base/errors.js';
 import type { JwtLocation } from '../../../src/discovery/gen/weft.js';
 import {
@@ -82,16 +82,13 @@ export function issuersOf(object: RequestAuthentication): readonly IssuerTemplat
   return found;
 }
 
-/** Whether an object is about a pod of the Service. Endpoints of other hosts have no pod. */
-function hasSelected(service: ServedObject, object: RequestAuthentication, registry: Lookup): boolean {
-  if (service.kind !== 'Service') return false;
-  const { selector } = scopeOf(object);
-  if (!selector) return true;
+/** The labels of the pods of a Service. Endpoints of other hosts have no pod. */
+function podLabelsOf(service: ServedObject, registry: Lookup): readonly Labels[] {
+  if (service.kind !== 'Service') return [];
   const namespace = namespaceOf(service);
-  return [...registry.indexes.Pod.in(namespace), ...registry.indexes.Workload.in(namespace)].some((pod) => {
-    const labels = labelsOf(pod);
-    return selects(service.spec.selector, labels) && selects(selector, labels);
-  });
+  return [...registry.indexes.Pod.in(namespace), ...registry.indexes.Workload.in(namespace)]
+    .map(labelsOf)
+    .filter((labels) => selects(service.spec.selector, labels));
 }
 
 type Lookup = Pick<Registry, 'indexes' | 'rootNamespace' | 'gateway'>;
@@ -111,6 +108,11 @@ function requestAuthenticationsOf(
 ): RequestAuthentication[] {
   const namespace = namespaceOf(service);
   const namespaces = new Set([namespace, waypoint.namespace, registry.rootNamespace]);
+  // Found once for all objects: a namespace may have many of them, and many pods.
+  let pods: readonly Labels[] | undefined;
+  const hasSelected = (selector: Labels | undefined): boolean =>
+    service.kind === 'Service' &&
+    (!selector || (pods ??= podLabelsOf(service, registry)).some((labels) => selects(selector, labels)));
   return [...namespaces]
     .flatMap((one) => registry.indexes.RequestAuthentication.in(one))
     .filter((object) => {
@@ -122,7 +124,7 @@ function requestAuthenticationsOf(
           (own === namespace && isTargeted(service, scope.targets)) ||
           targetsWaypoint(object, scope, waypoint, registry)
         );
-      return (own === namespace || own === registry.rootNamespace) && hasSelected(service, object, registry);
+      return (own === namespace || own === registry.rootNamespace) && hasSelected(scope.selector);
     })
     .sort(byAge);
 }

@@ -6,7 +6,7 @@
  */
 import { latencyBoundsMs, type Edge } from '../../../src/model/edge.js';
 import { namespaceOf, labelsOf, selects, type Labels } from '../../../src/model/labels.js';
-import type { ServiceObject, SmiObject } from '../../objects/objects.js';
+import type { PodObject, ServiceObject, SmiObject } from '../../objects/objects.js';
 import {
   apexOf,
   instancesOf,
@@ -74,6 +74,13 @@ class Tally {
     this.#failures += counts.failures;
     for (const [index, count] of counts.latencyCounts.entries())
       if (index < this.#latencies.length) this.#latencies[index] = (this.#latencies[index] ?? 0) + count;
+  }
+
+  merge(other: Tally): void {
+    this.#requests += other.#requests;
+    this.#failures += other.#failures;
+    for (const [index, count] of other.#latencies.entries())
+      this.#latencies[index] = (this.#latencies[index] ?? 0) + count;
   }
 
   metrics(): readonly Metric[] {
@@ -159,12 +166,14 @@ export function trafficMetricsList(
 ): readonly TrafficMetrics[] {
   const isWanted = (of: string, labels: Labels): boolean =>
     (name === undefined || of === name) && mayHave(labels);
-  if (plural === 'trafficsplits')
+  if (plural === 'trafficsplits') {
+    const traffic = splitTraffic(observed, lookup);
     return sorted(
       [...lookup.splits(namespace)]
         .filter((split) => isWanted(split.metadata.name, labelsOf(split)))
-        .flatMap((split) => ofSplit(split, observed, lookup)),
+        .flatMap((split) => ofSplit(split, observed, traffic)),
     );
+  }
   const wanted = [...instancesOf(plural, namespace, observed.edges, lookup)].filter(([, { ref, labels }]) =>
     isWanted(ref.name, labels),
   );
@@ -259,25 +268,70 @@ function backendsOf(split: SmiObject<'TrafficSplit'>): readonly Backend[] {
   }
 }
 
+/** What splits count, computed once for all of them: there may be many, of one root Service. */
+interface SplitTraffic {
+  /** The requests to a Service by pod. */
+  readonly pods: (namespace: string, service: string) => ReadonlyMap<PodObject, Tally>;
+  /** Of these pods those that a backend selects. */
+  readonly selected: (namespace: string, service: string, backend: string) => readonly PodObject[];
+}
+
+function splitTraffic({ edges }: Observed, lookup: MetricsLookup): SplitTraffic {
+  const byService = new Map<string, Map<PodObject, Tally>>();
+  for (const edge of edges) {
+    const dialed = resourceOf('services', edge, 'destination', lookup);
+    const pod = dialed && lookup.pod(edge.destination.namespace, edge.destination.pod);
+    if (!pod) continue;
+    const key = refKey(dialed);
+    const pods = byService.get(key) ?? new Map<PodObject, Tally>();
+    const tally = pods.get(pod) ?? new Tally();
+    tally.add(edge);
+    byService.set(key, pods.set(pod, tally));
+  }
+  const pods: SplitTraffic['pods'] = (namespace, name) =>
+    byService.get(refKey({ kind: metricKinds.services.kind, namespace, name })) ??
+    new Map<PodObject, Tally>();
+  const services = new Map<string, ReadonlyMap<string, ServiceObject>>();
+  const servicesOf = (namespace: string): ReadonlyMap<string, ServiceObject> => {
+    const known = services.get(namespace);
+    if (known) return known;
+    const found = new Map([...lookup.services(namespace)].map((one) => [one.metadata.name, one]));
+    services.set(namespace, found);
+    return found;
+  };
+  const known = new Map<string, readonly PodObject[]>();
+  return {
+    pods,
+    selected(namespace, service, backend) {
+      const key = `${namespace}/${service}/${backend}`;
+      let found = known.get(key);
+      if (!found) {
+        const selector = servicesOf(namespace).get(backend)?.spec.selector;
+        found = [...pods(namespace, service).keys()].filter((pod) => selects(selector, labelsOf(pod)));
+        known.set(key, found);
+      }
+      return found;
+    },
+  };
+}
+
 /** The requests to the root Service by backend: of backends whose selectors select the same pod, the first. */
 function ofSplit(
   split: SmiObject<'TrafficSplit'>,
   observed: Observed,
-  lookup: MetricsLookup,
+  traffic: SplitTraffic,
 ): readonly TrafficMetrics[] {
   const namespace = namespaceOf(split);
   const backends = backendsOf(split);
-  const services = new Map<string, ServiceObject>();
-  for (const service of lookup.services(namespace)) services.set(service.metadata.name, service);
   const tallies = backends.map(() => new Tally());
-  for (const edge of observed.edges) {
-    const dialed = resourceOf('services', edge, 'destination', lookup);
-    if (dialed?.namespace !== namespace || dialed.name !== backends[0]?.apex) continue;
-    const pod = lookup.pod(edge.destination.namespace, edge.destination.pod);
-    const index = backends.findIndex(
-      ({ name }) => pod && selects(services.get(name)?.spec.selector, labelsOf(pod)),
-    );
-    tallies[index]?.add(edge);
+  const left = new Map(traffic.pods(namespace, backends[0]?.apex ?? ''));
+  for (const [index, { apex, name }] of backends.entries()) {
+    if (left.size === 0) break;
+    for (const pod of traffic.selected(namespace, apex, name)) {
+      const tally = left.get(pod);
+      if (tally) tallies[index]?.merge(tally);
+      left.delete(pod);
+    }
   }
   const ref = { kind: metricKinds.trafficsplits.kind, namespace, name: split.metadata.name };
   return backends.flatMap((backend, index) => {

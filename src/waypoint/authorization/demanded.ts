@@ -2,6 +2,7 @@
  * Filters that a Service port demands of whatever reaches its endpoints: validated tokens, and decisions about requests. A client could
  * otherwise evade them by a route of another Service, by another Service with the same pods, or by the address of a pod.
  */
+import { namespaceOfKey } from '../../model/ownership.js';
 import { subsetOf } from '../../model/subset.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -17,6 +18,7 @@ const none: readonly StagedFilter[] = [];
  * The filters that a request has to pass besides those of the Service port that the client dialed.
  * @param sent the Service port that it is sent to; undefined: the dialed address
  * @param cluster the endpoints that it may be sent to; undefined: there are none
+ * @param changedBy the namespace of the route whose rule may have changed the request since it passed the filters of the dialed Service port
  */
 export function demandedElsewhere(
   state: WaypointState,
@@ -24,12 +26,13 @@ export function demandedElsewhere(
   destination: Destination,
   sent: ServicePort | undefined,
   cluster: Cluster | undefined,
+  changedBy: string | undefined,
 ): readonly StagedFilter[] {
   if (!state.hasDemands) return none;
   const own = portsOf(sent);
   const behind = cluster ? portsBehind(state, cluster) : [];
   const others = withoutServices(behind, [...portsOf(servicePortOf(destination)), ...own]);
-  return filtersOf(state, client, [...own, ...others], destination);
+  return filtersOf(state, client, [...own, ...others], servicePortOf(destination), changedBy);
 }
 
 /** Whether a connection to the endpoint would have to pass filters. One that is not HTTP cannot. */
@@ -43,26 +46,31 @@ export function isAnyDemanded(
   if (!state.hasDemands) return false;
   const own = [...portsOf(servicePortOf(destination)), ...portsOf(sent)];
   const ports = [...own, ...withoutServices(portsOfEndpoint(state, endpoint), own)];
-  return filtersOf(state, client, ports, undefined).length > 0;
+  return filtersOf(state, client, ports, undefined, undefined).length > 0;
 }
 
 /**
- * Each policy holds once, though several ports demand it.
- * @param passed the filters of its Service port were passed already
+ * Each policy holds once, though several ports demand it. What was decided at the dialed port counts for ports of the same namespace alone, and
+ * only if no rule of another namespace may have changed the request since: the author of a route does not decide what another namespace's
+ * policy was asked about.
+ * @param dialed its filters were passed already
  */
 function filtersOf(
   state: WaypointState,
   client: Client,
   ports: readonly ServicePort[],
-  passed: Destination | undefined,
+  dialed: ServicePort | undefined,
+  changedBy: string | undefined,
 ): readonly StagedFilter[] {
-  const dialed = passed && servicePortOf(passed);
+  const owner = dialed && namespaceOfKey(dialed.service);
   const demandedAt = ({ service, port }: ServicePort) =>
     state.requestSettings(service, port, client).demanded;
-  const seen = new Set(dialed ? demandedAt(dialed).map(({ name }) => name) : []);
+  const isUnchanged = changedBy === undefined || changedBy === owner;
+  const passed = new Set(dialed && isUnchanged ? demandedAt(dialed).map(({ name }) => name) : []);
+  const seen = new Set<string>();
   return ports.flatMap((one) =>
     demandedAt(one).flatMap(({ name, filter }) => {
-      if (seen.has(name)) return none;
+      if (seen.has(name) || (passed.has(name) && namespaceOfKey(one.service) === owner)) return none;
       seen.add(name);
       return [filter];
     }),

@@ -11,7 +11,7 @@ import { demandedElsewhere } from '../authorization/demanded.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
 import { listOf, type FilterList, type PortChain } from '../filters/chain.js';
-import type { FilterResponse } from '../filters/filter.js';
+import type { FilterResponse, StagedFilter } from '../filters/filter.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { isGrpcType } from '../http/grpc.js';
 import type { FieldNames } from '../http/field-names.js';
@@ -37,6 +37,7 @@ import { RouteSelection } from '../routes/route-selection.js';
 import { policyNameOf, type RequestSettings } from '../state/request-settings.js';
 import { RequestInfo } from '../telemetry/request-info.js';
 import type { ResponseFlag, TrafficAction } from '../telemetry/request-record.js';
+import type { Cluster } from '../cluster/cluster.js';
 import type { HttpVersion } from '../cluster/http-version.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
@@ -69,7 +70,8 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   #deadlines: Deadlines | undefined;
   /** The client's grpc-timeout, if the waypoint acts on it. */
   #grpcMs: number | undefined;
-  #notInTrailers: readonly FieldNames[] = [];
+  #notInTrailers: readonly Pick<FieldNames, 'removeFrom'>[] = [];
+  #afterRule: readonly (() => void)[] = [];
   /** The index in the context's exchanges (IntrusiveSet). */
   slot = -1;
   /** The request has reached the filters of the Service port that it is sent to. */
@@ -169,20 +171,21 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
   /** The filters of the Service port that the request is sent to, if it is not the one that the client dialed. */
   #demand(passed: FilterList): void {
     if (this.#demanded) return this.#router.start();
-    const { target } = this.route.backend ?? {};
-    const sent = target?.kind === 'service' ? target : undefined;
-    const { state } = this.context;
-    const cluster = state.hasDemands ? this.route.cluster() : undefined;
-    const filters = demandedElsewhere(
-      state,
-      this.client,
-      this.destination,
-      sent,
-      typeof cluster === 'string' ? undefined : cluster,
-    );
+    const { route, context } = this;
+    const { target } = route.backend ?? {};
+    if (route.changedBy !== undefined && route.isConsumerRoute)
+      for (const restore of this.#afterRule) restore();
+    const cluster = context.state.hasDemands ? route.cluster() : undefined;
+    const filters = this.#demandedAt(target, typeof cluster === 'string' ? undefined : cluster);
     if (filters.length === 0) return this.#router.start();
     this.#demanded = true;
     this.#filters.enter(listOf(filters, passed));
+  }
+
+  #demandedAt(target: BackendTarget | undefined, cluster: Cluster | undefined): readonly StagedFilter[] {
+    const sent = target?.kind === 'service' ? target : undefined;
+    const { client, destination, route } = this;
+    return demandedElsewhere(this.context.state, client, destination, sent, cluster, route.changedBy);
   }
 
   /** A filter responds in the endpoint's place. */
@@ -235,17 +238,20 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.context.onAction(action, this.info.serviceNamespace);
   }
 
-  forbidTrailers(names: FieldNames): void {
+  forbidTrailers(names: Pick<FieldNames, 'removeFrom'>): void {
+    names.removeFrom(this.#router.requestTrailers ?? []);
     this.#notInTrailers = [...this.#notInTrailers, names];
   }
 
+  afterConsumerRule(restore: () => void): void {
+    this.#afterRule = [...this.#afterRule, restore];
+  }
+
   mirror(target: BackendTarget): void {
-    const { state, clusters } = this.context;
-    const sent = target.kind === 'service' ? target : undefined;
-    const cluster = sent && clusters.ofService(sent.service, sent.port);
+    const cluster =
+      target.kind === 'service' ? this.context.clusters.ofService(target.service, target.port) : undefined;
     // A copy cannot wait for its own decision.
-    if (demandedElsewhere(state, this.client, this.destination, sent, cluster).length > 0)
-      return this.context.onMirrorEnd('denied');
+    if (this.#demandedAt(target, cluster).length > 0) return this.context.onMirrorEnd('denied');
     const mirror = new Mirror(this.context, this.client, target, {
       isHttp2: this.downstream.version === 'HTTP/2',
       isGrpc: this.isGrpc,

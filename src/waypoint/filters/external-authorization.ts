@@ -23,7 +23,7 @@ import {
   removeSpellings,
 } from '../external-authorization/request-change.js';
 import { dashed } from '../http/field-names.js';
-import { removeHeader } from '../http/headers.js';
+import { removeHeader, type Headers } from '../http/headers.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import { Slot, type FilteredRequest, type FilterKind, type FilterResponse } from './filter.js';
@@ -44,6 +44,8 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
     const target = serviceOf(config);
     if (timeoutMs < 1) throw new Error('the timeout of external authorization must be at least 1 ms');
     const isMatched = limitMatch(config.matches);
+    const isAsked = (request: FilteredRequest): boolean =>
+      isMatched(request) && !(routesMayDisable && request.isExternalAuthorizationDisabled());
     const statusOnError = config.statusOnError || 503;
     if (statusOnError < 400 || statusOnError > 599)
       throw new Error(`${statusOnError} is no status of an error`);
@@ -56,6 +58,9 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
     };
     const named = config.upstreamHeaders.filter((one) => one !== '*');
     const isOwned = fieldList(named.map(dashed), false);
+    const ownedIn = (headers: Headers): Headers =>
+      headers.filter((one, i) => i % 2 === 0 && isOwned(dashed(one)));
+    const owned = { removeFrom: (headers: Headers): void => removeFields(headers, ownedIn(headers)) };
     const action: TrafficAction = {
       feature: 'external-authorization',
       mode: dryRun ? 'would' : 'did',
@@ -64,10 +69,9 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
 
     return {
       onRequest(request) {
-        if (!isMatched(request) || (routesMayDisable && request.isExternalAuthorizationDisabled())) {
-          if (!dryRun) takeOwned(request);
-          return undefined;
-        }
+        if (!dryRun && named.length > 0) request.forbidTrailers(owned);
+        // Without the headers that it made up, a client may send what the service is to be asked about.
+        if (!isAsked(request) && (dryRun || !takeOwned(request) || !isAsked(request))) return undefined;
         if (dryRun) return void decideLater(request);
         if (bodyBytesMax === 0 || !request.downstream.hasBody) return decide(request, undefined, false);
         return request.bufferBody(bodyBytesMax).then(({ bytes, isWhole, isFull }) => {
@@ -152,13 +156,14 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
       else settle(result);
     }
 
-    /** Takes away the headers that only a decision may set. */
-    function takeOwned({ downstream: { head }, authorization }: FilteredRequest): void {
-      if (named.length === 0) return;
-      const present = head.headers.filter((one, i) => i % 2 === 0 && isOwned(dashed(one)));
-      if (present.length === 0) return;
+    /** Takes away the headers that only a decision may set. False: there were none. */
+    function takeOwned({ downstream: { head }, authorization }: FilteredRequest): boolean {
+      if (named.length === 0) return false;
+      const present = ownedIn(head.headers);
+      if (present.length === 0) return false;
       authorization.saveHeaders();
       removeFields(head.headers, present);
+      return true;
     }
 
     function change(request: FilteredRequest, decision: Allowed): void {

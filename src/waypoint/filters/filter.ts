@@ -147,7 +147,12 @@ export interface FilteredRequest {
   /** Counts and logs what a traffic policy did to the request. */
   act(action: TrafficAction): void;
   /** Removes fields from the request's trailers, too: some servers take trailers for headers. */
-  forbidTrailers(names: FieldNames): void;
+  forbidTrailers(names: Pick<FieldNames, 'removeFrom'>): void;
+  /**
+   * Called before the request is sent if a rule of another namespace than the Service's may have changed it: what a filter has proven must
+   * not be replaced by what the rule's author says.
+   */
+  afterConsumerRule(restore: () => void): void;
   /** Reads the body's first bytes before the request goes on: they are buffered, and the endpoint gets them as well. */
   bufferBody(bytesMax: number): Promise<BufferedBody>;
   /** A route of the Service's own namespace says that its requests need no decision of a service. */

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
-import { id, key } from '../../../test/support/mesh.js';
+import { filter } from '../../../test/support/filters.js';
+import { id, identity, key } from '../../../test/support/mesh.js';
 import {
   allAlgorithms,
   bearer,
@@ -24,6 +25,7 @@ import {
   eventually,
   httpUpstream,
   RawClient,
+  route,
   startWaypoint,
   type ClientRequest,
   type ClientResponse,
@@ -432,4 +434,32 @@ test('a policy that this version cannot apply closes the port', async (t) => {
     assert.equal((await ask({ headers: { authorization: `Bearer ${signed(ec)}` } })).status, 500);
     assert.equal(waypoint.records.at(-1)?.code, 'WEFT_FILTER_FAILED');
   }
+});
+
+test("a client's own route replaces neither the token nor the headers that it proves", async (t) => {
+  const made = [
+    { name: 'x-user', value: 'admin' },
+    { name: 'x_user', value: 'admin' },
+    { name: 'authorization', value: 'Bearer made.up.token' },
+  ];
+  const rules = [{ filters: [filter('requestHeaders', { set: made })] }];
+  for (const required of [true, false])
+    for (const forward of [true, false])
+      for (const namespace of ['web', 'shop']) {
+        const issuer = issuerOf(ec, { forward, claimHeaders: [{ header: 'x-user', claim: ['sub'] }] });
+        const { waypoint } = await scene(t, [jwtFilter([issuer], { required })], {
+          identity: identity('web', 'client'),
+          routes: [route('r', rules, { namespace })],
+        });
+        const token = await signed(ec, claimsOf({ sub: 'nobody' }));
+        const { headers } = await askEcho(waypoint.port, { headers: { authorization: `Bearer ${token}` } });
+        const isForeign = namespace === 'web';
+        assert.equal(headers['x-user'], isForeign ? 'nobody' : 'admin');
+        assert.equal(headers['x_user'], isForeign ? undefined : 'admin');
+        assert.equal(headers['authorization'], isForeign ? undefined : 'Bearer made.up.token');
+        if (required) continue;
+        const without = await askEcho(waypoint.port);
+        assert.equal(without.headers['x-user'], isForeign ? undefined : 'admin');
+        assert.equal(without.headers['authorization'], isForeign ? undefined : 'Bearer made.up.token');
+      }
 });

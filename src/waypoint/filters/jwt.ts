@@ -4,6 +4,7 @@
  */
 import type { JwtFilter } from '../../discovery/gen/weft.js';
 import { FieldNames } from '../http/field-names.js';
+import type { Headers } from '../http/headers.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { TokenPlace } from '../jwt/extract.js';
 import { compileIssuer, type Issuer, type Refused, type ValidToken } from '../jwt/issuer.js';
@@ -78,6 +79,7 @@ function compileJwt({
     if (found === undefined) {
       if (required) return finish(request, { kind: 'missing' });
       count(request, 'absent');
+      protect(request, undefined, []);
       return undefined;
     }
     if ('refusal' in found) return finish(request, { kind: 'refused', ...found });
@@ -87,8 +89,8 @@ function compileJwt({
     const known = context.jwt.of(client, digest, token);
     const presented = { token, digest, known };
     const decision = decide(request, presented, found.issuers);
-    if (decision instanceof Promise) return decision.then((one) => finish(request, one, place));
-    return finish(request, decision, place);
+    if (decision instanceof Promise) return decision.then((one) => finish(request, one, place, token));
+    return finish(request, decision, place, token);
   }
 
   /** The request's only token, with the issuers whose tokens may be where it is. */
@@ -170,6 +172,7 @@ function compileJwt({
     request: FilteredRequest,
     decision: Decision,
     place?: TokenPlace,
+    token?: string,
   ): FilterResponse | undefined {
     const { head } = request.downstream;
     if (decision.kind === 'valid' && !dryRun && hasToken.get(request) === true)
@@ -183,6 +186,7 @@ function compileJwt({
       request.authorization.claims = valid.claims;
       request.authorization.adoptHead();
       request.info.principal = valid.principal;
+      protect(request, token, valid.headers);
       return undefined;
     }
     const result = decision.kind === 'refused' ? decision.refusal : decision.kind;
@@ -190,6 +194,20 @@ function compileJwt({
     const reply = replyOf(decision, name, head.authority);
     request.act(dryRun ? { ...action, reason: reply.why } : action);
     return dryRun ? undefined : { kind: 'reply', reply };
+  }
+
+  /** The author of a route in another namespace must not put another token, or what it does not prove, in place of what was validated. */
+  function protect(request: FilteredRequest, token: string | undefined, proven: Headers): void {
+    if (dryRun) return;
+    request.afterConsumerRule(() => {
+      const { head } = request.downstream;
+      request.authorization.saveHeaders();
+      ownHeaders.removeFrom(head.headers);
+      head.headers.push(...proven);
+      for (const { place } of placeList)
+        for (let found = place.find(head); isOther(found, token); found = place.find(head))
+          place.remove(head);
+    });
   }
 
   function count({ context }: FilteredRequest, result: JwtResult, issuer?: Issuer): void {
@@ -203,6 +221,10 @@ function compileJwt({
     counts.set(result, (counts.get(result) ?? 0) + 1);
   }
 }
+
+/** Whether a place has something else than the validated token. */
+const isOther = (found: ReturnType<TokenPlace['find']>, token: string | undefined): boolean =>
+  found !== undefined && (found === 'several' || found.token !== token);
 
 const pathWithout = (place: TokenPlace, path: string): string => {
   const head = { method: '', path, authority: '', scheme: '', headers: [] };

@@ -43,13 +43,28 @@ export function parametersOf(query: string, { bytes }: ParameterName, semicolons
   return found;
 }
 
+/** Stops at the first character that differs: clients may send thousands of escaped names. */
 function isName(query: string, from: number, end: number, bytes: string): boolean {
-  const size = end - from;
-  if (size === bytes.length && query.startsWith(bytes, from)) return true;
-  // Each byte is escaped, or one character.
-  if (size < bytes.length || size > 3 * bytes.length) return false;
-  return decode(query.slice(from, end)) === bytes;
+  let at = from;
+  for (let i = 0; i < bytes.length; i++) {
+    if (at >= end) return false;
+    let code = query.charCodeAt(at);
+    // A character of several bytes.
+    if (code > 0x7f) return decode(query.slice(from, end)) === bytes;
+    if (code === 0x25 && at + 2 < end && isHex(query.charCodeAt(at + 1)) && isHex(query.charCodeAt(at + 2))) {
+      code = Number.parseInt(query.slice(at + 1, at + 3), 16);
+      at += 3;
+    } else {
+      at++;
+      if (code === 0x2b) code = 0x20;
+    }
+    if (code !== bytes.charCodeAt(i)) return false;
+  }
+  return at === end;
 }
+
+const isHex = (code: number): boolean =>
+  (code >= 0x30 && code <= 0x39) || (code >= 0x41 && code <= 0x46) || (code >= 0x61 && code <= 0x66);
 
 const escape = /%([0-9a-f]{2})/gi;
 const isAscii = /^[\0-\x7f]*$/;

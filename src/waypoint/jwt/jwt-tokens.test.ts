@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
 import v8 from 'node:v8';
 import vm from 'node:vm';
@@ -6,6 +7,7 @@ import { claimsOf, inSeconds, newKey, signed } from '../../../test/support/jwt-i
 import { FairCache } from './fair-cache.js';
 import { compileIssuer, type Issuer } from './issuer.js';
 import { issuerOf } from '../../../test/support/jwt-issuer.js';
+import { readKeySet } from './key-set.js';
 import { jwtLimits, JwtTokens, type JwtLimits } from './jwt-tokens.js';
 
 const key = newKey('ES256');
@@ -191,4 +193,12 @@ test('a token without an end is verified, and one that ends is not verified agai
   for (const token of [signed(key, { iss: issuer.name }), signed(key, claimsOf({ exp: inSeconds(5) }))])
     for (let i = 0; i < 2; i++) assert.equal(await verify(tokens, token), true);
   assert.equal(tokens.counts.verifications, 2);
+});
+
+test('a key with a long exponent is not used: each verification would take tens of milliseconds', () => {
+  const { n } = generateKeyPairSync('rsa', { modulusLength: 2_048 }).publicKey.export({ format: 'jwk' });
+  const problems = (e: string): readonly string[] =>
+    readKeySet(JSON.stringify({ keys: [{ kty: 'RSA', n, e }] })).problems;
+  assert.deepEqual(problems('AQAB'), []);
+  assert.match(problems(Buffer.alloc(255, 0xff).toString('base64url')).join(), /too long an exponent/);
 });

@@ -18,6 +18,8 @@ export const triesMax = 8;
 export const keysMax = 100;
 const rsaBitsMin = 2_048;
 const rsaBitsMax = 8_192;
+/** With a long exponent a verification takes tens of milliseconds. */
+const rsaExponentMax = 0xffff_ffffn;
 
 export interface KeySet {
   readonly keys: readonly VerificationKey[];
@@ -67,9 +69,10 @@ function readKey(jwk: unknown): VerificationKey | string {
   } catch {
     return 'is invalid';
   }
-  const bits = key.asymmetricKeyDetails?.modulusLength;
+  const { modulusLength: bits, publicExponent = 0n } = key.asymmetricKeyDetails ?? {};
   if (kty === 'RSA' && (bits === undefined || bits < rsaBitsMin || bits > rsaBitsMax))
     return `has ${bits ?? 'unknown'} bits, not ${rsaBitsMin} to ${rsaBitsMax}`;
+  if (publicExponent > rsaExponentMax) return 'has too long an exponent';
   const der = key.export({ type: 'spki', format: 'der' });
   return {
     id: `${hash('sha256', der, 'base64')} ${(alg as string | undefined) ?? ''}`,

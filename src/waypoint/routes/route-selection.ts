@@ -115,6 +115,14 @@ export class RouteSelection {
     );
   }
 
+  /** The namespace of the route whose rule may have changed the request; undefined: no rule has. */
+  get changedBy(): string | undefined {
+    const { matched, backend } = this;
+    if (!matched) return undefined;
+    const filters = matched.rule.filters.length + (backend?.filters.length ?? 0);
+    return filters > 0 ? matched.route.namespace : undefined;
+  }
+
   /** The request's session. Cached once found: if its endpoint is removed, the backend still does not change within one request. */
   #persisted(rule: RouteRule): Session | undefined {
     return (this.#session ??= findSession(this.clusters, rule, this.head.headers, Date.now()));

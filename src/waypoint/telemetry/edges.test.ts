@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import v8 from 'node:v8';
+import vm from 'node:vm';
 import { parseIp } from '../../model/address.js';
 import { otherName } from '../../model/edge.js';
 import { identity, workload } from '../../../test/support/mesh.js';
@@ -156,4 +158,22 @@ test('connections that are relayed, refused and that fail are counted', () => {
     [only?.counts.connections, only?.counts.refused, only?.counts.failures, only?.service, only?.method],
     [1, 1, 1, '', ''],
   );
+});
+
+test('long paths and made-up methods of a client are not kept', () => {
+  v8.setFlagsFromString('--expose_gc');
+  const collect = vm.runInNewContext('gc') as () => void;
+  const { edges } = bench();
+  collect();
+  const before = process.memoryUsage().heapUsed;
+  for (let i = 0; i < 4_000; i++) {
+    // Flat texts, as a parser makes them.
+    edges.record(request({ path: Buffer.from(`/a?${i}${'x'.repeat(30_000)}`).toString('latin1') }));
+    edges.record(request({ path: Buffer.from(`/${i}${'x'.repeat(30_000)}`).toString('latin1') }));
+    edges.record(request({ method: Buffer.from(`M${i}${'X'.repeat(30_000)}`).toString('latin1') }));
+  }
+  collect();
+  const heldMb = (process.memoryUsage().heapUsed - before) / 2 ** 20;
+  assert.ok(heldMb < 10, `${heldMb.toFixed(1)} MiB`);
+  assert.equal(edges.take(9).length, 3);
 });

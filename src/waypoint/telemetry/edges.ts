@@ -17,6 +17,8 @@ export const templatesMax = 100;
 /** Templates are forgotten after this many reports (15 minutes), so that those of an older version of the application go. */
 const templateTakes = 90;
 const pathsMax = 2_048;
+/** Clients choose paths, which may be longer than all that an edge keeps. */
+const pathCharsMax = 256;
 const shortcutsMax = 4 * edgesMax;
 
 const methods: ReadonlySet<string> = new Set([
@@ -77,7 +79,8 @@ export class RequestEdges {
   }
 
   #tallyOf(record: RequestRecord): EdgeTally {
-    const { client, endpoint, service, method, audited } = record;
+    const { client, endpoint, service, audited } = record;
+    const method = methods.has(record.method) ? record.method : otherName;
     const template = this.#templateOf(record.path);
     const policy = (isRefused(record) ? record.policy : audited[0]) ?? '';
     const perEndpoint = below(below(this.#shortcuts, client.key), endpoint?.key ?? record.port);
@@ -89,7 +92,7 @@ export class RequestEdges {
       destination: partyOf(endpoint, record.serviceNamespace),
       service: record.serviceName === 'unknown' ? '' : service,
       port: endpoint?.target.port ?? record.port,
-      method: methods.has(method) ? method : otherName,
+      method,
       pathTemplate: this.#known(template, record),
       policy,
     });
@@ -99,6 +102,7 @@ export class RequestEdges {
   }
 
   #templateOf(path: string): string {
+    if (path.length > pathCharsMax) return pathTemplate(path);
     let template = this.#paths.get(path);
     if (template === undefined) {
       template = pathTemplate(path);
