@@ -32,7 +32,6 @@ export const namespaceKind: Kind<NamespaceObject> = {
     if (isAudit(labelsOf(before)) !== isAudit(labelsOf(now))) {
       recompile.objects(indexes.AccessPolicy.in(name));
       recompile.objects(indexes.AuthorizationPolicy.in(name));
-      recompile.objects(indexes.RequestAuthentication.in(name));
       recompile.objects(indexes.PeerAuthentication.in(name));
       // They have no index by namespace, and the label rarely changes.
       recompile.objects([...registry.ofKind('TrafficTarget')].filter((one) => namespaceOf(one) === name));

@@ -6,6 +6,8 @@ export type ObjectKey = string;
 export const objectKey = (object: MeshObject): ObjectKey =>
   `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`;
 
-/** The key as users know it, by kubectl's name of a kind that two groups have. */
+/** The key as users know it, by kubectl's name of a kind that two groups have; objects of the cluster have no namespace. */
 export const keyText = (key: ObjectKey): string =>
-  key.replace(/^IstioGateway /, 'Gateway.networking.istio.io ');
+  key
+    .replace(/^IstioGateway /, 'Gateway.networking.istio.io ')
+    .replace(/^(Namespace|Node|GatewayClass|MeshSettings) [^/]*\//, '$1 ');

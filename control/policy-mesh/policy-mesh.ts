@@ -48,6 +48,15 @@ const problemsOf = ({ sources, problems }: Loaded): string[] => [
 const isOfTemplate = ({ kind, metadata }: MeshObject): boolean =>
   kind === 'Pod' && metadata.name.includes(' (of a ');
 
+/** Objects of the applied manifests that refuse requests for reasons that calls do not tell: rates, and decisions of services. */
+const unevaluated = (objects: readonly MeshObject[]): string[] =>
+  objects
+    .filter(({ kind }) => kind === 'TrafficPolicy')
+    .map(
+      (object) =>
+        `not compared: TrafficPolicy ${namespaceOf(object)}/${object.metadata.name}: what its sections refuse (external authorization, limits) is not known from calls; try it with dryRun: true`,
+    );
+
 /**
  * @param current texts of the current state, or the objects of a cluster
  * @param applied manifests that are applied to it
@@ -66,6 +75,7 @@ export function policyMeshes(
   return {
     errors: problemsOf(added),
     warnings: problemsOf(loaded),
+    unevaluated: unevaluated(added.objects),
     before,
     after: applied.length === 0 ? before : snapshotOf(objects, root),
   };

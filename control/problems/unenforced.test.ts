@@ -81,3 +81,17 @@ spec: { rules: [{ from: [{ source: { trustDomains: ['*a'] } }] }] }\n`;
     /^AuthorizationPolicy shop\/a: closed: rules.*trustDomains: values that begin with \* are not carried out/m,
   );
 });
+
+test('a decision service that does not exist is a problem of a registry of files', () => {
+  const policy = (port: number, more = ''): string => `---
+apiVersion: weft.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: { name: guard, namespace: shop }
+spec: { targetRefs: [{ ${own} }], externalAuthorization: [{ name: all, service: { name: api, ${more}port: ${port} } }] }\n`;
+  const bound = service('weft.dev/waypoint: wp') + waypoint;
+  assert.deepEqual(problemsOf(bound + policy(80)), []);
+  assert.deepEqual(problemsOf(bound + policy(81)), [
+    'TrafficPolicy shop/guard: externalAuthorization all: Service shop/api has no port 81: requests that it is asked about are refused',
+  ]);
+  assert.deepEqual(problemsOf(bound + policy(80, 'namespace: far, ')), [
+    'TrafficPolicy shop/guard: externalAuthorization all: there is no Service far/api: requests that it is asked about are refused',
+  ]);
+});

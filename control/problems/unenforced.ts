@@ -1,4 +1,5 @@
 /** Objects that are not enforced, for a registry of files, whose objects have no conditions. Pure. */
+import { namespaceOf } from '../../src/model/labels.js';
 import type { Compiler } from '../compile/compile.js';
 import { keyText, objectKey } from '../objects/object-key.js';
 import {
@@ -9,6 +10,7 @@ import {
   type MeshObject,
   type RouteObject,
 } from '../objects/objects.js';
+import type { TrafficPolicyObject } from '../objects/traffic-policy.js';
 import { remarkText } from '../dialects/remarks.js';
 import type { ConditionUpdate } from '../status/conditions.js';
 import { backendConditions, type BackendPolicyObject } from '../status/backend-policy.js';
@@ -48,6 +50,25 @@ function routeProblems(route: RouteObject, compiler: Compiler): ReadonlyMap<stri
 const trafficPolicyProblems = (policy: TargetingPolicy, compiler: Compiler): readonly ConditionUpdate[] =>
   policy.invalid === undefined ? policyConditions(policy, targetConditions(policy, compiler)) : [];
 
+/** Decision services that do not exist: nobody decides about requests. */
+function* decisionProblems(policy: TrafficPolicyObject, compiler: Compiler): Generator<Unenforced> {
+  if (policy.invalid !== undefined) return;
+  for (const { name, service: to, failOpen, dryRun } of policy.spec.externalAuthorization ?? []) {
+    const namespace = to.namespace ?? namespaceOf(policy);
+    const service = compiler.service(namespace, to.name);
+    if (service?.spec.ports?.some(({ port }) => port === to.port)) continue;
+    const missing = service
+      ? `Service ${namespace}/${to.name} has no port ${to.port}`
+      : `there is no Service ${namespace}/${to.name}`;
+    const means = failOpen === true || dryRun === true ? 'pass without a decision' : 'are refused';
+    yield {
+      what: `${nameOf(policy)}: externalAuthorization ${name}: ${missing}: requests that it is asked about ${means}`,
+      isAccepted: true,
+      help: 'create it, or correct the name and port',
+    };
+  }
+}
+
 const backendProblems = (policy: BackendPolicyObject, compiler: Compiler): readonly ConditionUpdate[] =>
   policy.invalid === undefined
     ? policy.spec.targetRefs.flatMap((ref) => backendConditions(policy, ref, compiler) ?? [])
@@ -83,6 +104,7 @@ export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
       for (const { type, status, message } of trafficPolicyProblems(policy, compiler))
         if (status === 'False')
           yield { what: `${nameOf(policy)}: ${message}`, isAccepted: type === enforcedType };
+  for (const policy of compiler.ofKind('TrafficPolicy')) yield* decisionProblems(policy, compiler);
   for (const policy of compiler.authenticationPolicies.all())
     for (const problem of keyProblems(policy, compiler.keySets))
       if (!problem.endsWith(notFetched.problem))

@@ -1,6 +1,6 @@
 /** Objects that a registry of files defines twice. Pure. */
 import { isDeepStrictEqual } from 'node:util';
-import { objectKey, type ObjectKey } from '../objects/object-key.js';
+import { keyText, objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { FileError, Parsed } from './parse.js';
 
@@ -19,7 +19,7 @@ export function duplicateObjects(
       const other = last.get(key);
       last.set(key, { object, place: `${file}:${line}` });
       if (!other || isDeepStrictEqual(other.object, object)) continue;
-      const message = `${key} is also defined in ${other.place} with other content: this definition is in force`;
+      const message = `${keyText(key)} is also defined in ${other.place} with other content: this definition is in force`;
       twice.set(key, { file, line, field: '', message, isWarning: true });
     }
   return twice;

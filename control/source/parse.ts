@@ -30,7 +30,7 @@ export interface Unused {
 
 /** The effect of an error on its object, as the end of a message to its author. */
 export const refusedMeans =
-  'the last valid content of the object stays in force; without any, an AccessPolicy (AuthorizationPolicy, RequestAuthentication) denies all traffic to what it selects, and a TrafficPolicy refuses requests if a section that restricts is wrong';
+  'the last valid content of the object stays in force; without any, an AccessPolicy or AuthenticationPolicy (AuthorizationPolicy, RequestAuthentication) denies all traffic to what it selects, and a TrafficPolicy refuses requests if a section that restricts is wrong';
 
 const unusedKindsMax = 20;
 /** `2 Deployment (apps/v1), 1 ConfigMap (v1)` */

@@ -28,6 +28,8 @@ export interface PolicyMeshes {
   readonly errors: readonly string[];
   /** The same of the current state. */
   readonly warnings: readonly string[];
+  /** What of the applied manifests is not evaluated. */
+  readonly unevaluated: readonly string[];
   readonly before: MeshSnapshot;
   /** With the manifests to apply. */
   readonly after: MeshSnapshot;

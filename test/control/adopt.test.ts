@@ -113,6 +113,21 @@ test('the commands of docs/adopt.md lead from observing to strict: nothing that 
   assert.match(suggested, /17 requests, last seen /);
 });
 
+test('a comparison says that the sections of a TrafficPolicy are not compared', () => {
+  writeFileSync(
+    join(dir, 'guard.yaml'),
+    `apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: { name: guard, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Service, name: orders }]
+  externalAuthorization: [{ name: all, service: { name: opa, port: 9191 } }]
+`,
+  );
+  const { stderr } = run('npx weft policy diff guard.yaml -n shop');
+  assert.match(stderr, /^not compared: TrafficPolicy shop\/guard: /m);
+});
+
 test('a case that fails has exit code 1, and a file with an unknown field, or a manifest with an error, 2', () => {
   const text = readFileSync(join(dir, 'policies.test.yaml'), 'utf8');
   const status = (changed: string): number | null => {

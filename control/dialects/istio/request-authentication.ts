@@ -23,7 +23,7 @@ export const requestAuthenticationKind = istioKind(
       if (settings.removal !== undefined) return { resources: [] };
       const problem = securityProblem(object, registry);
       return {
-        resources: policy ? [{ kind: 'policy', value: policy }] : [],
+        resources: policy ? [{ kind: 'policy', value: policy, guards: true }] : [],
         ...(problem ? { problem } : {}),
         remarks: [
           ...fieldRemarks(usedFields(object.spec, requestAuthenticationFields)),

@@ -47,7 +47,7 @@ export const authorizationPolicyFields: FieldTable = {
   ),
   'action=CUSTOM': closes(
     'there are no extension providers: requests that its rules match are denied',
-    'ALLOW or DENY',
+    'externalAuthorization of a TrafficPolicy, or ALLOW or DENY',
   ),
   provider: closes('there are no extension providers'),
   'provider.name': closes('there are no extension providers'),

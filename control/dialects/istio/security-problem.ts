@@ -16,7 +16,7 @@ export function securityProblem(object: SecurityPolicy, registry: Registry): Pro
     ? {
         reason: 'Unsupported',
         message:
-          'action CUSTOM: there are no extension providers; requests that its rules match are denied. Write what the provider decides as ALLOW and DENY policies',
+          'action CUSTOM: there are no extension providers; requests that its rules match are denied. Instead: externalAuthorization of a TrafficPolicy (external-authorization.md), or ALLOW and DENY policies',
       }
     : undefined;
 }

@@ -99,6 +99,14 @@ export class MatchReader {
         this.onProblem(`${at}.${given}`, `${name} is not matched here`);
         return [];
       }
+      // Istio reads claims at ingress gateways alone. No request has a header of this name.
+      if (name.startsWith('@request.auth.')) {
+        this.onProblem(
+          `${at}.${given}`,
+          'claims are not matched here: match a header that a claim is copied to (outputClaimToHeaders, or claimHeaders of an AuthenticationPolicy)',
+        );
+        return [];
+      }
       // Header values are read byte by byte.
       return this.#text(name, match, `${at}.${given}`).flatMap((one) => this.#inBytes(one, `${at}.${given}`));
     });

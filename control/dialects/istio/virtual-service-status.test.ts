@@ -56,6 +56,14 @@ test('what is not carried out is in the condition Accepted, and a conflict names
     conditions(remarked + gateway, 'a')[0],
     'Accepted True Accepted: in force, except: http[].match[].statPrefix: no effect: metrics have the names of rules; use http[].name; http[1].route[0].destination: closed: there is no Service production/gone',
   );
+  const claims = virtualService(
+    'a',
+    `{ hosts: [payment-service], http: [{ match: [{ withoutHeaders: { '@request.auth.claims.sub': { exact: x } } }], ${routed} }] }`,
+  );
+  assert.match(
+    conditions(claims + gateway, 'a')[0] ?? '',
+    /except: http\[0\]\.match\[0\]\.withoutHeaders\.@request\.auth\.claims\.sub: closed: claims are not matched here/,
+  );
   const both = one + virtualService('b', `{ hosts: [payment-service], http: [{ ${routed} }] }`);
   assert.deepEqual(conditions(both + gateway, 'b'), [
     'Accepted False Conflicted: Service production/payment-service has VirtualService production/a',

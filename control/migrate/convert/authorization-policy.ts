@@ -340,7 +340,8 @@ export function convertAuthorizationPolicy(block: Block, context: PolicyContext)
     reader.take('provider');
     notes.push({
       field: 'action',
-      message: 'Weft asks no external provider: closed: what the provider would decide about is denied',
+      message:
+        'Weft has no extension providers: closed: what the provider would decide about is denied. A service decides by externalAuthorization of a TrafficPolicy (external-authorization.md)',
       index: undefined,
     });
   }

@@ -48,6 +48,29 @@ test('a connection whose requests a waypoint reports is left out; other clientsâ
   );
 });
 
+test('a connection to a Service whose requests a waypoint reports is left out; one that was refused, and others, are not', () => {
+  const service = 'api.shop.svc.cluster.local';
+  const destination = { namespace: 'shop', workload: '', pod: '', identity: undefined };
+  const toService = { destination, service, port: 80 };
+  const stranger = { namespace: 'far', workload: 'x', pod: 'x-0', identity: undefined };
+  const calls = callsOf([
+    edge(toService, { connections: 1 }),
+    request({ service }, { requests: 5 }),
+    edge({ ...toService, port: 81, path: 'refused' }, { refused: 2 }),
+    edge({ ...toService, service: 'db.shop.svc.cluster.local' }, { connections: 3 }),
+    edge({ ...toService, source: stranger }, { connections: 4 }),
+  ]);
+  assert.deepEqual(
+    calls.map(({ isRequest, port, passed, refused }) => [isRequest, port, passed, refused]),
+    [
+      [true, 8080, 5, 0],
+      [false, 81, 0, 2],
+      [false, 80, 3, 0],
+      [false, 80, 4, 0],
+    ],
+  );
+});
+
 test('a connection that is open since long before is a call; one that only failed is none', () => {
   assert.deepEqual(
     callsOf([edge({ path: 'kernel' }, { lastSeenMs: 9 })]).map(({ passed }) => passed),

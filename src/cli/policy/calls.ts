@@ -122,14 +122,24 @@ const partyKey = (party: EdgeParty): readonly unknown[] => [
 ];
 const connectionKey = ({ source, destination, port }: Edge): string =>
   JSON.stringify([source.identity, destination.namespace, destination.workload, port]);
+/** Whether the edge is a client's connection to a waypoint: the client knows only the Service. */
+const isToService = ({ destination: { workload, pod }, service, path, counts }: Edge): boolean =>
+  workload === '' &&
+  pod === '' &&
+  service !== '' &&
+  path !== 'refused' &&
+  counts.refused + counts.audited === 0;
+const serviceKey = ({ source, service }: Edge): string => JSON.stringify([source.identity, service]);
 
 /** Adds up edges to calls. Connections whose requests a waypoint has reported are left out: the requests say more. */
 export function callsOf(edges: readonly Edge[]): Call[] {
   const ofWaypoints = new Set<string>();
-  for (const edge of edges) if (isRequest(edge)) ofWaypoints.add(connectionKey(edge));
+  for (const edge of edges) if (isRequest(edge)) ofWaypoints.add(connectionKey(edge)).add(serviceKey(edge));
+  const isReported = (edge: Edge): boolean =>
+    ofWaypoints.has(connectionKey(edge)) || (isToService(edge) && ofWaypoints.has(serviceKey(edge)));
   const found = new Map<string, Building>();
   for (const edge of edges) {
-    if (!isRequest(edge) && edge.reporter !== 'waypoint' && ofWaypoints.has(connectionKey(edge))) continue;
+    if (!isRequest(edge) && edge.reporter !== 'waypoint' && isReported(edge)) continue;
     const key = JSON.stringify([
       ...partyKey(edge.source),
       ...partyKey(edge.destination),

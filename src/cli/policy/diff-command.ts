@@ -88,11 +88,11 @@ export function diffCommand(): Command {
     .action(
       badInput(async (files: string[], { namespace, json, ...flags }: Flags) => {
         const observed = await observedEdges(flags);
-        const { errors, warnings, before, after } = policyMeshes(flags, files);
+        const { errors, warnings, unevaluated, before, after } = policyMeshes(flags, files);
         if (errors.length > 0) throw new WeftError('WEFT_POLICY_TEST', errors.join('\n'));
         const calls = callsOf(edgesOf(observed.edges, namespace));
         const diff = policyDiff(calls, new PolicyMesh(before), new PolicyMesh(after));
-        const gaps = observationGaps(observed, wantedMs(flags), Date.now());
+        const gaps = [...unevaluated, ...observationGaps(observed, wantedMs(flags), Date.now())];
         if (json)
           console.log(
             JSON.stringify({

@@ -56,6 +56,14 @@ export const controlPort = 15012;
 /** An emulated machine under load needs a minute for steps that normally take a second. */
 const readyMsMax = 90_000;
 
+function requireNoNetns(name: string): void {
+  if (existsSync(join('/run/netns', name)))
+    throw new WeftError(
+      'WEFT_BED_EXISTS',
+      `network namespace ${name} exists already: take its testbed down first, or remove it with ip netns del ${name}`,
+    );
+}
+
 export class Testbed {
   readonly topology: Topology;
   /** Its state directory. */
@@ -96,14 +104,7 @@ export class Testbed {
         `a testbed exists at ${testbed.state}: weft standalone down --state ${testbed.state}`,
       );
     }
-    for (const name of testbed.#ledger.netns) {
-      if (existsSync(join('/run/netns', name))) {
-        throw new WeftError(
-          'WEFT_BED_EXISTS',
-          `network namespace ${name} exists already: take its testbed down first, or remove it with ip netns del ${name}`,
-        );
-      }
-    }
+    for (const name of testbed.#ledger.netns) requireNoNetns(name);
     for (const name of testbed.#ledger.instances) {
       if (existsSync(join(pinRoot, name))) {
         throw new WeftError(
@@ -147,8 +148,7 @@ export class Testbed {
   /** Adds the network namespace of a pod and links it to its node. The caller writes the manifest. Throws as `create`. */
   addPod(node: string, pod: TestbedPod): void {
     const { netns } = this.#node(node);
-    if (existsSync(join('/run/netns', pod.netns)))
-      throw new WeftError('WEFT_BED_EXISTS', `network namespace ${pod.netns} exists already`);
+    requireNoNetns(pod.netns);
     this.#ledger.netns.push(pod.netns);
     this.#save();
     addPodNetns(netns, pod, `x${this.#ledger.netns.length}`, this.#env);

@@ -33,8 +33,9 @@ export async function up(options: TestbedOptions): Promise<Testbed> {
     return testbed;
   } catch (error) {
     testbed?.close();
-    if (!isEarlier && !(error instanceof WeftError && error.code === 'WEFT_BED_EXISTS'))
-      await tearDown(options.state);
+    // Without a testbed the ledger may be that of another one. A pod's namespace that exists is found only after this one was created.
+    const isOwn = !isEarlier && !(error instanceof WeftError && error.code === 'WEFT_BED_EXISTS');
+    if (testbed || isOwn) await tearDown(options.state);
     throw error;
   } finally {
     release();

@@ -126,6 +126,23 @@ test('refusals name the policy, audited requests the one that would have refused
   ]);
 });
 
+test('requests without a valid token, and those that a decision service denies, are refused and no failures', () => {
+  const { edges } = bench();
+  const ended = { endpoint: undefined } as const;
+  edges.record(request({ ...ended, status: 401, flag: 'JWT', code: 'WEFT_JWT_MISSING', policy: 'jwt' }));
+  edges.record(request({ ...ended, status: 401, flag: 'JWT', code: 'WEFT_JWT_INVALID', policy: 'jwt' }));
+  edges.record(request({ ...ended, status: 503, flag: 'JWT', code: 'WEFT_JWT_BUSY', policy: 'jwt' }));
+  edges.record(request({ ...ended, status: 503, flag: 'UAEX', code: 'WEFT_EXTERNAL_AUTHORIZATION_DENIED' }));
+  edges.record(request({ ...ended, status: 503, flag: 'UAEX', code: 'WEFT_EXTERNAL_AUTHORIZATION_SERVICE' }));
+  const of = edges
+    .take(1)
+    .map(({ policy, counts }) => [policy, counts.requests, counts.refused, counts.failures]);
+  assert.deepEqual(of, [
+    ['jwt', 2, 2, 0],
+    ['', 3, 1, 2],
+  ]);
+});
+
 test('paths and methods that a client makes up are counted under other, and use up no template of other namespaces', () => {
   const { edges, limits } = bench();
   const word = (i: number): string => [...String(i)].map((digit) => 'abcdefghij'[Number(digit)]).join('');

@@ -41,7 +41,14 @@ const incomplete: ReadonlySet<string | undefined> = new Set(['UC', 'UT', 'UPE', 
 const isFailed = ({ status, grpcStatus, flag }: RequestRecord): boolean =>
   status === 0 || status >= 500 || failedGrpc.has(grpcStatus) || incomplete.has(flag);
 
-const isRefused = ({ flag, code }: RequestRecord): boolean => flag === 'RBAC' || code === 'WEFT_NOT_SERVED';
+/** Codes of requests that a policy, a decision service or the mesh refused, beside those with the flag RBAC. */
+const refusedCodes: ReadonlySet<string | undefined> = new Set([
+  'WEFT_NOT_SERVED',
+  'WEFT_JWT_MISSING',
+  'WEFT_JWT_INVALID',
+  'WEFT_EXTERNAL_AUTHORIZATION_DENIED',
+]);
+const isRefused = ({ flag, code }: RequestRecord): boolean => flag === 'RBAC' || refusedCodes.has(code);
 
 type Shortcuts = Map<string | number, unknown>;
 const below = (map: Shortcuts, key: string | number): Shortcuts => {
@@ -71,9 +78,12 @@ export class RequestEdges {
     const { audited } = record;
     const tally = this.#tallyOf(record);
     tally.request(record.durationMs);
+    // A refused request is no failure, whatever its status is.
     if (isRefused(record)) tally.refused++;
-    else if (audited.length > 0) tally.audited++;
-    if (isFailed(record)) tally.failures++;
+    else {
+      if (audited.length > 0) tally.audited++;
+      if (isFailed(record)) tally.failures++;
+    }
     tally.bytesSent += record.bytesReceived;
     tally.bytesReceived += record.bytesSent;
   }
