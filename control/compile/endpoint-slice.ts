@@ -12,6 +12,10 @@ import { cluster, serviceKeyOf, tcpPorts } from './service.js';
 
 export const serviceNameLabel = 'kubernetes.io/service-name';
 
+/** Whether a Service's endpoints are its pods. Otherwise they are those of its EndpointSlices. */
+export const hasSelector = ({ spec: { selector } }: ServiceObject): boolean =>
+  Object.keys(selector ?? {}).length > 0;
+
 /**
  * The endpoints of a slice. Empty if the Service does not exist, or has a selector: then its pods are its endpoints. An endpoint has no
  * labels, as in Istio, and is in the subsets that ask for none.
@@ -22,7 +26,7 @@ export function compileSlice(
   trustDomain: TrustDomain,
   rules: RulesInForce | undefined,
 ): readonly Workload[] {
-  if (!service || Object.keys(service.spec.selector ?? {}).length > 0) return [];
+  if (!service || hasSelector(service)) return [];
   const namespace = namespaceOf(slice);
   const { name } = slice.metadata;
   // Ports of a slice and of its Service are matched by name (EndpointSlice API).

@@ -373,12 +373,13 @@ trafficPolicy: { portLevelSettings: [{ port: { number: 80 }, tls: { mode: SIMPLE
   assert.ok(!services(mutual).some(({ hostname }) => hostname.startsWith('tls-closed')));
 });
 
-test('endpoints of EndpointSlices have no labels, and WorkloadEntries have their own', () => {
-  const manual = `
+for (const selector of ['', 'selector: {}, '])
+  test(`endpoints of EndpointSlices have no labels, and WorkloadEntries have their own, of a Service with ${selector || 'no selector'}`, () => {
+    const manual = `
 apiVersion: v1
 kind: Service
 metadata: { name: manual, namespace: production }
-spec: { clusterIP: 10.96.0.3, ports: [{ name: http, port: 80 }] }
+spec: { ${selector}clusterIP: 10.96.0.3, ports: [{ name: http, port: 80 }] }
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -392,20 +393,20 @@ kind: WorkloadEntry
 metadata: { name: vm, namespace: production }
 spec: { address: 192.0.2.2, labels: { app: payment, version: v2 } }
 `;
-  const subsets = rule('host: manual\nsubsets: [{ name: all }, { name: v1, labels: { version: v1 } }]');
-  const compiler = compiled(manual, subsets, issue());
-  const of = (ip: string): readonly string[] =>
-    workloads(compiler)
-      .filter(({ addresses }) => addresses.map(String).includes(ip))
-      .flatMap(({ services: found }) => [...found.keys()].map((key) => key.split('/')[1] ?? ''));
-  const manualHost = 'manual.production.svc.cluster.local';
-  assert.deepEqual(of('192.0.2.1'), [manualHost, `all.subset.${manualHost}`]);
-  assert.deepEqual(of('192.0.2.2'), [host, `v2.subset.${host}`]);
-  // The rules may come later, and go.
-  const step = compiled(manual);
-  const later = parseManifests('a.yaml', [subsets, issue()].join('---')).objects;
-  step.apply(new Map(later.map((one) => [objectKey(one), one])));
-  assert.deepEqual([...step.all()].map(text).sort(), [...compiler.all()].map(text).sort());
-  step.apply(new Map(later.map((one) => [objectKey(one), undefined])));
-  assert.deepEqual([...step.all()].map(text).sort(), [...compiled(manual).all()].map(text).sort());
-});
+    const subsets = rule('host: manual\nsubsets: [{ name: all }, { name: v1, labels: { version: v1 } }]');
+    const compiler = compiled(manual, subsets, issue());
+    const of = (ip: string): readonly string[] =>
+      workloads(compiler)
+        .filter(({ addresses }) => addresses.map(String).includes(ip))
+        .flatMap(({ services: found }) => [...found.keys()].map((key) => key.split('/')[1] ?? ''));
+    const manualHost = 'manual.production.svc.cluster.local';
+    assert.deepEqual(of('192.0.2.1'), [manualHost, `all.subset.${manualHost}`]);
+    assert.deepEqual(of('192.0.2.2'), [host, `v2.subset.${host}`]);
+    // The rules may come later, and go.
+    const step = compiled(manual);
+    const later = parseManifests('a.yaml', [subsets, issue()].join('---')).objects;
+    step.apply(new Map(later.map((one) => [objectKey(one), one])));
+    assert.deepEqual([...step.all()].map(text).sort(), [...compiler.all()].map(text).sort());
+    step.apply(new Map(later.map((one) => [objectKey(one), undefined])));
+    assert.deepEqual([...step.all()].map(text).sort(), [...compiled(manual).all()].map(text).sort());
+  });

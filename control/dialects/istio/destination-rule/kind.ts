@@ -8,6 +8,7 @@ import type { IstioObject, ServiceObject } from '../../../objects/objects.js';
 import type { Problem } from '../../../registry/claims.js';
 import { mayHaveWaypoint } from '../../../compile/waypoints.js';
 import type { Registry } from '../../../registry/registry.js';
+import { hasSelector } from '../../../compile/endpoint-slice.js';
 import { slicesNaming } from '../../../registry/slices.js';
 import { usedFields, type UsedField } from '../../fields.js';
 import { closedRemark, differing, fieldRemarks, type Remark } from '../../remarks.js';
@@ -244,7 +245,7 @@ function recompileServices(
       recompile.objects([service]);
       if (!hasPods) continue;
       recompile.selected(namespaceOf(service), service.spec.selector);
-      if (!service.spec.selector)
+      if (!hasSelector(service))
         recompile.objects(slicesNaming(namespaceOf(service), service.metadata.name, registry));
       // They say in their status which subsets there are not.
       recompile.later(
