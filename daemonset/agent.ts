@@ -323,11 +323,12 @@ export class Agent {
       await this.#relay.whenEmpty(Math.max(0, this.#options.drainMs - (performance.now() - beganMs)));
     clearInterval(this.#timer);
     clearInterval(this.#edgeTimer);
-    await Promise.race([this.#edgeReporter.tick(), sleep(lastReportMsMax)]);
-    this.#edgeClient.close();
     this.#discovery.stop();
     await ending?.close();
     const cut = await this.#relay.drain(ending ? lastMs : 0);
+    // Not before: while the relay is open, connections need an agent that decides.
+    await Promise.race([this.#edgeReporter.tick(), sleep(lastReportMsMax)]);
+    this.#edgeClient.close();
     this.#certificates.stop();
     this.#connectionLog.close();
     // No pod is captured, so no hook needs to stay.
