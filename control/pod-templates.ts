@@ -1,6 +1,7 @@
 /** Pods that a cluster would create from manifests: policies select the pods of a Deployment in a file. Pure. */
 import type { Container, PodObject } from './objects/objects.js';
 import { isRecord } from '../src/base/record.js';
+import { templatePodName } from '../src/model/template-pod.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 const at = (value: unknown, ...path: readonly string[]): unknown =>
@@ -68,7 +69,7 @@ export function templatePod(value: unknown, number: number): PodObject | undefin
   return {
     kind: 'Pod',
     metadata: {
-      name: `${name} (of a ${kind})`,
+      name: templatePodName(name, kind),
       ...(typeof namespace === 'string' ? { namespace } : {}),
       labels: textsOf(at(template, 'metadata', 'labels')),
       annotations: textsOf(at(template, 'metadata', 'annotations')),

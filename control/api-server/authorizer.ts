@@ -2,6 +2,7 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
 import { isRecord } from '../../src/base/record.js';
+import { Turns } from '../../src/base/turns.js';
 import { requestJson } from '../../src/kubernetes/request.js';
 import type { User } from './front-proxy.js';
 import { StatusError } from './status.js';
@@ -9,8 +10,8 @@ import { StatusError } from './status.js';
 export const reviewLimits = {
   cacheMs: 5_000,
   cached: 2_048,
-  underWay: 16,
-  waiting: 256,
+  underWayMax: 16,
+  waitingMax: 256,
 } as const;
 
 /** What a user wants to do, as SubjectAccessReviews have it. */
@@ -32,21 +33,25 @@ interface Cached {
 
 export class Authorizer {
   readonly #cache = new Map<string, Cached>();
-  #underWay = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #turns: Turns;
 
   constructor(
     private readonly config: KubeConfig,
-    private readonly onLimit: (limit: string) => void,
+    onLimit: (limit: string) => void,
     private readonly nowMs: () => number = () => performance.now(),
-  ) {}
+  ) {
+    this.#turns = new Turns(reviewLimits, () => {
+      onLimit('metrics-api-reviews');
+      return new StatusError('TooManyRequests', 'too many access reviews wait: try again', 1);
+    });
+  }
 
   /** Errors: StatusError ServiceUnavailable, if the API server does not answer; TooManyRequests, if too many reviews wait. */
   async isAllowed(user: User, attributes: ResourceAttributes): Promise<boolean> {
     const key = JSON.stringify([user, attributes]);
     const known = this.#cache.get(key);
     if (known && known.untilMs > this.nowMs()) return known.allowed;
-    const allowed = this.#inTurn(() => this.#review(user, attributes));
+    const allowed = this.#turns.run(() => this.#review(user, attributes));
     this.#cache.delete(key);
     const [oldest] = this.#cache.keys();
     if (oldest !== undefined && this.#cache.size >= reviewLimits.cached) this.#cache.delete(oldest);
@@ -76,23 +81,5 @@ export class Authorizer {
     }
     const status = isRecord(review) ? review['status'] : undefined;
     return isRecord(status) && status['allowed'] === true && status['denied'] !== true;
-  }
-
-  async #inTurn(ask: () => Promise<boolean>): Promise<boolean> {
-    if (this.#underWay >= reviewLimits.underWay) {
-      if (this.#waiting.length >= reviewLimits.waiting) {
-        this.onLimit('metrics-api-reviews');
-        throw new StatusError('TooManyRequests', 'too many access reviews wait: try again', 1);
-      }
-      // A finished review passes its slot to the next waiting one, so the count stays the same.
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else this.#underWay++;
-    try {
-      return await ask();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#underWay--;
-    }
   }
 }

@@ -7,6 +7,7 @@ import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { WeftError } from '../../src/base/errors.js';
 import { tokenAudience } from './join-tokens.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
+import { Turns } from '../../src/base/turns.js';
 
 const tokenBytesMax = 16 << 10;
 const cache: { readonly ms: number; readonly max: number } = { ms: 30_000, max: 4_096 };
@@ -75,13 +76,20 @@ export class ReviewLimits<T> {
   readonly #known = new Recent<number>(reviewLimits.knownMax);
   readonly #perAddress = new RateLimiter(reviewLimits.perAddress);
   readonly #unknownAddresses = new RateLimiter(reviewLimits.unknownAddresses);
-  #underWay = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #turns: Turns;
 
   constructor(
     private readonly onLimit: (limit: ReviewLimit) => void = () => undefined,
     private readonly cacheMs = cache.ms,
-  ) {}
+  ) {
+    this.#turns = new Turns(reviewLimits, () => {
+      this.onLimit('token-review-waiting');
+      return new WeftError('WEFT_TOKEN_REVIEW_LIMIT', 'too many tokens wait for their review: try again', {
+        source: 'internal',
+        retryable: true,
+      });
+    });
+  }
 
   /**
    * Returns the review of a token; undefined if the token is not valid. Errors: those of `ask`; WEFT_TOKEN_REVIEW_LIMIT, if a limit is
@@ -107,7 +115,7 @@ export class ReviewLimits<T> {
         },
       );
     }
-    const result = this.#inTurn(ask).then((value) => {
+    const result = this.#turns.run(ask).then((value) => {
       const untilMs = performance.now() + this.cacheMs;
       (value === undefined ? this.#bad : this.#good).set(key, { value, untilMs });
       if (value !== undefined) this.#known.set(address, performance.now() + reviewLimits.knownMs);
@@ -118,27 +126,6 @@ export class ReviewLimits<T> {
       return await result;
     } finally {
       this.#underWayByToken.delete(key);
-    }
-  }
-
-  async #inTurn(ask: () => Promise<T | undefined>): Promise<T | undefined> {
-    if (this.#underWay >= reviewLimits.underWayMax) {
-      if (this.#waiting.length >= reviewLimits.waitingMax) {
-        this.onLimit('token-review-waiting');
-        throw new WeftError('WEFT_TOKEN_REVIEW_LIMIT', 'too many tokens wait for their review: try again', {
-          source: 'internal',
-          retryable: true,
-        });
-      }
-      // A finished review passes its slot to the next waiting one, so the count stays the same.
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else this.#underWay++;
-    try {
-      return await ask();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#underWay--;
     }
   }
 }

@@ -2,19 +2,7 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import type { AuthenticationPolicyObject } from '../objects/objects.js';
 import { jwtTemplate } from './jwt-filter.js';
-import type { CompiledTrafficPolicy } from './traffic-policy.js';
-
-/** What the rules (CEL) of the CRD refuse: files pass no API server. */
-function checkTargets({ spec }: AuthenticationPolicyObject): void {
-  for (const { group, kind, name, sectionName } of spec.targetRefs) {
-    if ((group === '') !== (kind === 'Service'))
-      throw new Error(
-        `targetRefs: ${name}: a Service has the group '', a Gateway the group gateway.networking.k8s.io`,
-      );
-    if (kind === 'Gateway' && sectionName !== undefined)
-      throw new Error(`targetRefs: ${name}: only a Service has sections: its ports`);
-  }
-}
+import { checkTargetRefs, type CompiledTrafficPolicy } from './traffic-policy.js';
 
 /** Objects are replaced and never changed, so one object is compiled once: keys are fetched often. */
 const known = new WeakMap<AuthenticationPolicyObject, CompiledTrafficPolicy>();
@@ -39,7 +27,7 @@ function compileAll(policy: AuthenticationPolicyObject): CompiledTrafficPolicy {
       ...(isDryRun ? {} : { closed: `${origin} cannot be read: ${invalid ?? ''}`, authentication: 'closed' }),
     };
   }
-  checkTargets(policy);
+  checkTargetRefs(spec.targetRefs);
   const template = jwtTemplate(spec.jwt, origin, 'jwt');
   return {
     origin,

@@ -9,6 +9,7 @@ import type { ServiceSettings } from '../../src/model/service-policy.js';
 import type {
   BackendTlsPolicyObject,
   ClientRef,
+  TargetRef,
   TrafficPolicyObject,
   TrafficSections,
 } from '../objects/objects.js';
@@ -227,11 +228,9 @@ export function compileSection<K extends SectionName>(
   return made && { name, ...made };
 }
 
-/** What the CRD's rules refuse about the whole spec. */
-function checkWhole({ spec }: TrafficPolicyObject): void {
-  const given = sectionNames.filter((name) => spec[name] !== undefined);
-  if (given.length === 0) throw new Error('spec: a policy needs at least one section, for example retry');
-  for (const { group, kind, name, sectionName } of spec.targetRefs) {
+/** What the rules (CEL) of the CRDs refuse about targets: files pass no API server. Throws an Error that names the target. */
+export function checkTargetRefs(targetRefs: readonly TargetRef[]): void {
+  for (const { group, kind, name, sectionName } of targetRefs) {
     if ((group === '') !== (kind === 'Service'))
       throw new Error(
         `targetRefs: ${name}: a Service has the group '', a Gateway the group gateway.networking.k8s.io`,
@@ -239,6 +238,13 @@ function checkWhole({ spec }: TrafficPolicyObject): void {
     if (kind === 'Gateway' && sectionName !== undefined)
       throw new Error(`targetRefs: ${name}: only a Service has sections: its ports`);
   }
+}
+
+/** What the CRD's rules refuse about the whole spec. */
+function checkWhole({ spec }: TrafficPolicyObject): void {
+  const given = sectionNames.filter((name) => spec[name] !== undefined);
+  if (given.length === 0) throw new Error('spec: a policy needs at least one section, for example retry');
+  checkTargetRefs(spec.targetRefs);
   const problem =
     spec.from && given.map((name) => clientProblem(spec, name)).find((one) => one !== undefined);
   if (problem !== undefined) throw new Error(`from: ${problem}`);

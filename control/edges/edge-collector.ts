@@ -6,7 +6,7 @@ import type { Caller } from '../authentication/authenticator.js';
 import type { EdgeStore } from './edge-store.js';
 import { mayReport, type EdgeRegistry } from './may-report.js';
 
-/** Programs of one caller whose reports are told apart: replicas of a waypoint, and an agent and its successor. */
+/** Programs of one caller whose reports are kept apart: replicas of a waypoint, and an agent and its successor. */
 const programsMax = 64;
 const sweepMs = 60_000;
 

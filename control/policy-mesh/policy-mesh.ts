@@ -3,6 +3,7 @@ import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
+import { isTemplatePodName } from '../../src/model/template-pod.js';
 import type { Workload } from '../../src/model/workload.js';
 import type { MeshSnapshot, PolicyMeshes, SnapshotPod } from '../../src/state/snapshot.js';
 import { compile } from '../compile/compile.js';
@@ -46,7 +47,7 @@ const problemsOf = ({ sources, problems }: Loaded): string[] => [
 
 /** A pod made of a template stands for pods that a live cluster has. */
 const isOfTemplate = ({ kind, metadata }: MeshObject): boolean =>
-  kind === 'Pod' && metadata.name.includes(' (of a ');
+  kind === 'Pod' && isTemplatePodName(metadata.name);
 
 /** Objects of the applied manifests that refuse requests for reasons that calls do not tell: rates, and decisions of services. */
 const unevaluated = (objects: readonly MeshObject[]): string[] =>

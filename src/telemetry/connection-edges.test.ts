@@ -68,7 +68,7 @@ test('the policy of an edge is the one that refused or would have, never the one
   assert.equal(edgeOfConnection(record({ path: 'refused', policy: 'shop/deny' })).policy, 'shop/deny');
 });
 
-test('what a policy refuses is told apart from what fails', () => {
+test('what a policy refuses is no failure, and what fails is not refused', () => {
   const failed = (code: string | undefined, why = ''): boolean =>
     isFailure(record({ path: 'refused', why, ...(code === undefined ? {} : { code }) }));
   assert.equal(failed('WEFT_DENIED'), false);

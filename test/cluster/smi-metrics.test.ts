@@ -3,17 +3,15 @@
  * The tests share the cluster and run in this order.
  */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { promisify } from 'node:util';
 import { until } from '../../src/base/wait.js';
 import {
-  env,
   gatewayKinds,
   here,
   installChart,
   kubectl,
+  refusalOf,
   releaseCluster,
   run,
   takeCluster,
@@ -38,14 +36,8 @@ const read = async <T>(path: string, ...as: string[]): Promise<T> =>
   JSON.parse(await kubectl('get', '--raw', `${root}${path}`, ...as)) as T;
 const list = async (path: string, ...as: string[]): Promise<readonly Metrics[]> =>
   (await read<{ readonly items: readonly Metrics[] }>(path, ...as)).items;
-async function refusal(path: string, ...as: string[]): Promise<string> {
-  try {
-    await promisify(execFile)('kubectl', ['get', '--raw', `${root}${path}`, ...as], { env });
-  } catch (error) {
-    return (error as { readonly stderr: string }).stderr;
-  }
-  return assert.fail(`${path} was served`);
-}
+const refusal = (path: string, ...as: string[]): Promise<string> =>
+  refusalOf('get', '--raw', `${root}${path}`, ...as);
 const value = ({ metrics }: Metrics, name: string): number =>
   Number(metrics.find((one) => one.name === name)?.value.replace(/k$/, '000'));
 const counts = (one: Metrics): string => `${value(one, 'success_count')}+${value(one, 'failure_count')}`;

@@ -3,19 +3,18 @@
  * (test/cluster/up --control-plane-only). The control plane runs on this machine with the rights of its service account.
  */
 import assert from 'node:assert/strict';
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import https from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { promisify } from 'node:util';
 import { parseAllDocuments } from 'yaml';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { EdgeReportClient } from '../../src/discovery/edge-report-client.js';
 import { encodeEdge } from '../../src/discovery/codec/edge.js';
-import { applyText, env, gatewayKinds, here, kubectl, run, state } from '../support/cluster.js';
+import { applyText, env, gatewayKinds, here, kubectl, refusalOf, run, state } from '../support/cluster.js';
 import { edge, party } from '../support/edges.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'weft-smi-metrics-'));
@@ -137,15 +136,8 @@ after(async () => {
 const root = '/apis/metrics.smi-spec.io/v1alpha1';
 const raw = (path: string, ...as: string[]): Promise<string> =>
   kubectl('get', '--raw', `${root}${path}`, ...as);
-/** What kubectl says when the server refuses. */
-async function refusal(path: string, ...as: string[]): Promise<string> {
-  try {
-    await promisify(execFile)('kubectl', ['get', '--raw', `${root}${path}`, ...as], { env });
-  } catch (error) {
-    return (error as { readonly stderr: string }).stderr;
-  }
-  return assert.fail(`${path} was served`);
-}
+const refusal = (path: string, ...as: string[]): Promise<string> =>
+  refusalOf('get', '--raw', `${root}${path}`, ...as);
 const available = (): Promise<string> =>
   kubectl(
     ...['get', 'apiservice', 'v1alpha1.metrics.smi-spec.io'],

@@ -1,4 +1,5 @@
 /** The cluster of a test: the cluster of KUBECONFIG, or else a cluster on this machine (test/cluster/up). */
+import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -29,6 +30,15 @@ export async function run(command: string, ...args: string[]): Promise<string> {
   return stdout.trim();
 }
 export const kubectl = (...args: string[]): Promise<string> => run('kubectl', ...args);
+/** What kubectl says when the server refuses. Fails if the server does not. */
+export async function refusalOf(...args: string[]): Promise<string> {
+  try {
+    await exec('kubectl', args, { env });
+  } catch (error) {
+    return (error as { readonly stderr: string }).stderr;
+  }
+  return assert.fail(`kubectl ${args.join(' ')} was served`);
+}
 export const weft = (...args: string[]): Promise<string> =>
   run(process.execPath, join(projectRoot, 'dist/src/cli/weft.js'), ...args);
 

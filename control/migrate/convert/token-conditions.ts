@@ -8,8 +8,8 @@ const areTexts = (values: readonly string[]): boolean =>
   values.every((value) => value !== '' && text.test(value));
 
 /**
- * Principals of tokens, `ISSUER/SUBJECT`; undefined: they have no form, because their issuers differ, or because issuer and subject cannot be told
- * apart.
+ * Principals of tokens, `ISSUER/SUBJECT`; undefined: they have no form, because their issuers differ, or because issuer and subject cannot be
+ * separated.
  */
 export function principalCondition(values: readonly string[], isNot: boolean): Fields | undefined {
   // Every valid token has an issuer. One without a subject has no principal.

@@ -8,6 +8,7 @@ import type { SpiffeId } from '../../model/identity.js';
 import type { AuthorizationPolicy } from '../../model/policy.js';
 import { refusedWaypointOf } from '../../model/refused-waypoint.js';
 import type { Service } from '../../model/service.js';
+import { templateName } from '../../model/template-pod.js';
 import type { ServiceKey, Workload } from '../../model/workload.js';
 import { authorize, denialReason, type HttpAttributes, type Verdict } from '../../policy/authorize.js';
 import { candidatesOf, waypointsOf, type Candidate } from '../../state/resolve.js';
@@ -74,7 +75,7 @@ export class PolicyMesh {
       const { namespace, name, workloadName } = workload;
       this.#byPod.set(`${namespace}/${name}`, workload);
       // A pod made of a Deployment's template has its name.
-      const names = new Set([workloadName, name, name.replace(/ \(of a [A-Za-z]+\)$/, '')]);
+      const names = new Set([workloadName, name, templateName(name)]);
       for (const one of names) add(this.#byName, `${namespace}/${one}`, workload);
     }
     for (const service of snapshot.mesh.services ?? []) add(this.#byHost, service.hostname, service);

@@ -18,7 +18,7 @@ import { id } from '../../../test/support/mesh.js';
 import { eventually, RawClient } from '../../../test/support/waypoint.js';
 import { grpcBody } from '../http/grpc.js';
 
-test('the service is told who calls what, and a request that it allows reaches the endpoint', async (t) => {
+test('the service learns who calls what, and a request that it allows reaches the endpoint', async (t) => {
   const {
     ask: send,
     service,

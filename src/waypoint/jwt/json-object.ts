@@ -35,7 +35,7 @@ export function readObject(bytes: Uint8Array): JsonResult {
   return typeof counted === 'string' ? { why: counted } : { object: object as JsonObject, size: counted };
 }
 
-/** The size, or what is wrong. `json` is valid, so that only brackets, strings and commas have to be told apart. */
+/** The size, or what is wrong. `json` is valid, so that only brackets, strings and commas have to be distinguished. */
 function inspect(json: string): JsonSize | string {
   /** The names of each open object; undefined for a list. */
   const open: (Set<string> | undefined)[] = [];
