@@ -61,7 +61,7 @@ test('a worker that dies is replaced and gets the whole state; its calls fail, a
     code: 'WEFT_WORKER_DIED',
     retryable: true,
   });
-  await until('it is replaced', 5_000, () => replaced.length === 1);
+  await until('it is replaced', 30_000, () => replaced.length === 1);
   assert.deepEqual(died, ['as received']);
   assert.deepEqual(replaced, [['Kubernetes//Pod/shop/kept', 'Kubernetes//Pod/shop/doomed']]);
   const after = (await workers.connections()) as { threadId: number; received: string[] }[];

@@ -365,7 +365,7 @@ test('threat 4: clients that show no certificate cannot keep the front proxy fro
       .connect({ host: '127.0.0.1', port: api.port, localAddress: '127.0.0.2' })
       .on('error', () => undefined),
   );
-  await until('the limit is reached', 10_000, () => reached.includes('metrics-api-connections'));
+  await until('the limit is reached', 30_000, () => reached.includes('metrics-api-connections'));
   assert.equal((await ask('/apis')).status, 200);
   await until('silent clients are closed', 30_000, () => sockets.every(({ closed }) => closed));
 });
@@ -429,7 +429,7 @@ test('a CA that the API server replaces is believed no longer, also on open conn
   agent.destroy();
   // While the ConfigMap cannot be read, the last known front proxy stays.
   configMapStatus = 500;
-  await until('the ConfigMap was read in vain', 10_000, () => failedReads >= 3);
+  await until('the ConfigMap was read in vain', 30_000, () => failedReads >= 3);
   assert.equal((await ask('/apis', { as: issue(next, 'aggregator') })).status, 200);
   configMapStatus = 200;
   for (const bad of [

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import tls from 'node:tls';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../../test/support/eventually.js';
 import { systemClock } from '../../src/base/clock.js';
 import { DiscoveryClient } from '../../src/discovery/client.js';
 import { typeUrls } from '../../src/discovery/types.js';
@@ -69,7 +69,7 @@ test('the serving certificate is replaced without ending a stream, and is due af
   });
   closers.push(() => client.stop());
   client.start();
-  for (let i = 0; i < 500 && states.length === 0; i++) await sleep(10);
+  await eventually(() => states.length > 0, 'the client is connected');
   const first = await shown(target, ca.roots);
   server.present(make());
   const second = await shown(target, ca.roots);

@@ -114,7 +114,7 @@ test('two replicas start at once: one starts the first enrollment, the other rea
   const [a, b] = [replica(false), replica(false)];
   for (const one of [a, b]) one.hear(shop, podOf());
   const started = Promise.all([a.first.start(), b.first.start()]);
-  await until('one has written', 5_000, () => stored.get('shop')?.status.conditions.length === 1);
+  await until('one has written', 30_000, () => stored.get('shop')?.status.conditions.length === 1);
   for (const one of [a, b]) one.hear(read('shop'));
   await started;
   assert.ok(a.enrolling('shop') && b.enrolling('shop'));
@@ -127,10 +127,10 @@ test('a namespace labeled later is not in the mesh until its first enrollment is
   await a.first.start();
   gate.open = false;
   a.hear(set('shop', strict));
-  await until('it is being written', 5_000, () => gate.waiting.length === 1);
+  await until('it is being written', 30_000, () => gate.waiting.length === 1);
   assert.deepEqual(a.held(), []);
   gate.waiting.splice(0).forEach((answer) => answer());
-  await until('it is in the mesh', 5_000, () => a.held().length === 1);
+  await until('it is in the mesh', 30_000, () => a.held().length === 1);
   assert.ok(a.enrolling('shop'));
   assert.ok(!a.history.includes(true), 'strict mode was never in force before');
 });
@@ -142,7 +142,7 @@ test('if the condition cannot be written, no first enrollment starts: the namesp
   await a.first.start();
   gate.refuse = true;
   a.hear(set('shop', strict));
-  await until('it is in the mesh', 5_000, () => a.held().length === 1);
+  await until('it is in the mesh', 30_000, () => a.held().length === 1);
   assert.equal(a.history.at(-1), true);
   // A write that has reached the API server after all, or one of a replica with older state.
   const shop = stored.get('shop');
@@ -177,11 +177,11 @@ test('the leader reports the unreported pods and ends the first enrollment for g
   await a.first.start();
   await until(
     'the condition names the unreported pods',
-    5_000,
+    30_000,
     () => conditionOf('shop')?.message?.includes('1 on n1') === true,
   );
   a.hear(read('shop'), podOf('True'));
-  await until('it is over', 15_000, () => {
+  await until('it is over', 30_000, () => {
     a.hear(read('shop'));
     return conditionOf('shop')?.status === 'True';
   });
@@ -231,7 +231,7 @@ test('a namespace from before an upgrade, whose pods are captured, is never open
   const a = replica(true);
   a.hear(set('shop', strict), podOf('True'));
   await a.first.start();
-  await until('the condition is written', 5_000, () => conditionOf('shop')?.status === 'True');
+  await until('the condition is written', 30_000, () => conditionOf('shop')?.status === 'True');
   assert.ok(!a.history.includes(false));
 });
 
@@ -241,14 +241,14 @@ test('closed by default: strict from the start; unlabeling the namespace or unin
   a.hear(set('shop', strict), podOf());
   await a.first.start();
   assert.equal(a.history.at(-1), true);
-  await until('the condition is written', 5_000, () => conditionOf('shop')?.status === 'True');
+  await until('the condition is written', 30_000, () => conditionOf('shop')?.status === 'True');
   a.hear(set('shop', {}));
-  await until('the condition is removed', 5_000, () => conditionOf('shop') === undefined);
+  await until('the condition is removed', 30_000, () => conditionOf('shop') === undefined);
   a.hear(set('shop', strict));
-  await until('the condition is written again', 5_000, () => conditionOf('shop')?.status === 'True');
+  await until('the condition is written again', 30_000, () => conditionOf('shop')?.status === 'True');
   a.first.stop();
   const b = replica(true, { removal: 'open' });
   b.hear(read('shop'), podOf('True'));
   await b.first.start();
-  await until('the condition is removed', 5_000, () => conditionOf('shop') === undefined);
+  await until('the condition is removed', 30_000, () => conditionOf('shop') === undefined);
 });

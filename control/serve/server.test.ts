@@ -7,7 +7,7 @@ import tls from 'node:tls';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../../test/support/eventually.js';
 import { systemClock } from '../../src/base/clock.js';
 import { DiscoveryClient, type Subscription } from '../../src/discovery/client.js';
 import { decodeAddress } from '../../src/discovery/codec/address.js';
@@ -133,10 +133,7 @@ async function node(
   client.start();
   return seen;
 }
-async function until(check: () => boolean): Promise<void> {
-  for (let i = 0; i < 500 && !check(); i++) await sleep(10);
-  assert.ok(check());
-}
+const until = (check: () => boolean): Promise<void> => eventually(check, 'what was awaited');
 
 test('a node receives all workloads, and NodePod resources of its own pods only', async () => {
   const { target } = await serve(objectsOf(a, b));

@@ -83,6 +83,27 @@ class FakeApi {
   }
 }
 
+/** Watches are silent when the test says so. */
+const silenceOn =
+  (waiting: Set<() => void>): WatchSilence =>
+  (onSilent) => {
+    waiting.add(onSilent);
+    return { refresh: () => undefined, stop: () => void waiting.delete(onSilent) };
+  };
+
+test('a watch is silent when no event has come for the time', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let silent = 0;
+  silenceAfter(500)(() => silent++);
+  t.mock.timers.tick(499);
+  assert.equal(silent, 0);
+  t.mock.timers.tick(1);
+  assert.equal(silent, 1);
+  silenceAfter(500)(() => silent++).stop();
+  t.mock.timers.tick(1_000);
+  assert.equal(silent, 1);
+});
+
 async function setUp(
   silence?: WatchSilence,
   prepare: (api: FakeApi, errors: readonly string[]) => void = () => undefined,
@@ -132,12 +153,14 @@ test('while the API server responds with 500 the state stays, requests back off,
 });
 
 test('a silent watch resumes at its last version: missed changes arrive without a new list', async () => {
-  const { api, known, changes } = await setUp(silenceAfter(500));
+  const waiting = new Set<() => void>();
+  const { api, known, changes } = await setUp(silenceOn(waiting));
   await until('it watches', 30_000, () => api.watches.size > 0);
   const begun = api.watchesBegun;
   api.mode = 'silent';
   api.add('missed');
   api.mode = 'well';
+  for (const onSilent of [...waiting]) onSilent();
   await until('it is known', 30_000, () => known.has('missed'));
   assert.ok(api.watchesBegun > begun);
   assert.deepEqual(changes, ['+Namespace default/first', '+Namespace default/missed']);
@@ -145,10 +168,7 @@ test('a silent watch resumes at its last version: missed changes arrive without 
 
 test('an API server that accepts watches but never responds has at most one connection per kind', async () => {
   const waiting = new Set<() => void>();
-  const { api } = await setUp((onSilent) => {
-    waiting.add(onSilent);
-    return { refresh: () => undefined, stop: () => void waiting.delete(onSilent) };
-  });
+  const { api } = await setUp(silenceOn(waiting));
   const open = (): Promise<number> =>
     new Promise((resolve) => api.server.getConnections((_error, count) => resolve(count)));
   // Each round ends all watches as silent once the server has accepted one of them again, however long that takes.

@@ -192,7 +192,7 @@ test('a waypoint that the API server refuses does not delay others; it is retrie
   await until('the other waypoint is applied', 30_000, () => api.of('deployments'));
   assert.match(reconciler.health(gateway({}, 'bad')).problem?.message ?? '', /etcd is away/);
   api.refusals.clear();
-  await until('the refused waypoint is applied', 10_000, () => api.of('deployments', 'bad'));
+  await until('the refused waypoint is applied', 30_000, () => api.of('deployments', 'bad'));
   await until('the problem is gone', 30_000, () => !reconciler.health(gateway({}, 'bad')).problem);
 });
 
@@ -218,12 +218,12 @@ test("a Gateway's idle timeout annotation becomes a flag of its waypoint; an inv
     return { ...one, metadata: { ...one.metadata, annotations } };
   };
   applyObjects(gateway());
-  await until('the waypoint is applied', 5_000, () => api.of('deployments'));
+  await until('the waypoint is applied', 30_000, () => api.of('deployments'));
   const shows = (flag: string): boolean => JSON.stringify(api.of('deployments')?.spec).includes(flag);
   applyObjects(set('90m'));
-  await until('the flag is set', 5_000, () => shows('"--stream-idle-timeout-ms=5400000"'));
+  await until('the flag is set', 30_000, () => shows('"--stream-idle-timeout-ms=5400000"'));
   applyObjects(set('never'));
-  const problem = await until('the problem is reported', 5_000, () => reconciler.health(gateway()).problem);
+  const problem = await until('the problem is reported', 30_000, () => reconciler.health(gateway()).problem);
   assert.equal(problem.reason, 'InvalidParameters');
   assert.ok(shows('"--stream-idle-timeout-ms=5400000"'));
 });
@@ -237,11 +237,11 @@ test('a Telemetry of the namespace becomes flags of its waypoint, until it is de
     spec: { accessLogging: [{}] },
   };
   applyObjects(gateway(), telemetry);
-  await until('the waypoint is applied', 5_000, () => api.of('deployments'));
+  await until('the waypoint is applied', 30_000, () => api.of('deployments'));
   assert.ok(shows('"--access-log-mode=all"'));
   compiler.apply(new Map([[objectKey(telemetry), undefined]]));
   reconciler.changed();
-  await until('the flag is gone', 5_000, () => !shows('--access-log-mode'));
+  await until('the flag is gone', 30_000, () => !shows('--access-log-mode'));
 });
 
 test('an autoscaler that the parameters no longer have is deleted', async () => {
@@ -261,7 +261,7 @@ test('an autoscaler that the parameters no longer have is deleted', async () => 
     api.calls.filter((call) => call.startsWith('DELETE')),
     ['DELETE horizontalpodautoscalers'],
   );
-  await until('replicas are set again', 10_000, () => api.of('deployments')?.spec?.['replicas'] === 2);
+  await until('replicas are set again', 30_000, () => api.of('deployments')?.spec?.['replicas'] === 2);
 });
 
 test('refused parameters leave a running waypoint unchanged; corrected ones apply without a restart', async () => {

@@ -73,7 +73,7 @@ function agent(t: TestContext, network = 'n1') {
     const text = await metrics.text();
     await until(
       'the lines',
-      10_000,
+      30_000,
       () => existsSync(path) && readFileSync(path, 'utf8').split('\n').length > lines,
     );
     log.close();

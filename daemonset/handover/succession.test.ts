@@ -77,7 +77,7 @@ test('the second agent takes over from the first with its inheritance, and the f
   // The former agent does not get the node back while its successor runs, and takes over when the successor is killed.
   await b.end();
   await sees(a, 'active alone again');
-  await until('the marker is removed', 5_000, () => !existsSync(join(dir, 'a-marker')));
+  await until('the marker is removed', 30_000, () => !existsSync(join(dir, 'a-marker')));
 });
 
 test('an agent that has handed over and restarts does not take the node back until the other agent ends', async (t) => {
@@ -206,7 +206,7 @@ for (const step of ['after-yours', 'in-activate'] as const) {
     assert.ok(!a.said('is former'));
     await until(
       'the successor has ended',
-      10_000,
+      30_000,
       () => b.process.exitCode !== null || b.process.signalCode !== null,
     );
     const c = member(t, dir, 'c');

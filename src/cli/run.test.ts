@@ -17,7 +17,7 @@ test('a process has ended with its last thread, not with its first', async () =>
   const pid = child.pid ?? 0;
   const mark = markOf(pid);
   assert.ok(mark);
-  await until('the first thread is a zombie', 20_000, () =>
+  await until('the first thread is a zombie', 30_000, () =>
     /\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8')),
   );
   assert.equal(isAlive(mark), true);

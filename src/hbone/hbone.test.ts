@@ -187,7 +187,7 @@ test('a connection with rapid resets is closed', async () => {
     parts.push(frame(frameType.headers, endHeaders, stream, head), rst(stream, 8));
   attacker.write(Buffer.concat(parts));
   await closed;
-  await until('the server holds nothing of it', 5_000, () => server.sessions === 0);
+  await until('the server holds nothing of it', 30_000, () => server.sessions === 0);
   assert.ok(begun < 2_000, `${begun} of 20000 were begun`);
 });
 
@@ -205,8 +205,7 @@ test('new streams use a new certificate while old tunnels continue', async () =>
   assert.equal((await collect(first.stream)).toString(), 'old');
   second.stream.end('new');
   assert.equal((await collect(second.stream)).toString(), 'new');
-  await sleep(50);
-  assert.equal(server.sessions, 1, 'the old connection ends with its last tunnel');
+  await until('the old connection ends with its last tunnel', 30_000, () => server.sessions === 1);
 });
 
 test('a draining server accepts no new tunnels and lets live ones finish', async () => {

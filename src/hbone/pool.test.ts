@@ -249,7 +249,7 @@ test('a peer that accepts a further connection and says nothing delays no tunnel
     Array.from({ length: 40 }, () => pool.open(request({ spread: true, connect }))),
   );
   await pool.open(request({ spread: true, connect }));
-  assert.ok(performance.now() - startMs < 3_000);
+  assert.ok(performance.now() - startMs < 9_000, 'less than the time of a handshake');
   assert.equal(connections, 2);
   for (const { stream } of tunnels) stream.destroy();
 });

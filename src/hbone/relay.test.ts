@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../../test/support/eventually.js';
 import { collect, listen, pool, tunnelTestbed } from '../../test/support/tunnels.js';
 import { relay, type RelayResult } from './relay.js';
 
@@ -31,7 +31,7 @@ async function relayed(
 }
 
 async function settled(results: Promise<RelayResult>[]): Promise<RelayResult[]> {
-  for (let i = 0; i < 100 && results.length < 2; i++) await sleep(10);
+  await eventually(() => results.length >= 2, 'both relays have begun');
   return Promise.all(results);
 }
 
@@ -83,7 +83,7 @@ test('cut resets both ends and reports its reason', async () => {
   const { port, results, cut } = await relayed((socket) => void socket.on('error', () => undefined).resume());
   const client = net.connect(port, '127.0.0.1', () => client.write('x'));
   const failed = once(client, 'error').catch((e: unknown) => [e]);
-  for (let i = 0; i < 100 && cut.length === 0; i++) await sleep(10);
+  await eventually(() => cut.length > 0, 'a relay has begun');
   cut[0]?.('policy');
   const [error] = (await failed) as [NodeJS.ErrnoException];
   assert.equal(error.code, 'ECONNRESET');

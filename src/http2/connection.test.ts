@@ -3,6 +3,7 @@ import http2 from 'node:http2';
 import net from 'node:net';
 import { once } from 'node:events';
 import { test } from 'node:test';
+import { eventually } from '../../test/support/eventually.js';
 import { createConnection } from './connection.js';
 import type { ConnectionEnd, ConnectionListener, ConnectionOptions, Fields, Http2Stream } from './http2.js';
 import { SocketTransport } from './socket-transport.js';
@@ -82,7 +83,7 @@ test('a server with a client of node:http2: bodies, trailers, many streams', asy
   client.close();
   await once(client, 'close');
   close();
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await eventually(() => ends.length > 0, 'the end of the connection');
   assert.deepEqual(
     ends.map(({ kind }) => kind),
     ['closed'],

@@ -147,7 +147,7 @@ test('connections share what is credited for paused streams, and each leaves roo
     const [last] = peers.splice(2) as [RawPeer];
     for (const peer of peers) peer.connection.destroy();
     // It gets the room that the others have left, although its own streams stay paused.
-    await until('credit for the last one', 5_000, async () =>
+    await until('credit for the last one', 30_000, async () =>
       (await last.frames()).some((one) => one.startsWith('window 0')),
     );
     last.connection.destroy();

@@ -4,6 +4,7 @@ import http2 from 'node:http2';
 import net from 'node:net';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
+import { eventually } from '../../test/support/eventually.js';
 import { engineOn, listen } from '../../test/support/http2-engine.js';
 import type { ConnectionEnd, ConnectionListener, TransportListener } from './http2.js';
 import { SocketTransport } from './socket-transport.js';
@@ -91,7 +92,7 @@ test('a socket that is cut in the middle ends the connection, with the reason', 
   stream.on('error', () => undefined);
   await once(stream, 'data');
   socket.resetAndDestroy();
-  for (let i = 0; i < 200 && ends.length === 0; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+  await eventually(() => ends.length > 0, 'the end of the connection');
   assert.equal(ends[0]?.kind, 'peer');
   assert.match(ends[0]?.why ?? '', /ECONNRESET|EPIPE/);
 });

@@ -127,7 +127,7 @@ test('what the peer sent before its reset is read first, by a reader that comes 
   near.write(Buffer.alloc(500_000));
   await new Promise<void>((resolve) => near.whenFlushed(resolve));
   near.destroy();
-  await until('the reset', 5_000, () => far.wasReset);
+  await until('the reset', 30_000, () => far.wasReset);
   assert.equal(far.destroyed, false);
   assert.equal(far.discardsWrites, true);
   assert.equal(far.write('lost'), true);
@@ -142,7 +142,7 @@ test('an end that precedes a reset stays an end', async (t) => {
   near.end('all');
   await new Promise<void>((resolve) => near.whenFlushed(resolve));
   near.destroy();
-  await until('the reset', 5_000, () => far.discardsWrites);
+  await until('the reset', 30_000, () => far.discardsWrites);
   assert.equal(far.wasReset, false);
   assert.equal(await read(far), 3);
   await closed(far);
@@ -218,7 +218,7 @@ test('a stream that is reset while a transport is paused passes on its bytes bef
   near.write('x');
   await new Promise<void>((resolve) => near.whenFlushed(resolve));
   near.destroy();
-  await until('the reset', 5_000, () => events.includes('closed'));
+  await until('the reset', 30_000, () => events.includes('closed'));
   assert.deepEqual(events, ['x', 'closed']);
   assert.equal(transport.isOpen, false);
 });
@@ -228,7 +228,7 @@ test('a transport of a stream that was reset before anybody listened closes', as
   const { near, far } = await open();
   const { stream, unread } = far.detach();
   near.destroy();
-  await until('the reset', 5_000, () => stream.isClosed);
+  await until('the reset', 30_000, () => stream.isClosed);
   const transport = new StreamTransport(new StreamDuplex(stream, unread).detach());
   const why = await new Promise<string | undefined>((resolve) => {
     transport.listener = {
@@ -295,5 +295,5 @@ test('a connection within a stream serves requests, and its end ends the stream'
   );
   assert.equal(bodies.length, 20);
   inner.drain();
-  await until('the outer stream is closed', 5_000, () => client.openStreams === 0);
+  await until('the outer stream is closed', 30_000, () => client.openStreams === 0);
 });

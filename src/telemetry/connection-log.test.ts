@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../../test/support/eventually.js';
 import { parseIp } from '../model/address.js';
 import { partyOf, type ConnectionRecord } from './connection-record.js';
 import { ConnectionLog } from './connection-log.js';
@@ -31,7 +32,7 @@ test('each connection gets a line with its time and its whole record', async (t)
   const path = place(t);
   const log = new ConnectionLog({ path, onDropped: () => assert.fail('dropped') });
   log.write(record);
-  for (let i = 0; i < 100 && !(existsSync(path) && lines(path).length === 1); i++) await sleep(10);
+  await eventually(() => existsSync(path) && lines(path).length === 1, 'its line');
   const [line = ''] = lines(path);
   const { time, level, ...rest } = JSON.parse(line) as ConnectionRecord & { time: string; level: number };
   assert.deepEqual(rest, record);
@@ -81,8 +82,8 @@ test('a flood of refusals from one source hides no refusal of another source at 
   });
   for (let i = 0; i < 30_000; i++) log.write(refused('10.0.9.9', 1 + (i % 60_000)));
   log.write(refused('10.0.0.1', 1));
-  for (let i = 0; i < 500 && !/10\.0\.0\.1:1"/.test(existsSync(path) ? readFileSync(path, 'utf8') : ''); i++)
-    await sleep(10);
+  const text = (): string => (existsSync(path) ? readFileSync(path, 'utf8') : '');
+  await eventually(() => text().includes('10.0.0.1:1"'), 'the line of the other source');
   log.close();
   const all = lines(path);
   assert.equal(all.filter((line) => line.includes('"10.0.0.1:1"')).length, 1);

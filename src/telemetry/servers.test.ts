@@ -54,7 +54,7 @@ test('a client that holds all connections it can get does not keep others from a
     await sleep(300);
     assert.equal(await request('127.0.0.1', server.port), 'ok');
     assert.equal(await request('127.0.0.3', server.port), 'ok');
-    await until('silent connections end', 10_000, () => held.every((socket) => socket.destroyed));
+    await until('silent connections end', 30_000, () => held.every((socket) => socket.destroyed));
     assert.equal(await request('127.0.0.2', server.port), 'ok');
   } finally {
     for (const socket of held) socket.destroy();

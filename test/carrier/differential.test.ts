@@ -149,7 +149,7 @@ async function drive(
   // What is missing after that time is reported below.
   await until(
     'every server has reported, and every connection is logged',
-    20_000,
+    30_000,
     () => {
       for (const one of mine) views.set(one.name, recordsOf(testbed, one, clients.get(one.name)?.address));
       const reported = servers();

@@ -141,7 +141,7 @@ print(*sorted(set(bad)))`;
         assert.match(await one.ask(), /^E|^end$/);
         one.end();
       }
-      await until('the records', 20_000, () =>
+      await until('the records', 30_000, () =>
         ['node-a', 'node-b'].every((node) => recordsOfGone(node) >= 2),
       );
       for (const node of ['node-a', 'node-b']) assert.equal(recordsOfGone(node), 2, node);

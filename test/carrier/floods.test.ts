@@ -128,7 +128,7 @@ for (const relay of relays)
     const echoes = async (): Promise<void> => {
       bystander.write(1, 'still here');
       echoed += 10;
-      await until('the echo of another connection', 15_000, () => bystander.received(1).length === echoed);
+      await until('the echo of another connection', 30_000, () => bystander.received(1).length === echoed);
     };
     const open = async (): Promise<RawTunnel> => {
       const tunnel = await openTunnel('weft-api', web, svidOfTestbed(testbed, 'api'));
@@ -161,7 +161,7 @@ for (const relay of relays)
         const before = pid();
         const peer = await open();
         flood(peer);
-        await until('the connection ends', 20_000, () => peer.isClosed);
+        await until('the connection ends', 30_000, () => peer.isClosed);
         peer.close();
         await echoes();
         const again = await open();
@@ -176,7 +176,7 @@ for (const relay of relays)
       peer.send(openHead(3, Buffer.concat([block([':method', 'CONNECT'], [':authority', app]), ...fields])));
       await until(
         'a refusal',
-        15_000,
+        30_000,
         () => peer.isClosed || peer.has(frameType.rst, 3) || peer.heads.has(3),
       );
       assert.ok(!peer.heads.get(3)?.includes('200'));
@@ -237,7 +237,7 @@ for (const relay of relays)
         'the window of the tunnel, not that of the connection, is used up',
       );
       peer.write(1, 'still here');
-      await until('an echo beside it', 15_000, () => peer.received(1).length === 10);
+      await until('an echo beside it', 30_000, () => peer.received(1).length === 10);
       await echoes();
       const grown = residentMiB(pid()) - before;
       console.log(

@@ -36,11 +36,11 @@ const ping = async (): Promise<string> => {
   return reply;
 };
 const hasEnded = (node: string): Promise<unknown> =>
-  until(`the carrier of ${node} has ended`, 20_000, () => !testbed.runs(carrierProcess(node)));
+  until(`the carrier of ${node} has ended`, 30_000, () => !testbed.runs(carrierProcess(node)));
 /** The forbidden connection is cut, and its record says why. */
 async function isCut(held: HeldConnection, before: number): Promise<void> {
-  await until('the connection is cut', 20_000, async () => /^E|^end$/.test(await held.ask()));
-  await until('its record says why', 20_000, () =>
+  await until('the connection is cut', 30_000, async () => /^E|^end$/.test(await held.ask()));
+  await until('its record says why', 30_000, () =>
     endsOf(9001)
       .slice(before)
       .some((ended) => /^cut: .*closed/.test(ended)),
@@ -67,7 +67,7 @@ if (relays.includes('carrier')) {
     relay = 'typescript';
     for (const node of nodes) await replaceAgent(testbed, node);
     for (const node of nodes)
-      await until(`the carrier of ${node} keeps its connections`, 20_000, async () => {
+      await until(`the carrier of ${node} keeps its connections`, 30_000, async () => {
         const { relay: used, carriers } = await relayStatus(`weft-${node}`);
         assert.equal(used, 'typescript');
         return carriers.length === 1 && carriers[0]?.isDraining === true && carriers[0].flows === 2;
@@ -88,15 +88,15 @@ if (relays.includes('carrier')) {
     const finished = endsOf(9000).length;
     stays.end();
     for (const node of nodes) await hasEnded(node);
-    await until('the record of the last one', 20_000, () => endsOf(9000).length === finished + 1);
+    await until('the record of the last one', 30_000, () => endsOf(9000).length === finished + 1);
     assert.equal(await later.ask(), 'hello');
     later.end();
     for (const node of nodes)
-      await until('none is left', 20_000, async () => {
+      await until('none is left', 30_000, async () => {
         const { carriers, why } = await relayStatus(`weft-${node}`);
         return carriers.length === 0 && !why.includes('carrier:');
       });
-    await until('what the carriers have left is removed', 20_000, () =>
+    await until('what the carriers have left is removed', 30_000, () =>
       nodes.every((node) => readdirSync(carrierDirOf(testbed.state, node)).length === 0),
     );
   });

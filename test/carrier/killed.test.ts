@@ -108,13 +108,13 @@ if (relays.includes('carrier')) {
   const toNobody = async (): Promise<void> => void (await dial(api, ++port));
   const policy = async (): Promise<void> => {
     deny();
-    await until('the port is open', 20_000, async () => (await dial(web, 9100, 'weft-api')) === 'ping');
+    await until('the port is open', 30_000, async () => (await dial(web, 9100, 'weft-api')) === 'ping');
     deny(9100);
   };
   /** An end that has a reason is no fixed-size record. */
   const cut = async (): Promise<void> => {
     deny();
-    await until('the port is open', 20_000, async () => (await dial(web, 9100, 'weft-api')) === 'ping');
+    await until('the port is open', 30_000, async () => (await dial(web, 9100, 'weft-api')) === 'ping');
     const one = hold('weft-api', web, 9100);
     assert.equal(await one.ask(), 'hello');
     deny(9100);

@@ -39,7 +39,7 @@ const open = async (port = 9000, count = 1): Promise<HeldConnection[]> => {
 };
 const undeny = async (port: number): Promise<void> => {
   openPorts(mesh);
-  await until('the policy is gone', 20_000, async () => (await dial(port)) === 'ping');
+  await until('the policy is gone', 30_000, async () => (await dial(port)) === 'ping');
 };
 const works = (port = 9000): Promise<true> =>
   until('connections work', 30_000, async () => (await dial(port)) === 'ping');
@@ -119,7 +119,7 @@ if (relays.includes('carrier')) {
       stays.end();
       await undeny(9001);
       // The refused ones have no record of a connection; `works` made some more.
-      await until('the records', 20_000, () =>
+      await until('the records', 30_000, () =>
         nodes.every((one, i) => recordsOf(one, 9001).length > (before[9001][i] ?? 0)),
       );
       for (const one of nodes) {
@@ -216,11 +216,11 @@ import time; time.sleep(3); print('done')`;
   for (const node of nodes) {
     test(`the carrier of ${node} is killed: its flows are reset, capture refuses, and a new one works under the same policies`, async () => {
       closePorts(mesh, 9001);
-      await until('the policy is enforced', 20_000, async () => (await dial(9001)) !== 'ping');
+      await until('the policy is enforced', 30_000, async () => (await dial(9001)) !== 'ping');
       const before = counts(9002);
       const held = await open(9002, 3);
       // A carrier reports a connection within 50 ms. Those that it has not reported have no record once it is killed.
-      await until('the agent knows the connections', 20_000, async () => (await known(node, 9002)) >= 3);
+      await until('the agent knows the connections', 30_000, async () => (await known(node, 9002)) >= 3);
       await testbed.stop(relayProcess('carrier', node), 'SIGKILL');
       for (const one of held) {
         assert.match(await one.ask(), /ECONNRESET|EPIPE|end/);
@@ -231,7 +231,7 @@ import time; time.sleep(3); print('done')`;
         // Its records: the flows of the carrier have ended.
         await until(
           'the records',
-          20_000,
+          30_000,
           () => recordsOf(node, 9002).length >= (before[nodes.indexOf(node)] ?? 0) + 3,
         );
       } finally {

@@ -87,7 +87,7 @@ for (const relay of relays)
       const seen = new Map<RawTunnel, number>();
       /** The newest CONNECT request that was not seen yet. */
       const nextRequest = async (): Promise<{ tunnel: RawTunnel; stream: number }> => {
-        const tunnel = await until('a CONNECT request', 15_000, () =>
+        const tunnel = await until('a CONNECT request', 30_000, () =>
           tunnels.find((one) => requestsOf(one).length > (seen.get(one) ?? 0)),
         );
         const streams = requestsOf(tunnel);
@@ -114,7 +114,7 @@ for (const relay of relays)
         };
         let [up, down] = [0, 0];
         const arrived = (what: string): Promise<true> =>
-          until(what, 15_000, () => tunnel.received(stream).length === up);
+          until(what, 30_000, () => tunnel.received(stream).length === up);
         for (const [kind = '', text] of schedule.steps.map((one) => one.split(' '))) {
           const bytes = Number(text);
           if (kind === 'client') {
@@ -129,7 +129,7 @@ for (const relay of relays)
             if (left > 2 * windowBytes) continue;
             up += left + bytesOver;
             assert.equal(await client.do('write', left + bytesOver), 'written');
-            await until('a full window', 15_000, () => tunnel.received(stream).length === granted);
+            await until('a full window', 30_000, () => tunnel.received(stream).length === granted);
             await sleep(30);
             assert.equal(tunnel.received(stream).length, granted, 'a peer with a closed window gets no more');
             grant(1 << 20);
@@ -167,7 +167,7 @@ for (const relay of relays)
             assert.equal(await client.do('end'), 'end');
           } else {
             assert.equal(await client.do('shut'), 'shut');
-            await until('the end of the stream', 15_000, () => tunnel.ended(stream));
+            await until('the end of the stream', 30_000, () => tunnel.ended(stream));
           }
         };
         const { ending, first } = schedule;
@@ -176,7 +176,7 @@ for (const relay of relays)
           await shut(first === 'client' ? 'peer' : 'client');
         } else if (ending === 'early-response') {
           assert.equal(await client.do('upload', 3_000_000), 'begun');
-          await until('part of the upload', 15_000, () => tunnel.received(stream).length > up);
+          await until('part of the upload', 30_000, () => tunnel.received(stream).length > up);
           tunnel.write(stream, Buffer.alloc(10_000, 'p'));
           endOfPeer();
           await sleep(20);
@@ -194,7 +194,7 @@ for (const relay of relays)
           } else {
             if (isHalfClosed) await shut('peer');
             assert.equal(await client.do('reset'), 'gone');
-            await until('the reset', 15_000, () => tunnel.has(frameType.rst, stream));
+            await until('the reset', 30_000, () => tunnel.has(frameType.rst, stream));
           }
         }
         return ending === 'early-response' ? `${up}+ ${down + 10_000}` : `${up} ${down}`;
@@ -206,7 +206,7 @@ for (const relay of relays)
         const before = connectionRecords(testbed.runDir('node-a')).length;
         try {
           const bytes = await play(schedule);
-          const record = await until('its record', 15_000, () =>
+          const record = await until('its record', 30_000, () =>
             connectionRecords(testbed.runDir('node-a'))
               .slice(before)
               .find(({ direction }) => direction === 'outbound'),

@@ -76,7 +76,7 @@ if (relays.includes('carrier')) {
       between.kill(String(n));
       const from = between.log.length;
       testbed.startAgent('node-a');
-      const killed = await until(`packet ${n}`, 20_000, () => {
+      const killed = await until(`packet ${n}`, 30_000, () => {
         const text = between.log.slice(from);
         // A start that is over without that many packets: the rest are leases.
         return text.includes(`killed after ${n}`)
@@ -163,11 +163,11 @@ if (relays.includes('carrier')) {
       await testbed.stop('between', 'SIGKILL');
       rmSync(path, { force: true });
       testbed.start(name, 'weft-node-a', 'python3', [packets, 'carrier', path, packet]);
-      await until('the other carrier listens', 20_000, () => testbed.log(name).includes('listening'));
+      await until('the other carrier listens', 30_000, () => testbed.log(name).includes('listening'));
       const from = testbed.log(agent).length;
       testbed.startAgent('node-a');
       await until(`the agent says why: ${name}`, 30_000, () => why.test(testbed.log(agent).slice(from)));
-      await until('connections are refused', 10_000, async () => (await dial()) !== 'ping');
+      await until('connections are refused', 30_000, async () => (await dial()) !== 'ping');
       assert.notEqual(await dial(), 'ping', name);
       await testbed.stop(name, 'SIGKILL');
       rmSync(path, { force: true });

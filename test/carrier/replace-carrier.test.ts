@@ -36,7 +36,7 @@ async function replaceBy(name: string): Promise<void> {
     });
 }
 const hasEnded = (name: string): Promise<unknown> =>
-  until(`${name} has ended on both nodes`, 20_000, () =>
+  until(`${name} has ended on both nodes`, 30_000, () =>
     nodes.every((node) => !testbed.runs(processOf(node, name))),
   );
 
@@ -89,7 +89,7 @@ test('a new agent that finds two carriers uses the newer one, and its policies c
     });
   assert.equal(await held.ask(), 'hello');
   mesh.write('policy.yaml', denyIntruder.replace('shop/intruder', 'shop/web'));
-  await until('the connection is cut', 10_000, async () => /^E|^end$/.test(await held.ask()));
+  await until('the connection is cut', 30_000, async () => /^E|^end$/.test(await held.ask()));
   mesh.write('policy.yaml', '');
   held.end();
   await hasEnded('second');

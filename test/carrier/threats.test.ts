@@ -58,7 +58,7 @@ for (const relay of relays)
     };
     /** Until the agent enforces it: a request that it decides differently has another status. */
     const becomes = async (netns: string, account: string, status: number): Promise<void> => {
-      await until(`${account} gets ${status}`, 15_000, async () => {
+      await until(`${account} gets ${status}`, 30_000, async () => {
         const tunnel = await openTunnel(netns, web, svidOfTestbed(testbed, account));
         tunnel.connect(1, app);
         const seen = await tunnel.status(1);
@@ -97,7 +97,7 @@ for (const relay of relays)
       // From the address of the pod that is allowed, too.
       const near = await peer('weft-api', 'intruder');
       assert.deepEqual(await statuses(near, [claims, []]), [401, 401]);
-      const refused = await until('the records', 15_000, () => {
+      const refused = await until('the records', 30_000, () => {
         const all = records().filter(
           ({ code, source }) => code === 'WEFT_DENIED' && source.identity === ids('intruder'),
         );
@@ -119,7 +119,7 @@ for (const relay of relays)
       const far = await peer('weft-echo-v1', 'api');
       assert.deepEqual(await statuses(far, [claims, claims.slice(1, 2), []]), [401, 401, 401]);
       good.close();
-      const clients = await until('the records', 15_000, () => {
+      const clients = await until('the records', 30_000, () => {
         const all = records().filter(
           ({ path, source }) => path === 'inbound-hbone' && source.address.startsWith(apiIp),
         );
@@ -140,7 +140,7 @@ for (const relay of relays)
       for (const stream of [3, 5, 7]) {
         const end = await until(
           `the end of request ${stream}`,
-          15_000,
+          30_000,
           () => tunnel.has(3, stream) || tunnel.heads.has(stream) || tunnel.isClosed,
         );
         assert.ok(end);
@@ -163,7 +163,7 @@ s = socket.socket(); s.settimeout(5); s.bind(('${bind}', 0)); s.connect(('${apiI
       sh('ip', ['-n', 'weft-web', 'addr', 'add', '10.244.1.99/32', 'dev', 'eth0']);
       assert.equal(await dial(web), 'ping');
       assert.equal(await dial('10.244.1.99'), 'ping');
-      const seen = await until('the records', 15_000, () => {
+      const seen = await until('the records', 30_000, () => {
         const all = connectionRecords(testbed.runDir('node-b')).filter(
           ({ path }) => path === 'inbound-hbone',
         );
@@ -173,10 +173,10 @@ s = socket.socket(); s.settimeout(5); s.bind(('${bind}', 0)); s.connect(('${apiI
         seen.every(({ source }) => source.address.startsWith(`${web}:`) && source.identity === ids('web')),
       );
       mesh.write('policy.yaml', policy('callers', 'DENY', `cidrs: [${web}/32]`));
-      await until('the policy is enforced', 15_000, async () => (await dial(web)) !== 'ping');
+      await until('the policy is enforced', 30_000, async () => (await dial(web)) !== 'ping');
       for (let i = 0; i < 3; i++) assert.notEqual(await dial('10.244.1.99'), 'ping');
       rmSync(join(mesh.manifests, 'policy.yaml'));
-      await until('the policy is gone', 15_000, async () => (await dial(web)) === 'ping');
+      await until('the policy is gone', 30_000, async () => (await dial(web)) === 'ping');
     });
 
     test(`${relay}: a pod reaches the listeners only by a connection that was captured`, async () => {

@@ -42,7 +42,7 @@ for (const relay of relays)
     ): Promise<{ client: TunnelClient; tunnel: RawTunnel; stream: number }> => {
       const seen = new Map(tunnels.map((one) => [one, requestsOf(one).length]));
       assert.equal(await client.do('connect'), 'connected');
-      const tunnel = await until('a CONNECT request', 15_000, () =>
+      const tunnel = await until('a CONNECT request', 30_000, () =>
         tunnels.find((one) => requestsOf(one).length > (seen.get(one) ?? 0)),
       );
       return { client, tunnel, stream: requestsOf(tunnel).at(-1) ?? 0 };
@@ -72,13 +72,13 @@ for (const relay of relays)
       first.tunnel.write(first.stream, 'x'.repeat(100));
       assert.equal(await first.client.do('read', 100), 'read 100');
       assert.equal(await first.client.do('write', 5_000), 'written');
-      await until('the bytes', 15_000, () => first.tunnel.received(first.stream).length === 5_000);
+      await until('the bytes', 30_000, () => first.tunnel.received(first.stream).length === 5_000);
       first.tunnel.write(first.stream, 'yz', true);
       assert.equal(await first.client.do('read', 2), 'read 2');
       assert.equal(await first.client.do('end'), 'end');
       assert.equal(await first.client.do('write', 7), 'written');
       assert.equal(await first.client.do('shut'), 'shut');
-      await until('the end', 15_000, () => first.tunnel.ended(first.stream));
+      await until('the end', 30_000, () => first.tunnel.ended(first.stream));
       assert.equal(first.tunnel.received(first.stream).length, 5_007);
 
       const second = await connected();
@@ -94,9 +94,9 @@ for (const relay of relays)
       third.tunnel.write(third.stream, 'abc');
       assert.equal(await third.client.do('read', 3), 'read 3');
       assert.equal(await third.client.do('reset'), 'gone');
-      await until('the reset', 15_000, () => third.tunnel.has(frameType.rst, third.stream));
+      await until('the reset', 30_000, () => third.tunnel.has(frameType.rst, third.stream));
 
-      const ends = await until('the records', 15_000, () => {
+      const ends = await until('the records', 30_000, () => {
         const all = records().filter(({ direction }) => direction === 'outbound');
         return (
           all.length >= 3 &&
@@ -117,14 +117,14 @@ for (const relay of relays)
       assert.equal(await fast.client.do('write', 200_000), 'written');
       await until(
         'the bytes of the other',
-        15_000,
+        30_000,
         () => fast.tunnel.received(fast.stream).length === 200_000,
       );
       await sleep(100);
       const held = slow.tunnel.received(slow.stream).length;
       assert.ok(held <= 65_535, `${held} bytes within the window`);
       slow.tunnel.send(windowUpdate(slow.stream, 1 << 20));
-      await until('the rest', 15_000, () => slow.tunnel.received(slow.stream).length === 50_000);
+      await until('the rest', 30_000, () => slow.tunnel.received(slow.stream).length === 50_000);
       for (const { client } of [slow, fast]) await client.do('reset');
     });
 
@@ -146,7 +146,7 @@ for (const relay of relays)
     test(`${relay}: a request that GOAWAY leaves unprocessed is made again on another connection`, async () => {
       const first = await connected();
       first.tunnel.send(goAway(0));
-      const again = await until('the request on another connection', 15_000, () =>
+      const again = await until('the request on another connection', 30_000, () =>
         tunnels.find((one) => one !== first.tunnel && !one.isClosed && requestsOf(one).length > 0),
       );
       const stream = requestsOf(again).at(-1) ?? 0;
@@ -170,12 +170,12 @@ for (const relay of relays)
       const ended = await connected();
       // The request may have come late for a connection that was in use, so it is made again; the end of a new connection is final.
       ended.tunnel.close();
-      const last = await until('the request on a new connection', 15_000, () =>
+      const last = await until('the request on a new connection', 30_000, () =>
         tunnels.find((one) => one !== ended.tunnel && !one.isClosed && requestsOf(one).length > 0),
       );
       last.close();
       assert.equal(await ended.client.do('end'), 'ConnectionResetError');
-      const codes = await until('the records', 15_000, () => {
+      const codes = await until('the records', 30_000, () => {
         // The record of a connection of an earlier test may be late.
         const all = records()
           .slice(before)
@@ -199,7 +199,7 @@ for (const relay of relays)
       // The reset may come while connect() still waits for its result.
       const said = await client.do('connect');
       assert.equal(said === 'connected' ? await client.do('end') : said, 'ConnectionResetError');
-      const record = await until('the record', 15_000, () =>
+      const record = await until('the record', 30_000, () =>
         records().find(({ code }) => code === 'WEFT_TUNNEL_IDENTITY'),
       );
       assert.equal(record.path, 'refused');
@@ -214,7 +214,7 @@ for (const relay of relays)
       tunnel.connect(1, `${web}:9000`);
       assert.equal(await tunnel.status(1), 200);
       tunnel.write(1, 'e'.repeat(10_000), true);
-      await until('the end of the echo', 15_000, () => tunnel.ended(1));
+      await until('the end of the echo', 30_000, () => tunnel.ended(1));
       assert.equal(tunnel.received(1).length, 10_000);
       // Another destination, no CONNECT, a port of the agent, a closed port.
       tunnel.connect(3, '10.244.1.12:9000');
@@ -228,9 +228,9 @@ for (const relay of relays)
       tunnel.connect(11, `${web}:9000`);
       assert.equal(await tunnel.status(11), 200);
       tunnel.write(11, 'more');
-      await until('the echo', 15_000, () => tunnel.received(11).length === 4);
+      await until('the echo', 30_000, () => tunnel.received(11).length === 4);
       tunnel.send(rst(11, 8));
-      const ends = await until('the records', 15_000, () => {
+      const ends = await until('the records', 30_000, () => {
         const all = records().filter(({ path }) => path === 'inbound-hbone');
         return all.length >= 2 && all.map(({ ended, source }) => `${ended} ${source.identity}`);
       });
@@ -250,16 +250,16 @@ for (const relay of relays)
       const mine = Buffer.alloc(100_000, 'm');
       for (const stream of [1, 3])
         for (let at = 0; at < mine.length; at += 10_000) tunnel.write(stream, mine.subarray(at, at + 10_000));
-      await until('a window of each', 15_000, () =>
+      await until('a window of each', 30_000, () =>
         [1, 3].every((stream) => tunnel.received(stream).length === 65_535),
       );
       tunnel.send(windowUpdate(3, 1 << 20));
-      await until('the rest of the other', 15_000, () => tunnel.received(3).length === mine.length);
+      await until('the rest of the other', 30_000, () => tunnel.received(3).length === mine.length);
       assert.equal(tunnel.received(1).length, 65_535);
       tunnel.send(windowUpdate(1, 1 << 20));
-      await until('the rest', 15_000, () => tunnel.received(1).length === mine.length);
+      await until('the rest', 30_000, () => tunnel.received(1).length === mine.length);
       tunnel.send(frame(frameType.data, 1, 1), frame(frameType.data, 1, 3));
-      await until('both ends', 15_000, () => tunnel.ended(1) && tunnel.ended(3));
+      await until('both ends', 30_000, () => tunnel.ended(1) && tunnel.ended(3));
       tunnel.close();
     });
   });

@@ -154,7 +154,7 @@ const clientOf = (token: string, subscriptions: DiscoveryOptions['subscriptions'
 
 test('replicas that start on an empty cluster share one CA, and one of them is the leader', async () => {
   assert.equal(rootPem(), readFileSync(join(dir, 'two', 'root-cert.pem'), 'utf8'));
-  const name = await until('a replica holds the lease', 15_000, holder);
+  const name = await until('a replica holds the lease', 30_000, holder);
   assert.ok(name === 'one' || name === 'two');
 });
 
@@ -179,14 +179,14 @@ test('every replica serves a node the certificates and resources of its own pods
   ]);
   client.start();
   try {
-    await until('the node receives its pod', 10_000, () => received.length > 0);
+    await until('the node receives its pod', 30_000, () => received.length > 0);
     assert.deepEqual(received, ['web']);
     await kubectl('-n', 'shop', 'label', 'pod', 'web', 'weft.dev/mesh=disabled');
-    await until('the pod is removed', 10_000, () => received.includes('-Kubernetes//Pod/shop/web'));
+    await until('the pod is removed', 30_000, () => received.includes('-Kubernetes//Pod/shop/web'));
     await kubectl('-n', 'shop', 'label', 'pod', 'web', 'weft.dev/mesh-');
     await until(
       'the pod is sent again',
-      10_000,
+      30_000,
       () => received.filter((name) => name === 'web').length === 2,
     );
   } finally {
@@ -249,15 +249,15 @@ test('a condition tells whether a policy is in force; an invalid policy that the
   const condition = (field: string): Promise<string> =>
     kubectl('-n', 'shop', 'get', 'accesspolicy', 'p', '-o', `jsonpath={.status.conditions[0].${field}}`);
   await apply(policy('10.0.0.0/8'));
-  await until('the policy is accepted', 15_000, async () => (await condition('status')) === 'True');
+  await until('the policy is accepted', 30_000, async () => (await condition('status')) === 'True');
   await assert.rejects(apply(policy('999.0.0.0/8')), /cidrs\[0\]/);
   await assert.rejects(apply(policy('10.0.0.0/99')), /cidrs\[0\]/);
   await apply(policy('1::2::3/64'));
-  await until('the policy is not accepted', 15_000, async () => (await condition('status')) === 'False');
+  await until('the policy is not accepted', 30_000, async () => (await condition('status')) === 'False');
   assert.match(await condition('message'), /1::2::3.* all traffic to what it selects is denied/);
   assert.equal(await condition('observedGeneration'), '2');
   await apply(policy('10.0.0.0/16'));
-  await until('the policy is accepted again', 15_000, async () => (await condition('status')) === 'True');
+  await until('the policy is accepted again', 30_000, async () => (await condition('status')) === 'True');
 });
 
 test('a policy that never was valid is in force as one that denies everything, and an event has the reason', async () => {
@@ -281,7 +281,7 @@ test('a policy that never was valid is in force as one that denies everything, a
       `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: never, namespace: shop }
 spec: { action: ALLOW, selector: { matchLabels: { app: a } }, rules: [{ from: [{ notCidrs: ['1::2::3/64'] }] }] }\n`,
     );
-    const policy = await until('the node receives the policy', 15_000, () => received.get('shop/never'));
+    const policy = await until('the node receives the policy', 30_000, () => received.get('shop/never'));
     assert.deepEqual([policy.action, policy.scope, policy.rules], ['deny', 'workload', [{ clauses: [] }]]);
     const events = (): Promise<string> =>
       kubectl(
@@ -295,10 +295,10 @@ spec: { action: ALLOW, selector: { matchLabels: { app: a } }, rules: [{ from: [{
         ],
         ...['-o', 'jsonpath={.items[*].message}'],
       );
-    await until('an event is written', 15_000, events);
+    await until('an event is written', 30_000, events);
     assert.match(await events(), /notCidrs: .*1::2::3.*all traffic to what it selects is denied/);
     await kubectl('-n', 'shop', 'delete', 'accesspolicy', 'never');
-    await until('the policy is removed', 15_000, () => !received.has('shop/never'));
+    await until('the policy is removed', 30_000, () => !received.has('shop/never'));
   } finally {
     client.stop();
   }
@@ -315,11 +315,11 @@ spec: { host: pay.example.com, addresses: [${name === 'a' ? '198.51.100.1' : '19
     );
   await apply(external('a'));
   await apply(external('b'));
-  await until('the younger object is refused', 20_000, async () =>
+  await until('the younger object is refused', 30_000, async () =>
     (await events('b')).includes('Warning HostConflict weft-control'),
   );
   await kubectl('-n', 'shop', 'delete', 'externalservice', 'a');
-  await until('the younger object is in force once the older one is gone', 20_000, async () =>
+  await until('the younger object is in force once the older one is gone', 30_000, async () =>
     (await events('b')).includes('Normal Accepted weft-control'),
   );
   assert.equal(await events('a'), '', 'an object that is in force from the start has no event');
@@ -371,7 +371,7 @@ test('unknown label and annotation values are refused; an object that has one al
   await labels('team=a');
   const events = (): Promise<string> =>
     kubectl('get', 'events', '--field-selector', 'reason=UnknownValue', '-o', 'jsonpath={.items[*].message}');
-  await until('an event names the value that applies', 15_000, events);
+  await until('an event names the value that applies', 30_000, events);
   assert.match(await events(), /weft\.dev\/mode: "[Ss]trict.*" is unknown: .*treated as strict/);
   await labels('weft.dev/mode-');
   await labels('team-');
@@ -380,11 +380,11 @@ test('unknown label and annotation values are refused; an object that has one al
 test("the roots' ConfigMap is written to namespaces of the mesh, and deleted when they leave it", async () => {
   const roots = (): Promise<string> =>
     kubectl('-n', 'shop', 'get', 'configmap', 'weft-ca-root-cert', '--ignore-not-found', '-o', 'name');
-  await until('the ConfigMap exists', 15_000, roots);
+  await until('the ConfigMap exists', 30_000, roots);
   await kubectl('label', 'namespace', 'shop', 'weft.dev/mesh-');
-  await until('the ConfigMap is deleted', 15_000, async () => (await roots()) === '');
+  await until('the ConfigMap is deleted', 30_000, async () => (await roots()) === '');
   await kubectl('label', 'namespace', 'shop', 'weft.dev/mesh=enabled');
-  await until('the ConfigMap exists again', 15_000, roots);
+  await until('the ConfigMap exists again', 30_000, roots);
 });
 
 test('when the leader is killed, the other replica becomes the leader after the lease has expired', async () => {

@@ -251,7 +251,7 @@ test('what a waypoint reports is counted: for the pod, its Service, its namespac
   // Requests of the same second share what was read before.
   await until(
     'the report is counted',
-    20_000,
+    30_000,
     async () => (await countsOf('/namespaces/shop/pods/web')) === counted,
   );
   assert.equal(await countsOf('/namespaces/shop'), counted);
@@ -264,7 +264,7 @@ test('what a waypoint reports is counted: for the pod, its Service, its namespac
   ]);
   const to = { direction: 'to', side: 'client', resource: { kind: 'Pod', namespace: 'shop', name: 'web' } };
   assert.deepEqual(
-    await until('the other end has the edge', 20_000, async () => {
+    await until('the other end has the edge', 30_000, async () => {
       const found = (await edges('/namespaces/bank/pods/vault/edges')) as readonly unknown[];
       return found.length > 0 && found;
     }),

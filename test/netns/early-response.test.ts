@@ -41,7 +41,7 @@ status: { podIPs: [{ ip: 10.244.1.30 }, { ip: 'fd00:244:1::30' }] }
   testbed.start('early', 'weft-echo-v1', 'python3', [program, 'serve', '8491', '8492']);
   await testbed.up();
   await startWaypoint(testbed, place);
-  await until('the waypoint serves the Service', 20_000, async () =>
+  await until('the waypoint serves the Service', 30_000, async () =>
     (await ask('10.96.0.50', 8491, 10, 1)).includes('413'),
   );
 });

@@ -49,7 +49,7 @@ function load(): Requests[] {
 }
 async function more(all: readonly Requests[], count = 100): Promise<void> {
   const from = await Promise.all(all.map((one) => one.counts()));
-  await until('further requests', 20_000, async () => {
+  await until('further requests', 30_000, async () => {
     const now = await Promise.all(all.map((one) => one.counts()));
     return now.every(
       ({ good, bad }, i) => good + Object.keys(bad).length >= (from[i] as Counts).good + count,
@@ -95,7 +95,7 @@ test('the former agent relays its established connections and ends with the last
   for (const held of isKept ? [old, back] : []) assert.equal(await held.ask(), 'hello');
   old.end();
   back.end();
-  await until('the former agent ends', 5_000, () => ended);
+  await until('the former agent ends', 30_000, () => ended);
   await replaced;
   assert.equal(await young.ask(), 'hello', 'relayed by the new agent');
   young.end();
@@ -113,7 +113,7 @@ test('each connection of a hand-over has one record at each node', async () => {
   const [kernel, tunnels] = [await load.end(), await out.end()];
   assert.deepEqual([kernel.bad, tunnels.bad], [{}, {}]);
   const wanted = kernel.good + tunnels.good;
-  await until('all connections are logged', 10_000, () => lines().length - before >= wanted);
+  await until('all connections are logged', 30_000, () => lines().length - before >= wanted);
   await sleep(500);
   const since = withoutRepeats(connectionRecords(testbed.runDir('node-a'))).slice(before);
   assert.equal(since.filter(({ direction }) => direction === 'outbound').length, wanted);

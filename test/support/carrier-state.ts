@@ -4,7 +4,7 @@ import type { State } from '../../daemonset/carrier/gen/carrier.js';
 import { decodePacket, encodeMessage, protocolVersion } from '../../daemonset/carrier/protocol.js';
 import { WeftError } from '../../src/base/errors.js';
 
-const timeoutMs = 10_000;
+const timeoutMs = 30_000;
 
 /** Takes the place of the carrier's agent for a moment. */
 export function carrierState(socket: string): Promise<State> {

@@ -1,5 +1,5 @@
 /** Waits until something holds, which is checked every 10 ms. */
-export async function eventually(holds: () => boolean, what: string, ms = 5_000): Promise<void> {
+export async function eventually(holds: () => boolean, what: string, ms = 30_000): Promise<void> {
   const end = Date.now() + ms;
   while (!holds()) {
     if (Date.now() > end) throw new Error(`${what} did not come to hold`);

@@ -41,7 +41,7 @@ export class RawClient {
   }
 
   async until(holds: (text: string) => boolean, what = 'what was awaited'): Promise<string> {
-    const end = Date.now() + 10_000;
+    const end = Date.now() + 30_000;
     while (!holds(this.text)) {
       if (this.closed !== undefined)
         throw new Error(`closed (${this.closed}) ahead of ${what}; so far: ${this.text.slice(0, 500)}`);
@@ -52,7 +52,7 @@ export class RawClient {
   }
 
   async untilClosed(what = 'it'): Promise<'end' | 'reset'> {
-    const end = Date.now() + 10_000;
+    const end = Date.now() + 30_000;
     while (this.closed === undefined) {
       if (Date.now() > end) throw new Error(`${what} was not closed; so far: ${this.text.slice(0, 500)}`);
       await this.#change();

@@ -98,7 +98,7 @@ export async function startRedis(
         url,
         ...given,
         password: () => given.password,
-        replyMsMax: 300,
+        replyMsMax: 2_000,
         onState: (isUp, why) => states.push(`${isUp} ${why}`),
       };
       const connection = new RedisConnection(options);

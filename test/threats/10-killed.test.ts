@@ -117,7 +117,7 @@ test('either of two agents killed at each step of a handover: no pod gets plaint
       const { ready, pid } = mesh.testbed.readyState('node-a');
       return ready && pid === survivor;
     });
-    const answered = await until(where, 10_000, async () => (await mesh.call()) === 'here' && 'here');
+    const answered = await until(where, 30_000, async () => (await mesh.call()) === 'here' && 'here');
     assert.equal(answered, 'here');
     if (other === next) mesh.testbed.rename(next, agent);
     assert.deepEqual(mesh.leaks(), [], where);

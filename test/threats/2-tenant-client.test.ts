@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import type net from 'node:net';
 import { test, type TestContext } from 'node:test';
+import { eventually } from '../support/eventually.js';
 import { filter, mirrorTo } from '../support/filters.js';
 import type { Route, RouteKey, RouteRule } from '../../src/model/route.js';
 import type { HttpMatch } from '../../src/model/policy.js';
@@ -94,8 +95,7 @@ test('a consumer route does not mirror the requests of others to the tenant', as
   assert.match(await ask(other, '/secret', ['authorization: Bearer token']), /api got/);
   // The tenant's own requests are mirrored. Mirrored requests of others would have arrived before them.
   assert.match(await ask(tenant, '/own'), /api got/);
-  for (let i = 0; i < 100 && stolen.length === 0; i++)
-    await new Promise((resolve) => setTimeout(resolve, 20));
+  await eventually(() => stolen.length > 0, 'the copy of its own request');
   assert.match(stolen.join(''), /GET \/own /);
   assert.doesNotMatch(stolen.join(''), /secret|token/);
 });
@@ -217,7 +217,7 @@ test("a tenant does not use up the waypoint's requests and connections", async (
     Array.from({ length: 40 }, (_, i) => mesh.tunnel(identity('tenant', `app-${i}`), tenant.from, gate, vip)),
   );
   for (const one of streams) if (one.status === 'fulfilled') void request(one.value, '/hang');
-  for (let i = 0; i < 200 && waiting < 12; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  await eventually(() => waiting >= 12, 'requests are under way');
   const held = streams.filter((one) => one.status === 'fulfilled').length;
   assert.ok(held >= 12 && held <= 16, `${held} of 24`);
   assert.ok(waypoint.refused.every((code) => code === 'WEFT_CONNECTIONS_FULL'));

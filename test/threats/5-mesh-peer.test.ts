@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream';
 import { test, type TestContext } from 'node:test';
 import { parseCidr } from '../../src/model/address.js';
 import type { MeshUpdate } from '../../src/state/store.js';
+import { eventually } from '../support/eventually.js';
 import { policy } from '../support/mesh.js';
 import {
   echoing,
@@ -96,8 +97,7 @@ test('the headers by which an endpoint identifies its client are written by the 
   // The mesh appends the last element of the list; the elements before it are the client's, as with any proxy.
   assert.match(answer, new RegExp(`x-forwarded-for: ${tellerIp}, ${evilIp}\r?\n`));
   stream.destroy();
-  for (let i = 0; i < 200 && behind.records.length === 0; i++)
-    await new Promise((resolve) => setTimeout(resolve, 20));
+  await eventually(() => behind.records.length > 0, 'its record');
   for (const { source } of behind.records) {
     assert.equal(source.identity, evil);
     assert.match(source.address, new RegExp(`^${evilIp}:`));

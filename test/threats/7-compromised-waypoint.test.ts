@@ -7,6 +7,7 @@ import { test, type TestContext } from 'node:test';
 import { planInboundTunnel, planOutbound } from '../../daemonset/proxy/choose-path.js';
 import { parseIp } from '../../src/model/address.js';
 import { MeshState } from '../../src/state/store.js';
+import { eventually } from '../support/eventually.js';
 import { pod as podOf, policy, workload } from '../support/mesh.js';
 import {
   echoing,
@@ -73,8 +74,7 @@ test('the workloads that a waypoint serves accept the client identity that it st
   const stream = await claim(shop, served.port);
   assert.match(await request(stream), /api got/);
   stream.destroy();
-  for (let i = 0; i < 100 && served.records.length === 0; i++)
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  await eventually(() => served.records.length > 0, 'its record');
   assert.equal(served.records.at(-1)?.source.identity, teller);
 });
 

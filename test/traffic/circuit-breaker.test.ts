@@ -63,7 +63,7 @@ const logged = (text: string): number =>
 test('one client gets its share, another one the rest, of both workers together', () =>
   mesh.withRoute(small, applies(false), async () => {
     const first = statuses('/slow/4000', 12);
-    await until('the first client has its share', 10_000, async () =>
+    await until('the first client has its share', 30_000, async () =>
       (await breakers()).some(({ requests }) => requests?.active === 3),
     );
     const second = await statuses('/slow/100', 6, 'weft-visitor');
@@ -71,8 +71,8 @@ test('one client gets its share, another one the rest, of both workers together'
     assert.ok(numberOf(second, '503') >= 1, `the other client: ${second.join()}`);
     const found = await first;
     assert.deepEqual([numberOf(found, '200'), numberOf(found, '503')], [3, 9]);
-    await until('all has ended', 10_000, isIdle);
-    await until('the access log says which policy acted', 10_000, () =>
+    await until('all has ended', 30_000, isIdle);
+    await until('the access log says which policy acted', 30_000, () =>
       Promise.resolve(logged('circuit-breaker by TrafficPolicy shop/api') >= 10),
     );
     const remaining = 'envoy_cluster_circuit_breakers_default_remaining_rq';
@@ -83,7 +83,7 @@ test('one client gets its share, another one the rest, of both workers together'
 test('what workers counted that die is free again', () =>
   mesh.withRoute(small, applies(false), async () => {
     const lost = statuses('/slow/15000', 3);
-    await until('all is in use', 10_000, async () =>
+    await until('all is in use', 30_000, async () =>
       (await breakers()).some(({ requests }) => requests?.active === 3),
     );
     const { pid = 0 } = mesh.testbed.mark(waypointProcess(mesh.waypoint)) ?? {};

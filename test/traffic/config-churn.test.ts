@@ -86,7 +86,7 @@ spec:
 /** Shows that a version is in force, whatever the order of its fields. */
 const markOf = (version: number): string => `"connectionsMax":${1000 + version}`;
 const inForce = (version: number): Promise<unknown> =>
-  until(`version ${version} is in force`, 15_000, async () => {
+  until(`version ${version} is in force`, 30_000, async () => {
     const dump = await adminGet(waypointNetns(waypoint), adminPort, '/dump');
     return dump.includes(markOf(version));
   });
@@ -149,7 +149,7 @@ test('counts, ejections and buckets survive ten changes a second, and no request
       if (statuses[0] !== '503') return statuses;
     }
   });
-  await until('the client has all that it may have', 10_000, async () => {
+  await until('the client has all that it may have', 30_000, async () => {
     return (await statusesOf('weft-intruder', '/', 1))[0] === '503';
   });
   // With the requests for `/limited` fewer than one client may have under way, however slow this machine is.

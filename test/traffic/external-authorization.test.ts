@@ -85,7 +85,7 @@ test('a service decides by gRPC: what it allows arrives with its headers, what i
     assert.equal(other.status, 200, 'a request that does not match');
     assert.equal(other.seen?.headers['x-checked-user'], undefined, 'and cannot say who was checked');
     assert.equal((await asks('/shop/../orders/1', 'eve')).status, 403);
-    await until('the access log says which policy acted', 10_000, () =>
+    await until('the access log says which policy acted', 30_000, () =>
       Promise.resolve(
         accessLog(mesh).some(
           (line) =>

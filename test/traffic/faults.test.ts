@@ -36,7 +36,7 @@ test('requests are delayed and aborted, and the log and the metrics say by what'
       assert.ok((await counted('delays_injected', 'slow')) >= 3);
       assert.ok((await counted('aborts_injected', 'failing')) >= 1);
       assert.equal(await counted('active_faults', 'slow'), 0);
-      await until('the access log has the flags', 10_000, () => {
+      await until('the access log has the flags', 30_000, () => {
         const lines = accessLog(mesh);
         const has = (...parts: string[]): boolean =>
           lines.some((line) => parts.every((part) => line.includes(part)));
@@ -71,7 +71,7 @@ test('an expired fault is off by itself', async () => {
     yaml,
     async () => (await orders()) === 503,
     async () => {
-      await until('it is over', 20_000, async () => (await orders()) === 200);
+      await until('it is over', 30_000, async () => (await orders()) === 200);
       assert.ok(Date.now() >= endMs);
     },
   );

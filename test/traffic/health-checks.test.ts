@@ -43,7 +43,7 @@ test('an endpoint whose check fails gets no requests in any worker until it pass
       assert.equal(await metric('envoy_cluster_health_check_healthy'), 2);
       await mesh.testbed.stop('echo-v1', 'SIGKILL');
       try {
-        await until('it is unhealthy', 20_000, async () => /^unhealthy(,unhealthy)?$/.test(await states()));
+        await until('it is unhealthy', 30_000, async () => /^unhealthy(,unhealthy)?$/.test(await states()));
         const [shown] = await shownBy(mesh.waypoint, cluster, 'echo-v1');
         assert.match(shown?.failedCheck ?? '', /^HTTP \/healthz: /);
         assert.equal(await metric('envoy_cluster_health_check_healthy'), 1);
@@ -51,8 +51,8 @@ test('an endpoint whose check fails gets no requests in any worker until it pass
       } finally {
         mesh.startApplication('v1');
       }
-      await until('it is healthy', 20_000, async () => /^healthy(,healthy)?$/.test(await states()));
-      await until('it gets requests', 20_000, async () => (await send(10)).size === 2);
+      await until('it is healthy', 30_000, async () => /^healthy(,healthy)?$/.test(await states()));
+      await until('it gets requests', 30_000, async () => (await send(10)).size === 2);
     },
   ));
 

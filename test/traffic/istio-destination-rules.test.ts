@@ -109,7 +109,7 @@ spec:
     ),
     async () => (await ask('/', { service: 'echo-v2' })).pod === 'echo-v1',
     async () => {
-      await until('the policy is in force', 20_000, async () => (await ask('/secret')).status === 403);
+      await until('the policy is in force', 30_000, async () => (await ask('/secret')).status === 403);
       assert.equal((await ask('/secret', { service: 'echo-v2' })).status, 403);
       assert.equal((await ask('/open', { service: 'echo-v2' })).status, 200);
     },
@@ -136,7 +136,7 @@ test('connectionPool: more requests than http2MaxRequests are refused, and say b
     has('"requestsMax":3'),
     async () => {
       assert.deepEqual(await atOnce('/slow/1500', 10), { 200: 3, 503: 7 });
-      await until('the access log names the rule', 10_000, () =>
+      await until('the access log names the rule', 30_000, () =>
         Promise.resolve(
           accessLog(mesh).some((line) => line.includes('circuit-breaker by DestinationRule shop/echo')),
         ),
@@ -152,7 +152,7 @@ test('connectionPool: requests beyond the connections wait, and those beyond htt
     has('"connectionsMax":2'),
     async () => {
       // Connections that are open when a limit is lowered stay: with one request each, requests end those of other tests.
-      await until('no connection is left', 10_000, async () => {
+      await until('no connection is left', 30_000, async () => {
         await ask('/');
         const shown = ['echo-v1', 'echo-v2'].map((pod) => shownBy(mesh.waypoint, clusterOf(), pod));
         return (await Promise.all(shown)).flat().every(({ connections }) => connections === 0);
@@ -211,7 +211,7 @@ test('outlierDetection: an endpoint is ejected after its errors, and returns aft
         await metricOf(mesh.waypoint, 'envoy_cluster_outlier_detection_ejections_active', clusterOf()),
         1,
       );
-      await until('it returns', 20_000, async () => (await state()) === 'healthy');
+      await until('it returns', 30_000, async () => (await state()) === 'healthy');
       assert.ok((await statuses('/fail-at/echo-v1', 20)).includes(500));
     },
   ));
@@ -234,7 +234,7 @@ test('tls: what cannot be carried out is closed, and TLS is never plain in its p
     async () => {
       const { status } = await ask('/');
       assert.ok(status >= 500, String(status));
-      await until('the access log says why', 10_000, () =>
+      await until('the access log says why', 30_000, () =>
         Promise.resolve(
           accessLog(mesh).some((line) => line.includes('DestinationRule shop/echo: trafficPolicy.tls.mode')),
         ),
@@ -278,7 +278,7 @@ test('a rule of another namespace changes nothing', () =>
           rule('  trafficPolicy: { loadBalancer: { simple: RANDOM } }'),
         ),
       );
-      await until('the own rule is in force', 20_000, has('DestinationRule shop/echo'));
+      await until('the own rule is in force', 30_000, has('DestinationRule shop/echo'));
       assert.ok(!(await policies()).includes('DestinationRule other'));
       assert.equal((await ask('/')).status, 200);
       assert.equal(

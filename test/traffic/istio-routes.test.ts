@@ -247,7 +247,7 @@ test('mirrors get copies of requests', () =>
     async () => {
       for (const path of ['/copied/a', '/one-copy/a']) {
         assert.equal(await pod(path), 'echo-v1');
-        await until(`the copy of ${path} arrives`, 10_000, async () => {
+        await until(`the copy of ${path} arrives`, 30_000, async () => {
           const { stdout } = await run('weft-web', 'curl', ['-s', `http://${vips['echo-v2']}/seen`]);
           return (JSON.parse(stdout) as Record<string, number>)[path] === 1;
         });

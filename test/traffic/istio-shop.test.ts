@@ -180,7 +180,7 @@ test('a dozen VirtualServices and DestinationRules are applied one after the oth
   for (const { file, text, shown } of changes) {
     mesh.write(file, text);
     if (shown)
-      await until(`${file} is in force: ${text}`, 15_000, async () =>
+      await until(`${file} is in force: ${text}`, 30_000, async () =>
         shown.response.test(await ask(shown.service, shown.args)),
       );
   }

@@ -126,7 +126,7 @@ test('only requests with a valid token reach the pods, by whatever address; the 
       const refused = await status(url, one);
       assert.ok(refused === 403 || refused === 0, `${url}: ${refused}`);
     }
-  const line = await until('the refusal is in the log', 20_000, () =>
+  const line = await until('the refusal is in the log', 30_000, () =>
     logLines().find(({ why }) => String(why).includes('(expired)')),
   );
   assert.deepEqual(
@@ -152,7 +152,7 @@ test('access depends on the users’ claims, and a change of the policy on users
   const user = (sub: string, groups: string[]): string => signed(second, claimsOf({ sub, groups }));
   await become('not of the group', 403, user('ann', ['dev']));
   assert.equal(await status(vip, user('bob', ['dev', 'ops'])), 200);
-  const denied = await until('the denial is in the log', 20_000, () =>
+  const denied = await until('the denial is in the log', 30_000, () =>
     logLines().find(
       ({ flags, requestPrincipal }) => flags === 'RBAC' && requestPrincipal === `${issuerName}/ann`,
     ),

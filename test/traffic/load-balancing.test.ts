@@ -168,13 +168,13 @@ test('locality: near endpoints first; when they fail, requests go on to the othe
     const { pods } = await ask('', 40);
     assert.equal(pods.length, 40, 'no request failed');
     assert.deepEqual(new Set(pods), new Set(['echo-v2', 'echo-v3']));
-    await until('the near level has no requests', 10_000, async () => {
+    await until('the near level has no requests', 30_000, async () => {
       await ask('', 4);
       return (await clusters()).some(
         ({ levels }) => levels[0]?.healthy === 0 && levels[1]?.loadPercent === 100,
       );
     });
-    await until('the access log names the policy', 10_000, () =>
+    await until('the access log names the policy', 30_000, () =>
       Promise.resolve(
         readFileSync(accessLogOf(testbed, waypoint), 'utf8').includes('failover by TrafficPolicy shop/near'),
       ),

@@ -90,7 +90,7 @@ test('in dry run nothing is refused, and the log has what would have been', asyn
   });
   assert.equal(countOf(await statuses('/slow/300', 12, 12), 200), 12);
   assert.ok((await metric('weft_waypoint_load_shed_total')) > 0);
-  await until('the access log says so', 10_000, () =>
+  await until('the access log says so', 30_000, () =>
     Promise.resolve(
       readFileSync(accessLogOf(testbed, waypoint), 'utf8').includes(
         'load-shedding (dry run) by TrafficPolicy shop/shed',
@@ -121,7 +121,7 @@ test('a slow endpoint is overloaded: the limit falls, requests beyond it get 503
     await statuses('/slow/400', 4, 4);
     return (await gradient('concurrency_limit')) < high / 2;
   });
-  await until('the access log says who refused', 10_000, () => {
+  await until('the access log says who refused', 30_000, () => {
     const lines = readFileSync(accessLogOf(testbed, waypoint), 'utf8').split('\n');
     return Promise.resolve(
       lines.some(

@@ -84,11 +84,11 @@ test('an endpoint that responds 500 is ejected in all workers, and returns', () 
       1,
     );
     assert.ok((await statuses('/fail-at/echo-v1', 20)).every((status) => status === 200));
-    await until('it returns', 20_000, async () => (await states()) === 'healthy');
+    await until('it returns', 30_000, async () => (await states()) === 'healthy');
     const pods = new Set<string | undefined>();
     for (let i = 0; i < 30; i++) pods.add((await ask('/')).pod);
     assert.deepEqual([...pods].sort(), ['echo-v1', 'echo-v2']);
-    await until('the access log says which policy acted', 10_000, () => {
+    await until('the access log says which policy acted', 30_000, () => {
       const lines = readFileSync(accessLogOf(mesh.testbed, mesh.waypoint), 'utf8').split('\n');
       const acted = lines.filter((line) => line.includes('outlier-detection by TrafficPolicy shop/outliers'));
       return Promise.resolve(acted.length === 1);
@@ -100,7 +100,7 @@ test('an endpoint that refuses connections is ejected', () =>
     await mesh.testbed.stop('echo-v1', 'SIGKILL');
     try {
       await statuses('/', 60);
-      await until('it is ejected', 10_000, async () => (await states()) === 'ejected');
+      await until('it is ejected', 30_000, async () => (await states()) === 'ejected');
     } finally {
       mesh.startApplication('v1');
     }

@@ -56,7 +56,7 @@ test('dry run sends nothing again, and counts it', () =>
     retries.replace('retry:', 'dryRun: true\n  retry:'),
     async () => (await ask('/status/503')).status === 503,
     async () => {
-      await until('the policy is in force', 20_000, async () => {
+      await until('the policy is in force', 30_000, async () => {
         await ask('/status/502');
         return readFileSync(accessLogOf(mesh.testbed, mesh.waypoint), 'utf8').includes('retry (dry run) by');
       });
@@ -88,7 +88,7 @@ test('a hedge goes to the other pod while the first attempt hangs', () =>
       await mesh.testbed.stop('hang-v1', 'SIGKILL');
       mesh.startApplication('v1');
     }
-    await until('it responds', 20_000, async () => {
+    await until('it responds', 30_000, async () => {
       return (await ask('/', { service: 'echo-v1' })).status === 200;
     });
   }));

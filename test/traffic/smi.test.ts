@@ -116,7 +116,7 @@ test('TrafficSplit: 90 percent to one Service and 10 to the other', async () => 
     'split.yaml',
     split('canary', 'backends: [{ service: echo-v1, weight: 90 }, { service: echo-v2, weight: 10 }]'),
   );
-  await until('the split', 20_000, async () => ((await shares(`http://${echo}`, 50)).get('v1') ?? 0) > 38);
+  await until('the split', 30_000, async () => ((await shares(`http://${echo}`, 50)).get('v1') ?? 0) > 38);
   const found = await shares(`http://${echo}`, 1_000);
   assert.equal((found.get('v1') ?? 0) + (found.get('v2') ?? 0), 1_000);
   assert.ok(Math.abs((found.get('v1') ?? 0) - 900) < 50, JSON.stringify([...found]));
@@ -133,7 +133,7 @@ test('TrafficSplit with an HTTPRouteGroup: all requests with the header go to it
   const firefox = ['-A', 'Mozilla/5.0 Firefox/126.0'];
   await until(
     'the header',
-    20_000,
+    30_000,
     async () => (await shares(`http://${echo}`, 20, ...firefox)).get('v2') === 20,
   );
   assert.deepEqual([...(await shares(`http://${echo}`, 100, ...firefox))], [['v2', 100]]);
@@ -188,7 +188,7 @@ test('TrafficTarget with an HTTPRouteGroup: the waypoint allows its requests to 
   assert.equal(await status('/users/12'), '200');
   assert.equal(await status('/users/12/x'), '403');
   assert.equal(await statusOf('intruder', `http://${echo}/metrics`), '403');
-  await until('the access log names the object', 5_000, () =>
+  await until('the access log names the object', 30_000, () =>
     Promise.resolve(linesOf(accessLogOf(testbed, waypoint), 'shop/TrafficTarget:echo') !== ''),
   );
   // A request to the pod's own address passes the waypoint, too.

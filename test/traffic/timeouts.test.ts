@@ -23,7 +23,7 @@ test('the request’s timeout ends a slow request with 504, and the log names th
     async () => (await ask('/slow/2000')).status === 504,
     async () => {
       assert.equal((await ask('/slow/100')).status, 200);
-      await until('the log has it', 10_000, () =>
+      await until('the log has it', 30_000, () =>
         Promise.resolve(log().includes('"timeout by TrafficPolicy shop/timeouts"')),
       );
       assert.match(log(), /"status":504,"flags":"UT","code":"WEFT_REQUEST_TIMEOUT"/);
@@ -42,7 +42,7 @@ test('the greatest duration ends a response that still moves', () =>
       const startMs = performance.now();
       assert.equal((await ask('/drip')).status, 200);
       assert.ok(performance.now() - startMs < 4_000, 'curl itself would wait for 6 s');
-      await until('the log has it', 10_000, () => Promise.resolve(log().includes('"flags":"DT"')));
+      await until('the log has it', 30_000, () => Promise.resolve(log().includes('"flags":"DT"')));
       assert.equal((await ask('/slow/100')).status, 200);
     },
   ));
@@ -52,7 +52,7 @@ test('in dry run nothing ends, and it is counted', () =>
     policy.replace('request: 15s', 'request: 200ms').replace('timeouts:', 'dryRun: true\n  timeouts:'),
     async () => (await ask('/slow/600')).status === 200,
     () =>
-      until('it is counted', 20_000, async () => {
+      until('it is counted', 30_000, async () => {
         assert.equal((await ask('/slow/600')).status, 200);
         const name = 'weft_waypoint_traffic_policy_actions_total';
         return (await adminGet(waypointNetns(mesh.waypoint), 15020, '/metrics')).includes(

@@ -34,9 +34,9 @@ test(
     try {
       let said = '';
       other.stdout?.on('data', (bytes: Buffer) => (said += bytes.toString()));
-      await until('the other has begun', 5_000, () => said !== '');
+      await until('the other has begun', 30_000, () => said !== '');
       assert.equal(await tearDown(state), true);
-      await until('its own program has ended', 5_000, () => own.signalCode !== null);
+      await until('its own program has ended', 30_000, () => own.signalCode !== null);
       assert.equal(other.signalCode, null);
       assert.equal(other.exitCode, null);
     } finally {

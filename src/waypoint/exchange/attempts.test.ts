@@ -127,9 +127,9 @@ test('timeouts of the whole request and of one attempt', async (t) => {
     backends: { api: [upstream.port] },
     routes: [
       route('r', [
-        { matches: prefix('/retried'), backendRequestTimeoutMs: 100, retry: { codes: [], attempts: 1 } },
+        { matches: prefix('/retried'), backendRequestTimeoutMs: 1_000, retry: { codes: [], attempts: 1 } },
         { matches: prefix('/attempt'), backendRequestTimeoutMs: 100 },
-        { requestTimeoutMs: 100 },
+        { requestTimeoutMs: 1_000 },
       ]),
     ],
   });
@@ -140,7 +140,7 @@ test('timeouts of the whole request and of one attempt', async (t) => {
   assert.deepEqual([(await ask(waypoint.port, { path: '/retried' })).status, hits], [200, 2]);
   await assert.rejects(ask(waypoint.port, { path: '/body' }), 'half a response is incomplete');
   assert.equal((await ask(waypoint.port, { path: '/fine' })).status, 200);
-  await sleep(150);
+  await sleep(1_100);
   assert.equal((await ask(waypoint.port, { path: '/fine' })).status, 200);
   await eventually(() => canceled === 4 && waypoint.context.exchanges.size === 0, 'upstreams are canceled');
 });
@@ -206,7 +206,7 @@ test('the attempt’s timeout bounds the whole response: a longer one is visibly
   });
   const waypoint = await startWaypoint(t, {
     backends: { api: [drips.port] },
-    routes: [route('r', [{ backendRequestTimeoutMs: 150 }])],
+    routes: [route('r', [{ backendRequestTimeoutMs: 1_000 }])],
   });
   await assert.rejects(ask(waypoint.port));
   await eventually(() => waypoint.records.length === 1, 'its record');

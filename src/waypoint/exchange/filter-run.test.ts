@@ -294,13 +294,13 @@ test('a mesh update while a filter is pending: the request is refused if it is n
 });
 
 test('the rule’s timeout includes the time that filters take, before and after the rule is matched', async (t) => {
-  const routes = [route('r', [{ requestTimeoutMs: 100 }])];
+  const routes = [route('r', [{ requestTimeoutMs: 1_000 }])];
   for (const stage of ['authentication', 'fault-injection'] as const) {
     const { waypoint, gate, arrived } = await scene(t, stage, { routes });
     const asked = ask(waypoint.port);
     await isWaiting(gate);
     if (stage === 'authentication') {
-      await sleep(120);
+      await sleep(1_050);
       assert.equal(waypoint.context.exchanges.size, 1);
       gate.waiting[0]?.resolve();
     }

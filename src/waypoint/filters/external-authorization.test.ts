@@ -260,7 +260,7 @@ test('a service that hangs: the timeout refuses the request, or lets it pass, an
     arrived,
     waypoint,
     service,
-  } = await grpcScene(t, () => () => undefined, { timeoutMs: 50 });
+  } = await grpcScene(t, () => () => undefined, { timeoutMs: 300 });
   assert.equal((await send()).status, 503);
   assert.equal((await send()).status, 503);
   assert.match(waypoint.records.at(-1)?.why ?? '', /no response within/);

@@ -167,15 +167,16 @@ test('faults are for the requests that match', async (t) => {
 });
 
 test('an expired fault is off, without an update', async (t) => {
-  const { waypoint } = await scene(t, [faultOf({ abort: http(503), untilMs: Date.now() + 300 })]);
+  const untilMs = Date.now() + 2_000;
+  const { waypoint } = await scene(t, [faultOf({ abort: http(503), untilMs })]);
   assert.equal((await ask(waypoint.port, {})).status, 503);
-  await new Promise((resolve) => setTimeout(resolve, 320));
+  await eventually(() => Date.now() > untilMs, 'the time is over');
   assert.equal((await ask(waypoint.port, {})).status, 200);
   assert.equal(waypoint.actions.length, 1);
 });
 
 test('at most so many requests are delayed at once; further ones get no fault', async (t) => {
-  const { waypoint } = await scene(t, [faultOf({ delayMs: 300, activeMax: 2, abort: http(503) })]);
+  const { waypoint } = await scene(t, [faultOf({ delayMs: 1_500, activeMax: 2, abort: http(503) })]);
   const asked = [0, 1].map(() => ask(waypoint.port, {}));
   await eventually(() => countsOf(waypoint).active === 2, 'two are delayed');
   assert.equal((await ask(waypoint.port, {})).status, 200);
@@ -188,7 +189,7 @@ test('at most so many requests are delayed at once; further ones get no fault', 
 
 test('the delay ends with the request: the client leaves, or the request’s timeout expires', async (t) => {
   const { waypoint, arrived } = await scene(t, [faultOf({ delayMs: 60_000 })], {
-    routes: [route('r', [{ requestTimeoutMs: 200 }])],
+    routes: [route('r', [{ requestTimeoutMs: 1_500 }])],
   });
   const client = await RawClient.open(waypoint.port);
   client.write('GET / HTTP/1.1\r\nhost: api.shop\r\n\r\n');
@@ -203,7 +204,7 @@ test('the delay ends with the request: the client leaves, or the request’s tim
 });
 
 test('delays go on through changes of configuration, and count for the next one', async (t) => {
-  const { waypoint, set } = await scene(t, [faultOf({ delayMs: 300, activeMax: 1 })]);
+  const { waypoint, set } = await scene(t, [faultOf({ delayMs: 1_500, activeMax: 1 })]);
   const asked = ask(waypoint.port, {});
   await eventually(() => countsOf(waypoint).active === 1, 'it is delayed');
   set(faultOf({ delayMs: 10_000, activeMax: 1 }));

@@ -163,10 +163,17 @@ test('dry run counts and does not act, and does not wait for the service', async
   assert.deepEqual(one.waypoint.actions, Array(3).fill(`global-rate-limit would ${name}`));
   redis.signal('SIGSTOP');
   t.after(() => redis.signal('SIGCONT'));
-  one.set(limitOf({ dryRun: true, failClosed: true, name: 'TrafficPolicy shop/api other' }));
+  one.set(
+    limitOf({
+      dryRun: true,
+      failClosed: true,
+      timeoutMs: 60_000,
+      name: 'TrafficPolicy shop/api other',
+    }),
+  );
   const began = performance.now();
   assert.equal(await one.status(), 200);
-  assert.ok(performance.now() - began < 200);
+  assert.ok(performance.now() - began < 30_000);
 });
 
 test('Redis hangs: requests wait once, then fail open or closed, and recover', async (t) => {
@@ -174,14 +181,11 @@ test('Redis hangs: requests wait once, then fail open or closed, and recover', a
   const { counters, connection } = redis.counters(t);
   await eventually(() => connection.isUp, 'connected');
   const { port } = await startRateLimiter(t, counters);
-  const open = await replica(t, [limitOf({ requests: 1_000, keys: [user], timeoutMs: 50 })], { port });
-  const closed = await replica(
-    t,
-    [limitOf({ requests: 1_000, keys: [user], failClosed: true, timeoutMs: 50 })],
-    {
-      port,
-    },
-  );
+  const timeoutMs = 1_000;
+  const open = await replica(t, [limitOf({ requests: 1_000, keys: [user], timeoutMs })], { port });
+  const closed = await replica(t, [limitOf({ requests: 1_000, keys: [user], failClosed: true, timeoutMs })], {
+    port,
+  });
   for (const one of [open, closed]) await untilStatus(200, () => one.status({ 'x-user': 'a' }));
   redis.signal('SIGSTOP');
   const began = performance.now();
@@ -190,7 +194,7 @@ test('Redis hangs: requests wait once, then fail open or closed, and recover', a
     assert.equal(await closed.status({ 'x-user': `b${i}` }), 503);
   }
   const ms = performance.now() - began;
-  assert.ok(ms < 700, `40 requests took ${ms} ms`);
+  assert.ok(ms < 20 * timeoutMs, `40 requests took ${ms} ms`);
   const record = closed.waypoint.records.at(-1);
   assert.deepEqual([record?.flag, record?.code], ['RLSE', 'WEFT_RATE_LIMIT_SERVICE']);
   redis.signal('SIGCONT');
@@ -220,11 +224,13 @@ test('a service of the mesh counts: descriptors, exactness, failure and recovery
   assert.deepEqual(first?.descriptors[0]?.limit, { requestsPerUnit: 20, unit: 3 });
   fake.mode = 'fail';
   assert.equal(await replicas[0]?.status({ 'x-user': 'new' }), 200, 'fails open');
-  replicas[1]?.set(limitOf({ requests: 20, keys: [user], failClosed: true, timeoutMs: 50, service: ofMesh }));
+  replicas[1]?.set(
+    limitOf({ requests: 20, keys: [user], failClosed: true, timeoutMs: 1_000, service: ofMesh }),
+  );
   fake.mode = 'hang';
   const began = performance.now();
   for (let i = 0; i < 20; i++) assert.equal(await replicas[1]?.status({ 'x-user': `h${i}` }), 503);
-  assert.ok(performance.now() - began < 700);
+  assert.ok(performance.now() - began < 10_000, 'half of what it takes if each request waits');
   fake.mode = 'respond';
   await untilStatus(200, () => replicas[1]?.status({ 'x-user': 'after' }));
 });
@@ -234,15 +240,14 @@ test('the configuration changes ten times a second under load: the limit holds',
   const { counters, connection } = redis.counters(t);
   await eventually(() => connection.isUp, 'connected');
   const { port } = await startRateLimiter(t, counters);
-  const one = await replica(t, [limitOf({ requests: 50 })], { port });
+  const one = await replica(t, [limitOf({ requests: 50, timeoutMs: 30_000 })], { port });
   let changes = 0;
-  const timer = setInterval(() => one.set(limitOf({ requests: 50, timeoutMs: 500 + changes++ })), 50);
+  const timer = setInterval(() => one.set(limitOf({ requests: 50, timeoutMs: 30_000 + changes++ })), 50);
   t.after(() => clearInterval(timer));
   const statuses: number[] = [];
   const end = performance.now() + 1_000;
-  while (performance.now() < end)
+  while (performance.now() < end || changes <= 5 || statuses.length <= 100)
     statuses.push(...(await Promise.all(Array.from({ length: 5 }, () => one.status()))));
-  assert.ok(changes > 5);
   assert.equal(statuses.filter((status) => status === 200).length, 50);
   assert.ok(statuses.every((status) => status === 200 || status === 429));
 });

@@ -298,7 +298,7 @@ test('windows of one byte are served, and cost other clients nothing', async (t)
     Buffer.concat([setting(initialWindowSize, 1), request(1, ...pseudo('/bytes'))]),
   );
   let [bytes, at, acknowledged] = [0, 0, 0];
-  const end = Date.now() + 10_000;
+  const end = Date.now() + 30_000;
   while (bytes < 500 && Date.now() < end && client.closed === undefined) {
     const raw = Buffer.from(client.text, 'latin1');
     for (const { type, payload } of framesOf(raw.subarray(at))) {

@@ -40,9 +40,10 @@ test(
       return all.reduce((sum, { allowed }) => sum + allowed, 0);
     };
     const beganMs = monotonicMs();
-    const first = await run(500);
+    const first = await run(1_000);
     const most = (): number => 500 + (monotonicMs() - beganMs) + 5;
-    assert.ok(first >= 800 && first <= most(), `500 at once and 500 in half a second: ${first}`);
+    // At least a third of what a second adds, however seldom a busy machine runs the processes.
+    assert.ok(first >= 800 && first <= most(), `500 at once and 1000 in a second: ${first}`);
 
     const [dead] = children;
     assert.ok(dead);

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
+import { eventually } from '../../../test/support/eventually.js';
 import { AccessLog, type AccessLogMode } from './access-log.js';
 import type { RequestRecord, TrafficAction } from './request-record.js';
 
@@ -31,6 +32,7 @@ test('by default the access log has requests that failed, and those on which a p
   const logged = async (mode: AccessLogMode): Promise<string[]> => {
     const file = join(dir, mode);
     const log = new AccessLog(file, mode, '%path%', () => assert.fail('a line was dropped'));
+    await eventually(() => existsSync(file), 'the file is open');
     await sleep(50);
     log.write(record('/ok', {}));
     log.write(record('/failed', { status: 503 }));

@@ -208,7 +208,7 @@ test('a client that leaves ends both attempts, and so does the request’s timeo
   await eventually(() => held.every(({ isGone }) => isGone()), 'both are canceled');
   await assertIdle();
   held.length = 0;
-  apply(waypoint, { retry, timeouts: { requestMs: 600 } });
+  apply(waypoint, { retry, timeouts: { requestMs: 1_500 } });
   assert.equal((await ask(waypoint.port)).status, 504);
   await eventually(() => held.length === 2 && held.every(({ isGone }) => isGone()), 'both are canceled');
   await assertIdle();

@@ -221,7 +221,7 @@ test('requests beyond the limit of the cluster are refused at once, and those th
 
 test('a request without a response in time counts as a timeout of its endpoint, whichever timeout it was', async (t) => {
   const upstream = await httpUpstream(t, () => undefined);
-  for (const rule of [{ requestTimeoutMs: 60 }, { backendRequestTimeoutMs: 60 }]) {
+  for (const rule of [{ requestTimeoutMs: 500 }, { backendRequestTimeoutMs: 500 }]) {
     const waypoint = await startWaypoint(t, {
       backends: { api: [upstream.port] },
       routes: [route('r', [rule])],

@@ -127,6 +127,6 @@ test('tables of 10000 endpoints are made in bounded time', () => {
     const beganMs = performance.now();
     make().choose(members, 1, members);
     // Some 20 ms on a quiet machine.
-    assert.ok(performance.now() - beganMs < 1_000);
+    assert.ok(performance.now() - beganMs < 5_000);
   }
 });

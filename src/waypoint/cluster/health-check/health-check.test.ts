@@ -145,7 +145,7 @@ test('TCP: connecting is enough, or parts of a response in their order', async (
   const waypoint = await checking(
     t,
     [redis, silent, closing, dead],
-    [{ kind: tcp('PING\r\n', '+PO', '\r\n'), timeoutMs: 50 }],
+    [{ kind: tcp('PING\r\n', '+PO', '\r\n'), timeoutMs: 500 }],
     { protocol: 'tcp' },
   );
   await eventually(() => waypoint.checked.length === 3, 'three fail');
@@ -242,13 +242,15 @@ test('configuration changes ten times a second neither stop checks nor repeat th
   });
   const waypoint = await checking(t, [upstream.port], [{ kind: http1(), intervalMs: 200 }]);
   await eventually(() => waypoint.checked.length === 1, 'it is unhealthy');
-  for (let i = 0; i < 20; i++) {
+  const [before, beganMs] = [checks, performance.now()];
+  for (let i = 0; i < 40 || checks < before + 3; i++) {
     waypoint.apply({ servicePolicies: [checkPolicy([{ kind: http1(), intervalMs: 200 }])] });
     waypoint.clusters.ofService(key('api'), 80);
     assert.deepEqual(states(waypoint), ['unhealthy']);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  assert.ok(checks >= 3 && checks <= 8, `${checks}`);
+  const most = 2 + (performance.now() - beganMs) / 200;
+  assert.ok(checks - before <= most, `${checks - before} of ${most}`);
   assert.equal(waypoint.checked.length, 1);
 });
 
