@@ -13,7 +13,7 @@ export type KeySource =
   | { readonly kind: 'none'; readonly problem: string };
 
 /** An issuer without its keys, which may be fetched later than it is compiled. */
-export interface IssuerTemplate extends Omit<JwtIssuer, 'jwks' | 'keysProblem'> {
+export interface IssuerTemplate extends Omit<JwtIssuer, 'jwks' | 'keysProblem' | 'keysUri'> {
   readonly keys: KeySource;
 }
 export interface JwtTemplate {
@@ -143,7 +143,8 @@ export function jwtFilter({ issuers, ...rest }: JwtTemplate, fetched: KeyLookup)
       ...rest,
       issuers: issuers.slice(0, filterLimits.issuers).map(({ keys, ...issuer }) => {
         const { jwks, problem } = keysFor(keys);
-        return { ...issuer, jwks, keysProblem: jwks === '' ? problem : '' };
+        const keysUri = keys.kind === 'uri' ? keys.uri : '';
+        return { ...issuer, jwks, keysUri, keysProblem: jwks === '' ? problem : '' };
       }),
     },
   };

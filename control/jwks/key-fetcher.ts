@@ -10,7 +10,15 @@ import type { ControlLog } from '../log.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { Admitted, Wanted } from '../shares.js';
-import { admitUris, afterFailure, afterSuccess, dueUris, type KnownUri } from './decide.js';
+import {
+  admitUris,
+  afterFailure,
+  afterRefetchRequest,
+  afterSuccess,
+  dueUris,
+  type KnownUri,
+  type Refetch,
+} from './decide.js';
 import type { FetchKeys } from './fetch.js';
 import { readKeySet } from './key-set.js';
 import { isDiscovery, keysUriIn } from './uri.js';
@@ -89,9 +97,24 @@ export class KeyFetcher {
     this.#publish(found.wanting);
     this.#forget(found);
     for (const uri of dueUris(found.admitted.names, this.#known, nowMs)) {
-      this.#known.set(uri, { failures: 0, ...this.#known.get(uri), dueMs: nowMs, isUnderWay: true });
+      this.#known.set(uri, {
+        failures: 0,
+        ...this.#known.get(uri),
+        dueMs: nowMs,
+        begunMs: nowMs,
+        isUnderWay: true,
+      });
       void this.#fetch(uri);
     }
+  }
+
+  /** Fetches a set sooner than planned, but not sooner than its limit. Undefined: the set is not fetched at all. */
+  refetch(uri: string, nowMs = performance.now()): Refetch | undefined {
+    const before = this.#known.get(uri);
+    if (!before) return undefined;
+    const { known, result } = afterRefetchRequest(before, nowMs);
+    this.#known.set(uri, known);
+    return result;
   }
 
   /** What the objects want. Found again only if they have changed. */
@@ -161,7 +184,7 @@ export class KeyFetcher {
       next = (known) => afterFailure(performance.now(), known, Math.random());
     }
     const known = this.#known.get(uri);
-    if (known) this.#known.set(uri, next(known));
+    if (known) this.#known.set(uri, { begunMs: known.begunMs ?? 0, ...next(known) });
   }
 
   /** Compiles the objects that want a changed set, all at once. */

@@ -56,6 +56,12 @@ export class ControlMetrics {
     labelNames: ['result'] as const,
     registers: [this.registry],
   });
+  readonly keyRefetches = new Counter({
+    name: 'weft_control_jwks_refetch_requests_total',
+    help: 'Key sets that waypoints asked to be fetched again, by result',
+    labelNames: ['result'] as const,
+    registers: [this.registry],
+  });
   readonly limitReached = new Counter({
     name: 'weft_limit_reached_total',
     help: 'Times that a limit of the control plane was reached, by limit (docs/limits.md)',

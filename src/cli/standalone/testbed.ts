@@ -42,6 +42,8 @@ export interface TestbedOptions {
   readonly relayOf?: (node: string) => Relay | undefined;
   /** Further flags for each agent. */
   readonly agentFlags?: readonly string[];
+  /** Further flags for the control plane. */
+  readonly controlFlags?: readonly string[];
 }
 
 export interface CarrierProgram {

@@ -42,6 +42,8 @@ export interface Issuer {
   readonly name: string;
   readonly places: readonly TokenPlace[];
   readonly keys: readonly VerificationKey[];
+  /** Where the control plane fetched the keys; empty: they are inline. */
+  readonly keysUri: string;
   readonly forward: boolean;
   /** The headers of claims and of the payload, in lower case. */
   readonly headerNames: readonly string[];
@@ -49,6 +51,8 @@ export interface Issuer {
   check(token: DecodedToken, nowS: number): Refused | undefined;
   /** The keys that may have signed the token, or why there are none. */
   keysFor(token: DecodedToken): readonly VerificationKey[] | Refused;
+  /** The token names a key that a newer set of the issuer may have. */
+  mayBeOfNewKey(token: DecodedToken): boolean;
   /** @param payload the token's second part */
   read(token: DecodedToken, payload: string): ValidToken;
 }
@@ -74,6 +78,7 @@ export function compileIssuer(config: JwtIssuer): Issuer {
     name,
     places: config.locations.map(placeOf),
     keys,
+    keysUri: config.keysUri,
     forward: config.forward,
     headerNames: [...headerOfClaim.map(({ header }) => header), ...ofPayload],
     check({ audiences: stated, expires, notBefore }, nowS) {
@@ -91,6 +96,12 @@ export function compileIssuer(config: JwtIssuer): Issuer {
         ? fitting
         : { refusal: 'unknown-key', why: "no key has the token's key ID and algorithm" };
     },
+    mayBeOfNewKey: ({ keyId }) =>
+      // A set without keys is being fetched anyway.
+      config.keysUri !== '' &&
+      keyId !== undefined &&
+      keys.length > 0 &&
+      !keys.some((key) => key.keyId === keyId),
     read({ claims }, payload) {
       const headers: Headers = ofPayload.flatMap((header) => [header, payload]);
       for (const { header, claim } of headerOfClaim) {

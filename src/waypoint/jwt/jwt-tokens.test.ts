@@ -24,8 +24,7 @@ function tokensOf(limits: Partial<JwtLimits> = {}): {
   const now = { ms: 0 };
   const tokens = new JwtTokens(
     (limit) => reached.push(limit),
-    { ...jwtLimits, ...limits },
-    () => now.ms,
+    { limits: { ...jwtLimits, ...limits }, nowMs: () => now.ms },
   );
   return { tokens, reached, now };
 }
