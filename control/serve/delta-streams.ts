@@ -191,8 +191,7 @@ export class DeltaStreams {
       stream.capabilities = readCapabilities(request.node?.metadata);
       this.#onVersion(stream);
     }
-    if (typeUrl === keySetType)
-      return this.#options.onKeysWanted?.(node, request.resourceNamesSubscribe);
+    if (typeUrl === keySetType) return this.#options.onKeysWanted?.(node, request.resourceNamesSubscribe);
     const subscription = stream.subscriptions.get(typeUrl);
     if (subscription) {
       // An unchanged resource would be refused again, so it is not sent again until it changes.

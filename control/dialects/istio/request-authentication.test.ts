@@ -91,6 +91,7 @@ test('a Service with a waypoint validates tokens by all rules of all objects tha
     issuer: 'a',
     audiences: ['x'],
     keysProblem: '',
+    keysUri: '',
     locations: [
       { place: { $case: 'header', value: { name: 'x-t', prefix: 'T ' } } },
       { place: { $case: 'query', value: 'q' } },

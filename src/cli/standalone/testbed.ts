@@ -196,7 +196,7 @@ export class Testbed {
   readonly controlState = (): string => join(this.state, 'control');
 
   async startControl(): Promise<void> {
-    const { from, certTtlS } = this.options;
+    const { from, certTtlS, controlFlags = [] } = this.options;
     mkdirSync(this.controlState(), { recursive: true, mode: 0o700 });
     // Objects that the testbed renders. The control plane reads them beside the user's manifests.
     const rendered = join(this.state, 'rendered');
@@ -213,6 +213,7 @@ export class Testbed {
       '--listen',
       `${this.topology.controlIp}:${controlPort}`,
       ...ttl,
+      ...controlFlags,
     ]);
     await until(
       'the control plane is ready',

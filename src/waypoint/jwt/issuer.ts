@@ -1,7 +1,7 @@
 /** One issuer of a policy, compiled: whether it accepts a token, and what the endpoint and policies get of the token's claims. */
 import type { JwtIssuer } from '../../discovery/gen/weft.js';
+import { claimHeader } from '../../model/claim-headers.js';
 import { claimAt, type Claims } from '../../policy/claims.js';
-import { isSettable } from '../filters/config-values.js';
 import type { Headers } from '../http/headers.js';
 import { placeOf, type TokenPlace } from './extract.js';
 import { keysFor, readKeySet, type VerificationKey } from './key-set.js';
@@ -57,8 +57,6 @@ export interface Issuer {
   read(token: DecodedToken, payload: string): ValidToken;
 }
 
-/** Headers by which proxies tell who the client is. */
-const reservedHeaders = /^(host|forwarded|x-forwarded-.*)$/;
 const alwaysLists = ['scope', 'permission'];
 let made = 0;
 
@@ -115,8 +113,8 @@ export function compileIssuer(config: JwtIssuer): Issuer {
 }
 
 function settable(header: string): string {
-  const name = header.toLowerCase();
-  if (!isSettable(name) || reservedHeaders.test(name))
+  const name = claimHeader(header);
+  if (name === undefined)
     throw new Error(`claims cannot be copied to the header ${JSON.stringify(header.slice(0, 64))}`);
   return name;
 }
