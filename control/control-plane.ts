@@ -130,6 +130,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     waiting: () => compiler.waiting,
     keySets: () => keys.size,
     keySetsMissing: () => keys.missing,
+    crowdedPorts: () => compiler.crowdedPorts,
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
 

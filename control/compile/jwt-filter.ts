@@ -2,6 +2,7 @@
 import type { JwtIssuer, JwtLocation } from '../../src/discovery/gen/weft.js';
 import { claimHeader } from '../../src/model/claim-headers.js';
 import type { RouteFilter } from '../../src/model/route.js';
+import type { ServicePolicy } from '../../src/model/service-policy.js';
 import { readKeySet } from '../jwks/key-set.js';
 import { uriProblem } from '../jwks/uri.js';
 import type { JwtIssuerSpec, JwtSpec } from '../objects/authentication-policy.js';
@@ -121,6 +122,18 @@ export function jwtTemplate(spec: JwtSpec, name: string, at: string): JwtTemplat
 
 /** Limits of docs/limits.md. Each port of each Service has its own copy. */
 export const filterLimits = { issuers: 64, keysBytes: 128 * 1024 } as const;
+
+const tooManyIssuers = `more than ${filterLimits.issuers} issuers`;
+const namesCharsMax = 1_024;
+
+/** Why a port is closed whose tokens have more issuers than fit; undefined: they fit. Nobody would protect the headers and places of the others. */
+export const crowdedBecause = ({ name, issuers }: JwtTemplate): string | undefined =>
+  issuers.length > filterLimits.issuers
+    ? `${name.slice(0, namesCharsMax)}: ${issuers.length} in all, ${tooManyIssuers}`
+    : undefined;
+/** Whether a port is closed for that reason. */
+export const isCrowded = ({ closed }: Pick<ServicePolicy, 'closed'>): boolean =>
+  closed?.endsWith(tooManyIssuers) === true;
 
 /** The filter, with the keys that are known now. */
 export function jwtFilter({ issuers, ...rest }: JwtTemplate, fetched: KeyLookup): RouteFilter {

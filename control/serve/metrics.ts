@@ -17,6 +17,8 @@ export interface ControlState {
   /** Key sets of token issuers that are fetched; those of these without keys. */
   readonly keySets: () => number;
   readonly keySetsMissing: () => number;
+  /** Ports that are closed because their tokens have too many issuers. */
+  readonly crowdedPorts: () => number;
 }
 
 export class ControlMetrics {
@@ -107,6 +109,11 @@ export class ControlMetrics {
       'weft_control_jwks_missing',
       'Key sets of token issuers that have never been fetched with success',
       state.keySetsMissing,
+    );
+    gauge(
+      'weft_control_jwt_ports_closed',
+      'Ports of Services that are closed because their tokens have too many issuers',
+      state.crowdedPorts,
     );
     gauge('weft_control_leading', '1 if this replica is the leader', () => (state.leading() ? 1 : 0));
   }
