@@ -2,7 +2,7 @@
  * Fetches the keys of issuers, and has the objects compiled again whose keys have changed. Each replica of the control plane fetches for
  * itself. The last good set stays in force while fetching fails. Waypoints never dial an issuer.
  */
-import { setTimeout } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText } from '../../src/base/errors.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import type { Compiler } from '../compile/compile.js';
@@ -36,6 +36,7 @@ export interface KeyFetcherOptions {
 }
 
 const turnMs = 1_000;
+const extraTurnMs = 100;
 const readyPollMs = 20;
 const problemCharsMax = 300;
 /** The message of somebody else's server may have any length and content. */
@@ -54,6 +55,7 @@ export class KeyFetcher {
   #changed = new Set<string>();
   #found: Found | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #extra: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: KeyFetcherOptions) {}
 
@@ -75,12 +77,14 @@ export class KeyFetcher {
     };
     while (performance.now() < end && [...this.#find().admitted.names].some(isPending)) {
       this.turn();
-      await setTimeout(readyPollMs);
+      await sleep(readyPollMs);
     }
     this.turn();
   }
   stop(): void {
     clearInterval(this.#timer);
+    clearTimeout(this.#extra);
+    this.#timer = undefined;
   }
   /** How many key sets are fetched. */
   get size(): number {
@@ -114,7 +118,17 @@ export class KeyFetcher {
     if (!before) return undefined;
     const { known, result } = afterRefetchRequest(before, nowMs);
     this.#known.set(uri, known);
+    if (result === 'planned') this.#soon();
     return result;
+  }
+
+  /** A turn ahead of time: requests are refused meanwhile that have new keys. Several sets share it. */
+  #soon(): void {
+    if (this.#timer === undefined) return;
+    this.#extra ??= setTimeout(() => {
+      this.#extra = undefined;
+      this.turn();
+    }, extraTurnMs).unref();
   }
 
   /** What the objects want. Found again only if they have changed. */
@@ -185,6 +199,7 @@ export class KeyFetcher {
     }
     const known = this.#known.get(uri);
     if (known) this.#known.set(uri, { begunMs: known.begunMs ?? 0, ...next(known) });
+    if (this.#changed.size > 0) this.#soon();
   }
 
   /** Compiles the objects that want a changed set, all at once. */
