@@ -20,8 +20,8 @@ import type { MeshObject, RouteObject, ServiceObject } from '../objects/objects.
 import type { Problem } from '../registry/claims.js';
 import { Registry } from '../registry/registry.js';
 import { inAuditMode, type AuditLookup } from './audit.js';
+import { CrowdedPorts } from './crowded-ports.js';
 import { isEnrolled } from './enrollment.js';
-import { isCrowded } from './jwt-filter.js';
 import { rootNamespace } from './policies.js';
 import { authenticationOf, namespaceGuards } from './token-guard.js';
 import { resourceId, type CompiledResource, type ResourceChanges } from './resource.js';
@@ -33,12 +33,6 @@ import { RecompileQueue } from './turns.js';
 const byName = (a: MeshObject, b: MeshObject): number => (a.metadata.name < b.metadata.name ? -1 : 1);
 const nothing: Compiled = { resources: [] };
 const noRemarks: readonly Remark[] = [];
-
-/** `<namespace>/<name>` of the RequestAuthentications that a port's tokens are of. */
-const tokenObjectsOf = ({ origins }: ServicePolicy): readonly string[] =>
-  (origins.find(({ setting }) => setting === 'authentication')?.object ?? '')
-    .replace(/^RequestAuthentication /, '')
-    .split(', ');
 
 /** Computes a value once for each key. */
 function perChange<K, V>(compute: (key: K) => V): (key: K) => V {
@@ -62,7 +56,7 @@ export class Compiler extends Registry {
   /** Namespace → number of its enrolled pods. */
   readonly #enrolledPods = new Map<string, number>();
   #enrolledNamespaces: ReadonlySet<string> = new Set();
-  readonly #crowded = new Set<ServicePolicy>();
+  readonly #crowded = new CrowdedPorts();
   readonly #later = new RecompileQueue();
   /** The version of the trusted roots that was sent last. */
   #rootsVersion: string | undefined;
@@ -112,9 +106,7 @@ export class Compiler extends Registry {
   }
   /** A port that is closed because its tokens have too many issuers, one of them the object's; undefined: there is none. */
   crowdedPort(object: MeshObject): ServicePolicy | undefined {
-    const name = `${namespaceOf(object)}/${object.metadata.name}`;
-    for (const port of this.#crowded) if (tokenObjectsOf(port).includes(name)) return port;
-    return undefined;
+    return this.#crowded.of(object);
   }
 
   /** Whether a caller may request a certificate for an identity. */
@@ -292,10 +284,7 @@ export class Compiler extends Registry {
   }
 
   #count(resource: CompiledResource, by: 1 | -1): void {
-    if (resource.kind === 'servicePolicy' && isCrowded(resource.value)) {
-      if (by > 0) this.#crowded.add(resource.value);
-      else this.#crowded.delete(resource.value);
-    }
+    if (resource.kind === 'servicePolicy') this.#crowded[by > 0 ? 'add' : 'delete'](resource.value);
     if (resource.kind !== 'nodePod') return;
     const { namespace } = resource.value;
     const count = (this.#enrolledPods.get(namespace) ?? 0) + by;

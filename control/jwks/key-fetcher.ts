@@ -198,7 +198,7 @@ export class KeyFetcher {
       next = (known) => afterFailure(performance.now(), known, Math.random());
     }
     const known = this.#known.get(uri);
-    if (known) this.#known.set(uri, { begunMs: known.begunMs ?? 0, ...next(known) });
+    if (known) this.#known.set(uri, { ...known, ...next(known) });
     if (this.#changed.size > 0) this.#soon();
   }
 

@@ -134,6 +134,13 @@ test('a Service whose objects have more issuers than fit is closed, since nobody
   assert.deepEqual(closedOf(many(64), one), [
     'RequestAuthentication bank/p, bank/q: 65 in all, more than 64 issuers',
   ]);
+  const compiler = compilerOf([...bankPods, ...waypoint, many(64), one]);
+  assert.equal(compiler.crowdedPorts, 1);
+  const [object] = parseManifests('x', one).objects;
+  assert.ok(object);
+  assert.equal(compiler.crowdedPort(object)?.port, 80);
+  compiler.apply(new Map([[objectKey(object), undefined]]));
+  assert.deepEqual([compiler.crowdedPorts, compiler.crowdedPort(object)], [0, undefined]);
   const own = authentication(`{ ${toApi}, jwt: { issuers: [${issuer()}] } }`);
   assert.deepEqual(closedOf(many(64), one, own), [undefined], 'the policy of the Service goes before');
 });
