@@ -135,8 +135,8 @@ export const crowdedBecause = ({ name, issuers }: JwtTemplate): string | undefin
 export const isCrowded = ({ closed }: Pick<ServicePolicy, 'closed'>): boolean =>
   closed?.endsWith(tooManyIssuers) === true;
 
-/** The filter, with the keys that are known now. */
-export function jwtFilter({ issuers, ...rest }: JwtTemplate, fetched: KeyLookup): RouteFilter {
+/** The issuers with the keys that are known now, or with the reason why they have none. */
+export function jwtIssuers({ issuers }: Pick<JwtTemplate, 'issuers'>, fetched: KeyLookup): JwtIssuer[] {
   let left: number = filterLimits.keysBytes;
   const keysFor = (keys: KeySource): FetchedKeys => {
     if (keys.kind === 'none') return { jwks: '', problem: keys.problem };
@@ -146,18 +146,18 @@ export function jwtFilter({ issuers, ...rest }: JwtTemplate, fetched: KeyLookup)
     left -= found.jwks.length;
     return found;
   };
-  return {
-    $case: 'jwt',
-    value: {
-      ...rest,
-      issuers: issuers.slice(0, filterLimits.issuers).map(({ keys, ...issuer }) => {
-        const { jwks, problem } = keysFor(keys);
-        const keysUri = keys.kind === 'uri' ? keys.uri : '';
-        return { ...issuer, jwks, keysUri, keysProblem: jwks === '' ? problem : '' };
-      }),
-    },
-  };
+  return issuers.slice(0, filterLimits.issuers).map(({ keys, ...issuer }) => {
+    const { jwks, problem } = keysFor(keys);
+    const keysUri = keys.kind === 'uri' ? keys.uri : '';
+    return { ...issuer, jwks, keysUri, keysProblem: jwks === '' ? problem : '' };
+  });
 }
+
+/** The filter that waypoints apply. */
+export const jwtFilter = (template: JwtTemplate, fetched: KeyLookup): RouteFilter => ({
+  $case: 'jwt',
+  value: { ...template, issuers: jwtIssuers(template, fetched) },
+});
 
 /** URIs of key sets that a template needs. */
 export const urisOf = ({ issuers }: Pick<JwtTemplate, 'issuers'>): string[] =>
