@@ -28,6 +28,7 @@ import { EdgeMemory } from './edges/edge-memory.js';
 import { allowedBlocks } from './jwks/decide.js';
 import { keyFetcher } from './jwks/fetch.js';
 import { KeyFetcher } from './jwks/key-fetcher.js';
+import { RefetchRequests } from './jwks/refetch-requests.js';
 import { FirstEnrollment } from './kubernetes/first-enrollment.js';
 import { LeaderTasks } from './kubernetes/leader-tasks.js';
 import { dnsLookup } from './names/lookup.js';
@@ -129,6 +130,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     waiting: () => compiler.waiting,
     keySets: () => keys.size,
     keySetsMissing: () => keys.missing,
+    crowdedPorts: () => compiler.crowdedPorts,
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
 
@@ -181,6 +183,13 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     log,
   });
 
+  const refetchRequests = new RefetchRequests({
+    keySetsOf: (waypoint) => publisher.resources.keySetsOf(waypoint),
+    refetch: (uri) => keys.refetch(uri),
+    onRequest: (result) => metrics.keyRefetches.inc({ result }),
+    onLimit,
+  });
+
   const certificateHosts = hostsOf(options);
   const servingCertificate = () => ca.serverCertificate(certificateHosts.ips, certificateHosts.dns);
   const server = new ControlServer(
@@ -193,6 +202,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       certTtlS: options.certTtlS,
       onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
       onVersions: () => leaderTasks?.changed(),
+      onKeysWanted: (caller, uris) => refetchRequests.take(caller, uris),
       onReport: (node, report) => leaderTasks?.onReport(node, report),
       edges,
       stale: () => {

@@ -17,29 +17,36 @@ export interface Admitted {
   readonly refused: number;
 }
 
-/** Of each namespace the first in the order of names, so that all replicas agree. */
+/**
+ * Each namespace in turn gets a place for its next name, in the order of names, so that all replicas agree. While the total is contested, a namespace
+ * has as many places as any other that wants more: it loses none of these, whatever the others want. A name that several namespaces want
+ * takes one place.
+ */
 export function admitShares(
   wanted: Iterable<Wanted>,
   limits: { readonly total: number; readonly ofNamespace: number },
 ): Admitted {
   const byNamespace = new Map<string, Set<string>>();
+  const all = new Set<string>();
   for (const { namespace, name } of wanted) {
+    all.add(name);
     let names = byNamespace.get(namespace);
     if (!names) byNamespace.set(namespace, (names = new Set()));
     names.add(name);
   }
+  const shares = [...byNamespace]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([namespace, names]) => ({ namespace, own: [...names].sort().slice(0, limits.ofNamespace) }));
   const names = new Map<string, string[]>();
-  let refused = 0;
-  for (const [namespace, all] of [...byNamespace].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    [...all].sort().forEach((name, i) => {
+  for (let turn = 0; turn < limits.ofNamespace; turn++)
+    for (const { namespace, own } of shares) {
+      const name = own[turn];
+      if (name === undefined) continue;
       const of = names.get(name);
-      if (i >= limits.ofNamespace) refused += of ? 0 : 1;
-      else if (of) of.push(namespace);
-      else if (names.size >= limits.total) refused++;
-      else names.set(name, [namespace]);
-    });
-  }
-  return { names, refused };
+      if (of) of.push(namespace);
+      else if (names.size < limits.total) names.set(name, [namespace]);
+    }
+  return { names, refused: all.size - names.size };
 }
 
 /** What to ask for now, that which is due longest first. */

@@ -17,6 +17,7 @@ import { objectKey } from '../objects/object-key.js';
 import { parseManifests } from '../source/parse.js';
 import { filterLimits, jwtFilter, jwtTemplate } from './jwt-filter.js';
 import { unenforcedObjects } from '../problems/unenforced.js';
+import { keyProblems } from '../status/traffic-policy.js';
 
 const ports = '[{ name: http, port: 80, targetPort: 8080 }, { name: admin, port: 81, targetPort: 8081 }]';
 const pods = [podText('bank', 'api', '10.0.0.2'), podText('bank', 'web', '10.0.0.3')];
@@ -265,4 +266,17 @@ test('the keys of all issuers of a port are bounded: an issuer beyond that has n
       [false, true],
     ],
   );
+});
+
+test('the status of a policy says which issuers have no keys, also those beyond the bound of bytes', () => {
+  const named = (name: string): string => `{ issuer: ${name}, jwks: { uri: 'https://${name}' } }`;
+  const compiler = compilerOf([policy(`{ issuers: [${['a', 'b', 'c'].map(named).join(', ')}] }`)]);
+  for (const name of ['a', 'b'])
+    compiler.keySets.set(`https://${name}`, { jwks: 'x'.repeat(100 * 1024), problem: '' });
+  const [object] = compiler.authenticationPolicies.all();
+  assert.ok(object);
+  assert.deepEqual(keyProblems(object, compiler.keySets), [
+    'issuer b: the keys of all issuers have more than 131072 bytes',
+    'issuer c: its keys have not been fetched yet',
+  ]);
 });

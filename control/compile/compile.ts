@@ -15,10 +15,12 @@ import type { CompileContext, Compiled } from '../kinds/kind.js';
 import { kinds } from '../kinds/kinds.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import { namespaceOf } from '../../src/model/labels.js';
+import type { ServicePolicy } from '../../src/model/service-policy.js';
 import type { MeshObject, RouteObject, ServiceObject } from '../objects/objects.js';
 import type { Problem } from '../registry/claims.js';
 import { Registry } from '../registry/registry.js';
 import { inAuditMode, type AuditLookup } from './audit.js';
+import { CrowdedPorts } from './crowded-ports.js';
 import { isEnrolled } from './enrollment.js';
 import { rootNamespace } from './policies.js';
 import { authenticationOf, namespaceGuards } from './token-guard.js';
@@ -54,6 +56,7 @@ export class Compiler extends Registry {
   /** Namespace → number of its enrolled pods. */
   readonly #enrolledPods = new Map<string, number>();
   #enrolledNamespaces: ReadonlySet<string> = new Set();
+  readonly #crowded = new CrowdedPorts();
   readonly #later = new RecompileQueue();
   /** The version of the trusted roots that was sent last. */
   #rootsVersion: string | undefined;
@@ -95,6 +98,15 @@ export class Compiler extends Registry {
       authenticationOf(service, this).size > 0 ||
       (waypoint !== undefined && requestTokens(service, waypoint, this) !== undefined)
     );
+  }
+
+  /** How many ports of Services are closed because their tokens have too many issuers. */
+  get crowdedPorts(): number {
+    return this.#crowded.size;
+  }
+  /** A port that is closed because its tokens have too many issuers, one of them the object's; undefined: there is none. */
+  crowdedPort(object: MeshObject): ServicePolicy | undefined {
+    return this.#crowded.of(object);
   }
 
   /** Whether a caller may request a certificate for an identity. */
@@ -272,6 +284,7 @@ export class Compiler extends Registry {
   }
 
   #count(resource: CompiledResource, by: 1 | -1): void {
+    if (resource.kind === 'servicePolicy') this.#crowded[by > 0 ? 'add' : 'delete'](resource.value);
     if (resource.kind !== 'nodePod') return;
     const { namespace } = resource.value;
     const count = (this.#enrolledPods.get(namespace) ?? 0) + by;

@@ -1,6 +1,8 @@
 /** Compiles issuers of tokens to the filter that waypoints validate tokens with. Pure. Errors name the field. */
 import type { JwtIssuer, JwtLocation } from '../../src/discovery/gen/weft.js';
+import { claimHeader } from '../../src/model/claim-headers.js';
 import type { RouteFilter } from '../../src/model/route.js';
+import type { ServicePolicy } from '../../src/model/service-policy.js';
 import { readKeySet } from '../jwks/key-set.js';
 import { uriProblem } from '../jwks/uri.js';
 import type { JwtIssuerSpec, JwtSpec } from '../objects/authentication-policy.js';
@@ -13,7 +15,7 @@ export type KeySource =
   | { readonly kind: 'none'; readonly problem: string };
 
 /** An issuer without its keys, which may be fetched later than it is compiled. */
-export interface IssuerTemplate extends Omit<JwtIssuer, 'jwks' | 'keysProblem'> {
+export interface IssuerTemplate extends Omit<JwtIssuer, 'jwks' | 'keysProblem' | 'keysUri'> {
   readonly keys: KeySource;
 }
 export interface JwtTemplate {
@@ -45,15 +47,10 @@ export const defaultLocations: readonly JwtLocation[] = [
   { place: { $case: 'query', value: 'access_token' } },
 ];
 
-/** Headers that decide about the connection or the request itself: a token must not set them. */
-const reservedHeaders =
-  /^(host|content-length|transfer-encoding|connection|te|upgrade|keep-alive|trailer|proxy-.*|:.*|forwarded|x-forwarded-.*|x-envoy-.*|x-weft-.*)$/;
-
 /** The name of a header that a token may set, in lower case. */
 export function claimHeaderName(at: string, given: string): string {
-  const name = given.toLowerCase();
-  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name) || reservedHeaders.test(name))
-    throw new Error(`${at}: ${JSON.stringify(given)} cannot be set from a token`);
+  const name = claimHeader(given);
+  if (name === undefined) throw new Error(`${at}: ${JSON.stringify(given)} cannot be set from a token`);
   return name;
 }
 
@@ -126,8 +123,20 @@ export function jwtTemplate(spec: JwtSpec, name: string, at: string): JwtTemplat
 /** Limits of docs/limits.md. Each port of each Service has its own copy. */
 export const filterLimits = { issuers: 64, keysBytes: 128 * 1024 } as const;
 
-/** The filter, with the keys that are known now. */
-export function jwtFilter({ issuers, ...rest }: JwtTemplate, fetched: KeyLookup): RouteFilter {
+const tooManyIssuers = `more than ${filterLimits.issuers} issuers`;
+const namesCharsMax = 1_024;
+
+/** Why a port is closed whose tokens have more issuers than fit; undefined: they fit. Nobody would protect the headers and places of the others. */
+export const crowdedBecause = ({ name, issuers }: JwtTemplate): string | undefined =>
+  issuers.length > filterLimits.issuers
+    ? `${name.slice(0, namesCharsMax)}: ${issuers.length} in all, ${tooManyIssuers}`
+    : undefined;
+/** Whether a port is closed for that reason. */
+export const isCrowded = ({ closed }: Pick<ServicePolicy, 'closed'>): boolean =>
+  closed?.endsWith(tooManyIssuers) === true;
+
+/** The issuers with the keys that are known now, or with the reason why they have none. */
+export function jwtIssuers({ issuers }: Pick<JwtTemplate, 'issuers'>, fetched: KeyLookup): JwtIssuer[] {
   let left: number = filterLimits.keysBytes;
   const keysFor = (keys: KeySource): FetchedKeys => {
     if (keys.kind === 'none') return { jwks: '', problem: keys.problem };
@@ -137,17 +146,18 @@ export function jwtFilter({ issuers, ...rest }: JwtTemplate, fetched: KeyLookup)
     left -= found.jwks.length;
     return found;
   };
-  return {
-    $case: 'jwt',
-    value: {
-      ...rest,
-      issuers: issuers.slice(0, filterLimits.issuers).map(({ keys, ...issuer }) => {
-        const { jwks, problem } = keysFor(keys);
-        return { ...issuer, jwks, keysProblem: jwks === '' ? problem : '' };
-      }),
-    },
-  };
+  return issuers.slice(0, filterLimits.issuers).map(({ keys, ...issuer }) => {
+    const { jwks, problem } = keysFor(keys);
+    const keysUri = keys.kind === 'uri' ? keys.uri : '';
+    return { ...issuer, jwks, keysUri, keysProblem: jwks === '' ? problem : '' };
+  });
 }
+
+/** The filter that waypoints apply. */
+export const jwtFilter = (template: JwtTemplate, fetched: KeyLookup): RouteFilter => ({
+  $case: 'jwt',
+  value: { ...template, issuers: jwtIssuers(template, fetched) },
+});
 
 /** URIs of key sets that a template needs. */
 export const urisOf = ({ issuers }: Pick<JwtTemplate, 'issuers'>): string[] =>

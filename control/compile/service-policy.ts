@@ -16,7 +16,7 @@ import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import { portsOf } from './served-object.js';
 import { requestTokens } from '../dialects/istio/request-tokens.js';
-import { jwtFilter, type JwtTemplate, type KeyLookup } from './jwt-filter.js';
+import { crowdedBecause, jwtFilter, type JwtTemplate, type KeyLookup } from './jwt-filter.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import { clientKey } from './traffic-policy-requests.js';
 import {
@@ -251,7 +251,9 @@ function portSettings(layers: readonly Layer[], keys: KeyLookup) {
   } = settings;
   const tokens = authentication.map((one) => jwtFilter(one, keys));
   const filters = [...loadShedding, ...tokens, ...externalAuthorization, ...rateLimits, ...faults];
-  return { ...others, origins, filters };
+  const crowded = authentication.map(crowdedBecause).find((one) => one !== undefined);
+  const closed = others.closed ?? crowded;
+  return { ...others, ...(closed === undefined ? {} : { closed }), origins, filters };
 }
 
 const isFor = (layer: Layer, { namespace, serviceAccount }: ClientMatch): boolean =>

@@ -21,11 +21,15 @@ export const jwksLimits = {
   /** After a failure the time doubles from the first to the last of these. */
   retryMsMin: 2_000,
   retryMsMax: 300_000,
+  /** The least time between two requests for a set that waypoints ask for, because a token names a key that is not in it. */
+  refetchMs: 30_000,
 } as const;
 
 export interface KnownUri extends Known {
   /** Failures since the last success. */
   readonly failures: number;
+  /** When the last request began; absent: there was none. */
+  readonly begunMs?: number;
 }
 
 /** The URIs that are fetched at all, with a share for each namespace. */
@@ -59,6 +63,24 @@ export function afterSuccess(nowMs: number, maxAgeS: number | undefined, random:
   const wantedMs = maxAgeS === undefined ? jwksLimits.intervalMs : maxAgeS * 1_000;
   const intervalMs = Math.min(Math.max(wantedMs, jwksLimits.intervalMsMin), jwksLimits.intervalMsMax);
   return { dueMs: nowMs + intervalMs * (1 - random / 10), isUnderWay: false, failures: 0 };
+}
+
+/** `planned`: the set is fetched now. `later`: it was fetched a short time ago, so it waits. `failing`: it is fetched as after any failure. */
+export type Refetch = 'planned' | 'later' | 'failing';
+
+/**
+ * The state once a waypoint has asked for the set. A set that cannot be fetched keeps its backoff: an issuer in trouble gets no more requests because
+ * of what clients send.
+ */
+export function afterRefetchRequest(
+  known: KnownUri,
+  nowMs: number,
+): { readonly known: KnownUri; readonly result: Refetch } {
+  if (known.failures > 0) return { known, result: 'failing' };
+  if (known.isUnderWay) return { known, result: 'later' };
+  const earliestMs = (known.begunMs ?? -Infinity) + jwksLimits.refetchMs;
+  const dueMs = Math.min(known.dueMs, Math.max(nowMs, earliestMs));
+  return { known: { ...known, dueMs }, result: dueMs <= nowMs ? 'planned' : 'later' };
 }
 
 /** The state after a failure: exponential backoff with jitter. */

@@ -206,3 +206,24 @@ test('the description of an issuer leads to its keys; one that leads nowhere say
     assert.equal(wrong.asked.length, 1);
   }
 });
+
+test('a set that waypoints ask for is fetched again before it is due, once per interval, and its new key is in force', async () => {
+  const at = fetcherOf(policy());
+  at.sets.set(uri, exampleJwks('one'));
+  const begun = performance.now();
+  await at.run(begun);
+  at.sets.set(uri, exampleJwks('two'));
+  assert.equal(at.fetcher.refetch(uri, begun + 1_000), 'later');
+  await at.run(begun + 1_000);
+  assert.equal(at.asked.length, 1, 'not before the interval is over');
+  await at.run(begun + jwksLimits.refetchMs);
+  assert.equal(at.asked.length, 2);
+  assert.match(at.filter()?.jwks ?? '', /"kid":"two"/);
+  for (let i = 1; i <= 100; i++) at.fetcher.refetch(uri, begun + jwksLimits.refetchMs + i);
+  await at.run(begun + 2 * jwksLimits.refetchMs - 1);
+  assert.equal(at.asked.length, 2, 'a flood causes no further request');
+  assert.equal(at.fetcher.refetch(uri, begun + 2 * jwksLimits.refetchMs), 'planned');
+  await at.run(begun + 2 * jwksLimits.refetchMs);
+  assert.equal(at.asked.length, 3);
+  assert.equal(at.fetcher.refetch('https://unknown.example'), undefined);
+});

@@ -2,7 +2,7 @@
  * Fetches the keys of issuers, and has the objects compiled again whose keys have changed. Each replica of the control plane fetches for
  * itself. The last good set stays in force while fetching fails. Waypoints never dial an issuer.
  */
-import { setTimeout } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText } from '../../src/base/errors.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import type { Compiler } from '../compile/compile.js';
@@ -10,7 +10,15 @@ import type { ControlLog } from '../log.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { Admitted, Wanted } from '../shares.js';
-import { admitUris, afterFailure, afterSuccess, dueUris, type KnownUri } from './decide.js';
+import {
+  admitUris,
+  afterFailure,
+  afterRefetchRequest,
+  afterSuccess,
+  dueUris,
+  type KnownUri,
+  type Refetch,
+} from './decide.js';
 import type { FetchKeys } from './fetch.js';
 import { readKeySet } from './key-set.js';
 import { isDiscovery, keysUriIn } from './uri.js';
@@ -28,6 +36,7 @@ export interface KeyFetcherOptions {
 }
 
 const turnMs = 1_000;
+const extraTurnMs = 100;
 const readyPollMs = 20;
 const problemCharsMax = 300;
 /** The message of somebody else's server may have any length and content. */
@@ -46,6 +55,7 @@ export class KeyFetcher {
   #changed = new Set<string>();
   #found: Found | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #extra: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: KeyFetcherOptions) {}
 
@@ -67,12 +77,14 @@ export class KeyFetcher {
     };
     while (performance.now() < end && [...this.#find().admitted.names].some(isPending)) {
       this.turn();
-      await setTimeout(readyPollMs);
+      await sleep(readyPollMs);
     }
     this.turn();
   }
   stop(): void {
     clearInterval(this.#timer);
+    clearTimeout(this.#extra);
+    this.#timer = undefined;
   }
   /** How many key sets are fetched. */
   get size(): number {
@@ -89,9 +101,34 @@ export class KeyFetcher {
     this.#publish(found.wanting);
     this.#forget(found);
     for (const uri of dueUris(found.admitted.names, this.#known, nowMs)) {
-      this.#known.set(uri, { failures: 0, ...this.#known.get(uri), dueMs: nowMs, isUnderWay: true });
+      this.#known.set(uri, {
+        failures: 0,
+        ...this.#known.get(uri),
+        dueMs: nowMs,
+        begunMs: nowMs,
+        isUnderWay: true,
+      });
       void this.#fetch(uri);
     }
+  }
+
+  /** Fetches a set sooner than planned, but not sooner than its limit. Undefined: the set is not fetched at all. */
+  refetch(uri: string, nowMs = performance.now()): Refetch | undefined {
+    const before = this.#known.get(uri);
+    if (!before) return undefined;
+    const { known, result } = afterRefetchRequest(before, nowMs);
+    this.#known.set(uri, known);
+    if (result === 'planned') this.#soon();
+    return result;
+  }
+
+  /** A turn ahead of time: requests are refused meanwhile that have new keys. Several sets share it. */
+  #soon(): void {
+    if (this.#timer === undefined) return;
+    this.#extra ??= setTimeout(() => {
+      this.#extra = undefined;
+      this.turn();
+    }, extraTurnMs).unref();
   }
 
   /** What the objects want. Found again only if they have changed. */
@@ -161,7 +198,8 @@ export class KeyFetcher {
       next = (known) => afterFailure(performance.now(), known, Math.random());
     }
     const known = this.#known.get(uri);
-    if (known) this.#known.set(uri, next(known));
+    if (known) this.#known.set(uri, { ...known, ...next(known) });
+    if (this.#changed.size > 0) this.#soon();
   }
 
   /** Compiles the objects that want a changed set, all at once. */

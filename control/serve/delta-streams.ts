@@ -6,6 +6,7 @@ import { status, Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 import { errorText } from '../../src/base/errors.js';
 import { readCapabilities, type Capabilities } from '../../src/discovery/capabilities.js';
 import type { DeltaDiscoveryRequest } from '../../src/discovery/gen/discovery.js';
+import { keySetType } from '../../src/discovery/types.js';
 import type { Caller } from '../authentication/authenticator.js';
 import { isRateLimiter, mayReceive } from '../compile/rate-limiter.js';
 import { waypointCaller, waypointOfCaller, type WaypointName } from '../compile/waypoints.js';
@@ -29,6 +30,8 @@ export interface DeltaStreamsOptions {
   readonly waitingNamesMax?: number | undefined;
   /** Why the resources may be older than those that other replicas have sent; undefined: they are not. */
   readonly stale?: (() => string | undefined) | undefined;
+  /** A caller asks for key sets to be fetched again. Not checked: any caller, any URIs. */
+  readonly onKeysWanted?: ((caller: string, uris: readonly string[]) => void) | undefined;
   /** A waypoint's stream with a version that lacks features was opened or has ended. */
   readonly onVersions?: (() => void) | undefined;
   /** A limit of docs/limits.md was reached. */
@@ -188,6 +191,7 @@ export class DeltaStreams {
       stream.capabilities = readCapabilities(request.node?.metadata);
       this.#onVersion(stream);
     }
+    if (typeUrl === keySetType) return this.#options.onKeysWanted?.(node, request.resourceNamesSubscribe);
     const subscription = stream.subscriptions.get(typeUrl);
     if (subscription) {
       // An unchanged resource would be refused again, so it is not sent again until it changes.

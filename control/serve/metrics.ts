@@ -17,6 +17,8 @@ export interface ControlState {
   /** Key sets of token issuers that are fetched; those of these without keys. */
   readonly keySets: () => number;
   readonly keySetsMissing: () => number;
+  /** Ports that are closed because their tokens have too many issuers. */
+  readonly crowdedPorts: () => number;
 }
 
 export class ControlMetrics {
@@ -53,6 +55,12 @@ export class ControlMetrics {
   readonly keyFetches = new Counter({
     name: 'weft_control_jwks_fetches_total',
     help: 'Requests for key sets of token issuers, by result',
+    labelNames: ['result'] as const,
+    registers: [this.registry],
+  });
+  readonly keyRefetches = new Counter({
+    name: 'weft_control_jwks_refetch_requests_total',
+    help: 'Key sets that waypoints asked to be fetched again, by result',
     labelNames: ['result'] as const,
     registers: [this.registry],
   });
@@ -101,6 +109,11 @@ export class ControlMetrics {
       'weft_control_jwks_missing',
       'Key sets of token issuers that have never been fetched with success',
       state.keySetsMissing,
+    );
+    gauge(
+      'weft_control_jwt_ports_closed',
+      'Ports of Services that are closed because their tokens have too many issuers',
+      state.crowdedPorts,
     );
     gauge('weft_control_leading', '1 if this replica is the leader', () => (state.leading() ? 1 : 0));
   }

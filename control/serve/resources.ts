@@ -17,6 +17,7 @@ import { encodeRoute } from '../../src/discovery/codec/route.js';
 import { encodeServicePolicy } from '../../src/discovery/codec/service-policy.js';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { DeltaDiscoveryResponse, Resource as ResourceMessage } from '../../src/discovery/gen/discovery.js';
+import type { ServicePolicy } from '../../src/model/service-policy.js';
 import { typeUrls } from '../../src/discovery/types.js';
 import { resourceName, type CompiledResource, type ResourceChanges } from '../compile/resource.js';
 
@@ -26,6 +27,8 @@ export interface EncodedResource {
   readonly message: Uint8Array;
   /** Features that a waypoint may lack (capabilities.ts); absent: none. */
   readonly features?: readonly string[];
+  /** Key sets of token issuers that it names, by URI; absent: none. */
+  readonly keySets?: readonly string[];
 }
 
 /** Names of changed resources of one type, for all nodes or for one node. */
@@ -91,8 +94,23 @@ function encoded(
   const bytes = encodeResource(resource);
   if (before?.version === versionOf(bytes)) return undefined;
   const features = resource.kind === 'route' ? featuresOfRoute(bytes) : [];
-  return { ...messageOf(typeUrl, name, bytes), ...(features.length > 0 ? { features } : {}) };
+  const keySets = resource.kind === 'servicePolicy' ? keySetsOf(resource.value) : [];
+  return {
+    ...messageOf(typeUrl, name, bytes),
+    ...(features.length > 0 ? { features } : {}),
+    ...(keySets.length > 0 ? { keySets } : {}),
+  };
 }
+
+/** The URIs of the key sets that the settings of a port name. */
+const keySetsOf = ({ filters = [], clients = [] }: ServicePolicy): readonly string[] => [
+  ...new Set(
+    [filters, ...clients.map((client) => client.filters)]
+      .flat()
+      .flatMap((filter) => (filter.$case === 'jwt' ? filter.value.issuers.map(({ keysUri }) => keysUri) : []))
+      .filter((uri) => uri !== ''),
+  ),
+];
 
 const versionOf = (bytes: Uint8Array): string =>
   createHash('sha256').update(bytes).digest('base64url').slice(0, 16);
@@ -231,6 +249,14 @@ export class Resources {
     for (const [name, one] of set) if (known.get(name) !== formWithout(lacks, one).version) names.add(name);
     for (const name of known.keys()) if (!set.has(name)) names.add(name);
     return this.block(typeUrl, node, names, lacks);
+  }
+
+  /** The URIs of the key sets that a waypoint's resources name. */
+  keySetsOf(waypoint: string): ReadonlySet<string> {
+    const uris = new Set<string>();
+    for (const { keySets = [] } of this.of(typeUrls.servicePolicy, waypoint)?.values() ?? [])
+      for (const uri of keySets) uris.add(uri);
+    return uris;
   }
 
   isServed(typeUrl: string): boolean {

@@ -12,6 +12,7 @@ import {
   type ServiceObject,
   type ServedObject,
 } from '../objects/objects.js';
+import type { ServicePolicy } from '../../src/model/service-policy.js';
 import type { Capabilities } from '../../src/discovery/capabilities.js';
 import type { CompiledRoute } from '../dialects/gateway/routes.js';
 import type { TargetLookup } from '../compile/traffic-policy-targets.js';
@@ -31,6 +32,8 @@ export interface MeshLookup {
   readonly services: (namespace: string) => readonly ServiceObject[];
   /** Whether tokens of requests to a Service are validated. */
   readonly validatesTokens: (service: ServiceObject) => boolean;
+  /** A port that is closed because its tokens have too many issuers, one of them the object's. */
+  readonly crowdedPort: (object: MeshObject) => ServicePolicy | undefined;
   /** Objects that policies select: pods, and Workloads. */
   readonly selectable: (namespace: string) => readonly { readonly metadata: Meta }[];
   /** Namespaces with selectable objects. */

@@ -16,7 +16,7 @@ import {
   type TargetingPolicy,
   type TargetLookup,
 } from '../compile/traffic-policy-targets.js';
-import type { KeyLookup } from '../compile/jwt-filter.js';
+import { jwtIssuers, type KeyLookup } from '../compile/jwt-filter.js';
 import { demandsDecisions, type CompiledTrafficPolicy } from '../compile/traffic-policy.js';
 import { waypointController, type WaypointName } from '../compile/waypoints.js';
 import { condition, withTransitionTimes, type ConditionReason, type ConditionUpdate } from './conditions.js';
@@ -93,10 +93,9 @@ function unenforced(
 export function keyProblems(policy: TargetingPolicy, keySets: KeyLookup): string[] {
   const { authentication } = compilePolicyObject(policy);
   if (authentication === undefined || authentication === 'closed') return [];
-  return authentication.issuers.flatMap(({ issuer, keys }) => {
-    const problem = keys.kind === 'uri' ? keySets.of(keys.uri).problem : '';
-    return problem === '' ? [] : [`issuer ${issuer}: ${problem}`];
-  });
+  return jwtIssuers(authentication, keySets).flatMap(({ issuer, keysProblem }) =>
+    keysProblem === '' ? [] : [`issuer ${issuer}: ${keysProblem}`],
+  );
 }
 
 const unenforcedMeans = (policy: TargetingPolicy): string =>

@@ -130,6 +130,11 @@ export class DiscoveryClient {
     this.#client?.close();
   }
 
+  /** Sends names of a type that has no subscription: a request that is lost if there is no stream. */
+  request(typeUrl: string, names: readonly string[]): void {
+    if (this.#connected) this.#stream?.write(this.#request({ typeUrl, resourceNamesSubscribe: [...names] }));
+  }
+
   #undecodableOf(typeUrl: TypeUrl): Map<string, string> {
     let names = this.#undecodable.get(typeUrl);
     if (!names) this.#undecodable.set(typeUrl, (names = new Map()));

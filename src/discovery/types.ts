@@ -10,6 +10,12 @@ export const typeUrls = {
   waypoint: 'type.googleapis.com/weft.v1.Waypoint',
   trust: 'type.googleapis.com/weft.v1.Trust',
 } as const;
+/**
+ * A waypoint that subscribes to names of this type, which are URIs of key sets of token issuers, asks the control plane to fetch them again. No
+ * resource is sent: the policies that name the sets are sent if the keys have changed. The request goes by the waypoint's own stream, because
+ * each replica of the control plane fetches for itself. A control plane that does not know the type sends an empty response.
+ */
+export const keySetType = 'type.googleapis.com/weft.v1.KeySet';
 /** Extension of istio.workload.Service for session affinity; other implementations ignore it. */
 export const affinityExtension = 'weft.dev/session-affinity';
 export const affinityType = 'type.googleapis.com/weft.v1.SessionAffinity';

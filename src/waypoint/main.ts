@@ -13,12 +13,14 @@ import { sleep } from '../base/wait.js';
 import { version } from '../base/version.js';
 import { capabilitiesOf } from '../discovery/capabilities.js';
 import { DiscoveryClient } from '../discovery/client.js';
+import { keySetType } from '../discovery/types.js';
 import { parseTrustDomain, spiffeIdOf } from '../model/identity.js';
 import type { ServiceKey } from '../model/workload.js';
 import type { Svid } from '../tls/svid.js';
 import { serveAdmin } from './admin.js';
 import { createCertificates } from './certificate.js';
 import { PendingUpdate } from './discovery.js';
+import { KeyRefetchRequests } from './jwt/key-refetches.js';
 import { parseOptions, settingsOf, type WaypointOptions } from './options.js';
 import { WaypointState } from './state/waypoint-state.js';
 import { startEdgeReports } from './telemetry/edge-reports.js';
@@ -56,6 +58,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
     count: options.workers,
     log,
     onEdges: edges.onEdges,
+    onUnknownKey: (uri) => keyRefetches.want(uri),
     // Before the mesh is synced no worker may listen: it would refuse destinations that it serves.
     initial: (): readonly ToWorker[] =>
       synced
@@ -101,6 +104,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
     onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'a resource was rejected'),
     clock: systemClock,
   });
+  const keyRefetches = new KeyRefetchRequests((uris) => discovery.request(keySetType, uris));
   const admin = await serveAdmin({
     ...options,
     metricsToken: options.metricsToken,

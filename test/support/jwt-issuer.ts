@@ -118,6 +118,7 @@ export const issuerOf = (
   audiences: [],
   jwks: jwksOf(...[key].flat()),
   keysProblem: '',
+  keysUri: '',
   locations: [bearer],
   clockSkewMs: 0,
   forward: false,

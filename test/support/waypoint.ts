@@ -75,6 +75,8 @@ export interface TestWaypoint {
   readonly limitsReached: string[];
   /** Outcome of each mirrored request. */
   readonly mirrored: string[];
+  /** URIs of key sets that the control plane would be asked to fetch again. */
+  readonly keySetsWanted: string[];
   /** What its clients dial. */
   readonly destination: Destination;
   /** Results of protocol detection. */
@@ -133,6 +135,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const relayed: (string | undefined)[] = [];
   const limitsReached: string[] = [];
   const mirrored: string[] = [];
+  const keySetsWanted: string[] = [];
   const detected: string[] = [];
   const actions: string[] = [];
   const upstreamEvents: UpstreamEvent[] = [];
@@ -173,7 +176,9 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     }),
     faults: new InjectedFaults(),
     shedding: new Shedding(),
-    jwt: new JwtTokens((limit) => keep(limitsReached, limit)),
+    jwt: new JwtTokens((limit) => keep(limitsReached, limit), {
+      onUnknownKey: (uri) => keep(keySetsWanted, uri),
+    }),
     mirrorShares: new FairLimit(limits.mirrorsMax),
     mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
     onMirrorEnd: (result) => keep(mirrored, result),
@@ -220,6 +225,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     unreadable,
     limitsReached,
     mirrored,
+    keySetsWanted,
     detected,
     actions,
     upstreamEvents,

@@ -1,5 +1,6 @@
 /** Tokens through the real control plane and a real waypoint: who may call the Service, by any of its addresses, as keys and policies change. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -74,6 +75,16 @@ async function ask(url: string, token?: string, ...more: string[]): Promise<Answ
 const status = async (url: string, token?: string): Promise<number> => (await ask(url, token)).status;
 const become = (what: string, wanted: number, token?: string, url = vip): Promise<unknown> =>
   until(what, 30_000, async () => (await status(url, token)) === wanted);
+
+/** A response that goes on until it is cut. */
+function drip(token?: string): { bytes(): number; hasEnded(): boolean } {
+  const auth = token === undefined ? [] : ['-H', `authorization: Bearer ${token}`];
+  const args = ['--net=/run/netns/weft-web', '--', 'curl', '-sSN', '--noproxy', '*', ...auth, `${vip}drip`];
+  const child = spawn('nsenter', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let bytes = 0;
+  child.stdout.on('data', (chunk: Buffer) => (bytes += chunk.length));
+  return { bytes: () => bytes, hasEnded: () => child.exitCode !== null };
+}
 
 const logLines = (): Record<string, unknown>[] =>
   readFileSync(accessLogOf(testbed, place), 'utf8')
@@ -184,6 +195,36 @@ test('a dry run refuses nothing, and what it would refuse is in the log and the 
     return logLines().some(({ actions }) => isTried(actions));
   });
   assert.equal(await status(vip), 200);
+});
+
+test('a response under way ends once the policy no longer accepts its token, or asks for one; keys that rotate end none', async () => {
+  mesh.write('users.yaml', policy([first]));
+  await become('a token is required', 401);
+  const old = drip(signed(first));
+  await until('the response has begun', 30_000, () => old.bytes() > 0);
+  mesh.write('users.yaml', policy([second]));
+  await become('without the old key', 401, signed(first));
+  const fresh = drip(signed(second));
+  const sent = old.bytes();
+  await until('the response goes on', 30_000, () => fresh.bytes() > 1 && old.bytes() > sent + 1);
+  mesh.write('users.yaml', policy([second]).replace('audiences: [shop]', 'audiences: [bank]'));
+  await until('another audience', 30_000, () => old.hasEnded() && fresh.hasEnded());
+  rmSync(join(mesh.manifests, 'users.yaml'));
+  await become('no policy', 200);
+  const without = drip();
+  await until('the response without a token has begun', 30_000, () => without.bytes() > 0);
+  mesh.write('users.yaml', policy([second]));
+  await until('the policy asks for a token', 30_000, () => without.hasEnded());
+  mesh.write('users.yaml', policy([second]));
+  await become('the policy is in force', 401);
+  const removed = drip(signed(second));
+  await until('the response of the issuer has begun', 30_000, () => removed.bytes() > 0);
+  mesh.write('users.yaml', policy([second]).replace(issuerName, 'https://other.test'));
+  await until('the issuer is removed', 30_000, () => removed.hasEnded());
+  const cut = logLines().filter(
+    ({ path, why }) => path === '/drip' && String(why).includes('AuthenticationPolicy'),
+  );
+  assert.equal(cut.length, 4);
 });
 
 test('a policy that cannot be read closes the Service', async () => {

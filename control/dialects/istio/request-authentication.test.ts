@@ -6,7 +6,9 @@ import {
   authentication,
   compilerOf,
   exampleJwks,
+  issuer,
   jwtFilters,
+  servicePoliciesOf,
   serviceText,
   toApi,
   waypointText,
@@ -91,6 +93,7 @@ test('a Service with a waypoint validates tokens by all rules of all objects tha
     issuer: 'a',
     audiences: ['x'],
     keysProblem: '',
+    keysUri: '',
     locations: [
       { place: { $case: 'header', value: { name: 'x-t', prefix: 'T ' } } },
       { place: { $case: 'query', value: 'q' } },
@@ -117,6 +120,29 @@ test('a Service with a waypoint validates tokens by all rules of all objects tha
     ).sort(),
     ['a', 'b', 'c', 'd', 'e'],
   );
+});
+
+test('a Service whose objects have more issuers than fit is closed, since nobody would protect the headers of the others', () => {
+  const many = (count: number): string =>
+    requests(
+      `{ jwtRules: [${Array.from({ length: count }, (_, i) => `{ issuer: i${i}, jwksUri: 'https://i' }`).join(', ')}] }`,
+    );
+  const closedOf = (...objects: readonly string[]): (string | undefined)[] =>
+    servicePoliciesOf(compilerOf([...bankPods, ...waypoint, ...objects])).map(({ closed }) => closed);
+  const one = requests(`{ ${rules('last')} }`, { name: 'q' });
+  assert.deepEqual(closedOf(many(63), one), [undefined]);
+  assert.deepEqual(closedOf(many(64), one), [
+    'RequestAuthentication bank/p, bank/q: 65 in all, more than 64 issuers',
+  ]);
+  const compiler = compilerOf([...bankPods, ...waypoint, many(64), one]);
+  assert.equal(compiler.crowdedPorts, 1);
+  const [object] = parseManifests('x', one).objects;
+  assert.ok(object);
+  assert.equal(compiler.crowdedPort(object)?.port, 80);
+  compiler.apply(new Map([[objectKey(object), undefined]]));
+  assert.deepEqual([compiler.crowdedPorts, compiler.crowdedPort(object)], [0, undefined]);
+  const own = authentication(`{ ${toApi}, jwt: { issuers: [${issuer()}] } }`);
+  assert.deepEqual(closedOf(many(64), one, own), [undefined], 'the policy of the Service goes before');
 });
 
 test('an object that selects other pods, another Service or another namespace changes nothing', () => {

@@ -29,8 +29,13 @@ spec: { selector: { app: web }, clusterIP: 10.96.0.2, ports: [{ port: 80 }] }
 
 type Kind = Parameters<typeof istio>[0];
 /** `status reason message` of the conditions, by type. */
-function statusOf(kind: Kind, spec: string, where: Parameters<typeof istio>[2] = {}): Record<string, string> {
-  const read = [...bankPods, waypoint].flatMap((text) => parseManifests('x', text).objects);
+function statusOf(
+  kind: Kind,
+  spec: string,
+  where: Parameters<typeof istio>[2] = {},
+  more: readonly string[] = [],
+): Record<string, string> {
+  const read = [...bankPods, waypoint, ...more].flatMap((text) => parseManifests('x', text).objects);
   const parsed = parseManifests('x', istio(kind, spec, where));
   const [object] = [...parsed.objects, ...parsed.closed].map(
     (one): MeshObject => readObject(one).object ?? one,
@@ -74,6 +79,31 @@ test('what is not carried out is said with its field', () => {
   );
   const elsewhere = policy('{}', { namespace: 'istio-system' });
   assert.match(elsewhere[acceptedType] ?? '', /the object counts for istio-system alone/);
+});
+
+test('an object whose issuers are too many with those of others says that the Service is closed; another one does not', () => {
+  const rules = (from: number, count: number): string =>
+    `jwtRules: [${Array.from({ length: count }, (_, i) => `{ issuer: i${from + i}, jwksUri: 'https://i' }`).join(', ')}]`;
+  const others = [
+    istio('RequestAuthentication', `{ selector: { matchLabels: { app: api } }, ${rules(0, 60)} }`, {
+      name: 'a',
+    }),
+    istio('RequestAuthentication', `{ selector: { matchLabels: { app: api } }, ${rules(60, 4)} }`, {
+      name: 'b',
+    }),
+  ];
+  const enforcedWith = (spec: string, more: readonly string[]): string =>
+    statusOf('RequestAuthentication', spec, { name: 'z' }, more)[enforcedType] ?? '';
+  const api = `{ selector: { matchLabels: { app: api } }, ${rules(64, 1)} }`;
+  assert.match(
+    enforcedWith(api, others),
+    /^False TooManyIssuers requests to bank\/api\.bank\.svc\.cluster\.local port 80 are refused: .*65 in all, more than 64 issuers/,
+  );
+  assert.match(enforcedWith(api, others.slice(0, 1)), /^True/);
+  assert.doesNotMatch(
+    enforcedWith(`{ selector: { matchLabels: { app: web } }, ${rules(64, 1)} }`, others),
+    /TooMany/,
+  );
 });
 
 test('Enforced: by the waypoint of the Service, of the Gateway, or of the selected pods', () => {

@@ -16,6 +16,14 @@ export const securityStatus = (object: SecurityPolicy, lookup: StatusLookup): St
 /** The condition Enforced. Undefined for a policy that needs no waypoint. */
 export function securityEnforcement(object: SecurityPolicy, lookup: MeshLookup): ConditionUpdate | undefined {
   if (!hasEffect(object)) return undefined;
+  const crowded = object.kind === 'RequestAuthentication' ? lookup.crowdedPort(object) : undefined;
+  if (crowded)
+    return condition(
+      enforcedType,
+      'False',
+      'TooManyIssuers',
+      `requests to ${crowded.service} port ${crowded.port} are refused: ${crowded.closed ?? ''}. Have fewer issuers, or an AuthenticationPolicy at the Service`,
+    );
   const namespace = namespaceOf(object);
   const { selector, targets } = scopeOf(object);
   for (const name of targets?.gateways ?? [])

@@ -42,6 +42,8 @@ export interface TestbedOptions {
   readonly relayOf?: (node: string) => Relay | undefined;
   /** Further flags for each agent. */
   readonly agentFlags?: readonly string[];
+  /** Further flags for the control plane. */
+  readonly controlFlags?: readonly string[];
 }
 
 export interface CarrierProgram {
@@ -194,7 +196,7 @@ export class Testbed {
   readonly controlState = (): string => join(this.state, 'control');
 
   async startControl(): Promise<void> {
-    const { from, certTtlS } = this.options;
+    const { from, certTtlS, controlFlags = [] } = this.options;
     mkdirSync(this.controlState(), { recursive: true, mode: 0o700 });
     // Objects that the testbed renders. The control plane reads them beside the user's manifests.
     const rendered = join(this.state, 'rendered');
@@ -211,6 +213,7 @@ export class Testbed {
       '--listen',
       `${this.topology.controlIp}:${controlPort}`,
       ...ttl,
+      ...controlFlags,
     ]);
     await until(
       'the control plane is ready',

@@ -93,7 +93,7 @@ export const directResponseFilterShape: Shape = { name: 'DirectResponseFilter', 
 
 export const jwtFilterShape: Shape = { name: 'JwtFilter', fields: { 1: ['name'], 2: ['issuers', () => jwtIssuerShape], 3: ['required'], 4: ['dry_run'] } };
 
-export const jwtIssuerShape: Shape = { name: 'JwtIssuer', fields: { 1: ['issuer'], 2: ['audiences'], 3: ['jwks'], 4: ['keys_problem'], 5: ['locations', () => jwtLocationShape], 6: ['clock_skew_ms'], 7: ['forward'], 8: ['claim_headers', () => claimHeaderShape], 9: ['payload_header'], 10: ['space_delimited_claims'] } };
+export const jwtIssuerShape: Shape = { name: 'JwtIssuer', fields: { 1: ['issuer'], 2: ['audiences'], 3: ['jwks'], 4: ['keys_problem'], 5: ['locations', () => jwtLocationShape], 6: ['clock_skew_ms'], 7: ['forward'], 8: ['claim_headers', () => claimHeaderShape], 9: ['payload_header'], 10: ['space_delimited_claims'], 2000: ['keys_uri'] } };
 
 export const jwtLocationShape: Shape = { name: 'JwtLocation', fields: { 1: ['header', () => jwtHeaderShape], 2: ['query'], 3: ['cookie'] } };
 

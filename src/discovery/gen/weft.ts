@@ -356,6 +356,11 @@ export interface JwtIssuer {
   readonly payloadHeader: string;
   /** Claims whose text is a list, separated by spaces. `scope` and `permission` are always such. */
   readonly spaceDelimitedClaims: readonly string[];
+  /**
+   * The URI that the keys were fetched from. Empty: they are inline. A waypoint asks for the set to be fetched again if a token names a key that
+   * is not in it (src/discovery/types.ts). Changes nothing about which tokens are valid.
+   */
+  readonly keysUri: string;
 }
 
 export interface JwtLocation {
@@ -4247,6 +4252,7 @@ function createBaseJwtIssuer(): JwtIssuer {
     claimHeaders: [],
     payloadHeader: "",
     spaceDelimitedClaims: [],
+    keysUri: "",
   };
 }
 
@@ -4281,6 +4287,9 @@ export const JwtIssuer: MessageFns<JwtIssuer> = {
     }
     for (const v of message.spaceDelimitedClaims) {
       writer.uint32(82).string(v!);
+    }
+    if (message.keysUri !== "") {
+      writer.uint32(16002).string(message.keysUri);
     }
     return writer;
   },
@@ -4378,6 +4387,14 @@ export const JwtIssuer: MessageFns<JwtIssuer> = {
             message.spaceDelimitedClaims.push(reader.string());
             continue;
           }
+          case 2000: {
+            if (tag !== 16002) {
+              break;
+            }
+
+            message.keysUri = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4405,6 +4422,7 @@ export const JwtIssuer: MessageFns<JwtIssuer> = {
     message.claimHeaders = object.claimHeaders?.map((e) => ClaimHeader.fromPartial(e)) || [];
     message.payloadHeader = object.payloadHeader ?? "";
     message.spaceDelimitedClaims = object.spaceDelimitedClaims?.map((e) => e) || [];
+    message.keysUri = object.keysUri ?? "";
     return message;
   },
 };

@@ -396,6 +396,39 @@ test('a token of a removed key is refused at once, and one of a new key accepted
   assert.ok(waypoint.context.jwt.counts.verifications <= 4);
 });
 
+test('a token of an unknown key has the set fetched again, once, and is refused meanwhile; inline keys are not asked for', async (t) => {
+  const keysUri = 'https://issuer.test/keys';
+  const { waypoint, set, result } = await withPolicy(t, { keysUri });
+  for (let i = 0; i < 20; i++)
+    assert.equal(await result(signed(ec, claimsOf(), { kid: `invented-${i}` })), '401 unknown-key');
+  assert.deepEqual(waypoint.keySetsWanted, [keysUri]);
+  set(jwtFilter([issuerOf(ec)]));
+  assert.equal(await result(signed(ec, claimsOf(), { kid: 'k2' })), '401 unknown-key');
+  assert.deepEqual(waypoint.keySetsWanted, [keysUri]);
+});
+
+test('a token has no set fetched that is refused for another reason, or that a key without an ID verifies', async (t) => {
+  const keysUri = 'https://issuer.test/keys';
+  const { waypoint, set, result } = await withPolicy(t, { keysUri, audiences: ['shop'] });
+  for (const [token, refusal] of [
+    [signed(newKey('ES256', 'k1')), 'signature'],
+    [signed(ec, claimsOf(), { alg: 'RS256' }), 'unknown-key'],
+    [signed(ec, claimsOf({ exp: inSeconds(-600) }), { kid: 'k2' }), 'expired'],
+    [signed(ec, claimsOf({ aud: 'bank' }), { kid: 'k2' }), 'audience'],
+    [signed(ec, claimsOf({ iss: 'https://evil.test' }), { kid: 'k2' }), 'unknown-issuer'],
+    [signed(newKey('ES256'), claimsOf(), { kid: undefined }), 'signature'],
+  ] as const)
+    assert.equal(await result(token), `401 ${refusal}`);
+  set(jwtFilter([issuerOf([], { jwks: '', keysUri })]));
+  assert.equal(await result(signed(ec, claimsOf(), { kid: 'k2' })), '401 no-keys');
+  const { kid: _, ...jwk } = ec.jwk as Record<string, unknown>;
+  set(jwtFilter([issuerOf([], { jwks: jwksOf({ jwk }), keysUri })]));
+  assert.equal(await result(signed(ec, claimsOf(), { kid: 'k2' })), '200');
+  assert.deepEqual(waypoint.keySetsWanted, []);
+  assert.equal(await result(signed(newKey('ES256', 'k3'))), '401 signature');
+  assert.deepEqual(waypoint.keySetsWanted, [keysUri]);
+});
+
 test('keys that are weak, secret, private or for another use verify nothing', async (t) => {
   const rsa = newKey('RS256', 'k1');
   const refusing = async (jwk: object): Promise<string> => {

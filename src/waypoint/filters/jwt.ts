@@ -10,6 +10,7 @@ import type { TokenPlace } from '../jwt/extract.js';
 import { compileIssuer, type Issuer, type Refused, type ValidToken } from '../jwt/issuer.js';
 import type { JwtResult, ResultCounts } from '../jwt/jwt-counts.js';
 import { isVerifiedBy, JwtTokens, type KnownToken } from '../jwt/jwt-tokens.js';
+import type { DecodedToken } from '../jwt/token.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import {
   Slot,
@@ -134,6 +135,11 @@ function compileJwt({
       context.jwt.refuse(client, digest, token, known);
       return { kind: 'refused', issuer, ...refused };
     };
+    /** The key may be newer than the issuer's set. The request does not wait for a newer set: whoever invents names of keys would hold many. */
+    const refuseKey = (refused: Refused, issuer: Issuer, of: DecodedToken): Decision => {
+      if (issuer.mayBeOfNewKey(of)) context.jwt.refetches.want(issuer.keysUri);
+      return refuse(refused, issuer);
+    };
     /** Asks the issuers of this name from one on. */
     const ask = (at: number, before: Decision): Decision | Promise<Decision> => {
       const issuer = accepting[at];
@@ -141,12 +147,13 @@ function compileJwt({
       const refused = issuer.check(decoded, Date.now() / 1_000);
       if (refused) return ask(at + 1, refuse(refused, issuer));
       const keys = issuer.keysFor(decoded);
-      if ('refusal' in keys) return ask(at + 1, refuse(keys, issuer));
+      if ('refusal' in keys) return ask(at + 1, refuseKey(keys, issuer, decoded));
       if (isVerifiedBy(known, keys)) return accept(issuer, presented);
       return context.jwt.verify(client, digest, token, known, keys).then((verified) => {
         if (verified === 'busy') return { kind: 'busy', issuer };
         if (verified) return accept(issuer, presented);
-        return ask(at + 1, refuse({ refusal: 'signature', why: 'the signature is not valid' }, issuer));
+        const why = 'the signature is not valid';
+        return ask(at + 1, refuseKey({ refusal: 'signature', why }, issuer, decoded));
       });
     };
     if (accepting.length > 0) return ask(0, { kind: 'busy' });

@@ -1,7 +1,7 @@
 /** One issuer of a policy, compiled: whether it accepts a token, and what the endpoint and policies get of the token's claims. */
 import type { JwtIssuer } from '../../discovery/gen/weft.js';
+import { claimHeader } from '../../model/claim-headers.js';
 import { claimAt, type Claims } from '../../policy/claims.js';
-import { isSettable } from '../filters/config-values.js';
 import type { Headers } from '../http/headers.js';
 import { placeOf, type TokenPlace } from './extract.js';
 import { keysFor, readKeySet, type VerificationKey } from './key-set.js';
@@ -42,6 +42,8 @@ export interface Issuer {
   readonly name: string;
   readonly places: readonly TokenPlace[];
   readonly keys: readonly VerificationKey[];
+  /** Where the control plane fetched the keys; empty: they are inline. */
+  readonly keysUri: string;
   readonly forward: boolean;
   /** The headers of claims and of the payload, in lower case. */
   readonly headerNames: readonly string[];
@@ -49,12 +51,12 @@ export interface Issuer {
   check(token: DecodedToken, nowS: number): Refused | undefined;
   /** The keys that may have signed the token, or why there are none. */
   keysFor(token: DecodedToken): readonly VerificationKey[] | Refused;
+  /** The token names a key that a newer set of the issuer may have. */
+  mayBeOfNewKey(token: DecodedToken): boolean;
   /** @param payload the token's second part */
   read(token: DecodedToken, payload: string): ValidToken;
 }
 
-/** Headers by which proxies tell who the client is. */
-const reservedHeaders = /^(host|forwarded|x-forwarded-.*)$/;
 const alwaysLists = ['scope', 'permission'];
 let made = 0;
 
@@ -74,6 +76,7 @@ export function compileIssuer(config: JwtIssuer): Issuer {
     name,
     places: config.locations.map(placeOf),
     keys,
+    keysUri: config.keysUri,
     forward: config.forward,
     headerNames: [...headerOfClaim.map(({ header }) => header), ...ofPayload],
     check({ audiences: stated, expires, notBefore }, nowS) {
@@ -91,6 +94,12 @@ export function compileIssuer(config: JwtIssuer): Issuer {
         ? fitting
         : { refusal: 'unknown-key', why: "no key has the token's key ID and algorithm" };
     },
+    mayBeOfNewKey: ({ keyId }) =>
+      // A set without keys is being fetched anyway.
+      config.keysUri !== '' &&
+      keyId !== undefined &&
+      keys.length > 0 &&
+      !keys.some((key) => key.keyId === keyId),
     read({ claims }, payload) {
       const headers: Headers = ofPayload.flatMap((header) => [header, payload]);
       for (const { header, claim } of headerOfClaim) {
@@ -104,8 +113,8 @@ export function compileIssuer(config: JwtIssuer): Issuer {
 }
 
 function settable(header: string): string {
-  const name = header.toLowerCase();
-  if (!isSettable(name) || reservedHeaders.test(name))
+  const name = claimHeader(header);
+  if (name === undefined)
     throw new Error(`claims cannot be copied to the header ${JSON.stringify(header.slice(0, 64))}`);
   return name;
 }

@@ -14,6 +14,8 @@ export class JwtCounts {
   hits = 0;
   misses = 0;
   verifications = 0;
+  /** Requests to fetch a key set again. */
+  refetches = 0;
   readonly #byIssuer = new Map<string, { policy: string; issuer: string; results: ResultCounts }>();
 
   /** The counts of a policy's issuer. @param issuer one of the configuration; empty: unknown */

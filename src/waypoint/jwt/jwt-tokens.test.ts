@@ -22,11 +22,10 @@ function tokensOf(limits: Partial<JwtLimits> = {}): {
 } {
   const reached: string[] = [];
   const now = { ms: 0 };
-  const tokens = new JwtTokens(
-    (limit) => reached.push(limit),
-    { ...jwtLimits, ...limits },
-    () => now.ms,
-  );
+  const tokens = new JwtTokens((limit) => reached.push(limit), {
+    limits: { ...jwtLimits, ...limits },
+    nowMs: () => now.ms,
+  });
   return { tokens, reached, now };
 }
 /** Verifies a token as the filter does. */

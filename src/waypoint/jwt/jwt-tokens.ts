@@ -11,6 +11,7 @@ import { FairCache } from './fair-cache.js';
 import type { VerificationKey } from './key-set.js';
 import type { ValidToken } from './issuer.js';
 import { JwtCounts } from './jwt-counts.js';
+import { KeyRefetches } from './key-refetches.js';
 import { decodeToken, type DecodedToken, type Faulty } from './token.js';
 
 export interface JwtLimits {
@@ -56,21 +57,38 @@ function bytesOf({ decoded }: KnownToken, token: string): number {
   return entryBytes + containerBytes * containers + valueBytes * values + charBytes * token.length;
 }
 
+export interface JwtTokensOptions {
+  readonly limits?: JwtLimits;
+  readonly nowMs?: () => number;
+  /** Called for a key set that lacks the key of a token: rarely, whatever clients send (key-refetches.ts). Absent: nobody can fetch it again. */
+  readonly onUnknownKey?: (uri: string) => void;
+}
+
 type Asking = Pick<Client, 'name' | 'group'>;
 
 export class JwtTokens {
   readonly counts = new JwtCounts();
+  /** Key sets that lack the key of a token. */
+  readonly refetches: KeyRefetches;
   readonly #verified: FairCache<KnownToken>;
   readonly #refused: FairCache<KnownToken>;
   readonly #verifying: FairLimit;
   /** Tokens whose signatures are being verified, by group and digest. */
   readonly #pending = new Map<string, KnownToken>();
 
+  private readonly limits: JwtLimits;
+  private readonly nowMs: () => number;
+
   constructor(
     readonly onLimitReached: (limit: WaypointLimit) => void,
-    private readonly limits: JwtLimits = jwtLimits,
-    private readonly nowMs: () => number = () => performance.now(),
+    { limits = jwtLimits, nowMs = () => performance.now(), onUnknownKey }: JwtTokensOptions = {},
   ) {
+    this.limits = limits;
+    this.nowMs = nowMs;
+    this.refetches = new KeyRefetches((uri) => {
+      this.counts.refetches++;
+      onUnknownKey?.(uri);
+    }, nowMs);
     const evicted = (): void => onLimitReached('jwt-tokens');
     this.#verified = new FairCache({ bytes: limits.verifiedBytesMax, entries: limits.verifiedMax }, evicted);
     this.#refused = new FairCache({ bytes: limits.refusedBytesMax, entries: limits.refusedMax });

@@ -26,6 +26,12 @@ export function registerJwtMetrics(registry: Registry, jwt: Pick<JwtTokens, 'cou
     'Signatures of tokens that were verified',
     () => counts.verifications,
   );
+  register(
+    'weft_waypoint_jwt_refetches_total',
+    'counter',
+    'Requests to fetch a key set again, because a token names a key that is not in it',
+    () => counts.refetches,
+  );
   register('weft_waypoint_jwt_cache_hits_total', 'counter', 'Tokens that were remembered', () => counts.hits);
   register(
     'weft_waypoint_jwt_cache_misses_total',

@@ -59,6 +59,8 @@ export type FromWorker =
   | { readonly type: 'health'; readonly changes: readonly HealthChange[] }
   /** What the worker has observed since its last message of this type. */
   | { readonly type: 'edges'; readonly edges: readonly Edge[] }
+  /** A token names a key that is not in the set from this URI. */
+  | { readonly type: 'refetch'; readonly uri: string }
   | {
       readonly type: 'log';
       readonly level: 'info' | 'warn' | 'error';

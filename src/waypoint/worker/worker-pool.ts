@@ -32,6 +32,8 @@ interface WorkerPoolOptions {
   readonly count: number;
   readonly log: Logger;
   readonly onEdges: (edges: readonly Edge[]) => void;
+  /** A token names a key that is not in the set from this URI. */
+  readonly onUnknownKey: (uri: string) => void;
   /** Messages to a new worker after its settings, in order. */
   readonly initial: () => readonly ToWorker[];
 }
@@ -176,6 +178,8 @@ export class WorkerPool {
         return;
       case 'edges':
         return this.options.onEdges(message.edges);
+      case 'refetch':
+        return this.options.onUnknownKey(message.uri);
       case 'listening':
         one.listening = true;
         return;

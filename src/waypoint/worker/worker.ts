@@ -154,7 +154,9 @@ class Worker {
     rateLimitSweeps.unref();
     registerBalancingMetrics(this.#metrics.registry, () => this.#clusters.ofServices());
     const shedding = new Shedding();
-    const jwt = new JwtTokens(limitReached);
+    const jwt = new JwtTokens(limitReached, {
+      onUnknownKey: (uri) => send({ type: 'refetch', uri }),
+    });
     registerJwtMetrics(this.#metrics.registry, jwt);
     registerSheddingMetrics(this.#metrics.registry, shedding);
     const events = new UpstreamEvents(this.#metrics.registry, () => limitReached('metric-series'));

@@ -25,6 +25,7 @@ export const certificatePath = '/istio.v1.auth.IstioCertificateService/CreateCer
 
 export interface Control {
   readonly server: ControlServer;
+  readonly resources: Resources;
   readonly ca: CertificateAuthority;
   readonly state: string;
   readonly target: string;
@@ -91,6 +92,7 @@ export async function startControl(
   const update = (changes: ResourceChanges): void => server.update(resources.apply(changes));
   return {
     server,
+    resources,
     ca,
     state,
     target: `127.0.0.1:${port}`,
