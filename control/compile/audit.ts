@@ -16,6 +16,7 @@ import type { CompiledSection, CompiledTrafficPolicy, TrafficSettings } from './
 
 export interface AuditLookup {
   readonly meshSettings: Pick<MeshSettingsObject, 'spec'> | undefined;
+  /** The namespace whose policies apply to the whole mesh. */
   readonly rootNamespace: string;
   readonly namespace: (name: string) => NamespaceObject | undefined;
 }

@@ -24,15 +24,17 @@ type Content = Pick<AuthorizationPolicy, 'action' | 'dryRun' | 'rules'> & {
   readonly closed: readonly string[];
 };
 
+/** As in Istio, the annotation means nothing for CUSTOM, and any other value means that the policy is enforced. */
+export const isDryRun = ({ metadata, spec }: IstioObject<'AuthorizationPolicy'>): boolean =>
+  spec.action !== 'CUSTOM' && /^(true|t|1)$/i.test(metadata.annotations?.[dryRunAnnotation] ?? '');
+
 function authorizationContent(object: IstioObject<'AuthorizationPolicy'>): Content {
   const { action = 'ALLOW', provider, rules = [] } = object.spec;
   if (provider && action !== 'CUSTOM') throw new Error('provider: only the action CUSTOM has one');
   const allows = action === 'ALLOW';
-  // As in Istio, the annotation means nothing for CUSTOM, and any other value means that the policy is enforced.
-  const isDryRun = /^(true|t|1)$/i.test(object.metadata.annotations?.[dryRunAnnotation] ?? '');
   return {
     action: allows ? 'allow' : 'deny',
-    dryRun: action === 'AUDIT' || (isDryRun && action !== 'CUSTOM'),
+    dryRun: action === 'AUDIT' || isDryRun(object),
     ...compileRules(rules, namespaceOf(object), !allows),
   };
 }
