@@ -30,7 +30,6 @@ export const peerAuthenticationKind = istioKind(
         remarks: fieldRemarks(usedFields(object.spec, peerAuthenticationFields)),
       };
     },
-    status: (object, lookup) =>
-      dialectUpdate(object, lookup, undefined, auditCondition(object, lookup.mesh)),
+    status: (object, lookup) => dialectUpdate(object, lookup, undefined, auditCondition(object, lookup.mesh)),
   },
 );
