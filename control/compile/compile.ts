@@ -19,7 +19,7 @@ import type { ServicePolicy } from '../../src/model/service-policy.js';
 import type { MeshObject, RouteObject, ServiceObject } from '../objects/objects.js';
 import type { Problem } from '../registry/claims.js';
 import { Registry } from '../registry/registry.js';
-import { inAuditMode, type AuditLookup } from './audit.js';
+import { inAuditMode } from './audit.js';
 import { CrowdedPorts } from './crowded-ports.js';
 import { isEnrolled } from './enrollment.js';
 import { rootNamespace } from './policies.js';
@@ -96,7 +96,7 @@ export class Compiler extends Registry {
     const waypoint = this.waypointOf(service);
     return (
       authenticationOf(service, this).size > 0 ||
-      (waypoint !== undefined && requestTokens(service, waypoint, this) !== undefined)
+      (waypoint !== undefined && requestTokens(service, waypoint, this).length > 0)
     );
   }
 
@@ -217,11 +217,6 @@ export class Compiler extends Registry {
     };
     const context = this.#context();
     for (const key of deleted) replace(key, nothing);
-    const lookup: AuditLookup = {
-      mesh: context.mesh,
-      rootNamespace: this.rootNamespace,
-      namespace: (name) => this.namespace(name),
-    };
     for (const object of objects) {
       const key = objectKey(object);
       const kind = kinds[object.kind];
@@ -233,7 +228,7 @@ export class Compiler extends Registry {
       }
       const fromMs = kind.interim && performance.now();
       const compiled = kind.compile?.(object, context) ?? nothing;
-      replace(key, { ...compiled, resources: inAuditMode(compiled.resources, lookup) });
+      replace(key, { ...compiled, resources: inAuditMode(compiled.resources, this) });
       if (fromMs !== undefined) this.budget.spend(namespace, performance.now() - fromMs);
     }
     const before = this.#enrolledNamespaces;

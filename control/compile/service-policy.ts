@@ -19,6 +19,7 @@ import { requestTokens } from '../dialects/istio/request-tokens.js';
 import { crowdedBecause, jwtFilter, type JwtTemplate, type KeyLookup } from './jwt-filter.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
 import { clientKey } from './traffic-policy-requests.js';
+import { inModeOf, type AuditLookup } from './audit.js';
 import {
   additiveSections,
   breakerSettings,
@@ -137,19 +138,21 @@ export function servicePolicies(
   const gateway = registry.gateway(waypoint);
   const ofGateway = gateway ? registry.policiesTargeting('Gateway', waypoint.namespace, waypoint.name) : [];
   const targeting = registry.policiesTargeting(object.kind, namespace, object.metadata.name);
-  const ofService = policiesOfService(targeting, object, undefined).inForce;
+  const inForceAt = (port: number | undefined): readonly CompiledTrafficPolicy[] =>
+    inModeOf(namespace, policiesOfService(targeting, object, port).inForce, registry);
+  const ofService = inForceAt(undefined);
   const general = [
     ...annotated(registry.meshSettings),
     ...annotated(gateway),
-    ...layersOf(policiesOfGateway(ofGateway).inForce),
+    ...layersOf(inModeOf(waypoint.namespace, policiesOfGateway(ofGateway).inForce, registry)),
     ...annotated(registry.namespace(namespace)),
-    ...tokenLayer(requestTokens(object, waypoint, registry)),
+    ...requestTokens(object, waypoint, registry).map(tokenLayer),
   ];
   const layers = [layerOf(object, own.settings), ...layersOf(ofService)];
   const keys = registry.keySets;
   return portsOf(object).flatMap(({ name, port }): ServicePolicy[] => {
     const ofPort = { ...own.ports.get(String(port)), ...(name === undefined ? {} : own.ports.get(name)) };
-    const ofThisPort = policiesOfService(targeting, object, port).inForce;
+    const ofThisPort = inForceAt(port);
     const specific: Layer[] = [
       ...layers,
       ...tlsLayer([...ofThisPort, ...ofService], registry),
@@ -218,8 +221,11 @@ function ruleLayers(layer: RuleLayer | undefined, below: readonly Layer[]): Laye
 }
 
 /** The layer of RequestAuthentications: an AuthenticationPolicy of the Service is more specific. */
-const tokenLayer = (tokens: JwtTemplate | undefined): readonly Layer[] =>
-  tokens ? [{ origin: tokens.name, settings: { authentication: [tokens] } }] : [];
+const tokenLayer = (tokens: JwtTemplate): Layer => ({
+  origin: tokens.name,
+  settings: { authentication: [tokens] },
+  ...(tokens.dryRun ? { isDryRun: true } : {}),
+});
 
 /** The layer of the first policy about TLS. If it cannot be applied, the port is closed: it must not be plain. */
 function tlsLayer(
@@ -333,13 +339,13 @@ const nameOf = ({ kind, metadata: { namespace, name } }: MeshObject): string =>
  */
 export function waypointNeededBy(
   service: ServiceObject,
-  registry: Pick<Registry, 'policiesTargeting'>,
+  registry: Pick<Registry, 'policiesTargeting' | keyof AuditLookup>,
 ): WaypointName | undefined {
   const namespace = namespaceOf(service);
   const targeting = registry.policiesTargeting('Service', namespace, service.metadata.name);
   if (targeting.length === 0) return undefined;
   const demands = [undefined, ...portsOf(service).map(({ port }) => port)].some((port) =>
-    policiesOfService(targeting, service, port).inForce.some(demandsDecisions),
+    inModeOf(namespace, policiesOfService(targeting, service, port).inForce, registry).some(demandsDecisions),
   );
   return demands ? { namespace, name: neededWaypoint } : undefined;
 }

@@ -10,9 +10,11 @@ import {
   type AuthorizationPolicy,
   type PolicyKey,
 } from '../../src/model/policy.js';
+import { isTried } from '../dialects/istio/request-tokens.js';
 import { requestsTargeting, tokenConditions } from '../dialects/istio/token-rules.js';
 import type { ServiceObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
+import { auditedBy, type AuditLookup } from './audit.js';
 import { targetPortOf } from './container-ports.js';
 import { tcpPorts } from './service.js';
 import { policiesOfGateway, policiesOfService } from './traffic-policy-targets.js';
@@ -22,7 +24,7 @@ import { podOfWorkload } from './workload.js';
 
 type GuardLookup = Pick<
   Registry,
-  'policiesTargeting' | 'waypointOf' | 'indexes' | 'hasAuthentication' | 'services'
+  'policiesTargeting' | 'waypointOf' | 'indexes' | 'hasAuthentication' | 'services' | keyof AuditLookup
 >;
 type Guarded = CompiledTrafficPolicy & {
   readonly authentication: NonNullable<CompiledTrafficPolicy['authentication']>;
@@ -30,12 +32,22 @@ type Guarded = CompiledTrafficPolicy & {
 
 const authenticates = (one: CompiledTrafficPolicy): one is Guarded => one.authentication !== undefined;
 
-/** The AuthenticationPolicy in force for each port of a Service: of the port, else of the Service, else of the waypoint's Gateway. */
+/** An AuthenticationPolicy in force. */
+interface Governing {
+  readonly policy: Guarded;
+  /** It is in audit mode. */
+  readonly isTried: boolean;
+}
+
+/**
+ * The AuthenticationPolicy in force for each port of a Service: of the port, else of the Service, else of the waypoint's Gateway. One in
+ * audit mode takes nothing away from a less specific one that is enforced: then both are.
+ */
 export function authenticationOf(
   service: ServiceObject,
   registry: GuardLookup,
-): ReadonlyMap<number, Guarded> {
-  const found = new Map<number, Guarded>();
+): ReadonlyMap<number, readonly Governing[]> {
+  const found = new Map<number, readonly Governing[]>();
   const targeting = registry.policiesTargeting('Service', namespaceOf(service), service.metadata.name);
   const waypoint = registry.waypointOf(service);
   const ofGateway = waypoint
@@ -43,13 +55,21 @@ export function authenticationOf(
     : [];
   if (targeting.length === 0 && ofGateway.length === 0) return found;
   for (const { port } of tcpPorts(service)) {
+    const own = namespaceOf(service);
     const levels = [
-      policiesOfService(targeting, service, port).inForce,
-      policiesOfService(targeting, service, undefined).inForce,
-      ofGateway,
-    ].map((policies) => policies.find(authenticates));
-    const governing = levels.find((one) => one?.authentication === 'closed') ?? levels.find((one) => one);
-    if (governing) found.set(port, governing);
+      { owner: own, policies: policiesOfService(targeting, service, port).inForce },
+      { owner: own, policies: policiesOfService(targeting, service, undefined).inForce },
+      { owner: waypoint?.namespace ?? own, policies: ofGateway },
+    ].flatMap(({ owner, policies }): Governing[] => {
+      const policy = policies.find(authenticates);
+      const isTried = policy?.authentication !== 'closed' && auditedBy(owner, registry) !== undefined;
+      return policy ? [{ policy, isTried }] : [];
+    });
+    const [first] = levels;
+    if (!first) continue;
+    const closed = levels.find(({ policy }) => policy.authentication === 'closed');
+    const enforced = closed ?? levels.find(({ isTried }) => !isTried);
+    found.set(port, [...new Set([...(first.isTried ? [first] : []), ...(enforced ? [enforced] : [])])]);
   }
   return found;
 }
@@ -60,27 +80,32 @@ interface Guard {
   readonly origin: string;
   /** Ports of the Service. */
   readonly ports: ReadonlySet<number>;
+  /** What would be refused is recorded instead. */
+  readonly isTried: boolean;
   /** Absent conditions: everything. */
   readonly refused: () => readonly (Conditions | undefined)[];
 }
 
 function guardsOf(service: ServiceObject, registry: GuardLookup): Guard[] {
   if (!registry.hasAuthentication) return [];
-  const byPolicy = new Map<Guarded, Set<number>>();
-  for (const [port, policy] of authenticationOf(service, registry)) {
-    const ports = byPolicy.get(policy) ?? new Set();
-    byPolicy.set(policy, ports.add(port));
-  }
+  const byPolicy = new Map<Guarded, { readonly ports: Set<number>; readonly isTried: boolean }>();
+  for (const [port, governing] of authenticationOf(service, registry))
+    for (const { policy, isTried } of governing) {
+      const { ports } = byPolicy.get(policy) ?? { ports: new Set<number>() };
+      byPolicy.set(policy, { ports: ports.add(port), isTried });
+    }
   const all = new Set(tcpPorts(service).map(({ port }) => port));
   return [
-    ...[...byPolicy].map(([{ origin, authentication }, ports]): Guard => ({
+    ...[...byPolicy].map(([{ origin, authentication }, { ports, isTried }]): Guard => ({
       origin,
       ports,
+      isTried,
       refused: () => (authentication === 'closed' ? [undefined] : refusedRequests(authentication)),
     })),
     ...requestsTargeting(service, registry).map((object): Guard => ({
       origin: `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`,
       ports: all,
+      isTried: isTried(object, registry),
       refused: () => tokenConditions(object),
     })),
   ];
@@ -130,7 +155,7 @@ export function tokenGuards(service: ServiceObject, registry: GuardLookup): Auth
         scope: 'workload',
         services: [],
         action: 'deny',
-        dryRun: false,
+        dryRun: guard.isTried,
         rules: guard.refused().map((http) => ({
           clauses: [{ matches: [{ ...layer4, ...(http ? { http: { ...emptyHttpMatch, ...http } } : {}) }] }],
         })),

@@ -53,8 +53,6 @@ export function waypointResources(
     ...servicePolicies({ object, key: service.key, target }, waypoint, registry, rules).map(
       (value) => ({ kind: 'servicePolicy', node: waypointCaller(waypoint), value }) as const,
     ),
-    ...waypointPolicies({ ...service, namespace: namespaceOf(object) }, waypoint, ofWaypoints, registry).map(
-      (value) => ({ kind: 'policy', value }) as const,
-    ),
+    ...waypointPolicies({ ...service, namespace: namespaceOf(object) }, waypoint, ofWaypoints, registry),
   ];
 }

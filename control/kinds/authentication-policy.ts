@@ -5,7 +5,7 @@ import type { AuthenticationPolicyObject } from '../objects/objects.js';
 import { trafficPolicyStatus } from '../status/traffic-policy.js';
 import type { Kind } from './kind.js';
 import { pickTargeting, type Raw } from './metadata.js';
-import { recompileTargets } from './targets.js';
+import { recompilePodsBehind, recompileTargets } from './targets.js';
 
 export const authenticationPolicyKind: Kind<AuthenticationPolicyObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'authenticationpolicies' },
@@ -21,12 +21,7 @@ export const authenticationPolicyKind: Kind<AuthenticationPolicyObject> = {
     if (before === now) return;
     for (const { kind, name } of [before, now].flatMap((policy) => policy?.spec.targetRefs ?? [])) {
       if (kind === 'Service') recompile.selected(namespace, registry.service(namespace, name)?.spec.selector);
-      if (kind !== 'Gateway' || !recompile.once(`pods behind ${namespace}/${name}`)) continue;
-      for (const service of registry.indexes.Service.all()) {
-        const waypoint = registry.waypointOf(service);
-        if (waypoint?.namespace === namespace && waypoint.name === name)
-          recompile.selected(namespaceOf(service), service.spec.selector);
-      }
+      if (kind === 'Gateway') recompilePodsBehind({ namespace, name }, registry, recompile);
     }
   },
   // The settings of its targets, and the policies of the pods behind them, are compiled with their Services.

@@ -1,5 +1,12 @@
 /** Picks metadata and conditions of objects of the API server. Pure. */
-import { acceptedType, enforcedType, type Condition, type Meta } from '../objects/objects.js';
+import {
+  acceptedType,
+  auditType,
+  enforcedType,
+  resolvedType,
+  type Condition,
+  type Meta,
+} from '../objects/objects.js';
 
 export interface RawMeta {
   readonly name: string;
@@ -49,7 +56,7 @@ export const withGeneration = (raw: RawMeta): Meta => ({
   ...(raw.generation === undefined ? {} : { generation: raw.generation }),
 });
 
-const ownTypes: ReadonlySet<string> = new Set([acceptedType, enforcedType]);
+const ownTypes: ReadonlySet<string> = new Set([acceptedType, enforcedType, auditType, resolvedType]);
 
 /** Picks the fields of Weft's own kinds: metadata with the generation, the conditions that the control plane writes, and the whole spec. */
 export function pickOwn<Spec>({

@@ -5,6 +5,7 @@ import { isEnrolling } from '../compile/first-enrollment.js';
 import { strictPolicy } from '../compile/policies.js';
 import { enrolledCondition, type Condition, type NamespaceObject } from '../objects/objects.js';
 import type { Kind } from './kind.js';
+import { recompilePodsBehind } from './targets.js';
 import { withVersion, type Raw } from './metadata.js';
 
 export const namespaceKind: Kind<NamespaceObject> = {
@@ -33,11 +34,16 @@ export const namespaceKind: Kind<NamespaceObject> = {
       recompile.objects(indexes.AccessPolicy.in(name));
       recompile.objects(indexes.AuthorizationPolicy.in(name));
       recompile.objects(indexes.PeerAuthentication.in(name));
+      recompile.objects(indexes.RequestAuthentication.in(name));
       // They have no index by namespace, and the label rarely changes.
-      recompile.objects([...registry.ofKind('TrafficTarget')].filter((one) => namespaceOf(one) === name));
+      for (const kind of ['TrafficTarget', 'HTTPRoute', 'GRPCRoute'] as const)
+        recompile.objects([...registry.ofKind(kind)].filter((one) => namespaceOf(one) === name));
       // Policies of a Gateway are compiled with the Services that it serves, which may be those of other namespaces.
-      for (const { metadata } of indexes.Gateway.in(name))
-        recompile.servicesThrough({ namespace: name, name: metadata.name });
+      for (const { metadata } of indexes.Gateway.in(name)) {
+        const waypoint = { namespace: name, name: metadata.name };
+        recompile.servicesThrough(waypoint);
+        if (registry.hasAuthentication) recompilePodsBehind(waypoint, registry, recompile);
+      }
     }
     if (labelsOf(before)[exportLabel] === labelsOf(now)[exportLabel]) return;
     for (const one of indexes.ExternalService.in(name)) recompile.claimsOf(one);

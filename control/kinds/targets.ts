@@ -1,3 +1,5 @@
+import { namespaceOf } from '../../src/model/labels.js';
+import type { WaypointName } from '../compile/waypoints.js';
 import { backendKind, type PolicyObject } from '../compile/traffic-policy-targets.js';
 import type { ObjectChange, Registry } from '../registry/registry.js';
 import type { Recompile } from './kind.js';
@@ -16,4 +18,18 @@ export function recompileTargets(
       const target = kind && registry.servedObject(kind, namespace, name);
       if (target) recompile.objects([target]);
     }
+}
+
+/** Recompiles the pods of the Services behind a waypoint: they reference the policies about its tokens. */
+export function recompilePodsBehind(
+  { namespace, name }: WaypointName,
+  registry: Pick<Registry, 'indexes' | 'waypointOf'>,
+  recompile: Recompile,
+): void {
+  if (!recompile.once(`pods behind ${namespace}/${name}`)) return;
+  for (const service of registry.indexes.Service.all()) {
+    const waypoint = registry.waypointOf(service);
+    if (waypoint?.namespace === namespace && waypoint.name === name)
+      recompile.selected(namespaceOf(service), service.spec.selector);
+  }
 }

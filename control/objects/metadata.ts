@@ -20,6 +20,10 @@ export interface Meta {
 export const acceptedType = 'Accepted';
 /** Condition of objects that only a waypoint can enforce: whether one does. */
 export { enforcedType } from '../../src/model/condition-types.js';
+/** Condition of a policy, or a part of it, that records what it would refuse: absent if it is enforced. */
+export const auditType = 'weft.dev/AuditMode';
+/** Condition of a policy that refers to other objects: whether they exist. */
+export const resolvedType = 'ResolvedRefs';
 /** Condition of a Service: whether the waypoint that its labels name serves it. */
 export const waypointBoundType = 'weft.dev/WaypointBound';
 export interface Condition {

@@ -6,18 +6,26 @@ import type { Service } from '../../src/model/service.js';
 import { isTemplatePodName } from '../../src/model/template-pod.js';
 import type { Workload } from '../../src/model/workload.js';
 import type { MeshSnapshot, PolicyMeshes, SnapshotPod } from '../../src/state/snapshot.js';
-import { compile } from '../compile/compile.js';
+import { compile, type Compiler } from '../compile/compile.js';
 import { loadTexts, type Loaded } from '../migrate/load.js';
 import { objectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { ManifestText } from '../problems/manifest-findings.js';
+import { uncompared } from './uncompared.js';
 
 const trustDomain = parseTrustDomain('cluster.local');
 
 /** @param objects of two with one key the later one counts, as if it had been applied later */
-export function snapshotOf(objects: readonly MeshObject[], root: string): MeshSnapshot {
+function compiled(objects: readonly MeshObject[], root: string): Compiler {
   const byKey = new Map(objects.map((object) => [objectKey(object), object]));
-  const compiler = compile([...byKey.values()], { trustDomain, rootsVersion: '', rootNamespace: root });
+  return compile([...byKey.values()], { trustDomain, rootsVersion: '', rootNamespace: root });
+}
+
+/** @param objects as they are applied, one after the other */
+export const snapshotOf = (objects: readonly MeshObject[], root: string): MeshSnapshot =>
+  snapshotFrom(compiled(objects, root));
+
+function snapshotFrom(compiler: Compiler): MeshSnapshot {
   const workloads: Workload[] = [];
   const services: Service[] = [];
   const policies: AuthorizationPolicy[] = [];
@@ -49,15 +57,6 @@ const problemsOf = ({ sources, problems }: Loaded): string[] => [
 const isOfTemplate = ({ kind, metadata }: MeshObject): boolean =>
   kind === 'Pod' && isTemplatePodName(metadata.name);
 
-/** Objects of the applied manifests that refuse requests for reasons that calls do not tell: rates, and decisions of services. */
-const unevaluated = (objects: readonly MeshObject[]): string[] =>
-  objects
-    .filter(({ kind }) => kind === 'TrafficPolicy')
-    .map(
-      (object) =>
-        `not compared: TrafficPolicy ${namespaceOf(object)}/${object.metadata.name}: what its sections refuse (external authorization, limits) is not known from calls; try it with dryRun: true`,
-    );
-
 /**
  * @param current texts of the current state, or the objects of a cluster
  * @param applied manifests that are applied to it
@@ -72,12 +71,14 @@ export function policyMeshes(
   const added = loadTexts(applied, loaded.sources.length);
   // Later objects take the place of earlier ones.
   const objects = [...loaded.objects, ...added.objects.filter((one) => !isLive || !isOfTemplate(one))];
-  const before = snapshotOf(loaded.objects, root);
+  const now = compiled(loaded.objects, root);
+  const next = applied.length === 0 ? now : compiled(objects, root);
+  const before = snapshotFrom(now);
   return {
     errors: problemsOf(added),
     warnings: problemsOf(loaded),
-    unevaluated: unevaluated(added.objects),
+    unevaluated: next === now ? [] : uncompared(now, next),
     before,
-    after: applied.length === 0 ? before : snapshotOf(objects, root),
+    after: next === now ? before : snapshotFrom(next),
   };
 }

@@ -1,5 +1,4 @@
 /** Objects that are not enforced, for a registry of files, whose objects have no conditions. Pure. */
-import { namespaceOf } from '../../src/model/labels.js';
 import type { Compiler } from '../compile/compile.js';
 import { keyText, objectKey } from '../objects/object-key.js';
 import {
@@ -11,6 +10,7 @@ import {
   type RouteObject,
 } from '../objects/objects.js';
 import type { TrafficPolicyObject } from '../objects/traffic-policy.js';
+import { missingDecisionServices } from './decision-services.js';
 import { remarkText } from '../dialects/remarks.js';
 import type { ConditionUpdate } from '../status/conditions.js';
 import { backendConditions, type BackendPolicyObject } from '../status/backend-policy.js';
@@ -52,21 +52,8 @@ const trafficPolicyProblems = (policy: TargetingPolicy, compiler: Compiler): rea
 
 /** Decision services that do not exist: nobody decides about requests. */
 function* decisionProblems(policy: TrafficPolicyObject, compiler: Compiler): Generator<Unenforced> {
-  if (policy.invalid !== undefined) return;
-  for (const { name, service: to, failOpen, dryRun } of policy.spec.externalAuthorization ?? []) {
-    const namespace = to.namespace ?? namespaceOf(policy);
-    const service = compiler.service(namespace, to.name);
-    if (service?.spec.ports?.some(({ port }) => port === to.port)) continue;
-    const missing = service
-      ? `Service ${namespace}/${to.name} has no port ${to.port}`
-      : `there is no Service ${namespace}/${to.name}`;
-    const means = failOpen === true || dryRun === true ? 'pass without a decision' : 'are refused';
-    yield {
-      what: `${nameOf(policy)}: externalAuthorization ${name}: ${missing}: requests that it is asked about ${means}`,
-      isAccepted: true,
-      help: 'create it, or correct the name and port',
-    };
-  }
+  for (const { what, help } of missingDecisionServices(policy, compiler))
+    yield { what: `${nameOf(policy)}: ${what}`, isAccepted: true, help };
 }
 
 const backendProblems = (policy: BackendPolicyObject, compiler: Compiler): readonly ConditionUpdate[] =>

@@ -10,6 +10,7 @@ export const dialectUpdate = (
   object: OwnObject,
   { mesh, timestamp }: StatusLookup,
   enforced: ConditionUpdate | undefined,
+  audit?: ConditionUpdate,
 ): StatusUpdate | undefined =>
   acceptedUpdate(
     object,
@@ -17,6 +18,7 @@ export const dialectUpdate = (
     timestamp,
     enforced,
     remarksText(mesh.remarksOf(object as MeshObject)),
+    audit,
   );
 
 export const dialectStatus = (object: OwnObject, lookup: StatusLookup): StatusUpdate | undefined =>

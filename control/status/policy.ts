@@ -2,6 +2,7 @@
 import { labelsOf, namespaceOf, selects, type Labels } from '../../src/model/labels.js';
 import { enforcedType, type AccessPolicyObject } from '../objects/objects.js';
 import { readsRequests } from '../compile/policies.js';
+import { auditCondition } from './audit.js';
 import { acceptedUpdate, invalidBecause } from './accepted.js';
 import { condition, type ConditionUpdate } from './conditions.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from './status.js';
@@ -16,6 +17,8 @@ export const policyStatus = (
     invalidBecause(policy) ?? mesh.problemOf(policy),
     timestamp,
     policyEnforcement(policy, mesh),
+    undefined,
+    auditCondition(policy, mesh),
   );
 
 const withoutWaypoint =

@@ -16,11 +16,12 @@ import type { ServicePolicy } from '../../src/model/service-policy.js';
 import type { Capabilities } from '../../src/discovery/capabilities.js';
 import type { CompiledRoute } from '../dialects/gateway/routes.js';
 import type { TargetLookup } from '../compile/traffic-policy-targets.js';
+import type { AuditLookup } from '../compile/audit.js';
 import type { WaypointName } from '../compile/waypoints.js';
 import type { Registry } from '../registry/registry.js';
 
 /** What status functions look up in the registry. */
-export interface MeshLookup {
+export interface MeshLookup extends AuditLookup {
   /** The waypoint that the labels of an object or of its namespace name. */
   readonly waypointOf: (service: ServedObject) => WaypointName | undefined;
   /** Whether a Gateway of this name and of Weft's class exists. */
@@ -38,8 +39,6 @@ export interface MeshLookup {
   readonly selectable: (namespace: string) => readonly { readonly metadata: Meta }[];
   /** Namespaces with selectable objects. */
   readonly namespaces: () => Iterable<string>;
-  /** The namespace whose policies apply to the whole mesh. */
-  readonly rootNamespace: string;
 }
 
 /** Why the objects of a Gateway differ from what it specifies. The reasons are the Gateway API's. */

@@ -4,10 +4,12 @@ import { namespaceOf } from '../../src/model/labels.js';
 import {
   acceptedType,
   enforcedType,
+  resolvedType,
   type AncestorStatus,
   type ParentRef,
   type TargetRef,
 } from '../objects/objects.js';
+import { auditedBy, inModeOf, type AuditLookup } from '../compile/audit.js';
 import { closedMeans } from '../compile/closed.js';
 import {
   compilePolicyObject,
@@ -19,12 +21,23 @@ import {
 import { jwtIssuers, type KeyLookup } from '../compile/jwt-filter.js';
 import { demandsDecisions, type CompiledTrafficPolicy } from '../compile/traffic-policy.js';
 import { waypointController, type WaypointName } from '../compile/waypoints.js';
-import { condition, withTransitionTimes, type ConditionReason, type ConditionUpdate } from './conditions.js';
+import { missingDecisionServices } from '../problems/decision-services.js';
+import { sectionsAudited } from './audit.js';
+import {
+  condition,
+  trueUnless,
+  withTransitionTimes,
+  type ConditionReason,
+  type ConditionUpdate,
+} from './conditions.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from './status.js';
 import { unenforcedBecause } from './waypoint-binding.js';
 
 /** What the conditions of a target depend on. */
-export type PolicyLookup = Pick<MeshLookup, 'waypointOf' | 'isWaypoint' | 'admits' | 'service'> &
+export type PolicyLookup = Pick<
+  MeshLookup,
+  'waypointOf' | 'isWaypoint' | 'admits' | 'service' | keyof AuditLookup
+> &
   TargetLookup;
 type OlderVersions = StatusLookup['olderVersions'];
 
@@ -77,7 +90,8 @@ function unenforced(
   olderVersions: OlderVersions,
 ): ConditionReason | undefined {
   const namespace = namespaceOf(policy);
-  const compiled = compilePolicyObject(policy);
+  const [compiled] = inModeOf(namespace, [compilePolicyObject(policy)], lookup);
+  if (!compiled) return undefined;
   if (ref.kind === 'Gateway') return lackedBy({ namespace, name: ref.name }, compiled, olderVersions);
   const service = lookup.service(namespace, ref.name);
   if (!service) return undefined;
@@ -98,8 +112,10 @@ export function keyProblems(policy: TargetingPolicy, keySets: KeyLookup): string
   );
 }
 
-const unenforcedMeans = (policy: TargetingPolicy): string =>
-  policy.kind === 'AuthenticationPolicy' && policy.spec.jwt?.dryRun !== true
+const unenforcedMeans = (policy: TargetingPolicy, lookup: AuditLookup): string =>
+  policy.kind === 'AuthenticationPolicy' &&
+  policy.spec.jwt?.dryRun !== true &&
+  auditedBy(namespaceOf(policy), lookup) === undefined
     ? "; until a waypoint validates tokens, connections to the Service's pods are refused"
     : '';
 
@@ -134,7 +150,12 @@ export function targetConditions(
           ['in force', ...keyProblems(policy, lookup.keySets)].join('; '),
         ),
         missing
-          ? condition(enforcedType, 'False', missing.reason, `${missing.message}${unenforcedMeans(policy)}`)
+          ? condition(
+              enforcedType,
+              'False',
+              missing.reason,
+              `${missing.message}${unenforcedMeans(policy, lookup)}`,
+            )
           : condition(enforcedType, 'True', 'Enforced', 'applied by the waypoint'),
       ],
     };
@@ -166,6 +187,19 @@ export function policyConditions(
   return [condition(acceptedType, 'False', 'Invalid', message)];
 }
 
+/** The condition ResolvedRefs of a policy that asks decision services. */
+function decisionServices(policy: TargetingPolicy, lookup: PolicyLookup): ConditionUpdate[] {
+  if (policy.kind !== 'TrafficPolicy' || policy.spec.externalAuthorization === undefined) return [];
+  const [missing] = missingDecisionServices(policy, lookup);
+  return [
+    trueUnless(
+      resolvedType,
+      missing && { reason: 'BackendNotFound', message: `${missing.what}; ${missing.help}` },
+      'the decision services exist',
+    ),
+  ];
+}
+
 export function trafficPolicyStatus(
   policy: TargetingPolicy,
   { mesh, timestamp, olderVersions }: StatusLookup,
@@ -173,8 +207,10 @@ export function trafficPolicyStatus(
   const { generation } = policy.metadata;
   const targets = targetConditions(policy, mesh, olderVersions);
   const present = policy.status ?? {};
+  const audit = sectionsAudited(policy, mesh);
+  const ofWhole = [...decisionServices(policy, mesh), ...(audit ? [audit] : [])];
   const conditions = withTransitionTimes(
-    policyConditions(policy, targets),
+    [...policyConditions(policy, targets), ...ofWhole],
     present.conditions,
     generation,
     timestamp,
@@ -185,7 +221,12 @@ export function trafficPolicyStatus(
     return {
       ancestorRef,
       controllerName: waypointController,
-      conditions: withTransitionTimes(target.conditions, before?.conditions, generation, timestamp),
+      conditions: withTransitionTimes(
+        [...target.conditions, ...ofWhole],
+        before?.conditions,
+        generation,
+        timestamp,
+      ),
     };
   });
   const status = { conditions, ancestors };

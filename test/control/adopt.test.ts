@@ -113,7 +113,7 @@ test('the commands of docs/adopt.md lead from observing to strict: nothing that 
   assert.match(suggested, /17 requests, last seen /);
 });
 
-test('a comparison says that the sections of a TrafficPolicy are not compared', () => {
+test('a comparison says which sections of TrafficPolicies are not compared, with an exit code of its own', () => {
   writeFileSync(
     join(dir, 'guard.yaml'),
     `apiVersion: weft.dev/v1alpha1
@@ -124,8 +124,33 @@ spec:
   externalAuthorization: [{ name: all, service: { name: opa, port: 9191 } }]
 `,
   );
-  const { stderr } = run('npx weft policy diff guard.yaml -n shop');
-  assert.match(stderr, /^not compared: TrafficPolicy shop\/guard: /m);
+  const diff = (...files: string[]) => run(`npx weft policy diff ${files.join(' ')} -n shop`);
+  const { stderr, status } = diff('guard.yaml');
+  assert.match(stderr, /^not compared: TrafficPolicy shop\/guard: what externalAuthorization would refuse /m);
+  assert.equal(status, 3);
+  const json = JSON.parse(run('npx weft policy diff guard.yaml -n shop --json').stdout) as object;
+  assert.equal((json as { notCompared: string[] }).notCompared.length, 1);
+  const guard = readFileSync(join(dir, 'guard.yaml'), 'utf8');
+  const write = (file: string, text: string): void => writeFileSync(join(dir, file), text);
+  write('tried.yaml', guard.replace('spec:', 'spec:\n  dryRun: true'));
+  assert.equal(diff('tried.yaml').status, 0, 'a dry run refuses nothing');
+  write(
+    'audit.yaml',
+    'apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/policy-mode: audit } }\n',
+  );
+  assert.equal(diff('guard.yaml', 'audit.yaml').status, 0, 'nor does audit mode');
+  write(
+    'nobody.yaml',
+    'apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: nobody, namespace: shop }\nspec: { action: DENY, rules: [{ from: [{ serviceAccounts: [shop/web] }] }] }\n',
+  );
+  assert.equal(diff('guard.yaml', 'nobody.yaml').status, 1, 'what would be refused goes before');
+  copyFileSync(join(dir, 'guard.yaml'), join(shop, 'guard.yaml'));
+  copyFileSync(join(dir, 'audit.yaml'), join(shop, 'zz-audit.yaml'));
+  assert.equal(diff('guard.yaml').status, 0, 'nothing changes');
+  write('enforce.yaml', readFileSync(join(dir, 'audit.yaml'), 'utf8').replace('audit }', 'enforce }'));
+  assert.equal(diff('enforce.yaml').status, 3, 'the end of audit mode puts it in force');
+  rmSync(join(shop, 'guard.yaml'));
+  rmSync(join(shop, 'zz-audit.yaml'));
 });
 
 test('a case that fails has exit code 1, and a file with an unknown field, or a manifest with an error, 2', () => {

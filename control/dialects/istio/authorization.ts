@@ -1,10 +1,12 @@
 /** Compiles AuthorizationPolicies and RequestAuthentications to the policies of nodes and waypoints. Pure. */
 import { namespaceOf } from '../../../src/model/labels.js';
 import type { AuthorizationPolicy } from '../../../src/model/policy.js';
+import type { CompiledResource } from '../../compile/resource.js';
 import type { WaypointName } from '../../compile/waypoints.js';
 import type { IstioObject } from '../../objects/objects.js';
 import type { Registry } from '../../registry/registry.js';
 import { compileRules } from './authorization-rules.js';
+import { hasAuditAnnotation } from './request-tokens.js';
 import { tokenRules } from './token-rules.js';
 import {
   podScope,
@@ -22,15 +24,17 @@ type Content = Pick<AuthorizationPolicy, 'action' | 'dryRun' | 'rules'> & {
   readonly closed: readonly string[];
 };
 
+/** As in Istio, the annotation means nothing for CUSTOM, and any other value means that the policy is enforced. */
+export const isDryRun = ({ metadata, spec }: IstioObject<'AuthorizationPolicy'>): boolean =>
+  spec.action !== 'CUSTOM' && /^(true|t|1)$/i.test(metadata.annotations?.[dryRunAnnotation] ?? '');
+
 function authorizationContent(object: IstioObject<'AuthorizationPolicy'>): Content {
   const { action = 'ALLOW', provider, rules = [] } = object.spec;
   if (provider && action !== 'CUSTOM') throw new Error('provider: only the action CUSTOM has one');
   const allows = action === 'ALLOW';
-  // As in Istio, the annotation means nothing for CUSTOM, and any other value means that the policy is enforced.
-  const isDryRun = /^(true|t|1)$/i.test(object.metadata.annotations?.[dryRunAnnotation] ?? '');
   return {
     action: allows ? 'allow' : 'deny',
-    dryRun: action === 'AUDIT' || (isDryRun && action !== 'CUSTOM'),
+    dryRun: action === 'AUDIT' || isDryRun(object),
     ...compileRules(rules, namespaceOf(object), !allows),
   };
 }
@@ -38,7 +42,11 @@ function authorizationContent(object: IstioObject<'AuthorizationPolicy'>): Conte
 const contentOf = (object: SecurityPolicy): Content =>
   object.kind === 'AuthorizationPolicy'
     ? authorizationContent(object)
-    : { action: 'deny', dryRun: false, closed: [], rules: tokenRules(object) };
+    : { action: 'deny', dryRun: hasAuditAnnotation(object), closed: [], rules: tokenRules(object) };
+
+/** What a RequestAuthentication closes because it cannot be read stays closed in audit mode. */
+export const guardsOf = ({ kind, invalid }: SecurityPolicy): { readonly guards?: true } =>
+  kind === 'RequestAuthentication' && invalid !== undefined ? { guards: true } : {};
 
 export interface CompiledSecurity {
   /** Absent: it is for waypoints only, or nothing. */
@@ -83,11 +91,17 @@ export function waypointPolicies(
   waypoint: WaypointName,
   policies: readonly SecurityPolicy[],
   registry: Registry,
-): AuthorizationPolicy[] {
-  return policies.flatMap((object): AuthorizationPolicy[] => {
+): CompiledResource[] {
+  return policies.flatMap((object): CompiledResource[] => {
     if (!hasEffect(object) || !targetsWaypoint(object, scopeOf(object), waypoint, registry)) return [];
     const { closed: _, ...content } = contentOf(object);
     const at = `@${service.name}.${service.namespace}`;
-    return [{ ...resourceNameOf(object, at), ...content, scope: 'workload', services: [service.key] }];
+    const value: AuthorizationPolicy = {
+      ...resourceNameOf(object, at),
+      ...content,
+      scope: 'workload',
+      services: [service.key],
+    };
+    return [{ kind: 'policy', value, ...guardsOf(object) }];
   });
 }

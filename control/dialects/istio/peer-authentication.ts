@@ -1,6 +1,8 @@
 import { namespaceOf } from '../../../src/model/labels.js';
 import { usedFields } from '../fields.js';
 import { fieldRemarks } from '../remarks.js';
+import { auditCondition } from '../../status/audit.js';
+import { dialectUpdate } from '../../status/dialect.js';
 import { closedPeerAuthentication } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
 import { mtlsPolicy, unusedBecause } from './mtls.js';
@@ -28,5 +30,6 @@ export const peerAuthenticationKind = istioKind(
         remarks: fieldRemarks(usedFields(object.spec, peerAuthenticationFields)),
       };
     },
+    status: (object, lookup) => dialectUpdate(object, lookup, undefined, auditCondition(object, lookup.mesh)),
   },
 );

@@ -3,7 +3,7 @@ import type { IstioObject } from '../../objects/objects.js';
 import { awaitsKeys, notFetched } from '../../registry/key-sets.js';
 import { usedFields } from '../fields.js';
 import { closedRemark, differing, fieldRemarks, type Remark } from '../remarks.js';
-import { compileSecurity } from './authorization.js';
+import { compileSecurity, guardsOf } from './authorization.js';
 import { closedRequestAuthentication } from './closed-security.js';
 import { istioKind } from './istio-kind.js';
 import { requestAuthenticationFields } from './security-fields.js';
@@ -23,7 +23,7 @@ export const requestAuthenticationKind = istioKind(
       if (settings.removal !== undefined) return { resources: [] };
       const problem = securityProblem(object, registry);
       return {
-        resources: policy ? [{ kind: 'policy', value: policy, guards: true }] : [],
+        resources: policy ? [{ kind: 'policy', value: policy, ...guardsOf(object) }] : [],
         ...(problem ? { problem } : {}),
         remarks: [
           ...fieldRemarks(usedFields(object.spec, requestAuthenticationFields)),

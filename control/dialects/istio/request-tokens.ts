@@ -13,6 +13,8 @@ import {
 import type { WaypointName } from '../../compile/waypoints.js';
 import { readKeySet } from '../../jwks/key-set.js';
 import { discoveryUri, uriProblem } from '../../jwks/uri.js';
+import { isAudit } from '../../../src/model/object-settings.js';
+import { auditedBy, type AuditLookup } from '../../compile/audit.js';
 import { byAge } from '../../objects/age.js';
 import type { JwtRule } from '../../objects/istio-security.js';
 import type { IstioObject, ServedObject } from '../../objects/objects.js';
@@ -129,21 +131,36 @@ function requestAuthenticationsOf(
     .sort(byAge);
 }
 
-/** The filter of a Service's ports. All objects apply together: a token of any of their issuers is valid. Undefined: there are none. */
+/** Whether an object's own annotation puts it in audit mode, as the label of the same name does a namespace. Istio has none for this kind. */
+export const hasAuditAnnotation = ({ invalid, metadata }: RequestAuthentication): boolean =>
+  invalid === undefined && isAudit(metadata.annotations ?? {});
+
+/** Whether an object refuses nothing, because of its own annotation, its namespace or the mesh. One that cannot be read always refuses. */
+export const isTried = (object: RequestAuthentication, lookup: AuditLookup): boolean =>
+  hasAuditAnnotation(object) ||
+  (object.invalid === undefined && auditedBy(namespaceOf(object), lookup) !== undefined);
+
+/**
+ * The filters of a Service's ports. All objects apply together: a token of any of their issuers is valid. Objects in audit mode refuse
+ * nothing by themselves: what they would refuse is recorded by a filter in dry run. Beside objects that are enforced, tokens of their
+ * issuers stay valid, because what passed before must pass in audit mode, too.
+ */
 export function requestTokens(
   service: ServedObject,
   waypoint: WaypointName,
-  registry: Lookup,
-): JwtTemplate | undefined {
+  registry: Lookup & AuditLookup,
+): readonly JwtTemplate[] {
   const objects = requestAuthenticationsOf(service, waypoint, registry);
-  if (objects.length === 0) return undefined;
-  const names = objects.map((one) => `${namespaceOf(one)}/${one.metadata.name}`);
-  return {
-    name: `RequestAuthentication ${names.join(', ')}`,
+  const tried = objects.filter((one) => isTried(one, registry));
+  const enforced = objects.filter((one) => !tried.includes(one));
+  const of = (named: readonly RequestAuthentication[], dryRun: boolean): JwtTemplate => ({
+    name: `RequestAuthentication ${named.map((one) => `${namespaceOf(one)}/${one.metadata.name}`).join(', ')}`,
     issuers: objects.flatMap(issuersOf),
-    required: objects.some(({ spec }) =>
-      (spec.jwtRules ?? []).some(({ presence }) => presence === 'REQUIRED'),
-    ),
-    dryRun: false,
-  };
+    required: named.some(({ spec }) => (spec.jwtRules ?? []).some(({ presence }) => presence === 'REQUIRED')),
+    dryRun,
+  });
+  return [
+    ...(enforced.length > 0 ? [of(enforced, false)] : []),
+    ...(tried.length > 0 ? [of(tried, true)] : []),
+  ];
 }

@@ -4,6 +4,7 @@ import { hasEffect, readsRequests } from './authorization.js';
 import { scopeOf, type SecurityPolicy } from './security-scope.js';
 import { enforcedType } from '../../objects/objects.js';
 import { mayHaveWaypoint } from '../../compile/waypoints.js';
+import { auditCondition } from '../../status/audit.js';
 import { condition, type ConditionReason, type ConditionUpdate } from '../../status/conditions.js';
 import { dialectUpdate } from '../../status/dialect.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
@@ -11,7 +12,12 @@ import { enforcementOf } from '../../status/policy.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 
 export const securityStatus = (object: SecurityPolicy, lookup: StatusLookup): StatusUpdate | undefined =>
-  dialectUpdate(object, lookup, securityEnforcement(object, lookup.mesh));
+  dialectUpdate(
+    object,
+    lookup,
+    securityEnforcement(object, lookup.mesh),
+    hasEffect(object) ? auditCondition(object, lookup.mesh) : undefined,
+  );
 
 /** The condition Enforced. Undefined for a policy that needs no waypoint. */
 export function securityEnforcement(object: SecurityPolicy, lookup: MeshLookup): ConditionUpdate | undefined {

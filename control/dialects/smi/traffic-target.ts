@@ -8,6 +8,7 @@ import type { Registry } from '../../registry/registry.js';
 import { enforcedType, type MeshObject, type SmiObject } from '../../objects/objects.js';
 import { condition, type ConditionUpdate } from '../../status/conditions.js';
 import { dialectUpdate } from '../../status/dialect.js';
+import { auditCondition } from '../../status/audit.js';
 import type { MeshLookup, StatusLookup, StatusUpdate } from '../../status/status.js';
 import { unenforcedBecause } from '../../status/waypoint-binding.js';
 import { differs, nothing, usedFields, works, type FieldTable } from '../fields.js';
@@ -94,7 +95,12 @@ const podsOf = (
 ];
 
 function status(object: SmiObject<'TrafficTarget'>, lookup: StatusLookup): StatusUpdate | undefined {
-  return dialectUpdate(object, lookup, targetEnforcement(object, lookup.mesh));
+  return dialectUpdate(
+    object,
+    lookup,
+    targetEnforcement(object, lookup.mesh),
+    auditCondition(object, lookup.mesh),
+  );
 }
 
 const withoutWaypoint = '; without a waypoint, a rule of an HTTPRouteGroup allows nothing';

@@ -2,11 +2,12 @@
  * An application that sends a request every few milliseconds over persistent connections, until its input ends. It prints a dot
  * per response, and at the end one JSON line with the number of responses and the errors of the other requests.
  *
- *   node load.js URL EVERY-MS CONNECTIONS-MAX
+ *   node load.js URL EVERY-MS CONNECTIONS-MAX [HEADERS-AS-JSON]
  */
 import http from 'node:http';
 
-const [url = '', every = '10', connectionsMax = '8'] = process.argv.slice(2);
+const [url = '', every = '10', connectionsMax = '8', headers = '{}'] = process.argv.slice(2);
+const options = { headers: JSON.parse(headers) as Record<string, string>, timeout: 10_000 };
 const agent = new http.Agent({ keepAlive: true, maxSockets: Number(connectionsMax) });
 let answered = 0;
 let waiting = 0;
@@ -30,7 +31,7 @@ function ask(): void {
     waiting--;
     finish();
   };
-  const request = http.get(url, { agent, timeout: 10_000 }, (response) => {
+  const request = http.get(url, { agent, ...options }, (response) => {
     response.resume();
     response.once('end', () => {
       if (response.statusCode === 200) {

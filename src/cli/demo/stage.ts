@@ -114,6 +114,7 @@ export class Live {
 export function load(
   url: string,
   connectionsMax = 8,
+  headers: Readonly<Record<string, string>> = {},
 ): {
   /** Number of responses so far. */
   answered(): number;
@@ -124,7 +125,14 @@ export function load(
     [
       '--net=/run/netns/weft-web',
       '--',
-      ...[process.execPath, join(here, 'load.js'), url, '10', String(connectionsMax)],
+      ...[
+        process.execPath,
+        join(here, 'load.js'),
+        url,
+        '10',
+        String(connectionsMax),
+        JSON.stringify(headers),
+      ],
     ],
     { stdio: ['pipe', 'pipe', 'ignore'] },
   );

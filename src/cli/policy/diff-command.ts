@@ -49,6 +49,8 @@ const isBeyondLimits = ({ source, destination, port }: Call): boolean =>
   source.isOther || destination.isOther || port === 0;
 
 const unknownMax = 20;
+/** Exit code of a comparison without harm that leaves something out. */
+const notComparedCode = 3;
 
 function* lines({ changes, unknown, unchanged }: Diff): Generator<string> {
   if (changes.length > 0)
@@ -83,7 +85,7 @@ export function diffCommand(): Command {
     .option('--json', 'print the changes as JSON')
     .addHelpText(
       'after',
-      '\nExit codes: 0 nothing that was seen would be refused, 1 something would be or may be, or names are beyond the limits of what is observed, 2 the input cannot be read.',
+      '\nExit codes: 0 nothing that was seen would be refused, 1 something would be or may be, or names are beyond the limits of what is observed, 2 the input cannot be read, 3 nothing that could be compared would be refused, but something was not compared: sections of TrafficPolicies, whose effect calls do not tell.',
     )
     .action(
       badInput(async (files: string[], { namespace, json, ...flags }: Flags) => {
@@ -99,6 +101,7 @@ export function diffCommand(): Command {
               changes: diff.changes.map(changeJson),
               unknown: diff.unknown.map(({ call, why }) => ({ call: callJson(call), why })),
               unchanged: diff.unchanged,
+              notCompared: unevaluated,
               gaps,
             }),
           );
@@ -110,7 +113,7 @@ export function diffCommand(): Command {
         const isHarmless =
           diff.changes.every(({ kind }) => kind !== 'newly-denied' && kind !== 'may-change') &&
           !diff.unknown.some(({ call }) => call.passed > 0 && isBeyondLimits(call));
-        process.exitCode = isHarmless ? 0 : 1;
+        process.exitCode = isHarmless ? (unevaluated.length > 0 ? notComparedCode : 0) : 1;
       }),
     );
 }

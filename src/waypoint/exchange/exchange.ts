@@ -494,6 +494,6 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     info.attempts = attempts;
     info.end(attempt?.endpoint, this.authorization.verdict, this.isGrpc, performance.now() - this.#startedMs);
     if (this.#span) context.tracing?.end(this.#span, info);
-    context.onRequestEnd(info);
+    info.onceDecided(() => context.onRequestEnd(info));
   }
 }

@@ -8,8 +8,10 @@ import {
   header,
   okWith,
   policyName,
+  respondGrpc,
 } from '../../../test/support/decision-services.js';
 import { grpcScene } from '../../../test/support/decision-scenes.js';
+import { grpcBody } from '../http/grpc.js';
 import { eventually, RawClient } from '../../../test/support/waypoint.js';
 
 test('dry run: nothing waits or changes, and what would be denied is counted', async (t) => {
@@ -29,6 +31,22 @@ test('dry run: nothing waits or changes, and what would be denied is counted', a
   assert.deepEqual(waypoint.actions, [`external-authorization would ${policyName}`]);
   service.answer = () => () => undefined;
   assert.equal((await send()).status, 200);
+});
+
+test('the record of a request in dry run waits for the decision, and names the policy as audited', async (t) => {
+  const { ask: send, waypoint, service } = await grpcScene(t, undefined, { dryRun: true, timeoutMs: 60_000 });
+  let decide: (() => void) | undefined;
+  service.answer = () => (stream) => {
+    decide = () => respondGrpc(stream, grpcBody(checkResponse({ status: { code: 7 } })));
+  };
+  assert.equal((await send()).status, 200);
+  await eventually(() => decide !== undefined, 'the service is asked');
+  assert.equal(waypoint.records.length, 0);
+  decide?.();
+  await eventually(() => waypoint.records.length === 1, 'the record');
+  const [record] = waypoint.records;
+  assert.deepEqual([record?.audited, record?.status, record?.code], [[policyName], 200, undefined]);
+  assert.match(record?.actions[0]?.reason ?? '', /denies the request/);
 });
 
 test('decisions are kept for the time of the policy, apart by what the service was sent and by the client', async (t) => {

@@ -67,7 +67,10 @@ test('a denial is the response, with status, headers and body, and no endpoint s
   assert.deepEqual([status, headers['www-authenticate'], body], [401, 'Bearer', 'no']);
   assert.equal(arrived.length, 0);
   const record = waypoint.records.at(-1);
-  assert.deepEqual([record?.flag, record?.code], ['UAEX', 'WEFT_EXTERNAL_AUTHORIZATION_DENIED']);
+  assert.deepEqual(
+    [record?.flag, record?.code, record?.policy],
+    ['UAEX', 'WEFT_EXTERNAL_AUTHORIZATION_DENIED', policyName],
+  );
   assert.deepEqual(waypoint.actions, [`external-authorization did ${policyName}`]);
   const head = await send({ method: 'HEAD' });
   assert.deepEqual([head.status, head.body], [401, '']);

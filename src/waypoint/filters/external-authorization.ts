@@ -149,10 +149,11 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
         if (counts && decision.kind === 'denied') counts.denied++;
         else if (counts) counts.error++;
         if (decision.kind === 'none' && failOpen) return;
-        request.act(action);
+        const reason = decision.kind === 'none' ? noDecision(decision.why) : deniedBecause;
+        request.act({ ...action, reason });
       };
       const result = service(request).ask(ask, copy, { isOver: false, cancel: undefined }, () => undefined);
-      if (result instanceof Promise) void result.then(settle);
+      if (result instanceof Promise) request.info.decidedLater(result.then(settle));
       else settle(result);
     }
 
@@ -188,6 +189,8 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
   mapBackends: (config, map) => ({ ...config, service: encodeTarget(map(decodeTarget(config.service))) }),
 };
 
+const deniedBecause = 'the decision service denies the request';
+const noDecision = (why: string): string => `there is no decision: ${why}`;
 const bodiesFull = 'too many bytes of bodies wait for decisions';
 
 function service({ context }: FilteredRequest) {
@@ -227,7 +230,8 @@ const denied = (
   status,
   flag: 'UAEX',
   code: 'WEFT_EXTERNAL_AUTHORIZATION_DENIED',
-  why: `${name}: the decision service denies the request`,
+  why: `${name}: ${deniedBecause}`,
+  policy: name,
   headers: [...headers],
   ...(body.length > 0 && mayHaveContent(status) ? { body } : {}),
 });
@@ -236,7 +240,8 @@ const undecided = (name: string, status: number, why: string): LocalReply => ({
   status,
   flag: 'UAEX',
   code: 'WEFT_EXTERNAL_AUTHORIZATION_SERVICE',
-  why: `${name}: there is no decision: ${why}`,
+  why: `${name}: ${noDecision(why)}`,
+  policy: name,
 });
 
 const tooLarge = (name: string, bytesMax: number): LocalReply => ({
@@ -244,4 +249,5 @@ const tooLarge = (name: string, bytesMax: number): LocalReply => ({
   flag: 'UAEX',
   code: 'WEFT_EXTERNAL_AUTHORIZATION_BODY',
   why: `${name}: the request's body has more than ${bytesMax} bytes`,
+  policy: name,
 });

@@ -129,6 +129,8 @@ export interface FilteredRequest {
     path: string;
     /** `<issuer>/<subject>` of the client's valid token. */
     principal: string | undefined;
+    /** A dry run decides while the request goes on. The request's record waits for it, so that it has what the dry run would have done. */
+    decidedLater(decision: Promise<void>): void;
   };
   /** The Service port that the client dialed; undefined if it dialed a workload's own address. */
   readonly servicePort: ServicePort | undefined;

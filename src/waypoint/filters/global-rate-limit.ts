@@ -58,7 +58,10 @@ export const globalRateLimit: FilterKind<GlobalRateLimitFilter> = {
         const result = limits.check(limit, key, client, () => entriesOf(request, key));
         if (typeof result === 'string') return decide(request, limit, key, result);
         const decided = result.result.then((how) => decide(request, limit, key, how));
-        if (dryRun) return undefined;
+        if (dryRun) {
+          request.info.decidedLater(decided.then(() => undefined));
+          return undefined;
+        }
         waiting.set(request, result.cancel);
         return decided;
       },
@@ -111,6 +114,7 @@ const failedReply = (name: string): LocalReply => ({
   flag: 'RLSE',
   code: 'WEFT_RATE_LIMIT_SERVICE',
   why: `the service of rate limit ${name} has not responded, and the limit fails closed`,
+  policy: name,
 });
 
 /** Undefined: Weft's own service. Error: the service of the mesh does not exist. */

@@ -256,6 +256,21 @@ test('in dry run nothing is refused or removed, and what would be is logged', as
   const token = `Bearer ${signed(ec)}`;
   assert.equal(await sent({ authorization: token }), token);
   assert.deepEqual(waypoint.actions, [`jwt would ${policyName}`, `jwt would ${policyName}`]);
+  assert.deepEqual(
+    waypoint.records.map(({ audited }) => audited),
+    [[policyName], [policyName], []],
+  );
+});
+
+test('in dry run, too, only a valid token sets the headers of claims', async (t) => {
+  const issuer = issuerOf(ec, { claimHeaders: [{ header: 'x-user', claim: ['sub'] }] });
+  const { waypoint, set } = await scene(t, []);
+  set(jwtFilter([issuer], { required: true, dryRun: true }));
+  const user = async (headers: Record<string, string>): Promise<unknown> =>
+    (await askEcho(waypoint.port, { headers: { ...headers, 'x-user': 'eve' } })).headers['x-user'];
+  assert.equal(await user({}), undefined);
+  assert.equal(await user({ authorization: 'Bearer x' }), undefined);
+  assert.equal(await user({ authorization: `Bearer ${signed(ec)}` }), 'ann');
 });
 
 test('a policy in dry run beside one that acts sees the request as the client sent it', async (t) => {

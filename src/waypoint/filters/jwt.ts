@@ -160,7 +160,7 @@ function compileJwt({
     return refuse(
       named.length > 0
         ? { refusal: 'place', why: "the issuer's tokens are not accepted in this place" }
-        : { refusal: 'unknown-issuer', why: "the policy does not name the token's issuer" },
+        : { refusal: 'unknown-issuer', why: "the policy does not name the token's issuer (claim iss)" },
       named[0],
     );
   }

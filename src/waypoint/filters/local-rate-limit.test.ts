@@ -129,6 +129,10 @@ test('in dry run all is counted and nothing is refused', async (t) => {
   const { status, waypoint, rateLimits } = await scene(t, [limitOf({ burst: 1, dryRun: true })]);
   for (let i = 0; i < 3; i++) assert.equal(await status(), 200);
   assert.deepEqual(waypoint.actions, Array(2).fill(`local-rate-limit would ${name}`));
+  assert.deepEqual(
+    waypoint.records.map(({ audited }) => audited),
+    [[], [name], [name]],
+  );
   const [limit] = rateLimits;
   assert.deepEqual(limit?.buckets.counts, { enabled: 3, ok: 1, rateLimited: 2, enforced: 0 });
 });
@@ -142,6 +146,7 @@ test('of several limits all must allow; a token of an earlier limit is not given
   );
   assert.equal(await status({ 'x-user': 'a' }), 429, 'by the second limit');
   assert.equal(waypoint.records.at(-1)?.actions[0]?.policy, 'TrafficPolicy shop/api all');
+  assert.equal(waypoint.records.at(-1)?.policy, 'TrafficPolicy shop/api all');
   assert.equal(await status({ 'x-user': 'a' }), 429, 'by the first: its token is gone');
   assert.equal(waypoint.records.at(-1)?.actions[0]?.policy, name);
 });

@@ -24,6 +24,7 @@ export function rateLimitedReply({ name, requests, perMs, waitMs }: ReachedLimit
     flag: 'RL',
     code: 'WEFT_RATE_LIMITED',
     why: `rate limit ${name} reached (${requests} in ${perMs} ms)`,
+    policy: name,
     headers: [
       ...['retry-after', waitS],
       ...['ratelimit', `${shown};r=0;t=${waitS}`],

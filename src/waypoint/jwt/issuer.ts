@@ -80,10 +80,11 @@ export function compileIssuer(config: JwtIssuer): Issuer {
     forward: config.forward,
     headerNames: [...headerOfClaim.map(({ header }) => header), ...ofPayload],
     check({ audiences: stated, expires, notBefore }, nowS) {
-      if (nowS >= expires + skewS) return { refusal: 'expired', why: 'the token has expired' };
-      if (nowS < notBefore - skewS) return { refusal: 'not-yet-valid', why: 'the token is not valid yet' };
+      if (nowS >= expires + skewS) return { refusal: 'expired', why: 'the token has expired (claim exp)' };
+      if (nowS < notBefore - skewS)
+        return { refusal: 'not-yet-valid', why: 'the token is not valid yet (claim nbf)' };
       if (accepted.size > 0 && !stated.some((one) => accepted.has(one)))
-        return { refusal: 'audience', why: 'the token is for another audience' };
+        return { refusal: 'audience', why: 'the token is for another audience (claim aud)' };
       return undefined;
     },
     keysFor(token) {

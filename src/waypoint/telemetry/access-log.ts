@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { formatSocketAddress } from '../../model/address.js';
 import type { RequestRecord, TrafficAction } from './request-record.js';
 
-/** `errors`: requests that failed, and those on which a policy in dry run would have acted. */
+/** `errors`: requests that failed, and those on which a policy in dry run or audit mode would have acted. */
 export type AccessLogMode = 'none' | 'errors' | 'all';
 
 /** `template`: a text in which %NAME% is replaced by that field of the line; undefined: lines are JSON. */
@@ -26,7 +26,8 @@ export class AccessLog {
   write(record: RequestRecord): void {
     if (this.mode === 'none') return;
     const failed = record.flag !== undefined || record.status >= 500 || record.status === 0;
-    if (this.mode === 'errors' && !failed && !record.actions.some(({ mode }) => mode === 'would')) return;
+    const isTried = record.audited.length > 0 || record.actions.some(({ mode }) => mode === 'would');
+    if (this.mode === 'errors' && !failed && !isTried) return;
     const line = lineOf(record);
     if (this.template === undefined) this.#log[failed ? 'warn' : 'info'](line);
     else this.#file.write(`${fill(this.template, line)}\n`);

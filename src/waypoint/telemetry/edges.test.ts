@@ -126,20 +126,31 @@ test('refusals name the policy, audited requests the one that would have refused
   ]);
 });
 
-test('requests without a valid token, and those that a decision service denies, are refused and no failures', () => {
+test('requests without a valid token, those that a decision service denies, and those beyond a rate are refused and no failures', () => {
   const { edges } = bench();
   const ended = { endpoint: undefined } as const;
   edges.record(request({ ...ended, status: 401, flag: 'JWT', code: 'WEFT_JWT_MISSING', policy: 'jwt' }));
   edges.record(request({ ...ended, status: 401, flag: 'JWT', code: 'WEFT_JWT_INVALID', policy: 'jwt' }));
   edges.record(request({ ...ended, status: 503, flag: 'JWT', code: 'WEFT_JWT_BUSY', policy: 'jwt' }));
-  edges.record(request({ ...ended, status: 503, flag: 'UAEX', code: 'WEFT_EXTERNAL_AUTHORIZATION_DENIED' }));
+  edges.record(
+    request({
+      ...ended,
+      status: 503,
+      flag: 'UAEX',
+      code: 'WEFT_EXTERNAL_AUTHORIZATION_DENIED',
+      policy: 'ask',
+    }),
+  );
+  edges.record(request({ ...ended, status: 429, flag: 'RL', code: 'WEFT_RATE_LIMITED', policy: 'rate' }));
   edges.record(request({ ...ended, status: 503, flag: 'UAEX', code: 'WEFT_EXTERNAL_AUTHORIZATION_SERVICE' }));
   const of = edges
     .take(1)
     .map(({ policy, counts }) => [policy, counts.requests, counts.refused, counts.failures]);
   assert.deepEqual(of, [
     ['jwt', 2, 2, 0],
-    ['', 3, 1, 2],
+    ['', 2, 0, 2],
+    ['ask', 1, 1, 0],
+    ['rate', 1, 1, 0],
   ]);
 });
 

@@ -41,12 +41,14 @@ const incomplete: ReadonlySet<string | undefined> = new Set(['UC', 'UT', 'UPE', 
 const isFailed = ({ status, grpcStatus, flag }: RequestRecord): boolean =>
   status === 0 || status >= 500 || failedGrpc.has(grpcStatus) || incomplete.has(flag);
 
-/** Codes of requests that a policy, a decision service or the mesh refused, beside those with the flag RBAC. */
+/** Codes of requests that a policy, a decision service, a rate limit or the mesh refused, beside those with the flag RBAC. */
 const refusedCodes: ReadonlySet<string | undefined> = new Set([
   'WEFT_NOT_SERVED',
   'WEFT_JWT_MISSING',
   'WEFT_JWT_INVALID',
   'WEFT_EXTERNAL_AUTHORIZATION_DENIED',
+  'WEFT_EXTERNAL_AUTHORIZATION_BODY',
+  'WEFT_RATE_LIMITED',
 ]);
 const isRefused = ({ flag, code }: RequestRecord): boolean => flag === 'RBAC' || refusedCodes.has(code);
 

@@ -210,8 +210,8 @@ export class WaypointMetrics {
 
 const otherLabels: Labels = { reporter: 'waypoint', destination_service: 'other' };
 
-/** The namespace of a policy or route name: `<namespace>/…`. */
-const namespaceOf = (name: string): string => name.slice(0, name.indexOf('/'));
+/** The namespace of a policy or route name: `<namespace>/…`, or `<kind> <namespace>/…`. */
+const namespaceOf = (name: string): string => /(?:^|\s)([^\s/]+)\//.exec(name)?.[1] ?? '';
 
 function requests(): Requests {
   return {

@@ -7,7 +7,7 @@ import type { Destination } from '../listener/destination.js';
 import type { Downstream } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { Endpoint } from '../cluster/endpoint.js';
-import type { RequestRecord, ResponseFlag, TrafficAction } from './request-record.js';
+import type { RequestRecord, ResponseFlag, TrafficAction, TrafficFeature } from './request-record.js';
 
 export class RequestInfo implements RequestRecord {
   readonly service: string;
@@ -34,7 +34,12 @@ export class RequestInfo implements RequestRecord {
   attemptsBefore = 0;
   policy: string | undefined;
   rule: number | undefined;
-  audited: readonly string[] = none;
+  /** Policies in dry run or audit mode that would have refused the request by its user, a decision or its rate. */
+  #tried: readonly string[] = none;
+  #auditedByVerdict: readonly string[] = none;
+  /** Dry runs that have yet to decide. */
+  #undecided = 0;
+  #onceDecided: (() => void) | undefined;
   actions: TrafficAction[] | readonly never[] = none;
   bytesReceived = 0;
   bytesSent = 0;
@@ -71,9 +76,36 @@ export class RequestInfo implements RequestRecord {
   act(action: TrafficAction): void {
     // The response may be the endpoint's own, whose request was delayed nonetheless.
     if (action.feature === 'fault-delay' && action.mode === 'did') this.flag ??= 'DI';
+    const { feature, mode, policy } = action;
+    if (
+      mode === 'would' &&
+      refusing.has(feature) &&
+      !this.#tried.includes(policy) &&
+      this.#tried.length < actionsMax
+    )
+      this.#tried = [...this.#tried, policy];
     if (this.actions.length >= actionsMax) return;
     if (this.actions === none) this.actions = [action];
     else (this.actions as TrafficAction[]).push(action);
+  }
+
+  decidedLater(decision: Promise<void>): void {
+    this.#undecided++;
+    const decided = (): void => {
+      if (--this.#undecided === 0) this.#onceDecided?.();
+    };
+    void decision.then(decided, decided);
+  }
+
+  /** Calls back when all dry runs of the request have decided. Called once, when the request has ended. */
+  onceDecided(done: () => void): void {
+    if (this.#undecided === 0) done();
+    else this.#onceDecided = done;
+  }
+
+  /** A dry run may decide after the request has ended (`decidedLater` of FilteredRequest). */
+  get audited(): readonly string[] {
+    return this.#tried.length > 0 ? [...this.#tried, ...this.#auditedByVerdict] : this.#auditedByVerdict;
   }
 
   /** Completes the record with the last endpoint that was tried and the last verdict. */
@@ -86,9 +118,10 @@ export class RequestInfo implements RequestRecord {
     this.endpoint = endpoint;
     if (this.destination.kind !== 'service')
       this.serviceNamespace = endpoint?.workload.namespace ?? 'unknown';
+    // A rule belongs to the policy of the verdict: another one may have refused the request.
+    this.rule = this.policy === undefined ? verdict?.rule : undefined;
     this.policy ??= verdict?.policy;
-    this.rule = verdict?.rule;
-    this.audited = verdict?.audited ?? none;
+    this.#auditedByVerdict = verdict?.audited ?? none;
     this.protocol = isGrpc ? 'grpc' : 'http';
     this.durationMs = durationMs;
   }
@@ -96,3 +129,10 @@ export class RequestInfo implements RequestRecord {
 
 const none: readonly never[] = [];
 const actionsMax = 16;
+/** Parts of policies that decide who may send a request, or how often: the others end or change requests for other reasons. */
+const refusing: ReadonlySet<TrafficFeature> = new Set<TrafficFeature>([
+  'jwt',
+  'external-authorization',
+  'local-rate-limit',
+  'global-rate-limit',
+]);
