@@ -30,6 +30,26 @@ test('a rule without HTTP conditions has no HTTP match', () => {
   assert.equal(httpOf('ports: [80]'), undefined);
 });
 
+test('server names of TLS: exact, by suffix, and excluded', () => {
+  const [match] =
+    policyOf("rules: [{ to: [{ ports: [443], sni: [API.test, '*.b'], notSni: [c.b] }] }]").rules[0]
+      ?.clauses[0]?.matches ?? [];
+  assert.deepEqual(match?.tls, {
+    serverNames: [
+      { kind: 'exact', value: 'api.test' },
+      { kind: 'suffix', value: '.b' },
+    ],
+    notServerNames: [{ kind: 'exact', value: 'c.b' }],
+  });
+  assert.equal(match?.http, undefined);
+  assert.match(refusal('rules: [{ to: [{ sni: [] }] }]'), /fewer than 1/);
+  assert.match(refusal("rules: [{ to: [{ notSni: ['a*b'] }] }]"), /must be a server name/);
+  assert.match(
+    refusal("rules: [{ to: [{ sni: ['10.0.0.1'] }] }]"),
+    /sni: "10.0.0.1": no ClientHello names an address/,
+  );
+});
+
 test('paths: exact, by characters at either end, and by segments', () => {
   const pathOf = (text: string): unknown => httpOf(`paths: ['${text}']`)?.paths[0];
   assert.deepEqual(pathOf('/a'), { kind: 'exact', value: '/a' });

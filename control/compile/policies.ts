@@ -6,6 +6,7 @@ import {
   type HttpMatch,
   type PolicyKey,
   type PolicyMatch,
+  type TlsMatch,
 } from '../../src/model/policy.js';
 import type { AccessPolicyObject, PolicySource, PolicyTarget } from '../objects/objects.js';
 import { policyPath } from './paths.js';
@@ -17,6 +18,7 @@ import {
   hostMatch,
   identityMatch,
   namespaceMatch,
+  serverNameMatch,
 } from './policy-values.js';
 
 /** The default root namespace, whose policies apply to the whole mesh. On Kubernetes the settings name the control plane's own namespace. */
@@ -45,12 +47,22 @@ function httpMatch(target: PolicyTarget): HttpMatch | undefined {
   return Object.values(match).some((values: readonly unknown[]) => values.length > 0) ? match : undefined;
 }
 
-/** Whether the policy has HTTP conditions or targets Services, so that only a waypoint can evaluate it. */
+/** The TLS conditions of a target; undefined if it has none. */
+function tlsMatch({ sni, notSni }: PolicyTarget): TlsMatch | undefined {
+  if (!sni && !notSni) return undefined;
+  return {
+    serverNames: all(sni, (value) => serverNameMatch('sni', value)),
+    notServerNames: all(notSni, (value) => serverNameMatch('notSni', value)),
+  };
+}
+
+/** Whether the policy has HTTP or TLS conditions or targets Services, so that only a waypoint can evaluate it. */
 export const readsRequests = ({ spec }: AccessPolicyObject): boolean =>
   spec.targetRefs !== undefined ||
   spec.rules.some(
     ({ from, to }) =>
-      (to ?? []).some((target) => httpMatch(target)) || (from ?? []).some((source) => sourceHttp(source)),
+      (to ?? []).some((target) => httpMatch(target) ?? tlsMatch(target)) ||
+      (from ?? []).some((source) => sourceHttp(source)),
   );
 
 /** The HTTP conditions of a source; undefined if it has none. */
@@ -114,7 +126,7 @@ export function compilePolicy(policy: AccessPolicyObject, root: string): Authori
         };
       });
       const targets = all(to, (target) => {
-        const http = httpMatch(target);
+        const [http, tls] = [httpMatch(target), tlsMatch(target)];
         return {
           ...emptyMatch,
           destinationPorts: [...(target.ports ?? [])],
@@ -122,6 +134,7 @@ export function compilePolicy(policy: AccessPolicyObject, root: string): Authori
           destinationIps: all(target.cidrs, cidrBlock('cidrs')),
           notDestinationIps: all(target.notCidrs, cidrBlock('notCidrs')),
           ...(http ? { http } : {}),
+          ...(tls ? { tls } : {}),
         };
       });
       return {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cidrContains, parseCidr, parseIp } from '../../src/model/address.js';
 import { parseManifests } from '../source/parse.js';
-import { headerMatch, hostMatch, identityMatch, namespaceMatch } from './policy-values.js';
+import { headerMatch, hostMatch, identityMatch, namespaceMatch, serverNameMatch } from './policy-values.js';
 
 const exact = (value: string) => ({ kind: 'exact', value });
 
@@ -52,6 +52,17 @@ test('hosts: compared without case and final dot, in punycode as clients send th
     assert.throws(() => of(text), /hosts: /, text);
 });
 
+test('server names: those of hosts, without addresses and what no ClientHello has', () => {
+  const of = (text: string) => serverNameMatch('sni', text);
+  assert.deepEqual(of('API.Test.'), exact('api.test'));
+  assert.deepEqual(of('*.Example.com'), { kind: 'suffix', value: '.example.com' });
+  assert.deepEqual(of('api.*'), { kind: 'prefix', value: 'api.' });
+  assert.deepEqual(of('*'), { kind: 'presence' });
+  assert.deepEqual(of('bücher.example'), exact('xn--bcher-kva.example'));
+  for (const text of ['10.0.0.1', '[fd00::1]', 'a:443', 'a b', "a'b", 'a*b', '*a*', '.'])
+    assert.throws(() => of(text), /sni: /, text);
+});
+
 test('header values: compared byte by byte, without surrounding whitespace', () => {
   const of = (text: string, name = 'x') => headerMatch('headers', name, text);
   assert.deepEqual(of('a b'), exact('a b'));
@@ -84,6 +95,10 @@ spec: { action: DENY, rules: [${rule}] }`;
   assert.match(refusal('{ from: [{ identities: [web] }] }'), /identities: "web": .*no path/);
   assert.match(refusal('{ from: [{ notNamespaces: [Shop] }] }'), /notNamespaces: "Shop"/);
   assert.match(refusal('{ from: [{ serviceAccounts: [a.b/x] }] }'), /serviceAccounts: "a.b"/);
+  assert.match(
+    refusal('{ to: [{ notSni: [10.0.0.1] }] }'),
+    /notSni: "10.0.0.1": no ClientHello names an address/,
+  );
   assert.match(refusal("{ to: [{ notHosts: ['a/b'] }] }"), /notHosts: "a\/b"/);
   assert.match(refusal("{ to: [{ headers: [{ name: x, values: [' a'] }] }] }"), /headers: " a"/);
   assert.match(refusal("{ from: [{ notCidrs: ['::ffff:10.0.0.0/104'] }] }"), /notCidrs: .*not a CIDR block/);

@@ -2,12 +2,13 @@
  * Converts values of an AccessPolicy to the form in which attributes of connections and requests are compared. Pure. Errors name the field,
  * the value, and why no connection or request could have it.
  */
+import { isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
 import { errorText } from '../../src/base/errors.js';
 import { parseCidr, type Cidr } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { StringMatch } from '../../src/model/policy.js';
-import { normalizeAuthority } from '../../src/policy/host.js';
+import { normalizeAuthority, serverNameCharacters } from '../../src/policy/host.js';
 
 const wrong = (field: string, value: string, why: string): Error =>
   new Error(`${field}: ${JSON.stringify(value)}: ${why}`);
@@ -90,6 +91,17 @@ export function hostMatch(field: string, given: string): StringMatch {
   if (!/^[a-z0-9._~!$&'()*+,;=[\]:-]+$/.test(value) || (match.kind === 'exact' && /[[\]:]/.test(value)))
     throw wrong(field, given, 'no request can have such a host (write an IPv6 address in brackets)');
   return { kind: match.kind, value };
+}
+
+/** A name as in a TLS ClientHello: a DNS name without a final dot (RFC 6066, section 3). */
+export function serverNameMatch(field: string, given: string): StringMatch {
+  const match = hostMatch(field, given);
+  if (match.kind === 'presence') return match;
+  if (match.kind === 'exact' && isIP(match.value) !== 0)
+    throw wrong(field, given, 'no ClientHello names an address');
+  if (!serverNameCharacters.test(match.value))
+    throw wrong(field, given, 'no ClientHello has such a server name');
+  return match;
 }
 
 /**

@@ -51,6 +51,9 @@ export interface PolicyTarget {
     readonly values?: readonly string[];
     readonly notValues?: readonly string[];
   }[];
+  /** Names in TLS ClientHellos. */
+  readonly sni?: readonly string[];
+  readonly notSni?: readonly string[];
 }
 export interface AccessPolicyObject {
   readonly kind: 'AccessPolicy';

@@ -127,6 +127,6 @@ function selectedEnforcement(
         enforcedType,
         'False',
         'NoWaypoint',
-        `rules on methods, paths, hosts, headers and tokens are enforced at waypoints, and no selected workload is behind a Service with a waypoint${withoutWaypoint}`,
+        `rules on methods, paths, hosts, headers, tokens and TLS server names are enforced at waypoints, and no selected workload is behind a Service with a waypoint${withoutWaypoint}`,
       );
 }

@@ -15,6 +15,8 @@ export interface RelayResult {
   readonly ended: Ended;
   /** Reason given to `cut`. */
   readonly reason?: string;
+  /** Result of the check that cut the relay. */
+  readonly refused?: string;
   /** One side was reset, and the other side did not accept the first side's data within `deliveryMsMax`. */
   readonly lingered?: boolean;
 }
@@ -44,22 +46,44 @@ function resetOnceFlushed(end: RelayEnd, onExpired: () => void): NodeJS.Timeout 
   return timer;
 }
 
-/** Starts a relay between two streams. Both are passed paused or unread; the relay owns them from the call on. */
-export function relay(pod: Duplex, peer: Duplex): Relay {
+/**
+ * Starts a relay between two streams. Both are passed paused or unread; the relay owns them from the call on.
+ * @param check sees the pod's bytes before they are sent on. Its result, if any, is why the relay is cut
+ */
+export function relay(pod: Duplex, peer: Duplex, check?: (bytes: Buffer) => string | undefined): Relay {
   const ends = { pod: relayEndOf(pod), peer: relayEndOf(peer) };
   let bytesSent = 0;
   let bytesReceived = 0;
   let ended: Ended | undefined;
   let cutReason: string | undefined;
+  let refused: string | undefined;
   let lingered = false;
   const timers: NodeJS.Timeout[] = [];
 
+  const cut = (reason: string): void => {
+    ended ??= 'cut';
+    cutReason ??= reason;
+    ends.pod.reset();
+    ends.peer.reset();
+  };
+
   const done = new Promise<RelayResult>((resolve) => {
     let open = 2;
-    const pump = (from: RelayEnd, to: RelayEnd, name: Ended, count: (bytes: number) => void): void =>
+    const pump = (
+      from: RelayEnd,
+      to: RelayEnd,
+      name: Ended,
+      count: (bytes: number) => void,
+      checked?: typeof check,
+    ): void =>
       from.start({
         onData: (bytes) => {
           if (to.discardsWrites) return;
+          const why = checked?.(bytes);
+          if (why !== undefined) {
+            refused ??= why;
+            return cut(why);
+          }
           count(bytes.length);
           // Reading pauses until the target's drain, so that at most one chunk queues beyond the target's buffer.
           if (!to.write(bytes)) from.pause();
@@ -82,21 +106,17 @@ export function relay(pod: Duplex, peer: Duplex): Relay {
             ended: ended ?? 'finished',
             ...(lingered ? { lingered } : {}),
             ...(cutReason === undefined ? {} : { reason: cutReason }),
+            ...(refused === undefined ? {} : { refused }),
           });
         },
       });
-    pump(ends.pod, ends.peer, 'pod-reset', (bytes) => (bytesSent += bytes));
+    pump(ends.pod, ends.peer, 'pod-reset', (bytes) => (bytesSent += bytes), check);
     pump(ends.peer, ends.pod, 'peer-reset', (bytes) => (bytesReceived += bytes));
   });
 
   return {
     done,
-    cut: (reason) => {
-      ended ??= 'cut';
-      cutReason ??= reason;
-      ends.pod.reset();
-      ends.peer.reset();
-    },
+    cut,
     counts: () => ({ bytesSent, bytesReceived }),
   };
 }

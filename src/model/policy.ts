@@ -46,6 +46,13 @@ export interface HttpMatch {
   readonly notRemoteIps?: readonly Cidr[];
 }
 
+/** Conditions on the TLS ClientHello of a connection, combined as in PolicyMatch. */
+export interface TlsMatch {
+  /** SNI, in lower case. */
+  readonly serverNames: readonly StringMatch[];
+  readonly notServerNames: readonly StringMatch[];
+}
+
 /** Text matches by StringMatch; `presence` is any value but the empty text. */
 export type ClaimValue =
   | StringMatch
@@ -77,6 +84,8 @@ export interface PolicyMatch {
   readonly notServiceAccounts: readonly { readonly namespace: string; readonly serviceAccount: string }[];
   /** Evaluated by the waypoint. src/policy/authorize.ts defines the result if no waypoint has read the request. */
   readonly http?: HttpMatch;
+  /** Evaluated like `http`, from the connection's first bytes. */
+  readonly tls?: TlsMatch;
 }
 
 /** A match without conditions: every HTTP request has it. */

@@ -12,6 +12,7 @@ import {
   type PolicyPath,
   type RegexMatch,
   type StringMatch,
+  type TlsMatch,
 } from '../model/policy.js';
 import { claimHolds, type Claims } from './claims.js';
 import { everyReaderMatches, someReaderMatches } from './path-match.js';
@@ -51,6 +52,11 @@ export interface ConnectionAttributes {
    * match with HTTP conditions is then treated conservatively: it denies if it could deny some request, and it allows nothing.
    */
   readonly http?: HttpAttributes | 'authorized-by-waypoint';
+  /**
+   * The name in the connection's TLS ClientHello (SNI, RFC 6066), in lower case, from the proxy that has read it. Absent: the ClientHello was
+   * not read or names no host. A match with TLS conditions is then treated conservatively, as `http`.
+   */
+  readonly serverName?: string | undefined;
 }
 
 export interface Verdict {
@@ -61,16 +67,24 @@ export interface Verdict {
   readonly rule?: number;
   /** Names of claims that the policies compare which denied the request, and whether it had a valid token. Absent: none. */
   readonly claims?: { readonly names: readonly string[]; readonly hasToken: boolean };
+  /** Set if the policies compare server names: the connection's. Empty: none was read. */
+  readonly serverName?: string;
   /** Policies in audit mode that would have denied. */
   readonly audited: readonly string[];
 }
 
 /** The reason for a denial, for logs. */
-export const denialReason = ({ reason, policy, rule, claims }: Verdict): string => {
-  const why =
+export const denialReason = ({ reason, policy, rule, claims, serverName }: Verdict): string => {
+  const decision =
     reason === 'denied' ? `policy ${policy} rule ${rule} denies it` : `no rule of ${policy} allows it`;
+  const why = decision + serverNameText(serverName);
   if (!claims) return why;
   return `${why}; claims: ${claims.names.join(', ')}, ${claims.hasToken ? 'of a valid token' : 'and there is no valid token'}`;
+};
+
+const serverNameText = (name: string | undefined): string => {
+  if (name === undefined) return '';
+  return name === '' ? '; TLS server name: none was read' : `; TLS server name: ${name}`;
 };
 
 type Rules = AuthorizationPolicy['rules'];
@@ -93,6 +107,27 @@ function comparedClaims(rules: Rules, { http }: ConnectionAttributes): Pick<Verd
   return names.size === 0 ? {} : { claims: { names: [...names], hasToken: http.claims !== undefined } };
 }
 
+/** The server name that rules compare with what they deny, for the log. */
+function comparedServerName(
+  rules: Rules,
+  { http, serverName = '' }: ConnectionAttributes,
+): Pick<Verdict, 'serverName'> {
+  // The agent does not know what the waypoint has read.
+  if (http === 'authorized-by-waypoint') return {};
+  const isCompared = rules.some(({ clauses }) =>
+    clauses.some(({ matches }) => matches.some(({ tls }) => tls !== undefined)),
+  );
+  return isCompared ? { serverName } : {};
+}
+
+const comparedValues = (
+  rules: Rules,
+  attributes: ConnectionAttributes,
+): Pick<Verdict, 'claims' | 'serverName'> => ({
+  ...comparedClaims(rules, attributes),
+  ...comparedServerName(rules, attributes),
+});
+
 /** Authorizes a connection, or a request if its attributes are given, by all policies that apply to the destination. Pure. */
 export function authorize(
   policies: readonly AuthorizationPolicy[],
@@ -106,8 +141,8 @@ export function authorize(
     const rule = matchingRule(policy, parsed);
     if (rule === undefined) continue;
     if (!policy.dryRun) {
-      const claims = comparedClaims(policy.rules.slice(rule, rule + 1), attributes);
-      return { allowed: false, reason: 'denied', policy: policy.key, rule, ...claims, audited };
+      const compared = comparedValues(policy.rules.slice(rule, rule + 1), attributes);
+      return { allowed: false, reason: 'denied', policy: policy.key, rule, ...compared, audited };
     }
     audited.push(policy.key);
   }
@@ -125,7 +160,7 @@ export function authorize(
       allowed: false,
       reason: 'no-allow-matched',
       policy: enforced.map(({ key }) => key).join(','),
-      ...comparedClaims(
+      ...comparedValues(
         enforced.flatMap(({ rules }) => rules),
         attributes,
       ),
@@ -177,8 +212,21 @@ function ruleMatchHolds(match: PolicyMatch, attributes: ParsedAttributes, policy
     field(match.destinationPorts, match.notDestinationPorts, (port) => port === attributes.destinationPort) &&
     field(match.serviceAccounts, match.notServiceAccounts, account) &&
     // Evaluated last: hardly any of thousands of rules gets this far.
+    (match.tls === undefined || tlsHolds(match.tls, attributes, policy)) &&
     (match.http ? httpHolds(match.http, attributes, policy) : !isEmptyMatch(match))
   );
+}
+
+/** A name that was not read takes access away. */
+function tlsHolds(
+  { serverNames, notServerNames }: TlsMatch,
+  { http, serverName }: ParsedAttributes,
+  { action }: PolicyOfMatch,
+): boolean {
+  const denies = action === 'deny';
+  if (http === 'authorized-by-waypoint') return !denies;
+  if (serverName === undefined) return denies;
+  return field(serverNames, notServerNames, (one) => stringMatches(one, serverName));
 }
 
 type PolicyOfMatch = Pick<AuthorizationPolicy, 'action' | 'namespace'>;

@@ -6,6 +6,9 @@ import { TargetError } from './path.js';
 /** Percent signs are not allowed: an endpoint could decode an escape to a host name that no policy was compared with. */
 const hostPattern = /^(?:\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._~!$&'()*+,;=-]*)(?::\d{0,5})?$/;
 
+/** Characters of a server name (SNI) in lower case: those of DNS names, and the underscore, which names of services have. */
+export const serverNameCharacters = /^[a-z0-9._-]+$/;
+
 /** `host[:port]` in lower case, without final dots; an IPv6 address in the form of RFC 5952. Throws TargetError. */
 export function normalizeAuthority(text: string): string {
   if (!hostPattern.test(text)) throw new TargetError('the host is malformed');

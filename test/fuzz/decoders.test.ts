@@ -56,7 +56,7 @@ spec: { selector: { app: api }, clusterIP: 10.96.0.1, ports: [{ name: http, port
 apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
 metadata: { name: p, namespace: shop }
-spec: { action: DENY, rules: [{ from: [{ identities: ['*/sa/x'], cidrs: [10.0.0.0/8], remoteCidrs: [192.0.2.0/24], jwt: { issuers: [i], claims: [{ path: [a, b], values: [c*], numbers: [1.5], boolean: true }] } }], to: [{ ports: [80], paths: ['/a/{*}'], headers: [{ name: x }] }] }] }
+spec: { action: DENY, rules: [{ from: [{ identities: ['*/sa/x'], cidrs: [10.0.0.0/8], remoteCidrs: [192.0.2.0/24], jwt: { issuers: [i], claims: [{ path: [a, b], values: [c*], numbers: [1.5], boolean: true }] } }], to: [{ ports: [80], paths: ['/a/{*}'], headers: [{ name: x }] }, { sni: ['*.a.test'], notSni: [b.a.test] }] }] }
 ---
 apiVersion: weft.dev/v1alpha1
 kind: TrafficPolicy

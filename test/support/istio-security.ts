@@ -43,6 +43,8 @@ export interface Asked {
   readonly remoteIp?: string;
   /** No proxy has read the request. */
   readonly isRaw?: true;
+  /** The connection's TLS server name, which its waypoint has read. */
+  readonly serverName?: string;
 }
 
 function httpOf({
@@ -72,7 +74,8 @@ const connection = (asked: Asked) => {
     sourceIp: parseIp(ip),
     destinationIp: parseIp('10.0.0.2'),
     destinationPort: port,
-    ...(asked.isRaw ? {} : { http: httpOf(asked) }),
+    ...(asked.isRaw || asked.serverName !== undefined ? {} : { http: httpOf(asked) }),
+    ...(asked.serverName === undefined ? {} : { serverName: asked.serverName }),
   };
 };
 

@@ -92,6 +92,8 @@ export interface TestWaypoint {
   readonly checked: string[];
   /** Refusal reason of each TCP connection; undefined if it was not refused. */
   readonly relayed: (string | undefined)[];
+  /** Policies in audit mode that would have refused TCP connections. */
+  readonly audited: string[];
   /** Returns the number of connections and requests that were authorized again. */
   apply(update: WaypointUpdate): number;
 }
@@ -133,6 +135,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const records: RequestRecord[] = [];
   const unreadable: string[] = [];
   const relayed: (string | undefined)[] = [];
+  const audited: string[] = [];
   const limitsReached: string[] = [];
   const mirrored: string[] = [];
   const keySetsWanted: string[] = [];
@@ -188,7 +191,10 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onAction,
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
     onDetected: (result) => keep(detected, result),
-    onRelay: (_client, _destination, _endpoint, refused) => keep(relayed, refused),
+    onRelay: (_client, _destination, _endpoint, refused, _code, policies = []) => {
+      keep(relayed, refused);
+      for (const one of policies) keep(audited, one);
+    },
   };
   checker.start([]);
   const destination = destinationOf(state, options.podPort);
@@ -234,6 +240,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     checked,
     destination,
     relayed,
+    audited,
     apply: (update) => {
       const change = state.apply(update);
       return change ? recheck(context, change) : 0;

@@ -185,7 +185,8 @@ test('what cannot be evaluated closes its item: an ALLOW allows nothing by it, a
     operation('paths: [/a, "/{**}/b"]'),
     operation('paths: [x]'),
     operation('notMethods: ["*"]'),
-    when('connection.sni', 'values: [a]'),
+    when('connection.sni', 'values: [10.0.0.1]'),
+    when('connection.sni', 'values: [a, "b*c"]'),
     when('experimental.envoy.filters.network.x', 'values: [a]'),
     when('request.headers[:path]', 'values: [a]'),
   ];
@@ -199,6 +200,24 @@ test('what cannot be evaluated closes its item: an ALLOW allows nothing by it, a
   assert.equal(allowed(`{ action: DENY, rules: [{ ${others} }] }`, {}), true, 'other conditions stay');
   const two = `{ rules: [{ ${source('trustDomains: ["*local"]')} }, { ${source('namespaces: [shop]')} }] }`;
   assert.equal(allowed(two, {}), true, 'other rules stay');
+});
+
+test('connection.sni is compared with the server name that a waypoint has read; without one the item is closed', () => {
+  const name = when('connection.sni', 'values: [a.test, "*.b.test"], notValues: [x.b.test]');
+  for (const [serverName, matches] of [
+    ['a.test', true],
+    ['y.b.test', true],
+    ['x.b.test', false],
+    ['b.test', false],
+  ] as const)
+    assertMatches(name, { serverName }, matches);
+  assertMatches(when('connection.sni', 'values: ["*"]'), { serverName: 'a.test' }, true);
+  for (const asked of [{}, { isRaw: true as const }]) {
+    assert.equal(allowed(`{ rules: [{ ${name} }] }`, asked), false);
+    assert.equal(allowed(`{ action: DENY, rules: [{ ${name} }] }`, asked), false);
+  }
+  const onPort = `when: [{ key: connection.sni, values: [a.test] }, { key: destination.port, values: ["443"] }]`;
+  assert.equal(allowed(`{ action: DENY, rules: [{ ${onPort} }] }`, {}), true, 'other conditions stay');
 });
 
 const token = {

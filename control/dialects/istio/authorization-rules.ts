@@ -13,9 +13,10 @@ import {
   type HttpMatch,
   type PolicyMatch,
   type StringMatch,
+  type TlsMatch,
 } from '../../../src/model/policy.js';
 import { policyPath } from '../../compile/paths.js';
-import { cidrBlock, headerMatch, hostMatch } from '../../compile/policy-values.js';
+import { cidrBlock, headerMatch, hostMatch, serverNameMatch } from '../../compile/policy-values.js';
 import type {
   AuthorizationCondition,
   AuthorizationOperation,
@@ -41,6 +42,7 @@ export interface CompiledRules {
 interface Conditions {
   readonly layer4?: Partial<PolicyMatch>;
   readonly http?: Partial<HttpMatch>;
+  readonly tls?: TlsMatch;
   /** One of the conditions cannot be evaluated. */
   readonly isClosed?: boolean;
 }
@@ -234,6 +236,8 @@ class RuleReader {
       }
       case 'remote.ip':
         return [this.#match({ http: { remoteIps: is.map(block), notRemoteIps: isNot.map(block) } })];
+      case 'connection.sni':
+        return [this.#serverNames(is, isNot, at)];
       case 'source.ip':
         return fields('sourceIps', 'notSourceIps', block);
       case 'source.namespace':
@@ -271,18 +275,34 @@ class RuleReader {
     }
   }
 
-  #match({ layer4 = {}, http = {}, isClosed = false }: Conditions): PolicyMatch {
+  #serverNames(is: readonly string[], isNot: readonly string[], at: string): PolicyMatch {
+    try {
+      const serverNames = is.map((value) => serverNameMatch('values', value));
+      const notServerNames = isNot.map((value) => serverNameMatch('notValues', value));
+      return this.#match({ tls: { serverNames, notServerNames } });
+    } catch (error) {
+      this.closed.add(`${at}.${errorText(error)}`);
+      return this.#match({ isClosed: true });
+    }
+  }
+
+  #match({ layer4 = {}, http = {}, tls, isClosed = false }: Conditions): PolicyMatch {
     if (isClosed && !this.denies) return neverMatch;
     const request: HttpMatch = { ...emptyHttpMatch, ...http };
     const isOfRequests = Object.values(request).some((values: readonly unknown[]) => values.length > 0);
-    const match = { ...emptyMatch, ...layer4, ...(isOfRequests ? { http: request } : {}) };
+    const match = {
+      ...emptyMatch,
+      ...layer4,
+      ...(isOfRequests ? { http: request } : {}),
+      ...(tls ? { tls } : {}),
+    };
     // A match without fields matches nothing: here nothing is left of the conditions but what cannot be evaluated.
     return isEmptyMatch(match) ? alwaysMatch : match;
   }
 }
 
 /** Keys of `when` whose conditions Weft cannot evaluate. */
-const closedKeys = /^(connection\.sni|request\.auth\.claims\[.+\]|experimental\.envoy\.filters\..+)$/;
+const closedKeys = /^(request\.auth\.claims\[.+\]|experimental\.envoy\.filters\..+)$/;
 
 /** Matches of one source. */
 const alternativesMax = 256;

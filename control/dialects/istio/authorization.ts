@@ -79,10 +79,10 @@ export const hasEffect = (object: SecurityPolicy): boolean =>
     ? (object.spec.action ?? 'ALLOW') === 'ALLOW' || (object.spec.rules ?? []).length > 0
     : object.invalid !== undefined || (object.spec.jwtRules ?? []).length > 0;
 
-/** Whether the policy has conditions on HTTP requests, which only a waypoint can evaluate. */
+/** Whether the policy has conditions on HTTP requests or TLS server names, which only a waypoint can evaluate. */
 export const readsRequests = (object: SecurityPolicy): boolean =>
   contentOf(object).rules.some(({ clauses }) =>
-    clauses.some(({ matches }) => matches.some(({ http }) => http !== undefined)),
+    clauses.some(({ matches }) => matches.some(({ http, tls }) => http !== undefined || tls !== undefined)),
   );
 
 /** The policies of a waypoint's own, for one Service that it serves. */

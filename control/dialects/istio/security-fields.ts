@@ -12,6 +12,10 @@ const ofForwarded = differs(
   'the address through as many proxies as the waypoint trusts; without a waypoint, an ALLOW with it allows nothing, and a DENY denies all that its other conditions match',
 );
 
+const ofServerNames = differs(
+  'a waypoint compares it with the ClientHello of connections that are not HTTP; a DENY with it denies connections without a readable name, too, such as plain HTTP; without a waypoint, an ALLOW with it allows nothing, and a DENY denies all that its other conditions match',
+);
+
 /** In Istio, a pod behind a waypoint sees the waypoint. */
 const behindWaypoint = differs(
   'behind a waypoint, the client is compared at the pod as well, not the waypoint: a rule for the principal of the waypoint alone allows nobody',
@@ -98,10 +102,7 @@ export const authorizationPolicyFields: FieldTable = {
   'rules[].when[].key=destination.ip': works,
   'rules[].when[].key=destination.port': works,
   'rules[].when[].key=remote.ip': ofForwarded,
-  'rules[].when[].key=connection.sni': closes(
-    'the name of a TLS handshake is not compared by policies',
-    'destination.port or hosts',
-  ),
+  'rules[].when[].key=connection.sni': ofServerNames,
   'rules[].when[].key=request.auth.principal': ofPrincipals,
   'rules[].when[].key=request.auth.audiences': ofTokens,
   'rules[].when[].key=request.auth.presenter': ofTokens,

@@ -42,6 +42,10 @@ const account: Convert = (value, namespace) => {
 };
 const host: Convert = (value) =>
   text.test(value) && value !== '' && !/:\d+$/.test(value) ? value.toLowerCase() : undefined;
+const serverName: Convert = (value) =>
+  /^(\*?[a-zA-Z0-9._-]*|[a-zA-Z0-9._-]+\*)$/.test(value) && !/^[0-9.]+$/.test(value)
+    ? value.toLowerCase()
+    : undefined;
 const port: Convert = (value) =>
   /^\d{1,5}$/.test(value) && Number(value) > 0 && Number(value) < 65_536 ? Number(value) : undefined;
 
@@ -67,6 +71,7 @@ const attributes: Readonly<Record<string, readonly ['from' | 'to', string, Conve
   'source.ip': ['from', 'cidrs', when(/^[0-9a-fA-F.:]+(\/\d+)?$/)],
   'destination.ip': ['to', 'cidrs', when(/^[0-9a-fA-F.:]+(\/\d+)?$/)],
   'destination.port': ['to', 'ports', port],
+  'connection.sni': ['to', 'sni', serverName],
 };
 const negated = (name: string): string => `not${name.charAt(0).toUpperCase()}${name.slice(1)}`;
 

@@ -222,6 +222,10 @@ test('an alternative of an ALLOW that has no form is left out, and a rule withou
   );
   assert.deepEqual(rulesOf("{ rules: [{ when: [{ key: connection.sni, values: ['*.example'] }] }] }"), {
     action: 'ALLOW',
+    rules: [{ to: [{ sni: ['*.example'] }] }],
+  });
+  assert.deepEqual(rulesOf("{ rules: [{ when: [{ key: connection.sni, values: ['10.0.0.1'] }] }] }"), {
+    action: 'ALLOW',
     rules: [],
   });
   assert.deepEqual(

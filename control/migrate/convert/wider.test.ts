@@ -254,6 +254,7 @@ test('what converted policies allow, Istio allows, and the same if nothing was l
         sourceIp: parseIp(request.ip),
         destinationIp: parseIp('10.96.0.1'),
         destinationPort: request.port,
+        serverName: request.sni,
         http: {
           method: request.method,
           host: request.host,

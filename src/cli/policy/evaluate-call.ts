@@ -1,6 +1,7 @@
 /** What the policies of a mesh would do with observed calls. Pure. */
 import type { IpAddress } from '../../model/address.js';
 import type { AuthorizationPolicy } from '../../model/policy.js';
+import type { HttpAttributes } from '../../policy/authorize.js';
 import type { Service } from '../../model/service.js';
 import type { ServiceKey } from '../../model/workload.js';
 import type { Candidate } from '../../state/resolve.js';
@@ -34,6 +35,7 @@ interface Target {
 
 const unknown = (why: string): Evaluation => ({ outcome: 'unknown', policy: '', why });
 const podsMax = 64;
+const namesMax = 64;
 
 export class CallEvaluator {
   readonly #targets = new Map<string, readonly Target[]>();
@@ -77,10 +79,26 @@ export class CallEvaluator {
         : { all: [undefined], isPartial: false };
       isPartial ||=
         ips.isPartial || requests.isPartial || (distinctions.isOpaque && requests.all[0] !== undefined);
+      // Names are not observed. A request that was read came without TLS.
+      const names = call.isRequest ? [] : distinctions.serverNames;
+      isPartial ||= names.length > namesMax;
+      const variants: readonly {
+        readonly http?: HttpAttributes | undefined;
+        readonly serverName?: string;
+      }[] = [
+        ...requests.all.map((http) => ({ http })),
+        ...names.slice(0, namesMax).map((serverName) => ({ serverName })),
+      ];
       for (const ip of ips.all)
-        for (const http of requests.all)
+        for (const { http, serverName } of variants)
           decisions.push(
-            this.mesh.decide({ identity: source.identity, ip }, target.candidate, target.sent, http),
+            this.mesh.decide(
+              { identity: source.identity, ip },
+              target.candidate,
+              target.sent,
+              http,
+              serverName,
+            ),
           );
     }
     return evaluationOf(decisions, isPartial);

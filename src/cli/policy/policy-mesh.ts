@@ -123,12 +123,14 @@ export class PolicyMesh {
    * A call of a Service's port, or of a pod by its own address and port.
    * @param sent undefined: the pod was dialed
    * @param http undefined: no HTTP request is known
+   * @param serverName of the connection's TLS; undefined: none is known
    */
   decide(
     caller: Caller,
     { workload, target }: Candidate,
     sent: ServicePort | undefined,
     http: HttpAttributes | undefined,
+    serverName?: string,
   ): Decision {
     const service = sent && this.view.service(sent.service);
     if (workload.tunnel === 'none' && (!service?.waypoint || caller.identity === undefined))
@@ -153,12 +155,20 @@ export class PolicyMesh {
     const client = clientOf(caller.identity, { ip: caller.ip, port: 0 });
     const verdicts = [
       ...(service?.waypoint && sent
-        ? [authorizeClient(this.#groups.ofService(sent, service.addresses[0]?.ip ?? target.ip), client, http)]
+        ? [
+            authorizeClient(
+              this.#groups.ofService(sent, service.addresses[0]?.ip ?? target.ip),
+              client,
+              http,
+              serverName,
+            ),
+          ]
         : []),
       authorizeClient(
         this.#groups.ofEndpoint(this.#endpoint(workload, target), service?.waypoint ? sent : undefined),
         client,
         http,
+        serverName,
       ),
     ];
     const last =

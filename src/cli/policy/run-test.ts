@@ -55,8 +55,11 @@ const slashed = (name: string): readonly [string, string] => {
   return [name.slice(0, at), name.slice(at + 1)];
 };
 
-function decide(mesh: PolicyMesh, { from, to, request }: PolicyTestCase): Decision {
+function decide(mesh: PolicyMesh, { from, to, request, sni }: PolicyTestCase): Decision {
   const caller = callerOf(mesh, from);
+  if (request && sni !== undefined)
+    throw new Error('sni: a waypoint reads either TLS or requests of a connection: give sni or request');
+  const serverName = sni?.toLowerCase();
   if (to.service !== undefined) {
     const [namespace, name] = slashed(to.service);
     const service = mesh.serviceNamed(namespace, name);
@@ -69,7 +72,7 @@ function decide(mesh: PolicyMesh, { from, to, request }: PolicyTestCase): Decisi
     const decision = worst(
       mesh
         .endpointsOf(service, to.port)
-        .map((one) => mesh.decide(caller, one, { service: service.key, port: to.port }, http)),
+        .map((one) => mesh.decide(caller, one, { service: service.key, port: to.port }, http, serverName)),
     );
     if (!decision) throw new Error(`to.service: no pod of the manifests is behind Service ${to.service}`);
     return decision;
@@ -81,7 +84,7 @@ function decide(mesh: PolicyMesh, { from, to, request }: PolicyTestCase): Decisi
       const [ip] = workload.addresses;
       return ip === undefined
         ? []
-        : [mesh.decide(caller, { workload, target: { ip, port: to.port } }, undefined, http)];
+        : [mesh.decide(caller, { workload, target: { ip, port: to.port } }, undefined, http, serverName)];
     }),
   );
   if (!decision) throw new Error(`to.workload: the manifests have no pod, Deployment or app ${to.workload}`);
@@ -90,8 +93,8 @@ function decide(mesh: PolicyMesh, { from, to, request }: PolicyTestCase): Decisi
 
 const fromText = ({ namespace, serviceAccount, identity, ip }: PolicyTestFrom): string =>
   identity ?? (serviceAccount === undefined ? `plaintext from ${ip}` : `${namespace}/${serviceAccount}`);
-const defaultName = ({ from, to, request }: PolicyTestCase): string =>
-  `${fromText(from)} -> ${to.service ?? to.workload}:${to.port}${request ? ` ${request.method ?? 'GET'} ${request.path ?? '/'}` : ''}`;
+const defaultName = ({ from, to, request, sni }: PolicyTestCase): string =>
+  `${fromText(from)} -> ${to.service ?? to.workload}:${to.port}${request ? ` ${request.method ?? 'GET'} ${request.path ?? '/'}` : ''}${sni === undefined ? '' : ` SNI ${sni}`}`;
 
 /** Evaluates a case. A case that cannot be evaluated has the result `error`, whatever it expects. */
 export function runCase(mesh: PolicyMesh, one: PolicyTestCase): CaseResult {

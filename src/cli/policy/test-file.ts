@@ -26,6 +26,8 @@ export interface PolicyTestCase {
   readonly from: PolicyTestFrom;
   readonly to: PolicyTestTo;
   readonly request?: PolicyTestRequest;
+  /** The server name of a TLS connection. */
+  readonly sni?: string;
   readonly expect: 'allow' | 'deny';
   /** The policy that has to decide, `namespace/name`. */
   readonly policy?: string;
@@ -79,6 +81,7 @@ const schema = object(
               additionalProperties: { type: 'string', maxLength: 8192 },
             },
           }),
+          sni: { type: 'string', minLength: 1, maxLength: 255, pattern: '^[A-Za-z0-9._-]*[A-Za-z0-9_-]$' },
           expect: { type: 'string', enum: ['allow', 'deny'] },
           policy: text,
         },

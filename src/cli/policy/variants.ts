@@ -19,6 +19,8 @@ export interface Distinctions {
   readonly headers: readonly { readonly name: string; readonly value: string }[];
   /** Regular expressions and query parameters: no example of what they match is known. */
   readonly isOpaque: boolean;
+  /** Server names of TLS: an example of each that policies name, and another one. Empty: policies do not compare them. */
+  readonly serverNames: readonly string[];
 }
 
 /** What some policies distinguish, all together. */
@@ -28,12 +30,16 @@ export function distinctionsOf(policies: Iterable<AuthorizationPolicy>): Distinc
   const hosts: StringMatch[] = [];
   const methods = new Set<string>();
   const headers = new Map<string, string>();
+  const serverNames = new Set<string>();
   let isOpaque = false;
   for (const { rules } of policies)
     for (const { clauses } of rules)
       for (const { matches } of clauses)
-        for (const { sourceIps, notSourceIps, http } of matches) {
+        for (const { sourceIps, notSourceIps, http, tls } of matches) {
           blocks.push(...sourceIps, ...notSourceIps);
+          for (const one of tls ? [...tls.serverNames, ...tls.notServerNames] : [])
+            serverNames.add(exampleOf(one));
+          if (tls) serverNames.add(anyServerName);
           if (!http) continue;
           paths.push(...http.paths, ...http.notPaths);
           hosts.push(...http.hosts, ...http.notHosts);
@@ -53,12 +59,15 @@ export function distinctionsOf(policies: Iterable<AuthorizationPolicy>): Distinc
     methods: [...methods],
     headers: [...headers].map(([name, value]) => ({ name, value })),
     isOpaque,
+    serverNames: [...serverNames],
   };
 }
 
 const exampleOf = (match: StringMatch): string =>
   match.kind === 'presence' ? 'x' : match.kind === 'suffix' ? `x${match.value}` : match.value;
 
+/** A server name that no policy has. */
+const anyServerName = 'any.invalid';
 /** An identifier that no policy has. */
 const anyId = '7d1f0c93e2b84a65';
 const variantsMax = 64;

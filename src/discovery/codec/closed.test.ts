@@ -140,6 +140,7 @@ test('a string or path match of an unknown kind denies everything in a DENY poli
     weft: {
       match: pbAuth.Match.create(),
       http: { ...pbAuth.HttpMatch.create(), paths: [{ path: undefined }] },
+      tls: undefined,
     },
   };
   for (const one of [strange, strangePath])
@@ -339,7 +340,10 @@ test('ALLOW by a claim of an unknown kind allows nothing, and DENY denies', () =
       { path: [], values: [], negated: true },
     ]) {
       const http = { ...pbAuth.HttpMatch.create(), claims: [claim] };
-      const match = { ...pbAuth.Match.create(), weft: { match: pbAuth.Match.create(), http } };
+      const match = {
+        ...pbAuth.Match.create(),
+        weft: { match: pbAuth.Match.create(), http, tls: undefined },
+      };
       const { value } = read(
         pbAuth.Authorization.encode({
           ...pbAuth.Authorization.create(),

@@ -16,6 +16,7 @@ import {
   type PolicyMatch,
   type PolicyPath,
   type StringMatch,
+  type TlsMatch,
 } from '../../model/policy.js';
 import * as pb from '../gen/authorization.js';
 import { authorizationShape } from '../gen/shapes.js';
@@ -38,7 +39,7 @@ const encodeString = (m: StringMatch): pb.StringMatch => ({
 });
 const encodeBlock = (c: Cidr): pb.Address => ({ address: bytesOf(c.ip), length: c.prefixLength });
 
-const encodeLayer4 = ({ http: _, ...m }: PolicyMatch): pb.Match => ({
+const encodeLayer4 = ({ http: _, tls: _tls, ...m }: PolicyMatch): pb.Match => ({
   ...m,
   namespaces: m.namespaces.map(encodeString),
   notNamespaces: m.notNamespaces.map(encodeString),
@@ -81,18 +82,23 @@ const encodeHttp = (m: HttpMatch): pb.HttpMatch => ({
   notRemoteIps: (m.notRemoteIps ?? []).map(encodeBlock),
 });
 
+const encodeTls = (m: TlsMatch): pb.TlsMatch => ({
+  serverNames: m.serverNames.map(encodeString),
+  notServerNames: m.notServerNames.map(encodeString),
+});
+
 /**
  * A reader that does not know the field `weft` sees only the layer 4 fields. These must allow nothing that the match would not allow, and
  * deny everything that the match could deny.
  */
 function encodeMatch(m: PolicyMatch, action: AuthorizationPolicy['action']): pb.Match {
   const real = encodeLayer4(m);
-  if (!m.http) return real;
-  const weft = { match: real, http: encodeHttp(m.http) };
+  if (!m.http && !m.tls) return real;
+  const weft = { match: real, http: m.http && encodeHttp(m.http), tls: m.tls && encodeTls(m.tls) };
   if (action === 'allow') {
     return { ...encodeLayer4(never), weft };
   }
-  const { http: _, ...layer4 } = m;
+  const { http: _, tls: _tls, ...layer4 } = m;
   // Other readers ignore an empty match.
   return { ...(isEmptyMatch(layer4) ? encodeLayer4(always) : real), weft };
 }
@@ -181,11 +187,21 @@ const decodeHttp = (m: pb.HttpMatch): HttpMatch => ({
   ...(m.notRemoteIps.length > 0 ? { notRemoteIps: m.notRemoteIps.map(decodeBlock) } : {}),
 });
 
+const decodeTls = (m: pb.TlsMatch): TlsMatch => ({
+  serverNames: m.serverNames.map(decodeString),
+  notServerNames: m.notServerNames.map(decodeString),
+});
+
 /** If `weft` is set, the other fields are for readers that do not know it and are ignored. */
 function decodeMatch(m: pb.Match): PolicyMatch {
   if (!m.weft) return decodeLayer4(m);
   if (!m.weft.match || m.weft.match.weft) throw new Error("weft's match is none");
-  return { ...decodeLayer4(m.weft.match), ...(m.weft.http ? { http: decodeHttp(m.weft.http) } : {}) };
+  const { http, tls } = m.weft;
+  return {
+    ...decodeLayer4(m.weft.match),
+    ...(http ? { http: decodeHttp(http) } : {}),
+    ...(tls ? { tls: decodeTls(tls) } : {}),
+  };
 }
 
 type Rule = AuthorizationPolicy['rules'][number];

@@ -156,6 +156,10 @@ const http: PolicyMatch['http'] = {
   headers: [{ name: 'x', values: [{ kind: 'prefix', value: 'a' }], negated: true }],
   parameters: ['access_token'],
 };
+const tls: PolicyMatch['tls'] = {
+  serverNames: [{ kind: 'suffix', value: '.example.com' }],
+  notServerNames: [{ kind: 'exact', value: 'a.example.com' }],
+};
 const policy = (action: 'allow' | 'deny', match: PolicyMatch): AuthorizationPolicy => ({
   key: 'shop/p' as PolicyKey,
   name: 'p',
@@ -176,10 +180,15 @@ const foreign = (policy: AuthorizationPolicy): pbAuth.Match => {
 };
 const presence = [{ matchType: { $case: 'presence', value: {} } }];
 
-test('a policy is unchanged after encoding and decoding, with and without HTTP matches', () => {
+test('a policy is unchanged after encoding and decoding, with and without matches of HTTP and TLS', () => {
   for (const action of ['allow', 'deny'] as const) {
     for (const match of [emptyMatch, { ...emptyMatch, destinationPorts: [80] }]) {
-      for (const sent of [policy(action, match), policy(action, { ...match, http })])
+      for (const sent of [
+        policy(action, match),
+        policy(action, { ...match, http }),
+        policy(action, { ...match, tls }),
+        policy(action, { ...match, http, tls }),
+      ])
         assert.deepEqual(decodeAuthorization(encodeAuthorization(sent)), { ok: true, value: sent });
     }
   }
@@ -200,6 +209,23 @@ test('a reader without HTTP matches denies everything that they might deny', () 
   });
 });
 
+test('a reader without TLS matches denies everything that they might deny, and allows nothing that depends on them', () => {
+  const ports = { ...emptyMatch, destinationPorts: [443] };
+  assert.deepEqual(foreign(policy('deny', { ...ports, tls })), {
+    ...pbAuth.Match.create(),
+    destinationPorts: [443],
+  });
+  assert.deepEqual(foreign(policy('deny', { ...emptyMatch, tls })), {
+    ...pbAuth.Match.create(),
+    notDestinationPorts: [0],
+  });
+  assert.deepEqual(foreign(policy('allow', { ...ports, tls })), {
+    ...pbAuth.Match.create(),
+    principals: presence,
+    notPrincipals: presence,
+  });
+});
+
 test('a policy with unreadable HTTP matches is rejected: decoded in part it could allow more', () => {
   const refused = (weft: pbAuth.WeftMatch, why: RegExp): void => {
     const decoded = decodeAuthorization(
@@ -217,6 +243,7 @@ test('a policy with unreadable HTTP matches is rejected: decoded in part it coul
   const of = (paths: pbAuth.PathMatch[]): pbAuth.WeftMatch => ({
     match: empty,
     http: { ...pbAuth.HttpMatch.create(), paths },
+    tls: undefined,
   });
   const template = (...segments: string[]): pbAuth.PathMatch => ({
     path: { $case: 'template', value: { segments } },
@@ -224,8 +251,9 @@ test('a policy with unreadable HTTP matches is rejected: decoded in part it coul
   refused(of([{ path: undefined }]), /path match of an unknown kind/);
   refused(of([template('**', 'a')]), /not the last/);
   refused(of([template()]), /without segments/);
-  refused({ match: undefined, http: undefined }, /none/);
-  refused({ match: { ...empty, weft: { match: empty, http: undefined } }, http: undefined }, /none/);
+  const none = { http: undefined, tls: undefined };
+  refused({ match: undefined, ...none }, /none/);
+  refused({ match: { ...empty, weft: { match: empty, ...none } }, ...none }, /none/);
 });
 
 test('a Service and a Workload scoped to their namespace are unchanged after encoding; other readers see no address of them', () => {

@@ -69,7 +69,17 @@ export interface Match {
 
 export interface WeftMatch {
   readonly match: Match | undefined;
-  readonly http: HttpMatch | undefined;
+  readonly http:
+    | HttpMatch
+    | undefined;
+  /** A reader that does not know the field closes the match. */
+  readonly tls: TlsMatch | undefined;
+}
+
+/** Conditions on the TLS ClientHello of a connection. */
+export interface TlsMatch {
+  readonly serverNames: readonly StringMatch[];
+  readonly notServerNames: readonly StringMatch[];
 }
 
 export interface HttpMatch {
@@ -648,7 +658,7 @@ export const Match: MessageFns<Match> = {
 };
 
 function createBaseWeftMatch(): WeftMatch {
-  return { match: undefined, http: undefined };
+  return { match: undefined, http: undefined, tls: undefined };
 }
 
 export const WeftMatch: MessageFns<WeftMatch> = {
@@ -658,6 +668,9 @@ export const WeftMatch: MessageFns<WeftMatch> = {
     }
     if (message.http !== undefined) {
       HttpMatch.encode(message.http, writer.uint32(18).fork()).join();
+    }
+    if (message.tls !== undefined) {
+      TlsMatch.encode(message.tls, writer.uint32(722).fork()).join();
     }
     return writer;
   },
@@ -691,6 +704,14 @@ export const WeftMatch: MessageFns<WeftMatch> = {
             message.http = HttpMatch.decode(reader, reader.uint32());
             continue;
           }
+          case 90: {
+            if (tag !== 722) {
+              break;
+            }
+
+            message.tls = TlsMatch.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -710,6 +731,74 @@ export const WeftMatch: MessageFns<WeftMatch> = {
     const message = createBaseWeftMatch() as any;
     message.match = (object.match !== undefined && object.match !== null) ? Match.fromPartial(object.match) : undefined;
     message.http = (object.http !== undefined && object.http !== null) ? HttpMatch.fromPartial(object.http) : undefined;
+    message.tls = (object.tls !== undefined && object.tls !== null) ? TlsMatch.fromPartial(object.tls) : undefined;
+    return message;
+  },
+};
+
+function createBaseTlsMatch(): TlsMatch {
+  return { serverNames: [], notServerNames: [] };
+}
+
+export const TlsMatch: MessageFns<TlsMatch> = {
+  encode(message: TlsMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.serverNames) {
+      StringMatch.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.notServerNames) {
+      StringMatch.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TlsMatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTlsMatch() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.serverNames.push(StringMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.notServerNames.push(StringMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TlsMatch>): TlsMatch {
+    return TlsMatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TlsMatch>): TlsMatch {
+    const message = createBaseTlsMatch() as any;
+    message.serverNames = object.serverNames?.map((e) => StringMatch.fromPartial(e)) || [];
+    message.notServerNames = object.notServerNames?.map((e) => StringMatch.fromPartial(e)) || [];
     return message;
   },
 };

@@ -9,7 +9,9 @@ export const clauseShape: Shape = { name: 'Clause', fields: { 2: ['matches', () 
 
 export const matchShape: Shape = { name: 'Match', fields: { 1: ['namespaces', () => stringMatchShape], 2: ['not_namespaces', () => stringMatchShape], 3: ['principals', () => stringMatchShape], 4: ['not_principals', () => stringMatchShape], 5: ['source_ips', () => addressShape], 6: ['not_source_ips', () => addressShape], 7: ['destination_ips', () => addressShape], 8: ['not_destination_ips', () => addressShape], 9: ['destination_ports'], 10: ['not_destination_ports'], 11: ['service_accounts', () => serviceAccountMatchShape], 12: ['not_service_accounts', () => serviceAccountMatchShape], 1000: ['weft', () => weftMatchShape] } };
 
-export const weftMatchShape: Shape = { name: 'WeftMatch', fields: { 1: ['match', () => matchShape], 2: ['http', () => httpMatchShape] } };
+export const weftMatchShape: Shape = { name: 'WeftMatch', fields: { 1: ['match', () => matchShape], 2: ['http', () => httpMatchShape], 90: ['tls', () => tlsMatchShape] } };
+
+export const tlsMatchShape: Shape = { name: 'TlsMatch', fields: { 1: ['server_names', () => stringMatchShape], 2: ['not_server_names', () => stringMatchShape] } };
 
 export const httpMatchShape: Shape = { name: 'HttpMatch', fields: { 1: ['methods'], 2: ['not_methods'], 3: ['paths', () => pathMatchShape], 4: ['not_paths', () => pathMatchShape], 5: ['hosts', () => stringMatchShape], 6: ['not_hosts', () => stringMatchShape], 7: ['headers', () => headerMatchShape], 50: ['parameters'], 80: ['claims', () => claimMatchShape], 81: ['remote_ips', () => addressShape], 82: ['not_remote_ips', () => addressShape] } };
 

@@ -4,21 +4,26 @@ import { authorize, type HttpAttributes, type Verdict } from '../../policy/autho
 import type { Client } from '../listener/client.js';
 import type { PolicyGroup } from './endpoint-policies.js';
 
-/** Every group has to allow the client. `http` is undefined for a connection that is not HTTP. */
+/**
+ * Every group has to allow the client.
+ * @param http undefined for a connection that is not HTTP
+ * @param serverName of the connection's ClientHello; undefined: none was read
+ */
 export function authorizeClient(
   groups: readonly PolicyGroup[],
   client: Client,
   http: HttpAttributes | undefined,
+  serverName?: string,
 ): Verdict {
   let verdict: Verdict = { allowed: true, reason: 'no-policy', audited: [] };
   for (const { namespace, policies, destination, named, others } of groups) {
     const seen = seenBy(namespace, http);
-    let one = decide(policies, destination, client, seen);
+    let one = decide(policies, destination, client, seen, serverName);
     // Few requests match a policy in audit mode: without one, nothing is copied.
     let audited = one.audited.length > 0 ? [...verdict.audited, ...one.audited] : verdict.audited;
     for (const other of others) {
       if (!one.allowed) break;
-      const also = decide(named, other, client, seen);
+      const also = decide(named, other, client, seen, serverName);
       if (also.audited.length > 0) audited = [...new Set([...audited, ...also.audited])];
       if (!also.allowed) one = also;
     }
@@ -43,6 +48,7 @@ const decide = (
   { ip, port }: SocketAddress,
   { identity, address }: Client,
   http: HttpAttributes | undefined,
+  serverName: string | undefined,
 ): Verdict =>
   authorize(policies, {
     identity,
@@ -50,4 +56,5 @@ const decide = (
     destinationIp: ip,
     destinationPort: port,
     ...(http ? { http } : {}),
+    ...(serverName === undefined ? {} : { serverName }),
   });

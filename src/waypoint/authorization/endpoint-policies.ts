@@ -16,6 +16,8 @@ export interface PolicyGroup {
   /** The namespace of the workload or Service that the policies protect. */
   readonly namespace: string;
   readonly policies: readonly AuthorizationPolicy[];
+  /** Whether rules that may be for `destination` or `others` compare TLS server names. */
+  readonly comparesServerNames: boolean;
   /** The address and port that the group's policies are written for. */
   readonly destination: SocketAddress;
   /** DENY policies that name an address or a port. They are also evaluated with `others`. */

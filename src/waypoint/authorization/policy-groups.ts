@@ -157,8 +157,23 @@ function groupsOf(
       for (const port of new Set([destination.port, ...ports]))
         if (ip !== destination.ip || port !== destination.port) others.push({ ip, port });
   }
-  return [{ namespace, policies, destination, named, others }];
+  const comparesServerNames = policies.some((one) =>
+    isServerNameComparedAt(one, [destination.port, ...others.map(({ port }) => port)]),
+  );
+  return [{ namespace, policies, comparesServerNames, destination, named, others }];
 }
+
+/** Whether a rule compares TLS server names of connections to one of these ports. */
+const isServerNameComparedAt = ({ rules }: AuthorizationPolicy, ports: readonly number[]): boolean =>
+  rules.some(({ clauses }) =>
+    clauses.some(({ matches }) =>
+      matches.some(
+        ({ tls, destinationPorts }) =>
+          tls !== undefined &&
+          (destinationPorts.length === 0 || destinationPorts.some((port) => ports.includes(port))),
+      ),
+    ),
+  );
 
 /**
  * A DENY policy reduced to the rules that name an address or a port. `notPorts: [80]` refers to the Service's port only: evaluated with the

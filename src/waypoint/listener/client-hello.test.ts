@@ -4,7 +4,24 @@ import { test, type TestContext } from 'node:test';
 import tls from 'node:tls';
 import { rawUpstream, route, startWaypoint, backend as backendOf } from '../../../test/support/waypoint.js';
 import type { Route, RouteMatch } from '../../model/route.js';
-import { sniOf } from './client-hello.js';
+import {
+  extension,
+  helloExtensions,
+  helloFor,
+  helloMessage,
+  inRecords,
+  serverNames,
+  tlsRecord,
+} from '../../../test/support/client-hello.js';
+import { fuzz } from '../../../test/support/fuzz.js';
+import { clientHelloOf, sniOf } from './client-hello.js';
+
+/** The name that policies are evaluated with. */
+function serverNameOf(bytes: Buffer): string | undefined {
+  const hello = clientHelloOf(bytes);
+  assert.notEqual(hello, 'more');
+  return hello === 'more' ? undefined : hello?.serverName;
+}
 
 /** The first bytes of a real TLS client. */
 async function helloOf(t: TestContext, servername: string | undefined): Promise<Buffer> {
@@ -50,6 +67,53 @@ test('bytes that are no ClientHello have no server name, and none of them throws
     bad[at] = 0xff;
     sniOf(bad);
   }
+});
+
+test('policies get a name only if every reader of the ClientHello finds the same one', () => {
+  const of = (...extensions: Buffer[]): string | undefined =>
+    serverNameOf(inRecords(helloMessage(extensions)));
+  const name = serverNames(['a.test']);
+  const other = extension(0xabcd, Buffer.from('x'));
+  assert.equal(of(other, name, other), 'a.test');
+  assert.equal(serverNameOf(helloFor('A.Test')), 'a.test');
+  assert.equal(serverNameOf(inRecords(helloMessage([name]), 1)), undefined, 'too many records');
+  assert.equal(serverNameOf(inRecords(helloMessage([name]), 10)), 'a.test');
+  const hidden: Readonly<Record<string, string | undefined>> = {
+    'no name': of(other),
+    'two names': of(serverNames(['a.test', 'b.test'])),
+    'the same name twice': of(serverNames(['a.test', 'a.test'])),
+    'two extensions': of(name, serverNames(['b.test'])),
+    'a name of another type': of(serverNames(['a.test'], 1)),
+    'an empty name': of(serverNames([''])),
+    'a final dot': of(serverNames(['a.test.'])),
+    NUL: of(serverNames(['a.test\0.b.test'])),
+    'no ASCII': of(serverNames(['\xe4.test'])),
+    'a long name': of(serverNames(['a'.repeat(256)])),
+    'an encrypted ClientHello': of(name, extension(helloExtensions.encryptedClientHello, Buffer.from('x'))),
+    'an extension with more than its list': of(
+      Buffer.concat([Buffer.from([0, 0, 0, 12]), name.subarray(4), Buffer.from('x')]),
+    ),
+    'bytes behind the extensions': serverNameOf(inRecords(helloMessage([name], Buffer.from('x')))),
+    'a further message in the record': serverNameOf(
+      tlsRecord(0x16, Buffer.concat([helloMessage([name]), helloMessage([serverNames(['b.test'])])])),
+    ),
+    'a ClientHello of 20 KiB': serverNameOf(
+      inRecords(helloMessage([name, extension(21, Buffer.alloc(20_480))])),
+    ),
+    'plain HTTP': serverNameOf(Buffer.from('GET / HTTP/1.1\r\nHost: a.test\r\n\r\n')),
+    'SSL 2': serverNameOf(Buffer.from([0x80, 0x2e, 1, 3, 1])),
+  };
+  for (const [what, found] of Object.entries(hidden)) assert.equal(found, undefined, what);
+});
+
+test('no bytes make the decoder throw, and a name is one of DNS in lower case', () => {
+  const seeds = [helloFor('api.example.com'), inRecords(helloMessage([serverNames(['a.test'])]), 20)];
+  fuzz(seeds, (bytes) => {
+    const hello = clientHelloOf(Buffer.from(bytes));
+    if (hello === undefined || hello === 'more' || hello.serverName === undefined) return;
+    assert.match(hello.serverName, /^[a-z0-9._-]*[a-z0-9_-]$/);
+    assert.equal(hello.sni, hello.serverName);
+  });
 });
 
 const tlsRoute = (...rules: readonly { readonly sni?: string; readonly backend: string }[]): Route => ({

@@ -1,5 +1,5 @@
-/** The name that a TLS client asks for (SNI, RFC 6066), read from its first bytes, which are passed on unchanged. */
-import type { Duplex } from 'node:stream';
+/** The name that a TLS client asks for (SNI, RFC 6066), decoded from its first bytes. Pure; never throws. */
+import { serverNameCharacters } from '../../policy/host.js';
 
 /** A ClientHello is at most this long here: its records without the headers. */
 const helloBytesMax = 16_384;
@@ -7,22 +7,48 @@ const helloBytesMax = 16_384;
 const recordsMax = 64;
 const handshake = 0x16;
 const clientHello = 1;
-const serverName = 0;
 const hostName = 0;
+const extensions = { serverName: 0, earlyData: 42, encryptedClientHello: 0xfe0d } as const;
+/** A name of DNS (RFC 1035, section 2.3.4). */
+const nameBytesMax = 255;
 
-/** `more`: the bytes so far may be the start of a ClientHello. Undefined: they are none, or it names no host. */
-export function sniOf(bytes: Buffer): string | 'more' | undefined {
-  const hello = helloOf(bytes);
-  if (hello === 'more' || hello === undefined) return hello;
+export interface ClientHello {
+  /** The first name, in lower case, as routes are chosen by it. Empty: there is none. */
+  readonly sni: string;
+  /**
+   * The name that policies are evaluated with. Undefined: there is none, or endpoints may read another one: several names or extensions, bytes
+   * that are left over, an encrypted ClientHello (RFC 9849), and what is no name of DNS, such as one with a final dot.
+   */
+  readonly serverName: string | undefined;
+  /** The client may send data before the handshake is complete, also before a second ClientHello. */
+  readonly hasEarlyData: boolean;
+}
+
+/** `more`: the bytes so far may be the start of a ClientHello. Undefined: they are none. */
+export function clientHelloOf(bytes: Buffer): ClientHello | 'more' | undefined {
+  const message = messageOf(bytes);
+  if (message === 'more' || message === undefined) return message;
   try {
-    return nameIn(hello);
+    return read(message);
   } catch {
     return undefined;
   }
 }
 
+/** The first name of a ClientHello. Undefined: the bytes are none, or it names no host. */
+export function sniOf(bytes: Buffer): string | 'more' | undefined {
+  const hello = clientHelloOf(bytes);
+  return hello === 'more' ? hello : hello?.sni || undefined;
+}
+
+interface Message {
+  readonly content: Buffer;
+  /** The last record has further bytes. */
+  readonly isFollowed: boolean;
+}
+
 /** The content of the ClientHello, which may be spread over several records. */
-function helloOf(bytes: Buffer): Buffer | 'more' | undefined {
+function messageOf(bytes: Buffer): Message | 'more' | undefined {
   const parts: Buffer[] = [];
   let length = 0;
   let wanted: number | undefined;
@@ -36,7 +62,10 @@ function helloOf(bytes: Buffer): Buffer | 'more' | undefined {
     length += part.length;
     if (wanted === undefined && length >= 4) wanted = 4 + Buffer.concat(parts).readUIntBE(1, 3);
     if (wanted !== undefined && wanted > helloBytesMax) return undefined;
-    if (wanted !== undefined && length >= wanted) return Buffer.concat(parts).subarray(4, wanted);
+    if (wanted !== undefined && length >= wanted) {
+      const isFollowed = length > wanted || part.length < size;
+      return { content: Buffer.concat(parts).subarray(4, wanted), isFollowed };
+    }
     if (part.length < size) return 'more';
     if (size === 0) return undefined;
     at += 5 + size;
@@ -45,67 +74,47 @@ function helloOf(bytes: Buffer): Buffer | 'more' | undefined {
 }
 
 /** Throws beyond the end of the message. */
-function nameIn(hello: Buffer): string | undefined {
+function read({ content, isFollowed }: Message): ClientHello {
   // Version and random.
   let at = 34;
-  at += 1 + hello.readUInt8(at);
-  at += 2 + hello.readUInt16BE(at);
-  at += 1 + hello.readUInt8(at);
-  const end = at + 2 + hello.readUInt16BE(at);
-  for (at += 2; at + 4 <= end;) {
-    const type = hello.readUInt16BE(at);
-    const size = hello.readUInt16BE(at + 2);
-    if (type === serverName) {
-      if (hello.readUInt8(at + 6) !== hostName) return undefined;
-      const length = hello.readUInt16BE(at + 7);
-      const name = hello.subarray(at + 9, at + 9 + length);
-      return name.length === length ? name.toString('latin1').toLowerCase() : undefined;
-    }
-    at += 4 + size;
+  at += 1 + content.readUInt8(at);
+  at += 2 + content.readUInt16BE(at);
+  at += 1 + content.readUInt8(at);
+  const end = at + 2 + content.readUInt16BE(at);
+  const names: (string | undefined)[] = [];
+  let sni = '';
+  let isHidden = isFollowed || end !== content.length;
+  let hasEarlyData = false;
+  for (at += 2; at < end;) {
+    const type = content.readUInt16BE(at);
+    const next = at + 4 + content.readUInt16BE(at + 2);
+    if (next > content.length) throw new RangeError('an extension ends beyond the message');
+    const extension = content.subarray(at + 4, next);
+    if (type === extensions.serverName) {
+      if (names.length === 0) sni = firstName(extension);
+      names.push(onlyName(extension));
+    } else if (type === extensions.encryptedClientHello) isHidden = true;
+    else if (type === extensions.earlyData) hasEarlyData = true;
+    at = next;
   }
-  return undefined;
+  const [name] = names;
+  const serverName = names.length === 1 && !isHidden && at === end ? name : undefined;
+  return { sni, serverName, hasEarlyData };
 }
 
-export interface Hello {
-  /** Empty: the client names no host, or its first bytes are no ClientHello. */
-  readonly sni: string;
-  /** The bytes that were read. */
-  readonly bytes: Buffer;
+/** Throws beyond the end of the extension. */
+function firstName(extension: Buffer): string {
+  if (extension.readUInt8(2) !== hostName) return '';
+  const length = extension.readUInt16BE(3);
+  const name = extension.subarray(5, 5 + length);
+  return name.length === length ? name.toString('latin1').toLowerCase() : '';
 }
 
-/**
- * Reads a client's ClientHello. The stream is paused then. Without one in time the name is empty.
- * @param first bytes that were read before
- * @param timeoutMs 0: no limit
- */
-export function readHello(stream: Duplex, first: Buffer, timeoutMs: number): Promise<Hello> {
-  return new Promise((resolve) => {
-    let all = first;
-    const finish = (sni = ''): void => {
-      clearTimeout(timer);
-      stream.removeListener('data', onData);
-      stream.removeListener('end', end);
-      stream.removeListener('close', end);
-      stream.pause();
-      resolve({ sni, bytes: all });
-    };
-    const decide = (): boolean => {
-      const found = sniOf(all);
-      if (found === 'more') return false;
-      finish(found);
-      return true;
-    };
-    const end = (): void => finish();
-    const onData = (bytes: Buffer): void => {
-      all = Buffer.concat([all, bytes]);
-      decide();
-    };
-    const timer = timeoutMs > 0 ? setTimeout(end, timeoutMs) : undefined;
-    timer?.unref();
-    if (decide()) return;
-    stream.once('end', end);
-    stream.once('close', end);
-    stream.on('data', onData);
-    stream.resume();
-  });
+/** The only name of the extension, if it is one of DNS. */
+function onlyName(extension: Buffer): string | undefined {
+  const length = extension.length - 5;
+  if (extension.readUInt16BE(0) !== length + 3 || extension.readUInt8(2) !== hostName) return undefined;
+  if (extension.readUInt16BE(3) !== length || length > nameBytesMax) return undefined;
+  const name = extension.toString('latin1', 5).toLowerCase();
+  return serverNameCharacters.test(name) && !name.endsWith('.') ? name : undefined;
 }

@@ -1,11 +1,8 @@
 /**
- * Relays connections of protocols other than HTTP. Policies are evaluated by connection attributes: an ALLOW rule on HTTP attributes never
- * matches.
+ * Relays connections of protocols other than HTTP. Policies are evaluated by connection attributes and the server name of TLS: an ALLOW rule on
+ * HTTP attributes never matches.
  */
 import { relay as relayBytes } from '../../hbone/relay.js';
-import { denialReason } from '../../policy/authorize.js';
-import { authorizeClient } from '../authorization/authorize.js';
-import { isAnyDemanded } from '../authorization/demanded.js';
 import { EndpointUse } from '../authorization/endpoint-use.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import type { Cluster } from '../cluster/cluster.js';
@@ -13,20 +10,20 @@ import type { Endpoint } from '../cluster/endpoint.js';
 import { chooseBackend } from '../routes/weighted-backend.js';
 import type { ClientConnection } from './client-connection.js';
 import { CountedConnection } from './counted-connection.js';
-import { readHello } from './client-hello.js';
 import { watchIdleRelay } from './idle-relay.js';
-import { notServed, servicePortOf, unknownService } from './destination.js';
+import { FirstBytes } from './read-hello.js';
+import { authorizeRelay, comparesServerNames } from './relay-authorization.js';
 
 const otherEndpointsMax = 2;
 
 /**
- * Relays a connection to an endpoint, authorized by L4 policy alone.
+ * Relays a connection to an endpoint, authorized by attributes of the connection.
  * @param read bytes that protocol detection has read
  */
 export async function proxyTcp(connection: ClientConnection, read?: Buffer): Promise<void> {
-  let first = read;
   const { context, stream, client, destination } = connection;
   stream.pause();
+  const first = new FirstBytes(stream, read ?? Buffer.alloc(0), context.limits.detectTimeoutMsMax);
   let relay: ReturnType<typeof relayBytes> | undefined;
   let current: Target | undefined;
   const use = new EndpointUse(connection);
@@ -35,7 +32,7 @@ export async function proxyTcp(connection: ClientConnection, read?: Buffer): Pro
     drain: () => undefined,
     destroy: () => (relay ? relay.cut('the waypoint ends') : stream.destroy()),
     relay: {
-      forbidden: () => current && forbidden(connection, current),
+      forbidden: () => current && authorizeRelay(connection, current, first.serverName).forbidden,
       cut: (why) => (relay ? relay.cut(why) : stream.destroy(new Error('reset'))),
     },
   });
@@ -46,22 +43,19 @@ export async function proxyTcp(connection: ClientConnection, read?: Buffer): Pro
     stream.destroy(new Error('reset'));
   };
   const tried = new Set<Endpoint>();
-  let sni = '';
-  if (readsHello(connection)) {
-    ({ sni, bytes: first } = await readHello(
-      stream,
-      first ?? Buffer.alloc(0),
-      context.limits.detectTimeoutMsMax,
-    ));
-    // The client has left, or the connection was drained or destroyed meanwhile.
-    if (stream.destroyed) return connection.closed();
-  }
+  if (readsHello(connection) && !(await first.read())) return connection.closed();
   for (;;) {
-    const target = targetFor(connection, tried, sni);
+    const target = targetFor(connection, tried, first.sni);
     if (typeof target === 'string') return refuse(target);
+    if (!first.wasRead && comparesServerNames(connection, target)) {
+      // The client has left, or the connection was drained or destroyed meanwhile.
+      if (!(await first.read())) return connection.closed();
+      // Endpoints and policies may have changed meanwhile.
+      continue;
+    }
     current = target;
     const { cluster, endpoint } = target;
-    const why = forbidden(connection, target);
+    const why = authorizeRelay(connection, target, first.serverName).forbidden ?? first.checkRest();
     if (why !== undefined) return refuse(why, endpoint, 'WEFT_DENIED');
     const counted = new CountedConnection(cluster, endpoint, client, {
       act: (action) => context.onAction(action, endpoint.workload.namespace),
@@ -77,19 +71,20 @@ export async function proxyTcp(connection: ClientConnection, read?: Buffer): Pro
         connection.closed();
         return void peer.destroy();
       }
-      const now = forbidden(connection, target);
+      const { forbidden: now, audited } = authorizeRelay(connection, target, first.serverName);
       if (now !== undefined) {
         peer.destroy();
         return refuse(now, endpoint, 'WEFT_DENIED');
       }
-      context.onRelay(client, destination, endpoint, undefined);
-      if (first && first.length > 0) peer.write(first);
+      context.onRelay(client, destination, endpoint, undefined, undefined, audited);
+      if (first.bytes.length > 0) peer.write(first.bytes);
       // The client may have sent its bytes and its end during protocol detection: the stream does not emit `end` again.
       if (stream.readableEnded) peer.end();
-      relay = relayBytes(stream, peer);
+      relay = relayBytes(stream, peer, first.check);
       const endWatch = watchIdleRelay(connection, relay);
-      const { lingered } = await relay.done;
+      const { lingered, refused } = await relay.done;
       endWatch();
+      if (refused !== undefined) context.onRelay(client, destination, endpoint, refused, 'WEFT_DENIED');
       if (lingered === true) context.onLimitReached('linger');
       use.end();
       connection.closed();
@@ -108,27 +103,6 @@ interface Target {
   readonly cluster: Cluster;
   readonly endpoint: Endpoint;
   readonly sent: ServicePort | undefined;
-}
-
-/** Why the connection is not allowed, by the policies of the dialed Service, of the Service that it is sent to, and of the endpoint. */
-function forbidden(
-  { context: { state }, client, destination }: ClientConnection,
-  { endpoint, sent }: Target,
-): string | undefined {
-  const lost = notServed(state, destination) ?? unknownService(state, sent);
-  if (lost !== undefined) return lost;
-  if (isAnyDemanded(state, client, destination, sent, endpoint))
-    return 'a policy of the Service demands a decision about each request, and the connection is not HTTP';
-  const asked = servicePortOf(destination);
-  const { policies } = state;
-  for (const groups of [
-    asked ? policies.ofService(asked, destination.dialed.ip) : [],
-    policies.ofEndpoint(endpoint, sent),
-  ]) {
-    const verdict = authorizeClient(groups, client, undefined);
-    if (!verdict.allowed) return denialReason(verdict);
-  }
-  return undefined;
 }
 
 /** Routes of TLS whose rules are for certain names need the name before an endpoint is chosen. */

@@ -173,15 +173,17 @@ test('paths and methods that a client makes up are counted under other, and use 
   assert.deepEqual(new Set(limits), new Set(['path-templates']));
 });
 
-test('connections that are relayed, refused and that fail are counted', () => {
+test('connections that are relayed, audited, refused and that fail are counted', () => {
   const { edges } = bench();
   const { client } = request();
   const destination = { kind: 'workload', workload: api, dialed: endpoint.target } as const;
   edges.relayed(client, destination, endpoint, 'opened');
   edges.relayed(client, destination, endpoint, 'refused');
   edges.relayed(client, destination, endpoint, 'failed');
-  const [only, ...others] = edges.take(1);
+  edges.relayed(client, destination, endpoint, 'opened', ['shop/p']);
+  const [only, audited, ...others] = edges.take(1);
   assert.deepEqual(others, []);
+  assert.deepEqual([audited?.policy, audited?.counts.connections, audited?.counts.audited], ['shop/p', 1, 1]);
   assert.deepEqual(
     [only?.counts.connections, only?.counts.refused, only?.counts.failures, only?.service, only?.method],
     [1, 1, 1, '', ''],

@@ -139,12 +139,13 @@ export class RequestEdges {
     return template;
   }
 
-  /** A connection that is relayed as TCP, or was not. `failed`: for another reason than a policy. */
+  /** A connection that is relayed as TCP, or was not. `failed`: for another reason than a policy. `audited`: policies that would have refused it. */
   relayed(
     client: Client,
     destination: Destination,
     endpoint: Endpoint | undefined,
     outcome: 'opened' | 'refused' | 'failed',
+    audited: readonly string[] = [],
   ): void {
     const service = destination.kind === 'service' ? destination.service : undefined;
     const workload = destination.kind === 'workload' ? destination.workload : undefined;
@@ -156,8 +157,9 @@ export class RequestEdges {
       port: endpoint?.target.port ?? servicePort,
       method: '',
       pathTemplate: '',
-      policy: '',
+      policy: audited[0] ?? '',
     });
+    if (audited.length > 0) tally.audited++;
     if (outcome === 'opened') tally.connections++;
     else if (outcome === 'refused') tally.refused++;
     else tally.failures++;

@@ -72,9 +72,9 @@ export class WaypointMetrics {
     'rule',
     'source_principal',
   ]);
-  readonly #audited = this.#counter(
+  readonly #auditedTotal = this.#counter(
     'weft_audited_total',
-    'Requests that a policy in audit mode would have refused',
+    'Requests and connections that a policy in audit mode would have refused',
     ['policy'],
   );
   readonly breakers = new BreakerMetrics(this.registry, this.#overflow, () => this.now());
@@ -143,7 +143,12 @@ export class WaypointMetrics {
         source_principal: client.identity ?? 'unknown',
       });
     }
-    for (const policy of record.audited) this.#audited.inc(namespaceOf(policy), { policy });
+    this.audited(record.audited);
+  }
+
+  /** Policies in audit mode would have refused a request or a connection. */
+  audited(policies: readonly string[]): void {
+    for (const policy of policies) this.#auditedTotal.inc(namespaceOf(policy), { policy });
   }
 
   #seriesOf(record: RequestRecord): Requests {

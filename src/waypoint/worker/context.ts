@@ -74,5 +74,6 @@ export interface ConnectionContext extends RequestContext {
     endpoint: Endpoint | undefined,
     refused: string | undefined,
     code?: string,
+    audited?: readonly string[],
   ): void;
 }

@@ -204,9 +204,16 @@ class Worker {
         });
       },
       onDetected: (result) => this.#metrics.detections.inc({ result }),
-      onRelay: (client, destination, endpoint, refused, code) => {
+      onRelay: (client, destination, endpoint, refused, code, audited = []) => {
         const notOpened = code === 'WEFT_DENIED' ? 'refused' : 'failed';
-        this.#edges.relayed(client, destination, endpoint, refused === undefined ? 'opened' : notOpened);
+        this.#edges.relayed(
+          client,
+          destination,
+          endpoint,
+          refused === undefined ? 'opened' : notOpened,
+          audited,
+        );
+        this.#metrics.audited(audited);
         this.#logOf(client.group, {
           level: refused === undefined ? 'info' : 'warn',
           fields: {
@@ -216,6 +223,7 @@ class Worker {
             endpoint: endpoint && formatSocketAddress(endpoint.target),
             ...(refused === undefined ? {} : { why: refused }),
             ...(code === undefined ? {} : { code }),
+            ...(audited.length > 0 ? { audited } : {}),
           },
           text: refused === undefined ? 'connection relayed' : 'connection refused',
         });

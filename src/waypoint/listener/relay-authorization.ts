@@ -1,0 +1,66 @@
+/** Authorizes connections of protocols other than HTTP. */
+import { denialReason } from '../../policy/authorize.js';
+import { authorizeClient } from '../authorization/authorize.js';
+import { isAnyDemanded } from '../authorization/demanded.js';
+import type { PolicyGroup } from '../authorization/endpoint-policies.js';
+import type { ServicePort } from '../authorization/reachable.js';
+import type { Endpoint } from '../cluster/endpoint.js';
+import type { ClientConnection } from './client-connection.js';
+import { notServed, servicePortOf, unknownService } from './destination.js';
+
+/** What a connection is sent to. */
+interface RelayTarget {
+  readonly endpoint: Endpoint;
+  readonly sent: ServicePort | undefined;
+}
+
+interface RelayVerdict {
+  /** Why the connection is not allowed; undefined: it is. */
+  readonly forbidden: string | undefined;
+  /** Policies in audit mode that would have denied. */
+  readonly audited: readonly string[];
+}
+
+const none: readonly string[] = [];
+const forbidden = (why: string): RelayVerdict => ({ forbidden: why, audited: none });
+
+/**
+ * Evaluates the policies of the dialed Service, of the Service that the connection is sent to, and of the endpoint.
+ * @param serverName of the connection's ClientHello; undefined: none was read
+ */
+export function authorizeRelay(
+  connection: ClientConnection,
+  target: RelayTarget,
+  serverName: string | undefined,
+): RelayVerdict {
+  const { context, client, destination } = connection;
+  const { state } = context;
+  const { endpoint, sent } = target;
+  const lost = notServed(state, destination) ?? unknownService(state, sent);
+  if (lost !== undefined) return forbidden(lost);
+  if (isAnyDemanded(state, client, destination, sent, endpoint))
+    return forbidden(
+      'a policy of the Service demands a decision about each request, and the connection is not HTTP',
+    );
+  let audited = none;
+  for (const groups of groupsOf(connection, target)) {
+    const verdict = authorizeClient(groups, client, undefined, serverName);
+    if (!verdict.allowed) return forbidden(denialReason(verdict));
+    if (verdict.audited.length > 0) audited = [...new Set([...audited, ...verdict.audited])];
+  }
+  return { forbidden: undefined, audited };
+}
+
+/** Whether policies of the connection compare the server name, so that its ClientHello has to be read. */
+export const comparesServerNames = (connection: ClientConnection, target: RelayTarget): boolean =>
+  groupsOf(connection, target).some((groups) => groups.some((one) => one.comparesServerNames));
+
+/** The policies of the dialed Service, and those at the endpoint. */
+function groupsOf(
+  { context: { state }, destination }: ClientConnection,
+  { endpoint, sent }: RelayTarget,
+): readonly (readonly PolicyGroup[])[] {
+  const asked = servicePortOf(destination);
+  const { policies } = state;
+  return [asked ? policies.ofService(asked, destination.dialed.ip) : [], policies.ofEndpoint(endpoint, sent)];
+}
