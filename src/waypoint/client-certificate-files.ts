@@ -57,14 +57,13 @@ export class ClientCertificateFiles {
     for (const name of gone) this.#held.delete(name);
     const added = [...names].filter((name) => !this.#held.has(name));
     for (const name of added) this.#held.set(name, { pair: undefined, problem: undefined });
-    if (added.length > 0) this.poll(added.length + gone.length > 0);
-    else if (gone.length > 0) this.options.onChange(this.states());
+    if (added.length + gone.length > 0) this.poll(true);
   }
 
   /** Reads the files again. Call it periodically. `isChanged`: the names have changed. */
   poll(isChanged = false): void {
-    if (this.#held.size === 0) return;
     let changed = isChanged;
+    if (this.#held.size === 0 && !changed) return;
     const present = this.#list();
     let read = 0;
     for (const [name, held] of this.#held) {

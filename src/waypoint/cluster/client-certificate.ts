@@ -17,7 +17,7 @@ export type ClientCertificateState = {
 );
 
 export class ClientCertificate {
-  /** Equal for equal pairs; empty: there is none. Connections of one pair are never used for another. */
+  /** Equal for equal pairs; empty: there is none. */
   readonly fingerprint: string;
   /** Why there is no pair; undefined: there is one. */
   readonly problem: string | undefined;

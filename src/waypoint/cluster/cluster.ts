@@ -397,6 +397,6 @@ function isSame(known: Endpoint, { workload, clientCertificate }: EndpointConfig
   return (
     before.identity === workload.identity &&
     before.tunnel === workload.tunnel &&
-    known.clientCertificate?.fingerprint === clientCertificate?.fingerprint
+    known.clientCertificate === clientCertificate
   );
 }

@@ -416,7 +416,7 @@ export class WaypointState {
     return found;
   }
 
-  /** Replaces the client certificates. Endpoints of a pair that has changed are replaced, and drain. */
+  /** Replaces the client certificates. An equal pair stays the same object; endpoints of one that has changed are replaced, and drain. */
   setClientCertificates(states: readonly ClientCertificateState[]): void {
     const before = this.#clientCertificates;
     this.#clientCertificates = new Map(
