@@ -1,6 +1,10 @@
 /** The client certificates that DestinationRules name (`tls.credentialName`), wherever their TLS settings are. Pure. */
 import { isRecord } from '../../../../src/base/record.js';
-import { foreignCertificate, parseSecretName, type SecretName } from '../../../../src/model/client-certificate.js';
+import {
+  foreignCertificate,
+  parseSecretName,
+  type SecretName,
+} from '../../../../src/model/client-certificate.js';
 import { namespaceOf } from '../../../../src/model/labels.js';
 import type { IstioClientTls } from '../../../objects/istio-destination-rule.js';
 import type { ServedObject } from '../../../objects/objects.js';
@@ -60,7 +64,9 @@ export function credentialRemarks(
   const remarks: Remark[] = [];
   for (const tls of tlsOf(rule)) {
     if (tls.mode === 'SIMPLE' && isGiven(tls['credentialName']))
-      remarks.push(closedRemark('SIMPLE shows no certificate; use MUTUAL, or leave it out', 'tls.credentialName'));
+      remarks.push(
+        closedRemark('SIMPLE shows no certificate; use MUTUAL, or leave it out', 'tls.credentialName'),
+      );
     if (tls.mode !== 'MUTUAL') continue;
     try {
       mutualCredential(tls, 'tls');

@@ -101,9 +101,12 @@ function endpointTls({ spec, at }: Part<IstioClientTls>, host: string): Endpoint
   if (!isRecord(spec)) throw new Error(`${at}: expected an object`);
   const { mode = 'DISABLE', sni, subjectAltNames = [], caCertificates = '' } = spec as IstioClientTls;
   if (mode === 'DISABLE' || mode === 'ISTIO_MUTUAL') return undefined;
-  if (mode !== 'SIMPLE' && mode !== 'MUTUAL') throw new Error(`${at}.mode: expected DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL`);
+  if (mode !== 'SIMPLE' && mode !== 'MUTUAL')
+    throw new Error(`${at}.mode: expected DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL`);
   const clientCertificate = mode === 'MUTUAL' ? credentialOf(spec as IstioClientTls, at) : undefined;
-  const refused = (mode === 'MUTUAL' ? tlsRefused : simpleRefused).find((name) => spec[name] !== undefined && spec[name] !== '');
+  const refused = (mode === 'MUTUAL' ? tlsRefused : simpleRefused).find(
+    (name) => spec[name] !== undefined && spec[name] !== '',
+  );
   if (refused !== undefined)
     throw new Unsupported(`${at}.${refused}: Weft reads no files of proxies and no Secrets`);
   if (spec['insecureSkipVerify'] === true)
