@@ -222,7 +222,8 @@ function ruleLayers(layer: RuleLayer | undefined, below: readonly Layer[]): Laye
 function withOwnCertificate(layer: RuleLayer, waypoint: WaypointName): RuleLayer {
   const { endpointTls, ...others } = layer.settings;
   const name = endpointTls?.clientCertificate;
-  const problem = name === undefined ? undefined : foreignCertificate(name, layer.namespace, waypoint.namespace);
+  const problem =
+    name === undefined ? undefined : foreignCertificate(name, layer.namespace, waypoint.namespace);
   return problem === undefined
     ? layer
     : { ...layer, settings: { ...others, closed: `${layer.origin}: ${problem}` } };

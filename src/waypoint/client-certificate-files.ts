@@ -145,7 +145,10 @@ const isAbsent = (error: unknown): boolean => (error as NodeJS.ErrnoException).c
 const isPair = (pair: Pair | undefined, chainPem: string, keyPem: string): boolean =>
   pair?.keyPem === keyPem && pair.fingerprint === fingerprintOf(chainPem, keyPem);
 const fingerprintOf = (chainPem: string, keyPem: string): string =>
-  createHash('sha256').update(JSON.stringify([chainPem, keyPem])).digest('base64url').slice(0, 22);
+  createHash('sha256')
+    .update(JSON.stringify([chainPem, keyPem]))
+    .digest('base64url')
+    .slice(0, 22);
 
 /** The text of a file; undefined: there is none. Errors: those of the file system, and for what is no file or is too large. */
 function readFile(path: string): string | undefined {
@@ -161,7 +164,7 @@ function readFile(path: string): string | undefined {
     if (!fstatSync(fd).isFile()) throw new Error(`${path} is not a file`);
     const bytes = Buffer.alloc(fileBytesMax + 1);
     let length = 0;
-    for (let n; length < bytes.length && (n = readSync(fd, bytes, length, bytes.length - length, null)) > 0; )
+    for (let n; length < bytes.length && (n = readSync(fd, bytes, length, bytes.length - length, null)) > 0;)
       length += n;
     if (length > fileBytesMax) throw new Error(`${path} has more than ${fileBytesMax} bytes`);
     return bytes.toString('utf8', 0, length);

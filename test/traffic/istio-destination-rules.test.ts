@@ -236,7 +236,9 @@ test('tls: what cannot be carried out is closed, and TLS is never plain in its p
       assert.ok(status >= 500, String(status));
       await until('the access log says why', 10_000, () =>
         Promise.resolve(
-          accessLog(mesh).some((line) => line.includes('DestinationRule shop/echo: trafficPolicy.tls.clientCertificate')),
+          accessLog(mesh).some((line) =>
+            line.includes('DestinationRule shop/echo: trafficPolicy.tls.clientCertificate'),
+          ),
         ),
       );
     },

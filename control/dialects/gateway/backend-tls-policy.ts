@@ -112,7 +112,10 @@ export function compileBackendTls(
     try {
       bundles.push(certificatesOf(found));
     } catch (error) {
-      return invalid(`${certificatesKey} of ConfigMap ${name}: ${errorText(error)}`, 'InvalidCACertificateRef');
+      return invalid(
+        `${certificatesKey} of ConfigMap ${name}: ${errorText(error)}`,
+        'InvalidCACertificateRef',
+      );
     }
   }
   return tls(bundles.join(''));

@@ -12,7 +12,12 @@ import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js'
 import type { EndpointPolicies } from '../authorization/endpoint-policies.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
-import { ClientCertificate, notOwn, notRead, type ClientCertificateState } from '../cluster/client-certificate.js';
+import {
+  ClientCertificate,
+  notOwn,
+  notRead,
+  type ClientCertificateState,
+} from '../cluster/client-certificate.js';
 import { digestOf } from '../cluster/endpoint-tls.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
 import type { StagedFilter } from '../filters/filter.js';
