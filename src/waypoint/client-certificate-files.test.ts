@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -142,7 +143,7 @@ test('without a usable pair there is none, and the reason is sent; a pair that i
   assert.match(problem(), /no files/);
   mkdirSync(join(bench.directory, 'bank'));
   bench.files.poll();
-  assert.match(problem(), /no tls.crt and no tls.key/);
+  assert.match(problem(), /no files/);
   assert.equal(bench.files.counts.missing, 1);
 });
 
@@ -280,4 +281,38 @@ test('a directory that another user may not read is a problem, not the end', (t)
   bench.files.want(new Set([bank]));
   // Root reads it all the same.
   assert.equal('keyPem' in only(bench), process.getuid?.() === 0);
+});
+
+test('while the kubelet replaces the files they are never taken for gone', async (t) => {
+  const bench = start(t);
+  const pair = pairOf();
+  const swaps = `
+const fs = require('node:fs'), { join } = require('node:path');
+const [directory, certPem, keyPem] = process.argv.slice(1);
+for (let version = 0; version < 300; version++) {
+  const now = join(directory, '..' + version);
+  fs.mkdirSync(join(now, 'bank'), { recursive: true });
+  fs.writeFileSync(join(now, 'bank', 'tls.crt'), certPem);
+  fs.writeFileSync(join(now, 'bank', 'tls.key'), keyPem);
+  fs.symlinkSync('..' + version, join(directory, '..next'));
+  fs.renameSync(join(directory, '..next'), join(directory, '..data'));
+  if (version === 0) fs.symlinkSync('..data/bank', join(directory, 'bank'));
+  if (version === 0) process.stdout.write('ready');
+  else fs.rmSync(join(directory, '..' + (version - 1)), { recursive: true });
+}`;
+  const child = spawn(process.execPath, ['-e', swaps, bench.directory, pair.certPem, pair.keyPem]);
+  const ended = once(child, 'exit');
+  await once(child.stdout, 'data');
+  bench.files.want(new Set([bank]));
+  let polls = 0;
+  while (child.exitCode === null) {
+    for (let i = 0; i < 50; i++, polls++) bench.files.poll();
+    await new Promise(setImmediate);
+  }
+  assert.deepEqual(await ended, [0, null]);
+  assert.ok(polls > 0);
+  assert.ok(
+    bench.log.every((line) => line.startsWith('bank pair ')),
+    bench.log.join('\n'),
+  );
 });

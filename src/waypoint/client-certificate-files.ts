@@ -5,7 +5,16 @@
  * A new pair that cannot be used leaves the last good one in use. A pair that is gone is no longer used: its owner has removed it.
  */
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, realpathSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  realpathSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { errorText } from '../base/errors.js';
@@ -72,7 +81,7 @@ export class ClientCertificateFiles {
       if (present === undefined) held.problem = this.#failure;
       else if (!present.has(name)) {
         held.pair = undefined;
-        held.problem = 'there are no files of it';
+        held.problem = noFiles;
       } else if (++read > clientCertificatesMax) {
         held.pair = undefined;
         held.problem = `more than ${clientCertificatesMax} client certificates are in use`;
@@ -109,9 +118,8 @@ export class ClientCertificateFiles {
     this.#failure = undefined;
     if (directory === undefined) return new Set();
     try {
-      return new Set(readdirSync(directory));
+      return new Set(unlessAbsent(() => readdirSync(directory)));
     } catch (error) {
-      if (isAbsent(error)) return new Set();
       this.#failure = `its directory cannot be read: ${errorText(error)}`;
       return undefined;
     }
@@ -120,27 +128,24 @@ export class ClientCertificateFiles {
   #read(name: SecretName, held: Held): void {
     const { directory = '', nowMs } = this.options;
     try {
-      // The kubelet replaces a symbolic link: both files are read from the directory that it named at one moment.
-      const at = realpathSync(join(directory, name));
-      const [chainPem, keyPem] = [readFile(join(at, certificateFile)), readFile(join(at, keyFile))];
-      if (chainPem === undefined && keyPem === undefined) {
+      const files = readFiles(directory, name);
+      if (!files) {
         held.pair = undefined;
-        held.problem = `it has no ${certificateFile} and no ${keyFile}`;
+        held.problem = noFiles;
         return;
       }
+      const { chainPem, keyPem } = files;
       if (chainPem === undefined || keyPem === undefined)
         throw new Error(`it has no ${chainPem === undefined ? certificateFile : keyFile}`);
       held.pair = isPair(held.pair, chainPem, keyPem) ? held.pair : pairOf(chainPem, keyPem, nowMs());
       held.problem = undefined;
     } catch (error) {
-      if (isAbsent(error)) {
-        held.pair = undefined;
-        held.problem = 'there are no files of it';
-      } else held.problem = errorText(error);
+      held.problem = errorText(error);
     }
   }
 }
 
+const noFiles = `there are no files of it: the Secret does not exist, or it is beyond the ${clientCertificatesMax} that the waypoints of a namespace mount`;
 const isAbsent = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
 const isPair = (pair: Pair | undefined, chainPem: string, keyPem: string): boolean =>
   pair?.keyPem === keyPem && pair.fingerprint === fingerprintOf(chainPem, keyPem);
@@ -150,16 +155,48 @@ const fingerprintOf = (chainPem: string, keyPem: string): string =>
     .digest('base64url')
     .slice(0, 22);
 
-/** The text of a file; undefined: there is none. Errors: those of the file system, and for what is no file or is too large. */
-function readFile(path: string): string | undefined {
-  let fd: number;
+interface Files {
+  readonly chainPem: string | undefined;
+  readonly keyPem: string | undefined;
+}
+const triesMax = 3;
+/**
+ * Both files of a Secret as they were at one moment; undefined: there are none. The kubelet replaces a symbolic link to the directory of all
+ * Secrets, and removes the former directory afterwards: what is missing counts only if the link has stayed the same. Errors: those of the file
+ * system, and that the link changes again and again.
+ */
+function readFiles(directory: string, name: SecretName): Files | undefined {
+  for (let tries = 0; tries < triesMax; tries++) {
+    const version = versionOf(directory);
+    const at = unlessAbsent(() => realpathSync(join(directory, name)));
+    const files = at === undefined ? undefined : filesIn(at);
+    const isWhole = files?.chainPem !== undefined && files.keyPem !== undefined;
+    if (isWhole || versionOf(directory) === version) return files;
+  }
+  throw new Error('its files are being replaced again and again');
+}
+/** The name of the kubelet's current directory; undefined: the directory is not the kubelet's. */
+const versionOf = (directory: string): string | undefined =>
+  unlessAbsent(() => readlinkSync(join(directory, '..data')));
+function filesIn(at: string): Files | undefined {
+  const [chainPem, keyPem] = [readFile(join(at, certificateFile)), readFile(join(at, keyFile))];
+  return chainPem === undefined && keyPem === undefined ? undefined : { chainPem, keyPem };
+}
+
+function unlessAbsent<T>(read: () => T): T | undefined {
   try {
-    // Without it, opening a named pipe would wait for a writer.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    return read();
   } catch (error) {
     if (isAbsent(error)) return undefined;
     throw error;
   }
+}
+
+/** The text of a file; undefined: there is none. Errors: those of the file system, and for what is no file or is too large. */
+function readFile(path: string): string | undefined {
+  // Without O_NONBLOCK, opening a named pipe would wait for a writer.
+  const fd = unlessAbsent(() => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
+  if (fd === undefined) return undefined;
   try {
     if (!fstatSync(fd).isFile()) throw new Error(`${path} is not a file`);
     const bytes = Buffer.alloc(fileBytesMax + 1);

@@ -102,7 +102,8 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
       const update = pending.take();
       if (!update) return;
       state.apply(update);
-      clientCertificates.want(state.clientCertificateNames());
+      if (update.servicePolicies ?? update.removedServicePolicies)
+        clientCertificates.want(state.clientCertificateNames());
       if (synced) workers.broadcast({ type: 'update', update });
     },
     onSynced: () => {

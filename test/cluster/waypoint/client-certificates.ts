@@ -84,7 +84,7 @@ test("the kubelet mounts a policy's Secret into the waypoint, also one that come
   await becomes('it is rotated in all replicas', ({ pod }) => pod === 'second');
   assert.match(
     await store('get', 'backendtlspolicy', 'pay', '-o', 'jsonpath={.status.ancestors[0].conditions}'),
-    /"type":"Accepted"/,
+    /"status":"True","type":"Accepted"/,
   );
   await store(
     'delete',
