@@ -159,7 +159,7 @@ export function servicePolicies(
     ];
     const withRule = (layer: RuleLayer | undefined): Layer[] => [
       ...general,
-      ...ruleLayers(layer && withOwnCertificate(layer, waypoint), general),
+      ...ruleLayers(layer && withOwnCertificate(layer, waypoint, namespace), general),
       ...specific,
     ];
     const ofRule = rules && ruleLayer(target, rules, port);
@@ -218,12 +218,15 @@ function ruleLayers(layer: RuleLayer | undefined, below: readonly Layer[]): Laye
   return [{ ...layer, settings: { ...layer.settings, timeouts: merged } }];
 }
 
-/** The layer, closed if it names a client certificate of another namespace than its own: a rule of the root namespace is for many. */
-function withOwnCertificate(layer: RuleLayer, waypoint: WaypointName): RuleLayer {
+/**
+ * The layer, closed if it names a client certificate of another namespace: a rule of the root namespace is for Services of many.
+ * @param namespace of the Service
+ */
+function withOwnCertificate(layer: RuleLayer, waypoint: WaypointName, namespace: string): RuleLayer {
   const { endpointTls, ...others } = layer.settings;
   const name = endpointTls?.clientCertificate;
   const problem =
-    name === undefined ? undefined : foreignCertificate(name, layer.namespace, waypoint.namespace);
+    name === undefined ? undefined : foreignCertificate(name, waypoint.namespace, layer.namespace, namespace);
   return problem === undefined
     ? layer
     : { ...layer, settings: { ...others, closed: `${layer.origin}: ${problem}` } };

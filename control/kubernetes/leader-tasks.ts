@@ -166,7 +166,6 @@ export class LeaderTasks {
     const { compiler, namespace: own, roots } = this.#options;
     const namespaces = new Set([...compiler.enrolledNamespaces, own]);
     const inputs = [roots()];
-    const secrets = secretsToMount(compiler);
     for (const gateway of compiler.ofKind('Gateway')) {
       const namespace = namespaceOf(gateway);
       const { name, uid, generation, annotations } = gateway.metadata;
@@ -175,7 +174,7 @@ export class LeaderTasks {
       namespaces.add(namespace);
       // A change of annotations does not change the generation.
       inputs.push(
-        `${uid} ${generation} ${JSON.stringify(annotations)} ${telemetryFlags(compiler, gateway).join(' ')} ${(secrets.get(namespace)?.names ?? []).join(' ')}`,
+        `${uid} ${generation} ${JSON.stringify(annotations)} ${telemetryFlags(compiler, gateway).join(' ')} ${secretsToMount(compiler.policiesWithCertificates(namespace)).names.join(' ')}`,
       );
     }
     // Most changes in a mesh do not change an input of a waypoint.

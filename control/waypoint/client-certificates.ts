@@ -8,51 +8,32 @@ import {
   parseSecretName,
   type SecretName,
 } from '../../src/model/client-certificate.js';
-import { namespaceOf } from '../../src/model/labels.js';
 import { credentialNames } from '../dialects/istio/destination-rule/credentials.js';
 import type { IstioObject } from '../objects/istio.js';
-import { byAge } from '../objects/age.js';
-import type { BackendTlsPolicyObject, MeshObject } from '../objects/objects.js';
-import type { Registry } from '../registry/registry.js';
+import type { BackendTlsPolicyObject } from '../objects/objects.js';
+
+/** The kinds of policies that may name a client certificate. */
+export type CertificatePolicy = BackendTlsPolicyObject | IstioObject<'DestinationRule'>;
 
 export interface MountedSecrets {
   /** Sorted: the template of the waypoint depends on nothing else. */
   readonly names: readonly SecretName[];
   /** Names beyond the limit: those of the newest policies. */
-  readonly left: ReadonlySet<SecretName>;
+  readonly left: readonly SecretName[];
 }
-export const noSecrets: MountedSecrets = { names: [], left: new Set() };
 
-const namesIn = (policy: BackendTlsPolicyObject | IstioObject<'DestinationRule'>): readonly SecretName[] => {
+/** The Secrets that a policy names, or its closed form. */
+export function certificateNames(policy: CertificatePolicy): readonly SecretName[] {
   if (policy.kind === 'DestinationRule') return credentialNames(policy);
-  // A closed form has no options.
   const name = parseSecretName(policy.spec.options?.[clientCertificateOption]);
   return name === undefined ? [] : [name];
-};
-
-/** By namespace; a namespace whose policies name none is absent. */
-export function secretsToMount(policies: Pick<Registry, 'ofKind'>): ReadonlyMap<string, MountedSecrets> {
-  const naming = new Map<string, { readonly policy: MeshObject; readonly names: readonly SecretName[] }[]>();
-  for (const kind of ['BackendTLSPolicy', 'DestinationRule'] as const)
-    for (const policy of policies.ofKind(kind)) {
-      const names = namesIn(policy);
-      if (names.length === 0) continue;
-      const namespace = namespaceOf(policy);
-      const list = naming.get(namespace);
-      if (list) list.push({ policy, names });
-      else naming.set(namespace, [{ policy, names }]);
-    }
-  return new Map([...naming].map(([namespace, list]) => [namespace, limited(list)]));
 }
 
-/** The oldest policies first: a new policy takes no certificate from one that works. */
-function limited(
-  list: readonly { readonly policy: MeshObject; readonly names: readonly SecretName[] }[],
-): MountedSecrets {
-  const ordered = [...list].sort((a, b) => byAge(a.policy, b.policy));
-  const all = [...new Set(ordered.flatMap(({ names }) => names))];
-  return {
-    names: all.slice(0, clientCertificatesMax).sort(),
-    left: new Set(all.slice(clientCertificatesMax)),
-  };
+/**
+ * The Secrets that the waypoints of a namespace mount.
+ * @param policies of the namespace, the oldest first: a new policy takes no certificate from one that works
+ */
+export function secretsToMount(policies: readonly CertificatePolicy[]): MountedSecrets {
+  const all = [...new Set(policies.flatMap(certificateNames))];
+  return { names: all.slice(0, clientCertificatesMax).sort(), left: all.slice(clientCertificatesMax) };
 }

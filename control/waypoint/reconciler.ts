@@ -19,7 +19,7 @@ import type { ControlLog } from '../log.js';
 import { kindApi } from '../source/kubernetes.js';
 import { Reflector } from '../source/reflector.js';
 import type { Write } from '../kubernetes/apply-queue.js';
-import { noSecrets, secretsToMount, type MountedSecrets } from './client-certificates.js';
+import { secretsToMount } from './client-certificates.js';
 import { readMade, type Made } from './made.js';
 import {
   managedByLabel,
@@ -179,14 +179,12 @@ export class WaypointReconciler {
     try {
       await this.#ensureClass();
       const wanted = new Set<string>();
-      const secrets = secretsToMount(compiler);
       for (const gateway of compiler.ofKind('Gateway')) {
         const { name, uid, deletionTimestamp } = gateway.metadata;
         // Garbage collection deletes the objects of a Gateway that is being deleted: nothing is applied for it.
         if (!compiler.isWaypoint({ namespace: namespaceOf(gateway), name }) || uid === undefined) continue;
         wanted.add(keyOf(gateway));
-        if (deletionTimestamp === undefined)
-          await this.#reconcile(gateway, secrets.get(namespaceOf(gateway)) ?? noSecrets);
+        if (deletionTimestamp === undefined) await this.#reconcile(gateway);
         if (this.#stopped || !leading()) return;
       }
       for (const key of this.#progress.keys()) if (!wanted.has(key)) this.#progress.delete(key);
@@ -225,7 +223,7 @@ export class WaypointReconciler {
     }
   }
 
-  async #reconcile(gateway: GatewayObject, secrets: MountedSecrets): Promise<void> {
+  async #reconcile(gateway: GatewayObject): Promise<void> {
     const key = keyOf(gateway);
     let progress = this.#progress.get(key);
     if (!progress) {
@@ -244,7 +242,7 @@ export class WaypointReconciler {
     if (Date.now() < progress.notBeforeMs) return;
     const before = progress.problem;
     try {
-      progress.problem = await this.#apply(gateway, secrets, progress);
+      progress.problem = await this.#apply(gateway, progress);
       progress.failures = progress.notBeforeMs = 0;
     } catch (error) {
       const longest = Math.min(backoffMs.min * 2 ** progress.failures++, backoffMs.max);
@@ -263,11 +261,7 @@ export class WaypointReconciler {
    * Applies the objects of a Gateway. Returns a problem that needs a change of the Gateway, of its parameters or of another object, or that
    * waits for the rate limit of parsing. Errors: ApiError.
    */
-  async #apply(
-    gateway: GatewayObject,
-    secrets: MountedSecrets,
-    progress: Progress,
-  ): Promise<WaypointProblem | undefined> {
+  async #apply(gateway: GatewayObject, progress: Progress): Promise<WaypointProblem | undefined> {
     const { config, roots, settings } = this.#options;
     const namespace = namespaceOf(gateway);
     const named = parametersOf(gateway);
@@ -283,6 +277,7 @@ export class WaypointReconciler {
     }
     const { name, annotations } = gateway.metadata;
     const telemetry = telemetryFlags(this.#options.compiler, gateway);
+    const secrets = secretsToMount(this.#options.compiler.policiesWithCertificates(namespace));
     const from = JSON.stringify([gateway.spec, name, annotations, parameters, telemetry, secrets.names]);
     if (progress.rendered?.from !== from) {
       const waitMs = named ? this.#parses.takeOrWait(namespace, this.#options.nowMs?.()) : 0;
@@ -296,7 +291,7 @@ export class WaypointReconciler {
             : { reason: 'Pending', message: 'its parameters are yet to be read' })
         );
       }
-      if (secrets.left.size > 0) this.#options.onLimit('client-certificates');
+      if (secrets.left.length > 0) this.#options.onLimit('client-certificates');
       const extraArgs = [...settings.extraArgs, ...telemetry];
       const ofGateway = { ...settings, extraArgs, clientCertificates: secrets.names };
       progress.rendered = { from, rendering: renderWaypoint(gateway, ofGateway, parameters) };

@@ -22,12 +22,17 @@ const dnsSubdomain = /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a
 export const parseSecretName = (text: unknown): SecretName | undefined =>
   typeof text === 'string' && dnsSubdomain.test(text) ? (text as SecretName) : undefined;
 
-/** Why a policy must not use a certificate of the waypoint's namespace; undefined: it may. Each namespace uses its own Secrets alone. */
+/**
+ * Why a waypoint shows no certificate of its namespace's Secrets; undefined: it does. Each namespace uses its own Secrets alone.
+ * @param others namespaces of the policy and of its target
+ */
 export const foreignCertificate = (
   secret: string,
-  policyNamespace: string,
   waypointNamespace: string,
-): string | undefined =>
-  policyNamespace === waypointNamespace
+  ...others: readonly string[]
+): string | undefined => {
+  const other = others.find((one) => one !== waypointNamespace);
+  return other === undefined
     ? undefined
-    : `client certificate ${secret}: the waypoint is in namespace ${waypointNamespace}, and shows certificates only for policies of that namespace; use a waypoint of namespace ${policyNamespace}`;
+    : `client certificate ${secret}: the waypoint is in namespace ${waypointNamespace}, and shows certificates only for policies and targets of that namespace; use a waypoint of namespace ${other}`;
+};

@@ -78,7 +78,7 @@ test('no object of a tenant gets or changes the certificate of the bank, also wh
   ] as const) {
     const compiler = compiled(admitting, bank, ...theirs);
     assert.equal(ofBank(compiler), ofBank(before), what);
-    assert.deepEqual(secretsToMount(compiler).get('bank')?.names, ['pay-client'], what);
+    assert.deepEqual(secretsToMount(compiler.policiesWithCertificates('bank')).names, ['pay-client'], what);
     for (const { waypoint, policy } of sent(compiler)) {
       if (policy.service.startsWith('bank/') || policy.endpointTls?.clientCertificate === undefined) continue;
       assert.match(waypoint, /evil/, `${what}: only a waypoint of its own namespace mounts its Secrets`);

@@ -177,7 +177,7 @@ test('a waypoint of another namespace shows no certificate for the policy: the p
   const served = ports(compiler).get(80);
   assert.match(
     served?.closed ?? '',
-    /client certificate bank: the waypoint is in namespace infra, and shows certificates only for policies of that namespace/,
+    /client certificate bank: the waypoint is in namespace infra, and shows certificates only for policies and targets of that namespace/,
   );
   assert.equal(served?.endpointTls, undefined);
   assert.match(conditions(compiler, 'a')[0] ?? '', /^Accepted=False Invalid$/);

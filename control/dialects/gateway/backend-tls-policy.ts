@@ -51,7 +51,7 @@ function clientCertificateOf(
   const problem =
     waypointNamespace === undefined
       ? undefined
-      : foreignCertificate(name, namespaceOf(policy), waypointNamespace);
+      : foreignCertificate(name, waypointNamespace, namespaceOf(policy));
   if (problem !== undefined) throw new Error(`spec.options: ${problem}`);
   return { clientCertificate: name };
 }

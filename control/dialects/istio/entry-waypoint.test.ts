@@ -18,6 +18,7 @@ import {
   text,
   workloads,
 } from '../../../test/support/destination-rules.js';
+import { gatewayManifest } from '../../../test/support/manifests.js';
 import { remarksText } from '../remarks.js';
 import { securityEnforcement } from './security-status.js';
 
@@ -110,6 +111,20 @@ test('MUTUAL with a Secret shows its certificate, for rules of the namespace of 
     /closed: client certificate bank/,
   );
   assert.equal(found(bank, rule(spec, 'rule', 'evil'))?.endpointTls, undefined);
+  // Also where the waypoint is one of the root namespace, whose Secret it would be.
+  const byRoot = found(
+    entry(
+      bank.slice(bank.indexOf('spec: ') + 6),
+      'bank',
+      'weft.dev/waypoint: wp, weft.dev/waypoint-namespace: weft-system',
+    ),
+    gatewayManifest('weft-system').replace(
+      'HBONE }',
+      'HBONE, allowedRoutes: { namespaces: { from: All } } }',
+    ),
+    rule(spec, 'rule', 'weft-system'),
+  );
+  assert.match(byRoot?.closed ?? '', /use a waypoint of namespace production/);
 });
 
 test('a Gateway that does not admit the namespace refuses the connections', () => {

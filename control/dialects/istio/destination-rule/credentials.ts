@@ -78,7 +78,8 @@ export function credentialRemarks(
   if (name === undefined) return remarks;
   for (const object of objects) {
     const waypoint = registry.waypointOf(object);
-    const problem = waypoint && foreignCertificate(name, namespaceOf(rule), waypoint.namespace);
+    const problem =
+      waypoint && foreignCertificate(name, waypoint.namespace, namespaceOf(rule), namespaceOf(object));
     if (problem === undefined) continue;
     remarks.push(closedRemark(problem, 'tls.credentialName'));
     break;
