@@ -8,7 +8,6 @@ import {
 import { namespaceOf } from '../../../../src/model/labels.js';
 import type { IstioClientTls } from '../../../objects/istio-destination-rule.js';
 import type { ServedObject } from '../../../objects/objects.js';
-import type { Registry } from '../../../registry/registry.js';
 import { closedRemark, type Remark } from '../../remarks.js';
 import type { DestinationRule } from './in-force.js';
 
@@ -59,7 +58,7 @@ export function credentialNames(rule: DestinationRule): readonly SecretName[] {
 export function credentialRemarks(
   rule: DestinationRule,
   objects: Iterable<ServedObject>,
-  registry: Pick<Registry, 'waypointOf'>,
+  registry: { waypointOf(object: ServedObject): { readonly namespace: string } | undefined },
 ): Remark[] {
   const remarks: Remark[] = [];
   for (const tls of tlsOf(rule)) {
