@@ -1,5 +1,6 @@
 /** Merges the settings of a Service's ports from the objects that may set them. Pure. */
 import type { ClientMatch, SettingOrigin } from '../../src/discovery/gen/weft.js';
+import { foreignCertificate } from '../../src/model/client-certificate.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import {
   serviceSettingsOf,
@@ -155,13 +156,13 @@ export function servicePolicies(
     const ofThisPort = inForceAt(port);
     const specific: Layer[] = [
       ...layers,
-      ...tlsLayer([...ofThisPort, ...ofService], registry),
+      ...tlsLayer([...ofThisPort, ...ofService], registry, waypoint),
       { origin: `${nameOf(object)} port ${port}`, settings: ofPort },
       ...layersOf(ofThisPort),
     ];
     const withRule = (layer: RuleLayer | undefined): Layer[] => [
       ...general,
-      ...ruleLayers(layer, general),
+      ...ruleLayers(layer && withOwnCertificate(layer, waypoint, namespace), general),
       ...specific,
     ];
     const ofRule = rules && ruleLayer(target, rules, port);
@@ -220,6 +221,20 @@ function ruleLayers(layer: RuleLayer | undefined, below: readonly Layer[]): Laye
   return [{ ...layer, settings: { ...layer.settings, timeouts: merged } }];
 }
 
+/**
+ * The layer, closed if it names a client certificate of another namespace: a rule of the root namespace is for Services of many.
+ * @param namespace of the Service
+ */
+function withOwnCertificate(layer: RuleLayer, waypoint: WaypointName, namespace: string): RuleLayer {
+  const { endpointTls, ...others } = layer.settings;
+  const name = endpointTls?.clientCertificate;
+  const problem =
+    name === undefined ? undefined : foreignCertificate(name, waypoint.namespace, layer.namespace, namespace);
+  return problem === undefined
+    ? layer
+    : { ...layer, settings: { ...others, closed: `${layer.origin}: ${problem}` } };
+}
+
 /** The layer of RequestAuthentications: an AuthenticationPolicy of the Service is more specific. */
 const tokenLayer = (tokens: JwtTemplate): Layer => ({
   origin: tokens.name,
@@ -231,10 +246,15 @@ const tokenLayer = (tokens: JwtTemplate): Layer => ({
 function tlsLayer(
   policies: readonly CompiledTrafficPolicy[],
   registry: Pick<Registry, 'configMap'>,
+  waypoint: WaypointName,
 ): readonly Layer[] {
   const found = policies.find(({ tls }) => tls !== undefined);
   if (!found?.tls) return [];
-  const compiled = compileBackendTls(found.tls, (namespace, name) => registry.configMap(namespace, name));
+  const compiled = compileBackendTls(
+    found.tls,
+    (namespace, name) => registry.configMap(namespace, name),
+    waypoint.namespace,
+  );
   const settings =
     'tls' in compiled
       ? { endpointTls: compiled.tls }

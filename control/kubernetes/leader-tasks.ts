@@ -18,6 +18,7 @@ import type { ControlLog } from '../log.js';
 import type { ObjectProblem } from '../source/kubernetes.js';
 import type { StatusLookup } from '../status/status.js';
 import { StatusWriter } from '../status/writer.js';
+import { secretsToMount } from '../waypoint/client-certificates.js';
 import { WaypointReconciler } from '../waypoint/reconciler.js';
 import type { RenderSettings } from '../waypoint/render.js';
 import { AgentPods } from './agent-pods.js';
@@ -173,7 +174,7 @@ export class LeaderTasks {
       namespaces.add(namespace);
       // A change of annotations does not change the generation.
       inputs.push(
-        `${uid} ${generation} ${JSON.stringify(annotations)} ${telemetryFlags(compiler, gateway).join(' ')}`,
+        `${uid} ${generation} ${JSON.stringify(annotations)} ${telemetryFlags(compiler, gateway).join(' ')} ${secretsToMount(compiler.policiesWithCertificates(namespace)).names.join(' ')}`,
       );
     }
     // Most changes in a mesh do not change an input of a waypoint.

@@ -1,4 +1,5 @@
 /** The objects that the control plane knows, with their indexes and the lookups that compilation and status need. */
+import { certificateNames, type CertificatePolicy } from '../waypoint/client-certificates.js';
 import { labelsOf, namespaceOf, selects, type Labels } from '../../src/model/labels.js';
 import { exportLabel } from '../../src/model/ownership.js';
 import { uncapturedBecause } from '../compile/enrollment.js';
@@ -103,6 +104,9 @@ export class Registry {
     TrafficTarget: new KeyIndex<SmiObject<'TrafficTarget'>>(keysOfTarget),
   } as const;
   readonly #virtualServices = new KeyIndex<IstioObject<'VirtualService'>>(slotsOf);
+  readonly #certificates = new KeyIndex<CertificatePolicy>((policy) =>
+    certificateNames(policy).length > 0 ? [namespaceOf(policy)] : [],
+  );
   readonly #accounts = new AccountIndex();
   readonly #routes = new RouteIndex();
   readonly #policies = new TargetIndex<PolicyObject>();
@@ -314,6 +318,11 @@ export class Registry {
   serviceEntriesOf(host: string, namespace?: string): readonly IstioObject<'ServiceEntry'>[] {
     return this.#hosts.ServiceEntry.of(host, namespace);
   }
+  /** The policies of a namespace that name client certificates, the oldest first. */
+  policiesWithCertificates(namespace: string): readonly CertificatePolicy[] {
+    return this.#certificates.of(namespace);
+  }
+
   get hasDestinationRules(): boolean {
     return !this.#hosts.DestinationRule.isEmpty;
   }
@@ -335,6 +344,8 @@ export class Registry {
     this.#hostsOf(object)?.set(object);
     if (object.kind === 'VirtualService') this.#virtualServices.set(object);
     else if (object.kind === 'AuthenticationPolicy') this.authenticationPolicies.set(object);
+    else if (object.kind === 'BackendTLSPolicy' || object.kind === 'DestinationRule')
+      this.#certificates.set(object);
     else if (object.kind === 'Pod' || object.kind === 'Workload') this.#accounts.set(object);
   }
   #remove(key: ObjectKey, object: MeshObject): void {
@@ -343,6 +354,8 @@ export class Registry {
     this.#hostsOf(object)?.delete(object);
     if (object.kind === 'VirtualService') this.#virtualServices.delete(object);
     else if (object.kind === 'AuthenticationPolicy') this.authenticationPolicies.delete(object);
+    else if (object.kind === 'BackendTLSPolicy' || object.kind === 'DestinationRule')
+      this.#certificates.delete(object);
     else if (object.kind === 'Pod' || object.kind === 'Workload') this.#accounts.delete(object);
   }
   #hostsOf({ kind }: MeshObject): Index | undefined {

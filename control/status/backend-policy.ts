@@ -53,9 +53,14 @@ const inForce = (policy: BackendPolicyObject): string =>
 function tlsProblem(
   policy: BackendPolicyObject,
   lookup: BackendLookup,
+  waypointNamespace: string | undefined,
 ): { readonly accepted: ConditionReason; readonly resolved?: ConditionReason } | undefined {
   if (policy.kind !== 'BackendTLSPolicy' || policy.invalid !== undefined) return undefined;
-  const compiled = compileBackendTls(policy, (namespace, name) => lookup.configMap(namespace, name));
+  const compiled = compileBackendTls(
+    policy,
+    (namespace, name) => lookup.configMap(namespace, name),
+    waypointNamespace,
+  );
   if (!('problem' in compiled)) return undefined;
   const { reason, message: why } = compiled.problem;
   const message = `${why}; ${closedMeans.BackendTLSPolicy}`;
@@ -72,7 +77,7 @@ export function backendConditions(
   const kind = backendKind(policy, ref);
   if (!kind) return undefined;
   const service = lookup.servedObject(kind, namespaceOf(policy), ref.name);
-  const tls = tlsProblem(policy, lookup);
+  const tls = tlsProblem(policy, lookup, service && lookup.waypointOf(service)?.namespace);
   const problem =
     targetProblem(policy, ref, lookup) ??
     (policy.invalid === undefined

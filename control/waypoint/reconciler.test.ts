@@ -23,12 +23,15 @@ interface Stored {
 class FakeApi {
   readonly objects = new Map<string, Stored>();
   readonly calls: string[] = [];
+  /** Of all requests, also of reads. */
+  readonly paths = new Set<string>();
   /** Error responses, status and message, by path suffix. */
   readonly refusals = new Map<string, readonly [number, string]>();
   readonly #watches = new Map<string, Set<ServerResponse>>();
   readonly server = createApiServer((request, response) => {
     const url = new URL(request.url ?? '', 'https://x');
     const path = url.pathname;
+    this.paths.add(path);
     const method = request.method ?? '';
     const answer = (status: number, body: object): void => {
       response.writeHead(status, { 'content-type': 'application/json' });
@@ -338,4 +341,40 @@ test('no objects are created for a Gateway that is being deleted or is of anothe
   );
   await until('the other waypoint is applied', 30_000, () => api.of('deployments'));
   for (const name of ['deleted', 'foreign']) assert.equal(api.of('serviceaccounts', name), undefined);
+});
+
+test('a policy that names a Secret changes the Deployments of its namespace alone, and the control plane never reads the Secret', async () => {
+  const { api, limits, applyObjects } = await setUp();
+  const elsewhere = gateway();
+  applyObjects(gateway(), {
+    ...elsewhere,
+    metadata: { ...elsewhere.metadata, namespace: 'other', uid: 'gw-other' },
+  });
+  const deployment = (namespace: string): string =>
+    JSON.stringify(api.objects.get(`/apis/apps/v1/namespaces/${namespace}/deployments/wp`)?.spec ?? {});
+  await until('both are applied', 30_000, () => ['shop', 'other'].every((one) => deployment(one) !== '{}'));
+  const [before, others] = [deployment('shop'), deployment('other')];
+  const policy = (name: string): MeshObject => ({
+    kind: 'BackendTLSPolicy',
+    metadata: { name, namespace: 'shop', creationTimestamp: '2026-01-01T00:00:00Z' },
+    spec: {
+      targetRefs: [{ group: '', kind: 'Service', name: 'api' }],
+      validation: { hostname: 'api.test', wellKnownCACertificates: 'System' },
+      options: { 'weft.dev/client-certificate': name },
+    },
+  });
+  applyObjects(policy('bank'));
+  await until('the Secret is mounted', 30_000, () =>
+    deployment('shop').includes('"name":"bank","optional":true'),
+  );
+  assert.notEqual(deployment('shop'), before);
+  applyObjects(...Array.from({ length: 20 }, (_, i) => policy(`more-${i}`)));
+  await until('the limit is reported', 30_000, () => limits.includes('client-certificates'));
+  await until(
+    'it bounds the mounts',
+    30_000,
+    () => deployment('shop').split('"optional":true').length === 17,
+  );
+  assert.equal(deployment('other'), others);
+  assert.ok([...api.paths].every((one) => !one.includes('secrets')));
 });

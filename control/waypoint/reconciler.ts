@@ -19,6 +19,7 @@ import type { ControlLog } from '../log.js';
 import { kindApi } from '../source/kubernetes.js';
 import { Reflector } from '../source/reflector.js';
 import type { Write } from '../kubernetes/apply-queue.js';
+import { secretsToMount } from './client-certificates.js';
 import { readMade, type Made } from './made.js';
 import {
   managedByLabel,
@@ -276,7 +277,8 @@ export class WaypointReconciler {
     }
     const { name, annotations } = gateway.metadata;
     const telemetry = telemetryFlags(this.#options.compiler, gateway);
-    const from = JSON.stringify([gateway.spec, name, annotations, parameters, telemetry]);
+    const secrets = secretsToMount(this.#options.compiler.policiesWithCertificates(namespace));
+    const from = JSON.stringify([gateway.spec, name, annotations, parameters, telemetry, secrets.names]);
     if (progress.rendered?.from !== from) {
       const waitMs = named ? this.#parses.takeOrWait(namespace, this.#options.nowMs?.()) : 0;
       if (waitMs > 0) {
@@ -289,8 +291,10 @@ export class WaypointReconciler {
             : { reason: 'Pending', message: 'its parameters are yet to be read' })
         );
       }
-      const withTelemetry = { ...settings, extraArgs: [...settings.extraArgs, ...telemetry] };
-      progress.rendered = { from, rendering: renderWaypoint(gateway, withTelemetry, parameters) };
+      if (secrets.left.length > 0) this.#options.onLimit('client-certificates');
+      const extraArgs = [...settings.extraArgs, ...telemetry];
+      const ofGateway = { ...settings, extraArgs, clientCertificates: secrets.names };
+      progress.rendered = { from, rendering: renderWaypoint(gateway, ofGateway, parameters) };
     }
     const { rendering } = progress.rendered;
     if (!rendering.ok) return rendering;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse, stringify } from 'yaml';
+import type { SecretName } from '../../src/model/client-certificate.js';
 import type { GatewayObject } from '../objects/objects.js';
 import { waypointDefaults } from './defaults.js';
 import { overlay, type JsonObject } from './overlay.js';
@@ -310,4 +311,30 @@ test("flags from a Gateway's annotations come after the flags of the chart", () 
   assert.ok(!unknown.ok);
   assert.equal(unknown.reason, 'InvalidParameters');
   assert.match(unknown.message, /weft.dev\/merge-slashes: "no" is unknown/);
+});
+
+test('client certificates are mounted from optional Secrets, the pair alone, and only where policies name one', () => {
+  const plain = bodies(render()).deployment;
+  assert.ok(!stringify(plain).includes('client-certificates'));
+  const clientCertificates = ['bank', 'pay.example'] as SecretName[];
+  const { deployment } = bodies(renderWaypoint(gateway(), { ...settings, clientCertificates }));
+  const own = structuredClone(plain) as JsonObject;
+  const args = at(own, ...container, 'args') as string[];
+  args.push('--client-certificates=/var/run/weft/client-certificates');
+  (at(own, ...container, 'volumeMounts') as object[]).push(
+    ...(parse(
+      '[{ name: client-certificates, mountPath: /var/run/weft/client-certificates, readOnly: true }]',
+    ) as object[]),
+  );
+  (at(own, ...pod, 'volumes') as object[]).push(
+    parse(`
+name: client-certificates
+projected:
+  defaultMode: 0o440
+  sources:
+    - secret: { name: bank, optional: true, items: [{ key: tls.crt, path: bank/tls.crt }, { key: tls.key, path: bank/tls.key }] }
+    - secret: { name: pay.example, optional: true, items: [{ key: tls.crt, path: pay.example/tls.crt }, { key: tls.key, path: pay.example/tls.key }] }
+`) as object,
+  );
+  assert.deepEqual(deployment, own);
 });

@@ -1,4 +1,5 @@
 /** Renders a waypoint's objects from its Gateway: ServiceAccount, Service, Deployment, and an autoscaler if the parameters have one. Pure. */
+import { certificateFile, keyFile, type SecretName } from '../../src/model/client-certificate.js';
 import { waypointFlags } from '../../src/model/waypoint-settings.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
@@ -16,6 +17,8 @@ export interface RenderSettings extends WaypointDefaults {
   readonly trustDomain: string;
   /** Name of the ConfigMap with the roots, in the Gateway's namespace. */
   readonly rootsConfigMap: string;
+  /** Secrets of the Gateway's namespace with client certificates. */
+  readonly clientCertificates?: readonly SecretName[];
 }
 
 export const renderedKinds = parameterKinds;
@@ -249,6 +252,11 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
     settings.metricsTokenSecret === ''
       ? undefined
       : { name: 'metrics-token', mountPath: '/var/run/weft/metrics', readOnly: true };
+  const { clientCertificates = [] } = settings;
+  const certificates =
+    clientCertificates.length === 0
+      ? undefined
+      : { name: 'client-certificates', mountPath: '/var/run/weft/client-certificates', readOnly: true };
   return {
     automountServiceAccountToken: false,
     enableServiceLinks: false,
@@ -281,6 +289,7 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
           `--drain-ms=${drainS * 1000}`,
           ...(settings.rateLimiter === '' ? [] : [`--rate-limiter=${settings.rateLimiter}`]),
           ...(metricsToken ? [`--metrics-token=${metricsToken.mountPath}/token`] : []),
+          ...(certificates ? [`--client-certificates=${certificates.mountPath}`] : []),
           ...settings.extraArgs,
           // If a flag is given twice, the last value applies: annotations override the chart.
           ...waypointFlags(gateway.metadata.annotations).flags,
@@ -302,6 +311,7 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
           { name: 'root', mountPath: '/var/run/weft/root', readOnly: true },
           { name: 'token', mountPath: '/var/run/weft/token', readOnly: true },
           ...(metricsToken ? [metricsToken] : []),
+          ...(certificates ? [certificates] : []),
         ],
       },
     ],
@@ -324,6 +334,23 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
             },
           ]
         : []),
+      ...(certificates
+        ? [
+            {
+              name: certificates.name,
+              projected: { defaultMode: 0o440, sources: clientCertificates.map(secretSource) },
+            },
+          ]
+        : []),
     ],
   };
 }
+
+/** Only the pair of the Secret, in a directory of its name. Optional: without it the waypoint runs, and closes what needs it. */
+const secretSource = (name: SecretName): JsonObject => ({
+  secret: {
+    name,
+    optional: true,
+    items: [certificateFile, keyFile].map((key) => ({ key, path: `${name}/${key}` })),
+  },
+});

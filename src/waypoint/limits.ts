@@ -127,6 +127,7 @@ export type WaypointLimit =
   | 'access-log'
   | 'log-lines'
   | 'edges'
+  | 'client-certificates'
   | 'path-templates'
   | 'jwt-token'
   | 'jwt-tokens'

@@ -19,11 +19,12 @@ import type { ServiceKey } from '../model/workload.js';
 import type { Svid } from '../tls/svid.js';
 import { serveAdmin } from './admin.js';
 import { createCertificates } from './certificate.js';
+import { startClientCertificates } from './client-certificates.js';
 import { PendingUpdate } from './discovery.js';
 import { KeyRefetchRequests } from './jwt/key-refetches.js';
 import { parseOptions, settingsOf, type WaypointOptions } from './options.js';
 import { WaypointState } from './state/waypoint-state.js';
-import { startEdgeReports } from './telemetry/edge-reports.js';
+import { countLimits, startEdgeReports } from './telemetry/edge-reports.js';
 import type { ToWorker } from './worker/worker-ipc.js';
 import { WorkerPool } from './worker/worker-pool.js';
 import { runWorker } from './worker/worker.js';
@@ -43,11 +44,22 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
   const self = `${namespace}/${name}.${namespace}.svc.cluster.local`;
 
   const registry = new Registry();
-  const edges = startEdgeReports({ target: options.control, rootPem, token }, registry, (why) =>
+  const onLimit = countLimits(registry);
+  const edges = startEdgeReports({ target: options.control, rootPem, token }, registry, onLimit, (why) =>
     log.warn({ error: why }, 'a report of who called whom could not be sent to the control plane; retrying'),
   );
 
   const state = new WaypointState(options.node, self as ServiceKey);
+  const clientCertificates = startClientCertificates({
+    directory: options.clientCertificates,
+    namespace,
+    registry,
+    log,
+    onLimit,
+    onChange: (states) => {
+      if (synced) workers.broadcast({ type: 'client-certificates', states });
+    },
+  });
   let svid: Svid | undefined;
   let synced = false;
   let stopping = false;
@@ -62,7 +74,11 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
     // Before the mesh is synced no worker may listen: it would refuse destinations that it serves.
     initial: (): readonly ToWorker[] =>
       synced
-        ? [{ type: 'update', update: state.full() }, ...(svid ? [{ type: 'svid', svid } as const] : [])]
+        ? [
+            { type: 'client-certificates', states: clientCertificates.states() },
+            { type: 'update', update: state.full() },
+            ...(svid ? [{ type: 'svid', svid } as const] : []),
+          ]
         : [],
   });
   const certificates = createCertificates({
@@ -89,10 +105,13 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
       const update = pending.take();
       if (!update) return;
       state.apply(update);
+      if (update.servicePolicies ?? update.removedServicePolicies)
+        clientCertificates.want(state.clientCertificateNames());
       if (synced) workers.broadcast({ type: 'update', update });
     },
     onSynced: () => {
       synced = true;
+      workers.broadcast({ type: 'client-certificates', states: clientCertificates.states() });
       workers.broadcast({ type: 'update', update: state.full() });
       if (svid) workers.broadcast({ type: 'svid', svid });
       log.info('synced');
@@ -136,6 +155,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
       await Promise.race([edges.stop(), sleep(lastReportMsMax)]);
       discovery.stop();
       clearInterval(ticks);
+      clientCertificates.stop();
       certificates.stop();
       workers.kill();
       await admin.close();

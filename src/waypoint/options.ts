@@ -32,6 +32,8 @@ export interface WaypointOptions {
   readonly accessLogTemplate?: string;
   /** `host:port` of Weft's rate limit service; absent: there is none. */
   readonly rateLimiter?: string;
+  /** Directory with a directory for each Secret of type kubernetes.io/tls; absent: no client certificate is shown. */
+  readonly clientCertificates?: string;
   /** URL of an OTLP/HTTP collector for spans; absent: no spans are made. */
   readonly otlpEndpoint?: string;
   readonly traceSampling: number;
@@ -82,6 +84,10 @@ export function parseOptions(): WaypointOptions {
     )
     .option('--access-log-template <text>', 'format of a line, with %FIELD% for fields (default: JSON)')
     .option('--rate-limiter <addr:port>', "address of Weft's rate limit service (default: there is none)")
+    .option(
+      '--client-certificates <dir>',
+      'directory with a directory for each client certificate (tls.crt, tls.key) that policies name (default: none)',
+    )
     .option(
       '--otlp-endpoint <url>',
       'OTLP/HTTP collector for spans, such as http://collector:4318/v1/traces (default: no spans)',

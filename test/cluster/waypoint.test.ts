@@ -7,6 +7,7 @@ import './waypoint/hooks.js';
 import './waypoint/gateway.js';
 import './waypoint/routes.js';
 import './waypoint/policy.js';
+import './waypoint/client-certificates.js';
 import './waypoint/replicas.js';
 import './waypoint/consent.js';
 import './waypoint/rights-and-deletion.js';

@@ -230,13 +230,15 @@ test('outlierDetection: the last endpoint of a subset is used although it fails'
 test('tls: what cannot be carried out is closed, and TLS is never plain in its place', async () => {
   await mesh.withRoute(
     rule('  trafficPolicy: { tls: { mode: MUTUAL, clientCertificate: /a, privateKey: /b } }'),
-    has('trafficPolicy.tls.mode'),
+    has('trafficPolicy.tls.clientCertificate'),
     async () => {
       const { status } = await ask('/');
       assert.ok(status >= 500, String(status));
       await until('the access log says why', 30_000, () =>
         Promise.resolve(
-          accessLog(mesh).some((line) => line.includes('DestinationRule shop/echo: trafficPolicy.tls.mode')),
+          accessLog(mesh).some((line) =>
+            line.includes('DestinationRule shop/echo: trafficPolicy.tls.clientCertificate'),
+          ),
         ),
       );
     },

@@ -137,3 +137,48 @@ test('of two policies of one port the older is in force, then the first by name'
   assert.match(ports(compiler).get(80)?.closed ?? '', /shop\/a/);
   assert.equal(conditions(compiler, 'b')[0], 'Accepted=False Conflicted');
 });
+
+const option = (name: string, more = ''): string =>
+  `options: { weft.dev/client-certificate: ${name}${more} }`;
+const system = 'wellKnownCACertificates: System';
+
+test('an option names the client certificate, a Secret of the namespace of policy and waypoint', () => {
+  const compiler = read(policy('a', system, 'http', option('bank')));
+  assert.equal(ports(compiler).get(80)?.endpointTls?.clientCertificate, 'bank');
+  assert.deepEqual(conditions(compiler, 'a'), ['Accepted=True Accepted', 'ResolvedRefs=True ResolvedRefs']);
+  for (const [what, more] of [
+    ['a path', option('../other')],
+    ['another namespace', option('other/bank')],
+    ['nothing', option("''")],
+    ['an option beside it', option('bank', ', x.test/min: a')],
+  ] as const) {
+    const closed = read(policy('a', system, 'http', more));
+    assert.match(ports(closed).get(80)?.closed ?? '', /^BackendTLSPolicy shop\/a: spec.options: /, what);
+    assert.equal(ports(closed).get(80)?.endpointTls, undefined, what);
+    assert.match(conditions(closed, 'a')[0] ?? '', /^Accepted=False Invalid$/, what);
+  }
+});
+
+test('a waypoint of another namespace shows no certificate for the policy: the port is closed, and the condition says so', () => {
+  const { objects } = parseManifests(
+    'x.yaml',
+    `${mesh
+      .replace(
+        'labels: { weft.dev/waypoint: wp }',
+        'labels: { weft.dev/waypoint: wp, weft.dev/waypoint-namespace: infra }',
+      )
+      .replace('metadata: { name: wp, namespace: shop }', 'metadata: { name: wp, namespace: infra }')
+      .replace(
+        'protocol: HBONE }',
+        'protocol: HBONE, allowedRoutes: { namespaces: { from: All } } }',
+      )}${policy('a', system, 'http', option('bank'))}`,
+  );
+  const compiler = compile(objects, settings);
+  const served = ports(compiler).get(80);
+  assert.match(
+    served?.closed ?? '',
+    /client certificate bank: the waypoint is in namespace infra, and shows certificates only for policies and targets of that namespace/,
+  );
+  assert.equal(served?.endpointTls, undefined);
+  assert.match(conditions(compiler, 'a')[0] ?? '', /^Accepted=False Invalid$/);
+});

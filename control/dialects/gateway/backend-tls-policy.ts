@@ -1,6 +1,12 @@
 /** Compiles a BackendTLSPolicy to the TLS that a waypoint speaks with the endpoints of a Service. Pure. */
 import { X509Certificate } from 'node:crypto';
+import { errorText } from '../../../src/base/errors.js';
 import type { EndpointTls } from '../../../src/discovery/gen/weft.js';
+import {
+  clientCertificateOption,
+  foreignCertificate,
+  parseSecretName,
+} from '../../../src/model/client-certificate.js';
 import { namespaceOf } from '../../../src/model/labels.js';
 import { splitPem } from '../../../src/tls/certificate.js';
 import { certificatesKey, type BackendTlsPolicyObject, type ConfigMapObject } from '../../objects/objects.js';
@@ -28,15 +34,49 @@ function certificatesOf(configMap: ConfigMapObject): string {
   return found.join('');
 }
 
-/** Connections to the endpoints are refused if there is a problem: they are never plain in place of TLS. */
-export function compileBackendTls(policy: BackendTlsPolicyObject, configMap: ConfigMapLookup): CompiledTls {
+/** The client certificate that the policy names; empty: none. Error: why it cannot be used. */
+function clientCertificateOf(
+  policy: BackendTlsPolicyObject,
+  waypointNamespace: string | undefined,
+): { readonly clientCertificate?: string } {
+  const options = Object.entries(policy.spec.options ?? {});
+  const other = options.find(([key]) => key !== clientCertificateOption)?.[0];
+  if (other !== undefined)
+    throw new Error(`spec.options: ${other} is not supported; Weft knows ${clientCertificateOption}`);
+  const [option] = options;
+  if (!option) return {};
+  const name = parseSecretName(option[1]);
+  if (name === undefined)
+    throw new Error(`spec.options: ${clientCertificateOption}: not a name of a Secret of the namespace`);
+  const problem =
+    waypointNamespace === undefined
+      ? undefined
+      : foreignCertificate(name, waypointNamespace, namespaceOf(policy));
+  if (problem !== undefined) throw new Error(`spec.options: ${problem}`);
+  return { clientCertificate: name };
+}
+
+/**
+ * Connections to the endpoints are refused if there is a problem: they are never plain in place of TLS.
+ * @param waypointNamespace of the waypoint that the target takes; undefined: it takes none
+ */
+export function compileBackendTls(
+  policy: BackendTlsPolicyObject,
+  configMap: ConfigMapLookup,
+  waypointNamespace: string | undefined,
+): CompiledTls {
   const invalid = (message: string, reason: TlsProblem['reason'] = 'Invalid'): CompiledTls => ({
     problem: { reason, message },
   });
   if (policy.invalid !== undefined) return invalid(policy.invalid);
-  const { options, validation } = policy.spec;
+  const { validation } = policy.spec;
   const { hostname, caCertificateRefs = [], wellKnownCACertificates, subjectAltNames = [] } = validation;
-  if (Object.keys(options ?? {}).length > 0) return invalid('spec.options are not supported');
+  let client: ReturnType<typeof clientCertificateOf>;
+  try {
+    client = clientCertificateOf(policy, waypointNamespace);
+  } catch (error) {
+    return invalid(errorText(error));
+  }
   const names = subjectAltNames.map(({ type, hostname: name, uri }) => (type === 'URI' ? { uri } : { name }));
   if (names.some(({ name, uri }) => name === undefined && uri === undefined))
     return invalid('validation.subjectAltNames: a name of type Hostname needs hostname, one of type URI uri');
@@ -46,6 +86,7 @@ export function compileBackendTls(policy: BackendTlsPolicyObject, configMap: Con
       caCertificates,
       dnsNames: names.flatMap(({ name }) => (name === undefined ? [] : [name.toLowerCase()])),
       uris: names.flatMap(({ uri }) => (uri === undefined ? [] : [uri])),
+      ...client,
     },
   });
   if (caCertificateRefs.length > 0 && wellKnownCACertificates !== undefined)
@@ -71,8 +112,10 @@ export function compileBackendTls(policy: BackendTlsPolicyObject, configMap: Con
     try {
       bundles.push(certificatesOf(found));
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      return invalid(`${certificatesKey} of ConfigMap ${name}: ${why}`, 'InvalidCACertificateRef');
+      return invalid(
+        `${certificatesKey} of ConfigMap ${name}: ${errorText(error)}`,
+        'InvalidCACertificateRef',
+      );
     }
   }
   return tls(bundles.join(''));

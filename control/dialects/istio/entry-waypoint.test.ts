@@ -18,6 +18,7 @@ import {
   text,
   workloads,
 } from '../../../test/support/destination-rules.js';
+import { gatewayManifest } from '../../../test/support/manifests.js';
 import { remarksText } from '../remarks.js';
 import { securityEnforcement } from './security-status.js';
 
@@ -74,7 +75,7 @@ trafficPolicy:
 
 test('TLS that cannot be spoken closes the port at the waypoint', () => {
   for (const [tls, why] of [
-    ['{ mode: MUTUAL, credentialName: x }', /mode: Weft has no client certificates/],
+    ['{ mode: MUTUAL }', /credentialName: MUTUAL needs the name of a Secret/],
     ['{ mode: SIMPLE, insecureSkipVerify: true }', /always verified/],
     ['{ mode: SIMPLE, caCertificates: /etc/ca.pem }', /BackendTLSPolicy/],
   ] as const) {
@@ -89,6 +90,41 @@ test('TLS that cannot be spoken closes the port at the waypoint', () => {
   );
   const [policy] = policies(many).filter(({ service: key }) => key.includes('bank'));
   assert.match(policy?.closed ?? '', /sni: it has to name the server/);
+});
+
+test('MUTUAL with a Secret shows its certificate, for rules of the namespace of entry and waypoint alone', () => {
+  const spec = 'host: api.bank.example\ntrafficPolicy: { tls: { mode: MUTUAL, credentialName: bank } }';
+  const found = (...manifests: string[]) =>
+    policies(compiled(...manifests)).filter(({ service: key }) => key.includes('bank'))[0];
+  const own = compiled(bank, rule(spec));
+  assert.equal(found(bank, rule(spec))?.endpointTls?.clientCertificate, 'bank');
+  assert.match(statusOf(own, 'rule'), /tls.credentialName: only with MUTUAL/);
+  // The root namespace's rules are for Services of all namespaces; its Secrets are not there, and those of others are not its own.
+  const ofRoot = found(bank, rule(spec, 'rule', 'weft-system'));
+  assert.match(
+    ofRoot?.closed ?? '',
+    /DestinationRule weft-system\/rule: client certificate bank: the waypoint is in namespace production/,
+  );
+  assert.equal(ofRoot?.endpointTls, undefined);
+  assert.match(
+    statusOf(compiled(bank, rule(spec, 'rule', 'weft-system')), 'rule', 'weft-system'),
+    /closed: client certificate bank/,
+  );
+  assert.equal(found(bank, rule(spec, 'rule', 'evil'))?.endpointTls, undefined);
+  // Also where the waypoint is one of the root namespace, whose Secret it would be.
+  const byRoot = found(
+    entry(
+      bank.slice(bank.indexOf('spec: ') + 6),
+      'bank',
+      'weft.dev/waypoint: wp, weft.dev/waypoint-namespace: weft-system',
+    ),
+    gatewayManifest('weft-system').replace(
+      'HBONE }',
+      'HBONE, allowedRoutes: { namespaces: { from: All } } }',
+    ),
+    rule(spec, 'rule', 'weft-system'),
+  );
+  assert.match(byRoot?.closed ?? '', /use a waypoint of namespace production/);
 });
 
 test('a Gateway that does not admit the namespace refuses the connections', () => {

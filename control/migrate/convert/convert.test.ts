@@ -409,3 +409,28 @@ test('a file of which something cannot be read says so', () => {
   assert.equal(converted('a: [').lost.length, 1);
   assert.match(converted('name: {{ .Values.x }}').lost.join(), /Helm template/);
 });
+
+test('MUTUAL with a Secret becomes a BackendTLSPolicy that shows its certificate; files of a proxy are not converted', () => {
+  const rule = (tls: string): string =>
+    `${service('api')}apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: api, namespace: shop }\nspec: { host: api, trafficPolicy: { tls: ${tls} } }\n`;
+  const result = converted(rule('{ mode: MUTUAL, credentialName: pay, sni: api.test }'));
+  const [name = ''] = Object.keys(specs(result)).filter((one) => one.startsWith('BackendTLSPolicy '));
+  assert.deepEqual(
+    [specs(result)[name]?.['options'], specs(result)[name]?.['validation']],
+    [{ 'weft.dev/client-certificate': 'pay' }, { hostname: 'api.test', wellKnownCACertificates: 'System' }],
+  );
+  assert.ok(result.differs.some((line) => line.includes('credentialName')));
+  for (const tls of [
+    '{ mode: MUTUAL, clientCertificate: /a, privateKey: /b }',
+    '{ mode: MUTUAL, credentialName: pay, privateKey: /b }',
+    '{ mode: MUTUAL }',
+    '{ mode: SIMPLE, credentialName: pay }',
+  ]) {
+    const refused = converted(rule(tls));
+    assert.ok(!textOf(refused).includes('kind: BackendTLSPolicy'), tls);
+    assert.ok(
+      refused.lost.some((line) => line.includes('tls')),
+      tls,
+    );
+  }
+});

@@ -1,4 +1,5 @@
 /** A DestinationRule as TrafficPolicies, BackendTLSPolicies, and a Service for each subset. */
+import { clientCertificateOption } from '../../../src/model/client-certificate.js';
 import { fieldsOf, type Fields } from '../load.js';
 import type { Block } from './block.js';
 import type { Remarks } from './http-actions.js';
@@ -46,6 +47,9 @@ function tlsPolicy(
         wellKnownCACertificates: 'System',
         ...(names.length > 0 ? { subjectAltNames: names } : {}),
       },
+      ...(tls.clientCertificate === undefined
+        ? {}
+        : { options: { [clientCertificateOption]: tls.clientCertificate } }),
     },
   };
 }

@@ -1,4 +1,5 @@
 /** The trafficPolicy of a DestinationRule as the sections of a TrafficPolicy. */
+import { parseSecretName } from '../../../src/model/client-certificate.js';
 import type { Fields } from '../load.js';
 import type { Remarks } from './http-actions.js';
 import type { Reader } from './reader.js';
@@ -125,6 +126,8 @@ function outlierDetection(policy: Reader, remarks: Remarks): Fields | undefined 
 export interface BackendTls {
   readonly hostname?: string;
   readonly subjectAltNames: readonly string[];
+  /** A Secret with the certificate that is shown to endpoints. */
+  readonly clientCertificate?: string;
 }
 function tlsOf(policy: Reader, remarks: Remarks): BackendTls | undefined {
   if (!policy.has('tls')) return undefined;
@@ -144,20 +147,32 @@ function tlsOf(policy: Reader, remarks: Remarks): BackendTls | undefined {
     return undefined;
   }
   const [hostname, names] = [tls.text('sni'), tls.texts('subjectAltNames')];
+  const clientCertificate = mode === 'MUTUAL' ? parseSecretName(tls.text('credentialName')) : undefined;
   if (
-    mode === 'MUTUAL' ||
-    tls.has('credentialName') ||
+    (mode === 'MUTUAL' && clientCertificate === undefined) ||
+    (mode !== 'MUTUAL' && tls.has('credentialName')) ||
+    tls.has('clientCertificate') ||
+    tls.has('privateKey') ||
     tls.has('caCertificates') ||
     tls.has('insecureSkipVerify')
   ) {
     remarks.lost(
       tls.path,
-      'a BackendTLSPolicy has the certificates of the endpoints in a ConfigMap (caCertificateRefs), never skips them, and shows none of its own',
+      'a BackendTLSPolicy has the certificates of the endpoints in a ConfigMap (caCertificateRefs), never skips them, and shows the certificate of a Secret (MUTUAL with credentialName), never of files',
     );
     tls.takeAll();
     return undefined;
   }
-  return { subjectAltNames: names, ...(hostname === undefined ? {} : { hostname }) };
+  if (clientCertificate !== undefined)
+    remarks.differs(
+      tls.pathOf('credentialName'),
+      "a waypoint of this namespace shows the Secret's certificate; its ca.crt is not read: give the CA of the endpoints as caCertificateRefs if it is not a public one",
+    );
+  return {
+    subjectAltNames: names,
+    ...(hostname === undefined ? {} : { hostname }),
+    ...(clientCertificate === undefined ? {} : { clientCertificate }),
+  };
 }
 
 export interface Sections {

@@ -123,6 +123,8 @@ export async function startWaypoint(testbed: Testbed, place: WaypointReplica): P
     // The service may be started later, or never: nothing connects to it before a policy needs it.
     '--rate-limiter',
     `${testbed.topology.controlIp}:${rateLimiterPort}`,
+    '--client-certificates',
+    clientCertificatesOf(testbed, place),
     '--workers',
     String(place.workers ?? 1),
     '--access-log',
@@ -139,6 +141,10 @@ export async function startWaypoint(testbed: Testbed, place: WaypointReplica): P
   });
   publish(true);
 }
+
+/** The client certificates of a namespace's waypoints: a directory for each, with tls.crt and tls.key. It may be made later. */
+export const clientCertificatesOf = (testbed: Testbed, { namespace }: WaypointReplica): string =>
+  join(testbed.state, 'client-certificates', namespace);
 
 export const accessLogOf = (testbed: Testbed, place: WaypointReplica): string =>
   join(testbed.state, `${waypointProcess(place)}.requests.log`);

@@ -21,6 +21,8 @@ import { readAuthorization, encodeAuthorization } from '../codec/policy.js';
 import { readRoute, encodeRoute } from '../codec/route.js';
 import { encodeServicePolicy, readServicePolicy } from '../codec/service-policy.js';
 import { ignorableFrom, unknownFields, type Shape } from '../codec/unknown-fields.js';
+import { features } from '../capabilities.js';
+import { servicePolicyShape } from '../gen/shapes.js';
 import type { Mutable } from '../../../test/support/mutable.js';
 import * as pbAuth from '../gen/authorization.js';
 import * as pb from '../gen/workload.js';
@@ -426,4 +428,29 @@ test('a pod with an unknown restriction is rejected: the pod keeps its previous 
   assert.ok(decodeNodePod(pod).ok);
   assert.equal(decodeNodePod(withField(pod, 40)).ok, false);
   assert.ok(decodeNodePod(withField(pod, ignorableFrom)).ok);
+});
+
+test('a client certificate closes the port of a waypoint that does not know it, and of one whose name is no name of a Secret', () => {
+  const policyWith = (clientCertificate: string): Uint8Array =>
+    encodeServicePolicy({
+      service: 'shop/bank.example' as ServiceKey,
+      port: 80,
+      origins: [],
+      endpointTls: {
+        hostname: 'bank.example',
+        caCertificates: '',
+        dnsNames: [],
+        uris: [],
+        clientCertificate,
+      },
+    });
+  const { value, problems } = readServicePolicy('', policyWith('bank'));
+  assert.deepEqual([value?.endpointTls?.clientCertificate, value?.closed, problems], ['bank', undefined, []]);
+  const older = new Set([...features].filter((feature) => feature !== 'EndpointTls.client_certificate'));
+  assert.deepEqual(
+    unknownFields(policyWith('bank'), servicePolicyShape, older).map(({ feature }) => feature),
+    ['EndpointTls.client_certificate'],
+  );
+  for (const name of ['', '..', '../bank', 'a/b', '/etc', 'A', 'a\0b', 'a'.repeat(254)])
+    assert.match(readServicePolicy('', policyWith(name)).value?.closed ?? '', /not a name of a Secret/, name);
 });

@@ -4,6 +4,7 @@
  */
 import { errorText } from '../../base/errors.js';
 import type { RouteFilter } from '../../model/route.js';
+import { parseSecretName } from '../../model/client-certificate.js';
 import type { ServicePolicy } from '../../model/service-policy.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { servicePolicyShape } from '../gen/shapes.js';
@@ -46,6 +47,10 @@ export function readServicePolicy(name: string, bytes: Uint8Array): ReadResult<S
     const { service, port, origins, filters, clients, healthChecks, loadBalancing, closed, ...message } =
       pb.ServicePolicy.decode(bytes);
     const problems = unknownFields(bytes, servicePolicyShape).map(unknownText);
+    const { clientCertificate } = message.endpointTls ?? {};
+    // It becomes a part of a path.
+    if (clientCertificate !== undefined && parseSecretName(clientCertificate) === undefined)
+      problems.push('EndpointTls.client_certificate: not a name of a Secret');
     const refused = problems[0] ?? closed;
     const value: ServicePolicy = {
       ...defined(message),

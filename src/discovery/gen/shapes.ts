@@ -141,7 +141,7 @@ export const clientMatchShape: Shape = { name: 'ClientMatch', fields: { 1: ['nam
 
 export const clientPolicyShape: Shape = { name: 'ClientPolicy', fields: { 1: ['from', () => clientMatchShape], 2: ['filters', () => routeFilterShape], 3: ['closed'], 2000: ['retry', () => retryPolicyShape], 2001: ['timeouts', () => timeoutsShape], 2002: ['origins', () => settingOriginShape] } };
 
-export const endpointTlsShape: Shape = { name: 'EndpointTls', fields: { 1: ['hostname'], 2: ['ca_certificates'], 3: ['dns_names'], 4: ['uris'] } };
+export const endpointTlsShape: Shape = { name: 'EndpointTls', fields: { 1: ['hostname'], 2: ['ca_certificates'], 3: ['dns_names'], 4: ['uris'], 5: ['client_certificate'] } };
 
 export const localityPolicyShape: Shape = { name: 'LocalityPolicy', fields: { 1: ['preference'], 2: ['overprovisioning_percent'], 3: ['panic_percent'], 4: ['min_endpoints'] } };
 

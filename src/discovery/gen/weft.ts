@@ -662,6 +662,11 @@ export interface EndpointTls {
   /** Names of which the certificate must have one, in place of the hostname. */
   readonly dnsNames: readonly string[];
   readonly uris: readonly string[];
+  /**
+   * The Secret of the waypoint's own namespace whose certificate the waypoint shows. Only its name is sent: the waypoint reads the files from
+   * its own mount. Absent: none is shown.
+   */
+  readonly clientCertificate?: string | undefined;
 }
 
 /** Preference of near endpoints, and when requests go to others. */
@@ -7109,6 +7114,9 @@ export const EndpointTls: MessageFns<EndpointTls> = {
     for (const v of message.uris) {
       writer.uint32(34).string(v!);
     }
+    if (message.clientCertificate !== undefined) {
+      writer.uint32(42).string(message.clientCertificate);
+    }
     return writer;
   },
 
@@ -7157,6 +7165,14 @@ export const EndpointTls: MessageFns<EndpointTls> = {
             message.uris.push(reader.string());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.clientCertificate = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -7178,6 +7194,7 @@ export const EndpointTls: MessageFns<EndpointTls> = {
     message.caCertificates = object.caCertificates ?? "";
     message.dnsNames = object.dnsNames?.map((e) => e) || [];
     message.uris = object.uris?.map((e) => e) || [];
+    message.clientCertificate = object.clientCertificate ?? undefined;
     return message;
   },
 };

@@ -5,6 +5,7 @@ import type { Service } from '../../model/service.js';
 import type { AppProtocol, Locality, PortMapping, WaypointRef, Workload } from '../../model/workload.js';
 import { prioritiesOf } from '../../state/resolve.js';
 import type { MeshView } from '../../state/store.js';
+import type { ClientCertificate } from './client-certificate.js';
 import type { EndpointConfig } from './endpoint.js';
 
 /** By priority: the nearest first. No level is empty. */
@@ -22,6 +23,7 @@ export interface WaypointView {
  * The endpoints of a Service's port.
  * @param locality the preference of the port's settings, in place of the Service's own
  * @param tls that the endpoints speak themselves
+ * @param clientCertificate that `tls` names
  */
 export function assignmentOfService(
   waypointView: WaypointView,
@@ -30,7 +32,12 @@ export function assignmentOfService(
   {
     locality,
     tls,
-  }: { readonly locality?: LocalityPolicy | undefined; readonly tls?: EndpointTls | undefined } = {},
+    clientCertificate,
+  }: {
+    readonly locality?: LocalityPolicy | undefined;
+    readonly tls?: EndpointTls | undefined;
+    readonly clientCertificate?: ClientCertificate | undefined;
+  } = {},
 ): Assignment {
   const { view, node } = waypointView;
   const { key, waypoint } = service;
@@ -45,7 +52,14 @@ export function assignmentOfService(
   const via = waypoint && !waypointView.isSelf(waypoint) ? waypoint : undefined;
   if (!via)
     return levels.map((level) =>
-      level.map(({ workload, target }) => ({ workload, target, protocol, via: undefined, tls })),
+      level.map(({ workload, target }) => ({
+        workload,
+        target,
+        protocol,
+        via: undefined,
+        tls,
+        clientCertificate,
+      })),
     );
   // The Service's own waypoint chooses the endpoint, so the policies of all candidates count (policy-groups.ts).
   const first = levels[0]?.[0];

@@ -388,7 +388,15 @@ const nobody: ActionObserver = { act: () => undefined };
 /** JSON has no infinity. */
 const finite = (limit: number): number | null => (Number.isFinite(limit) ? limit : null);
 
-/** Connections that were opened to the one may be used for the other: the peer and the way to it are the same. */
-function isSame({ workload: before }: Endpoint, { workload }: EndpointConfig): boolean {
-  return before.identity === workload.identity && before.tunnel === workload.tunnel;
+/**
+ * Connections that were opened to the one may be used for the other: the peer, the way to it and the certificate shown to it are the same. The
+ * certificate is not in the endpoint's key, so that hashes and sessions stay when it is rotated.
+ */
+function isSame(known: Endpoint, { workload, clientCertificate }: EndpointConfig): boolean {
+  const { workload: before } = known;
+  return (
+    before.identity === workload.identity &&
+    before.tunnel === workload.tunnel &&
+    known.clientCertificate === clientCertificate
+  );
 }

@@ -14,7 +14,7 @@ import type { WaypointLimits } from '../limits.js';
 import { waypointClient } from '../listener/client.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 import type { Dial } from './connection-pool.js';
-import { startTls } from './endpoint-tls.js';
+import { certificateProblem, startTls } from './endpoint-tls.js';
 import { tcpConnectMs } from './connection-timeouts.js';
 
 const hbonePort = 15008;
@@ -22,8 +22,8 @@ const hbonePort = 15008;
 const otherReplicasMax = 2;
 
 /**
- * The `Dial` of a worker. Its errors: WEFT_UPSTREAM_CONNECT, WEFT_UPSTREAM_TLS, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING, WEFT_WAYPOINT_NOT_ALLOWED, and
- * those of TunnelPool.open.
+ * The `Dial` of a worker. Its errors: WEFT_UPSTREAM_CONNECT, WEFT_UPSTREAM_TLS, WEFT_CLIENT_CERTIFICATE, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING,
+ * WEFT_WAYPOINT_NOT_ALLOWED, and those of TunnelPool.open.
  */
 export function createDial(
   state: WaypointState,
@@ -80,10 +80,15 @@ export function createDial(
   return withTls(open, limits);
 }
 
-/** Connections to endpoints that speak TLS themselves, inside of what `open` opens. Error: WEFT_UPSTREAM_TLS, and those of `open`. */
+/**
+ * Connections to endpoints that speak TLS themselves, inside of what `open` opens. Errors: WEFT_UPSTREAM_TLS, WEFT_CLIENT_CERTIFICATE, and
+ * those of `open`.
+ */
 export const withTls =
   (open: Dial, limits: Pick<WaypointLimits, 'connectTimeoutMsMax'>): Dial =>
   async (endpoint, client, connectMs) => {
+    const problem = endpoint.tls && certificateProblem(endpoint.tls, endpoint.clientCertificate);
+    if (problem) throw problem;
     const stream = await open(endpoint, client, connectMs);
     return endpoint.tls ? startTls(stream, endpoint, endpoint.tls, tcpConnectMs(connectMs, limits)) : stream;
   };

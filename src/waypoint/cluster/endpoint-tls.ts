@@ -7,21 +7,35 @@ import type { EndpointTls } from '../../discovery/gen/weft.js';
 import { formatSocketAddress, type SocketAddress } from '../../model/address.js';
 import type { AppProtocol } from '../../model/workload.js';
 import { dnsNames, uriNames } from '../../tls/certificate.js';
+import type { ClientCertificate } from './client-certificate.js';
 
 /** The settings of a port are replaced and never changed, so one object needs one context. */
 const contexts = new WeakMap<EndpointTls, tls.SecureContext>();
-function contextOf(settings: EndpointTls): tls.SecureContext {
+function contextOf(settings: EndpointTls, certificate: ClientCertificate | undefined): tls.SecureContext {
+  const { caCertificates } = settings;
+  const options: tls.SecureContextOptions = {
+    minVersion: 'TLSv1.2',
+    // Without certificates of its own: the public roots that Node.js has.
+    ...(caCertificates === '' ? {} : { ca: caCertificates }),
+  };
+  if (certificate) return certificate.context(settings, options);
   let context = contexts.get(settings);
-  if (!context) {
-    const { caCertificates } = settings;
-    context = tls.createSecureContext({
-      minVersion: 'TLSv1.2',
-      // Without certificates of its own: the public roots that Node.js has.
-      ...(caCertificates === '' ? {} : { ca: caCertificates }),
-    });
-    contexts.set(settings, context);
-  }
+  if (!context) contexts.set(settings, (context = tls.createSecureContext(options)));
   return context;
+}
+
+/** Why a connection must not be opened: the certificate that the settings name is not there. Undefined: it may. */
+export function certificateProblem(
+  { clientCertificate: name }: EndpointTls,
+  certificate: ClientCertificate | undefined,
+): WeftError | undefined {
+  if (name === undefined || (certificate && certificate.problem === undefined)) return undefined;
+  const why = certificate?.problem ?? 'it is unknown';
+  return new WeftError(
+    'WEFT_CLIENT_CERTIFICATE',
+    `no client certificate of Secret ${name}: ${why}; see the waypoint's log`,
+    { retryable: true },
+  );
 }
 
 const digests = new WeakMap<EndpointTls, string>();
@@ -29,8 +43,8 @@ const digests = new WeakMap<EndpointTls, string>();
 export function digestOf(settings: EndpointTls): string {
   let digest = digests.get(settings);
   if (digest === undefined) {
-    const { hostname, caCertificates, dnsNames: names, uris } = settings;
-    const text = JSON.stringify([hostname, caCertificates, names, uris]);
+    const { hostname, caCertificates, dnsNames: names, uris, clientCertificate } = settings;
+    const text = JSON.stringify([hostname, caCertificates, names, uris, clientCertificate]);
     digest = createHash('sha256').update(text).digest('base64url').slice(0, 22);
     digests.set(settings, digest);
   }
@@ -62,6 +76,7 @@ export function nameProblem(settings: EndpointTls, certificate: tls.PeerCertific
 interface TlsEndpoint {
   readonly target: SocketAddress;
   readonly protocol: AppProtocol;
+  readonly clientCertificate?: ClientCertificate | undefined;
 }
 
 const isHttp2 = ({ protocol }: TlsEndpoint): boolean => protocol === 'http2' || protocol === 'grpc';
@@ -100,7 +115,7 @@ export function startTls(
       socket = tls.connect({
         socket: stream,
         servername: settings.hostname,
-        secureContext: contextOf(settings),
+        secureContext: contextOf(settings, endpoint.clientCertificate),
         ALPNProtocols: alpnOf(endpoint),
         checkServerIdentity: (_host, certificate) => nameProblem(settings, certificate),
       });

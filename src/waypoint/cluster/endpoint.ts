@@ -2,6 +2,7 @@
 import { formatSocketAddress, type SocketAddress } from '../../model/address.js';
 import type { EndpointTls } from '../../discovery/gen/weft.js';
 import type { AppProtocol, WaypointRef, Workload } from '../../model/workload.js';
+import type { ClientCertificate } from './client-certificate.js';
 import { digestOf } from './endpoint-tls.js';
 import { newHealth, type EndpointHealth } from './endpoint-health.js';
 
@@ -14,6 +15,8 @@ export interface EndpointConfig {
   readonly via: WaypointRef | undefined;
   /** TLS that the endpoint speaks itself; absent: none. Another waypoint speaks it for the endpoints behind it. */
   readonly tls?: EndpointTls | undefined;
+  /** The certificate that `tls` names; absent: it names none. */
+  readonly clientCertificate?: ClientCertificate | undefined;
 }
 
 /** Counts since the object exists, as Envoy counts them per host. */
@@ -39,6 +42,7 @@ export class Endpoint {
   readonly protocol: AppProtocol;
   readonly via: WaypointRef | undefined;
   readonly tls: EndpointTls | undefined;
+  readonly clientCertificate: ClientCertificate | undefined;
   /** 0 is the nearest level (src/state/resolve.ts). */
   priority = 0;
   /** Share of the requests, in proportion to other endpoints. */
@@ -71,6 +75,7 @@ export class Endpoint {
     this.protocol = config.protocol;
     this.via = config.via;
     this.tls = config.tls;
+    this.clientCertificate = config.clientCertificate;
   }
 }
 

@@ -1,5 +1,6 @@
 /** A worker's state: the mesh and the routes. One writer applies updates. Derived values are cached until the next update. */
 import { claimRankOf, claimRanks, namespaceOfKey } from '../../model/ownership.js';
+import type { EndpointTls } from '../../discovery/gen/weft.js';
 import type { Route, RouteKey } from '../../model/route.js';
 import { parseServicePolicyName, servicePolicyName, type ServicePolicy } from '../../model/service-policy.js';
 import type { Service } from '../../model/service.js';
@@ -11,6 +12,12 @@ import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js'
 import type { EndpointPolicies } from '../authorization/endpoint-policies.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import { assignmentOfService, type Assignment } from '../cluster/assignment.js';
+import {
+  ClientCertificate,
+  notOwn,
+  notRead,
+  type ClientCertificateState,
+} from '../cluster/client-certificate.js';
 import { digestOf } from '../cluster/endpoint-tls.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
 import type { StagedFilter } from '../filters/filter.js';
@@ -80,6 +87,8 @@ export class WaypointState {
   readonly #assignments = new Map<ServiceKey, Map<number, Assignment>>();
   /** Services of `#assignments` with an endpoint that is no pod: another workload may become the owner of its address at any update. */
   readonly #ownedElsewhere = new Set<ServiceKey>();
+  /** By the name of the Secret. */
+  #clientCertificates: ReadonlyMap<string, ClientCertificate> = new Map();
   /** The locality of the waypoint's node, by which endpoints are preferred. */
   #locality: string | undefined;
   #version = 0;
@@ -403,9 +412,44 @@ export class WaypointState {
     if (!found) {
       const { locality, endpointTls: tls, upstreamProtocol } = this.policyOf(key, port) ?? {};
       const spoken = { ...mapping, appProtocol: protocolOf(upstreamProtocol) ?? mapping.appProtocol };
-      ports.set(port, (found = assignmentOfService(this, service, spoken, { locality, tls })));
+      const clientCertificate = this.#certificateOf(key, tls ?? {});
+      ports.set(
+        port,
+        (found = assignmentOfService(this, service, spoken, { locality, tls, clientCertificate })),
+      );
     }
     return found;
+  }
+
+  /** Replaces the client certificates. An equal pair stays the same object; endpoints of one that has changed are replaced, and drain. */
+  setClientCertificates(states: readonly ClientCertificateState[]): void {
+    const before = this.#clientCertificates;
+    this.#clientCertificates = new Map(
+      states.map((state) => {
+        const [next, known] = [new ClientCertificate(state), before.get(state.name)];
+        const isSame = known?.fingerprint === next.fingerprint && known.problem === next.problem;
+        return [state.name, isSame ? known : next];
+      }),
+    );
+    for (const { service, port, endpointTls } of this.allPolicies()) {
+      const name = endpointTls?.clientCertificate;
+      if (name === undefined || before.get(name) === this.#clientCertificates.get(name)) continue;
+      this.#assignments.get(service)?.delete(port);
+    }
+    this.#version++;
+  }
+
+  /** The names of the client certificates that the settings of Services' ports have. They may be any text. */
+  clientCertificateNames(): ReadonlySet<string> {
+    return new Set(this.allPolicies().flatMap(({ endpointTls }) => endpointTls?.clientCertificate ?? []));
+  }
+
+  /** The certificate that the TLS of a Service's port names; undefined: it names none. */
+  #certificateOf(service: ServiceKey, { clientCertificate: name }: Partial<EndpointTls>) {
+    if (name === undefined) return undefined;
+    // The control plane closes such a port. What a waypoint owns must not depend on that.
+    if (namespaceOfKey(service) !== namespaceOfKey(this.self)) return notOwn;
+    return this.#clientCertificates.get(name) ?? notRead;
   }
 
   isSelf(waypoint: WaypointRef): boolean {

@@ -3,6 +3,7 @@ import { Counter, type Registry } from 'prom-client';
 import { EdgeReportClient } from '../../discovery/edge-report-client.js';
 import type { ControlPlane } from '../../discovery/unary-call.js';
 import type { Edge } from '../../model/edge.js';
+import type { WaypointLimit } from '../limits.js';
 import { EdgeReporter, edgeReportMs } from '../../telemetry/edge-reporter.js';
 import { EdgeTable } from '../../telemetry/edge-table.js';
 
@@ -12,24 +13,30 @@ export interface EdgeReports {
   stop(): Promise<void>;
 }
 
-/** Starts to report. @param onProblem called if a report failed for another reason than the last one */
-export function startEdgeReports(
-  control: ControlPlane,
-  registry: Registry,
-  onProblem: (why: string) => void,
-): EdgeReports {
+/** Counts limits that the main process reaches. */
+export function countLimits(registry: Registry): (limit: WaypointLimit) => void {
   const limitReached = new Counter({
     name: 'weft_limit_reached_total',
     help: 'Number of times that a limit of the waypoint was reached, by limit (docs/limits.md)',
     labelNames: ['limit'] as const,
     registers: [registry],
   });
+  return (limit) => limitReached.inc({ limit });
+}
+
+/** Starts to report. @param onProblem called if a report failed for another reason than the last one */
+export function startEdgeReports(
+  control: ControlPlane,
+  registry: Registry,
+  onLimit: (limit: WaypointLimit) => void,
+  onProblem: (why: string) => void,
+): EdgeReports {
   const lost = new Counter({
     name: 'weft_edge_reports_lost_total',
     help: 'Reports of edges that the control plane will never have: it was away for too long, or refused them',
     registers: [registry],
   });
-  const table = new EdgeTable(() => limitReached.inc({ limit: 'edges' }));
+  const table = new EdgeTable(() => onLimit('edges'));
   const client = new EdgeReportClient(control);
   const reporter = new EdgeReporter({
     take: () => table.take(Date.now()),

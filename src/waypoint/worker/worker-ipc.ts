@@ -4,6 +4,7 @@ import type { SpiffeId } from '../../model/identity.js';
 import type { Svid } from '../../tls/svid.js';
 import type { SharedMemorySettings } from '../shared/shared-memory.js';
 import type { WaypointUpdate } from '../state/waypoint-state.js';
+import type { ClientCertificateState } from '../cluster/client-certificate.js';
 import type { HealthChange } from '../cluster/shared-health.js';
 import type { WaypointLimits } from '../limits.js';
 import type { AccessLogMode } from '../telemetry/access-log.js';
@@ -41,6 +42,8 @@ export type ToWorker =
     }
   | { readonly type: 'update'; readonly update: WaypointUpdate }
   | { readonly type: 'svid'; readonly svid: Svid }
+  /** All of them. Sent before the settings that name them. */
+  | { readonly type: 'client-certificates'; readonly states: readonly ClientCertificateState[] }
   /** What other workers found out about endpoints. */
   | { readonly type: 'health'; readonly changes: readonly HealthChange[] }
   /** `names` false: only metrics whose labels name no pod, principal, policy or route. */

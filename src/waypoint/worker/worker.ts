@@ -290,6 +290,8 @@ class Worker {
         return;
       case 'svid':
         return this.#certificate(message.svid);
+      case 'client-certificates':
+        return this.#state.setClientCertificates(message.states);
       case 'health':
         for (const change of message.changes) this.#clusters.applyHealth(change);
         return;

@@ -77,15 +77,19 @@ const tls: FieldTable = {
   mode: differs(
     'connections of the mesh are always mutual TLS: DISABLE and ISTIO_MUTUAL change nothing; with SIMPLE the waypoint speaks TLS with the endpoint itself, inside of the tunnel if it is one of the mesh',
   ),
-  'mode=MUTUAL': closes(certificates),
+  'mode=MUTUAL': differs(
+    'as SIMPLE, and the waypoint shows the certificate of credentialName; without one what has it is closed',
+  ),
   sni: differs('without it the server name is the host of the rule: a host with * needs it'),
   subjectAltNames: works,
   caCertificates: closes(`${certificates}; "system" and no value are the public roots`, ownCertificates),
   caCertCredentialName: closes(certificates, ownCertificates),
   caCrl: closes(certificates),
-  credentialName: closes(certificates, ownCertificates),
-  clientCertificate: closes(certificates),
-  privateKey: closes(certificates),
+  credentialName: differs(
+    "only with MUTUAL (SIMPLE closes): a Secret of type kubernetes.io/tls of the rule's namespace, which has to be the waypoint's. Its ca.crt is not read: certificates of the server are verified by the public roots, or by a BackendTLSPolicy in place of the rule's tls (external.md)",
+  ),
+  clientCertificate: closes(certificates, 'credentialName'),
+  privateKey: closes(certificates, 'credentialName'),
   insecureSkipVerify: closes('certificates are always verified', ownCertificates),
 };
 

@@ -4,7 +4,7 @@
  */
 import { namespaceOf } from '../../../../src/model/labels.js';
 import type { Recompile } from '../../../kinds/kind.js';
-import type { IstioObject, ServiceObject } from '../../../objects/objects.js';
+import type { IstioObject, ServedObject, ServiceObject } from '../../../objects/objects.js';
 import type { Problem } from '../../../registry/claims.js';
 import { mayHaveWaypoint } from '../../../compile/waypoints.js';
 import type { Registry } from '../../../registry/registry.js';
@@ -25,6 +25,7 @@ import {
   subsetsMax,
   type DestinationRule,
 } from './in-force.js';
+import { credentialRemarks } from './credentials.js';
 import { portsWithTls } from './layers.js';
 import { completeHost, hostOfService, hostsOf, serviceOfHost } from '../hosts.js';
 import { istioKind } from '../istio-kind.js';
@@ -105,7 +106,9 @@ const isRemarkable =
     if (entry.endsWith('failoverPriority[]')) return !isScopeLabel(String(value));
     if (!/(^|\.)tls\./.test(entry)) return true;
     const mode = valueAt(spec, path.replace(/tls\..*/, 'tls.mode'));
-    if (entry.endsWith('tls.mode')) return mode === 'DISABLE' || mode === 'MUTUAL';
+    if (entry.endsWith('tls.mode')) return mode === 'DISABLE';
+    // What closes is a remark of its own (credentials.ts); that the Secret has no ca.crt for Weft is one of MUTUAL.
+    if (entry.endsWith('tls.credentialName')) return mode === 'MUTUAL';
     if (mode !== 'SIMPLE' && mode !== 'MUTUAL') return false;
     return !['', 'system', false, null].includes(value as string);
   };
@@ -196,7 +199,18 @@ function standingRemarks(rule: DestinationRule, registry: Registry): Remark[] {
   const waypoint = service && registry.waypointOf(service);
   const unserved: Remark[] =
     service && !waypoint ? [unservedRemark(`Service ${named.namespace}/${named.name}`)] : [];
-  return [...unserved, ...merged, ...subsets, ...entryRemarks(rule, host, registry)];
+  const of = namespace === registry.rootNamespace ? undefined : namespace;
+  const acted = function* (): Generator<ServedObject> {
+    yield* servicesOf(host, of, registry);
+    yield* entriesOf(host, of, registry);
+  };
+  return [
+    ...unserved,
+    ...merged,
+    ...subsets,
+    ...entryRemarks(rule, host, registry),
+    ...credentialRemarks(rule, acted(), registry),
+  ];
 }
 
 const unservedRemark = (what: string): Remark => ({

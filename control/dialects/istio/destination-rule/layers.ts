@@ -3,6 +3,7 @@ import { isRecord } from '../../../../src/base/record.js';
 import type { TrafficSettings } from '../../../compile/traffic-policy.js';
 import type { IstioTrafficPolicy } from '../../../objects/istio-destination-rule.js';
 import type { ServiceObject } from '../../../objects/objects.js';
+import { namespaceOf } from '../../../../src/model/labels.js';
 import { completeHost } from '../hosts.js';
 import {
   hostOf,
@@ -29,6 +30,8 @@ export function targetOf(service: ServiceObject): PolicyTarget {
 export interface RuleLayer {
   readonly origin: string;
   readonly settings: TrafficSettings;
+  /** Of the rules: all that are in force for a host are of one namespace. */
+  readonly namespace: string;
 }
 
 /**
@@ -53,7 +56,8 @@ export function ruleLayer(
   const rule = ofSubset?.policy === undefined ? policy : subset?.rule;
   const origin = `DestinationRule ${rule ? ruleName(rule) : ''}`;
   const all = { ...settings, ...(closed === undefined ? {} : { closed: `${origin}: ${closed}` }) };
-  return Object.keys(all).length === 0 ? undefined : { origin, settings: all };
+  const namespace = rule ? namespaceOf(rule) : '';
+  return Object.keys(all).length === 0 ? undefined : { origin, settings: all, namespace };
 }
 
 /**

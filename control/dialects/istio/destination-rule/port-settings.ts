@@ -12,6 +12,7 @@ import type {
   IstioTrafficPolicy,
 } from '../../../objects/istio-destination-rule.js';
 import { supportOf } from '../../fields.js';
+import { mutualCredential } from './credentials.js';
 import { destinationRuleFields } from './fields.js';
 import {
   connectionPool,
@@ -82,23 +83,30 @@ export interface PolicyTarget {
 /** The field can be read, and Weft does not carry it out. */
 class Unsupported extends Error {}
 
-const tlsRefused = [
-  'clientCertificate',
-  'privateKey',
-  'credentialName',
-  'caCertCredentialName',
-  'caCrl',
-] as const;
+const tlsRefused = ['caCertCredentialName', 'caCrl'] as const;
+/** What only MUTUAL has. */
+const simpleRefused = [...tlsRefused, 'clientCertificate', 'privateKey', 'credentialName'] as const;
+
+/** The Secret of mode MUTUAL. Error: why there is none. */
+function credentialOf(tls: IstioClientTls, at: string): string {
+  try {
+    return mutualCredential(tls, at);
+  } catch (error) {
+    throw new Unsupported(errorText(error));
+  }
+}
 
 /** TLS of the endpoints themselves; undefined: the mesh's own alone. Error: it cannot be carried out. */
 function endpointTls({ spec, at }: Part<IstioClientTls>, host: string): EndpointTls | undefined {
   if (!isRecord(spec)) throw new Error(`${at}: expected an object`);
   const { mode = 'DISABLE', sni, subjectAltNames = [], caCertificates = '' } = spec as IstioClientTls;
   if (mode === 'DISABLE' || mode === 'ISTIO_MUTUAL') return undefined;
-  if (mode === 'MUTUAL')
-    throw new Unsupported(`${at}.mode: Weft has no client certificates but the mesh\'s own`);
-  if (mode !== 'SIMPLE') throw new Error(`${at}.mode: expected DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL`);
-  const refused = tlsRefused.find((name) => spec[name] !== undefined && spec[name] !== '');
+  if (mode !== 'SIMPLE' && mode !== 'MUTUAL')
+    throw new Error(`${at}.mode: expected DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL`);
+  const clientCertificate = mode === 'MUTUAL' ? credentialOf(spec as IstioClientTls, at) : undefined;
+  const refused = (mode === 'MUTUAL' ? tlsRefused : simpleRefused).find(
+    (name) => spec[name] !== undefined && spec[name] !== '',
+  );
   if (refused !== undefined)
     throw new Unsupported(`${at}.${refused}: Weft reads no files of proxies and no Secrets`);
   if (spec['insecureSkipVerify'] === true)
@@ -116,6 +124,7 @@ function endpointTls({ spec, at }: Part<IstioClientTls>, host: string): Endpoint
     caCertificates: '',
     dnsNames: names.filter((name) => !name.includes('://')).map((name) => name.toLowerCase()),
     uris: names.filter((name) => name.includes('://')),
+    ...(clientCertificate === undefined ? {} : { clientCertificate }),
   };
 }
 

@@ -197,8 +197,20 @@ test('tls: the mesh is mutual TLS, SIMPLE is TLS inside of the tunnel, and what 
       uris: ['spiffe://x/y'],
     },
   );
+  assert.deepEqual(tls('{ mode: MUTUAL, credentialName: bank }').endpointTls, {
+    hostname: host,
+    caCertificates: '',
+    dnsNames: [],
+    uris: [],
+    clientCertificate: 'bank',
+  });
   const refused = {
-    '{ mode: MUTUAL, clientCertificate: /a, privateKey: /b }': 'trafficPolicy.tls.mode',
+    '{ mode: MUTUAL, clientCertificate: /a, privateKey: /b }': 'trafficPolicy.tls.clientCertificate',
+    '{ mode: MUTUAL, credentialName: a, privateKey: /b }': 'trafficPolicy.tls.privateKey',
+    '{ mode: MUTUAL }': 'trafficPolicy.tls.credentialName',
+    '{ mode: MUTUAL, credentialName: ../a }': 'trafficPolicy.tls.credentialName',
+    '{ mode: MUTUAL, credentialName: a, insecureSkipVerify: true }': 'trafficPolicy.tls.insecureSkipVerify',
+    '{ mode: SIMPLE, clientCertificate: /a }': 'trafficPolicy.tls.clientCertificate',
     '{ mode: SIMPLE, caCertificates: /etc/ca.pem }': 'trafficPolicy.tls.caCertificates',
     '{ mode: SIMPLE, credentialName: a }': 'trafficPolicy.tls.credentialName',
     '{ mode: SIMPLE, caCertCredentialName: a }': 'trafficPolicy.tls.caCertCredentialName',
