@@ -4,7 +4,6 @@ import { loadKubeConfig } from '../../kubernetes/config.js';
 import { durationMsOf } from '../../model/duration.js';
 import { edgesKeptMs, type EdgeAnswer, type EdgeQuery } from '../../model/edge.js';
 import { wantsCluster } from '../cluster/command.js';
-import { systemNamespace } from '../cluster/system-namespace.js';
 import { stateDefault } from '../standalone/ledger.js';
 import { readClusterEdges, readEdges } from './read-edges.js';
 import { edgeLines } from './rows.js';
@@ -14,7 +13,6 @@ interface Flags {
   readonly since: number;
   readonly state?: string;
   readonly kubernetes?: boolean;
-  readonly systemNamespace: string;
   readonly json?: boolean;
 }
 
@@ -25,12 +23,9 @@ export function durationMs(text: string): number {
   return ms;
 }
 
-const answerOf = async (
-  { state, kubernetes, systemNamespace: system }: Flags,
-  query: EdgeQuery,
-): Promise<EdgeAnswer> =>
+const answerOf = async ({ state, kubernetes }: Flags, query: EdgeQuery): Promise<EdgeAnswer> =>
   state === undefined && wantsCluster(kubernetes)
-    ? readClusterEdges(await loadKubeConfig(), system, query)
+    ? readClusterEdges(await loadKubeConfig(), query)
     : readEdges(state ?? stateDefault, query);
 
 function* lines(answer: EdgeAnswer, query: EdgeQuery, nowMs: number): Generator<string> {
@@ -54,7 +49,6 @@ export function edgesCommand(): Command {
     )
     .option('--kubernetes', 'show the cluster even without KUBECONFIG')
     .option('--no-kubernetes', 'do not show the cluster even with KUBECONFIG')
-    .option('--system-namespace <name>', 'of a cluster: namespace of the installation', systemNamespace)
     .option('--json', 'print one JSON object, with the edges as they were reported')
     .action(async (flags: Flags) => {
       const nowMs = Date.now();

@@ -36,21 +36,25 @@ export const observedOptions = (command: Command): Command =>
 export const wantedMs = ({ since, edges }: Pick<ObservedFlags, 'since' | 'edges'>): number =>
   since ?? (edges === undefined ? edgesKeptMs : 0);
 
-/** Errors: WEFT_ADMIN, WEFT_EDGES, WEFT_SOURCE_MISSING, ApiError. */
-export async function observedEdges(flags: ObservedFlags): Promise<Observed> {
+/**
+ * The edges from or to a namespace. Errors: WEFT_ADMIN, WEFT_EDGES, WEFT_SOURCE_MISSING, ApiError.
+ * @param namespace undefined: of all namespaces. On a cluster, reading them needs the right for all of them
+ */
+export async function observedEdges(flags: ObservedFlags, namespace: string | undefined): Promise<Observed> {
   const wanted = wantedMs(flags);
-  const query = { namespace: undefined, sinceMs: wanted === 0 ? 0 : Date.now() - wanted };
+  const query = { namespace, sinceMs: wanted === 0 ? 0 : Date.now() - wanted };
   if (flags.edges !== undefined) {
     const found = await readEdgeFile(flags.edges);
-    return { ...found, edges: found.edges.filter(({ counts }) => counts.lastSeenMs >= query.sinceMs) };
+    const edges = found.edges.filter(({ counts }) => counts.lastSeenMs >= query.sinceMs);
+    return { ...found, edges: edgesOf(edges, namespace) };
   }
   return isOfCluster(flags)
-    ? readClusterEdges(await loadKubeConfig(), flags.rootNamespace, query)
+    ? readClusterEdges(await loadKubeConfig(), query)
     : readEdges(stateOf(flags), query);
 }
 
 /** Edges from or to a namespace. */
-export const edgesOf = (edges: readonly Edge[], namespace: string | undefined): readonly Edge[] =>
+const edgesOf = (edges: readonly Edge[], namespace: string | undefined): readonly Edge[] =>
   namespace === undefined
     ? edges
     : edges.filter((one) => one.source.namespace === namespace || one.destination.namespace === namespace);

@@ -19,7 +19,7 @@ export function suggestCommand(): Command {
     .requiredOption('-n, --namespace <name>', 'namespace whose pods the policies are for');
   return placeOptions(currentOption(observedOptions(command))).action(
     badInput(async ({ namespace, ...flags }: Flags) => {
-      const observed = await observedEdges(flags);
+      const observed = await observedEdges(flags, namespace);
       const { warnings, before } = policyMeshes(flags, []);
       const suggestion = suggest(namespace, callsOf(observed.edges), new PolicyMesh(before));
       const gaps = observationGaps(observed, wantedMs(flags), Date.now());
