@@ -7,7 +7,7 @@ import { callsOf, identityText, partyText, requestText, type Call } from './call
 import { policyDiff, type Change, type ChangeKind, type Diff } from './diff.js';
 import { currentOption, policyMeshes, type CurrentFlags } from './meshes.js';
 import { callJson } from './observe-command.js';
-import { observationGaps, observedEdges, observedOptions, wantedMs, type ObservedFlags } from './observed.js';
+import { observationGaps, observedEdges, observedOptions, type ObservedFlags } from './observed.js';
 import { placeOptions } from './place.js';
 import { PolicyMesh } from './policy-mesh.js';
 
@@ -85,7 +85,7 @@ export function diffCommand(): Command {
         if (errors.length > 0) throw new WeftError('WEFT_POLICY_TEST', errors.join('\n'));
         const calls = callsOf(observed.edges);
         const diff = policyDiff(calls, new PolicyMesh(before), new PolicyMesh(after));
-        const gaps = [...unevaluated, ...observationGaps(observed, wantedMs(flags), Date.now())];
+        const gaps = [...unevaluated, ...observationGaps(observed, flags, Date.now())];
         if (json)
           console.log(
             JSON.stringify({

@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { durationMsOf } from '../../model/duration.js';
 import { edgesKeptMs, type Edge } from '../../model/edge.js';
+import { durationText, keptText } from '../edges/kept.js';
 import { readClusterEdges, readEdges } from '../edges/read-edges.js';
 import { readEdgeFile, type Observed } from './edge-file.js';
 import { isOfCluster, stateOf, type PlaceFlags } from './place.js';
@@ -59,17 +60,15 @@ const edgesOf = (edges: readonly Edge[], namespace: string | undefined): readonl
     ? edges
     : edges.filter((one) => one.source.namespace === namespace || one.destination.namespace === namespace);
 
-function durationText(ms: number): string {
-  const seconds = Math.round(ms / 1000);
-  if (seconds < 120) return `${seconds}s`;
-  const minutes = Math.round(seconds / 60);
-  if (minutes < 120) return `${minutes}m`;
-  return `${Math.floor(minutes / 60)}h${minutes % 60 === 0 ? '' : `${minutes % 60}m`}`;
-}
-
 /** What the observation lacks, one line each. */
-export function observationGaps({ sinceMs, missing }: Observed, wanted: number, nowMs: number): string[] {
+export function observationGaps(
+  { sinceMs, missing }: Observed,
+  flags: Pick<ObservedFlags, 'since' | 'edges'>,
+  nowMs: number,
+): string[] {
+  const wanted = wantedMs(flags);
   const gaps: string[] = [];
+  if (flags.edges === undefined && wanted > edgesKeptMs) gaps.push(keptText(wanted));
   if (sinceMs === undefined) gaps.push('since when was watched is not known: the file of edges does not say');
   if (sinceMs !== undefined && nowMs - sinceMs < wanted - 1_000)
     gaps.push(

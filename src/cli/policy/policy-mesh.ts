@@ -37,6 +37,11 @@ export interface Decision {
   readonly audited: readonly string[];
 }
 
+interface Way {
+  readonly service: Service | undefined;
+  readonly waypoint: Service['waypoint'];
+}
+
 const anyIp = [parseIp('0.0.0.0'), parseIp('::')] as const;
 const node = 'policy';
 
@@ -63,6 +68,7 @@ export class PolicyMesh {
   readonly view = new MeshState();
   readonly #groups: PolicyGroups;
   readonly #endpoints = new Map<string, Endpoint>();
+  readonly #ways = new WeakMap<Candidate, Map<ServicePort | undefined, Way>>();
   readonly #policies = new Map<string, readonly AuthorizationPolicy[]>();
   readonly #byPod = new Map<string, Workload>();
   readonly #byName = new Map<string, Workload[]>();
@@ -126,15 +132,14 @@ export class PolicyMesh {
    */
   decide(
     caller: Caller,
-    { workload, target }: Candidate,
+    candidate: Candidate,
     sent: ServicePort | undefined,
     http: HttpAttributes | undefined,
   ): Decision {
-    const service = sent && this.view.service(sent.service);
+    const { service, waypoint } = this.#way(candidate, sent);
+    const { workload, target } = candidate;
     if (workload.tunnel === 'none' && (!service?.waypoint || caller.identity === undefined))
       return without(true, 'nobody', `${workload.namespace}/${workload.name} is not in the mesh`);
-    const waypoints = waypointsOf(this.view, workload, target.port);
-    const waypoint = service?.waypoint ?? waypoints[0];
     if (!waypoint)
       return decisionOf(
         'node',
@@ -165,6 +170,24 @@ export class PolicyMesh {
       verdicts.find(({ allowed }) => !allowed) ?? verdicts.findLast(({ reason }) => reason === 'allowed');
     const audited = [...new Set(verdicts.flatMap((one) => one.audited))];
     return decisionOf('waypoint', { ...(last ?? { allowed: true, reason: 'no-policy' }), audited });
+  }
+
+  /** What is the same for every call of a candidate, computed once: `weft policy diff` evaluates the same ones for many clients. */
+  #way(candidate: Candidate, sent: ServicePort | undefined): Way {
+    let known = this.#ways.get(candidate);
+    if (!known) this.#ways.set(candidate, (known = new Map()));
+    let found = known.get(sent);
+    if (!found) {
+      const service = sent && this.view.service(sent.service);
+      const { workload, target } = candidate;
+      const waypoint = service?.waypoint ?? waypointsOf(this.view, workload, target.port)[0];
+      known.set(sent, (found = { service, waypoint }));
+    }
+    return found;
+  }
+  /** Whether a waypoint reads what is sent to the candidate. */
+  isRead(candidate: Candidate, sent: ServicePort | undefined): boolean {
+    return this.#way(candidate, sent).waypoint !== undefined;
   }
 
   #endpoint(workload: Workload, target: Candidate['target']): Endpoint {
