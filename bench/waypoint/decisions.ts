@@ -27,7 +27,7 @@ import { startWaypoint, type TestWaypoint } from '../../test/support/waypoint.js
 const args = process.argv.slice(2);
 const [requests = 2_000, rounds = 15] = args.map(Number);
 const concurrent = 16;
-const tell = (message: object): void => void process.send?.(message);
+const report = (message: object): void => void process.send?.(message);
 const portOf = (server: { address(): AddressInfo | string | null }): number =>
   (server.address() as AddressInfo).port;
 
@@ -72,8 +72,8 @@ async function serveEnds(): Promise<void> {
   const endpoint = http.createServer((_request, response) => response.end('ok'));
   endpoint.keepAliveTimeout = 600_000;
   for (const server of [decisions, endpoint]) await once(server.listen(0, '127.0.0.1'), 'listening');
-  process.on('message', () => tell({ asked }));
-  tell({ decisions: portOf(decisions), endpoint: portOf(endpoint) });
+  process.on('message', () => report({ asked }));
+  report({ decisions: portOf(decisions), endpoint: portOf(endpoint) });
 }
 
 /** Sends as many requests as it is told, on keep-alive connections, each with the eight headers of a usual request. */
@@ -102,11 +102,11 @@ function runClient(): void {
     });
   process.on('message', ({ port, count }: { port: number; count: number }) => {
     void each(count, () => one(port)).then(
-      () => tell({ done: true }),
-      (error: unknown) => tell({ error: String(error) }),
+      () => report({ done: true }),
+      (error: unknown) => report({ error: String(error) }),
     );
   });
-  tell({});
+  report({});
 }
 
 type Message = Readonly<Record<string, unknown>>;

@@ -6,18 +6,25 @@ import type { Service } from '../../src/model/service.js';
 import { isTemplatePodName } from '../../src/model/template-pod.js';
 import type { Workload } from '../../src/model/workload.js';
 import type { MeshSnapshot, PolicyMeshes, SnapshotPod } from '../../src/state/snapshot.js';
-import { compile } from '../compile/compile.js';
+import { compile, type Compiler } from '../compile/compile.js';
 import { loadTexts, type Loaded } from '../migrate/load.js';
-import { objectKey } from '../objects/object-key.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { ManifestText } from '../problems/manifest-findings.js';
 
 const trustDomain = parseTrustDomain('cluster.local');
 
-/** @param objects of two with one key the later one counts, as if it had been applied later */
-export function snapshotOf(objects: readonly MeshObject[], root: string): MeshSnapshot {
-  const byKey = new Map(objects.map((object) => [objectKey(object), object]));
-  const compiler = compile([...byKey.values()], { trustDomain, rootsVersion: '', rootNamespace: root });
+/** Of two objects with one key the later one counts, as if it had been applied later. */
+const byKey = (objects: readonly MeshObject[]): Map<ObjectKey, MeshObject> =>
+  new Map(objects.map((object) => [objectKey(object), object]));
+const compilerOf = (objects: readonly MeshObject[], root: string): Compiler =>
+  compile([...byKey(objects).values()], { trustDomain, rootsVersion: '', rootNamespace: root });
+
+/** The compiled mesh of these objects. */
+export const snapshotOf = (objects: readonly MeshObject[], root: string): MeshSnapshot =>
+  snapshot(compilerOf(objects, root));
+
+function snapshot(compiler: Compiler): MeshSnapshot {
   const workloads: Workload[] = [];
   const services: Service[] = [];
   const policies: AuthorizationPolicy[] = [];
@@ -70,14 +77,14 @@ export function policyMeshes(
   const isLive = 'objects' in current;
   const loaded = isLive ? current : loadTexts(current);
   const added = loadTexts(applied, loaded.sources.length);
-  // Later objects take the place of earlier ones.
-  const objects = [...loaded.objects, ...added.objects.filter((one) => !isLive || !isOfTemplate(one))];
-  const before = snapshotOf(loaded.objects, root);
+  const compiler = compilerOf(loaded.objects, root);
+  const before = snapshot(compiler);
+  if (applied.length > 0) compiler.apply(byKey(added.objects.filter((one) => !isLive || !isOfTemplate(one))));
   return {
     errors: problemsOf(added),
     warnings: problemsOf(loaded),
     unevaluated: unevaluated(added.objects),
     before,
-    after: applied.length === 0 ? before : snapshotOf(objects, root),
+    after: applied.length === 0 ? before : snapshot(compiler),
   };
 }

@@ -41,6 +41,8 @@ const podsMax = 64;
 export class CallEvaluator {
   readonly #targets = new Map<string, readonly Target[]>();
   readonly #distinctions = new Map<string, Distinctions>();
+  /** By content. */
+  readonly #same = new Map<string, Distinctions>();
   readonly #addresses = new Map<string, readonly IpAddress[]>();
 
   constructor(readonly mesh: PolicyMesh) {}
@@ -137,6 +139,11 @@ export class CallEvaluator {
     const policies: AuthorizationPolicy[] = [...this.mesh.policiesFor(workload)];
     for (const one of keys) policies.push(...this.mesh.policiesForService(one));
     found = distinctionsOf(policies);
+    // Targets whose policies distinguish the same share it, and with it the variants of paths.
+    const content = JSON.stringify(found);
+    const same = this.#same.get(content);
+    if (same) found = same;
+    else this.#same.set(content, found);
     this.#distinctions.set(key, found);
     return found;
   }

@@ -15,6 +15,7 @@ import { candidatesOf, waypointsOf, type Candidate } from '../../state/resolve.j
 import type { MeshSnapshot } from '../../state/snapshot.js';
 import { MeshState } from '../../state/store.js';
 import { authorizeClient } from '../../waypoint/authorization/authorize.js';
+import type { PolicyGroup } from '../../waypoint/authorization/endpoint-policies.js';
 import { PolicyGroups } from '../../waypoint/authorization/policy-groups.js';
 import type { ServicePort } from '../../waypoint/authorization/reachable.js';
 import { Endpoint } from '../../waypoint/cluster/endpoint.js';
@@ -37,9 +38,14 @@ export interface Decision {
   readonly audited: readonly string[];
 }
 
+/** What is the same for every call of a candidate. */
 interface Way {
   readonly service: Service | undefined;
   readonly waypoint: Service['waypoint'];
+  /** Of a waypoint that does not exist or does not admit the Service: its Gateway. */
+  readonly refused: string | undefined;
+  /** Computed when a waypoint first decides: the policies of the Service that is dialed, and of the endpoint. */
+  groups?: readonly (readonly PolicyGroup[])[];
 }
 
 const anyIp = [parseIp('0.0.0.0'), parseIp('::')] as const;
@@ -136,7 +142,8 @@ export class PolicyMesh {
     sent: ServicePort | undefined,
     http: HttpAttributes | undefined,
   ): Decision {
-    const { service, waypoint } = this.#way(candidate, sent);
+    const way = this.#way(candidate, sent);
+    const { service, waypoint, refused } = way;
     const { workload, target } = candidate;
     if (workload.tunnel === 'none' && (!service?.waypoint || caller.identity === undefined))
       return without(true, 'nobody', `${workload.namespace}/${workload.name} is not in the mesh`);
@@ -150,29 +157,21 @@ export class PolicyMesh {
           destinationPort: target.port,
         }),
       );
-    const refused = refusedWaypointOf(waypoint);
     if (refused !== undefined)
       return without(false, 'waypoint', `Gateway ${refused} does not exist or does not admit the Service`);
     if (caller.identity === undefined)
       return without(false, 'node', `port ${target.port} accepts connections only from its waypoint`);
     const client = clientOf(caller.identity, { ip: caller.ip, port: 0 });
-    const verdicts = [
-      ...(service?.waypoint && sent
-        ? [authorizeClient(this.#groups.ofService(sent, service.addresses[0]?.ip ?? target.ip), client, http)]
-        : []),
-      authorizeClient(
-        this.#groups.ofEndpoint(this.#endpoint(workload, target), service?.waypoint ? sent : undefined),
-        client,
-        http,
-      ),
-    ];
+    const verdicts = this.#groupsOf(way, candidate, sent).map((groups) =>
+      authorizeClient(groups, client, http),
+    );
     const last =
       verdicts.find(({ allowed }) => !allowed) ?? verdicts.findLast(({ reason }) => reason === 'allowed');
     const audited = [...new Set(verdicts.flatMap((one) => one.audited))];
     return decisionOf('waypoint', { ...(last ?? { allowed: true, reason: 'no-policy' }), audited });
   }
 
-  /** What is the same for every call of a candidate, computed once: `weft policy diff` evaluates the same ones for many clients. */
+  /** Computed once: `weft policy diff` evaluates the same candidates for many clients. */
   #way(candidate: Candidate, sent: ServicePort | undefined): Way {
     let known = this.#ways.get(candidate);
     if (!known) this.#ways.set(candidate, (known = new Map()));
@@ -181,9 +180,23 @@ export class PolicyMesh {
       const service = sent && this.view.service(sent.service);
       const { workload, target } = candidate;
       const waypoint = service?.waypoint ?? waypointsOf(this.view, workload, target.port)[0];
-      known.set(sent, (found = { service, waypoint }));
+      found = { service, waypoint, refused: waypoint && refusedWaypointOf(waypoint) };
+      known.set(sent, found);
     }
     return found;
+  }
+  #groupsOf(
+    way: Way,
+    { workload, target }: Candidate,
+    sent: ServicePort | undefined,
+  ): readonly (readonly PolicyGroup[])[] {
+    const { service } = way;
+    return (way.groups ??= [
+      ...(service?.waypoint && sent
+        ? [this.#groups.ofService(sent, service.addresses[0]?.ip ?? target.ip)]
+        : []),
+      this.#groups.ofEndpoint(this.#endpoint(workload, target), service?.waypoint ? sent : undefined),
+    ]);
   }
   /** Whether a waypoint reads what is sent to the candidate. */
   isRead(candidate: Candidate, sent: ServicePort | undefined): boolean {
