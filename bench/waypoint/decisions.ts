@@ -12,6 +12,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import { loadavg } from 'node:os';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parseIp } from '../../src/model/address.js';
@@ -158,19 +159,30 @@ async function measure(): Promise<void> {
       if (round >= 0) found.get(kind)?.push((user + system) / requests);
     }
   }
-  const us = Object.fromEntries([...found].map(([kind, all]) => [kind, median(all)]));
-  const { without = NaN, asked = NaN, kept = NaN } = us;
+  const summary = (of: (values: readonly number[]) => number): object => {
+    const [without = NaN, asked = NaN, kept = NaN] = [...found.values()].map(of);
+    const call = of(calls);
+    return Object.fromEntries(
+      Object.entries({
+        withoutUs: without,
+        askedUs: asked,
+        keptUs: kept,
+        callUs: call,
+        askedBesideCallUs: asked - without - call,
+        keptMoreUs: kept - without,
+        askedRatio: asked / without,
+        keptRatio: kept / without,
+      }).map(([name, value]) => [name, rounded(value)]),
+    );
+  };
+  // The least is what the machine's other work disturbed least.
   console.log(
     JSON.stringify({
       requests,
       rounds,
-      cpuUs: { without: rounded(without), asked: rounded(asked), kept: rounded(kept) },
-      askedMoreUs: rounded(asked - without),
-      callUs: rounded(median(calls)),
-      askedBesideCallUs: rounded(asked - without - median(calls)),
-      keptMoreUs: rounded(kept - without),
-      askedRatio: rounded(asked / without),
-      keptRatio: rounded(kept / without),
+      median: summary(median),
+      least: summary((all) => Math.min(...all)),
+      load: loadavg().map((one) => Math.round(one)),
     }),
   );
   for (const child of [ends, client]) child.kill();
