@@ -8,6 +8,7 @@ import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { metricsText } from '../src/telemetry/exposition.js';
 import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
+import type { ApiGroupName } from './api-server/api-group.js';
 import { startAggregatedApi } from './api-server/start.js';
 import type { CallerOfToken } from './authentication/authenticator.js';
 import { readToken } from './authentication/join-tokens.js';
@@ -53,8 +54,6 @@ export interface ControlOptions {
   readonly listen: string;
   /** ADDR:PORT for Prometheus; absent: metrics are not served. */
   readonly metricsListen?: string;
-  /** ADDR:PORT for what an operator asks (`weft edges`); absent: a socket in the state directory. */
-  readonly adminListen?: string;
   /** A file with a token: remote clients that present it may read metrics with object names. */
   readonly metricsToken?: string;
   readonly trustDomain: string;
@@ -89,8 +88,12 @@ export interface KubernetesOptions {
   readonly waypoint?: WaypointDefaults;
   /** Behavior of strict mode while a namespace's pods are enrolled for the first time; absent: `available`. */
   readonly firstEnrollment?: 'available' | 'closed';
-  /** ADDR:PORT of SMI's TrafficMetrics, behind an APIService; absent: they are not served. */
-  readonly smiMetricsListen?: string;
+  /** The aggregated API, behind APIServices; absent: it is not served. */
+  readonly api?: {
+    /** ADDR:PORT */
+    readonly listen: string;
+    readonly groups: readonly ApiGroupName[];
+  };
 }
 
 export interface RunningControl {
@@ -263,7 +266,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
             },
           }
         : {}),
-      servesMetricsApi: kubernetes.smiMetricsListen !== undefined,
+      apiGroups: kubernetes.api?.groups ?? [],
       log,
       onLimit,
       onRelease: (atMs) => stages?.releaseAt(atMs),
@@ -273,26 +276,26 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   names.start();
   keys.start();
   if (!kubernetes) stages?.releaseAt(Date.now() + releaseDelayMs);
-  const metricsApi =
-    kubernetes?.smiMetricsListen === undefined
-      ? undefined
-      : await startAggregatedApi({
-          config: kubernetes.config,
-          listen: kubernetes.smiMetricsListen,
-          certificate: servingCertificate(),
-          registry: compiler,
-          edges,
-          onResponse: (code) => metrics.metricsApiResponses.inc({ code }),
-          onLimit,
-          log,
-        });
+  const api =
+    kubernetes?.api &&
+    (await startAggregatedApi({
+      ...kubernetes.api,
+      config: kubernetes.config,
+      rootNamespace: kubernetes.namespace,
+      certificate: servingCertificate(),
+      registry: compiler,
+      edges,
+      onResponse: (code) => metrics.metricsApiResponses.inc({ code }),
+      onLimit,
+      log,
+    }));
   const authorityWatch = new AuthorityWatch({
     ca,
     store,
     servingCertificate,
     present: (certificate) => {
       server.present(certificate);
-      metricsApi?.present(certificate);
+      api?.present(certificate);
     },
     onRootsChanged: () => {
       leaderTasks?.changed();
@@ -301,7 +304,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     log,
   });
   const metricsServer = await serveMetrics(options, metrics);
-  const adminServer = await serveAdmin({ state: options.state, listen: options.adminListen, edges, log });
+  const adminServer = kubernetes ? undefined : await serveAdmin({ state: options.state, edges, log });
   log.info({ listen: options.listen, port, trustDomain }, 'ready');
   return {
     port,
@@ -313,7 +316,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       source.stop();
       first?.stop();
       server.stop();
-      metricsApi?.stop();
+      api?.stop();
       await metricsServer?.close();
       await adminServer?.close();
       await leaderTasks?.stop();

@@ -78,11 +78,16 @@ function* lines(): Generator<string> {
 
 const text = [...lines()];
 const [current, added] = [mesh(), applied()];
-const cpu = process.cpuUsage();
+const cpuMs = (): number => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+};
 const beganMs = performance.now();
+const cpus = [cpuMs()];
 const read = new EdgeLines('edges');
 for (const line of text) read.add(line);
 const readMs = performance.now();
+cpus.push(cpuMs());
 const meshes = policyMeshes(
   [{ file: 'mesh.yaml', text: current }],
   [{ file: 'policies.yaml', text: added }],
@@ -90,15 +95,17 @@ const meshes = policyMeshes(
 );
 if (meshes.errors.length > 0) throw new Error(meshes.errors[0]);
 const compiledMs = performance.now();
+cpus.push(cpuMs());
 const calls = callsOf(read.edges);
 const addedUpMs = performance.now();
+cpus.push(cpuMs());
 const { changes, unknown, unchanged } = policyDiff(
   calls,
   new PolicyMesh(meshes.before),
   new PolicyMesh(meshes.after),
 );
 const doneMs = performance.now();
-const used = process.cpuUsage(cpu);
+cpus.push(cpuMs());
 console.log(
   JSON.stringify({
     policies,
@@ -113,7 +120,8 @@ console.log(
     diffMs: Math.round(doneMs - addedUpMs),
     totalMs: Math.round(doneMs - beganMs),
     // Of all threads, the garbage collector's too: it does not depend on what else the machine does.
-    cpuMs: Math.round((used.user + used.system) / 1000),
+    cpuMs: Math.round((cpus.at(-1) ?? NaN) - (cpus[0] ?? NaN)),
+    cpuOfStepsMs: cpus.slice(1).map((one, i) => Math.round(one - (cpus[i] ?? NaN))),
     residentMiB: Math.round(process.memoryUsage().rss / 2 ** 20),
   }),
 );

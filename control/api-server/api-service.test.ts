@@ -8,6 +8,7 @@ test('the roots are written at once when they change, and again after a while, s
   const stale: string[] = [];
   let roots = 'one';
   const apiService = new ApiServiceRoots(
+    ['metrics.smi-spec.io'],
     {
       set: ({ body }: Write) => {
         const { spec } = body as { readonly spec: { readonly caBundle: string } };

@@ -26,6 +26,17 @@ export interface ResourceAttributes {
   readonly name?: string;
 }
 
+/** The refusal, in the API server's words: they name the right that is missing. */
+export function forbidden({ user }: User, attributes: ResourceAttributes): StatusError {
+  const { group, resource, subresource, verb, namespace, name } = attributes;
+  const what = subresource === undefined ? resource : `${resource}/${subresource}`;
+  return new StatusError(
+    'Forbidden',
+    `${resource}.${group}${name === undefined ? '' : ` "${name}"`} is forbidden: User ${JSON.stringify(user)} cannot ${verb} ` +
+      `resource "${what}" in API group "${group}" ${namespace === '' ? 'at the cluster scope' : `in the namespace "${namespace}"`}`,
+  );
+}
+
 interface Cached {
   readonly allowed: Promise<boolean>;
   readonly untilMs: number;

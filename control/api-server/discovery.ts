@@ -1,30 +1,33 @@
 /** Documents of the aggregated API by which clients discover it. They are the same for everybody. */
-import { metricKinds } from '../dialects/smi/metric-resources.js';
-import { metricsApiVersion, metricsGroup, metricsVersion } from '../dialects/smi/traffic-metrics.js';
+import type { ApiGroup } from './api-group.js';
 
-const version = { groupVersion: metricsApiVersion, version: metricsVersion };
-const group = { name: metricsGroup, versions: [version], preferredVersion: version };
+type Discovered = Pick<ApiGroup, 'group' | 'version' | 'resources'>;
 
-const resources = Object.entries(metricKinds).flatMap(([name, { isNamespaced }]) => {
-  const resource = { singularName: '', namespaced: isNamespaced, kind: 'TrafficMetrics' };
-  return [
-    { name, ...resource, verbs: ['get', 'list'] },
-    ...(name === 'trafficsplits' ? [] : [{ name: `${name}/edges`, ...resource, verbs: ['get'] }]),
-  ];
-});
+const openapi = { swagger: '2.0', info: { title: 'Weft', version: 'v1alpha1' }, paths: {}, definitions: {} };
 
-const openapi = { info: { title: 'Weft', version: metricsVersion }, paths: {} };
-
-/** By path. */
-export const discoveryDocuments: Readonly<Record<string, object>> = {
-  '/apis': { kind: 'APIGroupList', apiVersion: 'v1', groups: [group] },
-  [`/apis/${metricsGroup}`]: { kind: 'APIGroup', apiVersion: 'v1', ...group },
-  [`/apis/${metricsApiVersion}`]: {
-    kind: 'APIResourceList',
-    apiVersion: 'v1',
-    groupVersion: metricsApiVersion,
-    resources,
-  },
-  '/openapi/v2': { swagger: '2.0', ...openapi, definitions: {} },
-  '/openapi/v3': { paths: {} },
-};
+/** The documents of these groups, by path. */
+export function discoveryDocuments(groups: readonly Discovered[]): Readonly<Record<string, object>> {
+  const all = groups.map(({ group, version, resources }) => {
+    const ofVersion = { groupVersion: `${group}/${version}`, version };
+    return {
+      resources,
+      ofVersion,
+      ofGroup: { name: group, versions: [ofVersion], preferredVersion: ofVersion },
+    };
+  });
+  const documents: Record<string, object> = {
+    '/apis': { kind: 'APIGroupList', apiVersion: 'v1', groups: all.map(({ ofGroup }) => ofGroup) },
+    '/openapi/v2': openapi,
+    '/openapi/v3': { paths: {} },
+  };
+  for (const { resources, ofVersion, ofGroup } of all) {
+    documents[`/apis/${ofGroup.name}`] = { kind: 'APIGroup', apiVersion: 'v1', ...ofGroup };
+    documents[`/apis/${ofVersion.groupVersion}`] = {
+      kind: 'APIResourceList',
+      apiVersion: 'v1',
+      groupVersion: ofVersion.groupVersion,
+      resources: resources.map((one) => ({ singularName: '', ...one })),
+    };
+  }
+  return documents;
+}

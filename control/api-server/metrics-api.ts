@@ -1,5 +1,4 @@
 /** Responds to requests of the aggregated API metrics.smi-spec.io, for a user whom the front proxy named. */
-import { RateLimiter } from '../../src/base/rate-limiter.js';
 import type { EdgeAnswer } from '../../src/model/edge.js';
 import type { EdgeSource } from '../edges/edge-source.js';
 import { slotMs } from '../edges/edge-store.js';
@@ -8,15 +7,18 @@ import {
   itemKey,
   metricsApiVersion,
   metricsGroup,
+  metricsVersion,
   trafficMetricsEdges,
   trafficMetricsList,
   type Observed,
   type TrafficMetrics,
 } from '../dialects/smi/traffic-metrics.js';
-import type { Authorizer } from './authorizer.js';
-import { discoveryDocuments } from './discovery.js';
+import type { ApiGroup, ApiResource, ApiResponse } from './api-group.js';
+import { forbidden, type Authorizer } from './authorizer.js';
+import { ComputedRates } from './computed-rates.js';
 import type { User } from './front-proxy.js';
 import { attributesOf, parseMetricsRequest, type MetricsRequest } from './metrics-request.js';
+import { readableNamespaces } from './readable-namespaces.js';
 import { StatusError } from './status.js';
 import { tableOf, wantsTable } from './table.js';
 
@@ -25,18 +27,6 @@ const windowMs = 30_000;
 /** The edges of a namespace are asked for once in this time. */
 const answerMs = 1_000;
 const answersMax = 256;
-/** Responses that are computed: with 10000 edges one takes a tenth of a second, in which the control plane does nothing else. */
-export const computedRates = {
-  perUser: { perSecond: 2, burst: 40 },
-  all: { perSecond: 10, burst: 100 },
-} as const;
-/** Namespaces of peers for which the reader's right is asked. */
-const peerNamespacesMax = 64;
-
-export interface ApiResponse {
-  readonly body: object;
-  readonly warnings?: readonly string[];
-}
 
 export interface MetricsApiOptions {
   readonly edges: EdgeSource;
@@ -51,25 +41,33 @@ interface Answered extends Observed {
   readonly missing: number;
 }
 
-export class MetricsApi {
+const resources: readonly ApiResource[] = Object.entries(metricKinds).flatMap(([name, { isNamespaced }]) => {
+  const resource = { namespaced: isNamespaced, kind: 'TrafficMetrics' };
+  return [
+    { name, ...resource, verbs: ['get', 'list'] },
+    ...(name === 'trafficsplits' ? [] : [{ name: `${name}/edges`, ...resource, verbs: ['get'] }]),
+  ];
+});
+
+export class MetricsApi implements ApiGroup {
+  readonly group = metricsGroup;
+  readonly version = metricsVersion;
+  readonly resources = resources;
   readonly #options: MetricsApiOptions;
   readonly #answers = new Map<string, { readonly atMs: number; readonly answer: Promise<Answered> }>();
 
-  readonly #perUser = new RateLimiter(computedRates.perUser, 1_024);
-  readonly #all = new RateLimiter(computedRates.all);
+  readonly #rates: ComputedRates;
 
   constructor(options: MetricsApiOptions) {
     this.#options = options;
+    this.#rates = new ComputedRates(options.onLimit);
   }
 
   /** Errors: StatusError. */
-  async respond(user: User, target: string, accept = ''): Promise<ApiResponse> {
-    const { pathname, searchParams } = urlOf(target);
-    const document = discoveryDocuments[pathname.replace(/\/$/, '')];
-    if (document) return { body: document };
+  async respond(user: User, { pathname, searchParams }: URL, accept = ''): Promise<ApiResponse> {
     const request = parseMetricsRequest(pathname, searchParams);
     await this.#authorize(user, request);
-    this.#take(user);
+    this.#rates.take(user);
     const observed = await this.#observe(request);
     const { items, warnings } = await this.#itemsOf(user, request, observed);
     const missing =
@@ -88,26 +86,7 @@ export class MetricsApi {
   async #authorize(user: User, request: MetricsRequest): Promise<void> {
     const attributes = attributesOf(request);
     if (await this.#options.authorizer.isAllowed(user, attributes)) return;
-    const { resource, subresource, verb, namespace, name } = attributes;
-    const what = subresource === undefined ? resource : `${resource}/${subresource}`;
-    throw new StatusError(
-      'Forbidden',
-      `${resource}.${metricsGroup}${name === undefined ? '' : ` "${name}"`} is forbidden: User ${JSON.stringify(user.user)} cannot ${verb} ` +
-        `resource "${what}" in API group "${metricsGroup}" ${namespace === '' ? 'at the cluster scope' : `in the namespace "${namespace}"`}`,
-    );
-  }
-
-  /** Error: StatusError TooManyRequests. */
-  #take({ user }: User): void {
-    // The user's own rate is checked first: a user above it must not use up the rate of all.
-    const waitMs = this.#perUser.takeOrWait(user) || this.#all.takeOrWait('');
-    if (waitMs === 0) return;
-    this.#options.onLimit('metrics-api-rate');
-    throw new StatusError(
-      'TooManyRequests',
-      'too many requests for metrics: try again',
-      Math.ceil(waitMs / 1000),
-    );
+    throw forbidden(user, attributes);
   }
 
   async #itemsOf(
@@ -144,16 +123,8 @@ export class MetricsApi {
         attributesOf({ ...request, verb, namespace, name, isEdges: false }),
       );
     };
-    if (namespaces.length === 0) return { named: new Set(), warnings: [] };
-    if (await mayRead(undefined)) return { named: new Set(namespaces), warnings: [] };
-    const checked = namespaces.slice(0, peerNamespacesMax);
-    const left = namespaces.length - checked.length;
-    if (left > 0) this.#options.onLimit('metrics-api-peers');
-    const allowed = await Promise.all(checked.map(mayRead));
-    return {
-      named: new Set(checked.filter((_, index) => allowed[index])),
-      warnings: left > 0 ? [`peers of ${left} namespaces are not named`] : [],
-    };
+    const { named, left } = await readableNamespaces(namespaces, mayRead, this.#options.onLimit);
+    return { named, warnings: left > 0 ? [`peers of ${left} namespaces are not named`] : [] };
   }
 
   /** The edges that a request is about. Requests of the same second share them. */
@@ -178,14 +149,6 @@ export class MetricsApi {
     this.#answers.set(key, { atMs: nowMs, answer });
     answer.catch(() => this.#answers.delete(key));
     return answer;
-  }
-}
-
-function urlOf(target: string): URL {
-  try {
-    return new URL(target, 'https://localhost');
-  } catch {
-    throw new StatusError('BadRequest', 'the path cannot be parsed');
   }
 }
 

@@ -17,7 +17,7 @@ import {
 } from '../../test/support/aggregated-api.js';
 import { close, createApiServer, listen } from '../../test/support/api-server.js';
 import type { EdgeAnswer } from '../../src/model/edge.js';
-import { computedRates } from './metrics-api.js';
+import { computedRates } from './computed-rates.js';
 import { serverLimits } from './server.js';
 import { startAggregatedApi, type AggregatedApi } from './start.js';
 
@@ -60,6 +60,8 @@ before(async () => {
   api = await startAggregatedApi({
     config: await listen(apiServer),
     listen: '127.0.0.1:0',
+    groups: ['observe.weft.dev', 'metrics.smi-spec.io'],
+    rootNamespace: 'weft-system',
     certificate: issue(mesh, 'weft-control.weft-system.svc'),
     registry,
     edges: { query: () => answer() },

@@ -13,7 +13,7 @@ import { parseListenAddress } from '../../src/base/listen-address.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
 import type { KeyAndCertificate } from '../../src/tls/issue.js';
 import { isFrontProxy, userOf, type FrontProxy, type User } from './front-proxy.js';
-import type { ApiResponse } from './metrics-api.js';
+import type { ApiResponse } from './api-group.js';
 import { StatusError } from './status.js';
 
 export const serverLimits = {
@@ -139,10 +139,10 @@ export class ApiServer {
       if (request.method !== 'GET')
         throw new StatusError(
           'MethodNotAllowed',
-          `${request.method} is not supported: metrics are read by GET`,
+          `${request.method} is not supported: this API is read by GET`,
         );
       if ('transfer-encoding' in request.headers || Number(request.headers['content-length'] ?? 0) !== 0)
-        throw new StatusError('RequestEntityTooLarge', 'a request for metrics has no body');
+        throw new StatusError('RequestEntityTooLarge', 'a request of this API has no body');
       const { body, warnings = [] } = await this.#limited(user, () =>
         this.#options.respond(user, request.url ?? '', request.headers.accept ?? ''),
       );
@@ -209,10 +209,10 @@ export class ApiServer {
   }
 
   #failed(error: unknown): StatusError {
-    this.#options.log.warn({ error: errorText(error) }, 'a request for metrics failed');
+    this.#options.log.warn({ error: errorText(error) }, 'a request of the aggregated API failed');
     return new StatusError(
       'InternalError',
-      'the metrics could not be read: see the log of the control plane',
+      'the response could not be made: see the log of the control plane',
     );
   }
 

@@ -6,15 +6,22 @@ import type { ControlLog } from '../log.js';
 import type { Registry } from '../registry/registry.js';
 import { Authorizer } from './authorizer.js';
 import { FrontProxyWatch } from './front-proxy-watch.js';
+import type { ApiGroup, ApiGroupName, ApiResponse } from './api-group.js';
+import { discoveryDocuments } from './discovery.js';
+import { EdgesApi } from './edges-api.js';
+import type { User } from './front-proxy.js';
 import { MetricsApi } from './metrics-api.js';
 import { metricsLookupOf } from './registry-lookup.js';
 import { ApiServer } from './server.js';
+import { StatusError } from './status.js';
 
 export interface AggregatedApiOptions {
   readonly config: KubeConfig;
   /** ADDR:PORT */
   readonly listen: string;
   readonly certificate: KeyAndCertificate;
+  readonly groups: readonly ApiGroupName[];
+  readonly rootNamespace: string;
   readonly registry: Registry;
   readonly edges: EdgeSource;
   readonly onResponse: (code: number) => void;
@@ -32,10 +39,9 @@ export interface AggregatedApi {
 
 /** Resolves when the server listens and the front proxy's settings were read once. Error: WEFT_LISTEN. */
 export async function startAggregatedApi(options: AggregatedApiOptions): Promise<AggregatedApi> {
-  const { config, registry, edges, onLimit, log } = options;
+  const { config, onLimit, log } = options;
   const authorizer = new Authorizer(config, onLimit);
-  const api = new MetricsApi({ edges, lookup: metricsLookupOf(registry), authorizer, onLimit });
-  const server = new ApiServer({ ...options, respond: (...of) => api.respond(...of) });
+  const server = new ApiServer({ ...options, respond: responder(groupsOf(options, authorizer)) });
   const watch = new FrontProxyWatch({
     config,
     onChange: (frontProxy) => server.trust(frontProxy),
@@ -52,4 +58,39 @@ export async function startAggregatedApi(options: AggregatedApiOptions): Promise
       server.stop();
     },
   };
+}
+
+function groupsOf(
+  { groups, registry, edges, rootNamespace, onLimit }: AggregatedApiOptions,
+  authorizer: Authorizer,
+): readonly ApiGroup[] {
+  const all: Readonly<Record<ApiGroupName, () => ApiGroup>> = {
+    'observe.weft.dev': () => new EdgesApi({ edges, authorizer, rootNamespace, onLimit }),
+    'metrics.smi-spec.io': () =>
+      new MetricsApi({ edges, lookup: metricsLookupOf(registry), authorizer, onLimit }),
+  };
+  return groups.map((name) => all[name]());
+}
+
+/** Sends each request to its group. Errors: StatusError. */
+function responder(
+  groups: readonly ApiGroup[],
+): (user: User, target: string, accept: string) => Promise<ApiResponse> {
+  const documents = discoveryDocuments(groups);
+  return async (user, target, accept) => {
+    const url = urlOf(target);
+    const document = documents[url.pathname.replace(/\/$/, '')];
+    if (document) return { body: document };
+    const group = groups.find((one) => url.pathname.startsWith(`/apis/${one.group}/`));
+    if (!group) throw new StatusError('NotFound', `${url.pathname.slice(0, 256)} is not served`);
+    return group.respond(user, url, accept);
+  };
+}
+
+function urlOf(target: string): URL {
+  try {
+    return new URL(target, 'https://localhost');
+  } catch {
+    throw new StatusError('BadRequest', 'the path cannot be parsed');
+  }
 }

@@ -3,13 +3,18 @@ import { hostname } from 'node:os';
 import { Option, type Command } from 'commander';
 import { WeftError } from '../../src/base/errors.js';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
+import { apiGroups, type ApiGroupName } from '../api-server/api-group.js';
 import { rootNamespace } from '../compile/policies.js';
 import { runControl, type ControlOptions, type KubernetesOptions } from '../control-plane.js';
 import { waypointDefaults } from '../waypoint/defaults.js';
 import { seconds } from './seconds.js';
 
 interface ServeFlags
-  extends Omit<ControlOptions, 'kubernetes'>, Omit<KubernetesOptions, 'config' | 'waypoint' | 'serverName'> {
+  extends
+    Omit<ControlOptions, 'kubernetes'>,
+    Omit<KubernetesOptions, 'config' | 'waypoint' | 'serverName' | 'api'> {
+  readonly apiListen?: string;
+  readonly apiGroups: readonly ApiGroupName[];
   readonly kubernetes?: boolean;
   readonly serverName?: string;
   /** JSON */
@@ -44,17 +49,13 @@ export function serveCommand(program: Command): void {
         "whether strict mode waits for a namespace's first enrollment (available) or not (closed)",
       ).choices(['available', 'closed']),
     )
-    .option(
-      '--smi-metrics-listen <addr:port>',
-      "address for SMI's TrafficMetrics, behind an APIService (default: not served)",
+    .option('--api-listen <addr:port>', 'address for the APIs behind APIServices (default: not served)')
+    .addOption(
+      new Option('--api-groups <groups...>', 'which of these APIs are served').choices(apiGroups).default([]),
     )
     .requiredOption('--state <dir>', 'directory for roots, CA and token keys')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')
     .option('--metrics-listen <addr:port>', 'address for Prometheus')
-    .option(
-      '--admin-listen <addr:port>',
-      'address on localhost for what an operator asks (default: a socket in the state directory)',
-    )
     .option('--peer-token <file>', "with --kubernetes: this replica's token for calls to other replicas")
     .option(
       '--metrics-token <file>',
@@ -88,16 +89,17 @@ async function optionsOf({
   serverName,
   waypoint,
   firstEnrollment,
-  smiMetricsListen,
+  apiListen,
+  apiGroups: groups,
   peerToken,
   ...rest
 }: ServeFlags): Promise<ControlOptions> {
   if ((kubernetes === true) === (rest.from !== undefined))
     throw new WeftError('WEFT_SOURCE', 'give either --from, with directories of manifests, or --kubernetes');
-  if (kubernetes !== true && smiMetricsListen !== undefined)
+  if (kubernetes !== true && apiListen !== undefined)
     throw new WeftError(
       'WEFT_SOURCE',
-      '--smi-metrics-listen requires --kubernetes: the API server authenticates and authorizes its users',
+      '--api-listen requires --kubernetes: the API server authenticates and authorizes its users',
     );
   if (kubernetes !== true) return rest;
   if (rest.rootNamespace !== undefined)
@@ -116,7 +118,7 @@ async function optionsOf({
       identity,
       serverName: serverName ?? `weft-control.${namespace}.svc`,
       ...(firstEnrollment ? { firstEnrollment } : {}),
-      ...(smiMetricsListen === undefined ? {} : { smiMetricsListen }),
+      ...(apiListen === undefined ? {} : { api: { listen: apiListen, groups } }),
       ...(peerToken === undefined ? {} : { peerToken }),
       ...(waypoint === undefined ? {} : { waypoint: waypointDefaults(waypoint) }),
     },

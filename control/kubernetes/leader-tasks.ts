@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { errorText } from '../../src/base/errors.js';
+import type { ApiGroupName } from '../api-server/api-group.js';
 import { ApiServiceRoots } from '../api-server/api-service.js';
 import { RootsConfigMaps, rootsConfigMap } from '../certificates/roots-config-maps.js';
 import type { Compiler } from '../compile/compile.js';
@@ -47,8 +48,8 @@ export interface LeaderTasksOptions {
   readonly onLimit: (limit: string) => void;
   /** Settings for rendering waypoints; absent: Weft creates none. */
   readonly waypoints?: Omit<RenderSettings, 'rootsConfigMap'>;
-  /** Whether this control plane serves the aggregated API of an APIService, which the chart makes. */
-  readonly servesMetricsApi: boolean;
+  /** Groups of the aggregated API that this control plane serves. The chart makes their APIServices. */
+  readonly apiGroups: readonly ApiGroupName[];
   /** Called with the time at which every pod is released (epoch ms), once per value that the uninstall sets. */
   readonly onRelease: (atMs: number) => void;
 }
@@ -60,7 +61,7 @@ export class LeaderTasks {
   readonly #leader: Leader;
   readonly #waypoints: WaypointReconciler | undefined;
   readonly #roots: RootsConfigMaps;
-  readonly #apiService: ApiServiceRoots | undefined;
+  readonly #apiServices: ApiServiceRoots;
   readonly #statuses: StatusWriter;
   readonly #timer: NodeJS.Timeout;
   #pendingTurn: NodeJS.Timeout | undefined;
@@ -75,7 +76,7 @@ export class LeaderTasks {
       log.warn({ path, error: errorText(error) }, 'write to the API server failed: will retry'),
     );
     this.#roots = new RootsConfigMaps(this.#queue, options.roots);
-    this.#apiService = options.servesMetricsApi ? new ApiServiceRoots(this.#queue, options.roots) : undefined;
+    this.#apiServices = new ApiServiceRoots(options.apiGroups, this.#queue, options.roots);
     this.#agents = new AgentPods({ config, namespace, isLeading: () => this.leading, log });
     this.#leader = new Leader(
       config,
@@ -181,7 +182,7 @@ export class LeaderTasks {
     if (!isDeepStrictEqual(inputs, this.#waypointInputs)) this.#waypoints?.changed();
     this.#waypointInputs = inputs;
     this.#roots.write(namespaces);
-    this.#apiService?.write();
+    this.#apiServices.write();
     this.#statuses.write();
   }
 }

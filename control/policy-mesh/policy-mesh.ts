@@ -8,24 +8,24 @@ import type { Workload } from '../../src/model/workload.js';
 import type { MeshSnapshot, PolicyMeshes, SnapshotPod } from '../../src/state/snapshot.js';
 import { compile, type Compiler } from '../compile/compile.js';
 import { loadTexts, type Loaded } from '../migrate/load.js';
-import { objectKey } from '../objects/object-key.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { ManifestText } from '../problems/manifest-findings.js';
-import { uncompared } from './uncompared.js';
+import { actingPolicies, uncompared } from './uncompared.js';
 
 const trustDomain = parseTrustDomain('cluster.local');
 
-/** @param objects of two with one key the later one counts, as if it had been applied later */
-function compiled(objects: readonly MeshObject[], root: string): Compiler {
-  const byKey = new Map(objects.map((object) => [objectKey(object), object]));
-  return compile([...byKey.values()], { trustDomain, rootsVersion: '', rootNamespace: root });
-}
+/** Of two objects with one key the later one counts, as if it had been applied later. */
+const byKey = (objects: readonly MeshObject[]): Map<ObjectKey, MeshObject> =>
+  new Map(objects.map((object) => [objectKey(object), object]));
+const compilerOf = (objects: readonly MeshObject[], root: string): Compiler =>
+  compile([...byKey(objects).values()], { trustDomain, rootsVersion: '', rootNamespace: root });
 
-/** @param objects as they are applied, one after the other */
+/** The compiled mesh of these objects. */
 export const snapshotOf = (objects: readonly MeshObject[], root: string): MeshSnapshot =>
-  snapshotFrom(compiled(objects, root));
+  snapshot(compilerOf(objects, root));
 
-function snapshotFrom(compiler: Compiler): MeshSnapshot {
+function snapshot(compiler: Compiler): MeshSnapshot {
   const workloads: Workload[] = [];
   const services: Service[] = [];
   const policies: AuthorizationPolicy[] = [];
@@ -69,16 +69,15 @@ export function policyMeshes(
   const isLive = 'objects' in current;
   const loaded = isLive ? current : loadTexts(current);
   const added = loadTexts(applied, loaded.sources.length);
-  // Later objects take the place of earlier ones.
-  const objects = [...loaded.objects, ...added.objects.filter((one) => !isLive || !isOfTemplate(one))];
-  const now = compiled(loaded.objects, root);
-  const next = applied.length === 0 ? now : compiled(objects, root);
-  const before = snapshotFrom(now);
+  const compiler = compilerOf(loaded.objects, root);
+  const before = snapshot(compiler);
+  const acting = actingPolicies(compiler);
+  if (applied.length > 0) compiler.apply(byKey(added.objects.filter((one) => !isLive || !isOfTemplate(one))));
   return {
     errors: problemsOf(added),
     warnings: problemsOf(loaded),
-    unevaluated: next === now ? [] : uncompared(now, next),
+    unevaluated: applied.length === 0 ? [] : uncompared(acting, compiler),
     before,
-    after: next === now ? before : snapshotFrom(next),
+    after: applied.length === 0 ? before : snapshot(compiler),
   };
 }

@@ -3,7 +3,7 @@ import { namespaceOf } from '../../src/model/labels.js';
 import { inModeOf } from '../compile/audit.js';
 import type { Compiler } from '../compile/compile.js';
 import { compileTrafficPolicy, type SectionName } from '../compile/traffic-policy.js';
-import { objectKey } from '../objects/object-key.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { TrafficPolicyObject } from '../objects/objects.js';
 
 /** Sections that may refuse or end requests. */
@@ -29,12 +29,18 @@ function acting(policy: TrafficPolicyObject, mesh: Compiler): ReadonlyMap<string
   return found;
 }
 
+/** What acts of all TrafficPolicies of a mesh, by policy. */
+export type Acting = ReadonlyMap<ObjectKey, ReadonlyMap<string, string>>;
+
+/** Of a mesh as it is now: a compiler changes with what is applied to it. */
+export const actingPolicies = (mesh: Compiler): Acting =>
+  new Map([...mesh.ofKind('TrafficPolicy')].map((policy) => [objectKey(policy), acting(policy, mesh)]));
+
 /** One sentence for each policy whose acting sections the manifests add or change. */
-export function uncompared(before: Compiler, after: Compiler): string[] {
+export function uncompared(before: Acting, after: Compiler): string[] {
   return [...after.ofKind('TrafficPolicy')].flatMap((policy) => {
-    const was = before.object(objectKey(policy));
-    const known = was?.kind === 'TrafficPolicy' ? acting(was, before) : new Map<string, string>();
-    const changed = [...acting(policy, after)].filter(([name, text]) => known.get(name) !== text);
+    const known = before.get(objectKey(policy));
+    const changed = [...acting(policy, after)].filter(([name, text]) => known?.get(name) !== text);
     if (changed.length === 0) return [];
     const sections = changed.map(([name]) => name).join(', ');
     return [

@@ -1,9 +1,8 @@
 /**
- * Serves what an operator asks of the control plane: on Kubernetes at an address of the pod's own localhost, which API server port-forwards reach;
- * else on a socket in the state directory, which only those may open who may read that directory.
+ * Serves what an operator asks of a control plane with manifests from files: on a socket in the state directory, which only those may open who may
+ * read that directory. On Kubernetes the aggregated API serves it, by the caller's own rights.
  */
 import { join, resolve } from 'node:path';
-import { parseListenAddress } from '../../src/base/listen-address.js';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { controlSocketName } from '../../src/model/control-socket.js';
 import { serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
@@ -13,20 +12,13 @@ import type { EdgeSource } from '../edges/edge-source.js';
 const pathBytesMax = 107;
 
 export interface AdminOptions {
-  /** ADDR:PORT; absent: the socket. */
-  readonly listen: string | undefined;
   readonly state: string;
   readonly edges: EdgeSource;
   readonly log: { warn(fields: object, text: string): void };
 }
 
-/** Undefined: the socket could not be made, which is logged. Error: WEFT_LISTEN, of `listen`. */
-export async function serveAdmin({
-  listen,
-  state,
-  edges,
-  log,
-}: AdminOptions): Promise<HttpServer | undefined> {
+/** Undefined: the socket could not be made, which is logged. */
+export async function serveAdmin({ state, edges, log }: AdminOptions): Promise<HttpServer | undefined> {
   const routes = {
     '/edges': {
       contentType: 'application/json',
@@ -40,11 +32,6 @@ export async function serveAdmin({
       },
     },
   };
-  if (listen !== undefined) {
-    const at = parseListenAddress(listen);
-    if (!at) throw new WeftError('WEFT_LISTEN', `${listen} is not <addr>:<port>`);
-    return serveRoutes(at.host, at.port, routes);
-  }
   const path = join(resolve(state), controlSocketName);
   const unused = (why: string): undefined => void log.warn({ path }, `weft edges cannot be used: ${why}`);
   if (Buffer.byteLength(path) > pathBytesMax)

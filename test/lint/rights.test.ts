@@ -155,9 +155,11 @@ test('editors of a namespace may write its policies, but no kinds that claim add
   );
 });
 
-test("with SMI's metrics the control plane reviews access and writes one APIService, and viewers read what is in a namespace", () => {
-  assert.deepEqual(rightsOf('ClusterRole', 'weft-control-smi-metrics'), {
+test('for the aggregated API the control plane reviews access and writes its APIServices, and viewers read what is in a namespace', () => {
+  assert.deepEqual(rightsOf('ClusterRole', 'weft-edges-reader'), { 'observe.weft.dev/edges': 'list' });
+  assert.deepEqual(rightsOf('ClusterRole', 'weft-control-api'), {
     'authorization.k8s.io/subjectaccessreviews': 'create',
+    'apiregistration.k8s.io/apiservices/v1alpha1.observe.weft.dev': 'patch',
     'apiregistration.k8s.io/apiservices/v1alpha1.metrics.smi-spec.io': 'patch',
   });
   // As with the cluster role `view`, no nodes.

@@ -4,8 +4,8 @@ import { loadKubeConfig } from '../../kubernetes/config.js';
 import { durationMsOf } from '../../model/duration.js';
 import { edgesKeptMs, type EdgeAnswer, type EdgeQuery } from '../../model/edge.js';
 import { wantsCluster } from '../cluster/command.js';
-import { systemNamespace } from '../cluster/system-namespace.js';
 import { stateDefault } from '../standalone/ledger.js';
+import { keptText } from './kept.js';
 import { readClusterEdges, readEdges } from './read-edges.js';
 import { edgeLines } from './rows.js';
 
@@ -14,7 +14,6 @@ interface Flags {
   readonly since: number;
   readonly state?: string;
   readonly kubernetes?: boolean;
-  readonly systemNamespace: string;
   readonly json?: boolean;
 }
 
@@ -25,19 +24,21 @@ export function durationMs(text: string): number {
   return ms;
 }
 
-const answerOf = async (
-  { state, kubernetes, systemNamespace: system }: Flags,
-  query: EdgeQuery,
-): Promise<EdgeAnswer> =>
+/** The control plane computes its 15 minutes a moment before or after this program does. */
+const keptSlackMs = 10_000;
+
+const answerOf = async ({ state, kubernetes }: Flags, query: EdgeQuery): Promise<EdgeAnswer> =>
   state === undefined && wantsCluster(kubernetes)
-    ? readClusterEdges(await loadKubeConfig(), system, query)
+    ? readClusterEdges(await loadKubeConfig(), query)
     : readEdges(state ?? stateDefault, query);
 
-function* lines(answer: EdgeAnswer, query: EdgeQuery, nowMs: number): Generator<string> {
+function* lines(answer: EdgeAnswer, { sinceMs }: EdgeQuery, nowMs: number): Generator<string> {
+  const wantedMs = nowMs - sinceMs;
   yield* edgeLines(answer.edges, nowMs);
   if (answer.edges.length === 0) yield 'nothing was observed';
-  if (answer.sinceMs > query.sinceMs)
-    yield `observed since ${new Date(answer.sinceMs).toISOString()}: programs report every 10 s, and the control plane keeps 15 minutes`;
+  if (answer.sinceMs > Math.max(sinceMs, nowMs - edgesKeptMs + keptSlackMs))
+    yield `observed since ${new Date(answer.sinceMs).toISOString()}: programs report every 10 s`;
+  if (wantedMs > edgesKeptMs) yield keptText(wantedMs);
   for (const replica of answer.missing) yield `no answer from ${replica}: what was reported to it is missing`;
 }
 
@@ -54,12 +55,13 @@ export function edgesCommand(): Command {
     )
     .option('--kubernetes', 'show the cluster even without KUBECONFIG')
     .option('--no-kubernetes', 'do not show the cluster even with KUBECONFIG')
-    .option('--system-namespace <name>', 'of a cluster: namespace of the installation', systemNamespace)
     .option('--json', 'print one JSON object, with the edges as they were reported')
     .action(async (flags: Flags) => {
       const nowMs = Date.now();
       const query = { namespace: flags.namespace, sinceMs: nowMs - flags.since };
       const answer = await answerOf(flags, query);
-      console.log(flags.json === true ? JSON.stringify(answer) : [...lines(answer, query, nowMs)].join('\n'));
+      if (flags.json !== true) return console.log([...lines(answer, query, nowMs)].join('\n'));
+      console.log(JSON.stringify(answer));
+      if (flags.since > edgesKeptMs) console.error(keptText(flags.since));
     });
 }

@@ -1,14 +1,13 @@
-/** Reads edges from the control plane: by the socket in its state directory, or by an API server port-forward. */
+/** Reads edges from the control plane: by the socket in its state directory, or on a cluster by the API server, which authorizes the caller. */
 import { existsSync } from 'node:fs';
 import http from 'node:http';
 import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText, WeftError } from '../../base/errors.js';
-import { getThroughPortForward } from '../../kubernetes/port-forward.js';
-import { requestJson } from '../../kubernetes/request.js';
+import { isRecord } from '../../base/record.js';
+import { ApiError, requestJson } from '../../kubernetes/request.js';
 import { controlSocketName } from '../../model/control-socket.js';
-import type { EdgeAnswer, EdgeQuery } from '../../model/edge.js';
-import { adminPort } from '../admin.js';
+import { edgesApi, type Edge, type EdgeAnswer, type EdgeQuery } from '../../model/edge.js';
 
 const answerMsMax = 5_000;
 const answerBytesMax = 64 << 20;
@@ -70,33 +69,43 @@ export async function readEdges(state: string, query: EdgeQuery): Promise<EdgeAn
   }
 }
 
-interface PodList {
-  readonly items: readonly {
-    readonly metadata: { readonly name: string };
-    readonly status?: { readonly phase?: string };
-  }[];
+/** What to do about a response of the API server that has no edges. */
+function refusalOf(error: ApiError, { namespace }: EdgeQuery): WeftError {
+  const { group, version, resource } = edgesApi;
+  const { message, status } = error;
+  const apiService = `kubectl get apiservice ${version}.${group}`;
+  if (status === 403)
+    return new WeftError(
+      'WEFT_ADMIN',
+      `${message}: reading needs the right to list ${resource}.${group}, which ClusterRole weft-edges-reader has; ` +
+        (namespace === undefined
+          ? 'bind it in the cluster, or give -n and a namespace in which you have it'
+          : `bind it in namespace ${namespace}`),
+    );
+  if (status === 404)
+    return noAnswer(
+      `the cluster does not serve ${group}: is Weft installed, and the value observe.api of its chart true? (${apiService})`,
+    );
+  if (status === 503) return noAnswer(`${message}: ${apiService} says why`);
+  return error;
 }
 
-/** The edges that all replicas of a cluster's control plane have. Errors: WEFT_ADMIN, ApiError. */
-export async function readClusterEdges(
-  config: KubeConfig,
-  systemNamespace: string,
-  query: EdgeQuery,
-): Promise<EdgeAnswer> {
-  const { items } = (await requestJson(
-    config,
-    'GET',
-    `/api/v1/namespaces/${systemNamespace}/pods?labelSelector=app%3Dweft-control`,
-  )) as PodList;
-  const running = items.filter(({ status }) => status?.phase === 'Running');
-  if (running.length === 0) throw noAnswer(`no pod of weft-control runs in ${systemNamespace}`);
-  let why = '';
-  for (const { metadata } of running)
-    try {
-      const at = { namespace: systemNamespace, pod: metadata.name, port: adminPort };
-      return answerOf(await getThroughPortForward(config, at, pathOf(query)));
-    } catch (error) {
-      why = `${metadata.name}: ${errorText(error)}`;
-    }
-  throw noAnswer(why);
+/**
+ * The edges that all replicas of a cluster's control plane have, as far as the caller may read them: the API server authenticates and authorizes
+ * the user of the kubeconfig, whatever credential it has. Errors: WEFT_ADMIN, ApiError.
+ */
+export async function readClusterEdges(config: KubeConfig, query: EdgeQuery): Promise<EdgeAnswer> {
+  const { namespace, sinceMs } = query;
+  const within = namespace === undefined ? '' : `namespaces/${encodeURIComponent(namespace)}/`;
+  const path = `/apis/${edgesApi.group}/${edgesApi.version}/${within}${edgesApi.resource}?sinceMs=${Math.max(0, Math.floor(sinceMs))}`;
+  let list: unknown;
+  try {
+    list = await requestJson(config, 'GET', path);
+  } catch (error) {
+    throw error instanceof ApiError ? refusalOf(error, query) : error;
+  }
+  if (!isRecord(list) || !Array.isArray(list['items']) || typeof list['sinceMs'] !== 'number')
+    throw noAnswer('its response has no list of edges');
+  const missing = Array.isArray(list['missing']) ? list['missing'].map(String) : [];
+  return { edges: list['items'] as readonly Edge[], sinceMs: list['sinceMs'], missing };
 }

@@ -46,26 +46,54 @@ interface Counts {
   refused: number;
   audited: number;
 }
+
+/** Sets of one name, each made once: most calls have one Service and one path, and there may be a million of them. */
+const singles = new Map<string, ReadonlySet<string>>();
+const singlesMax = 100_000;
+const none: ReadonlySet<string> = new Set();
+function single(name: string): ReadonlySet<string> {
+  let found = singles.get(name);
+  if (!found) {
+    if (singles.size >= singlesMax) singles.clear();
+    singles.set(name, (found = new Set([name])));
+  }
+  return found;
+}
+
+/** A set of names that is usually empty, or has one. */
+class Names {
+  #first: string | undefined;
+  #more: Set<string> | undefined;
+
+  add(name: string): void {
+    if (name === '' || name === this.#first) return;
+    if (this.#first === undefined) this.#first = name;
+    else (this.#more ??= new Set([this.#first])).add(name);
+  }
+  get all(): ReadonlySet<string> {
+    return this.#more ?? (this.#first === undefined ? none : single(this.#first));
+  }
+}
+
 class Building {
-  readonly sourcePods = new Set<string>();
-  readonly pods = new Set<string>();
-  readonly services = new Set<string>();
-  readonly policies = new Set<string>();
-  readonly paths = new Set<string>();
-  readonly counts = new Map<EdgeReporter, Counts>();
-  lastSeenMs = 0;
+  readonly #sourcePods = new Names();
+  readonly #pods = new Names();
+  readonly #services = new Names();
+  readonly #policies = new Names();
+  readonly #paths = new Names();
+  readonly #counts: Partial<Record<EdgeReporter, Counts>> = {};
+  #lastSeenMs = 0;
   /** Seen, and opened earlier: a connection that is still open. */
   #isOpen = false;
   constructor(readonly first: Edge) {}
 
   add({ source, destination, service, policy, path, reporter, counts }: Edge): void {
-    if (source.pod !== '') this.sourcePods.add(source.pod);
-    if (destination.pod !== '') this.pods.add(destination.pod);
-    if (service !== '') this.services.add(service);
-    if (policy !== '') this.policies.add(policy);
-    if (path !== 'refused') this.paths.add(path);
-    let sums = this.counts.get(reporter);
-    if (!sums) this.counts.set(reporter, (sums = { passed: 0, refused: 0, audited: 0 }));
+    this.#sourcePods.add(source.pod);
+    this.#pods.add(destination.pod);
+    this.#services.add(service);
+    this.#policies.add(policy);
+    if (path !== 'refused') this.#paths.add(path);
+    const sums = (this.#counts[reporter] ??= { passed: 0, refused: 0, audited: 0 });
     // Requests that were refused count as requests, too; connections that were do not.
     const total = isRequest({ reporter, method: this.first.method })
       ? Math.max(0, counts.requests - counts.refused)
@@ -74,17 +102,17 @@ class Building {
     if (total + counts.refused + counts.failures === 0 && path !== 'refused') this.#isOpen = true;
     sums.refused += counts.refused;
     sums.audited += counts.audited;
-    this.lastSeenMs = Math.max(this.lastSeenMs, counts.lastSeenMs);
+    this.#lastSeenMs = Math.max(this.#lastSeenMs, counts.lastSeenMs);
   }
 
   get call(): Call {
     const { source, destination, port, method, pathTemplate } = this.first;
-    const all = [...this.counts.values()];
+    const all = Object.values(this.#counts);
     const most = (field: keyof Counts): number => Math.max(...all.map((one) => one[field]));
     return {
-      source: partyOf(source, this.sourcePods),
-      destination: partyOf(destination, this.pods),
-      services: this.services,
+      source: partyOf(source, this.#sourcePods.all),
+      destination: partyOf(destination, this.#pods.all),
+      services: this.#services.all,
       port,
       isRequest: isRequest(this.first),
       method,
@@ -92,9 +120,9 @@ class Building {
       passed: Math.max(most('passed'), this.#isOpen ? 1 : 0),
       refused: most('refused'),
       audited: most('audited'),
-      policies: this.policies,
-      paths: this.paths,
-      lastSeenMs: this.lastSeenMs,
+      policies: this.#policies.all,
+      paths: this.#paths.all,
+      lastSeenMs: this.#lastSeenMs,
     };
   }
 }
@@ -114,14 +142,16 @@ const partyOf = (party: EdgeParty, pods: ReadonlySet<string>): CallParty => ({
   isOther: isOther(party),
 });
 
-const partyKey = (party: EdgeParty): readonly unknown[] => [
-  party.namespace,
-  party.workload,
-  party.identity,
-  isOther(party),
-];
+/** A key of texts, each with its length: other texts never have the same key. */
+function keyOf(...parts: readonly (string | undefined)[]): string {
+  let key = '';
+  for (const part of parts) key += part === undefined ? '-' : `${part.length}:${part}`;
+  return key;
+}
+const partyKey = (party: EdgeParty): string =>
+  keyOf(party.namespace, party.workload, party.identity, isOther(party) ? '' : undefined);
 const connectionKey = ({ source, destination, port }: Edge): string =>
-  JSON.stringify([source.identity, destination.namespace, destination.workload, port]);
+  keyOf(source.identity, destination.namespace, destination.workload, String(port));
 /** Whether the edge is a client's connection to a waypoint: the client knows only the Service. */
 const isToService = ({ destination: { workload, pod }, service, path, counts }: Edge): boolean =>
   workload === '' &&
@@ -129,7 +159,7 @@ const isToService = ({ destination: { workload, pod }, service, path, counts }: 
   service !== '' &&
   path !== 'refused' &&
   counts.refused + counts.audited === 0;
-const serviceKey = ({ source, service }: Edge): string => JSON.stringify([source.identity, service]);
+const serviceKey = ({ source, service }: Edge): string => keyOf(source.identity, service);
 
 /** Adds up edges to calls. Connections whose requests a waypoint has reported are left out: the requests say more. */
 export function callsOf(edges: readonly Edge[]): Call[] {
@@ -140,16 +170,11 @@ export function callsOf(edges: readonly Edge[]): Call[] {
   const found = new Map<string, Building>();
   for (const edge of edges) {
     if (!isRequest(edge) && edge.reporter !== 'waypoint' && isReported(edge)) continue;
-    const key = JSON.stringify([
-      ...partyKey(edge.source),
-      ...partyKey(edge.destination),
-      edge.port,
-      isRequest(edge),
-      edge.method,
-      edge.pathTemplate,
+    const key =
+      partyKey(edge.source) +
+      partyKey(edge.destination) +
       // A Service's policies are those of its waypoint.
-      isRequest(edge) ? edge.service : '',
-    ]);
+      keyOf(String(edge.port), edge.method, edge.pathTemplate, isRequest(edge) ? edge.service : undefined);
     let call = found.get(key);
     if (!call) found.set(key, (call = new Building(edge)));
     call.add(edge);

@@ -7,14 +7,7 @@ import { callsOf, identityText, partyText, requestText, type Call } from './call
 import { policyDiff, type Change, type ChangeKind, type Diff } from './diff.js';
 import { currentOption, policyMeshes, type CurrentFlags } from './meshes.js';
 import { callJson } from './observe-command.js';
-import {
-  edgesOf,
-  observationGaps,
-  observedEdges,
-  observedOptions,
-  wantedMs,
-  type ObservedFlags,
-} from './observed.js';
+import { observationGaps, observedEdges, observedOptions, type ObservedFlags } from './observed.js';
 import { placeOptions } from './place.js';
 import { PolicyMesh } from './policy-mesh.js';
 
@@ -89,12 +82,12 @@ export function diffCommand(): Command {
     )
     .action(
       badInput(async (files: string[], { namespace, json, ...flags }: Flags) => {
-        const observed = await observedEdges(flags);
+        const observed = await observedEdges(flags, namespace);
         const { errors, warnings, unevaluated, before, after } = policyMeshes(flags, files);
         if (errors.length > 0) throw new WeftError('WEFT_POLICY_TEST', errors.join('\n'));
-        const calls = callsOf(edgesOf(observed.edges, namespace));
+        const calls = callsOf(observed.edges);
         const diff = policyDiff(calls, new PolicyMesh(before), new PolicyMesh(after));
-        const gaps = [...unevaluated, ...observationGaps(observed, wantedMs(flags), Date.now())];
+        const gaps = [...unevaluated, ...observationGaps(observed, flags, Date.now())];
         if (json)
           console.log(
             JSON.stringify({

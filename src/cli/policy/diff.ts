@@ -1,6 +1,6 @@
 /** What changes for observed calls if policies change. Pure. */
 import type { Call } from './calls.js';
-import { CallEvaluator, type Evaluation, type Outcome } from './evaluate-call.js';
+import { CallEvaluator, targetKey, type Evaluation, type Outcome } from './evaluate-call.js';
 import type { PolicyMesh } from './policy-mesh.js';
 
 export type ChangeKind =
@@ -56,7 +56,8 @@ export function policyDiff(calls: readonly Call[], before: PolicyMesh, after: Po
       unchanged++;
       continue;
     }
-    const [was, is] = [evaluateBefore.evaluate(call), evaluateAfter.evaluate(call)];
+    const key = targetKey(call);
+    const [was, is] = [evaluateBefore.evaluate(call, key), evaluateAfter.evaluate(call, key)];
     if (is.outcome === 'unknown') unknown.push({ call, why: is.why });
     else if (was.outcome === 'unknown')
       changes.push({

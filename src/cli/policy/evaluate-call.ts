@@ -28,9 +28,12 @@ export interface Evaluation {
 }
 
 /** Something that a call may have reached. */
-interface Target {
+interface Reached {
   readonly candidate: Candidate;
   readonly sent: ServicePort | undefined;
+}
+interface Target extends Reached {
+  readonly distinctions: Distinctions;
 }
 
 const unknown = (why: string): Evaluation => ({ outcome: 'unknown', policy: '', why });
@@ -40,37 +43,29 @@ const namesMax = 64;
 export class CallEvaluator {
   readonly #targets = new Map<string, readonly Target[]>();
   readonly #distinctions = new Map<string, Distinctions>();
+  /** By content. */
+  readonly #same = new Map<string, Distinctions>();
   readonly #addresses = new Map<string, readonly IpAddress[]>();
-  readonly #known = new Map<string, Evaluation>();
 
   constructor(readonly mesh: PolicyMesh) {}
 
-  evaluate(call: Call): Evaluation {
-    const key = JSON.stringify([
-      call.source.isOther,
-      call.source.identity ?? `${call.source.namespace}/${call.source.workload}`,
-      targetKey(call),
-      call.isRequest,
-      call.method,
-      call.pathTemplate,
-    ]);
-    let found = this.#known.get(key);
-    if (!found) this.#known.set(key, (found = this.#evaluate(call)));
-    return found;
-  }
-
-  #evaluate(call: Call): Evaluation {
+  /** @param key of the call's target, if it is known */
+  evaluate(call: Call, key = targetKey(call)): Evaluation {
     const { source, destination } = call;
     if (destination.isOther || call.port === 0)
       return unknown('the destination is beyond the limits of what is observed');
     if (source.isOther) return unknown('the client is beyond the limits of what is observed');
-    const targets = this.#targetsOf(call);
+    const targets = this.#targetsOf(call, key);
     if (targets.length === 0) return unknown('the destination is not among the workloads of the manifests');
     const decisions: Decision[] = [];
     let isPartial = false;
     for (const target of targets) {
-      const distinctions = this.#distinctionsOf(target);
-      const ips = ipVariants(this.#addressesOf(call), distinctions.blocks);
+      const { distinctions } = target;
+      // Without blocks no policy tells addresses apart.
+      const ips = ipVariants(
+        distinctions.blocks.length === 0 ? [] : this.#addressesOf(call),
+        distinctions.blocks,
+      );
       const requests = this.#isRead(call, target)
         ? requestVariants(
             { method: call.method, pathTemplate: call.pathTemplate, host: [...call.services][0] ?? '' },
@@ -107,20 +102,20 @@ export class CallEvaluator {
   /** Whether a waypoint reads requests of the call. If it has not reported them, they are unknown. */
   #isRead(call: Call, { candidate, sent }: Target): boolean {
     if (!call.isRequest && call.paths.has('waypoint')) return false;
-    const service = sent && this.mesh.view.service(sent.service);
-    return (
-      service?.waypoint !== undefined || this.mesh.hasWaypoint(candidate.workload, candidate.target.port)
-    );
+    return this.mesh.isRead(candidate, sent);
   }
 
-  #targetsOf(call: Call): readonly Target[] {
-    const key = targetKey(call);
+  #targetsOf(call: Call, key: string): readonly Target[] {
     let found = this.#targets.get(key);
-    if (!found) this.#targets.set(key, (found = this.#findTargets(call)));
+    if (!found)
+      this.#targets.set(
+        key,
+        (found = this.#findTargets(call).map((one) => ({ ...one, distinctions: this.#distinctionsOf(one) }))),
+      );
     return found;
   }
 
-  #findTargets({ destination, services, port }: Call): readonly Target[] {
+  #findTargets({ destination, services, port }: Call): readonly Reached[] {
     const { namespace, workload, pods } = destination;
     const dialed = [...services].flatMap((host) => this.mesh.serviceOf(host, namespace) ?? []);
     // A Service without a waypoint has no policies of its own.
@@ -136,13 +131,13 @@ export class CallEvaluator {
     if (workloads.length === 0)
       return dialed
         .flatMap((service) =>
-          this.mesh.endpointsOf(service, port).map((candidate): Target => ({
+          this.mesh.endpointsOf(service, port).map((candidate): Reached => ({
             candidate,
             sent: service.waypoint ? { service: service.key, port } : undefined,
           })),
         )
         .slice(0, podsMax);
-    return workloads.slice(0, podsMax).flatMap((one): Target[] => {
+    return workloads.slice(0, podsMax).flatMap((one): Reached[] => {
       const [ip] = one.addresses;
       if (ip === undefined) return [];
       const candidate = { workload: one, target: { ip, port } };
@@ -151,7 +146,7 @@ export class CallEvaluator {
     });
   }
 
-  #distinctionsOf({ candidate: { workload }, sent }: Target): Distinctions {
+  #distinctionsOf({ candidate: { workload }, sent }: Reached): Distinctions {
     const key = `${workload.uid} ${sent?.service ?? ''}`;
     let found = this.#distinctions.get(key);
     if (found) return found;
@@ -162,6 +157,11 @@ export class CallEvaluator {
     const policies: AuthorizationPolicy[] = [...this.mesh.policiesFor(workload)];
     for (const one of keys) policies.push(...this.mesh.policiesForService(one));
     found = distinctionsOf(policies);
+    // Targets whose policies distinguish the same share it, and with it the variants of paths.
+    const content = JSON.stringify(found);
+    const same = this.#same.get(content);
+    if (same) found = same;
+    else this.#same.set(content, found);
     this.#distinctions.set(key, found);
     return found;
   }
@@ -184,7 +184,8 @@ export class CallEvaluator {
   }
 }
 
-const targetKey = ({ destination, services, port }: Call): string =>
+/** Calls with the same key have the same targets. */
+export const targetKey = ({ destination, services, port }: Call): string =>
   JSON.stringify([
     destination.namespace,
     destination.workload,

@@ -4,14 +4,7 @@ import { table } from '../cluster/table.js';
 import { badInput } from './bad-input.js';
 import { callsOf, identityText, partyText, requestText, type Call } from './calls.js';
 import { placeOptions } from './place.js';
-import {
-  edgesOf,
-  observationGaps,
-  observedEdges,
-  observedOptions,
-  wantedMs,
-  type ObservedFlags,
-} from './observed.js';
+import { observationGaps, observedEdges, observedOptions, type ObservedFlags } from './observed.js';
 
 interface Flags extends ObservedFlags {
   readonly namespace?: string;
@@ -71,11 +64,9 @@ export function observeCommand(): Command {
     .option('--json', 'print the calls as JSON')
     .action(
       badInput(async ({ namespace, json, ...flags }: Flags) => {
-        const observed = await observedEdges(flags);
-        const calls = callsOf(edgesOf(observed.edges, namespace)).sort(
-          (a, b) => b.passed + b.refused - a.passed - a.refused,
-        );
-        const gaps = observationGaps(observed, wantedMs(flags), Date.now());
+        const observed = await observedEdges(flags, namespace);
+        const calls = callsOf(observed.edges).sort((a, b) => b.passed + b.refused - a.passed - a.refused);
+        const gaps = observationGaps(observed, flags, Date.now());
         if (json) return console.log(JSON.stringify({ calls: calls.map(callJson), gaps }));
         for (const line of calls.length === 0 ? ['nothing was observed'] : callLines(calls))
           console.log(line);

@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { durationMsOf } from '../../model/duration.js';
 import { edgesKeptMs, type Edge } from '../../model/edge.js';
+import { durationText, keptText } from '../edges/kept.js';
 import { readClusterEdges, readEdges } from '../edges/read-edges.js';
 import { readEdgeFile, type Observed } from './edge-file.js';
 import { isOfCluster, stateOf, type PlaceFlags } from './place.js';
@@ -36,36 +37,38 @@ export const observedOptions = (command: Command): Command =>
 export const wantedMs = ({ since, edges }: Pick<ObservedFlags, 'since' | 'edges'>): number =>
   since ?? (edges === undefined ? edgesKeptMs : 0);
 
-/** Errors: WEFT_ADMIN, WEFT_EDGES, WEFT_SOURCE_MISSING, ApiError. */
-export async function observedEdges(flags: ObservedFlags): Promise<Observed> {
+/**
+ * The edges from or to a namespace. Errors: WEFT_ADMIN, WEFT_EDGES, WEFT_SOURCE_MISSING, ApiError.
+ * @param namespace undefined: of all namespaces. On a cluster, reading them needs the right for all of them
+ */
+export async function observedEdges(flags: ObservedFlags, namespace: string | undefined): Promise<Observed> {
   const wanted = wantedMs(flags);
-  const query = { namespace: undefined, sinceMs: wanted === 0 ? 0 : Date.now() - wanted };
+  const query = { namespace, sinceMs: wanted === 0 ? 0 : Date.now() - wanted };
   if (flags.edges !== undefined) {
     const found = await readEdgeFile(flags.edges);
-    return { ...found, edges: found.edges.filter(({ counts }) => counts.lastSeenMs >= query.sinceMs) };
+    const edges = found.edges.filter(({ counts }) => counts.lastSeenMs >= query.sinceMs);
+    return { ...found, edges: edgesOf(edges, namespace) };
   }
   return isOfCluster(flags)
-    ? readClusterEdges(await loadKubeConfig(), flags.rootNamespace, query)
+    ? readClusterEdges(await loadKubeConfig(), query)
     : readEdges(stateOf(flags), query);
 }
 
 /** Edges from or to a namespace. */
-export const edgesOf = (edges: readonly Edge[], namespace: string | undefined): readonly Edge[] =>
+const edgesOf = (edges: readonly Edge[], namespace: string | undefined): readonly Edge[] =>
   namespace === undefined
     ? edges
     : edges.filter((one) => one.source.namespace === namespace || one.destination.namespace === namespace);
 
-function durationText(ms: number): string {
-  const seconds = Math.round(ms / 1000);
-  if (seconds < 120) return `${seconds}s`;
-  const minutes = Math.round(seconds / 60);
-  if (minutes < 120) return `${minutes}m`;
-  return `${Math.floor(minutes / 60)}h${minutes % 60 === 0 ? '' : `${minutes % 60}m`}`;
-}
-
 /** What the observation lacks, one line each. */
-export function observationGaps({ sinceMs, missing }: Observed, wanted: number, nowMs: number): string[] {
+export function observationGaps(
+  { sinceMs, missing }: Observed,
+  flags: Pick<ObservedFlags, 'since' | 'edges'>,
+  nowMs: number,
+): string[] {
+  const wanted = wantedMs(flags);
   const gaps: string[] = [];
+  if (flags.edges === undefined && wanted > edgesKeptMs) gaps.push(keptText(wanted));
   if (sinceMs === undefined) gaps.push('since when was watched is not known: the file of edges does not say');
   if (sinceMs !== undefined && nowMs - sinceMs < wanted - 1_000)
     gaps.push(

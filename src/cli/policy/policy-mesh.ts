@@ -15,6 +15,7 @@ import { candidatesOf, waypointsOf, type Candidate } from '../../state/resolve.j
 import type { MeshSnapshot } from '../../state/snapshot.js';
 import { MeshState } from '../../state/store.js';
 import { authorizeClient } from '../../waypoint/authorization/authorize.js';
+import type { PolicyGroup } from '../../waypoint/authorization/endpoint-policies.js';
 import { PolicyGroups } from '../../waypoint/authorization/policy-groups.js';
 import type { ServicePort } from '../../waypoint/authorization/reachable.js';
 import { Endpoint } from '../../waypoint/cluster/endpoint.js';
@@ -35,6 +36,16 @@ export interface Decision {
   readonly rule?: number;
   /** Policies in audit mode that would refuse it. */
   readonly audited: readonly string[];
+}
+
+/** What is the same for every call of a candidate. */
+interface Way {
+  readonly service: Service | undefined;
+  readonly waypoint: Service['waypoint'];
+  /** Of a waypoint that does not exist or does not admit the Service: its Gateway. */
+  readonly refused: string | undefined;
+  /** Computed when a waypoint first decides: the policies of the Service that is dialed, and of the endpoint. */
+  groups?: readonly (readonly PolicyGroup[])[];
 }
 
 const anyIp = [parseIp('0.0.0.0'), parseIp('::')] as const;
@@ -63,6 +74,7 @@ export class PolicyMesh {
   readonly view = new MeshState();
   readonly #groups: PolicyGroups;
   readonly #endpoints = new Map<string, Endpoint>();
+  readonly #ways = new WeakMap<Candidate, Map<ServicePort | undefined, Way>>();
   readonly #policies = new Map<string, readonly AuthorizationPolicy[]>();
   readonly #byPod = new Map<string, Workload>();
   readonly #byName = new Map<string, Workload[]>();
@@ -127,16 +139,16 @@ export class PolicyMesh {
    */
   decide(
     caller: Caller,
-    { workload, target }: Candidate,
+    candidate: Candidate,
     sent: ServicePort | undefined,
     http: HttpAttributes | undefined,
     serverName?: string,
   ): Decision {
-    const service = sent && this.view.service(sent.service);
+    const way = this.#way(candidate, sent);
+    const { service, waypoint, refused } = way;
+    const { workload, target } = candidate;
     if (workload.tunnel === 'none' && (!service?.waypoint || caller.identity === undefined))
       return without(true, 'nobody', `${workload.namespace}/${workload.name} is not in the mesh`);
-    const waypoints = waypointsOf(this.view, workload, target.port);
-    const waypoint = service?.waypoint ?? waypoints[0];
     if (!waypoint)
       return decisionOf(
         'node',
@@ -147,34 +159,50 @@ export class PolicyMesh {
           destinationPort: target.port,
         }),
       );
-    const refused = refusedWaypointOf(waypoint);
     if (refused !== undefined)
       return without(false, 'waypoint', `Gateway ${refused} does not exist or does not admit the Service`);
     if (caller.identity === undefined)
       return without(false, 'node', `port ${target.port} accepts connections only from its waypoint`);
     const client = clientOf(caller.identity, { ip: caller.ip, port: 0 });
-    const verdicts = [
-      ...(service?.waypoint && sent
-        ? [
-            authorizeClient(
-              this.#groups.ofService(sent, service.addresses[0]?.ip ?? target.ip),
-              client,
-              http,
-              serverName,
-            ),
-          ]
-        : []),
-      authorizeClient(
-        this.#groups.ofEndpoint(this.#endpoint(workload, target), service?.waypoint ? sent : undefined),
-        client,
-        http,
-        serverName,
-      ),
-    ];
+    const verdicts = this.#groupsOf(way, candidate, sent).map((groups) =>
+      authorizeClient(groups, client, http, serverName),
+    );
     const last =
       verdicts.find(({ allowed }) => !allowed) ?? verdicts.findLast(({ reason }) => reason === 'allowed');
     const audited = [...new Set(verdicts.flatMap((one) => one.audited))];
     return decisionOf('waypoint', { ...(last ?? { allowed: true, reason: 'no-policy' }), audited });
+  }
+
+  /** Computed once: `weft policy diff` evaluates the same candidates for many clients. */
+  #way(candidate: Candidate, sent: ServicePort | undefined): Way {
+    let known = this.#ways.get(candidate);
+    if (!known) this.#ways.set(candidate, (known = new Map()));
+    let found = known.get(sent);
+    if (!found) {
+      const service = sent && this.view.service(sent.service);
+      const { workload, target } = candidate;
+      const waypoint = service?.waypoint ?? waypointsOf(this.view, workload, target.port)[0];
+      found = { service, waypoint, refused: waypoint && refusedWaypointOf(waypoint) };
+      known.set(sent, found);
+    }
+    return found;
+  }
+  #groupsOf(
+    way: Way,
+    { workload, target }: Candidate,
+    sent: ServicePort | undefined,
+  ): readonly (readonly PolicyGroup[])[] {
+    const { service } = way;
+    return (way.groups ??= [
+      ...(service?.waypoint && sent
+        ? [this.#groups.ofService(sent, service.addresses[0]?.ip ?? target.ip)]
+        : []),
+      this.#groups.ofEndpoint(this.#endpoint(workload, target), service?.waypoint ? sent : undefined),
+    ]);
+  }
+  /** Whether a waypoint reads what is sent to the candidate. */
+  isRead(candidate: Candidate, sent: ServicePort | undefined): boolean {
+    return this.#way(candidate, sent).waypoint !== undefined;
   }
 
   #endpoint(workload: Workload, target: Candidate['target']): Endpoint {

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { badInput } from './bad-input.js';
 import { callsOf } from './calls.js';
 import { currentOption, policyMeshes, type CurrentFlags } from './meshes.js';
-import { observationGaps, observedEdges, observedOptions, wantedMs, type ObservedFlags } from './observed.js';
+import { observationGaps, observedEdges, observedOptions, type ObservedFlags } from './observed.js';
 import { placeOptions } from './place.js';
 import { PolicyMesh } from './policy-mesh.js';
 import { suggest } from './suggest.js';
@@ -19,10 +19,10 @@ export function suggestCommand(): Command {
     .requiredOption('-n, --namespace <name>', 'namespace whose pods the policies are for');
   return placeOptions(currentOption(observedOptions(command))).action(
     badInput(async ({ namespace, ...flags }: Flags) => {
-      const observed = await observedEdges(flags);
+      const observed = await observedEdges(flags, namespace);
       const { warnings, before } = policyMeshes(flags, []);
       const suggestion = suggest(namespace, callsOf(observed.edges), new PolicyMesh(before));
-      const gaps = observationGaps(observed, wantedMs(flags), Date.now());
+      const gaps = observationGaps(observed, flags, Date.now());
       for (const line of suggestionLines(suggestion, gaps)) console.log(line);
       for (const warning of warnings) console.error(`not in force as written: ${warning}`);
     }),

@@ -148,6 +148,21 @@ function pathVariants(template: string, paths: readonly PolicyPath[]): Variants<
   ]);
 }
 
+/** Path variants with their readings, by what policies distinguish and by template: thousands of calls share both. */
+const known = new WeakMap<readonly PolicyPath[], Map<string, Variants<readonly string[]>>>();
+const knownMax = 10_000;
+function knownPathVariants(template: string, paths: readonly PolicyPath[]): Variants<readonly string[]> {
+  let byTemplate = known.get(paths);
+  if (!byTemplate) known.set(paths, (byTemplate = new Map()));
+  let found = byTemplate.get(template);
+  if (!found) {
+    const { all, isPartial } = pathVariants(template, paths);
+    if (byTemplate.size >= knownMax) byTemplate.clear();
+    byTemplate.set(template, (found = { all: all.map(readingsOf), isPartial }));
+  }
+  return found;
+}
+
 /** An address of the blocks for documentation (RFC 5737), which no policy names: for clients without a known address. */
 export const anywhere = parseIp('192.0.2.1');
 
@@ -174,7 +189,7 @@ export function requestVariants(seen: SeenRequest, distinctions: Distinctions): 
   const isKnown = (text: string): boolean => text !== '' && text !== otherName;
   const methodList = isKnown(seen.method) ? [seen.method] : [anyMethod, ...methods];
   const template = isKnown(seen.pathTemplate) ? seen.pathTemplate : 'any';
-  const pathList = pathVariants(template, paths);
+  const pathList = knownPathVariants(template, paths);
   const hostList = [...new Set([seen.host, ...hosts.map(exampleOf)])];
   const headerList = headers.length === 0 ? [false] : [false, true];
   const all: HttpAttributes[] = [];
@@ -186,7 +201,7 @@ export function requestVariants(seen: SeenRequest, distinctions: Distinctions): 
           all.push({
             method,
             host,
-            paths: readingsOf(path),
+            paths: path,
             header: (name) =>
               name === 'host'
                 ? host

@@ -1,5 +1,5 @@
 /**
- * SMI's TrafficMetrics through a real API server: its front proxy, its RBAC and its discovery, with the chart's objects and without nodes
+ * The aggregated API, edges and SMI's TrafficMetrics, through a real API server: its front proxy, its RBAC and its discovery, with the chart's objects and without nodes
  * (test/cluster/up --control-plane-only). The control plane runs on this machine with the rights of its service account.
  */
 import assert from 'node:assert/strict';
@@ -12,12 +12,13 @@ import { after, before, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
+import type { EdgeAnswer } from '../../src/model/edge.js';
 import { EdgeReportClient } from '../../src/discovery/edge-report-client.js';
 import { encodeEdge } from '../../src/discovery/codec/edge.js';
 import { applyText, env, gatewayKinds, here, kubectl, refusalOf, run, state } from '../support/cluster.js';
 import { edge, party } from '../support/edges.js';
 
-const dir = mkdtempSync(join(tmpdir(), 'weft-smi-metrics-'));
+const dir = mkdtempSync(join(tmpdir(), 'weft-aggregated-api-'));
 const chart = join(projectRoot, 'daemonset', 'chart');
 const address = '10.99.0.1';
 const ports = { discovery: 15_931, metrics: 15_932 } as const;
@@ -54,23 +55,62 @@ spec:
 
 const logged = (): string => (existsSync(log) ? readFileSync(log, 'utf8') : '');
 
-/** A kubeconfig with the token of the control plane's service account. */
-async function kubeconfig(): Promise<string> {
-  const file = join(dir, 'kubeconfig');
+/** A kubeconfig with a credential of a user: a client certificate, or the token of a service account, `NAMESPACE:NAME`. */
+async function kubeconfigOf(user: string): Promise<string> {
+  const file = join(dir, `kubeconfig-${user.replace(':', '-')}`);
+  if (existsSync(file)) return file;
+  const pki = (name: string): string => join(state, 'pki', name);
   const config = (...args: readonly string[]): Promise<string> =>
     run('kubectl', 'config', '--kubeconfig', file, ...args);
-  const token = await kubectl('-n', 'weft-system', 'create', 'token', 'weft-control');
+  const [namespace = '', account] = user.split(':');
+  const credential =
+    account === undefined
+      ? await clientCertificate(user)
+      : [`--token=${await kubectl('-n', namespace, 'create', 'token', account)}`];
   await config(
     'set-cluster',
     'test',
     `--server=https://${address}:6443`,
-    `--certificate-authority=${join(state, 'pki', 'ca.crt')}`,
+    `--certificate-authority=${pki('ca.crt')}`,
   );
-  await config('set-credentials', 'control', `--token=${token}`);
-  await config('set-context', 'test', '--cluster=test', '--user=control');
+  await config('set-credentials', 'user', ...credential);
+  await config('set-context', 'test', '--cluster=test', '--user=user');
   await config('use-context', 'test');
   return file;
 }
+
+async function clientCertificate(user: string): Promise<readonly string[]> {
+  const [key, request, certificate] = ['key', 'csr', 'crt'].map((end) => join(dir, `${user}.${end}`));
+  const ca = (end: string): string => join(state, 'pki', `ca.${end}`);
+  await run(
+    ...(['openssl', 'req', '-new', '-newkey', 'rsa:2048', '-nodes', '-subj', `/CN=${user}`] as const),
+    ...['-keyout', key ?? '', '-out', request ?? ''],
+  );
+  await run(
+    ...(['openssl', 'x509', '-req', '-in', request ?? '', '-CA', ca('crt'), '-CAkey', ca('key')] as const),
+    ...['-set_serial', String(Date.now()), '-days', '1', '-out', certificate ?? ''],
+  );
+  return [`--client-certificate=${certificate}`, `--client-key=${key}`];
+}
+
+/** `weft` with a user's own kubeconfig; undefined: the administrator's. */
+async function weftOf(user: string | undefined, ...args: string[]): Promise<string> {
+  const file = user === undefined ? env.KUBECONFIG : await kubeconfigOf(user);
+  return run(
+    'env',
+    `KUBECONFIG=${file}`,
+    process.execPath,
+    join(projectRoot, 'dist/src/cli/weft.js'),
+    ...args,
+  );
+}
+const edgesOf = async (user: string | undefined, ...args: string[]): Promise<EdgeAnswer> =>
+  JSON.parse(await weftOf(user, 'edges', '--json', ...args)) as EdgeAnswer;
+const edgesRefusal = (user: string, ...args: string[]): Promise<string> =>
+  weftOf(user, 'edges', ...args).then(
+    (text) => assert.fail(`${user} reads ${text}`),
+    (error: unknown) => (error as { readonly stderr: string }).stderr,
+  );
 
 before(async () => {
   await run(join(here, 'up'), '--control-plane-only');
@@ -101,12 +141,35 @@ metadata: { name: shop-viewer, namespace: shop }
 roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view }
 subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: shopper }]
 ---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: { name: edges, namespace: bank }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: weft-edges-reader }
+subjects: [{ kind: ServiceAccount, name: default, namespace: bank }]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: edges }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: weft-edges-reader }
+subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: auditor }]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: { name: forwarder, namespace: weft-system }
+rules: [{ apiGroups: [''], resources: [pods, pods/portforward], verbs: [get, list, create] }]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: { name: forwarder, namespace: weft-system }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: forwarder }
+subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: forwarder }]
+---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: { name: weft-control-here, namespace: weft-system, labels: { kubernetes.io/service-name: weft-control } }
 addressType: IPv4
 endpoints: [{ addresses: [${address}], conditions: { ready: true } }]
-ports: [{ name: https-smi, port: ${ports.metrics}, protocol: TCP }]
+ports: [{ name: https-api, port: ${ports.metrics}, protocol: TCP }]
 `);
   const args = [
     join(projectRoot, 'dist/control/main.js'),
@@ -115,10 +178,12 @@ ports: [{ name: https-smi, port: ${ports.metrics}, protocol: TCP }]
     '--identity=here',
     `--state=${join(dir, 'state')}`,
     `--listen=${address}:${ports.discovery}`,
-    `--smi-metrics-listen=${address}:${ports.metrics}`,
+    `--api-listen=${address}:${ports.metrics}`,
+    '--api-groups=observe.weft.dev',
+    '--api-groups=metrics.smi-spec.io',
   ];
   control = spawn('/bin/sh', ['-c', `exec "$0" "$@" 2>>${log}`, process.execPath, ...args], {
-    env: { ...env, KUBECONFIG: await kubeconfig() },
+    env: { ...env, KUBECONFIG: await kubeconfigOf('weft-system:weft-control') },
     stdio: 'ignore',
   });
   await until('the control plane serves', 60_000, () => {
@@ -156,26 +221,29 @@ const namesOf = (text: string): readonly string[] =>
     JSON.parse(text) as { readonly items: readonly { readonly metadata: { readonly name: string } }[] }
   ).items.map(({ metadata }) => metadata.name);
 
-test('without the setting the chart has nothing of it', async () => {
-  assert.doesNotMatch(await render('networkPolicy.enabled=true'), /metrics\.smi-spec\.io|smi-metrics/);
+test('without the settings the chart has nothing of it', async () => {
+  assert.doesNotMatch(await render('networkPolicy.enabled=true'), /metrics\.smi-spec\.io/);
+  const none = await render('networkPolicy.enabled=true', 'observe.api=false');
+  assert.doesNotMatch(none, /metrics\.smi-spec\.io|observe\.weft\.dev|https-api|subjectaccessreviews|--api-/);
 });
 
-test('with the setting the control plane may patch this APIService alone, and its port is open', async () => {
+test('with the settings the control plane may patch these APIServices alone, and its port is open', async () => {
   const objects = objectsOf(await render('smi.metrics=true', 'networkPolicy.enabled=true'));
   const find = (kind: string, name: string): Rendered | undefined =>
     objects.find((one) => one.kind === kind && one.metadata.name === name);
   assert.ok(find('APIService', 'v1alpha1.metrics.smi-spec.io'));
   assert.deepEqual(
     find('Service', 'weft-control')?.spec?.ports?.map(({ name }) => name),
-    ['grpc-xds', 'https-smi'],
+    ['grpc-xds', 'https-api'],
   );
-  assert.match(JSON.stringify(find('NetworkPolicy', 'weft-control')?.spec?.ingress), /smi-metrics/);
+  assert.match(JSON.stringify(find('NetworkPolicy', 'weft-control')?.spec?.ingress), /https-api/);
   const control = ['--as=system:serviceaccount:weft-system:weft-control'];
   const may = (...what: string[]): Promise<string> =>
     kubectl('auth', 'can-i', ...what, ...control).catch((error: unknown) =>
       (error as { readonly stdout: string }).stdout.trim(),
     );
   assert.equal(await may('patch', 'apiservices/v1alpha1.metrics.smi-spec.io'), 'yes');
+  assert.equal(await may('patch', 'apiservices/v1alpha1.observe.weft.dev'), 'yes');
   assert.equal(await may('patch', 'apiservices/v1.apps'), 'no');
   assert.equal(await may('create', 'apiservices'), 'no');
   assert.equal(await may('create', 'subjectaccessreviews.authorization.k8s.io'), 'yes');
@@ -293,6 +361,50 @@ test('forbidden: a user without the right reads metrics; a viewer of one namespa
     '/nodes',
   ])
     assert.match(await refusal(path, '--as=shopper'), /Forbidden/, path);
+});
+
+test('weft edges reads as far as the caller may list edges: with a client certificate or a token, of a namespace or of all', async () => {
+  const named = ({ edges }: EdgeAnswer): readonly string[] =>
+    edges.map(
+      ({ source, destination }) =>
+        `${source.pod} ${source.identity} ${destination.pod} ${destination.identity}`,
+    );
+  const [vault, web] = ['bank/sa/vault', 'shop/sa/web'].map((one) => `spiffe://cluster.local/ns/${one}`);
+  const all = [`vault ${vault} web ${web}`];
+  await until('the role is in force', 30_000, () => edgesOf('auditor').catch(() => undefined));
+  assert.deepEqual(named(await edgesOf(undefined)), all, 'the administrator');
+  assert.deepEqual(named(await edgesOf('auditor')), all, 'who may list those of all namespaces');
+  assert.deepEqual(named(await edgesOf('auditor', '-n', 'shop')), all);
+  // Of a peer elsewhere a reader sees what the own pods see: its identity.
+  assert.deepEqual(named(await edgesOf('shopper', '-n', 'shop')), [` ${vault} web ${web}`]);
+  assert.deepEqual(named(await edgesOf('bank:default', '-n', 'bank')), [`vault ${vault}  ${web}`]);
+  assert.deepEqual(named(await edgesOf('auditor', '-n', 'empty')), []);
+  const observed = await weftOf('shopper', 'policy', 'observe', '-n', 'shop');
+  assert.match(observed, /cluster\.local\/ns\/bank\/sa\/vault +shop\/web +8080 +GET \/orders\/\*/);
+});
+
+test('forbidden: edges are read without the right for the namespace, or all of them with the right for one; the message names the right', async () => {
+  const right =
+    /Forbidden|forbidden: User "\S+" cannot list resource "edges" in API group "observe\.weft\.dev"/;
+  for (const [user, ...args] of [
+    ['mallory', '-n', 'shop'],
+    ['mallory'],
+    ['shopper', '-n', 'bank'],
+    ['shopper'],
+    ['bank:default', '-n', 'shop'],
+    // Port-forwards to the control plane show nothing.
+    ['forwarder', '-n', 'shop'],
+  ] as const) {
+    const text = await edgesRefusal(user, ...args);
+    assert.match(text, right, `${user} ${args.join(' ')}`);
+    assert.match(text, /ClusterRole weft-edges-reader/);
+    assert.doesNotMatch(text, /vault|orders/);
+  }
+  assert.match(await edgesRefusal('shopper'), /at the cluster scope.*bind it in the cluster, or give -n/);
+  assert.match(
+    await edgesRefusal('shopper', '-n', 'bank'),
+    /in the namespace "bank".*bind it in namespace bank/,
+  );
 });
 
 /** A direct connection to the port, as a pod of the cluster can open one. */

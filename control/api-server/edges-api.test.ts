@@ -1,0 +1,158 @@
+/** Who reads which edges: with a table of rights in place of the API server's reviews, which test/control/aggregated-api.test.ts asks for. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { edge, party } from '../../test/support/edges.js';
+import { fuzz } from '../../test/support/fuzz.js';
+import { otherName, type Edge, type EdgeQuery } from '../../src/model/edge.js';
+import type { ResourceAttributes } from './authorizer.js';
+import { computedRates } from './computed-rates.js';
+import { edgeForReader, EdgesApi, parseEdgesRequest } from './edges-api.js';
+import { StatusError } from './status.js';
+
+const root = 'https://localhost/apis/observe.weft.dev/v1alpha1/';
+const reader = { user: 'reader', groups: [], extra: {} };
+
+/** An API whose user may list edges in these namespaces; empty: in all. */
+function apiOf(rights: readonly string[], edges: readonly Edge[] = []) {
+  const asked: EdgeQuery[] = [];
+  const reviewed: ResourceAttributes[] = [];
+  const limits: string[] = [];
+  const api = new EdgesApi({
+    edges: {
+      query: (query) => {
+        asked.push(query);
+        return Promise.resolve({ edges, sinceMs: 7, missing: ['10.0.0.9'] });
+      },
+    },
+    authorizer: {
+      isAllowed: (_user, attributes) => {
+        reviewed.push(attributes);
+        return Promise.resolve(rights.includes(attributes.namespace));
+      },
+    },
+    rootNamespace: 'weft-system',
+    onLimit: (limit) => limits.push(limit),
+  });
+  const read = (path: string) => api.respond(reader, new URL(root + path));
+  return { read, asked, reviewed, limits };
+}
+const itemsOf = (body: object): readonly Edge[] => (body as { readonly items: readonly Edge[] }).items;
+
+const fromBank = edge({
+  source: party('bank', 'teller', { pod: 'teller-1' }),
+  destination: party('shop', 'web', { pod: 'web-1' }),
+  policy: 'shop/guard',
+});
+const toVault = edge({
+  source: party('shop', 'web', { pod: 'web-1' }),
+  destination: party('vault', 'store', { pod: 'store-1' }),
+  service: 'store.vault.svc.cluster.local',
+  policy: 'vault/secret-policy',
+});
+
+test('the right is that to list edges, in the namespace or in all', async () => {
+  const { read, asked, reviewed } = apiOf(['']);
+  const { body } = await read('edges?sinceMs=5');
+  assert.deepEqual(body, {
+    kind: 'EdgeList',
+    apiVersion: 'observe.weft.dev/v1alpha1',
+    metadata: {},
+    items: [],
+    sinceMs: 7,
+    missing: ['10.0.0.9'],
+  });
+  assert.deepEqual(asked, [{ namespace: undefined, sinceMs: 5 }]);
+  const right = { group: 'observe.weft.dev', version: 'v1alpha1', resource: 'edges', verb: 'list' };
+  assert.deepEqual(reviewed, [{ ...right, namespace: '' }]);
+});
+
+test('forbidden: edges are read, or computed, without the right; the refusal names it', async () => {
+  const { read, asked } = apiOf(['shop']);
+  for (const [path, where] of [
+    ['edges', 'at the cluster scope'],
+    ['namespaces/bank/edges', 'in the namespace "bank"'],
+  ] as const)
+    await assert.rejects(read(path), (error: unknown) => {
+      assert.ok(error instanceof StatusError);
+      assert.equal(error.code, 403);
+      assert.equal(
+        error.message,
+        `edges.observe.weft.dev is forbidden: User "reader" cannot list resource "edges" in API group "observe.weft.dev" ${where}`,
+      );
+      return true;
+    });
+  assert.deepEqual(asked, []);
+});
+
+test('forbidden: a reader of one namespace learns workloads, pods or policies of another', async () => {
+  const { body } = await apiOf(['shop'], [fromBank, toVault]).read('namespaces/shop/edges');
+  assert.doesNotMatch(JSON.stringify(body), /teller-1|store-1|secret-policy|"workload":"(?:teller|store)"/);
+  const [from, to] = itemsOf(body);
+  assert.deepEqual(
+    from?.source,
+    { ...fromBank.source, workload: '', pod: '' },
+    'its identity is proven to the server',
+  );
+  assert.deepEqual([from?.destination, from?.policy], [fromBank.destination, 'shop/guard']);
+  assert.deepEqual([to?.source, to?.service], [toVault.source, toVault.service], 'what it dials');
+});
+
+test('a reader of several namespaces, or of all, sees the names of these', async () => {
+  const some = await apiOf(['shop', 'bank'], [fromBank, toVault]).read('namespaces/shop/edges');
+  assert.deepEqual(itemsOf(some.body)[0], fromBank);
+  assert.equal(itemsOf(some.body)[1]?.destination.pod, '');
+  const all = await apiOf(['', 'shop'], [fromBank, toVault]).read('namespaces/shop/edges');
+  assert.deepEqual(itemsOf(all.body), [fromBank, toVault]);
+});
+
+test('policies of the root namespace, which apply to all, are named; what is beyond the limits stays other', () => {
+  const other = party('bank', otherName, { pod: otherName, identity: undefined });
+  const one = edge({ source: other, destination: party('shop', 'web'), policy: 'weft-system/mesh-wide' });
+  assert.deepEqual(edgeForReader(one, new Set(['shop']), 'weft-system'), one);
+});
+
+test('the right is asked for at most 64 namespaces of peers; the workloads of further ones are not named, and a warning says so', async () => {
+  const edges = Array.from({ length: 70 }, (_, i) =>
+    edge({ source: party(`ns-${i}`, `client-${i}`), destination: party('shop', 'web') }),
+  );
+  const rights = ['shop', ...edges.map(({ source }) => source.namespace)];
+  const { read, limits } = apiOf(rights, edges);
+  const { body, warnings } = await read('namespaces/shop/edges');
+  assert.equal(itemsOf(body).filter(({ source }) => source.workload !== '').length, 64);
+  assert.deepEqual(warnings, ['workloads of 6 namespaces are not named']);
+  assert.deepEqual(limits, ['metrics-api-peers']);
+});
+
+test('a user who reads too often waits', async () => {
+  const { read, limits } = apiOf(['']);
+  for (let i = 0; i < computedRates.perUser.burst; i++) await read('edges');
+  await assert.rejects(read('edges'), { code: 429 });
+  assert.deepEqual(limits, ['metrics-api-rate']);
+});
+
+test('other paths, watches and times that are none are refused', async () => {
+  const { read } = apiOf(['', 'shop']);
+  for (const [path, code] of [
+    ['edges/one', 404],
+    ['namespaces/shop/edges/one', 404],
+    ['namespaces/Shop/edges', 404],
+    ['namespaces//edges', 404],
+    ['namespaces/shop', 404],
+    ['pods', 404],
+    ['edges?watch=true', 405],
+    ['edges?sinceMs=-1', 400],
+    ['edges?sinceMs=1e9', 400],
+  ] as const)
+    await assert.rejects(read(path), { code }, path);
+});
+
+test('no URL throws past the parser', () => {
+  fuzz([Buffer.from('namespaces/shop/edges?sinceMs=5&watch=1'), Buffer.from('edges')], (some) => {
+    try {
+      parseEdgesRequest(new URL(root + Buffer.from(some).toString('latin1')));
+    } catch (error) {
+      // A URL that cannot be parsed is refused before.
+      assert.ok(error instanceof StatusError || error instanceof TypeError, String(error));
+    }
+  });
+});
