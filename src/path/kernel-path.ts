@@ -1,6 +1,7 @@
 /** Whether connections between two pods of a node may be kernel flows. Pure. */
-import { isV6 } from '../model/address.js';
+import { isV6, type IpAddress } from '../model/address.js';
 import type { NodePod } from '../model/node-pod.js';
+import type { Service } from '../model/service.js';
 import type { MeshView } from '../state/store.js';
 import { planOutbound, type OutboundPlan } from './choose-path.js';
 
@@ -49,4 +50,13 @@ function obstacleOf(plan: OutboundPlan, destination: NodePod): string | undefine
   return audited.length === 0
     ? undefined
     : `in audit mode ${audited.join(', ')} would refuse it, and only the agent records that`;
+}
+
+/** What keeps the kernel from balancing a Service for those who dial its address `ip`; undefined: nothing does. */
+export function kernelServiceObstacle(view: MeshView, service: Service, ip: IpAddress): string | undefined {
+  if (service.waypoint) return 'the Service has a waypoint';
+  // The kernel's table has no source namespace: an address that resolves to another Service for some namespace, or now for all, is left out.
+  if (service.scope !== undefined || view.serviceByAddress(ip, undefined) !== service)
+    return 'the address leads to this Service only for some clients, so the agent chooses the endpoint';
+  return undefined;
 }

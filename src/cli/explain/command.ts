@@ -1,0 +1,127 @@
+/** `weft explain`: which path a connection takes, who decides, and why. */
+import { Command } from 'commander';
+import { WeftError } from '../../base/errors.js';
+import type { MeshSnapshot } from '../../state/snapshot.js';
+import { badInput } from '../policy/bad-input.js';
+import { policyMeshes } from '../policy/meshes.js';
+import { placeOptions, type PlaceFlags } from '../policy/place.js';
+import { explain, type Question } from './explain.js';
+import { ExplainMesh, withWaypoints } from './mesh.js';
+import { requestOf, type RequestFlags } from './request.js';
+import type { Explanation, Outcome } from './result.js';
+import { explanationLines, shortText } from './text.js';
+
+interface Flags extends PlaceFlags, RequestFlags {
+  readonly file?: readonly string[];
+  readonly identity?: string;
+  readonly whatIf?: readonly string[];
+  readonly json?: boolean;
+}
+
+/** Documented in docs/explain.md. 1 is left to failures that nobody expects. */
+export const exitCodes: Readonly<Record<Outcome, number>> = {
+  allowed: 0,
+  refused: 3,
+  depends: 4,
+  unknown: 4,
+};
+
+interface Answer extends Explanation {
+  readonly assumed: readonly string[];
+}
+
+async function answer(snapshot: MeshSnapshot, question: Question): Promise<Answer> {
+  const mesh = withWaypoints(snapshot);
+  const found = await explain(new ExplainMesh(mesh.snapshot), question);
+  const { ways, notes } = found;
+  const assumed = mesh.assumed.filter((name) => ways.some(({ waypoint }) => waypoint?.name === name));
+  return {
+    ...found,
+    notes: [
+      ...notes,
+      ...assumed.map((name) => `no pod of waypoint ${name} is known: it was evaluated as if one were ready`),
+    ],
+    assumed,
+  };
+}
+
+const json = ({ assumed: _assumed, ...explanation }: Answer): Explanation => explanation;
+
+/** With `--identity` the only argument is the destination. */
+function partiesOf(
+  first: string,
+  second: string | undefined,
+  identity: string | undefined,
+): Pick<Question, 'source' | 'destination' | 'identity'> {
+  if (identity !== undefined) {
+    if (second !== undefined)
+      throw new WeftError(
+        'WEFT_EXPLAIN_INPUT',
+        '--identity takes the place of SOURCE: say the DESTINATION alone',
+      );
+    return { destination: first, identity };
+  }
+  if (second === undefined)
+    throw new WeftError('WEFT_EXPLAIN_INPUT', 'say SOURCE and DESTINATION, or --identity and DESTINATION');
+  return { source: first, destination: second };
+}
+
+async function run(first: string, second: string | undefined, flags: Flags): Promise<void> {
+  const question: Question = { ...partiesOf(first, second, flags.identity), request: requestOf(flags) };
+  const { file, whatIf = [] } = flags;
+  const meshes = policyMeshes({ ...flags, ...(file ? { current: file } : {}) }, whatIf);
+  if (meshes.errors.length > 0) throw new WeftError('WEFT_EXPLAIN_INPUT', meshes.errors.join('\n'));
+  const now = await answer(meshes.before, question);
+  const then = whatIf.length > 0 ? await answer(meshes.after, question) : undefined;
+  if (flags.json === true)
+    console.log(JSON.stringify(then ? { now: json(now), whatIf: json(then) } : json(now)));
+  else {
+    for (const line of then ? bothLines(now, then) : explanationLines(now)) console.log(line);
+    for (const warning of meshes.warnings) console.error(`not in force as written: ${warning}`);
+  }
+  process.exitCode = exitCodes[(then ?? now).outcome];
+}
+
+function* bothLines(now: Answer, then: Answer): Generator<string> {
+  yield `now:       ${shortText(now)}`;
+  yield `with them: ${shortText(then)}`;
+  yield '';
+  yield* explanationLines(then);
+}
+
+export function explainCommand(): Command {
+  const command = new Command('explain')
+    .description('say which path a connection takes now, who decides, and why')
+    .usage('[options] SOURCE DESTINATION[:PORT]')
+    .argument('<source>', 'NAMESPACE/POD, NAMESPACE/DEPLOYMENT, or an address; left out with --identity')
+    .argument(
+      '[destination]',
+      'NAMESPACE/SERVICE, a host name, NAMESPACE/POD, or an address; with the port if there are several',
+    )
+    .option('--identity <spiffe>', 'a client with this identity, in place of SOURCE')
+    .option('--method <method>', 'of the request, for waypoints (default: GET)')
+    .option('--path <path>', 'of the request (default: /)')
+    .option('--host <host>', "of the request (default: the Service's host name)")
+    .option('--header <header...>', "a header of the request: 'name: value'")
+    .option('--tcp', 'a connection that is not HTTP')
+    .option(
+      '-f, --file <paths...>',
+      'manifests of the mesh: files, or directories (default: those of the testbed, or the cluster)',
+    )
+    .option('--what-if <paths...>', 'the same with these manifests applied: files, or directories');
+  return placeOptions(command)
+    .option('--json', 'print the explanation as JSON (docs/explain.schema.json)')
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 allowed, 3 refused, 4 not known or not for all pods, 2 the input cannot be read.
+With --what-if it is that of the changed mesh.
+
+Examples:
+  weft explain shop/web shop/api
+  weft explain shop/web shop/api:80 --method DELETE --path /orders/7
+  weft explain --identity spiffe://cluster.local/ns/shop/sa/web api.shop.svc.cluster.local
+  weft explain shop/web shop/api --what-if new-policy.yaml`,
+    )
+    .action(badInput(run));
+}
