@@ -3,15 +3,9 @@
  * connect to an endpoint. What the code would ask others (decision services, shared rate limits) counts as allowed, and is named.
  */
 import { FairLimit } from '../../base/fair-limit.js';
-import type { SocketAddress } from '../../model/address.js';
-import type { SpiffeId } from '../../model/identity.js';
-import type { RouteFilter } from '../../model/route.js';
-import { authorize, type HttpAttributes } from '../../policy/authorize.js';
-import { authorizeClient } from '../../waypoint/authorization/authorize.js';
-import type { PolicyGroup } from '../../waypoint/authorization/endpoint-policies.js';
-import type { ServicePort } from '../../waypoint/authorization/reachable.js';
+import { formatSocketAddress, type SocketAddress } from '../../model/address.js';
+import { workloadIdentityOf, type SpiffeId } from '../../model/identity.js';
 import { ClusterManager } from '../../waypoint/cluster/cluster-manager.js';
-import type { Endpoint } from '../../waypoint/cluster/endpoint.js';
 import { Exchange } from '../../waypoint/exchange/exchange.js';
 import { plainlyAllowed } from '../../waypoint/external-authorization/decision.js';
 import type {
@@ -21,22 +15,19 @@ import type {
 import type { InjectedFaults } from '../../waypoint/filters/injected-faults.js';
 import { JwtTokens } from '../../waypoint/jwt/jwt-tokens.js';
 import { defaultLimits } from '../../waypoint/limits.js';
-import { clientOf, type Client } from '../../waypoint/listener/client.js';
+import { clientOf } from '../../waypoint/listener/client.js';
 import { serveConnection } from '../../waypoint/listener/connection.js';
-import { servicePortOf, type Destination } from '../../waypoint/listener/destination.js';
+import type { Destination } from '../../waypoint/listener/destination.js';
 import { destinationOf } from '../../waypoint/listener/tunnel.js';
 import type { GlobalLimits } from '../../waypoint/rate-limit/global/global-limits.js';
 import { RateLimits } from '../../waypoint/rate-limit/rate-limits.js';
 import { Shedding } from '../../waypoint/shedding/shedding.js';
 import type { WaypointState } from '../../waypoint/state/waypoint-state.js';
-import type { RequestRecord } from '../../waypoint/telemetry/request-record.js';
 import { ByDestination } from '../../waypoint/worker/by-destination.js';
 import type { ActiveRequest, ConnectionContext } from '../../waypoint/worker/context.js';
-import { workloadIdentityOf } from '../../model/identity.js';
-import { formatSocketAddress } from '../../model/address.js';
 import { memoryStreams } from './memory-stream.js';
 import type { Request } from './request.js';
-import type { PolicyCheck, WaypointView } from './result.js';
+import { servedOf, type End, type Served } from './served.js';
 
 export interface Arrival {
   readonly identity: SpiffeId;
@@ -44,39 +35,8 @@ export interface Arrival {
   readonly authority: SocketAddress;
 }
 
-/** What became of it at the waypoint. */
-export interface Served {
-  /** `sent`: to an endpoint. `responded`: by the waypoint, as a route says. */
-  readonly kind: 'sent' | 'responded' | 'refused' | 'undecided';
-  readonly why: string;
-  readonly code?: string;
-  readonly policy?: string;
-  readonly rule?: number;
-  readonly audited: readonly string[];
-  readonly client: Client;
-  readonly sent?: ServicePort;
-  /** The endpoints that the request may be sent to, and whether policies allow each. */
-  readonly endpoints: readonly { readonly endpoint: Endpoint; readonly allowed: boolean }[];
-  readonly policies: readonly PolicyCheck[];
-  readonly view: WaypointView;
-  /** Services that would be asked. */
-  readonly asked: readonly string[];
-}
-
 /** More than the waypoint needs: nothing waits for a network. */
 const decideMsMax = 5_000;
-const endpointsShown = 64;
-
-type End =
-  | { readonly kind: 'dialed'; readonly endpoint: Endpoint }
-  | { readonly kind: 'record'; readonly record: RequestRecord }
-  | {
-      readonly kind: 'relay';
-      readonly why: string | undefined;
-      readonly code: string | undefined;
-      readonly endpoint: Endpoint | undefined;
-    }
-  | { readonly kind: 'late' };
 
 class LastExchange extends ByDestination<ActiveRequest> {
   last: Exchange | undefined;
@@ -96,14 +56,14 @@ export async function serveAtWaypoint(
   const { identity, address, authority } = arrival;
   const client = clientOf(identity, address);
   const destination = destinationOf(state, authority, workloadIdentityOf(identity)?.namespace);
-  const nothing = { audited: [], client, endpoints: [], policies: [], asked: [] };
   if (!destination)
     return {
       kind: 'refused',
       code: 'WEFT_NOT_SERVED',
       why: `${formatSocketAddress(authority)} is not served by this waypoint`,
-      ...nothing,
-      view: { name, filters: [], settings: [] },
+      audited: [],
+      policies: [],
+      view: { name, backends: [], filters: [], settings: [] },
     };
   const asked = new Set<string>();
   const exchanges = new LastExchange();
@@ -128,7 +88,7 @@ export async function serveAtWaypoint(
     near.write(request ? request.head(hostOf(destination)) : Buffer.from([0, 1, 2, 3]));
     near.resume();
     const end = await ended;
-    return outcomeOf({ state, name, client, destination, exchange: exchanges.last, clusters, asked }, end);
+    return servedOf({ state, name, client, destination, exchange: exchanges.last, clusters, asked }, end);
   } finally {
     clearTimeout(timer);
     clusters.drain();
@@ -196,203 +156,8 @@ function contextOf(
     onDetected: nothing,
     onAction: nothing,
     onUpstreamEvent: nothing,
-    onRelay: (_client, _destination, endpoint, why, code) => finish({ kind: 'relay', why, code, endpoint }),
+    onRelay: (_client, _destination, endpoint, why, code) => {
+      if (why !== undefined) finish({ kind: 'relay', why, code, endpoint });
+    },
   };
-}
-
-interface Seen {
-  readonly state: WaypointState;
-  readonly name: string;
-  readonly client: Client;
-  readonly destination: Destination;
-  readonly exchange: Exchange | undefined;
-  readonly clusters: ClusterManager;
-  readonly asked: ReadonlySet<string>;
-}
-
-function outcomeOf(seen: Seen, end: End): Served {
-  const { state, client, destination, exchange } = seen;
-  const endpoint =
-    end.kind === 'dialed'
-      ? end.endpoint
-      : end.kind === 'record'
-        ? end.record.endpoint
-        : end.kind === 'relay'
-          ? end.endpoint
-          : undefined;
-  const sent = exchange?.route.sent ?? (endpoint && !exchange ? servicePortOf(destination) : undefined);
-  const http = exchange?.authorization.originalAttributes();
-  const asked = servicePortOf(destination);
-  const ofService = asked ? state.policies.ofService(asked, destination.dialed.ip) : [];
-  const ofEndpoint = endpoint ? state.policies.ofEndpoint(endpoint, sent) : [];
-  const checks = checksOf([...ofService, ...ofEndpoint], `waypoint ${seen.name}`, client, http);
-  const verdict = exchange?.authorization.verdict;
-  const status = end.kind === 'record' ? end.record.status : undefined;
-  const view = viewOf(seen, status);
-  const base = {
-    client,
-    asked: [...seen.asked],
-    view,
-    ...(sent ? { sent } : {}),
-    endpoints: endpointsOf(seen, endpoint, sent, http),
-  };
-  if (end.kind === 'late')
-    return {
-      ...base,
-      kind: 'undecided',
-      why: 'the waypoint had not decided after 5 s',
-      audited: [],
-      policies: checks,
-    };
-  if (end.kind === 'record') {
-    const { record } = end;
-    const isOwn = record.code === undefined && record.flag === undefined;
-    const decided = { policy: record.policy, rule: record.rule };
-    return {
-      ...base,
-      kind: isOwn && record.status < 400 ? 'responded' : 'refused',
-      why: record.why ?? `the route's rule responds with status ${record.status}`,
-      ...(record.code === undefined ? {} : { code: record.code }),
-      ...(record.code === 'WEFT_DENIED' ? named(decided) : {}),
-      audited: record.audited,
-      policies: deciding(checks, record.code === 'WEFT_DENIED' ? decided : {}),
-    };
-  }
-  if (end.kind === 'relay' && end.why !== undefined) {
-    const decided =
-      end.code === 'WEFT_DENIED' ? checks.find(({ result }) => result === 'refuses') : undefined;
-    return {
-      ...base,
-      kind: 'refused',
-      why: end.why,
-      ...(end.code === undefined ? {} : { code: end.code }),
-      ...(decided ? named(decided) : {}),
-      audited: [],
-      policies: deciding(checks, decided ?? {}),
-    };
-  }
-  const decided = verdict ?? authorizeClient([...ofService, ...ofEndpoint], client, http);
-  return {
-    ...base,
-    kind: 'sent',
-    why:
-      decided.reason === 'allowed'
-        ? `policy ${decided.policy} rule ${decided.rule} allows it`
-        : 'no policy forbids it',
-    ...(decided.reason === 'allowed' ? named(decided) : {}),
-    audited: decided.audited,
-    policies: deciding(checks, decided.reason === 'allowed' ? decided : {}),
-  };
-}
-
-interface Decided {
-  readonly policy?: string | undefined;
-  readonly rule?: number | undefined;
-}
-const named = ({ policy, rule }: Decided): { policy?: string; rule?: number } => ({
-  ...(policy === undefined ? {} : { policy }),
-  ...(rule === undefined ? {} : { rule }),
-});
-
-/** Marks the policies that decided: several ALLOW policies that do not match are named together. */
-export const deciding = (checks: readonly PolicyCheck[], { policy }: Decided): readonly PolicyCheck[] => {
-  const names = new Set(policy?.split(',').map((one) => one.trim()));
-  return checks.map((one) => ({ ...one, decides: names.has(one.policy) }));
-};
-
-/** Each policy alone, by the function that decides about all. */
-function checksOf(
-  groups: readonly PolicyGroup[],
-  at: string,
-  client: Client,
-  http: HttpAttributes | undefined,
-): readonly PolicyCheck[] {
-  const found = new Map<string, PolicyCheck>();
-  for (const group of groups)
-    for (const policy of group.policies) {
-      const named = group.named.filter(({ key }) => key === policy.key);
-      const verdict = authorizeClient([{ ...group, policies: [policy], named }], client, http);
-      const check = checkOf(policy, at, verdict);
-      const before = found.get(policy.key);
-      // A policy may apply at the Service and at the endpoint: what refuses counts.
-      if (!before || check.result === 'refuses') found.set(policy.key, check);
-    }
-  return [...found.values()];
-}
-
-/** @param verdict that of the policy alone */
-export function checkOf(
-  { key, action }: { readonly key: string; readonly action: 'allow' | 'deny' },
-  at: string,
-  { reason, rule, audited }: ReturnType<typeof authorize>,
-): PolicyCheck {
-  const result =
-    audited.length > 0
-      ? 'would refuse (audit mode)'
-      : reason === 'denied'
-        ? 'refuses'
-        : reason === 'allowed'
-          ? 'allows'
-          : 'does not match';
-  return { policy: key, action, at, result, ...(rule === undefined ? {} : { rule }), decides: false };
-}
-
-function endpointsOf(
-  { state, client, destination, exchange, clusters }: Seen,
-  dialed: Endpoint | undefined,
-  sent: ServicePort | undefined,
-  http: HttpAttributes | undefined,
-): Served['endpoints'] {
-  if (exchange) {
-    if (!dialed) return [];
-    const cluster = exchange.route.cluster();
-    const all = typeof cluster === 'string' ? [] : cluster.endpoints;
-    return all.slice(0, endpointsShown).map((endpoint) => ({
-      endpoint,
-      allowed: exchange.authorization.allowsEndpoint(endpoint, sent),
-    }));
-  }
-  const cluster =
-    destination.kind === 'workload'
-      ? clusters.ofWorkload(destination.workload, destination.dialed)
-      : sent && clusters.ofService(sent.service, sent.port);
-  return (cluster?.endpoints ?? []).slice(0, endpointsShown).map((endpoint) => ({
-    endpoint,
-    allowed: authorizeClient(state.policies.ofEndpoint(endpoint, sent), client, http).allowed,
-  }));
-}
-
-function viewOf({ state, name, destination, exchange }: Seen, status: number | undefined): WaypointView {
-  const asked = servicePortOf(destination);
-  const policy = asked && state.policyOf(asked.service, asked.port);
-  const matched = exchange?.route.matched;
-  const backend = exchange?.route.backend;
-  const target = backend?.target;
-  return {
-    name,
-    ...(matched ? { route: matched.label } : {}),
-    ...(target
-      ? { backend: target.kind === 'service' ? `${target.service}:${target.port}` : target.reason }
-      : {}),
-    filters: [...(policy?.filters ?? []), ...(matched?.rule.filters ?? []), ...(backend?.filters ?? [])].map(
-      filterText,
-    ),
-    settings: (policy?.origins ?? []).map(({ setting, object }) => ({ setting, object })),
-    ...(status === undefined ? {} : { status }),
-  };
-}
-
-const filterCharsMax = 160;
-
-/** `rewrite hostname=a.example path={"kind":"full",…}`: a filter with the fields that are set. */
-function filterText({ $case, value }: RouteFilter): string {
-  const fields = Object.entries(value as unknown as Record<string, unknown>).flatMap(([key, one]) => {
-    if (one === undefined || one === '' || one === 0 || one === false) return [];
-    if (Array.isArray(one) && one.length === 0) return [];
-    if (key === 'jwks' || one instanceof Uint8Array) return [];
-    return [`${key}=${typeof one === 'object' ? JSON.stringify(one) : String(one as string)}`];
-  });
-  const name = $case.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
-  const text = [name, ...fields].join(' ');
-  return text.length > filterCharsMax ? `${text.slice(0, filterCharsMax)}…` : text;
 }

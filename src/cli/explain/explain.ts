@@ -33,7 +33,7 @@ export async function explain(mesh: ExplainMesh, question: Question): Promise<Ex
     outcome: outcomeOf(all),
     source: partyOf(sources),
     destination: {
-      ...destinationParty(mesh, destination, all),
+      ...destinationParty(mesh, destination),
       port: destination.port,
       ...(destination.service ? { service: destination.service.hostname } : {}),
     },
@@ -65,15 +65,7 @@ const rank: Readonly<Record<Outcome, number>> = { refused: 0, unknown: 1, depend
 function grouped(ways: readonly Way[]): readonly (Way & { count: number })[] {
   const found = new Map<string, Way & { count: number }>();
   for (const way of ways) {
-    const key = JSON.stringify([
-      way.outcome,
-      way.path,
-      way.why,
-      way.pathWhy,
-      way.code,
-      way.decidedBy,
-      way.waypoint?.route,
-    ]);
+    const key = JSON.stringify([way.outcome, way.path, way.why, way.pathWhy, way.code, way.waypoint?.route]);
     const known = found.get(key);
     if (known) known.count++;
     else found.set(key, { ...way, count: 1 });
@@ -98,13 +90,9 @@ function partyOf(sources: readonly Source[]): Party {
   };
 }
 
-function destinationParty(
-  mesh: ExplainMesh,
-  { name, dialed, workloads, service }: Destination,
-  ways: readonly Way[],
-): Party {
+function destinationParty(mesh: ExplainMesh, { name, dialed, workloads, service }: Destination): Party {
   const there = service ? [...mesh.view.endpointsOf(service.key)] : workloads;
-  const identities = [...new Set(ways.flatMap(({ toIdentity }) => toIdentity ?? []))];
+  const identities = [...new Set(there.flatMap(({ uid, identity }) => (mesh.enrolled(uid) ? identity : [])))];
   const nodes = [...new Set(there.map(({ node }) => node))].filter((node) => node !== '' && node !== 'any');
   return {
     name,

@@ -37,7 +37,6 @@ export function requestOf(flags: RequestFlags): Request | undefined {
   const verb = method ?? 'GET';
   if (!token.test(verb)) throw wrong(`--method ${JSON.stringify(verb)} is no HTTP method`);
   const target = path ?? '/';
-  // eslint-disable-next-line no-control-regex -- what would end the request line
   if (/[\s\u0000-\u0020\u007f]/.test(target) || !target.startsWith('/'))
     throw wrong(
       `--path ${JSON.stringify(target)} must begin with / and have no spaces: escape them, as clients do`,
@@ -52,7 +51,6 @@ export function requestOf(flags: RequestFlags): Request | undefined {
   const fields = header.map((one) => {
     const at = one.indexOf(':');
     const [name, value] = [one.slice(0, at).trim(), one.slice(at + 1).trim()];
-    // eslint-disable-next-line no-control-regex -- what would end the field
     if (at < 1 || !token.test(name) || /[\u0000-\u0008\u000a-\u001f\u007f]/.test(value))
       throw wrong(`--header ${JSON.stringify(one)} must be name: value`);
     if (['host', 'content-length', 'transfer-encoding', 'connection'].includes(name.toLowerCase()))

@@ -21,7 +21,7 @@ export interface Party {
 
 export type PolicyResult = 'allows' | 'refuses' | 'does not match' | 'would refuse (audit mode)';
 
-/** A policy that applies, evaluated alone by the function that decides in the data path. */
+/** A policy that applies, evaluated alone by the function that decides about connections. */
 export interface PolicyCheck {
   readonly policy: string;
   readonly action: 'allow' | 'deny';
@@ -48,7 +48,8 @@ export interface WaypointView {
   readonly name: string;
   /** `<namespace>/<route>/<rule>`; absent: no routes apply. */
   readonly route?: string;
-  readonly backend?: string;
+  /** Backends of the rule, with their shares if there are several. */
+  readonly backends: readonly string[];
   readonly filters: readonly string[];
   /** Settings of the Service's port, each with the object that sets it. */
   readonly settings: readonly { readonly setting: string; readonly object: string }[];

@@ -43,17 +43,14 @@ function* wayFields(way: Way): Generator<readonly [string, string]> {
   const { waypoint } = way;
   if (!waypoint) return;
   yield* field('waypoint', [waypoint.name]);
-  yield* field('route', [
-    waypoint.route === undefined
-      ? undefined
-      : `${waypoint.route}${waypoint.backend === undefined ? '' : ` -> ${waypoint.backend}`}`,
-  ]);
+  yield* field('route', [waypoint.route]);
+  yield* field('backends', waypoint.backends);
   yield* field('filters', waypoint.filters);
   yield* field(
     'settings',
     waypoint.settings.map(({ setting, object }) => `${setting} (${object})`),
   );
-  yield* field('response', [waypoint.status === undefined ? undefined : `status ${waypoint.status}`]);
+  yield* field('client sees', [waypoint.status === undefined ? undefined : `status ${waypoint.status}`]);
 }
 
 const deciderOf = ({ decidedBy, code }: Way): string =>
