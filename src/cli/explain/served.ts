@@ -180,10 +180,13 @@ function ofCluster(
 function targetOf(seen: Seen, endpoint: Endpoint, sent: ServicePort | undefined, backend: string): Target {
   const { state, client, exchange, name } = seen;
   const http = httpOf(seen);
-  const groups = [...ofService(seen), ...state.policies.ofEndpoint(endpoint, sent)];
+  const ofEndpoint = state.policies.ofEndpoint(endpoint, sent);
+  const groups = [...ofService(seen), ...ofEndpoint];
   const verdict = authorizeClient(groups, client, http);
-  // The request has to be allowed as it was changed by the rule, too.
-  const allowed = verdict.allowed && (exchange?.authorization.allowsEndpoint(endpoint, sent) ?? true);
+  // The request has to be allowed as it was changed by the rule, too. Where nothing applies, the verdict about another endpoint would count.
+  const allowed =
+    verdict.allowed &&
+    (ofEndpoint.length === 0 || exchange?.authorization.allowsEndpoint(endpoint, sent) !== false);
   const { policy, rule, audited } = verdict;
   const decided = { ...(policy === undefined ? {} : { policy }), ...(rule === undefined ? {} : { rule }) };
   return {
