@@ -236,20 +236,28 @@ function viewOf({ state, name, destination, exchange }: Seen, status: number | u
 
 const filterCharsMax = 160;
 
-/** Headers that are set may be secret: their names are shown. */
-const withoutValues = (_key: string, value: unknown): unknown =>
-  isRecord(value) && typeof value['name'] === 'string' && typeof value['value'] === 'string'
-    ? value['name']
-    : value;
+/** What says nothing: fields that are not set. */
+const isUnset = (one: unknown): boolean =>
+  one === undefined ||
+  one === null ||
+  one === '' ||
+  one === 0 ||
+  one === false ||
+  (Array.isArray(one) && one.length === 0);
+
+/** The fields that are set. Headers may be secret: their names are shown. */
+const shown = (_key: string, value: unknown): unknown => {
+  if (!isRecord(value)) return isUnset(value) ? undefined : value;
+  if (typeof value['name'] === 'string' && typeof value['value'] === 'string') return value['name'];
+  return Object.fromEntries(Object.entries(value).filter(([, one]) => !isUnset(one)));
+};
 
 /** `rewrite hostname=a.example path={"kind":"full",…}`: a filter with the fields that are set. */
 function filterText({ $case, value }: RouteFilter): string {
   const fields = Object.entries(value as unknown as Record<string, unknown>).flatMap(([key, one]) => {
-    if (one === undefined || one === '' || one === 0 || one === false) return [];
-    if (Array.isArray(one) && one.length === 0) return [];
     // Keys and bodies are long.
-    if (key === 'jwks' || one instanceof Uint8Array) return [];
-    return [`${key}=${typeof one === 'object' ? JSON.stringify(one, withoutValues) : String(one as string)}`];
+    if (isUnset(one) || key === 'jwks' || key === 'issuers' || one instanceof Uint8Array) return [];
+    return [`${key}=${typeof one === 'object' ? JSON.stringify(one, shown) : String(one as string)}`];
   });
   const name = $case.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
   const text = [name, ...fields].join(' ');

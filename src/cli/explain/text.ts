@@ -18,8 +18,19 @@ const pathTexts: Readonly<Record<Way['path'], string>> = {
   refused: 'refused',
 };
 
+const nodesShown = 3;
+const endpointsShown = 10;
+const nodesText = (nodes: string): string => {
+  const all = nodes.split(', ');
+  return all.length > nodesShown ? `${all.length} nodes` : nodes;
+};
+
 const partyText = ({ name, identity, node, inMesh }: Party): string =>
-  [name, inMesh ? (identity ?? '') : 'not in the mesh', node === undefined ? '' : `on ${node}`]
+  [
+    name === identity ? '' : name,
+    inMesh ? (identity ?? '') : 'not in the mesh',
+    node === undefined ? '' : `on ${nodesText(node)}`,
+  ]
     .filter((one) => one !== '')
     .join('  ');
 
@@ -75,7 +86,7 @@ export function* explanationLines(one: Explanation): Generator<string> {
   ]).map((line) => `  ${line}`);
   if (one.ways.length > 1) {
     yield '';
-    yield 'Not every pod is treated alike:';
+    yield 'Not all pods are treated alike. The ways, by pod:';
     yield* table([
       ['  OUTCOME', 'PATH', 'COUNT', 'FROM', 'TO', 'WHY'],
       ...one.ways.map((way) => [`  ${way.outcome}`, way.path, String(way.count), way.from, way.to, way.why]),
@@ -87,13 +98,17 @@ export function* explanationLines(one: Explanation): Generator<string> {
     yield 'Endpoints of the Service:';
     yield* table([
       ['  ENDPOINT', 'ADDRESS', 'NODE', 'ELIGIBLE'],
-      ...one.endpoints.map(({ name, address, node, eligible, why }) => [
-        `  ${name}`,
-        address,
-        node,
-        eligible ? 'yes' : `no: ${why}`,
-      ]),
+      ...one.endpoints
+        .slice(0, endpointsShown)
+        .map(({ name, address, node, eligible, why }) => [
+          `  ${name}`,
+          address,
+          node,
+          eligible ? 'yes' : `no: ${why}`,
+        ]),
     ]);
+    const more = one.endpoints.length - endpointsShown;
+    if (more > 0) yield `  and ${more} more (--json lists up to 50)`;
   }
   if (one.notes.length > 0) {
     yield '';

@@ -117,7 +117,7 @@ function lastHop(
 ): Way {
   const outcome = asked.length > 0 ? 'unknown' : 'allowed';
   const why =
-    asked.length > 0 ? `${asked.join(' and ')} would be asked; nothing else forbids it: ${way.why}` : way.why;
+    asked.length > 0 ? `${asked.join(' and ')} decides, and is not asked here; ${way.why}` : way.why;
   if (workload.tunnel === 'none')
     return {
       ...way,
