@@ -92,6 +92,7 @@ export function policyMeshes(
   return {
     errors: problemsOf(added),
     warnings: problemsOf(loaded),
+    unread: loaded.unread ?? loaded.problems.map(({ file, message }) => `${file}: ${message}`),
     unevaluated: unevaluated(added.objects),
     before,
     after: applied.length === 0 ? before : snapshotOf(objects, root),

@@ -38,6 +38,8 @@ export interface PolicyMeshes {
   readonly errors: readonly string[];
   /** The same of the current state. */
   readonly warnings: readonly string[];
+  /** What of the current state could not be read. What is said about the mesh may be wrong then. */
+  readonly unread: readonly string[];
   /** What of the applied manifests is not evaluated. */
   readonly unevaluated: readonly string[];
   readonly before: MeshSnapshot;

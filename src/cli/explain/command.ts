@@ -4,17 +4,19 @@ import { WeftError } from '../../base/errors.js';
 import type { MeshSnapshot } from '../../state/snapshot.js';
 import { badInput } from '../policy/bad-input.js';
 import { policyMeshes } from '../policy/meshes.js';
-import { placeOptions, type PlaceFlags } from '../policy/place.js';
+import { isOfCluster, placeOptions, stateOf, type PlaceFlags } from '../policy/place.js';
 import { explain, type Question } from './explain.js';
 import { ExplainMesh, withWaypoints } from './mesh.js';
+import { logsOf, pastLines, pastText, questionOf } from './past.js';
 import { requestOf, type RequestFlags } from './request.js';
 import type { Explanation, Outcome } from './result.js';
-import { explanationLines, shortText } from './text.js';
+import { explanationLines, printable, shortText } from './text.js';
 
 interface Flags extends PlaceFlags, RequestFlags {
   readonly file?: readonly string[];
   readonly identity?: string;
   readonly whatIf?: readonly string[];
+  readonly log?: readonly string[];
   readonly json?: boolean;
 }
 
@@ -30,14 +32,21 @@ interface Answer extends Explanation {
   readonly assumed: readonly string[];
 }
 
-async function answer(snapshot: MeshSnapshot, question: Question): Promise<Answer> {
+/** @param unread what could not be read: it may decide, so that nothing is certain */
+async function answer(
+  snapshot: MeshSnapshot,
+  question: Question,
+  unread: readonly string[],
+): Promise<Answer> {
   const mesh = withWaypoints(snapshot);
   const found = await explain(new ExplainMesh(mesh.snapshot), question);
   const { ways, notes } = found;
   const assumed = mesh.assumed.filter((name) => ways.some(({ waypoint }) => waypoint?.name === name));
   return {
     ...found,
+    outcome: unread.length > 0 ? 'unknown' : found.outcome,
     notes: [
+      ...unread.map((one) => `not known, because it could not be read: ${one}`),
       ...notes,
       ...assumed.map((name) => `no pod of waypoint ${name} is known: it was evaluated as if one were ready`),
     ],
@@ -52,7 +61,7 @@ function partiesOf(
   first: string,
   second: string | undefined,
   identity: string | undefined,
-): Pick<Question, 'source' | 'destination' | 'identity'> {
+): Pick<Question, 'source' | 'destination' | 'identity'> | undefined {
   if (identity !== undefined) {
     if (second !== undefined)
       throw new WeftError(
@@ -61,25 +70,64 @@ function partiesOf(
       );
     return { destination: first, identity };
   }
-  if (second === undefined)
-    throw new WeftError('WEFT_EXPLAIN_INPUT', 'say SOURCE and DESTINATION, or --identity and DESTINATION');
-  return { source: first, destination: second };
+  return second === undefined ? undefined : { source: first, destination: second };
 }
 
 async function run(first: string, second: string | undefined, flags: Flags): Promise<void> {
-  const question: Question = { ...partiesOf(first, second, flags.identity), request: requestOf(flags) };
-  const { file, whatIf = [] } = flags;
-  const meshes = policyMeshes({ ...flags, ...(file ? { current: file } : {}) }, whatIf);
-  if (meshes.errors.length > 0) throw new WeftError('WEFT_EXPLAIN_INPUT', meshes.errors.join('\n'));
-  const now = await answer(meshes.before, question);
-  const then = whatIf.length > 0 ? await answer(meshes.after, question) : undefined;
+  const parties = partiesOf(first, second, flags.identity);
+  if (!parties) return runPast(first, flags);
+  const { now, then, warnings } = await ask({ ...parties, request: requestOf(flags) }, flags);
   if (flags.json === true)
     console.log(JSON.stringify(then ? { now: json(now), whatIf: json(then) } : json(now)));
   else {
-    for (const line of then ? bothLines(now, then) : explanationLines(now)) console.log(line);
-    for (const warning of meshes.warnings) console.error(`not in force as written: ${warning}`);
+    for (const line of then ? bothLines(now, then) : explanationLines(now)) console.log(printable(line));
+    for (const warning of warnings) console.error(`not in force as written: ${warning}`);
   }
   process.exitCode = exitCodes[(then ?? now).outcome];
+}
+
+interface Asked {
+  readonly now: Answer;
+  /** With the manifests of `--what-if`. */
+  readonly then: Answer | undefined;
+  readonly warnings: readonly string[];
+}
+
+async function ask(question: Question, flags: Flags): Promise<Asked> {
+  const { file, whatIf = [] } = flags;
+  const meshes = policyMeshes({ ...flags, ...(file ? { current: file } : {}) }, whatIf);
+  const { errors, warnings, unread, before, after } = meshes;
+  if (errors.length > 0) throw new WeftError('WEFT_EXPLAIN_INPUT', errors.join('\n'));
+  const now = await answer(before, question, unread);
+  const then = whatIf.length > 0 ? await answer(after, question, unread) : undefined;
+  return { now, then, warnings };
+}
+
+/** A connection that happened, and what would happen to it now. */
+async function runPast(id: string, flags: Flags): Promise<void> {
+  const { log, json: isJson } = flags;
+  if (!log && isOfCluster(flags))
+    throw new WeftError(
+      'WEFT_EXPLAIN_INPUT',
+      `say SOURCE and DESTINATION; or, for the connection ${id}, where the logs are: kubectl -n weft-system logs -l app=weft-agent --tail=-1 | weft explain ${id} --log -`,
+    );
+  const state = stateOf(flags);
+  const lines = await pastLines(log ?? logsOf(state), id, state);
+  if (lines.length === 0)
+    throw new WeftError(
+      'WEFT_EXPLAIN_INPUT',
+      `no line of ${log ? log.join(', ') : `the logs below ${state}`} is about ${id}: say SOURCE and DESTINATION, the id of a connection, or the address and port of its client`,
+    );
+  const question = questionOf(lines);
+  const asked = question && (await ask({ ...question, request: requestOf(flags) }, flags));
+  const current = asked && (asked.then ?? asked.now);
+  if (isJson === true)
+    console.log(JSON.stringify({ past: lines, ...(current ? { now: json(current) } : {}) }));
+  else {
+    for (const line of pastText(lines)) console.log(printable(line));
+    if (current) console.log(printable(`now: ${shortText(current)}`));
+  }
+  process.exitCode = current ? exitCodes[current.outcome] : 0;
 }
 
 function* bothLines(now: Answer, then: Answer): Generator<string> {
@@ -92,8 +140,11 @@ function* bothLines(now: Answer, then: Answer): Generator<string> {
 export function explainCommand(): Command {
   const command = new Command('explain')
     .description('say which path a connection takes now, who decides, and why')
-    .usage('[options] SOURCE DESTINATION[:PORT]')
-    .argument('<source>', 'NAMESPACE/POD, NAMESPACE/DEPLOYMENT, or an address; left out with --identity')
+    .usage('[options] SOURCE DESTINATION[:PORT], or weft explain [options] ID')
+    .argument(
+      '<source>',
+      'NAMESPACE/POD, NAMESPACE/DEPLOYMENT, or an address; left out with --identity. Alone: the id of a connection in a log, or ADDRESS:PORT of its client',
+    )
     .argument(
       '[destination]',
       'NAMESPACE/SERVICE, a host name, NAMESPACE/POD, or an address; with the port if there are several',
@@ -110,6 +161,10 @@ export function explainCommand(): Command {
     )
     .option('--what-if <paths...>', 'the same with these manifests applied: files, or directories');
   return placeOptions(command)
+    .option(
+      '--log <files...>',
+      'logs with the connection; - is standard input (default: those of the testbed)',
+    )
     .option('--json', 'print the explanation as JSON (docs/explain.schema.json)')
     .addHelpText(
       'after',
