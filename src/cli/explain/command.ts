@@ -21,7 +21,7 @@ interface Flags extends PlaceFlags, RequestFlags {
 }
 
 /** Documented in docs/explain.md. 1 is left to failures that nobody expects. */
-export const exitCodes: Readonly<Record<Outcome, number>> = {
+const exitCodes: Readonly<Record<Outcome, number>> = {
   allowed: 0,
   refused: 3,
   depends: 4,

@@ -76,7 +76,10 @@ export function* explanationLines(one: Explanation): Generator<string> {
   yield `${words[one.outcome]}  ${source.name} -> ${destination.name}:${destination.port}${requestText(one)}`;
   if (first) {
     const decider = deciderOf(first);
-    yield `  ${first.why}${decider === '' ? '' : ` (${decider})`}`;
+    const why = `${first.why}${decider === '' ? '' : ` (${decider})`}`;
+    yield one.outcome === 'unknown' && first.outcome !== 'unknown'
+      ? `  not everything is known, as the notes say; by what is known: ${first.outcome}, ${why}`
+      : `  ${why}`;
   }
   yield '';
   yield* table([
