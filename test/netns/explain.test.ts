@@ -79,7 +79,7 @@ test('the kernel path: both pods are on one node', async () => {
 });
 
 test('a tunnel: the pods are on different nodes, and no policy forbids it', async () => {
-  const { outcome, code, ways, destination } = await explained('shop/web', 'shop/api:80');
+  const { outcome, code, ways, destination, certificates } = await explained('shop/web', 'shop/api:80');
   assert.deepEqual([outcome, code, ways[0]?.path, ways[0]?.mutualTls], ['allowed', 0, 'hbone', true]);
   assert.equal(await status('weft-web', `http://${apiVip}/`), 200);
   const {
@@ -93,6 +93,25 @@ test('a tunnel: the pods are on different nodes, and no policy forbids it', asyn
   assert.equal(path, 'hbone');
   assert.equal(source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
   assert.equal(destination.identity, there.identity);
+  assert.deepEqual(
+    certificates?.map(({ node, identity, problem }) => [node, identity, problem]),
+    [
+      ['node-a', source.identity, undefined],
+      ['node-b', there.identity, undefined],
+    ],
+  );
+  assert.ok(certificates.every(({ notAfter = '' }) => Date.parse(notAfter) > Date.now()));
+  // The same connection, from the logs. Each side writes its line when it has seen the end.
+  const past = await until('both agents have logged it', 30_000, async () => {
+    const { stdout } = await weft(source.address, '--json');
+    const found = JSON.parse(stdout) as {
+      readonly past: readonly { readonly file: string }[];
+      readonly now: Explanation;
+    };
+    const files = found.past.map(({ file }) => file).join();
+    return files === 'agent-node-a/connections.log,agent-node-b/connections.log' && found;
+  });
+  assert.equal(past.now.outcome, 'allowed');
 });
 
 test('a policy refuses: before it is applied by --what-if, and afterwards', async () => {

@@ -5,6 +5,7 @@ import type { MeshSnapshot } from '../../state/snapshot.js';
 import { badInput } from '../policy/bad-input.js';
 import { policyMeshes } from '../policy/meshes.js';
 import { isOfCluster, placeOptions, stateOf, type PlaceFlags } from '../policy/place.js';
+import { certificatesOf } from './certificates.js';
 import { explain, type Question } from './explain.js';
 import { ExplainMesh, withWaypoints } from './mesh.js';
 import { logsOf, pastLines, pastText, questionOf } from './past.js';
@@ -80,7 +81,8 @@ async function run(first: string, second: string | undefined, flags: Flags): Pro
   if (flags.json === true)
     console.log(JSON.stringify(then ? { now: json(now), whatIf: json(then) } : json(now)));
   else {
-    for (const line of then ? bothLines(now, then) : explanationLines(now)) console.log(printable(line));
+    for (const line of then ? bothLines(now, then) : explanationLines(now, Date.now()))
+      console.log(printable(line));
     for (const warning of warnings) console.error(`not in force as written: ${warning}`);
   }
   process.exitCode = exitCodes[(then ?? now).outcome];
@@ -98,7 +100,9 @@ async function ask(question: Question, flags: Flags): Promise<Asked> {
   const meshes = policyMeshes({ ...flags, ...(file ? { current: file } : {}) }, whatIf);
   const { errors, warnings, unread, before, after } = meshes;
   if (errors.length > 0) throw new WeftError('WEFT_EXPLAIN_INPUT', errors.join('\n'));
-  const now = await answer(before, question, unread);
+  const known = await answer(before, question, unread);
+  const isTestbed = !file && !isOfCluster(flags);
+  const now = isTestbed ? { ...known, certificates: await certificatesOf(stateOf(flags), known) } : known;
   const then = whatIf.length > 0 ? await answer(after, question, unread) : undefined;
   return { now, then, warnings };
 }
@@ -134,7 +138,7 @@ function* bothLines(now: Answer, then: Answer): Generator<string> {
   yield `now:       ${shortText(now)}`;
   yield `with them: ${shortText(then)}`;
   yield '';
-  yield* explanationLines(then);
+  yield* explanationLines(then, Date.now());
 }
 
 export function explainCommand(): Command {

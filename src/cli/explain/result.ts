@@ -82,6 +82,15 @@ export interface Way {
   readonly waypoint?: WaypointView;
 }
 
+/** A certificate that the agent of a node holds, as it says. */
+export interface CertificateView {
+  readonly identity: string;
+  readonly node: string;
+  readonly serial?: string;
+  readonly notAfter?: string;
+  readonly problem?: string;
+}
+
 export interface Explanation {
   readonly outcome: Outcome;
   readonly source: Party;
@@ -90,5 +99,7 @@ export interface Explanation {
   /** Different ways, the one that decides the outcome first. */
   readonly ways: readonly (Way & { readonly count: number })[];
   readonly endpoints: readonly EndpointView[];
+  /** Of both sides. Absent: no agent was asked. */
+  readonly certificates?: readonly CertificateView[];
   readonly notes: readonly string[];
 }

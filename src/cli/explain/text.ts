@@ -1,5 +1,6 @@
 /** An explanation for a terminal: the outcome and its reason first. Pure. */
 import { table } from '../cluster/table.js';
+import { certificateText } from './certificates.js';
 import type { Explanation, Outcome, Party, PolicyCheck, Way } from './result.js';
 
 const words: Readonly<Record<Outcome, string>> = {
@@ -70,7 +71,7 @@ const deciderOf = ({ decidedBy, code }: Way): string =>
     .join(', ');
 
 /** The lines of one explanation. */
-export function* explanationLines(one: Explanation): Generator<string> {
+export function* explanationLines(one: Explanation, nowMs: number): Generator<string> {
   const [first] = one.ways;
   const { source, destination } = one;
   yield `${words[one.outcome]}  ${source.name} -> ${destination.name}:${destination.port}${requestText(one)}`;
@@ -86,6 +87,10 @@ export function* explanationLines(one: Explanation): Generator<string> {
     ...field('from', [partyText(source)]),
     ...field('to', [partyText(destination)]),
     ...(first ? wayFields(first) : []),
+    ...field(
+      'certificates',
+      (one.certificates ?? []).map((each) => certificateText(each, nowMs)),
+    ),
   ]).map((line) => `  ${line}`);
   if (one.ways.length > 1) {
     yield '';
