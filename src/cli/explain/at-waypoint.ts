@@ -35,8 +35,8 @@ export interface Arrival {
   readonly authority: SocketAddress;
 }
 
-/** More than the waypoint needs: nothing waits for a network. */
-const decideMsMax = 5_000;
+/** Far more than the waypoint needs, also on a slow machine: nothing waits for a network. */
+const decideMsMax = 30_000;
 
 class LastExchange extends ByDestination<ActiveRequest> {
   last: Exchange | undefined;
@@ -63,7 +63,7 @@ export async function serveAtWaypoint(
       why: `${formatSocketAddress(authority)} is not served by this waypoint`,
       audited: [],
       policies: [],
-      view: { name, backends: [], filters: [], settings: [] },
+      view: { name, readsRequest: false, backends: [], filters: [], settings: [] },
     };
   const asked = new Set<string>();
   const exchanges = new LastExchange();

@@ -1,6 +1,7 @@
 /** What `weft explain` says is what happens: compared with real nodes and waypoints, on random meshes. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import type { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import { Ajv } from 'ajv';
 import { errorText } from '../../base/errors.js';
@@ -157,17 +158,30 @@ async function happens(
   from: string,
   to: { readonly ip: string; readonly identity: SpiffeId },
   authority: string,
-  path: string,
+  path: string | undefined,
   headers: readonly string[],
 ): Promise<string> {
   try {
     const stream = await mesh.tunnel(as, from, to, authority);
-    const answer = await send(stream, path, headers);
+    const answer = path === undefined ? await sendBytes(stream) : await send(stream, path, headers);
     stream.destroy();
     return answer === '' ? 'reset' : String(status(answer));
   } catch (error) {
     return `tunnel refused: ${errorText(error)}`;
   }
+}
+
+/** Bytes of no protocol that a waypoint knows; the application responds to them as to a request. */
+function sendBytes(stream: Duplex): Promise<string> {
+  return new Promise((resolve) => {
+    let text = '';
+    stream.on('data', (bytes: Buffer) => {
+      text += bytes.toString('latin1');
+      if (text.includes('\r\n\r\n')) resolve(text);
+    });
+    stream.once('close', () => resolve(text));
+    stream.write(Buffer.from('\u0000\u0001\u0002\u0003\r\n\r\n'));
+  });
 }
 
 const isAllowed = (seen: string): boolean => /^[23]\d\d$/.test(seen);
@@ -249,7 +263,8 @@ test('what explain says is what happens, on random meshes with policies, routes 
       for (let i = 0; i < 12; i++) {
         const client = clients[roll(clients.length)];
         assert.ok(client);
-        const path = paths[roll(paths.length)] ?? '/';
+        // Undefined: a connection that is not HTTP.
+        const path = roll(6) === 0 ? undefined : (paths[roll(paths.length)] ?? '/');
         const header = roll(3) === 0 ? ['x-role: admin'] : [];
         const target = roll(4);
         const direct = (one: typeof a) => ({
@@ -266,7 +281,9 @@ test('what explain says is what happens, on random meshes with policies, routes 
         const answer = await explain(explained, {
           source: `${client.namespace}/${client.name}`,
           destination,
-          request: requestOf({ method: 'GET', path, host: 'api', header }),
+          request: requestOf(
+            path === undefined ? { tcp: true } : { method: 'GET', path, host: 'api', header },
+          ),
         });
         const real = await happens(mesh, client.identity, client.ip, to, authority, path, header);
         const what = `${client.name} -> ${destination} ${path} ${header.join()}: explain: ${JSON.stringify(brief(answer))}, real: ${real}; ${JSON.stringify(state.mesh.policies)} ${JSON.stringify(state.routes)}`;

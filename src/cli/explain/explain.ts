@@ -37,7 +37,7 @@ export async function explain(mesh: ExplainMesh, question: Question): Promise<Ex
       port: destination.port,
       ...(destination.service ? { service: destination.service.hostname } : {}),
     },
-    ...(request && all.some(({ waypoint }) => waypoint)
+    ...(request && all.some(({ waypoint }) => waypoint?.readsRequest === true)
       ? {
           request: {
             method: request.method,
@@ -156,11 +156,12 @@ function notesOf(
   if (sources.length > podsMax) notes.push(`${sources.length} pods: the first ${podsMax} were evaluated`);
   if (sources.some(({ pod, workload }) => pod && !workload))
     notes.push('no pod with this identity is known: it was evaluated as one on another node');
-  if (request && !request.isStated && ways.some(({ waypoint }) => waypoint))
+  const isRead = ways.some(({ waypoint }) => waypoint?.readsRequest === true);
+  if (request && !request.isStated && isRead)
     notes.push(
       'evaluated as GET /: --method, --path, --host and --header say another request, --tcp a connection without one',
     );
-  if (request?.isStated === true && ways.length > 0 && ways.every(({ waypoint }) => !waypoint))
+  if (request?.isStated === true && !isRead)
     notes.push('no waypoint reads this request, so its method, path and headers do not matter');
   const audited = new Set(ways.flatMap((way) => way.audited));
   if (audited.size > 0) notes.push(`in audit mode ${[...audited].join(', ')} would refuse it`);

@@ -46,6 +46,8 @@ export interface EndpointView {
 /** What a waypoint would do with the request. */
 export interface WaypointView {
   readonly name: string;
+  /** False: it relays the bytes of the connection. */
+  readonly readsRequest: boolean;
   /** `<namespace>/<route>/<rule>`; absent: no routes apply. */
   readonly route?: string;
   /** Backends of the rule, with their shares if there are several. */

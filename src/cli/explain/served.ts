@@ -119,7 +119,7 @@ export function servedOf(seen: Seen, end: End): Served {
         ...(end.code === undefined ? {} : { code: end.code }),
       };
     default:
-      return { ...base, kind: 'undecided', why: 'the waypoint had not decided after 5 s' };
+      return { ...base, kind: 'undecided', why: 'the waypoint had not decided after 30 s' };
   }
 }
 
@@ -222,6 +222,7 @@ function viewOf({ state, name, destination, exchange }: Seen, status: number | u
   const backends = matched?.rule.backends.filter(({ weight }) => weight > 0) ?? [];
   return {
     name,
+    readsRequest: exchange !== undefined,
     ...(matched ? { route: matched.label } : {}),
     backends: backends.map((one) => backendText(one, backends)),
     filters: [
