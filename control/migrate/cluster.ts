@@ -68,6 +68,7 @@ export async function loadCluster(config: KubeConfig): Promise<Loaded> {
   const sources: SourceObject[] = [];
   const objects: MeshObject[] = [];
   const problems: FileProblem[] = [];
+  const unread: string[] = [];
   const list = async (kind: string, paths: readonly string[]): Promise<Listed | undefined> => {
     try {
       return await listFirst(config, paths);
@@ -79,7 +80,9 @@ export async function loadCluster(config: KubeConfig): Promise<Loaded> {
   };
   const place = { line: 0, lineOf: (): number => 0 };
   for (const kind of kindNames) {
+    const before = problems.length;
     const listed = await list(kind, listPathsOf(kind));
+    for (const { file, message } of problems.slice(before)) unread.push(`${file}: ${message}`);
     if (!listed) continue;
     const apiVersion = apiVersionOfPath(listed.path);
     const apiKind = kinds[kind].address.kind ?? kind;
@@ -104,5 +107,5 @@ export async function loadCluster(config: KubeConfig): Promise<Loaded> {
     for (const item of listed?.items ?? [])
       sources.push(sourceObject({ ...item, apiVersion, kind }, { ...place, errors: [] }));
   }
-  return { sources, objects, problems };
+  return { sources, objects, problems, unread };
 }

@@ -49,6 +49,8 @@ export interface Loaded {
   /** What the control plane compiles: valid objects, closed forms, and a pod of each template. */
   readonly objects: readonly MeshObject[];
   readonly problems: readonly FileProblem[];
+  /** What could not be read although it counts for the mesh, with the reason. */
+  readonly unread?: readonly string[];
 }
 
 export const groupOf = (apiVersion: string): string =>

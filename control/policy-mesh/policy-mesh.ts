@@ -2,11 +2,13 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
+import type { Route } from '../../src/model/route.js';
 import type { Service } from '../../src/model/service.js';
 import { isTemplatePodName } from '../../src/model/template-pod.js';
 import type { Workload } from '../../src/model/workload.js';
 import type { MeshSnapshot, PolicyMeshes, SnapshotPod } from '../../src/state/snapshot.js';
 import { compile, type Compiler } from '../compile/compile.js';
+import { waypointOfCaller } from '../compile/waypoints.js';
 import { loadTexts, type Loaded } from '../migrate/load.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
@@ -29,10 +31,23 @@ function snapshot(compiler: Compiler): MeshSnapshot {
   const workloads: Workload[] = [];
   const services: Service[] = [];
   const policies: AuthorizationPolicy[] = [];
+  const nodePods: MeshSnapshot['nodePods'][number][] = [];
+  const routes: Route[] = [];
+  const servicePolicies: MeshSnapshot['servicePolicies'][number][] = [];
+  const waypoints: string[] = [];
   for (const resource of compiler.all())
     if (resource.kind === 'workload') workloads.push(resource.value);
     else if (resource.kind === 'service') services.push(resource.value);
     else if (resource.kind === 'policy') policies.push(resource.value);
+    else if (resource.kind === 'nodePod') nodePods.push({ node: resource.node, pod: resource.value });
+    else if (resource.kind === 'route') routes.push(resource.value);
+    else if (resource.kind === 'waypoint')
+      waypoints.push(`${resource.value.namespace}/${resource.value.name}`);
+    else if (resource.kind === 'servicePolicy') {
+      const caller = waypointOfCaller(resource.node);
+      if (caller)
+        servicePolicies.push({ waypoint: `${caller.namespace}/${caller.name}`, policy: resource.value });
+    }
   const selectable = new Map<string, MeshObject>();
   for (const one of [...compiler.ofKind('Pod'), ...compiler.ofKind('Workload')])
     selectable.set(`${one.kind} ${namespaceOf(one)}/${one.metadata.name}`, one);
@@ -41,7 +56,8 @@ function snapshot(compiler: Compiler): MeshSnapshot {
     const object = selectable.get(`${kind} ${namespace}/${name}`);
     return object ? [{ uid, namespace, name, labels: labelsOf(object) }] : [];
   });
-  return { trustDomain, mesh: { workloads, services, policies }, pods };
+  const mesh = { workloads, services, policies };
+  return { trustDomain, mesh, pods, nodePods, routes, servicePolicies, waypoints };
 }
 
 const problemsOf = ({ sources, problems }: Loaded): string[] => [
@@ -76,6 +92,7 @@ export function policyMeshes(
   return {
     errors: problemsOf(added),
     warnings: problemsOf(loaded),
+    unread: loaded.unread ?? loaded.problems.map(({ file, message }) => `${file}: ${message}`),
     unevaluated: applied.length === 0 ? [] : uncompared(acting, compiler),
     before,
     after: applied.length === 0 ? before : snapshot(compiler),

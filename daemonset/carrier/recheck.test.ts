@@ -5,7 +5,7 @@ import { ChangeTracker, touchedWorkloads } from '../../src/state/change.js';
 import { MeshState } from '../../src/state/store.js';
 import { behind, id, pod, policy, service, uid, workload } from '../../test/support/mesh.js';
 import { dice, names, randomUpdate } from '../../test/support/random-mesh.js';
-import { recheck } from '../proxy/choose-path.js';
+import { recheck } from '../../src/path/choose-path.js';
 import { planCaptured, targetOf } from '../proxy/outbound-decision.js';
 import type { LocalPod } from '../worker-ipc.js';
 import type { RuleAbout } from './context.js';

@@ -7,7 +7,7 @@ import type { Service } from '../../src/model/service.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshChange } from '../../src/state/change.js';
 import type { MeshView } from '../../src/state/store.js';
-import { recheck } from '../proxy/choose-path.js';
+import { recheck } from '../../src/path/choose-path.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { draftContent, type HeldRule } from './held-rules.js';
 import { decideAgain, type DecisionView } from './rule.js';

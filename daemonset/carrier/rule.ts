@@ -5,7 +5,7 @@
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
 import type { MeshView } from '../../src/state/store.js';
 import { openingOf, type Opening } from '../../src/telemetry/connection-record.js';
-import { planInboundPlain, type InboundPlan, type Refusal } from '../proxy/choose-path.js';
+import { planInboundPlain, type InboundPlan, type Refusal } from '../../src/path/choose-path.js';
 import {
   clientShown,
   clientStated,

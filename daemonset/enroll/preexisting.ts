@@ -10,7 +10,7 @@ import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { connectionsOf, destroyTcp, type PodConnection } from '../pod/sockets.js';
-import { planInboundPlain } from '../proxy/choose-path.js';
+import { planInboundPlain } from '../../src/path/choose-path.js';
 
 const agentPorts: ReadonlySet<number> = new Set([15001, 15006, 15008, 15053]);
 

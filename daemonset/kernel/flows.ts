@@ -15,7 +15,7 @@ import type { LocalPod } from '../worker-ipc.js';
 import type { LiveTable } from '../maps/live.js';
 import { liveFlags, type LiveRow } from '../maps/rows.generated.js';
 import { destroyTcp, type PodNetns, type TcpSocket } from '../pod/sockets.js';
-import { recheck } from '../proxy/choose-path.js';
+import { recheck } from '../../src/path/choose-path.js';
 
 const countedMax = 2 * 65_536;
 const cutsMax = 1024;

@@ -4,6 +4,7 @@
  */
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
+import { kernelServiceObstacle } from '../../src/path/kernel-path.js';
 import { affinityBuckets, preferredOf } from '../../src/state/affinity.js';
 import { candidatesOf } from '../../src/state/resolve.js';
 import type { MeshView } from '../../src/state/store.js';
@@ -43,10 +44,9 @@ export function kernelServices(
   const keys = new Set([...local].flatMap((uid) => [...(view.workload(uid)?.services.keys() ?? [])]));
   for (const key of keys) {
     const service = view.service(key);
-    if (!service || service.waypoint) continue;
+    if (!service) continue;
     for (const { ip } of service.addresses) {
-      // The table has no source namespace: an address that resolves to another Service for some namespace, or now for all, is left out.
-      if (service.scope !== undefined || view.serviceByAddress(ip, undefined) !== service) continue;
+      if (kernelServiceObstacle(view, service, ip) !== undefined) continue;
       for (const { servicePort } of service.ports) {
         const address = { ip, port: servicePort };
         const endpoints = candidatesOf(view, service, address, node).map(({ target }) => target);

@@ -13,7 +13,7 @@ import { MeshState } from '../../src/state/store.js';
 import { behind, id, pod, policy, service, uid, waypointRef, workload } from '../../test/support/mesh.js';
 import { randomOf } from '../../test/support/random.js';
 import type { LocalPod } from '../worker-ipc.js';
-import { planInboundTunnel } from '../proxy/choose-path.js';
+import { planInboundTunnel } from '../../src/path/choose-path.js';
 import { kernelServices } from './services.js';
 import { epochAbove, isKernelPathAllowed } from './verdicts.js';
 

@@ -2,11 +2,11 @@
  * Decides which connections between pods may be kernel flows: allow verdicts per (source pod, destination pod, port), from the same plan
  * as the relay. Sole owner of weft_local, weft_verdicts and the lease (maps/local.ts, maps/verdicts.ts, maps/node.ts).
  */
-import { isV6, type IpAddress } from '../../src/model/address.js';
+import type { IpAddress } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
 import type { LocalPod } from '../worker-ipc.js';
-import { planOutbound } from '../proxy/choose-path.js';
+import { kernelPathObstacle } from '../../src/path/kernel-path.js';
 import type { LocalTable } from '../maps/local.js';
 import type { NodeMaps } from '../maps/node-maps.js';
 import { localFlags } from '../maps/rows.generated.js';
@@ -31,33 +31,7 @@ export function isKernelPathAllowed(
   port: number,
   node: string,
 ): boolean {
-  if (source.pod.sameNode !== 'kernel' || destination.pod.sameNode !== 'kernel') return false;
-  const plans = source.pod.addresses.flatMap((sourceIp) =>
-    destination.pod.addresses
-      .filter((ip) => isV6(ip) === isV6(sourceIp))
-      .map((ip) =>
-        planOutbound(view, {
-          source: source.pod,
-          sourceIp,
-          dialed: { ip, port },
-          node,
-          locality: (uid) => (uid === destination.pod.uid ? 'joined' : 'elsewhere'),
-          random: 0,
-        }),
-      ),
-  );
-  return (
-    plans.length > 0 &&
-    plans.every(
-      (plan) =>
-        plan.kind === 'local' &&
-        plan.workload.uid === destination.pod.uid &&
-        // A plan through a Service would depend on all of that Service's endpoints.
-        plan.service === undefined &&
-        // Requests that a policy in audit mode would deny must be counted, and only the agent counts them.
-        plan.verdict.audited.length === 0,
-    )
-  );
+  return kernelPathObstacle(view, source.pod, destination.pod, port, node) === undefined;
 }
 
 /**

@@ -18,7 +18,7 @@ import {
   workload,
 } from '../../test/support/mesh.js';
 import { meshOf, outboundTo, plainTo, tunnelTo } from '../../test/support/plans.js';
-import { recheck } from './choose-path.js';
+import { recheck } from '../../src/path/choose-path.js';
 
 const onlyWeb = policy('only-web', 'allow', {
   serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],

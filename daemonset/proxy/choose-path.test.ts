@@ -17,7 +17,7 @@ import {
   waypointRef,
 } from '../../test/support/mesh.js';
 import { meshOf, outboundTo, plainTo, tunnelTo, type MeshExtra } from '../../test/support/plans.js';
-import { recheck, type InboundPlan, type OutboundPlan } from './choose-path.js';
+import { recheck, type InboundPlan, type OutboundPlan } from '../../src/path/choose-path.js';
 
 const mesh = (extra: MeshExtra = {}): MeshState =>
   meshOf(

@@ -5,7 +5,7 @@ import { workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 import type { MeshView } from '../../src/state/store.js';
 import { openingOf, type Opening } from '../../src/telemetry/connection-record.js';
 import type { LocalPod } from '../worker-ipc.js';
-import { planInboundTunnel, type InboundPlan } from './choose-path.js';
+import { planInboundTunnel, type InboundPlan } from '../../src/path/choose-path.js';
 
 export interface InboundView {
   readonly view: MeshView;

@@ -9,7 +9,7 @@ import { forbiddenMeanwhile, refusedRecord, type Opening } from '../../src/telem
 import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
-import { planInboundPlain } from './choose-path.js';
+import { planInboundPlain } from '../../src/path/choose-path.js';
 import {
   clientShown,
   describeInbound,

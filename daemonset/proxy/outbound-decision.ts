@@ -11,7 +11,12 @@ import { choicesOf } from '../../src/state/resolve.js';
 import type { MeshView } from '../../src/state/store.js';
 import { openingOf, type Opening } from '../../src/telemetry/connection-record.js';
 import type { LocalPod } from '../worker-ipc.js';
-import { planOutbound, type OutboundInput, type OutboundPlan, type Refusal } from './choose-path.js';
+import {
+  planOutbound,
+  type OutboundInput,
+  type OutboundPlan,
+  type Refusal,
+} from '../../src/path/choose-path.js';
 
 /** How many other endpoints of a service are tried after one that cannot be reached. */
 export const otherEndpointsMax = 2;

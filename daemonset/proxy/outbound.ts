@@ -8,7 +8,7 @@ import { forbiddenMeanwhile } from '../../src/telemetry/connection-record.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
-import type { OutboundPlan } from './choose-path.js';
+import type { OutboundPlan } from '../../src/path/choose-path.js';
 import {
   afterFailure,
   baggageOf,

@@ -7,7 +7,7 @@ import type { ConnectionAttributes } from '../../src/policy/authorize.js';
 import { waypointsOf } from '../../src/state/resolve.js';
 import { openRecord, type Opening } from '../../src/telemetry/connection-record.js';
 import type { ProxyContext } from './context.js';
-import { recheck } from './choose-path.js';
+import { recheck } from '../../src/path/choose-path.js';
 
 export class TrackedConnection {
   readonly #startedMs = Date.now();

@@ -8,6 +8,7 @@ import { demoCommand } from './demo/command.js';
 import { dumpCommand } from './dump.js';
 import { policyCommand } from './policy/command.js';
 import { edgesCommand } from './edges/command.js';
+import { explainCommand } from './explain/command.js';
 import { programCommands } from './programs.js';
 import { standaloneCommand } from './standalone/command.js';
 import { statusCommand } from './status.js';
@@ -20,6 +21,7 @@ for (const command of [
   standaloneCommand(),
   statusCommand(),
   edgesCommand(),
+  explainCommand(),
   dumpCommand(),
   policyCommand(),
   demoCommand(),

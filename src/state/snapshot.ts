@@ -5,6 +5,9 @@
 import { deserialize, serialize } from 'node:v8';
 import type { Labels } from '../model/labels.js';
 import type { TrustDomain } from '../model/identity.js';
+import type { NodePod } from '../model/node-pod.js';
+import type { Route } from '../model/route.js';
+import type { ServicePolicy } from '../model/service-policy.js';
 import type { WorkloadUid } from '../model/workload.js';
 import type { MeshUpdate } from './store.js';
 
@@ -20,6 +23,13 @@ export interface MeshSnapshot {
   readonly trustDomain: TrustDomain;
   readonly mesh: MeshUpdate;
   readonly pods: readonly SnapshotPod[];
+  /** Enrolled pods, with what their nodes are sent. */
+  readonly nodePods: readonly { readonly node: string; readonly pod: NodePod }[];
+  readonly routes: readonly Route[];
+  /** `waypoint`: `<namespace>/<name>` of the Gateway whose waypoint is sent the settings. */
+  readonly servicePolicies: readonly { readonly waypoint: string; readonly policy: ServicePolicy }[];
+  /** `<namespace>/<name>` of the Gateways that are waypoints. */
+  readonly waypoints: readonly string[];
 }
 
 /** The answer of `control policy-mesh`. */
@@ -28,6 +38,8 @@ export interface PolicyMeshes {
   readonly errors: readonly string[];
   /** The same of the current state. */
   readonly warnings: readonly string[];
+  /** What of the current state could not be read. What is said about the mesh may be wrong then. */
+  readonly unread: readonly string[];
   /** What of the applied manifests is not evaluated. */
   readonly unevaluated: readonly string[];
   readonly before: MeshSnapshot;

@@ -1,4 +1,4 @@
-/** Connections between `web` (10.0.1.1, node n1) and `far` (10.0.2.1, node n2), for tests of daemonset/proxy/choose-path.ts. */
+/** Connections between `web` (10.0.1.1, node n1) and `far` (10.0.2.1, node n2), for tests of src/path/choose-path.ts. */
 import {
   planInboundPlain,
   planInboundTunnel,
@@ -7,7 +7,7 @@ import {
   type OutboundInput,
   type OutboundPlan,
   type TunnelInput,
-} from '../../daemonset/proxy/choose-path.js';
+} from '../../src/path/choose-path.js';
 import { parseIp } from '../../src/model/address.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';

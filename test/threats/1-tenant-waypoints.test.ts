@@ -12,7 +12,7 @@ import { statusPathOf } from '../../control/status/write.js';
 import { accountOfReview, callerOf } from '../../control/authentication/token-review.js';
 import { waypointDefaults } from '../../control/waypoint/defaults.js';
 import { parametersOf, renderWaypoint } from '../../control/waypoint/render.js';
-import { planOutbound } from '../../daemonset/proxy/choose-path.js';
+import { planOutbound } from '../../src/path/choose-path.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import { identitiesOf, resolveWaypoint } from '../../src/state/resolve.js';
 import { domain, identity as id } from '../support/mesh.js';

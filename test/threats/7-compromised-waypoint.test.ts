@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { planInboundTunnel, planOutbound } from '../../daemonset/proxy/choose-path.js';
+import { planInboundTunnel, planOutbound } from '../../src/path/choose-path.js';
 import { parseIp } from '../../src/model/address.js';
 import { MeshState } from '../../src/state/store.js';
 import { eventually } from '../support/eventually.js';

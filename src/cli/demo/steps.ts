@@ -2,6 +2,7 @@
 import type { Step } from './stage.js';
 import { auditThenEnforceStep } from './steps/audit-then-enforce.js';
 import { enrollmentSteps, ipv6Step, unenrollStep } from './steps/enrollment.js';
+import { explainSteps } from './steps/explain.js';
 import { istioSteps } from './steps/istio.js';
 import { operationSteps } from './steps/operations.js';
 import { outliveAgentSteps } from './steps/outlive-agent.js';
@@ -18,6 +19,7 @@ export const steps: readonly Step[] = [
   ...enrollmentSteps,
   ...sameNodeSteps,
   ...policySteps,
+  ...explainSteps,
   auditThenEnforceStep,
   ...operationSteps,
   ...outliveAgentSteps,

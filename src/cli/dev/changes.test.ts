@@ -12,7 +12,7 @@ const restarted = (...paths: string[]): string[] =>
 
 test('a change restarts the programs that use the file, and no other program', () => {
   assert.deepEqual(restarted('control/main.ts'), ['control']);
-  assert.deepEqual(restarted('daemonset/proxy/choose-path.ts'), ['agents']);
+  assert.deepEqual(restarted('daemonset/proxy/outbound.ts'), ['agents']);
   assert.deepEqual(restarted('src/waypoint/main.ts'), ['waypoints']);
   assert.deepEqual(restarted('src/policy/path-match.ts'), ['control', 'agents', 'waypoints']);
   assert.deepEqual(restarted('bpf/connect.bpf.c'), ['native', 'agents']);

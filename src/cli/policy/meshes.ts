@@ -1,5 +1,6 @@
 /** Gets compiled meshes from the control plane's program, which reads manifests and clusters. */
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { WeftError } from '../../base/errors.js';
 import { absentText } from '../../kubernetes/manifests.js';
@@ -53,7 +54,9 @@ function compiledMeshes(
 
 function testbedManifests(state: string): readonly string[] {
   const ledger = readLedger(state);
-  if (ledger) return [ledger.from];
+  // The testbed itself writes the pods of waypoints.
+  const rendered = join(state, 'rendered');
+  if (ledger) return [ledger.from, ...(existsSync(rendered) ? [rendered] : [])];
   throw new WeftError(
     'WEFT_SOURCE',
     `there is no testbed at ${state}: say with --current or --kubernetes what the current state is`,

@@ -48,7 +48,7 @@ function tunnelClient({ peer, remote, headers }: InboundTunnel): Client {
 }
 
 /** The destination of an authority for a client in this namespace; undefined if this waypoint does not serve it. */
-function destinationOf(
+export function destinationOf(
   state: WaypointState,
   authority: SocketAddress,
   clientNamespace: string | undefined,

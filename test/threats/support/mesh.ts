@@ -98,6 +98,13 @@ export class TestMesh {
     }
   }
 
+  /** All updates and routes so far, as one state. */
+  state(): { readonly mesh: MeshUpdate; readonly routes: readonly Route[] } {
+    const all = new MeshState();
+    for (const update of this.#updates) all.apply(update);
+    return { mesh: all.full(), routes: [...new Map(this.#routes.map((one) => [one.key, one])).values()] };
+  }
+
   route(...routes: readonly Route[]): void {
     this.#routes.push(...routes);
     for (const { state } of this.#waypoints) state.apply({ routes });

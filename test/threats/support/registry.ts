@@ -8,7 +8,7 @@ import { pickFields } from '../../../control/kinds/kinds.js';
 import { readObject } from '../../../control/source/validate.js';
 import { kernelServices } from '../../../daemonset/kernel/services.js';
 import { isKernelPathAllowed } from '../../../daemonset/kernel/verdicts.js';
-import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/choose-path.js';
+import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../src/path/choose-path.js';
 import { parseSocketAddress } from '../../../src/model/address.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
 import { candidatesOf } from '../../../src/state/resolve.js';

@@ -3,28 +3,17 @@
  * known attributes of a connection to a plan; outbound.ts and inbound.ts execute the plan. `why` is for people; code reads the other
  * fields.
  */
-import type { SocketAddress } from '../../src/model/address.js';
-import { formatSocketAddress } from '../../src/model/address.js';
-import type { SpiffeId } from '../../src/model/identity.js';
-import type { NodePod } from '../../src/model/node-pod.js';
-import { mayStandBefore } from '../../src/model/ownership.js';
-import { isListed } from '../../src/model/outbound-hosts.js';
-import type { Service } from '../../src/model/service.js';
-import type { WaypointRef, Workload, WorkloadUid } from '../../src/model/workload.js';
-import {
-  authorize,
-  denialReason,
-  type ConnectionAttributes,
-  type Verdict,
-} from '../../src/policy/authorize.js';
-import {
-  identitiesOf,
-  resolve,
-  resolveWaypoint,
-  waypointMissing,
-  waypointsOf,
-} from '../../src/state/resolve.js';
-import type { MeshView } from '../../src/state/store.js';
+import type { SocketAddress } from '../model/address.js';
+import { formatSocketAddress } from '../model/address.js';
+import type { SpiffeId } from '../model/identity.js';
+import type { NodePod } from '../model/node-pod.js';
+import { mayStandBefore } from '../model/ownership.js';
+import { isListed } from '../model/outbound-hosts.js';
+import type { Service } from '../model/service.js';
+import type { WaypointRef, Workload, WorkloadUid } from '../model/workload.js';
+import { authorize, denialReason, type ConnectionAttributes, type Verdict } from '../policy/authorize.js';
+import { identitiesOf, resolve, resolveWaypoint, waypointMissing, waypointsOf } from '../state/resolve.js';
+import type { MeshView } from '../state/store.js';
 
 const ownPorts: ReadonlySet<number> = new Set([15001, 15006, 15008, 15053]);
 const hbonePort = 15008;
@@ -226,7 +215,7 @@ export type InboundPlan =
   | Refusal;
 
 export interface TunnelInput {
-  readonly pod: NodePod;
+  readonly pod: Pick<NodePod, 'uid' | 'addresses'>;
   readonly authority: SocketAddress;
   /** The pod's address at which the tunnel arrived. */
   readonly local: SocketAddress['ip'];
@@ -265,7 +254,7 @@ export function planInboundTunnel(view: MeshView, input: TunnelInput): InboundPl
 }
 
 export interface PlainInput {
-  readonly pod: NodePod;
+  readonly pod: Pick<NodePod, 'uid'>;
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
 }

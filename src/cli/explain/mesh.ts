@@ -1,0 +1,130 @@
+/** A compiled mesh in which single connections are explained. */
+import type { NodePod } from '../../model/node-pod.js';
+import { refusedWaypointOf } from '../../model/refused-waypoint.js';
+import type { Service } from '../../model/service.js';
+import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../../model/workload.js';
+import { spiffeIdOf } from '../../model/identity.js';
+import { parseIp } from '../../model/address.js';
+import type { MeshSnapshot } from '../../state/snapshot.js';
+import { WaypointState } from '../../waypoint/state/waypoint-state.js';
+import { PolicyMesh } from '../policy/policy-mesh.js';
+
+export class ExplainMesh {
+  readonly names: PolicyMesh;
+  readonly #pods = new Map<WorkloadUid, { readonly node: string; readonly pod: NodePod }>();
+  readonly #waypoints = new Map<string, WaypointState>();
+
+  constructor(readonly snapshot: MeshSnapshot) {
+    this.names = new PolicyMesh(snapshot);
+    for (const one of snapshot.nodePods) this.#pods.set(one.pod.uid, one);
+  }
+
+  get view(): PolicyMesh['view'] {
+    return this.names.view;
+  }
+
+  /** What a pod's node is sent, if the pod is enrolled. */
+  enrolled(uid: WorkloadUid): { readonly node: string; readonly pod: NodePod } | undefined {
+    return this.#pods.get(uid);
+  }
+
+  /** The state of the waypoint behind a Service's key, as a replica on `node` has it. */
+  waypoint(key: ServiceKey, node: string): WaypointState {
+    const id = `${key} ${node}`;
+    let state = this.#waypoints.get(id);
+    if (!state) {
+      state = new WaypointState(node, key);
+      const name = waypointName(key);
+      const { mesh, routes, servicePolicies } = this.snapshot;
+      state.apply({ mesh });
+      state.apply({
+        routes,
+        servicePolicies: servicePolicies
+          .filter(({ waypoint }) => waypoint === name)
+          .map(({ policy }) => policy),
+      });
+      this.#waypoints.set(id, state);
+    }
+    return state;
+  }
+}
+
+/** `<namespace>/<name>` of the Gateway whose waypoint has this Service. */
+export function waypointName(key: ServiceKey): string {
+  const [namespace = '', host = ''] = key.split('/');
+  return `${namespace}/${host.slice(0, host.indexOf('.'))}`;
+}
+
+/**
+ * The mesh with a ready replica for each waypoint that nothing runs yet, because only its Gateway is known: manifests alone have no pods of
+ * waypoints. Returns the names of these waypoints, too. Pure.
+ */
+export function withWaypoints(snapshot: MeshSnapshot): {
+  readonly snapshot: MeshSnapshot;
+  readonly assumed: readonly string[];
+} {
+  const { mesh, waypoints, trustDomain } = snapshot;
+  const { services = [], workloads = [] } = mesh;
+  const known = new Set(services.map(({ key }) => key));
+  const wanted = new Set(waypoints);
+  const missing = new Map<string, WaypointRef & { kind: 'hostname' }>();
+  for (const { waypoint } of [...services, ...workloads]) {
+    if (waypoint?.kind !== 'hostname' || refusedWaypointOf(waypoint) !== undefined) continue;
+    const name = waypointName(waypoint.service);
+    if (wanted.has(name) && !known.has(waypoint.service)) missing.set(name, waypoint);
+  }
+  if (missing.size === 0) return { snapshot, assumed: [] };
+  const made = [...missing].map(([full, reference], i) => {
+    const [namespace = '', name = ''] = full.split('/');
+    const ports = [
+      {
+        servicePort: reference.hbonePort,
+        targetPort: reference.hbonePort,
+        appProtocol: 'unknown' as const,
+      },
+    ];
+    const service: Service = {
+      key: reference.service,
+      name,
+      namespace,
+      hostname: reference.service.slice(namespace.length + 1),
+      addresses: [],
+      ports,
+      subjectAltNames: [],
+    };
+    const workload: Workload = {
+      uid: `Kubernetes//Pod/${namespace}/${name} (assumed)` as WorkloadUid,
+      name: `${name} (assumed)`,
+      namespace,
+      identity: spiffeIdOf({ trustDomain, namespace, serviceAccount: name }),
+      serviceAccount: name,
+      // In the discard-only prefix (RFC 6666), apart from the pods of templates.
+      addresses: [parseIp(`100::1:0:0:${(i + 1).toString(16)}`)],
+      network: '',
+      node: '',
+      cluster: 'Kubernetes',
+      tunnel: 'hbone',
+      nativeTunnel: true,
+      policies: [],
+      healthy: true,
+      hostNetwork: false,
+      services: new Map([[reference.service, ports]]),
+      workloadName: name,
+      workloadType: 'deployment',
+      canonicalName: name,
+      canonicalRevision: 'latest',
+    };
+    return { service, workload };
+  });
+  return {
+    snapshot: {
+      ...snapshot,
+      mesh: {
+        ...mesh,
+        services: [...services, ...made.map(({ service }) => service)],
+        workloads: [...workloads, ...made.map(({ workload }) => workload)],
+      },
+    },
+    assumed: [...missing.keys()],
+  };
+}

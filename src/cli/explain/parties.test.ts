@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { MeshSnapshot } from '../../state/snapshot.js';
+import {
+  behind,
+  domain,
+  id,
+  pod,
+  policy,
+  service,
+  waypointRef,
+  workload,
+} from '../../../test/support/mesh.js';
+import { explain } from './explain.js';
+import { ExplainMesh, withWaypoints } from './mesh.js';
+import { requestOf } from './request.js';
+import type { Explanation } from './result.js';
+
+const [web, api] = [workload('web', '10.0.1.1', 'n1'), workload('api', '10.0.2.1', 'n2', behind('api'))];
+const bare: MeshSnapshot = {
+  trustDomain: domain,
+  mesh: {
+    workloads: [web, api, workload('old', '10.0.1.7', 'n1', { tunnel: 'none' })],
+    services: [service('api', '10.96.0.1')],
+    policies: [],
+  },
+  pods: [],
+  nodePods: [
+    { node: 'n1', pod: pod('web', '10.0.1.1') },
+    { node: 'n2', pod: pod('api', '10.0.2.1') },
+  ],
+  routes: [],
+  servicePolicies: [],
+  waypoints: [],
+};
+const ask = (
+  snapshot: MeshSnapshot,
+  source: string | undefined,
+  destination: string,
+  identity?: string,
+): Promise<Explanation> =>
+  explain(new ExplainMesh(snapshot), { source, destination, identity, request: requestOf({}) });
+const short = ({ outcome, ways: [way] }: Explanation): string =>
+  `${outcome} ${way?.path} ${way?.code ?? ''}`.trim();
+
+test('a destination is a Service, a host name as DNS completes it, a pod, or an address', async () => {
+  for (const destination of [
+    'shop/api',
+    'shop/api:80',
+    'api',
+    'api.shop',
+    'api.shop.svc',
+    'api.shop.svc.cluster.local:80',
+    '10.96.0.1:80',
+    '10.96.0.1',
+    '10.0.2.1:8080',
+  ])
+    assert.equal(short(await ask(bare, 'shop/web', destination)), 'allowed hbone', destination);
+  assert.equal(
+    short(await ask(bare, 'shop/web', 'shop/api:81')),
+    'refused refused WEFT_NO_SUCH_SERVICE_PORT',
+  );
+  assert.equal(short(await ask(bare, 'shop/web', '192.0.2.9:443')), 'allowed plain');
+  assert.equal(short(await ask(bare, 'shop/web', 'shop/old:80')), 'allowed plain');
+  assert.equal(short(await ask(bare, 'shop/web', 'shop/web:80')), 'allowed plain', 'its own address');
+});
+
+test('a client that is not in the mesh has no identity: what demands one refuses it', async () => {
+  const strict = policy('strict', 'deny', { notPrincipals: [{ kind: 'presence' }] });
+  const snapshot = { ...bare, mesh: { ...bare.mesh, policies: [strict] } };
+  for (const source of ['shop/old', '192.0.2.7', '10.0.1.7']) {
+    assert.equal(short(await ask(bare, source, 'shop/api')), 'allowed plain', source);
+    assert.equal(short(await ask(snapshot, source, 'shop/api')), 'refused refused WEFT_DENIED', source);
+  }
+  assert.equal(short(await ask(snapshot, 'shop/web', 'shop/api')), 'allowed hbone');
+});
+
+test('an identity stands for its pods, or for a pod on another node', async () => {
+  const known = await ask(bare, undefined, 'shop/api', id('web'));
+  assert.deepEqual([known.source.name, known.notes], ['shop/web', []]);
+  const unknown = await ask(bare, undefined, 'shop/api', 'spiffe://cluster.local/ns/x/sa/y');
+  assert.equal(short(unknown), 'allowed hbone');
+  assert.match(unknown.notes.join(), /no pod with this identity/);
+});
+
+test('what is not there is refused with what there is', async () => {
+  const wrong = (source: string, destination: string, message: RegExp) =>
+    assert.rejects(ask(bare, source, destination), { code: 'WEFT_EXPLAIN_INPUT', message });
+  await wrong('shop/wbe', 'shop/api', /namespace shop has api, old, web/);
+  await wrong('ship/web', 'shop/api', /nothing in namespace ship: there are pods in shop/);
+  await wrong('web', 'shop/api', /NAMESPACE\/POD/);
+  await wrong('shop/web', 'shop/apo', /no Service, pod, Deployment or app shop\/apo/);
+  await wrong('shop/web', 'nobody.example', /there are api\.shop\.svc\.cluster\.local/);
+  await wrong('shop/web', 'shop/api:0', /0 is no port/);
+  await wrong('shop/web', 'shop/old', /say the port/);
+  for (const flags of [
+    { method: 'G ET' },
+    { path: 'x' },
+    { path: '/a b' },
+    { path: '/%zz\r\nx: y' },
+    { host: 'a b' },
+    { header: ['x'] },
+    { header: ['x: a\r\ny: b'] },
+    { header: ['transfer-encoding: chunked'] },
+    { tcp: true, path: '/' },
+  ])
+    assert.throws(() => requestOf(flags), { code: 'WEFT_EXPLAIN_INPUT' }, JSON.stringify(flags));
+});
+
+test('a waypoint of which only the Gateway is known counts as ready, one without a Gateway does not', async () => {
+  const mesh = { ...bare.mesh, services: [service('api', '10.96.0.1', 8080, { waypoint: waypointRef })] };
+  assert.equal(
+    short(await ask({ ...bare, mesh }, 'shop/web', 'shop/api')),
+    'refused refused WEFT_WAYPOINT_MISSING',
+  );
+  const without = withWaypoints({ ...bare, mesh });
+  assert.deepEqual(without.assumed, []);
+  const { snapshot, assumed } = withWaypoints({ ...bare, mesh, waypoints: ['shop/wp'] });
+  assert.deepEqual(assumed, ['shop/wp']);
+  assert.equal(short(await ask(snapshot, 'shop/web', 'shop/api')), 'allowed waypoint');
+  // Around the waypoint: the pod's own address leads to the waypoint, too, and plaintext is refused.
+  assert.equal(short(await ask(snapshot, 'shop/web', '10.0.2.1:8080')), 'allowed waypoint');
+  assert.equal(short(await ask(snapshot, 'shop/old', 'shop/api')), 'refused refused WEFT_AROUND_WAYPOINT');
+});

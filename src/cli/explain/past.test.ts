@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { logsOf, pastLines, pastText, questionOf } from './past.js';
+import { printable } from './text.js';
+
+const party = (pod: string, address: string) => ({
+  address,
+  identity: `spiffe://cluster.local/ns/shop/sa/${pod}`,
+  namespace: 'shop',
+  workload: pod,
+  pod,
+});
+const connection = (more: object) => ({
+  direction: 'outbound',
+  path: 'hbone',
+  why: 'other-node',
+  source: party('web', '10.0.1.1:4000'),
+  destination: party('api', '10.0.2.1:8080'),
+  dialled: '10.96.0.10:80',
+  bytesSent: 1,
+  bytesReceived: 2,
+  durationMs: 3,
+  ended: 'finished',
+  ...more,
+});
+
+test('the lines about one connection are found by its id and by the address of its client, in the logs of agents and waypoints', async (t) => {
+  const state = mkdtempSync(join(tmpdir(), 'weft-past-'));
+  t.after(() => rmSync(state, { recursive: true }));
+  const write = (file: string, lines: readonly unknown[]): void =>
+    writeFileSync(
+      join(state, file),
+      lines.map((one) => (typeof one === 'string' ? one : JSON.stringify(one))).join('\n'),
+    );
+  for (const node of ['a', 'b']) mkdirSync(join(state, `agent-node-${node}`));
+  mkdirSync(join(state, 'control'));
+  write('agent-node-a/connections.log', [
+    connection({ id: '7-1' }),
+    connection({ id: '7-2', source: party('web', '10.0.1.1:4001') }),
+    '{"id":"7-1", cut',
+  ]);
+  write('agent-node-b/connections.log', [
+    connection({ direction: 'inbound', path: 'refused', code: 'WEFT_DENIED', policy: 'shop/no', rule: 0 }),
+    'null',
+    '[]',
+    '"10.0.1.1:4000"',
+  ]);
+  write('waypoint-shop-wp-0.requests.log', [
+    { source: 'spiffe://x', sourceAddress: '10.0.1.1:4000', method: 'GET', path: '/x', status: 403 },
+    { source: 'spiffe://x', sourceAddress: '10.0.1.1:40001', method: 'GET', path: '/y', status: 200 },
+  ]);
+  const files = logsOf(state);
+  assert.equal(files.length, 3);
+  const byId = await pastLines(files, '7-1', state);
+  assert.deepEqual(
+    byId.map(({ file }) => file),
+    ['agent-node-a/connections.log'],
+  );
+  const byAddress = await pastLines(files, '10.0.1.1:4000', state);
+  assert.deepEqual(
+    byAddress.map(({ kind, file }) => `${kind} ${file}`),
+    [
+      'connection agent-node-a/connections.log',
+      'connection agent-node-b/connections.log',
+      'request waypoint-shop-wp-0.requests.log',
+    ],
+  );
+  assert.deepEqual(questionOf(byAddress), { source: 'shop/web', destination: '10.96.0.10:80' });
+  const text = [...pastText(byAddress)].join('\n');
+  assert.match(text, /CONNECTED {2}outbound, by path hbone: other-node/);
+  assert.match(
+    text,
+    /REFUSED {2}inbound, by path refused: other-node \(WEFT_DENIED, policy shop\/no rule 0\)/,
+  );
+  assert.match(text, /RESPONSE 403 {2}GET \/x/);
+  assert.deepEqual(await pastLines(files, 'nothing', state), []);
+});
+
+test('lines of any content are read, and nothing that a terminal would act on is printed', () => {
+  const odd = [undefined, null, 7, [], {}, 'x\u001b[2J', { pod: 'p\u001b[2J' }];
+  for (const source of [...odd, party('web', 'x')])
+    for (const path of odd) {
+      const line = { source, destination: source, path, sourceAddress: 'a' } as Readonly<
+        Record<string, unknown>
+      >;
+      for (const kind of ['connection', 'request'] as const) {
+        const lines = [{ file: 'f', kind, line }];
+        questionOf(lines);
+        assert.doesNotMatch([...pastText(lines)].map(printable).join(''), /\u001b/);
+      }
+    }
+});

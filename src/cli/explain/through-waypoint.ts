@@ -1,0 +1,141 @@
+/** The ways of a request through a waypoint. */
+import type { IpAddress, SocketAddress } from '../../model/address.js';
+import type { SpiffeId } from '../../model/identity.js';
+import type { ServiceKey, Workload } from '../../model/workload.js';
+import { planInboundTunnel } from '../../path/choose-path.js';
+import { resolveWaypoint, waypointMissing } from '../../state/resolve.js';
+import type { Endpoint } from '../../waypoint/cluster/endpoint.js';
+import { serveAtWaypoint } from './at-waypoint.js';
+import { waypointName, type ExplainMesh } from './mesh.js';
+import type { Source } from './parties.js';
+import type { Request } from './request.js';
+import type { Way } from './result.js';
+import { arrival, decidedOf, targetText } from './way-parts.js';
+
+/** A request passes at most the waypoint of the dialed Service and that of the backend; more would be a loop. */
+const waypointsMax = 4;
+
+export interface AtWaypoint {
+  readonly replica: Workload;
+  readonly key: ServiceKey;
+  readonly authority: SocketAddress;
+}
+
+export async function throughWaypoint(
+  mesh: ExplainMesh,
+  source: Source,
+  client: { readonly identity: SpiffeId; readonly ip: IpAddress },
+  { replica, key, authority }: AtWaypoint,
+  request: Request | undefined,
+  passed = 1,
+): Promise<readonly Way[]> {
+  const name = waypointName(key);
+  const state = mesh.waypoint(key, replica.node);
+  const served = await serveAtWaypoint(
+    state,
+    name,
+    { identity: client.identity, address: { ip: client.ip, port: 0 }, authority },
+    request,
+  );
+  const base = {
+    from: source.name,
+    pathWhy: `waypoint ${name} serves the destination`,
+    mutualTls: true,
+    notKernel: 'a waypoint serves the port',
+    waypoint: served.view,
+    decidedBy: `waypoint ${name}`,
+  };
+  if (served.kind !== 'sent') {
+    const { kind, why, code, audited, policies } = served;
+    return [
+      {
+        ...base,
+        ...decidedOf(served),
+        audited,
+        policies,
+        outcome: outcomes[kind],
+        path: kind === 'refused' ? 'refused' : 'waypoint',
+        why,
+        ...(code === undefined ? {} : { code }),
+        to: `waypoint ${name}`,
+      },
+    ];
+  }
+  const { asked, targets } = served;
+  const ways: Way[] = [];
+  for (const target of targets) {
+    const { endpoint, backend, audited, policies, code } = target;
+    const way = {
+      ...base,
+      ...decidedOf(target),
+      audited,
+      policies,
+      why: target.why,
+      to: endpoint ? targetText(endpoint.workload, endpoint.target) : backend,
+      ...(endpoint ? { toIdentity: endpoint.workload.identity } : {}),
+    };
+    if (!target.allowed || !endpoint) {
+      ways.push({ ...way, outcome: 'refused', path: 'refused', ...(code === undefined ? {} : { code }) });
+      continue;
+    }
+    if (!endpoint.via) {
+      ways.push(lastHop(mesh, way, asked, endpoint, replica, client));
+      continue;
+    }
+    const next = resolveWaypoint(mesh.view, endpoint.via, 0);
+    const nextKey =
+      endpoint.via.kind === 'hostname' ? endpoint.via.service : next && [...next.workload.services.keys()][0];
+    if (!next || !nextKey || passed >= waypointsMax) {
+      const missing = waypointMissing(endpoint.workload.uid, endpoint.via);
+      ways.push({ ...way, outcome: 'refused', path: 'refused', ...missing });
+      continue;
+    }
+    const [ip = endpoint.target.ip] = replica.addresses;
+    const further = await throughWaypoint(
+      mesh,
+      source,
+      { identity: replica.identity, ip },
+      { replica: next.workload, key: nextKey, authority: endpoint.target },
+      request,
+      passed + 1,
+    );
+    ways.push(...further.map((one) => ({ ...one, policies: [...policies, ...one.policies] })));
+  }
+  return ways;
+}
+
+const outcomes = { responded: 'allowed', refused: 'refused', undecided: 'unknown' } as const;
+
+/** From a waypoint to the endpoint's node. */
+function lastHop(
+  mesh: ExplainMesh,
+  way: Omit<Way, 'outcome' | 'path'>,
+  asked: readonly string[],
+  { workload, target }: Endpoint,
+  replica: Workload,
+  client: { readonly identity: SpiffeId; readonly ip: IpAddress },
+): Way {
+  const outcome = asked.length > 0 ? 'unknown' : 'allowed';
+  const why =
+    asked.length > 0 ? `${asked.join(' and ')} decides, and is not asked here; ${way.why}` : way.why;
+  if (workload.tunnel === 'none')
+    return {
+      ...way,
+      outcome,
+      path: 'waypoint',
+      why: `${why}; from the waypoint on it is plaintext, because the endpoint is not in the mesh`,
+    };
+  const plan = planInboundTunnel(mesh.view, {
+    pod: mesh.enrolled(workload.uid)?.pod ?? workload,
+    authority: target,
+    local: target.ip,
+    remote: replica.addresses[0] ?? target.ip,
+    peer: replica.identity,
+    client,
+  });
+  const end = arrival(mesh, workload, plan);
+  const seen = new Set(way.policies.map(({ policy }) => policy));
+  const policies = [...way.policies, ...end.policies.filter(({ policy }) => !seen.has(policy))];
+  if (end.outcome === 'refused') return { ...way, ...end, path: 'refused', policies };
+  return { ...way, outcome, path: 'waypoint', why, policies };
+}
