@@ -280,3 +280,14 @@ test('the status of a policy says which issuers have no keys, also those beyond 
     'issuer c: its keys have not been fetched yet',
   ]);
 });
+
+test('claims of an issuer that a policy no longer names: denied if a token is required, or where the endpoint takes them for those of another', () => {
+  const headers = ', claimHeaders: [{ header: x-user, claim: [sub] }]';
+  const named = (more: string): string => policy(`{ ${more}issuers: [${issuer(headers)}] }`);
+  const claims = { iss: 'https://removed.example', sub: 'u' };
+  assert.equal(at([...served, named('')], { claims }), false);
+  const optional = [...served, named('required: false, ')];
+  assert.equal(at(optional, { claims }), true);
+  assert.equal(at(optional, { claims, headers: { 'x-user': 'u' } }), false);
+  assert.equal(at(optional, { claims, headers: { authorization: 'Bearer t' } }), false);
+});

@@ -295,7 +295,7 @@ test("the control plane's metrics contain no names of pods, policies or nodes", 
     waiting: () => 0,
     keySets: () => 0,
     keySetsMissing: () => 0,
-      crowdedPorts: () => 0,
+    crowdedPorts: () => 0,
   });
   metrics.callsRefused.inc({ reason: 'no-token' });
   metrics.limitReached.inc({ limit: 'control-connections' });

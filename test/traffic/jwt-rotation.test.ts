@@ -61,6 +61,7 @@ spec:
   jwt: { issuers: [{ issuer: '${issuerName}', jwks: { uri: 'http://${controlIp}:${port}/keys' } }] }
 `,
   );
+  await become('the policy is in force', 401, 'none');
   await become('the first key', 200, signed(first));
 });
 after(() => mesh.remove());
