@@ -191,9 +191,9 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onAction,
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
     onDetected: (result) => keep(detected, result),
-    onRelay: (_client, _destination, _endpoint, refused, _code, policies = []) => {
-      keep(relayed, refused);
-      for (const one of policies) keep(audited, one);
+    onRelay: (_client, _destination, _endpoint, outcome) => {
+      keep(relayed, outcome.refusal?.why);
+      for (const one of outcome.audited) keep(audited, one);
     },
   };
   checker.start([]);

@@ -8,7 +8,7 @@ const recordsMax = 64;
 const handshake = 0x16;
 const clientHello = 1;
 const hostName = 0;
-const extensions = { serverName: 0, earlyData: 42, encryptedClientHello: 0xfe0d } as const;
+const extensions = { serverName: 0, encryptedClientHello: 0xfe0d } as const;
 /** A name of DNS (RFC 1035, section 2.3.4). */
 const nameBytesMax = 255;
 
@@ -20,8 +20,6 @@ export interface ClientHello {
    * that are left over, an encrypted ClientHello (RFC 9849), and what is no name of DNS, such as one with a final dot.
    */
   readonly serverName: string | undefined;
-  /** The client may send data before the handshake is complete, also before a second ClientHello. */
-  readonly hasEarlyData: boolean;
 }
 
 /** `more`: the bytes so far may be the start of a ClientHello. Undefined: they are none. */
@@ -84,7 +82,6 @@ function read({ content, isFollowed }: Message): ClientHello {
   const names: (string | undefined)[] = [];
   let sni = '';
   let isHidden = isFollowed || end !== content.length;
-  let hasEarlyData = false;
   for (at += 2; at < end;) {
     const type = content.readUInt16BE(at);
     const next = at + 4 + content.readUInt16BE(at + 2);
@@ -94,12 +91,11 @@ function read({ content, isFollowed }: Message): ClientHello {
       if (names.length === 0) sni = firstName(extension);
       names.push(onlyName(extension));
     } else if (type === extensions.encryptedClientHello) isHidden = true;
-    else if (type === extensions.earlyData) hasEarlyData = true;
     at = next;
   }
   const [name] = names;
   const serverName = names.length === 1 && !isHidden && at === end ? name : undefined;
-  return { sni, serverName, hasEarlyData };
+  return { sni, serverName };
 }
 
 /** Throws beyond the end of the extension. */

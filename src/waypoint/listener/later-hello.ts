@@ -2,9 +2,9 @@
  * Watches a TLS client for a further ClientHello in clear text. A server that demands another key share gets a second one (HelloRetryRequest,
  * RFC 8446, section 4.1.4). It must have the name of the first one, but not every server checks that.
  */
-import { clientHelloOf, type ClientHello } from './client-hello.js';
+import { clientHelloOf } from './client-hello.js';
 
-const types = { handshake: 0x16, applicationData: 0x17 } as const;
+const handshake = 0x16;
 const headerBytes = 5;
 /** Bytes of a handshake message that tell a ClientHello: type, length, major version. */
 const startBytes = 5;
@@ -17,11 +17,11 @@ export class LaterHello {
 
   /**
    * @param first the bytes that began with the ClientHello
-   * @param hello the ClientHello, with a server name
+   * @param serverName the name in it
    */
   constructor(
     first: Buffer,
-    private readonly hello: ClientHello,
+    private readonly serverName: string,
   ) {
     this.#pending = afterHello(first);
   }
@@ -38,21 +38,19 @@ export class LaterHello {
       this.#skip -= skipped;
       this.#pending = this.#pending.subarray(skipped);
       if (this.#skip > 0 || this.#pending.length < headerBytes) return undefined;
-      const type = this.#pending[0];
       const size = this.#pending.readUInt16BE(3);
-      // Servers may ignore empty records.
-      if (type !== types.handshake || size === 0) {
-        // Encrypted, so that no ClientHello follows, unless it is data that a server may discard.
-        if (type === types.applicationData && !this.hello.hasEarlyData) return this.#end();
+      // Servers may ignore empty records, alerts, and data that came before the handshake was complete.
+      if (this.#pending[0] !== handshake || size === 0) {
         this.#skip = headerBytes + size;
         continue;
       }
       const start = handshakeStart(this.#pending);
       if (start === 'more') return undefined;
+      // Only the handshake of TLS 1.2 has other messages in such records: no ClientHello in clear text follows.
       if (!isClientHello(start)) return this.#end();
       const later = clientHelloOf(this.#pending);
       if (later === 'more') return undefined;
-      if (later?.serverName !== this.hello.serverName)
+      if (later?.serverName !== this.serverName)
         return 'a second ClientHello does not have the server name of the first one';
       this.#pending = afterHello(this.#pending);
     }
@@ -79,7 +77,7 @@ function afterHello(bytes: Buffer): Buffer {
 function handshakeStart(bytes: Buffer): Buffer | 'more' {
   let start: Buffer = Buffer.alloc(0);
   for (let at = 0; start.length < startBytes;) {
-    if (at < bytes.length && bytes[at] !== types.handshake) return start;
+    if (at < bytes.length && bytes[at] !== handshake) return start;
     if (at + headerBytes > bytes.length) return 'more';
     const size = bytes.readUInt16BE(at + 3);
     const part = bytes.subarray(at + headerBytes, at + headerBytes + size);

@@ -40,7 +40,7 @@ export class FirstBytes {
     const read = await readHello(this.stream, this.bytes, this.timeoutMs);
     this.bytes = read.bytes;
     this.#hello = read.hello;
-    if (this.#hello?.serverName !== undefined) this.#later = new LaterHello(this.bytes, this.#hello);
+    if (this.serverName !== undefined) this.#later = new LaterHello(this.bytes, this.serverName);
     return !this.stream.destroyed;
   }
 

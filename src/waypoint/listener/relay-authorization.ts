@@ -1,10 +1,11 @@
 /** Authorizes connections of protocols other than HTTP. */
-import { denialReason } from '../../policy/authorize.js';
+import { denialReason, type Verdict } from '../../policy/authorize.js';
 import { authorizeClient } from '../authorization/authorize.js';
 import { isAnyDemanded } from '../authorization/demanded.js';
 import type { PolicyGroup } from '../authorization/endpoint-policies.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import type { Endpoint } from '../cluster/endpoint.js';
+import type { RelayOutcome } from '../worker/context.js';
 import type { ClientConnection } from './client-connection.js';
 import { notServed, servicePortOf, unknownService } from './destination.js';
 
@@ -14,15 +15,11 @@ interface RelayTarget {
   readonly sent: ServicePort | undefined;
 }
 
-interface RelayVerdict {
-  /** Why the connection is not allowed; undefined: it is. */
-  readonly forbidden: string | undefined;
-  /** Policies in audit mode that would have denied. */
-  readonly audited: readonly string[];
-}
-
 const none: readonly string[] = [];
-const forbidden = (why: string): RelayVerdict => ({ forbidden: why, audited: none });
+const denied = (why: string, { policy, rule }: Partial<Verdict> = {}): RelayOutcome => ({
+  refusal: { why, code: 'WEFT_DENIED', policy, rule },
+  audited: none,
+});
 
 /**
  * Evaluates the policies of the dialed Service, of the Service that the connection is sent to, and of the endpoint.
@@ -32,23 +29,23 @@ export function authorizeRelay(
   connection: ClientConnection,
   target: RelayTarget,
   serverName: string | undefined,
-): RelayVerdict {
+): RelayOutcome {
   const { context, client, destination } = connection;
   const { state } = context;
   const { endpoint, sent } = target;
   const lost = notServed(state, destination) ?? unknownService(state, sent);
-  if (lost !== undefined) return forbidden(lost);
+  if (lost !== undefined) return denied(lost);
   if (isAnyDemanded(state, client, destination, sent, endpoint))
-    return forbidden(
+    return denied(
       'a policy of the Service demands a decision about each request, and the connection is not HTTP',
     );
   let audited = none;
   for (const groups of groupsOf(connection, target)) {
     const verdict = authorizeClient(groups, client, undefined, serverName);
-    if (!verdict.allowed) return forbidden(denialReason(verdict));
+    if (!verdict.allowed) return denied(denialReason(verdict), verdict);
     if (verdict.audited.length > 0) audited = [...new Set([...audited, ...verdict.audited])];
   }
-  return { forbidden: undefined, audited };
+  return { audited };
 }
 
 /** Whether policies of the connection compare the server name, so that its ClientHello has to be read. */

@@ -4,9 +4,16 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import tls from 'node:tls';
-import { policy } from '../../../test/support/mesh.js';
+import { key as serviceKey, policy } from '../../../test/support/mesh.js';
 import { serverCertificate } from '../../../test/support/server-certificate.js';
-import { eventually, RawClient, rawUpstream, startWaypoint } from '../../../test/support/waypoint.js';
+import {
+  backend,
+  eventually,
+  RawClient,
+  route,
+  rawUpstream,
+  startWaypoint,
+} from '../../../test/support/waypoint.js';
 import type { TlsMatch } from '../../model/policy.js';
 
 const names = (...of: string[]): TlsMatch => ({
@@ -60,6 +67,35 @@ test('an allowed name passes end to end; another one is reset, and the reason na
     'no rule of shop/allowed allows it; TLS server name: b.test',
     'policy shop/denied rule 0 denies it; TLS server name: c.test',
   ]);
+});
+
+test('a route by server name and a rule on it both hold: the rule is that of the Service that the route chooses', async (t) => {
+  const match = { headers: [{ kind: 'regex' as const, name: ':authority', value: 'b\\.test' }], query: [] };
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [await tlsUpstream(t)], other: [await tlsUpstream(t)] },
+    protocol: 'tls',
+    routes: [
+      {
+        ...route(
+          'r',
+          [
+            { matches: [match], backends: [backend('other')] },
+            { matches: [], backends: [backend('api')] },
+          ],
+          { kind: 'tls' },
+        ),
+        ordered: true,
+      },
+    ],
+    policies: [policy('p', 'deny', { tls: names('b.test') }, { services: [serviceKey('other')] })],
+  });
+  await connected(t, waypoint.port, 'a.test');
+  await isReset(t, waypoint.port, 'b.test');
+  waypoint.apply({
+    mesh: { policies: [policy('p', 'deny', { tls: names('a.test') }, { services: [serviceKey('other')] })] },
+  });
+  await connected(t, waypoint.port, 'b.test');
+  await connected(t, waypoint.port, 'a.test');
 });
 
 test('a change of the rule ends connections whose name it no longer allows, and leaves others', async (t) => {

@@ -8,6 +8,7 @@ import type { ServicePort } from '../authorization/reachable.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { chooseBackend } from '../routes/weighted-backend.js';
+import type { RelayRefusal } from '../worker/context.js';
 import type { ClientConnection } from './client-connection.js';
 import { CountedConnection } from './counted-connection.js';
 import { watchIdleRelay } from './idle-relay.js';
@@ -32,21 +33,21 @@ export async function proxyTcp(connection: ClientConnection, read?: Buffer): Pro
     drain: () => undefined,
     destroy: () => (relay ? relay.cut('the waypoint ends') : stream.destroy()),
     relay: {
-      forbidden: () => current && authorizeRelay(connection, current, first.serverName).forbidden,
+      forbidden: () => current && authorizeRelay(connection, current, first.serverName).refusal?.why,
       cut: (why) => (relay ? relay.cut(why) : stream.destroy(new Error('reset'))),
     },
   });
-  const refuse = (why: string, endpoint?: Endpoint, code?: string): void => {
+  const refuse = (refusal: RelayRefusal, endpoint?: Endpoint): void => {
     use.end();
     connection.closed();
-    context.onRelay(client, destination, endpoint, why, code);
+    context.onRelay(client, destination, endpoint, { refusal, audited: [] });
     stream.destroy(new Error('reset'));
   };
   const tried = new Set<Endpoint>();
   if (readsHello(connection) && !(await first.read())) return connection.closed();
   for (;;) {
     const target = targetFor(connection, tried, first.sni);
-    if (typeof target === 'string') return refuse(target);
+    if (typeof target === 'string') return refuse({ why: target });
     if (!first.wasRead && comparesServerNames(connection, target)) {
       // The client has left, or the connection was drained or destroyed meanwhile.
       if (!(await first.read())) return connection.closed();
@@ -55,13 +56,13 @@ export async function proxyTcp(connection: ClientConnection, read?: Buffer): Pro
     }
     current = target;
     const { cluster, endpoint } = target;
-    const why = authorizeRelay(connection, target, first.serverName).forbidden ?? first.checkRest();
-    if (why !== undefined) return refuse(why, endpoint, 'WEFT_DENIED');
+    const refusal = authorizeRelay(connection, target, first.serverName).refusal ?? denied(first.checkRest());
+    if (refusal) return refuse(refusal, endpoint);
     const counted = new CountedConnection(cluster, endpoint, client, {
       act: (action) => context.onAction(action, endpoint.workload.namespace),
     });
     const full = counted.take();
-    if (full !== undefined) return refuse(full, endpoint, 'WEFT_CONNECTIONS_FULL');
+    if (full !== undefined) return refuse({ why: full, code: 'WEFT_CONNECTIONS_FULL' }, endpoint);
     use.begin(context.state.policies, endpoint, target.sent);
     try {
       const peer = await cluster.dial(endpoint, client);
@@ -71,12 +72,12 @@ export async function proxyTcp(connection: ClientConnection, read?: Buffer): Pro
         connection.closed();
         return void peer.destroy();
       }
-      const { forbidden: now, audited } = authorizeRelay(connection, target, first.serverName);
-      if (now !== undefined) {
+      const now = authorizeRelay(connection, target, first.serverName);
+      if (now.refusal) {
         peer.destroy();
-        return refuse(now, endpoint, 'WEFT_DENIED');
+        return refuse(now.refusal, endpoint);
       }
-      context.onRelay(client, destination, endpoint, undefined, undefined, audited);
+      context.onRelay(client, destination, endpoint, now);
       if (first.bytes.length > 0) peer.write(first.bytes);
       // The client may have sent its bytes and its end during protocol detection: the stream does not emit `end` again.
       if (stream.readableEnded) peer.end();
@@ -84,7 +85,8 @@ export async function proxyTcp(connection: ClientConnection, read?: Buffer): Pro
       const endWatch = watchIdleRelay(connection, relay);
       const { lingered, refused } = await relay.done;
       endWatch();
-      if (refused !== undefined) context.onRelay(client, destination, endpoint, refused, 'WEFT_DENIED');
+      const cut = denied(refused);
+      if (cut) context.onRelay(client, destination, endpoint, { refusal: cut, audited: [] });
       if (lingered === true) context.onLimitReached('linger');
       use.end();
       connection.closed();
@@ -92,12 +94,15 @@ export async function proxyTcp(connection: ClientConnection, read?: Buffer): Pro
     } catch (error) {
       tried.add(endpoint);
       if (tried.size > otherEndpointsMax || stream.destroyed)
-        return refuse(error instanceof Error ? error.message : 'no connection', endpoint);
+        return refuse({ why: error instanceof Error ? error.message : 'no connection' }, endpoint);
     } finally {
       counted.release();
     }
   }
 }
+
+const denied = (why: string | undefined): RelayRefusal | undefined =>
+  why === undefined ? undefined : { why, code: 'WEFT_DENIED' };
 
 interface Target {
   readonly cluster: Cluster;

@@ -141,3 +141,19 @@ test('invalid gRPC statuses share one series, and refusals are bounded per clien
   assert.ok(refused.length <= 2001);
   assert.ok(refused.some(({ labels }) => labels['source_principal']?.endsWith('/teller')));
 });
+
+test('a refused connection counts by code, policy, rule and client, and what audit mode let pass by policy', async () => {
+  const { metrics, values } = start();
+  const { client } = requestOf('shop', 'web');
+  metrics.refused(client, { code: 'WEFT_DENIED', policy: 'shop/p', rule: 0 });
+  metrics.audited(['shop/q']);
+  const source_principal = 'spiffe://cluster.local/ns/shop/sa/web';
+  assert.deepEqual(
+    (await values('weft_refused_total')).map(({ labels, value }) => [labels, value]),
+    [[{ code: 'WEFT_DENIED', policy: 'shop/p', rule: '0', source_principal }, 1]],
+  );
+  assert.deepEqual(
+    (await values('weft_audited_total')).map(({ labels, value }) => [labels, value]),
+    [[{ policy: 'shop/q' }, 1]],
+  );
+});

@@ -1,6 +1,7 @@
 /** Request metrics, with the names and labels that mesh dashboards use. One instance per worker. */
 import { Counter, Registry } from 'prom-client';
 import { latencyBoundsMs } from '../../model/edge.js';
+import type { Client } from '../listener/client.js';
 import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
 import { buckets, count, histogramValues, type Buckets } from '../../telemetry/buckets.js';
@@ -66,12 +67,11 @@ export class WaypointMetrics {
     'Requests by the route rule that matched',
     ['route', 'code_class'],
   );
-  readonly #denied = this.#counter('weft_refused_total', 'Requests refused, by code and policy', [
-    'code',
-    'policy',
-    'rule',
-    'source_principal',
-  ]);
+  readonly #denied = this.#counter(
+    'weft_refused_total',
+    'Requests and connections refused, by code and policy',
+    ['code', 'policy', 'rule', 'source_principal'],
+  );
   readonly #auditedTotal = this.#counter(
     'weft_audited_total',
     'Requests and connections that a policy in audit mode would have refused',
@@ -135,15 +135,25 @@ export class WaypointMetrics {
       this.#routeCounts.set(route, (this.#routeCounts.get(route) ?? 0) + 1);
       if (this.#routeCounts.size > shortcutsMax) this.#flushRoutes();
     }
-    if (record.code !== undefined) {
-      this.#denied.inc(client.group, {
-        code: record.code,
-        policy: record.policy ?? '',
-        rule: String(record.rule ?? ''),
-        source_principal: client.identity ?? 'unknown',
-      });
-    }
+    if (record.code !== undefined) this.refused(client, { ...record, code: record.code });
     this.audited(record.audited);
+  }
+
+  /** A request or a connection was refused. */
+  refused(
+    client: Client,
+    {
+      code,
+      policy = '',
+      rule,
+    }: { readonly code: string; readonly policy?: string | undefined; readonly rule?: number | undefined },
+  ): void {
+    this.#denied.inc(client.group, {
+      code,
+      policy,
+      rule: String(rule ?? ''),
+      source_principal: client.identity ?? 'unknown',
+    });
   }
 
   /** Policies in audit mode would have refused a request or a connection. */

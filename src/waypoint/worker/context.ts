@@ -60,6 +60,22 @@ export interface RequestContext extends MirrorContext {
   onUpstreamEvent(event: UpstreamEvent, cluster: string, namespace: string): void;
 }
 
+/** Why a connection was not relayed. */
+export interface RelayRefusal {
+  readonly why: string;
+  /** Absent: for another reason than a policy or a limit. */
+  readonly code?: 'WEFT_DENIED' | 'WEFT_CONNECTIONS_FULL';
+  /** The policy that denied, and the index of its rule. */
+  readonly policy?: string | undefined;
+  readonly rule?: number | undefined;
+}
+export interface RelayOutcome {
+  /** Undefined: it was relayed. */
+  readonly refusal?: RelayRefusal | undefined;
+  /** Policies in audit mode that would have denied. */
+  readonly audited: readonly string[];
+}
+
 export interface ConnectionContext extends RequestContext {
   readonly connections: ByDestination<ActiveConnection>;
   readonly connectionShares: FairLimit;
@@ -72,8 +88,6 @@ export interface ConnectionContext extends RequestContext {
     client: Client,
     destination: Destination,
     endpoint: Endpoint | undefined,
-    refused: string | undefined,
-    code?: string,
-    audited?: readonly string[],
+    outcome: RelayOutcome,
   ): void;
 }

@@ -204,28 +204,28 @@ class Worker {
         });
       },
       onDetected: (result) => this.#metrics.detections.inc({ result }),
-      onRelay: (client, destination, endpoint, refused, code, audited = []) => {
-        const notOpened = code === 'WEFT_DENIED' ? 'refused' : 'failed';
+      onRelay: (client, destination, endpoint, { refusal, audited }) => {
+        const notOpened = refusal?.code === 'WEFT_DENIED' ? 'refused' : 'failed';
         this.#edges.relayed(
           client,
           destination,
           endpoint,
-          refused === undefined ? 'opened' : notOpened,
+          refusal === undefined ? 'opened' : notOpened,
           audited,
         );
         this.#metrics.audited(audited);
+        if (refusal?.code !== undefined) this.#metrics.refused(client, { ...refusal, code: refusal.code });
         this.#logOf(client.group, {
-          level: refused === undefined ? 'info' : 'warn',
+          level: refusal === undefined ? 'info' : 'warn',
           fields: {
             source: client.identity,
             sourceAddress: formatSocketAddress(client.address),
             dialled: formatSocketAddress(destination.dialed),
             endpoint: endpoint && formatSocketAddress(endpoint.target),
-            ...(refused === undefined ? {} : { why: refused }),
-            ...(code === undefined ? {} : { code }),
+            ...refusal,
             ...(audited.length > 0 ? { audited } : {}),
           },
-          text: refused === undefined ? 'connection relayed' : 'connection refused',
+          text: refusal === undefined ? 'connection relayed' : 'connection refused',
         });
       },
     };
