@@ -144,7 +144,7 @@ function* bothLines(now: Answer, then: Answer): Generator<string> {
 export function explainCommand(): Command {
   const command = new Command('explain')
     .description('say which path a connection takes now, who decides, and why')
-    .usage('[options] SOURCE DESTINATION[:PORT], or weft explain [options] ID')
+    .usage('SOURCE DESTINATION[:PORT] [options], or weft explain ID [options]')
     .argument(
       '<source>',
       'NAMESPACE/POD, NAMESPACE/DEPLOYMENT, or an address; left out with --identity. Alone: the id of a connection in a log, or ADDRESS:PORT of its client',
@@ -157,7 +157,11 @@ export function explainCommand(): Command {
     .option('--method <method>', 'of the request, for waypoints (default: GET)')
     .option('--path <path>', 'of the request (default: /)')
     .option('--host <host>', "of the request (default: the Service's host name)")
-    .option('--header <header...>', "a header of the request: 'name: value'")
+    .option(
+      '--header <header>',
+      "a header of the request: 'name: value'; may be repeated",
+      (one: string, all: readonly string[] = []) => [...all, one],
+    )
     .option('--tcp', 'a connection that is not HTTP')
     .option(
       '-f, --file <paths...>',
