@@ -12,7 +12,7 @@ import {
   workload,
 } from '../../../test/support/mesh.js';
 import { explain } from './explain.js';
-import { ExplainMesh, withWaypoints } from './mesh.js';
+import { ExplainMesh, asInCluster } from './mesh.js';
 import { requestOf } from './request.js';
 import type { Explanation } from './result.js';
 
@@ -31,6 +31,7 @@ const bare: MeshSnapshot = {
   ],
   routes: [],
   servicePolicies: [],
+  withoutAddress: [],
   waypoints: [],
 };
 const ask = (
@@ -113,12 +114,31 @@ test('a waypoint of which only the Gateway is known counts as ready, one without
     short(await ask({ ...bare, mesh }, 'shop/web', 'shop/api')),
     'refused refused WEFT_WAYPOINT_MISSING',
   );
-  const without = withWaypoints({ ...bare, mesh });
+  const without = asInCluster({ ...bare, mesh });
   assert.deepEqual(without.assumed, []);
-  const { snapshot, assumed } = withWaypoints({ ...bare, mesh, waypoints: ['shop/wp'] });
+  const { snapshot, assumed } = asInCluster({ ...bare, mesh, waypoints: ['shop/wp'] });
   assert.deepEqual(assumed, ['shop/wp']);
   assert.equal(short(await ask(snapshot, 'shop/web', 'shop/api')), 'allowed waypoint');
   // Around the waypoint: the pod's own address leads to the waypoint, too, and plaintext is refused.
   assert.equal(short(await ask(snapshot, 'shop/web', '10.0.2.1:8080')), 'allowed waypoint');
   assert.equal(short(await ask(snapshot, 'shop/old', 'shop/api')), 'refused refused WEFT_AROUND_WAYPOINT');
+});
+
+test('a Service of a file that states no address has one, as in a cluster; a headless one has none', async () => {
+  const mesh = {
+    ...bare.mesh,
+    services: [service('api', '10.96.0.1', 8080, { addresses: [], waypoint: waypointRef })],
+  };
+  const { snapshot } = asInCluster({
+    ...bare,
+    mesh,
+    waypoints: ['shop/wp'],
+    withoutAddress: [service('api', '10.96.0.1').key],
+  });
+  const found = await ask(snapshot, 'shop/web', 'shop/api');
+  assert.equal(short(found), 'allowed waypoint');
+  assert.equal(found.request?.host, 'api.shop.svc.cluster.local');
+  const headless = asInCluster({ ...bare, mesh, waypoints: ['shop/wp'] });
+  const direct = await ask(headless.snapshot, 'shop/web', 'shop/api:8080');
+  assert.deepEqual(direct.destination.addresses, ['10.0.2.1']);
 });
