@@ -266,7 +266,22 @@ async function follow(
       }
       const found = mesh.view.claimantsOf(next.ip)[0];
       const key = found && [...found.services.keys()][0];
-      if (!found || !key || source.identity === undefined) return [];
+      if (!found || !key || source.identity === undefined)
+        return [
+          {
+            ...common,
+            outcome: 'unknown',
+            path: 'waypoint',
+            why: `the waypoint at ${formatSocketAddress(next)} decides, and nothing is known about it`,
+            pathWhy: 'a waypoint that is named by its address serves the destination',
+            decidedBy: `waypoint at ${formatSocketAddress(next)}`,
+            audited: [],
+            to: targetText(workload, authority),
+            mutualTls: true,
+            notKernel: 'a waypoint serves the port',
+            policies: [],
+          },
+        ];
       return throughWaypoint(
         mesh,
         source,
