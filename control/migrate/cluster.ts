@@ -36,6 +36,13 @@ interface Listed {
   readonly items: readonly Fields[];
 }
 
+/** `listed`: undefined if the kind is not served, or there is a problem. */
+interface Listing {
+  readonly kind: string;
+  readonly listed: Listed | undefined;
+  readonly problem: FileProblem | undefined;
+}
+
 /** All objects at the first of the paths that is served; undefined: none is. Errors: ApiError. */
 async function listFirst(config: KubeConfig, paths: readonly string[]): Promise<Listed | undefined> {
   for (const path of paths) {
@@ -69,20 +76,27 @@ export async function loadCluster(config: KubeConfig): Promise<Loaded> {
   const objects: MeshObject[] = [];
   const problems: FileProblem[] = [];
   const unread: string[] = [];
-  const list = async (kind: string, paths: readonly string[]): Promise<Listed | undefined> => {
+  const list = async (kind: string, paths: readonly string[]): Promise<Listing> => {
     try {
-      return await listFirst(config, paths);
+      return { kind, listed: await listFirst(config, paths), problem: undefined };
     } catch (error) {
       if (!(error instanceof ApiError) || error.status === 0) throw error;
-      problems.push({ file: `the cluster's objects of the kind ${kind}`, line: 0, message: error.message });
-      return undefined;
+      const file = `the cluster's objects of the kind ${kind}`;
+      return { kind, listed: undefined, problem: { file, line: 0, message: error.message } };
     }
   };
+  // Together: one after the other they would take a round trip each.
+  const [own, linkerd] = await Promise.all([
+    Promise.all(kindNames.map((kind) => list(kind, listPathsOf(kind)))),
+    Promise.all(Object.entries(linkerdPaths).map(([kind, paths]) => list(kind, paths))),
+  ]);
   const place = { line: 0, lineOf: (): number => 0 };
-  for (const kind of kindNames) {
-    const before = problems.length;
-    const listed = await list(kind, listPathsOf(kind));
-    for (const { file, message } of problems.slice(before)) unread.push(`${file}: ${message}`);
+  for (const [i, kind] of kindNames.entries()) {
+    const { listed, problem } = own[i] ?? {};
+    if (problem) {
+      problems.push(problem);
+      unread.push(`${problem.file}: ${problem.message}`);
+    }
     if (!listed) continue;
     const apiVersion = apiVersionOfPath(listed.path);
     const apiKind = kinds[kind].address.kind ?? kind;
@@ -101,8 +115,8 @@ export async function loadCluster(config: KubeConfig): Promise<Loaded> {
       );
     }
   }
-  for (const [kind, paths] of Object.entries(linkerdPaths)) {
-    const listed = await list(kind, paths);
+  for (const { kind, listed, problem } of linkerd) {
+    if (problem) problems.push(problem);
     const apiVersion = apiVersionOfPath(listed?.path ?? '');
     for (const item of listed?.items ?? [])
       sources.push(sourceObject({ ...item, apiVersion, kind }, { ...place, errors: [] }));

@@ -8,6 +8,7 @@ import { isTemplatePodName } from '../../src/model/template-pod.js';
 import type { Workload } from '../../src/model/workload.js';
 import type { MeshSnapshot, PolicyMeshes, SnapshotPod } from '../../src/state/snapshot.js';
 import { compile, type Compiler } from '../compile/compile.js';
+import { serviceKeyOf } from '../compile/service.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
 import { loadTexts, type Loaded } from '../migrate/load.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
@@ -57,7 +58,10 @@ function snapshot(compiler: Compiler): MeshSnapshot {
     return object ? [{ uid, namespace, name, labels: labelsOf(object) }] : [];
   });
   const mesh = { workloads, services, policies };
-  return { trustDomain, mesh, pods, nodePods, routes, servicePolicies, waypoints };
+  const withoutAddress = [...compiler.ofKind('Service')]
+    .filter(({ spec: { clusterIP, clusterIPs } }) => clusterIP === undefined && clusterIPs === undefined)
+    .map(serviceKeyOf);
+  return { trustDomain, mesh, pods, nodePods, routes, servicePolicies, withoutAddress, waypoints };
 }
 
 const problemsOf = ({ sources, problems }: Loaded): string[] => [

@@ -8,7 +8,7 @@ import type { TrustDomain } from '../model/identity.js';
 import type { NodePod } from '../model/node-pod.js';
 import type { Route } from '../model/route.js';
 import type { ServicePolicy } from '../model/service-policy.js';
-import type { WorkloadUid } from '../model/workload.js';
+import type { ServiceKey, WorkloadUid } from '../model/workload.js';
 import type { MeshUpdate } from './store.js';
 
 /** What policies select pods by. Workloads of discovery have no labels. */
@@ -28,6 +28,8 @@ export interface MeshSnapshot {
   readonly routes: readonly Route[];
   /** `waypoint`: `<namespace>/<name>` of the Gateway whose waypoint is sent the settings. */
   readonly servicePolicies: readonly { readonly waypoint: string; readonly policy: ServicePolicy }[];
+  /** Services of files to which a cluster would give an address: they state none, and are not headless. */
+  readonly withoutAddress: readonly ServiceKey[];
   /** `<namespace>/<name>` of the Gateways that are waypoints. */
   readonly waypoints: readonly string[];
 }

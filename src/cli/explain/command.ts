@@ -7,7 +7,7 @@ import { policyMeshes } from '../policy/meshes.js';
 import { isOfCluster, placeOptions, stateOf, type PlaceFlags } from '../policy/place.js';
 import { certificatesOf } from './certificates.js';
 import { explain, type Question } from './explain.js';
-import { ExplainMesh, withWaypoints } from './mesh.js';
+import { ExplainMesh, asInCluster } from './mesh.js';
 import { logsOf, pastLines, pastText, questionOf } from './past.js';
 import { requestOf, type RequestFlags } from './request.js';
 import type { Explanation, Outcome } from './result.js';
@@ -39,16 +39,22 @@ async function answer(
   question: Question,
   unread: readonly string[],
 ): Promise<Answer> {
-  const mesh = withWaypoints(snapshot);
+  const mesh = asInCluster(snapshot);
   const found = await explain(new ExplainMesh(mesh.snapshot), question);
   const { ways, notes } = found;
   const assumed = mesh.assumed.filter((name) => ways.some(({ waypoint }) => waypoint?.name === name));
+  const { service } = found.destination;
+  const isAddressAssumed =
+    service !== undefined && snapshot.withoutAddress.some((key) => key.endsWith(`/${service}`));
   return {
     ...found,
     outcome: unread.length > 0 ? 'unknown' : found.outcome,
     notes: [
       ...unread.map((one) => `not known, because it could not be read: ${one}`),
       ...notes,
+      ...(isAddressAssumed
+        ? ['the Service states no address: it was evaluated as if a cluster had given it one']
+        : []),
       ...assumed.map((name) => `no pod of waypoint ${name} is known: it was evaluated as if one were ready`),
     ],
     assumed,
@@ -144,7 +150,7 @@ function* bothLines(now: Answer, then: Answer): Generator<string> {
 export function explainCommand(): Command {
   const command = new Command('explain')
     .description('say which path a connection takes now, who decides, and why')
-    .usage('[options] SOURCE DESTINATION[:PORT], or weft explain [options] ID')
+    .usage('SOURCE DESTINATION[:PORT] [options], or weft explain ID [options]')
     .argument(
       '<source>',
       'NAMESPACE/POD, NAMESPACE/DEPLOYMENT, or an address; left out with --identity. Alone: the id of a connection in a log, or ADDRESS:PORT of its client',
@@ -157,7 +163,11 @@ export function explainCommand(): Command {
     .option('--method <method>', 'of the request, for waypoints (default: GET)')
     .option('--path <path>', 'of the request (default: /)')
     .option('--host <host>', "of the request (default: the Service's host name)")
-    .option('--header <header...>', "a header of the request: 'name: value'")
+    .option(
+      '--header <header>',
+      "a header of the request: 'name: value'; may be repeated",
+      (one: string, all: readonly string[] = []) => [...all, one],
+    )
     .option('--tcp', 'a connection that is not HTTP')
     .option(
       '-f, --file <paths...>',

@@ -256,6 +256,7 @@ test('what explain says is what happens, on random meshes with policies, routes 
         nodePods: [...pods, ...own],
         routes: state.routes,
         servicePolicies: [],
+        withoutAddress: [],
         waypoints: ['shop/wp'],
       };
       const explained = new ExplainMesh(snapshot);

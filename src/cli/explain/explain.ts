@@ -6,7 +6,7 @@ import type { ExplainMesh } from './mesh.js';
 import { destinationOf, sourcesOf, type Destination, type Source } from './parties.js';
 import type { Request } from './request.js';
 import type { EndpointView, Explanation, Outcome, Party, Way } from './result.js';
-import { waysOf } from './ways.js';
+import { choicesMax, waysOf } from './ways.js';
 
 export interface Question {
   readonly source?: string | undefined;
@@ -48,7 +48,7 @@ export async function explain(mesh: ExplainMesh, question: Question): Promise<Ex
       : {}),
     ways: grouped(all),
     endpoints: endpointsOf(mesh, destination, first),
-    notes: notesOf(sources, destination, all, request),
+    notes: notesOf(sources, destination, all, request, endpointCount(mesh, destination)),
   };
 }
 
@@ -146,11 +146,15 @@ function endpointsOf(
     });
 }
 
+const endpointCount = (mesh: ExplainMesh, { service, port }: Destination): number =>
+  service ? mesh.names.endpointsOf(service, port).length : 0;
+
 function notesOf(
   sources: readonly Source[],
   destination: Destination,
   ways: readonly Way[],
   request: Request | undefined,
+  endpoints: number,
 ): readonly string[] {
   const notes: string[] = [];
   if (sources.length > podsMax) notes.push(`${sources.length} pods: the first ${podsMax} were evaluated`);
@@ -169,6 +173,8 @@ function notesOf(
     notes.push(
       'pods of Deployments in files have no node yet: on one node the connection may take the kernel path',
     );
+  if (endpoints > choicesMax)
+    notes.push(`${endpoints} endpoints: ${choicesMax} were evaluated, and others may be treated differently`);
   if (destination.dialed.length === 0) notes.push('the destination has no address');
   return notes;
 }

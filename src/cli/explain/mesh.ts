@@ -4,7 +4,7 @@ import { refusedWaypointOf } from '../../model/refused-waypoint.js';
 import type { Service } from '../../model/service.js';
 import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../../model/workload.js';
 import { spiffeIdOf } from '../../model/identity.js';
-import { parseIp } from '../../model/address.js';
+import { parseIp, type IpAddress } from '../../model/address.js';
 import type { MeshSnapshot } from '../../state/snapshot.js';
 import { WaypointState } from '../../waypoint/state/waypoint-state.js';
 import { PolicyMesh } from '../policy/policy-mesh.js';
@@ -55,11 +55,41 @@ export function waypointName(key: ServiceKey): string {
   return `${namespace}/${host.slice(0, host.indexOf('.'))}`;
 }
 
+const low = (number: number): string => (number % 0x10000).toString(16);
+const high = (number: number): string => Math.floor(number / 0x10000).toString(16);
+/** The discard-only prefix (RFC 6666), apart from the addresses of pods that are made of templates. */
+const assumedAddress = (block: number, number: number): IpAddress =>
+  parseIp(`100::${block}:0:${high(number)}:${low(number)}`);
+/** In a block that is reserved for future use (RFC 1112). */
+const assumedV4 = (number: number): IpAddress =>
+  parseIp(`240.${(number >> 16) & 255}.${(number >> 8) & 255}.${number & 255}`);
+
+/** The mesh with what a cluster would add to manifests: addresses of Services, and pods of waypoints. Pure. */
+export function asInCluster(snapshot: MeshSnapshot): ReturnType<typeof withWaypoints> {
+  return withWaypoints(withAddresses(snapshot));
+}
+
+function withAddresses(snapshot: MeshSnapshot): MeshSnapshot {
+  const { mesh, withoutAddress } = snapshot;
+  if (withoutAddress.length === 0) return snapshot;
+  const numbers = new Map(withoutAddress.map((key, i) => [key, i + 1]));
+  const services = (mesh.services ?? []).map((service) => {
+    const number = numbers.get(service.key);
+    return number === undefined || service.addresses.length > 0
+      ? service
+      : {
+          ...service,
+          addresses: [assumedV4(number), assumedAddress(2, number)].map((ip) => ({ network: '', ip })),
+        };
+  });
+  return { ...snapshot, mesh: { ...mesh, services } };
+}
+
 /**
  * The mesh with a ready replica for each waypoint that nothing runs yet, because only its Gateway is known: manifests alone have no pods of
  * waypoints. Returns the names of these waypoints, too. Pure.
  */
-export function withWaypoints(snapshot: MeshSnapshot): {
+function withWaypoints(snapshot: MeshSnapshot): {
   readonly snapshot: MeshSnapshot;
   readonly assumed: readonly string[];
 } {
@@ -98,8 +128,7 @@ export function withWaypoints(snapshot: MeshSnapshot): {
       namespace,
       identity: spiffeIdOf({ trustDomain, namespace, serviceAccount: name }),
       serviceAccount: name,
-      // In the discard-only prefix (RFC 6666), apart from the pods of templates.
-      addresses: [parseIp(`100::1:0:0:${(i + 1).toString(16)}`)],
+      addresses: [assumedAddress(1, i + 1)],
       network: '',
       node: '',
       cluster: 'Kubernetes',

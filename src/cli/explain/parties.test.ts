@@ -11,8 +11,10 @@ import {
   waypointRef,
   workload,
 } from '../../../test/support/mesh.js';
+import { dice, names, randomUpdate } from '../../../test/support/random-mesh.js';
+import { MeshState } from '../../state/store.js';
 import { explain } from './explain.js';
-import { ExplainMesh, withWaypoints } from './mesh.js';
+import { ExplainMesh, asInCluster } from './mesh.js';
 import { requestOf } from './request.js';
 import type { Explanation } from './result.js';
 
@@ -31,6 +33,7 @@ const bare: MeshSnapshot = {
   ],
   routes: [],
   servicePolicies: [],
+  withoutAddress: [],
   waypoints: [],
 };
 const ask = (
@@ -113,12 +116,68 @@ test('a waypoint of which only the Gateway is known counts as ready, one without
     short(await ask({ ...bare, mesh }, 'shop/web', 'shop/api')),
     'refused refused WEFT_WAYPOINT_MISSING',
   );
-  const without = withWaypoints({ ...bare, mesh });
+  const without = asInCluster({ ...bare, mesh });
   assert.deepEqual(without.assumed, []);
-  const { snapshot, assumed } = withWaypoints({ ...bare, mesh, waypoints: ['shop/wp'] });
+  const { snapshot, assumed } = asInCluster({ ...bare, mesh, waypoints: ['shop/wp'] });
   assert.deepEqual(assumed, ['shop/wp']);
   assert.equal(short(await ask(snapshot, 'shop/web', 'shop/api')), 'allowed waypoint');
   // Around the waypoint: the pod's own address leads to the waypoint, too, and plaintext is refused.
   assert.equal(short(await ask(snapshot, 'shop/web', '10.0.2.1:8080')), 'allowed waypoint');
   assert.equal(short(await ask(snapshot, 'shop/old', 'shop/api')), 'refused refused WEFT_AROUND_WAYPOINT');
+});
+
+test('a Service of a file that states no address has one, as in a cluster; a headless one has none', async () => {
+  const mesh = {
+    ...bare.mesh,
+    services: [service('api', '10.96.0.1', 8080, { addresses: [], waypoint: waypointRef })],
+  };
+  const { snapshot } = asInCluster({
+    ...bare,
+    mesh,
+    waypoints: ['shop/wp'],
+    withoutAddress: [service('api', '10.96.0.1').key],
+  });
+  const found = await ask(snapshot, 'shop/web', 'shop/api');
+  assert.equal(short(found), 'allowed waypoint');
+  assert.equal(found.request?.host, 'api.shop.svc.cluster.local');
+  const headless = asInCluster({ ...bare, mesh, waypoints: ['shop/wp'] });
+  const direct = await ask(headless.snapshot, 'shop/web', 'shop/api:8080');
+  assert.deepEqual(direct.destination.addresses, ['10.0.2.1']);
+});
+
+test('whatever the mesh, there is an answer with a reason, or what is wrong with the question', async () => {
+  const roll = dice(7);
+  const pick = (): string => names[roll(names.length)] ?? 'a';
+  const state = new MeshState();
+  const seen = new Set<string>();
+  for (let i = 0; i < 600; i++) {
+    state.apply(randomUpdate(roll, 'a'));
+    const mesh = state.full();
+    const snapshot: MeshSnapshot = {
+      ...bare,
+      mesh,
+      nodePods: (mesh.workloads ?? [])
+        .filter(({ uid }) => uid.includes('//Pod/'))
+        .map(({ uid, name, namespace, node, identity: own, addresses }) => ({
+          node,
+          pod: pod(name, addresses[0] ?? '10.0.0.1', { uid, namespace, identity: own, addresses }),
+        })),
+    };
+    try {
+      const destination =
+        [`shop/${pick()}:80`, `10.0.0.${roll(8)}:80`, `other/${pick()}:8080`][roll(3)] ?? '';
+      const { outcome, ways, notes } = await ask(
+        snapshot,
+        `${roll(2) ? 'shop' : 'other'}/${pick()}`,
+        destination,
+      );
+      seen.add(`${outcome} ${ways[0]?.path}`);
+      assert.notEqual(ways[0]?.why ?? notes.join(), '');
+    } catch (error) {
+      assert.equal((error as { code?: string }).code, 'WEFT_EXPLAIN_INPUT', String(error));
+      seen.add('input');
+    }
+  }
+  for (const one of ['input', 'allowed kernel', 'allowed plain', 'refused refused'])
+    assert.ok(seen.has(one), [...seen].join());
 });

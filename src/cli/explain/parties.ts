@@ -59,16 +59,19 @@ function whatThereIs(mesh: ExplainMesh, namespace: string, names: (one: Workload
 
 function sourceOfWorkload(mesh: ExplainMesh, workload: Workload): Source {
   const enrolled = mesh.enrolled(workload.uid);
-  const { namespace, name, identity, node, addresses } = workload;
+  const { namespace, name, node, addresses } = workload;
+  if (workload.nativeTunnel === true)
+    throw wrong(
+      `SOURCE: ${namespace}/${name} is a waypoint, which connects on behalf of its clients: ask for one of them`,
+    );
   return {
     name: `${namespace}/${name}`,
-    identity: enrolled ? enrolled.pod.identity : undefined,
+    identity: enrolled?.pod.identity,
     namespace,
     node: enrolled?.node ?? node,
     addresses: enrolled?.pod.addresses ?? addresses,
     workload,
     pod: enrolled?.pod,
-    ...(enrolled ? {} : { identity: workload.nativeTunnel === true ? identity : undefined }),
   };
 }
 

@@ -16,7 +16,6 @@ export function plainWays(
   source: Source,
   dialed: SocketAddress,
   pathWhy: string,
-  isOwn = false,
 ): readonly Way[] {
   const { view } = mesh;
   const service = view.serviceByAddress(dialed.ip, source.namespace);
@@ -48,13 +47,11 @@ export function plainWays(
   return targets.map(({ workload, target }): Way => {
     const to = { to: targetText(workload, target), toIdentity: workload.identity };
     const there = mesh.enrolled(workload.uid);
-    const uncaptured = isOwn
-      ? 'it does not leave the pod'
-      : !there
-        ? 'the destination is not in the mesh'
-        : there.pod.excludeInboundPorts.includes(target.port)
-          ? `the settings of ${podText(workload)} exclude inbound port ${target.port} from capture`
-          : undefined;
+    const uncaptured = !there
+      ? 'the destination is not in the mesh'
+      : there.pod.excludeInboundPorts.includes(target.port)
+        ? `the settings of ${podText(workload)} exclude inbound port ${target.port} from capture`
+        : undefined;
     if (!there || uncaptured !== undefined)
       return {
         ...base,

@@ -7,7 +7,6 @@ export type Outcome =
   /** Something decides that is not known here, such as a decision service. */
   | 'unknown';
 
-/** `none`: it never begins. */
 export type WayPath = 'kernel' | 'local' | 'hbone' | 'waypoint' | 'plain' | 'refused';
 
 export interface Party {
@@ -68,7 +67,7 @@ export interface Way {
   /** Why this path. */
   readonly pathWhy: string;
   readonly code?: string;
-  /** Who decides: `node NAME`, `waypoint NAMESPACE/NAME`, `the kernel by the verdict of node NAME`, `nobody`. */
+  /** Who decides: `node NAME`, `waypoint NAMESPACE/NAME`, or `nobody`. */
   readonly decidedBy: string;
   readonly policy?: string;
   readonly rule?: number;

@@ -3,6 +3,7 @@ import {
   cidrContains,
   formatSocketAddress,
   isV6,
+  parseCidr,
   type IpAddress,
   type SocketAddress,
 } from '../../model/address.js';
@@ -20,7 +21,7 @@ import { throughWaypoint } from './through-waypoint.js';
 import { arrival, decidedOf, nodeChecks, nodeText, podText, targetText, whyAllowed } from './way-parts.js';
 
 /** Choices that are evaluated one by one. */
-const choicesMax = 64;
+export const choicesMax = 64;
 type Common = Pick<Way, 'from'>;
 
 /** All ways of a client's connections to one dialed address. */
@@ -40,6 +41,24 @@ export async function waysOf(
       dialed,
       `${source.name} is not in the mesh, so its connections are not captured`,
     );
+  // The same order as in the kernel (bpf/connect.bpf.c).
+  const isLoopback =
+    loopback.some((block) => cidrContains(block, dialed.ip)) && mesh.view.claimantsOf(dialed.ip).length === 0;
+  if (isLoopback || pod.addresses.includes(dialed.ip)) return [withinPod(source, dialed)];
+  if (pod.excludeOutboundPorts.includes(dialed.port))
+    return plainWays(
+      mesh,
+      source,
+      dialed,
+      `the settings of ${source.name} exclude outbound port ${dialed.port} from capture`,
+    );
+  if (pod.excludeOutboundCidrs.some((block) => cidrContains(block, dialed.ip)))
+    return plainWays(
+      mesh,
+      source,
+      dialed,
+      `the settings of ${source.name} exclude ${dialed.ip} from capture`,
+    );
   if (like === undefined)
     return [
       {
@@ -56,26 +75,29 @@ export async function waysOf(
         policies: [],
       },
     ];
-  if (pod.addresses.includes(dialed.ip))
-    return plainWays(mesh, source, dialed, "it is the pod's own address, which is not captured", true);
-  if (pod.excludeOutboundPorts.includes(dialed.port))
-    return plainWays(
-      mesh,
-      source,
-      dialed,
-      `the settings of ${source.name} exclude outbound port ${dialed.port} from capture`,
-    );
-  if (pod.excludeOutboundCidrs.some((block) => cidrContains(block, dialed.ip)))
-    return plainWays(
-      mesh,
-      source,
-      dialed,
-      `the settings of ${source.name} exclude ${dialed.ip} from capture`,
-    );
   const ways: Way[] = [];
   for (const plan of plansOf(mesh, source, like, dialed))
     ways.push(...(await follow(mesh, source, like, dialed, plan, request)));
   return ways;
+}
+
+const loopback = [parseCidr('127.0.0.0/8'), parseCidr('::1/128')];
+
+function withinPod({ name }: Source, dialed: SocketAddress): Way {
+  const why = 'the connection does not leave the pod, so it is not captured';
+  return {
+    from: name,
+    to: formatSocketAddress(dialed),
+    outcome: 'allowed',
+    path: 'plain',
+    why,
+    pathWhy: why,
+    decidedBy: 'nobody',
+    audited: [],
+    mutualTls: false,
+    notKernel: why,
+    policies: [],
+  };
 }
 
 /** Where a pod runs, as the agent of the source's node sees it. */
@@ -244,7 +266,22 @@ async function follow(
       }
       const found = mesh.view.claimantsOf(next.ip)[0];
       const key = found && [...found.services.keys()][0];
-      if (!found || !key || source.identity === undefined) return [];
+      if (!found || !key || source.identity === undefined)
+        return [
+          {
+            ...common,
+            outcome: 'unknown',
+            path: 'waypoint',
+            why: `the waypoint at ${formatSocketAddress(next)} decides, and nothing is known about it`,
+            pathWhy: 'a waypoint that is named by its address serves the destination',
+            decidedBy: `waypoint at ${formatSocketAddress(next)}`,
+            audited: [],
+            to: targetText(workload, authority),
+            mutualTls: true,
+            notKernel: 'a waypoint serves the port',
+            policies: [],
+          },
+        ];
       return throughWaypoint(
         mesh,
         source,
