@@ -35,6 +35,7 @@ export interface MeshLookup {
   readonly selectable: (namespace: string) => readonly { readonly metadata: Meta }[];
   /** Namespaces with selectable objects. */
   readonly namespaces: () => Iterable<string>;
+  readonly policiesWithCertificates: Registry['policiesWithCertificates'];
   /** The namespace whose policies apply to the whole mesh. */
   readonly rootNamespace: string;
 }
