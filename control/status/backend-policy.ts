@@ -10,6 +10,8 @@ import {
   type TargetRef,
 } from '../objects/objects.js';
 import { compileBackendTls } from '../dialects/gateway/backend-tls-policy.js';
+import { clientCertificatesMax } from '../../src/model/client-certificate.js';
+import { certificateNames, secretsToMount } from '../waypoint/client-certificates.js';
 import { backendKind, targetProblem } from '../compile/traffic-policy-targets.js';
 import { waypointController } from '../compile/waypoints.js';
 import {
@@ -24,7 +26,7 @@ import { ancestorOf, type PolicyLookup } from './traffic-policy.js';
 import { unenforcedBecause } from './waypoint-binding.js';
 
 export type BackendPolicyObject = BackendTrafficPolicyObject | BackendTlsPolicyObject;
-type BackendLookup = PolicyLookup & Pick<StatusLookup['mesh'], 'configMap'>;
+type BackendLookup = PolicyLookup & Pick<StatusLookup['mesh'], 'configMap' | 'policiesWithCertificates'>;
 
 /** Most entries that the API server accepts. */
 const ancestorsMax = 16;
@@ -68,6 +70,20 @@ function tlsProblem(
   return { accepted: { reason: 'NoValidCACertificate', message }, resolved: { reason, message: why } };
 }
 
+/** Why waypoints do not mount the Secret that a policy names; undefined: they do, or it names none. */
+function unmounted(policy: BackendPolicyObject, lookup: BackendLookup): ConditionReason | undefined {
+  if (policy.kind !== 'BackendTLSPolicy') return undefined;
+  const [name] = certificateNames(policy);
+  if (name === undefined) return undefined;
+  const { left } = secretsToMount(lookup.policiesWithCertificates(namespaceOf(policy)));
+  return left.has(name)
+    ? {
+        reason: 'TooManyCertificates',
+        message: `the waypoints of a namespace mount ${clientCertificatesMax} Secrets, and older policies name as many: connections that need ${name} are refused`,
+      }
+    : undefined;
+}
+
 /** The conditions at one target. Undefined: the target is another controller's. */
 export function backendConditions(
   policy: BackendPolicyObject,
@@ -83,7 +99,8 @@ export function backendConditions(
     (policy.invalid === undefined
       ? tls?.accepted
       : { reason: 'Invalid', message: `${policy.invalid}; ${closedMeans[policy.kind]}` });
-  const missing = service && (unenforcedBecause(service, lookup) ?? unsupported(policy));
+  const missing =
+    service && (unenforcedBecause(service, lookup) ?? unsupported(policy) ?? unmounted(policy, lookup));
   return [
     trueUnless(acceptedType, problem, inForce(policy)),
     ...(policy.kind === 'BackendTLSPolicy'

@@ -39,6 +39,7 @@ export interface MeshLookup extends AuditLookup {
   readonly selectable: (namespace: string) => readonly { readonly metadata: Meta }[];
   /** Namespaces with selectable objects. */
   readonly namespaces: () => Iterable<string>;
+  readonly policiesWithCertificates: Registry['policiesWithCertificates'];
 }
 
 /** Why the objects of a Gateway differ from what it specifies. The reasons are the Gateway API's. */

@@ -19,7 +19,7 @@ export interface MountedSecrets {
   /** Sorted: the template of the waypoint depends on nothing else. */
   readonly names: readonly SecretName[];
   /** Names beyond the limit: those of the newest policies. */
-  readonly left: readonly SecretName[];
+  readonly left: ReadonlySet<SecretName>;
 }
 
 /** The Secrets that a policy names, or its closed form. */
@@ -29,11 +29,18 @@ export function certificateNames(policy: CertificatePolicy): readonly SecretName
   return name === undefined ? [] : [name];
 }
 
+/** A list of the registry stays the same until its content changes. */
+const known = new WeakMap<readonly CertificatePolicy[], MountedSecrets>();
 /**
  * The Secrets that the waypoints of a namespace mount.
  * @param policies of the namespace, the oldest first: a new policy takes no certificate from one that works
  */
 export function secretsToMount(policies: readonly CertificatePolicy[]): MountedSecrets {
-  const all = [...new Set(policies.flatMap(certificateNames))];
-  return { names: all.slice(0, clientCertificatesMax).sort(), left: all.slice(clientCertificatesMax) };
+  let found = known.get(policies);
+  if (!found) {
+    const all = [...new Set(policies.flatMap(certificateNames))];
+    const left = new Set(all.slice(clientCertificatesMax));
+    known.set(policies, (found = { names: all.slice(0, clientCertificatesMax).sort(), left }));
+  }
+  return found;
 }

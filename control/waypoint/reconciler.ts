@@ -291,7 +291,7 @@ export class WaypointReconciler {
             : { reason: 'Pending', message: 'its parameters are yet to be read' })
         );
       }
-      if (secrets.left.length > 0) this.#options.onLimit('client-certificates');
+      if (secrets.left.size > 0) this.#options.onLimit('client-certificates');
       const extraArgs = [...settings.extraArgs, ...telemetry];
       const ofGateway = { ...settings, extraArgs, clientCertificates: secrets.names };
       progress.rendered = { from, rendering: renderWaypoint(gateway, ofGateway, parameters) };

@@ -159,6 +159,17 @@ test('an option names the client certificate, a Secret of the namespace of polic
   }
 });
 
+test('a policy whose Secret is beyond those that are mounted says so', () => {
+  const others = Array.from({ length: 16 }, (_, i) =>
+    policy(`p${i}`, system, '', option(`s${i}`)).replace('name: api }', 'name: other }'),
+  );
+  const enforced = (compiler: Compiler): string | undefined =>
+    conditions(compiler, 'zz').find((one) => one.startsWith('weft.dev/Enforced'));
+  const own = policy('zz', system, 'http', option('last'));
+  assert.equal(enforced(read(...others, own)), 'weft.dev/Enforced=False TooManyCertificates');
+  assert.equal(enforced(read(...others.slice(1), own)), undefined);
+});
+
 test('a waypoint of another namespace shows no certificate for the policy: the port is closed, and the condition says so', () => {
   const { objects } = parseManifests(
     'x.yaml',

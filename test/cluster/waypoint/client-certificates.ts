@@ -81,7 +81,7 @@ test("the kubelet mounts a policy's Secret into the waypoint, also one that come
   await applyText(secret(issue('first')));
   await becomes('the Secret is there', ({ pod }) => pod === 'first');
   await applyText(secret(issue('second')));
-  await becomes('it is rotated in all replicas', ({ pod }) => pod === 'second');
+  await becomes('it is rotated', ({ pod }) => pod === 'second');
   assert.match(
     await store('get', 'backendtlspolicy', 'pay', '-o', 'jsonpath={.status.ancestors[0].conditions}'),
     /"status":"True","type":"Accepted"/,
