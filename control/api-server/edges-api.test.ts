@@ -5,7 +5,7 @@ import { edge, party } from '../../test/support/edges.js';
 import { fuzz } from '../../test/support/fuzz.js';
 import { otherName, type Edge, type EdgeQuery } from '../../src/model/edge.js';
 import type { ResourceAttributes } from './authorizer.js';
-import { computedRates } from './computed-rates.js';
+import { computedRates, ComputedRates } from './computed-rates.js';
 import { edgeForReader, EdgesApi, parseEdgesRequest } from './edges-api.js';
 import { StatusError } from './status.js';
 
@@ -17,6 +17,7 @@ function apiOf(rights: readonly string[], edges: readonly Edge[] = []) {
   const asked: EdgeQuery[] = [];
   const reviewed: ResourceAttributes[] = [];
   const limits: string[] = [];
+  const onLimit = (limit: string): void => void limits.push(limit);
   const api = new EdgesApi({
     edges: {
       query: (query) => {
@@ -31,7 +32,8 @@ function apiOf(rights: readonly string[], edges: readonly Edge[] = []) {
       },
     },
     rootNamespace: 'weft-system',
-    onLimit: (limit) => limits.push(limit),
+    rates: new ComputedRates(onLimit),
+    onLimit,
   });
   const read = (path: string) => api.respond(reader, new URL(root + path));
   return { read, asked, reviewed, limits };

@@ -6,7 +6,7 @@ import { edgesApi, otherName, type Edge, type EdgeParty } from '../../src/model/
 import type { EdgeSource } from '../edges/edge-source.js';
 import type { ApiGroup, ApiResponse } from './api-group.js';
 import { forbidden, type Authorizer, type ResourceAttributes } from './authorizer.js';
-import { ComputedRates } from './computed-rates.js';
+import type { ComputedRates } from './computed-rates.js';
 import type { User } from './front-proxy.js';
 import { readableNamespaces } from './readable-namespaces.js';
 import { StatusError } from './status.js';
@@ -38,6 +38,8 @@ export interface EdgesApiOptions {
   readonly authorizer: Pick<Authorizer, 'isAllowed'>;
   /** Its policies apply to every namespace, and are named to every reader. */
   readonly rootNamespace: string;
+  /** Those of all groups: their responses are computed by one process. */
+  readonly rates: ComputedRates;
   readonly onLimit: (limit: string) => void;
 }
 
@@ -54,11 +56,9 @@ export class EdgesApi implements ApiGroup {
   readonly version = edgesApi.version;
   readonly resources = [{ name: edgesApi.resource, namespaced: true, kind: 'Edge', verbs: ['list'] }];
   readonly #options: EdgesApiOptions;
-  readonly #rates: ComputedRates;
 
   constructor(options: EdgesApiOptions) {
     this.#options = options;
-    this.#rates = new ComputedRates(options.onLimit);
   }
 
   /** Errors: StatusError. */
@@ -68,7 +68,7 @@ export class EdgesApi implements ApiGroup {
     const mayList = (of: string | undefined): Promise<boolean> =>
       this.#options.authorizer.isAllowed(user, attributesOf(of));
     if (!(await mayList(namespace))) throw forbidden(user, attributesOf(namespace));
-    this.#rates.take(user);
+    this.#options.rates.take(user);
     const answer = await this.#options.edges.query(request);
     const { edges, hidden } =
       namespace === undefined
