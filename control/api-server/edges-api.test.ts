@@ -35,7 +35,7 @@ function apiOf(rights: readonly string[], edges: readonly Edge[] = []) {
     rates: new ComputedRates(onLimit),
     onLimit,
   });
-  const read = (path: string) => api.respond(reader, new URL(root + path));
+  const read = (path: string, accept?: string) => api.respond(reader, new URL(root + path), accept);
   return { read, asked, reviewed, limits };
 }
 const itemsOf = (body: object): readonly Edge[] => (body as { readonly items: readonly Edge[] }).items;
@@ -121,8 +121,29 @@ test('the right is asked for at most 64 namespaces of peers; the workloads of fu
   const { read, limits } = apiOf(rights, edges);
   const { body, warnings } = await read('namespaces/shop/edges');
   assert.equal(itemsOf(body).filter(({ source }) => source.workload !== '').length, 64);
-  assert.deepEqual(warnings, ['workloads of 6 namespaces are not named']);
+  assert.deepEqual(warnings, [
+    'incomplete: 1 replicas of the control plane did not answer',
+    'workloads of 6 namespaces are not named',
+  ]);
   assert.deepEqual(limits, ['metrics-api-peers']);
+});
+
+test('kubectl gets a table, in which the same names are left out', async () => {
+  const accept = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json';
+  const { read } = apiOf(['shop'], [fromBank, toVault]);
+  const { body } = await read('namespaces/shop/edges', accept);
+  const { kind, rows } = body as {
+    readonly kind: string;
+    readonly rows: readonly { readonly cells: unknown }[];
+  };
+  assert.equal(kind, 'Table');
+  assert.deepEqual(
+    rows.map(({ cells }) => cells),
+    [
+      ['spiffe://cluster.local/ns/bank/sa/teller', 'shop/web', 8080, '', 'source', 1, 0, 0],
+      ['shop/web', 'store.vault.svc.cluster.local', 8080, '', 'source', 1, 0, 0],
+    ],
+  );
 });
 
 test('a user who reads too often waits', async () => {

@@ -7,9 +7,11 @@ import type { EdgeSource } from '../edges/edge-source.js';
 import type { ApiGroup, ApiResponse } from './api-group.js';
 import { forbidden, type Authorizer, type ResourceAttributes } from './authorizer.js';
 import type { ComputedRates } from './computed-rates.js';
+import { edgesTable } from './edges-table.js';
 import type { User } from './front-proxy.js';
 import { readableNamespaces } from './readable-namespaces.js';
 import { StatusError } from './status.js';
+import { wantsTable } from './table.js';
 
 const root = `/apis/${edgesApi.group}/${edgesApi.version}/`;
 const pathPattern = /^(?:namespaces\/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/)?edges\/?$/;
@@ -62,7 +64,7 @@ export class EdgesApi implements ApiGroup {
   }
 
   /** Errors: StatusError. */
-  async respond(user: User, url: URL): Promise<ApiResponse> {
+  async respond(user: User, url: URL, accept = ''): Promise<ApiResponse> {
     const request = parseEdgesRequest(url);
     const { namespace } = request;
     const mayList = (of: string | undefined): Promise<boolean> =>
@@ -74,16 +76,24 @@ export class EdgesApi implements ApiGroup {
       namespace === undefined
         ? { edges: answer.edges, hidden: 0 }
         : await this.#shown(answer.edges, namespace, mayList);
+    const { sinceMs, missing } = answer;
     return {
-      body: {
-        kind: 'EdgeList',
-        apiVersion: `${edgesApi.group}/${edgesApi.version}`,
-        metadata: {},
-        items: edges,
-        sinceMs: answer.sinceMs,
-        missing: answer.missing,
-      },
-      warnings: hidden > 0 ? [`workloads of ${hidden} namespaces are not named`] : [],
+      body: wantsTable(accept)
+        ? edgesTable(edges)
+        : {
+            kind: 'EdgeList',
+            apiVersion: `${edgesApi.group}/${edgesApi.version}`,
+            metadata: {},
+            items: edges,
+            sinceMs,
+            missing,
+          },
+      warnings: [
+        ...(missing.length > 0
+          ? [`incomplete: ${missing.length} replicas of the control plane did not answer`]
+          : []),
+        ...(hidden > 0 ? [`workloads of ${hidden} namespaces are not named`] : []),
+      ],
     };
   }
 
