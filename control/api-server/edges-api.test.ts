@@ -5,7 +5,7 @@ import { edge, party } from '../../test/support/edges.js';
 import { fuzz } from '../../test/support/fuzz.js';
 import { otherName, type Edge, type EdgeQuery } from '../../src/model/edge.js';
 import type { ResourceAttributes } from './authorizer.js';
-import { computedRates } from './computed-rates.js';
+import { computedRates, ComputedRates } from './computed-rates.js';
 import { edgeForReader, EdgesApi, parseEdgesRequest } from './edges-api.js';
 import { StatusError } from './status.js';
 
@@ -17,6 +17,7 @@ function apiOf(rights: readonly string[], edges: readonly Edge[] = []) {
   const asked: EdgeQuery[] = [];
   const reviewed: ResourceAttributes[] = [];
   const limits: string[] = [];
+  const onLimit = (limit: string): void => void limits.push(limit);
   const api = new EdgesApi({
     edges: {
       query: (query) => {
@@ -31,9 +32,10 @@ function apiOf(rights: readonly string[], edges: readonly Edge[] = []) {
       },
     },
     rootNamespace: 'weft-system',
-    onLimit: (limit) => limits.push(limit),
+    rates: new ComputedRates(onLimit),
+    onLimit,
   });
-  const read = (path: string) => api.respond(reader, new URL(root + path));
+  const read = (path: string, accept?: string) => api.respond(reader, new URL(root + path), accept);
   return { read, asked, reviewed, limits };
 }
 const itemsOf = (body: object): readonly Edge[] => (body as { readonly items: readonly Edge[] }).items;
@@ -119,8 +121,29 @@ test('the right is asked for at most 64 namespaces of peers; the workloads of fu
   const { read, limits } = apiOf(rights, edges);
   const { body, warnings } = await read('namespaces/shop/edges');
   assert.equal(itemsOf(body).filter(({ source }) => source.workload !== '').length, 64);
-  assert.deepEqual(warnings, ['workloads of 6 namespaces are not named']);
+  assert.deepEqual(warnings, [
+    'incomplete: 1 replicas of the control plane did not answer',
+    'workloads of 6 namespaces are not named',
+  ]);
   assert.deepEqual(limits, ['metrics-api-peers']);
+});
+
+test('kubectl gets a table, in which the same names are left out', async () => {
+  const accept = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json';
+  const { read } = apiOf(['shop'], [fromBank, toVault]);
+  const { body } = await read('namespaces/shop/edges', accept);
+  const { kind, rows } = body as {
+    readonly kind: string;
+    readonly rows: readonly { readonly cells: unknown }[];
+  };
+  assert.equal(kind, 'Table');
+  assert.deepEqual(
+    rows.map(({ cells }) => cells),
+    [
+      ['spiffe://cluster.local/ns/bank/sa/teller', 'shop/web', 8080, '', 'source', 1, 0, 0],
+      ['shop/web', 'store.vault.svc.cluster.local', 8080, '', 'source', 1, 0, 0],
+    ],
+  );
 });
 
 test('a user who reads too often waits', async () => {

@@ -6,10 +6,12 @@ import { edgesApi, otherName, type Edge, type EdgeParty } from '../../src/model/
 import type { EdgeSource } from '../edges/edge-source.js';
 import type { ApiGroup, ApiResponse } from './api-group.js';
 import { forbidden, type Authorizer, type ResourceAttributes } from './authorizer.js';
-import { ComputedRates } from './computed-rates.js';
+import type { ComputedRates } from './computed-rates.js';
+import { edgesTable } from './edges-table.js';
 import type { User } from './front-proxy.js';
 import { readableNamespaces } from './readable-namespaces.js';
 import { StatusError } from './status.js';
+import { wantsTable } from './table.js';
 
 const root = `/apis/${edgesApi.group}/${edgesApi.version}/`;
 const pathPattern = /^(?:namespaces\/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/)?edges\/?$/;
@@ -38,6 +40,8 @@ export interface EdgesApiOptions {
   readonly authorizer: Pick<Authorizer, 'isAllowed'>;
   /** Its policies apply to every namespace, and are named to every reader. */
   readonly rootNamespace: string;
+  /** Those of all groups: their responses are computed by one process. */
+  readonly rates: ComputedRates;
   readonly onLimit: (limit: string) => void;
 }
 
@@ -54,36 +58,42 @@ export class EdgesApi implements ApiGroup {
   readonly version = edgesApi.version;
   readonly resources = [{ name: edgesApi.resource, namespaced: true, kind: 'Edge', verbs: ['list'] }];
   readonly #options: EdgesApiOptions;
-  readonly #rates: ComputedRates;
 
   constructor(options: EdgesApiOptions) {
     this.#options = options;
-    this.#rates = new ComputedRates(options.onLimit);
   }
 
   /** Errors: StatusError. */
-  async respond(user: User, url: URL): Promise<ApiResponse> {
+  async respond(user: User, url: URL, accept = ''): Promise<ApiResponse> {
     const request = parseEdgesRequest(url);
     const { namespace } = request;
     const mayList = (of: string | undefined): Promise<boolean> =>
       this.#options.authorizer.isAllowed(user, attributesOf(of));
     if (!(await mayList(namespace))) throw forbidden(user, attributesOf(namespace));
-    this.#rates.take(user);
+    this.#options.rates.take(user);
     const answer = await this.#options.edges.query(request);
     const { edges, hidden } =
       namespace === undefined
         ? { edges: answer.edges, hidden: 0 }
         : await this.#shown(answer.edges, namespace, mayList);
+    const { sinceMs, missing } = answer;
     return {
-      body: {
-        kind: 'EdgeList',
-        apiVersion: `${edgesApi.group}/${edgesApi.version}`,
-        metadata: {},
-        items: edges,
-        sinceMs: answer.sinceMs,
-        missing: answer.missing,
-      },
-      warnings: hidden > 0 ? [`workloads of ${hidden} namespaces are not named`] : [],
+      body: wantsTable(accept)
+        ? edgesTable(edges)
+        : {
+            kind: 'EdgeList',
+            apiVersion: `${edgesApi.group}/${edgesApi.version}`,
+            metadata: {},
+            items: edges,
+            sinceMs,
+            missing,
+          },
+      warnings: [
+        ...(missing.length > 0
+          ? [`incomplete: ${missing.length} replicas of the control plane did not answer`]
+          : []),
+        ...(hidden > 0 ? [`workloads of ${hidden} namespaces are not named`] : []),
+      ],
     };
   }
 

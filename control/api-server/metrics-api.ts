@@ -15,7 +15,7 @@ import {
 } from '../dialects/smi/traffic-metrics.js';
 import type { ApiGroup, ApiResource, ApiResponse } from './api-group.js';
 import { forbidden, type Authorizer } from './authorizer.js';
-import { ComputedRates } from './computed-rates.js';
+import type { ComputedRates } from './computed-rates.js';
 import type { User } from './front-proxy.js';
 import { attributesOf, parseMetricsRequest, type MetricsRequest } from './metrics-request.js';
 import { readableNamespaces } from './readable-namespaces.js';
@@ -32,6 +32,8 @@ export interface MetricsApiOptions {
   readonly edges: EdgeSource;
   readonly lookup: MetricsLookup;
   readonly authorizer: Pick<Authorizer, 'isAllowed'>;
+  /** Those of all groups: their responses are computed by one process. */
+  readonly rates: ComputedRates;
   readonly onLimit: (limit: string) => void;
   /** Milliseconds since the epoch. */
   readonly nowMs?: () => number;
@@ -56,18 +58,15 @@ export class MetricsApi implements ApiGroup {
   readonly #options: MetricsApiOptions;
   readonly #answers = new Map<string, { readonly atMs: number; readonly answer: Promise<Answered> }>();
 
-  readonly #rates: ComputedRates;
-
   constructor(options: MetricsApiOptions) {
     this.#options = options;
-    this.#rates = new ComputedRates(options.onLimit);
   }
 
   /** Errors: StatusError. */
   async respond(user: User, { pathname, searchParams }: URL, accept = ''): Promise<ApiResponse> {
     const request = parseMetricsRequest(pathname, searchParams);
     await this.#authorize(user, request);
-    this.#rates.take(user);
+    this.#options.rates.take(user);
     const observed = await this.#observe(request);
     const { items, warnings } = await this.#itemsOf(user, request, observed);
     const missing =

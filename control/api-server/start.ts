@@ -7,6 +7,7 @@ import type { Registry } from '../registry/registry.js';
 import { Authorizer } from './authorizer.js';
 import { FrontProxyWatch } from './front-proxy-watch.js';
 import type { ApiGroup, ApiGroupName, ApiResponse } from './api-group.js';
+import { ComputedRates } from './computed-rates.js';
 import { discoveryDocuments } from './discovery.js';
 import { EdgesApi } from './edges-api.js';
 import type { User } from './front-proxy.js';
@@ -64,10 +65,11 @@ function groupsOf(
   { groups, registry, edges, rootNamespace, onLimit }: AggregatedApiOptions,
   authorizer: Authorizer,
 ): readonly ApiGroup[] {
+  const rates = new ComputedRates(onLimit);
   const all: Readonly<Record<ApiGroupName, () => ApiGroup>> = {
-    'observe.weft.dev': () => new EdgesApi({ edges, authorizer, rootNamespace, onLimit }),
+    'observe.weft.dev': () => new EdgesApi({ edges, authorizer, rootNamespace, rates, onLimit }),
     'metrics.smi-spec.io': () =>
-      new MetricsApi({ edges, lookup: metricsLookupOf(registry), authorizer, onLimit }),
+      new MetricsApi({ edges, lookup: metricsLookupOf(registry), authorizer, rates, onLimit }),
   };
   return groups.map((name) => all[name]());
 }

@@ -380,6 +380,11 @@ test('weft edges reads as far as the caller may list edges: with a client certif
   assert.deepEqual(named(await edgesOf('bank:default', '-n', 'bank')), [`vault ${vault}  ${web}`]);
   assert.deepEqual(named(await edgesOf('auditor', '-n', 'empty')), []);
   const observed = await weftOf('shopper', 'policy', 'observe', '-n', 'shop');
+  const table = await kubectl('get', 'edges.observe.weft.dev', '-n', 'shop', '--as=shopper');
+  assert.match(
+    table,
+    /^CLIENT +CALLS +PORT +REQUEST[^]*\/bank\/sa\/vault +shop\/web +8080 +GET \/orders\/\*/,
+  );
   assert.match(observed, /cluster\.local\/ns\/bank\/sa\/vault +shop\/web +8080 +GET \/orders\/\*/);
 });
 

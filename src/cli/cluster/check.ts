@@ -6,6 +6,7 @@ import { errorText } from '../../base/errors.js';
 import { meshModeOf } from '../../model/object-settings.js';
 import { agentFindings } from './agent-findings.js';
 import { agentsOf } from './agents.js';
+import { apiFindings, apiServicePath, type ApiServiceItem } from './api-findings.js';
 import { configurationFindings } from './configuration.js';
 import type { Finding } from '../../findings/finding.js';
 import { objectFindings } from './object-findings.js';
@@ -166,6 +167,7 @@ export async function checkCluster(config: KubeConfig, namespace: string): Promi
       help: `your account needs the right to list pods and to forward ports in ${namespace}`,
     });
   }
+  findings.push(...apiFindings((await find(config, apiServicePath)) as ApiServiceItem | undefined));
   findings.push(...(await configurationFindings(config)));
   findings.push(...(await objectFindings(config, namespace)));
   if (enrolled.size === 0)

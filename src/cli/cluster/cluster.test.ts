@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Agent, AgentStatus } from './agents.js';
 import { agentFindings } from './agent-findings.js';
+import { apiFindings } from './api-findings.js';
 import { findingLines, securityFindings } from './check.js';
 import { networkPolicyFindings } from './network-policy-findings.js';
 import { nodeFindings } from './node-findings.js';
@@ -47,6 +48,19 @@ test('Pod Security that would refuse the agent is reported before the installati
   assert.deepEqual(levels(securityFindings(namespace('baseline'), 'weft-system')), ['fail']);
   assert.deepEqual(securityFindings(namespace('privileged'), 'weft-system'), []);
   assert.deepEqual(securityFindings(undefined, 'weft-system'), []);
+});
+
+test('an API of edges that the API server does not reach is a finding: deletions of namespaces wait for it', () => {
+  const item = (status: string) => ({
+    status: { conditions: [{ type: 'Available', status, message: 'failing or missing response' }] },
+  });
+  assert.deepEqual(apiFindings(undefined), [], 'it is not served');
+  assert.deepEqual(levels(apiFindings(item('True'))), ['ok']);
+  assert.deepEqual(levels(apiFindings({})), ['warn']);
+  const [finding] = apiFindings(item('False'));
+  assert.equal(finding?.level, 'warn');
+  assert.match(finding?.what ?? '', /does not reach observe\.weft\.dev: failing or missing response/);
+  assert.match(finding?.help ?? '', /observe\.api=false/);
 });
 
 const now = Date.parse('2026-01-01T00:00:00Z');

@@ -1,0 +1,30 @@
+/** Findings about the API by which edges are read. Pure. */
+import type { Finding } from '../../findings/finding.js';
+import { edgesApi } from '../../model/edge.js';
+
+export const apiServicePath = `/apis/apiregistration.k8s.io/v1/apiservices/${edgesApi.version}.${edgesApi.group}`;
+
+export interface ApiServiceItem {
+  readonly status?: {
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly message?: string;
+    }[];
+  };
+}
+
+/** @param item undefined: the chart does not serve it, or this account may not read it */
+export function apiFindings(item: ApiServiceItem | undefined): Finding[] {
+  if (!item) return [];
+  const available = item.status?.conditions?.find(({ type }) => type === 'Available');
+  if (available?.status === 'True')
+    return [{ level: 'ok', what: `the API server reaches ${edgesApi.group}, which weft edges reads` }];
+  return [
+    {
+      level: 'warn',
+      what: `the API server does not reach ${edgesApi.group}: ${available?.message ?? 'it has not tried yet'}`,
+      help: 'weft edges and weft policy cannot read who calls whom, and Kubernetes does not finish the deletion of namespaces: let the API server reach port 15016 of the pods of weft-control, or set observe.api=false in the chart',
+    },
+  ];
+}
