@@ -11,7 +11,7 @@ import { demandedElsewhere } from '../authorization/demanded.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
 import { listOf, type FilterList, type PortChain } from '../filters/chain.js';
-import type { FilterResponse, StagedFilter } from '../filters/filter.js';
+import type { FilterResponse } from '../filters/filter.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { isGrpcType } from '../http/grpc.js';
 import type { FieldNames } from '../http/field-names.js';
