@@ -68,8 +68,10 @@ function filtersOf(
   onlyRefusing: boolean,
 ): readonly StagedFilter[] {
   const owner = dialed && namespaceOfKey(dialed.service);
-  const demandedAt = ({ service, port }: ServicePort) =>
-    state.requestSettings(service, port, client).demanded.filter((one) => !onlyRefusing || !one.onlyChanges);
+  const demandedAt = ({ service, port }: ServicePort) => {
+    const { demanded } = state.requestSettings(service, port, client);
+    return onlyRefusing ? demanded.filter((one) => !one.onlyChanges) : demanded;
+  };
   const isUnchanged = changedBy === undefined || changedBy === owner;
   const passed = new Set(dialed && isUnchanged ? demandedAt(dialed).map(({ name }) => name) : []);
   const seen = new Set<string>();

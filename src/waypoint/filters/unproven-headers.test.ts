@@ -49,6 +49,21 @@ test('no client makes them up by a route of another Service, unless that validat
   const token = { ...forged, authorization: `Bearer ${signed(signing)}` };
   assert.deepEqual(await users('/to', token), ['ann', undefined]);
   assert.deepEqual(await users('/to'), [undefined, undefined]);
+  const others = jwtFilter([issuerOf(newKey('ES256', 'k2'), { ...issuer, issuer: 'https://others.test' })], {
+    dryRun: true,
+  });
+  waypoint.apply({ servicePolicies: [policyOf('guarded', [others])] });
+  assert.deepEqual(
+    await users('/to', token),
+    [undefined, undefined],
+    'of an issuer that the port does not name',
+  );
+  waypoint.apply({ servicePolicies: [policyOf('guarded', [jwtFilter([issuer]), others])] });
+  assert.deepEqual(
+    await users('/to', token),
+    ['ann', undefined],
+    'of an issuer of another policy of the port',
+  );
 });
 
 test('no author of a client’s route makes them up in place of what the token proves', async (t) => {

@@ -8,8 +8,14 @@ import type { ServiceKey } from '../../model/workload.js';
 import { FieldNames } from '../http/field-names.js';
 import type { StagedFilter } from './filter.js';
 
-/** @param service whose port has the filter. Undefined: no token sets headers */
-export function unprovenHeaders({ issuers }: JwtFilter, service: ServiceKey): StagedFilter | undefined {
+/**
+ * @param port the Service whose port has the filter, and all issuers of the port's filters: a token of each may have set a header
+ * @returns undefined: no token sets headers
+ */
+export function unprovenHeaders(
+  { issuers }: JwtFilter,
+  port: { readonly service: ServiceKey; readonly issuers: ReadonlySet<unknown> },
+): StagedFilter | undefined {
   const names = issuers
     .flatMap(({ claimHeaders, payloadHeader }) => [
       ...claimHeaders.map(({ header }) => header),
@@ -18,8 +24,7 @@ export function unprovenHeaders({ issuers }: JwtFilter, service: ServiceKey): St
     .filter((name) => name !== '');
   if (names.length === 0) return undefined;
   const fields = new FieldNames(names);
-  const issuerNames: ReadonlySet<unknown> = new Set(issuers.map(({ issuer }) => issuer));
-  const owner = namespaceOfKey(service);
+  const owner = namespaceOfKey(port.service);
   return {
     stage: 'authentication',
     filter: {
@@ -27,7 +32,7 @@ export function unprovenHeaders({ issuers }: JwtFilter, service: ServiceKey): St
         const { servicePort, authorization, downstream } = request;
         // Who owns the Service that the client dialed says which tokens are valid: another namespace could call any token valid.
         const isOwn = servicePort !== undefined && namespaceOfKey(servicePort.service) === owner;
-        if (isOwn && issuerNames.has(authorization.claims?.['iss'])) return undefined;
+        if (isOwn && port.issuers.has(authorization.claims?.['iss'])) return undefined;
         authorization.saveHeaders();
         fields.removeFrom(downstream.head.headers);
         request.forbidTrailers(fields);

@@ -101,10 +101,14 @@ export class PortSettings {
   ): RequestSettings {
     const ordered = [...filters].sort(triedFirst);
     const compiled = ordered.map(compileOrRefuse);
+    const issuers = new Set(
+      filters.flatMap((one) => (one.$case === 'jwt' ? one.value.issuers.map(({ issuer }) => issuer) : [])),
+    );
+    const port = { service: this.policy.service, issuers };
     const demanded = ordered.flatMap((one, i): Demanded[] => {
       const filter = compiled[i];
       if (filter && isDemanded(one)) return [{ name: one.value.name, filter }];
-      const removal = isTriedToken(one) && unprovenHeaders(one.value, this.policy.service);
+      const removal = isTriedToken(one) && unprovenHeaders(one.value, port);
       return removal ? [{ name: one.value.name, filter: removal, onlyChanges: true }] : [];
     });
     if (closed !== '') compiled.push(refusing(closed));
