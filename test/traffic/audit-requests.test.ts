@@ -198,15 +198,17 @@ test('in audit mode tokens, decisions and rates refuse nothing, on any way to th
   });
 });
 
-test('in audit mode, too, only a valid token sets the headers of claims', async () => {
-  const claimed = async (...headers: string[]): Promise<string | undefined> => {
-    const { status, body } = await ask(`${vip}/claims`, 'x-claimed: root', ...headers);
+test('in audit mode, too, only a valid token sets the headers of claims, on any way through a waypoint', async () => {
+  const claimed = async (headers: string[], url = `${vip}/claims`): Promise<string | undefined> => {
+    const { status, body } = await ask(url, 'x-claimed: root', ...headers);
     assert.equal(status, '200');
     return (JSON.parse(body) as { headers: Record<string, string> }).headers['x-claimed'];
   };
-  assert.equal(await claimed(), undefined);
-  assert.equal(await claimed(bearer(foreign)), undefined);
-  assert.equal(await claimed(bearer(token)), claimsOf().sub);
+  assert.equal(await claimed([]), undefined);
+  assert.equal(await claimed([bearer(foreign)]), undefined);
+  assert.equal(await claimed([bearer(token)]), claimsOf().sub);
+  for (const way of ['http://10.244.2.60:8080/', 'http://10.96.0.21/'])
+    assert.equal(await claimed([], way), undefined, way);
 });
 
 test('enforced, the same is refused; the log names policy, identity and claim, and the client sees no detail', async () => {

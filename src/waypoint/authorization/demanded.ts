@@ -18,6 +18,7 @@ const none: readonly StagedFilter[] = [];
  * The filters that a request has to pass besides those of the Service port that the client dialed.
  * @param sent the Service port that it is sent to; undefined: the dialed address
  * @param cluster the endpoints that it may be sent to; undefined: there are none
+ * @param onlyRefusing filters that can refuse the request
  * @param changedBy the namespace of the route whose rule may have changed the request since it passed the filters of the dialed Service port
  */
 export function demandedElsewhere(
@@ -27,12 +28,13 @@ export function demandedElsewhere(
   sent: ServicePort | undefined,
   cluster: Cluster | undefined,
   changedBy: string | undefined,
+  onlyRefusing = false,
 ): readonly StagedFilter[] {
   if (!state.hasDemands) return none;
   const own = portsOf(sent);
   const behind = cluster ? portsBehind(state, cluster) : [];
   const others = withoutServices(behind, [...portsOf(servicePortOf(destination)), ...own]);
-  return filtersOf(state, client, [...own, ...others], servicePortOf(destination), changedBy);
+  return filtersOf(state, client, [...own, ...others], servicePortOf(destination), changedBy, onlyRefusing);
 }
 
 /** Whether a connection to the endpoint would have to pass filters. One that is not HTTP cannot. */
@@ -46,7 +48,9 @@ export function isAnyDemanded(
   if (!state.hasDemands) return false;
   const own = [...portsOf(servicePortOf(destination)), ...portsOf(sent)];
   const ports = [...own, ...withoutServices(portsOfEndpoint(state, endpoint), own)];
-  return filtersOf(state, client, ports, undefined, undefined).length > 0;
+  return ports.some(({ service, port }) =>
+    state.requestSettings(service, port, client).demanded.some((one) => !one.onlyChanges),
+  );
 }
 
 /**
@@ -61,10 +65,13 @@ function filtersOf(
   ports: readonly ServicePort[],
   dialed: ServicePort | undefined,
   changedBy: string | undefined,
+  onlyRefusing: boolean,
 ): readonly StagedFilter[] {
   const owner = dialed && namespaceOfKey(dialed.service);
-  const demandedAt = ({ service, port }: ServicePort) =>
-    state.requestSettings(service, port, client).demanded;
+  const demandedAt = ({ service, port }: ServicePort) => {
+    const { demanded } = state.requestSettings(service, port, client);
+    return onlyRefusing ? demanded.filter((one) => !one.onlyChanges) : demanded;
+  };
   const isUnchanged = changedBy === undefined || changedBy === owner;
   const passed = new Set(dialed && isUnchanged ? demandedAt(dialed).map(({ name }) => name) : []);
   const seen = new Set<string>();

@@ -11,7 +11,7 @@ import { demandedElsewhere } from '../authorization/demanded.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
 import { listOf, type FilterList, type PortChain } from '../filters/chain.js';
-import type { FilterResponse, StagedFilter } from '../filters/filter.js';
+import type { FilterResponse } from '../filters/filter.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { isGrpcType } from '../http/grpc.js';
 import type { FieldNames } from '../http/field-names.js';
@@ -182,10 +182,11 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     this.#filters.enter(listOf(filters, passed));
   }
 
-  #demandedAt(target: BackendTarget | undefined, cluster: Cluster | undefined): readonly StagedFilter[] {
+  #demandedAt(target: BackendTarget | undefined, cluster: Cluster | undefined, onlyRefusing = false) {
     const sent = target?.kind === 'service' ? target : undefined;
+    const { state } = this.context;
     const { client, destination, route } = this;
-    return demandedElsewhere(this.context.state, client, destination, sent, cluster, route.changedBy);
+    return demandedElsewhere(state, client, destination, sent, cluster, route.changedBy, onlyRefusing);
   }
 
   /** A filter responds in the endpoint's place. */
@@ -251,7 +252,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const cluster =
       target.kind === 'service' ? this.context.clusters.ofService(target.service, target.port) : undefined;
     // A copy cannot wait for its own decision.
-    if (this.#demandedAt(target, cluster).length > 0) return this.context.onMirrorEnd('denied');
+    if (this.#demandedAt(target, cluster, true).length > 0) return this.context.onMirrorEnd('denied');
     const mirror = new Mirror(this.context, this.client, target, {
       isHttp2: this.downstream.version === 'HTTP/2',
       isGrpc: this.isGrpc,

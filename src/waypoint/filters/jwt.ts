@@ -200,17 +200,18 @@ function compileJwt({
     count(request, result, decision.issuer);
     const reply = replyOf(decision, name, head.authority);
     request.act(dryRun ? { ...action, reason: reply.why } : action);
+    if (dryRun) protect(request, undefined, []);
     return dryRun ? undefined : { kind: 'reply', reply };
   }
 
   /** The author of a route in another namespace must not put another token, or what it does not prove, in place of what was validated. */
   function protect(request: FilteredRequest, token: string | undefined, proven: Headers): void {
-    if (dryRun) return;
     request.afterConsumerRule(() => {
       const { head } = request.downstream;
       request.authorization.saveHeaders();
       ownHeaders.removeFrom(head.headers);
       head.headers.push(...proven);
+      if (dryRun) return;
       for (const { place } of placeList)
         for (let found = place.find(head); isOther(found, token); found = place.find(head))
           place.remove(head);

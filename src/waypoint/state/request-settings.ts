@@ -10,6 +10,7 @@ import {
 } from '../../model/service-policy.js';
 import { compileFilter, portChainOf, type PortChain } from '../filters/chain.js';
 import type { StagedFilter } from '../filters/filter.js';
+import { unprovenHeaders } from '../filters/unproven-headers.js';
 import { filterFailed } from '../http/local-reply.js';
 import { isFrom, type Client } from '../listener/client.js';
 import { rulesOfPolicy, type RetryRules } from '../upstream/retry-policy.js';
@@ -18,6 +19,8 @@ import { rulesOfPolicy, type RetryRules } from '../upstream/retry-policy.js';
 interface Demanded {
   readonly name: string;
   readonly filter: StagedFilter;
+  /** The filter refuses nothing: what passes no filters may go on without it. */
+  readonly onlyChanges?: true;
 }
 
 export interface RequestSettings {
@@ -98,9 +101,15 @@ export class PortSettings {
   ): RequestSettings {
     const ordered = [...filters].sort(triedFirst);
     const compiled = ordered.map(compileOrRefuse);
+    const issuers = new Set(
+      filters.flatMap((one) => (one.$case === 'jwt' ? one.value.issuers.map(({ issuer }) => issuer) : [])),
+    );
+    const port = { service: this.policy.service, issuers };
     const demanded = ordered.flatMap((one, i): Demanded[] => {
       const filter = compiled[i];
-      return filter && isDemanded(one) ? [{ name: one.value.name, filter }] : [];
+      if (filter && isDemanded(one)) return [{ name: one.value.name, filter }];
+      const removal = isTriedToken(one) && unprovenHeaders(one.value, port);
+      return removal ? [{ name: one.value.name, filter: removal, onlyChanges: true }] : [];
     });
     if (closed !== '') compiled.push(refusing(closed));
     // What closes a whole port is applied elsewhere to requests that dial the port.
@@ -127,9 +136,10 @@ type NamedFilter = Extract<RouteFilter, { readonly $case: 'externalAuthorization
 
 /** Whether some client's settings have filters that hold on every way to the port's endpoints. */
 export const hasDemands = ({ filters = [], clients = [], closed = '' }: ServicePolicy): boolean =>
-  filters.some(isDemanded) ||
-  clients.some((one) => one.closed !== '' || one.filters.some(isDemanded)) ||
+  filters.some(holdsEverywhere) ||
+  clients.some((one) => one.closed !== '' || one.filters.some(holdsEverywhere)) ||
   closed !== '';
+const holdsEverywhere = (filter: RouteFilter): boolean => isDemanded(filter) || isTriedToken(filter);
 
 /**
  * Whether a filter of a Service port holds on every way to the port's endpoints. A dry run demands nothing. Tokens need no such filter: the pods'
@@ -137,6 +147,10 @@ export const hasDemands = ({ filters = [], clients = [], closed = '' }: ServiceP
  */
 const isDemanded = (filter: RouteFilter): filter is NamedFilter =>
   filter.$case === 'externalAuthorization' && !filter.value.dryRun;
+
+/** Tokens in dry run: no pod refuses the headers that they set. */
+const isTriedToken = (filter: RouteFilter): filter is Extract<RouteFilter, { readonly $case: 'jwt' }> =>
+  filter.$case === 'jwt' && filter.value.dryRun;
 
 /** A filter that cannot be applied may be a restriction, so all requests are refused in its place. */
 function compileOrRefuse(filter: RouteFilter): StagedFilter {
