@@ -156,8 +156,8 @@ function contextOf(
     onDetected: nothing,
     onAction: nothing,
     onUpstreamEvent: nothing,
-    onRelay: (_client, _destination, endpoint, why, code) => {
-      if (why !== undefined) finish({ kind: 'relay', why, code, endpoint });
+    onRelay: (_client, _destination, endpoint, { refusal }) => {
+      if (refusal) finish({ kind: 'relay', why: refusal.why, code: refusal.code, endpoint });
     },
   };
 }
