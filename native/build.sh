@@ -1,8 +1,34 @@
 #!/usr/bin/env bash
 # Builds the eBPF objects (bpf/build.sh), the addons (native/build), the CNI plugin (native/cni/build), the readiness probe
-# (native/ready/build) and the carrier (native/carrier/build). A target is rebuilt only if a source is newer.
+# (native/ready/build) and the carrier (native/carrier/build). A target is rebuilt only if a source is newer. Then it runs COMMAND, which
+# may need all but the carrier: the carrier may still be built meanwhile.
+# usage: native/build.sh [COMMAND [ARGUMENT...]]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# The carrier: C++, by CMake and ninja, which rebuild what is older than its sources. It takes most of the time, so it is built beside the
+# rest, of which each step uses one CPU. Its image has a build of its own, so the other image is built with WITHOUT_CARRIER=1.
+build_carrier() {
+  local carrier=native/carrier/build log tool
+  for tool in cmake ninja protoc; do
+    command -v "$tool" >/dev/null || { echo "weft: $tool is missing, which builds the carrier: bash native/prepare.sh" >&2; exit 2; }
+  done
+  [ -e "$carrier/build.ninja" ] || cmake -S native/carrier -B "$carrier" -G Ninja >/dev/null
+  log=$(mktemp)
+  if ! ninja -C "$carrier" weft-carrier >"$log" 2>&1; then
+    cat "$log" >&2
+    rm -f "$log"
+    exit 1
+  fi
+  rm -f "$log"
+}
+carrier=
+if [ -z "${WITHOUT_CARRIER:-}" ]; then
+  build_carrier &
+  carrier=$!
+  # A failure of the rest does not leave its compilers behind. ninja ends them at SIGTERM.
+  trap 'pkill -TERM -P "$carrier" || true' EXIT
+fi
+
 bash bpf/build.sh
 # Every distribution of Node.js has its headers beside the binary; without nodedir, node-gyp would download them. The addons use
 # N-API: built under one version of Node.js, they load in all.
@@ -39,22 +65,8 @@ if [ ! "$ready" -nt native/ready/weft-ready.c ]; then
   gcc -static -O2 -s -Wall -Wextra -Werror -o "$ready" native/ready/weft-ready.c
 fi
 
-# The carrier: C++, by CMake and ninja, which rebuild what is older than its sources. Its image has a build of its own, so the other image is
-# built with WITHOUT_CARRIER=1.
-carrier=native/carrier/build
-if [ -z "${WITHOUT_CARRIER:-}" ]; then
-  for tool in cmake ninja protoc; do
-    command -v "$tool" >/dev/null || { echo "weft: $tool is missing, which builds the carrier: bash native/prepare.sh" >&2; exit 2; }
-  done
-  [ -e "$carrier/build.ninja" ] || cmake -S native/carrier -B "$carrier" -G Ninja >/dev/null
-  log=$(mktemp)
-  if ! ninja -C "$carrier" weft-carrier >"$log" 2>&1; then
-    cat "$log" >&2
-    rm -f "$log"
-    exit 1
-  fi
-  rm -f "$log"
-fi
-
 # Generates the TypeScript rows of the maps from the objects' BTF. The file is committed, so type checks and lint need no eBPF compiler.
 node native/generate-rows.mjs
+[ $# -eq 0 ] || "$@"
+[ -z "$carrier" ] || wait "$carrier"
+trap - EXIT

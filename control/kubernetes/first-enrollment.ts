@@ -122,7 +122,10 @@ export class FirstEnrollment {
           await sleep(50);
       }
     };
-    await Promise.race([Promise.all(Array.from({ length: startAtOnce }, work)), sleep(startMsMax)]);
+    let timer: NodeJS.Timeout | undefined;
+    const isLate = new Promise((resolve) => (timer = setTimeout(resolve, startMsMax)));
+    await Promise.race([Promise.all(Array.from({ length: startAtOnce }, work)), isLate]);
+    clearTimeout(timer);
     this.#serving = true;
     this.#timer = setInterval(() => this.#tick(), tickMs);
   }

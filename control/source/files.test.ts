@@ -1,11 +1,20 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MeshObject } from '../objects/objects.js';
-import { FileSource } from './files.js';
+import { FileSource, unsettledForMs } from './files.js';
 import { fileErrorText, type FileError } from './parse.js';
 import { unusedText } from './parse.js';
 
@@ -234,7 +243,7 @@ class Directory {
       .sort();
   }
   async until(holds: () => boolean, what: string): Promise<void> {
-    for (let left = 500; !holds(); left--) {
+    for (let left = 1_500; !holds(); left--) {
       assert.ok(left > 0, `${what}: ${this.inForce.join(', ')}; ${this.errors.join('; ')}`);
       await sleep(20);
     }
@@ -309,6 +318,16 @@ test('a file that is being written changes nothing until it is complete', async 
   await d.until(() => d.inForce.length === 1, 'a file that stays empty has no objects');
 });
 
+test('content that was read before the last write is not complete, however late its age is asked', (t) => {
+  const d = new Directory(t, { 'a.yaml': space('a') });
+  const path = join(d.dir, 'a.yaml');
+  const writtenMs = Date.now() - 60_000;
+  utimesSync(path, writtenMs / 1_000, writtenMs / 1_000);
+  assert.ok(unsettledForMs(path, writtenMs - 30_000) > 0);
+  assert.ok(unsettledForMs(path, writtenMs + 10) > 0);
+  assert.equal(unsettledForMs(path, writtenMs + 10_000), 0);
+});
+
 test('a policy that gets a new name and an error in one edit leaves nothing open', async (t) => {
   const d = new Directory(t, { 'a.yaml': named('p', deny) });
   d.write('a.yaml', named('q', '  action: MAYBE\n  rules: []'));
@@ -357,7 +376,7 @@ test('the errors of a deleted file disappear', async () => {
     while (reports === 0) await sleep(20);
     assert.ok(source.problems.length > 0);
     rmSync(join(dir, 'b.yaml'));
-    const until = Date.now() + 3_000;
+    const until = Date.now() + 30_000;
     while (reports === 1 && Date.now() < until) await sleep(20);
     assert.equal(reports, 2);
     assert.deepEqual(source.problems, []);

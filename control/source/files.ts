@@ -167,6 +167,7 @@ export class FileSource {
     for (const file of files) {
       const path = file.includes('/') ? file : join(this.options.dirs[0] ?? '', file);
       let text: string;
+      const readAtMs = Date.now();
       try {
         text = first ? readAtStart(path) : readFileSync(path, 'utf8');
       } catch (error) {
@@ -181,7 +182,7 @@ export class FileSource {
       const hash = createHash('sha256').update(text).digest('hex');
       if (this.#seen.get(file) === hash) continue;
       // After the reading, so that a change during it counts.
-      const unsettledMs = first ? 0 : unsettledForMs(path);
+      const unsettledMs = first ? 0 : unsettledForMs(path, readAtMs);
       if (unsettledMs > 0) {
         settledInMs = Math.min(settledInMs, unsettledMs);
         continue;
@@ -236,8 +237,11 @@ export class FileSource {
   }
 }
 
-/** For how long the content of a file may still be incomplete; 0: it is complete. */
-function unsettledForMs(path: string): number {
+/**
+ * For how long the content of a file, which was read at this time, may still be incomplete; 0: it is complete. A file that was written after
+ * the reading is not complete, however long ago that is by now: on a busy machine this may run long after the reading.
+ */
+export function unsettledForMs(path: string, readAtMs: number): number {
   let stats: Stats;
   try {
     stats = statSync(path);
@@ -245,10 +249,10 @@ function unsettledForMs(path: string): number {
     // The file was removed after the reading, or its age is unknown: the next scan decides.
     return quietMs;
   }
-  const ageMs = Date.now() - stats.mtimeMs;
   const neededMs = stats.size === 0 ? emptyQuietMs : quietMs;
   // A time in the future, as network file systems may state it, says nothing.
-  return ageMs < -neededMs ? 0 : Math.max(0, neededMs - ageMs);
+  if (stats.mtimeMs > Date.now() + neededMs) return 0;
+  return Math.min(neededMs, Math.max(0, stats.mtimeMs + neededMs - readAtMs));
 }
 
 /** Without earlier content to keep, the caller waits for a file that is being written, or takes what there is if it is written all the time. */
@@ -256,8 +260,9 @@ function readAtStart(path: string): string {
   const pause = new Int32Array(new SharedArrayBuffer(4));
   const endMs = Date.now() + 2 * emptyQuietMs;
   for (;;) {
+    const readAtMs = Date.now();
     const text = readFileSync(path, 'utf8');
-    const unsettledMs = unsettledForMs(path);
+    const unsettledMs = unsettledForMs(path, readAtMs);
     if (unsettledMs === 0 || Date.now() >= endMs) return text;
     Atomics.wait(pause, 0, 0, unsettledMs);
   }

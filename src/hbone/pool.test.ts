@@ -237,7 +237,7 @@ test('no tunnel fails if the peer has no room for a further connection: the firs
 
 test('a peer that accepts a further connection and says nothing delays no tunnel for long', async (t) => {
   const { server, pool, request } = await testbed(t);
-  const mute = net.createServer(() => undefined);
+  const mute = net.createServer((socket) => void t.after(() => socket.destroy()));
   mute.listen(0, '127.0.0.1');
   await once(mute, 'listening');
   t.after(() => mute.close());

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { eventually } from '../../test/support/eventually.js';
 import { turns } from '../../test/support/http2-engine.js';
 import {
   block,
@@ -115,7 +116,7 @@ test('a header block is bounded: its bytes, its frames and its time', async () =
   await assertFlood(frames, /header block of more than \d+ frames/);
   const time = new RawPeer('server', { headerBlockTimeoutMsMax: 20 });
   time.send(begin);
-  await new Promise((resolve) => setTimeout(resolve, 60));
+  await eventually(() => time.end !== undefined, 'the end of the connection');
   assert.equal(time.end?.kind, 'timeout');
 });
 
@@ -153,7 +154,7 @@ test('a peer that sends no SETTINGS is late', async () => {
     ...other.connection.listener,
     onClose: ({ kind }) => ends.push(kind),
   });
-  await new Promise((resolve) => setTimeout(resolve, 40));
+  await eventually(() => ends.length > 0, 'the end of the connection');
   assert.deepEqual(ends, ['timeout']);
 });
 

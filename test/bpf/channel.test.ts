@@ -68,9 +68,9 @@ async function start(name: string): Promise<{ path: string; order(line: string):
   };
 }
 
-/** Repeats the assertion until it holds, for at most 5 s. */
+/** Repeats the assertion until it holds, for at most 30 s. */
 async function soon(assertion: () => void): Promise<void> {
-  for (const end = Date.now() + 5_000; ; await delay(10)) {
+  for (const end = Date.now() + 30_000; ; await delay(10)) {
     try {
       return assertion();
     } catch (error) {

@@ -115,7 +115,7 @@ test('what is kept does not keep a dead namespace alive', async (t) => {
   assert.match(link(), /eth0/);
   sh('ip', ['netns', 'del', a]);
   // The end of a veth pair goes with the namespace of the other.
-  await eventually(() => !link().includes('eth0'), 'the end of the namespace', 3_000);
+  await eventually(() => !link().includes('eth0'), 'the end of the namespace');
   assert.throws(() => netnsCookie(netns.path), (error: unknown) => error instanceof NativeError && error.code === 'NATIVE_NOT_FOUND');
   sh('ip', ['netns', 'add', a]);
 });
@@ -144,5 +144,5 @@ test('many namespaces leave no descriptor behind', async () => {
   const before = descriptors();
   for (let round = 0; round < 20; round++) for (const netns of names) netnsCookie(netns);
   assert.ok(descriptors() - before <= 64, `${descriptors() - before} descriptors`);
-  await eventually(() => descriptors() <= before, 'descriptors are closed', 3_000);
+  await eventually(() => descriptors() <= before, 'descriptors are closed');
 });

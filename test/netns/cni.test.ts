@@ -8,6 +8,7 @@ import { after, test } from 'node:test';
 import type { AddRequest, Reply } from '../../daemonset/cni/protocol.js';
 import { serveCni } from '../../daemonset/cni/server.js';
 import { cniProgram } from '../../daemonset/datapath/loader.js';
+import { eventually } from '../support/eventually.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'weft-cni-'));
 after(() => rmSync(dir, { recursive: true }));
@@ -103,9 +104,10 @@ test('without an agent, pods of enrolled namespaces wait or start as configured;
 });
 
 test('an agent that dies during a request counts as unavailable', async () => {
-  const server = await serveCni({ path, onAdd: () => new Promise(() => undefined) });
+  let asked = 0;
+  const server = await serveCni({ path, onAdd: () => new Promise(() => asked++) });
   const asking = plugin('ADD');
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await eventually(() => asked === 1, 'the request');
   server.close();
   // The agent's connections end with its process.
   const { code } = await Promise.race([asking, plugin('ADD')]);

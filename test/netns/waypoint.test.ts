@@ -376,8 +376,8 @@ test('the clusters of all workers are at the admin address', async () => {
 });
 
 test('at SIGTERM requests in flight get their responses, and no new ones arrive', async () => {
-  const slow = status(`http://${vip}/slow/1500`);
-  await sleep(300);
+  const slow = status(`http://${vip}/slow/4000`);
+  await sleep(1_500);
   await stopWaypoint(testbed, place);
   assert.equal(await slow, 200);
   await until('its Services are closed', 30_000, async () => (await status(`http://${vip}/`)) === 0);

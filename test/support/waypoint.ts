@@ -1,4 +1,5 @@
 /** The waypoint's proxy on plain loopback sockets in place of tunnels, between real clients and upstreams. */
+import { randomInt } from 'node:crypto';
 import http from 'node:http';
 import http2 from 'node:http2';
 import net from 'node:net';
@@ -268,12 +269,22 @@ function listening(server: net.Server): Promise<number> {
   });
 }
 
-/** A port on which no server listens. */
+/**
+ * A port on which no server listens. It is below the ports that the kernel assigns: a server of another test, which runs at the same time,
+ * does not get it.
+ */
 export async function deadPort(): Promise<number> {
-  const server = net.createServer();
-  const port = await listening(server);
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (;;) {
+    const port = randomInt(20_000, 30_000);
+    const server = net.createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 export interface HttpUpstream {

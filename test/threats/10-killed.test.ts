@@ -133,8 +133,12 @@ test('a killed agent: its verdicts in the kernel end with the lease, and new con
   });
   await mesh.testbed.stop(agent, 'SIGKILL');
   const killedMs = Date.now();
-  await until('connections are refused', leaseMs + 5_000, async () => (await mesh.call()) === 'ECONNREFUSED');
-  assert.ok(Date.now() - killedMs < leaseMs + 3_000, 'not long after the lease');
+  await until(
+    'connections are refused',
+    leaseMs + 15_000,
+    async () => (await mesh.call()) === 'ECONNREFUSED',
+  );
+  assert.ok(Date.now() - killedMs < leaseMs + 10_000, 'not long after the lease');
   for (let i = 0; i < 5; i++) assert.equal(await mesh.call(), 'ECONNREFUSED');
   await quiet();
   mesh.testbed.startAgent('node-a');

@@ -111,15 +111,15 @@ test('dry run refuses nothing and counts', () =>
     assert.match(text, /traffic_policy_actions_total\{[^}]*feature="circuit-breaker",mode="would"/);
   }));
 
-/** Opens so many connections, sends a byte on each, and prints how many are open after a second. */
+/** Opens so many connections, sends a byte on each, and prints how many are open once none has changed for a while. */
 const opener = `import net from 'node:net';
 let open = 0;
+const quiet = setTimeout(() => { console.log(open); process.exit(0); }, 3000);
 for (let i = 0; i < Number(process.argv[1]); i++) {
-  const socket = net.connect(80, '10.96.0.31', () => socket.write('G'));
+  const socket = net.connect(80, '10.96.0.31', () => { socket.write('G'); quiet.refresh(); });
   open++;
-  socket.on('error', () => undefined).on('close', () => open--);
-}
-setTimeout(() => { console.log(open); process.exit(0); }, 1500);`;
+  socket.on('error', () => undefined).on('close', () => { open--; quiet.refresh(); });
+}`;
 
 test('TCP: a client gets so many connections, and further ones are reset', () => {
   const service = `
