@@ -1,9 +1,9 @@
 /** JSON Web Tokens through a waypoint: which requests reach the endpoint, and what of the token. */
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
 import { filter } from '../../../test/support/filters.js';
-import { id, identity, key } from '../../../test/support/mesh.js';
+import { identity, key } from '../../../test/support/mesh.js';
 import {
   allAlgorithms,
   bearer,
@@ -11,72 +11,24 @@ import {
   inSeconds,
   issuerName,
   issuerOf,
-  jwksOf,
   jwtFilter,
   newKey,
   policyName,
   publicPem,
   signed,
 } from '../../../test/support/jwt-issuer.js';
+import { key1 as ec, scene, withPolicy } from '../../../test/support/jwt-scene.js';
 import {
-  ask,
   askEcho,
-  echoHandler,
   eventually,
   httpUpstream,
   RawClient,
   route,
   startWaypoint,
   type ClientRequest,
-  type ClientResponse,
-  type TestWaypoint,
-  type WaypointOptions,
 } from '../../../test/support/waypoint.js';
-import type { JwtFilter, JwtIssuer } from '../../discovery/gen/weft.js';
+import type { JwtIssuer } from '../../discovery/gen/weft.js';
 import type { RouteFilter } from '../../model/route.js';
-
-const ec = newKey('ES256', 'k1');
-
-interface Scene {
-  readonly waypoint: TestWaypoint;
-  set(...filters: RouteFilter[]): void;
-  ask(request?: ClientRequest): Promise<ClientResponse>;
-  /** Status of a request with a token, and the result that the log names. */
-  result(token: string, more?: ClientRequest): Promise<string>;
-}
-async function scene(
-  t: TestContext,
-  filters: RouteFilter[],
-  more: Partial<WaypointOptions> = {},
-): Promise<Scene> {
-  const upstream = await httpUpstream(t, echoHandler('api'));
-  const waypoint = await startWaypoint(t, {
-    backends: { api: [upstream.port] },
-    identity: id('web'),
-    ...more,
-  });
-  const set = (...next: RouteFilter[]): void =>
-    void waypoint.apply({ servicePolicies: [{ service: key('api'), port: 80, origins: [], filters: next }] });
-  set(...filters);
-  return {
-    waypoint,
-    set,
-    ask: (request = {}) => ask(waypoint.port, request),
-    result: async (token, request = {}) => {
-      const { status } = await ask(waypoint.port, {
-        headers: { authorization: `Bearer ${token}` },
-        ...request,
-      });
-      const { why = '' } = waypoint.records.at(-1) ?? {};
-      return `${status} ${/\(([a-z-]+)\)/.exec(why)?.[1] ?? ''}`.trim();
-    },
-  };
-}
-const withPolicy = (
-  t: TestContext,
-  issuer: Partial<JwtIssuer> = {},
-  policy: Partial<JwtFilter> = {},
-): Promise<Scene> => scene(t, [jwtFilter([issuerOf(ec, issuer)], policy)]);
 
 test('a request with a valid token reaches the endpoint, which gets neither the token nor headers that the client made up', async (t) => {
   const { waypoint } = await withPolicy(t, {
@@ -392,80 +344,6 @@ test('an issuer may be listed twice, for instance with other audiences', async (
   ]);
   assert.equal(await result(signed(ec, claimsOf({ aud: 'b' }))), '200');
   assert.equal(await result(signed(ec, claimsOf({ aud: 'c' }))), '401 audience');
-});
-
-test('a token of a removed key is refused at once, and one of a new key accepted that was refused before', async (t) => {
-  const next = newKey('ES256', 'k2');
-  const { waypoint, set, result } = await withPolicy(t);
-  const [old, fresh] = [signed(ec), signed(next)];
-  assert.deepEqual([await result(old), await result(fresh)], ['200', '401 unknown-key']);
-  set(jwtFilter([issuerOf([ec, next])]));
-  assert.deepEqual([await result(old), await result(fresh)], ['200', '200']);
-  set(jwtFilter([issuerOf(next)]));
-  assert.deepEqual([await result(old), await result(fresh)], ['401 unknown-key', '200']);
-  // Another key takes the removed key's ID.
-  set(jwtFilter([issuerOf(newKey('ES256', 'k1'))]));
-  assert.equal(await result(old), '401 signature');
-  set(jwtFilter([issuerOf(ec)]));
-  assert.equal(await result(old), '200');
-  assert.ok(waypoint.context.jwt.counts.verifications <= 4);
-});
-
-test('a token of an unknown key has the set fetched again, once, and is refused meanwhile; inline keys are not asked for', async (t) => {
-  const keysUri = 'https://issuer.test/keys';
-  const { waypoint, set, result } = await withPolicy(t, { keysUri });
-  for (let i = 0; i < 20; i++)
-    assert.equal(await result(signed(ec, claimsOf(), { kid: `invented-${i}` })), '401 unknown-key');
-  assert.deepEqual(waypoint.keySetsWanted, [keysUri]);
-  set(jwtFilter([issuerOf(ec)]));
-  assert.equal(await result(signed(ec, claimsOf(), { kid: 'k2' })), '401 unknown-key');
-  assert.deepEqual(waypoint.keySetsWanted, [keysUri]);
-});
-
-test('a token has no set fetched that is refused for another reason, or that a key without an ID verifies', async (t) => {
-  const keysUri = 'https://issuer.test/keys';
-  const { waypoint, set, result } = await withPolicy(t, { keysUri, audiences: ['shop'] });
-  for (const [token, refusal] of [
-    [signed(newKey('ES256', 'k1')), 'signature'],
-    [signed(ec, claimsOf(), { alg: 'RS256' }), 'unknown-key'],
-    [signed(ec, claimsOf({ exp: inSeconds(-600) }), { kid: 'k2' }), 'expired'],
-    [signed(ec, claimsOf({ aud: 'bank' }), { kid: 'k2' }), 'audience'],
-    [signed(ec, claimsOf({ iss: 'https://evil.test' }), { kid: 'k2' }), 'unknown-issuer'],
-    [signed(newKey('ES256'), claimsOf(), { kid: undefined }), 'signature'],
-  ] as const)
-    assert.equal(await result(token), `401 ${refusal}`);
-  set(jwtFilter([issuerOf([], { jwks: '', keysUri })]));
-  assert.equal(await result(signed(ec, claimsOf(), { kid: 'k2' })), '401 no-keys');
-  const { kid: _, ...jwk } = ec.jwk as Record<string, unknown>;
-  set(jwtFilter([issuerOf([], { jwks: jwksOf({ jwk }), keysUri })]));
-  assert.equal(await result(signed(ec, claimsOf(), { kid: 'k2' })), '200');
-  assert.deepEqual(waypoint.keySetsWanted, []);
-  assert.equal(await result(signed(newKey('ES256', 'k3'))), '401 signature');
-  assert.deepEqual(waypoint.keySetsWanted, [keysUri]);
-});
-
-test('keys that are weak, secret, private or for another use verify nothing', async (t) => {
-  const rsa = newKey('RS256', 'k1');
-  const refusing = async (jwk: object): Promise<string> => {
-    const { result, waypoint } = await scene(t, [jwtFilter([issuerOf([], { jwks: jwksOf({ jwk }) })])]);
-    assert.match(await result(signed(rsa)), /^401 no-keys$/);
-    return waypoint.records.at(-1)?.why ?? '';
-  };
-  assert.match(await refusing(newKey('RS256', 'k1', 1_024).jwk), /1024 bits/);
-  assert.match(await refusing({ ...rsa.jwk, use: 'enc' }), /not for signatures/);
-  assert.match(await refusing({ ...rsa.jwk, key_ops: ['sign'] }), /not for verification/);
-  assert.match(await refusing({ kty: 'oct', k: 'c2VjcmV0', kid: 'k1' }), /no public key/);
-  assert.match(await refusing({ ...rsa.privateKey.export({ format: 'jwk' }) }), /private key/);
-  const { result } = await scene(t, [jwtFilter([issuerOf({ ...rsa, jwk: { ...rsa.jwk, alg: 'RS512' } })])]);
-  assert.equal(await result(signed(rsa)), '401 unknown-key');
-});
-
-test('an issuer without keys refuses its tokens, and says why in the log', async (t) => {
-  for (const jwks of ['', '<html>', '{"keys":7}', '{"keys":[7]}', 'null']) {
-    const { waypoint, result } = await withPolicy(t, { jwks, keysProblem: 'the URI responds with 503' });
-    assert.equal(await result(signed(ec)), '401 no-keys');
-    assert.match(waypoint.records.at(-1)?.why ?? '', /the URI responds with 503/);
-  }
 });
 
 test('a policy that this version cannot apply closes the port', async (t) => {
