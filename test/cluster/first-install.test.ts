@@ -64,7 +64,7 @@ test('weft status and weft check name the image that cannot be pulled', async ()
   assert.match(status.said, /^node1 +no answer: /m);
   assert.match(
     status.said,
-    /^DOES NOT RUN\npod weft-control-\S+ on node1: image 127\.0\.0\.1:1\/weft:missing cannot be pulled: (ErrImagePull|ImagePullBackOff): /m,
+    /^DOES NOT RUN\n(?:pod .*\n)*pod weft-control-\S+ on node1: image 127\.0\.0\.1:1\/weft:missing cannot be pulled: (ErrImagePull|ImagePullBackOff): /m,
   );
   const check = await weft('check', '--kubernetes');
   assert.equal(check.code, 1);

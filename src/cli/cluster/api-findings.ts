@@ -24,7 +24,7 @@ export function apiFindings(item: ApiServiceItem | undefined): Finding[] {
     {
       level: 'warn',
       what: `the API server does not reach ${edgesApi.group}: ${available?.message ?? 'it has not tried yet'}`,
-      help: 'weft edges and weft policy cannot read who calls whom, and Kubernetes does not finish the deletion of namespaces: let the API server reach port 15016 of the pods of weft-control, or set observe.api=false in the chart',
+      help: 'weft edges and weft policy cannot read who calls whom, and Kubernetes does not finish the deletion of namespaces: let the API server reach port 10250 of the pods of weft-control, or set observe.api=false in the chart',
     },
   ];
 }
