@@ -16,6 +16,7 @@ import { AuthorityStore } from './certificates/authority-store.js';
 import { AuthorityWatch } from './certificates/authority-watch.js';
 import { CertificateAuthority } from './certificates/ca.js';
 import { rootsConfigMap } from './certificates/roots-config-maps.js';
+import { ChangeLog } from './changes/change-log.js';
 import { closedMeans } from './compile/closed.js';
 import type { CompileSettings } from './compile/settings.js';
 import { changesFrom } from './registry/difference.js';
@@ -127,10 +128,13 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     names: () => names.size,
     edges: () => edges.store.size,
     waiting: () => compiler.waiting,
+    changes: () => changes.size,
     keySets: () => keys.size,
     keySetsMissing: () => keys.missing,
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
+  const changes = new ChangeLog(() => onLimit('control-changes'));
+  const startedMs = Date.now();
 
   const stages =
     options.enrolNone === true ? new RemovalStages(() => publisher.configure(settings())) : undefined;
@@ -144,9 +148,11 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     settings: settings(),
     onCompiled: () => leaderTasks?.changed(),
     onTurn: () => writeFileProblems(),
-    onUpdate: (changed) => {
+    onUpdate: (changed, causes) => {
+      const count = changed.reduce((sum, one) => sum + one.names.size, 0);
+      changes.record(causes, count, Date.now());
       server.update(changed);
-      metrics.pushed.inc(changed.reduce((sum, one) => sum + one.names.size, 0));
+      metrics.pushed.inc(count);
     },
     onLimit,
     log,
@@ -195,6 +201,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       onVersions: () => leaderTasks?.changed(),
       onReport: (node, report) => leaderTasks?.onReport(node, report),
       edges,
+      changes,
       stale: () => {
         const kind = source instanceof KubernetesSource ? source.staleKind() : undefined;
         return kind === undefined ? undefined : `the API server has sent no updates of ${kind}s`;
@@ -220,9 +227,9 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   const source = kubernetes
     ? new KubernetesSource({
         config: kubernetes.config,
-        onChanges: (changed) => {
+        onChanges: (changed, originOf) => {
           leaderTasks?.onChanges(changed);
-          publisher.apply(first?.admit(changed) ?? changed);
+          publisher.apply(first?.admit(changed) ?? changed, originOf);
         },
         ...logged(log, () => leaderTasks?.changed()),
       })
@@ -291,7 +298,17 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     log,
   });
   const metricsServer = await serveMetrics(options, metrics);
-  const adminServer = await serveAdmin({ state: options.state, listen: options.adminListen, edges, log });
+  const adminServer = await serveAdmin({
+    state: options.state,
+    listen: options.adminListen,
+    edges,
+    changes: (sinceMs, namespace) => ({
+      changes: changes.changes(sinceMs, namespace),
+      sinceMs: startedMs,
+      missing: [],
+    }),
+    log,
+  });
   log.info({ listen: options.listen, port, trustDomain }, 'ready');
   return {
     port,
@@ -389,7 +406,7 @@ function fileSource(options: ControlOptions, publisher: Publisher, log: Logger):
   const source = new FileSource({
     dirs: options.from ?? [],
     onObjects: (objects) => {
-      publisher.apply(changesFrom(publisher.compiler, objects));
+      publisher.apply(changesFrom(publisher.compiler, objects), (key) => source.originOf(key));
       write();
     },
     onErrors: (errors) => {

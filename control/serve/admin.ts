@@ -5,6 +5,7 @@
 import { join, resolve } from 'node:path';
 import { parseListenAddress } from '../../src/base/listen-address.js';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import type { ChangesAnswer } from '../../src/model/change.js';
 import { controlSocketName } from '../../src/model/control-socket.js';
 import { serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
 import type { EdgeSource } from '../edges/edge-source.js';
@@ -17,6 +18,7 @@ export interface AdminOptions {
   readonly listen: string | undefined;
   readonly state: string;
   readonly edges: EdgeSource;
+  readonly changes: (sinceMs: number, namespace: string | undefined) => ChangesAnswer;
   readonly log: { warn(fields: object, text: string): void };
 }
 
@@ -25,20 +27,24 @@ export async function serveAdmin({
   listen,
   state,
   edges,
+  changes,
   log,
 }: AdminOptions): Promise<HttpServer | undefined> {
-  const routes = {
-    '/edges': {
-      contentType: 'application/json',
-      read: async ({ trusted }: { readonly trusted: boolean }, query: URLSearchParams): Promise<string> => {
-        if (!trusted) throw new WeftError('WEFT_ADMIN', 'edges are read on this machine only');
-        const namespace = query.get('namespace') ?? undefined;
-        const sinceMs = Number(query.get('sinceMs') ?? 0);
-        return JSON.stringify(
-          await edges.query({ namespace, sinceMs: Number.isFinite(sinceMs) ? sinceMs : 0 }),
-        );
-      },
+  const route = (
+    what: string,
+    query: (sinceMs: number, namespace: string | undefined) => object | Promise<object>,
+  ) => ({
+    contentType: 'application/json',
+    read: async ({ trusted }: { readonly trusted: boolean }, search: URLSearchParams): Promise<string> => {
+      if (!trusted) throw new WeftError('WEFT_ADMIN', `${what} are read on this machine only`);
+      const sinceMs = Number(search.get('sinceMs') ?? 0);
+      const namespace = search.get('namespace') ?? undefined;
+      return JSON.stringify(await query(Number.isFinite(sinceMs) ? sinceMs : 0, namespace));
     },
+  });
+  const routes = {
+    '/edges': route('edges', (sinceMs, namespace) => edges.query({ namespace, sinceMs })),
+    '/changes': route('changes', changes),
   };
   if (listen !== undefined) {
     const at = parseListenAddress(listen);
@@ -46,7 +52,8 @@ export async function serveAdmin({
     return serveRoutes(at.host, at.port, routes);
   }
   const path = join(resolve(state), controlSocketName);
-  const unused = (why: string): undefined => void log.warn({ path }, `weft edges cannot be used: ${why}`);
+  const unused = (why: string): undefined =>
+    void log.warn({ path }, `weft edges and weft changes cannot be used: ${why}`);
   if (Buffer.byteLength(path) > pathBytesMax)
     return unused(`the path of the socket has more than ${pathBytesMax} bytes`);
   // Nodes are served all the same.

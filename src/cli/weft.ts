@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { errorText } from '../base/errors.js';
 import { version } from '../base/version.js';
 import { bugReportCommand } from './bug-report/command.js';
+import { changesCommand } from './changes/command.js';
 import { checkCommand } from './check.js';
 import { clusterCommands } from './cluster/command.js';
 import { demoCommand } from './demo/command.js';
@@ -21,6 +22,7 @@ for (const command of [
   standaloneCommand(),
   statusCommand(),
   edgesCommand(),
+  changesCommand(),
   dumpCommand(),
   bugReportCommand(),
   policyCommand(),

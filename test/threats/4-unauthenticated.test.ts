@@ -293,6 +293,7 @@ test("the control plane's metrics contain no names of pods, policies or nodes", 
     names: () => 0,
     edges: () => 0,
     waiting: () => 0,
+    changes: () => 0,
     keySets: () => 0,
     keySetsMissing: () => 0,
   });

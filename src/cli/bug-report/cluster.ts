@@ -140,7 +140,7 @@ const isReady = ({ status }: PodItem): boolean =>
 const programs: Readonly<Record<string, { readonly paths: readonly string[]; readonly metrics?: number }>> = {
   'weft-agent': { paths: ['status', 'dump', 'certificates'], metrics: 15020 },
   'weft-agent-draining': { paths: ['status', 'dump', 'certificates'], metrics: 15020 },
-  'weft-control': { paths: ['edges'], metrics: 15014 },
+  'weft-control': { paths: ['edges', 'changes'], metrics: 15014 },
   'weft-carrier': { paths: [] },
   'weft-rate-limiter': { paths: [], metrics: 15022 },
 };

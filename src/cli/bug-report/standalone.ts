@@ -6,6 +6,8 @@ import { isRecord } from '../../base/record.js';
 import { isManifest, manifestBytesMax, readManifests } from '../../kubernetes/manifests.js';
 import { edgesKeptMs } from '../../model/edge.js';
 import { adminGet, adminPort } from '../admin.js';
+import { changesQuestion } from '../changes/command.js';
+import { askState } from '../control-admin.js';
 import { readEdges } from '../edges/read-edges.js';
 import { agentProcess, readReadiness, runDirOf } from '../standalone/agent.js';
 import { carrierProcess } from '../standalone/carrier.js';
@@ -101,6 +103,10 @@ const controlParts = (state: string): Part[] => {
     {
       file: 'control/edges.json',
       read: async () => ({ value: await readEdges(state, { sinceMs: Date.now() - edgesKeptMs }) }),
+    },
+    {
+      file: 'control/changes.json',
+      read: async () => ({ value: await askState(state, changesQuestion(0)) }),
     },
     ...(existsSync(problems)
       ? [
