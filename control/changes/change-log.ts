@@ -30,12 +30,16 @@ interface Entry {
   readonly cause: Cause;
   readonly batch: Batch;
 }
+/** Changes of one namespace, by kind, the oldest first. */
+interface Group {
+  size: number;
+  readonly kinds: Map<string, Entry[]>;
+}
 /** What a receiver has not acknowledged of a batch: the last delivery of each type. */
 type Waiting = Map<Batch, Map<string, number>>;
 
 export class ChangeLog {
-  /** By group, the oldest first. */
-  readonly #groups = new Map<string, Map<string, Entry[]>>();
+  readonly #groups = new Map<string, Group>();
   readonly #waiting = new Map<string, Waiting>();
   /** The oldest first. */
   readonly #batches = new Set<Batch>();
@@ -85,11 +89,12 @@ export class ChangeLog {
     this.#last = this.#current = batch;
     this.#batches.add(batch);
     for (const cause of causes) {
-      const kinds = this.#groups.get(groupOf(cause)) ?? new Map<string, Entry[]>();
-      this.#groups.set(groupOf(cause), kinds);
-      const entries = kinds.get(cause.kind) ?? [];
-      kinds.set(cause.kind, entries);
+      const group: Group = this.#groups.get(groupOf(cause)) ?? { size: 0, kinds: new Map() };
+      this.#groups.set(groupOf(cause), group);
+      const entries = group.kinds.get(cause.kind) ?? [];
+      group.kinds.set(cause.kind, entries);
       entries.push({ cause, batch });
+      group.size++;
       batch.kept++;
       this.#size++;
       if (this.#size > this.limits.changesMax) this.#forgetOne();
@@ -138,7 +143,7 @@ export class ChangeLog {
   changes(sinceMs: number, namespace?: string): Change[] {
     const groups = namespace === undefined ? [...this.#groups.values()] : [this.#groups.get(namespace)];
     return groups
-      .flatMap((kinds) => [...(kinds?.values() ?? [])].flat())
+      .flatMap((group) => [...(group?.kinds.values() ?? [])].flat())
       .filter(({ batch }) => batch.timeMs >= sinceMs)
       .map(({ cause, batch }) => ({
         ...cause,
@@ -162,11 +167,11 @@ export class ChangeLog {
    * one that has fewer, and no deployment of many pods those of its policies.
    */
   #forgetOne(): void {
-    const [group, kinds] = largest(this.#groups, (one) => sum(one.values(), ({ length }) => length));
-    const [kind, entries] = largest(kinds, ({ length }) => length);
+    const [namespace, group] = largest(this.#groups, ({ size }) => size);
+    const [kind, entries] = largest(group.kinds, ({ length }) => length);
     const { batch } = entries.shift() as Entry;
-    if (entries.length === 0) kinds.delete(kind);
-    if (kinds.size === 0) this.#groups.delete(group);
+    if (entries.length === 0) group.kinds.delete(kind);
+    if (--group.size === 0) this.#groups.delete(namespace);
     this.#size--;
     if (--batch.kept === 0) this.#forgetBatch(batch);
     this.onLimit();
@@ -198,12 +203,6 @@ export class ChangeLog {
 
 /** A Namespace counts for itself. */
 const groupOf = ({ kind, namespace, name }: Cause): string => (kind === 'Namespace' ? name : namespace);
-
-const sum = <T>(all: Iterable<T>, of: (one: T) => number): number => {
-  let total = 0;
-  for (const one of all) total += of(one);
-  return total;
-};
 
 function largest<T>(all: ReadonlyMap<string, T>, sizeOf: (one: T) => number): [string, T] {
   let found: [string, T] | undefined;

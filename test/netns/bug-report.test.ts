@@ -1,15 +1,27 @@
 /** `weft bug-report` of a running testbed: what the archive has, and that no key and no token is in it, wherever one is planted. */
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
+import { changesQuestion } from '../../src/cli/changes/command.js';
+import { askState } from '../../src/cli/control-admin.js';
 import { run, sh } from '../../src/cli/run.js';
 import { agentProcess } from '../../src/cli/standalone/agent.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
+import type { Change } from '../../src/model/change.js';
 import { leaksIn, readArchive } from '../support/archive.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 
@@ -205,6 +217,46 @@ test('the archive has versions, state, objects, logs, metrics and facts of the k
   assert.match(all, /"kid\\":\\"symmetric/);
   assert.equal(files.has('logs/api-server.log'), false, 'logs of applications are not collected');
   assert.doesNotMatch(all, /"Secret"|"ConfigMap"|last-applied|"env"/);
+});
+
+test('weft changes says which file changed what, and that agents and the waypoint have acknowledged it', async () => {
+  let change: Change | undefined;
+  await until('all have acknowledged the change', 30_000, async () => {
+    const { changes } = await askState(mesh.state, changesQuestion(0, 'shop'));
+    change = changes.find(({ kind, name }) => kind === 'HTTPRoute' && name === 'planted');
+    return change?.receivers.every(({ acknowledgedMs }) => acknowledgedMs !== undefined);
+  });
+  assert.deepEqual([change?.operation, change?.file], ['created', 'planted.yaml']);
+  const names = change?.receivers.map(({ name }) => name).sort() ?? [];
+  assert.deepEqual(names.slice(0, 2), ['node-a', 'node-b']);
+  assert.match(names[2] ?? '', /^waypoint:shop\/waypoint\/[\w.-]+$/);
+  assert.match((await readArchive(archive)).get('control/changes.json') ?? '', /"planted\.yaml"/);
+});
+
+/** Commands of a section of docs/operate.md. */
+function commandsOf(heading: string): string[] {
+  const page = readFileSync(join(projectRoot, 'docs', 'operate.md'), 'utf8');
+  const section = page.slice(page.indexOf(`\n## ${heading}\n`)).split('\n## ')[1] ?? '';
+  const [, block = ''] = /```sh\n([\s\S]*?)```/.exec(section) ?? [];
+  return block.split('\n').flatMap((line) => line.replace(/ +#.*/, '').trim() || []);
+}
+
+test("the page's commands work as they are written", () => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-report-'));
+  const weft = `node ${join(projectRoot, 'dist', 'src', 'cli', 'weft.js')}`;
+  try {
+    const commands = [...commandsOf('What changed'), ...commandsOf('Report a problem')];
+    assert.equal(commands.length, 6);
+    for (const command of commands) {
+      const isWeft = command.startsWith('npx weft ');
+      const here = command.replace('npx weft', weft).replaceAll('/tmp/', `${dir}/`);
+      const printed = sh('bash', ['-c', `cd ${dir} && ${here}${isWeft ? ` --state ${mesh.state}` : ''}`]);
+      assert.notEqual(printed, '', command);
+    }
+    assert.equal(readdirSync(dir).filter((name) => name.endsWith('.tar.gz')).length, 2);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
 });
 
 test('no planted secret and no key or token of Weft is in the archive, in plain or in base64', async () => {
