@@ -24,7 +24,8 @@ interface Batch {
   /** Time of the acknowledgment by receiver; undefined: it waits. */
   readonly receivers: Map<string, number | undefined>;
   readonly refusals: Map<string, string>;
-  omitted: number;
+  /** Receivers that are no longer listed. */
+  readonly omitted: { acknowledged: number; waiting: number };
 }
 interface Entry {
   readonly cause: Cause;
@@ -41,8 +42,8 @@ type Waiting = Map<Batch, Map<string, number>>;
 export class ChangeLog {
   readonly #groups = new Map<string, Group>();
   readonly #waiting = new Map<string, Waiting>();
-  /** The oldest first. */
-  readonly #batches = new Set<Batch>();
+  /** Batches whose receivers are listed, the oldest first. */
+  readonly #listed = new Set<Batch>();
   #last: Batch | undefined;
   /** The batch of the current delivery; undefined: nothing that a user changed. */
   #current: Batch | undefined;
@@ -84,10 +85,9 @@ export class ChangeLog {
       kept: 0,
       receivers: new Map(),
       refusals: new Map(),
-      omitted: 0,
+      omitted: { acknowledged: 0, waiting: 0 },
     };
     this.#last = this.#current = batch;
-    this.#batches.add(batch);
     for (const cause of causes) {
       const group: Group = this.#groups.get(groupOf(cause)) ?? { size: 0, kinds: new Map() };
       this.#groups.set(groupOf(cause), group);
@@ -108,6 +108,7 @@ export class ChangeLog {
     if (!batch || batch.kept === 0) return;
     if (!batch.receivers.has(receiver)) this.#receivers++;
     batch.receivers.set(receiver, undefined);
+    this.#listed.add(batch);
     const waiting: Waiting = this.#waiting.get(receiver) ?? new Map();
     this.#waiting.set(receiver, waiting);
     const types = waiting.get(batch) ?? new Map<string, number>();
@@ -157,7 +158,9 @@ export class ChangeLog {
             ...(refused === undefined ? {} : { refused }),
           };
         }),
-        ...(batch.omitted === 0 ? {} : { receiversOmitted: batch.omitted }),
+        ...(batch.omitted.acknowledged + batch.omitted.waiting === 0
+          ? {}
+          : { omitted: { ...batch.omitted } }),
       }))
       .sort((a, b) => a.timeMs - b.timeMs);
   }
@@ -173,31 +176,31 @@ export class ChangeLog {
     if (entries.length === 0) group.kinds.delete(kind);
     if (--group.size === 0) this.#groups.delete(namespace);
     this.#size--;
-    if (--batch.kept === 0) this.#forgetBatch(batch);
+    if (--batch.kept === 0) this.#unlist(batch);
     this.onLimit();
   }
 
-  #forgetBatch(batch: Batch): void {
-    this.#batches.delete(batch);
+  /** Keeps of the oldest batches only how many had acknowledged. */
+  #omitReceivers(): void {
+    for (const batch of this.#listed) {
+      if (this.#receivers <= this.limits.receiversMax) return;
+      for (const acknowledgedMs of batch.receivers.values())
+        if (acknowledgedMs === undefined) batch.omitted.waiting++;
+        else batch.omitted.acknowledged++;
+      this.#unlist(batch);
+    }
+  }
+
+  #unlist(batch: Batch): void {
+    this.#listed.delete(batch);
     this.#receivers -= batch.receivers.size;
-    for (const receiver of batch.receivers.keys()) {
+    for (const [receiver, acknowledgedMs] of batch.receivers) {
+      if (acknowledgedMs !== undefined) continue;
       const waiting = this.#waiting.get(receiver);
       if (waiting?.delete(batch) && waiting.size === 0) this.#waiting.delete(receiver);
     }
     batch.receivers.clear();
-  }
-
-  /** Of the oldest batches, counts those that have acknowledged instead of listing them. */
-  #omitReceivers(): void {
-    for (const batch of this.#batches) {
-      if (this.#receivers <= this.limits.receiversMax) return;
-      for (const [receiver, acknowledgedMs] of batch.receivers) {
-        if (acknowledgedMs === undefined || batch.refusals.has(receiver)) continue;
-        batch.receivers.delete(receiver);
-        batch.omitted++;
-        this.#receivers--;
-      }
-    }
+    batch.refusals.clear();
   }
 }
 

@@ -31,8 +31,8 @@ export interface Change extends ChangeOrigin {
   readonly resources: number;
   /** Those to which it was sent. */
   readonly receivers: readonly ChangeReceiver[];
-  /** Receivers that are not listed, because the limit is reached; all have acknowledged it. */
-  readonly receiversOmitted?: number;
+  /** Receivers that are not listed, because the limit is reached, by what they had done until then. */
+  readonly omitted?: { readonly acknowledged: number; readonly waiting: number };
 }
 
 export interface ChangesAnswer {

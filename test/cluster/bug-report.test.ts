@@ -12,6 +12,7 @@ import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
+import type { Change, ChangesAnswer } from '../../src/model/change.js';
 import { leaksIn, readArchive } from '../support/archive.js';
 import {
   applyText,
@@ -128,6 +129,23 @@ test('the archive has state, objects, logs, metrics and events of the whole inst
   const secrets = [...Object.values(planted), ...piecesOf(pem), ...(await secretPieces())];
   assert.ok(secrets.length > 8, String(secrets.length));
   assert.deepEqual(leaksIn(files, secrets), []);
+});
+
+test('weft changes has the field manager of a change, and the agents and the waypoint that have acknowledged it', async () => {
+  let change: Change | undefined;
+  await until('all have acknowledged the change', 60_000, async () => {
+    const { changes } = JSON.parse(await weft('changes', '-n', 'shop', '--json')) as ChangesAnswer;
+    change = changes.find(({ kind, name }) => kind === 'HTTPRoute' && name === 'planted');
+    return (
+      change?.receivers.length === 3 && change.receivers.every((one) => one.acknowledgedMs !== undefined)
+    );
+  });
+  assert.equal(change?.operation, 'created');
+  assert.equal(change?.by, 'kubectl-client-side-apply');
+  const nodes = (await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].metadata.name}')).split(' ');
+  const names = change?.receivers.map(({ name }) => name) ?? [];
+  assert.deepEqual(names.filter((name) => nodes.includes(name)).sort(), nodes.sort());
+  assert.match(names.find((name) => !nodes.includes(name)) ?? '', /^waypoint:shop\/waypoint\/waypoint-/);
 });
 
 test('a caller who may read one namespace gets what it may read, and errors.txt has the rest', async () => {

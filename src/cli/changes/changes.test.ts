@@ -22,7 +22,7 @@ test('a change that two replicas report is one, with the receivers of both', () 
     timeMs: 1_004,
     resources: 2,
     receivers: [{ name: 'n2' }, { name: 'n3', acknowledgedMs: 1_030 }],
-    receiversOmitted: 2,
+    omitted: { acknowledged: 2, waiting: 0 },
   });
   const gone = change({ operation: 'deleted', timeMs: 5_000 });
   const again = change({ operation: 'deleted', timeMs: 60_000 });
@@ -43,7 +43,7 @@ test('a change that two replicas report is one, with the receivers of both', () 
           { name: 'n3', acknowledgedMs: 1_030 },
           { name: 'n2' },
         ],
-        receiversOmitted: 2,
+        omitted: { acknowledged: 2, waiting: 0 },
       },
       gone,
       again,
@@ -60,8 +60,8 @@ test('the table says who acknowledged, who is waited for and who refused', () =>
     ...['n3', 'n4', 'n5', 'n6'].map((name) => ({ name })),
   ];
   assert.equal(
-    receiversText(change({ receivers, receiversOmitted: 4 })),
-    '6 of 10 in 40 ms; waiting: n3, n4, n5, 1 more; refused by: n2',
+    receiversText(change({ receivers, omitted: { acknowledged: 4, waiting: 1 } })),
+    '6 of 11 in 40 ms; waiting: n3, n4, n5, 1 more; refused by: n2',
   );
   assert.equal(receiversText(change()), 'no node');
   const [head, first, second] = changeLines([

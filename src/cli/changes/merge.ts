@@ -18,13 +18,16 @@ function mergedReceivers(a: readonly ChangeReceiver[], b: readonly ChangeReceive
 }
 
 function mergedChange(a: Change, b: Change): Change {
-  const omitted = (a.receiversOmitted ?? 0) + (b.receiversOmitted ?? 0);
+  const of = (name: 'acknowledged' | 'waiting'): number =>
+    (a.omitted?.[name] ?? 0) + (b.omitted?.[name] ?? 0);
   return {
     ...a,
     timeMs: Math.min(a.timeMs, b.timeMs),
     resources: Math.max(a.resources, b.resources),
     receivers: mergedReceivers(a.receivers, b.receivers),
-    ...(omitted === 0 ? {} : { receiversOmitted: omitted }),
+    ...(a.omitted || b.omitted
+      ? { omitted: { acknowledged: of('acknowledged'), waiting: of('waiting') } }
+      : {}),
   };
 }
 

@@ -5,8 +5,9 @@ import { table } from '../cluster/table.js';
 const waitingShown = 3;
 
 /** `3 of 4 in 40 ms; waiting: node-b` */
-export function receiversText({ receivers, receiversOmitted = 0, timeMs }: Change): string {
-  const all = receivers.length + receiversOmitted;
+export function receiversText({ receivers, omitted, timeMs }: Change): string {
+  const { acknowledged = 0, waiting: unlisted = 0 } = omitted ?? {};
+  const all = receivers.length + acknowledged + unlisted;
   if (all === 0) return 'no node';
   const times = receivers.flatMap(({ acknowledgedMs }) =>
     acknowledgedMs === undefined ? [] : [acknowledgedMs],
@@ -14,7 +15,7 @@ export function receiversText({ receivers, receiversOmitted = 0, timeMs }: Chang
   const waiting = receivers.filter(({ acknowledgedMs }) => acknowledgedMs === undefined);
   const refused = receivers.filter((one) => one.refused !== undefined);
   const lastMs = Math.max(0, ...times.map((ms) => ms - timeMs));
-  const count = `${times.length + receiversOmitted} of ${all}${times.length === 0 ? '' : ` in ${lastMs} ms`}`;
+  const count = `${times.length + acknowledged} of ${all}${times.length === 0 ? '' : ` in ${lastMs} ms`}`;
   const names = (list: readonly { readonly name: string }[]): string => {
     const more = list.length > waitingShown ? `, ${list.length - waitingShown} more` : '';
     return `${list
