@@ -15,7 +15,7 @@ export interface ChangeReceiver {
   readonly name: string;
   /** When it acknowledged the change; absent: it has not. */
   readonly acknowledgedMs?: number;
-  /** Why it refused a resource of the change. */
+  /** Why it did not accept a resource of the response that had the change. */
   readonly refused?: string;
 }
 

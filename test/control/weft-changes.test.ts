@@ -116,6 +116,20 @@ test('a control plane with files says which file changed what, and which node ha
     assert.deepEqual(created?.receivers.map(({ name }) => name).sort(), ['n1', 'n2']);
     assert.equal(created?.receivers.find(({ name }) => name === 'n2')?.acknowledgedMs, undefined);
 
+    // Row 6 of docs/security.md: n2 invents acknowledgments, also in the name of n1.
+    for (const responseNonce of ['0', '999', '-1', 'x'.repeat(1_000)])
+      silent.write(
+        frame(
+          DeltaDiscoveryRequest.encode(
+            DeltaDiscoveryRequest.fromPartial({
+              node: { id: 'ztunnel~10.0.0.1~n1.weft-system~weft-system.svc.cluster.local' },
+              typeUrl: typeUrls.authorization,
+              responseNonce,
+            }),
+          ).finish(),
+        ),
+      );
+
     refuses = true;
     write('policy.yaml', policy('only-a', 'b'));
     const updated = (await changes(2, isAcknowledged)).at(-1);
@@ -129,6 +143,9 @@ test('a control plane with files says which file changed what, and which node ha
     rmSync(join(from, 'policy.yaml'));
     const last = (await changes(4)).at(-1);
     assert.deepEqual([last?.name, last?.operation, last?.file], ['only-a', 'deleted', 'policy.yaml']);
+    const ofSecond = (await read()).flatMap(({ receivers }) => receivers.filter(({ name }) => name === 'n2'));
+    assert.equal(ofSecond.length, 4);
+    assert.ok(ofSecond.every(({ acknowledgedMs }) => acknowledgedMs === undefined));
     assert.deepEqual(
       (await read('bank')).map(({ name }) => name),
       ['only-teller'],

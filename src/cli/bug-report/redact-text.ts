@@ -38,16 +38,23 @@ function withoutPrivateKeys(text: string): string {
   return parts.join('');
 }
 
+/** Index, from `first` on, at which the lines of a key begin that ends at `end`. Lines may have a prefix, such as a time. */
+function keyBegin(text: string, first: number, end: number): number {
+  const lines = text.slice(first, end).split('\n');
+  // The end is on a line of its own, after one that may be short.
+  let kept = Math.max(0, lines.length - 2);
+  while (kept > 0 && /[A-Za-z0-9+/]{32}/.test(lines[kept - 1] ?? '')) kept--;
+  return first + lines.slice(0, kept).reduce((sum, line) => sum + line.length + 1, 0);
+}
+
 /** Removes keys of which only the end is in the text, because the text begins in the middle of a log. */
 function withoutKeyEnds(text: string): string {
   const parts: string[] = [];
   let at = 0;
   pemEnd.lastIndex = 0;
   for (let end = pemEnd.exec(text); end; end = pemEnd.exec(text)) {
-    let from = end.index;
-    const first = Math.max(at, from - pemBodyMax);
-    while (from > first && /[A-Za-z0-9+/=\s\\]/.test(text[from - 1] ?? '')) from--;
-    parts.push(text.slice(at, from), redacted);
+    const first = Math.max(at, end.index - pemBodyMax);
+    parts.push(text.slice(at, keyBegin(text, first, end.index)), redacted);
     at = pemEnd.lastIndex;
   }
   parts.push(text.slice(at));
@@ -62,9 +69,16 @@ const member = new RegExp(
   'gi',
 );
 /** A header, of which the value is secret to the end of the line. */
-const headerLine = new RegExp(String.raw`\b(${secretHeaderName}\s{0,8}[:=])[^\r\n]+`, 'gi');
-const assignment = new RegExp(String.raw`(${secretName}\s{0,8}[=:]\s{0,8}["']?)[^\s"'&,;}\\]+`, 'gi');
-const scheme = /\b(Bearer|Basic|Negotiate|NTLM|Digest)((?:\s|%20|\+){1,8}|["']?[:=]["']?)[^\s"',;\\]+/gi;
+const headerLine = new RegExp(
+  String.raw`(?<![A-Za-z])(${secretHeaderName}\s{0,8}(?:[:=]|%3[AD]))[^\r\n]+`,
+  'gi',
+);
+const assignment = new RegExp(
+  String.raw`(${secretName}\s{0,8}(?:[=:]|%3[AD])\s{0,8}["']?)[^\s"'&,;}\\]+`,
+  'gi',
+);
+const scheme =
+  /(?<![A-Za-z])(Bearer|Basic|Negotiate|NTLM|Digest)((?:\s|%20|\+){1,8}|["']?[:=]["']?)[^\s"',;\\]+/gi;
 /** JSON in base64url begins with these letters. A token that was cut off counts, too. */
 const jwt = /eyJ[\w-]{6,}(?:\.[\w-]*){0,4}/g;
 const userInfo = /([a-z][a-z0-9+.-]{1,30}:\/\/)[^\s/@"']{1,512}@/gi;
@@ -86,7 +100,7 @@ function withoutTokens(text: string): string {
 
 const base64Run = /[A-Za-z0-9+/_-]{16,}={0,2}/g;
 const secretInside = new RegExp(
-  `${pemBegin.source}|${pemEnd.source}|eyJ[\\w-]{6,}|\\b(?:Bearer|Basic|Negotiate) +[\\w.~+/=-]{4,}|\\b(?:authorization|cookie) {0,4}:|://[^\\s/@]{1,512}@`,
+  `${pemBegin.source}|${pemEnd.source}|eyJ[\\w-]{6,}|(?:Bearer|Basic|Negotiate)(?: |%20|\\+)+[\\w.~+/=-]{4,}|(?:authorization|cookie) {0,4}(?::|%3A)|://[^\\s/@]{1,512}@`,
   'i',
 );
 /** Also base64 in base64, as an encoded Secret in an annotation. */

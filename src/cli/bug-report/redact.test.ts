@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
+import { formsOf } from '../../../test/support/archive.js';
+import { randomOf } from '../../../test/support/random.js';
 import { redactText } from './redact-text.js';
 import { markWith, redactLog, redactValue } from './redact-value.js';
 
@@ -126,6 +128,56 @@ test('a log line of JSON stays JSON, and only its secrets are removed', () => {
   assert.deepEqual([line['level'], line['why']], [40, 'refused']);
   assert.doesNotMatch(json, /opaque/);
   assert.equal(plain, 'plain Bearer [redacted]');
+});
+
+/** What programs do with text before it is in a log or an object. */
+const wrappers: readonly ((text: string) => string)[] = [
+  (text) => JSON.stringify(text),
+  (text) => JSON.stringify({ level: 30, msg: text }),
+  (text) => JSON.stringify({ metadata: { annotations: { a: text } } }),
+  (text) => base64(text),
+  (text) => Buffer.from(text).toString('base64url'),
+  (text) => encodeURIComponent(text),
+  (text) => text.replaceAll('\n', '\n    '),
+  (text) => text.replaceAll(/^/gm, '2026-01-01T00:00:00.000Z stderr F '),
+  (text) => `data/${text}`,
+  (text) => `before ${text} after`,
+  (text) => `${text}\n`,
+];
+
+test('no secret is left, however it is wrapped and wherever it stands', () => {
+  const random = randomOf(7);
+  const secrets = [
+    ...pems,
+    jwt,
+    `Bearer ${jwt}`,
+    `Authorization: Basic ${base64(`admin:${'correct horse battery '.repeat(20)}`)}`,
+  ];
+  for (let run = 0; run < 400; run++) {
+    const secret = secrets[random(secrets.length)] ?? '';
+    let text = secret;
+    const used: number[] = [];
+    for (let depth = random(4); depth > 0; depth--) {
+      const chosen = random(wrappers.length);
+      used.push(chosen);
+      text = wrappers[chosen]?.(text) ?? '';
+    }
+    const log = `first line\n${text}\nlast line\n`;
+    const left = redactLog(log, mark);
+    const parts = secret.split(/[\n.]/).filter((part) => /^[\w+/=-]{32,}$/.test(part));
+    const found = parts.flatMap(formsOf).filter((form) => left.includes(form));
+    assert.deepEqual(found, [], `${used.join()}: ${log}`);
+    const middle = Math.floor(text.length / 2);
+    assert.ok(!left.includes(text.slice(middle - 20, middle + 20)), `${used.join()}: ${log}: ${left}`);
+    assert.match(left, /last line\n$/, `${used.join()}: ${log}`);
+  }
+});
+
+test('a key of which a log has only the end is removed, also with a prefix at each line', () => {
+  for (const pem of pems) {
+    const log = pem.replaceAll(/^/gm, '2026-01-01T00:00:00.000Z stderr F ');
+    hides(`an earlier line\n${log.slice(log.indexOf('\n') + 1)}`, bodyOf(pem));
+  }
 });
 
 test('text made to be slow is redacted, too', () => {
