@@ -184,7 +184,9 @@ test('text made to be slow is redacted, too', () => {
   const size = 400_000;
   for (const piece of [
     '-----BEGIN PRIVATE KEY',
+    '-----BEGIN PRIVATE KEY"',
     '-----END PRIVATE KEY-----',
+    'A'.repeat(40) + '-----END PRIVATE KEY-----',
     'eyJ',
     'a-token-',
     'x-key-',
