@@ -7,7 +7,7 @@ import type { Peers } from '../edges/peers.js';
 import { mergeAnswers } from './merge.js';
 
 const answerMsMax = 2_000;
-/** All changes of a replica with all receivers, each with the longest texts. */
+/** All changes of a replica with all receivers. A replica whose refusals make it more is named as missing. */
 const answerBytesMax = 64 << 20;
 
 const method = {

@@ -1,4 +1,4 @@
-/** Findings about the API by which edges are read. Pure. */
+/** Findings about the API by which edges and changes are read. Pure. */
 import type { Finding } from '../../findings/finding.js';
 import { observeApi } from '../../model/observe-api.js';
 
@@ -29,7 +29,7 @@ export function apiFindings(item: ApiServiceItem | undefined): Finding[] {
     {
       level: 'warn',
       what: `the API server does not reach ${observeApi.group}: ${available?.message ?? 'it has not tried yet'}`,
-      help: 'weft edges and weft policy cannot read who calls whom, and Kubernetes does not finish the deletion of namespaces: let the API server reach port 15016 of the pods of weft-control, or set observe.api=false in the chart',
+      help: 'weft edges, weft changes and weft policy cannot read it, and Kubernetes does not finish the deletion of namespaces: let the API server reach port 15016 of the pods of weft-control, or set observe.api=false in the chart',
     },
   ];
 }
