@@ -5,6 +5,7 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { pino, type Logger } from 'pino';
 import { parseListenAddress } from '../src/base/listen-address.js';
 import { isIp, parseIp } from '../src/model/address.js';
+import type { ChangeQuery, ChangesAnswer } from '../src/model/change.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { metricsText } from '../src/telemetry/exposition.js';
 import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
@@ -17,6 +18,8 @@ import { AuthorityStore } from './certificates/authority-store.js';
 import { AuthorityWatch } from './certificates/authority-watch.js';
 import { CertificateAuthority } from './certificates/ca.js';
 import { rootsConfigMap } from './certificates/roots-config-maps.js';
+import { ChangeLog } from './changes/change-log.js';
+import { ReplicatedChanges } from './changes/replicas.js';
 import { closedMeans } from './compile/closed.js';
 import type { CompileSettings } from './compile/settings.js';
 import { changesFrom } from './registry/difference.js';
@@ -26,6 +29,7 @@ import { isUnprotected, problemLine } from './problems/setting-problems.js';
 import { unenforced } from './problems/unenforced.js';
 import type { WaypointName } from './compile/waypoints.js';
 import { EdgeMemory } from './edges/edge-memory.js';
+import { peersOf } from './edges/peers.js';
 import { allowedBlocks } from './jwks/decide.js';
 import { keyFetcher } from './jwks/fetch.js';
 import { KeyFetcher } from './jwks/key-fetcher.js';
@@ -131,11 +135,14 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     names: () => names.size,
     edges: () => edges.store.size,
     waiting: () => compiler.waiting,
+    changes: () => changes.size,
     keySets: () => keys.size,
     keySetsMissing: () => keys.missing,
     crowdedPorts: () => compiler.crowdedPorts,
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
+  const changes = new ChangeLog(() => onLimit('control-changes'));
+  const startedMs = Date.now();
 
   const stages =
     options.enrolNone === true ? new RemovalStages(() => publisher.configure(settings())) : undefined;
@@ -149,9 +156,11 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     settings: settings(),
     onCompiled: () => leaderTasks?.changed(),
     onTurn: () => writeFileProblems(),
-    onUpdate: (changed) => {
+    onUpdate: (changed, causes) => {
+      const count = changed.reduce((sum, one) => sum + one.names.size, 0);
+      changes.record(causes, count, Date.now());
       server.update(changed);
-      metrics.pushed.inc(changed.reduce((sum, one) => sum + one.names.size, 0));
+      metrics.pushed.inc(count);
     },
     onLimit,
     log,
@@ -166,9 +175,16 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     log,
   });
 
+  const replicas = kubernetes && { ...kubernetes, port: servicePort, roots: () => ca.roots };
+  const ownChanges = ({ namespace, sinceMs }: ChangeQuery): ChangesAnswer => ({
+    changes: changes.changes(sinceMs, namespace),
+    sinceMs: startedMs,
+    missing: [],
+  });
+  const allChanges = new ReplicatedChanges(ownChanges, peersOf(compiler, replicas));
   const edges = new EdgeMemory({
     registry: compiler,
-    ...(kubernetes ? { replicas: { ...kubernetes, port: servicePort, roots: () => ca.roots } } : {}),
+    ...(replicas ? { replicas } : {}),
     onRefused: (reason, count) => metrics.edgesRefused.inc({ reason }, count),
     onLimit,
   });
@@ -208,6 +224,8 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       onKeysWanted: (caller, uris) => refetchRequests.take(caller, uris),
       onReport: (node, report) => leaderTasks?.onReport(node, report),
       edges,
+      changes,
+      ownChanges,
       stale: () => {
         const kind = source instanceof KubernetesSource ? source.staleKind() : undefined;
         return kind === undefined ? undefined : `the API server has sent no updates of ${kind}s`;
@@ -233,9 +251,9 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   const source = kubernetes
     ? new KubernetesSource({
         config: kubernetes.config,
-        onChanges: (changed) => {
+        onChanges: (changed, originOf) => {
           leaderTasks?.onChanges(changed);
-          publisher.apply(first?.admit(changed) ?? changed);
+          publisher.apply(first?.admit(changed) ?? changed, originOf);
         },
         ...logged(log, () => leaderTasks?.changed()),
       })
@@ -285,6 +303,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       certificate: servingCertificate(),
       registry: compiler,
       edges,
+      changes: allChanges,
       onResponse: (code) => metrics.metricsApiResponses.inc({ code }),
       onLimit,
       log,
@@ -304,7 +323,9 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     log,
   });
   const metricsServer = await serveMetrics(options, metrics);
-  const adminServer = kubernetes ? undefined : await serveAdmin({ state: options.state, edges, log });
+  const adminServer = kubernetes
+    ? undefined
+    : await serveAdmin({ state: options.state, edges, changes: allChanges, log });
   log.info({ listen: options.listen, port, trustDomain }, 'ready');
   return {
     port,
@@ -402,7 +423,7 @@ function fileSource(options: ControlOptions, publisher: Publisher, log: Logger):
   const source = new FileSource({
     dirs: options.from ?? [],
     onObjects: (objects) => {
-      publisher.apply(changesFrom(publisher.compiler, objects));
+      publisher.apply(changesFrom(publisher.compiler, objects), (key) => source.originOf(key));
       write();
     },
     onErrors: (errors) => {

@@ -65,6 +65,7 @@ before(async () => {
     certificate: issue(mesh, 'weft-control.weft-system.svc'),
     registry,
     edges: { query: () => answer() },
+    changes: { query: () => Promise.resolve({ changes: [], sinceMs: 0, missing: [] }) },
     onResponse: () => undefined,
     onLimit: (limit) => reached.push(limit),
     log: { info: () => undefined, warn: () => undefined },

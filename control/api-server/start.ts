@@ -1,6 +1,7 @@
 /** Starts the aggregated API: the server, the watch of its front proxy, and what it responds. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { KeyAndCertificate } from '../../src/tls/issue.js';
+import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
 import type { ControlLog } from '../log.js';
 import type { Registry } from '../registry/registry.js';
@@ -9,9 +10,9 @@ import { FrontProxyWatch } from './front-proxy-watch.js';
 import type { ApiGroup, ApiGroupName, ApiResponse } from './api-group.js';
 import { ComputedRates } from './computed-rates.js';
 import { discoveryDocuments } from './discovery.js';
-import { EdgesApi } from './edges-api.js';
 import type { User } from './front-proxy.js';
 import { MetricsApi } from './metrics-api.js';
+import { ObserveApi } from './observe-api.js';
 import { metricsLookupOf } from './registry-lookup.js';
 import { ApiServer } from './server.js';
 import { StatusError } from './status.js';
@@ -25,6 +26,7 @@ export interface AggregatedApiOptions {
   readonly rootNamespace: string;
   readonly registry: Registry;
   readonly edges: EdgeSource;
+  readonly changes: ChangeSource;
   readonly onResponse: (code: number) => void;
   readonly onLimit: (limit: string) => void;
   readonly log: ControlLog;
@@ -62,12 +64,12 @@ export async function startAggregatedApi(options: AggregatedApiOptions): Promise
 }
 
 function groupsOf(
-  { groups, registry, edges, rootNamespace, onLimit }: AggregatedApiOptions,
+  { groups, registry, edges, changes, rootNamespace, onLimit }: AggregatedApiOptions,
   authorizer: Authorizer,
 ): readonly ApiGroup[] {
   const rates = new ComputedRates(onLimit);
   const all: Readonly<Record<ApiGroupName, () => ApiGroup>> = {
-    'observe.weft.dev': () => new EdgesApi({ edges, authorizer, rootNamespace, rates, onLimit }),
+    'observe.weft.dev': () => new ObserveApi({ edges, changes, authorizer, rootNamespace, rates, onLimit }),
     'metrics.smi-spec.io': () =>
       new MetricsApi({ edges, lookup: metricsLookupOf(registry), authorizer, rates, onLimit }),
   };

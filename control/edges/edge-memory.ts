@@ -1,26 +1,17 @@
 /** Who called whom, as programs have reported it: what is kept, and the reading of it over all replicas. */
-import { readFileSync } from 'node:fs';
 import type { EdgeAnswer, EdgeQuery } from '../../src/model/edge.js';
 import type { Registry } from '../registry/registry.js';
 import { EdgeCollector, type RefusedEdge } from './edge-collector.js';
 import type { EdgeSource } from './edge-source.js';
 import { EdgeStore } from './edge-store.js';
 import type { EdgeRegistry } from './may-report.js';
-import { otherReplicas, ReplicatedEdges } from './replicas.js';
+import { peersOf, type PeerSettings } from './peers.js';
+import { ReplicatedEdges } from './replicas.js';
 
 export interface EdgeMemoryParts {
   readonly registry: EdgeRegistry & Pick<Registry, 'indexes'>;
   /** Of a control plane on Kubernetes. */
-  readonly replicas?: {
-    readonly namespace: string;
-    /** Name of the own pod. */
-    readonly identity: string;
-    /** Without a token no other replica is asked. */
-    readonly peerToken?: string;
-    readonly serverName: string;
-    readonly port: number;
-    readonly roots: () => string;
-  };
+  readonly replicas?: PeerSettings;
   readonly onRefused: (why: RefusedEdge, edges: number) => void;
   readonly onLimit: (limit: string) => void;
 }
@@ -34,19 +25,7 @@ export class EdgeMemory implements EdgeSource {
     this.store = new EdgeStore(() => onLimit('control-edges'));
     this.collector = new EdgeCollector({ store: this.store, registry, onRefused });
     const own = (query: EdgeQuery): EdgeAnswer => this.store.query(query);
-    this.#source = new ReplicatedEdges({
-      own,
-      replicas: () =>
-        replicas?.peerToken === undefined
-          ? []
-          : otherReplicas(registry, replicas.namespace, replicas.identity),
-      controlPlane: ({ ip }) => ({
-        target: `${ip.includes(':') ? `[${ip}]` : ip}:${replicas?.port}`,
-        rootPem: () => replicas?.roots() ?? '',
-        token: () => readFileSync(replicas?.peerToken ?? '', 'utf8').trim(),
-        serverName: replicas?.serverName ?? '',
-      }),
-    });
+    this.#source = new ReplicatedEdges({ own, ...peersOf(registry, replicas) });
   }
 
   query(query: EdgeQuery): Promise<EdgeAnswer> {

@@ -6,7 +6,8 @@ import { startControl, type Closers } from '../../test/threats/support/control.j
 import { manifests } from '../../test/threats/support/two-nodes.js';
 import { controlCaller } from '../authentication/service-callers.js';
 import type { EdgeAnswer } from '../../src/model/edge.js';
-import { merged, otherReplicas, ReplicatedEdges } from './replicas.js';
+import { otherReplicas } from './peers.js';
+import { merged, ReplicatedEdges } from './replicas.js';
 
 const answer = (sinceMs: number, ...edges: EdgeAnswer['edges'][number][]): EdgeAnswer => ({
   edges,

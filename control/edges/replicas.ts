@@ -3,12 +3,10 @@ import { decodeEdge } from '../../src/discovery/codec/edge.js';
 import { EdgeQuery as EdgeQueryMessage, EdgeResponse } from '../../src/discovery/gen/weft.js';
 import { unaryCall, type ControlPlane } from '../../src/discovery/unary-call.js';
 import { addCounts, edgeKey, type Edge, type EdgeAnswer, type EdgeQuery } from '../../src/model/edge.js';
-import { labelsOf } from '../../src/model/labels.js';
-import type { Registry } from '../registry/registry.js';
 import type { EdgeSource } from './edge-source.js';
+import type { Peers } from './peers.js';
 
 const answerMsMax = 2_000;
-const replicasMax = 16;
 /** All edges of a replica, each with the longest texts. */
 const answerBytesMax = 64 << 20;
 
@@ -17,26 +15,6 @@ const method = {
   encode: (query: EdgeQueryMessage) => EdgeQueryMessage.encode(query).finish(),
   decode: (bytes: Uint8Array) => EdgeResponse.decode(bytes),
 };
-
-export interface Replica {
-  readonly name: string;
-  readonly ip: string;
-}
-
-/** The other pods of the control plane's Deployment. Pure. */
-export function otherReplicas(
-  registry: Pick<Registry, 'indexes'>,
-  namespace: string,
-  own: string,
-): Replica[] {
-  return registry.indexes.Pod.in(namespace)
-    .filter((pod) => labelsOf(pod)['app'] === 'weft-control' && pod.metadata.name !== own)
-    .flatMap(({ metadata: { name }, status }) => {
-      const ip = status?.podIPs?.[0]?.ip;
-      return status?.phase === 'Running' && ip !== undefined ? [{ name, ip }] : [];
-    })
-    .slice(0, replicasMax);
-}
 
 /** Adds up what replicas have. Pure. */
 export function merged(answers: readonly EdgeAnswer[], missing: readonly string[]): EdgeAnswer {
@@ -54,11 +32,8 @@ export function merged(answers: readonly EdgeAnswer[], missing: readonly string[
   };
 }
 
-export interface ReplicatedEdgesParts {
+export interface ReplicatedEdgesParts extends Peers {
   readonly own: (query: EdgeQuery) => EdgeAnswer;
-  readonly replicas: () => readonly Replica[];
-  /** How to call a replica. */
-  readonly controlPlane: (replica: Replica) => ControlPlane;
 }
 
 export class ReplicatedEdges implements EdgeSource {

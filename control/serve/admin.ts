@@ -4,8 +4,11 @@
  */
 import { join, resolve } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import type { ChangeQuery } from '../../src/model/change.js';
 import { controlSocketName } from '../../src/model/control-socket.js';
+import type { EdgeQuery } from '../../src/model/edge.js';
 import { serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
+import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
 
 /** The greatest length of a socket's path (sockaddr_un). */
@@ -14,26 +17,32 @@ const pathBytesMax = 107;
 export interface AdminOptions {
   readonly state: string;
   readonly edges: EdgeSource;
+  readonly changes: ChangeSource;
   readonly log: { warn(fields: object, text: string): void };
 }
 
 /** Undefined: the socket could not be made, which is logged. */
-export async function serveAdmin({ state, edges, log }: AdminOptions): Promise<HttpServer | undefined> {
-  const routes = {
-    '/edges': {
-      contentType: 'application/json',
-      read: async ({ trusted }: { readonly trusted: boolean }, query: URLSearchParams): Promise<string> => {
-        if (!trusted) throw new WeftError('WEFT_ADMIN', 'edges are read on this machine only');
-        const namespace = query.get('namespace') ?? undefined;
-        const sinceMs = Number(query.get('sinceMs') ?? 0);
-        return JSON.stringify(
-          await edges.query({ namespace, sinceMs: Number.isFinite(sinceMs) ? sinceMs : 0 }),
-        );
-      },
+export async function serveAdmin({
+  state,
+  edges,
+  changes,
+  log,
+}: AdminOptions): Promise<HttpServer | undefined> {
+  const route = (what: string, source: { query(query: EdgeQuery | ChangeQuery): Promise<object> }) => ({
+    contentType: 'application/json',
+    read: async ({ trusted }: { readonly trusted: boolean }, search: URLSearchParams): Promise<string> => {
+      if (!trusted) throw new WeftError('WEFT_ADMIN', `${what} are read on this machine only`);
+      const sinceMs = Number(search.get('sinceMs') ?? 0);
+      const namespace = search.get('namespace') ?? undefined;
+      return JSON.stringify(
+        await source.query({ namespace, sinceMs: Number.isFinite(sinceMs) ? sinceMs : 0 }),
+      );
     },
-  };
+  });
+  const routes = { '/edges': route('edges', edges), '/changes': route('changes', changes) };
   const path = join(resolve(state), controlSocketName);
-  const unused = (why: string): undefined => void log.warn({ path }, `weft edges cannot be used: ${why}`);
+  const unused = (why: string): undefined =>
+    void log.warn({ path }, `weft edges and weft changes cannot be used: ${why}`);
   if (Buffer.byteLength(path) > pathBytesMax)
     return unused(`the path of the socket has more than ${pathBytesMax} bytes`);
   // Nodes are served all the same.

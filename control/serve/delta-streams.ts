@@ -8,6 +8,8 @@ import { readCapabilities, type Capabilities } from '../../src/discovery/capabil
 import type { DeltaDiscoveryRequest } from '../../src/discovery/gen/discovery.js';
 import { keySetType } from '../../src/discovery/types.js';
 import type { Caller } from '../authentication/authenticator.js';
+import type { ChangeLog } from '../changes/change-log.js';
+import { Deliveries } from '../changes/deliveries.js';
 import { isRateLimiter, mayReceive } from '../compile/rate-limiter.js';
 import { waypointCaller, waypointOfCaller, type WaypointName } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
@@ -34,6 +36,8 @@ export interface DeltaStreamsOptions {
   readonly onKeysWanted?: ((caller: string, uris: readonly string[]) => void) | undefined;
   /** A waypoint's stream with a version that lacks features was opened or has ended. */
   readonly onVersions?: (() => void) | undefined;
+  /** Is told who has acknowledged what; absent: nobody asks. */
+  readonly changes?: ChangeLog | undefined;
   /** A limit of docs/limits.md was reached. */
   readonly onLimit?: ((limit: string) => void) | undefined;
   readonly log: ControlLog;
@@ -44,6 +48,9 @@ interface Subscription {
   changed: Set<string>;
   /** Nonce of the last response. */
   nonce: string;
+  /** The last delivery that the stream has been sent of the type, or will be. */
+  delivery: number;
+  readonly deliveries: Deliveries;
 }
 
 interface DeltaStream {
@@ -60,6 +67,8 @@ interface DeltaStream {
   nonces: number;
   /** What the waypoint's version can do, from its first request; undefined for nodes. */
   capabilities: Capabilities | undefined;
+  /** Its name among those that acknowledge changes. Replicas of a waypoint have one each. */
+  receiver: string;
 }
 
 const lacksOf = ({ capabilities }: DeltaStream): readonly string[] => capabilities?.lacks ?? [];
@@ -106,11 +115,14 @@ export class DeltaStreams {
       sending: false,
       nonces: 0,
       capabilities: undefined,
+      receiver: node,
     };
     this.#endOldest(node);
     this.#streams.add(stream);
     const close = (): void => {
       if (this.#streams.delete(stream)) this.#onVersion(stream);
+      // A node connects again under its name, a replica that has ended does not.
+      if (stream.receiver !== node) this.#options.changes?.gone(stream.receiver);
     };
     call.on('error', () => undefined);
     call.on('cancelled', close);
@@ -134,6 +146,7 @@ export class DeltaStreams {
         if (node !== undefined && stream.node !== node) continue;
         const subscription = stream.subscriptions.get(typeUrl);
         if (!subscription) continue;
+        this.#willSend(stream, typeUrl, subscription);
         if (stream.sending || subscription.changed.size > 0) {
           for (const name of names) subscription.changed.add(name);
           continue;
@@ -145,6 +158,13 @@ export class DeltaStreams {
         this.#send(stream, typeUrl, subscription, block);
       }
     }
+  }
+
+  #willSend({ receiver }: DeltaStream, typeUrl: string, subscription: Subscription): void {
+    const { changes } = this.#options;
+    if (!changes) return;
+    subscription.delivery = changes.delivery;
+    changes.sent(receiver, typeUrl);
   }
 
   /** The versions of a waypoint's open streams that lack features. */
@@ -190,10 +210,20 @@ export class DeltaStreams {
     if (!stream.capabilities && waypointOfCaller(node)) {
       stream.capabilities = readCapabilities(request.node?.metadata);
       this.#onVersion(stream);
+      stream.receiver = this.#receiverOf(node, request.node?.id ?? '');
     }
     if (typeUrl === keySetType) return this.#options.onKeysWanted?.(node, request.resourceNamesSubscribe);
     const subscription = stream.subscriptions.get(typeUrl);
     if (subscription) {
+      const delivery = subscription.deliveries.acknowledged(request.responseNonce);
+      if (delivery !== undefined)
+        this.#options.changes?.acknowledged(
+          stream.receiver,
+          typeUrl,
+          delivery,
+          Date.now(),
+          request.errorDetail?.message,
+        );
       // An unchanged resource would be refused again, so it is not sent again until it changes.
       if (request.errorDetail && request.responseNonce === subscription.nonce)
         log.warn({ node, typeUrl, error: request.errorDetail.message }, 'node refused a resource');
@@ -225,6 +255,18 @@ export class DeltaStreams {
     );
   }
 
+  /** `waypoint:<namespace>/<name>/<pod>`, of which the pod is what the caller says. */
+  #receiverOf(caller: string, id: string): string {
+    const pod = id
+      .slice(id.lastIndexOf('~') + 1)
+      .replaceAll(/[^\w.-]/g, '_')
+      .slice(0, 64);
+    const taken = new Set([...this.#streams].map(({ receiver }) => receiver));
+    let name = `${caller}/${pod}`;
+    for (let number = 2; taken.has(name); number++) name = `${caller}/${pod}-${number}`;
+    return name;
+  }
+
   /** Resource names in the requests of a caller that have no response yet. */
   #waitingNames(node: string): number {
     let names = 0;
@@ -251,7 +293,12 @@ export class DeltaStreams {
 
   #sendFull(stream: DeltaStream, typeUrl: string, versions: Readonly<Record<string, string>>): void {
     stream.pending.delete(typeUrl);
-    const subscription = { changed: new Set<string>(), nonce: '' };
+    const subscription = {
+      changed: new Set<string>(),
+      nonce: '',
+      delivery: this.#options.changes?.delivery ?? 0,
+      deliveries: new Deliveries(),
+    };
     const block = mayReceive(stream.node, typeUrl)
       ? this.#resources.difference(typeUrl, stream.node, versions, lacksOf(stream))
       : undefined;
@@ -289,6 +336,7 @@ export class DeltaStreams {
     done?: () => void,
   ): void {
     subscription.nonce = String(++stream.nonces);
+    subscription.deliveries.sent(subscription.nonce, subscription.delivery);
     stream.sending = true;
     stream.call.write(responseOf(block, typeUrl, subscription.nonce), () => {
       stream.sending = false;

@@ -12,6 +12,8 @@ export interface ControlState {
   readonly names: () => number;
   /** Edges in memory. */
   readonly edges: () => number;
+  /** Changes of objects that are kept. */
+  readonly changes: () => number;
   /** Objects that wait for a later turn to be recompiled. */
   readonly waiting: () => number;
   /** Key sets of token issuers that are fetched; those of these without keys. */
@@ -99,6 +101,7 @@ export class ControlMetrics {
     );
     gauge('weft_control_names', 'Host names of ServiceEntries that are resolved by DNS', state.names);
     gauge('weft_control_edges', 'Edges of the last 15 minutes that this replica keeps', state.edges);
+    gauge('weft_control_changes', 'Last changes of objects that this replica keeps', state.changes);
     gauge(
       'weft_control_objects_waiting',
       'Objects that wait to be recompiled because something that they refer to has changed',

@@ -5,7 +5,11 @@ import { parseListenAddress } from '../../src/base/listen-address.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { IstioCertificateServiceService } from '../../src/discovery/gen/ca.js';
 import { AggregatedDiscoveryServiceService } from '../../src/discovery/gen/discovery.js';
-import { EdgeReportsService, NodeReportsService } from '../../src/discovery/gen/weft.js';
+import {
+  ChangeReportsService,
+  EdgeReportsService,
+  NodeReportsService,
+} from '../../src/discovery/gen/weft.js';
 import type { Capabilities } from '../../src/discovery/capabilities.js';
 import { grpcLimits } from '../../src/discovery/types.js';
 import type { KeyAndCertificate } from '../../src/tls/issue.js';
@@ -21,6 +25,7 @@ import type { WaypointName } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
 import { Connections, type connectionLimits } from './connections.js';
 import { DeltaStreams, type DeltaCall, type DeltaStreamsOptions } from './delta-streams.js';
+import { changeReports, type ChangeReportsOptions } from './change-reports.js';
 import { edgeReports, type EdgeReportsOptions } from './edge-reports.js';
 import { nodeReports, type NodeReportsOptions } from './node-reports.js';
 import type { ChangedNames, Resources } from './resources.js';
@@ -46,7 +51,8 @@ export interface ControlServerOptions
     Omit<DeltaStreamsOptions, 'resources'>,
     Omit<CertificateServiceOptions, 'callerOf'>,
     Omit<NodeReportsOptions, 'callerOf'>,
-    Omit<EdgeReportsOptions, 'callerOf'> {
+    Omit<EdgeReportsOptions, 'callerOf'>,
+    Omit<ChangeReportsOptions, 'callerOf'> {
   /** ADDR:PORT */
   readonly listen: string;
   /** Serving certificate of TLS handshakes. */
@@ -98,6 +104,7 @@ export class ControlServer {
     });
     this.#server.addService(NodeReportsService, { report: nodeReports({ ...options, callerOf }) });
     this.#server.addService(EdgeReportsService, edgeReports({ ...options, callerOf }));
+    this.#server.addService(ChangeReportsService, changeReports({ ...options, callerOf }));
     this.#certificate = new ServedCertificate(options.certificate);
     const injector = this.#server.createConnectionInjector(this.#certificate.credentials());
     this.#connections = new Connections({

@@ -10,6 +10,7 @@ import { existsSync, readdirSync, readFileSync, statSync, watch, type FSWatcher,
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import type { ChangeOrigin } from '../../src/model/change.js';
 import { isManifest } from '../../src/kubernetes/manifests.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
@@ -74,7 +75,17 @@ export class FileSource {
   #soon: NodeJS.Timeout | undefined;
   readonly #watchers: FSWatcher[] = [];
 
+  /** The file of each object in force, and of those that the last change removed. */
+  #files: ReadonlyMap<ObjectKey, string> = new Map();
+  #formerFiles: ReadonlyMap<ObjectKey, string> = new Map();
+
   constructor(private readonly options: FileSourceOptions) {}
+
+  /** The file that has the object, or had it until the last change. */
+  originOf(key: ObjectKey): ChangeOrigin | undefined {
+    const file = this.#files.get(key) ?? this.#formerFiles.get(key);
+    return file === undefined ? undefined : { file };
+  }
 
   /** All errors of the files as they are now. */
   get problems(): readonly FileError[] {
@@ -210,6 +221,12 @@ export class FileSource {
     if (changed) errors.push(...this.#compareAll());
     if (errors.length > 0 || hasFewerProblems) this.options.onErrors([...new Set(errors)]);
     if (!changed) return;
+    this.#formerFiles = this.#files;
+    this.#files = new Map(
+      this.#inOrder().flatMap(([file, { valid, closed }]) =>
+        [...valid.keys(), ...closed.map(objectKey)].map((key) => [key, file]),
+      ),
+    );
     const states = this.#inOrder().map(([, state]) => state);
     // The last definition of an object is in force: current content of one file precedes retained content of another.
     this.options.onObjects([

@@ -7,6 +7,8 @@ import { listPathsOf } from '../kinds/api.js';
 import { kindNames, kinds, pickFields } from '../kinds/kinds.js';
 import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
 import { readObject } from './validate.js';
+import { originOf } from '../changes/causes.js';
+import type { ChangeOrigin } from '../../src/model/change.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
 /** Changes are published after no change arrived for `quietMs`, and after `lateMsMax` at the latest. */
@@ -46,7 +48,10 @@ export interface ObjectProblem {
 export interface KubernetesSourceOptions {
   readonly config: KubeConfig;
   /** Changes since the last call: the object, or undefined for a deleted one. The first call has all objects. */
-  readonly onChanges: (changed: ReadonlyMap<ObjectKey, MeshObject | undefined>) => void;
+  readonly onChanges: (
+    changed: ReadonlyMap<ObjectKey, MeshObject | undefined>,
+    originOf: (key: ObjectKey) => ChangeOrigin | undefined,
+  ) => void;
   /** An object that an older schema admitted, or of a newer version. control/compile/closed.ts decides what is in force in its place. */
   readonly onRefused: (refused: ObjectProblem) => void;
   readonly onWatchError: (kind: string, why: string, retryInMs: number) => void;
@@ -171,6 +176,9 @@ export class KubernetesSource {
   readonly #reflectors: readonly Reflector<MeshObject>[];
   readonly #refused = new Map<string, ObjectProblem>();
   #pending = new Map<ObjectKey, MeshObject | undefined>();
+  /** Who wrote the objects of `#pending`. */
+  #origins = new Map<ObjectKey, ChangeOrigin>();
+  #isPublished = false;
   #soon: NodeJS.Timeout | undefined;
   #late: NodeJS.Timeout | undefined;
   #ready: (() => void) | undefined;
@@ -228,6 +236,8 @@ export class KubernetesSource {
     const picked = pickFields(kind, object);
     if (!picked) return undefined;
     const key = objectKey(picked);
+    // Objects that exist at the start are no changes.
+    if (this.#isPublished) this.#origins.set(key, originOf(object));
     const { object: taken, problem } = readObject(picked);
     if (problem === undefined) this.#refused.delete(key);
     else {
@@ -251,9 +261,11 @@ export class KubernetesSource {
     clearTimeout(this.#late);
     this.#late = undefined;
     if (!this.#reflectors.every(({ synced }) => synced)) return;
-    const changed = this.#pending;
+    const [changed, origins] = [this.#pending, this.#origins];
     this.#pending = new Map();
-    this.#options.onChanges(changed);
+    this.#origins = new Map();
+    this.#isPublished = true;
+    this.#options.onChanges(changed, (key) => origins.get(key));
     this.#ready?.();
     this.#ready = undefined;
   }

@@ -2,6 +2,8 @@
 import { Command } from 'commander';
 import { errorText } from '../base/errors.js';
 import { version } from '../base/version.js';
+import { bugReportCommand } from './bug-report/command.js';
+import { changesCommand } from './changes/command.js';
 import { checkCommand } from './check.js';
 import { clusterCommands } from './cluster/command.js';
 import { demoCommand } from './demo/command.js';
@@ -22,7 +24,9 @@ for (const command of [
   statusCommand(),
   edgesCommand(),
   explainCommand(),
+  changesCommand(),
   dumpCommand(),
+  bugReportCommand(),
   policyCommand(),
   demoCommand(),
 ]) {

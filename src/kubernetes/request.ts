@@ -16,13 +16,19 @@ export class ApiError extends WeftError {
   }
 }
 
-/** Sends a request and resolves with the parsed body of a 2xx response. PATCH is a server-side apply. Errors: ApiError. */
-export async function requestJson(
+interface Response {
+  readonly status: number;
+  readonly text: string;
+}
+
+/** Sends a request. Errors: ApiError. @param bytesMax of the response: of a larger one the request fails */
+async function send(
   config: KubeConfig,
-  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
+  method: string,
   path: string,
-  body?: object,
-): Promise<unknown> {
+  body: object | undefined,
+  bytesMax: number,
+): Promise<Response> {
   const server = config.getCurrentCluster()?.server;
   if (server === undefined) throw new ApiError(0, 'no cluster is configured');
   const url = new URL(path, server);
@@ -50,27 +56,51 @@ export async function requestJson(
       response.on('error', (error) => fail(error.message));
       response.on('data', (part: Buffer) => {
         size += part.length;
-        if (size > responseBytesMax)
-          response.destroy(new Error(`the response has more than ${responseBytesMax} bytes`));
+        if (size > bytesMax) response.destroy(new Error(`the response has more than ${bytesMax} bytes`));
         else parts.push(part);
       });
-      response.on('end', () => {
-        const status = response.statusCode ?? 0;
-        let body: unknown;
-        try {
-          body = JSON.parse(Buffer.concat(parts).toString('utf8'));
-        } catch {
-          const why = `${method} ${url.pathname}: status ${status} without JSON`;
-          // For an unknown API group the API server responds in plain text.
-          return reject(new ApiError(status >= 400 ? status : 0, why));
-        }
-        if (status >= 200 && status < 300) return resolve(body);
-        const message = (body as { message?: string }).message ?? '';
-        reject(new ApiError(status, `${method} ${url.pathname}: ${status} ${message}`.trim()));
-      });
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(parts).toString('utf8') }),
+      );
     });
     call.on('timeout', () => call.destroy(new Error(`no response in ${timeoutMs} ms`)));
     call.on('error', (error) => fail(error.message));
     call.end(payload);
   });
+}
+
+/** The body in JSON. For an unknown API group the API server responds in plain text. */
+function jsonOf(text: string): { readonly value: unknown } | undefined {
+  try {
+    return { value: JSON.parse(text) as unknown };
+  } catch {
+    return undefined;
+  }
+}
+
+function refused(status: number, what: string, body: unknown): ApiError {
+  const message = (body as { message?: string } | null)?.message ?? '';
+  return new ApiError(status, `${what}: ${status} ${message}`.trim());
+}
+
+/** Sends a request and resolves with the parsed body of a 2xx response. PATCH is a server-side apply. Errors: ApiError. */
+export async function requestJson(
+  config: KubeConfig,
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
+  path: string,
+  body?: object,
+): Promise<unknown> {
+  const { status, text } = await send(config, method, path, body, responseBytesMax);
+  const what = `${method} ${path.split('?')[0]}`;
+  const json = jsonOf(text);
+  if (!json) throw new ApiError(status >= 400 ? status : 0, `${what}: status ${status} without JSON`);
+  if (status >= 200 && status < 300) return json.value;
+  throw refused(status, what, json.value);
+}
+
+/** The text of a 2xx response to GET, such as a log. Errors: ApiError, also for a text of more than `bytesMax` bytes. */
+export async function requestText(config: KubeConfig, path: string, bytesMax: number): Promise<string> {
+  const { status, text } = await send(config, 'GET', path, undefined, bytesMax);
+  if (status >= 200 && status < 300) return text;
+  throw refused(status, `GET ${path.split('?')[0]}`, jsonOf(text)?.value ?? null);
 }

@@ -68,9 +68,6 @@ export interface Edge {
   readonly counts: EdgeCounts;
 }
 
-/** The API of the cluster by which edges are read, behind an APIService: the API server authenticates and authorizes its users. */
-export const edgesApi = { group: 'observe.weft.dev', version: 'v1alpha1', resource: 'edges' } as const;
-
 export interface EdgeQuery {
   /** Edges from or to it; undefined: all namespaces. */
   readonly namespace?: string | undefined;

@@ -12,6 +12,7 @@ import { after, before, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
+import type { ChangesAnswer } from '../../src/model/change.js';
 import type { EdgeAnswer } from '../../src/model/edge.js';
 import { EdgeReportClient } from '../../src/discovery/edge-report-client.js';
 import { encodeEdge } from '../../src/discovery/codec/edge.js';
@@ -106,8 +107,12 @@ async function weftOf(user: string | undefined, ...args: string[]): Promise<stri
 }
 const edgesOf = async (user: string | undefined, ...args: string[]): Promise<EdgeAnswer> =>
   JSON.parse(await weftOf(user, 'edges', '--json', ...args)) as EdgeAnswer;
+const changesOf = async (user: string | undefined, ...args: string[]): Promise<ChangesAnswer> =>
+  JSON.parse(await weftOf(user, 'changes', '--json', ...args)) as ChangesAnswer;
 const edgesRefusal = (user: string, ...args: string[]): Promise<string> =>
-  weftOf(user, 'edges', ...args).then(
+  weftRefusal(user, 'edges', ...args);
+const weftRefusal = (user: string, ...args: string[]): Promise<string> =>
+  weftOf(user, ...args).then(
     (text) => assert.fail(`${user} reads ${text}`),
     (error: unknown) => (error as { readonly stderr: string }).stderr,
   );
@@ -410,6 +415,44 @@ test('forbidden: edges are read without the right for the namespace, or all of t
     await edgesRefusal('shopper', '-n', 'bank'),
     /in the namespace "bank".*bind it in namespace bank/,
   );
+});
+
+test('weft changes reads as far as the caller may list changes', async () => {
+  const policy = (namespace: string): string =>
+    `---\n{ apiVersion: weft.dev/v1alpha1, kind: AccessPolicy, metadata: { name: changed, namespace: ${namespace} }, spec: { action: DENY, rules: [{ from: [{ identities: ['*/sa/x'] }] }] } }\n`;
+  await applyText(`${policy('shop')}${policy('bank')}`);
+  const named = ({ changes }: ChangesAnswer): readonly string[] =>
+    changes
+      .filter(({ name }) => name === 'changed')
+      .map(({ kind, namespace, operation, by }) => `${kind} ${namespace} ${operation} ${by}`)
+      .sort();
+  const [bank, shop] = ['bank', 'shop'].map(
+    (namespace) => `AccessPolicy ${namespace} created kubectl-client-side-apply`,
+  );
+  await until('the changes are known', 30_000, async () => named(await changesOf(undefined)).length === 2);
+  assert.deepEqual(named(await changesOf('auditor')), [bank, shop]);
+  assert.deepEqual(named(await changesOf('auditor', '-n', 'bank')), [bank]);
+  assert.deepEqual(named(await changesOf('shopper', '-n', 'shop')), [shop]);
+  assert.deepEqual(named(await changesOf('bank:default', '-n', 'bank')), [bank]);
+  assert.match(
+    await kubectl('get', 'changes.observe.weft.dev', '-n', 'shop', '--as=shopper'),
+    /^NAME +KIND +CHANGE +TIME +BY +ACKNOWLEDGED\n[^]*changed +AccessPolicy +created +\S+ +kubectl-client-side-apply +0 of 0/,
+  );
+});
+
+test('forbidden: changes are read without the right for the namespace, or all of them with the right for one', async () => {
+  for (const [user, ...args] of [
+    ['mallory', '-n', 'shop'],
+    ['mallory'],
+    ['shopper', '-n', 'bank'],
+    ['shopper'],
+    ['bank:default', '-n', 'shop'],
+    ['forwarder', '-n', 'shop'],
+  ] as const) {
+    const text = await weftRefusal(user, 'changes', ...args);
+    assert.match(text, /cannot list resource "changes" in API group "observe\.weft\.dev"/, user);
+    assert.match(text, /ClusterRole weft-edges-reader/);
+  }
 });
 
 /** A direct connection to the port, as a pod of the cluster can open one. */

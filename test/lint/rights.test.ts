@@ -156,7 +156,10 @@ test('editors of a namespace may write its policies, but no kinds that claim add
 });
 
 test('for the aggregated API the control plane reviews access and writes its APIServices, and viewers read what is in a namespace', () => {
-  assert.deepEqual(rightsOf('ClusterRole', 'weft-edges-reader'), { 'observe.weft.dev/edges': 'list' });
+  assert.deepEqual(rightsOf('ClusterRole', 'weft-edges-reader'), {
+    'observe.weft.dev/changes': 'list',
+    'observe.weft.dev/edges': 'list',
+  });
   assert.deepEqual(rightsOf('ClusterRole', 'weft-control-api'), {
     'authorization.k8s.io/subjectaccessreviews': 'create',
     'apiregistration.k8s.io/apiservices/v1alpha1.observe.weft.dev': 'patch',

@@ -63,6 +63,14 @@ export const edgeQueryShape: Shape = { name: 'EdgeQuery', fields: { 1: ['namespa
 
 export const edgeResponseShape: Shape = { name: 'EdgeResponse', fields: { 1: ['edges', () => edgeShape], 2: ['since_ms'] } };
 
+export const changeShape: Shape = { name: 'Change', fields: { 1: ['object_kind', 'values'], 2: ['namespace'], 3: ['name'], 4: ['operation_kind', 'values'], 5: ['time_ms'], 6: ['resources'], 7: ['by'], 8: ['version'], 9: ['receivers', () => changeReceiverShape], 10: ['omitted_acknowledged'], 11: ['omitted_waiting'] } };
+
+export const changeReceiverShape: Shape = { name: 'ChangeReceiver', fields: { 1: ['name'], 2: ['acknowledged_ms'], 3: ['refused'] } };
+
+export const changeQueryShape: Shape = { name: 'ChangeQuery', fields: { 1: ['namespace'], 2: ['since_ms'] } };
+
+export const changeResponseShape: Shape = { name: 'ChangeResponse', fields: { 1: ['changes', () => changeShape], 2: ['since_ms'] } };
+
 export const routeShape: Shape = { name: 'Route', fields: { 1: ['kind', 'values'], 2: ['namespace'], 3: ['name'], 4: ['created_ms'], 5: ['parents', () => routeParentShape], 6: ['rules', () => routeRuleShape], 20: ['ordered'], 21: ['client_namespaces'] } };
 
 export const routeParentShape: Shape = { name: 'RouteParent', fields: { 1: ['service'], 2: ['port'] } };

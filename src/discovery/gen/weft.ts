@@ -178,6 +178,45 @@ export interface EdgeResponse {
   readonly sinceMs: number;
 }
 
+/** A change of an object that changed what is served, and who has acknowledged it (src/model/change.ts). */
+export interface Change {
+  readonly objectKind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly operationKind: string;
+  /** Milliseconds since the epoch, as are all times. */
+  readonly timeMs: number;
+  readonly resources: number;
+  /** Empty: not known. */
+  readonly by: string;
+  readonly version: string;
+  readonly receivers: readonly ChangeReceiver[];
+  /** Receivers that are not listed. */
+  readonly omittedAcknowledged: number;
+  readonly omittedWaiting: number;
+}
+
+export interface ChangeReceiver {
+  readonly name: string;
+  /** 0: it has not. */
+  readonly acknowledgedMs: number;
+  /** Empty: it refused nothing. */
+  readonly refused: string;
+}
+
+/** What one replica of the control plane has, for the others: each knows the receivers that it serves. */
+export interface ChangeQuery {
+  /** Empty: all namespaces. */
+  readonly namespace: string;
+  readonly sinceMs: number;
+}
+
+export interface ChangeResponse {
+  readonly changes: readonly Change[];
+  /** Since when the replica has kept changes. */
+  readonly sinceMs: number;
+}
+
 /** A Gateway API route attached to Services, compiled for their waypoints (src/model/route.ts). */
 export interface Route {
   readonly kind: string;
@@ -2529,6 +2568,406 @@ export const EdgeResponse: MessageFns<EdgeResponse> = {
   fromPartial(object: DeepPartial<EdgeResponse>): EdgeResponse {
     const message = createBaseEdgeResponse() as any;
     message.edges = object.edges?.map((e) => Edge.fromPartial(e)) || [];
+    message.sinceMs = object.sinceMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseChange(): Change {
+  return {
+    objectKind: "",
+    namespace: "",
+    name: "",
+    operationKind: "",
+    timeMs: 0,
+    resources: 0,
+    by: "",
+    version: "",
+    receivers: [],
+    omittedAcknowledged: 0,
+    omittedWaiting: 0,
+  };
+}
+
+export const Change: MessageFns<Change> = {
+  encode(message: Change, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.objectKind !== "") {
+      writer.uint32(10).string(message.objectKind);
+    }
+    if (message.namespace !== "") {
+      writer.uint32(18).string(message.namespace);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    if (message.operationKind !== "") {
+      writer.uint32(34).string(message.operationKind);
+    }
+    if (message.timeMs !== 0) {
+      writer.uint32(40).uint64(message.timeMs);
+    }
+    if (message.resources !== 0) {
+      writer.uint32(48).uint64(message.resources);
+    }
+    if (message.by !== "") {
+      writer.uint32(58).string(message.by);
+    }
+    if (message.version !== "") {
+      writer.uint32(66).string(message.version);
+    }
+    for (const v of message.receivers) {
+      ChangeReceiver.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.omittedAcknowledged !== 0) {
+      writer.uint32(80).uint64(message.omittedAcknowledged);
+    }
+    if (message.omittedWaiting !== 0) {
+      writer.uint32(88).uint64(message.omittedWaiting);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Change {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChange() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.objectKind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.operationKind = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.timeMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.resources = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.by = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.receivers.push(ChangeReceiver.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.omittedAcknowledged = longToNumber(reader.uint64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.omittedWaiting = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Change>): Change {
+    return Change.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Change>): Change {
+    const message = createBaseChange() as any;
+    message.objectKind = object.objectKind ?? "";
+    message.namespace = object.namespace ?? "";
+    message.name = object.name ?? "";
+    message.operationKind = object.operationKind ?? "";
+    message.timeMs = object.timeMs ?? 0;
+    message.resources = object.resources ?? 0;
+    message.by = object.by ?? "";
+    message.version = object.version ?? "";
+    message.receivers = object.receivers?.map((e) => ChangeReceiver.fromPartial(e)) || [];
+    message.omittedAcknowledged = object.omittedAcknowledged ?? 0;
+    message.omittedWaiting = object.omittedWaiting ?? 0;
+    return message;
+  },
+};
+
+function createBaseChangeReceiver(): ChangeReceiver {
+  return { name: "", acknowledgedMs: 0, refused: "" };
+}
+
+export const ChangeReceiver: MessageFns<ChangeReceiver> = {
+  encode(message: ChangeReceiver, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.acknowledgedMs !== 0) {
+      writer.uint32(16).uint64(message.acknowledgedMs);
+    }
+    if (message.refused !== "") {
+      writer.uint32(26).string(message.refused);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChangeReceiver {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChangeReceiver() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.acknowledgedMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.refused = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChangeReceiver>): ChangeReceiver {
+    return ChangeReceiver.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ChangeReceiver>): ChangeReceiver {
+    const message = createBaseChangeReceiver() as any;
+    message.name = object.name ?? "";
+    message.acknowledgedMs = object.acknowledgedMs ?? 0;
+    message.refused = object.refused ?? "";
+    return message;
+  },
+};
+
+function createBaseChangeQuery(): ChangeQuery {
+  return { namespace: "", sinceMs: 0 };
+}
+
+export const ChangeQuery: MessageFns<ChangeQuery> = {
+  encode(message: ChangeQuery, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.sinceMs !== 0) {
+      writer.uint32(16).uint64(message.sinceMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChangeQuery {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChangeQuery() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sinceMs = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChangeQuery>): ChangeQuery {
+    return ChangeQuery.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ChangeQuery>): ChangeQuery {
+    const message = createBaseChangeQuery() as any;
+    message.namespace = object.namespace ?? "";
+    message.sinceMs = object.sinceMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseChangeResponse(): ChangeResponse {
+  return { changes: [], sinceMs: 0 };
+}
+
+export const ChangeResponse: MessageFns<ChangeResponse> = {
+  encode(message: ChangeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.changes) {
+      Change.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.sinceMs !== 0) {
+      writer.uint32(16).uint64(message.sinceMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChangeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChangeResponse() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.changes.push(Change.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sinceMs = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChangeResponse>): ChangeResponse {
+    return ChangeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ChangeResponse>): ChangeResponse {
+    const message = createBaseChangeResponse() as any;
+    message.changes = object.changes?.map((e) => Change.fromPartial(e)) || [];
     message.sinceMs = object.sinceMs ?? 0;
     return message;
   },
@@ -9225,6 +9664,50 @@ export interface EdgeReportsClient extends Client {
 export const EdgeReportsClient = makeGenericClientConstructor(EdgeReportsService, "weft.v1.EdgeReports") as unknown as {
   new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): EdgeReportsClient;
   service: typeof EdgeReportsService;
+  serviceName: string;
+};
+
+export type ChangeReportsService = typeof ChangeReportsService;
+export const ChangeReportsService = {
+  query: {
+    path: "/weft.v1.ChangeReports/Query" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ChangeQuery): Buffer => Buffer.from(ChangeQuery.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ChangeQuery => ChangeQuery.decode(value),
+    responseSerialize: (value: ChangeResponse): Buffer => Buffer.from(ChangeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ChangeResponse => ChangeResponse.decode(value),
+  },
+} as const;
+
+export interface ChangeReportsServer extends UntypedServiceImplementation {
+  query: handleUnaryCall<ChangeQuery, ChangeResponse>;
+}
+
+export interface ChangeReportsClient extends Client {
+  query(
+    request: ChangeQuery,
+    callback: (error: ServiceError | null, response: ChangeResponse) => void,
+  ): ClientUnaryCall;
+  query(
+    request: ChangeQuery,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ChangeResponse) => void,
+  ): ClientUnaryCall;
+  query(
+    request: ChangeQuery,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ChangeResponse) => void,
+  ): ClientUnaryCall;
+}
+
+export const ChangeReportsClient = makeGenericClientConstructor(
+  ChangeReportsService,
+  "weft.v1.ChangeReports",
+) as unknown as {
+  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): ChangeReportsClient;
+  service: typeof ChangeReportsService;
   serviceName: string;
 };
 

@@ -1,28 +1,36 @@
-/** Who reads which edges: with a table of rights in place of the API server's reviews, which test/control/aggregated-api.test.ts asks for. */
+/** Who reads which edges and changes: with a table of rights in place of the API server's reviews, which test/control/aggregated-api.test.ts asks for. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { edge, party } from '../../test/support/edges.js';
 import { fuzz } from '../../test/support/fuzz.js';
+import type { Change } from '../../src/model/change.js';
 import { otherName, type Edge, type EdgeQuery } from '../../src/model/edge.js';
 import type { ResourceAttributes } from './authorizer.js';
 import { computedRates, ComputedRates } from './computed-rates.js';
-import { edgeForReader, EdgesApi, parseEdgesRequest } from './edges-api.js';
+import { edgeForReader } from './edges-view.js';
+import { ObserveApi, parseObservedRequest } from './observe-api.js';
 import { StatusError } from './status.js';
 
 const root = 'https://localhost/apis/observe.weft.dev/v1alpha1/';
 const reader = { user: 'reader', groups: [], extra: {} };
 
-/** An API whose user may list edges in these namespaces; empty: in all. */
-function apiOf(rights: readonly string[], edges: readonly Edge[] = []) {
+/** An API whose user may list in these namespaces; empty: in all. */
+function apiOf(rights: readonly string[], edges: readonly Edge[] = [], changes: readonly Change[] = []) {
   const asked: EdgeQuery[] = [];
   const reviewed: ResourceAttributes[] = [];
   const limits: string[] = [];
   const onLimit = (limit: string): void => void limits.push(limit);
-  const api = new EdgesApi({
+  const api = new ObserveApi({
     edges: {
       query: (query) => {
         asked.push(query);
         return Promise.resolve({ edges, sinceMs: 7, missing: ['10.0.0.9'] });
+      },
+    },
+    changes: {
+      query: (query) => {
+        asked.push(query);
+        return Promise.resolve({ changes, sinceMs: 7, missing: [] });
       },
     },
     authorizer: {
@@ -146,6 +154,73 @@ test('kubectl gets a table, in which the same names are left out', async () => {
   );
 });
 
+const change: Change = {
+  kind: 'AccessPolicy',
+  namespace: 'shop',
+  name: 'guard',
+  operation: 'updated',
+  timeMs: 1_000,
+  resources: 1,
+  by: 'kubectl',
+  receivers: [
+    { name: 'n1', acknowledgedMs: 1_010 },
+    { name: 'n2', acknowledgedMs: 1_020, refused: 'bank/secret-policy: not understood' },
+    { name: 'waypoint:shop/wp/wp-1', acknowledgedMs: 1_030 },
+    { name: 'waypoint:bank/secret-wp/wp-2' },
+  ],
+  omitted: { acknowledged: 4, waiting: 1 },
+};
+
+test('who may list changes of all namespaces reads them as they are', async () => {
+  const { read, asked, reviewed } = apiOf([''], [], [change]);
+  assert.deepEqual((await read('changes?sinceMs=5')).body, {
+    kind: 'ChangeList',
+    apiVersion: 'observe.weft.dev/v1alpha1',
+    metadata: {},
+    items: [change],
+    sinceMs: 7,
+    missing: [],
+  });
+  assert.deepEqual(asked, [{ namespace: undefined, sinceMs: 5 }]);
+  const right = { group: 'observe.weft.dev', version: 'v1alpha1', resource: 'changes', verb: 'list' };
+  assert.deepEqual(reviewed, [{ ...right, namespace: '' }]);
+});
+
+test('forbidden: changes are read without the right; the refusal names it', async () => {
+  const { read, asked } = apiOf(['shop'], [], [change]);
+  for (const path of ['changes', 'namespaces/bank/changes'])
+    await assert.rejects(read(path), (error: unknown) => {
+      assert.ok(error instanceof StatusError);
+      assert.equal(error.code, 403);
+      assert.match(error.message, /cannot list resource "changes" in API group "observe\.weft\.dev"/);
+      return true;
+    });
+  assert.deepEqual(asked, []);
+});
+
+test('forbidden: a reader of one namespace learns waypoints or resources of another by a change', async () => {
+  const { read, asked } = apiOf(['shop'], [], [change]);
+  const { body } = await read('namespaces/shop/changes');
+  assert.doesNotMatch(JSON.stringify(body), /bank|secret/);
+  const [one] = (body as { readonly items: readonly Change[] }).items;
+  assert.deepEqual(
+    one?.receivers.map(({ name }) => name),
+    ['n1', 'n2', 'waypoint:shop/wp/wp-1', 'waypoint of another namespace'],
+  );
+  assert.match(one?.receivers[1]?.refused ?? '', /not accepted/);
+  assert.deepEqual(asked, [{ namespace: 'shop', sinceMs: 0 }]);
+});
+
+test('kubectl gets changes as a table', async () => {
+  const accept = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json';
+  const { body } = await apiOf(['shop'], [], [change]).read('namespaces/shop/changes', accept);
+  const { rows } = body as { readonly rows: readonly { readonly cells: unknown }[] };
+  assert.deepEqual(
+    rows.map(({ cells }) => cells),
+    [['guard', 'AccessPolicy', 'updated', '1970-01-01T00:00:01.000Z', 'kubectl', '7 of 9']],
+  );
+});
+
 test('a user who reads too often waits', async () => {
   const { read, limits } = apiOf(['']);
   for (let i = 0; i < computedRates.perUser.burst; i++) await read('edges');
@@ -157,6 +232,9 @@ test('other paths, watches and times that are none are refused', async () => {
   const { read } = apiOf(['', 'shop']);
   for (const [path, code] of [
     ['edges/one', 404],
+    ['changes/one', 404],
+    ['changes?watch=1', 405],
+    ['namespaces/shop/changes?sinceMs=x', 400],
     ['namespaces/shop/edges/one', 404],
     ['namespaces/Shop/edges', 404],
     ['namespaces//edges', 404],
@@ -170,9 +248,9 @@ test('other paths, watches and times that are none are refused', async () => {
 });
 
 test('no URL throws past the parser', () => {
-  fuzz([Buffer.from('namespaces/shop/edges?sinceMs=5&watch=1'), Buffer.from('edges')], (some) => {
+  fuzz([Buffer.from('namespaces/shop/edges?sinceMs=5&watch=1'), Buffer.from('changes')], (some) => {
     try {
-      parseEdgesRequest(new URL(root + Buffer.from(some).toString('latin1')));
+      parseObservedRequest(new URL(root + Buffer.from(some).toString('latin1')));
     } catch (error) {
       // A URL that cannot be parsed is refused before.
       assert.ok(error instanceof StatusError || error instanceof TypeError, String(error));

@@ -1,0 +1,61 @@
+/** `weft changes`: which objects changed, who changed them, and which nodes and waypoints have acknowledged it. */
+import { Command, Option } from 'commander';
+import { loadKubeConfig } from '../../kubernetes/config.js';
+import type { Change, ChangesAnswer } from '../../model/change.js';
+import { wantsCluster } from '../cluster/command.js';
+import { askCluster, askState, type ControlQuestion } from '../control-admin.js';
+import { durationMs } from '../edges/command.js';
+import { stateDefault } from '../standalone/ledger.js';
+import { changeLines } from './rows.js';
+
+interface Flags {
+  readonly namespace?: string;
+  readonly since?: number;
+  readonly state?: string;
+  readonly kubernetes?: boolean;
+  readonly json?: boolean;
+}
+
+/** The changes since a time, of all namespaces if none is given. */
+export const changesQuestion = (sinceMs: number, namespace?: string): ControlQuestion<ChangesAnswer> => ({
+  does: 'say what changed',
+  resource: 'changes',
+  query: { sinceMs, namespace },
+  answer: ({ items, ...rest }) => ({ changes: items as readonly Change[], ...rest }),
+});
+
+async function answerOf({ state, kubernetes, namespace }: Flags, sinceMs: number): Promise<ChangesAnswer> {
+  const question = changesQuestion(sinceMs, namespace);
+  return state === undefined && wantsCluster(kubernetes)
+    ? askCluster(await loadKubeConfig(), question)
+    : askState(state ?? stateDefault, question);
+}
+
+function* lines({ changes, sinceMs, missing }: ChangesAnswer): Generator<string> {
+  yield* changeLines(changes);
+  if (changes.length === 0) yield 'nothing changed';
+  yield `kept since ${new Date(sinceMs).toISOString()}, when the control plane started; the last 1000 changes`;
+  for (const replica of missing) yield `no answer from ${replica}: who acknowledged to it is missing`;
+}
+
+export function changesCommand(): Command {
+  return new Command('changes')
+    .description(
+      'show which objects changed, who changed them, and which nodes and waypoints have acknowledged it',
+    )
+    .option('-n, --namespace <name>', 'only objects of this namespace')
+    .addOption(
+      new Option('--since <duration>', 'for example 10m (default: all that is kept)').argParser(durationMs),
+    )
+    .option(
+      '--state <dir>',
+      `state directory of a testbed or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,
+    )
+    .option('--kubernetes', 'show the cluster even without KUBECONFIG')
+    .option('--no-kubernetes', 'do not show the cluster even with KUBECONFIG')
+    .option('--json', 'print one JSON object, with the time of each acknowledgment')
+    .action(async (flags: Flags) => {
+      const answer = await answerOf(flags, flags.since === undefined ? 0 : Date.now() - flags.since);
+      console.log(flags.json === true ? JSON.stringify(answer) : [...lines(answer)].join('\n'));
+    });
+}
