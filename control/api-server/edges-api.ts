@@ -112,14 +112,17 @@ export class EdgesApi implements ApiGroup {
   }
 }
 
-/** Namespace of a policy's name as it is reported, `NAMESPACE/NAME`; empty: it has none. */
-const policyNamespace = (policy: string): string =>
-  policy.includes('/') ? (policy.split('/')[0] ?? '') : '';
+/**
+ * Namespaces of the policies that an edge names: `NAMESPACE/NAME`, or `KIND NAMESPACE/NAME ENTRY` if a waypoint refused a request by its token,
+ * rate or decision. Several names have commas between them. Pure.
+ */
+const policyNamespaces = (policy: string): readonly string[] =>
+  policy.split(',').flatMap((one) => /(?:^|\s)([^\s/]+)\//.exec(one)?.[1] ?? []);
 
 const namespacesOf = ({ source, destination, policy }: Edge): readonly string[] => [
   source.namespace,
   destination.namespace,
-  policyNamespace(policy),
+  ...policyNamespaces(policy),
 ];
 
 /**
@@ -132,8 +135,7 @@ export function edgeForReader(edge: Edge, known: ReadonlySet<string>, rootNamesp
     of.namespace === '' || known.has(of.namespace) || of.workload === otherName
       ? of
       : { ...of, workload: '', pod: '' };
-  const home = policyNamespace(edge.policy);
-  const isNamed = home === '' || home === rootNamespace || known.has(home);
+  const isNamed = policyNamespaces(edge.policy).every((one) => one === rootNamespace || known.has(one));
   return {
     ...edge,
     source: party(edge.source),
