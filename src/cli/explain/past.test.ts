@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { Ajv } from 'ajv';
 import { distRoot } from '../run.js';
 import { logsOf, pastLines, pastText, questionOf } from './past.js';
 import { printable } from './text.js';
@@ -146,6 +147,9 @@ test('with the lines of a connection, weft explain says what would happen to it 
     });
   const json = await weft('--json');
   assert.equal(json.code, 3, json.text);
+  const schema = new URL('../../../../docs/explain.schema.json', import.meta.url);
+  const isOfSchema = new Ajv({ strict: false }).compile(JSON.parse(readFileSync(schema, 'utf8')) as object);
+  assert.ok(isOfSchema(JSON.parse(json.text)), JSON.stringify(isOfSchema.errors));
   const { past, now, whatIf } = JSON.parse(json.text) as {
     readonly past: readonly unknown[];
     readonly now: { readonly outcome: string };
