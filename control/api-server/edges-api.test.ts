@@ -111,6 +111,9 @@ test('policies of the root namespace, which apply to all, are named; what is bey
   const other = party('bank', otherName, { pod: otherName, identity: undefined });
   const one = edge({ source: other, destination: party('shop', 'web'), policy: 'weft-system/mesh-wide' });
   assert.deepEqual(edgeForReader(one, new Set(['shop']), 'weft-system'), one);
+  const named = { ...one, source: party('bank', otherName, { pod: 'other-1' }) };
+  const { source } = edgeForReader(named, new Set(['shop']), 'weft-system');
+  assert.deepEqual([source.workload, source.pod], ['', ''], 'a workload with the name other');
 });
 
 test('policies are named to readers of all of their namespaces, whatever decided: connections, tokens, rates, decisions', async () => {

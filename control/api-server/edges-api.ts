@@ -131,8 +131,8 @@ const namespacesOf = ({ source, destination, policy }: Edge): readonly string[] 
  */
 export function edgeForReader(edge: Edge, known: ReadonlySet<string>, rootNamespace: string): Edge {
   const party = (of: EdgeParty): EdgeParty =>
-    // `other` is no name.
-    of.namespace === '' || known.has(of.namespace) || of.workload === otherName
+    // `other` stands for what is beyond the limits. A workload may have that name, too: then its pod has another one.
+    of.namespace === '' || known.has(of.namespace) || (of.workload === otherName && of.pod === otherName)
       ? of
       : { ...of, workload: '', pod: '' };
   const isNamed = policyNamespaces(edge.policy).every((one) => one === rootNamespace || known.has(one));
