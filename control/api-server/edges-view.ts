@@ -1,15 +1,18 @@
 /** Edges as a reader of some namespaces sees them. Pure. */
 import { otherName, type Edge, type EdgeParty } from '../../src/model/edge.js';
 
-/** Namespace of a policy's name as it is reported, `NAMESPACE/NAME`; empty: it has none. */
-const policyNamespace = (policy: string): string =>
-  policy.includes('/') ? (policy.split('/')[0] ?? '') : '';
+/**
+ * Namespaces of the policies that an edge names: `NAMESPACE/NAME`, or `KIND NAMESPACE/NAME ENTRY` if a waypoint refused a request by its token,
+ * rate or decision. Several names have commas between them.
+ */
+const policyNamespaces = (policy: string): readonly string[] =>
+  policy.split(',').flatMap((one) => /(?:^|\s)([^\s/]+)\//.exec(one)?.[1] ?? []);
 
 /** Namespaces whose names an edge may have. */
 export const namespacesOf = ({ source, destination, policy }: Edge): readonly string[] => [
   source.namespace,
   destination.namespace,
-  policyNamespace(policy),
+  ...policyNamespaces(policy),
 ];
 
 /**
@@ -18,12 +21,11 @@ export const namespacesOf = ({ source, destination, policy }: Edge): readonly st
  */
 export function edgeForReader(edge: Edge, known: ReadonlySet<string>, rootNamespace: string): Edge {
   const party = (of: EdgeParty): EdgeParty =>
-    // `other` is no name.
-    of.namespace === '' || known.has(of.namespace) || of.workload === otherName
+    // `other` stands for what is beyond the limits. A workload may have that name, too: then its pod has another one.
+    of.namespace === '' || known.has(of.namespace) || (of.workload === otherName && of.pod === otherName)
       ? of
       : { ...of, workload: '', pod: '' };
-  const home = policyNamespace(edge.policy);
-  const isNamed = home === '' || home === rootNamespace || known.has(home);
+  const isNamed = policyNamespaces(edge.policy).every((one) => one === rootNamespace || known.has(one));
   return {
     ...edge,
     source: party(edge.source),

@@ -119,6 +119,38 @@ test('policies of the root namespace, which apply to all, are named; what is bey
   const other = party('bank', otherName, { pod: otherName, identity: undefined });
   const one = edge({ source: other, destination: party('shop', 'web'), policy: 'weft-system/mesh-wide' });
   assert.deepEqual(edgeForReader(one, new Set(['shop']), 'weft-system'), one);
+  const named = { ...one, source: party('bank', otherName, { pod: 'other-1' }) };
+  const { source } = edgeForReader(named, new Set(['shop']), 'weft-system');
+  assert.deepEqual([source.workload, source.pod], ['', ''], 'a workload with the name other');
+});
+
+test('policies are named to readers of all of their namespaces, whatever decided: connections, tokens, rates, decisions', async () => {
+  const to = (namespace: string, policy: string) =>
+    edge({ source: party('shop', 'web'), destination: party(namespace, 'api'), policy });
+  const own = [
+    'AuthenticationPolicy shop/users',
+    'TrafficPolicy shop/limits orders',
+    'HTTPRoute shop/echo/canary',
+    'RequestAuthentication weft-system/all, shop/users',
+    'weft-system/mesh-wide,shop/guard',
+  ].map((policy) => to('shop', policy));
+  const foreign = [
+    'AuthenticationPolicy vault/secret',
+    'TrafficPolicy vault/secret orders',
+    'RequestAuthentication weft-system/all, vault/secret',
+    'weft-system/mesh-wide,vault/secret',
+    'shop/guard,vault/secret',
+  ].map((policy) => to('vault', policy));
+  const { read, reviewed } = apiOf(['shop'], [...own, ...foreign]);
+  const items = itemsOf((await read('namespaces/shop/edges')).body);
+  assert.deepEqual(items.slice(0, own.length), own);
+  assert.deepEqual([...new Set(items.slice(own.length).map(({ policy }) => policy))], ['']);
+  assert.deepEqual([...new Set(reviewed.map(({ namespace }) => namespace))].sort(), [
+    '',
+    'shop',
+    'vault',
+    'weft-system',
+  ]);
 });
 
 test('the right is asked for at most 64 namespaces of peers; the workloads of further ones are not named, and a warning says so', async () => {

@@ -69,8 +69,8 @@ export function afterSuccess(nowMs: number, maxAgeS: number | undefined, random:
 export type Refetch = 'planned' | 'later' | 'failing';
 
 /**
- * The state once a waypoint has asked for the set. A set that cannot be fetched keeps its backoff: an issuer in trouble gets no more requests because
- * of what clients send.
+ * The state once a waypoint has asked for the set. A set that cannot be fetched keeps its backoff: an issuer that does not respond gets no more
+ * requests because of what clients send.
  */
 export function afterRefetchRequest(
   known: KnownUri,

@@ -1,7 +1,7 @@
 /**
  * Decides the path of a connection: through a tunnel, directly to a pod of this node, in plaintext, or refused. Pure functions from the
- * known attributes of a connection to a plan; outbound.ts and inbound.ts execute the plan. `why` is for people; code reads the other
- * fields.
+ * known attributes of a connection to a plan, which daemonset/proxy/outbound.ts and inbound.ts execute, and `weft explain` describes. `why` is
+ * for people; code reads the other fields.
  */
 import type { SocketAddress } from '../model/address.js';
 import { formatSocketAddress } from '../model/address.js';

@@ -43,7 +43,7 @@ const account: Convert = (value, namespace) => {
 const host: Convert = (value) =>
   text.test(value) && value !== '' && !/:\d+$/.test(value) ? value.toLowerCase() : undefined;
 const serverName: Convert = (value) =>
-  /^(\*?[a-zA-Z0-9._-]*|[a-zA-Z0-9._-]+\*)$/.test(value) && !/^[0-9.]+$/.test(value)
+  /^(\*|\*?[a-zA-Z0-9._-]*[a-zA-Z0-9_-]|[a-zA-Z0-9._-]+\*)$/.test(value) && !/^[0-9.]+$/.test(value)
     ? value.toLowerCase()
     : undefined;
 const port: Convert = (value) =>

@@ -224,10 +224,12 @@ test('an alternative of an ALLOW that has no form is left out, and a rule withou
     action: 'ALLOW',
     rules: [{ to: [{ sni: ['*.example'] }] }],
   });
-  assert.deepEqual(rulesOf("{ rules: [{ when: [{ key: connection.sni, values: ['10.0.0.1'] }] }] }"), {
-    action: 'ALLOW',
-    rules: [],
-  });
+  for (const value of ['10.0.0.1', 'a.example.'])
+    assert.deepEqual(
+      rulesOf(`{ rules: [{ when: [{ key: connection.sni, values: ['${value}'] }] }] }`),
+      { action: 'ALLOW', rules: [] },
+      value,
+    );
   assert.deepEqual(
     rulesOf("{ rules: [{ to: [{ operation: { paths: [/a], methods: ['G*'] } }] }] }"),
     { action: 'ALLOW', rules: [] },

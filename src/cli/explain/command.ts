@@ -83,12 +83,12 @@ function partiesOf(
 async function run(first: string, second: string | undefined, flags: Flags): Promise<void> {
   const parties = partiesOf(first, second, flags.identity);
   if (!parties) return runPast(first, flags);
-  const { now, then, warnings } = await ask({ ...parties, request: requestOf(flags) }, flags);
-  if (flags.json === true)
-    console.log(JSON.stringify(then ? { now: json(now), whatIf: json(then) } : json(now)));
+  const asked = await ask({ ...parties, request: requestOf(flags) }, flags);
+  const { now, then, warnings } = asked;
+  if (flags.json === true) console.log(JSON.stringify(then ? jsonOf(asked) : json(now)));
   else {
-    for (const line of then ? bothLines(now, then) : explanationLines(now, Date.now()))
-      console.log(printable(line));
+    if (then) for (const line of [...shortLines(asked), '']) console.log(printable(line));
+    for (const line of explanationLines(then ?? now, Date.now())) console.log(printable(line));
     for (const warning of warnings) console.error(`not in force as written: ${warning}`);
   }
   process.exitCode = exitCodes[(then ?? now).outcome];
@@ -130,21 +130,23 @@ async function runPast(id: string, flags: Flags): Promise<void> {
     );
   const question = questionOf(lines);
   const asked = question && (await ask({ ...question, request: requestOf(flags) }, flags));
-  const current = asked && (asked.then ?? asked.now);
-  if (isJson === true)
-    console.log(JSON.stringify({ past: lines, ...(current ? { now: json(current) } : {}) }));
+  if (isJson === true) console.log(JSON.stringify({ past: lines, ...(asked ? jsonOf(asked) : {}) }));
   else {
     for (const line of pastText(lines)) console.log(printable(line));
-    if (current) console.log(printable(`now: ${shortText(current)}`));
+    if (asked) for (const line of shortLines(asked)) console.log(printable(line));
   }
-  process.exitCode = current ? exitCodes[current.outcome] : 0;
+  process.exitCode = asked ? exitCodes[(asked.then ?? asked.now).outcome] : 0;
 }
 
-function* bothLines(now: Answer, then: Answer): Generator<string> {
+const jsonOf = ({ now, then }: Asked): object => ({
+  now: json(now),
+  ...(then ? { whatIf: json(then) } : {}),
+});
+
+function* shortLines({ now, then }: Asked): Generator<string> {
+  if (!then) return yield `now: ${shortText(now)}`;
   yield `now:       ${shortText(now)}`;
   yield `with them: ${shortText(then)}`;
-  yield '';
-  yield* explanationLines(then, Date.now());
 }
 
 export function explainCommand(): Command {

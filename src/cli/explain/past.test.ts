@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { Ajv } from 'ajv';
+import { distRoot } from '../run.js';
 import { logsOf, pastLines, pastText, questionOf } from './past.js';
 import { printable } from './text.js';
 
@@ -92,4 +95,68 @@ test('lines of any content are read, and nothing that a terminal would act on is
         assert.doesNotMatch([...pastText(lines)].map(printable).join(''), /\u001b/);
       }
     }
+});
+
+const manifests = `
+apiVersion: v1
+kind: Namespace
+metadata: { name: shop, labels: { weft.dev/mesh: enabled } }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: web, namespace: shop }
+spec: { nodeName: a, serviceAccountName: web }
+status: { phase: Running, podIPs: [{ ip: 10.0.1.1 }], conditions: [{ type: Ready, status: 'True' }] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: api, namespace: shop, labels: { app: api } }
+spec: { nodeName: b, serviceAccountName: api }
+status: { phase: Running, podIPs: [{ ip: 10.0.2.1 }], conditions: [{ type: Ready, status: 'True' }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: api, namespace: shop }
+spec: { selector: { app: api }, clusterIP: 10.96.0.10, ports: [{ port: 80, targetPort: 8080 }] }
+`;
+const noWeb = `
+apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: no-web, namespace: shop }
+spec: { action: DENY, rules: [{ from: [{ serviceAccounts: [shop/web] }] }] }
+`;
+
+test('with the lines of a connection, weft explain says what would happen to it now, and with other manifests', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-past-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const at = (name: string, text: string): string => {
+    writeFileSync(join(dir, name), text);
+    return join(dir, name);
+  };
+  const args = ['7-1', '--log', at('log', JSON.stringify(connection({ id: '7-1' }))), '-f'];
+  args.push(at('mesh.yaml', manifests), '--what-if', at('no-web.yaml', noWeb));
+  const weft = (...more: readonly string[]): Promise<{ readonly code: number; readonly text: string }> =>
+    new Promise((resolve) => {
+      execFile(
+        process.execPath,
+        [join(distRoot, 'src', 'cli', 'weft.js'), 'explain', ...args, ...more],
+        { encoding: 'utf8', timeout: 60_000 },
+        (error, stdout, stderr) =>
+          resolve({ code: error ? Number(error.code ?? 1) : 0, text: stdout + stderr }),
+      );
+    });
+  const json = await weft('--json');
+  assert.equal(json.code, 3, json.text);
+  const schema = new URL('../../../../docs/explain.schema.json', import.meta.url);
+  const isOfSchema = new Ajv({ strict: false }).compile(JSON.parse(readFileSync(schema, 'utf8')) as object);
+  assert.ok(isOfSchema(JSON.parse(json.text)), JSON.stringify(isOfSchema.errors));
+  const { past, now, whatIf } = JSON.parse(json.text) as {
+    readonly past: readonly unknown[];
+    readonly now: { readonly outcome: string };
+    readonly whatIf: { readonly outcome: string };
+  };
+  assert.deepEqual([past.length, now.outcome, whatIf.outcome], [1, 'allowed', 'refused']);
+  const text = await weft();
+  assert.equal(text.code, 3, text.text);
+  assert.match(text.text, /now: +ALLOWED: .*\nwith them: REFUSED: policy shop\/no-web rule 0 denies it/);
 });

@@ -96,7 +96,7 @@ const partyText = (value: unknown): string => {
     identity === 'unknown' ? '' : identity,
     address,
   ]
-    .filter((one) => one !== '' && one !== undefined)
+    .filter((one) => one !== '')
     .join('  ');
 };
 

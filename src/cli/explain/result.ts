@@ -1,4 +1,4 @@
-/** What `weft explain` says, as `--json` prints it. The schema is schema.ts; a test compares both. */
+/** What `weft explain` says, as `--json` prints it. docs/explain.schema.json is its schema: a test validates explanations by it. */
 export type Outcome =
   | 'allowed'
   | 'refused'

@@ -28,6 +28,15 @@ test('an edge is the same after encoding and decoding', () => {
   }
 });
 
+test('an edge with the names of more policies than a text may have keeps as many as it may have', () => {
+  const names = Array.from({ length: 40 }, (_, i) => `shop/allow-clients-${i}`);
+  const policyOf = (policy: string): string | undefined => decodeEdge(encodeEdge(edge({ policy })))?.policy;
+  const kept = policyOf(names.join(','))?.split(',') ?? [];
+  assert.ok(kept.length > 20);
+  assert.deepEqual(kept, names.slice(0, kept.length));
+  assert.equal(policyOf('x'.repeat(1_000)), 'x'.repeat(edgeLimits.textChars));
+});
+
 test('an edge of another form is left out', () => {
   const encoded = encodeEdge(edge());
   const wrong: Readonly<Record<string, Partial<typeof encoded>>> = {

@@ -32,9 +32,17 @@ const paths: readonly string[] = [
 
 const encodeParty = (party: EdgeParty): pb.EdgeParty => ({ ...party, identity: party.identity ?? '' });
 
+/** The names of many policies that did not allow a request may be longer than a text may be. The last ones are left out, not the edge. */
+const policyText = (policy: string): string => {
+  if (policy.length <= edgeLimits.textChars) return policy;
+  const end = policy.lastIndexOf(',', edgeLimits.textChars);
+  return policy.slice(0, end > 0 ? end : edgeLimits.textChars);
+};
+
 /** The message of an edge. */
 export const encodeEdge = ({ reporter, source, destination, path, ...rest }: Edge): pb.Edge => ({
   ...rest,
+  policy: policyText(rest.policy),
   reporterKind: reporter,
   source: encodeParty(source),
   destination: encodeParty(destination),

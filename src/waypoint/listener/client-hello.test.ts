@@ -14,7 +14,13 @@ import {
   tlsRecord,
 } from '../../../test/support/client-hello.js';
 import { fuzz } from '../../../test/support/fuzz.js';
-import { clientHelloOf, sniOf } from './client-hello.js';
+import { clientHelloOf } from './client-hello.js';
+
+/** The name that routes are chosen by; undefined: there is none. */
+function sniOf(bytes: Buffer): string | 'more' | undefined {
+  const hello = clientHelloOf(bytes);
+  return hello === 'more' ? hello : hello?.sni || undefined;
+}
 
 /** The name that policies are evaluated with. */
 function serverNameOf(bytes: Buffer): string | undefined {

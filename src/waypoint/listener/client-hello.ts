@@ -33,12 +33,6 @@ export function clientHelloOf(bytes: Buffer): ClientHello | 'more' | undefined {
   }
 }
 
-/** The first name of a ClientHello. Undefined: the bytes are none, or it names no host. */
-export function sniOf(bytes: Buffer): string | 'more' | undefined {
-  const hello = clientHelloOf(bytes);
-  return hello === 'more' ? hello : hello?.sni || undefined;
-}
-
 interface Message {
   readonly content: Buffer;
   /** The last record has further bytes. */

@@ -180,10 +180,12 @@ test('connections that are relayed, audited, refused and that fail are counted',
   edges.relayed(client, destination, endpoint, 'opened');
   edges.relayed(client, destination, endpoint, 'refused');
   edges.relayed(client, destination, endpoint, 'failed');
-  edges.relayed(client, destination, endpoint, 'opened', ['shop/p']);
-  const [only, audited, ...others] = edges.take(1);
+  edges.relayed(client, destination, endpoint, 'opened', { audited: ['shop/p'] });
+  edges.relayed(client, destination, endpoint, 'refused', { policy: 'shop/no' });
+  const [only, audited, denied, ...others] = edges.take(1);
   assert.deepEqual(others, []);
   assert.deepEqual([audited?.policy, audited?.counts.connections, audited?.counts.audited], ['shop/p', 1, 1]);
+  assert.deepEqual([denied?.policy, denied?.counts.refused, denied?.counts.audited], ['shop/no', 1, 0]);
   assert.deepEqual(
     [only?.counts.connections, only?.counts.refused, only?.counts.failures, only?.service, only?.method],
     [1, 1, 1, '', ''],

@@ -139,13 +139,20 @@ export class RequestEdges {
     return template;
   }
 
-  /** A connection that is relayed as TCP, or was not. `failed`: for another reason than a policy. `audited`: policies that would have refused it. */
+  /**
+   * A connection that is relayed as TCP, or was not. `failed`: for another reason than a policy.
+   * @param policy that refused it
+   * @param audited policies that would have refused it
+   */
   relayed(
     client: Client,
     destination: Destination,
     endpoint: Endpoint | undefined,
     outcome: 'opened' | 'refused' | 'failed',
-    audited: readonly string[] = [],
+    {
+      policy,
+      audited = [],
+    }: { readonly policy?: string | undefined; readonly audited?: readonly string[] } = {},
   ): void {
     const service = destination.kind === 'service' ? destination.service : undefined;
     const workload = destination.kind === 'workload' ? destination.workload : undefined;
@@ -157,7 +164,7 @@ export class RequestEdges {
       port: endpoint?.target.port ?? servicePort,
       method: '',
       pathTemplate: '',
-      policy: audited[0] ?? '',
+      policy: policy ?? audited[0] ?? '',
     });
     if (audited.length > 0) tally.audited++;
     if (outcome === 'opened') tally.connections++;

@@ -74,7 +74,7 @@ export class WaypointMetrics {
   );
   readonly #auditedTotal = this.#counter(
     'weft_audited_total',
-    'Requests and connections that a policy in audit mode would have refused',
+    'Requests and connections that a policy in audit mode or dry run would have refused',
     ['policy'],
   );
   readonly breakers = new BreakerMetrics(this.registry, this.#overflow, () => this.now());

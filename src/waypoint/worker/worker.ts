@@ -206,13 +206,8 @@ class Worker {
       onDetected: (result) => this.#metrics.detections.inc({ result }),
       onRelay: (client, destination, endpoint, { refusal, audited }) => {
         const notOpened = refusal?.code === 'WEFT_DENIED' ? 'refused' : 'failed';
-        this.#edges.relayed(
-          client,
-          destination,
-          endpoint,
-          refusal === undefined ? 'opened' : notOpened,
-          audited,
-        );
+        const outcome = refusal === undefined ? 'opened' : notOpened;
+        this.#edges.relayed(client, destination, endpoint, outcome, { policy: refusal?.policy, audited });
         this.#metrics.audited(audited);
         if (refusal?.code !== undefined) this.#metrics.refused(client, { ...refusal, code: refusal.code });
         this.#logOf(client.group, {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatSocketAddress, parseCidr, parseIp } from '../../src/model/address.js';
-import type { Service } from '../../src/model/service.js';
-import type { Workload } from '../../src/model/workload.js';
-import type { MeshState } from '../../src/state/store.js';
+import { formatSocketAddress, parseCidr, parseIp } from '../model/address.js';
+import type { Service } from '../model/service.js';
+import type { Workload } from '../model/workload.js';
+import type { MeshState } from '../state/store.js';
 import {
   id,
   uid,
@@ -17,7 +17,7 @@ import {
   waypointRef,
 } from '../../test/support/mesh.js';
 import { meshOf, outboundTo, plainTo, tunnelTo, type MeshExtra } from '../../test/support/plans.js';
-import { recheck, type InboundPlan, type OutboundPlan } from '../../src/path/choose-path.js';
+import { recheck, type InboundPlan, type OutboundPlan } from './choose-path.js';
 
 const mesh = (extra: MeshExtra = {}): MeshState =>
   meshOf(

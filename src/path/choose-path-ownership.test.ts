@@ -1,11 +1,11 @@
 /** Plans where another namespace refers to an address or a Service's pods that it does not own, or to an external name. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseIp } from '../../src/model/address.js';
-import { parseSpiffeId } from '../../src/model/identity.js';
-import type { Service } from '../../src/model/service.js';
-import type { Workload } from '../../src/model/workload.js';
-import type { MeshState } from '../../src/state/store.js';
+import { parseIp } from '../model/address.js';
+import { parseSpiffeId } from '../model/identity.js';
+import type { Service } from '../model/service.js';
+import type { Workload } from '../model/workload.js';
+import type { MeshState } from '../state/store.js';
 import {
   behind,
   id,
@@ -18,7 +18,7 @@ import {
   workload,
 } from '../../test/support/mesh.js';
 import { meshOf, outboundTo, plainTo, tunnelTo } from '../../test/support/plans.js';
-import { recheck } from '../../src/path/choose-path.js';
+import { recheck } from './choose-path.js';
 
 const onlyWeb = policy('only-web', 'allow', {
   serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
