@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { printable } from '../printable.js';
 import { logsOf, pastLines, pastText, questionOf } from './past.js';
-import { printable } from './text.js';
 
 const party = (pod: string, address: string) => ({
   address,
