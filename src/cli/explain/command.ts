@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { WeftError } from '../../base/errors.js';
 import type { MeshSnapshot } from '../../state/snapshot.js';
 import { badInput } from '../policy/bad-input.js';
+import { printable } from '../printable.js';
 import { policyMeshes } from '../policy/meshes.js';
 import { isOfCluster, placeOptions, stateOf, type PlaceFlags } from '../policy/place.js';
 import { certificatesOf } from './certificates.js';
@@ -11,7 +12,7 @@ import { ExplainMesh, asInCluster } from './mesh.js';
 import { logsOf, pastLines, pastText, questionOf } from './past.js';
 import { requestOf, type RequestFlags } from './request.js';
 import type { Explanation, Outcome } from './result.js';
-import { explanationLines, printable, shortText } from './text.js';
+import { explanationLines, shortText } from './text.js';
 
 interface Flags extends PlaceFlags, RequestFlags {
   readonly file?: readonly string[];
@@ -89,7 +90,7 @@ async function run(first: string, second: string | undefined, flags: Flags): Pro
   else {
     if (then) for (const line of [...shortLines(asked), '']) console.log(printable(line));
     for (const line of explanationLines(then ?? now, Date.now())) console.log(printable(line));
-    for (const warning of warnings) console.error(`not in force as written: ${warning}`);
+    for (const warning of warnings) console.error(printable(`not in force as written: ${warning}`));
   }
   process.exitCode = exitCodes[(then ?? now).outcome];
 }

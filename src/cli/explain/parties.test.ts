@@ -5,6 +5,7 @@ import {
   behind,
   domain,
   id,
+  key,
   pod,
   policy,
   service,
@@ -12,6 +13,11 @@ import {
   workload,
 } from '../../../test/support/mesh.js';
 import { dice, names, randomUpdate } from '../../../test/support/random-mesh.js';
+import { askFilter } from '../../../test/support/decision-services.js';
+import { filter } from '../../../test/support/filters.js';
+import { route } from '../../../test/support/waypoint.js';
+import type { RouteBackend, RouteFilter } from '../../model/route.js';
+import type { ServiceKey } from '../../model/workload.js';
 import { MeshState } from '../../state/store.js';
 import { explain } from './explain.js';
 import { ExplainMesh, asInCluster } from './mesh.js';
@@ -143,6 +149,70 @@ test('a Service of a file that states no address has one, as in a cluster; a hea
   const headless = asInCluster({ ...bare, mesh, waypoints: ['shop/wp'] });
   const direct = await ask(headless.snapshot, 'shop/web', 'shop/api:8080');
   assert.deepEqual(direct.destination.addresses, ['10.0.2.1']);
+});
+
+const guarded = (service: ServiceKey, waypoint = 'shop/wp') => ({
+  waypoint,
+  policy: { service, port: 80, origins: [], filters: [askFilter()] },
+});
+/** A mesh whose Service `api` has a waypoint. */
+const withWaypoint = (more: Partial<MeshSnapshot>): MeshSnapshot =>
+  asInCluster({
+    ...bare,
+    mesh: {
+      ...bare.mesh,
+      workloads: [
+        ...(bare.mesh.workloads ?? []),
+        workload('old', '10.0.1.7', 'n1', { ...behind('v2'), tunnel: 'none' }),
+      ],
+      services: [
+        service('api', '10.96.0.1', 8080, { waypoint: waypointRef }),
+        service('v2', '10.96.0.2', 8080, { waypoint: { ...waypointRef, service: key('wp2') } }),
+      ],
+    },
+    waypoints: ['shop/wp', 'shop/wp2'],
+    ...more,
+  }).snapshot;
+
+test('a connection that is not HTTP is refused where decisions about requests are demanded', async () => {
+  const tcp = (snapshot: MeshSnapshot): Promise<Explanation> =>
+    explain(new ExplainMesh(snapshot), {
+      source: 'shop/web',
+      destination: 'shop/api',
+      request: requestOf({ tcp: true }),
+    });
+  assert.equal(short(await tcp(withWaypoint({}))), 'allowed waypoint');
+  const found = await tcp(withWaypoint({ servicePolicies: [guarded(key('api'))] }));
+  assert.equal(short(found), 'refused refused WEFT_DENIED');
+  assert.match(found.ways[0]?.why ?? '', /demands a decision about each request/);
+});
+
+test('nothing is certain that a decision service may refuse: at the first of two waypoints, before a redirect, at a backend by its weight', async () => {
+  const rule = (filters: RouteFilter[], backends: RouteBackend[]) => [
+    route('r', [{ filters, backends }], { parents: [{ service: key('api') }] }),
+  ];
+  const to = (name: string, weight = 1, filters: RouteFilter[] = []): RouteBackend => ({
+    target: { kind: 'service', service: key(name), port: 80 },
+    weight,
+    filters,
+  });
+  const redirect = filter('redirect', { hostname: 'a.test', statusCode: 302 });
+  const servicePolicies = [guarded(key('api'))];
+  for (const [snapshot, outcome] of [
+    [{ routes: rule([], [to('v2')]) }, 'allowed'],
+    [{ routes: rule([], [to('v2')]), servicePolicies }, 'unknown'],
+    [{ routes: rule([redirect], []) }, 'allowed'],
+    [{ routes: rule([redirect], []), servicePolicies }, 'unknown'],
+    [{ routes: rule([], [to('api', 99_999), to('v2')]) }, 'allowed'],
+    [{ routes: rule([], [to('api', 99_999), to('v2', 1, [askFilter()])]) }, 'unknown'],
+    [{ routes: rule([], [to('api', 99_999), to('v2')]), servicePolicies: [guarded(key('v2'))] }, 'unknown'],
+    [{ routes: rule([], [to('v2'), to('api', 99_999, [redirect])]) }, 'unknown'],
+  ] as const)
+    assert.equal(
+      (await ask(withWaypoint(snapshot), 'shop/web', 'shop/api')).outcome,
+      outcome,
+      JSON.stringify(snapshot),
+    );
 });
 
 test('whatever the mesh, there is an answer with a reason, or what is wrong with the question', async () => {

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Ajv } from 'ajv';
+import { printable } from '../printable.js';
 import { distRoot } from '../run.js';
 import { logsOf, pastLines, pastText, questionOf } from './past.js';
-import { printable } from './text.js';
 
 const party = (pod: string, address: string) => ({
   address,

@@ -3,6 +3,7 @@ import { isRecord } from '../../base/record.js';
 import type { RouteBackend, RouteFilter } from '../../model/route.js';
 import { denialReason, type HttpAttributes, type Verdict } from '../../policy/authorize.js';
 import { authorizeClient } from '../../waypoint/authorization/authorize.js';
+import { demandedElsewhere } from '../../waypoint/authorization/demanded.js';
 import type { PolicyGroup } from '../../waypoint/authorization/endpoint-policies.js';
 import type { ServicePort } from '../../waypoint/authorization/reachable.js';
 import type { Cluster } from '../../waypoint/cluster/cluster.js';
@@ -11,6 +12,7 @@ import type { Endpoint } from '../../waypoint/cluster/endpoint.js';
 import type { Exchange } from '../../waypoint/exchange/exchange.js';
 import type { Client } from '../../waypoint/listener/client.js';
 import { servicePortOf, type Destination } from '../../waypoint/listener/destination.js';
+import { relayObstacle } from '../../waypoint/listener/relay-authorization.js';
 import type { WaypointState } from '../../waypoint/state/waypoint-state.js';
 import type { RequestRecord } from '../../waypoint/telemetry/request-record.js';
 import { checksOf, deciding, type Decided } from './policy-checks.js';
@@ -51,6 +53,8 @@ export interface Target extends Decided {
   readonly code?: string;
   readonly audited: readonly string[];
   readonly policies: readonly PolicyCheck[];
+  /** What decides, too, and was not evaluated. */
+  readonly open?: string;
 }
 
 /** Decided before an endpoint was chosen. */
@@ -96,15 +100,13 @@ export function servedOf(seen: Seen, end: End): Served {
       const { code, flag, status, why, policy, rule, audited } = end.record;
       const isOwn = code === undefined && flag === undefined;
       const decided = code === 'WEFT_DENIED' ? { policy, rule } : {};
+      const isAllowed = isOwn && status < 400;
+      const open = isAllowed ? [...seen.asked, ...otherBackends(seen)] : [];
+      const isOpen = open.length > 0 || (code === 'WEFT_JWT_INVALID' && isWithoutKeys(why));
       return {
         ...base,
-        kind:
-          isOwn && status < 400
-            ? 'responded'
-            : code === 'WEFT_JWT_INVALID' && isWithoutKeys(why)
-              ? 'undecided'
-              : 'refused',
-        why: why ?? `the route's rule responds with status ${status}`,
+        kind: isOpen ? 'undecided' : isAllowed ? 'responded' : 'refused',
+        why: openText(open, why ?? `the route's rule responds with status ${status}`),
         ...(code === undefined ? {} : { code }),
         ...decided,
         audited,
@@ -122,6 +124,10 @@ export function servedOf(seen: Seen, end: End): Served {
       return { ...base, kind: 'undecided', why: 'the waypoint had not decided after 30 s' };
   }
 }
+
+/** @param asked what would have been asked */
+export const openText = (asked: readonly string[], why: string): string =>
+  asked.length > 0 ? `${asked.join(' and ')} decides, and is not asked here; ${why}` : why;
 
 /** Keys of issuers are fetched by a running control plane alone. */
 const isWithoutKeys = (why = ''): boolean => why.includes('(no-keys)');
@@ -144,10 +150,37 @@ function targetsOf(seen: Seen, end: End): readonly Target[] {
   const chosen = exchange.route.backend;
   const all = backends.flatMap((backend) => {
     exchange.route.backend = backend;
-    return ofCluster(seen, exchange.route.cluster(), exchange.route.sent, backendText(backend, backends));
+    const cluster = exchange.route.cluster();
+    const text = backendText(backend, backends);
+    const targets = ofCluster(seen, cluster, exchange.route.sent, text);
+    const isOpen = backend !== chosen && isFiltered(seen, backend, cluster);
+    return isOpen ? targets.map((one) => ({ ...one, open: filtersOf(text) })) : targets;
   });
   exchange.route.backend = chosen;
   return all.slice(0, targetsMax);
+}
+
+const filtersOf = (backend: string): string => `the filters of backend ${backend}`;
+
+/** Whether requests to a backend that was not chosen would pass filters that were not evaluated. */
+function isFiltered(
+  { state, client, destination, exchange }: Seen,
+  { target, filters }: RouteBackend,
+  cluster: Cluster | string,
+): boolean {
+  if (filters.length > 0) return true;
+  const sent = target.kind === 'service' ? target : undefined;
+  const there = typeof cluster === 'string' ? undefined : cluster;
+  return (
+    demandedElsewhere(state, client, destination, sent, there, exchange?.route.changedBy, true).length > 0
+  );
+}
+
+/** The other backends of the rule, if the filters of the chosen one may have responded: what they do is not known. */
+function otherBackends({ exchange }: Seen): readonly string[] {
+  const { rule, backend } = exchange?.route ?? {};
+  const all = rule?.backends.filter(({ weight }) => weight > 0) ?? [];
+  return backend ? all.filter((one) => one !== backend).map((one) => `backend ${backendText(one, all)}`) : [];
 }
 
 function relayTargets(seen: Seen, end: End): readonly Target[] {
@@ -180,6 +213,17 @@ function ofCluster(
 function targetOf(seen: Seen, endpoint: Endpoint, sent: ServicePort | undefined, backend: string): Target {
   const { state, client, exchange, name } = seen;
   const http = httpOf(seen);
+  const obstacle = exchange ? undefined : relayObstacle(state, client, seen.destination, { endpoint, sent });
+  if (obstacle !== undefined)
+    return {
+      endpoint,
+      backend,
+      allowed: false,
+      why: obstacle,
+      code: 'WEFT_DENIED',
+      audited: [],
+      policies: [],
+    };
   const ofEndpoint = state.policies.ofEndpoint(endpoint, sent);
   const groups = [...ofService(seen), ...ofEndpoint];
   const verdict = authorizeClient(groups, client, http);

@@ -154,6 +154,3 @@ function* policyLines(ways: readonly Way[]): Generator<string> {
 /** `ALLOWED by node node-b: no policy forbids it`: one line. */
 export const shortText = ({ outcome, ways: [first] }: Explanation): string =>
   `${words[outcome]}${first ? `: ${first.why}` : ''}`;
-
-/** Names and reasons come from objects and logs of others: nothing that a terminal would act on is printed. */
-export const printable = (line: string): string => line.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');

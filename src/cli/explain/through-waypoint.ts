@@ -10,6 +10,7 @@ import { waypointName, type ExplainMesh } from './mesh.js';
 import type { Source } from './parties.js';
 import type { Request } from './request.js';
 import type { Way } from './result.js';
+import { openText } from './served.js';
 import { arrival, decidedOf, targetText } from './way-parts.js';
 
 /** A request passes at most the waypoint of the dialed Service and that of the backend; more would be a loop. */
@@ -61,9 +62,10 @@ export async function throughWaypoint(
       },
     ];
   }
-  const { asked, targets } = served;
+  const { targets } = served;
   const ways: Way[] = [];
   for (const target of targets) {
+    const asked = [...served.asked, ...(target.open === undefined ? [] : [target.open])];
     const { endpoint, backend, audited, policies, code } = target;
     const way = {
       ...base,
@@ -99,7 +101,14 @@ export async function throughWaypoint(
       request,
       passed + 1,
     );
-    ways.push(...further.map((one) => ({ ...one, policies: [...policies, ...one.policies] })));
+    const isOpen = asked.length > 0;
+    ways.push(
+      ...further.map((one): Way => ({
+        ...one,
+        ...(isOpen && one.outcome === 'allowed' ? { outcome: 'unknown', why: openText(asked, one.why) } : {}),
+        policies: [...policies, ...one.policies],
+      })),
+    );
   }
   return ways;
 }
@@ -116,8 +125,7 @@ function lastHop(
   client: { readonly identity: SpiffeId; readonly ip: IpAddress },
 ): Way {
   const outcome = asked.length > 0 ? 'unknown' : 'allowed';
-  const why =
-    asked.length > 0 ? `${asked.join(' and ')} decides, and is not asked here; ${way.why}` : way.why;
+  const why = openText(asked, way.why);
   if (workload.tunnel === 'none')
     return {
       ...way,

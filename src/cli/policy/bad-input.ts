@@ -1,4 +1,5 @@
 import { errorText } from '../../base/errors.js';
+import { printableLines } from '../printable.js';
 
 /** An action of a command that ends with exit code 2 if its input cannot be used: 1 means that it found something. */
 export const badInput =
@@ -7,7 +8,7 @@ export const badInput =
     try {
       await action(...args);
     } catch (error) {
-      console.error(`weft: ${errorText(error)}`);
+      console.error(printableLines(`weft: ${errorText(error)}`));
       process.exitCode = 2;
     }
   };

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { WeftError } from '../../base/errors.js';
 import { table } from '../cluster/table.js';
+import { printable } from '../printable.js';
 import { badInput } from './bad-input.js';
 import { callsOf, identityText, partyText, requestText, type Call } from './calls.js';
 import { policyDiff, type Change, type ChangeKind, type Diff } from './diff.js';
@@ -99,9 +100,9 @@ export function diffCommand(): Command {
             }),
           );
         else {
-          for (const line of lines(diff)) console.log(line);
+          for (const line of lines(diff)) console.log(printable(line));
           for (const line of [...warnings.map((one) => `not in force as written: ${one}`), ...gaps])
-            console.error(line);
+            console.error(printable(line));
         }
         const isHarmless =
           diff.changes.every(({ kind }) => kind !== 'newly-denied' && kind !== 'may-change') &&

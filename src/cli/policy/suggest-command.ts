@@ -1,5 +1,6 @@
 /** `weft policy suggest`: the least AccessPolicies that allow what was observed, as YAML. */
 import { Command } from 'commander';
+import { printable } from '../printable.js';
 import { badInput } from './bad-input.js';
 import { callsOf } from './calls.js';
 import { currentOption, policyMeshes, type CurrentFlags } from './meshes.js';
@@ -24,7 +25,7 @@ export function suggestCommand(): Command {
       const suggestion = suggest(namespace, callsOf(observed.edges), new PolicyMesh(before));
       const gaps = observationGaps(observed, flags, Date.now());
       for (const line of suggestionLines(suggestion, gaps)) console.log(line);
-      for (const warning of warnings) console.error(`not in force as written: ${warning}`);
+      for (const warning of warnings) console.error(printable(`not in force as written: ${warning}`));
     }),
   );
 }

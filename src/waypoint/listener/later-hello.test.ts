@@ -48,6 +48,16 @@ test('a second ClientHello with another name, or without a readable one, is refu
     'without a name': inRecords(helloMessage([])),
     'with two names': helloFor('a.test', 'b.test'),
     'as a third': Buffer.concat([first, inRecords(other)]),
+    'with a version that OpenSSL accepts': inRecords(
+      Buffer.concat([other.subarray(0, 4), Buffer.from([4, 3]), other.subarray(6)]),
+    ),
+    'as long as OpenSSL accepts': inRecords(
+      Buffer.concat([
+        Buffer.from([1, 2, 1, 0x44]),
+        other.subarray(4),
+        Buffer.alloc(131_396 + 4 - other.length),
+      ]),
+    ),
     'in a record with the second': tlsRecord(
       0x16,
       Buffer.concat([helloMessage([serverNames(['a.test'])]), other]),

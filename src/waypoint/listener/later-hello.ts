@@ -6,8 +6,8 @@ import { clientHelloOf } from './client-hello.js';
 
 const handshake = 0x16;
 const headerBytes = 5;
-/** Bytes of a handshake message that tell a ClientHello: type, length, major version. */
-const startBytes = 5;
+/** Bytes of a handshake message that tell a ClientHello: type, length, version, random, length of the session ID. */
+const startBytes = 39;
 
 export class LaterHello {
   #isDone = false;
@@ -89,6 +89,9 @@ function handshakeStart(bytes: Buffer): Buffer | 'more' {
   return start;
 }
 
-/** Encrypted messages may begin with any bytes. Every version of TLS is 3.x, and no server accepts a ClientHello of 128 KiB. */
+/**
+ * Encrypted messages may begin with any bytes: of these, one in about 170000 is taken for a ClientHello. OpenSSL accepts up to 131396 bytes, and any
+ * version from 3.1, which has no meaning in TLS 1.3.
+ */
 const isClientHello = (start: Buffer): boolean =>
-  start[0] === 1 && (start[1] ?? 0) <= 1 && (start[4] ?? 3) === 3;
+  start[0] === 1 && (start[1] ?? 0) <= 2 && (start[startBytes - 1] ?? 0) <= 32;

@@ -5,9 +5,11 @@ import { isAnyDemanded } from '../authorization/demanded.js';
 import type { PolicyGroup } from '../authorization/endpoint-policies.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import type { Endpoint } from '../cluster/endpoint.js';
+import type { WaypointState } from '../state/waypoint-state.js';
 import type { RelayOutcome } from '../worker/context.js';
 import type { ClientConnection } from './client-connection.js';
-import { notServed, servicePortOf, unknownService } from './destination.js';
+import type { Client } from './client.js';
+import { notServed, servicePortOf, unknownService, type Destination } from './destination.js';
 
 /** What a connection is sent to. */
 interface RelayTarget {
@@ -31,14 +33,8 @@ export function authorizeRelay(
   serverName: string | undefined,
 ): RelayOutcome {
   const { context, client, destination } = connection;
-  const { state } = context;
-  const { endpoint, sent } = target;
-  const lost = notServed(state, destination) ?? unknownService(state, sent);
-  if (lost !== undefined) return denied(lost);
-  if (isAnyDemanded(state, client, destination, sent, endpoint))
-    return denied(
-      'a policy of the Service demands a decision about each request, and the connection is not HTTP',
-    );
+  const obstacle = relayObstacle(context.state, client, destination, target);
+  if (obstacle !== undefined) return denied(obstacle);
   let audited = none;
   for (const groups of groupsOf(connection, target)) {
     const verdict = authorizeClient(groups, client, undefined, serverName);
@@ -46,6 +42,20 @@ export function authorizeRelay(
     if (verdict.audited.length > 0) audited = [...new Set([...audited, ...verdict.audited])];
   }
   return { audited };
+}
+
+/** What forbids the connection whatever policies allow; undefined: nothing does. */
+export function relayObstacle(
+  state: WaypointState,
+  client: Client,
+  destination: Destination,
+  { endpoint, sent }: RelayTarget,
+): string | undefined {
+  const lost = notServed(state, destination) ?? unknownService(state, sent);
+  if (lost !== undefined) return lost;
+  return isAnyDemanded(state, client, destination, sent, endpoint)
+    ? 'a policy of the Service demands a decision about each request, and the connection is not HTTP'
+    : undefined;
 }
 
 /** Whether policies of the connection compare the server name, so that its ClientHello has to be read. */
