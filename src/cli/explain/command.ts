@@ -2,13 +2,13 @@
 import { Command } from 'commander';
 import { WeftError } from '../../base/errors.js';
 import type { MeshSnapshot } from '../../state/snapshot.js';
-import { badInput } from '../policy/bad-input.js';
+import { badInput, badUsage } from '../policy/bad-input.js';
 import { policyMeshes } from '../policy/meshes.js';
 import { isOfCluster, placeOptions, stateOf, type PlaceFlags } from '../policy/place.js';
 import { certificatesOf } from './certificates.js';
 import { explain, type Question } from './explain.js';
 import { ExplainMesh, asInCluster } from './mesh.js';
-import { logsOf, pastLines, pastText, questionOf } from './past.js';
+import { loggedRequestOf, logsOf, pastLines, pastText, questionOf } from './past.js';
 import { requestOf, type RequestFlags } from './request.js';
 import type { Explanation, Outcome } from './result.js';
 import { explanationLines, printable, shortText } from './text.js';
@@ -103,7 +103,7 @@ interface Asked {
 
 async function ask(question: Question, flags: Flags): Promise<Asked> {
   const { file, whatIf = [] } = flags;
-  const meshes = policyMeshes({ ...flags, ...(file ? { current: file } : {}) }, whatIf);
+  const meshes = policyMeshes({ ...flags, ...(file ? { current: file } : {}) }, whatIf, '--file');
   const { errors, warnings, unread, before, after } = meshes;
   if (errors.length > 0) throw new WeftError('WEFT_EXPLAIN_INPUT', errors.join('\n'));
   const known = await answer(before, question, unread);
@@ -129,16 +129,23 @@ async function runPast(id: string, flags: Flags): Promise<void> {
       `no line of ${log ? log.join(', ') : `the logs below ${state}`} is about ${id}: say SOURCE and DESTINATION, the id of a connection, or the address and port of its client`,
     );
   const question = questionOf(lines);
-  const asked = question && (await ask({ ...question, request: requestOf(flags) }, flags));
+  const stated = requestOf(flags);
+  const logged = stated?.isStated === false ? loggedRequestOf(lines) : undefined;
+  const asked = question && (await ask({ ...question, request: logged ?? stated }, flags));
   const current = asked && (asked.then ?? asked.now);
   if (isJson === true)
     console.log(JSON.stringify({ past: lines, ...(current ? { now: json(current) } : {}) }));
   else {
     for (const line of pastText(lines)) console.log(printable(line));
-    if (current) console.log(printable(`now: ${shortText(current)}`));
+    if (current) console.log(printable(`now: ${nowText(current)}`));
+    if (logged && current?.request)
+      console.log('Note: the logged request was evaluated without its headers: --header says them');
   }
   process.exitCode = current ? exitCodes[current.outcome] : 0;
 }
+
+const nowText = (one: Answer): string =>
+  `${one.request ? `${one.request.method} ${one.request.path} ` : ''}${shortText(one)}`;
 
 function* bothLines(now: Answer, then: Answer): Generator<string> {
   yield `now:       ${shortText(now)}`;
@@ -174,7 +181,7 @@ export function explainCommand(): Command {
       'manifests of the mesh: files, or directories (default: those of the testbed, or the cluster)',
     )
     .option('--what-if <paths...>', 'the same with these manifests applied: files, or directories');
-  return placeOptions(command)
+  return badUsage(placeOptions(command))
     .option(
       '--log <files...>',
       'logs with the connection; - is standard input (default: those of the testbed)',

@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import { errorText } from '../../base/errors.js';
 
 /** An action of a command that ends with exit code 2 if its input cannot be used: 1 means that it found something. */
@@ -11,3 +12,7 @@ export const badInput =
       process.exitCode = 2;
     }
   };
+
+/** A wrong option or a missing argument ends with exit code 2 as well. Returns the command. */
+export const badUsage = (command: Command): Command =>
+  command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
