@@ -60,7 +60,7 @@ export async function readEdges(state: string, query: EdgeQuery): Promise<EdgeAn
   const socket = sockets.find((path) => existsSync(path));
   if (socket === undefined)
     throw noAnswer(
-      `there is no ${sockets[0]}: give the state directory of a control plane that runs with --state`,
+      `there is no ${sockets[0]}: start a testbed (weft standalone up), pass the state directory of a running control plane with --state, or set KUBECONFIG for a cluster`,
     );
   try {
     return answerOf(await getThroughSocket(socket, pathOf(query)));

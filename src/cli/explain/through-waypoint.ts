@@ -106,12 +106,15 @@ export async function throughWaypoint(
 
 const outcomes = { responded: 'allowed', refused: 'refused', undecided: 'unknown' } as const;
 
+const tlsText = ({ hostname, clientCertificate }: NonNullable<Endpoint['tls']>): string =>
+  `TLS with ${hostname}${clientCertificate === undefined ? '' : ` and the client certificate of Secret ${clientCertificate}, which is not looked at here`}`;
+
 /** From a waypoint to the endpoint's node. */
 function lastHop(
   mesh: ExplainMesh,
   way: Omit<Way, 'outcome' | 'path'>,
   asked: readonly string[],
-  { workload, target }: Endpoint,
+  { workload, target, tls }: Endpoint,
   replica: Workload,
   client: { readonly identity: SpiffeId; readonly ip: IpAddress },
 ): Way {
@@ -123,7 +126,7 @@ function lastHop(
       ...way,
       outcome,
       path: 'waypoint',
-      why: `${why}; from the waypoint on it is plaintext, because the endpoint is not in the mesh`,
+      why: `${why}; the endpoint is not in the mesh: from the waypoint on it is ${tls ? tlsText(tls) : 'plaintext'}`,
     };
   const plan = planInboundTunnel(mesh.view, {
     pod: mesh.enrolled(workload.uid)?.pod ?? workload,

@@ -1,0 +1,107 @@
+/** `weft explain` as a program, with manifests: its output and its exit codes. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { distRoot } from '../run.js';
+
+const manifests = `
+apiVersion: v1
+kind: Namespace
+metadata: { name: shop, labels: { weft.dev/mesh: enabled } }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: web, namespace: shop, labels: { app: web } }
+spec: { nodeName: a, serviceAccountName: web }
+status: { podIPs: [{ ip: 10.0.1.1 }] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: waypoint, namespace: shop }
+spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
+---
+apiVersion: weft.dev/v1alpha1
+kind: ExternalService
+metadata: { name: pay, namespace: shop, labels: { weft.dev/waypoint: waypoint } }
+spec:
+  host: pay.example.com
+  addresses: [198.51.100.1]
+  ports: [{ port: 80, targetPort: 443, name: http }]
+  endpoints: [{ address: 192.0.2.1 }]
+`;
+const tls = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: { name: pay-tls, namespace: shop }
+spec:
+  targetRefs: [{ group: weft.dev, kind: ExternalService, name: pay }]
+  validation: { hostname: pay.example.com, wellKnownCACertificates: System }
+  options: { weft.dev/client-certificate: pay-client }
+`;
+
+let dir = '';
+before(() => {
+  dir = mkdtempSync(join(tmpdir(), 'weft-explain-'));
+  writeFileSync(join(dir, 'mesh.yaml'), manifests);
+  writeFileSync(join(dir, 'tls.yaml'), tls);
+});
+after(() => rmSync(dir, { recursive: true }));
+
+interface Ended {
+  readonly code: number | string | null | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+const weft = (...args: readonly string[]): Promise<Ended> =>
+  new Promise((resolve) => {
+    const env = { ...process.env };
+    delete env['KUBECONFIG'];
+    execFile(
+      process.execPath,
+      [join(distRoot, 'src', 'cli', 'weft.js'), ...args],
+      { env },
+      (error, stdout, stderr) => resolve({ code: error ? error.code : 0, stdout, stderr }),
+    );
+  });
+
+test('an ExternalService is named by its name, and its way says whether the waypoint speaks TLS', async () => {
+  const mesh = join(dir, 'mesh.yaml');
+  const plain = await weft('explain', 'shop/web', 'shop/pay', '-f', mesh);
+  assert.equal(plain.code, 0, plain.stderr);
+  assert.match(plain.stdout, /^ALLOWED {2}shop\/web -> pay\.example\.com:80/);
+  assert.match(plain.stdout, /from the waypoint on it is plaintext/);
+  const encrypted = await weft('explain', 'shop/web', 'shop/pay:80', '-f', mesh, join(dir, 'tls.yaml'));
+  assert.equal(encrypted.code, 0, encrypted.stderr);
+  assert.match(
+    encrypted.stdout,
+    /from the waypoint on it is TLS with pay\.example\.com and the client certificate of Secret pay-client/,
+  );
+});
+
+test('wrong usage ends with 2 like other bad input, since 1 is a result of some commands', async () => {
+  const results = await Promise.all([
+    weft('explain'),
+    weft('explain', 'shop/web', 'shop/pay', '--nothing'),
+    weft('policy', 'diff'),
+    weft('policy', 'test', '--nothing'),
+    weft('policy', 'suggest'),
+  ]);
+  for (const { code, stderr } of results) {
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /^error: /);
+  }
+  const help = await weft('explain', '--help');
+  assert.equal(help.code, 0);
+});
+
+test('without a testbed the error names the options that say where the mesh is', async () => {
+  const explained = await weft('explain', 'shop/web', 'shop/pay', '--state', join(dir, 'none'));
+  assert.equal(explained.code, 2);
+  assert.match(explained.stderr, /no testbed at .*none: pass --file FILES .*--kubernetes/);
+  const suggested = await weft('policy', 'observe', '--state', join(dir, 'none'));
+  assert.equal(suggested.code, 2);
+  assert.match(suggested.stderr, /admin\.sock: start a testbed/);
+});
