@@ -32,6 +32,30 @@ spec:
   ports: [{ port: 80, targetPort: 443, name: http }]
   endpoints: [{ address: 192.0.2.1 }]
 `;
+const names = `
+apiVersion: v1
+kind: Pod
+metadata: { name: echo, namespace: shop, labels: { app: echo } }
+spec: { nodeName: b, serviceAccountName: echo }
+status: { podIPs: [{ ip: 10.0.2.1 }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: echo, namespace: shop, labels: { weft.dev/waypoint: waypoint } }
+spec:
+  selector: { app: echo }
+  clusterIPs: [10.96.0.1]
+  ports: [{ name: https, port: 443 }, { name: http, port: 80 }]
+---
+apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: server-names, namespace: shop }
+spec:
+  action: ALLOW
+  targetRefs: [{ group: '', kind: Service, name: echo }]
+  rules:
+    - to: [{ sni: ['*.shop.example'], notSni: [admin.shop.example] }]
+`;
 const tls = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: BackendTLSPolicy
@@ -47,6 +71,7 @@ before(() => {
   dir = mkdtempSync(join(tmpdir(), 'weft-explain-'));
   writeFileSync(join(dir, 'mesh.yaml'), manifests);
   writeFileSync(join(dir, 'tls.yaml'), tls);
+  writeFileSync(join(dir, 'names.yaml'), names);
 });
 after(() => rmSync(dir, { recursive: true }));
 
@@ -104,4 +129,32 @@ test('without a testbed the error names the options that say where the mesh is',
   const suggested = await weft('policy', 'observe', '--state', join(dir, 'none'));
   assert.equal(suggested.code, 2);
   assert.match(suggested.stderr, /admin\.sock: start a testbed/);
+});
+
+test('--sni: the waypoint reads the name from a ClientHello, and policies compare it', async () => {
+  const files = ['-f', join(dir, 'mesh.yaml'), join(dir, 'names.yaml')];
+  const ask = (port: number, ...more: readonly string[]): Promise<Ended> =>
+    weft('explain', 'shop/web', `shop/echo:${port}`, ...more, ...files);
+  const [own, admin, none, http, host, address] = await Promise.all([
+    ask(443, '--sni', 'A.shop.example'),
+    ask(443, '--sni', 'admin.shop.example'),
+    ask(443, '--tcp'),
+    ask(80, '--sni', 'a.shop.example'),
+    ask(443, '--sni', 'a.shop.example', '--path', '/x'),
+    ask(443, '--sni', '10.0.0.1'),
+  ]);
+  assert.equal(own.code, 0, own.stdout + own.stderr);
+  assert.match(own.stdout, /policy shop\/server-names rule 0 allows it/);
+  assert.match(own.stdout, /and a waypoint that relays bytes/);
+  assert.match(own.stdout, /Note: evaluated as TLS with the server name a\.shop\.example/);
+  assert.equal(admin.code, 3);
+  assert.match(admin.stdout, /TLS server name: admin\.shop\.example/);
+  assert.equal(none.code, 3);
+  assert.match(none.stdout, /Note: evaluated without a TLS server name: --sni NAME says one/);
+  assert.equal(http.code, 3);
+  assert.match(http.stdout, /the waypoint cannot read the request/);
+  assert.equal(host.code, 2);
+  assert.match(host.stderr, /--tcp and --sni are a connection without a request/);
+  assert.equal(address.code, 2);
+  assert.match(address.stderr, /is no TLS server name/);
 });

@@ -9,7 +9,7 @@ import { certificatesOf } from './certificates.js';
 import { explain, type Question } from './explain.js';
 import { ExplainMesh, asInCluster } from './mesh.js';
 import { loggedRequestOf, logsOf, pastLines, pastText, questionOf } from './past.js';
-import { requestOf, type RequestFlags } from './request.js';
+import { httpOf, sentOf, type RequestFlags } from './request.js';
 import type { Explanation, Outcome } from './result.js';
 import { explanationLines, printable, shortText } from './text.js';
 
@@ -83,7 +83,7 @@ function partiesOf(
 async function run(first: string, second: string | undefined, flags: Flags): Promise<void> {
   const parties = partiesOf(first, second, flags.identity);
   if (!parties) return runPast(first, flags);
-  const { now, then, warnings } = await ask({ ...parties, request: requestOf(flags) }, flags);
+  const { now, then, warnings } = await ask({ ...parties, request: sentOf(flags) }, flags);
   if (flags.json === true)
     console.log(JSON.stringify(then ? { now: json(now), whatIf: json(then) } : json(now)));
   else {
@@ -129,8 +129,8 @@ async function runPast(id: string, flags: Flags): Promise<void> {
       `no line of ${log ? log.join(', ') : `the logs below ${state}`} is about ${id}: say SOURCE and DESTINATION, the id of a connection, or the address and port of its client`,
     );
   const question = questionOf(lines);
-  const stated = requestOf(flags);
-  const logged = stated?.isStated === false ? loggedRequestOf(lines) : undefined;
+  const stated = sentOf(flags);
+  const logged = httpOf(stated)?.isStated === false ? loggedRequestOf(lines) : undefined;
   const asked = question && (await ask({ ...question, request: logged ?? stated }, flags));
   const current = asked && (asked.then ?? asked.now);
   if (isJson === true)
@@ -138,6 +138,7 @@ async function runPast(id: string, flags: Flags): Promise<void> {
   else {
     for (const line of pastText(lines)) console.log(printable(line));
     if (current) console.log(printable(`now: ${nowText(current)}`));
+    for (const note of current?.notes ?? []) console.log(printable(`Note: ${note}`));
     if (logged && current?.request)
       console.log('Note: the logged request was evaluated without its headers: --header says them');
   }
@@ -176,6 +177,7 @@ export function explainCommand(): Command {
       (one: string, all: readonly string[] = []) => [...all, one],
     )
     .option('--tcp', 'a connection that is not HTTP')
+    .option('--sni <name>', 'a TLS connection with this server name')
     .option(
       '-f, --file <paths...>',
       'manifests of the mesh: files, or directories (default: those of the testbed, or the cluster)',
@@ -196,6 +198,7 @@ With --what-if it is that of the changed mesh.
 Examples:
   weft explain shop/web shop/api
   weft explain shop/web shop/api:80 --method DELETE --path /orders/7
+  weft explain shop/web shop/api:443 --sni shop.example
   weft explain --identity spiffe://cluster.local/ns/shop/sa/web api.shop.svc.cluster.local
   weft explain shop/web shop/api --what-if new-policy.yaml`,
     )

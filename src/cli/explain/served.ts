@@ -37,6 +37,8 @@ export interface Seen {
   readonly destination: Destination;
   /** Undefined: no request was read. */
   readonly exchange: Exchange | undefined;
+  /** Of the ClientHello that was sent. */
+  readonly serverName: string | undefined;
   readonly clusters: ClusterManager;
   /** Services that would have been asked. */
   readonly asked: ReadonlySet<string>;
@@ -89,7 +91,13 @@ export function servedOf(seen: Seen, end: End): Served {
     const { status: _status, ...rest } = view;
     return { kind: 'sent', targets: targetsOf(seen, end), view: rest, asked: [...seen.asked] };
   }
-  const checks = checksOf(ofService(seen), `waypoint ${seen.name}`, seen.client, httpOf(seen));
+  const checks = checksOf(
+    ofService(seen),
+    `waypoint ${seen.name}`,
+    seen.client,
+    httpOf(seen),
+    seen.serverName,
+  );
   const base = { view, audited: [], policies: checks };
   switch (end.kind) {
     case 'record': {
@@ -178,11 +186,11 @@ function ofCluster(
 }
 
 function targetOf(seen: Seen, endpoint: Endpoint, sent: ServicePort | undefined, backend: string): Target {
-  const { state, client, exchange, name } = seen;
+  const { state, client, exchange, name, serverName } = seen;
   const http = httpOf(seen);
   const ofEndpoint = state.policies.ofEndpoint(endpoint, sent);
   const groups = [...ofService(seen), ...ofEndpoint];
-  const verdict = authorizeClient(groups, client, http);
+  const verdict = authorizeClient(groups, client, http, serverName);
   // The request has to be allowed as it was changed by the rule, too. Where nothing applies, the verdict about another endpoint would count.
   const allowed =
     verdict.allowed &&
@@ -197,7 +205,7 @@ function targetOf(seen: Seen, endpoint: Endpoint, sent: ServicePort | undefined,
     ...(allowed ? {} : { code: 'WEFT_DENIED' }),
     ...decided,
     audited,
-    policies: deciding(checksOf(groups, `waypoint ${name}`, client, http), decided),
+    policies: deciding(checksOf(groups, `waypoint ${name}`, client, http, serverName), decided),
   };
 }
 

@@ -8,7 +8,7 @@ import type { Endpoint } from '../../waypoint/cluster/endpoint.js';
 import { serveAtWaypoint } from './at-waypoint.js';
 import { waypointName, type ExplainMesh } from './mesh.js';
 import type { Source } from './parties.js';
-import type { Request } from './request.js';
+import type { Sent } from './request.js';
 import type { Way } from './result.js';
 import { arrival, decidedOf, targetText } from './way-parts.js';
 
@@ -26,7 +26,7 @@ export async function throughWaypoint(
   source: Source,
   client: { readonly identity: SpiffeId; readonly ip: IpAddress },
   { replica, key, authority }: AtWaypoint,
-  request: Request | undefined,
+  request: Sent,
   passed = 1,
 ): Promise<readonly Way[]> {
   const name = waypointName(key);
