@@ -1,6 +1,7 @@
 /** `weft explain` as a program, with manifests: its output and its exit codes. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,7 +33,7 @@ spec:
   ports: [{ port: 80, targetPort: 443, name: http }]
   endpoints: [{ address: 192.0.2.1 }]
 `;
-const names = `
+const echo = `
 apiVersion: v1
 kind: Pod
 metadata: { name: echo, namespace: shop, labels: { app: echo } }
@@ -46,7 +47,8 @@ spec:
   selector: { app: echo }
   clusterIPs: [10.96.0.1]
   ports: [{ name: https, port: 443 }, { name: http, port: 80 }]
----
+`;
+const names = `
 apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
 metadata: { name: server-names, namespace: shop }
@@ -55,6 +57,23 @@ spec:
   targetRefs: [{ group: '', kind: Service, name: echo }]
   rules:
     - to: [{ sni: ['*.shop.example'], notSni: [admin.shop.example] }]
+`;
+const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' });
+const jwks = JSON.stringify({ keys: [{ ...key, kid: '1', alg: 'ES256' }] });
+const tried = (dryRun: boolean): string => `
+apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: { name: guard, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Service, name: echo }]
+  externalAuthorization: [{ name: all, service: { name: echo, port: 80 }, dryRun: ${dryRun} }]
+---
+apiVersion: weft.dev/v1alpha1
+kind: AuthenticationPolicy
+metadata: { name: users, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Service, name: echo }]
+  jwt: { dryRun: true, issuers: [{ issuer: 'https://id.example.com', jwks: { inline: '${jwks}' } }] }
 `;
 const tls = `
 apiVersion: gateway.networking.k8s.io/v1
@@ -71,7 +90,9 @@ before(() => {
   dir = mkdtempSync(join(tmpdir(), 'weft-explain-'));
   writeFileSync(join(dir, 'mesh.yaml'), manifests);
   writeFileSync(join(dir, 'tls.yaml'), tls);
+  writeFileSync(join(dir, 'echo.yaml'), echo);
   writeFileSync(join(dir, 'names.yaml'), names);
+  for (const dryRun of [true, false]) writeFileSync(join(dir, `dry-${dryRun}.yaml`), tried(dryRun));
 });
 after(() => rmSync(dir, { recursive: true }));
 
@@ -132,7 +153,7 @@ test('without a testbed the error names the options that say where the mesh is',
 });
 
 test('--sni: the waypoint reads the name from a ClientHello, and policies compare it', async () => {
-  const files = ['-f', join(dir, 'mesh.yaml'), join(dir, 'names.yaml')];
+  const files = ['-f', join(dir, 'mesh.yaml'), join(dir, 'echo.yaml'), join(dir, 'names.yaml')];
   const ask = (port: number, ...more: readonly string[]): Promise<Ended> =>
     weft('explain', 'shop/web', `shop/echo:${port}`, ...more, ...files);
   const [own, admin, none, http, host, address] = await Promise.all([
@@ -157,4 +178,16 @@ test('--sni: the waypoint reads the name from a ClientHello, and policies compar
   assert.match(host.stderr, /--tcp and --sni are a connection without a request/);
   assert.equal(address.code, 2);
   assert.match(address.stderr, /is no TLS server name/);
+});
+
+test('a decision service in dry run does not make the outcome unknown, and what filters would refuse is named', async () => {
+  const ask = (dryRun: boolean): Promise<Ended> => {
+    const files = ['mesh.yaml', 'echo.yaml', `dry-${dryRun}.yaml`].map((name) => join(dir, name));
+    return weft('explain', 'shop/web', 'shop/echo:80', '-f', ...files);
+  };
+  const [dry, enforced] = await Promise.all([ask(true), ask(false)]);
+  assert.equal(dry.code, 0, dry.stdout + dry.stderr);
+  assert.match(dry.stdout, /Note: AuthenticationPolicy shop\/users would refuse it, and is in audit mode/);
+  assert.equal(enforced.code, 4, enforced.stdout + enforced.stderr);
+  assert.match(enforced.stdout, /decision service shop\/echo\.shop\.svc\.cluster\.local decides/);
 });

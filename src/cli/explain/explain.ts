@@ -180,7 +180,8 @@ function notesOf(
   else if (ways.some(({ why }) => why.includes(noServerName)))
     notes.push('evaluated without a TLS server name: --sni NAME says one');
   const audited = new Set(ways.flatMap((way) => way.audited));
-  if (audited.size > 0) notes.push(`in audit mode ${[...audited].join(', ')} would refuse it`);
+  if (audited.size > 0)
+    notes.push(`${[...audited].join(', ')} would refuse it, and is in audit mode or dry run`);
   if (sources.some(({ node, pod }) => pod && node === 'any'))
     notes.push(
       'pods of Deployments in files have no node yet: on one node the connection may take the kernel path',

@@ -195,7 +195,9 @@ function targetOf(seen: Seen, endpoint: Endpoint, sent: ServicePort | undefined,
   const allowed =
     verdict.allowed &&
     (ofEndpoint.length === 0 || exchange?.authorization.allowsEndpoint(endpoint, sent) !== false);
-  const { policy, rule, audited } = verdict;
+  const { policy, rule } = verdict;
+  // Filters in audit mode or dry run have recorded what they would refuse.
+  const audited = [...new Set([...(exchange?.info.audited ?? []), ...verdict.audited])];
   const decided = { ...(policy === undefined ? {} : { policy }), ...(rule === undefined ? {} : { rule }) };
   return {
     endpoint,
