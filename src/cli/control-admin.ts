@@ -81,7 +81,7 @@ export async function askState<T>(state: string, question: ControlQuestion<T>): 
   if (socket === undefined)
     throw noAnswer(
       does,
-      `there is no ${sockets[0]}: give the state directory of a control plane that runs with --state`,
+      `there is no ${sockets[0]}: start a testbed (weft standalone up), pass the state directory of a running control plane with --state, or set KUBECONFIG for a cluster`,
     );
   try {
     const text = await getThroughSocket(socket, `/${resource}?${stateQuery(query)}`);

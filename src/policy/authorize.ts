@@ -82,9 +82,12 @@ export const denialReason = ({ reason, policy, rule, claims, serverName }: Verdi
   return `${why}; claims: ${claims.names.join(', ')}, ${claims.hasToken ? 'of a valid token' : 'and there is no valid token'}`;
 };
 
+/** Of a connection that policies compare by a TLS server name, if it has none that can be read. */
+export const noServerName = 'TLS server name: none was read';
+
 const serverNameText = (name: string | undefined): string => {
   if (name === undefined) return '';
-  return name === '' ? '; TLS server name: none was read' : `; TLS server name: ${name}`;
+  return name === '' ? `; ${noServerName}` : `; TLS server name: ${name}`;
 };
 
 type Rules = AuthorizationPolicy['rules'];

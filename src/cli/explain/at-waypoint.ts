@@ -2,6 +2,7 @@
  * What a waypoint does with one request or connection: the waypoint's own code serves it in memory, up to the point at which it would
  * connect to an endpoint. What the code would ask others (decision services, shared rate limits) counts as allowed, and is named.
  */
+import { connect } from 'node:tls';
 import { FairLimit } from '../../base/fair-limit.js';
 import { formatSocketAddress, type SocketAddress } from '../../model/address.js';
 import { workloadIdentityOf, type SpiffeId } from '../../model/identity.js';
@@ -26,7 +27,7 @@ import type { WaypointState } from '../../waypoint/state/waypoint-state.js';
 import { ByDestination } from '../../waypoint/worker/by-destination.js';
 import type { ActiveRequest, ConnectionContext } from '../../waypoint/worker/context.js';
 import { memoryStreams } from './memory-stream.js';
-import type { Request } from './request.js';
+import { httpOf, serverNameOf, type Sent } from './request.js';
 import { servedOf, type End, type Served } from './served.js';
 
 export interface Arrival {
@@ -51,7 +52,7 @@ export async function serveAtWaypoint(
   state: WaypointState,
   name: string,
   arrival: Arrival,
-  request: Request | undefined,
+  request: Sent,
 ): Promise<Served> {
   const { identity, address, authority } = arrival;
   const client = clientOf(identity, address);
@@ -85,10 +86,18 @@ export async function serveAtWaypoint(
   try {
     serveConnection(context, () => far, client, destination);
     // What is no HTTP: the first bytes of no protocol that a waypoint reads.
-    near.write(request ? request.head(hostOf(destination)) : Buffer.from([0, 1, 2, 3]));
-    near.resume();
+    const serverName = serverNameOf(request);
+    if (serverName === undefined) {
+      near.write(httpOf(request)?.head(hostOf(destination)) ?? Buffer.from([0, 1, 2, 3]));
+      near.resume();
+    } else
+      connect({ socket: near, servername: serverName, rejectUnauthorized: false }).on(
+        'error',
+        () => undefined,
+      );
     const end = await ended;
-    return servedOf({ state, name, client, destination, exchange: exchanges.last, clusters, asked }, end);
+    const { last: exchange } = exchanges;
+    return servedOf({ state, name, client, destination, exchange, serverName, clusters, asked }, end);
   } finally {
     clearTimeout(timer);
     clusters.drain();
@@ -112,8 +121,8 @@ function contextOf(
   const externalAuthorization = {
     bodyShares: new FairLimit(1),
     countsOf: () => counts,
-    ask: ({ target }: AskOptions) => {
-      asked.add(`decision service ${target.service}`);
+    ask: ({ target, dryRun }: AskOptions) => {
+      if (!dryRun) asked.add(`decision service ${target.service}`);
       return plainlyAllowed;
     },
   } as unknown as ExternalAuthorization;

@@ -2,15 +2,15 @@
 import { Command } from 'commander';
 import { WeftError } from '../../base/errors.js';
 import type { MeshSnapshot } from '../../state/snapshot.js';
-import { badInput } from '../policy/bad-input.js';
-import { printable } from '../printable.js';
+import { badInput, badUsage } from '../policy/bad-input.js';
 import { policyMeshes } from '../policy/meshes.js';
 import { isOfCluster, placeOptions, stateOf, type PlaceFlags } from '../policy/place.js';
+import { printable } from '../printable.js';
 import { certificatesOf } from './certificates.js';
 import { explain, type Question } from './explain.js';
 import { ExplainMesh, asInCluster } from './mesh.js';
-import { logsOf, pastLines, pastText, questionOf } from './past.js';
-import { requestOf, type RequestFlags } from './request.js';
+import { loggedRequestOf, logsOf, pastLines, pastText, questionOf } from './past.js';
+import { httpOf, sentOf, type RequestFlags } from './request.js';
 import type { Explanation, Outcome } from './result.js';
 import { explanationLines, shortText } from './text.js';
 
@@ -84,7 +84,7 @@ function partiesOf(
 async function run(first: string, second: string | undefined, flags: Flags): Promise<void> {
   const parties = partiesOf(first, second, flags.identity);
   if (!parties) return runPast(first, flags);
-  const asked = await ask({ ...parties, request: requestOf(flags) }, flags);
+  const asked = await ask({ ...parties, request: sentOf(flags) }, flags);
   const { now, then, warnings } = asked;
   if (flags.json === true) console.log(JSON.stringify(then ? jsonOf(asked) : json(now)));
   else {
@@ -104,7 +104,7 @@ interface Asked {
 
 async function ask(question: Question, flags: Flags): Promise<Asked> {
   const { file, whatIf = [] } = flags;
-  const meshes = policyMeshes({ ...flags, ...(file ? { current: file } : {}) }, whatIf);
+  const meshes = policyMeshes({ ...flags, ...(file ? { current: file } : {}) }, whatIf, '--file');
   const { errors, warnings, unread, before, after } = meshes;
   if (errors.length > 0) throw new WeftError('WEFT_EXPLAIN_INPUT', errors.join('\n'));
   const known = await answer(before, question, unread);
@@ -130,11 +130,17 @@ async function runPast(id: string, flags: Flags): Promise<void> {
       `no line of ${log ? log.join(', ') : `the logs below ${state}`} is about ${id}: say SOURCE and DESTINATION, the id of a connection, or the address and port of its client`,
     );
   const question = questionOf(lines);
-  const asked = question && (await ask({ ...question, request: requestOf(flags) }, flags));
+  const stated = sentOf(flags);
+  const logged = httpOf(stated)?.isStated === false ? loggedRequestOf(lines) : undefined;
+  const asked = question && (await ask({ ...question, request: logged ?? stated }, flags));
   if (isJson === true) console.log(JSON.stringify({ past: lines, ...(asked ? jsonOf(asked) : {}) }));
   else {
     for (const line of pastText(lines)) console.log(printable(line));
-    if (asked) for (const line of shortLines(asked)) console.log(printable(line));
+    if (asked) for (const line of shortLines(asked, textWithRequest)) console.log(printable(line));
+    const current = asked && (asked.then ?? asked.now);
+    for (const note of current?.notes ?? []) console.log(printable(`Note: ${note}`));
+    if (logged && current?.request)
+      console.log('Note: the logged request was evaluated without its headers: --header says them');
   }
   process.exitCode = asked ? exitCodes[(asked.then ?? asked.now).outcome] : 0;
 }
@@ -144,10 +150,13 @@ const jsonOf = ({ now, then }: Asked): object => ({
   ...(then ? { whatIf: json(then) } : {}),
 });
 
-function* shortLines({ now, then }: Asked): Generator<string> {
-  if (!then) return yield `now: ${shortText(now)}`;
-  yield `now:       ${shortText(now)}`;
-  yield `with them: ${shortText(then)}`;
+const textWithRequest = (one: Answer): string =>
+  `${one.request ? `${one.request.method} ${one.request.path} ` : ''}${shortText(one)}`;
+
+function* shortLines({ now, then }: Asked, text: (one: Answer) => string = shortText): Generator<string> {
+  if (!then) return yield `now: ${text(now)}`;
+  yield `now:       ${text(now)}`;
+  yield `with them: ${text(then)}`;
 }
 
 export function explainCommand(): Command {
@@ -172,12 +181,13 @@ export function explainCommand(): Command {
       (one: string, all: readonly string[] = []) => [...all, one],
     )
     .option('--tcp', 'a connection that is not HTTP')
+    .option('--sni <name>', 'a TLS connection with this server name')
     .option(
       '-f, --file <paths...>',
       'manifests of the mesh: files, or directories (default: those of the testbed, or the cluster)',
     )
     .option('--what-if <paths...>', 'the same with these manifests applied: files, or directories');
-  return placeOptions(command)
+  return badUsage(placeOptions(command))
     .option(
       '--log <files...>',
       'logs with the connection; - is standard input (default: those of the testbed)',
@@ -192,6 +202,7 @@ With --what-if it is that of the changed mesh.
 Examples:
   weft explain shop/web shop/api
   weft explain shop/web shop/api:80 --method DELETE --path /orders/7
+  weft explain shop/web shop/api:443 --sni shop.example
   weft explain --identity spiffe://cluster.local/ns/shop/sa/web api.shop.svc.cluster.local
   weft explain shop/web shop/api --what-if new-policy.yaml`,
     )

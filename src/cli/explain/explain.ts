@@ -1,10 +1,11 @@
 /** What happens to a connection of a source to a destination, by the mesh as it is. */
 import { formatSocketAddress } from '../../model/address.js';
 import type { Service } from '../../model/service.js';
+import { noServerName } from '../../policy/authorize.js';
 import { candidatesOf } from '../../state/resolve.js';
 import type { ExplainMesh } from './mesh.js';
 import { destinationOf, sourcesOf, type Destination, type Source } from './parties.js';
-import type { Request } from './request.js';
+import { httpOf, serverNameOf, type Sent } from './request.js';
 import type { EndpointView, Explanation, Outcome, Party, Way } from './result.js';
 import { choicesMax, waysOf } from './ways.js';
 
@@ -12,7 +13,7 @@ export interface Question {
   readonly source?: string | undefined;
   readonly identity?: string | undefined;
   readonly destination: string;
-  readonly request: Request | undefined;
+  readonly request: Sent;
 }
 
 /** Pods of a source, and dialed addresses, that are evaluated one by one. */
@@ -28,7 +29,7 @@ export async function explain(mesh: ExplainMesh, question: Question): Promise<Ex
   for (const source of sources.slice(0, podsMax))
     for (const dialed of destination.dialed.slice(0, podsMax))
       all.push(...(await waysOf(mesh, source, dialed, question.request)));
-  const { request } = question;
+  const request = httpOf(question.request);
   return {
     outcome: outcomeOf(all),
     source: partyOf(sources),
@@ -48,7 +49,7 @@ export async function explain(mesh: ExplainMesh, question: Question): Promise<Ex
       : {}),
     ways: grouped(all),
     endpoints: endpointsOf(mesh, destination, first),
-    notes: notesOf(sources, destination, all, request, endpointCount(mesh, destination)),
+    notes: notesOf(sources, destination, all, question.request, endpointCount(mesh, destination)),
   };
 }
 
@@ -153,10 +154,12 @@ function notesOf(
   sources: readonly Source[],
   destination: Destination,
   ways: readonly Way[],
-  request: Request | undefined,
+  sent: Sent,
   endpoints: number,
 ): readonly string[] {
   const notes: string[] = [];
+  const request = httpOf(sent);
+  const serverName = serverNameOf(sent);
   if (sources.length > podsMax) notes.push(`${sources.length} pods: the first ${podsMax} were evaluated`);
   if (sources.some(({ pod, workload }) => pod && !workload))
     notes.push('no pod with this identity is known: it was evaluated as one on another node');
@@ -167,8 +170,18 @@ function notesOf(
     );
   if (request?.isStated === true && !isRead)
     notes.push('no waypoint reads this request, so its method, path and headers do not matter');
+  const isRelayed = ways.some(({ waypoint }) => waypoint?.readsRequest === false);
+  if (serverName !== undefined)
+    notes.push(
+      isRelayed
+        ? `evaluated as TLS with the server name ${serverName}`
+        : 'no waypoint reads the TLS server name, so it does not matter',
+    );
+  else if (ways.some(({ why }) => why.includes(noServerName)))
+    notes.push('evaluated without a TLS server name: --sni NAME says one');
   const audited = new Set(ways.flatMap((way) => way.audited));
-  if (audited.size > 0) notes.push(`in audit mode ${[...audited].join(', ')} would refuse it`);
+  if (audited.size > 0)
+    notes.push(`${[...audited].join(', ')} would refuse it, and is in audit mode or dry run`);
   if (sources.some(({ node, pod }) => pod && node === 'any'))
     notes.push(
       'pods of Deployments in files have no node yet: on one node the connection may take the kernel path',

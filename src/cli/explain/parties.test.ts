@@ -101,7 +101,11 @@ test('what is not there is refused with what there is', async () => {
   await wrong('shop/web', 'shop/apo', /no Service, pod, Deployment or app shop\/apo/);
   await wrong('shop/web', 'nobody.example', /there are api\.shop\.svc\.cluster\.local/);
   await wrong('shop/web', 'shop/api:0', /0 is no port/);
+  await wrong('shop/web', 'shop/api:http', /"http" is no port: pass a number, shop\/api:80/);
+  await wrong('shop/web', 'shop/api:', /"" is no port/);
   await wrong('shop/web', 'shop/old', /say the port/);
+  const empty = { ...bare, mesh: { ...bare.mesh, workloads: [] } };
+  await assert.rejects(ask(empty, 'shop/web', 'shop/api'), { message: /no pods at all/ });
   for (const flags of [
     { method: 'G ET' },
     { path: 'x' },

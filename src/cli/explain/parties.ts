@@ -51,6 +51,7 @@ function slashed(text: string): readonly [string, string] | undefined {
 /** `shop has: api, web`, or which namespaces there are. */
 function whatThereIs(mesh: ExplainMesh, namespace: string, names: (one: Workload) => string): string {
   const all = mesh.snapshot.mesh.workloads ?? [];
+  if (all.length === 0) return 'there are no pods at all: are these the manifests of the mesh?';
   const there = all.filter((one) => one.namespace === namespace);
   return there.length > 0
     ? `namespace ${namespace} has ${listed(there.map(names))}`
@@ -162,7 +163,12 @@ export function sourcesOf(
 function split(text: string): { readonly name: string; readonly port: number | undefined } {
   if (isIp(text)) return { name: text, port: undefined };
   const found = /^(.*):(\d{1,5})$/.exec(text);
-  if (!found) return { name: text, port: undefined };
+  if (!found) {
+    const [, name = '', port = ''] = /^([^[\]:]+):([^:]*)$/.exec(text) ?? [];
+    if (name !== '')
+      throw wrong(`DESTINATION: ${JSON.stringify(port)} is no port: pass a number, ${name}:80`);
+    return { name: text, port: undefined };
+  }
   const port = Number(found[2]);
   if (port < 1 || port > 65535) throw wrong(`DESTINATION: ${port} is no port`);
   return { name: (found[1] ?? '').replace(/^\[(.*)\]$/, '$1'), port };
@@ -264,7 +270,7 @@ export function destinationOf(mesh: ExplainMesh, text: string, source: Source): 
   const service = byHost(mesh, name, source.namespace);
   if (!service)
     throw wrong(
-      `DESTINATION: there is no Service with the host name ${name}: there are ${listed((mesh.snapshot.mesh.services ?? []).map(({ hostname }) => hostname))}`,
+      `DESTINATION: there is no Service with the host name ${name}: there are ${listed((mesh.snapshot.mesh.services ?? []).map(({ hostname }) => hostname))}; what is outside of the mesh is named by its address`,
     );
   return ofService(mesh, service, port, like);
 }

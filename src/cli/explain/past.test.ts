@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { Ajv } from 'ajv';
 import { printable } from '../printable.js';
 import { distRoot } from '../run.js';
-import { logsOf, pastLines, pastText, questionOf } from './past.js';
+import { loggedRequestOf, logsOf, pastLines, pastText, questionOf } from './past.js';
 
 const party = (pod: string, address: string) => ({
   address,
@@ -72,6 +72,10 @@ test('the lines about one connection are found by its id and by the address of i
     ],
   );
   assert.deepEqual(questionOf(byAddress), { source: 'shop/web', destination: '10.96.0.10:80' });
+  // What would happen now is asked about the logged request, not about GET /.
+  const logged = loggedRequestOf(byAddress);
+  assert.deepEqual([logged?.method, logged?.path, logged?.isStated], ['GET', '/x', true]);
+  assert.equal(loggedRequestOf(byId), undefined);
   const text = [...pastText(byAddress)].join('\n');
   assert.match(text, /CONNECTED {2}outbound, by path hbone: other-node/);
   assert.match(
@@ -92,6 +96,7 @@ test('lines of any content are read, and nothing that a terminal would act on is
       for (const kind of ['connection', 'request'] as const) {
         const lines = [{ file: 'f', kind, line }];
         questionOf(lines);
+        loggedRequestOf(lines);
         assert.doesNotMatch([...pastText(lines)].map(printable).join(''), /\u001b/);
       }
     }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { errorText, WeftError } from '../../base/errors.js';
 import { isRecord } from '../../base/record.js';
+import { requestOf, type Request } from './request.js';
 
 /** One line of a log, and where it was found. */
 export interface PastLine {
@@ -139,4 +140,23 @@ export function questionOf(
   const dialed = textOf(own.line['dialled']) || textOf(own.line['destination']['address']);
   if (textOf(pod) === '' || pod === 'unknown' || dialed === '' || dialed === 'unknown') return undefined;
   return { source: `${textOf(namespace)}/${textOf(pod)}`, destination: dialed };
+}
+
+/**
+ * The last request that a waypoint has logged, without its headers, which the log does not have. Undefined: there is none, or it is one that
+ * clients of HTTP/1.1 cannot send.
+ */
+export function loggedRequestOf(lines: readonly PastLine[]): Request | undefined {
+  const last = lines.findLast(({ kind }) => kind === 'request');
+  if (!last) return undefined;
+  const [method, path, host] = ['method', 'path', 'authority'].map((name) => textOf(last.line[name]));
+  try {
+    return requestOf({
+      ...(method ? { method } : {}),
+      ...(path ? { path } : {}),
+      ...(host ? { host } : {}),
+    });
+  } catch {
+    return undefined;
+  }
 }

@@ -21,12 +21,13 @@ export function checksOf(
   at: string,
   client: Client,
   http: HttpAttributes | undefined,
+  serverName?: string,
 ): readonly PolicyCheck[] {
   const found = new Map<string, PolicyCheck>();
   for (const group of groups)
     for (const policy of group.policies) {
       const named = group.named.filter(({ key }) => key === policy.key);
-      const verdict = authorizeClient([{ ...group, policies: [policy], named }], client, http);
+      const verdict = authorizeClient([{ ...group, policies: [policy], named }], client, http, serverName);
       const check = checkOf(policy, at, verdict);
       const before = found.get(policy.key);
       // A policy may apply at the Service and at the endpoint: what refuses counts.

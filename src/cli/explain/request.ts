@@ -1,4 +1,6 @@
-/** The request that is explained. */
+/** The request, or the connection without one, that is explained. */
+import { isIP } from 'node:net';
+import { domainToASCII } from 'node:url';
 import { errorText, WeftError } from '../../base/errors.js';
 import { normalizePath } from '../../policy/path.js';
 
@@ -8,6 +10,13 @@ export interface RequestFlags {
   readonly host?: string;
   readonly header?: readonly string[];
   readonly tcp?: boolean;
+  readonly sni?: string;
+}
+
+/** A TLS connection, of which nobody reads requests. */
+export interface TlsConnection {
+  /** The name of which its ClientHello asks for, in the form of the wire. */
+  readonly serverName: string;
 }
 
 export interface Request {
@@ -23,14 +32,31 @@ export interface Request {
 const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const wrong = (message: string): WeftError => new WeftError('WEFT_EXPLAIN_INPUT', message);
 
-/** Reads the options; undefined: a connection that is not HTTP. Error: WEFT_EXPLAIN_INPUT. */
+/** What the client sends first; undefined: neither HTTP nor TLS with a name. */
+export type Sent = Request | TlsConnection | undefined;
+export const httpOf = (sent: Sent): Request | undefined => (sent && 'head' in sent ? sent : undefined);
+export const serverNameOf = (sent: Sent): string | undefined =>
+  sent && 'serverName' in sent ? sent.serverName : undefined;
+
+/** Reads the options. Error: WEFT_EXPLAIN_INPUT. */
+export function sentOf(flags: RequestFlags): Sent {
+  const { sni, ...others } = flags;
+  if (sni === undefined) return requestOf(flags);
+  requestOf({ ...others, tcp: true });
+  const serverName = domainToASCII(sni);
+  if (serverName === '' || isIP(serverName) !== 0 || serverName.endsWith('.'))
+    throw wrong(`--sni ${JSON.stringify(sni)} is no TLS server name: such as shop.example`);
+  return { serverName };
+}
+
+/** Reads the options on a request; undefined: a connection that is not HTTP. Error: WEFT_EXPLAIN_INPUT. */
 export function requestOf(flags: RequestFlags): Request | undefined {
   const { method, path, host, header = [], tcp } = flags;
   const isStated = [method, path, host].some((one) => one !== undefined) || header.length > 0;
   if (tcp === true) {
     if (isStated)
       throw wrong(
-        '--tcp is a connection without a request: it goes with none of --method, --path, --host, --header',
+        '--tcp and --sni are a connection without a request: they go with none of --method, --path, --host, --header',
       );
     return undefined;
   }

@@ -71,7 +71,7 @@ export interface Way {
   readonly decidedBy: string;
   readonly policy?: string;
   readonly rule?: number;
-  /** Policies in audit mode that would refuse it. */
+  /** Policies in audit mode or dry run that would refuse it. */
   readonly audited: readonly string[];
   readonly from: string;
   readonly to: string;

@@ -39,6 +39,8 @@ export interface Seen {
   readonly destination: Destination;
   /** Undefined: no request was read. */
   readonly exchange: Exchange | undefined;
+  /** Of the ClientHello that was sent. */
+  readonly serverName: string | undefined;
   readonly clusters: ClusterManager;
   /** Services that would have been asked. */
   readonly asked: ReadonlySet<string>;
@@ -93,7 +95,13 @@ export function servedOf(seen: Seen, end: End): Served {
     const { status: _status, ...rest } = view;
     return { kind: 'sent', targets: targetsOf(seen, end), view: rest, asked: [...seen.asked] };
   }
-  const checks = checksOf(ofService(seen), `waypoint ${seen.name}`, seen.client, httpOf(seen));
+  const checks = checksOf(
+    ofService(seen),
+    `waypoint ${seen.name}`,
+    seen.client,
+    httpOf(seen),
+    seen.serverName,
+  );
   const base = { view, audited: [], policies: checks };
   switch (end.kind) {
     case 'record': {
@@ -211,7 +219,7 @@ function ofCluster(
 }
 
 function targetOf(seen: Seen, endpoint: Endpoint, sent: ServicePort | undefined, backend: string): Target {
-  const { state, client, exchange, name } = seen;
+  const { state, client, exchange, name, serverName } = seen;
   const http = httpOf(seen);
   const obstacle = exchange ? undefined : relayObstacle(state, client, seen.destination, { endpoint, sent });
   if (obstacle !== undefined)
@@ -226,12 +234,14 @@ function targetOf(seen: Seen, endpoint: Endpoint, sent: ServicePort | undefined,
     };
   const ofEndpoint = state.policies.ofEndpoint(endpoint, sent);
   const groups = [...ofService(seen), ...ofEndpoint];
-  const verdict = authorizeClient(groups, client, http);
+  const verdict = authorizeClient(groups, client, http, serverName);
   // The request has to be allowed as it was changed by the rule, too. Where nothing applies, the verdict about another endpoint would count.
   const allowed =
     verdict.allowed &&
     (ofEndpoint.length === 0 || exchange?.authorization.allowsEndpoint(endpoint, sent) !== false);
-  const { policy, rule, audited } = verdict;
+  const { policy, rule } = verdict;
+  // Filters in audit mode or dry run have recorded what they would refuse.
+  const audited = [...new Set([...(exchange?.info.audited ?? []), ...verdict.audited])];
   const decided = { ...(policy === undefined ? {} : { policy }), ...(rule === undefined ? {} : { rule }) };
   return {
     endpoint,
@@ -241,7 +251,7 @@ function targetOf(seen: Seen, endpoint: Endpoint, sent: ServicePort | undefined,
     ...(allowed ? {} : { code: 'WEFT_DENIED' }),
     ...decided,
     audited,
-    policies: deciding(checksOf(groups, `waypoint ${name}`, client, http), decided),
+    policies: deciding(checksOf(groups, `waypoint ${name}`, client, http, serverName), decided),
   };
 }
 

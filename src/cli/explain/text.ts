@@ -19,6 +19,8 @@ const pathTexts: Readonly<Record<Way['path'], string>> = {
   refused: 'refused',
 };
 
+const relayedText = 'waypoint: through tunnels with mutual TLS, and a waypoint that relays bytes';
+
 const nodesShown = 3;
 const endpointsShown = 10;
 const nodesText = (nodes: string): string => {
@@ -48,7 +50,8 @@ function* field(name: string, values: readonly (string | undefined)[]): Generato
 }
 
 function* wayFields(way: Way): Generator<readonly [string, string]> {
-  yield* field('path', [way.path === 'refused' ? undefined : pathTexts[way.path]]);
+  const isRelayed = way.path === 'waypoint' && way.waypoint?.readsRequest === false;
+  yield* field('path', [way.path === 'refused' ? undefined : isRelayed ? relayedText : pathTexts[way.path]]);
   yield* field('because', [way.pathWhy]);
   if (way.path !== 'kernel' && way.path !== 'refused' && way.notKernel !== way.pathWhy)
     yield* field('not kernel', [way.notKernel]);

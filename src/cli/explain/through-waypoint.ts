@@ -8,7 +8,7 @@ import type { Endpoint } from '../../waypoint/cluster/endpoint.js';
 import { serveAtWaypoint } from './at-waypoint.js';
 import { waypointName, type ExplainMesh } from './mesh.js';
 import type { Source } from './parties.js';
-import type { Request } from './request.js';
+import type { Sent } from './request.js';
 import type { Way } from './result.js';
 import { openText } from './served.js';
 import { arrival, decidedOf, targetText } from './way-parts.js';
@@ -27,7 +27,7 @@ export async function throughWaypoint(
   source: Source,
   client: { readonly identity: SpiffeId; readonly ip: IpAddress },
   { replica, key, authority }: AtWaypoint,
-  request: Request | undefined,
+  request: Sent,
   passed = 1,
 ): Promise<readonly Way[]> {
   const name = waypointName(key);
@@ -115,12 +115,15 @@ export async function throughWaypoint(
 
 const outcomes = { responded: 'allowed', refused: 'refused', undecided: 'unknown' } as const;
 
+const tlsText = ({ hostname, clientCertificate }: NonNullable<Endpoint['tls']>): string =>
+  `TLS with ${hostname}${clientCertificate === undefined ? '' : ` and the client certificate of Secret ${clientCertificate}, which is not looked at here`}`;
+
 /** From a waypoint to the endpoint's node. */
 function lastHop(
   mesh: ExplainMesh,
   way: Omit<Way, 'outcome' | 'path'>,
   asked: readonly string[],
-  { workload, target }: Endpoint,
+  { workload, target, tls }: Endpoint,
   replica: Workload,
   client: { readonly identity: SpiffeId; readonly ip: IpAddress },
 ): Way {
@@ -131,7 +134,7 @@ function lastHop(
       ...way,
       outcome,
       path: 'waypoint',
-      why: `${why}; from the waypoint on it is plaintext, because the endpoint is not in the mesh`,
+      why: `${why}; the endpoint is not in the mesh: from the waypoint on it is ${tls ? tlsText(tls) : 'plaintext'}`,
     };
   const plan = planInboundTunnel(mesh.view, {
     pod: mesh.enrolled(workload.uid)?.pod ?? workload,

@@ -15,7 +15,7 @@ import { choicesOf } from '../../state/resolve.js';
 import type { ExplainMesh } from './mesh.js';
 import type { Source } from './parties.js';
 import { plainWays } from './plain-ways.js';
-import type { Request } from './request.js';
+import type { Sent } from './request.js';
 import type { Way } from './result.js';
 import { throughWaypoint } from './through-waypoint.js';
 import { arrival, decidedOf, nodeChecks, nodeText, podText, targetText, whyAllowed } from './way-parts.js';
@@ -29,7 +29,7 @@ export async function waysOf(
   mesh: ExplainMesh,
   source: Source,
   dialed: SocketAddress,
-  request: Request | undefined,
+  request: Sent,
 ): Promise<readonly Way[]> {
   const common = { from: source.name };
   const like = source.addresses.find((ip) => isV6(ip) === isV6(dialed.ip));
@@ -152,7 +152,7 @@ async function follow(
   sourceIp: IpAddress,
   dialed: SocketAddress,
   plan: OutboundPlan,
-  request: Request | undefined,
+  request: Sent,
 ): Promise<readonly Way[]> {
   const common: Common = { from: source.name };
   switch (plan.kind) {

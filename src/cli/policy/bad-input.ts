@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import { errorText } from '../../base/errors.js';
 import { printableLines } from '../printable.js';
 
@@ -12,3 +13,7 @@ export const badInput =
       process.exitCode = 2;
     }
   };
+
+/** A wrong option or a missing argument ends with exit code 2 as well. Returns the command. */
+export const badUsage = (command: Command): Command =>
+  command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));

@@ -21,10 +21,17 @@ export const currentOption = (command: Command): Command =>
     'manifests of the current state: files, or directories of them (default: the objects of the testbed or of the cluster)',
   );
 
-/** The current state, and the state with further manifests applied. Errors: WEFT_SOURCE, WEFT_SOURCE_MISSING, WEFT_COMMAND. */
-export function policyMeshes(flags: CurrentFlags, apply: readonly string[]): PolicyMeshes {
+/**
+ * The current state, and the state with further manifests applied. Errors: WEFT_SOURCE, WEFT_SOURCE_MISSING, WEFT_COMMAND.
+ * @param currentName the option that `current` is the value of
+ */
+export function policyMeshes(
+  flags: CurrentFlags,
+  apply: readonly string[],
+  currentName = '--current',
+): PolicyMeshes {
   const isCluster = flags.current === undefined && isOfCluster(flags);
-  const current = flags.current ?? (isCluster ? [] : testbedManifests(stateOf(flags)));
+  const current = flags.current ?? (isCluster ? [] : testbedManifests(stateOf(flags), currentName));
   return compiledMeshes(
     [...(isCluster ? ['--kubernetes'] : []), ...(current.length > 0 ? ['--current', ...current] : [])],
     [...current, ...apply],
@@ -52,13 +59,13 @@ function compiledMeshes(
   );
 }
 
-function testbedManifests(state: string): readonly string[] {
+function testbedManifests(state: string, currentName: string): readonly string[] {
   const ledger = readLedger(state);
   // The testbed itself writes the pods of waypoints.
   const rendered = join(state, 'rendered');
   if (ledger) return [ledger.from, ...(existsSync(rendered) ? [rendered] : [])];
   throw new WeftError(
     'WEFT_SOURCE',
-    `there is no testbed at ${state}: say with --current or --kubernetes what the current state is`,
+    `there is no testbed at ${state}: pass ${currentName} FILES for manifests, --state DIR for another testbed, or --kubernetes for a cluster; weft standalone up starts a testbed`,
   );
 }

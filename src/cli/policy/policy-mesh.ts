@@ -103,8 +103,14 @@ export class PolicyMesh {
     const all = this.#byHost.get(hostname) ?? [];
     return all.find((one) => one.namespace === namespace) ?? all[0];
   }
+  /** The Service of this name, else the only host of the ExternalService or ServiceEntry of this name. */
   serviceNamed(namespace: string, name: string): Service | undefined {
-    return this.view.service(`${namespace}/${name}.${namespace}.svc.cluster.local` as ServiceKey);
+    const own = this.view.service(`${namespace}/${name}.${namespace}.svc.cluster.local` as ServiceKey);
+    if (own) return own;
+    const hosts = (this.snapshot.mesh.services ?? []).filter(
+      (one) => one.namespace === namespace && one.name === name,
+    );
+    return hosts.length === 1 ? hosts[0] : undefined;
   }
   /** The endpoints of a Service's port, healthy or not. */
   endpointsOf(service: Service, port: number): readonly Candidate[] {

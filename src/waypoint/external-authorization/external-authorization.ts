@@ -48,6 +48,8 @@ export interface AskOptions {
   readonly timeoutMs: number;
   /** 0: decisions are not kept. */
   readonly cacheMs: number;
+  /** The request does not wait for the decision. */
+  readonly dryRun: boolean;
 }
 
 export interface ExternalAuthorizationOptions {

@@ -55,6 +55,7 @@ export const externalAuthorization: FilterKind<ExternalAuthorizationFilter> = {
       protocol: protocolOf(config, target),
       timeoutMs,
       cacheMs,
+      dryRun,
     };
     const named = config.upstreamHeaders.filter((one) => one !== '*');
     const isOwned = fieldList(named.map(dashed), false);
