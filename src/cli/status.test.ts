@@ -41,6 +41,6 @@ test('weft status --kubernetes is about the cluster also where a testbed runs', 
     );
     return stdout + stderr;
   };
-  assert.match(said('--kubernetes'), /^control plane {2}not known/);
+  assert.match(said('--kubernetes'), /^weft: WEFT_KUBERNETES_API: /);
   for (const flags of [[], ['--no-kubernetes']]) assert.match(said(...flags), /^control plane: /);
 });
