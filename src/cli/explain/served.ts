@@ -177,10 +177,9 @@ function isFiltered(
   cluster: Cluster | string,
 ): boolean {
   if (filters.length > 0) return true;
-  const sent = target.kind === 'service' ? target : undefined;
   const there = typeof cluster === 'string' ? undefined : cluster;
-  return (
-    demandedElsewhere(state, client, destination, sent, there, exchange?.route.changedBy, true).length > 0
+  return demandedElsewhere(state, client, destination, target, there, exchange?.route.changedBy).some(
+    ({ unproven }) => !unproven,
   );
 }
 

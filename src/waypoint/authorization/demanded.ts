@@ -3,39 +3,42 @@
  * otherwise evade them by a route of another Service, by another Service with the same pods, or by the address of a pod.
  */
 import { namespaceOfKey } from '../../model/ownership.js';
+import type { BackendTarget } from '../../model/route.js';
 import { subsetOf } from '../../model/subset.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { StagedFilter } from '../filters/filter.js';
 import type { Client } from '../listener/client.js';
 import { servicePortOf, type Destination } from '../listener/destination.js';
+import type { Demanded } from '../state/request-settings.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 import type { ServicePort } from './reachable.js';
 
-const none: readonly StagedFilter[] = [];
+const none: readonly Demanded[] = [];
 
 /**
  * The filters that a request has to pass besides those of the Service port that the client dialed.
- * @param sent the Service port that it is sent to; undefined: the dialed address
+ * @param target the backend that it is sent to; undefined: the dialed address
  * @param cluster the endpoints that it may be sent to; undefined: there are none
- * @param onlyRefusing filters that can refuse the request
  * @param changedBy the namespace of the route whose rule may have changed the request since it passed the filters of the dialed Service port
  */
 export function demandedElsewhere(
   state: WaypointState,
   client: Client,
   destination: Destination,
-  sent: ServicePort | undefined,
+  target: BackendTarget | undefined,
   cluster: Cluster | undefined,
   changedBy: string | undefined,
-  onlyRefusing = false,
-): readonly StagedFilter[] {
+): readonly Demanded[] {
   if (!state.hasDemands) return none;
-  const own = portsOf(sent);
+  const own = portsOf(target?.kind === 'service' ? target : undefined);
   const behind = cluster ? portsBehind(state, cluster) : [];
   const others = withoutServices(behind, [...portsOf(servicePortOf(destination)), ...own]);
-  return filtersOf(state, client, [...own, ...others], servicePortOf(destination), changedBy, onlyRefusing);
+  return filtersOf(state, client, [...own, ...others], servicePortOf(destination), changedBy);
 }
+
+export const filtersIn = (demanded: readonly Demanded[]): readonly StagedFilter[] =>
+  demanded.map(({ filter }) => filter);
 
 /** Whether a connection to the endpoint would have to pass filters. One that is not HTTP cannot. */
 export function isAnyDemanded(
@@ -49,7 +52,7 @@ export function isAnyDemanded(
   const own = [...portsOf(servicePortOf(destination)), ...portsOf(sent)];
   const ports = [...own, ...withoutServices(portsOfEndpoint(state, endpoint), own)];
   return ports.some(({ service, port }) =>
-    state.requestSettings(service, port, client).demanded.some((one) => !one.onlyChanges),
+    state.requestSettings(service, port, client).demanded.some((one) => !one.unproven),
   );
 }
 
@@ -65,21 +68,19 @@ function filtersOf(
   ports: readonly ServicePort[],
   dialed: ServicePort | undefined,
   changedBy: string | undefined,
-  onlyRefusing: boolean,
-): readonly StagedFilter[] {
+): readonly Demanded[] {
   const owner = dialed && namespaceOfKey(dialed.service);
-  const demandedAt = ({ service, port }: ServicePort) => {
-    const { demanded } = state.requestSettings(service, port, client);
-    return onlyRefusing ? demanded.filter((one) => !one.onlyChanges) : demanded;
-  };
+  const demandedAt = ({ service, port }: ServicePort) =>
+    state.requestSettings(service, port, client).demanded;
   const isUnchanged = changedBy === undefined || changedBy === owner;
   const passed = new Set(dialed && isUnchanged ? demandedAt(dialed).map(({ name }) => name) : []);
   const seen = new Set<string>();
   return ports.flatMap((one) =>
-    demandedAt(one).flatMap(({ name, filter }) => {
+    demandedAt(one).flatMap((demanded) => {
+      const { name } = demanded;
       if (seen.has(name) || (passed.has(name) && namespaceOfKey(one.service) === owner)) return none;
       seen.add(name);
-      return [filter];
+      return [demanded];
     }),
   );
 }

@@ -7,7 +7,7 @@ import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { formatSocketAddress } from '../../model/address.js';
 import type { BackendTarget } from '../../model/route.js';
-import { demandedElsewhere } from '../authorization/demanded.js';
+import { demandedElsewhere, filtersIn } from '../authorization/demanded.js';
 import type { ServicePort } from '../authorization/reachable.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
 import { listOf, type FilterList, type PortChain } from '../filters/chain.js';
@@ -176,17 +176,15 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     if (route.changedBy !== undefined && route.isConsumerRoute)
       for (const restore of this.#afterRule) restore();
     const cluster = context.state.hasDemands ? route.cluster() : undefined;
-    const filters = this.#demandedAt(target, typeof cluster === 'string' ? undefined : cluster);
-    if (filters.length === 0) return this.#router.start();
+    const demanded = this.#demandedAt(target, typeof cluster === 'string' ? undefined : cluster);
+    if (demanded.length === 0) return this.#router.start();
     this.#demanded = true;
-    this.#filters.enter(listOf(filters, passed));
+    this.#filters.enter(listOf(filtersIn(demanded), passed));
   }
 
-  #demandedAt(target: BackendTarget | undefined, cluster: Cluster | undefined, onlyRefusing = false) {
-    const sent = target?.kind === 'service' ? target : undefined;
-    const { state } = this.context;
-    const { client, destination, route } = this;
-    return demandedElsewhere(state, client, destination, sent, cluster, route.changedBy, onlyRefusing);
+  #demandedAt(target: BackendTarget | undefined, cluster: Cluster | undefined) {
+    const { client, context, destination, route } = this;
+    return demandedElsewhere(context.state, client, destination, target, cluster, route.changedBy);
   }
 
   /** A filter responds in the endpoint's place. */
@@ -252,11 +250,13 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     const cluster =
       target.kind === 'service' ? this.context.clusters.ofService(target.service, target.port) : undefined;
     // A copy cannot wait for its own decision.
-    if (this.#demandedAt(target, cluster, true).length > 0) return this.context.onMirrorEnd('denied');
+    const demanded = this.#demandedAt(target, cluster);
+    if (demanded.some(({ unproven }) => !unproven)) return this.context.onMirrorEnd('denied');
     const mirror = new Mirror(this.context, this.client, target, {
       isHttp2: this.downstream.version === 'HTTP/2',
       isGrpc: this.isGrpc,
       asked: () => this.authorization.originalAttributes(),
+      unproven: demanded.flatMap(({ unproven }) => unproven?.of(this) ?? []),
     });
     (this.mirrors ??= new Mirrors()).add(mirror);
     // What a filter has buffered was not sent to a mirror yet.

@@ -69,7 +69,7 @@ function choose(
   const unknown = unknownService(state, target);
   if (unknown !== undefined) throw new Error(unknown);
   // A call of the waypoint's own passes no filters: it must not be a way around them.
-  if (state.requestSettings(service, port, self).demanded.some((one) => !one.onlyChanges))
+  if (state.requestSettings(service, port, self).demanded.some((one) => !one.unproven))
     throw new Error(`${service} itself demands decisions about requests`);
   const groups = state.policies.ofEndpoint(endpoint, target);
   if (groups.length > 0) {

@@ -6,7 +6,14 @@ import type { JwtFilter } from '../../discovery/gen/weft.js';
 import { namespaceOfKey } from '../../model/ownership.js';
 import type { ServiceKey } from '../../model/workload.js';
 import { FieldNames } from '../http/field-names.js';
-import type { StagedFilter } from './filter.js';
+import type { FilteredRequest, StagedFilter } from './filter.js';
+
+export interface UnprovenHeaders {
+  /** Removes the headers. It refuses nothing. */
+  readonly filter: StagedFilter;
+  /** The headers to remove from a request, or from a copy of it; undefined: a token has set them. */
+  of(request: Pick<FilteredRequest, 'servicePort' | 'authorization'>): FieldNames | undefined;
+}
 
 /**
  * @param port the Service whose port has the filter, and all issuers of the port's filters: a token of each may have set a header
@@ -15,7 +22,7 @@ import type { StagedFilter } from './filter.js';
 export function unprovenHeaders(
   { issuers }: JwtFilter,
   port: { readonly service: ServiceKey; readonly issuers: ReadonlySet<unknown> },
-): StagedFilter | undefined {
+): UnprovenHeaders | undefined {
   const names = issuers
     .flatMap(({ claimHeaders, payloadHeader }) => [
       ...claimHeaders.map(({ header }) => header),
@@ -25,18 +32,24 @@ export function unprovenHeaders(
   if (names.length === 0) return undefined;
   const fields = new FieldNames(names);
   const owner = namespaceOfKey(port.service);
+  const of: UnprovenHeaders['of'] = ({ servicePort, authorization }) => {
+    // Who owns the Service that the client dialed says which tokens are valid: another namespace could call any token valid.
+    const isOwn = servicePort !== undefined && namespaceOfKey(servicePort.service) === owner;
+    return isOwn && port.issuers.has(authorization.claims?.['iss']) ? undefined : fields;
+  };
   return {
-    stage: 'authentication',
+    of,
     filter: {
-      onRequest(request) {
-        const { servicePort, authorization, downstream } = request;
-        // Who owns the Service that the client dialed says which tokens are valid: another namespace could call any token valid.
-        const isOwn = servicePort !== undefined && namespaceOfKey(servicePort.service) === owner;
-        if (isOwn && port.issuers.has(authorization.claims?.['iss'])) return undefined;
-        authorization.saveHeaders();
-        fields.removeFrom(downstream.head.headers);
-        request.forbidTrailers(fields);
-        return undefined;
+      stage: 'authentication',
+      filter: {
+        onRequest(request) {
+          const unproven = of(request);
+          if (!unproven) return undefined;
+          request.authorization.saveHeaders();
+          unproven.removeFrom(request.downstream.head.headers);
+          request.forbidTrailers(unproven);
+          return undefined;
+        },
       },
     },
   };

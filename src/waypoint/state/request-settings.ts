@@ -10,17 +10,17 @@ import {
 } from '../../model/service-policy.js';
 import { compileFilter, portChainOf, type PortChain } from '../filters/chain.js';
 import type { StagedFilter } from '../filters/filter.js';
-import { unprovenHeaders } from '../filters/unproven-headers.js';
+import { unprovenHeaders, type UnprovenHeaders } from '../filters/unproven-headers.js';
 import { filterFailed } from '../http/local-reply.js';
 import { isFrom, type Client } from '../listener/client.js';
 import { rulesOfPolicy, type RetryRules } from '../upstream/retry-policy.js';
 
 /** A filter, and the policy and its part that demand it. */
-interface Demanded {
+export interface Demanded {
   readonly name: string;
   readonly filter: StagedFilter;
-  /** The filter refuses nothing: what passes no filters may go on without it. */
-  readonly onlyChanges?: true;
+  /** The filter only removes these headers: what passes no filters may go on without it. */
+  readonly unproven?: UnprovenHeaders;
 }
 
 export interface RequestSettings {
@@ -109,7 +109,7 @@ export class PortSettings {
       const filter = compiled[i];
       if (filter && isDemanded(one)) return [{ name: one.value.name, filter }];
       const removal = isTriedToken(one) && unprovenHeaders(one.value, port);
-      return removal ? [{ name: one.value.name, filter: removal, onlyChanges: true }] : [];
+      return removal ? [{ name: one.value.name, filter: removal.filter, unproven: removal }] : [];
     });
     if (closed !== '') compiled.push(refusing(closed));
     // What closes a whole port is applied elsewhere to requests that dial the port.

@@ -20,6 +20,7 @@ import { unknownService } from '../listener/destination.js';
 import { authorizeClient } from '../authorization/authorize.js';
 import { EndpointUse } from '../authorization/endpoint-use.js';
 import type { RequestHead, ResponseHead, Upstream, UpstreamListener } from '../http/http-stream.js';
+import type { FieldNames } from '../http/field-names.js';
 import type { Headers } from '../http/headers.js';
 import { MirrorBuffer } from './mirror-buffer.js';
 import type { Endpoint } from '../cluster/endpoint.js';
@@ -63,6 +64,8 @@ interface MirroredRequest {
   readonly isGrpc: boolean;
   /** The attributes of the request as the client sent it. */
   asked(): HttpAttributes;
+  /** Headers that the copy must not have. */
+  readonly unproven: readonly FieldNames[];
 }
 
 export class Mirror implements UpstreamListener {
@@ -128,6 +131,7 @@ export class Mirror implements UpstreamListener {
     const cluster =
       backend.kind === 'service' ? context.clusters.ofService(backend.service, backend.port) : undefined;
     const copy: RequestHead = (this.#copy = { ...head, headers: [...head.headers] });
+    for (const names of request.unproven) names.removeFrom(copy.headers);
     const keyed = { client: this.client, downstream: { head: copy }, routeLabel: undefined };
     const endpoint = cluster?.pick({ hash: cluster.requestHash?.hash(keyed) }) ?? 'none';
     if (!cluster || typeof endpoint === 'string') return this.#cut('no-endpoint');
@@ -172,7 +176,9 @@ export class Mirror implements UpstreamListener {
   end(trailers: Headers | undefined): void {
     if (this.#over || this.#endSent) return;
     this.#ended = true;
-    this.#trailers = trailers;
+    // Other copies have the same trailers.
+    this.#trailers = trailers && [...trailers];
+    for (const names of this.request.unproven) names.removeFrom(this.#trailers ?? []);
     if (this.#upstream && this.#buffer.isEmpty) this.#sendEnd(this.#upstream);
   }
 
