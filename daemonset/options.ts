@@ -60,6 +60,7 @@ export interface AgentOptions {
 /** Parses the command line; commander ends the process if it is invalid. `run` defaults to /run/weft/INSTANCE. */
 export function parseOptions(argv: readonly string[]): AgentOptions {
   const program = new Command('weft agent')
+    .description('run the agent of a node')
     .requiredOption('--node <name>', "this node's name")
     .requiredOption('--control <addr:port>', 'address of the control plane')
     .requiredOption('--root <file>', 'root certificates of the control plane')

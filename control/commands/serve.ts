@@ -24,6 +24,7 @@ interface ServeFlags
 export function serveCommand(program: Command): void {
   program
     .command('serve', { isDefault: true })
+    .description('run the control plane; so does `weft control` without a command')
     .option('--from <dirs...>', 'directories of manifests, read as one')
     .option('--kubernetes', "read the Kubernetes API instead, with the pod's service account or KUBECONFIG")
     .option(

@@ -131,7 +131,7 @@ test('without a usable pair there is none, and the reason is sent; a pair that i
     assert.ok('problem' in state);
     return state.problem;
   };
-  assert.match(problem(), /no files/);
+  assert.match(problem(), /no files of it in .*bank: /);
   bench.write('bank', { certPem: 'x', keyPem: 'y' });
   bench.files.poll();
   assert.match(problem(), /no certificate in PEM/);

@@ -81,7 +81,7 @@ export class ClientCertificateFiles {
       if (present === undefined) held.problem = this.#failure;
       else if (!present.has(name)) {
         held.pair = undefined;
-        held.problem = noFiles;
+        held.problem = noFiles(this.options.directory, name);
       } else if (++read > clientCertificatesMax) {
         held.pair = undefined;
         held.problem = `more than ${clientCertificatesMax} client certificates are in use`;
@@ -131,7 +131,7 @@ export class ClientCertificateFiles {
       const files = readFiles(directory, name);
       if (!files) {
         held.pair = undefined;
-        held.problem = noFiles;
+        held.problem = noFiles(directory, name);
         return;
       }
       const { chainPem, keyPem } = files;
@@ -145,7 +145,8 @@ export class ClientCertificateFiles {
   }
 }
 
-const noFiles = `there are no files of it: the Secret does not exist, or it is beyond the ${clientCertificatesMax} that the waypoints of a namespace mount`;
+const noFiles = (directory: string | undefined, name: SecretName): string =>
+  `there are no files of it${directory === undefined ? '' : ` in ${join(directory, name)}`}: the Secret does not exist, or it is beyond the ${clientCertificatesMax} that the waypoints of a namespace mount`;
 const isAbsent = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
 const isPair = (pair: Pair | undefined, chainPem: string, keyPem: string): boolean =>
   pair?.keyPem === keyPem && pair.fingerprint === fingerprintOf(chainPem, keyPem);

@@ -43,7 +43,7 @@ export function startClientCertificates({
       if (problem === undefined) return log.info({ secret }, 'client certificate in use');
       const what = isKept
         ? 'client certificate not replaced: the former one stays in use; correct the Secret'
-        : 'no client certificate: requests that need it get 503; create or correct the Secret of type kubernetes.io/tls, whose files appear about a minute later';
+        : 'no client certificate: requests that need it get 503; create or correct the Secret of type kubernetes.io/tls, whose files appear about a minute later; without Kubernetes, write the files';
       log.warn({ code: 'WEFT_CLIENT_CERTIFICATE', secret, problem }, what);
     },
     onLimit: () => onLimit('client-certificates'),
