@@ -28,7 +28,7 @@ import { ByDestination } from '../../waypoint/worker/by-destination.js';
 import type { ActiveRequest, ConnectionContext } from '../../waypoint/worker/context.js';
 import { memoryStreams } from './memory-stream.js';
 import { httpOf, serverNameOf, type Sent } from './request.js';
-import { servedOf, type End, type Served } from './served.js';
+import { isWithoutKeys, servedOf, type End, type Served } from './served.js';
 
 export interface Arrival {
   readonly identity: SpiffeId;
@@ -163,7 +163,10 @@ function contextOf(
         endpoint: undefined,
       }),
     onDetected: nothing,
-    onAction: nothing,
+    // In dry run or audit mode the request goes on, without the claims that policies may deny.
+    onAction: ({ reason }) => {
+      if (isWithoutKeys(reason)) asked.add('a token whose keys are not known here');
+    },
     onUpstreamEvent: nothing,
     onRelay: (_client, _destination, endpoint, { refusal }) => {
       if (refusal) finish({ kind: 'relay', why: refusal.why, code: refusal.code, endpoint });

@@ -13,6 +13,7 @@ import {
   workload,
 } from '../../../test/support/mesh.js';
 import { dice, names, randomUpdate } from '../../../test/support/random-mesh.js';
+import { issuerOf, jwtFilter, newKey, signed } from '../../../test/support/jwt-issuer.js';
 import { askFilter } from '../../../test/support/decision-services.js';
 import { filter } from '../../../test/support/filters.js';
 import { route } from '../../../test/support/waypoint.js';
@@ -217,6 +218,23 @@ test('nothing is certain that a decision service may refuse: at the first of two
       outcome,
       JSON.stringify(snapshot),
     );
+});
+
+test('nothing is certain of a token in audit mode whose keys are not known: policies may deny its claims', async () => {
+  const signing = newKey('ES256', 'k1');
+  const authorization = `authorization: Bearer ${signed(signing)}`;
+  const outcome = async (more: Parameters<typeof issuerOf>[1], header: string[]): Promise<string> => {
+    const filters = [jwtFilter([issuerOf(signing, more)], { dryRun: true })];
+    const policy = { service: key('api'), port: 80, origins: [], filters };
+    const snapshot = withWaypoint({ servicePolicies: [{ waypoint: 'shop/wp', policy }] });
+    const request = requestOf({ header });
+    const question = { source: 'shop/web', destination: 'shop/api', request };
+    return (await explain(new ExplainMesh(snapshot), question)).outcome;
+  };
+  const unknown = { jwks: '', keysUri: 'https://keys.test', keysProblem: 'not fetched' };
+  assert.equal(await outcome({}, [authorization]), 'allowed');
+  assert.equal(await outcome(unknown, []), 'allowed');
+  assert.equal(await outcome(unknown, [authorization]), 'unknown');
 });
 
 test('whatever the mesh, there is an answer with a reason, or what is wrong with the question', async () => {

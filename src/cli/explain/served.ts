@@ -42,7 +42,7 @@ export interface Seen {
   /** Of the ClientHello that was sent. */
   readonly serverName: string | undefined;
   readonly clusters: ClusterManager;
-  /** Services that would have been asked. */
+  /** What would have been asked: decision services, and the keys of a token. */
   readonly asked: ReadonlySet<string>;
 }
 
@@ -138,7 +138,7 @@ export const openText = (asked: readonly string[], why: string): string =>
   asked.length > 0 ? `${asked.join(' and ')} decides, and is not asked here; ${why}` : why;
 
 /** Keys of issuers are fetched by a running control plane alone. */
-const isWithoutKeys = (why = ''): boolean => why.includes('(no-keys)');
+export const isWithoutKeys = (why = ''): boolean => why.includes('(no-keys)');
 
 /** Whether the request came as far as its endpoints, whatever was decided about the one that was chosen. */
 function hasTargets(seen: Seen, end: End): boolean {

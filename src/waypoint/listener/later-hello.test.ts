@@ -47,7 +47,6 @@ test('a second ClientHello with another name, or without a readable one, is refu
     'in small records': inRecords(other, 30),
     'without a name': inRecords(helloMessage([])),
     'with two names': helloFor('a.test', 'b.test'),
-    'as a third': Buffer.concat([first, inRecords(other)]),
     'with a version that OpenSSL accepts': inRecords(
       Buffer.concat([other.subarray(0, 4), Buffer.from([4, 3]), other.subarray(6)]),
     ),
@@ -80,6 +79,16 @@ test('a second ClientHello with the same name passes, and what is encrypted is n
       undefined,
     );
   }
+});
+
+test('a third ClientHello is refused, whatever its name', () => {
+  for (const third of [
+    first,
+    inRecords(helloMessage([serverNames(['b.test'])])),
+    inRecords(helloMessage([]), 1),
+  ])
+    for (const size of [1, 7, 10_000])
+      assert.equal(refusal(first, Buffer.concat([ccs, first, data, third]), size), 'a third ClientHello');
 });
 
 test('no bytes make the check throw', () => {

@@ -11,6 +11,7 @@ const startBytes = 39;
 
 export class LaterHello {
   #isDone = false;
+  #hasSecond = false;
   /** Bytes of the record's content that are still to come and do not matter. */
   #skip = 0;
   #pending: Buffer;
@@ -48,10 +49,13 @@ export class LaterHello {
       if (start === 'more') return undefined;
       // Only the handshake of TLS 1.2 has other messages in such records: no ClientHello in clear text follows.
       if (!isClientHello(start)) return this.#end();
+      // A server demands one at most. Reading any number of them would cost the waypoint more than the client.
+      if (this.#hasSecond) return 'a third ClientHello';
       const later = clientHelloOf(this.#pending);
       if (later === 'more') return undefined;
       if (later?.serverName !== this.serverName)
         return 'a second ClientHello does not have the server name of the first one';
+      this.#hasSecond = true;
       this.#pending = afterHello(this.#pending);
     }
   }
