@@ -6,8 +6,9 @@ import { childLayout, childSecret, hammerTimes } from './shared-memory.js';
 
 const worker = Number(process.argv[2]);
 const table = new SharedTable(new Int32Array(mapSharedMemory(4)), childLayout, worker, childSecret);
-const row = table.hold('hammered');
-if (!row) process.exit(2);
+let row = table.hold('hammered');
+// The other process may be paused while it has the lock of the bucket.
+while (!row) row = table.hold('hammered');
 process.send?.('ready');
 await once(process, 'message');
 for (let i = 0; i < hammerTimes; i++) {
