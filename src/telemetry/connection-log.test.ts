@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -115,4 +116,18 @@ test('a disk that takes no line holds nobody back, not even at the end', async (
   await new Promise<void>((resolve) => log.afterLines(resolve));
   clearInterval(alive);
   log.close();
+});
+
+test('a process that ends before the file is open ends with its own exit code, and without another error', (t) => {
+  const { href } = new URL('./connection-log.js', import.meta.url);
+  const program = `
+    import { ConnectionLog } from ${JSON.stringify(href)};
+    const log = new ConnectionLog({ path: ${JSON.stringify(place(t))}, onDropped: () => undefined });
+    log.write(${JSON.stringify(record)});
+    process.exit(3);
+  `;
+  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    encoding: 'utf8',
+  });
+  assert.deepEqual([status, stderr], [3, '']);
 });

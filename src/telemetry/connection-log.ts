@@ -101,6 +101,16 @@ export class ConnectionLog {
       sync: false,
       maxLength: options.waitingBytesMax ?? waitingBytesMaxDefault,
     });
+    // Called at the process's exit as well, and throws if the file is not open yet or the disk is full: an agent that ends at once would end with
+    // that error in place of its own.
+    const flush = this.#file.flushSync.bind(this.#file);
+    this.#file.flushSync = () => {
+      try {
+        flush();
+      } catch {
+        // At the end the loss cannot be reported.
+      }
+    };
     this.#file.on('drop', (text: string) => {
       this.#givenBytes -= Buffer.byteLength(text);
       options.onDropped(linesOf(text));
@@ -220,11 +230,7 @@ export class ConnectionLog {
     this.#endTurn();
     // A flush would try for ever.
     if (this.#isFailing) return this.#file.destroy();
-    try {
-      this.#file.flushSync();
-    } catch {
-      // The file was never opened, or the disk is full. At close the loss cannot be reported.
-    }
+    this.#file.flushSync();
     this.#file.end();
   }
 }
