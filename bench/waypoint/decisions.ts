@@ -77,7 +77,7 @@ async function serveEnds(): Promise<void> {
   report({ decisions: portOf(decisions), endpoint: portOf(endpoint) });
 }
 
-/** Sends as many requests as it is told, on keep-alive connections, each with the eight headers of a usual request. */
+/** Sends a number of requests on keep-alive connections, each with the eight headers of a usual request. */
 function runClient(): void {
   const agent = new http.Agent({ keepAlive: true, maxSockets: concurrent });
   const headers = {

@@ -1,7 +1,8 @@
 /** Edges as a table, which `kubectl get edges.observe.weft.dev` prints. Pure. */
 import type { Edge, EdgeParty } from '../../src/model/edge.js';
+import { columnsOf, tableOf } from './table.js';
 
-const columns = [
+const columns = columnsOf([
   ['Client', 'string', 'Workload, or identity if the workload is not known'],
   ['Calls', 'string', 'Workload or Service'],
   ['Port', 'integer', ''],
@@ -10,7 +11,7 @@ const columns = [
   ['Connections', 'integer', 'Opened'],
   ['Requests', 'integer', 'Refused ones included'],
   ['Refused', 'integer', 'Connections and requests that the mesh refused'],
-] as const;
+]);
 
 const nameOf = ({ namespace, workload, identity }: EdgeParty): string =>
   workload === '' ? (identity ?? (namespace || 'unknown')) : `${namespace}/${workload}`;
@@ -27,23 +28,11 @@ const cells = ({ source, destination, service, port, method, pathTemplate, repor
 ];
 
 /** A list as a `Table`. An edge has no name: it cannot be read alone. */
-export const edgesTable = (edges: readonly Edge[]): object => ({
-  kind: 'Table',
-  apiVersion: 'meta.k8s.io/v1',
-  metadata: {},
-  columnDefinitions: columns.map(([name, type, description]) => ({
-    name,
-    type,
-    description,
-    format: '',
-    priority: 0,
-  })),
-  rows: edges.map((edge) => ({
-    cells: cells(edge),
-    object: {
-      kind: 'PartialObjectMetadata',
-      apiVersion: 'meta.k8s.io/v1',
+export const edgesTable = (edges: readonly Edge[]): object =>
+  tableOf(
+    columns,
+    edges.map((edge) => ({
+      cells: cells(edge),
       metadata: { name: '', namespace: edge.destination.namespace },
-    },
-  })),
-});
+    })),
+  );

@@ -20,7 +20,8 @@ import type { User } from './front-proxy.js';
 import { attributesOf, parseMetricsRequest, type MetricsRequest } from './metrics-request.js';
 import { readableNamespaces } from './readable-namespaces.js';
 import { StatusError } from './status.js';
-import { tableOf, wantsTable } from './table.js';
+import { metricsTable } from './metrics-table.js';
+import { wantsTable } from './table.js';
 
 /** The time that the metrics are about: at least `windowMs`, from the beginning of a slot in which edges are kept. */
 const windowMs = 30_000;
@@ -170,7 +171,7 @@ function listBody(request: MetricsRequest, all: readonly TrafficMetrics[], isTab
           remainingItemCount: rest.length - items.length,
         }
       : {};
-  if (isTable) return tableOf(items, metadata);
+  if (isTable) return metricsTable(items, metadata);
   return {
     kind: 'TrafficMetricsList',
     apiVersion: metricsApiVersion,

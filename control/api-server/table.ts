@@ -1,51 +1,12 @@
-/** Lists of TrafficMetrics as tables, which `kubectl get` prints. Pure. */
-import type { TrafficMetrics } from '../dialects/smi/traffic-metrics.js';
+/** Tables of the aggregated API (meta.k8s.io/v1), which `kubectl get` prints. Pure. */
 
-const columns = [
-  ['Name', 'name', 'string', 'The resource'],
-  ['Peer', '', 'string', 'Of an edge: the other resource'],
-  ['Success', '', 'string', 'Share of the requests that did not fail'],
-  ['RPS', '', 'string', 'Requests per second'],
-  ['P50', '', 'string', 'Median of the latencies'],
-  ['P90', '', 'string', '90th percentile of the latencies'],
-  ['P99', '', 'string', '99th percentile of the latencies'],
-] as const;
+/** Name, type, description, and OpenAPI format of a column. */
+type Column = readonly [name: string, type: 'string' | 'integer', description: string, format?: string];
 
-const columnDefinitions = columns.map(([name, format, type, description]) => ({
-  name,
-  format,
-  type,
-  description,
-  priority: 0,
-}));
-
-/** A quantity of this API as a number. */
-function numberOf(text: string): number {
-  const [, digits = '0', suffix = ''] = /^(\d+)([mkMGTP]?)$/.exec(text) ?? [];
-  const power = ['m', '', 'k', 'M', 'G', 'T', 'P'].indexOf(suffix) - 1;
-  return Number(digits) * 1000 ** power;
-}
-
-function cells({ metadata, window, edge, backend, metrics }: TrafficMetrics): readonly string[] {
-  const value = (name: string): number => numberOf(metrics.find((one) => one.name === name)?.value ?? '0');
-  const [good, bad] = [value('success_count'), value('failure_count')];
-  const all = good + bad;
-  const { resource } = edge;
-  const peer =
-    Object.keys(resource).length === 0
-      ? (backend?.name ?? '')
-      : `${edge.direction} ${[resource.namespace, resource.name ?? 'others'].filter(Boolean).join('/')}`;
-  const latency = (name: string): string =>
-    all === 0 ? '-' : `${Math.round(value(`${name}_response_latency`))}ms`;
-  return [
-    metadata.name,
-    peer,
-    all === 0 ? '-' : `${((100 * good) / all).toFixed(2)}%`,
-    `${(all / Math.max(1, parseInt(window, 10))).toFixed(1)}rps`,
-    latency('p50'),
-    latency('p90'),
-    latency('p99'),
-  ];
+interface Row {
+  readonly cells: readonly (string | number)[];
+  /** Of the row's object. */
+  readonly metadata: object;
 }
 
 /** Whether a client asks for a table in the first place. @param accept the header */
@@ -57,14 +18,22 @@ export const wantsTable = (accept: string): boolean => {
   );
 };
 
-/** A list as a `Table`. @param metadata of the list, for further pages */
-export const tableOf = (items: readonly TrafficMetrics[], metadata: object): object => ({
+/** The definitions of columns, for `tableOf`. */
+export const columnsOf = (columns: readonly Column[]): readonly object[] =>
+  columns.map(([name, type, description, format = '']) => ({ name, type, format, description, priority: 0 }));
+
+/** A list as a `Table`. @param metadata of the list */
+export const tableOf = (
+  columnDefinitions: readonly object[],
+  rows: readonly Row[],
+  metadata = {},
+): object => ({
   kind: 'Table',
   apiVersion: 'meta.k8s.io/v1',
   metadata,
   columnDefinitions,
-  rows: items.map((item) => ({
-    cells: cells(item),
-    object: { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: item.metadata },
+  rows: rows.map(({ cells, metadata: own }) => ({
+    cells,
+    object: { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: own },
   })),
 });

@@ -3,7 +3,7 @@ import { decodeChange } from '../../src/discovery/codec/change.js';
 import { ChangeQuery as ChangeQueryMessage, ChangeResponse } from '../../src/discovery/gen/weft.js';
 import { unaryCall, type ControlPlane } from '../../src/discovery/unary-call.js';
 import type { ChangeQuery, ChangesAnswer } from '../../src/model/change.js';
-import type { Peers } from '../edges/peers.js';
+import { askReplicas, type Peers } from '../edges/peers.js';
 import { mergeAnswers } from './merge.js';
 
 const answerMsMax = 2_000;
@@ -28,14 +28,8 @@ export class ReplicatedChanges implements ChangeSource {
   ) {}
 
   async query(query: ChangeQuery): Promise<ChangesAnswer> {
-    const others = this.peers.replicas();
-    const answers = await Promise.allSettled(
-      others.map(async (one) => ask(this.peers.controlPlane(one), query)),
-    );
-    return mergeAnswers(
-      [this.own(query), ...answers.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))],
-      others.flatMap(({ name }, i) => (answers[i]?.status === 'fulfilled' ? [] : [name])),
-    );
+    const { answers, missing } = await askReplicas(this.peers, (control) => ask(control, query));
+    return mergeAnswers([this.own(query), ...answers], missing);
   }
 }
 

@@ -55,3 +55,16 @@ export const peersOf = (registry: Pick<Registry, 'indexes'>, settings: PeerSetti
     serverName: settings?.serverName ?? '',
   }),
 });
+
+/** The answers of the other replicas, and the names of those that gave none. Never rejects. */
+export async function askReplicas<T>(
+  { replicas, controlPlane }: Peers,
+  ask: (control: ControlPlane) => Promise<T>,
+): Promise<{ readonly answers: readonly T[]; readonly missing: readonly string[] }> {
+  const others = replicas();
+  const settled = await Promise.allSettled(others.map(async (one) => ask(controlPlane(one))));
+  return {
+    answers: settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])),
+    missing: others.flatMap(({ name }, i) => (settled[i]?.status === 'fulfilled' ? [] : [name])),
+  };
+}

@@ -4,7 +4,7 @@ import { EdgeQuery as EdgeQueryMessage, EdgeResponse } from '../../src/discovery
 import { unaryCall, type ControlPlane } from '../../src/discovery/unary-call.js';
 import { addCounts, edgeKey, type Edge, type EdgeAnswer, type EdgeQuery } from '../../src/model/edge.js';
 import type { EdgeSource } from './edge-source.js';
-import type { Peers } from './peers.js';
+import { askReplicas, type Peers } from './peers.js';
 
 const answerMsMax = 2_000;
 /** All edges of a replica, each with the longest texts. */
@@ -40,13 +40,8 @@ export class ReplicatedEdges implements EdgeSource {
   constructor(private readonly parts: ReplicatedEdgesParts) {}
 
   async query(query: EdgeQuery): Promise<EdgeAnswer> {
-    const { own, replicas, controlPlane } = this.parts;
-    const others = replicas();
-    const answers = await Promise.allSettled(others.map((one) => ask(controlPlane(one), query)));
-    return merged(
-      [own(query), ...answers.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))],
-      others.flatMap(({ name }, i) => (answers[i]?.status === 'fulfilled' ? [] : [name])),
-    );
+    const { answers, missing } = await askReplicas(this.parts, (control) => ask(control, query));
+    return merged([this.parts.own(query), ...answers], missing);
   }
 }
 

@@ -91,14 +91,14 @@ export function policyMeshes(
   const added = loadTexts(applied, loaded.sources.length);
   const compiler = compilerOf(loaded.objects, root);
   const before = snapshot(compiler);
-  const acting = actingPolicies(compiler);
-  if (applied.length > 0) compiler.apply(byKey(added.objects.filter((one) => !isLive || !isOfTemplate(one))));
-  return {
+  const read = {
     errors: problemsOf(added),
     warnings: problemsOf(loaded),
     unread: loaded.unread ?? loaded.problems.map(({ file, message }) => `${file}: ${message}`),
-    unevaluated: applied.length === 0 ? [] : uncompared(acting, compiler),
     before,
-    after: applied.length === 0 ? before : snapshot(compiler),
   };
+  if (applied.length === 0) return { ...read, unevaluated: [], after: before };
+  const acting = actingPolicies(compiler);
+  compiler.apply(byKey(added.objects.filter((one) => !isLive || !isOfTemplate(one))));
+  return { ...read, unevaluated: uncompared(acting, compiler), after: snapshot(compiler) };
 }

@@ -36,7 +36,7 @@ export interface DeltaStreamsOptions {
   readonly onKeysWanted?: ((caller: string, uris: readonly string[]) => void) | undefined;
   /** A waypoint's stream with a version that lacks features was opened or has ended. */
   readonly onVersions?: (() => void) | undefined;
-  /** Is told who has acknowledged what; absent: nobody asks. */
+  /** Gets what callers have acknowledged or refused; absent: nobody asks. */
   readonly changes?: ChangeLog | undefined;
   /** A limit of docs/limits.md was reached. */
   readonly onLimit?: ((limit: string) => void) | undefined;

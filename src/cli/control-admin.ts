@@ -5,9 +5,11 @@ import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText, WeftError } from '../base/errors.js';
 import { isRecord } from '../base/record.js';
+import { loadKubeConfig } from '../kubernetes/config.js';
 import { ApiError, requestJson } from '../kubernetes/request.js';
 import { controlSocketName } from '../model/control-socket.js';
 import { observeApi, type ObservedQuery, type ObservedResource } from '../model/observe-api.js';
+import { isOfCluster, stateOf, type MeshFlags } from './place.js';
 
 const answerMsMax = 5_000;
 const answerBytesMax = 64 << 20;
@@ -131,3 +133,7 @@ export async function askCluster<T>(config: KubeConfig, question: ControlQuestio
   }
   return answerTo(question, list, 'items');
 }
+
+/** The answer of the mesh that a command is about. Errors: those of askCluster or askState. */
+export const askMesh = async <T>(flags: MeshFlags, question: ControlQuestion<T>): Promise<T> =>
+  isOfCluster(flags) ? askCluster(await loadKubeConfig(), question) : askState(stateOf(flags), question);

@@ -165,9 +165,9 @@ export function statusCommand(): Command {
     )
     .option('--json', 'print one JSON object')
     .action(async (options: ClusterFlags & { state: string; kubernetes?: boolean }) => {
-      const isOfCluster =
-        options.kubernetes ?? (!readLedger(options.state) && wantsCluster(options.kubernetes));
-      if (isOfCluster) return printClusterStatus(options);
+      const { kubernetes, state } = options;
+      if (kubernetes === true || (!readLedger(state) && wantsCluster(kubernetes)))
+        return printClusterStatus(options);
       const status = await statusOf(options.state);
       console.log(options.json ? JSON.stringify(status) : [...lines(status)].join('\n'));
       process.exitCode = status.ok ? 0 : 1;

@@ -3,7 +3,8 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readEdges } from '../../src/cli/edges/read-edges.js';
+import { askState } from '../../src/cli/control-admin.js';
+import { edgesQuestion } from '../../src/cli/edges/edges-question.js';
 import { rowsOf } from '../../src/cli/edges/rows.js';
 import { encodeEdge } from '../../src/discovery/codec/edge.js';
 import { EdgeReportClient } from '../../src/discovery/edge-report-client.js';
@@ -32,7 +33,7 @@ test('a control plane with files tells those who may open its state directory wh
       edge({ source: party('bank', 'teller') }),
     ];
     await client.send({ program: 'p', number: 1, fromMs: 0, toMs: 1, edges: edges.map(encodeEdge) });
-    const all = await readEdges(state, { sinceMs: 0 });
+    const all = await askState(state, edgesQuestion({ sinceMs: 0 }));
     assert.deepEqual(
       rowsOf(all.edges).map(({ source, destination, connections, security }) => [
         source,
@@ -47,19 +48,19 @@ test('a control plane with files tells those who may open its state directory wh
     );
     assert.deepEqual(all.missing, []);
     assert.ok(all.sinceMs <= Date.now());
-    assert.equal((await readEdges(state, { sinceMs: 0, namespace: 'bank' })).edges.length, 1);
-    assert.equal((await readEdges(state, { sinceMs: Date.now() + 1_000 })).edges.length, 0);
+    assert.equal((await askState(state, edgesQuestion({ sinceMs: 0, namespace: 'bank' }))).edges.length, 1);
+    assert.equal((await askState(state, edgesQuestion({ sinceMs: Date.now() + 1_000 }))).edges.length, 0);
     assert.equal(statSync(join(state, 'admin.sock')).mode & 0o777, 0o600);
   } finally {
     client.close();
     await first.close();
   }
-  await assert.rejects(readEdges(state, { sinceMs: 0 }), { code: 'WEFT_ADMIN' });
+  await assert.rejects(askState(state, edgesQuestion({ sinceMs: 0 })), { code: 'WEFT_ADMIN' });
   // A control plane that was killed leaves its socket.
   writeFileSync(join(state, 'admin.sock'), '');
   const second = await runControl(options);
   try {
-    assert.deepEqual((await readEdges(state, { sinceMs: 0 })).edges, []);
+    assert.deepEqual((await askState(state, edgesQuestion({ sinceMs: 0 }))).edges, []);
   } finally {
     await second.close();
     rmSync(dir, { recursive: true });

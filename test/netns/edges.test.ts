@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
-import { readEdges } from '../../src/cli/edges/read-edges.js';
+import { askState } from '../../src/cli/control-admin.js';
+import { edgesQuestion } from '../../src/cli/edges/edges-question.js';
 import { run, sh } from '../../src/cli/run.js';
 import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
@@ -37,7 +38,7 @@ async function edge(wanted: Wanted, holds: (edge: Edge) => boolean = () => true)
   let seen: readonly Edge[] = [];
   try {
     await until(`the edge ${JSON.stringify(wanted)}`, reportedMs, async () => {
-      ({ edges: seen } = await readEdges(mesh.state, { sinceMs: 0 }));
+      ({ edges: seen } = await askState(mesh.state, edgesQuestion({ sinceMs: 0 })));
       found = seen.filter((one) => isWanted(one, wanted) && holds(one));
       return found.length > 0;
     });
@@ -122,7 +123,7 @@ test('the kernel path is reported as such', async () => {
   await serving('http://10.244.1.12:6379/');
   await until('a connection takes the kernel path', 60_000, async () => {
     assert.equal(await statusOf('web', 'http://10.244.1.12:6379/'), '200');
-    const { edges } = await readEdges(mesh.state, { sinceMs: 0, namespace: 'shop' });
+    const { edges } = await askState(mesh.state, edgesQuestion({ sinceMs: 0, namespace: 'shop' }));
     return edges.some((one) => one.path === 'kernel');
   });
   const kernel = await edge({ reporter: 'source', from: 'web', to: 'cache', path: 'kernel', port: 6379 });

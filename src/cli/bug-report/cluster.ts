@@ -9,7 +9,7 @@ import { changesQuestion } from '../changes/command.js';
 import { checkCluster } from '../cluster/check.js';
 import { clusterStatus } from '../cluster/status.js';
 import { askCluster } from '../control-admin.js';
-import { readClusterEdges } from '../edges/read-edges.js';
+import { edgesQuestion } from '../edges/edges-question.js';
 import { fileName, logBytesMax, type Content, type Part } from './collect.js';
 import { versions } from './machine.js';
 import { picked, pickedKinds, pickedObject, type PickedKind } from './picked-objects.js';
@@ -217,7 +217,9 @@ export async function clusterParts(config: KubeConfig, namespace: string): Promi
     { file: 'findings.json', read: async () => ({ value: await checkCluster(config, namespace) }) },
     {
       file: 'control/edges.json',
-      read: async () => ({ value: await readClusterEdges(config, { sinceMs: Date.now() - edgesKeptMs }) }),
+      read: async () => ({
+        value: await askCluster(config, edgesQuestion({ sinceMs: Date.now() - edgesKeptMs })),
+      }),
     },
     {
       file: 'control/changes.json',

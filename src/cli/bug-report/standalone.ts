@@ -8,7 +8,7 @@ import { edgesKeptMs } from '../../model/edge.js';
 import { adminGet, adminPort } from '../admin.js';
 import { changesQuestion } from '../changes/command.js';
 import { askState } from '../control-admin.js';
-import { readEdges } from '../edges/read-edges.js';
+import { edgesQuestion } from '../edges/edges-question.js';
 import { agentProcess, readReadiness, runDirOf } from '../standalone/agent.js';
 import { carrierProcess } from '../standalone/carrier.js';
 import { readLedger, type Ledger } from '../standalone/ledger.js';
@@ -102,7 +102,9 @@ const controlParts = (state: string): Part[] => {
   return [
     {
       file: 'control/edges.json',
-      read: async () => ({ value: await readEdges(state, { sinceMs: Date.now() - edgesKeptMs }) }),
+      read: async () => ({
+        value: await askState(state, edgesQuestion({ sinceMs: Date.now() - edgesKeptMs })),
+      }),
     },
     {
       file: 'control/changes.json',

@@ -1,18 +1,15 @@
 /** `weft changes`: which objects changed, who changed them, and which nodes and waypoints have acknowledged it. */
 import { Command, Option } from 'commander';
-import { loadKubeConfig } from '../../kubernetes/config.js';
 import type { Change, ChangesAnswer } from '../../model/change.js';
-import { wantsCluster } from '../cluster/command.js';
-import { askCluster, askState, type ControlQuestion } from '../control-admin.js';
+import { askMesh, type ControlQuestion } from '../control-admin.js';
 import { durationMs } from '../edges/command.js';
+import type { MeshFlags } from '../place.js';
 import { stateDefault } from '../standalone/ledger.js';
 import { changeLines } from './rows.js';
 
-interface Flags {
+interface Flags extends MeshFlags {
   readonly namespace?: string;
   readonly since?: number;
-  readonly state?: string;
-  readonly kubernetes?: boolean;
   readonly json?: boolean;
 }
 
@@ -23,13 +20,6 @@ export const changesQuestion = (sinceMs: number, namespace?: string): ControlQue
   query: { sinceMs, namespace },
   answer: ({ items, ...rest }) => ({ changes: items as readonly Change[], ...rest }),
 });
-
-async function answerOf({ state, kubernetes, namespace }: Flags, sinceMs: number): Promise<ChangesAnswer> {
-  const question = changesQuestion(sinceMs, namespace);
-  return state === undefined && wantsCluster(kubernetes)
-    ? askCluster(await loadKubeConfig(), question)
-    : askState(state ?? stateDefault, question);
-}
 
 function* lines({ changes, sinceMs, missing }: ChangesAnswer): Generator<string> {
   yield* changeLines(changes);
@@ -55,7 +45,8 @@ export function changesCommand(): Command {
     .option('--no-kubernetes', 'do not show the cluster even with KUBECONFIG')
     .option('--json', 'print one JSON object, with the time of each acknowledgment')
     .action(async (flags: Flags) => {
-      const answer = await answerOf(flags, flags.since === undefined ? 0 : Date.now() - flags.since);
+      const sinceMs = flags.since === undefined ? 0 : Date.now() - flags.since;
+      const answer = await askMesh(flags, changesQuestion(sinceMs, flags.namespace));
       console.log(flags.json === true ? JSON.stringify(answer) : [...lines(answer)].join('\n'));
     });
 }

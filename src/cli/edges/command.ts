@@ -1,19 +1,17 @@
 /** `weft edges`: who calls whom, by which path, and whether mutual TLS protects it. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { loadKubeConfig } from '../../kubernetes/config.js';
 import { durationMsOf } from '../../model/duration.js';
 import { edgesKeptMs, type EdgeAnswer, type EdgeQuery } from '../../model/edge.js';
-import { wantsCluster } from '../cluster/command.js';
+import { askMesh } from '../control-admin.js';
+import type { MeshFlags } from '../place.js';
 import { stateDefault } from '../standalone/ledger.js';
 import { keptText } from './kept.js';
-import { readClusterEdges, readEdges } from './read-edges.js';
+import { edgesQuestion } from './edges-question.js';
 import { edgeLines } from './rows.js';
 
-interface Flags {
+interface Flags extends MeshFlags {
   readonly namespace?: string;
   readonly since: number;
-  readonly state?: string;
-  readonly kubernetes?: boolean;
   readonly json?: boolean;
 }
 
@@ -26,11 +24,6 @@ export function durationMs(text: string): number {
 
 /** The control plane computes its 15 minutes a moment before or after this program does. */
 const keptSlackMs = 10_000;
-
-const answerOf = async ({ state, kubernetes }: Flags, query: EdgeQuery): Promise<EdgeAnswer> =>
-  state === undefined && wantsCluster(kubernetes)
-    ? readClusterEdges(await loadKubeConfig(), query)
-    : readEdges(state ?? stateDefault, query);
 
 function* lines(answer: EdgeAnswer, { sinceMs }: EdgeQuery, nowMs: number): Generator<string> {
   const wantedMs = nowMs - sinceMs;
@@ -59,7 +52,7 @@ export function edgesCommand(): Command {
     .action(async (flags: Flags) => {
       const nowMs = Date.now();
       const query = { namespace: flags.namespace, sinceMs: nowMs - flags.since };
-      const answer = await answerOf(flags, query);
+      const answer = await askMesh(flags, edgesQuestion(query));
       if (flags.json !== true) return console.log([...lines(answer, query, nowMs)].join('\n'));
       console.log(JSON.stringify(answer));
       if (flags.since > edgesKeptMs) console.error(keptText(flags.since));

@@ -12,7 +12,7 @@ test('durations are texts for people', () => {
   ]);
 });
 
-test('who asks for more than the control plane keeps is told, by weft policy too; a file has what it has', () => {
+test('commands that ask for more than the control plane keeps say so, those of weft policy too; a file has what it has', () => {
   const nowMs = 10_000_000;
   const observed = { edges: [], sinceMs: nowMs - 900_000, missing: [] };
   assert.match(keptText(3_600_000), /collect edges in a file \(docs\/adopt\.md\)$/);

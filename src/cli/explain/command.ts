@@ -4,7 +4,7 @@ import { WeftError } from '../../base/errors.js';
 import type { MeshSnapshot } from '../../state/snapshot.js';
 import { badInput, badUsage } from '../policy/bad-input.js';
 import { policyMeshes } from '../policy/meshes.js';
-import { isOfCluster, placeOptions, stateOf, type PlaceFlags } from '../policy/place.js';
+import { isOfCluster, placeOptions, stateOf, type PlaceFlags } from '../place.js';
 import { printable } from '../printable.js';
 import { certificatesOf } from './certificates.js';
 import { explain, type Question } from './explain.js';

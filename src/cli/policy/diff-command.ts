@@ -9,7 +9,7 @@ import { policyDiff, type Change, type ChangeKind, type Diff } from './diff.js';
 import { currentOption, policyMeshes, type CurrentFlags } from './meshes.js';
 import { callJson } from './observe-command.js';
 import { observationGaps, observedEdges, observedOptions, type ObservedFlags } from './observed.js';
-import { placeOptions } from './place.js';
+import { placeOptions } from '../place.js';
 import { PolicyMesh } from './policy-mesh.js';
 
 interface Flags extends ObservedFlags, CurrentFlags {

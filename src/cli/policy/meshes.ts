@@ -7,7 +7,7 @@ import { absentText } from '../../kubernetes/manifests.js';
 import { decodeMeshes, type PolicyMeshes } from '../../state/snapshot.js';
 import { programs, sh } from '../run.js';
 import { readLedger } from '../standalone/ledger.js';
-import { isOfCluster, stateOf, type PlaceFlags } from './place.js';
+import { isOfCluster, stateOf, type PlaceFlags } from '../place.js';
 
 /** Where the current state is. */
 export interface CurrentFlags extends PlaceFlags {

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { table } from '../cluster/table.js';
 import { badInput } from './bad-input.js';
 import { callsOf, identityText, partyText, requestText, type Call } from './calls.js';
-import { placeOptions } from './place.js';
+import { placeOptions } from '../place.js';
 import { observationGaps, observedEdges, observedOptions, type ObservedFlags } from './observed.js';
 
 interface Flags extends ObservedFlags {

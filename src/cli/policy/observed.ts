@@ -1,12 +1,12 @@
 /** The edges that a command works on: of the control plane, or from a file. */
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { loadKubeConfig } from '../../kubernetes/config.js';
 import { durationMsOf } from '../../model/duration.js';
 import { edgesKeptMs, type Edge } from '../../model/edge.js';
+import { askMesh } from '../control-admin.js';
+import { edgesQuestion } from '../edges/edges-question.js';
 import { durationText, keptText } from '../edges/kept.js';
-import { readClusterEdges, readEdges } from '../edges/read-edges.js';
+import type { PlaceFlags } from '../place.js';
 import { readEdgeFile, type Observed } from './edge-file.js';
-import { isOfCluster, stateOf, type PlaceFlags } from './place.js';
 
 export interface ObservedFlags extends PlaceFlags {
   readonly edges?: string;
@@ -49,9 +49,7 @@ export async function observedEdges(flags: ObservedFlags, namespace: string | un
     const edges = found.edges.filter(({ counts }) => counts.lastSeenMs >= query.sinceMs);
     return { ...found, edges: edgesOf(edges, namespace) };
   }
-  return isOfCluster(flags)
-    ? readClusterEdges(await loadKubeConfig(), query)
-    : readEdges(stateOf(flags), query);
+  return askMesh(flags, edgesQuestion(query));
 }
 
 /** Edges from or to a namespace. */

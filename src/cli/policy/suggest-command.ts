@@ -5,7 +5,7 @@ import { badInput } from './bad-input.js';
 import { callsOf } from './calls.js';
 import { currentOption, policyMeshes, type CurrentFlags } from './meshes.js';
 import { observationGaps, observedEdges, observedOptions, type ObservedFlags } from './observed.js';
-import { placeOptions } from './place.js';
+import { placeOptions } from '../place.js';
 import { PolicyMesh } from './policy-mesh.js';
 import { suggest } from './suggest.js';
 import { suggestionLines } from './suggest-text.js';

@@ -1,12 +1,14 @@
 /** Which mesh a command is about: a testbed of this machine, or the cluster of KUBECONFIG. */
 import type { Command } from 'commander';
-import { wantsCluster } from '../cluster/command.js';
-import { systemNamespace } from '../cluster/system-namespace.js';
-import { stateDefault } from '../standalone/ledger.js';
+import { wantsCluster } from './cluster/command.js';
+import { systemNamespace } from './cluster/system-namespace.js';
+import { stateDefault } from './standalone/ledger.js';
 
-export interface PlaceFlags {
+export interface MeshFlags {
   readonly state?: string;
   readonly kubernetes?: boolean;
+}
+export interface PlaceFlags extends MeshFlags {
   /** The namespace of the control plane. */
   readonly rootNamespace: string;
 }
@@ -27,7 +29,7 @@ export const placeOptions = (command: Command): Command =>
     );
 
 /** Whether the mesh is that of a cluster. */
-export const isOfCluster = ({ state, kubernetes }: PlaceFlags): boolean =>
+export const isOfCluster = ({ state, kubernetes }: MeshFlags): boolean =>
   state === undefined && wantsCluster(kubernetes);
 /** The state directory of the testbed. */
-export const stateOf = ({ state = stateDefault }: PlaceFlags): string => state;
+export const stateOf = ({ state = stateDefault }: MeshFlags): string => state;
