@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares a Debian machine: installs the packages and npm modules that the build, the tests and the demo need. Fast if nothing
 # is missing. If a requirement cannot be installed, the script prints one line and exits with code 2 before it changes anything.
-# usage: native/prepare.sh [vm|native]
+# usage: native/prepare.sh [vm|native|observe]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,6 +31,8 @@ case ${1:-} in
   vm) packages+=(qemu-system-x86 linux-image-amd64 busybox-static cpio kmod) ;;
   # Unit tests of the carrier.
   native) packages+=(doctest-dev) ;;
+  # Tests of the page and of dashboards: a browser, and a Prometheus that reads what the programs count.
+  observe) packages+=(chromium prometheus fonts-dejavu-core) ;;
 esac
 install_missing() {
   local package guard log missing=()

@@ -6,7 +6,7 @@
 # Testbeds relay by the carrier. The group `carrier` compares it with the TypeScript relay, and runs files of netns and threats whose
 # connections a relay carries on the TypeScript relay as well.
 # `native` builds and runs the carrier's unit tests, plain and under sanitizers, and its fuzz targets (native/carrier/test).
-# usage: test/run.sh [unit|lint|fuzz|http2|bpf|threats|netns|traffic|carrier|dev|quick|native|soak|vm|control|bench|cluster|all|interop|FILE...]
+# usage: test/run.sh [unit|lint|fuzz|http2|bpf|threats|netns|traffic|carrier|dev|observe|quick|native|soak|vm|control|bench|cluster|all|interop|FILE...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ -n "${NODE_VERSION:-}" ]; then
@@ -134,7 +134,7 @@ jobs_of() {
     lint) together lint $(files_of dist/test/lint) ;;
     fuzz | http2) together "$1" $(files_of "dist/test/$1") ;;
     # Files of threats are numbered by the rows of the table of actors in docs/security.md.
-    bpf | threats | netns | traffic | dev) apart $(files_of "dist/test/$1") ;;
+    bpf | threats | netns | traffic | dev | observe) apart $(files_of "dist/test/$1") ;;
     carrier)
       apart $(files_of dist/test/carrier)
       [ "${WEFT_RELAY:-}" = carrier ] || on_typescript
@@ -147,8 +147,8 @@ jobs_of() {
 what=${1:-quick}
 case $what in
   quick) groups=(unit lint fuzz http2 bpf threats netns) ;;
-  all) groups=(unit lint fuzz http2 bpf threats netns traffic carrier dev native soak vm control bench cluster) ;;
-  unit | lint | fuzz | http2 | bpf | threats | netns | traffic | carrier | dev | native | soak | vm | control | bench | cluster | interop) groups=("$what") ;;
+  all) groups=(unit lint fuzz http2 bpf threats netns traffic carrier dev observe native soak vm control bench cluster) ;;
+  unit | lint | fuzz | http2 | bpf | threats | netns | traffic | carrier | dev | observe | native | soak | vm | control | bench | cluster | interop) groups=("$what") ;;
   *.test.js) groups=() ;;
   *)
     sed -n 's/^# usage/usage/p' "$0" >&2
@@ -171,11 +171,11 @@ for group in "${groups[@]}"; do
     continue
   fi
   case $group in
-    unit | lint | fuzz | http2 | bpf | threats | netns | traffic | carrier | dev) parallel+=("${jobs[@]}") ;;
+    unit | lint | fuzz | http2 | bpf | threats | netns | traffic | carrier | dev | observe) parallel+=("${jobs[@]}") ;;
     *) serial+=("${jobs[@]}") ;;
   esac
   case $group in
-    vm | native) bash native/prepare.sh "$group" ;;
+    vm | native | observe) bash native/prepare.sh "$group" ;;
   esac
 done
 # Files that measure state shared by all namespaces (TCP memory): nothing else may run at the same time.

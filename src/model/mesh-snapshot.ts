@@ -1,0 +1,150 @@
+/**
+ * What the page (`weft dashboard`) shows at one moment, as JSON. The program that serves the page assembles it from what the caller may read; what
+ * could not be read is named in `incomplete`, never shown as absent.
+ */
+import type { Change } from './change.js';
+
+export interface MeshSnapshot {
+  /** Version of this form. */
+  readonly format: 1;
+  readonly takenMs: number;
+  readonly mesh: {
+    readonly kind: 'testbed' | 'cluster';
+    /** Name of the testbed's directory or of the context of the kubeconfig. */
+    readonly name: string;
+    readonly version: string;
+  };
+  /** The counts of edges are of this window. */
+  readonly fromMs: number;
+  readonly programs: readonly ProgramState[];
+  readonly workloads: readonly WorkloadState[];
+  readonly edges: readonly EdgeState[];
+  readonly policies: readonly PolicyState[];
+  readonly problems: readonly Problem[];
+  /** The newest first. */
+  readonly changes: readonly Change[];
+  /** What could not be read, and why: sentences. */
+  readonly incomplete: readonly string[];
+}
+
+export interface ProgramState {
+  readonly kind: 'control-plane' | 'agent' | 'waypoint' | 'rate-limiter';
+  /** Of an agent its node; of a waypoint `NAMESPACE/NAME`, with its pod. */
+  readonly name: string;
+  readonly version?: string;
+  readonly health: 'ready' | 'not-ready' | 'unknown';
+  /** Why it is not ready, or not known. */
+  readonly why?: string;
+  /** Whether it has the current configuration; absent: not known. */
+  readonly isInSync?: boolean;
+  /** When the first of its certificates expires. */
+  readonly certificateExpiresMs?: number;
+}
+
+export interface WorkloadState {
+  /** `NAMESPACE/WORKLOAD`; ends of edges name it. */
+  readonly id: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly identity?: string;
+  readonly pods: readonly { readonly name: string; readonly node: string; readonly isEnrolled?: boolean }[];
+  readonly services: readonly string[];
+  /** `NAMESPACE/NAME` of its waypoint. */
+  readonly waypoint?: string;
+  /** It was only seen in edges: outside of the mesh, or not readable. */
+  readonly isObservedOnly?: boolean;
+}
+
+/** One pair of workloads, port and path; counts of the window. */
+export interface EdgeState {
+  /** Stable between snapshots. */
+  readonly id: string;
+  /** Ids of workloads, or names of those that are not known. */
+  readonly source: string;
+  readonly destination: string;
+  readonly service?: string;
+  readonly port: number;
+  /** `kernel`, `local`, `hbone`, `waypoint`, `plain`, `refused`, … */
+  readonly path: string;
+  readonly security: 'mutual-tls' | 'same-node' | 'none' | 'unknown';
+  readonly connections: number;
+  readonly requests: number;
+  readonly refused: number;
+  readonly audited: number;
+  readonly failures: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  /** Per second; over the time that was observed. */
+  readonly requestsPerSecond: number;
+  readonly connectionsPerSecond: number;
+  /** 0 to 1, of requests; absent: there was no request. */
+  readonly successShare?: number;
+  readonly latencyMs?: { readonly p50: number; readonly p95: number; readonly p99: number };
+  /** Policies that refused, or would have refused. */
+  readonly policies: readonly string[];
+  readonly routes: readonly RouteState[];
+  readonly lastSeenMs: number;
+}
+
+/** Requests of one method and path template. */
+export interface RouteState {
+  readonly method: string;
+  readonly pathTemplate: string;
+  readonly requests: number;
+  readonly failures: number;
+  readonly latencyMs?: { readonly p50: number; readonly p95: number; readonly p99: number };
+}
+
+export interface PolicyState {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly action: 'allow' | 'deny' | 'other';
+  readonly isAudited: boolean;
+  /** Ids of the workloads that it applies to. */
+  readonly workloads: readonly string[];
+  /** Who is allowed or denied to do what: a sentence for each rule. */
+  readonly rules: readonly string[];
+  /** Connections and requests that it refused, or would have refused, in the window. */
+  readonly refused: number;
+  readonly audited: number;
+}
+
+export interface Problem {
+  readonly level: 'warn' | 'fail';
+  /** `KIND NAMESPACE/NAME` of the object that it is about; absent: none. */
+  readonly object?: string;
+  readonly what: string;
+  /** What to do about it. */
+  readonly help?: string;
+}
+
+/** A line of the live tap on the page: a request at a waypoint, or a connection at an agent. Headers that carry secrets are not in it. */
+export interface TapEvent {
+  readonly kind: 'request' | 'connection';
+  readonly timeMs: number;
+  readonly id: string;
+  /** The node or waypoint that saw it. */
+  readonly reporter: string;
+  readonly source: TapParty;
+  readonly destination: TapParty & { readonly service?: string; readonly port: number };
+  readonly path: string;
+  readonly outcome: 'allowed' | 'refused' | 'failed';
+  readonly request?: {
+    readonly method: string;
+    readonly path: string;
+    readonly status: number;
+    readonly durationMs: number;
+  };
+  readonly bytesSent?: number;
+  readonly bytesReceived?: number;
+  readonly policy?: string;
+  readonly code?: string;
+  readonly why?: string;
+}
+export interface TapParty {
+  readonly namespace: string;
+  readonly workload: string;
+  readonly pod: string;
+  readonly identity?: string;
+}
