@@ -4,6 +4,7 @@
  * close. For a kernel flow, both ends are entered in the sockhash (splice.bpf.c) and the end of the flow is reported.
  */
 #include "lib/flow.h"
+#include "lib/http-count.h"
 #include "lib/node.h"
 #include "lib/verdict.h"
 
@@ -118,16 +119,39 @@ static __always_inline void on_connect(struct bpf_sock_ops *ctx)
 	handoff_write(ctx, &key, &record);
 }
 
-static __always_inline int wants_splice(__u64 cookie)
+static __always_inline int has_flag(__u64 cookie, __u32 flag)
 {
 	struct weft_pod *pod = bpf_map_lookup_elem(&weft_pods, &cookie);
-	return pod && (pod->flags & WEFT_POD_SPLICE);
+	return pod && (pod->flags & flag);
+}
+
+/*
+ * Begins to observe a flow if one of its pods asks for it. Only from the first byte on it is known where a request may begin, so a
+ * flow that is open when its pod opts in is not observed.
+ */
+static __always_inline void observe_flow(struct bpf_sock_ops *ctx, __u64 id, struct weft_live *live, int side)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
+	if (!state)
+		return;
+	if (!side && (has_flag(live->source, WEFT_POD_OBSERVED) || has_flag(live->destination, WEFT_POD_OBSERVED))) {
+		struct weft_http none = {};
+		if (bpf_map_update_elem(&weft_http, &id, &none, BPF_ANY))
+			count(WEFT_HTTP_LOST);
+		else
+			__sync_fetch_and_or(&live->flags, WEFT_LIVE_OBSERVED);
+	}
+	if (live->flags & WEFT_LIVE_OBSERVED)
+		state->flags |= WEFT_SOCK_OBSERVED;
+	else
+		state->flags &= ~WEFT_SOCK_OBSERVED;
 }
 
 /* Both pods must have WEFT_POD_SPLICE, the node must allow splicing, and the destination must not exclude the port. */
 static __always_inline int may_splice(const struct weft_live *live)
 {
-	if (!wants_splice(live->source) || !wants_splice(live->destination))
+	if (!has_flag(live->source, WEFT_POD_SPLICE) || !has_flag(live->destination, WEFT_POD_SPLICE))
 		return 0;
 	if (!node_slot(WEFT_NODE_SPLICE_MAX))
 		return 0;
@@ -148,6 +172,7 @@ static __always_inline void on_flow_established(struct bpf_sock_ops *ctx, __u64 
 	live->base[side] = ctx->snd_nxt;
 	__sync_fetch_and_or(&live->flags, side ? WEFT_LIVE_SERVER_OPEN : WEFT_LIVE_CLIENT_OPEN);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	observe_flow(ctx, id, live, side);
 	if ((flags & WEFT_SOCK_UNSPLICED) || !may_splice(live))
 		return;
 	if (bpf_sock_hash_update(ctx, &weft_ends, key, BPF_NOEXIST)) {
@@ -289,6 +314,8 @@ static __always_inline void on_flow_state(struct bpf_sock_ops *ctx, const struct
 	if ((flags & WEFT_LIVE_CLIENT_CLOSED) &&
 	    ((flags & WEFT_LIVE_SERVER_CLOSED) || !(flags & WEFT_LIVE_SERVER_OPEN))) {
 		flow_report_end(live);
+		if (live->flags & WEFT_LIVE_OBSERVED)
+			http_end(id, live);
 		flow_remove(id, live->source);
 	}
 }
@@ -365,6 +392,8 @@ const volatile struct {
 	enum weft_node_slot node_slot;
 	enum weft_action action;
 	enum weft_reason reason;
+	enum weft_method method;
+	enum weft_latency_us latency_us;
 } weft_layout = {};
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -5,6 +5,7 @@
  */
 #include "lib/flow.h"
 #include "lib/node.h"
+#include "lib/http.h"
 #include <bpf/bpf_core_read.h>
 
 /* Parts of the kernel's structs; CO-RE relocates the fields. */
@@ -37,6 +38,10 @@ struct sock___w {
 struct tcp_sock___w {
 	__u32 write_seq;
 	__u32 copied_seq;
+} __attribute__((preserve_access_index));
+
+struct sk_msg___w {
+	void *data;
 } __attribute__((preserve_access_index));
 
 #define O_NONBLOCK 04000
@@ -72,6 +77,23 @@ static __always_inline int room(__u64 sock, __u64 waiting)
 	return pages < (__s64)node_slot(WEFT_NODE_SPLICE_PAGES_MAX);
 }
 
+/*
+ * What one end of an observed flow sends, also what then goes over TCP. Heads are looked for only where one may begin. sendfile() makes
+ * messages whose bytes are not in the program's reach until they are pulled.
+ */
+static __always_inline void observe(struct sk_msg_md *msg, __u64 id, const struct weft_live *live, int side)
+{
+	struct weft_http *http = bpf_map_lookup_elem(&weft_http, &id);
+	if (!http || !http_expects(http, side))
+		return;
+	__u32 size = msg->size;
+	__u32 wanted = size < HTTP_HEAD_MAX ? size : HTTP_HEAD_MAX;
+	if (msg->data + wanted > msg->data_end && bpf_msg_pull_data(msg, 0, wanted, 0))
+		wanted = 0;
+	struct http_source source = { .data = (__u64)BPF_CORE_READ((struct sk_msg___w *)msg, data), .size = wanted };
+	http_message(http, live, side, &source);
+}
+
 SEC("sk_msg")
 int weft_splice(struct sk_msg_md *msg)
 {
@@ -96,6 +118,8 @@ int weft_splice(struct sk_msg_md *msg)
 		own = live->sock[0];
 		peer = live->sock[1];
 	}
+	if (live->flags & WEFT_LIVE_OBSERVED)
+		observe(msg, id, live, side);
 	struct weft_note_key to = flow_end_key(live, !side);
 	if (!own || !peer || (live->flags & (WEFT_LIVE_LEAVING | WEFT_LIVE_BLOCKING)))
 		return SK_PASS;

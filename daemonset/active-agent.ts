@@ -20,6 +20,7 @@ import type { AddRequest } from './cni/protocol.js';
 import { readCounters } from './maps/count.js';
 import { watchEvents } from './maps/events.js';
 import { watchFlows } from './maps/flows.js';
+import { takeRequests } from './maps/requests.js';
 import { cniProgram, Datapath, removeInstance } from './datapath/loader.js';
 import type { NodeRelay } from './node-relay.js';
 import type { Subscriptions } from './discovery/subscriptions.js';
@@ -29,6 +30,7 @@ import { Preexisting } from './enroll/preexisting.js';
 import { podsReported, type NodeReporter } from './enroll/report.js';
 import type { Inheritance } from './handover/protocol.js';
 import { KernelFlows } from './kernel/flows.js';
+import { GoldenSignals } from './kernel/golden-signals.js';
 import { Lease } from './kernel/lease.js';
 import { KernelServices } from './kernel/services.js';
 import { Verdicts } from './kernel/verdicts.js';
@@ -79,6 +81,7 @@ export class ActiveAgent {
   readonly #services: KernelServices;
   readonly #preexisting: Preexisting;
   readonly #kernelFlows: KernelFlows;
+  readonly #goldenSignals: GoldenSignals;
   readonly #enroller: Enroller;
   readonly #readiness: ReadyFile;
   readonly #attempt: Attempt;
@@ -148,6 +151,21 @@ export class ActiveAgent {
       log: parts.connectionLog,
       onError: (error) =>
         log.error({ error: errorText(error) }, 'a forbidden connection could not be closed'),
+    });
+    this.#goldenSignals = new GoldenSignals({
+      attach: (isWanted) => this.#datapath.observe(isWanted),
+      take: () => takeRequests(maps),
+      pods: () => this.#enroller.enrolled.values(),
+      podOf: (cookie) => this.#enroller.podOf(cookie),
+      openingOf: (between) => this.#kernelFlows.openingBetween(between),
+      metrics,
+      onError: (error) => {
+        metrics.lacks(['golden-signals']);
+        log.warn(
+          { error: errorText(error) },
+          'requests of kernel flows are not counted; trying again every minute',
+        );
+      },
     });
     this.#enroller = new Enroller({
       hooks: this.#datapath.hooks,
@@ -304,6 +322,7 @@ export class ActiveAgent {
     });
     lease.renew();
     this.#renewRules();
+    this.#attempt('requests of kernel flows could not be read; retrying', () => this.#goldenSignals.tick());
     this.#attempt('the CNI plugin could not be checked; retrying', () => this.keepCni());
     if (lease.isSwept) reporter.tick(() => this.#report(), control().state === 'connected', Date.now());
     void this.sync();
@@ -339,6 +358,7 @@ export class ActiveAgent {
     this.#lease?.begin();
     this.#lease?.renew();
     this.#renewRules();
+    this.#attempt('requests of kernel flows could not be read; retrying', () => this.#goldenSignals.tick());
   }
 
   /** Rules of the relay count only while this agent knows the mesh and has enrolled the node's pods. */

@@ -31,6 +31,8 @@ enum weft_pod_flag {
 	WEFT_POD_KERNEL = 4,
 	/* Kernel flows between two pods that both have this flag may be spliced past TCP. */
 	WEFT_POD_SPLICE = 8,
+	/* HTTP/1.1 requests of the pod's kernel flows are counted (http.h). */
+	WEFT_POD_OBSERVED = 16,
 };
 
 /* weft_pods: network namespace cookie -> pod */
@@ -89,7 +91,10 @@ enum weft_sock_kind {
 	WEFT_SOCK_KERNEL_ACCEPTED = 5, /* the server's end of a kernel flow */
 	WEFT_SOCK_DIALED = 6, /* the agent's accepted end of a captured connection; ip, port: the address dialed */
 };
-enum weft_sock_flag { WEFT_SOCK_UNSPLICED = 1 /* the socket has options that need TCP */ };
+enum weft_sock_flag {
+	WEFT_SOCK_UNSPLICED = 1, /* the socket has options that need TCP */
+	WEFT_SOCK_OBSERVED = 2, /* an end of a kernel flow with WEFT_LIVE_OBSERVED */
+};
 struct weft_sock {
 	struct weft_ip ip;
 	__be16 port;
@@ -200,11 +205,16 @@ struct weft_endpoint {
 /* Maximum events per window of 2^30 ns. */
 #define WEFT_SHARE_EVENTS 64
 #define WEFT_SHARE_WINDOW_SHIFT 30
+/* Maximum new entries of weft_requests per window; the agent takes all of them out once a second. Beyond, paths are not told apart. */
+#define WEFT_SHARE_REQUESTS 512
+#define WEFT_SHARE_REQUESTS_OTHER 128
 struct weft_share {
 	__u32 notes; /* entries of weft_notes whose source is this pod */
 	__u32 live; /* entries of weft_live whose source is this pod */
 	__u32 events; /* events reported in `window` */
 	__u32 window; /* ktime >> WEFT_SHARE_WINDOW_SHIFT */
+	__u32 requests; /* entries of weft_requests made in `requests_window` for flows whose source is this pod */
+	__u32 requests_window;
 };
 
 /* weft_live: open kernel flows, by the client socket's cookie. Index 0 of an array is the client's end. */
@@ -219,6 +229,7 @@ enum weft_live_flag {
 	WEFT_LIVE_SERVER_FIN = 256,
 	WEFT_LIVE_BLOCKING = 512, /* an end uses blocking calls: no more splicing */
 	WEFT_LIVE_OVERFLOWED = 64, /* a reader's queue reached the limit at least once */
+	WEFT_LIVE_OBSERVED = 1024, /* one of its pods had WEFT_POD_OBSERVED when the flow began */
 };
 struct weft_live {
 	/* The fields from source to dialled_port are equal in records that differ only in client port and counts (flows.ts). */
@@ -294,7 +305,72 @@ enum weft_reason {
 	WEFT_KERNEL_LIVE_SHARE = 30,
 	WEFT_KERNEL_FOREIGN_SOURCE = 31,
 	WEFT_EVENTS_SHARE = 32,
-	WEFT_REASON_COUNT = 33,
+	WEFT_HTTP_NOT_RECOGNIZED = 33,
+	WEFT_HTTP_SHARE = 34,
+	WEFT_HTTP_LOST = 35,
+	WEFT_REASON_COUNT = 36,
+};
+
+/* HTTP methods that are recognized */
+enum weft_method {
+	WEFT_METHOD_OTHER = 0,
+	WEFT_METHOD_GET = 1,
+	WEFT_METHOD_HEAD = 2,
+	WEFT_METHOD_POST = 3,
+	WEFT_METHOD_PUT = 4,
+	WEFT_METHOD_PATCH = 5,
+	WEFT_METHOD_DELETE = 6,
+	WEFT_METHOD_OPTIONS = 7,
+	WEFT_METHOD_TRACE = 8,
+	WEFT_METHOD_CONNECT = 9,
+	WEFT_METHOD_COUNT = 10,
+};
+
+/* Upper bounds of latencies in microseconds: latencyBoundsMs of src/model/edge.ts */
+enum weft_latency_us {
+	WEFT_LATENCY_US_0 = 500,
+	WEFT_LATENCY_US_1 = 1000,
+	WEFT_LATENCY_US_2 = 5000,
+	WEFT_LATENCY_US_3 = 10000,
+	WEFT_LATENCY_US_4 = 25000,
+	WEFT_LATENCY_US_5 = 50000,
+	WEFT_LATENCY_US_6 = 100000,
+	WEFT_LATENCY_US_7 = 250000,
+	WEFT_LATENCY_US_8 = 500000,
+	WEFT_LATENCY_US_9 = 1000000,
+	WEFT_LATENCY_US_10 = 2500000,
+	WEFT_LATENCY_US_11 = 5000000,
+	WEFT_LATENCY_US_12 = 10000000,
+	WEFT_LATENCY_US_13 = 30000000,
+	WEFT_LATENCY_US_14 = 60000000,
+};
+
+/* weft_http: key of weft_live -> where the requests of an observed flow are. Written by the flow's two ends, each its own fields. */
+#define WEFT_TEMPLATE_MAX 64
+struct weft_http {
+	__u64 began; /* ktime in ns of the request's first byte */
+	__u32 state; /* enum http_state (http.h) */
+	__u32 next[2]; /* sequence number after what was last looked at, of each end; only of what went over TCP */
+	__u16 method; /* enum weft_method */
+	__u16 pad;
+	__u8 template[WEFT_TEMPLATE_MAX];
+};
+
+/* weft_requests: completed exchanges of observed flows since the agent last took the entry out */
+struct weft_request_key {
+	__u64 source; /* namespace cookies */
+	__u64 destination;
+	struct weft_ip dialled;
+	__be16 dport;
+	__be16 dialled_port;
+	__u16 method; /* enum weft_method */
+	__u16 status; /* 0: the flow ended before the response */
+	__u8 template[WEFT_TEMPLATE_MAX]; /* padded with zeros; empty: the path is not told apart (WEFT_HTTP_SHARE) */
+};
+struct weft_requests {
+	__u64 count;
+	__u64 sum; /* ns */
+	__u32 latency[16]; /* by weft_latency_us; the last is of those above */
 };
 
 /* weft_events (ring buffer): refused and dropped connections, with the reason */
@@ -328,6 +404,9 @@ _Static_assert(sizeof(struct weft_endpoint_key) == 8, "layout");
 _Static_assert(sizeof(struct weft_endpoint) == 20, "layout");
 _Static_assert(sizeof(struct weft_flow) == 176, "layout");
 _Static_assert(sizeof(struct weft_event) == 56, "layout");
-_Static_assert(sizeof(struct weft_share) == 16, "layout");
+_Static_assert(sizeof(struct weft_share) == 24, "layout");
+_Static_assert(sizeof(struct weft_http) == 88, "layout");
+_Static_assert(sizeof(struct weft_request_key) == 104, "layout");
+_Static_assert(sizeof(struct weft_requests) == 80, "layout");
 
 #endif

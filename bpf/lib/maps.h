@@ -161,6 +161,26 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } weft_ends SEC(".maps");
 
+/* One entry for each observed flow, so bounded by the shares of weft_live. When this map is full, further flows are not observed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct weft_http);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_http SEC(".maps");
+
+/* When this map is full, requests are not counted (WEFT_HTTP_LOST). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_request_key);
+	__type(value, struct weft_requests);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_requests SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, WEFT_REASON_COUNT);

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodeAddress, encodeService } from '../../src/discovery/codec/address.js';
+import { decodeNodePod, encodeNodePod } from '../../src/discovery/codec/node-pod.js';
+import { unknownFields } from '../../src/discovery/codec/unknown-fields.js';
+import { nodePodShape } from '../../src/discovery/gen/shapes.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { candidatesOf } from '../../src/state/resolve.js';
@@ -294,4 +297,36 @@ test('an uninstall first suspends policies, then dials no pod by tunnel, then re
   assert.deepEqual(kinds('open'), ['namespace', 'nodePod', 'trust', 'workload']);
   assert.deepEqual(kinds('untunneled'), kinds('open'));
   assert.deepEqual(kinds('release'), ['trust', 'uncaptured', 'workload']);
+});
+
+test('golden signals are opted in to by the label of the namespace alone, and an older agent keeps the pod', () => {
+  const namespace = (name: string, golden: string): string =>
+    `kind: Namespace\nmetadata: { name: ${name}, labels: { weft.dev/mesh: enabled${golden} } }\n---\n`;
+  const pod = (name: string, of: string, ip: string): string =>
+    `kind: Pod\nmetadata: { name: ${name}, namespace: ${of}, labels: { weft.dev/golden-signals: enabled }, annotations: { weft.dev/golden-signals: enabled } }\nspec: { nodeName: n1 }\nstatus: { podIPs: [{ ip: ${ip} }] }\n---\n`;
+  const { objects } = parseManifests(
+    'x',
+    `${namespace('shop', ', weft.dev/golden-signals: enabled')}${namespace('mistyped', ', weft.dev/golden-signals: "true"')}${namespace('other', '')}` +
+      `${pod('a', 'shop', '10.0.0.1')}${pod('b', 'mistyped', '10.0.0.2')}${pod('c', 'other', '10.0.0.3')}`,
+  );
+  const pods = [...compile(objects, settings).all()].flatMap((one) =>
+    one.kind === 'nodePod' ? [one.value] : [],
+  );
+  assert.deepEqual(
+    new Map(pods.map(({ namespace: of, goldenSignals }) => [of, goldenSignals])),
+    new Map([
+      ['shop', true],
+      ['mistyped', false],
+      ['other', false],
+    ]),
+  );
+  for (const one of pods) {
+    const bytes = encodeNodePod(one);
+    const decoded = decodeNodePod(bytes);
+    assert.ok(decoded.ok);
+    assert.equal(decoded.value.goldenSignals, one.goldenSignals);
+    // Field 2000 on: agents that do not know it ignore it, and do not keep the pod waiting.
+    const { 2000: _, ...former } = nodePodShape.fields;
+    assert.deepEqual(unknownFields(bytes, { ...nodePodShape, fields: former }), []);
+  }
 });

@@ -2,7 +2,14 @@
 import { parseCidr, parseIp, type IpAddress } from '../../src/model/address.js';
 import { spiffeIdOf, type SpiffeId, type TrustDomain } from '../../src/model/identity.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
-import { cidrList, endpointWeight, isStrict, portList, weightKey } from '../../src/model/object-settings.js';
+import {
+  cidrList,
+  endpointWeight,
+  goldenSignalsLabel,
+  isStrict,
+  portList,
+  weightKey,
+} from '../../src/model/object-settings.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
 import type { RulesInForce } from '../dialects/istio/destination-rule/in-force.js';
@@ -200,6 +207,8 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
       annotations['weft.dev/splice'] === undefined
         ? (mesh.splice ?? false)
         : annotations['weft.dev/splice'] === 'on',
+    // Only the label of the namespace counts: a pod's own would let whoever makes pods turn it on.
+    goldenSignals: labelsOf(lookup.namespace)[goldenSignalsLabel] === 'enabled',
     unsplicedPorts: [...(mesh.unsplicedPorts ?? []), ...portList(annotations['weft.dev/splice-off-ports'])],
   };
   return { ...compiled, nodePod };

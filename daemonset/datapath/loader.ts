@@ -188,6 +188,20 @@ export class Datapath {
     return { program, kind: 'cgroup', target: cgroupRoot(this.cgroups), pin: join(dir, 'links', program) };
   }
 
+  /** Attaches the program that looks at the packets of observed kernel flows, or detaches it. Error: WEFT_BPF_LOAD. */
+  async observe(isWanted: boolean): Promise<void> {
+    const hook = this.#cgroupHook('weft_observe', this.dir);
+    if (!isWanted) {
+      detach(hook.pin);
+      return;
+    }
+    try {
+      await load(objectPath('observe'), this.dir, new Uint8Array(), [hook]);
+    } catch (error) {
+      throw explainLoad(error, this.instance);
+    }
+  }
+
   /** Open kernel flows, by generation. */
   liveTables(): LiveTable[] {
     return [liveTable(this.maps.get('weft_live'), true), ...this.#former.map(({ live }) => live)];

@@ -2,6 +2,7 @@
  * Observes kernel flows like relayed connections: a connection record and metrics when a flow ends, and a list of open flows. A sweep
  * cuts the flows that the current policies deny.
  */
+import { isV6, type IpAddress } from '../../src/model/address.js';
 import { authorize, type ConnectionAttributes } from '../../src/policy/authorize.js';
 import type { MeshView } from '../../src/state/store.js';
 import { edgeOfConnection } from '../../src/telemetry/connection-edges.js';
@@ -13,7 +14,7 @@ import type { Datapath } from '../datapath/loader.js';
 import type { FlowReader } from '../maps/flows.js';
 import type { LocalPod } from '../worker-ipc.js';
 import type { LiveTable } from '../maps/live.js';
-import { liveFlags, type LiveRow } from '../maps/rows.generated.js';
+import { liveFlags, type LiveRow, type RequestKey } from '../maps/rows.generated.js';
 import { destroyTcp, type PodNetns, type TcpSocket } from '../pod/sockets.js';
 import { recheck } from '../../src/path/choose-path.js';
 
@@ -26,6 +27,11 @@ const touchMs = 60_000;
 const unsentNsMax = 60_000_000_000n;
 /** Maximum number of cached flow kinds. At the limit the cache is cleared. */
 const kindsMax = 4096;
+
+type FlowNames = Pick<
+  LiveRow,
+  'source' | 'destination' | 'saddr' | 'sport' | 'daddr' | 'dport' | 'dialled' | 'dialledPort'
+>;
 
 /** State shared by flows with the same source, destination and dialed address: their counters and log templates. */
 interface FlowKind {
@@ -67,7 +73,7 @@ export class KernelFlows {
     this.#left.set(netns.cookie, { pod, netns: { ...netns, path: '' } });
   }
 
-  #sourceOf(live: LiveRow): LocalPod | undefined {
+  #sourceOf(live: Pick<LiveRow, 'source'>): LocalPod | undefined {
     return this.#options.podOf(live.source) ?? this.#left.get(live.source);
   }
 
@@ -229,7 +235,18 @@ export class KernelFlows {
       .flatMap((table) => table.entries().map((entry) => ({ table, ...entry })));
   }
 
-  #attributesOf(source: LocalPod | undefined, live: LiveRow): ConnectionAttributes {
+  /** The opening of the flows between two pods to one port, of which only the client's address is not known. */
+  openingBetween({ source, destination, dialled, dialledPort, dport }: RequestKey): Opening {
+    const { podOf } = this.#options;
+    const addressOf = (cookie: bigint): IpAddress =>
+      podOf(cookie)?.pod.addresses.find((ip) => isV6(ip) === isV6(dialled)) ?? dialled;
+    return this.#openingOf({
+      ...{ source, destination, dialled, dialledPort, dport },
+      ...{ saddr: addressOf(source), daddr: addressOf(destination), sport: 0 },
+    });
+  }
+
+  #attributesOf(source: LocalPod | undefined, live: FlowNames): ConnectionAttributes {
     return {
       identity: source?.pod.identity,
       sourceIp: live.saddr,
@@ -238,7 +255,7 @@ export class KernelFlows {
     };
   }
 
-  #openingOf(live: LiveRow): Opening {
+  #openingOf(live: FlowNames): Opening {
     const { view, podOf } = this.#options;
     const source = this.#sourceOf(live);
     const destination = podOf(live.destination);

@@ -21,6 +21,7 @@ export class PodTable {
           (capture ? podFlags.capture : 0) |
           (pod.sameNode === 'kernel' ? podFlags.kernel : 0) |
           (pod.splice ? podFlags.splice : 0) |
+          (pod.goldenSignals ? podFlags.observed : 0) |
           (pod.agentDown === 'plaintext' ? podFlags.plaintextWithoutAgent : 0),
         generation: ++this.#generation,
       }),

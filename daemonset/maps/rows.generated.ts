@@ -9,6 +9,7 @@ export type MapName =
   | 'weft_count'
   | 'weft_endpoints'
   | 'weft_ends'
+  | 'weft_http'
   | 'weft_listeners'
   | 'weft_live'
   | 'weft_local'
@@ -18,6 +19,7 @@ export type MapName =
   | 'weft_pod_addr'
   | 'weft_pods'
   | 'weft_probe'
+  | 'weft_requests'
   | 'weft_services'
   | 'weft_shares'
   | 'weft_sock'
@@ -53,6 +55,25 @@ export const handoffKinds = {
   verdict: 5,
 } as const;
 
+/** enum weft_latency_us */
+export const latencyUs = {
+  0: 500,
+  1: 1000,
+  2: 5000,
+  3: 10000,
+  4: 25000,
+  5: 50000,
+  6: 100000,
+  7: 250000,
+  8: 500000,
+  9: 1000000,
+  10: 2500000,
+  11: 5000000,
+  12: 10000000,
+  13: 30000000,
+  14: 60000000,
+} as const;
+
 /** enum weft_listener */
 export const listeners = {
   outbound: 1,
@@ -72,12 +93,27 @@ export const liveFlags = {
   serverFin: 256,
   blocking: 512,
   overflowed: 64,
+  observed: 1024,
 } as const;
 
 /** enum weft_local_flag */
 export const localFlags = {
   kernel: 1,
 } as const;
+
+/** enum weft_method: names by value. */
+export const methods = [
+  'other',
+  'get',
+  'head',
+  'post',
+  'put',
+  'patch',
+  'delete',
+  'options',
+  'trace',
+  'connect',
+] as const;
 
 /** enum weft_node_slot */
 export const nodeSlots = {
@@ -95,6 +131,7 @@ export const podFlags = {
   capture: 2,
   kernel: 4,
   splice: 8,
+  observed: 16,
 } as const;
 
 /** enum weft_port */
@@ -140,6 +177,9 @@ export const reasons = [
   'kernel-live-share',
   'kernel-foreign-source',
   'events-share',
+  'http-not-recognized',
+  'http-share',
+  'http-lost',
 ] as const;
 
 /** enum weft_service_flag */
@@ -150,6 +190,7 @@ export const serviceFlags = {
 /** enum weft_sock_flag */
 export const sockFlags = {
   unspliced: 1,
+  observed: 2,
 } as const;
 
 /** enum weft_sock_kind */
@@ -171,6 +212,7 @@ export const structs = {
   weft_endpoint_key: [8, { id: [0, 4], index: [4, 4] }],
   weft_event: [56, { time: [0, 8], cookie: [8, 8], saddr: [16, 16], daddr: [32, 16], sport: [48, 2], dport: [50, 2], reason: [52, 4] }],
   weft_flow: [176, { time: [0, 8], live: [8, 168] }],
+  weft_http: [88, { began: [0, 8], state: [8, 4], next: [12, 8], method: [20, 2], pad: [22, 2], template: [24, 64] }],
   weft_listener_key: [16, { cookie: [0, 8], listener: [8, 4], pad: [12, 4] }],
   weft_live: [168, { source: [0, 8], destination: [8, 8], saddr: [16, 16], daddr: [32, 16], dialled: [48, 16], dport: [64, 2], dialled_port: [66, 2], sport: [68, 2], pad: [70, 2], flags: [72, 4], pad2: [76, 4], epoch: [80, 8], started: [88, 8], bytes: [96, 16], spliced: [112, 16], sock: [128, 16], cookie: [144, 16], base: [160, 8] }],
   weft_local: [24, { cookie: [0, 8], epoch: [8, 8], flags: [16, 4], pad: [20, 4] }],
@@ -180,9 +222,11 @@ export const structs = {
   weft_pod: [40, { ip4: [0, 16], ip6: [16, 16], flags: [32, 4], generation: [36, 4] }],
   weft_pod_addr_key: [24, { cookie: [0, 8], ip: [8, 16] }],
   weft_probe_key: [24, { ip: [0, 16], port: [16, 2], pad: [18, 6] }],
+  weft_request_key: [104, { source: [0, 8], destination: [8, 8], dialled: [16, 16], dport: [32, 2], dialled_port: [34, 2], method: [36, 2], status: [38, 2], template: [40, 64] }],
+  weft_requests: [80, { count: [0, 8], sum: [8, 8], latency: [16, 64] }],
   weft_service: [12, { id: [0, 4], count: [4, 4], flags: [8, 4] }],
   weft_service_key: [20, { ip: [0, 16], port: [16, 2], pad: [18, 2] }],
-  weft_share: [16, { notes: [0, 4], live: [4, 4], events: [8, 4], window: [12, 4] }],
+  weft_share: [24, { notes: [0, 4], live: [4, 4], events: [8, 4], window: [12, 4], requests: [16, 4], requests_window: [20, 4] }],
   weft_sock: [56, { ip: [0, 16], port: [16, 2], chosen_port: [18, 2], kind: [20, 4], chosen: [24, 16], live: [40, 8], flags: [48, 4], pad: [52, 4] }],
   weft_verdict: [16, { epoch: [0, 8], action: [8, 4], pad: [12, 4] }],
   weft_verdict_key: [24, { source: [0, 8], destination: [8, 8], port: [16, 2], pad: [18, 6] }],
@@ -351,6 +395,44 @@ export class FlowRow extends Row implements FlowFields {
     const view = new DataView(bytes.buffer);
     view.setBigUint64(0, row.time, little);
     bytes.set(LiveRow.encode(row.live), 8);
+    return bytes;
+  }
+}
+
+/** Fields of struct weft_http, for writing. Padding is omitted. */
+export interface HttpFields {
+  readonly began: U64;
+  readonly state: U32;
+  readonly next: readonly [U32, U32];
+  readonly method: U16;
+  readonly template: Uint8Array;
+}
+/** struct weft_http, 88 bytes, read in place. */
+export class HttpRow extends Row implements HttpFields {
+  get began(): U64 {
+    return this.view.getBigUint64(0, little);
+  }
+  get state(): U32 {
+    return this.view.getUint32(8, little);
+  }
+  get next(): readonly [U32, U32] {
+    return [this.view.getUint32(12, little), this.view.getUint32(16, little)];
+  }
+  get method(): U16 {
+    return this.view.getUint16(20, little);
+  }
+  get template(): Uint8Array {
+    return this.raw.subarray(24, 88);
+  }
+  static encode(row: HttpFields): Uint8Array {
+    const bytes = new Uint8Array(88);
+    const view = new DataView(bytes.buffer);
+    view.setBigUint64(0, row.began, little);
+    view.setUint32(8, row.state, little);
+    view.setUint32(12, row.next[0], little);
+    view.setUint32(16, row.next[1], little);
+    view.setUint16(20, row.method, little);
+    bytes.set(row.template, 24);
     return bytes;
   }
 }
@@ -693,6 +775,100 @@ export class ProbeKey extends Row implements ProbeKeyFields {
   }
 }
 
+/** Fields of struct weft_request_key, for writing. Padding is omitted. */
+export interface RequestKeyFields {
+  readonly source: U64;
+  readonly destination: U64;
+  readonly dialled: IpAddress | undefined;
+  readonly dport: Be16;
+  readonly dialledPort: Be16;
+  readonly method: U16;
+  readonly status: U16;
+  readonly template: Uint8Array;
+}
+/** struct weft_request_key, 104 bytes, read in place. */
+export class RequestKey extends Row implements RequestKeyFields {
+  get source(): U64 {
+    return this.view.getBigUint64(0, little);
+  }
+  get destination(): U64 {
+    return this.view.getBigUint64(8, little);
+  }
+  get dialled(): IpAddress {
+    return readIp(this.raw, 16);
+  }
+  get dport(): Be16 {
+    return this.view.getUint16(32, false);
+  }
+  get dialledPort(): Be16 {
+    return this.view.getUint16(34, false);
+  }
+  get method(): U16 {
+    return this.view.getUint16(36, little);
+  }
+  get status(): U16 {
+    return this.view.getUint16(38, little);
+  }
+  get template(): Uint8Array {
+    return this.raw.subarray(40, 104);
+  }
+  static encode(row: RequestKeyFields): Uint8Array {
+    const bytes = new Uint8Array(104);
+    const view = new DataView(bytes.buffer);
+    view.setBigUint64(0, row.source, little);
+    view.setBigUint64(8, row.destination, little);
+    writeIp(bytes, 16, row.dialled);
+    view.setUint16(32, row.dport, false);
+    view.setUint16(34, row.dialledPort, false);
+    view.setUint16(36, row.method, little);
+    view.setUint16(38, row.status, little);
+    bytes.set(row.template, 40);
+    return bytes;
+  }
+}
+
+/** Fields of struct weft_requests, for writing. Padding is omitted. */
+export interface RequestsFields {
+  readonly count: U64;
+  readonly sum: U64;
+  readonly latency: readonly [U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32];
+}
+/** struct weft_requests, 80 bytes, read in place. */
+export class RequestsRow extends Row implements RequestsFields {
+  get count(): U64 {
+    return this.view.getBigUint64(0, little);
+  }
+  get sum(): U64 {
+    return this.view.getBigUint64(8, little);
+  }
+  get latency(): readonly [U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32, U32] {
+    return [this.view.getUint32(16, little), this.view.getUint32(20, little), this.view.getUint32(24, little), this.view.getUint32(28, little), this.view.getUint32(32, little), this.view.getUint32(36, little), this.view.getUint32(40, little), this.view.getUint32(44, little), this.view.getUint32(48, little), this.view.getUint32(52, little), this.view.getUint32(56, little), this.view.getUint32(60, little), this.view.getUint32(64, little), this.view.getUint32(68, little), this.view.getUint32(72, little), this.view.getUint32(76, little)];
+  }
+  static encode(row: RequestsFields): Uint8Array {
+    const bytes = new Uint8Array(80);
+    const view = new DataView(bytes.buffer);
+    view.setBigUint64(0, row.count, little);
+    view.setBigUint64(8, row.sum, little);
+    view.setUint32(16, row.latency[0], little);
+    view.setUint32(20, row.latency[1], little);
+    view.setUint32(24, row.latency[2], little);
+    view.setUint32(28, row.latency[3], little);
+    view.setUint32(32, row.latency[4], little);
+    view.setUint32(36, row.latency[5], little);
+    view.setUint32(40, row.latency[6], little);
+    view.setUint32(44, row.latency[7], little);
+    view.setUint32(48, row.latency[8], little);
+    view.setUint32(52, row.latency[9], little);
+    view.setUint32(56, row.latency[10], little);
+    view.setUint32(60, row.latency[11], little);
+    view.setUint32(64, row.latency[12], little);
+    view.setUint32(68, row.latency[13], little);
+    view.setUint32(72, row.latency[14], little);
+    view.setUint32(76, row.latency[15], little);
+    return bytes;
+  }
+}
+
 /** Fields of struct weft_service, for writing. Padding is omitted. */
 export interface ServiceFields {
   readonly id: U32;
@@ -748,8 +924,10 @@ export interface ShareFields {
   readonly live: U32;
   readonly events: U32;
   readonly window: U32;
+  readonly requests: U32;
+  readonly requestsWindow: U32;
 }
-/** struct weft_share, 16 bytes, read in place. */
+/** struct weft_share, 24 bytes, read in place. */
 export class ShareRow extends Row implements ShareFields {
   get notes(): U32 {
     return this.view.getUint32(0, little);
@@ -763,13 +941,21 @@ export class ShareRow extends Row implements ShareFields {
   get window(): U32 {
     return this.view.getUint32(12, little);
   }
+  get requests(): U32 {
+    return this.view.getUint32(16, little);
+  }
+  get requestsWindow(): U32 {
+    return this.view.getUint32(20, little);
+  }
   static encode(row: ShareFields): Uint8Array {
-    const bytes = new Uint8Array(16);
+    const bytes = new Uint8Array(24);
     const view = new DataView(bytes.buffer);
     view.setUint32(0, row.notes, little);
     view.setUint32(4, row.live, little);
     view.setUint32(8, row.events, little);
     view.setUint32(12, row.window, little);
+    view.setUint32(16, row.requests, little);
+    view.setUint32(20, row.requestsWindow, little);
     return bytes;
   }
 }

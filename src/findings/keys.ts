@@ -31,6 +31,7 @@ const readOn: Readonly<Record<string, readonly MemberKind[]>> = {
   'weft.dev/waypoint': ['Namespace', 'Service'],
   'weft.dev/waypoint-namespace': ['Namespace', 'Service'],
   'weft.dev/export': ['Namespace'],
+  'weft.dev/golden-signals': ['Namespace'],
   'istio.io/use-waypoint': ['Namespace', 'Service'],
   'istio.io/use-waypoint-namespace': ['Namespace', 'Service'],
 };

@@ -39,6 +39,8 @@ export interface NodePod {
   readonly splice: boolean;
   /** Kernel flows to these ports of the pod stay on TCP. */
   readonly unsplicedPorts: readonly number[];
+  /** HTTP/1.1 requests of the pod's connections are counted where no waypoint is (src/telemetry/http-observation.ts). */
+  readonly goldenSignals: boolean;
   /** Changes when the trusted roots change. Certificates are then requested again. */
   readonly rootsVersion: string;
 }

@@ -12,6 +12,8 @@ const meshLabel = 'weft.dev/mesh';
 const modeLabel = 'weft.dev/mode';
 /** Of a namespace: `audit` records what its policies would refuse, and refuses nothing by them. */
 export const policyModeLabel = 'weft.dev/policy-mode';
+/** Of a namespace: `enabled` counts the HTTP/1.1 requests of its pods' connections also where no waypoint is. */
+export const goldenSignalsLabel = 'weft.dev/golden-signals';
 const firstEnrollment = 'weft.dev/first-enrollment';
 
 export interface SettingProblem {
@@ -87,6 +89,7 @@ const settings: readonly Setting[] = [
   },
   { in: 'labels', key: modeLabel, ...oneOf('strict', 'permissive'), instead: 'treated as strict' },
   { in: 'labels', key: policyModeLabel, ...oneOf('enforce', 'audit'), instead: 'treated as enforce' },
+  { in: 'labels', key: goldenSignalsLabel, ...oneOf('enabled', 'disabled'), instead: 'treated as disabled' },
   {
     in: 'annotations',
     key: 'weft.dev/exclude-outbound-ports',

@@ -6,9 +6,11 @@ import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import type { Edge } from '../model/edge.js';
 import { buckets, count, histogramValues, move, type Buckets } from './buckets.js';
 import { countConnection, countTally } from './connection-edges.js';
-import type { ConnectionRecord, Party, Path } from './connection-record.js';
+import type { ConnectionRecord, Opening, Party, Path } from './connection-record.js';
 import { EdgeTable } from './edge-table.js';
 import { metricsText } from './exposition.js';
+import type { HttpObservation } from './http-observation.js';
+import { onlyOne, RequestCounts, type ObservedRequests } from './observed-requests.js';
 import { BoundedCounter, registerMetric, SeriesTable } from './series.js';
 import { durationBoundsS, Tallies, type Tally } from './tallies.js';
 
@@ -38,7 +40,7 @@ export type MetricEvent =
 
 const labelSetsMax = 2000;
 
-function labelsOf(record: ConnectionRecord): Labels {
+function labelsOf(record: Opening): Labels {
   const side = (party: Party, name: 'source' | 'destination') => ({
     [`${name}_workload`]: party.workload,
     [`${name}_workload_namespace`]: party.namespace,
@@ -81,7 +83,7 @@ export class MeshMetrics {
   readonly #durations = new Map<Path, Buckets>();
   readonly #overflow = new Counter({
     name: 'weft_metric_label_sets_overflow_total',
-    help: 'Connections counted under the label value "other" because the limit of label sets was reached',
+    help: 'Connections and requests counted under the label value "other" because the limit of label sets was reached',
     registers: [this.registry],
   });
   /** Pods of this node by enrollment state: enrolled, or waiting for enrollment. */
@@ -120,6 +122,13 @@ export class MeshMetrics {
   });
   /** What the connections add up to between workloads, for reports to the control plane. */
   readonly edges = new EdgeTable(() => this.limitReached.inc({ limit: 'edges' }));
+  readonly #requests = new RequestCounts({
+    edges: this.edges,
+    registry: this.registry,
+    onTemplateLimit: () => this.limitReached.inc({ limit: 'path-templates' }),
+    onOverflow: () => this.#overflow.inc(),
+    now: () => this.now(),
+  });
   /** Of kernel flows. */
   readonly kernelFlows = new Tallies((record, tally) => this.#add(record, tally));
   /** Of connections that a carrier relays. */
@@ -218,6 +227,7 @@ export class MeshMetrics {
   async text(names = true): Promise<string> {
     this.#settle();
     this.#series.sweep();
+    this.#requests.sweep();
     return metricsText(this.registry, names);
   }
 
@@ -229,7 +239,20 @@ export class MeshMetrics {
   /** The edges that were observed since the last call. */
   takeEdges(): Edge[] {
     this.#settle();
+    this.#requests.taken();
     return this.edges.take(this.now());
+  }
+
+  /** A request and its response passed on this connection, which did not go to a waypoint. */
+  observed(record: Opening, observation: HttpObservation): void {
+    this.observedMany(record, onlyOne(observation));
+  }
+
+  /** The same for the sum over several requests. */
+  observedMany(record: Opening, requests: ObservedRequests): void {
+    // The waypoint reports the requests that it serves.
+    if (record.why === 'destination-has-waypoint') return;
+    this.#requests.add(record, labelsOf(record), requests);
   }
 
   apply(event: MetricEvent): void {

@@ -82,6 +82,7 @@ export const pod = (name: string, ip: string, more: Partial<NodePod> = {}): Node
   sameNode: 'kernel',
   splice: true,
   unsplicedPorts: [],
+  goldenSignals: false,
   agentDown: 'refuse',
   cutPreexisting: false,
   rootsVersion: '',

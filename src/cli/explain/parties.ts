@@ -97,6 +97,7 @@ function anyPodOf(identity: SpiffeId): Source {
     sameNode: 'encrypted',
     splice: false,
     unsplicedPorts: [],
+    goldenSignals: false,
     rootsVersion: '',
   };
   return {

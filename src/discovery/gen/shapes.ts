@@ -35,7 +35,7 @@ export const sessionAffinityShape: Shape = { name: 'SessionAffinity', fields: { 
 
 export const scopeShape: Shape = { name: 'Scope', fields: { 1: ['namespace_only'], 2: ['addresses'] } };
 
-export const nodePodShape: Shape = { name: 'NodePod', fields: { 1: ['uid'], 2: ['name'], 3: ['namespace'], 4: ['identity'], 5: ['addresses'], 6: ['netns'], 7: ['pod_uid'], 8: ['probe_ports'], 9: ['exclude_outbound_ports'], 10: ['exclude_outbound_cidrs'], 11: ['exclude_inbound_ports'], 12: ['outbound_unknown_refused'], 13: ['plaintext_without_agent'], 14: ['cut_preexisting'], 15: ['roots_version'], 16: ['same_node_encrypted'], 17: ['unspliced_ports'], 18: ['splice'], 60: ['outbound_hosts'], 61: ['outbound_hosts_bounded'] } };
+export const nodePodShape: Shape = { name: 'NodePod', fields: { 1: ['uid'], 2: ['name'], 3: ['namespace'], 4: ['identity'], 5: ['addresses'], 6: ['netns'], 7: ['pod_uid'], 8: ['probe_ports'], 9: ['exclude_outbound_ports'], 10: ['exclude_outbound_cidrs'], 11: ['exclude_inbound_ports'], 12: ['outbound_unknown_refused'], 13: ['plaintext_without_agent'], 14: ['cut_preexisting'], 15: ['roots_version'], 16: ['same_node_encrypted'], 17: ['unspliced_ports'], 18: ['splice'], 60: ['outbound_hosts'], 61: ['outbound_hosts_bounded'], 2000: ['golden_signals'] } };
 
 export const uncapturedPodShape: Shape = { name: 'UncapturedPod', fields: { 1: ['uid'], 2: ['name'], 3: ['namespace'], 4: ['pod_uid'], 5: ['reason'] } };
 

@@ -61,6 +61,8 @@ export interface NodePod {
   /** Destinations in the mesh to which the pod may connect. Bounded: no others; unbounded: all. */
   readonly outboundHosts: readonly string[];
   readonly outboundHostsBounded: boolean;
+  /** HTTP/1.1 requests of the pod's connections are counted. From 2000 on: agents that do not know the field may ignore it. */
+  readonly goldenSignals: boolean;
 }
 
 /** A pod of the node that must not be enrolled, and the reason. */
@@ -1047,6 +1049,7 @@ function createBaseNodePod(): NodePod {
     splice: false,
     outboundHosts: [],
     outboundHostsBounded: false,
+    goldenSignals: false,
   };
 }
 
@@ -1127,6 +1130,9 @@ export const NodePod: MessageFns<NodePod> = {
     }
     if (message.outboundHostsBounded !== false) {
       writer.uint32(488).bool(message.outboundHostsBounded);
+    }
+    if (message.goldenSignals !== false) {
+      writer.uint32(16000).bool(message.goldenSignals);
     }
     return writer;
   },
@@ -1344,6 +1350,14 @@ export const NodePod: MessageFns<NodePod> = {
             message.outboundHostsBounded = reader.bool();
             continue;
           }
+          case 2000: {
+            if (tag !== 16000) {
+              break;
+            }
+
+            message.goldenSignals = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1381,6 +1395,7 @@ export const NodePod: MessageFns<NodePod> = {
     message.splice = object.splice ?? false;
     message.outboundHosts = object.outboundHosts?.map((e) => e) || [];
     message.outboundHostsBounded = object.outboundHostsBounded ?? false;
+    message.goldenSignals = object.goldenSignals ?? false;
     return message;
   },
 };

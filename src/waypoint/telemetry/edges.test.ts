@@ -8,7 +8,8 @@ import { identity, workload } from '../../../test/support/mesh.js';
 import { MeshState } from '../../state/store.js';
 import { Endpoint } from '../cluster/endpoint.js';
 import { clientOf } from '../listener/client.js';
-import { RequestEdges, templatesMax } from './edges.js';
+import { templatesMax } from '../../telemetry/path-templates.js';
+import { RequestEdges } from './edges.js';
 import type { RequestRecord } from './request-record.js';
 
 const api = workload('api', '10.0.0.2', 'n1');

@@ -2,36 +2,18 @@
  * The edges of a worker: requests by client, endpoint, method and path template, and relayed connections. Names are looked up once per edge
  * and report; a request costs a few lookups by texts that exist already.
  */
-import { otherName, type Edge, type EdgeParty } from '../../model/edge.js';
+import type { Edge, EdgeParty } from '../../model/edge.js';
 import type { MeshView } from '../../state/store.js';
 import { EdgeTable, edgesMax, type EdgeNames, type EdgeTally } from '../../telemetry/edge-table.js';
-import { pathTemplate } from '../../telemetry/path-template.js';
+import { methodName, PathTemplates } from '../../telemetry/path-templates.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { WaypointLimit } from '../limits.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { RequestRecord } from './request-record.js';
 
-/** Of the requests of one client namespace to one Service. */
-export const templatesMax = 100;
-/** Templates are forgotten after this many reports (15 minutes), so that those of an older version of the application go. */
-const templateTakes = 90;
-const pathsMax = 2_048;
-/** Clients choose paths, which may be longer than all that an edge keeps. */
-const pathCharsMax = 256;
 const shortcutsMax = 4 * edgesMax;
 
-const methods: ReadonlySet<string> = new Set([
-  'GET',
-  'HEAD',
-  'POST',
-  'PUT',
-  'PATCH',
-  'DELETE',
-  'OPTIONS',
-  'CONNECT',
-  'TRACE',
-]);
 /** Those of a server that failed: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS. */
 const failedGrpc: ReadonlySet<string | undefined> = new Set(['2', '4', '12', '13', '14', '15']);
 /** The response was not complete. */
@@ -64,16 +46,14 @@ export class RequestEdges {
   /** By client, endpoint, Service, method, template, and policy: an EdgeTally. Made anew for each report, as names may change. */
   #shortcuts: Shortcuts = new Map();
   #shortcutsSize = 0;
-  #paths = new Map<string, string>();
-  /** Templates that were seen, by Service and the client's namespace. */
-  #templates = new Map<string, Map<string, Set<string>>>();
-  #takes = 0;
+  readonly #templates: PathTemplates;
 
   constructor(
     private readonly view: () => MeshView,
-    private readonly onLimit: (limit: WaypointLimit) => void,
+    onLimit: (limit: WaypointLimit) => void,
   ) {
     this.#table = new EdgeTable(() => onLimit('edges'));
+    this.#templates = new PathTemplates(() => onLimit('path-templates'));
   }
 
   record(record: RequestRecord): void {
@@ -92,8 +72,8 @@ export class RequestEdges {
 
   #tallyOf(record: RequestRecord): EdgeTally {
     const { client, endpoint, service, audited } = record;
-    const method = methods.has(record.method) ? record.method : otherName;
-    const template = this.#templateOf(record.path);
+    const method = methodName(record.method);
+    const template = this.#templates.of(record.path);
     const policy = (isRefused(record) ? record.policy : audited[0]) ?? '';
     const perEndpoint = below(below(this.#shortcuts, client.key), endpoint?.key ?? record.port);
     const perTemplate = below(below(below(perEndpoint, service), method), template);
@@ -105,38 +85,12 @@ export class RequestEdges {
       service: record.serviceName === 'unknown' ? '' : service,
       port: endpoint?.target.port ?? record.port,
       method,
-      pathTemplate: this.#known(template, record),
+      pathTemplate: this.#templates.known(template, service, client.group),
       policy,
     });
     perTemplate.set(policy, tally);
     if (++this.#shortcutsSize > shortcutsMax) this.#forgetShortcuts();
     return tally;
-  }
-
-  #templateOf(path: string): string {
-    if (path.length > pathCharsMax) return pathTemplate(path);
-    let template = this.#paths.get(path);
-    if (template === undefined) {
-      template = pathTemplate(path);
-      if (this.#paths.size >= pathsMax) this.#paths = new Map();
-      this.#paths.set(path, template);
-    }
-    return template;
-  }
-
-  /** The template, or `other` if the clients of this namespace have used too many. */
-  #known(template: string, { service, client }: RequestRecord): string {
-    let ofService = this.#templates.get(service);
-    if (!ofService) this.#templates.set(service, (ofService = new Map()));
-    let seen = ofService.get(client.group);
-    if (!seen) ofService.set(client.group, (seen = new Set()));
-    if (seen.has(template)) return template;
-    if (seen.size >= templatesMax) {
-      this.onLimit('path-templates');
-      return otherName;
-    }
-    seen.add(template);
-    return template;
   }
 
   /**
@@ -195,7 +149,7 @@ export class RequestEdges {
 
   take(nowMs: number): Edge[] {
     this.#forgetShortcuts();
-    if (++this.#takes % templateTakes === 0) this.#templates = new Map();
+    this.#templates.taken();
     return this.#table.take(nowMs);
   }
 }

@@ -1,0 +1,150 @@
+/**
+ * Counts the requests that an agent saw pass (http-observation.ts), by the connection that carried them: as edges, and as metrics with the names
+ * and labels of the requests of a waypoint.
+ */
+import type { Registry } from 'prom-client';
+import { latencyBoundsMs } from '../model/edge.js';
+import { buckets, histogramValues, type Buckets } from './buckets.js';
+import { edgeOfConnection } from './connection-edges.js';
+import type { ConnectionRecord, Opening } from './connection-record.js';
+import type { EdgeTable } from './edge-table.js';
+import type { HttpObservation } from './http-observation.js';
+import { methodName, PathTemplates } from './path-templates.js';
+import { registerMetric, SeriesTable, type Labels } from './series.js';
+
+/** Several requests of one method, path template and status. */
+export interface ObservedRequests extends Pick<HttpObservation, 'method' | 'pathTemplate' | 'status'> {
+  readonly count: number;
+  /** By `latencyBoundsMs`; the last count is of those above. */
+  readonly latencyCounts: readonly number[];
+  readonly durationSumMs: number;
+}
+
+/** An observation as a sum over one request. Pure. */
+export function onlyOne({ durationMs, ...request }: HttpObservation): ObservedRequests {
+  const at = latencyBoundsMs.findIndex((bound) => durationMs <= bound);
+  const latencyCounts = [...latencyBoundsMs, Infinity].map((_, i) =>
+    i === (at < 0 ? latencyBoundsMs.length : at) ? 1 : 0,
+  );
+  return { ...request, count: 1, latencyCounts, durationSumMs: durationMs };
+}
+
+/** Without a complete response, or a failure of the server. Pure. */
+const isFailure = (status: number): boolean => status === 0 || status >= 500;
+
+const statusMax = 599;
+/** Label sets of requests. */
+const seriesMax = 2_000;
+
+interface Requests {
+  count: number;
+  readonly durations: Buckets;
+}
+const none = (): Requests => ({ count: 0, durations: buckets(latencyBoundsMs) });
+
+interface Options {
+  readonly edges: EdgeTable;
+  readonly registry: Registry;
+  /** A request was counted under the path `other`. */
+  readonly onTemplateLimit: () => void;
+  /** A request was counted under the label values `other`. */
+  readonly onOverflow: () => void;
+  readonly now: () => number;
+}
+
+export class RequestCounts {
+  readonly #options: Options;
+  readonly #series: SeriesTable<Requests>;
+  readonly #others = new Map<string, { readonly labels: Labels; readonly value: Requests }>();
+  readonly #templates: PathTemplates;
+
+  constructor(options: Options) {
+    this.#options = options;
+    this.#series = new SeriesTable(seriesMax, none, options.now);
+    this.#templates = new PathTemplates(options.onTemplateLimit);
+    registerMetric(
+      options.registry,
+      { name: 'istio_requests_total', help: 'HTTP requests that the agent observed', type: 'counter' },
+      () => this.#all().map(({ labels, value }) => ({ labels, value: value.count })),
+    );
+    const name = 'istio_request_duration_milliseconds';
+    const help = 'Time from the first byte of a request to the first byte of its response, in milliseconds';
+    registerMetric(options.registry, { name, help, type: 'histogram' }, () =>
+      this.#all().flatMap(({ labels, value }) =>
+        histogramValues(name, latencyBoundsMs, labels, value.durations),
+      ),
+    );
+  }
+
+  /**
+   * Counts requests of one connection.
+   * @param labels of the connection's metrics, without those of a request
+   */
+  add(record: Opening | ConnectionRecord, labels: Labels, requests: ObservedRequests): void {
+    const { count, latencyCounts, durationSumMs } = requests;
+    // Whatever was observed is made bounded here, since it came from what pods sent.
+    const status = requests.status >= 100 && requests.status <= statusMax ? requests.status : 0;
+    const names = edgeOfConnection({ durationMs: 0, ended: '', ...record });
+    const template = this.#templates.known(
+      this.#templates.of(requests.pathTemplate),
+      `${names.service} ${names.destination.namespace}/${names.destination.workload}:${names.port}`,
+      names.source.namespace,
+    );
+    const tally = this.#options.edges.of({
+      ...names,
+      method: methodName(requests.method),
+      pathTemplate: template,
+      policy: '',
+    });
+    tally.requests += count;
+    if (isFailure(status)) tally.failures += count;
+    tally.latencyCounts ??= latencyBoundsMs.map(() => 0).concat(0);
+    for (const [at, value] of latencyCounts.entries())
+      tally.latencyCounts[at] = (tally.latencyCounts[at] ?? 0) + value;
+    const series = this.#seriesOf(record, { ...labels, ...requestLabels(record, status) });
+    series.count += count;
+    for (const [at, value] of latencyCounts.entries())
+      series.durations.counts[at] = (series.durations.counts[at] ?? 0) + value;
+    series.durations.sum += durationSumMs;
+  }
+
+  #seriesOf({ source, destination }: Opening, labels: Labels): Requests {
+    // The group is the pair of namespaces, so that no traffic displaces the series of others.
+    const series = this.#series.of(`${source.namespace} ${destination.namespace}`, labels);
+    if (series) return series.value;
+    this.#options.onOverflow();
+    const reporter = String(labels['reporter']);
+    let other = this.#others.get(reporter);
+    if (!other) {
+      const names = Object.keys(labels).map((name) => [name, name === 'reporter' ? reporter : 'other']);
+      this.#others.set(reporter, (other = { labels: Object.fromEntries(names) as Labels, value: none() }));
+    }
+    return other.value;
+  }
+
+  /** The edges were reported. */
+  taken(): void {
+    this.#templates.taken();
+  }
+
+  sweep(): void {
+    this.#series.sweep();
+  }
+
+  #all(): { readonly labels: Labels; readonly value: Requests }[] {
+    return [...this.#series, ...this.#others.values()];
+  }
+}
+
+/** Istio's labels of a request beside those of its connection. `response_code` 0: the connection ended before the response. */
+function requestLabels({ service }: Opening, status: number): Labels {
+  const [name, namespace] = service?.split('.') ?? [];
+  return {
+    destination_service_name: name ?? 'unknown',
+    destination_service_namespace: namespace ?? 'unknown',
+    request_protocol: 'http',
+    response_code: status,
+    grpc_response_status: '',
+    response_flags: status === 0 ? 'DC' : '-',
+  };
+}
