@@ -22,7 +22,7 @@ bool IsHex(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' &&
 bool IsPlain(char c) { return IsLetter(c) || IsDigit(c) || c == '.' || c == '_' || c == ':' || c == '-'; }
 bool IsEnd(char c) { return c == '?' || c == '#' || c == ';'; }
 
-// Two or more parts, each a letter and up to 32 letters, digits and underscores.
+// Two or more parts, each a letter and up to 31 letters, digits and underscores.
 bool IsDottedName(std::string_view text) {
   size_t parts = 0, in_part = 0;
   for (const char c : text) {
@@ -33,7 +33,7 @@ bool IsDottedName(std::string_view text) {
     }
     if (!IsLetter(c) && (in_part == 0 || (!IsDigit(c) && c != '_'))) return false;
     if (in_part++ == 0) parts++;
-    if (in_part > kSegmentBytesMax + 1) return false;
+    if (in_part > kSegmentBytesMax) return false;
   }
   return parts > 1 && in_part > 0;
 }
