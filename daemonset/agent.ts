@@ -123,6 +123,7 @@ export class Agent {
         this.#metrics.apply(event);
         if (event.kind === 'closed') this.#connectionLog.write(event.record);
       },
+      observed: (record, requests) => this.#metrics.observedMany(record, requests),
       template: (opening) => connectionTemplate(this.#metrics.relayed, this.#connectionLog, opening),
       afterRecords: (call) => this.#connectionLog.afterLines(call),
       limitReached: (limit, times) => this.#metrics.limitReached.inc({ limit }, times),

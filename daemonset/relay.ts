@@ -8,6 +8,7 @@ import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshState } from '../src/state/store.js';
 import type { Opening } from '../src/telemetry/connection-record.js';
 import type { ConnectionTemplate } from '../src/telemetry/connection-template.js';
+import type { ObservedRequests } from '../src/telemetry/observed-requests.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
 import {
   CertificateManager,
@@ -36,6 +37,8 @@ export interface RelayParts {
   readonly identities: () => Iterable<SpiffeId>;
   readonly onCertificate: (certificate: IssuedCertificate) => void;
   readonly record: (event: MetricEvent) => void;
+  /** Requests passed on a connection. */
+  readonly observed: (record: Opening, requests: ObservedRequests) => void;
   /** Records of connections that differ only in the client's port, counts and end. */
   readonly template: (opening: Opening) => ConnectionTemplate;
   /** Calls back once the records so far are written. */
@@ -90,6 +93,8 @@ function byWorkers(parts: RelayParts): Relays {
     onMessage: (message) => {
       if (message.type === 'log') log[message.level](message.fields, message.text);
       else if (message.type === 'connections') message.events.forEach(parts.record);
+      else if (message.type === 'requests')
+        for (const { record, requests } of message.sums) parts.observed(record, requests);
       else if (message.type === 'limit') parts.limitReached(message.limit, 1);
       else if (message.type === 'verdict-request')
         parts.onVerdictRequest(message.source, message.destination, message.port);
@@ -124,6 +129,7 @@ function byCarrier(parts: RelayParts): Relays {
     keys,
     refreshCertificates: () => certificates.refreshAll(),
     record: parts.record,
+    observed: parts.observed,
     template: parts.template,
     afterRecords: parts.afterRecords,
     limitReached: parts.limitReached,

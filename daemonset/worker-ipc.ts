@@ -4,6 +4,7 @@ import type { NodePod } from '../src/model/node-pod.js';
 import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshUpdate } from '../src/state/store.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
+import type { RequestSum } from '../src/telemetry/request-sums.js';
 import type { Svid } from '../src/tls/svid.js';
 import type { PodNetns } from './pod/sockets.js';
 
@@ -54,6 +55,8 @@ export type FromWorker =
   | { readonly type: 'limit'; readonly limit: string }
   /** Connections that were opened and closed since the last of these messages, in order. */
   | { readonly type: 'connections'; readonly events: readonly MetricEvent[] }
+  /** Requests that were observed since the last of these messages. */
+  | { readonly type: 'requests'; readonly sums: readonly RequestSum[] }
   | {
       readonly type: 'log';
       readonly level: 'info' | 'warn' | 'error';

@@ -12,7 +12,10 @@ import type { TrustDomain } from '../src/model/identity.js';
 import type { WorkloadUid } from '../src/model/workload.js';
 import { ChangeTracker, touchedWorkloads } from '../src/state/change.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
+import type { Opening } from '../src/telemetry/connection-record.js';
+import type { HttpObservation } from '../src/telemetry/http-observation.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
+import { RequestSums } from '../src/telemetry/request-sums.js';
 import type { Svid } from '../src/tls/svid.js';
 import { Connections } from './proxy/connections.js';
 import type { ProxyContext } from './proxy/context.js';
@@ -48,12 +51,19 @@ const localPods = new Map<WorkloadUid, LocalPod>();
 
 // Events are sent in batches: a message per connection would cost more than a short connection itself.
 let events: MetricEvent[] = [];
+const requests = new RequestSums();
 function queue(event: MetricEvent): void {
   if (events.length === 0) setTimeout(flush, eventsDelayMs);
   events.push(event);
   if (events.length >= eventsMax) flush();
 }
+function onRequest(record: Opening, request: HttpObservation): void {
+  if (requests.size === 0) setTimeout(flush, eventsDelayMs);
+  requests.add(record, request);
+  if (requests.size >= eventsMax) flush();
+}
 function flush(): void {
+  if (requests.size > 0) send({ type: 'requests', sums: requests.take() });
   if (events.length === 0) return;
   send({ type: 'connections', events });
   events = [];
@@ -99,6 +109,7 @@ const context: ProxyContext = {
   limitReached: (limit) => send({ type: 'limit', limit }),
   opened: (record) => queue({ kind: 'opened', record }),
   closed: (record) => queue({ kind: 'closed', record }),
+  observed: onRequest,
 };
 
 function onMesh(update: MeshUpdate): void {

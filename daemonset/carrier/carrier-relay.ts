@@ -44,6 +44,7 @@ export interface CarrierRelayParts {
   /** Requests all certificates again. */
   readonly refreshCertificates: () => void;
   readonly record: (event: MetricEvent) => void;
+  readonly observed: SessionParts['observed'];
   readonly template: SessionParts['template'];
   readonly afterRecords: SessionParts['afterRecords'];
   readonly limitReached: (limit: string, times: number) => void;
@@ -85,6 +86,7 @@ export class CarrierRelay implements NodeRelay {
         },
         limitReached: parts.limitReached,
         record: parts.record,
+        observed: parts.observed,
         template: parts.template,
         afterRecords: parts.afterRecords,
         onKeyMade: (made) => parts.keys.onKeyMade(made),

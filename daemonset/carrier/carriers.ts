@@ -190,6 +190,7 @@ export class Carriers {
     try {
       connection = new CarrierConnection(connectChannel(path), {
         onMessage,
+        onObserved: (requests) => peer.session?.onObserved(requests),
         onBatch: (worker, batch) => peer.session?.acknowledge(worker, batch),
         onClosed: (why) => {
           clearTimeout(timer);

@@ -1,6 +1,7 @@
 /** A connection to one carrier: packets, their order, and what waits for room in the socket. */
 import { errorText } from '../../src/base/errors.js';
 import { closeDescriptors, packetBytesMax, type Channel } from '../pod/channel.js';
+import type { ObservedRequests } from './gen/carrier.js';
 import { decodePacket, encodeMessage, type FromCarrierKind, type ToCarrierKind } from './protocol.js';
 
 /** A carrier that does not read gets no more than this. */
@@ -15,6 +16,8 @@ interface Packet {
 export interface ConnectionParts {
   /** A throw ends the connection. */
   readonly onMessage: (message: FromCarrierKind) => void;
+  /** Called before the messages of its packet. A throw ends the connection. */
+  readonly onObserved: (requests: ObservedRequests) => void;
   /** Every message of a packet that has ends of flows was processed. */
   readonly onBatch: (worker: number, batch: number) => void;
   /** Called once, never within a call of this object. */
@@ -108,7 +111,8 @@ export class CarrierConnection {
 
   #onPacket(bytes: Buffer): void {
     try {
-      const { messages, worker, batch } = decodePacket(bytes);
+      const { messages, worker, batch, observed } = decodePacket(bytes);
+      for (const requests of observed) this.#parts.onObserved(requests);
       for (const message of messages) {
         if (this.#isClosed) return;
         this.#parts.onMessage(message);

@@ -188,7 +188,7 @@ test('a rule that matches one connection keeps nothing for others', async (t) =>
   const { flows, rules, permit, metrics, seen } = agent(t);
   const rule = permit(b, tunnelFrom('x', '10.0.0.9'));
   rules.adopt(
-    { id: 99, pod: 2, match: undefined, targets: rule.targets, context: Buffer.alloc(0) },
+    { id: 99, pod: 2, match: undefined, targets: rule.targets, context: Buffer.alloc(0), observe: false },
     rule.context,
     false,
   );

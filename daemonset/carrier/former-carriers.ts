@@ -18,6 +18,7 @@ export type FormerCarriersParts = Pick<
   | 'node'
   | 'view'
   | 'record'
+  | 'observed'
   | 'template'
   | 'afterRecords'
   | 'limitReached'
@@ -48,6 +49,7 @@ export class FormerCarriers {
         rememberFailure: () => undefined,
         limitReached: parts.limitReached,
         record: parts.record,
+        observed: parts.observed,
         template: parts.template,
         afterRecords: parts.afterRecords,
         // This agent has the keys itself.

@@ -20,13 +20,14 @@ export interface HeldRule {
 const partOf = (rule: Partial<Rule>): Buffer => Buffer.from(Rule.encode(Rule.fromPartial(rule)).finish());
 
 /** What a rule does, to compare two decisions: everything but its id. */
-const contentOf = (targets: readonly Target[], bytes: Buffer): Buffer =>
-  Buffer.concat([partOf({ targets: [...targets] }), bytes]);
+const contentOf = (targets: readonly Target[], bytes: Buffer, observe: boolean): Buffer =>
+  Buffer.concat([partOf({ targets: [...targets], observe }), bytes]);
 
 export const matchKeyOf = (pod: bigint, match: NonNullable<Rule['match']>): string =>
   `${pod} ${partOf({ match }).toString('base64')}`;
 
-export const draftContent = ({ targets, bytes }: Draft): Buffer => contentOf(targets, bytes);
+export const draftContent = ({ targets, bytes, observe }: Draft): Buffer =>
+  contentOf(targets, bytes, observe);
 
 /** The part of a flow's record that is known before it ends. */
 export function openingOfFlow(
@@ -77,7 +78,7 @@ export class HeldRules {
    * former one has to be revoked there.
    */
   add(
-    { pod, match, targets, context, bytes }: Draft,
+    { pod, match, targets, context, bytes, observe }: Draft,
     nowMs: number,
   ): { readonly rule: HeldRule; readonly former: HeldRule | undefined } {
     const key = match && matchKeyOf(pod, match);
@@ -88,7 +89,7 @@ export class HeldRules {
       pod,
       context,
       targets,
-      matching: key === undefined ? undefined : { match: key, content: contentOf(targets, bytes) },
+      matching: key === undefined ? undefined : { match: key, content: contentOf(targets, bytes, observe) },
       sinceMs: nowMs,
       isEnded: key === undefined,
     });
@@ -97,7 +98,7 @@ export class HeldRules {
 
   /** A rule that the carrier had already. `isMatched`: it matches later connections there. */
   adopt(rule: Rule, context: RuleContext, isMatched: boolean): HeldRule {
-    const { id, match, targets } = rule;
+    const { id, match, targets, observe } = rule;
     this.#last = Math.max(this.#last, id);
     const pod = BigInt(rule.pod);
     return this.#hold({
@@ -105,7 +106,10 @@ export class HeldRules {
       pod,
       context,
       targets,
-      matching: match && { match: matchKeyOf(pod, match), content: contentOf(targets, rule.context) },
+      matching: match && {
+        match: matchKeyOf(pod, match),
+        content: contentOf(targets, rule.context, observe),
+      },
       sinceMs: 0,
       isEnded: !isMatched,
     });

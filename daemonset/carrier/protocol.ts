@@ -8,6 +8,7 @@ import {
   type Address,
   type AgentMessage,
   type CarrierMessage,
+  type ObservedRequests,
 } from './gen/carrier.js';
 
 /** Version of the messages: carrier.proto states it for both sides. */
@@ -25,6 +26,7 @@ export interface CarrierPacket {
   /** The carrier's thread, and the number by which the ends of flows in this packet are acknowledged; 0: it has none. */
   readonly worker: number;
   readonly batch: number;
+  readonly observed: readonly ObservedRequests[];
 }
 
 /** An unknown message is an error: a carrier that means something else must not be taken for one that agrees. */
@@ -39,7 +41,8 @@ export function decodePacket(bytes: Uint8Array): CarrierPacket {
     if (!kind) throw malformed('a message of an unknown kind');
     return kind;
   });
-  return { messages, worker: packet.worker, batch: packet.batch };
+  const { worker, batch, observed } = packet;
+  return { messages, worker, batch, observed };
 }
 
 export const malformed = (why: string): WeftError =>

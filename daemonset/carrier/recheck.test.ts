@@ -156,14 +156,18 @@ test('of two rules with one match that a carrier lists, the one that matches the
   apply({ workloads: [workload('b', '10.0.0.1', 'node-1')] });
   const decision = decideAgain(context, b, tunnelOfX);
   assert.equal(decision.kind, 'rule');
-  const { match, targets, context: held, bytes } = decision.draft;
+  const { match, targets, context: held, bytes, observe } = decision.draft;
   for (const order of [
     [1, 2],
     [2, 1],
   ]) {
     const rules = new HeldRules(2);
     for (const rule of order)
-      rules.adopt({ id: rule, pod: 2, match, targets: [...targets], context: bytes }, held, rule === 2);
+      rules.adopt(
+        { id: rule, pod: 2, match, targets: [...targets], context: bytes, observe },
+        held,
+        rule === 2,
+      );
     assert.deepEqual([rules.get(1)?.isEnded, rules.get(2)?.isEnded], [true, false]);
     // Another view knows nothing of the workload, so the decision differs.
     const { view } = mesh();

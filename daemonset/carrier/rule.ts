@@ -26,6 +26,7 @@ import {
   type OpenPlan,
   type OutboundView,
 } from '../proxy/outbound-decision.js';
+import { observedSides } from '../proxy/observed-requests.js';
 import type { LocalPod } from '../worker-ipc.js';
 import {
   contextBytesMax,
@@ -49,6 +50,8 @@ export interface Draft {
   readonly targets: readonly Target[];
   readonly context: RuleContext;
   readonly bytes: Buffer;
+  /** The requests of its flows are counted. */
+  readonly observe: boolean;
 }
 
 export type Decision =
@@ -152,6 +155,11 @@ function outboundDraft(
       clientIp: isOwn ? '' : client.ip,
       targets,
     },
+    plans.some(({ kind, why }, i) => {
+      const uid = kind === 'local' ? targets[i]?.workload : undefined;
+      const destination = uid === undefined ? undefined : context.localPod(uid);
+      return observedSides({ direction: 'outbound', path: kind, why }, local, destination).length > 0;
+    }),
   );
 }
 
@@ -260,7 +268,8 @@ function inboundDraft(
 ): Draft {
   const source = sourceOf(opening);
   const { client } = target;
-  return draftOf(local, match, [direct(Number(local.netns.cookie), target.to, true, client)], {
+  const targets = [direct(Number(local.netns.cookie), target.to, true, client)];
+  const context: RuleContext = {
     pod: local.pod.uid,
     about,
     check,
@@ -275,7 +284,8 @@ function inboundDraft(
         workload: local.pod.uid,
       },
     ],
-  });
+  };
+  return draftOf(local, match, targets, context, observedSides(opening, local, undefined).length > 0);
 }
 
 function draftOf(
@@ -283,8 +293,9 @@ function draftOf(
   match: Rule['match'],
   targets: readonly Target[],
   context: RuleContext,
+  observe: boolean,
 ): Draft {
-  return { pod: local.netns.cookie, match, targets, context, bytes: encodeContext(context) };
+  return { pod: local.netns.cookie, match, targets, context, bytes: encodeContext(context), observe };
 }
 
 /** Decides what a rule was decided by again. */

@@ -4,6 +4,7 @@ import { parseIp, type SocketAddress } from '../../src/model/address.js';
 import { MeshState } from '../../src/state/store.js';
 import { openRecord } from '../../src/telemetry/connection-record.js';
 import type { MetricEvent } from '../../src/telemetry/metrics.js';
+import type { RequestSum } from '../../src/telemetry/request-sums.js';
 import { flowRecords } from '../../test/support/flow-records.js';
 import { pod, policy, workload } from '../../test/support/mesh.js';
 import type { LocalPod } from '../worker-ipc.js';
@@ -22,6 +23,8 @@ import { CarrierSession } from './session.js';
 
 const at = (ip: string, port: number): SocketAddress => ({ ip: parseIp(ip), port });
 const local: LocalPod = { pod: pod('b', '10.0.0.1'), netns: { cookie: 1n, path: '' } };
+/** The same, and its namespace has opted in. */
+const counted: LocalPod = { ...local, pod: pod('b', '10.0.0.1', { goldenSignals: true }) };
 const remote = encodeAddress(at('10.9.0.1', 40_000));
 const plain = (flow: number, port = 80): Question => ({
   flow,
@@ -40,22 +43,25 @@ const nothing = (): void => undefined;
 function meshOf() {
   const view = new MeshState();
   view.apply({ workloads: [workload('b', '10.0.0.1', 'n1')] });
+  const mesh = { isCounted: false };
   const records: MetricEvent[] = [];
+  const observed: RequestSum[] = [];
   /** Calls that wait until the records are written. */
   const written: (() => void)[] = [];
-  const session = (states: readonly State[] = []) => {
+  const session = (states: readonly State[] = [], of: CarrierHello = hello) => {
     const sent: ToCarrierKind[] = [];
     const made = new CarrierSession(
       'one',
       {
         node: 'n1',
         view,
-        localPod: () => local,
-        podOf: (cookie) => (cookie === 1n ? local : undefined),
+        localPod: () => (mesh.isCounted ? counted : local),
+        podOf: (cookie) => (cookie === 1n ? (mesh.isCounted ? counted : local) : undefined),
         requestVerdict: nothing,
         rememberFailure: nothing,
         limitReached: nothing,
         record: (event) => void records.push(event),
+        observed: (record, requests) => void observed.push({ record, requests }),
         template: (opening) => ({
           opened: () => void records.push({ kind: 'opened', record: openRecord(opening) }),
           closed: ({ clientPort: _port, ...values }) =>
@@ -67,7 +73,7 @@ function meshOf() {
         log: { info: nothing, warn: nothing, error: nothing },
       },
       { send: (message) => void sent.push(message) },
-      hello,
+      of,
       states,
     );
     const ask = (question: Question): Answer['decision'] => {
@@ -78,7 +84,7 @@ function meshOf() {
     };
     return { sent, ask, made };
   };
-  return { view, records, written, session };
+  return { mesh, view, records, observed, written, session };
 }
 const ruleOf = (decision: Answer['decision']): Rule => {
   assert.equal(decision?.$case, 'rule');
@@ -206,4 +212,56 @@ test('open flows are listed; a carrier that does not respond is named before the
   } finally {
     mock.timers.reset();
   }
+});
+
+test('requests are counted by the record of their rule, and not after its namespace has opted out', () => {
+  const { mesh, observed, session } = meshOf();
+  mesh.isCounted = true;
+  const { ask, made } = session([], { ...hello, observes: true });
+  const rule = ruleOf(ask(plain(1)));
+  assert.equal(rule.observe, true);
+  const requests = { method: 'GET', pathTemplate: '/orders/*', status: 200, durationsUs: [4_000, 6_000] };
+  const message = { ...requests, rule: rule.id, target: 0 };
+  made.onObserved(message);
+  assert.equal(observed.length, 1);
+  const [sum] = observed;
+  assert.deepEqual(
+    [sum?.record.path, sum?.record.direction, sum?.record.destination.workload],
+    ['inbound-plain', 'inbound', 'b'],
+  );
+  assert.deepEqual([sum?.requests.count, sum?.requests.durationSumMs, sum?.requests.status], [2, 10, 200]);
+  // Of a rule that is not there, and of a target that the rule does not have.
+  made.onObserved({ ...message, rule: 999 });
+  made.onObserved({ ...message, target: 7 });
+  mesh.isCounted = false;
+  made.onObserved(message);
+  assert.equal(observed.length, 1);
+});
+
+test('what a carrier reports as a path template is one, or its connection ends', () => {
+  const { mesh, session } = meshOf();
+  mesh.isCounted = true;
+  const { ask, made } = session([], { ...hello, observes: true });
+  const { id } = ruleOf(ask(plain(1)));
+  const requests = { rule: id, target: 0, method: 'GET', pathTemplate: '/a', status: 200, durationsUs: [1] };
+  for (const pathTemplate of ['**', '/', '/a/*/**', `/${'a'.repeat(402)}`])
+    made.onObserved({ ...requests, pathTemplate });
+  for (const bad of [
+    { pathTemplate: '/a?token=secret' },
+    { pathTemplate: '' },
+    { pathTemplate: 'a' },
+    { pathTemplate: '/a b' },
+    { pathTemplate: `/${'a'.repeat(403)}` },
+    { method: 'A'.repeat(17) },
+    { status: 1000 },
+  ])
+    assert.throws(() => made.onObserved({ ...requests, ...bad }), { code: 'WEFT_CARRIER_MESSAGE' });
+});
+
+test('a carrier that does not know how to observe gets rules that it knows, and keeps the rule that is the same without', () => {
+  const { mesh, session } = meshOf();
+  const former = ruleOf(session().ask(plain(1)));
+  assert.equal(former.observe, false, 'the namespace has not opted in');
+  mesh.isCounted = true;
+  assert.equal(ruleOf(session().ask(plain(1))).observe, false);
 });

@@ -11,8 +11,10 @@ import type { MeshChange } from '../../src/state/change.js';
 import type { Opening } from '../../src/telemetry/connection-record.js';
 import type { ConnectionTemplate } from '../../src/telemetry/connection-template.js';
 import type { MetricEvent } from '../../src/telemetry/metrics.js';
+import type { ObservedRequests } from '../../src/telemetry/observed-requests.js';
 import { listMsMax } from '../node-relay.js';
 import { describeRefused } from '../proxy/inbound-decision.js';
+import { observedSides, recordsOfSides } from '../proxy/observed-requests.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { Acknowledgments } from './acknowledgments.js';
 import type { CarrierConnection } from './connection.js';
@@ -23,6 +25,7 @@ import type {
   Closed,
   Flow,
   KeyMade,
+  ObservedRequests as Observed,
   Pod,
   Question,
   Refused,
@@ -32,6 +35,7 @@ import type {
 } from './gen/carrier.js';
 import { draftContent, HeldRules, matchKeyOf, openingOfFlow, type HeldRule } from './held-rules.js';
 import { decodeAddress, malformed, type FromCarrierKind, type ToCarrierKind } from './protocol.js';
+import { decodeObserved } from './observed.js';
 import { replyTo, replyToFailure, type Reply } from './questions.js';
 import { concernedBy, everything, recheckRules, type Concerned } from './recheck.js';
 import type { DecisionView, Draft } from './rule.js';
@@ -55,6 +59,8 @@ export interface SessionParts extends DecisionView {
   rememberFailure(local: LocalPod, to: SocketAddress): void;
   limitReached(limit: string, times: number): void;
   record(event: MetricEvent): void;
+  /** Requests passed on a connection. */
+  observed(record: Opening, requests: ObservedRequests): void;
   template(opening: Opening): ConnectionTemplate;
   /** Calls back once the records so far are written. */
   afterRecords(call: () => void): void;
@@ -62,12 +68,14 @@ export interface SessionParts extends DecisionView {
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
 }
 
-const wireOf = (id: number, { pod, match, targets, bytes }: Draft): Rule => ({
+/** `observes`: the carrier knows the field. */
+const wireOf = (id: number, { pod, match, targets, bytes, observe }: Draft, observes: boolean): Rule => ({
   id,
   pod: Number(pod),
   match,
   targets,
   context: bytes,
+  observe: observe && observes,
 });
 
 interface Waiting {
@@ -238,6 +246,21 @@ export class CarrierSession {
     }
   }
 
+  /** Requests of flows of one rule. Throws WEFT_CARRIER_MESSAGE. */
+  onObserved(message: Observed): void {
+    const requests = decodeObserved(message);
+    const { rule, target } = message;
+    const held = this.#rules.get(rule);
+    const opening = held && openingOfFlow(held, target, undefined);
+    if (!opening) return;
+    const { podOf, localPod, observed } = this.#parts;
+    const workload = held.context.targets[target]?.workload;
+    const destination = workload === undefined ? undefined : localPod(workload);
+    // A flow may have begun before its namespace opted out.
+    const sides = observedSides(opening, podOf(held.pod), destination);
+    for (const record of recordsOfSides(opening, sides)) observed(record, requests);
+  }
+
   #onQuestion(question: Question): void {
     const { log, limitReached } = this.#parts;
     const cookie = BigInt(question.pod);
@@ -287,7 +310,7 @@ export class CarrierSession {
     if (former) this.#revoke([former.id], false, 'a later decision replaces it');
     this.send({
       $case: 'answer',
-      value: { flow, decision: { $case: 'rule', value: wireOf(rule.id, draft) } },
+      value: { flow, decision: { $case: 'rule', value: wireOf(rule.id, draft, this.hello.observes) } },
     });
   }
 

@@ -3,7 +3,8 @@ import type { TunnelPool } from '../../src/hbone/pool.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
-import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
+import type { ConnectionRecord, Opening } from '../../src/telemetry/connection-record.js';
+import type { HttpObservation } from '../../src/telemetry/http-observation.js';
 import type { Svid } from '../../src/tls/svid.js';
 import type { LocalPod } from '../worker-ipc.js';
 import type { PodSockets } from '../pod/sockets.js';
@@ -22,7 +23,9 @@ export interface ProxyContext {
   /** Requests a verdict, so that the next connection of this pair and port becomes a kernel flow. */
   requestVerdict(source: WorkloadUid, destination: WorkloadUid, port: number): void;
   /** Counts a reached limit, by its name. */
-  limitReached(limit: 'connections' | 'connections-of-pod' | 'linger'): void;
+  limitReached(limit: 'connections' | 'connections-of-pod' | 'linger' | 'observed-connections'): void;
   opened(record: ConnectionRecord): void;
   closed(record: ConnectionRecord): void;
+  /** A request passed on this connection. */
+  observed(record: Opening, request: HttpObservation): void;
 }

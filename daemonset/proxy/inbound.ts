@@ -19,6 +19,7 @@ import {
   planTunnel,
   type TunnelRequest,
 } from './inbound-decision.js';
+import { watchOf } from './request-watch.js';
 import { TrackedConnection } from './tracked-connection.js';
 
 const requestOf = ({ authority, local, remote, peer, headers }: InboundTunnel): TunnelRequest => ({
@@ -81,7 +82,8 @@ export async function handleTunnel(
     });
     return;
   }
-  track.follow(opening, relay(app, tunnel.accept()));
+  const watch = watchOf(context, { opening, local, client: 'peer' });
+  track.follow(opening, relay(app, tunnel.accept(), undefined, watch));
 }
 
 /**
@@ -130,7 +132,8 @@ export async function handlePlain(context: ProxyContext, local: LocalPod, socket
     track.refuse({ ...opening, code: 'WEFT_DENIED', why: forbiddenMeanwhile(track.cutReason) });
     return;
   }
-  track.follow(opening, relay(socket, app));
+  const watch = watchOf(context, { opening, local, client: 'pod' });
+  track.follow(opening, relay(socket, app, undefined, watch));
 }
 
 /** Records a tunnel that the HBONE server itself refused. */

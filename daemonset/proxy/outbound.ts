@@ -21,6 +21,7 @@ import {
   targetOf,
   type OpenPlan,
 } from './outbound-decision.js';
+import { watchOf } from './request-watch.js';
 import { TrackedConnection } from './tracked-connection.js';
 
 /** Relays the connection to its destination, or resets it and records the refusal. Never rejects for a refused or failed connection. */
@@ -60,7 +61,9 @@ export async function handleOutbound(
         track.refuse({ ...opening, code: 'WEFT_DENIED', why: forbiddenMeanwhile(track.cutReason) });
         return;
       }
-      track.follow(opening, relay(socket, peer));
+      const destination = plan.kind === 'local' ? context.localPod(plan.workload.uid) : undefined;
+      const watch = watchOf(context, { opening, local, client: 'pod', destination });
+      track.follow(opening, relay(socket, peer, undefined, watch));
       return;
     } catch (error) {
       const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';

@@ -30,6 +30,15 @@ export interface Relay {
   counts(): { readonly bytesSent: number; readonly bytesReceived: number };
 }
 
+/** Sees the bytes that pass, and changes nothing. */
+export interface RelayWatch {
+  /** From the pod. The bytes are valid within the call. */
+  sent(bytes: Uint8Array): void;
+  received(bytes: Uint8Array): void;
+  /** Both ends are closed. */
+  end(): void;
+}
+
 /**
  * Resets an end once all pending data is written, or after `deliveryMsMax`. Data received meanwhile is discarded: an application that
  * blocks on writing would otherwise never get to read.
@@ -50,7 +59,12 @@ function resetOnceFlushed(end: RelayEnd, onExpired: () => void): NodeJS.Timeout 
  * Starts a relay between two streams. Both are passed paused or unread; the relay owns them from the call on.
  * @param check sees the pod's bytes before they are sent on. Its result, if any, is why the relay is cut
  */
-export function relay(pod: Duplex, peer: Duplex, check?: (bytes: Buffer) => string | undefined): Relay {
+export function relay(
+  pod: Duplex,
+  peer: Duplex,
+  check?: (bytes: Buffer) => string | undefined,
+  watch?: RelayWatch,
+): Relay {
   const ends = { pod: relayEndOf(pod), peer: relayEndOf(peer) };
   let bytesSent = 0;
   let bytesReceived = 0;
@@ -73,7 +87,7 @@ export function relay(pod: Duplex, peer: Duplex, check?: (bytes: Buffer) => stri
       from: RelayEnd,
       to: RelayEnd,
       name: Ended,
-      count: (bytes: number) => void,
+      count: (bytes: Buffer) => void,
       checked?: typeof check,
     ): void =>
       from.start({
@@ -84,7 +98,7 @@ export function relay(pod: Duplex, peer: Duplex, check?: (bytes: Buffer) => stri
             refused ??= why;
             return cut(why);
           }
-          count(bytes.length);
+          count(bytes);
           // Reading pauses until the target's drain, so that at most one chunk queues beyond the target's buffer.
           if (!to.write(bytes)) from.pause();
         },
@@ -100,6 +114,7 @@ export function relay(pod: Duplex, peer: Duplex, check?: (bytes: Buffer) => stri
           for (const timer of timers) clearTimeout(timer);
           from.release?.();
           to.release?.();
+          watch?.end();
           resolve({
             bytesSent,
             bytesReceived,
@@ -110,8 +125,16 @@ export function relay(pod: Duplex, peer: Duplex, check?: (bytes: Buffer) => stri
           });
         },
       });
-    pump(ends.pod, ends.peer, 'pod-reset', (bytes) => (bytesSent += bytes), check);
-    pump(ends.peer, ends.pod, 'peer-reset', (bytes) => (bytesReceived += bytes));
+    const onSent = (bytes: Buffer): void => {
+      bytesSent += bytes.length;
+      watch?.sent(bytes);
+    };
+    const onReceived = (bytes: Buffer): void => {
+      bytesReceived += bytes.length;
+      watch?.received(bytes);
+    };
+    pump(ends.pod, ends.peer, 'pod-reset', onSent, check);
+    pump(ends.peer, ends.pod, 'peer-reset', onReceived);
   });
 
   return {

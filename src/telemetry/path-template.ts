@@ -1,9 +1,9 @@
 /** The template of a request's path: what remains is the same for all objects of a kind, names no user, and is bounded. */
 
-const segmentsMax = 8;
+export const segmentsMax = 8;
 const segmentCharsMax = 32;
 /** Of names with dots, such as those of gRPC services. */
-const nameCharsMax = 128;
+export const nameCharsMax = 128;
 /** Less than a report of edges may contain: a client could otherwise keep its requests out of what is observed. */
 const templateCharsMax = 400;
 

@@ -12,6 +12,7 @@ import {
   type CarrierHello,
   type Rule,
   type State,
+  type ObservedRequests,
 } from '../../daemonset/carrier/gen/carrier.js';
 import { decodeContext } from '../../daemonset/carrier/context.js';
 import {
@@ -51,6 +52,7 @@ const hello: CarrierHello = {
   lastRule: 0,
   isDraining: false,
   ageMs: 5,
+  observes: true,
 };
 const metrics = new MeshMetrics();
 const dir = mkdtempSync(join(tmpdir(), 'weft-packets-'));
@@ -73,6 +75,7 @@ function newSession(states: readonly State[] = []) {
       rememberFailure: ignore,
       limitReached: ignore,
       record: (event) => void JSON.stringify(event),
+      observed: (record, requests) => metrics.observedMany(record, requests),
       template: (opening) => connectionTemplate(metrics.relayed, log, opening),
       afterRecords: ignore,
       onKeyMade: ignore,
@@ -199,8 +202,21 @@ const messages: FromCarrierKind[] = [
   { $case: 'keyMade', value: { identity: id('x'), turn: 1, csrPem: 'x' } },
   { $case: 'log', value: { level: 'info', text: 'x' } },
 ];
+const observed: ObservedRequests = {
+  rule: flow.rule,
+  target: 0,
+  method: 'GET',
+  pathTemplate: '/orders/*',
+  status: 200,
+  durationsUs: [1, 1_000_000],
+};
 const packetOf = (list: readonly FromCarrierKind[]): Uint8Array =>
-  FromCarrier.encode({ messages: list.map((kind) => ({ kind })), worker: 0, batch: 1 }).finish();
+  FromCarrier.encode({
+    messages: list.map((kind) => ({ kind })),
+    worker: 0,
+    batch: 1,
+    observed: [observed],
+  }).finish();
 
 /** Throws what is no WEFT_CARRIER_MESSAGE: the connection's end is the only error that a carrier may cause. */
 function understood(action: () => void): boolean {
@@ -219,9 +235,12 @@ test('a packet of any bytes is a list of messages or ends the connection, and no
   const counts = { read: 0, refused: 0, handled: 0 };
   const rounds = fuzz(seeds, (bytes) => {
     let decoded: readonly FromCarrierKind[] = [];
-    if (!understood(() => (decoded = decodePacket(bytes).messages))) return void counts.refused++;
+    let requests: readonly ObservedRequests[] = [];
+    const isRead = understood(() => ({ messages: decoded, observed: requests } = decodePacket(bytes)));
+    if (!isRead) return void counts.refused++;
     counts.read++;
     const { session, bugs } = newSession([state]);
+    for (const one of requests) if (!understood(() => session.onObserved(one))) break;
     for (const message of decoded) {
       if (!understood(() => session.onMessage(message))) break;
       counts.handled++;

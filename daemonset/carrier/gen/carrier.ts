@@ -212,6 +212,8 @@ export interface Rule {
   readonly targets: readonly Target[];
   /** What the agent needs to authorize and log the flows of this rule: opaque to the carrier, returned in State. At most 8 KiB. */
   readonly context: Buffer;
+  /** The requests of its flows are counted (ObservedRequests). Only for a carrier whose hello says `observes`: to others the rule is invalid. */
+  readonly observe: boolean;
 }
 
 /** A connection that an application opened and connect() redirected. */
@@ -312,6 +314,25 @@ export interface FromCarrier {
    */
   readonly worker: number;
   readonly batch: number;
+  /** Read before the messages, which may end the rules that they name. An agent of an older version ignores them. */
+  readonly observed: readonly ObservedRequests[];
+}
+
+/**
+ * HTTP/1.1 requests that passed on flows of a rule with `observe`, of one method, path template and status. They get lost with an agent
+ * that ends before it has counted them, and beyond a limit, which is reported.
+ */
+export interface ObservedRequests {
+  readonly rule: number;
+  readonly target: number;
+  /** A registered method, or `other`. */
+  readonly method: string;
+  /** Of src/telemetry/path-template.ts. At most 403 bytes. */
+  readonly pathTemplate: string;
+  /** 0: the connection ended before the response's head. */
+  readonly status: number;
+  /** Of each request: from its first byte to the first byte of its response. */
+  readonly durationsUs: readonly number[];
 }
 
 export interface CarrierMessage {
@@ -345,6 +366,8 @@ export interface CarrierHello {
   readonly isDraining: boolean;
   /** Since its start. */
   readonly ageMs: number;
+  /** It knows Rule.observe. */
+  readonly observes: boolean;
 }
 
 /**
@@ -1786,7 +1809,7 @@ export const Refuse: MessageFns<Refuse> = {
 };
 
 function createBaseRule(): Rule {
-  return { id: 0, pod: 0, match: undefined, targets: [], context: Buffer.alloc(0) };
+  return { id: 0, pod: 0, match: undefined, targets: [], context: Buffer.alloc(0), observe: false };
 }
 
 export const Rule: MessageFns<Rule> = {
@@ -1813,6 +1836,9 @@ export const Rule: MessageFns<Rule> = {
     }
     if (message.context.length !== 0) {
       writer.uint32(66).bytes(message.context);
+    }
+    if (message.observe !== false) {
+      writer.uint32(72).bool(message.observe);
     }
     return writer;
   },
@@ -1886,6 +1912,14 @@ export const Rule: MessageFns<Rule> = {
             message.context = Buffer.from(reader.bytes());
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.observe = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1927,6 +1961,7 @@ export const Rule: MessageFns<Rule> = {
     }
     message.targets = object.targets?.map((e) => Target.fromPartial(e)) || [];
     message.context = object.context ?? Buffer.alloc(0);
+    message.observe = object.observe ?? false;
     return message;
   },
 };
@@ -2779,7 +2814,7 @@ export const Acknowledge: MessageFns<Acknowledge> = {
 };
 
 function createBaseFromCarrier(): FromCarrier {
-  return { messages: [], worker: 0, batch: 0 };
+  return { messages: [], worker: 0, batch: 0, observed: [] };
 }
 
 export const FromCarrier: MessageFns<FromCarrier> = {
@@ -2792,6 +2827,9 @@ export const FromCarrier: MessageFns<FromCarrier> = {
     }
     if (message.batch !== 0) {
       writer.uint32(24).uint64(message.batch);
+    }
+    for (const v of message.observed) {
+      ObservedRequests.encode(v!, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -2833,6 +2871,14 @@ export const FromCarrier: MessageFns<FromCarrier> = {
             message.batch = longToNumber(reader.uint64());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.observed.push(ObservedRequests.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2853,6 +2899,136 @@ export const FromCarrier: MessageFns<FromCarrier> = {
     message.messages = object.messages?.map((e) => CarrierMessage.fromPartial(e)) || [];
     message.worker = object.worker ?? 0;
     message.batch = object.batch ?? 0;
+    message.observed = object.observed?.map((e) => ObservedRequests.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseObservedRequests(): ObservedRequests {
+  return { rule: 0, target: 0, method: "", pathTemplate: "", status: 0, durationsUs: [] };
+}
+
+export const ObservedRequests: MessageFns<ObservedRequests> = {
+  encode(message: ObservedRequests, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rule !== 0) {
+      writer.uint32(9).fixed64(message.rule);
+    }
+    if (message.target !== 0) {
+      writer.uint32(16).uint32(message.target);
+    }
+    if (message.method !== "") {
+      writer.uint32(26).string(message.method);
+    }
+    if (message.pathTemplate !== "") {
+      writer.uint32(34).string(message.pathTemplate);
+    }
+    if (message.status !== 0) {
+      writer.uint32(40).uint32(message.status);
+    }
+    if (message.durationsUs.length !== 0) {
+      writer.uint32(50).fork();
+      for (const v of message.durationsUs) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ObservedRequests {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseObservedRequests() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.rule = longToNumber(reader.fixed64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.target = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.method = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.pathTemplate = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.status = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag === 48) {
+              message.durationsUs.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 50) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.durationsUs.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ObservedRequests>): ObservedRequests {
+    return ObservedRequests.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ObservedRequests>): ObservedRequests {
+    const message = createBaseObservedRequests() as any;
+    message.rule = object.rule ?? 0;
+    message.target = object.target ?? 0;
+    message.method = object.method ?? "";
+    message.pathTemplate = object.pathTemplate ?? "";
+    message.status = object.status ?? 0;
+    message.durationsUs = object.durationsUs?.map((e) => e) || [];
     return message;
   },
 };
@@ -3126,7 +3302,7 @@ export const CarrierMessage: MessageFns<CarrierMessage> = {
 };
 
 function createBaseCarrierHello(): CarrierHello {
-  return { version: 0, build: "", pid: 0, startedMs: 0, lastRule: 0, isDraining: false, ageMs: 0 };
+  return { version: 0, build: "", pid: 0, startedMs: 0, lastRule: 0, isDraining: false, ageMs: 0, observes: false };
 }
 
 export const CarrierHello: MessageFns<CarrierHello> = {
@@ -3151,6 +3327,9 @@ export const CarrierHello: MessageFns<CarrierHello> = {
     }
     if (message.ageMs !== 0) {
       writer.uint32(64).uint64(message.ageMs);
+    }
+    if (message.observes !== false) {
+      writer.uint32(72).bool(message.observes);
     }
     return writer;
   },
@@ -3224,6 +3403,14 @@ export const CarrierHello: MessageFns<CarrierHello> = {
             message.ageMs = longToNumber(reader.uint64());
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.observes = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3248,6 +3435,7 @@ export const CarrierHello: MessageFns<CarrierHello> = {
     message.lastRule = object.lastRule ?? 0;
     message.isDraining = object.isDraining ?? false;
     message.ageMs = object.ageMs ?? 0;
+    message.observes = object.observes ?? false;
     return message;
   },
 };

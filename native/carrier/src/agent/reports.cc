@@ -45,8 +45,16 @@ Reports::EventNumber Reports::Add(Event event) {
   events_.push_back(std::move(event));
   const EventNumber number = first_ + events_.size() - 1;
   if (mode_ != Mode::kLive) return number;
+  if (kind == Kind::kMessage || kind == Kind::kCall || events_.size() >= kBatchEvents)
+    loop_->AtTurnEnd(this);
+  else
+    FlushSoon();
+  return number;
+}
+
+void Reports::FlushSoon() {
   const uint64_t now = loop_->now_ms(), due = flushed_ms_ + batch_ms_;
-  if (kind == Kind::kMessage || kind == Kind::kCall || events_.size() >= kBatchEvents || now >= due) {
+  if (now >= due) {
     loop_->AtTurnEnd(this);
   } else if (batch_timer_ == 0) {
     batch_timer_ = loop_->After(due - now, [this] {
@@ -54,7 +62,6 @@ Reports::EventNumber Reports::Add(Event event) {
       Flush();
     });
   }
-  return number;
 }
 
 Reports::EventNumber Reports::Opened(const FlowReport& flow, uint64_t started_ms) {
@@ -102,6 +109,12 @@ void Reports::Message(pb::CarrierMessage message) {
 void Reports::LimitReached(const char* name) {
   limits_[name]++;
   if (mode_ == Mode::kLive) loop_->AtTurnEnd(this);
+}
+
+void Reports::Observed(const Rule& rule, uint32_t target, const HttpSeen& seen) {
+  // Without an agent requests wait for the next one, as long as there is room.
+  if (!observations_.Add(rule, target, seen)) return LimitReached("observed-requests");
+  if (mode_ == Mode::kLive) FlushSoon();
 }
 
 void Reports::AfterThese(std::function<void()> call) {
@@ -175,20 +188,21 @@ bool Reports::FlushPackets() {
 void Reports::FlushEvents() {
   flushed_ms_ = loop_->now_ms();
   loop_->Cancel(&batch_timer_);
-  while (!events_.empty()) {
+  while (!events_.empty() || !observations_.is_empty()) {
     alignas(8) char first_block[4096];
     google::protobuf::ArenaOptions options;
     options.initial_block = first_block;
     options.initial_block_size = sizeof(first_block);
     google::protobuf::Arena arena(options);
     auto* const packet = google::protobuf::Arena::CreateMessage<pb::FromCarrier>(&arena);
-    size_t bytes = 0, count = 0;
+    size_t bytes = observations_.Encode(packet, kPacketBytesFull), count = 0;
     bool has_ends = false;
-    while (count < events_.size() && bytes < kPacketBytesFull && events_[count].kind != Kind::kCall) {
+    // The end of a rule follows all that was observed of it.
+    while (observations_.is_encoded() && count < events_.size() && bytes < kPacketBytesFull && events_[count].kind != Kind::kCall) {
       has_ends = has_ends || IsEnd(events_[count].kind);
       bytes += Encode(events_[count++], packet);
     }
-    if (packet->messages_size() > 0) {
+    if (packet->messages_size() > 0 || packet->observed_size() > 0) {
       const uint64_t batch = has_ends ? last_batch_ + 1 : 0;
       packet->set_worker(worker_);
       packet->set_batch(batch);
@@ -198,6 +212,7 @@ void Reports::FlushEvents() {
         is_full_ = sent == AgentLink::Sent::kFull;
         return;
       }
+      observations_.Sent();
       if (has_ends) KeepSent(count, batch);
     }
     events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(count));

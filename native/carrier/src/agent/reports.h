@@ -18,6 +18,7 @@
 #include "agent/wire.h"
 #include "base/clock.h"
 #include "base/loop.h"
+#include "observe/observations.h"
 #include "rules/rule.h"
 
 namespace weft {
@@ -68,6 +69,8 @@ class Reports : public TurnEnd {
   // Not kept without an agent.
   void Message(pb::CarrierMessage message);
   void LimitReached(const char* name);
+  // A request of a flow of this rule. It is sent before the end of the rule.
+  void Observed(const Rule& rule, uint32_t target, const HttpSeen& seen);
   // After everything that was reported so far was sent. Never if the session ends before.
   void AfterThese(std::function<void()> call);
 
@@ -114,6 +117,7 @@ class Reports : public TurnEnd {
   // The agent acknowledges these.
   static bool IsEnd(Kind kind) { return kind == Kind::kClosed || kind == Kind::kRuleEnded; }
   EventNumber Add(Event event);
+  void FlushSoon();
   void KeepEnds();
   void Flush();
   // False: no room.
@@ -140,6 +144,7 @@ class Reports : public TurnEnd {
   EventNumber first_ = 1;
   uint64_t flushed_ms_ = 0;
   Loop::TimerId batch_timer_ = 0;
+  Observations observations_;
   std::deque<Event> unacknowledged_;  // ends of flows and of rules, in the order of their batches
   uint64_t last_batch_ = 0;
   std::map<std::string, uint32_t> limits_;

@@ -138,6 +138,11 @@ void RuleDecider::Refused(PodKey pod, const char* code, const std::string& reaso
   reports_->Message(std::move(message));
 }
 
+void RuleDecider::Observed(Decided* flow, const HttpSeen& seen) {
+  const auto found = flows_.find(flow->id());
+  if (found != flows_.end() && found->second.use.entry) reports_->Observed(*found->second.use.entry->rule, found->second.target, seen);
+}
+
 void RuleDecider::LimitReached(const char* name) { reports_->LimitReached(name); }
 
 void RuleDecider::Install(RulePtr rule) {

@@ -46,6 +46,7 @@ class RuleDecider : public Decider {
   void Closed(Decided* flow, Ended ended, const std::string& reason) override;
   void Canceled(Decided* flow) override;
   void Refused(PodKey pod, const char* code, const std::string& reason, const Address& remote, const std::string& peer) override;
+  void Observed(Decided* flow, const HttpSeen& seen) override;
   void LimitReached(const char* name) override;
 
   // Of the agent.

@@ -133,6 +133,7 @@ RulePtr RuleFromWire(const pb::Rule& from, std::string* why) {
     if (!TargetFromWire(target, &rule->targets.emplace_back()))
       return fail("a target is not valid, or of a kind that this carrier does not know");
   rule->context = from.context();
+  rule->observe = from.observe();
   // Unknown fields count in the size of a message, at any depth.
   pb::Rule again;
   ToWire(*rule, &again);
@@ -162,6 +163,7 @@ void ToWire(const Rule& from, pb::Rule* to) {
   }
   for (const Target& target : from.targets) TargetToWire(target, to->add_targets());
   to->set_context(from.context);
+  to->set_observe(from.observe);
 }
 
 void ToWire(const CapturedQuestion& from, pb::CapturedQuestion* to) {

@@ -188,6 +188,7 @@ bool Control::OnHello(AgentConnection* from, const pb::AgentHello& hello, std::s
   reply->set_last_rule(last_rule_);
   reply->set_is_draining(is_draining_);
   reply->set_age_ms(BootMs() - started_ms_);
+  reply->set_observes(true);
   const std::string bytes = packet.SerializeAsString();
   // An agent of another version reads the versions too, and says what to do.
   if (send(from->fd(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {

@@ -179,21 +179,29 @@ void Flow::StopConnecting() {
 
 void Flow::Relay(std::unique_ptr<TunnelStream> stream) {
   worker_->loop.Cancel(&dial_timer_);
+  // The accepted side of a captured or plain connection is the client.
+  if (rule_->observe) {
+    HttpWatchUser* const user = this;
+    watch_ = std::make_unique<HttpWatch>(user, pod_->cookie, kind_ == Kind::kTunnel ? HttpWatch::Client::kPeer : HttpWatch::Client::kPod);
+  }
   if (kind_ == Kind::kTunnel) {
     stream = tunnel_->Accept();
     if (!stream) return OnClientGone();
     tunnel_.reset();
-    relay_ = RelayTunnel(worker_, std::move(app_), std::move(stream), this);
+    relay_ = RelayTunnel(worker_, std::move(app_), std::move(stream), this, watch_.get());
   } else if (stream) {
-    relay_ = RelayTunnel(worker_, std::move(socket_), std::move(stream), this);
+    relay_ = RelayTunnel(worker_, std::move(socket_), std::move(stream), this, watch_.get());
   } else {
-    relay_ = RelaySockets(worker_, pod_->cookie, std::move(socket_), std::move(app_), this);
+    relay_ = RelaySockets(worker_, pod_->cookie, std::move(socket_), std::move(app_), this, watch_.get());
   }
   state_ = State::kRelaying;
   worker_->decider.Opened(this);
 }
 
-void Flow::OnRelayEnded(Ended ended) { Close(ended, cut_reason_); }
+void Flow::OnRelayEnded(Ended ended) {
+  if (watch_) watch_->End();
+  Close(ended, cut_reason_);
+}
 
 void Flow::OnLingered() { worker_->decider.LimitReached("linger"); }
 

@@ -13,6 +13,7 @@
 #include "net/app_socket.h"
 #include "net/descriptor_shares.h"
 #include "net/pod_sockets.h"
+#include "observe/http_watch.h"
 #include "relay/relay.h"
 #include "rules/decider.h"
 #include "worker.h"
@@ -28,7 +29,7 @@ class FlowOwner {
   virtual void OnFlowEnded(Flow* flow) = 0;
 };
 
-class Flow : public Disposable, private Decided, private RelayOwner {
+class Flow : public Disposable, private Decided, private RelayOwner, private HttpWatchUser {
  public:
   // A connection that connect() redirected to the outbound listener. `pod` and `owner` outlive the flow.
   static std::unique_ptr<Flow> Captured(Worker* worker, const Pod* pod, FlowOwner* owner, Fd socket, const Address& remote);
@@ -80,6 +81,10 @@ class Flow : public Disposable, private Decided, private RelayOwner {
   void OnLingered() override;
   void OnUnread() override;
 
+  // HttpWatchUser
+  void OnHttp(const HttpSeen& seen) override { worker_->decider.Observed(this, seen); }
+  void OnHttpLimit() override { worker_->decider.LimitReached("observed-connections"); }
+
   // Of so many sockets in all. False: there are not enough for this pod; the limit is counted.
   bool HoldDescriptors(uint32_t count);
   void ConnectDirect(const DirectTarget& target);
@@ -122,6 +127,8 @@ class Flow : public Disposable, private Decided, private RelayOwner {
   std::unique_ptr<IncomingTunnel> tunnel_;
   std::unique_ptr<PodSockets::Request> socket_request_;
   std::unique_ptr<TunnelPool::Request> tunnel_request_;
+  // Null if nobody watches the requests.
+  std::unique_ptr<HttpWatch> watch_;
   std::unique_ptr<weft::Relay> relay_;
   std::string cut_reason_;
 };

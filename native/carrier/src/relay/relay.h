@@ -12,6 +12,7 @@
 namespace weft {
 
 struct Worker;
+class HttpWatch;
 class TunnelStream;
 
 class RelayOwner {
@@ -35,9 +36,11 @@ class Relay : public Disposable {
 };
 
 // Between two sockets (relay/socket_pair.cc). `pod`: the socket whose reads count as sent; what waits between the sockets is of `pod_key`.
+// `watch` sees the bytes; null if nobody watches. It outlives the relay.
 std::unique_ptr<Relay> RelaySockets(Worker* worker, PodKey pod_key, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer,
-                                    RelayOwner* owner);
+                                    RelayOwner* owner, HttpWatch* watch = nullptr);
 // Between a socket and a stream of a tunnel, of either side (relay/socket_stream.cc).
-std::unique_ptr<Relay> RelayTunnel(Worker* worker, std::unique_ptr<AppSocket> pod, std::unique_ptr<TunnelStream> stream, RelayOwner* owner);
+std::unique_ptr<Relay> RelayTunnel(Worker* worker, std::unique_ptr<AppSocket> pod, std::unique_ptr<TunnelStream> stream, RelayOwner* owner,
+                                   HttpWatch* watch = nullptr);
 
 }  // namespace weft

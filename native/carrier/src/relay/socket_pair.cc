@@ -6,6 +6,7 @@
 
 #include "base/loop.h"
 #include "http2/memory.h"
+#include "observe/http_watch.h"
 #include "relay/relay.h"
 #include "worker.h"
 
@@ -21,10 +22,12 @@ constexpr size_t kTurnBytesMax = 1 << 20;
 
 class SocketPair : public Relay, private TurnEnd {
  public:
-  SocketPair(Worker* worker, PodKey pod_key, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer, RelayOwner* owner)
+  SocketPair(Worker* worker, PodKey pod_key, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer, RelayOwner* owner,
+             HttpWatch* watch)
       : worker_(worker),
         loop_(&worker->loop),
         owner_(owner),
+        watch_(watch),
         pod_key_(pod_key),
         pod_(this, std::move(pod), Ended::kPodReset),
         peer_(this, std::move(peer), Ended::kPeerReset) {
@@ -113,6 +116,7 @@ class SocketPair : public Relay, private TurnEnd {
         source.Skip(sent);
         moved += sent;
         from->bytes += sent;
+        if (watch_) Watch(from, bytes.data(), sent);
         if (sent == static_cast<size_t>(count) || target.was_reset()) continue;
         // The rest waits in the kernel, and its sender with it.
         StreamMemory::OfThread().Reached("socket-buffers");
@@ -121,10 +125,18 @@ class SocketPair : public Relay, private TurnEnd {
       moved += static_cast<size_t>(count);
       if (target.was_reset()) continue;
       from->bytes += static_cast<uint64_t>(count);
+      if (watch_) Watch(from, bytes.data(), static_cast<size_t>(count));
       const iovec part = {bytes.data(), static_cast<size_t>(count)};
       target.Push(&part, 1);
       from->other->Count();
     }
+  }
+
+  void Watch(const Side* from, const uint8_t* bytes, size_t count) {
+    if (from == &pod_)
+      watch_->Sent(bytes, count);
+    else
+      watch_->Received(bytes, count);
   }
 
   void OnTurnEnd() override {
@@ -188,6 +200,7 @@ class SocketPair : public Relay, private TurnEnd {
   // The relay is deleted after the turn, maybe after its worker.
   Loop* loop_;
   RelayOwner* owner_;
+  HttpWatch* const watch_;
   const PodKey pod_key_;
   Side pod_, peer_;
   Loop::TimerId linger_timer_ = 0;
@@ -200,8 +213,8 @@ class SocketPair : public Relay, private TurnEnd {
 }  // namespace
 
 std::unique_ptr<Relay> RelaySockets(Worker* worker, PodKey pod_key, std::unique_ptr<AppSocket> pod, std::unique_ptr<AppSocket> peer,
-                                    RelayOwner* owner) {
-  return std::make_unique<SocketPair>(worker, pod_key, std::move(pod), std::move(peer), owner);
+                                    RelayOwner* owner, HttpWatch* watch) {
+  return std::make_unique<SocketPair>(worker, pod_key, std::move(pod), std::move(peer), owner, watch);
 }
 
 }  // namespace weft

@@ -7,6 +7,7 @@
 
 #include "base/loop.h"
 #include "http2/tunnel_stream.h"
+#include "observe/http_watch.h"
 #include "relay/relay.h"
 #include "worker.h"
 
@@ -17,8 +18,9 @@ constexpr uint32_t kCancel = 8;  // RFC 9113, section 7
 
 class SocketStream final : public Relay, private AppSocketUser, private TunnelStreamUser, private TurnEnd {
  public:
-  SocketStream(Worker* worker, std::unique_ptr<AppSocket> socket, std::unique_ptr<TunnelStream> stream, RelayOwner* owner)
-      : worker_(worker), loop_(&worker->loop), socket_(std::move(socket)), stream_(std::move(stream)), owner_(owner) {}
+  SocketStream(Worker* worker, std::unique_ptr<AppSocket> socket, std::unique_ptr<TunnelStream> stream, RelayOwner* owner,
+               HttpWatch* watch)
+      : worker_(worker), loop_(&worker->loop), socket_(std::move(socket)), stream_(std::move(stream)), owner_(owner), watch_(watch) {}
 
   ~SocketStream() override {
     loop_->Cancel(&timer_);
@@ -72,6 +74,7 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
     const ssize_t count = socket_->Pull(to, bytes_max);
     if (count > 0) {
       sent_ += static_cast<uint64_t>(count);
+      if (watch_) watch_->Sent(to, static_cast<size_t>(count));
       return count;
     }
     if (count == AppSocket::kLater) return TunnelStreamUser::kLater;
@@ -86,6 +89,7 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
   void OnData(const uint8_t* bytes, size_t count) override {
     parts_.push_back({const_cast<uint8_t*>(bytes), count});
     waiting_bytes_ += count;
+    if (watch_) watch_->Received(bytes, count);
   }
 
   void OnBatchEnd() override {
@@ -178,6 +182,7 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
   std::unique_ptr<AppSocket> socket_;
   std::unique_ptr<TunnelStream> stream_;
   RelayOwner* owner_;
+  HttpWatch* const watch_;
   std::vector<iovec> parts_;
   size_t waiting_bytes_ = 0;
   size_t left_ = 0;  // in the socket's buffer, and not consumed
@@ -196,8 +201,8 @@ class SocketStream final : public Relay, private AppSocketUser, private TunnelSt
 }  // namespace
 
 std::unique_ptr<Relay> RelayTunnel(Worker* worker, std::unique_ptr<AppSocket> pod, std::unique_ptr<TunnelStream> stream,
-                                   RelayOwner* owner) {
-  auto relay = std::make_unique<SocketStream>(worker, std::move(pod), std::move(stream), owner);
+                                   RelayOwner* owner, HttpWatch* watch) {
+  auto relay = std::make_unique<SocketStream>(worker, std::move(pod), std::move(stream), owner, watch);
   relay->Start();
   return relay;
 }

@@ -100,7 +100,7 @@ void TunnelServer::Accept(Fd, const Address&, const Address& local) {
 }
 void TunnelServer::Drain() { server.drained++; }
 size_t TunnelServer::connections() const { return 0; }
-std::unique_ptr<Relay> RelayTunnel(Worker*, std::unique_ptr<AppSocket> pod, std::unique_ptr<TunnelStream> stream, RelayOwner* owner) {
+std::unique_ptr<Relay> RelayTunnel(Worker*, std::unique_ptr<AppSocket> pod, std::unique_ptr<TunnelStream> stream, RelayOwner* owner, HttpWatch*) {
   return std::make_unique<FakeRelay>(std::move(pod), std::move(stream), owner);
 }
 

@@ -9,6 +9,7 @@
 #include "base/loop.h"
 #include "net/pod_sockets.h"
 #include "net/sock_map.h"
+#include "observe/http_watch.h"
 #include "rules/decider.h"
 #include "worker.h"
 
@@ -41,6 +42,9 @@ struct FakeDecider : Decider {
     flow = nullptr;
   }
   void Refused(PodKey, const char*, const std::string&, const Address&, const std::string&) override {}
+  void Observed(Decided*, const HttpSeen& seen) override {
+    seen_requests.push_back(std::string(seen.method) + " " + std::string(seen.path_template) + " " + std::to_string(seen.status));
+  }
   void LimitReached(const char* name) override { limits.push_back(name); }
 
   FlowId last = 0;
@@ -51,6 +55,7 @@ struct FakeDecider : Decider {
   std::function<void(Decided*)> on_ask, on_failed;
   std::vector<Failure> failures;
   std::vector<std::string> limits;
+  std::vector<std::string> seen_requests;
   Ended ended = Ended::kNone;
   std::string reason;
   uint64_t bytes_sent = 0, bytes_received = 0;

@@ -10,6 +10,8 @@
 
 namespace weft {
 
+struct HttpSeen;
+
 struct CapturedQuestion {
   Address client;
   Address dialed;  // port 0: the kernel holds no handoff record
@@ -74,6 +76,8 @@ class Decider {
   virtual void Canceled(Decided* flow) = 0;
   // A connection of a peer that was refused before it made a request (codes of docs/errors.md).
   virtual void Refused(PodKey pod, const char* code, const std::string& reason, const Address& remote, const std::string& peer) = 0;
+  // A request of an open flow, whose rule says that requests are counted.
+  virtual void Observed(Decided* flow, const HttpSeen& seen) = 0;
   // Counts a reached limit, by its name in docs/limits.md.
   virtual void LimitReached(const char* name) = 0;
 };

@@ -55,6 +55,8 @@ struct Rule {
   std::variant<std::monostate, CapturedMatch, TunnelMatch, PlainMatch> match;
   std::vector<Target> targets;
   std::string context;
+  // The requests of its flows are counted.
+  bool observe = false;
 };
 using RulePtr = std::shared_ptr<const Rule>;
 
