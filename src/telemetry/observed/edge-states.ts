@@ -15,7 +15,8 @@ function routesOf(edges: readonly Edge[]): RouteState[] {
     const { requests, failures, latencyMs } = sum.traffic;
     return { method, pathTemplate, requests, failures, ...(latencyMs ? { latencyMs } : {}) };
   });
-  return routes.sort((a, b) => b.requests - a.requests || (a.pathTemplate < b.pathTemplate ? -1 : 1));
+  const nameOfRoute = ({ method, pathTemplate }: RouteState): string => `${pathTemplate} ${method}`;
+  return routes.sort((a, b) => b.requests - a.requests || (nameOfRoute(a) < nameOfRoute(b) ? -1 : 1));
 }
 
 /** The id of the state that an edge belongs to. */
@@ -28,10 +29,16 @@ const namesOf = (edges: readonly Edge[], of: 'service' | 'policy'): string[] =>
 /**
  * One state for each pair of workloads, port and path, in the order of their ids. What several programs reported of the same traffic counts once.
  * @param fromMs since when everything that the edges count was observed
+ * @param only whether an edge is shown
  */
-export function edgeStates(edges: readonly Edge[], fromMs: number, nowMs: number): EdgeState[] {
+export function edgeStates(
+  edges: readonly Edge[],
+  fromMs: number,
+  nowMs: number,
+  only: (edge: Edge) => boolean = () => true,
+): EdgeState[] {
   const seconds = Math.max(nowMs - fromMs, rateMsMin) / 1_000;
-  const sums = sumsBy(distinctEdges(edges), (edge) => [idOf(edge)]);
+  const sums = sumsBy(distinctEdges(edges).filter(only), (edge) => [idOf(edge)]);
   const states = [...sums].map(([id, { first, sum, edges: all }]): EdgeState => {
     const traffic = sum.traffic;
     const [service] = namesOf(all, 'service');

@@ -35,6 +35,8 @@ export interface StatisticsOptions {
   /** Since when everything that the edges count was observed. */
   readonly fromMs: number;
   readonly nowMs: number;
+  /** Whether an edge is counted. Default: all are. */
+  readonly only?: (edge: Edge) => boolean;
 }
 
 /** What an edge is counted under. */
@@ -104,9 +106,11 @@ export function ratesOf(
 
 /** What was observed, by subject, in the order of their names. What several programs reported of the same traffic counts once. */
 export function statistics(edges: readonly Edge[], options: StatisticsOptions): Statistic[] {
-  const { by } = options;
+  const { by, only = () => true } = options;
   const counted = by === 'policies' ? policyEdges(edges) : distinctEdges(edges);
-  const sums = sumsBy(counted, (edge) => namesOf(edge, by).map((names) => JSON.stringify(names)));
+  const sums = sumsBy(counted.filter(only), (edge) =>
+    namesOf(edge, by).map((names) => JSON.stringify(names)),
+  );
   return [...sums]
     .map(([id, { sum }]) => {
       const { traffic } = sum;
