@@ -7,31 +7,47 @@ import type { Sample } from './decode.js';
 import { edgesOf } from './edges.js';
 import { allCounted, queryOf, sinceQuery, type Counted } from './queries.js';
 
-/** Points in which the first one with metrics of the mesh is looked for. */
+/** Points of a range, among which the first one with metrics of the mesh is looked for. */
 const sincePoints = 60;
+const stepMsMin = 1_000;
 
 async function samplesOf(server: PrometheusServer, query: string, nowMs: number): Promise<readonly Sample[]> {
   const answer = await askPrometheus(server, 'query', { query, time: String(nowMs / 1_000) });
   return answer.kind === 'vector' ? answer.samples : [];
 }
 
-/** Since when Prometheus has metrics of the mesh, to a sixtieth of the range; undefined: it has none in the range. */
+/** The first of the points of a range at which Prometheus has metrics of the mesh, and their distance. */
+async function firstPoint(
+  server: PrometheusServer,
+  fromMs: number,
+  toMs: number,
+): Promise<{ readonly firstMs: number | undefined; readonly stepMs: number }> {
+  const stepMs = Math.max(stepMsMin, Math.ceil((toMs - fromMs) / sincePoints));
+  const answer = await askPrometheus(server, 'query_range', {
+    query: sinceQuery,
+    start: String(fromMs / 1_000),
+    end: String(toMs / 1_000),
+    step: String(stepMs / 1_000),
+  });
+  return { firstMs: answer.kind === 'times' ? answer.firstMs : undefined, stepMs };
+}
+
+/** Since when Prometheus has metrics of the mesh, to a second; undefined: it has none in the range. */
 async function sinceMsOf(
   server: PrometheusServer,
   fromMs: number,
   nowMs: number,
 ): Promise<number | undefined> {
-  const stepMs = Math.max(1_000, Math.ceil((nowMs - fromMs) / sincePoints));
-  const answer = await askPrometheus(server, 'query_range', {
-    query: sinceQuery,
-    start: String(fromMs / 1_000),
-    end: String(nowMs / 1_000),
-    step: String(stepMs / 1_000),
-  });
-  const firstMs = answer.kind === 'times' ? answer.firstMs : undefined;
-  if (firstMs === undefined) return undefined;
-  // The first point has samples of up to 5 minutes before it.
-  return firstMs <= fromMs + stepMs / 2 ? fromMs : firstMs - stepMs / 2;
+  let found: number | undefined;
+  let [startMs, toMs] = [fromMs, nowMs];
+  for (;;) {
+    const { firstMs, stepMs } = await firstPoint(server, startMs, toMs);
+    if (firstMs !== undefined) found = Math.min(nowMs, Math.max(fromMs, firstMs));
+    // Each range is a step of the one before, whatever the server responds.
+    if (firstMs === undefined || firstMs <= startMs || stepMs <= stepMsMin) return found;
+    // It began between this point and the one before.
+    [startMs, toMs] = [Math.max(fromMs, firstMs - stepMs), firstMs];
+  }
 }
 
 /** Error: WEFT_PROMETHEUS. */
