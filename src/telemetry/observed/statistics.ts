@@ -1,6 +1,6 @@
 /** Statistics of what was observed: by workload, Service, route, pair of workloads, or policy. Pure. */
 import type { Edge } from '../../model/edge.js';
-import { destinationOf, distinctEdges, isBeyondLimits, nameOf } from './distinct-edges.js';
+import { destinationKey, destinationOf, distinctEdges, isBeyondLimits, nameOf } from './distinct-edges.js';
 import { rateMsMin } from './edge-states.js';
 import { sumsBy, type Traffic } from './traffic.js';
 
@@ -71,7 +71,7 @@ function policyEdges(edges: readonly Edge[]): Edge[] {
     if (edge.policy === '') continue;
     const key = JSON.stringify([
       edge.source.identity ?? nameOf(edge.source),
-      destinationOf(edge),
+      destinationKey(edge),
       edge.policy,
     ]);
     let byReporter = pairs.get(key);
