@@ -4,7 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { adminGet } from '../../src/cli/admin.js';
 import { askState } from '../../src/cli/control-admin.js';
@@ -285,6 +288,18 @@ for (const [kind, options] of [
   });
 }
 
+/** The paths of the table that all recognizers share, of which the kernel keeps the whole template. */
+const vectors = (
+  JSON.parse(readFileSync(join(projectRoot, 'src/telemetry/path-templates.json'), 'utf8')) as [
+    string,
+    string,
+  ][]
+).flatMap(([path, template]) =>
+  /^\/[!-~]*$/.test(path) && path.length < 400 && template.length <= 62 && !/[^/]{33}/.test(template)
+    ? [path]
+    : [],
+);
+
 test('THREATS 3: paths leave the kernel as templates alone, by the same rule as at a waypoint', async () => {
   const secrets = [
     's3cr3t-t0k3n',
@@ -296,6 +311,7 @@ test('THREATS 3: paths leave the kernel as templates alone, by the same rule as 
     '4711',
   ];
   const paths = [
+    ...vectors,
     ...secrets.map((one) => `/t/${one}/x?password=${one}`),
     '/t/*',
     '/',
