@@ -157,3 +157,31 @@ test('rules of peers and of plaintext do not depend on ports of clients', () => 
   assert.equal(plain(1).match?.$case, 'plain');
   assert.equal(plain(1).context.check?.uid, uid('b'));
 });
+
+test('a rule says that its requests are counted if the namespace of its pod has opted in, and no waypoint is there', () => {
+  const counted = (one: LocalPod): LocalPod => ({ ...one, pod: { ...one.pod, goldenSignals: true } });
+  const destination = local('b', '10.0.0.2', 2n);
+  const captured = (of: LocalPod, pods: readonly LocalPod[], more: object = {}): boolean => {
+    const view = context([of, ...pods]);
+    const there = pods.length > 0 ? 'n1' : 'n2';
+    const endpoint = workload('b', '10.0.0.2', there, { tunnel: 'hbone', ...more });
+    view.view.apply({ workloads: [endpoint, workload('a', '10.0.0.1', 'n1'), replica('wp1', '10.0.4.1')] });
+    const [client, dialed] = [at('10.0.0.1', 7), at('10.0.0.2', 8080)];
+    const about = { kind: 'captured', client, dialed, picked: undefined, avoid: [] } as const;
+    return draftOf(decideCaptured(view, of, about)).observe;
+  };
+  assert.equal(captured(source, []), false);
+  assert.equal(captured(counted(source), []), true);
+  assert.equal(captured(counted(source), [], { waypoint: waypointRef }), false, 'the waypoint reports them');
+  // Within a node one relay serves both.
+  assert.equal(captured(source, [destination]), false);
+  assert.equal(captured(source, [counted(destination)]), true);
+  const plain = (of: LocalPod): boolean => {
+    const view = context([of]);
+    view.view.apply({ workloads: [workload('b', '10.0.0.2', 'n1')] });
+    const about = { kind: 'plain', remote: at('10.9.0.1', 5), local: at('10.0.0.2', 8080) } as const;
+    return draftOf(decidePlain(view, of, about)).observe;
+  };
+  assert.equal(plain(destination), false);
+  assert.equal(plain(counted(destination)), true);
+});

@@ -37,6 +37,32 @@ TEST_CASE_FIXTURE(Fixture, "an inbound plaintext connection") {
   CHECK(decider.ended == Ended::kFinished);
 }
 
+TEST_CASE_FIXTURE(Fixture, "requests of a flow are seen if its rule says so, whichever side the client is on") {
+  if (!has_map) return;
+  bool observe = true;
+  ListenerKind kind = ListenerKind::kOutbound;
+  std::vector<std::string> expected = {"GET /orders/* 404", "GET /gone 0"};
+  SUBCASE("captured") {}
+  SUBCASE("plaintext") { kind = ListenerKind::kInbound; }
+  SUBCASE("not observed") { observe = false, expected = {}; }
+  decider.on_ask = [&](Decided* flow) {
+    auto rule = std::make_shared<Rule>();
+    rule->targets.push_back(direct());
+    rule->observe = observe;
+    flow->OnDecision({rule, 0, 0});
+  };
+  const Fd peer = ConnectTo(Listen(kind));
+  const Fd accepted = AcceptApp();
+  CHECK(SendAll(peer, "GET /orders/17 HTTP/1.1\r\n\r\nGET /gone HTTP/1.1\r\n\r\n"));
+  shutdown(peer.get(), SHUT_WR);
+  CHECK(Read(accepted).ends_with("<end>"));
+  CHECK(SendAll(accepted, "HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n"));
+  shutdown(accepted.get(), SHUT_WR);
+  CHECK(Read(peer).ends_with("<end>"));
+  CheckOver(1);
+  CHECK(decider.seen_requests == expected);
+}
+
 // The agent may have learned of an address between the question and its answer. Of a flow that opens it expects the client.
 TEST_CASE_FIXTURE(Fixture, "a captured connection of a pod without an address of the family does not open, whatever its target") {
   pod.addresses.clear();
