@@ -146,7 +146,7 @@ test('on a terminal weft top draws over itself, follows the size of the terminal
   );
   const last = frames().at(-1) ?? '';
   for (const line of last.split('\r\n'))
-    assert.ok(line.replaceAll(/\x1b\[[^a-zA-Z]*[a-zA-Z]/g, '').length <= 40, line);
+    assert.ok(line.replaceAll(/\x1b\[[^a-zA-Z]*[a-zA-Z]|\r/g, '').length <= 40, line);
   child.stdin.write('\x03');
   assert.equal(await ended, 0, out);
   assert.ok(out.trimEnd().endsWith('\x1b[?7h\x1b[?25h\x1b[?1049l'));

@@ -48,12 +48,18 @@ function pathOf(reporter: EdgeReporter, labels: Labels): string {
   }
 }
 
+/** Flags of requests that a policy, the lack of a token, or a rate limit refused. */
+const refusedFlags: readonly (string | undefined)[] = ['RBAC', 'JWT', 'RL'];
+/** A decision service that does not respond has the same flag as one that denies. */
+const isRefusedBy = (flag: string | undefined, status: number): boolean =>
+  refusedFlags.includes(flag) || (flag === 'UAEX' && status < 500);
+
 function countsOf(counted: Counted, { labels, value }: Sample): Partial<EdgeCounts> {
   switch (counted) {
     case 'requests': {
       const status = Number(labels['response_code'] ?? 0);
       const flag = labels['response_flags'];
-      if (flag === 'RBAC') return { requests: value, refused: value };
+      if (isRefusedBy(flag, status)) return { requests: value, refused: value };
       const isFailed = isFailedResponse({ status, grpcStatus: labels['grpc_response_status'], flag });
       return { requests: value, failures: isFailed ? value : 0 };
     }
