@@ -188,7 +188,7 @@ test('errors say what to do; a token goes to no other server', async () => {
     if (request.url?.startsWith('/moved')) response.writeHead(307, { location: other }).end();
     else if (request.url?.startsWith('/gone')) response.writeHead(404).end('404 page not found');
     else if (request.url?.startsWith('/bad'))
-      response.writeHead(422).end('{"status":"error","error":"too many samples"}');
+      response.writeHead(422).end('{"status":"error","error":"too many \\u001b[2Jsamples"}');
     else if (request.url?.startsWith('/page')) response.end('<html>');
     else if (request.headers.authorization === 'Bearer right') response.end(vector());
     else response.writeHead(401).end('Unauthorized');
@@ -202,7 +202,7 @@ test('errors say what to do; a token goes to no other server', async () => {
   await rejects('/', /status 401: give a token .* --prometheus-token-file/);
   await rejects('/moved/', /does not respond/);
   await rejects('/gone', /is http:.*\/gone the URL of Prometheus/);
-  await rejects('/bad', /responded 422: too many samples/);
+  await rejects('/bad', /responded 422: too many \?\[2Jsamples$/);
   await rejects('/page', /responded 200: this is no response of a Prometheus/);
   await assert.rejects(
     ask('http://127.0.0.1:4'),
@@ -238,10 +238,14 @@ test('a URL or token file that cannot be used is refused before anything is sent
   };
   for (const url of ['prometheus:9090', 'file:///etc/passwd', 'nonsense', 'http://user:secret@host'])
     assert.throws(() => prometheusServer(url, undefined), { code: 'WEFT_PROMETHEUS' });
-  assert.throws(() => prometheusServer('http://p', join(dir, 'absent')), /cannot be read/);
-  assert.throws(() => prometheusServer('http://p', file('empty', '\n')), /no bearer token/);
-  assert.throws(() => prometheusServer('http://p', file('two', 'a\nx-header: b')), /no bearer token/);
-  assert.equal(prometheusServer('http://p', file('good', 'abc\n')).token, 'abc');
+  assert.throws(() => prometheusServer('https://p', join(dir, 'absent')), /cannot be read/);
+  assert.throws(() => prometheusServer('https://p', file('empty', '\n')), /no bearer token/);
+  assert.throws(() => prometheusServer('https://p', file('two', 'a\nx-header: b')), /no bearer token/);
+  const good = file('good', 'abc\n');
+  assert.throws(() => prometheusServer('http://p', good), /unencrypted: use https/);
+  assert.throws(() => prometheusServer('http://127.0.0.1.example', good), /unencrypted/);
+  for (const url of ['https://p', 'http://127.0.0.1:9090', 'http://[::1]:9090', 'http://localhost:9090'])
+    assert.equal(prometheusServer(url, good).token, 'abc');
 });
 
 test('since when Prometheus knows the mesh is found to a second, and a server that makes up times ends it', async () => {
