@@ -92,6 +92,7 @@ test('weft edges shows the same edges, and says what metrics do not have', async
   assert.match(stdout, /^SOURCE .* SUCCESS +P50 +P99 +LAST SEEN$/m);
   assert.match(stdout, /^shop\/web +shop\/api +- +hbone +mutual TLS +[1-9]/m);
   assert.match(stdout, /^shop\/web +shop\/echo +- +waypoint +mutual TLS +0 +[1-9]/m);
+  assert.match(stdout, /^shop\/intruder +shop\/api +- +refused +- +0 +0 +[1-9]/m);
   assert.match(stdout, /^Prometheus has metrics of the mesh since /m);
   assert.match(stdout, /^from Prometheus: without ports/m);
 });

@@ -18,14 +18,16 @@ type Labels = Sample['labels'];
 
 const known = (name: string | undefined): string => (name === undefined || name === 'unknown' ? '' : name);
 
+/** The identity of a label; undefined: none is known. Istio's programs write it without `spiffe://` in some places. */
+export const identityOf = (principal: string | undefined): SpiffeId | undefined =>
+  principal?.startsWith('spiffe://') === true ? (principal as SpiffeId) : undefined;
+
 function partyOf(labels: Labels, side: 'source' | 'destination'): EdgeParty {
-  const identity = known(labels[`${side}_principal`]);
   return {
     namespace: known(labels[`${side}_workload_namespace`]),
     workload: known(labels[`${side}_workload`]),
     pod: '',
-    // Of Istio's programs without `spiffe://`.
-    identity: identity.startsWith('spiffe://') ? (identity as SpiffeId) : undefined,
+    identity: identityOf(labels[`${side}_principal`]),
   };
 }
 

@@ -7,12 +7,14 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { randomOf } from '../../../test/support/random.js';
 import { edgeStates } from '../../telemetry/observed/edge-states.js';
+import { statistics } from '../../telemetry/observed/statistics.js';
 import { askPrometheus, prometheusLimits, prometheusServer } from './client.js';
 import { decodeAnswer, type Sample } from './decode.js';
 import { edgesOf } from './edges.js';
 import { observePrometheus } from './observe.js';
 import { prometheusUrl } from './options.js';
 import { queryOf, type Counted } from './queries.js';
+import { policyEdges, policyQuery, refusedEdges } from './refusals.js';
 
 const closers: (() => void)[] = [];
 after(() => closers.forEach((close) => close()));
@@ -160,6 +162,52 @@ test('connections of both sides become one; the path is what metrics tell of it'
       ['unknown', 'plain', 1, 0],
     ],
   );
+});
+
+test('a refused connection is between the workloads of its identities, if they are known, with the policy', () => {
+  const principals = {
+    source_principal: ends.source_principal,
+    destination_principal: ends.destination_principal,
+  };
+  const stranger = { ...principals, source_principal: 'spiffe://cluster.local/ns/bank/sa/teller' };
+  const refused = (labels: Sample['labels'], value: number): Sample => ({ labels, value });
+  const edges = edgesOf(
+    { ...none, opened: [sample({ reporter: 'source', connection_security_policy: 'mutual_tls' }, 2)] },
+    0,
+  );
+  const more = refusedEdges(
+    [
+      refused({ ...principals, code: 'WEFT_DENIED', policy: 'shop/p' }, 3),
+      refused({ ...stranger, code: 'WEFT_DENIED', policy: 'shop/p' }, 4),
+      refused({ ...principals, code: 'WEFT_DIAL', policy: '' }, 5),
+      refused({ source_principal: 'unknown', destination_principal: 'unknown', code: 'WEFT_DENIED' }, 0.2),
+    ],
+    edges,
+    0,
+  );
+  const states = edgeStates([...edges, ...more], 0, 1_000).filter(({ path }) => path === 'refused');
+  assert.deepEqual(
+    states.map((one) => [one.source, one.destination, one.refused, one.failures, one.policies]),
+    [
+      ['shop/web', 'shop/api', 3, 5, ['shop/p']],
+      ['spiffe://cluster.local/ns/bank/sa/teller', 'shop/api', 4, 0, ['shop/p']],
+    ],
+  );
+});
+
+test('policies have what they refused and would have refused, each once', () => {
+  const of = (what: 'refused' | 'audited', count: number) =>
+    policyEdges(what, [{ labels: { policy: 'shop/p' }, value: count }], 0);
+  const found = statistics([...of('refused', 3.2), ...of('audited', 2)], {
+    by: 'policies',
+    fromMs: 0,
+    nowMs: 1,
+  });
+  assert.deepEqual(
+    found.map(({ policy, refused, audited }) => [policy, refused, audited]),
+    [['shop/p', 3, 2]],
+  );
+  assert.match(policyQuery('refused', 60, 'a.b"'), /policy=~"\(\.\* \)\?a\\\\\.b\\\\\\"\/\.\*"/);
 });
 
 test('a namespace cannot leave its place in a query', () => {
