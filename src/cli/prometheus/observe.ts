@@ -15,27 +15,17 @@ const stepMsMin = 1_000;
 type Ask = (query: string) => Promise<readonly Sample[]>;
 
 /** Edges of traffic. One query after the other: each takes Prometheus' memory. */
-async function trafficEdges(
-  ask: Ask,
-  seconds: number,
-  namespace: string | undefined,
-  nowMs: number,
-): Promise<Edge[]> {
+async function trafficEdges(ask: Ask, seconds: number, namespace: string | undefined): Promise<Edge[]> {
   const samples = {} as Record<Counted, readonly Sample[]>;
   for (const counted of allCounted) samples[counted] = await ask(queryOf(counted, seconds, namespace));
-  const edges = edgesOf(samples, nowMs);
-  return [...edges, ...refusedEdges(await ask(refusedQuery(seconds, namespace)), edges, nowMs)];
+  const edges = edgesOf(samples);
+  return [...edges, ...refusedEdges(await ask(refusedQuery(seconds, namespace)), edges)];
 }
 
-async function edgesOfPolicies(
-  ask: Ask,
-  seconds: number,
-  namespace: string | undefined,
-  nowMs: number,
-): Promise<Edge[]> {
+async function edgesOfPolicies(ask: Ask, seconds: number, namespace: string | undefined): Promise<Edge[]> {
   const refused = await ask(policyQuery('refused', seconds, namespace));
   const audited = await ask(policyQuery('audited', seconds, namespace));
-  return [...policyEdges('refused', refused, nowMs), ...policyEdges('audited', audited, nowMs)];
+  return [...policyEdges('refused', refused), ...policyEdges('audited', audited)];
 }
 
 /** The first of the points of a range at which Prometheus has metrics of the mesh, and their distance. */
@@ -97,7 +87,7 @@ export async function observePrometheus(
   };
   const seconds = Math.max(1, Math.round((nowMs - sinceMs) / 1_000));
   const read = about === 'policies' ? edgesOfPolicies : trafficEdges;
-  const edges = await read(ask, seconds, namespace, nowMs);
+  const edges = await read(ask, seconds, namespace);
   const isPartial = observedSinceMs > sinceMs;
   return {
     edges,

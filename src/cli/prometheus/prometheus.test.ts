@@ -97,19 +97,16 @@ const none: Record<Counted, readonly Sample[]> = {
 test('requests become edges of a waypoint, with failures, refusals and latencies', () => {
   const labels = { reporter: 'waypoint', connection_security_policy: 'mutual_tls', response_flags: '-' };
   const bucket = (le: string, value: number): Sample => sample({ ...labels, le }, value);
-  const edges = edgesOf(
-    {
-      ...none,
-      requests: [
-        sample({ ...labels, response_code: '200' }, 6.2),
-        sample({ ...labels, response_code: '200', grpc_response_status: '14' }, 1),
-        sample({ ...labels, response_code: '503' }, 1),
-        sample({ ...labels, response_code: '403', response_flags: 'RBAC' }, 2),
-      ],
-      latencies: [bucket('5', 0), bucket('10', 8), bucket('25', 7.9), bucket('+Inf', 8), bucket('7', 3)],
-    },
-    9,
-  );
+  const edges = edgesOf({
+    ...none,
+    requests: [
+      sample({ ...labels, response_code: '200' }, 6.2),
+      sample({ ...labels, response_code: '200', grpc_response_status: '14' }, 1),
+      sample({ ...labels, response_code: '503' }, 1),
+      sample({ ...labels, response_code: '403', response_flags: 'RBAC' }, 2),
+    ],
+    latencies: [bucket('5', 0), bucket('10', 8), bucket('25', 7.9), bucket('+Inf', 8), bucket('7', 3)],
+  });
   const [state, ...more] = edgeStates(edges, 0, 1_000_000).sort((a, b) => b.requests - a.requests);
   assert.deepEqual(more, []);
   assert.deepEqual(
@@ -124,7 +121,7 @@ test('requests become edges of a waypoint, with failures, refusals and latencies
     ],
     ['shop/web', 'shop/api', 'waypoint', 'mutual-tls', 10, 2, 2],
   );
-  assert.deepEqual([state?.successShare, state?.latencyMs?.p50, state?.lastSeenMs], [0.75, 7.5, 9]);
+  assert.deepEqual([state?.successShare, state?.latencyMs?.p50, state?.lastSeenMs], [0.75, 7.5, 0]);
 });
 
 test('connections of both sides become one; the path is what metrics tell of it', () => {
@@ -135,20 +132,17 @@ test('connections of both sides become one; the path is what metrics tell of it'
     source_workload_namespace: 'unknown',
     source_principal: 'unknown',
   };
-  const edges = edgesOf(
-    {
-      ...none,
-      opened: [
-        opened('source', 'mutual_tls', 3),
-        opened('destination', 'mutual_tls', 3),
-        opened('source', 'same_node', 2),
-        opened('destination', 'unknown', 1, nobody),
-        opened('someone', 'mutual_tls', 50),
-      ],
-      bytesSent: [opened('source', 'mutual_tls', 100)],
-    },
-    0,
-  );
+  const edges = edgesOf({
+    ...none,
+    opened: [
+      opened('source', 'mutual_tls', 3),
+      opened('destination', 'mutual_tls', 3),
+      opened('source', 'same_node', 2),
+      opened('destination', 'unknown', 1, nobody),
+      opened('someone', 'mutual_tls', 50),
+    ],
+    bytesSent: [opened('source', 'mutual_tls', 100)],
+  });
   assert.deepEqual(
     edgeStates(edges, 0, 1_000).map(({ source, path, connections, bytesSent }) => [
       source,
@@ -171,10 +165,10 @@ test('a refused connection is between the workloads of its identities, if they a
   };
   const stranger = { ...principals, source_principal: 'spiffe://cluster.local/ns/bank/sa/teller' };
   const refused = (labels: Sample['labels'], value: number): Sample => ({ labels, value });
-  const edges = edgesOf(
-    { ...none, opened: [sample({ reporter: 'source', connection_security_policy: 'mutual_tls' }, 2)] },
-    0,
-  );
+  const edges = edgesOf({
+    ...none,
+    opened: [sample({ reporter: 'source', connection_security_policy: 'mutual_tls' }, 2)],
+  });
   const more = refusedEdges(
     [
       refused({ ...principals, code: 'WEFT_DENIED', policy: 'shop/p' }, 3),
@@ -183,7 +177,6 @@ test('a refused connection is between the workloads of its identities, if they a
       refused({ source_principal: 'unknown', destination_principal: 'unknown', code: 'WEFT_DENIED' }, 0.2),
     ],
     edges,
-    0,
   );
   const states = edgeStates([...edges, ...more], 0, 1_000).filter(({ path }) => path === 'refused');
   assert.deepEqual(
@@ -197,7 +190,7 @@ test('a refused connection is between the workloads of its identities, if they a
 
 test('policies have what they refused and would have refused, each once', () => {
   const of = (what: 'refused' | 'audited', count: number) =>
-    policyEdges(what, [{ labels: { policy: 'shop/p' }, value: count }], 0);
+    policyEdges(what, [{ labels: { policy: 'shop/p' }, value: count }]);
   const found = statistics([...of('refused', 3.2), ...of('audited', 2)], {
     by: 'policies',
     fromMs: 0,

@@ -69,7 +69,7 @@ const unnamed = { service: '', port: 0, method: '', pathTemplate: '' };
 const nobody: EdgeParty = { namespace: '', workload: '', pod: '', identity: undefined };
 
 /** Edges of refused and failed connections. `edges`: of the same range. */
-export function refusedEdges(samples: readonly Sample[], edges: readonly Edge[], nowMs: number): Edge[] {
+export function refusedEdges(samples: readonly Sample[], edges: readonly Edge[]): Edge[] {
   const named = namesIn(edges);
   return samples.flatMap(({ labels, value }): Edge[] => {
     const count = Math.round(value);
@@ -86,16 +86,16 @@ export function refusedEdges(samples: readonly Sample[], edges: readonly Edge[],
         reporter: 'source',
         path: 'refused',
         policy,
-        counts: { ...noCounts, ...counts, lastSeenMs: nowMs },
+        counts: { ...noCounts, ...counts },
       },
     ];
   });
 }
 
 /** Edges that stand for what policies did: only their policies have a meaning. */
-export const policyEdges = (what: 'refused' | 'audited', samples: readonly Sample[], nowMs: number): Edge[] =>
+export const policyEdges = (what: 'refused' | 'audited', samples: readonly Sample[]): Edge[] =>
   samples.flatMap(({ labels: { policy = '' }, value }): Edge[] => {
-    const counts: EdgeCounts = { ...noCounts, [what]: Math.round(value), lastSeenMs: nowMs };
+    const counts: EdgeCounts = { ...noCounts, [what]: Math.round(value) };
     const ends = { source: nobody, destination: nobody };
     return counts[what] === 0
       ? []

@@ -30,7 +30,7 @@ function* lines(found: Observation, by: Subject, flags: Flags): Generator<string
       ? 'no requests were observed: waypoints report them (docs/observe.md)'
       : 'nothing was observed';
   const { rated, nowMs } = found;
-  if (statistics.length > 0)
+  if (statistics.length > 0 && by !== 'policies')
     yield rated
       ? `rates are of the last ${durationText(nowMs - rated.fromMs)}`
       : 'rates are not known yet: the control plane has just started';
