@@ -17,7 +17,7 @@ struct payload {
 	__u32 seq;
 };
 
-/* Returns 0 if the packet has none. A pod's packets have no extension headers: its sockets cannot set them on a kernel flow unseen. */
+/* Returns 0 if the packet has none. Packets with IPv6 extension headers, which a pod as root may ask for, are not looked at. */
 static __always_inline int payload_of(struct __sk_buff *skb, struct payload *payload)
 {
 	__u8 ip[10];
@@ -73,9 +73,10 @@ int weft_observe(struct __sk_buff *skb)
 		http->next[1] = payload.seq + payload.size;
 	else
 		http->next[0] = payload.seq + payload.size;
+	__u32 most = http_wants(http, side);
 	struct http_source source = { .skb = skb,
 				      .offset = payload.offset,
-				      .size = payload.size < HTTP_HEAD_MAX ? payload.size : HTTP_HEAD_MAX };
+				      .size = payload.size < most ? payload.size : most };
 	http_message(http, live, side, &source);
 	return PASS;
 }

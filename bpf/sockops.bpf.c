@@ -142,10 +142,11 @@ static __always_inline void observe_flow(struct bpf_sock_ops *ctx, __u64 id, str
 		else
 			__sync_fetch_and_or(&live->flags, WEFT_LIVE_OBSERVED);
 	}
+	/* Atomic: setsockopt() may mark the socket at the same time. A socket that connects once more may have the mark already. */
 	if (live->flags & WEFT_LIVE_OBSERVED)
-		state->flags |= WEFT_SOCK_OBSERVED;
-	else
-		state->flags &= ~WEFT_SOCK_OBSERVED;
+		__sync_fetch_and_or(&state->flags, WEFT_SOCK_OBSERVED);
+	else if (state->flags & WEFT_SOCK_OBSERVED)
+		__sync_fetch_and_and(&state->flags, ~WEFT_SOCK_OBSERVED);
 }
 
 /* Both pods must have WEFT_POD_SPLICE, the node must allow splicing, and the destination must not exclude the port. */

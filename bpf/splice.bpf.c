@@ -87,7 +87,8 @@ static __always_inline void observe(struct sk_msg_md *msg, __u64 id, const struc
 	if (!http || !http_expects(http, side))
 		return;
 	__u32 size = msg->size;
-	__u32 wanted = size < HTTP_HEAD_MAX ? size : HTTP_HEAD_MAX;
+	__u32 most = http_wants(http, side);
+	__u32 wanted = size < most ? size : most;
 	if (msg->data + wanted > msg->data_end && bpf_msg_pull_data(msg, 0, wanted, 0))
 		wanted = 0;
 	struct http_source source = { .data = (__u64)BPF_CORE_READ((struct sk_msg___w *)msg, data), .size = wanted };

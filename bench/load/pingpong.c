@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pingpong IP PORT CPU MESSAGE_BYTES MILLISECONDS [blocking]: one message to and fro on one connection, again and again; prints
+ * pingpong IP PORT CPU MESSAGE_BYTES MILLISECONDS [blocking] [http]: one message to and fro on one connection, again and again; prints
  * {"trips":N,"all_trips":N,"p50_us":..,"p99_us":..,"p999_us":..} (exact percentiles, nearest rank). The first 300 ms are not in
  * `trips` and the percentiles, so that what is set up once does not show. The socket does not block, as an event loop's,
- * unless told to.
+ * unless told to. http: each message is an HTTP/1.1 request without a body, and has to come back as a 200 of the same size (echo with http).
  */
 #include "common.h"
 #include <fcntl.h>
@@ -25,8 +25,13 @@ static double rank_us(const uint32_t *sorted, size_t count, double share)
 
 int main(int argc, char **argv)
 {
-	if (argc != 6 && argc != 7) {
-		fprintf(stderr, "usage: pingpong IP PORT CPU MESSAGE_BYTES MILLISECONDS [blocking]\n");
+	int blocking = 0, http = 0;
+	for (int i = 6; i < argc; i++) {
+		blocking |= !strcmp(argv[i], "blocking");
+		http |= !strcmp(argv[i], "http");
+	}
+	if (argc != 6 + blocking + http) {
+		fprintf(stderr, "usage: pingpong IP PORT CPU MESSAGE_BYTES MILLISECONDS [blocking] [http]\n");
 		return 2;
 	}
 	struct sockaddr_storage to;
@@ -40,7 +45,14 @@ int main(int argc, char **argv)
 		die("memory");
 	/* No page fault while the clock runs. */
 	memset(took, 1, TRIPS_MAX * sizeof(*took));
-	int blocking = argc > 6 && !strcmp(argv[6], "blocking");
+	if (http) {
+		static const char head[] = "GET /orders/4711/items HTTP/1.1\r\nhost: api\r\nx: ";
+		if (size < sizeof(head) + 4)
+			die("a request of %zu bytes", size);
+		memset(out, 'x', size);
+		memcpy(out, head, sizeof(head) - 1);
+		memcpy(out + size - 4, "\r\n\r\n", 4);
+	}
 	int fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct timeval patience = {.tv_sec = 10};
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
@@ -52,7 +64,8 @@ int main(int argc, char **argv)
 	size_t trips = 0;
 	uint64_t began = now_ns(), count_from = began + WARM_NS, end = count_from + for_ns, sequence = 0;
 	for (uint64_t sent = began; sent < end && trips < TRIPS_MAX; sequence++) {
-		memcpy(out, &sequence, size < sizeof(sequence) ? size : sizeof(sequence));
+		if (!http)
+			memcpy(out, &sequence, size < sizeof(sequence) ? size : sizeof(sequence));
 		if (send(fd, out, size, MSG_NOSIGNAL) != (ssize_t)size)
 			die("send");
 		for (size_t have = 0; have < size;) {
@@ -69,7 +82,7 @@ int main(int argc, char **argv)
 			have += (size_t)got;
 		}
 		uint64_t back = now_ns();
-		if (memcmp(in, out, size)) {
+		if (http ? memcmp(in, "HTTP/1.1 200 ", 13) : memcmp(in, out, size)) {
 			fprintf(stderr, "round trip %zu: another message came back\n", trips);
 			return 1;
 		}

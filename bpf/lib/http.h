@@ -43,6 +43,12 @@ static __always_inline int http_expects(const struct weft_http *http, int side)
 	return side ? http->state <= HTTP_AWAITING : http->state != HTTP_IGNORED;
 }
 
+/* How much of it is read: a request line, or what tells that something is a request or a status line. */
+static __always_inline __u32 http_wants(const struct weft_http *http, int side)
+{
+	return side || http->state == HTTP_AWAITING ? HTTP_REQUEST_MIN : HTTP_HEAD_MAX;
+}
+
 static __always_inline void http_ignore(struct weft_http *http)
 {
 	http->state = HTTP_IGNORED;

@@ -8,6 +8,7 @@ import { buckets, histogramValues, type Buckets } from './buckets.js';
 import { edgeOfConnection } from './connection-edges.js';
 import type { ConnectionRecord, Opening } from './connection-record.js';
 import type { EdgeTable } from './edge-table.js';
+import { isFailedResponse } from './failed-response.js';
 import type { HttpObservation } from './http-observation.js';
 import { methodName, PathTemplates } from './path-templates.js';
 import { registerMetric, SeriesTable, type Labels } from './series.js';
@@ -28,9 +29,6 @@ export function onlyOne({ durationMs, ...request }: HttpObservation): ObservedRe
   );
   return { ...request, count: 1, latencyCounts, durationSumMs: durationMs };
 }
-
-/** Without a complete response, or a failure of the server. Pure. */
-const isFailure = (status: number): boolean => status === 0 || status >= 500;
 
 const statusMax = 599;
 /** Label sets of requests. */
@@ -97,7 +95,7 @@ export class RequestCounts {
       policy: '',
     });
     tally.requests += count;
-    if (isFailure(status)) tally.failures += count;
+    if (isFailedResponse({ status })) tally.failures += count;
     tally.latencyCounts ??= latencyBoundsMs.map(() => 0).concat(0);
     for (const [at, value] of latencyCounts.entries())
       tally.latencyCounts[at] = (tally.latencyCounts[at] ?? 0) + value;

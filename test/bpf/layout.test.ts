@@ -4,7 +4,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import * as rows from '../../daemonset/maps/rows.generated.js';
+import { latencyBoundsMs } from '../../src/model/edge.js';
 import { affinityBuckets } from '../../src/state/affinity.js';
+import { registeredMethods } from '../../src/telemetry/path-templates.js';
 import { projectRoot } from '../../native/index.js';
 
 interface BtfType {
@@ -31,9 +33,11 @@ function sizeOf(types: Map<number, BtfType>, id: number): number {
   return type.size ?? sizeOf(types, type.type_id ?? 0);
 }
 
+const objects = ['connect', 'sockops', 'inbound', 'splice', 'observe'];
+
 test('every struct that C and TypeScript share has the same layout in the built objects', () => {
   const missing = new Set(Object.keys(rows.structs));
-  for (const object of ['connect', 'sockops', 'inbound']) {
+  for (const object of objects) {
     const list = btf(object);
     const types = new Map(list.map((type) => [type.id, type]));
     for (const type of list) {
@@ -52,7 +56,7 @@ test('every struct that C and TypeScript share has the same layout in the built 
 
 test('every enum value in TypeScript equals that in the built objects', () => {
   const values = new Map<string, number>();
-  for (const object of ['connect', 'sockops', 'inbound']) {
+  for (const object of objects) {
     for (const type of btf(object)) {
       if (type.kind === 'ENUM') for (const { name, val } of type.values ?? []) values.set(name, val);
     }
@@ -75,9 +79,21 @@ test('every enum value in TypeScript equals that in the built objects', () => {
   check('WEFT_SERVICE_', rows.serviceFlags);
   check('WEFT_ACTION_', rows.actions);
   check('WEFT_', rows.directions);
+  check('WEFT_LATENCY_US_', rows.latencyUs);
+  check('WEFT_METHOD_', Object.fromEntries(rows.methods.map((name, index) => [name, index])));
+  assert.equal(values.get('WEFT_METHOD_COUNT'), rows.methods.length);
   check('WEFT_', Object.fromEntries(rows.reasons.map((name, index) => [name, index])));
   assert.equal(values.get('WEFT_REASON_COUNT'), rows.reasons.length);
   assert.equal(values.get('WEFT_AFFINITY_BUCKETS'), affinityBuckets);
+});
+
+test('the kernel sorts latencies by the bounds of the metrics, and knows the methods that the agents name', () => {
+  assert.deepEqual(
+    Object.values(rows.latencyUs).map((us) => us / 1000),
+    latencyBoundsMs,
+  );
+  assert.equal(rows.structs.weft_requests[1].latency[1], 4 * (latencyBoundsMs.length + 1));
+  assert.deepEqual(new Set(rows.methods.slice(1).map((name) => name.toUpperCase())), registeredMethods);
 });
 
 test('the committed rows equal the output of the generator for the built objects', () => {

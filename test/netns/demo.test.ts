@@ -21,6 +21,7 @@ const names = [
   'explain-allowed',
   'explain-denied',
   'explain-what-if',
+  'golden-signals-without-waypoint',
   'audit-then-enforce',
   'certificate-rotation',
   'agent-restart',

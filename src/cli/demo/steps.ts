@@ -3,6 +3,7 @@ import type { Step } from './stage.js';
 import { auditThenEnforceStep } from './steps/audit-then-enforce.js';
 import { enrollmentSteps, ipv6Step, unenrollStep } from './steps/enrollment.js';
 import { explainSteps } from './steps/explain.js';
+import { goldenSignalsStep } from './steps/golden-signals.js';
 import { istioSteps } from './steps/istio.js';
 import { operationSteps } from './steps/operations.js';
 import { outliveAgentSteps } from './steps/outlive-agent.js';
@@ -20,6 +21,7 @@ export const steps: readonly Step[] = [
   ...sameNodeSteps,
   ...policySteps,
   ...explainSteps,
+  goldenSignalsStep,
   auditThenEnforceStep,
   ...operationSteps,
   ...outliveAgentSteps,

@@ -5,6 +5,7 @@
 import type { Edge, EdgeParty } from '../../model/edge.js';
 import type { MeshView } from '../../state/store.js';
 import { EdgeTable, edgesMax, type EdgeNames, type EdgeTally } from '../../telemetry/edge-table.js';
+import { isFailedResponse } from '../../telemetry/failed-response.js';
 import { methodName, PathTemplates } from '../../telemetry/path-templates.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { WaypointLimit } from '../limits.js';
@@ -13,15 +14,6 @@ import type { Destination } from '../listener/destination.js';
 import type { RequestRecord } from './request-record.js';
 
 const shortcutsMax = 4 * edgesMax;
-
-/** Those of a server that failed: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS. */
-const failedGrpc: ReadonlySet<string | undefined> = new Set(['2', '4', '12', '13', '14', '15']);
-/** The response was not complete. */
-const incomplete: ReadonlySet<string | undefined> = new Set(['UC', 'UT', 'UPE', 'DC', 'DT']);
-
-/** Whether the request counts as a failure of the server. Pure. */
-const isFailed = ({ status, grpcStatus, flag }: RequestRecord): boolean =>
-  status === 0 || status >= 500 || failedGrpc.has(grpcStatus) || incomplete.has(flag);
 
 /** Codes of requests that a policy, a decision service, a rate limit or the mesh refused, beside those with the flag RBAC. */
 const refusedCodes: ReadonlySet<string | undefined> = new Set([
@@ -64,7 +56,7 @@ export class RequestEdges {
     if (isRefused(record)) tally.refused++;
     else {
       if (audited.length > 0) tally.audited++;
-      if (isFailed(record)) tally.failures++;
+      if (isFailedResponse(record)) tally.failures++;
     }
     tally.bytesSent += record.bytesReceived;
     tally.bytesReceived += record.bytesSent;

@@ -1,0 +1,442 @@
+/**
+ * Requests of kernel flows, of namespaces that opted in: past TCP, with blocking sockets, and on TCP. The client's and the server's bytes are
+ * written by the test, so that it decides where messages begin.
+ */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { until } from '../../src/base/wait.js';
+import { adminGet } from '../../src/cli/admin.js';
+import { askState } from '../../src/cli/control-admin.js';
+import { edgesQuestion } from '../../src/cli/edges/edges-question.js';
+import { pathTemplate } from '../../src/telemetry/path-template.js';
+import { cache, client, KernelTestbed } from '../support/kernel-testbed.js';
+
+const state = '/run/weft/test-golden-signals';
+const mesh = new KernelTestbed(state);
+/** Namespace `quiet` has not opted in; its pod on node-a calls pods of `shop`, and is called. */
+const [quiet, quietServer] = ['10.244.1.40', '10.244.1.41'];
+const quietPods = `kind: Namespace
+metadata: { name: quiet, labels: { weft.dev/mesh: enabled } }
+---
+kind: Pod
+metadata: { name: quiet, namespace: quiet, labels: { app: quiet }, annotations: { weft.dev/netns: weft-quiet } }
+spec: { nodeName: node-a, serviceAccountName: quiet }
+status: { podIPs: [{ ip: ${quiet} }] }
+---
+kind: Pod
+metadata: { name: quiet-server, namespace: quiet, labels: { app: quiet-server }, annotations: { weft.dev/netns: weft-quiet-server } }
+spec: { nodeName: node-a, serviceAccountName: quiet-server }
+status: { podIPs: [{ ip: ${quietServer} }] }
+`;
+const shop = (splice: 'on' | 'off', golden: 'enabled' | 'disabled' = 'enabled'): string =>
+  `kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict, weft.dev/golden-signals: ${golden} }, annotations: { weft.dev/splice: "${splice}" } }\n`;
+
+/** Sends what a line `ANSWER: base64,base64` of the request says, each part as a message; without one a 200. `ANSWER: close` ends the connection. */
+const server = `
+import asyncio, base64, re, resource, socket
+resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+ok = b'HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok'
+async def serve(r, w):
+    w.get_extra_info('socket').setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        while True:
+            head = await r.readuntil(b'\\r\\n\\r\\n')
+            body = re.search(rb'(?i)content-length: (\\d+)', head)
+            if body: await r.readexactly(int(body.group(1)))
+            answer = re.search(rb'ANSWER: (\\S*)', head)
+            if answer and answer.group(1) == b'close': break
+            for part in (base64.b64decode(p) for p in answer.group(1).split(b',')) if answer else [ok]:
+                w.write(part); await w.drain(); await asyncio.sleep(0.02)
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError): pass
+    w.close()
+async def main():
+    listener = socket.create_server(('::', 8080), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
+    served = await asyncio.start_server(serve, sock=listener, limit=1 << 20)
+    await served.serve_forever()
+asyncio.run(main())
+`;
+before(async () => {
+  mesh.write('quiet.yaml', quietPods);
+  await mesh.up();
+  for (const pod of ['cache', 'quiet-server'])
+    mesh.testbed.start(`${pod}-http`, `weft-${pod}`, 'python3', ['-c', server]);
+  await optIn('on');
+  for (const [from, to] of [
+    ['web', cache],
+    ['quiet', cache],
+    ['quiet', quietServer],
+    ['web', quietServer],
+  ] as const)
+    await warm(from, to);
+});
+after(() => mesh.down());
+
+const hook = (): string => execFileSync('bpftool', ['link', 'show'], { encoding: 'utf8' });
+async function optIn(splice: 'on' | 'off'): Promise<void> {
+  mesh.write('namespace.yaml', shop(splice));
+  await until('the program is attached', 30_000, () => /cgroup_inet_egress/.test(hook()));
+}
+/** The first connection of a pair asks for the verdict. */
+const warm = (from: string, ip: string): Promise<void> =>
+  until(`the server of ${ip} listens`, 30_000, async () => {
+    if (
+      (await client(`weft-${from}`, `socket.create_connection(('${ip}', 8080), 4).close(); print('ok')`)) !==
+      'ok'
+    )
+      return false;
+    await mesh.warm(`weft-${from}`, ip, 8080);
+    return true;
+  }).then(() => undefined);
+
+/** A message of the client, and how many bytes of the response are read after it. */
+type Message = readonly [bytes: string, answer?: number];
+const okBytes = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'.length;
+const get = (path: string, ...answer: readonly string[]): string =>
+  `GET ${path} HTTP/1.1\r\nhost: x\r\n${answer.length === 0 ? '' : `ANSWER: ${answer.map((one) => (one === 'close' ? one : Buffer.from(one).toString('base64'))).join(',')}\r\n`}\r\n`;
+
+/** Sends messages on one connection. `blocking`: the client's socket blocks, as that of a simple program does. */
+async function send(
+  from: string,
+  ip: string,
+  messages: readonly Message[],
+  { blocking = false }: { readonly blocking?: boolean } = {},
+): Promise<void> {
+  const list = JSON.stringify(
+    messages.map(([text, bytes = 0]) => [Buffer.from(text, 'latin1').toString('base64'), bytes]),
+  );
+  const code = blocking
+    ? `import json, base64, signal
+s = socket.create_connection(('${ip}', 8080)); s.settimeout(None); signal.alarm(20); s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+for text, n in json.loads('${list}'):
+    s.sendall(base64.b64decode(text)); time.sleep(0.02)
+    while n > 0:
+        d = s.recv(n)
+        if not d: break
+        n -= len(d)
+s.close(); print('done')`
+    : `import json, base64, asyncio, signal
+signal.alarm(20)
+async def main():
+    r, w = await asyncio.open_connection('${ip}', 8080)
+    w.get_extra_info('socket').setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for text, n in json.loads('${list}'):
+        w.write(base64.b64decode(text)); await w.drain(); await asyncio.sleep(0.02)
+        try: await r.readexactly(n)
+        except asyncio.IncompleteReadError: pass
+    w.close()
+asyncio.run(main()); print('done')`;
+  assert.equal(await client(`weft-${from}`, code, 60_000), 'done', JSON.stringify(messages));
+}
+
+interface Count {
+  readonly method: string;
+  readonly path: string;
+  readonly requests: number;
+  readonly failures: number;
+  readonly reporter: string;
+  readonly from: string;
+}
+/** What the control plane knows of requests toward a workload. */
+async function counted(to: string): Promise<Count[]> {
+  const { edges } = await askState(state, edgesQuestion({ sinceMs: 0 }));
+  return edges
+    .filter(({ destination, method }) => destination.workload === to && method !== '')
+    .map(({ method, pathTemplate: path, counts, reporter, source }) => ({
+      ...{ method, path, reporter, from: source.workload },
+      requests: counts.requests,
+      failures: counts.failures,
+    }));
+}
+/** Requests with this template, by the client's report. They are there once a later request is, since all are taken out at once. */
+let markers = 0;
+async function settle(): Promise<void> {
+  const name = `settled-${[...String(++markers)].map((d) => 'abcdefghij'[Number(d)]).join('')}`;
+  await send('web', cache, [[get(`/${name}`), okBytes]]);
+  await until(`the marker ${name}`, 60_000, async () =>
+    (await counted('cache')).some(({ path }) => path === `/${name}`),
+  );
+}
+const of = async (path: string, reporter = 'source'): Promise<number> =>
+  (await counted('cache'))
+    .filter((one) => one.path === path && one.reporter === reporter)
+    .reduce((sum, { requests }) => sum + requests, 0);
+
+for (const [kind, options] of [
+  ['past TCP', {}],
+  ['on TCP, since the client blocks', { blocking: true }],
+] as const) {
+  const tag = kind === 'past TCP' ? 'spliced' : 'blocking';
+  test(`requests are counted with method, status and latency: ${kind}`, async () => {
+    const post = 'POST /TAG/items HTTP/1.1\r\nhost: x\r\ncontent-length: 30000\r\n\r\n'.replace('TAG', tag);
+    await send(
+      'web',
+      cache,
+      [
+        [get(`/${tag}/orders/12345?token=secret`), okBytes],
+        [get(`/${tag}/orders/777-abc`), okBytes],
+        // A head and its body as two messages.
+        [post],
+        ['x'.repeat(30_000), okBytes],
+        [get(`/${tag}/broken`, 'HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n'), 38],
+        // 1xx is not the response.
+        [
+          get(`/${tag}/hints`, 'HTTP/1.1 103 Hints\r\n\r\n', 'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'),
+          60,
+        ],
+        // A long query, and a path that is long.
+        [get(`/${tag}/search?q=${'z'.repeat(400)}`), okBytes],
+        [get(`/${tag}/${'deep/'.repeat(30)}`), okBytes],
+      ],
+      options,
+    );
+    await settle();
+    const found = (await counted('cache')).filter(
+      ({ path, reporter }) => path.startsWith(`/${tag}/`) && reporter === 'source',
+    );
+    assert.deepEqual(
+      Object.fromEntries(
+        found.map(({ method, path, requests, failures }) => [`${method} ${path}`, [requests, failures]]),
+      ),
+      {
+        [`GET /${tag}/orders/*`]: [2, 0],
+        [`POST /${tag}/items`]: [1, 0],
+        [`GET /${tag}/broken`]: [1, 1],
+        [`GET /${tag}/hints`]: [1, 0],
+        [`GET /${tag}/search`]: [1, 0],
+        [`GET ${pathTemplate(`/${tag}/${'deep/'.repeat(30)}`)}`]: [1, 0],
+      },
+    );
+    // The server's namespace opted in, too.
+    assert.equal(await of(`/${tag}/orders/*`, 'destination'), 2);
+  });
+
+  test(`what is not recognized for sure is not counted: ${kind}`, async () => {
+    const next: Message = [get(`/${tag}/never`), okBytes];
+    const cases: readonly (readonly Message[])[] = [
+      // Pipelined: two requests at once, whose second response is not told from the first one's rest.
+      [[get(`/${tag}/piped`) + get(`/${tag}/never`), 2 * okBytes]],
+      // A request that is sent while another one is under way ends the observation.
+      [[get(`/${tag}/never`).slice(0, -4)], [get(`/${tag}/never`)], next],
+      // A request line that is split.
+      [['GET /ne'], [`ver HTTP/1.1\r\nhost: x\r\n\r\n`, okBytes], next],
+      // No HTTP/1.1.
+      [['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', okBytes], next],
+      [[`BREW /${tag}/never HTTP/1.1\r\n\r\n`, okBytes], next],
+      [[`GET /${tag}/never\r\n\r\n`, okBytes], next],
+      [[`GET /${tag}/never FTP/1.1\r\n\r\n`, okBytes], next],
+      [[`GET /${tag}/ne\x01ver HTTP/1.1\r\n\r\n`, okBytes], next],
+      [[`CONNECT never:443 HTTP/1.1\r\n\r\n`, okBytes], next],
+      // A request line that is longer than what is looked at.
+      [[get(`/${tag}/never?${'q'.repeat(600)}`), okBytes], next],
+      // A response that is none.
+      [[get(`/${tag}/never`, 'SSH-2.0-x and more\r\n'), 20], next],
+      // After an upgrade, bytes are not requests. The upgrade itself is.
+      [[get(`/${tag}/upgrade`, 'HTTP/1.1 101 Switching\r\n\r\n'), 26], next],
+    ];
+    for (const messages of cases) await send('web', cache, messages, options);
+    await settle();
+    const found = await counted('cache');
+    assert.deepEqual(
+      found.filter(({ path }) => path.includes('never')),
+      [],
+    );
+    assert.equal(await of(`/${tag}/piped`), 1);
+    assert.equal(await of(`/${tag}/upgrade`), 1);
+  });
+
+  test(`a body that begins like a request is no request: ${kind}`, async () => {
+    const body = get(`/${tag}/body`);
+    const head = (path: string): string =>
+      `POST /${tag}/${path} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n`;
+    // Before the response: not told from a pipelined request, so the connection is not looked at any more.
+    await send('web', cache, [[head('quoting')], [body, okBytes], [get(`/${tag}/after`), okBytes]], options);
+    // In a response, and in the rest of one.
+    const response = `HTTP/1.1 200 OK\r\ncontent-length: ${2 * body.length}\r\n\r\n`;
+    await send(
+      'web',
+      cache,
+      [
+        [get(`/${tag}/page`, response, body, body), response.length + 2 * body.length],
+        [get(`/${tag}/next`), okBytes],
+      ],
+      options,
+    );
+    await settle();
+    assert.deepEqual(
+      [
+        await of(`/${tag}/body`),
+        await of(`/${tag}/after`),
+        await of(`/${tag}/page`),
+        await of(`/${tag}/next`),
+      ],
+      [0, 0, 1, 1],
+    );
+  });
+
+  test(`a connection that ends before the response is a request that failed: ${kind}`, async () => {
+    await send('web', cache, [[get(`/${tag}/silent`, 'close'), 1]], options);
+    await settle();
+    const found = (await counted('cache')).find(
+      ({ path, reporter }) => path === `/${tag}/silent` && reporter === 'source',
+    );
+    assert.deepEqual([found?.requests, found?.failures], [1, 1]);
+  });
+}
+
+/** The paths of the table that all recognizers share, of which the kernel keeps the whole template. */
+const vectors = (
+  JSON.parse(readFileSync(join(projectRoot, 'src/telemetry/path-templates.json'), 'utf8')) as [
+    string,
+    string,
+  ][]
+).flatMap(([path, template]) =>
+  /^\/[!-~]*$/.test(path) && path.length < 400 && template.length <= 62 && !/[^/]{33}/.test(template)
+    ? [path]
+    : [],
+);
+
+test('THREATS 3: paths leave the kernel as templates alone, by the same rule as at a waypoint', async () => {
+  const secrets = [
+    's3cr3t-t0k3n',
+    'deadbeefcafe',
+    'a%20name',
+    'user@example',
+    'q'.repeat(40),
+    '20260101',
+    '4711',
+  ];
+  const paths = [
+    ...vectors,
+    ...secrets.map((one) => `/t/${one}/x?password=${one}`),
+    '/t/*',
+    '/',
+    '//',
+    '/a/b/c/d/e/f/g/h/i/j',
+    '/t/v1beta1/x.y_z-w:q',
+    '/t/ab/',
+  ];
+  await send(
+    'web',
+    cache,
+    paths.map((path): Message => [get(path), okBytes]),
+  );
+  // The map, before the agent takes it out, and what the agent says: neither has any of the secrets.
+  const dumped: string[] = [];
+  for (let i = 0; i < 20; i++) {
+    await send(
+      'web',
+      cache,
+      secrets.map((one): Message => [get(`/t/${one}`), okBytes]),
+    );
+    for (const name of ['weft_requests', 'weft_http'])
+      dumped.push(
+        execFileSync('bpftool', ['-j', 'map', 'dump', 'name', name], {
+          encoding: 'utf8',
+          maxBuffer: 1 << 26,
+        }),
+      );
+  }
+  assert.ok(
+    dumped.some((text) => text.includes('"formatted"') || text.length > 10),
+    'the maps had rows',
+  );
+  const bytes = dumped.flatMap((text) =>
+    [...text.matchAll(/"template":\[([^\]]*)\]/g)].map(([, list = '']) =>
+      String.fromCharCode(...list.split(',').map(Number)),
+    ),
+  );
+  assert.ok(
+    bytes.some((text) => text.startsWith('/t/*')),
+    'templates were seen in the kernel',
+  );
+  await settle();
+  const metrics = await adminGet('weft-node-a', 15020, '/metrics');
+  const edges = JSON.stringify(await counted('cache'));
+  for (const secret of [...secrets, 'password'])
+    for (const text of [metrics, edges, ...bytes]) assert.ok(!text.includes(secret), `${secret} in ${text}`);
+  const templates = new Set((await counted('cache')).map(({ path }) => path));
+  for (const path of paths) assert.ok(templates.has(pathTemplate(path)), `${path}: ${pathTemplate(path)}`);
+});
+
+test('THREATS 1, 3: a pod that did not opt in is never observed, and of its calls only the side that did reports them', async () => {
+  await send('quiet', quietServer, [[get('/quiet-secret'), okBytes]]);
+  await send('quiet', cache, [[get('/called-by-quiet'), okBytes]]);
+  await send('web', quietServer, [[get('/called-by-web'), okBytes]]);
+  await settle();
+  await until(
+    'the calls of the two that opted in',
+    60_000,
+    async () => (await of('/called-by-quiet', 'destination')) === 1,
+  );
+  const toQuiet = await counted('quiet-server');
+  assert.deepEqual(
+    toQuiet.map(({ path, reporter, from }) => [path, reporter, from]),
+    [['/called-by-web', 'source', 'web']],
+  );
+  assert.equal(await of('/called-by-quiet', 'source'), 0);
+  const metrics = await adminGet('weft-node-a', 15020, '/metrics');
+  assert.doesNotMatch(
+    metrics,
+    /istio_requests_total\{reporter="destination".*destination_workload="quiet-server"/,
+  );
+  assert.doesNotMatch(metrics, /istio_requests_total\{reporter="source".*source_workload="quiet"/);
+});
+
+test('THREATS 3: a pod that makes up paths loses its own, and no request of others', async () => {
+  const flood = 3_000;
+  const flooding = client(
+    'weft-web',
+    `import asyncio
+async def main():
+    r, w = await asyncio.open_connection('${quietServer}', 8080)
+    for i in range(${flood}):
+        name = str(i).translate({48 + d: 'ghijklmnop'[d] for d in range(10)})
+        w.write(b'GET /flood-' + name.encode() + b' HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n')
+        await r.readuntil(b'ok')
+    w.close()
+asyncio.run(main()); print('done')`,
+    180_000,
+  );
+  const beside = 10;
+  for (let i = 0; i < beside; i++) await send('quiet', cache, [[get('/beside-a-flood'), okBytes]]);
+  assert.equal(await flooding, 'done');
+  await settle();
+  await until('all of them', 60_000, async () => (await of('/beside-a-flood', 'destination')) === beside);
+  // The requests of the flood are counted, most of them under one path.
+  let found: Count[] = [];
+  const total = (): number => found.reduce((sum, { requests }) => sum + requests, 0);
+  await until('the flood is counted', 60_000, async () => {
+    found = (await counted('quiet-server')).filter(({ path }) => /flood|other/.test(path));
+    return total() >= flood * 0.99;
+  });
+  assert.ok(total() <= flood, `${total()} of ${flood}`);
+  assert.ok(found.length <= 102, `${found.length} edges`);
+});
+
+test('without the splice, requests are counted on TCP; after the namespace opted out, none are, and no program looks at packets', async () => {
+  mesh.write('namespace.yaml', shop('off'));
+  const spliced = async (): Promise<number> =>
+    (await mesh.dump<{ kernel: Record<string, number> }>()).kernel['spliced'] ?? 0;
+  await until('flows are not spliced any more', 30_000, async () => {
+    const at = await spliced();
+    await mesh.warm('weft-web', cache, 8080);
+    return (await spliced()) === at;
+  });
+  await send('web', cache, [
+    [get('/plain-tcp'), okBytes],
+    [get('/plain-tcp'), okBytes],
+  ]);
+  await settle();
+  assert.equal(await of('/plain-tcp'), 2);
+  mesh.write('namespace.yaml', shop('off', 'disabled'));
+  await until('the program is detached', 30_000, () => !/cgroup_inet_egress/.test(hook()));
+  await send('web', cache, [[get('/after-opting-out'), okBytes]]);
+  mesh.write('namespace.yaml', shop('off'));
+  await until('the program is attached', 30_000, () => /cgroup_inet_egress/.test(hook()));
+  await settle();
+  assert.equal(await of('/after-opting-out'), 0);
+});
