@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { HttpWatch, waitingMax } from './http-watch.js';
+import { HttpWatch, waitingCharsMax, waitingMax } from './http-watch.js';
 import { headBytesMax } from './http1-reader.js';
 
 type Client = 'pod' | 'peer';
@@ -96,6 +96,18 @@ test('a head of 64 KiB ends it, a body of any size does not', () => {
   respond(okResponse);
   assert.equal(limits.reached, 1);
   assert.equal(seen.length, 1);
+});
+
+test('long paths of requests that wait count as ** beyond 2048 characters, until there is room again', () => {
+  const { seen, request, respond } = watchOf('pod');
+  const path = '/abcdefghijklmnopqrstuvwxyz'.repeat(8);
+  const fit = Math.floor(waitingCharsMax / path.length);
+  for (let i = 0; i <= fit; i++) request(`GET ${path} HTTP/1.1\r\n\r\n`);
+  for (let i = 0; i <= fit; i++) respond(okResponse);
+  assert.deepEqual(seen, [...Array.from({ length: fit }, () => `=GET ${path} 200`), '=GET ** 200']);
+  request(`GET ${path} HTTP/1.1\r\n\r\n`);
+  respond(okResponse);
+  assert.equal(seen.at(-1), `=GET ${path} 200`);
 });
 
 test('as many requests as may wait are counted, and one more ends it', () => {

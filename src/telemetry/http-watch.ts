@@ -11,6 +11,8 @@ import { methodName } from './path-templates.js';
 
 /** Requests of one connection that wait for their responses. */
 export const waitingMax = 32;
+/** Of their templates. Beyond, a path counts as `**`: a worker may relay very many connections. */
+export const waitingCharsMax = 2_048;
 const [switchingProtocols, ok, noContent, notModified] = [101, 200, 204, 304];
 
 interface Waiting {
@@ -36,6 +38,7 @@ export class HttpWatch implements RelayWatch {
     responses: new Http1Reader('responses'),
   };
   #waiting: Waiting[] = [];
+  #waitingChars = 0;
   #requestMs = 0;
   #responseMs = 0;
 
@@ -93,9 +96,13 @@ export class HttpWatch implements RelayWatch {
       this.#parts.onLimit();
       return this.#stop();
     }
+    const template = pathTemplate(reader.path.text);
+    const hasRoom = this.#waitingChars + template.length <= waitingCharsMax;
+    const kept = hasRoom ? template : '**';
+    this.#waitingChars += kept.length;
     this.#waiting.push({
       method: methodName(reader.method),
-      pathTemplate: pathTemplate(reader.path.text),
+      pathTemplate: kept,
       beganMs: this.#requestMs,
       isHead: reader.method === 'HEAD',
     });
@@ -107,6 +114,7 @@ export class HttpWatch implements RelayWatch {
     if (status < ok && status !== switchingProtocols) return reader.beginBody(false);
     const request = this.#waiting.shift();
     if (!request) return this.#stop();
+    this.#waitingChars -= request.pathTemplate.length;
     this.#seen(request, status, this.#responseMs);
     if (status === switchingProtocols) return this.#stop();
     reader.beginBody(!request.isHead && status !== noContent && status !== notModified);

@@ -114,6 +114,11 @@ export class Http1Reader {
           if (this.#left === 0) this.#state = this.#state === 'body' ? 'start' : 'chunk-data-cr';
           continue;
         }
+        case 'field-value':
+          // Most bytes of heads are in values that nobody reads.
+          if (this.#field === 'other') this.#skipValue(bytes);
+          if (this.position === bytes.length) return 'more';
+          break;
         default:
           break;
       }
@@ -127,6 +132,19 @@ export class Http1Reader {
       if (state === 'stopped') return 'stopped';
     }
     return this.#state === 'stopped' ? 'stopped' : 'more';
+  }
+
+  /** Up to the end of its line, or the limit of the head. */
+  #skipValue(bytes: Uint8Array): void {
+    const from = this.position;
+    const to = Math.min(bytes.length, from + headBytesMax - this.#headBytes);
+    let at = from;
+    for (; at < to; at++) {
+      const byte = bytes[at] ?? 0;
+      if (byte === cr || byte === lf || byte === nul) break;
+    }
+    this.#headBytes += at - from;
+    this.position = at;
   }
 
   /** After `head`. `mayHaveBody` false: the message has none, whatever its head says. */

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
@@ -62,192 +62,193 @@ print(got.count(b'HTTP/1.1 '))`;
 const request = (method: string, path: string, more = ''): string =>
   `${method} ${path} HTTP/1.1\r\nhost: x\r\n${more}\r\n`;
 
-for (const relay of relays) {
-  const mesh = new DemoMesh(`golden-signals-${relay}`);
-  let testbed: Testbed;
+for (const relay of relays)
+  describe(`requests without a waypoint, relayed by ${relay}`, () => {
+    const mesh = new DemoMesh(`golden-signals-${relay}`);
+    let testbed: Testbed;
 
-  const optIn = (is: 'enabled' | 'disabled'): void =>
-    mesh.namespace(`weft.dev/mesh: enabled, weft.dev/mode: strict, weft.dev/golden-signals: ${is}`);
-  const edges = async (): Promise<readonly Edge[]> =>
-    (await askState(mesh.state, edgesQuestion({ sinceMs: 0 }))).edges;
-  /** Requests of a path template that the reporter has counted. */
-  const counted = async (
-    reporter: Edge['reporter'],
-    pathTemplate: string,
-    method = 'GET',
-  ): Promise<Edge['counts'] | undefined> => {
-    const found = (await edges()).filter(
-      (one) => one.reporter === reporter && one.pathTemplate === pathTemplate && one.method === method,
-    );
-    assert.ok(found.length <= 1, JSON.stringify(found));
-    return found[0]?.counts;
-  };
-  /** Resolves once the reporter has this many. */
-  const counts = (reporter: Edge['reporter'], template: string, wanted: number, method = 'GET') =>
-    until(`${reporter} reports ${wanted} of ${method} ${template}`, reportedMs, async () => {
-      const seen = await counted(reporter, template, method);
-      return seen?.requests === wanted && seen;
-    });
-  const metrics = (node: string): Promise<string> => adminGet(`weft-node-${node}`, adminPort, '/metrics');
-  const lines = async (node: string, ...parts: readonly string[]): Promise<string[]> =>
-    (await metrics(node)).split('\n').filter((line) => parts.every((part) => line.includes(part)));
-  const tunneled = (): Promise<void> =>
-    until('requests pass', 30_000, async () => {
-      const args = ['-sS', '-m', '5', '--noproxy', '*', '-o', '/dev/null', `http://${api}:8080/ready`];
-      return (await run('weft-web', 'curl', args, 20_000)).code === 0;
-    }).then(() => undefined);
-
-  before(async () => {
-    await mesh.prepare();
-    optIn('enabled');
-    mesh.write('quiet.yaml', quietPods);
-    useRelay(relay);
-    testbed = mesh.create();
-    const echo = join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js');
-    for (const pod of ['api', 'quiet-server'])
-      testbed.start(`${pod}-server`, `weft-${pod}`, process.execPath, [echo, pod, '8080']);
-    await testbed.up();
-    await checkRelay('weft-node-a', relay);
-    for (const pod of ['api', 'quiet-server']) await listening(`weft-${pod}`, 8080);
-    await tunneled();
-  });
-  after(() => mesh.remove());
-
-  test(`${relay}: requests between nodes are counted at both ends, by method, path template, status and latency`, async () => {
-    await converse('web', api, request('GET', '/orders/17') + request('GET', '/orders/18?x=1'), 2);
-    await converse('web', api, request('GET', '/status/503'), 1);
-    await converse('web', api, request('DELETE', '/orders/19'), 1);
-    await converse('web', api, request('GET', '/slow/400'), 1);
-    for (const reporter of ['source', 'destination'] as const) {
-      const orders = await counts(reporter, '/orders/*', 2);
-      assert.deepEqual([orders.failures, orders.latencyCounts?.reduce((a, b) => a + b)], [0, 2]);
-      assert.equal((await counts(reporter, '/status/*', 1)).failures, 1);
-      await counts(reporter, '/orders/*', 1, 'DELETE');
-      await counts(reporter, '/slow/*', 1);
-    }
-    const slow = (await edges()).find((one) => one.reporter === 'source' && one.pathTemplate === '/slow/*');
-    assert.deepEqual(
-      [slow?.source.workload, slow?.destination.workload, slow?.path, slow?.port],
-      ['web', 'api', 'hbone', 8080],
-    );
-    for (const [node, reporter] of [
-      ['a', 'source'],
-      ['b', 'destination'],
-    ] as const) {
-      const labels = [`reporter="${reporter}"`, 'source_workload="web"', 'destination_workload="api"'];
-      const failed = await lines(node, 'istio_requests_total', ...labels, 'response_code="503"');
-      assert.match(failed.join(), /request_protocol="http".* 1$/);
-      const sums = await lines(
-        node,
-        'istio_request_duration_milliseconds_sum',
-        ...labels,
-        'response_code="200"',
+    const optIn = (is: 'enabled' | 'disabled'): void =>
+      mesh.namespace(`weft.dev/mesh: enabled, weft.dev/mode: strict, weft.dev/golden-signals: ${is}`);
+    const edges = async (): Promise<readonly Edge[]> =>
+      (await askState(mesh.state, edgesQuestion({ sinceMs: 0 }))).edges;
+    /** Requests of a path template that the reporter has counted. */
+    const counted = async (
+      reporter: Edge['reporter'],
+      pathTemplate: string,
+      method = 'GET',
+    ): Promise<Edge['counts'] | undefined> => {
+      const found = (await edges()).filter(
+        (one) => one.reporter === reporter && one.pathTemplate === pathTemplate && one.method === method,
       );
-      assert.ok(Number(sums[0]?.split(' ').at(-1)) >= 400, sums.join());
-    }
-  });
-
-  test(`${relay}: message framing is followed: a body is no request, whatever it contains and however it is split`, async () => {
-    const hidden = request('GET', '/hidden');
-    const chunk = `${hidden.length.toString(16)}\r\n${hidden}\r\n`;
-    const bytes =
-      request('POST', '/plain', `content-length: ${hidden.length}\r\n`) +
-      hidden +
-      request('PUT', '/chunks', 'transfer-encoding: chunked\r\n') +
-      `${chunk}${chunk}0\r\n\r\n` +
-      request('GET', '/last');
-    for (const piece of [1, 7, 100_000]) await converse('web', api, bytes, 3, piece);
-    await counts('source', '/last', 3);
-    await counts('destination', '/last', 3);
-    for (const reporter of ['source', 'destination'] as const) {
-      await counts(reporter, '/plain', 3, 'POST');
-      await counts(reporter, '/chunks', 3, 'PUT');
-      assert.equal(await counted(reporter, '/hidden'), undefined);
-    }
-  });
-
-  test(`${relay}: a request whose connection ends before the response has no status`, async () => {
-    await converse('web', api, request('GET', '/slow/20000/gone'), 0);
-    for (const reporter of ['source', 'destination'] as const)
-      assert.equal((await counts(reporter, '/slow/*/gone', 1)).failures, 1);
-    assert.match(
-      (await lines('a', 'istio_requests_total', 'response_code="0"', 'reporter="source"')).join(),
-      /response_flags="DC".* 1$/,
-    );
-  });
-
-  test(`${relay}: a namespace that has not opted in shows none, neither as client nor as server`, async () => {
-    await converse('quiet', quietServer, request('GET', '/quiet-both'), 1);
-    await converse('quiet', api, request('GET', '/quiet-client'), 1);
-    await converse('web', quietServer, request('GET', '/quiet-server'), 1);
-    // Each side counts by its own namespace.
-    await counts('destination', '/quiet-client', 1);
-    await counts('source', '/quiet-server', 1);
-    // These connections are known by now, and their requests would be.
-    await until('the connections are reported', reportedMs, async () =>
-      (await edges()).some(
-        ({ source, destination, reporter }) =>
-          reporter === 'destination' &&
-          source.workload === 'quiet' &&
-          destination.workload === 'quiet-server',
-      ),
-    );
-    const templates = (await edges()).map((one) => `${one.reporter} ${one.pathTemplate}`);
-    for (const forbidden of [
-      'source /quiet-both',
-      'destination /quiet-both',
-      'source /quiet-client',
-      'destination /quiet-server',
-    ])
-      assert.ok(!templates.includes(forbidden), forbidden);
-    const of = ['istio_requests_total', 'source_workload="quiet"'];
-    assert.deepEqual(await lines('a', ...of), []);
-    assert.deepEqual(await lines('b', ...of, 'destination_workload="quiet-server"'), []);
-  });
-
-  test(`${relay}: a namespace that opts out is not counted from then on, on open connections either`, async () => {
-    const held = holdHttp('weft-web', api);
-    assert.equal(await held.get('/held/before'), '200');
-    for (const reporter of ['source', 'destination'] as const) await counts(reporter, '/held/before', 1);
-    if (relay === 'carrier') {
-      // The connection goes on, and the next agent counts it.
-      await testbed.stop(agentProcess('node-a'), 'SIGKILL');
-      testbed.startAgent('node-a');
-      await testbed.waitReady();
-      assert.equal(await held.get('/held/next'), '200');
-      for (const reporter of ['source', 'destination'] as const) await counts(reporter, '/held/next', 1);
-    }
-    optIn('disabled');
-    for (const node of ['a', 'b'])
-      await until('the agent knows it', 30_000, async () => {
-        const { pods } = JSON.parse(await adminGet(`weft-node-${node}`, adminPort, '/dump')) as {
-          pods: readonly { readonly pod: NodePod }[];
-        };
-        return pods.every(({ pod }) => !pod.goldenSignals);
+      assert.ok(found.length <= 1, JSON.stringify(found));
+      return found[0]?.counts;
+    };
+    /** Resolves once the reporter has this many. */
+    const counts = (reporter: Edge['reporter'], template: string, wanted: number, method = 'GET') =>
+      until(`${reporter} reports ${wanted} of ${method} ${template}`, reportedMs, async () => {
+        const seen = await counted(reporter, template, method);
+        return seen?.requests === wanted && seen;
       });
-    assert.equal(await held.get('/held/after'), '200');
-    const { port } = held;
-    held.end();
-    // The end of a connection is recorded after its requests.
-    for (const node of ['node-a', 'node-b'])
-      await until('the connection has ended', 30_000, () =>
-        connectionRecords(testbed.runDir(node)).some(
-          ({ source }) => source.address === `10.244.1.10:${port()}`,
+    const metrics = (node: string): Promise<string> => adminGet(`weft-node-${node}`, adminPort, '/metrics');
+    const lines = async (node: string, ...parts: readonly string[]): Promise<string[]> =>
+      (await metrics(node)).split('\n').filter((line) => parts.every((part) => line.includes(part)));
+    const tunneled = (): Promise<void> =>
+      until('requests pass', 30_000, async () => {
+        const args = ['-sS', '-m', '5', '--noproxy', '*', '-o', '/dev/null', `http://${api}:8080/ready`];
+        return (await run('weft-web', 'curl', args, 20_000)).code === 0;
+      }).then(() => undefined);
+
+    before(async () => {
+      await mesh.prepare();
+      optIn('enabled');
+      mesh.write('quiet.yaml', quietPods);
+      useRelay(relay);
+      testbed = mesh.create();
+      const echo = join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js');
+      for (const pod of ['api', 'quiet-server'])
+        testbed.start(`${pod}-server`, `weft-${pod}`, process.execPath, [echo, pod, '8080']);
+      await testbed.up();
+      await checkRelay('weft-node-a', relay);
+      for (const pod of ['api', 'quiet-server']) await listening(`weft-${pod}`, 8080);
+      await tunneled();
+    });
+    after(() => mesh.remove());
+
+    test('requests between nodes are counted at both ends, by method, path template, status and latency', async () => {
+      await converse('web', api, request('GET', '/orders/17') + request('GET', '/orders/18?x=1'), 2);
+      await converse('web', api, request('GET', '/status/503'), 1);
+      await converse('web', api, request('DELETE', '/orders/19'), 1);
+      await converse('web', api, request('GET', '/slow/400'), 1);
+      for (const reporter of ['source', 'destination'] as const) {
+        const orders = await counts(reporter, '/orders/*', 2);
+        assert.deepEqual([orders.failures, orders.latencyCounts?.reduce((a, b) => a + b)], [0, 2]);
+        assert.equal((await counts(reporter, '/status/*', 1)).failures, 1);
+        await counts(reporter, '/orders/*', 1, 'DELETE');
+        await counts(reporter, '/slow/*', 1);
+      }
+      const slow = (await edges()).find((one) => one.reporter === 'source' && one.pathTemplate === '/slow/*');
+      assert.deepEqual(
+        [slow?.source.workload, slow?.destination.workload, slow?.path, slow?.port],
+        ['web', 'api', 'hbone', 8080],
+      );
+      for (const [node, reporter] of [
+        ['a', 'source'],
+        ['b', 'destination'],
+      ] as const) {
+        const labels = [`reporter="${reporter}"`, 'source_workload="web"', 'destination_workload="api"'];
+        const failed = await lines(node, 'istio_requests_total', ...labels, 'response_code="503"');
+        assert.match(failed.join(), /request_protocol="http".* 1$/);
+        const sums = await lines(
+          node,
+          'istio_request_duration_milliseconds_sum',
+          ...labels,
+          'response_code="200"',
+        );
+        assert.ok(Number(sums[0]?.split(' ').at(-1)) >= 400, sums.join());
+      }
+    });
+
+    test('message framing is followed: a body is no request, whatever it contains and however it is split', async () => {
+      const hidden = request('GET', '/hidden');
+      const chunk = `${hidden.length.toString(16)}\r\n${hidden}\r\n`;
+      const bytes =
+        request('POST', '/plain', `content-length: ${hidden.length}\r\n`) +
+        hidden +
+        request('PUT', '/chunks', 'transfer-encoding: chunked\r\n') +
+        `${chunk}${chunk}0\r\n\r\n` +
+        request('GET', '/last');
+      for (const piece of [1, 7, 100_000]) await converse('web', api, bytes, 3, piece);
+      await counts('source', '/last', 3);
+      await counts('destination', '/last', 3);
+      for (const reporter of ['source', 'destination'] as const) {
+        await counts(reporter, '/plain', 3, 'POST');
+        await counts(reporter, '/chunks', 3, 'PUT');
+        assert.equal(await counted(reporter, '/hidden'), undefined);
+      }
+    });
+
+    test('a request whose connection ends before the response has no status', async () => {
+      await converse('web', api, request('GET', '/slow/20000/gone'), 0);
+      for (const reporter of ['source', 'destination'] as const)
+        assert.equal((await counts(reporter, '/slow/*/gone', 1)).failures, 1);
+      assert.match(
+        (await lines('a', 'istio_requests_total', 'response_code="0"', 'reporter="source"')).join(),
+        /response_flags="DC".* 1$/,
+      );
+    });
+
+    test('a namespace that has not opted in shows none, neither as client nor as server', async () => {
+      await converse('quiet', quietServer, request('GET', '/quiet-both'), 1);
+      await converse('quiet', api, request('GET', '/quiet-client'), 1);
+      await converse('web', quietServer, request('GET', '/quiet-server'), 1);
+      // Each side counts by its own namespace.
+      await counts('destination', '/quiet-client', 1);
+      await counts('source', '/quiet-server', 1);
+      // These connections are known by now, and their requests would be.
+      await until('the connections are reported', reportedMs, async () =>
+        (await edges()).some(
+          ({ source, destination, reporter }) =>
+            reporter === 'destination' &&
+            source.workload === 'quiet' &&
+            destination.workload === 'quiet-server',
         ),
       );
-    optIn('enabled');
-    await until('requests are counted again', reportedMs, async () => {
-      await converse('web', api, request('GET', '/again'), 1);
-      const [source, destination] = [
-        await counted('source', '/again'),
-        await counted('destination', '/again'),
-      ];
-      return source !== undefined && destination !== undefined;
+      const templates = (await edges()).map((one) => `${one.reporter} ${one.pathTemplate}`);
+      for (const forbidden of [
+        'source /quiet-both',
+        'destination /quiet-both',
+        'source /quiet-client',
+        'destination /quiet-server',
+      ])
+        assert.ok(!templates.includes(forbidden), forbidden);
+      const of = ['istio_requests_total', 'source_workload="quiet"'];
+      assert.deepEqual(await lines('a', ...of), []);
+      assert.deepEqual(await lines('b', ...of, 'destination_workload="quiet-server"'), []);
     });
-    for (const reporter of ['source', 'destination'] as const)
-      assert.equal(await counted(reporter, '/held/after'), undefined);
+
+    test('a namespace that opts out is not counted from then on, on open connections either', async () => {
+      const held = holdHttp('weft-web', api);
+      assert.equal(await held.get('/held/before'), '200');
+      for (const reporter of ['source', 'destination'] as const) await counts(reporter, '/held/before', 1);
+      if (relay === 'carrier') {
+        // The connection goes on, and the next agent counts it.
+        await testbed.stop(agentProcess('node-a'), 'SIGKILL');
+        testbed.startAgent('node-a');
+        await testbed.waitReady();
+        assert.equal(await held.get('/held/next'), '200');
+        for (const reporter of ['source', 'destination'] as const) await counts(reporter, '/held/next', 1);
+      }
+      optIn('disabled');
+      for (const node of ['a', 'b'])
+        await until('the agent knows it', 30_000, async () => {
+          const { pods } = JSON.parse(await adminGet(`weft-node-${node}`, adminPort, '/dump')) as {
+            pods: readonly { readonly pod: NodePod }[];
+          };
+          return pods.every(({ pod }) => !pod.goldenSignals);
+        });
+      assert.equal(await held.get('/held/after'), '200');
+      const { port } = held;
+      held.end();
+      // The end of a connection is recorded after its requests.
+      for (const node of ['node-a', 'node-b'])
+        await until('the connection has ended', 30_000, () =>
+          connectionRecords(testbed.runDir(node)).some(
+            ({ source }) => source.address === `10.244.1.10:${port()}`,
+          ),
+        );
+      optIn('enabled');
+      await until('requests are counted again', reportedMs, async () => {
+        await converse('web', api, request('GET', '/again'), 1);
+        const [source, destination] = [
+          await counted('source', '/again'),
+          await counted('destination', '/again'),
+        ];
+        return source !== undefined && destination !== undefined;
+      });
+      for (const reporter of ['source', 'destination'] as const)
+        assert.equal(await counted(reporter, '/held/after'), undefined);
+    });
   });
-}
 
 /** A connection on which a program in a pod sends a request when it is told to. */
 function holdHttp(netns: string, ip: string) {

@@ -58,6 +58,11 @@ Http1Reader::Event Http1Reader::Read(std::string_view* bytes) {
         if (left_ == 0) state_ = state_ == State::kBody ? State::kStart : State::kChunkDataCr;
         continue;
       }
+      case State::kFieldValue:
+        // Most bytes of heads are in values that nobody reads.
+        if (field_ == Field::kOther) SkipValue(bytes);
+        if (bytes->empty()) return Event::kMore;
+        break;
       default:
         break;
     }
@@ -73,6 +78,13 @@ Http1Reader::Event Http1Reader::Read(std::string_view* bytes) {
     if (state_ == State::kStopped) return Event::kStopped;
   }
   return state_ == State::kStopped ? Event::kStopped : Event::kMore;
+}
+
+void Http1Reader::SkipValue(std::string_view* bytes) {
+  std::string_view value = bytes->substr(0, kHeadBytesMax - head_bytes_);
+  for (const char end : {'\r', '\n', '\0'}) value = value.substr(0, value.find(end));
+  bytes->remove_prefix(value.size());
+  head_bytes_ += static_cast<uint32_t>(value.size());
 }
 
 void Http1Reader::BeginMessage() {

@@ -70,6 +70,8 @@ class Http1Reader {
   enum class Field : uint8_t { kOther, kContentLength, kTransferEncoding };
 
   void BeginMessage();
+  // Up to the end of its line, or the limit of the head.
+  void SkipValue(std::string_view* bytes);
   // One byte of a head, of a chunk's head or of trailers.
   void ReadByte(char c);
   void ReadVersion(char c);
