@@ -1,8 +1,10 @@
 /** How well it goes, as `weft stat` and `weft top` show it: real programs report, and each request and connection counts once. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import type { Statistic, Subject } from '../../src/telemetry/observed/statistics.js';
 import { apiUrl, echoUrl, ObservedMesh, weftProgram } from '../support/observed-mesh.js';
@@ -114,6 +116,19 @@ test('weft edges shows success and latencies of requests', async () => {
   const { stdout } = await observed.weft('edges', '--to', 'echo-v1');
   assert.match(stdout, /^SOURCE .* FAILED +SUCCESS +P50 +P99 +LAST SEEN$/m);
   assert.match(stdout, /^shop\/web +shop\/echo +8080 +waypoint +mutual TLS +0 +\d+ +0 +2 +\d\d\.\d% /m);
+});
+
+test('each command of docs/observe.md that needs no Prometheus shows something', async () => {
+  const page = readFileSync(join(projectRoot, 'docs', 'observe.md'), 'utf8');
+  const commands = [...page.matchAll(/^npx weft ([^#\n]*)/gm)]
+    .map(([, args = '']) => args.trim())
+    .filter((args) => !/prometheus|--since 24h/.test(args));
+  assert.ok(commands.length >= 6);
+  for (const args of commands) {
+    const { code, stdout, stderr } = await observed.weft(...args.split(/ +/));
+    assert.equal(code, 0, `${args}: ${stderr}`);
+    assert.match(stdout, /^shop\/web|^shop\/echo/m, args);
+  }
 });
 
 test('without a terminal weft top is one table', async () => {

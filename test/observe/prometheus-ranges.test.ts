@@ -38,7 +38,7 @@ before(async () => {
   const targets = ['127.0.0.1:15020', '10.88.0.2:15020', '10.244.2.200:15020'];
   writeFileSync(
     config,
-    `global: { scrape_interval: 1s }\nscrape_configs: [{ job_name: weft, static_configs: [{ targets: ${JSON.stringify(targets)} }] }]\n`,
+    `global: { scrape_interval: 1s }\nscrape_configs: [{ job_name: weft, authorization: { credentials_file: ${observed.tokenFile} }, static_configs: [{ targets: ${JSON.stringify(targets)} }] }]\n`,
   );
   testbed.start('prometheus', netns, '/usr/bin/prometheus', [
     `--config.file=${config}`,

@@ -3,7 +3,7 @@ import { edgeSlotMs, edgesKeptMs, type Edge, type EdgeAnswer, type EdgeQuery } f
 import { askMesh } from '../control-admin.js';
 import type { MeshFlags } from '../place.js';
 import { edgesQuestion } from './edges-question.js';
-import { durationText, keptOrPrometheusText } from './kept.js';
+import { keptOrPrometheusText } from './kept.js';
 
 export interface Observation {
   readonly edges: readonly Edge[];
@@ -23,24 +23,29 @@ export interface Observation {
 
 /** The control plane computes its 15 minutes a moment before or after this program does. */
 const keptSlackMs = 10_000;
-/** From the start of the first whole slot. */
-const ratedMsMin = 20_000;
+/** From the start of the first whole slot: three reports. */
+const ratedMsMin = 30_000;
 
 const slotBefore = (ms: number): number => Math.floor(ms / edgeSlotMs) * edgeSlotMs;
 const slotAfter = (ms: number): number => Math.ceil(ms / edgeSlotMs) * edgeSlotMs;
 
-/** Since when the counts of an answer are, if the control plane has observed all of the time that was asked for. Pure. */
-export function countedFromMs(
+const wantedFromMs = (askedMs: number, nowMs: number): number => Math.max(askedMs, nowMs - edgesKeptMs);
+
+/** Since when the counts of an answer are, if the control plane has observed all of that time. Pure. */
+function countedFromMs(
   { sinceMs: askedMs }: EdgeQuery,
   { sinceMs }: EdgeAnswer,
   nowMs: number,
 ): number | undefined {
-  const wantedMs = Math.max(askedMs, nowMs - edgesKeptMs);
-  return sinceMs > wantedMs + keptSlackMs ? undefined : slotBefore(wantedMs);
+  const fromMs = slotBefore(wantedFromMs(askedMs, nowMs));
+  const hasAllThatIsKept = sinceMs <= nowMs - edgesKeptMs + keptSlackMs;
+  return hasAllThatIsKept || sinceMs <= fromMs ? fromMs : undefined;
 }
 
-function* gapsOf({ sinceMs, missing }: EdgeAnswer, isYoung: boolean, askedForMs: number): Generator<string> {
-  if (isYoung) yield `observed since ${new Date(sinceMs).toISOString()}: programs report every 10 s`;
+function* gapsOf({ sinceMs, missing }: EdgeAnswer, askedMs: number, nowMs: number): Generator<string> {
+  const askedForMs = nowMs - askedMs;
+  if (sinceMs > wantedFromMs(askedMs, nowMs) + keptSlackMs)
+    yield `observed since ${new Date(sinceMs).toISOString()}: programs report every 10 s`;
   if (askedForMs > edgesKeptMs) yield keptOrPrometheusText(askedForMs);
   for (const replica of missing) yield `no answer from ${replica}: what was reported to it is missing`;
 }
@@ -58,7 +63,7 @@ export async function observe(
     nowMs,
     observedSinceMs: answer.sinceMs,
     missing: answer.missing,
-    gaps: [...gapsOf(answer, fromMs === undefined, nowMs - query.sinceMs)],
+    gaps: [...gapsOf(answer, query.sinceMs, nowMs)],
   };
   if (fromMs !== undefined) return { ...found, rated: { edges: answer.edges, fromMs } };
   const wholeMs = slotAfter(answer.sinceMs);
@@ -70,7 +75,3 @@ export async function observe(
 /** The observation of the mesh that a command is about. Errors: those of askMesh. */
 export const observeMesh = (flags: MeshFlags, query: EdgeQuery, nowMs = Date.now()): Promise<Observation> =>
   observe((one) => askMesh(flags, edgesQuestion(one)), query, nowMs);
-
-/** `10m`: the time that rates are of; undefined: there are none. */
-export const ratedText = ({ rated, nowMs }: Observation): string | undefined =>
-  rated && durationText(nowMs - rated.fromMs);

@@ -76,7 +76,7 @@ export async function observePrometheus(
   if (observedSinceMs === undefined)
     throw new WeftError(
       'WEFT_PROMETHEUS',
-      `Prometheus at ${server.url.origin} has no metrics of Weft in this range: does it scrape the agents and waypoints (docs/metrics.md)?`,
+      `Prometheus at ${server.url.origin} has no metrics of Weft in this range: does it scrape the agents and waypoints, and with their token? Without it they name nobody (docs/metrics.md)`,
     );
   let undecodable = 0;
   const ask: Ask = async (query) => {

@@ -33,7 +33,7 @@ function grown(
   return `sum by (${labels.join(', ')}) (${increases.join(' or ')})`;
 }
 
-export const countedMetrics = {
+const countedMetrics = {
   requests: 'istio_requests_total',
   latencies: 'istio_request_duration_milliseconds_bucket',
   opened: 'istio_tcp_connections_opened_total',

@@ -51,7 +51,7 @@ export function statCommand(): Command {
           'WEFT_PROMETHEUS',
           `the metrics in Prometheus do not tell ${by} of an edge: look back 15m at most, without --prometheus`,
         );
-      const found = await observation(flags, by === 'policies' ? 'policies' : 'traffic');
+      const found = await observation(flags, Date.now(), by === 'policies' ? 'policies' : 'traffic');
       if (flags.json !== true) return console.log([...lines(found, by, flags)].map(printable).join('\n'));
       const { nowMs, observedSinceMs, rated, missing } = found;
       const statistics = statisticsOf(found, by, flags);
