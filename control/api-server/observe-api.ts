@@ -33,9 +33,7 @@ const pathPattern = new RegExp(
 );
 const kinds: Readonly<Record<ObservedResource, string>> = { edges: 'Edge', changes: 'Change' };
 
-const tapPattern = new RegExp(
-  `^(?:namespaces/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/)?${tapResource}/?$`,
-);
+const tapPattern = new RegExp(`^(?:namespaces/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/)?${tapResource}/?$`);
 
 /** The namespace of a tap's URL, undefined within: all. Undefined: it is none. Pure. */
 function tapOf({ pathname }: URL): { readonly namespace: string | undefined } | undefined {

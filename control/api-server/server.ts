@@ -144,7 +144,11 @@ export class ApiServer {
         );
       if ('transfer-encoding' in request.headers || Number(request.headers['content-length'] ?? 0) !== 0)
         throw new StatusError('RequestEntityTooLarge', 'a request of this API has no body');
-      const { body, stream, warnings = [] } = await this.#limited(user, () =>
+      const {
+        body,
+        stream,
+        warnings = [],
+      } = await this.#limited(user, () =>
         this.#options.respond(user, request.url ?? '', request.headers.accept ?? ''),
       );
       if (stream) {

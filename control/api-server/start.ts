@@ -71,7 +71,8 @@ function groupsOf(
 ): readonly ApiGroup[] {
   const rates = new ComputedRates(onLimit);
   const all: Readonly<Record<ApiGroupName, () => ApiGroup>> = {
-    'observe.weft.dev': () => new ObserveApi({ edges, changes, taps, authorizer, rootNamespace, rates, onLimit }),
+    'observe.weft.dev': () =>
+      new ObserveApi({ edges, changes, taps, authorizer, rootNamespace, rates, onLimit }),
     'metrics.smi-spec.io': () =>
       new MetricsApi({ edges, lookup: metricsLookupOf(registry), authorizer, rates, onLimit }),
   };

@@ -83,8 +83,7 @@ export class TapRequests {
     if (!reading)
       throw new StatusError('TooManyRequests', 'too many taps are open, or too many of this user', 10);
 
-    const known =
-      namespace === undefined ? undefined : new KnownNamespaces(namespace, mayWatch, onLimit);
+    const known = namespace === undefined ? undefined : new KnownNamespaces(namespace, mayWatch, onLimit);
     const checks = setInterval(() => {
       known?.forget();
       mayWatch(namespace).then(

@@ -60,7 +60,5 @@ export const namespacesOfFilter = (
   rootNamespace: string,
 ): readonly string[] => {
   const of = (name: string): string => name.slice(0, name.indexOf('/'));
-  return [
-    ...new Set([...workloads.map(of), ...policies.map(of).filter((one) => one !== rootNamespace)]),
-  ];
+  return [...new Set([...workloads.map(of), ...policies.map(of).filter((one) => one !== rootNamespace)])];
 };

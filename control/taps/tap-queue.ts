@@ -45,6 +45,11 @@ export class TapQueue {
     this.#wake?.();
   }
 
+  /** Events that wait. */
+  get size(): number {
+    return this.#events.length;
+  }
+
   get ended(): string | undefined {
     return this.#ended;
   }

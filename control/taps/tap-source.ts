@@ -100,9 +100,7 @@ function watch(
       'grpc.max_receive_message_length': batchBytesMax,
       'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
       'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
-      ...(control.serverName === undefined
-        ? {}
-        : { 'grpc.ssl_target_name_override': control.serverName }),
+      ...(control.serverName === undefined ? {} : { 'grpc.ssl_target_name_override': control.serverName }),
     });
     const metadata = new Metadata();
     metadata.set('authorization', `Bearer ${control.token()}`);
