@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { tapConnection, tapParty, tapRequest } from '../../test/support/taps.js';
-import type { TapEvent } from './mesh-snapshot.js';
+import type { TapEvent } from '../model/mesh-snapshot.js';
 import {
   compileTapFilter,
   subjectOfEvent,
@@ -12,7 +12,7 @@ import {
   tapQueryOf,
   type TapFilter,
   type TapQuery,
-} from './tap.js';
+} from '../model/tap.js';
 
 const matches = (filter: TapFilter, event: TapEvent): boolean =>
   compileTapFilter(filter)(subjectOfEvent(event));
