@@ -66,6 +66,7 @@ before(async () => {
     registry,
     edges: { query: () => answer() },
     changes: { query: () => Promise.resolve({ changes: [], sinceMs: 0, missing: [] }) },
+    taps: { open: () => undefined },
     onResponse: () => undefined,
     onLimit: (limit) => reached.push(limit),
     log: { info: () => undefined, warn: () => undefined },

@@ -10,6 +10,7 @@ import { demoCommand } from './demo/command.js';
 import { dumpCommand } from './dump.js';
 import { policyCommand } from './policy/command.js';
 import { edgesCommand } from './edges/command.js';
+import { tapCommand } from './tap/command.js';
 import { explainCommand } from './explain/command.js';
 import { programCommands } from './programs.js';
 import { statCommand } from './stat/command.js';
@@ -27,6 +28,7 @@ for (const command of [
   edgesCommand(),
   statCommand(),
   topCommand(),
+  tapCommand(),
   explainCommand(),
   changesCommand(),
   dumpCommand(),

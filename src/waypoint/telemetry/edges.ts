@@ -3,6 +3,7 @@
  * and report; a request costs a few lookups by texts that exist already.
  */
 import { policyText, type Edge, type EdgeParty } from '../../model/edge.js';
+import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
 import { EdgeTable, edgesMax, type EdgeNames, type EdgeTally } from '../../telemetry/edge-table.js';
 import { isFailedResponse } from '../../telemetry/failed-response.js';
@@ -24,7 +25,9 @@ const refusedCodes: ReadonlySet<string | undefined> = new Set([
   'WEFT_EXTERNAL_AUTHORIZATION_BODY',
   'WEFT_RATE_LIMITED',
 ]);
-const isRefused = ({ flag, code }: RequestRecord): boolean => flag === 'RBAC' || refusedCodes.has(code);
+/** Whether a policy or the mesh refused it. Pure. */
+export const isRefused = ({ flag, code }: RequestRecord): boolean =>
+  flag === 'RBAC' || refusedCodes.has(code);
 
 type Shortcuts = Map<string | number, unknown>;
 const below = (map: Shortcuts, key: string | number): Shortcuts => {
@@ -119,9 +122,7 @@ export class RequestEdges {
   }
 
   #sideOf(client: Client): Pick<EdgeNames, 'reporter' | 'path' | 'source'> {
-    const known = this.view().workloadByAddress(client.address.ip, client.namespace);
-    // An address proves nothing: the workload is named only if its identity is that of the certificate.
-    const workload = known && known.identity === client.identity ? known : undefined;
+    const workload = clientWorkload(this.view(), client);
     return {
       reporter: 'waypoint',
       path: 'waypoint',
@@ -144,6 +145,12 @@ export class RequestEdges {
     this.#templates.taken();
     return this.#table.take(nowMs);
   }
+}
+
+/** The client's workload. An address proves nothing: the workload is named only if its identity is that of the certificate. */
+export function clientWorkload(view: MeshView, client: Client): Workload | undefined {
+  const known = view.workloadByAddress(client.address.ip, client.namespace);
+  return known && known.identity === client.identity ? known : undefined;
 }
 
 const partyOf = (endpoint: Endpoint | undefined, namespace: string): EdgeParty => {
