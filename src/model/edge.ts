@@ -28,6 +28,9 @@ export const latencyBoundsMs = [
 /** How long the control plane keeps edges. Older reports are of no use. */
 export const edgesKeptMs = 900_000;
 
+/** The control plane rounds the times of counts to slots of this length. */
+export const edgeSlotMs = 30_000;
+
 export interface EdgeCounts {
   /** Those that were opened, without refused and failed ones. */
   readonly connections: number;
