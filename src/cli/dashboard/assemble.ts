@@ -47,16 +47,24 @@ function observedOnly(edges: readonly EdgeState[], known: readonly WorkloadState
 }
 
 function policyStates(policies: readonly PolicyRules[], edges: readonly Edge[]): PolicyState[] {
-  const counts = new Map<string, { refused: number; audited: number }>();
-  for (const { policy, counts: of } of edges) {
-    if (policy === '') continue;
-    const sum = counts.get(policy) ?? { refused: 0, audited: 0 };
-    counts.set(policy, { refused: sum.refused + of.refused, audited: sum.audited + of.audited });
-  }
-  return policies.map(({ key, ...rules }) => ({
-    ...rules,
-    ...(counts.get(key) ?? { refused: 0, audited: 0 }),
-  }));
+  // The client's side may report what the other side refused, too.
+  const bySide = [true, false].map((isSource) => {
+    const counts = new Map<string, { refused: number; audited: number }>();
+    for (const { reporter, policy, counts: of } of edges) {
+      if (policy === '' || (reporter === 'source') !== isSource) continue;
+      const sum = counts.get(policy) ?? { refused: 0, audited: 0 };
+      counts.set(policy, { refused: sum.refused + of.refused, audited: sum.audited + of.audited });
+    }
+    return counts;
+  });
+  return policies.map(({ key, ...rules }) => {
+    const counts = bySide.map((side) => side.get(key) ?? { refused: 0, audited: 0 });
+    return {
+      ...rules,
+      refused: Math.max(...counts.map(({ refused }) => refused)),
+      audited: Math.max(...counts.map(({ audited }) => audited)),
+    };
+  });
 }
 
 /**

@@ -14,7 +14,8 @@ import { clusterSource } from './cluster-source.js';
 import { Explainer } from './explain-query.js';
 import { dashboardAddress, urlOf } from './listen.js';
 import { readPageFiles, staticPage } from './page-files.js';
-import { errorAnswer, serveDashboard, type DashboardApi } from './server.js';
+import { tapOf } from './tap-query.js';
+import { serveDashboard, type DashboardApi } from './server.js';
 import { SnapshotCache } from './snapshot-cache.js';
 import { Sources, type DashboardFlags } from './sources.js';
 import { testbedSource } from './testbed-source.js';
@@ -65,7 +66,7 @@ async function serve(flags: Flags): Promise<void> {
   const api: DashboardApi = {
     snapshot: (sinceMs) => cache.get(sinceMs),
     explain: (query) => explainer.ask(query),
-    tap: () => errorAnswer(501, 'this build has no tap'),
+    tap: (query, signal) => tapOf(flags, query, signal),
   };
   const token = randomBytes(tokenBytes).toString('base64url');
   const server = await serveDashboard({ ...address, token, files, api });

@@ -11,20 +11,19 @@ export interface Answer {
   readonly body: string;
 }
 
-/** Writes server-sent events to a client. */
-export interface EventWriter {
-  /** False: the client reads too slowly, and the event was not sent. */
-  send(data: string, event?: string): boolean;
-  /** Aborted when the client is gone. */
-  readonly signal: AbortSignal;
+/** A server-sent event: `message` if no name is given. */
+export interface ServerSentEvent {
+  readonly event?: string;
+  /** JSON. */
+  readonly data: string;
 }
 
 /** What the page asks for. Errors are shown to the caller. */
 export interface DashboardApi {
   snapshot(sinceMs: number): Promise<string>;
   explain(query: URLSearchParams): Promise<Answer>;
-  /** Undefined: there is no tap, with the answer that says why. Resolves when the tap has ended. */
-  tap(query: URLSearchParams): ((writer: EventWriter) => Promise<void>) | Answer;
+  /** What happens from now on, until `signal` is aborted; an answer says why the question is none. */
+  tap(query: URLSearchParams, signal: AbortSignal): AsyncIterator<ServerSentEvent> | Answer;
 }
 
 interface Options {
@@ -43,8 +42,6 @@ export interface DashboardServer {
 const connectionsMax = 64;
 const tapsMax = 8;
 const urlCharactersMax = 8_192;
-/** Of a client that does not read. */
-const waitingBytesMax = 1 << 20;
 /** A client behind a forwarded port is seen to be gone only when something is written to it. */
 const aliveMs = 15_000;
 const sinceMsDefault = 900_000;
@@ -54,6 +51,45 @@ export const errorAnswer = (status: number, error: string): Answer => ({
   status,
   body: JSON.stringify({ error }),
 });
+
+/** Resolves when the client has read what was written, or is gone. */
+const drained = (response: http.ServerResponse, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const end = (): void => {
+      response.off('drain', end);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    response.once('drain', end);
+    signal.addEventListener('abort', end);
+    if (signal.aborted) end();
+  });
+
+/**
+ * Writes events until there are no more, or the client is gone. The next one is read once the client has read those before, so that the source
+ * loses events for a slow client, and says how many. Rejects if there is no first event; a later failure is an event itself.
+ */
+async function writeEvents(
+  response: http.ServerResponse,
+  events: AsyncIterator<ServerSentEvent>,
+  signal: AbortSignal,
+): Promise<void> {
+  let next = await events.next();
+  response.writeHead(200, { ...responseHeaders, 'content-type': 'text/event-stream' });
+  const alive = setInterval(() => response.write(': alive\n\n'), aliveMs);
+  const write = ({ event, data }: ServerSentEvent): boolean =>
+    response.write(`${event === undefined ? '' : `event: ${event}\n`}data: ${data}\n\n`);
+  try {
+    for (; next.done !== true && !signal.aborted; next = await events.next())
+      if (!write(next.value)) await drained(response, signal);
+  } catch (error) {
+    if (!signal.aborted) write({ event: 'failed', data: JSON.stringify({ error: errorText(error) }) });
+  } finally {
+    clearInterval(alive);
+    await events.return?.();
+    response.end();
+  }
+}
 
 /** Rejects with WEFT_LISTEN if the server cannot listen there. */
 export async function serveDashboard(options: Options): Promise<DashboardServer> {
@@ -72,36 +108,16 @@ export async function serveDashboard(options: Options): Promise<DashboardServer>
   const tap = async (query: URLSearchParams, response: http.ServerResponse): Promise<void> => {
     if (taps.size >= tapsMax)
       return answer(response, errorAnswer(503, `${tapsMax} taps are open: close one of them`));
-    const started = api.tap(query);
-    if (typeof started !== 'function') return answer(response, started);
     const ending = new AbortController();
     taps.add(ending);
     response.once('close', () => ending.abort());
-    response.writeHead(200, { ...responseHeaders, 'content-type': 'text/event-stream' });
-    response.write(': open\n\n');
-    const alive = setInterval(() => response.write(': alive\n\n'), aliveMs);
-    let lost = 0;
-    const write = (data: string, event?: string): void => {
-      response.write(`${event === undefined ? '' : `event: ${event}\n`}data: ${data}\n\n`);
-    };
-    const send = (data: string, event?: string): boolean => {
-      if (response.writableLength > waitingBytesMax) {
-        lost++;
-        return false;
-      }
-      if (lost > 0) write(JSON.stringify({ count: lost }), 'lost');
-      lost = 0;
-      write(data, event);
-      return true;
-    };
     try {
-      await started({ send, signal: ending.signal });
-    } catch (error) {
-      if (!ending.signal.aborted) write(JSON.stringify({ error: errorText(error) }), 'failed');
+      const events = api.tap(query, ending.signal);
+      if ('body' in events) answer(response, events);
+      else await writeEvents(response, events, ending.signal);
     } finally {
-      clearInterval(alive);
+      ending.abort();
       taps.delete(ending);
-      response.end();
     }
   };
 
