@@ -9,11 +9,15 @@ function storage(): { getItem(key: string): string | null; setItem(key: string, 
 
 test('the token of the URL is kept for reloads of the tab, and a newer one replaces it', () => {
   const kept = storage();
-  assert.deepEqual(takeToken('', kept), { token: '', isFromUrl: false });
-  assert.deepEqual(takeToken('#token=a-1', kept), { token: 'a-1', isFromUrl: true });
-  assert.deepEqual(takeToken('#/graph', kept), { token: 'a-1', isFromUrl: false });
-  assert.deepEqual(takeToken('#token=b', kept), { token: 'b', isFromUrl: true });
-  assert.deepEqual(takeToken('', kept), { token: 'b', isFromUrl: false });
+  assert.deepEqual(takeToken('', kept), { token: '', isFromUrl: false, hash: '' });
+  assert.deepEqual(takeToken('#token=a-1', kept), { token: 'a-1', isFromUrl: true, hash: '#/' });
+  assert.deepEqual(takeToken('#/graph', kept), { token: 'a-1', isFromUrl: false, hash: '#/graph' });
+  assert.deepEqual(takeToken('#/graph?token=b&edge=x', kept), {
+    token: 'b',
+    isFromUrl: true,
+    hash: '#/graph?edge=x',
+  });
+  assert.equal(takeToken('', kept).token, 'b');
   assert.deepEqual(sessionHeaders('b'), { authorization: 'Bearer b' });
   assert.deepEqual(sessionHeaders(''), {});
 });
