@@ -11,6 +11,7 @@ import { dashboardCommand } from './dashboard/command.js';
 import { dumpCommand } from './dump.js';
 import { policyCommand } from './policy/command.js';
 import { edgesCommand } from './edges/command.js';
+import { tapCommand } from './tap/command.js';
 import { explainCommand } from './explain/command.js';
 import { programCommands } from './programs.js';
 import { standaloneCommand } from './standalone/command.js';
@@ -24,6 +25,7 @@ for (const command of [
   standaloneCommand(),
   statusCommand(),
   edgesCommand(),
+  tapCommand(),
   explainCommand(),
   changesCommand(),
   dashboardCommand(),

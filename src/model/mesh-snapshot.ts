@@ -139,7 +139,7 @@ export interface TapEvent {
     readonly status: number;
     readonly durationMs: number;
   };
-  /** Of a connection: how long it was open, once it has ended. */
+  /** Of a connection: how long it was open. Absent: it has just been opened. */
   readonly durationMs?: number;
   readonly bytesSent?: number;
   readonly bytesReceived?: number;

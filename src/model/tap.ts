@@ -2,7 +2,6 @@
  * Taps: what a reader wants to see of requests and connections as they happen. Programs evaluate the filter of each tap before they allocate
  * anything for it. Pure.
  */
-import type { EdgeReporter } from './edge.js';
 import type { TapEvent } from './mesh-snapshot.js';
 
 /** What an event must be. A field without values allows all; one with several values allows each of them. */
@@ -255,7 +254,6 @@ export const subjectOfEvent = (event: TapEvent): TapSubject => ({
 /** What a program saw, and which taps want it. */
 export interface TappedEvent {
   readonly taps: readonly number[];
-  readonly seenBy: EdgeReporter;
   readonly event: TapEvent;
 }
 
