@@ -20,6 +20,8 @@ import type { EdgeAnswer } from '../../src/model/edge.js';
 import { computedRates } from './computed-rates.js';
 import { serverLimits } from './server.js';
 import { startAggregatedApi, type AggregatedApi } from './start.js';
+import { TapHub } from '../taps/tap-hub.js';
+import { ReplicatedTaps } from '../taps/tap-source.js';
 
 const mesh = rootOf();
 const proxies = rootOf();
@@ -52,6 +54,12 @@ const apiServer = createApiServer((request, response) => {
   });
 });
 
+const taps = new TapHub({
+  registry,
+  onRefused: () => undefined,
+  onLost: () => undefined,
+  onLimit: () => undefined,
+});
 let api: AggregatedApi;
 let answer: () => Promise<EdgeAnswer>;
 let reached: string[] = [];
@@ -66,6 +74,7 @@ before(async () => {
     registry,
     edges: { query: () => answer() },
     changes: { query: () => Promise.resolve({ changes: [], sinceMs: 0, missing: [] }) },
+    taps: new ReplicatedTaps(taps, { replicas: () => [], controlPlane: () => assert.fail() }),
     onResponse: () => undefined,
     onLimit: (limit) => reached.push(limit),
     log: { info: () => undefined, warn: () => undefined },

@@ -7,9 +7,13 @@ import { errorText, WeftError } from '../../src/base/errors.js';
 import type { ChangeQuery } from '../../src/model/change.js';
 import { controlSocketName } from '../../src/model/control-socket.js';
 import type { EdgeQuery } from '../../src/model/edge.js';
+import { tapQueryOf } from '../../src/model/tap.js';
+import type { LineStream } from '../../src/telemetry/line-stream.js';
 import { serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
 import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
+import { tapStream } from '../taps/tap-lines.js';
+import type { TapSource } from '../taps/tap-source.js';
 
 /** The greatest length of a socket's path (sockaddr_un). */
 const pathBytesMax = 107;
@@ -18,6 +22,7 @@ export interface AdminOptions {
   readonly state: string;
   readonly edges: EdgeSource;
   readonly changes: ChangeSource;
+  readonly taps: TapSource;
   readonly log: { warn(fields: object, text: string): void };
 }
 
@@ -26,6 +31,7 @@ export async function serveAdmin({
   state,
   edges,
   changes,
+  taps,
   log,
 }: AdminOptions): Promise<HttpServer | undefined> {
   const route = (what: string, source: { query(query: EdgeQuery | ChangeQuery): Promise<object> }) => ({
@@ -39,10 +45,27 @@ export async function serveAdmin({
       );
     },
   });
-  const routes = { '/edges': route('edges', edges), '/changes': route('changes', changes) };
+  const tapRoute = {
+    contentType: 'application/x-ndjson',
+    read: (): string => {
+      throw new WeftError('WEFT_ADMIN', 'taps are read on this socket only');
+    },
+    stream: (search: URLSearchParams): LineStream => {
+      const read = tapQueryOf(search, search.get('namespace') ?? undefined);
+      if ('problem' in read) throw new WeftError('WEFT_ADMIN', read.problem);
+      const reading = taps.open(read.query, 'socket');
+      if (!reading) throw new WeftError('WEFT_ADMIN', 'too many taps are open: end others');
+      return tapStream(reading);
+    },
+  };
+  const routes = {
+    '/edges': route('edges', edges),
+    '/changes': route('changes', changes),
+    '/taps': tapRoute,
+  };
   const path = join(resolve(state), controlSocketName);
   const unused = (why: string): undefined =>
-    void log.warn({ path }, `weft edges and weft changes cannot be used: ${why}`);
+    void log.warn({ path }, `weft edges, weft changes and weft tap cannot be used: ${why}`);
   if (Buffer.byteLength(path) > pathBytesMax)
     return unused(`the path of the socket has more than ${pathBytesMax} bytes`);
   // Nodes are served all the same.

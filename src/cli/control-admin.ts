@@ -73,11 +73,11 @@ function stateQuery({ namespace, sinceMs }: ObservedQuery): URLSearchParams {
 }
 
 /**
- * The answer of the control plane of a state directory. Errors: WEFT_ADMIN.
+ * The socket of the control plane of a state directory. Error: WEFT_ADMIN.
  * @param state of the control plane, or of a testbed
+ * @param does what is asked, for the error
  */
-export async function askState<T>(state: string, question: ControlQuestion<T>): Promise<T> {
-  const { does, resource, query } = question;
+export function controlSocketOf(state: string, does: string): string {
   const sockets = [join(state, 'control', controlSocketName), join(state, controlSocketName)];
   const socket = sockets.find((one) => existsSync(one));
   if (socket === undefined)
@@ -85,6 +85,16 @@ export async function askState<T>(state: string, question: ControlQuestion<T>): 
       does,
       `there is no ${sockets[0]}: start a testbed (weft standalone up), pass the state directory of a running control plane with --state, or set KUBECONFIG for a cluster`,
     );
+  return socket;
+}
+
+/**
+ * The answer of the control plane of a state directory. Errors: WEFT_ADMIN.
+ * @param state of the control plane, or of a testbed
+ */
+export async function askState<T>(state: string, question: ControlQuestion<T>): Promise<T> {
+  const { does, resource, query } = question;
+  const socket = controlSocketOf(state, does);
   try {
     const text = await getThroughSocket(socket, `/${resource}?${stateQuery(query)}`);
     return answerTo(question, JSON.parse(text) as unknown, resource);

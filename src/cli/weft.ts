@@ -7,9 +7,11 @@ import { changesCommand } from './changes/command.js';
 import { checkCommand } from './check.js';
 import { clusterCommands } from './cluster/command.js';
 import { demoCommand } from './demo/command.js';
+import { dashboardCommand } from './dashboard/command.js';
 import { dumpCommand } from './dump.js';
 import { policyCommand } from './policy/command.js';
 import { edgesCommand } from './edges/command.js';
+import { tapCommand } from './tap/command.js';
 import { explainCommand } from './explain/command.js';
 import { programCommands } from './programs.js';
 import { standaloneCommand } from './standalone/command.js';
@@ -23,8 +25,10 @@ for (const command of [
   standaloneCommand(),
   statusCommand(),
   edgesCommand(),
+  tapCommand(),
   explainCommand(),
   changesCommand(),
+  dashboardCommand(),
   dumpCommand(),
   bugReportCommand(),
   policyCommand(),

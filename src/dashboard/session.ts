@@ -12,16 +12,27 @@ interface TokenStorage {
 }
 
 /**
- * The token of the URL, else that of the tab. The caller removes the fragment from the address bar if `isFromUrl`.
+ * The token of the URL (`#token=…`, or `#/graph?token=…`), else that of the tab.
  * @param hash `location.hash`
  */
 export function takeToken(
   hash: string,
   storage: TokenStorage,
-): { readonly token: string; readonly isFromUrl: boolean } {
-  const given = new URLSearchParams(hash.replace(/^#/, '')).get('token') ?? '';
-  if (given !== '') storage.setItem(storageKey, given);
-  return { token: given !== '' ? given : (storage.getItem(storageKey) ?? ''), isFromUrl: given !== '' };
+): {
+  readonly token: string;
+  readonly isFromUrl: boolean;
+  /** What stays in the address bar. */
+  readonly hash: string;
+} {
+  const text = hash.replace(/^#/, '');
+  const [path = '', query = ''] = text.startsWith('/') ? text.split('?', 2) : ['/', text];
+  const parameters = new URLSearchParams(query);
+  const given = parameters.get('token') ?? '';
+  if (given === '') return { token: storage.getItem(storageKey) ?? '', isFromUrl: false, hash };
+  storage.setItem(storageKey, given);
+  parameters.delete('token');
+  const rest = parameters.toString();
+  return { token: given, isFromUrl: true, hash: `#${path}${rest === '' ? '' : `?${rest}`}` };
 }
 
 /** Headers of a question to `/api/…`. */

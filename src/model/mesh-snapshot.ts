@@ -3,6 +3,7 @@
  * could not be read is named in `incomplete`, never shown as absent.
  */
 import type { Change } from './change.js';
+import type { EdgeReporter } from './edge-reporter.js';
 
 export interface MeshSnapshot {
   /** Version of this form. */
@@ -77,7 +78,7 @@ export interface EdgeState {
   /** Per second; over the time that was observed. */
   readonly requestsPerSecond: number;
   readonly connectionsPerSecond: number;
-  /** 0 to 1, of requests; absent: there was no request. */
+  /** 0 to 1, of requests that were not refused; absent: there was none. */
   readonly successShare?: number;
   readonly latencyMs?: { readonly p50: number; readonly p95: number; readonly p99: number };
   /** Policies that refused, or would have refused. */
@@ -126,6 +127,8 @@ export interface TapEvent {
   readonly id: string;
   /** The node or waypoint that saw it. */
   readonly reporter: string;
+  /** On which side it was seen. A connection between two nodes is seen by both. */
+  readonly seenBy?: EdgeReporter;
   readonly source: TapParty;
   readonly destination: TapParty & { readonly service?: string; readonly port: number };
   readonly path: string;
@@ -136,9 +139,13 @@ export interface TapEvent {
     readonly status: number;
     readonly durationMs: number;
   };
+  /** Of a connection: how long it was open. Absent: it has just been opened. */
+  readonly durationMs?: number;
   readonly bytesSent?: number;
   readonly bytesReceived?: number;
   readonly policy?: string;
+  /** Policies in audit mode that would have refused it. */
+  readonly audited?: readonly string[];
   readonly code?: string;
   readonly why?: string;
 }

@@ -5,6 +5,9 @@ export const observeApi = { group: 'observe.weft.dev', version: 'v1alpha1' } as 
 export const observedResources = ['edges', 'changes'] as const;
 export type ObservedResource = (typeof observedResources)[number];
 
+/** Read by a watch alone: what happens from now on. */
+export const tapResource = 'taps';
+
 export interface ObservedQuery {
   /** Undefined: all namespaces. */
   readonly namespace?: string | undefined;

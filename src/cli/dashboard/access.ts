@@ -1,5 +1,6 @@
 /** Who may read from `weft dashboard`, and what browsers may do with its page. Pure. */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { isIP } from 'node:net';
 
 /** Scripts, styles and data only from the server itself; the page cannot be framed, and sends no form. */
 export const contentSecurityPolicy = [
@@ -32,11 +33,6 @@ export interface AskedRequest {
   /** Browsers say who made the request. */
   readonly fetchSite: string | undefined;
 }
-export interface Access {
-  /** Names and addresses, without port, under which the server may be asked. */
-  readonly hosts: ReadonlySet<string>;
-  readonly token: string;
-}
 export interface Refusal {
   readonly status: 403 | 401 | 405;
   readonly why: string;
@@ -60,17 +56,18 @@ function hasToken(authorization: string | undefined, token: string): boolean {
 }
 
 /**
- * Undefined: the request is served. The host is checked against DNS rebinding: a page of another site whose name resolves to this machine sends
- * that name. The page's own files are the same for everybody and need no token; whatever is about the mesh does.
+ * Undefined: the request is served. The host must be an address, against DNS rebinding: a page of another site whose name resolves to this
+ * machine sends that name. The page's own files are the same for everybody and need no token; whatever is about the mesh does.
  */
-export function refusalOf(request: AskedRequest, { hosts, token }: Access): Refusal | undefined {
+export function refusalOf(request: AskedRequest, token: string): Refusal | undefined {
   const { method, path, host, authorization, fetchSite = 'none' } = request;
   if (method !== 'GET' && method !== 'HEAD')
     return { status: 405, why: 'the dashboard only reads: use GET or HEAD' };
-  if (!hosts.has(hostName(host)))
+  const name = hostName(host);
+  if (name !== 'localhost' && isIP(name) === 0)
     return {
       status: 403,
-      why: 'the host of the URL is not an address of this server: open the URL that weft dashboard printed',
+      why: 'the host of the URL is neither an address nor localhost: open the URL that weft dashboard printed',
     };
   if (!path.startsWith('/api/')) return undefined;
   if (fetchSite !== 'same-origin' && fetchSite !== 'none')

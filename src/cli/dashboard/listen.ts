@@ -23,10 +23,6 @@ export function dashboardAddress(text: string, isAnyAllowed: boolean): ListenAdd
   return { host, port: address.port };
 }
 
-/** Names and addresses of URLs for a server that listens there. */
-export const hostsOf = (host: string, named: readonly string[] = []): ReadonlySet<string> =>
-  new Set(['127.0.0.1', 'localhost', '::1', host, ...named]);
-
 /** The URL to open. Browsers do not send what is after `#`. */
 export const urlOf = (host: string, port: number, token: string): string => {
   const name = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;

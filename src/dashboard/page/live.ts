@@ -31,9 +31,9 @@ function storage(): Storage | undefined {
 }
 
 const forgetful = { getItem: () => null, setItem: () => undefined };
-const { token, isFromUrl } = takeToken(location.hash, storage() ?? forgetful);
+const { token, isFromUrl, hash: shownHash } = takeToken(location.hash, storage() ?? forgetful);
 // The token stays out of the address bar, and out of what is copied from there.
-if (isFromUrl) history.replaceState(null, '', `${location.pathname}${location.search}#/`);
+if (isFromUrl) history.replaceState(null, '', `${location.pathname}${location.search}${shownHash}`);
 
 /** Asks the server. Rejects with a sentence. */
 export async function ask(path: string, signal: AbortSignal): Promise<Response> {

@@ -1,0 +1,56 @@
+/** Keeps what is expensive to read, and reads it again when it may have changed. */
+
+interface Options {
+  /** Older values are read again. */
+  readonly ageMsMax: number;
+  /** The least time between two readings, as a share of how long the last took: reading takes a bounded part of the time. */
+  readonly pausePerReading?: number;
+  /** Monotonic. */
+  readonly nowMs?: () => number;
+}
+
+export class Kept<T> {
+  #value: { readonly value: T; readonly atMs: number; readonly mark: string | undefined } | undefined;
+  #reading: Promise<T> | undefined;
+  #pauseUntilMs = 0;
+
+  constructor(
+    private readonly read: () => Promise<T>,
+    private readonly options: Options,
+  ) {}
+
+  #now(): number {
+    return (this.options.nowMs ?? (() => performance.now()))();
+  }
+
+  /** Rejects as `read` does. */
+  #start(mark: string | undefined): Promise<T> {
+    this.#reading ??= (async () => {
+      const beganMs = this.#now();
+      try {
+        const value = await this.read();
+        this.#value = { value, atMs: this.#now(), mark };
+        return value;
+      } finally {
+        const endMs = this.#now();
+        this.#pauseUntilMs = endMs + (endMs - beganMs) * (this.options.pausePerReading ?? 0);
+        this.#reading = undefined;
+      }
+    })();
+    return this.#reading;
+  }
+
+  /**
+   * The value: what is kept, though it is read again in the background if it is too old or was read at another mark. The first caller waits.
+   * @param mark what the value depends on, as far as it is known
+   */
+  async get(mark?: string): Promise<T> {
+    const known = this.#value;
+    if (!known) return this.#start(mark);
+    const nowMs = this.#now();
+    const isOld = nowMs - known.atMs > this.options.ageMsMax || mark !== known.mark;
+    // A failed reading leaves the value that is known; it is tried again after the pause.
+    if (isOld && nowMs >= this.#pauseUntilMs) this.#start(mark).catch(() => undefined);
+    return known.value;
+  }
+}

@@ -1,0 +1,118 @@
+/** What the page's program reads: each source by itself, so that one that cannot be read does not hide the others. */
+import type { MeshSnapshot, Problem, ProgramState } from '../../model/mesh-snapshot.js';
+import { errorText } from '../../base/errors.js';
+import { changesQuestion } from '../changes/command.js';
+import { askMesh } from '../control-admin.js';
+import { edgesQuestion } from '../edges/edges-question.js';
+import type { PlaceFlags } from '../place.js';
+import { currentMesh } from '../policy/meshes.js';
+import { read, unread, type Reading, type Readings } from './assemble.js';
+import { Kept } from './kept.js';
+import { objectsView, type ObjectsView } from './objects-view.js';
+import { problemsOf } from './problems.js';
+
+export interface DashboardFlags extends PlaceFlags {
+  readonly namespace?: string;
+}
+
+/** What is read differently of a testbed and of a cluster. Errors are shown. */
+export interface MeshSource {
+  readonly mesh: MeshSnapshot['mesh'];
+  readonly programs: () => Promise<Reading<readonly ProgramState[]>>;
+  readonly problems: () => Promise<Reading<readonly Problem[]>>;
+  /** Programs are asked again after this time. */
+  readonly programsMs: number;
+}
+
+/** Objects of which nothing says that they changed are still read again after a while. */
+const objectsMsMax = 60_000;
+/** Reading takes at most a tenth of the time. */
+const pausePerReading = 9;
+/** Kinds that are named; the account may lack the right to read all of them. */
+const kindsNamed = 6;
+
+async function tried<T>(what: string, reading: Promise<Reading<T>>): Promise<Reading<T>> {
+  try {
+    return await reading;
+  } catch (error) {
+    return unread(`${what}: ${errorText(error)}`);
+  }
+}
+
+const kindPattern = /^the cluster's objects of the kind (\S+): (.*)$/s;
+
+/** One sentence about the kinds that the account may not read, rather than one for each. Pure. */
+export function unreadTexts(unreadKinds: readonly string[]): string[] {
+  const kinds: string[] = [];
+  const others: string[] = [];
+  let why = '';
+  for (const text of unreadKinds) {
+    const [, kind, reason = ''] = kindPattern.exec(text) ?? [];
+    if (kind === undefined) others.push(`objects: ${text}`);
+    else {
+      kinds.push(kind);
+      why = why === '' ? reason : why;
+    }
+  }
+  if (kinds.length === 0) return others;
+  const more = kinds.length - kindsNamed;
+  const names = kinds.slice(0, kindsNamed).join(', ') + (more > 0 ? ` and ${more} more kinds` : '');
+  return [
+    `objects of ${names} cannot be read with this account, so that workloads, policies and problems are not complete: ${why}`,
+    ...others,
+  ];
+}
+
+/** Reads the parts of the snapshot; what is expensive is kept. */
+export class Sources {
+  readonly #objects: Kept<Reading<ObjectsView>>;
+  readonly #programs: Kept<Reading<readonly ProgramState[]>>;
+  readonly #problems: Kept<Reading<readonly Problem[]>>;
+
+  constructor(
+    private readonly flags: DashboardFlags,
+    private readonly source: MeshSource,
+  ) {
+    const rare = { ageMsMax: objectsMsMax, pausePerReading };
+    this.#objects = new Kept(() => tried('objects', this.#readObjects()), rare);
+    this.#problems = new Kept(() => tried('problems', source.problems()), rare);
+    this.#programs = new Kept(() => tried('programs', source.programs()), {
+      ageMsMax: source.programsMs,
+      pausePerReading,
+    });
+  }
+
+  async #readObjects(): Promise<Reading<ObjectsView>> {
+    const { before, unread: missing } = await currentMesh(this.flags);
+    return read(objectsView(before, this.flags.namespace), unreadTexts(missing));
+  }
+
+  /** @param sinceMs milliseconds since the epoch: the beginning of the window of edges */
+  async read(sinceMs: number): Promise<Readings> {
+    const { flags } = this;
+    const { namespace } = flags;
+    const [edges, changes, programs] = await Promise.all([
+      tried(
+        'edges',
+        askMesh(flags, edgesQuestion({ namespace, sinceMs })).then((answer) => read(answer)),
+      ),
+      tried(
+        'changes',
+        askMesh(flags, changesQuestion(0, namespace)).then((answer) => read(answer)),
+      ),
+      this.#programs.get(),
+    ]);
+    // The control plane has read what it says has changed: what was read before is old.
+    const newestMs = Math.max(0, ...(changes.value?.changes ?? []).map(({ timeMs }) => timeMs));
+    const mark = changes.value ? String(newestMs) : undefined;
+    const [objects, problems] = await Promise.all([this.#objects.get(mark), this.#problems.get(mark)]);
+    return {
+      mesh: this.source.mesh,
+      edges,
+      changes,
+      objects,
+      programs,
+      problems: { ...problems, ...(problems.value ? { value: problemsOf(problems.value, namespace) } : {}) },
+    };
+  }
+}
