@@ -30,6 +30,8 @@ interface Flags extends DashboardFlags {
 }
 
 const tokenBytes = 24;
+/** The page shows what is there after this time; the rest says that it is still being read. */
+const firstViewMs = 800;
 
 async function sourcesOf(flags: DashboardFlags): Promise<Sources> {
   return new Sources(
@@ -38,9 +40,9 @@ async function sourcesOf(flags: DashboardFlags): Promise<Sources> {
   );
 }
 
-async function takeSnapshot(sources: Sources, sinceMs: number): Promise<MeshSnapshot> {
+async function takeSnapshot(sources: Sources, sinceMs: number, waitMs?: number): Promise<MeshSnapshot> {
   const fromMs = Date.now() - sinceMs;
-  return assemble(await sources.read(fromMs), fromMs, Date.now());
+  return assemble(await sources.read(fromMs, waitMs), fromMs, Date.now());
 }
 
 async function writeStatic(flags: Flags, file: string): Promise<void> {
@@ -61,7 +63,7 @@ async function serve(flags: Flags): Promise<void> {
   const address = dashboardAddress(flags.listen, flags.insecureListen === true);
   const files = readPageFiles();
   const sources = await sourcesOf(flags);
-  const cache = new SnapshotCache((sinceMs) => takeSnapshot(sources, sinceMs));
+  const cache = new SnapshotCache((sinceMs) => takeSnapshot(sources, sinceMs, firstViewMs));
   const explainer = new Explainer(flags);
   const api: DashboardApi = {
     snapshot: (sinceMs) => cache.get(sinceMs),

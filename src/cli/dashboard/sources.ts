@@ -39,6 +39,8 @@ async function tried<T>(what: string, reading: Promise<Reading<T>>): Promise<Rea
   }
 }
 
+const notYet = (what: string): Reading<never> => unread(`${what}: they are still being read`);
+
 const kindPattern =
   /^the cluster's objects of the kind (\S+): (?:only those of namespace (\S+) can be read: )?(.*)$/s;
 
@@ -89,8 +91,11 @@ export class Sources {
     return read(objectsView(before, this.flags.namespace), unreadTexts(missing));
   }
 
-  /** @param sinceMs milliseconds since the epoch: the beginning of the window of edges */
-  async read(sinceMs: number): Promise<Readings> {
+  /**
+   * @param sinceMs milliseconds since the epoch: the beginning of the window of edges
+   * @param waitMs how long what was not read yet is waited for; undefined: until it is read
+   */
+  async read(sinceMs: number, waitMs?: number): Promise<Readings> {
     const { flags } = this;
     const { namespace } = flags;
     const [edges, changes, programs] = await Promise.all([
@@ -102,18 +107,21 @@ export class Sources {
         'changes',
         askMesh(flags, changesQuestion(0, namespace)).then((answer) => read(answer)),
       ),
-      this.#programs.get(),
+      this.#programs.get(undefined, waitMs),
     ]);
     // The control plane has read what it says has changed: what was read before is old.
     const newestMs = Math.max(0, ...(changes.value?.changes ?? []).map(({ timeMs }) => timeMs));
     const mark = changes.value ? String(newestMs) : undefined;
-    const [objects, problems] = await Promise.all([this.#objects.get(mark), this.#problems.get(mark)]);
+    const [objects, problems = notYet('problems')] = await Promise.all([
+      this.#objects.get(mark, waitMs),
+      this.#problems.get(mark, waitMs),
+    ]);
     return {
       mesh: this.source.mesh,
       edges,
       changes,
-      objects,
-      programs,
+      objects: objects ?? notYet('workloads and policies'),
+      programs: programs ?? notYet('programs'),
       problems: { ...problems, ...(problems.value ? { value: problemsOf(problems.value, namespace) } : {}) },
     };
   }

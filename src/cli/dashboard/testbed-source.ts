@@ -39,7 +39,7 @@ export function testbedSource(flags: PlaceFlags): MeshSource {
         statusOf(state),
         manifestFindings(state, flags.rootNamespace),
       ]);
-      return read(allProblems(unenforcedProblems(configuration), findingProblems(findings)));
+      return read(allProblems(findingProblems(findings), unenforcedProblems(configuration)));
     },
   };
 }
