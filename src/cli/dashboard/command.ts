@@ -6,8 +6,9 @@ import { standardInput } from '../../base/standard-input.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { edgesKeptMs } from '../../model/edge.js';
 import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
-import { durationMs } from '../edges/command.js';
+import { durationMs } from '../edges/options.js';
 import { isOfCluster, placeOptions } from '../place.js';
+import { prometheusOptions } from '../prometheus/options.js';
 import { assemble } from './assemble.js';
 import { hasDisplay, openBrowser } from './browser.js';
 import { clusterSource } from './cluster-source.js';
@@ -103,7 +104,7 @@ export function dashboardCommand(): Command {
       '--static <file>',
       'write the page with a snapshot to this file (- for standard output), and end',
     );
-  return placeOptions(command).action((flags: Flags) =>
+  return prometheusOptions(placeOptions(command)).action((flags: Flags) =>
     flags.static === undefined ? serve(flags) : writeStatic(flags, flags.static),
   );
 }

@@ -3,15 +3,16 @@ import type { MeshSnapshot, Problem, ProgramState } from '../../model/mesh-snaps
 import { errorText } from '../../base/errors.js';
 import { changesQuestion } from '../changes/command.js';
 import { askMesh } from '../control-admin.js';
-import { edgesQuestion } from '../edges/edges-question.js';
+import type { Observation } from '../edges/observation.js';
 import type { PlaceFlags } from '../place.js';
 import { currentMesh } from '../policy/meshes.js';
+import { observation, type PrometheusFlags } from '../prometheus/options.js';
 import { read, unread, type Reading, type Readings } from './assemble.js';
 import { Kept } from './kept.js';
 import { objectsView, type ObjectsView } from './objects-view.js';
 import { problemsOf } from './problems.js';
 
-export interface DashboardFlags extends PlaceFlags {
+export interface DashboardFlags extends PlaceFlags, PrometheusFlags {
   readonly namespace?: string;
 }
 
@@ -91,6 +92,16 @@ export class Sources {
     return read(objectsView(before, this.flags.namespace), unreadTexts(missing));
   }
 
+  /** The window says since when the control plane has observed; what else is missing is told. */
+  async #readEdges(sinceMs: number): Promise<Reading<Observation>> {
+    const nowMs = Date.now();
+    const found = await observation({ ...this.flags, since: nowMs - sinceMs }, nowMs);
+    return read(
+      found,
+      found.gaps.filter((one) => !one.startsWith('observed since ')).map((one) => `edges: ${one}`),
+    );
+  }
+
   /**
    * @param sinceMs milliseconds since the epoch: the beginning of the window of edges
    * @param waitMs how long what was not read yet is waited for; undefined: until it is read
@@ -99,10 +110,7 @@ export class Sources {
     const { flags } = this;
     const { namespace } = flags;
     const [edges, changes, programs] = await Promise.all([
-      tried(
-        'edges',
-        askMesh(flags, edgesQuestion({ namespace, sinceMs })).then((answer) => read(answer)),
-      ),
+      tried('edges', this.#readEdges(sinceMs)),
       tried(
         'changes',
         askMesh(flags, changesQuestion(0, namespace)).then((answer) => read(answer)),
