@@ -6,7 +6,7 @@ import { standardInput } from '../../base/standard-input.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { edgesKeptMs } from '../../model/edge.js';
 import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
-import { durationMs } from '../edges/options.js';
+import { durationMs } from '../edges/since.js';
 import { isOfCluster, placeOptions } from '../place.js';
 import { prometheusOptions } from '../prometheus/options.js';
 import { assemble } from './assemble.js';
