@@ -85,8 +85,8 @@ test('ends of edges that no object tells of are workloads that were only seen', 
     workloads.map(({ id: name, namespace, isObservedOnly }) => [name, namespace, isObservedOnly ?? false]),
     [
       ['shop/web', 'shop', false],
-      ['shop/api', 'shop', true],
       ['example.com', '', true],
+      ['shop/api', 'shop', true],
     ],
   );
   assert.equal(fromMs, 30_000, 'the window begins when programs began to observe');

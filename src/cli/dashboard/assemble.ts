@@ -43,7 +43,7 @@ function observedOnly(edges: readonly EdgeState[], known: readonly WorkloadState
     const namespace = at < 0 ? '' : id.slice(0, at);
     found.set(id, { id, namespace, name: id.slice(at + 1), pods: [], services: [], isObservedOnly: true });
   }
-  return [...found.values()];
+  return [...found.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 function policyStates(policies: readonly PolicyRules[], edges: readonly Edge[]): PolicyState[] {

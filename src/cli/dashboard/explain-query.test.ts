@@ -44,9 +44,19 @@ test('kinds that the account may not read are one sentence', () => {
   assert.deepEqual(
     unreadTexts([...kinds.map((kind) => `the cluster's objects of the kind ${kind}: forbidden`), 'x']),
     [
-      'objects of Pod, Service, A, B, C, D and 2 more kinds cannot be read with this account, so that workloads, policies and problems are not complete: forbidden',
+      'objects of Pod, Service, A, B, C, D and 2 more kinds cannot be read with this account, so that workloads, policies and problems may not be complete: forbidden',
       'objects: x',
     ],
   );
   assert.deepEqual(unreadTexts([]), []);
+  assert.deepEqual(
+    unreadTexts([
+      "the cluster's objects of the kind Pod: only those of namespace shop can be read: forbidden",
+      "the cluster's objects of the kind Node: forbidden",
+    ]).map((text) => text.split(',')[0]),
+    [
+      'of Pod only the objects of namespace shop can be read with this account',
+      'objects of Node cannot be read with this account',
+    ],
+  );
 });

@@ -39,28 +39,30 @@ async function tried<T>(what: string, reading: Promise<Reading<T>>): Promise<Rea
   }
 }
 
-const kindPattern = /^the cluster's objects of the kind (\S+): (.*)$/s;
+const kindPattern =
+  /^the cluster's objects of the kind (\S+): (?:only those of namespace (\S+) can be read: )?(.*)$/s;
 
 /** One sentence about the kinds that the account may not read, rather than one for each. Pure. */
 export function unreadTexts(unreadKinds: readonly string[]): string[] {
-  const kinds: string[] = [];
+  const kinds = new Map<string, { readonly names: string[]; readonly why: string }>();
   const others: string[] = [];
-  let why = '';
   for (const text of unreadKinds) {
-    const [, kind, reason = ''] = kindPattern.exec(text) ?? [];
+    const [, kind, namespace = '', why = ''] = kindPattern.exec(text) ?? [];
+    const same = kinds.get(namespace);
     if (kind === undefined) others.push(`objects: ${text}`);
-    else {
-      kinds.push(kind);
-      why = why === '' ? reason : why;
-    }
+    else if (same) same.names.push(kind);
+    else kinds.set(namespace, { names: [kind], why });
   }
-  if (kinds.length === 0) return others;
-  const more = kinds.length - kindsNamed;
-  const names = kinds.slice(0, kindsNamed).join(', ') + (more > 0 ? ` and ${more} more kinds` : '');
-  return [
-    `objects of ${names} cannot be read with this account, so that workloads, policies and problems are not complete: ${why}`,
-    ...others,
-  ];
+  const texts = [...kinds].map(([namespace, { names, why }]) => {
+    const more = names.length - kindsNamed;
+    const named = names.slice(0, kindsNamed).join(', ') + (more > 0 ? ` and ${more} more kinds` : '');
+    const what =
+      namespace === ''
+        ? `objects of ${named} cannot be read with this account`
+        : `of ${named} only the objects of namespace ${namespace} can be read with this account`;
+    return `${what}, so that workloads, policies and problems may not be complete: ${why}`;
+  });
+  return [...texts, ...others];
 }
 
 /** Reads the parts of the snapshot; what is expensive is kept. */
@@ -83,7 +85,7 @@ export class Sources {
   }
 
   async #readObjects(): Promise<Reading<ObjectsView>> {
-    const { before, unread: missing } = await currentMesh(this.flags);
+    const { before, unread: missing } = await currentMesh(this.flags, this.flags.namespace);
     return read(objectsView(before, this.flags.namespace), unreadTexts(missing));
   }
 

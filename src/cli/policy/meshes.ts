@@ -47,8 +47,11 @@ function currentOf(
   };
 }
 
-/** The current state, without blocking this program meanwhile. Errors: those of policyMeshes. */
-export async function currentMesh(flags: CurrentFlags): Promise<PolicyMeshes> {
+/**
+ * The current state, without blocking this program meanwhile. Errors: those of policyMeshes.
+ * @param namespace of a cluster: its objects are read where the account may not read those of all namespaces
+ */
+export async function currentMesh(flags: CurrentFlags, namespace?: string): Promise<PolicyMeshes> {
   const { args } = currentOf(flags, '--current');
   return decodeMeshes(
     await shAsync(process.execPath, [
@@ -56,6 +59,7 @@ export async function currentMesh(flags: CurrentFlags): Promise<PolicyMeshes> {
       'policy-mesh',
       '--root-namespace',
       flags.rootNamespace,
+      ...(namespace === undefined ? [] : ['--namespace', namespace]),
       ...args,
     ]),
   );
