@@ -9,6 +9,8 @@ cytoscape.use(fcose);
 /** The library's time grows faster than a namespace; of a large one the picture is rough. */
 const largeNamespace = 60;
 const gapLeast = 110;
+/** Rows are not full, so that blocks would not fill the width. */
+const wider = 1.4;
 
 /** @param size of a namespace's name, which needs room above it */
 export function layOut(
@@ -28,7 +30,7 @@ export function layOut(
   const blocks = neighborOrder([...groups.keys()], edges).map((namespace) =>
     blockOf(namespace, layOutNamespace(groups.get(namespace) ?? [], inside.get(namespace) ?? [])),
   );
-  return packBlocks(blocks, gapLeast + size, aspect);
+  return packBlocks(blocks, gapLeast + size, aspect * wider);
 }
 
 function layOutNamespace(
@@ -59,6 +61,8 @@ function layOutNamespace(
     fit: false,
     packComponents: false,
     idealEdgeLength: 95,
+    tilingPaddingVertical: 40,
+    tilingPaddingHorizontal: 40,
     nodeRepulsion: 8_000,
     numIter: nodes.length > largeNamespace ? 500 : 2_000,
   };
