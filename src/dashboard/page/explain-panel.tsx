@@ -1,7 +1,7 @@
 /** Asks the server what `weft explain` says about an edge. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { EdgeState } from '../../model/mesh-snapshot.js';
-import { explainQuery, explanationOf, type ShownExplanation } from '../view/explanation.js';
+import { explainQueries, explanationOf, type ShownExplanation } from '../view/explanation.js';
 import { visibleText } from '../view/text.js';
 import { ask } from './live.js';
 import { Badge, Name } from './parts.js';
@@ -23,15 +23,18 @@ export function ExplainPanel({ edge }: { readonly edge: EdgeState }) {
     const own = new AbortController();
     ending.current = own;
     setState({ kind: 'asking' });
-    let next: State;
-    try {
-      const response = await ask(
-        `/api/explain?${explainQuery(edge)}`,
-        AbortSignal.any([own.signal, AbortSignal.timeout(timeoutMs)]),
-      );
-      next = { kind: 'done', explanation: explanationOf(await response.text()) };
-    } catch (error) {
-      next = { kind: 'error', why: (error as Error).message };
+    let next: State = { kind: 'none' };
+    for (const query of explainQueries(edge)) {
+      try {
+        const response = await ask(
+          `/api/explain?${query}`,
+          AbortSignal.any([own.signal, AbortSignal.timeout(timeoutMs)]),
+        );
+        next = { kind: 'done', explanation: explanationOf(await response.text()) };
+        break;
+      } catch (error) {
+        next = { kind: 'error', why: (error as Error).message };
+      }
     }
     if (!own.signal.aborted) setState(next);
   };

@@ -2,15 +2,13 @@
  * The drawn graph: cytoscape on a canvas, because 1 500 edges as elements of the page do not move fluently. The table of edges says the same to
  * a screen reader.
  */
-import cytoscape, { type Core, type ElementDefinition } from 'cytoscape';
-import fcose from 'cytoscape-fcose';
+import cytoscape, { type Core, type ElementDefinition, type SingularElementReturnValue } from 'cytoscape';
 import type { GraphEdge, GraphNode, Place } from '../view/graph-input.js';
-import { addedPlaces, startPlaces } from '../view/graph-input.js';
+import { addedPlaces } from '../view/graph-input.js';
 import { visibleText } from '../view/text.js';
 import { drawMarks } from './edge-marks.js';
 import { graphStyle, pageColors } from './graph-style.js';
-
-cytoscape.use(fcose);
+import { layOut } from './layout.js';
 
 /** The library adds a style element where none has this id. The content security policy forbids it, and page.css has its rule. */
 function claimStyle(): void {
@@ -27,6 +25,9 @@ const edgeId = (id: string): string => `e ${id}`;
 
 /** Where workloads are drawn, for as long as the page is open: another view and back shows the same picture. */
 const keptPlaces = new Map<string, Place>();
+
+/** Names of namespaces can be read when the whole mesh is shown. */
+const nameSize = (workloads: number): number => Math.min(44, Math.max(15, Math.sqrt(workloads) * 2.6));
 
 export interface Drawn {
   readonly nodes: readonly GraphNode[];
@@ -45,6 +46,7 @@ interface Handlers {
 export class GraphCanvas {
   readonly #cy: Core;
   readonly #marks: HTMLCanvasElement;
+  #size = '';
   #colors = pageColors();
   #drawn: Drawn = { nodes: [], edges: [] };
   #shown: Shown = { nodes: new Set(), edges: new Set() };
@@ -80,13 +82,13 @@ export class GraphCanvas {
     this.#drawn = drawn;
     const missing = drawn.nodes.filter(({ id }) => !keptPlaces.has(id));
     const isNewLayout = missing.length > drawn.nodes.length / 2;
-    if (isNewLayout) for (const [id, place] of startPlaces(drawn.nodes)) keptPlaces.set(id, place);
+    if (isNewLayout) this.#layOut();
     else
       for (const [id, place] of addedPlaces(missing, isFirst ? drawn.nodes : before, keptPlaces))
         keptPlaces.set(id, place);
     cy.batch(() => this.#replaceElements(drawn));
-    if (isNewLayout) this.arrange();
-    else if (isFirst) this.fit();
+    if (isNewLayout && !isFirst) this.#move();
+    // What is drawn for the first time is made to fit by `show`.
   }
 
   #replaceElements({ nodes, edges }: Drawn): void {
@@ -95,7 +97,7 @@ export class GraphCanvas {
     for (const { namespace } of nodes)
       if (namespace !== '')
         wanted.set(namespaceId(namespace), {
-          data: { id: namespaceId(namespace), label: visibleText(namespace) },
+          data: { id: namespaceId(namespace), label: visibleText(namespace), size: nameSize(nodes.length) },
           classes: 'namespace',
           selectable: false,
           grabbable: false,
@@ -134,7 +136,8 @@ export class GraphCanvas {
         const { label, width, state } = definition.data;
         present.data(width === undefined ? { label, state } : { label, width, state });
         const kept = ['hidden', 'faded', 'chosen'].filter((name) => present.hasClass(name));
-        present.classes(`${String(definition.classes)} ${kept.join(' ')}`);
+        const classes = [...String(definition.classes).split(' '), ...kept].sort();
+        if (classes.join(' ') !== [...present.classes()].sort().join(' ')) present.classes(classes.join(' '));
       }
     }
     cy.add(added);
@@ -142,26 +145,24 @@ export class GraphCanvas {
 
   /** Places all workloads anew. The same mesh gives the same picture: the layout begins at fixed places. */
   arrange(): void {
-    const cy = this.#cy;
-    for (const [id, place] of startPlaces(this.#drawn.nodes))
-      cy.getElementById(nodeId(id)).position({ ...place });
-    const options = {
-      name: 'fcose',
-      quality: 'default',
-      randomize: false,
-      animate: false,
-      fit: false,
-      nodeDimensionsIncludeLabels: true,
-      packComponents: false,
-      idealEdgeLength: 110,
-      nodeRepulsion: 9_000,
-      gravityRangeCompound: 1.5,
-      gravityCompound: 1.2,
-      numIter: this.#drawn.nodes.length > 100 ? 600 : 2_000,
-    };
-    cy.layout(options).run();
-    this.#keepPlaces();
+    this.#layOut();
+    this.#move();
     this.fit();
+  }
+
+  #layOut(): void {
+    const cy = this.#cy;
+    const { nodes, edges } = this.#drawn;
+    const places = layOut(nodes, edges, nameSize(nodes.length), Math.max(0.7, cy.width() / cy.height()));
+    for (const [id, place] of places) keptPlaces.set(id, place);
+  }
+
+  #move(): void {
+    const cy = this.#cy;
+    cy.batch(() => {
+      for (const { id } of this.#drawn.nodes)
+        cy.getElementById(nodeId(id)).position({ ...(keptPlaces.get(id) ?? { x: 0, y: 0 }) });
+    });
   }
 
   #keepPlaces(): void {
@@ -176,16 +177,21 @@ export class GraphCanvas {
       [...shown.nodes].some((id) => !this.#shown.nodes.has(id));
     this.#shown = shown;
     const cy = this.#cy;
+    // Each change of a class costs the library time, also one that changes nothing.
+    const setHidden = (element: SingularElementReturnValue, isHidden: boolean): void => {
+      if (element.hasClass('hidden') !== isHidden) element.toggleClass('hidden', isHidden);
+    };
     cy.batch(() => {
-      cy.nodes('.workload').forEach((node) => {
-        node.toggleClass('hidden', !shown.nodes.has((node.data('state') as GraphNode).id));
-      });
-      cy.edges().forEach((edge) => {
-        edge.toggleClass('hidden', !shown.edges.has((edge.data('state') as GraphEdge).id));
-      });
-      cy.nodes('.namespace').forEach((box) => {
-        box.toggleClass('hidden', box.children('.workload').not('.hidden').empty());
-      });
+      const namespaces = new Set<string>();
+      for (const { id, namespace } of this.#drawn.nodes) {
+        const isShown = shown.nodes.has(id);
+        if (isShown) namespaces.add(namespace);
+        setHidden(cy.getElementById(nodeId(id)), !isShown);
+      }
+      for (const { id } of this.#drawn.edges) setHidden(cy.getElementById(edgeId(id)), !shown.edges.has(id));
+      for (const namespace of new Set(this.#drawn.nodes.map((node) => node.namespace)))
+        if (namespace !== '')
+          setHidden(cy.getElementById(namespaceId(namespace)), !namespaces.has(namespace));
     });
     if (isChanged) this.fit();
   }
@@ -200,7 +206,7 @@ export class GraphCanvas {
           ? cy.getElementById(nodeId(selection.workload))
           : cy.collection();
     cy.batch(() => {
-      cy.elements().removeClass('chosen faded');
+      cy.elements('.chosen, .faded').removeClass('chosen faded');
       if (chosen.empty()) return;
       const beside =
         selection.edge === undefined ? chosen.closedNeighborhood() : chosen.union(chosen.connectedNodes());
@@ -235,7 +241,13 @@ export class GraphCanvas {
     }
   }
 
+  /** The first call is for the size that it was made with. */
   resized(): void {
+    const size = `${this.#marks.clientWidth} ${this.#marks.clientHeight}`;
+    if (size === this.#size) return;
+    const isFirst = this.#size === '';
+    this.#size = size;
+    if (isFirst) return;
     this.#cy.resize();
     this.fit();
   }

@@ -74,7 +74,7 @@ export const graphStyle = (colors: Colors): StylesheetJson => [
       padding: '22px',
       label: 'data(label)',
       color: colors.muted,
-      'font-size': 15,
+      'font-size': 'data(size)',
       'font-weight': 600,
       'font-family': 'system-ui, sans-serif',
       'text-valign': 'top',

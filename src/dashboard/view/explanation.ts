@@ -18,15 +18,22 @@ export interface ShownExplanation {
   readonly notes: readonly string[];
 }
 
-/** The ends as the edge has them: the server finds their pods and Services. */
-export function explainQuery(edge: EdgeState): string {
-  const busiest = [...edge.routes].sort((a, b) => b.requests - a.requests)[0];
-  return new URLSearchParams({
-    source: edge.source,
-    destination: edge.service ?? edge.destination,
-    port: String(edge.port),
-    ...(busiest ? { method: busiest.method, path: busiest.pathTemplate } : {}),
-  }).toString();
+/**
+ * What to ask, the best first: the Service as clients dial it, which `weft explain` knows without a port if it has only one; else the workload
+ * by the port of its pods, which is the port of edges.
+ */
+export function explainQueries({ source, destination, service, port, routes }: EdgeState): string[] {
+  const busiest = [...routes].sort((a, b) => b.requests - a.requests)[0];
+  // Routes beyond the limits are counted as `other`.
+  const isRequest =
+    busiest !== undefined && /^[A-Z]+$/.test(busiest.method) && busiest.pathTemplate.startsWith('/');
+  const request = isRequest ? { method: busiest.method, path: busiest.pathTemplate } : {};
+  const query = (asked: Readonly<Record<string, string>>): string =>
+    new URLSearchParams({ source, ...asked, ...request }).toString();
+  return [
+    ...(service === undefined || service === '' ? [] : [query({ destination: service })]),
+    query({ destination, port: String(port) }),
+  ];
 }
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');

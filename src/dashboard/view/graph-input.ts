@@ -82,32 +82,6 @@ const cell = { width: 130, height: 80 };
 const gap = 90;
 
 /**
- * Starts of the layout: each namespace is a block of rows, and blocks fill rows of about the width of a screen. The same workloads have the
- * same places, so that the picture of a mesh is the same each time.
- */
-export function startPlaces(nodes: readonly GraphNode[]): ReadonlyMap<string, Place> {
-  const blocks = new Map<string, GraphNode[]>();
-  for (const node of nodes) blocks.set(node.namespace, [...(blocks.get(node.namespace) ?? []), node]);
-  const width = Math.sqrt(nodes.length * cell.width * cell.height * 1.6) * 1.4;
-  const places = new Map<string, Place>();
-  let [left, top, rowHeight] = [0, 0, 0];
-  for (const [, block] of [...blocks].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const columns = Math.ceil(Math.sqrt(block.length));
-    if (left > 0 && left + columns * cell.width > width)
-      [left, top, rowHeight] = [0, top + rowHeight + gap, 0];
-    block.forEach(({ id }, index) =>
-      places.set(id, {
-        x: left + (index % columns) * cell.width,
-        y: top + Math.floor(index / columns) * cell.height,
-      }),
-    );
-    left += columns * cell.width + gap;
-    rowHeight = Math.max(rowHeight, Math.ceil(block.length / columns) * cell.height);
-  }
-  return places;
-}
-
-/**
  * Where a workload goes that is new in a drawn graph: below its namespace, or below everything. Nothing that is drawn moves.
  * @param taken places of what is drawn, by id; it is not changed
  */
