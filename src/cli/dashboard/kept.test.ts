@@ -55,6 +55,17 @@ test('a caller that does not wait for the first value gets none, and the reading
   assert.equal(values.length, 1);
 });
 
+test('a value that says that reading failed is not kept for long', async () => {
+  let readings = 0;
+  const one = new Kept(async () => ++readings, { ageMsMax: 1_000_000, isFailed: (value) => value === 1 });
+  assert.equal(await one.get(), 1);
+  assert.equal(await one.get(), 1);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(await one.get(), 2);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual([await one.get(), readings], [2, 2]);
+});
+
 test('a failed reading leaves the value; without a value the caller is told', async () => {
   const { clock, one, settled } = kept();
   clock.fails = true;

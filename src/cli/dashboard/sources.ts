@@ -78,12 +78,14 @@ export class Sources {
     private readonly flags: DashboardFlags,
     private readonly source: MeshSource,
   ) {
-    const rare = { ageMsMax: objectsMsMax, pausePerReading };
+    const isFailed = ({ value }: Reading<unknown>): boolean => value === undefined;
+    const rare = { ageMsMax: objectsMsMax, pausePerReading, isFailed };
     this.#objects = new Kept(() => tried('objects', this.#readObjects()), rare);
     this.#problems = new Kept(() => tried('problems', source.problems()), rare);
     this.#programs = new Kept(() => tried('programs', source.programs()), {
       ageMsMax: source.programsMs,
       pausePerReading,
+      isFailed,
     });
   }
 
@@ -109,18 +111,18 @@ export class Sources {
   async read(sinceMs: number, waitMs?: number): Promise<Readings> {
     const { flags } = this;
     const { namespace } = flags;
-    const [edges, changes, programs] = await Promise.all([
+    const [edges, changes] = await Promise.all([
       tried('edges', this.#readEdges(sinceMs)),
       tried(
         'changes',
         askMesh(flags, changesQuestion(0, namespace)).then((answer) => read(answer)),
       ),
-      this.#programs.get(undefined, waitMs),
     ]);
     // The control plane has read what it says has changed: what was read before is old.
     const newestMs = Math.max(0, ...(changes.value?.changes ?? []).map(({ timeMs }) => timeMs));
     const mark = changes.value ? String(newestMs) : undefined;
-    const [objects, problems = notYet('problems')] = await Promise.all([
+    const [programs, objects, problems = notYet('problems')] = await Promise.all([
+      this.#programs.get(undefined, waitMs),
       this.#objects.get(mark, waitMs),
       this.#problems.get(mark, waitMs),
     ]);
