@@ -32,7 +32,7 @@ interface Flags extends DashboardFlags {
 
 const tokenBytes = 24;
 /** The page shows what is there after this time; the rest says that it is still being read. */
-const firstViewMs = 800;
+const firstViewMs = 500;
 
 async function sourcesOf(flags: DashboardFlags): Promise<Sources> {
   return new Sources(
