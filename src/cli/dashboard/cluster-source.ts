@@ -36,6 +36,8 @@ export function clusterSource(config: KubeConfig, flags: DashboardFlags): MeshSo
   return {
     mesh: { kind: 'cluster', name: config.getCurrentContext(), version },
     programsMs: 15_000,
+    // The API server has other clients.
+    pausePerReading: 9,
     programs: async () => {
       latest = part('programs', clusterStatus(config, root));
       const [status, waypoints] = await Promise.all([

@@ -23,12 +23,12 @@ export interface MeshSource {
   readonly problems: () => Promise<Reading<readonly Problem[]>>;
   /** Programs are asked again after this time. */
   readonly programsMs: number;
+  /** How long objects and programs are not read after they were, as a multiple of how long it took. */
+  readonly pausePerReading: number;
 }
 
 /** Objects of which nothing says that they changed are still read again after a while. */
 const objectsMsMax = 60_000;
-/** Reading takes at most a tenth of the time. */
-const pausePerReading = 9;
 /** Kinds that are named; the account may lack the right to read all of them. */
 const kindsNamed = 6;
 
@@ -78,6 +78,7 @@ export class Sources {
     private readonly flags: DashboardFlags,
     private readonly source: MeshSource,
   ) {
+    const { pausePerReading } = source;
     const isFailed = ({ value }: Reading<unknown>): boolean => value === undefined;
     const rare = { ageMsMax: objectsMsMax, pausePerReading, isFailed };
     this.#objects = new Kept(() => tried('objects', this.#readObjects()), rare);

@@ -33,6 +33,7 @@ export function testbedSource(flags: PlaceFlags): MeshSource {
   return {
     mesh: { kind: 'testbed', name: basename(state), version },
     programsMs: 4_000,
+    pausePerReading: 2,
     programs: async () => read(testbedPrograms(await statusOf(state), rootExpires(state))),
     problems: async () => {
       const [{ configuration = [] }, findings] = await Promise.all([
