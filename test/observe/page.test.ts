@@ -46,7 +46,11 @@ async function withPage(
   try {
     await run({ page, server, problems });
     assert.deepEqual(await policyViolations(page), []);
-    assert.deepEqual(problems, []);
+    // A tap of another namespace ends the one before.
+    assert.deepEqual(
+      problems.filter((problem) => !/^request: \S+\/api\/tap\S* net::ERR_ABORTED$/.test(problem)),
+      [],
+    );
   } finally {
     await close();
     await server.close();
