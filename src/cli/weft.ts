@@ -14,8 +14,10 @@ import { edgesCommand } from './edges/command.js';
 import { tapCommand } from './tap/command.js';
 import { explainCommand } from './explain/command.js';
 import { programCommands } from './programs.js';
+import { statCommand } from './stat/command.js';
 import { standaloneCommand } from './standalone/command.js';
 import { statusCommand } from './status.js';
+import { topCommand } from './top/command.js';
 
 const program = new Command('weft').description('An ambient service mesh without sidecars').version(version);
 for (const command of [
@@ -26,6 +28,8 @@ for (const command of [
   statusCommand(),
   edgesCommand(),
   tapCommand(),
+  statCommand(),
+  topCommand(),
   explainCommand(),
   changesCommand(),
   dashboardCommand(),

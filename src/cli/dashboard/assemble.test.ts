@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Change } from '../../model/change.js';
 import { noCounts, type Edge, type EdgeCounts } from '../../model/edge.js';
+import type { Observation } from '../edges/observation.js';
 import type { ProgramState } from '../../model/mesh-snapshot.js';
 import { id } from '../../../test/support/mesh.js';
 import { assemble, read, unread, type Readings } from './assemble.js';
@@ -35,6 +36,13 @@ const change = (timeMs: number, receivers: Change['receivers']): Change => ({
   receivers,
 });
 const agent = (name: string): ProgramState => ({ kind: 'agent', name, health: 'ready', isInSync: true });
+const observed = (edges: readonly Edge[], observedSinceMs = 0): Observation => ({
+  edges,
+  nowMs: 60_000,
+  observedSinceMs,
+  missing: [],
+  gaps: [],
+});
 const nothing: Readings = {
   mesh: { kind: 'cluster', name: 'c', version: '0' },
   edges: unread('edges: forbidden'),
@@ -56,7 +64,7 @@ test('what cannot be read is named, and each part by itself', () => {
   const some = assemble({ ...nothing, programs: read([agent('a')], ['waypoints: forbidden']) }, 0, 60_000);
   assert.equal(some.programs.length, 1);
   assert.ok(some.incomplete.includes('waypoints: forbidden'));
-  const replicas = read({ edges: [], sinceMs: 0, missing: ['control-1'] });
+  const replicas = read(observed([]), ['edges: no answer from control-1']);
   assert.match(assemble({ ...nothing, edges: replicas }, 0, 1).incomplete.join(), /no answer from control-1/);
 });
 
@@ -66,17 +74,18 @@ test('ends of edges that no object tells of are workloads that were only seen', 
     {
       ...nothing,
       objects: read({ workloads: [workload], policies: [] }),
-      edges: read({
-        edges: [
-          edge({}, { connections: 60 }),
-          edge({
-            destination: { namespace: '', workload: '', pod: '', identity: undefined },
-            service: 'example.com',
-          }),
-        ],
-        sinceMs: 30_000,
-        missing: [],
-      }),
+      edges: read(
+        observed(
+          [
+            edge({}, { connections: 60 }),
+            edge({
+              destination: { namespace: '', workload: '', pod: '', identity: undefined },
+              service: 'example.com',
+            }),
+          ],
+          30_000,
+        ),
+      ),
     },
     0,
     90_000,
@@ -108,14 +117,15 @@ test('a refusal that both sides report counts once for its policy', () => {
     {
       ...nothing,
       objects: read({ workloads: [], policies: [rules] }),
-      edges: read({
-        edges: [
-          edge({ reporter: 'source', policy: rules.key, path: 'refused' }, { refused: 3 }),
-          edge({ reporter: 'destination', policy: rules.key, path: 'refused' }, { refused: 4, audited: 1 }),
-        ],
-        sinceMs: 0,
-        missing: [],
-      }),
+      edges: read(
+        observed(
+          [
+            edge({ reporter: 'source', policy: rules.key, path: 'refused' }, { refused: 3 }),
+            edge({ reporter: 'destination', policy: rules.key, path: 'refused' }, { refused: 4, audited: 1 }),
+          ],
+          0,
+        ),
+      ),
     },
     0,
     1,
@@ -133,6 +143,19 @@ test('a refusal that both sides report counts once for its policy', () => {
       audited: 1,
     },
   ]);
+});
+
+test('rates are those of the time for which all was observed', () => {
+  const rated = { edges: [edge({}, { connections: 20 })], fromMs: 40_000 };
+  const { edges } = assemble(
+    { ...nothing, edges: read({ ...observed([edge({}, { connections: 90 })], 1_000), rated }) },
+    0,
+    60_000,
+  );
+  assert.deepEqual(
+    edges.map(({ connections, connectionsPerSecond }) => [connections, connectionsPerSecond]),
+    [[90, 1]],
+  );
 });
 
 test('a program that has not acknowledged its newest change is not in sync, unless the change was just sent', () => {

@@ -1,6 +1,6 @@
 /** Puts the snapshot of the page together from what could be read. Pure. */
 import type { Change, ChangesAnswer } from '../../model/change.js';
-import type { Edge, EdgeAnswer } from '../../model/edge.js';
+import { policyNames, type Edge } from '../../model/edge.js';
 import type {
   EdgeState,
   MeshSnapshot,
@@ -9,6 +9,7 @@ import type {
   ProgramState,
   WorkloadState,
 } from '../../model/mesh-snapshot.js';
+import type { Observation } from '../edges/observation.js';
 import { edgeStates } from '../../telemetry/observed/edge-states.js';
 import type { ObjectsView, PolicyRules } from './objects-view.js';
 
@@ -22,7 +23,7 @@ export const unread = (why: string): Reading<never> => ({ why: [why] });
 
 export interface Readings {
   readonly mesh: MeshSnapshot['mesh'];
-  readonly edges: Reading<EdgeAnswer>;
+  readonly edges: Reading<Observation>;
   readonly changes: Reading<ChangesAnswer>;
   readonly objects: Reading<ObjectsView>;
   readonly programs: Reading<readonly ProgramState[]>;
@@ -51,9 +52,11 @@ function policyStates(policies: readonly PolicyRules[], edges: readonly Edge[]):
   const bySide = [true, false].map((isSource) => {
     const counts = new Map<string, { refused: number; audited: number }>();
     for (const { reporter, policy, counts: of } of edges) {
-      if (policy === '' || (reporter === 'source') !== isSource) continue;
-      const sum = counts.get(policy) ?? { refused: 0, audited: 0 };
-      counts.set(policy, { refused: sum.refused + of.refused, audited: sum.audited + of.audited });
+      if ((reporter === 'source') !== isSource) continue;
+      for (const name of policyNames(policy)) {
+        const sum = counts.get(name) ?? { refused: 0, audited: 0 };
+        counts.set(name, { refused: sum.refused + of.refused, audited: sum.audited + of.audited });
+      }
     }
     return counts;
   });
@@ -87,12 +90,27 @@ const withSync = (programs: readonly ProgramState[], late: ReadonlyMap<string, b
     one.isInSync === true && late.get(one.name) === true ? { ...one, isInSync: false } : one,
   );
 
+/** States with the counts of all that was observed, and the rates of the time for which all was. */
+function statesOf(
+  { edges, rated, observedSinceMs }: Observation,
+  fromMs: number,
+  nowMs: number,
+): EdgeState[] {
+  const states = edgeStates(edges, rated?.fromMs ?? Math.max(fromMs, observedSinceMs), nowMs);
+  if (rated === undefined || rated.edges === edges) return states;
+  const rates = new Map(edgeStates(rated.edges, rated.fromMs, nowMs).map((one) => [one.id, one]));
+  return states.map((one) => {
+    const { requestsPerSecond = 0, connectionsPerSecond = 0 } = rates.get(one.id) ?? {};
+    return { ...one, requestsPerSecond, connectionsPerSecond };
+  });
+}
+
 /** @param fromMs the beginning of the window that was asked for */
 export function assemble(readings: Readings, fromMs: number, nowMs: number): MeshSnapshot {
   const { mesh, edges, changes, objects, programs, problems } = readings;
   const observed = edges.value?.edges ?? [];
-  const observedSinceMs = Math.max(fromMs, edges.value?.sinceMs ?? fromMs);
-  const states = edgeStates(observed, observedSinceMs, nowMs);
+  const observedSinceMs = Math.max(fromMs, edges.value?.observedSinceMs ?? fromMs);
+  const states = edges.value ? statesOf(edges.value, fromMs, nowMs) : [];
   const known = objects.value?.workloads ?? [];
   const newest = [...(changes.value?.changes ?? [])].sort((a, b) => b.timeMs - a.timeMs);
   return {
@@ -109,9 +127,6 @@ export function assemble(readings: Readings, fromMs: number, nowMs: number): Mes
     incomplete: [
       ...new Set([
         ...[edges, changes, objects, programs, problems].flatMap(({ why }) => why),
-        ...(edges.value?.missing ?? []).map(
-          (name) => `edges: no answer from ${name}: what was reported to it is missing`,
-        ),
         ...(changes.value?.missing ?? []).map((name) => `changes: no answer from ${name}`),
       ]),
     ],

@@ -13,7 +13,7 @@ export const hasDisplay = (env: NodeJS.ProcessEnv): boolean =>
  * user that leads to it. Returns a function that removes the file.
  */
 export function openBrowser(url: string): () => void {
-  const dir = mkdtempSync(join(process.env['XDG_RUNTIME_DIR'] ?? tmpdir(), 'weft-dashboard-'));
+  const dir = privateDirectory();
   const file = join(dir, 'open.html');
   writeFileSync(
     file,
@@ -27,4 +27,13 @@ export function openBrowser(url: string): () => void {
   child.once('error', () => undefined);
   child.unref();
   return () => rmSync(dir, { recursive: true, force: true });
+}
+
+/** A directory of this user alone. The usual one is absent without a session. */
+function privateDirectory(): string {
+  try {
+    return mkdtempSync(join(process.env['XDG_RUNTIME_DIR'] ?? tmpdir(), 'weft-dashboard-'));
+  } catch {
+    return mkdtempSync(join(tmpdir(), 'weft-dashboard-'));
+  }
 }

@@ -15,11 +15,13 @@ import { clusterPrograms } from './programs.js';
 import { allProblems, findingProblems } from './problems.js';
 import type { DashboardFlags, MeshSource } from './sources.js';
 
+interface Part<T> {
+  readonly value?: T;
+  readonly why: readonly string[];
+}
+
 /** Errors of one part are its reason. */
-async function part<T>(
-  what: string,
-  reading: Promise<T>,
-): Promise<{ readonly value?: T; readonly why: readonly string[] }> {
+async function part<T>(what: string, reading: Promise<T>): Promise<Part<T>> {
   try {
     return { value: await reading, why: [] };
   } catch (error) {
@@ -30,16 +32,18 @@ async function part<T>(
 export function clusterSource(config: KubeConfig, flags: DashboardFlags): MeshSource {
   const { rootNamespace: root, namespace } = flags;
   // Programs are read more often than problems, and all of it costs many lists.
-  let last: ClusterStatus | undefined;
+  let latest: Promise<Part<ClusterStatus>> | undefined;
   return {
     mesh: { kind: 'cluster', name: config.getCurrentContext(), version },
     programsMs: 15_000,
+    // The API server has other clients.
+    pausePerReading: 9,
     programs: async () => {
+      latest = part('programs', clusterStatus(config, root));
       const [status, waypoints] = await Promise.all([
-        part('programs', clusterStatus(config, root)),
+        latest,
         part('waypoints', readWaypoints(config, namespace)),
       ]);
-      last = status.value;
       const why = [...status.why, ...waypoints.why];
       return status.value
         ? read(clusterPrograms(status.value, waypoints.value), [...status.value.unknown, ...why])
@@ -50,13 +54,14 @@ export function clusterSource(config: KubeConfig, flags: DashboardFlags): MeshSo
         part('problems of objects', configurationFindings(config)),
         part('problems of references', objectFindings(config, root)),
       ]);
-      const agents = (last?.nodes ?? []).flatMap(({ agent }): readonly Agent[] => (agent ? [agent] : []));
+      const status = (await latest)?.value;
+      const agents = (status?.nodes ?? []).flatMap(({ agent }): readonly Agent[] => (agent ? [agent] : []));
       const findings: readonly Finding[] = [
         ...(configuration.value ?? []),
         ...(objects.value ?? []),
         ...agentFindings(agents, [], Date.now()),
       ];
-      const failures = (last?.failures ?? []).map((what): Problem => ({ level: 'fail', what }));
+      const failures = (status?.failures ?? []).map((what): Problem => ({ level: 'fail', what }));
       return read(allProblems(failures, findingProblems(findings)), [...configuration.why, ...objects.why]);
     },
   };

@@ -6,8 +6,9 @@ import { standardInput } from '../../base/standard-input.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { edgesKeptMs } from '../../model/edge.js';
 import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
-import { durationMs } from '../edges/command.js';
+import { durationMs } from '../edges/since.js';
 import { isOfCluster, placeOptions } from '../place.js';
+import { prometheusOptions } from '../prometheus/options.js';
 import { assemble } from './assemble.js';
 import { hasDisplay, openBrowser } from './browser.js';
 import { clusterSource } from './cluster-source.js';
@@ -30,6 +31,8 @@ interface Flags extends DashboardFlags {
 }
 
 const tokenBytes = 24;
+/** The page shows what is there after this time; the rest says that it is still being read. */
+const firstViewMs = 500;
 
 async function sourcesOf(flags: DashboardFlags): Promise<Sources> {
   return new Sources(
@@ -38,9 +41,9 @@ async function sourcesOf(flags: DashboardFlags): Promise<Sources> {
   );
 }
 
-async function takeSnapshot(sources: Sources, sinceMs: number): Promise<MeshSnapshot> {
+async function takeSnapshot(sources: Sources, sinceMs: number, waitMs?: number): Promise<MeshSnapshot> {
   const fromMs = Date.now() - sinceMs;
-  return assemble(await sources.read(fromMs), fromMs, Date.now());
+  return assemble(await sources.read(fromMs, waitMs), fromMs, Date.now());
 }
 
 async function writeStatic(flags: Flags, file: string): Promise<void> {
@@ -61,7 +64,7 @@ async function serve(flags: Flags): Promise<void> {
   const address = dashboardAddress(flags.listen, flags.insecureListen === true);
   const files = readPageFiles();
   const sources = await sourcesOf(flags);
-  const cache = new SnapshotCache((sinceMs) => takeSnapshot(sources, sinceMs));
+  const cache = new SnapshotCache((sinceMs) => takeSnapshot(sources, sinceMs, firstViewMs));
   const explainer = new Explainer(flags);
   const api: DashboardApi = {
     snapshot: (sinceMs) => cache.get(sinceMs),
@@ -101,7 +104,7 @@ export function dashboardCommand(): Command {
       '--static <file>',
       'write the page with a snapshot to this file (- for standard output), and end',
     );
-  return placeOptions(command).action((flags: Flags) =>
+  return prometheusOptions(placeOptions(command)).action((flags: Flags) =>
     flags.static === undefined ? serve(flags) : writeStatic(flags, flags.static),
   );
 }

@@ -45,6 +45,27 @@ test('what takes long is not read at each change', async () => {
   assert.equal(clock.readings, 2);
 });
 
+test('a caller that does not wait for the first value gets none, and the reading goes on', async () => {
+  const values: ((value: number) => void)[] = [];
+  const one = new Kept(() => new Promise<number>((resolve) => values.push(resolve)), { ageMsMax: 100 });
+  assert.equal(await one.get('a', 1), undefined);
+  const waiting = one.get('a', 60_000);
+  values[0]?.(7);
+  assert.equal(await waiting, 7);
+  assert.equal(values.length, 1);
+});
+
+test('a value that says that reading failed is not kept for long', async () => {
+  let readings = 0;
+  const one = new Kept(async () => ++readings, { ageMsMax: 1_000_000, isFailed: (value) => value === 1 });
+  assert.equal(await one.get(), 1);
+  assert.equal(await one.get(), 1);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(await one.get(), 2);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual([await one.get(), readings], [2, 2]);
+});
+
 test('a failed reading leaves the value; without a value the caller is told', async () => {
   const { clock, one, settled } = kept();
   clock.fails = true;

@@ -27,12 +27,18 @@ export const findingProblems = (findings: readonly Finding[]): Problem[] =>
 export const unenforcedProblems = (texts: readonly string[]): Problem[] =>
   texts.map((what) => problem('fail', what, 'it is not in force as written: correct it'));
 
-/** Each problem once, failures first. Two readers may say the same: the control plane knows more than the manifests. */
+/** What two readers say in the same words: the directory of a file, and what comes after the first comma, may differ. */
+const keyOf = ({ what }: Problem): string => what.replace(/^\/\S*\//, '').replace(/,.*$/s, '');
+
+/** Each problem once, failures first: of what two readers say, as the earlier list has it. One reader may say several things that begin alike. */
 export function allProblems(...lists: readonly (readonly Problem[])[]): Problem[] {
-  const byText = new Map<string, Problem>();
-  for (const one of lists.flat()) if (!byText.has(one.what)) byText.set(one.what, one);
+  const all: Problem[] = [];
+  for (const list of lists) {
+    const known = new Set(all.map(keyOf));
+    all.push(...new Map(list.filter((one) => !known.has(keyOf(one))).map((one) => [one.what, one])).values());
+  }
   const rank = ({ level }: Problem): number => (level === 'fail' ? 0 : 1);
-  return [...byText.values()].sort((a, b) => rank(a) - rank(b));
+  return all.sort((a, b) => rank(a) - rank(b));
 }
 
 /** Problems of one namespace, and those that are of no namespace. */

@@ -151,7 +151,7 @@ export async function serveDashboard(options: Options): Promise<DashboardServer>
       return answer(response, { status: 200, body: await api.snapshot(sinceMs) });
     }
     if (path === '/api/explain') return answer(response, await api.explain(query));
-    if (path === '/api/tap') return tap(query, response);
+    if (path === '/api/tap' && request.method === 'GET') return tap(query, response);
     answer(response, errorAnswer(404, 'there is no such path'));
   };
 

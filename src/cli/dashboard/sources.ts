@@ -3,15 +3,16 @@ import type { MeshSnapshot, Problem, ProgramState } from '../../model/mesh-snaps
 import { errorText } from '../../base/errors.js';
 import { changesQuestion } from '../changes/command.js';
 import { askMesh } from '../control-admin.js';
-import { edgesQuestion } from '../edges/edges-question.js';
+import type { Observation } from '../edges/observation.js';
 import type { PlaceFlags } from '../place.js';
 import { currentMesh } from '../policy/meshes.js';
+import { observation, type PrometheusFlags } from '../prometheus/options.js';
 import { read, unread, type Reading, type Readings } from './assemble.js';
 import { Kept } from './kept.js';
 import { objectsView, type ObjectsView } from './objects-view.js';
 import { problemsOf } from './problems.js';
 
-export interface DashboardFlags extends PlaceFlags {
+export interface DashboardFlags extends PlaceFlags, PrometheusFlags {
   readonly namespace?: string;
 }
 
@@ -22,12 +23,12 @@ export interface MeshSource {
   readonly problems: () => Promise<Reading<readonly Problem[]>>;
   /** Programs are asked again after this time. */
   readonly programsMs: number;
+  /** How long objects and programs are not read after they were, as a multiple of how long it took. */
+  readonly pausePerReading: number;
 }
 
 /** Objects of which nothing says that they changed are still read again after a while. */
 const objectsMsMax = 60_000;
-/** Reading takes at most a tenth of the time. */
-const pausePerReading = 9;
 /** Kinds that are named; the account may lack the right to read all of them. */
 const kindsNamed = 6;
 
@@ -38,6 +39,8 @@ async function tried<T>(what: string, reading: Promise<Reading<T>>): Promise<Rea
     return unread(`${what}: ${errorText(error)}`);
   }
 }
+
+const notYet = (what: string): Reading<never> => unread(`${what}: they are still being read`);
 
 const kindPattern =
   /^the cluster's objects of the kind (\S+): (?:only those of namespace (\S+) can be read: )?(.*)$/s;
@@ -75,12 +78,15 @@ export class Sources {
     private readonly flags: DashboardFlags,
     private readonly source: MeshSource,
   ) {
-    const rare = { ageMsMax: objectsMsMax, pausePerReading };
+    const { pausePerReading } = source;
+    const isFailed = ({ value }: Reading<unknown>): boolean => value === undefined;
+    const rare = { ageMsMax: objectsMsMax, pausePerReading, isFailed };
     this.#objects = new Kept(() => tried('objects', this.#readObjects()), rare);
     this.#problems = new Kept(() => tried('problems', source.problems()), rare);
     this.#programs = new Kept(() => tried('programs', source.programs()), {
       ageMsMax: source.programsMs,
       pausePerReading,
+      isFailed,
     });
   }
 
@@ -89,31 +95,44 @@ export class Sources {
     return read(objectsView(before, this.flags.namespace), unreadTexts(missing));
   }
 
-  /** @param sinceMs milliseconds since the epoch: the beginning of the window of edges */
-  async read(sinceMs: number): Promise<Readings> {
+  /** The window says since when the control plane has observed; what else is missing is told. */
+  async #readEdges(sinceMs: number): Promise<Reading<Observation>> {
+    const nowMs = Date.now();
+    const found = await observation({ ...this.flags, since: nowMs - sinceMs }, nowMs);
+    return read(
+      found,
+      found.gaps.filter((one) => !one.startsWith('observed since ')).map((one) => `edges: ${one}`),
+    );
+  }
+
+  /**
+   * @param sinceMs milliseconds since the epoch: the beginning of the window of edges
+   * @param waitMs how long what was not read yet is waited for; undefined: until it is read
+   */
+  async read(sinceMs: number, waitMs?: number): Promise<Readings> {
     const { flags } = this;
     const { namespace } = flags;
-    const [edges, changes, programs] = await Promise.all([
-      tried(
-        'edges',
-        askMesh(flags, edgesQuestion({ namespace, sinceMs })).then((answer) => read(answer)),
-      ),
+    const [edges, changes] = await Promise.all([
+      tried('edges', this.#readEdges(sinceMs)),
       tried(
         'changes',
         askMesh(flags, changesQuestion(0, namespace)).then((answer) => read(answer)),
       ),
-      this.#programs.get(),
     ]);
     // The control plane has read what it says has changed: what was read before is old.
     const newestMs = Math.max(0, ...(changes.value?.changes ?? []).map(({ timeMs }) => timeMs));
     const mark = changes.value ? String(newestMs) : undefined;
-    const [objects, problems] = await Promise.all([this.#objects.get(mark), this.#problems.get(mark)]);
+    const [programs, objects, problems = notYet('problems')] = await Promise.all([
+      this.#programs.get(undefined, waitMs),
+      this.#objects.get(mark, waitMs),
+      this.#problems.get(mark, waitMs),
+    ]);
     return {
       mesh: this.source.mesh,
       edges,
       changes,
-      objects,
-      programs,
+      objects: objects ?? notYet('workloads and policies'),
+      programs: programs ?? notYet('programs'),
       problems: { ...problems, ...(problems.value ? { value: problemsOf(problems.value, namespace) } : {}) },
     };
   }

@@ -33,13 +33,14 @@ export function testbedSource(flags: PlaceFlags): MeshSource {
   return {
     mesh: { kind: 'testbed', name: basename(state), version },
     programsMs: 4_000,
+    pausePerReading: 2,
     programs: async () => read(testbedPrograms(await statusOf(state), rootExpires(state))),
     problems: async () => {
       const [{ configuration = [] }, findings] = await Promise.all([
         statusOf(state),
         manifestFindings(state, flags.rootNamespace),
       ]);
-      return read(allProblems(unenforcedProblems(configuration), findingProblems(findings)));
+      return read(allProblems(findingProblems(findings), unenforcedProblems(configuration)));
     },
   };
 }

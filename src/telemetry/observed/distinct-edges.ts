@@ -43,6 +43,10 @@ function sourceKeys(edges: readonly Edge[]): (edge: Edge) => string {
   return ({ source }) => source.identity ?? identities.get(nameOf(source)) ?? nameOf(source);
 }
 
+/** A reader of one namespace gets no workloads of others: programs then agree on the identity, and only some know the Service. */
+export const destinationKey = (edge: Edge): string =>
+  edge.destination.workload === '' ? (edge.destination.identity ?? destinationOf(edge)) : destinationOf(edge);
+
 /** What the programs reported of one client and one destination. */
 class Pair {
   readonly edges: Edge[] = [];
@@ -169,7 +173,7 @@ export function distinctEdges(edges: readonly Edge[]): Edge[] {
     if (isBeyondLimits(edge) && isKnown(edge)) continue;
     const rest = waypoints.rest(edge);
     if (!rest) continue;
-    const key = keyOf(sourceKey(rest), destinationOf(rest));
+    const key = keyOf(sourceKey(rest), destinationKey(rest));
     let pair = pairs.get(key);
     if (!pair) pairs.set(key, (pair = new Pair()));
     pair.add(rest);

@@ -65,6 +65,24 @@ test("the connection of a client that the server's agent knows by identity only 
   );
 });
 
+test('a connection to a namespace whose workloads the reader may not see is one, and so is a request', () => {
+  const destination = { ...party('bank', 'vault'), workload: '', pod: '' };
+  const service = 'vault.bank.svc.cluster.local';
+  const found = states([
+    edge({ destination, service }, { connections: 2 }),
+    edge(
+      { reporter: 'destination', path: 'inbound-hbone', destination, service: '' },
+      { connections: 2, bytesSent: 7 },
+    ),
+    request({ destination, service }, { requests: 3 }),
+    request({ reporter: 'destination', path: 'inbound-hbone', destination, service: '' }, { requests: 3 }),
+  ]);
+  assert.deepEqual(
+    found.map((one) => [one.destination, one.connections, one.requests]),
+    [[service, 2, 3]],
+  );
+});
+
 test("a request is the waypoint's, not also that of the agents which see it pass; its connections are not a second call", () => {
   const found = states([
     waypoint({ pathTemplate: '/a' }, { requests: 2, bytesSent: 10 }),

@@ -1,6 +1,6 @@
 /** Statistics of what was observed: by workload, Service, route, pair of workloads, or policy. Pure. */
-import type { Edge } from '../../model/edge.js';
-import { destinationOf, distinctEdges, isBeyondLimits, nameOf } from './distinct-edges.js';
+import { policyNames, type Edge } from '../../model/edge.js';
+import { destinationKey, destinationOf, distinctEdges, isBeyondLimits, nameOf } from './distinct-edges.js';
 import { rateMsMin } from './edge-states.js';
 import { sumsBy, type Traffic } from './traffic.js';
 
@@ -35,6 +35,8 @@ export interface StatisticsOptions {
   /** Since when everything that the edges count was observed. */
   readonly fromMs: number;
   readonly nowMs: number;
+  /** Whether an edge is counted. Default: all are. */
+  readonly only?: (edge: Edge) => boolean;
 }
 
 /** What an edge is counted under. */
@@ -55,7 +57,7 @@ function namesOf(edge: Edge, by: Subject): StatisticNames[] {
     case 'edges':
       return [{ source, destination }];
     case 'policies':
-      return policy === '' ? [] : [{ policy }];
+      return policyNames(policy).map((name) => ({ policy: name }));
   }
 }
 
@@ -69,7 +71,7 @@ function policyEdges(edges: readonly Edge[]): Edge[] {
     if (edge.policy === '') continue;
     const key = JSON.stringify([
       edge.source.identity ?? nameOf(edge.source),
-      destinationOf(edge),
+      destinationKey(edge),
       edge.policy,
     ]);
     let byReporter = pairs.get(key);
@@ -104,9 +106,11 @@ export function ratesOf(
 
 /** What was observed, by subject, in the order of their names. What several programs reported of the same traffic counts once. */
 export function statistics(edges: readonly Edge[], options: StatisticsOptions): Statistic[] {
-  const { by } = options;
+  const { by, only = () => true } = options;
   const counted = by === 'policies' ? policyEdges(edges) : distinctEdges(edges);
-  const sums = sumsBy(counted, (edge) => namesOf(edge, by).map((names) => JSON.stringify(names)));
+  const sums = sumsBy(counted.filter(only), (edge) =>
+    namesOf(edge, by).map((names) => JSON.stringify(names)),
+  );
   return [...sums]
     .map(([id, { sum }]) => {
       const { traffic } = sum;

@@ -8,7 +8,8 @@ import type { Endpoint } from '../cluster/endpoint.js';
 import type { Client } from '../listener/client.js';
 import type { Destination } from '../listener/destination.js';
 import type { RelayOutcome } from '../worker/context.js';
-import { clientWorkload, isFailed, isRefused } from './edges.js';
+import { isFailedResponse } from '../../telemetry/failed-response.js';
+import { clientWorkload, isRefused } from './edges.js';
 import { requestIdOf } from './request-id.js';
 import type { RequestRecord } from './request-record.js';
 
@@ -109,7 +110,7 @@ class RequestSource extends WaypointSource<ObservedRequest> implements TapSource
   }
   get outcome(): TapEvent['outcome'] {
     if (isRefused(this.record)) return 'refused';
-    return isFailed(this.record) ? 'failed' : 'allowed';
+    return isFailedResponse(this.record) ? 'failed' : 'allowed';
   }
   override get destinationNamespace(): string {
     return this.endpoint?.workload.namespace ?? known(this.record.serviceNamespace);
@@ -132,8 +133,20 @@ class RequestSource extends WaypointSource<ObservedRequest> implements TapSource
 
   event(): TapEvent {
     const { record } = this;
-    const { number, serviceName, service, port, method, path, status, durationMs, policy, audited, code, why } =
-      record;
+    const {
+      number,
+      serviceName,
+      service,
+      port,
+      method,
+      path,
+      status,
+      durationMs,
+      policy,
+      audited,
+      code,
+      why,
+    } = record;
     return {
       kind: 'request',
       seenBy: 'waypoint',
@@ -219,7 +232,12 @@ export class RequestTap {
   }
 
   /** A connection is relayed as TCP, or was refused. */
-  relayed(client: Client, destination: Destination, endpoint: Endpoint | undefined, outcome: RelayOutcome): void {
+  relayed(
+    client: Client,
+    destination: Destination,
+    endpoint: Endpoint | undefined,
+    outcome: RelayOutcome,
+  ): void {
     if (!this.taps.isOn) return;
     const service = destination.kind === 'service' ? destination.service : undefined;
     const workload = destination.kind === 'workload' ? destination.workload : undefined;

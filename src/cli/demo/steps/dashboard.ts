@@ -46,6 +46,20 @@ async function snapshotOf(url: string): Promise<MeshSnapshot> {
 const isWanted = ({ source, destination, path }: EdgeState): boolean =>
   source === 'shop/web' && destination === 'shop/api' && path === 'hbone';
 
+/** The snapshot, once everything was read and the edge that is wanted is reported. */
+async function completeSnapshot(url: string): Promise<MeshSnapshot> {
+  let incomplete: readonly string[] = [];
+  try {
+    return await until('the snapshot has the connections of web to api', reportedMs, async () => {
+      const snapshot = await snapshotOf(url);
+      ({ incomplete } = snapshot);
+      return incomplete.length === 0 && snapshot.edges.some(isWanted) && snapshot;
+    });
+  } catch (error) {
+    throw new Error(`${String(error)}; not read: ${incomplete.join('; ') || 'nothing'}`, { cause: error });
+  }
+}
+
 /** Ids of edges, as the page's table has them. */
 const shownIds = (dom: string): ReadonlySet<string> =>
   new Set(
@@ -60,15 +74,7 @@ export const dashboardStep: Step = {
   run: async (stage) => {
     assert.equal(await stage.ping('weft-web', apiVip, 6379), pong);
     return whileServed(stage, async (url) => {
-      const { edges, programs, incomplete } = await until(
-        'the snapshot has the connections of web to api',
-        reportedMs,
-        async () => {
-          const snapshot = await snapshotOf(url);
-          return snapshot.edges.some(isWanted) && snapshot;
-        },
-      );
-      assert.deepEqual(incomplete, [], 'everything could be read');
+      const { edges, programs } = await completeSnapshot(url);
       assert.deepEqual(
         programs.filter(({ health }) => health !== 'ready'),
         [],
