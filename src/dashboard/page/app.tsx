@@ -52,6 +52,10 @@ export function App() {
   useEffect(() => {
     document.title = `${titles[view]} – ${visibleText(snapshot?.mesh.name ?? 'Weft')}`;
   }, [view, snapshot?.mesh.name]);
+  // On a small screen the list of views scrolls.
+  useEffect(() => {
+    document.querySelector('nav [aria-current]')?.scrollIntoView({ inline: 'nearest', block: 'nearest' });
+  }, [view]);
   return (
     <>
       <a class="skip" href="#main" onClick={skipToMain}>

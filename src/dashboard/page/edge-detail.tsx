@@ -1,5 +1,6 @@
 /** One edge: what it does, what refused it, its routes, and what changed beside it. */
 import type { ComponentChildren } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
 import type { EdgeState, MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { changesBeside } from '../view/changes.js';
 import { edgeHealth, namespaceOf } from '../view/edges.js';
@@ -164,6 +165,13 @@ export function Row({ name, children }: { readonly name: string; readonly childr
   );
 }
 
+/** Where the keyboard goes when the selection is closed: the row of the edge, else the graph. */
+function focusBack({ edge }: Route): void {
+  const rows = [...document.querySelectorAll<HTMLElement>('tr[data-edge-id]')];
+  const row = rows.find(({ dataset }) => dataset['edgeId'] === edge);
+  (row?.querySelector('a') ?? document.querySelector<HTMLElement>('.graph-canvas'))?.focus();
+}
+
 /** What is selected in the graph. */
 export function Detail({
   title,
@@ -174,11 +182,19 @@ export function Detail({
   readonly route: Route;
   readonly children: ComponentChildren;
 }) {
+  const section = useRef<HTMLElement>(null);
+  // A link was followed: what it leads to is read next, and is on the screen. A click in the graph leaves the reader there.
+  useEffect(() => {
+    if (document.activeElement instanceof HTMLAnchorElement || document.activeElement === document.body)
+      section.current?.focus();
+  }, []);
   return (
-    <section class="panel detail" aria-labelledby="detail">
+    <section ref={section} class="panel detail" aria-labelledby="detail" tabIndex={-1}>
       <header>
         <h2 id="detail">{title}</h2>
-        <Link to={selecting(route, undefined)}>Close</Link>
+        <Link to={selecting(route, undefined)} onClick={() => focusBack(route)}>
+          Close
+        </Link>
       </header>
       {children}
     </section>

@@ -17,9 +17,17 @@ export function Name({ text }: { readonly text: string }) {
   );
 }
 
-export function Link({ to, children, title }: { to: Route; children: ComponentChildren; title?: string }) {
+export function Link({
+  to,
+  children,
+  onClick,
+}: {
+  to: Route;
+  children: ComponentChildren;
+  onClick?: () => void;
+}) {
   return (
-    <a href={routeHash(to)} title={title}>
+    <a href={routeHash(to)} onClick={onClick}>
       {children}
     </a>
   );

@@ -5,7 +5,7 @@ import { serverEvents } from '../session.js';
 import { namespacesOf } from '../view/edges.js';
 import { bytesText, clockText, countOf, countText, latencyText, unknownText } from '../view/format.js';
 import type { Route } from '../view/route.js';
-import { addEvents, emptyTap, lostCount, matchesText, tapEventOf } from '../view/tap-list.js';
+import { addEvents, emptyTap, lostCount, matchesText, missingOf, tapEventOf } from '../view/tap-list.js';
 import { visibleText } from '../view/text.js';
 import { FilterBar } from './filter-bar.js';
 import { ask } from './live.js';
@@ -21,9 +21,20 @@ const tones = { allowed: 'good', refused: 'bad', failed: 'warn' } as const;
 
 type Connection = { readonly kind: 'opening' | 'open' } | { readonly kind: 'closed'; readonly why: string };
 
+/** Not every browser iterates over streams. */
+async function* partsOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const reader = body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    yield value;
+  }
+}
+
 /** Reads until the signal ends it, again and again. */
 function useTap(namespace: string, isPaused: boolean) {
   const [tap, setTap] = useState(emptyTap);
+  const [missing, setMissing] = useState<readonly string[]>([]);
   const [connection, setConnection] = useState<Connection>({ kind: 'opening' });
   const paused = useRef(isPaused);
   paused.current = isPaused;
@@ -45,8 +56,9 @@ function useTap(namespace: string, isPaused: boolean) {
         const { body } = await ask(`/api/tap${query}`, ending.signal);
         if (!body) throw new Error('the server sent nothing');
         setConnection({ kind: 'open' });
-        for await (const { event, data } of serverEvents(body)) {
+        for await (const { event, data } of serverEvents(partsOf(body))) {
           if (event === 'lost') lost += lostCount(data);
+          else if (event === 'missing') setMissing(missingOf(data));
           else if (event === 'failed') throw new Error(failureText(data));
           else if (event === 'message') {
             const one = tapEventOf(data);
@@ -62,6 +74,7 @@ function useTap(namespace: string, isPaused: boolean) {
       }
     };
     setTap(emptyTap);
+    setMissing([]);
     void read();
     return () => {
       ending.abort();
@@ -69,7 +82,7 @@ function useTap(namespace: string, isPaused: boolean) {
       clearInterval(drawing);
     };
   }, [namespace]);
-  return { tap, connection, clear: () => setTap(emptyTap) };
+  return { tap, connection, missing, clear: () => setTap(emptyTap) };
 }
 
 function failureText(data: string): string {
@@ -90,7 +103,7 @@ export function TapView({
   readonly snapshot: MeshSnapshot | undefined;
 }) {
   const [isPaused, setPaused] = useState(false);
-  const { tap, connection, clear } = useTap(route.namespace, isPaused);
+  const { tap, connection, missing, clear } = useTap(route.namespace, isPaused);
   const lines = tap.lines.filter((line) => matchesText(line, route.text));
   return (
     <>
@@ -115,6 +128,11 @@ export function TapView({
           <Badge tone="warn">{countOf(tap.lost, 'event')} lost: there are more than can be shown</Badge>
         ) : undefined}
       </p>
+      {missing.length === 0 ? undefined : (
+        <p class="notice warn" role="note">
+          Not everything is shown: {missing.map(visibleText).join(', ')}
+        </p>
+      )}
       <p class="muted">
         {countOf(tap.count, 'event')}
         {tap.passed > 0 ? `, ${countText(tap.passed)} passed while paused` : ''}

@@ -40,6 +40,16 @@ export function lostCount(data: string): number {
   }
 }
 
+/** What of the mesh cannot be tapped: the event `missing`. */
+export function missingOf(data: string): readonly string[] {
+  try {
+    const value: unknown = JSON.parse(data);
+    return Array.isArray(value) ? value.map(String) : [];
+  } catch {
+    return [];
+  }
+}
+
 /** Undefined: it is no event that this page can show. */
 export function tapEventOf(data: string): TapEvent | undefined {
   let value: unknown;
