@@ -27,7 +27,7 @@ export default tseslint.config(
   },
   ...tseslint.configs.recommended,
   {
-    files: ['**/*.ts'],
+    files: ['**/*.ts', '**/*.tsx'],
     rules: {
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
       '@typescript-eslint/consistent-type-imports': 'error',
@@ -37,7 +37,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ['**/*.ts', 'lint/*.js', 'native/*.mjs'],
+    files: ['**/*.ts', '**/*.tsx', 'lint/*.js', 'native/*.mjs'],
     plugins: {
       weft: {
         rules: { 'file-length': fileLength, 'import-circles': importCircles, 'retired-words': retiredWords },
@@ -53,6 +53,12 @@ export default tseslint.config(
     // Workers of a waypoint share memory.
     'src/waypoint/shared/**/*.ts',
   ]),
+  forbid(
+    ['src/dashboard/**/*.ts', 'src/dashboard/**/*.tsx'],
+    ['node:*', ...programs, '**/cli/**'],
+    'src/dashboard runs in the browser: it must not import what needs Node.js',
+    ['src/dashboard/**/*.test.ts'],
+  ),
   forbid(['src/base/**/*.ts'], anywhereAbove, 'src/base must not import other folders of this project'),
   forbid(
     ['src/http2/**/*.ts'],

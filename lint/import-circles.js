@@ -12,15 +12,20 @@ import ts from 'typescript';
 /** Imported files by file, as absolute paths. */
 const importsByFile = new Map();
 
-const resolveImport = (from, specifier) =>
-  path.resolve(path.dirname(from), specifier.replace(/\.js$/, '.ts').replace(/\.mjs$/, '.mts'));
+function resolveImport(from, specifier) {
+  const target = path.resolve(
+    path.dirname(from),
+    specifier.replace(/\.js$/, '.ts').replace(/\.mjs$/, '.mts'),
+  );
+  return target.endsWith('.ts') && !existsSync(target) ? `${target}x` : target;
+}
 
 /** Relative imports that lead to a TypeScript file. */
 function importsIn(file, text) {
   const found = ts.preProcessFile(text, true, false).importedFiles.map(({ fileName }) => fileName);
   return [
     ...new Set(found.filter((name) => name.startsWith('.')).map((name) => resolveImport(file, name))),
-  ].filter((target) => target.endsWith('.ts') && existsSync(target));
+  ].filter((target) => /\.tsx?$/.test(target) && existsSync(target));
 }
 
 function importsOf(file) {

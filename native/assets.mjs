@@ -8,7 +8,7 @@ const kinds = /\.(ya?ml|proto|json|html)$/;
 for (const top of ['src', 'daemonset', 'control', 'test', 'bench']) {
   if (!existsSync(join(root, top))) continue;
   for (const entry of readdirSync(join(root, top), { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile() || !kinds.test(entry.name)) continue;
+    if (!entry.isFile() || !kinds.test(entry.name) || entry.name === 'tsconfig.json') continue;
     const from = join(entry.parentPath ?? entry.path, entry.name);
     const to = join(root, 'dist', from.slice(root.length + 1));
     mkdirSync(dirname(to), { recursive: true });

@@ -12,6 +12,7 @@ interface Flags {
   readonly kubernetes?: boolean;
   readonly apply?: readonly string[];
   readonly rootNamespace: string;
+  readonly namespace?: string;
 }
 
 export function policyMeshCommand(program: Command): void {
@@ -22,9 +23,13 @@ export function policyMeshCommand(program: Command): void {
     .option('--kubernetes', 'the current state is that of the cluster of KUBECONFIG')
     .option('--apply <paths...>', 'manifests that are applied to it')
     .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', rootNamespace)
-    .action(async ({ current = [], kubernetes, apply = [], rootNamespace: root }: Flags) => {
+    .option(
+      '--namespace <name>',
+      'of a cluster: read its objects where those of all namespaces may not be read',
+    )
+    .action(async ({ current = [], kubernetes, apply = [], rootNamespace: root, namespace }: Flags) => {
       const before = kubernetes
-        ? await loadCluster(await loadKubeConfig())
+        ? await loadCluster(await loadKubeConfig(), namespace)
         : current.length > 0
           ? migrateTexts(current)
           : [];

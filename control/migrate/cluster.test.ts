@@ -67,3 +67,36 @@ test('a cluster is reported like a directory: objects by the served version, sid
   assert.match(text, /^UNREAD .*kind AuthorizationPolicy: .*403/m);
   assert.deepEqual(report.assumed, []);
 });
+
+test('an account of one namespace gets the objects of that namespace, and the report says that they are not all', async (t) => {
+  const own: Readonly<Record<string, unknown>> = {
+    '/api/v1/namespaces/shop': { metadata: { name: 'shop' } },
+    '/api/v1/namespaces/shop/services': { items: lists['/api/v1/services'] },
+    '/apis/networking.istio.io/v1beta1/namespaces/shop/virtualservices': {
+      items: lists['/apis/networking.istio.io/v1beta1/virtualservices'],
+    },
+  };
+  const asked: string[] = [];
+  const server = createApiServer((request, response) => {
+    const { pathname } = new URL(request.url ?? '', 'https://x');
+    asked.push(pathname);
+    const body = own[pathname];
+    response.writeHead(body ? 200 : 403, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(body ?? { kind: 'Status', message: `${pathname} is forbidden` }));
+  });
+  t.after(() => close(server));
+  const config = await listen(server);
+  const { objects, unread = [] } = await loadCluster(config, 'shop');
+  assert.deepEqual(objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`).sort(), [
+    'Namespace shop',
+    'Service web',
+    'VirtualService web',
+  ]);
+  assert.ok(
+    unread.some((one) => /kind Service: only those of namespace shop can be read: .*forbidden/.test(one)),
+  );
+  assert.ok(unread.some((one) => /kind Node: (?!only).*forbidden/.test(one)));
+  asked.length = 0;
+  assert.deepEqual((await loadCluster(config)).objects, [], 'nothing of a namespace that was not asked for');
+  assert.ok(!asked.some((path) => path.includes('/shop')));
+});

@@ -29,14 +29,17 @@ const linkerdPaths: Readonly<Record<string, readonly string[]>> = {
 };
 /** The `apiVersion` of a list's path. */
 const apiVersionOfPath = (path: string): string =>
-  path.slice(0, path.lastIndexOf('/')).replace(/^\/apis?\//, '');
+  path
+    .slice(0, path.lastIndexOf('/'))
+    .replace(/\/namespaces\/[^/]+$/, '')
+    .replace(/^\/apis?\//, '');
 
 interface Listed {
   readonly path: string;
   readonly items: readonly Fields[];
 }
 
-/** `listed`: undefined if the kind is not served, or there is a problem. */
+/** `listed`: undefined if the kind is not served, or cannot be read. A problem says that it is not all of the objects. */
 interface Listing {
   readonly kind: string;
   readonly listed: Listed | undefined;
@@ -67,11 +70,43 @@ async function listFirst(config: KubeConfig, paths: readonly string[]): Promise<
   return undefined;
 }
 
+/** `/api/v1/pods` of one namespace. */
+const pathWithin = (path: string, namespace: string): string => {
+  const at = path.lastIndexOf('/');
+  return `${path.slice(0, at)}/namespaces/${encodeURIComponent(namespace)}${path.slice(at)}`;
+};
+
+/**
+ * The objects of one namespace, and the Namespace itself, for an account that may not list those of all. Undefined: the account may not read them
+ * either, or objects of the kind have no namespace.
+ */
+async function listWithin(
+  config: KubeConfig,
+  kind: string,
+  paths: readonly string[],
+  namespace: string,
+): Promise<Listed | undefined> {
+  // The API server refuses before it says whether the version is served, so that each is tried.
+  for (const path of paths)
+    try {
+      if (kind === 'Namespace') {
+        const item = await requestJson(config, 'GET', `${path}/${encodeURIComponent(namespace)}`);
+        return { path, items: isRecord(item) ? [item] : [] };
+      }
+      const listed = await listFirst(config, [pathWithin(path, namespace)]);
+      if (listed) return listed;
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status === 0) throw error;
+    }
+  return undefined;
+}
+
 /**
  * The objects of the cluster. A kind that may not be read is a problem of the report: what it says about other objects may then be wrong.
  * Errors: ApiError, if the cluster does not respond.
+ * @param namespace whose objects are read where the account may not read those of all namespaces; absent: none are
  */
-export async function loadCluster(config: KubeConfig): Promise<Loaded> {
+export async function loadCluster(config: KubeConfig, namespace?: string): Promise<Loaded> {
   const sources: SourceObject[] = [];
   const objects: MeshObject[] = [];
   const problems: FileProblem[] = [];
@@ -82,7 +117,12 @@ export async function loadCluster(config: KubeConfig): Promise<Loaded> {
     } catch (error) {
       if (!(error instanceof ApiError) || error.status === 0) throw error;
       const file = `the cluster's objects of the kind ${kind}`;
-      return { kind, listed: undefined, problem: { file, line: 0, message: error.message } };
+      const within =
+        namespace === undefined || error.status !== 403
+          ? undefined
+          : await listWithin(config, kind, paths, namespace);
+      const only = within ? `only those of namespace ${namespace} can be read: ` : '';
+      return { kind, listed: within, problem: { file, line: 0, message: `${only}${error.message}` } };
     }
   };
   // Together: one after the other they would take a round trip each.

@@ -23,6 +23,9 @@ export const programs = {
   carrier: process.env['WEFT_CARRIER'] ?? join(distRoot, '..', 'native', 'carrier', 'build', 'weft-carrier'),
 } as const;
 
+/** A compiled mesh of ten thousand pods is the largest output. */
+const outputBytesMax = 256 << 20;
+
 /** Throws an error with the stderr of the program. `env`: added to the environment of this program. */
 export function sh(
   command: string,
@@ -44,6 +47,17 @@ export function sh(
       cause: error,
     });
   }
+}
+
+/** As `sh`, without blocking this program meanwhile. */
+export function shAsync(command: string, args: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(command, args, { encoding: 'utf8', maxBuffer: outputBytesMax }, (error, stdout, stderr) => {
+      if (!error) return resolve(stdout);
+      const why = stderr.trim() || String(error);
+      reject(new WeftError('WEFT_COMMAND', `${command} ${args.join(' ')}: ${why}`, { cause: error }));
+    });
+  });
 }
 
 export interface Finished {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { printClusterStatus, wantsCluster, type ClusterFlags } from './cluster/command.js';
 import { systemNamespace } from './cluster/system-namespace.js';
+import type { AgentStatus } from './cluster/agents.js';
 import { errorText } from '../base/errors.js';
 import { adminGet, adminPort } from './admin.js';
 import type { RelayStatus } from '../model/relay.js';
@@ -12,7 +13,7 @@ import { isAlive } from './run.js';
 import { agentProcess, type AgentReadiness } from './standalone/agent.js';
 import { readLedger, stateDefault } from './standalone/ledger.js';
 
-interface NodeStatus {
+export interface NodeStatus {
   readonly node: string;
   readonly netns?: string;
   readonly ready: boolean;
@@ -22,14 +23,28 @@ interface NodeStatus {
   readonly control?: string;
   /** Absent: the agent does not respond, or is of an older build. */
   readonly relay?: RelayStatus;
+  readonly version?: string;
+  /** Resources that the agent cannot decode. */
+  readonly undecodable?: AgentStatus['undecodable'];
+  readonly certificates?: AgentStatus['certificates'];
 }
-interface WaypointStatus {
+export interface WaypointStatus {
   readonly gateway: string;
   readonly netns: string;
   readonly ready: boolean;
   readonly why?: string;
+  /** What the waypoint says of itself. */
+  readonly report?: WaypointReport;
 }
-interface Status {
+interface WaypointReport {
+  readonly ready: boolean;
+  /** Older waypoints do not report it. */
+  readonly version?: string;
+  readonly control: { readonly state: string };
+  readonly undecodable?: readonly unknown[];
+  readonly certificate?: { readonly notAfter: string };
+}
+export interface Status {
   readonly ok: boolean;
   /** State of the testbed's control plane. Undefined without a testbed. */
   readonly control?: 'running' | 'ended';
@@ -46,9 +61,9 @@ const controlText = ({ state, why }: NonNullable<AgentReadiness['control']>): st
 async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
   const where = netns === undefined ? {} : { netns };
   try {
-    const report = JSON.parse(await adminGet(netns, adminPort, '/status')) as AgentReadiness & {
-      relay?: RelayStatus;
-    };
+    const report = JSON.parse(await adminGet(netns, adminPort, '/status')) as AgentReadiness &
+      Partial<Pick<AgentStatus, 'relay' | 'version' | 'undecodable' | 'certificates'>>;
+    const { version, undecodable, certificates } = report;
     const problem = report.relay && relayProblem(report.relay);
     return {
       node,
@@ -58,6 +73,9 @@ async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
       waiting: report.waiting ?? {},
       ...(report.control === undefined ? {} : { control: controlText(report.control) }),
       ...(report.relay === undefined ? {} : { relay: report.relay }),
+      ...(version === undefined ? {} : { version }),
+      ...(undecodable === undefined ? {} : { undecodable }),
+      ...(certificates === undefined ? {} : { certificates }),
     };
   } catch (error) {
     return { node, ...where, ready: false, why: errorText(error), pods: [], waiting: {} };
@@ -67,14 +85,12 @@ async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
 async function waypointStatus(gateway: string, netns: string, runs: boolean): Promise<WaypointStatus> {
   if (!runs) return { gateway, netns, ready: false, why: 'it has ended, so its Services are closed' };
   try {
-    const report = JSON.parse(await adminGet(netns, adminPort, '/status')) as {
-      ready: boolean;
-      control: { state: string };
-    };
+    const report = JSON.parse(await adminGet(netns, adminPort, '/status')) as WaypointReport;
     return {
       gateway,
       netns,
       ready: report.ready,
+      report,
       ...(report.ready ? {} : { why: `control plane ${report.control.state}` }),
     };
   } catch (error) {

@@ -7,6 +7,7 @@ import { changesCommand } from './changes/command.js';
 import { checkCommand } from './check.js';
 import { clusterCommands } from './cluster/command.js';
 import { demoCommand } from './demo/command.js';
+import { dashboardCommand } from './dashboard/command.js';
 import { dumpCommand } from './dump.js';
 import { policyCommand } from './policy/command.js';
 import { edgesCommand } from './edges/command.js';
@@ -31,6 +32,7 @@ for (const command of [
   tapCommand(),
   explainCommand(),
   changesCommand(),
+  dashboardCommand(),
   dumpCommand(),
   bugReportCommand(),
   policyCommand(),

@@ -3,10 +3,10 @@
  * (`weft policy observe`) and SMI's TrafficMetrics read them from the control plane, which keeps the last 15 minutes.
  */
 import type { Brand } from '../base/brand.js';
+import type { EdgeReporter } from './edge-reporter.js';
 import type { SpiffeId } from './identity.js';
 
-/** Who observed: the agent of the client, the agent of the server, or the waypoint between them. */
-export type EdgeReporter = 'source' | 'destination' | 'waypoint';
+export type { EdgeReporter };
 
 /** Names that are not known are empty. */
 export interface EdgeParty {

@@ -3,7 +3,7 @@
  * could not be read is named in `incomplete`, never shown as absent.
  */
 import type { Change } from './change.js';
-import type { EdgeReporter } from './edge.js';
+import type { EdgeReporter } from './edge-reporter.js';
 
 export interface MeshSnapshot {
   /** Version of this form. */

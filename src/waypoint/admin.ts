@@ -1,6 +1,7 @@
 /** Serves a waypoint's metrics and readiness to everyone, and its status and dump at the admin address only. */
 import { AggregatorRegistry, collectDefaultMetrics, type Registry } from 'prom-client';
 import { WeftError } from '../base/errors.js';
+import { version } from '../base/version.js';
 import { parseListenAddress } from '../base/listen-address.js';
 import type { DiscoveryClient } from '../discovery/client.js';
 import { metricsJson } from '../telemetry/exposition.js';
@@ -40,6 +41,7 @@ export async function serveAdmin(options: AdminOptions): Promise<{ close(): Prom
     const svid = options.svid();
     return JSON.stringify({
       gateway: options.gateway,
+      version,
       ready: notReady() === undefined,
       workers: workers.size,
       control: options.control(),

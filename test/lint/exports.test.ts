@@ -11,7 +11,7 @@ function* sourcesBelow(dir: string): Generator<string> {
     const path = `${dir}/${entry.name}`;
     if (entry.isDirectory()) {
       if (!skipped.has(entry.name)) yield* sourcesBelow(path);
-    } else if (/(?<!\.generated)\.(ts|mjs|js)$/.test(entry.name)) yield path;
+    } else if (/(?<!\.generated)\.(tsx?|mjs|js)$/.test(entry.name)) yield path;
   }
 }
 
@@ -29,7 +29,7 @@ test('every exported constant, function and class is used by another file', () =
   for (const names of namesOf.values())
     for (const name of names) filesWith.set(name, (filesWith.get(name) ?? 0) + 1);
   const exported = /^export (?:async )?(?:abstract )?(?:const|let|function\*?|class|enum) ([\w$]+)/gm;
-  const ours = files.filter((file) => /^(src|control|daemonset)\/.*(?<!\.test)\.ts$/.test(file));
+  const ours = files.filter((file) => /^(src|control|daemonset)\/.*(?<!\.test)\.tsx?$/.test(file));
   assert.ok(ours.length > 300, `${ours.length} files`);
   const unused = ours.flatMap((file) =>
     [...readFileSync(join(projectRoot, file), 'utf8').matchAll(exported)]

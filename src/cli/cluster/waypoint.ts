@@ -47,7 +47,7 @@ async function itemsAt<T>(config: KubeConfig, path: string): Promise<readonly T[
 }
 
 /** Waypoints of a namespace. Default: of all namespaces. Errors: WEFT_GATEWAY_API, ApiError. */
-async function readWaypoints(config: KubeConfig, namespace?: string): Promise<WaypointStatus[]> {
+export async function readWaypoints(config: KubeConfig, namespace?: string): Promise<WaypointStatus[]> {
   await requireKinds(config);
   const place = namespace === undefined ? '' : `/namespaces/${namespace}`;
   const [gateways, deployments, namespaces, services] = await Promise.all([

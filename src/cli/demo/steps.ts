@@ -1,6 +1,7 @@
 /** The steps of the demo, in order. Each step measures its claim in this run, and returns the measurements as evidence. */
 import type { Step } from './stage.js';
 import { auditThenEnforceStep } from './steps/audit-then-enforce.js';
+import { dashboardStep } from './steps/dashboard.js';
 import { enrollmentSteps, ipv6Step, unenrollStep } from './steps/enrollment.js';
 import { explainSteps } from './steps/explain.js';
 import { goldenSignalsStep } from './steps/golden-signals.js';
@@ -23,6 +24,7 @@ export const steps: readonly Step[] = [
   ...policySteps,
   ...explainSteps,
   goldenSignalsStep,
+  dashboardStep,
   auditThenEnforceStep,
   ...operationSteps,
   ...outliveAgentSteps,

@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { WeftError } from '../../base/errors.js';
 import { absentText } from '../../kubernetes/manifests.js';
 import { decodeMeshes, type PolicyMeshes } from '../../state/snapshot.js';
-import { programs, sh } from '../run.js';
+import { programs, sh, shAsync } from '../run.js';
 import { readLedger } from '../standalone/ledger.js';
 import { isOfCluster, stateOf, type PlaceFlags } from '../place.js';
 
@@ -30,13 +30,38 @@ export function policyMeshes(
   apply: readonly string[],
   currentName = '--current',
 ): PolicyMeshes {
+  const { current, args } = currentOf(flags, currentName);
+  return compiledMeshes(args, [...current, ...apply], apply, flags.rootNamespace);
+}
+
+/** The paths of the current state, none for a cluster, and the arguments that say where it is. */
+function currentOf(
+  flags: CurrentFlags,
+  currentName: string,
+): { readonly current: readonly string[]; readonly args: readonly string[] } {
   const isCluster = flags.current === undefined && isOfCluster(flags);
   const current = flags.current ?? (isCluster ? [] : testbedManifests(stateOf(flags), currentName));
-  return compiledMeshes(
-    [...(isCluster ? ['--kubernetes'] : []), ...(current.length > 0 ? ['--current', ...current] : [])],
-    [...current, ...apply],
-    apply,
-    flags.rootNamespace,
+  return {
+    current,
+    args: [...(isCluster ? ['--kubernetes'] : []), ...(current.length > 0 ? ['--current', ...current] : [])],
+  };
+}
+
+/**
+ * The current state, without blocking this program meanwhile. Errors: those of policyMeshes.
+ * @param namespace of a cluster: its objects are read where the account may not read those of all namespaces
+ */
+export async function currentMesh(flags: CurrentFlags, namespace?: string): Promise<PolicyMeshes> {
+  const { args } = currentOf(flags, '--current');
+  return decodeMeshes(
+    await shAsync(process.execPath, [
+      programs.control,
+      'policy-mesh',
+      '--root-namespace',
+      flags.rootNamespace,
+      ...(namespace === undefined ? [] : ['--namespace', namespace]),
+      ...args,
+    ]),
   );
 }
 
@@ -59,7 +84,8 @@ function compiledMeshes(
   );
 }
 
-function testbedManifests(state: string, currentName: string): readonly string[] {
+/** Files and directories with the objects of a testbed. Error: WEFT_SOURCE, if there is no testbed. */
+export function testbedManifests(state: string, currentName: string): readonly string[] {
   const ledger = readLedger(state);
   // The testbed itself writes the pods of waypoints.
   const rendered = join(state, 'rendered');

@@ -1,0 +1,134 @@
+/** Puts the snapshot of the page together from what could be read. Pure. */
+import type { Change, ChangesAnswer } from '../../model/change.js';
+import { policyNames, type Edge } from '../../model/edge.js';
+import type {
+  EdgeState,
+  MeshSnapshot,
+  PolicyState,
+  Problem,
+  ProgramState,
+  WorkloadState,
+} from '../../model/mesh-snapshot.js';
+import type { Observation } from '../edges/observation.js';
+import { edgeStates } from '../../telemetry/observed/edge-states.js';
+import type { ObjectsView, PolicyRules } from './objects-view.js';
+
+/** What a source says. `why`: sentences about what of it could not be read. Without a value nothing could. */
+export interface Reading<T> {
+  readonly value?: T;
+  readonly why: readonly string[];
+}
+export const read = <T>(value: T, why: readonly string[] = []): Reading<T> => ({ value, why });
+export const unread = (why: string): Reading<never> => ({ why: [why] });
+
+export interface Readings {
+  readonly mesh: MeshSnapshot['mesh'];
+  readonly edges: Reading<Observation>;
+  readonly changes: Reading<ChangesAnswer>;
+  readonly objects: Reading<ObjectsView>;
+  readonly programs: Reading<readonly ProgramState[]>;
+  readonly problems: Reading<readonly Problem[]>;
+}
+
+const changesMax = 200;
+/** A change that was just sent need not be acknowledged yet. */
+const acknowledgedMsMax = 10_000;
+
+/** Ends of edges that no object tells of: outside of the mesh, or not readable. */
+function observedOnly(edges: readonly EdgeState[], known: readonly WorkloadState[]): WorkloadState[] {
+  const ids = new Set(known.map(({ id }) => id));
+  const found = new Map<string, WorkloadState>();
+  for (const id of edges.flatMap(({ source, destination }) => [source, destination])) {
+    if (ids.has(id) || found.has(id)) continue;
+    const at = /^[a-z0-9-]+\/[^/]+$/.test(id) ? id.indexOf('/') : -1;
+    const namespace = at < 0 ? '' : id.slice(0, at);
+    found.set(id, { id, namespace, name: id.slice(at + 1), pods: [], services: [], isObservedOnly: true });
+  }
+  return [...found.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+function policyStates(policies: readonly PolicyRules[], edges: readonly Edge[]): PolicyState[] {
+  // The client's side may report what the other side refused, too.
+  const bySide = [true, false].map((isSource) => {
+    const counts = new Map<string, { refused: number; audited: number }>();
+    for (const { reporter, policy, counts: of } of edges) {
+      if ((reporter === 'source') !== isSource) continue;
+      for (const name of policyNames(policy)) {
+        const sum = counts.get(name) ?? { refused: 0, audited: 0 };
+        counts.set(name, { refused: sum.refused + of.refused, audited: sum.audited + of.audited });
+      }
+    }
+    return counts;
+  });
+  return policies.map(({ key, ...rules }) => {
+    const counts = bySide.map((side) => side.get(key) ?? { refused: 0, audited: 0 });
+    return {
+      ...rules,
+      refused: Math.max(...counts.map(({ refused }) => refused)),
+      audited: Math.max(...counts.map(({ audited }) => audited)),
+    };
+  });
+}
+
+/**
+ * Receivers whose newest change is not acknowledged, or was not accepted.
+ * @param changes the newest first
+ */
+function behind(changes: readonly Change[], nowMs: number): ReadonlyMap<string, boolean> {
+  const found = new Map<string, boolean>();
+  for (const { timeMs, receivers } of changes)
+    for (const { name, acknowledgedMs, refused } of receivers) {
+      if (found.has(name)) continue;
+      const isLate = acknowledgedMs === undefined && nowMs - timeMs > acknowledgedMsMax;
+      if (acknowledgedMs !== undefined || isLate) found.set(name, isLate || refused !== undefined);
+    }
+  return found;
+}
+
+const withSync = (programs: readonly ProgramState[], late: ReadonlyMap<string, boolean>): ProgramState[] =>
+  programs.map((one) =>
+    one.isInSync === true && late.get(one.name) === true ? { ...one, isInSync: false } : one,
+  );
+
+/** States with the counts of all that was observed, and the rates of the time for which all was. */
+function statesOf(
+  { edges, rated, observedSinceMs }: Observation,
+  fromMs: number,
+  nowMs: number,
+): EdgeState[] {
+  const states = edgeStates(edges, rated?.fromMs ?? Math.max(fromMs, observedSinceMs), nowMs);
+  if (rated === undefined || rated.edges === edges) return states;
+  const rates = new Map(edgeStates(rated.edges, rated.fromMs, nowMs).map((one) => [one.id, one]));
+  return states.map((one) => {
+    const { requestsPerSecond = 0, connectionsPerSecond = 0 } = rates.get(one.id) ?? {};
+    return { ...one, requestsPerSecond, connectionsPerSecond };
+  });
+}
+
+/** @param fromMs the beginning of the window that was asked for */
+export function assemble(readings: Readings, fromMs: number, nowMs: number): MeshSnapshot {
+  const { mesh, edges, changes, objects, programs, problems } = readings;
+  const observed = edges.value?.edges ?? [];
+  const observedSinceMs = Math.max(fromMs, edges.value?.observedSinceMs ?? fromMs);
+  const states = edges.value ? statesOf(edges.value, fromMs, nowMs) : [];
+  const known = objects.value?.workloads ?? [];
+  const newest = [...(changes.value?.changes ?? [])].sort((a, b) => b.timeMs - a.timeMs);
+  return {
+    format: 1,
+    takenMs: nowMs,
+    mesh,
+    fromMs: observedSinceMs,
+    programs: withSync(programs.value ?? [], behind(newest, nowMs)),
+    workloads: [...known, ...observedOnly(states, known)],
+    edges: states,
+    policies: policyStates(objects.value?.policies ?? [], observed),
+    problems: [...(problems.value ?? [])],
+    changes: newest.slice(0, changesMax),
+    incomplete: [
+      ...new Set([
+        ...[edges, changes, objects, programs, problems].flatMap(({ why }) => why),
+        ...(changes.value?.missing ?? []).map((name) => `changes: no answer from ${name}`),
+      ]),
+    ],
+  };
+}

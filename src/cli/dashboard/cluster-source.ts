@@ -1,0 +1,68 @@
+/** Programs and problems of a cluster, as far as the caller's account may read them. */
+import type { KubeConfig } from '@kubernetes/client-node';
+import { errorText } from '../../base/errors.js';
+import { version } from '../../base/version.js';
+import type { Problem } from '../../model/mesh-snapshot.js';
+import type { Finding } from '../../findings/finding.js';
+import { agentFindings } from '../cluster/agent-findings.js';
+import type { Agent } from '../cluster/agents.js';
+import { objectFindings } from '../cluster/object-findings.js';
+import { configurationFindings } from '../cluster/configuration.js';
+import { clusterStatus, type ClusterStatus } from '../cluster/status.js';
+import { readWaypoints } from '../cluster/waypoint.js';
+import { read } from './assemble.js';
+import { clusterPrograms } from './programs.js';
+import { allProblems, findingProblems } from './problems.js';
+import type { DashboardFlags, MeshSource } from './sources.js';
+
+interface Part<T> {
+  readonly value?: T;
+  readonly why: readonly string[];
+}
+
+/** Errors of one part are its reason. */
+async function part<T>(what: string, reading: Promise<T>): Promise<Part<T>> {
+  try {
+    return { value: await reading, why: [] };
+  } catch (error) {
+    return { why: [`${what}: ${errorText(error)}`] };
+  }
+}
+
+export function clusterSource(config: KubeConfig, flags: DashboardFlags): MeshSource {
+  const { rootNamespace: root, namespace } = flags;
+  // Programs are read more often than problems, and all of it costs many lists.
+  let latest: Promise<Part<ClusterStatus>> | undefined;
+  return {
+    mesh: { kind: 'cluster', name: config.getCurrentContext(), version },
+    programsMs: 15_000,
+    // The API server has other clients.
+    pausePerReading: 9,
+    programs: async () => {
+      latest = part('programs', clusterStatus(config, root));
+      const [status, waypoints] = await Promise.all([
+        latest,
+        part('waypoints', readWaypoints(config, namespace)),
+      ]);
+      const why = [...status.why, ...waypoints.why];
+      return status.value
+        ? read(clusterPrograms(status.value, waypoints.value), [...status.value.unknown, ...why])
+        : { why };
+    },
+    problems: async () => {
+      const [configuration, objects] = await Promise.all([
+        part('problems of objects', configurationFindings(config)),
+        part('problems of references', objectFindings(config, root)),
+      ]);
+      const status = (await latest)?.value;
+      const agents = (status?.nodes ?? []).flatMap(({ agent }): readonly Agent[] => (agent ? [agent] : []));
+      const findings: readonly Finding[] = [
+        ...(configuration.value ?? []),
+        ...(objects.value ?? []),
+        ...agentFindings(agents, [], Date.now()),
+      ];
+      const failures = (status?.failures ?? []).map((what): Problem => ({ level: 'fail', what }));
+      return read(allProblems(failures, findingProblems(findings)), [...configuration.why, ...objects.why]);
+    },
+  };
+}

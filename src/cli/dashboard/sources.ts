@@ -1,0 +1,141 @@
+/** What the page's program reads: each source by itself, so that one that cannot be read does not hide the others. */
+import type { MeshSnapshot, Problem, ProgramState } from '../../model/mesh-snapshot.js';
+import { errorText } from '../../base/errors.js';
+import { changesQuestion } from '../changes/command.js';
+import { askMesh } from '../control-admin.js';
+import type { Observation } from '../edges/observation.js';
+import type { PlaceFlags } from '../place.js';
+import { currentMesh } from '../policy/meshes.js';
+import { observation, type PrometheusFlags } from '../prometheus/options.js';
+import { read, unread, type Reading, type Readings } from './assemble.js';
+import { Kept } from './kept.js';
+import { objectsView, type ObjectsView } from './objects-view.js';
+import { problemsOf } from './problems.js';
+
+export interface DashboardFlags extends PlaceFlags, PrometheusFlags {
+  readonly namespace?: string;
+}
+
+/** What is read differently of a testbed and of a cluster. Errors are shown. */
+export interface MeshSource {
+  readonly mesh: MeshSnapshot['mesh'];
+  readonly programs: () => Promise<Reading<readonly ProgramState[]>>;
+  readonly problems: () => Promise<Reading<readonly Problem[]>>;
+  /** Programs are asked again after this time. */
+  readonly programsMs: number;
+  /** Changes when objects are in force otherwise than before, though none of them changed what is served. */
+  readonly mark?: () => string;
+  /** How long objects and programs are not read after they were, as a multiple of how long it took. */
+  readonly pausePerReading: number;
+}
+
+/** Objects of which nothing says that they changed are still read again after a while. */
+const objectsMsMax = 60_000;
+/** Kinds that are named; the account may lack the right to read all of them. */
+const kindsNamed = 6;
+
+async function tried<T>(what: string, reading: Promise<Reading<T>>): Promise<Reading<T>> {
+  try {
+    return await reading;
+  } catch (error) {
+    return unread(`${what}: ${errorText(error)}`);
+  }
+}
+
+const notYet = (what: string): Reading<never> => unread(`${what}: they are still being read`);
+
+const kindPattern =
+  /^the cluster's objects of the kind (\S+): (?:only those of namespace (\S+) can be read: )?(.*)$/s;
+
+/** One sentence about the kinds that the account may not read, rather than one for each. Pure. */
+export function unreadTexts(unreadKinds: readonly string[]): string[] {
+  const kinds = new Map<string, { readonly names: string[]; readonly why: string }>();
+  const others: string[] = [];
+  for (const text of unreadKinds) {
+    const [, kind, namespace = '', why = ''] = kindPattern.exec(text) ?? [];
+    const same = kinds.get(namespace);
+    if (kind === undefined) others.push(`objects: ${text}`);
+    else if (same) same.names.push(kind);
+    else kinds.set(namespace, { names: [kind], why });
+  }
+  const texts = [...kinds].map(([namespace, { names, why }]) => {
+    const more = names.length - kindsNamed;
+    const named = names.slice(0, kindsNamed).join(', ') + (more > 0 ? ` and ${more} more kinds` : '');
+    const what =
+      namespace === ''
+        ? `objects of ${named} cannot be read with this account`
+        : `of ${named} only the objects of namespace ${namespace} can be read with this account`;
+    return `${what}, so that workloads, policies and problems may not be complete: ${why}`;
+  });
+  return [...texts, ...others];
+}
+
+/** Reads the parts of the snapshot; what is expensive is kept. */
+export class Sources {
+  readonly #objects: Kept<Reading<ObjectsView>>;
+  readonly #programs: Kept<Reading<readonly ProgramState[]>>;
+  readonly #problems: Kept<Reading<readonly Problem[]>>;
+
+  constructor(
+    private readonly flags: DashboardFlags,
+    private readonly source: MeshSource,
+  ) {
+    const { pausePerReading } = source;
+    const isFailed = ({ value }: Reading<unknown>): boolean => value === undefined;
+    const rare = { ageMsMax: objectsMsMax, pausePerReading, isFailed };
+    this.#objects = new Kept(() => tried('objects', this.#readObjects()), rare);
+    this.#problems = new Kept(() => tried('problems', source.problems()), rare);
+    this.#programs = new Kept(() => tried('programs', source.programs()), {
+      ageMsMax: source.programsMs,
+      pausePerReading,
+      isFailed,
+    });
+  }
+
+  async #readObjects(): Promise<Reading<ObjectsView>> {
+    const { before, unread: missing } = await currentMesh(this.flags, this.flags.namespace);
+    return read(objectsView(before, this.flags.namespace), unreadTexts(missing));
+  }
+
+  /** The window says since when the control plane has observed; what else is missing is told. */
+  async #readEdges(sinceMs: number): Promise<Reading<Observation>> {
+    const nowMs = Date.now();
+    const found = await observation({ ...this.flags, since: nowMs - sinceMs }, nowMs);
+    return read(
+      found,
+      found.gaps.filter((one) => !one.startsWith('observed since ')).map((one) => `edges: ${one}`),
+    );
+  }
+
+  /**
+   * @param sinceMs milliseconds since the epoch: the beginning of the window of edges
+   * @param waitMs how long what was not read yet is waited for; undefined: until it is read
+   */
+  async read(sinceMs: number, waitMs?: number): Promise<Readings> {
+    const { flags } = this;
+    const { namespace } = flags;
+    const [edges, changes] = await Promise.all([
+      tried('edges', this.#readEdges(sinceMs)),
+      tried(
+        'changes',
+        askMesh(flags, changesQuestion(0, namespace)).then((answer) => read(answer)),
+      ),
+    ]);
+    // The control plane has read what it says has changed: what was read before is old.
+    const newestMs = Math.max(0, ...(changes.value?.changes ?? []).map(({ timeMs }) => timeMs));
+    const mark = `${changes.value ? newestMs : ''} ${this.source.mark?.() ?? ''}`;
+    const [programs, objects, problems = notYet('problems')] = await Promise.all([
+      this.#programs.get(undefined, waitMs),
+      this.#objects.get(mark, waitMs),
+      this.#problems.get(mark, waitMs),
+    ]);
+    return {
+      mesh: this.source.mesh,
+      edges,
+      changes,
+      objects: objects ?? notYet('workloads and policies'),
+      programs: programs ?? notYet('programs'),
+      problems: { ...problems, ...(problems.value ? { value: problemsOf(problems.value, namespace) } : {}) },
+    };
+  }
+}

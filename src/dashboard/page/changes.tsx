@@ -1,0 +1,80 @@
+/** What changed, when, by whom, and which programs have it. */
+import type { Change } from '../../model/change.js';
+import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
+import { countOf, countText } from '../view/format.js';
+import { visibleText } from '../view/text.js';
+import type { Live } from './live.js';
+import { Ago, Badge, Empty, Name } from './parts.js';
+import { ShareChart } from './share-chart.js';
+
+const tones = { created: 'info', updated: 'neutral', deleted: 'warn' } as const;
+
+function receiversText({ receivers, omitted }: Change): string {
+  const has =
+    receivers.filter(({ acknowledgedMs }) => acknowledgedMs !== undefined).length +
+    (omitted?.acknowledged ?? 0);
+  const total = receivers.length + (omitted === undefined ? 0 : omitted.acknowledged + omitted.waiting);
+  if (total === 0) return 'sent to no program';
+  return has === total
+    ? `${countOf(total, 'program')} acknowledged it`
+    : `${countText(has)} of ${countOf(total, 'program')} acknowledged it`;
+}
+
+export function ChangeList({
+  changes,
+  nowMs,
+}: {
+  readonly changes: readonly Change[];
+  readonly nowMs: number;
+}) {
+  if (changes.length === 0) return <Empty>No changes since the control plane started.</Empty>;
+  return (
+    <ol class="rows changes">
+      {changes.map((change) => {
+        const refused = change.receivers.filter((receiver) => receiver.refused !== undefined);
+        return (
+          <li key={`${change.timeMs} ${change.kind} ${change.namespace} ${change.name} ${change.operation}`}>
+            <span class="when">
+              <Ago timeMs={change.timeMs} nowMs={nowMs} />
+            </span>
+            <Badge tone={tones[change.operation]}>{change.operation}</Badge>
+            <div>
+              <strong>
+                <Name
+                  text={`${change.kind} ${change.namespace === '' ? '' : `${change.namespace}/`}${change.name}`}
+                />
+              </strong>
+              <p class="muted">
+                {change.by === undefined ? '' : `by ${visibleText(change.by)} · `}
+                {change.file === undefined ? '' : `from ${visibleText(change.file)} · `}
+                {receiversText(change)}
+              </p>
+              {refused.map((receiver) => (
+                <p key={receiver.name} class="bad-text">
+                  <Name text={receiver.name} /> did not accept it: {visibleText(receiver.refused ?? '')}
+                </p>
+              ))}
+            </div>
+          </li>
+        );
+      })}
+    </ol>
+  );
+}
+
+export function ChangesView({
+  snapshot,
+  live,
+  nowMs,
+}: {
+  readonly snapshot: MeshSnapshot;
+  readonly live: Live;
+  readonly nowMs: number;
+}) {
+  return (
+    <>
+      <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
+      <ChangeList changes={snapshot.changes} nowMs={nowMs} />
+    </>
+  );
+}

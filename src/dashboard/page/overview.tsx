@@ -1,0 +1,251 @@
+/** Whether the mesh is well, and if not, where. */
+import type { ComponentChildren } from 'preact';
+import type { MeshSnapshot, ProgramState } from '../../model/mesh-snapshot.js';
+import { edgeHealth, filteredEdges, sumsOf } from '../view/edges.js';
+import {
+  countOf,
+  countText,
+  durationText,
+  rateText,
+  shareText,
+  unknownText,
+  untilText,
+} from '../view/format.js';
+import { expiringSoon, summaryOf, syncOf, versionsOf } from '../view/programs.js';
+import { selecting, type Route } from '../view/route.js';
+import { visibleText } from '../view/text.js';
+import { ChangeList } from './changes.js';
+import type { Live } from './live.js';
+import { Badge, EdgeBadge, Empty, Link, Name, Panel } from './parts.js';
+import { ProblemList } from './problems.js';
+import { ShareChart } from './share-chart.js';
+
+const all: Route = { view: 'overview', namespace: '', text: '' };
+const topOf = 5;
+
+export function Overview({
+  snapshot,
+  live,
+  nowMs,
+}: {
+  readonly snapshot: MeshSnapshot;
+  readonly live: Live;
+  readonly nowMs: number;
+}) {
+  const { edges, workloads, problems, programs } = snapshot;
+  const sums = sumsOf(edges);
+  const worst = filteredEdges(edges, all)
+    .filter((edge) => edgeHealth(edge) !== 'fine')
+    .slice(0, topOf);
+  return (
+    <>
+      <dl class="figures">
+        <Figure name="Requests" of={countOf(workloads.length, 'workload')}>
+          {rateText(sums.requestsPerSecond)}
+        </Figure>
+        <Figure
+          name="Success"
+          of={`${countOf(sums.failures, 'failure')} in ${durationText(snapshot.takenMs - snapshot.fromMs)}`}
+        >
+          {shareText(sums.successShare)}
+        </Figure>
+        <Figure
+          name="Connections"
+          of={`${countText(sums.kernelEdges)} of ${countOf(edges.length, 'edge')} in the kernel`}
+        >
+          {rateText(sums.connectionsPerSecond)}
+        </Figure>
+        <Figure name="Denied" of={`${countText(sums.audited)} would be denied`} isBad={sums.refused > 0}>
+          {countText(sums.refused)}
+        </Figure>
+        <Figure
+          name="Protected"
+          of="edges with mutual TLS or on one node"
+          isBad={sums.protectedEdges < sums.knownEdges}
+        >
+          {sums.knownEdges === 0
+            ? unknownText
+            : `${countText(sums.protectedEdges)} / ${countText(sums.knownEdges)}`}
+        </Figure>
+      </dl>
+      <div class="columns">
+        <Panel title="Programs" id="programs">
+          <Programs programs={programs} />
+        </Panel>
+        <Panel title="Certificates, versions, configuration" id="state">
+          <Currency snapshot={snapshot} nowMs={nowMs} />
+        </Panel>
+        <Panel
+          title="Problems"
+          id="top-problems"
+          aside={
+            problems.length > topOf ? (
+              <Link to={{ ...all, view: 'problems' }}>All {countText(problems.length)}</Link>
+            ) : undefined
+          }
+        >
+          <ProblemList problems={problems.slice(0, topOf)} isIncomplete={snapshot.incomplete.length > 0} />
+        </Panel>
+        <Panel title="Edges to look at" id="worst" aside={<Link to={{ ...all, view: 'graph' }}>Graph</Link>}>
+          {worst.length === 0 ? (
+            <Empty>
+              {edges.length === 0 ? 'No edges were observed.' : 'No edge was denied, and none fails.'}
+            </Empty>
+          ) : (
+            <ul class="rows">
+              {worst.map((edge) => (
+                <li key={edge.id}>
+                  <EdgeBadge edge={edge} />
+                  <Link to={selecting(all, { edge: edge.id })}>
+                    <Name text={edge.source} /> → <Name text={`${edge.destination}:${edge.port}`} />
+                  </Link>
+                </li>
+              ))}
+            </ul>
+          )}
+        </Panel>
+      </div>
+      <Panel
+        title="Success and changes"
+        id="timeline"
+        aside={<Link to={{ ...all, view: 'changes' }}>All changes</Link>}
+      >
+        <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
+        <ChangeList changes={snapshot.changes.slice(0, topOf)} nowMs={nowMs} />
+      </Panel>
+    </>
+  );
+}
+
+function Figure({
+  name,
+  of,
+  children,
+  isBad,
+}: {
+  name: string;
+  of: string;
+  children: ComponentChildren;
+  isBad?: boolean;
+}) {
+  return (
+    <div class={isBad === true ? 'figure bad' : 'figure'}>
+      <dt>{name}</dt>
+      <dd>
+        <strong>{children}</strong>
+        <span>{of}</span>
+      </dd>
+    </div>
+  );
+}
+
+const kinds: readonly (readonly [ProgramState['kind'], string])[] = [
+  ['control-plane', 'Control plane'],
+  ['agent', 'Agents'],
+  ['waypoint', 'Waypoints'],
+  ['rate-limiter', 'Rate limiters'],
+];
+
+function Programs({ programs }: { readonly programs: readonly ProgramState[] }) {
+  const rows = kinds
+    .map(([kind, name]) => ({ kind, name, summary: summaryOf(programs, kind) }))
+    .filter(({ summary }) => summary.total > 0);
+  if (rows.length === 0) return <Empty>No program is known.</Empty>;
+  return (
+    <ul class="rows">
+      {rows.map(({ kind, name, summary }) => (
+        <li key={kind} class="program">
+          <span class="program-kind">{name}</span>
+          <Badge tone={summary.ready === summary.total ? 'good' : 'bad'}>
+            {countText(summary.ready)} of {countText(summary.total)} ready
+          </Badge>
+          {summary.problems.length === 0 ? undefined : (
+            <ul>
+              {summary.problems.slice(0, topOf).map((program) => (
+                <li key={program.name}>
+                  <Name text={program.name} />{' '}
+                  {program.health === 'unknown' ? 'is not known' : 'is not ready'}
+                  {program.why === undefined ? '' : `: ${visibleText(program.why)}`}
+                </li>
+              ))}
+              {summary.problems.length > topOf ? (
+                <li>and {countText(summary.problems.length - topOf)} more</li>
+              ) : undefined}
+            </ul>
+          )}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Currency({ snapshot, nowMs }: { readonly snapshot: MeshSnapshot; readonly nowMs: number }) {
+  const { programs } = snapshot;
+  const soon = expiringSoon(snapshot, nowMs);
+  const dated = programs.filter(({ certificateExpiresMs }) => certificateExpiresMs !== undefined).length;
+  const versions = versionsOf(programs);
+  // A program whose version is not known need not have another one.
+  const known = versions.filter(({ version }) => version !== undefined);
+  const sync = syncOf(programs);
+  return (
+    <ul class="rows">
+      <li>
+        <span class="program-kind">Certificates</span>
+        <Badge tone={soon.length > 0 ? 'bad' : dated > 0 ? 'good' : 'neutral'}>
+          {soon.length > 0
+            ? `${countOf(soon.length, 'expires', 'expire')} soon`
+            : dated > 0
+              ? 'none expires soon'
+              : 'not known'}
+        </Badge>
+        {soon.length === 0 ? undefined : (
+          <ul>
+            {soon.slice(0, topOf).map((program) => (
+              <li key={`${program.kind} ${program.name}`}>
+                <Name text={program.name} /> {untilText(program.certificateExpiresMs ?? 0, nowMs)}
+              </li>
+            ))}
+          </ul>
+        )}
+      </li>
+      <li>
+        <span class="program-kind">Versions</span>
+        <Badge tone={known.length > 1 ? 'warn' : known.length === 0 ? 'neutral' : 'good'}>
+          {known.length > 1
+            ? `${countText(known.length)} different`
+            : visibleText(known[0]?.version ?? 'not known')}
+        </Badge>
+        {versions.length <= 1 ? undefined : (
+          <ul>
+            {versions.map(({ version, programs: own }) => (
+              <li key={version ?? ''}>
+                {visibleText(version ?? 'not known')}: {countOf(own.length, 'program')}
+                {own.length <= 3 ? ` (${own.map(({ name }) => visibleText(name)).join(', ')})` : ''}
+              </li>
+            ))}
+          </ul>
+        )}
+      </li>
+      <li>
+        <span class="program-kind">Configuration</span>
+        <Badge tone={sync.behind.length > 0 ? 'warn' : sync.inSync === 0 ? 'neutral' : 'good'}>
+          {sync.behind.length > 0
+            ? `${countText(sync.behind.length)} behind`
+            : sync.inSync === 0
+              ? 'not known'
+              : `${countText(sync.inSync)} in sync`}
+        </Badge>
+        {sync.behind.length === 0 && (sync.unknown === 0 || sync.inSync === 0) ? undefined : (
+          <ul>
+            {sync.behind.slice(0, topOf).map((program) => (
+              <li key={`${program.kind} ${program.name}`}>
+                <Name text={program.name} /> does not have the current configuration
+              </li>
+            ))}
+            {sync.unknown > 0 ? <li>not known of {countOf(sync.unknown, 'program')}</li> : undefined}
+          </ul>
+        )}
+      </li>
+    </ul>
+  );
+}

@@ -1,0 +1,111 @@
+/** Who is allowed to do what, and what was denied. */
+import type { MeshSnapshot, PolicyState } from '../../model/mesh-snapshot.js';
+import { namespacesOf } from '../view/edges.js';
+import { countOf, countText } from '../view/format.js';
+import { filteredPolicies } from '../view/policies.js';
+import { selecting, type Route } from '../view/route.js';
+import { visibleText } from '../view/text.js';
+import { FilterBar } from './filter-bar.js';
+import { Badge, EdgeBadge, Empty, Link, Name } from './parts.js';
+
+const shownOf = 8;
+
+export function PoliciesView({
+  snapshot,
+  route,
+}: {
+  readonly snapshot: MeshSnapshot;
+  readonly route: Route;
+}) {
+  const policies = filteredPolicies(snapshot.policies, route);
+  return (
+    <>
+      <FilterBar route={route} namespaces={namespacesOf(snapshot)} />
+      {policies.length === 0 ? (
+        <Empty>
+          {snapshot.policies.length > 0
+            ? 'The filter leaves no policy.'
+            : snapshot.incomplete.length > 0
+              ? 'No policy in what could be read.'
+              : 'No policies: what has no policy is allowed.'}
+        </Empty>
+      ) : (
+        <div class="cards">
+          {policies.map((policy) => (
+            <Policy
+              key={`${policy.kind} ${policy.namespace}/${policy.name}`}
+              policy={policy}
+              snapshot={snapshot}
+            />
+          ))}
+        </div>
+      )}
+    </>
+  );
+}
+
+function Policy({ policy, snapshot }: { readonly policy: PolicyState; readonly snapshot: MeshSnapshot }) {
+  const name = `${policy.namespace}/${policy.name}`;
+  const all: Route = { view: 'graph', namespace: '', text: '' };
+  const edges = snapshot.edges.filter(({ policies }) => policies.includes(name)).slice(0, shownOf);
+  return (
+    <article class="panel">
+      <header>
+        <h2>
+          <Name text={name} />
+        </h2>
+        <span class="muted">{visibleText(policy.kind)}</span>
+        <Badge tone={policy.action === 'deny' ? 'bad' : policy.action === 'allow' ? 'good' : 'neutral'}>
+          {policy.action}
+        </Badge>
+        {policy.isAudited ? <Badge tone="warn">audit mode: denies nothing</Badge> : undefined}
+      </header>
+      <ul class="rules">
+        {policy.rules.length === 0 ? (
+          <li>{policy.action === 'allow' ? 'It allows nobody.' : 'It has no rules.'}</li>
+        ) : undefined}
+        {policy.rules.map((rule, index) => (
+          <li key={index}>{visibleText(rule)}</li>
+        ))}
+      </ul>
+      <p class="muted">
+        {policy.workloads.length === 0 ? 'It applies to no workload.' : 'For '}
+        {policy.workloads.slice(0, shownOf).map((id, index) => (
+          <span key={id}>
+            {index > 0 ? ', ' : ''}
+            <Link to={selecting(all, { workload: id })}>
+              <Name text={id} />
+            </Link>
+          </span>
+        ))}
+        {policy.workloads.length > shownOf ? ` and ${countText(policy.workloads.length - shownOf)} more` : ''}
+      </p>
+      <p>
+        {policy.refused === 0 && policy.audited === 0 ? (
+          <span class="muted">Nothing was denied by it.</span>
+        ) : (
+          <>
+            {policy.refused > 0 ? (
+              <Badge tone="bad">{countOf(policy.refused, 'time')} denied</Badge>
+            ) : undefined}{' '}
+            {policy.audited > 0 ? (
+              <Badge tone="warn">{countOf(policy.audited, 'time')} would be denied</Badge>
+            ) : undefined}
+          </>
+        )}
+      </p>
+      {edges.length === 0 ? undefined : (
+        <ul class="rows">
+          {edges.map((edge) => (
+            <li key={edge.id}>
+              <EdgeBadge edge={edge} />
+              <Link to={selecting(all, { edge: edge.id })}>
+                <Name text={edge.source} /> → <Name text={`${edge.destination}:${edge.port}`} />
+              </Link>
+            </li>
+          ))}
+        </ul>
+      )}
+    </article>
+  );
+}

@@ -1,0 +1,151 @@
+/** What the page says about an edge, and which edges and workloads a filter leaves. Pure. */
+import type { EdgeState, MeshSnapshot, WorkloadState } from '../../model/mesh-snapshot.js';
+
+/** How an edge does, the worst that is true of it. */
+export type EdgeHealth = 'denied' | 'partly-denied' | 'failing' | 'unsteady' | 'audited' | 'fine';
+
+/** Below it an edge fails; below the other one it is worth a look. */
+const failingBelow = 0.95;
+const weakBelow = 0.99;
+
+export function edgeHealth(edge: EdgeState): EdgeHealth {
+  const passed = edge.connections + edge.requests;
+  if (edge.refused > 0) return passed === 0 || edge.path === 'refused' ? 'denied' : 'partly-denied';
+  const share = edge.successShare ?? (passed === 0 && edge.failures > 0 ? 0 : 1);
+  if (share < failingBelow) return 'failing';
+  if (share < weakBelow) return 'unsteady';
+  return edge.audited > 0 ? 'audited' : 'fine';
+}
+
+const order: readonly EdgeHealth[] = ['denied', 'partly-denied', 'failing', 'unsteady', 'audited', 'fine'];
+
+/** In words, beside the color. */
+export const healthText: Readonly<Record<EdgeHealth, string>> = {
+  denied: 'denied',
+  'partly-denied': 'partly denied',
+  failing: 'failing',
+  unsteady: 'some failures',
+  audited: 'would be denied',
+  fine: 'ok',
+};
+
+export const securityText: Readonly<Record<EdgeState['security'], string>> = {
+  'mutual-tls': 'mutual TLS',
+  'same-node': 'same node',
+  none: 'plain',
+  unknown: 'not known',
+};
+
+/** The namespace of an end; empty for what is not in a namespace. */
+export const namespaceOf = (id: string): string => {
+  const slash = id.indexOf('/');
+  return slash === -1 ? '' : id.slice(0, slash);
+};
+export const nameOf = (id: string): string => id.slice(id.indexOf('/') + 1);
+
+/** Per second: requests where there are some, else connections. */
+export const edgeRate = (edge: EdgeState): number =>
+  edge.requests > 0 ? edge.requestsPerSecond : edge.connectionsPerSecond;
+
+export interface Filter {
+  readonly namespace: string;
+  readonly text: string;
+}
+
+const hasText = (parts: readonly (string | undefined)[], text: string): boolean => {
+  const wanted = text.trim().toLowerCase();
+  return wanted === '' || parts.some((part) => part?.toLowerCase().includes(wanted));
+};
+
+/** Edges from or to the namespace whose names contain the text; denied ones first, then those with most traffic. */
+export function filteredEdges(edges: readonly EdgeState[], { namespace, text }: Filter): EdgeState[] {
+  return edges
+    .filter(
+      (edge) =>
+        (namespace === '' ||
+          namespaceOf(edge.source) === namespace ||
+          namespaceOf(edge.destination) === namespace) &&
+        hasText([edge.source, edge.destination, edge.service, edge.path, ...edge.policies], text),
+    )
+    .map((edge) => ({ edge, rank: order.indexOf(edgeHealth(edge)) }))
+    .sort(
+      (a, b) =>
+        a.rank - b.rank ||
+        edgeRate(b.edge) - edgeRate(a.edge) ||
+        (a.edge.source < b.edge.source ? -1 : a.edge.source > b.edge.source ? 1 : 0) ||
+        (a.edge.id < b.edge.id ? -1 : 1),
+    )
+    .map(({ edge }) => edge);
+}
+
+/** Workloads of the filter, and the other ends of its edges. Ends that no workload has are added. */
+export function filteredWorkloads(
+  snapshot: MeshSnapshot,
+  { namespace, text }: Filter,
+  edges: readonly EdgeState[],
+): WorkloadState[] {
+  const known = new Map(snapshot.workloads.map((workload) => [workload.id, workload]));
+  const shown = new Map<string, WorkloadState>();
+  for (const workload of snapshot.workloads)
+    if (
+      (namespace === '' || workload.namespace === namespace) &&
+      hasText([workload.id, workload.identity, ...workload.services], text)
+    )
+      shown.set(workload.id, workload);
+  for (const edge of edges)
+    for (const id of [edge.source, edge.destination])
+      if (!shown.has(id)) shown.set(id, known.get(id) ?? observedOnly(id));
+  return [...shown.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** A workload that only edges name. */
+export const observedOnly = (id: string): WorkloadState => ({
+  id,
+  namespace: namespaceOf(id),
+  name: nameOf(id),
+  pods: [],
+  services: [],
+  isObservedOnly: true,
+});
+
+/** Namespaces that have something to show, sorted. */
+export const namespacesOf = (snapshot: MeshSnapshot): string[] =>
+  [
+    ...new Set([
+      ...snapshot.workloads.map(({ namespace }) => namespace),
+      ...snapshot.edges.flatMap(({ source, destination }) => [namespaceOf(source), namespaceOf(destination)]),
+    ]),
+  ]
+    .filter((namespace) => namespace !== '')
+    .sort();
+
+export interface Sums {
+  readonly requestsPerSecond: number;
+  readonly connectionsPerSecond: number;
+  readonly successShare: number | undefined;
+  readonly refused: number;
+  readonly audited: number;
+  readonly failures: number;
+  /** Edges whose connections nobody on the network can read, of those of which it is known. */
+  readonly protectedEdges: number;
+  readonly knownEdges: number;
+  readonly kernelEdges: number;
+}
+
+export function sumsOf(edges: readonly EdgeState[]): Sums {
+  const sum = (of: (edge: EdgeState) => number): number => edges.reduce((total, edge) => total + of(edge), 0);
+  const requests = sum((edge) => edge.requests);
+  const succeeded = sum((edge) => edge.requests * (edge.successShare ?? 1));
+  const passed = edges.filter((edge) => edge.security !== 'unknown' && edgeHealth(edge) !== 'denied');
+  return {
+    requestsPerSecond: sum((edge) => edge.requestsPerSecond),
+    connectionsPerSecond: sum((edge) => edge.connectionsPerSecond),
+    successShare: requests === 0 ? undefined : succeeded / requests,
+    refused: sum((edge) => edge.refused),
+    audited: sum((edge) => edge.audited),
+    failures: sum((edge) => edge.failures),
+    protectedEdges: passed.filter((edge) => edge.security !== 'none').length,
+    knownEdges: passed.length,
+    kernelEdges: edges.filter((edge) => edge.path === 'kernel').length,
+  };
+}

@@ -1,0 +1,174 @@
+/**
+ * `weft dashboard` on a real cluster: the one of KUBECONFIG, or else one on this machine (test/cluster/up), which is removed afterwards. Each user
+ * sees what the user's own rights show. The tests share the cluster and run in this order.
+ */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { until } from '../../src/base/wait.js';
+import type { MeshSnapshot } from '../../src/model/mesh-snapshot.js';
+import {
+  env,
+  gatewayKinds,
+  here,
+  installChart,
+  kubectl,
+  releaseCluster,
+  takeCluster,
+} from '../support/cluster.js';
+import { startDashboard, type Dashboard } from '../support/dashboard.js';
+import { askUntil } from './waypoint/client.js';
+
+const dir = mkdtempSync(join(tmpdir(), 'weft-dashboard-'));
+const open: Dashboard[] = [];
+
+/** The kubeconfig of a service account of `shop`. */
+async function kubeconfigOf(account: string): Promise<string> {
+  const token = await kubectl('-n', 'shop', 'create', 'token', account);
+  const config = JSON.parse(
+    await kubectl('config', 'view', '--raw', '--flatten', '--minify', '-o', 'json'),
+  ) as {
+    users: { user: object }[];
+  };
+  for (const one of config.users) one.user = { token };
+  const path = join(dir, `${account}.json`);
+  writeFileSync(path, JSON.stringify(config), { mode: 0o600 });
+  return path;
+}
+
+async function dashboardOf(kubeconfig: string | undefined, ...args: string[]): Promise<Dashboard> {
+  const one = await startDashboard(args, kubeconfig === undefined ? env : { ...env, KUBECONFIG: kubeconfig });
+  open.push(one);
+  return one;
+}
+
+/** The snapshot, once `holds`, and all that can be read was. */
+async function snapshot(
+  what: string,
+  of: Dashboard,
+  holds: (one: MeshSnapshot) => boolean,
+): Promise<MeshSnapshot> {
+  let last: MeshSnapshot | undefined;
+  return until(
+    what,
+    90_000,
+    async () => {
+      last = await of.snapshot();
+      return !last.incomplete.some((one) => one.includes('still being read')) && holds(last) && last;
+    },
+    1_000,
+  ).catch((error: unknown) => {
+    throw new Error(`${String(error)}: ${JSON.stringify(last)}`);
+  });
+}
+
+const hasEdge = ({ edges }: MeshSnapshot, source: string): boolean =>
+  edges.some((one) => one.source === source && one.destination === 'shop/orders');
+
+before(async () => {
+  await takeCluster();
+  await kubectl('apply', '--server-side', '-f', await gatewayKinds());
+  await kubectl('apply', '-f', join(here, 'manifests', 'adopt.yaml'));
+  await installChart();
+  for (const deployment of ['shop orders', 'shop web', 'bank teller']) {
+    const [namespace = '', name = ''] = deployment.split(' ');
+    await kubectl('-n', namespace, 'rollout', 'status', `deploy/${name}`, '--timeout=120s');
+  }
+  await kubectl(
+    'wait',
+    'apiservice',
+    'v1alpha1.observe.weft.dev',
+    '--for=condition=Available',
+    '--timeout=90s',
+  );
+  for (const [account, ...roles] of [
+    ['reader', 'weft-edges-reader'],
+    ['viewer', 'weft-edges-reader', 'view'],
+    ['nobody'],
+  ] as const) {
+    await kubectl('-n', 'shop', 'create', 'serviceaccount', account);
+    for (const role of roles)
+      await kubectl(
+        '-n',
+        'shop',
+        'create',
+        'rolebinding',
+        `${account}-${role}`,
+        `--clusterrole=${role}`,
+        `--serviceaccount=shop:${account}`,
+      );
+  }
+  for (const who of ['shop/web', 'bank/teller'])
+    await askUntil(`${who} calls`, ({ status }) => status === 200, who, 'http://orders.shop/orders/1');
+});
+after(async () => {
+  for (const one of open) await one.stop();
+  rmSync(dir, { recursive: true, force: true });
+  await releaseCluster('shop', 'bank');
+});
+
+test('an administrator sees edges of all namespaces, programs and workloads', async () => {
+  const taken = await snapshot(
+    'both edges, and programs',
+    await dashboardOf(undefined),
+    (one) => hasEdge(one, 'shop/web') && hasEdge(one, 'bank/teller') && one.programs.length >= 3,
+  );
+  assert.deepEqual(taken.incomplete, []);
+  assert.equal(taken.mesh.kind, 'cluster');
+  const kinds = taken.programs.map(({ kind, health, version }) => `${kind} ${health} ${version}`);
+  assert.deepEqual([...new Set(kinds)].sort(), ['agent ready 0.1.0', 'control-plane ready 0.1.0']);
+  for (const { kind, certificateExpiresMs } of taken.programs)
+    if (kind === 'agent') assert.ok((certificateExpiresMs ?? Infinity) > Date.now());
+  const orders = taken.workloads.find(({ id }) => id === 'shop/orders');
+  assert.deepEqual([orders?.services, orders?.pods[0]?.isEnrolled], [['shop/orders'], true]);
+});
+
+test('a reader of the edges of one namespace sees those, and is told what else may not be read', async () => {
+  const reader = await dashboardOf(await kubeconfigOf('reader'), '-n', 'shop');
+  const taken = await snapshot('the edges', reader, (one) => hasEdge(one, 'shop/web'));
+  assert.deepEqual(
+    taken.workloads.filter(
+      ({ isObservedOnly, namespace }) => isObservedOnly !== true || namespace === 'bank',
+    ),
+    [],
+    'nothing but ends of edges, and no workload of another namespace',
+  );
+  assert.deepEqual(taken.programs, []);
+  assert.match(taken.incomplete.join('\n'), /objects of .*Pod.* cannot be read with this account.*forbidden/);
+  assert.match(taken.incomplete.join('\n'), /agents: .*forbidden/);
+  assert.doesNotMatch(JSON.stringify({ ...taken, incomplete: [] }), /teller-/);
+});
+
+test('with view in the namespace its workloads and Services are there, and nothing of other namespaces', async () => {
+  const viewer = await dashboardOf(await kubeconfigOf('viewer'), '-n', 'shop');
+  const { workloads, incomplete } = await snapshot('edges and workloads', viewer, (one) =>
+    one.workloads.some(({ id, services }) => id === 'shop/orders' && services.length > 0),
+  );
+  assert.deepEqual(
+    workloads.filter(({ isObservedOnly, namespace }) => isObservedOnly !== true && namespace !== 'shop'),
+    [],
+  );
+  assert.match(incomplete.join('\n'), /only the objects of namespace shop can be read with this account/);
+});
+
+test('without a right nothing is shown, and the right that is missing is named', async () => {
+  const kubeconfig = await kubeconfigOf('nobody');
+  for (const [account, ...args] of [
+    [kubeconfig, '-n', 'shop'],
+    [await kubeconfigOf('reader'), '-n', 'bank'],
+    [await kubeconfigOf('reader')],
+  ] as const) {
+    const { edges, changes, incomplete } = await snapshot(
+      'it is refused',
+      await dashboardOf(account, ...args),
+      () => true,
+    );
+    assert.deepEqual([edges, changes], [[], []]);
+    assert.match(incomplete.join('\n'), /^edges: .*forbidden.*weft-edges-reader/m);
+  }
+  const tap = await (await dashboardOf(kubeconfig, '-n', 'shop')).ask('/api/tap');
+  assert.equal(tap.status, 502);
+  assert.match(((await tap.json()) as { error: string }).error, /forbidden/);
+});
