@@ -57,7 +57,8 @@ test('a machine without Chromium is told that the page was not opened', async ()
 test("messages of a page are found among the browser's own", () => {
   const log = `[1:2:1128/1.2:ERROR:dbus/bus.cc:408] Failed to connect
 [3:4:1128/035200.1:INFO:CONSOLE:1] "Refused to load", source: http://127.0.0.1:1/page.js (1)
-[3:4:1128/035200.1:INFO:CONSOLE(12)] "older", source: x (12)`;
+[3:4:1128/035200.1:INFO:CONSOLE(12)] "older", source: x (12)
+[3:4:1128/035200.1:INFO:CONSOLE:574] "Slow network is detected", source: chrome://omnibox-popup.top-chrome/ (0)`;
   assert.deepEqual(consoleLines(log), [
     '"Refused to load", source: http://127.0.0.1:1/page.js (1)',
     '"older", source: x (12)',

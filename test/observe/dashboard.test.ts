@@ -140,7 +140,7 @@ test('the snapshot says who is in the mesh, which programs are ready and until w
       ['shop/api'],
     ],
   );
-  assert.equal(workloads.find(({ id }) => id === 'shop/echo-v1')?.waypoint, 'shop/waypoint');
+  assert.equal(workloads.find(({ id }) => id === 'shop/echo')?.waypoint, 'shop/waypoint');
 });
 
 test('policies say who may do what, to which workloads, and how many they refused', async () => {

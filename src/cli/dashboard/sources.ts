@@ -23,6 +23,8 @@ export interface MeshSource {
   readonly problems: () => Promise<Reading<readonly Problem[]>>;
   /** Programs are asked again after this time. */
   readonly programsMs: number;
+  /** Changes when objects are in force otherwise than before, though none of them changed what is served. */
+  readonly mark?: () => string;
   /** How long objects and programs are not read after they were, as a multiple of how long it took. */
   readonly pausePerReading: number;
 }
@@ -121,7 +123,7 @@ export class Sources {
     ]);
     // The control plane has read what it says has changed: what was read before is old.
     const newestMs = Math.max(0, ...(changes.value?.changes ?? []).map(({ timeMs }) => timeMs));
-    const mark = changes.value ? String(newestMs) : undefined;
+    const mark = `${changes.value ? newestMs : ''} ${this.source.mark?.() ?? ''}`;
     const [programs, objects, problems = notYet('problems')] = await Promise.all([
       this.#programs.get(undefined, waitMs),
       this.#objects.get(mark, waitMs),

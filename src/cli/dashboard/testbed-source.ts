@@ -1,6 +1,6 @@
 /** Programs and problems of a testbed: from the admin ports of its programs, and its files. */
 import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { version } from '../../base/version.js';
 import type { Finding } from '../../findings/finding.js';
@@ -22,6 +22,15 @@ function rootExpires(state: string): string | undefined {
   }
 }
 
+/** When the control plane last wrote its list of problems: an object that is corrected to its last valid content is no change. */
+function problemsMark(state: string): string {
+  try {
+    return String(statSync(join(state, 'control', 'problems.json')).mtimeMs);
+  } catch {
+    return '';
+  }
+}
+
 async function manifestFindings(state: string, root: string): Promise<readonly Finding[]> {
   const from = testbedManifests(state, '--state');
   const args = [programs.control, 'check-manifests', '--root-namespace', root, '--from', ...from];
@@ -34,6 +43,7 @@ export function testbedSource(flags: PlaceFlags): MeshSource {
     mesh: { kind: 'testbed', name: basename(state), version },
     programsMs: 4_000,
     pausePerReading: 2,
+    mark: () => problemsMark(state),
     programs: async () => read(testbedPrograms(await statusOf(state), rootExpires(state))),
     problems: async () => {
       const [{ configuration = [] }, findings] = await Promise.all([

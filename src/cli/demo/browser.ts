@@ -66,6 +66,12 @@ export async function loadPage(browser: string, url: string): Promise<LoadedPage
   }
 }
 
-/** Chromium logs what pages write to their console: `[…:INFO:CONSOLE:1] "text", source: URL (1)`. Pure. */
+/**
+ * Chromium logs what pages write to their console: `[…:INFO:CONSOLE:1] "text", source: URL (1)`. Its own windows are pages, too, which are left
+ * out. Pure.
+ */
 export const consoleLines = (stderr: string): readonly string[] =>
-  stderr.split('\n').flatMap((line) => /:CONSOLE[:(]\d+\)?\] (.*)$/.exec(line)?.[1] ?? []);
+  stderr
+    .split('\n')
+    .flatMap((line) => /:CONSOLE[:(]\d+\)?\] (.*)$/.exec(line)?.[1] ?? [])
+    .filter((text) => !/, source: chrome:\/\/\S+ \(\d+\)$/.test(text));

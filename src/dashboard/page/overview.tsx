@@ -184,6 +184,8 @@ function Currency({ snapshot, nowMs }: { readonly snapshot: MeshSnapshot; readon
   const soon = expiringSoon(snapshot, nowMs);
   const dated = programs.filter(({ certificateExpiresMs }) => certificateExpiresMs !== undefined).length;
   const versions = versionsOf(programs);
+  // A program whose version is not known need not have another one.
+  const known = versions.filter(({ version }) => version !== undefined);
   const sync = syncOf(programs);
   return (
     <ul class="rows">
@@ -208,10 +210,10 @@ function Currency({ snapshot, nowMs }: { readonly snapshot: MeshSnapshot; readon
       </li>
       <li>
         <span class="program-kind">Versions</span>
-        <Badge tone={versions.length > 1 ? 'warn' : versions[0]?.version === undefined ? 'neutral' : 'good'}>
-          {versions.length > 1
-            ? `${countText(versions.length)} different`
-            : visibleText(versions[0]?.version ?? 'not known')}
+        <Badge tone={known.length > 1 ? 'warn' : known.length === 0 ? 'neutral' : 'good'}>
+          {known.length > 1
+            ? `${countText(known.length)} different`
+            : visibleText(known[0]?.version ?? 'not known')}
         </Badge>
         {versions.length <= 1 ? undefined : (
           <ul>
