@@ -170,6 +170,23 @@ test('an edge is opened from the table by the keyboard alone, explained, and clo
   });
 });
 
+test('a click on a workload of the graph opens it, and one beside it closes it', async () => {
+  await withPage(small(), '#/graph', 'tr[data-edge-id]', async ({ page }) => {
+    const [x, y] = (await page.evaluate(`(() => {
+      const canvas = document.querySelector('.graph-canvas');
+      const { left, top } = canvas.getBoundingClientRect();
+      const [node] = canvas._cyreg.cy.nodes('.workload').filter((one) => one.data('state').id === 'shop/web');
+      return [left + node.renderedPosition('x'), top + node.renderedPosition('y')];
+    })()`)) as [number, number];
+    await page.mouse.click(x, y);
+    await page.waitForSelector('.detail');
+    assert.match(await textOf(page, '.detail'), /Workload[\s\S]*shop\/web/);
+    const box = await (await page.$('.graph-canvas'))?.boundingBox();
+    await page.mouse.click((box?.x ?? 0) + 4, (box?.y ?? 0) + 4);
+    await until('it is closed', waitMs, async () => (await page.$('.detail')) === null);
+  });
+});
+
 test('an explanation that fails says why', async () => {
   const mesh = small();
   const hash = `#/graph?edge=${encodeURIComponent(mesh.edges[0]?.id ?? '')}`;

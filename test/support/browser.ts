@@ -6,8 +6,8 @@ import puppeteer, { type Browser, type Page } from 'puppeteer-core';
 import { distRoot } from '../../src/cli/run.js';
 import { browserPath } from '../../src/cli/demo/browser.js';
 
-/** Where screenshots are written: WEFT_SCREENSHOTS, else below dist. */
-export const screenshots = process.env['WEFT_SCREENSHOTS'] ?? join(distRoot, 'screenshots');
+/** Where screenshots are written: WEFT_SCREENSHOTS, else below dist/test, which no image has. */
+export const screenshots = process.env['WEFT_SCREENSHOTS'] ?? join(distRoot, 'test', 'screenshots');
 const axePath = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
 /** Fails if there is no Chromium: these tests cannot be skipped. */

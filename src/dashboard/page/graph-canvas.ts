@@ -29,6 +29,9 @@ const keptPlaces = new Map<string, Place>();
 /** Names of namespaces can be read when the whole mesh is shown. */
 const nameSize = (workloads: number): number => Math.min(44, Math.max(15, Math.sqrt(workloads) * 2.6));
 
+type Drawing = GraphNode | GraphEdge;
+const isSame = (a: Drawing, b: Drawing): boolean => JSON.stringify(a) === JSON.stringify(b);
+
 export interface Drawn {
   readonly nodes: readonly GraphNode[];
   readonly edges: readonly GraphEdge[];
@@ -134,6 +137,8 @@ export class GraphCanvas {
       if (present.empty()) added.push(definition);
       else if (!present.hasClass('namespace')) {
         const { label, width, state } = definition.data;
+        // Each change of a datum costs a new style, and most edges are as they were five seconds ago.
+        if (isSame(present.data('state') as Drawing, state as Drawing)) continue;
         present.data(width === undefined ? { label, state } : { label, width, state });
         const kept = ['hidden', 'faded', 'chosen'].filter((name) => present.hasClass(name));
         const classes = [...String(definition.classes).split(' '), ...kept].sort();
