@@ -41,6 +41,7 @@ import { NameResolver } from './names/name-resolver.js';
 import { Publisher } from './publisher.js';
 import { RemovalStages } from './removal.js';
 import { replaceFile } from './replace-file.js';
+import { auditedCount } from './status/audit.js';
 import { serveAdmin } from './serve/admin.js';
 import { ControlMetrics } from './serve/metrics.js';
 import { ControlServer } from './serve/server.js';
@@ -139,6 +140,8 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     keySets: () => keys.size,
     keySetsMissing: () => keys.missing,
     crowdedPorts: () => compiler.crowdedPorts,
+    audited: () => auditedCount(compiler.objects(), compiler),
+    authorities: () => ca.expiries(),
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
   const changes = new ChangeLog(() => onLimit('control-changes'));

@@ -19,9 +19,10 @@ import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { connectionTemplate } from '../src/telemetry/connection-template.js';
 import { EdgeReporter, edgeReportMs } from '../src/telemetry/edge-reporter.js';
+import { programMetrics } from '../src/telemetry/program-metrics.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
-import type { Certificates } from '../src/tls/certificate-manager.js';
+import { expiriesOf, type Certificates } from '../src/tls/certificate-manager.js';
 import type { IssuedCertificate } from '../src/tls/svid.js';
 import { ActiveAgent, pinDirOf, type AgentParts } from './active-agent.js';
 import { adminPort } from './admin.js';
@@ -157,6 +158,10 @@ export class Agent {
       onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'resources refused'),
     });
     undecodableGauge(this.#metrics.registry, () => this.#discovery.undecodable());
+    programMetrics(this.#metrics.registry, {
+      isConnected: () => this.#control.state === 'connected',
+      certificates: () => expiriesOf(this.#certificates),
+    });
     this.#reporter = new NodeReporter(
       (report) => sendNodeReport(control, report),
       (why) =>

@@ -17,6 +17,7 @@ import { typeUrls } from '../discovery/types.js';
 import { parseTrustDomain } from '../model/identity.js';
 import { rateLimiterIdentity } from '../model/rate-limit.js';
 import { metricsText } from '../telemetry/exposition.js';
+import { programMetrics } from '../telemetry/program-metrics.js';
 import { serveRoutes, tokenIn } from '../telemetry/servers.js';
 import { CertificateManager, ownKeys } from '../tls/certificate-manager.js';
 import type { Svid } from '../tls/svid.js';
@@ -76,6 +77,7 @@ async function runRateLimiter(options: RateLimiterOptions): Promise<{ stop(): Pr
   let synced = false;
   let stopping = false;
   let control = 'no attempt yet';
+  let isConnected = false;
   const serve = async (svid: Svid): Promise<void> => {
     if (server) return server.present(svid);
     server = new RateLimitServer(
@@ -151,6 +153,7 @@ async function runRateLimiter(options: RateLimiterOptions): Promise<{ stop(): Pr
     },
     onState: (state, why) => {
       control = `${state}: ${why}`;
+      isConnected = state === 'connected';
       log[state === 'connected' ? 'info' : 'warn']({ why }, `control plane ${state}`);
     },
     onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'a resource was rejected'),
@@ -163,6 +166,10 @@ async function runRateLimiter(options: RateLimiterOptions): Promise<{ stop(): Pr
     if (!server) return 'no certificate yet';
     return redis.isUp ? undefined : 'no connection to Redis';
   };
+  programMetrics(metrics.registry, {
+    isConnected: () => isConnected,
+    certificates: () => (certificate ? [certificate.notAfterMs] : []),
+  });
   const admin = await serveAt(options, metrics, notReady);
   certificates.want(new Set([identity]));
   const ticks = setInterval(() => certificates.tick(), tickMs);

@@ -9,6 +9,7 @@ import { countConnection, countTally } from './connection-edges.js';
 import type { ConnectionRecord, Party, Path } from './connection-record.js';
 import { EdgeTable } from './edge-table.js';
 import { metricsText } from './exposition.js';
+import { clusterOf, serviceLabels } from './service-labels.js';
 import { BoundedCounter, registerMetric, SeriesTable } from './series.js';
 import { durationBoundsS, Tallies, type Tally } from './tallies.js';
 
@@ -19,12 +20,16 @@ const labelNames = [
   'source_principal',
   'source_canonical_service',
   'source_canonical_revision',
+  'source_cluster',
   'destination_workload',
   'destination_workload_namespace',
   'destination_principal',
   'destination_canonical_service',
   'destination_canonical_revision',
+  'destination_cluster',
   'destination_service',
+  'destination_service_name',
+  'destination_service_namespace',
   'request_protocol',
   'response_flags',
   'connection_security_policy',
@@ -45,13 +50,14 @@ function labelsOf(record: ConnectionRecord): Labels {
     [`${name}_principal`]: party.identity,
     [`${name}_canonical_service`]: party.canonicalName,
     [`${name}_canonical_revision`]: party.canonicalRevision,
+    [`${name}_cluster`]: clusterOf(party.namespace),
   });
   const mutual = record.path === 'hbone' || record.path === 'inbound-hbone';
   return {
     reporter: record.direction === 'outbound' ? 'source' : 'destination',
     ...side(record.source, 'source'),
     ...side(record.destination, 'destination'),
-    destination_service: record.service ?? 'unknown',
+    ...serviceLabels(record.service, record.destination.namespace),
     request_protocol: 'tcp',
     response_flags: record.path === 'refused' ? 'DENY' : '-',
     connection_security_policy: mutual

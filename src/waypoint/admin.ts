@@ -4,6 +4,7 @@ import { WeftError } from '../base/errors.js';
 import { parseListenAddress } from '../base/listen-address.js';
 import type { DiscoveryClient } from '../discovery/client.js';
 import { metricsJson } from '../telemetry/exposition.js';
+import { programMetrics } from '../telemetry/program-metrics.js';
 import { serveRoutes, tokenIn, type Asker } from '../telemetry/servers.js';
 import { undecodableGauge } from '../telemetry/undecodable.js';
 import type { Svid } from '../tls/svid.js';
@@ -32,6 +33,13 @@ export async function serveAdmin(options: AdminOptions): Promise<{ close(): Prom
   const { state, workers, discovery, notReady, registry: own } = options;
   collectDefaultMetrics({ register: own, prefix: 'weft_' });
   undecodableGauge(own, () => discovery.undecodable());
+  programMetrics(own, {
+    isConnected: () => options.control().state === 'connected',
+    certificates: () => {
+      const svid = options.svid();
+      return svid ? [svid.notAfterMs] : [];
+    },
+  });
   const metricsText = async (names: boolean): Promise<string> => {
     const all = await workers.readMetrics(names);
     return AggregatorRegistry.aggregate([...all, await metricsJson(own, names)]).metrics();

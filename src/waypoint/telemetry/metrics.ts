@@ -6,6 +6,7 @@ import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
 import { buckets, count, histogramValues, type Buckets } from '../../telemetry/buckets.js';
 import { metricsJson } from '../../telemetry/exposition.js';
+import { clusterOf } from '../../telemetry/service-labels.js';
 import {
   BoundedCounter,
   registerMetric,
@@ -260,11 +261,14 @@ function labelsOf(record: RequestRecord, view: MeshView, grpcStatus: string): La
     source_principal: client.identity ?? 'unknown',
     source_canonical_service: sourceName,
     source_canonical_revision: sourceRevision,
+    source_cluster: clusterOf(client.namespace ?? 'unknown'),
     destination_workload: destination?.workloadName ?? 'unknown',
     destination_workload_namespace: destination?.namespace ?? 'unknown',
     destination_principal: destination?.identity ?? 'unknown',
     destination_canonical_service: destinationName,
     destination_canonical_revision: destinationRevision,
+    // A request that reached no endpoint was for a Service of this cluster.
+    destination_cluster: clusterOf(destination?.namespace ?? record.serviceNamespace),
     destination_service: record.service,
     destination_service_name: record.serviceName,
     destination_service_namespace: record.serviceNamespace,
