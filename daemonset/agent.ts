@@ -19,6 +19,9 @@ import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { connectionTemplate } from '../src/telemetry/connection-template.js';
 import { EdgeReporter, edgeReportMs } from '../src/telemetry/edge-reporter.js';
+import { connectionEntry } from '../src/telemetry/otlp/connection-entry.js';
+import { countLostTelemetry, exportLogs, exportMetrics } from '../src/telemetry/otlp/load.js';
+import type { LogExport } from '../src/telemetry/otlp/log-export.js';
 import { programMetrics } from '../src/telemetry/program-metrics.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
@@ -66,6 +69,8 @@ export class Agent {
   readonly #reporter: NodeReporter;
   readonly #edgeClient: EdgeReportClient;
   readonly #edgeReporter: EdgeReporter;
+  #logExport: LogExport | undefined;
+  #metricExport: { stop(): Promise<void> } | undefined;
   #edgeTimer: NodeJS.Timeout | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isSynced = false;
@@ -84,6 +89,7 @@ export class Agent {
    */
   static async start(options: AgentOptions): Promise<Agent> {
     const agent = new Agent(options);
+    await agent.#startExports();
     agent.#timer = setInterval(() => agent.#tick(), tickMs);
     agent.#edgeTimer = setInterval(() => void agent.#edgeReporter.tick(), edgeReportMs);
     agent.#discovery.start();
@@ -112,6 +118,7 @@ export class Agent {
       path: options.connectionLog ?? join(options.run, 'connections.log'),
       onDropped: (lines) => this.#metrics.linesDropped.inc(lines),
       onShareUsed: () => this.#metrics.limitReached.inc({ limit: 'connection-lines' }),
+      onLine: (make) => this.#logExport?.add(() => connectionEntry(make(), Date.now())),
     });
     const { relay, certificates } = makeRelay({
       options,
@@ -198,6 +205,15 @@ export class Agent {
       onLimit: (limit) => this.#metrics.limitReached.inc({ limit }),
       log,
     });
+  }
+
+  async #startExports(): Promise<void> {
+    const { node, namespace, otlpLogsEndpoint, otlpMetricsEndpoint } = this.#options;
+    const lost = countLostTelemetry(this.#metrics.registry);
+    const program = { service: 'weft-agent', namespace, instance: node };
+    this.#logExport = await exportLogs(otlpLogsEndpoint, { program, lost });
+    const read = (): Promise<object[]> => this.#metrics.json();
+    this.#metricExport = await exportMetrics(otlpMetricsEndpoint, { program, lost, read });
   }
 
   #parts(): AgentParts {
@@ -332,7 +348,8 @@ export class Agent {
     await ending?.close();
     const cut = await this.#relay.drain(ending ? lastMs : 0);
     // Not before: while the relay is open, connections need an agent that decides.
-    await Promise.race([this.#edgeReporter.tick(), sleep(lastReportMsMax)]);
+    const reports = [this.#edgeReporter.tick(), this.#logExport?.close(), this.#metricExport?.stop()];
+    await Promise.race([Promise.all(reports), sleep(lastReportMsMax)]);
     this.#edgeClient.close();
     this.#certificates.stop();
     this.#connectionLog.close();

@@ -17,6 +17,7 @@ import { typeUrls } from '../discovery/types.js';
 import { parseTrustDomain } from '../model/identity.js';
 import { rateLimiterIdentity } from '../model/rate-limit.js';
 import { metricsText } from '../telemetry/exposition.js';
+import { countLostTelemetry, exportMetrics } from '../telemetry/otlp/load.js';
 import { programMetrics } from '../telemetry/program-metrics.js';
 import { serveRoutes, tokenIn } from '../telemetry/servers.js';
 import { CertificateManager, ownKeys } from '../tls/certificate-manager.js';
@@ -171,6 +172,11 @@ async function runRateLimiter(options: RateLimiterOptions): Promise<{ stop(): Pr
     certificates: () => (certificate ? [certificate.notAfterMs] : []),
   });
   const admin = await serveAt(options, metrics, notReady);
+  const metricExport = await exportMetrics(options.otlpMetricsEndpoint, {
+    program: { service: 'weft-rate-limiter', namespace: options.rootNamespace },
+    read: () => metrics.registry.getMetricsAsJSON(),
+    lost: countLostTelemetry(metrics.registry),
+  });
   certificates.want(new Set([identity]));
   const ticks = setInterval(() => certificates.tick(), tickMs);
   discovery.start();
@@ -182,6 +188,7 @@ async function runRateLimiter(options: RateLimiterOptions): Promise<{ stop(): Pr
       certificates.stop();
       await server?.stop();
       redis.stop();
+      await metricExport?.stop();
       await admin.close();
     },
   };

@@ -13,6 +13,8 @@ export interface ConnectionLogOptions {
   readonly onDropped: (lines: number) => void;
   /** Called when a line is left out because its pod (or a refused source) has exceeded its rate limit. */
   readonly onShareUsed?: () => void;
+  /** Called with each record that gets a line. `make` may be called at once, or not at all. */
+  readonly onLine?: (make: () => ConnectionRecord) => void;
 }
 
 export interface LineValues {
@@ -68,6 +70,13 @@ const fileBytesMaxDefault = 64 << 20;
 const waitingBytesMaxDefault = 8 << 20;
 /** A disk that takes no line for so long must not hold back those who wait for it. */
 const waitMsMax = 1_000;
+
+/** The record of one connection of a template. */
+function filledRecord(record: ConnectionRecord, { clientPort, ...values }: LineValues): ConnectionRecord {
+  const at = record.source.address.lastIndexOf(':') + 1;
+  const address = `${record.source.address.slice(0, at)}${clientPort}`;
+  return { ...record, ...values, source: { ...record.source, address } };
+}
 
 /** Waits until so many bytes are written. */
 interface Waiter {
@@ -132,6 +141,7 @@ export class ConnectionLog {
     if (source !== undefined && !this.#mayWrite(source, this.#refused)) return;
     if (!this.#mayWrite(podOf(record))) return;
     this.#endTurn();
+    this.#options.onLine?.(() => record);
     this.#log[levelOf(record)](record);
   }
 
@@ -159,6 +169,7 @@ export class ConnectionLog {
     const pod = podOf(record);
     return (values) => {
       if (!this.#mayWrite(pod)) return;
+      this.#options.onLine?.(() => filledRecord(record, values));
       const { id, clientPort, bytesSent, bytesReceived, bytesSpliced, durationMs, ended } = values;
       const named = id === undefined ? '' : `"id":"${id}",`;
       const spliced = bytesSpliced === undefined ? '' : `"bytesSpliced":${bytesSpliced},`;

@@ -124,6 +124,8 @@ export class MeshMetrics {
     labelNames: ['feature'] as const,
     registers: [this.registry],
   });
+  /** Called before metrics are read, to set gauges. */
+  beforeRead: (() => void) | undefined;
   /** What the connections add up to between workloads, for reports to the control plane. */
   readonly edges = new EdgeTable(() => this.limitReached.inc({ limit: 'edges' }));
   /** Of kernel flows. */
@@ -222,9 +224,20 @@ export class MeshMetrics {
    * @param names false: only metrics whose labels name no pod, principal, policy or version
    */
   async text(names = true): Promise<string> {
+    this.#prepare();
+    return metricsText(this.registry, names);
+  }
+
+  /** All metrics as JSON of prom-client. */
+  json(): Promise<object[]> {
+    this.#prepare();
+    return this.registry.getMetricsAsJSON();
+  }
+
+  #prepare(): void {
+    this.beforeRead?.();
     this.#settle();
     this.#series.sweep();
-    return metricsText(this.registry, names);
   }
 
   #settle(): void {

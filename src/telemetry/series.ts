@@ -4,6 +4,7 @@
  * limit, a group that is smaller than the largest evicts a series of the largest, so that no group uses up the series of others.
  */
 import type { Metric, Registry } from 'prom-client';
+import type { Exemplar } from './openmetrics.js';
 
 export type Labels = Readonly<Record<string, string | number>>;
 
@@ -90,6 +91,7 @@ export interface Value {
   readonly value: number;
   readonly labels: Labels;
   readonly metricName?: string;
+  readonly exemplar?: Exemplar | undefined;
 }
 
 /**

@@ -4,7 +4,7 @@ import { latencyBoundsMs } from '../../model/edge.js';
 import type { Client } from '../listener/client.js';
 import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
-import { buckets, count, histogramValues, type Buckets } from '../../telemetry/buckets.js';
+import { buckets, count, histogramValues, keepExemplar, type Buckets } from '../../telemetry/buckets.js';
 import { metricsJson } from '../../telemetry/exposition.js';
 import { clusterOf } from '../../telemetry/service-labels.js';
 import {
@@ -129,6 +129,8 @@ export class WaypointMetrics {
     const series = this.#seriesOf(record);
     series.count++;
     count(series.durations, latencyBoundsMs, record.durationMs);
+    if (record.trace)
+      keepExemplar(series.durations, latencyBoundsMs, record.durationMs, record.trace, this.now());
     count(series.received, sizeBounds, record.bytesReceived);
     count(series.sent, sizeBounds, record.bytesSent);
     if (record.route !== undefined) {

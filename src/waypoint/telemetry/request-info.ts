@@ -7,6 +7,7 @@ import type { Destination } from '../listener/destination.js';
 import type { Downstream } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { Endpoint } from '../cluster/endpoint.js';
+import type { TraceIds } from '../../telemetry/otlp/trace-ids.js';
 import type { RequestRecord, ResponseFlag, TrafficAction, TrafficFeature } from './request-record.js';
 
 export class RequestInfo implements RequestRecord {
@@ -28,6 +29,7 @@ export class RequestInfo implements RequestRecord {
   flag: ResponseFlag | undefined;
   code: string | undefined;
   why: string | undefined;
+  trace: TraceIds | undefined;
   route: string | undefined;
   endpoint: Endpoint | undefined;
   attempts = 0;

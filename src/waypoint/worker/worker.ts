@@ -11,6 +11,8 @@ import { HboneServer, type InboundTunnel } from '../../hbone/server.js';
 import { formatSocketAddress } from '../../model/address.js';
 import { workloadIdentityOf, type SpiffeId, type TrustDomain } from '../../model/identity.js';
 import type { ServiceKey } from '../../model/workload.js';
+import { countLostTelemetry, exportLogs } from '../../telemetry/otlp/load.js';
+import type { LogExport } from '../../telemetry/otlp/log-export.js';
 import type { Svid } from '../../tls/svid.js';
 import { clientOf, waypointClient } from '../listener/client.js';
 import { recheck } from './recheck.js';
@@ -45,6 +47,7 @@ import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import { UpstreamEvents } from '../telemetry/upstream-events.js';
+import { requestEntry } from '../telemetry/request-entry.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
@@ -71,6 +74,7 @@ class Worker {
   readonly #health: WorkerHealth;
   readonly #globalRateLimits: GlobalLimits;
   readonly #tracing: Tracing | undefined;
+  #logExport: LogExport | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
   #hbone: HboneServer | undefined;
@@ -86,7 +90,10 @@ class Worker {
     // Loaded only if it is used: tracing takes half as much memory as everything else together.
     const tracing =
       settings.tracing && new (await import('../telemetry/tracing.js')).Tracing(settings.tracing);
-    return new Worker(settings, tracing, memory, index);
+    const worker = new Worker(settings, tracing, memory, index);
+    const lost = countLostTelemetry(worker.#metrics.registry);
+    worker.#logExport = await exportLogs(settings.logs, { program: settings.program, lost });
+    return worker;
   }
 
   private constructor(
@@ -102,6 +109,7 @@ class Worker {
       settings.accessLogMode,
       settings.accessLogTemplate,
       () => this.#metrics.limitReached.inc({ limit: 'access-log' }),
+      (record) => this.#logExport?.add(() => requestEntry(record)),
     );
     this.#edges = new RequestEdges(
       () => this.#state.view,
@@ -385,7 +393,8 @@ class Worker {
     this.#accessLog.close();
     this.#sendEdges();
     // A collector that does not respond must not delay the exit.
-    await Promise.race([this.#tracing?.close().catch(() => undefined), sleep(1_000)]);
+    const closing = [this.#tracing?.close().catch(() => undefined), this.#logExport?.close()];
+    await Promise.race([Promise.all(closing), sleep(1_000)]);
     return left;
   }
 }
