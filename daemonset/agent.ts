@@ -169,6 +169,7 @@ export class Agent {
       isConnected: () => this.#control.state === 'connected',
       certificates: () => expiriesOf(this.#certificates),
     });
+    this.#metrics.workloads = () => this.#state.workloads();
     this.#reporter = new NodeReporter(
       (report) => sendNodeReport(control, report),
       (why) =>

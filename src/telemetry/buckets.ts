@@ -61,7 +61,12 @@ export function histogramValues(
   let total = 0;
   const values: Value[] = bounds.map((le, i) => {
     total += counts[i] ?? 0;
-    return { value: total, labels: { ...labels, le }, metricName: `${name}_bucket`, exemplar: exemplars?.[i] };
+    return {
+      value: total,
+      labels: { ...labels, le },
+      metricName: `${name}_bucket`,
+      exemplar: exemplars?.[i],
+    };
   });
   total += counts[bounds.length] ?? 0;
   const last = { value: total, labels: { ...labels, le: '+Inf' }, metricName: `${name}_bucket` };

@@ -4,11 +4,13 @@
  */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import type { Edge } from '../model/edge.js';
+import type { Workload } from '../model/workload.js';
 import { buckets, count, histogramValues, move, type Buckets } from './buckets.js';
 import { countConnection, countTally } from './connection-edges.js';
 import type { ConnectionRecord, Party, Path } from './connection-record.js';
 import { EdgeTable } from './edge-table.js';
 import { metricsText } from './exposition.js';
+import { GoneWorkloads } from './gone-workloads.js';
 import { clusterOf, serviceLabels } from './service-labels.js';
 import { BoundedCounter, registerMetric, SeriesTable } from './series.js';
 import { durationBoundsS, Tallies, type Tally } from './tallies.js';
@@ -124,6 +126,9 @@ export class MeshMetrics {
     labelNames: ['feature'] as const,
     registers: [this.registry],
   });
+  readonly #gone = new GoneWorkloads();
+  /** The workloads of the mesh: series of others that were there are dropped. Absent: series are dropped when they are idle. */
+  workloads: (() => Iterable<Workload>) | undefined;
   /** Called before metrics are read, to set gauges. */
   beforeRead: (() => void) | undefined;
   /** What the connections add up to between workloads, for reports to the control plane. */
@@ -237,7 +242,7 @@ export class MeshMetrics {
   #prepare(): void {
     this.beforeRead?.();
     this.#settle();
-    this.#series.sweep();
+    this.#series.sweep(this.workloads && this.#gone.isGone(this.workloads()));
   }
 
   #settle(): void {
@@ -278,7 +283,8 @@ export class MeshMetrics {
 
   #seriesOf(record: ConnectionRecord): Connections {
     const labels = labelsOf(record);
-    const series = this.#series.of(groupOf(record), labels);
+    const { namespace, workload } = record.source;
+    const series = this.#series.of(groupOf(record), labels, `${namespace}/${workload}`);
     if (series) return series.value;
     this.#overflow.inc();
     let other = this.#others.get(labels.reporter);

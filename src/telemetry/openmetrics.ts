@@ -47,7 +47,9 @@ export function openMetricsText(
       const exemplar = exemplars.get(keyOf(name, value)) ?? value.exemplar;
       lines.push(
         `${value.metricName ?? name}${labelsText(value.labels)} ${numberText(value.value)}${
-          exemplar ? ` # ${labelsText(exemplar.labelSet) || '{}'} ${exemplar.value} ${exemplar.timestamp}` : ''
+          exemplar
+            ? ` # ${labelsText(exemplar.labelSet) || '{}'} ${exemplar.value} ${exemplar.timestamp}`
+            : ''
         }`,
       );
     }

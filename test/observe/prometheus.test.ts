@@ -15,6 +15,8 @@ import { startWaypoint, type WaypointReplica } from '../../src/cli/standalone/wa
 import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { graphQueries, metricsOfKiali, requestLabels, tcpLabels } from '../support/kiali.js';
+import type { ReceivedLog } from '../support/otlp-messages.js';
+import { receivedIn } from '../support/otlp-receiver.js';
 import { Prometheus } from '../support/prometheus.js';
 
 interface RuleGroup {
@@ -29,6 +31,12 @@ const token = 'a-token-of-prometheus';
 const mesh = new DemoMesh('prometheus');
 const waypoint: WaypointReplica = { namespace: 'shop', name: 'waypoint', node: 'node-a', workers: 2 };
 const echo = 'http://10.96.0.20';
+const tokenFlags = ['--metrics-token', join(mesh.manifests, 'token')];
+const otlp = (signal: string): string => `http://10.88.0.254:4318/v1/${signal}`;
+/** What the collector has written. */
+const collected = (): string => join(mesh.state, 'otlp.txt');
+// Of all programs of the testbed.
+process.env['OTEL_METRIC_EXPORT_INTERVAL'] = '1000';
 let testbed: Testbed;
 let prometheus: Prometheus;
 let isStopping = false;
@@ -83,10 +91,24 @@ spec:
 `,
   );
   testbed = mesh.create({
-    agentFlags: ['--metrics-token', join(mesh.manifests, 'token')],
-    controlFlags: ['--metrics-listen', '0.0.0.0:15014', '--metrics-token', join(mesh.manifests, 'token')],
+    agentFlags: [
+      ...tokenFlags,
+      '--otlp-metrics-endpoint',
+      otlp('metrics'),
+      '--otlp-logs-endpoint',
+      otlp('logs'),
+    ],
+    controlFlags: [
+      '--metrics-listen',
+      '0.0.0.0:15014',
+      ...tokenFlags,
+      '--otlp-metrics-endpoint',
+      otlp('metrics'),
+    ],
   });
   mesh.write('token', token);
+  const receiver = join(projectRoot, 'dist', 'test', 'support', 'otlp-receiver.js');
+  testbed.start('collector', 'weft-underlay', process.execPath, [receiver, '4318', collected()]);
   const server = join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js');
   for (const version of ['v1', 'v2'])
     testbed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [server, version, '8080']);
@@ -97,7 +119,11 @@ spec:
   await testbed.up();
   await startWaypoint(testbed, {
     ...waypoint,
-    flags: ['--metrics-token', join(mesh.manifests, 'token')],
+    flags: [
+      ...tokenFlags,
+      ...['--otlp-endpoint', otlp('traces'), '--trace-sampling', '1', '--access-log-mode', 'all'],
+      ...['--otlp-metrics-endpoint', otlp('metrics'), '--otlp-logs-endpoint', otlp('logs')],
+    ],
   });
   await listening('weft-api', 9000);
   await until('the echo Service', 30_000, async () => (await curl('web', '-f', `${echo}/`)).code === 0);
@@ -210,6 +236,66 @@ test("Kiali's queries of a namespace's graph return its edges, which Kiali does 
     });
     assert.ok(edges.length > 0, `${query}\n${JSON.stringify(found)}`);
   }
+});
+
+test("exemplars of the latency histogram are traces of requests, which the collector's log records name too", async () => {
+  type Found = readonly {
+    readonly exemplars: readonly {
+      readonly labels: { readonly trace_id: string; readonly span_id: string };
+    }[];
+  }[];
+  const found = await until('exemplars', 60_000, async () => {
+    const now = Date.now() / 1000;
+    const data = await prometheus.api<Found>('query_exemplars', {
+      query: 'istio_request_duration_milliseconds_bucket',
+      start: String(now - 300),
+      end: String(now),
+    });
+    return data.length > 0 && data;
+  });
+  const traces = new Set(found.flatMap(({ exemplars }) => exemplars.map(({ labels }) => labels.trace_id)));
+  for (const id of traces) assert.match(id, /^[0-9a-f]{32}$/);
+  await until('log records of these traces', 60_000, () =>
+    receivedIn(collected()).logs.some(({ traceId }) => traceId !== undefined && traces.has(traceId)),
+  );
+});
+
+test('a collector gets metrics of all programs by OTLP, as Prometheus reads them', async () => {
+  const sent = await until('metrics of all programs', 60_000, () => {
+    const { metrics } = receivedIn(collected());
+    const services = new Set(metrics.map(({ resource }) => String(resource['service.name'])));
+    const hasRequests = metrics.some(({ name }) => name === 'istio_request_duration_milliseconds');
+    const names = ['waypoint', 'weft-agent', 'weft-control'];
+    return names.every((name) => services.has(name)) && hasRequests && metrics;
+  });
+  const [requests] = sent.filter(({ name }) => name === 'istio_request_duration_milliseconds');
+  assert.equal(requests?.kind, 'histogram');
+  assert.equal(requests.points[0]?.attributes['reporter'], 'waypoint');
+  const nodes = sent.filter(({ name }) => name === 'istio_tcp_connections_opened_total');
+  assert.deepEqual([...new Set(nodes.map(({ resource }) => resource['service.instance.id']))].sort(), [
+    'node-a',
+    'node-b',
+  ]);
+  // Gauges that are set when metrics are read are so without a Prometheus too.
+  const [pods] = sent.filter(({ name, points }) => name === 'weft_pods' && points.length > 0).slice(-1);
+  assert.ok(pods?.points.some(({ attributes, value = 0 }) => attributes['state'] === 'held' && value > 0));
+});
+
+test('a collector gets connections of agents and requests of waypoints as log records', async () => {
+  const is = (event: string, attribute: string, value: string) => (log: ReceivedLog) =>
+    log.event === event && log.attributes[attribute] === value;
+  await until('log records of all kinds', 60_000, () => {
+    const { logs } = receivedIn(collected());
+    return (
+      logs.some(is('weft.connection', 'weft.path', 'refused')) &&
+      logs.some(is('weft.connection', 'weft.path', 'kernel')) &&
+      logs.some(is('weft.connection', 'weft.path', 'inbound-hbone')) &&
+      logs.some(is('weft.request', 'url.path', '/status/503')) &&
+      logs.some(is('weft.request', 'error.type', 'WEFT_DENIED'))
+    );
+  });
+  const lost = await prometheus.query('weft_telemetry_lost_total');
+  assert.deepEqual(lost, []);
 });
 
 const firing = (alert: string): string => `ALERTS{alertname="${alert}", alertstate="firing"}`;

@@ -6,6 +6,7 @@ import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
 import { buckets, count, histogramValues, keepExemplar, type Buckets } from '../../telemetry/buckets.js';
 import { metricsJson } from '../../telemetry/exposition.js';
+import { GoneWorkloads } from '../../telemetry/gone-workloads.js';
 import { clusterOf } from '../../telemetry/service-labels.js';
 import {
   BoundedCounter,
@@ -85,6 +86,7 @@ export class WaypointMetrics {
     ['feature', 'mode', 'policy'],
   );
   readonly #series: SeriesTable<Requests>;
+  readonly #gone = new GoneWorkloads();
   readonly #other: Requests = requests();
   #shortcuts = new Map<string, Series<Requests>>();
   /** Requests by route since the last scrape. Incrementing the counter itself costs too much for each request. */
@@ -175,7 +177,9 @@ export class WaypointMetrics {
     }
     // Grouped by client and destination namespace: neither takes series from other namespaces.
     const group = `${client.group} ${record.serviceNamespace}`;
-    series = this.#series.of(group, labelsOf(record, this.view(), grpc));
+    const labels = labelsOf(record, this.view(), grpc);
+    const member = client.identity ?? String(labels['source_workload']);
+    series = this.#series.of(group, labels, member);
     if (!series) {
       this.#overflow();
       return this.#other;
@@ -188,7 +192,7 @@ export class WaypointMetrics {
   /** The metrics as JSON. `names` false: only metrics whose labels name no pod, principal, policy or route. */
   async read(names = true): Promise<object[]> {
     this.#flushRoutes();
-    this.#series.sweep();
+    this.#series.sweep(this.#gone.isGone(this.view().workloads()));
     return metricsJson(this.registry, names);
   }
 
