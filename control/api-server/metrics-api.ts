@@ -1,7 +1,6 @@
 /** Responds to requests of the aggregated API metrics.smi-spec.io, for a user whom the front proxy named. */
-import type { EdgeAnswer } from '../../src/model/edge.js';
+import { edgeSlotMs, type EdgeAnswer } from '../../src/model/edge.js';
 import type { EdgeSource } from '../edges/edge-source.js';
-import { slotMs } from '../edges/edge-store.js';
 import { metricKinds, type MetricsLookup } from '../dialects/smi/metric-resources.js';
 import {
   itemKey,
@@ -134,7 +133,7 @@ export class MetricsApi implements ApiGroup {
     const key = of ?? '';
     const known = this.#answers.get(key);
     if (known && Math.abs(nowMs - known.atMs) < answerMs) return known.answer;
-    const sinceMs = Math.floor((nowMs - windowMs) / slotMs) * slotMs;
+    const sinceMs = Math.floor((nowMs - windowMs) / edgeSlotMs) * edgeSlotMs;
     const answer = this.#options.edges
       .query({ namespace: of, sinceMs })
       .then(({ edges, sinceMs: observedSinceMs, missing }: EdgeAnswer): Answered => ({

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { FairLimit } from '../../src/base/fair-limit.js';
 import {
   edgeKey,
+  edgeSlotMs,
   edgesKeptMs,
   latencyBoundsMs,
   type Edge,
@@ -17,9 +18,7 @@ import { otherOf, type EdgeNames } from '../../src/telemetry/edge-table.js';
 
 export const edgesMax = 10_000;
 const othersMax = 256;
-/** The times of counts are rounded to slots. */
-export const slotMs = 30_000;
-const slotsKept = edgesKeptMs / slotMs;
+const slotsKept = edgesKeptMs / edgeSlotMs;
 /** The current slot is one more. */
 const ringSlots = slotsKept + 1;
 const sweepMsMin = 1_000;
@@ -163,7 +162,11 @@ export class EdgeStore {
     const nowMs = this.now();
     if (nowMs - this.#sweptMs >= sweepMs) this.#sweep(nowMs);
     const slots = this.#slotsOf(names, reporter, namespace, nowMs);
-    slots?.add(Math.floor(nowMs / slotMs), counts, nowMs - (ageMs > 0 ? Math.min(ageMs, edgesKeptMs) : 0));
+    slots?.add(
+      Math.floor(nowMs / edgeSlotMs),
+      counts,
+      nowMs - (ageMs > 0 ? Math.min(ageMs, edgesKeptMs) : 0),
+    );
   }
 
   #slotsOf(names: EdgeNames, reporter: string, namespace: string, nowMs: number): Slots | undefined {
@@ -212,7 +215,7 @@ export class EdgeStore {
   query({ namespace, sinceMs }: EdgeQuery): EdgeAnswer {
     const nowMs = this.now();
     const fromMs = Math.max(sinceMs, nowMs - edgesKeptMs);
-    const first = Math.floor(fromMs / slotMs);
+    const first = Math.floor(fromMs / edgeSlotMs);
     const edges: Edge[] = [];
     for (const stored of [this.#edges, this.#others])
       for (const { slots } of stored.values()) {
@@ -224,7 +227,7 @@ export class EdgeStore {
           names.destination.namespace !== namespace
         )
           continue;
-        edges.push({ ...names, counts: slots.counts(first, Math.floor(nowMs / slotMs)) });
+        edges.push({ ...names, counts: slots.counts(first, Math.floor(nowMs / edgeSlotMs)) });
       }
     return { edges, sinceMs: Math.max(this.#startedMs, nowMs - edgesKeptMs), missing: [] };
   }

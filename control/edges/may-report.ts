@@ -4,7 +4,7 @@ import type { Caller } from '../authentication/authenticator.js';
 import type { Compiler } from '../compile/compile.js';
 import { isService } from '../authentication/service-callers.js';
 import { waypointOfCaller, type WaypointName } from '../compile/waypoints.js';
-import { serviceInHost } from './service-host.js';
+import { serviceInHost } from '../../src/model/service-host.js';
 
 export type EdgeRegistry = Pick<Compiler, 'indexes' | 'service' | 'waypointOf' | 'mayRequestCertificate'>;
 

@@ -14,19 +14,22 @@ export interface PlaceFlags extends MeshFlags {
 }
 
 /** Adds the options that say which mesh is meant. */
-export const placeOptions = (command: Command): Command =>
+export const meshOptions = (command: Command): Command =>
   command
     .option(
       '--state <dir>',
-      `state directory of a testbed (default: ${stateDefault}, or the cluster of KUBECONFIG)`,
+      `state directory of a testbed or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,
     )
     .option('--kubernetes', 'the cluster even without KUBECONFIG')
-    .option('--no-kubernetes', 'not the cluster even with KUBECONFIG')
-    .option(
-      '--root-namespace <name>',
-      'namespace of the control plane, whose policies apply to the whole mesh',
-      systemNamespace,
-    );
+    .option('--no-kubernetes', 'not the cluster even with KUBECONFIG');
+
+/** The same, and the namespace of the control plane. */
+export const placeOptions = (command: Command): Command =>
+  meshOptions(command).option(
+    '--root-namespace <name>',
+    'namespace of the control plane, whose policies apply to the whole mesh',
+    systemNamespace,
+  );
 
 /** Whether the mesh is that of a cluster. */
 export const isOfCluster = ({ state, kubernetes }: MeshFlags): boolean =>

@@ -12,8 +12,10 @@ import { policyCommand } from './policy/command.js';
 import { edgesCommand } from './edges/command.js';
 import { explainCommand } from './explain/command.js';
 import { programCommands } from './programs.js';
+import { statCommand } from './stat/command.js';
 import { standaloneCommand } from './standalone/command.js';
 import { statusCommand } from './status.js';
+import { topCommand } from './top/command.js';
 
 const program = new Command('weft').description('An ambient service mesh without sidecars').version(version);
 for (const command of [
@@ -23,6 +25,8 @@ for (const command of [
   standaloneCommand(),
   statusCommand(),
   edgesCommand(),
+  statCommand(),
+  topCommand(),
   explainCommand(),
   changesCommand(),
   dumpCommand(),

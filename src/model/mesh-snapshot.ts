@@ -77,7 +77,7 @@ export interface EdgeState {
   /** Per second; over the time that was observed. */
   readonly requestsPerSecond: number;
   readonly connectionsPerSecond: number;
-  /** 0 to 1, of requests; absent: there was no request. */
+  /** 0 to 1, of requests that were not refused; absent: there was none. */
   readonly successShare?: number;
   readonly latencyMs?: { readonly p50: number; readonly p95: number; readonly p99: number };
   /** Policies that refused, or would have refused. */

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { askState } from '../../src/cli/control-admin.js';
 import { edgesQuestion } from '../../src/cli/edges/edges-question.js';
-import { rowsOf } from '../../src/cli/edges/rows.js';
 import { encodeEdge } from '../../src/discovery/codec/edge.js';
 import { EdgeReportClient } from '../../src/discovery/edge-report-client.js';
 import { edge, party } from '../support/edges.js';
+import { edgeStates } from '../../src/telemetry/observed/edge-states.js';
 import { issueToken } from '../support/tokens.js';
 import { manifests } from '../threats/support/two-nodes.js';
 import { caFiles } from '../../control/certificates/authority-files.js';
@@ -35,15 +35,15 @@ test('a control plane with files tells those who may open its state directory wh
     await client.send({ program: 'p', number: 1, fromMs: 0, toMs: 1, edges: edges.map(encodeEdge) });
     const all = await askState(state, edgesQuestion({ sinceMs: 0 }));
     assert.deepEqual(
-      rowsOf(all.edges).map(({ source, destination, connections, security }) => [
+      edgeStates(all.edges, 0, 1).map(({ source, destination, connections, security }) => [
         source,
         destination,
         connections,
         security,
       ]),
       [
-        ['bank/teller', 'shop/api', 1, 'mutual TLS'],
-        ['shop/a', 'shop/b', 2, 'mutual TLS'],
+        ['bank/teller', 'shop/api', 1, 'mutual-tls'],
+        ['shop/a', 'shop/b', 2, 'mutual-tls'],
       ],
     );
     assert.deepEqual(all.missing, []);

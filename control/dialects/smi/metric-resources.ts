@@ -5,7 +5,7 @@
 import { otherName, type Edge, type EdgeParty } from '../../../src/model/edge.js';
 import { labelsOf, namespaceOf, type Labels } from '../../../src/model/labels.js';
 import type { PodObject, ServiceObject, SmiObject } from '../../objects/objects.js';
-import { serviceInHost } from '../../edges/service-host.js';
+import { serviceInHost } from '../../../src/model/service-host.js';
 import { rootOf } from './specs.js';
 
 /**

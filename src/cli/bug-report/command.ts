@@ -7,6 +7,7 @@ import { version } from '../../base/version.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { wantsCluster } from '../cluster/command.js';
 import { systemNamespace } from '../cluster/system-namespace.js';
+import { meshOptions } from '../place.js';
 import { readLedger, stateDefault } from '../standalone/ledger.js';
 import { writeArchive } from './archive.js';
 import { clusterParts } from './cluster.js';
@@ -63,16 +64,10 @@ function* summary({ files, errors }: Collected, path: string): Generator<string>
 }
 
 export function bugReportCommand(): Command {
-  return new Command('bug-report')
-    .description(
-      'write an archive of versions, state, objects, logs, metrics and events, without keys and tokens: of a testbed, of the cluster of KUBECONFIG, or of this machine',
-    )
-    .option(
-      '--state <dir>',
-      `state directory of a testbed or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,
-    )
-    .option('--kubernetes', 'report on the cluster even without KUBECONFIG')
-    .option('--no-kubernetes', 'do not report on the cluster even with KUBECONFIG')
+  const command = new Command('bug-report').description(
+    'write an archive of versions, state, objects, logs, metrics and events, without keys and tokens: of a testbed, of the cluster of KUBECONFIG, or of this machine',
+  );
+  return meshOptions(command)
     .option('-n, --namespace <name>', 'of a cluster: namespace of the installation', systemNamespace)
     .option('-o, --output <file>', 'the archive (default: weft-bug-report-TIME.tar.gz in this directory)')
     .action(async (flags: Flags) => {

@@ -2,9 +2,8 @@
 import { Command, Option } from 'commander';
 import type { Change, ChangesAnswer } from '../../model/change.js';
 import { askMesh, type ControlQuestion } from '../control-admin.js';
-import { durationMs } from '../edges/command.js';
-import type { MeshFlags } from '../place.js';
-import { stateDefault } from '../standalone/ledger.js';
+import { durationMs } from '../edges/since.js';
+import { meshOptions, type MeshFlags } from '../place.js';
 import { changeLines } from './rows.js';
 
 interface Flags extends MeshFlags {
@@ -29,20 +28,15 @@ function* lines({ changes, sinceMs, missing }: ChangesAnswer): Generator<string>
 }
 
 export function changesCommand(): Command {
-  return new Command('changes')
+  const command = new Command('changes')
     .description(
       'show which objects changed, who changed them, and which nodes and waypoints have acknowledged it',
     )
     .option('-n, --namespace <name>', 'only objects of this namespace')
     .addOption(
       new Option('--since <duration>', 'for example 10m (default: all that is kept)').argParser(durationMs),
-    )
-    .option(
-      '--state <dir>',
-      `state directory of a testbed or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,
-    )
-    .option('--kubernetes', 'show the cluster even without KUBECONFIG')
-    .option('--no-kubernetes', 'do not show the cluster even with KUBECONFIG')
+    );
+  return meshOptions(command)
     .option('--json', 'print one JSON object, with the time of each acknowledgment')
     .action(async (flags: Flags) => {
       const sinceMs = flags.since === undefined ? 0 : Date.now() - flags.since;

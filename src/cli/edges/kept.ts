@@ -10,6 +10,10 @@ export function durationText(ms: number): string {
   return `${Math.floor(minutes / 60)}h${minutes % 60 === 0 ? '' : `${minutes % 60}m`}`;
 }
 
-/** Says that more was asked for than is kept. */
+/** Says that more was asked for than is kept, and what to do. */
 export const keptText = (wantedMs: number): string =>
   `the control plane keeps ${durationText(edgesKeptMs)}, not ${durationText(wantedMs)}: to look back further, collect edges in a file (docs/adopt.md)`;
+
+/** The same of commands that can ask Prometheus. */
+export const keptOrPrometheusText = (wantedMs: number): string =>
+  `the control plane keeps ${durationText(edgesKeptMs)}, not ${durationText(wantedMs)}: to look back further, ask Prometheus with --prometheus URL (docs/observe.md)`;

@@ -1,63 +1,25 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { edge, party } from '../../../test/support/edges.js';
-import { edgeLines, rowsOf } from './rows.js';
-
-test('a connection that both sides report is one row, one from outside of the mesh is a row of its own', () => {
-  const nobody = { namespace: '', workload: '', pod: '', identity: undefined };
-  const rows = rowsOf([
-    edge({}, { connections: 2 }),
-    edge({ source: party('shop', 'web', { pod: 'web-2' }) }, { connections: 1, lastSeenMs: 9 }),
-    edge({ reporter: 'destination', path: 'inbound-hbone' }, { connections: 3 }),
-    edge({ reporter: 'destination', path: 'inbound-plain', source: nobody }, { connections: 5 }),
-  ]);
-  assert.deepEqual(
-    rows.map(({ source, path, security, connections, lastSeenMs }) => [
-      source,
-      path,
-      security,
-      connections,
-      lastSeenMs,
-    ]),
-    [
-      ['shop/web', 'hbone', 'mutual TLS', 3, 9],
-      ['unknown', 'inbound-plain', 'none', 5, 0],
-    ],
-  );
-});
-
-test("a request is the waypoint's row, not also that of the endpoint's node", () => {
-  const rows = rowsOf([
-    edge({ reporter: 'waypoint', path: 'waypoint', method: 'GET', pathTemplate: '/a' }, { requests: 2 }),
-    edge({ reporter: 'waypoint', path: 'waypoint', method: 'GET', pathTemplate: '/b' }, { requests: 1 }),
-    edge({ reporter: 'destination', path: 'inbound-hbone' }),
-  ]);
-  assert.deepEqual(
-    rows.map(({ path, requests }) => [path, requests]),
-    [['waypoint', 3]],
-  );
-});
-
-test('a request of a client without identity is not protected; a Service stands for an unknown endpoint', () => {
-  const [row] = rowsOf([
-    edge({
-      reporter: 'waypoint',
-      path: 'waypoint',
-      source: { namespace: 'shop', workload: '', pod: '', identity: undefined },
-      destination: { namespace: 'shop', workload: '', pod: '', identity: undefined },
-    }),
-  ]);
-  assert.deepEqual(
-    [row?.source, row?.destination, row?.security],
-    ['shop', 'api.shop.svc.cluster.local', 'none'],
-  );
-});
+import { edge } from '../../../test/support/edges.js';
+import { edgeStates } from '../../telemetry/observed/edge-states.js';
+import { edgeLines } from './rows.js';
 
 test('the table says how long ago an edge was seen', () => {
-  const [head, line] = edgeLines([edge({}, { lastSeenMs: 1_000 })], 126_000);
+  const [head, line] = edgeLines(edgeStates([edge({}, { lastSeenMs: 1_000 })], 0, 126_000), 126_000);
   assert.match(
     head ?? '',
     /^SOURCE +DESTINATION +PORT +PATH +SECURITY +CONNECTIONS +REQUESTS +REFUSED +FAILED +LAST SEEN$/,
   );
   assert.match(line ?? '', /^shop\/web +shop\/api +8080 +hbone +mutual TLS +1 +0 +0 +0 +2m5s$/);
+});
+
+test('success and latencies have columns if there are requests, and are - where there are none', () => {
+  const request = edge(
+    { reporter: 'waypoint', path: 'waypoint', method: 'GET', pathTemplate: '/' },
+    { connections: 0, requests: 4, failures: 1, latencyCounts: [0, 0, 0, 4] },
+  );
+  const [head, ...lines] = edgeLines(edgeStates([request, edge({ port: 1, service: '' })], 0, 60_000), 0);
+  assert.match(head ?? '', /FAILED +SUCCESS +P50 +P99 +LAST SEEN$/);
+  assert.match(lines[0] ?? '', /1 +hbone .* - +- +- +0s$/);
+  assert.match(lines[1] ?? '', /8080 +waypoint .* 75\.0% +7\.5ms +9\.9ms +0s$/);
 });

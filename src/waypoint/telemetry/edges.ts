@@ -2,9 +2,10 @@
  * The edges of a worker: requests by client, endpoint, method and path template, and relayed connections. Names are looked up once per edge
  * and report; a request costs a few lookups by texts that exist already.
  */
-import { otherName, type Edge, type EdgeParty } from '../../model/edge.js';
+import { otherName, policyText, type Edge, type EdgeParty } from '../../model/edge.js';
 import type { MeshView } from '../../state/store.js';
 import { EdgeTable, edgesMax, type EdgeNames, type EdgeTally } from '../../telemetry/edge-table.js';
+import { isFailedResponse } from '../../telemetry/failed-response.js';
 import { pathTemplate } from '../../telemetry/path-template.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { WaypointLimit } from '../limits.js';
@@ -32,15 +33,6 @@ const methods: ReadonlySet<string> = new Set([
   'CONNECT',
   'TRACE',
 ]);
-/** Those of a server that failed: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS. */
-const failedGrpc: ReadonlySet<string | undefined> = new Set(['2', '4', '12', '13', '14', '15']);
-/** The response was not complete. */
-const incomplete: ReadonlySet<string | undefined> = new Set(['UC', 'UT', 'UPE', 'DC', 'DT']);
-
-/** Whether the request counts as a failure of the server. Pure. */
-const isFailed = ({ status, grpcStatus, flag }: RequestRecord): boolean =>
-  status === 0 || status >= 500 || failedGrpc.has(grpcStatus) || incomplete.has(flag);
-
 /** Codes of requests that a policy, a decision service, a rate limit or the mesh refused, beside those with the flag RBAC. */
 const refusedCodes: ReadonlySet<string | undefined> = new Set([
   'WEFT_NOT_SERVED',
@@ -84,7 +76,7 @@ export class RequestEdges {
     if (isRefused(record)) tally.refused++;
     else {
       if (audited.length > 0) tally.audited++;
-      if (isFailed(record)) tally.failures++;
+      if (isFailedResponse(record)) tally.failures++;
     }
     tally.bytesSent += record.bytesReceived;
     tally.bytesReceived += record.bytesSent;
@@ -94,7 +86,7 @@ export class RequestEdges {
     const { client, endpoint, service, audited } = record;
     const method = methods.has(record.method) ? record.method : otherName;
     const template = this.#templateOf(record.path);
-    const policy = (isRefused(record) ? record.policy : audited[0]) ?? '';
+    const policy = isRefused(record) ? (record.policy ?? '') : policyText(audited);
     const perEndpoint = below(below(this.#shortcuts, client.key), endpoint?.key ?? record.port);
     const perTemplate = below(below(below(perEndpoint, service), method), template);
     const known = perTemplate.get(policy) as EdgeTally | undefined;
@@ -164,7 +156,7 @@ export class RequestEdges {
       port: endpoint?.target.port ?? servicePort,
       method: '',
       pathTemplate: '',
-      policy: policy ?? audited[0] ?? '',
+      policy: policy ?? policyText(audited),
     });
     if (audited.length > 0) tally.audited++;
     if (outcome === 'opened') tally.connections++;

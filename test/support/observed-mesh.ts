@@ -1,0 +1,73 @@
+/** The demo's pods with a waypoint for `echo`, and a policy by which only `web` may call `api`: what tests of commands observe. */
+import { execFile, type ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+import { projectRoot } from '../../native/index.js';
+import { until } from '../../src/base/wait.js';
+import { run, type Finished } from '../../src/cli/run.js';
+import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
+import type { Testbed } from '../../src/cli/standalone/testbed.js';
+import { DemoMesh, listening } from './demo-mesh.js';
+
+export const weftProgram = join(projectRoot, 'dist', 'src', 'cli', 'weft.js');
+
+const policy = `apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: only-web, namespace: shop }
+spec: { selector: { matchLabels: { app: api } }, action: ALLOW, rules: [{ from: [{ identities: ['*/sa/web'] }] }] }
+`;
+
+export class ObservedMesh {
+  readonly mesh: DemoMesh;
+
+  constructor(name: string) {
+    this.mesh = new DemoMesh(name);
+  }
+
+  async up(): Promise<Testbed> {
+    await this.mesh.prepare();
+    this.mesh.gateway();
+    this.mesh.write('policy.yaml', policy);
+    const testbed = this.mesh.create();
+    const echo = join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js');
+    for (const pod of ['api', 'echo-v1'])
+      testbed.start(`${pod}-server`, `weft-${pod}`, process.execPath, [echo, pod, '8080']);
+    await testbed.up();
+    await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 });
+    await listening('weft-api', 8080);
+    await listening('weft-echo-v1', 8080);
+    await until('the policy is in force', 30_000, async () => (await this.get('intruder', apiUrl)) === '000');
+    await until(
+      'the waypoint serves',
+      30_000,
+      async () => (await this.get('web', `${echoUrl}/ready`)) === '200',
+    );
+    return testbed;
+  }
+
+  /** The status of one request on a connection of its own; `000`: none. */
+  async get(client: string, url: string): Promise<string> {
+    const args = ['-sS', '-m', '10', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}', url];
+    return (await run(`weft-${client}`, 'curl', args, 20_000)).stdout;
+  }
+
+  /** Runs `weft` on this testbed. */
+  weft(...args: string[]): Promise<Finished> {
+    return new Promise((resolve) => {
+      const child: ChildProcess = execFile(
+        process.execPath,
+        [weftProgram, ...args, '--state', this.mesh.state],
+        { env: { ...process.env, KUBECONFIG: '' } },
+        (_error, stdout, stderr) => resolve({ code: child.exitCode ?? -1, stdout, stderr }),
+      );
+    });
+  }
+
+  remove(): Promise<void> {
+    return this.mesh.remove();
+  }
+}
+
+/** Without a waypoint: connections only. */
+export const apiUrl = 'http://10.96.0.10/';
+/** Behind the waypoint. */
+export const echoUrl = 'http://10.96.0.21';
