@@ -1,4 +1,5 @@
 /** Labels of Istio's metrics that name the cluster and the Service. Kiali leaves out series without them. */
+import { serviceInHost } from '../model/service-host.js';
 
 /** The only cluster of a mesh, by the name that discovery uses. */
 const clusterName = 'Kubernetes';
@@ -17,12 +18,11 @@ export interface ServiceLabels {
  * is that of the Service too unless the host name says otherwise: endpoints belong to the Service's namespace, or to none.
  */
 export function serviceLabels(host: string | undefined, namespace: string): ServiceLabels {
-  const [name = 'unknown', owner, svc] = host?.split('.') ?? [];
-  const isOfCluster = svc === 'svc' && owner !== undefined;
+  const of = host === undefined ? undefined : serviceInHost(host);
   return {
     destination_service: host ?? 'unknown',
     // The name of a host outside of the cluster is the host itself, as in Istio.
-    destination_service_name: isOfCluster ? name : (host ?? 'unknown'),
-    destination_service_namespace: isOfCluster ? owner : namespace,
+    destination_service_name: of?.name ?? host ?? 'unknown',
+    destination_service_namespace: of?.namespace ?? namespace,
   };
 }

@@ -284,14 +284,23 @@ test('a collector gets metrics of all programs by OTLP, as Prometheus reads them
 test('a collector gets connections of agents and requests of waypoints as log records', async () => {
   const is = (event: string, attribute: string, value: string) => (log: ReceivedLog) =>
     log.event === event && log.attributes[attribute] === value;
-  await until('log records of all kinds', 60_000, () => {
+  const kinds = [
+    is('weft.connection', 'weft.path', 'refused'),
+    is('weft.connection', 'weft.path', 'kernel'),
+    is('weft.connection', 'weft.path', 'inbound-hbone'),
+    is('weft.request', 'url.path', '/status/503'),
+    is('weft.request', 'error.type', 'WEFT_DENIED'),
+  ];
+  await until('log records', 60_000, () => {
     const { logs } = receivedIn(collected());
-    return (
-      logs.some(is('weft.connection', 'weft.path', 'refused')) &&
-      logs.some(is('weft.connection', 'weft.path', 'kernel')) &&
-      logs.some(is('weft.connection', 'weft.path', 'inbound-hbone')) &&
-      logs.some(is('weft.request', 'url.path', '/status/503')) &&
-      logs.some(is('weft.request', 'error.type', 'WEFT_DENIED'))
+    return kinds.every((kind) => logs.some(kind));
+  }).catch(() => {
+    const { logs } = receivedIn(collected());
+    const found = logs.map(({ event, body, attributes }) => `${event} ${body} ${attributes['weft.path']}`);
+    assert.deepEqual(
+      kinds.map((kind) => logs.some(kind)),
+      kinds.map(() => true),
+      [...new Set(found)].slice(0, 40).join('\n'),
     );
   });
   const lost = await prometheus.query('weft_telemetry_lost_total');
