@@ -69,8 +69,10 @@ export class Agent {
   readonly #reporter: NodeReporter;
   readonly #edgeClient: EdgeReportClient;
   readonly #edgeReporter: EdgeReporter;
+  readonly #lostTelemetry = countLostTelemetry(this.#metrics.registry);
   #logExport: LogExport | undefined;
   #metricExport: { stop(): Promise<void> } | undefined;
+  #lastMetrics: Promise<void> | undefined;
   #edgeTimer: NodeJS.Timeout | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isSynced = false;
@@ -89,7 +91,10 @@ export class Agent {
    */
   static async start(options: AgentOptions): Promise<Agent> {
     const agent = new Agent(options);
-    await agent.#startExports();
+    agent.#logExport = await exportLogs(options.otlpLogsEndpoint, {
+      program: agent.#program,
+      lost: agent.#lostTelemetry,
+    });
     agent.#timer = setInterval(() => agent.#tick(), tickMs);
     agent.#edgeTimer = setInterval(() => void agent.#edgeReporter.tick(), edgeReportMs);
     agent.#discovery.start();
@@ -195,8 +200,10 @@ export class Agent {
       formerBuild: () => agentAt(adminPort),
       certificates: () => (this.#isSynced ? this.#certified() : undefined),
       isHeard: () => this.#control.state === 'connected',
-      activate: (inherited) =>
-        ActiveAgent.start(this.#parts(), inherited, (active) => (this.#active = active)),
+      activate: async (inherited) => {
+        await ActiveAgent.start(this.#parts(), inherited, (active) => (this.#active = active));
+        await this.#startMetricExport();
+      },
       deactivate: async () => (await this.#deactivate()?.close()) ?? { preexisting: new Map() },
       onHandedOver: () => this.#relay.retire(),
       onFatal: (error) => {
@@ -208,13 +215,20 @@ export class Agent {
     });
   }
 
-  async #startExports(): Promise<void> {
-    const { node, namespace, otlpLogsEndpoint, otlpMetricsEndpoint } = this.#options;
-    const lost = countLostTelemetry(this.#metrics.registry);
-    const program = { service: 'weft-agent', namespace, instance: node };
-    this.#logExport = await exportLogs(otlpLogsEndpoint, { program, lost });
-    const read = (): Promise<object[]> => this.#metrics.json();
-    this.#metricExport = await exportMetrics(otlpMetricsEndpoint, { program, lost, read });
+  get #program() {
+    return { service: 'weft-agent', namespace: this.#options.namespace, instance: this.#options.node };
+  }
+
+  /** Only the owner of the node sends metrics: a collector knows the agents by their nodes. */
+  async #startMetricExport(): Promise<void> {
+    const started = await exportMetrics(this.#options.otlpMetricsEndpoint, {
+      program: this.#program,
+      lost: this.#lostTelemetry,
+      read: () => this.#metrics.json(),
+    });
+    // The node may have another owner by now.
+    if (this.#active) this.#metricExport = started;
+    else await started?.stop();
   }
 
   #parts(): AgentParts {
@@ -239,6 +253,10 @@ export class Agent {
   #deactivate(): ActiveAgent | undefined {
     const active = this.#active;
     this.#active = undefined;
+    // What gauges are set from is closed with the active part.
+    this.#metrics.beforeRead = undefined;
+    this.#lastMetrics = this.#metricExport?.stop();
+    this.#metricExport = undefined;
     return active;
   }
 
@@ -349,7 +367,7 @@ export class Agent {
     await ending?.close();
     const cut = await this.#relay.drain(ending ? lastMs : 0);
     // Not before: while the relay is open, connections need an agent that decides.
-    const reports = [this.#edgeReporter.tick(), this.#logExport?.close(), this.#metricExport?.stop()];
+    const reports = [this.#edgeReporter.tick(), this.#logExport?.close(), this.#lastMetrics];
     await Promise.race([Promise.all(reports), sleep(lastReportMsMax)]);
     this.#edgeClient.close();
     this.#certificates.stop();
