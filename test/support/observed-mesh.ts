@@ -19,20 +19,29 @@ spec: { selector: { matchLabels: { app: api } }, action: ALLOW, rules: [{ from: 
 export class ObservedMesh {
   readonly mesh: DemoMesh;
 
+  /** With it Prometheus reads the metrics of all programs. */
+  readonly token = 'a-token-of-prometheus';
+
   constructor(name: string) {
     this.mesh = new DemoMesh(name);
+  }
+
+  get tokenFile(): string {
+    return join(this.mesh.manifests, 'token');
   }
 
   async up(): Promise<Testbed> {
     await this.mesh.prepare();
     this.mesh.gateway();
     this.mesh.write('policy.yaml', policy);
-    const testbed = this.mesh.create();
+    this.mesh.write('token', this.token);
+    const flags = ['--metrics-token', this.tokenFile];
+    const testbed = this.mesh.create({ agentFlags: flags });
     const echo = join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js');
     for (const pod of ['api', 'echo-v1'])
       testbed.start(`${pod}-server`, `weft-${pod}`, process.execPath, [echo, pod, '8080']);
     await testbed.up();
-    await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 });
+    await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1, flags });
     await listening('weft-api', 8080);
     await listening('weft-echo-v1', 8080);
     await until('the policy is in force', 30_000, async () => (await this.get('intruder', apiUrl)) === '000');

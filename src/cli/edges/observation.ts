@@ -3,7 +3,7 @@ import { edgeSlotMs, edgesKeptMs, type Edge, type EdgeAnswer, type EdgeQuery } f
 import { askMesh } from '../control-admin.js';
 import type { MeshFlags } from '../place.js';
 import { edgesQuestion } from './edges-question.js';
-import { durationText, keptOrPrometheusText } from './kept.js';
+import { keptOrPrometheusText } from './kept.js';
 
 export interface Observation {
   readonly edges: readonly Edge[];
@@ -30,7 +30,7 @@ const slotBefore = (ms: number): number => Math.floor(ms / edgeSlotMs) * edgeSlo
 const slotAfter = (ms: number): number => Math.ceil(ms / edgeSlotMs) * edgeSlotMs;
 
 /** Since when the counts of an answer are, if the control plane has observed all of the time that was asked for. Pure. */
-export function countedFromMs(
+function countedFromMs(
   { sinceMs: askedMs }: EdgeQuery,
   { sinceMs }: EdgeAnswer,
   nowMs: number,
@@ -70,7 +70,3 @@ export async function observe(
 /** The observation of the mesh that a command is about. Errors: those of askMesh. */
 export const observeMesh = (flags: MeshFlags, query: EdgeQuery, nowMs = Date.now()): Promise<Observation> =>
   observe((one) => askMesh(flags, edgesQuestion(one)), query, nowMs);
-
-/** `10m`: the time that rates are of; undefined: there are none. */
-export const ratedText = ({ rated, nowMs }: Observation): string | undefined =>
-  rated && durationText(nowMs - rated.fromMs);

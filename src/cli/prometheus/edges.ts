@@ -18,14 +18,16 @@ type Labels = Sample['labels'];
 
 const known = (name: string | undefined): string => (name === undefined || name === 'unknown' ? '' : name);
 
+/** The identity of a label; undefined: none is known. Istio's programs write it without `spiffe://` in some places. */
+export const identityOf = (principal: string | undefined): SpiffeId | undefined =>
+  principal?.startsWith('spiffe://') === true ? (principal as SpiffeId) : undefined;
+
 function partyOf(labels: Labels, side: 'source' | 'destination'): EdgeParty {
-  const identity = known(labels[`${side}_principal`]);
   return {
     namespace: known(labels[`${side}_workload_namespace`]),
     workload: known(labels[`${side}_workload`]),
     pod: '',
-    // Of Istio's programs without `spiffe://`.
-    identity: identity.startsWith('spiffe://') ? (identity as SpiffeId) : undefined,
+    identity: identityOf(labels[`${side}_principal`]),
   };
 }
 
@@ -114,7 +116,7 @@ function namesOf(labels: Labels): Omit<Edge, 'counts'> | undefined {
   };
 }
 
-const rounded = (counts: EdgeCounts, lastSeenMs: number): EdgeCounts => ({
+const rounded = (counts: EdgeCounts): EdgeCounts => ({
   ...counts,
   connections: Math.round(counts.connections),
   requests: Math.round(counts.requests),
@@ -122,14 +124,13 @@ const rounded = (counts: EdgeCounts, lastSeenMs: number): EdgeCounts => ({
   failures: Math.round(counts.failures),
   bytesSent: Math.round(counts.bytesSent),
   bytesReceived: Math.round(counts.bytesReceived),
-  lastSeenMs,
 });
 
 const isSeen = ({ counts }: Edge): boolean =>
   counts.connections + counts.requests + counts.refused + counts.bytesSent + counts.bytesReceived > 0;
 
-/** The edges of what was counted until `nowMs`. Metrics do not say when within the range an edge was seen. */
-export function edgesOf(samples: Readonly<Record<Counted, readonly Sample[]>>, nowMs: number): Edge[] {
+/** The edges of what was counted. Metrics do not say when an edge was seen last: the time is 0. */
+export function edgesOf(samples: Readonly<Record<Counted, readonly Sample[]>>): Edge[] {
   const edges = new Map<string, Building>();
   for (const [counted, all] of Object.entries(samples) as [Counted, readonly Sample[]][])
     for (const sample of all) {
@@ -147,7 +148,7 @@ export function edgesOf(samples: Readonly<Record<Counted, readonly Sample[]>>, n
   return [...edges.values()]
     .map(({ names, counts, cumulative }) => ({
       ...names,
-      counts: rounded({ ...counts, latencyCounts: cumulative ? perBucket(cumulative) : [] }, nowMs),
+      counts: rounded({ ...counts, latencyCounts: cumulative ? perBucket(cumulative) : [] }),
     }))
     .filter(isSeen);
 }

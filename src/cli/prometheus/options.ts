@@ -11,30 +11,32 @@ export interface PrometheusFlags {
   readonly prometheusTokenFile?: string;
 }
 
-export const prometheusVariable = 'WEFT_PROMETHEUS_URL';
-
 export const prometheusOptions = (command: Command): Command =>
   command
     .option(
       '--prometheus <url>',
-      `ask this Prometheus instead of the control plane; ${prometheusVariable} names one for ranges longer than 15m`,
+      `ask this Prometheus instead of the control plane; WEFT_PROMETHEUS_URL names one for ranges longer than 15m`,
     )
     .option('--prometheus-token-file <file>', 'bearer token for Prometheus');
 
 /** The Prometheus to ask; undefined: the control plane is asked. Pure. */
 export function prometheusUrl(
   { prometheus, since }: Pick<PrometheusFlags & EdgeFlags, 'prometheus' | 'since'>,
-  environment: NodeJS.ProcessEnv,
+  env: NodeJS.ProcessEnv,
 ): string | undefined {
   if (prometheus !== undefined) return prometheus;
-  const url = environment[prometheusVariable] ?? '';
+  const url = env['WEFT_PROMETHEUS_URL'] ?? '';
   return since > edgesKeptMs && url !== '' ? url : undefined;
 }
 
 /** The observation that a command shows. Errors: those of observeMesh, WEFT_PROMETHEUS. */
-export function observation(flags: EdgeFlags & PrometheusFlags, nowMs = Date.now()): Promise<Observation> {
+export function observation(
+  flags: EdgeFlags & PrometheusFlags,
+  nowMs = Date.now(),
+  about: 'traffic' | 'policies' = 'traffic',
+): Promise<Observation> {
   const query: EdgeQuery = { namespace: flags.namespace, sinceMs: nowMs - flags.since };
   const url = prometheusUrl(flags, process.env);
   if (url === undefined) return observeMesh(flags, query, nowMs);
-  return observePrometheus(prometheusServer(url, flags.prometheusTokenFile), query, nowMs);
+  return observePrometheus(prometheusServer(url, flags.prometheusTokenFile), query, nowMs, about);
 }

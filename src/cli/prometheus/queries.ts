@@ -16,7 +16,7 @@ const endLabels = [
 const requestLabels = [...endLabels, 'response_code', 'grpc_response_status'] as const;
 
 /** A text in PromQL. */
-const quoted = (text: string): string =>
+export const quoted = (text: string): string =>
   `"${text.replace(/[\\"\n]/g, (one) => (one === '\n' ? '\\n' : `\\${one}`))}"`;
 
 /** How much a counter grew in the range, of edges from or to the namespace. */
@@ -33,7 +33,7 @@ function grown(
   return `sum by (${labels.join(', ')}) (${increases.join(' or ')})`;
 }
 
-export const countedMetrics = {
+const countedMetrics = {
   requests: 'istio_requests_total',
   latencies: 'istio_request_duration_milliseconds_bucket',
   opened: 'istio_tcp_connections_opened_total',

@@ -29,7 +29,7 @@ export function statisticsOf(
   }));
 }
 
-export const beyondLimitsText =
+const beyondLimitsText =
   'programs observed more than they can name: some of it is counted under other/other, some only at its known end (docs/limits.md)';
 
 /** What is missing in an observation: sentences. */

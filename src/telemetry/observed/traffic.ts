@@ -39,7 +39,7 @@ export interface Traffic {
 }
 
 /** A sum of edges that stand for traffic of their own (distinct-edges.ts). */
-export class TrafficSum {
+class TrafficSum {
   #counts: EdgeCounts = noCounts;
   #requestFailures = 0;
   #requestsRefused = 0;
