@@ -123,7 +123,7 @@ export class Agent {
       path: options.connectionLog ?? join(options.run, 'connections.log'),
       onDropped: (lines) => this.#metrics.linesDropped.inc(lines),
       onShareUsed: () => this.#metrics.limitReached.inc({ limit: 'connection-lines' }),
-      onLine: (make) => this.#logExport?.add(() => connectionEntry(make(), Date.now())),
+      onLine: (pod, make) => this.#logExport?.add(pod, () => connectionEntry(make(), Date.now())),
     });
     const { relay, certificates } = makeRelay({
       options,

@@ -13,8 +13,8 @@ export interface ConnectionLogOptions {
   readonly onDropped: (lines: number) => void;
   /** Called when a line is left out because its pod (or a refused source) has exceeded its rate limit. */
   readonly onShareUsed?: () => void;
-  /** Called with each record that gets a line. `make` may be called at once, or not at all. */
-  readonly onLine?: (make: () => ConnectionRecord) => void;
+  /** Called for each record that gets a line, with its pod. `make` may be called at once, or not at all. */
+  readonly onLine?: (pod: string, make: () => ConnectionRecord) => void;
 }
 
 export interface LineValues {
@@ -141,7 +141,7 @@ export class ConnectionLog {
     if (source !== undefined && !this.#mayWrite(source, this.#refused)) return;
     if (!this.#mayWrite(podOf(record))) return;
     this.#endTurn();
-    this.#options.onLine?.(() => record);
+    this.#options.onLine?.(podOf(record), () => record);
     this.#log[levelOf(record)](record);
   }
 
@@ -169,7 +169,7 @@ export class ConnectionLog {
     const pod = podOf(record);
     return (values) => {
       if (!this.#mayWrite(pod)) return;
-      this.#options.onLine?.(() => filledRecord(record, values));
+      this.#options.onLine?.(pod, () => filledRecord(record, values));
       const { id, clientPort, bytesSent, bytesReceived, bytesSpliced, durationMs, ended } = values;
       const named = id === undefined ? '' : `"id":"${id}",`;
       const spliced = bytesSpliced === undefined ? '' : `"bytesSpliced":${bytesSpliced},`;

@@ -41,8 +41,8 @@ test('a collector gets connections as log records with attributes, and the trace
   let lost = 0;
   const logs = new LogExport({ url: url('/v1/logs'), program, onLost: (count) => (lost += count) });
   const trace = { traceId: 'ab'.repeat(16), spanId: 'cd'.repeat(8) };
-  logs.add(() => entry());
-  logs.add(() => entry({ trace }));
+  logs.add('shop/web', () => entry());
+  logs.add('shop/web', () => entry({ trace }));
   await logs.close();
   const [first, second] = received.logs;
   assert.equal(first?.event, 'weft.connection');
@@ -65,7 +65,7 @@ test('a collector gets connections as log records with attributes, and the trace
   assert.equal(lost, 0);
 });
 
-test('records beyond the queue are lost and counted, without being made, and those that the collector refuses', async (t) => {
+test('records beyond a pod’s share of the queue are lost and counted, without being made; other pods have their own share', async (t) => {
   const { url, received, state } = await startReceiver(t);
   state.status = 400;
   let lost = 0;
@@ -80,15 +80,17 @@ test('records beyond the queue are lost and counted, without being made, and tho
     made++;
     return entry();
   };
-  for (let i = 0; i < 25; i++) logs.add(make);
-  assert.deepEqual([made, lost], [10, 15]);
-  await until('the refused records are counted', 30_000, () => lost === 25);
+  for (let i = 0; i < 25; i++) logs.add('shop/web', make);
+  assert.deepEqual([made, lost], [5, 20]);
+  logs.add('shop/api', make);
+  assert.deepEqual([made, lost], [6, 20]);
+  await until('the records that the collector refused are counted', 30_000, () => lost === 26);
   // The queue has room again, and the collector accepts.
   state.status = 200;
-  logs.add(make);
+  logs.add('shop/web', make);
   await logs.close();
   assert.equal(received.logs.length, 1);
-  assert.equal(lost, 25);
+  assert.equal(lost, 26);
 });
 
 test('the URL of a collector has no credentials, which others would see on the command line', () => {

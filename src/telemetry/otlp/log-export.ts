@@ -9,6 +9,7 @@ import {
   type LogRecordExporter,
   type ReadableLogRecord,
 } from '@opentelemetry/sdk-logs';
+import { FairLimit } from '../../base/fair-limit.js';
 import { version } from '../../base/version.js';
 import type { TraceIds } from './trace-ids.js';
 import { resourceOf, type OtlpProgram } from './resource.js';
@@ -43,16 +44,19 @@ export class LogExport {
   readonly #provider: LoggerProvider;
   readonly #logger: Logger;
   readonly #options: LogExportOptions;
-  #waiting = 0;
+  readonly #shares: FairLimit;
+  /** Of the records that wait, in their order, which is that in which they are sent. */
+  readonly #owners: string[] = [];
 
   constructor(options: LogExportOptions) {
     this.#options = options;
     const waitingMax = options.waitingMax ?? waitingMaxDefault;
+    this.#shares = new FairLimit(waitingMax);
     const otlp = new OTLPLogExporter({ url: options.url, timeoutMillis: timeoutMs });
     const exporter: LogRecordExporter = {
       export: (records: ReadableLogRecord[], done: (result: ExportResult) => void) =>
         otlp.export(records, (result) => {
-          this.#waiting -= records.length;
+          for (const owner of this.#owners.splice(0, records.length)) this.#shares.release(owner);
           if (result.code !== ExportResultCode.SUCCESS) options.onLost(records.length);
           // The loss is counted. As an error it would reach the SDK's own log, which nobody reads.
           done({ code: ExportResultCode.SUCCESS });
@@ -75,16 +79,14 @@ export class LogExport {
     this.#logger = this.#provider.getLogger('weft', version);
   }
 
-  /** Whether the queue has room. A record that is not made costs nothing. */
-  get isFull(): boolean {
-    return this.#waiting >= (this.#options.waitingMax ?? waitingMaxDefault);
-  }
-
-  /** `make` is called only if the queue has room. */
-  add(make: () => LogEntry): void {
-    if (this.isFull) return this.#options.onLost(1);
+  /**
+   * `owner`: the pod or the client whose share of the queue the record uses, so that none of them displaces the records of others. `make` is
+   * called only if there is room.
+   */
+  add(owner: string, make: () => LogEntry): void {
+    if (this.#shares.take(owner) !== undefined) return this.#options.onLost(1);
+    this.#owners.push(owner);
     const { event, level, body, attributes, timeMs, trace: ids } = make();
-    this.#waiting++;
     this.#logger.emit({
       eventName: event,
       severityNumber: level === 'warn' ? SeverityNumber.WARN : SeverityNumber.INFO,

@@ -109,7 +109,7 @@ class Worker {
       settings.accessLogMode,
       settings.accessLogTemplate,
       () => this.#metrics.limitReached.inc({ limit: 'access-log' }),
-      (record) => this.#logExport?.add(() => requestEntry(record)),
+      (record) => this.#logExport?.add(record.client.group, () => requestEntry(record)),
     );
     this.#edges = new RequestEdges(
       () => this.#state.view,
