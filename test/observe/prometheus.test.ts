@@ -286,7 +286,8 @@ test('a collector gets connections of agents and requests of waypoints as log re
     log.event === event && log.attributes[attribute] === value;
   const kinds = [
     is('weft.connection', 'weft.path', 'refused'),
-    is('weft.connection', 'weft.path', 'kernel'),
+    // Within a node, and by the agent: a policy in audit mode keeps connections from the kernel path.
+    is('weft.connection', 'weft.path', 'local'),
     is('weft.connection', 'weft.path', 'inbound-hbone'),
     is('weft.request', 'url.path', '/status/503'),
     is('weft.request', 'error.type', 'WEFT_DENIED'),
