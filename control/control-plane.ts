@@ -3,12 +3,9 @@ import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { pino, type Logger } from 'pino';
-import { parseListenAddress } from '../src/base/listen-address.js';
 import { isIp, parseIp } from '../src/model/address.js';
 import type { ChangeQuery, ChangesAnswer } from '../src/model/change.js';
 import { parseTrustDomain } from '../src/model/identity.js';
-import { metricsText } from '../src/telemetry/exposition.js';
-import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
 import type { ApiGroupName } from './api-server/api-group.js';
 import { startAggregatedApi } from './api-server/start.js';
 import type { CallerOfToken } from './authentication/authenticator.js';
@@ -43,25 +40,23 @@ import { NameResolver } from './names/name-resolver.js';
 import { Publisher } from './publisher.js';
 import { RemovalStages } from './removal.js';
 import { replaceFile } from './replace-file.js';
+import { auditedCount } from './status/audit.js';
 import { serveAdmin } from './serve/admin.js';
 import { ControlMetrics } from './serve/metrics.js';
+import { publishMetrics, type MetricsOptions } from './serve/metrics-server.js';
 import { ControlServer } from './serve/server.js';
 import { FileSource } from './source/files.js';
 import { KubernetesSource, type KubernetesSourceOptions } from './source/kubernetes.js';
 import { fileErrorText, refusedMeans, unusedText } from './source/parse.js';
 import type { WaypointDefaults } from './waypoint/defaults.js';
 
-export interface ControlOptions {
+export interface ControlOptions extends MetricsOptions {
   /** Directories of manifests, read as one; absent with `kubernetes`. */
   readonly from?: readonly string[];
   readonly kubernetes?: KubernetesOptions;
   readonly state: string;
   /** ADDR:PORT */
   readonly listen: string;
-  /** ADDR:PORT for Prometheus; absent: metrics are not served. */
-  readonly metricsListen?: string;
-  /** A file with a token: remote clients that present it may read metrics with object names. */
-  readonly metricsToken?: string;
   readonly trustDomain: string;
   /** With manifests, the namespace whose policies apply to the whole mesh; on Kubernetes it is the control plane's own namespace. */
   readonly rootNamespace?: string;
@@ -142,6 +137,8 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     keySets: () => keys.size,
     keySetsMissing: () => keys.missing,
     crowdedPorts: () => compiler.crowdedPorts,
+    audited: () => auditedCount(compiler.objects(), compiler),
+    authorities: () => ca.expiries(),
   });
   const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
   const changes = new ChangeLog(() => onLimit('control-changes'));
@@ -334,7 +331,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     },
     log,
   });
-  const metricsServer = await serveMetrics(options, metrics);
+  const published = await publishMetrics(options, metrics, settings().rootNamespace ?? rootNamespace);
   const adminServer = kubernetes
     ? undefined
     : await serveAdmin({ state: options.state, edges, changes: allChanges, taps, log });
@@ -351,7 +348,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       tapHub.stop();
       server.stop();
       api?.stop();
-      await metricsServer?.close();
+      await published.close();
       await adminServer?.close();
       await leaderTasks?.stop();
     },
@@ -465,20 +462,4 @@ function writeProblems(
     ...unenforced(compiler),
   ];
   replaceFile(join(state, problemsFile), JSON.stringify(problems), 0o600);
-}
-
-async function serveMetrics({ metricsListen, metricsToken }: ControlOptions, { registry }: ControlMetrics) {
-  const at = metricsListen === undefined ? undefined : parseListenAddress(metricsListen);
-  if (!at) return undefined;
-  return serveRoutes(
-    at.host,
-    at.port,
-    {
-      '/metrics': {
-        contentType: registry.contentType,
-        read: ({ trusted }) => metricsText(registry, trusted),
-      },
-    },
-    { token: tokenIn(metricsToken) },
-  );
 }

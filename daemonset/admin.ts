@@ -49,6 +49,7 @@ const contentType = 'application/json';
 /** Serves the three ports. Error: WEFT_LISTEN. */
 export async function serveAdmin(sources: AdminSources): Promise<HttpServer[]> {
   const { metrics, options, isReady, isEmpty } = sources;
+  metrics.beforeRead = () => updateGauges(sources);
   return [
     await serveRoutes(
       '::',
@@ -56,10 +57,7 @@ export async function serveAdmin(sources: AdminSources): Promise<HttpServer[]> {
       {
         '/metrics': {
           contentType: metrics.registry.contentType,
-          read: ({ trusted }) => {
-            updateGauges(sources);
-            return metrics.text(trusted);
-          },
+          read: ({ trusted }) => metrics.text(trusted),
         },
       },
       { token: tokenIn(options.metricsToken) },

@@ -22,9 +22,13 @@ import { ConnectionTap } from '../src/telemetry/connection-tap.js';
 import { connectionTemplate } from '../src/telemetry/connection-template.js';
 import { EdgeReporter, edgeReportMs } from '../src/telemetry/edge-reporter.js';
 import { Taps } from '../src/telemetry/taps.js';
+import { connectionEntry } from '../src/telemetry/otlp/connection-entry.js';
+import { countLostTelemetry, exportLogs, exportMetrics } from '../src/telemetry/otlp/load.js';
+import type { LogExport } from '../src/telemetry/otlp/log-export.js';
+import { programMetrics } from '../src/telemetry/program-metrics.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
-import type { Certificates } from '../src/tls/certificate-manager.js';
+import { expiriesOf, type Certificates } from '../src/tls/certificate-manager.js';
 import type { IssuedCertificate } from '../src/tls/svid.js';
 import { ActiveAgent, pinDirOf, type AgentParts } from './active-agent.js';
 import { adminPort } from './admin.js';
@@ -70,6 +74,10 @@ export class Agent {
   readonly #reporter: NodeReporter;
   readonly #edgeClient: EdgeReportClient;
   readonly #edgeReporter: EdgeReporter;
+  readonly #lostTelemetry = countLostTelemetry(this.#metrics.registry);
+  #logExport: LogExport | undefined;
+  #metricExport: { stop(): Promise<void> } | undefined;
+  #lastMetrics: Promise<void> | undefined;
   #edgeTimer: NodeJS.Timeout | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isSynced = false;
@@ -88,6 +96,10 @@ export class Agent {
    */
   static async start(options: AgentOptions): Promise<Agent> {
     const agent = new Agent(options);
+    agent.#logExport = await exportLogs(options.otlpLogsEndpoint, {
+      program: agent.#program,
+      lost: agent.#lostTelemetry,
+    });
     agent.#timer = setInterval(() => agent.#tick(), tickMs);
     agent.#edgeTimer = setInterval(() => void agent.#edgeReporter.tick(), edgeReportMs);
     agent.#discovery.start();
@@ -118,6 +130,7 @@ export class Agent {
       onDropped: (lines) => this.#metrics.linesDropped.inc(lines),
       onShareUsed: () => this.#metrics.limitReached.inc({ limit: 'connection-lines' }),
       tap: new ConnectionTap(this.#taps),
+      onLine: (pod, make) => this.#logExport?.add(pod, () => connectionEntry(make(), Date.now())),
     });
     this.#tapClient = new TapClient({
       control,
@@ -171,6 +184,11 @@ export class Agent {
       onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'resources refused'),
     });
     undecodableGauge(this.#metrics.registry, () => this.#discovery.undecodable());
+    programMetrics(this.#metrics.registry, {
+      isConnected: () => this.#control.state === 'connected',
+      certificates: () => expiriesOf(this.#certificates),
+    });
+    this.#metrics.workloads = () => this.#state.workloads();
     this.#reporter = new NodeReporter(
       (report) => sendNodeReport(control, report),
       (why) =>
@@ -196,8 +214,10 @@ export class Agent {
       formerBuild: () => agentAt(adminPort),
       certificates: () => (this.#isSynced ? this.#certified() : undefined),
       isHeard: () => this.#control.state === 'connected',
-      activate: (inherited) =>
-        ActiveAgent.start(this.#parts(), inherited, (active) => (this.#active = active)),
+      activate: async (inherited) => {
+        await ActiveAgent.start(this.#parts(), inherited, (active) => (this.#active = active));
+        await this.#startMetricExport();
+      },
       deactivate: async () => (await this.#deactivate()?.close()) ?? { preexisting: new Map() },
       onHandedOver: () => this.#relay.retire(),
       onFatal: (error) => {
@@ -207,6 +227,22 @@ export class Agent {
       onLimit: (limit) => this.#metrics.limitReached.inc({ limit }),
       log,
     });
+  }
+
+  get #program() {
+    return { service: 'weft-agent', namespace: this.#options.namespace, instance: this.#options.node };
+  }
+
+  /** Only the owner of the node sends metrics: a collector knows the agents by their nodes. */
+  async #startMetricExport(): Promise<void> {
+    const started = await exportMetrics(this.#options.otlpMetricsEndpoint, {
+      program: this.#program,
+      lost: this.#lostTelemetry,
+      read: () => this.#metrics.json(),
+    });
+    // The node may have another owner by now.
+    if (this.#active) this.#metricExport = started;
+    else await started?.stop();
   }
 
   #parts(): AgentParts {
@@ -231,6 +267,10 @@ export class Agent {
   #deactivate(): ActiveAgent | undefined {
     const active = this.#active;
     this.#active = undefined;
+    // What gauges are set from is closed with the active part.
+    this.#metrics.beforeRead = undefined;
+    this.#lastMetrics = this.#metricExport?.stop();
+    this.#metricExport = undefined;
     return active;
   }
 
@@ -341,7 +381,8 @@ export class Agent {
     await ending?.close();
     const cut = await this.#relay.drain(ending ? lastMs : 0);
     // Not before: while the relay is open, connections need an agent that decides.
-    await Promise.race([this.#edgeReporter.tick(), sleep(lastReportMsMax)]);
+    const reports = [this.#edgeReporter.tick(), this.#logExport?.close(), this.#lastMetrics];
+    await Promise.race([Promise.all(reports), sleep(lastReportMsMax)]);
     this.#edgeClient.close();
     this.#tapClient.stop();
     this.#certificates.stop();

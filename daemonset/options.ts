@@ -2,10 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
+import { otlpUrl, type OtlpLogOptions } from '../src/telemetry/otlp/load.js';
 import { relayDefault, relays, type Relay } from '../src/model/relay.js';
 import { workersDefault } from './workers.js';
 
-export interface AgentOptions {
+export interface AgentOptions extends OtlpLogOptions {
   readonly node: string;
   /** host:port of the control plane */
   readonly control: string;
@@ -108,6 +109,16 @@ export function parseOptions(argv: readonly string[]): AgentOptions {
     .option(
       '--metrics-token <file>',
       'bearer token that grants access to metrics with names from other machines',
+    )
+    .option(
+      '--otlp-metrics-endpoint <url>',
+      'OTLP/HTTP collector for metrics, such as http://collector:4318/v1/metrics (default: they are only served)',
+      otlpUrl,
+    )
+    .option(
+      '--otlp-logs-endpoint <url>',
+      'OTLP/HTTP collector for the connection log, such as http://collector:4318/v1/logs (default: only the file)',
+      otlpUrl,
     )
     .option('--cgroups <dir>', "mount point of the node's control groups, in a container")
     .option('--cni-bin-dir <dir>', "directory of the node's CNI plugins")

@@ -27,6 +27,8 @@ send({
     accessLogMode: 'none',
     accessLogTemplate: undefined,
     tracing: undefined,
+    logs: undefined,
+    program: { service: 'waypoint', namespace: 'bench' },
     limits: {},
     mergeSlashes: true,
   },

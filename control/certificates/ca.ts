@@ -1,5 +1,5 @@
 /** The CA's keys and roots, kept in the state directory. */
-import { createHash } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
@@ -66,6 +66,13 @@ export class CertificateAuthority {
   /** The root bundle (PEM), by which nodes verify this control plane. */
   get roots(): string {
     return this.#roots;
+  }
+
+  /** When the signing certificate or a root expires, in milliseconds since 1970. */
+  expiries(): number[] {
+    return [this.#cert, this.#roots]
+      .flatMap(splitPem)
+      .map((pem) => Date.parse(new X509Certificate(pem).validTo));
   }
 
   /** Hash of the signing certificate alone. */

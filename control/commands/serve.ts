@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { Option, type Command } from 'commander';
 import { WeftError } from '../../src/base/errors.js';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
+import { otlpUrl } from '../../src/telemetry/otlp/load.js';
 import { apiGroups, type ApiGroupName } from '../api-server/api-group.js';
 import { rootNamespace } from '../compile/policies.js';
 import { runControl, type ControlOptions, type KubernetesOptions } from '../control-plane.js';
@@ -61,6 +62,11 @@ export function serveCommand(program: Command): void {
     .option(
       '--metrics-token <file>',
       'file with the bearer token that lets remote clients read metrics with names',
+    )
+    .option(
+      '--otlp-metrics-endpoint <url>',
+      'OTLP/HTTP collector for metrics, such as http://collector:4318/v1/metrics (default: they are only served)',
+      otlpUrl,
     )
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .option('--enrol-none', 'unenroll every pod')

@@ -1,5 +1,6 @@
 /** The control plane's metrics, for Prometheus. */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
+import { programMetrics } from '../../src/telemetry/program-metrics.js';
 
 export interface ControlState {
   readonly nodes: () => number;
@@ -23,6 +24,10 @@ export interface ControlState {
   readonly keySetsMissing: () => number;
   /** Ports that are closed because their tokens have too many issuers. */
   readonly crowdedPorts: () => number;
+  /** Policies in audit mode. */
+  readonly audited: () => number;
+  /** When the CA's certificates expire, in milliseconds since 1970. */
+  readonly authorities: () => readonly number[];
 }
 
 export class ControlMetrics {
@@ -132,6 +137,12 @@ export class ControlMetrics {
       'weft_control_jwt_ports_closed',
       'Ports of Services that are closed because their tokens have too many issuers',
       state.crowdedPorts,
+    );
+    gauge('weft_control_policies_audited', 'Policies in audit mode, which refuse nothing', state.audited);
+    programMetrics(
+      this.registry,
+      { certificates: state.authorities },
+      'weft_control_authority_expiry_seconds',
     );
     gauge('weft_control_leading', '1 if this replica is the leader', () => (state.leading() ? 1 : 0));
   }

@@ -5,6 +5,7 @@ import { compile, type Compiler } from '../compile/compile.js';
 import { kinds } from '../kinds/kinds.js';
 import type { Condition, MeshObject } from '../objects/objects.js';
 import { parseManifests } from '../source/parse.js';
+import { auditedCount } from './audit.js';
 import type { StatusLookup, StatusUpdate } from './status.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -177,4 +178,22 @@ test('a Service whose policy in audit mode would demand tokens or decisions is n
     assert.match(enforcement(text) ?? '', /are refused/);
     assert.doesNotMatch(enforcement(text + namespace) ?? '', /are refused/);
   }
+});
+
+test('the count for the alert is of policies in audit mode as a whole, by their own field, their namespace or the mesh', () => {
+  const count = (text: string): number => {
+    const mesh = meshOf(text);
+    return auditedCount(mesh.objects(), mesh);
+  };
+  assert.equal(count(access('enforce')), 0);
+  assert.equal(count(access('audit')), 1);
+  assert.equal(count(peers), 0);
+  const all = `${access('enforce')}${authorization('').replace('name: p,', 'name: q,')}${peers}`;
+  const namespace = `---
+kind: Namespace
+apiVersion: v1
+metadata: { name: shop, labels: { weft.dev/policy-mode: audit } }
+`;
+  assert.equal(count(all), 0);
+  assert.equal(count(`${all}${namespace}`), 3);
 });

@@ -6,7 +6,7 @@ import type { CompiledTrafficPolicy } from '../compile/traffic-policy.js';
 import { compilePolicyObject, type TargetingPolicy } from '../compile/traffic-policy-targets.js';
 import { hasAuditAnnotation } from '../dialects/istio/request-tokens.js';
 import { isDryRun } from '../dialects/istio/authorization.js';
-import type { IstioObject, SmiObject, AccessPolicyObject } from '../objects/objects.js';
+import type { AccessPolicyObject, IstioObject, MeshObject, SmiObject } from '../objects/objects.js';
 import { auditType } from '../objects/objects.js';
 import { condition, type ConditionReason, type ConditionUpdate } from './conditions.js';
 
@@ -92,4 +92,20 @@ export function sectionsAudited(policy: TargetingPolicy, lookup: AuditLookup): C
       : []),
     ...(own.length > 0 ? [`${own.join(', ')} (dryRun: true)`] : []),
   ]);
+}
+
+const wholePolicies: ReadonlySet<MeshObject['kind']> = new Set<WholePolicy['kind']>([
+  'AccessPolicy',
+  'AuthorizationPolicy',
+  'RequestAuthentication',
+  'PeerAuthentication',
+  'TrafficTarget',
+]);
+
+/** How many policies about connections and requests are in audit mode as a whole. */
+export function auditedCount(objects: Iterable<MeshObject>, lookup: AuditLookup): number {
+  let count = 0;
+  for (const object of objects)
+    if (wholePolicies.has(object.kind) && auditCondition(object as WholePolicy, lookup)) count++;
+  return count;
 }

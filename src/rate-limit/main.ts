@@ -17,6 +17,8 @@ import { typeUrls } from '../discovery/types.js';
 import { parseTrustDomain } from '../model/identity.js';
 import { rateLimiterIdentity } from '../model/rate-limit.js';
 import { metricsText } from '../telemetry/exposition.js';
+import { countLostTelemetry, exportMetrics } from '../telemetry/otlp/load.js';
+import { programMetrics } from '../telemetry/program-metrics.js';
 import { serveRoutes, tokenIn } from '../telemetry/servers.js';
 import { CertificateManager, ownKeys } from '../tls/certificate-manager.js';
 import type { Svid } from '../tls/svid.js';
@@ -76,6 +78,7 @@ async function runRateLimiter(options: RateLimiterOptions): Promise<{ stop(): Pr
   let synced = false;
   let stopping = false;
   let control = 'no attempt yet';
+  let isConnected = false;
   const serve = async (svid: Svid): Promise<void> => {
     if (server) return server.present(svid);
     server = new RateLimitServer(
@@ -151,6 +154,7 @@ async function runRateLimiter(options: RateLimiterOptions): Promise<{ stop(): Pr
     },
     onState: (state, why) => {
       control = `${state}: ${why}`;
+      isConnected = state === 'connected';
       log[state === 'connected' ? 'info' : 'warn']({ why }, `control plane ${state}`);
     },
     onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'a resource was rejected'),
@@ -163,7 +167,16 @@ async function runRateLimiter(options: RateLimiterOptions): Promise<{ stop(): Pr
     if (!server) return 'no certificate yet';
     return redis.isUp ? undefined : 'no connection to Redis';
   };
+  programMetrics(metrics.registry, {
+    isConnected: () => isConnected,
+    certificates: () => (certificate ? [certificate.notAfterMs] : []),
+  });
   const admin = await serveAt(options, metrics, notReady);
+  const metricExport = await exportMetrics(options.otlpMetricsEndpoint, {
+    program: { service: 'weft-rate-limiter', namespace: options.rootNamespace },
+    read: () => metrics.registry.getMetricsAsJSON(),
+    lost: countLostTelemetry(metrics.registry),
+  });
   certificates.want(new Set([identity]));
   const ticks = setInterval(() => certificates.tick(), tickMs);
   discovery.start();
@@ -175,6 +188,7 @@ async function runRateLimiter(options: RateLimiterOptions): Promise<{ stop(): Pr
       certificates.stop();
       await server?.stop();
       redis.stop();
+      await metricExport?.stop();
       await admin.close();
     },
   };

@@ -2,8 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { rateLimiterPort } from '../model/rate-limit.js';
+import { otlpUrl, type OtlpOptions } from '../telemetry/otlp/load.js';
 
-export interface RateLimiterOptions {
+export interface RateLimiterOptions extends OtlpOptions {
   /** File with the URL of Redis; absent: the environment variable WEFT_REDIS_URL, then `redis`. */
   readonly redisUrlFile?: string;
   readonly redis: string;
@@ -53,6 +54,11 @@ export function parseOptions(): RateLimiterOptions {
     .option(
       '--metrics-token <file>',
       'file of a bearer token: clients outside this pod need it for metrics with names',
+    )
+    .option(
+      '--otlp-metrics-endpoint <url>',
+      'OTLP/HTTP collector for metrics, such as http://collector:4318/v1/metrics (default: they are only served)',
+      otlpUrl,
     );
   return program.parse().opts<RateLimiterOptions>();
 }

@@ -16,6 +16,7 @@ export interface MeshUpdate {
 }
 
 export interface MeshView {
+  workloads(): Iterable<Workload>;
   workload(uid: WorkloadUid): Workload | undefined;
   /**
    * The workload that a directly dialed address belongs to: the strongest claim valid for clients of `clientNamespace`
@@ -126,6 +127,9 @@ export class MeshState implements MeshView {
     for (const { ip } of old.addresses) drop(this.#servicesByAddress, ip, key);
   }
 
+  workloads(): Iterable<Workload> {
+    return this.#workloads.values();
+  }
   workload(uid: WorkloadUid): Workload | undefined {
     return this.#workloads.get(uid);
   }

@@ -1,10 +1,14 @@
 /** Counts of values by upper bounds, for histograms that count without prom-client's lookups by labels. */
+import type { Exemplar } from './openmetrics.js';
+import type { TraceIds } from './otlp/trace-ids.js';
 import type { Labels, Value } from './series.js';
 
 export interface Buckets {
   /** By bound; the last one is of the values above all bounds. */
   readonly counts: Float64Array;
   sum: number;
+  /** By bound: the last request with a trace. Absent: none had one. */
+  exemplars?: (Exemplar | undefined)[];
 }
 
 export const buckets = (bounds: readonly number[]): Buckets => ({
@@ -13,10 +17,30 @@ export const buckets = (bounds: readonly number[]): Buckets => ({
 });
 
 export function count(into: Buckets, bounds: readonly number[], value: number): void {
-  let at = 0;
-  while (at < bounds.length && value > (bounds[at] ?? 0)) at++;
+  const at = indexOf(bounds, value);
   into.counts[at] = (into.counts[at] ?? 0) + 1;
   into.sum += value;
+}
+
+function indexOf(bounds: readonly number[], value: number): number {
+  let at = 0;
+  while (at < bounds.length && value > (bounds[at] ?? 0)) at++;
+  return at;
+}
+
+/** Keeps the trace of a request that was counted. */
+export function keepExemplar(
+  into: Buckets,
+  bounds: readonly number[],
+  value: number,
+  { traceId, spanId }: TraceIds,
+  nowMs: number,
+): void {
+  (into.exemplars ??= [])[indexOf(bounds, value)] = {
+    labelSet: { trace_id: traceId, span_id: spanId },
+    value,
+    timestamp: nowMs / 1000,
+  };
 }
 
 /** Adds `from` and resets it. */
@@ -32,15 +56,21 @@ export function histogramValues(
   name: string,
   bounds: readonly number[],
   labels: Labels,
-  { counts, sum }: Buckets,
+  { counts, sum, exemplars }: Buckets,
 ): Value[] {
   let total = 0;
   const values: Value[] = bounds.map((le, i) => {
     total += counts[i] ?? 0;
-    return { value: total, labels: { ...labels, le }, metricName: `${name}_bucket` };
+    return {
+      value: total,
+      labels: { ...labels, le },
+      metricName: `${name}_bucket`,
+      exemplar: exemplars?.[i],
+    };
   });
   total += counts[bounds.length] ?? 0;
-  values.push({ value: total, labels: { ...labels, le: '+Inf' }, metricName: `${name}_bucket` });
+  const last = { value: total, labels: { ...labels, le: '+Inf' }, metricName: `${name}_bucket` };
+  values.push({ ...last, exemplar: exemplars?.[bounds.length] });
   values.push({ value: sum, labels, metricName: `${name}_sum` });
   values.push({ value: total, labels, metricName: `${name}_count` });
   return values;

@@ -16,6 +16,8 @@ export interface ConnectionLogOptions {
   readonly onShareUsed?: () => void;
   /** Gets what has a line, also if the line is left out. */
   readonly tap?: ConnectionTap;
+  /** Called for each record that gets a line, with its pod. `make` may be called at once, or not at all. */
+  readonly onLine?: (pod: string, make: () => ConnectionRecord) => void;
 }
 
 export interface LineValues {
@@ -71,6 +73,13 @@ const fileBytesMaxDefault = 64 << 20;
 const waitingBytesMaxDefault = 8 << 20;
 /** A disk that takes no line for so long must not hold back those who wait for it. */
 const waitMsMax = 1_000;
+
+/** The record of one connection of a template. */
+function filledRecord(record: ConnectionRecord, { clientPort, ...values }: LineValues): ConnectionRecord {
+  const at = record.source.address.lastIndexOf(':') + 1;
+  const address = `${record.source.address.slice(0, at)}${clientPort}`;
+  return { ...record, ...values, source: { ...record.source, address } };
+}
 
 /** Waits until so many bytes are written. */
 interface Waiter {
@@ -137,6 +146,7 @@ export class ConnectionLog {
     if (source !== undefined && !this.#mayWrite(source, this.#refused)) return;
     if (!this.#mayWrite(podOf(record))) return;
     this.#endTurn();
+    this.#options.onLine?.(podOf(record), () => record);
     this.#log[levelOf(record)](record);
   }
 
@@ -166,6 +176,7 @@ export class ConnectionLog {
     return (values) => {
       if (tap?.isOn === true) tap.ended(record, values);
       if (!this.#mayWrite(pod)) return;
+      this.#options.onLine?.(pod, () => filledRecord(record, values));
       const { id, clientPort, bytesSent, bytesReceived, bytesSpliced, durationMs, ended } = values;
       const named = id === undefined ? '' : `"id":"${id}",`;
       const spliced = bytesSpliced === undefined ? '' : `"bytesSpliced":${bytesSpliced},`;

@@ -9,6 +9,7 @@ const openLabels: ReadonlySet<string> = new Set([
   'path',
   'reason',
   'result',
+  'signal',
   'space',
   'state',
   'status',

@@ -4,6 +4,7 @@
  */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import type { Edge } from '../model/edge.js';
+import type { Workload } from '../model/workload.js';
 import { buckets, count, histogramValues, move, type Buckets } from './buckets.js';
 import { countConnection, countTally } from './connection-edges.js';
 import type { ConnectionRecord, Opening, Party, Path } from './connection-record.js';
@@ -11,6 +12,8 @@ import { EdgeTable } from './edge-table.js';
 import { metricsText } from './exposition.js';
 import type { HttpObservation } from './http-observation.js';
 import { onlyOne, RequestCounts, type ObservedRequests } from './observed-requests.js';
+import { GoneWorkloads } from './gone-workloads.js';
+import { clusterOf, serviceLabels } from './service-labels.js';
 import { BoundedCounter, registerMetric, SeriesTable } from './series.js';
 import { durationBoundsS, Tallies, type Tally } from './tallies.js';
 
@@ -21,12 +24,16 @@ const labelNames = [
   'source_principal',
   'source_canonical_service',
   'source_canonical_revision',
+  'source_cluster',
   'destination_workload',
   'destination_workload_namespace',
   'destination_principal',
   'destination_canonical_service',
   'destination_canonical_revision',
+  'destination_cluster',
   'destination_service',
+  'destination_service_name',
+  'destination_service_namespace',
   'request_protocol',
   'response_flags',
   'connection_security_policy',
@@ -47,13 +54,14 @@ function labelsOf(record: Opening): Labels {
     [`${name}_principal`]: party.identity,
     [`${name}_canonical_service`]: party.canonicalName,
     [`${name}_canonical_revision`]: party.canonicalRevision,
+    [`${name}_cluster`]: clusterOf(party.namespace),
   });
   const mutual = record.path === 'hbone' || record.path === 'inbound-hbone';
   return {
     reporter: record.direction === 'outbound' ? 'source' : 'destination',
     ...side(record.source, 'source'),
     ...side(record.destination, 'destination'),
-    destination_service: record.service ?? 'unknown',
+    ...serviceLabels(record.service, record.destination.namespace),
     request_protocol: 'tcp',
     response_flags: record.path === 'refused' ? 'DENY' : '-',
     connection_security_policy: mutual
@@ -120,6 +128,11 @@ export class MeshMetrics {
     labelNames: ['feature'] as const,
     registers: [this.registry],
   });
+  readonly #gone = new GoneWorkloads();
+  /** The workloads of the mesh: series of others that were there are dropped. Absent: series are dropped when they are idle. */
+  workloads: (() => Iterable<Workload>) | undefined;
+  /** Called before metrics are read, to set gauges. */
+  beforeRead: (() => void) | undefined;
   /** What the connections add up to between workloads, for reports to the control plane. */
   readonly edges = new EdgeTable(() => this.limitReached.inc({ limit: 'edges' }));
   readonly #requests = new RequestCounts({
@@ -225,10 +238,21 @@ export class MeshMetrics {
    * @param names false: only metrics whose labels name no pod, principal, policy or version
    */
   async text(names = true): Promise<string> {
-    this.#settle();
-    this.#series.sweep();
-    this.#requests.sweep();
+    this.#prepare();
     return metricsText(this.registry, names);
+  }
+
+  /** All metrics as JSON of prom-client. */
+  json(): Promise<object[]> {
+    this.#prepare();
+    return this.registry.getMetricsAsJSON();
+  }
+
+  #prepare(): void {
+    this.beforeRead?.();
+    this.#settle();
+    this.#series.sweep(this.workloads && this.#gone.isGone(this.workloads()));
+    this.#requests.sweep();
   }
 
   #settle(): void {
@@ -282,7 +306,8 @@ export class MeshMetrics {
 
   #seriesOf(record: ConnectionRecord): Connections {
     const labels = labelsOf(record);
-    const series = this.#series.of(groupOf(record), labels);
+    const { namespace, workload } = record.source;
+    const series = this.#series.of(groupOf(record), labels, `${namespace}/${workload}`);
     if (series) return series.value;
     this.#overflow.inc();
     let other = this.#others.get(labels.reporter);

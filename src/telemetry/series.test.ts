@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Registry } from 'prom-client';
-import type { ConnectionRecord } from './connection-record.js';
+import { workload } from '../../test/support/mesh.js';
+import { partyOf, type ConnectionRecord } from './connection-record.js';
 import { MeshMetrics } from './metrics.js';
-import { BoundedCounter, seriesIdleMsMax, SeriesTable } from './series.js';
+import { BoundedCounter, seriesGoneMsMax, seriesIdleMsMax, SeriesTable } from './series.js';
 
 const add = (table: SeriesTable<{ n: number }>, group: string, name: string | number): boolean => {
   const series = table.of(group, { group, name });
@@ -122,4 +123,72 @@ test('agent metrics: a pod that connects to every namespace does not displace th
   const later = await metrics.text();
   assert.doesNotMatch(later, /destination_workload="y1"/);
   assert.match(later, /source_workload="teller"[^}]*\} 2/);
+});
+
+test('one workload cannot use up the share of its namespace: others evict its series, and it evicts none of theirs', () => {
+  let now = 0;
+  const table = new SeriesTable(
+    100,
+    () => ({ n: 0 }),
+    () => ++now,
+  );
+  const use = (group: string, member: string, name: number): boolean =>
+    table.of(group, { group, member, name }, member) !== undefined;
+  const count = (member: string): number =>
+    [...table].filter(({ labels }) => labels['member'] === member).length;
+  for (let i = 0; i < 500; i++) use('shop', 'noisy', i);
+  assert.equal(count('noisy'), 100);
+  for (let i = 0; i < 20; i++) assert.ok(use('shop', 'web', i));
+  for (let i = 500; i < 1_000; i++) use('shop', 'noisy', i);
+  assert.deepEqual([count('noisy'), count('web')], [80, 20]);
+  // Two workloads that want all get half each, and a third its part from the larger one.
+  for (let i = 0; i < 500; i++) use('shop', 'web', i);
+  assert.ok(Math.abs(count('web') - 50) <= 1, String(count('web')));
+  assert.ok(use('shop', 'api', 0));
+  // Another namespace takes from the largest member of the largest group.
+  for (let i = 0; i < 10; i++) assert.ok(use('bank', 'teller', i));
+  assert.equal(count('api'), 1);
+  assert.equal(table.size, 100);
+});
+
+test('agent metrics: series of a workload go soon after its last pod, not while another pod of it is left, and not those of others', async () => {
+  let now = 0;
+  const metrics = new MeshMetrics(undefined, [], () => now);
+  const here = new Set(['web', 'api', 'batch']);
+  metrics.workloads = () => [...here].map((name) => workload(name, '10.0.0.1', 'n1'));
+  const opened = (from: string, to: string): void =>
+    metrics.apply({
+      kind: 'opened',
+      record: {
+        direction: 'outbound',
+        path: 'hbone',
+        why: '',
+        source: partyOf({ address: undefined, workload: workload(from, '10.0.0.1', 'n1') }),
+        destination: partyOf({ address: undefined, workload: workload(to, '10.0.0.2', 'n1') }),
+        bytesSent: 0,
+        bytesReceived: 0,
+        durationMs: 0,
+        ended: 'open',
+      },
+    });
+  const seen = async (from: string): Promise<boolean> =>
+    (await metrics.text()).includes(
+      `istio_tcp_connections_opened_total{reporter="source",source_workload="${from}"`,
+    );
+  opened('web', 'api');
+  opened('batch', 'api');
+  // A workload that the agent never knew, as one of another mesh.
+  opened('elsewhere', 'api');
+  assert.ok((await seen('web')) && (await seen('batch')) && (await seen('elsewhere')));
+  here.delete('batch');
+  assert.ok(await seen('batch'), 'its last counts are scraped once more');
+  now += seriesGoneMsMax + 1;
+  assert.equal(await seen('batch'), false);
+  assert.ok((await seen('web')) && (await seen('elsewhere')));
+  // It comes back before the time is over.
+  here.delete('web');
+  await metrics.text();
+  here.add('web');
+  now += seriesGoneMsMax + 1;
+  assert.ok(await seen('web'));
 });

@@ -1,27 +1,40 @@
 /**
  * A bounded table of a metric's series. Idle series are dropped, which also removes series of deleted workloads; a series that returns
- * starts at 0, which Prometheus treats as a counter reset. Each series belongs to a group (a namespace or a pair of namespaces). At the
- * limit, a group that is smaller than the largest evicts a series of the largest, so that no group uses up the series of others.
+ * starts at 0, which Prometheus treats as a counter reset. Each series belongs to a group (a namespace or a pair of namespaces), and in it to
+ * a member (a workload). At the limit, a group that is smaller than the largest evicts a series of the largest, so that no group uses up
+ * the series of others, and within the largest group the same holds for members.
  */
 import type { Metric, Registry } from 'prom-client';
+import type { Exemplar } from './openmetrics.js';
 
 export type Labels = Readonly<Record<string, string | number>>;
 
 /** Longer than Prometheus' lookback (5 min), so that the last increment has been scraped before the series is dropped. */
 export const seriesIdleMsMax = 15 * 60_000;
+/** Time until series of a workload that is gone are dropped: its last counts have been scraped, at usual intervals. */
+export const seriesGoneMsMax = 2 * 60_000;
 /** Minimum time between two sweeps at the limit: each sweep walks over all series. */
 const sweepMsMin = 1_000;
 
 export interface Series<T> {
   readonly labels: Labels;
   readonly value: T;
+  readonly member: string;
   lastMs: number;
+  /** Since when its workload is gone. */
+  goneMs?: number | undefined;
   /** The series is no longer in the table: increments to it are lost. */
   isEvicted: boolean;
 }
 
+interface Group<T> {
+  readonly series: Map<string, Series<T>>;
+  /** Number of series of each member. */
+  readonly members: Map<string, number>;
+}
+
 export class SeriesTable<T> {
-  readonly #groups = new Map<string, Map<string, Series<T>>>();
+  readonly #groups = new Map<string, Group<T>>();
   #size = 0;
   #sweptMs = 0;
 
@@ -35,61 +48,99 @@ export class SeriesTable<T> {
     return this.#size;
   }
 
-  /** Finds or creates the series. Undefined: the limit is reached and this group has used its share. */
-  of(group: string, labels: Labels): Series<T> | undefined {
+  /**
+   * Finds or creates the series. Undefined: the limit is reached, and this member or this group has used its share. `member`: the workload
+   * whose share it uses; without members a group is one.
+   */
+  of(group: string, labels: Labels, member = ''): Series<T> | undefined {
     const now = this.now();
     const key = Object.values(labels).join('\0');
-    let series = this.#groups.get(group)?.get(key);
+    let series = this.#groups.get(group)?.series.get(key);
     if (!series) {
       if (this.#size >= this.max && now - this.#sweptMs >= sweepMsMin) this.sweep();
-      if (this.#size >= this.max && !this.#makeRoom(this.#groups.get(group)?.size ?? 0)) return undefined;
-      series = { labels, value: this.make(), lastMs: now, isEvicted: false };
-      let members = this.#groups.get(group);
-      if (!members) this.#groups.set(group, (members = new Map()));
-      members.set(key, series);
+      if (this.#size >= this.max && !this.#makeRoom(group, member)) return undefined;
+      series = { labels, value: this.make(), member, lastMs: now, isEvicted: false };
+      let into = this.#groups.get(group);
+      if (!into) this.#groups.set(group, (into = { series: new Map(), members: new Map() }));
+      into.series.set(key, series);
+      into.members.set(member, (into.members.get(member) ?? 0) + 1);
       this.#size++;
     }
     series.lastMs = now;
     return series;
   }
 
-  /** Drops idle series. Called at each scrape. */
-  sweep(): void {
+  /** Drops idle series, and those whose workload has been gone for a while. Called at each scrape. */
+  sweep(isGone: (labels: Labels) => boolean = () => false): void {
     const now = (this.#sweptMs = this.now());
-    for (const [group, members] of this.#groups)
-      for (const [key, series] of members) if (now - series.lastMs > seriesIdleMsMax) this.#drop(group, key);
+    for (const [group, { series: all }] of this.#groups)
+      for (const [key, series] of all) {
+        // Connections of a workload that is gone may still end, and are counted.
+        series.goneMs = isGone(series.labels) ? (series.goneMs ?? now) : undefined;
+        const isOld = now - series.lastMs > seriesIdleMsMax;
+        if (isOld || now - (series.goneMs ?? now) > seriesGoneMsMax) this.#drop(group, key);
+      }
   }
 
   *[Symbol.iterator](): Iterator<Series<T>> {
-    for (const members of this.#groups.values()) yield* members.values();
+    for (const { series } of this.#groups.values()) yield* series.values();
   }
 
-  /** Evicts the oldest series of the largest group, if that group then remains no smaller than the asking group will be. */
-  #makeRoom(asking: number): boolean {
-    let largest: [string, Map<string, Series<T>>] | undefined;
-    for (const one of this.#groups) if (!largest || one[1].size > largest[1].size) largest = one;
-    if (!largest || largest[1].size <= asking + 1) return false;
+  /**
+   * Evicts the oldest series of the largest group, if that group then remains no smaller than the asking group will be. If the asking group
+   * is the largest, it evicts one of its own largest member, by the same rule for members.
+   */
+  #makeRoom(group: string, member: string): boolean {
+    const asking = this.#groups.get(group);
+    const [name, largest] = largestOf(this.#groups, ({ series }) => series.size) ?? [];
+    if (name === undefined || !largest) return false;
+    if (largest.series.size > (asking?.series.size ?? 0) + 1)
+      return this.#dropOldest(name, largestMember(largest));
+    if (!asking) return false;
+    const [other, size] = largestOf(asking.members, (count) => count) ?? [];
+    if (other === undefined || (size ?? 0) <= (asking.members.get(member) ?? 0) + 1) return false;
+    return this.#dropOldest(group, other);
+  }
+
+  #dropOldest(group: string, member: string): boolean {
     let oldest: [string, Series<T>] | undefined;
-    for (const one of largest[1]) if (!oldest || one[1].lastMs < oldest[1].lastMs) oldest = one;
-    if (oldest) this.#drop(largest[0], oldest[0]);
+    for (const one of this.#groups.get(group)?.series ?? [])
+      if (one[1].member === member && (!oldest || one[1].lastMs < oldest[1].lastMs)) oldest = one;
+    if (oldest) this.#drop(group, oldest[0]);
     return oldest !== undefined;
   }
 
   #drop(group: string, key: string): void {
-    const members = this.#groups.get(group);
-    const series = members?.get(key);
-    if (!members || !series) return;
+    const from = this.#groups.get(group);
+    const series = from?.series.get(key);
+    if (!from || !series) return;
     series.isEvicted = true;
-    members.delete(key);
+    from.series.delete(key);
+    const left = (from.members.get(series.member) ?? 1) - 1;
+    if (left > 0) from.members.set(series.member, left);
+    else from.members.delete(series.member);
     this.#size--;
-    if (members.size === 0) this.#groups.delete(group);
+    if (from.series.size === 0) this.#groups.delete(group);
   }
 }
+
+/** The entry with the largest size. */
+function largestOf<V>(
+  entries: ReadonlyMap<string, V>,
+  sizeOf: (value: V) => number,
+): [string, V] | undefined {
+  let largest: [string, V] | undefined;
+  for (const one of entries) if (!largest || sizeOf(one[1]) > sizeOf(largest[1])) largest = one;
+  return largest;
+}
+const largestMember = ({ members }: Group<unknown>): string =>
+  largestOf(members, (count) => count)?.[0] ?? '';
 
 export interface Value {
   readonly value: number;
   readonly labels: Labels;
   readonly metricName?: string;
+  readonly exemplar?: Exemplar | undefined;
 }
 
 /**

@@ -5,6 +5,7 @@ import http from 'node:http';
 import { errorText, WeftError } from '../base/errors.js';
 import { FairLimit } from '../base/fair-limit.js';
 import { sendLines, type LineStream } from './line-stream.js';
+import { acceptsOpenMetrics, openMetricsType } from './openmetrics.js';
 
 export interface Asker {
   /** The client connects from this machine's loopback address or presents the token. It may read names. */
@@ -15,6 +16,8 @@ export interface Route {
   readonly contentType: string;
   /** `query`: the parameters of a trusted client; empty for others. */
   readonly read: (asker: Asker, query: URLSearchParams) => Promise<string> | string;
+  /** The response in OpenMetrics' format, for trusted clients that accept it. */
+  readonly readOpenMetrics?: () => Promise<string>;
   /** HTTP status; 200 if absent. */
   readonly status?: () => number;
   /** On a Unix socket, in place of `read`: a response that goes on. Rejects: it cannot begin. */
@@ -111,8 +114,11 @@ export async function serveRoutes(
         (lines) => (response.destroyed ? lines.close() : void sendLines(response, lines)),
         failed,
       );
-    read(route, trusted, query).then(
-      (body) => response.writeHead(route.status?.() ?? 200, { 'content-type': route.contentType }).end(body),
+    const openMetrics =
+      trusted && acceptsOpenMetrics(request.headers.accept) ? route.readOpenMetrics : undefined;
+    const contentType = openMetrics ? openMetricsType : route.contentType;
+    (openMetrics ? openMetrics() : read(route, trusted, query)).then(
+      (body) => response.writeHead(route.status?.() ?? 200, { 'content-type': contentType }).end(body),
       failed,
     );
   });

@@ -45,6 +45,11 @@ export interface Certificates {
   stop(): void;
 }
 
+/** When each certificate expires, in milliseconds since 1970. */
+export function* expiriesOf(certificates: Pick<Certificates, 'state'>): Generator<number> {
+  for (const { notAfter } of certificates.state()) if (notAfter !== undefined) yield Date.parse(notAfter);
+}
+
 interface ManagerOptions<C extends IssuedCertificate> {
   readonly keys: KeySource<C>;
   /** Requests a certificate. Resolves with the chain (PEM); its last element is the root bundle. */

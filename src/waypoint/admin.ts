@@ -5,18 +5,23 @@ import { version } from '../base/version.js';
 import { parseListenAddress } from '../base/listen-address.js';
 import type { DiscoveryClient } from '../discovery/client.js';
 import { metricsJson } from '../telemetry/exposition.js';
+import { exemplarsOf, openMetricsText } from '../telemetry/openmetrics.js';
+import { countLostTelemetry, exportMetrics, type OtlpOptions } from '../telemetry/otlp/load.js';
+import type { OtlpProgram } from '../telemetry/otlp/resource.js';
+import { programMetrics } from '../telemetry/program-metrics.js';
 import { serveRoutes, tokenIn, type Asker } from '../telemetry/servers.js';
 import { undecodableGauge } from '../telemetry/undecodable.js';
 import type { Svid } from '../tls/svid.js';
 import type { WaypointState } from './state/waypoint-state.js';
 import type { WorkerPool } from './worker/worker-pool.js';
 
-interface AdminOptions {
+interface AdminOptions extends OtlpOptions {
   readonly gateway: string;
   /** `addr:port`, as is `adminListen`. */
   readonly metricsListen: string;
   readonly adminListen: string;
   readonly metricsToken: string | undefined;
+  readonly program: OtlpProgram;
   /** Metrics of the main process. */
   readonly registry: Registry;
   readonly state: WaypointState;
@@ -33,10 +38,25 @@ export async function serveAdmin(options: AdminOptions): Promise<{ close(): Prom
   const { state, workers, discovery, notReady, registry: own } = options;
   collectDefaultMetrics({ register: own, prefix: 'weft_' });
   undecodableGauge(own, () => discovery.undecodable());
-  const metricsText = async (names: boolean): Promise<string> => {
+  programMetrics(own, {
+    isConnected: () => options.control().state === 'connected',
+    certificates: () => {
+      const svid = options.svid();
+      return svid ? [svid.notAfterMs] : [];
+    },
+  });
+  const aggregated = async (names: boolean) => {
     const all = await workers.readMetrics(names);
-    return AggregatorRegistry.aggregate([...all, await metricsJson(own, names)]).metrics();
+    return {
+      registry: AggregatorRegistry.aggregate([...all, await metricsJson(own, names)]),
+      exemplars: exemplarsOf(all),
+    };
   };
+  const metricExport = await exportMetrics(options.otlpMetricsEndpoint, {
+    program: options.program,
+    read: async () => (await aggregated(true)).registry.getMetricsAsJSON(),
+    lost: countLostTelemetry(own),
+  });
   const status = (): string => {
     const svid = options.svid();
     return JSON.stringify({
@@ -63,7 +83,14 @@ export async function serveAdmin(options: AdminOptions): Promise<{ close(): Prom
   const metricsServer = await serveAt(
     options.metricsListen,
     {
-      '/metrics': { contentType: own.contentType, read: ({ trusted }) => metricsText(trusted) },
+      '/metrics': {
+        contentType: own.contentType,
+        read: async ({ trusted }) => (await aggregated(trusted)).registry.metrics(),
+        readOpenMetrics: async () => {
+          const { registry, exemplars } = await aggregated(true);
+          return openMetricsText(await registry.getMetricsAsJSON(), exemplars);
+        },
+      },
       '/healthz/ready': readiness,
     },
     tokenIn(options.metricsToken),
@@ -75,6 +102,7 @@ export async function serveAdmin(options: AdminOptions): Promise<{ close(): Prom
   });
   return {
     close: async () => {
+      await metricExport?.stop();
       await metricsServer.close();
       await adminServer.close();
     },

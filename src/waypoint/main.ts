@@ -83,8 +83,9 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
   let stopping = false;
   let control = { state: 'disconnected', why: 'no attempt yet' };
 
+  const settings = settingsOf(options, trustDomain, self, namespace, name);
   const workers = new WorkerPool({
-    settings: settingsOf(options, trustDomain, self, namespace, name),
+    settings,
     count: options.workers,
     log,
     onEdges: edges.onEdges,
@@ -150,6 +151,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
   const admin = await serveAdmin({
     ...options,
     metricsToken: options.metricsToken,
+    program: settings.program,
     registry,
     state,
     workers,

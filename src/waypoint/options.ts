@@ -1,15 +1,16 @@
 /** The command line of a waypoint. */
-import { availableParallelism } from 'node:os';
+import { availableParallelism, hostname } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { isTrustedProxies } from '../model/waypoint-settings.js';
 import { timerMsMax } from '../model/duration.js';
 import { parseTrustDomain } from '../model/identity.js';
 import { rateLimiterIdentity } from '../model/rate-limit.js';
+import { otlpUrl, type OtlpLogOptions } from '../telemetry/otlp/load.js';
 import { clocksOf } from './limits.js';
 import type { AccessLogMode } from './telemetry/access-log.js';
 import type { WorkerSettings } from './worker/worker-ipc.js';
 
-export interface WaypointOptions {
+export interface WaypointOptions extends OtlpLogOptions {
   /** `<namespace>/<name>` of the Gateway. */
   readonly gateway: string;
   readonly serviceAccount?: string;
@@ -91,6 +92,17 @@ export function parseOptions(): WaypointOptions {
     .option(
       '--otlp-endpoint <url>',
       'OTLP/HTTP collector for spans, such as http://collector:4318/v1/traces (default: no spans)',
+      otlpUrl,
+    )
+    .option(
+      '--otlp-metrics-endpoint <url>',
+      'OTLP/HTTP collector for metrics, such as http://collector:4318/v1/metrics (default: they are only served)',
+      otlpUrl,
+    )
+    .option(
+      '--otlp-logs-endpoint <url>',
+      'OTLP/HTTP collector for the requests of the access log, such as http://collector:4318/v1/logs (default: only the file)',
+      otlpUrl,
     )
     .option(
       '--trace-sampling <share>',
@@ -160,6 +172,8 @@ export function settingsOf(
             identity: rateLimiterIdentity(parseTrustDomain(trustDomain), options.rootNamespace),
           },
     tracing: endpoint === undefined ? undefined : { endpoint, sampling, serviceName: name, namespace },
+    logs: options.otlpLogsEndpoint,
+    program: { service: name, namespace, instance: hostname() },
     limits: clocksOf(options),
     mergeSlashes: options.mergeSlashes !== 'disabled',
     trustedProxies: options.trustedProxies,

@@ -298,6 +298,8 @@ test("the control plane's metrics contain no names of pods, policies or nodes", 
     keySets: () => 0,
     keySetsMissing: () => 0,
     crowdedPorts: () => 0,
+    audited: () => 0,
+    authorities: () => [],
   });
   metrics.callsRefused.inc({ reason: 'no-token' });
   metrics.limitReached.inc({ limit: 'control-connections' });

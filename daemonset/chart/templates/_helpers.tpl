@@ -22,5 +22,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- define "weft.waypoint" -}}
 {{- $image := dict "image" (include "weft.image" .) "imagePullPolicy" .Values.image.pullPolicy "imagePullSecrets" .Values.imagePullSecrets "metricsTokenSecret" .Values.monitoring.tokenSecret "rateLimiter" (ternary (printf "weft-rate-limiter.%s.svc:15013" .Release.Namespace) "" .Values.rateLimiter.enabled) -}}
-{{ merge $image .Values.waypoint | toJson }}
+{{- $otlp := list -}}
+{{- range $flag, $url := dict "--otlp-endpoint" .Values.otlp.traces "--otlp-metrics-endpoint" .Values.otlp.metrics "--otlp-logs-endpoint" .Values.otlp.logs -}}
+{{- if $url }}{{ $otlp = append $otlp (printf "%s=%s" $flag $url) }}{{ end -}}
+{{- end -}}
+{{ merge $image (dict "extraArgs" (concat $otlp .Values.waypoint.extraArgs)) .Values.waypoint | toJson }}
 {{- end }}

@@ -494,7 +494,7 @@ export class Exchange implements DownstreamListener, FilteredExchange, RoutedReq
     if (failed && info.flag === undefined) info.fail(failed);
     info.attempts = attempts;
     info.end(attempt?.endpoint, this.authorization.verdict, this.isGrpc, performance.now() - this.#startedMs);
-    if (this.#span) context.tracing?.end(this.#span, info);
+    if (this.#span) info.trace = context.tracing?.end(this.#span, info);
     info.onceDecided(() => context.onRequestEnd(info));
   }
 }

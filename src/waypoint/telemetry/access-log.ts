@@ -7,7 +7,7 @@ import type { RequestRecord, TrafficAction } from './request-record.js';
 /** `errors`: requests that failed, and those on which a policy in dry run or audit mode would have acted. */
 export type AccessLogMode = 'none' | 'errors' | 'all';
 
-/** `template`: a text in which %NAME% is replaced by that field of the line; undefined: lines are JSON. */
+/** `onLogged`: called with each request that is logged. `template`: a text in which %NAME% is replaced by that field of the line; undefined: lines are JSON. */
 export class AccessLog {
   readonly #file: ReturnType<typeof pino.destination>;
   readonly #log: pino.Logger;
@@ -17,6 +17,7 @@ export class AccessLog {
     private readonly mode: AccessLogMode,
     private readonly template: string | undefined,
     onDropped: () => void,
+    private readonly onLogged: ((record: RequestRecord) => void) | undefined = undefined,
   ) {
     this.#file = pino.destination({ dest: path === '-' ? 1 : path, sync: false, maxLength: 8 << 20 });
     this.#file.on('drop', onDropped);
@@ -26,9 +27,10 @@ export class AccessLog {
 
   write(record: RequestRecord): void {
     if (this.mode === 'none') return;
-    const failed = record.flag !== undefined || record.status >= 500 || record.status === 0;
+    const failed = isFailed(record);
     const isTried = record.audited.length > 0 || record.actions.some(({ mode }) => mode === 'would');
     if (this.mode === 'errors' && !failed && !isTried) return;
+    this.onLogged?.(record);
     const line = lineOf(record);
     if (this.template === undefined) this.#log[failed ? 'warn' : 'info'](line);
     else this.#file.write(`${fill(this.template, line)}\n`);
@@ -43,7 +45,11 @@ export class AccessLog {
   }
 }
 
-const actionText = ({ feature, mode, policy, reason }: TrafficAction): string =>
+/** Requests whose line is a warning. */
+export const isFailed = ({ flag, status }: RequestRecord): boolean =>
+  flag !== undefined || status >= 500 || status === 0;
+
+export const actionText = ({ feature, mode, policy, reason }: TrafficAction): string =>
   `${feature}${mode === 'would' ? ' (dry run)' : ''} by ${policy}${reason === undefined ? '' : `: ${reason}`}`;
 
 /** The fields of a request's line. */

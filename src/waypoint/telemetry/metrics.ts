@@ -4,8 +4,10 @@ import { latencyBoundsMs } from '../../model/edge.js';
 import type { Client } from '../listener/client.js';
 import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
-import { buckets, count, histogramValues, type Buckets } from '../../telemetry/buckets.js';
+import { buckets, count, histogramValues, keepExemplar, type Buckets } from '../../telemetry/buckets.js';
 import { metricsJson } from '../../telemetry/exposition.js';
+import { GoneWorkloads } from '../../telemetry/gone-workloads.js';
+import { clusterOf } from '../../telemetry/service-labels.js';
 import {
   BoundedCounter,
   registerMetric,
@@ -84,6 +86,7 @@ export class WaypointMetrics {
     ['feature', 'mode', 'policy'],
   );
   readonly #series: SeriesTable<Requests>;
+  readonly #gone = new GoneWorkloads();
   readonly #other: Requests = requests();
   #shortcuts = new Map<string, Series<Requests>>();
   /** Requests by route since the last scrape. Incrementing the counter itself costs too much for each request. */
@@ -128,6 +131,8 @@ export class WaypointMetrics {
     const series = this.#seriesOf(record);
     series.count++;
     count(series.durations, latencyBoundsMs, record.durationMs);
+    if (record.trace)
+      keepExemplar(series.durations, latencyBoundsMs, record.durationMs, record.trace, this.now());
     count(series.received, sizeBounds, record.bytesReceived);
     count(series.sent, sizeBounds, record.bytesSent);
     if (record.route !== undefined) {
@@ -172,7 +177,9 @@ export class WaypointMetrics {
     }
     // Grouped by client and destination namespace: neither takes series from other namespaces.
     const group = `${client.group} ${record.serviceNamespace}`;
-    series = this.#series.of(group, labelsOf(record, this.view(), grpc));
+    const labels = labelsOf(record, this.view(), grpc);
+    const member = client.identity ?? String(labels['source_workload']);
+    series = this.#series.of(group, labels, member);
     if (!series) {
       this.#overflow();
       return this.#other;
@@ -185,7 +192,7 @@ export class WaypointMetrics {
   /** The metrics as JSON. `names` false: only metrics whose labels name no pod, principal, policy or route. */
   async read(names = true): Promise<object[]> {
     this.#flushRoutes();
-    this.#series.sweep();
+    this.#series.sweep(this.#gone.isGone(this.view().workloads()));
     return metricsJson(this.registry, names);
   }
 
@@ -260,11 +267,14 @@ function labelsOf(record: RequestRecord, view: MeshView, grpcStatus: string): La
     source_principal: client.identity ?? 'unknown',
     source_canonical_service: sourceName,
     source_canonical_revision: sourceRevision,
+    source_cluster: clusterOf(client.namespace ?? 'unknown'),
     destination_workload: destination?.workloadName ?? 'unknown',
     destination_workload_namespace: destination?.namespace ?? 'unknown',
     destination_principal: destination?.identity ?? 'unknown',
     destination_canonical_service: destinationName,
     destination_canonical_revision: destinationRevision,
+    // A request that reached no endpoint was for a Service of this cluster.
+    destination_cluster: clusterOf(destination?.namespace ?? record.serviceNamespace),
     destination_service: record.service,
     destination_service_name: record.serviceName,
     destination_service_namespace: record.serviceNamespace,

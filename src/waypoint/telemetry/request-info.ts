@@ -8,6 +8,7 @@ import type { Downstream } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import { nextRequestNumber } from './request-id.js';
+import type { TraceIds } from '../../telemetry/otlp/trace-ids.js';
 import type { RequestRecord, ResponseFlag, TrafficAction, TrafficFeature } from './request-record.js';
 
 export class RequestInfo implements RequestRecord {
@@ -30,6 +31,7 @@ export class RequestInfo implements RequestRecord {
   flag: ResponseFlag | undefined;
   code: string | undefined;
   why: string | undefined;
+  trace: TraceIds | undefined;
   route: string | undefined;
   endpoint: Endpoint | undefined;
   attempts = 0;

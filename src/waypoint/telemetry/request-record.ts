@@ -1,5 +1,6 @@
 /** The record of a request that has ended. Metrics and the access log are made from it. */
 import type { Client } from '../listener/client.js';
+import type { TraceIds } from '../../telemetry/otlp/trace-ids.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 
 /**
@@ -99,6 +100,8 @@ export interface RequestRecord {
   readonly audited: readonly string[];
   /** What traffic policies did to the request, in order. */
   readonly actions: readonly TrafficAction[];
+  /** Undefined: the request has no sampled trace. */
+  readonly trace?: TraceIds | undefined;
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly startedMs: number;

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { InMemorySpanExporter } from '@opentelemetry/sdk-trace-base';
 import type { RequestHead } from '../http/http-stream.js';
 import { headerOf, type Headers } from '../http/headers.js';
+import type { RequestRecord } from './request-record.js';
 import { Tracing } from './tracing.js';
 
 const options = { endpoint: 'http://127.0.0.1:1/v1/traces', serviceName: 'waypoint', namespace: 'shop' };
@@ -72,4 +73,18 @@ test('sends spans by OTLP over HTTP, and ends without a collector', async () => 
   collector.close();
   assert.equal(bodies.length, 1);
   assert.ok(bodies[0]?.includes('url.path'));
+});
+
+test('only a trace that is sampled is named in exemplars and log records', async () => {
+  const record = {
+    client: { address: { ip: '10.0.0.1', port: 1 } },
+    status: 200,
+  } as unknown as RequestRecord;
+  const tracing = new Tracing({ ...options, sampling: 0 }, new InMemorySpanExporter());
+  const sampled = tracing.begin(head(['traceparent', `00-${traceId}-b7ad6b7169203331-01`]));
+  const ids = tracing.end(sampled, record);
+  assert.equal(ids?.traceId, traceId);
+  assert.match(ids.spanId, /^[0-9a-f]{16}$/);
+  assert.equal(tracing.end(tracing.begin(head()), record), undefined);
+  await tracing.close();
 });

@@ -26,6 +26,7 @@ import {
 import { formatSocketAddress } from '../../model/address.js';
 import type { RequestHead } from '../http/http-stream.js';
 import { headerOf, setHeader, type Headers } from '../http/headers.js';
+import type { TraceIds } from '../../telemetry/otlp/trace-ids.js';
 import type { RequestRecord } from './request-record.js';
 
 export interface TracingOptions {
@@ -97,8 +98,10 @@ export class Tracing {
     return span;
   }
 
-  end(span: Span, record: RequestRecord): void {
-    if (span.isRecording()) {
+  /** Returns the ids of a trace that is exported. */
+  end(span: Span, record: RequestRecord): TraceIds | undefined {
+    const isSampled = span.isRecording();
+    if (isSampled) {
       span.setAttributes({
         // Without the client's token, which was not known when the span began.
         'url.path': record.path,
@@ -125,6 +128,8 @@ export class Tracing {
         });
     }
     span.end();
+    const { traceId, spanId } = span.spanContext();
+    return isSampled ? { traceId, spanId } : undefined;
   }
 
   /** Exports the spans that are queued. */

@@ -2,6 +2,7 @@
 import type { Edge } from '../../model/edge.js';
 import type { TakenTaps, TapSetting } from '../../telemetry/taps.js';
 import type { SpiffeId } from '../../model/identity.js';
+import type { OtlpProgram } from '../../telemetry/otlp/resource.js';
 import type { Svid } from '../../tls/svid.js';
 import type { SharedMemorySettings } from '../shared/shared-memory.js';
 import type { WaypointUpdate } from '../state/waypoint-state.js';
@@ -24,6 +25,10 @@ export interface WorkerSettings {
   /** Weft's rate limit service: its address, and its identity. */
   readonly rateLimiter?: { readonly target: string; readonly identity: SpiffeId } | undefined;
   readonly tracing: TracingOptions | undefined;
+  /** URL of a collector for the requests of the access log. */
+  readonly logs: string | undefined;
+  /** What the waypoint is to collectors. */
+  readonly program: OtlpProgram;
   /** Limits that replace the defaults. */
   readonly limits: Partial<WaypointLimits>;
   readonly mergeSlashes: boolean;

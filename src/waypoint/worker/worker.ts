@@ -11,6 +11,8 @@ import { HboneServer, type InboundTunnel } from '../../hbone/server.js';
 import { formatSocketAddress } from '../../model/address.js';
 import { workloadIdentityOf, type SpiffeId, type TrustDomain } from '../../model/identity.js';
 import type { ServiceKey } from '../../model/workload.js';
+import { countLostTelemetry, exportLogs } from '../../telemetry/otlp/load.js';
+import type { LogExport } from '../../telemetry/otlp/log-export.js';
 import type { Svid } from '../../tls/svid.js';
 import { clientOf, waypointClient } from '../listener/client.js';
 import { recheck } from './recheck.js';
@@ -47,6 +49,7 @@ import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
 import { registerRateLimitMetrics } from '../telemetry/rate-limit-metrics.js';
 import type { TrafficAction } from '../telemetry/request-record.js';
 import { UpstreamEvents } from '../telemetry/upstream-events.js';
+import { requestEntry } from '../telemetry/request-entry.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { serveTunnel } from '../listener/tunnel.js';
 import { ClusterManager } from '../cluster/cluster-manager.js';
@@ -75,6 +78,7 @@ class Worker {
   readonly #health: WorkerHealth;
   readonly #globalRateLimits: GlobalLimits;
   readonly #tracing: Tracing | undefined;
+  #logExport: LogExport | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
   #hbone: HboneServer | undefined;
@@ -90,7 +94,10 @@ class Worker {
     // Loaded only if it is used: tracing takes half as much memory as everything else together.
     const tracing =
       settings.tracing && new (await import('../telemetry/tracing.js')).Tracing(settings.tracing);
-    return new Worker(settings, tracing, memory, index);
+    const worker = new Worker(settings, tracing, memory, index);
+    const lost = countLostTelemetry(worker.#metrics.registry);
+    worker.#logExport = await exportLogs(settings.logs, { program: settings.program, lost });
+    return worker;
   }
 
   private constructor(
@@ -106,6 +113,7 @@ class Worker {
       settings.accessLogMode,
       settings.accessLogTemplate,
       () => this.#metrics.limitReached.inc({ limit: 'access-log' }),
+      (record) => this.#logExport?.add(record.client.group, () => requestEntry(record)),
     );
     this.#edges = new RequestEdges(
       () => this.#state.view,
@@ -409,7 +417,8 @@ class Worker {
     this.#accessLog.close();
     this.#sendEdges();
     // A collector that does not respond must not delay the exit.
-    await Promise.race([this.#tracing?.close().catch(() => undefined), sleep(1_000)]);
+    const closing = [this.#tracing?.close().catch(() => undefined), this.#logExport?.close()];
+    await Promise.race([Promise.all(closing), sleep(1_000)]);
     return left;
   }
 }
