@@ -10,6 +10,7 @@ import type { EdgeQuery } from '../../src/model/edge.js';
 import { serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
 import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
+import { endsOf, type ExplainSource } from '../explain/explained.js';
 
 /** The greatest length of a socket's path (sockaddr_un). */
 const pathBytesMax = 107;
@@ -18,6 +19,7 @@ export interface AdminOptions {
   readonly state: string;
   readonly edges: EdgeSource;
   readonly changes: ChangeSource;
+  readonly explanations: ExplainSource;
   readonly log: { warn(fields: object, text: string): void };
 }
 
@@ -26,6 +28,7 @@ export async function serveAdmin({
   state,
   edges,
   changes,
+  explanations,
   log,
 }: AdminOptions): Promise<HttpServer | undefined> {
   const route = (what: string, source: { query(query: EdgeQuery | ChangeQuery): Promise<object> }) => ({
@@ -39,10 +42,25 @@ export async function serveAdmin({
       );
     },
   });
-  const routes = { '/edges': route('edges', edges), '/changes': route('changes', changes) };
+  const explained = {
+    contentType: 'application/json',
+    read: async ({ trusted }: { readonly trusted: boolean }, search: URLSearchParams): Promise<string> => {
+      if (!trusted) throw new WeftError('WEFT_ADMIN', 'explanations are read on this machine only');
+      const ends = endsOf(search);
+      if (!ends) throw new WeftError('WEFT_ADMIN', 'say source or identity, and destination');
+      // Whoever may open the socket may read everything.
+      const item = await explanations.query(ends, (all) => Promise.resolve(new Set(all)));
+      return JSON.stringify({ explanations: [item], sinceMs: 0, missing: [] });
+    },
+  };
+  const routes = {
+    '/edges': route('edges', edges),
+    '/changes': route('changes', changes),
+    '/explanations': explained,
+  };
   const path = join(resolve(state), controlSocketName);
   const unused = (why: string): undefined =>
-    void log.warn({ path }, `weft edges and weft changes cannot be used: ${why}`);
+    void log.warn({ path }, `weft edges and weft changes cannot be used, and weft explain is slow: ${why}`);
   if (Buffer.byteLength(path) > pathBytesMax)
     return unused(`the path of the socket has more than ${pathBytesMax} bytes`);
   // Nodes are served all the same.

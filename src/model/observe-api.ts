@@ -1,8 +1,8 @@
-/** The API of the cluster by which edges and changes are read, behind an APIService: the API server authenticates and authorizes its users. */
+/** The API of the cluster by which edges, changes and what `weft explain` needs are read, behind an APIService: the API server authenticates and authorizes its users. */
 
 export const observeApi = { group: 'observe.weft.dev', version: 'v1alpha1' } as const;
 
-export const observedResources = ['edges', 'changes'] as const;
+export const observedResources = ['edges', 'changes', 'explanations'] as const;
 export type ObservedResource = (typeof observedResources)[number];
 
 export interface ObservedQuery {
