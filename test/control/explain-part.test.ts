@@ -1,7 +1,7 @@
 /** What the control plane sends `weft explain` says the same as the whole mesh, on random objects and questions. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { endsOf, ExplainSource } from '../../control/explain/explained.js';
+import { ExplainSource } from '../../control/explain/explained.js';
 import { snapshotOf } from '../../control/policy-mesh/policy-mesh.js';
 import { loadTexts } from '../../control/migrate/load.js';
 import { errorText } from '../../src/base/errors.js';

@@ -4,6 +4,9 @@ import { badInput, badUsage } from '../policy/bad-input.js';
 import { placeOptions } from '../place.js';
 import type { Flags } from './run.js';
 
+/** `run.ts` with all that it imports, as native/bundle.mjs writes it: a fast start. */
+const bundled = '../bundle/explain.js';
+
 export function explainCommand(): Command {
   const command = new Command('explain')
     .description('say which path a connection takes now, who decides, and why')
@@ -53,7 +56,7 @@ Examples:
     )
     .action(
       badInput(async (first: string, second: string | undefined, flags: Flags) => {
-        const { run } = await import('./run.js');
+        const { run } = (await import(bundled)) as typeof import('./run.js');
         await run(first, second, flags);
       }),
     );
