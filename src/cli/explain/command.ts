@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { badInput, badUsage } from '../policy/bad-input.js';
 import { placeOptions } from '../place.js';
-import type { Flags } from './run.js';
+import type * as Run from './run.js';
 
 /** `run.ts` with all that it imports, as native/bundle.mjs writes it: a fast start. */
 const bundled = '../bundle/explain.js';
@@ -55,8 +55,8 @@ Examples:
   weft explain shop/web shop/api --what-if new-policy.yaml`,
     )
     .action(
-      badInput(async (first: string, second: string | undefined, flags: Flags) => {
-        const { run } = (await import(bundled)) as typeof import('./run.js');
+      badInput(async (first: string, second: string | undefined, flags: Run.Flags) => {
+        const { run } = (await import(bundled)) as typeof Run;
         await run(first, second, flags);
       }),
     );
