@@ -31,6 +31,8 @@ import { isUnprotected, problemLine } from './problems/setting-problems.js';
 import { unenforced } from './problems/unenforced.js';
 import type { WaypointName } from './compile/waypoints.js';
 import { EdgeMemory } from './edges/edge-memory.js';
+import { TapHub } from './taps/tap-hub.js';
+import { ReplicatedTaps } from './taps/tap-source.js';
 import { peersOf } from './edges/peers.js';
 import { allowedBlocks } from './jwks/decide.js';
 import { keyFetcher } from './jwks/fetch.js';
@@ -138,6 +140,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     edges: () => edges.store.size,
     waiting: () => compiler.waiting,
     changes: () => changes.size,
+    taps: () => tapHub.size,
     keySets: () => keys.size,
     keySetsMissing: () => keys.missing,
     crowdedPorts: () => compiler.crowdedPorts,
@@ -190,6 +193,13 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     onRefused: (reason, count) => metrics.edgesRefused.inc({ reason }, count),
     onLimit,
   });
+  const tapHub = new TapHub({
+    registry: compiler,
+    onRefused: (reason, count) => metrics.tapEventsRefused.inc({ reason }, count),
+    onLost: (count) => metrics.tapEventsLost.inc(count),
+    onLimit,
+  });
+  const taps = new ReplicatedTaps(tapHub, peersOf(compiler, replicas));
   const keys = new KeyFetcher({
     compiler,
     take: (changed) => {
@@ -226,6 +236,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       onKeysWanted: (caller, uris) => refetchRequests.take(caller, uris),
       onReport: (node, report) => leaderTasks?.onReport(node, report),
       edges,
+      taps: tapHub,
       changes,
       ownChanges,
       stale: () => {
@@ -311,6 +322,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       edges,
       changes: allChanges,
       explanations,
+      taps,
       onResponse: (code) => metrics.metricsApiResponses.inc({ code }),
       onLimit,
       log,
@@ -332,7 +344,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   const metricsServer = await serveMetrics(options, metrics);
   const adminServer = kubernetes
     ? undefined
-    : await serveAdmin({ state: options.state, edges, changes: allChanges, explanations, log });
+    : await serveAdmin({ state: options.state, edges, changes: allChanges, explanations, taps, log });
   log.info({ listen: options.listen, port, trustDomain }, 'ready');
   return {
     port,
@@ -343,6 +355,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       keys.stop();
       source.stop();
       first?.stop();
+      tapHub.stop();
       server.stop();
       api?.stop();
       await metricsServer?.close();

@@ -12,13 +12,16 @@ import { sleep } from '../src/base/wait.js';
 import { DiscoveryClient } from '../src/discovery/client.js';
 import { createCertificateClient } from '../src/discovery/certificate-client.js';
 import { EdgeReportClient } from '../src/discovery/edge-report-client.js';
+import { TapClient } from '../src/discovery/tap-client.js';
 import { sendNodeReport } from '../src/discovery/node-report-client.js';
 import type { SpiffeId } from '../src/model/identity.js';
 import { ChangeTracker } from '../src/state/change.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
+import { ConnectionTap } from '../src/telemetry/connection-tap.js';
 import { connectionTemplate } from '../src/telemetry/connection-template.js';
 import { EdgeReporter, edgeReportMs } from '../src/telemetry/edge-reporter.js';
+import { Taps } from '../src/telemetry/taps.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import type { Certificates } from '../src/tls/certificate-manager.js';
@@ -56,6 +59,8 @@ export class Agent {
   readonly #state = new MeshState();
   readonly #changes = new ChangeTracker(this.#state);
   readonly #metrics = new MeshMetrics(() => this.#active?.counters() ?? {});
+  readonly #taps = new Taps();
+  readonly #tapClient: TapClient;
   readonly #connectionLog: ConnectionLog;
   readonly #certificates: Certificates;
   readonly #relay: NodeRelay;
@@ -86,6 +91,7 @@ export class Agent {
     agent.#timer = setInterval(() => agent.#tick(), tickMs);
     agent.#edgeTimer = setInterval(() => void agent.#edgeReporter.tick(), edgeReportMs);
     agent.#discovery.start();
+    agent.#tapClient.start();
     await agent.#succession.start();
     return agent;
   }
@@ -111,6 +117,13 @@ export class Agent {
       path: options.connectionLog ?? join(options.run, 'connections.log'),
       onDropped: (lines) => this.#metrics.linesDropped.inc(lines),
       onShareUsed: () => this.#metrics.limitReached.inc({ limit: 'connection-lines' }),
+      tap: new ConnectionTap(this.#taps),
+    });
+    this.#tapClient = new TapClient({
+      control,
+      onTaps: (setting) => this.#taps.set(setting),
+      take: () => this.#taps.take(),
+      onProblem: (error) => log.info({ error }, 'the stream of taps has ended; retrying'),
     });
     const { relay, certificates } = makeRelay({
       options,
@@ -329,6 +342,7 @@ export class Agent {
     // Not before: while the relay is open, connections need an agent that decides.
     await Promise.race([this.#edgeReporter.tick(), sleep(lastReportMsMax)]);
     this.#edgeClient.close();
+    this.#tapClient.stop();
     this.#certificates.stop();
     this.#connectionLog.close();
     // No pod is captured, so no hook needs to stay.

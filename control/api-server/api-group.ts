@@ -1,4 +1,5 @@
 /** What the groups of the aggregated API have in common. */
+import type { LineStream } from '../../src/telemetry/line-stream.js';
 import type { User } from './front-proxy.js';
 
 /** Groups that the control plane can serve: edges, and SMI's TrafficMetrics. Each has an APIService in the chart. */
@@ -7,6 +8,8 @@ export type ApiGroupName = (typeof apiGroups)[number];
 
 export interface ApiResponse {
   readonly body: object;
+  /** In place of the body: a response that goes on. */
+  readonly stream?: LineStream;
   readonly warnings?: readonly string[];
 }
 

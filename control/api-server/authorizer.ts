@@ -20,7 +20,7 @@ export interface ResourceAttributes {
   readonly version: string;
   readonly resource: string;
   readonly subresource?: string;
-  readonly verb: 'get' | 'list';
+  readonly verb: 'get' | 'list' | 'watch';
   /** Empty: of all namespaces, or of the cluster. */
   readonly namespace: string;
   readonly name?: string;

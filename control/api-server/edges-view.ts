@@ -5,7 +5,7 @@ import { otherName, type Edge, type EdgeParty } from '../../src/model/edge.js';
  * Namespaces of the policies that an edge names: `NAMESPACE/NAME`, or `KIND NAMESPACE/NAME ENTRY` if a waypoint refused a request by its token,
  * rate or decision. Several names have commas between them.
  */
-const policyNamespaces = (policy: string): readonly string[] =>
+export const policyNamespaces = (policy: string): readonly string[] =>
   policy.split(',').flatMap((one) => /(?:^|\s)([^\s/]+)\//.exec(one)?.[1] ?? []);
 
 /** Namespaces whose names an edge may have. */

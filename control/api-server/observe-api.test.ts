@@ -34,6 +34,7 @@ function apiOf(rights: readonly string[], edges: readonly Edge[] = [], changes: 
       },
     },
     explanations: { query: () => Promise.reject(new Error('not asked')) },
+    taps: { open: () => undefined },
     authorizer: {
       isAllowed: (_user, attributes) => {
         reviewed.push(attributes);

@@ -1,18 +1,21 @@
 /**
- * Responds to requests of the aggregated API observe.weft.dev, for a user whom the front proxy named: who calls whom, what changed, and what concerns
- * two ends. `weft edges`, `weft changes`, `weft explain`, `weft policy` and `weft bug-report` read it, with any credential that the API server accepts.
+ * Responds to requests of the aggregated API observe.weft.dev, for a user whom the front proxy named: who calls whom, what changed, what concerns two
+ * ends, and taps. `weft edges`, `weft changes`, `weft explain`, `weft tap`, `weft policy` and `weft bug-report` read it, with any credential that the
+ * API server accepts.
  */
 import type { Change, ChangesAnswer } from '../../src/model/change.js';
 import type { Edge } from '../../src/model/edge.js';
 import {
   observedResources,
   observeApi,
+  tapResource,
   type ObservedQuery,
   type ObservedResource,
 } from '../../src/model/observe-api.js';
 import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
 import { endsOf, TooMuch, type ExplainSource } from '../explain/explained.js';
+import type { TapSource } from '../taps/tap-source.js';
 import type { ApiGroup, ApiResponse } from './api-group.js';
 import { forbidden, type Authorizer, type ResourceAttributes } from './authorizer.js';
 import { changesTable } from './changes-table.js';
@@ -24,6 +27,7 @@ import type { User } from './front-proxy.js';
 import { readableNamespaces } from './readable-namespaces.js';
 import { StatusError } from './status.js';
 import { wantsTable } from './table.js';
+import { TapRequests } from './tap-requests.js';
 
 const root = `/apis/${observeApi.group}/${observeApi.version}/`;
 const pathPattern = new RegExp(
@@ -34,6 +38,14 @@ const kinds: Readonly<Record<ObservedResource, string>> = {
   changes: 'Change',
   explanations: 'Explanation',
 };
+
+const tapPattern = new RegExp(`^(?:namespaces/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/)?${tapResource}/?$`);
+
+/** The namespace of a tap's URL, undefined within: all. Undefined: it is none. Pure. */
+function tapOf({ pathname }: URL): { readonly namespace: string | undefined } | undefined {
+  const found = pathname.startsWith(root) ? tapPattern.exec(pathname.slice(root.length)) : null;
+  return found ? { namespace: found[1] } : undefined;
+}
 
 export interface ObservedRequest {
   readonly resource: ObservedResource;
@@ -60,6 +72,7 @@ export interface ObserveApiOptions {
   readonly edges: EdgeSource;
   readonly changes: ChangeSource;
   readonly explanations: Pick<ExplainSource, 'query'>;
+  readonly taps: TapSource;
   readonly authorizer: Pick<Authorizer, 'isAllowed'>;
   /** Its policies apply to every namespace, and are named to every reader. */
   readonly rootNamespace: string;
@@ -91,20 +104,22 @@ const attributesOf = (resource: ObservedResource, namespace: string | undefined)
 export class ObserveApi implements ApiGroup {
   readonly group = observeApi.group;
   readonly version = observeApi.version;
-  readonly resources = observedResources.map((name) => ({
-    name,
-    namespaced: true,
-    kind: kinds[name],
-    verbs: ['list'],
-  }));
+  readonly resources = [
+    ...observedResources.map((name) => ({ name, namespaced: true, kind: kinds[name], verbs: ['list'] })),
+    { name: tapResource, namespaced: true, kind: 'Tap', verbs: ['watch'] },
+  ];
   readonly #options: ObserveApiOptions;
+  readonly #taps: TapRequests;
 
   constructor(options: ObserveApiOptions) {
     this.#options = options;
+    this.#taps = new TapRequests(options);
   }
 
   /** Errors: StatusError. */
   async respond(user: User, url: URL, accept = ''): Promise<ApiResponse> {
+    const tap = tapOf(url);
+    if (tap) return this.#taps.watch(user, tap.namespace, url.searchParams);
     const { resource, ...query } = parseObservedRequest(url);
     const mayList: MayList = (of) => this.#options.authorizer.isAllowed(user, attributesOf(resource, of));
     if (!(await mayList(query.namespace))) throw forbidden(user, attributesOf(resource, query.namespace));

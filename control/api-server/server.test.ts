@@ -22,6 +22,8 @@ import { serverLimits } from './server.js';
 import { ExplainSource } from '../explain/explained.js';
 import { snapshotOf } from '../policy-mesh/policy-mesh.js';
 import { startAggregatedApi, type AggregatedApi } from './start.js';
+import { TapHub } from '../taps/tap-hub.js';
+import { ReplicatedTaps } from '../taps/tap-source.js';
 
 const mesh = rootOf();
 const proxies = rootOf();
@@ -54,6 +56,12 @@ const apiServer = createApiServer((request, response) => {
   });
 });
 
+const taps = new TapHub({
+  registry,
+  onRefused: () => undefined,
+  onLost: () => undefined,
+  onLimit: () => undefined,
+});
 let api: AggregatedApi;
 let answer: () => Promise<EdgeAnswer>;
 let reached: string[] = [];
@@ -72,6 +80,7 @@ before(async () => {
     registry,
     edges: { query: () => answer() },
     changes: { query: () => Promise.resolve({ changes: [], sinceMs: 0, missing: [] }) },
+    taps: new ReplicatedTaps(taps, { replicas: () => [], controlPlane: () => assert.fail() }),
     onResponse: () => undefined,
     onLimit: (limit) => reached.push(limit),
     log: { info: () => undefined, warn: () => undefined },

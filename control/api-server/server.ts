@@ -12,6 +12,7 @@ import { FairLimit } from '../../src/base/fair-limit.js';
 import { parseListenAddress } from '../../src/base/listen-address.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
 import type { KeyAndCertificate } from '../../src/tls/issue.js';
+import { sendLines } from '../../src/telemetry/line-stream.js';
 import { isFrontProxy, userOf, type FrontProxy, type User } from './front-proxy.js';
 import type { ApiResponse } from './api-group.js';
 import { StatusError } from './status.js';
@@ -143,9 +144,19 @@ export class ApiServer {
         );
       if ('transfer-encoding' in request.headers || Number(request.headers['content-length'] ?? 0) !== 0)
         throw new StatusError('RequestEntityTooLarge', 'a request of this API has no body');
-      const { body, warnings = [] } = await this.#limited(user, () =>
+      const {
+        body,
+        stream,
+        warnings = [],
+      } = await this.#limited(user, () =>
         this.#options.respond(user, request.url ?? '', request.headers.accept ?? ''),
       );
+      if (stream) {
+        this.#options.onResponse(200);
+        // The reader may be gone already: then nothing would close the stream.
+        if (response.destroyed) return stream.close();
+        return await sendLines(response, stream);
+      }
       const headers = warnings.map((text): [string, string] => ['warning', `299 - ${JSON.stringify(text)}`]);
       this.#send(response, 200, body, headers);
     } catch (error) {

@@ -4,6 +4,7 @@ import type { KeyAndCertificate } from '../../src/tls/issue.js';
 import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
 import type { ExplainSource } from '../explain/explained.js';
+import type { TapSource } from '../taps/tap-source.js';
 import type { ControlLog } from '../log.js';
 import type { Registry } from '../registry/registry.js';
 import { Authorizer } from './authorizer.js';
@@ -29,6 +30,7 @@ export interface AggregatedApiOptions {
   readonly edges: EdgeSource;
   readonly changes: ChangeSource;
   readonly explanations: ExplainSource;
+  readonly taps: TapSource;
   readonly onResponse: (code: number) => void;
   readonly onLimit: (limit: string) => void;
   readonly log: ControlLog;
@@ -66,13 +68,13 @@ export async function startAggregatedApi(options: AggregatedApiOptions): Promise
 }
 
 function groupsOf(
-  { groups, registry, edges, changes, explanations, rootNamespace, onLimit }: AggregatedApiOptions,
+  { groups, registry, edges, changes, explanations, taps, rootNamespace, onLimit }: AggregatedApiOptions,
   authorizer: Authorizer,
 ): readonly ApiGroup[] {
   const rates = new ComputedRates(onLimit);
   const all: Readonly<Record<ApiGroupName, () => ApiGroup>> = {
     'observe.weft.dev': () =>
-      new ObserveApi({ edges, changes, explanations, authorizer, rootNamespace, rates, onLimit }),
+      new ObserveApi({ edges, changes, explanations, taps, authorizer, rootNamespace, rates, onLimit }),
     'metrics.smi-spec.io': () =>
       new MetricsApi({ edges, lookup: metricsLookupOf(registry), authorizer, rates, onLimit }),
   };

@@ -7,10 +7,14 @@ import { errorText, WeftError } from '../../src/base/errors.js';
 import type { ChangeQuery } from '../../src/model/change.js';
 import { controlSocketName } from '../../src/model/control-socket.js';
 import type { EdgeQuery } from '../../src/model/edge.js';
+import { tapQueryOf } from '../../src/model/tap.js';
+import type { LineStream } from '../../src/telemetry/line-stream.js';
 import { serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
 import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
 import { endsOf, type ExplainSource } from '../explain/explained.js';
+import { tapStream } from '../taps/tap-lines.js';
+import type { TapSource } from '../taps/tap-source.js';
 
 /** The greatest length of a socket's path (sockaddr_un). */
 const pathBytesMax = 107;
@@ -20,6 +24,7 @@ export interface AdminOptions {
   readonly edges: EdgeSource;
   readonly changes: ChangeSource;
   readonly explanations: ExplainSource;
+  readonly taps: TapSource;
   readonly log: { warn(fields: object, text: string): void };
 }
 
@@ -29,6 +34,7 @@ export async function serveAdmin({
   edges,
   changes,
   explanations,
+  taps,
   log,
 }: AdminOptions): Promise<HttpServer | undefined> {
   const route = (what: string, source: { query(query: EdgeQuery | ChangeQuery): Promise<object> }) => ({
@@ -53,14 +59,31 @@ export async function serveAdmin({
       return JSON.stringify({ explanations: [item], sinceMs: 0, missing: [] });
     },
   };
+  const tapRoute = {
+    contentType: 'application/x-ndjson',
+    read: (): string => {
+      throw new WeftError('WEFT_ADMIN', 'taps are read on this socket only');
+    },
+    stream: (search: URLSearchParams): LineStream => {
+      const read = tapQueryOf(search, search.get('namespace') ?? undefined);
+      if ('problem' in read) throw new WeftError('WEFT_ADMIN', read.problem);
+      const reading = taps.open(read.query, 'socket');
+      if (!reading) throw new WeftError('WEFT_ADMIN', 'too many taps are open: end others');
+      return tapStream(reading);
+    },
+  };
   const routes = {
     '/edges': route('edges', edges),
     '/changes': route('changes', changes),
     '/explanations': explained,
+    '/taps': tapRoute,
   };
   const path = join(resolve(state), controlSocketName);
   const unused = (why: string): undefined =>
-    void log.warn({ path }, `weft edges and weft changes cannot be used, and weft explain is slow: ${why}`);
+    void log.warn(
+      { path },
+      `weft edges, weft changes and weft tap cannot be used, and weft explain is slow: ${why}`,
+    );
   if (Buffer.byteLength(path) > pathBytesMax)
     return unused(`the path of the socket has more than ${pathBytesMax} bytes`);
   // Nodes are served all the same.

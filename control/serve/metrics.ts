@@ -14,6 +14,8 @@ export interface ControlState {
   readonly edges: () => number;
   /** Changes of objects that are kept. */
   readonly changes: () => number;
+  /** Open taps: of this replica's readers, and of those of others. */
+  readonly taps: () => number;
   /** Objects that wait for a later turn to be recompiled. */
   readonly waiting: () => number;
   /** Key sets of token issuers that are fetched; those of these without keys. */
@@ -80,6 +82,18 @@ export class ControlMetrics {
     registers: [this.registry],
   });
 
+  readonly tapEventsRefused = new Counter({
+    name: 'weft_control_tap_events_refused_total',
+    help: 'Events of taps that were left out: not decodable, not of the program that reported them, or not asked for',
+    labelNames: ['reason'] as const,
+    registers: [this.registry],
+  });
+  readonly tapEventsLost = new Counter({
+    name: 'weft_control_tap_events_lost_total',
+    help: 'Events that programs could not send to taps, because there were more than may wait',
+    registers: [this.registry],
+  });
+
   constructor(state: ControlState) {
     collectDefaultMetrics({ register: this.registry });
     const gauge = (name: string, help: string, read: () => number): void =>
@@ -102,6 +116,7 @@ export class ControlMetrics {
     gauge('weft_control_names', 'Host names of ServiceEntries that are resolved by DNS', state.names);
     gauge('weft_control_edges', 'Edges of the last 15 minutes that this replica keeps', state.edges);
     gauge('weft_control_changes', 'Last changes of objects that this replica keeps', state.changes);
+    gauge('weft_control_taps', 'Open taps, also those of readers of other replicas', state.taps);
     gauge(
       'weft_control_objects_waiting',
       'Objects that wait to be recompiled because something that they refer to has changed',

@@ -9,6 +9,7 @@ import {
   ChangeReportsService,
   EdgeReportsService,
   NodeReportsService,
+  TapsService,
 } from '../../src/discovery/gen/weft.js';
 import type { Capabilities } from '../../src/discovery/capabilities.js';
 import { grpcLimits } from '../../src/discovery/types.js';
@@ -28,6 +29,7 @@ import { DeltaStreams, type DeltaCall, type DeltaStreamsOptions } from './delta-
 import { changeReports, type ChangeReportsOptions } from './change-reports.js';
 import { edgeReports, type EdgeReportsOptions } from './edge-reports.js';
 import { nodeReports, type NodeReportsOptions } from './node-reports.js';
+import { TapReports, type TapReportsOptions } from './tap-reports.js';
 import type { ChangedNames, Resources } from './resources.js';
 
 /** A connection without calls is closed after this time. */
@@ -52,7 +54,8 @@ export interface ControlServerOptions
     Omit<CertificateServiceOptions, 'callerOf'>,
     Omit<NodeReportsOptions, 'callerOf'>,
     Omit<EdgeReportsOptions, 'callerOf'>,
-    Omit<ChangeReportsOptions, 'callerOf'> {
+    Omit<ChangeReportsOptions, 'callerOf'>,
+    TapReportsOptions {
   /** ADDR:PORT */
   readonly listen: string;
   /** Serving certificate of TLS handshakes. */
@@ -79,6 +82,7 @@ export class ControlServer {
   readonly #connections: Connections;
   readonly #certificate: ServedCertificate;
   readonly #streams: DeltaStreams;
+  readonly #taps: TapReports;
   #rechecks: NodeJS.Timeout | undefined;
 
   constructor(options: ControlServerOptions, resources: Resources) {
@@ -105,6 +109,8 @@ export class ControlServer {
     this.#server.addService(NodeReportsService, { report: nodeReports({ ...options, callerOf }) });
     this.#server.addService(EdgeReportsService, edgeReports({ ...options, callerOf }));
     this.#server.addService(ChangeReportsService, changeReports({ ...options, callerOf }));
+    this.#taps = new TapReports(options, callerOf);
+    this.#server.addService(TapsService, this.#taps.methods);
     this.#certificate = new ServedCertificate(options.certificate);
     const injector = this.#server.createConnectionInjector(this.#certificate.credentials());
     this.#connections = new Connections({
@@ -177,7 +183,7 @@ export class ControlServer {
   }
 
   /** Ends the streams whose token is no longer valid. */
-  recheck(): Promise<void> {
-    return this.#streams.recheck();
+  async recheck(): Promise<void> {
+    await Promise.all([this.#streams.recheck(), this.#taps.recheck()]);
   }
 }

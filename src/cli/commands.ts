@@ -26,6 +26,7 @@ export const entries: readonly Entry[] = [
   },
   { names: ['status'], load: async () => [(await import('./status.js')).statusCommand()] },
   { names: ['edges'], load: async () => [(await import('./edges/command.js')).edgesCommand()] },
+  { names: ['tap'], load: async () => [(await import('./tap/command.js')).tapCommand()] },
   { names: ['explain'], load: async () => [(await import('./explain/command.js')).explainCommand()] },
   { names: ['changes'], load: async () => [(await import('./changes/command.js')).changesCommand()] },
   { names: ['dump'], load: async () => [(await import('./dump.js')).dumpCommand()] },

@@ -75,11 +75,11 @@ function stateQuery({ namespace, sinceMs }: ObservedQuery): URLSearchParams {
 }
 
 /**
- * The answer of the control plane of a state directory. Errors: WEFT_ADMIN.
+ * The socket of the control plane of a state directory. Error: WEFT_ADMIN.
  * @param state of the control plane, or of a testbed
+ * @param does what is asked, for the error
  */
-export async function askState<T>(state: string, question: ControlQuestion<T>): Promise<T> {
-  const { does, resource, query, parameters = {} } = question;
+export function controlSocketOf(state: string, does: string): string {
   const sockets = [join(state, 'control', controlSocketName), join(state, controlSocketName)];
   const socket = sockets.find((one) => existsSync(one));
   if (socket === undefined)
@@ -87,6 +87,16 @@ export async function askState<T>(state: string, question: ControlQuestion<T>): 
       does,
       `there is no ${sockets[0]}: start a testbed (weft standalone up), pass the state directory of a running control plane with --state, or set KUBECONFIG for a cluster`,
     );
+  return socket;
+}
+
+/**
+ * The answer of the control plane of a state directory. Errors: WEFT_ADMIN.
+ * @param state of the control plane, or of a testbed
+ */
+export async function askState<T>(state: string, question: ControlQuestion<T>): Promise<T> {
+  const { does, resource, query, parameters = {} } = question;
+  const socket = controlSocketOf(state, does);
   try {
     const search = new URLSearchParams([...stateQuery(query), ...Object.entries(parameters)]);
     const text = await getThroughSocket(socket, `/${resource}?${search}`);

@@ -1,4 +1,5 @@
 /** Single requests to the Kubernetes API with JSON bodies. Errors: {@link ApiError}. */
+import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../base/errors.js';
@@ -21,6 +22,17 @@ interface Response {
   readonly text: string;
 }
 
+/** Error: ApiError. */
+function urlOf(config: KubeConfig, path: string): URL {
+  const server = config.getCurrentCluster()?.server;
+  if (server === undefined) throw new ApiError(0, 'no cluster is configured');
+  const url = new URL(path, server);
+  // An object name with `..` or `?` would address another object than intended.
+  if (`${url.pathname}${url.search}` !== path || url.origin !== new URL(server).origin)
+    throw new ApiError(0, `${JSON.stringify(path)} is not a plain path of the API server`);
+  return url;
+}
+
 /** Sends a request. Errors: ApiError. @param bytesMax of the response: of a larger one the request fails */
 async function send(
   config: KubeConfig,
@@ -29,12 +41,7 @@ async function send(
   body: object | undefined,
   bytesMax: number,
 ): Promise<Response> {
-  const server = config.getCurrentCluster()?.server;
-  if (server === undefined) throw new ApiError(0, 'no cluster is configured');
-  const url = new URL(path, server);
-  // An object name with `..` or `?` would address another object than intended.
-  if (`${url.pathname}${url.search}` !== path || url.origin !== new URL(server).origin)
-    throw new ApiError(0, `${JSON.stringify(path)} is not a plain path of the API server`);
+  const url = urlOf(config, path);
   const options: Parameters<KubeConfig['applyToHTTPSOptions']>[0] = { method, timeout: timeoutMs };
   await config.applyToHTTPSOptions(options);
   const payload = body === undefined ? undefined : JSON.stringify(body);
@@ -103,4 +110,39 @@ export async function requestText(config: KubeConfig, path: string, bytesMax: nu
   const { status, text } = await send(config, 'GET', path, undefined, bytesMax);
   if (status >= 200 && status < 300) return text;
   throw refused(status, `GET ${path.split('?')[0]}`, jsonOf(text)?.value ?? null);
+}
+
+const refusalCharsMax = 64 << 10;
+
+/** The response to a GET that goes on, once it has begun with status 200. It ends when `signal` is aborted. Errors: ApiError. */
+export async function requestStream(
+  config: KubeConfig,
+  path: string,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  const url = urlOf(config, path);
+  const options: Parameters<KubeConfig['applyToHTTPSOptions']>[0] = { method: 'GET' };
+  await config.applyToHTTPSOptions(options);
+  const what = `GET ${url.pathname}`;
+  return new Promise((resolve, reject) => {
+    const fail = (why: string): void => reject(new ApiError(0, `${what}: ${why}`));
+    const headers = {
+      ...(options.headers as Record<string, string> | undefined),
+      accept: 'application/json',
+    };
+    const call = request(url, { ...(options as object), headers, signal }, (response) => {
+      call.setTimeout(0);
+      const { statusCode: status = 0 } = response;
+      if (status === 200) return resolve(response);
+      let text = '';
+      response
+        .setEncoding('utf8')
+        .on('data', (part: string) => (text = (text + part).slice(0, refusalCharsMax)));
+      response.on('error', (error) => fail(error.message));
+      response.on('end', () => reject(refused(status, what, jsonOf(text)?.value ?? null)));
+    });
+    call.setTimeout(timeoutMs, () => call.destroy(new Error(`no response in ${timeoutMs} ms`)));
+    call.on('error', (error) => fail(error.message));
+    call.end();
+  });
 }

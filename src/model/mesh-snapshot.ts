@@ -3,6 +3,7 @@
  * could not be read is named in `incomplete`, never shown as absent.
  */
 import type { Change } from './change.js';
+import type { EdgeReporter } from './edge.js';
 
 export interface MeshSnapshot {
   /** Version of this form. */
@@ -126,6 +127,8 @@ export interface TapEvent {
   readonly id: string;
   /** The node or waypoint that saw it. */
   readonly reporter: string;
+  /** On which side it was seen. A connection between two nodes is seen by both. */
+  readonly seenBy?: EdgeReporter;
   readonly source: TapParty;
   readonly destination: TapParty & { readonly service?: string; readonly port: number };
   readonly path: string;
@@ -136,9 +139,13 @@ export interface TapEvent {
     readonly status: number;
     readonly durationMs: number;
   };
+  /** Of a connection: how long it was open. Absent: it has just been opened. */
+  readonly durationMs?: number;
   readonly bytesSent?: number;
   readonly bytesReceived?: number;
   readonly policy?: string;
+  /** Policies in audit mode that would have refused it. */
+  readonly audited?: readonly string[];
   readonly code?: string;
   readonly why?: string;
 }

@@ -3,6 +3,7 @@ import { existsSync, renameSync, statSync } from 'node:fs';
 import { pino } from 'pino';
 import { levelOf, type ConnectionRecord } from './connection-record.js';
 import { RateLimiter } from '../base/rate-limiter.js';
+import type { ConnectionTap } from './connection-tap.js';
 
 export interface ConnectionLogOptions {
   readonly path: string;
@@ -13,6 +14,8 @@ export interface ConnectionLogOptions {
   readonly onDropped: (lines: number) => void;
   /** Called when a line is left out because its pod (or a refused source) has exceeded its rate limit. */
   readonly onShareUsed?: () => void;
+  /** Gets what has a line, also if the line is left out. */
+  readonly tap?: ConnectionTap;
 }
 
 export interface LineValues {
@@ -128,6 +131,8 @@ export class ConnectionLog {
   }
 
   write(record: ConnectionRecord): void {
+    const { tap } = this.#options;
+    if (tap?.isOn === true) tap.ended(record);
     const source = refusedSourceOf(record);
     if (source !== undefined && !this.#mayWrite(source, this.#refused)) return;
     if (!this.#mayWrite(podOf(record))) return;
@@ -157,7 +162,9 @@ export class ConnectionLog {
     const rest = after.slice(0, -1);
     const level = levelOf(record) === 'warn' ? 40 : 30;
     const pod = podOf(record);
+    const { tap } = this.#options;
     return (values) => {
+      if (tap?.isOn === true) tap.ended(record, values);
       if (!this.#mayWrite(pod)) return;
       const { id, clientPort, bytesSent, bytesReceived, bytesSpliced, durationMs, ended } = values;
       const named = id === undefined ? '' : `"id":"${id}",`;

@@ -4,6 +4,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { errorText, WeftError } from '../base/errors.js';
 import { FairLimit } from '../base/fair-limit.js';
+import { sendLines, type LineStream } from './line-stream.js';
 
 export interface Asker {
   /** The client connects from this machine's loopback address or presents the token. It may read names. */
@@ -16,6 +17,8 @@ export interface Route {
   readonly read: (asker: Asker, query: URLSearchParams) => Promise<string> | string;
   /** HTTP status; 200 if absent. */
   readonly status?: () => number;
+  /** On a Unix socket, in place of `read`: a response that goes on. Rejects: it cannot begin. */
+  readonly stream?: (query: URLSearchParams) => Promise<LineStream> | LineStream;
 }
 
 export interface HttpServer {
@@ -98,12 +101,19 @@ export async function serveRoutes(
         .end(`paths: ${Object.keys(routes).join(' ')}\n`);
       return;
     }
+    const failed = (error: unknown): unknown =>
+      response
+        .writeHead(500, { 'content-type': 'text/plain' })
+        .end(trusted ? `${errorText(error)}\n` : 'the response could not be generated\n');
+    const { stream } = route;
+    if (stream && isSocket)
+      return void (async () => stream(new URLSearchParams(query)))().then(
+        (lines) => (response.destroyed ? lines.close() : void sendLines(response, lines)),
+        failed,
+      );
     read(route, trusted, query).then(
       (body) => response.writeHead(route.status?.() ?? 200, { 'content-type': route.contentType }).end(body),
-      (error: unknown) =>
-        response
-          .writeHead(500, { 'content-type': 'text/plain' })
-          .end(trusted ? `${errorText(error)}\n` : 'the response could not be generated\n'),
+      failed,
     );
   });
   server.headersTimeout = 5_000;

@@ -13,9 +13,11 @@ import { sleep } from '../base/wait.js';
 import { version } from '../base/version.js';
 import { capabilitiesOf } from '../discovery/capabilities.js';
 import { DiscoveryClient } from '../discovery/client.js';
+import { TapClient } from '../discovery/tap-client.js';
 import { keySetType } from '../discovery/types.js';
 import { parseTrustDomain, spiffeIdOf } from '../model/identity.js';
 import type { ServiceKey } from '../model/workload.js';
+import { TapBuffer, type TapSetting } from '../telemetry/taps.js';
 import type { Svid } from '../tls/svid.js';
 import { serveAdmin } from './admin.js';
 import { createCertificates } from './certificate.js';
@@ -32,6 +34,8 @@ import { runWorker } from './worker/worker.js';
 
 const certificateTickMs = 1_000;
 const lastReportMsMax = 500;
+/** Events of all workers that wait to be sent to the readers of taps. */
+const tappedMax = 512;
 
 async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<void> }> {
   const log = pino({ name: 'weft-waypoint', base: { gateway: options.gateway } }, pino.destination(2));
@@ -49,6 +53,19 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
   const edges = startEdgeReports({ target: options.control, rootPem, token }, registry, onLimit, (why) =>
     log.warn({ error: why }, 'a report of who called whom could not be sent to the control plane; retrying'),
   );
+
+  const tapped = new TapBuffer(tappedMax);
+  let tapSetting: TapSetting = { taps: [], leaseMs: 0 };
+  const taps = new TapClient({
+    control: { target: options.control, rootPem, token },
+    onTaps: (setting) => {
+      if (setting.taps.length > 0 || tapSetting.taps.length > 0) workers.broadcast({ type: 'taps', setting });
+      tapSetting = setting;
+      if (setting.taps.length === 0) tapped.clear();
+    },
+    take: () => tapped.take(),
+    onProblem: (error) => log.info({ error }, 'the stream of taps has ended; retrying'),
+  });
 
   const state = new WaypointState(options.node, self as ServiceKey);
   const clientCertificates = startClientCertificates({
@@ -71,6 +88,10 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
     count: options.workers,
     log,
     onEdges: edges.onEdges,
+    onTapped: ({ events, lost }) => {
+      for (const event of events) tapped.add(event);
+      for (const loss of lost) tapped.lose(loss.tap, loss.events);
+    },
     onUnknownKey: (uri) => keyRefetches.want(uri),
     // Before the mesh is synced no worker may listen: it would refuse destinations that it serves.
     initial: (): readonly ToWorker[] =>
@@ -79,6 +100,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
             { type: 'client-certificates', states: clientCertificates.states() },
             { type: 'update', update: state.full() },
             ...(svid ? [{ type: 'svid', svid } as const] : []),
+            { type: 'taps', setting: tapSetting },
           ]
         : [],
   });
@@ -145,6 +167,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
   certificates.want(new Set([identity]));
   const ticks = setInterval(() => certificates.tick(), certificateTickMs);
   discovery.start();
+  taps.start();
 
   return {
     stop: async () => {
@@ -154,6 +177,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
       const cut = await workers.drain(options.drainMs);
       log.info({ cut }, 'drained');
       await Promise.race([edges.stop(), sleep(lastReportMsMax)]);
+      taps.stop();
       discovery.stop();
       clearInterval(ticks);
       clientCertificates.stop();

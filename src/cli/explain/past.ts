@@ -31,11 +31,11 @@ export function logsOf(state: string): readonly string[] {
 
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
 
-/** Whether a line is about the connection: by the id of a carrier, or by the client's address and port. */
+/** Whether a line is about the connection or request: by its id, or by the client's address and port. */
 function isAbout(line: Readonly<Record<string, unknown>>, id: string): PastLine['kind'] | undefined {
   const { id: own, source, sourceAddress } = line;
   if (isRecord(source)) return own === id || textOf(source['address']) === id ? 'connection' : undefined;
-  return textOf(sourceAddress) === id ? 'request' : undefined;
+  return own === id || textOf(sourceAddress) === id ? 'request' : undefined;
 }
 
 /**

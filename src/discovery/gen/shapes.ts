@@ -63,6 +63,28 @@ export const edgeQueryShape: Shape = { name: 'EdgeQuery', fields: { 1: ['namespa
 
 export const edgeResponseShape: Shape = { name: 'EdgeResponse', fields: { 1: ['edges', () => edgeShape], 2: ['since_ms'] } };
 
+export const tapFilterShape: Shape = { name: 'TapFilter', fields: { 1: ['namespace'], 2: ['workloads'], 3: ['identities'], 4: ['request_paths'], 5: ['ways'], 6: ['statuses'], 7: ['policies'], 8: ['outcomes'], 9: ['methods'], 10: ['kinds'] } };
+
+export const tapShape: Shape = { name: 'Tap', fields: { 1: ['number'], 2: ['filter', () => tapFilterShape], 3: ['sample_of'] } };
+
+export const tapSetShape: Shape = { name: 'TapSet', fields: { 1: ['taps', () => tapShape], 2: ['lease_ms'] } };
+
+export const tapPartyShape: Shape = { name: 'TapParty', fields: { 1: ['namespace'], 2: ['workload'], 3: ['pod'], 4: ['identity'] } };
+
+export const tapEventShape: Shape = { name: 'TapEvent', fields: { 1: ['seen_by_kind', 'values'], 2: ['event_kind', 'values'], 3: ['time_ms'], 4: ['id'], 5: ['source', () => tapPartyShape], 6: ['destination', () => tapPartyShape], 7: ['service'], 8: ['port'], 9: ['path_kind', 'values'], 10: ['outcome_kind', 'values'], 11: ['request', () => tapRequestShape], 12: ['duration_ms'], 13: ['bytes_sent'], 14: ['bytes_received'], 15: ['policy'], 16: ['audited'], 17: ['code'], 18: ['why'], 19: ['ended'], 20: ['reporter'] } };
+
+export const tapRequestShape: Shape = { name: 'TapRequest', fields: { 1: ['method'], 2: ['path'], 3: ['status'] } };
+
+export const tappedEventShape: Shape = { name: 'TappedEvent', fields: { 1: ['taps'], 2: ['event', () => tapEventShape] } };
+
+export const tapLossShape: Shape = { name: 'TapLoss', fields: { 1: ['tap'], 2: ['events'] } };
+
+export const tapReportShape: Shape = { name: 'TapReport', fields: { 1: ['events', () => tappedEventShape], 2: ['lost', () => tapLossShape] } };
+
+export const tapWatchShape: Shape = { name: 'TapWatch', fields: { 1: ['filter', () => tapFilterShape], 2: ['sample_of'] } };
+
+export const tapBatchShape: Shape = { name: 'TapBatch', fields: { 1: ['events', () => tapEventShape], 2: ['lost'], 3: ['programs'] } };
+
 export const changeShape: Shape = { name: 'Change', fields: { 1: ['object_kind', 'values'], 2: ['namespace'], 3: ['name'], 4: ['operation_kind', 'values'], 5: ['time_ms'], 6: ['resources'], 7: ['by'], 8: ['version'], 9: ['receivers', () => changeReceiverShape], 10: ['omitted_acknowledged'], 11: ['omitted_waiting'] } };
 
 export const changeReceiverShape: Shape = { name: 'ChangeReceiver', fields: { 1: ['name'], 2: ['acknowledged_ms'], 3: ['refused'] } };

@@ -10,8 +10,10 @@ import {
   type CallOptions,
   type ChannelCredentials,
   Client,
+  type ClientDuplexStream,
   type ClientOptions,
   type ClientUnaryCall,
+  type handleBidiStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -176,6 +178,109 @@ export interface EdgeResponse {
   readonly edges: readonly Edge[];
   /** Since when the replica has observed. */
   readonly sinceMs: number;
+}
+
+/** Which requests and connections a reader wants to see as they happen (src/model/tap.ts). A field without values allows all. */
+export interface TapFilter {
+  /** Empty: all. */
+  readonly namespace: string;
+  readonly workloads: readonly string[];
+  readonly identities: readonly string[];
+  readonly requestPaths: readonly string[];
+  readonly ways: readonly string[];
+  readonly statuses: readonly string[];
+  readonly policies: readonly string[];
+  readonly outcomes: readonly string[];
+  readonly methods: readonly string[];
+  readonly kinds: readonly string[];
+}
+
+export interface Tap {
+  readonly number: number;
+  readonly filter:
+    | TapFilter
+    | undefined;
+  /** One of so many events is sent. */
+  readonly sampleOf: number;
+}
+
+/** All taps that are on. Without another message they end after the lease, and with the stream. */
+export interface TapSet {
+  readonly taps: readonly Tap[];
+  readonly leaseMs: number;
+}
+
+export interface TapParty {
+  readonly namespace: string;
+  readonly workload: string;
+  readonly pod: string;
+  /** spiffe://…; empty: not proven. */
+  readonly identity: string;
+}
+
+/** Without headers, and without the query of a path. */
+export interface TapEvent {
+  readonly seenByKind: string;
+  readonly eventKind: string;
+  /** Milliseconds since the epoch. */
+  readonly timeMs: number;
+  readonly id: string;
+  readonly source: TapParty | undefined;
+  readonly destination: TapParty | undefined;
+  readonly service: string;
+  readonly port: number;
+  readonly pathKind: string;
+  readonly outcomeKind: string;
+  readonly request:
+    | TapRequest
+    | undefined;
+  /** Of connections that have ended. */
+  readonly durationMs: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly policy: string;
+  readonly audited: readonly string[];
+  readonly code: string;
+  readonly why: string;
+  readonly ended: boolean;
+  /** The node or waypoint, between replicas of the control plane. Programs do not say it. */
+  readonly reporter: string;
+}
+
+export interface TapRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+}
+
+export interface TappedEvent {
+  /** Numbers of the taps that want it. */
+  readonly taps: readonly number[];
+  readonly event: TapEvent | undefined;
+}
+
+/** Events of a tap that are not sent. */
+export interface TapLoss {
+  readonly tap: number;
+  readonly events: number;
+}
+
+export interface TapReport {
+  readonly events: readonly TappedEvent[];
+  readonly lost: readonly TapLoss[];
+}
+
+/** A tap of a reader of another replica of the control plane. It ends with the stream. */
+export interface TapWatch {
+  readonly filter: TapFilter | undefined;
+  readonly sampleOf: number;
+}
+
+export interface TapBatch {
+  readonly events: readonly TapEvent[];
+  readonly lost: number;
+  /** Programs that are connected to the replica. */
+  readonly programs: number;
 }
 
 /** A change of an object that changed what is served, and who has acknowledged it (src/model/change.ts). */
@@ -2569,6 +2674,1173 @@ export const EdgeResponse: MessageFns<EdgeResponse> = {
     const message = createBaseEdgeResponse() as any;
     message.edges = object.edges?.map((e) => Edge.fromPartial(e)) || [];
     message.sinceMs = object.sinceMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseTapFilter(): TapFilter {
+  return {
+    namespace: "",
+    workloads: [],
+    identities: [],
+    requestPaths: [],
+    ways: [],
+    statuses: [],
+    policies: [],
+    outcomes: [],
+    methods: [],
+    kinds: [],
+  };
+}
+
+export const TapFilter: MessageFns<TapFilter> = {
+  encode(message: TapFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    for (const v of message.workloads) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.identities) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.requestPaths) {
+      writer.uint32(34).string(v!);
+    }
+    for (const v of message.ways) {
+      writer.uint32(42).string(v!);
+    }
+    for (const v of message.statuses) {
+      writer.uint32(50).string(v!);
+    }
+    for (const v of message.policies) {
+      writer.uint32(58).string(v!);
+    }
+    for (const v of message.outcomes) {
+      writer.uint32(66).string(v!);
+    }
+    for (const v of message.methods) {
+      writer.uint32(74).string(v!);
+    }
+    for (const v of message.kinds) {
+      writer.uint32(82).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TapFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTapFilter() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.workloads.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.identities.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.requestPaths.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.ways.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.statuses.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.policies.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.outcomes.push(reader.string());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.methods.push(reader.string());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.kinds.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TapFilter>): TapFilter {
+    return TapFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TapFilter>): TapFilter {
+    const message = createBaseTapFilter() as any;
+    message.namespace = object.namespace ?? "";
+    message.workloads = object.workloads?.map((e) => e) || [];
+    message.identities = object.identities?.map((e) => e) || [];
+    message.requestPaths = object.requestPaths?.map((e) => e) || [];
+    message.ways = object.ways?.map((e) => e) || [];
+    message.statuses = object.statuses?.map((e) => e) || [];
+    message.policies = object.policies?.map((e) => e) || [];
+    message.outcomes = object.outcomes?.map((e) => e) || [];
+    message.methods = object.methods?.map((e) => e) || [];
+    message.kinds = object.kinds?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseTap(): Tap {
+  return { number: 0, filter: undefined, sampleOf: 0 };
+}
+
+export const Tap: MessageFns<Tap> = {
+  encode(message: Tap, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0) {
+      writer.uint32(8).uint32(message.number);
+    }
+    if (message.filter !== undefined) {
+      TapFilter.encode(message.filter, writer.uint32(18).fork()).join();
+    }
+    if (message.sampleOf !== 0) {
+      writer.uint32(24).uint32(message.sampleOf);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Tap {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTap() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.filter = TapFilter.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.sampleOf = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Tap>): Tap {
+    return Tap.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Tap>): Tap {
+    const message = createBaseTap() as any;
+    message.number = object.number ?? 0;
+    message.filter = (object.filter !== undefined && object.filter !== null)
+      ? TapFilter.fromPartial(object.filter)
+      : undefined;
+    message.sampleOf = object.sampleOf ?? 0;
+    return message;
+  },
+};
+
+function createBaseTapSet(): TapSet {
+  return { taps: [], leaseMs: 0 };
+}
+
+export const TapSet: MessageFns<TapSet> = {
+  encode(message: TapSet, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.taps) {
+      Tap.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.leaseMs !== 0) {
+      writer.uint32(16).uint32(message.leaseMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TapSet {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTapSet() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taps.push(Tap.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.leaseMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TapSet>): TapSet {
+    return TapSet.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TapSet>): TapSet {
+    const message = createBaseTapSet() as any;
+    message.taps = object.taps?.map((e) => Tap.fromPartial(e)) || [];
+    message.leaseMs = object.leaseMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseTapParty(): TapParty {
+  return { namespace: "", workload: "", pod: "", identity: "" };
+}
+
+export const TapParty: MessageFns<TapParty> = {
+  encode(message: TapParty, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.workload !== "") {
+      writer.uint32(18).string(message.workload);
+    }
+    if (message.pod !== "") {
+      writer.uint32(26).string(message.pod);
+    }
+    if (message.identity !== "") {
+      writer.uint32(34).string(message.identity);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TapParty {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTapParty() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.workload = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.pod = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.identity = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TapParty>): TapParty {
+    return TapParty.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TapParty>): TapParty {
+    const message = createBaseTapParty() as any;
+    message.namespace = object.namespace ?? "";
+    message.workload = object.workload ?? "";
+    message.pod = object.pod ?? "";
+    message.identity = object.identity ?? "";
+    return message;
+  },
+};
+
+function createBaseTapEvent(): TapEvent {
+  return {
+    seenByKind: "",
+    eventKind: "",
+    timeMs: 0,
+    id: "",
+    source: undefined,
+    destination: undefined,
+    service: "",
+    port: 0,
+    pathKind: "",
+    outcomeKind: "",
+    request: undefined,
+    durationMs: 0,
+    bytesSent: 0,
+    bytesReceived: 0,
+    policy: "",
+    audited: [],
+    code: "",
+    why: "",
+    ended: false,
+    reporter: "",
+  };
+}
+
+export const TapEvent: MessageFns<TapEvent> = {
+  encode(message: TapEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.seenByKind !== "") {
+      writer.uint32(10).string(message.seenByKind);
+    }
+    if (message.eventKind !== "") {
+      writer.uint32(18).string(message.eventKind);
+    }
+    if (message.timeMs !== 0) {
+      writer.uint32(24).uint64(message.timeMs);
+    }
+    if (message.id !== "") {
+      writer.uint32(34).string(message.id);
+    }
+    if (message.source !== undefined) {
+      TapParty.encode(message.source, writer.uint32(42).fork()).join();
+    }
+    if (message.destination !== undefined) {
+      TapParty.encode(message.destination, writer.uint32(50).fork()).join();
+    }
+    if (message.service !== "") {
+      writer.uint32(58).string(message.service);
+    }
+    if (message.port !== 0) {
+      writer.uint32(64).uint32(message.port);
+    }
+    if (message.pathKind !== "") {
+      writer.uint32(74).string(message.pathKind);
+    }
+    if (message.outcomeKind !== "") {
+      writer.uint32(82).string(message.outcomeKind);
+    }
+    if (message.request !== undefined) {
+      TapRequest.encode(message.request, writer.uint32(90).fork()).join();
+    }
+    if (message.durationMs !== 0) {
+      writer.uint32(97).double(message.durationMs);
+    }
+    if (message.bytesSent !== 0) {
+      writer.uint32(104).uint64(message.bytesSent);
+    }
+    if (message.bytesReceived !== 0) {
+      writer.uint32(112).uint64(message.bytesReceived);
+    }
+    if (message.policy !== "") {
+      writer.uint32(122).string(message.policy);
+    }
+    for (const v of message.audited) {
+      writer.uint32(130).string(v!);
+    }
+    if (message.code !== "") {
+      writer.uint32(138).string(message.code);
+    }
+    if (message.why !== "") {
+      writer.uint32(146).string(message.why);
+    }
+    if (message.ended !== false) {
+      writer.uint32(152).bool(message.ended);
+    }
+    if (message.reporter !== "") {
+      writer.uint32(162).string(message.reporter);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TapEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTapEvent() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.seenByKind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.eventKind = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.timeMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.source = TapParty.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.destination = TapParty.decode(reader, reader.uint32());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.pathKind = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.outcomeKind = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.request = TapRequest.decode(reader, reader.uint32());
+            continue;
+          }
+          case 12: {
+            if (tag !== 97) {
+              break;
+            }
+
+            message.durationMs = reader.double();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.bytesSent = longToNumber(reader.uint64());
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.bytesReceived = longToNumber(reader.uint64());
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.policy = reader.string();
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.audited.push(reader.string());
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.why = reader.string();
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.ended = reader.bool();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.reporter = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TapEvent>): TapEvent {
+    return TapEvent.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TapEvent>): TapEvent {
+    const message = createBaseTapEvent() as any;
+    message.seenByKind = object.seenByKind ?? "";
+    message.eventKind = object.eventKind ?? "";
+    message.timeMs = object.timeMs ?? 0;
+    message.id = object.id ?? "";
+    message.source = (object.source !== undefined && object.source !== null)
+      ? TapParty.fromPartial(object.source)
+      : undefined;
+    message.destination = (object.destination !== undefined && object.destination !== null)
+      ? TapParty.fromPartial(object.destination)
+      : undefined;
+    message.service = object.service ?? "";
+    message.port = object.port ?? 0;
+    message.pathKind = object.pathKind ?? "";
+    message.outcomeKind = object.outcomeKind ?? "";
+    message.request = (object.request !== undefined && object.request !== null)
+      ? TapRequest.fromPartial(object.request)
+      : undefined;
+    message.durationMs = object.durationMs ?? 0;
+    message.bytesSent = object.bytesSent ?? 0;
+    message.bytesReceived = object.bytesReceived ?? 0;
+    message.policy = object.policy ?? "";
+    message.audited = object.audited?.map((e) => e) || [];
+    message.code = object.code ?? "";
+    message.why = object.why ?? "";
+    message.ended = object.ended ?? false;
+    message.reporter = object.reporter ?? "";
+    return message;
+  },
+};
+
+function createBaseTapRequest(): TapRequest {
+  return { method: "", path: "", status: 0 };
+}
+
+export const TapRequest: MessageFns<TapRequest> = {
+  encode(message: TapRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.method !== "") {
+      writer.uint32(10).string(message.method);
+    }
+    if (message.path !== "") {
+      writer.uint32(18).string(message.path);
+    }
+    if (message.status !== 0) {
+      writer.uint32(24).uint32(message.status);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TapRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTapRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.method = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.status = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TapRequest>): TapRequest {
+    return TapRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TapRequest>): TapRequest {
+    const message = createBaseTapRequest() as any;
+    message.method = object.method ?? "";
+    message.path = object.path ?? "";
+    message.status = object.status ?? 0;
+    return message;
+  },
+};
+
+function createBaseTappedEvent(): TappedEvent {
+  return { taps: [], event: undefined };
+}
+
+export const TappedEvent: MessageFns<TappedEvent> = {
+  encode(message: TappedEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taps.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.taps) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.event !== undefined) {
+      TapEvent.encode(message.event, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TappedEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTappedEvent() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.taps.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.taps.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.event = TapEvent.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TappedEvent>): TappedEvent {
+    return TappedEvent.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TappedEvent>): TappedEvent {
+    const message = createBaseTappedEvent() as any;
+    message.taps = object.taps?.map((e) => e) || [];
+    message.event = (object.event !== undefined && object.event !== null)
+      ? TapEvent.fromPartial(object.event)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseTapLoss(): TapLoss {
+  return { tap: 0, events: 0 };
+}
+
+export const TapLoss: MessageFns<TapLoss> = {
+  encode(message: TapLoss, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tap !== 0) {
+      writer.uint32(8).uint32(message.tap);
+    }
+    if (message.events !== 0) {
+      writer.uint32(16).uint64(message.events);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TapLoss {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTapLoss() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.tap = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.events = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TapLoss>): TapLoss {
+    return TapLoss.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TapLoss>): TapLoss {
+    const message = createBaseTapLoss() as any;
+    message.tap = object.tap ?? 0;
+    message.events = object.events ?? 0;
+    return message;
+  },
+};
+
+function createBaseTapReport(): TapReport {
+  return { events: [], lost: [] };
+}
+
+export const TapReport: MessageFns<TapReport> = {
+  encode(message: TapReport, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.events) {
+      TappedEvent.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.lost) {
+      TapLoss.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TapReport {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTapReport() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.events.push(TappedEvent.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.lost.push(TapLoss.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TapReport>): TapReport {
+    return TapReport.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TapReport>): TapReport {
+    const message = createBaseTapReport() as any;
+    message.events = object.events?.map((e) => TappedEvent.fromPartial(e)) || [];
+    message.lost = object.lost?.map((e) => TapLoss.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseTapWatch(): TapWatch {
+  return { filter: undefined, sampleOf: 0 };
+}
+
+export const TapWatch: MessageFns<TapWatch> = {
+  encode(message: TapWatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.filter !== undefined) {
+      TapFilter.encode(message.filter, writer.uint32(10).fork()).join();
+    }
+    if (message.sampleOf !== 0) {
+      writer.uint32(16).uint32(message.sampleOf);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TapWatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTapWatch() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.filter = TapFilter.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sampleOf = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TapWatch>): TapWatch {
+    return TapWatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TapWatch>): TapWatch {
+    const message = createBaseTapWatch() as any;
+    message.filter = (object.filter !== undefined && object.filter !== null)
+      ? TapFilter.fromPartial(object.filter)
+      : undefined;
+    message.sampleOf = object.sampleOf ?? 0;
+    return message;
+  },
+};
+
+function createBaseTapBatch(): TapBatch {
+  return { events: [], lost: 0, programs: 0 };
+}
+
+export const TapBatch: MessageFns<TapBatch> = {
+  encode(message: TapBatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.events) {
+      TapEvent.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.lost !== 0) {
+      writer.uint32(16).uint64(message.lost);
+    }
+    if (message.programs !== 0) {
+      writer.uint32(24).uint32(message.programs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TapBatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTapBatch() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.events.push(TapEvent.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.lost = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.programs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TapBatch>): TapBatch {
+    return TapBatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TapBatch>): TapBatch {
+    const message = createBaseTapBatch() as any;
+    message.events = object.events?.map((e) => TapEvent.fromPartial(e)) || [];
+    message.lost = object.lost ?? 0;
+    message.programs = object.programs ?? 0;
     return message;
   },
 };
@@ -9664,6 +10936,54 @@ export interface EdgeReportsClient extends Client {
 export const EdgeReportsClient = makeGenericClientConstructor(EdgeReportsService, "weft.v1.EdgeReports") as unknown as {
   new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): EdgeReportsClient;
   service: typeof EdgeReportsService;
+  serviceName: string;
+};
+
+export type TapsService = typeof TapsService;
+export const TapsService = {
+  /** Programs keep it open. */
+  report: {
+    path: "/weft.v1.Taps/Report" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: TapReport): Buffer => Buffer.from(TapReport.encode(value).finish()),
+    requestDeserialize: (value: Buffer): TapReport => TapReport.decode(value),
+    responseSerialize: (value: TapSet): Buffer => Buffer.from(TapSet.encode(value).finish()),
+    responseDeserialize: (value: Buffer): TapSet => TapSet.decode(value),
+  },
+  /** The first message says what to watch; others are of no meaning. */
+  watch: {
+    path: "/weft.v1.Taps/Watch" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: TapWatch): Buffer => Buffer.from(TapWatch.encode(value).finish()),
+    requestDeserialize: (value: Buffer): TapWatch => TapWatch.decode(value),
+    responseSerialize: (value: TapBatch): Buffer => Buffer.from(TapBatch.encode(value).finish()),
+    responseDeserialize: (value: Buffer): TapBatch => TapBatch.decode(value),
+  },
+} as const;
+
+export interface TapsServer extends UntypedServiceImplementation {
+  /** Programs keep it open. */
+  report: handleBidiStreamingCall<TapReport, TapSet>;
+  /** The first message says what to watch; others are of no meaning. */
+  watch: handleBidiStreamingCall<TapWatch, TapBatch>;
+}
+
+export interface TapsClient extends Client {
+  /** Programs keep it open. */
+  report(): ClientDuplexStream<TapReport, TapSet>;
+  report(options: Partial<CallOptions>): ClientDuplexStream<TapReport, TapSet>;
+  report(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<TapReport, TapSet>;
+  /** The first message says what to watch; others are of no meaning. */
+  watch(): ClientDuplexStream<TapWatch, TapBatch>;
+  watch(options: Partial<CallOptions>): ClientDuplexStream<TapWatch, TapBatch>;
+  watch(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<TapWatch, TapBatch>;
+}
+
+export const TapsClient = makeGenericClientConstructor(TapsService, "weft.v1.Taps") as unknown as {
+  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): TapsClient;
+  service: typeof TapsService;
   serviceName: string;
 };
 

@@ -1,6 +1,7 @@
 /** Writes requests to the access log. One instance per worker. */
 import { pino } from 'pino';
 import { formatSocketAddress } from '../../model/address.js';
+import { requestIdOf } from './request-id.js';
 import type { RequestRecord, TrafficAction } from './request-record.js';
 
 /** `errors`: requests that failed, and those on which a policy in dry run or audit mode would have acted. */
@@ -49,6 +50,7 @@ const actionText = ({ feature, mode, policy, reason }: TrafficAction): string =>
 export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>> {
   const { client, endpoint } = record;
   return {
+    id: requestIdOf(record.number),
     source: client.identity ?? 'unknown',
     sourceAddress: formatSocketAddress(client.address),
     ...(record.principal === undefined ? {} : { requestPrincipal: record.principal }),

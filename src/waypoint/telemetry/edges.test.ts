@@ -23,6 +23,7 @@ const state = new MeshState();
 state.apply({ workloads: [api, web] });
 
 const request = (more: Partial<RequestRecord> = {}): RequestRecord => ({
+  number: 1,
   client: clientOf(identity('shop', 'web'), { ip: parseIp('10.0.0.1'), port: 1 }),
   service: 'api.shop.svc.cluster.local',
   serviceName: 'api',

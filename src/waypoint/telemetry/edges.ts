@@ -3,6 +3,7 @@
  * and report; a request costs a few lookups by texts that exist already.
  */
 import { otherName, type Edge, type EdgeParty } from '../../model/edge.js';
+import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
 import { EdgeTable, edgesMax, type EdgeNames, type EdgeTally } from '../../telemetry/edge-table.js';
 import { pathTemplate } from '../../telemetry/path-template.js';
@@ -38,7 +39,7 @@ const failedGrpc: ReadonlySet<string | undefined> = new Set(['2', '4', '12', '13
 const incomplete: ReadonlySet<string | undefined> = new Set(['UC', 'UT', 'UPE', 'DC', 'DT']);
 
 /** Whether the request counts as a failure of the server. Pure. */
-const isFailed = ({ status, grpcStatus, flag }: RequestRecord): boolean =>
+export const isFailed = ({ status, grpcStatus, flag }: RequestRecord): boolean =>
   status === 0 || status >= 500 || failedGrpc.has(grpcStatus) || incomplete.has(flag);
 
 /** Codes of requests that a policy, a decision service, a rate limit or the mesh refused, beside those with the flag RBAC. */
@@ -50,7 +51,8 @@ const refusedCodes: ReadonlySet<string | undefined> = new Set([
   'WEFT_EXTERNAL_AUTHORIZATION_BODY',
   'WEFT_RATE_LIMITED',
 ]);
-const isRefused = ({ flag, code }: RequestRecord): boolean => flag === 'RBAC' || refusedCodes.has(code);
+/** Whether a policy or the mesh refused it. Pure. */
+export const isRefused = ({ flag, code }: RequestRecord): boolean => flag === 'RBAC' || refusedCodes.has(code);
 
 type Shortcuts = Map<string | number, unknown>;
 const below = (map: Shortcuts, key: string | number): Shortcuts => {
@@ -173,9 +175,7 @@ export class RequestEdges {
   }
 
   #sideOf(client: Client): Pick<EdgeNames, 'reporter' | 'path' | 'source'> {
-    const known = this.view().workloadByAddress(client.address.ip, client.namespace);
-    // An address proves nothing: the workload is named only if its identity is that of the certificate.
-    const workload = known && known.identity === client.identity ? known : undefined;
+    const workload = clientWorkload(this.view(), client);
     return {
       reporter: 'waypoint',
       path: 'waypoint',
@@ -198,6 +198,12 @@ export class RequestEdges {
     if (++this.#takes % templateTakes === 0) this.#templates = new Map();
     return this.#table.take(nowMs);
   }
+}
+
+/** The client's workload. An address proves nothing: the workload is named only if its identity is that of the certificate. */
+export function clientWorkload(view: MeshView, client: Client): Workload | undefined {
+  const known = view.workloadByAddress(client.address.ip, client.namespace);
+  return known && known.identity === client.identity ? known : undefined;
 }
 
 const partyOf = (endpoint: Endpoint | undefined, namespace: string): EdgeParty => {

@@ -10,6 +10,7 @@ import type { RequestRecord } from './request-record.js';
 import { WaypointMetrics } from './metrics.js';
 
 const requestOf = (namespace: string, account: string, more: Partial<RequestRecord> = {}): RequestRecord => ({
+  number: 1,
   client: clientOf(parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`), {
     ip: parseIp('10.0.0.1'),
     port: 1,

@@ -7,9 +7,11 @@ import type { Destination } from '../listener/destination.js';
 import type { Downstream } from '../http/http-stream.js';
 import type { LocalReply } from '../http/local-reply.js';
 import type { Endpoint } from '../cluster/endpoint.js';
+import { nextRequestNumber } from './request-id.js';
 import type { RequestRecord, ResponseFlag, TrafficAction, TrafficFeature } from './request-record.js';
 
 export class RequestInfo implements RequestRecord {
+  readonly number = nextRequestNumber();
   readonly service: string;
   readonly serviceName: string;
   serviceNamespace: string;

@@ -67,6 +67,8 @@ export interface ActionObserver {
 }
 
 export interface RequestRecord {
+  /** Of the worker's requests; `requestIdOf` makes the id of it that is printed. */
+  readonly number: number;
   readonly client: Client;
   /** The Service's hostname, or the address that the client dialed. */
   readonly service: string;

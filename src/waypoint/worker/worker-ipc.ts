@@ -1,5 +1,6 @@
 /** Messages between the main process and its workers: plain, structured-cloneable data. */
 import type { Edge } from '../../model/edge.js';
+import type { TakenTaps, TapSetting } from '../../telemetry/taps.js';
 import type { SpiffeId } from '../../model/identity.js';
 import type { Svid } from '../../tls/svid.js';
 import type { SharedMemorySettings } from '../shared/shared-memory.js';
@@ -50,6 +51,8 @@ export type ToWorker =
   | { readonly type: 'metrics'; readonly call: number; readonly names: boolean }
   /** Reply with the state of all clusters. */
   | { readonly type: 'clusters'; readonly call: number }
+  /** The taps that are on. */
+  | { readonly type: 'taps'; readonly setting: TapSetting }
   /** Accept no new connections; requests under way have up to `timeoutMs` to end. */
   | { readonly type: 'drain'; readonly timeoutMs: number };
 
@@ -62,6 +65,8 @@ export type FromWorker =
   | { readonly type: 'health'; readonly changes: readonly HealthChange[] }
   /** What the worker has observed since its last message of this type. */
   | { readonly type: 'edges'; readonly edges: readonly Edge[] }
+  /** What taps want, since the last message of this type. */
+  | { readonly type: 'tapped'; readonly taken: TakenTaps }
   /** A token names a key that is not in the set from this URI. */
   | { readonly type: 'refetch'; readonly uri: string }
   | {

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { errorText } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
 import type { Edge } from '../../model/edge.js';
+import type { TakenTaps } from '../../telemetry/taps.js';
 import { sharedMemoryFd, SharedMemory } from '../shared/shared-memory.js';
 import { SharedHealth } from '../cluster/shared-health.js';
 import { servingNodeFlags } from '../../base/node-flags.js';
@@ -32,6 +33,7 @@ interface WorkerPoolOptions {
   readonly count: number;
   readonly log: Logger;
   readonly onEdges: (edges: readonly Edge[]) => void;
+  readonly onTapped: (taken: TakenTaps) => void;
   /** A token names a key that is not in the set from this URI. */
   readonly onUnknownKey: (uri: string) => void;
   /** Messages to a new worker after its settings, in order. */
@@ -178,6 +180,8 @@ export class WorkerPool {
         return;
       case 'edges':
         return this.options.onEdges(message.edges);
+      case 'tapped':
+        return this.options.onTapped(message.taken);
       case 'refetch':
         return this.options.onUnknownKey(message.uri);
       case 'listening':

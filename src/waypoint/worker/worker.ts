@@ -39,6 +39,8 @@ import { registerSheddingMetrics } from '../telemetry/shedding-metrics.js';
 import { registerBalancingMetrics } from '../telemetry/balancing-metrics.js';
 import { RequestEdges } from '../telemetry/edges.js';
 import { edgeReportMs } from '../../telemetry/edge-reporter.js';
+import { RequestTap } from '../telemetry/request-tap.js';
+import { Taps, tapSendMs } from '../../telemetry/taps.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
 import { registerJwtMetrics } from '../telemetry/jwt-metrics.js';
 import { registerFaultMetrics } from '../telemetry/fault-metrics.js';
@@ -63,6 +65,8 @@ class Worker {
   readonly #metrics: WaypointMetrics;
   readonly #accessLog: AccessLog;
   readonly #edges: RequestEdges;
+  readonly #taps = new Taps();
+  #isSendingTapped = false;
   readonly #tunnels = new TunnelPool();
   readonly #rateLimits: RateLimits;
   readonly #memory: SharedMemory;
@@ -108,6 +112,7 @@ class Worker {
       (limit) => this.#metrics.limitReached.inc({ limit }),
     );
     setInterval(() => this.#sendEdges(), edgeReportMs).unref();
+    const tap = new RequestTap(this.#taps, () => this.#state.view);
     const limits = { ...defaultLimits, ...settings.limits };
     const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
     this.#memory = memory
@@ -187,6 +192,7 @@ class Worker {
         this.#metrics.record(record);
         this.#accessLog.write(record);
         this.#edges.record(record);
+        tap.request(record);
       },
       onAction,
       onUpstreamEvent: (event, cluster, namespace) => events.count(event, cluster, namespace),
@@ -205,6 +211,7 @@ class Worker {
       },
       onDetected: (result) => this.#metrics.detections.inc({ result }),
       onRelay: (client, destination, endpoint, { refusal, audited }) => {
+        tap.relayed(client, destination, endpoint, { refusal, audited });
         const notOpened = refusal?.code === 'WEFT_DENIED' ? 'refused' : 'failed';
         const outcome = refusal === undefined ? 'opened' : notOpened;
         this.#edges.relayed(client, destination, endpoint, outcome, { policy: refusal?.policy, audited });
@@ -298,6 +305,9 @@ class Worker {
             send({ type: 'log', level: 'error', fields: { error: errorText(error) }, text: 'no metrics' }),
           );
         return;
+      case 'taps':
+        this.#taps.set(message.setting);
+        return this.#sendTapped();
       case 'clusters':
         return send({ type: 'reply', call: message.call, values: this.#clusters.dump() });
       case 'drain':
@@ -356,6 +366,20 @@ class Worker {
   #sendEdges(): void {
     const edges = this.#edges.take(Date.now());
     if (edges.length > 0) send({ type: 'edges', edges });
+  }
+
+  /** Runs while a tap is on. One message is under way: what comes faster than the main process reads is lost, and counted. */
+  #sendTapped(): void {
+    if (this.#isSendingTapped || !this.#taps.isOn) return;
+    const taken = this.#taps.take();
+    this.#isSendingTapped = true;
+    const again = (): void =>
+      void setTimeout(() => {
+        this.#isSendingTapped = false;
+        this.#sendTapped();
+      }, tapSendMs).unref();
+    if (!taken) return again();
+    process.send?.({ type: 'tapped', taken } satisfies FromWorker, undefined, undefined, again);
   }
 
   /** Logs a line about a peer. Peers choose how often they are refused: lines beyond their rate limit are only counted, and not sent. */

@@ -9,6 +9,7 @@ import type { ResourceChanges } from '../../../control/compile/resource.js';
 import { changesFrom } from '../../../control/registry/difference.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
 import { EdgeMemory } from '../../../control/edges/edge-memory.js';
+import { TapHub } from '../../../control/taps/tap-hub.js';
 import { CertificateAuthority } from '../../../control/certificates/ca.js';
 import { Resources } from '../../../control/serve/resources.js';
 import { ControlServer, type ControlServerOptions } from '../../../control/serve/server.js';
@@ -32,6 +33,9 @@ export interface Control {
   readonly warnings: readonly string[];
   readonly limits: readonly string[];
   readonly edges: EdgeMemory;
+  readonly taps: TapHub;
+  /** Events of taps that were left out, by reason. */
+  readonly refusedTapEvents: ReadonlyMap<string, number>;
   /** Reported edges that were left out, by reason. */
   readonly refusedEdges: ReadonlyMap<string, number>;
   /** Replaces the manifests. */
@@ -72,6 +76,14 @@ export async function startControl(
     onRefused: (why, count) => refusedEdges.set(why, (refusedEdges.get(why) ?? 0) + count),
     onLimit: (limit) => limits.push(limit),
   });
+  const refusedTapEvents = new Map<string, number>();
+  const taps = new TapHub({
+    registry: compiler,
+    onRefused: (why, count) => refusedTapEvents.set(why, (refusedTapEvents.get(why) ?? 0) + count),
+    onLost: () => undefined,
+    onLimit: (limit) => limits.push(limit),
+  });
+  closers.push(() => taps.stop());
   const server = new ControlServer(
     {
       listen: '127.0.0.1:0',
@@ -83,6 +95,7 @@ export async function startControl(
       onLimit: (limit) => limits.push(limit),
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },
       edges,
+      taps,
       ...rest,
     },
     resources,
@@ -100,6 +113,8 @@ export async function startControl(
     limits,
     edges,
     refusedEdges,
+    taps,
+    refusedTapEvents,
     update,
     change: (now) => update(compiler.apply(changesFrom(compiler, objectsOf(now)))),
   };

@@ -1,0 +1,137 @@
+/** Taps over all replicas: a program reports to any one of them. */
+import { Client, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
+import { decodeTapEvent, encodeTapFilter } from '../../src/discovery/codec/tap.js';
+import { TapBatch, TapWatch } from '../../src/discovery/gen/weft.js';
+import { grpcLimits } from '../../src/discovery/types.js';
+import type { ControlPlane } from '../../src/discovery/unary-call.js';
+import type { TapQuery } from '../../src/model/tap.js';
+import type { Peers } from '../edges/peers.js';
+import type { TapHub, TapReading } from './tap-hub.js';
+import type { TapQueue } from './tap-queue.js';
+
+const path = '/weft.v1.Taps/Watch';
+const batchBytesMax = 16 << 20;
+/** How often replicas are looked for that have no stream. */
+const lookMs = 5_000;
+
+export interface TapSource {
+  /** Undefined: too many taps are open. @param user whose share it uses */
+  open(query: TapQuery, user: string): (TapReading & { readonly programs: number }) | undefined;
+}
+
+export class ReplicatedTaps implements TapSource {
+  constructor(
+    private readonly hub: TapHub,
+    private readonly peers: Peers,
+  ) {}
+
+  open(query: TapQuery, user: string): (TapReading & { readonly programs: number }) | undefined {
+    const { hub, peers } = this;
+    const reading = hub.open(query, user);
+    if (!reading) return undefined;
+    const { queue } = reading;
+    const streams = new Map<string, () => void>();
+    const missing = new Set<string>();
+    let told = '';
+    const tell = (): void => {
+      const names = [...missing].sort();
+      if (names.join() !== told) queue.missing(names);
+      told = names.join();
+    };
+    const look = (): void => {
+      let replicas: ReturnType<Peers['replicas']> = [];
+      try {
+        replicas = peers.replicas();
+      } catch {
+        return;
+      }
+      const names = new Set(replicas.map(({ name }) => name));
+      for (const name of missing) if (!names.has(name)) missing.delete(name);
+      for (const replica of replicas) {
+        const { name } = replica;
+        if (streams.has(name)) continue;
+        streams.set(
+          name,
+          watch(peers.controlPlane(replica), query, queue, (isConnected) => {
+            if (isConnected) missing.delete(name);
+            else {
+              missing.add(name);
+              streams.delete(name);
+            }
+            tell();
+          }),
+        );
+      }
+      tell();
+    };
+    look();
+    const looks = setInterval(look, lookMs).unref();
+    return {
+      queue,
+      programs: hub.programs,
+      close: () => {
+        clearInterval(looks);
+        for (const close of streams.values()) close();
+        reading.close();
+      },
+    };
+  }
+}
+
+/** Reads the events of a replica into the queue. Returns how to end it. */
+function watch(
+  control: ControlPlane,
+  { filter, sampleOf }: TapQuery,
+  queue: TapQueue,
+  onState: (isConnected: boolean) => void,
+): () => void {
+  let client: Client | undefined;
+  let isOver = false;
+  const end = (): void => {
+    if (isOver) return;
+    isOver = true;
+    client?.close();
+    // Not during the call that opens it.
+    setImmediate(() => onState(false));
+  };
+  let stream: ClientDuplexStream<TapWatch, TapBatch> | undefined;
+  try {
+    client = new Client(control.target, credentials.createSsl(Buffer.from(control.rootPem())), {
+      'grpc.max_receive_message_length': batchBytesMax,
+      'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
+      'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
+      ...(control.serverName === undefined
+        ? {}
+        : { 'grpc.ssl_target_name_override': control.serverName }),
+    });
+    const metadata = new Metadata();
+    metadata.set('authorization', `Bearer ${control.token()}`);
+    stream = client.makeBidiStreamRequest(
+      path,
+      (message: TapWatch) => Buffer.from(TapWatch.encode(message).finish()),
+      (bytes) => TapBatch.decode(bytes),
+      metadata,
+    );
+  } catch {
+    end();
+    return () => undefined;
+  }
+  let isConnected = false;
+  stream.on('data', ({ events, lost }: TapBatch) => {
+    if (isOver) return;
+    if (!isConnected) onState((isConnected = true));
+    queue.lose(lost);
+    for (const encoded of events) {
+      const event = decodeTapEvent(encoded);
+      if (event) queue.push(event);
+    }
+  });
+  stream.on('error', end);
+  stream.on('end', end);
+  stream.write({ filter: encodeTapFilter(filter), sampleOf });
+  return () => {
+    isOver = true;
+    stream.cancel();
+    client.close();
+  };
+}

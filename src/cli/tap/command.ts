@@ -1,0 +1,131 @@
+/** `weft tap`: requests at waypoints and connections at agents, as they happen. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { WeftError } from '../../base/errors.js';
+import { tapKinds, tapLimits, tapOutcomes, tapProblem, type TapFilter, type TapQuery } from '../../model/tap.js';
+import type { MeshFlags } from '../place.js';
+import { stateDefault } from '../standalone/ledger.js';
+import { lineText } from './rows.js';
+import { tapEvents } from './tap-events.js';
+
+interface Flags extends MeshFlags {
+  readonly namespace?: string;
+  readonly workload?: readonly string[];
+  readonly identity?: readonly string[];
+  readonly path?: readonly string[];
+  readonly status?: readonly string[];
+  readonly policy?: readonly string[];
+  readonly outcome?: readonly (typeof tapOutcomes)[number][];
+  readonly method?: readonly string[];
+  readonly kind?: readonly (typeof tapKinds)[number][];
+  readonly sample: number;
+  readonly limit?: number;
+  readonly json?: boolean;
+}
+
+/** `1/100`, or a share such as 0.01: one of so many. Error: InvalidArgumentError, for commander. */
+export function sampleOf(text: string): number {
+  const ratio = /^1\/(\d{1,7})$/.exec(text);
+  const share = /^(?:0?\.\d+|1(?:\.0+)?)$/.test(text) ? Number(text) : undefined;
+  const of = ratio ? Number(ratio[1]) : share === undefined ? NaN : Math.round(1 / share);
+  if (!(of >= 1 && of <= tapLimits.sampleOfMax))
+    throw new InvalidArgumentError('not a sample such as 1/100 or 0.01');
+  return of;
+}
+
+function count(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('not a number of lines');
+  return Number(text);
+}
+
+const several = (one: string, all: readonly string[] = []): readonly string[] => [...all, ...one.split(',')];
+/** Identities and paths may have commas. */
+const repeated = (one: string, all: readonly string[] = []): readonly string[] => [...all, one];
+
+/** The query of the flags. A path that begins with `/` is that of requests, any other a way of connections. Error: WEFT_TAP_INPUT. */
+export function queryOf(flags: Flags): TapQuery {
+  const { namespace, workload, identity, path = [], status, policy, outcome, method, kind } = flags;
+  const requestPaths = path.filter((one) => one.startsWith('/'));
+  const ways = path.filter((one) => !one.startsWith('/'));
+  const filter: TapFilter = {
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(workload ? { workloads: workload } : {}),
+    ...(identity ? { identities: identity } : {}),
+    ...(requestPaths.length > 0 ? { requestPaths } : {}),
+    ...(ways.length > 0 ? { ways } : {}),
+    ...(status ? { statuses: status } : {}),
+    ...(policy ? { policies: policy } : {}),
+    ...(outcome ? { outcomes: outcome } : {}),
+    ...(method ? { methods: method } : {}),
+    ...(kind ? { kinds: kind } : {}),
+  };
+  const query = { filter, sampleOf: flags.sample };
+  const problem = tapProblem(query);
+  if (problem !== undefined) throw new WeftError('WEFT_TAP_INPUT', `the tap cannot be begun: ${problem}`);
+  return query;
+}
+
+/** Resolves once standard output has taken the line: a terminal or pipe that is slow loses events at the control plane, and is told. */
+const print = (text: string): Promise<void> =>
+  new Promise((resolve) => {
+    if (process.stdout.write(`${text}\n`)) resolve();
+    else process.stdout.once('drain', resolve);
+  });
+
+async function run(flags: Flags): Promise<void> {
+  const query = queryOf(flags);
+  const { limit = Infinity, json = false } = flags;
+  const ended = new AbortController();
+  const end = (): void => ended.abort();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
+  // The reader of a pipe is gone.
+  process.stdout.on('error', end);
+  let events = 0;
+  for await (const line of tapEvents(flags, query, ended.signal)) {
+    const isEvent = 'event' in line;
+    if (json) await print(JSON.stringify(line));
+    else {
+      const text = lineText(line);
+      if (text !== undefined && isEvent) await print(text);
+      else if (text !== undefined) console.error(text);
+    }
+    if (isEvent && ++events >= limit) end();
+  }
+}
+
+export function tapCommand(): Command {
+  return new Command('tap')
+    .description('show requests at waypoints and connections at agents as they happen')
+    .option('-n, --namespace <name>', 'only from or to this namespace')
+    .option('--workload <ns/name>', 'only from or to this workload; may be repeated', several)
+    .option(
+      '--identity <spiffe>',
+      'only from or to this identity; * at the end stands for any rest; may be repeated',
+      repeated,
+    )
+    .option(
+      '--path <path>',
+      'path of requests (/orders/*), or way of connections (kernel, hbone, …); may be repeated',
+      repeated,
+    )
+    .option('--status <status>', 'of requests: 404, 5xx; may be repeated', several)
+    .option('--policy <ns/name>', 'only what this policy decided; may be repeated', several)
+    .addOption(
+      new Option('--outcome <outcome...>', 'only what came out so').choices([...tapOutcomes]),
+    )
+    .option('--method <method>', 'of requests: GET; may be repeated', several)
+    .addOption(new Option('--kind <kind...>', 'only requests, or only connections').choices([...tapKinds]))
+    .addOption(
+      new Option('--sample <share>', 'show one of so many: 1/100, or a share such as 0.01')
+        .argParser(sampleOf)
+        .default(1, 'all'),
+    )
+    .addOption(new Option('--limit <number>', 'end after so many').argParser(count))
+    .option(
+      '--state <dir>',
+      `state directory of a testbed or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,
+    )
+    .option('--kubernetes', 'show the cluster even without KUBECONFIG')
+    .option('--no-kubernetes', 'do not show the cluster even with KUBECONFIG')
+    .option('--json', 'print one JSON object per line')
+    .action((flags: Flags) => run(flags));
+}

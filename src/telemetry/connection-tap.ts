@@ -1,0 +1,136 @@
+/** Connections of an agent as taps see them: whatever gets a line in connections.log, the kernel path and refused ones included. */
+import type { TapEvent, TapParty } from '../model/mesh-snapshot.js';
+import { isFailure } from './connection-edges.js';
+import type { LineValues } from './connection-log.js';
+import type { ConnectionRecord, Party } from './connection-record.js';
+import type { TapSource, Taps } from './taps.js';
+
+const known = (name: string): string => (name === 'unknown' ? '' : name);
+const identityOf = (identity: string): string | undefined => (identity === 'unknown' ? undefined : identity);
+const none: readonly never[] = [];
+
+function partyOf({ namespace, workload, pod, identity }: Party): TapParty {
+  return {
+    namespace: known(namespace),
+    workload: known(workload),
+    pod: known(pod),
+    ...(identity === 'unknown' ? {} : { identity }),
+  };
+}
+
+const portOf = (address: string | undefined): number => Number(/:(\d{1,5})$/.exec(address ?? '')?.[1] ?? 0);
+
+/** Counts and end of a connection. */
+type Values = Partial<Pick<LineValues, 'id' | 'clientPort'>> & Omit<LineValues, 'id' | 'clientPort'>;
+
+/** The id by which `weft explain` finds the connection: that of its line, or the client's address and port. */
+function idOf(record: ConnectionRecord, { id, clientPort }: Values): string {
+  const { address } = record.source;
+  return (
+    id ??
+    record.id ??
+    (clientPort === undefined ? address : `${address.slice(0, address.lastIndexOf(':') + 1)}${clientPort}`)
+  );
+}
+
+/** One instance for all connections: filters read the record in place. */
+class ConnectionSource implements TapSource {
+  readonly kind = 'connection';
+  readonly method = '';
+  readonly requestPath = '';
+  readonly status = 0;
+  #record: ConnectionRecord | undefined;
+  #values: Values | undefined;
+
+  of(record: ConnectionRecord, values: Values): this {
+    this.#record = record;
+    this.#values = values;
+    return this;
+  }
+
+  clear(): void {
+    this.#record = this.#values = undefined;
+  }
+
+  get outcome(): TapEvent['outcome'] {
+    const record = this.#record;
+    if (record?.path !== 'refused') return 'allowed';
+    return isFailure(record) ? 'failed' : 'refused';
+  }
+  get way(): string {
+    return this.#record?.path ?? '';
+  }
+  get sourceNamespace(): string {
+    return known(this.#record?.source.namespace ?? '');
+  }
+  get sourceWorkload(): string {
+    return known(this.#record?.source.workload ?? '');
+  }
+  get sourceIdentity(): string | undefined {
+    return identityOf(this.#record?.source.identity ?? 'unknown');
+  }
+  get destinationNamespace(): string {
+    return known(this.#record?.destination.namespace ?? '');
+  }
+  get destinationWorkload(): string {
+    return known(this.#record?.destination.workload ?? '');
+  }
+  get destinationIdentity(): string | undefined {
+    return identityOf(this.#record?.destination.identity ?? 'unknown');
+  }
+  get policy(): string {
+    return this.#record?.policy ?? '';
+  }
+  get audited(): readonly string[] {
+    return this.#record?.audited ?? none;
+  }
+
+  event(): TapEvent {
+    const record = this.#record;
+    const values = this.#values;
+    if (!record || !values) throw new Error('no connection');
+    const { direction, path, why, code, source, destination, dialled, service, policy, audited } = record;
+    const { bytesSent, bytesReceived, durationMs } = values;
+    const isOutbound = direction === 'outbound';
+    return {
+      kind: 'connection',
+      seenBy: isOutbound ? 'source' : 'destination',
+      timeMs: Date.now(),
+      id: idOf(record, values),
+      // The control plane says it: it knows who reports.
+      reporter: '',
+      source: partyOf(source),
+      destination: {
+        ...partyOf(destination),
+        ...(service === undefined ? {} : { service }),
+        port: portOf(destination.address) || portOf(dialled),
+      },
+      path,
+      outcome: this.outcome,
+      durationMs,
+      bytesSent: isOutbound ? bytesSent : bytesReceived,
+      bytesReceived: isOutbound ? bytesReceived : bytesSent,
+      ...(policy === undefined ? {} : { policy }),
+      ...(audited === undefined ? {} : { audited }),
+      ...(code === undefined ? {} : { code }),
+      why,
+    };
+  }
+}
+
+export class ConnectionTap {
+  readonly #source = new ConnectionSource();
+
+  constructor(private readonly taps: Taps) {}
+
+  /** Whether to call `ended`. */
+  get isOn(): boolean {
+    return this.taps.isOn;
+  }
+
+  /** A connection has ended, or was refused. @param values of this connection; absent: the record has them */
+  ended(record: ConnectionRecord, values: Values = record): void {
+    this.taps.offer(this.#source.of(record, values));
+    this.#source.clear();
+  }
+}
