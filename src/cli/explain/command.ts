@@ -40,6 +40,7 @@ export function explainCommand(): Command {
       '--log <files...>',
       'logs with the connection; - is standard input (default: those of the testbed)',
     )
+    .option('--certificates', 'of a cluster: ask the agents of both nodes for their certificates, too')
     .option('--json', 'print the explanation as JSON (docs/explain.schema.json)')
     .addHelpText(
       'after',

@@ -1,9 +1,12 @@
 /** Runs `weft explain`. */
-import { WeftError } from '../../base/errors.js';
+import { errorText, WeftError } from '../../base/errors.js';
+import { loadKubeConfig } from '../../kubernetes/config.js';
 import type { MeshSnapshot } from '../../state/snapshot.js';
 import { isOfCluster, stateOf, type PlaceFlags } from '../place.js';
 import { printable } from '../printable.js';
 import { certificatesOf } from './certificates.js';
+import { clusterCertificatesOf } from './cluster-certificates.js';
+import { clusterPast } from './cluster-past.js';
 import { askControl } from './control.js';
 import { explain, type Question } from './explain.js';
 import { readMesh } from './explained-mesh.js';
@@ -19,6 +22,7 @@ export interface Flags extends PlaceFlags, RequestFlags {
   readonly identity?: string;
   readonly whatIf?: readonly string[];
   readonly log?: readonly string[];
+  readonly certificates?: boolean;
   readonly json?: boolean;
 }
 
@@ -140,8 +144,13 @@ async function ask(question: Question, flags: Flags): Promise<Asked> {
   };
 }
 
-const withCertificates = async (known: Answer, flags: Flags): Promise<Answer> =>
-  isOfCluster(flags) ? known : { ...known, certificates: await certificatesOf(stateOf(flags), known) };
+/** Those of a testbed are read at once, those of a cluster by port-forwards, which take longer than all the rest. */
+async function withCertificates(known: Answer, flags: Flags): Promise<Answer> {
+  if (!isOfCluster(flags)) return { ...known, certificates: await certificatesOf(stateOf(flags), known) };
+  if (flags.certificates !== true) return known;
+  const config = await loadKubeConfig();
+  return { ...known, certificates: await clusterCertificatesOf(config, flags.rootNamespace, known) };
+}
 
 /** The same, by reading and compiling all objects. */
 async function askObjects(question: Question, flags: Flags): Promise<Asked> {
@@ -159,26 +168,40 @@ async function askObjects(question: Question, flags: Flags): Promise<Asked> {
 /** A connection that happened, and what would happen to it now. */
 async function runPast(id: string, flags: Flags): Promise<void> {
   const { log, json: isJson } = flags;
-  if (!log && isOfCluster(flags))
-    throw new WeftError(
-      'WEFT_EXPLAIN_INPUT',
-      `say SOURCE and DESTINATION; or, for the connection ${id}, where the logs are: kubectl -n weft-system logs -l app=weft-agent --tail=-1 | weft explain ${id} --log -`,
-    );
   const state = stateOf(flags);
-  const lines = await pastLines(log ?? logsOf(state), id, state);
-  if (lines.length === 0)
+  const isCluster = !log && isOfCluster(flags);
+  const { lines, problems } = isCluster
+    ? await clusterPast(await loadKubeConfig(), flags.rootNamespace, id)
+    : { lines: await pastLines(log ?? logsOf(state), id, state), problems: [] };
+  for (const problem of problems) console.error(printable(`not read: ${problem}`));
+  if (lines.length === 0) {
+    const where = log
+      ? log.join(', ')
+      : isCluster
+        ? 'the newest lines of the logs of agents and waypoints'
+        : `the logs below ${state}`;
     throw new WeftError(
       'WEFT_EXPLAIN_INPUT',
-      `no line of ${log ? log.join(', ') : `the logs below ${state}`} is about ${id}: say SOURCE and DESTINATION, the id of a connection, or the address and port of its client`,
+      `no line of ${where} is about ${id}: say SOURCE and DESTINATION, the id of a connection or request, or the address and port of its client`,
     );
+  }
   const question = questionOf(lines);
   const stated = sentOf(flags);
   const logged = httpOf(stated)?.isStated === false ? loggedRequestOf(lines) : undefined;
-  const asked = question && (await ask({ ...question, request: logged ?? stated }, flags));
+  let asked: Asked | undefined;
+  let unasked = '';
+  try {
+    asked = question && (await ask({ ...question, request: logged ?? stated }, flags));
+  } catch (error) {
+    // A pod that is gone, for example. What happened is known all the same.
+    if (!(error instanceof WeftError && error.code === 'WEFT_EXPLAIN_INPUT')) throw error;
+    unasked = errorText(error);
+  }
   if (isJson === true) console.log(JSON.stringify({ past: lines, ...(asked ? jsonOf(asked) : {}) }));
   else {
     for (const line of pastText(lines)) console.log(printable(line));
     if (asked) for (const line of shortLines(asked, textWithRequest)) console.log(printable(line));
+    if (unasked !== '') console.log(printable(`now: not known: ${unasked}`));
     const current = asked && (asked.then ?? asked.now);
     for (const note of current?.notes ?? []) console.log(printable(`Note: ${note}`));
     if (logged && current?.request)
