@@ -146,6 +146,28 @@ async function measured(
   return { path, medianMs: of(0.5), p90Ms: of(0.9), minMs: of(0) };
 }
 
+/** What the control plane takes for its part. */
+async function asked(source: string, destination: string): Promise<object> {
+  const times: number[] = [];
+  let bytes = 0;
+  for (let i = 0; i < runs; i++) {
+    const fromMs = performance.now();
+    const path = `/explanations?${new URLSearchParams({ source, destination })}`;
+    const text = await new Promise<string>((resolve, reject) => {
+      get({ socketPath: join(state, controlSocketName), path }, (answer) => {
+        let all = '';
+        answer.setEncoding('utf8');
+        answer.on('data', (part: string) => (all += part));
+        answer.on('end', () => resolve(all));
+      }).on('error', reject);
+    });
+    bytes = text.length;
+    times.push(performance.now() - fromMs);
+  }
+  times.sort((a, b) => a - b);
+  return { medianMs: Math.round(times[runs >> 1] ?? 0), bytes };
+}
+
 try {
   writeFileSync(join(from, 'mesh.yaml'), [...documents()].join('\n---\n'));
   control = spawn(
@@ -170,6 +192,7 @@ try {
   const report = {
     pods,
     runs,
+    controlPlane: await asked(near[0] ?? '', near[1] ?? ''),
     socket: await byBoth(['--state', state], ofTestbed),
     cluster: await byBoth([], ofCluster),
     objects: await measured([...near, '-f', from], ofTestbed, 'hbone', 3),

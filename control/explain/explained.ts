@@ -14,6 +14,20 @@ import { typeUrls } from '../../src/discovery/types.js';
 /** What concerns the ends is more than a response may have. */
 export class TooMuch extends Error {}
 
+/**
+ * Without the values of headers that filters set or send (HeaderPair), which may be secret and decide nothing. What requests are compared with has
+ * another form, and stays.
+ */
+function withoutHeaderValues<T>(value: T): T {
+  if (Array.isArray(value)) return value.map(withoutHeaderValues) as T;
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value;
+  const fields = Object.entries(value);
+  const isPair =
+    fields.length === 2 && 'name' in value && 'value' in value && typeof value.value === 'string';
+  if (isPair) return { ...value, value: '' };
+  return Object.fromEntries(fields.map(([name, one]) => [name, withoutHeaderValues(one as unknown)])) as T;
+}
+
 function encodedOf({ mesh, nodePods, routes, servicePolicies }: MeshSnapshot): EncodedMeshResource[] {
   const found: EncodedMeshResource[] = [];
   let bytes = 0;
@@ -28,9 +42,14 @@ function encodedOf({ mesh, nodePods, routes, servicePolicies }: MeshSnapshot): E
   for (const one of services) add(typeUrls.address, one.key, '', encodeService(one));
   for (const one of policies) add(typeUrls.authorization, one.key, '', encodeAuthorization(one));
   for (const { node, pod } of nodePods) add(typeUrls.nodePod, pod.uid, node, encodeNodePod(pod));
-  for (const one of routes) add(typeUrls.route, one.key, '', encodeRoute(one));
+  for (const one of routes) add(typeUrls.route, one.key, '', encodeRoute(withoutHeaderValues(one)));
   for (const { waypoint, policy } of servicePolicies)
-    add(typeUrls.servicePolicy, servicePolicyName(policy), waypoint, encodeServicePolicy(policy));
+    add(
+      typeUrls.servicePolicy,
+      servicePolicyName(policy),
+      waypoint,
+      encodeServicePolicy(withoutHeaderValues(policy)),
+    );
   return found;
 }
 
