@@ -4,6 +4,8 @@ import { test } from 'node:test';
 import { fuzz } from '../../test/support/fuzz.js';
 import { explainLimits } from '../../src/model/explained-mesh.js';
 import type { ExplainedMesh } from '../../src/model/explained-mesh.js';
+import type { RouteKey } from '../../src/model/route.js';
+import type { ServiceKey } from '../../src/model/workload.js';
 import { partOf } from '../../src/state/mesh-part.js';
 import { loadTexts } from '../migrate/load.js';
 import { snapshotOf } from '../policy-mesh/policy-mesh.js';
@@ -157,6 +159,37 @@ test('what concerns more than a response may have is not sent', async () => {
   const ends = { source: `${like.namespace}/${like.name}`, destination: 'shop/web:80' };
   await assert.rejects(
     source.query(ends, (all) => Promise.resolve(new Set(all))),
+    TooMuch,
+  );
+});
+
+test('forbidden: a chain of routes makes the control plane search again and again', async () => {
+  const [like] = whole.mesh.services ?? [];
+  const [route] = whole.routes;
+  assert.ok(like && route);
+  const keyOf = (i: number): ServiceKey => `shop/s-${i}.shop.svc.cluster.local` as ServiceKey;
+  const services = Array.from({ length: 100 }, (_, i) => ({ ...like, key: keyOf(i), name: `s-${i}` }));
+  // In the order in which a search finds one of them in each turn.
+  const routes = services
+    .map((_one, i) => ({
+      ...route,
+      key: `HTTPRoute/shop/r-${i}` as RouteKey,
+      parents: [{ service: keyOf(i) }],
+      rules: route.rules.map((rule) => ({
+        ...rule,
+        backends: rule.backends.map((one) => ({
+          ...one,
+          target: { kind: 'service' as const, service: keyOf(i + 1), port: 80 },
+        })),
+      })),
+    }))
+    .reverse();
+  const source = new ExplainSource({
+    whole: () => ({ ...whole, mesh: { ...whole.mesh, services }, routes }),
+    rootNamespace: root,
+  });
+  await assert.rejects(
+    source.query({ source: 'shop/web', destination: 'shop/s-0:80' }, (all) => Promise.resolve(new Set(all))),
     TooMuch,
   );
 });

@@ -93,6 +93,8 @@ export class ExplainSource {
       return namespaces.filter((one) => !known.has(one));
     };
     let part = partOf(whole, ends);
+    if (!part.isWhole)
+      throw new TooMuch('what concerns these two refers to further objects in too long a chain');
     const { identity } = ends;
     // A client that is named by its identity is one that the caller states: nothing of its pods is needed.
     if (identity !== undefined && (await hiddenOf(part.sources)).length > 0)

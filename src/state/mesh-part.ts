@@ -28,6 +28,8 @@ export interface MeshPart {
   readonly sources: readonly string[];
   /** Namespaces of what is dialed. */
   readonly destinations: readonly string[];
+  /** False: one refers to another in a longer chain than is followed, so that something may be missing. */
+  readonly isWhole: boolean;
 }
 
 /** A destination without its port. */
@@ -62,9 +64,12 @@ export function partOf(whole: MeshSnapshot, ends: Ends): MeshPart {
   const part = new Part(whole);
   const sources = part.addSources(ends);
   const destinations = part.addDestination(ends.destination, sources);
-  part.close(sources);
-  return { snapshot: part.snapshot(sources), sources, destinations };
+  const isWhole = part.close(sources);
+  return { snapshot: part.snapshot(sources), sources, destinations, isWhole };
 }
+
+/** Each turn looks at the whole mesh, so tenants must not choose how many there are. */
+const turnsMax = 16;
 
 class Part {
   readonly #services = new Map<ServiceKey, Service>();
@@ -169,15 +174,19 @@ class Part {
       if (one.addresses.some(({ ip }) => ip === reference.ip)) this.#addService(one.key, true);
   }
 
-  /** Adds what is referred to, until nothing is new. */
-  close(clients: readonly string[]): void {
-    for (let size = -1; size !== this.#size;) {
-      size = this.#size;
+  /** Adds what is referred to, until nothing is new. False: that took more turns than there may be. */
+  close(clients: readonly string[]): boolean {
+    for (let turn = 0; turn < turnsMax; turn++) {
+      const size = this.#size;
+      const namespaces = new Set(clients);
+      for (const { namespace } of this.#workloads) namespaces.add(namespace);
       for (const one of this.#allWorkloads)
-        if (this.#hasEndpoint(one) || this.#hasAddress(one)) this.#addWorkload(one);
+        if (this.#hasEndpoint(one) || this.#hasAddress(one, namespaces)) this.#addWorkload(one);
       for (const one of this.#routes(clients)) this.#addNamed(one);
       for (const { policy } of this.#settings()) this.#addNamed(policy);
+      if (size === this.#size) return true;
     }
+    return false;
   }
 
   get #size(): number {
@@ -189,12 +198,14 @@ class Part {
     return false;
   }
 
-  /** Others with an address of the part may own it, or put a Service of their namespace before its owner. */
-  #hasAddress(one: Workload): boolean {
+  /**
+   * Others with an address of the part may own it, or put a Service of their namespace before its owner. What counts in its own namespace alone
+   * concerns only that one.
+   */
+  #hasAddress(one: Workload, namespaces: ReadonlySet<string>): boolean {
     if (!one.addresses.some((ip) => this.#addresses.has(ip))) return false;
-    if (!isReference(one)) return true;
-    for (const { namespace } of this.#workloads) if (namespace === one.namespace) return true;
-    return false;
+    const isOfAll = !isReference(one) && one.scope === undefined;
+    return isOfAll || namespaces.has(one.namespace);
   }
 
   /** Routes of the Services: those of their own namespaces, and of the namespaces of clients, of which waypoints are some. */

@@ -149,7 +149,7 @@ test('by the id of a connection: what happened, from the logs that the caller ma
   const { code, stdout, stderr } = await explain(undefined, id);
   assert.equal(code, 3, stdout + stderr);
   assert.match(stdout, /^REFUSED +.*policy shop\/no-bank rule 0/m);
-  assert.match(stdout, /^now: refused/m);
+  assert.match(stdout, /^now: REFUSED/m);
 });
 
 test('through a waypoint: the same caller is refused by a rule on the path, and allowed without it', async () => {

@@ -109,6 +109,9 @@ interface Asked {
   readonly isWhole?: boolean;
 }
 
+const isInputError = (error: unknown): error is WeftError =>
+  error instanceof WeftError && error.code === 'WEFT_EXPLAIN_INPUT';
+
 /** What happens now, and with the manifests of `--what-if`. */
 async function ask(question: Question, flags: Flags): Promise<Asked> {
   const { file, whatIf = [] } = flags;
@@ -123,9 +126,14 @@ async function ask(question: Question, flags: Flags): Promise<Asked> {
         warnings: [],
       };
     } catch (error) {
+      if (!isInputError(error)) throw error;
       // What there is instead is known by all objects alone.
-      if (!(error instanceof WeftError && error.code === 'WEFT_EXPLAIN_INPUT')) throw error;
-      return askObjects(question, flags);
+      try {
+        return await askObjects(question, flags);
+      } catch (other) {
+        if (isInputError(other)) throw other;
+        throw new WeftError(error.code, error.message.replace(/: (?:namespace|there (?:is|are)) .*$/, ''));
+      }
     }
   }
   const hidden = explained && { ...hiddenExplanation(question, explained.hidden), assumed: [] };
@@ -194,7 +202,7 @@ async function runPast(id: string, flags: Flags): Promise<void> {
     asked = question && (await ask({ ...question, request: logged ?? stated }, flags));
   } catch (error) {
     // A pod that is gone, for example. What happened is known all the same.
-    if (!(error instanceof WeftError && error.code === 'WEFT_EXPLAIN_INPUT')) throw error;
+    if (!isInputError(error)) throw error;
     unasked = errorText(error);
   }
   if (isJson === true) console.log(JSON.stringify({ past: lines, ...(asked ? jsonOf(asked) : {}) }));
