@@ -22,8 +22,6 @@ import { serverLimits } from './server.js';
 import { ExplainSource } from '../explain/explained.js';
 import { snapshotOf } from '../policy-mesh/policy-mesh.js';
 import { startAggregatedApi, type AggregatedApi } from './start.js';
-import { TapHub } from '../taps/tap-hub.js';
-import { ReplicatedTaps } from '../taps/tap-source.js';
 
 const mesh = rootOf();
 const proxies = rootOf();
@@ -56,12 +54,6 @@ const apiServer = createApiServer((request, response) => {
   });
 });
 
-const taps = new TapHub({
-  registry,
-  onRefused: () => undefined,
-  onLost: () => undefined,
-  onLimit: () => undefined,
-});
 let api: AggregatedApi;
 let answer: () => Promise<EdgeAnswer>;
 let reached: string[] = [];
@@ -80,7 +72,7 @@ before(async () => {
     registry,
     edges: { query: () => answer() },
     changes: { query: () => Promise.resolve({ changes: [], sinceMs: 0, missing: [] }) },
-    taps: new ReplicatedTaps(taps, { replicas: () => [], controlPlane: () => assert.fail() }),
+    taps: { open: () => undefined },
     onResponse: () => undefined,
     onLimit: (limit) => reached.push(limit),
     log: { info: () => undefined, warn: () => undefined },

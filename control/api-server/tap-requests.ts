@@ -15,7 +15,7 @@ import { readableNamespaces } from './readable-namespaces.js';
 import { StatusError } from './status.js';
 import { namespacesOfEvent, namespacesOfFilter, tapEventForReader } from './tap-view.js';
 
-export const tapRecheckMs = 60_000;
+const tapRecheckMs = 60_000;
 /** Namespaces of peers whose readability is remembered until the next check. */
 const namespacesMax = 1_024;
 

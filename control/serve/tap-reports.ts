@@ -119,10 +119,7 @@ export class TapReports {
       if (!this.#open.has(open)) return;
       if (report.events.length <= tapEventLimits.eventsPerReport) return hub.report(caller, report);
       this.options.onLimit?.('control-tap-report');
-      open.end(
-        status.INVALID_ARGUMENT,
-        `a report has more than ${tapEventLimits.eventsPerReport} events`,
-      );
+      open.end(status.INVALID_ARGUMENT, `a report has more than ${tapEventLimits.eventsPerReport} events`);
     });
     // Sent at once, so that the program knows that it is connected.
     call.sendMetadata(new Metadata());
@@ -139,8 +136,7 @@ export class TapReports {
     if (!open) return;
     call.once('data', ({ filter, sampleOf }: TapWatch) => {
       const query = decodeTapQuery(filter, sampleOf);
-      if (!query)
-        return open.end(status.INVALID_ARGUMENT, 'the filter is not one of this version');
+      if (!query) return open.end(status.INVALID_ARGUMENT, 'the filter is not one of this version');
       const reading = hub.open(query, caller.name, 'watcher');
       if (!reading) return open.end(status.RESOURCE_EXHAUSTED, 'too many taps');
       const close = (): void => {
@@ -160,7 +156,11 @@ export class TapReports {
     call.on('close', () => this.#open.delete(open));
   }
 
-  async #send(call: WatchCall, hub: TapHub, { queue }: NonNullable<ReturnType<TapHub['open']>>): Promise<void> {
+  async #send(
+    call: WatchCall,
+    hub: TapHub,
+    { queue }: NonNullable<ReturnType<TapHub['open']>>,
+  ): Promise<void> {
     for (let isFirst = true; ; isFirst = false) {
       const delivery = isFirst ? { events: [], lost: 0 } : await queue.next(watchMs);
       if (!delivery) return void call.end();

@@ -13,14 +13,14 @@ import { waypointOfCaller } from '../compile/waypoints.js';
 import { mayReport, type EdgeRegistry } from '../edges/may-report.js';
 import { TapQueue } from './tap-queue.js';
 
-export const tapHubLimits = {
+const tapHubLimits = {
   /** Taps of this replica's own readers. One reader gets half of what is free. */
   readersMax: 32,
   /** Taps of the readers of other replicas. */
   watchersMax: 64,
-  /** Events of one program, further ones are lost. */
+  /** Events of one program that are looked at. Further ones are lost. */
   perProgram: { perSecond: 4_000, burst: 8_000 },
-  /** Of an event: it is looked at, so it costs. */
+  /** Programs end all taps after this time without a message. */
   leaseMs: 30_000,
 } as const;
 

@@ -1,8 +1,24 @@
 /** What waits for one reader: at most so many events. A reader that is too slow loses events, and is told how many. */
-import type { TapEvent } from '../../src/model/mesh-snapshot.js';
+import type { TapEvent, TapParty } from '../../src/model/mesh-snapshot.js';
 
 /** Events that wait for one reader. */
 export const readerEventsMax = 1_000;
+/** Characters of these events: a program chooses how long its texts are. */
+export const readerCharsMax = 1 << 20;
+
+const partyChars = ({ namespace, workload, pod, identity = '' }: TapParty): number =>
+  namespace.length + workload.length + pod.length + identity.length;
+const charsOf = (event: TapEvent): number =>
+  partyChars(event.source) +
+  partyChars(event.destination) +
+  (event.destination.service?.length ?? 0) +
+  event.id.length +
+  event.reporter.length +
+  (event.request ? event.request.method.length + event.request.path.length : 0) +
+  (event.policy?.length ?? 0) +
+  (event.code?.length ?? 0) +
+  (event.why?.length ?? 0) +
+  (event.audited?.reduce((sum, one) => sum + one.length, 0) ?? 0);
 
 export interface TapDelivery {
   readonly events: readonly TapEvent[];
@@ -14,6 +30,7 @@ export interface TapDelivery {
 
 export class TapQueue {
   #events: TapEvent[] = [];
+  #chars = 0;
   #lost = 0;
   #missing: readonly string[] | undefined;
   #wake: (() => void) | undefined;
@@ -23,8 +40,12 @@ export class TapQueue {
 
   push(event: TapEvent): void {
     if (this.#ended !== undefined) return;
-    if (this.#events.length >= this.max) this.#lost++;
-    else this.#events.push(event);
+    const chars = charsOf(event);
+    if (this.#events.length >= this.max || this.#chars + chars > readerCharsMax) this.#lost++;
+    else {
+      this.#events.push(event);
+      this.#chars += chars;
+    }
     this.#wake?.();
   }
 
@@ -45,6 +66,11 @@ export class TapQueue {
     this.#wake?.();
   }
 
+  /** Events that wait. */
+  get size(): number {
+    return this.#events.length;
+  }
+
   get ended(): string | undefined {
     return this.#ended;
   }
@@ -63,6 +89,7 @@ export class TapQueue {
     if (this.#ended !== undefined) return undefined;
     const delivery = { events: this.#events, lost: this.#lost, missing: this.#missing };
     this.#events = [];
+    this.#chars = 0;
     this.#lost = 0;
     this.#missing = undefined;
     return delivery;

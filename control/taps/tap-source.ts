@@ -32,11 +32,11 @@ export class ReplicatedTaps implements TapSource {
     const { queue } = reading;
     const streams = new Map<string, () => void>();
     const missing = new Set<string>();
-    let told = '';
-    const tell = (): void => {
+    let reported = '';
+    const reportMissing = (): void => {
       const names = [...missing].sort();
-      if (names.join() !== told) queue.missing(names);
-      told = names.join();
+      if (names.join() !== reported) queue.missing(names);
+      reported = names.join();
     };
     const look = (): void => {
       let replicas: ReturnType<Peers['replicas']> = [];
@@ -58,11 +58,11 @@ export class ReplicatedTaps implements TapSource {
               missing.add(name);
               streams.delete(name);
             }
-            tell();
+            reportMissing();
           }),
         );
       }
-      tell();
+      reportMissing();
     };
     look();
     const looks = setInterval(look, lookMs).unref();
@@ -100,9 +100,7 @@ function watch(
       'grpc.max_receive_message_length': batchBytesMax,
       'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
       'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
-      ...(control.serverName === undefined
-        ? {}
-        : { 'grpc.ssl_target_name_override': control.serverName }),
+      ...(control.serverName === undefined ? {} : { 'grpc.ssl_target_name_override': control.serverName }),
     });
     const metadata = new Metadata();
     metadata.set('authorization', `Bearer ${control.token()}`);

@@ -1,7 +1,6 @@
 /** Connections of an agent as taps see them: whatever gets a line in connections.log, the kernel path and refused ones included. */
 import type { TapEvent, TapParty } from '../model/mesh-snapshot.js';
 import { isFailure } from './connection-edges.js';
-import type { LineValues } from './connection-log.js';
 import type { ConnectionRecord, Party } from './connection-record.js';
 import type { TapSource, Taps } from './taps.js';
 
@@ -20,8 +19,16 @@ function partyOf({ namespace, workload, pod, identity }: Party): TapParty {
 
 const portOf = (address: string | undefined): number => Number(/:(\d{1,5})$/.exec(address ?? '')?.[1] ?? 0);
 
-/** Counts and end of a connection. */
-type Values = Partial<Pick<LineValues, 'id' | 'clientPort'>> & Omit<LineValues, 'id' | 'clientPort'>;
+/** Counts of a connection. */
+interface Values {
+  /** Absent: it has none. */
+  readonly id?: string;
+  /** Absent: that of the record. */
+  readonly clientPort?: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly durationMs: number;
+}
 
 /** The id by which `weft explain` finds the connection: that of its line, or the client's address and port. */
 function idOf(record: ConnectionRecord, { id, clientPort }: Values): string {

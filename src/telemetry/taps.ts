@@ -7,7 +7,7 @@ import type { TapEvent } from '../model/mesh-snapshot.js';
 import { compileTapFilter, type TappedEvent, type TapQuery, type TapSubject } from '../model/tap.js';
 
 /** Events that wait; they are sent every `tapSendMs`. */
-export const tapEventsMax = 256;
+const tapEventsMax = 256;
 export const tapSendMs = 100;
 
 /** A tap that is on. */

@@ -161,6 +161,8 @@ test('for the aggregated API the control plane reviews access and writes its API
     'observe.weft.dev/edges': 'list',
     'observe.weft.dev/explanations': 'list',
   });
+  // Of its own: a tap shows the paths of requests.
+  assert.deepEqual(rightsOf('ClusterRole', 'weft-tap-reader'), { 'observe.weft.dev/taps': 'watch' });
   assert.deepEqual(rightsOf('ClusterRole', 'weft-control-api'), {
     'authorization.k8s.io/subjectaccessreviews': 'create',
     'apiregistration.k8s.io/apiservices/v1alpha1.observe.weft.dev': 'patch',

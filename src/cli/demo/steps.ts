@@ -8,6 +8,7 @@ import { operationSteps } from './steps/operations.js';
 import { outliveAgentSteps } from './steps/outlive-agent.js';
 import { policySteps } from './steps/policy.js';
 import { sameNodeSteps } from './steps/same-node.js';
+import { tapStep } from './steps/tap.js';
 import { waypointAuthorizationSteps } from './steps/waypoint-authorization.js';
 import { waypointGuardSteps, waypointUpdateStep } from './steps/waypoint-guard.js';
 import { waypointLimitSteps } from './steps/waypoint-limits.js';
@@ -25,6 +26,7 @@ export const steps: readonly Step[] = [
   ...outliveAgentSteps,
   ipv6Step,
   ...waypointRouteSteps,
+  tapStep,
   ...waypointGuardSteps,
   ...waypointResilienceSteps,
   ...waypointAuthorizationSteps,

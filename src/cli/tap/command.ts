@@ -1,7 +1,14 @@
 /** `weft tap`: requests at waypoints and connections at agents, as they happen. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { WeftError } from '../../base/errors.js';
-import { tapKinds, tapLimits, tapOutcomes, tapProblem, type TapFilter, type TapQuery } from '../../model/tap.js';
+import {
+  tapKinds,
+  tapLimits,
+  tapOutcomes,
+  tapProblem,
+  type TapFilter,
+  type TapQuery,
+} from '../../model/tap.js';
 import type { MeshFlags } from '../place.js';
 import { stateDefault } from '../standalone/ledger.js';
 import { lineText } from './rows.js';
@@ -88,7 +95,7 @@ async function run(flags: Flags): Promise<void> {
       if (text !== undefined && isEvent) await print(text);
       else if (text !== undefined) console.error(text);
     }
-    if (isEvent && ++events >= limit) end();
+    if (isEvent && ++events >= limit) break;
   }
 }
 
@@ -109,9 +116,7 @@ export function tapCommand(): Command {
     )
     .option('--status <status>', 'of requests: 404, 5xx; may be repeated', several)
     .option('--policy <ns/name>', 'only what this policy decided; may be repeated', several)
-    .addOption(
-      new Option('--outcome <outcome...>', 'only what came out so').choices([...tapOutcomes]),
-    )
+    .addOption(new Option('--outcome <outcome...>', 'only what came out so').choices([...tapOutcomes]))
     .option('--method <method>', 'of requests: GET; may be repeated', several)
     .addOption(new Option('--kind <kind...>', 'only requests, or only connections').choices([...tapKinds]))
     .addOption(

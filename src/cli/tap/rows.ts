@@ -21,7 +21,8 @@ const msText = (ms: number): string => `${ms < 10 ? ms.toFixed(1) : Math.round(m
 
 function whatOf(event: TapEvent): string {
   const { request, durationMs, bytesSent = 0, bytesReceived = 0 } = event;
-  if (request) return `${request.status || '---'} ${request.method} ${request.path} ${msText(request.durationMs)}`;
+  if (request)
+    return `${request.status || '---'} ${request.method} ${request.path} ${msText(request.durationMs)}`;
   if (durationMs === undefined) return 'connection opened';
   return event.outcome === 'allowed'
     ? `connection ${bytesSent} B sent, ${bytesReceived} B received ${msText(durationMs)}`
@@ -55,7 +56,8 @@ export function eventText(event: TapEvent): string {
 /** What a line says; undefined: nothing for people. */
 export function lineText(line: TapLine): string | undefined {
   if ('event' in line) return eventText(line.event);
-  if ('lost' in line) return `lost ${line.lost} lines: the reader, a program or the control plane is too slow`;
+  if ('lost' in line)
+    return `lost ${line.lost} lines: the reader, a program or the control plane is too slow`;
   if ('missing' in line)
     return line.missing.length === 0
       ? 'all replicas of the control plane answer'

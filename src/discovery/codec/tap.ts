@@ -44,10 +44,7 @@ export const encodeTapFilter = ({ namespace = '', ...filter }: TapFilter): pb.Ta
 });
 
 /** Undefined: it is not of this version's form, and nothing may be sent for it. Never throws. */
-export function decodeTapQuery(
-  filter: pb.TapFilter | undefined,
-  sampleOf: number,
-): TapQuery | undefined {
+export function decodeTapQuery(filter: pb.TapFilter | undefined, sampleOf: number): TapQuery | undefined {
   if (!filter) return undefined;
   const { namespace, ...lists } = filter;
   const query = {

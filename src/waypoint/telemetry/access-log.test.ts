@@ -15,6 +15,7 @@ const action = (mode: TrafficAction['mode']): TrafficAction => ({
 });
 const record = (path: string, more: Partial<RequestRecord>): RequestRecord =>
   ({
+    number: 1,
     client: { address: { ip: '10.0.0.1', port: 1 } },
     path,
     status: 200,

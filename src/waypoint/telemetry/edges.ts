@@ -52,7 +52,8 @@ const refusedCodes: ReadonlySet<string | undefined> = new Set([
   'WEFT_RATE_LIMITED',
 ]);
 /** Whether a policy or the mesh refused it. Pure. */
-export const isRefused = ({ flag, code }: RequestRecord): boolean => flag === 'RBAC' || refusedCodes.has(code);
+export const isRefused = ({ flag, code }: RequestRecord): boolean =>
+  flag === 'RBAC' || refusedCodes.has(code);
 
 type Shortcuts = Map<string | number, unknown>;
 const below = (map: Shortcuts, key: string | number): Shortcuts => {

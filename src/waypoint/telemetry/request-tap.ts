@@ -132,8 +132,20 @@ class RequestSource extends WaypointSource<ObservedRequest> implements TapSource
 
   event(): TapEvent {
     const { record } = this;
-    const { number, serviceName, service, port, method, path, status, durationMs, policy, audited, code, why } =
-      record;
+    const {
+      number,
+      serviceName,
+      service,
+      port,
+      method,
+      path,
+      status,
+      durationMs,
+      policy,
+      audited,
+      code,
+      why,
+    } = record;
     return {
       kind: 'request',
       seenBy: 'waypoint',
@@ -219,7 +231,12 @@ export class RequestTap {
   }
 
   /** A connection is relayed as TCP, or was refused. */
-  relayed(client: Client, destination: Destination, endpoint: Endpoint | undefined, outcome: RelayOutcome): void {
+  relayed(
+    client: Client,
+    destination: Destination,
+    endpoint: Endpoint | undefined,
+    outcome: RelayOutcome,
+  ): void {
     if (!this.taps.isOn) return;
     const service = destination.kind === 'service' ? destination.service : undefined;
     const workload = destination.kind === 'workload' ? destination.workload : undefined;
