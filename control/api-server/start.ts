@@ -29,7 +29,7 @@ export interface AggregatedApiOptions {
   readonly registry: Registry;
   readonly edges: EdgeSource;
   readonly changes: ChangeSource;
-  readonly explanations: ExplainSource;
+  readonly explanations: Pick<ExplainSource, 'query'>;
   readonly taps: TapSource;
   readonly onResponse: (code: number) => void;
   readonly onLimit: (limit: string) => void;

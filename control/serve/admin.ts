@@ -23,7 +23,7 @@ export interface AdminOptions {
   readonly state: string;
   readonly edges: EdgeSource;
   readonly changes: ChangeSource;
-  readonly explanations: ExplainSource;
+  readonly explanations: Pick<ExplainSource, 'query'>;
   readonly taps: TapSource;
   readonly log: { warn(fields: object, text: string): void };
 }
