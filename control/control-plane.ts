@@ -19,6 +19,8 @@ import { ChangeLog } from './changes/change-log.js';
 import { ReplicatedChanges } from './changes/replicas.js';
 import { closedMeans } from './compile/closed.js';
 import type { CompileSettings } from './compile/settings.js';
+import { ExplainSource } from './explain/explained.js';
+import { resourcesOf } from './policy-mesh/snapshot.js';
 import { changesFrom } from './registry/difference.js';
 import { rootNamespace } from './compile/policies.js';
 import { keyText } from './objects/object-key.js';
@@ -302,6 +304,10 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   names.start();
   keys.start();
   if (!kubernetes) stages?.releaseAt(Date.now() + releaseDelayMs);
+  const explanations = new ExplainSource({
+    whole: () => resourcesOf(compiler, parseTrustDomain(options.trustDomain)),
+    rootNamespace: kubernetes?.namespace ?? options.rootNamespace ?? rootNamespace,
+  });
   const api =
     kubernetes?.api &&
     (await startAggregatedApi({
@@ -312,6 +318,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       registry: compiler,
       edges,
       changes: allChanges,
+      explanations,
       taps,
       onResponse: (code) => metrics.metricsApiResponses.inc({ code }),
       onLimit,
@@ -334,7 +341,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   const published = await publishMetrics(options, metrics, settings().rootNamespace ?? rootNamespace);
   const adminServer = kubernetes
     ? undefined
-    : await serveAdmin({ state: options.state, edges, changes: allChanges, taps, log });
+    : await serveAdmin({ state: options.state, edges, changes: allChanges, explanations, taps, log });
   log.info({ listen: options.listen, port, trustDomain }, 'ready');
   return {
     port,

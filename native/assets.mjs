@@ -17,3 +17,4 @@ for (const top of ['src', 'daemonset', 'control', 'test', 'bench']) {
 }
 // npx runs the file directly. npm makes it executable only if it already exists when packages are installed.
 chmodSync(join(root, 'dist', 'src', 'cli', 'weft.js'), 0o755);
+await import('./bundle.mjs');

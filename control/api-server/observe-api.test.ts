@@ -33,6 +33,7 @@ function apiOf(rights: readonly string[], edges: readonly Edge[] = [], changes: 
         return Promise.resolve({ changes, sinceMs: 7, missing: [] });
       },
     },
+    explanations: { query: () => Promise.reject(new Error('not asked')) },
     taps: { open: () => undefined },
     authorizer: {
       isAllowed: (_user, attributes) => {

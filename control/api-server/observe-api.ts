@@ -1,6 +1,7 @@
 /**
- * Responds to requests of the aggregated API observe.weft.dev, for a user whom the front proxy named: who calls whom, what changed, and taps. `weft edges`,
- * `weft changes`, `weft tap`, `weft policy` and `weft bug-report` read it, with any credential that the API server accepts.
+ * Responds to requests of the aggregated API observe.weft.dev, for a user whom the front proxy named: who calls whom, what changed, what concerns two
+ * ends, and taps. `weft edges`, `weft changes`, `weft explain`, `weft tap`, `weft policy` and `weft bug-report` read it, with any credential that the
+ * API server accepts.
  */
 import type { Change, ChangesAnswer } from '../../src/model/change.js';
 import type { Edge } from '../../src/model/edge.js';
@@ -13,6 +14,7 @@ import {
 } from '../../src/model/observe-api.js';
 import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
+import { endsOf, TooMuch, type ExplainSource } from '../explain/explained.js';
 import type { TapSource } from '../taps/tap-source.js';
 import type { ApiGroup, ApiResponse } from './api-group.js';
 import { forbidden, type Authorizer, type ResourceAttributes } from './authorizer.js';
@@ -31,7 +33,11 @@ const root = `/apis/${observeApi.group}/${observeApi.version}/`;
 const pathPattern = new RegExp(
   `^(?:namespaces/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/)?(${observedResources.join('|')})/?$`,
 );
-const kinds: Readonly<Record<ObservedResource, string>> = { edges: 'Edge', changes: 'Change' };
+const kinds: Readonly<Record<ObservedResource, string>> = {
+  edges: 'Edge',
+  changes: 'Change',
+  explanations: 'Explanation',
+};
 
 const tapPattern = new RegExp(`^(?:namespaces/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/)?${tapResource}/?$`);
 
@@ -65,6 +71,7 @@ export function parseObservedRequest({ pathname, searchParams }: URL): ObservedR
 export interface ObserveApiOptions {
   readonly edges: EdgeSource;
   readonly changes: ChangeSource;
+  readonly explanations: Pick<ExplainSource, 'query'>;
   readonly taps: TapSource;
   readonly authorizer: Pick<Authorizer, 'isAllowed'>;
   /** Its policies apply to every namespace, and are named to every reader. */
@@ -117,19 +124,20 @@ export class ObserveApi implements ApiGroup {
     const mayList: MayList = (of) => this.#options.authorizer.isAllowed(user, attributesOf(resource, of));
     if (!(await mayList(query.namespace))) throw forbidden(user, attributesOf(resource, query.namespace));
     this.#options.rates.take(user);
-    const shown = await (resource === 'edges' ? this.#edges(query, mayList) : this.#changes(query, mayList));
+    const shown = await this.#shown(resource, query, mayList, url.searchParams);
     const { items, sinceMs, missing } = shown;
     return {
-      body: wantsTable(accept)
-        ? shown.table()
-        : {
-            kind: `${kinds[resource]}List`,
-            apiVersion: `${observeApi.group}/${observeApi.version}`,
-            metadata: {},
-            items,
-            sinceMs,
-            missing,
-          },
+      body:
+        wantsTable(accept) && resource !== 'explanations'
+          ? shown.table()
+          : {
+              kind: `${kinds[resource]}List`,
+              apiVersion: `${observeApi.group}/${observeApi.version}`,
+              metadata: {},
+              items,
+              sinceMs,
+              missing,
+            },
       warnings: [
         ...(missing.length > 0
           ? [`incomplete: ${missing.length} replicas of the control plane did not answer`]
@@ -137,6 +145,40 @@ export class ObserveApi implements ApiGroup {
         ...shown.warnings,
       ],
     };
+  }
+
+  #shown(
+    resource: ObservedResource,
+    query: ObservedQuery,
+    mayList: MayList,
+    search: URLSearchParams,
+  ): Promise<Shown> {
+    switch (resource) {
+      case 'edges':
+        return this.#edges(query, mayList);
+      case 'changes':
+        return this.#changes(query, mayList);
+      case 'explanations':
+        return this.#explanations(search, mayList);
+    }
+  }
+
+  async #explanations(search: URLSearchParams, mayList: MayList): Promise<Shown> {
+    const ends = endsOf(search);
+    if (!ends)
+      throw new StatusError('BadRequest', 'say source or identity, and destination: weft explain asks so');
+    const { explanations, onLimit } = this.#options;
+    try {
+      const item = await explanations.query(
+        ends,
+        async (namespaces) => (await readableNamespaces(namespaces, mayList, onLimit)).named,
+      );
+      return { items: [item], table: () => ({}), sinceMs: 0, missing: [], warnings: [] };
+    } catch (error) {
+      if (!(error instanceof TooMuch)) throw error;
+      onLimit('explanation-size');
+      throw new StatusError('RequestEntityTooLarge', error.message);
+    }
   }
 
   async #edges(query: ObservedQuery, mayList: MayList): Promise<Shown> {

@@ -19,6 +19,8 @@ import { close, createApiServer, listen } from '../../test/support/api-server.js
 import type { EdgeAnswer } from '../../src/model/edge.js';
 import { computedRates } from './computed-rates.js';
 import { serverLimits } from './server.js';
+import { ExplainSource } from '../explain/explained.js';
+import { snapshotOf } from '../policy-mesh/policy-mesh.js';
 import { startAggregatedApi, type AggregatedApi } from './start.js';
 
 const mesh = rootOf();
@@ -62,6 +64,10 @@ before(async () => {
     listen: '127.0.0.1:0',
     groups: ['observe.weft.dev', 'metrics.smi-spec.io'],
     rootNamespace: 'weft-system',
+    explanations: new ExplainSource({
+      whole: () => snapshotOf([], 'weft-system'),
+      rootNamespace: 'weft-system',
+    }),
     certificate: issue(mesh, 'weft-control.weft-system.svc'),
     registry,
     edges: { query: () => answer() },

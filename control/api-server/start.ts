@@ -3,6 +3,7 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import type { KeyAndCertificate } from '../../src/tls/issue.js';
 import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
+import type { ExplainSource } from '../explain/explained.js';
 import type { TapSource } from '../taps/tap-source.js';
 import type { ControlLog } from '../log.js';
 import type { Registry } from '../registry/registry.js';
@@ -28,6 +29,7 @@ export interface AggregatedApiOptions {
   readonly registry: Registry;
   readonly edges: EdgeSource;
   readonly changes: ChangeSource;
+  readonly explanations: Pick<ExplainSource, 'query'>;
   readonly taps: TapSource;
   readonly onResponse: (code: number) => void;
   readonly onLimit: (limit: string) => void;
@@ -66,13 +68,13 @@ export async function startAggregatedApi(options: AggregatedApiOptions): Promise
 }
 
 function groupsOf(
-  { groups, registry, edges, changes, taps, rootNamespace, onLimit }: AggregatedApiOptions,
+  { groups, registry, edges, changes, explanations, taps, rootNamespace, onLimit }: AggregatedApiOptions,
   authorizer: Authorizer,
 ): readonly ApiGroup[] {
   const rates = new ComputedRates(onLimit);
   const all: Readonly<Record<ApiGroupName, () => ApiGroup>> = {
     'observe.weft.dev': () =>
-      new ObserveApi({ edges, changes, taps, authorizer, rootNamespace, rates, onLimit }),
+      new ObserveApi({ edges, changes, explanations, taps, authorizer, rootNamespace, rates, onLimit }),
     'metrics.smi-spec.io': () =>
       new MetricsApi({ edges, lookup: metricsLookupOf(registry), authorizer, rates, onLimit }),
   };

@@ -49,6 +49,7 @@ before(async () => {
     registry,
     edges: { query: () => Promise.resolve({ edges: [], sinceMs: 0, missing: [] }) },
     changes: { query: () => Promise.resolve({ changes: [], sinceMs: 0, missing: [] }) },
+    explanations: { query: () => Promise.reject(new Error('not asked')) },
     taps,
     onResponse: () => undefined,
     onLimit: () => undefined,

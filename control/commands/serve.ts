@@ -108,6 +108,13 @@ async function optionsOf({
       'WEFT_SOURCE',
       '--api-listen requires --kubernetes: the API server authenticates and authorizes its users',
     );
+  if (apiListen === undefined && groups.length > 0)
+    throw new WeftError(
+      'WEFT_SOURCE',
+      '--api-groups requires --api-listen: without an address none of the APIs is served',
+    );
+  if (apiListen !== undefined && groups.length === 0)
+    throw new WeftError('WEFT_SOURCE', '--api-listen requires --api-groups: which of the APIs are served');
   if (kubernetes !== true) return rest;
   if (rest.rootNamespace !== undefined)
     throw new WeftError(

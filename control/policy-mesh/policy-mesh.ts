@@ -1,19 +1,13 @@
 /** Compiles manifests for commands that evaluate policies: the current state, and the state with further manifests applied. Pure. */
-import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
-import type { AuthorizationPolicy } from '../../src/model/policy.js';
-import type { Route } from '../../src/model/route.js';
-import type { Service } from '../../src/model/service.js';
 import { isTemplatePodName } from '../../src/model/template-pod.js';
-import type { Workload } from '../../src/model/workload.js';
-import type { MeshSnapshot, PolicyMeshes, SnapshotPod } from '../../src/state/snapshot.js';
+import type { MeshSnapshot, PolicyMeshes } from '../../src/state/snapshot.js';
 import { compile, type Compiler } from '../compile/compile.js';
-import { serviceKeyOf } from '../compile/service.js';
-import { waypointOfCaller } from '../compile/waypoints.js';
 import { loadTexts, type Loaded } from '../migrate/load.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { ManifestText } from '../problems/manifest-findings.js';
+import { snapshotOfMesh } from './snapshot.js';
 import { actingPolicies, uncompared } from './uncompared.js';
 
 const trustDomain = parseTrustDomain('cluster.local');
@@ -26,43 +20,7 @@ const compilerOf = (objects: readonly MeshObject[], root: string): Compiler =>
 
 /** The compiled mesh of these objects. */
 export const snapshotOf = (objects: readonly MeshObject[], root: string): MeshSnapshot =>
-  snapshot(compilerOf(objects, root));
-
-function snapshot(compiler: Compiler): MeshSnapshot {
-  const workloads: Workload[] = [];
-  const services: Service[] = [];
-  const policies: AuthorizationPolicy[] = [];
-  const nodePods: MeshSnapshot['nodePods'][number][] = [];
-  const routes: Route[] = [];
-  const servicePolicies: MeshSnapshot['servicePolicies'][number][] = [];
-  const waypoints: string[] = [];
-  for (const resource of compiler.all())
-    if (resource.kind === 'workload') workloads.push(resource.value);
-    else if (resource.kind === 'service') services.push(resource.value);
-    else if (resource.kind === 'policy') policies.push(resource.value);
-    else if (resource.kind === 'nodePod') nodePods.push({ node: resource.node, pod: resource.value });
-    else if (resource.kind === 'route') routes.push(resource.value);
-    else if (resource.kind === 'waypoint')
-      waypoints.push(`${resource.value.namespace}/${resource.value.name}`);
-    else if (resource.kind === 'servicePolicy') {
-      const caller = waypointOfCaller(resource.node);
-      if (caller)
-        servicePolicies.push({ waypoint: `${caller.namespace}/${caller.name}`, policy: resource.value });
-    }
-  const selectable = new Map<string, MeshObject>();
-  for (const one of [...compiler.ofKind('Pod'), ...compiler.ofKind('Workload')])
-    selectable.set(`${one.kind} ${namespaceOf(one)}/${one.metadata.name}`, one);
-  const pods = workloads.flatMap(({ uid, namespace, name }): SnapshotPod[] => {
-    const kind = uid.includes('/weft.dev/Workload/') ? 'Workload' : 'Pod';
-    const object = selectable.get(`${kind} ${namespace}/${name}`);
-    return object ? [{ uid, namespace, name, labels: labelsOf(object) }] : [];
-  });
-  const mesh = { workloads, services, policies };
-  const withoutAddress = [...compiler.ofKind('Service')]
-    .filter(({ spec: { clusterIP, clusterIPs } }) => clusterIP === undefined && clusterIPs === undefined)
-    .map(serviceKeyOf);
-  return { trustDomain, mesh, pods, nodePods, routes, servicePolicies, withoutAddress, waypoints };
-}
+  snapshotOfMesh(compilerOf(objects, root), trustDomain);
 
 const problemsOf = ({ sources, problems }: Loaded): string[] => [
   ...problems.map(({ file, line, message }) => `${file}${line > 0 ? `:${line}` : ''}: ${message}`),
@@ -90,7 +48,7 @@ export function policyMeshes(
   const loaded = isLive ? current : loadTexts(current);
   const added = loadTexts(applied, loaded.sources.length);
   const compiler = compilerOf(loaded.objects, root);
-  const before = snapshot(compiler);
+  const before = snapshotOfMesh(compiler, trustDomain);
   const read = {
     errors: problemsOf(added),
     warnings: problemsOf(loaded),
@@ -100,5 +58,5 @@ export function policyMeshes(
   if (applied.length === 0) return { ...read, unevaluated: [], after: before };
   const acting = actingPolicies(compiler);
   compiler.apply(byKey(added.objects.filter((one) => !isLive || !isOfTemplate(one))));
-  return { ...read, unevaluated: uncompared(acting, compiler), after: snapshot(compiler) };
+  return { ...read, unevaluated: uncompared(acting, compiler), after: snapshotOfMesh(compiler, trustDomain) };
 }

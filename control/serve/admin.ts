@@ -12,6 +12,7 @@ import type { LineStream } from '../../src/telemetry/line-stream.js';
 import { serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
 import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
+import { endsOf, type ExplainSource } from '../explain/explained.js';
 import { tapStream } from '../taps/tap-lines.js';
 import type { TapSource } from '../taps/tap-source.js';
 
@@ -22,6 +23,7 @@ export interface AdminOptions {
   readonly state: string;
   readonly edges: EdgeSource;
   readonly changes: ChangeSource;
+  readonly explanations: Pick<ExplainSource, 'query'>;
   readonly taps: TapSource;
   readonly log: { warn(fields: object, text: string): void };
 }
@@ -31,6 +33,7 @@ export async function serveAdmin({
   state,
   edges,
   changes,
+  explanations,
   taps,
   log,
 }: AdminOptions): Promise<HttpServer | undefined> {
@@ -45,6 +48,17 @@ export async function serveAdmin({
       );
     },
   });
+  const explained = {
+    contentType: 'application/json',
+    read: async ({ trusted }: { readonly trusted: boolean }, search: URLSearchParams): Promise<string> => {
+      if (!trusted) throw new WeftError('WEFT_ADMIN', 'explanations are read on this machine only');
+      const ends = endsOf(search);
+      if (!ends) throw new WeftError('WEFT_ADMIN', 'say source or identity, and destination');
+      // Whoever may open the socket may read everything.
+      const item = await explanations.query(ends, (all) => Promise.resolve(new Set(all)));
+      return JSON.stringify({ explanations: [item], sinceMs: 0, missing: [] });
+    },
+  };
   const tapRoute = {
     contentType: 'application/x-ndjson',
     read: (): string => {
@@ -61,11 +75,15 @@ export async function serveAdmin({
   const routes = {
     '/edges': route('edges', edges),
     '/changes': route('changes', changes),
+    '/explanations': explained,
     '/taps': tapRoute,
   };
   const path = join(resolve(state), controlSocketName);
   const unused = (why: string): undefined =>
-    void log.warn({ path }, `weft edges, weft changes and weft tap cannot be used: ${why}`);
+    void log.warn(
+      { path },
+      `weft edges, weft changes and weft tap cannot be used, and weft explain is slow: ${why}`,
+    );
   if (Buffer.byteLength(path) > pathBytesMax)
     return unused(`the path of the socket has more than ${pathBytesMax} bytes`);
   // Nodes are served all the same.

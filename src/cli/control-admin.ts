@@ -54,6 +54,8 @@ export interface ControlQuestion<T> {
   readonly does: string;
   readonly resource: ObservedResource;
   readonly query: ObservedQuery;
+  /** Further parameters of the URL. */
+  readonly parameters?: Readonly<Record<string, string>>;
   readonly answer: (listed: Listed) => T;
 }
 
@@ -93,10 +95,11 @@ export function controlSocketOf(state: string, does: string): string {
  * @param state of the control plane, or of a testbed
  */
 export async function askState<T>(state: string, question: ControlQuestion<T>): Promise<T> {
-  const { does, resource, query } = question;
+  const { does, resource, query, parameters = {} } = question;
   const socket = controlSocketOf(state, does);
   try {
-    const text = await getThroughSocket(socket, `/${resource}?${stateQuery(query)}`);
+    const search = new URLSearchParams([...stateQuery(query), ...Object.entries(parameters)]);
+    const text = await getThroughSocket(socket, `/${resource}?${search}`);
     return answerTo(question, JSON.parse(text) as unknown, resource);
   } catch (error) {
     throw error instanceof WeftError ? error : noAnswer(does, errorText(error));
@@ -116,6 +119,7 @@ function refusalOf<T>(error: ApiError, { does, resource, query }: ControlQuestio
         (namespace === undefined
           ? 'bind it in the cluster, or give -n and a namespace in which you have it'
           : `bind it in namespace ${namespace}`),
+      { cause: error },
     );
   if (status === 404)
     return noAnswer(
@@ -131,10 +135,11 @@ function refusalOf<T>(error: ApiError, { does, resource, query }: ControlQuestio
  * the kubeconfig, whatever credential it has. Errors: WEFT_ADMIN, ApiError.
  */
 export async function askCluster<T>(config: KubeConfig, question: ControlQuestion<T>): Promise<T> {
-  const { resource, query } = question;
+  const { resource, query, parameters = {} } = question;
   const { namespace, sinceMs } = query;
+  const search = new URLSearchParams({ sinceMs: String(Math.max(0, Math.floor(sinceMs))), ...parameters });
   const within = namespace === undefined ? '' : `namespaces/${encodeURIComponent(namespace)}/`;
-  const path = `/apis/${observeApi.group}/${observeApi.version}/${within}${resource}?sinceMs=${Math.max(0, Math.floor(sinceMs))}`;
+  const path = `/apis/${observeApi.group}/${observeApi.version}/${within}${resource}?${search}`;
   let list: unknown;
   try {
     list = await requestJson(config, 'GET', path);

@@ -1,8 +1,9 @@
 /** Which mesh a command is about: a testbed of this machine, or the cluster of KUBECONFIG. */
 import type { Command } from 'commander';
-import { wantsCluster } from './cluster/command.js';
+
 import { systemNamespace } from './cluster/system-namespace.js';
 import { stateDefault } from './standalone/ledger.js';
+import { wantsCluster } from './wants-cluster.js';
 
 export interface MeshFlags {
   readonly state?: string;

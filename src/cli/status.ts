@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { printClusterStatus, wantsCluster, type ClusterFlags } from './cluster/command.js';
+import { printClusterStatus, type ClusterFlags } from './cluster/command.js';
+import { wantsCluster } from './wants-cluster.js';
 import { systemNamespace } from './cluster/system-namespace.js';
 import type { AgentStatus } from './cluster/agents.js';
 import { errorText } from '../base/errors.js';

@@ -10,8 +10,8 @@ const fallback = { context: 'loaded-context', server: 'http://localhost:8080' };
  * control plane starts in a fraction of the time.
  */
 export async function loadKubeConfig(): Promise<KubeConfig> {
-  const client = await import('@kubernetes/client-node');
-  const config = new client.KubeConfig();
+  const library = await import('./kube-config.js');
+  const config = new library.KubeConfig();
   config.loadFromDefault();
   if (config.currentContext === fallback.context && config.getCurrentCluster()?.server === fallback.server)
     throw new WeftError(

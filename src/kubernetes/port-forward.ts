@@ -19,7 +19,7 @@ export async function getThroughPortForward(
   { namespace, pod, port }: PodPort,
   path: string,
 ): Promise<string> {
-  const { PortForward } = await import('@kubernetes/client-node');
+  const { PortForward } = await import('./kube-port-forward.js');
   return new Promise((resolve, reject) => {
     const input = new PassThrough();
     const parts: Buffer[] = [];

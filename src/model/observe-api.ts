@@ -1,8 +1,8 @@
-/** The API of the cluster by which edges and changes are read, behind an APIService: the API server authenticates and authorizes its users. */
+/** The API of the cluster by which what programs observe, and what `weft explain` needs, is read, behind an APIService: the API server authenticates and authorizes. */
 
 export const observeApi = { group: 'observe.weft.dev', version: 'v1alpha1' } as const;
 
-export const observedResources = ['edges', 'changes'] as const;
+export const observedResources = ['edges', 'changes', 'explanations'] as const;
 export type ObservedResource = (typeof observedResources)[number];
 
 /** Read by a watch alone: what happens from now on. */

@@ -159,6 +159,7 @@ test('for the aggregated API the control plane reviews access and writes its API
   assert.deepEqual(rightsOf('ClusterRole', 'weft-edges-reader'), {
     'observe.weft.dev/changes': 'list',
     'observe.weft.dev/edges': 'list',
+    'observe.weft.dev/explanations': 'list',
   });
   // Of its own: a tap shows the paths of requests.
   assert.deepEqual(rightsOf('ClusterRole', 'weft-tap-reader'), { 'observe.weft.dev/taps': 'watch' });

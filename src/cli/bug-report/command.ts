@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { version } from '../../base/version.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
-import { wantsCluster } from '../cluster/command.js';
+import { wantsCluster } from '../wants-cluster.js';
 import { systemNamespace } from '../cluster/system-namespace.js';
 import { meshOptions } from '../place.js';
 import { readLedger, stateDefault } from '../standalone/ledger.js';

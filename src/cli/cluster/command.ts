@@ -15,10 +15,6 @@ export interface ClusterFlags {
   readonly all?: boolean;
 }
 
-/** The flag if it is given, else whether KUBECONFIG names a cluster. */
-export const wantsCluster = (flag: boolean | undefined): boolean =>
-  flag ?? (process.env['KUBECONFIG'] ?? '') !== '';
-
 export async function printClusterStatus({ namespace, json, all }: ClusterFlags): Promise<void> {
   const status = await clusterStatus(await loadKubeConfig(), namespace);
   console.log(

@@ -38,20 +38,22 @@ export function certificateOf(body: string, { node, identity }: Wanted): Certifi
   };
 }
 
-/** Certificates of both sides; empty if there is no testbed at `state`. */
-export async function certificatesOf(
-  state: string,
+/** Reads `/certificates` of the agent of a node. Undefined: the node has none. */
+type Agents = (node: string) => (() => Promise<string>) | undefined;
+
+/** Certificates of both sides. */
+export async function certificatesFrom(
+  agents: Agents,
   explanation: Explanation,
 ): Promise<readonly CertificateView[]> {
-  const nodes = new Map(readLedger(state)?.nodes.map(({ name, netns }) => [name, netns]));
   const answers = new Map<string, Promise<string>>();
   const found = wantedOf(explanation).map(async (wanted): Promise<readonly CertificateView[]> => {
-    const netns = nodes.get(wanted.node);
-    if (netns === undefined) return [];
+    const read = agents(wanted.node);
+    if (!read) return [];
     let answer = answers.get(wanted.node);
     if (!answer) {
       if (answers.size >= nodesMax) return [];
-      answers.set(wanted.node, (answer = adminGet(netns, adminPort, '/certificates')));
+      answers.set(wanted.node, (answer = read()));
     }
     try {
       return [certificateOf(await answer, wanted)];
@@ -60,6 +62,15 @@ export async function certificatesOf(
     }
   });
   return (await Promise.all(found)).flat();
+}
+
+/** Those of a testbed; empty if there is none at `state`. */
+export function certificatesOf(state: string, explanation: Explanation): Promise<readonly CertificateView[]> {
+  const nodes = new Map(readLedger(state)?.nodes.map(({ name, netns }) => [name, netns]));
+  return certificatesFrom((node) => {
+    const netns = nodes.get(node);
+    return netns === undefined ? undefined : () => adminGet(netns, adminPort, '/certificates');
+  }, explanation);
 }
 
 const unitsMs = [

@@ -16,6 +16,7 @@ import {
   type PolicyMatch,
 } from '../../model/policy.js';
 import type { Route, RouteBackend, RouteFilter, RouteKey, RouteRule } from '../../model/route.js';
+import { partOf } from '../../state/mesh-part.js';
 import type { MeshSnapshot } from '../../state/snapshot.js';
 import { domain, identity, pod as nodePod } from '../../../test/support/mesh.js';
 import { randomOf } from '../../../test/support/random.js';
@@ -279,13 +280,20 @@ test('what explain says is what happens, on random meshes with policies, routes 
           ['shop/plain', direct(b), `127.9.2.2:${b.port}`],
           ['far.other', direct(c), `127.9.2.3:${c.port}`],
         ][target] as [string, typeof wp, string];
-        const answer = await explain(explained, {
+        const question = {
           source: `${client.namespace}/${client.name}`,
           destination,
           request: requestOf(
             path === undefined ? { tcp: true } : { method: 'GET', path, host: 'api', header },
           ),
-        });
+        };
+        const answer = await explain(explained, question);
+        const { snapshot: part } = partOf(snapshot, question);
+        assert.deepEqual(
+          await explain(new ExplainMesh(part), question),
+          answer,
+          'what concerns both is enough',
+        );
         const real = await happens(mesh, client.identity, client.ip, to, authority, path, header);
         const what = `${client.name} -> ${destination} ${path} ${header.join()}: explain: ${JSON.stringify(brief(answer))}, real: ${real}; ${JSON.stringify(state.mesh.policies)} ${JSON.stringify(state.routes)}`;
         assert.ok(isOfSchema(JSON.parse(JSON.stringify(answer))), JSON.stringify(isOfSchema.errors));

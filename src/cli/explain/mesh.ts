@@ -5,6 +5,7 @@ import type { Service } from '../../model/service.js';
 import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../../model/workload.js';
 import { spiffeIdOf } from '../../model/identity.js';
 import { parseIp, type IpAddress } from '../../model/address.js';
+import { waypointNameOf } from '../../state/mesh-part.js';
 import type { MeshSnapshot } from '../../state/snapshot.js';
 import { WaypointState } from '../../waypoint/state/waypoint-state.js';
 import { PolicyMesh } from '../policy/policy-mesh.js';
@@ -34,7 +35,7 @@ export class ExplainMesh {
     let state = this.#waypoints.get(id);
     if (!state) {
       state = new WaypointState(node, key);
-      const name = waypointName(key);
+      const name = waypointNameOf(key);
       const { mesh, routes, servicePolicies } = this.snapshot;
       state.apply({ mesh });
       state.apply({
@@ -47,12 +48,6 @@ export class ExplainMesh {
     }
     return state;
   }
-}
-
-/** `<namespace>/<name>` of the Gateway whose waypoint has this Service. */
-export function waypointName(key: ServiceKey): string {
-  const [namespace = '', host = ''] = key.split('/');
-  return `${namespace}/${host.slice(0, host.indexOf('.'))}`;
 }
 
 const low = (number: number): string => (number % 0x10000).toString(16);
@@ -100,7 +95,7 @@ function withWaypoints(snapshot: MeshSnapshot): {
   const missing = new Map<string, WaypointRef & { kind: 'hostname' }>();
   for (const { waypoint } of [...services, ...workloads]) {
     if (waypoint?.kind !== 'hostname' || refusedWaypointOf(waypoint) !== undefined) continue;
-    const name = waypointName(waypoint.service);
+    const name = waypointNameOf(waypoint.service);
     if (wanted.has(name) && !known.has(waypoint.service)) missing.set(name, waypoint);
   }
   if (missing.size === 0) return { snapshot, assumed: [] };

@@ -5,6 +5,7 @@ import { parseSpiffeId, workloadIdentityOf, type SpiffeId } from '../../model/id
 import type { NodePod } from '../../model/node-pod.js';
 import type { Service } from '../../model/service.js';
 import type { Workload, WorkloadUid } from '../../model/workload.js';
+import { hostNamesOf, slashed } from '../../state/mesh-part.js';
 import { anywhere } from '../policy/variants.js';
 import type { ExplainMesh } from './mesh.js';
 
@@ -40,13 +41,6 @@ const listed = (names: readonly string[]): string => {
   const more = unique.length - namesShown;
   return unique.slice(0, namesShown).join(', ') + (more > 0 ? ` and ${more} more` : '');
 };
-
-function slashed(text: string): readonly [string, string] | undefined {
-  const at = text.indexOf('/');
-  return at > 0 && at < text.length - 1 && text.indexOf('/', at + 1) < 0
-    ? [text.slice(0, at), text.slice(at + 1)]
-    : undefined;
-}
 
 /** `shop has: api, web`, or which namespaces there are. */
 function whatThereIs(mesh: ExplainMesh, namespace: string, names: (one: Workload) => string): string {
@@ -281,11 +275,8 @@ const targetPorts = (workload: Workload): number[] =>
     .flatMap((ports) => ports.map(({ targetPort }) => targetPort))
     .filter((one) => one > 0);
 
-/** Short names of the cluster's DNS count, too: `api` in the client's namespace, `api.shop`, `api.shop.svc`. */
 function byHost(mesh: ExplainMesh, host: string, namespace: string): Service | undefined {
-  const suffix = '.svc.cluster.local';
-  const names = [host, `${host}.cluster.local`, `${host}${suffix}`, `${host}.${namespace}${suffix}`];
-  for (const one of names) {
+  for (const one of hostNamesOf(host, namespace)) {
     const service = mesh.names.serviceOf(one, namespace);
     if (service) return service;
   }

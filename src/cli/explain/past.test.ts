@@ -53,7 +53,14 @@ test('the lines about one connection are found by its id and by the address of i
   ]);
   write('waypoint-shop-wp-0.requests.log', [
     { source: 'spiffe://x', sourceAddress: '10.0.1.1:4000', method: 'GET', path: '/x', status: 403 },
-    { source: 'spiffe://x', sourceAddress: '10.0.1.1:40001', method: 'GET', path: '/y', status: 200 },
+    {
+      id: 'a1-z',
+      source: 'spiffe://x',
+      sourceAddress: '10.0.1.1:40001',
+      method: 'GET',
+      path: '/y',
+      status: 200,
+    },
   ]);
   const files = logsOf(state);
   assert.equal(files.length, 3);
@@ -83,6 +90,8 @@ test('the lines about one connection are found by its id and by the address of i
     /REFUSED {2}inbound, by path refused: other-node \(WEFT_DENIED, policy shop\/no rule 0\)/,
   );
   assert.match(text, /RESPONSE 403 {2}GET \/x/);
+  const [byRequestId, ...more] = await pastLines(files, 'a1-z', state);
+  assert.deepEqual([byRequestId?.kind, byRequestId?.line['path'], more], ['request', '/y', []]);
   assert.deepEqual(await pastLines(files, 'nothing', state), []);
 });
 

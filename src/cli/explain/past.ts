@@ -14,7 +14,7 @@ export interface PastLine {
   readonly line: Readonly<Record<string, unknown>>;
 }
 
-const linesMax = 100;
+export const linesMax = 100;
 const lineCharsMax = 1 << 20;
 
 /** The logs of a testbed: agents' connection logs, and waypoints' access logs. */
@@ -52,16 +52,12 @@ export async function pastLines(
     const input = file === '-' ? process.stdin : createReadStream(file, 'utf8');
     try {
       for await (const text of createInterface({ input, crlfDelay: Infinity })) {
-        // Most lines are about others, and parsing is slow.
-        if (text.length > lineCharsMax || !text.includes(id)) continue;
-        const line = parsed(text);
-        const kind = line && isAbout(line, id);
-        if (!line || !kind) continue;
-        found.push({
-          file: state !== '' && file.startsWith(`${state}/`) ? file.slice(state.length + 1) : file,
-          kind,
-          line,
-        });
+        const line = lineAbout(
+          text,
+          id,
+          state !== '' && file.startsWith(`${state}/`) ? file.slice(state.length + 1) : file,
+        );
+        if (line) found.push(line);
         if (found.length > linesMax) found.shift();
       }
     } catch (error) {
@@ -69,6 +65,15 @@ export async function pastLines(
     }
   }
   return found;
+}
+
+/** The line of a log, if it is about the connection or request. */
+export function lineAbout(text: string, id: string, file: string): PastLine | undefined {
+  // Most lines are about others, and parsing is slow.
+  if (text.length > lineCharsMax || !text.includes(id)) return undefined;
+  const line = parsed(text);
+  const kind = line && isAbout(line, id);
+  return line && kind ? { file, kind, line } : undefined;
 }
 
 /** `kubectl logs --prefix` puts the pod's name before the line. */
@@ -131,6 +136,8 @@ export function* pastText(lines: readonly PastLine[]): Generator<string> {
 export function questionOf(
   lines: readonly PastLine[],
 ): { readonly source: string; readonly destination: string } | undefined {
+  const last = lines.findLast(({ kind }) => kind === 'request');
+  if (last && lines.every(({ kind }) => kind === 'request')) return questionOfRequest(last);
   // The client's side knows what was dialed.
   const own =
     lines.find(({ line, kind }) => kind === 'connection' && line['direction'] === 'outbound') ??
@@ -140,6 +147,15 @@ export function questionOf(
   const dialed = textOf(own.line['dialled']) || textOf(own.line['destination']['address']);
   if (textOf(pod) === '' || pod === 'unknown' || dialed === '' || dialed === 'unknown') return undefined;
   return { source: `${textOf(namespace)}/${textOf(pod)}`, destination: dialed };
+}
+
+/** The client's address is that of its pod, or of a gateway. The log of a waypoint has no port of the Service. */
+function questionOfRequest({ line }: PastLine): ReturnType<typeof questionOf> {
+  const source = /^(.*):\d+$/.exec(textOf(line['sourceAddress']))?.[1]?.replace(/^\[(.*)\]$/, '$1');
+  const destination = textOf(line['service']);
+  return source === undefined || !/[a-z0-9]/.test(destination) || destination === 'unknown'
+    ? undefined
+    : { source, destination };
 }
 
 /**

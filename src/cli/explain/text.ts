@@ -85,6 +85,8 @@ export function* explanationLines(one: Explanation, nowMs: number): Generator<st
       ? `  not everything is known, as the notes say; by what is known: ${first.outcome}, ${why}`
       : `  ${why}`;
   }
+  // The caller may not read what decides: nothing else is known.
+  if (!first && one.outcome === 'unknown') return yield* one.notes.map((note) => `  ${note}`);
   yield '';
   yield* table([
     ...field('from', [partyText(source)]),

@@ -3,10 +3,11 @@ import type { IpAddress, SocketAddress } from '../../model/address.js';
 import type { SpiffeId } from '../../model/identity.js';
 import type { ServiceKey, Workload } from '../../model/workload.js';
 import { planInboundTunnel } from '../../path/choose-path.js';
+import { waypointNameOf } from '../../state/mesh-part.js';
 import { resolveWaypoint, waypointMissing } from '../../state/resolve.js';
 import type { Endpoint } from '../../waypoint/cluster/endpoint.js';
 import { serveAtWaypoint } from './at-waypoint.js';
-import { waypointName, type ExplainMesh } from './mesh.js';
+import type { ExplainMesh } from './mesh.js';
 import type { Source } from './parties.js';
 import type { Sent } from './request.js';
 import type { Way } from './result.js';
@@ -30,7 +31,7 @@ export async function throughWaypoint(
   request: Sent,
   passed = 1,
 ): Promise<readonly Way[]> {
-  const name = waypointName(key);
+  const name = waypointNameOf(key);
   const state = mesh.waypoint(key, replica.node);
   const served = await serveAtWaypoint(
     state,

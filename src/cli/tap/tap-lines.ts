@@ -6,18 +6,35 @@ import type { TapEvent } from '../../model/mesh-snapshot.js';
 import type { TapLine } from '../../model/tap.js';
 
 const lineCharsMax = 64 << 10;
+/** Of a Date. */
+const timeMsMax = 8.64e15;
 /** The control plane sends a line at least every 10 s. */
 export const silenceMsMax = 35_000;
 
 export const noTap = (why: string): WeftError =>
   new WeftError('WEFT_ADMIN', `the control plane does not say what happens: ${why}`, { retryable: true });
 
+const isParty = (value: unknown): boolean =>
+  isRecord(value) && ['namespace', 'workload', 'pod'].every((name) => typeof value[name] === 'string');
+
+const isRequest = (value: unknown): boolean =>
+  isRecord(value) &&
+  typeof value['method'] === 'string' &&
+  typeof value['path'] === 'string' &&
+  typeof value['status'] === 'number' &&
+  typeof value['durationMs'] === 'number';
+
+/** Whether it has what commands print. */
 const isEvent = (value: unknown): value is TapEvent =>
   isRecord(value) &&
-  typeof value['kind'] === 'string' &&
+  ['kind', 'id', 'reporter', 'path', 'outcome'].every((name) => typeof value[name] === 'string') &&
   typeof value['timeMs'] === 'number' &&
-  isRecord(value['source']) &&
-  isRecord(value['destination']);
+  Math.abs(value['timeMs']) <= timeMsMax &&
+  isParty(value['source']) &&
+  isParty(value['destination']) &&
+  (value['request'] === undefined || isRequest(value['request'])) &&
+  (value['audited'] === undefined || Array.isArray(value['audited'])) &&
+  (value['durationMs'] === undefined || typeof value['durationMs'] === 'number');
 
 /** Undefined: a sign of life, or a line of a later version. Error: WEFT_ADMIN, where the control plane says why it ends the tap. */
 export function tapLineOf(text: string): TapLine | undefined {

@@ -1,0 +1,116 @@
+/** The part of the compiled mesh that concerns two ends, encoded. */
+import type { ExplainedMesh, EncodedMeshResource } from '../../src/model/explained-mesh.js';
+import { explainLimits } from '../../src/model/explained-mesh.js';
+import { servicePolicyName } from '../../src/model/service-policy.js';
+import { namespacesOf, partOf, type Ends } from '../../src/state/mesh-part.js';
+import type { MeshSnapshot } from '../../src/state/snapshot.js';
+import { encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
+import { encodeNodePod } from '../../src/discovery/codec/node-pod.js';
+import { encodeAuthorization } from '../../src/discovery/codec/policy.js';
+import { encodeRoute } from '../../src/discovery/codec/route.js';
+import { encodeServicePolicy } from '../../src/discovery/codec/service-policy.js';
+import { typeUrls } from '../../src/discovery/types.js';
+
+/** What concerns the ends is more than a response may have. */
+export class TooMuch extends Error {}
+
+/**
+ * Without the values of headers that filters set or send (HeaderPair), which may be secret and decide nothing. What requests are compared with has
+ * another form, and stays.
+ */
+function withoutHeaderValues<T>(value: T): T {
+  if (Array.isArray(value)) return value.map(withoutHeaderValues) as T;
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value;
+  const fields = Object.entries(value);
+  const isPair =
+    fields.length === 2 && 'name' in value && 'value' in value && typeof value.value === 'string';
+  if (isPair) return { ...value, value: '' };
+  return Object.fromEntries(fields.map(([name, one]) => [name, withoutHeaderValues(one as unknown)])) as T;
+}
+
+function encodedOf({ mesh, nodePods, routes, servicePolicies }: MeshSnapshot): EncodedMeshResource[] {
+  const found: EncodedMeshResource[] = [];
+  let bytes = 0;
+  const add = (typeUrl: string, name: string, receiver: string, encoded: Uint8Array): void => {
+    bytes += encoded.length;
+    if (found.length >= explainLimits.resources || bytes > explainLimits.bytes)
+      throw new TooMuch('too many resources concern these two');
+    found.push({ typeUrl, name, receiver, value: Buffer.from(encoded).toString('base64') });
+  };
+  const { workloads = [], services = [], policies = [] } = mesh;
+  for (const one of workloads) add(typeUrls.address, one.uid, '', encodeWorkload(one));
+  for (const one of services) add(typeUrls.address, one.key, '', encodeService(one));
+  for (const one of policies) add(typeUrls.authorization, one.key, '', encodeAuthorization(one));
+  for (const { node, pod } of nodePods) add(typeUrls.nodePod, pod.uid, node, encodeNodePod(pod));
+  for (const one of routes) add(typeUrls.route, one.key, '', encodeRoute(withoutHeaderValues(one)));
+  for (const { waypoint, policy } of servicePolicies)
+    add(
+      typeUrls.servicePolicy,
+      servicePolicyName(policy),
+      waypoint,
+      encodeServicePolicy(withoutHeaderValues(policy)),
+    );
+  return found;
+}
+
+/** The ends of a question; undefined: they are not stated, or too long. */
+export function endsOf(search: URLSearchParams): Ends | undefined {
+  const text = (name: string): string | undefined => search.get(name) ?? undefined;
+  const [source, identity, destination] = ['source', 'identity', 'destination'].map(text);
+  const isFit = [source, identity, destination].every(
+    (one) => one === undefined || (one !== '' && one.length <= explainLimits.nameChars),
+  );
+  if (!isFit || destination === undefined || (source === undefined) === (identity === undefined))
+    return undefined;
+  return { source, identity, destination };
+}
+
+export interface ExplainSourceOptions {
+  readonly whole: () => MeshSnapshot;
+  readonly rootNamespace: string;
+}
+
+/** What of these namespaces the caller may read. */
+export type Readable = (namespaces: readonly string[]) => Promise<ReadonlySet<string>>;
+
+/** Who may not read a namespace does not learn which one has an address. */
+const isStated = (namespace: string, { source, identity, destination }: Ends): boolean =>
+  [source, identity, destination].some((one) => one?.includes(namespace) === true);
+
+export class ExplainSource {
+  constructor(private readonly options: ExplainSourceOptions) {}
+
+  /**
+   * What concerns the ends, if the caller may read all of it. The namespaces of the ends come first: of what is behind an end that the caller may
+   * not read nothing is told. Error: TooMuch.
+   */
+  async query(ends: Ends, readable: Readable): Promise<ExplainedMesh> {
+    const { rootNamespace } = this.options;
+    const whole = this.options.whole();
+    const hiddenOf = async (namespaces: readonly string[]): Promise<readonly string[]> => {
+      if (namespaces.length === 0) return [];
+      const known = await readable(namespaces);
+      return namespaces.filter((one) => !known.has(one));
+    };
+    let part = partOf(whole, ends);
+    if (!part.isWhole)
+      throw new TooMuch('what concerns these two refers to further objects in too long a chain');
+    const { identity } = ends;
+    // A client that is named by its identity is one that the caller states: nothing of its pods is needed.
+    if (identity !== undefined && (await hiddenOf(part.sources)).length > 0)
+      part = partOf(whole, { ...ends, areClientsUnknown: true });
+    const ofEnds = [...new Set([...(identity === undefined ? part.sources : []), ...part.destinations])];
+    const hiddenEnds = await hiddenOf(ofEnds);
+    const hidden =
+      hiddenEnds.length > 0 ? hiddenEnds : await hiddenOf(namespacesOf(part.snapshot, rootNamespace));
+    const { trustDomain, withoutAddress, waypoints } = part.snapshot;
+    return {
+      resources: hidden.length > 0 ? [] : encodedOf(part.snapshot),
+      trustDomain,
+      rootNamespace,
+      withoutAddress: hidden.length > 0 ? [] : withoutAddress,
+      waypoints: hidden.length > 0 ? [] : waypoints,
+      hidden: hidden.map((one) => (isStated(one, ends) ? one : 'of an address')),
+    };
+  }
+}
