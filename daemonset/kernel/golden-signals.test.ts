@@ -85,6 +85,16 @@ test('each side reports by the label of its own namespace, and what neither asks
   );
 });
 
+test('what was counted while nobody wanted it is never reported', async () => {
+  const pods = [local('other', 1n, false)];
+  const { tick, reported } = bench(pods, () => Promise.resolve());
+  await tick();
+  await tick(counted(1n, 1n, '/while-out'));
+  pods[0] = local('other', 1n, true);
+  await tick();
+  assert.deepEqual(reported, []);
+});
+
 test('the program is attached while a pod wants it, and an attachment that failed is tried again later', async () => {
   const calls: boolean[] = [];
   const pods = [local('other', 2n, false)];

@@ -37,7 +37,7 @@ export class GoldenSignals {
   /** Call when pods have changed, and once a second. */
   tick(): void {
     this.#follow();
-    if (this.#isAttached === false) return;
+    // Also while no pod wants it: what flows of pods count that opted out meanwhile must not be reported once they opt in again.
     this.#report();
   }
 

@@ -4,7 +4,7 @@ import type { PinnedMaps } from './pinned.js';
 import { methods, RequestKey, RequestsRow } from './rows.generated.js';
 
 /** Entries taken at once. What is left is taken at the next turn. */
-export const requestsPerTurnMax = 16_384;
+const requestsPerTurnMax = 16_384;
 
 /** Requests between two pods to one port, by method, path template and status. */
 export interface KernelRequests {

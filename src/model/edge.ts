@@ -66,7 +66,7 @@ export interface Edge {
   readonly method: string;
   /** For example `/orders/*`: segments that look like identifiers are `*`. */
   readonly pathTemplate: string;
-  /** The policy that refused, or would have refused in audit mode; empty: none. */
+  /** The policies that refused, or would have refused in audit mode, with commas between them; empty: none. */
   readonly policy: string;
   readonly counts: EdgeCounts;
 }
@@ -85,6 +85,15 @@ export interface EdgeAnswer {
   /** Replicas that did not answer. */
   readonly missing: readonly string[];
 }
+
+const policyNamesMax = 8;
+
+/** The policies of an edge as its text; those beyond the eighth are left out. Pure. */
+export const policyText = (names: readonly string[]): string => names.slice(0, policyNamesMax).join(',');
+
+/** The names of the policies of an edge. Pure. */
+export const policyNames = (text: string): readonly string[] =>
+  text === '' ? [] : text.split(',').map((name) => name.trim());
 
 /** Everything of an edge but its counts. */
 export type EdgeKey = Brand<string, 'EdgeKey'>;

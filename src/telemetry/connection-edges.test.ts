@@ -59,11 +59,11 @@ test('a connection to a waypoint has the Service as its destination: the waypoin
   assert.deepEqual([port, service], [80, 'api.shop.svc.cluster.local']);
 });
 
-test('the policy of an edge is the one that refused or would have, never the one that allowed', () => {
+test('the policies of an edge are those that refused or would have, never the one that allowed', () => {
   assert.equal(edgeOfConnection(record({ policy: 'shop/allow', rule: 0 })).policy, '');
   assert.equal(
     edgeOfConnection(record({ policy: 'shop/allow', audited: ['shop/a', 'shop/b'] })).policy,
-    'shop/a',
+    'shop/a,shop/b',
   );
   assert.equal(edgeOfConnection(record({ path: 'refused', policy: 'shop/deny' })).policy, 'shop/deny');
 });

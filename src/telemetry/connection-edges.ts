@@ -1,5 +1,5 @@
 /** The edges of an agent's connections: those that it relays, and kernel flows. */
-import type { EdgeParty } from '../model/edge.js';
+import { policyText, type EdgeParty } from '../model/edge.js';
 import type { SpiffeId } from '../model/identity.js';
 import type { ConnectionRecord, Party } from './connection-record.js';
 import type { EdgeNames, EdgeTable, EdgeTally } from './edge-table.js';
@@ -61,7 +61,7 @@ export function edgeOfConnection(record: Omit<ConnectionRecord, 'bytesSent' | 'b
     method: '',
     pathTemplate: '',
     // Of a connection that passed, the record names the policy that allowed it.
-    policy: (path === 'refused' ? record.policy : audited?.[0]) ?? '',
+    policy: path === 'refused' ? (record.policy ?? '') : policyText(audited ?? []),
   };
 }
 

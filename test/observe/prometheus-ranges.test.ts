@@ -63,6 +63,7 @@ test('requests, failures, latencies and connections of a range are those of the 
     assert.equal(await observed.get('web', `${echoUrl}/orders/17`), '200');
     assert.equal(await observed.get('web', `${echoUrl}/status/503`), '503');
     assert.equal(await observed.get('web', apiUrl), '200');
+    assert.equal(await observed.get('intruder', apiUrl), '000');
     made += 2;
     failed += 1;
     found = (await stat('services')).find(({ service }) => service === 'echo-v1.shop.svc.cluster.local');
@@ -87,11 +88,21 @@ test('requests, failures, latencies and connections of a range are those of the 
   assert.deepEqual(await stat('workloads', '-n', 'bank'), []);
 });
 
+test('a policy has what it refused', async () => {
+  const [only, ...more] = await stat('policies');
+  assert.deepEqual([only?.policy, only?.audited, more], ['shop/only-web', 0, []]);
+  assert.ok((only?.refused ?? 0) > 0);
+});
+
 test('weft edges shows the same edges, and says what metrics do not have', async () => {
   const { stdout } = await weft('edges', '--since', '2h', '--prometheus', url);
   assert.match(stdout, /^SOURCE .* SUCCESS +P50 +P99 +LAST SEEN$/m);
   assert.match(stdout, /^shop\/web +shop\/api +- +hbone +mutual TLS +[1-9]/m);
   assert.match(stdout, /^shop\/web +shop\/echo +- +waypoint +mutual TLS +0 +[1-9]/m);
+  assert.match(
+    stdout,
+    /^spiffe:\/\/cluster\.local\/ns\/shop\/sa\/intruder +shop\/api +- +refused +- +0 +0 +[1-9]/m,
+  );
   assert.match(stdout, /^Prometheus has metrics of the mesh since /m);
   assert.match(stdout, /^from Prometheus: without ports/m);
 });

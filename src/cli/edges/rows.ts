@@ -43,7 +43,8 @@ export function edgeLines(states: readonly EdgeState[], nowMs: number): string[]
       securities[state.security],
       ...[state.connections, state.requests, state.refused, state.failures].map(countText),
       ...(hasRequests ? requestCells(state) : []),
-      ageText(nowMs - state.lastSeenMs),
+      // Metrics of Prometheus do not say it.
+      state.lastSeenMs === 0 ? unknown : ageText(nowMs - state.lastSeenMs),
     ]),
   ]);
 }

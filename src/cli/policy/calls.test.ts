@@ -91,3 +91,18 @@ test('who is beyond the limits is nobody in particular; a namespace of that name
     [true, false],
   );
 });
+
+test('a request that a waypoint itself ended because a rule is closed has not passed; one that an endpoint failed has', () => {
+  const nowhere = { namespace: 'shop', workload: '', pod: '', identity: undefined };
+  const service = 'api.shop.svc.cluster.local';
+  const closed = request({ destination: nowhere, service }, { requests: 5, failures: 4, refused: 1 });
+  const [call] = callsOf([closed]);
+  assert.deepEqual([call?.passed, call?.refused], [0, 1]);
+  assert.deepEqual(callsOf([request({ destination: nowhere, service }, { requests: 4, failures: 4 })]), []);
+  assert.equal(callsOf([request({ service }, { requests: 4, failures: 4 })])[0]?.passed, 4);
+});
+
+test('a call has all policies that an edge names', () => {
+  const [call] = callsOf([request({ policy: 'shop/a,shop/b' }, { requests: 1, audited: 1 })]);
+  assert.deepEqual([...(call?.policies ?? [])], ['shop/a', 'shop/b']);
+});

@@ -2,7 +2,7 @@
  * Calls: who calls what, from the edges that several programs reported of the same traffic. Agents of both sides report a connection, and a
  * waypoint between them its requests. Pure.
  */
-import { otherName, type Edge, type EdgeParty, type EdgeReporter } from '../../model/edge.js';
+import { otherName, policyNames, type Edge, type EdgeParty, type EdgeReporter } from '../../model/edge.js';
 import type { SpiffeId } from '../../model/identity.js';
 
 export interface CallParty {
@@ -91,12 +91,13 @@ class Building {
     this.#sourcePods.add(source.pod);
     this.#pods.add(destination.pod);
     this.#services.add(service);
-    this.#policies.add(policy);
+    for (const name of policyNames(policy)) this.#policies.add(name);
     if (path !== 'refused') this.#paths.add(path);
     const sums = (this.#counts[reporter] ??= { passed: 0, refused: 0, audited: 0 });
-    // Requests that were refused count as requests, too; connections that were do not.
+    // Requests that were refused count as requests, too; connections that were do not. Failed requests without an endpoint, such as those of a
+    // rule that cannot be read, were ended by the waypoint itself.
     const total = isRequest({ reporter, method: this.first.method })
-      ? Math.max(0, counts.requests - counts.refused)
+      ? Math.max(0, counts.requests - counts.refused - (hasEndpoint(destination) ? 0 : counts.failures))
       : counts.connections;
     sums.passed += total;
     if (total + counts.refused + counts.failures === 0 && path !== 'refused') this.#isOpen = true;
@@ -129,6 +130,8 @@ class Building {
 
 const isRequest = ({ reporter, method }: Pick<Edge, 'reporter' | 'method'>): boolean =>
   reporter === 'waypoint' && method !== '';
+
+const hasEndpoint = ({ workload, pod }: EdgeParty): boolean => workload !== '' || pod !== '';
 
 /** A namespace may be called `other`, too; a pod and a workload at the same time are not. */
 const isOther = ({ namespace, workload, pod, identity }: EdgeParty): boolean =>

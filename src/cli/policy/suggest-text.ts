@@ -24,7 +24,7 @@ const callText = (call: Call): string =>
 
 function* callComments(indent: string, calls: readonly Call[]): Generator<string> {
   for (const call of calls.slice(0, callsShownMax)) {
-    const what = call.isRequest ? 'requests' : 'connections';
+    const what = `${call.isRequest ? 'request' : 'connection'}${call.passed === 1 ? '' : 's'}`;
     const audited =
       call.audited > 0
         ? `, ${call.audited} of them would be refused by ${[...call.policies].join(', ')}`

@@ -1,6 +1,7 @@
 /** Asks Prometheus' HTTP API. Its response is bounded, and a token goes to no other server. */
 import { readFileSync } from 'node:fs';
 import { errorText, WeftError } from '../../base/errors.js';
+import { printable } from '../printable.js';
 import { decodeAnswer, type PrometheusAnswer } from './decode.js';
 
 export const prometheusLimits = { answerBytes: 64 << 20, answerMs: 30_000, tokenBytes: 65_536 } as const;
@@ -10,7 +11,11 @@ export interface PrometheusServer {
   readonly token?: string;
 }
 
-const failed = (why: string): WeftError => new WeftError('WEFT_PROMETHEUS', why);
+/** The reason may have the server's own words. */
+const failed = (why: string): WeftError => new WeftError('WEFT_PROMETHEUS', printable(why));
+
+const isLoopback = ({ hostname }: URL): boolean =>
+  hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 
 /** The server of a URL. Error: WEFT_PROMETHEUS. */
 export function prometheusServer(text: string, tokenFile: string | undefined): PrometheusServer {
@@ -22,6 +27,10 @@ export function prometheusServer(text: string, tokenFile: string | undefined): P
       'a URL with a password would be shown to others of this machine: use --prometheus-token-file',
     );
   if (tokenFile === undefined) return { url };
+  if (url.protocol === 'http:' && !isLoopback(url))
+    throw failed(
+      `a token would go to ${url.origin} unencrypted: use https, or a port-forward and http://127.0.0.1:9090`,
+    );
   return { url, token: readToken(tokenFile) };
 }
 

@@ -18,14 +18,16 @@ type Labels = Sample['labels'];
 
 const known = (name: string | undefined): string => (name === undefined || name === 'unknown' ? '' : name);
 
+/** The identity of a label; undefined: none is known. Istio's programs write it without `spiffe://` in some places. */
+export const identityOf = (principal: string | undefined): SpiffeId | undefined =>
+  principal?.startsWith('spiffe://') === true ? (principal as SpiffeId) : undefined;
+
 function partyOf(labels: Labels, side: 'source' | 'destination'): EdgeParty {
-  const identity = known(labels[`${side}_principal`]);
   return {
     namespace: known(labels[`${side}_workload_namespace`]),
     workload: known(labels[`${side}_workload`]),
     pod: '',
-    // Of Istio's programs without `spiffe://`.
-    identity: identity.startsWith('spiffe://') ? (identity as SpiffeId) : undefined,
+    identity: identityOf(labels[`${side}_principal`]),
   };
 }
 
@@ -48,12 +50,18 @@ function pathOf(reporter: EdgeReporter, labels: Labels): string {
   }
 }
 
+/** Flags of requests that a policy, the lack of a token, or a rate limit refused. */
+const refusedFlags: readonly (string | undefined)[] = ['RBAC', 'JWT', 'RL'];
+/** A decision service that does not respond has the same flag as one that denies. */
+const isRefusedBy = (flag: string | undefined, status: number): boolean =>
+  refusedFlags.includes(flag) || (flag === 'UAEX' && status < 500);
+
 function countsOf(counted: Counted, { labels, value }: Sample): Partial<EdgeCounts> {
   switch (counted) {
     case 'requests': {
       const status = Number(labels['response_code'] ?? 0);
       const flag = labels['response_flags'];
-      if (flag === 'RBAC') return { requests: value, refused: value };
+      if (isRefusedBy(flag, status)) return { requests: value, refused: value };
       const isFailed = isFailedResponse({ status, grpcStatus: labels['grpc_response_status'], flag });
       return { requests: value, failures: isFailed ? value : 0 };
     }
@@ -108,7 +116,7 @@ function namesOf(labels: Labels): Omit<Edge, 'counts'> | undefined {
   };
 }
 
-const rounded = (counts: EdgeCounts, lastSeenMs: number): EdgeCounts => ({
+const rounded = (counts: EdgeCounts): EdgeCounts => ({
   ...counts,
   connections: Math.round(counts.connections),
   requests: Math.round(counts.requests),
@@ -116,14 +124,13 @@ const rounded = (counts: EdgeCounts, lastSeenMs: number): EdgeCounts => ({
   failures: Math.round(counts.failures),
   bytesSent: Math.round(counts.bytesSent),
   bytesReceived: Math.round(counts.bytesReceived),
-  lastSeenMs,
 });
 
 const isSeen = ({ counts }: Edge): boolean =>
   counts.connections + counts.requests + counts.refused + counts.bytesSent + counts.bytesReceived > 0;
 
-/** The edges of what was counted until `nowMs`. Metrics do not say when within the range an edge was seen. */
-export function edgesOf(samples: Readonly<Record<Counted, readonly Sample[]>>, nowMs: number): Edge[] {
+/** The edges of what was counted. Metrics do not say when an edge was seen last: the time is 0. */
+export function edgesOf(samples: Readonly<Record<Counted, readonly Sample[]>>): Edge[] {
   const edges = new Map<string, Building>();
   for (const [counted, all] of Object.entries(samples) as [Counted, readonly Sample[]][])
     for (const sample of all) {
@@ -141,7 +148,7 @@ export function edgesOf(samples: Readonly<Record<Counted, readonly Sample[]>>, n
   return [...edges.values()]
     .map(({ names, counts, cumulative }) => ({
       ...names,
-      counts: rounded({ ...counts, latencyCounts: cumulative ? perBucket(cumulative) : [] }, nowMs),
+      counts: rounded({ ...counts, latencyCounts: cumulative ? perBucket(cumulative) : [] }),
     }))
     .filter(isSeen);
 }

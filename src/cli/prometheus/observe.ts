@@ -1,19 +1,31 @@
 /** What Prometheus has observed in a range that is longer than the control plane's memory. */
 import { WeftError } from '../../base/errors.js';
-import type { EdgeQuery } from '../../model/edge.js';
+import type { Edge, EdgeQuery } from '../../model/edge.js';
 import type { Observation } from '../edges/observation.js';
 import { askPrometheus, type PrometheusServer } from './client.js';
 import type { Sample } from './decode.js';
 import { edgesOf } from './edges.js';
+import { policyEdges, policyQuery, refusedEdges, refusedQuery } from './refusals.js';
 import { allCounted, queryOf, sinceQuery, type Counted } from './queries.js';
 
 /** Points of a range, among which the first one with metrics of the mesh is looked for. */
 const sincePoints = 60;
 const stepMsMin = 1_000;
 
-async function samplesOf(server: PrometheusServer, query: string, nowMs: number): Promise<readonly Sample[]> {
-  const answer = await askPrometheus(server, 'query', { query, time: String(nowMs / 1_000) });
-  return answer.kind === 'vector' ? answer.samples : [];
+type Ask = (query: string) => Promise<readonly Sample[]>;
+
+/** Edges of traffic. One query after the other: each takes Prometheus' memory. */
+async function trafficEdges(ask: Ask, seconds: number, namespace: string | undefined): Promise<Edge[]> {
+  const samples = {} as Record<Counted, readonly Sample[]>;
+  for (const counted of allCounted) samples[counted] = await ask(queryOf(counted, seconds, namespace));
+  const edges = edgesOf(samples);
+  return [...edges, ...refusedEdges(await ask(refusedQuery(seconds, namespace)), edges)];
+}
+
+async function edgesOfPolicies(ask: Ask, seconds: number, namespace: string | undefined): Promise<Edge[]> {
+  const refused = await ask(policyQuery('refused', seconds, namespace));
+  const audited = await ask(policyQuery('audited', seconds, namespace));
+  return [...policyEdges('refused', refused), ...policyEdges('audited', audited)];
 }
 
 /** The first of the points of a range at which Prometheus has metrics of the mesh, and their distance. */
@@ -50,11 +62,15 @@ async function sinceMsOf(
   }
 }
 
-/** Error: WEFT_PROMETHEUS. */
+/**
+ * Error: WEFT_PROMETHEUS.
+ * @param about edges of traffic, or those that say what policies did
+ */
 export async function observePrometheus(
   server: PrometheusServer,
   { namespace, sinceMs }: EdgeQuery,
   nowMs: number,
+  about: 'traffic' | 'policies' = 'traffic',
 ): Promise<Observation> {
   const observedSinceMs = await sinceMsOf(server, sinceMs, nowMs);
   if (observedSinceMs === undefined)
@@ -62,12 +78,16 @@ export async function observePrometheus(
       'WEFT_PROMETHEUS',
       `Prometheus at ${server.url.origin} has no metrics of Weft in this range: does it scrape the agents and waypoints (docs/metrics.md)?`,
     );
+  let undecodable = 0;
+  const ask: Ask = async (query) => {
+    const answer = await askPrometheus(server, 'query', { query, time: String(nowMs / 1_000) });
+    if (answer.kind !== 'vector') return [];
+    undecodable += answer.undecodable;
+    return answer.samples;
+  };
   const seconds = Math.max(1, Math.round((nowMs - sinceMs) / 1_000));
-  const samples = {} as Record<Counted, readonly Sample[]>;
-  // One after the other: a query of a long range takes Prometheus' memory.
-  for (const counted of allCounted)
-    samples[counted] = await samplesOf(server, queryOf(counted, seconds, namespace), nowMs);
-  const edges = edgesOf(samples, nowMs);
+  const read = about === 'policies' ? edgesOfPolicies : trafficEdges;
+  const edges = await read(ask, seconds, namespace);
   const isPartial = observedSinceMs > sinceMs;
   return {
     edges,
@@ -79,7 +99,10 @@ export async function observePrometheus(
       ...(isPartial
         ? [`Prometheus has metrics of the mesh since ${new Date(observedSinceMs).toISOString()}`]
         : []),
-      'from Prometheus: without ports, methods, paths and what audit mode found; refused connections are not in its metrics by workload',
+      ...(undecodable > 0 ? [`${undecodable} samples of Prometheus could not be read, and are missing`] : []),
+      ...(about === 'traffic'
+        ? ['from Prometheus: without ports, methods, paths and what audit mode found']
+        : []),
     ],
   };
 }

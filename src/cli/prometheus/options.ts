@@ -32,9 +32,13 @@ export function prometheusUrl(
 }
 
 /** The observation that a command shows. Errors: those of observeMesh, WEFT_PROMETHEUS. */
-export function observation(flags: EdgeFlags & PrometheusFlags, nowMs = Date.now()): Promise<Observation> {
+export function observation(
+  flags: EdgeFlags & PrometheusFlags,
+  about: 'traffic' | 'policies' = 'traffic',
+): Promise<Observation> {
+  const nowMs = Date.now();
   const query: EdgeQuery = { namespace: flags.namespace, sinceMs: nowMs - flags.since };
   const url = prometheusUrl(flags, process.env);
   if (url === undefined) return observeMesh(flags, query, nowMs);
-  return observePrometheus(prometheusServer(url, flags.prometheusTokenFile), query, nowMs);
+  return observePrometheus(prometheusServer(url, flags.prometheusTokenFile), query, nowMs, about);
 }

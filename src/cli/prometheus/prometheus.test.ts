@@ -7,12 +7,14 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { randomOf } from '../../../test/support/random.js';
 import { edgeStates } from '../../telemetry/observed/edge-states.js';
+import { statistics } from '../../telemetry/observed/statistics.js';
 import { askPrometheus, prometheusLimits, prometheusServer } from './client.js';
 import { decodeAnswer, type Sample } from './decode.js';
 import { edgesOf } from './edges.js';
 import { observePrometheus } from './observe.js';
 import { prometheusUrl } from './options.js';
 import { queryOf, type Counted } from './queries.js';
+import { policyEdges, policyQuery, refusedEdges } from './refusals.js';
 
 const closers: (() => void)[] = [];
 after(() => closers.forEach((close) => close()));
@@ -95,19 +97,16 @@ const none: Record<Counted, readonly Sample[]> = {
 test('requests become edges of a waypoint, with failures, refusals and latencies', () => {
   const labels = { reporter: 'waypoint', connection_security_policy: 'mutual_tls', response_flags: '-' };
   const bucket = (le: string, value: number): Sample => sample({ ...labels, le }, value);
-  const edges = edgesOf(
-    {
-      ...none,
-      requests: [
-        sample({ ...labels, response_code: '200' }, 6.2),
-        sample({ ...labels, response_code: '200', grpc_response_status: '14' }, 1),
-        sample({ ...labels, response_code: '503' }, 1),
-        sample({ ...labels, response_code: '403', response_flags: 'RBAC' }, 2),
-      ],
-      latencies: [bucket('5', 0), bucket('10', 8), bucket('25', 7.9), bucket('+Inf', 8), bucket('7', 3)],
-    },
-    9,
-  );
+  const edges = edgesOf({
+    ...none,
+    requests: [
+      sample({ ...labels, response_code: '200' }, 6.2),
+      sample({ ...labels, response_code: '200', grpc_response_status: '14' }, 1),
+      sample({ ...labels, response_code: '503' }, 1),
+      sample({ ...labels, response_code: '403', response_flags: 'RBAC' }, 2),
+    ],
+    latencies: [bucket('5', 0), bucket('10', 8), bucket('25', 7.9), bucket('+Inf', 8), bucket('7', 3)],
+  });
   const [state, ...more] = edgeStates(edges, 0, 1_000_000).sort((a, b) => b.requests - a.requests);
   assert.deepEqual(more, []);
   assert.deepEqual(
@@ -122,7 +121,7 @@ test('requests become edges of a waypoint, with failures, refusals and latencies
     ],
     ['shop/web', 'shop/api', 'waypoint', 'mutual-tls', 10, 2, 2],
   );
-  assert.deepEqual([state?.successShare, state?.latencyMs?.p50, state?.lastSeenMs], [0.75, 7.5, 9]);
+  assert.deepEqual([state?.successShare, state?.latencyMs?.p50, state?.lastSeenMs], [0.75, 7.5, 0]);
 });
 
 test('connections of both sides become one; the path is what metrics tell of it', () => {
@@ -133,20 +132,17 @@ test('connections of both sides become one; the path is what metrics tell of it'
     source_workload_namespace: 'unknown',
     source_principal: 'unknown',
   };
-  const edges = edgesOf(
-    {
-      ...none,
-      opened: [
-        opened('source', 'mutual_tls', 3),
-        opened('destination', 'mutual_tls', 3),
-        opened('source', 'same_node', 2),
-        opened('destination', 'unknown', 1, nobody),
-        opened('someone', 'mutual_tls', 50),
-      ],
-      bytesSent: [opened('source', 'mutual_tls', 100)],
-    },
-    0,
-  );
+  const edges = edgesOf({
+    ...none,
+    opened: [
+      opened('source', 'mutual_tls', 3),
+      opened('destination', 'mutual_tls', 3),
+      opened('source', 'same_node', 2),
+      opened('destination', 'unknown', 1, nobody),
+      opened('someone', 'mutual_tls', 50),
+    ],
+    bytesSent: [opened('source', 'mutual_tls', 100)],
+  });
   assert.deepEqual(
     edgeStates(edges, 0, 1_000).map(({ source, path, connections, bytesSent }) => [
       source,
@@ -160,6 +156,51 @@ test('connections of both sides become one; the path is what metrics tell of it'
       ['unknown', 'plain', 1, 0],
     ],
   );
+});
+
+test('a refused connection is between the workloads of its identities, if they are known, with the policy', () => {
+  const principals = {
+    source_principal: ends.source_principal,
+    destination_principal: ends.destination_principal,
+  };
+  const stranger = { ...principals, source_principal: 'spiffe://cluster.local/ns/bank/sa/teller' };
+  const refused = (labels: Sample['labels'], value: number): Sample => ({ labels, value });
+  const edges = edgesOf({
+    ...none,
+    opened: [sample({ reporter: 'source', connection_security_policy: 'mutual_tls' }, 2)],
+  });
+  const more = refusedEdges(
+    [
+      refused({ ...principals, code: 'WEFT_DENIED', policy: 'shop/p' }, 3),
+      refused({ ...stranger, code: 'WEFT_DENIED', policy: 'shop/p' }, 4),
+      refused({ ...principals, code: 'WEFT_DIAL', policy: '' }, 5),
+      refused({ source_principal: 'unknown', destination_principal: 'unknown', code: 'WEFT_DENIED' }, 0.2),
+    ],
+    edges,
+  );
+  const states = edgeStates([...edges, ...more], 0, 1_000).filter(({ path }) => path === 'refused');
+  assert.deepEqual(
+    states.map((one) => [one.source, one.destination, one.refused, one.failures, one.policies]),
+    [
+      ['shop/web', 'shop/api', 3, 5, ['shop/p']],
+      ['spiffe://cluster.local/ns/bank/sa/teller', 'shop/api', 4, 0, ['shop/p']],
+    ],
+  );
+});
+
+test('policies have what they refused and would have refused, each once', () => {
+  const of = (what: 'refused' | 'audited', count: number) =>
+    policyEdges(what, [{ labels: { policy: 'shop/p' }, value: count }]);
+  const found = statistics([...of('refused', 3.2), ...of('audited', 2)], {
+    by: 'policies',
+    fromMs: 0,
+    nowMs: 1,
+  });
+  assert.deepEqual(
+    found.map(({ policy, refused, audited }) => [policy, refused, audited]),
+    [['shop/p', 3, 2]],
+  );
+  assert.match(policyQuery('refused', 60, 'a.b"'), /policy=~"\(\.\* \)\?a\\\\\.b\\\\\\"\/\.\*"/);
 });
 
 test('a namespace cannot leave its place in a query', () => {
@@ -188,7 +229,7 @@ test('errors say what to do; a token goes to no other server', async () => {
     if (request.url?.startsWith('/moved')) response.writeHead(307, { location: other }).end();
     else if (request.url?.startsWith('/gone')) response.writeHead(404).end('404 page not found');
     else if (request.url?.startsWith('/bad'))
-      response.writeHead(422).end('{"status":"error","error":"too many samples"}');
+      response.writeHead(422).end('{"status":"error","error":"too many \\u001b[2Jsamples"}');
     else if (request.url?.startsWith('/page')) response.end('<html>');
     else if (request.headers.authorization === 'Bearer right') response.end(vector());
     else response.writeHead(401).end('Unauthorized');
@@ -202,7 +243,7 @@ test('errors say what to do; a token goes to no other server', async () => {
   await rejects('/', /status 401: give a token .* --prometheus-token-file/);
   await rejects('/moved/', /does not respond/);
   await rejects('/gone', /is http:.*\/gone the URL of Prometheus/);
-  await rejects('/bad', /responded 422: too many samples/);
+  await rejects('/bad', /responded 422: too many \?\[2Jsamples$/);
   await rejects('/page', /responded 200: this is no response of a Prometheus/);
   await assert.rejects(
     ask('http://127.0.0.1:4'),
@@ -238,10 +279,14 @@ test('a URL or token file that cannot be used is refused before anything is sent
   };
   for (const url of ['prometheus:9090', 'file:///etc/passwd', 'nonsense', 'http://user:secret@host'])
     assert.throws(() => prometheusServer(url, undefined), { code: 'WEFT_PROMETHEUS' });
-  assert.throws(() => prometheusServer('http://p', join(dir, 'absent')), /cannot be read/);
-  assert.throws(() => prometheusServer('http://p', file('empty', '\n')), /no bearer token/);
-  assert.throws(() => prometheusServer('http://p', file('two', 'a\nx-header: b')), /no bearer token/);
-  assert.equal(prometheusServer('http://p', file('good', 'abc\n')).token, 'abc');
+  assert.throws(() => prometheusServer('https://p', join(dir, 'absent')), /cannot be read/);
+  assert.throws(() => prometheusServer('https://p', file('empty', '\n')), /no bearer token/);
+  assert.throws(() => prometheusServer('https://p', file('two', 'a\nx-header: b')), /no bearer token/);
+  const good = file('good', 'abc\n');
+  assert.throws(() => prometheusServer('http://p', good), /unencrypted: use https/);
+  assert.throws(() => prometheusServer('http://127.0.0.1.example', good), /unencrypted/);
+  for (const url of ['https://p', 'http://127.0.0.1:9090', 'http://[::1]:9090', 'http://localhost:9090'])
+    assert.equal(prometheusServer(url, good).token, 'abc');
 });
 
 test('since when Prometheus knows the mesh is found to a second, and a server that makes up times ends it', async () => {

@@ -16,7 +16,7 @@ const endLabels = [
 const requestLabels = [...endLabels, 'response_code', 'grpc_response_status'] as const;
 
 /** A text in PromQL. */
-const quoted = (text: string): string =>
+export const quoted = (text: string): string =>
   `"${text.replace(/[\\"\n]/g, (one) => (one === '\n' ? '\\n' : `\\${one}`))}"`;
 
 /** How much a counter grew in the range, of edges from or to the namespace. */

@@ -20,7 +20,7 @@ interface Flags extends EdgeFlags, PrometheusFlags {
 }
 
 /** Metrics have no labels for these. */
-const notInPrometheus: readonly Subject[] = ['routes', 'policies'];
+const notInPrometheus: readonly Subject[] = ['routes'];
 
 function* lines(found: Observation, by: Subject, flags: Flags): Generator<string> {
   const statistics = statisticsOf(found, by, flags);
@@ -30,7 +30,7 @@ function* lines(found: Observation, by: Subject, flags: Flags): Generator<string
       ? 'no requests were observed: waypoints report them (docs/observe.md)'
       : 'nothing was observed';
   const { rated, nowMs } = found;
-  if (statistics.length > 0)
+  if (statistics.length > 0 && by !== 'policies')
     yield rated
       ? `rates are of the last ${durationText(nowMs - rated.fromMs)}`
       : 'rates are not known yet: the control plane has just started';
@@ -51,7 +51,7 @@ export function statCommand(): Command {
           'WEFT_PROMETHEUS',
           `the metrics in Prometheus do not tell ${by} of an edge: look back 15m at most, without --prometheus`,
         );
-      const found = await observation(flags);
+      const found = await observation(flags, by === 'policies' ? 'policies' : 'traffic');
       if (flags.json !== true) return console.log([...lines(found, by, flags)].map(printable).join('\n'));
       const { nowMs, observedSinceMs, rated, missing } = found;
       const statistics = statisticsOf(found, by, flags);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { edge, party } from '../../../test/support/edges.js';
 import { fuzz } from '../../../test/support/fuzz.js';
-import { latencyBoundsMs, type Edge } from '../../model/edge.js';
+import { latencyBoundsMs, policyNames, policyText, type Edge } from '../../model/edge.js';
 import { EdgeReport } from '../gen/weft.js';
 import { decodeEdge, edgeLimits, encodeEdge } from './edge.js';
 
@@ -74,4 +74,10 @@ test('whatever bytes are decoded, an edge is bounded or left out', () => {
       for (const count of Object.values({ ...counts, latencyCounts: 0 })) assert.ok(count >= 0);
     }
   });
+});
+
+test('however many policies there are, an edge with them can be reported', () => {
+  const names = Array.from({ length: 100 }, (_, i) => `${'n'.repeat(60)}/${'p'.repeat(60)}-${i}`);
+  const decoded = decodeEdge(encodeEdge(edge({ policy: policyText(names) }, { audited: 1 })));
+  assert.deepEqual(policyNames(decoded?.policy ?? ''), names.slice(0, 4));
 });

@@ -1,5 +1,5 @@
 /** Who calls whom and how well, as the page and `weft edges` show it. Pure. */
-import type { Edge } from '../../model/edge.js';
+import { policyNames, type Edge } from '../../model/edge.js';
 import type { EdgeState, RouteState } from '../../model/mesh-snapshot.js';
 import { destinationOf, distinctEdges, nameOf, pathOf } from './distinct-edges.js';
 import { securityOf, sumsBy } from './traffic.js';
@@ -23,8 +23,15 @@ function routesOf(edges: readonly Edge[]): RouteState[] {
 const idOf = (edge: Edge): string =>
   JSON.stringify([nameOf(edge.source), destinationOf(edge), edge.port, pathOf(edge), securityOf(edge)]);
 
-const namesOf = (edges: readonly Edge[], of: 'service' | 'policy'): string[] =>
-  [...new Set(edges.map((edge) => edge[of]).filter((name) => name !== ''))].sort();
+/** The first of the Services in the order of their names: any order of edges has the same. */
+const serviceOf = (edges: readonly Edge[]): string | undefined =>
+  edges
+    .map(({ service }) => service)
+    .filter((name) => name !== '')
+    .sort()[0];
+
+const policiesOf = (edges: readonly Edge[]): string[] =>
+  [...new Set(edges.flatMap(({ policy }) => policyNames(policy)))].sort();
 
 /**
  * One state for each pair of workloads, port and path, in the order of their ids. What several programs reported of the same traffic counts once.
@@ -41,7 +48,7 @@ export function edgeStates(
   const sums = sumsBy(distinctEdges(edges).filter(only), (edge) => [idOf(edge)]);
   const states = [...sums].map(([id, { first, sum, edges: all }]): EdgeState => {
     const traffic = sum.traffic;
-    const [service] = namesOf(all, 'service');
+    const service = serviceOf(all);
     return {
       id,
       source: nameOf(first.source),
@@ -61,7 +68,7 @@ export function edgeStates(
       connectionsPerSecond: traffic.connections / seconds,
       ...(traffic.successShare === undefined ? {} : { successShare: traffic.successShare }),
       ...(traffic.latencyMs ? { latencyMs: traffic.latencyMs } : {}),
-      policies: namesOf(all, 'policy'),
+      policies: policiesOf(all),
       routes: routesOf(all),
       lastSeenMs: traffic.lastSeenMs,
     };

@@ -48,6 +48,17 @@ test('mutual TLS is a share of what left a node: kernel flows are not counted ag
   assert.equal(share(edge({ path: 'kernel' }, { connections: 3 }), edge({}, { connections: 1 })), 1);
 });
 
+test('an edge with several policies in audit mode counts for each of them', () => {
+  const edges = [edge({ policy: 'shop/a,shop/b' }, { audited: 4 })];
+  assert.deepEqual(
+    of(edges, 'policies').map((one) => [one.policy, one.audited]),
+    [
+      ['shop/a', 4],
+      ['shop/b', 4],
+    ],
+  );
+});
+
 test('a policy has what it refused and would have refused, once for both sides', () => {
   const policy = 'shop/only-web';
   const edges = [

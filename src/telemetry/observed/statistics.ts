@@ -1,5 +1,5 @@
 /** Statistics of what was observed: by workload, Service, route, pair of workloads, or policy. Pure. */
-import type { Edge } from '../../model/edge.js';
+import { policyNames, type Edge } from '../../model/edge.js';
 import { destinationKey, destinationOf, distinctEdges, isBeyondLimits, nameOf } from './distinct-edges.js';
 import { rateMsMin } from './edge-states.js';
 import { sumsBy, type Traffic } from './traffic.js';
@@ -57,7 +57,7 @@ function namesOf(edge: Edge, by: Subject): StatisticNames[] {
     case 'edges':
       return [{ source, destination }];
     case 'policies':
-      return policy === '' ? [] : [{ policy }];
+      return policyNames(policy).map((name) => ({ policy: name }));
   }
 }
 

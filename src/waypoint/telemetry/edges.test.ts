@@ -98,11 +98,11 @@ test('a client whose address belongs to a workload of another identity is named 
   });
 });
 
-test('refusals name the policy, audited requests the one that would have refused, failures are of the server', () => {
+test('refusals name the policy, audited requests those that would have refused, failures are of the server', () => {
   const { edges } = bench();
   const denied = { status: 403, flag: 'RBAC', code: 'WEFT_DENIED', endpoint: undefined } as const;
   edges.record(request({ ...denied, policy: 'shop/p' }));
-  edges.record(request({ audited: ['shop/a'] }));
+  edges.record(request({ audited: ['shop/a', 'shop/b'] }));
   edges.record(request({ status: 503, flag: 'UH', endpoint: undefined }));
   edges.record(request({ status: 200, flag: 'UC' }));
   edges.record(request({ status: 200, grpcStatus: '14' }));
@@ -121,7 +121,7 @@ test('refusals name the policy, audited requests the one that would have refused
     ]);
   assert.deepEqual(of, [
     ['shop/p', 80, '', 1, 1, 0, 0],
-    ['shop/a', 8080, 'api', 1, 0, 1, 0],
+    ['shop/a,shop/b', 8080, 'api', 1, 0, 1, 0],
     ['', 80, '', 1, 0, 0, 1],
     ['', 8080, 'api', 4, 0, 0, 2],
   ]);

@@ -2,7 +2,7 @@
  * The edges of a worker: requests by client, endpoint, method and path template, and relayed connections. Names are looked up once per edge
  * and report; a request costs a few lookups by texts that exist already.
  */
-import type { Edge, EdgeParty } from '../../model/edge.js';
+import { policyText, type Edge, type EdgeParty } from '../../model/edge.js';
 import type { MeshView } from '../../state/store.js';
 import { EdgeTable, edgesMax, type EdgeNames, type EdgeTally } from '../../telemetry/edge-table.js';
 import { isFailedResponse } from '../../telemetry/failed-response.js';
@@ -66,7 +66,7 @@ export class RequestEdges {
     const { client, endpoint, service, audited } = record;
     const method = methodName(record.method);
     const template = this.#templates.of(record.path);
-    const policy = (isRefused(record) ? record.policy : audited[0]) ?? '';
+    const policy = isRefused(record) ? (record.policy ?? '') : policyText(audited);
     const perEndpoint = below(below(this.#shortcuts, client.key), endpoint?.key ?? record.port);
     const perTemplate = below(below(below(perEndpoint, service), method), template);
     const known = perTemplate.get(policy) as EdgeTally | undefined;
@@ -110,7 +110,7 @@ export class RequestEdges {
       port: endpoint?.target.port ?? servicePort,
       method: '',
       pathTemplate: '',
-      policy: policy ?? audited[0] ?? '',
+      policy: policy ?? policyText(audited),
     });
     if (audited.length > 0) tally.audited++;
     if (outcome === 'opened') tally.connections++;
