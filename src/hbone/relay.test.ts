@@ -6,23 +6,25 @@ import net from 'node:net';
 import { test } from 'node:test';
 import { eventually } from '../../test/support/eventually.js';
 import { collect, listen, pool, tunnelTestbed } from '../../test/support/tunnels.js';
-import { relay, type RelayResult } from './relay.js';
+import { relay, type RelayResult, type RelayWatch } from './relay.js';
+import { HttpWatch } from '../telemetry/http-watch.js';
 
 async function relayed(
   app: (socket: net.Socket) => void,
+  watches: { readonly client?: RelayWatch; readonly server?: RelayWatch } = {},
 ): Promise<{ port: number; results: Promise<RelayResult>[]; cut: ((reason: string) => void)[] }> {
   const results: Promise<RelayResult>[] = [];
   const cut: ((reason: string) => void)[] = [];
   const appPort = await listen(app, false);
   const { request } = await tunnelTestbed((tunnel) => {
     const socket = net.connect({ port: appPort, host: '127.0.0.1', allowHalfOpen: true }, () => {
-      results.push(relay(socket, tunnel.accept()).done);
+      results.push(relay(socket, tunnel.accept(), undefined, watches.server).done);
     });
   });
   const tunnels = pool();
   const port = await listen((socket) => {
     void tunnels.open(request()).then(({ stream }) => {
-      const live = relay(socket, stream);
+      const live = relay(socket, stream, undefined, watches.client);
       results.push(live.done);
       cut.push(live.cut);
     });
@@ -161,4 +163,33 @@ test('memory is bounded with a slow reader: 1 GB passes complete and in order', 
   assert.equal(received, total);
   assert.equal(server.digest('hex'), digest.digest('hex'));
   assert.ok(peakBytes - before < 160 << 20, `memory grew by ${(peakBytes - before) >> 20} MB`);
+});
+
+test('a watch at either end sees the same requests, those without a response when the relay ends', async () => {
+  const seen: Record<'pod' | 'peer', string[]> = { pod: [], peer: [] };
+  const watch = (client: 'pod' | 'peer'): HttpWatch =>
+    new HttpWatch({
+      client,
+      onRequest: ({ method, pathTemplate, status }) =>
+        seen[client].push(`${method} ${pathTemplate} ${status}`),
+      onLimit: () => assert.fail('no limit is near'),
+    });
+  const body = 'x'.repeat(300_000);
+  const { port, results } = await relayed(
+    (socket) => {
+      socket.once('data', () => {
+        socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+        socket.write('HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n');
+      });
+      socket.on('end', () => socket.end());
+    },
+    { client: watch('pod'), server: watch('peer') },
+  );
+  const client = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  const got = collect(client);
+  client.end(['/orders/17', '/b', '/gone'].map((path) => `GET ${path} HTTP/1.1\r\n\r\n`).join(''));
+  await got;
+  await settled(results);
+  const expected = ['GET /orders/* 200', 'GET /b 404', 'GET /gone 0'];
+  assert.deepEqual(seen, { pod: expected, peer: expected });
 });

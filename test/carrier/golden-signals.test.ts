@@ -19,6 +19,7 @@ import { DemoMesh, listening } from '../support/demo-mesh.js';
 import { connectionRecords } from '../support/records.js';
 import { checkRelay, relays, useRelay } from './support/relays.js';
 
+const metricsPort = 15020;
 const [api, quietServer] = ['10.244.2.10', '10.244.2.41'];
 /** Namespace `quiet` has not opted in. Its pods call, and are called. */
 const quietPods = `kind: Namespace
@@ -45,7 +46,7 @@ async function converse(
   responses: number,
   piece = 1_000,
 ): Promise<void> {
-  const code = `import socket, base64, time
+  const code = `import socket, base64, struct, time
 s = socket.create_connection(('${ip}', 8080), 10); s.settimeout(20); s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 b = base64.b64decode('${Buffer.from(bytes, 'latin1').toString('base64')}')
 for i in range(0, len(b), ${piece}): s.sendall(b[i:i + ${piece}]); time.sleep(0.001)
@@ -54,7 +55,7 @@ while got.count(b'HTTP/1.1 ') < ${responses}:
     d = s.recv(65536)
     if not d: break
     got += d
-if ${responses} == 0: time.sleep(0.5)
+if ${responses} == 0: time.sleep(0.5); s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); s.close()
 print(got.count(b'HTTP/1.1 '))`;
   const { stdout, stderr } = await run(`weft-${from}`, 'python3', ['-c', code], 60_000);
   assert.equal(stdout.trim(), String(responses), stderr);
@@ -89,7 +90,7 @@ for (const relay of relays)
         const seen = await counted(reporter, template, method);
         return seen?.requests === wanted && seen;
       });
-    const metrics = (node: string): Promise<string> => adminGet(`weft-node-${node}`, adminPort, '/metrics');
+    const metrics = (node: string): Promise<string> => adminGet(`weft-node-${node}`, metricsPort, '/metrics');
     const lines = async (node: string, ...parts: readonly string[]): Promise<string[]> =>
       (await metrics(node)).split('\n').filter((line) => parts.every((part) => line.includes(part)));
     const tunneled = (): Promise<void> =>

@@ -5,6 +5,7 @@
 #include "http2/tunnel_pool.h"
 #include "http2/tunnel_stream.h"
 #include "net/test_sockets.h"
+#include "observe/http_watch.h"
 #include "relay/relay.h"
 #include "relay/test_worker.h"
 #include "tls/credentials.h"
@@ -41,11 +42,17 @@ struct Played : TunnelStream {
   bool lingers = true;
 };
 
+struct Seen : HttpWatchUser {
+  void OnHttp(const HttpSeen& seen) override { all += std::string(seen.path_template) + " " + std::to_string(seen.status) + "\n"; }
+  void OnHttpLimit() override {}
+  std::string all;
+};
+
 struct Fixture : RelayOwner {
   Fixture() {
     auto owned = std::make_unique<Played>();
     stream = owned.get();
-    relay = RelayTunnel(&worker, std::make_unique<AppSocket>(&loop, std::move(connection.ours)), std::move(owned), this);
+    relay = RelayTunnel(&worker, std::make_unique<AppSocket>(&loop, std::move(connection.ours)), std::move(owned), this, &watch);
     RunFor(&loop, 5);
   }
   void OnRelayEnded(Ended how) override {
@@ -65,6 +72,8 @@ struct Fixture : RelayOwner {
   Worker worker{loop, decider, Unused<PodSockets>(), Unused<SockMap>(), Unused<Credentials>(), Unused<TunnelPool>(), limits};
   Connection connection;
   Played* stream = nullptr;
+  Seen seen;
+  HttpWatch watch{&seen, 1, HttpWatch::Client::kPod};
   std::unique_ptr<Relay> relay;
   Ended ended = Ended::kNone;
   int ends = 0, lingered = 0, unread = 0;
@@ -88,6 +97,15 @@ TEST_CASE_FIXTURE(Fixture, "bytes and half closes pass in both directions") {
   CHECK(ReceiveAll(connection.app) == "response<end>");
   CHECK(relay->bytes_sent() == 7);
   CHECK(relay->bytes_received() == 8);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a watch sees the bytes of both directions") {
+  CHECK(SendAll(connection.app, "GET /orders/17 HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n"));
+  CHECK(WaitForWake());
+  CHECK(stream->Pull().ends_with("<later>"));
+  stream->Deliver("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody");
+  stream->Deliver("HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n");
+  CHECK(seen.all == "/orders/* 200\n/b 404\n");
 }
 
 TEST_CASE_FIXTURE(Fixture, "what the peer sent before its reset is delivered") {
