@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { WeftError } from '../../base/errors.js';
 import { isRecord } from '../../base/record.js';
 import type { TapEvent } from '../../model/mesh-snapshot.js';
-import type { TapLine } from '../../model/tap.js';
+import { tapOutcomes, type TapLine } from '../../model/tap.js';
 
 const lineCharsMax = 64 << 10;
 /** Of a Date. */
@@ -27,7 +27,8 @@ const isRequest = (value: unknown): boolean =>
 /** Whether it has what commands print. */
 const isEvent = (value: unknown): value is TapEvent =>
   isRecord(value) &&
-  ['kind', 'id', 'reporter', 'path', 'outcome'].every((name) => typeof value[name] === 'string') &&
+  ['kind', 'id', 'reporter', 'path'].every((name) => typeof value[name] === 'string') &&
+  tapOutcomes.some((one) => one === value['outcome']) &&
   typeof value['timeMs'] === 'number' &&
   Math.abs(value['timeMs']) <= timeMsMax &&
   isParty(value['source']) &&
