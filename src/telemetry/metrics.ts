@@ -251,8 +251,9 @@ export class MeshMetrics {
   #prepare(): void {
     this.beforeRead?.();
     this.#settle();
-    this.#series.sweep(this.workloads && this.#gone.isGone(this.workloads()));
-    this.#requests.sweep();
+    const isGone = this.workloads && this.#gone.isGone(this.workloads());
+    this.#series.sweep(isGone);
+    this.#requests.sweep(isGone);
   }
 
   #settle(): void {

@@ -99,7 +99,7 @@ export class RequestCounts {
     tally.latencyCounts ??= latencyBoundsMs.map(() => 0).concat(0);
     for (const [at, value] of latencyCounts.entries())
       tally.latencyCounts[at] = (tally.latencyCounts[at] ?? 0) + value;
-    const series = this.#seriesOf(record, { ...labels, ...requestLabels(record, status) });
+    const series = this.#seriesOf(record, { ...labels, ...requestLabels(status) });
     series.count += count;
     for (const [at, value] of latencyCounts.entries())
       series.durations.counts[at] = (series.durations.counts[at] ?? 0) + value;
@@ -107,8 +107,9 @@ export class RequestCounts {
   }
 
   #seriesOf({ source, destination }: Opening, labels: Labels): Requests {
-    // The group is the pair of namespaces, so that no traffic displaces the series of others.
-    const series = this.#series.of(`${source.namespace} ${destination.namespace}`, labels);
+    // The group is the pair of namespaces, so that no traffic displaces the series of others; within it each client workload has a share.
+    const group = `${source.namespace} ${destination.namespace}`;
+    const series = this.#series.of(group, labels, `${source.namespace}/${source.workload}`);
     if (series) return series.value;
     this.#options.onOverflow();
     const reporter = String(labels['reporter']);
@@ -125,8 +126,9 @@ export class RequestCounts {
     this.#templates.taken();
   }
 
-  sweep(): void {
-    this.#series.sweep();
+  /** `isGone`: whether a series is about a workload that is gone. */
+  sweep(isGone?: (labels: Labels) => boolean): void {
+    this.#series.sweep(isGone);
   }
 
   #all(): { readonly labels: Labels; readonly value: Requests }[] {
@@ -135,14 +137,9 @@ export class RequestCounts {
 }
 
 /** Istio's labels of a request beside those of its connection. `response_code` 0: the connection ended before the response. */
-function requestLabels({ service }: Opening, status: number): Labels {
-  const [name, namespace] = service?.split('.') ?? [];
-  return {
-    destination_service_name: name ?? 'unknown',
-    destination_service_namespace: namespace ?? 'unknown',
-    request_protocol: 'http',
-    response_code: status,
-    grpc_response_status: '',
-    response_flags: status === 0 ? 'DC' : '-',
-  };
-}
+const requestLabels = (status: number): Labels => ({
+  request_protocol: 'http',
+  response_code: status,
+  grpc_response_status: '',
+  response_flags: status === 0 ? 'DC' : '-',
+});

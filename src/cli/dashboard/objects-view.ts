@@ -4,7 +4,7 @@ import { refusedWaypointOf } from '../../model/refused-waypoint.js';
 import type { PolicyState, WorkloadState } from '../../model/mesh-snapshot.js';
 import type { ServiceKey, Workload } from '../../model/workload.js';
 import type { MeshSnapshot as CompiledMesh } from '../../state/snapshot.js';
-import { waypointName } from '../explain/mesh.js';
+import { waypointNameOf } from '../../state/mesh-part.js';
 import { PolicyMesh } from '../policy/policy-mesh.js';
 import { policyTexts } from './policy-text.js';
 
@@ -39,7 +39,7 @@ function waypointOf(mesh: PolicyMesh, workload: Workload): string | undefined {
     if (one === undefined) continue;
     const refused = refusedWaypointOf(one);
     if (refused !== undefined) return refused;
-    if (one.kind === 'hostname') return waypointName(one.service);
+    if (one.kind === 'hostname') return waypointNameOf(one.service);
   }
   return undefined;
 }
