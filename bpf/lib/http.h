@@ -149,9 +149,13 @@ static long scan_byte(__u32 i, struct http_scan *scan)
 {
 	__u32 left = scan->source.size - scan->begin - i;
 	if ((i & (HTTP_CHUNK - 1)) == 0) {
-		__u32 length = left < HTTP_CHUNK ? left : HTTP_CHUNK;
-		if (length == 0 || length > HTTP_CHUNK ||
-		    http_read(&scan->source, scan->begin + i, scan->chunk, length))
+		if (left == 0)
+			return 1;
+		/* Linux 6.1 does not learn from a comparison with 0 that a length is positive: it sees the bounds of a mask and a sum. */
+		__u32 last = (left < HTTP_CHUNK ? left : HTTP_CHUNK) - 1;
+		barrier_var(last);
+		last &= HTTP_CHUNK - 1;
+		if (http_read(&scan->source, scan->begin + i, scan->chunk, last + 1))
 			return 1;
 	}
 	__u8 c = scan->chunk[i & (HTTP_CHUNK - 1)];
