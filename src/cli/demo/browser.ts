@@ -19,9 +19,10 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** Environment variable CHROMIUM, else the first of the usual names that PATH has. Undefined: there is none. */
+/** Environment variable CHROMIUM (`none`: not to be used), else the first of the usual names that PATH has. Undefined: there is none. */
 export function browserPath(env: NodeJS.ProcessEnv = process.env): string | undefined {
   const given = env['CHROMIUM'] ?? '';
+  if (given === 'none') return undefined;
   if (given !== '') return given;
   const dirs = (env['PATH'] ?? '').split(':').filter((dir) => dir !== '');
   return names.flatMap((name) => dirs.map((dir) => join(dir, name))).find(isExecutable);

@@ -70,12 +70,13 @@ export const goldenSignalsStep: Step = {
     stage.write('namespace.yaml', namespace('weft.dev/mesh: enabled'));
     await stage.testbed.stop(server);
     return {
-      onTheKernelPath: { requests: orders.counts.requests, path: orders.pathTemplate },
+      onTheKernelPath: orders.counts.requests,
+      path: orders.pathTemplate,
       failedOnTheKernelPath: failed.counts.failures,
       betweenNodes: far.counts.requests,
       metric: found[0],
     };
   },
   summary: (e) =>
-    `counted without a waypoint: ${JSON.stringify(e['onTheKernelPath'])} and ${String(e['failedOnTheKernelPath'])} failures by the kernel, ${String(e['betweenNodes'])} between nodes`,
+    `${String(e['onTheKernelPath'])} requests of ${String(e['path'])} and ${String(e['failedOnTheKernelPath'])} with status 503 counted by the kernel, ${String(e['betweenNodes'])} requests between nodes`,
 };
