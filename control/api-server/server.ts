@@ -38,6 +38,8 @@ export interface ApiServerOptions {
   readonly onResponse: (code: number) => void;
   readonly onLimit: (limit: string) => void;
   readonly log: { warn(fields: object, text: string): void };
+  /** How long a client waits for a response to begin. */
+  readonly responseMs?: number;
 }
 
 export class ApiServer {
@@ -203,15 +205,26 @@ export class ApiServer {
     }
     this.#underWay++;
     let timer: NodeJS.Timeout | undefined;
+    const { responseMs = serverLimits.responseMs } = this.#options;
+    let isLate = false;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
+        isLate = true;
         this.#options.onLimit('metrics-api-time');
-        reject(new StatusError('Timeout', `no answer within ${serverLimits.responseMs} ms`, 1));
-      }, serverLimits.responseMs);
+        reject(new StatusError('Timeout', `no answer within ${responseMs} ms`, 1));
+      }, responseMs);
     });
     const answer = respond();
     // It counts until it has ended, also if nobody waits for it anymore.
-    void answer.catch(() => undefined).finally(() => this.#underWay--);
+    void answer
+      .then(
+        ({ stream }) => {
+          // Nobody reads it.
+          if (isLate) stream?.close();
+        },
+        () => undefined,
+      )
+      .finally(() => this.#underWay--);
     try {
       return await Promise.race([answer, late]);
     } finally {

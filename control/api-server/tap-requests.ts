@@ -16,7 +16,7 @@ import { StatusError } from './status.js';
 import { namespacesOfEvent, namespacesOfFilter, tapEventForReader } from './tap-view.js';
 
 const tapRecheckMs = 60_000;
-/** Namespaces of peers whose readability is remembered until the next check. */
+/** Namespaces of peers whose readability is asked and remembered until the next check. */
 const namespacesMax = 1_024;
 
 export interface TapRequestsParts {
@@ -52,9 +52,11 @@ class KnownNamespaces {
     const asked = new Set(namespaces);
     asked.delete('');
     asked.delete(this.own);
-    const unknown = [...asked].filter((one) => !this.#known.has(one));
+    // Programs say the namespaces of peers: those beyond the limit are not asked for, and are not readable.
+    const unknown = [...asked]
+      .filter((one) => !this.#known.has(one))
+      .slice(0, namespacesMax - this.#known.size);
     if (unknown.length > 0) {
-      if (this.#known.size + unknown.length > namespacesMax) this.forget();
       const { named } = await readableNamespaces(unknown, this.mayWatch, this.onLimit);
       for (const one of unknown) this.#known.set(one, named.has(one));
     }
@@ -84,14 +86,18 @@ export class TapRequests {
       throw new StatusError('TooManyRequests', 'too many taps are open, or too many of this user', 10);
 
     const known = namespace === undefined ? undefined : new KnownNamespaces(namespace, mayWatch, onLimit);
+    // Closed at once: a reader who does not read would not see the end, and keep the tap on.
+    const end = (why: string): void => {
+      reading.queue.end(why);
+      reading.close();
+    };
     const checks = setInterval(() => {
       known?.forget();
       mayWatch(namespace).then(
         (isAllowed) => {
-          if (!isAllowed) reading.queue.end(forbidden(user, attributesOf(namespace)).message);
+          if (!isAllowed) end(forbidden(user, attributesOf(namespace)).message);
         },
-        (error: unknown) =>
-          reading.queue.end(`your right to read could not be checked again: ${errorText(error)}`),
+        (error: unknown) => end(`your right to read could not be checked again: ${errorText(error)}`),
       );
     }, recheckMs).unref();
     const shown = async (events: readonly TapEvent[]): Promise<readonly TapEvent[]> => {

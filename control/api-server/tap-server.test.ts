@@ -11,6 +11,8 @@ import { close, createApiServer, listen } from '../../test/support/api-server.js
 import { tapConnection, tapParty } from '../../test/support/taps.js';
 import { TapHub } from '../taps/tap-hub.js';
 import { ReplicatedTaps } from '../taps/tap-source.js';
+import { readFrontProxy } from './front-proxy.js';
+import { ApiServer } from './server.js';
 import { startAggregatedApi, type AggregatedApi } from './start.js';
 import { TapRequests } from './tap-requests.js';
 
@@ -62,10 +64,10 @@ after(() => {
   close(apiServer);
 });
 
-async function open(path: string, user: string) {
+async function open(path: string, user: string, port = api.port) {
   const call = https.get({
     host: '127.0.0.1',
-    port: api.port,
+    port,
     path,
     headers: { 'x-remote-user': user },
     ca: mesh.certPem,
@@ -159,4 +161,88 @@ test('a tap ends within a minute when its reader may no longer read, or the API 
     assert.match((JSON.parse(last) as { readonly end: string }).end, why);
   }
   assert.equal(hub.size, 0);
+});
+
+test('a tap whose reader may no longer read is off at once, also if the reader reads nothing', async () => {
+  let isAllowed = true;
+  const requests = new TapRequests({
+    taps,
+    authorizer: { isAllowed: () => Promise.resolve(isAllowed) },
+    rootNamespace: 'weft-system',
+    onLimit: () => undefined,
+    recheckMs: 10,
+  });
+  const user = { user: 'jane', groups: [], extra: {} };
+  const { stream } = await requests.watch(user, 'shop', new URLSearchParams('watch=true'));
+  assert.ok(stream);
+  assert.equal(hub.size, 1);
+  isAllowed = false;
+  await until('the tap is off', 30_000, () => hub.size === 0);
+  const lines: string[] = [];
+  for await (const line of stream.lines) lines.push(line);
+  assert.match(lines.at(-1) ?? '', /is forbidden: User/);
+  stream.close();
+});
+
+test('forbidden: a program makes the API server review rights without end, by namespaces of peers that it makes up', async () => {
+  const asked = new Set<string>();
+  const requests = new TapRequests({
+    taps,
+    authorizer: {
+      isAllowed: (_user, { namespace }) => {
+        asked.add(namespace);
+        return Promise.resolve(namespace === 'shop');
+      },
+    },
+    rootNamespace: 'weft-system',
+    onLimit: () => undefined,
+  });
+  const user = { user: 'jane', groups: [], extra: {} };
+  const { stream } = await requests.watch(user, 'shop', new URLSearchParams('watch=true'));
+  assert.ok(stream);
+  const lines = stream.lines[Symbol.asyncIterator]();
+  await lines.next();
+  const own = { ...tapped, source: { namespace: 'shop', workload: 'web', pod: 'web' } };
+  for (let i = 0; i < 2_000; i++) {
+    const namespace = `made-up-${i}`;
+    reportTapped({ ...own, destination: { ...tapParty(namespace, 'any'), port: 80 }, policy: 'shop/own' });
+    const { value } = (await lines.next()) as { readonly value: string };
+    const { event } = JSON.parse(value) as { readonly event: TapEvent };
+    assert.deepEqual([event.destination.namespace, event.destination.workload], [namespace, '']);
+  }
+  assert.ok(asked.size <= 1_024 + 2, String(asked.size));
+  stream.close();
+});
+
+test('a tap that begins after its reader was told that it takes too long is closed', async () => {
+  let closed = 0;
+  let begin: () => void = () => undefined;
+  const begun = new Promise<void>((resolve) => (begin = resolve));
+  const server = new ApiServer({
+    listen: '127.0.0.1:0',
+    certificate: issue(mesh, 'weft-control.weft-system.svc'),
+    respond: async () => {
+      await begun;
+      const lines = (async function* () {
+        await Promise.resolve();
+        yield '';
+      })();
+      return { body: {}, stream: { lines, close: () => void closed++ } };
+    },
+    onResponse: () => undefined,
+    onLimit: () => undefined,
+    log: { warn: () => undefined },
+    responseMs: 50,
+  });
+  const port = await server.start();
+  try {
+    const frontProxy = readFrontProxy(frontProxyData(proxies.certPem));
+    assert.ok(frontProxy.ok);
+    server.trust(frontProxy.value);
+    assert.equal((await open('/', 'jane', port)).response.statusCode, 504);
+    begin();
+    await until('it is closed', 30_000, () => closed === 1);
+  } finally {
+    server.stop();
+  }
 });

@@ -124,6 +124,15 @@ test('forbidden: who lacks the right for one end learns anything of that end, or
     // An address does not say whose it is.
     [['shop'], { source: 'shop/web', destination: '10.0.0.3:8080' }, ['of an address']],
     [['shop'], { source: '10.0.0.2', destination: 'shop/web:80' }, ['of an address']],
+    // Nor does a guess elsewhere in the question.
+    [['shop'], { source: 'shop/vault', destination: '10.0.0.3:8080' }, ['of an address']],
+    [['shop'], { source: 'vault/any', destination: '10.0.0.3:8080' }, ['vault', 'of an address']],
+    [['shop'], { source: 'bank/any', destination: '10.0.0.3:8080' }, ['bank', 'of an address']],
+    [
+      ['shop'],
+      { identity: 'spiffe://cluster.local/ns/vault/sa/any', destination: '10.0.0.3:8080' },
+      ['of an address'],
+    ],
   ] as const) {
     const answer = await sent(rights, ends);
     assert.deepEqual([answer.hidden, answer.count], [hidden, 0], JSON.stringify(ends));

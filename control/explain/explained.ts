@@ -1,8 +1,9 @@
 /** The part of the compiled mesh that concerns two ends, encoded. */
+import { isIp } from '../../src/model/address.js';
 import type { ExplainedMesh, EncodedMeshResource } from '../../src/model/explained-mesh.js';
 import { explainLimits } from '../../src/model/explained-mesh.js';
 import { servicePolicyName } from '../../src/model/service-policy.js';
-import { namespacesOf, partOf, type Ends } from '../../src/state/mesh-part.js';
+import { namespacesOf, partOf, slashed, withoutPort, type Ends } from '../../src/state/mesh-part.js';
 import type { MeshSnapshot } from '../../src/state/snapshot.js';
 import { encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
 import { encodeNodePod } from '../../src/discovery/codec/node-pod.js';
@@ -73,9 +74,20 @@ export interface ExplainSourceOptions {
 /** What of these namespaces the caller may read. */
 export type Readable = (namespaces: readonly string[]) => Promise<ReadonlySet<string>>;
 
-/** Who may not read a namespace does not learn which one has an address. */
-const isStated = (namespace: string, { source, identity, destination }: Ends): boolean =>
-  [source, identity, destination].some((one) => one?.includes(namespace) === true);
+/** The namespace that an end states, by `NAMESPACE/NAME` or a host name. */
+function statedNamespace(end: string): string | undefined {
+  const name = withoutPort(end);
+  return slashed(name)?.[0] ?? (isIp(name) ? undefined : name.split('.')[1]);
+}
+
+const unnamed = 'of an address';
+
+/**
+ * Who may not read a namespace does not learn which one has an address. Only the end's own statement counts: else a caller would find out by names
+ * that the other end, or another part of the question, states.
+ */
+const namedBy = (end: string, hidden: readonly string[]): readonly string[] =>
+  hidden.map((one) => (one === statedNamespace(end) ? one : unnamed));
 
 export class ExplainSource {
   constructor(private readonly options: ExplainSourceOptions) {}
@@ -99,18 +111,26 @@ export class ExplainSource {
     // A client that is named by its identity is one that the caller states: nothing of its pods is needed.
     if (identity !== undefined && (await hiddenOf(part.sources)).length > 0)
       part = partOf(whole, { ...ends, areClientsUnknown: true });
-    const ofEnds = [...new Set([...(identity === undefined ? part.sources : []), ...part.destinations])];
-    const hiddenEnds = await hiddenOf(ofEnds);
-    const hidden =
-      hiddenEnds.length > 0 ? hiddenEnds : await hiddenOf(namespacesOf(part.snapshot, rootNamespace));
+    const sources = identity === undefined ? part.sources : [];
+    const hiddenEnds = new Set(await hiddenOf([...new Set([...sources, ...part.destinations])]));
+    const isHidden = (one: string): boolean => hiddenEnds.has(one);
+    const ofEnds = [
+      ...namedBy(ends.source ?? '', sources.filter(isHidden)),
+      ...namedBy(ends.destination, part.destinations.filter(isHidden)),
+    ];
+    const hidden = new Set(
+      ofEnds.length > 0
+        ? ofEnds
+        : (await hiddenOf(namespacesOf(part.snapshot, rootNamespace))).map(() => unnamed),
+    );
     const { trustDomain, withoutAddress, waypoints } = part.snapshot;
     return {
-      resources: hidden.length > 0 ? [] : encodedOf(part.snapshot),
+      resources: hidden.size > 0 ? [] : encodedOf(part.snapshot),
       trustDomain,
       rootNamespace,
-      withoutAddress: hidden.length > 0 ? [] : withoutAddress,
-      waypoints: hidden.length > 0 ? [] : waypoints,
-      hidden: hidden.map((one) => (isStated(one, ends) ? one : 'of an address')),
+      withoutAddress: hidden.size > 0 ? [] : withoutAddress,
+      waypoints: hidden.size > 0 ? [] : waypoints,
+      hidden: [...hidden],
     };
   }
 }

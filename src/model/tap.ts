@@ -176,7 +176,10 @@ const policyCheck =
   ({ policy, audited }) =>
     values.some((value) => namesPolicy(policy, value) || audited.some((one) => namesPolicy(one, value)));
 
-/** Compiles a filter. The cheapest checks come first: most events match none. */
+/**
+ * Compiles a filter. The namespace comes first, so that the other checks of a reader of one namespace cost nothing for connections between others.
+ * Of the rest the cheapest come first: most events match none.
+ */
 export function compileTapFilter(filter: TapFilter): Check {
   const {
     namespace,
@@ -191,6 +194,8 @@ export function compileTapFilter(filter: TapFilter): Check {
     kinds,
   } = filter;
   const checks: Check[] = [];
+  if (namespace !== undefined)
+    checks.push((one) => one.sourceNamespace === namespace || one.destinationNamespace === namespace);
   const add = (values: readonly string[] | undefined, check: (values: readonly string[]) => Check): void => {
     if (values && values.length > 0) checks.push(check(values));
   };
@@ -221,8 +226,6 @@ export function compileTapFilter(filter: TapFilter): Check {
         values.includes(outcome),
   );
   add(policies, policyCheck);
-  if (namespace !== undefined)
-    checks.push((one) => one.sourceNamespace === namespace || one.destinationNamespace === namespace);
   add(identities, identityCheck);
   add(workloads, workloadCheck);
   const [only] = checks;

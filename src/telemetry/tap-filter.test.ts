@@ -12,6 +12,7 @@ import {
   tapQueryOf,
   type TapFilter,
   type TapQuery,
+  type TapSubject,
 } from '../model/tap.js';
 
 const matches = (filter: TapFilter, event: TapEvent): boolean =>
@@ -152,4 +153,24 @@ test('a query that cannot be meant is refused, with the field and the value', ()
   assert.match(problemOf({ methods: ['x'.repeat(tapLimits.valueCharsMax + 1)] }) ?? '', /characters/);
   for (const sampleOf of [0, 0.5, -1, NaN, 1e9]) assert.match(problemOf({}, sampleOf) ?? '', /sample/);
   assert.equal(problemOf({}), undefined);
+});
+
+test('of what is between other namespaces, a filter of one namespace reads nothing but their names', () => {
+  const matches = compileTapFilter({
+    namespace: 'shop',
+    requestPaths: ['/a*'],
+    statuses: ['5xx'],
+    methods: ['GET'],
+    ways: ['waypoint'],
+    policies: ['shop/a'],
+    outcomes: ['refused'],
+    kinds: ['request'],
+    identities: ['spiffe://*'],
+    workloads: ['shop/web'],
+  });
+  const names = { sourceNamespace: 'bank', destinationNamespace: 'vault' };
+  const subject = new Proxy(names, {
+    get: (of, name) => (name in of ? Reflect.get(of, name) : assert.fail(String(name))),
+  });
+  assert.equal(matches(subject as unknown as TapSubject), false);
 });
