@@ -24,6 +24,7 @@ function seenIn(event: TapEvent): string {
 /**
  * An event as a reader of some namespaces sees it. Of a peer elsewhere it has what the reader's own pods see of it: namespace, identity, and the
  * Service that they dial. Workloads, pods, nodes, waypoints and policies of the other namespace are not named, nor reasons, which may name them.
+ * Of a waypoint elsewhere the namespace is named: what it reports about others is its word, and the reader has to know whose.
  */
 export function tapEventForReader(
   event: TapEvent,
@@ -44,7 +45,9 @@ export function tapEventForReader(
     ...rest,
     source: party(event.source),
     destination: party(event.destination),
-    ...(isSeenHere ? {} : { reporter: '', id: '' }),
+    ...(isSeenHere
+      ? {}
+      : { reporter: event.seenBy === 'waypoint' ? `${waypointNamespace(event)}/*` : '', id: '' }),
     ...(isNamed && policy !== undefined ? { policy } : {}),
     ...(isNamed && audited !== undefined ? { audited } : {}),
     ...(isAllKnown && why !== undefined ? { why } : {}),
