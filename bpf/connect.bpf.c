@@ -86,9 +86,14 @@ static __always_inline int begin_kernel_flow(struct bpf_sock_addr *ctx, struct w
 	long error = bpf_map_update_elem(&weft_live, &id, &live, BPF_NOEXIST);
 	if (error)
 		__sync_fetch_and_sub(&share->live, 1);
-	/* The same socket failed to connect before: its entry is already counted. */
-	if (error == -EEXIST)
+	/*
+	 * The same socket failed to connect before, or was disconnected: its entry is already counted. What was observed of the former
+	 * flow goes now, for the end of this one may not remove it.
+	 */
+	if (error == -EEXIST) {
 		error = bpf_map_update_elem(&weft_live, &id, &live, BPF_EXIST);
+		bpf_map_delete_elem(&weft_http, &id);
+	}
 	if (error) {
 		count(WEFT_KERNEL_LIVE_FULL);
 		return 0;

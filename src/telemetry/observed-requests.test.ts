@@ -101,6 +101,19 @@ test('what pods sent is bounded: methods, paths, statuses, templates', () => {
   );
 });
 
+test('a template whose end was cut stays as it is, and no other path gets past the rule', () => {
+  const name = (template: string): string | undefined => {
+    const metrics = bench();
+    metrics.observed(opening(), request({ pathTemplate: template }));
+    return metrics.takeEdges()[0]?.pathTemplate;
+  };
+  for (const template of ['/orders/items/**', '/a/*/**', '/a/b/c/d/e/f/g/h/**', '/orders/*', '**'])
+    assert.equal(name(template), template);
+  assert.equal(name('/a/4711/**'), '/a/*/**');
+  assert.equal(name('/a/b/c/d/e/f/g/h/i/**'), '/a/b/c/d/e/f/g/h/**');
+  assert.equal(name('4711/**'), '**');
+});
+
 test('a sum of requests counts as its parts do', () => {
   const [one, sum] = [bench(), bench()];
   for (let i = 0; i < 5; i++) one.observed(opening(), request({ durationMs: 7 }));

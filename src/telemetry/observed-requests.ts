@@ -84,7 +84,7 @@ export class RequestCounts {
     const status = requests.status >= 100 && requests.status <= statusMax ? requests.status : 0;
     const names = edgeOfConnection({ durationMs: 0, ended: '', ...record });
     const template = this.#templates.known(
-      this.#templates.of(requests.pathTemplate),
+      this.#bounded(requests.pathTemplate),
       `${names.service} ${names.destination.namespace}/${names.destination.workload}:${names.port}`,
       names.source.namespace,
     );
@@ -104,6 +104,14 @@ export class RequestCounts {
     for (const [at, value] of latencyCounts.entries())
       series.durations.counts[at] = (series.durations.counts[at] ?? 0) + value;
     series.durations.sum += durationSumMs;
+  }
+
+  /** A template as it is, whose end may be cut; of anything else its template. */
+  #bounded(template: string): string {
+    const cut = '/**';
+    if (template === cut || !template.endsWith(cut)) return this.#templates.of(template);
+    const made = this.#templates.of(template.slice(0, -cut.length));
+    return made.endsWith('**') ? made : made + cut;
   }
 
   #seriesOf({ source, destination }: Opening, labels: Labels): Requests {

@@ -14,6 +14,8 @@ const pathsMax = 2_048;
 const pathCharsMax = 256;
 /** Destinations without a Service are chosen by clients. Beyond, all are forgotten: the tables that use the templates have limits of their own. */
 const destinationsMax = 4_096;
+/** Of all destinations and groups: a template may be as long as a client chooses, up to 403 characters. Beyond, all are forgotten as well. */
+export const templatesInAllMax = 16_384;
 
 /** The methods of RFC 9110 and RFC 5789. */
 export const registeredMethods: ReadonlySet<string> = new Set([
@@ -35,10 +37,16 @@ export class PathTemplates {
   #paths = new Map<string, string>();
   /** Templates that were seen, by destination and group of clients. */
   #templates = new Map<string, Map<string, Set<string>>>();
+  #size = 0;
   #takes = 0;
 
   /** `onLimit`: a request was counted under `other`. */
   constructor(private readonly onLimit: () => void) {}
+
+  /** Templates that are kept, of all destinations. */
+  get size(): number {
+    return this.#size;
+  }
 
   /** The template of a path. */
   of(path: string): string {
@@ -54,9 +62,10 @@ export class PathTemplates {
 
   /** The template, or `other` if the clients of this group have used too many toward the destination. */
   known(template: string, destination: string, group: string): string {
+    if (this.#size >= templatesInAllMax) this.#forget();
     let ofDestination = this.#templates.get(destination);
     if (!ofDestination) {
-      if (this.#templates.size >= destinationsMax) this.#templates = new Map();
+      if (this.#templates.size >= destinationsMax) this.#forget();
       this.#templates.set(destination, (ofDestination = new Map()));
     }
     let seen = ofDestination.get(group);
@@ -67,11 +76,17 @@ export class PathTemplates {
       return otherName;
     }
     seen.add(template);
+    this.#size++;
     return template;
+  }
+
+  #forget(): void {
+    this.#templates = new Map();
+    this.#size = 0;
   }
 
   /** The edges were reported. */
   taken(): void {
-    if (++this.#takes % templateTakes === 0) this.#templates = new Map();
+    if (++this.#takes % templateTakes === 0) this.#forget();
   }
 }

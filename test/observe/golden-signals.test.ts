@@ -417,6 +417,43 @@ asyncio.run(main()); print('done')`,
   assert.ok(found.length <= 102, `${found.length} edges`);
 });
 
+/** Entries of weft_http. */
+function followed(): unknown[] {
+  const pins = execFileSync('find', ['/sys/fs/bpf/weft', '-name', 'weft_http'], { encoding: 'utf8' });
+  return pins
+    .trim()
+    .split('\n')
+    .flatMap(
+      (pin) =>
+        JSON.parse(
+          execFileSync('bpftool', ['-j', 'map', 'dump', 'pinned', pin], { encoding: 'utf8' }),
+        ) as unknown[],
+    );
+}
+
+test('THREATS 3: sockets that disconnect and connect to another pod leave nothing in the map of observed flows', async () => {
+  const disconnected = 20;
+  const held = await client(
+    'weft-quiet',
+    `import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+unspecified = ctypes.create_string_buffer(16)
+repair, on, off_without_probe = 19, 1, -1
+for _ in range(${disconnected}):
+    s = socket.create_connection(('${cache}', 8080), 4)
+    s.sendall(b'GET /disconnected HTTP/1.1\\r\\n\\r\\n'); s.recv(100)
+    # In this mode the server is not told: its end stays open.
+    s.setsockopt(socket.IPPROTO_TCP, repair, on)
+    if libc.connect(s.fileno(), unspecified, 16): raise OSError(ctypes.get_errno(), 'disconnect')
+    s.setsockopt(socket.IPPROTO_TCP, repair, off_without_probe)
+    s.connect(('${quietServer}', 8080))
+    s.close()
+print('done')`,
+  );
+  assert.equal(held, 'done');
+  await until('every flow has ended and is forgotten', 20_000, () => followed().length === 0);
+});
+
 test('without the splice, requests are counted on TCP; after the namespace opted out, none are, and no program looks at packets', async () => {
   mesh.write('namespace.yaml', shop('off'));
   const spliced = async (): Promise<number> =>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RequestRecord } from './request-record.js';
-import { requestEntry } from './request-entry.js';
+import { clientCharsMax, requestEntry } from './request-entry.js';
 
 const record = (more: Partial<RequestRecord>): RequestRecord =>
   ({
@@ -58,4 +58,11 @@ test('a request that a policy refused is a warning with its code, and has its tr
   assert.equal(entry.attributes['error.type'], 'WEFT_DENIED');
   assert.equal(entry.attributes['weft.rule'], 2);
   assert.deepEqual(entry.trace, trace);
+});
+
+test('what a client sent is cut, so that records that wait for a collector have a bounded size', () => {
+  const long = 'x'.repeat(60_000);
+  const entry = requestEntry(record({ method: long, path: `/${long}?${long}`, authority: long }));
+  assert.ok(JSON.stringify(entry).length < 6 * clientCharsMax);
+  assert.ok(String(entry.attributes['url.path']).startsWith('/xxx'));
 });

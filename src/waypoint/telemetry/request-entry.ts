@@ -4,20 +4,28 @@ import { formatSocketAddress } from '../../model/address.js';
 import { actionText, isFailed } from './access-log.js';
 import type { RequestRecord } from './request-record.js';
 
+/** Of a method, a path and an authority: clients choose them, and thousands of records may wait for the collector. */
+export const clientCharsMax = 2_048;
+
+/** What a client sent, cut. A copy: a part of a string would keep all of it in memory. */
+const cut = (text: string): string =>
+  text.length <= clientCharsMax ? text : `${Buffer.from(text.slice(0, clientCharsMax)).toString()}…`;
+
 export function requestEntry(record: RequestRecord): LogEntry {
   const { client, endpoint, route, code, why, flag, grpcStatus, policy, rule, audited, actions } = record;
-  const [path = ''] = record.path.split('?', 1);
+  const method = cut(record.method);
+  // Without its query, which may have what clients keep secret. A copy, for the query may be long.
+  const path = cut(Buffer.from(record.path.split('?', 1)[0] ?? '').toString());
   return {
     event: 'weft.request',
     level: isFailed(record) ? 'warn' : 'info',
-    body: `${record.method} ${path} ${record.status}${why === undefined ? '' : `: ${why}`}`,
+    body: `${method} ${path} ${record.status}${why === undefined ? '' : `: ${why}`}`,
     timeMs: record.startedMs + record.durationMs,
     trace: record.trace,
     attributes: {
-      'http.request.method': record.method,
-      // Without its query, which may have what clients keep secret.
+      'http.request.method': method,
       'url.path': path,
-      'server.address': record.authority,
+      'server.address': cut(record.authority),
       'http.response.status_code': record.status,
       'client.address': client.address.ip,
       'client.port': client.address.port,
