@@ -235,11 +235,18 @@ export class Agent {
 
   /** Only the owner of the node sends metrics: a collector knows the agents by their nodes. */
   async #startMetricExport(): Promise<void> {
-    const started = await exportMetrics(this.#options.otlpMetricsEndpoint, {
-      program: this.#program,
-      lost: this.#lostTelemetry,
-      read: () => this.#metrics.json(),
-    });
+    let started: Awaited<ReturnType<typeof exportMetrics>>;
+    try {
+      started = await exportMetrics(this.#options.otlpMetricsEndpoint, {
+        program: this.#program,
+        lost: this.#lostTelemetry,
+        read: () => this.#metrics.json(),
+      });
+    } catch (error) {
+      // An agent without metrics at the collector serves its pods all the same.
+      this.#log.warn({ error: errorText(error) }, 'metrics are not sent to the collector');
+      return;
+    }
     // The node may have another owner by now.
     if (this.#active) this.#metricExport = started;
     else await started?.stop();

@@ -15,6 +15,8 @@ export class GoneWorkloads {
   isGone(workloads: Iterable<Named>): (labels: Labels) => boolean {
     const present = new Set<string>();
     for (const { namespace, workloadName } of workloads) present.add(`${namespace}/${workloadName}`);
+    // Sides that are not known have this name, whatever a namespace is called.
+    present.delete('unknown/unknown');
     // A name stays until its series are dropped: a few scrapes later it is not needed.
     const gone = new Set<string>();
     for (const name of this.#seen) if (!present.has(name)) gone.add(name);
