@@ -32,7 +32,7 @@ function problemsMark(state: string): string {
 }
 
 async function manifestFindings(state: string, root: string): Promise<readonly Finding[]> {
-  const from = testbedManifests(state, '--state');
+  const from = testbedManifests(state);
   const args = [programs.control, 'check-manifests', '--root-namespace', root, '--from', ...from];
   return JSON.parse(await shAsync(process.execPath, args)) as Finding[];
 }

@@ -37,7 +37,7 @@ export function policyMeshes(
 /** The paths of the current state, none for a cluster, and the arguments that say where it is. */
 function currentOf(
   flags: CurrentFlags,
-  currentName: string,
+  currentName: string | undefined,
 ): { readonly current: readonly string[]; readonly args: readonly string[] } {
   const isCluster = flags.current === undefined && isOfCluster(flags);
   const current = flags.current ?? (isCluster ? [] : testbedManifests(stateOf(flags), currentName));
@@ -52,7 +52,7 @@ function currentOf(
  * @param namespace of a cluster: its objects are read where the account may not read those of all namespaces
  */
 export async function currentMesh(flags: CurrentFlags, namespace?: string): Promise<PolicyMeshes> {
-  const { args } = currentOf(flags, '--current');
+  const { args } = currentOf(flags, undefined);
   return decodeMeshes(
     await shAsync(process.execPath, [
       programs.control,
@@ -84,14 +84,17 @@ function compiledMeshes(
   );
 }
 
-/** Files and directories with the objects of a testbed. Error: WEFT_SOURCE, if there is no testbed. */
-export function testbedManifests(state: string, currentName: string): readonly string[] {
+/**
+ * Files and directories with the objects of a testbed. Error: WEFT_SOURCE, if there is no testbed.
+ * @param currentName the option for manifests in place of a testbed, if the command has one
+ */
+export function testbedManifests(state: string, currentName?: string): readonly string[] {
   const ledger = readLedger(state);
   // The testbed itself writes the pods of waypoints.
   const rendered = join(state, 'rendered');
   if (ledger) return [ledger.from, ...(existsSync(rendered) ? [rendered] : [])];
   throw new WeftError(
     'WEFT_SOURCE',
-    `there is no testbed at ${state}: pass ${currentName} FILES for manifests, --state DIR for another testbed, or --kubernetes for a cluster; weft standalone up starts a testbed`,
+    `there is no testbed at ${state}: pass ${currentName === undefined ? '' : `${currentName} FILES for manifests, `}--state DIR for another testbed, or --kubernetes for a cluster; weft standalone up starts a testbed`,
   );
 }

@@ -27,7 +27,7 @@ function* lines(found: Observation, by: Subject, flags: Flags): Generator<string
   yield* linesOf(by, statistics);
   if (statistics.length === 0)
     yield by === 'routes'
-      ? 'no requests were observed: waypoints report them (docs/observe.md)'
+      ? 'no requests were observed: waypoints report them, and nodes those of namespaces with the label weft.dev/golden-signals=enabled (docs/observe.md)'
       : 'nothing was observed';
   const { rated, nowMs } = found;
   if (statistics.length > 0 && by !== 'policies')

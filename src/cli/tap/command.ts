@@ -48,6 +48,20 @@ const several = (one: string, all: readonly string[] = []): readonly string[] =>
 /** Identities and paths may have commas. */
 const repeated = (one: string, all: readonly string[] = []): readonly string[] => [...all, one];
 
+/** Problems of a filter begin with the name of its field. */
+const flagOf: Readonly<Record<string, string>> = {
+  namespace: '--namespace',
+  workloads: '--workload',
+  identities: '--identity',
+  requestPaths: '--path',
+  ways: '--path',
+  statuses: '--status',
+  policies: '--policy',
+  outcomes: '--outcome',
+  methods: '--method',
+  kinds: '--kind',
+};
+
 /** The query of the flags. A path that begins with `/` is that of requests, any other a way of connections. Error: WEFT_TAP_INPUT. */
 export function queryOf(flags: Flags): TapQuery {
   const { namespace, workload, identity, path = [], status, policy, outcome, method, kind } = flags;
@@ -67,7 +81,11 @@ export function queryOf(flags: Flags): TapQuery {
   };
   const query = { filter, sampleOf: flags.sample };
   const problem = tapProblem(query);
-  if (problem !== undefined) throw new WeftError('WEFT_TAP_INPUT', `the tap cannot be begun: ${problem}`);
+  if (problem !== undefined) {
+    const text = problem.replace(/^\w+(?=:)/, (field) => flagOf[field] ?? field);
+    const hint = problem.startsWith('ways:') ? '; a path of requests begins with /' : '';
+    throw new WeftError('WEFT_TAP_INPUT', `the tap cannot be begun: ${text}${hint}`);
+  }
   return query;
 }
 

@@ -61,6 +61,16 @@ test('a path that begins with / is that of requests, any other a way of connecti
   assert.throws(() => queryOf({ path: ['krenel'], sample: 1 }), { code: 'WEFT_TAP_INPUT' });
 });
 
+test('an error names the flag, not the field of the filter', () => {
+  assert.throws(
+    () => queryOf({ path: ['orders'], sample: 1 }),
+    /--path: "orders" is not one of .*a path of requests begins with \//,
+  );
+  assert.throws(() => queryOf({ path: ['/a?b'], sample: 1 }), /--path: "\/a\?b" is no path of requests/);
+  assert.throws(() => queryOf({ status: ['6xx'], sample: 1 }), /--status: "6xx" is no status/);
+  assert.throws(() => queryOf({ workload: ['web'], sample: 1 }), /--workload: "web" is not NAMESPACE\/NAME/);
+});
+
 test('lines of a control plane are read; those that this version does not know are left out, and an end says why', () => {
   assert.deepEqual(tapLineOf(JSON.stringify({ event: tapRequest() })), { event: tapRequest() });
   assert.deepEqual(tapLineOf('{"lost":3}'), { lost: 3 });

@@ -73,7 +73,9 @@ export function ChangesView({
 }) {
   return (
     <>
-      <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
+      {live.isStatic ? undefined : (
+        <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
+      )}
       <ChangeList changes={snapshot.changes} nowMs={nowMs} />
     </>
   );

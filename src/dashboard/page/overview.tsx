@@ -110,7 +110,9 @@ export function Overview({
         id="timeline"
         aside={<Link to={{ ...all, view: 'changes' }}>All changes</Link>}
       >
-        <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
+        {live.isStatic ? undefined : (
+          <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
+        )}
         <ChangeList changes={snapshot.changes.slice(0, topOf)} nowMs={nowMs} />
       </Panel>
     </>

@@ -46,6 +46,10 @@ test('mutual TLS is a share of what left a node: kernel flows are not counted ag
   assert.equal(share(edge({}, { connections: 3 }), edge({ path: 'plain' }, { connections: 1 })), 0.75);
   assert.equal(share(edge({ path: 'kernel' }, { connections: 3 })), undefined);
   assert.equal(share(edge({ path: 'kernel' }, { connections: 3 }), edge({}, { connections: 1 })), 1);
+  // Metrics have the connections and the requests that an agent sees in one edge.
+  const both = edge({}, { connections: 2, requests: 9 });
+  assert.equal(share(both), 1);
+  assert.equal(share(both, edge({ path: 'plain' }, { connections: 2 })), 0.5);
 });
 
 test('an edge with several policies in audit mode counts for each of them', () => {

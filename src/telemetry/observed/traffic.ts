@@ -54,8 +54,8 @@ class TrafficSum {
       this.#requestFailures += counts.failures;
       this.#requestsRefused += Math.min(counts.refused, counts.requests);
     }
-    // An agent counts the connections of its requests, too.
-    const weight = isRequest && reporter !== 'waypoint' ? 0 : counts.connections + counts.requests;
+    // An agent counts the connections of its requests, too: in an edge of their own, or from Prometheus in the same.
+    const weight = counts.connections + (isRequest && reporter !== 'waypoint' ? 0 : counts.requests);
     const security = securityOf(edge);
     if (security === 'mutual-tls') this.#mutual += weight;
     else if (security === 'none') this.#unprotected += weight;
