@@ -1,6 +1,7 @@
 /** The relays that a test runs with: that of WEFT_RELAY, or both. The environment is how a testbed and its agents choose. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { until } from '../../../src/base/wait.js';
 import { adminGet, adminPort } from '../../../src/cli/admin.js';
 import type { RelayStatus } from '../../../src/model/relay.js';
 
@@ -10,9 +11,15 @@ const chosen = process.env['WEFT_RELAY'];
 export const relays: readonly RelayName[] =
   chosen === 'carrier' || chosen === 'typescript' ? [chosen] : ['typescript', 'carrier'];
 
-/** What the agent in a network namespace says of its relay. */
+/** What the agent in a network namespace says of its relay. An agent serves its pods a moment before it serves its status. */
 export async function relayStatus(netns: string): Promise<RelayStatus> {
-  return (JSON.parse(await adminGet(netns, adminPort, '/status')) as { relay: RelayStatus }).relay;
+  let problem: unknown;
+  const status = await until('the agent says its status', 30_000, () =>
+    adminGet(netns, adminPort, '/status').catch((error: unknown) => void (problem = error)),
+  ).catch(() => {
+    throw problem;
+  });
+  return (JSON.parse(status) as { relay: RelayStatus }).relay;
 }
 
 /** Fails if the agent of a node relays otherwise: a test of one relay must not pass with the other. */
