@@ -3,7 +3,7 @@ import type { PolicyState } from '../../model/mesh-snapshot.js';
 import type { Filter } from './edges.js';
 import { namespaceOf } from './edges.js';
 
-/** Those that denied something first. */
+/** Those that refused something first. */
 export function filteredPolicies(
   policies: readonly PolicyState[],
   { namespace, text }: Filter,
