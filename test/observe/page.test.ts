@@ -115,6 +115,20 @@ test('what could not be read is not shown as absent in any view', async () => {
     });
 });
 
+test('the page begins with the window that the command was asked for, else with 15 minutes', async () => {
+  for (const [hash, since] of [
+    ['#token=t', '15m'],
+    ['#token=t&since=90s', '90s'],
+    ['#token=t&since=5m', '5m'],
+  ] as const)
+    await withPage(small(), hash, '.figures', async ({ page }) => {
+      assert.equal(
+        await page.$eval('.controls select', (one) => (one as unknown as { value: string }).value),
+        since,
+      );
+    });
+});
+
 test('the filter leaves the edges of a namespace and of a text, and the address can be linked', async () => {
   const mesh = small();
   await withPage(mesh, '#/graph', 'tr[data-edge-id]', async ({ page }) => {

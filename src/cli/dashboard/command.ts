@@ -81,7 +81,7 @@ async function serve(flags: Flags): Promise<void> {
   };
   const token = randomBytes(tokenBytes).toString('base64url');
   const server = await serveDashboard({ ...address, token, files, api });
-  const url = urlOf(address.host, server.port, token);
+  const url = urlOf(address.host, server.port, token, flags.since === edgesKeptMs ? undefined : flags.since);
   console.log(`the dashboard is at ${url}`);
   console.log('it ends with this command; who has the URL can read what you can');
   // The first view is ready when the browser asks for it.
