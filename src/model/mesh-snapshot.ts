@@ -118,7 +118,7 @@ export interface PolicyState {
 
 export interface Problem {
   readonly level: 'warn' | 'fail';
-  /** `KIND NAMESPACE/NAME` of the object that it is about; absent: none. */
+  /** `KIND NAMESPACE/NAME` of the object that it is about, or `File NAME` of one that cannot be read; absent: none. */
   readonly object?: string;
   readonly what: string;
   /** What to do about it. */
