@@ -2,7 +2,7 @@
 import type { MeshSnapshot, PolicyState } from '../../model/mesh-snapshot.js';
 import { namespacesOf } from '../view/edges.js';
 import { countOf, countText } from '../view/format.js';
-import { filteredPolicies } from '../view/policies.js';
+import { filteredPolicies, isUnenforced } from '../view/policies.js';
 import { selecting, type Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
 import { isUnknown, notKnownText } from '../view/unknown.js';
@@ -59,6 +59,9 @@ function Policy({ policy, snapshot }: { readonly policy: PolicyState; readonly s
         <Badge tone={policy.action === 'deny' ? 'bad' : policy.action === 'allow' ? 'good' : 'neutral'}>
           {policy.action}
         </Badge>
+        {isUnenforced(policy, snapshot.problems) ? (
+          <Badge tone="bad">not in force as written</Badge>
+        ) : undefined}
         {policy.isAudited ? <Badge tone="warn">audit mode: refuses nothing</Badge> : undefined}
       </header>
       <ul class="rules">
