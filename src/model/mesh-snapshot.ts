@@ -5,6 +5,9 @@
 import type { Change } from './change.js';
 import type { EdgeReporter } from './edge-reporter.js';
 
+/** A part of the snapshot that is read by itself. */
+export type SnapshotPart = 'programs' | 'workloads' | 'edges' | 'policies' | 'problems' | 'changes';
+
 export interface MeshSnapshot {
   /** Version of this form. */
   readonly format: 1;
@@ -26,6 +29,8 @@ export interface MeshSnapshot {
   readonly changes: readonly Change[];
   /** What could not be read, and why: sentences. */
   readonly incomplete: readonly string[];
+  /** Parts of which nothing could be read: their lists say nothing. Absent: none. */
+  readonly unknown?: readonly SnapshotPart[];
 }
 
 export interface ProgramState {
@@ -113,7 +118,7 @@ export interface PolicyState {
 
 export interface Problem {
   readonly level: 'warn' | 'fail';
-  /** `KIND NAMESPACE/NAME` of the object that it is about; absent: none. */
+  /** `KIND NAMESPACE/NAME` of the object that it is about, or `File NAME` of one that cannot be read; absent: none. */
   readonly object?: string;
   readonly what: string;
   /** What to do about it. */

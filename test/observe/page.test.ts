@@ -99,6 +99,36 @@ test('an empty mesh says so, and what could not be read is never shown as no pro
   });
 });
 
+test('what could not be read is not shown as absent in any view', async () => {
+  const mesh = {
+    ...emptyMesh(Date.now()),
+    incomplete: ['edges: forbidden'],
+    unknown: ['programs', 'workloads', 'edges', 'policies', 'problems', 'changes'] as const,
+  };
+  for (const view of ['', 'graph', 'policies', 'problems', 'changes'])
+    await withPage(mesh, `#/${view}`, 'main .empty', async ({ page }) => {
+      const text = await untilText(page, /not known: see above/);
+      assert.doesNotMatch(
+        text,
+        /0\/s|\b0 (workloads|edges|failures)|were observed|No (changes|polic|problem|program)/i,
+      );
+    });
+});
+
+test('the page begins with the window that the command was asked for, else with 15 minutes', async () => {
+  for (const [hash, since] of [
+    ['#token=t', '15m'],
+    ['#token=t&since=90s', '90s'],
+    ['#token=t&since=5m', '5m'],
+  ] as const)
+    await withPage(small(), hash, '.figures', async ({ page }) => {
+      assert.equal(
+        await page.$eval('.controls select', (one) => (one as unknown as { value: string }).value),
+        since,
+      );
+    });
+});
+
 test('the filter leaves the edges of a namespace and of a text, and the address can be linked', async () => {
   const mesh = small();
   await withPage(mesh, '#/graph', 'tr[data-edge-id]', async ({ page }) => {
@@ -154,7 +184,7 @@ test('an edge is opened from the table by the keyboard alone, explained, and clo
     assert.notEqual(await page.evaluate('getComputedStyle(document.activeElement).outlineStyle'), 'none');
     await page.keyboard.press('Enter');
     await page.waitForSelector('.detail');
-    assert.match(await textOf(page, '.detail'), /Policies that denied it\s+\S+\/only-frontends/);
+    assert.match(await textOf(page, '.detail'), /Policies that refused it\s+\S+\/only-frontends/);
     // The focus is where the edge is now read, so that the button is a few stops away.
     for (let press = 0; !(await isAt('.explain button')) && press < 8; press++)
       await page.keyboard.press('Tab');

@@ -63,5 +63,12 @@ test('only addresses of this machine alone are listened on, unless it is asked f
 
 test('the token is in the part of the URL that is not sent', () => {
   assert.equal(urlOf('::1', 80, 't'), 'http://[::1]:80/#token=t');
+  const since = (ms: number): string => urlOf('::1', 80, 't', ms).replace(/.*&since=/, '');
+  assert.deepEqual([90_000, 300_000, 1_500, 86_400_000 * 7 + 1_000].map(since), [
+    '90s',
+    '5m',
+    '2s',
+    '10081m',
+  ]);
   assert.equal(urlOf('0.0.0.0', 80, 't'), 'http://127.0.0.1:80/#token=t');
 });

@@ -5,7 +5,7 @@ import { noCounts, type Edge, type EdgeCounts } from '../../model/edge.js';
 import type { Observation } from '../edges/observation.js';
 import type { ProgramState } from '../../model/mesh-snapshot.js';
 import { id } from '../../../test/support/mesh.js';
-import { assemble, read, unread, type Readings } from './assemble.js';
+import { assemble, isNothingRead, read, unread, type Readings } from './assemble.js';
 
 const party = (workload: string, pod = workload) => ({
   namespace: 'shop',
@@ -61,6 +61,12 @@ test('what cannot be read is named, and each part by itself', () => {
     'programs: forbidden',
     'problems: forbidden',
   ]);
+  const all = ['programs', 'workloads', 'edges', 'policies', 'problems', 'changes'];
+  assert.deepEqual(snapshot.unknown, all);
+  assert.equal(isNothingRead(snapshot), true);
+  const objects = assemble({ ...nothing, objects: read({ workloads: [], policies: [] }) }, 0, 1);
+  assert.deepEqual(objects.unknown, ['programs', 'edges', 'problems', 'changes']);
+  assert.equal(isNothingRead(objects), false);
   const some = assemble({ ...nothing, programs: read([agent('a')], ['waypoints: forbidden']) }, 0, 60_000);
   assert.equal(some.programs.length, 1);
   assert.ok(some.incomplete.includes('waypoints: forbidden'));

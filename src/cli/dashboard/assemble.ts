@@ -7,6 +7,7 @@ import type {
   PolicyState,
   Problem,
   ProgramState,
+  SnapshotPart,
   WorkloadState,
 } from '../../model/mesh-snapshot.js';
 import type { Observation } from '../edges/observation.js';
@@ -105,6 +106,24 @@ function statesOf(
   });
 }
 
+/** Ends of edges are workloads, too, but that does not say which workloads there are. */
+function unknownParts({ edges, changes, objects, programs, problems }: Readings): SnapshotPart[] {
+  const sources: Readonly<Record<SnapshotPart, Reading<unknown>>> = {
+    programs,
+    workloads: objects,
+    edges,
+    policies: objects,
+    problems,
+    changes,
+  };
+  return (Object.keys(sources) as SnapshotPart[]).filter((part) => sources[part].value === undefined);
+}
+
+/** Whether nothing of the mesh could be read: no edges, changes or objects, and no program that responds. */
+export const isNothingRead = ({ unknown = [], programs }: MeshSnapshot): boolean =>
+  (['edges', 'changes', 'workloads'] as const).every((part) => unknown.includes(part)) &&
+  programs.every(({ health }) => health !== 'ready');
+
 /** @param fromMs the beginning of the window that was asked for */
 export function assemble(readings: Readings, fromMs: number, nowMs: number): MeshSnapshot {
   const { mesh, edges, changes, objects, programs, problems } = readings;
@@ -113,6 +132,7 @@ export function assemble(readings: Readings, fromMs: number, nowMs: number): Mes
   const states = edges.value ? statesOf(edges.value, fromMs, nowMs) : [];
   const known = objects.value?.workloads ?? [];
   const newest = [...(changes.value?.changes ?? [])].sort((a, b) => b.timeMs - a.timeMs);
+  const unknown = unknownParts(readings);
   return {
     format: 1,
     takenMs: nowMs,
@@ -124,6 +144,7 @@ export function assemble(readings: Readings, fromMs: number, nowMs: number): Mes
     policies: policyStates(objects.value?.policies ?? [], observed),
     problems: [...(problems.value ?? [])],
     changes: newest.slice(0, changesMax),
+    ...(unknown.length > 0 ? { unknown } : {}),
     incomplete: [
       ...new Set([
         ...[edges, changes, objects, programs, problems].flatMap(({ why }) => why),

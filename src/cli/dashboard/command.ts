@@ -1,7 +1,7 @@
 /** `weft dashboard`: serves the page of the mesh on this machine, or writes it with a snapshot to a file. */
 import { randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { errorText, WeftError } from '../../base/errors.js';
 import { standardInput } from '../../base/standard-input.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { edgesKeptMs } from '../../model/edge.js';
@@ -9,7 +9,7 @@ import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { durationMs } from '../edges/since.js';
 import { isOfCluster, placeOptions } from '../place.js';
 import { prometheusOptions } from '../prometheus/options.js';
-import { assemble } from './assemble.js';
+import { assemble, isNothingRead } from './assemble.js';
 import { hasDisplay, openBrowser } from './browser.js';
 import { clusterSource } from './cluster-source.js';
 import { Explainer } from './explain-query.js';
@@ -21,6 +21,7 @@ import { SnapshotCache } from './snapshot-cache.js';
 import { Sources, type DashboardFlags } from './sources.js';
 import { testbedSource } from './testbed-source.js';
 import { withoutPaths } from './shared-snapshot.js';
+import { writePage } from './write-page.js';
 
 interface Flags extends DashboardFlags {
   readonly listen: string;
@@ -46,13 +47,20 @@ async function takeSnapshot(sources: Sources, sinceMs: number, waitMs?: number):
   return assemble(await sources.read(fromMs, waitMs), fromMs, Date.now());
 }
 
+const nothingRead = ({ incomplete }: MeshSnapshot): WeftError =>
+  new WeftError(
+    'WEFT_DASHBOARD',
+    `nothing of the mesh could be read, so that no page was written: is it running? ${incomplete.join('; ')}`,
+  );
+
 async function writeStatic(flags: Flags, file: string): Promise<void> {
   const page = readPageFiles();
   const snapshot = withoutPaths(await takeSnapshot(await sourcesOf(flags), flags.since));
+  if (isNothingRead(snapshot)) throw nothingRead(snapshot);
   const text = staticPage(page, snapshot);
   if (file === standardInput) process.stdout.write(text);
   else {
-    writeFileSync(file, text, { mode: 0o600 });
+    writePage(file, text);
     console.log(
       `written to ${file}: it shows who calls whom, names, identities and policies; it asks nothing`,
     );
@@ -73,11 +81,17 @@ async function serve(flags: Flags): Promise<void> {
   };
   const token = randomBytes(tokenBytes).toString('base64url');
   const server = await serveDashboard({ ...address, token, files, api });
-  const url = urlOf(address.host, server.port, token);
+  const url = urlOf(address.host, server.port, token, flags.since === edgesKeptMs ? undefined : flags.since);
   console.log(`the dashboard is at ${url}`);
   console.log('it ends with this command; who has the URL can read what you can');
   // The first view is ready when the browser asks for it.
-  cache.get(flags.since).catch(() => undefined);
+  cache.get(flags.since).then(
+    (text) => {
+      const snapshot = JSON.parse(text) as MeshSnapshot;
+      if (isNothingRead(snapshot)) for (const one of snapshot.incomplete) console.error(`not known: ${one}`);
+    },
+    (error: unknown) => console.error(`the mesh cannot be read: ${errorText(error)}`),
+  );
   const remove = flags.open && hasDisplay(process.env) ? openBrowser(url) : undefined;
   await new Promise<void>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve());

@@ -23,8 +23,18 @@ export function dashboardAddress(text: string, isAnyAllowed: boolean): ListenAdd
   return { host, port: address.port };
 }
 
-/** The URL to open. Browsers do not send what is after `#`. */
-export const urlOf = (host: string, port: number, token: string): string => {
+/** The form of durations has five digits. */
+const secondsMax = 99_999;
+const sinceText = (ms: number): string => {
+  const seconds = Math.ceil(ms / 1_000);
+  return seconds % 60 !== 0 && seconds <= secondsMax ? `${seconds}s` : `${Math.ceil(seconds / 60)}m`;
+};
+
+/**
+ * The URL to open. Browsers do not send what is after `#`.
+ * @param sinceMs the window that the page begins with, if it is not the page's own
+ */
+export const urlOf = (host: string, port: number, token: string, sinceMs?: number): string => {
   const name = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
-  return `http://${name.includes(':') ? `[${name}]` : name}:${port}/#token=${token}`;
+  return `http://${name.includes(':') ? `[${name}]` : name}:${port}/#token=${token}${sinceMs === undefined ? '' : `&since=${sinceText(sinceMs)}`}`;
 };

@@ -10,6 +10,8 @@ test('problems name their object, and findings that are none are left out', () =
     '/tmp/a.yaml:3: TrafficPolicy shop/p.q: spec: wrong',
     'namespace b is in audit mode',
     'node a has no agent',
+    '/tmp/m/broken.yaml:1: not YAML',
+    'broken.yaml: cannot be read',
   ];
   assert.deepEqual(
     findingProblems([
@@ -23,6 +25,8 @@ test('problems name their object, and findings that are none are left out', () =
       'TrafficPolicy shop/p.q',
       undefined,
       undefined,
+      'File broken.yaml',
+      'File broken.yaml',
     ],
   );
 });

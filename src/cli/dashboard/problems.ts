@@ -6,8 +6,15 @@ import type { Problem } from '../../model/mesh-snapshot.js';
 const objectPattern =
   /^(?:\S+:\d+: )?([A-Z][A-Za-z]+ [a-z0-9][a-z0-9.-]*(?:\/[a-z0-9][a-z0-9.:-]*)?)(?::? |$)/;
 
-/** The object that a text of `weft check` or `weft status` begins with. */
-const objectOf = (what: string): string | undefined => objectPattern.exec(what)?.[1]?.replace(/:$/, '');
+/** A file that cannot be read: which objects it has is not known. */
+const filePattern = /^(?:\S*\/)?([^\s/:]+\.(?:ya?ml|json))(?::\d+)?: /;
+
+/** The object, else the file, that a text of `weft check` or `weft status` begins with. */
+function objectOf(what: string): string | undefined {
+  const object = objectPattern.exec(what)?.[1]?.replace(/:$/, '');
+  const file = filePattern.exec(what)?.[1];
+  return object ?? (file === undefined ? undefined : `File ${file}`);
+}
 
 const problem = (level: Problem['level'], what: string, help: string | undefined): Problem => {
   const object = objectOf(what);

@@ -1,4 +1,5 @@
 /** How numbers of tables are written. What is not known is `-`. Pure. */
+import { percentText } from '../../model/share.js';
 import { latencyMsMax, type Latencies } from '../../telemetry/observed/latencies.js';
 
 export const unknown = '-';
@@ -16,8 +17,7 @@ export function rateText(perSecond: number | undefined): string {
 /** `99.9%`. 100 and 0 are shown only if they are exact. */
 export function shareText(share: number | undefined): string {
   if (share === undefined) return unknown;
-  if (share === 1 || share === 0) return `${share * 100}%`;
-  return `${Math.min(99.9, Math.max(0.1, Math.round(share * 1_000) / 10)).toFixed(1)}%`;
+  return `${percentText(share)}%`;
 }
 
 /** `0.8ms`, `12ms`, `1.25s`. Above the last bound it is not known how much longer. */

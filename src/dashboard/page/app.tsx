@@ -22,6 +22,8 @@ const titles: Readonly<Record<View, string>> = {
   tap: 'Live tap',
 };
 
+const windows: readonly string[] = ['1m', '5m', '15m'];
+
 function useRoute(): Route {
   const [route, setRoute] = useState(() => parseRoute(location.hash));
   useEffect(() => {
@@ -150,6 +152,9 @@ function Controls({ live, nowMs }: { readonly live: Live; readonly nowMs: number
           <label>
             <span class="unseen">Time that is counted</span>
             <select value={live.since} onChange={(event) => live.setSince(event.currentTarget.value)}>
+              {windows.includes(live.since) ? undefined : (
+                <option value={live.since}>last {visibleText(live.since)}</option>
+              )}
               <option value="1m">last 1 min</option>
               <option value="5m">last 5 min</option>
               <option value="15m">last 15 min</option>

@@ -3,8 +3,9 @@ import type { Change } from '../../model/change.js';
 import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { countOf, countText } from '../view/format.js';
 import { visibleText } from '../view/text.js';
+import { isUnknown } from '../view/unknown.js';
 import type { Live } from './live.js';
-import { Ago, Badge, Empty, Name } from './parts.js';
+import { Ago, Badge, Name, NoRows } from './parts.js';
 import { ShareChart } from './share-chart.js';
 
 const tones = { created: 'info', updated: 'neutral', deleted: 'warn' } as const;
@@ -22,12 +23,15 @@ function receiversText({ receivers, omitted }: Change): string {
 
 export function ChangeList({
   changes,
+  isUnknown: isNotKnown,
   nowMs,
 }: {
   readonly changes: readonly Change[];
+  readonly isUnknown: boolean;
   readonly nowMs: number;
 }) {
-  if (changes.length === 0) return <Empty>No changes since the control plane started.</Empty>;
+  if (changes.length === 0)
+    return <NoRows isUnknown={isNotKnown}>No changes since the control plane started.</NoRows>;
   return (
     <ol class="rows changes">
       {changes.map((change) => {
@@ -76,7 +80,7 @@ export function ChangesView({
       {live.isStatic ? undefined : (
         <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
       )}
-      <ChangeList changes={snapshot.changes} nowMs={nowMs} />
+      <ChangeList changes={snapshot.changes} isUnknown={isUnknown(snapshot, 'changes')} nowMs={nowMs} />
     </>
   );
 }

@@ -6,10 +6,11 @@ import { changesBeside } from '../view/changes.js';
 import { edgeHealth, namespaceOf } from '../view/edges.js';
 import { bytesText, countOf, countText, latencyText, rateText, shareText } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
+import { isUnknown } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
 import { ExplainPanel } from './explain-panel.js';
 import type { Live } from './live.js';
-import { Ago, EdgeBadge, Empty, Link, Name, PathText, Security } from './parts.js';
+import { Ago, EdgeBadge, Link, Name, NoRows, PathText, Security } from './parts.js';
 import { ShareChart } from './share-chart.js';
 
 const changesShown = 4;
@@ -31,7 +32,7 @@ export function EdgeDetail({
   if (!edge)
     return (
       <Detail title="Edge" route={route}>
-        <Empty>This edge was not seen in this time.</Empty>
+        <NoRows isUnknown={isUnknown(snapshot, 'edges')}>This edge was not seen in this time.</NoRows>
       </Detail>
     );
   const beside = changesBeside(snapshot.changes, [namespaceOf(edge.source), namespaceOf(edge.destination)]);
@@ -54,7 +55,7 @@ export function EdgeDetail({
       <EdgeFigures edge={edge} nowMs={nowMs} />
       {edge.policies.length === 0 ? undefined : (
         <section>
-          <h3>Policies that {edge.refused > 0 ? 'denied' : 'would deny'} it</h3>
+          <h3>Policies that {edge.refused > 0 ? 'refused' : 'would refuse'} it</h3>
           <ul class="rows">
             {edge.policies.map((policy) => (
               <li key={policy}>
@@ -74,9 +75,9 @@ export function EdgeDetail({
           <ShareChart points={live.history.byEdge.get(edge.id) ?? []} changes={beside} snapshot={snapshot} />
         )}
         {beside.length === 0 ? (
-          <Empty>Nothing changed in these namespaces.</Empty>
+          <NoRows isUnknown={isUnknown(snapshot, 'changes')}>Nothing changed in these namespaces.</NoRows>
         ) : (
-          <ChangeList changes={beside.slice(0, changesShown)} nowMs={nowMs} />
+          <ChangeList changes={beside.slice(0, changesShown)} isUnknown={false} nowMs={nowMs} />
         )}
       </section>
     </Detail>
@@ -105,9 +106,9 @@ function EdgeFigures({ edge, nowMs }: { readonly edge: EdgeState; readonly nowMs
       <Row name="Bytes">
         {bytesText(edge.bytesSent)} sent, {bytesText(edge.bytesReceived)} received
       </Row>
-      <Row name="Denied">
+      <Row name="Refused">
         {countText(edge.refused)}
-        {edge.audited > 0 ? `, ${countText(edge.audited)} would be denied` : ''}
+        {edge.audited > 0 ? `, ${countText(edge.audited)} would be refused` : ''}
       </Row>
       <Row name="Last seen">
         <Ago timeMs={edge.lastSeenMs} nowMs={nowMs} />

@@ -4,7 +4,7 @@ import type { EdgeState } from '../../model/mesh-snapshot.js';
 import { edgeHealth, edgeRate } from '../view/edges.js';
 import { countText, latencyText, rateText, shareText } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
-import { EdgeBadge, Empty, Link, Name, PathText, Security } from './parts.js';
+import { EdgeBadge, Link, Name, NoRows, PathText, Security } from './parts.js';
 
 /** More rows take the browser longer to lay out than the first view may take. */
 const rowsFirst = 300;
@@ -13,14 +13,20 @@ export function EdgeTable({
   edges,
   route,
   caption,
+  isUnknown,
 }: {
   readonly edges: readonly EdgeState[];
   readonly route: Route;
   readonly caption: string;
+  readonly isUnknown: boolean;
 }) {
   const [isWhole, setWhole] = useState(false);
   if (edges.length === 0)
-    return <Empty>No edges: nothing was observed here in this time, or the filter leaves none.</Empty>;
+    return (
+      <NoRows isUnknown={isUnknown}>
+        No edges: nothing was observed here in this time, or the filter leaves none.
+      </NoRows>
+    );
   const shown = isWhole ? edges : edges.slice(0, rowsFirst);
   return (
     <div class="table-box" role="region" aria-label={caption} tabIndex={0}>
@@ -46,7 +52,7 @@ export function EdgeTable({
               p99
             </th>
             <th scope="col" class="number">
-              Denied
+              Refused
             </th>
           </tr>
         </thead>

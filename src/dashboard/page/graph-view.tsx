@@ -4,6 +4,7 @@ import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { filteredEdges, filteredWorkloads, namespacesOf } from '../view/edges.js';
 import { countOf } from '../view/format.js';
 import type { Route } from '../view/route.js';
+import { ifKnown, isUnknown } from '../view/unknown.js';
 import { EdgeDetail } from './edge-detail.js';
 import { EdgeTable } from './edge-table.js';
 import { FilterBar } from './filter-bar.js';
@@ -32,6 +33,7 @@ export function GraphView({
     [snapshot, namespace, text, edges],
   );
   const hasDetail = route.edge !== undefined || route.workload !== undefined;
+  const title = ifKnown(snapshot, 'edges', countOf(edges.length, 'edge'), 'Edges');
   return (
     <>
       <FilterBar route={route} namespaces={namespacesOf(snapshot)} />
@@ -56,8 +58,8 @@ export function GraphView({
           />
         ) : undefined}
       </div>
-      <h2 class="table-title">{countOf(edges.length, 'edge')}</h2>
-      <EdgeTable edges={edges} route={route} caption={countOf(edges.length, 'edge')} />
+      <h2 class="table-title">{title}</h2>
+      <EdgeTable edges={edges} route={route} caption={title} isUnknown={isUnknown(snapshot, 'edges')} />
     </>
   );
 }

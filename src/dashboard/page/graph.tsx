@@ -5,6 +5,7 @@ import { filteredWorkloads } from '../view/edges.js';
 import { countOf } from '../view/format.js';
 import { graphEdge, graphNode } from '../view/graph-input.js';
 import { routeHash, selecting, type Route } from '../view/route.js';
+import { ifKnown } from '../view/unknown.js';
 import { GraphCanvas } from './graph-canvas.js';
 import { PathText, Security } from './parts.js';
 import { useTheme } from './theme.js';
@@ -91,7 +92,7 @@ export function Graph({
           class="graph-canvas"
           role="img"
           tabIndex={0}
-          aria-label={`Graph of ${countOf(workloads.length, 'workload')} and ${countOf(edges.length, 'edge')}. The table below has the same edges. Arrow keys move it, + and - zoom, 0 shows all.`}
+          aria-label={`Graph of ${ifKnown(snapshot, 'workloads', countOf(workloads.length, 'workload'), 'workloads that are not known')} and ${ifKnown(snapshot, 'edges', countOf(edges.length, 'edge'), 'edges that are not known')}. The table below has the same edges. Arrow keys move it, + and - zoom, 0 shows all.`}
           onKeyDown={onKey}
         />
         <canvas ref={marks} class="graph-marks" aria-hidden="true" />
@@ -118,9 +119,9 @@ export function Graph({
           <PathText path="kernel" /> path
         </li>
         <li class="line-plain">plain, nobody protects it</li>
-        <li class="line-warn">some failures, or would be denied</li>
-        <li class="line-bad">failing or partly denied</li>
-        <li class="line-denied">denied</li>
+        <li class="line-warn">some failures, or would be refused</li>
+        <li class="line-bad">failing or partly refused</li>
+        <li class="line-denied">refused</li>
         <li class="ring-warn">not in the mesh</li>
       </ul>
     </div>

@@ -35,6 +35,9 @@ const { token, isFromUrl, hash: shownHash } = takeToken(location.hash, storage()
 // The token stays out of the address bar, and out of what is copied from there.
 if (isFromUrl) history.replaceState(null, '', `${location.pathname}${location.search}${shownHash}`);
 
+/** The window that the command's option asked for. */
+const sinceFirst = new URLSearchParams(shownHash.split('?')[1] ?? '').get('since') ?? '15m';
+
 /** Asks the server. Rejects with a sentence. */
 export async function ask(path: string, signal: AbortSignal): Promise<Response> {
   let response: Response;
@@ -73,7 +76,7 @@ export function useLive(): Live {
   const [state, setState] = useState(() =>
     isStatic ? embeddedSnapshot() : { snapshot: undefined, problem: undefined },
   );
-  const [since, setSince] = useState('5m');
+  const [since, setSince] = useState(sinceFirst);
   const [isPaused, setPaused] = useState(false);
   const past = useRef(emptyHistory);
 

@@ -1,6 +1,6 @@
 /** Whether the mesh is well, and if not, where. */
 import type { ComponentChildren } from 'preact';
-import type { MeshSnapshot, ProgramState } from '../../model/mesh-snapshot.js';
+import type { MeshSnapshot, ProgramState, SnapshotPart } from '../../model/mesh-snapshot.js';
 import { edgeHealth, filteredEdges, sumsOf } from '../view/edges.js';
 import {
   countOf,
@@ -14,9 +14,10 @@ import {
 import { expiringSoon, summaryOf, syncOf, versionsOf } from '../view/programs.js';
 import { selecting, type Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
+import { ifKnown, isUnknown, notKnownText } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
 import type { Live } from './live.js';
-import { Badge, EdgeBadge, Empty, Link, Name, Panel } from './parts.js';
+import { Badge, EdgeBadge, Link, Name, NoRows, Panel } from './parts.js';
 import { ProblemList } from './problems.js';
 import { ShareChart } from './share-chart.js';
 
@@ -37,30 +38,42 @@ export function Overview({
   const worst = filteredEdges(edges, all)
     .filter((edge) => edgeHealth(edge) !== 'fine')
     .slice(0, topOf);
+  const known = (part: SnapshotPart, text: string): string => ifKnown(snapshot, part, text, notKnownText);
+  const figure = (text: string): string => ifKnown(snapshot, 'edges', text);
   return (
     <>
       <dl class="figures">
-        <Figure name="Requests" of={countOf(workloads.length, 'workload')}>
-          {rateText(sums.requestsPerSecond)}
+        <Figure name="Requests" of={known('workloads', countOf(workloads.length, 'workload'))}>
+          {figure(rateText(sums.requestsPerSecond))}
         </Figure>
         <Figure
           name="Success"
-          of={`${countOf(sums.failures, 'failure')} in ${durationText(snapshot.takenMs - snapshot.fromMs)}`}
+          of={known(
+            'edges',
+            `${countOf(sums.failures, 'failure')} in ${durationText(snapshot.takenMs - snapshot.fromMs)}`,
+          )}
         >
           {shareText(sums.successShare)}
         </Figure>
         <Figure
           name="Connections"
-          of={`${countText(sums.kernelEdges)} of ${countOf(edges.length, 'edge')} in the kernel`}
+          of={known(
+            'edges',
+            `${countText(sums.kernelEdges)} of ${countOf(edges.length, 'edge')} in the kernel`,
+          )}
         >
-          {rateText(sums.connectionsPerSecond)}
+          {figure(rateText(sums.connectionsPerSecond))}
         </Figure>
-        <Figure name="Denied" of={`${countText(sums.audited)} would be denied`} isBad={sums.refused > 0}>
-          {countText(sums.refused)}
+        <Figure
+          name="Refused"
+          of={known('edges', `${countText(sums.audited)} would be refused`)}
+          isBad={sums.refused > 0}
+        >
+          {figure(countText(sums.refused))}
         </Figure>
         <Figure
           name="Protected"
-          of="edges with mutual TLS or on one node"
+          of={known('edges', 'edges with mutual TLS or on one node')}
           isBad={sums.protectedEdges < sums.knownEdges}
         >
           {sums.knownEdges === 0
@@ -70,7 +83,7 @@ export function Overview({
       </dl>
       <div class="columns">
         <Panel title="Programs" id="programs">
-          <Programs programs={programs} />
+          <Programs programs={programs} isUnknown={isUnknown(snapshot, 'programs')} />
         </Panel>
         <Panel title="Certificates, versions, configuration" id="state">
           <Currency snapshot={snapshot} nowMs={nowMs} />
@@ -84,13 +97,13 @@ export function Overview({
             ) : undefined
           }
         >
-          <ProblemList problems={problems.slice(0, topOf)} isIncomplete={snapshot.incomplete.length > 0} />
+          <ProblemList problems={problems.slice(0, topOf)} snapshot={snapshot} />
         </Panel>
         <Panel title="Edges to look at" id="worst" aside={<Link to={{ ...all, view: 'graph' }}>Graph</Link>}>
           {worst.length === 0 ? (
-            <Empty>
-              {edges.length === 0 ? 'No edges were observed.' : 'No edge was denied, and none fails.'}
-            </Empty>
+            <NoRows isUnknown={isUnknown(snapshot, 'edges')}>
+              {edges.length === 0 ? 'No edges were observed.' : 'No edge was refused, and none fails.'}
+            </NoRows>
           ) : (
             <ul class="rows">
               {worst.map((edge) => (
@@ -113,7 +126,11 @@ export function Overview({
         {live.isStatic ? undefined : (
           <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
         )}
-        <ChangeList changes={snapshot.changes.slice(0, topOf)} nowMs={nowMs} />
+        <ChangeList
+          changes={snapshot.changes.slice(0, topOf)}
+          isUnknown={isUnknown(snapshot, 'changes')}
+          nowMs={nowMs}
+        />
       </Panel>
     </>
   );
@@ -148,11 +165,17 @@ const kinds: readonly (readonly [ProgramState['kind'], string])[] = [
   ['rate-limiter', 'Rate limiters'],
 ];
 
-function Programs({ programs }: { readonly programs: readonly ProgramState[] }) {
+function Programs({
+  programs,
+  isUnknown: isNotKnown,
+}: {
+  readonly programs: readonly ProgramState[];
+  readonly isUnknown: boolean;
+}) {
   const rows = kinds
     .map(([kind, name]) => ({ kind, name, summary: summaryOf(programs, kind) }))
     .filter(({ summary }) => summary.total > 0);
-  if (rows.length === 0) return <Empty>No program is known.</Empty>;
+  if (rows.length === 0) return <NoRows isUnknown={isNotKnown}>No program is known.</NoRows>;
   return (
     <ul class="rows">
       {rows.map(({ kind, name, summary }) => (

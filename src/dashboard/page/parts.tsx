@@ -5,6 +5,7 @@ import { edgeHealth, healthText, securityText } from '../view/edges.js';
 import { agoText, dateText } from '../view/format.js';
 import { routeHash, type Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
+import { notKnownText } from '../view/unknown.js';
 
 /** A name of somebody's object: cut by its place, whole in its title. */
 export function Name({ text }: { readonly text: string }) {
@@ -96,6 +97,17 @@ export function Ago({ timeMs, nowMs }: { readonly timeMs: number; readonly nowMs
 /** What is shown in place of an empty list. */
 export function Empty({ children }: { readonly children: ComponentChildren }) {
   return <p class="empty">{children}</p>;
+}
+
+/** What is shown in place of an empty list: one that could not be read says nothing. */
+export function NoRows({
+  isUnknown,
+  children,
+}: {
+  readonly isUnknown: boolean;
+  readonly children: ComponentChildren;
+}) {
+  return <Empty>{isUnknown ? notKnownText : children}</Empty>;
 }
 
 export function Panel({

@@ -1,12 +1,13 @@
-/** Who is allowed to do what, and what was denied. */
+/** Who is allowed to do what, and what was refused. */
 import type { MeshSnapshot, PolicyState } from '../../model/mesh-snapshot.js';
 import { namespacesOf } from '../view/edges.js';
 import { countOf, countText } from '../view/format.js';
-import { filteredPolicies } from '../view/policies.js';
+import { filteredPolicies, isUnenforced } from '../view/policies.js';
 import { selecting, type Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
+import { isUnknown, notKnownText } from '../view/unknown.js';
 import { FilterBar } from './filter-bar.js';
-import { Badge, EdgeBadge, Empty, Link, Name } from './parts.js';
+import { Badge, EdgeBadge, Link, Name, NoRows } from './parts.js';
 
 const shownOf = 8;
 
@@ -22,13 +23,13 @@ export function PoliciesView({
     <>
       <FilterBar route={route} namespaces={namespacesOf(snapshot)} />
       {policies.length === 0 ? (
-        <Empty>
+        <NoRows isUnknown={isUnknown(snapshot, 'policies')}>
           {snapshot.policies.length > 0
             ? 'The filter leaves no policy.'
             : snapshot.incomplete.length > 0
               ? 'No policy in what could be read.'
               : 'No policies: what has no policy is allowed.'}
-        </Empty>
+        </NoRows>
       ) : (
         <div class="cards">
           {policies.map((policy) => (
@@ -58,7 +59,10 @@ function Policy({ policy, snapshot }: { readonly policy: PolicyState; readonly s
         <Badge tone={policy.action === 'deny' ? 'bad' : policy.action === 'allow' ? 'good' : 'neutral'}>
           {policy.action}
         </Badge>
-        {policy.isAudited ? <Badge tone="warn">audit mode: denies nothing</Badge> : undefined}
+        {isUnenforced(policy, snapshot.problems) ? (
+          <Badge tone="bad">not in force as written</Badge>
+        ) : undefined}
+        {policy.isAudited ? <Badge tone="warn">audit mode: refuses nothing</Badge> : undefined}
       </header>
       <ul class="rules">
         {policy.rules.length === 0 ? (
@@ -81,15 +85,17 @@ function Policy({ policy, snapshot }: { readonly policy: PolicyState; readonly s
         {policy.workloads.length > shownOf ? ` and ${countText(policy.workloads.length - shownOf)} more` : ''}
       </p>
       <p>
-        {policy.refused === 0 && policy.audited === 0 ? (
-          <span class="muted">Nothing was denied by it.</span>
+        {isUnknown(snapshot, 'edges') ? (
+          <span class="muted">How often it refused is {notKnownText}</span>
+        ) : policy.refused === 0 && policy.audited === 0 ? (
+          <span class="muted">Nothing was refused by it.</span>
         ) : (
           <>
             {policy.refused > 0 ? (
-              <Badge tone="bad">{countOf(policy.refused, 'time')} denied</Badge>
+              <Badge tone="bad">{countOf(policy.refused, 'time')} refused</Badge>
             ) : undefined}{' '}
             {policy.audited > 0 ? (
-              <Badge tone="warn">{countOf(policy.audited, 'time')} would be denied</Badge>
+              <Badge tone="warn">{countOf(policy.audited, 'time')} would be refused</Badge>
             ) : undefined}
           </>
         )}

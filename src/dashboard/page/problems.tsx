@@ -1,18 +1,23 @@
 /** What is wrong, and what to do about it. */
 import type { MeshSnapshot, Problem } from '../../model/mesh-snapshot.js';
 import { visibleText } from '../view/text.js';
-import { Badge, Empty, Name } from './parts.js';
+import { isUnknown } from '../view/unknown.js';
+import { Badge, Name, NoRows } from './parts.js';
 
 /** What could not be read may have problems too, so an incomplete list never says that there is none. */
 export function ProblemList({
   problems,
-  isIncomplete,
+  snapshot,
 }: {
   readonly problems: readonly Problem[];
-  readonly isIncomplete: boolean;
+  readonly snapshot: MeshSnapshot;
 }) {
   if (problems.length === 0)
-    return <Empty>{isIncomplete ? 'No problem in what could be read.' : 'No problems.'}</Empty>;
+    return (
+      <NoRows isUnknown={isUnknown(snapshot, 'problems')}>
+        {snapshot.incomplete.length > 0 ? 'No problem in what could be read.' : 'No problems.'}
+      </NoRows>
+    );
   return (
     <ul class="rows problems">
       {problems.map((problem, index) => (
@@ -38,5 +43,5 @@ export function ProblemList({
 export function ProblemsView({ snapshot }: { readonly snapshot: MeshSnapshot }) {
   const fails = snapshot.problems.filter(({ level }) => level === 'fail');
   const warnings = snapshot.problems.filter(({ level }) => level !== 'fail');
-  return <ProblemList problems={[...fails, ...warnings]} isIncomplete={snapshot.incomplete.length > 0} />;
+  return <ProblemList problems={[...fails, ...warnings]} snapshot={snapshot} />;
 }

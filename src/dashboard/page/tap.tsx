@@ -179,9 +179,7 @@ function TapRow({ event }: { readonly event: TapEvent }) {
     <tr data-tap-id={event.id}>
       <td>{clockText(event.timeMs)}</td>
       <td>
-        <Badge tone={tones[event.outcome] ?? 'neutral'}>
-          {event.outcome === 'refused' ? 'denied' : event.outcome}
-        </Badge>
+        <Badge tone={tones[event.outcome] ?? 'neutral'}>{event.outcome}</Badge>
       </td>
       <td>
         <Name text={partyText(event.source)} />

@@ -4,9 +4,10 @@ import { changesBeside } from '../view/changes.js';
 import { edgeRate, filteredEdges, observedOnly } from '../view/edges.js';
 import { countOf, rateText } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
+import { ifKnown, isUnknown, notKnownText } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
 import { Detail, Row } from './edge-detail.js';
-import { Badge, EdgeBadge, Empty, Link, Name } from './parts.js';
+import { Badge, EdgeBadge, Link, Name, NoRows } from './parts.js';
 
 const all = { namespace: '', text: '' };
 const podsShown = 12;
@@ -36,7 +37,11 @@ export function WorkloadDetail({
         </strong>
       </p>
       {workload.isObservedOnly === true ? (
-        <p class="muted">It was only seen in edges: it is outside of the mesh, or you may not read it.</p>
+        <p class="muted">
+          {isUnknown(snapshot, 'workloads')
+            ? `It was seen in edges; more is ${notKnownText}`
+            : 'It was only seen in edges: it is outside of the mesh, or you may not read it.'}
+        </p>
       ) : undefined}
       <dl class="values">
         <Row name="Identity">{workload.identity === undefined ? '–' : <Name text={workload.identity} />}</Row>
@@ -47,14 +52,14 @@ export function WorkloadDetail({
         </Row>
         <Row name="Waypoint">{workload.waypoint === undefined ? '–' : <Name text={workload.waypoint} />}</Row>
       </dl>
-      <EdgeList title="Called by" edges={incoming} route={route} end="source" />
-      <EdgeList title="Calls" edges={outgoing} route={route} end="destination" />
+      <EdgeList title="Called by" snapshot={snapshot} edges={incoming} route={route} end="source" />
+      <EdgeList title="Calls" snapshot={snapshot} edges={outgoing} route={route} end="destination" />
       <section>
         <h3>Policies</h3>
         {policies.length === 0 ? (
-          <Empty>
+          <NoRows isUnknown={isUnknown(snapshot, 'policies')}>
             {snapshot.incomplete.length > 0 ? 'None in what could be read.' : 'None: everybody may connect.'}
-          </Empty>
+          </NoRows>
         ) : (
           <ul class="rows">
             {policies.map((policy) => (
@@ -73,7 +78,9 @@ export function WorkloadDetail({
         )}
       </section>
       <section>
-        <h3>{countOf(workload.pods.length, 'pod')}</h3>
+        <h3>
+          {ifKnown(snapshot, 'workloads', countOf(workload.pods.length, 'pod'), `Pods: ${notKnownText}`)}
+        </h3>
         <ul class="rows">
           {workload.pods.slice(0, podsShown).map((pod) => (
             <li key={pod.name}>
@@ -93,10 +100,10 @@ export function WorkloadDetail({
           <p class="muted">and {workload.pods.length - podsShown} more</p>
         ) : undefined}
       </section>
-      {beside.length === 0 ? undefined : (
+      {beside.length === 0 && !isUnknown(snapshot, 'changes') ? undefined : (
         <section>
           <h3>Changes</h3>
-          <ChangeList changes={beside} nowMs={nowMs} />
+          <ChangeList changes={beside} isUnknown={isUnknown(snapshot, 'changes')} nowMs={nowMs} />
         </section>
       )}
     </Detail>
@@ -105,11 +112,13 @@ export function WorkloadDetail({
 
 function EdgeList({
   title,
+  snapshot,
   edges,
   route,
   end,
 }: {
   readonly title: string;
+  readonly snapshot: MeshSnapshot;
   readonly edges: readonly EdgeState[];
   readonly route: Route;
   readonly end: 'source' | 'destination';
@@ -117,7 +126,9 @@ function EdgeList({
   return (
     <section>
       <h3>{title}</h3>
-      {edges.length === 0 ? <Empty>Nobody was seen.</Empty> : undefined}
+      {edges.length === 0 ? (
+        <NoRows isUnknown={isUnknown(snapshot, 'edges')}>Nobody was seen.</NoRows>
+      ) : undefined}
       <ul class="rows">
         {filteredEdges(edges, all).map((edge) => (
           <li key={edge.id}>

@@ -21,11 +21,11 @@ const order: readonly EdgeHealth[] = ['denied', 'partly-denied', 'failing', 'uns
 
 /** In words, beside the color. */
 export const healthText: Readonly<Record<EdgeHealth, string>> = {
-  denied: 'denied',
-  'partly-denied': 'partly denied',
+  denied: 'refused',
+  'partly-denied': 'partly refused',
   failing: 'failing',
   unsteady: 'some failures',
-  audited: 'would be denied',
+  audited: 'would be refused',
   fine: 'ok',
 };
 
@@ -57,7 +57,7 @@ const hasText = (parts: readonly (string | undefined)[], text: string): boolean 
   return wanted === '' || parts.some((part) => part?.toLowerCase().includes(wanted));
 };
 
-/** Edges from or to the namespace whose names contain the text; denied ones first, then those with most traffic. */
+/** Edges from or to the namespace whose names contain the text; refused ones first, then those with most traffic. */
 export function filteredEdges(edges: readonly EdgeState[], { namespace, text }: Filter): EdgeState[] {
   return edges
     .filter(

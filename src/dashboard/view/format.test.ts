@@ -20,10 +20,10 @@ test('what is not known is never a number', () => {
 test('a share is 100 percent only if nothing failed', () => {
   assert.deepEqual([1, 0.999999, 0.9987, 0.985, 0.5, 0].map(shareText), [
     '100 %',
-    '99.99 %',
-    '99.87 %',
+    '99.9 %',
+    '99.9 %',
     '98.5 %',
-    '50 %',
+    '50.0 %',
     '0 %',
   ]);
 });

@@ -1,4 +1,5 @@
 /** Numbers and times as the page shows them: with units, and `–` for what is not known. Pure. */
+import { percentText } from '../../model/share.js';
 
 export const unknownText = '–';
 
@@ -19,13 +20,9 @@ export function rateText(perSecond: number): string {
   return `${perSecond < 1_000 ? Number(perSecond.toPrecision(perSecond < 100 ? 2 : 3)) : short.format(perSecond)}/s`;
 }
 
-/** Percent. It says 100 only if nothing failed. */
-export function shareText(share: number | undefined): string {
-  if (share === undefined) return unknownText;
-  if (share >= 1) return '100 %';
-  const percent = share * 100;
-  return `${percent > 99 ? Math.min(99.99, Math.floor(percent * 100) / 100) : Math.floor(percent * 10) / 10} %`;
-}
+/** Percent, rounded as `weft stat` does. It says 100 only if nothing failed. */
+export const shareText = (share: number | undefined): string =>
+  share === undefined ? unknownText : `${percentText(share)} %`;
 
 /** Milliseconds: `0.4 ms`, `12 ms`, `1.2 s`. */
 export function latencyText(ms: number | undefined): string {

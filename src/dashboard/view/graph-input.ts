@@ -44,11 +44,11 @@ export const edgeWidth = (perSecond: number): number =>
   Math.min(7, Math.max(1.2, 2.6 + Math.log10(Math.max(perSecond, 0.01)) * 1.4));
 
 function labelOf(edge: EdgeState, health: EdgeHealth): string {
-  if (health === 'denied') return `denied ${edge.refused}`;
+  if (health === 'denied') return `refused ${edge.refused}`;
   const parts = [rateText(edgeRate(edge))];
   if (edge.successShare !== undefined && edge.successShare < 1) parts.push(shareText(edge.successShare));
   if (edge.latencyMs) parts.push(latencyText(edge.latencyMs.p50));
-  if (edge.refused > 0) parts.push(`denied ${edge.refused}`);
+  if (edge.refused > 0) parts.push(`refused ${edge.refused}`);
   return parts.join(' · ');
 }
 

@@ -1,9 +1,9 @@
 /** Which policies a filter leaves. Pure. */
-import type { PolicyState } from '../../model/mesh-snapshot.js';
+import type { PolicyState, Problem } from '../../model/mesh-snapshot.js';
 import type { Filter } from './edges.js';
 import { namespaceOf } from './edges.js';
 
-/** Those that denied something first. */
+/** Those that refused something first. */
 export function filteredPolicies(
   policies: readonly PolicyState[],
   { namespace, text }: Filter,
@@ -26,3 +26,10 @@ export function filteredPolicies(
         (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1),
     );
 }
+
+/** Whether an error of its object says that it is not in force as written. */
+export const isUnenforced = (
+  { kind, namespace, name }: Pick<PolicyState, 'kind' | 'namespace' | 'name'>,
+  problems: readonly Problem[],
+): boolean =>
+  problems.some(({ level, object }) => level === 'fail' && object === `${kind} ${namespace}/${name}`);

@@ -19,5 +19,7 @@ export function parseSnapshot(text: string): MeshSnapshot {
     throw new Error('the server did not send a snapshot');
   for (const name of lists)
     if (!Array.isArray(snapshot[name])) throw new Error(`the snapshot has no list ${name}`);
+  if (snapshot.unknown !== undefined && !Array.isArray(snapshot.unknown))
+    throw new Error('the snapshot has no list unknown');
   return snapshot as MeshSnapshot;
 }

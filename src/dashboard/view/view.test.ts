@@ -6,7 +6,7 @@ import { changesBeside } from './changes.js';
 import { edgeHealth, filteredEdges, filteredWorkloads, namespacesOf, sumsOf } from './edges.js';
 import { explainQueries, explanationOf } from './explanation.js';
 import { addPoint, emptyHistory, sharePoints } from './history.js';
-import { filteredPolicies } from './policies.js';
+import { filteredPolicies, isUnenforced } from './policies.js';
 import { expiringSoon, summaryOf, syncOf, versionsOf } from './programs.js';
 import { parseRoute, routeHash, selecting } from './route.js';
 import { parseSnapshot } from './snapshot.js';
@@ -315,4 +315,12 @@ test('events of the tap that are none are not shown', () => {
   assert.deepEqual(missingOf('{'), []);
   assert.equal(matchesText(event, 'D/E'), true);
   assert.equal(matchesText(event, 'nothing'), false);
+});
+
+test('a policy is not in force as written if an error is about its object', () => {
+  const policy = { kind: 'AccessPolicy', namespace: 'shop', name: 'p' };
+  const problem = { level: 'fail', object: 'AccessPolicy shop/p', what: 'x' } as const;
+  assert.equal(isUnenforced(policy, [problem]), true);
+  assert.equal(isUnenforced({ ...policy, name: 'q' }, [problem]), false);
+  assert.equal(isUnenforced(policy, [{ ...problem, level: 'warn' }]), false);
 });
