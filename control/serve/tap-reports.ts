@@ -108,13 +108,7 @@ export class TapReports {
       detach();
       this.#open.delete(open);
     };
-    call.on('cancelled', close);
-    call.on('close', close);
-    call.on('error', close);
-    call.on('end', () => {
-      close();
-      call.end();
-    });
+    onEnd(call, close);
     call.on('data', (report: TapReport) => {
       if (!this.#open.has(open)) return;
       if (report.events.length <= tapEventLimits.eventsPerReport) return hub.report(caller, report);
@@ -143,13 +137,7 @@ export class TapReports {
         reading.close();
         this.#open.delete(open);
       };
-      call.on('cancelled', close);
-      call.on('close', close);
-      call.on('error', close);
-      call.on('end', () => {
-        close();
-        call.end();
-      });
+      onEnd(call, close);
       void this.#send(call, hub, reading);
     });
     call.on('cancelled', () => this.#open.delete(open));
@@ -188,4 +176,13 @@ export class TapReports {
       }),
     );
   }
+}
+
+/** However a call ends, `close` is called; the caller's half close ends it, too. */
+function onEnd(call: ReportCall | WatchCall, close: () => void): void {
+  for (const event of ['cancelled', 'close', 'error']) call.on(event, close);
+  call.on('end', () => {
+    close();
+    call.end();
+  });
 }

@@ -118,7 +118,10 @@ export class TapHub {
 
   /** @param caller authenticated */
   report(caller: Pick<Caller, 'name' | 'namespaces'>, { events, lost }: TapReport): void {
-    for (const { tap, events: count } of lost.slice(0, tapEventLimits.tapsMax)) this.#lose(tap, count);
+    const counts = new Map(
+      lost.slice(0, tapEventLimits.tapsMax).map(({ tap, events: count }) => [tap, count]),
+    );
+    for (const [tap, count] of counts) this.#lose(tap, Math.min(count, tapEventLimits.lostPerReportMax));
     const refused: Record<RefusedTapEvent, number> = {
       undecodable: 0,
       'not-its-own': 0,
@@ -130,7 +133,7 @@ export class TapHub {
       if (!wanted.some((number) => this.#readers.has(number))) continue;
       if (!this.#rates.take(caller.name)) {
         this.parts.onLimit('control-tap-events');
-        for (const number of wanted) this.#lose(number, 1);
+        for (const number of new Set(wanted)) this.#lose(number, 1);
         continue;
       }
       const why = this.#deliver(caller, wanted, encoded);

@@ -17,6 +17,18 @@ export interface EdgeParty {
   readonly identity: SpiffeId | undefined;
 }
 
+/** The ways that an edge's connections or requests took: `Path` of a connection record, or `waypoint`. */
+export const edgePaths = [
+  'hbone',
+  'local',
+  'kernel',
+  'plain',
+  'inbound-hbone',
+  'inbound-plain',
+  'refused',
+  'waypoint',
+] as const;
+
 /** Name of a namespace, workload, path or method under which observations beyond the limits are counted. */
 export const otherName = 'other';
 

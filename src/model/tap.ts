@@ -2,6 +2,7 @@
  * Taps: what a reader wants to see of requests and connections as they happen. Programs evaluate the filter of each tap before they allocate
  * anything for it. Pure.
  */
+import { edgePaths } from './edge.js';
 import type { TapEvent } from './mesh-snapshot.js';
 
 /** What an event must be. A field without values allows all; one with several values allows each of them. */
@@ -33,17 +34,6 @@ export interface TapQuery {
 
 export const tapOutcomes = ['allowed', 'refused', 'failed'] as const;
 export const tapKinds = ['request', 'connection'] as const;
-export const tapWays = [
-  'hbone',
-  'local',
-  'kernel',
-  'plain',
-  'inbound-hbone',
-  'inbound-plain',
-  'refused',
-  'waypoint',
-] as const;
-
 export const tapLimits = {
   /** Values of one field of a filter. */
   valuesMax: 16,
@@ -106,7 +96,7 @@ function valueProblem(field: keyof TapFilter, value: string): string | undefined
         ? 'is no path of requests: it begins with / and has no query'
         : undefined;
     case 'ways':
-      return isOneOf(tapWays, value);
+      return isOneOf(edgePaths, value);
     case 'outcomes':
       return isOneOf(tapOutcomes, value);
     case 'kinds':

@@ -215,7 +215,12 @@ async function runPast(id: string, flags: Flags): Promise<void> {
     if (logged && current?.request)
       console.log('Note: the logged request was evaluated without its headers: --header says them');
   }
-  process.exitCode = asked ? exitCodes[(asked.then ?? asked.now).outcome] : 0;
+  // Without a question the lines are all that was asked for. What could not be asked is not known, which CI must not read as allowed.
+  process.exitCode = asked
+    ? exitCodes[(asked.then ?? asked.now).outcome]
+    : unasked === ''
+      ? 0
+      : exitCodes.unknown;
 }
 
 const jsonOf = ({ now, then }: Asked): object => ({

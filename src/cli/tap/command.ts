@@ -108,11 +108,8 @@ async function run(flags: Flags): Promise<void> {
   for await (const line of tapEvents(flags, query, ended.signal)) {
     const isEvent = 'event' in line;
     if (json) await print(JSON.stringify(line));
-    else {
-      const text = lineText(line);
-      if (text !== undefined && isEvent) await print(text);
-      else if (text !== undefined) console.error(text);
-    }
+    else if (isEvent) await print(lineText(line));
+    else console.error(lineText(line));
     if (isEvent && ++events >= limit) break;
   }
 }

@@ -53,8 +53,8 @@ export function eventText(event: TapEvent): string {
   return printable(parts.join('  '));
 }
 
-/** What a line says; undefined: nothing for people. */
-export function lineText(line: TapLine): string | undefined {
+/** What a line says. The number of programs comes first: nothing else is said until something is seen. */
+export function lineText(line: TapLine): string {
   if ('event' in line) return eventText(line.event);
   if ('lost' in line)
     return `lost ${line.lost} lines: the reader, a program or the control plane is too slow`;
@@ -64,5 +64,6 @@ export function lineText(line: TapLine): string | undefined {
       : printable(
           `no answer from ${line.missing.join(', ')}: what programs connected to them see is not shown`,
         );
-  return line.programs === 0 ? 'no program is connected to the control plane yet' : undefined;
+  if (line.programs === 0) return 'no program is connected to the control plane yet';
+  return `tapping ${line.programs === 1 ? '1 program' : `${line.programs} programs`}; Ctrl-C ends`;
 }

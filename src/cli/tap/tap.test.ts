@@ -41,9 +41,9 @@ test('a peer without a name is shown by its identity, a Service stands for an un
 });
 
 test('what is lost and who is missing is said', () => {
-  assert.match(lineText({ lost: 120 }) ?? '', /^lost 120 lines/);
-  assert.match(lineText({ missing: ['weft-control-b'] }) ?? '', /^no answer from weft-control-b/);
-  assert.equal(lineText({ programs: 3 }), undefined);
+  assert.match(lineText({ lost: 120 }), /^lost 120 lines/);
+  assert.match(lineText({ missing: ['weft-control-b'] }), /^no answer from weft-control-b/);
+  assert.equal(lineText({ programs: 3 }), 'tapping 3 programs; Ctrl-C ends');
 });
 
 test('samples are one of so many, or a share', () => {

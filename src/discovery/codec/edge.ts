@@ -3,6 +3,7 @@
  * out; the others count.
  */
 import {
+  edgePaths,
   latencyBoundsMs,
   type Edge,
   type EdgeCounts,
@@ -19,16 +20,6 @@ export const edgeLimits = {
 } as const;
 
 const reporters: readonly EdgeReporter[] = ['source', 'destination', 'waypoint'];
-const paths: readonly string[] = [
-  'hbone',
-  'local',
-  'kernel',
-  'plain',
-  'inbound-hbone',
-  'inbound-plain',
-  'refused',
-  'waypoint',
-];
 
 const encodeParty = (party: EdgeParty): pb.EdgeParty => ({ ...party, identity: party.identity ?? '' });
 
@@ -85,7 +76,7 @@ function readEdge(edge: pb.Edge): Edge {
     destination: decodeParty(destination, 'destination'),
     service: text(edge.service, 'service'),
     port,
-    path: oneOf(paths, pathKind, 'path'),
+    path: oneOf(edgePaths, pathKind, 'path'),
     method: text(edge.method, 'method'),
     pathTemplate: text(edge.pathTemplate, 'path template'),
     policy: text(edge.policy, 'policy'),

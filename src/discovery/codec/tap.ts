@@ -2,6 +2,7 @@
  * Codec of taps and their events: the control plane says what readers want to see, programs send it, replicas of the control plane exchange it.
  * An event that cannot be decoded is left out.
  */
+import { edgePaths } from '../../model/edge.js';
 import type { EdgeReporter } from '../../model/edge.js';
 import { parseSpiffeId } from '../../model/identity.js';
 import type { TapEvent, TapParty } from '../../model/mesh-snapshot.js';
@@ -9,7 +10,6 @@ import {
   tapKinds,
   tapOutcomes,
   tapProblem,
-  tapWays,
   type TapFilter,
   type TappedEvent,
   type TapQuery,
@@ -24,6 +24,8 @@ export const tapEventLimits = {
   auditedMax: 16,
   /** Events of one message. */
   eventsPerReport: 512,
+  /** A program reports each second, and sees fewer events in it. A reader believes no more. */
+  lostPerReportMax: 1_000_000,
   /** Taps that a program evaluates. */
   tapsMax: 128,
 } as const;
@@ -148,7 +150,7 @@ function readEvent(event: pb.TapEvent): TapEvent & { readonly seenBy: EdgeReport
       ...(service === '' ? {} : { service: text(service, 'service') }),
       port,
     },
-    path: oneOf(tapWays, event.pathKind, 'path'),
+    path: oneOf(edgePaths, event.pathKind, 'path'),
     outcome: oneOf(tapOutcomes, event.outcomeKind, 'outcome'),
     ...(request ? { request: readRequest(request, durationMs) } : {}),
     ...(event.ended && !request ? { durationMs } : {}),
