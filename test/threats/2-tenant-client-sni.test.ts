@@ -102,8 +102,23 @@ const attacks: Readonly<Record<string, Buffer>> = {
   nothing: Buffer.alloc(0),
 };
 
-async function assertNothingPasses({ waypoint, got }: Scene, bytes: Buffer, what: string): Promise<void> {
-  for (const isSplit of [false, true]) {
+/**
+ * They begin with a ClientHello of the allowed name, which passes if the rest has not arrived yet: what happens to the rest then has tests of its
+ * own below.
+ */
+const wholeOnly: ReadonlySet<string> = new Set([
+  'a second ClientHello in the next record',
+  'a second ClientHello behind early data',
+]);
+
+async function assertNothingPasses(
+  { waypoint, got }: Scene,
+  attack: string,
+  bytes: Buffer,
+  rule: string,
+): Promise<void> {
+  const what = `${rule}: ${attack}`;
+  for (const isSplit of wholeOnly.has(attack) ? [false] : [false, true]) {
     const client = await RawClient.open(waypoint.port);
     if (isSplit) for (const byte of bytes.subarray(0, 200)) client.write(Buffer.from([byte]));
     client.write(isSplit ? bytes.subarray(200) : bytes);
@@ -129,7 +144,7 @@ for (const [rule, one] of Object.entries(rules))
     test(`no ClientHello evades the rule: ${rule}, by the address of the ${dials}`, async (t) => {
       const run = await scene(t, [one], { dials });
       await Promise.all(
-        Object.entries(attacks).map(([what, bytes]) => assertNothingPasses(run, bytes, `${rule}: ${what}`)),
+        Object.entries(attacks).map(([what, bytes]) => assertNothingPasses(run, what, bytes, rule)),
       );
       assert.ok(run.waypoint.relayed.length > 20);
       assert.ok(run.waypoint.relayed.every((why) => why !== undefined));
@@ -141,7 +156,7 @@ test('a port that is declared as TLS or TCP is read as well', async (t) => {
   for (const protocol of ['tls', 'tcp'] as const) {
     const run = await scene(t, [policy('p', 'allow', { tls: names(good) })], { protocol });
     await Promise.all(
-      Object.entries(attacks).map(([what, bytes]) => assertNothingPasses(run, bytes, `${protocol}: ${what}`)),
+      Object.entries(attacks).map(([what, bytes]) => assertNothingPasses(run, what, bytes, protocol)),
     );
   }
 });

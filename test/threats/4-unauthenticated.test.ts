@@ -1,5 +1,7 @@
 /** Row 4 of docs/security.md: an unauthenticated client reaches the control plane's port. */
 import assert from 'node:assert/strict';
+import { version } from '../../src/base/version.js';
+import { metricsText } from '../../src/telemetry/exposition.js';
 import { randomBytes } from 'node:crypto';
 import type http2 from 'node:http2';
 import net from 'node:net';
@@ -304,12 +306,13 @@ test("the control plane's metrics contain no names of pods, policies or nodes", 
   metrics.callsRefused.inc({ reason: 'no-token' });
   metrics.limitReached.inc({ limit: 'control-connections' });
   metrics.certificates.inc({ result: 'issued' });
-  const names = new Set(
-    [...(await metrics.registry.metrics()).matchAll(/^weft_\w+\{([^}]*)\}/gm)].map((m) => m[1]),
+  const labelsIn = (text: string): (string | undefined)[] =>
+    [...new Set([...text.matchAll(/^weft_\w+\{([^}]*)\}/gm)].map((m) => m[1]))].sort();
+  const open = ['limit="control-connections"', 'reason="no-token"', 'result="issued"'];
+  assert.deepEqual(labelsIn(await metricsText(metrics.registry, false)), open);
+  assert.deepEqual(
+    labelsIn(await metricsText(metrics.registry, true)),
+    [...open, `version="${version}"`],
+    'with the token, its own version too',
   );
-  assert.deepEqual([...names].sort(), [
-    'limit="control-connections"',
-    'reason="no-token"',
-    'result="issued"',
-  ]);
 });
