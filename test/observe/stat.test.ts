@@ -118,13 +118,37 @@ test('weft edges shows success and latencies of requests', async () => {
   assert.match(stdout, /^shop\/web +shop\/echo +8080 +waypoint +mutual TLS +0 +\d+ +0 +2 +\d\d\.\d% /m);
 });
 
+/** It goes on until it is ended: test/observe/tap.test.ts has what it shows. */
+async function assertTaps(args: readonly string[]): Promise<void> {
+  const child = spawn(process.execPath, [weftProgram, ...args, '--state', observed.mesh.state], {
+    env: { ...process.env, KUBECONFIG: '' },
+  });
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  let said = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (part: Buffer) => (said += part.toString()));
+  try {
+    await until(`${args.join(' ')} begins`, 60_000, () => {
+      assert.equal(child.exitCode, null, said);
+      return /^tapping \d+ programs; Ctrl-C ends$|"programs"/m.test(said);
+    });
+  } finally {
+    child.kill('SIGKILL');
+    await ended;
+  }
+}
+
 test('each command of docs/observe.md that needs no Prometheus shows something', async () => {
   const page = readFileSync(join(projectRoot, 'docs', 'observe.md'), 'utf8');
   const commands = [...page.matchAll(/^npx weft ([^#\n]*)/gm)]
     .map(([, args = '']) => args.trim())
-    .filter((args) => !/prometheus|--since 24h/.test(args));
+    .filter((args) => !/prometheus|--since 24h|explain ID/.test(args));
   assert.ok(commands.length >= 6);
   for (const args of commands) {
+    if (args.startsWith('tap')) {
+      await assertTaps(args.split(/ +/).map((arg) => arg.replaceAll("'", '')));
+      continue;
+    }
     const { code, stdout, stderr } = await observed.weft(...args.split(/ +/));
     assert.equal(code, 0, `${args}: ${stderr}`);
     assert.match(stdout, /^shop\/web|^shop\/echo/m, args);
