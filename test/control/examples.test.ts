@@ -38,7 +38,7 @@ async function applyKinds(channel: 'standard' | 'experimental'): Promise<void> {
 before(async () => {
   await run(join(here, 'up'), '--control-plane-only');
   // Weft's own kinds, and those that Istio and SMI publish.
-  for (const part of ['crds', 'files'])
+  for (const part of ['crds', join('files', 'istio-crds.yaml'), join('files', 'smi-crds.yaml')])
     await kubectl('apply', '--server-side', '-f', join(projectRoot, 'daemonset', 'chart', part));
   await applyKinds('standard');
   const { serverVersion } = JSON.parse(await kubectl('version', '-o', 'json')) as {
