@@ -11,7 +11,8 @@ import type { ConnectionRecord, Opening, Party, Path } from './connection-record
 import { EdgeTable } from './edge-table.js';
 import { metricsText } from './exposition.js';
 import type { HttpObservation } from './http-observation.js';
-import { onlyOne, RequestCounts, type ObservedRequests } from './observed-requests.js';
+import { RequestCounts, type ObservedRequests } from './observed-requests.js';
+import { sumOf } from './request-sums.js';
 import { GoneWorkloads } from './gone-workloads.js';
 import { clusterOf, serviceLabels } from './service-labels.js';
 import { BoundedCounter, registerMetric, SeriesTable } from './series.js';
@@ -270,7 +271,7 @@ export class MeshMetrics {
 
   /** A request and its response passed on this connection, which did not go to a waypoint. */
   observed(record: Opening, observation: HttpObservation): void {
-    this.observedMany(record, onlyOne(observation));
+    this.observedMany(record, sumOf(observation, [observation.durationMs]));
   }
 
   /** The same for the sum over several requests. */

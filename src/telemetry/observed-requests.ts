@@ -3,7 +3,7 @@
  * and labels of the requests of a waypoint.
  */
 import type { Registry } from 'prom-client';
-import { latencyBoundsMs } from '../model/edge.js';
+import { latencyBoundsMs, noCounts } from '../model/edge.js';
 import { buckets, histogramValues, type Buckets } from './buckets.js';
 import { edgeOfConnection } from './connection-edges.js';
 import type { ConnectionRecord, Opening } from './connection-record.js';
@@ -19,15 +19,6 @@ export interface ObservedRequests extends Pick<HttpObservation, 'method' | 'path
   /** By `latencyBoundsMs`; the last count is of those above. */
   readonly latencyCounts: readonly number[];
   readonly durationSumMs: number;
-}
-
-/** An observation as a sum over one request. Pure. */
-export function onlyOne({ durationMs, ...request }: HttpObservation): ObservedRequests {
-  const at = latencyBoundsMs.findIndex((bound) => durationMs <= bound);
-  const latencyCounts = [...latencyBoundsMs, Infinity].map((_, i) =>
-    i === (at < 0 ? latencyBoundsMs.length : at) ? 1 : 0,
-  );
-  return { ...request, count: 1, latencyCounts, durationSumMs: durationMs };
 }
 
 const statusMax = 599;
@@ -94,11 +85,8 @@ export class RequestCounts {
       pathTemplate: template,
       policy: '',
     });
-    tally.requests += count;
-    if (isFailedResponse({ status })) tally.failures += count;
-    tally.latencyCounts ??= latencyBoundsMs.map(() => 0).concat(0);
-    for (const [at, value] of latencyCounts.entries())
-      tally.latencyCounts[at] = (tally.latencyCounts[at] ?? 0) + value;
+    const failures = isFailedResponse({ status }) ? count : 0;
+    tally.add({ ...noCounts, requests: count, failures, latencyCounts });
     const series = this.#seriesOf(record, { ...labels, ...requestLabels(status) });
     series.count += count;
     for (const [at, value] of latencyCounts.entries())
