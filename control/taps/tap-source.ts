@@ -14,9 +14,15 @@ const batchBytesMax = 16 << 20;
 /** How often replicas are looked for that have no stream. */
 const lookMs = 5_000;
 
+/** A tap over all replicas. */
+export interface OpenTap extends TapReading {
+  /** Programs that are connected to this replica. */
+  readonly programs: number;
+}
+
 export interface TapSource {
   /** Undefined: too many taps are open. @param user whose share it uses */
-  open(query: TapQuery, user: string): (TapReading & { readonly programs: number }) | undefined;
+  open(query: TapQuery, user: string): OpenTap | undefined;
 }
 
 export class ReplicatedTaps implements TapSource {
@@ -25,7 +31,7 @@ export class ReplicatedTaps implements TapSource {
     private readonly peers: Peers,
   ) {}
 
-  open(query: TapQuery, user: string): (TapReading & { readonly programs: number }) | undefined {
+  open(query: TapQuery, user: string): OpenTap | undefined {
     const { hub, peers } = this;
     const reading = hub.open(query, user);
     if (!reading) return undefined;
