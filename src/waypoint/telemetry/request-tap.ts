@@ -3,6 +3,7 @@ import { formatSocketAddress } from '../../model/address.js';
 import type { TapEvent, TapParty } from '../../model/mesh-snapshot.js';
 import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
+import { knownName } from '../../telemetry/connection-record.js';
 import type { TapSource, Taps } from '../../telemetry/taps.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { Client } from '../listener/client.js';
@@ -20,7 +21,6 @@ interface Observed {
   readonly destinationNamespace: string;
 }
 
-const known = (name: string): string => (name === 'unknown' ? '' : name);
 const withoutQuery = (path: string): string => {
   const end = path.indexOf('?');
   return end < 0 ? path : path.slice(0, end);
@@ -113,7 +113,7 @@ class RequestSource extends WaypointSource<ObservedRequest> implements TapSource
     return isFailedResponse(this.record) ? 'failed' : 'allowed';
   }
   override get destinationNamespace(): string {
-    return this.endpoint?.workload.namespace ?? known(this.record.serviceNamespace);
+    return this.endpoint?.workload.namespace ?? knownName(this.record.serviceNamespace);
   }
   get policy(): string {
     return this.record.policy ?? '';
