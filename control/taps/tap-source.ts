@@ -1,8 +1,8 @@
 /** Taps over all replicas: a program reports to any one of them. */
-import { Client, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
+import type { Client, ClientDuplexStream } from '@grpc/grpc-js';
 import { decodeTapEvent, encodeTapFilter } from '../../src/discovery/codec/tap.js';
+import { connect, streamOptions } from '../../src/discovery/connect.js';
 import { TapBatch, TapWatch } from '../../src/discovery/gen/weft.js';
-import { grpcLimits } from '../../src/discovery/types.js';
 import type { ControlPlane } from '../../src/discovery/unary-call.js';
 import type { TapQuery } from '../../src/model/tap.js';
 import type { Peers } from '../edges/peers.js';
@@ -102,19 +102,13 @@ function watch(
   };
   let stream: ClientDuplexStream<TapWatch, TapBatch> | undefined;
   try {
-    client = new Client(control.target, credentials.createSsl(Buffer.from(control.rootPem())), {
-      'grpc.max_receive_message_length': batchBytesMax,
-      'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
-      'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
-      ...(control.serverName === undefined ? {} : { 'grpc.ssl_target_name_override': control.serverName }),
-    });
-    const metadata = new Metadata();
-    metadata.set('authorization', `Bearer ${control.token()}`);
+    const connected = connect(control, streamOptions(batchBytesMax));
+    ({ client } = connected);
     stream = client.makeBidiStreamRequest(
       path,
       (message: TapWatch) => Buffer.from(TapWatch.encode(message).finish()),
       (bytes) => TapBatch.decode(bytes),
-      metadata,
+      connected.metadata,
     );
   } catch {
     end();
