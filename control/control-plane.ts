@@ -121,6 +121,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   const log = pino({ name: 'weft-control' }, pino.destination(2));
   const { kubernetes } = options;
   const trustDomain = parseTrustDomain(options.trustDomain);
+  const ownRoot = kubernetes?.namespace ?? options.rootNamespace ?? rootNamespace;
   const { ca, store } = await openAuthority(options);
 
   const metrics = new ControlMetrics({
@@ -151,7 +152,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   const settings = (): CompileSettings => ({
     trustDomain,
     rootsVersion: ca.version,
-    rootNamespace: kubernetes?.namespace ?? options.rootNamespace ?? rootNamespace,
+    rootNamespace: ownRoot,
     ...(stages ? { removal: stages.stage } : {}),
   });
   const publisher = new Publisher({
@@ -305,8 +306,8 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   keys.start();
   if (!kubernetes) stages?.releaseAt(Date.now() + releaseDelayMs);
   const explanations = new ExplainSource({
-    whole: () => resourcesOf(compiler, parseTrustDomain(options.trustDomain)),
-    rootNamespace: kubernetes?.namespace ?? options.rootNamespace ?? rootNamespace,
+    whole: () => resourcesOf(compiler, trustDomain),
+    rootNamespace: ownRoot,
   });
   const api =
     kubernetes?.api &&
@@ -338,7 +339,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
     },
     log,
   });
-  const published = await publishMetrics(options, metrics, settings().rootNamespace ?? rootNamespace);
+  const published = await publishMetrics(options, metrics, ownRoot);
   const adminServer = kubernetes
     ? undefined
     : await serveAdmin({ state: options.state, edges, changes: allChanges, explanations, taps, log });

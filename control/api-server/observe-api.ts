@@ -30,16 +30,15 @@ import { wantsTable } from './table.js';
 import { TapRequests } from './tap-requests.js';
 
 const root = `/apis/${observeApi.group}/${observeApi.version}/`;
-const pathPattern = new RegExp(
-  `^(?:namespaces/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/)?(${observedResources.join('|')})/?$`,
-);
+const patternOf = (...resources: readonly string[]): RegExp =>
+  new RegExp(`^(?:namespaces/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/)?(${resources.join('|')})/?$`);
+const pathPattern = patternOf(...observedResources);
+const tapPattern = patternOf(tapResource);
 const kinds: Readonly<Record<ObservedResource, string>> = {
   edges: 'Edge',
   changes: 'Change',
   explanations: 'Explanation',
 };
-
-const tapPattern = new RegExp(`^(?:namespaces/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/)?${tapResource}/?$`);
 
 /** The namespace of a tap's URL, undefined within: all. Undefined: it is none. Pure. */
 function tapOf({ pathname }: URL): { readonly namespace: string | undefined } | undefined {
@@ -87,7 +86,8 @@ type MayList = (namespace: string | undefined) => Promise<boolean>;
 /** What the user may see. */
 interface Shown {
   readonly items: readonly object[];
-  readonly table: () => object;
+  /** Absent: as a list alone. */
+  readonly table?: () => object;
   readonly sinceMs: number;
   readonly missing: readonly string[];
   /** What is left out. */
@@ -128,7 +128,7 @@ export class ObserveApi implements ApiGroup {
     const { items, sinceMs, missing } = shown;
     return {
       body:
-        wantsTable(accept) && resource !== 'explanations'
+        wantsTable(accept) && shown.table
           ? shown.table()
           : {
               kind: `${kinds[resource]}List`,
@@ -173,7 +173,7 @@ export class ObserveApi implements ApiGroup {
         ends,
         async (namespaces) => (await readableNamespaces(namespaces, mayList, onLimit)).named,
       );
-      return { items: [item], table: () => ({}), sinceMs: 0, missing: [], warnings: [] };
+      return { items: [item], sinceMs: 0, missing: [], warnings: [] };
     } catch (error) {
       if (!(error instanceof TooMuch)) throw error;
       onLimit('explanation-size');

@@ -7,7 +7,7 @@ import type { Caller } from '../authentication/authenticator.js';
 import { controlCaller, isService } from '../authentication/service-callers.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
-import type { TapHub } from '../taps/tap-hub.js';
+import type { TapHub, TapReading } from '../taps/tap-hub.js';
 
 /** As of discovery: a node has an agent and its successor, a waypoint its replicas. */
 const streamsPerCallerMax = { node: 4, waypoint: 256, control: 128 } as const;
@@ -54,8 +54,8 @@ export class TapReports {
     }
   }
 
-  /** Undefined: the caller has too many streams. */
-  #enter(call: ReportCall | WatchCall, caller: Caller): Open | undefined {
+  /** At the limit of the caller's streams the oldest ends. */
+  #enter(call: ReportCall | WatchCall, caller: Caller): Open {
     const { name } = caller;
     const { node, waypoint, control } = streamsPerCallerMax;
     const max = name === controlCaller ? control : waypointOfCaller(name) ? waypoint : node;
@@ -84,7 +84,6 @@ export class TapReports {
         details: 'only node agents and waypoints may report to taps',
       });
     const open = this.#enter(call, caller);
-    if (!open) return;
     let isWriting = false;
     let next: TapSet | undefined;
     const send = (): void => {
@@ -97,12 +96,9 @@ export class TapReports {
         send();
       });
     };
-    const detach = hub.attach({
-      caller,
-      send: (set) => {
-        next = set;
-        send();
-      },
+    const detach = hub.attach((set) => {
+      next = set;
+      send();
     });
     const close = (): void => {
       detach();
@@ -127,7 +123,6 @@ export class TapReports {
         details: 'only the control plane may read taps here',
       });
     const open = this.#enter(call, caller);
-    if (!open) return;
     call.once('data', ({ filter, sampleOf }: TapWatch) => {
       const query = decodeTapQuery(filter, sampleOf);
       if (!query) return open.end(status.INVALID_ARGUMENT, 'the filter is not one of this version');
@@ -144,11 +139,7 @@ export class TapReports {
     call.on('close', () => this.#open.delete(open));
   }
 
-  async #send(
-    call: WatchCall,
-    hub: TapHub,
-    { queue }: NonNullable<ReturnType<TapHub['open']>>,
-  ): Promise<void> {
+  async #send(call: WatchCall, hub: TapHub, { queue }: TapReading): Promise<void> {
     for (let isFirst = true; ; isFirst = false) {
       const delivery = isFirst ? { events: [], lost: 0 } : await queue.next(watchMs);
       if (!delivery) return void call.end();

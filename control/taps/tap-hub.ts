@@ -24,12 +24,8 @@ const tapHubLimits = {
   leaseMs: 30_000,
 } as const;
 
-/** A stream on which a program reports. */
-export interface TapProgram {
-  readonly caller: Pick<Caller, 'name' | 'namespaces'>;
-  /** Sends all taps that are on. The last one counts, if the program is slow. */
-  send(set: TapSet): void;
-}
+/** Sends all taps that are on to a program that reports. The last set counts, if the program is slow. */
+type SendTaps = (set: TapSet) => void;
 
 /** An open tap. */
 export interface TapReading {
@@ -50,7 +46,6 @@ export interface TapHubParts {
   readonly onRefused: (why: RefusedTapEvent, events: number) => void;
   readonly onLost: (events: number) => void;
   readonly onLimit: (limit: string) => void;
-  readonly nowMs?: () => number;
 }
 
 /** Who reports, as readers see it: a node's name, or `NAMESPACE/NAME` of a waypoint. */
@@ -61,7 +56,7 @@ function reporterOf(caller: string): string {
 
 export class TapHub {
   readonly #readers = new Map<number, Reader>();
-  readonly #programs = new Set<TapProgram>();
+  readonly #programs = new Set<SendTaps>();
   readonly #shares = {
     reader: new FairLimit(tapHubLimits.readersMax),
     watcher: new FairLimit(tapHubLimits.watchersMax),
@@ -110,10 +105,10 @@ export class TapHub {
   }
 
   /** Adds a program; call the function that is returned when its stream has ended. */
-  attach(program: TapProgram): () => void {
-    this.#programs.add(program);
-    if (this.#readers.size > 0) program.send(this.#set());
-    return () => void this.#programs.delete(program);
+  attach(send: SendTaps): () => void {
+    this.#programs.add(send);
+    if (this.#readers.size > 0) send(this.#set());
+    return () => void this.#programs.delete(send);
   }
 
   /** @param caller authenticated */
@@ -194,13 +189,13 @@ export class TapHub {
     };
   }
 
-  /** Tells all programs which taps are on, again and again while there is one. */
+  /** Sends all programs the taps that are on, again and again while there is one. */
   #announce(): void {
     clearInterval(this.#renewals);
     this.#renewals = undefined;
     const send = (): void => {
       const set = this.#set();
-      for (const program of this.#programs) program.send(set);
+      for (const sendTo of this.#programs) sendTo(set);
     };
     send();
     if (this.#readers.size > 0) this.#renewals = setInterval(send, tapHubLimits.leaseMs / 3).unref();

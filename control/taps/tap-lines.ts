@@ -3,15 +3,16 @@ import { errorText } from '../../src/base/errors.js';
 import type { TapEvent } from '../../src/model/mesh-snapshot.js';
 import type { TapLine } from '../../src/model/tap.js';
 import type { LineStream } from '../../src/telemetry/line-stream.js';
-import type { TapReading } from './tap-hub.js';
+import type { OpenTap } from './tap-source.js';
 
 /** A reader gets a line at least this often. */
 const aliveMs = 10_000;
 
-const text = (line: TapLine | { readonly end: string } | object): string => `${JSON.stringify(line)}\n`;
+const text = (line: TapLine | { readonly end: string } | Readonly<Record<string, never>>): string =>
+  `${JSON.stringify(line)}\n`;
 
 async function* linesOf(
-  { queue, programs }: TapReading & { readonly programs: number },
+  { queue, programs }: OpenTap,
   shown: (events: readonly TapEvent[]) => Promise<readonly TapEvent[]>,
 ): AsyncGenerator<string> {
   yield text({ programs });
@@ -34,6 +35,6 @@ async function* linesOf(
 
 /** @param shown what the reader may see of events; default: all */
 export const tapStream = (
-  reading: TapReading & { readonly programs: number },
+  reading: OpenTap,
   shown: (events: readonly TapEvent[]) => Promise<readonly TapEvent[]> = (events) => Promise.resolve(events),
 ): LineStream => ({ lines: linesOf(reading, shown), close: () => reading.close() });

@@ -1,8 +1,8 @@
 /** Taps over all replicas: a program reports to any one of them. */
-import { Client, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
+import type { Client, ClientDuplexStream } from '@grpc/grpc-js';
 import { decodeTapEvent, encodeTapFilter } from '../../src/discovery/codec/tap.js';
+import { connect, streamOptions } from '../../src/discovery/connect.js';
 import { TapBatch, TapWatch } from '../../src/discovery/gen/weft.js';
-import { grpcLimits } from '../../src/discovery/types.js';
 import type { ControlPlane } from '../../src/discovery/unary-call.js';
 import type { TapQuery } from '../../src/model/tap.js';
 import type { Peers } from '../edges/peers.js';
@@ -14,9 +14,15 @@ const batchBytesMax = 16 << 20;
 /** How often replicas are looked for that have no stream. */
 const lookMs = 5_000;
 
+/** A tap over all replicas. */
+export interface OpenTap extends TapReading {
+  /** Programs that are connected to this replica. */
+  readonly programs: number;
+}
+
 export interface TapSource {
   /** Undefined: too many taps are open. @param user whose share it uses */
-  open(query: TapQuery, user: string): (TapReading & { readonly programs: number }) | undefined;
+  open(query: TapQuery, user: string): OpenTap | undefined;
 }
 
 export class ReplicatedTaps implements TapSource {
@@ -25,7 +31,7 @@ export class ReplicatedTaps implements TapSource {
     private readonly peers: Peers,
   ) {}
 
-  open(query: TapQuery, user: string): (TapReading & { readonly programs: number }) | undefined {
+  open(query: TapQuery, user: string): OpenTap | undefined {
     const { hub, peers } = this;
     const reading = hub.open(query, user);
     if (!reading) return undefined;
@@ -96,19 +102,13 @@ function watch(
   };
   let stream: ClientDuplexStream<TapWatch, TapBatch> | undefined;
   try {
-    client = new Client(control.target, credentials.createSsl(Buffer.from(control.rootPem())), {
-      'grpc.max_receive_message_length': batchBytesMax,
-      'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
-      'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
-      ...(control.serverName === undefined ? {} : { 'grpc.ssl_target_name_override': control.serverName }),
-    });
-    const metadata = new Metadata();
-    metadata.set('authorization', `Bearer ${control.token()}`);
+    const connected = connect(control, streamOptions(batchBytesMax));
+    ({ client } = connected);
     stream = client.makeBidiStreamRequest(
       path,
       (message: TapWatch) => Buffer.from(TapWatch.encode(message).finish()),
       (bytes) => TapBatch.decode(bytes),
-      metadata,
+      connected.metadata,
     );
   } catch {
     end();

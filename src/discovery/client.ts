@@ -2,9 +2,10 @@
  * The client of delta ADS: subscribes to all resources of each type, applies the valid ones and rejects (NACK) the others. After a
  * broken stream it sends the versions that it has, so that the server sends only differences; until then the last state stays in use.
  */
-import { Client, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
+import type { Client, ClientDuplexStream } from '@grpc/grpc-js';
 import { errorText } from '../base/errors.js';
 import type { Clock } from '../base/clock.js';
+import { connect, streamOptions } from './connect.js';
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from './gen/discovery.js';
 import { grpcLimits, type TypeUrl } from './types.js';
 
@@ -80,20 +81,14 @@ export class DiscoveryClient {
   start(): void {
     if (this.#stopped) return;
     this.#client?.close();
-    let client: Client;
-    const metadata = new Metadata();
+    let connected: ReturnType<typeof connect>;
     try {
-      metadata.set('authorization', `Bearer ${this.#options.token()}`);
-      client = new Client(this.#options.target, credentials.createSsl(Buffer.from(this.#options.rootPem())), {
-        'grpc.max_receive_message_length': grpcLimits.messageBytesMax,
-        'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
-        'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
-      });
+      connected = connect(this.#options, streamOptions(grpcLimits.messageBytesMax));
     } catch (error) {
       return this.#onEnd(errorText(error));
     }
+    const { client, metadata } = connected;
     this.#client = client;
-    metadata.set('clusterid', 'Kubernetes');
     const stream = client.makeBidiStreamRequest(
       path,
       (message: DeltaDiscoveryRequest) => Buffer.from(DeltaDiscoveryRequest.encode(message).finish()),

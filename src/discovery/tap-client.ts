@@ -2,12 +2,12 @@
  * Client of weft.v1.Taps: a program keeps one stream to the control plane, on which it is told which taps are on, and sends what they want. A
  * control plane or a connection that is slow costs events, which are counted, never memory. When the stream ends, so do all taps.
  */
-import { Client, credentials, Metadata, status, type ClientDuplexStream } from '@grpc/grpc-js';
+import { status, type Client, type ClientDuplexStream } from '@grpc/grpc-js';
 import { errorText } from '../base/errors.js';
 import { tapSendMs, type TakenTaps, type TapSetting } from '../telemetry/taps.js';
 import { decodeTapQuery, encodeTappedEvent, tapEventLimits } from './codec/tap.js';
 import { TapReport, TapSet } from './gen/weft.js';
-import { grpcLimits } from './types.js';
+import { connect, streamOptions } from './connect.js';
 import type { ControlPlane } from './unary-call.js';
 
 const path = '/weft.v1.Taps/Report';
@@ -63,18 +63,11 @@ export class TapClient {
 
   start(): void {
     if (this.#isStopped) return;
-    const { target, rootPem, token } = this.#parts.control;
     let stream: ClientDuplexStream<TapReport, TapSet>;
     try {
-      const metadata = new Metadata();
-      metadata.set('authorization', `Bearer ${token()}`);
-      metadata.set('clusterid', 'Kubernetes');
-      this.#client = new Client(target, credentials.createSsl(Buffer.from(rootPem())), {
-        'grpc.max_receive_message_length': setBytesMax,
-        'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
-        'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
-      });
-      stream = this.#client.makeBidiStreamRequest(
+      const { client, metadata } = connect(this.#parts.control, streamOptions(setBytesMax));
+      this.#client = client;
+      stream = client.makeBidiStreamRequest(
         path,
         (report: TapReport) => Buffer.from(TapReport.encode(report).finish()),
         (bytes) => TapSet.decode(bytes),

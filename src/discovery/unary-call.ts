@@ -2,16 +2,11 @@
  * A single request to the control plane over its own connection. Such requests are rare, and the roots that verify the server may have
  * rotated since the last one.
  */
-import { Client, credentials, Metadata } from '@grpc/grpc-js';
+import { connect, type Connectable } from './connect.js';
 
 const deadlineMsMax = 10_000;
 
-export interface ControlPlane {
-  readonly target: string;
-  readonly rootPem: () => string;
-  readonly token: () => string;
-  /** The name in the server's certificate, if it is not that of `target`. */
-  readonly serverName?: string;
+export interface ControlPlane extends Connectable {
   /** Default 10 s. */
   readonly deadlineMs?: number;
   /** Default 4 MiB. */
@@ -30,14 +25,8 @@ export function unaryCall<Request, Response>(
   request: Request,
 ): Promise<Response> {
   return new Promise((resolve, reject) => {
-    const { serverName, deadlineMs = deadlineMsMax, responseBytesMax = 4 << 20 } = control;
-    const client = new Client(control.target, credentials.createSsl(Buffer.from(control.rootPem())), {
-      'grpc.max_receive_message_length': responseBytesMax,
-      ...(serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName }),
-    });
-    const metadata = new Metadata();
-    metadata.set('authorization', `Bearer ${control.token()}`);
-    metadata.set('clusterid', 'Kubernetes');
+    const { deadlineMs = deadlineMsMax, responseBytesMax = 4 << 20 } = control;
+    const { client, metadata } = connect(control, { 'grpc.max_receive_message_length': responseBytesMax });
     client.makeUnaryRequest(
       method.path,
       (message: Request) => Buffer.from(method.encode(message)),

@@ -1,2 +1,3 @@
 /** Who observed: the agent of the client, the agent of the server, or the waypoint between them. The page reads it, which has no types of Node.js. */
-export type EdgeReporter = 'source' | 'destination' | 'waypoint';
+export const edgeReporters = ['source', 'destination', 'waypoint'] as const;
+export type EdgeReporter = (typeof edgeReporters)[number];

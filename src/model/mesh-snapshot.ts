@@ -61,8 +61,32 @@ export interface WorkloadState {
   readonly isObservedOnly?: boolean;
 }
 
+/** Percentiles in milliseconds. */
+export interface Latencies {
+  readonly p50: number;
+  readonly p95: number;
+  readonly p99: number;
+}
+
+/** What was observed, added up. Shares and percentiles of nothing are absent. */
+export interface TrafficState {
+  readonly connections: number;
+  readonly requests: number;
+  /** Connections and requests that the mesh refused. */
+  readonly refused: number;
+  readonly audited: number;
+  /** Of connections and requests. */
+  readonly failures: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  /** 0 to 1, of requests that were not refused; absent: there was none. */
+  readonly successShare?: number;
+  readonly latencyMs?: Latencies;
+  readonly lastSeenMs: number;
+}
+
 /** One pair of workloads, port and path; counts of the window. */
-export interface EdgeState {
+export interface EdgeState extends TrafficState {
   /** Stable between snapshots. */
   readonly id: string;
   /** Ids of workloads, or names of those that are not known. */
@@ -73,23 +97,12 @@ export interface EdgeState {
   /** `kernel`, `local`, `hbone`, `waypoint`, `plain`, `refused`, … */
   readonly path: string;
   readonly security: 'mutual-tls' | 'same-node' | 'none' | 'unknown';
-  readonly connections: number;
-  readonly requests: number;
-  readonly refused: number;
-  readonly audited: number;
-  readonly failures: number;
-  readonly bytesSent: number;
-  readonly bytesReceived: number;
   /** Per second; over the time that was observed. */
   readonly requestsPerSecond: number;
   readonly connectionsPerSecond: number;
-  /** 0 to 1, of requests that were not refused; absent: there was none. */
-  readonly successShare?: number;
-  readonly latencyMs?: { readonly p50: number; readonly p95: number; readonly p99: number };
   /** Policies that refused, or would have refused. */
   readonly policies: readonly string[];
   readonly routes: readonly RouteState[];
-  readonly lastSeenMs: number;
 }
 
 /** Requests of one method and path template. */
@@ -98,7 +111,7 @@ export interface RouteState {
   readonly pathTemplate: string;
   readonly requests: number;
   readonly failures: number;
-  readonly latencyMs?: { readonly p50: number; readonly p95: number; readonly p99: number };
+  readonly latencyMs?: Latencies;
 }
 
 export interface PolicyState {

@@ -17,12 +17,13 @@ export const buckets = (bounds: readonly number[]): Buckets => ({
 });
 
 export function count(into: Buckets, bounds: readonly number[], value: number): void {
-  const at = indexOf(bounds, value);
+  const at = bucketOf(bounds, value);
   into.counts[at] = (into.counts[at] ?? 0) + 1;
   into.sum += value;
 }
 
-function indexOf(bounds: readonly number[], value: number): number {
+/** Which bucket counts a value; the last one is that above all bounds. */
+export function bucketOf(bounds: readonly number[], value: number): number {
   let at = 0;
   while (at < bounds.length && value > (bounds[at] ?? 0)) at++;
   return at;
@@ -36,7 +37,7 @@ export function keepExemplar(
   { traceId, spanId }: TraceIds,
   nowMs: number,
 ): void {
-  (into.exemplars ??= [])[indexOf(bounds, value)] = {
+  (into.exemplars ??= [])[bucketOf(bounds, value)] = {
     labelSet: { trace_id: traceId, span_id: spanId },
     value,
     timestamp: nowMs / 1000,

@@ -1,7 +1,7 @@
 /** The edges of an agent's connections: those that it relays, and kernel flows. */
 import { policyText, type EdgeParty } from '../model/edge.js';
 import type { SpiffeId } from '../model/identity.js';
-import type { ConnectionRecord, Party } from './connection-record.js';
+import { knownName, portOf, type ConnectionRecord, type Party } from './connection-record.js';
 import type { EdgeNames, EdgeTable, EdgeTally } from './edge-table.js';
 import type { Tally } from './tallies.js';
 
@@ -33,15 +33,12 @@ export function isFailure({ code, why }: Pick<ConnectionRecord, 'code' | 'why'>)
   return code === undefined || failures.has(code);
 }
 
-const known = (name: string): string => (name === 'unknown' ? '' : name);
 const partyOf = ({ namespace, workload, pod, identity }: Party): EdgeParty => ({
-  namespace: known(namespace),
-  workload: known(workload),
-  pod: known(pod),
+  namespace: knownName(namespace),
+  workload: knownName(workload),
+  pod: knownName(pod),
   identity: identity === 'unknown' ? undefined : (identity as SpiffeId),
 });
-
-const portOf = (address: string): number => Number(/:(\d{1,5})$/.exec(address)?.[1] ?? 0);
 
 /** The edge of a connection. Pure. */
 export function edgeOfConnection(record: Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived'>): EdgeNames {
@@ -52,7 +49,7 @@ export function edgeOfConnection(record: Omit<ConnectionRecord, 'bytesSent' | 'b
     reporter: direction === 'outbound' ? 'source' : 'destination',
     source: partyOf(record.source),
     destination: isServices
-      ? { namespace: known(destination.namespace), workload: '', pod: '', identity: undefined }
+      ? { namespace: knownName(destination.namespace), workload: '', pod: '', identity: undefined }
       : partyOf(destination),
     service: record.service ?? '',
     // The endpoint's address is unknown where a Service has none.

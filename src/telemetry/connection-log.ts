@@ -1,7 +1,7 @@
 /** The connection log file: one JSON object per line, written asynchronously and rotated by size. */
 import { existsSync, renameSync, statSync } from 'node:fs';
 import { pino } from 'pino';
-import { levelOf, type ConnectionRecord } from './connection-record.js';
+import { levelOf, withPort, type ConnectionRecord } from './connection-record.js';
 import { RateLimiter } from '../base/rate-limiter.js';
 import type { ConnectionTap } from './connection-tap.js';
 
@@ -76,8 +76,7 @@ const waitMsMax = 1_000;
 
 /** The record of one connection of a template. */
 function filledRecord(record: ConnectionRecord, { clientPort, ...values }: LineValues): ConnectionRecord {
-  const at = record.source.address.lastIndexOf(':') + 1;
-  const address = `${record.source.address.slice(0, at)}${clientPort}`;
+  const address = withPort(record.source.address, clientPort);
   return { ...record, ...values, source: { ...record.source, address } };
 }
 
@@ -156,8 +155,7 @@ export class ConnectionLog {
    */
   template(record: ConnectionRecord): (values: LineValues) => void {
     const mark = '\u0000';
-    const at = record.source.address.lastIndexOf(':') + 1;
-    const source = { ...record.source, address: `${record.source.address.slice(0, at)}${mark}` };
+    const source = { ...record.source, address: withPort(record.source.address, mark) };
     const {
       bytesSent: _s,
       bytesReceived: _r,

@@ -16,6 +16,14 @@ export interface Party {
   readonly pod: string;
 }
 
+/** A name as edges and taps have it: empty if it is not known. */
+export const knownName = (name: string): string => (name === 'unknown' ? '' : name);
+/** The port of `ip:port`; 0: it is not known. */
+export const portOf = (address: string): number => Number(/:(\d{1,5})$/.exec(address)?.[1] ?? 0);
+/** `ip:port` with another port. */
+export const withPort = (address: string, port: number | string): string =>
+  `${address.slice(0, address.lastIndexOf(':') + 1)}${port}`;
+
 export interface ConnectionRecord {
   /**
    * Only of connections that a carrier relays. Two lines with one id are about one connection: an agent was killed after it wrote the line

@@ -1,23 +1,20 @@
 /** Connections of an agent as taps see them: whatever gets a line in connections.log, the kernel path and refused ones included. */
 import type { TapEvent, TapParty } from '../model/mesh-snapshot.js';
 import { isFailure } from './connection-edges.js';
-import type { ConnectionRecord, Party } from './connection-record.js';
+import { knownName, portOf, withPort, type ConnectionRecord, type Party } from './connection-record.js';
 import type { TapSource, Taps } from './taps.js';
 
-const known = (name: string): string => (name === 'unknown' ? '' : name);
 const identityOf = (identity: string): string | undefined => (identity === 'unknown' ? undefined : identity);
 const none: readonly never[] = [];
 
 function partyOf({ namespace, workload, pod, identity }: Party): TapParty {
   return {
-    namespace: known(namespace),
-    workload: known(workload),
-    pod: known(pod),
+    namespace: knownName(namespace),
+    workload: knownName(workload),
+    pod: knownName(pod),
     ...(identity === 'unknown' ? {} : { identity }),
   };
 }
-
-const portOf = (address: string | undefined): number => Number(/:(\d{1,5})$/.exec(address ?? '')?.[1] ?? 0);
 
 /** Counts of a connection. */
 interface Values {
@@ -33,11 +30,7 @@ interface Values {
 /** The id by which `weft explain` finds the connection: that of its line, or the client's address and port. */
 function idOf(record: ConnectionRecord, { id, clientPort }: Values): string {
   const { address } = record.source;
-  return (
-    id ??
-    record.id ??
-    (clientPort === undefined ? address : `${address.slice(0, address.lastIndexOf(':') + 1)}${clientPort}`)
-  );
+  return id ?? record.id ?? (clientPort === undefined ? address : withPort(address, clientPort));
 }
 
 /** One instance for all connections: filters read the record in place. */
@@ -68,19 +61,19 @@ class ConnectionSource implements TapSource {
     return this.#record?.path ?? '';
   }
   get sourceNamespace(): string {
-    return known(this.#record?.source.namespace ?? '');
+    return knownName(this.#record?.source.namespace ?? '');
   }
   get sourceWorkload(): string {
-    return known(this.#record?.source.workload ?? '');
+    return knownName(this.#record?.source.workload ?? '');
   }
   get sourceIdentity(): string | undefined {
     return identityOf(this.#record?.source.identity ?? 'unknown');
   }
   get destinationNamespace(): string {
-    return known(this.#record?.destination.namespace ?? '');
+    return knownName(this.#record?.destination.namespace ?? '');
   }
   get destinationWorkload(): string {
-    return known(this.#record?.destination.workload ?? '');
+    return knownName(this.#record?.destination.workload ?? '');
   }
   get destinationIdentity(): string | undefined {
     return identityOf(this.#record?.destination.identity ?? 'unknown');
@@ -110,7 +103,7 @@ class ConnectionSource implements TapSource {
       destination: {
         ...partyOf(destination),
         ...(service === undefined ? {} : { service }),
-        port: portOf(destination.address) || portOf(dialled),
+        port: portOf(destination.address) || portOf(dialled ?? ''),
       },
       path,
       outcome: this.outcome,

@@ -12,6 +12,7 @@ import {
   type EdgeKey,
   type EdgeParty,
 } from '../model/edge.js';
+import { bucketOf } from './buckets.js';
 
 export type EdgeNames = Omit<Edge, 'counts'>;
 
@@ -55,8 +56,7 @@ export class EdgeTally {
   request(durationMs: number): void {
     this.requests++;
     this.latencyCounts ??= latencyBoundsMs.map(() => 0).concat(0);
-    let at = 0;
-    while (at < latencyBoundsMs.length && durationMs > (latencyBoundsMs[at] ?? 0)) at++;
+    const at = bucketOf(latencyBoundsMs, durationMs);
     this.latencyCounts[at] = (this.latencyCounts[at] ?? 0) + 1;
   }
 

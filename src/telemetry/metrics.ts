@@ -8,37 +8,16 @@ import type { Workload } from '../model/workload.js';
 import { buckets, count, histogramValues, move, type Buckets } from './buckets.js';
 import { countConnection, countTally } from './connection-edges.js';
 import type { ConnectionRecord, Opening, Party, Path } from './connection-record.js';
+import { ConnectionSeries, groupOf } from './connection-series.js';
 import { EdgeTable } from './edge-table.js';
 import { metricsText } from './exposition.js';
 import type { HttpObservation } from './http-observation.js';
-import { onlyOne, RequestCounts, type ObservedRequests } from './observed-requests.js';
+import { RequestCounts, type ObservedRequests } from './observed-requests.js';
+import { sumOf } from './request-sums.js';
 import { GoneWorkloads } from './gone-workloads.js';
 import { clusterOf, serviceLabels } from './service-labels.js';
-import { BoundedCounter, registerMetric, SeriesTable } from './series.js';
+import { BoundedCounter, registerMetric, type Labels } from './series.js';
 import { durationBoundsS, Tallies, type Tally } from './tallies.js';
-
-const labelNames = [
-  'reporter',
-  'source_workload',
-  'source_workload_namespace',
-  'source_principal',
-  'source_canonical_service',
-  'source_canonical_revision',
-  'source_cluster',
-  'destination_workload',
-  'destination_workload_namespace',
-  'destination_principal',
-  'destination_canonical_service',
-  'destination_canonical_revision',
-  'destination_cluster',
-  'destination_service',
-  'destination_service_name',
-  'destination_service_namespace',
-  'request_protocol',
-  'response_flags',
-  'connection_security_policy',
-] as const;
-type Labels = Record<(typeof labelNames)[number], string>;
 
 /** Sent by a worker: a connection opened, or a connection closed (the record then has its bytes). */
 export type MetricEvent =
@@ -69,13 +48,12 @@ function labelsOf(record: Opening): Labels {
       : record.path === 'local' || record.path === 'kernel'
         ? 'same_node'
         : 'unknown',
-  } as Labels;
+  };
 }
 
 export class MeshMetrics {
   readonly registry = new Registry();
-  readonly #series: SeriesTable<Connections>;
-  readonly #others = new Map<string, Connections>();
+  readonly #series: ConnectionSeries<Connections>;
   readonly #refused = this.#counter('weft_refused_total', 'Connections refused, by code and policy', [
     'code',
     'policy',
@@ -153,7 +131,7 @@ export class MeshMetrics {
     missing: readonly string[] = [],
     private readonly now: () => number = Date.now,
   ) {
-    this.#series = new SeriesTable(labelSetsMax, noConnections, now);
+    this.#series = new ConnectionSeries(labelSetsMax, noConnections, () => this.#overflow.inc(), now);
     this.#register('istio_tcp_connections_opened_total', 'TCP connections opened', 'opened');
     this.#register('istio_tcp_connections_closed_total', 'TCP connections closed', 'closed');
     this.#register('istio_tcp_sent_bytes_total', 'Bytes sent to clients in responses', 'sent');
@@ -175,10 +153,9 @@ export class MeshMetrics {
   }
 
   #register(name: string, help: string, of: keyof Connections): void {
-    registerMetric(this.registry, { name, help, type: 'counter' }, () => [
-      ...[...this.#series].map(({ labels, value }) => ({ labels, value: value[of] })),
-      ...[...this.#others].map(([reporter, value]) => ({ labels: otherLabels(reporter), value: value[of] })),
-    ]);
+    registerMetric(this.registry, { name, help, type: 'counter' }, () =>
+      [...this.#series].map(({ labels, value }) => ({ labels, value: value[of] })),
+    );
   }
 
   #registerDurations(): void {
@@ -270,7 +247,7 @@ export class MeshMetrics {
 
   /** A request and its response passed on this connection, which did not go to a waypoint. */
   observed(record: Opening, observation: HttpObservation): void {
-    this.observedMany(record, onlyOne(observation));
+    this.observedMany(record, sumOf(observation, [observation.durationMs]));
   }
 
   /** The same for the sum over several requests. */
@@ -306,14 +283,7 @@ export class MeshMetrics {
   }
 
   #seriesOf(record: ConnectionRecord): Connections {
-    const labels = labelsOf(record);
-    const { namespace, workload } = record.source;
-    const series = this.#series.of(groupOf(record), labels, `${namespace}/${workload}`);
-    if (series) return series.value;
-    this.#overflow.inc();
-    let other = this.#others.get(labels.reporter);
-    if (!other) this.#others.set(labels.reporter, (other = noConnections()));
-    return other;
+    return this.#series.of(record, labelsOf(record));
   }
 }
 
@@ -337,10 +307,3 @@ function addBytes(
   series.sent += direction === 'outbound' ? bytesReceived : bytesSent;
 }
 const noConnections = (): Connections => ({ opened: 0, closed: 0, sent: 0, received: 0 });
-
-const otherLabels = (reporter: string): Labels =>
-  Object.fromEntries(labelNames.map((name) => [name, name === 'reporter' ? reporter : 'other'])) as Labels;
-
-/** The group whose share of the limit a series uses: the pair of namespaces, so that no traffic displaces the series of others. */
-const groupOf = ({ source, destination }: ConnectionRecord): string =>
-  `${source.namespace} ${destination.namespace}`;

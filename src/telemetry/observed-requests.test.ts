@@ -4,8 +4,8 @@ import { latencyBoundsMs } from '../model/edge.js';
 import type { Opening } from './connection-record.js';
 import type { HttpObservation } from './http-observation.js';
 import { MeshMetrics } from './metrics.js';
-import { onlyOne } from './observed-requests.js';
 import { templatesMax } from './path-templates.js';
+import { sumOf } from './request-sums.js';
 
 const side = (name: string, namespace: string): Opening['source'] => ({
   address: name === 'web' ? '10.0.0.1:40000' : '10.0.0.2:8080',
@@ -117,7 +117,7 @@ test('a template whose end was cut stays as it is, and no other path gets past t
 test('a sum of requests counts as its parts do', () => {
   const [one, sum] = [bench(), bench()];
   for (let i = 0; i < 5; i++) one.observed(opening(), request({ durationMs: 7 }));
-  const { latencyCounts, ...rest } = onlyOne(request({ durationMs: 7 }));
+  const { latencyCounts, ...rest } = sumOf(request(), [7]);
   sum.observedMany(opening(), {
     ...rest,
     count: 5,

@@ -3,15 +3,16 @@
  * and labels of the requests of a waypoint.
  */
 import type { Registry } from 'prom-client';
-import { latencyBoundsMs } from '../model/edge.js';
+import { latencyBoundsMs, noCounts } from '../model/edge.js';
 import { buckets, histogramValues, type Buckets } from './buckets.js';
 import { edgeOfConnection } from './connection-edges.js';
 import type { ConnectionRecord, Opening } from './connection-record.js';
+import { ConnectionSeries } from './connection-series.js';
 import type { EdgeTable } from './edge-table.js';
 import { isFailedResponse } from './failed-response.js';
 import type { HttpObservation } from './http-observation.js';
 import { methodName, PathTemplates } from './path-templates.js';
-import { registerMetric, SeriesTable, type Labels } from './series.js';
+import { registerMetric, type Labels } from './series.js';
 
 /** Several requests of one method, path template and status. */
 export interface ObservedRequests extends Pick<HttpObservation, 'method' | 'pathTemplate' | 'status'> {
@@ -19,15 +20,6 @@ export interface ObservedRequests extends Pick<HttpObservation, 'method' | 'path
   /** By `latencyBoundsMs`; the last count is of those above. */
   readonly latencyCounts: readonly number[];
   readonly durationSumMs: number;
-}
-
-/** An observation as a sum over one request. Pure. */
-export function onlyOne({ durationMs, ...request }: HttpObservation): ObservedRequests {
-  const at = latencyBoundsMs.findIndex((bound) => durationMs <= bound);
-  const latencyCounts = [...latencyBoundsMs, Infinity].map((_, i) =>
-    i === (at < 0 ? latencyBoundsMs.length : at) ? 1 : 0,
-  );
-  return { ...request, count: 1, latencyCounts, durationSumMs: durationMs };
 }
 
 const statusMax = 599;
@@ -52,23 +44,22 @@ interface Options {
 
 export class RequestCounts {
   readonly #options: Options;
-  readonly #series: SeriesTable<Requests>;
-  readonly #others = new Map<string, { readonly labels: Labels; readonly value: Requests }>();
+  readonly #series: ConnectionSeries<Requests>;
   readonly #templates: PathTemplates;
 
   constructor(options: Options) {
     this.#options = options;
-    this.#series = new SeriesTable(seriesMax, none, options.now);
+    this.#series = new ConnectionSeries(seriesMax, none, options.onOverflow, options.now);
     this.#templates = new PathTemplates(options.onTemplateLimit);
     registerMetric(
       options.registry,
       { name: 'istio_requests_total', help: 'HTTP requests that the agent observed', type: 'counter' },
-      () => this.#all().map(({ labels, value }) => ({ labels, value: value.count })),
+      () => [...this.#series].map(({ labels, value }) => ({ labels, value: value.count })),
     );
     const name = 'istio_request_duration_milliseconds';
     const help = 'Time from the first byte of a request to the first byte of its response, in milliseconds';
     registerMetric(options.registry, { name, help, type: 'histogram' }, () =>
-      this.#all().flatMap(({ labels, value }) =>
+      [...this.#series].flatMap(({ labels, value }) =>
         histogramValues(name, latencyBoundsMs, labels, value.durations),
       ),
     );
@@ -94,12 +85,9 @@ export class RequestCounts {
       pathTemplate: template,
       policy: '',
     });
-    tally.requests += count;
-    if (isFailedResponse({ status })) tally.failures += count;
-    tally.latencyCounts ??= latencyBoundsMs.map(() => 0).concat(0);
-    for (const [at, value] of latencyCounts.entries())
-      tally.latencyCounts[at] = (tally.latencyCounts[at] ?? 0) + value;
-    const series = this.#seriesOf(record, { ...labels, ...requestLabels(status) });
+    const failures = isFailedResponse({ status }) ? count : 0;
+    tally.add({ ...noCounts, requests: count, failures, latencyCounts });
+    const series = this.#series.of(record, { ...labels, ...requestLabels(status) });
     series.count += count;
     for (const [at, value] of latencyCounts.entries())
       series.durations.counts[at] = (series.durations.counts[at] ?? 0) + value;
@@ -114,21 +102,6 @@ export class RequestCounts {
     return made.endsWith('**') ? made : made + cut;
   }
 
-  #seriesOf({ source, destination }: Opening, labels: Labels): Requests {
-    // The group is the pair of namespaces, so that no traffic displaces the series of others; within it each client workload has a share.
-    const group = `${source.namespace} ${destination.namespace}`;
-    const series = this.#series.of(group, labels, `${source.namespace}/${source.workload}`);
-    if (series) return series.value;
-    this.#options.onOverflow();
-    const reporter = String(labels['reporter']);
-    let other = this.#others.get(reporter);
-    if (!other) {
-      const names = Object.keys(labels).map((name) => [name, name === 'reporter' ? reporter : 'other']);
-      this.#others.set(reporter, (other = { labels: Object.fromEntries(names) as Labels, value: none() }));
-    }
-    return other.value;
-  }
-
   /** The edges were reported. */
   taken(): void {
     this.#templates.taken();
@@ -137,10 +110,6 @@ export class RequestCounts {
   /** `isGone`: whether a series is about a workload that is gone. */
   sweep(isGone?: (labels: Labels) => boolean): void {
     this.#series.sweep(isGone);
-  }
-
-  #all(): { readonly labels: Labels; readonly value: Requests }[] {
-    return [...this.#series, ...this.#others.values()];
   }
 }
 

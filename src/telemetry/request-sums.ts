@@ -1,5 +1,6 @@
 /** Requests of the same kind together, so that many of them cost one message. */
 import { latencyBoundsMs } from '../model/edge.js';
+import { bucketOf } from './buckets.js';
 import type { Opening } from './connection-record.js';
 import type { HttpObservation } from './http-observation.js';
 import type { ObservedRequests } from './observed-requests.js';
@@ -20,8 +21,7 @@ const emptySum = ({ method, pathTemplate, status }: Omit<HttpObservation, 'durat
 });
 
 function addTo(sum: Sum, durationMs: number): void {
-  const at = latencyBoundsMs.findIndex((bound) => durationMs <= bound);
-  const bucket = at < 0 ? latencyBoundsMs.length : at;
+  const bucket = bucketOf(latencyBoundsMs, durationMs);
   sum.latencyCounts[bucket] = (sum.latencyCounts[bucket] ?? 0) + 1;
   sum.count++;
   sum.durationSumMs += durationMs;

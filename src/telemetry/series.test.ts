@@ -192,3 +192,26 @@ test('agent metrics: series of a workload go soon after its last pod, not while 
   now += seriesGoneMsMax + 1;
   assert.ok(await seen('web'));
 });
+
+test('a full table that looks for idle series does not forget since when a workload is gone', () => {
+  let now = 0;
+  const table = new SeriesTable(
+    2,
+    () => ({}),
+    () => now,
+  );
+  const isGone = ({ source_workload }: { readonly source_workload?: string | number }): boolean =>
+    source_workload === 'batch';
+  table.of('shop shop', { source_workload: 'batch' }, 'shop/batch');
+  table.of('shop shop', { source_workload: 'web' }, 'shop/web');
+  table.sweep(isGone);
+  now += seriesGoneMsMax;
+  assert.equal(table.of('shop shop', { source_workload: 'third' }, 'shop/third'), undefined);
+  assert.equal(table.size, 2);
+  now += 1;
+  table.sweep(isGone);
+  assert.deepEqual(
+    [...table].map(({ labels }) => labels),
+    [{ source_workload: 'web' }],
+  );
+});

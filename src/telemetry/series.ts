@@ -70,15 +70,16 @@ export class SeriesTable<T> {
     return series;
   }
 
-  /** Drops idle series, and those whose workload has been gone for a while. Called at each scrape. */
-  sweep(isGone: (labels: Labels) => boolean = () => false): void {
+  /** Drops idle series, and those whose workload has been gone for a while. Called at each scrape. `isGone` absent: it is not known which are gone. */
+  sweep(isGone?: (labels: Labels) => boolean): void {
     const now = (this.#sweptMs = this.now());
     for (const [group, { series: all }] of this.#groups)
       for (const [key, series] of all) {
         // Connections of a workload that is gone may still end, and are counted.
-        series.goneMs = isGone(series.labels) ? (series.goneMs ?? now) : undefined;
+        if (isGone) series.goneMs = isGone(series.labels) ? (series.goneMs ?? now) : undefined;
         const isOld = now - series.lastMs > seriesIdleMsMax;
-        if (isOld || now - (series.goneMs ?? now) > seriesGoneMsMax) this.#drop(group, key);
+        const isGoneLong = isGone !== undefined && now - (series.goneMs ?? now) > seriesGoneMsMax;
+        if (isOld || isGoneLong) this.#drop(group, key);
       }
   }
 

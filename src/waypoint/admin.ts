@@ -46,10 +46,10 @@ export async function serveAdmin(options: AdminOptions): Promise<{ close(): Prom
     },
   });
   const aggregated = async (names: boolean) => {
-    const all = await workers.readMetrics(names);
+    const ofWorkers = await workers.readMetrics(names);
     return {
-      registry: AggregatorRegistry.aggregate([...all, await metricsJson(own, names)]),
-      exemplars: exemplarsOf(all),
+      ofWorkers,
+      registry: AggregatorRegistry.aggregate([...ofWorkers, await metricsJson(own, names)]),
     };
   };
   const metricExport = await exportMetrics(options.otlpMetricsEndpoint, {
@@ -87,8 +87,8 @@ export async function serveAdmin(options: AdminOptions): Promise<{ close(): Prom
         contentType: own.contentType,
         read: async ({ trusted }) => (await aggregated(trusted)).registry.metrics(),
         readOpenMetrics: async () => {
-          const { registry, exemplars } = await aggregated(true);
-          return openMetricsText(await registry.getMetricsAsJSON(), exemplars);
+          const { ofWorkers, registry } = await aggregated(true);
+          return openMetricsText(await registry.getMetricsAsJSON(), exemplarsOf(ofWorkers));
         },
       },
       '/healthz/ready': readiness,

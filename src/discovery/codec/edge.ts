@@ -2,14 +2,8 @@
  * Codec of edges (weft.v1.Edge): programs report them, replicas of the control plane exchange them. An edge that cannot be decoded is left
  * out; the others count.
  */
-import {
-  edgePaths,
-  latencyBoundsMs,
-  type Edge,
-  type EdgeCounts,
-  type EdgeParty,
-  type EdgeReporter,
-} from '../../model/edge.js';
+import { edgePaths, latencyBoundsMs, type Edge, type EdgeCounts, type EdgeParty } from '../../model/edge.js';
+import { edgeReporters } from '../../model/edge-reporter.js';
 import { parseSpiffeId } from '../../model/identity.js';
 import type * as pb from '../gen/weft.js';
 import { attempt, oneOf } from './decoding.js';
@@ -18,8 +12,6 @@ export const edgeLimits = {
   edgesPerReport: 1_024,
   textChars: 512,
 } as const;
-
-const reporters: readonly EdgeReporter[] = ['source', 'destination', 'waypoint'];
 
 const encodeParty = (party: EdgeParty): pb.EdgeParty => ({ ...party, identity: party.identity ?? '' });
 
@@ -71,7 +63,7 @@ function readEdge(edge: pb.Edge): Edge {
   if (port > 65_535) throw new Error(`port ${port} is out of range`);
   if (!counts) throw new Error('counts are missing');
   return {
-    reporter: oneOf(reporters, reporterKind, 'reporter'),
+    reporter: oneOf(edgeReporters, reporterKind, 'reporter'),
     source: decodeParty(source, 'source'),
     destination: decodeParty(destination, 'destination'),
     service: text(edge.service, 'service'),

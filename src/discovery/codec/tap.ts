@@ -3,7 +3,7 @@
  * An event that cannot be decoded is left out.
  */
 import { edgePaths } from '../../model/edge.js';
-import type { EdgeReporter } from '../../model/edge.js';
+import { edgeReporters, type EdgeReporter } from '../../model/edge-reporter.js';
 import { parseSpiffeId } from '../../model/identity.js';
 import type { TapEvent, TapParty } from '../../model/mesh-snapshot.js';
 import {
@@ -29,8 +29,6 @@ export const tapEventLimits = {
   /** Taps that a program evaluates. */
   tapsMax: 128,
 } as const;
-
-const reporters: readonly EdgeReporter[] = ['source', 'destination', 'waypoint'];
 
 export const encodeTapFilter = ({ namespace = '', ...filter }: TapFilter): pb.TapFilter => ({
   namespace,
@@ -140,7 +138,7 @@ function readEvent(event: pb.TapEvent): TapEvent & { readonly seenBy: EdgeReport
   if ((kind === 'request') !== (request !== undefined)) throw new Error('only requests have a request');
   return {
     kind,
-    seenBy: oneOf(reporters, event.seenByKind, 'reporter'),
+    seenBy: oneOf(edgeReporters, event.seenByKind, 'reporter'),
     timeMs: event.timeMs,
     id: text(event.id, 'id'),
     reporter: text(event.reporter, 'reporter'),

@@ -47,7 +47,7 @@ export function edgeStates(
   const seconds = Math.max(nowMs - fromMs, rateMsMin) / 1_000;
   const sums = sumsBy(distinctEdges(edges).filter(only), (edge) => [idOf(edge)]);
   const states = [...sums].map(([id, { first, sum, edges: all }]): EdgeState => {
-    const traffic = sum.traffic;
+    const { mutualTlsShare: _share, ...traffic } = sum.traffic;
     const service = serviceOf(all);
     return {
       id,
@@ -57,20 +57,11 @@ export function edgeStates(
       port: first.port,
       path: pathOf(first),
       security: securityOf(first),
-      connections: traffic.connections,
-      requests: traffic.requests,
-      refused: traffic.refused,
-      audited: traffic.audited,
-      failures: traffic.failures,
-      bytesSent: traffic.bytesSent,
-      bytesReceived: traffic.bytesReceived,
+      ...traffic,
       requestsPerSecond: traffic.requests / seconds,
       connectionsPerSecond: traffic.connections / seconds,
-      ...(traffic.successShare === undefined ? {} : { successShare: traffic.successShare }),
-      ...(traffic.latencyMs ? { latencyMs: traffic.latencyMs } : {}),
       policies: policiesOf(all),
       routes: routesOf(all),
-      lastSeenMs: traffic.lastSeenMs,
     };
   });
   return states.sort((a, b) => (a.id < b.id ? -1 : 1));

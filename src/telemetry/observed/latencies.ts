@@ -1,11 +1,8 @@
 /** Percentiles of latencies that were counted by `latencyBoundsMs`. Pure. */
 import { latencyBoundsMs } from '../../model/edge.js';
+import type { Latencies } from '../../model/mesh-snapshot.js';
 
-export interface Latencies {
-  readonly p50: number;
-  readonly p95: number;
-  readonly p99: number;
-}
+export type { Latencies };
 
 /** Latencies above it are not told apart: a percentile of this value is at least as long. */
 export const latencyMsMax = latencyBoundsMs[latencyBoundsMs.length - 1] ?? 0;

@@ -1,8 +1,8 @@
 /** Sums of what was observed. Pure. */
 import { addCounts, noCounts, type Edge, type EdgeCounts } from '../../model/edge.js';
-import type { EdgeState } from '../../model/mesh-snapshot.js';
+import type { EdgeState, TrafficState } from '../../model/mesh-snapshot.js';
 import { isRequestEdge, pathOf } from './distinct-edges.js';
-import { latenciesOf, type Latencies } from './latencies.js';
+import { latenciesOf } from './latencies.js';
 
 const securities: Readonly<Record<string, EdgeState['security']>> = {
   hbone: 'mutual-tls',
@@ -19,23 +19,9 @@ export function securityOf(edge: Edge): EdgeState['security'] {
   return securities[path] ?? 'unknown';
 }
 
-/** What was observed, added up. Names that are not known, and shares and percentiles of nothing, are absent. */
-export interface Traffic {
-  readonly connections: number;
-  readonly requests: number;
-  /** Connections and requests that the mesh refused. */
-  readonly refused: number;
-  readonly audited: number;
-  /** Of connections and requests. */
-  readonly failures: number;
-  readonly bytesSent: number;
-  readonly bytesReceived: number;
-  /** 0 to 1, of the requests that were not refused. */
-  readonly successShare?: number;
-  readonly latencyMs?: Latencies;
+export interface Traffic extends TrafficState {
   /** 0 to 1, of the traffic that was not between pods of one node; such traffic never leaves the kernel of the node. */
   readonly mutualTlsShare?: number;
-  readonly lastSeenMs: number;
 }
 
 /** A sum of edges that stand for traffic of their own (distinct-edges.ts). */

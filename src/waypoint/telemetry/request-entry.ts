@@ -1,6 +1,7 @@
 /** The log record of a request, with the attributes of OpenTelemetry's semantic conventions. Pure. */
 import type { LogEntry } from '../../telemetry/otlp/log-export.js';
 import { formatSocketAddress } from '../../model/address.js';
+import { pathOf } from '../../policy/path.js';
 import { actionText, isFailed } from './access-log.js';
 import type { RequestRecord } from './request-record.js';
 
@@ -15,7 +16,7 @@ export function requestEntry(record: RequestRecord): LogEntry {
   const { client, endpoint, route, code, why, flag, grpcStatus, policy, rule, audited, actions } = record;
   const method = cut(record.method);
   // Without its query, which may have what clients keep secret. A copy, for the query may be long.
-  const path = cut(Buffer.from(record.path.split('?', 1)[0] ?? '').toString());
+  const path = cut(Buffer.from(pathOf(record.path)).toString());
   return {
     event: 'weft.request',
     level: isFailed(record) ? 'warn' : 'info',

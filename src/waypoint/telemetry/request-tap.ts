@@ -2,7 +2,9 @@
 import { formatSocketAddress } from '../../model/address.js';
 import type { TapEvent, TapParty } from '../../model/mesh-snapshot.js';
 import type { Workload } from '../../model/workload.js';
+import { pathOf } from '../../policy/path.js';
 import type { MeshView } from '../../state/store.js';
+import { knownName } from '../../telemetry/connection-record.js';
 import type { TapSource, Taps } from '../../telemetry/taps.js';
 import type { Endpoint } from '../cluster/endpoint.js';
 import type { Client } from '../listener/client.js';
@@ -20,11 +22,6 @@ interface Observed {
   readonly destinationNamespace: string;
 }
 
-const known = (name: string): string => (name === 'unknown' ? '' : name);
-const withoutQuery = (path: string): string => {
-  const end = path.indexOf('?');
-  return end < 0 ? path : path.slice(0, end);
-};
 /** Longer ones are cut before they are sent, so that no event is larger than the others. */
 const pathCharsMax = 1_024;
 
@@ -113,7 +110,7 @@ class RequestSource extends WaypointSource<ObservedRequest> implements TapSource
     return isFailedResponse(this.record) ? 'failed' : 'allowed';
   }
   override get destinationNamespace(): string {
-    return this.endpoint?.workload.namespace ?? known(this.record.serviceNamespace);
+    return this.endpoint?.workload.namespace ?? knownName(this.record.serviceNamespace);
   }
   get policy(): string {
     return this.record.policy ?? '';
@@ -156,7 +153,7 @@ class RequestSource extends WaypointSource<ObservedRequest> implements TapSource
       ...this.parties(serviceName === 'unknown' ? '' : service, port),
       path: 'waypoint',
       outcome: this.outcome,
-      request: { method, path: withoutQuery(path).slice(0, pathCharsMax), status, durationMs },
+      request: { method, path: pathOf(path).slice(0, pathCharsMax), status, durationMs },
       bytesSent: record.bytesReceived,
       bytesReceived: record.bytesSent,
       ...(policy === undefined ? {} : { policy }),
