@@ -5,6 +5,7 @@ import { Ajv } from 'ajv';
 import { errorText, WeftError } from '../../base/errors.js';
 import { isRecord } from '../../base/record.js';
 import type { Edge } from '../../model/edge.js';
+import { edgeReporters } from '../../model/edge-reporter.js';
 import { parseSpiffeId } from '../../model/identity.js';
 
 export interface Observed {
@@ -33,7 +34,7 @@ const party = object({ namespace: text, workload: text, pod: text, identity: { .
 ]);
 const schema = object(
   {
-    reporter: { type: 'string', enum: ['source', 'destination', 'waypoint'] },
+    reporter: { type: 'string', enum: edgeReporters },
     source: party,
     destination: party,
     service: text,

@@ -7,8 +7,8 @@ import {
   type Edge,
   type EdgeCounts,
   type EdgeParty,
-  type EdgeReporter,
 } from '../../model/edge.js';
+import { edgeReporters, type EdgeReporter } from '../../model/edge-reporter.js';
 import type { SpiffeId } from '../../model/identity.js';
 import { isFailedResponse } from '../../telemetry/failed-response.js';
 import type { Sample } from './decode.js';
@@ -31,9 +31,8 @@ function partyOf(labels: Labels, side: 'source' | 'destination'): EdgeParty {
   };
 }
 
-const reporters: readonly string[] = ['source', 'destination', 'waypoint'];
-const isReporter = (text: string | undefined): text is EdgeReporter =>
-  text !== undefined && reporters.includes(text);
+const reporterOf = (text: string | undefined): EdgeReporter | undefined =>
+  edgeReporters.find((one) => one === text);
 
 /** Metrics tell mutual TLS, and pods of one node; not the kernel from the relay. */
 function pathOf(reporter: EdgeReporter, labels: Labels): string {
@@ -101,8 +100,8 @@ interface Building {
 }
 
 function namesOf(labels: Labels): Omit<Edge, 'counts'> | undefined {
-  const { reporter } = labels;
-  if (!isReporter(reporter)) return undefined;
+  const reporter = reporterOf(labels['reporter']);
+  if (!reporter) return undefined;
   return {
     reporter,
     source: partyOf(labels, 'source'),

@@ -9,8 +9,7 @@ import {
   type TapFilter,
   type TapQuery,
 } from '../../model/tap.js';
-import type { MeshFlags } from '../place.js';
-import { stateDefault } from '../standalone/ledger.js';
+import { meshOptions, type MeshFlags } from '../place.js';
 import { lineText } from './rows.js';
 import { tapEvents } from './tap-events.js';
 
@@ -115,7 +114,7 @@ async function run(flags: Flags): Promise<void> {
 }
 
 export function tapCommand(): Command {
-  return new Command('tap')
+  const command = new Command('tap')
     .description('show requests at waypoints and connections at agents as they happen')
     .option('-n, --namespace <name>', 'only from or to this namespace')
     .option('--workload <ns/name>', 'only from or to this workload; may be repeated', several)
@@ -139,13 +138,8 @@ export function tapCommand(): Command {
         .argParser(sampleOf)
         .default(1, 'all'),
     )
-    .addOption(new Option('--limit <number>', 'end after so many').argParser(count))
-    .option(
-      '--state <dir>',
-      `state directory of a testbed or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,
-    )
-    .option('--kubernetes', 'show the cluster even without KUBECONFIG')
-    .option('--no-kubernetes', 'do not show the cluster even with KUBECONFIG')
+    .addOption(new Option('--limit <number>', 'end after so many').argParser(count));
+  return meshOptions(command)
     .option('--json', 'print one JSON object per line')
     .action((flags: Flags) => run(flags));
 }

@@ -12,12 +12,12 @@ import {
   untilText,
 } from '../view/format.js';
 import { expiringSoon, summaryOf, syncOf, versionsOf } from '../view/programs.js';
-import { selecting, type Route } from '../view/route.js';
+import type { Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
 import { ifKnown, isUnknown, notKnownText } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
 import type { Live } from './live.js';
-import { Badge, EdgeBadge, Link, Name, NoRows, Panel } from './parts.js';
+import { Badge, EdgeList, Link, Name, NoRows, Panel } from './parts.js';
 import { ProblemList } from './problems.js';
 import { ShareChart } from './share-chart.js';
 
@@ -105,16 +105,7 @@ export function Overview({
               {edges.length === 0 ? 'No edges were observed.' : 'No edge was refused, and none fails.'}
             </NoRows>
           ) : (
-            <ul class="rows">
-              {worst.map((edge) => (
-                <li key={edge.id}>
-                  <EdgeBadge edge={edge} />
-                  <Link to={selecting(all, { edge: edge.id })}>
-                    <Name text={edge.source} /> → <Name text={`${edge.destination}:${edge.port}`} />
-                  </Link>
-                </li>
-              ))}
-            </ul>
+            <EdgeList edges={worst} />
           )}
         </Panel>
       </div>

@@ -3,7 +3,7 @@ import type { ComponentChildren } from 'preact';
 import type { EdgeState } from '../../model/mesh-snapshot.js';
 import { edgeHealth, healthText, securityText } from '../view/edges.js';
 import { agoText, dateText } from '../view/format.js';
-import { routeHash, type Route } from '../view/route.js';
+import { routeHash, selecting, type Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
 import { notKnownText } from '../view/unknown.js';
 
@@ -52,6 +52,22 @@ export function EdgeBadge({ edge }: { readonly edge: EdgeState }) {
   const health = edgeHealth(edge);
   return <Badge tone={tones[health]}>{healthText[health]}</Badge>;
 }
+
+const unfiltered: Route = { view: 'graph', namespace: '', text: '' };
+
+/** Edges as links to their details. */
+export const EdgeList = ({ edges }: { readonly edges: readonly EdgeState[] }) => (
+  <ul class="rows">
+    {edges.map((edge) => (
+      <li key={edge.id}>
+        <EdgeBadge edge={edge} />
+        <Link to={selecting(unfiltered, { edge: edge.id })}>
+          <Name text={edge.source} /> → <Name text={`${edge.destination}:${edge.port}`} />
+        </Link>
+      </li>
+    ))}
+  </ul>
+);
 
 /** A lock, closed if mutual TLS protects it. The text beside it says the same. */
 export function Security({ security }: { readonly security: EdgeState['security'] }) {

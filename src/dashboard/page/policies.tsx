@@ -7,9 +7,10 @@ import { selecting, type Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
 import { isUnknown, notKnownText } from '../view/unknown.js';
 import { FilterBar } from './filter-bar.js';
-import { Badge, EdgeBadge, Link, Name, NoRows } from './parts.js';
+import { Badge, EdgeList, Link, Name, NoRows } from './parts.js';
 
 const shownOf = 8;
+const all: Route = { view: 'graph', namespace: '', text: '' };
 
 export function PoliciesView({
   snapshot,
@@ -47,7 +48,6 @@ export function PoliciesView({
 
 function Policy({ policy, snapshot }: { readonly policy: PolicyState; readonly snapshot: MeshSnapshot }) {
   const name = `${policy.namespace}/${policy.name}`;
-  const all: Route = { view: 'graph', namespace: '', text: '' };
   const edges = snapshot.edges.filter(({ policies }) => policies.includes(name)).slice(0, shownOf);
   return (
     <article class="panel">
@@ -100,18 +100,7 @@ function Policy({ policy, snapshot }: { readonly policy: PolicyState; readonly s
           </>
         )}
       </p>
-      {edges.length === 0 ? undefined : (
-        <ul class="rows">
-          {edges.map((edge) => (
-            <li key={edge.id}>
-              <EdgeBadge edge={edge} />
-              <Link to={selecting(all, { edge: edge.id })}>
-                <Name text={edge.source} /> → <Name text={`${edge.destination}:${edge.port}`} />
-              </Link>
-            </li>
-          ))}
-        </ul>
-      )}
+      {edges.length === 0 ? undefined : <EdgeList edges={edges} />}
     </article>
   );
 }
