@@ -34,8 +34,10 @@ case ${1:-} in
   # Tests of the page and of dashboards: a browser, and a Prometheus that reads what the programs count.
   observe) packages+=(chromium prometheus fonts-dejavu-core) ;;
 esac
+# It outlives the function that may create it: an exit trap removes it.
+guard=/usr/sbin/policy-rc.d
 install_missing() {
-  local package guard log missing=()
+  local package log missing=()
   for package in "$@"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
   done
@@ -43,7 +45,6 @@ install_missing() {
   command -v apt-get >/dev/null || stop "packages are missing (${missing[*]}) and this is not Debian: install them by hand"
   echo "installing: ${missing[*]}" >&2
   # policy-rc.d keeps dpkg from starting the packages' servers as services: only the demo and the tests run them.
-  guard=/usr/sbin/policy-rc.d
   if [ ! -e "$guard" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$guard"
     chmod +x "$guard"
