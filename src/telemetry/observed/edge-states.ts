@@ -1,7 +1,8 @@
 /** Who calls whom and how well, as the page and `weft edges` show it. Pure. */
 import { policyNames, type Edge } from '../../model/edge.js';
 import type { EdgeState, RouteState } from '../../model/mesh-snapshot.js';
-import { destinationOf, distinctEdges, nameOf, pathOf } from './distinct-edges.js';
+import { destinationOf, nameOf } from '../../model/party-name.js';
+import { distinctEdges, pathOf } from './distinct-edges.js';
 import { securityOf, sumsBy } from './traffic.js';
 
 /** Programs report every 10 s: a shorter time says nothing about a rate. */

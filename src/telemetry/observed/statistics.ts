@@ -1,6 +1,7 @@
 /** Statistics of what was observed: by workload, Service, route, pair of workloads, or policy. Pure. */
 import { policyNames, type Edge } from '../../model/edge.js';
-import { destinationKey, destinationOf, distinctEdges, isBeyondLimits, nameOf } from './distinct-edges.js';
+import { destinationOf, nameOf } from '../../model/party-name.js';
+import { destinationKey, distinctEdges, isBeyondLimits } from './distinct-edges.js';
 import { rateMsMin } from './edge-states.js';
 import { sumsBy, type Traffic } from './traffic.js';
 

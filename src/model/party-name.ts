@@ -1,0 +1,21 @@
+/** How the ends of edges, and of the events of taps, are named. Pure. */
+
+/** What names an end. */
+interface NamedParty {
+  readonly namespace: string;
+  readonly workload: string;
+  readonly identity?: string | undefined;
+}
+
+/** The name of an end: its workload, else its identity, else its namespace. */
+export const nameOf = ({ namespace, workload, identity }: NamedParty): string =>
+  workload !== '' && namespace !== '' ? `${namespace}/${workload}` : (identity ?? (namespace || 'unknown'));
+
+/** The name of the destination. The Service stands for a destination of which no endpoint is known. */
+export const destinationOf = ({
+  destination,
+  service,
+}: {
+  readonly destination: NamedParty;
+  readonly service: string;
+}): string => (destination.workload === '' && service !== '' ? service : nameOf(destination));
