@@ -1,5 +1,6 @@
 /** What the page says about an edge, and which edges and workloads a filter leaves. Pure. */
 import type { EdgeState, MeshSnapshot, WorkloadState } from '../../model/mesh-snapshot.js';
+import { hasText } from './text.js';
 
 /** How an edge does, the worst that is true of it. */
 export type EdgeHealth = 'denied' | 'partly-denied' | 'failing' | 'unsteady' | 'audited' | 'fine';
@@ -51,11 +52,6 @@ export interface Filter {
   readonly namespace: string;
   readonly text: string;
 }
-
-const hasText = (parts: readonly (string | undefined)[], text: string): boolean => {
-  const wanted = text.trim().toLowerCase();
-  return wanted === '' || parts.some((part) => part?.toLowerCase().includes(wanted));
-};
 
 /** Edges from or to the namespace whose names contain the text; refused ones first, then those with most traffic. */
 export function filteredEdges(edges: readonly EdgeState[], { namespace, text }: Filter): EdgeState[] {

@@ -1,6 +1,7 @@
 /** What the page shows of a snapshot, without a browser. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { tapConnection, tapRequest } from '../../../test/support/taps.js';
 import type { EdgeState, MeshSnapshot, ProgramState, TapEvent } from '../../model/mesh-snapshot.js';
 import { changesBeside } from './changes.js';
 import { edgeHealth, filteredEdges, filteredWorkloads, namespacesOf, sumsOf } from './edges.js';
@@ -16,8 +17,11 @@ import {
   lostCount,
   matchesText,
   missingOf,
+  reasonText,
+  tapEnds,
   tapEventOf,
   tapLinesMax,
+  whatText,
 } from './tap-list.js';
 import { cutText, visibleText } from './text.js';
 
@@ -315,6 +319,22 @@ test('events of the tap that are none are not shown', () => {
   assert.deepEqual(missingOf('{'), []);
   assert.equal(matchesText(event, 'D/E'), true);
   assert.equal(matchesText(event, 'nothing'), false);
+});
+
+test('a line of the tap names ends as weft tap does, says what would be refused, and no status where there was no response', () => {
+  const nobody = { namespace: '', workload: '', pod: '' };
+  const one = tapConnection({
+    source: { ...nobody, identity: 'spiffe://x/ns/a/sa/b' },
+    destination: { ...nobody, namespace: 'd', service: 'e.d.svc.cluster.local', port: 80 },
+    audited: ['d/strict'],
+  });
+  assert.deepEqual(tapEnds(one), { from: 'spiffe://x/ns/a/sa/b', to: 'e.d.svc.cluster.local:80' });
+  assert.match(reasonText(one), /would be refused by d\/strict$/);
+  assert.equal(whatText(one), 'connection, 10 B sent, 20 B received');
+  const { durationMs: _durationMs, ...open } = one;
+  assert.equal(whatText(open), 'connection opened');
+  const request = { method: 'GET', path: '/', status: 0, durationMs: 3 };
+  assert.equal(whatText(tapRequest({ request })), '– GET /');
 });
 
 test('a policy is not in force as written if an error is about its object', () => {
