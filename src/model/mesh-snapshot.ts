@@ -82,6 +82,7 @@ export interface TrafficState {
   /** 0 to 1, of requests that were not refused; absent: there was none. */
   readonly successShare?: number;
   readonly latencyMs?: Latencies;
+  /** 0: not known. */
   readonly lastSeenMs: number;
 }
 
@@ -93,6 +94,7 @@ export interface EdgeState extends TrafficState {
   readonly source: string;
   readonly destination: string;
   readonly service?: string;
+  /** 0: not known. */
   readonly port: number;
   /** `kernel`, `local`, `hbone`, `waypoint`, `plain`, `refused`, … */
   readonly path: string;

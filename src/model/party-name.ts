@@ -19,3 +19,6 @@ export const destinationOf = ({
   readonly destination: NamedParty;
   readonly service: string;
 }): string => (destination.workload === '' && service !== '' ? service : nameOf(destination));
+
+/** `NAME:PORT`; the name alone if the port is not known, which is 0. */
+export const nameWithPort = (name: string, port: number): string => (port === 0 ? name : `${name}:${port}`);

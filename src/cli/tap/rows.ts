@@ -1,7 +1,7 @@
 /** A line of `weft tap`. Pure. */
 import type { TapEvent } from '../../model/mesh-snapshot.js';
 import type { TapLine } from '../../model/tap.js';
-import { destinationOf, nameOf } from '../../model/party-name.js';
+import { destinationOf, nameOf, nameWithPort } from '../../model/party-name.js';
 import { printable } from '../printable.js';
 
 const outcomes: Readonly<Record<TapEvent['outcome'], string>> = {
@@ -11,7 +11,7 @@ const outcomes: Readonly<Record<TapEvent['outcome'], string>> = {
 };
 
 const destinationText = ({ destination }: TapEvent): string =>
-  `${destinationOf({ destination, service: destination.service ?? '' })}:${destination.port}`;
+  nameWithPort(destinationOf({ destination, service: destination.service ?? '' }), destination.port);
 
 const msText = (ms: number): string => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 

@@ -4,7 +4,15 @@ import { useEffect, useRef } from 'preact/hooks';
 import type { EdgeState, MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { changesBeside } from '../view/changes.js';
 import { edgeHealth, namespaceOf } from '../view/edges.js';
-import { bytesText, countOf, countText, latencyText, rateText, shareText } from '../view/format.js';
+import {
+  bytesText,
+  countOf,
+  countText,
+  percentileText,
+  rateText,
+  shareText,
+  unknownText,
+} from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
 import { isUnknown } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
@@ -87,8 +95,8 @@ export function EdgeDetail({
 function EdgeFigures({ edge, nowMs }: { readonly edge: EdgeState; readonly nowMs: number }) {
   return (
     <dl class="values">
-      <Row name="Service">{edge.service === undefined ? '–' : <Name text={edge.service} />}</Row>
-      <Row name="Port">{edge.port}</Row>
+      <Row name="Service">{edge.service === undefined ? unknownText : <Name text={edge.service} />}</Row>
+      <Row name="Port">{edge.port === 0 ? unknownText : edge.port}</Row>
       <Row name="Requests">
         {rateText(edge.requestsPerSecond)}, {countText(edge.requests)} in total
       </Row>
@@ -97,8 +105,8 @@ function EdgeFigures({ edge, nowMs }: { readonly edge: EdgeState; readonly nowMs
         {edge.failures > 0 ? `, ${countOf(edge.failures, 'failure')}` : ''}
       </Row>
       <Row name="Latency">
-        p50 {latencyText(edge.latencyMs?.p50)}, p95 {latencyText(edge.latencyMs?.p95)}, p99{' '}
-        {latencyText(edge.latencyMs?.p99)}
+        p50 {percentileText(edge.latencyMs?.p50)}, p95 {percentileText(edge.latencyMs?.p95)}, p99{' '}
+        {percentileText(edge.latencyMs?.p99)}
       </Row>
       <Row name="Connections">
         {rateText(edge.connectionsPerSecond)}, {countText(edge.connections)} in total
@@ -111,7 +119,7 @@ function EdgeFigures({ edge, nowMs }: { readonly edge: EdgeState; readonly nowMs
         {edge.audited > 0 ? `, ${countText(edge.audited)} would be refused` : ''}
       </Row>
       <Row name="Last seen">
-        <Ago timeMs={edge.lastSeenMs} nowMs={nowMs} />
+        {edge.lastSeenMs === 0 ? unknownText : <Ago timeMs={edge.lastSeenMs} nowMs={nowMs} />}
       </Row>
     </dl>
   );
@@ -147,7 +155,7 @@ function Routes({ edge }: { readonly edge: EdgeState }) {
                 <td class="number">
                   {shareText(one.requests === 0 ? undefined : 1 - one.failures / one.requests)}
                 </td>
-                <td class="number">{latencyText(one.latencyMs?.p99)}</td>
+                <td class="number">{percentileText(one.latencyMs?.p99)}</td>
               </tr>
             ))}
           </tbody>

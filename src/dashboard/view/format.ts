@@ -1,4 +1,5 @@
 /** Numbers and times as the page shows them: with units, and `–` for what is not known. Pure. */
+import { latencyMsMax } from '../../model/latency-bounds.js';
 import { percentText } from '../../model/share.js';
 
 export const unknownText = '–';
@@ -30,6 +31,10 @@ export function latencyText(ms: number | undefined): string {
   if (ms < 1_000) return `${ms < 10 ? Number(ms.toPrecision(2)) : Math.round(ms)} ms`;
   return `${Number((ms / 1_000).toPrecision(2))} s`;
 }
+
+/** A percentile: above the last bound of the buckets it is not known how much longer, `≥60 s`. */
+export const percentileText = (ms: number | undefined): string =>
+  `${ms !== undefined && ms >= latencyMsMax ? '≥' : ''}${latencyText(ms)}`;
 
 const byteUnits = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 export function bytesText(bytes: number): string {

@@ -1,7 +1,7 @@
 /** What the graph draws, and where a workload is when nothing else says it. Pure. */
 import type { EdgeState, WorkloadState } from '../../model/mesh-snapshot.js';
 import { edgeHealth, edgeRate, nameOf, type EdgeHealth } from './edges.js';
-import { latencyText, rateText, shareText } from './format.js';
+import { percentileText, rateText, shareText } from './format.js';
 import { cutText, visibleText } from './text.js';
 
 export interface GraphNode {
@@ -47,7 +47,7 @@ function labelOf(edge: EdgeState, health: EdgeHealth): string {
   if (health === 'denied') return `refused ${edge.refused}`;
   const parts = [rateText(edgeRate(edge))];
   if (edge.successShare !== undefined && edge.successShare < 1) parts.push(shareText(edge.successShare));
-  if (edge.latencyMs) parts.push(latencyText(edge.latencyMs.p50));
+  if (edge.latencyMs) parts.push(percentileText(edge.latencyMs.p50));
   if (edge.refused > 0) parts.push(`refused ${edge.refused}`);
   return parts.join(' · ');
 }

@@ -1,6 +1,6 @@
 /** The lines of the live tap: bounded, with what was lost. Pure. */
 import type { TapEvent } from '../../model/mesh-snapshot.js';
-import { destinationOf, nameOf } from '../../model/party-name.js';
+import { destinationOf, nameOf, nameWithPort } from '../../model/party-name.js';
 import { bytesText, unknownText } from './format.js';
 import { hasText } from './text.js';
 
@@ -77,7 +77,7 @@ export const tapEnds = ({
   destination,
 }: TapEvent): { readonly from: string; readonly to: string } => ({
   from: nameOf(source),
-  to: `${destinationOf({ destination, service: destination.service ?? '' })}:${destination.port}`,
+  to: nameWithPort(destinationOf({ destination, service: destination.service ?? '' }), destination.port),
 });
 
 /** The request with its status, or what happened to the connection. */

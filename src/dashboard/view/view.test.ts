@@ -329,6 +329,7 @@ test('a line of the tap names ends as weft tap does, says what would be refused,
     audited: ['d/strict'],
   });
   assert.deepEqual(tapEnds(one), { from: 'spiffe://x/ns/a/sa/b', to: 'e.d.svc.cluster.local:80' });
+  assert.equal(tapEnds({ ...one, destination: { ...one.destination, port: 0 } }).to, 'e.d.svc.cluster.local');
   assert.match(reasonText(one), /would be refused by d\/strict$/);
   assert.equal(whatText(one), 'connection, 10 B sent, 20 B received');
   const { durationMs: _durationMs, ...open } = one;
