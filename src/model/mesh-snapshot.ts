@@ -99,9 +99,9 @@ export interface EdgeState extends TrafficState {
   /** `kernel`, `local`, `hbone`, `waypoint`, `plain`, `refused`, … */
   readonly path: string;
   readonly security: 'mutual-tls' | 'same-node' | 'none' | 'unknown';
-  /** Per second; over the time that was observed. */
-  readonly requestsPerSecond: number;
-  readonly connectionsPerSecond: number;
+  /** Per second; over the time that was observed. Absent: not known, because that was too short. */
+  readonly requestsPerSecond?: number;
+  readonly connectionsPerSecond?: number;
   /** Policies that refused, or would have refused. */
   readonly policies: readonly string[];
   readonly routes: readonly RouteState[];

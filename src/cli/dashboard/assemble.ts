@@ -11,6 +11,7 @@ import type {
   WorkloadState,
 } from '../../model/mesh-snapshot.js';
 import type { Observation } from '../edges/observation.js';
+import { withRates } from '../edges/with-rates.js';
 import { edgeStates } from '../../telemetry/observed/edge-states.js';
 import type { ObjectsView, PolicyRules } from './objects-view.js';
 
@@ -91,21 +92,6 @@ const withSync = (programs: readonly ProgramState[], late: ReadonlyMap<string, b
     one.isInSync === true && late.get(one.name) === true ? { ...one, isInSync: false } : one,
   );
 
-/** States with the counts of all that was observed, and the rates of the time for which all was. */
-function statesOf(
-  { edges, rated, observedSinceMs }: Observation,
-  fromMs: number,
-  nowMs: number,
-): EdgeState[] {
-  const states = edgeStates(edges, rated?.fromMs ?? Math.max(fromMs, observedSinceMs), nowMs);
-  if (rated === undefined || rated.edges === edges) return states;
-  const rates = new Map(edgeStates(rated.edges, rated.fromMs, nowMs).map((one) => [one.id, one]));
-  return states.map((one) => {
-    const { requestsPerSecond = 0, connectionsPerSecond = 0 } = rates.get(one.id) ?? {};
-    return { ...one, requestsPerSecond, connectionsPerSecond };
-  });
-}
-
 /** Ends of edges are workloads, too, but that does not say which workloads there are. */
 function unknownParts({ edges, changes, objects, programs, problems }: Readings): SnapshotPart[] {
   const sources: Readonly<Record<SnapshotPart, Reading<unknown>>> = {
@@ -129,7 +115,9 @@ export function assemble(readings: Readings, fromMs: number, nowMs: number): Mes
   const { mesh, edges, changes, objects, programs, problems } = readings;
   const observed = edges.value?.edges ?? [];
   const observedSinceMs = Math.max(fromMs, edges.value?.observedSinceMs ?? fromMs);
-  const states = edges.value ? statesOf(edges.value, fromMs, nowMs) : [];
+  const states = edges.value
+    ? withRates(edges.value, (all, sinceMs) => edgeStates(all, sinceMs, edges.value?.nowMs ?? nowMs))
+    : [];
   const known = objects.value?.workloads ?? [];
   const newest = [...(changes.value?.changes ?? [])].sort((a, b) => b.timeMs - a.timeMs);
   const unknown = unknownParts(readings);

@@ -4,6 +4,7 @@ import { errorText } from '../../base/errors.js';
 import { changesQuestion } from '../changes/command.js';
 import { askMesh } from '../control-admin.js';
 import type { Observation } from '../edges/observation.js';
+import { noRatesText } from '../edges/with-rates.js';
 import type { PlaceFlags } from '../place.js';
 import { currentMesh } from '../policy/meshes.js';
 import { observation, type PrometheusFlags } from '../prometheus/options.js';
@@ -101,9 +102,10 @@ export class Sources {
   async #readEdges(sinceMs: number): Promise<Reading<Observation>> {
     const nowMs = Date.now();
     const found = await observation({ ...this.flags, since: nowMs - sinceMs }, nowMs);
+    const gaps = found.gaps.filter((one) => !one.startsWith('observed since '));
     return read(
       found,
-      found.gaps.filter((one) => !one.startsWith('observed since ')).map((one) => `edges: ${one}`),
+      [...(found.rated ? [] : [noRatesText]), ...gaps].map((one) => `edges: ${one}`),
     );
   }
 

@@ -44,8 +44,8 @@ export const namespaceOf = (id: string): string => {
 };
 export const nameOf = (id: string): string => id.slice(id.indexOf('/') + 1);
 
-/** Per second: requests where there are some, else connections. */
-export const edgeRate = (edge: EdgeState): number =>
+/** Per second: requests where there are some, else connections. Undefined: not known. */
+export const edgeRate = (edge: EdgeState): number | undefined =>
   edge.requests > 0 ? edge.requestsPerSecond : edge.connectionsPerSecond;
 
 export interface Filter {
@@ -67,7 +67,7 @@ export function filteredEdges(edges: readonly EdgeState[], { namespace, text }: 
     .sort(
       (a, b) =>
         a.rank - b.rank ||
-        edgeRate(b.edge) - edgeRate(a.edge) ||
+        (edgeRate(b.edge) ?? 0) - (edgeRate(a.edge) ?? 0) ||
         (a.edge.source < b.edge.source ? -1 : a.edge.source > b.edge.source ? 1 : 0) ||
         (a.edge.id < b.edge.id ? -1 : 1),
     )
@@ -116,8 +116,9 @@ export const namespacesOf = (snapshot: MeshSnapshot): string[] =>
     .sort();
 
 export interface Sums {
-  readonly requestsPerSecond: number;
-  readonly connectionsPerSecond: number;
+  /** Undefined: not known. */
+  readonly requestsPerSecond: number | undefined;
+  readonly connectionsPerSecond: number | undefined;
   readonly successShare: number | undefined;
   readonly refused: number;
   readonly audited: number;
@@ -130,12 +131,14 @@ export interface Sums {
 
 export function sumsOf(edges: readonly EdgeState[]): Sums {
   const sum = (of: (edge: EdgeState) => number): number => edges.reduce((total, edge) => total + of(edge), 0);
+  const rate = (of: 'requestsPerSecond' | 'connectionsPerSecond'): number | undefined =>
+    edges.some((edge) => edge[of] === undefined) ? undefined : sum((edge) => edge[of] ?? 0);
   const requests = sum((edge) => edge.requests);
   const succeeded = sum((edge) => edge.requests * (edge.successShare ?? 1));
   const passed = edges.filter((edge) => edge.security !== 'unknown' && edgeHealth(edge) !== 'denied');
   return {
-    requestsPerSecond: sum((edge) => edge.requestsPerSecond),
-    connectionsPerSecond: sum((edge) => edge.connectionsPerSecond),
+    requestsPerSecond: rate('requestsPerSecond'),
+    connectionsPerSecond: rate('connectionsPerSecond'),
     successShare: requests === 0 ? undefined : succeeded / requests,
     refused: sum((edge) => edge.refused),
     audited: sum((edge) => edge.audited),

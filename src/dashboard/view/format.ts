@@ -15,7 +15,8 @@ export const countOf = (count: number, one: string, many = `${one}s`): string =>
   `${countText(count)} ${count === 1 ? one : many}`;
 
 /** `0.25/s`, `1.2K/s`. */
-export function rateText(perSecond: number): string {
+export function rateText(perSecond: number | undefined): string {
+  if (perSecond === undefined) return unknownText;
   if (perSecond === 0) return '0/s';
   if (perSecond < 0.01) return '<0.01/s';
   return `${perSecond < 1_000 ? Number(perSecond.toPrecision(perSecond < 100 ? 2 : 3)) : short.format(perSecond)}/s`;

@@ -59,7 +59,7 @@ export function graphEdge(edge: EdgeState): GraphEdge {
     source: edge.source,
     destination: edge.destination,
     label: labelOf(edge, health),
-    width: edgeWidth(edgeRate(edge)),
+    width: edgeWidth(edgeRate(edge) ?? 0),
     health,
     line:
       health === 'denied'

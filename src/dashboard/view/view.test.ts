@@ -9,6 +9,7 @@ import { explainQueries, explanationOf } from './explanation.js';
 import { addPoint, emptyHistory, sharePoints } from './history.js';
 import { filteredPolicies, isUnenforced } from './policies.js';
 import { expiringSoon, summaryOf, syncOf, versionsOf } from './programs.js';
+import { graphEdge } from './graph-input.js';
 import { parseRoute, routeHash, selecting } from './route.js';
 import { parseSnapshot } from './snapshot.js';
 import {
@@ -111,6 +112,13 @@ test('a filter leaves edges from and to a namespace, and the workloads at both o
     ['2'],
   );
   assert.deepEqual(namespacesOf(one), ['a', 'b', 'c']);
+});
+
+test('the rate of edges is not known if that of one of them is not', () => {
+  const { connectionsPerSecond: _rate, ...unrated } = edge();
+  assert.equal(sumsOf([edge(), unrated]).connectionsPerSecond, undefined);
+  assert.equal(sumsOf([edge(), edge()]).connectionsPerSecond, 0.2);
+  assert.match(graphEdge(unrated).label, /^–/);
 });
 
 test('success is of requests, and not known without them', () => {
