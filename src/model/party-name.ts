@@ -1,4 +1,5 @@
 /** How the ends of edges, and of the events of taps, are named. Pure. */
+import type { WorkloadState } from './mesh-snapshot.js';
 
 /** What names an end. */
 interface NamedParty {
@@ -22,3 +23,13 @@ export const destinationOf = ({
 
 /** `NAME:PORT`; the name alone if the port is not known, which is 0. */
 export const nameWithPort = (name: string, port: number): string => (port === 0 ? name : `${name}:${port}`);
+
+/** The namespace of `NAMESPACE/WORKLOAD`; empty for other names, such as identities, addresses and host names. */
+export const namespaceOf = (name: string): string => /^([a-z0-9-]+)\/[^/]+$/.exec(name)?.[1] ?? '';
+
+/** A workload that only edges name. */
+export function observedOnly(id: string): WorkloadState {
+  const namespace = namespaceOf(id);
+  const name = namespace === '' ? id : id.slice(namespace.length + 1);
+  return { id, namespace, name, pods: [], services: [], isObservedOnly: true };
+}

@@ -10,6 +10,7 @@ import type {
   SnapshotPart,
   WorkloadState,
 } from '../../model/mesh-snapshot.js';
+import { observedOnly } from '../../model/party-name.js';
 import type { Observation } from '../edges/observation.js';
 import { withRates } from '../edges/with-rates.js';
 import { edgeStates } from '../../telemetry/observed/edge-states.js';
@@ -37,14 +38,11 @@ const changesMax = 200;
 const acknowledgedMsMax = 10_000;
 
 /** Ends of edges that no object tells of: outside of the mesh, or not readable. */
-function observedOnly(edges: readonly EdgeState[], known: readonly WorkloadState[]): WorkloadState[] {
+function unknownEnds(edges: readonly EdgeState[], known: readonly WorkloadState[]): WorkloadState[] {
   const ids = new Set(known.map(({ id }) => id));
   const found = new Map<string, WorkloadState>();
   for (const id of edges.flatMap(({ source, destination }) => [source, destination])) {
-    if (ids.has(id) || found.has(id)) continue;
-    const at = /^[a-z0-9-]+\/[^/]+$/.test(id) ? id.indexOf('/') : -1;
-    const namespace = at < 0 ? '' : id.slice(0, at);
-    found.set(id, { id, namespace, name: id.slice(at + 1), pods: [], services: [], isObservedOnly: true });
+    if (!ids.has(id)) found.set(id, observedOnly(id));
   }
   return [...found.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
 }
@@ -127,7 +125,7 @@ export function assemble(readings: Readings, fromMs: number, nowMs: number): Mes
     mesh,
     fromMs: observedSinceMs,
     programs: withSync(programs.value ?? [], behind(newest, nowMs)),
-    workloads: [...known, ...observedOnly(states, known)],
+    workloads: [...known, ...unknownEnds(states, known)],
     edges: states,
     policies: policyStates(objects.value?.policies ?? [], observed),
     problems: [...(problems.value ?? [])],

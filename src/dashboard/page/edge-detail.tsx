@@ -2,8 +2,9 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import type { EdgeState, MeshSnapshot } from '../../model/mesh-snapshot.js';
+import { namespaceOf } from '../../model/party-name.js';
 import { changesBeside } from '../view/changes.js';
-import { edgeHealth, namespaceOf } from '../view/edges.js';
+import { edgeHealth } from '../view/edges.js';
 import {
   bytesText,
   countOf,

@@ -1,8 +1,8 @@
 /** One workload: who it is, where it runs, who calls it, whom it calls, and which policies apply to it. */
 import type { EdgeState, MeshSnapshot } from '../../model/mesh-snapshot.js';
-import { nameWithPort } from '../../model/party-name.js';
+import { nameWithPort, observedOnly } from '../../model/party-name.js';
 import { changesBeside } from '../view/changes.js';
-import { edgeRate, filteredEdges, observedOnly } from '../view/edges.js';
+import { edgeRate, filteredEdges } from '../view/edges.js';
 import { countOf, rateText, unknownText } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
 import { isUnknown, notKnownText } from '../view/unknown.js';

@@ -1,5 +1,6 @@
 /** What the page says about an edge, and which edges and workloads a filter leaves. Pure. */
 import type { EdgeState, MeshSnapshot, WorkloadState } from '../../model/mesh-snapshot.js';
+import { namespaceOf, observedOnly } from '../../model/party-name.js';
 import { hasText } from './text.js';
 
 /** How an edge does, the worst that is true of it. */
@@ -36,13 +37,6 @@ export const securityText: Readonly<Record<EdgeState['security'], string>> = {
   none: 'plain',
   unknown: 'not known',
 };
-
-/** The namespace of an end; empty for what is not in a namespace. */
-export const namespaceOf = (id: string): string => {
-  const slash = id.indexOf('/');
-  return slash === -1 ? '' : id.slice(0, slash);
-};
-export const nameOf = (id: string): string => id.slice(id.indexOf('/') + 1);
 
 /** Per second: requests where there are some, else connections. Undefined: not known. */
 export const edgeRate = (edge: EdgeState): number | undefined =>
@@ -93,16 +87,6 @@ export function filteredWorkloads(
       if (!shown.has(id)) shown.set(id, known.get(id) ?? observedOnly(id));
   return [...shown.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
 }
-
-/** A workload that only edges name. */
-export const observedOnly = (id: string): WorkloadState => ({
-  id,
-  namespace: namespaceOf(id),
-  name: nameOf(id),
-  pods: [],
-  services: [],
-  isObservedOnly: true,
-});
 
 /** Namespaces that have something to show, sorted. */
 export const namespacesOf = (snapshot: MeshSnapshot): string[] =>

@@ -1,6 +1,6 @@
 /** What the graph draws, and where a workload is when nothing else says it. Pure. */
 import type { EdgeState, WorkloadState } from '../../model/mesh-snapshot.js';
-import { edgeHealth, edgeRate, nameOf, type EdgeHealth } from './edges.js';
+import { edgeHealth, edgeRate, type EdgeHealth } from './edges.js';
 import { percentileText, rateText, shareText } from './format.js';
 import { cutText, visibleText } from './text.js';
 
@@ -35,7 +35,7 @@ function nodeKind(workload: WorkloadState): GraphNode['kind'] {
 export const graphNode = (workload: WorkloadState): GraphNode => ({
   id: workload.id,
   namespace: workload.namespace,
-  label: cutText(visibleText(workload.name === '' ? nameOf(workload.id) : workload.name), labelMax),
+  label: cutText(visibleText(workload.name), labelMax),
   kind: nodeKind(workload),
 });
 

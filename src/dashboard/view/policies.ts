@@ -1,7 +1,7 @@
 /** Which policies a filter leaves. Pure. */
 import type { PolicyState, Problem } from '../../model/mesh-snapshot.js';
 import type { Filter } from './edges.js';
-import { namespaceOf } from './edges.js';
+import { namespaceOf } from '../../model/party-name.js';
 import { hasText } from './text.js';
 
 /** Those that refused something first. */

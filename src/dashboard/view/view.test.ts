@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { tapConnection, tapRequest } from '../../../test/support/taps.js';
 import type { EdgeState, MeshSnapshot, ProgramState, TapEvent } from '../../model/mesh-snapshot.js';
+import { observedOnly } from '../../model/party-name.js';
 import { changesBeside } from './changes.js';
 import { edgeHealth, filteredEdges, filteredWorkloads, namespacesOf, sumsOf } from './edges.js';
 import { explainQueries, explanationOf } from './explanation.js';
@@ -119,6 +120,22 @@ test('the rate of edges is not known if that of one of them is not', () => {
   assert.equal(sumsOf([edge(), unrated]).connectionsPerSecond, undefined);
   assert.equal(sumsOf([edge(), edge()]).connectionsPerSecond, 0.2);
   assert.match(graphEdge(unrated).label, /^–/);
+});
+
+test('an identity, an address and a host name are in no namespace', () => {
+  const ends = ['spiffe://cluster.local/ns/a/sa/b', '10.0.0.9', 'api.example.com', 'shop/web', 'unknown'];
+  assert.deepEqual(
+    ends.map(observedOnly).map(({ namespace, name }) => [namespace, name]),
+    [
+      ['', 'spiffe://cluster.local/ns/a/sa/b'],
+      ['', '10.0.0.9'],
+      ['', 'api.example.com'],
+      ['shop', 'web'],
+      ['', 'unknown'],
+    ],
+  );
+  const edges = ends.map((source) => edge({ source }));
+  assert.deepEqual(namespacesOf(mesh({ edges })), ['shop']);
 });
 
 test('success is of requests, and not known without them', () => {
