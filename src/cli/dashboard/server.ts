@@ -2,6 +2,7 @@
 import http from 'node:http';
 import { errorText, WeftError } from '../../base/errors.js';
 import { durationMsOf } from '../../model/duration.js';
+import { edgesKeptMs } from '../../model/edge.js';
 import { refusalOf, responseHeaders } from './access.js';
 import type { PageFiles } from './page-files.js';
 
@@ -44,7 +45,6 @@ const tapsMax = 8;
 const urlCharactersMax = 8_192;
 /** A client behind a forwarded port is seen to be gone only when something is written to it. */
 const aliveMs = 15_000;
-const sinceMsDefault = 900_000;
 const sinceMsMax = 30 * 86_400_000;
 
 export const errorAnswer = (status: number, error: string): Answer => ({
@@ -145,7 +145,7 @@ export async function serveDashboard(options: Options): Promise<DashboardServer>
     const query = new URLSearchParams(search);
     if (path === '/api/snapshot') {
       const since = query.get('since') ?? undefined;
-      const sinceMs = since === undefined ? sinceMsDefault : durationMsOf(since);
+      const sinceMs = since === undefined ? edgesKeptMs : durationMsOf(since);
       if (sinceMs === undefined || sinceMs > sinceMsMax)
         return answer(response, errorAnswer(400, 'since is not a duration such as 90s or 15m'));
       return answer(response, { status: 200, body: await api.snapshot(sinceMs) });
