@@ -99,7 +99,7 @@ export class Sources {
     return read(objectsView(before, this.flags.namespace), unreadTexts(missing));
   }
 
-  /** The window says since when the control plane has observed; what else is missing is told. */
+  /** The window of the page says since when the control plane has observed. What else is missing is a reason. */
   async #readEdges(sinceMs: number): Promise<Reading<Observation>> {
     const nowMs = Date.now();
     const found = await observation({ ...this.flags, since: nowMs - sinceMs }, nowMs);

@@ -116,7 +116,7 @@ export function Empty({ children }: { readonly children: ComponentChildren }) {
   return <p class="empty">{children}</p>;
 }
 
-/** What is shown in place of an empty list: one that could not be read says nothing. */
+/** `Empty` for a list that may not have been read: it then says that nothing is known. */
 export function NoRows({
   isUnknown,
   children,
