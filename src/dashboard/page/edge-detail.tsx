@@ -3,6 +3,7 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import type { EdgeState, MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { namespaceOf } from '../../model/party-name.js';
+import { connectionRate, requestRate } from '../../telemetry/observed/rates.js';
 import { changesBeside } from '../view/changes.js';
 import { edgeHealth } from '../view/edges.js';
 import {
@@ -99,7 +100,9 @@ function EdgeFigures({ edge, nowMs }: { readonly edge: EdgeState; readonly nowMs
       <Row name="Service">{edge.service === undefined ? unknownText : <Name text={edge.service} />}</Row>
       <Row name="Port">{edge.port === 0 ? unknownText : edge.port}</Row>
       <Row name="Requests">
-        {rateText(edge.requestsPerSecond)}, {countText(edge.requests)} in total
+        {edge.requests === 0
+          ? unknownText
+          : `${rateText(requestRate(edge))}, ${countText(edge.requests)} in total`}
       </Row>
       <Row name="Success">
         {shareText(edge.successShare)}
@@ -110,7 +113,7 @@ function EdgeFigures({ edge, nowMs }: { readonly edge: EdgeState; readonly nowMs
         {percentileText(edge.latencyMs?.p99)}
       </Row>
       <Row name="Connections">
-        {rateText(edge.connectionsPerSecond)}, {countText(edge.connections)} in total
+        {rateText(connectionRate(edge))}, {countText(edge.connections)} in total
       </Row>
       <Row name="Bytes">
         {bytesText(edge.bytesSent)} sent, {bytesText(edge.bytesReceived)} received

@@ -1,6 +1,7 @@
 /** What the page says about an edge, and which edges and workloads a filter leaves. Pure. */
 import type { EdgeState, MeshSnapshot, WorkloadState } from '../../model/mesh-snapshot.js';
 import { namespaceOf, observedOnly } from '../../model/party-name.js';
+import { connectionRate, requestRate, type Rates } from '../../telemetry/observed/rates.js';
 import { hasText } from './text.js';
 
 /** How an edge does, the worst that is true of it. */
@@ -113,22 +114,40 @@ export interface Sums {
   readonly kernelEdges: number;
 }
 
+/** Requests that were not refused, of which `successShare` is. */
+const passedRequests = ({ requests, refused, successShare }: EdgeState): number =>
+  successShare === undefined ? 0 : Math.max(0, requests - refused);
+
+/** The rate of all edges: not known if that of one of them is not. */
+function rateOf(edges: readonly EdgeState[], of: 'requestsPerSecond' | 'connectionsPerSecond'): Rates {
+  let sum = 0;
+  for (const { [of]: perSecond } of edges) {
+    if (perSecond === undefined) return {};
+    sum += perSecond;
+  }
+  return { [of]: sum };
+}
+
 export function sumsOf(edges: readonly EdgeState[]): Sums {
   const sum = (of: (edge: EdgeState) => number): number => edges.reduce((total, edge) => total + of(edge), 0);
-  const rate = (of: 'requestsPerSecond' | 'connectionsPerSecond'): number | undefined =>
-    edges.some((edge) => edge[of] === undefined) ? undefined : sum((edge) => edge[of] ?? 0);
-  const requests = sum((edge) => edge.requests);
-  const succeeded = sum((edge) => edge.requests * (edge.successShare ?? 1));
-  const passed = edges.filter((edge) => edge.security !== 'unknown' && edgeHealth(edge) !== 'denied');
+  const total = {
+    requests: sum((edge) => edge.requests),
+    connections: sum((edge) => edge.connections),
+    ...rateOf(edges, 'requestsPerSecond'),
+    ...rateOf(edges, 'connectionsPerSecond'),
+  };
+  const passed = sum(passedRequests);
+  const succeeded = sum((edge) => passedRequests(edge) * (edge.successShare ?? 0));
+  const allowed = edges.filter((edge) => edge.security !== 'unknown' && edgeHealth(edge) !== 'denied');
   return {
-    requestsPerSecond: rate('requestsPerSecond'),
-    connectionsPerSecond: rate('connectionsPerSecond'),
-    successShare: requests === 0 ? undefined : succeeded / requests,
+    requestsPerSecond: requestRate(total),
+    connectionsPerSecond: connectionRate(total),
+    successShare: passed === 0 ? undefined : succeeded / passed,
     refused: sum((edge) => edge.refused),
     audited: sum((edge) => edge.audited),
     failures: sum((edge) => edge.failures),
-    protectedEdges: passed.filter((edge) => edge.security !== 'none').length,
-    knownEdges: passed.length,
+    protectedEdges: allowed.filter((edge) => edge.security !== 'none').length,
+    knownEdges: allowed.length,
     kernelEdges: edges.filter((edge) => edge.path === 'kernel').length,
   };
 }

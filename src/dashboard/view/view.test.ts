@@ -138,6 +138,15 @@ test('an identity, an address and a host name are in no namespace', () => {
   assert.deepEqual(namespacesOf(mesh({ edges })), ['shop']);
 });
 
+test('refused requests are no success, and what nobody counts is no zero', () => {
+  const refused = edge({ requests: 6, refused: 6, connections: 0 });
+  assert.equal(sumsOf([refused]).successShare, undefined);
+  const half = edge({ requests: 10, refused: 6, successShare: 0.5, connections: 0 });
+  assert.equal(sumsOf([refused, half]).successShare, 0.5);
+  assert.equal(sumsOf([edge()]).requestsPerSecond, undefined);
+  assert.equal(sumsOf([half]).connectionsPerSecond, undefined);
+});
+
 test('success is of requests, and not known without them', () => {
   assert.equal(sumsOf([edge()]).successShare, undefined);
   const sums = sumsOf([

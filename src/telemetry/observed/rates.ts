@@ -24,3 +24,19 @@ export function ratesOf(
   if (ms < rateMsMin) return {};
   return { requestsPerSecond: (requests * 1_000) / ms, connectionsPerSecond: (connections * 1_000) / ms };
 }
+
+interface Counted extends Rates {
+  readonly requests: number;
+  readonly connections: number;
+}
+
+/** Undefined: not known. That nobody has counted requests does not mean that there were none. */
+export const requestRate = ({ requests, requestsPerSecond }: Counted): number | undefined =>
+  requests === 0 ? undefined : requestsPerSecond;
+
+/** Undefined: not known. Where a waypoint counts requests, nobody counts their connections. */
+export const connectionRate = ({
+  requests,
+  connections,
+  connectionsPerSecond,
+}: Counted): number | undefined => (connections === 0 && requests > 0 ? undefined : connectionsPerSecond);
