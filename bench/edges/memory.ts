@@ -4,8 +4,7 @@
  */
 import { decodeEdge, encodeEdge } from '../../src/discovery/codec/edge.js';
 import { EdgeReport } from '../../src/discovery/gen/weft.js';
-import { noCounts, type Edge } from '../../src/model/edge.js';
-import { latencyBoundsMs } from '../../src/model/latency-bounds.js';
+import { latencyBoundsMs, noCounts, type Edge } from '../../src/model/edge.js';
 import { spiffeIdOf, parseTrustDomain } from '../../src/model/identity.js';
 import { EdgeStore } from '../../control/edges/edge-store.js';
 

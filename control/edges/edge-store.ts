@@ -8,12 +8,12 @@ import {
   edgeKey,
   edgeSlotMs,
   edgesKeptMs,
+  latencyBoundsMs,
   type Edge,
   type EdgeAnswer,
   type EdgeCounts,
   type EdgeQuery,
 } from '../../src/model/edge.js';
-import { latencyBoundsMs } from '../../src/model/latency-bounds.js';
 import { otherOf, type EdgeNames } from '../../src/telemetry/edge-table.js';
 
 export const edgesMax = 10_000;

@@ -7,6 +7,7 @@ import type { EdgeReporter } from './edge-reporter.js';
 import type { SpiffeId } from './identity.js';
 
 export type { EdgeReporter };
+export { latencyBoundsMs } from './latency-bounds.js';
 
 /** Names that are not known are empty. */
 export interface EdgeParty {

@@ -5,13 +5,13 @@
 import { FairLimit } from '../base/fair-limit.js';
 import {
   edgeKey,
+  latencyBoundsMs,
   otherName,
   type Edge,
   type EdgeCounts,
   type EdgeKey,
   type EdgeParty,
 } from '../model/edge.js';
-import { latencyBoundsMs } from '../model/latency-bounds.js';
 import { bucketOf } from './buckets.js';
 
 export type EdgeNames = Omit<Edge, 'counts'>;

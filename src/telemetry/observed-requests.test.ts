@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { latencyBoundsMs } from '../model/latency-bounds.js';
+import { latencyBoundsMs } from '../model/edge.js';
 import type { Opening } from './connection-record.js';
 import type { HttpObservation } from './http-observation.js';
 import { MeshMetrics } from './metrics.js';

@@ -3,8 +3,7 @@
  * and labels of the requests of a waypoint.
  */
 import type { Registry } from 'prom-client';
-import { noCounts } from '../model/edge.js';
-import { latencyBoundsMs } from '../model/latency-bounds.js';
+import { latencyBoundsMs, noCounts } from '../model/edge.js';
 import { buckets, histogramValues, type Buckets } from './buckets.js';
 import { edgeOfConnection } from './connection-edges.js';
 import type { ConnectionRecord, Opening } from './connection-record.js';

@@ -1,5 +1,5 @@
 /** Requests of the same kind together, so that many of them cost one message. */
-import { latencyBoundsMs } from '../model/latency-bounds.js';
+import { latencyBoundsMs } from '../model/edge.js';
 import { bucketOf } from './buckets.js';
 import type { Opening } from './connection-record.js';
 import type { HttpObservation } from './http-observation.js';

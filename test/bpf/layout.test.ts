@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import * as rows from '../../daemonset/maps/rows.generated.js';
-import { latencyBoundsMs } from '../../src/model/latency-bounds.js';
+import { latencyBoundsMs } from '../../src/model/edge.js';
 import { affinityBuckets } from '../../src/state/affinity.js';
 import { registeredMethods } from '../../src/telemetry/path-templates.js';
 import { projectRoot } from '../../native/index.js';

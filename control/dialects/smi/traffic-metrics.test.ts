@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { noCounts, type Edge, type EdgeCounts, type EdgeParty } from '../../../src/model/edge.js';
-import { latencyBoundsMs } from '../../../src/model/latency-bounds.js';
+import {
+  latencyBoundsMs,
+  noCounts,
+  type Edge,
+  type EdgeCounts,
+  type EdgeParty,
+} from '../../../src/model/edge.js';
 import { settings } from '../../../test/support/smi.js';
 import { metricsLookupOf } from '../../api-server/registry-lookup.js';
 import { compile } from '../../compile/compile.js';

@@ -4,8 +4,7 @@
  * Source: apis/traffic-metrics/v1alpha1 of the specification. It is about HTTP traffic, so only requests count, once each, where the waypoint
  * observed them; a pair of pods between which agents saw connections alone is an edge without requests.
  */
-import { type Edge } from '../../../src/model/edge.js';
-import { latencyBoundsMs } from '../../../src/model/latency-bounds.js';
+import { latencyBoundsMs, type Edge } from '../../../src/model/edge.js';
 import { namespaceOf, labelsOf, selects, type Labels } from '../../../src/model/labels.js';
 import type { PodObject, ServiceObject, SmiObject } from '../../objects/objects.js';
 import {

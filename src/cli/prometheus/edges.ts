@@ -2,12 +2,12 @@
 import {
   addCounts,
   edgeKey,
+  latencyBoundsMs,
   noCounts,
   type Edge,
   type EdgeCounts,
   type EdgeParty,
 } from '../../model/edge.js';
-import { latencyBoundsMs } from '../../model/latency-bounds.js';
 import { edgeReporters, type EdgeReporter } from '../../model/edge-reporter.js';
 import type { SpiffeId } from '../../model/identity.js';
 import { isFailedResponse } from '../../telemetry/failed-response.js';

@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { edge, party } from '../../../test/support/edges.js';
 import { fuzz } from '../../../test/support/fuzz.js';
-import { policyNames, policyText, type Edge } from '../../model/edge.js';
-import { latencyBoundsMs } from '../../model/latency-bounds.js';
+import { latencyBoundsMs, policyNames, policyText, type Edge } from '../../model/edge.js';
 import { EdgeReport } from '../gen/weft.js';
 import { decodeEdge, edgeLimits, encodeEdge } from './edge.js';
 

@@ -2,8 +2,7 @@
  * Codec of edges (weft.v1.Edge): programs report them, replicas of the control plane exchange them. An edge that cannot be decoded is left
  * out; the others count.
  */
-import { edgePaths, type Edge, type EdgeCounts, type EdgeParty } from '../../model/edge.js';
-import { latencyBoundsMs } from '../../model/latency-bounds.js';
+import { edgePaths, latencyBoundsMs, type Edge, type EdgeCounts, type EdgeParty } from '../../model/edge.js';
 import { edgeReporters } from '../../model/edge-reporter.js';
 import { parseSpiffeId } from '../../model/identity.js';
 import type * as pb from '../gen/weft.js';

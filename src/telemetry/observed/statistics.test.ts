@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { edge, party } from '../../../test/support/edges.js';
 import { randomOf } from '../../../test/support/random.js';
-import { type Edge, type EdgeCounts, type EdgeParty } from '../../model/edge.js';
-import { latencyBoundsMs } from '../../model/latency-bounds.js';
+import { latencyBoundsMs, type Edge, type EdgeCounts, type EdgeParty } from '../../model/edge.js';
 import { edgeStates } from './edge-states.js';
 import { statistics, subjects, type Statistic, type Subject } from './statistics.js';
 

@@ -1,6 +1,6 @@
 /** Request metrics, with the names and labels that mesh dashboards use. One instance per worker. */
 import { Counter, Registry } from 'prom-client';
-import { latencyBoundsMs } from '../../model/latency-bounds.js';
+import { latencyBoundsMs } from '../../model/edge.js';
 import type { Client } from '../listener/client.js';
 import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
