@@ -14,7 +14,8 @@
 /* "GET / HTTP/1.1" and CR LF */
 #define HTTP_REQUEST_MIN 16
 #define HTTP_CHUNK 64
-/* Longer segments of a path are identifiers; segments after the eighth are left out (src/telemetry/path-template.ts). */
+/* Longer segments of a path are identifiers; segments after the eighth are left out. Unlike in src/telemetry/path-template.ts, names with dots
+ * are identifiers too if they are longer. */
 #define HTTP_SEGMENT_MAX 32
 #define HTTP_SEGMENTS_MAX 8
 /* Each write leaves room for a final "**". */

@@ -42,10 +42,18 @@ const quantiles = (selector: string, by = ''): [Query, ...Query[]] => {
     );
   return [of('0.5', 'p50'), of('0.95', 'p95'), of('0.99', 'p99')];
 };
-/** Share of requests whose status is not 5xx. */
-const success = (selector: string): string =>
-  `1 - (sum(${rate('istio_requests_total', `${selector}, response_code=~"5.."`)}) or vector(0)) / sum(${rate('istio_requests_total', selector)})`;
-/** One of the two ends of a connection, so that none is counted twice. */
+/** What weft:service_errors counts (files/prometheus-rules.yaml): failed statuses, those of gRPC, and responses that are not complete. */
+const failures = [
+  'response_code=~"5..|0", response_flags!="DC"',
+  'grpc_response_status=~"2|4|12|13|14|15"',
+  'response_flags=~"UC|UT|UPE|DT"',
+] as const;
+/** Share of requests that did not fail. */
+const success = (selector: string): string => {
+  const failed = failures.map((one) => rate('istio_requests_total', `${selector}, ${one}`)).join(' or ');
+  return `1 - (sum(${failed}) or vector(0)) / sum(${rate('istio_requests_total', selector)})`;
+};
+/** Opened connections per second. Selectors name one reporter, so that no connection is counted twice. */
 const opened = (by: string, selector: string): string =>
   `sum by (${by}) (${rate('istio_tcp_connections_opened_total', selector)})`;
 
@@ -279,7 +287,7 @@ const service: Dashboard = {
           q(`max(weft:service_slow_requests:ratio_6h{${ofService}})`, '6 h'),
           q(`max(weft:service_slow_requests:ratio_3d{${ofService}})`, '3 d'),
         ]),
-        graph('Why the waypoint answered itself', 'reqps', [
+        graph('Why the waypoint responded itself', 'reqps', [
           q(
             `sum by (response_flags) (${rate('istio_requests_total', `reporter="waypoint", response_flags!="-", ${ofService}`)})`,
             '{{response_flags}}',

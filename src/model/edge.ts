@@ -7,6 +7,7 @@ import type { EdgeReporter } from './edge-reporter.js';
 import type { SpiffeId } from './identity.js';
 
 export type { EdgeReporter };
+export { latencyBoundsMs } from './latency-bounds.js';
 
 /** Names that are not known are empty. */
 export interface EdgeParty {
@@ -31,11 +32,6 @@ export const edgePaths = [
 
 /** Name of a namespace, workload, path or method under which observations beyond the limits are counted. */
 export const otherName = 'other';
-
-/** Upper bounds of latencies, those of the waypoints' histogram of durations; the last count is of those above. */
-export const latencyBoundsMs = [
-  0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000,
-] as const;
 
 /** How long the control plane keeps edges. Older reports are of no use. */
 export const edgesKeptMs = 900_000;

@@ -82,6 +82,7 @@ export interface TrafficState {
   /** 0 to 1, of requests that were not refused; absent: there was none. */
   readonly successShare?: number;
   readonly latencyMs?: Latencies;
+  /** 0: not known. */
   readonly lastSeenMs: number;
 }
 
@@ -93,13 +94,14 @@ export interface EdgeState extends TrafficState {
   readonly source: string;
   readonly destination: string;
   readonly service?: string;
+  /** 0: not known. */
   readonly port: number;
   /** `kernel`, `local`, `hbone`, `waypoint`, `plain`, `refused`, … */
   readonly path: string;
   readonly security: 'mutual-tls' | 'same-node' | 'none' | 'unknown';
-  /** Per second; over the time that was observed. */
-  readonly requestsPerSecond: number;
-  readonly connectionsPerSecond: number;
+  /** Per second; over the time that was observed. Absent: not known, because that was too short. */
+  readonly requestsPerSecond?: number;
+  readonly connectionsPerSecond?: number;
   /** Policies that refused, or would have refused. */
   readonly policies: readonly string[];
   readonly routes: readonly RouteState[];

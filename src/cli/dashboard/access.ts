@@ -24,13 +24,14 @@ export const responseHeaders: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
 };
 
+/** What decides whether a request is served. */
 export interface AskedRequest {
   readonly method: string;
   /** Without the query. */
   readonly path: string;
   readonly host: string | undefined;
   readonly authorization: string | undefined;
-  /** Browsers say who made the request. */
+  /** `Sec-Fetch-Site`: browsers say whose page made the request. Undefined: no browser made it. */
   readonly fetchSite: string | undefined;
 }
 export interface Refusal {
@@ -57,7 +58,7 @@ function hasToken(authorization: string | undefined, token: string): boolean {
 
 /**
  * Undefined: the request is served. The host must be an address, against DNS rebinding: a page of another site whose name resolves to this
- * machine sends that name. The page's own files are the same for everybody and need no token; whatever is about the mesh does.
+ * machine sends that name. The page's own files are the same for everybody and need no token. Paths below /api/ need it.
  */
 export function refusalOf(request: AskedRequest, token: string): Refusal | undefined {
   const { method, path, host, authorization, fetchSite = 'none' } = request;

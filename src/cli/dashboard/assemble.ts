@@ -10,7 +10,9 @@ import type {
   SnapshotPart,
   WorkloadState,
 } from '../../model/mesh-snapshot.js';
+import { observedOnly } from '../../model/party-name.js';
 import type { Observation } from '../edges/observation.js';
+import { withRates } from '../edges/with-rates.js';
 import { edgeStates } from '../../telemetry/observed/edge-states.js';
 import type { ObjectsView, PolicyRules } from './objects-view.js';
 
@@ -36,14 +38,11 @@ const changesMax = 200;
 const acknowledgedMsMax = 10_000;
 
 /** Ends of edges that no object tells of: outside of the mesh, or not readable. */
-function observedOnly(edges: readonly EdgeState[], known: readonly WorkloadState[]): WorkloadState[] {
+function unknownEnds(edges: readonly EdgeState[], known: readonly WorkloadState[]): WorkloadState[] {
   const ids = new Set(known.map(({ id }) => id));
   const found = new Map<string, WorkloadState>();
   for (const id of edges.flatMap(({ source, destination }) => [source, destination])) {
-    if (ids.has(id) || found.has(id)) continue;
-    const at = /^[a-z0-9-]+\/[^/]+$/.test(id) ? id.indexOf('/') : -1;
-    const namespace = at < 0 ? '' : id.slice(0, at);
-    found.set(id, { id, namespace, name: id.slice(at + 1), pods: [], services: [], isObservedOnly: true });
+    if (!ids.has(id)) found.set(id, observedOnly(id));
   }
   return [...found.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
 }
@@ -91,21 +90,6 @@ const withSync = (programs: readonly ProgramState[], late: ReadonlyMap<string, b
     one.isInSync === true && late.get(one.name) === true ? { ...one, isInSync: false } : one,
   );
 
-/** States with the counts of all that was observed, and the rates of the time for which all was. */
-function statesOf(
-  { edges, rated, observedSinceMs }: Observation,
-  fromMs: number,
-  nowMs: number,
-): EdgeState[] {
-  const states = edgeStates(edges, rated?.fromMs ?? Math.max(fromMs, observedSinceMs), nowMs);
-  if (rated === undefined || rated.edges === edges) return states;
-  const rates = new Map(edgeStates(rated.edges, rated.fromMs, nowMs).map((one) => [one.id, one]));
-  return states.map((one) => {
-    const { requestsPerSecond = 0, connectionsPerSecond = 0 } = rates.get(one.id) ?? {};
-    return { ...one, requestsPerSecond, connectionsPerSecond };
-  });
-}
-
 /** Ends of edges are workloads, too, but that does not say which workloads there are. */
 function unknownParts({ edges, changes, objects, programs, problems }: Readings): SnapshotPart[] {
   const sources: Readonly<Record<SnapshotPart, Reading<unknown>>> = {
@@ -129,7 +113,9 @@ export function assemble(readings: Readings, fromMs: number, nowMs: number): Mes
   const { mesh, edges, changes, objects, programs, problems } = readings;
   const observed = edges.value?.edges ?? [];
   const observedSinceMs = Math.max(fromMs, edges.value?.observedSinceMs ?? fromMs);
-  const states = edges.value ? statesOf(edges.value, fromMs, nowMs) : [];
+  const states = edges.value
+    ? withRates(edges.value, (all, sinceMs) => edgeStates(all, sinceMs, edges.value?.nowMs ?? nowMs))
+    : [];
   const known = objects.value?.workloads ?? [];
   const newest = [...(changes.value?.changes ?? [])].sort((a, b) => b.timeMs - a.timeMs);
   const unknown = unknownParts(readings);
@@ -139,7 +125,7 @@ export function assemble(readings: Readings, fromMs: number, nowMs: number): Mes
     mesh,
     fromMs: observedSinceMs,
     programs: withSync(programs.value ?? [], behind(newest, nowMs)),
-    workloads: [...known, ...observedOnly(states, known)],
+    workloads: [...known, ...unknownEnds(states, known)],
     edges: states,
     policies: policyStates(objects.value?.policies ?? [], observed),
     problems: [...(problems.value ?? [])],

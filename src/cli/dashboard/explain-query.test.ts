@@ -36,7 +36,10 @@ test('values are never options, and other options cannot be given', () => {
 test('questions that are none are refused', () => {
   assert.equal(argumentsOf('source=a'), 'say source and destination');
   assert.equal(argumentsOf('source=a&destination=b&port=x'), 'port is not a number');
-  assert.equal(argumentsOf(`source=a&destination=${'b'.repeat(3_000)}`), 'destination is too long');
+  assert.equal(
+    argumentsOf(`source=a&destination=${'b'.repeat(3_000)}`),
+    'destination has more than 2048 characters',
+  );
 });
 
 test('kinds that the account may not read are one sentence', () => {

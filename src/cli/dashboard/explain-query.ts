@@ -1,21 +1,22 @@
-/** Answers `/api/explain`: what `weft explain --json` prints, by the program itself, which compiles the mesh beside this one. */
+/** The response of `/api/explain`: what `weft explain --json` prints, by the program itself, which compiles the mesh beside this one. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { isOfCluster, stateOf, type PlaceFlags } from '../place.js';
 import { distRoot } from '../run.js';
-import { errorAnswer, type Answer } from './server.js';
+import { errorResponse, type ApiResponse } from './server.js';
 
 const atOnceMax = 2;
 const explainMsMax = 60_000;
 const outputBytesMax = 16 << 20;
 const valueCharactersMax = 2_048;
 const portPattern = /^[0-9]{1,5}$/;
-/** What of a question `weft explain` takes as it is. */
+/** What of a query `weft explain` takes as it is. */
 const optional = ['method', 'path', 'host', 'header', 'sni'] as const;
 
 /** The arguments of `weft explain`, or why there are none. Values cannot be taken for options. Pure. */
 export function explainArguments(query: URLSearchParams, place: PlaceFlags): readonly string[] | string {
-  for (const [name, value] of query) if (value.length > valueCharactersMax) return `${name} is too long`;
+  for (const [name, value] of query)
+    if (value.length > valueCharactersMax) return `${name} has more than ${valueCharactersMax} characters`;
   const [source = '', destination = '', port = ''] = ['source', 'destination', 'port'].map(
     (name) => query.get(name) ?? undefined,
   );
@@ -39,11 +40,11 @@ export class Explainer {
 
   constructor(private readonly place: PlaceFlags) {}
 
-  async ask(query: URLSearchParams): Promise<Answer> {
+  async ask(query: URLSearchParams): Promise<ApiResponse> {
     const args = explainArguments(query, this.place);
-    if (typeof args === 'string') return errorAnswer(400, args);
+    if (typeof args === 'string') return errorResponse(400, args);
     if (this.#open >= atOnceMax)
-      return errorAnswer(503, `${atOnceMax} explanations are being made: ask again`);
+      return errorResponse(503, `${atOnceMax} explanations are being made: ask again`);
     this.#open++;
     try {
       return await run(args);
@@ -53,7 +54,7 @@ export class Explainer {
   }
 }
 
-function run(args: readonly string[]): Promise<Answer> {
+function run(args: readonly string[]): Promise<ApiResponse> {
   const options = { encoding: 'utf8' as const, timeout: explainMsMax, maxBuffer: outputBytesMax };
   return new Promise((resolve) => {
     execFile(
@@ -61,10 +62,10 @@ function run(args: readonly string[]): Promise<Answer> {
       [join(distRoot, 'src', 'cli', 'weft.js'), ...args],
       options,
       (error, stdout, stderr) => {
-        // The exit code says the outcome, or that the question cannot be answered.
+        // The exit code says the outcome, or that the query cannot be used.
         if (stdout.startsWith('{')) return resolve({ status: 200, body: stdout.trim() });
         const why = stderr.trim().replace(/^weft: /, '') || String(error);
-        resolve(errorAnswer(error?.code === 2 ? 400 : 502, why));
+        resolve(errorResponse(error?.code === 2 ? 400 : 502, why));
       },
     );
   });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
 import { serverEvents, sessionHeaders } from '../../dashboard/session.js';
-import { errorAnswer, serveDashboard, type DashboardServer, type ServerSentEvent } from './server.js';
+import { errorResponse, serveDashboard, type DashboardServer, type ServerSentEvent } from './server.js';
 
 const token = 'x'.repeat(32);
 let server: DashboardServer;
@@ -34,7 +34,7 @@ before(async () => {
       explain: async (query) => ({ status: 200, body: JSON.stringify(query.get('source')) }),
       tap: (query, signal) =>
         query.has('bad')
-          ? errorAnswer(400, 'bad')
+          ? errorResponse(400, 'bad')
           : query.has('failing')
             ? failing(query.get('failing') === 'later')
             : events(signal),

@@ -2,10 +2,11 @@
 import http from 'node:http';
 import { errorText, WeftError } from '../../base/errors.js';
 import { durationMsOf } from '../../model/duration.js';
+import { edgesKeptMs } from '../../model/edge.js';
 import { refusalOf, responseHeaders } from './access.js';
 import type { PageFiles } from './page-files.js';
 
-export interface Answer {
+export interface ApiResponse {
   readonly status: number;
   /** JSON. */
   readonly body: string;
@@ -21,9 +22,9 @@ export interface ServerSentEvent {
 /** What the page asks for. Errors are shown to the caller. */
 export interface DashboardApi {
   snapshot(sinceMs: number): Promise<string>;
-  explain(query: URLSearchParams): Promise<Answer>;
-  /** What happens from now on, until `signal` is aborted; an answer says why the question is none. */
-  tap(query: URLSearchParams, signal: AbortSignal): AsyncIterator<ServerSentEvent> | Answer;
+  explain(query: URLSearchParams): Promise<ApiResponse>;
+  /** What happens from now on, until `signal` is aborted; a response says why the query cannot be used. */
+  tap(query: URLSearchParams, signal: AbortSignal): AsyncIterator<ServerSentEvent> | ApiResponse;
 }
 
 interface Options {
@@ -44,10 +45,9 @@ const tapsMax = 8;
 const urlCharactersMax = 8_192;
 /** A client behind a forwarded port is seen to be gone only when something is written to it. */
 const aliveMs = 15_000;
-const sinceMsDefault = 900_000;
 const sinceMsMax = 30 * 86_400_000;
 
-export const errorAnswer = (status: number, error: string): Answer => ({
+export const errorResponse = (status: number, error: string): ApiResponse => ({
   status,
   body: JSON.stringify({ error }),
 });
@@ -101,19 +101,19 @@ export async function serveDashboard(options: Options): Promise<DashboardServer>
     '/page.css': ['text/css; charset=utf-8', files.style],
   };
 
-  const answer = (response: http.ServerResponse, { status, body }: Answer): void => {
+  const send = (response: http.ServerResponse, { status, body }: ApiResponse): void => {
     response.writeHead(status, { ...responseHeaders, 'content-type': 'application/json' }).end(body);
   };
 
   const tap = async (query: URLSearchParams, response: http.ServerResponse): Promise<void> => {
     if (taps.size >= tapsMax)
-      return answer(response, errorAnswer(503, `${tapsMax} taps are open: close one of them`));
+      return send(response, errorResponse(503, `${tapsMax} taps are open: close one of them`));
     const ending = new AbortController();
     taps.add(ending);
     response.once('close', () => ending.abort());
     try {
       const events = api.tap(query, ending.signal);
-      if ('body' in events) answer(response, events);
+      if ('body' in events) send(response, events);
       else await writeEvents(response, events, ending.signal);
     } finally {
       ending.abort();
@@ -123,7 +123,8 @@ export async function serveDashboard(options: Options): Promise<DashboardServer>
 
   const respond = async (request: http.IncomingMessage, response: http.ServerResponse): Promise<void> => {
     const url = request.url ?? '';
-    if (url.length > urlCharactersMax) return answer(response, errorAnswer(414, 'the URL is too long'));
+    if (url.length > urlCharactersMax)
+      return send(response, errorResponse(414, `the URL has more than ${urlCharactersMax} characters`));
     const [path = '', search] = url.split('?', 2);
     const { host: asked, authorization, 'sec-fetch-site': site } = request.headers;
     const refusal = refusalOf(
@@ -136,7 +137,7 @@ export async function serveDashboard(options: Options): Promise<DashboardServer>
       },
       token,
     );
-    if (refusal) return answer(response, errorAnswer(refusal.status, refusal.why));
+    if (refusal) return send(response, errorResponse(refusal.status, refusal.why));
     const page = pages[path];
     if (page) {
       response.writeHead(200, { ...responseHeaders, 'content-type': page[0] }).end(page[1]);
@@ -145,20 +146,20 @@ export async function serveDashboard(options: Options): Promise<DashboardServer>
     const query = new URLSearchParams(search);
     if (path === '/api/snapshot') {
       const since = query.get('since') ?? undefined;
-      const sinceMs = since === undefined ? sinceMsDefault : durationMsOf(since);
+      const sinceMs = since === undefined ? edgesKeptMs : durationMsOf(since);
       if (sinceMs === undefined || sinceMs > sinceMsMax)
-        return answer(response, errorAnswer(400, 'since is not a duration such as 90s or 15m'));
-      return answer(response, { status: 200, body: await api.snapshot(sinceMs) });
+        return send(response, errorResponse(400, 'since is not a duration such as 90s or 15m, up to 720h'));
+      return send(response, { status: 200, body: await api.snapshot(sinceMs) });
     }
-    if (path === '/api/explain') return answer(response, await api.explain(query));
+    if (path === '/api/explain') return send(response, await api.explain(query));
     if (path === '/api/tap' && request.method === 'GET') return tap(query, response);
-    answer(response, errorAnswer(404, 'there is no such path'));
+    send(response, errorResponse(404, 'there is no such path'));
   };
 
   const server = http.createServer({ connectionsCheckingInterval: 1_000 }, (request, response) => {
     respond(request, response).catch((error: unknown) => {
       if (response.headersSent) response.destroy();
-      else answer(response, errorAnswer(502, errorText(error)));
+      else send(response, errorResponse(502, errorText(error)));
     });
   });
   server.maxConnections = connectionsMax;

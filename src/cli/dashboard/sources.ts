@@ -4,6 +4,7 @@ import { errorText } from '../../base/errors.js';
 import { changesQuestion } from '../changes/command.js';
 import { askMesh } from '../control-admin.js';
 import type { Observation } from '../edges/observation.js';
+import { noRatesText } from '../edges/with-rates.js';
 import type { PlaceFlags } from '../place.js';
 import { currentMesh } from '../policy/meshes.js';
 import { observation, type PrometheusFlags } from '../prometheus/options.js';
@@ -34,7 +35,8 @@ const objectsMsMax = 60_000;
 /** Kinds that are named; the account may lack the right to read all of them. */
 const kindsNamed = 6;
 
-async function tried<T>(what: string, reading: Promise<Reading<T>>): Promise<Reading<T>> {
+/** Never rejects: an error is the reason why nothing was read. */
+export async function tried<T>(what: string, reading: Promise<Reading<T>>): Promise<Reading<T>> {
   try {
     return await reading;
   } catch (error) {
@@ -97,13 +99,14 @@ export class Sources {
     return read(objectsView(before, this.flags.namespace), unreadTexts(missing));
   }
 
-  /** The window says since when the control plane has observed; what else is missing is told. */
+  /** The window of the page says since when the control plane has observed. What else is missing is a reason. */
   async #readEdges(sinceMs: number): Promise<Reading<Observation>> {
     const nowMs = Date.now();
     const found = await observation({ ...this.flags, since: nowMs - sinceMs }, nowMs);
+    const gaps = found.gaps.filter((one) => !one.startsWith('observed since '));
     return read(
       found,
-      found.gaps.filter((one) => !one.startsWith('observed since ')).map((one) => `edges: ${one}`),
+      [...(found.rated ? [] : [noRatesText]), ...gaps].map((one) => `edges: ${one}`),
     );
   }
 

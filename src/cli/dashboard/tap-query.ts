@@ -1,7 +1,7 @@
-/** Answers `/api/tap`: what `weft tap` shows, as server-sent events. */
+/** The response of `/api/tap`: what `weft tap` shows, as server-sent events. */
 import { tapQueryOf, type TapLine } from '../../model/tap.js';
 import { tapEvents } from '../tap/tap-events.js';
-import { errorAnswer, type Answer, type ServerSentEvent } from './server.js';
+import { errorResponse, type ApiResponse, type ServerSentEvent } from './server.js';
 import type { DashboardFlags } from './sources.js';
 
 /** An event of the tap has no name, so that it is a message. */
@@ -21,10 +21,10 @@ export function tapOf(
   flags: DashboardFlags,
   query: URLSearchParams,
   signal: AbortSignal,
-): AsyncIterator<ServerSentEvent> | Answer {
+): AsyncIterator<ServerSentEvent> | ApiResponse {
   const given = query.get('namespace') ?? '';
   const asked = tapQueryOf(query, given === '' ? flags.namespace : given);
   return 'problem' in asked
-    ? errorAnswer(400, asked.problem)
+    ? errorResponse(400, asked.problem)
     : eventsOf(tapEvents(flags, asked.query, signal));
 }

@@ -1,6 +1,7 @@
 /** How numbers of tables are written. What is not known is `-`. Pure. */
 import { percentText } from '../../model/share.js';
-import { latencyMsMax, type Latencies } from '../../telemetry/observed/latencies.js';
+import { latencyMsMax } from '../../model/latency-bounds.js';
+import type { Latencies } from '../../model/mesh-snapshot.js';
 
 export const unknown = '-';
 

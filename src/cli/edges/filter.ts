@@ -1,7 +1,7 @@
 /** Which edges a command is asked to show. Pure. */
 import type { Edge, EdgeParty } from '../../model/edge.js';
 import { serviceInHost } from '../../model/service-host.js';
-import { nameOf } from '../../telemetry/observed/distinct-edges.js';
+import { nameOf } from '../../model/party-name.js';
 
 export interface EdgeFilterFlags {
   readonly namespace?: string;

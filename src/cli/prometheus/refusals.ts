@@ -2,7 +2,7 @@
 import { noCounts, type Edge, type EdgeCounts, type EdgeParty } from '../../model/edge.js';
 import { workloadIdentityOf } from '../../model/identity.js';
 import { isFailure } from '../../telemetry/connection-edges.js';
-import { nameOf } from '../../telemetry/observed/distinct-edges.js';
+import { nameOf } from '../../model/party-name.js';
 import type { Sample } from './decode.js';
 import { identityOf } from './edges.js';
 import { quoted } from './queries.js';

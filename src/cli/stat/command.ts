@@ -5,6 +5,7 @@ import { subjects, type Subject } from '../../telemetry/observed/statistics.js';
 import { durationText } from '../edges/kept.js';
 import type { Observation } from '../edges/observation.js';
 import { edgeOptions, type EdgeFlags } from '../edges/options.js';
+import { noRatesText } from '../edges/with-rates.js';
 import { printable } from '../printable.js';
 import {
   observation,
@@ -31,9 +32,7 @@ function* lines(found: Observation, by: Subject, flags: Flags): Generator<string
       : 'nothing was observed';
   const { rated, nowMs } = found;
   if (statistics.length > 0 && by !== 'policies')
-    yield rated
-      ? `rates are of the last ${durationText(nowMs - rated.fromMs)}`
-      : 'rates are not known yet: the control plane has just started';
+    yield rated ? `rates are of the last ${durationText(nowMs - rated.fromMs)}` : noRatesText;
   yield* gapsOf(found);
 }
 

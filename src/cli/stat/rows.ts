@@ -1,5 +1,6 @@
 /** What `weft stat` shows. Pure. */
 import { serviceInHost } from '../../model/service-host.js';
+import { connectionRate, requestRate } from '../../telemetry/observed/rates.js';
 import type { Statistic, Subject } from '../../telemetry/observed/statistics.js';
 import { table } from '../cluster/table.js';
 import { bytesText, countText, latencyText, rateText, shareText, unknown } from '../edges/cells.js';
@@ -26,8 +27,7 @@ const names: Readonly<Record<Subject, readonly Column[]>> = {
 
 export const requestsColumn: Column = {
   head: 'REQ/S',
-  // That nobody has counted requests does not mean that there were none.
-  cell: ({ requests, requestsPerSecond }) => (requests === 0 ? unknown : rateText(requestsPerSecond)),
+  cell: (one) => rateText(requestRate(one)),
 };
 export const successColumn: Column = { head: 'SUCCESS', cell: ({ successShare }) => shareText(successShare) };
 export const latencyColumns: readonly Column[] = (['p50', 'p95', 'p99'] as const).map((of) => ({
@@ -38,9 +38,7 @@ export const failedColumn: Column = { head: 'FAILED', cell: ({ failures }) => co
 export const refusedColumn: Column = { head: 'REFUSED', cell: ({ refused }) => countText(refused) };
 const connectionsColumn: Column = {
   head: 'CONN/S',
-  // Where a waypoint counts requests, nobody counts their connections.
-  cell: ({ requests, connections, connectionsPerSecond }) =>
-    connections === 0 && requests > 0 ? unknown : rateText(connectionsPerSecond),
+  cell: (one) => rateText(connectionRate(one)),
 };
 const auditedColumn: Column = { head: 'AUDITED', cell: ({ audited }) => countText(audited) };
 const bytesColumns: readonly Column[] = [

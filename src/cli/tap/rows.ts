@@ -1,6 +1,7 @@
 /** A line of `weft tap`. Pure. */
-import type { TapEvent, TapParty } from '../../model/mesh-snapshot.js';
+import type { TapEvent } from '../../model/mesh-snapshot.js';
 import type { TapLine } from '../../model/tap.js';
+import { destinationOf, nameOf, nameWithPort } from '../../model/party-name.js';
 import { printable } from '../printable.js';
 
 const outcomes: Readonly<Record<TapEvent['outcome'], string>> = {
@@ -9,13 +10,8 @@ const outcomes: Readonly<Record<TapEvent['outcome'], string>> = {
   failed: 'FAILED',
 };
 
-const nameOf = ({ namespace, workload, identity }: TapParty): string =>
-  workload !== '' && namespace !== '' ? `${namespace}/${workload}` : (identity ?? (namespace || 'unknown'));
-
-function destinationOf({ destination }: TapEvent): string {
-  const { workload, service, port } = destination;
-  return `${workload === '' && service !== undefined ? service : nameOf(destination)}:${port}`;
-}
+const destinationText = ({ destination }: TapEvent): string =>
+  nameWithPort(destinationOf({ destination, service: destination.service ?? '' }), destination.port);
 
 const msText = (ms: number): string => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 
@@ -43,7 +39,7 @@ function* reasonsOf({ outcome, policy, code, why, audited = [] }: TapEvent): Gen
 export function eventText(event: TapEvent): string {
   const time = new Date(event.timeMs).toISOString().slice(11, 23);
   const parts = [
-    `${time} ${outcomes[event.outcome].padEnd(7)} ${nameOf(event.source)} -> ${destinationOf(event)}`,
+    `${time} ${outcomes[event.outcome].padEnd(7)} ${nameOf(event.source)} -> ${destinationText(event)}`,
     event.path,
     whatOf(event),
     ...reasonsOf(event),

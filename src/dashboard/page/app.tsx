@@ -92,7 +92,7 @@ export function App() {
         </nav>
         <Controls live={live} nowMs={nowMs} />
       </header>
-      <State live={live} nowMs={nowMs} />
+      <State live={live} />
       <main id="main" tabIndex={-1} class={live.problem === undefined ? undefined : 'stale'}>
         <h1 class={view === 'graph' ? 'unseen' : undefined}>{titles[view]}</h1>
         {snapshot && snapshot.incomplete.length > 0 ? (
@@ -171,7 +171,7 @@ function Controls({ live, nowMs }: { readonly live: Live; readonly nowMs: number
 }
 
 /** Polite: a screen reader says it when it has finished its sentence. */
-function State({ live }: { readonly live: Live; readonly nowMs: number }) {
+function State({ live }: { readonly live: Live }) {
   const { problem, snapshot, isStatic } = live;
   return (
     <div role="status" aria-live="polite" class="state">

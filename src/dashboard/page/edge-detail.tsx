@@ -2,9 +2,19 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import type { EdgeState, MeshSnapshot } from '../../model/mesh-snapshot.js';
+import { namespaceOf } from '../../model/party-name.js';
+import { connectionRate, requestRate } from '../../telemetry/observed/rates.js';
 import { changesBeside } from '../view/changes.js';
-import { edgeHealth, namespaceOf } from '../view/edges.js';
-import { bytesText, countOf, countText, latencyText, rateText, shareText } from '../view/format.js';
+import { edgeHealth } from '../view/edges.js';
+import {
+  bytesText,
+  countOf,
+  countText,
+  percentileText,
+  rateText,
+  shareText,
+  unknownText,
+} from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
 import { isUnknown } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
@@ -87,21 +97,23 @@ export function EdgeDetail({
 function EdgeFigures({ edge, nowMs }: { readonly edge: EdgeState; readonly nowMs: number }) {
   return (
     <dl class="values">
-      <Row name="Service">{edge.service === undefined ? '–' : <Name text={edge.service} />}</Row>
-      <Row name="Port">{edge.port}</Row>
+      <Row name="Service">{edge.service === undefined ? unknownText : <Name text={edge.service} />}</Row>
+      <Row name="Port">{edge.port === 0 ? unknownText : edge.port}</Row>
       <Row name="Requests">
-        {rateText(edge.requestsPerSecond)}, {countText(edge.requests)} in total
+        {edge.requests === 0
+          ? unknownText
+          : `${rateText(requestRate(edge))}, ${countText(edge.requests)} in total`}
       </Row>
       <Row name="Success">
         {shareText(edge.successShare)}
         {edge.failures > 0 ? `, ${countOf(edge.failures, 'failure')}` : ''}
       </Row>
       <Row name="Latency">
-        p50 {latencyText(edge.latencyMs?.p50)}, p95 {latencyText(edge.latencyMs?.p95)}, p99{' '}
-        {latencyText(edge.latencyMs?.p99)}
+        p50 {percentileText(edge.latencyMs?.p50)}, p95 {percentileText(edge.latencyMs?.p95)}, p99{' '}
+        {percentileText(edge.latencyMs?.p99)}
       </Row>
       <Row name="Connections">
-        {rateText(edge.connectionsPerSecond)}, {countText(edge.connections)} in total
+        {rateText(connectionRate(edge))}, {countText(edge.connections)} in total
       </Row>
       <Row name="Bytes">
         {bytesText(edge.bytesSent)} sent, {bytesText(edge.bytesReceived)} received
@@ -111,7 +123,7 @@ function EdgeFigures({ edge, nowMs }: { readonly edge: EdgeState; readonly nowMs
         {edge.audited > 0 ? `, ${countText(edge.audited)} would be refused` : ''}
       </Row>
       <Row name="Last seen">
-        <Ago timeMs={edge.lastSeenMs} nowMs={nowMs} />
+        {edge.lastSeenMs === 0 ? unknownText : <Ago timeMs={edge.lastSeenMs} nowMs={nowMs} />}
       </Row>
     </dl>
   );
@@ -147,7 +159,7 @@ function Routes({ edge }: { readonly edge: EdgeState }) {
                 <td class="number">
                   {shareText(one.requests === 0 ? undefined : 1 - one.failures / one.requests)}
                 </td>
-                <td class="number">{latencyText(one.latencyMs?.p99)}</td>
+                <td class="number">{percentileText(one.latencyMs?.p99)}</td>
               </tr>
             ))}
           </tbody>

@@ -1,8 +1,9 @@
 /** Every edge as a row: what a screen reader reads in place of the graph. */
 import { useState } from 'preact/hooks';
 import type { EdgeState } from '../../model/mesh-snapshot.js';
+import { nameWithPort } from '../../model/party-name.js';
 import { edgeHealth, edgeRate } from '../view/edges.js';
-import { countText, latencyText, rateText, shareText } from '../view/format.js';
+import { countText, percentileText, rateText, shareText } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
 import { EdgeBadge, Link, Name, NoRows, PathText, Security } from './parts.js';
 
@@ -86,7 +87,7 @@ function EdgeRow({ edge, route }: { readonly edge: EdgeState; readonly route: Ro
         </Link>
       </th>
       <td>
-        <Name text={`${edge.destination}:${edge.port}`} />
+        <Name text={nameWithPort(edge.destination, edge.port)} />
       </td>
       <td>
         <EdgeBadge edge={edge} />
@@ -101,8 +102,8 @@ function EdgeRow({ edge, route }: { readonly edge: EdgeState; readonly route: Ro
         {rateText(edgeRate(edge))}
       </td>
       <td class="number">{shareText(edge.successShare)}</td>
-      <td class="number">{latencyText(edge.latencyMs?.p50)}</td>
-      <td class="number">{latencyText(edge.latencyMs?.p99)}</td>
+      <td class="number">{percentileText(edge.latencyMs?.p50)}</td>
+      <td class="number">{percentileText(edge.latencyMs?.p99)}</td>
       <td class="number">{countText(edge.refused)}</td>
     </tr>
   );

@@ -21,7 +21,7 @@ export interface Live {
   setPaused(isPaused: boolean): void;
 }
 
-/** Null: the browser keeps nothing for this page, for example of a file. */
+/** Undefined: the browser keeps nothing for this page, for example of a file. */
 function storage(): Storage | undefined {
   try {
     return window.sessionStorage;

@@ -1,6 +1,7 @@
 /** Small parts that several views have. Names are text nodes only. */
 import type { ComponentChildren } from 'preact';
 import type { EdgeState } from '../../model/mesh-snapshot.js';
+import { nameWithPort } from '../../model/party-name.js';
 import { edgeHealth, healthText, securityText } from '../view/edges.js';
 import { agoText, dateText } from '../view/format.js';
 import { routeHash, selecting, type Route } from '../view/route.js';
@@ -62,7 +63,7 @@ export const EdgeList = ({ edges }: { readonly edges: readonly EdgeState[] }) =>
       <li key={edge.id}>
         <EdgeBadge edge={edge} />
         <Link to={selecting(unfiltered, { edge: edge.id })}>
-          <Name text={edge.source} /> → <Name text={`${edge.destination}:${edge.port}`} />
+          <Name text={edge.source} /> → <Name text={nameWithPort(edge.destination, edge.port)} />
         </Link>
       </li>
     ))}
@@ -115,7 +116,7 @@ export function Empty({ children }: { readonly children: ComponentChildren }) {
   return <p class="empty">{children}</p>;
 }
 
-/** What is shown in place of an empty list: one that could not be read says nothing. */
+/** `Empty` for a list that may not have been read: it then says that nothing is known. */
 export function NoRows({
   isUnknown,
   children,

@@ -3,9 +3,19 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { MeshSnapshot, TapEvent } from '../../model/mesh-snapshot.js';
 import { serverEvents } from '../session.js';
 import { namespacesOf } from '../view/edges.js';
-import { bytesText, clockText, countOf, countText, latencyText, unknownText } from '../view/format.js';
+import { clockText, countOf, countText, latencyText } from '../view/format.js';
 import type { Route } from '../view/route.js';
-import { addEvents, emptyTap, lostCount, matchesText, missingOf, tapEventOf } from '../view/tap-list.js';
+import {
+  addEvents,
+  emptyTap,
+  lostCount,
+  matchesText,
+  missingOf,
+  reasonText,
+  tapEnds,
+  tapEventOf,
+  whatText,
+} from '../view/tap-list.js';
 import { visibleText } from '../view/text.js';
 import { FilterBar } from './filter-bar.js';
 import { ask } from './live.js';
@@ -169,12 +179,9 @@ export function TapView({
   );
 }
 
-const partyText = ({ namespace, workload, pod }: TapEvent['source']): string =>
-  workload === '' && pod === '' ? unknownText : `${namespace}/${workload === '' ? pod : workload}`;
-
 function TapRow({ event }: { readonly event: TapEvent }) {
-  const { request, policy, why, code } = event;
-  const reason = [policy, why, code].filter((part) => part !== undefined && part !== '').join(': ');
+  const { from, to } = tapEnds(event);
+  const reason = reasonText(event);
   return (
     <tr data-tap-id={event.id}>
       <td>{clockText(event.timeMs)}</td>
@@ -182,29 +189,20 @@ function TapRow({ event }: { readonly event: TapEvent }) {
         <Badge tone={tones[event.outcome] ?? 'neutral'}>{event.outcome}</Badge>
       </td>
       <td>
-        <Name text={partyText(event.source)} />
+        <Name text={from} />
       </td>
       <td>
-        <Name text={`${partyText(event.destination)}:${event.destination.port}`} />
+        <Name text={to} />
       </td>
       <td>
-        {request ? (
-          <>
-            {request.status} <Name text={`${request.method} ${request.path}`} />
-          </>
-        ) : (
-          <span class="muted">
-            connection
-            {event.bytesSent === undefined
-              ? ''
-              : `, ${bytesText(event.bytesSent)} sent, ${bytesText(event.bytesReceived ?? 0)} received`}
-          </span>
-        )}
+        <span class={event.request ? undefined : 'muted'}>
+          <Name text={whatText(event)} />
+        </span>
       </td>
       <td>
         <PathText path={event.path} />
       </td>
-      <td class="number">{latencyText(request?.durationMs)}</td>
+      <td class="number">{latencyText(event.request?.durationMs)}</td>
       <td>{reason === '' ? '' : <Name text={reason} />}</td>
     </tr>
   );

@@ -1,10 +1,11 @@
 /** One workload: who it is, where it runs, who calls it, whom it calls, and which policies apply to it. */
 import type { EdgeState, MeshSnapshot } from '../../model/mesh-snapshot.js';
+import { nameWithPort, observedOnly } from '../../model/party-name.js';
 import { changesBeside } from '../view/changes.js';
-import { edgeRate, filteredEdges, observedOnly } from '../view/edges.js';
-import { countOf, rateText } from '../view/format.js';
+import { edgeRate, filteredEdges } from '../view/edges.js';
+import { countOf, rateText, unknownText } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
-import { ifKnown, isUnknown, notKnownText } from '../view/unknown.js';
+import { isUnknown, notKnownText } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
 import { Detail, Row } from './edge-detail.js';
 import { Badge, EdgeBadge, Link, Name, NoRows } from './parts.js';
@@ -25,6 +26,9 @@ export function WorkloadDetail({
   readonly nowMs: number;
 }) {
   const workload = snapshot.workloads.find((one) => one.id === id) ?? observedOnly(id);
+  // Its object was not read: nothing is known of its policies and pods.
+  const isObservedOnly = workload.isObservedOnly === true;
+  const noneText = isObservedOnly ? unknownText : 'none';
   const policies = snapshot.policies.filter(({ workloads }) => workloads.includes(id));
   const incoming = snapshot.edges.filter(({ destination }) => destination === id);
   const outgoing = snapshot.edges.filter(({ source }) => source === id);
@@ -36,28 +40,32 @@ export function WorkloadDetail({
           <Name text={id} />
         </strong>
       </p>
-      {workload.isObservedOnly === true ? (
+      {isObservedOnly ? (
         <p class="muted">
           {isUnknown(snapshot, 'workloads')
             ? `It was seen in edges; more is ${notKnownText}`
-            : 'It was only seen in edges: it is outside of the mesh, or you may not read it.'}
+            : 'It was only seen in edges: it is outside of the mesh, in a namespace that is not shown, or you may not read it.'}
         </p>
       ) : undefined}
       <dl class="values">
-        <Row name="Identity">{workload.identity === undefined ? '–' : <Name text={workload.identity} />}</Row>
+        <Row name="Identity">
+          {workload.identity === undefined ? noneText : <Name text={workload.identity} />}
+        </Row>
         <Row name="Services">
           {workload.services.length === 0
-            ? '–'
+            ? noneText
             : workload.services.map((service) => <Name key={service} text={service} />)}
         </Row>
-        <Row name="Waypoint">{workload.waypoint === undefined ? '–' : <Name text={workload.waypoint} />}</Row>
+        <Row name="Waypoint">
+          {workload.waypoint === undefined ? noneText : <Name text={workload.waypoint} />}
+        </Row>
       </dl>
       <EdgeList title="Called by" snapshot={snapshot} edges={incoming} route={route} end="source" />
       <EdgeList title="Calls" snapshot={snapshot} edges={outgoing} route={route} end="destination" />
       <section>
         <h3>Policies</h3>
         {policies.length === 0 ? (
-          <NoRows isUnknown={isUnknown(snapshot, 'policies')}>
+          <NoRows isUnknown={isObservedOnly || isUnknown(snapshot, 'policies')}>
             {snapshot.incomplete.length > 0 ? 'None in what could be read.' : 'None: everybody may connect.'}
           </NoRows>
         ) : (
@@ -79,7 +87,9 @@ export function WorkloadDetail({
       </section>
       <section>
         <h3>
-          {ifKnown(snapshot, 'workloads', countOf(workload.pods.length, 'pod'), `Pods: ${notKnownText}`)}
+          {isObservedOnly || isUnknown(snapshot, 'workloads')
+            ? `Pods: ${notKnownText}`
+            : countOf(workload.pods.length, 'pod')}
         </h3>
         <ul class="rows">
           {workload.pods.slice(0, podsShown).map((pod) => (
@@ -134,7 +144,7 @@ function EdgeList({
           <li key={edge.id}>
             <EdgeBadge edge={edge} />
             <Link to={selecting(route, { edge: edge.id })}>
-              <Name text={end === 'source' ? edge.source : `${edge.destination}:${edge.port}`} />
+              <Name text={end === 'source' ? edge.source : nameWithPort(edge.destination, edge.port)} />
             </Link>
             <span class="muted">{rateText(edgeRate(edge))}</span>
           </li>

@@ -1,5 +1,8 @@
 /** What the page says about an edge, and which edges and workloads a filter leaves. Pure. */
 import type { EdgeState, MeshSnapshot, WorkloadState } from '../../model/mesh-snapshot.js';
+import { namespaceOf, observedOnly } from '../../model/party-name.js';
+import { connectionRate, requestRate, type Rates } from '../../telemetry/observed/rates.js';
+import { hasText } from './text.js';
 
 /** How an edge does, the worst that is true of it. */
 export type EdgeHealth = 'denied' | 'partly-denied' | 'failing' | 'unsteady' | 'audited' | 'fine';
@@ -36,26 +39,14 @@ export const securityText: Readonly<Record<EdgeState['security'], string>> = {
   unknown: 'not known',
 };
 
-/** The namespace of an end; empty for what is not in a namespace. */
-export const namespaceOf = (id: string): string => {
-  const slash = id.indexOf('/');
-  return slash === -1 ? '' : id.slice(0, slash);
-};
-export const nameOf = (id: string): string => id.slice(id.indexOf('/') + 1);
-
-/** Per second: requests where there are some, else connections. */
-export const edgeRate = (edge: EdgeState): number =>
+/** Per second: requests where there are some, else connections. Undefined: not known. */
+export const edgeRate = (edge: EdgeState): number | undefined =>
   edge.requests > 0 ? edge.requestsPerSecond : edge.connectionsPerSecond;
 
 export interface Filter {
   readonly namespace: string;
   readonly text: string;
 }
-
-const hasText = (parts: readonly (string | undefined)[], text: string): boolean => {
-  const wanted = text.trim().toLowerCase();
-  return wanted === '' || parts.some((part) => part?.toLowerCase().includes(wanted));
-};
 
 /** Edges from or to the namespace whose names contain the text; refused ones first, then those with most traffic. */
 export function filteredEdges(edges: readonly EdgeState[], { namespace, text }: Filter): EdgeState[] {
@@ -71,7 +62,7 @@ export function filteredEdges(edges: readonly EdgeState[], { namespace, text }: 
     .sort(
       (a, b) =>
         a.rank - b.rank ||
-        edgeRate(b.edge) - edgeRate(a.edge) ||
+        (edgeRate(b.edge) ?? 0) - (edgeRate(a.edge) ?? 0) ||
         (a.edge.source < b.edge.source ? -1 : a.edge.source > b.edge.source ? 1 : 0) ||
         (a.edge.id < b.edge.id ? -1 : 1),
     )
@@ -98,16 +89,6 @@ export function filteredWorkloads(
   return [...shown.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-/** A workload that only edges name. */
-export const observedOnly = (id: string): WorkloadState => ({
-  id,
-  namespace: namespaceOf(id),
-  name: nameOf(id),
-  pods: [],
-  services: [],
-  isObservedOnly: true,
-});
-
 /** Namespaces that have something to show, sorted. */
 export const namespacesOf = (snapshot: MeshSnapshot): string[] =>
   [
@@ -120,8 +101,9 @@ export const namespacesOf = (snapshot: MeshSnapshot): string[] =>
     .sort();
 
 export interface Sums {
-  readonly requestsPerSecond: number;
-  readonly connectionsPerSecond: number;
+  /** Undefined: not known. */
+  readonly requestsPerSecond: number | undefined;
+  readonly connectionsPerSecond: number | undefined;
   readonly successShare: number | undefined;
   readonly refused: number;
   readonly audited: number;
@@ -132,20 +114,40 @@ export interface Sums {
   readonly kernelEdges: number;
 }
 
+/** Requests that were not refused, of which `successShare` is. */
+const passedRequests = ({ requests, refused, successShare }: EdgeState): number =>
+  successShare === undefined ? 0 : Math.max(0, requests - refused);
+
+/** The rate of all edges: not known if that of one of them is not. */
+function rateOf(edges: readonly EdgeState[], of: 'requestsPerSecond' | 'connectionsPerSecond'): Rates {
+  let sum = 0;
+  for (const { [of]: perSecond } of edges) {
+    if (perSecond === undefined) return {};
+    sum += perSecond;
+  }
+  return { [of]: sum };
+}
+
 export function sumsOf(edges: readonly EdgeState[]): Sums {
   const sum = (of: (edge: EdgeState) => number): number => edges.reduce((total, edge) => total + of(edge), 0);
-  const requests = sum((edge) => edge.requests);
-  const succeeded = sum((edge) => edge.requests * (edge.successShare ?? 1));
-  const passed = edges.filter((edge) => edge.security !== 'unknown' && edgeHealth(edge) !== 'denied');
+  const total = {
+    requests: sum((edge) => edge.requests),
+    connections: sum((edge) => edge.connections),
+    ...rateOf(edges, 'requestsPerSecond'),
+    ...rateOf(edges, 'connectionsPerSecond'),
+  };
+  const passed = sum(passedRequests);
+  const succeeded = sum((edge) => passedRequests(edge) * (edge.successShare ?? 0));
+  const allowed = edges.filter((edge) => edge.security !== 'unknown' && edgeHealth(edge) !== 'denied');
   return {
-    requestsPerSecond: sum((edge) => edge.requestsPerSecond),
-    connectionsPerSecond: sum((edge) => edge.connectionsPerSecond),
-    successShare: requests === 0 ? undefined : succeeded / requests,
+    requestsPerSecond: requestRate(total),
+    connectionsPerSecond: connectionRate(total),
+    successShare: passed === 0 ? undefined : succeeded / passed,
     refused: sum((edge) => edge.refused),
     audited: sum((edge) => edge.audited),
     failures: sum((edge) => edge.failures),
-    protectedEdges: passed.filter((edge) => edge.security !== 'none').length,
-    knownEdges: passed.length,
+    protectedEdges: allowed.filter((edge) => edge.security !== 'none').length,
+    knownEdges: allowed.length,
     kernelEdges: edges.filter((edge) => edge.path === 'kernel').length,
   };
 }

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { latencyMsMax } from '../../model/latency-bounds.js';
 import {
   agoText,
   bytesText,
   countOf,
   durationText,
   latencyText,
+  percentileText,
   rateText,
   shareText,
   unknownText,
@@ -15,6 +17,15 @@ import {
 test('what is not known is never a number', () => {
   assert.equal(shareText(undefined), unknownText);
   assert.equal(latencyText(undefined), unknownText);
+});
+
+test('a percentile above the last bucket is at least that long', () => {
+  assert.deepEqual([undefined, 12, 59_000, latencyMsMax].map(percentileText), [
+    unknownText,
+    '12 ms',
+    '59 s',
+    '≥60 s',
+  ]);
 });
 
 test('a share is 100 percent only if nothing failed', () => {

@@ -1,4 +1,5 @@
 /** Numbers and times as the page shows them: with units, and `–` for what is not known. Pure. */
+import { latencyMsMax } from '../../model/latency-bounds.js';
 import { percentText } from '../../model/share.js';
 
 export const unknownText = '–';
@@ -14,7 +15,8 @@ export const countOf = (count: number, one: string, many = `${one}s`): string =>
   `${countText(count)} ${count === 1 ? one : many}`;
 
 /** `0.25/s`, `1.2K/s`. */
-export function rateText(perSecond: number): string {
+export function rateText(perSecond: number | undefined): string {
+  if (perSecond === undefined) return unknownText;
   if (perSecond === 0) return '0/s';
   if (perSecond < 0.01) return '<0.01/s';
   return `${perSecond < 1_000 ? Number(perSecond.toPrecision(perSecond < 100 ? 2 : 3)) : short.format(perSecond)}/s`;
@@ -30,6 +32,10 @@ export function latencyText(ms: number | undefined): string {
   if (ms < 1_000) return `${ms < 10 ? Number(ms.toPrecision(2)) : Math.round(ms)} ms`;
   return `${Number((ms / 1_000).toPrecision(2))} s`;
 }
+
+/** A percentile: above the last bound of the buckets it is not known how much longer, `≥60 s`. */
+export const percentileText = (ms: number | undefined): string =>
+  `${ms !== undefined && ms >= latencyMsMax ? '≥' : ''}${latencyText(ms)}`;
 
 const byteUnits = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 export function bytesText(bytes: number): string {

@@ -1,7 +1,7 @@
 /** What the graph draws, and where a workload is when nothing else says it. Pure. */
 import type { EdgeState, WorkloadState } from '../../model/mesh-snapshot.js';
-import { edgeHealth, edgeRate, nameOf, type EdgeHealth } from './edges.js';
-import { latencyText, rateText, shareText } from './format.js';
+import { edgeHealth, edgeRate, type EdgeHealth } from './edges.js';
+import { percentileText, rateText, shareText } from './format.js';
 import { cutText, visibleText } from './text.js';
 
 export interface GraphNode {
@@ -35,7 +35,7 @@ function nodeKind(workload: WorkloadState): GraphNode['kind'] {
 export const graphNode = (workload: WorkloadState): GraphNode => ({
   id: workload.id,
   namespace: workload.namespace,
-  label: cutText(visibleText(workload.name === '' ? nameOf(workload.id) : workload.name), labelMax),
+  label: cutText(visibleText(workload.name), labelMax),
   kind: nodeKind(workload),
 });
 
@@ -47,7 +47,7 @@ function labelOf(edge: EdgeState, health: EdgeHealth): string {
   if (health === 'denied') return `refused ${edge.refused}`;
   const parts = [rateText(edgeRate(edge))];
   if (edge.successShare !== undefined && edge.successShare < 1) parts.push(shareText(edge.successShare));
-  if (edge.latencyMs) parts.push(latencyText(edge.latencyMs.p50));
+  if (edge.latencyMs) parts.push(percentileText(edge.latencyMs.p50));
   if (edge.refused > 0) parts.push(`refused ${edge.refused}`);
   return parts.join(' · ');
 }
@@ -59,7 +59,7 @@ export function graphEdge(edge: EdgeState): GraphEdge {
     source: edge.source,
     destination: edge.destination,
     label: labelOf(edge, health),
-    width: edgeWidth(edgeRate(edge)),
+    width: edgeWidth(edgeRate(edge) ?? 0),
     health,
     line:
       health === 'denied'

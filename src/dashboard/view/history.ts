@@ -4,7 +4,7 @@ import { sumsOf } from './edges.js';
 
 export interface Point {
   readonly timeMs: number;
-  readonly requestsPerSecond: number;
+  readonly requestsPerSecond: number | undefined;
   readonly successShare: number | undefined;
   readonly refused: number;
 }

@@ -1,5 +1,5 @@
 /** How the blocks of namespaces are laid beside each other. Pure. */
-import { namespaceOf } from './edges.js';
+import { namespaceOf } from '../../model/party-name.js';
 import type { GraphEdge, GraphNode, Place } from './graph-input.js';
 
 /** A namespace with the places of its workloads, from 0 on. */

@@ -1,22 +1,23 @@
 /** Which policies a filter leaves. Pure. */
 import type { PolicyState, Problem } from '../../model/mesh-snapshot.js';
 import type { Filter } from './edges.js';
-import { namespaceOf } from './edges.js';
+import { namespaceOf } from '../../model/party-name.js';
+import { hasText } from './text.js';
 
 /** Those that refused something first. */
 export function filteredPolicies(
   policies: readonly PolicyState[],
   { namespace, text }: Filter,
 ): PolicyState[] {
-  const wanted = text.trim().toLowerCase();
   return policies
     .filter(
       (policy) =>
         (namespace === '' ||
           policy.namespace === namespace ||
           policy.workloads.some((id) => namespaceOf(id) === namespace)) &&
-        [policy.kind, `${policy.namespace}/${policy.name}`, ...policy.workloads, ...policy.rules].some(
-          (part) => part.toLowerCase().includes(wanted),
+        hasText(
+          [policy.kind, `${policy.namespace}/${policy.name}`, ...policy.workloads, ...policy.rules],
+          text,
         ),
     )
     .sort(

@@ -1,5 +1,8 @@
 /** The lines of the live tap: bounded, with what was lost. Pure. */
 import type { TapEvent } from '../../model/mesh-snapshot.js';
+import { destinationOf, nameOf, nameWithPort } from '../../model/party-name.js';
+import { bytesText, unknownText } from './format.js';
+import { hasText } from './text.js';
 
 export const tapLinesMax = 300;
 
@@ -68,20 +71,38 @@ export function tapEventOf(data: string): TapEvent | undefined {
   return isOne ? (value as TapEvent) : undefined;
 }
 
-/** Lines whose names, paths or reasons contain the text. */
+/** Both ends as `weft tap` names them. */
+export const tapEnds = ({
+  source,
+  destination,
+}: TapEvent): { readonly from: string; readonly to: string } => ({
+  from: nameOf(source),
+  to: nameWithPort(destinationOf({ destination, service: destination.service ?? '' }), destination.port),
+});
+
+/** The request with its status, or what happened to the connection. */
+export function whatText({
+  request,
+  outcome,
+  durationMs,
+  bytesSent = 0,
+  bytesReceived = 0,
+}: TapEvent): string {
+  // Status 0: the connection ended before the response.
+  if (request) return `${request.status || unknownText} ${request.method} ${request.path}`;
+  if (outcome !== 'allowed') return 'connection';
+  if (durationMs === undefined) return 'connection opened';
+  return `connection, ${bytesText(bytesSent)} sent, ${bytesText(bytesReceived)} received`;
+}
+
+/** What decided, and which policies in audit mode would have refused it. */
+export const reasonText = ({ policy, why, code, audited = [] }: TapEvent): string =>
+  [policy, why, code, audited.length > 0 ? `would be refused by ${audited.join(', ')}` : undefined]
+    .filter((part) => part !== undefined && part !== '')
+    .join(': ');
+
+/** Whether a line contains the text. */
 export function matchesText(event: TapEvent, text: string): boolean {
-  const wanted = text.trim().toLowerCase();
-  if (wanted === '') return true;
-  const { source, destination, request, policy, why, code } = event;
-  return [
-    `${source.namespace}/${source.workload}`,
-    `${destination.namespace}/${destination.workload}`,
-    destination.service,
-    request?.method,
-    request?.path,
-    String(request?.status ?? ''),
-    policy,
-    code,
-    why,
-  ].some((part) => part?.toLowerCase().includes(wanted));
+  const { from, to } = tapEnds(event);
+  return hasText([from, to, event.destination.service, whatText(event), reasonText(event)], text);
 }

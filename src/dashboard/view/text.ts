@@ -17,3 +17,9 @@ export function cutText(text: string, max: number): string {
   const end = Math.floor((max - 1) / 3);
   return `${characters.slice(0, max - 1 - end).join('')}…${end === 0 ? '' : characters.slice(-end).join('')}`;
 }
+
+/** Whether one of the parts contains the text, in any case of letters. An empty text is in all. */
+export function hasText(parts: readonly (string | undefined)[], text: string): boolean {
+  const wanted = text.trim().toLowerCase();
+  return wanted === '' || parts.some((part) => part?.toLowerCase().includes(wanted));
+}

@@ -1,13 +1,16 @@
 /** What the page shows of a snapshot, without a browser. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { tapConnection, tapRequest } from '../../../test/support/taps.js';
 import type { EdgeState, MeshSnapshot, ProgramState, TapEvent } from '../../model/mesh-snapshot.js';
+import { observedOnly } from '../../model/party-name.js';
 import { changesBeside } from './changes.js';
 import { edgeHealth, filteredEdges, filteredWorkloads, namespacesOf, sumsOf } from './edges.js';
 import { explainQueries, explanationOf } from './explanation.js';
 import { addPoint, emptyHistory, sharePoints } from './history.js';
 import { filteredPolicies, isUnenforced } from './policies.js';
 import { expiringSoon, summaryOf, syncOf, versionsOf } from './programs.js';
+import { graphEdge } from './graph-input.js';
 import { parseRoute, routeHash, selecting } from './route.js';
 import { parseSnapshot } from './snapshot.js';
 import {
@@ -16,8 +19,11 @@ import {
   lostCount,
   matchesText,
   missingOf,
+  reasonText,
+  tapEnds,
   tapEventOf,
   tapLinesMax,
+  whatText,
 } from './tap-list.js';
 import { cutText, visibleText } from './text.js';
 
@@ -107,6 +113,38 @@ test('a filter leaves edges from and to a namespace, and the workloads at both o
     ['2'],
   );
   assert.deepEqual(namespacesOf(one), ['a', 'b', 'c']);
+});
+
+test('the rate of edges is not known if that of one of them is not', () => {
+  const { connectionsPerSecond: _rate, ...unrated } = edge();
+  assert.equal(sumsOf([edge(), unrated]).connectionsPerSecond, undefined);
+  assert.equal(sumsOf([edge(), edge()]).connectionsPerSecond, 0.2);
+  assert.match(graphEdge(unrated).label, /^–/);
+});
+
+test('an identity, an address and a host name are in no namespace', () => {
+  const ends = ['spiffe://cluster.local/ns/a/sa/b', '10.0.0.9', 'api.example.com', 'shop/web', 'unknown'];
+  assert.deepEqual(
+    ends.map(observedOnly).map(({ namespace, name }) => [namespace, name]),
+    [
+      ['', 'spiffe://cluster.local/ns/a/sa/b'],
+      ['', '10.0.0.9'],
+      ['', 'api.example.com'],
+      ['shop', 'web'],
+      ['', 'unknown'],
+    ],
+  );
+  const edges = ends.map((source) => edge({ source }));
+  assert.deepEqual(namespacesOf(mesh({ edges })), ['shop']);
+});
+
+test('refused requests are no success, and what nobody counts is no zero', () => {
+  const refused = edge({ requests: 6, refused: 6, connections: 0 });
+  assert.equal(sumsOf([refused]).successShare, undefined);
+  const half = edge({ requests: 10, refused: 6, successShare: 0.5, connections: 0 });
+  assert.equal(sumsOf([refused, half]).successShare, 0.5);
+  assert.equal(sumsOf([edge()]).requestsPerSecond, undefined);
+  assert.equal(sumsOf([half]).connectionsPerSecond, undefined);
 });
 
 test('success is of requests, and not known without them', () => {
@@ -315,6 +353,23 @@ test('events of the tap that are none are not shown', () => {
   assert.deepEqual(missingOf('{'), []);
   assert.equal(matchesText(event, 'D/E'), true);
   assert.equal(matchesText(event, 'nothing'), false);
+});
+
+test('a line of the tap names ends as weft tap does, says what would be refused, and no status where there was no response', () => {
+  const nobody = { namespace: '', workload: '', pod: '' };
+  const one = tapConnection({
+    source: { ...nobody, identity: 'spiffe://x/ns/a/sa/b' },
+    destination: { ...nobody, namespace: 'd', service: 'e.d.svc.cluster.local', port: 80 },
+    audited: ['d/strict'],
+  });
+  assert.deepEqual(tapEnds(one), { from: 'spiffe://x/ns/a/sa/b', to: 'e.d.svc.cluster.local:80' });
+  assert.equal(tapEnds({ ...one, destination: { ...one.destination, port: 0 } }).to, 'e.d.svc.cluster.local');
+  assert.match(reasonText(one), /would be refused by d\/strict$/);
+  assert.equal(whatText(one), 'connection, 10 B sent, 20 B received');
+  const { durationMs: _durationMs, ...open } = one;
+  assert.equal(whatText(open), 'connection opened');
+  const request = { method: 'GET', path: '/', status: 0, durationMs: 3 };
+  assert.equal(whatText(tapRequest({ request })), '– GET /');
 });
 
 test('a policy is not in force as written if an error is about its object', () => {

@@ -7,14 +7,7 @@
  * - A request is the waypoint's. Of the agents, the side that has seen more requests counts: signals of requests may be on for one namespace.
  */
 import { edgeKey, noCounts, otherName, type Edge, type EdgeParty } from '../../model/edge.js';
-
-/** The name of an end of an edge: its workload, else its identity, else its namespace. */
-export const nameOf = ({ namespace, workload, identity }: EdgeParty): string =>
-  workload !== '' && namespace !== '' ? `${namespace}/${workload}` : (identity ?? (namespace || 'unknown'));
-
-/** The name of the destination. The Service stands for a destination of which no endpoint is known. */
-export const destinationOf = ({ destination, service }: Pick<Edge, 'destination' | 'service'>): string =>
-  destination.workload === '' && service !== '' ? service : nameOf(destination);
+import { destinationOf, nameOf } from '../../model/party-name.js';
 
 /** Whether requests are counted in it, and not connections. */
 export const isRequestEdge = ({ method, counts }: Edge): boolean => method !== '' || counts.requests > 0;

@@ -1,11 +1,10 @@
 /** Who calls whom and how well, as the page and `weft edges` show it. Pure. */
 import { policyNames, type Edge } from '../../model/edge.js';
 import type { EdgeState, RouteState } from '../../model/mesh-snapshot.js';
-import { destinationOf, distinctEdges, nameOf, pathOf } from './distinct-edges.js';
+import { destinationOf, nameOf } from '../../model/party-name.js';
+import { distinctEdges, pathOf } from './distinct-edges.js';
+import { ratesOf } from './rates.js';
 import { securityOf, sumsBy } from './traffic.js';
-
-/** Programs report every 10 s: a shorter time says nothing about a rate. */
-export const rateMsMin = 10_000;
 
 const routeKey = ({ method, pathTemplate }: Edge): string => `${method} ${pathTemplate}`;
 
@@ -44,7 +43,6 @@ export function edgeStates(
   nowMs: number,
   only: (edge: Edge) => boolean = () => true,
 ): EdgeState[] {
-  const seconds = Math.max(nowMs - fromMs, rateMsMin) / 1_000;
   const sums = sumsBy(distinctEdges(edges).filter(only), (edge) => [idOf(edge)]);
   const states = [...sums].map(([id, { first, sum, edges: all }]): EdgeState => {
     const { mutualTlsShare: _share, ...traffic } = sum.traffic;
@@ -58,8 +56,7 @@ export function edgeStates(
       path: pathOf(first),
       security: securityOf(first),
       ...traffic,
-      requestsPerSecond: traffic.requests / seconds,
-      connectionsPerSecond: traffic.connections / seconds,
+      ...ratesOf(traffic, { fromMs, nowMs }),
       policies: policiesOf(all),
       routes: routesOf(all),
     };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { latencyBoundsMs } from '../../model/edge.js';
-import { latenciesOf, latencyMsMax } from './latencies.js';
+import { latencyBoundsMs, latencyMsMax } from '../../model/latency-bounds.js';
+import { latenciesOf } from './latencies.js';
 
 const counts = (values: Readonly<Record<number, number>>): number[] =>
   [...latencyBoundsMs, Infinity].map((bound) => values[bound] ?? 0);
@@ -28,4 +28,8 @@ test('percentiles grow with their share and never leave the bounds', () => {
     if (!found) continue;
     assert.ok(found.p50 > 0 && found.p50 <= found.p95 && found.p95 <= found.p99 && found.p99 <= latencyMsMax);
   }
+});
+
+test('the last bound is the longest latency that is told apart', () => {
+  assert.equal(latencyBoundsMs.at(-1), latencyMsMax);
 });

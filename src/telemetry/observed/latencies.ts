@@ -1,11 +1,6 @@
 /** Percentiles of latencies that were counted by `latencyBoundsMs`. Pure. */
-import { latencyBoundsMs } from '../../model/edge.js';
+import { latencyBoundsMs, latencyMsMax } from '../../model/latency-bounds.js';
 import type { Latencies } from '../../model/mesh-snapshot.js';
-
-export type { Latencies };
-
-/** Latencies above it are not told apart: a percentile of this value is at least as long. */
-export const latencyMsMax = latencyBoundsMs[latencyBoundsMs.length - 1] ?? 0;
 
 /** Assumes that latencies are spread evenly within a bucket, as Prometheus' histogram_quantile does. */
 function quantile(counts: readonly number[], total: number, share: number): number {

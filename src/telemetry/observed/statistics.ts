@@ -1,7 +1,8 @@
 /** Statistics of what was observed: by workload, Service, route, pair of workloads, or policy. Pure. */
 import { policyNames, type Edge } from '../../model/edge.js';
-import { destinationKey, destinationOf, distinctEdges, isBeyondLimits, nameOf } from './distinct-edges.js';
-import { rateMsMin } from './edge-states.js';
+import { destinationOf, nameOf } from '../../model/party-name.js';
+import { destinationKey, distinctEdges, isBeyondLimits } from './distinct-edges.js';
+import { ratesOf, type ObservedTime, type Rates } from './rates.js';
 import { sumsBy, type Traffic } from './traffic.js';
 
 export const subjects = ['workloads', 'services', 'routes', 'edges', 'policies'] as const;
@@ -22,19 +23,13 @@ export interface StatisticNames {
   readonly policy?: string;
 }
 
-export interface Statistic extends StatisticNames, Traffic {
+export interface Statistic extends StatisticNames, Traffic, Rates {
   /** Stable between refreshes. */
   readonly id: string;
-  /** Absent: it was observed for too short a time. */
-  readonly requestsPerSecond?: number;
-  readonly connectionsPerSecond?: number;
 }
 
-export interface StatisticsOptions {
+interface StatisticsOptions extends ObservedTime {
   readonly by: Subject;
-  /** Since when everything that the edges count was observed. */
-  readonly fromMs: number;
-  readonly nowMs: number;
   /** Whether an edge is counted. Default: all are. */
   readonly only?: (edge: Edge) => boolean;
 }
@@ -93,16 +88,6 @@ function policyEdges(edges: readonly Edge[]): Edge[] {
 
 /** Whether programs have observed more than they could name: such traffic is counted under `other`, or only where the other end is known. */
 export const hasBeyondLimits = (edges: readonly Edge[]): boolean => edges.some(isBeyondLimits);
-
-/** Rates over the time that was observed. Too short a time says nothing about a rate. */
-export function ratesOf(
-  { requests, connections }: Pick<Traffic, 'requests' | 'connections'>,
-  { fromMs, nowMs }: Pick<StatisticsOptions, 'fromMs' | 'nowMs'>,
-): Pick<Statistic, 'requestsPerSecond' | 'connectionsPerSecond'> {
-  const ms = nowMs - fromMs;
-  if (ms < rateMsMin) return {};
-  return { requestsPerSecond: (requests * 1_000) / ms, connectionsPerSecond: (connections * 1_000) / ms };
-}
 
 /** What was observed, by subject, in the order of their names. What several programs reported of the same traffic counts once. */
 export function statistics(edges: readonly Edge[], options: StatisticsOptions): Statistic[] {
