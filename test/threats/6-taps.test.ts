@@ -26,6 +26,10 @@ const services = `${manifests}---
 kind: Service
 metadata: { name: ledger, namespace: bank, labels: { weft.dev/waypoint: wp, weft.dev/waypoint-namespace: bank } }
 spec: { selector: { app: ledger }, clusterIP: 10.96.0.1, ports: [{ port: 80 }] }
+---
+kind: Service
+metadata: { name: a, namespace: shop, labels: { weft.dev/waypoint: wp } }
+spec: { selector: { app: a }, clusterIP: 10.96.0.3, ports: [{ port: 80 }] }
 ${pod('vault', 'n2', '10.0.0.4', 'bank')}`;
 
 const a = tapParty('shop', 'a');
@@ -101,7 +105,7 @@ test("an agent's events of other nodes' pods, of other identities and of waypoin
   assert.equal(reader.events[0]?.reporter, 'n1', 'the program does not say who it is');
 });
 
-test('a waypoint shows only what reaches its namespace and the Services that name it', async () => {
+test('a waypoint shows only what uses it', async () => {
   const control = await startControl(closers, services);
   const waypoint = await program(control, 'waypoint:shop/wp');
   const reader = open(control);
