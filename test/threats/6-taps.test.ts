@@ -205,7 +205,7 @@ test("a namespace's accounts, however many, do not keep others from opening a ta
   }
 });
 
-test("users of one namespace do not keep those of others from opening a tap", async () => {
+test('users of one namespace do not keep those of others from opening a tap', async () => {
   const control = await startControl(closers, services);
   const query = { filter: {}, sampleOf: 1 };
   for (let i = 0; i < 100; i++) control.taps.open(query, tapReaderOf(`user-${i}`, 'evil'));
