@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
@@ -417,19 +417,78 @@ asyncio.run(main()); print('done')`,
   assert.ok(found.length <= 102, `${found.length} edges`);
 });
 
-/** Entries of weft_http. */
-function followed(): unknown[] {
-  const pins = execFileSync('find', ['/sys/fs/bpf/weft', '-name', 'weft_http'], { encoding: 'utf8' });
+/** Entries of a map in all generations. */
+function entriesOf(map: string): unknown[] {
+  const pins = execFileSync('find', ['/sys/fs/bpf/weft', '-name', map], { encoding: 'utf8' });
   return pins
     .trim()
     .split('\n')
     .flatMap(
       (pin) =>
         JSON.parse(
-          execFileSync('bpftool', ['-j', 'map', 'dump', 'pinned', pin], { encoding: 'utf8' }),
+          execFileSync('bpftool', ['-j', 'map', 'dump', 'pinned', pin], {
+            encoding: 'utf8',
+            maxBuffer: 1 << 28,
+          }),
         ) as unknown[],
     );
 }
+
+test('THREATS 3: while no agent takes requests out, a pod that makes up paths takes up a share of the map, and no request of others is lost', async () => {
+  const [ready, go, besideReady, besideGo] = ['ready', 'go', 'beside-ready', 'beside-go'].map((name) =>
+    join(mesh.manifests, `${name}.signal`),
+  ) as [string, string, string, string];
+  const connected = (ip: string, isReady: string, mayGo: string, send: string): string => `import asyncio, os
+async def main():
+    r, w = await asyncio.open_connection('${ip}', 8080)
+    async def get(path):
+        w.write(b'GET ' + path.encode() + b' HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n')
+        await r.readuntil(b'ok')
+    open('${isReady}', 'w').close()
+    while not os.path.exists('${mayGo}'): await asyncio.sleep(0.05)
+${send}
+    w.close()
+asyncio.run(main()); print('done')`;
+  const flooding = client(
+    'weft-web',
+    connected(
+      quietServer,
+      ready,
+      go,
+      `    for round in 'ghij':
+        for i in range(220): await get('/paused-' + round + str(i).translate({48 + d: 'ghijklmnop'[d] for d in range(10)}))
+        # A share of paths is for no time, however long that is.
+        await asyncio.sleep(1.2)`,
+    ),
+    120_000,
+  );
+  const beside = client(
+    'weft-quiet',
+    connected(cache, besideReady, besideGo, `    for i in range(10): await get('/beside-a-pause')`),
+    120_000,
+  );
+  await until('both are connected', 30_000, () => existsSync(ready) && existsSync(besideReady));
+  const pid = mesh.testbed.mark('agent-node-a')?.pid ?? 0;
+  assert.ok(pid > 0);
+  process.kill(pid, 'SIGSTOP');
+  try {
+    writeFileSync(go, '');
+    assert.equal(await flooding, 'done');
+    const made = entriesOf('weft_requests').length;
+    assert.ok(made > 500, `${made} entries: the flood was observed`);
+    assert.ok(made <= 700, `${made} entries`);
+    writeFileSync(besideGo, '');
+    assert.equal(await beside, 'done');
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  await settle();
+  await until('all of them', 60_000, async () => (await of('/beside-a-pause', 'destination')) === 10);
+  // Once the agent has taken them out, the pod has its share again.
+  await send('web', cache, [[get('/after-the-pause'), okBytes]]);
+  await settle();
+  assert.equal(await of('/after-the-pause'), 1);
+});
 
 test('THREATS 3: sockets that disconnect and connect to another pod leave nothing in the map of observed flows', async () => {
   const disconnected = 20;
@@ -451,7 +510,7 @@ for _ in range(${disconnected}):
 print('done')`,
   );
   assert.equal(held, 'done');
-  await until('every flow has ended and is forgotten', 20_000, () => followed().length === 0);
+  await until('every flow has ended and is forgotten', 20_000, () => entriesOf('weft_http').length === 0);
 });
 
 test('without the splice, requests are counted on TCP; after the namespace opted out, none are, and no program looks at packets', async () => {
