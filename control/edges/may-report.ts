@@ -8,11 +8,20 @@ import { servedNamespace, type ObservableMesh } from './waypoint-reports.js';
 
 export type EdgeRegistry = ObservableMesh & Pick<Compiler, 'indexes' | 'mayRequestCertificate'>;
 
-/** Whether the pod runs on the node, and the identity is one of that node's pods of the namespace. */
-function isOfNode({ namespace, pod, identity }: EdgeParty, node: string, registry: EdgeRegistry): boolean {
+/** Whether the pod runs on the node, the workload is the pod's, and the identity is one of that node's pods of the namespace. */
+function isOfNode(
+  { namespace, workload, pod, identity }: EdgeParty,
+  node: string,
+  registry: EdgeRegistry,
+): boolean {
   const { Pod, Workload } = registry.indexes;
   const on = Pod.get(namespace, pod)?.spec.nodeName ?? Workload.get(namespace, pod)?.spec.node;
   if (on !== node) return false;
+  // An agent that does not know the pod's workload yet takes the pod's name.
+  const isWorkloads =
+    workload === pod ||
+    registry.workloadsNamed(namespace, pod).some(({ workloadName }) => workloadName === workload);
+  if (!isWorkloads) return false;
   return (
     identity === undefined ||
     (identity.includes(`/ns/${namespace}/sa/`) && registry.mayRequestCertificate(node, identity))
@@ -21,7 +30,7 @@ function isOfNode({ namespace, pod, identity }: EdgeParty, node: string, registr
 
 /**
  * The namespace for which the caller may report this edge; undefined: it may not. An agent reports what pods of its node do and what reaches
- * them, a waypoint what reaches its own namespace and the Services that use it. The other side is what the caller says.
+ * them; the other side is what the agent says. A waypoint reports what clients of the mesh send to what uses it.
  * @param caller authenticated
  */
 export function mayReport(

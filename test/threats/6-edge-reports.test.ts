@@ -81,6 +81,8 @@ test("an agent's report of other nodes' pods, of other identities and of waypoin
     edge({ reporter: 'destination', source: a, destination: b }),
     edge({ reporter: 'waypoint', source: a, destination: a }),
     edge({ source: party('shop', 'no-such-pod') }),
+    // The pod is its own, the workload is not the pod's.
+    edge({ source: { ...a, workload: 'b' } }),
     edge({ source: party('', '') }),
     // The pod is its own, the identity is not: of another node, of another namespace, of nobody.
     edge({ source: { ...a, identity: b.identity } }),
