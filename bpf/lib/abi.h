@@ -206,15 +206,15 @@ struct weft_endpoint {
 #define WEFT_SHARE_EVENTS 64
 #define WEFT_SHARE_WINDOW_SHIFT 30
 /*
- * Maximum entries of weft_requests that are made for one pod until the agent has taken them out (WEFT_NODE_REQUESTS). Beyond WEFT_SHARE_REQUESTS
- * paths are not told apart. A pod makes fewer once fewer than that are free: the limits of all pods leave room for each pod's own,
- * for requests whose paths are not told apart, and for what is made while the agent takes entries out.
+ * Maximum entries of weft_requests that one pod makes until the agent has taken them out (WEFT_NODE_REQUESTS). Beyond WEFT_SHARE_REQUESTS paths
+ * are not told apart. When fewer entries are left of those of all pods, a pod makes at most as many as are left. The rest of the map is for
+ * entries that are made while the agent takes others out.
  */
 #define WEFT_SHARE_REQUESTS 512
 #define WEFT_SHARE_REQUESTS_OTHER 128
 #define WEFT_REQUESTS_MAX 16384
-#define WEFT_REQUESTS_TOLD_APART (WEFT_REQUESTS_MAX * 3 / 4)
-#define WEFT_REQUESTS_COUNTED (WEFT_REQUESTS_MAX * 15 / 16)
+#define WEFT_REQUESTS_BY_PATH (WEFT_REQUESTS_MAX * 3 / 4)
+#define WEFT_REQUESTS_IN_ALL (WEFT_REQUESTS_MAX * 15 / 16)
 struct weft_share {
 	__u32 notes; /* entries of weft_notes whose source is this pod */
 	__u32 live; /* entries of weft_live whose source is this pod */

@@ -75,11 +75,11 @@ static __always_inline void http_count(const struct weft_http *http, const struc
 	};
 	__builtin_memcpy(key.template, http->template, sizeof(key.template));
 	__u64 ns = bpf_ktime_get_ns() - http->began;
-	struct weft_requests *sum = requests_of(&key, WEFT_SHARE_REQUESTS, WEFT_REQUESTS_TOLD_APART);
+	struct weft_requests *sum = requests_of(&key, WEFT_SHARE_REQUESTS, WEFT_REQUESTS_BY_PATH);
 	if (!sum) {
 		count(WEFT_HTTP_SHARE);
 		__builtin_memset(key.template, 0, sizeof(key.template));
-		sum = requests_of(&key, WEFT_SHARE_REQUESTS + WEFT_SHARE_REQUESTS_OTHER, WEFT_REQUESTS_COUNTED);
+		sum = requests_of(&key, WEFT_SHARE_REQUESTS + WEFT_SHARE_REQUESTS_OTHER, WEFT_REQUESTS_IN_ALL);
 	}
 	if (!sum) {
 		count(WEFT_HTTP_LOST);

@@ -18,7 +18,9 @@ import {
   isObserving,
   okBytes,
   quietServer,
+  setMade,
   shop,
+  waitingTemplates,
   type Count,
   type Message,
 } from '../support/golden-signals.js';
@@ -281,10 +283,18 @@ asyncio.run(main()); print('done')`,
   assert.ok(found.length <= 102, `${found.length} edges`);
 });
 
+/** WEFT_REQUESTS_BY_PATH of bpf/lib/abi.h */
+const requestsByPath = 12_288;
+
 test('THREATS 3: while no agent takes requests out, a pod that makes up paths takes up a share of the map, and no request of others is lost', async () => {
-  const [ready, go, besideReady, besideGo] = ['ready', 'go', 'beside-ready', 'beside-go'].map((name) =>
-    join(mesh.manifests, `${name}.signal`),
-  ) as [string, string, string, string];
+  const signal = (name: string): string => join(mesh.manifests, `${name}.signal`);
+  const [ready, go, besideReady, besideGo] = ['ready', 'go', 'beside-ready', 'beside-go'].map(signal) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  const [isCounted, full] = [signal('counted'), signal('full')];
   const connected = (ip: string, isReady: string, mayGo: string, send: string): string => `import asyncio, os
 async def main():
     r, w = await asyncio.open_connection('${ip}', 8080)
@@ -311,7 +321,15 @@ asyncio.run(main()); print('done')`;
   );
   const beside = client(
     'weft-quiet',
-    connected(cache, besideReady, besideGo, `    for i in range(10): await get('/beside-a-pause')`),
+    connected(
+      cache,
+      besideReady,
+      besideGo,
+      `    for i in range(10): await get('/beside-a-pause')
+    open('${isCounted}', 'w').close()
+    while not os.path.exists('${full}'): await asyncio.sleep(0.05)
+    await get('/no-room')`,
+    ),
     120_000,
   );
   await until('both are connected', 30_000, () => existsSync(ready) && existsSync(besideReady));
@@ -321,11 +339,20 @@ asyncio.run(main()); print('done')`;
   try {
     writeFileSync(go, '');
     assert.equal(await flooding, 'done');
-    const made = entriesOf('weft_requests').length;
+    const made = waitingTemplates().length;
     assert.ok(made > 500, `${made} entries: the flood was observed`);
     assert.ok(made <= 700, `${made} entries`);
     writeFileSync(besideGo, '');
+    await until('requests beside it', 30_000, () => existsSync(isCounted));
+    assert.ok(waitingTemplates().includes('/beside-a-pause'));
+    // Once many pods have made entries, there is room only for paths that are not told apart.
+    const others = (): number => waitingTemplates().filter((template) => template === '').length;
+    const before = others();
+    setMade(requestsByPath);
+    writeFileSync(full, '');
     assert.equal(await beside, 'done');
+    assert.ok(!waitingTemplates().includes('/no-room'));
+    assert.equal(others(), before + 1);
   } finally {
     process.kill(pid, 'SIGCONT');
   }

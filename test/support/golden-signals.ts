@@ -1,6 +1,7 @@
 /** A node whose namespace `shop` has golden signals, with a server whose messages the test decides, and what the mesh says about their requests. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { nodeSlots } from '../../daemonset/maps/rows.generated.js';
 import { until } from '../../src/base/wait.js';
 import { askState } from '../../src/cli/control-admin.js';
 import { edgesQuestion } from '../../src/cli/edges/edges-question.js';
@@ -62,21 +63,39 @@ export interface Count {
   readonly reporter: string;
   readonly from: string;
 }
+const pinsOf = (map: string): string[] =>
+  execFileSync('find', ['/sys/fs/bpf/weft', '-name', map], { encoding: 'utf8' }).trim().split('\n');
 /** Entries of a map in all generations. */
-export function entriesOf(map: string): unknown[] {
-  const pins = execFileSync('find', ['/sys/fs/bpf/weft', '-name', map], { encoding: 'utf8' });
-  return pins
-    .trim()
-    .split('\n')
-    .flatMap(
-      (pin) =>
-        JSON.parse(
-          execFileSync('bpftool', ['-j', 'map', 'dump', 'pinned', pin], {
-            encoding: 'utf8',
-            maxBuffer: 1 << 28,
-          }),
-        ) as unknown[],
-    );
+export const entriesOf = (map: string): unknown[] =>
+  pinsOf(map).flatMap(
+    (pin) =>
+      JSON.parse(
+        execFileSync('bpftool', ['-j', 'map', 'dump', 'pinned', pin], {
+          encoding: 'utf8',
+          maxBuffer: 1 << 28,
+        }),
+      ) as unknown[],
+  );
+/** The templates of the entries that wait for the agent. Empty: the path is not told apart. */
+export const waitingTemplates = (): string[] =>
+  (
+    entriesOf('weft_requests') as { readonly formatted: { readonly key: { readonly template: number[] } } }[]
+  ).map(({ formatted }) => String.fromCharCode(...formatted.key.template.filter((byte) => byte !== 0)));
+/** Has the programs take it that they have made so many entries since the agent took them out. */
+export function setMade(entries: number): void {
+  const key = Buffer.alloc(4);
+  key.writeUInt32LE(nodeSlots.requests);
+  const bytes = (buffer: Buffer): string[] => [...buffer].map(String);
+  for (const pin of pinsOf('weft_node')) {
+    const slot = ['pinned', pin, 'key', ...bytes(key)];
+    const { value } = JSON.parse(
+      execFileSync('bpftool', ['-j', 'map', 'lookup', ...slot], { encoding: 'utf8' }),
+    ) as { readonly value: readonly string[] };
+    // The turn, in the high half, stays as it is.
+    const now = Buffer.from(value.map(Number));
+    now.writeUInt32LE(entries);
+    execFileSync('bpftool', ['map', 'update', ...slot, 'value', ...bytes(now)]);
+  }
 }
 
 const sendingCode = (ip: string, list: string, blocking: boolean): string =>
