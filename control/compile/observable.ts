@@ -4,7 +4,8 @@
  */
 import { FairLimit } from '../../src/base/fair-limit.js';
 import { edgesKeptMs } from '../../src/model/edge.js';
-import { claimRankOf, claimRanks } from '../../src/model/ownership.js';
+import type { IpAddress } from '../../src/model/address.js';
+import { claimRankOf, claimRanks, namespaceOfKey } from '../../src/model/ownership.js';
 import type { Route } from '../../src/model/route.js';
 import type { Service } from '../../src/model/service.js';
 import type { ServiceKey, Workload } from '../../src/model/workload.js';
@@ -37,18 +38,33 @@ class Sets<K, V> {
   }
 }
 
+/** How often something is so. */
+class Counts {
+  readonly #counts = new Map<string, number>();
+  add(key: string, by: 1 | -1): void {
+    const now = (this.#counts.get(key) ?? 0) + by;
+    if (now > 0) this.#counts.set(key, now);
+    else this.#counts.delete(key);
+  }
+  has(key: string): boolean {
+    return this.#counts.has(key);
+  }
+}
+
 /** The Services to which a route leads. */
-export const backendsOf = ({ rules }: Route): readonly ServiceKey[] =>
+const backendsOf = ({ rules }: Route): readonly ServiceKey[] =>
   rules.flatMap(({ backends }) =>
     backends.flatMap(({ target }) => (target.kind === 'service' ? [target.service] : [])),
   );
 
 const nameOf = (namespace: string, name: string): string => `${namespace}/${name}`;
 const isReference = ({ uid }: Workload): boolean => claimRankOf(uid) === claimRanks.reference;
-const useOf = (waypoint: ServiceKey, namespace: string): string => `${waypoint} ${namespace}`;
+const at = (namespace: string, ip: IpAddress): string => `${namespace} ${ip}`;
 /** The Service of the waypoint that a Service uses. */
-export const waypointUsedBy = ({ waypoint }: Service): ServiceKey | undefined =>
+const waypointUsedBy = ({ waypoint }: Service): ServiceKey | undefined =>
   waypoint?.kind === 'hostname' ? waypoint.service : undefined;
+
+const servedAs = (service: Service): string => `${waypointUsedBy(service)} ${service.hostname}`;
 
 /** Whether whatever may be reported by `before` may be reported by `now`. */
 function covers(now: CompiledResource | undefined, before: Observed): boolean {
@@ -72,43 +88,47 @@ function covers(now: CompiledResource | undefined, before: Observed): boolean {
   );
 }
 
+/** None of the lookups costs more by what other namespaces have: programs ask for whatever they like. */
 export class Observable {
-  /** Services with a waypoint, by host name. */
-  readonly #services = new Sets<string, Service>();
-  /** The same by waypoint and namespace. */
-  readonly #uses = new Sets<string, Service>();
-  /** By parent. */
-  readonly #routes = new Sets<ServiceKey, Route>();
-  /** Endpoints that are neither pods nor Workloads, by Service. */
-  readonly #references = new Sets<ServiceKey, Workload>();
-  /** Former pods and Workloads; the compiler finds those that are there. */
-  readonly #formerOwners = new Sets<string, Workload>();
-  readonly #identities = new Map<string, number>();
+  /** By waypoint and host name. Host names outside of the cluster may be of several namespaces. */
+  readonly #served = new Sets<string, Service>();
+  /** A waypoint, and a Service or a namespace that uses it. */
+  readonly #uses = new Counts();
+  /** A Service, one to which its routes lead or the latter's namespace, and the routes' namespace. */
+  readonly #leads = new Counts();
+  /** Endpoints that are neither pods nor Workloads, and former pods and Workloads. The compiler finds those that are there. */
+  readonly #named = new Sets<string, Workload>();
+  /** Endpoints that are neither, by namespace and address. */
+  readonly #written = new Sets<string, Workload>();
+  readonly #identities = new Counts();
   /** How to forget former resources, the oldest first. */
   readonly #former = new Set<{ readonly untilMs: number; readonly forget: () => void }>();
   readonly #shares = new FairLimit(formerMax);
 
   constructor(private readonly nowMs: () => number = () => performance.now()) {}
 
-  /** Services with a waypoint that have this host name. Host names outside of the cluster may be of several namespaces. */
-  servicesNamed(host: string): Iterable<Service> {
+  /** The Services with this host name that use the waypoint. @param waypoint its Service */
+  served(waypoint: ServiceKey, host: string): Iterable<Service> {
     this.#sweep();
-    return this.#services.of(host);
+    return this.#served.of(`${waypoint} ${host}`);
   }
-  /** Services of a namespace that use a waypoint. @param waypoint its Service */
-  servicesThrough(waypoint: ServiceKey, namespace: string): Iterable<Service> {
+  /** @param what a Service, or a namespace of which some Service does */
+  uses(waypoint: ServiceKey, what: string): boolean {
     this.#sweep();
-    return this.#uses.of(useOf(waypoint, namespace));
+    return this.#uses.has(`${waypoint} ${what}`);
   }
-  routesOf(parent: ServiceKey): Iterable<Route> {
-    return this.#routes.of(parent);
+  /** Whether routes of a namespace lead from one Service to another, or to some Service of a namespace. */
+  leads(service: ServiceKey, to: string, routeNamespace: string): boolean {
+    return this.#leads.has(`${service} ${to} ${routeNamespace}`);
   }
-  referencesOf(service: ServiceKey): Iterable<Workload> {
-    return this.#references.of(service);
-  }
-  formerOwners(namespace: string, name: string): Iterable<Workload> {
+  /** Endpoints of this name that are written by hand, and former workloads. */
+  workloadsNamed(namespace: string, name: string): Iterable<Workload> {
     this.#sweep();
-    return this.#formerOwners.of(nameOf(namespace, name));
+    return this.#named.of(nameOf(namespace, name));
+  }
+  /** Endpoints of a namespace that are written by hand, at an address. */
+  writtenAt(namespace: string, ip: IpAddress): Iterable<Workload> {
+    return this.#written.of(at(namespace, ip));
   }
   /** Whether a workload has this identity. */
   hasIdentity(identity: string): boolean {
@@ -131,34 +151,33 @@ export class Observable {
   }
 
   #add(one: Observed): void {
-    if (one.kind === 'service') {
-      const waypoint = waypointUsedBy(one.value);
-      this.#services.add(one.value.hostname, one.value);
-      if (waypoint) this.#uses.add(useOf(waypoint, one.value.namespace), one.value);
-    } else if (one.kind === 'route')
-      for (const { service } of one.value.parents) this.#routes.add(service, one.value);
-    else {
-      const { identity, services } = one.value;
-      this.#identities.set(identity, (this.#identities.get(identity) ?? 0) + 1);
-      if (isReference(one.value)) for (const key of services.keys()) this.#references.add(key, one.value);
+    this.#count(one, 1);
+    if (one.kind === 'service') this.#served.add(servedAs(one.value), one.value);
+    else if (one.kind === 'workload' && isReference(one.value)) {
+      this.#named.add(nameOf(one.value.namespace, one.value.name), one.value);
+      for (const ip of one.value.addresses) this.#written.add(at(one.value.namespace, ip), one.value);
     }
   }
 
   #delete(one: Observed): void {
-    if (one.kind === 'service') {
-      const waypoint = waypointUsedBy(one.value);
-      this.#services.delete(one.value.hostname, one.value);
-      if (waypoint) this.#uses.delete(useOf(waypoint, one.value.namespace), one.value);
-    } else if (one.kind === 'route')
-      for (const { service } of one.value.parents) this.#routes.delete(service, one.value);
-    else {
-      const { namespace, name, identity, services } = one.value;
-      const left = (this.#identities.get(identity) ?? 0) - 1;
-      if (left > 0) this.#identities.set(identity, left);
-      else this.#identities.delete(identity);
-      if (isReference(one.value)) for (const key of services.keys()) this.#references.delete(key, one.value);
-      else this.#formerOwners.delete(nameOf(namespace, name), one.value);
+    this.#count(one, -1);
+    if (one.kind === 'service') this.#served.delete(servedAs(one.value), one.value);
+    else if (one.kind === 'workload') {
+      this.#named.delete(nameOf(one.value.namespace, one.value.name), one.value);
+      for (const ip of one.value.addresses) this.#written.delete(at(one.value.namespace, ip), one.value);
     }
+  }
+
+  #count(one: Observed, by: 1 | -1): void {
+    if (one.kind === 'service') {
+      const { key, namespace } = one.value;
+      for (const what of [key, namespace]) this.#uses.add(`${waypointUsedBy(one.value)} ${what}`, by);
+    } else if (one.kind === 'workload') this.#identities.add(one.value.identity, by);
+    else
+      for (const { service } of one.value.parents)
+        for (const backend of backendsOf(one.value))
+          for (const to of [backend, namespaceOfKey(backend)])
+            this.#leads.add(`${service} ${to} ${one.value.namespace}`, by);
   }
 
   /** Beyond the share of its namespace it is forgotten at once: then a last report about it is not accepted. */
@@ -167,7 +186,7 @@ export class Observable {
     const { namespace, name } = one.value;
     if (this.#shares.take(namespace) !== undefined) return this.#delete(one);
     if (one.kind === 'workload' && !isReference(one.value))
-      this.#formerOwners.add(nameOf(namespace, name), one.value);
+      this.#named.add(nameOf(namespace, name), one.value);
     const forget = (): void => {
       this.#shares.release(namespace);
       this.#delete(one);

@@ -1,11 +1,10 @@
 /** What a waypoint may report: what clients of the mesh send to Services, workloads and external hosts that use it. Pure. */
 import { otherName, type Edge, type EdgeParty } from '../../src/model/edge.js';
 import { workloadIdentityOf } from '../../src/model/identity.js';
-import { namespaceOfKey } from '../../src/model/ownership.js';
+import { mayStandBefore, namespaceOfKey } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
 import type { ServiceKey, Workload } from '../../src/model/workload.js';
 import type { Compiler } from '../compile/compile.js';
-import { backendsOf, waypointUsedBy } from '../compile/observable.js';
 import { waypointReference, type WaypointName } from '../compile/waypoints.js';
 
 export type ObservableMesh = Pick<Compiler, 'observable' | 'workloadsNamed'>;
@@ -18,13 +17,25 @@ const isUnnamed = ({ workload, pod, identity }: EdgeParty): boolean =>
 const isSame = ({ workloadName, identity }: Workload, party: EdgeParty): boolean =>
   workloadName === party.workload && identity === party.identity;
 
-/** The pods and Workloads that a party may be, those of the last minutes included. */
-function ownersOf(party: EdgeParty, mesh: ObservableMesh): readonly Workload[] {
-  const { namespace, pod } = party;
-  return [...mesh.workloadsNamed(namespace, pod), ...mesh.observable.formerOwners(namespace, pod)].filter(
-    (one) => isSame(one, party),
-  );
+/** Services of one party, and of one address, that are looked at: a report must not cost more because a tenant has made many. */
+const servicesMax = 256;
+const writtenMax = 64;
+
+function* first<T>(items: Iterable<T>, max: number): Generator<T> {
+  let left = max;
+  for (const item of items) {
+    if (left-- <= 0) return;
+    yield item;
+  }
 }
+
+/** The workloads that a party may be, those of the last minutes included. */
+const workloadsOf = (party: EdgeParty, mesh: ObservableMesh): readonly Workload[] => {
+  const { namespace, pod } = party;
+  const there = mesh.workloadsNamed(namespace, pod).filter((one) => isSame(one, party));
+  const others = [...first(mesh.observable.workloadsNamed(namespace, pod), servicesMax)];
+  return [...there, ...others.filter((one) => isSame(one, party))];
+};
 
 /** Whether the party is a client of the mesh, or names nobody. */
 function isClient(party: EdgeParty, mesh: ObservableMesh): boolean {
@@ -33,50 +44,46 @@ function isClient(party: EdgeParty, mesh: ObservableMesh): boolean {
   if (workloadIdentityOf(identity)?.namespace !== namespace) return false;
   return pod === ''
     ? workload === '' && mesh.observable.hasIdentity(identity)
-    : ownersOf(party, mesh).length > 0;
+    : workloadsOf(party, mesh).length > 0;
 }
 
-/** Whether the party is an endpoint of a Service, or owns the address of an endpoint that is written by hand. */
-function isEndpointOf(
-  key: ServiceKey,
-  party: EdgeParty,
-  owners: readonly Workload[],
-  { observable }: ObservableMesh,
-): boolean {
-  if (owners.some(({ services }) => services.has(key))) return true;
-  for (const one of observable.referencesOf(key)) {
-    if (one.namespace === party.namespace && one.name === party.pod && isSame(one, party)) return true;
-    if (owners.some(({ addresses }) => addresses.some((ip) => one.addresses.includes(ip)))) return true;
-  }
-  return false;
-}
-
-/** The Services whose endpoints requests to a Service reach. @param client its namespace; undefined: any client */
-function* reachedThrough(
-  { key, namespace }: Service,
-  client: string | undefined,
+/**
+ * The Services of which workloads are endpoints, or own the address of an endpoint that is written by hand.
+ * @param namespaces of Services with such endpoints
+ */
+function* servicesOf(
+  workloads: readonly Workload[],
+  namespaces: ReadonlySet<string>,
   { observable }: ObservableMesh,
 ): Generator<ServiceKey> {
-  yield key;
-  // A route of another namespace is for that namespace's clients.
-  for (const route of observable.routesOf(key))
-    if (client === undefined || [namespace, client].includes(route.namespace)) yield* backendsOf(route);
+  for (const { services } of workloads) yield* services.keys();
+  for (const { addresses } of workloads)
+    for (const ip of addresses)
+      for (const namespace of namespaces)
+        for (const { services } of first(observable.writtenAt(namespace, ip), writtenMax))
+          yield* services.keys();
 }
 
+/** Whether requests to a Service reach the destination: as its endpoint, or as that of a backend of its routes. */
 function reaches(
-  service: Service,
+  { key, namespace }: Service,
   { source, destination }: Pick<Edge, 'source' | 'destination'>,
   mesh: ObservableMesh,
 ): boolean {
-  if (isUnnamed(destination)) return destination.namespace === service.namespace;
+  const { observable } = mesh;
+  if (isUnnamed(destination)) return destination.namespace === namespace;
+  // A route of another namespace is for that namespace's clients.
+  const leads = (to: string): boolean =>
+    observable.leads(key, to, namespace) || observable.leads(key, to, source.namespace);
   if (isOther(destination)) {
-    for (const key of reachedThrough(service, undefined, mesh))
-      if (namespaceOfKey(key) === destination.namespace) return true;
-    return false;
+    const { namespace: to } = destination;
+    return to === namespace || leads(to) || observable.leads(key, to, to);
   }
-  const owners = ownersOf(destination, mesh);
-  for (const key of reachedThrough(service, source.namespace, mesh))
-    if (isEndpointOf(key, destination, owners, mesh)) return true;
+  const workloads = workloadsOf(destination, mesh);
+  if (workloads.some(({ services }) => services.has(key))) return true;
+  const written = new Set([namespace, source.namespace]);
+  for (const one of first(servicesOf(workloads, written, mesh), servicesMax))
+    if (one === key || leads(one)) return true;
   return false;
 }
 
@@ -87,19 +94,21 @@ export function servedNamespace(
   mesh: ObservableMesh,
 ): string | undefined {
   const { source, destination, service: host } = edge;
+  const { observable } = mesh;
   const isOverflow = isOther(source) && source.namespace === otherName && isOther(destination);
   if (!isOverflow && !isClient(source, mesh)) return undefined;
   const own = waypointReference(waypoint).service;
   if (host !== '') {
-    for (const service of mesh.observable.servicesNamed(host))
-      if (waypointUsedBy(service) === own && reaches(service, edge, mesh)) return service.namespace;
+    for (const service of observable.served(own, host))
+      if (reaches(service, edge, mesh)) return service.namespace;
     return undefined;
   }
   // A workload was dialed by its own address: the waypoint is that of its namespace's Services.
   const { namespace } = destination;
-  const owners = ownersOf(destination, mesh);
-  for (const { key } of mesh.observable.servicesThrough(own, namespace))
-    if (isUnnamed(destination) || isOther(destination) || isEndpointOf(key, destination, owners, mesh))
-      return namespace;
+  if (!observable.uses(own, namespace)) return undefined;
+  if (isUnnamed(destination) || isOther(destination)) return namespace;
+  const services = servicesOf(workloadsOf(destination, mesh), new Set([namespace]), mesh);
+  for (const key of first(services, servicesMax))
+    if (mayStandBefore(namespaceOfKey(key), namespace) && observable.uses(own, key)) return namespace;
   return undefined;
 }

@@ -192,6 +192,45 @@ spec: { from: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: s
   assert.equal(consumer.by('infra/wp', { destination: vault }), 'shop');
   assert.equal(consumer.by('infra/wp', { destination: vault, source: web }), undefined);
   assert.equal(consumer.by('infra/wp', { destination: vault, service: '' }), undefined);
+  const overflow = { source: others(otherName), destination: others('bank') };
+  assert.equal(consumer.by('infra/wp', overflow), 'shop');
+  assert.equal(producer.by('infra/wp', overflow), undefined);
+});
+
+test("Istio's routes and subsets lead where a waypoint may report, and Services of them do not beyond that", () => {
+  const istio = `---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: api, namespace: shop }
+spec: { hosts: [api.shop.svc.cluster.local], http: [{ route: [{ destination: { host: api, subset: v1 }, weight: 90 }, { destination: { host: internal }, weight: 10 }] }] }
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: api, namespace: shop }
+spec: { host: api.shop.svc.cluster.local, subsets: [{ name: v1, labels: { app: api } }] }
+`;
+  const { by, change } = mesh(base + istio);
+  assert.equal(by('infra/wp', {}), 'shop');
+  assert.equal(by('infra/wp', { destination: web }), 'shop');
+  assert.equal(by('infra/wp', { destination: vault }), undefined);
+  change(base);
+  assert.equal(by('infra/wp', { destination: web }), 'shop', 'the route was there a moment ago');
+});
+
+test("a ServiceEntry's hosts are reported by the waypoint that they use", () => {
+  const entry = (namespace: string, name: string, labels: object): string => `---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: ${name}, namespace: ${namespace}, labels: ${JSON.stringify(labels)} }
+spec: { hosts: [${name}.example.com], location: MESH_EXTERNAL, resolution: STATIC, ports: [{ number: 80, name: http, protocol: HTTP }], endpoints: [{ address: 203.0.113.${name.length} }] }
+`;
+  const { by } = mesh(base + entry('bank', 'egress', at) + entry('bank', 'direct', {}));
+  const of = (name: string) => ({
+    destination: party('bank', name, { identity: party('bank', 'default').identity }),
+    service: `${name}.example.com`,
+  });
+  assert.equal(by('infra/wp', of('egress')), 'bank');
+  assert.equal(by('infra/wp', of('direct')), undefined);
 });
 
 test('a waypoint reports external hosts that use it, of whichever namespace, and no endpoint of others', () => {
@@ -226,6 +265,14 @@ endpoints: [{ addresses: [10.0.2.1] }, { addresses: [192.0.2.7] }]
   const service = host('shop', 'byhand');
   assert.equal(by('infra/wp', { service, destination: vault }), 'shop');
   assert.equal(by('infra/wp', { service, destination: teller }), undefined);
+  // However many others name the address.
+  const flood = Array.from({ length: 300 }, (_, i) =>
+    slice
+      .replaceAll('shop', 'other')
+      .replaceAll('byhand', `byhand-${i}`)
+      .replaceAll('10.96.9.9', `10.97.${i >> 8}.${i & 255}`),
+  ).join('');
+  assert.equal(mesh(base + slice + flood).by('infra/wp', { service, destination: vault }), 'shop');
   const machine = party('shop', 'byhand', { identity: party('shop', 'default').identity });
   assert.equal(by('infra/wp', { service, destination: machine }), 'shop');
 });
