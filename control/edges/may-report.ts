@@ -18,10 +18,10 @@ function isOfNode(
   const on = Pod.get(namespace, pod)?.spec.nodeName ?? Workload.get(namespace, pod)?.spec.node;
   if (on !== node) return false;
   // An agent that does not know the pod's workload yet takes the pod's name.
-  const isWorkloads =
-    workload === pod ||
-    registry.workloadsNamed(namespace, pod).some(({ workloadName }) => workloadName === workload);
-  if (!isWorkloads) return false;
+  const names = new Set([pod]);
+  for (const { workloadName } of registry.workloadsNamed(namespace, pod)) names.add(workloadName);
+  for (const { workloadName } of registry.observable.workloadsNamed(namespace, pod)) names.add(workloadName);
+  if (!names.has(workload)) return false;
   return (
     identity === undefined ||
     (identity.includes(`/ns/${namespace}/sa/`) && registry.mayRequestCertificate(node, identity))
