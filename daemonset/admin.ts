@@ -49,7 +49,7 @@ const contentType = 'application/json';
 /** Serves the three ports. Error: WEFT_LISTEN. */
 export async function serveAdmin(sources: AdminSources): Promise<HttpServer[]> {
   const { metrics, options, isReady, isEmpty } = sources;
-  metrics.beforeRead = () => updateGauges(sources);
+  metrics.beforeRead = (names) => updateGauges(sources, names);
   return [
     await serveRoutes(
       '::',
@@ -85,8 +85,8 @@ export async function serveAdmin(sources: AdminSources): Promise<HttpServer[]> {
   ];
 }
 
-function updateGauges({ metrics, kernelFlows, preexisting, enroller }: AdminSources): void {
-  kernelFlows.countOpen();
+function updateGauges({ metrics, kernelFlows, preexisting, enroller }: AdminSources, names: boolean): void {
+  if (names) kernelFlows.countOpen();
   preexisting.refresh();
   metrics.preexisting.set(preexisting.size);
   metrics.pods.set({ state: 'held' }, enroller.enrolled.size);

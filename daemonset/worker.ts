@@ -52,17 +52,22 @@ const localPods = new Map<WorkloadUid, LocalPod>();
 // Events are sent in batches: a message per connection would cost more than a short connection itself.
 let events: MetricEvent[] = [];
 const requests = new RequestSums();
+let flushing: NodeJS.Timeout | undefined;
 function queue(event: MetricEvent): void {
-  if (events.length === 0) setTimeout(flush, eventsDelayMs);
   events.push(event);
-  if (events.length >= eventsMax) flush();
+  flushSoon(events.length);
 }
 function onRequest(record: Opening, request: HttpObservation): void {
-  if (requests.size === 0) setTimeout(flush, eventsDelayMs);
   requests.add(record, request);
-  if (requests.size >= eventsMax) flush();
+  flushSoon(requests.size);
+}
+function flushSoon(queued: number): void {
+  if (queued >= eventsMax) flush();
+  else flushing ??= setTimeout(flush, eventsDelayMs);
 }
 function flush(): void {
+  clearTimeout(flushing);
+  flushing = undefined;
   if (requests.size > 0) send({ type: 'requests', sums: requests.take() });
   if (events.length === 0) return;
   send({ type: 'connections', events });

@@ -205,16 +205,23 @@ struct weft_endpoint {
 /* Maximum events per window of 2^30 ns. */
 #define WEFT_SHARE_EVENTS 64
 #define WEFT_SHARE_WINDOW_SHIFT 30
-/* Maximum new entries of weft_requests per window; the agent takes all of them out once a second. Beyond, paths are not told apart. */
+/*
+ * Maximum entries of weft_requests that one pod makes until the agent has taken them out (WEFT_NODE_REQUESTS). Beyond WEFT_SHARE_REQUESTS paths
+ * are not told apart. When fewer entries are left of those of all pods, a pod makes at most as many as are left. The rest of the map is for
+ * entries that are made while the agent takes others out.
+ */
 #define WEFT_SHARE_REQUESTS 512
 #define WEFT_SHARE_REQUESTS_OTHER 128
+#define WEFT_REQUESTS_MAX 16384
+#define WEFT_REQUESTS_BY_PATH (WEFT_REQUESTS_MAX * 3 / 4)
+#define WEFT_REQUESTS_IN_ALL (WEFT_REQUESTS_MAX * 15 / 16)
 struct weft_share {
 	__u32 notes; /* entries of weft_notes whose source is this pod */
 	__u32 live; /* entries of weft_live whose source is this pod */
 	__u32 events; /* events reported in `window` */
 	__u32 window; /* ktime >> WEFT_SHARE_WINDOW_SHIFT */
-	__u32 requests; /* entries of weft_requests made in `requests_window` for flows whose source is this pod */
-	__u32 requests_window;
+	__u32 requests; /* entries of weft_requests made in `requests_turn` for flows whose source is this pod */
+	__u32 requests_turn;
 };
 
 /* weft_live: open kernel flows, by the client socket's cookie. Index 0 of an array is the client's end. */
@@ -267,7 +274,12 @@ enum weft_node_slot {
 	WEFT_NODE_SPLICE_PAGES_MAX = 3, /* pages of TCP memory, kernel-wide, above which nothing is spliced */
 	WEFT_NODE_SPLICE_BLOCKING = 4, /* not 0: blocking sockets are spliced too */
 	WEFT_NODE_TAKEOVER = 5, /* not 0: another build's programs still handle connect() (daemonset/datapath/generations.ts) */
-	WEFT_NODE_SLOTS = 6,
+	/*
+	 * High 32 bits: how often the agent has taken out all entries of weft_requests. Low 32 bits: entries that the programs have made since, so
+	 * the agent's write sets them to 0.
+	 */
+	WEFT_NODE_REQUESTS = 6,
+	WEFT_NODE_SLOTS = 7,
 };
 
 /* Indexes of weft_count (per-CPU array) and reasons of events; docs/explain.md describes each */

@@ -25,25 +25,36 @@ static __always_inline __u32 latency_index(__u64 ns)
 	       (us > WEFT_LATENCY_US_12) + (us > WEFT_LATENCY_US_13);
 }
 
-/* Whether the flow's source may make one more entry now: a pod that makes up paths uses up no entries of others. */
-static __always_inline int share_take_requests(__u64 cookie, __u32 max)
+/*
+ * Whether the flow's source may make one more entry: a pod that makes up paths uses up no entries of others, however long the agent takes
+ * none out. A pod may have as many entries as are left (FairLimit of src/base/fair-limit.ts): many such pods leave some to others, too.
+ */
+static __always_inline int share_take_requests(__u64 cookie, __u32 max, __u32 max_of_all)
 {
+	__u32 slot = WEFT_NODE_REQUESTS;
+	__u64 *made = bpf_map_lookup_elem(&weft_node, &slot);
 	struct weft_share *share = share_of(cookie);
-	if (!share)
+	if (!made || !share)
 		return 0;
-	__u32 window = (__u32)(bpf_ktime_get_ns() >> WEFT_SHARE_WINDOW_SHIFT);
-	/* At the start of a window, two CPUs that race here may make a few more. */
-	if (share->requests_window != window) {
-		share->requests_window = window;
+	__u64 now = *(volatile __u64 *)made;
+	__u32 turn = now >> 32;
+	__u32 used = now;
+	__u32 left = used < max_of_all ? max_of_all - used : 0;
+	/* At the start of a turn, two CPUs that race here may make a few more. */
+	if (share->requests_turn != turn) {
+		share->requests_turn = turn;
 		share->requests = 0;
 	}
-	return share_take(&share->requests, max);
+	if (!share_take(&share->requests, left < max ? left : max))
+		return 0;
+	__sync_fetch_and_add(made, 1);
+	return 1;
 }
 
-static __always_inline struct weft_requests *requests_of(const struct weft_request_key *key, __u32 share)
+static __always_inline struct weft_requests *requests_of(const struct weft_request_key *key, __u32 max, __u32 max_of_all)
 {
 	struct weft_requests *sum = bpf_map_lookup_elem(&weft_requests, key);
-	if (sum || !share_take_requests(key->source, share))
+	if (sum || !share_take_requests(key->source, max, max_of_all))
 		return sum;
 	struct weft_requests none = {};
 	bpf_map_update_elem(&weft_requests, key, &none, BPF_NOEXIST);
@@ -64,11 +75,11 @@ static __always_inline void http_count(const struct weft_http *http, const struc
 	};
 	__builtin_memcpy(key.template, http->template, sizeof(key.template));
 	__u64 ns = bpf_ktime_get_ns() - http->began;
-	struct weft_requests *sum = requests_of(&key, WEFT_SHARE_REQUESTS);
+	struct weft_requests *sum = requests_of(&key, WEFT_SHARE_REQUESTS, WEFT_REQUESTS_BY_PATH);
 	if (!sum) {
 		count(WEFT_HTTP_SHARE);
 		__builtin_memset(key.template, 0, sizeof(key.template));
-		sum = requests_of(&key, WEFT_SHARE_REQUESTS + WEFT_SHARE_REQUESTS_OTHER);
+		sum = requests_of(&key, WEFT_SHARE_REQUESTS + WEFT_SHARE_REQUESTS_OTHER, WEFT_REQUESTS_IN_ALL);
 	}
 	if (!sum) {
 		count(WEFT_HTTP_LOST);

@@ -174,7 +174,7 @@ struct {
 /* When this map is full, requests are not counted (WEFT_HTTP_LOST). */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, WEFT_REQUESTS_MAX);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct weft_request_key);
 	__type(value, struct weft_requests);

@@ -7,6 +7,7 @@ import { observeApi, tapResource } from '../../src/model/observe-api.js';
 import type { TapEvent } from '../../src/model/mesh-snapshot.js';
 import { tapQueryOf } from '../../src/model/tap.js';
 import { tapStream } from '../taps/tap-lines.js';
+import { tapReaderOf } from '../taps/tap-reader.js';
 import type { TapSource } from '../taps/tap-source.js';
 import type { ApiResponse } from './api-group.js';
 import { forbidden, type Authorizer, type ResourceAttributes } from './authorizer.js';
@@ -81,9 +82,13 @@ export class TapRequests {
     if (namespace !== undefined)
       for (const one of namespacesOfFilter(filter, rootNamespace))
         if (one !== namespace && !(await mayWatch(one))) throw forbidden(user, attributesOf(one));
-    const reading = taps.open(read.query, user.user);
+    const reading = taps.open(read.query, tapReaderOf(user.user, namespace));
     if (!reading)
-      throw new StatusError('TooManyRequests', 'too many taps are open, or too many of this user', 10);
+      throw new StatusError(
+        'TooManyRequests',
+        'too many taps are open, or too many of this user or its namespace',
+        10,
+      );
 
     const known = namespace === undefined ? undefined : new KnownNamespaces(namespace, mayWatch, onLimit);
     // Closed at once: a reader who does not read would not see the end, and keep the tap on.

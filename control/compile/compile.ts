@@ -16,12 +16,14 @@ import { kinds } from '../kinds/kinds.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import type { ServicePolicy } from '../../src/model/service-policy.js';
+import type { Workload as CompiledWorkload } from '../../src/model/workload.js';
 import type { MeshObject, RouteObject, ServiceObject } from '../objects/objects.js';
 import type { Problem } from '../registry/claims.js';
 import { Registry } from '../registry/registry.js';
 import { inAuditMode } from './audit.js';
 import { CrowdedPorts } from './crowded-ports.js';
 import { isEnrolled } from './enrollment.js';
+import { Observable } from './observable.js';
 import { rootNamespace } from './policies.js';
 import { authenticationOf, namespaceGuards } from './token-guard.js';
 import { resourceId, type CompiledResource, type ResourceChanges } from './resource.js';
@@ -53,6 +55,8 @@ export class Compiler extends Registry {
   /** Resources of each object. */
   readonly #resources = new Map<ObjectKey, readonly CompiledResource[]>();
   readonly #identities = new NodeIdentities();
+  /** What waypoints may report. */
+  readonly observable = new Observable();
   /** Namespace → number of its enrolled pods. */
   readonly #enrolledPods = new Map<string, number>();
   #enrolledNamespaces: ReadonlySet<string> = new Set();
@@ -90,6 +94,15 @@ export class Compiler extends Registry {
   /** Compiles a route as it is now, with the problems that its status reports. */
   route(object: RouteObject): CompiledRoute {
     return compileRoute(object, this);
+  }
+  /** A Pod and a Workload of this name, as compiled. */
+  workloadsNamed(namespace: string, name: string): readonly CompiledWorkload[] {
+    const { Pod, Workload } = this.indexes;
+    return [Pod.get(namespace, name), Workload.get(namespace, name)].flatMap((object) =>
+      ((object && this.#resources.get(objectKey(object))) ?? []).flatMap((one) =>
+        one.kind === 'workload' ? [one.value] : [],
+      ),
+    );
   }
   /** Whether tokens of requests to a Service are validated, once it has a waypoint. */
   validatesTokens(service: ServiceObject): boolean {
@@ -187,6 +200,7 @@ export class Compiler extends Registry {
     const replaceResources = (key: ObjectKey, resources: readonly CompiledResource[]): void => {
       const kept = new Set(resources);
       const former = new Set(this.#resources.get(key));
+      this.observable.replace(former, resources);
       for (const one of former) {
         if (kept.has(one)) continue;
         this.#count(one, -1);

@@ -86,7 +86,10 @@ export function admits(
 export const consentOf = (gateway: GatewayObject | undefined): string =>
   JSON.stringify(gateway ? (gateway.spec.listeners ?? []) : null);
 
-export const waypointReference = ({ namespace, name }: WaypointName): WaypointRef => ({
+export const waypointReference = ({
+  namespace,
+  name,
+}: WaypointName): Extract<WaypointRef, { kind: 'hostname' }> => ({
   kind: 'hostname',
   service: `${namespace}/${name}.${namespace}.svc.cluster.local` as ServiceKey,
   hbonePort,

@@ -14,6 +14,7 @@ import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
 import { endsOf, type ExplainSource } from '../explain/explained.js';
 import { tapStream } from '../taps/tap-lines.js';
+import { socketReader } from '../taps/tap-reader.js';
 import type { TapSource } from '../taps/tap-source.js';
 
 /** The greatest length of a socket's path (sockaddr_un). */
@@ -67,7 +68,7 @@ export async function serveAdmin({
     stream: (search: URLSearchParams): LineStream => {
       const read = tapQueryOf(search, search.get('namespace') ?? undefined);
       if ('problem' in read) throw new WeftError('WEFT_ADMIN', read.problem);
-      const reading = taps.open(read.query, 'socket');
+      const reading = taps.open(read.query, socketReader);
       if (!reading) throw new WeftError('WEFT_ADMIN', 'too many taps are open: end others');
       return tapStream(reading);
     },

@@ -123,10 +123,11 @@ export class TapReports {
         details: 'only the control plane may read taps here',
       });
     const open = this.#enter(call, caller);
-    call.once('data', ({ filter, sampleOf }: TapWatch) => {
+    call.once('data', ({ filter, sampleOf, user, group }: TapWatch) => {
       const query = decodeTapQuery(filter, sampleOf);
       if (!query) return open.end(status.INVALID_ARGUMENT, 'the filter is not one of this version');
-      const reading = hub.open(query, caller.name, 'watcher');
+      const replica = { user: caller.name, group: caller.name };
+      const reading = hub.open(query, user === '' ? replica : { user, group }, 'watcher');
       if (!reading) return open.end(status.RESOURCE_EXHAUSTED, 'too many taps');
       const close = (): void => {
         reading.close();

@@ -12,9 +12,10 @@ import type { Caller } from '../authentication/authenticator.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
 import { mayReport, type EdgeRegistry } from '../edges/may-report.js';
 import { TapQueue } from './tap-queue.js';
+import type { TapReader } from './tap-reader.js';
 
 const tapHubLimits = {
-  /** Taps of this replica's own readers. One reader gets half of what is free. */
+  /** Taps of this replica's own readers. One reader gets half of it, one namespace's readers two thirds (FairLimit). */
   readersMax: 32,
   /** Taps of the readers of other replicas. */
   watchersMax: 64,
@@ -78,11 +79,15 @@ export class TapHub {
 
   /**
    * Opens a tap; undefined: a limit is reached.
-   * @param user whose share of the taps it uses
+   * @param reader whose share of the taps it uses
    */
-  open(query: TapQuery, user: string, kind: 'reader' | 'watcher' = 'reader'): TapReading | undefined {
+  open(
+    query: TapQuery,
+    { user, group }: TapReader,
+    kind: 'reader' | 'watcher' = 'reader',
+  ): TapReading | undefined {
     const shares = this.#shares[kind];
-    if (shares.take(user) !== undefined) {
+    if (shares.take(user, group) !== undefined) {
       this.parts.onLimit('control-taps');
       return undefined;
     }
@@ -96,7 +101,7 @@ export class TapHub {
       close: () => {
         if (!isOpen) return;
         isOpen = false;
-        shares.release(user);
+        shares.release(user, group);
         this.#readers.delete(number);
         queue.end('it was closed');
         this.#announce();

@@ -8,6 +8,7 @@ import type { TapQuery } from '../../src/model/tap.js';
 import type { Peers } from '../edges/peers.js';
 import type { TapHub, TapReading } from './tap-hub.js';
 import type { TapQueue } from './tap-queue.js';
+import type { TapReader } from './tap-reader.js';
 
 const path = '/weft.v1.Taps/Watch';
 const batchBytesMax = 16 << 20;
@@ -21,8 +22,8 @@ export interface OpenTap extends TapReading {
 }
 
 export interface TapSource {
-  /** Undefined: too many taps are open. @param user whose share it uses */
-  open(query: TapQuery, user: string): OpenTap | undefined;
+  /** Undefined: too many taps are open. @param reader whose share it uses, at all replicas */
+  open(query: TapQuery, reader: TapReader): OpenTap | undefined;
 }
 
 export class ReplicatedTaps implements TapSource {
@@ -31,9 +32,9 @@ export class ReplicatedTaps implements TapSource {
     private readonly peers: Peers,
   ) {}
 
-  open(query: TapQuery, user: string): OpenTap | undefined {
+  open(query: TapQuery, reader: TapReader): OpenTap | undefined {
     const { hub, peers } = this;
-    const reading = hub.open(query, user);
+    const reading = hub.open(query, reader);
     if (!reading) return undefined;
     const { queue } = reading;
     const streams = new Map<string, () => void>();
@@ -58,7 +59,7 @@ export class ReplicatedTaps implements TapSource {
         if (streams.has(name)) continue;
         streams.set(
           name,
-          watch(peers.controlPlane(replica), query, queue, (isConnected) => {
+          watch(peers.controlPlane(replica), { query, reader }, queue, (isConnected) => {
             if (isConnected) missing.delete(name);
             else {
               missing.add(name);
@@ -87,7 +88,7 @@ export class ReplicatedTaps implements TapSource {
 /** Reads the events of a replica into the queue. Returns how to end it. */
 function watch(
   control: ControlPlane,
-  { filter, sampleOf }: TapQuery,
+  { query, reader }: { readonly query: TapQuery; readonly reader: TapReader },
   queue: TapQueue,
   onState: (isConnected: boolean) => void,
 ): () => void {
@@ -126,7 +127,7 @@ function watch(
   });
   stream.on('error', end);
   stream.on('end', end);
-  stream.write({ filter: encodeTapFilter(filter), sampleOf });
+  stream.write({ filter: encodeTapFilter(query.filter), sampleOf: query.sampleOf, ...reader });
   return () => {
     isOver = true;
     stream.cancel();

@@ -1,8 +1,11 @@
-/** weft_node: node-wide settings of the programs, one slot each (enum weft_node_slot). Only writer. */
+/**
+ * weft_node: node-wide settings of the programs, one slot each (enum weft_node_slot). Only writer, except that the programs count in
+ * `requests`.
+ */
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import type { PinnedMaps } from './pinned.js';
-import { encodeU32, encodeU64 } from './row.js';
+import { decodeU64, encodeU32, encodeU64 } from './row.js';
 import { nodeSlots } from './rows.generated.js';
 
 export interface SpliceLimits {
@@ -42,6 +45,13 @@ export class NodeSlots {
   /** Whether the former build's programs still handle connect(). */
   setTakeover(on: boolean): void {
     this.#set('takeover', on ? 1n : 0n);
+  }
+
+  /** All entries of weft_requests were taken out: each pod may make as many again. */
+  setRequestsTaken(): void {
+    const before = this.maps.get('weft_node').lookup(encodeU32(nodeSlots.requests));
+    const turns = (before ? decodeU64(before) : 0n) >> 32n;
+    this.#set('requests', BigInt.asUintN(32, turns + 1n) << 32n);
   }
 
   #set(slot: keyof typeof nodeSlots, value: bigint): void {

@@ -1,9 +1,9 @@
 /** weft_requests: HTTP/1.1 exchanges that the programs saw on kernel flows, added up. The programs write; the agent takes them out. */
 import type { ObservedRequests } from '../../src/telemetry/observed-requests.js';
-import type { PinnedMaps } from './pinned.js';
+import type { NodeMaps } from './node-maps.js';
 import { methods, RequestKey, RequestsRow } from './rows.generated.js';
 
-/** Entries taken at once. What is left is taken at the next turn. */
+/** Entries taken at once: as many as the map has. */
 const requestsPerTurnMax = 16_384;
 
 /** Requests between two pods to one port, by method, path template and status. */
@@ -40,10 +40,12 @@ export function decodeRequests(key: Uint8Array, value: Uint8Array): KernelReques
  * Takes out what was counted since the last call. A program that has found an entry in the moment in which it is taken out counts in vain:
  * less than one request of each entry and turn.
  */
-export function takeRequests(maps: PinnedMaps): KernelRequests[] {
+export function takeRequests(maps: NodeMaps): KernelRequests[] {
   const map = maps.get('weft_requests');
-  return map.keys(requestsPerTurnMax).flatMap((key) => {
+  const taken = map.keys(requestsPerTurnMax).flatMap((key) => {
     const value = map.take(key);
     return value ? [decodeRequests(key, value)] : [];
   });
+  maps.node.setRequestsTaken();
+  return taken;
 }

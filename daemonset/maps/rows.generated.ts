@@ -123,6 +123,7 @@ export const nodeSlots = {
   splicePagesMax: 3,
   spliceBlocking: 4,
   takeover: 5,
+  requests: 6,
 } as const;
 
 /** enum weft_pod_flag */
@@ -226,7 +227,7 @@ export const structs = {
   weft_requests: [80, { count: [0, 8], sum: [8, 8], latency: [16, 64] }],
   weft_service: [12, { id: [0, 4], count: [4, 4], flags: [8, 4] }],
   weft_service_key: [20, { ip: [0, 16], port: [16, 2], pad: [18, 2] }],
-  weft_share: [24, { notes: [0, 4], live: [4, 4], events: [8, 4], window: [12, 4], requests: [16, 4], requests_window: [20, 4] }],
+  weft_share: [24, { notes: [0, 4], live: [4, 4], events: [8, 4], window: [12, 4], requests: [16, 4], requests_turn: [20, 4] }],
   weft_sock: [56, { ip: [0, 16], port: [16, 2], chosen_port: [18, 2], kind: [20, 4], chosen: [24, 16], live: [40, 8], flags: [48, 4], pad: [52, 4] }],
   weft_verdict: [16, { epoch: [0, 8], action: [8, 4], pad: [12, 4] }],
   weft_verdict_key: [24, { source: [0, 8], destination: [8, 8], port: [16, 2], pad: [18, 6] }],
@@ -925,7 +926,7 @@ export interface ShareFields {
   readonly events: U32;
   readonly window: U32;
   readonly requests: U32;
-  readonly requestsWindow: U32;
+  readonly requestsTurn: U32;
 }
 /** struct weft_share, 24 bytes, read in place. */
 export class ShareRow extends Row implements ShareFields {
@@ -944,7 +945,7 @@ export class ShareRow extends Row implements ShareFields {
   get requests(): U32 {
     return this.view.getUint32(16, little);
   }
-  get requestsWindow(): U32 {
+  get requestsTurn(): U32 {
     return this.view.getUint32(20, little);
   }
   static encode(row: ShareFields): Uint8Array {
@@ -955,7 +956,7 @@ export class ShareRow extends Row implements ShareFields {
     view.setUint32(8, row.events, little);
     view.setUint32(12, row.window, little);
     view.setUint32(16, row.requests, little);
-    view.setUint32(20, row.requestsWindow, little);
+    view.setUint32(20, row.requestsTurn, little);
     return bytes;
   }
 }

@@ -109,8 +109,8 @@ export class MeshMetrics {
   readonly #gone = new GoneWorkloads();
   /** The workloads of the mesh: series of others that were there are dropped. Absent: series are dropped when they are idle. */
   workloads: (() => Iterable<Workload>) | undefined;
-  /** Called before metrics are read, to set gauges. */
-  beforeRead: (() => void) | undefined;
+  /** Called before metrics are read, to set gauges. `names` false: only those whose labels name nobody are read. */
+  beforeRead: ((names: boolean) => void) | undefined;
   /** What the connections add up to between workloads, for reports to the control plane. */
   readonly edges = new EdgeTable(() => this.limitReached.inc({ limit: 'edges' }));
   readonly #requests = new RequestCounts({
@@ -215,19 +215,21 @@ export class MeshMetrics {
    * @param names false: only metrics whose labels name no pod, principal, policy or version
    */
   async text(names = true): Promise<string> {
-    this.#prepare();
+    this.#prepare(names);
     return metricsText(this.registry, names);
   }
 
   /** All metrics as JSON of prom-client. */
   json(): Promise<object[]> {
-    this.#prepare();
+    this.#prepare(true);
     return this.registry.getMetricsAsJSON();
   }
 
-  #prepare(): void {
-    this.beforeRead?.();
+  #prepare(names: boolean): void {
+    this.beforeRead?.(names);
     this.#settle();
+    // What a client without the token reads costs no walk over the mesh's workloads.
+    if (!names) return;
     const isGone = this.workloads && this.#gone.isGone(this.workloads());
     this.#series.sweep(isGone);
     this.#requests.sweep(isGone);

@@ -193,6 +193,21 @@ test('agent metrics: series of a workload go soon after its last pod, not while 
   assert.ok(await seen('web'));
 });
 
+test('threat 4: what a client without the token reads costs no walk over the workloads of the mesh', async () => {
+  const metrics = new MeshMetrics();
+  let walks = 0;
+  metrics.workloads = () => {
+    walks++;
+    return [];
+  };
+  const read: boolean[] = [];
+  metrics.beforeRead = (names) => void read.push(names);
+  assert.match(await metrics.text(false), /weft_limit_reached_total/);
+  assert.equal(walks, 0);
+  await metrics.text();
+  assert.deepEqual([walks, read], [1, [false, true]]);
+});
+
 test('a full table that looks for idle series does not forget since when a workload is gone', () => {
   let now = 0;
   const table = new SeriesTable(

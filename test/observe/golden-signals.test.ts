@@ -4,166 +4,32 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { adminGet } from '../../src/cli/admin.js';
-import { askState } from '../../src/cli/control-admin.js';
-import { edgesQuestion } from '../../src/cli/edges/edges-question.js';
 import { pathTemplate } from '../../src/telemetry/path-template.js';
-import { cache, client, KernelTestbed } from '../support/kernel-testbed.js';
+import {
+  entriesOf,
+  get,
+  GoldenSignalsTestbed,
+  isObserving,
+  okBytes,
+  quietServer,
+  setMade,
+  shop,
+  waitingTemplates,
+  type Count,
+  type Message,
+} from '../support/golden-signals.js';
+import { cache, client } from '../support/kernel-testbed.js';
 
-const state = '/run/weft/test-golden-signals';
-const mesh = new KernelTestbed(state);
-/** Namespace `quiet` has not opted in; its pod on node-a calls pods of `shop`, and is called. */
-const [quiet, quietServer] = ['10.244.1.40', '10.244.1.41'];
-const quietPods = `kind: Namespace
-metadata: { name: quiet, labels: { weft.dev/mesh: enabled } }
----
-kind: Pod
-metadata: { name: quiet, namespace: quiet, labels: { app: quiet }, annotations: { weft.dev/netns: weft-quiet } }
-spec: { nodeName: node-a, serviceAccountName: quiet }
-status: { podIPs: [{ ip: ${quiet} }] }
----
-kind: Pod
-metadata: { name: quiet-server, namespace: quiet, labels: { app: quiet-server }, annotations: { weft.dev/netns: weft-quiet-server } }
-spec: { nodeName: node-a, serviceAccountName: quiet-server }
-status: { podIPs: [{ ip: ${quietServer} }] }
-`;
-const shop = (splice: 'on' | 'off', golden: 'enabled' | 'disabled' = 'enabled'): string =>
-  `kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict, weft.dev/golden-signals: ${golden} }, annotations: { weft.dev/splice: "${splice}" } }\n`;
-
-/** Sends what a line `ANSWER: base64,base64` of the request says, each part as a message; without one a 200. `ANSWER: close` ends the connection. */
-const server = `
-import asyncio, base64, re, resource, socket
-resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
-ok = b'HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok'
-async def serve(r, w):
-    w.get_extra_info('socket').setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        while True:
-            head = await r.readuntil(b'\\r\\n\\r\\n')
-            body = re.search(rb'(?i)content-length: (\\d+)', head)
-            if body: await r.readexactly(int(body.group(1)))
-            answer = re.search(rb'ANSWER: (\\S*)', head)
-            if answer and answer.group(1) == b'close': break
-            for part in (base64.b64decode(p) for p in answer.group(1).split(b',')) if answer else [ok]:
-                w.write(part); await w.drain(); await asyncio.sleep(0.02)
-    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError): pass
-    w.close()
-async def main():
-    listener = socket.create_server(('::', 8080), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
-    served = await asyncio.start_server(serve, sock=listener, limit=1 << 20)
-    await served.serve_forever()
-asyncio.run(main())
-`;
-before(async () => {
-  mesh.write('quiet.yaml', quietPods);
-  await mesh.up();
-  for (const pod of ['cache', 'quiet-server'])
-    mesh.testbed.start(`${pod}-http`, `weft-${pod}`, 'python3', ['-c', server]);
-  await optIn('on');
-  for (const [from, to] of [
-    ['web', cache],
-    ['quiet', cache],
-    ['quiet', quietServer],
-    ['web', quietServer],
-  ] as const)
-    await warm(from, to);
-});
+const mesh = new GoldenSignalsTestbed('/run/weft/test-golden-signals');
+const { send, counted, settle, of } = mesh;
+before(() => mesh.up());
 after(() => mesh.down());
-
-const hook = (): string => execFileSync('bpftool', ['link', 'show'], { encoding: 'utf8' });
-async function optIn(splice: 'on' | 'off'): Promise<void> {
-  mesh.write('namespace.yaml', shop(splice));
-  await until('the program is attached', 30_000, () => /cgroup_inet_egress/.test(hook()));
-}
-/** The first connection of a pair asks for the verdict. */
-const warm = (from: string, ip: string): Promise<void> =>
-  until(`the server of ${ip} listens`, 30_000, async () => {
-    if (
-      (await client(`weft-${from}`, `socket.create_connection(('${ip}', 8080), 4).close(); print('ok')`)) !==
-      'ok'
-    )
-      return false;
-    await mesh.warm(`weft-${from}`, ip, 8080);
-    return true;
-  }).then(() => undefined);
-
-/** A message of the client, and how many bytes of the response are read after it. */
-type Message = readonly [bytes: string, answer?: number];
-const okBytes = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'.length;
-const get = (path: string, ...answer: readonly string[]): string =>
-  `GET ${path} HTTP/1.1\r\nhost: x\r\n${answer.length === 0 ? '' : `ANSWER: ${answer.map((one) => (one === 'close' ? one : Buffer.from(one).toString('base64'))).join(',')}\r\n`}\r\n`;
-
-/** Sends messages on one connection. `blocking`: the client's socket blocks, as that of a simple program does. */
-async function send(
-  from: string,
-  ip: string,
-  messages: readonly Message[],
-  { blocking = false }: { readonly blocking?: boolean } = {},
-): Promise<void> {
-  const list = JSON.stringify(
-    messages.map(([text, bytes = 0]) => [Buffer.from(text, 'latin1').toString('base64'), bytes]),
-  );
-  const code = blocking
-    ? `import json, base64, signal
-s = socket.create_connection(('${ip}', 8080)); s.settimeout(None); signal.alarm(20); s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-for text, n in json.loads('${list}'):
-    s.sendall(base64.b64decode(text)); time.sleep(0.02)
-    while n > 0:
-        d = s.recv(n)
-        if not d: break
-        n -= len(d)
-s.close(); print('done')`
-    : `import json, base64, asyncio, signal
-signal.alarm(20)
-async def main():
-    r, w = await asyncio.open_connection('${ip}', 8080)
-    w.get_extra_info('socket').setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for text, n in json.loads('${list}'):
-        w.write(base64.b64decode(text)); await w.drain(); await asyncio.sleep(0.02)
-        try: await r.readexactly(n)
-        except asyncio.IncompleteReadError: pass
-    w.close()
-asyncio.run(main()); print('done')`;
-  assert.equal(await client(`weft-${from}`, code, 60_000), 'done', JSON.stringify(messages));
-}
-
-interface Count {
-  readonly method: string;
-  readonly path: string;
-  readonly requests: number;
-  readonly failures: number;
-  readonly reporter: string;
-  readonly from: string;
-}
-/** What the control plane knows of requests toward a workload. */
-async function counted(to: string): Promise<Count[]> {
-  const { edges } = await askState(state, edgesQuestion({ sinceMs: 0 }));
-  return edges
-    .filter(({ destination, method }) => destination.workload === to && method !== '')
-    .map(({ method, pathTemplate: path, counts, reporter, source }) => ({
-      ...{ method, path, reporter, from: source.workload },
-      requests: counts.requests,
-      failures: counts.failures,
-    }));
-}
-/** Requests with this template, by the client's report. They are there once a later request is, since all are taken out at once. */
-let markers = 0;
-async function settle(): Promise<void> {
-  const name = `settled-${[...String(++markers)].map((d) => 'abcdefghij'[Number(d)]).join('')}`;
-  await send('web', cache, [[get(`/${name}`), okBytes]]);
-  await until(`the marker ${name}`, 60_000, async () =>
-    (await counted('cache')).some(({ path }) => path === `/${name}`),
-  );
-}
-const of = async (path: string, reporter = 'source'): Promise<number> =>
-  (await counted('cache'))
-    .filter((one) => one.path === path && one.reporter === reporter)
-    .reduce((sum, { requests }) => sum + requests, 0);
 
 for (const [kind, options] of [
   ['past TCP', {}],
@@ -417,19 +283,86 @@ asyncio.run(main()); print('done')`,
   assert.ok(found.length <= 102, `${found.length} edges`);
 });
 
-/** Entries of weft_http. */
-function followed(): unknown[] {
-  const pins = execFileSync('find', ['/sys/fs/bpf/weft', '-name', 'weft_http'], { encoding: 'utf8' });
-  return pins
-    .trim()
-    .split('\n')
-    .flatMap(
-      (pin) =>
-        JSON.parse(
-          execFileSync('bpftool', ['-j', 'map', 'dump', 'pinned', pin], { encoding: 'utf8' }),
-        ) as unknown[],
-    );
-}
+/** WEFT_REQUESTS_BY_PATH of bpf/lib/abi.h */
+const requestsByPath = 12_288;
+
+test('THREATS 3: while no agent takes requests out, a pod that makes up paths takes up a share of the map, and no request of others is lost', async () => {
+  const signal = (name: string): string => join(mesh.manifests, `${name}.signal`);
+  const [ready, go, besideReady, besideGo] = ['ready', 'go', 'beside-ready', 'beside-go'].map(signal) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  const [isCounted, full] = [signal('counted'), signal('full')];
+  const connected = (ip: string, isReady: string, mayGo: string, send: string): string => `import asyncio, os
+async def main():
+    r, w = await asyncio.open_connection('${ip}', 8080)
+    async def get(path):
+        w.write(b'GET ' + path.encode() + b' HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n')
+        await r.readuntil(b'ok')
+    open('${isReady}', 'w').close()
+    while not os.path.exists('${mayGo}'): await asyncio.sleep(0.05)
+${send}
+    w.close()
+asyncio.run(main()); print('done')`;
+  const flooding = client(
+    'weft-web',
+    connected(
+      quietServer,
+      ready,
+      go,
+      `    for round in 'ghij':
+        for i in range(220): await get('/paused-' + round + str(i).translate({48 + d: 'ghijklmnop'[d] for d in range(10)}))
+        # A share of paths is for no time, however long that is.
+        await asyncio.sleep(1.2)`,
+    ),
+    120_000,
+  );
+  const beside = client(
+    'weft-quiet',
+    connected(
+      cache,
+      besideReady,
+      besideGo,
+      `    for i in range(10): await get('/beside-a-pause')
+    open('${isCounted}', 'w').close()
+    while not os.path.exists('${full}'): await asyncio.sleep(0.05)
+    await get('/no-room')`,
+    ),
+    120_000,
+  );
+  await until('both are connected', 30_000, () => existsSync(ready) && existsSync(besideReady));
+  const pid = mesh.testbed.mark('agent-node-a')?.pid ?? 0;
+  assert.ok(pid > 0);
+  process.kill(pid, 'SIGSTOP');
+  try {
+    writeFileSync(go, '');
+    assert.equal(await flooding, 'done');
+    const made = waitingTemplates().length;
+    assert.ok(made > 500, `${made} entries: the flood was observed`);
+    assert.ok(made <= 700, `${made} entries`);
+    writeFileSync(besideGo, '');
+    await until('requests beside it', 30_000, () => existsSync(isCounted));
+    assert.ok(waitingTemplates().includes('/beside-a-pause'));
+    // Once many pods have made entries, there is room only for paths that are not told apart.
+    const others = (): number => waitingTemplates().filter((template) => template === '').length;
+    const before = others();
+    setMade(requestsByPath);
+    writeFileSync(full, '');
+    assert.equal(await beside, 'done');
+    assert.ok(!waitingTemplates().includes('/no-room'));
+    assert.equal(others(), before + 1);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  await settle();
+  await until('all of them', 60_000, async () => (await of('/beside-a-pause', 'destination')) === 10);
+  // Once the agent has taken them out, the pod has its share again.
+  await send('web', cache, [[get('/after-the-pause'), okBytes]]);
+  await settle();
+  assert.equal(await of('/after-the-pause'), 1);
+});
 
 test('THREATS 3: sockets that disconnect and connect to another pod leave nothing in the map of observed flows', async () => {
   const disconnected = 20;
@@ -451,7 +384,7 @@ for _ in range(${disconnected}):
 print('done')`,
   );
   assert.equal(held, 'done');
-  await until('every flow has ended and is forgotten', 20_000, () => followed().length === 0);
+  await until('every flow has ended and is forgotten', 20_000, () => entriesOf('weft_http').length === 0);
 });
 
 test('without the splice, requests are counted on TCP; after the namespace opted out, none are, and no program looks at packets', async () => {
@@ -470,10 +403,10 @@ test('without the splice, requests are counted on TCP; after the namespace opted
   await settle();
   assert.equal(await of('/plain-tcp'), 2);
   mesh.write('namespace.yaml', shop('off', 'disabled'));
-  await until('the program is detached', 30_000, () => !/cgroup_inet_egress/.test(hook()));
+  await until('the program is detached', 30_000, () => !isObserving());
   await send('web', cache, [[get('/after-opting-out'), okBytes]]);
   mesh.write('namespace.yaml', shop('off'));
-  await until('the program is attached', 30_000, () => /cgroup_inet_egress/.test(hook()));
+  await until('the program is attached', 30_000, isObserving);
   await settle();
   assert.equal(await of('/after-opting-out'), 0);
 });

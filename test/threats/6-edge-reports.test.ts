@@ -35,6 +35,10 @@ spec: { selector: { app: ledger }, clusterIP: 10.96.0.1, ports: [{ port: 80 }] }
 kind: Service
 metadata: { name: shared, namespace: bank, labels: { weft.dev/waypoint: wp, weft.dev/waypoint-namespace: shop } }
 spec: { selector: { app: shared }, clusterIP: 10.96.0.2, ports: [{ port: 80 }] }
+---
+kind: Service
+metadata: { name: a, namespace: shop, labels: { weft.dev/waypoint: wp } }
+spec: { selector: { app: a }, clusterIP: 10.96.0.3, ports: [{ port: 80 }] }
 ${pod('vault', 'n2', '10.0.0.4', 'bank')}`;
 
 async function reporter(control: Control, caller: string) {
@@ -77,6 +81,8 @@ test("an agent's report of other nodes' pods, of other identities and of waypoin
     edge({ reporter: 'destination', source: a, destination: b }),
     edge({ reporter: 'waypoint', source: a, destination: a }),
     edge({ source: party('shop', 'no-such-pod') }),
+    // The pod is its own, the workload is not the pod's.
+    edge({ source: { ...a, workload: 'b' } }),
     edge({ source: party('', '') }),
     // The pod is its own, the identity is not: of another node, of another namespace, of nobody.
     edge({ source: { ...a, identity: b.identity } }),
@@ -131,24 +137,28 @@ test('a hundred thousand edges of one node leave room for those of others; repor
   assert.equal(control.refusedEdges.get('undecodable'), 1);
 });
 
-test('a waypoint reports only what reaches its namespace and the Services that name it', async () => {
+test('a waypoint reports only what uses it', async () => {
   const control = await startControl(closers, services);
   const { send } = await reporter(control, 'waypoint:shop/wp');
   const seen = { reporter: 'waypoint', path: 'waypoint', source: vault } as const;
-  await send([
+  const forged = [
     edge({ ...seen, destination: vault, service: 'ledger.bank.svc.cluster.local' }),
     edge({ ...seen, destination: vault, service: '' }),
     edge({ ...seen, destination: a, service: 'ledger.bank.svc.cluster.local' }),
+    // It names this waypoint, whose Gateway does not admit its namespace.
+    edge({ ...seen, destination: party('bank', ''), service: 'shared.bank.svc.cluster.local' }),
+    edge({ ...seen, destination: party('shop', ''), service: 'www.example.com' }),
     edge({ reporter: 'source', source: a }),
     edge({ reporter: 'destination', destination: a }),
-  ]);
+  ];
+  await send(forged);
   assert.deepEqual(await kept(control), []);
+  assert.equal(control.refusedEdges.get('not-its-own'), forged.length);
   await send([
     edge({ ...seen, destination: a, service: 'a.shop.svc.cluster.local' }),
-    edge({ ...seen, destination: vault, service: 'shared.bank.svc.cluster.local' }),
-    edge({ ...seen, destination: party('shop', ''), service: 'www.example.com' }),
+    edge({ ...seen, destination: a, service: '' }),
   ]);
-  assert.equal((await kept(control)).length, 3);
+  assert.equal((await kept(control)).length, 2);
 });
 
 test('no node and no waypoint reads edges; another replica of the control plane reads them and gets nothing else', async () => {

@@ -8,6 +8,7 @@ import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import { controlCaller } from '../../control/authentication/service-callers.js';
 import { ReplicatedTaps } from '../../control/taps/tap-source.js';
 import { readerEventsMax } from '../../control/taps/tap-queue.js';
+import { tapReaderOf, type TapReader } from '../../control/taps/tap-reader.js';
 import { until } from '../../src/base/wait.js';
 import { encodeTapFilter } from '../../src/discovery/codec/tap.js';
 import { TapBatch, TapWatch } from '../../src/discovery/gen/weft.js';
@@ -26,6 +27,10 @@ const services = `${manifests}---
 kind: Service
 metadata: { name: ledger, namespace: bank, labels: { weft.dev/waypoint: wp, weft.dev/waypoint-namespace: bank } }
 spec: { selector: { app: ledger }, clusterIP: 10.96.0.1, ports: [{ port: 80 }] }
+---
+kind: Service
+metadata: { name: a, namespace: shop, labels: { weft.dev/waypoint: wp } }
+spec: { selector: { app: a }, clusterIP: 10.96.0.3, ports: [{ port: 80 }] }
 ${pod('vault', 'n2', '10.0.0.4', 'bank')}`;
 
 const a = tapParty('shop', 'a');
@@ -63,8 +68,10 @@ async function program(control: Control, caller: string) {
   };
 }
 
-function open(control: Control, filter: TapFilter = {}, user = 'reader') {
-  const reading = control.taps.open({ filter, sampleOf: 1 }, user);
+const alone = (user: string): TapReader => ({ user, group: user });
+
+function open(control: Control, filter: TapFilter = {}) {
+  const reading = control.taps.open({ filter, sampleOf: 1 }, alone('reader'));
   assert.ok(reading);
   const events: TapEvent[] = [];
   const seen = { lost: 0, isOver: false };
@@ -101,7 +108,7 @@ test("an agent's events of other nodes' pods, of other identities and of waypoin
   assert.equal(reader.events[0]?.reporter, 'n1', 'the program does not say who it is');
 });
 
-test('a waypoint shows only what reaches its namespace and the Services that name it', async () => {
+test('a waypoint shows only what uses it', async () => {
   const control = await startControl(closers, services);
   const waypoint = await program(control, 'waypoint:shop/wp');
   const reader = open(control);
@@ -144,7 +151,7 @@ test('a tap ends with its reader: programs are told, and hold nothing', async ()
 test('a flood of events makes a reader lose some, and it is told how many: memory does not grow', async () => {
   const control = await startControl(closers, services);
   const agent = await program(control, 'n1');
-  const reading = control.taps.open({ filter: {}, sampleOf: 1 }, 'slow');
+  const reading = control.taps.open({ filter: {}, sampleOf: 1 }, alone('slow'));
   assert.ok(reading);
   closers.push(() => reading.close());
   await until('the tap is on', 30_000, () => agent.taps().length === 1);
@@ -173,13 +180,46 @@ test('a flood of events makes a reader lose some, and it is told how many: memor
 test('one user cannot open all taps', async () => {
   const control = await startControl(closers, services);
   const query = { filter: {}, sampleOf: 1 };
-  const opened = Array.from({ length: 100 }, () => control.taps.open(query, 'greedy')).filter(Boolean);
+  const opened = Array.from({ length: 100 }, () => control.taps.open(query, alone('greedy'))).filter(Boolean);
   assert.ok(opened.length <= 16);
   assert.ok(control.limits.includes('control-taps'));
-  assert.ok(control.taps.open(query, 'other'));
+  assert.ok(control.taps.open(query, alone('other')));
 });
 
-async function watchStatus(control: Control, caller: string): Promise<number | undefined> {
+const account = (namespace: string, name: string): TapReader =>
+  tapReaderOf(`system:serviceaccount:${namespace}:${name}`, 'shop');
+
+test("a namespace's accounts, however many, do not keep others from opening a tap, at their replica and at the others", async () => {
+  const control = await startControl(closers, services);
+  for (const kind of ['reader', 'watcher'] as const) {
+    const opened = (reader: TapReader) => control.taps.open({ filter: {}, sampleOf: 1 }, reader, kind);
+    for (let round = 0; round < 50; round++) for (let i = 0; i < 50; i++) opened(account('evil', `a${i}`));
+    assert.equal(opened(account('evil', 'one-more')), undefined);
+    for (const reader of [
+      account('bank', 'dashboard'),
+      tapReaderOf('alice', 'evil'),
+      tapReaderOf('alice', undefined),
+      tapReaderOf('bob', 'shop'),
+    ])
+      assert.ok(opened(reader), JSON.stringify(reader));
+  }
+});
+
+test('users of one namespace do not keep those of others from opening a tap', async () => {
+  const control = await startControl(closers, services);
+  const query = { filter: {}, sampleOf: 1 };
+  for (let i = 0; i < 100; i++) control.taps.open(query, tapReaderOf(`user-${i}`, 'evil'));
+  assert.equal(control.taps.open(query, tapReaderOf('one-more', 'evil')), undefined);
+  assert.ok(control.taps.open(query, tapReaderOf('alice', 'bank')));
+  assert.ok(control.taps.open(query, account('evil', 'a')), 'its service accounts are a group of their own');
+});
+
+/** Undefined: the watch is open, and ends with the test, or at once if no reader is named. */
+async function watchStatus(
+  control: Control,
+  caller: string,
+  reader?: TapReader,
+): Promise<number | undefined> {
   const token = await issueToken(control.state, caller, 60);
   const client = new Client(control.target, credentials.createSsl(Buffer.from(control.ca.roots)), {});
   closers.push(() => client.close());
@@ -191,10 +231,10 @@ async function watchStatus(control: Control, caller: string): Promise<number | u
     (bytes) => TapBatch.decode(bytes),
     metadata,
   );
-  stream.write({ filter: encodeTapFilter({}), sampleOf: 1 });
+  stream.write({ filter: encodeTapFilter({}), sampleOf: 1, user: '', group: '', ...reader });
   return new Promise((resolve) => {
     stream.once('data', () => {
-      stream.cancel();
+      if (!reader) stream.cancel();
       resolve(undefined);
     });
     stream.on('error', (error) => resolve((error as { readonly code?: number }).code));
@@ -210,6 +250,16 @@ test('no node and no waypoint reads taps; another replica of the control plane r
   const replica = await program(control, controlCaller);
   await until('the report is refused', 30_000, () => replica.problems.length > 0);
   assert.match(replica.problems[0] ?? '', /only node agents and waypoints/);
+});
+
+test('at another replica a tap uses the share of its reader, not that of the replica', async () => {
+  const control = await startControl(closers, services);
+  const statuses: (number | undefined)[] = [];
+  for (let i = 0; i < 50; i++)
+    statuses.push(await watchStatus(control, controlCaller, account('evil', `a${i}`)));
+  assert.equal(statuses[0], undefined);
+  assert.equal(statuses.at(-1), 8);
+  assert.equal(await watchStatus(control, controlCaller, account('bank', 'dashboard')), undefined);
 });
 
 test('a reader of one replica sees what programs connected to another see, and is told of replicas that do not answer', async () => {
@@ -228,7 +278,7 @@ test('a reader of one replica sees what programs connected to another see, and i
       serverName: 'weft',
     }),
   });
-  const reading = taps.open({ filter: { namespace: 'shop' }, sampleOf: 1 }, 'reader');
+  const reading = taps.open({ filter: { namespace: 'shop' }, sampleOf: 1 }, account('shop', 'reader'));
   assert.ok(reading);
   closers.push(() => reading.close());
   await until('the tap is on', 30_000, () => agent.taps().length === 1);

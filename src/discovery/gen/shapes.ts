@@ -81,7 +81,7 @@ export const tapLossShape: Shape = { name: 'TapLoss', fields: { 1: ['tap'], 2: [
 
 export const tapReportShape: Shape = { name: 'TapReport', fields: { 1: ['events', () => tappedEventShape], 2: ['lost', () => tapLossShape] } };
 
-export const tapWatchShape: Shape = { name: 'TapWatch', fields: { 1: ['filter', () => tapFilterShape], 2: ['sample_of'] } };
+export const tapWatchShape: Shape = { name: 'TapWatch', fields: { 1: ['filter', () => tapFilterShape], 2: ['sample_of'], 3: ['user'], 4: ['group'] } };
 
 export const tapBatchShape: Shape = { name: 'TapBatch', fields: { 1: ['events', () => tapEventShape], 2: ['lost'], 3: ['programs'] } };
 

@@ -276,6 +276,9 @@ export interface TapReport {
 export interface TapWatch {
   readonly filter: TapFilter | undefined;
   readonly sampleOf: number;
+  /** Whose share of the taps it uses. Empty, as from an older replica: the replica's. */
+  readonly user: string;
+  readonly group: string;
 }
 
 export interface TapBatch {
@@ -3713,7 +3716,7 @@ export const TapReport: MessageFns<TapReport> = {
 };
 
 function createBaseTapWatch(): TapWatch {
-  return { filter: undefined, sampleOf: 0 };
+  return { filter: undefined, sampleOf: 0, user: "", group: "" };
 }
 
 export const TapWatch: MessageFns<TapWatch> = {
@@ -3723,6 +3726,12 @@ export const TapWatch: MessageFns<TapWatch> = {
     }
     if (message.sampleOf !== 0) {
       writer.uint32(16).uint32(message.sampleOf);
+    }
+    if (message.user !== "") {
+      writer.uint32(26).string(message.user);
+    }
+    if (message.group !== "") {
+      writer.uint32(34).string(message.group);
     }
     return writer;
   },
@@ -3756,6 +3765,22 @@ export const TapWatch: MessageFns<TapWatch> = {
             message.sampleOf = reader.uint32();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.user = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.group = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3777,6 +3802,8 @@ export const TapWatch: MessageFns<TapWatch> = {
       ? TapFilter.fromPartial(object.filter)
       : undefined;
     message.sampleOf = object.sampleOf ?? 0;
+    message.user = object.user ?? "";
+    message.group = object.group ?? "";
     return message;
   },
 };

@@ -158,3 +158,17 @@ test('a refused connection counts by code, policy, rule and client, and what aud
     [[{ policy: 'shop/q' }, 1]],
   );
 });
+
+test('threat 4: what a client without the token reads costs no walk over the workloads of the mesh', async () => {
+  const view = new MeshState();
+  let walks = 0;
+  view.workloads = () => {
+    walks++;
+    return [];
+  };
+  const metrics = new WaypointMetrics(() => view, Date.now);
+  assert.ok((await metrics.read(false)).length > 0);
+  assert.equal(walks, 0);
+  await metrics.read();
+  assert.equal(walks, 1);
+});

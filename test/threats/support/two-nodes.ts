@@ -6,7 +6,7 @@ import { type Control } from './control.js';
 
 export const pod = (name: string, node: string, ip: string, namespace = 'shop'): string => `---
 kind: Pod
-metadata: { name: ${name}, namespace: ${namespace}, uid: uid-${name}, annotations: { weft.dev/netns: weft-${name} } }
+metadata: { name: ${name}, namespace: ${namespace}, uid: uid-${name}, labels: { app: ${name} }, annotations: { weft.dev/netns: weft-${name} } }
 spec: { nodeName: ${node}, serviceAccountName: ${name} }
 status: { podIPs: [{ ip: ${ip} }] }
 `;
