@@ -149,14 +149,18 @@ export function questionOf(
   return { source: `${textOf(namespace)}/${textOf(pod)}`, destination: dialed };
 }
 
-/** The client's address is that of its pod, or of a gateway. The log of a waypoint has no port of the Service. */
+/** The client's address is that of its pod, or of a gateway. */
 function questionOfRequest({ line }: PastLine): ReturnType<typeof questionOf> {
   const source = /^(.*):\d+$/.exec(textOf(line['sourceAddress']))?.[1]?.replace(/^\[(.*)\]$/, '$1');
-  const destination = textOf(line['service']);
-  return source === undefined || !/[a-z0-9]/.test(destination) || destination === 'unknown'
-    ? undefined
-    : { source, destination };
+  const service = textOf(line['service']);
+  if (source === undefined || !/[a-z0-9]/.test(service) || service === 'unknown') return undefined;
+  const port = line['servicePort'];
+  // Waypoints of earlier versions log no port. An address that was dialed has its own.
+  const isNamed = !/:\d+$/.test(service) && typeof port === 'number' && isPort(port);
+  return { source, destination: isNamed ? `${service}:${port}` : service };
 }
+
+const isPort = (port: number): boolean => Number.isInteger(port) && port > 0 && port <= 65_535;
 
 /**
  * The last request that a waypoint has logged, without its headers, which the log does not have. Undefined: there is none, or it is one that
