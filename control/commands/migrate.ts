@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { Option, type Command } from 'commander';
 import { WeftError } from '../../src/base/errors.js';
+import { UsageError } from '../../src/base/usage.js';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
 import { rootNamespace } from '../compile/policies.js';
 import { migrateReport } from '../migrate/check.js';
@@ -20,7 +21,7 @@ interface CheckFlags {
 
 async function check({ from, cluster, rootNamespace: root, output }: CheckFlags): Promise<void> {
   if ((from !== undefined) === (cluster === true))
-    throw new WeftError('WEFT_SOURCE', 'give either -f, with manifests, or --cluster');
+    throw new UsageError('WEFT_SOURCE', 'give either -f, with manifests, or --cluster');
   const loaded = from ? loadTexts(migrateTexts(from)) : await loadCluster(await loadKubeConfig());
   const report = migrateReport(loaded, root);
   console.log(output === 'json' ? JSON.stringify(report) : [...reportLines(report)].join('\n'));
@@ -102,7 +103,7 @@ export function migrateCommand(program: Command): void {
     .addOption(new Option('-o, --output <format>', 'format').choices(['text', 'json']).default('text'))
     .addHelpText(
       'after',
-      '\nExit codes: 0 everything works, or works with the differences shown; 1 something is not carried out, or could not be read.',
+      '\nExit codes: 0 everything works, or works with the differences shown; 1 something is not carried out, or could not be read; 2 wrong usage.',
     )
     .action(check);
   migrate
@@ -124,6 +125,6 @@ export function migrateCommand(program: Command): void {
       '--cluster-networks <cidrs...>',
       "Linkerd's clusterNetworks, for policies that admit the cluster's addresses",
     )
-    .addHelpText('after', '\nExit codes: 0 everything was converted; 1 something was not.')
+    .addHelpText('after', '\nExit codes: 0 everything was converted; 1 something was not; 2 wrong usage.')
     .action(convertFiles);
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { readStandardInput, standardInput } from '../base/standard-input.js';
 import { WeftError } from '../base/errors.js';
+import { usageExitCode } from '../base/usage.js';
 import type { Finding } from '../findings/finding.js';
 import { printClusterCheck, printFindings, type ClusterFlags } from './cluster/command.js';
 import { wantsCluster } from './wants-cluster.js';
@@ -76,13 +77,17 @@ const missingCarrier = (relay: Relay, program = programs.carrier): string | unde
     ? undefined
     : `${program} is missing: npm run build, or relay in the agent with --relay typescript or WEFT_RELAY=typescript`;
 
-/** Ends this program with exit code 2 and one line on stderr if a requirement of `purpose` is missing. `relay`: of a testbed. */
-export function needMachine(purpose: 'agent' | 'testbed' | 'demo', relay: Relay = 'typescript'): void {
+/** Ends this program with one line on stderr if a requirement of `purpose` is missing. `relay`: of a testbed. */
+export function needMachine(
+  purpose: 'agent' | 'testbed' | 'demo',
+  relay: Relay = 'typescript',
+  exitCode = usageExitCode,
+): void {
   const wanted = { agent: {}, testbed: testbedPrograms, demo: demoPrograms }[purpose];
   const what = missing() ?? missingPrograms(wanted) ?? missingCarrier(relay);
   if (what === undefined) return;
   console.error(`weft: ${what}`);
-  process.exit(2);
+  process.exit(exitCode);
 }
 
 interface CheckFlags extends ClusterFlags {
@@ -119,7 +124,8 @@ export function checkCommand(): Command {
       if (options.from)
         return printFindings(checkManifests(options.from, options.rootNamespace), options.json);
       if (wantsCluster(options.kubernetes)) return printClusterCheck(options);
-      needMachine('demo', relayDefault());
+      // What is missing is what was looked for.
+      needMachine('demo', relayDefault(), 1);
       console.log('this machine can run Weft');
     });
 }

@@ -1,6 +1,7 @@
 /** The command line of a waypoint. */
 import { availableParallelism, hostname } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { withUsageErrors } from '../base/usage.js';
 import { isTrustedProxies } from '../model/waypoint-settings.js';
 import { timerMsMax } from '../model/duration.js';
 import { parseTrustDomain } from '../model/identity.js';
@@ -143,7 +144,7 @@ export function parseOptions(): WaypointOptions {
     )
     .option('--drain-ms <ms>', 'time for requests under way to end after SIGTERM', Number, 30_000)
     .option('--drain-delay-ms <ms>', 'time from SIGTERM until new connections are refused', Number, 2_000);
-  return program.parse().opts<WaypointOptions>();
+  return withUsageErrors(program).parse().opts<WaypointOptions>();
 }
 
 /** The settings of workers. `self`: the waypoint's own Service; `namespace` and `name`: of its Gateway. */

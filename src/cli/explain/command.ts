@@ -1,6 +1,6 @@
 /** `weft explain`: which path a connection takes, who decides, and why. The code that answers is loaded when it is asked. */
 import { Command } from 'commander';
-import { badInput, badUsage } from '../policy/bad-input.js';
+import { badInput } from '../policy/bad-input.js';
 import { placeOptions } from '../place.js';
 import type * as Run from './run.js';
 
@@ -35,7 +35,7 @@ export function explainCommand(): Command {
       'manifests of the mesh: files, or directories (default: those of the testbed, or the cluster)',
     )
     .option('--what-if <paths...>', 'the same with these manifests applied: files, or directories');
-  return badUsage(placeOptions(command))
+  return placeOptions(command)
     .option(
       '--log <files...>',
       'logs with the connection; - is standard input (default: those of the testbed)',

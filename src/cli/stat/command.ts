@@ -1,6 +1,6 @@
 /** `weft stat`: how well workloads, Services, routes and edges do: success, requests, latencies, refusals, mutual TLS. */
 import { Argument, Command } from 'commander';
-import { WeftError } from '../../base/errors.js';
+import { UsageError } from '../../base/usage.js';
 import { subjects, type Subject } from '../../telemetry/observed/statistics.js';
 import { durationText } from '../edges/kept.js';
 import type { Observation } from '../edges/observation.js';
@@ -47,7 +47,7 @@ export function statCommand(): Command {
     .option('--json', 'print one JSON object')
     .action(async (by: Subject, flags: Flags) => {
       if (prometheusUrl(flags, process.env) !== undefined && notInPrometheus.includes(by))
-        throw new WeftError(
+        throw new UsageError(
           'WEFT_PROMETHEUS',
           `the metrics in Prometheus do not tell ${by} of an edge: look back 15m at most, without --prometheus`,
         );

@@ -1,6 +1,6 @@
 /** `weft tap`: requests at waypoints and connections at agents, as they happen. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { WeftError } from '../../base/errors.js';
+import { UsageError } from '../../base/usage.js';
 import {
   tapKinds,
   tapLimits,
@@ -83,7 +83,7 @@ export function queryOf(flags: Flags): TapQuery {
   if (problem !== undefined) {
     const text = problem.replace(/^\w+(?=:)/, (field) => flagOf[field] ?? field);
     const hint = problem.startsWith('ways:') ? '; a path of requests begins with /' : '';
-    throw new WeftError('WEFT_TAP_INPUT', `the tap cannot be begun: ${text}${hint}`);
+    throw new UsageError('WEFT_TAP_INPUT', `the tap cannot be begun: ${text}${hint}`);
   }
   return query;
 }
