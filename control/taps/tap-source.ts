@@ -20,6 +20,10 @@ export interface OpenTap extends TapReading {
   readonly programs: number;
 }
 
+/** To a reader whose tap was not opened. */
+export const tooManyTaps =
+  'too many taps are open, or too many of this user: end another weft tap, or a live view of the page, and try again';
+
 export interface TapSource {
   /** Undefined: too many taps are open. @param user whose share it uses */
   open(query: TapQuery, user: string): OpenTap | undefined;
