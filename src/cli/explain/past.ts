@@ -106,6 +106,20 @@ const partyText = (value: unknown): string => {
     .join('  ');
 };
 
+/** A waypoint chooses the pod of a Service: that of the line is a guess. */
+function destinationText(line: PastLine['line']): string {
+  const [waypoint, service] = [fieldOf(line['waypoint']), fieldOf(line['service'])];
+  const destination = line['destination'];
+  const isGuess = waypoint !== '' && service !== '' && isRecord(destination);
+  return [
+    partyText(isGuess ? { address: destination['address'] } : destination),
+    service === '' ? '' : `by Service ${service}`,
+    waypoint === '' ? '' : `through the waypoint at ${waypoint}`,
+  ]
+    .filter((one) => one !== '')
+    .join('  ');
+}
+
 /** The lines for a terminal: what happened, and why. */
 export function* pastText(lines: readonly PastLine[]): Generator<string> {
   for (const { file, kind, line } of lines) {
@@ -119,7 +133,7 @@ export function* pastText(lines: readonly PastLine[]): Generator<string> {
     if (kind === 'connection') {
       yield `${path === 'refused' ? 'REFUSED' : 'CONNECTED'}  ${fieldOf(line['direction'])}, by path ${path}: ${why}${suffix}`;
       yield `  from   ${partyText(line['source'])}`;
-      yield `  to     ${partyText(line['destination'])}${line['service'] === undefined ? '' : `  by Service ${fieldOf(line['service'])}`}`;
+      yield `  to     ${destinationText(line)}`;
       yield `  bytes  ${fieldOf(line['bytesSent'])} sent, ${fieldOf(line['bytesReceived'])} received in ${fieldOf(line['durationMs'])} ms; ended: ${ended}`;
     } else {
       yield `RESPONSE ${fieldOf(line['status'])}  ${fieldOf(line['method'])} ${fieldOf(line['authority'])}${fieldOf(line['path'])}${why === '' ? '' : `: ${why}`}${suffix}`;

@@ -172,6 +172,12 @@ export function TapView({
 const partyText = ({ namespace, workload, pod }: TapEvent['source']): string =>
   workload === '' && pod === '' ? unknownText : `${namespace}/${workload === '' ? pod : workload}`;
 
+/** The Service stands for an endpoint that is not known. */
+const destinationText = (destination: TapEvent['destination']): string =>
+  destination.workload === '' && destination.pod === '' && destination.service !== undefined
+    ? destination.service
+    : partyText(destination);
+
 function TapRow({ event }: { readonly event: TapEvent }) {
   const { request, policy, why, code } = event;
   const reason = [policy, why, code].filter((part) => part !== undefined && part !== '').join(': ');
@@ -185,7 +191,7 @@ function TapRow({ event }: { readonly event: TapEvent }) {
         <Name text={partyText(event.source)} />
       </td>
       <td>
-        <Name text={`${partyText(event.destination)}:${event.destination.port}`} />
+        <Name text={`${destinationText(event.destination)}:${event.destination.port}`} />
       </td>
       <td>
         {request ? (
