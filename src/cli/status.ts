@@ -44,6 +44,12 @@ interface WaypointReport {
   readonly control: { readonly state: string };
   readonly undecodable?: readonly unknown[];
   readonly certificate?: { readonly notAfter: string };
+  /** Client certificates that policies name, and which cannot be used. Older waypoints do not report them. */
+  readonly clientCertificates?: readonly {
+    readonly name: string;
+    readonly problem: string;
+    readonly isKept: boolean;
+  }[];
 }
 export interface Status {
   readonly ok: boolean;
@@ -109,6 +115,13 @@ function problemsOf(state: string): readonly string[] {
   }
 }
 
+/** `Secret shop/pay-client: …`, as problems of objects begin. */
+export const certificateProblems = ({ gateway, report }: WaypointStatus): readonly string[] =>
+  (report?.clientCertificates ?? []).map(({ name, problem, isKept }) => {
+    const effect = isKept ? 'the former one stays in use' : 'requests that need it get 503';
+    return `Secret ${gateway.split('/')[0]}/${name}: waypoint ${gateway} cannot use its client certificate, and ${effect}: ${problem}`;
+  });
+
 /**
  * The agent that the testbed started has ended. Another one may serve the node by now, started by hand or by a supervisor: whoever listens on
  * the node's admin port says so itself.
@@ -141,7 +154,7 @@ export async function statusOf(state: string): Promise<Status> {
   const waypoints = await Promise.all(
     ledger.waypoints.map(({ gateway, netns, process }) => waypointStatus(gateway, netns, runs(process))),
   );
-  const configuration = problemsOf(state);
+  const configuration = [...problemsOf(state), ...waypoints.flatMap(certificateProblems)];
   const ok =
     control === 'running' &&
     [...nodes, ...waypoints].every(({ ready }) => ready) &&
