@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { Option, type Command } from 'commander';
+import { rootNamespaceText } from '../../src/base/option-texts.js';
 import { WeftError } from '../../src/base/errors.js';
 import { UsageError } from '../../src/base/usage.js';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
@@ -99,7 +100,7 @@ export function migrateCommand(program: Command): void {
       'manifests: files, directories with their subdirectories, or - for standard input',
     )
     .option('--cluster', 'read the cluster of KUBECONFIG instead; nothing is changed in it')
-    .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', rootNamespace)
+    .option('--root-namespace <name>', rootNamespaceText, rootNamespace)
     .addOption(new Option('-o, --output <format>', 'format').choices(['text', 'json']).default('text'))
     .addHelpText(
       'after',
@@ -119,7 +120,7 @@ export function migrateCommand(program: Command): void {
       '-o, --output <dir>',
       'directory for the output, a file for each file of the input; absent: standard output',
     )
-    .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', rootNamespace)
+    .option('--root-namespace <name>', rootNamespaceText, rootNamespace)
     .option('--istio-root <name>', "Istio's root namespace", 'istio-system')
     .option(
       '--cluster-networks <cidrs...>',

@@ -1,6 +1,7 @@
 /** `serve`: runs the control plane, with manifests from files or from the Kubernetes API. */
 import { hostname } from 'node:os';
 import { Option, type Command } from 'commander';
+import { rootNamespaceText } from '../../src/base/option-texts.js';
 import { UsageError } from '../../src/base/usage.js';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
 import { otlpUrl } from '../../src/telemetry/otlp/load.js';
@@ -33,7 +34,7 @@ export function serveCommand(program: Command): void {
       'namespace of the control plane; its policies apply to the whole mesh',
       rootNamespace,
     )
-    .option('--root-namespace <name>', 'with --from: namespace whose policies apply to the whole mesh')
+    .option('--root-namespace <name>', `with --from: ${rootNamespaceText}`)
     .option('--ca-secret <name>', "Secret with the CA's keys", 'weft-ca')
     .option('--agent-account <name>', 'service account of the agents', 'weft-agent')
     .option('--identity <name>', 'holder identity of this replica in the Lease', hostname())

@@ -3,13 +3,13 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { clusterOptions, installationOption, jsonOption, rootNamespaceOption } from './place.js';
 import { readStandardInput, standardInput } from '../base/standard-input.js';
 import { WeftError } from '../base/errors.js';
 import { usageExitCode } from '../base/usage.js';
 import type { Finding } from '../findings/finding.js';
 import { printClusterCheck, printFindings, type ClusterFlags } from './cluster/command.js';
 import { wantsCluster } from './wants-cluster.js';
-import { systemNamespace } from './cluster/system-namespace.js';
 import { absentText } from '../kubernetes/manifests.js';
 import { relayDefault, type Relay } from '../model/relay.js';
 import { programs, sh } from './run.js';
@@ -106,26 +106,19 @@ function checkManifests(from: readonly string[], root: string): Finding[] {
 }
 
 export function checkCommand(): Command {
-  return new Command('check')
+  const command = new Command('check')
     .description(
       'report problems and what to do: of the cluster of KUBECONFIG, before and after the installation, else of this machine; with -f, of manifests',
     )
-    .option('-f, --from <path...>', 'manifests: files, directories of them, or - for standard input')
-    .option(
-      '--root-namespace <name>',
-      'with -f: namespace whose policies apply to the whole mesh',
-      systemNamespace,
-    )
-    .option('--kubernetes', 'check the cluster even without KUBECONFIG')
-    .option('--no-kubernetes', 'check this machine even with KUBECONFIG')
-    .option('-n, --namespace <name>', 'namespace of the installation', systemNamespace)
-    .option('--json', 'print the findings as JSON')
-    .action(async (options: CheckFlags) => {
+    .option('-f, --from <path...>', 'manifests: files, directories of them, or - for standard input');
+  return jsonOption(installationOption(clusterOptions(rootNamespaceOption(command)))).action(
+    async (options: CheckFlags) => {
       if (options.from)
         return printFindings(checkManifests(options.from, options.rootNamespace), options.json);
       if (wantsCluster(options.kubernetes)) return printClusterCheck(options);
       // What is missing is what was looked for.
       needMachine('demo', relayDefault(), 1);
       console.log('this machine can run Weft');
-    });
+    },
+  );
 }

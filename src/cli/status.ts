@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { clusterOptions, installationOption, jsonOption, stateOption } from './place.js';
 import { printClusterStatus, type ClusterFlags } from './cluster/command.js';
 import { wantsCluster } from './wants-cluster.js';
-import { systemNamespace } from './cluster/system-namespace.js';
 import type { AgentStatus } from './cluster/agents.js';
 import { errorText } from '../base/errors.js';
 import { adminGet, adminPort } from './admin.js';
@@ -12,7 +12,7 @@ import type { RelayStatus } from '../model/relay.js';
 import { relayProblem, relayText } from './relay-text.js';
 import { isAlive } from './run.js';
 import { agentProcess, type AgentReadiness } from './standalone/agent.js';
-import { readLedger, stateDefault } from './standalone/ledger.js';
+import { readLedger } from './standalone/ledger.js';
 
 export interface NodeStatus {
   readonly node: string;
@@ -180,20 +180,11 @@ function* lines(status: Status): Generator<string> {
 }
 
 export function statusCommand(): Command {
-  return new Command('status')
-    .description(
-      'show programs and enrolled pods: of a testbed, of the cluster of KUBECONFIG, or of the agent of this node; exit code 1 if something is not ready',
-    )
-    .option('--kubernetes', 'show the cluster even without KUBECONFIG')
-    .option('--no-kubernetes', 'do not show the cluster even with KUBECONFIG')
-    .option('-n, --namespace <name>', 'of a cluster: namespace of the installation', systemNamespace)
+  const command = new Command('status').description(
+    'show programs and enrolled pods: of a testbed, of the cluster of KUBECONFIG, or without either of the agent of this node; exit code 1 if something is not ready',
+  );
+  return jsonOption(installationOption(clusterOptions(stateOption(command))))
     .option('--all', 'of a cluster: also list pods that are not in the mesh, and why')
-    .option(
-      '--state <dir>',
-      'state directory of a testbed; without a testbed, the agent of this node is shown',
-      stateDefault,
-    )
-    .option('--json', 'print one JSON object')
     .action(async (options: ClusterFlags & { state: string; kubernetes?: boolean }) => {
       const { kubernetes, state } = options;
       if (kubernetes === true || (!readLedger(state) && wantsCluster(kubernetes)))

@@ -1,5 +1,6 @@
 /** `weft stat`: how well workloads, Services, routes and edges do: success, requests, latencies, refusals, mutual TLS. */
 import { Argument, Command } from 'commander';
+import { jsonOption } from '../place.js';
 import { UsageError } from '../../base/usage.js';
 import { subjects, type Subject } from '../../telemetry/observed/statistics.js';
 import { durationText } from '../edges/kept.js';
@@ -43,9 +44,8 @@ export function statCommand(): Command {
       'show success, requests per second, latencies, refusals and mutual TLS by workload, Service, route, edge or policy',
     )
     .addArgument(new Argument('[subject]', 'what is shown').choices(subjects).default('workloads'));
-  return prometheusOptions(edgeOptions(command, '10m'))
-    .option('--json', 'print one JSON object')
-    .action(async (by: Subject, flags: Flags) => {
+  return jsonOption(prometheusOptions(edgeOptions(command, '10m'))).action(
+    async (by: Subject, flags: Flags) => {
       if (prometheusUrl(flags, process.env) !== undefined && notInPrometheus.includes(by))
         throw new UsageError(
           'WEFT_PROMETHEUS',
@@ -66,5 +66,6 @@ export function statCommand(): Command {
         }),
       );
       for (const gap of gapsOf(found)) console.error(printable(gap));
-    });
+    },
+  );
 }

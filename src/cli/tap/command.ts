@@ -9,7 +9,7 @@ import {
   type TapFilter,
   type TapQuery,
 } from '../../model/tap.js';
-import { meshOptions, type MeshFlags } from '../place.js';
+import { jsonOption, meshOptions, namespaceOption, type MeshFlags } from '../place.js';
 import { lineText } from './rows.js';
 import { tapEvents } from './tap-events.js';
 
@@ -114,9 +114,9 @@ async function run(flags: Flags): Promise<void> {
 }
 
 export function tapCommand(): Command {
-  const command = new Command('tap')
-    .description('show requests at waypoints and connections at agents as they happen')
-    .option('-n, --namespace <name>', 'only from or to this namespace')
+  const command = namespaceOption(
+    new Command('tap').description('show requests at waypoints and connections at agents as they happen'),
+  )
     .option('--workload <ns/name>', 'only from or to this workload; may be repeated', several)
     .option(
       '--identity <spiffe>',
@@ -139,7 +139,5 @@ export function tapCommand(): Command {
         .default(1, 'all'),
     )
     .addOption(new Option('--limit <number>', 'end after so many').argParser(count));
-  return meshOptions(command)
-    .option('--json', 'print one JSON object per line')
-    .action((flags: Flags) => run(flags));
+  return jsonOption(meshOptions(command), ', one object a line').action((flags: Flags) => run(flags));
 }
