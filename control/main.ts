@@ -1,6 +1,7 @@
 /** The control plane's program: `serve`, and the commands for operators and for the chart's jobs. */
 import { Command } from 'commander';
 import { errorText } from '../src/base/errors.js';
+import { UsageError, usageExitCode, withUsageErrors } from '../src/base/usage.js';
 import { clusterCommands } from './commands/cluster.js';
 import { manifestsCommand } from './commands/manifests.js';
 import { migrateCommand } from './commands/migrate.js';
@@ -20,7 +21,9 @@ policyMeshCommand(program);
 tokenCommands(program);
 rotateRootCommand(program);
 
-program.parseAsync().catch((error: unknown) => {
-  console.error(errorText(error));
-  process.exit(1);
-});
+withUsageErrors(program)
+  .parseAsync()
+  .catch((error: unknown) => {
+    console.error(errorText(error));
+    process.exit(error instanceof UsageError ? usageExitCode : 1);
+  });

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { instances, removeInstance } from './datapath/loader.js';
 import { errorText } from '../src/base/errors.js';
+import { withUsageErrors } from '../src/base/usage.js';
 
 /** Removes what agents left in the kernel, of one instance or of all. Returns the removed instances. */
 export function cleanup(instance?: string): string[] {
@@ -28,7 +29,7 @@ export function cleanupCommand(remove: typeof cleanup): Command {
 
 if (process.argv[1] && import.meta.url === `file://${process.argv[1]}`) {
   try {
-    cleanupCommand(cleanup).parse();
+    withUsageErrors(cleanupCommand(cleanup)).parse();
   } catch (error) {
     console.error(errorText(error));
     process.exitCode = 1;

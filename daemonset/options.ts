@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
+import { withUsageErrors } from '../src/base/usage.js';
 import { otlpUrl, type OtlpLogOptions } from '../src/telemetry/otlp/load.js';
 import { relayDefault, relays, type Relay } from '../src/model/relay.js';
 import { workersDefault } from './workers.js';
@@ -149,7 +150,7 @@ export function parseOptions(argv: readonly string[]): AgentOptions {
       '--own-dir <dir>',
       'directory of this agent alone: its file `ready` is rewritten each second while the agent is ready',
     );
-  program.parse(argv);
+  withUsageErrors(program).parse(argv);
   const options = program.opts<AgentOptions>();
   const run = options.run ?? `/run/weft/${options.instance}`;
   return { ...options, run, carrierDir: options.carrierDir ?? join(run, 'carrier') };

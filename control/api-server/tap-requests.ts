@@ -8,7 +8,7 @@ import type { TapEvent } from '../../src/model/mesh-snapshot.js';
 import { tapQueryOf } from '../../src/model/tap.js';
 import { tapStream } from '../taps/tap-lines.js';
 import { tapReaderOf } from '../taps/tap-reader.js';
-import type { TapSource } from '../taps/tap-source.js';
+import { tooManyTaps, type TapSource } from '../taps/tap-source.js';
 import type { ApiResponse } from './api-group.js';
 import { forbidden, type Authorizer, type ResourceAttributes } from './authorizer.js';
 import type { User } from './front-proxy.js';
@@ -83,12 +83,7 @@ export class TapRequests {
       for (const one of namespacesOfFilter(filter, rootNamespace))
         if (one !== namespace && !(await mayWatch(one))) throw forbidden(user, attributesOf(one));
     const reading = taps.open(read.query, tapReaderOf(user.user, namespace));
-    if (!reading)
-      throw new StatusError(
-        'TooManyRequests',
-        'too many taps are open, or too many of this user or its namespace',
-        10,
-      );
+    if (!reading) throw new StatusError('TooManyRequests', tooManyTaps, 10);
 
     const known = namespace === undefined ? undefined : new KnownNamespaces(namespace, mayWatch, onLimit);
     // Closed at once: a reader who does not read would not see the end, and keep the tap on.

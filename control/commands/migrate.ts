@@ -2,7 +2,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { Option, type Command } from 'commander';
+import { rootNamespaceText } from '../../src/base/option-texts.js';
 import { WeftError } from '../../src/base/errors.js';
+import { UsageError } from '../../src/base/usage.js';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
 import { rootNamespace } from '../compile/policies.js';
 import { migrateReport } from '../migrate/check.js';
@@ -20,7 +22,7 @@ interface CheckFlags {
 
 async function check({ from, cluster, rootNamespace: root, output }: CheckFlags): Promise<void> {
   if ((from !== undefined) === (cluster === true))
-    throw new WeftError('WEFT_SOURCE', 'give either -f, with manifests, or --cluster');
+    throw new UsageError('WEFT_SOURCE', 'give either -f, with manifests, or --cluster');
   const loaded = from ? loadTexts(migrateTexts(from)) : await loadCluster(await loadKubeConfig());
   const report = migrateReport(loaded, root);
   console.log(output === 'json' ? JSON.stringify(report) : [...reportLines(report)].join('\n'));
@@ -98,11 +100,11 @@ export function migrateCommand(program: Command): void {
       'manifests: files, directories with their subdirectories, or - for standard input',
     )
     .option('--cluster', 'read the cluster of KUBECONFIG instead; nothing is changed in it')
-    .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', rootNamespace)
+    .option('--root-namespace <name>', rootNamespaceText, rootNamespace)
     .addOption(new Option('-o, --output <format>', 'format').choices(['text', 'json']).default('text'))
     .addHelpText(
       'after',
-      '\nExit codes: 0 everything works, or works with the differences shown; 1 something is not carried out, or could not be read.',
+      '\nExit codes: 0 everything works, or works with the differences shown; 1 something is not carried out, or could not be read; 2 wrong usage.',
     )
     .action(check);
   migrate
@@ -118,12 +120,12 @@ export function migrateCommand(program: Command): void {
       '-o, --output <dir>',
       'directory for the output, a file for each file of the input; absent: standard output',
     )
-    .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', rootNamespace)
+    .option('--root-namespace <name>', rootNamespaceText, rootNamespace)
     .option('--istio-root <name>', "Istio's root namespace", 'istio-system')
     .option(
       '--cluster-networks <cidrs...>',
       "Linkerd's clusterNetworks, for policies that admit the cluster's addresses",
     )
-    .addHelpText('after', '\nExit codes: 0 everything was converted; 1 something was not.')
+    .addHelpText('after', '\nExit codes: 0 everything was converted; 1 something was not; 2 wrong usage.')
     .action(convertFiles);
 }

@@ -1,5 +1,6 @@
 /** `policy-mesh`: prints the compiled mesh of manifests, for `weft policy`. */
 import type { Command } from 'commander';
+import { rootNamespaceText } from '../../src/base/option-texts.js';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
 import { encodeMeshes } from '../../src/state/snapshot.js';
 import { rootNamespace } from '../compile/policies.js';
@@ -22,7 +23,7 @@ export function policyMeshCommand(program: Command): void {
     .option('--current <paths...>', 'manifests of the current state: files, or directories')
     .option('--kubernetes', 'the current state is that of the cluster of KUBECONFIG')
     .option('--apply <paths...>', 'manifests that are applied to it')
-    .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', rootNamespace)
+    .option('--root-namespace <name>', rootNamespaceText, rootNamespace)
     .option(
       '--namespace <name>',
       'of a cluster: read its objects where those of all namespaces may not be read',

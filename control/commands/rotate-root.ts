@@ -1,6 +1,6 @@
 /** `rotate-root`: one step of a root rotation in a state directory. */
 import type { Command } from 'commander';
-import { WeftError } from '../../src/base/errors.js';
+import { UsageError } from '../../src/base/usage.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { rotateRoot, type RotationPhase } from '../certificates/rotation.js';
 
@@ -20,7 +20,7 @@ export function rotateRootCommand(program: Command): void {
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .action(({ state, phase, trustDomain }: { state: string; phase: string; trustDomain: string }) => {
       if (phase !== 'begin' && phase !== 'switch' && phase !== 'finish')
-        throw new WeftError('WEFT_ROTATION', `unknown phase ${phase}: give begin, switch or finish`);
+        throw new UsageError('WEFT_ROTATION', `unknown phase ${phase}: give begin, switch or finish`);
       rotateRoot(state, parseTrustDomain(trustDomain), phase);
       console.log(results[phase]);
     });

@@ -1,7 +1,8 @@
 /** `serve`: runs the control plane, with manifests from files or from the Kubernetes API. */
 import { hostname } from 'node:os';
 import { Option, type Command } from 'commander';
-import { WeftError } from '../../src/base/errors.js';
+import { rootNamespaceText } from '../../src/base/option-texts.js';
+import { UsageError } from '../../src/base/usage.js';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
 import { otlpUrl } from '../../src/telemetry/otlp/load.js';
 import { apiGroups, type ApiGroupName } from '../api-server/api-group.js';
@@ -33,7 +34,7 @@ export function serveCommand(program: Command): void {
       'namespace of the control plane; its policies apply to the whole mesh',
       rootNamespace,
     )
-    .option('--root-namespace <name>', 'with --from: namespace whose policies apply to the whole mesh')
+    .option('--root-namespace <name>', `with --from: ${rootNamespaceText}`)
     .option('--ca-secret <name>', "Secret with the CA's keys", 'weft-ca')
     .option('--agent-account <name>', 'service account of the agents', 'weft-agent')
     .option('--identity <name>', 'holder identity of this replica in the Lease', hostname())
@@ -102,22 +103,22 @@ async function optionsOf({
   ...rest
 }: ServeFlags): Promise<ControlOptions> {
   if ((kubernetes === true) === (rest.from !== undefined))
-    throw new WeftError('WEFT_SOURCE', 'give either --from, with directories of manifests, or --kubernetes');
+    throw new UsageError('WEFT_SOURCE', 'give either --from, with directories of manifests, or --kubernetes');
   if (kubernetes !== true && apiListen !== undefined)
-    throw new WeftError(
+    throw new UsageError(
       'WEFT_SOURCE',
       '--api-listen requires --kubernetes: the API server authenticates and authorizes its users',
     );
   if (apiListen === undefined && groups.length > 0)
-    throw new WeftError(
+    throw new UsageError(
       'WEFT_SOURCE',
       '--api-groups requires --api-listen: without an address none of the APIs is served',
     );
   if (apiListen !== undefined && groups.length === 0)
-    throw new WeftError('WEFT_SOURCE', '--api-listen requires --api-groups: which of the APIs are served');
+    throw new UsageError('WEFT_SOURCE', '--api-listen requires --api-groups: which of the APIs are served');
   if (kubernetes !== true) return rest;
   if (rest.rootNamespace !== undefined)
-    throw new WeftError(
+    throw new UsageError(
       'WEFT_SOURCE',
       "--root-namespace requires --from: on Kubernetes the root namespace is the control plane's own",
     );

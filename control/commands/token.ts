@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { decodeJwt } from 'jose';
-import { WeftError } from '../../src/base/errors.js';
+import { UsageError } from '../../src/base/usage.js';
 import { rateLimiterCaller } from '../compile/rate-limiter.js';
 import { waypointCaller, waypointOfCaller } from '../compile/waypoints.js';
 import { revoke } from '../authentication/revocations.js';
@@ -30,7 +30,7 @@ function tokenSubject({ node, waypoint, rateLimiter }: Subject): string {
   const name =
     node === undefined && rateLimiter !== true ? waypointOfCaller(`waypoint:${waypoint ?? ''}`) : undefined;
   if (name) return waypointCaller(name);
-  throw new WeftError(
+  throw new UsageError(
     'WEFT_TOKEN_SUBJECT',
     'give one of --node, a name without colons, --waypoint NAMESPACE/NAME, or --rate-limiter',
   );
@@ -47,7 +47,10 @@ function revocationOf({
     return { subject: tokenSubject(subject), beforeS: Math.floor(Date.now() / 1000) };
   const { jti } = decodeJwt(readFileSync(token, 'utf8').trim());
   if (jti !== undefined) return { id: jti };
-  throw new WeftError('WEFT_TOKEN_SUBJECT', 'the token has no id: revoke all tokens of its node with --node');
+  throw new UsageError(
+    'WEFT_TOKEN_SUBJECT',
+    'the token has no id: revoke all tokens of its node with --node',
+  );
 }
 
 export function tokenCommands(program: Command): void {

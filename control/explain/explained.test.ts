@@ -91,7 +91,7 @@ interface Asked {
 async function sent(
   rights: readonly string[],
   ends: Asked,
-): Promise<{ readonly hidden: ExplainedMesh['hidden']; readonly text: string; readonly count: number }> {
+): Promise<Pick<ExplainedMesh, 'hidden' | 'ends' | 'resources'> & { readonly text: string }> {
   const source = new ExplainSource({ whole: () => whole, rootNamespace: root });
   const answer = await source.query(ends, (all) =>
     Promise.resolve(new Set(all.filter((one) => rights.includes(one)))),
@@ -99,7 +99,7 @@ async function sent(
   const text =
     JSON.stringify(answer) +
     answer.resources.map(({ value }) => Buffer.from(value, 'base64').toString('latin1')).join('\n');
-  return { hidden: answer.hidden, text, count: answer.resources.length };
+  return { ...answer, text };
 }
 
 test('with the right in all namespaces that decide: their resources, and policies of the root namespace, and nothing of others', async () => {
@@ -135,9 +135,95 @@ test('forbidden: who lacks the right for one end learns anything of that end, or
     ],
   ] as const) {
     const answer = await sent(rights, ends);
-    assert.deepEqual([answer.hidden, answer.count], [hidden, 0], JSON.stringify(ends));
-    assert.doesNotMatch(answer.text, /policy-of|account-of|10\.96|10\.0\.0/);
+    assert.deepEqual(answer.hidden, hidden, JSON.stringify(ends));
+    const [only] = rights;
+    if (only === undefined) assert.deepEqual([answer.resources, answer.ends], [[], []]);
+    const others = ['shop', 'bank', 'vault'].filter((one) => one !== only);
+    assert.doesNotMatch(answer.text, new RegExp(`policy-of-(${others.join('|')})`));
+    const names = { shop: 'web', bank: 'teller', vault: 'store' } as const;
+    for (const [i, one] of (['shop', 'bank', 'vault'] as const).entries())
+      if (one !== only) {
+        assert.ok(!answer.text.includes(`account-of-${names[one]}`), JSON.stringify(ends));
+        for (const ip of [`10.0.0.${i + 1}`, `10.96.0.${i + 1}`])
+          assert.ok(!answer.text.includes(ip), JSON.stringify(ends));
+      }
   }
+});
+
+test('who may read one end gets what concerns that end, the same whatever the other end is', async () => {
+  const alone = async (
+    rights: readonly string[],
+    ends: Asked,
+  ): Promise<readonly [readonly string[], string]> => {
+    const { ends: readable, resources } = await sent(rights, ends);
+    return [readable, JSON.stringify(resources)];
+  };
+  const destination = await alone(['shop'], { source: 'bank/teller', destination: 'shop/web:80' });
+  assert.deepEqual(destination[0], ['destination']);
+  for (const source of ['bank/nobody', 'vault/store', 'nowhere/x', '10.0.0.2'])
+    assert.deepEqual(await alone(['shop'], { source, destination: 'shop/web:80' }), destination);
+  const source = await alone(['bank'], { source: 'bank/teller', destination: 'shop/web:80' });
+  assert.deepEqual(source[0], ['source']);
+  for (const other of [
+    'shop/nothing:80',
+    'vault/store:80',
+    'store.vault.svc.cluster.local:80',
+    '10.0.0.3:8080',
+  ])
+    assert.deepEqual(await alone(['bank'], { source: 'bank/teller', destination: other }), source);
+  const { text } = await sent(['bank'], { source: 'bank/teller', destination: 'shop/web:80' });
+  // Addresses and names of resources are encoded.
+  assert.match(text, /account-of-teller/);
+  assert.match(
+    (await sent(['shop'], { source: 'bank/x', destination: 'shop/web:80' })).text,
+    /policy-of-shop/,
+  );
+});
+
+test('forbidden: of a readable end of which something lies in a namespace that the caller may not read anything is told', async () => {
+  const elsewhere = snapshotOf(
+    loadTexts([
+      {
+        file: 'mesh.yaml',
+        text: objects
+          .map((one) =>
+            JSON.stringify(one).replace(
+              '"weft.dev/waypoint":"wp"',
+              '"weft.dev/waypoint":"wp","weft.dev/waypoint-namespace":"infra"',
+            ),
+          )
+          .concat(
+            JSON.stringify({
+              apiVersion: 'gateway.networking.k8s.io/v1',
+              kind: 'Gateway',
+              metadata: { name: 'wp', namespace: 'infra' },
+              spec: {
+                gatewayClassName: 'weft-waypoint',
+                listeners: [
+                  {
+                    name: 'mesh',
+                    port: 15008,
+                    protocol: 'HBONE',
+                    allowedRoutes: { namespaces: { from: 'All' } },
+                  },
+                ],
+              },
+            }),
+            JSON.stringify(service('infra', 'wp', '10.96.0.9')),
+          )
+          .join('\n---\n'),
+      },
+    ]).objects,
+    root,
+  );
+  const source = new ExplainSource({ whole: () => elsewhere, rootNamespace: root });
+  const query = (rights: readonly string[]): Promise<ExplainedMesh> =>
+    source.query({ source: 'bank/teller', destination: 'shop/web:80' }, (all) =>
+      Promise.resolve(new Set(all.filter((one) => rights.includes(one)))),
+    );
+  assert.deepEqual((await query(['shop'])).ends, []);
+  assert.deepEqual((await query(['shop', 'infra'])).ends, ['destination']);
+  assert.deepEqual((await query(['shop'])).resources, []);
 });
 
 test('a client that is named by its identity needs no right in its namespace, and its pods are not told', async () => {
@@ -160,7 +246,10 @@ test('values of headers that a route sets are not sent, and those that it matche
 test('what concerns more than a response may have is not sent', async () => {
   const [like] = whole.mesh.workloads ?? [];
   assert.ok(like);
-  const workloads = Array.from({ length: explainLimits.resources + 1 }, () => ({ ...like }));
+  const workloads = Array.from({ length: explainLimits.resources + 1 }, (_, i) => ({
+    ...like,
+    uid: `${like.uid}-${i}` as typeof like.uid,
+  }));
   const source = new ExplainSource({
     whole: () => ({ ...whole, mesh: { ...whole.mesh, workloads } }),
     rootNamespace: root,

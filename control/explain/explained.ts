@@ -1,6 +1,6 @@
 /** The part of the compiled mesh that concerns two ends, encoded. */
 import { isIp } from '../../src/model/address.js';
-import type { ExplainedMesh, EncodedMeshResource } from '../../src/model/explained-mesh.js';
+import type { ExplainedMesh, EncodedMeshResource, MeshEnd } from '../../src/model/explained-mesh.js';
 import { explainLimits } from '../../src/model/explained-mesh.js';
 import { servicePolicyName } from '../../src/model/service-policy.js';
 import { namespacesOf, partOf, slashed, withoutPort, type Ends } from '../../src/state/mesh-part.js';
@@ -29,15 +29,25 @@ function withoutHeaderValues<T>(value: T): T {
   return Object.fromEntries(fields.map(([name, one]) => [name, withoutHeaderValues(one as unknown)])) as T;
 }
 
-function encodedOf({ mesh, nodePods, routes, servicePolicies }: MeshSnapshot): EncodedMeshResource[] {
-  const found: EncodedMeshResource[] = [];
+/** Each resource once, also if several parts have it. Error: TooMuch. */
+function encodedOf(parts: readonly MeshSnapshot[]): EncodedMeshResource[] {
+  const found = new Map<string, EncodedMeshResource>();
   let bytes = 0;
-  const add = (typeUrl: string, name: string, receiver: string, encoded: Uint8Array): void => {
+  const add: AddResource = (typeUrl, name, receiver, encoded) => {
+    const key = JSON.stringify([typeUrl, name, receiver]);
+    if (found.has(key)) return;
     bytes += encoded.length;
-    if (found.length >= explainLimits.resources || bytes > explainLimits.bytes)
+    if (found.size >= explainLimits.resources || bytes > explainLimits.bytes)
       throw new TooMuch('too many resources concern these two');
-    found.push({ typeUrl, name, receiver, value: Buffer.from(encoded).toString('base64') });
+    found.set(key, { typeUrl, name, receiver, value: Buffer.from(encoded).toString('base64') });
   };
+  for (const part of parts) addResources(part, add);
+  return [...found.values()];
+}
+
+type AddResource = (typeUrl: string, name: string, receiver: string, encoded: Uint8Array) => void;
+
+function addResources({ mesh, nodePods, routes, servicePolicies }: MeshSnapshot, add: AddResource): void {
   const { workloads = [], services = [], policies = [] } = mesh;
   for (const one of workloads) add(typeUrls.address, one.uid, '', encodeWorkload(one));
   for (const one of services) add(typeUrls.address, one.key, '', encodeService(one));
@@ -51,7 +61,21 @@ function encodedOf({ mesh, nodePods, routes, servicePolicies }: MeshSnapshot): E
       waypoint,
       encodeServicePolicy(withoutHeaderValues(policy)),
     );
-  return found;
+}
+
+/** One end of a question, as if the other were nothing of the mesh. */
+const aloneOf = ({ source, destination }: Ends, end: MeshEnd): Ends =>
+  end === 'source' ? { source, destination: '' } : { identity: '', areClientsUnknown: true, destination };
+
+/** What a response has of these parts. Error: TooMuch. */
+function responseOf(
+  parts: readonly MeshSnapshot[],
+): Pick<ExplainedMesh, 'resources' | 'withoutAddress' | 'waypoints'> {
+  return {
+    resources: encodedOf(parts),
+    withoutAddress: [...new Set(parts.flatMap(({ withoutAddress }) => withoutAddress))],
+    waypoints: [...new Set(parts.flatMap(({ waypoints }) => waypoints))],
+  };
 }
 
 /** The ends of a question; undefined: they are not stated, or too long. */
@@ -93,8 +117,9 @@ export class ExplainSource {
   constructor(private readonly options: ExplainSourceOptions) {}
 
   /**
-   * What concerns the ends, if the caller may read all of it. The namespaces of the ends come first: of what is behind an end that the caller may
-   * not read nothing is told. Error: TooMuch.
+   * What concerns the ends, if the caller may read all of it. Else what concerns each end alone of which the caller may read all: it does not
+   * depend on the other end. The namespaces of the ends come first: of what is behind an end that the caller may not read nothing is told.
+   * Error: TooMuch.
    */
   async query(ends: Ends, readable: Readable): Promise<ExplainedMesh> {
     const { rootNamespace } = this.options;
@@ -123,14 +148,28 @@ export class ExplainSource {
         ? ofEnds
         : (await hiddenOf(namespacesOf(part.snapshot, rootNamespace))).map(() => unnamed),
     );
-    const { trustDomain, withoutAddress, waypoints } = part.snapshot;
+    const { trustDomain } = whole;
+    if (hidden.size === 0)
+      return { ...responseOf([part.snapshot]), trustDomain, rootNamespace, hidden: [], ends: [] };
+    const isReadable: Readonly<Record<MeshEnd, boolean>> = {
+      source: identity === undefined && !sources.some(isHidden),
+      destination: !part.destinations.some(isHidden),
+    };
+    const known: MeshSnapshot[] = [];
+    const readableEnds: MeshEnd[] = [];
+    for (const end of ['source', 'destination'] as const) {
+      const { snapshot, isWhole } = partOf(whole, aloneOf(ends, end));
+      if (!isReadable[end] || !isWhole) continue;
+      if ((await hiddenOf(namespacesOf(snapshot, rootNamespace))).length > 0) continue;
+      known.push(snapshot);
+      readableEnds.push(end);
+    }
     return {
-      resources: hidden.size > 0 ? [] : encodedOf(part.snapshot),
+      ...responseOf(known),
       trustDomain,
       rootNamespace,
-      withoutAddress: hidden.size > 0 ? [] : withoutAddress,
-      waypoints: hidden.size > 0 ? [] : waypoints,
       hidden: [...hidden],
+      ends: readableEnds,
     };
   }
 }

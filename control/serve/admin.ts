@@ -3,19 +3,19 @@
  * read that directory. On Kubernetes the aggregated API serves it, by the caller's own rights.
  */
 import { join, resolve } from 'node:path';
-import { errorText, WeftError } from '../../src/base/errors.js';
+import { errorText } from '../../src/base/errors.js';
 import type { ChangeQuery } from '../../src/model/change.js';
 import { controlSocketName } from '../../src/model/control-socket.js';
 import type { EdgeQuery } from '../../src/model/edge.js';
 import { tapQueryOf } from '../../src/model/tap.js';
 import type { LineStream } from '../../src/telemetry/line-stream.js';
-import { serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
+import { RequestRefused, serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
 import type { ChangeSource } from '../changes/replicas.js';
 import type { EdgeSource } from '../edges/edge-source.js';
 import { endsOf, type ExplainSource } from '../explain/explained.js';
 import { tapStream } from '../taps/tap-lines.js';
 import { socketReader } from '../taps/tap-reader.js';
-import type { TapSource } from '../taps/tap-source.js';
+import { tooManyTaps, type TapSource } from '../taps/tap-source.js';
 
 /** The greatest length of a socket's path (sockaddr_un). */
 const pathBytesMax = 107;
@@ -29,6 +29,8 @@ export interface AdminOptions {
   readonly log: { warn(fields: object, text: string): void };
 }
 
+const notHere = (why: string): RequestRefused => new RequestRefused(403, 'WEFT_ADMIN', why);
+
 /** Undefined: the socket could not be made, which is logged. */
 export async function serveAdmin({
   state,
@@ -41,7 +43,7 @@ export async function serveAdmin({
   const route = (what: string, source: { query(query: EdgeQuery | ChangeQuery): Promise<object> }) => ({
     contentType: 'application/json',
     read: async ({ trusted }: { readonly trusted: boolean }, search: URLSearchParams): Promise<string> => {
-      if (!trusted) throw new WeftError('WEFT_ADMIN', `${what} are read on this machine only`);
+      if (!trusted) throw notHere(`${what} are read on this machine only`);
       const sinceMs = Number(search.get('sinceMs') ?? 0);
       const namespace = search.get('namespace') ?? undefined;
       return JSON.stringify(
@@ -52,9 +54,9 @@ export async function serveAdmin({
   const explained = {
     contentType: 'application/json',
     read: async ({ trusted }: { readonly trusted: boolean }, search: URLSearchParams): Promise<string> => {
-      if (!trusted) throw new WeftError('WEFT_ADMIN', 'explanations are read on this machine only');
+      if (!trusted) throw notHere('explanations are read on this machine only');
       const ends = endsOf(search);
-      if (!ends) throw new WeftError('WEFT_ADMIN', 'say source or identity, and destination');
+      if (!ends) throw new RequestRefused(400, 'WEFT_ADMIN', 'say source or identity, and destination');
       // Whoever may open the socket may read everything.
       const item = await explanations.query(ends, (all) => Promise.resolve(new Set(all)));
       return JSON.stringify({ explanations: [item], sinceMs: 0, missing: [] });
@@ -63,13 +65,13 @@ export async function serveAdmin({
   const tapRoute = {
     contentType: 'application/x-ndjson',
     read: (): string => {
-      throw new WeftError('WEFT_ADMIN', 'taps are read on this socket only');
+      throw notHere('taps are read on this socket only');
     },
     stream: (search: URLSearchParams): LineStream => {
       const read = tapQueryOf(search, search.get('namespace') ?? undefined);
-      if ('problem' in read) throw new WeftError('WEFT_ADMIN', read.problem);
+      if ('problem' in read) throw new RequestRefused(400, 'WEFT_ADMIN', read.problem);
       const reading = taps.open(read.query, socketReader);
-      if (!reading) throw new WeftError('WEFT_ADMIN', 'too many taps are open: end others');
+      if (!reading) throw new RequestRefused(429, 'WEFT_ADMIN', tooManyTaps);
       return tapStream(reading);
     },
   };

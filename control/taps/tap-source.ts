@@ -21,6 +21,10 @@ export interface OpenTap extends TapReading {
   readonly programs: number;
 }
 
+/** To a reader whose tap was not opened. */
+export const tooManyTaps =
+  'too many taps are open, or too many of this user or of its namespace: end another weft tap, or a live view of the page, and try again';
+
 export interface TapSource {
   /** Undefined: too many taps are open. @param reader whose share it uses, at all replicas */
   open(query: TapQuery, reader: TapReader): OpenTap | undefined;

@@ -1,5 +1,6 @@
 /** The rules of one carrier, as the agent knows them: those that it gave, and those that a former agent gave. */
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
+import { toWaypoint } from '../../src/path/choose-path.js';
 import type { Opening } from '../../src/telemetry/connection-record.js';
 import type { RuleContext } from './context.js';
 import { Rule, type Target } from './gen/carrier.js';
@@ -44,7 +45,10 @@ export function openingOfFlow(
       : client
         ? formatSocketAddress({ ip: clientIp === '' ? client.ip : clientIp, port: client.port })
         : 'unknown';
-  return { direction, ...chosen.opening, source: { ...source, address } };
+  const { opening, endpoint } = chosen;
+  // The context has no field for it, so that agents of both versions read it.
+  const waypoint = opening.why === toWaypoint ? { waypoint: endpoint } : {};
+  return { direction, ...opening, ...waypoint, source: { ...source, address } };
 }
 
 export class HeldRules {

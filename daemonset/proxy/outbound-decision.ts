@@ -186,12 +186,11 @@ export function describeOutbound(
     },
     dialed,
     service: 'service' in plan ? plan.service : undefined,
+    waypoint: plan.kind === 'hbone' && plan.viaWaypoint ? plan.next : undefined,
     verdict,
   });
 }
 
-/** The destination address of the record: the pod's port that the tunnel asks for, or the waypoint. */
-function destinationOf(plan: OpenPlan): SocketAddress {
-  if (plan.kind !== 'hbone') return plan.target;
-  return plan.authority.ip === plan.next.ip ? plan.authority : plan.next;
-}
+/** The destination address of the record: what the tunnel asks for, also if a waypoint is at its end. */
+const destinationOf = (plan: OpenPlan): SocketAddress =>
+  plan.kind === 'hbone' ? plan.authority : plan.target;

@@ -3,12 +3,13 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { clusterOptions, installationOption, jsonOption, rootNamespaceOption } from './place.js';
 import { readStandardInput, standardInput } from '../base/standard-input.js';
 import { WeftError } from '../base/errors.js';
+import { usageExitCode } from '../base/usage.js';
 import type { Finding } from '../findings/finding.js';
 import { printClusterCheck, printFindings, type ClusterFlags } from './cluster/command.js';
 import { wantsCluster } from './wants-cluster.js';
-import { systemNamespace } from './cluster/system-namespace.js';
 import { absentText } from '../kubernetes/manifests.js';
 import { relayDefault, type Relay } from '../model/relay.js';
 import { programs, sh } from './run.js';
@@ -76,13 +77,17 @@ const missingCarrier = (relay: Relay, program = programs.carrier): string | unde
     ? undefined
     : `${program} is missing: npm run build, or relay in the agent with --relay typescript or WEFT_RELAY=typescript`;
 
-/** Ends this program with exit code 2 and one line on stderr if a requirement of `purpose` is missing. `relay`: of a testbed. */
-export function needMachine(purpose: 'agent' | 'testbed' | 'demo', relay: Relay = 'typescript'): void {
+/** Ends this program with one line on stderr if a requirement of `purpose` is missing. `relay`: of a testbed. */
+export function needMachine(
+  purpose: 'agent' | 'testbed' | 'demo',
+  relay: Relay = 'typescript',
+  exitCode = usageExitCode,
+): void {
   const wanted = { agent: {}, testbed: testbedPrograms, demo: demoPrograms }[purpose];
   const what = missing() ?? missingPrograms(wanted) ?? missingCarrier(relay);
   if (what === undefined) return;
   console.error(`weft: ${what}`);
-  process.exit(2);
+  process.exit(exitCode);
 }
 
 interface CheckFlags extends ClusterFlags {
@@ -101,25 +106,19 @@ function checkManifests(from: readonly string[], root: string): Finding[] {
 }
 
 export function checkCommand(): Command {
-  return new Command('check')
+  const command = new Command('check')
     .description(
       'report problems and what to do: of the cluster of KUBECONFIG, before and after the installation, else of this machine; with -f, of manifests',
     )
-    .option('-f, --from <path...>', 'manifests: files, directories of them, or - for standard input')
-    .option(
-      '--root-namespace <name>',
-      'with -f: namespace whose policies apply to the whole mesh',
-      systemNamespace,
-    )
-    .option('--kubernetes', 'check the cluster even without KUBECONFIG')
-    .option('--no-kubernetes', 'check this machine even with KUBECONFIG')
-    .option('-n, --namespace <name>', 'namespace of the installation', systemNamespace)
-    .option('--json', 'print the findings as JSON')
-    .action(async (options: CheckFlags) => {
+    .option('-f, --from <path...>', 'manifests: files, directories of them, or - for standard input');
+  return jsonOption(installationOption(clusterOptions(rootNamespaceOption(command)))).action(
+    async (options: CheckFlags) => {
       if (options.from)
         return printFindings(checkManifests(options.from, options.rootNamespace), options.json);
       if (wantsCluster(options.kubernetes)) return printClusterCheck(options);
-      needMachine('demo', relayDefault());
+      // What is missing is what was looked for.
+      needMachine('demo', relayDefault(), 1);
       console.log('this machine can run Weft');
-    });
+    },
+  );
 }

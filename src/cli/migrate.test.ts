@@ -63,7 +63,7 @@ test('check reads a directory with its subdirectories, as text and as JSON, and 
   );
   assert.equal((await run('check', '-f', join(dir, 'gone'))).code, 1);
   const neither = await run('check');
-  assert.equal(neither.code, 1);
+  assert.equal(neither.code, 2);
   assert.match(neither.stderr, /WEFT_SOURCE: give either -f, with manifests, or --cluster/);
 });
 

@@ -1,6 +1,7 @@
 /** Which mesh a command is about: a testbed of this machine, or the cluster of KUBECONFIG. */
 import type { Command } from 'commander';
 
+import { rootNamespaceText } from '../base/option-texts.js';
 import { systemNamespace } from './cluster/system-namespace.js';
 import { stateDefault } from './standalone/ledger.js';
 import { wantsCluster } from './wants-cluster.js';
@@ -14,23 +15,43 @@ export interface PlaceFlags extends MeshFlags {
   readonly rootNamespace: string;
 }
 
-/** Adds the options that say which mesh is meant. */
-export const meshOptions = (command: Command): Command =>
+/** Adds the options that say whether the cluster is meant. */
+export const clusterOptions = (command: Command): Command =>
   command
-    .option(
-      '--state <dir>',
-      `state directory of a testbed or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,
-    )
     .option('--kubernetes', 'the cluster even without KUBECONFIG')
     .option('--no-kubernetes', 'not the cluster even with KUBECONFIG');
 
-/** The same, and the namespace of the control plane. */
-export const placeOptions = (command: Command): Command =>
-  meshOptions(command).option(
-    '--root-namespace <name>',
-    'namespace of the control plane, whose policies apply to the whole mesh',
-    systemNamespace,
+/** Adds the options that say which mesh is meant. */
+export const meshOptions = (command: Command): Command =>
+  clusterOptions(
+    command.option(
+      '--state <dir>',
+      `${stateText} or of a control plane (default: ${stateDefault}, or the cluster of KUBECONFIG)`,
+    ),
   );
+
+const stateText = 'state directory of a testbed';
+/** Of commands that are about a testbed. */
+export const stateOption = (command: Command): Command =>
+  command.option('--state <dir>', stateText, stateDefault);
+
+/** Of commands that are about an installation in a cluster. */
+export const installationOption = (command: Command): Command =>
+  command.option('-n, --namespace <name>', 'namespace of the installation', systemNamespace);
+
+/** Of commands that show a part of what they know. */
+export const namespaceOption = (command: Command): Command =>
+  command.option('-n, --namespace <name>', 'only what concerns this namespace (default: all)');
+
+/** @param more what programs have to know */
+export const jsonOption = (command: Command, more = ''): Command =>
+  command.option('--json', `print JSON for programs${more}`);
+
+export const rootNamespaceOption = (command: Command): Command =>
+  command.option('--root-namespace <name>', rootNamespaceText, systemNamespace);
+
+/** The same, and the namespace of the control plane. */
+export const placeOptions = (command: Command): Command => rootNamespaceOption(meshOptions(command));
 
 /** Whether the mesh is that of a cluster. */
 export const isOfCluster = ({ state, kubernetes }: MeshFlags): boolean =>

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { stringify } from 'yaml';
 import { deadPort } from '../../test/support/waypoint.js';
 import { distRoot } from './run.js';
+import { certificateProblems } from './status.js';
 import { writeLedger } from './standalone/ledger.js';
 
 test('weft status --kubernetes is about the cluster also where a testbed runs', async () => {
@@ -43,4 +44,25 @@ test('weft status --kubernetes is about the cluster also where a testbed runs', 
   };
   assert.match(said('--kubernetes'), /^weft: WEFT_KUBERNETES_API: /);
   for (const flags of [[], ['--no-kubernetes']]) assert.match(said(...flags), /^control plane: /);
+});
+
+test('a client certificate that a waypoint cannot use is a problem that names the Secret, and what happens meanwhile', () => {
+  const of = (isKept: boolean): readonly string[] =>
+    certificateProblems({
+      gateway: 'shop/wp',
+      netns: 'n',
+      ready: true,
+      report: {
+        ready: true,
+        control: { state: 'connected' },
+        clientCertificates: [{ name: 'pay-client', problem: 'there are no files of it', isKept }],
+      },
+    });
+  assert.match(
+    of(false)[0] ?? '',
+    /^Secret shop\/pay-client: waypoint shop\/wp .*get 503: there are no files of it$/,
+  );
+  assert.match(of(true)[0] ?? '', /the former one stays in use/);
+  // Of an earlier version, and of one that does not respond.
+  assert.deepEqual(certificateProblems({ gateway: 'shop/wp', netns: 'n', ready: false }), []);
 });

@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { clusterOptions, installationOption, jsonOption, stateOption } from './place.js';
 import { printClusterStatus, type ClusterFlags } from './cluster/command.js';
 import { wantsCluster } from './wants-cluster.js';
-import { systemNamespace } from './cluster/system-namespace.js';
 import type { AgentStatus } from './cluster/agents.js';
 import { errorText } from '../base/errors.js';
 import { adminGet, adminPort } from './admin.js';
@@ -12,7 +12,7 @@ import type { RelayStatus } from '../model/relay.js';
 import { relayProblem, relayText } from './relay-text.js';
 import { isAlive } from './run.js';
 import { agentProcess, type AgentReadiness } from './standalone/agent.js';
-import { readLedger, stateDefault } from './standalone/ledger.js';
+import { readLedger } from './standalone/ledger.js';
 
 export interface NodeStatus {
   readonly node: string;
@@ -44,6 +44,12 @@ interface WaypointReport {
   readonly control: { readonly state: string };
   readonly undecodable?: readonly unknown[];
   readonly certificate?: { readonly notAfter: string };
+  /** Client certificates that policies name, and which cannot be used. Older waypoints do not report them. */
+  readonly clientCertificates?: readonly {
+    readonly name: string;
+    readonly problem: string;
+    readonly isKept: boolean;
+  }[];
 }
 export interface Status {
   readonly ok: boolean;
@@ -109,6 +115,13 @@ function problemsOf(state: string): readonly string[] {
   }
 }
 
+/** `Secret shop/pay-client: …`, as problems of objects begin. */
+export const certificateProblems = ({ gateway, report }: WaypointStatus): readonly string[] =>
+  (report?.clientCertificates ?? []).map(({ name, problem, isKept }) => {
+    const effect = isKept ? 'the former one stays in use' : 'requests that need it get 503';
+    return `Secret ${gateway.split('/')[0]}/${name}: waypoint ${gateway} cannot use its client certificate, and ${effect}: ${problem}`;
+  });
+
 /**
  * The agent that the testbed started has ended. Another one may serve the node by now, started by hand or by a supervisor: whoever listens on
  * the node's admin port says so itself.
@@ -141,7 +154,7 @@ export async function statusOf(state: string): Promise<Status> {
   const waypoints = await Promise.all(
     ledger.waypoints.map(({ gateway, netns, process }) => waypointStatus(gateway, netns, runs(process))),
   );
-  const configuration = problemsOf(state);
+  const configuration = [...problemsOf(state), ...waypoints.flatMap(certificateProblems)];
   const ok =
     control === 'running' &&
     [...nodes, ...waypoints].every(({ ready }) => ready) &&
@@ -167,20 +180,11 @@ function* lines(status: Status): Generator<string> {
 }
 
 export function statusCommand(): Command {
-  return new Command('status')
-    .description(
-      'show programs and enrolled pods: of a testbed, of the cluster of KUBECONFIG, or of the agent of this node; exit code 1 if something is not ready',
-    )
-    .option('--kubernetes', 'show the cluster even without KUBECONFIG')
-    .option('--no-kubernetes', 'do not show the cluster even with KUBECONFIG')
-    .option('-n, --namespace <name>', 'of a cluster: namespace of the installation', systemNamespace)
+  const command = new Command('status').description(
+    'show programs and enrolled pods: of a testbed, of the cluster of KUBECONFIG, or without either of the agent of this node; exit code 1 if something is not ready',
+  );
+  return jsonOption(installationOption(clusterOptions(stateOption(command))))
     .option('--all', 'of a cluster: also list pods that are not in the mesh, and why')
-    .option(
-      '--state <dir>',
-      'state directory of a testbed; without a testbed, the agent of this node is shown',
-      stateDefault,
-    )
-    .option('--json', 'print one JSON object')
     .action(async (options: ClusterFlags & { state: string; kubernetes?: boolean }) => {
       const { kubernetes, state } = options;
       if (kubernetes === true || (!readLedger(state) && wantsCluster(kubernetes)))

@@ -40,6 +40,7 @@ async function send(
   path: string,
   body: object | undefined,
   bytesMax: number,
+  accept = 'application/json',
 ): Promise<Response> {
   const url = urlOf(config, path);
   const options: Parameters<KubeConfig['applyToHTTPSOptions']>[0] = { method, timeout: timeoutMs };
@@ -48,7 +49,7 @@ async function send(
   return new Promise((resolve, reject) => {
     const headers = {
       ...(options.headers as Record<string, string> | undefined),
-      accept: 'application/json',
+      accept,
       ...(payload === undefined
         ? {}
         : {
@@ -103,6 +104,13 @@ export async function requestJson(
   if (!json) throw new ApiError(status >= 400 ? status : 0, `${what}: status ${status} without JSON`);
   if (status >= 200 && status < 300) return json.value;
   throw refused(status, what, json.value);
+}
+
+/** Reads an object without its content: the API server leaves out all but the metadata. Errors: ApiError. */
+export async function requestMetadata(config: KubeConfig, path: string): Promise<void> {
+  const accept = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1';
+  const { status, text } = await send(config, 'GET', path, undefined, responseBytesMax, accept);
+  if (status < 200 || status >= 300) throw refused(status, `GET ${path}`, jsonOf(text)?.value);
 }
 
 /** The text of a 2xx response to GET, such as a log. Errors: ApiError, also for a text of more than `bytesMax` bytes. */

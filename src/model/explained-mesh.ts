@@ -13,6 +13,9 @@ export interface EncodedMeshResource {
   readonly value: string;
 }
 
+export const meshEnds = ['source', 'destination'] as const;
+export type MeshEnd = (typeof meshEnds)[number];
+
 export interface ExplainedMesh {
   readonly resources: readonly EncodedMeshResource[];
   readonly trustDomain: string;
@@ -21,8 +24,10 @@ export interface ExplainedMesh {
   readonly withoutAddress: readonly string[];
   /** `<namespace>/<name>` of the Gateways that are waypoints. */
   readonly waypoints: readonly string[];
-  /** Namespaces that decide, too, and which the caller may not read. Then there are no resources. */
+  /** Namespaces that decide, too, and which the caller may not read. Then there are only resources of `ends`. */
   readonly hidden: readonly string[];
+  /** If there are hidden namespaces: the ends that the caller may read. The resources are what concerns each of them alone. */
+  readonly ends: readonly MeshEnd[];
 }
 
 export const explainLimits = {

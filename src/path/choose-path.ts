@@ -160,7 +160,7 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
       // If the dialed Service has no waypoint, the waypoint serves the workload: the workload's policy applies, and no route.
       authority: ofService ? dialed : target,
       expected: [found.workload.identity],
-      why: 'destination-has-waypoint',
+      why: toWaypoint,
     };
   }
   if (workload.hostNetwork) {
@@ -203,6 +203,9 @@ const ownWaypoint = (
   waypoints: readonly WaypointRef[],
   isSource: (reference: WaypointRef) => boolean,
 ): WaypointRef | undefined => (waypoints.some(isSource) ? undefined : waypoints[0]);
+
+/** `why` of connections that go to a waypoint. */
+export const toWaypoint = 'destination-has-waypoint';
 
 export type InboundPlan =
   | {

@@ -1,6 +1,7 @@
 /** The command line of the rate limit service. */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { withUsageErrors } from '../base/usage.js';
 import { rateLimiterPort } from '../model/rate-limit.js';
 import { otlpUrl, type OtlpOptions } from '../telemetry/otlp/load.js';
 
@@ -60,7 +61,7 @@ export function parseOptions(): RateLimiterOptions {
       'OTLP/HTTP collector for metrics, such as http://collector:4318/v1/metrics (default: they are only served)',
       otlpUrl,
     );
-  return program.parse().opts<RateLimiterOptions>();
+  return withUsageErrors(program).parse().opts<RateLimiterOptions>();
 }
 
 /** The URL of Redis. Errors: those of reading the file. */

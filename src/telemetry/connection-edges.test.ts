@@ -53,7 +53,7 @@ test('an unknown client has empty names and no identity, IPv6 addresses have por
 
 test('a connection to a waypoint has the Service as its destination: the waypoint chooses the endpoint', () => {
   const { destination, port, service } = edgeOfConnection(
-    record({ why: 'destination-has-waypoint', destination: side('api', '10.0.0.9:15008') }),
+    record({ waypoint: '10.0.0.9:15008', destination: side('api', '10.96.0.10:80') }),
   );
   assert.deepEqual(destination, { namespace: 'shop', workload: '', pod: '', identity: undefined });
   assert.deepEqual([port, service], [80, 'api.shop.svc.cluster.local']);

@@ -1,7 +1,7 @@
 /** The edges of an agent's connections: those that it relays, and kernel flows. */
 import { policyText, type EdgeParty } from '../model/edge.js';
 import type { SpiffeId } from '../model/identity.js';
-import { knownName, portOf, type ConnectionRecord, type Party } from './connection-record.js';
+import { isEndpointOpen, knownName, portOf, type ConnectionRecord, type Party } from './connection-record.js';
 import type { EdgeNames, EdgeTable, EdgeTally } from './edge-table.js';
 import type { Tally } from './tallies.js';
 
@@ -43,8 +43,8 @@ const partyOf = ({ namespace, workload, pod, identity }: Party): EdgeParty => ({
 /** The edge of a connection. Pure. */
 export function edgeOfConnection(record: Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived'>): EdgeNames {
   const { direction, path, destination, audited } = record;
-  // The waypoint chooses the endpoint, and reports it.
-  const isServices = record.why === 'destination-has-waypoint' && record.service !== undefined;
+  // The waypoint reports the endpoint that it has chosen.
+  const isServices = isEndpointOpen(record);
   return {
     reporter: direction === 'outbound' ? 'source' : 'destination',
     source: partyOf(record.source),

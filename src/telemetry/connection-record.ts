@@ -24,6 +24,13 @@ export const portOf = (address: string): number => Number(/:(\d{1,5})$/.exec(add
 export const withPort = (address: string, port: number | string): string =>
   `${address.slice(0, address.lastIndexOf(':') + 1)}${port}`;
 
+/** Whether the waypoint chooses the endpoint: the one that the record names is a guess. */
+export const isEndpointOpen = ({
+  waypoint,
+  service,
+}: Pick<ConnectionRecord, 'waypoint' | 'service'>): boolean =>
+  waypoint !== undefined && service !== undefined;
+
 export interface ConnectionRecord {
   /**
    * Only of connections that a carrier relays. Two lines with one id are about one connection: an agent was killed after it wrote the line
@@ -41,6 +48,8 @@ export interface ConnectionRecord {
   // eslint-disable-next-line weft/retired-words -- a key of connections.log
   readonly dialled?: string;
   readonly service?: string;
+  /** The waypoint's address (ip:port), if the connection goes to one: it connects to the destination. */
+  readonly waypoint?: string;
   readonly policy?: string;
   readonly rule?: number;
   /** Policies in audit mode that would have denied the connection. */
@@ -76,6 +85,7 @@ export interface OpeningInput {
   readonly destination: KnownParty;
   readonly dialed?: SocketAddress | undefined;
   readonly service?: { readonly hostname: string } | undefined;
+  readonly waypoint?: SocketAddress | undefined;
   /** The verdict, if a policy decided. */
   readonly verdict?:
     { readonly policy?: string; readonly rule?: number; readonly audited?: readonly string[] } | undefined;
@@ -83,7 +93,7 @@ export interface OpeningInput {
 
 /** Builds an opening. Unknown optional fields are left out, so that log lines do not contain them. */
 export function openingOf(input: OpeningInput): Opening {
-  const { direction, path, why, code, source, destination, dialed, service, verdict } = input;
+  const { direction, path, why, code, source, destination, dialed, service, waypoint, verdict } = input;
   return {
     direction,
     path,
@@ -93,6 +103,7 @@ export function openingOf(input: OpeningInput): Opening {
     destination: partyOf(destination),
     ...(dialed ? { dialled: formatSocketAddress(dialed) } : {}),
     ...(service ? { service: service.hostname } : {}),
+    ...(waypoint ? { waypoint: formatSocketAddress(waypoint) } : {}),
     ...(verdict?.policy === undefined ? {} : { policy: verdict.policy }),
     ...(verdict?.rule === undefined ? {} : { rule: verdict.rule }),
     ...(verdict?.audited && verdict.audited.length > 0 ? { audited: verdict.audited } : {}),

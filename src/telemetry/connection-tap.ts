@@ -1,7 +1,14 @@
 /** Connections of an agent as taps see them: whatever gets a line in connections.log, the kernel path and refused ones included. */
 import type { TapEvent, TapParty } from '../model/mesh-snapshot.js';
 import { isFailure } from './connection-edges.js';
-import { knownName, portOf, withPort, type ConnectionRecord, type Party } from './connection-record.js';
+import {
+  isEndpointOpen,
+  knownName,
+  portOf,
+  withPort,
+  type ConnectionRecord,
+  type Party,
+} from './connection-record.js';
 import type { TapSource, Taps } from './taps.js';
 
 const identityOf = (identity: string): string | undefined => (identity === 'unknown' ? undefined : identity);
@@ -15,6 +22,15 @@ function partyOf({ namespace, workload, pod, identity }: Party): TapParty {
     ...(identity === 'unknown' ? {} : { identity }),
   };
 }
+
+/** The destination as the client dialed it: which pod of a Service a waypoint chooses, the waypoint's own events say. */
+const destinationOf = (record: ConnectionRecord): TapParty =>
+  isEndpointOpen(record)
+    ? { namespace: knownName(record.destination.namespace), workload: '', pod: '' }
+    : partyOf(record.destination);
+
+const wayOf = ({ path, waypoint }: ConnectionRecord): string =>
+  waypoint !== undefined && path !== 'refused' ? 'waypoint' : path;
 
 /** Counts of a connection. */
 interface Values {
@@ -58,7 +74,7 @@ class ConnectionSource implements TapSource {
     return isFailure(record) ? 'failed' : 'refused';
   }
   get way(): string {
-    return this.#record?.path ?? '';
+    return this.#record ? wayOf(this.#record) : '';
   }
   get sourceNamespace(): string {
     return knownName(this.#record?.source.namespace ?? '');
@@ -73,10 +89,12 @@ class ConnectionSource implements TapSource {
     return knownName(this.#record?.destination.namespace ?? '');
   }
   get destinationWorkload(): string {
-    return knownName(this.#record?.destination.workload ?? '');
+    return this.#record && !isEndpointOpen(this.#record) ? knownName(this.#record.destination.workload) : '';
   }
   get destinationIdentity(): string | undefined {
-    return identityOf(this.#record?.destination.identity ?? 'unknown');
+    return this.#record && !isEndpointOpen(this.#record)
+      ? identityOf(this.#record.destination.identity)
+      : undefined;
   }
   get policy(): string {
     return this.#record?.policy ?? '';
@@ -89,7 +107,7 @@ class ConnectionSource implements TapSource {
     const record = this.#record;
     const values = this.#values;
     if (!record || !values) throw new Error('no connection');
-    const { direction, path, why, code, source, destination, dialled, service, policy, audited } = record;
+    const { direction, why, code, source, destination, dialled, service, policy, audited } = record;
     const { bytesSent, bytesReceived, durationMs } = values;
     const isOutbound = direction === 'outbound';
     return {
@@ -101,11 +119,11 @@ class ConnectionSource implements TapSource {
       reporter: '',
       source: partyOf(source),
       destination: {
-        ...partyOf(destination),
+        ...destinationOf(record),
         ...(service === undefined ? {} : { service }),
         port: portOf(destination.address) || portOf(dialled ?? ''),
       },
-      path,
+      path: wayOf(record),
       outcome: this.outcome,
       durationMs,
       bytesSent: isOutbound ? bytesSent : bytesReceived,

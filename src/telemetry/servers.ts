@@ -24,6 +24,17 @@ export interface Route {
   readonly stream?: (query: URLSearchParams) => Promise<LineStream> | LineStream;
 }
 
+/** A request that a route does not respond to, by what the client asked for or by a limit. Other errors are the server's own: 500. */
+export class RequestRefused extends WeftError {
+  constructor(
+    readonly status: 400 | 403 | 429,
+    code: string,
+    message: string,
+  ) {
+    super(code, message, { retryable: status === 429 });
+  }
+}
+
 export interface HttpServer {
   readonly port: number;
   close(): Promise<void>;
@@ -106,7 +117,7 @@ export async function serveRoutes(
     }
     const failed = (error: unknown): unknown =>
       response
-        .writeHead(500, { 'content-type': 'text/plain' })
+        .writeHead(error instanceof RequestRefused ? error.status : 500, { 'content-type': 'text/plain' })
         .end(trusted ? `${errorText(error)}\n` : 'the response could not be generated\n');
     const { stream } = route;
     if (stream && isSocket)

@@ -12,6 +12,7 @@ import { programMetrics } from '../telemetry/program-metrics.js';
 import { serveRoutes, tokenIn, type Asker } from '../telemetry/servers.js';
 import { undecodableGauge } from '../telemetry/undecodable.js';
 import type { Svid } from '../tls/svid.js';
+import type { ClientCertificateProblem } from './client-certificate-files.js';
 import type { WaypointState } from './state/waypoint-state.js';
 import type { WorkerPool } from './worker/worker-pool.js';
 
@@ -28,6 +29,7 @@ interface AdminOptions extends OtlpOptions {
   readonly workers: WorkerPool;
   readonly discovery: DiscoveryClient;
   readonly svid: () => Svid | undefined;
+  readonly clientCertificates: () => readonly ClientCertificateProblem[];
   readonly control: () => { readonly state: string; readonly why: string };
   /** Why the waypoint is not ready; undefined if it is. The reason names the control plane. */
   readonly notReady: () => string | undefined;
@@ -66,6 +68,7 @@ export async function serveAdmin(options: AdminOptions): Promise<{ close(): Prom
       workers: workers.size,
       control: options.control(),
       undecodable: discovery.undecodable(),
+      clientCertificates: options.clientCertificates(),
       certificate: svid && { serial: svid.serial, notAfter: new Date(svid.notAfterMs).toISOString() },
     });
   };

@@ -42,6 +42,14 @@ interface Held {
   problem: string | undefined;
 }
 
+/** As `/status` of a waypoint has it. */
+export interface ClientCertificateProblem {
+  readonly name: SecretName;
+  readonly problem: string;
+  /** An older pair stays in use. */
+  readonly isKept: boolean;
+}
+
 interface ClientCertificateFilesOptions {
   /** Has a directory for each Secret. Absent: there are none. */
   readonly directory: string | undefined;
@@ -99,6 +107,12 @@ export class ClientCertificateFiles {
       pair
         ? { name, chainPem: pair.chainPem, keyPem: pair.keyPem, fingerprint: pair.fingerprint }
         : { name, problem: problem ?? 'it is not read yet' },
+    );
+  }
+
+  problems(): ClientCertificateProblem[] {
+    return [...this.#held].flatMap(([name, { pair, problem }]) =>
+      problem === undefined ? [] : [{ name, problem, isKept: pair !== undefined }],
     );
   }
 

@@ -2,7 +2,7 @@
 import type { Logger } from 'pino';
 import { Gauge, type Registry } from 'prom-client';
 import { parseSecretName } from '../model/client-certificate.js';
-import { ClientCertificateFiles } from './client-certificate-files.js';
+import { ClientCertificateFiles, type ClientCertificateProblem } from './client-certificate-files.js';
 import type { ClientCertificateState } from './cluster/client-certificate.js';
 import type { WaypointLimit } from './limits.js';
 
@@ -21,6 +21,8 @@ interface ClientCertificatesOptions {
 
 export interface ClientCertificates {
   states(): readonly ClientCertificateState[];
+  /** What is wrong with certificates that policies name. `isKept`: an older pair stays in use. */
+  problems(): readonly ClientCertificateProblem[];
   /** Sets the names that policies have. Others than names of Secrets are left out: the ports of their policies are closed. */
   want(names: ReadonlySet<string>): void;
   stop(): void;
@@ -73,6 +75,7 @@ export function startClientCertificates({
   const timer = setInterval(() => files.poll(), pollMs);
   return {
     states: () => files.states(),
+    problems: () => files.problems(),
     want: (names) => files.want(new Set([...names].flatMap((name) => parseSecretName(name) ?? []))),
     stop: () => clearInterval(timer),
   };

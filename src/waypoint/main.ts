@@ -157,6 +157,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
     workers,
     discovery,
     svid: () => svid,
+    clientCertificates: () => clientCertificates.problems(),
     control: () => control,
     notReady: () => {
       if (stopping) return 'the waypoint is shutting down';

@@ -1,6 +1,8 @@
 /** The command line of a waypoint. */
 import { availableParallelism, hostname } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { rootNamespaceText } from '../base/option-texts.js';
+import { withUsageErrors } from '../base/usage.js';
 import { isTrustedProxies } from '../model/waypoint-settings.js';
 import { timerMsMax } from '../model/duration.js';
 import { parseTrustDomain } from '../model/identity.js';
@@ -62,7 +64,7 @@ export function parseOptions(): WaypointOptions {
     .requiredOption('--root <file>', 'root certificates of the control plane (PEM)')
     .requiredOption('--token <file>', 'file of the service account token for the control plane')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
-    .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', 'weft-system')
+    .option('--root-namespace <name>', rootNamespaceText, 'weft-system')
     .option('--listen <addr>', 'address for tunnels (default: all addresses)')
     .option('--port <port>', 'port for tunnels', Number, 15008)
     .option(
@@ -143,7 +145,7 @@ export function parseOptions(): WaypointOptions {
     )
     .option('--drain-ms <ms>', 'time for requests under way to end after SIGTERM', Number, 30_000)
     .option('--drain-delay-ms <ms>', 'time from SIGTERM until new connections are refused', Number, 2_000);
-  return program.parse().opts<WaypointOptions>();
+  return withUsageErrors(program).parse().opts<WaypointOptions>();
 }
 
 /** The settings of workers. `self`: the waypoint's own Service; `namespace` and `name`: of its Gateway. */

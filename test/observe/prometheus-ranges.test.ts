@@ -131,7 +131,7 @@ test('the environment names the Prometheus for ranges beyond 15 minutes', async 
 
 test('what metrics cannot say, and a Prometheus that is not there, are errors that say what to do', async () => {
   const routes = await weft('stat', 'routes', '--since', '2h', '--prometheus', url);
-  assert.equal(routes.code, 1);
+  assert.equal(routes.code, 2);
   assert.match(
     routes.stderr,
     /the metrics in Prometheus do not tell routes of an edge: look back 15m at most/,

@@ -16,6 +16,7 @@ import {
   waypointProcess,
   type WaypointReplica,
 } from '../../src/cli/standalone/waypoint.js';
+import { statusOf } from '../../src/cli/status.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { createRoot, issueServerCert, type KeyAndCertificate } from '../../src/tls/issue.js';
@@ -124,9 +125,17 @@ test('the server refuses a waypoint without a certificate, and with the policy o
   await until('the log says what to do', 30_000, () =>
     /"secret":"shop\/pay-client".*create or correct the Secret/.test(logged()),
   );
+  const problems = async (): Promise<readonly string[]> => (await statusOf(mesh.state)).configuration ?? [];
+  await until('weft status names the Secret', 30_000, async () =>
+    (await problems()).some((one) => one.startsWith('Secret shop/pay-client: waypoint shop/waypoint')),
+  );
   const first = issue(clients, 'first');
   put('pay-client', first);
   await isInUse('first');
+  assert.deepEqual(
+    (await problems()).filter((one) => one.startsWith('Secret')),
+    [],
+  );
   const dump = await adminGet(waypointNetns(waypoint), 15000, '/dump');
   assert.ok(dump.includes('pay-client'));
   const secret = first.keyPem.split('\n')[1] ?? '';

@@ -6,8 +6,7 @@ import { Command } from 'commander';
 import { version } from '../../base/version.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { wantsCluster } from '../wants-cluster.js';
-import { systemNamespace } from '../cluster/system-namespace.js';
-import { meshOptions } from '../place.js';
+import { installationOption, meshOptions } from '../place.js';
 import { readLedger, stateDefault } from '../standalone/ledger.js';
 import { writeArchive } from './archive.js';
 import { clusterParts } from './cluster.js';
@@ -67,8 +66,7 @@ export function bugReportCommand(): Command {
   const command = new Command('bug-report').description(
     'write an archive of versions, state, objects, logs, metrics and events, without keys and tokens: of a testbed, of the cluster of KUBECONFIG, or of this machine',
   );
-  return meshOptions(command)
-    .option('-n, --namespace <name>', 'of a cluster: namespace of the installation', systemNamespace)
+  return installationOption(meshOptions(command))
     .option('-o, --output <file>', 'the archive (default: weft-bug-report-TIME.tar.gz in this directory)')
     .action(async (flags: Flags) => {
       const now = new Date();

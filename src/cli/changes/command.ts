@@ -1,9 +1,9 @@
 /** `weft changes`: which objects changed, who changed them, and which nodes and waypoints have acknowledged it. */
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import type { Change, ChangesAnswer } from '../../model/change.js';
 import { askMesh, type ControlQuestion } from '../control-admin.js';
-import { durationMs } from '../edges/since.js';
-import { meshOptions, type MeshFlags } from '../place.js';
+import { sinceOption } from '../edges/since.js';
+import { jsonOption, meshOptions, namespaceOption, type MeshFlags } from '../place.js';
 import { changeLines } from './rows.js';
 
 interface Flags extends MeshFlags {
@@ -28,19 +28,16 @@ function* lines({ changes, sinceMs, missing }: ChangesAnswer): Generator<string>
 }
 
 export function changesCommand(): Command {
-  const command = new Command('changes')
-    .description(
+  const command = namespaceOption(
+    new Command('changes').description(
       'show which objects changed, who changed them, and which nodes and waypoints have acknowledged it',
-    )
-    .option('-n, --namespace <name>', 'only objects of this namespace')
-    .addOption(
-      new Option('--since <duration>', 'for example 10m (default: all that is kept)').argParser(durationMs),
-    );
-  return meshOptions(command)
-    .option('--json', 'print one JSON object, with the time of each acknowledgment')
-    .action(async (flags: Flags) => {
+    ),
+  ).addOption(sinceOption(' (default: all that is kept)'));
+  return jsonOption(meshOptions(command), ', with the time of each acknowledgment').action(
+    async (flags: Flags) => {
       const sinceMs = flags.since === undefined ? 0 : Date.now() - flags.since;
       const answer = await askMesh(flags, changesQuestion(sinceMs, flags.namespace));
       console.log(flags.json === true ? JSON.stringify(answer) : [...lines(answer)].join('\n'));
-    });
+    },
+  );
 }

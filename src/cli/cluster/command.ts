@@ -1,12 +1,12 @@
 /** `weft install`, `weft uninstall`, `weft waypoint`, and the cluster's side of `weft check` and `weft status`. */
 import { Command } from 'commander';
+import { installationOption } from '../place.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import type { Finding } from '../../findings/finding.js';
 import { checkCluster, findingLines } from './check.js';
 import { installCommand } from './install-command.js';
 import { uninstall } from './install.js';
 import { clusterLines, clusterStatus } from './status.js';
-import { systemNamespace } from './system-namespace.js';
 import { waypointCommand } from './waypoint.js';
 
 export interface ClusterFlags {
@@ -38,9 +38,9 @@ export async function printClusterCheck({ namespace, json }: ClusterFlags): Prom
 export function clusterCommands(): Command[] {
   return [
     installCommand(),
-    new Command('uninstall')
-      .description('unenroll every pod, then remove Weft from the cluster')
-      .option('-n, --namespace <name>', 'namespace of the installation', systemNamespace)
+    installationOption(
+      new Command('uninstall').description('unenroll every pod, then remove Weft from the cluster'),
+    )
       .option('--crds', 'delete the CRDs too, and with them every policy')
       .action(async (options: { namespace: string; crds?: boolean }) => {
         process.exitCode = await uninstall(await loadKubeConfig(), options.namespace, options.crds === true);

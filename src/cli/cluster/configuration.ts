@@ -3,6 +3,8 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import type { Finding } from '../../findings/finding.js';
 import { keyFindings } from '../../findings/keys.js';
 import { enforcedType, enrolledCondition } from '../../model/condition-types.js';
+import type { SecretName } from '../../model/client-certificate.js';
+import { missingSecrets, secretsOfPolicy, secretsOfRule, type NamingItem } from './client-certificates.js';
 import { listAt } from './list.js';
 
 interface Condition {
@@ -23,8 +25,12 @@ export interface ConfiguredItem {
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
   };
-  /** Ports of a Service. */
-  readonly spec?: { readonly ports?: readonly { readonly name?: string; readonly port: number }[] };
+  readonly spec?: {
+    /** Ports of a Service. */
+    readonly ports?: readonly { readonly name?: string; readonly port: number }[];
+    /** Not of the object: Secrets with client certificates that it names. */
+    readonly secrets?: readonly SecretName[];
+  };
   readonly status?: {
     readonly conditions?: readonly Condition[];
     readonly parents?: readonly ControllerStatus[];
@@ -144,42 +150,68 @@ const routes = {
 } as const;
 const routeKinds = Object.keys(routes) as (keyof typeof routes)[];
 
+type SecretsOf = (spec: unknown) => readonly SecretName[];
+
 // Keeps only these fields of each page of objects, so that a large cluster takes little memory.
-const list = (config: KubeConfig, path: string): Promise<ConfiguredItem[]> =>
+const list = (config: KubeConfig, path: string, secretsOf?: SecretsOf): Promise<ConfiguredItem[]> =>
   listAt<ConfiguredItem>(config, path, ({ metadata, spec, status }) => ({
     metadata,
-    ...(spec?.ports ? { spec: { ports: spec.ports } } : {}),
+    ...(secretsOf
+      ? { spec: { secrets: secretsOf(spec) } }
+      : spec?.ports
+        ? { spec: { ports: spec.ports } }
+        : {}),
     ...(status ? { status } : {}),
   }));
 
 /** The objects of a kind of Istio, in the newest version that is served and has any. */
-async function listIstio(config: KubeConfig, group: string, plural: string): Promise<ConfiguredItem[]> {
+async function listIstio(
+  config: KubeConfig,
+  group: string,
+  plural: string,
+  secretsOf?: SecretsOf,
+): Promise<ConfiguredItem[]> {
   for (const version of istioVersions) {
-    const items = await list(config, `/apis/${group}/${version}/${plural}`);
+    const items = await list(config, `/apis/${group}/${version}/${plural}`, secretsOf);
     if (items.length > 0) return items;
   }
   return [];
 }
 
+/** Objects that name Secrets. */
+const namingItems = (kind: string, items: readonly ConfiguredItem[]): readonly NamingItem[] =>
+  items.flatMap((item) => {
+    const { secrets = [] } = item.spec ?? {};
+    const namespace = item.metadata.namespace ?? 'default';
+    return secrets.length === 0 ? [] : [{ object: nameOf(kind, item), namespace, secrets }];
+  });
+
 /** Errors: ApiError. */
 export async function configurationFindings(config: KubeConfig): Promise<ConfigurationFinding[]> {
   const findings: ConfigurationFinding[] = [];
+  const naming: NamingItem[] = [];
   for (const [kind, plural] of Object.entries(own)) {
     const items = await list(config, `/apis/weft.dev/v1alpha1/${plural}`);
     findings.push(...acceptedFindings(kind, items));
     if (kind === 'MeshSettings') findings.push(...keyFindings(kind, items));
   }
   for (const [group, kinds] of Object.entries(istio))
-    for (const [kind, plural] of Object.entries(kinds))
-      findings.push(...acceptedFindings(kind, await listIstio(config, group, plural)));
+    for (const [kind, plural] of Object.entries(kinds)) {
+      const secretsOf = kind === 'DestinationRule' ? secretsOfRule : undefined;
+      const items = await listIstio(config, group, plural, secretsOf);
+      findings.push(...acceptedFindings(kind, items));
+      naming.push(...namingItems(kind, items));
+    }
   for (const kind of routeKinds) {
     const items = await list(config, `/apis/gateway.networking.k8s.io/${routes[kind]}`);
     findings.push(...routeFindings(kind, items), ...keyFindings(kind, items));
   }
   const budgets = '/apis/gateway.networking.x-k8s.io/v1alpha1/xbackendtrafficpolicies';
   findings.push(...routeFindings('XBackendTrafficPolicy', await list(config, budgets)));
-  const tls = await list(config, '/apis/gateway.networking.k8s.io/v1/backendtlspolicies');
+  const tls = await list(config, '/apis/gateway.networking.k8s.io/v1/backendtlspolicies', secretsOfPolicy);
   findings.push(...routeFindings('BackendTLSPolicy', tls));
+  naming.push(...namingItems('BackendTLSPolicy', tls));
+  findings.push(...(await missingSecrets(config, naming)));
   const gateways = await list(config, '/apis/gateway.networking.k8s.io/v1/gateways');
   findings.push(...keyFindings('Gateway', gateways));
   const namespaces = await list(config, '/api/v1/namespaces');

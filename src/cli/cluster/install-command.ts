@@ -1,12 +1,12 @@
 /** `weft install`. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { installationOption } from '../place.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { durationMsOf } from '../../model/duration.js';
 import { checkCluster, findingLines, isInstalled } from './check.js';
 import { podSecurityRefusal } from './install-namespace.js';
 import { install, isTrial } from './install.js';
 import { clusterLines, clusterStatus } from './status.js';
-import { systemNamespace } from './system-namespace.js';
 
 const timeoutDefault = '5m';
 
@@ -65,20 +65,26 @@ async function run(more: readonly string[], options: InstallFlags): Promise<void
 }
 
 export function installCommand(): Command {
-  return new Command('install')
-    .description('install Weft on the cluster of KUBECONFIG, or upgrade it to this version')
-    .option('-n, --namespace <name>', 'namespace of the installation', systemNamespace)
+  return installationOption(
+    new Command('install').description(
+      'install Weft on the cluster of KUBECONFIG, or upgrade it to this version',
+    ),
+  )
     .option(
       '--image <reference>',
       'image of all programs: REGISTRY/weft:TAG (npm run image builds and pushes it)',
     )
     .option(
       '--set <key=value>',
-      'set a chart value, like cni.enabled=false; repeatable',
+      'set a chart value, like cni.enabled=false; may be repeated',
       (value: string, before: readonly string[]) => [...before, value],
       [],
     )
-    .option('--timeout <duration>', 'time limit of the installation', timeoutMs, timeoutMs(timeoutDefault))
+    .addOption(
+      new Option('--timeout <duration>', 'time limit of the installation')
+        .argParser(timeoutMs)
+        .default(timeoutMs(timeoutDefault), timeoutDefault),
+    )
     .option('--skip-check', 'skip the checks before the installation')
     .argument('[helm arguments...]', 'after --: passed to helm, like --values FILE or --dry-run')
     .action(run);

@@ -1,6 +1,7 @@
 /** `weft waypoint`: Gateways of class weft-waypoint on the cluster of KUBECONFIG, and the namespaces and Services that use them. */
 import type { KubeConfig } from '@kubernetes/client-node';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import { jsonOption, namespaceOption } from '../place.js';
 import { WeftError } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
@@ -196,12 +197,15 @@ async function deleteWaypoint(
   console.log(`Gateway ${namespace}/${name} and its objects deleted`);
 }
 
+const ownNamespace = (): Option =>
+  new Option('-n, --namespace <name>', 'namespace of the waypoint').default('default');
+
 export function waypointCommand(): Command {
   const command = new Command('waypoint').description('manage waypoints on the cluster of KUBECONFIG');
   command
     .command('apply')
     .description('create a waypoint: a Gateway of class weft-waypoint')
-    .option('-n, --namespace <name>', 'namespace of the waypoint', 'default')
+    .addOption(ownNamespace())
     .option('--name <name>', 'name of the Gateway', defaultName)
     .option(
       '--for-namespace',
@@ -212,34 +216,30 @@ export function waypointCommand(): Command {
     .option('--no-wait', 'label the namespace at once: requests are refused until the waypoint is ready')
     .option('--timeout-s <seconds>', 'time limit for --wait', Number, 120)
     .action(async (flags: ApplyFlags) => applyWaypoint(await loadKubeConfig(), flags));
-  command
+  const status = command
     .command('status')
     .description('show one waypoint; exit code 1 if it is not programmed')
     .argument('[name]', 'name of the Gateway', defaultName)
-    .option('-n, --namespace <name>', 'namespace of the waypoint', 'default')
-    .option('--json', 'print JSON')
-    .action(async (name: string, flags: { namespace: string; json?: boolean }) => {
-      const status = await readWaypoint(await loadKubeConfig(), flags.namespace, name);
-      console.log(flags.json === true ? JSON.stringify(status) : [...statusLines(status)].join('\n'));
-      process.exitCode = status.programmed ? 0 : 1;
-    });
-  command
-    .command('list')
-    .description('list waypoints')
-    .option('-n, --namespace <name>', 'only this namespace')
-    .option('--json', 'print JSON')
-    .action(async ({ namespace, json }: { namespace?: string; json?: boolean }) => {
+    .addOption(ownNamespace());
+  jsonOption(status).action(async (name: string, flags: { namespace: string; json?: boolean }) => {
+    const found = await readWaypoint(await loadKubeConfig(), flags.namespace, name);
+    console.log(flags.json === true ? JSON.stringify(found) : [...statusLines(found)].join('\n'));
+    process.exitCode = found.programmed ? 0 : 1;
+  });
+  jsonOption(namespaceOption(command.command('list').description('list waypoints'))).action(
+    async ({ namespace, json }: { namespace?: string; json?: boolean }) => {
       const all = await readWaypoints(await loadKubeConfig(), namespace);
       if (json === true) return console.log(JSON.stringify(all));
       console.log(
         all.length === 0 ? 'no waypoints: weft waypoint apply creates one' : [...listLines(all)].join('\n'),
       );
-    });
+    },
+  );
   command
     .command('delete')
     .description('delete a waypoint that nothing uses')
     .argument('[name]', 'name of the Gateway', defaultName)
-    .option('-n, --namespace <name>', 'namespace of the waypoint', 'default')
+    .addOption(ownNamespace())
     .option('--unlabel', 'first remove the labels that name it from namespaces and Services')
     .option('--force', 'delete it even if it is used; requests to its users are then refused')
     .action(async (name: string, flags: { namespace: string; unlabel?: boolean; force?: boolean }) =>

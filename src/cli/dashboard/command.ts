@@ -1,13 +1,13 @@
 /** `weft dashboard`: serves the page of the mesh on this machine, or writes it with a snapshot to a file. */
 import { randomBytes } from 'node:crypto';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { errorText, WeftError } from '../../base/errors.js';
 import { standardInput } from '../../base/standard-input.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { edgesKeptMs } from '../../model/edge.js';
 import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
-import { durationMs } from '../edges/since.js';
-import { isOfCluster, placeOptions } from '../place.js';
+import { sinceOption } from '../edges/since.js';
+import { isOfCluster, namespaceOption, placeOptions } from '../place.js';
 import { prometheusOptions } from '../prometheus/options.js';
 import { assemble, isNothingRead } from './assemble.js';
 import { hasDisplay, openBrowser } from './browser.js';
@@ -101,16 +101,12 @@ async function serve(flags: Flags): Promise<void> {
 }
 
 export function dashboardCommand(): Command {
-  const command = new Command('dashboard')
-    .description(
+  const command = namespaceOption(
+    new Command('dashboard').description(
       'serve a page that shows the mesh: health, who calls whom, policies, problems, live requests',
-    )
-    .option('-n, --namespace <name>', 'only what is in this namespace, calls it or is called by it')
-    .addOption(
-      new Option('--since <duration>', 'window of the counts that the page begins with')
-        .argParser(durationMs)
-        .default(edgesKeptMs, '15m'),
-    )
+    ),
+  )
+    .addOption(sinceOption(': the window that the page begins with').default(edgesKeptMs, '15m'))
     .option('--listen <addr:port>', 'address to serve on; port 0 is any free port', '127.0.0.1:0')
     .option('--insecure-listen', 'permit an address that others can reach, without TLS')
     .option('--no-open', 'do not open a browser')

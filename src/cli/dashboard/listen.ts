@@ -1,7 +1,7 @@
 /** Where `weft dashboard` listens. Pure. */
 import { isIP } from 'node:net';
-import { WeftError } from '../../base/errors.js';
 import { parseListenAddress, type ListenAddress } from '../../base/listen-address.js';
+import { UsageError } from '../../base/usage.js';
 
 const isLoopback = (host: string): boolean => host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 
@@ -13,9 +13,9 @@ export function dashboardAddress(text: string, isAnyAllowed: boolean): ListenAdd
   const address = parseListenAddress(text);
   const host = address?.host === 'localhost' ? '127.0.0.1' : address?.host;
   if (!address || host === undefined || isIP(host) === 0 || address.port > 65_535)
-    throw new WeftError('WEFT_DASHBOARD', `--listen ${text} is not <addr>:<port>, such as 127.0.0.1:8080`);
+    throw new UsageError('WEFT_DASHBOARD', `--listen ${text} is not <addr>:<port>, such as 127.0.0.1:8080`);
   if (!isLoopback(host) && !isAnyAllowed)
-    throw new WeftError(
+    throw new UsageError(
       'WEFT_DASHBOARD',
       `--listen ${text} is not an address of this machine alone: the page is served without TLS, so that whoever is on the way reads the token and with it what you may read of the mesh. ` +
         `Forward a port instead (ssh -L 8080:127.0.0.1:8080), or add --insecure-listen`,

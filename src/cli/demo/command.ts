@@ -1,13 +1,12 @@
 import { Command } from 'commander';
+import { jsonOption } from '../place.js';
 import { relayDefault, type Relay } from '../../model/relay.js';
 import { needMachine } from '../check.js';
 import { relayOption } from '../standalone/command.js';
 import { runDemo } from './demo.js';
 
 export function demoCommand(): Command {
-  return new Command('demo')
-    .description('show the mesh on two nodes made of network namespaces')
-    .option('--json', 'print one JSON object')
+  return jsonOption(new Command('demo').description('show the mesh on two nodes made of network namespaces'))
     .addOption(relayOption())
     .action(async (options: { json?: boolean; relay?: Relay }) => {
       const relay = options.relay ?? relayDefault();

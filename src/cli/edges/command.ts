@@ -1,5 +1,6 @@
 /** `weft edges`: who calls whom, by which path, and whether mutual TLS protects it. */
 import { Command } from 'commander';
+import { jsonOption } from '../place.js';
 import { edgeStates } from '../../telemetry/observed/edge-states.js';
 import { printable } from '../printable.js';
 import { observation, prometheusOptions, type PrometheusFlags } from '../prometheus/options.js';
@@ -25,13 +26,14 @@ export function edgesCommand(): Command {
   const command = new Command('edges').description(
     'show who calls whom, by which path, and whether mutual TLS protects it',
   );
-  return prometheusOptions(edgeOptions(command, '15m'))
-    .option('--json', 'print one JSON object, with the edges as they were reported')
-    .action(async (flags: Flags) => {
-      const found = await observation(flags);
-      if (flags.json !== true) return console.log([...lines(found, flags)].map(printable).join('\n'));
-      const { edges, observedSinceMs: sinceMs, missing } = found;
-      console.log(JSON.stringify({ edges: edges.filter(edgeFilter(flags)), sinceMs, missing }));
-      for (const gap of gapsOf(found)) console.error(printable(gap));
-    });
+  return jsonOption(
+    prometheusOptions(edgeOptions(command, '15m')),
+    ', with the edges as they were reported',
+  ).action(async (flags: Flags) => {
+    const found = await observation(flags);
+    if (flags.json !== true) return console.log([...lines(found, flags)].map(printable).join('\n'));
+    const { edges, observedSinceMs: sinceMs, missing } = found;
+    console.log(JSON.stringify({ edges: edges.filter(edgeFilter(flags)), sinceMs, missing }));
+    for (const gap of gapsOf(found)) console.error(printable(gap));
+  });
 }

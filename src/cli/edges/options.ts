@@ -1,8 +1,8 @@
 /** The options that `weft edges`, `weft stat` and `weft top` share. */
 import type { Command } from 'commander';
-import { meshOptions, type MeshFlags } from '../place.js';
+import { meshOptions, namespaceOption, type MeshFlags } from '../place.js';
 import type { EdgeFilterFlags } from './filter.js';
-import { sinceOption } from './since.js';
+import { edgesSinceOption } from './since.js';
 
 export interface EdgeFlags extends MeshFlags, EdgeFilterFlags {
   readonly since: number;
@@ -11,9 +11,8 @@ export interface EdgeFlags extends MeshFlags, EdgeFilterFlags {
 /** @param since how far back, if nothing is said */
 export const edgeOptions = (command: Command, since: string): Command =>
   meshOptions(
-    command
-      .option('-n, --namespace <name>', 'only what calls or is called in this namespace')
+    namespaceOption(command)
       .option('--from <name>', 'only of this client: NAMESPACE/WORKLOAD, WORKLOAD, NAMESPACE/ or an identity')
       .option('--to <name>', 'only to this destination: as --from, or NAMESPACE/SERVICE or SERVICE')
-      .addOption(sinceOption(since)),
+      .addOption(edgesSinceOption(since)),
   );

@@ -9,8 +9,10 @@ export function durationMs(text: string): number {
   return ms;
 }
 
-/** The option `--since` of commands that read edges. */
-export const sinceOption = (defaultText: string): Option =>
-  new Option('--since <duration>', 'how far back; at most 15m without --prometheus')
-    .argParser(durationMs)
-    .default(durationMs(defaultText), defaultText);
+/** The option `--since`. @param more what else there is to know, in parentheses */
+export const sinceOption = (more = ''): Option =>
+  new Option('--since <duration>', `how far back, such as 10m${more}`).argParser(durationMs);
+
+/** Of commands that can ask Prometheus. */
+export const edgesSinceOption = (defaultText: string): Option =>
+  sinceOption('; at most 15m without --prometheus').default(durationMs(defaultText), defaultText);

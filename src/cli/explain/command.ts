@@ -1,7 +1,7 @@
 /** `weft explain`: which path a connection takes, who decides, and why. The code that answers is loaded when it is asked. */
 import { Command } from 'commander';
-import { badInput, badUsage } from '../policy/bad-input.js';
-import { placeOptions } from '../place.js';
+import { badInput } from '../policy/bad-input.js';
+import { jsonOption, placeOptions } from '../place.js';
 import type * as Run from './run.js';
 
 /** `run.ts` with all that it imports, as native/bundle.mjs writes it: a fast start. */
@@ -35,13 +35,12 @@ export function explainCommand(): Command {
       'manifests of the mesh: files, or directories (default: those of the testbed, or the cluster)',
     )
     .option('--what-if <paths...>', 'the same with these manifests applied: files, or directories');
-  return badUsage(placeOptions(command))
+  return jsonOption(placeOptions(command), ' (docs/explain.schema.json)')
     .option(
       '--log <files...>',
       'logs with the connection; - is standard input (default: those of the testbed)',
     )
     .option('--certificates', 'of a cluster: ask the agents of both nodes for their certificates, too')
-    .option('--json', 'print the explanation as JSON (docs/explain.schema.json)')
     .addHelpText(
       'after',
       `

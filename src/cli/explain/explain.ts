@@ -74,7 +74,7 @@ function grouped(ways: readonly Way[]): readonly (Way & { count: number })[] {
   return [...found.values()].sort((a, b) => rank[a.outcome] - rank[b.outcome]);
 }
 
-function partyOf(sources: readonly Source[]): Party {
+export function partyOf(sources: readonly Source[]): Party {
   const [first] = sources;
   const nodes = [...new Set(sources.map(({ node }) => node))].filter((node) => node !== '' && node !== 'any');
   const [name = ''] = [
@@ -91,7 +91,10 @@ function partyOf(sources: readonly Source[]): Party {
   };
 }
 
-function destinationParty(mesh: ExplainMesh, { name, dialed, workloads, service }: Destination): Party {
+export function destinationParty(
+  mesh: ExplainMesh,
+  { name, dialed, workloads, service }: Destination,
+): Party {
   const there = service ? [...mesh.view.endpointsOf(service.key)] : workloads;
   const identities = [...new Set(there.flatMap(({ uid, identity }) => (mesh.enrolled(uid) ? identity : [])))];
   const nodes = [...new Set(there.map(({ node }) => node))].filter((node) => node !== '' && node !== 'any');
@@ -109,7 +112,7 @@ function destinationParty(mesh: ExplainMesh, { name, dialed, workloads, service 
 const endpointsMax = 50;
 
 /** All endpoints of the Service's port, and whether the agent of the source's node may choose each. */
-function endpointsOf(
+export function endpointsOf(
   mesh: ExplainMesh,
   { service, port, dialed }: Destination,
   source: Source,

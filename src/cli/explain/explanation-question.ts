@@ -1,7 +1,7 @@
 /** The question for what concerns two ends, and the form of its response. */
 import { WeftError } from '../../base/errors.js';
 import { isRecord } from '../../base/record.js';
-import type { EncodedMeshResource, ExplainedMesh } from '../../model/explained-mesh.js';
+import { meshEnds, type EncodedMeshResource, type ExplainedMesh } from '../../model/explained-mesh.js';
 import type { Ends } from '../../state/mesh-part.js';
 import type { ControlQuestion } from '../control-admin.js';
 
@@ -30,6 +30,8 @@ function explainedMesh(value: unknown): ExplainedMesh {
     withoutAddress: textsOf(value['withoutAddress']),
     waypoints: textsOf(value['waypoints']),
     hidden: textsOf(value['hidden']),
+    // Absent: of a control plane of an earlier version.
+    ends: meshEnds.filter((one) => textsOf(value['ends']).includes(one)),
   };
 }
 

@@ -52,6 +52,10 @@ function whatThereIs(mesh: ExplainMesh, namespace: string, names: (one: Workload
     : `there is nothing in namespace ${namespace}: there are pods in ${listed(all.map((one) => one.namespace))}`;
 }
 
+/** The message of an error without what there is, which a part of a mesh does not know. */
+export const withoutWhatThereIs = (message: string): string =>
+  message.replace(/: (?:namespace \S+ has|there is nothing in|there are) .*$/, '');
+
 function sourceOfWorkload(mesh: ExplainMesh, workload: Workload): Source {
   const enrolled = mesh.enrolled(workload.uid);
   const { namespace, name, node, addresses } = workload;

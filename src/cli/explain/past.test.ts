@@ -111,6 +111,24 @@ test('lines of any content are read, and nothing that a terminal would act on is
     }
 });
 
+test('what would happen to a request now is asked with the port that its client dialed, if the line has it', () => {
+  const questionFor = (more: object): ReturnType<typeof questionOf> =>
+    questionOf([
+      {
+        file: 'f',
+        kind: 'request',
+        line: { sourceAddress: '10.0.1.1:4000', service: 'api.shop.svc.cluster.local', ...more },
+      },
+    ]);
+  assert.equal(questionFor({ servicePort: 8443 })?.destination, 'api.shop.svc.cluster.local:8443');
+  // Lines of earlier versions, and lines that no waypoint has written.
+  for (const servicePort of [undefined, '80', 0, -1, 1.5, 70_000, null])
+    assert.equal(questionFor({ servicePort })?.destination, 'api.shop.svc.cluster.local');
+  // A pod's address that was dialed has its port already.
+  for (const service of ['10.0.2.1:8080', '[2001:db8::1]:8080'])
+    assert.equal(questionFor({ service, servicePort: 8080 })?.destination, service);
+});
+
 const manifests = `
 apiVersion: v1
 kind: Namespace
@@ -140,6 +158,21 @@ metadata: { name: no-web, namespace: shop }
 spec: { action: DENY, rules: [{ from: [{ serviceAccounts: [shop/web] }] }] }
 `;
 
+interface Ended {
+  readonly code: number;
+  readonly text: string;
+}
+const explainOf = (...args: readonly string[]): Promise<Ended> =>
+  new Promise((resolve) => {
+    execFile(
+      process.execPath,
+      [join(distRoot, 'src', 'cli', 'weft.js'), 'explain', ...args],
+      { encoding: 'utf8', timeout: 60_000 },
+      (error, stdout, stderr) =>
+        resolve({ code: error ? Number(error.code ?? 1) : 0, text: stdout + stderr }),
+    );
+  });
+
 test('with the lines of a connection, weft explain says what would happen to it now, and with other manifests', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-past-'));
   t.after(() => rmSync(dir, { recursive: true }));
@@ -149,16 +182,7 @@ test('with the lines of a connection, weft explain says what would happen to it 
   };
   const args = ['7-1', '--log', at('log', JSON.stringify(connection({ id: '7-1' }))), '-f'];
   args.push(at('mesh.yaml', manifests), '--what-if', at('no-web.yaml', noWeb));
-  const weft = (...more: readonly string[]): Promise<{ readonly code: number; readonly text: string }> =>
-    new Promise((resolve) => {
-      execFile(
-        process.execPath,
-        [join(distRoot, 'src', 'cli', 'weft.js'), 'explain', ...args, ...more],
-        { encoding: 'utf8', timeout: 60_000 },
-        (error, stdout, stderr) =>
-          resolve({ code: error ? Number(error.code ?? 1) : 0, text: stdout + stderr }),
-      );
-    });
+  const weft = (...more: readonly string[]): Promise<Ended> => explainOf(...args, ...more);
   const json = await weft('--json');
   assert.equal(json.code, 3, json.text);
   const schema = new URL('../../../../docs/explain.schema.json', import.meta.url);
@@ -173,4 +197,36 @@ test('with the lines of a connection, weft explain says what would happen to it 
   const text = await weft();
   assert.equal(text.code, 3, text.text);
   assert.match(text.text, /now: +ALLOWED: .*\nwith them: REFUSED: policy shop\/no-web rule 0 denies it/);
+});
+
+test('weft explain ID of a request to one of several ports of a Service says what would happen now; without the port it is not known', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-past-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const at = (name: string, text: string): string => {
+    writeFileSync(join(dir, name), text);
+    return join(dir, name);
+  };
+  const mesh = at(
+    'mesh.yaml',
+    manifests.replace('ports: [{', 'ports: [{ name: admin, port: 81, targetPort: 8081 }, { name: http,'),
+  );
+  const request = (id: string, more: object): object => ({
+    id,
+    source: 'spiffe://cluster.local/ns/shop/sa/web',
+    sourceAddress: '10.0.1.1:4000',
+    service: 'api.shop.svc.cluster.local',
+    method: 'GET',
+    path: '/x',
+    status: 200,
+    ...more,
+  });
+  const lines = [request('a-1', { servicePort: 80 }), request('a-2', {})];
+  const log = at('log', lines.map((one) => JSON.stringify(one)).join('\n'));
+  const weft = (id: string): Promise<Ended> => explainOf(id, '--log', log, '-f', mesh);
+  const known = await weft('a-1');
+  assert.equal(known.code, 0, known.text);
+  assert.match(known.text, /^now: ALLOWED/m);
+  const unknown = await weft('a-2');
+  assert.equal(unknown.code, 4, unknown.text);
+  assert.match(unknown.text, /now: not known: .*shop\/api has several ports/);
 });

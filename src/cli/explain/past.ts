@@ -106,6 +106,20 @@ const partyText = (value: unknown): string => {
     .join('  ');
 };
 
+/** A waypoint chooses the pod of a Service: that of the line is a guess. */
+function destinationText(line: PastLine['line']): string {
+  const [waypoint, service] = [fieldOf(line['waypoint']), fieldOf(line['service'])];
+  const destination = line['destination'];
+  const isGuess = waypoint !== '' && service !== '' && isRecord(destination);
+  return [
+    partyText(isGuess ? { address: destination['address'] } : destination),
+    service === '' ? '' : `by Service ${service}`,
+    waypoint === '' ? '' : `through the waypoint at ${waypoint}`,
+  ]
+    .filter((one) => one !== '')
+    .join('  ');
+}
+
 /** The lines for a terminal: what happened, and why. */
 export function* pastText(lines: readonly PastLine[]): Generator<string> {
   for (const { file, kind, line } of lines) {
@@ -119,7 +133,7 @@ export function* pastText(lines: readonly PastLine[]): Generator<string> {
     if (kind === 'connection') {
       yield `${path === 'refused' ? 'REFUSED' : 'CONNECTED'}  ${fieldOf(line['direction'])}, by path ${path}: ${why}${suffix}`;
       yield `  from   ${partyText(line['source'])}`;
-      yield `  to     ${partyText(line['destination'])}${line['service'] === undefined ? '' : `  by Service ${fieldOf(line['service'])}`}`;
+      yield `  to     ${destinationText(line)}`;
       yield `  bytes  ${fieldOf(line['bytesSent'])} sent, ${fieldOf(line['bytesReceived'])} received in ${fieldOf(line['durationMs'])} ms; ended: ${ended}`;
     } else {
       yield `RESPONSE ${fieldOf(line['status'])}  ${fieldOf(line['method'])} ${fieldOf(line['authority'])}${fieldOf(line['path'])}${why === '' ? '' : `: ${why}`}${suffix}`;
@@ -149,14 +163,18 @@ export function questionOf(
   return { source: `${textOf(namespace)}/${textOf(pod)}`, destination: dialed };
 }
 
-/** The client's address is that of its pod, or of a gateway. The log of a waypoint has no port of the Service. */
+/** The client's address is that of its pod, or of a gateway. */
 function questionOfRequest({ line }: PastLine): ReturnType<typeof questionOf> {
   const source = /^(.*):\d+$/.exec(textOf(line['sourceAddress']))?.[1]?.replace(/^\[(.*)\]$/, '$1');
-  const destination = textOf(line['service']);
-  return source === undefined || !/[a-z0-9]/.test(destination) || destination === 'unknown'
-    ? undefined
-    : { source, destination };
+  const service = textOf(line['service']);
+  if (source === undefined || !/[a-z0-9]/.test(service) || service === 'unknown') return undefined;
+  const port = line['servicePort'];
+  // Waypoints of earlier versions log no port. An address that was dialed has its own.
+  const isNamed = !/:\d+$/.test(service) && typeof port === 'number' && isPort(port);
+  return { source, destination: isNamed ? `${service}:${port}` : service };
 }
+
+const isPort = (port: number): boolean => Number.isInteger(port) && port > 0 && port <= 65_535;
 
 /**
  * The last request that a waypoint has logged, without its headers, which the log does not have. Undefined: there is none, or it is one that

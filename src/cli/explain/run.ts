@@ -11,6 +11,7 @@ import { askControl } from './control.js';
 import { explain, type Question } from './explain.js';
 import { readMesh } from './explained-mesh.js';
 import { hiddenExplanation } from './hidden.js';
+import { withoutWhatThereIs } from './parties.js';
 import { ExplainMesh, asInCluster } from './mesh.js';
 import { loggedRequestOf, logsOf, pastLines, pastText, questionOf } from './past.js';
 import { httpOf, sentOf, type RequestFlags } from './request.js';
@@ -132,11 +133,11 @@ async function ask(question: Question, flags: Flags): Promise<Asked> {
         return await askObjects(question, flags);
       } catch (other) {
         if (isInputError(other)) throw other;
-        throw new WeftError(error.code, error.message.replace(/: (?:namespace|there (?:is|are)) .*$/, ''));
+        throw new WeftError(error.code, withoutWhatThereIs(error.message));
       }
     }
   }
-  const hidden = explained && { ...hiddenExplanation(question, explained.hidden), assumed: [] };
+  const hidden = explained && { ...hiddenExplanation(question, explained), assumed: [] };
   let asked: Asked;
   try {
     asked = await askObjects(question, flags);

@@ -85,12 +85,15 @@ export function* explanationLines(one: Explanation, nowMs: number): Generator<st
       ? `  not everything is known, as the notes say; by what is known: ${first.outcome}, ${why}`
       : `  ${why}`;
   }
-  // The caller may not read what decides: nothing else is known.
-  if (!first && one.outcome === 'unknown') return yield* one.notes.map((note) => `  ${note}`);
+  // The caller may not read what decides: only what lies at one end is known.
+  const isHidden = !first && one.outcome === 'unknown';
+  if (isHidden) yield* one.notes.map((note) => `  ${note}`);
+  const isKnown = ({ addresses }: Party): boolean => !isHidden || addresses.length > 0;
+  if (![source, destination].some(isKnown)) return;
   yield '';
   yield* table([
-    ...field('from', [partyText(source)]),
-    ...field('to', [partyText(destination)]),
+    ...(isKnown(source) ? field('from', [partyText(source)]) : []),
+    ...(isKnown(destination) ? field('to', [partyText(destination)]) : []),
     ...(first ? wayFields(first) : []),
     ...field(
       'certificates',
@@ -105,7 +108,7 @@ export function* explanationLines(one: Explanation, nowMs: number): Generator<st
       ...one.ways.map((way) => [`  ${way.outcome}`, way.path, String(way.count), way.from, way.to, way.why]),
     ]);
   }
-  yield* policyLines(one.ways);
+  if (!isHidden) yield* policyLines(one.ways);
   if (one.endpoints.length > 0) {
     yield '';
     yield 'Endpoints of the Service:';
@@ -123,7 +126,7 @@ export function* explanationLines(one: Explanation, nowMs: number): Generator<st
     const more = one.endpoints.length - endpointsShown;
     if (more > 0) yield `  and ${more} more (--json lists up to 50)`;
   }
-  if (one.notes.length > 0) {
+  if (one.notes.length > 0 && !isHidden) {
     yield '';
     for (const note of one.notes) yield `Note: ${note}`;
   }

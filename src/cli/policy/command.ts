@@ -1,6 +1,5 @@
 /** `weft policy`: from watching to enforcing. */
 import { Command } from 'commander';
-import { badUsage } from './bad-input.js';
 import { diffCommand } from './diff-command.js';
 import { observeCommand } from './observe-command.js';
 import { suggestCommand } from './suggest-command.js';
@@ -11,6 +10,6 @@ export function policyCommand(): Command {
     'introduce policies without an outage: observe, suggest, compare, test',
   );
   for (const command of [observeCommand(), suggestCommand(), diffCommand(), testCommand()])
-    policy.addCommand(badUsage(command));
+    policy.addCommand(command);
   return policy;
 }

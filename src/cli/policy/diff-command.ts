@@ -9,7 +9,7 @@ import { policyDiff, type Change, type ChangeKind, type Diff } from './diff.js';
 import { currentOption, policyMeshes, type CurrentFlags } from './meshes.js';
 import { callJson } from './observe-command.js';
 import { observationGaps, observedEdges, observedOptions, type ObservedFlags } from './observed.js';
-import { placeOptions } from '../place.js';
+import { jsonOption, namespaceOption, placeOptions } from '../place.js';
 import { PolicyMesh } from './policy-mesh.js';
 
 interface Flags extends ObservedFlags, CurrentFlags {
@@ -69,14 +69,14 @@ const changeJson = ({ kind, call, before, after }: Change): object => ({
 });
 
 export function diffCommand(): Command {
-  const command = new Command('diff')
-    .description(
-      'show what manifests would change for observed traffic: newly denied, newly allowed, who, how often',
-    )
-    .argument('<files...>', 'manifests that would be applied: files, or directories of them')
-    .option('-n, --namespace <name>', 'calls from or to this namespace; absent: all');
-  return placeOptions(currentOption(observedOptions(command)))
-    .option('--json', 'print the changes as JSON')
+  const command = namespaceOption(
+    new Command('diff')
+      .description(
+        'show what manifests would change for observed traffic: newly denied, newly allowed, who, how often',
+      )
+      .argument('<files...>', 'manifests that would be applied: files, or directories of them'),
+  );
+  return jsonOption(placeOptions(currentOption(observedOptions(command))))
     .addHelpText(
       'after',
       '\nExit codes: 0 nothing that was seen would be refused, 1 something would be or may be, or names are beyond the limits of what is observed, 2 the input cannot be read, 3 nothing that could be compared would be refused, but something was not compared: sections of TrafficPolicies, whose effect calls do not tell.',

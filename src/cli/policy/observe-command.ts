@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { table } from '../cluster/table.js';
 import { badInput } from './bad-input.js';
 import { callsOf, identityText, partyText, requestText, type Call } from './calls.js';
-import { placeOptions } from '../place.js';
+import { jsonOption, namespaceOption, placeOptions } from '../place.js';
 import { observationGaps, observedEdges, observedOptions, type ObservedFlags } from './observed.js';
 
 interface Flags extends ObservedFlags {
@@ -57,20 +57,19 @@ function callLines(calls: readonly Call[]): string[] {
 }
 
 export function observeCommand(): Command {
-  const command = new Command('observe')
-    .description('show who calls whom: by identity, port and, with a waypoint, method and path')
-    .option('-n, --namespace <name>', 'calls from or to this namespace; absent: all');
-  return placeOptions(observedOptions(command))
-    .option('--json', 'print the calls as JSON')
-    .action(
-      badInput(async ({ namespace, json, ...flags }: Flags) => {
-        const observed = await observedEdges(flags, namespace);
-        const calls = callsOf(observed.edges).sort((a, b) => b.passed + b.refused - a.passed - a.refused);
-        const gaps = observationGaps(observed, flags, Date.now());
-        if (json) return console.log(JSON.stringify({ calls: calls.map(callJson), gaps }));
-        for (const line of calls.length === 0 ? ['nothing was observed'] : callLines(calls))
-          console.log(line);
-        for (const gap of gaps) console.error(gap);
-      }),
-    );
+  const command = namespaceOption(
+    new Command('observe').description(
+      'show who calls whom: by identity, port and, with a waypoint, method and path',
+    ),
+  );
+  return jsonOption(placeOptions(observedOptions(command))).action(
+    badInput(async ({ namespace, json, ...flags }: Flags) => {
+      const observed = await observedEdges(flags, namespace);
+      const calls = callsOf(observed.edges).sort((a, b) => b.passed + b.refused - a.passed - a.refused);
+      const gaps = observationGaps(observed, flags, Date.now());
+      if (json) return console.log(JSON.stringify({ calls: calls.map(callJson), gaps }));
+      for (const line of calls.length === 0 ? ['nothing was observed'] : callLines(calls)) console.log(line);
+      for (const gap of gaps) console.error(gap);
+    }),
+  );
 }

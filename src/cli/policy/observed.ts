@@ -1,5 +1,6 @@
 /** The edges that a command works on: of the control plane, or from a file. */
-import { InvalidArgumentError, Option, type Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
+import { sinceOption } from '../edges/since.js';
 import { durationMsOf } from '../../model/duration.js';
 import { edgesKeptMs, type Edge } from '../../model/edge.js';
 import { askMesh } from '../control-admin.js';
@@ -27,10 +28,7 @@ export const observedOptions = (command: Command): Command =>
       'observed edges, as `weft edges --json` prints them, one JSON object a line (default: those of the control plane)',
     )
     .addOption(
-      new Option(
-        '--since <duration>',
-        'how far back (default: the 15m that the control plane keeps, or all of a file)',
-      ).argParser(duration),
+      sinceOption(' (default: the 15m that the control plane keeps, or all of a file)').argParser(duration),
     );
 
 /** How far back a command looks, in milliseconds; 0: as far as its file goes. */

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { Command } from 'commander';
+import { jsonOption } from '../place.js';
 import { errorText, WeftError } from '../../base/errors.js';
 import { systemNamespace } from '../cluster/system-namespace.js';
 import { table } from '../cluster/table.js';
@@ -57,10 +58,11 @@ function* lines(results: readonly FileResult[]): Generator<string> {
 }
 
 export function testCommand(): Command {
-  return new Command('test')
-    .description('test policies against tables of cases; no cluster is needed')
-    .argument('<files...>', 'YAML files with manifests and cases')
-    .option('--json', 'print the results as JSON')
+  return jsonOption(
+    new Command('test')
+      .description('test policies against tables of cases; no cluster is needed')
+      .argument('<files...>', 'YAML files with manifests and cases'),
+  )
     .addHelpText('after', '\nExit codes: 0 all cases passed, 1 a case failed, 2 a file cannot be read.')
     .action(
       badInput((files: string[], { json }: { json?: boolean }) => {

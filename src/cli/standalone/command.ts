@@ -1,8 +1,8 @@
 import { Command, Option } from 'commander';
+import { stateOption } from '../place.js';
 import { checkRedisUrl } from '../../rate-limit/redis-url.js';
 import { relayDefault, relays, type Relay } from '../../model/relay.js';
 import { needMachine } from '../check.js';
-import { stateDefault } from './ledger.js';
 import { tearDown } from './teardown.js';
 import { up } from './up.js';
 import { waypointNetns } from './waypoint.js';
@@ -18,11 +18,11 @@ export function standaloneCommand(): Command {
   const standalone = new Command('standalone').description(
     'run a testbed on this machine: nodes and pods as network namespaces',
   );
-  standalone
+  const start = standalone
     .command('up')
     .description('create the namespaces, start a control plane and an agent per node')
-    .requiredOption('-f, --from <dir>', 'manifests')
-    .option('--state <dir>', 'state directory of the testbed', stateDefault)
+    .requiredOption('-f, --from <dir>', 'directory of manifests');
+  stateOption(start)
     .option(
       '--redis <url>',
       'Redis of the rate limit service (default: a redis-server of its own, if a TrafficPolicy has a global limit)',
@@ -44,13 +44,10 @@ export function standaloneCommand(): Command {
       // Handles of the programs that keep running would keep this process alive.
       process.exit(0);
     });
-  standalone
-    .command('down')
-    .description('remove the testbed, in whatever state it is')
-    .option('--state <dir>', 'state directory of the testbed', stateDefault)
-    .action(async (options: { state: string }) => {
-      needMachine('testbed');
-      console.log((await tearDown(options.state)) ? 'down' : `no testbed at ${options.state}`);
-    });
+  const end = standalone.command('down').description('remove the testbed, in whatever state it is');
+  stateOption(end).action(async (options: { state: string }) => {
+    needMachine('testbed');
+    console.log((await tearDown(options.state)) ? 'down' : `no testbed at ${options.state}`);
+  });
   return standalone;
 }

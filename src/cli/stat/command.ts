@@ -1,6 +1,7 @@
 /** `weft stat`: how well workloads, Services, routes and edges do: success, requests, latencies, refusals, mutual TLS. */
 import { Argument, Command } from 'commander';
-import { WeftError } from '../../base/errors.js';
+import { jsonOption } from '../place.js';
+import { UsageError } from '../../base/usage.js';
 import { subjects, type Subject } from '../../telemetry/observed/statistics.js';
 import { durationText } from '../edges/kept.js';
 import type { Observation } from '../edges/observation.js';
@@ -42,11 +43,10 @@ export function statCommand(): Command {
       'show success, requests per second, latencies, refusals and mutual TLS by workload, Service, route, edge or policy',
     )
     .addArgument(new Argument('[subject]', 'what is shown').choices(subjects).default('workloads'));
-  return prometheusOptions(edgeOptions(command, '10m'))
-    .option('--json', 'print one JSON object')
-    .action(async (by: Subject, flags: Flags) => {
+  return jsonOption(prometheusOptions(edgeOptions(command, '10m'))).action(
+    async (by: Subject, flags: Flags) => {
       if (prometheusUrl(flags, process.env) !== undefined && notInPrometheus.includes(by))
-        throw new WeftError(
+        throw new UsageError(
           'WEFT_PROMETHEUS',
           `the metrics in Prometheus do not tell ${by} of an edge: look back 15m at most, without --prometheus`,
         );
@@ -65,5 +65,6 @@ export function statCommand(): Command {
         }),
       );
       for (const gap of gapsOf(found)) console.error(printable(gap));
-    });
+    },
+  );
 }

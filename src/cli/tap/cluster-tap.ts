@@ -22,6 +22,7 @@ function refusalOf({ message, status }: ApiError, namespace: string | undefined)
     return noTap(
       `the cluster does not serve ${tapResource}.${group}: is Weft installed in this version, and the value observe.api of its chart true? (${apiService})`,
     );
+  if (status === 429) return noTap(message);
   return status === 503 ? noTap(`${message}: ${apiService} says why`) : undefined;
 }
 

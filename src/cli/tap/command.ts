@@ -1,6 +1,6 @@
 /** `weft tap`: requests at waypoints and connections at agents, as they happen. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { WeftError } from '../../base/errors.js';
+import { UsageError } from '../../base/usage.js';
 import {
   tapKinds,
   tapLimits,
@@ -9,7 +9,7 @@ import {
   type TapFilter,
   type TapQuery,
 } from '../../model/tap.js';
-import { meshOptions, type MeshFlags } from '../place.js';
+import { jsonOption, meshOptions, namespaceOption, type MeshFlags } from '../place.js';
 import { lineText } from './rows.js';
 import { tapEvents } from './tap-events.js';
 
@@ -83,7 +83,7 @@ export function queryOf(flags: Flags): TapQuery {
   if (problem !== undefined) {
     const text = problem.replace(/^\w+(?=:)/, (field) => flagOf[field] ?? field);
     const hint = problem.startsWith('ways:') ? '; a path of requests begins with /' : '';
-    throw new WeftError('WEFT_TAP_INPUT', `the tap cannot be begun: ${text}${hint}`);
+    throw new UsageError('WEFT_TAP_INPUT', `the tap cannot be begun: ${text}${hint}`);
   }
   return query;
 }
@@ -114,9 +114,9 @@ async function run(flags: Flags): Promise<void> {
 }
 
 export function tapCommand(): Command {
-  const command = new Command('tap')
-    .description('show requests at waypoints and connections at agents as they happen')
-    .option('-n, --namespace <name>', 'only from or to this namespace')
+  const command = namespaceOption(
+    new Command('tap').description('show requests at waypoints and connections at agents as they happen'),
+  )
     .option('--workload <ns/name>', 'only from or to this workload; may be repeated', several)
     .option(
       '--identity <spiffe>',
@@ -139,7 +139,5 @@ export function tapCommand(): Command {
         .default(1, 'all'),
     )
     .addOption(new Option('--limit <number>', 'end after so many').argParser(count));
-  return meshOptions(command)
-    .option('--json', 'print one JSON object per line')
-    .action((flags: Flags) => run(flags));
+  return jsonOption(meshOptions(command), ', one object a line').action((flags: Flags) => run(flags));
 }

@@ -15,7 +15,12 @@ async function open(socketPath: string, path: string, signal: AbortSignal): Prom
       response
         .setEncoding('utf8')
         .on('data', (part: string) => (text = (text + part).slice(0, errorCharsMax)));
-      response.on('end', () => reject(noTap(`status ${response.statusCode}: ${text.trim()}`)));
+      response.on('end', () => {
+        const { statusCode } = response;
+        // The control plane says what to do about a request that it refuses.
+        const said = text.trim().replace(/^WEFT_ADMIN: /, '');
+        reject(noTap(statusCode !== undefined && statusCode < 500 ? said : `status ${statusCode}: ${said}`));
+      });
       response.on('error', (error) => reject(noTap(errorText(error))));
     });
     call.on('timeout', () => call.destroy(new Error('it does not respond')));

@@ -61,6 +61,7 @@ export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>>
     sourceAddress: formatSocketAddress(client.address),
     ...(record.principal === undefined ? {} : { requestPrincipal: record.principal }),
     service: record.service,
+    servicePort: record.port,
     method: record.method,
     authority: record.authority,
     path: record.path,
