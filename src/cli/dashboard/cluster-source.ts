@@ -1,5 +1,6 @@
 /** Programs and problems of a cluster, as far as the caller's account may read them. */
 import type { KubeConfig } from '@kubernetes/client-node';
+import { errorText } from '../../base/errors.js';
 import { version } from '../../base/version.js';
 import type { Problem } from '../../model/mesh-snapshot.js';
 import type { Finding } from '../../findings/finding.js';
@@ -9,22 +10,29 @@ import { objectFindings } from '../cluster/object-findings.js';
 import { configurationFindings } from '../cluster/configuration.js';
 import { clusterStatus, type ClusterStatus } from '../cluster/status.js';
 import { readWaypoints } from '../cluster/waypoint.js';
-import { read, type Reading } from './assemble.js';
+import { read } from './assemble.js';
 import { clusterPrograms } from './programs.js';
 import { allProblems, findingProblems } from './problems.js';
-import { tried, type DashboardFlags, type MeshSource } from './sources.js';
+import type { DashboardFlags, MeshSource } from './sources.js';
+
+interface Part<T> {
+  readonly value?: T;
+  readonly why: readonly string[];
+}
 
 /** Errors of one part are its reason. */
-const part = <T>(what: string, reading: Promise<T>): Promise<Reading<T>> =>
-  tried(
-    what,
-    reading.then((value) => read(value)),
-  );
+async function part<T>(what: string, reading: Promise<T>): Promise<Part<T>> {
+  try {
+    return { value: await reading, why: [] };
+  } catch (error) {
+    return { why: [`${what}: ${errorText(error)}`] };
+  }
+}
 
 export function clusterSource(config: KubeConfig, flags: DashboardFlags): MeshSource {
   const { rootNamespace: root, namespace } = flags;
   // Programs are read more often than problems, and all of it costs many lists.
-  let latest: Promise<Reading<ClusterStatus>> | undefined;
+  let latest: Promise<Part<ClusterStatus>> | undefined;
   return {
     mesh: { kind: 'cluster', name: config.getCurrentContext(), version },
     programsMs: 15_000,

@@ -35,8 +35,7 @@ const objectsMsMax = 60_000;
 /** Kinds that are named; the account may lack the right to read all of them. */
 const kindsNamed = 6;
 
-/** Never rejects: an error is the reason why nothing was read. */
-export async function tried<T>(what: string, reading: Promise<Reading<T>>): Promise<Reading<T>> {
+async function tried<T>(what: string, reading: Promise<Reading<T>>): Promise<Reading<T>> {
   try {
     return await reading;
   } catch (error) {

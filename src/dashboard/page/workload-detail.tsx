@@ -5,7 +5,7 @@ import { changesBeside } from '../view/changes.js';
 import { edgeRate, filteredEdges } from '../view/edges.js';
 import { countOf, rateText, unknownText } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
-import { isUnknown, notKnownText } from '../view/unknown.js';
+import { ifKnown, isUnknown, notKnownText } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
 import { Detail, Row } from './edge-detail.js';
 import { Badge, EdgeBadge, Link, Name, NoRows } from './parts.js';
@@ -26,9 +26,7 @@ export function WorkloadDetail({
   readonly nowMs: number;
 }) {
   const workload = snapshot.workloads.find((one) => one.id === id) ?? observedOnly(id);
-  // Its object was not read: nothing is known of its policies and pods.
-  const isObservedOnly = workload.isObservedOnly === true;
-  const noneText = isObservedOnly ? unknownText : 'none';
+  const noneText = workload.isObservedOnly === true ? unknownText : 'none';
   const policies = snapshot.policies.filter(({ workloads }) => workloads.includes(id));
   const incoming = snapshot.edges.filter(({ destination }) => destination === id);
   const outgoing = snapshot.edges.filter(({ source }) => source === id);
@@ -40,11 +38,11 @@ export function WorkloadDetail({
           <Name text={id} />
         </strong>
       </p>
-      {isObservedOnly ? (
+      {workload.isObservedOnly === true ? (
         <p class="muted">
           {isUnknown(snapshot, 'workloads')
             ? `It was seen in edges; more is ${notKnownText}`
-            : 'It was only seen in edges: it is outside of the mesh, in a namespace that is not shown, or you may not read it.'}
+            : 'It was only seen in edges: it is outside of the mesh, or you may not read it.'}
         </p>
       ) : undefined}
       <dl class="values">
@@ -65,7 +63,7 @@ export function WorkloadDetail({
       <section>
         <h3>Policies</h3>
         {policies.length === 0 ? (
-          <NoRows isUnknown={isObservedOnly || isUnknown(snapshot, 'policies')}>
+          <NoRows isUnknown={isUnknown(snapshot, 'policies')}>
             {snapshot.incomplete.length > 0 ? 'None in what could be read.' : 'None: everybody may connect.'}
           </NoRows>
         ) : (
@@ -87,9 +85,7 @@ export function WorkloadDetail({
       </section>
       <section>
         <h3>
-          {isObservedOnly || isUnknown(snapshot, 'workloads')
-            ? `Pods: ${notKnownText}`
-            : countOf(workload.pods.length, 'pod')}
+          {ifKnown(snapshot, 'workloads', countOf(workload.pods.length, 'pod'), `Pods: ${notKnownText}`)}
         </h3>
         <ul class="rows">
           {workload.pods.slice(0, podsShown).map((pod) => (
