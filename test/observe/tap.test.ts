@@ -157,6 +157,29 @@ test('a request at a waypoint is shown without its query and headers, and weft e
   });
 });
 
+test('a connection to a waypoint is shown as it was dialed, and its line in the log has the waypoint', async () => {
+  const event = await seen(
+    { kinds: ['connection'], ways: ['waypoint'] },
+    () => statusOf('web', 'http://10.96.0.21/'),
+    ({ seenBy }) => seenBy === 'source',
+  );
+  assert.deepEqual(
+    [event.destination.service, event.destination.port, event.destination.workload, event.source.workload],
+    ['echo-v1.shop.svc.cluster.local', 80, '', 'web'],
+  );
+  const text = await until('its line is in the log', seenMs, () => {
+    try {
+      return sh(process.execPath, [weft, 'explain', event.id, '--state', mesh.state]);
+    } catch {
+      return undefined;
+    }
+  });
+  assert.match(
+    text,
+    /^ {2}to +10\.96\.0\.21:80 {2}by Service echo-v1\.shop\.svc\.cluster\.local {2}through the waypoint at \S+:15008$/m,
+  );
+});
+
 test('only what the filter wants is shown, and of a sample only some', async () => {
   const others = await tap({ requestPaths: ['/none'] });
   const some = await tap({ kinds: ['request'], requestPaths: ['/many'] }, 4);
