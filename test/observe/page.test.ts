@@ -99,11 +99,34 @@ test('an empty mesh says so, and what could not be read is never shown as no pro
   });
 });
 
+test('the line of success has the last 15 minutes when the page is opened, with the changes beside it', async () => {
+  const mesh = small();
+  const { edges } = mesh;
+  const edge = edges.find(({ requests }) => requests > 0)?.id ?? '';
+  for (const hash of ['#/', '#/changes', `#/graph?edge=${encodeURIComponent(edge)}`])
+    await withPage(mesh, hash, '.share-chart', async ({ page }) => {
+      // What nobody asked is a gap.
+      assert.equal((await page.$$('.share-chart .line')).length, 2);
+      assert.equal((await page.$$('.share-chart .mark')).length, 2, 'one of the three changes is older');
+      const label = await page.$eval('.share-chart svg', (one) => one.getAttribute('aria-label'));
+      assert.match(label ?? '', /^Success from \S+ to \S+: last 91.* %, with 2 changes$/);
+    });
+  const later = { ...mesh, history: { ...emptyMesh(mesh.takenMs).history, fromMs: mesh.takenMs - 20_000 } };
+  await withPage(later as typeof mesh, '#/', '.figures', async ({ page, server }) => {
+    assert.match(await textOf(page), /No request passed since \d+:\d+:\d+, where what is known begins/);
+    const { history: _history, ...rest } = mesh;
+    server.snapshot = { ...rest, takenMs: Date.now(), unknown: ['history'], incomplete: ['success: why'] };
+    assert.equal(await page.$('.share-chart'), null);
+    await untilText(page, /Success over time is not known: see above/);
+  });
+});
+
 test('what could not be read is not shown as absent in any view', async () => {
+  const { history: _history, ...rest } = emptyMesh(Date.now());
   const mesh = {
-    ...emptyMesh(Date.now()),
+    ...rest,
     incomplete: ['edges: forbidden'],
-    unknown: ['programs', 'workloads', 'edges', 'policies', 'problems', 'changes'] as const,
+    unknown: ['programs', 'workloads', 'edges', 'policies', 'problems', 'changes', 'history'] as const,
   };
   for (const view of ['', 'graph', 'policies', 'problems', 'changes'])
     await withPage(mesh, `#/${view}`, 'main .empty', async ({ page }) => {

@@ -11,6 +11,7 @@ import type {
   WorkloadState,
 } from '../../model/mesh-snapshot.js';
 import type { Observation } from '../edges/observation.js';
+import type { EdgeHistory } from '../../telemetry/observed/edge-history.js';
 import { edgeStates } from '../../telemetry/observed/edge-states.js';
 import type { ObjectsView, PolicyRules } from './objects-view.js';
 
@@ -25,6 +26,7 @@ export const unread = (why: string): Reading<never> => ({ why: [why] });
 export interface Readings {
   readonly mesh: MeshSnapshot['mesh'];
   readonly edges: Reading<Observation>;
+  readonly history: Reading<EdgeHistory>;
   readonly changes: Reading<ChangesAnswer>;
   readonly objects: Reading<ObjectsView>;
   readonly programs: Reading<readonly ProgramState[]>;
@@ -106,8 +108,14 @@ function statesOf(
   });
 }
 
+const withShares = (states: readonly EdgeState[], history: EdgeHistory | undefined): EdgeState[] =>
+  states.map((one) => {
+    const shares = history?.shares.get(one.id);
+    return shares === undefined ? one : { ...one, shares };
+  });
+
 /** Ends of edges are workloads, too, but that does not say which workloads there are. */
-function unknownParts({ edges, changes, objects, programs, problems }: Readings): SnapshotPart[] {
+function unknownParts({ edges, history, changes, objects, programs, problems }: Readings): SnapshotPart[] {
   const sources: Readonly<Record<SnapshotPart, Reading<unknown>>> = {
     programs,
     workloads: objects,
@@ -115,6 +123,7 @@ function unknownParts({ edges, changes, objects, programs, problems }: Readings)
     policies: objects,
     problems,
     changes,
+    history,
   };
   return (Object.keys(sources) as SnapshotPart[]).filter((part) => sources[part].value === undefined);
 }
@@ -126,7 +135,7 @@ export const isNothingRead = ({ unknown = [], programs }: MeshSnapshot): boolean
 
 /** @param fromMs the beginning of the window that was asked for */
 export function assemble(readings: Readings, fromMs: number, nowMs: number): MeshSnapshot {
-  const { mesh, edges, changes, objects, programs, problems } = readings;
+  const { mesh, edges, history, changes, objects, programs, problems } = readings;
   const observed = edges.value?.edges ?? [];
   const observedSinceMs = Math.max(fromMs, edges.value?.observedSinceMs ?? fromMs);
   const states = edges.value ? statesOf(edges.value, fromMs, nowMs) : [];
@@ -140,14 +149,15 @@ export function assemble(readings: Readings, fromMs: number, nowMs: number): Mes
     fromMs: observedSinceMs,
     programs: withSync(programs.value ?? [], behind(newest, nowMs)),
     workloads: [...known, ...observedOnly(states, known)],
-    edges: states,
+    edges: withShares(states, history.value),
+    ...(history.value ? { history: history.value.history } : {}),
     policies: policyStates(objects.value?.policies ?? [], observed),
     problems: [...(problems.value ?? [])],
     changes: newest.slice(0, changesMax),
     ...(unknown.length > 0 ? { unknown } : {}),
     incomplete: [
       ...new Set([
-        ...[edges, changes, objects, programs, problems].flatMap(({ why }) => why),
+        ...[edges, history, changes, objects, programs, problems].flatMap(({ why }) => why),
         ...(changes.value?.missing ?? []).map((name) => `changes: no answer from ${name}`),
       ]),
     ],

@@ -113,7 +113,7 @@ export function App() {
             </p>
           ) : undefined
         ) : view === 'overview' ? (
-          <Overview snapshot={snapshot} live={live} nowMs={nowMs} />
+          <Overview snapshot={snapshot} nowMs={nowMs} />
         ) : view === 'graph' ? (
           <GraphView snapshot={snapshot} live={live} route={route} nowMs={nowMs} />
         ) : view === 'policies' ? (
@@ -121,7 +121,7 @@ export function App() {
         ) : view === 'problems' ? (
           <ProblemsView snapshot={snapshot} />
         ) : view === 'changes' ? (
-          <ChangesView snapshot={snapshot} live={live} nowMs={nowMs} />
+          <ChangesView snapshot={snapshot} nowMs={nowMs} />
         ) : undefined}
       </main>
     </>

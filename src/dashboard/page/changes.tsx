@@ -4,9 +4,8 @@ import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { countOf, countText } from '../view/format.js';
 import { visibleText } from '../view/text.js';
 import { isUnknown } from '../view/unknown.js';
-import type { Live } from './live.js';
 import { Ago, Badge, Name, NoRows } from './parts.js';
-import { ShareChart } from './share-chart.js';
+import { MeshChart } from './share-chart.js';
 
 const tones = { created: 'info', updated: 'neutral', deleted: 'warn' } as const;
 
@@ -68,18 +67,14 @@ export function ChangeList({
 
 export function ChangesView({
   snapshot,
-  live,
   nowMs,
 }: {
   readonly snapshot: MeshSnapshot;
-  readonly live: Live;
   readonly nowMs: number;
 }) {
   return (
     <>
-      {live.isStatic ? undefined : (
-        <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
-      )}
+      <MeshChart snapshot={snapshot} />
       <ChangeList changes={snapshot.changes} isUnknown={isUnknown(snapshot, 'changes')} nowMs={nowMs} />
     </>
   );

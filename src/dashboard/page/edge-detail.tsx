@@ -4,6 +4,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import type { EdgeState, MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { changesBeside } from '../view/changes.js';
 import { edgeHealth, namespaceOf } from '../view/edges.js';
+import { edgePoints } from '../view/history.js';
 import { bytesText, countOf, countText, latencyText, rateText, shareText } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
 import { isUnknown } from '../view/unknown.js';
@@ -71,8 +72,12 @@ export function EdgeDetail({
       {edge.routes.length === 0 ? undefined : <Routes edge={edge} />}
       <section>
         <h3>Success and changes</h3>
-        {live.isStatic || edgeHealth(edge) === 'denied' ? undefined : (
-          <ShareChart points={live.history.byEdge.get(edge.id) ?? []} changes={beside} snapshot={snapshot} />
+        {edge.requests === 0 || edgeHealth(edge) === 'denied' ? undefined : (
+          <ShareChart
+            points={snapshot.history ? edgePoints(snapshot.history, edge) : []}
+            changes={beside}
+            snapshot={snapshot}
+          />
         )}
         {beside.length === 0 ? (
           <NoRows isUnknown={isUnknown(snapshot, 'changes')}>Nothing changed in these namespaces.</NoRows>

@@ -16,23 +16,14 @@ import type { Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
 import { ifKnown, isUnknown, notKnownText } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
-import type { Live } from './live.js';
 import { Badge, EdgeList, Link, Name, NoRows, Panel } from './parts.js';
 import { ProblemList } from './problems.js';
-import { ShareChart } from './share-chart.js';
+import { MeshChart } from './share-chart.js';
 
 const all: Route = { view: 'overview', namespace: '', text: '' };
 const topOf = 5;
 
-export function Overview({
-  snapshot,
-  live,
-  nowMs,
-}: {
-  readonly snapshot: MeshSnapshot;
-  readonly live: Live;
-  readonly nowMs: number;
-}) {
+export function Overview({ snapshot, nowMs }: { readonly snapshot: MeshSnapshot; readonly nowMs: number }) {
   const { edges, workloads, problems, programs } = snapshot;
   const sums = sumsOf(edges);
   const worst = filteredEdges(edges, all)
@@ -114,9 +105,7 @@ export function Overview({
         id="timeline"
         aside={<Link to={{ ...all, view: 'changes' }}>All changes</Link>}
       >
-        {live.isStatic ? undefined : (
-          <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
-        )}
+        <MeshChart snapshot={snapshot} />
         <ChangeList
           changes={snapshot.changes.slice(0, topOf)}
           isUnknown={isUnknown(snapshot, 'changes')}
