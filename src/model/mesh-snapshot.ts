@@ -22,6 +22,8 @@ export interface MeshSnapshot {
   /** The counts of edges are of this window. */
   readonly fromMs: number;
   readonly programs: readonly ProgramState[];
+  /** Kinds of programs of which not all are known, and why. Absent: none. */
+  readonly programsUnread?: readonly ProgramsUnread[];
   readonly workloads: readonly WorkloadState[];
   readonly edges: readonly EdgeState[];
   /** Absent: it could not be read. */
@@ -34,6 +36,13 @@ export interface MeshSnapshot {
   readonly incomplete: readonly string[];
   /** Parts of which nothing could be read: their lists say nothing. Absent: none. */
   readonly unknown?: readonly SnapshotPart[];
+  /** Parts of which something could not be read: what is not in them may be there. Absent: none. */
+  readonly partial?: readonly SnapshotPart[];
+}
+
+export interface ProgramsUnread {
+  readonly kind: ProgramState['kind'];
+  readonly why: string;
 }
 
 export interface ProgramState {
@@ -46,8 +55,10 @@ export interface ProgramState {
   readonly why?: string;
   /** Whether it has the current configuration; absent: not known. */
   readonly isInSync?: boolean;
-  /** When the first of its certificates expires. */
+  /** When the first of its certificates expires; absent: not known, or it has none. */
   readonly certificateExpiresMs?: number;
+  /** It needs no certificate, as an agent of a node without pods in the mesh. */
+  readonly hasNoCertificate?: true;
 }
 
 export interface WorkloadState {

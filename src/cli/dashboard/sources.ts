@@ -1,7 +1,7 @@
 /** What the page's program reads: each source by itself, so that one that cannot be read does not hide the others. */
 import { errorText } from '../../base/errors.js';
 import { edgesKeptMs } from '../../model/edge.js';
-import type { MeshSnapshot, Problem, ProgramState } from '../../model/mesh-snapshot.js';
+import type { MeshSnapshot, Problem } from '../../model/mesh-snapshot.js';
 import { edgeHistory, type EdgeHistory } from '../../telemetry/observed/edge-history.js';
 import { changesQuestion } from '../changes/command.js';
 import { askMesh } from '../control-admin.js';
@@ -14,6 +14,7 @@ import { read, unread, type Reading, type Readings } from './assemble.js';
 import { Kept } from './kept.js';
 import { objectsView, type ObjectsView } from './objects-view.js';
 import { problemsOf } from './problems.js';
+import type { ProgramsView } from './programs.js';
 
 export interface DashboardFlags extends PlaceFlags, PrometheusFlags {
   readonly namespace?: string;
@@ -22,7 +23,7 @@ export interface DashboardFlags extends PlaceFlags, PrometheusFlags {
 /** What is read differently of a testbed and of a cluster. Errors are shown. */
 export interface MeshSource {
   readonly mesh: MeshSnapshot['mesh'];
-  readonly programs: () => Promise<Reading<readonly ProgramState[]>>;
+  readonly programs: () => Promise<Reading<ProgramsView>>;
   readonly problems: () => Promise<Reading<readonly Problem[]>>;
   /** Programs are asked again after this time. */
   readonly programsMs: number;
@@ -61,6 +62,15 @@ const notYet = (what: string): Reading<never> => unread(`${what}: they are still
 const kindPattern =
   /^the cluster's objects of the kind (\S+): (?:only those of namespace (\S+) can be read: )?(.*)$/s;
 
+/** Kinds of which no object could be read. Pure. */
+export const unreadKinds = (unreadTexts: readonly string[]): ReadonlySet<string> =>
+  new Set(
+    unreadTexts.flatMap((text) => {
+      const [, kind, namespace] = kindPattern.exec(text) ?? [];
+      return kind === undefined || namespace !== undefined ? [] : [kind];
+    }),
+  );
+
 /** One sentence about the kinds that the account may not read, rather than one for each. Pure. */
 export function unreadTexts(unreadKinds: readonly string[]): string[] {
   const kinds = new Map<string, { readonly names: string[]; readonly why: string }>();
@@ -88,7 +98,7 @@ export function unreadTexts(unreadKinds: readonly string[]): string[] {
 export class Sources {
   readonly #history: Kept<Reading<EdgeHistory>>;
   readonly #objects: Kept<Reading<ObjectsView>>;
-  readonly #programs: Kept<Reading<readonly ProgramState[]>>;
+  readonly #programs: Kept<Reading<ProgramsView>>;
   readonly #problems: Kept<Reading<readonly Problem[]>>;
 
   constructor(
@@ -113,7 +123,7 @@ export class Sources {
 
   async #readObjects(): Promise<Reading<ObjectsView>> {
     const { before, unread: missing } = await currentMesh(this.flags, this.flags.namespace);
-    return read(objectsView(before, this.flags.namespace), unreadTexts(missing));
+    return read(objectsView(before, this.flags.namespace, unreadKinds(missing)), unreadTexts(missing));
   }
 
   /** The window says since when the control plane has observed; what else is missing is told. */

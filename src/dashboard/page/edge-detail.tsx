@@ -7,7 +7,7 @@ import { edgeHealth, namespaceOf } from '../view/edges.js';
 import { edgePoints } from '../view/history.js';
 import { bytesText, countOf, countText, latencyText, rateText, shareText } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
-import { isUnknown } from '../view/unknown.js';
+import { isUnknown, ofPart } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
 import { ExplainPanel } from './explain-panel.js';
 import type { Live } from './live.js';
@@ -33,7 +33,9 @@ export function EdgeDetail({
   if (!edge)
     return (
       <Detail title="Edge" route={route}>
-        <NoRows isUnknown={isUnknown(snapshot, 'edges')}>This edge was not seen in this time.</NoRows>
+        <NoRows isUnknown={isUnknown(snapshot, 'edges')}>
+          {ofPart(snapshot, 'edges', 'This edge was not seen in this time')}.
+        </NoRows>
       </Detail>
     );
   const beside = changesBeside(snapshot.changes, [namespaceOf(edge.source), namespaceOf(edge.destination)]);
@@ -80,9 +82,11 @@ export function EdgeDetail({
           />
         )}
         {beside.length === 0 ? (
-          <NoRows isUnknown={isUnknown(snapshot, 'changes')}>Nothing changed in these namespaces.</NoRows>
+          <NoRows isUnknown={isUnknown(snapshot, 'changes')}>
+            {ofPart(snapshot, 'changes', 'Nothing changed in these namespaces')}.
+          </NoRows>
         ) : (
-          <ChangeList changes={beside.slice(0, changesShown)} isUnknown={false} nowMs={nowMs} />
+          <ChangeList changes={beside.slice(0, changesShown)} snapshot={snapshot} nowMs={nowMs} />
         )}
       </section>
     </Detail>

@@ -4,7 +4,7 @@ import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { clockText, countOf, shareText } from '../view/format.js';
 import { meshPoints, shareLines, type SharePoint } from '../view/history.js';
 import { visibleText } from '../view/text.js';
-import { notKnownText } from '../view/unknown.js';
+import { isUnknown, notKnownText, ofPart } from '../view/unknown.js';
 import { Empty } from './parts.js';
 
 const box = { width: 600, height: 70 };
@@ -12,17 +12,27 @@ const box = { width: 600, height: 70 };
 export function ShareChart({
   points,
   changes,
-  snapshot: { history, takenMs: toMs },
+  snapshot,
 }: {
   readonly points: readonly SharePoint[];
   readonly changes: readonly Change[];
   readonly snapshot: MeshSnapshot;
 }) {
+  const { history, takenMs: toMs } = snapshot;
   if (!history) return <Empty>Success over time is {notKnownText}</Empty>;
   const { fromMs, slotMs } = history;
   const { lines, lowest } = shareLines(points, { ...box, fromMs, toMs, slotMs });
   if (lines.length === 0)
-    return <Empty>No request passed since {clockText(fromMs)}, where what is known begins.</Empty>;
+    return (
+      <Empty>
+        {ofPart(
+          snapshot,
+          'history',
+          `No request passed since ${clockText(fromMs)}, where what is known begins`,
+        )}
+        .
+      </Empty>
+    );
   const marks = changes.filter(({ timeMs }) => timeMs >= fromMs && timeMs <= toMs);
   const label = `Success from ${clockText(fromMs)} to ${clockText(toMs)}: last ${shareText(points.at(-1)?.successShare)}, with ${countOf(marks.length, 'change')}`;
   return (
@@ -57,7 +67,9 @@ export function ShareChart({
       <figcaption>
         <span>{clockText(fromMs)}</span>
         <span>
-          top 100 %, bottom {shareText(lowest)}; lines across are changes, gaps are times without requests
+          {ofPart(snapshot, 'history', `100 % to ${shareText(lowest)}`)}; dashed lines are{' '}
+          {ofPart(snapshot, 'changes', 'changes')}
+          {isUnknown(snapshot, 'changes') ? ' (not known)' : ''}; gaps have no requests
         </span>
         <span>{clockText(toMs)}</span>
       </figcaption>

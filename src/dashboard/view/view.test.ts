@@ -7,7 +7,7 @@ import { edgeHealth, filteredEdges, filteredWorkloads, namespacesOf, sumsOf } fr
 import { explainQueries, explanationOf } from './explanation.js';
 import { edgePoints, meshPoints, shareLines } from './history.js';
 import { filteredPolicies, isUnenforced } from './policies.js';
-import { expiringSoon, summaryOf, syncOf, versionsOf } from './programs.js';
+import { expiringSoon, summaryOf, syncOf, undatedPrograms, versionsOf } from './programs.js';
 import { parseRoute, routeHash, selecting } from './route.js';
 import { parseSnapshot } from './snapshot.js';
 import {
@@ -20,6 +20,7 @@ import {
   tapLinesMax,
 } from './tap-list.js';
 import { cutText, visibleText } from './text.js';
+import { isIncomplete, ofPart } from './unknown.js';
 
 const edge = (over: Partial<EdgeState> = {}): EdgeState => ({
   id: 'e',
@@ -334,4 +335,37 @@ test('a policy is not in force as written if an error is about its object', () =
   assert.equal(isUnenforced(policy, [problem]), true);
   assert.equal(isUnenforced({ ...policy, name: 'q' }, [problem]), false);
   assert.equal(isUnenforced(policy, [{ ...problem, level: 'warn' }]), false);
+});
+
+test('a certificate of which nothing is known is not one that is valid for long', () => {
+  const program = (more: Partial<ProgramState>): ProgramState => ({
+    kind: 'agent',
+    name: 'a',
+    health: 'ready',
+    ...more,
+  });
+  const programs = [
+    program({ certificateExpiresMs: 1 }),
+    program({ hasNoCertificate: true }),
+    program({ name: 'silent' }),
+    program({ kind: 'waypoint', name: 'shop/w' }),
+    program({ kind: 'control-plane', name: 'c' }),
+  ];
+  assert.deepEqual(
+    undatedPrograms(programs).map(({ name }) => name),
+    ['silent', 'shop/w'],
+  );
+  const summary = summaryOf([program({}), program({ health: 'unknown' })], 'agent');
+  assert.deepEqual([summary.ready, summary.unknown, summary.total], [1, 1, 2]);
+});
+
+test('a sum of what could be read says so', () => {
+  assert.equal(ofPart({ partial: ['edges'] }, 'edges', '3 edges'), '3 edges, of what could be read');
+  assert.equal(ofPart({ partial: ['edges'] }, 'changes', '3 changes'), '3 changes');
+  assert.deepEqual(
+    (['edges', 'changes', 'problems'] as const).map((part) =>
+      isIncomplete({ partial: ['edges'], unknown: ['changes'] }, part),
+    ),
+    [true, true, false],
+  );
 });
