@@ -15,7 +15,7 @@ export const isIncomplete = (
 ): boolean => isUnknown(snapshot, part) || snapshot.partial?.includes(part) === true;
 
 /** What is said of a list or a sum that is not all. */
-export const inPartText = 'of what could be read';
+export const inPartText = 'in what could be read';
 
 /** `text`, with the remark that it is not of all, if it is not. */
 export const ofPart = (

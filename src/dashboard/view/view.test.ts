@@ -359,8 +359,8 @@ test('a certificate of which nothing is known is not one that is valid for long'
   assert.deepEqual([summary.ready, summary.unknown, summary.total], [1, 1, 2]);
 });
 
-test('a sum of what could be read says so', () => {
-  assert.equal(ofPart({ partial: ['edges'] }, 'edges', '3 edges'), '3 edges, of what could be read');
+test('a sum in what could be read says so', () => {
+  assert.equal(ofPart({ partial: ['edges'] }, 'edges', '3 edges'), '3 edges, in what could be read');
   assert.equal(ofPart({ partial: ['edges'] }, 'changes', '3 changes'), '3 changes');
   assert.deepEqual(
     (['edges', 'changes', 'problems'] as const).map((part) =>
