@@ -53,7 +53,7 @@ export interface ObservedRequest {
   readonly namespace: string | undefined;
   readonly sinceMs: number;
   /** Counts of edges are also wanted by time. */
-  readonly isBySlot: boolean;
+  readonly isBySlot?: boolean;
 }
 
 /** The request of a URL. Error: StatusError. */
@@ -67,7 +67,8 @@ export function parseObservedRequest({ pathname, searchParams }: URL): ObservedR
   const since = searchParams.get('sinceMs') ?? '0';
   if (!/^\d{1,15}$/.test(since))
     throw new StatusError('BadRequest', 'sinceMs: it is no number of milliseconds');
-  return { resource, namespace: found[1], sinceMs: Number(since), isBySlot: isBySlotOf(searchParams) };
+  const isBySlot = resource === 'edges' && isBySlotOf(searchParams);
+  return { resource, namespace: found[1], sinceMs: Number(since), ...(isBySlot ? { isBySlot } : {}) };
 }
 
 export interface ObserveApiOptions {
