@@ -24,7 +24,12 @@ function apiOf(rights: readonly string[], edges: readonly Edge[] = [], changes: 
     edges: {
       query: (query) => {
         asked.push(query);
-        return Promise.resolve({ edges, sinceMs: 7, missing: ['10.0.0.9'] });
+        return Promise.resolve({
+          edges,
+          sinceMs: 7,
+          missing: ['10.0.0.9'],
+          ...(query.isBySlot === true ? { isBySlot: true } : {}),
+        });
       },
     },
     changes: {
@@ -60,6 +65,21 @@ const toVault = edge({
   destination: party('vault', 'store', { pod: 'store-1' }),
   service: 'store.vault.svc.cluster.local',
   policy: 'vault/secret-policy',
+});
+
+test('forbidden: counts by slot tell a reader of one namespace no more names than their sum, and nothing of others', async () => {
+  const slot = { atMs: 30_000, connections: 1, requests: 0, failures: 0, refused: 0 };
+  const counts = { ...toVault.counts, slots: [slot] };
+  const { read, asked, reviewed } = apiOf(['shop'], [{ ...toVault, counts }]);
+  const { body } = await read('namespaces/shop/edges?bySlot=true');
+  assert.deepEqual(asked, [{ namespace: 'shop', sinceMs: 0, isBySlot: true }]);
+  assert.equal((body as { readonly isBySlot?: boolean }).isBySlot, true);
+  const [one] = itemsOf(body);
+  assert.deepEqual([one?.destination.workload, one?.policy, one?.counts.slots], ['', '', [slot]]);
+  assert.ok(reviewed.every(({ resource }) => resource === 'edges'));
+  await assert.rejects(read('namespaces/vault/edges?bySlot=true'), StatusError);
+  await assert.rejects(read('edges?bySlot=true'), StatusError);
+  assert.equal(asked.length, 1);
 });
 
 test('the right is that to list edges, in the namespace or in all', async () => {

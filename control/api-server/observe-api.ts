@@ -6,6 +6,7 @@
 import type { Change, ChangesAnswer } from '../../src/model/change.js';
 import type { Edge } from '../../src/model/edge.js';
 import {
+  isBySlotOf,
   observedResources,
   observeApi,
   tapResource,
@@ -51,6 +52,8 @@ export interface ObservedRequest {
   /** Undefined: of all namespaces. */
   readonly namespace: string | undefined;
   readonly sinceMs: number;
+  /** Counts of edges are also wanted by time. */
+  readonly isBySlot?: boolean;
 }
 
 /** The request of a URL. Error: StatusError. */
@@ -64,7 +67,8 @@ export function parseObservedRequest({ pathname, searchParams }: URL): ObservedR
   const since = searchParams.get('sinceMs') ?? '0';
   if (!/^\d{1,15}$/.test(since))
     throw new StatusError('BadRequest', 'sinceMs: it is no number of milliseconds');
-  return { resource, namespace: found[1], sinceMs: Number(since) };
+  const isBySlot = resource === 'edges' && isBySlotOf(searchParams);
+  return { resource, namespace: found[1], sinceMs: Number(since), ...(isBySlot ? { isBySlot } : {}) };
 }
 
 export interface ObserveApiOptions {
@@ -90,6 +94,8 @@ interface Shown {
   readonly table?: () => object;
   readonly sinceMs: number;
   readonly missing: readonly string[];
+  /** Of edges: as `EdgeAnswer` says it. */
+  readonly isBySlot?: boolean;
   /** What is left out. */
   readonly warnings: readonly string[];
 }
@@ -125,7 +131,7 @@ export class ObserveApi implements ApiGroup {
     if (!(await mayList(query.namespace))) throw forbidden(user, attributesOf(resource, query.namespace));
     this.#options.rates.take(user);
     const shown = await this.#shown(resource, query, mayList, url.searchParams);
-    const { items, sinceMs, missing } = shown;
+    const { items, sinceMs, missing, isBySlot } = shown;
     return {
       body:
         wantsTable(accept) && shown.table
@@ -137,6 +143,7 @@ export class ObserveApi implements ApiGroup {
               items,
               sinceMs,
               missing,
+              ...(isBySlot === true ? { isBySlot } : {}),
             },
       warnings: [
         ...(missing.length > 0

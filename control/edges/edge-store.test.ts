@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { edge, party } from '../../test/support/edges.js';
 import { encodeEdge } from '../../src/discovery/codec/edge.js';
 import { EdgeResponse } from '../../src/discovery/gen/weft.js';
-import { edgesKeptMs, otherName } from '../../src/model/edge.js';
+import { edgeSlotMs, edgesKeptMs, otherName } from '../../src/model/edge.js';
 import { edgesMax, EdgeStore } from './edge-store.js';
 
 function bench(max?: number) {
@@ -47,7 +47,7 @@ test('a reporter that makes up counts does not make the edges of a replica unrea
     clock.nowMs += 30_000;
   }
   const { edges, sinceMs } = store.query({ sinceMs: 0 });
-  const bytes = EdgeResponse.encode({ edges: edges.map(encodeEdge), sinceMs }).finish();
+  const bytes = EdgeResponse.encode({ edges: edges.map(encodeEdge), sinceMs, bySlot: false }).finish();
   assert.equal(EdgeResponse.decode(bytes).edges[0]?.counts?.bytesSent, most);
 });
 
@@ -59,6 +59,29 @@ test('a gap between reports leaves no count of an earlier round of the ring', ()
   clock.nowMs += 14 * 60_000;
   store.add(edge({}, { connections: 1 }), 'n1', 'shop', 0);
   assert.equal(store.query({ sinceMs: 0 }).edges[0]?.counts.connections, 2);
+});
+
+test('counts by slot are those of their time; slots without counts are left out, and none unless they are asked for', () => {
+  const { clock, store } = bench();
+  clock.nowMs = Math.ceil(clock.nowMs / edgeSlotMs) * edgeSlotMs;
+  const firstMs = clock.nowMs;
+  store.add(edge({}, { connections: 0, requests: 9, failures: 2, latencyCounts: [9] }), 'n1', 'shop', 0);
+  clock.nowMs += 3 * edgeSlotMs;
+  store.add(edge({}, { connections: 1, refused: 4, bytesSent: 7 }), 'n1', 'shop', 0);
+  const query = { sinceMs: 0, isBySlot: true };
+  const slot = { connections: 0, requests: 0, failures: 0, refused: 0 };
+  assert.deepEqual(store.query(query).edges[0]?.counts.slots, [
+    { ...slot, atMs: firstMs, requests: 9, failures: 2 },
+    { ...slot, atMs: clock.nowMs, connections: 1, refused: 4 },
+  ]);
+  assert.equal(store.query(query).isBySlot, true);
+  assert.equal(store.query({ sinceMs: 0 }).edges[0]?.counts.slots, undefined);
+  clock.nowMs += edgesKeptMs;
+  assert.deepEqual(
+    store.query(query).edges[0]?.counts.slots?.map(({ atMs }) => atMs),
+    [firstMs + 3 * edgeSlotMs],
+    'older slots are gone',
+  );
 });
 
 test('latencies are kept, also of an edge that had only connections before', () => {

@@ -13,6 +13,7 @@ import {
   type EdgeAnswer,
   type EdgeCounts,
   type EdgeQuery,
+  type EdgeSlot,
 } from '../../src/model/edge.js';
 import { otherOf, type EdgeNames } from '../../src/telemetry/edge-table.js';
 
@@ -117,6 +118,24 @@ class Slots {
       lastSeenMs: this.lastSeenMs,
     };
   }
+
+  /** The slots from `first` with counts, of those that are kept. */
+  slots(first: number, current: number): EdgeSlot[] {
+    const found: EdgeSlot[] = [];
+    for (let slot = Math.max(first, current - slotsKept, 0); slot <= this.#latest; slot++) {
+      const from = (slot % ringSlots) * this.#perSlot;
+      const of = (name: keyof typeof at): number => this.#words[from + at[name]] ?? 0;
+      const counts = {
+        connections: of('connections'),
+        requests: of('requests'),
+        failures: of('failures'),
+        refused: of('refused'),
+      };
+      if (Object.values(counts).some((count) => count > 0))
+        found.push({ atMs: slot * edgeSlotMs, ...counts });
+    }
+    return found;
+  }
 }
 
 /** A greater number could not be decoded by another replica, which would have none of the edges then. */
@@ -212,10 +231,11 @@ export class EdgeStore {
   }
 
   /** The edges that this replica has. Times are rounded to slots. */
-  query({ namespace, sinceMs }: EdgeQuery): EdgeAnswer {
+  query({ namespace, sinceMs, isBySlot = false }: EdgeQuery): EdgeAnswer {
     const nowMs = this.now();
     const fromMs = Math.max(sinceMs, nowMs - edgesKeptMs);
     const first = Math.floor(fromMs / edgeSlotMs);
+    const current = Math.floor(nowMs / edgeSlotMs);
     const edges: Edge[] = [];
     for (const stored of [this.#edges, this.#others])
       for (const { slots } of stored.values()) {
@@ -227,8 +247,17 @@ export class EdgeStore {
           names.destination.namespace !== namespace
         )
           continue;
-        edges.push({ ...names, counts: slots.counts(first, Math.floor(nowMs / edgeSlotMs)) });
+        const counts = slots.counts(first, current);
+        edges.push({
+          ...names,
+          counts: isBySlot ? { ...counts, slots: slots.slots(first, current) } : counts,
+        });
       }
-    return { edges, sinceMs: Math.max(this.#startedMs, nowMs - edgesKeptMs), missing: [] };
+    return {
+      edges,
+      sinceMs: Math.max(this.#startedMs, nowMs - edgesKeptMs),
+      missing: [],
+      ...(isBySlot ? { isBySlot } : {}),
+    };
   }
 }

@@ -5,7 +5,7 @@ import { issueToken } from '../../test/support/tokens.js';
 import { startControl, type Closers } from '../../test/threats/support/control.js';
 import { manifests } from '../../test/threats/support/two-nodes.js';
 import { controlCaller } from '../authentication/service-callers.js';
-import type { EdgeAnswer } from '../../src/model/edge.js';
+import { edgeSlotMs, type EdgeAnswer, type EdgeSlot } from '../../src/model/edge.js';
 import { otherReplicas } from './peers.js';
 import { merged, ReplicatedEdges } from './replicas.js';
 
@@ -28,6 +28,28 @@ test('what replicas have adds up, since the time that all have observed', () => 
   assert.deepEqual([sinceMs, missing], [9, ['weft-control-c']]);
 });
 
+test('slots of the same time add up; they are incomplete if a replica of an older version has none', () => {
+  const at = (atMs: number, requests: number) => ({
+    atMs,
+    connections: 0,
+    requests,
+    failures: 1,
+    refused: 0,
+  });
+  const bySlot = (...slots: readonly EdgeSlot[]): EdgeAnswer => ({
+    ...answer(5, edge({}, { slots })),
+    isBySlot: true,
+  });
+  const all = merged([bySlot(at(30_000, 1), at(90_000, 2)), bySlot(at(60_000, 4), at(90_000, 8))], []);
+  assert.deepEqual(all.edges[0]?.counts.slots, [
+    at(30_000, 1),
+    at(60_000, 4),
+    { ...at(90_000, 10), failures: 2 },
+  ]);
+  assert.equal(all.isBySlot, true);
+  assert.equal(merged([bySlot(at(30_000, 1)), answer(5, edge())], []).isBySlot, undefined);
+});
+
 const closers: Closers = [];
 after(() => closers.reverse().forEach((close) => close()));
 
@@ -36,7 +58,10 @@ test('edges of another replica are asked for at its port, and a replica that doe
   other.edges.store.add(edge({}, { connections: 2 }), 'n1', 'shop', 0);
   const token = await issueToken(other.state, controlCaller, 60);
   const source = new ReplicatedEdges({
-    own: () => answer(5, edge({}, { connections: 3 })),
+    own: ({ isBySlot }) => ({
+      ...answer(5, edge({}, { connections: 3 })),
+      ...(isBySlot ? { isBySlot } : {}),
+    }),
     replicas: () => [
       { name: 'b', ip: '127.0.0.1' },
       { name: 'gone', ip: '127.0.0.2' },
@@ -56,6 +81,12 @@ test('edges of another replica are asked for at its port, and a replica that doe
   );
   assert.deepEqual(missing, ['gone']);
   assert.ok(sinceMs > 5);
+  const asked = await source.query({ sinceMs: 0, isBySlot: true });
+  assert.equal(asked.isBySlot, true);
+  assert.deepEqual(
+    asked.edges[0]?.counts.slots?.map(({ connections, atMs }) => [connections, atMs % edgeSlotMs]),
+    [[2, 0]],
+  );
 });
 
 test('a replica with as many edges as it keeps, with long names, is read', async () => {

@@ -1,5 +1,5 @@
 /** The edges of all replicas of the control plane: a program reports to any one of them. */
-import { decodeEdge } from '../../src/discovery/codec/edge.js';
+import { decodeEdge, decodeEdgeBySlot } from '../../src/discovery/codec/edge.js';
 import { EdgeQuery as EdgeQueryMessage, EdgeResponse } from '../../src/discovery/gen/weft.js';
 import { unaryCall, type ControlPlane } from '../../src/discovery/unary-call.js';
 import { addCounts, edgeKey, type Edge, type EdgeAnswer, type EdgeQuery } from '../../src/model/edge.js';
@@ -29,6 +29,8 @@ export function merged(answers: readonly EdgeAnswer[], missing: readonly string[
     edges: [...edges.values()],
     sinceMs: Math.max(...answers.map(({ sinceMs }) => sinceMs)),
     missing,
+    // A replica of an older version leaves its slots out: those of the others are not all.
+    ...(answers.every(({ isBySlot }) => isBySlot === true) ? { isBySlot: true } : {}),
   };
 }
 
@@ -45,18 +47,23 @@ export class ReplicatedEdges implements EdgeSource {
   }
 }
 
-async function ask(control: ControlPlane, { namespace = '', sinceMs }: EdgeQuery): Promise<EdgeAnswer> {
+async function ask(
+  control: ControlPlane,
+  { namespace = '', sinceMs, isBySlot = false }: EdgeQuery,
+): Promise<EdgeAnswer> {
   const response = await unaryCall(
     { ...control, deadlineMs: answerMsMax, responseBytesMax: answerBytesMax },
     method,
     {
       namespace,
       sinceMs: Math.max(0, Math.floor(sinceMs)),
+      bySlot: isBySlot,
     },
   );
   return {
-    edges: response.edges.flatMap((edge) => decodeEdge(edge) ?? []),
+    edges: response.edges.flatMap((edge) => (response.bySlot ? decodeEdgeBySlot : decodeEdge)(edge) ?? []),
     sinceMs: response.sinceMs,
     missing: [],
+    ...(response.bySlot ? { isBySlot: true } : {}),
   };
 }

@@ -7,6 +7,7 @@ import { errorText } from '../../src/base/errors.js';
 import type { ChangeQuery } from '../../src/model/change.js';
 import { controlSocketName } from '../../src/model/control-socket.js';
 import type { EdgeQuery } from '../../src/model/edge.js';
+import { isBySlotOf } from '../../src/model/observe-api.js';
 import { tapQueryOf } from '../../src/model/tap.js';
 import type { LineStream } from '../../src/telemetry/line-stream.js';
 import { RequestRefused, serveRoutes, type HttpServer } from '../../src/telemetry/servers.js';
@@ -46,8 +47,9 @@ export async function serveAdmin({
       if (!trusted) throw notHere(`${what} are read on this machine only`);
       const sinceMs = Number(search.get('sinceMs') ?? 0);
       const namespace = search.get('namespace') ?? undefined;
+      const isBySlot = isBySlotOf(search);
       return JSON.stringify(
-        await source.query({ namespace, sinceMs: Number.isFinite(sinceMs) ? sinceMs : 0 }),
+        await source.query({ namespace, sinceMs: Number.isFinite(sinceMs) ? sinceMs : 0, isBySlot }),
       );
     },
   });

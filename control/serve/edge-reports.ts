@@ -81,9 +81,13 @@ export function edgeReports({ edges, callerOf, onLimit, log }: EdgeReportsOption
             code: status.PERMISSION_DENIED,
             details: 'only the control plane may read edges here',
           });
-        const { namespace, sinceMs } = call.request;
-        const answer = edges.store.query({ sinceMs, ...(namespace === '' ? {} : { namespace }) });
-        respond(null, { ...answer, edges: answer.edges.map(encodeEdge) });
+        const { namespace, sinceMs, bySlot } = call.request;
+        const answer = edges.store.query({
+          sinceMs,
+          isBySlot: bySlot,
+          ...(namespace === '' ? {} : { namespace }),
+        });
+        respond(null, { ...answer, edges: answer.edges.map(encodeEdge), bySlot });
       } catch (error) {
         respond(failed(call, error));
       }

@@ -46,6 +46,8 @@ interface Listed {
   readonly sinceMs: number;
   /** Replicas that did not answer. */
   readonly missing: readonly string[];
+  /** Of edges: their counts have slots. */
+  readonly isBySlot?: boolean;
 }
 
 /** A question to the control plane. */
@@ -64,7 +66,12 @@ function answerTo<T>(question: ControlQuestion<T>, value: unknown, items: string
   if (!isRecord(value) || !Array.isArray(list) || typeof value['sinceMs'] !== 'number')
     throw noAnswer(question.does, 'it is of another version');
   const missing = Array.isArray(value['missing']) ? value['missing'].map(String) : [];
-  return question.answer({ items: list, sinceMs: value['sinceMs'], missing });
+  return question.answer({
+    items: list,
+    sinceMs: value['sinceMs'],
+    missing,
+    ...(value['isBySlot'] === true ? { isBySlot: true } : {}),
+  });
 }
 
 function stateQuery({ namespace, sinceMs }: ObservedQuery): URLSearchParams {

@@ -39,6 +39,16 @@ export const edgesKeptMs = 900_000;
 /** The control plane rounds the times of counts to slots of this length. */
 export const edgeSlotMs = 30_000;
 
+/** Some counts of one slot: which part of the 15 minutes they are of. */
+export interface EdgeSlot {
+  /** Its beginning, in milliseconds since the epoch: a multiple of `edgeSlotMs`. */
+  readonly atMs: number;
+  readonly connections: number;
+  readonly requests: number;
+  readonly failures: number;
+  readonly refused: number;
+}
+
 export interface EdgeCounts {
   /** Those that were opened, without refused and failed ones. */
   readonly connections: number;
@@ -58,6 +68,8 @@ export interface EdgeCounts {
   /** By `latencyBoundsMs`; empty: no request. */
   readonly latencyCounts: readonly number[];
   readonly lastSeenMs: number;
+  /** In the order of time, without those that have no counts; absent: the query did not ask for them. */
+  readonly slots?: readonly EdgeSlot[];
 }
 
 export interface Edge {
@@ -84,6 +96,8 @@ export interface EdgeQuery {
   readonly namespace?: string | undefined;
   /** Milliseconds since the epoch: edges that were seen after it. */
   readonly sinceMs: number;
+  /** Counts have slots. */
+  readonly isBySlot?: boolean;
 }
 
 export interface EdgeAnswer {
@@ -92,6 +106,8 @@ export interface EdgeAnswer {
   readonly sinceMs: number;
   /** Replicas that did not answer. */
   readonly missing: readonly string[];
+  /** Counts have slots: all that answered know the question. */
+  readonly isBySlot?: boolean;
 }
 
 const policyNamesMax = 8;
@@ -142,6 +158,27 @@ export const edgeKey = (edge: Omit<Edge, 'counts'>): EdgeKey =>
 const added = (a: readonly number[], b: readonly number[]): readonly number[] =>
   (a.length >= b.length ? a : b).map((_, i) => (a[i] ?? 0) + (b[i] ?? 0));
 
+/** Slots of the same time are added up. */
+function addSlots(a: readonly EdgeSlot[], b: readonly EdgeSlot[]): readonly EdgeSlot[] {
+  const sums = new Map(a.map((slot) => [slot.atMs, slot]));
+  for (const slot of b) {
+    const same = sums.get(slot.atMs);
+    sums.set(
+      slot.atMs,
+      same
+        ? {
+            atMs: slot.atMs,
+            connections: same.connections + slot.connections,
+            requests: same.requests + slot.requests,
+            failures: same.failures + slot.failures,
+            refused: same.refused + slot.refused,
+          }
+        : slot,
+    );
+  }
+  return [...sums.values()].sort((one, other) => one.atMs - other.atMs);
+}
+
 /** The sum of two counts of one edge. */
 export const addCounts = (a: EdgeCounts, b: EdgeCounts): EdgeCounts => ({
   connections: a.connections + b.connections,
@@ -153,4 +190,5 @@ export const addCounts = (a: EdgeCounts, b: EdgeCounts): EdgeCounts => ({
   failures: a.failures + b.failures,
   latencyCounts: added(a.latencyCounts, b.latencyCounts),
   lastSeenMs: Math.max(a.lastSeenMs, b.lastSeenMs),
+  ...(a.slots || b.slots ? { slots: addSlots(a.slots ?? [], b.slots ?? []) } : {}),
 });

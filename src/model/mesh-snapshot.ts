@@ -6,7 +6,8 @@ import type { Change } from './change.js';
 import type { EdgeReporter } from './edge-reporter.js';
 
 /** A part of the snapshot that is read by itself. */
-export type SnapshotPart = 'programs' | 'workloads' | 'edges' | 'policies' | 'problems' | 'changes';
+export type SnapshotPart =
+  'programs' | 'workloads' | 'edges' | 'policies' | 'problems' | 'changes' | 'history';
 
 export interface MeshSnapshot {
   /** Version of this form. */
@@ -21,8 +22,12 @@ export interface MeshSnapshot {
   /** The counts of edges are of this window. */
   readonly fromMs: number;
   readonly programs: readonly ProgramState[];
+  /** Kinds of programs of which not all are known, and why. Absent: none. */
+  readonly programsUnread?: readonly ProgramsUnread[];
   readonly workloads: readonly WorkloadState[];
   readonly edges: readonly EdgeState[];
+  /** Absent: it could not be read. */
+  readonly history?: HistoryState;
   readonly policies: readonly PolicyState[];
   readonly problems: readonly Problem[];
   /** The newest first. */
@@ -31,6 +36,13 @@ export interface MeshSnapshot {
   readonly incomplete: readonly string[];
   /** Parts of which nothing could be read: their lists say nothing. Absent: none. */
   readonly unknown?: readonly SnapshotPart[];
+  /** Parts of which something could not be read: what is not in them may be there. Absent: none. */
+  readonly partial?: readonly SnapshotPart[];
+}
+
+export interface ProgramsUnread {
+  readonly kind: ProgramState['kind'];
+  readonly why: string;
 }
 
 export interface ProgramState {
@@ -43,8 +55,10 @@ export interface ProgramState {
   readonly why?: string;
   /** Whether it has the current configuration; absent: not known. */
   readonly isInSync?: boolean;
-  /** When the first of its certificates expires. */
+  /** When the first of its certificates expires; absent: not known, or it has none. */
   readonly certificateExpiresMs?: number;
+  /** It needs no certificate, as an agent of a node without pods in the mesh. */
+  readonly hasNoCertificate?: true;
 }
 
 export interface WorkloadState {
@@ -86,6 +100,26 @@ export interface TrafficState {
   readonly lastSeenMs: number;
 }
 
+/** What was observed over time, of the 15 minutes that the control plane keeps, whatever the window is. */
+export interface HistoryState {
+  /** Where the first interval begins. What was before is not known. */
+  readonly fromMs: number;
+  /** Length of the intervals. Counts are of the interval in which they were reported. */
+  readonly slotMs: number;
+  /** In the order of time. In an interval without a point nothing was reported. */
+  readonly points: readonly HistoryPoint[];
+}
+export interface HistoryPoint {
+  /** Where the interval begins. */
+  readonly timeMs: number;
+  readonly connections: number;
+  readonly requests: number;
+  readonly failures: number;
+  readonly refused: number;
+  /** 0 to 1, of requests that were not refused; absent: there was none. */
+  readonly successShare?: number;
+}
+
 /** One pair of workloads, port and path; counts of the window. */
 export interface EdgeState extends TrafficState {
   /** Stable between snapshots. */
@@ -105,6 +139,8 @@ export interface EdgeState extends TrafficState {
   /** Policies that refused, or would have refused. */
   readonly policies: readonly string[];
   readonly routes: readonly RouteState[];
+  /** Share of success in each interval from the beginning of `history`; null: no request. Absent: no requests, or no history. */
+  readonly shares?: readonly (number | null)[];
 }
 
 /** Requests of one method and path template. */

@@ -14,3 +14,8 @@ export interface ObservedQuery {
   /** Milliseconds since the epoch. */
   readonly sinceMs: number;
 }
+
+/** The parameter of a URL that asks for the slots of edges (`EdgeCounts.slots`). */
+export const bySlotParameter = 'bySlot';
+export const isBySlotOf = (search: URLSearchParams): boolean =>
+  ['true', '1'].includes(search.get(bySlotParameter) ?? '');

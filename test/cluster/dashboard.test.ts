@@ -38,6 +38,12 @@ async function kubeconfigOf(account: string): Promise<string> {
   return path;
 }
 
+function writeManifest(name: string, lines: readonly string[]): string {
+  const path = join(dir, name);
+  writeFileSync(path, `${lines.join('\n')}\n`);
+  return path;
+}
+
 async function dashboardOf(kubeconfig: string | undefined, ...args: string[]): Promise<Dashboard> {
   const one = await startDashboard(args, kubeconfig === undefined ? env : { ...env, KUBECONFIG: kubeconfig });
   open.push(one);
@@ -83,6 +89,21 @@ before(async () => {
     '--for=condition=Available',
     '--timeout=90s',
   );
+  await kubectl(
+    '-n',
+    'shop',
+    'apply',
+    '-f',
+    writeManifest('waypoint.yaml', [
+      'apiVersion: gateway.networking.k8s.io/v1',
+      'kind: Gateway',
+      'metadata: { name: unused, namespace: shop }',
+      'spec:',
+      '  gatewayClassName: weft-waypoint',
+      '  listeners: [{ name: mesh, port: 15008, protocol: HBONE }]',
+    ]),
+  );
+  await kubectl('-n', 'shop', 'wait', 'gateway/unused', '--for=condition=Programmed', '--timeout=180s');
   for (const [account, ...roles] of [
     ['reader', 'weft-edges-reader'],
     ['viewer', 'weft-edges-reader', 'view'],
@@ -113,14 +134,25 @@ test('an administrator sees edges of all namespaces, programs and workloads', as
   const taken = await snapshot(
     'both edges, and programs',
     await dashboardOf(undefined),
-    (one) => hasEdge(one, 'shop/web') && hasEdge(one, 'bank/teller') && one.programs.length >= 3,
+    (one) =>
+      hasEdge(one, 'shop/web') &&
+      hasEdge(one, 'bank/teller') &&
+      one.programs.length >= 4 &&
+      one.programs.every(({ health }) => health === 'ready'),
   );
   assert.deepEqual(taken.incomplete, []);
   assert.equal(taken.mesh.kind, 'cluster');
   const kinds = taken.programs.map(({ kind, health, version }) => `${kind} ${health} ${version}`);
-  assert.deepEqual([...new Set(kinds)].sort(), ['agent ready 0.1.0', 'control-plane ready 0.1.0']);
+  assert.deepEqual([...new Set(kinds)].sort(), [
+    'agent ready 0.1.0',
+    'control-plane ready 0.1.0',
+    'waypoint ready 0.1.0',
+  ]);
   for (const { kind, certificateExpiresMs } of taken.programs)
     if (kind === 'agent') assert.ok((certificateExpiresMs ?? Infinity) > Date.now());
+    else if (kind === 'waypoint') assert.ok((certificateExpiresMs ?? 0) > Date.now());
+  assert.deepEqual(taken.unknown ?? [], []);
+  assert.ok((taken.history?.points.length ?? 0) > 0, 'what was observed over time');
   const orders = taken.workloads.find(({ id }) => id === 'shop/orders');
   assert.deepEqual([orders?.services, orders?.pods[0]?.isEnrolled], [['shop/orders'], true]);
 });
@@ -143,9 +175,18 @@ test('a reader of the edges of one namespace sees those, and is told what else m
 
 test('with view in the namespace its workloads and Services are there, and nothing of other namespaces', async () => {
   const viewer = await dashboardOf(await kubeconfigOf('viewer'), '-n', 'shop');
-  const { workloads, incomplete } = await snapshot('edges and workloads', viewer, (one) =>
-    one.workloads.some(({ id, services }) => id === 'shop/orders' && services.length > 0),
+  const { workloads, incomplete, programs, programsUnread } = await snapshot(
+    'edges and workloads',
+    viewer,
+    (one) => one.workloads.some(({ id, services }) => id === 'shop/orders' && services.length > 0),
   );
+  // The right to forward ports is not in `view`.
+  const waypoint = programs.find(({ kind }) => kind === 'waypoint');
+  if (waypoint) {
+    assert.deepEqual([waypoint.name, waypoint.certificateExpiresMs], ['shop/unused', undefined]);
+    assert.match(incomplete.join('\n'), /certificates and configuration of shop\/unused .*pods\/portforward/);
+  } else assert.ok(programsUnread?.some(({ kind }) => kind === 'waypoint'));
+  assert.ok(programsUnread?.some(({ kind }) => kind === 'agent'));
   assert.deepEqual(
     workloads.filter(({ isObservedOnly, namespace }) => isObservedOnly !== true && namespace !== 'shop'),
     [],

@@ -123,7 +123,17 @@ test('the snapshot has the edges that were made: mutual TLS, the kernel path, re
     taken.incomplete.filter((one) => one !== `edges: ${noRatesText}`),
     [],
   );
+  assert.deepEqual([taken.incomplete, taken.unknown, taken.partial], [[], undefined, undefined]);
   assert.equal(taken.mesh.kind, 'testbed');
+  const { history, edges } = await snapshot(
+    'the line of success has the requests',
+    (one) => one.history?.points.some(({ successShare }) => successShare === 1) === true,
+  );
+  assert.ok(
+    history?.points.every(({ timeMs }) => timeMs >= history.fromMs),
+    'it begins where data begins',
+  );
+  assert.ok(edges.find(({ path }) => path === 'waypoint')?.shares?.includes(1), 'also that of the edge');
 });
 
 test('the snapshot says who is in the mesh, which programs are ready and until when their certificates are valid', async () => {
@@ -280,6 +290,8 @@ test('the page as a file shows the same without a server', async () => {
   const { page, problems, close } = await openPage(browser, url, view, '[data-edge-id]');
   try {
     assert.ok((await page.$$('[data-edge-id]')).length > 0);
+    await page.evaluate("location.hash = '#/changes'");
+    await page.waitForSelector('.share-chart .line', { timeout: 30_000 });
     assert.deepEqual(await policyViolations(page), []);
     assert.deepEqual(problems, []);
     assert.deepEqual(await axeViolations(page), []);

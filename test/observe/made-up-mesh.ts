@@ -1,6 +1,13 @@
 /** Made-up meshes for tests of the page. The same numbers give the same mesh. */
 import type { Change } from '../../src/model/change.js';
-import type { EdgeState, MeshSnapshot, ProgramState, WorkloadState } from '../../src/model/mesh-snapshot.js';
+import type {
+  EdgeState,
+  HistoryPoint,
+  HistoryState,
+  MeshSnapshot,
+  ProgramState,
+  WorkloadState,
+} from '../../src/model/mesh-snapshot.js';
 
 /** A small generator of numbers from 0 to 1 (mulberry32). */
 function numbers(seed: number): () => number {
@@ -21,6 +28,7 @@ export const emptyMesh = (takenMs: number): MeshSnapshot => ({
   programs: [],
   workloads: [],
   edges: [],
+  history: { fromMs: takenMs - 900_000, slotMs: 30_000, points: [] },
   policies: [],
   problems: [],
   changes: [],
@@ -115,7 +123,9 @@ function madeUpEdge(
     bytesReceived: Math.round(perSecond * 900_000),
     requestsPerSecond: requests / 300,
     connectionsPerSecond: isRefused ? 0 : perSecond / 10,
-    ...(requests > 0 ? { successShare: share, latencyMs } : {}),
+    ...(requests > 0
+      ? { successShare: share, latencyMs, shares: Array.from({ length: slots }, (_, at) => madeUpShare(at)) }
+      : {}),
     policies: isRefused ? [`${destination.split('/')[0] ?? ''}/only-frontends`] : [],
     routes:
       requests === 0
@@ -138,6 +148,28 @@ function madeUpEdge(
           ],
     lastSeenMs: takenMs - Math.floor(random() * 20_000),
   };
+}
+
+const historyMs = 900_000;
+const slotMs = 30_000;
+const slots = historyMs / slotMs;
+/** A drop when something changed two minutes ago, and a minute in which nobody asked anything. */
+const madeUpShare = (at: number): number | null =>
+  at === 9 || at === 10 ? null : at < slots - 4 ? (at % 7 === 3 ? 0.995 : 1) : 0.91;
+
+function madeUpHistory(takenMs: number): HistoryState {
+  const points = Array.from({ length: slots }, (_, at): HistoryPoint => {
+    const successShare = madeUpShare(at);
+    return {
+      timeMs: takenMs - historyMs + at * slotMs,
+      connections: 40,
+      requests: successShare === null ? 0 : 1_000,
+      failures: successShare === null ? 0 : Math.round(1_000 * (1 - successShare)),
+      refused: at % 5,
+      ...(successShare === null ? {} : { successShare }),
+    };
+  });
+  return { fromMs: takenMs - historyMs, slotMs, points };
 }
 
 function madeUpPrograms(takenMs: number, count: number): ProgramState[] {
@@ -212,6 +244,7 @@ export function madeUpMesh({ workloads: count, edges: edgeCount, seed = 1, taken
     programs: madeUpPrograms(takenMs, count),
     workloads,
     edges: [...edges.values()],
+    history: madeUpHistory(takenMs),
     policies: [
       {
         kind: 'AccessPolicy',

@@ -92,18 +92,45 @@ test('an empty mesh says so, and what could not be read is never shown as no pro
     const text = await textOf(page);
     assert.match(text, /No problems\./);
     assert.match(text, /No edges were observed/);
-    server.snapshot = { ...emptyMesh(Date.now()), incomplete: ['policies cannot be read: forbidden'] };
+    server.snapshot = {
+      ...emptyMesh(Date.now()),
+      incomplete: ['policies cannot be read: forbidden'],
+      partial: ['problems'],
+    };
     const incomplete = await untilText(page, /This is not everything/);
     assert.match(incomplete, /policies cannot be read: forbidden/);
     assert.doesNotMatch(incomplete, /No problems\./);
   });
 });
 
+test('the line of success has the last 15 minutes when the page is opened, with the changes beside it', async () => {
+  const mesh = small();
+  const { edges } = mesh;
+  const edge = edges.find(({ requests, source }) => requests > 0 && source.startsWith('shop/'))?.id ?? '';
+  for (const hash of ['#/', '#/changes', `#/graph?edge=${encodeURIComponent(edge)}`])
+    await withPage(mesh, hash, '.share-chart', async ({ page }) => {
+      // What nobody asked is a gap.
+      assert.equal((await page.$$('.share-chart .line')).length, 2);
+      assert.equal((await page.$$('.share-chart .mark')).length, 2, 'one of the three changes is older');
+      const label = await page.$eval('.share-chart svg', (one) => one.getAttribute('aria-label'));
+      assert.match(label ?? '', /^Success from \S+ to \S+: last 91.* %, with 2 changes$/);
+    });
+  const later = { ...mesh, history: { ...emptyMesh(mesh.takenMs).history, fromMs: mesh.takenMs - 20_000 } };
+  await withPage(later as typeof mesh, '#/', '.figures', async ({ page, server }) => {
+    assert.match(await textOf(page), /No request passed since \d+:\d+:\d+, where what is known begins/);
+    const { history: _history, ...rest } = mesh;
+    server.snapshot = { ...rest, takenMs: Date.now(), unknown: ['history'], incomplete: ['success: why'] };
+    assert.equal(await page.$('.share-chart'), null);
+    await untilText(page, /Success over time is not known: see above/);
+  });
+});
+
 test('what could not be read is not shown as absent in any view', async () => {
+  const { history: _history, ...rest } = emptyMesh(Date.now());
   const mesh = {
-    ...emptyMesh(Date.now()),
+    ...rest,
     incomplete: ['edges: forbidden'],
-    unknown: ['programs', 'workloads', 'edges', 'policies', 'problems', 'changes'] as const,
+    unknown: ['programs', 'workloads', 'edges', 'policies', 'problems', 'changes', 'history'] as const,
   };
   for (const view of ['', 'graph', 'policies', 'problems', 'changes'])
     await withPage(mesh, `#/${view}`, 'main .empty', async ({ page }) => {
@@ -112,6 +139,56 @@ test('what could not be read is not shown as absent in any view', async () => {
         text,
         /0\/s|\b0 (workloads|edges|failures)|were observed|No (changes|polic|problem|program)/i,
       );
+    });
+});
+
+test('what is only partly read says so in each view, with the reason above it, and nothing of it is zero or ok', async () => {
+  const mesh = small();
+  const partly = {
+    ...mesh,
+    edges: mesh.edges.map((edge) => ({ ...edge, refused: 0, failures: 0, successShare: 1 })),
+    programs: mesh.programs
+      .filter(({ kind }) => kind === 'waypoint')
+      .map(({ certificateExpiresMs: _one, ...rest }) => rest),
+    programsUnread: [{ kind: 'agent', why: 'agents: pods is forbidden' }] as const,
+    policies: mesh.policies.map((policy) => ({ ...policy, workloads: [], refused: 0, audited: 0 })),
+    problems: [],
+    incomplete: ['agents: pods is forbidden', 'objects: pods is forbidden'],
+    partial: ['programs', 'workloads', 'edges', 'policies', 'problems', 'changes', 'history'] as const,
+  };
+  const says: Readonly<Record<string, readonly RegExp[]>> = {
+    '#/': [
+      /12 workloads, in what could be read/,
+      /failures in \d+ min, in what could be read/,
+      /Agents\s+not known\s+they are not known: agents: pods is forbidden/,
+      /Certificates\s+not known\s+not known of shop\/waypoint/,
+      /other[s ].*not known: see above/,
+      /No problem in what could be read/,
+      /100 % to 90\S* %, in what could be read; dashed lines are changes, in what could be read/,
+      /acknowledged it, as far as is known/,
+    ],
+    '#/graph': [/20 edges, in what could be read/],
+    '#/policies': [
+      /There may be other policies/,
+      /It applies to no workload, in what could be read\./,
+      /Nothing was refused by it, in what could be read\./,
+    ],
+    '#/problems': [/No problem in what could be read/],
+    '#/graph?workload=bank%2Fteller': [
+      /Nobody was seen, in what could be read/,
+      /Pods: not known/,
+      /None in what could be read/,
+    ],
+  };
+  for (const [hash, patterns] of Object.entries(says))
+    await withPage(partly, hash, 'main', async ({ page }) => {
+      await untilText(page, /objects: pods is forbidden/);
+      const text = await textOf(page);
+      for (const pattern of patterns) assert.match(text, pattern);
+      assert.doesNotMatch(text, /No problems\.|0 pods|none expires soon|everybody may connect|\b0 of /);
+      assert.match(await textOf(page, 'nav'), /Problems\s*\?/);
+      assert.deepEqual(await axeViolations(page), [], hash);
+      await takeScreenshot(page, `page-partly-${hash.replace(/\W+/g, '-')}`);
     });
 });
 

@@ -60,7 +60,7 @@ async function reporter(control: Control, caller: string) {
           encode: (query: EdgeQuery) => EdgeQuery.encode(query).finish(),
           decode: (bytes: Uint8Array) => EdgeResponse.decode(bytes),
         },
-        { namespace: '', sinceMs: 0 },
+        { namespace: '', sinceMs: 0, bySlot: true },
       ),
   };
 }

@@ -9,6 +9,7 @@ import { agentsOf } from './agents.js';
 import { apiFindings, apiServicePath, type ApiServiceItem } from './api-findings.js';
 import { configurationFindings } from './configuration.js';
 import type { Finding } from '../../findings/finding.js';
+import { UnreadKinds } from './list.js';
 import { objectFindings } from './object-findings.js';
 import type { NamespaceItem } from './namespaces.js';
 import { networkPolicyFindings, type NetworkPolicyItem } from './network-policy-findings.js';
@@ -168,8 +169,11 @@ export async function checkCluster(config: KubeConfig, namespace: string): Promi
     });
   }
   findings.push(...apiFindings((await find(config, apiServicePath)) as ApiServiceItem | undefined));
-  findings.push(...(await configurationFindings(config)));
-  findings.push(...(await objectFindings(config, namespace)));
+  const unread = new UnreadKinds();
+  findings.push(...(await configurationFindings(config, unread.add)));
+  findings.push(...(await objectFindings(config, namespace, unread.add)));
+  for (const what of unread.texts())
+    findings.push({ level: 'warn', what, help: 'check with an account that may list them in the cluster' });
   if (enrolled.size === 0)
     findings.push({
       level: 'ok',

@@ -5,7 +5,7 @@ import { keyFindings } from '../../findings/keys.js';
 import { enforcedType, enrolledCondition } from '../../model/condition-types.js';
 import type { SecretName } from '../../model/client-certificate.js';
 import { missingSecrets, secretsOfPolicy, secretsOfRule, type NamingItem } from './client-certificates.js';
-import { listAt } from './list.js';
+import { listAt, type OnUnread } from './list.js';
 
 interface Condition {
   readonly type: string;
@@ -153,26 +153,37 @@ const routeKinds = Object.keys(routes) as (keyof typeof routes)[];
 type SecretsOf = (spec: unknown) => readonly SecretName[];
 
 // Keeps only these fields of each page of objects, so that a large cluster takes little memory.
-const list = (config: KubeConfig, path: string, secretsOf?: SecretsOf): Promise<ConfiguredItem[]> =>
-  listAt<ConfiguredItem>(config, path, ({ metadata, spec, status }) => ({
-    metadata,
-    ...(secretsOf
-      ? { spec: { secrets: secretsOf(spec) } }
-      : spec?.ports
-        ? { spec: { ports: spec.ports } }
-        : {}),
-    ...(status ? { status } : {}),
-  }));
+const list = (
+  config: KubeConfig,
+  path: string,
+  onUnread?: OnUnread,
+  secretsOf?: SecretsOf,
+): Promise<ConfiguredItem[]> =>
+  listAt<ConfiguredItem>(
+    config,
+    path,
+    ({ metadata, spec, status }) => ({
+      metadata,
+      ...(secretsOf
+        ? { spec: { secrets: secretsOf(spec) } }
+        : spec?.ports
+          ? { spec: { ports: spec.ports } }
+          : {}),
+      ...(status ? { status } : {}),
+    }),
+    onUnread,
+  );
 
 /** The objects of a kind of Istio, in the newest version that is served and has any. */
 async function listIstio(
   config: KubeConfig,
   group: string,
   plural: string,
+  onUnread: OnUnread | undefined,
   secretsOf?: SecretsOf,
 ): Promise<ConfiguredItem[]> {
   for (const version of istioVersions) {
-    const items = await list(config, `/apis/${group}/${version}/${plural}`, secretsOf);
+    const items = await list(config, `/apis/${group}/${version}/${plural}`, onUnread, secretsOf);
     if (items.length > 0) return items;
   }
   return [];
@@ -186,37 +197,41 @@ const namingItems = (kind: string, items: readonly ConfiguredItem[]): readonly N
     return secrets.length === 0 ? [] : [{ object: nameOf(kind, item), namespace, secrets }];
   });
 
-/** Errors: ApiError. */
-export async function configurationFindings(config: KubeConfig): Promise<ConfigurationFinding[]> {
+/** Errors: ApiError. @param onUnread of kinds that this account may not read: there are no findings about them */
+export async function configurationFindings(
+  config: KubeConfig,
+  onUnread?: OnUnread,
+): Promise<ConfigurationFinding[]> {
   const findings: ConfigurationFinding[] = [];
   const naming: NamingItem[] = [];
   for (const [kind, plural] of Object.entries(own)) {
-    const items = await list(config, `/apis/weft.dev/v1alpha1/${plural}`);
+    const items = await list(config, `/apis/weft.dev/v1alpha1/${plural}`, onUnread);
     findings.push(...acceptedFindings(kind, items));
     if (kind === 'MeshSettings') findings.push(...keyFindings(kind, items));
   }
   for (const [group, kinds] of Object.entries(istio))
     for (const [kind, plural] of Object.entries(kinds)) {
       const secretsOf = kind === 'DestinationRule' ? secretsOfRule : undefined;
-      const items = await listIstio(config, group, plural, secretsOf);
+      const items = await listIstio(config, group, plural, onUnread, secretsOf);
       findings.push(...acceptedFindings(kind, items));
       naming.push(...namingItems(kind, items));
     }
   for (const kind of routeKinds) {
-    const items = await list(config, `/apis/gateway.networking.k8s.io/${routes[kind]}`);
+    const items = await list(config, `/apis/gateway.networking.k8s.io/${routes[kind]}`, onUnread);
     findings.push(...routeFindings(kind, items), ...keyFindings(kind, items));
   }
   const budgets = '/apis/gateway.networking.x-k8s.io/v1alpha1/xbackendtrafficpolicies';
-  findings.push(...routeFindings('XBackendTrafficPolicy', await list(config, budgets)));
-  const tls = await list(config, '/apis/gateway.networking.k8s.io/v1/backendtlspolicies', secretsOfPolicy);
+  findings.push(...routeFindings('XBackendTrafficPolicy', await list(config, budgets, onUnread)));
+  const tlsPolicies = '/apis/gateway.networking.k8s.io/v1/backendtlspolicies';
+  const tls = await list(config, tlsPolicies, onUnread, secretsOfPolicy);
   findings.push(...routeFindings('BackendTLSPolicy', tls));
   naming.push(...namingItems('BackendTLSPolicy', tls));
   findings.push(...(await missingSecrets(config, naming)));
-  const gateways = await list(config, '/apis/gateway.networking.k8s.io/v1/gateways');
+  const gateways = await list(config, '/apis/gateway.networking.k8s.io/v1/gateways', onUnread);
   findings.push(...keyFindings('Gateway', gateways));
-  const namespaces = await list(config, '/api/v1/namespaces');
+  const namespaces = await list(config, '/api/v1/namespaces', onUnread);
   findings.push(...keyFindings('Namespace', namespaces), ...enrollmentFindings(namespaces));
-  findings.push(...keyFindings('Pod', await list(config, '/api/v1/pods')));
-  findings.push(...keyFindings('Service', await list(config, '/api/v1/services')));
+  findings.push(...keyFindings('Pod', await list(config, '/api/v1/pods', onUnread)));
+  findings.push(...keyFindings('Service', await list(config, '/api/v1/services', onUnread)));
   return findings;
 }

@@ -1,13 +1,41 @@
 /** Lists objects of the API server, page by page. */
+import { basename } from 'node:path/posix';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
 
 const pageSize = 500;
+/** Is called for a kind that this account may not read. */
+export type OnUnread = (plural: string, why: string) => void;
+
+const kindsNamed = 6;
+
+/** Kinds that could not be read, said once. */
+export class UnreadKinds {
+  readonly #kinds = new Map<string, string>();
+
+  readonly add: OnUnread = (plural, why) => void this.#kinds.set(plural, why);
+
+  /** One sentence, with the reason of the first. */
+  texts(): string[] {
+    const [first] = this.#kinds.values();
+    if (first === undefined) return [];
+    const names = [...this.#kinds.keys()];
+    const more = names.length - kindsNamed;
+    const named = names.slice(0, kindsNamed).join(', ') + (more > 0 ? ` and ${more} more kinds` : '');
+    return [`problems of ${named} are not known, because this account may not read these objects: ${first}`];
+  }
+}
+
 /**
  * Empty if the kind does not exist, or if this account may not read it. Errors: ApiError.
  * @param pick returns the fields of an object to keep
  */
-export async function listAt<T>(config: KubeConfig, path: string, pick: (item: T) => T): Promise<T[]> {
+export async function listAt<T>(
+  config: KubeConfig,
+  path: string,
+  pick: (item: T) => T,
+  onUnread?: OnUnread,
+): Promise<T[]> {
   const items: T[] = [];
   let from = '';
   do {
@@ -19,6 +47,7 @@ export async function listAt<T>(config: KubeConfig, path: string, pick: (item: T
     try {
       page = (await requestJson(config, 'GET', `${path}?${query}`)) as typeof page;
     } catch (error) {
+      if (error instanceof ApiError && error.status === 403) onUnread?.(basename(path), error.message);
       if (error instanceof ApiError && (error.status === 404 || error.status === 403)) return items;
       throw error;
     }

@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { KubeConfig } from '@kubernetes/client-node';
+import { UnreadKinds } from './list.js';
 import { objectFindings } from './object-findings.js';
 
 const meta = (name: string, labels: Readonly<Record<string, string>> = {}) => ({
@@ -83,5 +84,48 @@ test('objects are read page by page, and a kind that the cluster does not have i
   assert.match(
     found[3]?.what ?? '',
     /^AuthorizationPolicy shop\/none selects no pod .*did you mean app=api\?/,
+  );
+});
+
+test('a kind that may not be read is named, and nothing is said of what its objects would have', async (t) => {
+  const forbidden = ['/apis/gateway.networking.k8s.io/v1/gateways', '/api/v1/pods'];
+  const api = { ...meta('api', { 'weft.dev/waypoint': 'wp' }), spec: { ports: [{ port: 80 }] } };
+  const policy = {
+    ...meta('p'),
+    spec: { action: 'DENY', selector: { matchLabels: { app: 'x' } }, rules: [] },
+  };
+  const lists: Readonly<Record<string, readonly object[]>> = {
+    '/api/v1/services': [api],
+    '/apis/weft.dev/v1alpha1/accesspolicies': [policy],
+  };
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? '', 'http://x');
+    const status = forbidden.includes(pathname) ? 403 : 200;
+    response.writeHead(status, { 'content-type': 'application/json' });
+    const failed = { kind: 'Status', status: 'Failure', message: 'no right', code: 403 };
+    response.end(
+      JSON.stringify(status === 403 ? failed : { kind: 'List', items: lists[pathname] ?? [], metadata: {} }),
+    );
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const config = new KubeConfig();
+  const { port } = server.address() as AddressInfo;
+  config.loadFromClusterAndUser(
+    { name: 'test', server: `http://127.0.0.1:${port}`, skipTLSVerify: true },
+    { name: 'test' },
+  );
+  const unread = new UnreadKinds();
+  const found = await objectFindings(config, 'weft-system', unread.add);
+  assert.deepEqual(
+    found.filter(({ what }) => /shop\/(api|p)\b/.test(what)),
+    [],
+  );
+  assert.match(unread.texts().join(), /^problems of (gateways, pods|pods, gateways) are not known.*no right/);
+  forbidden.length = 0;
+  assert.match(
+    (await objectFindings(config, 'weft-system')).map(({ what }) => what).join('\n'),
+    /shop\/api/,
+    'a waypoint that is not there is a problem if Gateways can be read',
   );
 });

@@ -2,7 +2,7 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { Command, Option } from 'commander';
 import { jsonOption, namespaceOption } from '../place.js';
-import { WeftError } from '../../base/errors.js';
+import { errorText, WeftError } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { getOptional } from '../../kubernetes/get.js';
@@ -62,6 +62,30 @@ export async function readWaypoints(config: KubeConfig, namespace?: string): Pro
     itemsAt<Labelled>(config, '/api/v1/services'),
   ]);
   return waypointStatuses({ gateways, deployments, namespaces, services });
+}
+
+/**
+ * The same without who uses them, for an account that may not read the objects that name them. Errors: WEFT_GATEWAY_API, ApiError.
+ * @returns `deploymentsWhy`: why replicas are not known, if they could not be read
+ */
+export async function readWaypointPrograms(
+  config: KubeConfig,
+  namespace?: string,
+): Promise<{ readonly waypoints: readonly WaypointStatus[]; readonly deploymentsWhy?: string }> {
+  const place = namespace === undefined ? '' : `/namespaces/${namespace}`;
+  await requireKinds(config);
+  const gateways = await itemsAt<GatewayItem>(config, `/apis/${group}/v1${place}/gateways`);
+  const none = { namespaces: [], services: [] };
+  try {
+    const deployments = await itemsAt<DeploymentItem>(
+      config,
+      `/apis/apps/v1${place}/deployments?labelSelector=${group}%2Fgateway-name`,
+    );
+    return { waypoints: waypointStatuses({ gateways, deployments, ...none }) };
+  } catch (error) {
+    const waypoints = waypointStatuses({ gateways, deployments: [], ...none });
+    return { waypoints, deploymentsWhy: errorText(error) };
+  }
 }
 
 /** Errors: WEFT_WAYPOINT_UNKNOWN, and those of readWaypoints. */

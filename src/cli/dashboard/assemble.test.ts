@@ -4,6 +4,7 @@ import type { Change } from '../../model/change.js';
 import { noCounts, type Edge, type EdgeCounts } from '../../model/edge.js';
 import type { Observation } from '../edges/observation.js';
 import type { ProgramState } from '../../model/mesh-snapshot.js';
+import { edgeHistory } from '../../telemetry/observed/edge-history.js';
 import { id } from '../../../test/support/mesh.js';
 import { assemble, isNothingRead, read, unread, type Readings } from './assemble.js';
 
@@ -46,6 +47,7 @@ const observed = (edges: readonly Edge[], observedSinceMs = 0): Observation => (
 const nothing: Readings = {
   mesh: { kind: 'cluster', name: 'c', version: '0' },
   edges: unread('edges: forbidden'),
+  history: unread('history: forbidden'),
   changes: unread('changes: forbidden'),
   objects: unread('objects: forbidden'),
   programs: unread('programs: forbidden'),
@@ -56,20 +58,34 @@ test('what cannot be read is named, and each part by itself', () => {
   const snapshot = assemble(nothing, 0, 60_000);
   assert.deepEqual(snapshot.incomplete, [
     'edges: forbidden',
+    'history: forbidden',
     'changes: forbidden',
     'objects: forbidden',
     'programs: forbidden',
     'problems: forbidden',
   ]);
-  const all = ['programs', 'workloads', 'edges', 'policies', 'problems', 'changes'];
+  const all = ['programs', 'workloads', 'edges', 'policies', 'problems', 'changes', 'history'];
   assert.deepEqual(snapshot.unknown, all);
   assert.equal(isNothingRead(snapshot), true);
   const objects = assemble({ ...nothing, objects: read({ workloads: [], policies: [] }) }, 0, 1);
-  assert.deepEqual(objects.unknown, ['programs', 'edges', 'problems', 'changes']);
+  assert.deepEqual(objects.unknown, ['programs', 'edges', 'problems', 'changes', 'history']);
   assert.equal(isNothingRead(objects), false);
-  const some = assemble({ ...nothing, programs: read([agent('a')], ['waypoints: forbidden']) }, 0, 60_000);
+  const some = assemble(
+    {
+      ...nothing,
+      programs: read({ programs: [agent('a')], unread: [{ kind: 'waypoint', why: 'forbidden' }] }, [
+        'waypoints: forbidden',
+      ]),
+    },
+    0,
+    60_000,
+  );
   assert.equal(some.programs.length, 1);
   assert.ok(some.incomplete.includes('waypoints: forbidden'));
+  assert.deepEqual(
+    [some.partial, some.programsUnread],
+    [['programs'], [{ kind: 'waypoint', why: 'forbidden' }]],
+  );
   const replicas = read(observed([]), ['edges: no answer from control-1']);
   assert.match(assemble({ ...nothing, edges: replicas }, 0, 1).incomplete.join(), /no answer from control-1/);
 });
@@ -181,7 +197,7 @@ test('a program that has not acknowledged its newest change is not in sync, unle
   const snapshot = assemble(
     {
       ...nothing,
-      programs: read(['a', 'b', 'c', 'd', 'e'].map(agent)),
+      programs: read({ programs: ['a', 'b', 'c', 'd', 'e'].map(agent), unread: [] }),
       changes: read({ changes, sinceMs: 0, missing: [] }),
     },
     0,
@@ -195,4 +211,49 @@ test('a program that has not acknowledged its newest change is not in sync, unle
     snapshot.changes.map(({ timeMs }) => timeMs),
     [99_000, 2_000, 1_000],
   );
+});
+
+test('the snapshot has the line of success over time, and that of each edge', () => {
+  const slots = [0, 30_000].map((atMs) => ({
+    atMs,
+    connections: 0,
+    requests: 4,
+    failures: atMs / 30_000,
+    refused: 0,
+  }));
+  const edges = [
+    edge({ reporter: 'waypoint', path: 'waypoint', method: 'GET' }, { requests: 8, failures: 1, slots }),
+  ];
+  const history = edgeHistory({ edges, sinceMs: 0 }, 60_000);
+  const taken = assemble({ ...nothing, edges: read(observed(edges)), history: read(history) }, 0, 60_000);
+  assert.deepEqual(
+    taken.history?.points.map(({ successShare }) => successShare),
+    [1, 0.75],
+  );
+  assert.deepEqual(
+    taken.edges.map(({ shares }) => shares),
+    [[1, 0.75]],
+  );
+  assert.deepEqual(taken.unknown?.includes('history'), false);
+});
+
+test('objects of which some kinds could not be read say nothing of workloads without pods, and not all of the rest', () => {
+  const objects = (view: Partial<Record<'workloads' | 'policies', []>>) =>
+    assemble({ ...nothing, objects: read(view, ['objects of Pod: forbidden']) }, 0, 1);
+  const { unknown, partial } = objects({ policies: [] });
+  assert.deepEqual([unknown?.includes('workloads'), unknown?.includes('policies')], [true, false]);
+  assert.deepEqual(partial, ['policies']);
+  assert.deepEqual(objects({ policies: [], workloads: [] }).partial, ['workloads', 'policies']);
+});
+
+test('whether a connected program has the configuration is not known while changes, or the acknowledgments of a replica, are not', () => {
+  const programs = read({ programs: [agent('a')], unread: [] });
+  const inSync = (changes: Readings['changes']): boolean | undefined =>
+    assemble({ ...nothing, programs, changes }, 0, 100_000).programs[0]?.isInSync;
+  const late = [change(1_000, [{ name: 'a' }])];
+  assert.equal(inSync(unread('changes: forbidden')), undefined);
+  assert.equal(inSync(read({ changes: late, sinceMs: 0, missing: ['control-1'] })), undefined);
+  assert.equal(inSync(read({ changes: late, sinceMs: 0, missing: [] })), false);
+  const answer = { changes: late, sinceMs: 0, missing: ['control-1'] };
+  assert.deepEqual(assemble({ ...nothing, changes: read(answer) }, 0, 1).partial, ['changes']);
 });

@@ -13,8 +13,10 @@ import type {
 import { observedOnly } from '../../model/party-name.js';
 import type { Observation } from '../edges/observation.js';
 import { withRates } from '../edges/with-rates.js';
+import type { EdgeHistory } from '../../telemetry/observed/edge-history.js';
 import { edgeStates } from '../../telemetry/observed/edge-states.js';
 import type { ObjectsView, PolicyRules } from './objects-view.js';
+import type { ProgramsView } from './programs.js';
 
 /** What a source says. `why`: sentences about what of it could not be read. Without a value nothing could. */
 export interface Reading<T> {
@@ -27,9 +29,10 @@ export const unread = (why: string): Reading<never> => ({ why: [why] });
 export interface Readings {
   readonly mesh: MeshSnapshot['mesh'];
   readonly edges: Reading<Observation>;
+  readonly history: Reading<EdgeHistory>;
   readonly changes: Reading<ChangesAnswer>;
   readonly objects: Reading<ObjectsView>;
-  readonly programs: Reading<readonly ProgramState[]>;
+  readonly programs: Reading<ProgramsView>;
   readonly problems: Reading<readonly Problem[]>;
 }
 
@@ -85,22 +88,52 @@ function behind(changes: readonly Change[], nowMs: number): ReadonlyMap<string, 
   return found;
 }
 
-const withSync = (programs: readonly ProgramState[], late: ReadonlyMap<string, boolean>): ProgramState[] =>
-  programs.map((one) =>
-    one.isInSync === true && late.get(one.name) === true ? { ...one, isInSync: false } : one,
-  );
+/**
+ * Who has the current configuration. A program that is connected is not known to have it while nobody says what it has acknowledged: changes
+ * could not be read, or a replica to which it may have acknowledged does not answer.
+ */
+function withSync(
+  programs: readonly ProgramState[],
+  changes: ChangesAnswer | undefined,
+  nowMs: number,
+): ProgramState[] {
+  const newest = [...(changes?.changes ?? [])].sort((a, b) => b.timeMs - a.timeMs);
+  const late = behind(newest, nowMs);
+  return programs.map(({ isInSync, ...one }) => {
+    if (isInSync !== true) return { ...one, ...(isInSync === undefined ? {} : { isInSync }) };
+    if (!changes) return one;
+    if (late.get(one.name) !== true) return { ...one, isInSync };
+    return changes.missing.length > 0 ? one : { ...one, isInSync: false };
+  });
+}
 
-/** Ends of edges are workloads, too, but that does not say which workloads there are. */
-function unknownParts({ edges, changes, objects, programs, problems }: Readings): SnapshotPart[] {
+const withShares = (states: readonly EdgeState[], history: EdgeHistory | undefined): EdgeState[] =>
+  states.map((one) => {
+    const shares = history?.shares.get(one.id);
+    return shares === undefined ? one : { ...one, shares };
+  });
+
+/**
+ * Which parts say nothing, and which of the others not all. Ends of edges are workloads, too, but that does not say which workloads there are.
+ */
+function gapsOf(readings: Readings): Pick<MeshSnapshot, 'unknown' | 'partial'> {
+  const { edges, history, changes, objects, programs, problems } = readings;
   const sources: Readonly<Record<SnapshotPart, Reading<unknown>>> = {
     programs,
-    workloads: objects,
+    workloads: { ...objects, value: objects.value?.workloads },
     edges,
-    policies: objects,
+    policies: { ...objects, value: objects.value?.policies },
     problems,
-    changes,
+    changes: { ...changes, why: [...changes.why, ...(changes.value?.missing ?? [])] },
+    history,
   };
-  return (Object.keys(sources) as SnapshotPart[]).filter((part) => sources[part].value === undefined);
+  const parts = Object.keys(sources) as SnapshotPart[];
+  const unknown = parts.filter((part) => sources[part].value === undefined);
+  const partial = parts.filter((part) => !unknown.includes(part) && sources[part].why.length > 0);
+  return {
+    ...(unknown.length > 0 ? { unknown } : {}),
+    ...(partial.length > 0 ? { partial } : {}),
+  };
 }
 
 /** Whether nothing of the mesh could be read: no edges, changes or objects, and no program that responds. */
@@ -110,30 +143,32 @@ export const isNothingRead = ({ unknown = [], programs }: MeshSnapshot): boolean
 
 /** @param fromMs the beginning of the window that was asked for */
 export function assemble(readings: Readings, fromMs: number, nowMs: number): MeshSnapshot {
-  const { mesh, edges, changes, objects, programs, problems } = readings;
+  const { mesh, edges, history, changes, objects, programs, problems } = readings;
   const observed = edges.value?.edges ?? [];
   const observedSinceMs = Math.max(fromMs, edges.value?.observedSinceMs ?? fromMs);
   const states = edges.value
     ? withRates(edges.value, (all, sinceMs) => edgeStates(all, sinceMs, edges.value?.nowMs ?? nowMs))
     : [];
   const known = objects.value?.workloads ?? [];
+  const unreadPrograms = programs.value?.unread ?? [];
   const newest = [...(changes.value?.changes ?? [])].sort((a, b) => b.timeMs - a.timeMs);
-  const unknown = unknownParts(readings);
   return {
     format: 1,
     takenMs: nowMs,
     mesh,
     fromMs: observedSinceMs,
-    programs: withSync(programs.value ?? [], behind(newest, nowMs)),
+    programs: withSync(programs.value?.programs ?? [], changes.value, nowMs),
+    ...(unreadPrograms.length > 0 ? { programsUnread: unreadPrograms } : {}),
     workloads: [...known, ...unknownEnds(states, known)],
-    edges: states,
+    edges: withShares(states, history.value),
+    ...(history.value ? { history: history.value.history } : {}),
     policies: policyStates(objects.value?.policies ?? [], observed),
     problems: [...(problems.value ?? [])],
     changes: newest.slice(0, changesMax),
-    ...(unknown.length > 0 ? { unknown } : {}),
+    ...gapsOf(readings),
     incomplete: [
       ...new Set([
-        ...[edges, changes, objects, programs, problems].flatMap(({ why }) => why),
+        ...[edges, history, changes, objects, programs, problems].flatMap(({ why }) => why),
         ...(changes.value?.missing ?? []).map((name) => `changes: no answer from ${name}`),
       ]),
     ],

@@ -68,7 +68,7 @@ const compiled: MeshSnapshot = {
 test('workloads have their pods, Services and waypoint; a pod that is not enrolled is known as such', () => {
   const { workloads } = objectsView(compiled);
   assert.deepEqual(
-    workloads.map(({ id, services, waypoint, pods }) => [
+    workloads?.map(({ id, services, waypoint, pods }) => [
       id,
       services,
       waypoint,
@@ -87,7 +87,7 @@ test('workloads have their pods, Services and waypoint; a pod that is not enroll
 
 test('policies have the workloads that they apply to; those of other kinds are named as their objects are', () => {
   assert.deepEqual(
-    objectsView(compiled).policies.map(({ kind, namespace, name, workloads }) => [
+    objectsView(compiled).policies?.map(({ kind, namespace, name, workloads }) => [
       kind,
       namespace,
       name,
@@ -103,11 +103,25 @@ test('policies have the workloads that they apply to; those of other kinds are n
 test('of one namespace nothing of another is in it', () => {
   const { workloads, policies } = objectsView(compiled, 'bank');
   assert.deepEqual(
-    workloads.map(({ id }) => id),
+    workloads?.map(({ id }) => id),
     ['bank/teller'],
   );
   assert.deepEqual(
-    policies.map(({ name }) => name),
+    policies?.map(({ name }) => name),
     ['p'],
   );
+});
+
+test('without Pods workloads are not known; without Namespaces it is not known which pods are outside of the mesh', () => {
+  const without = (...kinds: readonly string[]) => objectsView(compiled, undefined, new Set(kinds));
+  assert.equal(without('Pod').workloads, undefined);
+  assert.ok(without('AccessPolicy').policies, 'those of other kinds are there');
+  assert.equal(
+    objectsView({ ...compiled, mesh: {} }, undefined, new Set(['AccessPolicy'])).policies,
+    undefined,
+  );
+  const enrolled = (view: ReturnType<typeof without>): unknown[] =>
+    [...new Set((view.workloads ?? []).flatMap(({ pods }) => pods.map((one) => one.isEnrolled)))].sort();
+  assert.deepEqual(enrolled(without()), [false, true]);
+  assert.deepEqual(enrolled(without('Namespace')), [true, undefined]);
 });

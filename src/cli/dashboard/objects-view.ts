@@ -16,8 +16,10 @@ export interface PolicyRules extends Omit<PolicyState, 'refused' | 'audited'> {
 
 /** What is known from objects. It stays until objects change. */
 export interface ObjectsView {
-  readonly workloads: readonly WorkloadState[];
-  readonly policies: readonly PolicyRules[];
+  /** Absent: there is nothing that says which there are. */
+  readonly workloads?: readonly WorkloadState[];
+  /** Absent: as `workloads`. */
+  readonly policies?: readonly PolicyRules[];
 }
 
 /** The id by which edges name the workload. */
@@ -46,7 +48,7 @@ function waypointOf(mesh: PolicyMesh, workload: Workload): string | undefined {
 
 function workloadState(
   mesh: PolicyMesh,
-  enrolled: ReadonlySet<string>,
+  isEnrolled: (pod: Workload) => boolean | undefined,
   pods: readonly Workload[],
 ): WorkloadState {
   const [first] = pods as readonly [Workload, ...Workload[]];
@@ -56,12 +58,11 @@ function workloadState(
     namespace: first.namespace,
     name: first.workloadName === '' ? first.name : first.workloadName,
     identity: first.identity,
-    pods: pods.map(({ name, node, uid, nativeTunnel }) => ({
-      name,
-      node,
-      // A waypoint's pod is in the mesh by itself.
-      isEnrolled: enrolled.has(uid) || nativeTunnel === true,
-    })),
+    pods: pods.map((pod) => {
+      const { name, node } = pod;
+      const enrolled = isEnrolled(pod);
+      return { name, node, ...(enrolled === undefined ? {} : { isEnrolled: enrolled }) };
+    }),
     services: [...new Set(pods.flatMap(services))].map(serviceText).sort(),
     ...(waypoint === undefined ? {} : { waypoint }),
   };
@@ -95,12 +96,24 @@ function workloadsByPolicy(
   return found;
 }
 
+/** Labels of a namespace put its pods in the mesh, and its mode says whether they are. */
+const enrollingKinds = ['Namespace', 'MeshSettings'];
+
 /**
  * The view of the whole mesh, or of one namespace: its workloads, and the policies that apply to them or are in it. Pure.
+ * @param unread kinds of which no object could be read
  */
-export function objectsView(compiled: CompiledMesh, namespace?: string): ObjectsView {
+export function objectsView(
+  compiled: CompiledMesh,
+  namespace?: string,
+  unread: ReadonlySet<string> = new Set(),
+): ObjectsView {
   const mesh = new PolicyMesh(compiled);
   const enrolled = new Set<string>(compiled.nodePods.map(({ pod }) => pod.uid));
+  const areEnrollingRead = !enrollingKinds.some((kind) => unread.has(kind));
+  const isEnrolled = ({ uid, nativeTunnel }: Workload): boolean | undefined =>
+    // A waypoint's pod is in the mesh by itself.
+    enrolled.has(uid) || nativeTunnel === true || (areEnrollingRead ? false : undefined);
   const groups = new Map<string, Workload[]>();
   for (const pod of compiled.mesh.workloads ?? []) {
     if (namespace !== undefined && pod.namespace !== namespace) continue;
@@ -128,7 +141,11 @@ export function objectsView(compiled: CompiledMesh, namespace?: string): Objects
   });
   const byId = <T extends { readonly id: string }>(a: T, b: T): number => (a.id < b.id ? -1 : 1);
   return {
-    workloads: [...groups.values()].map((pods) => workloadState(mesh, enrolled, pods)).sort(byId),
-    policies: policies.sort((a, b) => (a.key < b.key ? -1 : 1)),
+    ...(unread.has('Pod')
+      ? {}
+      : { workloads: [...groups.values()].map((pods) => workloadState(mesh, isEnrolled, pods)).sort(byId) }),
+    ...(unread.has('AccessPolicy') && policies.length === 0
+      ? {}
+      : { policies: policies.sort((a, b) => (a.key < b.key ? -1 : 1)) }),
   };
 }

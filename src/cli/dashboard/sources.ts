@@ -1,8 +1,11 @@
 /** What the page's program reads: each source by itself, so that one that cannot be read does not hide the others. */
-import type { MeshSnapshot, Problem, ProgramState } from '../../model/mesh-snapshot.js';
 import { errorText } from '../../base/errors.js';
+import { edgesKeptMs } from '../../model/edge.js';
+import type { MeshSnapshot, Problem } from '../../model/mesh-snapshot.js';
+import { edgeHistory, type EdgeHistory } from '../../telemetry/observed/edge-history.js';
 import { changesQuestion } from '../changes/command.js';
 import { askMesh } from '../control-admin.js';
+import { edgesQuestion } from '../edges/edges-question.js';
 import type { Observation } from '../edges/observation.js';
 import { noRatesText } from '../edges/with-rates.js';
 import type { PlaceFlags } from '../place.js';
@@ -12,6 +15,7 @@ import { read, unread, type Reading, type Readings } from './assemble.js';
 import { Kept } from './kept.js';
 import { objectsView, type ObjectsView } from './objects-view.js';
 import { problemsOf } from './problems.js';
+import type { ProgramsView } from './programs.js';
 
 export interface DashboardFlags extends PlaceFlags, PrometheusFlags {
   readonly namespace?: string;
@@ -20,7 +24,7 @@ export interface DashboardFlags extends PlaceFlags, PrometheusFlags {
 /** What is read differently of a testbed and of a cluster. Errors are shown. */
 export interface MeshSource {
   readonly mesh: MeshSnapshot['mesh'];
-  readonly programs: () => Promise<Reading<readonly ProgramState[]>>;
+  readonly programs: () => Promise<Reading<ProgramsView>>;
   readonly problems: () => Promise<Reading<readonly Problem[]>>;
   /** Programs are asked again after this time. */
   readonly programsMs: number;
@@ -32,6 +36,8 @@ export interface MeshSource {
 
 /** Objects of which nothing says that they changed are still read again after a while. */
 const objectsMsMax = 60_000;
+/** Programs report every 10 s. */
+const historyMsMax = 10_000;
 /** Kinds that are named; the account may lack the right to read all of them. */
 const kindsNamed = 6;
 
@@ -43,10 +49,28 @@ async function tried<T>(what: string, reading: Promise<Reading<T>>): Promise<Rea
   }
 }
 
+/** Edges and their history are read by the same right: the reason is said once. */
+const historyBeside = (
+  edges: Reading<unknown>,
+  history: Reading<EdgeHistory> | undefined,
+): Reading<EdgeHistory> =>
+  history?.value === undefined && edges.value === undefined
+    ? { why: [] }
+    : (history ?? notYet('success over time'));
+
 const notYet = (what: string): Reading<never> => unread(`${what}: they are still being read`);
 
 const kindPattern =
   /^the cluster's objects of the kind (\S+): (?:only those of namespace (\S+) can be read: )?(.*)$/s;
+
+/** Kinds of which no object could be read. Pure. */
+export const unreadKinds = (unreadTexts: readonly string[]): ReadonlySet<string> =>
+  new Set(
+    unreadTexts.flatMap((text) => {
+      const [, kind, namespace] = kindPattern.exec(text) ?? [];
+      return kind === undefined || namespace !== undefined ? [] : [kind];
+    }),
+  );
 
 /** One sentence about the kinds that the account may not read, rather than one for each. Pure. */
 export function unreadTexts(unreadKinds: readonly string[]): string[] {
@@ -73,8 +97,9 @@ export function unreadTexts(unreadKinds: readonly string[]): string[] {
 
 /** Reads the parts of the snapshot; what is expensive is kept. */
 export class Sources {
+  readonly #history: Kept<Reading<EdgeHistory>>;
   readonly #objects: Kept<Reading<ObjectsView>>;
-  readonly #programs: Kept<Reading<readonly ProgramState[]>>;
+  readonly #programs: Kept<Reading<ProgramsView>>;
   readonly #problems: Kept<Reading<readonly Problem[]>>;
 
   constructor(
@@ -82,6 +107,10 @@ export class Sources {
     private readonly source: MeshSource,
   ) {
     const { pausePerReading } = source;
+    this.#history = new Kept(() => tried('success over time', this.#readHistory()), {
+      ageMsMax: historyMsMax,
+      pausePerReading,
+    });
     const isFailed = ({ value }: Reading<unknown>): boolean => value === undefined;
     const rare = { ageMsMax: objectsMsMax, pausePerReading, isFailed };
     this.#objects = new Kept(() => tried('objects', this.#readObjects()), rare);
@@ -95,7 +124,7 @@ export class Sources {
 
   async #readObjects(): Promise<Reading<ObjectsView>> {
     const { before, unread: missing } = await currentMesh(this.flags, this.flags.namespace);
-    return read(objectsView(before, this.flags.namespace), unreadTexts(missing));
+    return read(objectsView(before, this.flags.namespace, unreadKinds(missing)), unreadTexts(missing));
   }
 
   /** The window of the page says since when the control plane has observed. What else is missing is a reason. */
@@ -109,6 +138,20 @@ export class Sources {
     );
   }
 
+  /** Of the 15 minutes that the control plane keeps, whatever the window of edges is and whoever says it. */
+  async #readHistory(): Promise<Reading<EdgeHistory>> {
+    const nowMs = Date.now();
+    const { namespace } = this.flags;
+    const query = { namespace, sinceMs: nowMs - edgesKeptMs, isBySlot: true };
+    const answer = await askMesh(this.flags, edgesQuestion(query));
+    if (answer.isBySlot !== true)
+      return unread('success over time: a replica of the control plane is of a version that does not say it');
+    return read(
+      edgeHistory(answer, nowMs),
+      answer.missing.map((name) => `edges: no answer from ${name}: what was reported to it is missing`),
+    );
+  }
+
   /**
    * @param sinceMs milliseconds since the epoch: the beginning of the window of edges
    * @param waitMs how long what was not read yet is waited for; undefined: until it is read
@@ -116,8 +159,9 @@ export class Sources {
   async read(sinceMs: number, waitMs?: number): Promise<Readings> {
     const { flags } = this;
     const { namespace } = flags;
-    const [edges, changes] = await Promise.all([
+    const [edges, history, changes] = await Promise.all([
       tried('edges', this.#readEdges(sinceMs)),
+      this.#history.get(undefined, waitMs),
       tried(
         'changes',
         askMesh(flags, changesQuestion(0, namespace)).then((answer) => read(answer)),
@@ -134,6 +178,7 @@ export class Sources {
     return {
       mesh: this.source.mesh,
       edges,
+      history: historyBeside(edges, history),
       changes,
       objects: objects ?? notYet('workloads and policies'),
       programs: programs ?? notYet('programs'),

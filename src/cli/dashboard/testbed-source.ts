@@ -44,7 +44,8 @@ export function testbedSource(flags: PlaceFlags): MeshSource {
     programsMs: 4_000,
     pausePerReading: 2,
     mark: () => problemsMark(state),
-    programs: async () => read(testbedPrograms(await statusOf(state), rootExpires(state))),
+    programs: async () =>
+      read({ programs: testbedPrograms(await statusOf(state), rootExpires(state)), unread: [] }),
     problems: async () => {
       const [{ configuration = [] }, findings] = await Promise.all([
         statusOf(state),

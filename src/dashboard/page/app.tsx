@@ -1,8 +1,10 @@
 /** The frame of the page: its views, whether what it shows is current, and what could not be read. */
 import { useEffect, useState } from 'preact/hooks';
+import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { agoText, clockText, countText, dateText } from '../view/format.js';
 import { parseRoute, routeHash, views, type Route, type View } from '../view/route.js';
 import { visibleText } from '../view/text.js';
+import { isIncomplete } from '../view/unknown.js';
 import { ChangesView } from './changes.js';
 import { GraphView } from './graph-view.js';
 import { useLive, type Live } from './live.js';
@@ -81,12 +83,7 @@ export function App() {
               aria-current={one === view ? 'page' : undefined}
             >
               {titles[one]}
-              {one === 'problems' && snapshot && snapshot.problems.length > 0 ? (
-                <span class="count">
-                  {countText(snapshot.problems.length)}
-                  <span class="unseen"> problems</span>
-                </span>
-              ) : undefined}
+              {one === 'problems' && snapshot ? <ProblemCount snapshot={snapshot} /> : undefined}
             </a>
           ))}
         </nav>
@@ -113,7 +110,7 @@ export function App() {
             </p>
           ) : undefined
         ) : view === 'overview' ? (
-          <Overview snapshot={snapshot} live={live} nowMs={nowMs} />
+          <Overview snapshot={snapshot} nowMs={nowMs} />
         ) : view === 'graph' ? (
           <GraphView snapshot={snapshot} live={live} route={route} nowMs={nowMs} />
         ) : view === 'policies' ? (
@@ -121,10 +118,23 @@ export function App() {
         ) : view === 'problems' ? (
           <ProblemsView snapshot={snapshot} />
         ) : view === 'changes' ? (
-          <ChangesView snapshot={snapshot} live={live} nowMs={nowMs} />
+          <ChangesView snapshot={snapshot} nowMs={nowMs} />
         ) : undefined}
       </main>
     </>
+  );
+}
+
+/** Problems of what could not be read are not known: no number would say that there is none. */
+function ProblemCount({ snapshot }: { readonly snapshot: MeshSnapshot }) {
+  const count = snapshot.problems.length;
+  const isPart = isIncomplete(snapshot, 'problems');
+  if (count === 0 && !isPart) return null;
+  return (
+    <span class={count === 0 ? 'count unknown' : 'count'}>
+      {count === 0 ? '?' : `${countText(count)}${isPart ? '+' : ''}`}
+      <span class="unseen">{count === 0 ? ' problems are not known' : ' problems'}</span>
+    </span>
   );
 }
 

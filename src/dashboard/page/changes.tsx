@@ -3,10 +3,9 @@ import type { Change } from '../../model/change.js';
 import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { countOf, countText } from '../view/format.js';
 import { visibleText } from '../view/text.js';
-import { isUnknown } from '../view/unknown.js';
-import type { Live } from './live.js';
+import { isIncomplete, isUnknown, ofPart } from '../view/unknown.js';
 import { Ago, Badge, Name, NoRows } from './parts.js';
-import { ShareChart } from './share-chart.js';
+import { MeshChart } from './share-chart.js';
 
 const tones = { created: 'info', updated: 'neutral', deleted: 'warn' } as const;
 
@@ -23,15 +22,21 @@ function receiversText({ receivers, omitted }: Change): string {
 
 export function ChangeList({
   changes,
-  isUnknown: isNotKnown,
+  snapshot,
   nowMs,
 }: {
   readonly changes: readonly Change[];
-  readonly isUnknown: boolean;
+  readonly snapshot: MeshSnapshot;
   readonly nowMs: number;
 }) {
   if (changes.length === 0)
-    return <NoRows isUnknown={isNotKnown}>No changes since the control plane started.</NoRows>;
+    return (
+      <NoRows isUnknown={isUnknown(snapshot, 'changes')}>
+        {ofPart(snapshot, 'changes', 'No changes since the control plane started')}.
+      </NoRows>
+    );
+  // A replica that does not answer may know of more acknowledgments.
+  const isPartial = isIncomplete(snapshot, 'changes');
   return (
     <ol class="rows changes">
       {changes.map((change) => {
@@ -52,6 +57,7 @@ export function ChangeList({
                 {change.by === undefined ? '' : `by ${visibleText(change.by)} · `}
                 {change.file === undefined ? '' : `from ${visibleText(change.file)} · `}
                 {receiversText(change)}
+                {isPartial ? ', as far as is known' : ''}
               </p>
               {refused.map((receiver) => (
                 <p key={receiver.name} class="bad-text">
@@ -68,19 +74,15 @@ export function ChangeList({
 
 export function ChangesView({
   snapshot,
-  live,
   nowMs,
 }: {
   readonly snapshot: MeshSnapshot;
-  readonly live: Live;
   readonly nowMs: number;
 }) {
   return (
     <>
-      {live.isStatic ? undefined : (
-        <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
-      )}
-      <ChangeList changes={snapshot.changes} isUnknown={isUnknown(snapshot, 'changes')} nowMs={nowMs} />
+      <MeshChart snapshot={snapshot} />
+      <ChangeList changes={snapshot.changes} snapshot={snapshot} nowMs={nowMs} />
     </>
   );
 }

@@ -6,6 +6,7 @@ import { namespaceOf } from '../../model/party-name.js';
 import { connectionRate, requestRate } from '../../telemetry/observed/rates.js';
 import { changesBeside } from '../view/changes.js';
 import { edgeHealth } from '../view/edges.js';
+import { edgePoints } from '../view/history.js';
 import {
   bytesText,
   countOf,
@@ -16,7 +17,7 @@ import {
   unknownText,
 } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
-import { isUnknown } from '../view/unknown.js';
+import { isUnknown, ofPart } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
 import { ExplainPanel } from './explain-panel.js';
 import type { Live } from './live.js';
@@ -42,7 +43,9 @@ export function EdgeDetail({
   if (!edge)
     return (
       <Detail title="Edge" route={route}>
-        <NoRows isUnknown={isUnknown(snapshot, 'edges')}>This edge was not seen in this time.</NoRows>
+        <NoRows isUnknown={isUnknown(snapshot, 'edges')}>
+          {ofPart(snapshot, 'edges', 'This edge was not seen in this time')}.
+        </NoRows>
       </Detail>
     );
   const beside = changesBeside(snapshot.changes, [namespaceOf(edge.source), namespaceOf(edge.destination)]);
@@ -81,13 +84,19 @@ export function EdgeDetail({
       {edge.routes.length === 0 ? undefined : <Routes edge={edge} />}
       <section>
         <h3>Success and changes</h3>
-        {live.isStatic || edgeHealth(edge) === 'denied' ? undefined : (
-          <ShareChart points={live.history.byEdge.get(edge.id) ?? []} changes={beside} snapshot={snapshot} />
+        {edge.requests === 0 || edgeHealth(edge) === 'denied' ? undefined : (
+          <ShareChart
+            points={snapshot.history ? edgePoints(snapshot.history, edge) : []}
+            changes={beside}
+            snapshot={snapshot}
+          />
         )}
         {beside.length === 0 ? (
-          <NoRows isUnknown={isUnknown(snapshot, 'changes')}>Nothing changed in these namespaces.</NoRows>
+          <NoRows isUnknown={isUnknown(snapshot, 'changes')}>
+            {ofPart(snapshot, 'changes', 'Nothing changed in these namespaces')}.
+          </NoRows>
         ) : (
-          <ChangeList changes={beside.slice(0, changesShown)} isUnknown={false} nowMs={nowMs} />
+          <ChangeList changes={beside.slice(0, changesShown)} snapshot={snapshot} nowMs={nowMs} />
         )}
       </section>
     </Detail>

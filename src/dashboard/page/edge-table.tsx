@@ -5,6 +5,7 @@ import { nameWithPort } from '../../model/party-name.js';
 import { edgeHealth, edgeRate } from '../view/edges.js';
 import { countText, percentileText, rateText, shareText } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
+import { inPartText } from '../view/unknown.js';
 import { EdgeBadge, Link, Name, NoRows, PathText, Security } from './parts.js';
 
 /** More rows take the browser longer to lay out than the first view may take. */
@@ -15,17 +16,20 @@ export function EdgeTable({
   route,
   caption,
   isUnknown,
+  isPartial,
 }: {
   readonly edges: readonly EdgeState[];
   readonly route: Route;
   readonly caption: string;
   readonly isUnknown: boolean;
+  readonly isPartial: boolean;
 }) {
   const [isWhole, setWhole] = useState(false);
   if (edges.length === 0)
     return (
       <NoRows isUnknown={isUnknown}>
-        No edges: nothing was observed here in this time, or the filter leaves none.
+        No edges: nothing was observed here in this time{isPartial ? `, ${inPartText}` : ''}, or the filter
+        leaves none.
       </NoRows>
     );
   const shown = isWhole ? edges : edges.slice(0, rowsFirst);

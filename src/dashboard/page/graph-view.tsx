@@ -4,7 +4,7 @@ import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { filteredEdges, filteredWorkloads, namespacesOf } from '../view/edges.js';
 import { countOf } from '../view/format.js';
 import type { Route } from '../view/route.js';
-import { ifKnown, isUnknown } from '../view/unknown.js';
+import { ifKnown, isIncomplete, isUnknown, ofPart } from '../view/unknown.js';
 import { EdgeDetail } from './edge-detail.js';
 import { EdgeTable } from './edge-table.js';
 import { FilterBar } from './filter-bar.js';
@@ -33,7 +33,8 @@ export function GraphView({
     [snapshot, namespace, text, edges],
   );
   const hasDetail = route.edge !== undefined || route.workload !== undefined;
-  const title = ifKnown(snapshot, 'edges', countOf(edges.length, 'edge'), 'Edges');
+  const counted = ofPart(snapshot, 'edges', countOf(edges.length, 'edge'));
+  const title = ifKnown(snapshot, 'edges', counted, 'Edges');
   return (
     <>
       <FilterBar route={route} namespaces={namespacesOf(snapshot)} />
@@ -59,7 +60,13 @@ export function GraphView({
         ) : undefined}
       </div>
       <h2 class="table-title">{title}</h2>
-      <EdgeTable edges={edges} route={route} caption={title} isUnknown={isUnknown(snapshot, 'edges')} />
+      <EdgeTable
+        edges={edges}
+        route={route}
+        caption={title}
+        isUnknown={isUnknown(snapshot, 'edges')}
+        isPartial={isIncomplete(snapshot, 'edges')}
+      />
     </>
   );
 }

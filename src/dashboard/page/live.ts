@@ -1,8 +1,7 @@
 /** The snapshot of the page: in the page itself, or from the server, again and again. */
-import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { useCallback, useEffect, useState } from 'preact/hooks';
 import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { sessionHeaders, takeToken } from '../session.js';
-import { addPoint, emptyHistory, type History } from '../view/history.js';
 import { parseSnapshot } from '../view/snapshot.js';
 
 const refreshMs = 5_000;
@@ -10,7 +9,6 @@ const timeoutMs = 20_000;
 
 export interface Live {
   readonly snapshot: MeshSnapshot | undefined;
-  readonly history: History;
   /** Why the snapshot is not the newest; undefined: it is. */
   readonly problem: string | undefined;
   /** A snapshot in the page: there is no server. */
@@ -78,7 +76,6 @@ export function useLive(): Live {
   );
   const [since, setSince] = useState(sinceFirst);
   const [isPaused, setPaused] = useState(false);
-  const past = useRef(emptyHistory);
 
   const refresh = useCallback(
     async (ending: AbortSignal) => {
@@ -87,7 +84,6 @@ export function useLive(): Live {
         const response = await ask(`/api/snapshot?since=${since}`, signal);
         const snapshot = parseSnapshot(await response.text());
         if (ending.aborted) return;
-        past.current = addPoint(past.current, snapshot);
         setState({ snapshot, problem: undefined });
       } catch (error) {
         if (!ending.aborted) setState((last) => ({ ...last, problem: (error as Error).message }));
@@ -117,5 +113,5 @@ export function useLive(): Live {
       document.removeEventListener('visibilitychange', shown);
     };
   }, [isStatic, isPaused, refresh]);
-  return { ...state, history: past.current, isStatic, since, isPaused, setSince, setPaused };
+  return { ...state, isStatic, since, isPaused, setSince, setPaused };
 }

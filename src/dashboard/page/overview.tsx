@@ -11,34 +11,33 @@ import {
   unknownText,
   untilText,
 } from '../view/format.js';
-import { expiringSoon, summaryOf, syncOf, versionsOf } from '../view/programs.js';
+import {
+  expiringSoon,
+  summaryOf,
+  syncOf,
+  undatedPrograms,
+  versionsOf,
+  type ProgramSummary,
+} from '../view/programs.js';
 import type { Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
-import { ifKnown, isUnknown, notKnownText } from '../view/unknown.js';
+import { ifKnown, inPartText, isIncomplete, isUnknown, notKnownText, ofPart } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
-import type { Live } from './live.js';
 import { Badge, EdgeList, Link, Name, NoRows, Panel } from './parts.js';
 import { ProblemList } from './problems.js';
-import { ShareChart } from './share-chart.js';
+import { MeshChart } from './share-chart.js';
 
 const all: Route = { view: 'overview', namespace: '', text: '' };
 const topOf = 5;
 
-export function Overview({
-  snapshot,
-  live,
-  nowMs,
-}: {
-  readonly snapshot: MeshSnapshot;
-  readonly live: Live;
-  readonly nowMs: number;
-}) {
-  const { edges, workloads, problems, programs } = snapshot;
+export function Overview({ snapshot, nowMs }: { readonly snapshot: MeshSnapshot; readonly nowMs: number }) {
+  const { edges, workloads, problems } = snapshot;
   const sums = sumsOf(edges);
   const worst = filteredEdges(edges, all)
     .filter((edge) => edgeHealth(edge) !== 'fine')
     .slice(0, topOf);
-  const known = (part: SnapshotPart, text: string): string => ifKnown(snapshot, part, text, notKnownText);
+  const known = (part: SnapshotPart, text: string): string =>
+    ifKnown(snapshot, part, ofPart(snapshot, part, text), notKnownText);
   const figure = (text: string): string => ifKnown(snapshot, 'edges', text);
   return (
     <>
@@ -83,7 +82,7 @@ export function Overview({
       </dl>
       <div class="columns">
         <Panel title="Programs" id="programs">
-          <Programs programs={programs} isUnknown={isUnknown(snapshot, 'programs')} />
+          <Programs snapshot={snapshot} />
         </Panel>
         <Panel title="Certificates, versions, configuration" id="state">
           <Currency snapshot={snapshot} nowMs={nowMs} />
@@ -102,7 +101,8 @@ export function Overview({
         <Panel title="Edges to look at" id="worst" aside={<Link to={{ ...all, view: 'graph' }}>Graph</Link>}>
           {worst.length === 0 ? (
             <NoRows isUnknown={isUnknown(snapshot, 'edges')}>
-              {edges.length === 0 ? 'No edges were observed.' : 'No edge was refused, and none fails.'}
+              {edges.length === 0 ? 'No edges were observed' : 'No edge was refused, and none fails'}
+              {isIncomplete(snapshot, 'edges') ? `, ${inPartText}.` : '.'}
             </NoRows>
           ) : (
             <EdgeList edges={worst} />
@@ -114,14 +114,8 @@ export function Overview({
         id="timeline"
         aside={<Link to={{ ...all, view: 'changes' }}>All changes</Link>}
       >
-        {live.isStatic ? undefined : (
-          <ShareChart points={live.history.points} changes={snapshot.changes} snapshot={snapshot} />
-        )}
-        <ChangeList
-          changes={snapshot.changes.slice(0, topOf)}
-          isUnknown={isUnknown(snapshot, 'changes')}
-          nowMs={nowMs}
-        />
+        <MeshChart snapshot={snapshot} />
+        <ChangeList changes={snapshot.changes.slice(0, topOf)} snapshot={snapshot} nowMs={nowMs} />
       </Panel>
     </>
   );
@@ -156,27 +150,31 @@ const kinds: readonly (readonly [ProgramState['kind'], string])[] = [
   ['rate-limiter', 'Rate limiters'],
 ];
 
-function Programs({
-  programs,
-  isUnknown: isNotKnown,
-}: {
-  readonly programs: readonly ProgramState[];
-  readonly isUnknown: boolean;
-}) {
+function Programs({ snapshot }: { readonly snapshot: MeshSnapshot }) {
+  const { programs, programsUnread = [] } = snapshot;
   const rows = kinds
-    .map(([kind, name]) => ({ kind, name, summary: summaryOf(programs, kind) }))
-    .filter(({ summary }) => summary.total > 0);
-  if (rows.length === 0) return <NoRows isUnknown={isNotKnown}>No program is known.</NoRows>;
+    .map(([kind, name]) => ({
+      kind,
+      name,
+      summary: summaryOf(programs, kind),
+      unread: programsUnread.filter((one) => one.kind === kind),
+    }))
+    .filter(({ summary, unread }) => summary.total > 0 || unread.length > 0);
+  if (rows.length === 0)
+    return <NoRows isUnknown={isUnknown(snapshot, 'programs')}>No program is known.</NoRows>;
   return (
     <ul class="rows">
-      {rows.map(({ kind, name, summary }) => (
+      {rows.map(({ kind, name, summary, unread }) => (
         <li key={kind} class="program">
           <span class="program-kind">{name}</span>
-          <Badge tone={summary.ready === summary.total ? 'good' : 'bad'}>
-            {countText(summary.ready)} of {countText(summary.total)} ready
-          </Badge>
-          {summary.problems.length === 0 ? undefined : (
+          <ReadyBadge summary={summary} areAllRead={unread.length === 0} />
+          {summary.problems.length === 0 && unread.length === 0 ? undefined : (
             <ul>
+              {unread.map(({ why }) => (
+                <li key={why}>
+                  {summary.total > 0 ? 'not all are known' : 'they are not known'}: {visibleText(why)}
+                </li>
+              ))}
               {summary.problems.slice(0, topOf).map((program) => (
                 <li key={program.name}>
                   <Name text={program.name} />{' '}
@@ -195,38 +193,77 @@ function Programs({
   );
 }
 
+/** Nothing is good while some are not known, and nothing is bad for that alone. */
+function ReadyBadge({
+  summary: { ready, total, unknown },
+  areAllRead,
+}: {
+  readonly summary: ProgramSummary;
+  readonly areAllRead: boolean;
+}) {
+  if (unknown === total) return <Badge tone="neutral">not known</Badge>;
+  const tone = ready + unknown < total ? 'bad' : unknown > 0 || !areAllRead ? 'neutral' : 'good';
+  return (
+    <Badge tone={tone}>
+      {countText(ready)} of {countText(total)} ready
+      {unknown > 0 ? `, ${countText(unknown)} not known` : ''}
+    </Badge>
+  );
+}
+
+const namedMax = 3;
+const namesText = (programs: readonly ProgramState[]): string =>
+  programs.length <= namedMax
+    ? programs.map(({ name }) => visibleText(name)).join(', ')
+    : countOf(programs.length, 'program');
+
 function Currency({ snapshot, nowMs }: { readonly snapshot: MeshSnapshot; readonly nowMs: number }) {
-  const { programs } = snapshot;
+  const { programs, programsUnread = [] } = snapshot;
+  const undated = undatedPrograms(programs);
   const soon = expiringSoon(snapshot, nowMs);
   const dated = programs.filter(({ certificateExpiresMs }) => certificateExpiresMs !== undefined).length;
   const versions = versionsOf(programs);
   // A program whose version is not known need not have another one.
   const known = versions.filter(({ version }) => version !== undefined);
   const sync = syncOf(programs);
+  const areAllRead = programsUnread.length === 0;
+  const areVersionsKnown = areAllRead && known.length === versions.length;
   return (
     <ul class="rows">
+      {programsUnread.length > 0 ? (
+        <li class="muted">Of the programs that could be read; others are {notKnownText}</li>
+      ) : undefined}
       <li>
         <span class="program-kind">Certificates</span>
-        <Badge tone={soon.length > 0 ? 'bad' : dated > 0 ? 'good' : 'neutral'}>
+        <Badge
+          tone={
+            soon.length > 0 ? 'bad' : dated > 0 && undated.length === 0 && areAllRead ? 'good' : 'neutral'
+          }
+        >
           {soon.length > 0
             ? `${countOf(soon.length, 'expires', 'expire')} soon`
-            : dated > 0
-              ? 'none expires soon'
-              : 'not known'}
+            : dated === 0
+              ? 'not known'
+              : undated.length === 0 && areAllRead
+                ? 'none expires soon'
+                : 'none of those that are known expires soon'}
         </Badge>
-        {soon.length === 0 ? undefined : (
+        {soon.length === 0 && undated.length === 0 ? undefined : (
           <ul>
             {soon.slice(0, topOf).map((program) => (
               <li key={`${program.kind} ${program.name}`}>
                 <Name text={program.name} /> {untilText(program.certificateExpiresMs ?? 0, nowMs)}
               </li>
             ))}
+            {undated.length > 0 ? <li>not known of {namesText(undated)}</li> : undefined}
           </ul>
         )}
       </li>
       <li>
         <span class="program-kind">Versions</span>
-        <Badge tone={known.length > 1 ? 'warn' : known.length === 0 ? 'neutral' : 'good'}>
+        <Badge
+          tone={known.length > 1 ? 'warn' : known.length === 0 || !areVersionsKnown ? 'neutral' : 'good'}
+        >
           {known.length > 1
             ? `${countText(known.length)} different`
             : visibleText(known[0]?.version ?? 'not known')}
@@ -236,7 +273,7 @@ function Currency({ snapshot, nowMs }: { readonly snapshot: MeshSnapshot; readon
             {versions.map(({ version, programs: own }) => (
               <li key={version ?? ''}>
                 {visibleText(version ?? 'not known')}: {countOf(own.length, 'program')}
-                {own.length <= 3 ? ` (${own.map(({ name }) => visibleText(name)).join(', ')})` : ''}
+                {own.length <= namedMax ? ` (${own.map(({ name }) => visibleText(name)).join(', ')})` : ''}
               </li>
             ))}
           </ul>
@@ -244,7 +281,15 @@ function Currency({ snapshot, nowMs }: { readonly snapshot: MeshSnapshot; readon
       </li>
       <li>
         <span class="program-kind">Configuration</span>
-        <Badge tone={sync.behind.length > 0 ? 'warn' : sync.inSync === 0 ? 'neutral' : 'good'}>
+        <Badge
+          tone={
+            sync.behind.length > 0
+              ? 'warn'
+              : sync.inSync === 0 || sync.unknown > 0 || !areAllRead
+                ? 'neutral'
+                : 'good'
+          }
+        >
           {sync.behind.length > 0
             ? `${countText(sync.behind.length)} behind`
             : sync.inSync === 0

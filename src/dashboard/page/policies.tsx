@@ -5,7 +5,7 @@ import { countOf, countText } from '../view/format.js';
 import { filteredPolicies, isUnenforced } from '../view/policies.js';
 import { selecting, type Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
-import { isUnknown, notKnownText } from '../view/unknown.js';
+import { inPartText, isIncomplete, isUnknown, notKnownText, ofPart } from '../view/unknown.js';
 import { FilterBar } from './filter-bar.js';
 import { Badge, EdgeList, Link, Name, NoRows } from './parts.js';
 
@@ -27,20 +27,25 @@ export function PoliciesView({
         <NoRows isUnknown={isUnknown(snapshot, 'policies')}>
           {snapshot.policies.length > 0
             ? 'The filter leaves no policy.'
-            : snapshot.incomplete.length > 0
-              ? 'No policy in what could be read.'
+            : isIncomplete(snapshot, 'policies')
+              ? `No policy ${inPartText}.`
               : 'No policies: what has no policy is allowed.'}
         </NoRows>
       ) : (
-        <div class="cards">
-          {policies.map((policy) => (
-            <Policy
-              key={`${policy.kind} ${policy.namespace}/${policy.name}`}
-              policy={policy}
-              snapshot={snapshot}
-            />
-          ))}
-        </div>
+        <>
+          {isIncomplete(snapshot, 'policies') ? (
+            <p class="muted">There may be other policies: some kinds could not be read, see above.</p>
+          ) : undefined}
+          <div class="cards">
+            {policies.map((policy) => (
+              <Policy
+                key={`${policy.kind} ${policy.namespace}/${policy.name}`}
+                policy={policy}
+                snapshot={snapshot}
+              />
+            ))}
+          </div>
+        </>
       )}
     </>
   );
@@ -61,6 +66,8 @@ function Policy({ policy, snapshot }: { readonly policy: PolicyState; readonly s
         </Badge>
         {isUnenforced(policy, snapshot.problems) ? (
           <Badge tone="bad">not in force as written</Badge>
+        ) : isUnknown(snapshot, 'problems') ? (
+          <Badge tone="neutral">in force as written or not: not known</Badge>
         ) : undefined}
         {policy.isAudited ? <Badge tone="warn">audit mode: refuses nothing</Badge> : undefined}
       </header>
@@ -73,7 +80,11 @@ function Policy({ policy, snapshot }: { readonly policy: PolicyState; readonly s
         ))}
       </ul>
       <p class="muted">
-        {policy.workloads.length === 0 ? 'It applies to no workload.' : 'For '}
+        {policy.workloads.length > 0
+          ? 'For '
+          : isUnknown(snapshot, 'workloads')
+            ? `To which workloads it applies is ${notKnownText}`
+            : `${ofPart(snapshot, 'workloads', 'It applies to no workload')}.`}
         {policy.workloads.slice(0, shownOf).map((id, index) => (
           <span key={id}>
             {index > 0 ? ', ' : ''}
@@ -88,7 +99,7 @@ function Policy({ policy, snapshot }: { readonly policy: PolicyState; readonly s
         {isUnknown(snapshot, 'edges') ? (
           <span class="muted">How often it refused is {notKnownText}</span>
         ) : policy.refused === 0 && policy.audited === 0 ? (
-          <span class="muted">Nothing was refused by it.</span>
+          <span class="muted">{ofPart(snapshot, 'edges', 'Nothing was refused by it')}.</span>
         ) : (
           <>
             {policy.refused > 0 ? (

@@ -2,29 +2,39 @@
 import type { Change } from '../../model/change.js';
 import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { clockText, countOf, shareText } from '../view/format.js';
-import { sharePoints, type Point } from '../view/history.js';
+import { meshPoints, shareLines, type SharePoint } from '../view/history.js';
 import { visibleText } from '../view/text.js';
+import { isUnknown, notKnownText, ofPart } from '../view/unknown.js';
 import { Empty } from './parts.js';
 
 const box = { width: 600, height: 70 };
-const pointsLeast = 3;
 
 export function ShareChart({
   points,
   changes,
   snapshot,
 }: {
-  readonly points: readonly Point[];
+  readonly points: readonly SharePoint[];
   readonly changes: readonly Change[];
   readonly snapshot: MeshSnapshot;
 }) {
-  const first = points[0];
-  if (points.length < pointsLeast || !first)
-    return <Empty>The line of success over time begins when this page is open for some seconds.</Empty>;
-  const toMs = snapshot.takenMs;
-  const { line, lowest } = sharePoints(points, { ...box, fromMs: first.timeMs, toMs });
-  const marks = changes.filter(({ timeMs }) => timeMs >= first.timeMs && timeMs <= toMs);
-  const label = `Success from ${clockText(first.timeMs)} to ${clockText(toMs)}: now ${shareText(points.at(-1)?.successShare)}, with ${countOf(marks.length, 'change')}`;
+  const { history, takenMs: toMs } = snapshot;
+  if (!history) return <Empty>Success over time is {notKnownText}</Empty>;
+  const { fromMs, slotMs } = history;
+  const { lines, lowest } = shareLines(points, { ...box, fromMs, toMs, slotMs });
+  if (lines.length === 0)
+    return (
+      <Empty>
+        {ofPart(
+          snapshot,
+          'history',
+          `No request passed since ${clockText(fromMs)}, where what is known begins`,
+        )}
+        .
+      </Empty>
+    );
+  const marks = changes.filter(({ timeMs }) => timeMs >= fromMs && timeMs <= toMs);
+  const label = `Success from ${clockText(fromMs)} to ${clockText(toMs)}: last ${shareText(points.at(-1)?.successShare)}, with ${countOf(marks.length, 'change')}`;
   return (
     <figure class="share-chart">
       <svg
@@ -35,20 +45,43 @@ export function ShareChart({
       >
         <path class="frame" d={`M0 0H${box.width}M0 ${box.height}H${box.width}`} />
         {marks.map(({ timeMs, kind, namespace, name, operation }) => {
-          const x = ((timeMs - first.timeMs) / Math.max(1, toMs - first.timeMs)) * box.width;
+          const x = ((timeMs - fromMs) / Math.max(1, toMs - fromMs)) * box.width;
           return (
-            <path key={`${timeMs} ${kind} ${name}`} class="mark" d={`M${x} -4V${box.height + 4}`}>
+            <path
+              key={`${timeMs} ${kind} ${namespace} ${name} ${operation}`}
+              class="mark"
+              d={`M${x} -4V${box.height + 4}`}
+            >
               <title>{visibleText(`${clockText(timeMs)} ${kind} ${namespace}/${name} ${operation}`)}</title>
             </path>
           );
         })}
-        <polyline class="line" points={line.map(({ x, y }) => `${x.toFixed(1)},${y.toFixed(1)}`).join(' ')} />
+        {lines.map((line) => (
+          <polyline
+            key={line[0]?.x}
+            class="line"
+            points={line.map(({ x, y }) => `${x.toFixed(1)},${y.toFixed(1)}`).join(' ')}
+          />
+        ))}
       </svg>
       <figcaption>
-        <span>{clockText(first.timeMs)}</span>
-        <span>top 100 %, bottom {shareText(lowest)}; lines across are changes</span>
+        <span>{clockText(fromMs)}</span>
+        <span>
+          {ofPart(snapshot, 'history', `100 % to ${shareText(lowest)}`)}; dashed lines are{' '}
+          {ofPart(snapshot, 'changes', 'changes')}
+          {isUnknown(snapshot, 'changes') ? ' (not known)' : ''}; gaps have no requests
+        </span>
         <span>{clockText(toMs)}</span>
       </figcaption>
     </figure>
   );
 }
+
+/** The line of all edges. */
+export const MeshChart = ({ snapshot }: { readonly snapshot: MeshSnapshot }) => (
+  <ShareChart
+    points={snapshot.history ? meshPoints(snapshot.history) : []}
+    changes={snapshot.changes}
+    snapshot={snapshot}
+  />
+);

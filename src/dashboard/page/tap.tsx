@@ -149,7 +149,15 @@ export function TapView({
         {lines.length < tap.count ? `; the last ${countText(lines.length)} that match are shown` : ''}
       </p>
       {lines.length === 0 ? (
-        <Empty>{connection.kind === 'open' ? 'Nothing has passed yet.' : 'No events.'}</Empty>
+        <Empty>
+          {tap.lines.length > 0
+            ? 'The filter leaves no event.'
+            : connection.kind !== 'open'
+              ? 'No events while it is not connected.'
+              : missing.length > 0
+                ? 'Nothing has passed yet where it can be seen.'
+                : 'Nothing has passed yet.'}
+        </Empty>
       ) : (
         <div class="table-box" role="region" aria-label="Events" tabIndex={0}>
           <table class="tap">

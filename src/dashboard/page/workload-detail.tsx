@@ -5,12 +5,13 @@ import { changesBeside } from '../view/changes.js';
 import { edgeRate, filteredEdges } from '../view/edges.js';
 import { countOf, rateText, unknownText } from '../view/format.js';
 import { selecting, type Route } from '../view/route.js';
-import { ifKnown, isUnknown, notKnownText } from '../view/unknown.js';
+import { ifKnown, inPartText, isIncomplete, isUnknown, notKnownText, ofPart } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
 import { Detail, Row } from './edge-detail.js';
 import { Badge, EdgeBadge, Link, Name, NoRows } from './parts.js';
 
 const all = { namespace: '', text: '' };
+const outsideText = 'outside of the mesh, or you may not read it';
 const podsShown = 12;
 const changesShown = 4;
 
@@ -42,7 +43,7 @@ export function WorkloadDetail({
         <p class="muted">
           {isUnknown(snapshot, 'workloads')
             ? `It was seen in edges; more is ${notKnownText}`
-            : 'It was only seen in edges: it is outside of the mesh, or you may not read it.'}
+            : `It was only seen in edges: it is ${outsideText}.`}
         </p>
       ) : undefined}
       <dl class="values">
@@ -64,7 +65,11 @@ export function WorkloadDetail({
         <h3>Policies</h3>
         {policies.length === 0 ? (
           <NoRows isUnknown={isUnknown(snapshot, 'policies')}>
-            {snapshot.incomplete.length > 0 ? 'None in what could be read.' : 'None: everybody may connect.'}
+            {isIncomplete(snapshot, 'policies') || isIncomplete(snapshot, 'workloads')
+              ? `None ${inPartText}.`
+              : workload.isObservedOnly === true
+                ? `None is known: it is ${outsideText}.`
+                : 'None: everybody may connect.'}
           </NoRows>
         ) : (
           <ul class="rows">
@@ -85,7 +90,9 @@ export function WorkloadDetail({
       </section>
       <section>
         <h3>
-          {ifKnown(snapshot, 'workloads', countOf(workload.pods.length, 'pod'), `Pods: ${notKnownText}`)}
+          {workload.isObservedOnly === true
+            ? 'Pods: not known'
+            : ifKnown(snapshot, 'workloads', countOf(workload.pods.length, 'pod'), `Pods: ${notKnownText}`)}
         </h3>
         <ul class="rows">
           {workload.pods.slice(0, podsShown).map((pod) => (
@@ -94,7 +101,9 @@ export function WorkloadDetail({
               <span class="muted">
                 on <Name text={pod.node} />
               </span>
-              {pod.isEnrolled === undefined ? undefined : pod.isEnrolled ? (
+              {pod.isEnrolled === undefined ? (
+                <Badge tone="neutral">in the mesh or not is not known</Badge>
+              ) : pod.isEnrolled ? (
                 <Badge tone="good">in the mesh</Badge>
               ) : (
                 <Badge tone="warn">not in the mesh</Badge>
@@ -109,7 +118,7 @@ export function WorkloadDetail({
       {beside.length === 0 && !isUnknown(snapshot, 'changes') ? undefined : (
         <section>
           <h3>Changes</h3>
-          <ChangeList changes={beside} isUnknown={isUnknown(snapshot, 'changes')} nowMs={nowMs} />
+          <ChangeList changes={beside} snapshot={snapshot} nowMs={nowMs} />
         </section>
       )}
     </Detail>
@@ -133,7 +142,9 @@ function EdgeList({
     <section>
       <h3>{title}</h3>
       {edges.length === 0 ? (
-        <NoRows isUnknown={isUnknown(snapshot, 'edges')}>Nobody was seen.</NoRows>
+        <NoRows isUnknown={isUnknown(snapshot, 'edges')}>
+          {ofPart(snapshot, 'edges', 'Nobody was seen')}.
+        </NoRows>
       ) : undefined}
       <ul class="rows">
         {filteredEdges(edges, all).map((edge) => (

@@ -28,6 +28,8 @@ function nodeKind(workload: WorkloadState): GraphNode['kind'] {
   if (workload.isObservedOnly === true) return 'outside';
   const known = workload.pods.filter(({ isEnrolled }) => isEnrolled !== undefined);
   const enrolled = known.filter(({ isEnrolled }) => isEnrolled === true).length;
+  // What is not known is drawn as what is outside: nothing says that it is in the mesh.
+  if (known.length === 0 && workload.pods.length > 0) return 'outside';
   if (known.length > 0 && enrolled === 0) return 'plain';
   return enrolled < known.length ? 'partly' : 'enrolled';
 }

@@ -1,68 +1,60 @@
-/** What earlier snapshots said, so that a drop stands beside its cause. Bounded. Pure. */
-import type { EdgeState, MeshSnapshot } from '../../model/mesh-snapshot.js';
-import { sumsOf } from './edges.js';
+/** The line of success over time, so that a drop stands beside its cause. Pure. */
+import type { EdgeState, HistoryState } from '../../model/mesh-snapshot.js';
 
-export interface Point {
+/** An interval of the line. */
+export interface SharePoint {
+  /** Where the interval begins. */
   readonly timeMs: number;
-  readonly requestsPerSecond: number | undefined;
-  readonly successShare: number | undefined;
-  readonly refused: number;
+  readonly successShare: number;
 }
 
-export interface History {
-  readonly points: readonly Point[];
-  readonly byEdge: ReadonlyMap<string, readonly Point[]>;
-}
-
-export const emptyHistory: History = { points: [], byEdge: new Map() };
-
-/** 15 minutes of a snapshot every 5 seconds. */
-const pointsMax = 180;
-/** Memory of the page stays bounded in a large mesh. */
-const edgesMax = 2_000;
-
-const pointOf = (timeMs: number, edges: readonly EdgeState[]): Point => {
-  const { requestsPerSecond, successShare, refused } = sumsOf(edges);
-  return { timeMs, requestsPerSecond, successShare, refused };
-};
-
-/** Edges that are gone are forgotten. A snapshot of the same moment adds nothing. */
-export function addPoint(history: History, { takenMs, edges }: MeshSnapshot): History {
-  if (history.points.at(-1)?.timeMs === takenMs) return history;
-  const byEdge = new Map(
-    edges
-      .slice(0, edgesMax)
-      .map((edge) => [
-        edge.id,
-        [...(history.byEdge.get(edge.id) ?? []), pointOf(takenMs, [edge])].slice(-pointsMax),
-      ]),
+/** The line of the mesh. */
+export const meshPoints = ({ points }: HistoryState): SharePoint[] =>
+  points.flatMap(({ timeMs, successShare }) =>
+    successShare === undefined ? [] : [{ timeMs, successShare }],
   );
-  return { points: [...history.points, pointOf(takenMs, edges)].slice(-pointsMax), byEdge };
-}
+
+/** The line of an edge. */
+export const edgePoints = ({ fromMs, slotMs }: HistoryState, { shares = [] }: EdgeState): SharePoint[] =>
+  shares.flatMap((successShare, at) =>
+    successShare === null ? [] : [{ timeMs: fromMs + at * slotMs, successShare }],
+  );
 
 export interface ChartPoint {
   readonly x: number;
   readonly y: number;
 }
 
-/** Points of a line of shares, in a box of this size; 1 is at its top, and its bottom is at `lowest`. */
-export function sharePoints(
-  points: readonly Point[],
-  box: { readonly fromMs: number; readonly toMs: number; readonly width: number; readonly height: number },
-): { readonly line: readonly ChartPoint[]; readonly lowest: number } {
-  const known = points.filter(({ timeMs }) => timeMs >= box.fromMs && timeMs <= box.toMs);
-  const least = Math.min(1, ...known.map(({ successShare = 1 }) => successShare));
+interface Box {
+  readonly fromMs: number;
+  readonly toMs: number;
+  /** Length of the intervals. */
+  readonly slotMs: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * Lines of shares in a box of this size; 1 is at its top, and its bottom is at `lowest`. An interval without a point ends a line: what is not
+ * known is neither a success nor a failure.
+ */
+export function shareLines(
+  points: readonly SharePoint[],
+  { fromMs, toMs, slotMs, width, height }: Box,
+): { readonly lines: readonly (readonly ChartPoint[])[]; readonly lowest: number } {
+  const known = points.filter(({ timeMs }) => timeMs >= fromMs && timeMs <= toMs);
+  const least = Math.min(1, ...known.map(({ successShare }) => successShare));
   const lowest = Math.min(0.9, Math.floor(least * 10) / 10);
-  const span = Math.max(1, box.toMs - box.fromMs);
-  const line = known.flatMap(({ timeMs, successShare }) =>
-    successShare === undefined
-      ? []
-      : [
-          {
-            x: ((timeMs - box.fromMs) / span) * box.width,
-            y: ((1 - successShare) / (1 - lowest)) * box.height,
-          },
-        ],
-  );
-  return { line, lowest };
+  const span = Math.max(1, toMs - fromMs);
+  const xOf = (ms: number): number => ((Math.min(ms, toMs) - fromMs) / span) * width;
+  const lines: ChartPoint[][] = [];
+  let lastMs = -Infinity;
+  for (const { timeMs, successShare } of known) {
+    if (timeMs - lastMs > slotMs) lines.push([]);
+    const y = ((1 - successShare) / (1 - lowest)) * height;
+    // A step as long as its interval: also one between two gaps is seen.
+    lines.at(-1)?.push({ x: xOf(timeMs), y }, { x: xOf(timeMs + slotMs), y });
+    lastMs = timeMs;
+  }
+  return { lines, lowest };
 }

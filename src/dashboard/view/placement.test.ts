@@ -70,7 +70,7 @@ test('lines are wider with more traffic, within bounds', () => {
   assert.ok(edgeWidth(0) >= 1 && edgeWidth(1) < edgeWidth(100) && edgeWidth(1e12) <= 7);
 });
 
-test('a workload of which no pod is in the mesh is plain, and of which only some are, partly', () => {
+test('a workload of which no pod is in the mesh is plain, of which only some are, partly; what is not known is not drawn as in the mesh', () => {
   const kindOf = (...enrolled: readonly (boolean | undefined)[]): string =>
     graphNode({
       id: 'a/b',
@@ -85,6 +85,6 @@ test('a workload of which no pod is in the mesh is plain, and of which only some
     }).kind;
   assert.deepEqual(
     [kindOf(true), kindOf(true, false), kindOf(false), kindOf(undefined), kindOf()],
-    ['enrolled', 'partly', 'plain', 'enrolled', 'enrolled'],
+    ['enrolled', 'partly', 'plain', 'outside', 'enrolled'],
   );
 });

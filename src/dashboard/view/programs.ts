@@ -7,6 +7,8 @@ const expiresSoonMs = 30 * 60_000;
 export interface ProgramSummary {
   readonly ready: number;
   readonly total: number;
+  /** Of those that are not ready: how many are not known. */
+  readonly unknown: number;
   readonly problems: readonly ProgramState[];
 }
 
@@ -16,6 +18,7 @@ export function summaryOf(programs: readonly ProgramState[], kind: ProgramState[
   return {
     ready: own.filter(({ health }) => health === 'ready').length,
     total: own.length,
+    unknown: own.filter(({ health }) => health === 'unknown').length,
     problems: own.filter(({ health }) => health !== 'ready'),
   };
 }
@@ -56,3 +59,12 @@ export const syncOf = (programs: readonly ProgramState[]): SyncCount => ({
   behind: programs.filter(({ isInSync }) => isInSync === false),
   unknown: programs.filter(({ isInSync }) => isInSync === undefined).length,
 });
+
+/** Programs that have a certificate of which it is not known when it expires. The control plane renews its own. */
+export const undatedPrograms = (programs: readonly ProgramState[]): ProgramState[] =>
+  programs.filter(
+    ({ kind, certificateExpiresMs, hasNoCertificate }) =>
+      (kind === 'agent' || kind === 'waypoint') &&
+      certificateExpiresMs === undefined &&
+      hasNoCertificate !== true,
+  );

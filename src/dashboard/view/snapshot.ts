@@ -21,5 +21,7 @@ export function parseSnapshot(text: string): MeshSnapshot {
     if (!Array.isArray(snapshot[name])) throw new Error(`the snapshot has no list ${name}`);
   if (snapshot.unknown !== undefined && !Array.isArray(snapshot.unknown))
     throw new Error('the snapshot has no list unknown');
+  if (snapshot.history !== undefined && !Array.isArray(snapshot.history.points))
+    throw new Error('the snapshot has no list history.points');
   return snapshot as MeshSnapshot;
 }

@@ -7,9 +7,9 @@ import { observedOnly } from '../../model/party-name.js';
 import { changesBeside } from './changes.js';
 import { edgeHealth, filteredEdges, filteredWorkloads, namespacesOf, sumsOf } from './edges.js';
 import { explainQueries, explanationOf } from './explanation.js';
-import { addPoint, emptyHistory, sharePoints } from './history.js';
+import { edgePoints, meshPoints, shareLines } from './history.js';
 import { filteredPolicies, isUnenforced } from './policies.js';
-import { expiringSoon, summaryOf, syncOf, versionsOf } from './programs.js';
+import { expiringSoon, summaryOf, syncOf, undatedPrograms, versionsOf } from './programs.js';
 import { graphEdge } from './graph-input.js';
 import { parseRoute, routeHash, selecting } from './route.js';
 import { parseSnapshot } from './snapshot.js';
@@ -26,6 +26,7 @@ import {
   whatText,
 } from './tap-list.js';
 import { cutText, visibleText } from './text.js';
+import { isIncomplete, ofPart } from './unknown.js';
 
 const edge = (over: Partial<EdgeState> = {}): EdgeState => ({
   id: 'e',
@@ -225,30 +226,41 @@ test('a snapshot of another form is refused with a sentence', () => {
   assert.throws(() => parseSnapshot('null'), /did not send a snapshot/);
   assert.throws(() => parseSnapshot(JSON.stringify({ ...good, format: 2 })), /reload the page/);
   assert.throws(() => parseSnapshot(JSON.stringify({ ...good, edges: {} })), /no list edges/);
+  assert.throws(() => parseSnapshot(JSON.stringify({ ...good, history: {} })), /no list history.points/);
 });
 
-test('the history is bounded, forgets edges that are gone, and counts a moment once', () => {
-  let history = emptyHistory;
-  for (let at = 1; at <= 300; at++)
-    history = addPoint(history, mesh({ takenMs: at, edges: [edge({ id: at < 300 ? 'old' : 'new' })] }));
-  history = addPoint(history, mesh({ takenMs: 300 }));
-  assert.equal(history.points.length, 180);
-  assert.deepEqual([...history.byEdge.keys()], ['new']);
-});
+const chart = { fromMs: 0, toMs: 200, slotMs: 50, width: 200, height: 50 };
+const sharesAt = (...shares: readonly (number | null)[]) =>
+  edgePoints({ fromMs: 0, slotMs: 50, points: [] }, edge({ shares }));
 
-test('a drop of success is a drop of the line', () => {
-  const points = [1, 0.5].map((successShare, index) => ({
-    timeMs: index * 100,
-    requestsPerSecond: 1,
-    successShare,
-    refused: 0,
-  }));
-  const { line, lowest } = sharePoints(points, { fromMs: 0, toMs: 100, width: 200, height: 50 });
+test('a drop of success is a drop of the line, in its interval', () => {
+  const { lines, lowest } = shareLines(sharesAt(1, 0.5), chart);
   assert.equal(lowest, 0.5);
-  assert.deepEqual(line, [
-    { x: 0, y: 0 },
-    { x: 200, y: 50 },
+  assert.deepEqual(lines, [
+    [
+      { x: 0, y: 0 },
+      { x: 50, y: 0 },
+      { x: 50, y: 50 },
+      { x: 100, y: 50 },
+    ],
   ]);
+});
+
+test('an interval without requests is a gap of the line, neither success nor failure; so is what was before the first', () => {
+  const ends = ({ lines }: ReturnType<typeof shareLines>) =>
+    lines.map((line) => [line[0]?.x, line.at(-1)?.x]);
+  assert.deepEqual(ends(shareLines(sharesAt(null, 1, null, 0.9), chart)), [
+    [50, 100],
+    [150, 200],
+  ]);
+  assert.deepEqual(ends(shareLines([], chart)), []);
+  // The interval that is not over ends now.
+  assert.deepEqual(ends(shareLines(sharesAt(1), { ...chart, toMs: 20 })), [[0, 200]]);
+  const points = [
+    { timeMs: 50, connections: 3, requests: 0, failures: 0, refused: 1 },
+    { timeMs: 100, connections: 0, requests: 4, failures: 1, refused: 0, successShare: 0.75 },
+  ];
+  assert.deepEqual(meshPoints({ fromMs: 0, slotMs: 50, points }), [{ timeMs: 100, successShare: 0.75 }]);
 });
 
 test('changes beside an edge are those of its namespaces and of the cluster', () => {
@@ -378,4 +390,37 @@ test('a policy is not in force as written if an error is about its object', () =
   assert.equal(isUnenforced(policy, [problem]), true);
   assert.equal(isUnenforced({ ...policy, name: 'q' }, [problem]), false);
   assert.equal(isUnenforced(policy, [{ ...problem, level: 'warn' }]), false);
+});
+
+test('a certificate of which nothing is known is not one that is valid for long', () => {
+  const program = (more: Partial<ProgramState>): ProgramState => ({
+    kind: 'agent',
+    name: 'a',
+    health: 'ready',
+    ...more,
+  });
+  const programs = [
+    program({ certificateExpiresMs: 1 }),
+    program({ hasNoCertificate: true }),
+    program({ name: 'silent' }),
+    program({ kind: 'waypoint', name: 'shop/w' }),
+    program({ kind: 'control-plane', name: 'c' }),
+  ];
+  assert.deepEqual(
+    undatedPrograms(programs).map(({ name }) => name),
+    ['silent', 'shop/w'],
+  );
+  const summary = summaryOf([program({}), program({ health: 'unknown' })], 'agent');
+  assert.deepEqual([summary.ready, summary.unknown, summary.total], [1, 1, 2]);
+});
+
+test('a sum in what could be read says so', () => {
+  assert.equal(ofPart({ partial: ['edges'] }, 'edges', '3 edges'), '3 edges, in what could be read');
+  assert.equal(ofPart({ partial: ['edges'] }, 'changes', '3 changes'), '3 changes');
+  assert.deepEqual(
+    (['edges', 'changes', 'problems'] as const).map((part) =>
+      isIncomplete({ partial: ['edges'], unknown: ['changes'] }, part),
+    ),
+    [true, true, false],
+  );
 });

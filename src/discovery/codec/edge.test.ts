@@ -2,9 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { edge, party } from '../../../test/support/edges.js';
 import { fuzz } from '../../../test/support/fuzz.js';
-import { latencyBoundsMs, policyNames, policyText, type Edge } from '../../model/edge.js';
+import {
+  edgeSlotMs,
+  latencyBoundsMs,
+  policyNames,
+  policyText,
+  type Edge,
+  type EdgeSlot,
+} from '../../model/edge.js';
 import { EdgeReport } from '../gen/weft.js';
-import { decodeEdge, edgeLimits, encodeEdge } from './edge.js';
+import { decodeEdge, decodeEdgeBySlot, edgeLimits, encodeEdge } from './edge.js';
 
 const requests = edge(
   {
@@ -28,6 +35,28 @@ test('an edge is the same after encoding and decoding', () => {
   }
 });
 
+const slotAt = (number: number): EdgeSlot => ({
+  atMs: number * edgeSlotMs,
+  connections: 1,
+  requests: 2,
+  failures: 1,
+  refused: 3,
+});
+const bySlot = (...slots: readonly EdgeSlot[]): Edge => edge({}, { slots });
+
+test('slots are read of a replica that was asked for them, never of a report', () => {
+  const encoded = encodeEdge(bySlot(slotAt(5), slotAt(6)));
+  assert.deepEqual(decodeEdgeBySlot(encoded)?.counts.slots, [slotAt(5), slotAt(6)]);
+  assert.equal(decodeEdge(encoded)?.counts.slots, undefined);
+  assert.deepEqual(decodeEdgeBySlot(encodeEdge(edge()))?.counts.slots, []);
+});
+
+test('an edge with more slots than are kept, or with one between two, is left out', () => {
+  const many = Array.from({ length: edgeLimits.slots + 1 }, (_, at) => slotAt(at));
+  assert.equal(decodeEdgeBySlot(encodeEdge(bySlot(...many))), undefined);
+  assert.equal(decodeEdgeBySlot(encodeEdge(bySlot({ ...slotAt(1), atMs: edgeSlotMs + 1 }))), undefined);
+});
+
 test('an edge with the names of more policies than a text may have keeps as many as it may have', () => {
   const names = Array.from({ length: 40 }, (_, i) => `shop/allow-clients-${i}`);
   const policyOf = (policy: string): string | undefined => decodeEdge(encodeEdge(edge({ policy })))?.policy;
@@ -49,7 +78,11 @@ test('an edge of another form is left out', () => {
     'control character': { policy: 'a\u001b[2Jb' },
     identity: { source: { namespace: 'shop', workload: 'web', pod: 'web', identity: 'web' } },
     latencies: {
-      counts: { ...edge().counts, latencyCounts: new Array<number>(latencyBoundsMs.length + 2).fill(1) },
+      counts: {
+        ...edge().counts,
+        slots: [],
+        latencyCounts: new Array<number>(latencyBoundsMs.length + 2).fill(1),
+      },
     },
   };
   assert.ok(decodeEdge(encoded));
@@ -58,7 +91,7 @@ test('an edge of another form is left out', () => {
 });
 
 test('whatever bytes are decoded, an edge is bounded or left out', () => {
-  fuzz([reportOf([edge(), requests]), reportOf([])], (bytes) => {
+  fuzz([reportOf([edge(), requests, bySlot(slotAt(1))]), reportOf([])], (bytes) => {
     let report: EdgeReport;
     try {
       report = EdgeReport.decode(bytes);
@@ -71,7 +104,9 @@ test('whatever bytes are decoded, an edge is bounded or left out', () => {
       const { source, destination, counts, ...rest } = decoded;
       for (const text of Object.values({ ...source, ...destination, ...rest }))
         assert.ok(typeof text !== 'string' || text.length <= edgeLimits.textChars);
-      for (const count of Object.values({ ...counts, latencyCounts: 0 })) assert.ok(count >= 0);
+      assert.equal(counts.slots, undefined);
+      for (const count of Object.values({ ...counts, latencyCounts: 0, slots: 0 })) assert.ok(count >= 0);
+      assert.ok((decodeEdgeBySlot(one)?.counts.slots?.length ?? 0) <= edgeLimits.slots);
     }
   });
 });

@@ -2,7 +2,15 @@
  * Codec of edges (weft.v1.Edge): programs report them, replicas of the control plane exchange them. An edge that cannot be decoded is left
  * out; the others count.
  */
-import { edgePaths, latencyBoundsMs, type Edge, type EdgeCounts, type EdgeParty } from '../../model/edge.js';
+import {
+  edgePaths,
+  edgeSlotMs,
+  edgesKeptMs,
+  latencyBoundsMs,
+  type Edge,
+  type EdgeCounts,
+  type EdgeParty,
+} from '../../model/edge.js';
 import { edgeReporters } from '../../model/edge-reporter.js';
 import { parseSpiffeId } from '../../model/identity.js';
 import type * as pb from '../gen/weft.js';
@@ -11,6 +19,8 @@ import { attempt, oneOf } from './decoding.js';
 export const edgeLimits = {
   edgesPerReport: 1_024,
   textChars: 512,
+  /** The current one is one more. */
+  slots: edgesKeptMs / edgeSlotMs + 1,
 } as const;
 
 const encodeParty = (party: EdgeParty): pb.EdgeParty => ({ ...party, identity: party.identity ?? '' });
@@ -23,8 +33,9 @@ const policyText = (policy: string): string => {
 };
 
 /** The message of an edge. */
-export const encodeEdge = ({ reporter, source, destination, path, ...rest }: Edge): pb.Edge => ({
+export const encodeEdge = ({ reporter, source, destination, path, counts, ...rest }: Edge): pb.Edge => ({
   ...rest,
+  counts: { ...counts, slots: counts.slots ?? [] },
   policy: policyText(rest.policy),
   reporterKind: reporter,
   source: encodeParty(source),
@@ -51,14 +62,18 @@ function decodeParty(party: pb.EdgeParty | undefined, field: string): EdgeParty 
   };
 }
 
-const decodeCounts = (counts: pb.EdgeCounts): EdgeCounts => {
+const decodeCounts = ({ slots, ...counts }: pb.EdgeCounts, isBySlot: boolean): EdgeCounts => {
   if (counts.latencyCounts.length > latencyBoundsMs.length + 1)
     throw new Error('there are more latencies than bounds');
-  return { ...counts };
+  if (!isBySlot) return counts;
+  if (slots.length > edgeLimits.slots) throw new Error('there are more slots than are kept');
+  if (slots.some(({ atMs }) => atMs % edgeSlotMs !== 0))
+    throw new Error('a slot does not begin where slots do');
+  return { ...counts, slots };
 };
 
 /** Throws if the edge is not of this version's form. */
-function readEdge(edge: pb.Edge): Edge {
+function readEdge(edge: pb.Edge, isBySlot: boolean): Edge {
   const { reporterKind, pathKind, source, destination, port, counts } = edge;
   if (port > 65_535) throw new Error(`port ${port} is out of range`);
   if (!counts) throw new Error('counts are missing');
@@ -72,12 +87,17 @@ function readEdge(edge: pb.Edge): Edge {
     method: text(edge.method, 'method'),
     pathTemplate: text(edge.pathTemplate, 'path template'),
     policy: text(edge.policy, 'policy'),
-    counts: decodeCounts(counts),
+    counts: decodeCounts(counts, isBySlot),
   };
 }
 
-/** Undefined: the edge is not of this version's form. Never throws. */
-export function decodeEdge(edge: pb.Edge): Edge | undefined {
-  const decoded = attempt(() => readEdge(edge));
+function decode(edge: pb.Edge, isBySlot: boolean): Edge | undefined {
+  const decoded = attempt(() => readEdge(edge, isBySlot));
   return decoded.ok ? decoded.value : undefined;
 }
+
+/** Undefined: the edge is not of this version's form. Never throws. Slots are left out: a report has none. */
+export const decodeEdge = (edge: pb.Edge): Edge | undefined => decode(edge, false);
+
+/** The same of a replica that was asked for slots. */
+export const decodeEdgeBySlot = (edge: pb.Edge): Edge | undefined => decode(edge, true);

@@ -57,11 +57,13 @@ export const edgePartyShape: Shape = { name: 'EdgeParty', fields: { 1: ['namespa
 
 export const edgeShape: Shape = { name: 'Edge', fields: { 1: ['reporter_kind', 'values'], 2: ['source', () => edgePartyShape], 3: ['destination', () => edgePartyShape], 4: ['service'], 5: ['port'], 6: ['path_kind', 'values'], 7: ['method'], 8: ['path_template'], 9: ['policy'], 10: ['counts', () => edgeCountsShape] } };
 
-export const edgeCountsShape: Shape = { name: 'EdgeCounts', fields: { 1: ['connections'], 2: ['refused'], 3: ['audited'], 4: ['bytes_sent'], 5: ['bytes_received'], 6: ['requests'], 7: ['failures'], 8: ['latency_counts'], 9: ['last_seen_ms'] } };
+export const edgeCountsShape: Shape = { name: 'EdgeCounts', fields: { 1: ['connections'], 2: ['refused'], 3: ['audited'], 4: ['bytes_sent'], 5: ['bytes_received'], 6: ['requests'], 7: ['failures'], 8: ['latency_counts'], 9: ['last_seen_ms'], 10: ['slots', () => edgeSlotShape] } };
 
-export const edgeQueryShape: Shape = { name: 'EdgeQuery', fields: { 1: ['namespace'], 2: ['since_ms'] } };
+export const edgeSlotShape: Shape = { name: 'EdgeSlot', fields: { 1: ['at_ms'], 2: ['connections'], 3: ['requests'], 4: ['failures'], 5: ['refused'] } };
 
-export const edgeResponseShape: Shape = { name: 'EdgeResponse', fields: { 1: ['edges', () => edgeShape], 2: ['since_ms'] } };
+export const edgeQueryShape: Shape = { name: 'EdgeQuery', fields: { 1: ['namespace'], 2: ['since_ms'], 3: ['by_slot'] } };
+
+export const edgeResponseShape: Shape = { name: 'EdgeResponse', fields: { 1: ['edges', () => edgeShape], 2: ['since_ms'], 3: ['by_slot'] } };
 
 export const tapFilterShape: Shape = { name: 'TapFilter', fields: { 1: ['namespace'], 2: ['workloads'], 3: ['identities'], 4: ['request_paths'], 5: ['ways'], 6: ['statuses'], 7: ['policies'], 8: ['outcomes'], 9: ['methods'], 10: ['kinds'] } };
 

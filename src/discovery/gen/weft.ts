@@ -167,6 +167,17 @@ export interface EdgeCounts {
   readonly latencyCounts: readonly number[];
   /** Milliseconds since the epoch. */
   readonly lastSeenMs: number;
+  /** The same by time, of an EdgeResponse for a query with by_slot. Slots without counts are left out. */
+  readonly slots: readonly EdgeSlot[];
+}
+
+export interface EdgeSlot {
+  /** Its beginning, in milliseconds since the epoch. */
+  readonly atMs: number;
+  readonly connections: number;
+  readonly requests: number;
+  readonly failures: number;
+  readonly refused: number;
 }
 
 /** What one replica of the control plane has, for the others. */
@@ -174,12 +185,15 @@ export interface EdgeQuery {
   /** Empty: all namespaces. Edges from or to it. */
   readonly namespace: string;
   readonly sinceMs: number;
+  readonly bySlot: boolean;
 }
 
 export interface EdgeResponse {
   readonly edges: readonly Edge[];
   /** Since when the replica has observed. */
   readonly sinceMs: number;
+  /** Counts have slots. An older replica, which does not know by_slot, leaves both out. */
+  readonly bySlot: boolean;
 }
 
 /** Which requests and connections a reader wants to see as they happen (src/model/tap.ts). A field without values allows all. */
@@ -2398,6 +2412,7 @@ function createBaseEdgeCounts(): EdgeCounts {
     failures: 0,
     latencyCounts: [],
     lastSeenMs: 0,
+    slots: [],
   };
 }
 
@@ -2433,6 +2448,9 @@ export const EdgeCounts: MessageFns<EdgeCounts> = {
     }
     if (message.lastSeenMs !== 0) {
       writer.uint32(72).uint64(message.lastSeenMs);
+    }
+    for (const v of message.slots) {
+      EdgeSlot.encode(v!, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -2532,6 +2550,14 @@ export const EdgeCounts: MessageFns<EdgeCounts> = {
             message.lastSeenMs = longToNumber(reader.uint64());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.slots.push(EdgeSlot.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2558,12 +2584,116 @@ export const EdgeCounts: MessageFns<EdgeCounts> = {
     message.failures = object.failures ?? 0;
     message.latencyCounts = object.latencyCounts?.map((e) => e) || [];
     message.lastSeenMs = object.lastSeenMs ?? 0;
+    message.slots = object.slots?.map((e) => EdgeSlot.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseEdgeSlot(): EdgeSlot {
+  return { atMs: 0, connections: 0, requests: 0, failures: 0, refused: 0 };
+}
+
+export const EdgeSlot: MessageFns<EdgeSlot> = {
+  encode(message: EdgeSlot, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.atMs !== 0) {
+      writer.uint32(8).uint64(message.atMs);
+    }
+    if (message.connections !== 0) {
+      writer.uint32(16).uint64(message.connections);
+    }
+    if (message.requests !== 0) {
+      writer.uint32(24).uint64(message.requests);
+    }
+    if (message.failures !== 0) {
+      writer.uint32(32).uint64(message.failures);
+    }
+    if (message.refused !== 0) {
+      writer.uint32(40).uint64(message.refused);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EdgeSlot {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEdgeSlot() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.atMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.connections = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.requests = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.failures = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.refused = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EdgeSlot>): EdgeSlot {
+    return EdgeSlot.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EdgeSlot>): EdgeSlot {
+    const message = createBaseEdgeSlot() as any;
+    message.atMs = object.atMs ?? 0;
+    message.connections = object.connections ?? 0;
+    message.requests = object.requests ?? 0;
+    message.failures = object.failures ?? 0;
+    message.refused = object.refused ?? 0;
     return message;
   },
 };
 
 function createBaseEdgeQuery(): EdgeQuery {
-  return { namespace: "", sinceMs: 0 };
+  return { namespace: "", sinceMs: 0, bySlot: false };
 }
 
 export const EdgeQuery: MessageFns<EdgeQuery> = {
@@ -2573,6 +2703,9 @@ export const EdgeQuery: MessageFns<EdgeQuery> = {
     }
     if (message.sinceMs !== 0) {
       writer.uint32(16).uint64(message.sinceMs);
+    }
+    if (message.bySlot !== false) {
+      writer.uint32(24).bool(message.bySlot);
     }
     return writer;
   },
@@ -2606,6 +2739,14 @@ export const EdgeQuery: MessageFns<EdgeQuery> = {
             message.sinceMs = longToNumber(reader.uint64());
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.bySlot = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2625,12 +2766,13 @@ export const EdgeQuery: MessageFns<EdgeQuery> = {
     const message = createBaseEdgeQuery() as any;
     message.namespace = object.namespace ?? "";
     message.sinceMs = object.sinceMs ?? 0;
+    message.bySlot = object.bySlot ?? false;
     return message;
   },
 };
 
 function createBaseEdgeResponse(): EdgeResponse {
-  return { edges: [], sinceMs: 0 };
+  return { edges: [], sinceMs: 0, bySlot: false };
 }
 
 export const EdgeResponse: MessageFns<EdgeResponse> = {
@@ -2640,6 +2782,9 @@ export const EdgeResponse: MessageFns<EdgeResponse> = {
     }
     if (message.sinceMs !== 0) {
       writer.uint32(16).uint64(message.sinceMs);
+    }
+    if (message.bySlot !== false) {
+      writer.uint32(24).bool(message.bySlot);
     }
     return writer;
   },
@@ -2673,6 +2818,14 @@ export const EdgeResponse: MessageFns<EdgeResponse> = {
             message.sinceMs = longToNumber(reader.uint64());
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.bySlot = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2692,6 +2845,7 @@ export const EdgeResponse: MessageFns<EdgeResponse> = {
     const message = createBaseEdgeResponse() as any;
     message.edges = object.edges?.map((e) => Edge.fromPartial(e)) || [];
     message.sinceMs = object.sinceMs ?? 0;
+    message.bySlot = object.bySlot ?? false;
     return message;
   },
 };

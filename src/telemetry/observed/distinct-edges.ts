@@ -6,7 +6,14 @@
  * - A connection to a Service with a waypoint is that of the waypoint, which knows the endpoint.
  * - A request is the waypoint's. Of the agents, the side that has seen more requests counts: signals of requests may be on for one namespace.
  */
-import { edgeKey, noCounts, otherName, type Edge, type EdgeParty } from '../../model/edge.js';
+import {
+  edgeKey,
+  noCounts,
+  otherName,
+  type Edge,
+  type EdgeCounts,
+  type EdgeParty,
+} from '../../model/edge.js';
 import { destinationOf, nameOf } from '../../model/party-name.js';
 
 /** Whether requests are counted in it, and not connections. */
@@ -110,6 +117,12 @@ function* edgesOfPair(pair: Pair): Generator<Edge> {
   yield* remarks(dropped, kept);
 }
 
+const withoutRefused = ({ slots, ...counts }: EdgeCounts): EdgeCounts => ({
+  ...counts,
+  refused: 0,
+  ...(slots ? { slots: slots.map((slot) => ({ ...slot, refused: 0 })) } : {}),
+});
+
 /** What waypoints have reported, by client and Service, or by client and workload of connections to a workload's own address. */
 class Waypoints {
   readonly #all = new Set<string>();
@@ -139,7 +152,7 @@ class Waypoints {
     const mayPass = destination.workload === '' || (service === '' && path !== 'kernel');
     if (!mayPass || !this.#all.has(this.#keyOf(edge))) return edge;
     if (path !== 'refused' || isRequestEdge(edge)) return undefined;
-    return this.#refusing.has(this.#keyOf(edge)) ? { ...edge, counts: { ...counts, refused: 0 } } : edge;
+    return this.#refusing.has(this.#keyOf(edge)) ? { ...edge, counts: withoutRefused(counts) } : edge;
   }
 }
 

@@ -19,7 +19,7 @@ function routesOf(edges: readonly Edge[]): RouteState[] {
 }
 
 /** The id of the state that an edge belongs to. */
-const idOf = (edge: Edge): string =>
+export const edgeStateId = (edge: Edge): string =>
   JSON.stringify([nameOf(edge.source), destinationOf(edge), edge.port, pathOf(edge), securityOf(edge)]);
 
 /** The first of the Services in the order of their names: any order of edges has the same. */
@@ -43,7 +43,7 @@ export function edgeStates(
   nowMs: number,
   only: (edge: Edge) => boolean = () => true,
 ): EdgeState[] {
-  const sums = sumsBy(distinctEdges(edges).filter(only), (edge) => [idOf(edge)]);
+  const sums = sumsBy(distinctEdges(edges).filter(only), (edge) => [edgeStateId(edge)]);
   const states = [...sums].map(([id, { first, sum, edges: all }]): EdgeState => {
     const { mutualTlsShare: _share, ...traffic } = sum.traffic;
     const service = serviceOf(all);
