@@ -1,6 +1,7 @@
 /** The connection lines that an agent has written; empty if there are none yet. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { until } from '../../src/base/wait.js';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 
 /** A line of the log. */
@@ -17,6 +18,22 @@ export function connectionRecords(runDir: string): LoggedRecord[] {
     .filter(Boolean)
     .map((line) => JSON.parse(line) as LoggedRecord);
 }
+
+/**
+ * Waits until the last line of a pod's connections to a dialed address is the wanted one. The line of a connection that was accepted follows
+ * up to 50 ms later than those of refused ones before it.
+ */
+export const latestRecord = (
+  runDir: string,
+  dialed: string,
+  isWanted: (record: LoggedRecord) => boolean = () => true,
+): Promise<LoggedRecord> =>
+  until(`the record of a connection to ${dialed}`, 30_000, () => {
+    const last = connectionRecords(runDir).findLast(
+      ({ direction, dialled }) => direction === 'outbound' && dialled === dialed,
+    );
+    return last && isWanted(last) && last;
+  });
 
 /** Without the second line of a connection whose agent was killed between the first line and its acknowledgment to the carrier. */
 export function withoutRepeats<T extends Pick<ConnectionRecord, 'id'>>(records: readonly T[]): T[] {
