@@ -24,22 +24,13 @@ import { grpcBody } from '../../src/waypoint/http/grpc.js';
 import { askFilter, checkResponse, okWith, respondGrpc } from '../../test/support/decision-services.js';
 import { id, key } from '../../test/support/mesh.js';
 import { startWaypoint, type TestWaypoint } from '../../test/support/waypoint.js';
+import { median } from '../harness/statistics.js';
+import { concurrent, each, exchange, report, runClient } from './child.js';
 
 const args = process.argv.slice(2);
 const [requests = 2_000, rounds = 15] = args.map(Number);
-const concurrent = 16;
-const report = (message: object): void => void process.send?.(message);
 const portOf = (server: { address(): AddressInfo | string | null }): number =>
   (server.address() as AddressInfo).port;
-
-/** Runs `one` so many times, some of them at once. */
-async function each(count: number, one: () => Promise<unknown>): Promise<void> {
-  let left = count;
-  const worker = async (): Promise<void> => {
-    while (left-- > 0) await one();
-  };
-  await Promise.all(Array.from({ length: concurrent }, worker));
-}
 
 /** A call of about the size of a request's, without what makes and reads it. */
 const call: Call = {
@@ -77,50 +68,18 @@ async function serveEnds(): Promise<void> {
   report({ decisions: portOf(decisions), endpoint: portOf(endpoint) });
 }
 
-/** Sends a number of requests on keep-alive connections, each with the eight headers of a usual request. */
-function runClient(): void {
-  const agent = new http.Agent({ keepAlive: true, maxSockets: concurrent });
-  const headers = {
-    host: 'api.shop',
-    'user-agent': 'curl/8.5',
-    accept: '*/*',
-    'x-request-id': '6d1f8a1e-9a53-4a55-8a57-3f7f7f7f7f7f',
-    traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
-    cookie: 'session=6d1f8a1e9a534a558a573f7f7f7f7f7f',
-    'x-user': 'user-17',
-    'accept-language': 'en',
-  };
-  const one = (port: number): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const path = '/orders/17?page=2';
-      http
-        .get({ host: '127.0.0.1', port, path, headers, agent }, (response) => {
-          if (response.statusCode !== 200) reject(new Error(`status ${response.statusCode}`));
-          response.resume();
-          response.on('end', () => resolve());
-        })
-        .on('error', reject);
-    });
-  process.on('message', ({ port, count }: { port: number; count: number }) => {
-    void each(count, () => one(port)).then(
-      () => report({ done: true }),
-      (error: unknown) => report({ error: String(error) }),
-    );
-  });
-  report({});
-}
+/** The eight headers of a usual request. */
+const headers = {
+  host: 'api.shop',
+  'user-agent': 'curl/8.5',
+  accept: '*/*',
+  'x-request-id': '6d1f8a1e-9a53-4a55-8a57-3f7f7f7f7f7f',
+  traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
+  cookie: 'session=6d1f8a1e9a534a558a573f7f7f7f7f7f',
+  'x-user': 'user-17',
+  'accept-language': 'en',
+};
 
-type Message = Readonly<Record<string, unknown>>;
-async function exchange(child: ChildProcess, message?: object): Promise<Message> {
-  const answer = once(child, 'message');
-  if (message) child.send(message);
-  const [found] = (await answer) as [Message];
-  if (found['error'] !== undefined) throw new Error(String(found['error']));
-  return found;
-}
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1] ?? NaN;
 const rounded = (value: number): number => Math.round(value * 100) / 100;
 
 async function measure(): Promise<void> {
@@ -190,5 +149,5 @@ async function measure(): Promise<void> {
 }
 
 if (args[0] === 'ends') await serveEnds();
-else if (args[0] === 'client') runClient();
+else if (args[0] === 'client') runClient(headers);
 else await measure();

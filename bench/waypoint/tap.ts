@@ -18,12 +18,12 @@ import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.
 import { RequestTap } from '../../src/waypoint/telemetry/request-tap.js';
 import { id } from '../../test/support/mesh.js';
 import { startWaypoint } from '../../test/support/waypoint.js';
+import { median } from '../harness/statistics.js';
+import { exchange, report, runClient } from './child.js';
 
 const args = process.argv.slice(2);
 const [requests = 4_000, rounds = 15] = args.map(Number);
-const concurrent = 16;
 const calls = 2_000_000;
-const report = (message: object): void => void process.send?.(message);
 
 /** Filters that match none, from the cheapest to one that looks up the client's workload for each request. */
 const filters: Readonly<Record<string, TapFilter>> = {
@@ -41,43 +41,7 @@ async function serveEndpoint(): Promise<void> {
   report({ port: (endpoint.address() as AddressInfo).port });
 }
 
-function runClient(): void {
-  const agent = new http.Agent({ keepAlive: true, maxSockets: concurrent });
-  const headers = { host: 'api.shop', 'user-agent': 'curl/8.5', accept: '*/*', 'x-user': 'user-17' };
-  const one = (port: number): Promise<void> =>
-    new Promise((resolve, reject) => {
-      http
-        .get({ host: '127.0.0.1', port, path: '/orders/17?page=2', headers, agent }, (response) => {
-          if (response.statusCode !== 200) reject(new Error(`status ${response.statusCode}`));
-          response.resume();
-          response.on('end', () => resolve());
-        })
-        .on('error', reject);
-    });
-  process.on('message', ({ port, count }: { port: number; count: number }) => {
-    let left = count;
-    const worker = async (): Promise<void> => {
-      while (left-- > 0) await one(port);
-    };
-    void Promise.all(Array.from({ length: concurrent }, worker)).then(
-      () => report({ done: true }),
-      (error: unknown) => report({ error: String(error) }),
-    );
-  });
-  report({});
-}
-
-type Message = Readonly<Record<string, unknown>>;
-async function exchange(child: ChildProcess, message?: object): Promise<Message> {
-  const answer = once(child, 'message');
-  if (message) child.send(message);
-  const [found] = (await answer) as [Message];
-  if (found['error'] !== undefined) throw new Error(String(found['error']));
-  return found;
-}
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1] ?? NaN;
+const headers = { host: 'api.shop', 'user-agent': 'curl/8.5', accept: '*/*', 'x-user': 'user-17' };
 const rounded = (value: number, digits = 4): number => Number(value.toPrecision(digits));
 
 const on = (filter: TapFilter) => ({
@@ -158,5 +122,5 @@ async function measure(): Promise<void> {
 }
 
 if (args[0] === 'endpoint') await serveEndpoint();
-else if (args[0] === 'client') runClient();
+else if (args[0] === 'client') runClient(headers);
 else await measure();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { Change } from '../../src/model/change.js';
 import { issueToken } from '../../test/support/tokens.js';
-import { startControl, type Closers } from '../../test/threats/support/control.js';
+import { startControl, twoReplicas, type Closers } from '../../test/threats/support/control.js';
 import { manifests } from '../../test/threats/support/two-nodes.js';
 import { controlCaller } from '../authentication/service-callers.js';
 import { mergeAnswers } from './merge.js';
@@ -71,18 +71,10 @@ test('another replica is asked for the receivers that it serves, and one that do
     },
   });
   const token = await issueToken(other.state, controlCaller, 60);
-  const source = new ReplicatedChanges(() => ({ changes: [a], sinceMs: 5, missing: [] }), {
-    replicas: () => [
-      { name: 'b', ip: '127.0.0.1' },
-      { name: 'gone', ip: '127.0.0.2' },
-    ],
-    controlPlane: ({ ip }) => ({
-      target: ip === '127.0.0.1' ? other.target : '127.0.0.2:9',
-      rootPem: () => other.ca.roots,
-      token: () => token,
-      serverName: 'weft',
-    }),
-  });
+  const source = new ReplicatedChanges(
+    () => ({ changes: [a], sinceMs: 5, missing: [] }),
+    twoReplicas('b', other, token),
+  );
   assert.deepEqual(await source.query({ sinceMs: 3, namespace: 'shop' }), {
     changes: [{ ...a, receivers: [...a.receivers, ...b.receivers] }],
     sinceMs: 9,

@@ -1,19 +1,21 @@
 /** Audit mode of what waypoints decide about requests: tokens, decisions of services, and rates. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseTrustDomain } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
+import {
+  enforced,
+  mesh,
+  namespace,
+  objectsOf,
+  policies,
+  policiesOf,
+  settings,
+} from '../../test/support/policy-mode.js';
 import { objectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
-import { parseManifests } from '../source/parse.js';
 import { readObject } from '../source/validate.js';
 import { compile } from './compile.js';
 
-const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
-const namespace = (labels: string, name = 'shop'): string =>
-  `---\nkind: Namespace\nmetadata: { name: ${name}, labels: { ${labels} } }\n`;
-const mesh = (spec: string): string =>
-  `---\napiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { ${spec} }\n`;
 const audit = namespace('weft.dev/policy-mode: audit');
 const pod = `---
 apiVersion: v1
@@ -22,21 +24,6 @@ metadata: { name: api, namespace: shop, labels: { app: api } }
 spec: { nodeName: a, serviceAccountName: api }
 status: { podIPs: [{ ip: 10.1.1.1 }] }
 `;
-
-const objectsOf = (text: string) => {
-  const { objects, errors } = parseManifests('x', text);
-  assert.deepEqual(errors, []);
-  return objects;
-};
-const policiesOf = (resources: Iterable<{ readonly kind: string; readonly value: unknown }>) =>
-  [...resources].flatMap(({ kind, value }) => (kind === 'policy' ? [value as AuthorizationPolicy] : []));
-const policies = (text: string): AuthorizationPolicy[] =>
-  policiesOf(compile(objectsOf(text), settings).all());
-const enforced = (list: readonly AuthorizationPolicy[]): string[] =>
-  list
-    .filter(({ dryRun }) => !dryRun)
-    .map(({ key }) => key)
-    .sort();
 
 const served = `---
 apiVersion: v1

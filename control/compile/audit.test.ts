@@ -1,15 +1,21 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseTrustDomain, type SpiffeId } from '../../src/model/identity.js';
+import { type SpiffeId } from '../../src/model/identity.js';
 import { parseIp } from '../../src/model/address.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import { authorize, type Verdict } from '../../src/policy/authorize.js';
 import { decodeAuthorization, encodeAuthorization } from '../../src/discovery/codec/policy.js';
+import {
+  enforced,
+  mesh,
+  namespace,
+  objectsOf,
+  policies,
+  policiesOf,
+  settings,
+} from '../../test/support/policy-mode.js';
 import { objectKey } from '../objects/object-key.js';
-import { parseManifests } from '../source/parse.js';
 import { compile } from './compile.js';
-
-const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 
 const own = `apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
@@ -51,26 +57,6 @@ kind: AccessPolicy
 metadata: { name: no-thief, namespace: weft-system }
 spec: { action: DENY, rules: [{ from: [{ serviceAccounts: [shop/thief] }] }] }
 `;
-const namespace = (labels: string, name = 'shop'): string =>
-  `---\nkind: Namespace\nmetadata: { name: ${name}, labels: { ${labels} } }\n`;
-const mesh = (spec: string): string =>
-  `---\napiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { ${spec} }\n`;
-
-const objectsOf = (text: string) => {
-  const { objects, errors } = parseManifests('x', text);
-  assert.deepEqual(errors, []);
-  return objects;
-};
-const policiesOf = (resources: Iterable<{ readonly kind: string; readonly value: unknown }>) =>
-  [...resources].flatMap(({ kind, value }) => (kind === 'policy' ? [value as AuthorizationPolicy] : []));
-const policies = (text: string): AuthorizationPolicy[] =>
-  policiesOf(compile(objectsOf(text), settings).all());
-const enforced = (list: readonly AuthorizationPolicy[]): string[] =>
-  list
-    .filter(({ dryRun }) => !dryRun)
-    .map(({ key }) => key)
-    .sort();
-
 test('a namespace in audit mode enforces none of its policies, in whichever kind they are written, and strict mode neither', () => {
   const before = policies(own + ofMesh + namespace('weft.dev/mode: strict, weft.dev/mesh: enabled'));
   assert.equal(enforced(before).length, before.length);

@@ -15,7 +15,7 @@ import type {
 } from '../../src/discovery/gen/weft.js';
 import { unitOf } from '../../src/model/rate-limit.js';
 import type { RouteFilter } from '../../src/model/route.js';
-import { retryConditionKinds } from '../../src/model/service-policy.js';
+import { retryConditionKinds, retryGrpcCodes } from '../../src/model/service-policy.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import type {
   ClientRef,
@@ -61,14 +61,6 @@ export const clientMatch = ({ namespace, serviceAccount = '' }: ClientRef, own: 
 export const clientKey = ({ namespace, serviceAccount }: ClientMatch): string =>
   `${namespace}/${serviceAccount}`;
 
-const grpcCodes: Readonly<Record<string, number>> = {
-  cancelled: 1,
-  'deadline-exceeded': 4,
-  'resource-exhausted': 8,
-  internal: 13,
-  unavailable: 14,
-};
-
 /** Undefined if the section has only a budget. */
 export function retry(spec: RetrySpec, at: string, dryRun: boolean): RetryPolicy | undefined {
   const { conditions, statusCodes, backoff, hedge = false, perTryTimeout } = spec;
@@ -88,7 +80,7 @@ export function retry(spec: RetrySpec, at: string, dryRun: boolean): RetryPolicy
   return {
     conditionKind: retryConditionKinds.filter((kind) => conditions.includes(kind)),
     codes: [...(statusCodes ?? [])],
-    grpcCodes: conditions.flatMap((condition) => grpcCodes[condition] ?? []),
+    grpcCodes: conditions.flatMap((condition) => retryGrpcCodes[condition] ?? []),
     // As for the retry of an HTTPRoute. Envoy: 1.
     attempts: spec.attempts ?? 2,
     perTryTimeoutMs: positiveMs(`${at}.perTryTimeout`, perTryTimeout, 0),

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { edge, party } from '../../test/support/edges.js';
 import { issueToken } from '../../test/support/tokens.js';
-import { startControl, type Closers } from '../../test/threats/support/control.js';
+import { startControl, twoReplicas, type Closers } from '../../test/threats/support/control.js';
 import { manifests } from '../../test/threats/support/two-nodes.js';
 import { controlCaller } from '../authentication/service-callers.js';
 import { edgeSlotMs, type EdgeAnswer, type EdgeSlot } from '../../src/model/edge.js';
@@ -62,17 +62,7 @@ test('edges of another replica are asked for at its port, and a replica that doe
       ...answer(5, edge({}, { connections: 3 })),
       ...(isBySlot ? { isBySlot } : {}),
     }),
-    replicas: () => [
-      { name: 'b', ip: '127.0.0.1' },
-      { name: 'gone', ip: '127.0.0.2' },
-    ],
-    controlPlane: ({ ip }) => ({
-      target: ip === '127.0.0.1' ? other.target : '127.0.0.2:9',
-      rootPem: () => other.ca.roots,
-      token: () => token,
-      // The name in the serving certificate: replicas are dialed by address.
-      serverName: 'weft',
-    }),
+    ...twoReplicas('b', other, token),
   });
   const { edges, missing, sinceMs } = await source.query({ sinceMs: 0, namespace: 'shop' });
   assert.deepEqual(

@@ -38,6 +38,14 @@ export const retryConditionKinds = [
   'connect-failure',
   'refused-stream',
 ] as const;
+/** Names of gRPC statuses in retry conditions, which a policy carries as numbers. */
+export const retryGrpcCodes: Readonly<Record<string, number>> = {
+  cancelled: 1,
+  'deadline-exceeded': 4,
+  'resource-exhausted': 8,
+  internal: 13,
+  unavailable: 14,
+};
 
 /** Settings of some clients, merged with the port's own. */
 export interface ClientPolicy extends Omit<pb.ClientPolicy, 'filters'> {

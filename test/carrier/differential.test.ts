@@ -37,11 +37,18 @@ const ways: readonly Way[] = [
   { name: 'to-outside', from: 'web', ip: '10.244.2.20', to: 'outsider', records: 1 },
   { name: 'from-outside', from: 'outsider', ip: '10.244.2.10', to: 'api', records: 1 },
 ];
+/** Below the ports that the kernel chooses: a client's address is that of one schedule, whatever was connected before. */
+const sourcePorts = { first: 10_000, end: 32_768 };
+assert.ok(ways.length * schedulesOfWay <= sourcePorts.end - sourcePorts.first, 'each schedule has a port');
+interface Job extends Schedule {
+  readonly sourcePort: number;
+}
 const schedules = ways.map((way, i) => ({
   way,
-  schedules: Array.from({ length: schedulesOfWay }, (_, n) =>
-    scheduleOf(`${seed}/${way.name}/${n}`, seed + i * 1_000_000 + n),
-  ),
+  schedules: Array.from({ length: schedulesOfWay }, (_, n): Job => ({
+    ...scheduleOf(`${seed}/${way.name}/${n}`, seed + i * 1_000_000 + n),
+    sourcePort: sourcePorts.first + i * schedulesOfWay + n,
+  })),
 }));
 
 interface Seen {
@@ -135,7 +142,7 @@ function recordsOf(testbed: Testbed, schedule: Schedule, address: string | undef
 async function drive(
   testbed: Testbed,
   way: Way,
-  mine: readonly Schedule[],
+  mine: readonly Job[],
   views: Map<string, readonly string[]>,
 ): Promise<string[]> {
   const file = join(testbed.state, `${way.name}.json`);

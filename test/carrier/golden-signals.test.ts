@@ -16,7 +16,7 @@ import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js'
 import type { Edge } from '../../src/model/edge.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
-import { connectionRecords } from '../support/records.js';
+import { connectionRecords, endedSince } from '../support/records.js';
 import { checkRelay, relays, useRelay } from './support/relays.js';
 
 const metricsPort = 15020;
@@ -229,13 +229,14 @@ for (const relay of relays)
         });
       assert.equal(await held.get('/held/after'), '200');
       const { port } = held;
+      const ending = Date.now();
       held.end();
       // The end of a connection is recorded after its requests.
       for (const node of ['node-a', 'node-b'])
         await until('the connection has ended', 30_000, () =>
-          connectionRecords(testbed.runDir(node)).some(
-            ({ source }) => source.address === `10.244.1.10:${port()}`,
-          ),
+          connectionRecords(testbed.runDir(node))
+            .filter(endedSince(ending))
+            .some(({ source }) => source.address === `10.244.1.10:${port()}`),
         );
       optIn('enabled');
       await until('requests are counted again', reportedMs, async () => {

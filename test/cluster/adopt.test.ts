@@ -7,20 +7,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { parse, stringify } from 'yaml';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
-import {
-  env,
-  gatewayKinds,
-  here,
-  installChart,
-  kubectl,
-  releaseCluster,
-  run,
-  takeCluster,
-  weft,
-} from '../support/cluster.js';
+import { kubectl, releaseCluster, run, takeCluster, weft } from '../support/cluster.js';
+import { impersonating, installBeside, observeServed } from '../support/observed-cluster.js';
 import { ask, askUntil, type ClientResponse } from './waypoint/client.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'weft-adopt-'));
@@ -76,20 +66,8 @@ const isRefused = (who: string, path: string, method = 'GET', status?: number): 
 
 before(async () => {
   await takeCluster();
-  await kubectl('apply', '--server-side', '-f', await gatewayKinds());
-  await kubectl('apply', '-f', join(here, 'manifests', 'adopt.yaml'));
-  await installChart();
-  for (const deployment of ['shop orders', 'shop web', 'shop intruder', 'bank teller']) {
-    const [namespace = '', name = ''] = deployment.split(' ');
-    await kubectl('-n', namespace, 'rollout', 'status', `deploy/${name}`, '--timeout=120s');
-  }
-  await kubectl(
-    'wait',
-    'apiservice',
-    'v1alpha1.observe.weft.dev',
-    '--for=condition=Available',
-    '--timeout=90s',
-  );
+  await installBeside('adopt.yaml', 'shop orders', 'shop web', 'shop intruder', 'bank teller');
+  await observeServed();
 });
 after(async () => {
   rmSync(dir, { recursive: true, force: true });
@@ -182,12 +160,7 @@ test('requests: with a waypoint the suggested rules have methods and paths, and 
 });
 
 test('forbidden: a viewer of a namespace reads who calls whom elsewhere, or in all namespaces', async () => {
-  const file = join(dir, 'kubeconfig');
-  const config = parse(readFileSync(env.KUBECONFIG, 'utf8')) as {
-    users: { user: Record<string, unknown> }[];
-  };
-  for (const one of config.users) one.user['as'] = 'shopper';
-  writeFileSync(file, stringify(config), { mode: 0o600 });
+  const file = impersonating(dir, 'shopper');
   const asShopper = (...args: string[]): Promise<string> =>
     run('env', `KUBECONFIG=${file}`, process.execPath, join(projectRoot, 'dist/src/cli/weft.js'), ...args);
   const own = await asShopper('edges', '-n', 'shop');

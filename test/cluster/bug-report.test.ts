@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -14,17 +14,8 @@ import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import type { Change, ChangesAnswer } from '../../src/model/change.js';
 import { leaksIn, readArchive } from '../support/archive.js';
-import {
-  applyText,
-  env,
-  gatewayKinds,
-  here,
-  installChart,
-  kubectl,
-  releaseCluster,
-  takeCluster,
-  weft,
-} from '../support/cluster.js';
+import { applyText, env, kubectl, releaseCluster, takeCluster, weft } from '../support/cluster.js';
+import { accountOf, bind, installBeside } from '../support/observed-cluster.js';
 
 const exec = promisify(execFile);
 const dir = mkdtempSync(join(tmpdir(), 'weft-report-'));
@@ -78,10 +69,7 @@ async function secretPieces(): Promise<string[]> {
 
 before(async () => {
   await takeCluster();
-  await kubectl('apply', '--server-side', '-f', await gatewayKinds());
-  await kubectl('apply', '-f', join(here, 'manifests', 'smi-metrics.yaml'));
-  await installChart();
-  await kubectl('-n', 'shop', 'rollout', 'status', 'deploy/web', '--timeout=120s');
+  await installBeside('smi-metrics.yaml', 'shop web');
   await until('the waypoint is ready', 120_000, () =>
     weft('waypoint', 'apply', '-n', 'shop', '--for-namespace').catch(() => ''),
   );
@@ -156,23 +144,13 @@ spec: { selector: { matchLabels: { app: nobody } }, action: ALLOW, rules: [{ fro
 });
 
 test('a caller who may read one namespace gets what it may read, and errors.txt has the rest', async () => {
-  await kubectl('-n', 'shop', 'create', 'serviceaccount', 'reader');
-  await kubectl(
-    '-n',
-    'shop',
-    'create',
-    'rolebinding',
-    'reader',
-    '--clusterrole=view',
-    '--serviceaccount=shop:reader',
-  );
-  const token = await kubectl('-n', 'shop', 'create', 'token', 'reader');
-  const config = JSON.parse(
-    await kubectl('config', 'view', '--raw', '--flatten', '--minify', '-o', 'json'),
-  ) as { users: { user: object }[] };
-  for (const one of config.users) one.user = { token };
-  const kubeconfig = join(dir, 'reader.json');
-  writeFileSync(kubeconfig, JSON.stringify(config), { mode: 0o600 });
+  const kubeconfig = await accountOf(dir, 'shop', 'reader');
+  await bind('shop', 'reader', 'view', 'shop:reader');
+  const { users } = JSON.parse(readFileSync(kubeconfig, 'utf8')) as {
+    readonly users: readonly { readonly user: { readonly token: string } }[];
+  };
+  const token = users[0]?.user.token ?? '';
+  assert.notEqual(token, '');
   const archive = join(dir, 'reader.tar.gz');
   await exec(process.execPath, [join(projectRoot, 'dist/src/cli/weft.js'), 'bug-report', '-o', archive], {
     env: { ...env, KUBECONFIG: kubeconfig },

@@ -9,34 +9,15 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import type { MeshSnapshot } from '../../src/model/mesh-snapshot.js';
-import {
-  env,
-  gatewayKinds,
-  here,
-  installChart,
-  kubectl,
-  releaseCluster,
-  takeCluster,
-} from '../support/cluster.js';
+import { env, kubectl, releaseCluster, takeCluster } from '../support/cluster.js';
+import { accountOf, bind, installBeside, observeServed } from '../support/observed-cluster.js';
 import { startDashboard, type Dashboard } from '../support/dashboard.js';
 import { askUntil } from './waypoint/client.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'weft-dashboard-'));
 const open: Dashboard[] = [];
-
-/** The kubeconfig of a service account of `shop`. */
-async function kubeconfigOf(account: string): Promise<string> {
-  const token = await kubectl('-n', 'shop', 'create', 'token', account);
-  const config = JSON.parse(
-    await kubectl('config', 'view', '--raw', '--flatten', '--minify', '-o', 'json'),
-  ) as {
-    users: { user: object }[];
-  };
-  for (const one of config.users) one.user = { token };
-  const path = join(dir, `${account}.json`);
-  writeFileSync(path, JSON.stringify(config), { mode: 0o600 });
-  return path;
-}
+/** Of service accounts of `shop`, by name. */
+const kubeconfigs = new Map<string, string>();
 
 function writeManifest(name: string, lines: readonly string[]): string {
   const path = join(dir, name);
@@ -75,20 +56,8 @@ const hasEdge = ({ edges }: MeshSnapshot, source: string): boolean =>
 
 before(async () => {
   await takeCluster();
-  await kubectl('apply', '--server-side', '-f', await gatewayKinds());
-  await kubectl('apply', '-f', join(here, 'manifests', 'adopt.yaml'));
-  await installChart();
-  for (const deployment of ['shop orders', 'shop web', 'bank teller']) {
-    const [namespace = '', name = ''] = deployment.split(' ');
-    await kubectl('-n', namespace, 'rollout', 'status', `deploy/${name}`, '--timeout=120s');
-  }
-  await kubectl(
-    'wait',
-    'apiservice',
-    'v1alpha1.observe.weft.dev',
-    '--for=condition=Available',
-    '--timeout=90s',
-  );
+  await installBeside('adopt.yaml', 'shop orders', 'shop web', 'bank teller');
+  await observeServed();
   await kubectl(
     '-n',
     'shop',
@@ -109,17 +78,8 @@ before(async () => {
     ['viewer', 'weft-edges-reader', 'view'],
     ['nobody'],
   ] as const) {
-    await kubectl('-n', 'shop', 'create', 'serviceaccount', account);
-    for (const role of roles)
-      await kubectl(
-        '-n',
-        'shop',
-        'create',
-        'rolebinding',
-        `${account}-${role}`,
-        `--clusterrole=${role}`,
-        `--serviceaccount=shop:${account}`,
-      );
+    kubeconfigs.set(account, await accountOf(dir, 'shop', account));
+    for (const role of roles) await bind('shop', `${account}-${role}`, role, `shop:${account}`);
   }
   for (const who of ['shop/web', 'bank/teller'])
     await askUntil(`${who} calls`, ({ status }) => status === 200, who, 'http://orders.shop/orders/1');
@@ -158,7 +118,7 @@ test('an administrator sees edges of all namespaces, programs and workloads', as
 });
 
 test('a reader of the edges of one namespace sees those, and is told what else may not be read', async () => {
-  const reader = await dashboardOf(await kubeconfigOf('reader'), '-n', 'shop');
+  const reader = await dashboardOf(kubeconfigs.get('reader'), '-n', 'shop');
   const taken = await snapshot('the edges', reader, (one) => hasEdge(one, 'shop/web'));
   assert.deepEqual(
     taken.workloads.filter(
@@ -174,7 +134,7 @@ test('a reader of the edges of one namespace sees those, and is told what else m
 });
 
 test('with view in the namespace its workloads and Services are there, and nothing of other namespaces', async () => {
-  const viewer = await dashboardOf(await kubeconfigOf('viewer'), '-n', 'shop');
+  const viewer = await dashboardOf(kubeconfigs.get('viewer'), '-n', 'shop');
   const { workloads, incomplete, programs, programsUnread } = await snapshot(
     'edges and workloads',
     viewer,
@@ -195,11 +155,11 @@ test('with view in the namespace its workloads and Services are there, and nothi
 });
 
 test('without a right nothing is shown, and the right that is missing is named', async () => {
-  const kubeconfig = await kubeconfigOf('nobody');
+  const kubeconfig = kubeconfigs.get('nobody');
   for (const [account, ...args] of [
     [kubeconfig, '-n', 'shop'],
-    [await kubeconfigOf('reader'), '-n', 'bank'],
-    [await kubeconfigOf('reader')],
+    [kubeconfigs.get('reader'), '-n', 'bank'],
+    [kubeconfigs.get('reader')],
   ] as const) {
     const { edges, changes, incomplete } = await snapshot(
       'it is refused',

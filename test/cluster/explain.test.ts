@@ -11,17 +11,8 @@ import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import type { Explanation } from '../../src/cli/explain/result.js';
 import { distRoot } from '../../src/cli/run.js';
-import {
-  applyText,
-  env,
-  gatewayKinds,
-  here,
-  installChart,
-  kubectl,
-  releaseCluster,
-  takeCluster,
-  weft,
-} from '../support/cluster.js';
+import { applyText, env, kubectl, releaseCluster, takeCluster, weft } from '../support/cluster.js';
+import { accountOf, bind, installBeside, observeServed } from '../support/observed-cluster.js';
 import { askAll } from './waypoint/client.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'weft-explain-'));
@@ -52,45 +43,10 @@ async function explained(...args: readonly string[]): Promise<Explanation & { re
 /** All objects are read only if the control plane does not say what concerns both. */
 const isOfControl = ({ notes }: Explanation): boolean => !notes.join().includes('all objects were read');
 
-/** A kubeconfig of a service account. */
-async function accountOf(namespace: string, name: string): Promise<string> {
-  await kubectl('-n', namespace, 'create', 'serviceaccount', name);
-  const token = (await kubectl('-n', namespace, 'create', 'token', name)).trim();
-  const config = JSON.parse(await kubectl('config', 'view', '--raw', '--minify', '-o', 'json')) as {
-    users: readonly { user: object }[];
-  };
-  const path = join(dir, `${name}.json`);
-  const users = config.users.map((one) => ({ ...one, user: { token } }));
-  writeFileSync(path, JSON.stringify({ ...config, users }), { mode: 0o600 });
-  return path;
-}
-const bind = (namespace: string, name: string, role: string, account: string): Promise<string> =>
-  kubectl(
-    '-n',
-    namespace,
-    'create',
-    'rolebinding',
-    name,
-    `--clusterrole=${role}`,
-    `--serviceaccount=${account}`,
-  );
-
 before(async () => {
   await takeCluster();
-  await kubectl('apply', '--server-side', '-f', await gatewayKinds());
-  await kubectl('apply', '-f', join(here, 'manifests', 'smi-metrics.yaml'));
-  await installChart();
-  for (const deployment of ['shop web', 'shop client', 'bank teller']) {
-    const [namespace = '', name = ''] = deployment.split(' ');
-    await kubectl('-n', namespace, 'rollout', 'status', `deploy/${name}`, '--timeout=120s');
-  }
-  await kubectl(
-    'wait',
-    'apiservice',
-    'v1alpha1.observe.weft.dev',
-    '--for=condition=Available',
-    '--timeout=90s',
-  );
+  await installBeside('smi-metrics.yaml', 'shop web', 'shop client', 'bank teller');
+  await observeServed();
 });
 after(async () => {
   rmSync(dir, { recursive: true, force: true });
@@ -184,9 +140,9 @@ spec:
 
 test('by the caller’s right: of both namespaces all is said, of one nothing that the other decides, and without a right nothing', async () => {
   const [both, one, none] = [
-    await accountOf('shop', 'reader-of-both'),
-    await accountOf('shop', 'reader-of-shop'),
-    await accountOf('shop', 'mallory'),
+    await accountOf(dir, 'shop', 'reader-of-both'),
+    await accountOf(dir, 'shop', 'reader-of-shop'),
+    await accountOf(dir, 'shop', 'mallory'),
   ];
   await bind('shop', 'both', 'weft-edges-reader', 'shop:reader-of-both');
   await bind('bank', 'both', 'weft-edges-reader', 'shop:reader-of-both');

@@ -4,41 +4,22 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { parse, stringify } from 'yaml';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import type { TapEvent } from '../../src/model/mesh-snapshot.js';
 import type { TapLine } from '../../src/model/tap.js';
-import {
-  env,
-  gatewayKinds,
-  here,
-  installChart,
-  kubectl,
-  releaseCluster,
-  run,
-  takeCluster,
-} from '../support/cluster.js';
+import { env, kubectl, releaseCluster, run, takeCluster } from '../support/cluster.js';
+import { impersonating, installBeside } from '../support/observed-cluster.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'weft-tap-'));
 const program = join(projectRoot, 'dist/src/cli/weft.js');
 
-/** A kubeconfig whose user impersonates another. */
-function configAs(user: string): string {
-  const file = join(dir, `${user}.yaml`);
-  const config = parse(readFileSync(env.KUBECONFIG, 'utf8')) as {
-    users: { user: Record<string, unknown> }[];
-  };
-  for (const one of config.users) one.user['as'] = user;
-  writeFileSync(file, stringify(config), { mode: 0o600 });
-  return file;
-}
 const weftAs = (user: string, ...args: string[]): Promise<string> =>
-  run('env', `KUBECONFIG=${configAs(user)}`, process.execPath, program, ...args);
+  run('env', `KUBECONFIG=${impersonating(dir, user)}`, process.execPath, program, ...args);
 
 const call = (from: string): Promise<string> =>
   kubectl(
@@ -88,15 +69,7 @@ async function seen(
 
 before(async () => {
   await takeCluster();
-  await kubectl('apply', '--server-side', '-f', await gatewayKinds());
-  await kubectl('apply', '-f', join(here, 'manifests', 'smi-metrics.yaml'));
-  await installChart();
-  for (const [namespace, name] of [
-    ['shop', 'web'],
-    ['shop', 'client'],
-    ['bank', 'teller'],
-  ] as const)
-    await kubectl('-n', namespace, 'rollout', 'status', `deploy/${name}`, '--timeout=120s');
+  await installBeside('smi-metrics.yaml', 'shop web', 'shop client', 'bank teller');
   await kubectl(
     'create',
     'rolebinding',
@@ -137,7 +110,7 @@ test('an administrator sees connections of all namespaces as they happen', async
 
 test('a reader of one namespace sees what it is an end of, without names of others', async () => {
   const events = await seen(
-    configAs('tapper'),
+    impersonating(dir, 'tapper'),
     ['-n', 'shop'],
     () => Promise.all([call(client), call(teller)]),
     ({ source }) => source.namespace === 'bank',
@@ -151,7 +124,7 @@ test('a reader of one namespace sees what it is an end of, without names of othe
 test('a tap goes on for longer than other requests of the API server may take', async () => {
   const begun = Date.now();
   await seen(
-    configAs('tapper'),
+    impersonating(dir, 'tapper'),
     ['-n', 'shop'],
     () => call(client),
     ({ timeMs }) => timeMs - begun > 75_000,

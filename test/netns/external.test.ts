@@ -7,8 +7,7 @@ import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
-import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
-import { connectionRecords } from '../support/records.js';
+import { latestRecord, type LoggedRecord } from '../support/records.js';
 import { DemoMesh } from '../support/demo-mesh.js';
 
 const mesh = new DemoMesh('external');
@@ -28,12 +27,8 @@ except OSError as e: print('refused')
 `;
   return (await run('weft-web', 'python3', ['-c', code])).stdout.trim();
 };
-const latest = async (dialed: string): Promise<ConnectionRecord> =>
-  until('its record', 30_000, () =>
-    connectionRecords(join(mesh.state, 'agent-node-a'))
-      .filter((line) => line.direction === 'outbound' && line.dialled === dialed)
-      .at(-1),
-  );
+const latest = (dialed: string, isWanted?: Parameters<typeof latestRecord>[2]): Promise<LoggedRecord> =>
+  latestRecord(join(mesh.state, 'agent-node-a'), dialed, isWanted);
 
 before(async () => {
   await mesh.prepare();
@@ -84,7 +79,7 @@ spec: { node: node-b, addresses: [10.244.2.10], serviceAccount: legacy, netns: w
     ),
     'here',
   );
-  const { path, destination, service } = await latest('10.96.0.10:9000');
+  const { path, destination, service } = await latest('10.96.0.10:9000', (one) => one.path !== 'refused');
   assert.equal(path, 'hbone');
   assert.equal(destination.identity, 'spiffe://cluster.local/ns/shop/sa/legacy');
   assert.equal(service, 'api.shop.svc.cluster.local');
@@ -156,11 +151,7 @@ test('pods that may not leave the mesh reach an ExternalService by name, and not
     'apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { outboundUnknown: refuse }\n',
   );
   await until('the destination is refused', 30_000, async () => (await ask('192.0.2.1', 8443)) !== 'here');
-  await until(
-    'its line says why',
-    30_000,
-    async () => (await latest('192.0.2.1:8443')).code === 'WEFT_DESTINATION_UNKNOWN',
-  );
+  await latest('192.0.2.1:8443', ({ code }) => code === 'WEFT_DESTINATION_UNKNOWN');
   mesh.write(
     'pay.yaml',
     `apiVersion: weft.dev/v1alpha1
@@ -174,11 +165,7 @@ spec: { host: pay.example.com, addresses: [198.51.100.1], ports: [{ port: 443, t
     30_000,
     async () => (await ask('198.51.100.1', 443)) === 'here',
   );
-  // The line of a connection that was accepted follows up to 50 ms later than those of the refused ones before it.
-  const { service, destination } = await until('its line', 30_000, async () => {
-    const line = await latest('198.51.100.1:443');
-    return line.path === 'plain' && line;
-  });
+  const { service, destination } = await latest('198.51.100.1:443', ({ path }) => path === 'plain');
   assert.equal(service, 'pay.example.com');
   assert.equal(destination.address, '192.0.2.1:8443');
 });

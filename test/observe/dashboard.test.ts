@@ -8,9 +8,7 @@ import { pathToFileURL } from 'node:url';
 import type { Browser } from 'puppeteer-core';
 import { until } from '../../src/base/wait.js';
 import { noRatesText } from '../../src/cli/edges/with-rates.js';
-import { distRoot, run } from '../../src/cli/run.js';
-import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
-import type { Testbed } from '../../src/cli/standalone/testbed.js';
+import { distRoot } from '../../src/cli/run.js';
 import { serverEvents } from '../../src/dashboard/session.js';
 import type { EdgeState, MeshSnapshot } from '../../src/model/mesh-snapshot.js';
 import {
@@ -22,19 +20,15 @@ import {
   type View,
 } from '../support/browser.js';
 import { startDashboard, type Dashboard } from '../support/dashboard.js';
-import { DemoMesh, listening } from '../support/demo-mesh.js';
+import { DemoMesh } from '../support/demo-mesh.js';
+import { startObserved, statusOf } from '../support/observed-mesh.js';
 
 const mesh = new DemoMesh('dashboard');
-let testbed: Testbed;
 let dashboard: Dashboard;
 let browser: Browser;
 /** Reports come every 10 s, on a slow machine later. */
 const reportedMs = 60_000;
 
-async function statusOf(client: string, url: string): Promise<string> {
-  const args = ['-sS', '-m', '10', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}', url];
-  return (await run(`weft-${client}`, 'curl', args, 20_000)).stdout;
-}
 const serving = (client: string, url: string, wanted = '200'): Promise<unknown> =>
   until(`${url} says ${wanted} to ${client}`, 30_000, async () => (await statusOf(client, url)) === wanted);
 
@@ -62,29 +56,7 @@ const edgeOf = (
   edges.find((one) => one.source === source && one.destination === destination && one.path === path);
 
 before(async () => {
-  await mesh.prepare();
-  mesh.gateway();
-  mesh.write(
-    'policy.yaml',
-    `apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: only-web, namespace: shop }
-spec: { selector: { matchLabels: { app: api } }, action: ALLOW, rules: [{ from: [{ identities: ['*/sa/web'] }] }] }
-`,
-  );
-  testbed = mesh.create();
-  const echo = join(distRoot, 'src', 'cli', 'demo', 'echo.js');
-  for (const [pod, port] of [
-    ['api', '8080'],
-    ['cache', '6379'],
-    ['echo-v1', '8080'],
-    ['echo-v2', '8080'],
-  ] as const)
-    testbed.start(`${pod}-server`, `weft-${pod}`, process.execPath, [echo, pod, port]);
-  await testbed.up();
-  await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 });
-  await listening('weft-api', 8080);
-  await listening('weft-cache', 6379);
+  await startObserved(mesh);
   dashboard = await startDashboard(['--state', mesh.state]);
   browser = await startBrowser();
 });

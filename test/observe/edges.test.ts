@@ -7,21 +7,14 @@ import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { askState } from '../../src/cli/control-admin.js';
 import { edgesQuestion } from '../../src/cli/edges/edges-question.js';
-import { run, sh } from '../../src/cli/run.js';
-import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
-import type { Testbed } from '../../src/cli/standalone/testbed.js';
+import { sh } from '../../src/cli/run.js';
 import type { Edge } from '../../src/model/edge.js';
-import { DemoMesh, listening } from '../support/demo-mesh.js';
+import { DemoMesh } from '../support/demo-mesh.js';
+import { startObserved, statusOf } from '../support/observed-mesh.js';
 
 const mesh = new DemoMesh('edges');
-let testbed: Testbed;
 /** Reports come every 10 s, on a slow machine later. */
 const reportedMs = 60_000;
-
-async function statusOf(client: string, url: string): Promise<string> {
-  const args = ['-sS', '-m', '10', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}', url];
-  return (await run(`weft-${client}`, 'curl', args, 20_000)).stdout;
-}
 
 type Wanted = Partial<Omit<Edge, 'source' | 'destination' | 'counts'>> & {
   readonly from: string;
@@ -56,29 +49,7 @@ const serving = async (url: string): Promise<void> => {
 };
 
 before(async () => {
-  await mesh.prepare();
-  mesh.gateway();
-  mesh.write(
-    'policy.yaml',
-    `apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: only-web, namespace: shop }
-spec: { selector: { matchLabels: { app: api } }, action: ALLOW, rules: [{ from: [{ identities: ['*/sa/web'] }] }] }
-`,
-  );
-  testbed = mesh.create();
-  const echo = join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js');
-  for (const [pod, port] of [
-    ['api', '8080'],
-    ['cache', '6379'],
-    ['echo-v1', '8080'],
-    ['echo-v2', '8080'],
-  ] as const)
-    testbed.start(`${pod}-server`, `weft-${pod}`, process.execPath, [echo, pod, port]);
-  await testbed.up();
-  await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 });
-  await listening('weft-api', 8080);
-  await listening('weft-cache', 6379);
+  await startObserved(mesh);
 });
 after(() => mesh.remove());
 

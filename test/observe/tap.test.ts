@@ -7,23 +7,15 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run, sh } from '../../src/cli/run.js';
-import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
-import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { tapEvents } from '../../src/cli/tap/tap-events.js';
 import type { TapEvent } from '../../src/model/mesh-snapshot.js';
 import type { TapFilter, TapLine } from '../../src/model/tap.js';
-import { DemoMesh, listening } from '../support/demo-mesh.js';
+import { DemoMesh } from '../support/demo-mesh.js';
+import { startObserved, statusOf } from '../support/observed-mesh.js';
 
 const mesh = new DemoMesh('tap');
 const weft = join(projectRoot, 'dist', 'src', 'cli', 'weft.js');
-let testbed: Testbed;
 const seenMs = 30_000;
-
-async function statusOf(client: string, url: string, headers: readonly string[] = []): Promise<string> {
-  const args = ['-sS', '-m', '10', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}'];
-  const more = headers.flatMap((one) => ['-H', one]);
-  return (await run(`weft-${client}`, 'curl', [...args, ...more, url], 20_000)).stdout;
-}
 
 interface Open {
   readonly lines: readonly TapLine[];
@@ -77,35 +69,7 @@ async function seen(
 const spiffe = (account: string): string => `spiffe://cluster.local/ns/shop/sa/${account}`;
 
 before(async () => {
-  await mesh.prepare();
-  mesh.gateway();
-  mesh.write(
-    'policy.yaml',
-    `apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: only-web, namespace: shop }
-spec: { selector: { matchLabels: { app: api } }, action: ALLOW, rules: [{ from: [{ identities: ['*/sa/web'] }] }] }
-`,
-  );
-  testbed = mesh.create();
-  const echo = join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js');
-  for (const [pod, port] of [
-    ['api', '8080'],
-    ['cache', '6379'],
-    ['echo-v1', '8080'],
-    ['echo-v2', '8080'],
-  ] as const)
-    testbed.start(`${pod}-server`, `weft-${pod}`, process.execPath, [echo, pod, port]);
-  await testbed.up();
-  await startWaypoint(testbed, {
-    namespace: 'shop',
-    name: 'waypoint',
-    node: 'node-b',
-    workers: 2,
-    flags: ['--access-log-mode', 'all'],
-  });
-  await listening('weft-api', 8080);
-  await listening('weft-cache', 6379);
+  await startObserved(mesh, { workers: 2, flags: ['--access-log-mode', 'all'] });
   for (const url of ['http://10.96.0.10/', 'http://10.244.1.12:6379/', 'http://10.96.0.21/'])
     await until(`${url} responds`, 30_000, async () => (await statusOf('web', url)) === '200');
 });

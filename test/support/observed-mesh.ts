@@ -1,20 +1,53 @@
 /** The demo's pods with a waypoint for `echo`, and a policy by which only `web` may call `api`: what tests of commands observe. */
 import { execFile, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
-import { run, type Finished } from '../../src/cli/run.js';
+import { distRoot, run, type Finished } from '../../src/cli/run.js';
 import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh, listening } from './demo-mesh.js';
 
-export const weftProgram = join(projectRoot, 'dist', 'src', 'cli', 'weft.js');
+export const weftProgram = join(distRoot, 'src', 'cli', 'weft.js');
 
 const policy = `apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
 metadata: { name: only-web, namespace: shop }
 spec: { selector: { matchLabels: { app: api } }, action: ALLOW, rules: [{ from: [{ identities: ['*/sa/web'] }] }] }
 `;
+
+/** The status of one request on a connection of its own; `000`: none. */
+export async function statusOf(
+  client: string,
+  url: string,
+  headers: readonly string[] = [],
+): Promise<string> {
+  const args = ['-sS', '-m', '10', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}'];
+  const more = headers.flatMap((one) => ['-H', one]);
+  return (await run(`weft-${client}`, 'curl', [...args, ...more, url], 20_000)).stdout;
+}
+
+function startEcho(testbed: Testbed, ports: Readonly<Record<string, string>>): void {
+  const echo = join(distRoot, 'src', 'cli', 'demo', 'echo.js');
+  for (const [pod, port] of Object.entries(ports))
+    testbed.start(`${pod}-server`, `weft-${pod}`, process.execPath, [echo, pod, port]);
+}
+
+/** Starts a testbed with servers in `api`, `cache` and both pods of `echo`. */
+export async function startObserved(
+  mesh: DemoMesh,
+  waypoint: { readonly workers: number; readonly flags?: string[] } = { workers: 1 },
+): Promise<Testbed> {
+  await mesh.prepare();
+  mesh.gateway();
+  mesh.write('policy.yaml', policy);
+  const testbed = mesh.create();
+  startEcho(testbed, { api: '8080', cache: '6379', 'echo-v1': '8080', 'echo-v2': '8080' });
+  await testbed.up();
+  await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-b', ...waypoint });
+  await listening('weft-api', 8080);
+  await listening('weft-cache', 6379);
+  return testbed;
+}
 
 export class ObservedMesh {
   readonly mesh: DemoMesh;
@@ -37,9 +70,7 @@ export class ObservedMesh {
     this.mesh.write('token', this.token);
     const flags = ['--metrics-token', this.tokenFile];
     const testbed = this.mesh.create({ agentFlags: flags });
-    const echo = join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js');
-    for (const pod of ['api', 'echo-v1'])
-      testbed.start(`${pod}-server`, `weft-${pod}`, process.execPath, [echo, pod, '8080']);
+    startEcho(testbed, { api: '8080', 'echo-v1': '8080' });
     await testbed.up();
     await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1, flags });
     await listening('weft-api', 8080);
@@ -53,10 +84,8 @@ export class ObservedMesh {
     return testbed;
   }
 
-  /** The status of one request on a connection of its own; `000`: none. */
-  async get(client: string, url: string): Promise<string> {
-    const args = ['-sS', '-m', '10', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}', url];
-    return (await run(`weft-${client}`, 'curl', args, 20_000)).stdout;
+  get(client: string, url: string): Promise<string> {
+    return statusOf(client, url);
   }
 
   /** Runs `weft` on this testbed. */

@@ -18,7 +18,7 @@ import type { TapFilter } from '../../src/model/tap.js';
 import { TapBuffer, type TapSetting } from '../../src/telemetry/taps.js';
 import { tapConnection, tapParty, tapRequest } from '../support/taps.js';
 import { issueToken } from '../support/tokens.js';
-import { startControl, type Closers, type Control } from './support/control.js';
+import { startControl, twoReplicas, type Closers, type Control } from './support/control.js';
 import { manifests, pod } from './support/two-nodes.js';
 
 const closers: Closers = [];
@@ -266,18 +266,7 @@ test('a reader of one replica sees what programs connected to another see, and i
   const [own, other] = [await startControl(closers, services), await startControl(closers, services)];
   const agent = await program(other, 'n1');
   const token = await issueToken(other.state, controlCaller, 60);
-  const taps = new ReplicatedTaps(own.taps, {
-    replicas: () => [
-      { name: 'other', ip: '127.0.0.1' },
-      { name: 'gone', ip: '127.0.0.2' },
-    ],
-    controlPlane: ({ ip }) => ({
-      target: ip === '127.0.0.1' ? other.target : '127.0.0.2:9',
-      rootPem: () => other.ca.roots,
-      token: () => token,
-      serverName: 'weft',
-    }),
-  });
+  const taps = new ReplicatedTaps(own.taps, twoReplicas('other', other, token));
   const reading = taps.open({ filter: { namespace: 'shop' }, sampleOf: 1 }, account('shop', 'reader'));
   assert.ok(reading);
   closers.push(() => reading.close());

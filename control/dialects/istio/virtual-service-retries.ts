@@ -1,17 +1,10 @@
 /** Translates the times and retries of a VirtualService's rule. Errors name the field. Pure. */
 import type { RetryPolicy } from '../../../src/discovery/gen/weft.js';
-import { retryConditionKinds } from '../../../src/model/service-policy.js';
+import { retryConditionKinds, retryGrpcCodes } from '../../../src/model/service-policy.js';
 import type { HttpRetries } from '../../objects/istio-virtual-service.js';
 import { optionalMs } from './duration.js';
 
-/** Statuses of gRPC and other words of `retryOn` that are not names of Weft's own conditions. */
-const grpcCodes: Readonly<Record<string, number>> = {
-  cancelled: 1,
-  'deadline-exceeded': 4,
-  'resource-exhausted': 8,
-  internal: 13,
-  unavailable: 14,
-};
+/** Words of `retryOn` that are not names of Weft's own conditions. */
 const conditions: Readonly<Record<string, readonly string[]>> = {
   'reset-before-request': ['connect-failure', 'refused-stream'],
   'http3-post-connect-failure': ['connect-failure'],
@@ -39,10 +32,10 @@ export function retryPolicy(retries: HttpRetries): RetryPolicy {
     .map((word) => word.trim())
     .filter((word) => word !== '');
   for (const word of words) {
-    const code = grpcCodes[word];
+    const code = retryGrpcCodes[word];
     if (retryConditionKinds.some((kind) => kind === word)) kinds.add(word);
     else if (Object.hasOwn(conditions, word)) for (const kind of conditions[word] ?? []) kinds.add(kind);
-    else if (Object.hasOwn(grpcCodes, word) && code !== undefined) grpc.add(code);
+    else if (Object.hasOwn(retryGrpcCodes, word) && code !== undefined) grpc.add(code);
     else if (word === 'retriable-4xx') codes.add(409);
     else if (/^[1-5][0-9][0-9]$/.test(word)) codes.add(Number(word));
     else if (!withoutEffect.has(word))

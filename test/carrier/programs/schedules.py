@@ -1,7 +1,7 @@
 """Runs schedules of writes, half closes, resets and stalls at both ends of TCP connections, and prints what each end saw.
 
 usage: schedules.py serve PORT...      prints one JSON line per connection
-       schedules.py drive FILE         the schedules as JSON; prints one JSON line per schedule
+       schedules.py drive FILE         the schedules as JSON, each with the client's `sourcePort`; prints one JSON line per schedule
 The client's first bytes carry the schedule of the server: 4 bytes of length, then JSON.
 """
 import hashlib
@@ -159,7 +159,8 @@ def serve(port):
 
 def drive_one(job):
     try:
-        sock = socket.create_connection((job['ip'], job['port']), STUCK)
+        # Each schedule has its own port. The kernel gives a port again, and at once after a reset.
+        sock = socket.create_connection((job['ip'], job['port']), STUCK, ('', job['sourcePort']))
     except OSError as e:
         return {'name': job['name'], 'side': 'client', 'failed': 'connect: %s' % type(e).__name__}
     name = sock.getsockname()

@@ -193,3 +193,18 @@ export function follow(
   client.start();
   return Object.assign(seen, { client });
 }
+
+/** Two other replicas of a control plane: one serves as `name` at 127.0.0.1, and nothing listens at the address of `gone`. */
+export const twoReplicas = (name: string, other: Pick<Control, 'target' | 'ca'>, token: string) => ({
+  replicas: () => [
+    { name, ip: '127.0.0.1' },
+    { name: 'gone', ip: '127.0.0.2' },
+  ],
+  controlPlane: ({ ip }: { readonly ip: string }) => ({
+    target: ip === '127.0.0.1' ? other.target : '127.0.0.2:9',
+    rootPem: () => other.ca.roots,
+    token: () => token,
+    // The name in the serving certificate: replicas are dialed by address.
+    serverName: 'weft',
+  }),
+});

@@ -6,9 +6,8 @@ import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
-import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { DemoMesh } from '../support/demo-mesh.js';
-import { connectionRecords } from '../support/records.js';
+import { latestRecord, type LoggedRecord } from '../support/records.js';
 
 const mesh = new DemoMesh('istio-entries');
 let testbed: Testbed;
@@ -29,12 +28,8 @@ except OSError as e: print('refused')
 `;
   return (await run('weft-web', 'python3', ['-c', code])).stdout.trim();
 };
-const latest = async (dialed: string): Promise<ConnectionRecord> =>
-  until('its record', 30_000, () =>
-    connectionRecords(join(mesh.state, 'agent-node-a'))
-      .filter((line) => line.direction === 'outbound' && line.dialled === dialed)
-      .at(-1),
-  );
+const latest = (dialed: string, isWanted?: Parameters<typeof latestRecord>[2]): Promise<LoggedRecord> =>
+  latestRecord(join(mesh.state, 'agent-node-a'), dialed, isWanted);
 const becomes = (ip: string, port: number, wanted: string): Promise<unknown> =>
   until(`${ip}:${port} is ${wanted}`, 30_000, async () => (await ask(ip, port)) === wanted);
 
@@ -69,7 +64,7 @@ spec:
 `,
   );
   await becomes('198.51.100.1', 443, 'pay');
-  const { service, destination } = await latest('198.51.100.1:443');
+  const { service, destination } = await latest('198.51.100.1:443', ({ path }) => path !== 'refused');
   assert.equal(service, 'pay.example.com');
   assert.equal(destination.address, '192.0.2.1:8443');
 });
@@ -120,7 +115,7 @@ spec: { address: 192.0.2.2, labels: { app: legacy }, ports: { http: 8444 } }
 `,
   );
   await becomes('198.51.100.2', 80, 'vm');
-  assert.equal((await latest('198.51.100.2:80')).path, 'plain');
+  assert.equal((await latest('198.51.100.2:80', ({ path }) => path !== 'refused')).path, 'plain');
   rmSync(join(mesh.manifests, 'vm.yaml'));
   await becomes('198.51.100.2', 80, 'refused');
 });
@@ -144,12 +139,8 @@ spec:
 `,
   );
   await becomes('10.96.0.10', 9000, 'refused');
-  await until(
-    'its record says why',
-    30_000,
-    async () => (await latest('10.96.0.10:9000')).code !== undefined,
-  );
-  assert.equal((await latest('10.96.0.10:9000')).code, 'WEFT_DESTINATION_UNKNOWN');
+  const { code } = await latest('10.96.0.10:9000', ({ path }) => path === 'refused');
+  assert.equal(code, 'WEFT_DESTINATION_UNKNOWN');
   assert.equal(await ask('192.0.2.2', 8444), 'refused');
   assert.equal(await ask('198.51.100.1', 443), 'pay');
   rmSync(join(mesh.manifests, 'sidecar.yaml'));
