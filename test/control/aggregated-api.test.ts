@@ -17,7 +17,9 @@ import type { EdgeAnswer } from '../../src/model/edge.js';
 import { EdgeReportClient } from '../../src/discovery/edge-report-client.js';
 import { encodeEdge } from '../../src/discovery/codec/edge.js';
 import { applyText, env, gatewayKinds, here, kubectl, refusalOf, run, state } from '../support/cluster.js';
+import { callers, podText } from '../support/metrics-readers.js';
 import { edge, party } from '../support/edges.js';
+import { identity } from '../support/mesh.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'weft-aggregated-api-'));
 const chart = join(projectRoot, 'daemonset', 'chart');
@@ -41,18 +43,6 @@ const objectsOf = (text: string): readonly Rendered[] =>
   parseAllDocuments(text)
     .map((document) => document.toJS() as Rendered | null)
     .filter((one) => one !== null);
-
-const podText = (namespace: string, name: string, of = 'default'): string => `---
-apiVersion: v1
-kind: Pod
-metadata: { name: ${name}, namespace: ${namespace}, labels: { app: ${name} } }
-spec:
-  nodeName: n1
-  serviceAccountName: ${of}
-  automountServiceAccountToken: false
-  tolerations: [{ operator: Exists }]
-  containers: [{ name: app, image: app }]
-`;
 
 const logged = (): string => (existsSync(log) ? readFileSync(log, 'utf8') : '');
 
@@ -130,45 +120,7 @@ before(async () => {
   await until('the namespaces have service accounts', 30_000, () =>
     kubectl('get', 'serviceaccount', 'default', '-n', 'bank').catch(() => ''),
   );
-  await applyText(`${podText('shop', 'web')}${podText('bank', 'vault')}---
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: wp, namespace: shop }
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: { name: wp, namespace: shop }
-spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: { name: shop-viewer, namespace: shop }
-roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view }
-subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: shopper }]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: { name: edges, namespace: bank }
-roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: weft-edges-reader }
-subjects: [{ kind: ServiceAccount, name: default, namespace: bank }]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: { name: edges }
-roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: weft-edges-reader }
-subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: auditor }]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: { name: forwarder, namespace: weft-system }
-rules: [{ apiGroups: [''], resources: [pods, pods/portforward], verbs: [get, list, create] }]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: { name: forwarder, namespace: weft-system }
-roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: forwarder }
-subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: forwarder }]
----
+  await applyText(`${callers}---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: { name: weft-control-here, namespace: weft-system, labels: { kubernetes.io/service-name: weft-control } }
@@ -176,6 +128,13 @@ addressType: IPv4
 endpoints: [{ addresses: [${address}], conditions: { ready: true } }]
 ports: [{ name: https-api, port: ${ports.metrics}, protocol: TCP }]
 `);
+  for (const [namespace, name, ip] of [
+    ['shop', 'web', '10.0.0.1'],
+    ['bank', 'vault', '10.0.0.2'],
+  ] as const) {
+    const status = JSON.stringify({ status: { podIP: ip, podIPs: [{ ip }] } });
+    await kubectl('patch', 'pod', name, '-n', namespace, '--subresource=status', '-p', status);
+  }
   const args = [
     join(projectRoot, 'dist/control/main.js'),
     'serve',
@@ -290,8 +249,8 @@ test('what a waypoint reports is counted: for the pod, its Service, its namespac
     {
       reporter: 'waypoint',
       path: 'waypoint',
-      source: party('bank', 'vault'),
-      destination: party('shop', 'web'),
+      source: party('bank', 'vault', { identity: identity('bank', 'default') }),
+      destination: party('shop', 'web', { identity: identity('shop', 'default') }),
       service: 'web.shop.svc.cluster.local',
       method: 'GET',
       pathTemplate: '/orders/*',
@@ -374,7 +333,9 @@ test('weft edges reads as far as the caller may list edges: with a client certif
       ({ source, destination }) =>
         `${source.pod} ${source.identity} ${destination.pod} ${destination.identity}`,
     );
-  const [vault, web] = ['bank/sa/vault', 'shop/sa/web'].map((one) => `spiffe://cluster.local/ns/${one}`);
+  const [vault, web] = ['bank/sa/default', 'shop/sa/default'].map(
+    (one) => `spiffe://cluster.local/ns/${one}`,
+  );
   const all = [`vault ${vault} web ${web}`];
   await until('the role is in force', 30_000, () => edgesOf('auditor').catch(() => undefined));
   assert.deepEqual(named(await edgesOf(undefined)), all, 'the administrator');
@@ -388,9 +349,9 @@ test('weft edges reads as far as the caller may list edges: with a client certif
   const table = await kubectl('get', 'edges.observe.weft.dev', '-n', 'shop', '--as=shopper');
   assert.match(
     table,
-    /^CLIENT +CALLS +PORT +REQUEST[^]*\/bank\/sa\/vault +shop\/web +8080 +GET \/orders\/\*/,
+    /^CLIENT +CALLS +PORT +REQUEST[^]*\/bank\/sa\/default +shop\/web +8080 +GET \/orders\/\*/,
   );
-  assert.match(observed, /cluster\.local\/ns\/bank\/sa\/vault +shop\/web +8080 +GET \/orders\/\*/);
+  assert.match(observed, /cluster\.local\/ns\/bank\/sa\/default +shop\/web +8080 +GET \/orders\/\*/);
 });
 
 test('forbidden: edges are read without the right for the namespace, or all of them with the right for one; the message names the right', async () => {
