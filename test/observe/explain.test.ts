@@ -108,7 +108,8 @@ test('a tunnel: the pods are on different nodes, and no policy forbids it', asyn
       readonly past: readonly { readonly file: string }[];
       readonly now: Explanation;
     };
-    const files = found.past.map(({ file }) => file).join();
+    // Another connection of the pod may have had the same port, to another server or before.
+    const files = [...new Set(found.past.map(({ file }) => file))].join();
     return files === 'agent-node-a/connections.log,agent-node-b/connections.log' && found;
   });
   assert.equal(past.now.outcome, 'allowed');
