@@ -15,7 +15,7 @@ constexpr uint32_t kResetBytes = 4;
 }  // namespace
 
 Http2Reader::Http2Reader(Kind kind, WatchMemory* memory)
-    : kind_(kind), state_(kind == Kind::kRequests ? State::kPreface : State::kFirstHeader), head_(memory) {}
+    : state_(kind == Kind::kRequests ? State::kPreface : State::kFirstHeader), head_(memory) {}
 
 Http2Reader::Event Http2Reader::Read(std::string_view* bytes) {
   for (;;) {

@@ -55,7 +55,6 @@ class Http2Reader {
   void ReadFields(std::string_view* bytes);
   void Stop() { state_ = State::kStopped; }
 
-  const Kind kind_;
   State state_;
   bool is_too_large_ = false;
   // A head goes on in the next frame.
