@@ -217,6 +217,16 @@ for (const relay of relays)
       }
     });
 
+    test('a request whose connection ends before the response has no status', async () => {
+      await converse('web', api, request('GET', '/slow/20000/gone'), 0);
+      for (const reporter of ['source', 'destination'] as const)
+        assert.equal((await counts(reporter, '/slow/*/gone', 1)).failures, 1);
+      assert.match(
+        (await lines('a', 'istio_requests_total', 'response_code="0"', 'reporter="source"')).join(),
+        /response_flags="DC".* 1$/,
+      );
+    });
+
     test('HTTP/2 and gRPC are counted by the carrier as they were sent, and by the TypeScript relay not at all', async () => {
       const { stdout, stderr } = await run('weft-web', process.execPath, ['-e', http2Client], 60_000);
       assert.equal(stdout.trim(), '84', stderr);
@@ -252,16 +262,6 @@ for (const relay of relays)
         const wanted = relay === 'carrier' ? ['30', '5', '4'] : ['', '', ''];
         assert.deepEqual([await calls('0'), await calls('14'), await calls('7')], wanted);
       }
-    });
-
-    test('a request whose connection ends before the response has no status', async () => {
-      await converse('web', api, request('GET', '/slow/20000/gone'), 0);
-      for (const reporter of ['source', 'destination'] as const)
-        assert.equal((await counts(reporter, '/slow/*/gone', 1)).failures, 1);
-      assert.match(
-        (await lines('a', 'istio_requests_total', 'response_code="0"', 'reporter="source"')).join(),
-        /response_flags="DC".* 1$/,
-      );
     });
 
     test('a namespace that has not opted in shows none, neither as client nor as server', async () => {
