@@ -41,8 +41,8 @@ export function decodePacket(bytes: Uint8Array): CarrierPacket {
     if (!kind) throw malformed('a message of an unknown kind');
     return kind;
   });
-  const { worker, batch, observed } = packet;
-  return { messages, worker, batch, observed };
+  const { worker, batch, observed, observedCalls } = packet;
+  return { messages, worker, batch, observed: [...observed, ...observedCalls] };
 }
 
 export const malformed = (why: string): WeftError =>

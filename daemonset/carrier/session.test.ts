@@ -238,6 +238,20 @@ test('requests are counted by the record of their rule, and not after its namesp
   assert.equal(observed.length, 1);
 });
 
+test('a gRPC call has its status, none, one that is not valid, or was cut', () => {
+  const { mesh, observed, session } = meshOf();
+  mesh.isCounted = true;
+  const { ask, made } = session([], { ...hello, observes: true });
+  const { id } = ruleOf(ask(plain(1)));
+  const call = { rule: id, target: 0, method: 'POST', pathTemplate: '/a.B/C', status: 200, durationsUs: [1] };
+  for (const grpc of [0, 16, 17, 18, 19]) made.onObserved({ ...call, grpc });
+  made.onObserved(call);
+  assert.deepEqual(
+    observed.map(({ requests }) => requests.grpc && [requests.grpc.status, requests.grpc.isCut]),
+    [['0', false], ['16', false], ['invalid', false], ['', false], ['', true], undefined],
+  );
+});
+
 test('what a carrier reports as a path template is one, or its connection ends', () => {
   const { mesh, session } = meshOf();
   mesh.isCounted = true;
@@ -254,6 +268,7 @@ test('what a carrier reports as a path template is one, or its connection ends',
     { pathTemplate: `/${'a'.repeat(403)}` },
     { method: 'A'.repeat(17) },
     { status: 1000 },
+    { grpc: 20 },
   ])
     assert.throws(() => made.onObserved({ ...requests, ...bad }), { code: 'WEFT_CARRIER_MESSAGE' });
 });

@@ -71,6 +71,30 @@ test('the metrics have the labels of the requests of a mesh, by reporter and sta
   assert.match(text, /istio_request_duration_milliseconds_sum\{reporter="source".*\} 3/);
 });
 
+test('a gRPC call has the protocol, the status and the failures that a waypoint reports', async () => {
+  const metrics = bench();
+  for (const status of ['0', '5', '14', 'invalid', ''])
+    metrics.observed(opening(), request({ method: 'POST', grpc: { status, isCut: false } }));
+  metrics.observed(opening(), request({ method: 'POST', grpc: { status: '', isCut: true } }));
+  const [edge, ...rest] = metrics.takeEdges();
+  assert.equal(rest.length, 0);
+  assert.deepEqual(
+    [edge?.counts.requests, edge?.counts.failures],
+    [6, 2],
+    'UNAVAILABLE, and the one that was cut',
+  );
+  const lines = (await metrics.text()).split('\n').filter((line) => line.startsWith('istio_requests_total{'));
+  assert.ok(
+    lines.every((line) => line.includes('request_protocol="grpc"') && line.endsWith(' 1')),
+    lines.join('\n'),
+  );
+  const has = (...labels: readonly string[]): number =>
+    lines.filter((line) => labels.every((label) => line.includes(label))).length;
+  assert.equal(has('grpc_response_status="14"', 'response_flags="-"'), 1);
+  assert.equal(has('grpc_response_status="invalid"', 'response_flags="-"'), 1);
+  assert.equal(has('grpc_response_status=""', 'response_flags="DC"'), 1);
+});
+
 test('a connection to a waypoint is not observed: the waypoint reports its requests', async () => {
   const metrics = bench();
   metrics.observed(opening({ why: 'destination-has-waypoint', path: 'hbone' }), request());

@@ -10,12 +10,15 @@ import type { ConnectionRecord, Opening } from './connection-record.js';
 import { ConnectionSeries } from './connection-series.js';
 import type { EdgeTable } from './edge-table.js';
 import { isFailedResponse } from './failed-response.js';
-import type { HttpObservation } from './http-observation.js';
+import type { GrpcOutcome, HttpObservation } from './http-observation.js';
 import { methodName, PathTemplates } from './path-templates.js';
 import { registerMetric, type Labels } from './series.js';
 
 /** Several requests of one method, path template and status. */
-export interface ObservedRequests extends Pick<HttpObservation, 'method' | 'pathTemplate' | 'status'> {
+export interface ObservedRequests extends Pick<
+  HttpObservation,
+  'method' | 'pathTemplate' | 'status' | 'grpc'
+> {
   readonly count: number;
   /** By `latencyBoundsMs`; the last count is of those above. */
   readonly latencyCounts: readonly number[];
@@ -23,6 +26,8 @@ export interface ObservedRequests extends Pick<HttpObservation, 'method' | 'path
 }
 
 const statusMax = 599;
+/** The flag of a response that is not complete, whoever ended it. */
+const clientGone = 'DC';
 /** Label sets of requests. */
 const seriesMax = 2_000;
 
@@ -85,9 +90,11 @@ export class RequestCounts {
       pathTemplate: template,
       policy: '',
     });
-    const failures = isFailedResponse({ status }) ? count : 0;
+    const { grpc } = requests;
+    const flag = grpc?.isCut === true ? clientGone : undefined;
+    const failures = isFailedResponse({ status, grpcStatus: grpc?.status, flag }) ? count : 0;
     tally.add({ ...noCounts, requests: count, failures, latencyCounts });
-    const series = this.#series.of(record, { ...labels, ...requestLabels(status) });
+    const series = this.#series.of(record, { ...labels, ...requestLabels(status, grpc) });
     series.count += count;
     for (const [at, value] of latencyCounts.entries())
       series.durations.counts[at] = (series.durations.counts[at] ?? 0) + value;
@@ -114,9 +121,9 @@ export class RequestCounts {
 }
 
 /** Istio's labels of a request beside those of its connection. `response_code` 0: the connection ended before the response. */
-const requestLabels = (status: number): Labels => ({
-  request_protocol: 'http',
+const requestLabels = (status: number, grpc: GrpcOutcome | undefined): Labels => ({
+  request_protocol: grpc ? 'grpc' : 'http',
   response_code: status,
-  grpc_response_status: '',
-  response_flags: status === 0 ? 'DC' : '-',
+  grpc_response_status: grpc?.status ?? '',
+  response_flags: status === 0 || grpc?.isCut === true ? clientGone : '-',
 });

@@ -11,10 +11,11 @@ interface Sum extends ObservedRequests {
   readonly latencyCounts: number[];
 }
 
-const emptySum = ({ method, pathTemplate, status }: Omit<HttpObservation, 'durationMs'>): Sum => ({
+const emptySum = ({ method, pathTemplate, status, grpc }: Omit<HttpObservation, 'durationMs'>): Sum => ({
   method,
   pathTemplate,
   status,
+  grpc,
   count: 0,
   latencyCounts: [...latencyBoundsMs.map(() => 0), 0],
   durationSumMs: 0,

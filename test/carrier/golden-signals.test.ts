@@ -35,6 +35,53 @@ metadata: { name: quiet-server, namespace: quiet, labels: { app: quiet-server },
 spec: { nodeName: node-b, serviceAccountName: quiet-server }
 status: { podIPs: [{ ip: ${quietServer} }] }
 `;
+const http2Port = 8081;
+/** HTTP/2 and gRPC: the last part of a call's path is its status, in trailers, or in the head if it is Refuse. /never has no response. */
+const http2Server = `const server = require('node:http2').createServer();
+server.on('stream', (stream, headers) => {
+  stream.on('error', () => {});
+  const path = headers[':path'];
+  if (path === '/never') return;
+  if (!headers['content-type']) {
+    stream.additionalHeaders({ ':status': 103 });
+    stream.respond({ ':status': path === '/failing' ? 503 : 200, 'x-long': 'v'.repeat(5000) });
+    return stream.end('a body of HTTP/1.1 200 OK');
+  }
+  if (path.endsWith('/Refuse')) return stream.respond({ ':status': 200, 'grpc-status': '7' }, { endStream: true });
+  stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+  stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': path.endsWith('/Fail') ? '14' : '0' }));
+  stream.resume();
+  stream.on('end', () => stream.end('message'));
+});
+server.listen(${http2Port});
+`;
+const http2Client = `const http2 = require('node:http2');
+const session = http2.connect('http://${api}:${http2Port}');
+let ended = 0;
+const send = (method, path, body, more = {}) => new Promise((resolve, reject) => {
+  const stream = session.request({ ':method': method, ':path': path, ...more }, { endStream: body === undefined });
+  stream.on('error', reject);
+  stream.on('close', resolve);
+  stream.on('end', () => ended++);
+  stream.resume();
+  if (body !== undefined) stream.end(body);
+});
+const call = (name) => send('POST', '/shop.v1.Orders/' + name, 'message', { 'content-type': 'application/grpc', te: 'trailers' });
+const many = (count, action) => Array.from({ length: count }, (_, i) => action(i));
+(async () => {
+  await Promise.all([
+    ...many(40, (i) => send('GET', '/two/' + i + '?x=1')), ...many(3, () => send('GET', '/failing')),
+    ...many(2, () => send('PUT', '/large', 'GET /hidden HTTP/1.1\\r\\n\\r\\n'.repeat(50000))),
+    ...many(30, () => call('Get')), ...many(5, () => call('Fail')), ...many(4, () => call('Refuse')),
+  ]);
+  const gone = session.request({ ':path': '/never' });
+  gone.on('error', () => {});
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  gone.close(http2.constants.NGHTTP2_CANCEL);
+  await new Promise((resolve) => gone.on('close', resolve));
+  session.close(() => console.log(ended));
+})();
+`;
 /** Reports come every 10 s, on a slow machine later. */
 const reportedMs = 60_000;
 
@@ -108,9 +155,11 @@ for (const relay of relays)
       const echo = join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js');
       for (const pod of ['api', 'quiet-server'])
         testbed.start(`${pod}-server`, `weft-${pod}`, process.execPath, [echo, pod, '8080']);
+      testbed.start('http2-server', 'weft-api', process.execPath, ['-e', http2Server]);
       await testbed.up();
       await checkRelay('weft-node-a', relay);
       for (const pod of ['api', 'quiet-server']) await listening(`weft-${pod}`, 8080);
+      await listening('weft-api', http2Port);
       await tunneled();
     });
     after(() => mesh.remove());
@@ -176,6 +225,43 @@ for (const relay of relays)
         (await lines('a', 'istio_requests_total', 'response_code="0"', 'reporter="source"')).join(),
         /response_flags="DC".* 1$/,
       );
+    });
+
+    test('HTTP/2 and gRPC are counted by the carrier as they were sent, and by the TypeScript relay not at all', async () => {
+      const { stdout, stderr } = await run('weft-web', process.execPath, ['-e', http2Client], 60_000);
+      assert.equal(stdout.trim(), '84', stderr);
+      await converse('web', api, request('GET', '/after-http2'), 1);
+      for (const reporter of ['source', 'destination'] as const) {
+        await counts(reporter, '/after-http2', 1);
+        const sent = [
+          ['GET', '/two/*', 40, 0],
+          ['GET', '/failing', 3, 3],
+          ['PUT', '/large', 2, 0],
+          ['POST', '/shop.v1.Orders/Get', 30, 0],
+          ['POST', '/shop.v1.Orders/Fail', 5, 5],
+          ['POST', '/shop.v1.Orders/Refuse', 4, 0],
+          ['GET', '/never', 1, 1],
+        ] as const;
+        for (const [method, template, requests, failures] of sent) {
+          if (relay === 'typescript') assert.equal(await counted(reporter, template, method), undefined);
+          else
+            assert.equal((await counts(reporter, template, requests, method)).failures, failures, template);
+        }
+        assert.equal(await counted(reporter, '/hidden'), undefined);
+        const calls = async (status: string): Promise<string> => {
+          const labels = [
+            `reporter="${reporter}"`,
+            'request_protocol="grpc"',
+            `grpc_response_status="${status}"`,
+          ];
+          const node = reporter === 'source' ? 'a' : 'b';
+          return (await lines(node, 'istio_requests_total', ...labels))
+            .map((line) => line.split(' ').at(-1))
+            .join();
+        };
+        const wanted = relay === 'carrier' ? ['30', '5', '4'] : ['', '', ''];
+        assert.deepEqual([await calls('0'), await calls('14'), await calls('7')], wanted);
+      }
     });
 
     test('a namespace that has not opted in shows none, neither as client nor as server', async () => {

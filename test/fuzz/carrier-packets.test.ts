@@ -216,6 +216,7 @@ const packetOf = (list: readonly FromCarrierKind[]): Uint8Array =>
     worker: 0,
     batch: 1,
     observed: [observed],
+    observedCalls: [{ ...observed, method: 'POST', grpc: 14 }],
   }).finish();
 
 /** Throws what is no WEFT_CARRIER_MESSAGE: the connection's end is the only error that a carrier may cause. */

@@ -316,11 +316,13 @@ export interface FromCarrier {
   readonly batch: number;
   /** Read before the messages, which may end the rules that they name. An agent of an older version ignores them. */
   readonly observed: readonly ObservedRequests[];
+  /** gRPC calls, apart from them: an agent that does not know `grpc` would take those that failed for successes. */
+  readonly observedCalls: readonly ObservedRequests[];
 }
 
 /**
- * HTTP/1.1 requests that passed on flows of a rule with `observe`, of one method, path template and status. They get lost with an agent
- * that ends before it has counted them, and beyond a limit, which is reported.
+ * Requests that passed on flows of a rule with `observe`, of one method, path template and status. They get lost with an agent that ends
+ * before it has counted them, and beyond a limit, which is reported.
  */
 export interface ObservedRequests {
   readonly rule: number;
@@ -329,10 +331,15 @@ export interface ObservedRequests {
   readonly method: string;
   /** Of src/telemetry/path-template.ts. At most 403 bytes. */
   readonly pathTemplate: string;
-  /** 0: the connection ended before the response's head. */
+  /** 0: the request ended before the response's head, or its connection did. */
   readonly status: number;
   /** Of each request: from its first byte to the first byte of its response. */
   readonly durationsUs: readonly number[];
+  /**
+   * Of gRPC calls: their status, 0 to 16. 17: the response's status is none of these. 18: it ended without one. 19: the call ended before its
+   * response did.
+   */
+  readonly grpc?: number | undefined;
 }
 
 export interface CarrierMessage {
@@ -2814,7 +2821,7 @@ export const Acknowledge: MessageFns<Acknowledge> = {
 };
 
 function createBaseFromCarrier(): FromCarrier {
-  return { messages: [], worker: 0, batch: 0, observed: [] };
+  return { messages: [], worker: 0, batch: 0, observed: [], observedCalls: [] };
 }
 
 export const FromCarrier: MessageFns<FromCarrier> = {
@@ -2830,6 +2837,9 @@ export const FromCarrier: MessageFns<FromCarrier> = {
     }
     for (const v of message.observed) {
       ObservedRequests.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.observedCalls) {
+      ObservedRequests.encode(v!, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -2879,6 +2889,14 @@ export const FromCarrier: MessageFns<FromCarrier> = {
             message.observed.push(ObservedRequests.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.observedCalls.push(ObservedRequests.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2900,6 +2918,7 @@ export const FromCarrier: MessageFns<FromCarrier> = {
     message.worker = object.worker ?? 0;
     message.batch = object.batch ?? 0;
     message.observed = object.observed?.map((e) => ObservedRequests.fromPartial(e)) || [];
+    message.observedCalls = object.observedCalls?.map((e) => ObservedRequests.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2931,6 +2950,9 @@ export const ObservedRequests: MessageFns<ObservedRequests> = {
         writer.uint32(v);
       }
       writer.join();
+    }
+    if (message.grpc !== undefined) {
+      writer.uint32(56).uint32(message.grpc);
     }
     return writer;
   },
@@ -3006,6 +3028,14 @@ export const ObservedRequests: MessageFns<ObservedRequests> = {
 
             break;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.grpc = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3029,6 +3059,7 @@ export const ObservedRequests: MessageFns<ObservedRequests> = {
     message.pathTemplate = object.pathTemplate ?? "";
     message.status = object.status ?? 0;
     message.durationsUs = object.durationsUs?.map((e) => e) || [];
+    message.grpc = object.grpc ?? undefined;
     return message;
   },
 };

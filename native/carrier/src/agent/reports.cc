@@ -202,7 +202,7 @@ void Reports::FlushEvents() {
       has_ends = has_ends || IsEnd(events_[count].kind);
       bytes += Encode(events_[count++], packet);
     }
-    if (packet->messages_size() > 0 || packet->observed_size() > 0) {
+    if (packet->messages_size() > 0 || packet->observed_size() > 0 || packet->observed_calls_size() > 0) {
       const uint64_t batch = has_ends ? last_batch_ + 1 : 0;
       packet->set_worker(worker_);
       packet->set_batch(batch);

@@ -1,36 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "observe/http_watch.h"
 
-#include <array>
-#include <utility>
+#include <algorithm>
+#include <cstddef>
 
 #include "base/clock.h"
 
 namespace weft {
 
 namespace {
-constexpr std::array<std::string_view, 9> kMethods = {"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
-                                                      "CONNECT", "OPTIONS", "TRACE", "PATCH"};
 constexpr uint32_t kSwitchingProtocols = 101, kOk = 200, kNoContent = 204, kNotModified = 304;
-// A string of this size needs no memory of its own.
-constexpr size_t kTemplateBytesFree = 15;
-
-std::string_view MethodOf(std::string_view method) {
-  for (const std::string_view known : kMethods)
-    if (method == known) return known;
-  return "other";
-}
-
-PodShares& TemplateBytes() {
-  static thread_local PodShares bytes{HttpWatch::kTemplateBytesOfThread};
-  return bytes;
-}
 }  // namespace
 
 HttpWatch::HttpWatch(HttpWatchUser* user, PodKey pod, Client client)
-    : user_(user), pod_(pod), client_(client), readers_(std::make_unique<Readers>()) {}
+    : user_(user), pod_(pod), client_(client) {}
 
 HttpWatch::~HttpWatch() { Stop(); }
+
+void HttpWatch::Read(bool are_requests, std::string_view bytes) {
+  if (bytes.empty()) return;
+  if (!readers_ && !http2_) {
+    if (!are_requests) {
+      // Only a server of HTTP/2 speaks before it is asked. Http2Watch ends at another one.
+      BeginHttp2();
+    } else {
+      const std::string_view left = Http2Reader::kPreface.substr(preface_bytes_);
+      const auto same = static_cast<size_t>(
+          std::mismatch(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(std::min(bytes.size(), left.size())), left.begin()).first -
+          bytes.begin());
+      if (same == bytes.size() && same < left.size()) {
+        preface_bytes_ += same;
+        return;
+      }
+      if (same == left.size()) {
+        BeginHttp2();
+      } else {
+        readers_ = std::make_unique<Readers>();
+        ReadRequests(Http2Reader::kPreface.substr(0, preface_bytes_));
+      }
+    }
+  }
+  ReadKnown(are_requests, bytes);
+}
+
+void HttpWatch::BeginHttp2() {
+  http2_ = std::make_unique<Http2Watch>(user_, pod_);
+  ReadKnown(true, Http2Reader::kPreface.substr(0, preface_bytes_));
+}
+
+void HttpWatch::ReadKnown(bool are_requests, std::string_view bytes) {
+  if (http2_) {
+    if (!(are_requests ? http2_->ReadRequests(bytes) : http2_->ReadResponses(bytes))) Stop();
+  } else if (are_requests) {
+    ReadRequests(bytes);
+  } else {
+    ReadResponses(bytes);
+  }
+}
 
 void HttpWatch::ReadRequests(std::string_view bytes) {
   while (readers_) {
@@ -59,9 +85,8 @@ void HttpWatch::OnRequestHead() {
     user_->OnHttpLimit();
     return Stop();
   }
-  std::string path_template = PathTemplate(reader.path().text());
-  if (path_template.size() > kTemplateBytesFree && !TemplateBytes().Take(pod_, path_template.size())) path_template = "**";
-  waiting_.push_back({MethodOf(reader.method()), std::move(path_template), request_us_, reader.method() == "HEAD"});
+  waiting_.push_back({RegisteredMethod(reader.method()), KeptTemplate(pod_, PathTemplate(reader.path().text())), request_us_,
+                      reader.method() == "HEAD"});
   reader.BeginBody(true);
 }
 
@@ -94,30 +119,28 @@ void HttpWatch::OnResponseHead() {
   const bool may_have_body = !request.is_head && status != kNoContent && status != kNotModified;
   Seen(request, status, response_us_);
   if (status == kSwitchingProtocols) return Stop();
-  Pop();
+  waiting_.erase(waiting_.begin());
   reader.BeginBody(may_have_body);
 }
 
 void HttpWatch::Seen(const Waiting& request, uint32_t status, uint64_t ended_us) {
-  user_->OnHttp({request.method, request.path_template, status, ended_us > request.began_us ? ended_us - request.began_us : 0});
-}
-
-void HttpWatch::Pop() {
-  if (const size_t bytes = waiting_.front().path_template.size(); bytes > kTemplateBytesFree) TemplateBytes().Release(pod_, bytes);
-  waiting_.erase(waiting_.begin());
+  user_->OnHttp({request.method, request.path_template.text(), status, ended_us > request.began_us ? ended_us - request.began_us : 0});
 }
 
 void HttpWatch::End() {
-  if (!readers_) return;
+  if (is_over_) return;
+  if (http2_) http2_->End();
   const uint64_t now_us = MonotonicUs();
   for (const Waiting& request : waiting_) Seen(request, 0, now_us);
   Stop();
 }
 
 void HttpWatch::Stop() {
-  while (!waiting_.empty()) Pop();
+  is_over_ = true;
+  waiting_.clear();
   waiting_.shrink_to_fit();
   readers_.reset();
+  http2_.reset();
 }
 
 }  // namespace weft

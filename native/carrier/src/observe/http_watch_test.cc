@@ -86,7 +86,7 @@ TEST_CASE("http watch: paths of one pod leave room for those of another") {
   for (int i = 0; i < 7; i++) path += "/abcdefghijklmnopqrstuvwxyz";
   std::vector<std::unique_ptr<HttpWatch>> open;
   Seen flood, seen;
-  for (size_t bytes = 0; bytes < 2 * HttpWatch::kTemplateBytesOfThread; bytes += HttpWatch::kWaitingMax * path.size()) {
+  for (size_t bytes = 0; bytes < 2 * KeptTemplate::kBytesOfThread; bytes += HttpWatch::kWaitingMax * path.size()) {
     HttpWatch* const watch = open.emplace_back(std::make_unique<HttpWatch>(&flood, kPod, HttpWatch::Client::kPod)).get();
     for (size_t i = 0; i < HttpWatch::kWaitingMax; i++) Give(watch, true, "GET " + path + " HTTP/1.1\r\n\r\n");
   }

@@ -23,6 +23,7 @@ void SetKey(std::string* key, const Rule& rule, uint32_t target, const HttpSeen&
   Append(key, rule.id);
   Append(key, target);
   Append(key, seen.status);
+  Append(key, seen.grpc);
   *key += seen.method;
   *key += ' ';
   *key += seen.path_template;
@@ -53,6 +54,7 @@ Observations::Group* Observations::Find(const std::string& key, const Rule& rule
   group->requests.set_method(std::string(seen.method));
   group->requests.set_path_template(std::string(seen.path_template));
   group->requests.set_status(seen.status);
+  if (seen.grpc != kNoGrpc) group->requests.set_grpc(seen.grpc);
   by_key_[key] = groups_.size() - 1;
   return group;
 }
@@ -72,7 +74,7 @@ size_t Observations::Encode(carrier::v1::FromCarrier* packet, size_t bytes_max) 
   encoded_ = 0;
   while (encoded_ < sending_.size() && bytes < bytes_max) {
     const carrier::v1::ObservedRequests& requests = sending_[encoded_++].requests;
-    *packet->add_observed() = requests;
+    *(requests.has_grpc() ? packet->add_observed_calls() : packet->add_observed()) = requests;
     bytes += kMessageBytes + requests.path_template().size() + kDurationBytesMax * static_cast<size_t>(requests.durations_us_size());
   }
   return bytes;

@@ -12,7 +12,7 @@
 
 #include "carrier.pb.h"
 #include "net/pod_shares.h"
-#include "observe/http_watch.h"
+#include "observe/http_seen.h"
 #include "rules/rule.h"
 
 namespace weft {
