@@ -72,3 +72,17 @@ export function valuesOf(
     return sample.path === path && sample.variant === variant && value !== undefined ? [value] : [];
   });
 }
+
+export interface Quartiles extends Spread {
+  readonly lower: number;
+  readonly upper: number;
+}
+
+/** Beside the spread, the values between which half of all are (nearest rank). Undefined for an empty list. */
+export function quartilesOf(values: readonly number[]): Quartiles | undefined {
+  const spread = spreadOf(values);
+  if (!spread) return undefined;
+  const sorted = [...values].sort((a, b) => a - b);
+  const rank = (share: number): number => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] as number;
+  return { ...spread, lower: rank(0.25), upper: rank(0.75) };
+}

@@ -1,21 +1,24 @@
 /**
- * A program: what it costs that the kernel recognizes the requests of a same-node connection. Round trips of HTTP/1.1 messages on one
- * connection, with the label of the namespace and without, interleaved; writes JSON. Without the label it is measured twice: noise.
+ * A program: what it costs that the kernel recognizes the requests of a same-node connection. Round trips on one connection, with the label
+ * of the namespace, without it, and without it again (noise), interleaved in many short rounds; writes JSON. Beside the round trip, the time
+ * of the programs themselves for each message: what others do on the machine changes that least.
  * Usage: node dist/bench/kernel/golden-signals.js [ROUNDS] [MILLISECONDS] [MESSAGE_BYTES]
  */
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Datapath } from '../../daemonset/datapath/loader.js';
 import { podFlags, PodRow } from '../../daemonset/maps/rows.generated.js';
 import { BpfMap } from '../../native/index.js';
-import { sleep, until } from '../../src/base/wait.js';
+import { until } from '../../src/base/wait.js';
+import { sh } from '../../src/cli/run.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
+import { interleave } from '../harness/interleave.js';
 import { cpuOf, loadProgram, numberAt, runJson, Servers } from '../harness/load.js';
-import { median } from '../harness/statistics.js';
+import { quartilesOf, ratiosByRound, valuesOf } from '../harness/statistics.js';
 
-const [rounds = 5, forMs = 1_000, bytes = 128] = process.argv.slice(2).map(Number);
+const [rounds = 30, forMs = 250, bytes = 128] = process.argv.slice(2).map(Number);
 const port = 7100;
 const near = '10.245.1.11';
 const state = '/run/weft/bench-golden-signals';
@@ -48,34 +51,58 @@ async function configure(isSpliced: boolean, isObserved: boolean): Promise<void>
   await until(
     'the settings are in the kernel',
     30_000,
-    () => flagged(podFlags.splice) > 0 === isSpliced && flagged(podFlags.observed) > 0 === isObserved,
+    () =>
+      flagged(podFlags.splice) > 0 === isSpliced &&
+      flagged(podFlags.observed) > 0 === isObserved &&
+      existsSync(join(datapath.dir, 'links', 'weft_observe')) === isObserved,
   );
-  await sleep(1_500);
 }
 
-const trips = async (isBlocking: boolean, ms: number): Promise<unknown> =>
+const trips = (ms: number, options: readonly string[]): Promise<unknown> =>
   runJson(
     'weft-bench-client',
     loadProgram('pingpong'),
-    [
-      near,
-      String(port),
-      String(cpuOf.client),
-      String(bytes),
-      String(ms),
-      ...(isBlocking ? ['blocking'] : []),
-      'http',
-    ],
+    [near, String(port), String(cpuOf.client), String(bytes), String(ms), ...options],
     ms + 20_000,
   );
 
-const variants = { without: false, with: true, 'without, again': false } as const;
-const kinds = {
-  spliced: [true, false],
-  'on TCP': [false, false],
-  'on TCP, blocking': [false, true],
-} as const;
-const samples: { kind: string; variant: string; p50: number; p99: number; trips: number }[] = [];
+/** Time of the programs that see messages or packets, since they were loaded, while the kernel keeps statistics. */
+function programNs(): number {
+  return ['weft_splice', 'weft_observe'].reduce((sum, name) => {
+    const found = JSON.parse(sh('bpftool', ['-j', 'prog', 'show'])) as {
+      name?: string;
+      run_time_ns?: number;
+    }[];
+    return found.reduce((ns, one) => ns + (one.name === name ? (one.run_time_ns ?? 0) : 0), sum);
+  }, 0);
+}
+
+/** Time of the programs for one message. In a run of its own: the statistics make the round trip longer. */
+async function messageNs(options: readonly string[]): Promise<number> {
+  sh('sysctl', ['-qw', 'kernel.bpf_stats_enabled=1']);
+  try {
+    const before = programNs();
+    const found = await trips(forMs, options);
+    return (programNs() - before) / (2 * numberAt(found, 'all_trips'));
+  } finally {
+    sh('sysctl', ['-qw', 'kernel.bpf_stats_enabled=0']);
+  }
+}
+
+const paths = [
+  { name: 'spliced', isSpliced: true, options: ['http'] },
+  { name: 'spliced, no HTTP', isSpliced: true, options: [] },
+  { name: 'on TCP', isSpliced: false, options: ['http'] },
+  { name: 'on TCP, blocking', isSpliced: false, options: ['blocking', 'http'] },
+] as const;
+const base = 'without';
+const variants = [
+  { name: base, isObserved: false },
+  { name: 'with', isObserved: true },
+  { name: 'without, again', isObserved: false },
+] as const;
+const metrics = ['p50', 'p99', 'ns'] as const;
+
 try {
   cpSync(manifests, from, { recursive: true });
   await tearDown(state);
@@ -86,52 +113,47 @@ try {
     String(cpuOf.server),
     'http',
   ]);
-  for (let round = 0; round < rounds; round++) {
-    const order = Object.entries(variants);
-    // Each variant is first, second and third equally often.
-    for (let i = 0; i < round % order.length; i++) order.push(order.shift() as (typeof order)[number]);
-    for (const isSpliced of [true, false])
-      for (const [variant, isObserved] of order) {
-        await configure(isSpliced, isObserved);
-        for (const [kind, [splices, isBlocking]] of Object.entries(kinds)) {
-          if (splices !== isSpliced) continue;
-          await trips(isBlocking, 50);
-          const found = await trips(isBlocking, forMs);
-          samples.push({
-            kind,
-            variant,
+  const samples = await interleave({
+    rounds,
+    paths,
+    variants,
+    onProgress: (progress) => process.stderr.write(`${progress}\n`),
+    tasks: [
+      {
+        name: 'round trips',
+        measure: async ({ isSpliced, options }, { isObserved }) => {
+          await configure(isSpliced, isObserved);
+          await trips(100, options);
+          const found = await trips(forMs, options);
+          return {
             p50: numberAt(found, 'p50_us'),
             p99: numberAt(found, 'p99_us'),
-            trips: numberAt(found, 'all_trips'),
-          });
-        }
-      }
-    process.stderr.write(`round ${round + 1} of ${rounds}\n`);
-  }
+            ns: await messageNs(options),
+          };
+        },
+      },
+    ],
+  });
+  const all = (path: string, variant: string): object =>
+    Object.fromEntries(metrics.map((metric) => [metric, quartilesOf(valuesOf(samples, path, variant, metric))]));
+  const ratios = (path: string, variant: string): object =>
+    Object.fromEntries(
+      metrics.map((metric) => [metric, quartilesOf(ratiosByRound(samples, path, metric, variant, base))]),
+    );
+  const result = Object.fromEntries(
+    paths.map(({ name }) => [
+      name,
+      {
+        without: all(name, base),
+        with: all(name, 'with'),
+        ratio: ratios(name, 'with'),
+        noise: ratios(name, 'without, again'),
+      },
+    ]),
+  );
+  console.log(JSON.stringify({ rounds, forMs, bytes, result }, null, 2));
 } finally {
   await servers.stop();
   await tearDown(state);
   rmSync(from, { recursive: true });
 }
-
-const of = (kind: string, variant: string, metric: 'p50' | 'p99'): number[] =>
-  samples.filter((one) => one.kind === kind && one.variant === variant).map((one) => one[metric]);
-/** Ratios within a round. */
-const ratio = (kind: string, variant: string, metric: 'p50' | 'p99'): object => {
-  const base = of(kind, 'without', metric);
-  const all = of(kind, variant, metric).map((value, at) => value / (base[at] ?? NaN));
-  return { median: median(all), min: Math.min(...all), max: Math.max(...all) };
-};
-const result = Object.fromEntries(
-  Object.keys(kinds).map((kind) => [
-    kind,
-    {
-      p50Us: Object.fromEntries(
-        Object.keys(variants).map((variant) => [variant, median(of(kind, variant, 'p50'))]),
-      ),
-      with: { p50: ratio(kind, 'with', 'p50'), p99: ratio(kind, 'with', 'p99') },
-      noise: { p50: ratio(kind, 'without, again', 'p50'), p99: ratio(kind, 'without, again', 'p99') },
-    },
-  ]),
-);
-console.log(JSON.stringify({ rounds, forMs, bytes, result }, null, 2));
