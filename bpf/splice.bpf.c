@@ -81,7 +81,7 @@ static __always_inline int room(__u64 sock, __u64 waiting)
  * What one end of an observed flow sends, also what then goes over TCP. Heads are looked for only where one may begin. sendfile() makes
  * messages whose bytes are not in the program's reach until they are pulled.
  */
-static __always_inline void observe(struct sk_msg_md *msg, __u64 id, const struct weft_live *live, int side)
+static __always_inline void observe(struct sk_msg_md *msg, __u64 id, struct weft_live *live, int side)
 {
 	struct weft_http *http = bpf_map_lookup_elem(&weft_http, &id);
 	if (!http || !http_expects(http, side))
@@ -93,6 +93,11 @@ static __always_inline void observe(struct sk_msg_md *msg, __u64 id, const struc
 		wanted = 0;
 	struct http_source source = { .data = (__u64)BPF_CORE_READ((struct sk_msg___w *)msg, data), .size = wanted };
 	http_message(http, live, side, &source);
+	if (http->state != HTTP_IGNORED)
+		return;
+	/* Later messages of this flow cost no look at its state. */
+	__sync_fetch_and_and(&live->flags, ~WEFT_LIVE_OBSERVED);
+	bpf_map_delete_elem(&weft_http, &id);
 }
 
 SEC("sk_msg")

@@ -135,7 +135,9 @@ try {
     ],
   });
   const all = (path: string, variant: string): object =>
-    Object.fromEntries(metrics.map((metric) => [metric, quartilesOf(valuesOf(samples, path, variant, metric))]));
+    Object.fromEntries(
+      metrics.map((metric) => [metric, quartilesOf(valuesOf(samples, path, variant, metric))]),
+    );
   const ratios = (path: string, variant: string): object =>
     Object.fromEntries(
       metrics.map((metric) => [metric, quartilesOf(ratiosByRound(samples, path, metric, variant, base))]),
