@@ -48,7 +48,7 @@ async function itemsAt<T>(config: KubeConfig, path: string): Promise<readonly T[
 }
 
 /** Waypoints of a namespace. Default: of all namespaces. Errors: WEFT_GATEWAY_API, ApiError. */
-export async function readWaypoints(config: KubeConfig, namespace?: string): Promise<WaypointStatus[]> {
+async function readWaypoints(config: KubeConfig, namespace?: string): Promise<WaypointStatus[]> {
   await requireKinds(config);
   const place = namespace === undefined ? '' : `/namespaces/${namespace}`;
   const [gateways, deployments, namespaces, services] = await Promise.all([

@@ -64,19 +64,19 @@ const kindPattern =
   /^the cluster's objects of the kind (\S+): (?:only those of namespace (\S+) can be read: )?(.*)$/s;
 
 /** Kinds of which no object could be read. Pure. */
-export const unreadKinds = (unreadTexts: readonly string[]): ReadonlySet<string> =>
+const unreadKinds = (missing: readonly string[]): ReadonlySet<string> =>
   new Set(
-    unreadTexts.flatMap((text) => {
+    missing.flatMap((text) => {
       const [, kind, namespace] = kindPattern.exec(text) ?? [];
       return kind === undefined || namespace !== undefined ? [] : [kind];
     }),
   );
 
 /** One sentence about the kinds that the account may not read, rather than one for each. Pure. */
-export function unreadTexts(unreadKinds: readonly string[]): string[] {
+export function unreadTexts(missing: readonly string[]): string[] {
   const kinds = new Map<string, { readonly names: string[]; readonly why: string }>();
   const others: string[] = [];
-  for (const text of unreadKinds) {
+  for (const text of missing) {
     const [, kind, namespace = '', why = ''] = kindPattern.exec(text) ?? [];
     const same = kinds.get(namespace);
     if (kind === undefined) others.push(`objects: ${text}`);
