@@ -109,12 +109,17 @@ test('the demo proves every step and leaves nothing behind', () => {
   assert.deepEqual(traces(), []);
 });
 
-test('refuses to start without root, in one line, with exit code 2', () => {
-  const run = spawnSync(
-    'setpriv',
-    ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, weft, 'check'],
-    { encoding: 'utf8' },
-  );
-  assert.equal(run.status, 2);
-  assert.match(run.stderr, /^weft: not root: .*\n$/);
+test('without root the demo refuses to start, in one line, with exit code 2, and weft check finds it, with exit code 1', () => {
+  for (const [command, exitCode] of [
+    ['demo', 2],
+    ['check', 1],
+  ] as const) {
+    const run = spawnSync(
+      'setpriv',
+      ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, weft, command],
+      { encoding: 'utf8' },
+    );
+    assert.equal(run.status, exitCode, command);
+    assert.match(run.stderr, /^weft: not root: .*\n$/);
+  }
 });
