@@ -11,6 +11,16 @@ import type { Service } from '../../src/model/service.js';
 import type { ServiceKey, Workload } from '../../src/model/workload.js';
 import { resourceId, type CompiledResource } from './resource.js';
 
+/** Endpoints that a lookup finds: a report must not cost more because a tenant has made many. */
+export const foundMax = { byName: 256, byAddress: 64 } as const;
+export function* first<T>(items: Iterable<T>, max: number): Generator<T> {
+  let left = max;
+  for (const item of items) {
+    if (left-- <= 0) return;
+    yield item;
+  }
+}
+
 /** Former resources that are remembered, with a share for each namespace (docs/limits.md). */
 export const formerMax = 4_096;
 
@@ -124,11 +134,11 @@ export class Observable {
   /** Endpoints of this name that are written by hand, and former workloads. */
   workloadsNamed(namespace: string, name: string): Iterable<Workload> {
     this.#sweep();
-    return this.#named.of(nameOf(namespace, name));
+    return first(this.#named.of(nameOf(namespace, name)), foundMax.byName);
   }
   /** Endpoints of a namespace that are written by hand, at an address. */
   writtenAt(namespace: string, ip: IpAddress): Iterable<Workload> {
-    return this.#written.of(at(namespace, ip));
+    return first(this.#written.of(at(namespace, ip)), foundMax.byAddress);
   }
   /** Whether a workload has this identity. */
   hasIdentity(identity: string): boolean {

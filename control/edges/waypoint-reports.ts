@@ -5,6 +5,7 @@ import { mayStandBefore, namespaceOfKey } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
 import type { ServiceKey, Workload } from '../../src/model/workload.js';
 import type { Compiler } from '../compile/compile.js';
+import { first } from '../compile/observable.js';
 import { waypointReference, type WaypointName } from '../compile/waypoints.js';
 
 export type ObservableMesh = Pick<Compiler, 'observable' | 'workloadsNamed'>;
@@ -17,24 +18,15 @@ const isUnnamed = ({ workload, pod, identity }: EdgeParty): boolean =>
 const isSame = ({ workloadName, identity }: Workload, party: EdgeParty): boolean =>
   workloadName === party.workload && identity === party.identity;
 
-/** Services of one party, and of one address, that are looked at: a report must not cost more because a tenant has made many. */
+/** Services of one party that are looked at: a report must not cost more because a tenant has made many. */
 const servicesMax = 256;
-const writtenMax = 64;
-
-function* first<T>(items: Iterable<T>, max: number): Generator<T> {
-  let left = max;
-  for (const item of items) {
-    if (left-- <= 0) return;
-    yield item;
-  }
-}
 
 /** The workloads that a party may be, those of the last minutes included. */
 const workloadsOf = (party: EdgeParty, mesh: ObservableMesh): readonly Workload[] => {
   const { namespace, pod } = party;
   const there = mesh.workloadsNamed(namespace, pod).filter((one) => isSame(one, party));
-  const others = [...first(mesh.observable.workloadsNamed(namespace, pod), servicesMax)];
-  return [...there, ...others.filter((one) => isSame(one, party))];
+  const others = [...mesh.observable.workloadsNamed(namespace, pod)].filter((one) => isSame(one, party));
+  return [...there, ...others];
 };
 
 /** Whether the party is a client of the mesh, or names nobody. */
@@ -60,7 +52,7 @@ function* servicesOf(
   for (const { addresses } of workloads)
     for (const ip of addresses)
       for (const namespace of namespaces)
-        for (const { services } of first(observable.writtenAt(namespace, ip), writtenMax))
+        for (const { services } of observable.writtenAt(namespace, ip))
           yield* services.keys();
 }
 

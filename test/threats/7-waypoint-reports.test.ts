@@ -6,8 +6,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { changesFrom } from '../../control/registry/difference.js';
 import { compile } from '../../control/compile/compile.js';
-import { formerMax } from '../../control/compile/observable.js';
+import { formerMax, foundMax } from '../../control/compile/observable.js';
 import { mayReport } from '../../control/edges/may-report.js';
+import { parseIp } from '../../src/model/address.js';
 import { edgesKeptMs, otherName, type Edge, type EdgeParty } from '../../src/model/edge.js';
 import { edge, party } from '../support/edges.js';
 import { domain } from '../support/mesh.js';
@@ -67,6 +68,22 @@ const base = [
   service('bank', 'vault'),
   service('infra', 'tools', {}, 'tool'),
 ].join('');
+
+/** A Service with this many endpoints, all at one address. */
+const byHand = (endpoints: number): string => `---
+kind: Service
+metadata: { name: byhand, namespace: shop, labels: ${JSON.stringify(at)} }
+spec: { clusterIP: 10.96.9.9, ports: [{ port: 80 }] }
+${Array.from(
+  { length: endpoints },
+  (_, i) => `---
+kind: EndpointSlice
+metadata: { name: byhand-${i}, namespace: shop, labels: { kubernetes.io/service-name: byhand } }
+addressType: IPv4
+ports: [{ port: 8080 }]
+endpoints: [{ addresses: [10.0.2.1] }]
+`,
+).join('')}`;
 
 /** A control plane whose manifests and clock change. */
 function mesh(manifests: string) {
@@ -311,4 +328,10 @@ test("one namespace's changes do not make the control plane forget what another 
   const without = base.replace(service('shop', 'api', at), service('shop', 'api'));
   change(without);
   assert.equal(by('infra/wp', {}), 'shop');
+});
+
+test('however many endpoints a tenant writes by hand, a report that names them looks at a bounded number', () => {
+  const { observable } = compile(objectsOf(base + byHand(1_000)), { trustDomain: domain, rootsVersion: '1' });
+  assert.equal([...observable.workloadsNamed('shop', 'byhand')].length, foundMax.byName);
+  assert.equal([...observable.writtenAt('shop', parseIp('10.0.2.1'))].length, foundMax.byAddress);
 });
