@@ -48,7 +48,7 @@ class Sets<K, V> {
   }
 }
 
-/** How often something is so. */
+/** How many resources a key is of. */
 class Counts {
   readonly #counts = new Map<string, number>();
   add(key: string, by: 1 | -1): void {
@@ -98,7 +98,10 @@ function covers(now: CompiledResource | undefined, before: Observed): boolean {
   );
 }
 
-/** None of the lookups costs more by what other namespaces have: programs ask for whatever they like. */
+/**
+ * None of the lookups costs more by what other namespaces have: programs ask for whatever they like. Only a host outside of the cluster may be
+ * a Service of each namespace.
+ */
 export class Observable {
   /** By waypoint and host name. Host names outside of the cluster may be of several namespaces. */
   readonly #served = new Sets<string, Service>();
