@@ -11,6 +11,16 @@ import type { Service } from '../../src/model/service.js';
 import type { ServiceKey, Workload } from '../../src/model/workload.js';
 import { resourceId, type CompiledResource } from './resource.js';
 
+/** Endpoints that a lookup finds: a report must not cost more because a tenant has made many. */
+export const foundMax = { byName: 256, byAddress: 64 } as const;
+export function* first<T>(items: Iterable<T>, max: number): Generator<T> {
+  let left = max;
+  for (const item of items) {
+    if (left-- <= 0) return;
+    yield item;
+  }
+}
+
 /** Former resources that are remembered, with a share for each namespace (docs/limits.md). */
 export const formerMax = 4_096;
 
@@ -38,7 +48,7 @@ class Sets<K, V> {
   }
 }
 
-/** How often something is so. */
+/** How many resources a key is of. */
 class Counts {
   readonly #counts = new Map<string, number>();
   add(key: string, by: 1 | -1): void {
@@ -88,7 +98,10 @@ function covers(now: CompiledResource | undefined, before: Observed): boolean {
   );
 }
 
-/** None of the lookups costs more by what other namespaces have: programs ask for whatever they like. */
+/**
+ * None of the lookups costs more by what other namespaces have: programs ask for whatever they like. Only a host outside of the cluster may be
+ * a Service of each namespace.
+ */
 export class Observable {
   /** By waypoint and host name. Host names outside of the cluster may be of several namespaces. */
   readonly #served = new Sets<string, Service>();
@@ -124,11 +137,11 @@ export class Observable {
   /** Endpoints of this name that are written by hand, and former workloads. */
   workloadsNamed(namespace: string, name: string): Iterable<Workload> {
     this.#sweep();
-    return this.#named.of(nameOf(namespace, name));
+    return first(this.#named.of(nameOf(namespace, name)), foundMax.byName);
   }
   /** Endpoints of a namespace that are written by hand, at an address. */
   writtenAt(namespace: string, ip: IpAddress): Iterable<Workload> {
-    return this.#written.of(at(namespace, ip));
+    return first(this.#written.of(at(namespace, ip)), foundMax.byAddress);
   }
   /** Whether a workload has this identity. */
   hasIdentity(identity: string): boolean {

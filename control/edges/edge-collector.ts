@@ -41,11 +41,14 @@ export class EdgeCollector {
     const refused: Record<RefusedEdge, number> = { undecodable: 0, 'not-its-own': 0 };
     for (const encoded of report.edges) {
       const edge = decodeEdge(encoded);
-      const namespace = edge && mayReport(caller, edge, registry);
+      const reported = edge && mayReport(caller, edge, registry);
       if (!edge) refused.undecodable++;
-      else if (namespace === undefined) refused['not-its-own']++;
-      // Clocks differ: only the difference of the program's own times counts.
-      else store.add(edge, caller.name, namespace, report.toMs - edge.counts.lastSeenMs);
+      else if (!reported) refused['not-its-own']++;
+      else {
+        const { namespace, destination } = reported;
+        // Clocks differ: only the difference of the program's own times counts.
+        store.add({ ...edge, destination }, caller.name, namespace, report.toMs - edge.counts.lastSeenMs);
+      }
     }
     for (const why of ['undecodable', 'not-its-own'] as const)
       if (refused[why] > 0) onRefused(why, refused[why]);

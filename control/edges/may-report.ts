@@ -4,7 +4,7 @@ import type { Caller } from '../authentication/authenticator.js';
 import type { Compiler } from '../compile/compile.js';
 import { isService } from '../authentication/service-callers.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
-import { servedNamespace, type ObservableMesh } from './waypoint-reports.js';
+import { servedEdge, type ObservableMesh, type ReportedEdge } from './waypoint-reports.js';
 
 export type EdgeRegistry = ObservableMesh & Pick<Compiler, 'indexes' | 'mayRequestCertificate'>;
 
@@ -29,7 +29,7 @@ function isOfNode(
 }
 
 /**
- * The namespace for which the caller may report this edge; undefined: it may not. An agent reports what pods of its node do and what reaches
+ * How the caller may report this edge; undefined: it may not. An agent reports what pods of its node do and what reaches
  * them; the other side is what the agent says. A waypoint reports what clients of the mesh send to what uses it.
  * @param caller authenticated
  */
@@ -37,15 +37,15 @@ export function mayReport(
   { name: caller, namespaces }: Pick<Caller, 'name' | 'namespaces'>,
   edge: Omit<Edge, 'counts'>,
   registry: EdgeRegistry,
-): string | undefined {
+): ReportedEdge | undefined {
   if (isService(caller)) return undefined;
   const { reporter, source, destination } = edge;
   const waypoint = waypointOfCaller(caller);
   if (waypoint) {
-    return reporter === 'waypoint' ? servedNamespace(edge, waypoint, registry) : undefined;
+    return reporter === 'waypoint' ? servedEdge(edge, waypoint, registry) : undefined;
   }
   if (reporter === 'waypoint') return undefined;
   const own = reporter === 'source' ? source : destination;
   if (namespaces?.includes(own.namespace) === false) return undefined;
-  return isOfNode(own, caller, registry) ? own.namespace : undefined;
+  return isOfNode(own, caller, registry) ? { namespace: own.namespace, destination } : undefined;
 }

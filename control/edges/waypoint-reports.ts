@@ -5,6 +5,7 @@ import { mayStandBefore, namespaceOfKey } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
 import type { ServiceKey, Workload } from '../../src/model/workload.js';
 import type { Compiler } from '../compile/compile.js';
+import { first } from '../compile/observable.js';
 import { waypointReference, type WaypointName } from '../compile/waypoints.js';
 
 export type ObservableMesh = Pick<Compiler, 'observable' | 'workloadsNamed'>;
@@ -17,24 +18,15 @@ const isUnnamed = ({ workload, pod, identity }: EdgeParty): boolean =>
 const isSame = ({ workloadName, identity }: Workload, party: EdgeParty): boolean =>
   workloadName === party.workload && identity === party.identity;
 
-/** Services of one party, and of one address, that are looked at: a report must not cost more because a tenant has made many. */
+/** Services of one party that are looked at: a report must not cost more because a tenant has made many. */
 const servicesMax = 256;
-const writtenMax = 64;
-
-function* first<T>(items: Iterable<T>, max: number): Generator<T> {
-  let left = max;
-  for (const item of items) {
-    if (left-- <= 0) return;
-    yield item;
-  }
-}
 
 /** The workloads that a party may be, those of the last minutes included. */
 const workloadsOf = (party: EdgeParty, mesh: ObservableMesh): readonly Workload[] => {
   const { namespace, pod } = party;
   const there = mesh.workloadsNamed(namespace, pod).filter((one) => isSame(one, party));
-  const others = [...first(mesh.observable.workloadsNamed(namespace, pod), servicesMax)];
-  return [...there, ...others.filter((one) => isSame(one, party))];
+  const others = [...mesh.observable.workloadsNamed(namespace, pod)].filter((one) => isSame(one, party));
+  return [...there, ...others];
 };
 
 /** Whether the party is a client of the mesh, or names nobody. */
@@ -60,55 +52,84 @@ function* servicesOf(
   for (const { addresses } of workloads)
     for (const ip of addresses)
       for (const namespace of namespaces)
-        for (const { services } of first(observable.writtenAt(namespace, ip), writtenMax))
-          yield* services.keys();
+        for (const { services } of observable.writtenAt(namespace, ip)) yield* services.keys();
 }
 
-/** Whether requests to a Service reach the destination: as its endpoint, or as that of a backend of its routes. */
-function reaches(
+/** The namespace for which an edge is reported, and the destination as it is shown. */
+export interface ReportedEdge {
+  readonly namespace: string;
+  readonly destination: EdgeParty;
+}
+
+/** A destination of which only the namespace is known: the Service stands for it. */
+const unnamedIn = (namespace: string): EdgeParty => ({
+  namespace,
+  workload: '',
+  pod: '',
+  identity: undefined,
+});
+
+/**
+ * The destination of requests to a Service, as its endpoint, or as that of a backend of its routes. Undefined: they do not reach it. Whoever
+ * writes an address of another namespace by hand gives it another name (mayStandBefore), and does not speak for who calls its owner: such a
+ * destination is shown as the Service that was dialed.
+ */
+function reached(
   { key, namespace }: Service,
   { source, destination }: Pick<Edge, 'source' | 'destination'>,
   mesh: ObservableMesh,
-): boolean {
+): EdgeParty | undefined {
   const { observable } = mesh;
-  if (isUnnamed(destination)) return destination.namespace === namespace;
+  if (isUnnamed(destination)) return destination.namespace === namespace ? destination : undefined;
   // A route of another namespace is for that namespace's clients.
   const leads = (to: string): boolean =>
     observable.leads(key, to, namespace) || observable.leads(key, to, source.namespace);
-  if (isOther(destination)) {
-    const { namespace: to } = destination;
-    return to === namespace || leads(to) || observable.leads(key, to, to);
-  }
+  const { namespace: to } = destination;
+  if (isOther(destination))
+    return to === namespace || leads(to) || observable.leads(key, to, to) ? destination : undefined;
   const workloads = workloadsOf(destination, mesh);
-  if (workloads.some(({ services }) => services.has(key))) return true;
+  if (mayStandBefore(namespace, to) && workloads.some(({ services }) => services.has(key)))
+    return destination;
   const written = new Set([namespace, source.namespace]);
-  for (const one of first(servicesOf(workloads, written, mesh), servicesMax))
-    if (one === key || leads(one)) return true;
-  return false;
+  let isReached = false;
+  for (const one of first(servicesOf(workloads, written, mesh), servicesMax)) {
+    if (one !== key && !leads(one)) continue;
+    if (mayStandBefore(namespaceOfKey(one), to)) return destination;
+    isReached = true;
+  }
+  return isReached ? unnamedIn(namespace) : undefined;
 }
 
-/** The namespace for which a waypoint may report the edge: that of the Service or workload that was dialed. Undefined: it may not. */
-export function servedNamespace(
+/** Undefined: the waypoint may not report the edge. The namespace is that of the Service or workload that was dialed. */
+export function servedEdge(
   edge: Pick<Edge, 'source' | 'destination' | 'service'>,
   waypoint: WaypointName,
   mesh: ObservableMesh,
-): string | undefined {
+): ReportedEdge | undefined {
   const { source, destination, service: host } = edge;
   const { observable } = mesh;
   const isOverflow = isOther(source) && source.namespace === otherName && isOther(destination);
   if (!isOverflow && !isClient(source, mesh)) return undefined;
   const own = waypointReference(waypoint).service;
   if (host !== '') {
-    for (const service of observable.served(own, host))
-      if (reaches(service, edge, mesh)) return service.namespace;
-    return undefined;
+    let byHand: ReportedEdge | undefined;
+    for (const service of observable.served(own, host)) {
+      const shown = reached(service, edge, mesh);
+      if (!shown) continue;
+      const reported = { namespace: service.namespace, destination: shown };
+      // A host outside of the cluster may be that of several namespaces.
+      if (shown === destination) return reported;
+      byHand ??= reported;
+    }
+    return byHand;
   }
   // A workload was dialed by its own address: the waypoint is that of its namespace's Services.
   const { namespace } = destination;
   if (!observable.uses(own, namespace)) return undefined;
-  if (isUnnamed(destination) || isOther(destination)) return namespace;
+  if (isUnnamed(destination) || isOther(destination)) return { namespace, destination };
   const services = servicesOf(workloadsOf(destination, mesh), new Set([namespace]), mesh);
   for (const key of first(services, servicesMax))
-    if (mayStandBefore(namespaceOfKey(key), namespace) && observable.uses(own, key)) return namespace;
+    if (mayStandBefore(namespaceOfKey(key), namespace) && observable.uses(own, key))
+      return { namespace, destination };
   return undefined;
 }

@@ -121,6 +121,12 @@ test('forbidden: who lacks the right for one end learns anything of that end, or
     [[], { source: 'bank/teller', destination: 'shop/web:80' }, ['bank', 'shop']],
     // Whether it exists is not told, either.
     [['shop'], { source: 'shop/web', destination: 'vault/nothing:80' }, ['vault']],
+    [['shop'], { source: 'shop/web', destination: 'nothing.vault.svc.cluster.local:80' }, ['vault']],
+    [['shop'], { source: 'shop/web', destination: 'nothing.vault.svc:80' }, ['vault']],
+    [['shop'], { source: 'shop/web', destination: 'nothing.vault:80' }, ['vault']],
+    // A short name is one of the client's namespace.
+    [['shop'], { source: 'vault/store', destination: 'store:80' }, ['vault', 'of an address']],
+    [['shop'], { source: 'vault/store', destination: 'nothing:80' }, ['vault', 'of an address']],
     // An address does not say whose it is.
     [['shop'], { source: 'shop/web', destination: '10.0.0.3:8080' }, ['of an address']],
     [['shop'], { source: '10.0.0.2', destination: 'shop/web:80' }, ['of an address']],
@@ -168,6 +174,9 @@ test('who may read one end gets what concerns that end, the same whatever the ot
     'shop/nothing:80',
     'vault/store:80',
     'store.vault.svc.cluster.local:80',
+    'nothing.vault.svc.cluster.local:80',
+    'store.vault:80',
+    'nothing.vault:80',
     '10.0.0.3:8080',
   ])
     assert.deepEqual(await alone(['bank'], { source: 'bank/teller', destination: other }), source);
@@ -290,6 +299,13 @@ test('forbidden: a chain of routes makes the control plane search again and agai
     source.query({ source: 'shop/web', destination: 'shop/s-0:80' }, (all) => Promise.resolve(new Set(all))),
     TooMuch,
   );
+  // Who may not read it does not learn how long it is.
+  for (const destination of ['shop/s-0:80', 'shop/nothing:80']) {
+    const { hidden, resources } = await source.query({ source: 'bank/teller', destination }, (all) =>
+      Promise.resolve(new Set(all.filter((one) => one !== 'shop'))),
+    );
+    assert.deepEqual([hidden, resources.some(({ name }) => name.includes('shop'))], [['shop'], false]);
+  }
 });
 
 test('a question names one client and a destination, none of them too long; any other is none', () => {

@@ -130,8 +130,6 @@ export class ExplainSource {
       return namespaces.filter((one) => !known.has(one));
     };
     let part = partOf(whole, ends);
-    if (!part.isWhole)
-      throw new TooMuch('what concerns these two refers to further objects in too long a chain');
     const { identity } = ends;
     // A client that is named by its identity is one that the caller states: nothing of its pods is needed.
     if (identity !== undefined && (await hiddenOf(part.sources)).length > 0)
@@ -143,6 +141,9 @@ export class ExplainSource {
       ...namedBy(ends.source ?? '', sources.filter(isHidden)),
       ...namedBy(ends.destination, part.destinations.filter(isHidden)),
     ];
+    // Not before: who may not read an end does not learn how long a chain is there.
+    if (ofEnds.length === 0 && !part.isWhole)
+      throw new TooMuch('what concerns these two refers to further objects in too long a chain');
     const hidden = new Set(
       ofEnds.length > 0
         ? ofEnds

@@ -6,6 +6,7 @@ import { decodeTapEvent, encodeTapFilter, tapEventLimits } from '../../src/disco
 import type { TapReport, TapSet } from '../../src/discovery/gen/weft.js';
 import { FairLimit } from '../../src/base/fair-limit.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
+import type { EdgeParty } from '../../src/model/edge.js';
 import type { TapEvent } from '../../src/model/mesh-snapshot.js';
 import { compileTapFilter, subjectOfEvent, type TapQuery, type TapSubject } from '../../src/model/tap.js';
 import type { Caller } from '../authentication/authenticator.js';
@@ -53,6 +54,20 @@ export interface TapHubParts {
 function reporterOf(caller: string): string {
   const waypoint = waypointOfCaller(caller);
   return waypoint ? `${waypoint.namespace}/${waypoint.name}` : caller;
+}
+
+/** The event with its destination as the control plane names it. */
+function withDestination(event: TapEvent, { namespace, workload, pod, identity }: EdgeParty): TapEvent {
+  const { service, port } = event.destination;
+  const destination = {
+    namespace,
+    workload,
+    pod,
+    ...(identity === undefined ? {} : { identity }),
+    ...(service === undefined ? {} : { service }),
+    port,
+  };
+  return { ...event, destination };
 }
 
 export class TapHub {
@@ -151,7 +166,7 @@ export class TapHub {
     const decoded = decodeTapEvent(encoded);
     if (!decoded) return 'undecodable';
     const event: TapEvent = { ...decoded, reporter: reporterOf(caller.name) };
-    const own = mayReport(
+    const reported = mayReport(
       caller,
       {
         reporter: decoded.seenBy,
@@ -166,14 +181,15 @@ export class TapHub {
       },
       this.parts.registry,
     );
-    if (own === undefined) return 'not-its-own';
-    const subject = subjectOfEvent(event);
+    if (!reported) return 'not-its-own';
+    const shown = withDestination(event, reported.destination);
+    const [subject, shownSubject] = [subjectOfEvent(event), subjectOfEvent(shown)];
     let isWanted = false;
     for (const number of new Set(taps)) {
       const reader = this.#readers.get(number);
       if (reader?.matches(subject) !== true) continue;
       isWanted = true;
-      reader.queue.push(event);
+      if (reader.matches(shownSubject)) reader.queue.push(shown);
     }
     return isWanted ? undefined : 'not-asked-for';
   }

@@ -1,4 +1,5 @@
 /** Whose records count the requests that a relay sees. Pure. */
+import { toWaypoint } from '../../src/path/choose-path.js';
 import type { ConnectionRecord, Opening } from '../../src/telemetry/connection-record.js';
 import type { LocalPod } from '../worker-ipc.js';
 
@@ -18,7 +19,7 @@ export function observedSides(
   local: LocalPod | undefined,
   destination: LocalPod | undefined,
 ): readonly Opening['direction'][] {
-  if (why === 'destination-has-waypoint' || why === 'waypoint') return [];
+  if (why === toWaypoint || why === 'waypoint') return [];
   return [
     ...(isCounted(local) ? [direction] : []),
     // The destination has no record of its own.

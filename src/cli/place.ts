@@ -50,7 +50,7 @@ export const jsonOption = (command: Command, more = ''): Command =>
 export const rootNamespaceOption = (command: Command): Command =>
   command.option('--root-namespace <name>', rootNamespaceText, systemNamespace);
 
-/** The same, and the namespace of the control plane. */
+/** The options of `meshOptions`, and the namespace of the control plane. */
 export const placeOptions = (command: Command): Command => rootNamespaceOption(meshOptions(command));
 
 /** Whether the mesh is that of a cluster. */

@@ -6,6 +6,7 @@ import { isIp, parseIp, type IpAddress } from '../model/address.js';
 import { claimRankOf, claimRanks, namespaceOfKey } from '../model/ownership.js';
 import type { AuthorizationPolicy } from '../model/policy.js';
 import type { Service } from '../model/service.js';
+import { serviceInHost } from '../model/service-host.js';
 import { templateName } from '../model/template-pod.js';
 import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../model/workload.js';
 import type { MeshSnapshot } from './snapshot.js';
@@ -133,7 +134,8 @@ class Part {
       for (const one of this.all.mesh.services ?? [])
         if (one.namespace === namespace && one.name === own) services.push(one);
       for (const one of this.#allWorkloads) if (isNamed(one, parts)) workloads.push(one);
-    } else
+    } else {
+      stated.push(...this.#namespacesIn(name, clients));
       for (const client of clients.length > 0 ? clients : [''])
         for (const host of hostNamesOf(name, client)) {
           const having = (this.all.mesh.services ?? []).filter(({ hostname }) => hostname === host);
@@ -142,9 +144,22 @@ class Part {
           services.push(one);
           break;
         }
+    }
     for (const one of services) this.#addService(one.key, true);
     for (const one of workloads) this.#addWorkload(one);
     return [...new Set([...stated, ...[...services, ...workloads].map(({ namespace }) => namespace)])];
+  }
+
+  /** The namespaces that a host name states, whether or not it has such a Service. */
+  #namespacesIn(host: string, clients: readonly string[]): readonly string[] {
+    const own = serviceInHost(host)?.namespace;
+    if (own !== undefined) return [own];
+    const [, namespace, ...rest] = host.split('.');
+    if (namespace === undefined) return clients;
+    // `api.shop`, and not `example.com`.
+    const { services = [] } = this.all.mesh;
+    const isNamespace = [...services, ...this.#allWorkloads].some((one) => one.namespace === namespace);
+    return rest.length === 0 && isNamespace ? [namespace] : [];
   }
 
   #addWorkload(one: Workload): void {

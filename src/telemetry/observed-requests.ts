@@ -27,7 +27,7 @@ export interface ObservedRequests extends Pick<
 
 const statusMax = 599;
 /** The flag of a response that is not complete, whoever ended it. */
-const clientGone = 'DC';
+const incomplete = 'DC';
 /** Label sets of requests. */
 const seriesMax = 2_000;
 
@@ -91,7 +91,7 @@ export class RequestCounts {
       policy: '',
     });
     const { grpc } = requests;
-    const flag = grpc?.isCut === true ? clientGone : undefined;
+    const flag = grpc?.isCut === true ? incomplete : undefined;
     const failures = isFailedResponse({ status, grpcStatus: grpc?.status, flag }) ? count : 0;
     tally.add({ ...noCounts, requests: count, failures, latencyCounts });
     const series = this.#series.of(record, { ...labels, ...requestLabels(status, grpc) });
@@ -125,5 +125,5 @@ const requestLabels = (status: number, grpc: GrpcOutcome | undefined): Labels =>
   request_protocol: grpc ? 'grpc' : 'http',
   response_code: status,
   grpc_response_status: grpc?.status ?? '',
-  response_flags: status === 0 || grpc?.isCut === true ? clientGone : '-',
+  response_flags: status === 0 || grpc?.isCut === true ? incomplete : '-',
 });

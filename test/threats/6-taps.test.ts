@@ -124,6 +124,35 @@ test('a waypoint shows only what uses it', async () => {
   assert.equal(reader.events[0]?.reporter, 'shop/wp');
 });
 
+test('forbidden: a waypoint shows traffic of a pod elsewhere whose address a tenant has written by hand', async () => {
+  const byHand = `---
+kind: Service
+metadata: { name: byhand, namespace: shop, labels: { weft.dev/waypoint: wp } }
+spec: { clusterIP: 10.96.0.9, ports: [{ port: 80 }] }
+---
+kind: EndpointSlice
+metadata: { name: byhand-1, namespace: shop, labels: { kubernetes.io/service-name: byhand } }
+addressType: IPv4
+ports: [{ port: 8080 }]
+endpoints: [{ addresses: [10.0.0.4] }]
+`;
+  const control = await startControl(closers, `${services}${byHand}`);
+  const waypoint = await program(control, 'waypoint:shop/wp');
+  const [all, bank] = [open(control), open(control, { namespace: 'bank' })];
+  await until('the taps are on', 30_000, () => waypoint.taps().length === 2);
+  const service = 'byhand.shop.svc.cluster.local';
+  waypoint.send([tapRequest({ source: a, destination: to(vault, service) })]);
+  await until('the event is shown', 30_000, () => all.events.length === 1);
+  assert.deepEqual(all.events[0]?.destination, {
+    namespace: 'shop',
+    workload: '',
+    pod: '',
+    service,
+    port: 80,
+  });
+  assert.deepEqual(bank.events, []);
+});
+
 test('an event that no tap has asked for is not shown, in whatever taps the program puts it', async () => {
   const control = await startControl(closers, services);
   const thief = await program(control, 'n1');

@@ -6,8 +6,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { changesFrom } from '../../control/registry/difference.js';
 import { compile } from '../../control/compile/compile.js';
-import { formerMax } from '../../control/compile/observable.js';
-import { mayReport } from '../../control/edges/may-report.js';
+import { formerMax, foundMax } from '../../control/compile/observable.js';
+import { mayReport, type EdgeRegistry } from '../../control/edges/may-report.js';
+import { parseIp } from '../../src/model/address.js';
 import { edgesKeptMs, otherName, type Edge, type EdgeParty } from '../../src/model/edge.js';
 import { edge, party } from '../support/edges.js';
 import { domain } from '../support/mesh.js';
@@ -68,13 +69,32 @@ const base = [
   service('infra', 'tools', {}, 'tool'),
 ].join('');
 
+/** A Service with this many endpoints, all at one address. */
+const byHand = (endpoints: number): string => `---
+kind: Service
+metadata: { name: byhand, namespace: shop, labels: ${JSON.stringify(at)} }
+spec: { clusterIP: 10.96.9.9, ports: [{ port: 80 }] }
+${Array.from(
+  { length: endpoints },
+  (_, i) => `---
+kind: EndpointSlice
+metadata: { name: byhand-${i}, namespace: shop, labels: { kubernetes.io/service-name: byhand } }
+addressType: IPv4
+ports: [{ port: 8080 }]
+endpoints: [{ addresses: [10.0.2.1] }]
+`,
+).join('')}`;
+
+const reportOf = (compiler: EdgeRegistry, waypoint: string, more: Partial<Edge>) =>
+  mayReport({ name: `waypoint:${waypoint}` }, edge({ ...seen, ...more }), compiler);
+
 /** A control plane whose manifests and clock change. */
 function mesh(manifests: string) {
   const compiler = compile(objectsOf(manifests), { trustDomain: domain, rootsVersion: '1' });
   return {
     change: (now: string) => void compiler.apply(changesFrom(compiler, objectsOf(now))),
-    by: (waypoint: string, more: Partial<Edge>) =>
-      mayReport({ name: `waypoint:${waypoint}` }, edge({ ...seen, ...more }), compiler),
+    by: (waypoint: string, more: Partial<Edge>) => reportOf(compiler, waypoint, more)?.namespace,
+    shown: (waypoint: string, more: Partial<Edge>) => reportOf(compiler, waypoint, more)?.destination,
   };
 }
 const host = (namespace: string, name: string): string => `${name}.${namespace}.svc.cluster.local`;
@@ -244,12 +264,17 @@ test('a waypoint reports external hosts that use it, of whichever namespace, and
   const pay = { destination: endpoint('shop', 'pay'), service: 'pay.example.com' };
   assert.equal(by('infra/wp', pay), 'shop');
   assert.equal(by('infra/wp', { ...pay, destination: nobody('shop') }), 'shop');
+  // Whoever writes the same host and address changes nothing of it.
+  const same =
+    external('other', 'pay', 'pay.example.com', at) + external('shop', 'pay', 'pay.example.com', at);
+  assert.equal(mesh(base + same).by('infra/wp', pay), 'shop');
+  assert.deepEqual(mesh(base + same).shown('infra/wp', pay), pay.destination);
   const swift = { destination: endpoint('bank', 'swift'), service: 'swift.example.com' };
   assert.equal(by('infra/wp', swift), undefined);
   assert.equal(by('infra/wp', { ...swift, service: 'pay.example.com' }), undefined);
 });
 
-test('endpoints that are written by hand are reported as the pods that own their addresses', () => {
+test('an endpoint that is written by hand is shown as its Service if a pod of another namespace owns its address', () => {
   const slice = `---
 kind: Service
 metadata: { name: byhand, namespace: shop, labels: ${JSON.stringify(at)} }
@@ -261,9 +286,13 @@ addressType: IPv4
 ports: [{ port: 8080 }]
 endpoints: [{ addresses: [10.0.2.1] }, { addresses: [192.0.2.7] }]
 `;
-  const { by } = mesh(base + slice);
+  const { by, shown } = mesh(base + slice);
   const service = host('shop', 'byhand');
   assert.equal(by('infra/wp', { service, destination: vault }), 'shop');
+  // Else whoever has a waypoint would make up, and hide, what happens between two pods of another namespace.
+  assert.deepEqual(shown('infra/wp', { service, destination: vault }), nobody('shop'));
+  const ofOwn = mesh(base + slice.replace('10.0.2.1', '10.0.1.2'));
+  assert.deepEqual(ofOwn.shown('infra/wp', { service, destination: web }), web);
   assert.equal(by('infra/wp', { service, destination: teller }), undefined);
   // However many others name the address.
   const flood = Array.from({ length: 300 }, (_, i) =>
@@ -311,4 +340,10 @@ test("one namespace's changes do not make the control plane forget what another 
   const without = base.replace(service('shop', 'api', at), service('shop', 'api'));
   change(without);
   assert.equal(by('infra/wp', {}), 'shop');
+});
+
+test('however many endpoints a tenant writes by hand, a report that names them looks at a bounded number', () => {
+  const { observable } = compile(objectsOf(base + byHand(1_000)), { trustDomain: domain, rootsVersion: '1' });
+  assert.equal([...observable.workloadsNamed('shop', 'byhand')].length, foundMax.byName);
+  assert.equal([...observable.writtenAt('shop', parseIp('10.0.2.1'))].length, foundMax.byAddress);
 });

@@ -44,7 +44,7 @@ function addTo(sums: Map<number, Sum>, slot: EdgeSlot, isRequest: boolean): void
 const shareOf = ({ passed, failed }: Sum): number | undefined =>
   passed > 0 ? Math.max(0, 1 - failed / passed) : undefined;
 
-/** All that succeeded is not rounded up to it. */
+/** Rounded down: a share below 1 is never shown as 1. */
 const rounded = (share: number): number => Math.floor(share * shareDigits) / shareDigits;
 
 const pointOf = (timeMs: number, sum: Sum): HistoryPoint => {

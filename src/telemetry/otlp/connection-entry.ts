@@ -23,7 +23,7 @@ const partyAttributes = (side: 'source' | 'destination', party: Party): Attribut
 });
 
 export function connectionEntry(record: ConnectionRecord, nowMs: number): LogEntry {
-  const { direction, path, why, code, service, policy, rule, audited, id } = record;
+  const { direction, path, why, code, service, waypoint, policy, rule, audited, id } = record;
   return {
     event: 'weft.connection',
     level: levelOf(record),
@@ -43,6 +43,7 @@ export function connectionEntry(record: ConnectionRecord, nowMs: number): LogEnt
       ...(id === undefined ? {} : { 'weft.connection.id': id }),
       ...(code === undefined ? {} : { 'error.type': code }),
       ...(service === undefined ? {} : { 'weft.service': service }),
+      ...(waypoint === undefined ? {} : { 'weft.waypoint': waypoint }),
       ...(policy === undefined ? {} : { 'weft.policy': policy }),
       ...(rule === undefined ? {} : { 'weft.rule': rule }),
       ...(audited === undefined ? {} : { 'weft.audited': [...audited] }),

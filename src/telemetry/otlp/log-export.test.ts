@@ -65,6 +65,14 @@ test('a collector gets connections as log records with attributes, and the trace
   assert.equal(lost, 0);
 });
 
+test('a connection to a waypoint has the address that was dialed, and that of the waypoint', () => {
+  const { attributes } = connectionEntry({ ...record, waypoint: '10.0.0.9:15008' }, 1_700_000_000_000);
+  assert.deepEqual(
+    [attributes['destination.address'], attributes['weft.waypoint']],
+    ['10.0.0.2', '10.0.0.9:15008'],
+  );
+});
+
 test('records beyond a pod’s share of the queue are lost and counted, without being made; other pods have their own share', async (t) => {
   const { url, received, state } = await startReceiver(t);
   state.status = 400;
