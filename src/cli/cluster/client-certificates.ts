@@ -1,4 +1,4 @@
-/** Findings about client certificates that policies name and whose Secrets are missing. Of a Secret only the metadata is read, never the key. */
+/** Findings about client certificates that policies name and whose Secrets are missing. Of a Secret only the metadata is asked for, not the data. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { isRecord } from '../../base/record.js';
 import type { Finding } from '../../findings/finding.js';
