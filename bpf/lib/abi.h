@@ -275,8 +275,8 @@ enum weft_node_slot {
 	WEFT_NODE_SPLICE_BLOCKING = 4, /* not 0: blocking sockets are spliced too */
 	WEFT_NODE_TAKEOVER = 5, /* not 0: another build's programs still handle connect() (daemonset/datapath/generations.ts) */
 	/*
-	 * High 32 bits: how often the agent has taken out all entries of weft_requests. Low 32 bits: entries that the programs have made since, so
-	 * the agent's write sets them to 0.
+	 * High 32 bits: how often the agent has taken out all entries of weft_requests. Low 32 bits: entries that the programs have made since. The
+	 * agent's write sets them to those that were made while it took others out.
 	 */
 	WEFT_NODE_REQUESTS = 6,
 	WEFT_NODE_SLOTS = 7,

@@ -25,6 +25,15 @@ const pageBytes = (): number =>
  */
 const tcpBytesLow = (): number => (totalmem() / 64) * 3;
 
+/**
+ * The slot `requests` of the next turn. Entries that were made while others were taken out are still there, so they count in it: otherwise
+ * pods that make theirs in that moment could fill the map. Pure.
+ */
+export function nextRequestsTurn(before: bigint, now: bigint): bigint {
+  const left = now >> 32n === before >> 32n && now > before ? now - before : 0n;
+  return (BigInt.asUintN(32, (now >> 32n) + 1n) << 32n) | left;
+}
+
 export class NodeSlots {
   constructor(private readonly maps: PinnedMaps) {}
 
@@ -47,11 +56,15 @@ export class NodeSlots {
     this.#set('takeover', on ? 1n : 0n);
   }
 
-  /** All entries of weft_requests were taken out: each pod may make as many again. */
-  setRequestsTaken(): void {
-    const before = this.maps.get('weft_node').lookup(encodeU32(nodeSlots.requests));
-    const turns = (before ? decodeU64(before) : 0n) >> 32n;
-    this.#set('requests', BigInt.asUintN(32, turns + 1n) << 32n);
+  /** The slot `requests`: turns, and entries of weft_requests that were made in this one. */
+  requests(): bigint {
+    const value = this.maps.get('weft_node').lookup(encodeU32(nodeSlots.requests));
+    return value ? decodeU64(value) : 0n;
+  }
+
+  /** All entries of weft_requests were taken out that were there at `before`: each pod may make as many again. */
+  setRequestsTaken(before: bigint): void {
+    this.#set('requests', nextRequestsTurn(before, this.requests()));
   }
 
   #set(slot: keyof typeof nodeSlots, value: bigint): void {

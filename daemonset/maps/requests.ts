@@ -42,10 +42,11 @@ export function decodeRequests(key: Uint8Array, value: Uint8Array): KernelReques
  */
 export function takeRequests(maps: NodeMaps): KernelRequests[] {
   const map = maps.get('weft_requests');
+  const before = maps.node.requests();
   const taken = map.keys(requestsPerTurnMax).flatMap((key) => {
     const value = map.take(key);
     return value ? [decodeRequests(key, value)] : [];
   });
-  maps.node.setRequestsTaken();
+  maps.node.setRequestsTaken(before);
   return taken;
 }

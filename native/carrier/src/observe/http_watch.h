@@ -40,6 +40,8 @@ class HttpWatch {
   }
   // The connection has ended: requests without a response count with status 0.
   void End();
+  // Nothing is looked at any more.
+  bool is_over() const { return is_over_; }
 
  private:
   struct Readers {

@@ -255,7 +255,6 @@ TEST_CASE_FIXTURE(Fixture, "limits of connections, by their names") {
     Listen(ListenerKind::kHbone);
     const Fd first = ConnectTo(address);
     CHECK(Until([&] { return decider.asked == 1; }));
-    FakeTunnel::Seen seen;
     server.on_tunnel(std::make_unique<FakeTunnel>(TunnelQuestion{}, &seen));
     CHECK(seen.refused == 503);
     CHECK(decider.limits == std::vector<std::string>{"connections-of-pod"});
@@ -283,7 +282,6 @@ TEST_CASE_FIXTURE(Fixture, "descriptors are counted as they are used, and a pod 
     Decide(decider.flow, direct());
     const Fd other = AcceptApp();
     CHECK(shares.held() == 4);
-    FakeTunnel::Seen seen;
     Listen(ListenerKind::kHbone);
     server.on_tunnel(std::make_unique<FakeTunnel>(TunnelQuestion{}, &seen));
     CHECK(seen.refused == 503);
@@ -374,7 +372,6 @@ TEST_CASE_FIXTURE(Fixture, "an incoming tunnel") {
   const Fd connection = ConnectTo(address);
   CHECK(Until([&] { return server.accepted == 1; }));
   CHECK(server.local == address);
-  FakeTunnel::Seen seen;
   TunnelQuestion question;
   question.remote = *ParseAddress("10.0.0.5:40000");
   question.forwarded = "for=\"10.0.0.5:1234\"";

@@ -5,6 +5,8 @@
 #include "http2/memory.h"
 #include "http2/tunnel_pool.h"
 #include "net/test_sockets.h"
+#include "observe/http_watch.h"
+#include "observe/test_http2.h"
 #include "relay/relay.h"
 #include "relay/test_worker.h"
 #include "tls/credentials.h"
@@ -22,11 +24,16 @@ struct Owner : RelayOwner {
   Ended ended = Ended::kNone;
 };
 
+struct Uncounted : HttpWatchUser {
+  void OnHttp(const HttpSeen&) override {}
+  void OnHttpLimit() override {}
+};
+
 // `pod` and `peer` are the applications' ends.
 struct Fixture {
-  void Begin() {
+  void Begin(HttpWatch* watch = nullptr) {
     relay = RelaySockets(&worker, 1, std::make_unique<AppSocket>(&loop, std::move(left.ours)),
-                         std::make_unique<AppSocket>(&loop, std::move(right.ours)), &owner);
+                         std::make_unique<AppSocket>(&loop, std::move(right.ours)), &owner, watch);
   }
   bool RunUntilEnded() {
     return RunUntil(&loop, [&] { return owner.calls > 0; });
@@ -210,6 +217,33 @@ TEST_CASE_FIXTURE(Fixture, "bulk in both directions at once, complete and in ord
   CHECK(is_equal);
   CHECK(owner.ended == Ended::kFinished);
   CHECK(relay->bytes_sent() == sent.size());
+}
+
+TEST_CASE_FIXTURE(Fixture, "a flow whose requests are counted moves one read in a turn: other flows wait for no more") {
+  Uncounted user;
+  HttpWatch watch{&user, 1, HttpWatch::Client::kPod};
+  Begin(&watch);
+  // Trailers with many fields.
+  std::string sent = TestHttp2::Begin() + TestHttp2::Frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, "\x82\x84");
+  while (sent.size() < (4u << 20))
+    sent += TestHttp2::Frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM, 1, std::string(16'000, '\x90'));
+  size_t offset = 0, got = 0;
+  uint64_t before = 0, most = 0;
+  CHECK(RunUntil(&loop, [&] {
+    most = std::max(most, relay->bytes_sent() - before);
+    before = relay->bytes_sent();
+    // The kernel has all that it takes, so each turn could move much more.
+    while (offset < sent.size()) {
+      const ssize_t count = send(pod.get(), sent.data() + offset, sent.size() - offset, MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (count <= 0) break;
+      offset += static_cast<size_t>(count);
+    }
+    got += ReceiveNow(peer).size();
+    return got >= sent.size();
+  }));
+  CHECK_FALSE(watch.is_over());
+  // What waited, what arrived and what the other side read may each move one read.
+  CHECK(most <= 3 * (128u << 10));
 }
 
 TEST_CASE_FIXTURE(Fixture, "without room for what may have to wait, bytes wait in the kernel, and all of them arrive") {

@@ -169,6 +169,8 @@ struct Fixture {
     CHECK(decider.closed + decider.canceled == flows);
   }
 
+  // Of tunnels whose flows the loop destroys last.
+  FakeTunnel::Seen seen;
   Loop loop;
   Limits limits;
   FakeDecider decider;
