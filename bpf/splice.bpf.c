@@ -95,9 +95,8 @@ static __always_inline void observe(struct sk_msg_md *msg, __u64 id, struct weft
 	http_message(http, live, side, &source);
 	if (http->state != HTTP_IGNORED)
 		return;
-	/* Later messages of this flow cost no look at its state. */
-	__sync_fetch_and_and(&live->flags, ~WEFT_LIVE_OBSERVED);
-	bpf_map_delete_elem(&weft_http, &id);
+	/* Later messages of this flow cost no look at its state. It stays until the flow ends: the other end may be in the midst of using it. */
+	__sync_fetch_and_or(&live->flags, WEFT_LIVE_IGNORED);
 }
 
 SEC("sk_msg")
@@ -124,7 +123,7 @@ int weft_splice(struct sk_msg_md *msg)
 		own = live->sock[0];
 		peer = live->sock[1];
 	}
-	if (live->flags & WEFT_LIVE_OBSERVED)
+	if ((live->flags & (WEFT_LIVE_OBSERVED | WEFT_LIVE_IGNORED)) == WEFT_LIVE_OBSERVED)
 		observe(msg, id, live, side);
 	struct weft_note_key to = flow_end_key(live, !side);
 	if (!own || !peer || (live->flags & (WEFT_LIVE_LEAVING | WEFT_LIVE_BLOCKING)))

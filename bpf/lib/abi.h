@@ -237,6 +237,7 @@ enum weft_live_flag {
 	WEFT_LIVE_BLOCKING = 512, /* an end uses blocking calls: no more splicing */
 	WEFT_LIVE_OVERFLOWED = 64, /* a reader's queue reached the limit at least once */
 	WEFT_LIVE_OBSERVED = 1024, /* one of its pods had WEFT_POD_OBSERVED when the flow began */
+	WEFT_LIVE_IGNORED = 2048, /* what a spliced, observed flow carries is no HTTP */
 };
 struct weft_live {
 	/* The fields from source to dialled_port are equal in records that differ only in client port and counts (flows.ts). */

@@ -94,6 +94,7 @@ export const liveFlags = {
   blocking: 512,
   overflowed: 64,
   observed: 1024,
+  ignored: 2048,
 } as const;
 
 /** enum weft_local_flag */
