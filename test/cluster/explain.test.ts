@@ -156,11 +156,14 @@ test('by the caller’s right: of both namespaces all is said, of one nothing th
   const some = await explain(one, ...question);
   assert.equal(some.code, 4, some.stdout + some.stderr);
   assert.match(some.stdout, /namespace bank, too, for which you lack the right to list explanations/);
-  assert.doesNotMatch(
-    some.stdout,
-    /no-admin|sa\/teller|10\.244/,
-    'nothing of the client, whose namespace it may not read',
-  );
+  assert.match(some.stdout, /"endpoints":\[{"name":"shop\/web-/, 'what lies at the end that it may read');
+  assert.match(some.stdout, /policies that apply at the destination[^"]*shop\/no-admin/);
+  const hidden = (
+    await kubectl('-n', 'bank', 'get', 'pods', '-o', 'jsonpath={.items[*].status.podIP}')
+  ).split(' ');
+  assert.ok(hidden.some((ip) => ip.startsWith('10.244.')));
+  for (const text of ['sa/teller', ...hidden.map((ip) => `"${ip}"`), ...hidden.map((ip) => `"${ip}:`)])
+    assert.ok(!some.stdout.includes(text), `nothing of the client, whose namespace it may not read: ${text}`);
   const byIdentity = await explain(
     one,
     'shop/web:80',

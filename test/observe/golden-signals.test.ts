@@ -3,7 +3,6 @@
  * written by the test, so that it decides where messages begin.
  */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -198,16 +197,10 @@ test('THREATS 3: paths leave the kernel as templates alone, by the same rule as 
       cache,
       secrets.map((one): Message => [get(`/t/${one}`), okBytes]),
     );
-    for (const name of ['weft_requests', 'weft_http'])
-      dumped.push(
-        execFileSync('bpftool', ['-j', 'map', 'dump', 'name', name], {
-          encoding: 'utf8',
-          maxBuffer: 1 << 26,
-        }),
-      );
+    for (const name of ['weft_requests', 'weft_http']) dumped.push(JSON.stringify(entriesOf(name)));
   }
   assert.ok(
-    dumped.some((text) => text.includes('"formatted"') || text.length > 10),
+    dumped.some((text) => text.includes('"formatted"')),
     'the maps had rows',
   );
   const bytes = dumped.flatMap((text) =>

@@ -1,6 +1,7 @@
 /** A node whose namespace `shop` has golden signals, with a server whose messages the test decides, and what the mesh says about their requests. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { cgroupRoot } from '../../daemonset/datapath/loader.js';
 import { nodeSlots } from '../../daemonset/maps/rows.generated.js';
 import { until } from '../../src/base/wait.js';
 import { askState } from '../../src/cli/control-admin.js';
@@ -121,9 +122,9 @@ async def main():
     w.close()
 asyncio.run(main()); print('done')`;
 
-/** Whether the program that looks at packets is attached. */
+/** Whether the program that looks at packets is attached, here: testbeds beside this one have theirs. */
 export const isObserving = (): boolean =>
-  /cgroup_inet_egress/.test(execFileSync('bpftool', ['link', 'show'], { encoding: 'utf8' }));
+  /cgroup_inet_egress/.test(execFileSync('bpftool', ['cgroup', 'show', cgroupRoot()], { encoding: 'utf8' }));
 
 export class GoldenSignalsTestbed extends KernelTestbed {
   #markers = 0;
