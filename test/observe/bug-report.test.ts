@@ -249,7 +249,8 @@ test("the page's commands work as they are written", () => {
     assert.equal(commands.length, 6);
     for (const command of commands) {
       const isWeft = command.startsWith('npx weft ');
-      const here = command.replace('npx weft', weft).replaceAll('/tmp/', `${dir}/`);
+      // A checkout may itself be below /tmp.
+      const here = command.replaceAll('/tmp/', `${dir}/`).replace('npx weft', weft);
       const printed = sh('bash', ['-c', `cd ${dir} && ${here}${isWeft ? ` --state ${mesh.state}` : ''}`]);
       assert.notEqual(printed, '', command);
     }

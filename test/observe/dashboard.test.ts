@@ -95,7 +95,9 @@ test('the snapshot has the edges that were made: mutual TLS, the kernel path, re
     taken.incomplete.filter((one) => one !== `edges: ${noRatesText}`),
     [],
   );
-  assert.deepEqual([taken.incomplete, taken.unknown, taken.partial], [[], undefined, undefined]);
+  assert.equal(taken.unknown, undefined);
+  // Without rates the edges are read in part.
+  assert.deepEqual(taken.partial?.filter((part) => part !== 'edges') ?? [], []);
   assert.equal(taken.mesh.kind, 'testbed');
   const { history, edges } = await snapshot(
     'the line of success has the requests',
