@@ -114,7 +114,13 @@ test('requests: with a waypoint the suggested rules have methods and paths, and 
   await until('the waypoint is ready', 120_000, () =>
     weft('waypoint', 'apply', '-n', 'shop', '--for-namespace').catch(() => ''),
   );
-  // What was seen before, without a waypoint, is left out by --since.
+  // What was seen before, without a waypoint, is left out by --since. The control plane counts in intervals of 30 s.
+  await until(
+    'what was seen before is out of sight',
+    120_000,
+    async () => !(await weft('policy', 'observe', '-n', 'shop', '--since', '1s')).includes('shop/intruder'),
+    1_000,
+  );
   const beganMs = Date.now();
   const since = (): string[] => ['--since', `${Math.floor((Date.now() - beganMs) / 1000)}s`];
   await mustPass('shop/web', '/orders/101');
