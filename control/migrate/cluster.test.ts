@@ -93,9 +93,11 @@ test('an account of one namespace gets the objects of that namespace, and the re
     'VirtualService web',
   ]);
   assert.ok(
-    unread.some((one) => /kind Service: only those of namespace shop can be read: .*forbidden/.test(one)),
+    unread.some(({ text }) =>
+      /kind Service: only those of namespace shop can be read: .*forbidden/.test(text),
+    ),
   );
-  assert.ok(unread.some((one) => /kind Node: (?!only).*forbidden/.test(one)));
+  assert.ok(unread.some(({ text }) => /kind Node: (?!only).*forbidden/.test(text)));
   asked.length = 0;
   assert.deepEqual((await loadCluster(config)).objects, [], 'nothing of a namespace that was not asked for');
   assert.ok(!asked.some((path) => path.includes('/shop')));

@@ -5,6 +5,7 @@ import { listPathsOf } from '../kinds/api.js';
 import { kindNames, kinds, pickFields } from '../kinds/kinds.js';
 import type { MeshObject } from '../objects/objects.js';
 import { readObject } from '../source/validate.js';
+import type { Unread, UnreadKind } from '../../src/state/snapshot.js';
 import { sourceObject, type Fields, type Loaded, type SourceObject } from './load.js';
 import type { FileProblem } from './report.js';
 import { isRecord } from '../../src/base/record.js';
@@ -44,6 +45,8 @@ interface Listing {
   readonly kind: string;
   readonly listed: Listed | undefined;
   readonly problem: FileProblem | undefined;
+  /** Why `listed` has not all of them. */
+  readonly unread?: UnreadKind;
 }
 
 /** All objects at the first of the paths that is served; undefined: none is. Errors: ApiError. */
@@ -110,7 +113,7 @@ export async function loadCluster(config: KubeConfig, namespace?: string): Promi
   const sources: SourceObject[] = [];
   const objects: MeshObject[] = [];
   const problems: FileProblem[] = [];
-  const unread: string[] = [];
+  const unread: Unread[] = [];
   const list = async (kind: string, paths: readonly string[]): Promise<Listing> => {
     try {
       return { kind, listed: await listFirst(config, paths), problem: undefined };
@@ -122,7 +125,16 @@ export async function loadCluster(config: KubeConfig, namespace?: string): Promi
           ? undefined
           : await listWithin(config, kind, paths, namespace);
       const only = within ? `only those of namespace ${namespace} can be read: ` : '';
-      return { kind, listed: within, problem: { file, line: 0, message: `${only}${error.message}` } };
+      return {
+        kind,
+        listed: within,
+        problem: { file, line: 0, message: `${only}${error.message}` },
+        unread: {
+          name: kind,
+          ...(within && namespace !== undefined ? { within: namespace } : {}),
+          why: error.message,
+        },
+      };
     }
   };
   // Together: one after the other they would take a round trip each.
@@ -132,10 +144,10 @@ export async function loadCluster(config: KubeConfig, namespace?: string): Promi
   ]);
   const place = { line: 0, lineOf: (): number => 0 };
   for (const [i, kind] of kindNames.entries()) {
-    const { listed, problem } = own[i] ?? {};
+    const { listed, problem, unread: of } = own[i] ?? {};
     if (problem) {
       problems.push(problem);
-      unread.push(`${problem.file}: ${problem.message}`);
+      unread.push({ text: `${problem.file}: ${problem.message}`, ...(of ? { kind: of } : {}) });
     }
     if (!listed) continue;
     const apiVersion = apiVersionOfPath(listed.path);

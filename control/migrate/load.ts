@@ -14,6 +14,7 @@ import type { MeshObject } from '../objects/objects.js';
 import { templatePod } from '../pod-templates.js';
 import type { ManifestText } from '../problems/manifest-findings.js';
 import { parseRead } from '../source/parse.js';
+import type { Unread } from '../../src/state/snapshot.js';
 import type { FileProblem } from './report.js';
 import { isRecord } from '../../src/base/record.js';
 
@@ -49,8 +50,8 @@ export interface Loaded {
   /** What the control plane compiles: valid objects, closed forms, and a pod of each template. */
   readonly objects: readonly MeshObject[];
   readonly problems: readonly FileProblem[];
-  /** What could not be read although it counts for the mesh, with the reason. */
-  readonly unread?: readonly string[];
+  /** What could not be read although it counts for the mesh. */
+  readonly unread?: readonly Unread[];
 }
 
 export const groupOf = (apiVersion: string): string =>

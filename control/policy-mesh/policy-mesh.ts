@@ -52,7 +52,7 @@ export function policyMeshes(
   const read = {
     errors: problemsOf(added),
     warnings: problemsOf(loaded),
-    unread: loaded.unread ?? loaded.problems.map(({ file, message }) => `${file}: ${message}`),
+    unread: loaded.unread ?? loaded.problems.map(({ file, message }) => ({ text: `${file}: ${message}` })),
     before,
   };
   if (applied.length === 0) return { ...read, unevaluated: [], after: before };

@@ -34,6 +34,20 @@ export interface MeshSnapshot {
   readonly waypoints: readonly string[];
 }
 
+/** What could not be read. */
+export interface Unread {
+  /** With the reason. */
+  readonly text: string;
+  /** Of a cluster: the objects of a kind. */
+  readonly kind?: UnreadKind;
+}
+export interface UnreadKind {
+  readonly name: string;
+  /** Those of this namespace could be read; absent: none could. */
+  readonly within?: string;
+  readonly why: string;
+}
+
 /** The answer of `control policy-mesh`. */
 export interface PolicyMeshes {
   /** Errors of the manifests to evaluate: they are not in force as written. */
@@ -41,7 +55,7 @@ export interface PolicyMeshes {
   /** The same of the current state. */
   readonly warnings: readonly string[];
   /** What of the current state could not be read. What is said about the mesh may be wrong then. */
-  readonly unread: readonly string[];
+  readonly unread: readonly Unread[];
   /** What of the applied manifests is not evaluated. */
   readonly unevaluated: readonly string[];
   readonly before: MeshSnapshot;

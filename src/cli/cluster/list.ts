@@ -7,7 +7,12 @@ const pageSize = 500;
 /** Is called for a kind that this account may not read. */
 export type OnUnread = (plural: string, why: string) => void;
 
+/** An account may lack the right to read all kinds. */
 const kindsNamed = 6;
+export const kindsText = (names: readonly string[]): string => {
+  const more = names.length - kindsNamed;
+  return names.slice(0, kindsNamed).join(', ') + (more > 0 ? ` and ${more} more kinds` : '');
+};
 
 /** Kinds that could not be read, said once. */
 export class UnreadKinds {
@@ -19,10 +24,9 @@ export class UnreadKinds {
   texts(): string[] {
     const [first] = this.#kinds.values();
     if (first === undefined) return [];
-    const names = [...this.#kinds.keys()];
-    const more = names.length - kindsNamed;
-    const named = names.slice(0, kindsNamed).join(', ') + (more > 0 ? ` and ${more} more kinds` : '');
-    return [`problems of ${named} are not known, because this account may not read these objects: ${first}`];
+    return [
+      `problems of ${kindsText([...this.#kinds.keys()])} are not known, because this account may not read these objects: ${first}`,
+    ];
   }
 }
 

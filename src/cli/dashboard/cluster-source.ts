@@ -12,24 +12,18 @@ import { configurationFindings } from '../cluster/configuration.js';
 import { clusterStatus, type ClusterStatus } from '../cluster/status.js';
 import { readWaypointPrograms } from '../cluster/waypoint.js';
 import { waypointPods } from '../cluster/waypoint-pods.js';
-import { read } from './assemble.js';
+import { read, type Reading } from './assemble.js';
 import { clusterPrograms, waypointGaps, type ClusterWaypoints } from './programs.js';
 import { allProblems, findingProblems } from './problems.js';
 import type { DashboardFlags, MeshSource } from './sources.js';
-
-interface Part<T> {
-  readonly value?: T;
-  readonly why: readonly string[];
-}
+import { tried } from './tried.js';
 
 /** Errors of one part are its reason. */
-async function part<T>(what: string, reading: Promise<T>): Promise<Part<T>> {
-  try {
-    return { value: await reading, why: [] };
-  } catch (error) {
-    return { why: [`${what}: ${errorText(error)}`] };
-  }
-}
+const part = <T>(what: string, reading: Promise<T>): Promise<Reading<T>> =>
+  tried(
+    what,
+    reading.then((value) => read(value)),
+  );
 
 async function clusterWaypoints(
   config: KubeConfig,
@@ -53,7 +47,7 @@ async function clusterWaypoints(
 export function clusterSource(config: KubeConfig, flags: DashboardFlags): MeshSource {
   const { rootNamespace: root, namespace } = flags;
   // Programs are read more often than problems, and all of it costs many lists.
-  let latest: Promise<Part<ClusterStatus>> | undefined;
+  let latest: Promise<Reading<ClusterStatus>> | undefined;
   return {
     mesh: { kind: 'cluster', name: config.getCurrentContext(), version },
     programsMs: 15_000,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { explainArguments } from './explain-query.js';
+import type { Unread } from '../../state/snapshot.js';
 import { unreadTexts } from './sources.js';
 
 const place = { state: '/run/x', rootNamespace: 'weft-system' };
@@ -42,21 +43,22 @@ test('questions that are none are refused', () => {
   );
 });
 
+const unreadKind = (name: string, within: { readonly within?: string } = {}): Unread => ({
+  text: `the cluster's objects of the kind ${name}: forbidden`,
+  kind: { name, ...within, why: 'forbidden' },
+});
+
 test('kinds that the account may not read are one sentence', () => {
   const kinds = ['Pod', 'Service', 'A', 'B', 'C', 'D', 'E', 'F'];
-  assert.deepEqual(
-    unreadTexts([...kinds.map((kind) => `the cluster's objects of the kind ${kind}: forbidden`), 'x']),
-    [
-      'objects of Pod, Service, A, B, C, D and 2 more kinds cannot be read with this account, so that workloads, policies and problems may not be complete: forbidden',
-      'objects: x',
-    ],
-  );
+  assert.deepEqual(unreadTexts([...kinds.map((name) => unreadKind(name)), { text: 'x' }]), [
+    'objects of Pod, Service, A, B, C, D and 2 more kinds cannot be read with this account, so that workloads, policies and problems may not be complete: forbidden',
+    'objects: x',
+  ]);
   assert.deepEqual(unreadTexts([]), []);
   assert.deepEqual(
-    unreadTexts([
-      "the cluster's objects of the kind Pod: only those of namespace shop can be read: forbidden",
-      "the cluster's objects of the kind Node: forbidden",
-    ]).map((text) => text.split(',')[0]),
+    unreadTexts([unreadKind('Pod', { within: 'shop' }), unreadKind('Node')]).map(
+      (text) => text.split(',')[0],
+    ),
     [
       'of Pod only the objects of namespace shop can be read with this account',
       'objects of Node cannot be read with this account',

@@ -1,5 +1,4 @@
 /** What the page's program reads: each source by itself, so that one that cannot be read does not hide the others. */
-import { errorText } from '../../base/errors.js';
 import { edgesKeptMs } from '../../model/edge.js';
 import type { MeshSnapshot, Problem } from '../../model/mesh-snapshot.js';
 import { edgeHistory, type EdgeHistory } from '../../telemetry/observed/edge-history.js';
@@ -8,6 +7,8 @@ import { askMesh } from '../control-admin.js';
 import { edgesQuestion } from '../edges/edges-question.js';
 import type { Observation } from '../edges/observation.js';
 import { noRatesText } from '../edges/with-rates.js';
+import type { Unread } from '../../state/snapshot.js';
+import { kindsText } from '../cluster/list.js';
 import type { PlaceFlags } from '../place.js';
 import { currentMesh } from '../policy/meshes.js';
 import { observation, type PrometheusFlags } from '../prometheus/options.js';
@@ -16,6 +17,7 @@ import { Kept } from './kept.js';
 import { objectsView, type ObjectsView } from './objects-view.js';
 import { problemsOf } from './problems.js';
 import type { ProgramsView } from './programs.js';
+import { tried } from './tried.js';
 
 export interface DashboardFlags extends PlaceFlags, PrometheusFlags {
   readonly namespace?: string;
@@ -38,16 +40,6 @@ export interface MeshSource {
 const objectsMsMax = 60_000;
 /** Programs report every 10 s. */
 const historyMsMax = 10_000;
-/** Kinds that are named; the account may lack the right to read all of them. */
-const kindsNamed = 6;
-
-async function tried<T>(what: string, reading: Promise<Reading<T>>): Promise<Reading<T>> {
-  try {
-    return await reading;
-  } catch (error) {
-    return unread(`${what}: ${errorText(error)}`);
-  }
-}
 
 /** Edges and their history are read by the same right: the reason is said once. */
 const historyBeside = (
@@ -60,34 +52,24 @@ const historyBeside = (
 
 const notYet = (what: string): Reading<never> => unread(`${what}: they are still being read`);
 
-const kindPattern =
-  /^the cluster's objects of the kind (\S+): (?:only those of namespace (\S+) can be read: )?(.*)$/s;
-
 /** Kinds of which no object could be read. Pure. */
-const unreadKinds = (missing: readonly string[]): ReadonlySet<string> =>
-  new Set(
-    missing.flatMap((text) => {
-      const [, kind, namespace] = kindPattern.exec(text) ?? [];
-      return kind === undefined || namespace !== undefined ? [] : [kind];
-    }),
-  );
+const unreadKinds = (missing: readonly Unread[]): ReadonlySet<string> =>
+  new Set(missing.flatMap(({ kind }) => (!kind || kind.within !== undefined ? [] : [kind.name])));
 
 /** One sentence about the kinds that the account may not read, rather than one for each. Pure. */
-export function unreadTexts(missing: readonly string[]): string[] {
-  const kinds = new Map<string, { readonly names: string[]; readonly why: string }>();
+export function unreadTexts(missing: readonly Unread[]): string[] {
+  const kinds = new Map<string | undefined, { readonly names: string[]; readonly why: string }>();
   const others: string[] = [];
-  for (const text of missing) {
-    const [, kind, namespace = '', why = ''] = kindPattern.exec(text) ?? [];
-    const same = kinds.get(namespace);
-    if (kind === undefined) others.push(`objects: ${text}`);
-    else if (same) same.names.push(kind);
-    else kinds.set(namespace, { names: [kind], why });
+  for (const { text, kind } of missing) {
+    const same = kinds.get(kind?.within);
+    if (!kind) others.push(`objects: ${text}`);
+    else if (same) same.names.push(kind.name);
+    else kinds.set(kind.within, { names: [kind.name], why: kind.why });
   }
   const texts = [...kinds].map(([namespace, { names, why }]) => {
-    const more = names.length - kindsNamed;
-    const named = names.slice(0, kindsNamed).join(', ') + (more > 0 ? ` and ${more} more kinds` : '');
+    const named = kindsText(names);
     const what =
-      namespace === ''
+      namespace === undefined
         ? `objects of ${named} cannot be read with this account`
         : `of ${named} only the objects of namespace ${namespace} can be read with this account`;
     return `${what}, so that workloads, policies and problems may not be complete: ${why}`;

@@ -168,9 +168,10 @@ async function askObjects(question: Question, flags: Flags): Promise<Asked> {
   const meshes = policyMeshes({ ...flags, ...(file ? { current: file } : {}) }, whatIf, '--file');
   const { errors, warnings, unread, before, after } = meshes;
   if (errors.length > 0) throw new WeftError('WEFT_EXPLAIN_INPUT', errors.join('\n'));
-  const known = await answer(before, question, unread);
+  const gaps = unread.map(({ text }) => text);
+  const known = await answer(before, question, gaps);
   const now = file ? known : await withCertificates(known, flags);
-  const then = whatIf.length > 0 ? await answer(after, question, unread) : undefined;
+  const then = whatIf.length > 0 ? await answer(after, question, gaps) : undefined;
   return { now, then, warnings, isWhole: unread.length === 0 };
 }
 
