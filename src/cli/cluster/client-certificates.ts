@@ -1,5 +1,6 @@
 /** Findings about client certificates that policies name and whose Secrets are missing. Of a Secret only the metadata is asked for, not the data. */
 import type { KubeConfig } from '@kubernetes/client-node';
+import { eachAtOnce } from '../../base/at-once.js';
 import { isRecord } from '../../base/record.js';
 import type { Finding } from '../../findings/finding.js';
 import { ApiError, requestMetadata } from '../../kubernetes/request.js';
@@ -7,6 +8,7 @@ import { clientCertificateOption, parseSecretName, type SecretName } from '../..
 
 /** Secrets that are looked for. */
 const secretsMax = 64;
+const atOnce = 8;
 
 /** The Secret that a BackendTLSPolicy names. Pure. */
 export function secretsOfPolicy(spec: unknown): readonly SecretName[] {
@@ -47,14 +49,22 @@ export interface NamingItem {
 /** Errors: ApiError. */
 export async function missingSecrets(config: KubeConfig, items: readonly NamingItem[]): Promise<Finding[]> {
   const findings: Finding[] = [];
+  const named = items.flatMap(({ namespace, secrets }) =>
+    secrets.map((secret) => [`${namespace}/${secret}`, { namespace, secret }] as const),
+  );
   const states = new Map<string, 'there' | 'missing' | 'not read'>();
+  await eachAtOnce(
+    [...new Map(named)].slice(0, secretsMax),
+    atOnce,
+    async ([name, { namespace, secret }]) => {
+      states.set(name, await stateOf(config, namespace, secret));
+    },
+  );
   const unread = new Set<string>();
   for (const { object, namespace, secrets } of items)
     for (const secret of secrets) {
       const name = `${namespace}/${secret}`;
-      let state = states.get(name);
-      if (state === undefined && states.size < secretsMax)
-        states.set(name, (state = await stateOf(config, namespace, secret)));
+      const state = states.get(name);
       if (state === 'missing')
         findings.push({
           level: 'fail',

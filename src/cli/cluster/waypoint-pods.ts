@@ -1,15 +1,14 @@
 /** What the pods of a cluster's waypoints say of themselves, by port-forwards to their admin ports, as far as the caller may forward ports. */
 import type { KubeConfig } from '@kubernetes/client-node';
+import { eachAtOnce } from '../../base/at-once.js';
 import { errorText } from '../../base/errors.js';
 import { isRecord } from '../../base/record.js';
 import { getThroughPortForward } from '../../kubernetes/port-forward.js';
 import { requestJson } from '../../kubernetes/request.js';
 import { adminPort } from '../admin.js';
 import { podFailure, type PodItem } from './pod-failure.js';
-import { gatewayClassName } from './waypoint-status.js';
+import { gatewayNameLabel, waypointPodSelector } from './waypoint-status.js';
 
-const gatewayName = 'gateway.networking.k8s.io/gateway-name';
-const selector = `gateway.networking.k8s.io/gateway-class-name=${gatewayClassName}`;
 /** Each is a connection through the API server. */
 const atOnce = 8;
 const podsMax = 200;
@@ -76,22 +75,17 @@ async function reportOf(config: KubeConfig, item: NamedPod): Promise<Pick<Waypoi
 /** The pods of waypoints. Error: ApiError if they cannot be listed. @param namespace undefined: all */
 export async function waypointPods(config: KubeConfig, namespace?: string): Promise<WaypointPod[]> {
   const within = namespace === undefined ? '' : `/namespaces/${namespace}`;
-  const path = `/api/v1${within}/pods?${new URLSearchParams({ labelSelector: selector })}`;
+  const path = `/api/v1${within}/pods?${new URLSearchParams({ labelSelector: waypointPodSelector })}`;
   const { items } = (await requestJson(config, 'GET', path)) as { readonly items: readonly NamedPod[] };
   const own = items.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
   const found: WaypointPod[] = [];
-  let next = 0;
-  const work = async (): Promise<void> => {
-    for (let at = next++; at < own.length; at = next++) {
-      const item = own[at];
-      const gateway = item?.metadata.labels?.[gatewayName];
-      if (!item || gateway === undefined) continue;
-      const { namespace: of, name } = item.metadata;
-      const answer =
-        at < podsMax ? await reportOf(config, item) : { why: `only ${podsMax} pods of waypoints are asked` };
-      found.push({ gateway: `${of}/${gateway}`, pod: name, ...answer });
-    }
-  };
-  await Promise.all(Array.from({ length: atOnce }, work));
+  await eachAtOnce(own, atOnce, async (item, index) => {
+    const { namespace: of, name, labels } = item.metadata;
+    const gateway = labels?.[gatewayNameLabel];
+    if (gateway === undefined) return;
+    const said =
+      index < podsMax ? await reportOf(config, item) : { why: `only ${podsMax} pods of waypoints are asked` };
+    found.push({ gateway: `${of}/${gateway}`, pod: name, ...said });
+  });
   return found.sort((a, b) => (`${a.gateway} ${a.pod}` < `${b.gateway} ${b.pod}` ? -1 : 1));
 }

@@ -4,6 +4,9 @@ import { waypointNamedBy } from '../../findings/waypoints.js';
 import { table } from './table.js';
 
 export const gatewayClassName = 'weft-waypoint';
+/** Of what belongs to a Gateway: its name. */
+export const gatewayNameLabel = 'gateway.networking.k8s.io/gateway-name';
+export const waypointPodSelector = `gateway.networking.k8s.io/gateway-class-name=${gatewayClassName}`;
 
 interface Meta {
   readonly name: string;

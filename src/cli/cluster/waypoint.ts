@@ -10,6 +10,7 @@ import { requestJson } from '../../kubernetes/request.js';
 import { waypointNamedBy } from '../../findings/waypoints.js';
 import {
   gatewayClassName,
+  gatewayNameLabel,
   listLines,
   statusLines,
   waypointStatuses,
@@ -47,16 +48,24 @@ async function itemsAt<T>(config: KubeConfig, path: string): Promise<readonly T[
   return ((await requestJson(config, 'GET', path)) as { items: readonly T[] }).items;
 }
 
+const placePath = (namespace: string | undefined): string =>
+  namespace === undefined ? '' : `/namespaces/${namespace}`;
+const gatewaysOf = (config: KubeConfig, namespace: string | undefined): Promise<readonly GatewayItem[]> =>
+  itemsAt(config, `/apis/${group}/v1${placePath(namespace)}/gateways`);
+const deploymentsOf = (
+  config: KubeConfig,
+  namespace: string | undefined,
+): Promise<readonly DeploymentItem[]> => {
+  const query = new URLSearchParams({ labelSelector: gatewayNameLabel });
+  return itemsAt(config, `/apis/apps/v1${placePath(namespace)}/deployments?${query}`);
+};
+
 /** Waypoints of a namespace. Default: of all namespaces. Errors: WEFT_GATEWAY_API, ApiError. */
 async function readWaypoints(config: KubeConfig, namespace?: string): Promise<WaypointStatus[]> {
   await requireKinds(config);
-  const place = namespace === undefined ? '' : `/namespaces/${namespace}`;
   const [gateways, deployments, namespaces, services] = await Promise.all([
-    itemsAt<GatewayItem>(config, `/apis/${group}/v1${place}/gateways`),
-    itemsAt<DeploymentItem>(
-      config,
-      `/apis/apps/v1${place}/deployments?labelSelector=${group}%2Fgateway-name`,
-    ),
+    gatewaysOf(config, namespace),
+    deploymentsOf(config, namespace),
     // Objects of other namespaces may name the waypoint too.
     itemsAt<Labelled>(config, '/api/v1/namespaces'),
     itemsAt<Labelled>(config, '/api/v1/services'),
@@ -72,15 +81,11 @@ export async function readWaypointPrograms(
   config: KubeConfig,
   namespace?: string,
 ): Promise<{ readonly waypoints: readonly WaypointStatus[]; readonly deploymentsWhy?: string }> {
-  const place = namespace === undefined ? '' : `/namespaces/${namespace}`;
   await requireKinds(config);
-  const gateways = await itemsAt<GatewayItem>(config, `/apis/${group}/v1${place}/gateways`);
+  const gateways = await gatewaysOf(config, namespace);
   const none = { namespaces: [], services: [] };
   try {
-    const deployments = await itemsAt<DeploymentItem>(
-      config,
-      `/apis/apps/v1${place}/deployments?labelSelector=${group}%2Fgateway-name`,
-    );
+    const deployments = await deploymentsOf(config, namespace);
     return { waypoints: waypointStatuses({ gateways, deployments, ...none }) };
   } catch (error) {
     const waypoints = waypointStatuses({ gateways, deployments: [], ...none });

@@ -1,7 +1,9 @@
 /** Connections and requests that happened in a cluster, from the logs of agents and waypoints, as far as the caller may read these. */
 import type { KubeConfig } from '@kubernetes/client-node';
+import { eachAtOnce } from '../../base/at-once.js';
 import { errorText } from '../../base/errors.js';
 import { ApiError, requestJson, requestText } from '../../kubernetes/request.js';
+import { waypointPodSelector } from '../cluster/waypoint-status.js';
 import { lineAbout, linesMax, type PastLine } from './past.js';
 
 /** The newest lines of each log are read. */
@@ -19,7 +21,6 @@ export interface ClusterPast {
   readonly problems: readonly string[];
 }
 
-const waypointSelector = 'gateway.networking.k8s.io/gateway-class-name=weft-waypoint';
 const agentSelector = 'app in (weft-agent,weft-agent-draining)';
 
 const problemOf = (what: string, right: string, error: unknown): string =>
@@ -51,7 +52,7 @@ export async function clusterPast(
   };
   const [agents, waypoints] = await Promise.all([
     list('agents', `/api/v1/namespaces/${rootNamespace}/pods`, agentSelector),
-    list('waypoints', '/api/v1/pods', waypointSelector),
+    list('waypoints', '/api/v1/pods', waypointPodSelector),
   ]);
   const pods = [...agents, ...waypoints];
   const forbidden = new Set<string>();
@@ -70,11 +71,7 @@ export async function clusterPast(
       problems.push(problemOf(what, `get pods/log in ${namespace}`, error));
     }
   };
-  let next = 0;
-  const work = async (): Promise<void> => {
-    for (let pod = pods[next++]; pod; pod = pods[next++]) await read(pod);
-  };
-  await Promise.all(Array.from({ length: atOnce }, work));
+  await eachAtOnce(pods, atOnce, read);
   const timeOf = ({ line }: PastLine): string => (typeof line['time'] === 'string' ? line['time'] : '');
   lines.sort((a, b) => (timeOf(a) < timeOf(b) ? -1 : 1));
   return { lines: lines.slice(-linesMax), problems };
