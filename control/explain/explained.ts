@@ -1,9 +1,8 @@
 /** The part of the compiled mesh that concerns two ends, encoded. */
-import { isIp } from '../../src/model/address.js';
 import type { ExplainedMesh, EncodedMeshResource, MeshEnd } from '../../src/model/explained-mesh.js';
-import { explainLimits } from '../../src/model/explained-mesh.js';
+import { explainLimits, unnamedNamespace } from '../../src/model/explained-mesh.js';
 import { servicePolicyName } from '../../src/model/service-policy.js';
-import { namespacesOf, partOf, slashed, withoutPort, type Ends } from '../../src/state/mesh-part.js';
+import { namespacesOf, partOf, statedNamespace, type Ends } from '../../src/state/mesh-part.js';
 import type { MeshSnapshot } from '../../src/state/snapshot.js';
 import { encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
 import { encodeNodePod } from '../../src/discovery/codec/node-pod.js';
@@ -98,20 +97,12 @@ export interface ExplainSourceOptions {
 /** What of these namespaces the caller may read. */
 export type Readable = (namespaces: readonly string[]) => Promise<ReadonlySet<string>>;
 
-/** The namespace that an end states, by `NAMESPACE/NAME` or a host name. */
-function statedNamespace(end: string): string | undefined {
-  const name = withoutPort(end);
-  return slashed(name)?.[0] ?? (isIp(name) ? undefined : name.split('.')[1]);
-}
-
-const unnamed = 'of an address';
-
 /**
  * Who may not read a namespace does not learn which one has an address. Only the end's own statement counts: else a caller would find out by names
  * that the other end, or another part of the question, states.
  */
 const namedBy = (end: string, hidden: readonly string[]): readonly string[] =>
-  hidden.map((one) => (one === statedNamespace(end) ? one : unnamed));
+  hidden.map((one) => (one === statedNamespace(end) ? one : unnamedNamespace));
 
 export class ExplainSource {
   constructor(private readonly options: ExplainSourceOptions) {}
@@ -147,7 +138,7 @@ export class ExplainSource {
     const hidden = new Set(
       ofEnds.length > 0
         ? ofEnds
-        : (await hiddenOf(namespacesOf(part.snapshot, rootNamespace))).map(() => unnamed),
+        : (await hiddenOf(namespacesOf(part.snapshot, rootNamespace))).map(() => unnamedNamespace),
     );
     const { trustDomain } = whole;
     if (hidden.size === 0)

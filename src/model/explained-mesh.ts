@@ -30,6 +30,9 @@ export interface ExplainedMesh {
   readonly ends: readonly MeshEnd[];
 }
 
+/** In `hidden`: a namespace that is not named, because the caller does not learn which one has an address. */
+export const unnamedNamespace = 'of an address';
+
 export const explainLimits = {
   /** Of a response. What concerns more is read as objects. */
   resources: 20_000,

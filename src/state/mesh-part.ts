@@ -45,6 +45,12 @@ export function slashed(text: string): readonly [string, string] | undefined {
     : undefined;
 }
 
+/** The namespace that an end states, by `NAMESPACE/NAME` or a host name. */
+export function statedNamespace(end: string): string | undefined {
+  const name = withoutPort(end);
+  return slashed(name)?.[0] ?? (isIp(name) ? undefined : name.split('.')[1]);
+}
+
 /** Short names of the cluster's DNS: `api` in the client's namespace, `api.shop`, `api.shop.svc`. */
 export function hostNamesOf(host: string, namespace: string): readonly string[] {
   const suffix = '.svc.cluster.local';

@@ -2,8 +2,7 @@
 import { errorText } from '../../base/errors.js';
 import { ApiError } from '../../kubernetes/request.js';
 import { workloadIdentityOf, parseSpiffeId } from '../../model/identity.js';
-import { slashed, withoutPort, type Ends } from '../../state/mesh-part.js';
-import { isIp } from '../../model/address.js';
+import { slashed, statedNamespace, type Ends } from '../../state/mesh-part.js';
 import { askMesh } from '../control-admin.js';
 import type { MeshFlags } from '../place.js';
 import { isOfCluster } from '../place.js';
@@ -20,10 +19,8 @@ export type FromControl =
  * of the URL, and a response has nothing of a namespace in which the caller lacks it.
  */
 export function namespacesToTry({ source, identity, destination }: Ends): readonly (string | undefined)[] {
-  const name = withoutPort(destination);
-  const ofDestination = slashed(name)?.[0] ?? (isIp(name) ? undefined : name.split('.')[1]);
   const found = [
-    ofDestination,
+    statedNamespace(destination),
     source === undefined ? undefined : slashed(source)?.[0],
     namespaceOf(identity),
   ];

@@ -1,6 +1,6 @@
 /** What is said to a caller who may not read all that decides: what lies at the end that the caller may read. Pure. */
 import { errorText } from '../../base/errors.js';
-import type { ExplainedMesh } from '../../model/explained-mesh.js';
+import { unnamedNamespace, type ExplainedMesh } from '../../model/explained-mesh.js';
 import { observeApi } from '../../model/observe-api.js';
 import type { AuthorizationPolicy } from '../../model/policy.js';
 import type { WaypointRef } from '../../model/workload.js';
@@ -126,7 +126,7 @@ export function hiddenExplanation(question: Question, explained: ExplainedMesh):
     endpoints: to?.endpoints ?? [],
     notes: [
       ...hidden.map((one) =>
-        one === 'of an address'
+        one === unnamedNamespace
           ? `not known, because it is decided in a namespace for which you lack ${right}, ${roleText}`
           : `not known, because it is decided in namespace ${one}, too, for which you lack ${right}, ${roleText}: kubectl create rolebinding weft-explain -n ${one} --clusterrole=weft-edges-reader --user=YOU`,
       ),
