@@ -1,5 +1,5 @@
 /** What a waypoint may report: what clients of the mesh send to Services, workloads and external hosts that use it. Pure. */
-import { otherName, type Edge, type EdgeParty } from '../../src/model/edge.js';
+import { isOtherParty, otherName, type Edge, type EdgeParty } from '../../src/model/edge.js';
 import { workloadIdentityOf } from '../../src/model/identity.js';
 import { mayStandBefore, namespaceOfKey } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
@@ -10,9 +10,6 @@ import { waypointReference, type WaypointName } from '../compile/waypoints.js';
 
 export type ObservableMesh = Pick<Compiler, 'observable' | 'workloadsNamed'>;
 
-/** Several parties that a program did not tell apart, because it has too many edges. */
-const isOther = ({ workload, pod, identity }: EdgeParty): boolean =>
-  workload === otherName && pod === otherName && identity === undefined;
 const isUnnamed = ({ workload, pod, identity }: EdgeParty): boolean =>
   workload === '' && pod === '' && identity === undefined;
 const isSame = ({ workloadName, identity }: Workload, party: EdgeParty): boolean =>
@@ -85,7 +82,7 @@ function reached(
   const leads = (to: string): boolean =>
     observable.leads(key, to, namespace) || observable.leads(key, to, source.namespace);
   const { namespace: to } = destination;
-  if (isOther(destination))
+  if (isOtherParty(destination))
     return to === namespace || leads(to) || observable.leads(key, to, to) ? destination : undefined;
   const workloads = workloadsOf(destination, mesh);
   if (mayStandBefore(namespace, to) && workloads.some(({ services }) => services.has(key)))
@@ -108,7 +105,7 @@ export function servedEdge(
 ): ReportedEdge | undefined {
   const { source, destination, service: host } = edge;
   const { observable } = mesh;
-  const isOverflow = isOther(source) && source.namespace === otherName && isOther(destination);
+  const isOverflow = isOtherParty(source) && source.namespace === otherName && isOtherParty(destination);
   if (!isOverflow && !isClient(source, mesh)) return undefined;
   const own = waypointReference(waypoint).service;
   if (host !== '') {
@@ -126,7 +123,7 @@ export function servedEdge(
   // A workload was dialed by its own address: the waypoint is that of its namespace's Services.
   const { namespace } = destination;
   if (!observable.uses(own, namespace)) return undefined;
-  if (isUnnamed(destination) || isOther(destination)) return { namespace, destination };
+  if (isUnnamed(destination) || isOtherParty(destination)) return { namespace, destination };
   const services = servicesOf(workloadsOf(destination, mesh), new Set([namespace]), mesh);
   for (const key of first(services, servicesMax))
     if (mayStandBefore(namespaceOfKey(key), namespace) && observable.uses(own, key))

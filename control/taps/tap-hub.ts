@@ -166,12 +166,13 @@ export class TapHub {
     const decoded = decodeTapEvent(encoded);
     if (!decoded) return 'undecodable';
     const event: TapEvent = { ...decoded, reporter: reporterOf(caller.name) };
+    const destination = { ...event.destination, identity: decoded.destination.identity as never };
     const reported = mayReport(
       caller,
       {
         reporter: decoded.seenBy,
         source: { ...event.source, identity: decoded.source.identity as never },
-        destination: { ...event.destination, identity: decoded.destination.identity as never },
+        destination,
         service: event.destination.service ?? '',
         port: event.destination.port,
         path: event.path,
@@ -182,14 +183,16 @@ export class TapHub {
       this.parts.registry,
     );
     if (!reported) return 'not-its-own';
-    const shown = withDestination(event, reported.destination);
-    const [subject, shownSubject] = [subjectOfEvent(event), subjectOfEvent(shown)];
+    const subject = subjectOfEvent(event);
+    const isAsReported = reported.destination === destination;
+    const shown = isAsReported ? event : withDestination(event, reported.destination);
+    const shownSubject = isAsReported ? subject : subjectOfEvent(shown);
     let isWanted = false;
     for (const number of new Set(taps)) {
       const reader = this.#readers.get(number);
       if (reader?.matches(subject) !== true) continue;
       isWanted = true;
-      if (reader.matches(shownSubject)) reader.queue.push(shown);
+      if (isAsReported || reader.matches(shownSubject)) reader.queue.push(shown);
     }
     return isWanted ? undefined : 'not-asked-for';
   }

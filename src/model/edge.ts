@@ -33,6 +33,10 @@ export const edgePaths = [
 /** Name of a namespace, workload, path or method under which observations beyond the limits are counted. */
 export const otherName = 'other';
 
+/** Whether a side has names beyond the limits of what programs observe: a namespace may be called `other`, a pod and a workload at the same time are not. */
+export const isOtherParty = ({ workload, pod, identity }: EdgeParty): boolean =>
+  workload === otherName && pod === otherName && identity === undefined;
+
 /** How long the control plane keeps edges. Older reports are of no use. */
 export const edgesKeptMs = 900_000;
 

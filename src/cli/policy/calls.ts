@@ -2,7 +2,7 @@
  * Calls: who calls what, from the edges that several programs reported of the same traffic. Agents of both sides report a connection, and a
  * waypoint between them its requests. Pure.
  */
-import { otherName, policyNames, type Edge, type EdgeParty, type EdgeReporter } from '../../model/edge.js';
+import { isOtherParty, policyNames, type Edge, type EdgeParty, type EdgeReporter } from '../../model/edge.js';
 import type { SpiffeId } from '../../model/identity.js';
 
 export interface CallParty {
@@ -133,9 +133,7 @@ const isRequest = ({ reporter, method }: Pick<Edge, 'reporter' | 'method'>): boo
 
 const hasEndpoint = ({ workload, pod }: EdgeParty): boolean => workload !== '' || pod !== '';
 
-/** A namespace may be called `other`, too; a pod and a workload at the same time are not. */
-const isOther = ({ namespace, workload, pod, identity }: EdgeParty): boolean =>
-  workload === otherName && pod === otherName && identity === undefined && namespace !== '';
+const isOther = (party: EdgeParty): boolean => isOtherParty(party) && party.namespace !== '';
 
 const partyOf = (party: EdgeParty, pods: ReadonlySet<string>): CallParty => ({
   namespace: party.namespace,

@@ -6,26 +6,15 @@
  * - A connection to a Service with a waypoint is that of the waypoint, which knows the endpoint.
  * - A request is the waypoint's. Of the agents, the side that has seen more requests counts: signals of requests may be on for one namespace.
  */
-import {
-  edgeKey,
-  noCounts,
-  otherName,
-  type Edge,
-  type EdgeCounts,
-  type EdgeParty,
-} from '../../model/edge.js';
+import { edgeKey, noCounts, isOtherParty, type Edge, type EdgeCounts } from '../../model/edge.js';
 import { destinationOf, nameOf } from '../../model/party-name.js';
 
 /** Whether requests are counted in it, and not connections. */
 export const isRequestEdge = ({ method, counts }: Edge): boolean => method !== '' || counts.requests > 0;
 
-/** Whether a side has names beyond the limits of what programs observe: a namespace may be called `other`, a pod and a workload at the same time are not. */
-const isOther = ({ workload, pod, identity }: EdgeParty): boolean =>
-  workload === otherName && pod === otherName && identity === undefined;
-
 /** Whether an edge holds what a program has observed beyond its limits. */
 export const isBeyondLimits = ({ source, destination }: Edge): boolean =>
-  isOther(source) || isOther(destination);
+  isOtherParty(source) || isOtherParty(destination);
 
 /** The path as the client's side names it. */
 export const pathOf = ({ path }: Pick<Edge, 'path'>): string =>
