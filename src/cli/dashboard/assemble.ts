@@ -91,14 +91,13 @@ function behind(changes: readonly Change[], nowMs: number): ReadonlyMap<string, 
 /**
  * Who has the current configuration. A program that is connected is not known to have it while nobody says what it has acknowledged: changes
  * could not be read, or a replica to which it may have acknowledged does not answer.
+ * @param late from `behind`
  */
 function withSync(
   programs: readonly ProgramState[],
   changes: ChangesAnswer | undefined,
-  nowMs: number,
+  late: ReadonlyMap<string, boolean>,
 ): ProgramState[] {
-  const newest = [...(changes?.changes ?? [])].sort((a, b) => b.timeMs - a.timeMs);
-  const late = behind(newest, nowMs);
   return programs.map(({ isInSync, ...one }) => {
     if (isInSync !== true) return { ...one, ...(isInSync === undefined ? {} : { isInSync }) };
     if (!changes) return one;
@@ -157,7 +156,7 @@ export function assemble(readings: Readings, fromMs: number, nowMs: number): Mes
     takenMs: nowMs,
     mesh,
     fromMs: observedSinceMs,
-    programs: withSync(programs.value?.programs ?? [], changes.value, nowMs),
+    programs: withSync(programs.value?.programs ?? [], changes.value, behind(newest, nowMs)),
     ...(unreadPrograms.length > 0 ? { programsUnread: unreadPrograms } : {}),
     workloads: [...known, ...unknownEnds(states, known)],
     edges: withShares(states, history.value),

@@ -2,7 +2,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { MeshSnapshot } from '../../model/mesh-snapshot.js';
 import { agoText, clockText, countText, dateText } from '../view/format.js';
-import { parseRoute, routeHash, views, type Route, type View } from '../view/route.js';
+import { parseRoute, routeHash, unfiltered, views, type Route, type View } from '../view/route.js';
 import { visibleText } from '../view/text.js';
 import { isIncomplete } from '../view/unknown.js';
 import { ChangesView } from './changes.js';
@@ -79,7 +79,7 @@ export function App() {
           {shown.map((one) => (
             <a
               key={one}
-              href={routeHash({ view: one, namespace: '', text: '' })}
+              href={routeHash({ view: one, ...unfiltered })}
               aria-current={one === view ? 'page' : undefined}
             >
               {titles[one]}

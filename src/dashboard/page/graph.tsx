@@ -4,7 +4,7 @@ import type { EdgeState, MeshSnapshot, WorkloadState } from '../../model/mesh-sn
 import { filteredWorkloads } from '../view/edges.js';
 import { countOf } from '../view/format.js';
 import { graphEdge, graphNode } from '../view/graph-input.js';
-import { routeHash, selecting, type Route } from '../view/route.js';
+import { routeHash, selecting, unfiltered, type Route } from '../view/route.js';
 import { ifKnown } from '../view/unknown.js';
 import { GraphCanvas } from './graph-canvas.js';
 import { PathText, Security } from './parts.js';
@@ -32,7 +32,7 @@ export function Graph({
   const theme = useTheme();
   const drawn = useMemo(
     () => ({
-      nodes: filteredWorkloads(snapshot, { namespace: '', text: '' }, snapshot.edges).map(graphNode),
+      nodes: filteredWorkloads(snapshot, unfiltered, snapshot.edges).map(graphNode),
       edges: snapshot.edges.map(graphEdge),
     }),
     [snapshot],

@@ -19,21 +19,20 @@ import {
   versionsOf,
   type ProgramSummary,
 } from '../view/programs.js';
-import type { Route } from '../view/route.js';
+import { unfiltered } from '../view/route.js';
 import { visibleText } from '../view/text.js';
-import { ifKnown, inPartText, isIncomplete, isUnknown, notKnownText, ofPart } from '../view/unknown.js';
+import { ifKnown, isUnknown, notKnownText, ofPart } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
 import { Badge, EdgeList, Link, Name, NoRows, Panel } from './parts.js';
 import { ProblemList } from './problems.js';
 import { MeshChart } from './share-chart.js';
 
-const all: Route = { view: 'overview', namespace: '', text: '' };
 const topOf = 5;
 
 export function Overview({ snapshot, nowMs }: { readonly snapshot: MeshSnapshot; readonly nowMs: number }) {
   const { edges, workloads, problems } = snapshot;
   const sums = sumsOf(edges);
-  const worst = filteredEdges(edges, all)
+  const worst = filteredEdges(edges, unfiltered)
     .filter((edge) => edgeHealth(edge) !== 'fine')
     .slice(0, topOf);
   const known = (part: SnapshotPart, text: string): string =>
@@ -92,17 +91,25 @@ export function Overview({ snapshot, nowMs }: { readonly snapshot: MeshSnapshot;
           id="top-problems"
           aside={
             problems.length > topOf ? (
-              <Link to={{ ...all, view: 'problems' }}>All {countText(problems.length)}</Link>
+              <Link to={{ ...unfiltered, view: 'problems' }}>All {countText(problems.length)}</Link>
             ) : undefined
           }
         >
           <ProblemList problems={problems.slice(0, topOf)} snapshot={snapshot} />
         </Panel>
-        <Panel title="Edges to look at" id="worst" aside={<Link to={{ ...all, view: 'graph' }}>Graph</Link>}>
+        <Panel
+          title="Edges to look at"
+          id="worst"
+          aside={<Link to={{ ...unfiltered, view: 'graph' }}>Graph</Link>}
+        >
           {worst.length === 0 ? (
             <NoRows isUnknown={isUnknown(snapshot, 'edges')}>
-              {edges.length === 0 ? 'No edges were observed' : 'No edge was refused, and none fails'}
-              {isIncomplete(snapshot, 'edges') ? `, ${inPartText}.` : '.'}
+              {ofPart(
+                snapshot,
+                'edges',
+                edges.length === 0 ? 'No edges were observed' : 'No edge was refused, and none fails',
+              )}
+              .
             </NoRows>
           ) : (
             <EdgeList edges={worst} />
@@ -112,7 +119,7 @@ export function Overview({ snapshot, nowMs }: { readonly snapshot: MeshSnapshot;
       <Panel
         title="Success and changes"
         id="timeline"
-        aside={<Link to={{ ...all, view: 'changes' }}>All changes</Link>}
+        aside={<Link to={{ ...unfiltered, view: 'changes' }}>All changes</Link>}
       >
         <MeshChart snapshot={snapshot} />
         <ChangeList changes={snapshot.changes.slice(0, topOf)} snapshot={snapshot} nowMs={nowMs} />

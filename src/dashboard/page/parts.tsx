@@ -4,7 +4,7 @@ import type { EdgeState } from '../../model/mesh-snapshot.js';
 import { nameWithPort } from '../../model/party-name.js';
 import { edgeHealth, healthText, securityText } from '../view/edges.js';
 import { agoText, dateText } from '../view/format.js';
-import { routeHash, selecting, type Route } from '../view/route.js';
+import { routeHash, selecting, unfiltered, type Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
 import { notKnownText } from '../view/unknown.js';
 
@@ -54,15 +54,13 @@ export function EdgeBadge({ edge }: { readonly edge: EdgeState }) {
   return <Badge tone={tones[health]}>{healthText[health]}</Badge>;
 }
 
-const unfiltered: Route = { view: 'graph', namespace: '', text: '' };
-
 /** Edges as links to their details. */
 export const EdgeList = ({ edges }: { readonly edges: readonly EdgeState[] }) => (
   <ul class="rows">
     {edges.map((edge) => (
       <li key={edge.id}>
         <EdgeBadge edge={edge} />
-        <Link to={selecting(unfiltered, { edge: edge.id })}>
+        <Link to={selecting({ view: 'graph', ...unfiltered }, { edge: edge.id })}>
           <Name text={edge.source} /> → <Name text={nameWithPort(edge.destination, edge.port)} />
         </Link>
       </li>

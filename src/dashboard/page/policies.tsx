@@ -3,14 +3,13 @@ import type { MeshSnapshot, PolicyState } from '../../model/mesh-snapshot.js';
 import { namespacesOf } from '../view/edges.js';
 import { countOf, countText } from '../view/format.js';
 import { filteredPolicies, isUnenforced } from '../view/policies.js';
-import { selecting, type Route } from '../view/route.js';
+import { selecting, unfiltered, type Route } from '../view/route.js';
 import { visibleText } from '../view/text.js';
 import { inPartText, isIncomplete, isUnknown, notKnownText, ofPart } from '../view/unknown.js';
 import { FilterBar } from './filter-bar.js';
 import { Badge, EdgeList, Link, Name, NoRows } from './parts.js';
 
 const shownOf = 8;
-const all: Route = { view: 'graph', namespace: '', text: '' };
 
 export function PoliciesView({
   snapshot,
@@ -88,7 +87,7 @@ function Policy({ policy, snapshot }: { readonly policy: PolicyState; readonly s
         {policy.workloads.slice(0, shownOf).map((id, index) => (
           <span key={id}>
             {index > 0 ? ', ' : ''}
-            <Link to={selecting(all, { workload: id })}>
+            <Link to={selecting({ view: 'graph', ...unfiltered }, { workload: id })}>
               <Name text={id} />
             </Link>
           </span>

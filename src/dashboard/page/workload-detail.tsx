@@ -4,13 +4,12 @@ import { nameWithPort, observedOnly } from '../../model/party-name.js';
 import { changesBeside } from '../view/changes.js';
 import { edgeRate, filteredEdges } from '../view/edges.js';
 import { countOf, rateText, unknownText } from '../view/format.js';
-import { selecting, type Route } from '../view/route.js';
+import { selecting, unfiltered, type Route } from '../view/route.js';
 import { ifKnown, inPartText, isIncomplete, isUnknown, notKnownText, ofPart } from '../view/unknown.js';
 import { ChangeList } from './changes.js';
 import { Detail, Row } from './edge-detail.js';
 import { Badge, EdgeBadge, Link, Name, NoRows } from './parts.js';
 
-const all = { namespace: '', text: '' };
 const outsideText = 'outside of the mesh, or you may not read it';
 const podsShown = 12;
 const changesShown = 4;
@@ -147,7 +146,7 @@ function EdgeList({
         </NoRows>
       ) : undefined}
       <ul class="rows">
-        {filteredEdges(edges, all).map((edge) => (
+        {filteredEdges(edges, unfiltered).map((edge) => (
           <li key={edge.id}>
             <EdgeBadge edge={edge} />
             <Link to={selecting(route, { edge: edge.id })}>

@@ -38,6 +38,9 @@ export function routeHash({ view, namespace, text, edge, workload }: Route): str
   return `#/${view === 'overview' ? '' : view}${query === '' ? '' : `?${query}`}`;
 }
 
+/** Everything is shown. */
+export const unfiltered: Pick<Route, 'namespace' | 'text'> = { namespace: '', text: '' };
+
 /** The same view with another selection; without one, nothing is selected. */
 export const selecting = (
   route: Route,
